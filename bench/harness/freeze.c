@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * freeze: see freeze.h. What a store into a page costs that the kernel wants back from the disk
- * first is not made up here: tests/test_l2_frozen.c protects such pages. */
+ * first is not made up here: tests/crash/test_l2_frozen.c protects such pages. */
 #include "bench/harness/freeze.h"
 
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * hash: keyed 64-bit hashes, bit-exact on every machine; test vectors in tests/test_base_hash.c.
+ * hash: keyed 64-bit hashes, bit-exact on every machine; test vectors in test_base_hash.c.
  *
  * FOLD   folded 64x64 -> 128 multiplication over 16-byte blocks, four secret words. Default.
  * SIP13  SipHash-1-3: a PRF with published analysis, 4-6 times slower on short keys.

@@ -14,7 +14,7 @@
 
 #define BASE_SIM_FIBERS 32
 
-/* ---- for scenarios (tests/sim) ---- */
+/* ---- for scenarios (tests/concurrency/sim) ---- */
 
 /* Start a fiber; it runs when the driver picks it. name: static text. */
 CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *arg);

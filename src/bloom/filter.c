@@ -25,7 +25,7 @@
  *            it loads desc seq_cst: either that load sees the second set, and the key is added
  *            again, or it comes before the publisher's store, and then the scan, which starts
  *            after that store and a fence, meets the window or the entry. Points bloom.*;
- *            tests/sim/bloom.c.
+ *            tests/concurrency/sim/bloom.c.
  * LIMITS     2^40 keys, rates .01 % to 50 %; 15 n keys in a set, then doubt (FULL). Sizes are 64
  *            bits throughout.
  * TRIED      plain sizing by ln(1/p)/ln(2)^2: 1.14 x the rate at 1 %, 1.5 x at 0.1 %: blocks are

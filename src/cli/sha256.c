@@ -5,7 +5,7 @@
  * WALK       add: complete the started block, then whole blocks straight from the caller, then keep
  *            the rest. end: one 1 bit, zeros, the length in bits as 64-bit big-endian.
  * LIMITS     2^61 bytes, after which the bit length would not fit.
- * SOURCE     FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3, 6.2. Vectors: tests/test_gate_sha256.c. */
+ * SOURCE     FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3, 6.2. Vectors: test_gate_sha256.c. */
 #include "cli/sha256.h"
 
 #include <string.h>

@@ -44,7 +44,7 @@
  *            (2 uses x what is left < the time it has been here): takes 5 of those 6 % away.
  *            a reserve of half a segment a stripe, and keeping until it is empty: with all entries
  *            hot one set in some thousands dropped up to 190 records at once
- *            (tests/test_l1_bounded_work.c).
+ *            (tests/unit/l1/test_l1_bounded_work.c).
  *            paying 2n consumed bytes instead of 1.25-2.5 n freed ones: with most of main kept, the
  *            pool ran dry and sets failed although everything could have been dropped.
  * NOT HERE   the ghosts (ghost.c), the choice of a rule (shadow.c).

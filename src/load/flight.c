@@ -17,7 +17,7 @@
  * PROOF      leader: attach, count +1 (seq_cst), fence, second look. Writer: window odd (seq_cst),
  *            then count. Either the writer sees the flight, or the look sees the odd window and
  *            waits for what the writer leaves. Publisher: unlink inside the window, so whoever
- *            finds no flight finds the entry. tests/model/flight.pml has the same step names.
+ *            finds no flight finds the entry. flight.pml has the same step names.
  * WHO        completes a flight: its leader, once; else whoever took it over, expired its lease or
  * COMPLETES  closed the store. Waiters keep it alive by their ref, subscriptions by being in its
  *            list; the leader drops its own ref last, after it woke.

@@ -10,9 +10,9 @@
  *            reached, too
  * ORACLE     no crash, no sanitizer report, no failed assert; a store that opens passes its audit
  *            after warm-up, and inspect opens what l2_open does.
- * USE        tests/test_l2_fuzz.c: seeded inputs, in every test run. libFuzzer:
- *            tests/matrix_fuzz.sh. */
-#include "tests/l2_kit.h"
+ * USE        tests/fuzz/test_l2_fuzz.c: seeded inputs, in every test run. libFuzzer:
+ *            tests/fuzz/matrix_fuzz.sh. */
+#include "tests/support/l2_kit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

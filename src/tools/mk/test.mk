@@ -7,8 +7,8 @@
 #            examples: as a user builds them, on the archive -> $(B)/examples/
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
 # NAMES      T= accepts every form of a name that a report prints: gate_replay,
-#            test_gate_replay.sh, dist/test_api_load, tests/test_l1_big.c, examples/read_through,
-#            simulation. The name of a test is unique in all folders.
+#            test_gate_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_big.c,
+#            examples/read_through, simulation. The name of a test is unique in all folders.
 # LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
 #            and debug information for back traces alone (-g1: a sixth of the compile time and half
@@ -17,11 +17,12 @@
 #            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
 #            and the default of every other suite.
 
-TEST_DIRS  := tests
-SUPPORT    := tests
-SIM        := tests/sim
-MODEL      := tests/model
-PACKAGE    := tests
+TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/)) $(addprefix tests/,api crash concurrency \
+                package bench fuzz)
+SUPPORT    := tests/support
+SIM        := tests/concurrency/sim
+MODEL      := tests/concurrency/model
+PACKAGE    := tests/package
 EXAMPLE    := tests/examples
 
 in_dirs     = $(wildcard $(foreach d,$(TEST_DIRS),$(1:%=$(d)/%)))
@@ -73,12 +74,12 @@ RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
               $(EXAMPLES:$(EXAMPLE)/%.c=$(B)/examples/%)) \
             $(if $(WHY_NO_CXX),,$(EXAMPLESXX:$(EXAMPLE)/%.cc=$(B)/examples/%_cc))
 
-# A test of a module of floors 0 to 2 links that module and the floors below it, nothing else:
-# test_l1_x links base, stats and l1. All others link the whole library.
+# A test in tests/unit/ of a module of floors 0 to 2 links that module and the floors below it:
+# tests/unit/l1 links base, stats and l1. All others link the whole library.
 BELOW_base  = base
 BELOW_stats = base stats
-LOW_MODULES = l1 l2 bloom breaker limit lock wheel
-module_of   = $(word 2,$(subst _, ,$(1)))
+LOW_MODULES = l1 l2 load bloom breaker limit lock wheel
+module_of   = $(patsubst tests/unit/%/,%,$(filter tests/unit/%,$(dir $(call source_of,$(1)))))
 below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
 only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))
 define test_archive

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the advisor says of a running cache what other budgets would give, for the store and for
+ *         each view: in cellar_advice_get, in the metrics and in the dump; nothing before it has
+ *         seen enough, never a 0 for "unknown"; it can be off; it takes at most 1.2 % of the
+ *         budget together with what cellar_why needs.
+ * Method: a skewed load whose hit ratio depends on the size, beside a view that always hits and one
+ *         that never does; stores of twice and half the size under the same load. The secret is
+ *         fixed, so that each run has the same sample. */
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+#define ENTRIES 8000u
+#define KEYS 60000u
+#define ROUND 300000u
+#define MIB ((uint64_t)1 << 20)
+enum { HALF = 1, NOW = 3, TWICE = 5 };
+
+static uint64_t seed;
+static double drawn(void) /* 0..1 */
+{
+    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(seed >> 11) / 9007199254740992.0;
+}
+
+static settings config(uint64_t entries)
+{
+    static const uint8_t secret[32] = { 9 };
+    settings cfg = api_config(16 * MIB);
+    cfg.config.max_entries = entries;
+    cfg.tuning.hash_key = secret;
+    return cfg;
+}
+
+static cellar *open_store(uint64_t entries)
+{
+    const settings cfg = config(entries);
+    return api_open_with(&cfg);
+}
+
+static void ask(cellar *v, uint64_t id)
+{
+    unsigned char buf[8];
+    size_t len;
+    if (cellar_get(v, &id, sizeof id, buf, sizeof buf, &len) == CELLAR_MISS) {
+        T_EQ_I64(cellar_set(v, &id, sizeof id, buf, sizeof buf, NULL), CELLAR_OK);
+    }
+}
+
+static void skewed(cellar *v, uint32_t requests)
+{
+    seed = 4711;
+    for (uint32_t i = 0; i < requests; i++) {
+        const double u = drawn();
+        ask(v, (uint64_t)(u * u * u * KEYS));
+    }
+}
+
+static cellar *view(cellar *c, const char *name)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
+    return v;
+}
+
+static cellar_err advise(cellar *c, int scope, cellar_advice *out)
+{
+    *out = cellar_advice_default();
+    return cellar_advice_get(c, scope, out);
+}
+
+static const char *metrics(cellar *c)
+{
+    static char text[1 << 18];
+    T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
+    return text;
+}
+
+/* The value of the line that begins so; -1: there is none. */
+static double metric(cellar *c, const char *line)
+{
+    const char *at = strstr(metrics(c), line);
+    return at != NULL && at[strlen(line)] == ' ' ? strtod(at + strlen(line), NULL) : -1;
+}
+
+static bool near(double a, double b, double by) { return a <= b + by && a >= b - by; }
+
+static double ratio_of(uint64_t entries)
+{
+    cellar_stats st = cellar_stats_default();
+    cellar *c = open_store(entries);
+    skewed(c, ROUND);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    api_shut(c);
+    return st.hit_ratio;
+}
+
+static void other_budgets_are_told(void)
+{
+    cellar_advice a;
+    cellar *c = open_store(ENTRIES);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
+    T_EQ_U64(a.requests, 0);
+    T_CHECK(strstr(metrics(c), "cellar_advisor") == NULL); /* unknown, never 0 */
+    skewed(c, 20000);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
+    T_CHECK(a.requests > 0 && a.requests < 512);
+    skewed(c, ROUND - 20000);
+    T_REQUIRE(advise(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
+    T_CHECK(a.requests >= 512);
+    static const uint32_t pct[CELLAR_ADVICE_COUNT] = { 25, 50, 71, 100, 141, 200, 400, 800 };
+    T_EQ_MEM(a.budget_pct, pct, sizeof pct);
+    T_CHECK(near(a.hit_ratio[NOW], a.hit_ratio_now, 1e-9));
+    const double half = ratio_of(ENTRIES / 2), twice = ratio_of(ENTRIES * 2);
+    printf("# half %.3f said %.3f, twice %.3f said %.3f\n", half, a.hit_ratio[HALF], twice,
+           a.hit_ratio[TWICE]);
+    T_CHECK(twice > half + .1); /* or else there is nothing to be told */
+    T_CHECK(near(a.hit_ratio[HALF], half, .04));
+    T_CHECK(near(a.hit_ratio[TWICE], twice, .04));
+    T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"2\"}"), a.hit_ratio[TWICE],
+                 1e-6));
+    static char text[1 << 16];
+    char line[80];
+    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
+    snprintf(line, sizeof line, "at 2x the budget the hit ratio would be %.1f %% (now %.1f %%)",
+             a.hit_ratio[TWICE] * 100, a.hit_ratio_now * 100);
+    T_CHECK(strstr(text, line) != NULL);
+    api_shut(c);
+}
+
+/* Misses that no budget would have saved: of keys that were deleted. */
+static void misses_beside_the_sample_are_misses_at_every_size(void)
+{
+    cellar_advice a;
+    cellar *c = open_store(1000);
+    for (uint64_t i = 0; i < 500000; i++) { /* the first misses are forgotten by then */
+        const uint64_t id = i % 200;
+        if (i % 3 == 0) { (void)cellar_delete(c, &id, sizeof id); }
+        ask(c, id);
+    }
+    T_REQUIRE(advise(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
+    T_CHECK(a.hit_ratio_now < .7 && a.hit_ratio_now > .6);
+    for (unsigned i = NOW; i < CELLAR_ADVICE_COUNT; i++) {
+        T_CHECK(near(a.hit_ratio[i], a.hit_ratio_now, 1e-9));
+    }
+    T_CHECK(a.hit_ratio[0] <= a.hit_ratio_now);
+    T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"1\"}"), a.hit_ratio_now, 1e-6));
+    api_shut(c);
+}
+
+static cellar_err loader(struct cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    return cellar_load_value(l, key, len);
+}
+
+/* Where loads are timed, the dump says what the change is worth. */
+static void the_dump_tells_time_saved(void)
+{
+    static char text[1 << 16];
+    cellar *c = open_store(ENTRIES);
+    seed = 4711;
+    for (uint32_t i = 0; i < ROUND / 3; i++) {
+        const double u = drawn();
+        const uint64_t id = (uint64_t)(u * u * u * KEYS);
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(c, &id, sizeof id, NULL, loader, NULL, &r), CELLAR_OK);
+        cellar_result_free(&r);
+    }
+    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
+    const char *half = strstr(text, "at 0.5x the budget"), *twice = strstr(text,
+                                                                           "at 2x the budget");
+    T_REQUIRE(half != NULL && twice != NULL);
+    const char *more = strstr(half, " ms more in 1,000 gets\n");
+    const char *less = strstr(twice, " ms less in 1,000 gets\n");
+    T_CHECK(more != NULL && more < strchr(half, '\n'));
+    T_CHECK(less != NULL && less < strchr(twice, '\n'));
+    api_shut(c);
+}
+
+static void views_are_told_apart(void)
+{
+    cellar_advice a, all;
+    cellar *c = open_store(ENTRIES);
+    cellar *hot = view(c, "hot"), *cold = view(c, "cold"), *mixed = view(c, "mixed");
+    cellar *rare = view(c, "rare");
+    uint64_t fresh = 0;
+    seed = 4711;
+    for (uint32_t i = 0; i < ROUND; i++) {
+        const double u = drawn();
+        ask(mixed, (uint64_t)(u * u * u * KEYS));
+        ask(hot, (uint64_t)(drawn() * 500));
+        ask(cold, fresh++);
+    }
+    ask(rare, 1);
+    T_REQUIRE(advise(hot, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
+    T_CHECK(a.hit_ratio_now > .99 && a.hit_ratio[TWICE] > .99 && a.hit_ratio[HALF] > .9);
+    T_REQUIRE(advise(cold, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
+    T_CHECK(a.hit_ratio_now < .001 && a.hit_ratio[7] < .001);
+    T_REQUIRE(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
+    T_CHECK(a.hit_ratio[HALF] + .05 < a.hit_ratio[NOW] &&
+            a.hit_ratio[NOW] + .05 < a.hit_ratio[TWICE]);
+    T_CHECK(near(metric(c, "cellar_advisor_hit_ratio{scale=\"0.5\",view=\"mixed\"}"),
+                 a.hit_ratio[HALF], 1e-6));
+    T_REQUIRE(advise(mixed, CELLAR_SCOPE_STORE, &all) == CELLAR_OK);
+    T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
+    T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
+    T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",view=\"rare\"}") < 0);
+    /* Nothing is inherited by the next one of its name or its place. */
+    T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
+    T_EQ_I64(cellar_close(mixed), CELLAR_OK);
+    mixed = view(c, "mixed");
+    T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
+    T_EQ_U64(a.requests, 0);
+    cellar *const all_views[] = { hot, cold, mixed, rare };
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(cellar_close(all_views[i]), CELLAR_OK); }
+    api_shut(c);
+}
+
+/* The first 64 views that are asked for something have figures of their own; the store has all. */
+static void views_beyond_the_limit_are_in_the_sum_only(void)
+{
+    cellar_advice a;
+    char name[16];
+    cellar *c = open_store(1000), *v[70];
+    for (unsigned i = 0; i < 70; i++) {
+        snprintf(name, sizeof name, "v%u", i);
+        v[i] = view(c, name);
+        for (uint64_t id = 0; id < 50; id++) { ask(v[i], id); }
+    }
+    for (uint32_t i = 0; i < 60000; i++) {
+        ask(v[69], i % 100);
+        ask(v[3], i % 100);
+    }
+    T_EQ_I64(advise(v[3], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
+    T_EQ_I64(advise(v[69], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_OK);
+    for (unsigned i = 0; i < 70; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    api_shut(c);
+}
+
+static void there_may_be_no_advisor(void)
+{
+    cellar_advice a;
+    settings cfg = config(ENTRIES);
+    cfg.tuning.no_advisor = 1;
+    cellar *c = api_open_with(&cfg);
+    skewed(c, 30000);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
+    T_CHECK(a.hit_ratio_now > 0);
+    T_CHECK(strstr(metrics(c), "cellar_advisor") == NULL);
+    T_EQ_I64((int64_t)metric(c, "cellar_module_bytes{module=\"advisor\"}"), 0);
+    api_shut(c);
+    cfg = config(ENTRIES);
+    cfg.config.eviction = CELLAR_EVICT_LRU; /* what it models is the adaptive policy */
+    c = api_open_with(&cfg);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
+    api_shut(c);
+    cfg = config(ENTRIES);
+    cfg.config.memory_bytes = 16 * MIB - 1;
+    c = api_open_with(&cfg);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
+    api_shut(c);
+    c = open_store(999);
+    T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
+    api_shut(c);
+}
+
+static void wrong_arguments_are_refused(void)
+{
+    cellar_advice a = cellar_advice_default();
+    cellar *c = open_store(ENTRIES);
+    T_EQ_I64(cellar_advice_get(NULL, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_advice_get(c, 2, &a), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_advice_get(c, -1, &a), CELLAR_E_INVAL);
+    a.struct_size = sizeof a.struct_size - 1;
+    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
+    memset(&a, 0x5a, sizeof a);
+    a.struct_size = offsetof(cellar_advice, budget_pct); /* of a caller whose header was older */
+    T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
+    T_EQ_U64(a.budget_pct[0], 0x5a5a5a5a);
+    cellar *v = view(c, "v"), *gone = view(c, "gone");
+    T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
+    a = cellar_advice_default();
+    T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(gone), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+/* Of any budget; at 100-byte values that is what fills it. */
+static void advisor_and_why_take_little(void)
+{
+    static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
+        settings cfg = api_config(mib[i] * MIB);
+        cfg.tuning.mean_entry_bytes = 108;
+        cellar *c = api_open_with(&cfg);
+        const double advisor = metric(c, "cellar_module_bytes{module=\"advisor\"}");
+        const double why = metric(c, "cellar_module_bytes{module=\"why\"}");
+        const double pct = (advisor + why) * 100 / (double)(mib[i] * MIB);
+        printf("# %4u MiB: advisor %.0f, why %.0f bytes: %.2f %%\n", (unsigned)mib[i], advisor,
+               why, pct);
+        T_CHECK(why > 0 && (advisor > 0) == (mib[i] >= 16));
+        T_CHECK(pct <= 1.2);
+        api_shut(c);
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("api_advice", T_CASE(other_budgets_are_told),
+       T_CASE(misses_beside_the_sample_are_misses_at_every_size),
+       T_CASE(the_dump_tells_time_saved),
+       T_CASE(views_are_told_apart),
+       T_CASE(views_beyond_the_limit_are_in_the_sum_only), T_CASE(there_may_be_no_advisor),
+       T_CASE(wrong_arguments_are_refused), T_CASE(advisor_and_why_take_little))

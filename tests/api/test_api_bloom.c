@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a view's Bloom filter decides only when its owner has declared the keys complete, never
+ *         denies a key that was stored, and gives its authority up at the first doubt.
+ * Method: public calls; the source is an array of numbers that the test knows. */
+#include "tests/support/t.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static cellar *open_store(uint64_t bytes)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err put(cellar *c, uint32_t key)
+{
+    return cellar_set(c, &key, sizeof key, "value", 5, NULL);
+}
+
+static cellar_err look(cellar *c, uint32_t key)
+{
+    char buf[16];
+    return cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL);
+}
+
+static cellar_err says(cellar *c, uint32_t key) { return cellar_bloom_check(c, &key, sizeof key); }
+
+static cellar_bloom_info info(cellar *c)
+{
+    cellar_bloom_info i = cellar_bloom_info_default();
+    T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
+    return i;
+}
+
+typedef struct source {
+    uint32_t at, end, step;
+    cellar_err last; /* instead of MISS */
+} source;
+
+static cellar_err next_key(cellar_bytes *key, void *ctx)
+{
+    static uint32_t now;
+    source *s = ctx;
+    if (s->at >= s->end) { return s->last != CELLAR_OK ? s->last : CELLAR_MISS; }
+    now = s->at;
+    s->at += s->step;
+    *key = (cellar_bytes){ &now, sizeof now };
+    return CELLAR_OK;
+}
+
+static cellar_err feed(cellar *c, uint32_t from, uint32_t end, uint64_t *count)
+{
+    source s = { from, end, 1, CELLAR_OK };
+    return cellar_bloom_feed(c, next_key, &s, count);
+}
+
+/* The seed: a filter that begins empty answers "not there" before the source is asked, and learns
+ * only from what the source gave: so it stays empty, and no key is ever found. */
+static void bloom_seed_bug(void)
+{
+    cellar *c = open_store(8u << 20);
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(says(c, 1), CELLAR_MISS); /* it was not added: and that decides nothing */
+    T_EQ_I64(look(c, 1), CELLAR_MISS);
+    T_EQ_U64(info(c).rejects, 0);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* nobody said that it is complete */
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_I64(put(c, 1), CELLAR_OK); /* the source was asked, and had it */
+    T_EQ_I64(look(c, 1), CELLAR_OK);
+    T_EQ_I64(says(c, 1), CELLAR_OK);
+    uint64_t count = 9;
+    source broken = { 0, 500, 1, CELLAR_E_IO }; /* an enumeration that fails is no declaration */
+    T_EQ_I64(cellar_bloom_feed(c, next_key, &broken, &count), CELLAR_E_IO);
+    T_EQ_U64(count, 501);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
+    T_EQ_I64(feed(c, 0, 500, &count), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
+    for (uint32_t key = 0; key < 500; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
+    uint32_t absent = 0;
+    for (uint32_t key = 500; key < 1500; key++) { absent += says(c, key) == CELLAR_ABSENT; }
+    T_CHECK(absent > 970);
+    shut(c);
+}
+
+static void every_way_of_storing_adds(void)
+{
+    cellar *c = open_store(8u << 20);
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0.0001), CELLAR_OK);
+    uint32_t keys[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+    T_EQ_I64(put(c, 1), CELLAR_OK);
+    cellar_set_item items[2] = { { &keys[1], 4, "x", 1, CELLAR_OK, 0 },
+                                 { &keys[2], 4, "x", 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set_many(c, items, 2, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE; /* known to be absent: no key of the source */
+    T_EQ_I64(cellar_set(c, &keys[5], 4, NULL, 0, &o), CELLAR_OK);
+    for (uint32_t key = 1; key <= 5; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
+    T_EQ_I64(says(c, 6), CELLAR_MISS);
+    T_EQ_U64(info(c).keys, 5);
+    shut(c);
+}
+
+static void nothing_is_removed(void)
+{
+    cellar *c = open_store(8u << 20);
+    T_EQ_I64(put(c, 1), CELLAR_OK);   /* before there was a filter */
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(says(c, 1), CELLAR_OK);  /* the scan found it */
+    T_EQ_I64(put(c, 2), CELLAR_OK);
+    const uint32_t key = 2;
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(c, NULL), CELLAR_OK);
+    T_EQ_I64(says(c, 1), CELLAR_OK);
+    T_EQ_I64(says(c, 2), CELLAR_OK);
+    T_EQ_I64(says(c, 3), CELLAR_ABSENT);
+    shut(c);
+}
+
+static void a_flood_of_absent_keys_meets_the_filter_first(void)
+{
+    cellar *c = open_store(16u << 20);
+    for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
+    T_EQ_I64(cellar_bloom_open(c, 20000, 0), CELLAR_OK);
+    T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
+    for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.misses, 100000);
+    T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
+    /* Now it asks the filter first: what is there is found all the same, and counts once. */
+    for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(look(c, key), CELLAR_OK); }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l1, 20000);
+    T_EQ_U64(st.gets, 120000);
+    T_EQ_I64(put(c, 500000), CELLAR_OK);
+    T_EQ_I64(look(c, 500000), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(look(c, 500000), CELLAR_MISS);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(look(c, 500000), CELLAR_OK);
+    shut(c);
+}
+
+static void a_view_may_begin_with_a_filter(void)
+{
+    cellar *c = open_store(8u << 20), *v = NULL;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.bloom = CELLAR_BLOOM_OBSERVING;
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
+    const cellar_bloom_info i = info(v);
+    T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(i.expected_keys, 1000000);
+    T_CHECK(i.false_positive_rate > 0.0099 && i.false_positive_rate < 0.0101);
+    T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* it is the same one */
+    T_EQ_U64(info(v).bytes, i.bytes);
+    o.bloom = 2;
+    cellar *w = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
+    T_CHECK(w == NULL);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    shut(c);
+    settings cfg = settings_default();
+    o.bloom = CELLAR_BLOOM_OBSERVING;
+    cfg.config.root = &o;
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 1u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_SPACE);
+    T_CHECK(c == NULL);
+    cfg.config.memory_bytes = 8u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
+    shut(c);
+}
+
+static void it_counts_in_the_budget_and_gives_back(void)
+{
+    cellar *c = open_store(4u << 20);
+    cellar_stats st = cellar_stats_default();
+    for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* full */
+    T_EQ_I64(cellar_bloom_open(c, 100000000, 0), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_bloom_open(c, 500000, 0), CELLAR_OK); /* entries make room */
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= 4u << 20);
+    T_CHECK(info(c).bytes > 500000);
+    const uint64_t full = st.used_bytes;
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes + 500000 < full);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_I64(says(c, 1), CELLAR_OK);
+    shut(c);
+}
+
+static void a_filter_that_is_full_says_so_and_observes(void)
+{
+    cellar *c = open_store(8u << 20);
+    T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    for (uint32_t key = 0; key < 3000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
+    const cellar_bloom_info i = info(c);
+    T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_FULL);
+    T_EQ_U64(i.doubts, 1);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_OK); /* resize while serving */
+    T_EQ_U64(info(c).filling, 1);
+    T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_E_BUSY);
+    T_EQ_I64(put(c, 3000), CELLAR_OK);
+    T_EQ_I64(feed(c, 0, 3000, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
+    for (uint32_t key = 0; key <= 3000; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(info(c).filling, 0);
+    shut(c);
+}
+
+/* ---- while others write ---- */
+
+static struct { cellar *c; atomic_bool stop; atomic_uint done; uint64_t wrong, asked; } load;
+
+static void *writer(void *arg)
+{
+    (void)arg;
+    for (uint32_t key = 0; key < 30000 && !atomic_load(&load.stop); key++) {
+        if (put(load.c, key) == CELLAR_OK) { atomic_store(&load.done, key + 1); }
+    }
+    return NULL;
+}
+
+static void *reader(void *arg)
+{
+    (void)arg;
+    uint32_t at = 0;
+    while (!atomic_load(&load.stop)) {
+        const uint32_t done = atomic_load(&load.done);
+        if (done == 0) { continue; }
+        at = (at + 104729) % done;
+        load.wrong += says(load.c, at) == CELLAR_ABSENT;
+        load.asked++;
+    }
+    return NULL;
+}
+
+static void rebuilds_under_writers_deny_nothing(void)
+{
+    memset(&load, 0, sizeof load);
+    load.c = open_store(32u << 20);
+    pthread_t w, r;
+    T_EQ_I64(cellar_bloom_open(load.c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_REQUIRE(pthread_create(&w, NULL, writer, NULL) == 0);
+    T_REQUIRE(pthread_create(&r, NULL, reader, NULL) == 0);
+    for (unsigned round = 0; round < 8; round++) { /* the owner has nothing but what is cached */
+        const cellar_err err = cellar_bloom_open(load.c, 40000, 0.01);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
+        const cellar_err sealed = cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
+        T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt came in between */
+    }
+    pthread_join(w, NULL);
+    atomic_store(&load.stop, true);
+    pthread_join(r, NULL);
+    T_EQ_U64(load.wrong, 0);
+    for (uint32_t key = 0; key < 30000; key++) { T_CHECK(says(load.c, key) != CELLAR_ABSENT); }
+    shut(load.c);
+}
+
+static void a_forked_child_keeps_its_filter(void)
+{
+    cellar *c = open_store(8u << 20);
+    T_EQ_I64(put(c, 1), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        T_EQ_I64(says(c, 1), CELLAR_OK);
+        T_EQ_I64(says(c, 2), CELLAR_ABSENT);
+        T_EQ_I64(put(c, 2), CELLAR_OK);
+        T_EQ_I64(says(c, 2), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+        T_EQ_I64(feed(c, 1, 3, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
+        T_EQ_I64(says(c, 2), CELLAR_OK);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        _exit(t_failed());
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(says(c, 2), CELLAR_ABSENT);
+    shut(c);
+}
+
+static void bad_input_of_filters(void)
+{
+    cellar *c = open_store(8u << 20);
+    cellar_bloom_info i = cellar_bloom_info_default();
+    T_EQ_I64(cellar_bloom_open(NULL, 10, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, 0.6), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, -0.1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, (double)NAN), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, -(double)NAN), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, (double)INFINITY), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_open(c, 10, -(double)INFINITY), CELLAR_E_INVAL);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_activate(c, 2), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(feed(c, 0, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_add(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_bloom_open(c, 10, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_feed(c, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_feed(NULL, next_key, &i, NULL), CELLAR_E_INVAL);
+    source odd = { 0, 0, 1, CELLAR_PENDING }; /* neither a key nor the end nor an error */
+    T_EQ_I64(cellar_bloom_feed(c, next_key, &odd, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_add(c, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_add(c, "k", 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_add(NULL, "k", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_check(c, "k", 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_check(NULL, "k", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_drop(c, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_drop(NULL, CELLAR_BLOOM_PENDING), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_info_get(c, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bloom_info_get(NULL, &i), CELLAR_E_INVAL);
+    i.struct_size = 3;
+    T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_E_INVAL);
+    cellar *v = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_OK);
+    shut(c);
+    i.struct_size = sizeof i;
+    T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(feed(v, 0, 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_add(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_check(v, "k", 1), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_drop(v, CELLAR_BLOOM_ALL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_bloom_info_get(v, &i), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_way_of_storing_adds),
+       T_CASE(nothing_is_removed), T_CASE(a_flood_of_absent_keys_meets_the_filter_first),
+       T_CASE(a_view_may_begin_with_a_filter), T_CASE(it_counts_in_the_budget_and_gives_back),
+       T_CASE(a_filter_that_is_full_says_so_and_observes),
+       T_CASE(rebuilds_under_writers_deny_nothing), T_CASE(a_forked_child_keeps_its_filter),
+       T_CASE(bad_input_of_filters))

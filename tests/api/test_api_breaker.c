@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    breakers by public calls: the store's clock, counters, log lines, bad input, lifetime.
+ * Method: a clock and a log of this file. */
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static int64_t now_ms;
+static unsigned lines;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
+{
+    (void)ctx;
+    (void)code;
+    (void)text;
+    if (level == CELLAR_LOG_WARNING && strcmp(module, "breaker") == 0) { lines++; }
+}
+
+static cellar *open_store(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    now_ms = 1000;
+    lines = 0;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = read_clock;
+    cfg.host.log = count_line;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_breaker_info info(cellar_breaker *b)
+{
+    cellar_breaker_info i = cellar_breaker_info_default();
+    T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
+    return i;
+}
+
+static void fail(cellar_breaker *b, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        uint32_t pass = 0;
+        T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_OK);
+        T_EQ_I64(cellar_breaker_record(b, pass, CELLAR_BREAKER_FAILURE), CELLAR_OK);
+    }
+}
+
+static void breaker_lives_by_the_stores_clock(void)
+{
+    cellar *c = open_store();
+    cellar_breaker *b = NULL;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
+    uint32_t pass;
+    o.consecutive_failures = 2;
+    o.half_open_successes = 1;
+    o.open_ms = 100;
+    T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_OK);
+    fail(b, 2);
+    T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
+    T_EQ_U64(lines, 1);
+    const int64_t wait = info(b).retry_after_ms;
+    T_CHECK(wait >= 1 && wait <= 100);
+    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_E_BREAKER_OPEN);
+    now_ms += wait;
+    T_EQ_I64(cellar_breaker_allow(b, &pass), CELLAR_OK);
+    T_EQ_U64(info(b).state, CELLAR_BREAKER_HALF_OPEN);
+    T_EQ_I64(cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS), CELLAR_OK);
+    const cellar_breaker_info i = info(b);
+    T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
+    T_EQ_U64(i.calls, 3);
+    T_EQ_U64(i.failures, 2);
+    T_EQ_U64(i.rejects, 1);
+    T_EQ_U64(i.opens, 1);
+    static char text[100000];
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "cellar_breaker_opens_total 1\n") != NULL);
+    T_CHECK(strstr(text, "cellar_breaker_rejects_total 1\n") != NULL);
+    fail(b, 2);
+    T_EQ_I64(cellar_breaker_reset(b), CELLAR_OK);
+    T_EQ_U64(info(b).state, CELLAR_BREAKER_CLOSED);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    fail(b, 2); /* the store is gone, the breaker is not */
+    T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
+    cellar_breaker_destroy(b);
+}
+
+static void breaker_of_a_dropped_view(void)
+{
+    cellar *c = open_store(), *v = NULL;
+    cellar_breaker *b = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_create(v, NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    fail(b, 5);
+    T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
+    cellar_breaker_destroy(b);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void bad_input_of_breakers(void)
+{
+    cellar *c = open_store(), *v = NULL;
+    cellar_breaker *b = NULL;
+    uint32_t pass;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
+    T_EQ_I64(cellar_breaker_create(NULL, NULL, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_create(c, NULL, NULL), CELLAR_E_INVAL);
+    o.failure_pct = 101;
+    T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
+    o.failure_pct = 0;
+    o.open_ms = -1;
+    T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    vo.breaker = &o;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
+    o.open_ms = 90000; /* its greatest time follows */
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    o.open_max_ms = 80000;
+    T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
+    o.struct_size = 0;
+    T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
+    T_CHECK(b == NULL);
+    T_EQ_I64(cellar_breaker_create(c, NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_allow(NULL, &pass), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_allow(b, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_record(NULL, 0, CELLAR_BREAKER_SUCCESS), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_record(b, 0, 3), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_reset(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_breaker_info_get(b, NULL), CELLAR_E_INVAL);
+    cellar_breaker_destroy(NULL);
+    cellar_breaker_destroy(b);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err never_works(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t *),
+                 const char *line)
+{
+    static char text[131072];
+    T_EQ_I64(write(c, text, sizeof text, NULL), CELLAR_OK);
+    return strstr(text, line) != NULL;
+}
+
+static void a_views_breaker_is_in_metrics_and_dump(void)
+{
+    cellar *c = open_store(), *v = NULL;
+    cellar_breaker_opts o = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_result out = cellar_result_default();
+    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
+    T_CHECK(!told(c, cellar_dump_write, "breaker"));
+    o.consecutive_failures = 1;
+    o.open_ms = 100;
+    vo.breaker = &o;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 0\n"));
+    T_CHECK(told(c, cellar_dump_write, ", breaker closed\n"));
+    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{view=\"\"}"));
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_CHECK(told(c, cellar_dump_write, ", breaker open\n"));
+    now_ms += 100;
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_ONE_THREAD;
+T_MAIN("api_breaker", T_CASE(breaker_lives_by_the_stores_clock),
+       T_CASE(breaker_of_a_dropped_view), T_CASE(a_views_breaker_is_in_metrics_and_dump),
+       T_CASE(bad_input_of_breakers))

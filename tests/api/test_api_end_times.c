@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    an entry ends when the times it was stored with say so, wherever it lies: jitter passes no
+ *         greatest age and no end of time, what has no value has no windows, uses do not age a
+ *         value, and neither an idle time nor a kept time to live is longer on disk.
+ * Method: one case a rule; public calls only, a clock of this file, a real folder for the disk. */
+#include "tests/support/disk_store.h"
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static settings config(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    return cfg;
+}
+
+static cellar *open_with(const settings *cfg)
+{
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    return c;
+}
+
+static cellar *open_it(void)
+{
+    const settings cfg = config();
+    now_ms = 1000000;
+    return open_with(&cfg);
+}
+
+static cellar *view_of(cellar *c, const cellar_namespace_opts *o)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, "v", o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void shut(cellar *c, cellar *v)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err has(cellar *c, const char *key)
+{
+    char buf[64];
+    size_t len;
+    return cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+}
+
+static int64_t ttl_left(cellar *c, const char *key)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+}
+
+/* ---- jitter ---- */
+
+static void jitter_keeps_to_the_greatest_age(void)
+{
+    cellar *c = open_it();
+    for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
+        uint32_t early = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            cellar_set_opts o = cellar_set_opts_default();
+            cellar_entry_info info = cellar_entry_info_default();
+            o.idle_ms = 50000;
+            o.max_age_ms = 10000;
+            o.ttl_ms = i % 2 == 0 ? 0 : 9000;
+            o.jitter_pct = 30;
+            o.jitter_mode = mode;
+            T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
+            early += info.ttl_left_ms < 9900;
+        }
+        T_CHECK(early > 150); /* and is spread all the same */
+    }
+    shut(c, NULL);
+}
+
+static void jitter_of_the_longest_times_is_no_end(void)
+{
+    cellar *c = open_it();
+    for (uint32_t i = 0; i < 200; i++) {
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = CELLAR_TTL_NONE - 1;
+        o.jitter_pct = 90;
+        o.jitter_mode = i % 2;
+        T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
+    }
+    shut(c, NULL);
+}
+
+static void a_lease_keeps_to_the_greatest_age(void)
+{
+    cellar *c = open_it();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    vo.idle_ms = 50000;
+    vo.max_age_ms = 1000;
+    cellar *v = view_of(c, &vo);
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 30000;
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_OK);
+    T_CHECK(ttl_left(v, "k") <= 1000);
+    now_ms += 1000;
+    T_EQ_I64(has(v, "k"), CELLAR_MISS);
+    shut(c, v);
+}
+
+/* Whatever the view would have said of a set without a time to live. */
+static void a_fulfilled_value_has_the_window_it_was_given(void)
+{
+    cellar *c = open_it();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    o.ttl_ms = 1000;
+    o.jitter_pct = CELLAR_OFF;
+    so.stale_ms = 5000;
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, 1000);
+    T_EQ_I64(i.stale_left_ms, 6000);
+    now_ms += 3000;
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_STALE);
+    shut(c, NULL);
+}
+
+/* ---- what has no value, what is used ---- */
+
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_absent(load);
+}
+
+static void what_loaders_find_absent_has_an_exact_age_too(void)
+{
+    cellar *c = open_it();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
+    vo.exact_age = 1;
+    cellar *v = view_of(c, &vo);
+    now_ms += 700;
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
+    now_ms += 300;
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_U64(i.flags & CELLAR_INFO_AGE_APPROX, 0);
+    T_EQ_I64(i.age_ms, 300);
+    shut(c, v);
+}
+
+static void known_absent_keeps_the_end_and_no_windows(void)
+{
+    cellar *c = open_it();
+    cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    cellar_stats st = cellar_stats_default();
+    o.ttl_ms = 1000;
+    o.idle_ms = 400;
+    o.stale_ms = 100000;
+    none.flags = CELLAR_NEGATIVE | CELLAR_KEEP_TTL;
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_ABSENT);
+    T_EQ_I64(i.idle_ms, 0);
+    T_EQ_I64(i.stale_left_ms, 0);
+    T_EQ_I64(i.ttl_left_ms, 1000);
+    now_ms += 1000;
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) {}
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.entries, 0); /* nobody waits for a window to close */
+    shut(c, NULL);
+}
+
+static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    ++*(int *)ctx;
+    return cellar_load_value(load, "loaded", 6);
+}
+
+/* The share of its time to live that is over, not of its idle time. */
+static void uses_bring_no_refresh_nearer(void)
+{
+    cellar *c = open_it();
+    int loads = 0;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts load = cellar_load_opts_default();
+    load.eager_refresh_pct = 80;
+    vo.loader = load_v;
+    vo.loader_ctx = &loads;
+    vo.load = &load;
+    cellar *v = view_of(c, &vo);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 100000;
+    o.idle_ms = 1000;
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
+    for (int64_t age = 500; age <= 80000; age += 500) {
+        cellar_result r = cellar_result_default();
+        now_ms += 500;
+        T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
+        T_EQ_U64(r.flags, age < 80000 ? 0u : CELLAR_RESULT_REFRESHING);
+        cellar_result_free(&r);
+    }
+    T_EQ_I64(loads, 0);
+    shut(c, v);
+}
+
+/* ---- on disk ---- */
+
+static cellar *open_disk(uint32_t mode, cellar **v)
+{
+    settings cfg = config();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.min_ttl_ms = 1;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.l2.required = 1;
+    cellar *c = open_with(&cfg);
+    vo.l2_write = mode;
+    *v = view_of(c, &vo);
+    return c;
+}
+
+static void an_idle_time_goes_on_on_disk(void)
+{
+    for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+        store_begin();
+        cellar *v, *c = open_disk(mode, &v);
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = 3000;
+        o.idle_ms = 1000;
+        o.stale_ms = 100000;
+        T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "ends there", 10, "v", 1, &o), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "lives", 5, "v", 1, &o), CELLAR_OK);
+        now_ms += 400;
+        T_EQ_I64(cellar_delete(v, "ends here", 9), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
+        now_ms += 500;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK); /* used: 900 old, 1,000 left */
+        shut(c, v);
+        c = open_disk(mode, &v);
+        now_ms += 100;
+        T_EQ_I64(has(v, "ends there"), CELLAR_MISS);
+        T_EQ_I64(ttl_left(v, "lives"), 900); /* to look is no use */
+        now_ms += 899;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK);
+        now_ms += 999;
+        T_EQ_I64(has(v, "lives"), CELLAR_OK);
+        T_EQ_I64(ttl_left(v, "lives"), 3000 - 2898); /* uses carry it to there */
+        now_ms += 102;
+        T_EQ_I64(has(v, "lives"), CELLAR_MISS);
+        T_EQ_I64(has(v, "ends here"), CELLAR_MISS);
+        T_EQ_I64(cellar_set(v, "again", 5, "v", 1, &o), CELLAR_OK);
+        now_ms += 1000; /* its copy, if it has one, is no younger than itself */
+        T_EQ_I64(has(v, "again"), CELLAR_MISS);
+        shut(c, v);
+        store_end();
+    }
+}
+
+static cellar_err write_w(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx, (void)old, (void)old_len;
+    return cellar_buf_append(out, "w", 1);
+}
+
+static void a_kept_time_to_live_is_kept_on_disk(void)
+{
+    for (int how = 0; how < 8; how++) { /* set, many, update, none; each set, or durable */
+        store_begin();
+        cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION,
+                                  &v);
+        cellar_set_opts o = cellar_set_opts_default();
+        cellar_set_item item = { "k", 1, "w", 1, CELLAR_OK, 0 };
+        o.ttl_ms = 5000;
+        T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
+        o.ttl_ms = 100000;
+        o.flags = CELLAR_KEEP_TTL | (how < 4 ? 0u : CELLAR_DURABLE);
+        switch (how % 4) {
+        case 0: T_EQ_I64(cellar_set(v, "k", 1, "w", 1, &o), CELLAR_OK); break;
+        case 1: T_EQ_I64(cellar_set_many(v, &item, 1, &o, NULL), CELLAR_OK); break;
+        case 2: T_EQ_I64(cellar_update(v, "k", 1, &o, write_w, NULL), CELLAR_OK); break;
+        case 3:
+            o.flags |= CELLAR_NEGATIVE;
+            T_EQ_I64(cellar_set(v, "k", 1, NULL, 0, &o), CELLAR_OK);
+            break;
+        default: break;
+        }
+        T_EQ_I64(ttl_left(v, "k"), 5000);
+        now_ms += 5000;
+        T_EQ_I64(has(v, "k"), CELLAR_MISS); /* it has ended, and so has its copy */
+        shut(c, v);
+        store_end();
+    }
+}
+
+T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
+       T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
+       T_CASE(a_fulfilled_value_has_the_window_it_was_given),
+       T_CASE(what_loaders_find_absent_has_an_exact_age_too),
+       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer),
+       T_CASE(an_idle_time_goes_on_on_disk), T_CASE(a_kept_time_to_live_is_kept_on_disk))

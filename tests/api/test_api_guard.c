@@ -1,0 +1,801 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what stands between loads and a sick source: filter, breaker, fallbacks, default values,
+ *         writing through, warming up, memoized functions, and why a key is not there.
+ * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+static cellar_bloom_info bloom_info(cellar *c)
+{
+    cellar_bloom_info i = cellar_bloom_info_default();
+    T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
+    return i;
+}
+
+/* ---- filter ---- */
+
+/* The seed asks its empty filter before the source, and answers None for ever. */
+static void bloom_seed_bug_with_loads(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has it */
+    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(bloom_info(c).unknown_keys_found, 1);
+    T_EQ_I64(cellar_delete(c, "user:7", 6), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
+    T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    kit_close(c);
+}
+
+/* The owner declared an empty source that was not: audits find out, one load in 1,024. */
+static void bloom_audit_ends_a_false_authority(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[32];
+    T_EQ_I64(cellar_bloom_open(c, 100000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    int i = 0;
+    for (; i < 100000 && bloom_info(c).doubts == 0; i++) {
+        snprintf(key, sizeof key, "user:%d", i);
+        const cellar_err err = kit_load(c, key, NULL, &s, text, NULL);
+        T_CHECK(err == CELLAR_ABSENT || err == CELLAR_OK);
+    }
+    const cellar_bloom_info info = bloom_info(c);
+    T_EQ_U64(info.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info.doubt, CELLAR_BLOOM_DOUBT_FOUND);
+    T_CHECK(info.check_loads >= 1 && i < 40000);
+    T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* and then it loads */
+    kit_close(c);
+}
+
+static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    atomic_fetch_add((_Atomic int *)ctx, 1);
+    for (size_t i = 0; i < count; i++) {
+        if (cellar_load_item_value(ld, i, keys[i].data, keys[i].len) != CELLAR_OK) {
+            return CELLAR_E_NOMEM;
+        }
+    }
+    return CELLAR_OK;
+}
+
+static void absent_flood_calls_no_loader(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[32];
+    cellar_load_opts o = cellar_load_opts_default();
+    T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    atomic_store(&s.say, SAY_NONE);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "absent:%d", i);
+        o.soft_timeout_ms = i & 1; /* with options and without */
+        T_EQ_I64(kit_load(c, key, i & 1 ? &o : NULL, &s, text, NULL), CELLAR_ABSENT);
+    }
+    const cellar_bloom_info info = bloom_info(c);
+    T_EQ_U64(info.rejects + info.check_loads, 20000);
+    T_EQ_U64((uint64_t)atomic_load(&s.calls), info.check_loads);
+    T_CHECK(info.check_loads < 60);
+    T_EQ_I64(kit_load(c, "here", NULL, &s, text, NULL), CELLAR_OK);
+    _Atomic int calls = 0;
+    cellar_load_item items[2] = { { "absent:1", 8, fresh_result(), CELLAR_OK, 0 },
+                                  { "here", 4, fresh_result(), CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_get_or_load_many(c, items, 2, NULL, load_all, &calls), CELLAR_OK);
+    T_EQ_I64(items[0].status, atomic_load(&calls) == 0 ? CELLAR_ABSENT : CELLAR_OK);
+    T_EQ_I64(items[1].status, CELLAR_OK);
+    cellar_result_free(items[0].result);
+    cellar_result_free(items[1].result);
+    o = cellar_load_opts_default(); /* who does not read does not ask the filter */
+    o.flags = CELLAR_LOAD_REFRESH;
+    const int before = atomic_load(&s.calls);
+    T_EQ_I64(kit_load(c, "absent:2", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), before + 1);
+    kit_close(c);
+}
+
+/* ---- breaker ---- */
+
+static void breaker_stops_calls_and_stale_is_served(void)
+{
+    cellar *c = kit_open(8 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    char text[64], key[16];
+    cellar_result r;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    bo.consecutive_failures = 3;
+    bo.half_open_successes = 1;
+    bo.open_ms = 1000;
+    vo.breaker = &bo;
+    vo.default_ttl_ms = 100;
+    vo.stale_ms = 1000000;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "old", NULL, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    atomic_store(&s.say, SAY_FAIL);
+    for (int i = 0; i < 3; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(kit_load(v, key, NULL, &s, text, NULL), CELLAR_E_LOADER);
+    }
+    const int calls = atomic_load(&s.calls);
+    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, &r), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(kit_load(v, "old", NULL, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "1");
+    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
+    T_EQ_I64(atomic_load(&s.calls), calls);
+    _Atomic int many = 0;
+    cellar_load_item item = { "k8", 2, fresh_result(), CELLAR_OK, 0 };
+    T_EQ_I64(cellar_get_or_load_many(v, &item, 1, NULL, load_all, &many), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(atomic_load(&many), 0);
+    cellar_result_free(item.result);
+    T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER); /* another view: closed */
+    atomic_fetch_add(&kit_now_ms, 1001);
+    atomic_store(&s.say, SAY_NONE); /* "none" is an answer of a source that works */
+    T_EQ_I64(kit_load(v, "k9", NULL, &s, text, NULL), CELLAR_ABSENT);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(v, "k8", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *load_and_end(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    void **a = arg;
+    (void)cellar_get_or_load(a[0], "x", 1, a[1], source_load, a[2], &r);
+    return NULL;
+}
+
+static void breaker_passes_of_lost_loaders_come_back(void)
+{
+    cellar *c = kit_open(8 << 20);
+    cellar_breaker *b = NULL;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    source s = SOURCE_INIT;
+    char text[64];
+    bo.consecutive_failures = 1;
+    bo.half_open_successes = 1;
+    bo.open_ms = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
+    o.breaker = b;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_E_LOADER);
+    atomic_fetch_add(&kit_now_ms, 2);
+    atomic_store(&s.say, SAY_EXIT); /* the probe's thread ends inside the loader */
+    pthread_t t;
+    void *args[3] = { c, &o, &s };
+    T_REQUIRE(pthread_create(&t, NULL, load_and_end, args) == 0);
+    pthread_join(t, NULL);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_OK); /* the next one may probe at once */
+    cellar_breaker_info i = cellar_breaker_info_default();
+    T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
+    T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
+    kit_close(c);
+    cellar_breaker_destroy(b);
+}
+
+/* ---- fallbacks ---- */
+
+static void fallback_order(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    const cellar_bytes last = { "default", 7 };
+    cellar_load_opts o = cellar_load_opts_default();
+    s.text = "source";
+    f2.text = "second";
+    o.ttl_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.fallback[0] = (cellar_fallback){ source_load, &f1 };
+    o.fallback[1] = (cellar_fallback){ source_load, &f2 };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_store(&f1.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "second");
+    T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+    T_EQ_I64(r.ttl_left_ms, 500);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* kept so long */
+    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
+    atomic_fetch_add(&kit_now_ms, 500);
+    atomic_store(&f2.say, SAY_NOTHING);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    atomic_fetch_add(&kit_now_ms, 500);
+    o.default_value = NULL;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER); /* the first one's error */
+    T_EQ_I64(r.loader_err, CELLAR_E_IO);
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    /* "none" is an answer: nobody else is asked. */
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    /* Something stale comes before any of them. */
+    o.stale_ms = 10000;
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 61000);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "source");
+    T_EQ_I64(atomic_load(&f1.calls), 3);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.load_fallbacks, 2);
+    kit_close(c);
+}
+
+static void fallbacks_serve_an_open_breaker(void)
+{
+    cellar *c = kit_open(8 << 20);
+    cellar_breaker *b = NULL;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    source s = SOURCE_INIT;
+    const cellar_bytes last = { "", 0 };
+    char text[64];
+    cellar_result r;
+    bo.consecutive_failures = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
+    o.breaker = b;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "a", &o, &s, text, NULL), CELLAR_E_LOADER);
+    o.default_value = &last;
+    T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK); /* an empty value is a value */
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    cellar_load_item item = { "c", 1, fresh_result(), CELLAR_OK, 0 };
+    _Atomic int many = 0;
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, &many), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_OK);
+    T_EQ_U64(item.result->source, CELLAR_SOURCE_DEFAULT);
+    T_EQ_I64(atomic_load(&many), 0);
+    cellar_result_free(item.result);
+    const cellar_bytes bad = { NULL, 3 };
+    o.default_value = &bad;
+    T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_E_INVAL);
+    kit_close(c);
+    cellar_breaker_destroy(b);
+}
+
+/* ---- why, saved ---- */
+
+static cellar *why_store;
+
+static void why_inside(source *s, cellar_load *ld)
+{
+    (void)s;
+    (void)ld;
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(why_store, "k", 1, &r), CELLAR_OK);
+    T_EQ_U64(r.answer, CELLAR_WHY_LOADING);
+}
+
+static void del_inside(source *s, cellar_load *ld)
+{
+    (void)s;
+    (void)ld;
+    T_EQ_I64(cellar_delete(why_store, "d", 1), CELLAR_MISS);
+}
+
+static uint32_t why_cause(cellar *c, const char *key)
+{
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(c, key, 1, &r), CELLAR_OK);
+    return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
+}
+
+static void why_knows_of_loads(void)
+{
+    cellar *c = why_store = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    s.during = why_inside;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    T_EQ_U64(why_cause(c, "k"), CELLAR_CAUSE_LOAD_FAILED);
+    s.during = del_inside;
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "d", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_U64(why_cause(c, "d"), CELLAR_CAUSE_INVALIDATED);
+    s.during = NULL;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_U64(why_cause(c, "n"), 100 + CELLAR_WHY_NEGATIVE);
+    cellar_load_opts o = cellar_load_opts_default();
+    o.error_ttl_ms = 1000;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
+    T_EQ_U64(why_cause(c, "e"), 100 + CELLAR_WHY_ERROR);
+    kit_close(c);
+}
+
+static void dear(source *s, cellar_load *ld)
+{
+    (void)s;
+    T_EQ_I64(cellar_load_set_cost(ld, 2000000), CELLAR_OK);
+}
+
+static void saved_time_and_cost_are_estimated(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_stats st = cellar_stats_default();
+    s.during = dear;
+    for (int i = 0; i < 11; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(st.saved_cost > 19.99 && st.saved_cost < 20.01); /* ten hits, 2 units each */
+    T_CHECK(st.saved_seconds > 0 &&
+            st.saved_seconds <= 10 * (double)st.load_ns * 1e-9 * 1.001);
+    kit_close(c);
+}
+
+/* The line of a family and a view, as a number; -1: there is none. */
+static double told(const char *text, const char *family, const char *name)
+{
+    char line[96];
+    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, name);
+    const char *at = strstr(text, line);
+    return at != NULL ? strtod(at + strlen(line), NULL) : -1;
+}
+
+static void metrics_tell_what_each_view_saved(void)
+{
+    static char metrics[1 << 16];
+    cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_stats st = cellar_stats_default();
+    T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
+    T_CHECK(strstr(metrics, "cellar_saved") == NULL); /* nothing was loaded */
+    T_REQUIRE(cellar_namespace_open(c, "one", NULL, &one) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "never", NULL, &never) == CELLAR_OK);
+    s.during = dear;
+    for (int i = 0; i < 4; i++) { T_EQ_I64(kit_load(one, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    for (int i = 0; i < 9; i++) { T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); }
+    T_EQ_I64(cellar_set(never, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(never, "k", 1, text, sizeof text, NULL), CELLAR_OK);
+    T_REQUIRE(cellar_metrics_write(c, metrics, sizeof metrics, NULL) == CELLAR_OK);
+    const double of_one = told(metrics, "cellar_saved_cost", "one");
+    const double of_root = told(metrics, "cellar_saved_cost", "");
+    T_CHECK(of_one > 5.9999 && of_one < 6.0001); /* three hits, 2 units each */
+    T_CHECK(of_root > 15.9999 && of_root < 16.0001);
+    T_CHECK(told(metrics, "cellar_saved_cost", "never") < 0);
+    T_CHECK(told(metrics, "cellar_saved_seconds", "never") < 0);
+    T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    const double seconds = told(metrics, "cellar_saved_seconds", "one");
+    T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
+    T_EQ_I64(cellar_close(one), CELLAR_OK);
+    T_EQ_I64(cellar_close(never), CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- writing through ---- */
+
+typedef struct table {
+    char value[16];
+    cellar_err say;
+    int calls;
+    bool before; /* the cache still had the old value when the writer ran */
+    cellar *c;
+} table;
+
+static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
+                            void *ctx)
+{
+    table *t = ctx;
+    char buf[16];
+    t->calls++;
+    t->before = cellar_get(t->c, key, key_len, buf, sizeof buf, NULL) == CELLAR_OK;
+    if (t->say != CELLAR_OK) { return t->say; }
+    memcpy(t->value, value, value_len);
+    t->value[value_len] = '\0';
+    return CELLAR_OK;
+}
+
+static void write_through_source_first(void)
+{
+    cellar *c = kit_open(4 << 20);
+    table t = { .say = CELLAR_OK, .c = c };
+    char buf[16];
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_OK);
+    T_CHECK(t.before);
+    T_EQ_STR(t.value, "new");
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_MEM(buf, "new", 3);
+    kit_close(c);
+}
+
+static void write_through_failures_invalidate(void)
+{
+    cellar *c = kit_open(4 << 20);
+    table t = { .say = CELLAR_E_IO, .c = c };
+    static char big[4 << 20];
+    char buf[16];
+    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
+    T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* it may be there all the same */
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_KEEP_OLD_VALUE;
+    t.say = CELLAR_OK;
+    t.calls = 0;
+    T_EQ_I64(cellar_write_through(c, "k", 1, big, 0, &o, NULL, &t), CELLAR_E_INVAL);
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, &o, write_row, &t), CELLAR_E_INVAL);
+    T_EQ_I64(t.calls, 0);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK); /* not stored: then nothing old either */
+    T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    kit_close(c);
+}
+
+static cellar_err write_and_end(const void *key, size_t key_len, const void *value,
+                                size_t value_len, void *ctx)
+{
+    (void)ctx;
+    (void)key;
+    (void)key_len;
+    (void)value;
+    (void)value_len;
+    pthread_exit(NULL);
+}
+
+static void *write_in_a_thread(void *c)
+{
+    (void)cellar_write_through(c, "k", 1, "new", 3, NULL, write_and_end, NULL);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
+{
+    cellar *c = kit_open(4 << 20);
+    pthread_t t;
+    char buf[16];
+    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
+    for (int i = 0; i < 2; i++) { /* new, then there */
+        T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);
+        T_EQ_I64(pthread_join(t, NULL), 0);
+        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+        T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK); /* it may be in the source now */
+        T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    }
+    kit_close(c);
+}
+
+static void enable_off_still_invalidates(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], buf[8];
+    T_EQ_I64(cellar_set(c, "a", 1, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "b", 1, "1", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
+    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads go through */
+    T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "l", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* ---- warming up ---- */
+
+static cellar_err odd_source(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    uint32_t n;
+    T_EQ_U64(key_len, sizeof n);
+    memcpy(&n, key, sizeof n);
+    atomic_fetch_add((_Atomic int *)ctx, 1);
+    if (n % 10 == 1) { return cellar_load_absent(ld); }
+    if (n % 10 == 2) { return CELLAR_E_IO; }
+    return cellar_load_value(ld, &n, sizeof n);
+}
+
+static void sums_up(const cellar_warm_report *r)
+{
+    T_EQ_U64(r->keys, r->hits + r->loaded + r->absent + r->failed + r->skipped);
+}
+
+static void warm_report_sums(void)
+{
+    enum { KEYS = 1000 };
+    static uint32_t number[KEYS];
+    static cellar_bytes keys[KEYS];
+    for (uint32_t parallel = 0; parallel <= 4; parallel += 2) {
+        cellar *c = kit_open(8 << 20);
+        _Atomic int calls = 0;
+        cellar_warm_opts o = cellar_warm_opts_default();
+        cellar_warm_report r = cellar_warm_report_default();
+        for (uint32_t i = 0; i < KEYS; i++) {
+            number[i] = i;
+            keys[i] = (cellar_bytes){ &number[i], sizeof number[i] };
+            if (i < 100 && i % 10 == 5) {
+                T_EQ_I64(cellar_set(c, &i, sizeof i, "x", 1, NULL), CELLAR_OK);
+            }
+        }
+        o.keys = keys;
+        o.key_count = KEYS;
+        o.loader = odd_source;
+        o.loader_ctx = &calls;
+        o.threads = parallel;
+        T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+        sums_up(&r);
+        T_EQ_U64(r.keys, KEYS);
+        T_EQ_U64(r.hits, 10);
+        T_EQ_U64(r.absent, KEYS / 10);
+        T_EQ_U64(r.failed, KEYS / 10);
+        T_EQ_U64(r.skipped, 0);
+        T_EQ_I64(r.stopped, CELLAR_OK);
+        T_EQ_I64(atomic_load(&calls), KEYS - 10);
+        o.max_failure_pct = 5; /* 10 % fail: it gives up */
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+        sums_up(&r);
+        T_EQ_U64(r.keys, KEYS);
+        T_EQ_I64(r.stopped, CELLAR_E_LOADER);
+        T_CHECK(r.skipped > 900);
+        kit_close(c);
+    }
+}
+
+static cellar_err end_of_thread(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    _Atomic int *calls = ctx;
+    if (atomic_fetch_add(calls, 1) == 3) { pthread_exit(NULL); }
+    return cellar_load_value(ld, key, key_len);
+}
+
+static cellar_err end_of_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    pthread_exit(NULL);
+}
+
+typedef struct warming { cellar *c; cellar_warm_opts o; cellar_warm_report r; } warming;
+
+static void *warm_here(void *arg)
+{
+    warming *w = arg;
+    (void)cellar_warm(w->c, &w->o, &w->r);
+    return w;
+}
+
+/* More keys than two chunks a thread: nobody would ever empty one again. */
+static void warm_ends_with_its_threads(void)
+{
+    enum { KEYS = 300 };
+    static uint32_t number[KEYS];
+    static cellar_bytes keys[KEYS];
+    for (uint32_t i = 0; i < KEYS; i++) {
+        number[i] = i;
+        keys[i] = (cellar_bytes){ &number[i], sizeof number[i] };
+    }
+    for (uint32_t round = 0; round < 4; round++) {
+        cellar *c = kit_open(8 << 20);
+        _Atomic int calls = 0;
+        warming w = { c, cellar_warm_opts_default(), cellar_warm_report_default() };
+        pthread_t t;
+        void *ended = NULL;
+        w.o.keys = keys;
+        w.o.key_count = KEYS;
+        w.o.loader_ctx = &calls;
+        if (round % 2 == 0) {
+            w.o.loader = end_of_thread;
+        } else {
+            w.o.loader_many = end_of_bulk;
+            w.o.batch_keys = 10;
+        }
+        w.o.threads = round < 2 ? 1 : 0;
+        T_REQUIRE(pthread_create(&t, NULL, warm_here, &w) == 0);
+        T_EQ_I64(pthread_join(t, &ended), 0);
+        T_CHECK((ended != NULL) == (round < 2)); /* else it was the caller's that ended */
+        if (round < 2) {
+            sums_up(&w.r);
+            T_EQ_U64(w.r.keys, KEYS);
+            T_EQ_U64(w.r.failed, round == 0 ? 1 : 10);
+            T_EQ_U64(w.r.loaded, round == 0 ? 3 : 0);
+            T_EQ_I64(w.r.stopped, CELLAR_E_LOADER);
+        }
+        kit_close(c);
+    }
+}
+
+typedef struct names { uint32_t at, end; } names;
+
+static cellar_err next_name(cellar_bytes *key, void *ctx)
+{
+    static uint32_t now;
+    names *n = ctx;
+    if (n->at == n->end) { return CELLAR_MISS; }
+    now = n->at++;
+    *key = (cellar_bytes){ &now, sizeof now };
+    return CELLAR_OK;
+}
+
+static void warm_in_bulk_and_its_limits(void)
+{
+    cellar *c = kit_open(8 << 20);
+    _Atomic int calls = 0;
+    names n = { 0, 1000 };
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report r = cellar_warm_report_default();
+    o.next = next_name;
+    o.next_ctx = &n;
+    o.loader_many = load_all;
+    o.loader_ctx = &calls;
+    o.batch_keys = 100;
+    o.threads = 1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_U64(r.loaded, 1000);
+    T_EQ_I64(atomic_load(&calls), 10);
+    n = (names){ 0, 1000000000 };
+    o.timeout_ms = 30;
+    o.keys_per_s = 10000;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_I64(r.stopped, CELLAR_E_TIMEOUT);
+    T_CHECK(r.elapsed_ms >= 30 && r.keys <= 1 + r.elapsed_ms * 10 + 10);
+    n = (names){ 2000, 1000000000 };
+    o.timeout_ms = 0;
+    o.keys_per_s = 0;
+    o.max_used_pct = 40;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    sums_up(&r);
+    T_EQ_I64(r.stopped, CELLAR_E_SPACE);
+    kit_close(c);
+}
+
+static void bad_input_of_warm(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_warm_opts o = cellar_warm_opts_default();
+    cellar_warm_report r = cellar_warm_report_default();
+    const cellar_bytes key = { "k", 1 }, none = { "", 0 };
+    _Atomic int calls = 0;
+    T_EQ_I64(cellar_warm(NULL, &o, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, &o, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL); /* neither keys nor next */
+    o.keys = &key;
+    o.key_count = 1;
+    o.loader = odd_source;
+    o.loader_many = load_all;
+    o.loader_ctx = &calls;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.loader = NULL;
+    o.threads = 65;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.threads = 0;
+    o.timeout_ms = -1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.timeout_ms = 0;
+    o.keys = &none;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    o.keys = &key;
+    r.struct_size = 1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    r.struct_size = sizeof r;
+    o.loader_many = NULL; /* and the view has no loader: each key fails with a code */
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
+    T_EQ_U64(r.failed, 1);
+    cellar_load_opts lo = cellar_load_opts_default(); /* of the loads: refused before any of them */
+    o.loader_many = load_all;
+    o.load = &lo;
+    lo.flags = 0x400;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    lo.flags = 0;
+    lo.soft_timeout_ms = 30001;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    lo.soft_timeout_ms = 0;
+    lo.struct_size = 1;
+    T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
+    T_EQ_U64(r.keys + r.failed, 0);
+    T_EQ_I64(atomic_load(&calls), 0);
+    kit_close(c);
+}
+
+/* ---- memoize ---- */
+
+static _Atomic int weather_calls;
+
+static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    char text[64];
+    (void)ctx;
+    T_EQ_U64(count, 2);
+    T_EQ_U64(args[0].type, CELLAR_ARG_I64);
+    T_EQ_U64(args[1].type, CELLAR_ARG_TEXT);
+    atomic_fetch_add(&weather_calls, 1);
+    snprintf(text, sizeof text, "%d in %.*s", (int)args[0].as.i64, (int)args[1].as.bytes.len,
+             (const char *)args[1].as.bytes.data);
+    return cellar_load_value(ld, text, strlen(text));
+}
+
+static void memoized_calls_run_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_result r = cellar_result_default();
+    CELLAR_ARGS(a, 7, "berlin");
+    atomic_store(&weather_calls, 0);
+    T_EQ_I64(cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, weather, NULL, &r),
+             CELLAR_OK);
+    T_EQ_U64(r.value_len, 11);
+    T_EQ_MEM(r.value, "7 in berlin", 11);
+    cellar_result_free(&r);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7L, "berlin"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), 1);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 2, NULL, weather, NULL, &r, 7, "berlin"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, "berlin2"), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), 3);
+    static char city[2001];
+    memset(city, 'x', 2000);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, &city[0]), CELLAR_OK);
+    cellar_result_free(&r);
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 100;
+    o.stale_ms = 1000;
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_OK);
+    cellar_result_free(&r);
+    atomic_fetch_add(&kit_now_ms, 150);
+    const int before = atomic_load(&weather_calls);
+    T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_STALE);
+    cellar_result_free(&r);
+    T_EQ_I64(atomic_load(&weather_calls), before);
+    kit_tick(c); /* the refresh has its arguments out of the key */
+    T_EQ_I64(atomic_load(&weather_calls), before + 1);
+    T_EQ_I64(cellar_memoize(c, "weather", 1, a, 2, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(c, "", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(c, "w", 1, a, 2, NULL, weather, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memoize(NULL, "w", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
+    kit_close(c);
+}
+
+T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a_false_authority),
+       T_CASE(absent_flood_calls_no_loader), T_CASE(breaker_stops_calls_and_stale_is_served),
+       T_CASE(breaker_passes_of_lost_loaders_come_back), T_CASE(fallback_order),
+       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
+       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
+       T_CASE(write_through_source_first),
+       T_CASE(write_through_failures_invalidate),
+       T_CASE(a_thread_that_ends_in_a_writer_leaves_nothing_old), T_CASE(enable_off_still_invalidates),
+       T_CASE(warm_report_sums), T_CASE(warm_ends_with_its_threads),
+       T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
+       T_CASE(memoized_calls_run_once))

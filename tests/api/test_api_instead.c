@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    fallbacks and default values where no single call waits for its own loader: in bulk they
+ *         are asked for each key that failed, of a lease where it is refused or abandoned; who
+ *         waits for the key gets what they bring, and a thread that ends inside one leaves nothing.
+ *         A failure that is remembered, or of the load one waited for, does not hide them.
+ * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+#include <pthread.h>
+
+static const cellar_bytes last = { "default", 7 };
+
+static cellar_stats stats(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st;
+}
+
+/* ---- bulk ---- */
+
+enum { A, B, C, D, KEYS };
+
+typedef struct bulk {
+    int calls;
+    cellar_err returned;
+} bulk;
+
+/* a: a value, b: failed, c: none, d: not reported. */
+static cellar_err load_some(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    bulk *b = ctx;
+    b->calls++;
+    for (size_t i = 0; i < count; i++) {
+        switch (*(const char *)keys[i].data) {
+        case 'a': T_EQ_I64(cellar_load_item_value(ld, i, "bulk", 4), CELLAR_OK); break;
+        case 'b': T_EQ_I64(cellar_load_item_fail(ld, i, 42), CELLAR_OK); break;
+        case 'c': T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK); break;
+        default: break;
+        }
+    }
+    return b->returned;
+}
+
+static void ask(cellar *c, const char *names, const cellar_load_opts *o, bulk *b,
+                cellar_load_item it[KEYS])
+{
+    for (size_t i = 0; i < KEYS; i++) {
+        it[i] = (cellar_load_item){ names + i, 1, fresh_result(), CELLAR_OK, 0 };
+    }
+    T_EQ_I64(cellar_get_or_load_many(c, it, strlen(names), o, load_some, b), CELLAR_OK);
+}
+
+static void is(cellar_load_item *it, cellar_err status, uint32_t from, const char *text)
+{
+    T_EQ_I64(it->status, status);
+    T_EQ_U64(it->result->source, from);
+    if (text != NULL) {
+        T_EQ_U64(it->result->value_len, strlen(text));
+        T_EQ_MEM(it->result->value, text, strlen(text));
+    }
+    cellar_result_free(it->result);
+}
+
+static cellar *inside_store;
+static int cycles;
+
+/* Knows b; while it is asked for that, d is still this thread's to bring. */
+static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    source *s = ctx;
+    T_EQ_U64(key_len, 1);
+    atomic_fetch_add(&s->calls, 1);
+    if (*(const char *)key != 'b') { return CELLAR_E_IO; }
+    cellar_result r = cellar_result_default();
+    cycles += cellar_get_or_load(inside_store, "d", 1, NULL, source_load, s, &r) ==
+              CELLAR_E_DEADLOCK;
+    cellar_result_free(&r);
+    return cellar_load_value(ld, "second", 6);
+}
+
+static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
+{
+    cellar *c = inside_store = kit_open(8 << 20);
+    source f = SOURCE_INIT, never = SOURCE_INIT;
+    bulk b = { 0, CELLAR_OK };
+    cellar_load_item it[KEYS];
+    cellar_load_opts o = cellar_load_opts_default();
+    cycles = 0;
+    o.jitter_pct = CELLAR_OFF;
+    o.fallback[0] = (cellar_fallback){ source_load, &never };
+    o.fallback[1] = (cellar_fallback){ knows_b, &f };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    atomic_store(&never.say, SAY_FAIL);
+    ask(c, "abcd", &o, &b, it);
+    T_EQ_I64(it[B].result->ttl_left_ms, 500);
+    is(&it[A], CELLAR_OK, CELLAR_SOURCE_LOADED, "bulk");
+    is(&it[B], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[C], CELLAR_ABSENT, CELLAR_SOURCE_LOADED, NULL);
+    is(&it[D], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
+    T_EQ_I64(cycles, 1);
+    T_EQ_I64(atomic_load(&never.calls), 2);
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    ask(c, "badc", &o, &b, it); /* all are kept */
+    T_EQ_I64(b.calls, 1);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_L1, "second");
+    is(&it[1], CELLAR_OK, CELLAR_SOURCE_L1, "bulk");
+    is(&it[2], CELLAR_OK, CELLAR_SOURCE_L1, "default");
+    is(&it[3], CELLAR_ABSENT, CELLAR_SOURCE_NEGATIVE, NULL);
+    atomic_fetch_add(&kit_now_ms, 500);
+    o.default_value = NULL;
+    b.returned = CELLAR_E_IO;
+    ask(c, "bd", &o, &b, it); /* the words of the bulk loader */
+    T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
+    T_EQ_U64(stats(c).load_fallbacks, 3);
+    T_EQ_U64(stats(c).loads_running, 0);
+    kit_close(c);
+}
+
+static void in_bulk_they_serve_an_open_breaker(void)
+{
+    cellar *c = inside_store = kit_open(8 << 20);
+    cellar_breaker *breaker = NULL;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    source f = SOURCE_INIT;
+    bulk b = { 0, CELLAR_E_IO };
+    cellar_load_item it[KEYS];
+    cellar_load_opts o = cellar_load_opts_default();
+    bo.consecutive_failures = 1;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &breaker), CELLAR_OK);
+    o.breaker = breaker;
+    ask(c, "d", &o, &b, it);
+    is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
+    o.fallback[2] = (cellar_fallback){ knows_b, &f };
+    ask(c, "bc", &o, &b, it);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[1], CELLAR_E_BREAKER_OPEN, CELLAR_SOURCE_NONE, NULL);
+    o.default_value = &last;
+    ask(c, "c", &o, &b, it);
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
+    T_EQ_I64(b.calls, 1);
+    kit_close(c);
+    cellar_breaker_destroy(breaker);
+}
+
+static void *bulk_and_end(void *arg)
+{
+    void **a = arg;
+    bulk b = { 0, CELLAR_E_IO };
+    cellar_load_item it[KEYS];
+    ask(a[0], "abd", a[1], &b, it);
+    T_CHECK(false); /* the thread ended inside a fallback */
+    return NULL;
+}
+
+static void *read_d(void *arg)
+{
+    void **a = arg;
+    source s = SOURCE_INIT;
+    char text[64];
+    s.text = "after";
+    T_EQ_I64(kit_load(a[0], "d", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "after");
+    return NULL;
+}
+
+static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    void *args[2] = { c, &o };
+    pthread_t lost, waits;
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    atomic_store(&f.say, SAY_EXIT);
+    atomic_store(&f.gate, 1);
+    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0);
+    while (atomic_load(&f.inside) == 0) { kit_nap(); }
+    T_REQUIRE(pthread_create(&waits, NULL, read_d, args) == 0);
+    while (stats(c).load_waiters == 0) { kit_nap(); }
+    atomic_store(&f.gate, 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(pthread_join(waits, NULL), 0);
+    kit_close(c); /* no flight is left, and a close waits for no call */
+}
+
+/* ---- leases ---- */
+
+static _Atomic int told;
+
+static void tell(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&told, 1);
+}
+
+static cellar_err begin(cellar *c, const cellar_load_opts *o, cellar_lease *lease, char text[64],
+                        uint32_t *from)
+{
+    const cellar_subscriber w = { tell, NULL };
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(c, "k", 1, o, &w, lease, &r);
+    text[0] = '\0';
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
+        text[r.value_len] = '\0';
+    }
+    if (from != NULL) { *from = r.source; }
+    cellar_result_free(&r);
+    return err;
+}
+
+static void *read_k(void *arg)
+{
+    void **a = arg;
+    source s = SOURCE_INIT;
+    T_EQ_I64(kit_load(a[0], "k", NULL, &s, a[1], a[2]), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    return NULL;
+}
+
+static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease a, b;
+    cellar_result r = cellar_result_default();
+    uint32_t from;
+    char text[64], waited[64];
+    void *args[3] = { c, waited, &r };
+    pthread_t waits;
+    atomic_store(&told, 0);
+    o.jitter_pct = CELLAR_OFF;
+    o.fallback[1] = (cellar_fallback){ source_load, &f };
+    o.fallback_ttl_ms = 500;
+    f.text = "instead";
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_PENDING);
+    T_REQUIRE(pthread_create(&waits, NULL, read_k, args) == 0);
+    while (stats(c).load_waiters < 2) { kit_nap(); }
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(pthread_join(waits, NULL), 0);
+    T_EQ_STR(waited, "instead");
+    T_EQ_U64(r.source, CELLAR_SOURCE_JOINED);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(begin(c, &o, &b, text, &from), CELLAR_OK); /* kept, and so long */
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_L1);
+    atomic_fetch_add(&kit_now_ms, 500);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_OK); /* no failure: nothing instead */
+    T_EQ_I64(atomic_load(&f.calls), 1);
+    char copied[] = "default";
+    const cellar_bytes mine = { copied, 7 };
+    o.default_value = &mine;
+    atomic_store(&f.say, SAY_FAIL);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
+    memset(copied, 'x', 7);
+    T_EQ_I64(cellar_lease_release(c, &b, 42), CELLAR_OK);
+    T_EQ_I64(begin(c, NULL, &a, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(stats(c).load_fallbacks, 2);
+    kit_close(c);
+}
+
+static void what_is_kept_for_a_lease_goes_with_it(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_lease a, b;
+    char text[64];
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "brought", 7, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    kit_tick(c); /* forgotten */
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_E_LEASE);
+    so.ttl_ms = 100; /* something stale comes before any of them */
+    so.stale_ms = 100000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_STALE);
+    T_CHECK(a.opaque[0] != 0);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_EQ_I64(atomic_load(&f.calls), 0);
+    (void)cellar_delete(c, "k", 1);
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED); /* ended by the close */
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void a_refused_lease_has_them_at_once(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source f = SOURCE_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease a;
+    uint32_t from;
+    char text[64];
+    bo.consecutive_failures = 1;
+    vo.breaker = &bo;
+    f.text = "instead";
+    atomic_store(&told, 0);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(v, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin(v, NULL, &a, text, NULL), CELLAR_E_BREAKER_OPEN);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    o.fallback_ttl_ms = 500;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
+    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
+    atomic_store(&f.say, SAY_FAIL);
+    T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(from, CELLAR_SOURCE_DEFAULT);
+    T_EQ_I64(atomic_load(&told), 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *abandon_and_end(void *arg)
+{
+    void **a = arg;
+    (void)cellar_lease_release(a[0], a[1], 42);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void *begin_and_end(void *arg)
+{
+    void **a = arg;
+    cellar_lease lease;
+    char text[64];
+    (void)begin(a[0], a[1], &lease, text, NULL);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source f = SOURCE_INIT;
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease a, b;
+    char text[64];
+    pthread_t lost;
+    bo.consecutive_failures = 1;
+    vo.breaker = &bo;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    atomic_store(&f.say, SAY_EXIT);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    o.default_value = &last;
+    T_EQ_I64(begin(v, &o, &a, text, NULL), CELLAR_LEASED);
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(v, &o, &b, text, NULL), CELLAR_PENDING);
+    void *first[2] = { v, &a };
+    T_REQUIRE(pthread_create(&lost, NULL, abandon_and_end, first) == 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(atomic_load(&told), 1);
+    void *second[2] = { v, &o }; /* its breaker is open now: refused */
+    T_REQUIRE(pthread_create(&lost, NULL, begin_and_end, second) == 0);
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- a failure others heard ---- */
+
+/* A call with options on k, of the text and source that come back. */
+static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, char text[64],
+                            uint32_t *from)
+{
+    cellar_result r;
+    const cellar_err err = kit_load(c, "k", o, s, text, &r);
+    *from = r.source;
+    if (r.source == CELLAR_SOURCE_DEFAULT || r.source == CELLAR_SOURCE_FALLBACK) {
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_I64(r.loader_err, 0);
+    }
+    return err;
+}
+
+static void a_remembered_failure_has_default_and_fallbacks(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT, f = SOURCE_INIT;
+    cellar_load_opts plain = cellar_load_opts_default(), o = cellar_load_opts_default();
+    char text[64];
+    cellar_result r;
+    uint32_t from;
+    plain.error_ttl_ms = o.error_ttl_ms = 2000; /* a pause of 1,000 to 2,000 */
+    o.jitter_pct = CELLAR_OFF;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &plain, &s, text, NULL), CELLAR_E_LOADER);
+    o.default_value = &last;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+    T_EQ_I64(kit_load(c, "k", &plain, &s, text, &r), CELLAR_E_LOADER); /* it is remembered still */
+    T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+    o.fallback[1] = (cellar_fallback){ source_load, &f };
+    o.fallback_ttl_ms = 10; /* less than the pause: the memory of the failure stays */
+    f.text = "instead";
+    T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
+    atomic_store(&f.say, SAY_FAIL);
+    T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
+    T_EQ_U64(from, CELLAR_SOURCE_DEFAULT);
+    o.default_value = NULL;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, CELLAR_E_IO);
+    T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+    T_CHECK(r.retry_after_ms > 0);
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* asks nobody */
+    o.default_value = &last;
+    T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_E_LOADER);
+    T_EQ_I64(atomic_load(&f.calls), 3);
+    o.flags = 0;
+    o.fallback_ttl_ms = 2000; /* not less: kept in the place of the failure */
+    atomic_store(&f.say, SAY_VALUE);
+    T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
+    T_EQ_I64(read_with(c, &plain, &s, text, &from), CELLAR_OK);
+    T_EQ_U64(from, CELLAR_SOURCE_L1);
+    T_EQ_I64(atomic_load(&f.calls), 4);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
+    T_EQ_U64(from, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(stats(c).load_fallbacks, 4);
+    kit_close(c);
+}
+
+/* Where failures are remembered nobody asks before the time the source named, whatever a fallback
+ * brought meanwhile. */
+static void fallbacks_do_not_shorten_a_retry_after(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT, f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    cellar_result r;
+    s.said_err = 503;
+    s.retry_after_ms = 60000;
+    f.text = "instead";
+    o.error_ttl_ms = 100;
+    o.fallback_ttl_ms = 500;
+    o.jitter_pct = CELLAR_OFF;
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    atomic_store(&s.say, SAY_FAIL);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+        T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+        T_EQ_I64(atomic_load(&s.calls), 1);
+        atomic_fetch_add(&kit_now_ms, 19000);
+    }
+    T_EQ_I64(atomic_load(&f.calls), 3);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, 503);
+    T_EQ_I64(r.retry_after_ms, 3000);
+    atomic_fetch_add(&kit_now_ms, 3000);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+    /* Without a memory of failures there is nothing to keep: as long as fallback_ttl_ms. */
+    atomic_store(&s.say, SAY_FAIL);
+    o.error_ttl_ms = 0;
+    T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_I64(r.ttl_left_ms, 500);
+    /* Who did not want to read gets what a fallback brings; the old value stays for the others. */
+    o.error_ttl_ms = 100;
+    o.stale_ms = 1000000;
+    o.ttl_ms = 1000;
+    atomic_store(&s.say, SAY_VALUE);
+    s.text = "old";
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_OK);
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+    o.flags = 0;
+    T_EQ_I64(kit_load(c, "stale", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_EQ_I64(r.retry_after_ms, 60000);
+    kit_close(c);
+}
+
+static void in_bulk_a_remembered_failure_has_them(void)
+{
+    cellar *c = inside_store = kit_open(8 << 20);
+    source f = SOURCE_INIT;
+    bulk b = { 0, CELLAR_OK };
+    cellar_load_item it[KEYS];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.error_ttl_ms = 2000;
+    o.fallback_ttl_ms = 10;
+    o.jitter_pct = CELLAR_OFF;
+    ask(c, "bd", &o, &b, it);
+    is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
+    is(&it[1], CELLAR_E_NO_RESULT, CELLAR_SOURCE_NONE, NULL);
+    o.fallback[0] = (cellar_fallback){ knows_b, &f };
+    cycles = 0;
+    ask(c, "badb", &o, &b, it); /* the bulk loader is asked for a alone, the fallback once a key */
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[1], CELLAR_OK, CELLAR_SOURCE_LOADED, "bulk");
+    is(&it[2], CELLAR_E_LOADER, CELLAR_SOURCE_ERROR_ENTRY, NULL);
+    is(&it[3], CELLAR_OK, CELLAR_SOURCE_JOINED, "second");
+    T_EQ_I64(b.calls, 2);
+    T_EQ_I64(cycles, 0); /* inside it d is a failure, not one's own load */
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    o.default_value = &last;
+    ask(c, "dbd", &o, &b, it); /* nothing for the bulk loader to do */
+    is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
+    is(&it[1], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
+    is(&it[2], CELLAR_OK, CELLAR_SOURCE_JOINED, "default");
+    T_EQ_I64(b.calls, 2);
+    T_EQ_I64(atomic_load(&f.calls), 4);
+    T_EQ_U64(stats(c).loads_running, 0);
+    kit_close(c);
+}
+
+static void a_lease_of_a_remembered_failure_has_them_at_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease a;
+    uint32_t from;
+    char text[64];
+    o.error_ttl_ms = 2000;
+    o.fallback_ttl_ms = 10;
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_E_LOADER);
+    T_EQ_U64(from, CELLAR_SOURCE_ERROR_ENTRY);
+    o.default_value = &last;
+    T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "default");
+    f.text = "instead";
+    o.fallback[2] = (cellar_fallback){ source_load, &f };
+    T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_OK);
+    T_EQ_STR(text, "instead");
+    T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
+    T_EQ_I64(atomic_load(&f.calls), 1);
+    kit_close(c);
+}
+
+typedef struct reader { /* one call in a thread */
+    cellar *c;
+    const cellar_load_opts *o;
+    source *s;
+    char text[64];
+    cellar_result r;
+    cellar_err err;
+    pthread_t thread;
+} reader;
+
+static void *reader_main(void *arg)
+{
+    reader *d = arg;
+    d->err = kit_load(d->c, "k", d->o, d->s, d->text, &d->r);
+    return NULL;
+}
+
+enum { READERS = 8 };
+
+/* One leads, the rest wait; then it fails, and that is final. */
+static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_opts *leads,
+                                        const cellar_load_opts *o, reader d[READERS])
+{
+    atomic_store(&s->gate, 1);
+    for (int i = 0; i < READERS; i++) {
+        d[i] = (reader){ .c = c, .o = i == 0 ? leads : o, .s = s };
+        T_REQUIRE(pthread_create(&d[i].thread, NULL, reader_main, &d[i]) == 0);
+        while (atomic_load(&s->inside) == 0) { kit_nap(); }
+    }
+    while (stats(c).load_waiters < READERS - 1) { kit_nap(); }
+    atomic_store(&s->gate, 0);
+    for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
+}
+
+static void who_joined_a_failing_load_has_his_own(void)
+{
+    cellar *c = kit_open(8 << 20);
+    source s = SOURCE_INIT, f = SOURCE_INIT;
+    cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
+    reader d[READERS];
+    s.said_err = 42;
+    s.fail_flags = CELLAR_FAIL_FINAL;
+    atomic_store(&s.say, SAY_FAIL);
+    o.default_value = &last;
+    failing_in_front_of_readers(c, &s, &none, &o, d);
+    T_EQ_I64(d[0].err, CELLAR_E_LOADER);
+    for (int i = 1; i < READERS; i++) {
+        T_EQ_I64(d[i].err, CELLAR_OK);
+        T_EQ_STR(d[i].text, "default");
+        T_EQ_U64(d[i].r.source, CELLAR_SOURCE_DEFAULT);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    /* Fallbacks: one of them asks, the others have it from him or from the cache. */
+    f.text = "instead";
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    failing_in_front_of_readers(c, &s, &none, &o, d);
+    int asked = 0;
+    for (int i = 1; i < READERS; i++) {
+        T_EQ_I64(d[i].err, CELLAR_OK);
+        T_EQ_STR(d[i].text, "instead");
+        asked += d[i].r.source == CELLAR_SOURCE_FALLBACK;
+    }
+    T_EQ_I64(asked, 1);
+    T_EQ_I64(atomic_load(&f.calls), 1);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    /* What the leader has asked in vain is not asked by each of those who waited. */
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    atomic_store(&f.say, SAY_FAIL);
+    o.default_value = NULL;
+    failing_in_front_of_readers(c, &s, &o, &o, d);
+    for (int i = 0; i < READERS; i++) {
+        T_EQ_I64(d[i].err, CELLAR_E_LOADER);
+        T_EQ_I64(d[i].r.loader_err, 42);
+    }
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    T_EQ_I64(atomic_load(&s.calls), 3);
+    /* Nor what one of them asked in vain after a leader who had none. */
+    failing_in_front_of_readers(c, &s, &none, &o, d);
+    for (int i = 0; i < READERS; i++) {
+        T_EQ_I64(d[i].err, CELLAR_E_LOADER);
+        T_EQ_I64(d[i].r.loader_err, 42);
+    }
+    T_CHECK(atomic_load(&f.calls) >= 3 && atomic_load(&f.calls) < 2 + READERS);
+    T_EQ_I64(atomic_load(&s.calls), 4);
+    kit_close(c);
+}
+
+static void who_waits_in_vain_has_the_default(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    source s = SOURCE_INIT, f = SOURCE_INIT, other = SOURCE_INIT;
+    cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
+    cellar_load_opts slow = cellar_load_opts_default();
+    char text[64];
+    cellar_result r;
+    cfg.config.memory_bytes = 8 << 20;
+    cfg.host.clock = kit_clock;
+    cfg.host.no_threads = 1;
+    cfg.tuning.max_loads = cfg.tuning.max_load_waiters = 1;
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    reader leads = { .c = c, .o = &none, .s = &s };
+    atomic_store(&s.gate, 1);
+    T_REQUIRE(pthread_create(&leads.thread, NULL, reader_main, &leads) == 0);
+    while (atomic_load(&s.inside) == 0) { kit_nap(); }
+    o.wait_timeout_ms = 1;
+    o.default_value = &last;
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    T_EQ_I64(kit_load(c, "full", NULL, &other, text, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(kit_load(c, "full", &o, &other, text, &r), CELLAR_OK); /* too many flights */
+    T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
+    reader waits = { .c = c, .o = &o, .s = &other };
+    T_REQUIRE(pthread_create(&waits.thread, NULL, reader_main, &waits) == 0);
+    while (stats(c).load_waiters == 0) { kit_nap(); }
+    T_EQ_I64(kit_load(c, "k", &slow, &other, text, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(kit_load(c, "k", &o, &other, text, NULL), CELLAR_OK); /* too many waiters */
+    T_EQ_STR(text, "default");
+    atomic_fetch_add(&kit_now_ms, 2);
+    T_EQ_I64(pthread_join(waits.thread, NULL), 0);
+    T_EQ_I64(waits.err, CELLAR_OK);
+    T_EQ_STR(waits.text, "default");
+    T_EQ_U64(waits.r.source, CELLAR_SOURCE_DEFAULT);
+    atomic_store(&s.gate, 0);
+    T_EQ_I64(pthread_join(leads.thread, NULL), 0);
+    T_EQ_I64(leads.err, CELLAR_OK);
+    T_EQ_I64(atomic_load(&f.calls) + atomic_load(&other.calls), 0); /* they take their time */
+    T_EQ_U64(stats(c).load_timeouts, 1);
+    kit_close(c);
+}
+
+static void *fail_and_end(void *arg)
+{
+    reader *d = arg;
+    (void)kit_load(d->c, "k", d->o, d->s, d->text, &d->r);
+    T_CHECK(false);
+    return NULL;
+}
+
+static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT, f = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    o.error_ttl_ms = 2000;
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_store(&f.say, SAY_EXIT);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    reader d = { .c = c, .o = &o, .s = &s };
+    T_REQUIRE(pthread_create(&d.thread, NULL, fail_and_end, &d) == 0);
+    T_EQ_I64(pthread_join(d.thread, NULL), 0);
+    o.fallback[0] = (cellar_fallback){ NULL, NULL };
+    T_EQ_I64(kit_load(c, "d", &o, &s, text, NULL), CELLAR_E_LOADER);
+    o.fallback[0] = (cellar_fallback){ source_load, &f };
+    void *args[2] = { c, &o };
+    pthread_t lost;
+    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0); /* a, b: asked; d: not */
+    T_EQ_I64(pthread_join(lost, NULL), 0);
+    T_EQ_I64(atomic_load(&f.calls), 2);
+    kit_close(c);
+}
+
+T_MAIN("api_instead", T_CASE(in_bulk_each_key_that_failed_has_its_fallbacks),
+       T_CASE(in_bulk_they_serve_an_open_breaker),
+       T_CASE(a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing),
+       T_CASE(a_lease_abandoned_with_an_error_has_its_fallbacks),
+       T_CASE(what_is_kept_for_a_lease_goes_with_it), T_CASE(a_refused_lease_has_them_at_once),
+       T_CASE(a_thread_that_ends_inside_a_leases_fallback_leaves_nothing),
+       T_CASE(a_remembered_failure_has_default_and_fallbacks),
+       T_CASE(fallbacks_do_not_shorten_a_retry_after),
+       T_CASE(in_bulk_a_remembered_failure_has_them),
+       T_CASE(a_lease_of_a_remembered_failure_has_them_at_once),
+       T_CASE(who_joined_a_failing_load_has_his_own), T_CASE(who_waits_in_vain_has_the_default),
+       T_CASE(a_thread_that_ends_in_a_fallback_of_a_remembered_failure))

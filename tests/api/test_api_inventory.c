@@ -1,0 +1,764 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what the five programs cellar replaces did with their caches works, row by row, and the
+ *         mistakes they made cannot be made (cases named seed_...; each states the faulty sequence
+ *         and then drives exactly that one). Which row is which: tests/README.md.
+ * Method: public calls only, a clock of this file. */
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+#include <pthread.h>
+
+static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t eviction)
+{
+    settings cfg = api_config(memory_bytes);
+    cfg.config.max_entries = max_entries;
+    cfg.config.eviction = eviction;
+    return api_open_with(&cfg);
+}
+
+static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
+
+static cellar *open_view(cellar *c, const char *name, const cellar_namespace_opts *o)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
+    return v;
+}
+
+static cellar_err put(cellar *c, const char *key, const char *value)
+{
+    return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
+}
+
+static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t ttl_ms)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl_ms;
+    return cellar_set(c, key, strlen(key), value, strlen(value), &o);
+}
+
+static void close_all(cellar *v, cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    if (v != NULL) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* ---- views ---- */
+
+static void clear_touches_no_other_view(void)
+{
+    cellar *c = open_store();
+    cellar *a = open_view(c, "image_task", NULL), *b = open_view(c, "image_task2", NULL);
+    put(c, "k", "root");
+    put(a, "k", "a");
+    put(b, "k", "b");
+    T_EQ_I64(cellar_clear(a), CELLAR_OK);
+    T_EQ_STR(api_look(a, "k"), "MISS");
+    T_EQ_STR(api_look(b, "k"), "b");
+    T_EQ_STR(api_look(c, "k"), "root");
+    put(a, "k", "again");
+    T_EQ_STR(api_look(a, "k"), "again");
+    cellar_close(b);
+    close_all(a, c);
+}
+
+/* One view's name and key together spell another's: "zsxq" + ":1" and "zsxq:" + "1". */
+static void names_that_are_prefixes_never_mix(void)
+{
+    cellar *c = open_store();
+    cellar *a = open_view(c, "zsxq", NULL), *b = open_view(c, "zsxq:", NULL);
+    put(a, ":1", "of a");
+    T_EQ_STR(api_look(b, "1"), "MISS");
+    T_EQ_STR(api_look(b, ":1"), "MISS");
+    put(b, "1", "of b");
+    put(b, ":1", "of b too");
+    T_EQ_STR(api_look(a, ":1"), "of a");
+    T_EQ_STR(api_look(a, "1"), "MISS");
+    T_EQ_I64(cellar_clear(b), CELLAR_OK);
+    T_EQ_STR(api_look(a, ":1"), "of a");
+    cellar_close(b);
+    close_all(a, c);
+}
+
+static void bump_makes_old_versions_unreachable(void)
+{
+    cellar *c = open_store(), *v = open_view(c, "pages", NULL);
+    uint32_t version = 0;
+    put(v, "k", "1");
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_U64(version, 2);
+    T_EQ_STR(api_look(v, "k"), "MISS");
+    put(v, "k", "2");
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
+    T_EQ_STR(api_look(v, "k"), "MISS");
+    close_all(v, c);
+}
+
+static void views_have_their_own_default_ttl(void)
+{
+    cellar *c = open_store();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.default_ttl_ms = 300000;
+    cellar *llm = open_view(c, "llm:", &o);
+    o.default_ttl_ms = 86400000;
+    cellar *emb = open_view(c, "emb:", &o);
+    put(llm, "k", "x");
+    put(emb, "k", "x");
+    put(c, "k", "x");
+    atomic_fetch_add(&api_now_ms, 299999);
+    T_EQ_STR(api_look(llm, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(llm, "k"), "MISS");
+    T_EQ_STR(api_look(emb, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 86400000 - 300000 - 1);
+    T_EQ_STR(api_look(emb, "k"), "x");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(emb, "k"), "MISS");
+    T_EQ_STR(api_look(c, "k"), "x"); /* the root has none */
+    cellar_close(emb);
+    close_all(llm, c);
+}
+
+/* ---- TTL by state ---- */
+
+static const cellar_ttl_class task_classes[] = {
+    { "processing", 300000 }, { "success", 3600000 }, { "failed", 1800000 }, { "batch", 600000 },
+};
+
+static cellar *open_tasks(cellar *c)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.ttl_classes = task_classes;
+    o.ttl_class_count = 4;
+    o.ttl_class_fallback = 1;
+    return open_view(c, "image_task", &o);
+}
+
+static void each_state_has_its_ttl_to_the_millisecond(void)
+{
+    cellar *c = open_store(), *v = open_tasks(c);
+    for (size_t i = 0; i < 4; i++) {
+        cellar_set_opts o = cellar_set_opts_default();
+        T_EQ_I64(cellar_ttl_class_find(v, task_classes[i].name, &o.ttl_class), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
+        atomic_fetch_add(&api_now_ms, task_classes[i].ttl_ms - 1);
+        T_EQ_STR(api_look(v, "task"), "{}");
+        atomic_fetch_add(&api_now_ms, 1);
+        T_EQ_STR(api_look(v, "task"), "MISS");
+    }
+    close_all(v, c);
+}
+
+static void unknown_states_fall_back_and_are_counted(void)
+{
+    cellar *c = open_store(), *v = open_tasks(c);
+    cellar_set_opts o = cellar_set_opts_default();
+    T_EQ_I64(cellar_ttl_class_find(v, "paused", &o.ttl_class), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "task", 4, "{}", 2, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 299999);
+    T_EQ_STR(api_look(v, "task"), "{}");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(v, "task"), "MISS");
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.ttl_class_fallbacks, 1);
+    close_all(v, c);
+}
+
+/* ---- values ---- */
+
+static void set_get_exists_delete(void)
+{
+    cellar *c = open_store();
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
+    T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
+    T_EQ_STR(api_look(c, "user:1"), "Alice");
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_MISS);
+    T_EQ_STR(api_look(c, "user:1"), "MISS");
+    close_all(NULL, c);
+}
+
+static void values_are_bytes_with_flags(void)
+{
+    static const char bytes[] = "\0\xff\n\"not json";
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.user_flags = 0xdeadbeef;
+    T_EQ_I64(cellar_set(c, "k", 1, bytes, sizeof bytes, &o), CELLAR_OK);
+    char out[64];
+    size_t len = 0;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts get = cellar_get_opts_default();
+    get.info = &info;
+    T_EQ_I64(cellar_get_with(c, "k", 1, &get, out, sizeof out, &len), CELLAR_OK);
+    T_EQ_U64(len, sizeof bytes);
+    T_EQ_MEM(out, bytes, sizeof bytes);
+    T_EQ_U64(info.user_flags, 0xdeadbeef);
+    close_all(NULL, c);
+}
+
+static void metadata_tells_age_ttl_and_version(void)
+{
+    cellar *c = open_store();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.exact_age = 1;
+    cellar *v = open_view(c, "zsxq", &o);
+    cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
+    put_ttl(v, "k", "value", 7200000);
+    atomic_fetch_add(&api_now_ms, 1234);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
+    T_EQ_I64(info.age_ms, 1234);
+    T_EQ_I64(info.ttl_left_ms, 7200000 - 1234);
+    T_EQ_U64(info.tier, CELLAR_TIER_L1);
+    T_EQ_U64(info.value_len, 5);
+    T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0);
+    put_ttl(v, "k", "other", 7200000);
+    T_EQ_I64(cellar_entry_info_get(v, "k", 1, CELLAR_GET_WANT_VERSION, &later), CELLAR_OK);
+    T_EQ_I64(later.age_ms, 0);
+    T_CHECK(later.version != info.version);
+    close_all(v, c);
+}
+
+/* D7, S1:56 and S1:93: `if value:` treats "" as nothing there and stores the text "NULL" for it.
+ * Sequence: set an empty value, get it. */
+static void seed_empty_value(void)
+{
+    cellar *c = open_store();
+    char buf[8];
+    size_t len = 77;
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_U64(len, 0);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    void *copy = NULL;
+    T_EQ_I64(cellar_get_alloc(c, "k", 1, &copy, &len), CELLAR_OK);
+    T_CHECK(copy != NULL);
+    T_EQ_U64(len, 0);
+    cellar_free(copy);
+    close_all(NULL, c);
+}
+
+/* D6, S1:52 and S1:70: "none" is stored as the text "NULL", so a real value "NULL" reads as none.
+ * Sequence: set the text, get it; set none, get it. */
+static void seed_null_string(void)
+{
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    put(c, "text", "NULL");
+    T_EQ_STR(api_look(c, "text"), "NULL");
+    T_EQ_I64(cellar_contains(c, "text", 4), CELLAR_OK);
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &o), CELLAR_OK);
+    T_EQ_STR(api_look(c, "none"), "ABSENT");
+    T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
+    close_all(NULL, c);
+}
+
+/* D26, S2:706-718: the stored "NULL" is not None, so the second caller is handed the text.
+ * Sequence: first caller stores "known absent", second caller gets. */
+static void seed_negative_is_not_data(void)
+{
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    char buf[16] = "untouched";
+    size_t len = 77;
+    o.flags = CELLAR_NEGATIVE;
+    o.ttl_ms = 300000;
+    T_EQ_I64(cellar_set(c, "user:404", 8, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(cellar_get(c, "user:404", 8, buf, sizeof buf, &len), CELLAR_ABSENT);
+    T_EQ_STR(buf, "untouched");
+    void *copy = &len;
+    T_EQ_I64(cellar_get_alloc(c, "user:404", 8, &copy, &len), CELLAR_ABSENT);
+    T_CHECK(copy == NULL);
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* known absent is absent */
+    o.ttl_ms = 0;
+    T_EQ_I64(cellar_set(c, "user:404", 8, "Bob", 3, &o), CELLAR_OK);
+    T_EQ_STR(api_look(c, "user:404"), "Bob");
+    close_all(NULL, c);
+}
+
+/* D9, S1:97: ttl + randint(-ttl//10, ttl//10) of 1 s is 0 s in half of the draws, and the fresh
+ * value is thrown away. Sequence: many sets of the shortest TTL with 10 % jitter. */
+static void seed_zero_ttl(void)
+{
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    o.jitter_pct = 10;
+    for (int mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
+        o.jitter_mode = (uint32_t)mode;
+        for (int i = 0; i < 2000; i++) {
+            o.ttl_ms = 1 + i % 12;
+            T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &o), CELLAR_OK);
+            if (!T_EQ_STR(api_look(c, "k"), "v")) { break; }
+            T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &info), CELLAR_OK);
+            T_CHECK(info.ttl_left_ms >= 1);
+        }
+    }
+    close_all(NULL, c);
+}
+
+static void jitter_is_even_and_below_ten_seconds_too(void)
+{
+    enum { DRAWS = 20000 };
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    static const int64_t least[2] = { 4500, 5000 }, most[2] = { 5500, 5500 };
+    static const int64_t mean[2] = { 5000, 5250 };
+    o.ttl_ms = 5000;
+    o.jitter_pct = 10;
+    for (int mode = 0; mode < 2; mode++) {
+        int64_t sum = 0, low = INT64_MAX, high = 0;
+        o.jitter_mode = mode == 0 ? CELLAR_JITTER_PLUSMINUS : CELLAR_JITTER_PLUS;
+        for (int i = 0; i < DRAWS; i++) {
+            /* Drawn from key and time: one key in one millisecond always draws the same. */
+            T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            sum += info.ttl_left_ms;
+            if (info.ttl_left_ms < low) { low = info.ttl_left_ms; }
+            if (info.ttl_left_ms > high) { high = info.ttl_left_ms; }
+        }
+        T_CHECK(low >= least[mode] && low <= least[mode] + 2);
+        T_CHECK(high <= most[mode] && high >= most[mode] - 2);
+        /* The mean of 20,000 draws lies within 12 ms of the true one at six standard deviations. */
+        T_CHECK(sum / DRAWS >= mean[mode] - 13 && sum / DRAWS <= mean[mode] + 13);
+    }
+    close_all(NULL, c);
+}
+
+/* ---- merging ---- */
+
+static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    const char *text = ctx;
+    const cellar_err err = cellar_buf_append(out, old, old_len);
+    return err != CELLAR_OK ? err : cellar_buf_append(out, text, strlen(text));
+}
+
+static void merge_of_a_missing_key_creates_nothing(void)
+{
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    char word[] = "x";
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    T_EQ_I64(cellar_update(c, "task", 4, &o, append_arg, word), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "task", 4), CELLAR_MISS);
+    close_all(NULL, c);
+}
+
+static void merge_takes_the_new_states_ttl(void)
+{
+    cellar *c = open_store(), *v = open_tasks(c);
+    cellar_set_opts o = cellar_set_opts_default();
+    char word[] = "+done";
+    T_EQ_I64(cellar_ttl_class_find(v, "processing", &o.ttl_class), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "task", 4, "new", 3, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 200000);
+    T_EQ_I64(cellar_ttl_class_find(v, "success", &o.ttl_class), CELLAR_OK);
+    T_EQ_I64(cellar_update(v, "task", 4, &o, append_arg, word), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 3599999);
+    T_EQ_STR(api_look(v, "task"), "new+done");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(api_look(v, "task"), "MISS");
+    close_all(v, c);
+}
+
+static cellar *merged;
+static pthread_barrier_t both_have_read;
+
+static cellar_err merge_slowly(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    int *calls = ctx;
+    /* In the first round both have read the old value before either writes. */
+    if (++*calls == 1) { pthread_barrier_wait(&both_have_read); }
+    char word[] = "m";
+    return append_arg(old, old_len, out, word);
+}
+
+static void *merge_thread(void *arg)
+{
+    T_EQ_I64(cellar_update(merged, "task", 4, NULL, merge_slowly, arg), CELLAR_OK);
+    return NULL;
+}
+
+/* D1, S0:22: read, merge, write; of two concurrent updates one is lost.
+ * Sequence: both read, then both write. */
+static void seed_status_merges_both_survive(void)
+{
+    int calls[2] = { 0, 0 };
+    pthread_t id[2];
+    merged = open_store();
+    put(merged, "task", ">");
+    T_REQUIRE(pthread_barrier_init(&both_have_read, NULL, 2) == 0);
+    for (int i = 0; i < 2; i++) {
+        T_REQUIRE(pthread_create(&id[i], NULL, merge_thread, &calls[i]) == 0);
+    }
+    for (int i = 0; i < 2; i++) { pthread_join(id[i], NULL); }
+    T_EQ_STR(api_look(merged, "task"), ">mm");
+    T_EQ_I64(calls[0] + calls[1], 3); /* the second to write has merged again */
+    pthread_barrier_destroy(&both_have_read);
+    close_all(NULL, merged);
+}
+
+/* ---- many ---- */
+
+static void get_many_keeps_the_callers_order(void)
+{
+    cellar *c = open_store();
+    cellar_set_opts negative = cellar_set_opts_default();
+    char buf[6][8];
+    negative.flags = CELLAR_NEGATIVE;
+    put(c, "a", "1");
+    put(c, "b", "22");
+    cellar_set(c, "n", 1, NULL, 0, &negative);
+    static const char *const key[6] = { "b", "missing", "a", "n", "b", "" };
+    cellar_get_item item[6];
+    memset(item, 0, sizeof item);
+    for (int i = 0; i < 6; i++) {
+        item[i].key = key[i];
+        item[i].key_len = strlen(key[i]);
+        item[i].buf = buf[i];
+        item[i].buf_cap = i == 4 ? 1 : sizeof buf[i];
+    }
+    size_t hits = 77;
+    T_EQ_I64(cellar_get_many(c, item, 6, &hits), CELLAR_OK);
+    static const cellar_err want[6] = { CELLAR_OK, CELLAR_MISS, CELLAR_OK, CELLAR_ABSENT,
+                                        CELLAR_E_BUFFER, CELLAR_E_INVAL };
+    for (int i = 0; i < 6; i++) { T_EQ_I64(item[i].status, want[i]); }
+    T_EQ_U64(hits, 2);
+    T_EQ_U64(item[0].value_len, 2);
+    T_EQ_MEM(buf[0], "22", 2);
+    T_EQ_MEM(buf[2], "1", 1);
+    T_EQ_U64(item[4].value_len, 2);
+    close_all(NULL, c);
+}
+
+/* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
+ * Sequence: a batch whose second item cannot be stored. */
+static void seed_set_many_reports_each_item(void)
+{
+    cellar *c = open_store();
+    static char huge[9u << 20];
+    cellar_set_item item[4];
+    memset(item, 0, sizeof item);
+    item[0] = (cellar_set_item){ .key = "a", .key_len = 1, .value = "1", .value_len = 1 };
+    item[1] = (cellar_set_item){ .key = "b", .key_len = 1, .value = huge,
+                                 .value_len = sizeof huge };
+    item[2] = (cellar_set_item){ .key = "c", .key_len = 0, .value = "3", .value_len = 1 };
+    item[3] = (cellar_set_item){ .key = "d", .key_len = 1, .value = "4", .value_len = 1 };
+    size_t stored = 77;
+    T_EQ_I64(cellar_set_many(c, item, 4, NULL, &stored), CELLAR_OK);
+    T_EQ_I64(item[0].status, CELLAR_OK);
+    T_EQ_I64(item[1].status, CELLAR_E_TOOBIG);
+    T_EQ_I64(item[2].status, CELLAR_E_INVAL);
+    T_EQ_I64(item[3].status, CELLAR_OK);
+    T_EQ_U64(stored, 2);
+    T_EQ_STR(api_look(c, "a"), "1");
+    T_EQ_STR(api_look(c, "d"), "4");
+    T_EQ_STR(api_look(c, "b"), "MISS");
+    close_all(NULL, c);
+}
+
+/* ---- bounds, eviction, expiry ---- */
+
+static void count_entries(cellar *c, uint64_t *entries, uint64_t *used, uint64_t *budget)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    *entries = st.entries;
+    *used = st.used_bytes;
+    *budget = st.budget_bytes;
+}
+
+static void both_bounds_hold_under_every_policy(void)
+{
+    static const uint32_t policy[] = { CELLAR_EVICT_DEFAULT, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
+                                       CELLAR_EVICT_FIFO };
+    static char value[900];
+    for (size_t p = 0; p < 4; p++) {
+        uint64_t entries, used, budget;
+        cellar *c = open_with(CELLAR_MEMORY_MIN, 300, policy[p]);
+        for (int i = 0; i < 5000; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "key%d", i);
+            T_EQ_I64(cellar_set(c, key, strlen(key), value, (size_t)(i % 900), NULL), CELLAR_OK);
+            count_entries(c, &entries, &used, &budget);
+            if (!T_CHECK(entries <= 300) || !T_CHECK(used <= budget)) { break; }
+        }
+        T_CHECK(entries >= 200);
+        close_all(NULL, c);
+        c = open_with(CELLAR_MEMORY_MIN, 0, policy[p]);
+        for (int i = 0; i < 20000; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "key%d", i);
+            T_EQ_I64(cellar_set(c, key, strlen(key), value, 200, NULL), CELLAR_OK);
+        }
+        count_entries(c, &entries, &used, &budget);
+        T_CHECK(used <= budget);
+        T_CHECK(entries >= 2000 && entries < 20000);
+        close_all(NULL, c);
+    }
+}
+
+static void a_cache_of_ten_entries_behaves(void)
+{
+    static const uint32_t policy[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
+                                       CELLAR_EVICT_FIFO };
+    for (size_t p = 0; p < 4; p++) {
+        cellar *c = open_with(CELLAR_MEMORY_MIN, 10, policy[p]);
+        uint64_t entries, used, budget;
+        for (int i = 0; i < 1000; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "k%d", i);
+            T_EQ_I64(put(c, key, key), CELLAR_OK);
+            T_EQ_STR(api_look(c, key), key); /* what was just set is there */
+            count_entries(c, &entries, &used, &budget);
+            if (!T_CHECK(entries <= 10)) { break; }
+        }
+        T_CHECK(entries >= 5);
+        close_all(NULL, c);
+    }
+}
+
+static void adaptive_is_the_default(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    int64_t rule = 0;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
+    T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_LRU), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, CELLAR_EVICT_DEFAULT), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_EVICTION, &rule), CELLAR_OK);
+    T_EQ_I64(rule, CELLAR_EVICT_ADAPTIVE);
+    close_all(NULL, c);
+}
+
+static void tick_frees_what_is_due_and_says_how_many(void)
+{
+    cellar *c = open_store();
+    uint64_t entries, used, budget, empty, expired = 0, sum = 0;
+    count_entries(c, &entries, &empty, &budget);
+    for (int i = 0; i < 3000; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "k%d", i);
+        put_ttl(c, key, "some value of some length", i < 2000 ? 1000 : 100000);
+    }
+    atomic_fetch_add(&api_now_ms, 1000);
+    cellar_err err;
+    do {
+        err = cellar_tick(c, 1000, &expired);
+        sum += expired;
+    } while (err == CELLAR_PENDING);
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(sum, 2000);
+    count_entries(c, &entries, &used, &budget);
+    T_EQ_U64(entries, 1000);
+    close_all(NULL, c);
+}
+
+static void large_values_do_not_disturb_small_ones(void)
+{
+    cellar *c = open_with(160u << 20, 0, 0);
+    const size_t size = 64u << 20;
+    char *image = malloc(size);
+    T_REQUIRE(image != NULL);
+    for (size_t i = 0; i < size; i++) { image[i] = (char)(i * 31 + (i >> 13)); }
+    for (int i = 0; i < 1000; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "small%d", i);
+        put(c, key, key);
+    }
+    T_EQ_I64(cellar_set(c, "image", 5, image, size, NULL), CELLAR_OK);
+    cellar_pinned p;
+    T_EQ_I64(cellar_pin(c, "image", 5, &p), CELLAR_OK);
+    T_EQ_U64(p.value_len, size);
+    T_CHECK(p.value != NULL && memcmp(p.value, image, size) == 0);
+    cellar_unpin(&p);
+    int kept = 0;
+    for (int i = 0; i < 1000; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "small%d", i);
+        kept += strcmp(api_look(c, key), key) == 0;
+    }
+    T_EQ_I64(kept, 1000);
+    T_EQ_I64(cellar_set(c, "more", 4, image, size + 1, NULL), CELLAR_E_TOOBIG);
+    free(image);
+    close_all(NULL, c);
+}
+
+/* ---- switching off ---- */
+
+static void a_disabled_view_serves_and_stores_nothing(void)
+{
+    cellar *c = open_store(), *v = open_view(c, "zsxq", NULL);
+    put(v, "old", "1");
+    put(v, "kept", "2");
+    T_EQ_I64(cellar_enable(v, false), CELLAR_OK);
+    T_EQ_STR(api_look(v, "old"), "MISS");
+    T_EQ_I64(put(v, "new", "x"), CELLAR_DISABLED);
+    T_EQ_I64(cellar_delete(v, "old", 3), CELLAR_OK); /* invalidations still work */
+    T_EQ_I64(cellar_enable(v, true), CELLAR_OK);
+    T_EQ_STR(api_look(v, "old"), "MISS");
+    T_EQ_STR(api_look(v, "new"), "MISS");
+    T_EQ_STR(api_look(v, "kept"), "2");
+    close_all(v, c);
+}
+
+/* ---- statistics ---- */
+
+static void five_numbers_of_a_view(void)
+{
+    cellar *c = open_store(), *v = open_view(c, "v", NULL);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, 0);
+    T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
+    put(v, "k", "1");
+    (void)api_look(v, "k");
+    (void)api_look(v, "nothing");
+    (void)api_look(c, "k"); /* another view's */
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l1, 1);
+    T_EQ_U64(st.misses, 1);
+    T_EQ_U64(st.write_errors, 0);
+    T_EQ_U64(st.gets, 2);
+    T_CHECK(st.hit_ratio > 0.4999 && st.hit_ratio < 0.5001);
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, 3);
+    close_all(v, c);
+}
+
+typedef struct asker {
+    cellar *c;
+    uint64_t calls, hits, misses, negative;
+} asker;
+
+static void *ask_many(void *arg)
+{
+    asker *a = arg;
+    uint64_t x = t_seed() + (uint64_t)(uintptr_t)arg;
+    for (int i = 0; i < 100000; i++) {
+        char key[16], buf[64];
+        size_t len;
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        snprintf(key, sizeof key, "k%d", (int)(x >> 33) % 3000);
+        const cellar_err err = cellar_get(a->c, key, strlen(key), buf, sizeof buf, &len);
+        a->calls++;
+        a->hits += err == CELLAR_OK;
+        a->misses += err == CELLAR_MISS;
+        a->negative += err == CELLAR_ABSENT;
+        if (err == CELLAR_MISS && (x >> 20) % 3 != 0) {
+            cellar_set_opts o = cellar_set_opts_default();
+            if ((x >> 20) % 3 == 1) { o.flags = CELLAR_NEGATIVE; }
+            cellar_set(a->c, key, strlen(key), NULL, 0, &o);
+        } else if ((x >> 22) % 7 == 0) {
+            cellar_delete(a->c, key, strlen(key));
+        }
+    }
+    return NULL;
+}
+
+static void outcomes_sum_to_calls(void)
+{
+    enum { THREADS = 8 };
+    static asker a[THREADS];
+    pthread_t id[THREADS];
+    cellar *c = open_store();
+    asker sum = { 0 };
+    for (int i = 0; i < THREADS; i++) {
+        a[i] = (asker){ .c = c };
+        T_REQUIRE(pthread_create(&id[i], NULL, ask_many, &a[i]) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(id[i], NULL);
+        sum.calls += a[i].calls;
+        sum.hits += a[i].hits;
+        sum.misses += a[i].misses;
+        sum.negative += a[i].negative;
+    }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, sum.calls);
+    T_EQ_U64(st.hits_l1, sum.hits);
+    T_EQ_U64(st.misses, sum.misses);
+    T_EQ_U64(st.negative_hits, sum.negative);
+    T_CHECK(sum.hits > 0 && sum.misses > 0 && sum.negative > 0);
+    close_all(NULL, c);
+}
+
+static uint64_t heard[CELLAR_CAUSE_COUNT];
+
+static void note_end(const cellar_event *e, void *ctx)
+{
+    (void)ctx;
+    if (e->cause < CELLAR_CAUSE_COUNT) { heard[e->cause]++; }
+}
+
+static void listeners_hear_causes_and_counters_need_none(void)
+{
+    for (int listening = 0; listening < 2; listening++) {
+        cellar *c = open_store();
+        uint64_t id;
+        memset(heard, 0, sizeof heard);
+        if (listening) { T_EQ_I64(cellar_listener_add(c, 0, note_end, NULL, &id), CELLAR_OK); }
+        put(c, "replaced", "1");
+        put(c, "replaced", "2");
+        put(c, "deleted", "1");
+        cellar_delete(c, "deleted", 7);
+        put_ttl(c, "expired", "1", 10);
+        atomic_fetch_add(&api_now_ms, 10);
+        while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+        cellar_stats st = cellar_stats_default();
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        static const cellar_cause cause[] = { CELLAR_CAUSE_REPLACED, CELLAR_CAUSE_DELETED,
+                                              CELLAR_CAUSE_EXPIRED };
+        for (size_t i = 0; i < 3; i++) {
+            T_EQ_U64(st.ended[cause[i]], 1);
+            T_EQ_U64(heard[cause[i]], listening ? 1 : 0);
+        }
+        close_all(NULL, c);
+    }
+}
+
+static void gets_and_sets_are_timed(void)
+{
+    cellar *c = open_store();
+    for (int i = 0; i < 20000; i++) {
+        put(c, "k", "v");
+        (void)api_look(c, "k");
+        (void)api_look(c, "nothing");
+    }
+    static const int op[] = { CELLAR_OP_GET_HIT, CELLAR_OP_GET_MISS, CELLAR_OP_SET };
+    for (size_t i = 0; i < 3; i++) {
+        cellar_latency t = cellar_latency_default();
+        T_EQ_I64(cellar_latency_get(c, op[i], &t), CELLAR_OK);
+        /* One in 64: 312 expected; a third of that would need a broken sampler. */
+        T_CHECK(t.samples > 100 && t.samples < 1000);
+        T_CHECK(t.p50_ns > 0 && t.p50_ns <= t.p99_ns && t.p99_ns <= t.max_ns);
+    }
+    close_all(NULL, c);
+}
+
+T_MAIN("api_inventory", T_CASE(clear_touches_no_other_view),
+       T_CASE(names_that_are_prefixes_never_mix), T_CASE(bump_makes_old_versions_unreachable),
+       T_CASE(views_have_their_own_default_ttl), T_CASE(each_state_has_its_ttl_to_the_millisecond),
+       T_CASE(unknown_states_fall_back_and_are_counted), T_CASE(set_get_exists_delete),
+       T_CASE(values_are_bytes_with_flags), T_CASE(metadata_tells_age_ttl_and_version),
+       T_CASE(seed_empty_value), T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data),
+       T_CASE(seed_zero_ttl), T_CASE(jitter_is_even_and_below_ten_seconds_too),
+       T_CASE(merge_of_a_missing_key_creates_nothing), T_CASE(merge_takes_the_new_states_ttl),
+       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_the_callers_order),
+       T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
+       T_CASE(a_cache_of_ten_entries_behaves), T_CASE(adaptive_is_the_default),
+       T_CASE(tick_frees_what_is_due_and_says_how_many),
+       T_ALONE(large_values_do_not_disturb_small_ones),
+       T_CASE(a_disabled_view_serves_and_stores_nothing), T_CASE(five_numbers_of_a_view),
+       T_CASE(outcomes_sum_to_calls), T_CASE(listeners_hear_causes_and_counters_need_none),
+       T_CASE(gets_and_sets_are_timed))

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    code of the host that leaves sideways, by longjmp or by ending its thread, leaves nothing
+ *         behind, wherever it runs: in a loader with something stale in hand, in a bulk loader
+ *         with results said, in fallbacks of single loads, of bulk, of leases refused or abandoned.
+ *         Who waits takes over, memory comes back to the byte, passes of breakers are returned.
+ * Method: every block of the store is counted; one way to leave, asked for in each place, in this
+ *         thread (longjmp; its next call is a get of another key) and in one that ends. */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+#include <setjmp.h>
+
+enum { PLACE_LOADER, PLACE_FALLBACK, PLACE_BULK, PLACE_BULK_FALLBACK, PLACE_ABANDON, PLACE_REFUSED,
+       PLACES };
+
+static _Atomic int64_t blocks;
+static _Atomic int told;
+static jmp_buf back;
+static bool by_exit;
+
+static void *counted_alloc(size_t bytes, void *ctx)
+{
+    (void)ctx;
+    void *p = malloc(bytes);
+    if (p != NULL) { atomic_fetch_add(&blocks, 1); }
+    return p;
+}
+static void counted_free(void *p, size_t bytes, void *ctx)
+{
+    (void)ctx;
+    (void)bytes;
+    if (p != NULL) { atomic_fetch_sub(&blocks, 1); }
+    free(p);
+}
+
+static void hear(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&told, 1);
+}
+
+static cellar_err leave(void)
+{
+    if (by_exit) { pthread_exit(NULL); }
+    longjmp(back, 1);
+}
+
+static cellar_err leave_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    T_EQ_I64(cellar_load_value(ld, "draft", 5), CELLAR_OK);
+    return leave();
+}
+
+static cellar_err fail_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    for (size_t i = 0; i + 1 < n; i++) {
+        T_EQ_I64(cellar_load_item_value(ld, i, "draft", 5), CELLAR_OK);
+    }
+    return leave();
+}
+
+static cellar_err fail_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    if (n > 1) { T_EQ_I64(cellar_load_item_value(ld, 0, "kept", 4), CELLAR_OK); }
+    return CELLAR_E_IO;
+}
+
+typedef struct place {
+    cellar *c;
+    int where;
+    cellar_lease lease; /* PLACE_ABANDON */
+} place;
+
+/* Keys a, b, s (stale) and k; the last is what others wait for. */
+__attribute__((noinline)) static void go(place *p)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_load_item it[4];
+    cellar_lease lease;
+    const cellar_bytes d = { "default", 7 };
+    const bool falls = p->where != PLACE_LOADER && p->where != PLACE_BULK;
+    if (falls) {
+        o.fallback[0] = (cellar_fallback){ leave_load, NULL };
+        o.default_value = &d;
+    }
+    for (int i = 0; i < 4; i++) {
+        const cellar_load_item one = { .key = &"absk"[i], .key_len = 1,
+                                       .result = fresh_result() };
+        it[i] = one;
+    }
+    switch (p->where) {
+    case PLACE_LOADER:
+        (void)cellar_get_or_load(p->c, "s", 1, &o, leave_load, NULL, &r);
+        break;
+    case PLACE_FALLBACK:
+        (void)cellar_get_or_load(p->c, "k", 1, &o, fail_load, NULL, &r);
+        break;
+    case PLACE_BULK: (void)cellar_get_or_load_many(p->c, it, 4, &o, leave_many, NULL); break;
+    case PLACE_BULK_FALLBACK:
+        (void)cellar_get_or_load_many(p->c, it, 4, &o, fail_many, NULL);
+        break;
+    case PLACE_ABANDON: (void)cellar_lease_release(p->c, &p->lease, 42); break;
+    default: (void)cellar_lease_acquire(p->c, "k", 1, &o, NULL, &lease, &r); break;
+    }
+    T_CHECK(false); /* it does not come back */
+}
+
+static void *go_main(void *arg)
+{
+    go(arg);
+    return NULL;
+}
+
+/* Counters of a thread that has ended stay for the next one. */
+static void *warm_main(void *arg)
+{
+    source s = SOURCE_INIT;
+    char text[64];
+    T_EQ_I64(kit_load(arg, "warm", NULL, &s, text, NULL), CELLAR_OK);
+    return NULL;
+}
+
+static uint64_t flights(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st.loads_running;
+}
+
+static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
+                        const cellar_subscriber *w, cellar_lease *lease)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(c, key, 1, o, w, lease, &r);
+    cellar_result_free(&r);
+    return err;
+}
+
+static cellar *open_counted(bool breaker)
+{
+    settings cfg = settings_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar *c = NULL;
+    bo.consecutive_failures = 1;
+    if (breaker) { root.breaker = &bo; }
+    root.track_dependencies = 1;
+    cfg.tuning.track_dependencies = 1;
+    cfg.config.root = &root;
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = counted_alloc;
+    cfg.host.free = counted_free;
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    so.ttl_ms = 10;
+    so.stale_ms = 100000;
+    T_EQ_I64(cellar_set(c, "s", 1, "stale", 5, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 20);
+    return c;
+}
+
+static const char *const places[PLACES] = { "loader", "fallback", "bulk loader", "bulk fallback",
+                                            "abandon", "refused" };
+
+static void leave_from(int where, bool exits)
+{
+    static place p; /* lives over the jump */
+    static int64_t before;
+    static cellar_lease ticket;
+    const cellar_subscriber w = { hear, NULL };
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    by_exit = exits;
+    p = (place){ .c = open_counted(where == PLACE_REFUSED), .where = where };
+    T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* the tables are there */
+    if (where == PLACE_REFUSED) { /* it opens */
+        T_EQ_I64(begin(p.c, "x", NULL, NULL, &ticket), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_release(p.c, &ticket, 1), CELLAR_OK);
+    }
+    t_live_and_end(warm_main, p.c);
+    before = atomic_load(&blocks);
+    atomic_store(&told, 0);
+    if (where == PLACE_ABANDON) {
+        const cellar_bytes d = { "default", 7 };
+        o.fallback[0] = (cellar_fallback){ leave_load, NULL };
+        o.default_value = &d;
+        T_EQ_I64(begin(p.c, "k", &o, NULL, &p.lease), CELLAR_LEASED);
+        T_EQ_I64(begin(p.c, "k", NULL, &w, &ticket), CELLAR_PENDING);
+    }
+    if (exits) {
+        t_live_and_end(go_main, &p);
+    } else {
+        if (setjmp(back) == 0) { go(&p); }
+        T_CHECK(flights(p.c) > 0);
+        T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* finds what was left */
+    }
+    T_EQ_U64(flights(p.c), 0);
+    T_EQ_I64(atomic_load(&told), where == PLACE_ABANDON ? 1 : 0);
+    if (!T_EQ_I64(atomic_load(&blocks) - before, 0)) {
+        printf("# %s, %s\n", places[where], exits ? "exit" : "longjmp");
+    }
+    if (where != PLACE_REFUSED) {
+        T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* nobody has it */
+    }
+    T_EQ_I64(cellar_integrity_check(p.c), CELLAR_OK);
+    T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    T_EQ_I64(atomic_load(&blocks), 0);
+}
+
+static void longjmp_leaves_nothing_anywhere(void)
+{
+    for (int i = 0; i < PLACES; i++) { leave_from(i, false); }
+}
+
+static void exit_leaves_nothing_anywhere(void)
+{
+    for (int i = 0; i < PLACES; i++) { leave_from(i, true); }
+}
+
+/* A half-open breaker lets one probe through: one that is lost gives its place back. */
+static void a_lost_probe_returns_its_pass(void)
+{
+    static place p;
+    static int where; /* lives over the jump */
+    for (where = PLACE_LOADER; where <= PLACE_BULK; where += PLACE_BULK - PLACE_LOADER) {
+        source s = SOURCE_INIT;
+        char text[64];
+        by_exit = false;
+        p = (place){ .c = open_counted(true), .where = where };
+        atomic_store(&s.say, SAY_FAIL);
+        T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_E_LOADER);
+        T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_E_BREAKER_OPEN);
+        atomic_fetch_add(&kit_now_ms, 61000);
+        atomic_store(&s.say, SAY_VALUE);
+        if (setjmp(back) == 0) { go(&p); }
+        T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_OK); /* the next probe */
+        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+        T_EQ_I64(atomic_load(&blocks), 0);
+    }
+}
+
+T_MAIN("cellar_api_jump", T_CASE(longjmp_leaves_nothing_anywhere),
+       T_CASE(exit_leaves_nothing_anywhere), T_CASE(a_lost_probe_returns_its_pass))

@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a view's Bloom filter outlives the process with the disk tier, and is believed again only
+ *         if nothing can be missing from it: never does it deny a key that was added.
+ * Method: real directories under TMPDIR; stores closed, children killed at any moment with an
+ *         oracle in shared memory that is written after each call; files damaged, cut, copied and
+ *         put into another store's place. */
+#include "tests/support/disk_store.h"
+#include "tests/support/t.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static uint64_t l2_bytes;
+
+static void begin(void)
+{
+    store_begin();
+    l2_bytes = CELLAR_L2_BYTES_MIN;
+}
+
+static cellar *open_it(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 16u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = l2_bytes;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    cfg.host.log_level = CELLAR_LOG_OFF;
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar *view_with(cellar *c, const char *name, const cellar_namespace_opts *o)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
+    return v;
+}
+
+static cellar *view_of(cellar *c, const char *name) { return view_with(c, name, NULL); }
+
+static cellar_bloom_info info_of(cellar *c)
+{
+    cellar_bloom_info i = cellar_bloom_info_default();
+    T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_OK);
+    return i;
+}
+
+static void add(cellar *c, uint32_t from, uint32_t to)
+{
+    for (uint32_t k = from; k < to; k++) {
+        T_EQ_I64(cellar_bloom_add(c, &k, sizeof k), CELLAR_OK);
+    }
+}
+
+static uint32_t denied(cellar *c, uint32_t from, uint32_t to)
+{
+    uint32_t n = 0;
+    for (uint32_t k = from; k < to; k++) {
+        n += cellar_bloom_check(c, &k, sizeof k) == CELLAR_ABSENT;
+    }
+    return n;
+}
+
+/* How many it has not got, whether it decides or not. */
+static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
+{
+    uint32_t n = 0;
+    for (uint32_t k = from; k < to; k++) {
+        n += cellar_bloom_check(c, &k, sizeof k) != CELLAR_OK;
+    }
+    return n;
+}
+
+/* A filter that is believed and knows the keys below n. */
+static void sealed(cellar *c, uint64_t expected, uint32_t n)
+{
+    T_EQ_I64(cellar_bloom_open(c, expected, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    add(c, 0, n);
+}
+
+static void file_of(char *path, size_t cap, const char *dir, const char *name)
+{
+    snprintf(path, cap, "%s/%s", dir, name);
+}
+
+static bool kept(void)
+{
+    char path[600];
+    file_of(path, sizeof path, store, "bloom.snap");
+    return access(path, F_OK) == 0;
+}
+
+/* ---- it comes back ---- */
+
+static void a_closed_store_brings_filters_back_believed(void)
+{
+    begin();
+    cellar *c = open_it(), *v = view_of(c, "v"), *w = view_of(c, "w");
+    T_EQ_I64(cellar_bloom_open(w, 500, 0.05), CELLAR_OK); /* observes only */
+    sealed(c, 1000, 2000); /* it grew */
+    sealed(v, 5000, 10);
+    T_EQ_I64(cellar_set(v, "set", 3, "1", 1, NULL), CELLAR_OK);
+    const cellar_bloom_info was = info_of(c);
+    T_EQ_U64(was.layers, 2);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    for (uint32_t life = 0; life < 3; life++) {
+        c = open_it();
+        const cellar_bloom_info is = info_of(c);
+        T_EQ_U64(is.state, CELLAR_BLOOM_AUTHORITATIVE);
+        T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_NONE);
+        T_EQ_U64(is.doubts, 0);
+        T_EQ_U64(is.keys, was.keys);
+        T_EQ_U64(is.expected_keys, 1000);
+        T_EQ_U64(is.layers, was.layers);
+        T_EQ_U64(is.bytes, was.bytes);
+        T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
+        T_EQ_U64(denied(c, 0, 2000), 0);
+        T_CHECK(denied(c, 1000000, 1001000) > 900);
+        v = view_of(c, "v");
+        w = view_of(c, "w");
+        T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
+        T_EQ_U64(denied(v, 0, 10 + life * 100), 0);
+        T_EQ_I64(cellar_bloom_check(v, "set", 3), CELLAR_OK);
+        T_CHECK(denied(v, 1000000, 1001000) > 900);
+        T_EQ_U64(info_of(w).state, CELLAR_BLOOM_OBSERVING);
+        T_EQ_U64(info_of(w).doubts, 0);
+        add(v, 10 + life * 100, 10 + (life + 1) * 100);
+        shut(c);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_close(w), CELLAR_OK);
+    }
+    store_end();
+}
+
+/* The sync names no life that is over: what is added behind it is in no file. */
+static void bloom_kill9_observes_on_disk(void)
+{
+    begin();
+    for (int close_first = 0; close_first < 2; close_first++) {
+        const pid_t pid = fork();
+        T_REQUIRE(pid >= 0);
+        if (pid == 0) {
+            cellar *c = open_it();
+            if (close_first != 0) {
+                (void)cellar_bloom_drop(c, CELLAR_BLOOM_ALL);
+                sealed(c, 1000, 100);
+                if (cellar_close(c) != CELLAR_OK) { _Exit(1); }
+                c = open_it();
+                if (info_of(c).state != CELLAR_BLOOM_AUTHORITATIVE) { _Exit(2); }
+            } else {
+                sealed(c, 1000, 100);
+            }
+            for (int i = 0; i < 2; i++) { /* the second one finds the store clean already */
+                if (cellar_sync(c) != CELLAR_OK) { _Exit(3); }
+            }
+            add(c, 100, 200); /* nothing of it reaches the log */
+            (void)raise(SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_CHECK(WIFSIGNALED(status));
+        cellar *c = open_it();
+        const cellar_bloom_info i = info_of(c);
+        T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
+        T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
+        T_EQ_U64(i.doubts, 1);
+        T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
+        T_CHECK(unknown(c, 100, 200) > 80);
+        T_EQ_U64(denied(c, 0, 10000), 0);
+        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* not without being fed */
+        shut(c);
+        c = open_it(); /* a clean close does not mend what was lost before */
+        T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
+        shut(c);
+    }
+    store_end();
+}
+
+typedef struct oracle {
+    uint32_t added;  /* keys below it were added, the last one perhaps */
+    uint32_t clean;  /* 1: the life before ended by a close that said OK; 2: it was killed in its
+                      * close, or in the open behind one: no matter which */
+    uint32_t lives, believed, wrong;
+} oracle;
+
+static cellar_err feed_key(cellar_bytes *key, void *ctx)
+{
+    uint32_t *at = ctx;
+    static uint32_t k;
+    if (at[0] == at[1]) { return CELLAR_MISS; }
+    k = at[0]++;
+    *key = (cellar_bytes){ &k, sizeof k };
+    return CELLAR_OK;
+}
+
+static void live(oracle *o, uint64_t seed)
+{
+    const uint32_t was = o->clean;
+    o->clean = was != 0 ? 2 : 0;
+    cellar *c = open_it(), *v = view_of(c, "v");
+    o->clean = 0;
+    const cellar_bloom_info i = info_of(v);
+    if (i.state == CELLAR_BLOOM_AUTHORITATIVE) {
+        o->believed++;
+        o->wrong += was != 0 ? 0u : 1u;
+    }
+    if (was == 1 && i.state != CELLAR_BLOOM_AUTHORITATIVE) { o->wrong += 1000; }
+    o->wrong += denied(v, 0, o->added);
+    if (i.state != CELLAR_BLOOM_AUTHORITATIVE) {
+        uint32_t range[2] = { 0, o->added };
+        if (i.state == CELLAR_BLOOM_OFF && cellar_bloom_open(v, 400, 0.01) != CELLAR_OK) {
+            _Exit(1);
+        }
+        if (cellar_bloom_feed(v, feed_key, range, NULL) != CELLAR_OK ||
+            cellar_bloom_activate(v, 0) != CELLAR_OK) {
+            _Exit(1);
+        }
+    }
+    for (uint32_t n = 0; n < 4000; n++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t k = o->added, what = (uint32_t)(seed >> 40) % 64;
+        if (what < 2) {
+            if (cellar_sync(c) != CELLAR_OK) { _Exit(1); }
+        } else if (what == 2) {
+            cellar *other = view_of(c, "other");
+            if (cellar_clear(v) != CELLAR_OK || cellar_close(other) != CELLAR_OK) { _Exit(1); }
+        } else if (what < 30) {
+            if (cellar_set(v, &k, sizeof k, "value", 5, NULL) < 0) { _Exit(1); }
+            o->added = k + 1;
+        } else {
+            if (cellar_bloom_add(v, &k, sizeof k) != CELLAR_OK) { _Exit(1); }
+            o->added = k + 1;
+        }
+        if (o->added >= 5000) { break; }
+        if ((seed >> 20) % 200 == 0) { break; }
+    }
+    o->clean = 2;
+    if (cellar_close(v) != CELLAR_OK || cellar_close(c) != CELLAR_OK) { _Exit(1); }
+    o->clean = 1;
+    _Exit(0);
+}
+
+static void killed_at_any_moment_no_added_key_is_denied(void)
+{
+    begin();
+    oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(o != MAP_FAILED);
+    uint64_t seed = t_seed();
+    const char *more = getenv("KEEP_LIVES");
+    const int lives = more != NULL ? atoi(more) : 40;
+    for (int i = 0; i < lives; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const pid_t pid = fork();
+        T_REQUIRE(pid >= 0);
+        if (pid == 0) { live(o, seed); }
+        const useconds_t us = (useconds_t)((seed >> 33) % 60000);
+        if ((seed >> 60) != 0) { usleep(us); } /* how far it gets is not what is tested */
+        if ((seed >> 61) != 0) { (void)kill(pid, SIGKILL); }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_CHECK(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+        o->lives++;
+        if (o->added >= 5000) { /* from the start: another store */
+            t_wipe(store);
+            o->added = 0;
+            o->clean = 0;
+        }
+    }
+    T_EQ_U64(o->wrong, 0);
+    T_EQ_U64(o->lives, (uint64_t)lives);
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    store_end();
+}
+
+/* ---- what does not come back, or not believed ---- */
+
+static unsigned char *slurp(const char *path, size_t *len)
+{
+    const int fd = open(path, O_RDONLY);
+    T_REQUIRE(fd >= 0);
+    struct stat st;
+    T_REQUIRE(fstat(fd, &st) == 0);
+    *len = (size_t)st.st_size;
+    unsigned char *p = malloc(*len + 1);
+    T_REQUIRE(p != NULL && read(fd, p, *len) == (ssize_t)*len);
+    close(fd);
+    return p;
+}
+
+static void spill(const char *path, const unsigned char *p, size_t len)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    T_REQUIRE(fd >= 0);
+    T_REQUIRE(write(fd, p, len) == (ssize_t)len);
+    close(fd);
+}
+
+/* The whole store as it was after its close, so that each try begins with the same. */
+static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap" };
+
+static void damaged_files_are_never_believed(void)
+{
+    begin();
+    cellar *c = open_it(), *v = view_of(c, "v");
+    sealed(c, 200, 100);
+    sealed(v, 100, 100);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    char path[600];
+    unsigned char *was[5];
+    size_t len[5];
+    for (int i = 0; i < 5; i++) {
+        file_of(path, sizeof path, store, files[i]);
+        was[i] = slurp(path, &len[i]);
+    }
+    uint32_t believed = 0, observed = 0, off = 0;
+    const size_t tries = 40;
+    for (size_t t = 0; t < tries; t++) {
+        for (int i = 0; i < 5; i++) {
+            file_of(path, sizeof path, store, files[i]);
+            spill(path, was[i], len[i]); /* the last one is bloom.snap */
+        }
+        unsigned char *p = was[4];
+        /* Heads, then the bits; a flip, a cut. */
+        const size_t at = t < 20 ? t * 51 % 1024 : (t * 7919 + 1024) % len[4];
+        const bool cut = t % 10 == 9;
+        if (!cut) { p[at] ^= (unsigned char)(1u << t % 8); }
+        spill(path, p, cut ? at : len[4]);
+        if (!cut) { p[at] ^= (unsigned char)(1u << t % 8); }
+        c = open_it();
+        v = view_of(c, "v");
+        cellar *both[2] = { c, v };
+        for (int i = 0; i < 2; i++) {
+            const cellar_bloom_info is = info_of(both[i]);
+            T_EQ_U64(denied(both[i], 0, 100), 0);
+            believed += is.state == CELLAR_BLOOM_AUTHORITATIVE;
+            off += is.state == CELLAR_BLOOM_OFF;
+            observed += is.state == CELLAR_BLOOM_OBSERVING;
+            if (is.state == CELLAR_BLOOM_OBSERVING) {
+                T_EQ_U64(is.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
+                T_EQ_U64(is.doubts, 1);
+                T_EQ_U64(is.expected_keys, i == 0 ? 200 : 100);
+            }
+        }
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+    }
+    /* Damage to one filter leaves the other: but each try costs one at least. */
+    T_CHECK(believed <= tries);
+    T_CHECK(observed > 0);
+    T_CHECK(off > 0);
+    for (int i = 0; i < 5; i++) { free(was[i]); }
+    store_end();
+}
+
+static void copies_and_files_of_others_only_observe(void)
+{
+    begin();
+    cellar *c = open_it();
+    sealed(c, 100, 100);
+    shut(c);
+    /* A copy may be older than what the store has learnt since. */
+    char copy[sizeof store], from[600], to[600];
+    snprintf(copy, sizeof copy, "%s/copy", folder);
+    T_EQ_I64(mkdir(copy, 0700), 0);
+    static const char *const all[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap",
+                                       "data.seg", "stage.buf" };
+    for (int i = 0; i < 7; i++) {
+        size_t len;
+        file_of(from, sizeof from, store, all[i]);
+        file_of(to, sizeof to, copy, all[i]);
+        unsigned char *p = slurp(from, &len);
+        spill(to, p, len);
+        free(p);
+    }
+    char mine[sizeof store];
+    memcpy(mine, store, sizeof mine);
+    memcpy(store, copy, sizeof store);
+    c = open_it();
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info_of(c).doubt, CELLAR_BLOOM_DOUBT_RESTORED);
+    T_EQ_U64(unknown(c, 0, 100), 0);
+    shut(c);
+    t_wipe(store);
+    /* Another store's file has another secret: no bit of it means anything here. */
+    c = open_it();
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    shut(c);
+    file_of(from, sizeof from, mine, "bloom.snap");
+    file_of(to, sizeof to, store, "bloom.snap");
+    size_t len;
+    unsigned char *p = slurp(from, &len);
+    spill(to, p, len);
+    free(p);
+    c = open_it();
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK);
+    shut(c);
+    T_CHECK(!kept()); /* and goes with the next close */
+    t_wipe(store);
+    memcpy(store, mine, sizeof store);
+    c = open_it(); /* the one that was copied has lost nothing */
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    shut(c);
+    store_end();
+}
+
+static void an_older_file_put_back_only_observes(void)
+{
+    begin();
+    cellar *c = open_it();
+    sealed(c, 100, 50);
+    shut(c);
+    char path[600];
+    size_t len;
+    file_of(path, sizeof path, store, "bloom.snap");
+    unsigned char *old = slurp(path, &len);
+    c = open_it();
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    add(c, 50, 100);
+    shut(c);
+    spill(path, old, len);
+    free(old);
+    c = open_it();
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(denied(c, 0, 1000), 0);
+    shut(c);
+    store_end();
+}
+
+/* ---- with the life of its view ---- */
+
+static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
+{
+    begin();
+    cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
+    sealed(c, 100, 20);
+    sealed(a, 100, 20);
+    sealed(b, 100, 20);
+    T_EQ_I64(cellar_clear(a), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(a, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* and a second one is begun */
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    l2_bytes *= 2;
+    c = open_it();
+    a = view_of(c, "a");
+    b = view_of(c, "b");
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(info_of(a).expected_keys, 100); /* the one that answered */
+    T_EQ_U64(info_of(a).filling, 0);
+    T_EQ_U64(info_of(b).state, CELLAR_BLOOM_OFF);
+    T_EQ_U64(denied(a, 0, 20), 0);
+    uint32_t range[2] = { 0, 20 };
+    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_feed(a, feed_key, range, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(a, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    l2_bytes /= 2;
+    c = open_it();
+    a = view_of(c, "a");
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(info_of(a).expected_keys, 3000);
+    T_EQ_U64(denied(a, 0, 20), 0);
+    T_EQ_I64(cellar_bloom_drop(a, CELLAR_BLOOM_ALL), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_CHECK(!kept());
+    store_end();
+}
+
+static void a_view_that_was_not_opened_keeps_its_filter(void)
+{
+    begin();
+    cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
+    sealed(a, 100, 20);
+    sealed(b, 100000, 20); /* more than one piece */
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    for (int life = 0; life < 2; life++) { /* without a and b: carried over by sync and close */
+        c = open_it();
+        sealed(c, 1000, 20);
+        T_EQ_I64(cellar_sync(c), CELLAR_OK);
+        T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+        shut(c);
+    }
+    c = open_it();
+    a = view_of(c, "a");
+    T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(a, 0, 20), 0);
+    T_EQ_I64(cellar_sync(c), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    c = open_it(); /* opened without the disk: nothing will note what is added */
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.tier = CELLAR_TIER_L1;
+    a = view_with(c, "a", &o);
+    T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
+    const uint32_t k = 21;
+    T_EQ_I64(cellar_set(a, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    c = open_it();
+    a = view_of(c, "a");
+    b = view_of(c, "b");
+    T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
+    T_EQ_U64(denied(a, 0, 22), 0);
+    T_EQ_U64(info_of(b).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(b, 0, 20), 0);
+    T_CHECK(denied(b, 1000, 2000) > 900);
+    shut(c);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    store_end();
+}
+
+typedef struct opener {
+    cellar *c, *v;
+    pthread_barrier_t *go;
+    uint32_t state, denied;
+} opener;
+
+static void *opens(void *arg)
+{
+    opener *o = arg;
+    (void)pthread_barrier_wait(o->go);
+    o->v = view_of(o->c, "v");
+    o->state = info_of(o->v).state;
+    const uint32_t k = 7;
+    (void)cellar_bloom_add(o->v, &k, sizeof k);
+    o->denied = denied(o->v, 0, 8);
+    return NULL;
+}
+
+/* Whoever of them makes the view, all find it with its filter: an add never goes nowhere. */
+static void openers_of_one_view_find_it_with_its_filter(void)
+{
+    begin();
+    cellar *c = open_it(), *v = view_of(c, "v");
+    sealed(v, 20000, 7);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    for (int life = 0; life < 5; life++) {
+        c = open_it();
+        pthread_barrier_t go;
+        T_REQUIRE(pthread_barrier_init(&go, NULL, 4) == 0);
+        opener o[4];
+        pthread_t t[4];
+        for (int i = 0; i < 4; i++) {
+            o[i] = (opener){ .c = c, .go = &go };
+            T_REQUIRE(pthread_create(&t[i], NULL, opens, &o[i]) == 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            T_REQUIRE(pthread_join(t[i], NULL) == 0);
+            T_EQ_U64(o[i].state, CELLAR_BLOOM_AUTHORITATIVE);
+            T_EQ_U64(o[i].denied, 0);
+        }
+        (void)pthread_barrier_destroy(&go);
+        shut(c);
+        for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(o[i].v), CELLAR_OK); }
+    }
+    store_end();
+}
+
+static void filters_of_secret_views_stay_in_memory(void)
+{
+    begin();
+    cellar *c = open_it();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.hidden = 1;
+    cellar *v = view_with(c, "hidden", &o);
+    sealed(v, 100, 20);
+    T_EQ_I64(cellar_sync(c), CELLAR_OK);
+    T_CHECK(!kept());
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_CHECK(!kept());
+    store_end();
+}
+
+static uint64_t bytes_of_files(void)
+{
+    char path[600];
+    uint64_t n = 0;
+    DIR *d = opendir(store);
+    T_REQUIRE(d != NULL);
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        struct stat st;
+        file_of(path, sizeof path, store, e->d_name);
+        if (e->d_name[0] != '.' && stat(path, &st) == 0) { n += (uint64_t)st.st_size; }
+    }
+    closedir(d);
+    return n;
+}
+
+/* A filter as the options give it, 1.25 MB for a million keys, in the least l2_bytes. */
+static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
+{
+    char value[30000] = "v";
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.bloom = CELLAR_BLOOM_OBSERVING;
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    begin();
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        cellar *c = open_it(), *v = view_with(c, "v", &o);
+        for (uint32_t k = 0; k < 600; k++) { /* more than it holds */
+            if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
+            while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+        }
+        for (int i = 0; i < 2; i++) {
+            if (cellar_sync(c) != CELLAR_OK) { _Exit(2); }
+        }
+        if (bytes_of_files() > l2_bytes + (512u << 10)) { _Exit(3); }
+        (void)raise(SIGKILL);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    cellar *c = open_it(), *v = view_with(c, "v", &o);
+    T_EQ_U64(info_of(v).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info_of(v).expected_keys, 1000000);
+    T_EQ_U64(unknown(v, 0, 600), 0);
+    uint32_t range[2] = { 0, 600 };
+    T_EQ_I64(cellar_bloom_open(v, 1000000, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
+    c = open_it();
+    v = view_with(c, "v", &o);
+    T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(v, 0, 600), 0);
+    T_CHECK(denied(v, 1000, 2000) > 900);
+    size_t len;
+    uint32_t held = 0;
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    for (uint32_t k = 250; k < 600; k++) {
+        held += cellar_get(v, &k, sizeof k, value, sizeof value, &len) == CELLAR_OK;
+    }
+    T_CHECK(held > 200); /* 6 of 12 MB: some places went to the filters, the oldest first */
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    store_end();
+}
+
+/* Two filters, each of which fits, but not both: what is left out is off, and the size is kept. */
+static void what_does_not_fit_is_not_kept(void)
+{
+    begin();
+    cellar *c = open_it(), *v = view_of(c, "v");
+    sealed(c, 4000000, 20);
+    sealed(v, 1000, 20);
+    T_EQ_I64(cellar_sync(c), CELLAR_OK);
+    T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
+    c = open_it();
+    v = view_of(c, "v");
+    T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
+    shut(c);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    store_end();
+}
+
+T_MAIN("api_keep", T_CASE(a_closed_store_brings_filters_back_believed),
+       T_CASE(bloom_kill9_observes_on_disk), T_CASE(killed_at_any_moment_no_added_key_is_denied),
+       T_CASE(damaged_files_are_never_believed), T_CASE(copies_and_files_of_others_only_observe),
+       T_CASE(an_older_file_put_back_only_observes),
+       T_CASE(clear_bump_and_resize_change_nothing_drop_and_off_end_it),
+       T_CASE(a_view_that_was_not_opened_keeps_its_filter),
+       T_CASE(openers_of_one_view_find_it_with_its_filter),
+       T_CASE(filters_of_secret_views_stay_in_memory), T_CASE(what_does_not_fit_is_not_kept),
+       T_CASE(the_default_filter_is_kept_in_the_least_l2_bytes))

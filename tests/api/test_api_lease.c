@@ -1,0 +1,869 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    leases and bulk loads: who gets the value, who is told, what order and status items have,
+ *         what is refused, and that any refused allocation leaves nothing behind.
+ * Method: leases driven by one thread, with a second one where it must wait; bulk loaders whose
+ *         reports are written down beforehand; the allocator given by the test fails the n-th
+ *         call. */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+static _Atomic int told;
+
+static void tell(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&told, 1);
+}
+
+static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char text[64])
+{
+    const cellar_subscriber w = { tell, NULL };
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(c, key, strlen(key), NULL, &w, lease, &r);
+    text[0] = '\0';
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        if (r.value_len != 0) { memcpy(text, r.value, r.value_len); }
+        text[r.value_len] = '\0';
+    }
+    cellar_result_free(&r);
+    return err;
+}
+
+/* ---- leases ---- */
+
+static void lease_is_fulfilled_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b, used;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    used = a;
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "value", 5, NULL), CELLAR_OK);
+    T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(cellar_lease_fulfill(c, &used, "again", 5, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_OK);
+    T_EQ_STR(text, "value");
+    T_EQ_I64(atomic_load(&told), 1);
+    kit_close(c);
+}
+
+static void lease_abandoned_goes_to_who_asks(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &b, 77), CELLAR_OK);
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
+    kit_close(c);
+}
+
+static void lease_overtaken_serves_but_does_not_store(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    for (int how = 0; how < 3; how++) {
+        T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+        if (how == 0) { (void)cellar_delete(c, "k", 1); }
+        if (how == 1) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+        if (how == 2) { T_EQ_I64(cellar_set(c, "k", 1, "newer", 5, NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_INVALIDATED);
+        T_EQ_I64(begin(c, "k", &b, text), how == 2 ? CELLAR_OK : CELLAR_LEASED);
+        if (how == 2) { T_EQ_STR(text, "newer"); } else { (void)cellar_lease_release(c, &b, 0); }
+    }
+    kit_close(c);
+}
+
+typedef struct waiting {
+    cellar *v;
+    cellar_err err;
+    pthread_t thread;
+} waiting;
+
+static void *wait_for_k(void *arg)
+{
+    waiting *w = arg;
+    source s = SOURCE_INIT;
+    char text[64];
+    w->err = kit_load(w->v, "k", NULL, &s, text, NULL);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    return NULL;
+}
+
+/* Its handles answer E_CLOSED, so nobody could fulfil them: who waits is let go at once. */
+static void leases_end_with_their_view(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
+    cellar_lease a, b, own;
+    cellar_stats st = cellar_stats_default();
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
+    T_EQ_I64(begin(other, "k", &own, text), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(v, "k", &b, text), CELLAR_PENDING);
+    waiting w = { .v = v };
+    T_REQUIRE(pthread_create(&w.thread, NULL, wait_for_k, &w) == 0);
+    do {
+        kit_nap();
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    } while (st.load_waiters < 2);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK); /* no time passes on this clock */
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(pthread_join(w.thread, NULL), 0);
+    T_EQ_I64(w.err, CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_fulfill(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(begin(v, "k", &b, text), CELLAR_E_CLOSED);
+    /* of others: untouched */
+    T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.loads_running, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    kit_close(c);
+}
+
+static void lease_forgotten_is_taken_over(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&told), 1);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next arrival, without a tick */
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static void lease_of_a_stale_value_serves_it(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_lease a, b;
+    char text[64];
+    so.ttl_ms = 100;
+    so.stale_ms = 10000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_EQ_STR(text, "old");
+    T_CHECK(a.opaque[0] != 0); /* the refresh is ours */
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
+    T_CHECK(b.opaque[0] == 0);
+    T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
+    T_CHECK(a.opaque[0] == 0);
+    kit_close(c);
+}
+
+static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease *l,
+                             cellar_result *r)
+{
+    const cellar_result fresh = cellar_result_default();
+    *r = fresh;
+    const cellar_err err = cellar_lease_acquire(c, "k", 1, o, NULL, l, r);
+    cellar_result_free(r);
+    return err;
+}
+
+/* An abandoned lease goes by what its begin was given: errors kept and for how long, pauses. */
+static void lease_abandoned_by_the_options_it_began_with(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_lease a;
+    cellar_result r;
+    o.error_ttl_ms = 1000;
+    o.error_ttl_max_ms = 1000;
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* remembered */
+    T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+    T_EQ_I64(r.loader_err, 42);
+    T_CHECK(r.retry_after_ms >= 500 && r.retry_after_ms <= 1000);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK); /* nothing given: nothing remembered */
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
+    so.ttl_ms = 100;
+    so.stale_ms = 100000;
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    o.retry_throttle_ms = 7;
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.opaque[0] != 0);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.opaque[0] == 0);
+    T_EQ_I64(r.retry_after_ms, 7);
+    atomic_fetch_add(&kit_now_ms, 7);
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
+    T_CHECK(a.opaque[0] != 0);
+    T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
+    kit_close(c);
+}
+
+static int64_t ttl_left(cellar *c)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    const cellar_err err = cellar_entry_info_get(c, "k", 1, 0, &i);
+    return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
+}
+
+/* What fulfil leaves open is begin's; what it says is its own. */
+static void lease_fulfilled_by_the_options_it_began_with(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_lease a;
+    cellar_result r;
+    o.ttl_ms = 1000;
+    o.stale_ms = 500;
+    o.negative_ttl_ms = 300;
+    o.jitter_pct = CELLAR_OFF;
+    for (int how = 0; how < 5; how++) {
+        static const int64_t left[5] = { 1000, 1000, 250, 300, -1 };
+        const bool none = how >= 3;
+        so.ttl_ms = how == 2 ? 250 : 0;
+        so.flags = none ? CELLAR_NEGATIVE : 0;
+        o.flags = how == 4 ? CELLAR_LOAD_NO_NEGATIVE : 0;
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "v", none ? 0 : 1, how == 0 ? NULL : &so), CELLAR_OK);
+        if (!T_EQ_I64(ttl_left(c), left[how])) { printf("# way %d\n", how); }
+        if (how < 3) {
+            atomic_fetch_add(&kit_now_ms, left[how] + 499);
+            T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_STALE);
+            T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
+        }
+        (void)cellar_delete(c, "k", 1);
+    }
+    o.jitter_pct = 50; /* drawn from begin's */
+    o.jitter_mode = CELLAR_JITTER_PLUS;
+    int64_t most = 0;
+    for (int i = 0; i < 50; i++) {
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
+        const int64_t left = ttl_left(c);
+        T_CHECK(left >= 1000 && left <= 1500);
+        if (left > most) { most = left; }
+        atomic_fetch_add(&kit_now_ms, 1);
+        (void)cellar_delete(c, "k", 1);
+    }
+    T_CHECK(most > 1250);
+    kit_close(c);
+}
+
+static void lease_and_thread_share_a_flight(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_lease a;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    o.flags |= CELLAR_LOAD_NO_WAIT;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_PENDING);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    cellar_set_opts so = cellar_set_opts_default();
+    so.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
+    kit_close(c);
+}
+
+static void a_waiter_can_be_withdrawn(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    atomic_store(&told, 0);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    const cellar_lease copy = b;
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
+    b = copy;
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(atomic_load(&told), 0);
+    kit_close(c);
+}
+
+/* Who brings it to the wrong place has it still. */
+static void a_lease_stays_with_who_holds_it(void)
+{
+    cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
+    cellar_lease a, b;
+    char text[64];
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    const cellar_lease lease = a, ticket = b;
+    for (int i = 0; i < 2; i++) {
+        cellar *w = i == 0 ? v : other;
+        T_EQ_I64(cellar_lease_fulfill(w, &a, "v", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_release(w, &a, 5), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_unsubscribe(w, &a), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_fulfill(w, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    }
+    T_EQ_I64(cellar_lease_unsubscribe(other, &b), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &a), CELLAR_E_LEASE);
+    T_EQ_MEM(&a, &lease, sizeof a);
+    T_EQ_MEM(&b, &ticket, sizeof b);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
+    T_EQ_U64(b.opaque[0] | b.opaque[1], 0);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
+    T_EQ_U64(a.opaque[0] | a.opaque[1], 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(other);
+    kit_close(c);
+}
+
+/* Nothing of a switched-off view is read, who asks loads for himself. */
+static void a_switched_off_view_answers_no_lease(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_lease a, b;
+    char text[64];
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
+    T_EQ_STR(text, "old");
+    kit_close(c);
+}
+
+static void bad_input_of_leases(void)
+{
+    cellar *c = kit_open(4 << 20), *v;
+    cellar_lease a, b = { { 0, 0 } };
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    const cellar_subscriber no_fn = { NULL, NULL };
+    char text[64];
+    T_EQ_I64(cellar_lease_acquire(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "", 0, NULL, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
+    o.flags = CELLAR_LOAD_NO_JOIN;
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_release(NULL, &b, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_release(c, NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_unsubscribe(NULL, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_unsubscribe(c, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_E_LEASE);
+    T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
+    cellar_lease forged = a;
+    forged.opaque[1] ^= (uint64_t)1 << 40;
+    T_EQ_I64(cellar_lease_fulfill(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
+    so.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, &so), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- bulk ---- */
+
+typedef struct bulk {
+    int calls;
+    size_t keys;         /* of the last call */
+    char seen[64][8];
+    cellar_err say;      /* what it returns */
+    bool fail_b, none_c, skip_d, twice_e;
+} bulk;
+
+static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    bulk *b = ctx;
+    b->calls++;
+    b->keys = count;
+    T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* items are reported by index */
+    T_EQ_I64(cellar_load_item_value(ld, count, "x", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_value(ld, 0, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_absent(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_absent(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_fail(ld, count, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_fail(ld, 0, 0), CELLAR_E_INVAL);
+    for (size_t i = 0; i < count; i++) {
+        char value[16];
+        char key[8] = { 0 };
+        memcpy(key, keys[i].data, keys[i].len < 7 ? keys[i].len : 7);
+        if (i < 64) { memcpy(b->seen[i], key, 8); }
+        snprintf(value, sizeof value, "<%s>", key);
+        if (key[0] == 'b' && b->fail_b) {
+            T_EQ_I64(cellar_load_item_fail(ld, i, 99), CELLAR_OK);
+        } else if (key[0] == 'c' && b->none_c) {
+            T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK);
+        } else if (key[0] != 'd' || !b->skip_d) {
+            T_EQ_I64(cellar_load_item_value(ld, i, value, strlen(value)), CELLAR_OK);
+            if (key[0] == 'e' && b->twice_e) {
+                T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_E_RESULT_TWICE);
+            }
+        }
+    }
+    return b->say;
+}
+
+static cellar_load_item item(const char *key)
+{
+    return (cellar_load_item){ key, strlen(key), fresh_result(), CELLAR_OK, 0 };
+}
+
+static void check_item(cellar_load_item *it, cellar_err want, const char *value)
+{
+    T_EQ_I64(it->status, want);
+    if (value != NULL) {
+        T_EQ_U64(it->result->value_len, strlen(value));
+        T_EQ_MEM(it->result->value, value, strlen(value));
+    }
+    cellar_result_free(it->result);
+}
+
+static void bad_input_of_bulk_loads(void)
+{
+    cellar *c = kit_open(4 << 20), *v;
+    bulk b = { 0 };
+    cellar_lease lease = { { 0, 0 } };
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item it[3] = { item("a"), item("b"), item("a") };
+    T_EQ_I64(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load_many(c, NULL, 0, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, NULL, NULL, NULL), CELLAR_E_INVAL);
+    o.ttl_ms = -1;
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
+    T_EQ_U64(b.calls, 0);
+    it[0].key_len = 0; /* of one item: the others are served */
+    it[2].key = NULL;
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_U64(b.keys, 1);
+    check_item(&it[0], CELLAR_E_INVAL, NULL);
+    check_item(&it[1], CELLAR_OK, "<b>");
+    check_item(&it[2], CELLAR_E_INVAL, NULL);
+    T_REQUIRE(cellar_namespace_open(c, "v", NULL, &v) == CELLAR_OK);
+    kit_close(c);
+    T_EQ_I64(cellar_get_or_load_many(v, it, 1, NULL, bulk_load, &b), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_fulfill(v, &lease, "v", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_release(v, &lease, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_lease_unsubscribe(v, &lease), CELLAR_E_CLOSED);
+    T_EQ_U64(b.calls, 1);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+static void many_order_status_dedup(void)
+{
+    cellar *c = kit_open(4 << 20);
+    bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
+    T_EQ_I64(cellar_set(c, "hit", 3, "there", 5, NULL), CELLAR_OK);
+    cellar_load_item it[] = { item("a"), item("hit"), item("b"), item("a"), item("c"), item("d"),
+                              item("e"), item("") };
+    T_EQ_I64(cellar_get_or_load_many(c, it, 8, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(b.calls, 1);
+    T_EQ_U64(b.keys, 5);
+    check_item(&it[0], CELLAR_OK, "<a>");
+    check_item(&it[1], CELLAR_OK, "there");
+    T_EQ_I64(it[2].result->loader_err, 99);
+    check_item(&it[2], CELLAR_E_LOADER, NULL);
+    check_item(&it[3], CELLAR_OK, "<a>");
+    check_item(&it[4], CELLAR_ABSENT, NULL);
+    check_item(&it[5], CELLAR_E_NO_RESULT, NULL);
+    check_item(&it[6], CELLAR_E_RESULT_TWICE, NULL);
+    check_item(&it[7], CELLAR_E_INVAL, NULL);
+    kit_close(c);
+}
+
+/* Equal keys of one call are one load, also where it fails, or nobody shall wait for others. */
+static void many_duplicates_are_asked_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease lease = { { 0, 0 } };
+    cellar_result r = cellar_result_default();
+    for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
+        bulk b = { .fail_b = true, .skip_d = true };
+        cellar_load_item it[] = { item("b"), item("d"), item(no_wait ? "a1" : "a0"), item("b"),
+                                  item("d"), item(no_wait ? "a1" : "a0"), item("b") };
+        o.flags = no_wait ? CELLAR_LOAD_NO_WAIT : 0;
+        T_EQ_I64(cellar_get_or_load_many(c, it, 7, &o, bulk_load, &b), CELLAR_OK);
+        T_EQ_I64(b.calls, 1);
+        T_EQ_U64(b.keys, 3);
+        for (size_t i = 0; i < 7; i++) {
+            if (i % 3 == 0) { T_EQ_I64(it[i].result->loader_err, 99); }
+            check_item(&it[i], i % 3 == 0 ? CELLAR_E_LOADER : i % 3 == 1 ? CELLAR_E_NO_RESULT
+                                                                         : CELLAR_OK, NULL);
+        }
+    }
+    bulk other = { 0 }; /* no_wait: of what somebody else loads nothing is known yet */
+    cellar_load_item it[] = { item("x"), item("y"), item("x") };
+    T_EQ_I64(cellar_lease_acquire(c, "x", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, &o, bulk_load, &other), CELLAR_OK);
+    check_item(&it[0], CELLAR_PENDING, NULL);
+    check_item(&it[1], CELLAR_OK, "<y>");
+    check_item(&it[2], CELLAR_PENDING, NULL);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static void many_share_the_loaders_error(void)
+{
+    cellar *c = kit_open(4 << 20);
+    bulk b = { .skip_d = true, .say = CELLAR_E_IO };
+    cellar_load_item it[] = { item("a"), item("d") };
+    T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
+    check_item(&it[0], CELLAR_OK, "<a>"); /* what was reported counts */
+    T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
+    check_item(&it[1], CELLAR_E_LOADER, NULL);
+    kit_close(c);
+}
+
+static void many_run_in_chunks(void)
+{
+    cellar *c = kit_open(64 << 20);
+    const size_t n = 10000;
+    cellar_load_item *it = calloc(n, sizeof *it);
+    cellar_result *result = calloc(n, sizeof *result);
+    char (*key)[8] = calloc(n, sizeof *key);
+    bulk b = { 0 };
+    T_REQUIRE(it != NULL && result != NULL && key != NULL);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(key[i], sizeof key[i], "%zu", i);
+        it[i] = item(key[i]);
+        result[i] = cellar_result_default();
+        it[i].result = &result[i];
+    }
+    T_EQ_I64(cellar_get_or_load_many(c, it, n, NULL, bulk_load, &b), CELLAR_OK);
+    T_EQ_I64(b.calls, 3); /* 4096 + 4096 + 1808 */
+    T_EQ_U64(b.keys, n - 2 * 4096);
+    for (size_t i = 0; i < n; i++) {
+        char want[16];
+        snprintf(want, sizeof want, "<%s>", key[i]);
+        check_item(&it[i], CELLAR_OK, want);
+    }
+    free(it);
+    free(result);
+    free(key);
+    kit_close(c);
+}
+
+typedef struct cross { cellar *c; pthread_barrier_t both; } cross;
+
+static cellar_err cross_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    cross *x = ctx;
+    (void)pthread_barrier_wait(&x->both); /* both lead one key and want the other's */
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
+    }
+    return CELLAR_OK;
+}
+
+typedef struct crosser { cross *x; const char *keys[2]; } crosser;
+
+static void *cross_main(void *arg)
+{
+    crosser *cr = arg;
+    cellar_load_item it[] = { item(cr->keys[0]), item(cr->keys[1]) };
+    T_EQ_I64(cellar_get_or_load_many(cr->x->c, it, 2, NULL, cross_load, cr->x), CELLAR_OK);
+    check_item(&it[0], CELLAR_OK, cr->keys[0]);
+    check_item(&it[1], CELLAR_OK, cr->keys[1]);
+    return NULL;
+}
+
+/* Two bulk loads that ask for disjoint and shared keys at once end, whoever leads what. */
+static void many_cross_lead(void)
+{
+    cellar *c = kit_open(4 << 20);
+    for (int i = 0; i < 200 / KIT_SLOW; i++) {
+        cross x = { .c = c };
+        char own[2][8];
+        pthread_t t[2];
+        snprintf(own[0], sizeof own[0], "a%d", i);
+        snprintf(own[1], sizeof own[1], "b%d", i);
+        crosser cr[2] = { { &x, { own[0], "shared" } }, { &x, { own[1], "shared" } } };
+        T_REQUIRE(pthread_barrier_init(&x.both, NULL, 2) == 0);
+        for (int j = 0; j < 2; j++) {
+            T_REQUIRE(pthread_create(&t[j], NULL, cross_main, &cr[j]) == 0);
+        }
+        for (int j = 0; j < 2; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
+        (void)pthread_barrier_destroy(&x.both);
+        (void)cellar_delete(c, "shared", 6);
+    }
+    kit_close(c);
+}
+
+/* ---- any allocation may fail ---- */
+
+static struct { uint64_t calls, fail_at; int64_t live; } mem;
+
+static void *mem_alloc(size_t size, void *ctx)
+{
+    (void)ctx;
+    if (++mem.calls == mem.fail_at) { return NULL; }
+    void *p = malloc(size);
+    if (p != NULL) { mem.live++; }
+    return p;
+}
+
+static void mem_free(void *p, size_t size, void *ctx)
+{
+    (void)ctx;
+    (void)size;
+    if (p != NULL) { mem.live--; }
+    free(p);
+}
+
+static void fault_scenario(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    char text[64];
+    source s = SOURCE_INIT;
+    bulk b = { 0 };
+    cellar_lease lease, ticket;
+    cellar_load_opts o = cellar_load_opts_default();
+    cfg.config.memory_bytes = 2 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = mem_alloc;
+    cfg.host.free = mem_free;
+    s.text = "v";
+    if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
+    o.ttl_ms = 100;
+    o.stale_ms = 100000;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    atomic_fetch_add(&kit_now_ms, 200);
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    (void)cellar_tick(c, 1000, NULL);
+    (void)kit_load(c, "k", &o, &s, text, NULL);
+    atomic_store(&s.say, SAY_GIVE);
+    static char long_key[300];
+    memset(long_key, 'l', sizeof long_key - 1);
+    (void)kit_load(c, long_key, NULL, &s, text, NULL);
+    atomic_store(&s.say, SAY_FAIL);
+    o.error_ttl_ms = 100;
+    (void)kit_load(c, "fails", &o, &s, text, NULL);
+    if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
+        (void)begin(c, "lease", &ticket, text);
+        (void)cellar_lease_fulfill(c, &lease, "v", 1, NULL);
+    }
+    cellar_load_item it[] = { item("a"), item("b"), item("c") };
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
+    kit_close(c);
+}
+
+static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "v", 1); }
+    return CELLAR_OK;
+}
+
+static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    return ctx != NULL ? CELLAR_E_IO : cellar_load_value(ld, "v", 1);
+}
+
+/* As above, but every code is allowed: what is checked is that nothing hangs, leaks or breaks. */
+static void fault_run(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    cellar_lease lease, ticket;
+    cellar_load_opts o = cellar_load_opts_default();
+    static char long_key[300];
+    char text[64];
+    cfg.config.memory_bytes = 2 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = mem_alloc;
+    cfg.host.free = mem_free;
+    if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
+    memset(long_key, 'l', sizeof long_key);
+    o.ttl_ms = 100;
+    o.stale_ms = 100000;
+    o.error_ttl_ms = 100;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    const struct { const char *key; size_t len; void *fails; } call[] = {
+        { "k", 1, NULL }, { "k", 1, NULL }, { long_key, sizeof long_key, NULL },
+        { "fails", 5, &o }, { "k", 1, NULL },
+    };
+    for (size_t i = 0; i < sizeof call / sizeof call[0]; i++) {
+        cellar_result r = cellar_result_default();
+        (void)cellar_get_or_load(c, call[i].key, call[i].len, &o, quiet_load, call[i].fails, &r);
+        cellar_result_free(&r);
+        atomic_fetch_add(&kit_now_ms, 200);
+        (void)cellar_tick(c, 1000, NULL);
+    }
+    if (begin(c, "lease", &lease, text) == CELLAR_LEASED) {
+        (void)begin(c, "lease", &ticket, text);
+        (void)cellar_lease_fulfill(c, &lease, "v", 1, NULL);
+    }
+    cellar_load_item it[] = { item("a"), item("b"), item("c") };
+    T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
+    kit_close(c);
+}
+
+static void every_allocation_of_a_load_can_fail(void)
+{
+    memset(&mem, 0, sizeof mem);
+    fault_scenario();
+    T_EQ_I64(mem.live, 0);
+    memset(&mem, 0, sizeof mem);
+    fault_run();
+    const uint64_t calls = mem.calls;
+    T_CHECK(calls > 20);
+    for (uint64_t nth = 1; nth <= calls && !t_failed(); nth++) {
+        mem.calls = 0;
+        mem.fail_at = nth;
+        fault_run();
+        T_EQ_I64(mem.live, 0);
+    }
+    printf("# %llu allocations, each failed once\n", (unsigned long long)calls);
+}
+
+static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(v, key, strlen(key), NULL, NULL, lease, &r);
+    cellar_result_free(&r);
+    return err;
+}
+
+/* Abandoned with an error is a failure, fulfilled is a success, given back says nothing. */
+static void lease_asks_the_views_breaker(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_lease l, probe;
+    bo.consecutive_failures = 2;
+    bo.half_open_successes = 1;
+    bo.open_ms = 1000;
+    vo.breaker = &bo;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    for (int i = 0; i < 5; i++) { /* given back: no verdict */
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
+    }
+    T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
+    T_EQ_U64(l.opaque[0], 0);
+    T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
+    T_EQ_I64(cellar_lease_fulfill(c, &l, "x", 1, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe */
+    T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* A probe whose lease nobody fulfils is a failure as soon as the lease is known to be over: by a
+ * tick, or by who takes it over. */
+static void a_lost_lease_is_told_to_the_breaker(void)
+{
+    for (int how = 0; how < 3; how++) {
+        cellar *c = kit_open(4 << 20), *v = NULL;
+        cellar_namespace_opts vo = cellar_namespace_opts_default();
+        cellar_breaker_opts bo = cellar_breaker_opts_default();
+        cellar_lease l, probe;
+        bo.consecutive_failures = 1;
+        bo.half_open_successes = 1;
+        bo.open_ms = 1000;
+        cellar_load_opts load = cellar_load_opts_default();
+        load.hard_timeout_ms = 100;
+        vo.breaker = &bo;
+        vo.load = &load;
+        T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
+        atomic_fetch_add(&kit_now_ms, 1000);
+        T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED);
+        T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
+        if (how == 2) { T_EQ_I64(cellar_clear(v), CELLAR_OK); } /* not of this generation then */
+        atomic_fetch_add(&kit_now_ms, 100);
+        if (how == 1) {
+            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN); /* it failed: opened again */
+        } else {
+            kit_tick(c);
+            T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
+        }
+        atomic_fetch_add(&kit_now_ms, 2000); /* twice as long, at most */
+        T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
+        /* too late, told once */
+        T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_E_LEASE);
+        T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(begin_one(v, "c", &l), CELLAR_LEASED);
+        T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* closed */
+        T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
+        T_EQ_I64(cellar_lease_release(v, &probe, 0), CELLAR_OK);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        kit_close(c);
+    }
+}
+
+T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
+       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(leases_end_with_their_view),
+       T_CASE(lease_forgotten_is_taken_over),
+       T_CASE(lease_of_a_stale_value_serves_it),
+       T_CASE(lease_abandoned_by_the_options_it_began_with),
+       T_CASE(lease_fulfilled_by_the_options_it_began_with),
+       T_CASE(lease_and_thread_share_a_flight),
+       T_CASE(a_waiter_can_be_withdrawn), T_CASE(a_lease_stays_with_who_holds_it),
+       T_CASE(bad_input_of_leases),
+       T_CASE(a_switched_off_view_answers_no_lease),
+       T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
+       T_CASE(bad_input_of_bulk_loads),
+       T_CASE(many_order_status_dedup), T_CASE(many_duplicates_are_asked_once),
+       T_CASE(many_share_the_loaders_error),
+       T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
+       T_CASE(every_allocation_of_a_load_can_fail))

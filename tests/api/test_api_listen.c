@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    listeners hear of each end exactly once, with its cause and its bytes; they may call the
+ *         cache; unlisten ends it.
+ * Method: every value is its own number; a ledger of the numbers alive, filled by the sets and
+ *         emptied by the events, is compared with what the cache answers. A clock of this file. */
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+#include <pthread.h>
+
+static cellar *open_bytes(uint64_t bytes)
+{
+    settings cfg = api_config(bytes);
+    cfg.tuning.max_value_bytes = 200000;
+    return api_open_with(&cfg);
+}
+
+typedef struct heard {
+    unsigned count[CELLAR_CAUSE_COUNT], total;
+    char key[64], value[64];
+    cellar *view;
+    uint32_t kind, flags;
+} heard;
+
+static void note(const cellar_event *e, void *ctx)
+{
+    heard *h = ctx;
+    h->count[e->cause]++;
+    h->total++;
+    h->view = e->ns;
+    h->kind = e->kind;
+    h->flags = e->user_flags;
+    snprintf(h->key, sizeof h->key, "%.*s", (int)e->key_len, (const char *)e->key);
+    snprintf(h->value, sizeof h->value, "%.*s", (int)e->value_len, (const char *)e->value);
+}
+
+/* One event of this cause since the last look, with these bytes. */
+static void expect(heard *h, const char *cause, const char *key, const char *value)
+{
+    T_EQ_U64(h->total, 1);
+    for (unsigned i = 0; i < CELLAR_CAUSE_COUNT; i++) {
+        if (h->count[i] != 0) { T_EQ_STR(cellar_cause_name((cellar_cause)i), cause); }
+    }
+    T_EQ_STR(h->key, key);
+    T_EQ_STR(h->value, value);
+    memset(h, 0, sizeof *h);
+}
+
+static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    if (old != NULL) { (void)cellar_buf_append(out, old, old_len); }
+    return cellar_buf_append(out, "+", 1);
+}
+
+static void each_way_to_end_has_its_cause(void)
+{
+    cellar *c = open_bytes(4u << 20), *v;
+    heard h;
+    uint64_t id;
+    static char big[300000];
+    cellar_set_opts o = cellar_set_opts_default();
+    memset(&h, 0, sizeof h);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    api_put(c, "k", "one", NULL);
+    T_EQ_U64(h.total, 0); /* a beginning is no end */
+    api_put(c, "k", "two", NULL); /* in place */
+    expect(&h, "replaced", "k", "one");
+    api_put(c, "k", "much longer than before, so that it moves", NULL);
+    expect(&h, "replaced", "k", "two");
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    expect(&h, "deleted", "k", "much longer than before, so that it moves");
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
+    T_EQ_U64(h.total, 0);
+    o.ttl_ms = 50;
+    o.user_flags = 42;
+    api_put(v, "t", "timed", &o);
+    atomic_fetch_add(&api_now_ms, 50);
+    T_EQ_I64(cellar_get(v, "t", 1, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_U64(h.total, 0); /* a read removes nothing */
+    uint64_t freed = 0;
+    T_EQ_I64(cellar_tick(c, 100000, &freed), CELLAR_OK);
+    T_EQ_U64(freed, 1);
+    T_CHECK(h.view == v);
+    T_EQ_U64(h.flags, 42);
+    expect(&h, "expired", "t", "timed");
+    api_put(v, "t", "timed", &o);
+    atomic_fetch_add(&api_now_ms, 50);
+    api_put(v, "t", "next", NULL); /* over an expired one */
+    expect(&h, "expired", "t", "timed");
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(v, "t", 1, NULL, 0, &o), CELLAR_OK);
+    expect(&h, "negative", "t", "next");
+    api_put(v, "t", "value", NULL);
+    T_EQ_U64(h.kind, CELLAR_KIND_NEGATIVE);
+    expect(&h, "replaced", "t", "");
+    T_EQ_I64(cellar_set(v, "t", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
+    expect(&h, "rejected", "t", "value");
+    T_EQ_I64(cellar_update(v, "u", 1, NULL, plus, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(v, "u", 1, NULL, plus, NULL), CELLAR_OK);
+    expect(&h, "replaced", "u", "+");
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    expect(&h, "cleared", "u", "++");
+    api_put(v, "b", "bumped", NULL);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    expect(&h, "version", "b", "bumped");
+    api_put(v, "d", "dropped", NULL);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    T_CHECK(h.view == NULL);
+    expect(&h, "cleared", "d", "dropped");
+    T_EQ_I64(cellar_touch(c, "none", 4, 5), CELLAR_MISS);
+    T_EQ_U64(h.total, 0);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    api_put(c, "k", "one", NULL);
+    api_put(c, "k", "two", NULL);
+    T_EQ_U64(h.total, 0);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+static void incr_replaces_and_touch_does_not_end(void)
+{
+    cellar *c = open_bytes(4u << 20);
+    heard h;
+    uint64_t id;
+    memset(&h, 0, sizeof h);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_U64(h.total, 0);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
+    T_EQ_U64(h.total, 1);
+    T_EQ_I64(cellar_touch(c, "n", 1, 1000), CELLAR_OK);
+    cellar_entry_info i = cellar_entry_info_default();
+    /* moves the record */
+    T_EQ_I64(cellar_entry_info_get(c, "n", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
+    T_EQ_U64(h.total, 1);
+    api_shut(c);
+}
+
+static void masks_and_views_choose(void)
+{
+    cellar *c = open_bytes(4u << 20), *v, *w;
+    heard all, deleted, only_v;
+    uint64_t id[3];
+    memset(&all, 0, sizeof all);
+    memset(&deleted, 0, sizeof deleted);
+    memset(&only_v, 0, sizeof only_v);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id[0]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), note, &deleted, &id[1]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &only_v, &id[2]), CELLAR_OK);
+    cellar *views[3] = { c, v, w };
+    for (int i = 0; i < 3; i++) {
+        api_put(views[i], "k", "1", NULL);
+        api_put(views[i], "k", "2", NULL);
+        T_EQ_I64(cellar_delete(views[i], "k", 1), CELLAR_OK);
+    }
+    T_EQ_U64(all.total, 6);
+    T_EQ_U64(deleted.total, 3);
+    T_EQ_U64(only_v.total, 2);
+    T_CHECK(only_v.view == v);
+    T_EQ_I64(cellar_listener_remove(c, id[1]), CELLAR_OK);
+    uint64_t more[20];
+    int n = 0;
+    while (n < 20 && cellar_listener_add(c, 0, note, &all, &more[n]) == CELLAR_OK) { n++; }
+    T_EQ_I64(n, 14); /* 16 at most */
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[n]), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_listener_remove(c, more[3]), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[3]), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    api_shut(c);
+}
+
+/* ---- the ledger ---- */
+
+typedef struct ledger {
+    uint8_t alive[400000]; /* by value number */
+    uint64_t ended[CELLAR_CAUSE_COUNT];
+} ledger;
+
+static void settle(const cellar_event *e, void *ctx)
+{
+    ledger *l = ctx;
+    uint32_t number;
+    T_CHECK(e->value_len >= sizeof number);
+    memcpy(&number, e->value, sizeof number);
+    if (T_CHECK(number < sizeof l->alive) && !T_EQ_U64(l->alive[number], 1)) {
+        printf("# value %u ended by %s\n", number, cellar_cause_name(e->cause));
+    }
+    l->alive[number] = 0;
+    l->ended[e->cause]++;
+}
+
+static void each_end_is_told_once_and_nothing_else_is_missing(void)
+{
+    enum { KEYS = 3000, OPS = 300000 };
+    cellar *c = open_bytes(1u << 20);
+    ledger *l = calloc(1, sizeof *l);
+    static uint32_t current[KEYS];
+    static unsigned char value[3000];
+    uint64_t id, x = t_seed() | 1;
+    uint32_t next = 1;
+    T_REQUIRE(l != NULL);
+    memset(current, 0, sizeof current);
+    T_EQ_I64(cellar_listener_add(c, 0, settle, l, &id), CELLAR_OK);
+    for (int i = 0; i < OPS; i++) {
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t key = (uint32_t)(x >> 33) % KEYS;
+        const unsigned what = (unsigned)(x >> 20) % 100;
+        if (what < 55) {
+            cellar_set_opts o = cellar_set_opts_default();
+            const size_t len = 4 + (size_t)(x >> 45) % (what < 5 ? 2900 : 200);
+            o.ttl_ms = what < 15 ? 1 + (int64_t)(x >> 40) % 3000 : 0;
+            memcpy(value, &next, sizeof next);
+            l->alive[next] = 1;
+            const cellar_err err = cellar_set(c, &key, sizeof key, value, len, &o);
+            if (!T_EQ_I64(err, CELLAR_OK)) { break; }
+            current[key] = next++;
+        } else if (what < 60) {
+            (void)cellar_delete(c, &key, sizeof key);
+            current[key] = 0;
+        } else if (what < 98) {
+            uint32_t got = 0;
+            size_t len;
+            const cellar_err err = cellar_get(c, &key, sizeof key, value, sizeof value, &len);
+            memcpy(&got, value, sizeof got);
+            if (err == CELLAR_OK) {
+                if (!T_EQ_U64(got, current[key]) || !T_EQ_U64(l->alive[got], 1)) { break; }
+            }
+        } else if (what == 98) {
+            atomic_fetch_add(&api_now_ms, 20);
+        } else if (i % 50 == 0) {
+            (void)cellar_tick(c, 50, NULL);
+        }
+    }
+    /* What the ledger holds alive is there; what it does not is not. */
+    for (uint32_t key = 0; key < KEYS; key++) {
+        cellar_entry_info info = cellar_entry_info_default();
+        const cellar_err err = cellar_entry_info_get(c, &key, sizeof key, 0, &info);
+        if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
+        if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {
+            /* alive in the ledger and not served: only an expired one not yet swept */
+            T_EQ_I64(err, CELLAR_MISS);
+        }
+    }
+    atomic_fetch_add(&api_now_ms, 10000);
+    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
+    uint64_t alive = 0;
+    for (uint32_t n = 1; n < next; n++) { alive += l->alive[n]; }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.entries, alive);
+    T_CHECK(l->ended[CELLAR_CAUSE_EVICTED] > 100);
+    T_CHECK(l->ended[CELLAR_CAUSE_EXPIRED] > 100);
+    T_CHECK(l->ended[CELLAR_CAUSE_REPLACED] > 100);
+    T_CHECK(l->ended[CELLAR_CAUSE_DELETED] > 100);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_REPLACED], l->ended[CELLAR_CAUSE_REPLACED]);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], l->ended[CELLAR_CAUSE_DELETED]);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_EVICTED], l->ended[CELLAR_CAUSE_EVICTED]);
+    api_shut(c);
+    free(l);
+}
+
+/* ---- listeners that act ---- */
+
+typedef struct actor {
+    cellar *c;
+    uint64_t id;
+    unsigned calls, depth, deepest;
+} actor;
+
+static void set_again(const cellar_event *e, void *ctx)
+{
+    actor *a = ctx;
+    a->calls++;
+    if (++a->depth > a->deepest) { a->deepest = a->depth; }
+    if (a->calls < 200) {
+        (void)cellar_set(e->ns, e->key, e->key_len, "again", 5, NULL); /* replaces: an event */
+        (void)cellar_set(e->ns, e->key, e->key_len, "and again", 9, NULL);
+    }
+    a->depth--;
+}
+
+static void leave(const cellar_event *e, void *ctx)
+{
+    actor *a = ctx;
+    (void)e;
+    a->calls++;
+    /* from inside: does not wait for itself */
+    T_EQ_I64(cellar_listener_remove(a->c, a->id), CELLAR_OK);
+}
+
+static void listeners_may_call_the_cache(void)
+{
+    cellar *c = open_bytes(4u << 20);
+    actor a = { c, 0, 0, 0, 0 };
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_listener_add(c, 0, set_again, &a, &a.id), CELLAR_OK);
+    api_put(c, "k", "1", NULL);
+    api_put(c, "k", "2", NULL);
+    T_CHECK(a.calls > 1);
+    T_EQ_U64(a.deepest, 4);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.events_skipped > 0);
+    T_EQ_I64(cellar_listener_remove(c, a.id), CELLAR_OK);
+    a.calls = 0;
+    T_EQ_I64(cellar_listener_add(c, 0, leave, &a, &a.id), CELLAR_OK);
+    api_put(c, "k", "3", NULL);
+    api_put(c, "k", "4", NULL);
+    T_EQ_U64(a.calls, 1);
+    api_shut(c);
+}
+
+typedef struct slow {
+    _Atomic int inside, release, done;
+} slow;
+
+static void wait_inside(const cellar_event *e, void *ctx)
+{
+    slow *s = ctx;
+    (void)e;
+    atomic_store(&s->inside, 1);
+    while (!atomic_load(&s->release)) { usleep(100); }
+    usleep(20000);
+    atomic_store(&s->done, 1);
+}
+
+static void *replace_one(void *arg)
+{
+    api_put(arg, "k", "2", NULL);
+    return NULL;
+}
+
+static void unlisten_waits_for_calls_that_run(void)
+{
+    cellar *c = open_bytes(4u << 20);
+    slow s = { 0, 0, 0 };
+    uint64_t id;
+    pthread_t t;
+    api_put(c, "k", "1", NULL);
+    T_EQ_I64(cellar_listener_add(c, 0, wait_inside, &s, &id), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, replace_one, c) == 0);
+    while (!atomic_load(&s.inside)) { usleep(100); }
+    atomic_store(&s.release, 1);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.done), 1);
+    pthread_join(t, NULL);
+    api_shut(c);
+}
+
+T_MAIN("api_listen", T_CASE(each_way_to_end_has_its_cause),
+       T_CASE(incr_replaces_and_touch_does_not_end), T_CASE(masks_and_views_choose),
+       T_ALONE(each_end_is_told_once_and_nothing_else_is_missing),
+       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_calls_that_run))

@@ -1,0 +1,1145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what one caller sees of loading: results, negative entries, remembered errors, stale
+ *         windows, early refresh, options; and what is refused.
+ * Method: a source whose answers are written down beforehand, a clock the test turns, loader calls
+ *         counted. Threads only where a case is about them (the storms are in load_storm). */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+/* ---- values ---- */
+
+static void first_call_loads_and_second_hits(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_I64(r.ttl_left_ms, CELLAR_TTL_NONE);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+static void values_said_in_three_ways(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    const int ways[] = { SAY_VALUE, SAY_RESERVE, SAY_GIVE };
+    const char *keys[] = { "a", "b", "c" };
+    s.text = "some bytes";
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&s.say, ways[i]);
+        T_EQ_I64(kit_load(c, keys[i], NULL, &s, text, NULL), CELLAR_OK);
+        T_EQ_STR(text, "some bytes");
+        T_EQ_I64(kit_load(c, keys[i], NULL, &s, text, NULL), CELLAR_OK);
+        T_EQ_STR(text, "some bytes");
+    }
+    T_EQ_I64(atomic_load(&s.calls), 3);
+    T_EQ_I64(atomic_load(&s.frees), 1);
+    kit_close(c);
+}
+
+/* A result outlives its entry and its store. */
+static void result_is_the_callers(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_result r = cellar_result_default();
+    s.text = "kept";
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    kit_close(c);
+    T_EQ_U64(r.value_len, 4);
+    T_EQ_MEM(r.value, "kept", 4);
+    cellar_result_free(&r);
+    cellar_result_free(&r);
+    cellar_result_free(NULL);
+}
+
+static void room_of_the_caller_is_used(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char buf[4];
+    cellar_result r = cellar_result_default();
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    s.text = "four";
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    T_CHECK(r.value == buf && r.opaque[0] == 0);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    T_CHECK(r.value == buf && r.opaque[0] == 0);
+    T_EQ_MEM(buf, "four", 4);
+    T_EQ_I64(cellar_set(c, "k", 1, "fives", 5, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    T_CHECK(r.value != buf && r.opaque[0] != 0);
+    T_EQ_MEM(r.value, "fives", 5);
+    cellar_result_free(&r);
+    T_CHECK(r.buf == buf);
+    kit_close(c);
+}
+
+/* ---- the defects of the programs before us ---- */
+
+/* Seed: a real value "NULL" read as none, and with none disabled the text came back. */
+static void seed_null_string(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    s.text = "NULL";
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "NULL");
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "NULL");
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+/* Seed: the empty text was never a hit. */
+static void seed_empty_value(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    s.text = "";
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 0);
+    T_EQ_U64(r.source, CELLAR_SOURCE_L1);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+/* Seed: the second caller of an absent row received the text that stood for it. */
+static void seed_negative_is_not_data(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], buf[16];
+    size_t len = 99;
+    cellar_result r;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_ABSENT);
+    T_EQ_U64(r.source, CELLAR_SOURCE_NEGATIVE);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
+    T_EQ_U64(len, 0);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    cellar_set_opts so = cellar_set_opts_default();
+    so.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "v");
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+/* Seed: a TTL of 1 became 0 in half of all draws, and the value was thrown away. */
+static void seed_zero_ttl(void)
+{
+    cellar *c = kit_open(4 << 20);
+    char text[64], key[16];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1;
+    o.jitter_pct = 100;
+    for (int i = 0; i < 2000 && !t_failed(); i++) {
+        source s = SOURCE_INIT;
+        cellar_result r;
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(kit_load(c, key, &o, &s, text, &r), CELLAR_OK);
+        T_EQ_U64(r.flags, 0);
+        T_EQ_I64(r.ttl_left_ms, 1);
+        T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_OK);
+        T_EQ_I64(atomic_load(&s.calls), 1);
+        atomic_fetch_add(&kit_now_ms, 1);
+        T_EQ_I64(cellar_contains(c, key, strlen(key)), CELLAR_MISS);
+    }
+    kit_close(c);
+}
+
+/* Seed: a store that failed lost the value that had been loaded. */
+static void seed_store_failure(void)
+{
+    cellar *c = kit_open(1 << 20);
+    source s = SOURCE_INIT;
+    cellar_result r = cellar_result_default();
+    static char value[500001];
+    cellar_pinned pin;
+    char text[64];
+    memset(value, 'v', sizeof value - 1);
+    T_EQ_I64(cellar_set(c, "other", 5, value, sizeof value - 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_pin(c, "other", 5, &pin), CELLAR_OK); /* no room for two of them */
+    s.text = value;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+    T_EQ_U64(r.value_len, sizeof value - 1);
+    T_EQ_MEM(r.value, value, sizeof value - 1);
+    cellar_result_free(&r);
+    cellar_unpin(&pin);
+    s.text = "small";
+    s.no_store = true;
+    cellar_result out;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &out), CELLAR_OK);
+    T_EQ_U64(out.flags, CELLAR_RESULT_NOT_STORED);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* ---- negative entries, errors ---- */
+
+static void none_is_kept_for_its_own_time(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.jitter_pct = CELLAR_OFF;
+    o.negative_ttl_ms = 500;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    atomic_fetch_add(&kit_now_ms, 499);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    s.negative_ttl_ms = 10;
+    T_EQ_I64(kit_load(c, "own", &o, &s, text, NULL), CELLAR_ABSENT);
+    atomic_fetch_add(&kit_now_ms, 10);
+    T_EQ_I64(kit_load(c, "own", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 4);
+    o.flags |= CELLAR_LOAD_NO_NEGATIVE;
+    T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "not", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 6);
+    kit_close(c);
+}
+
+/* A refresh that finds nothing ends what was served before, kept as negative or not. */
+static void none_ends_the_old_value(void)
+{
+    cellar *c = kit_open(4 << 20);
+    char text[64];
+    for (uint32_t no_negative = 0; no_negative < 2; no_negative++) {
+        source s = SOURCE_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        const char *key = no_negative ? "a" : "b";
+        o.flags = CELLAR_LOAD_REFRESH | (no_negative ? CELLAR_LOAD_NO_NEGATIVE : 0);
+        T_EQ_I64(cellar_set(c, key, 1, "old", 3, NULL), CELLAR_OK);
+        atomic_store(&s.say, SAY_NONE);
+        T_EQ_I64(kit_load(c, key, &o, &s, text, NULL), CELLAR_ABSENT);
+        char buf[8];
+        T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf, NULL),
+                 no_negative ? CELLAR_MISS : CELLAR_ABSENT);
+    }
+    kit_close(c);
+}
+
+static void errors_are_told_and_not_kept_unless_asked(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, CELLAR_E_IO);
+    s.said_err = 503;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, 503);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
+    kit_close(c);
+}
+
+static void errors_back_off_and_end_with_success(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], buf[8];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.error_ttl_ms = 100;
+    o.error_ttl_max_ms = 400;
+    atomic_store(&s.say, SAY_FAIL);
+    s.said_err = 7;
+    const int64_t most[] = { 100, 200, 400, 400, 400 };
+    for (int i = 0; i < 5; i++) {
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
+        T_EQ_I64(atomic_load(&s.calls), i + 1);
+        T_CHECK(r.retry_after_ms >= most[i] / 2 && r.retry_after_ms <= most[i] + 1);
+        const int64_t pause = r.retry_after_ms;
+        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+        atomic_fetch_add(&kit_now_ms, pause - 1);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
+        T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
+        T_EQ_I64(r.loader_err, 7);
+        T_EQ_I64(r.retry_after_ms, 1);
+        atomic_fetch_add(&kit_now_ms, 1);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 5);
+    s.retry_after_ms = 5000;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(r.retry_after_ms, 5000);
+    atomic_fetch_add(&kit_now_ms, 4999);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
+    T_EQ_I64(atomic_load(&s.calls), 6);
+    /* A set is not shadowed by the remembered error. */
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "v");
+    kit_close(c);
+}
+
+/* ---- stale ---- */
+
+static void stale_is_served_when_the_loader_fails(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.retry_throttle_ms = 2000;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "1");
+    T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
+    T_EQ_I64(r.retry_after_ms, 2000);
+    T_EQ_STR(s.old, "1");
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    /* throttle: nobody asks the source for 2 s */
+    atomic_fetch_add(&kit_now_ms, 1999);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(atomic_load(&s.calls), 3);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "4");
+    /* past the window there is nothing to serve */
+    atomic_fetch_add(&kit_now_ms, 101000);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.stale_hits, 3);
+    kit_close(c);
+}
+
+static void stale_is_served_while_a_refresh_waits(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    for (int i = 0; i < 5; i++) {
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+        T_EQ_STR(text, "1");
+        T_EQ_U64(r.source, CELLAR_SOURCE_STALE_REVALIDATE);
+        T_EQ_U64(r.flags, i == 0 ? CELLAR_RESULT_REFRESHING : 0);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.refreshes, 1);
+    kit_close(c);
+}
+
+/* Deleted before its turn came: the job is dropped, nothing is asked, nothing comes back. */
+static void a_refresh_belongs_to_its_entry(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    (void)cellar_delete(c, "k", 1);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_only_extends(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) {
+        atomic_fetch_add(&kit_now_ms, 1500);
+        atomic_store(&s.say, SAY_SAME);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+        T_EQ_STR(text, "1");
+        T_EQ_I64(r.ttl_left_ms, 1000);
+        T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
+        atomic_fetch_add(&kit_now_ms, 999);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 4);
+    /* nothing old: an error, nothing is kept */
+    T_EQ_I64(kit_load(c, "none", &o, &s, text, NULL), CELLAR_E_NO_RESULT);
+    T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* ---- early refresh ---- */
+
+static void eager_refreshes_past_its_share(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.eager_refresh_pct = 80;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 799);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    atomic_fetch_add(&kit_now_ms, 1);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING);
+    T_EQ_STR(text, "1");
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    T_EQ_I64(r.ttl_left_ms, 1000);
+    kit_close(c);
+}
+
+/* ---- flags ---- */
+
+static void flags_bypass_refresh_and_ask_the_cache_only(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_MISS);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    o.flags = CELLAR_LOAD_BYPASS;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    o.flags = CELLAR_LOAD_NO_STORE;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    o.flags = CELLAR_LOAD_NO_JOIN;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "3");
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "4");
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "4");
+    kit_close(c);
+}
+
+static void a_disabled_view_loads_and_keeps_nothing(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    kit_close(c);
+}
+
+static void views_have_their_own_loader_and_defaults(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_load_opts load = cellar_load_opts_default();
+    load.jitter_pct = CELLAR_OFF;
+    vo.loader = source_load;
+    vo.loader_ctx = &s;
+    vo.load = &load;
+    vo.default_ttl_ms = 1000;
+    vo.stale_ms = 5000;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
+    T_EQ_I64(r.ttl_left_ms, 1000);
+    cellar_result_free(&r);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_STALE);
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the view's loader outlives the call */
+    cellar_result_free(&r);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- loads inside loads ---- */
+
+static void load_other(source *s, cellar_load *ld)
+{
+    source inner = SOURCE_INIT;
+    char text[64];
+    (void)ld;
+    inner.text = "inner";
+    T_EQ_I64(kit_load(s->arg, "other", NULL, &inner, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "inner");
+}
+
+static void loaders_may_load_other_keys(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    s.during = load_other;
+    s.arg = c;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "other", 5), CELLAR_OK);
+    kit_close(c);
+}
+
+static void load_itself(source *s, cellar_load *ld)
+{
+    source inner = SOURCE_INIT;
+    char text[64];
+    (void)ld;
+    T_EQ_I64(kit_load(s->arg, "k", NULL, &inner, text, NULL), CELLAR_E_DEADLOCK);
+    T_EQ_I64(atomic_load(&inner.calls), 0);
+}
+
+static void cycle_self(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    s.during = load_itself;
+    s.arg = c;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.load_deadlocks, 1);
+    kit_close(c);
+}
+
+typedef struct tower { cellar *c; int level, deepest; cellar_err last; } tower;
+
+static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    tower *t = ctx;
+    cellar_result r = cellar_result_default();
+    (void)key;
+    (void)key_len;
+    t->level++;
+    t->deepest = t->level > t->deepest ? t->level : t->deepest;
+    const cellar_err err = cellar_get_or_load(t->c, &t->level, sizeof t->level, NULL, load_deeper,
+                                              t, &r);
+    cellar_result_free(&r);
+    t->level--;
+    if (err != CELLAR_OK) {
+        t->last = err;
+        return cellar_load_value(ld, "floor", 5);
+    }
+    return cellar_load_value(ld, "up", 2);
+}
+
+static void loads_nest_sixteen_deep(void)
+{
+    cellar *c = kit_open(4 << 20);
+    tower t = { c, 0, 0, CELLAR_OK };
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, &t.level, sizeof t.level, NULL, load_deeper, &t, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(t.deepest, 16);
+    T_EQ_I64(t.last, CELLAR_E_DEPTH);
+    kit_close(c);
+}
+
+/* ---- early refresh by chance ---- */
+
+static cellar_err load_dear(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    ++*(int *)ctx;
+    T_EQ_I64(cellar_load_set_cost(ld, 1u << 20), CELLAR_OK); /* exact in 8 bits: 1,048.576 ms */
+    return cellar_load_value(ld, key, key_len);
+}
+
+static int dear_calls(cellar *c, const cellar_load_opts *o, uint32_t first, uint32_t count)
+{
+    int calls = 0;
+    for (uint32_t i = first; i < first + count; i++) {
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, o, load_dear, &calls, &r), CELLAR_OK);
+        cellar_result_free(&r);
+    }
+    return calls;
+}
+
+/* A hit with `left` to go refreshes with probability e^-(left / (beta x cost)), whatever came
+ * before: each key is asked once. Outside 6 sigma it fails; the table's 7 bits of a logarithm and
+ * whole milliseconds move the rate by less than 1 %. */
+static void xfetch_rate(void)
+{
+    static const struct { int64_t left_ms; uint32_t beta; double rate; } row[] = {
+        { 1049, 100, 0.3677 }, { 2097, 100, 0.1353 }, { 3146, 100, 0.0498 },
+        { 1049, 200, 0.6064 }, { 524, 50, 0.3679 }, { 25000, 100, 0.0 },
+    };
+    static const uint32_t COUNT = 4000;
+    cellar *c = kit_open(16u << 20);
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    for (uint32_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        o.xfetch_beta_x100 = row[i].beta;
+        T_EQ_I64(dear_calls(c, &o, i * COUNT, COUNT), COUNT);
+        atomic_fetch_add(&kit_now_ms, o.ttl_ms - row[i].left_ms);
+        const double early = dear_calls(c, &o, i * COUNT, COUNT), p = row[i].rate;
+        const double off = early - COUNT * p, most = COUNT * p * 0.01 + 1;
+        const double sigma2 = COUNT * p * (1 - p);
+        const double beyond = (off < 0 ? -off : off) - most;
+        printf("# %lld ms left, beta %.2f: %.4f of hits refreshed, %.4f expected\n",
+               (long long)row[i].left_ms, row[i].beta / 100.0, early / COUNT, p);
+        T_CHECK(p > 0 ? beyond <= 0 || beyond * beyond <= 36 * sigma2 : early == 0);
+    }
+    kit_close(c);
+}
+
+/* ---- bad input ---- */
+
+static void bad_input_options_are_refused(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    const struct { size_t at; int64_t value; bool wide; } bad[] = {
+#define WIDE(f, v) { offsetof(cellar_load_opts, f), (v), true }
+#define NARROW(f, v) { offsetof(cellar_load_opts, f), (v), false }
+        WIDE(ttl_ms, -1), WIDE(negative_ttl_ms, -1), WIDE(error_ttl_ms, -1),
+        WIDE(error_ttl_max_ms, -1), WIDE(stale_ms, -1), WIDE(retry_throttle_ms, -1),
+            WIDE(soft_timeout_ms, -1),
+        WIDE(hard_timeout_ms, -1), WIDE(wait_timeout_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
+        WIDE(hard_timeout_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
+        WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x400),
+        NARROW(jitter_mode, 2), NARROW(join_retries, 9), NARROW(leader_retries, 16),
+        NARROW(eager_refresh_pct, 100),
+        NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
+    };
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* refused on a hit, too */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cellar_load_opts o = cellar_load_opts_default();
+        const uint32_t narrow = (uint32_t)bad[i].value;
+        if (bad[i].wide) {
+            memcpy((char *)&o + bad[i].at, &bad[i].value, 8);
+        } else {
+            memcpy((char *)&o + bad[i].at, &narrow, 4);
+        }
+        if (!T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL)) {
+            printf("# row %zu\n", i);
+        }
+    }
+    cellar_load_opts o = cellar_load_opts_default();
+    o.soft_timeout_ms = 500;
+    o.hard_timeout_ms = 499;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o = cellar_load_opts_default();
+    o.eager_refresh_pct = 50;
+    o.xfetch_beta_x100 = 100;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o = cellar_load_opts_default();
+    o.ctx_release = free;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o = cellar_load_opts_default();
+    o.struct_size = 0;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    kit_close(c);
+}
+
+/* The last value that is taken, and past it, where the header names one. */
+static void bounds_of_load_options(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64], key[16];
+    const struct { size_t at; int64_t last; bool wide; } bound[] = {
+        WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX),
+            WIDE(hard_timeout_ms, 86400000),
+        NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(join_retries, 8),
+        NARROW(leader_retries, 15), NARROW(eager_refresh_pct, 99), NARROW(xfetch_beta_x100, 100000),
+        NARROW(flags, CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT | CELLAR_LOAD_PIN),
+        NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),
+        NARROW(flags, 0x3ff & ~CELLAR_LOAD_ONLY_IF_CACHED),
+    };
+    for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
+        for (int past = 0; past < 2; past++) {
+            cellar_load_opts o = cellar_load_opts_default();
+            const int64_t v = past && bound[i].at == offsetof(cellar_load_opts, flags)
+                                  ? 0x400 : bound[i].last + past;
+            const uint32_t narrow = (uint32_t)v;
+            memcpy((char *)&o + bound[i].at, bound[i].wide ? (const void *)&v : &narrow,
+                   bound[i].wide ? 8 : 4);
+            cellar_result r = cellar_result_default();
+            snprintf(key, sizeof key, "%zu", i);
+            const cellar_err err = cellar_get_or_load(c, key, strlen(key), &o, source_load, &s, &r);
+            cellar_result_free(&r);
+            if (!T_EQ_I64(err, past ? CELLAR_E_INVAL : CELLAR_OK)) { printf("# row %zu\n", i); }
+        }
+    }
+    T_EQ_I64(kit_load(c, "x", NULL, &s, text, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_IO;
+}
+
+static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)args;
+    return never_many(ld, NULL, count, ctx);
+}
+
+static void an_unknown_flag_is_refused_at_every_door(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item item = { "k", 1, fresh_result(), CELLAR_OK, 0 };
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    CELLAR_ARGS(args, 7);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    for (uint32_t bit = 0x400; bit != 0; bit <<= 1) {
+        o.flags = bit;
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, never_many, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_memoize(c, "f", 1, args, 1, &o, never_memo, NULL, &r), CELLAR_E_INVAL);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    kit_close(c);
+}
+
+/* soft_timeout_ms of the one and hard_timeout_ms of the other, or of nobody: a code all the
+ * same. */
+static void soft_over_hard_is_refused_whoever_said_it(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    char text[64];
+    o.soft_timeout_ms = 30001; /* over the 30,000 nobody has changed */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
+    o.soft_timeout_ms = 30000;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    vo.load = &lo;
+    lo.soft_timeout_ms = 30001;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
+    lo.soft_timeout_ms = 500;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    o = cellar_load_opts_default();
+    o.hard_timeout_ms = 499; /* under the view's */
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o.soft_timeout_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
+    o = cellar_load_opts_default();
+    lo = cellar_load_opts_default();
+    lo.hard_timeout_ms = 400;
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    o.soft_timeout_ms = 401; /* over the view's */
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+    o.hard_timeout_ms = 401;
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    kit_close(c);
+}
+
+static void bad_input_arguments_are_refused(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_result r = cellar_result_default(), bad = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(NULL, "k", 1, NULL, source_load, &s, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(c, NULL, 1, NULL, source_load, &s, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(c, "k", 0, NULL, source_load, &s, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(c, "k", 65536, NULL, source_load, &s, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, &s, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, NULL), CELLAR_E_INVAL);
+    bad.struct_size = 8;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &bad), CELLAR_E_INVAL);
+    bad.struct_size = sizeof bad;
+    bad.buf_cap = 5;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &bad), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_value(NULL, "", 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_absent(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_fail(NULL, 1, 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_ttl(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(atomic_load(&s.calls), 0);
+    kit_close(c);
+}
+
+static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const cellar_bytes no_tag = { NULL, 3 };
+    void *p = &p;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    T_EQ_I64(cellar_load_value(ld, NULL, 3), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_alloc(ld, 3, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_take(ld, NULL, 3, source_free, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_take(ld, p, 3, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_fail(ld, 0, 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_fail(ld, 1, -1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_fail(ld, 1, 86400001, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_fail(ld, 1, 0, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_ttl(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_negative_ttl(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_stale(ld, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_stale(ld, (int64_t)1 << 32), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_load_set_tags(ld, &no_tag, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_set_tags(ld, NULL, 17), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_item_value(ld, 0, "v", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_stale_value(ld, NULL, NULL, NULL), CELLAR_E_INVAL);
+    return cellar_load_value(ld, "right", 5);
+}
+
+static void bad_input_of_a_loader_leaves_no_trace(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, say_wrong_things, NULL, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "right", 5);
+    cellar_result_free(&r);
+    kit_close(c);
+}
+
+static void bad_input_results_are_codes_and_keep_nothing(void)
+{
+    cellar *c = kit_open(4 << 20);
+    char text[64];
+    const struct { int say; cellar_err want; } row[] = {
+        { SAY_NOTHING, CELLAR_E_NO_RESULT }, { SAY_TWICE, CELLAR_E_RESULT_TWICE },
+        { SAY_HUGE, CELLAR_E_TOOBIG }, { SAY_SAME, CELLAR_E_NO_RESULT },
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        source s = SOURCE_INIT;
+        atomic_store(&s.say, row[i].say);
+        T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), row[i].want);
+        T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    }
+    kit_close(c);
+}
+
+/* ---- jitter ---- */
+
+/* 100,000 entries set within one second, TTL 60 s, 10 %: away from the edges each bucket of 120 ms
+ * of their ends holds what an even spread says, within 5 sigma. */
+static void jitter_histogram(void)
+{
+    cellar *c = kit_open(64 << 20);
+    static unsigned bucket[200];
+    const int64_t from = 54000;
+    cellar_load_opts o = cellar_load_opts_default();
+    const unsigned entries = 100000 / KIT_SLOW;
+    const int64_t began = atomic_load(&kit_now_ms);
+    source s = SOURCE_INIT;
+    o.ttl_ms = 60000;
+    s.text = "v";
+    memset(bucket, 0, sizeof bucket);
+    for (uint32_t i = 0; i < entries; i++) {
+        char buf[8];
+        cellar_result r = cellar_result_default();
+        r.buf = buf;
+        r.buf_cap = sizeof buf;
+        atomic_store(&kit_now_ms, began + (int64_t)i * 1000 / entries);
+        T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, &o, source_load, &s, &r), CELLAR_OK);
+        const int64_t end = atomic_load(&kit_now_ms) + r.ttl_left_ms - began;
+        T_CHECK(r.ttl_left_ms >= 54000 && r.ttl_left_ms <= 66000);
+        const int64_t at = (end - from) / 120;
+        if (at >= 0 && at < 200) { bucket[at]++; }
+    }
+    /* ends are spread over 12 s of draw + 1 s of setting: full height from 1 s to 12 s */
+    const double mean = entries * 120.0 / 12001.0;
+    unsigned worst = 0;
+    for (unsigned i = 9; i < 99; i++) {
+        const double off = bucket[i] > mean ? bucket[i] - mean : mean - bucket[i];
+        if (off * off > 25 * mean) {
+            printf("# bucket %u: %u, expected %.0f\n", i, bucket[i], mean);
+            worst = i;
+        }
+    }
+    T_EQ_U64(worst, 0);
+    kit_close(c);
+}
+
+/* The same secret, key and time give the same draw. */
+static void jitter_repeats_with_the_secret(void)
+{
+    uint8_t secret[32] = { 7 };
+    int64_t left[2][2];
+    for (int i = 0; i < 2; i++) {
+        settings cfg = settings_default();
+        cellar *c;
+        source s = SOURCE_INIT;
+        char text[64];
+        cellar_result r;
+        cellar_load_opts o = cellar_load_opts_default();
+        cfg.tuning.hash_key = secret;
+        cfg.host.clock = kit_clock;
+        cfg.host.no_threads = 1;
+        o.ttl_ms = 3600000;
+        o.jitter_mode = CELLAR_JITTER_PLUS;
+        o.jitter_pct = 50;
+        atomic_store(&kit_now_ms, 5000);
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(kit_load(c, "a", &o, &s, text, &r), CELLAR_OK);
+        left[i][0] = r.ttl_left_ms;
+        T_CHECK(left[i][0] >= 3600000 && left[i][0] <= 5400000);
+        T_EQ_I64(kit_load(c, "b", &o, &s, text, &r), CELLAR_OK);
+        left[i][1] = r.ttl_left_ms;
+        kit_close(c);
+    }
+    T_EQ_I64(left[0][0], left[1][0]);
+    T_EQ_I64(left[0][1], left[1][1]);
+    T_CHECK(left[0][0] != left[0][1]);
+}
+
+/* While something stale is served, a failure holds the source back for retry_throttle_ms, then one
+ * load tries again; a success ends it. */
+static void throttle(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 100;
+    o.jitter_pct = CELLAR_OFF;
+    o.stale_ms = 1000000;
+    o.retry_throttle_ms = 700;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    atomic_store(&s.say, SAY_FAIL);
+    for (int tries = 2; tries < 5; tries++) {
+        for (int i = 0; i < 8; i++) {
+            T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+            T_EQ_STR(text, "1");
+            T_EQ_I64(atomic_load(&s.calls), tries);
+            T_EQ_U64(r.source, CELLAR_SOURCE_STALE_IF_ERROR);
+            T_EQ_I64(r.retry_after_ms, 700 - i * 99);
+            atomic_fetch_add(&kit_now_ms, i < 7 ? 99 : 7);
+        }
+    }
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "5");
+    atomic_fetch_add(&kit_now_ms, 100);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* nothing is held back any more */
+    T_EQ_STR(text, "6");
+    kit_close(c);
+}
+
+/* ---- the log ---- */
+
+static char logged[4096];
+
+static void take_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                      void *ctx)
+{
+    (void)ctx;
+    const size_t n = strlen(logged);
+    snprintf(logged + n, sizeof logged - n, "%d %s %d: %s\n", level, module, code, text);
+}
+
+static bool was_logged(const char *line)
+{
+    const bool found = strstr(logged, line) != NULL;
+    if (!found) { printf("# not in the log: %s# but: %s", line, logged); }
+    logged[0] = '\0';
+    atomic_fetch_add(&kit_now_ms, 1001); /* equal lines come once a second */
+    return found;
+}
+
+static cellar *open_with_log(uint32_t level)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.log = take_line;
+    cfg.host.log_level = level;
+    logged[0] = '\0';
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                    void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static void a_failing_loader_has_a_warning_at_the_default_level(void)
+{
+    cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_load_item item = { .key = "b", .key_len = 1, .result = fresh_result() };
+    T_EQ_I64(kit_load(c, "a", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(logged, "");
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LOADER);
+    T_CHECK(was_logged("2 loader -17: a loader failed (its code: -13)\n"));
+    atomic_store(&s.say, SAY_NOTHING);
+    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_E_NO_RESULT);
+    T_CHECK(was_logged("2 loader -18: "));
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_EQ_I64(item.status, CELLAR_E_LOADER);
+    T_CHECK(was_logged("2 loader -17: "));
+    cellar_result_free(item.result);
+    kit_close(c);
+}
+
+static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
+{
+    cellar *c = open_with_log(CELLAR_LOG_DEBUG);
+    source s = SOURCE_INIT;
+    char text[64], buf[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_load_item item = { .key = "k", .key_len = 1, .result = fresh_result() };
+    cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
+                               { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
+    cellar_get_opts go = cellar_get_opts_default();
+    void *copy;
+    size_t len;
+    o.ttl_ms = 60000;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("3 load 1: miss\n"));
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_none_of_them, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 load 0: hit\n"));
+    cellar_result_free(item.result);
+    T_EQ_I64(cellar_get_many(c, two, 2, NULL), CELLAR_OK);
+    T_CHECK(was_logged("3 get_many 1: 1 hits, 1 misses\n"));
+    T_EQ_I64(cellar_get_many(c, two, 1, NULL), CELLAR_OK);
+    T_CHECK(was_logged("4 get_many 0: 1 hits, 0 misses\n"));
+    T_EQ_I64(cellar_get_with(c, "none", 4, &go, buf, 64, &len), CELLAR_MISS);
+    T_CHECK(was_logged("3 get 1: miss\n"));
+    T_EQ_I64(cellar_get_alloc(c, "k", 1, &copy, &len), CELLAR_OK);
+    T_CHECK(was_logged("4 get 0: hit\n"));
+    cellar_free(copy);
+    cellar_pinned pin;
+    T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_OK);
+    T_CHECK(was_logged("4 get 0: hit\n"));
+    cellar_unpin(&pin);
+    atomic_fetch_add(&kit_now_ms, 60000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    T_CHECK(was_logged("4 load 3: hit\n"));
+    kit_tick(c);
+    T_CHECK(was_logged("3 refresh 0: refreshed\n"));
+    kit_close(c);
+}
+
+T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_in_three_ways),
+       T_CASE(result_is_the_callers), T_CASE(room_of_the_caller_is_used),
+       T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
+       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(none_is_kept_for_its_own_time),
+       T_CASE(none_ends_the_old_value), T_CASE(errors_are_told_and_not_kept_unless_asked),
+       T_CASE(errors_back_off_and_end_with_success), T_CASE(stale_is_served_when_the_loader_fails),
+       T_CASE(stale_is_served_while_a_refresh_waits), T_CASE(a_refresh_belongs_to_its_entry),
+       T_CASE(not_modified_only_extends), T_CASE(eager_refreshes_past_its_share),
+       T_CASE(flags_bypass_refresh_and_ask_the_cache_only),
+       T_CASE(a_disabled_view_loads_and_keeps_nothing),
+       T_CASE(views_have_their_own_loader_and_defaults), T_CASE(loaders_may_load_other_keys),
+       T_CASE(cycle_self), T_CASE(loads_nest_sixteen_deep), T_CASE(xfetch_rate),
+       T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
+        T_CASE(an_unknown_flag_is_refused_at_every_door),
+       T_CASE(soft_over_hard_is_refused_whoever_said_it),
+       T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),
+       T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_histogram),
+       T_CASE(jitter_repeats_with_the_secret),
+       T_CASE(throttle),
+       T_CASE(a_failing_loader_has_a_warning_at_the_default_level),
+       T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets))

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    of the least budget, 1 MiB, at least 60 % is keys and values, whatever the size of the
+ *         values, from 56 bytes beside a key of 16 up to 45 % of the budget; of any budget, after
+ *         values of another size that were evicted, deleted or cleared, with no tick between.
+ * Method: stores of 1 MiB opened as by default, each filled four times over with values of one size;
+ *         sizes in steps of a twentieth and at the edges of what a segment or a page takes. Payload
+ *         is what a look afterwards finds; nothing may be above the budget on the way. */
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
+
+static char value[1 << 20];
+
+/* Bytes of keys and values held after filling a store with values of `len`. */
+static uint64_t payload(size_t len)
+{
+    const settings cfg = settings_default();
+    settings own = cfg;
+    own.config.memory_bytes = BUDGET;
+    cellar *c = api_open_with(&own);
+    const unsigned count = (unsigned)(BUDGET * 4 / (len + KEY));
+    char key[KEY + 1];
+    uint64_t held = 0;
+    cellar_stats st = cellar_stats_default();
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "payload-%08x", i);
+        T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "payload-%08x", i);
+        held += cellar_contains(c, key, KEY) == CELLAR_OK ? len + KEY : 0;
+    }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= BUDGET);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    return held;
+}
+
+static void sixty_per_cent_whatever_the_size(void)
+{
+    static const size_t edges[] = {2032, 2040, 4064, 4072, 4080, 5430, 5440, 5450, 8160, 8170, 8192,
+                                   8193, 8200, 12280, 16384, 32768, 65536};
+    const size_t stride = t_reduced() ? 8 : 1; /* no edge is left out */
+    uint64_t worst = BUDGET;
+    size_t worst_len = 0;
+    for (size_t i = 0, len = 56; len <= BUDGET * 45 / 100; len += stride * (1 + len / 20)) {
+        for (; i <= sizeof edges / sizeof edges[0]; i++) {
+            const bool edge = i < sizeof edges / sizeof edges[0] && edges[i] < len;
+            const size_t at = edge ? edges[i] : len;
+            const uint64_t held = payload(at);
+            if (!T_CHECK(held >= LEAST)) {
+                printf("# values of %zu: %" PRIu64 " of 1,048,576 bytes\n", at, held);
+            }
+            if (held < worst) {
+                worst = held;
+                worst_len = at;
+            }
+            if (!edge) { break; }
+        }
+    }
+    printf("# least: %.1f %% with values of %zu bytes\n", (double)worst * 100 / (double)BUDGET,
+           worst_len);
+}
+
+/* ---- after values of another size ---- */
+
+enum { EVICTED, DELETED, MATCHED, CLEARED, WAYS };
+
+/* `count` values of `len`, under keys of one generation. Bytes of those that are there in the end; who
+ * looks is no user of theirs, or the next generation would have to prove itself against them. */
+static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
+{
+    char key[KEY + 1];
+    uint64_t held = 0;
+    size_t there;
+    for (uint64_t i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "%08x%08x", generation, (unsigned)i);
+        T_EQ_I64(cellar_set(c, key, KEY, value, len, NULL), CELLAR_OK);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "%08x%08x", generation, (unsigned)i);
+        held += peek(c, key, KEY, NULL, 0, &there) == CELLAR_E_BUFFER ? len + KEY : 0;
+    }
+    return held;
+}
+
+/* A store full of values of `from`, which go one way or another, then sets of `to`, by a host that
+ * never calls cellar_tick. */
+static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = budget;
+    cfg.host.no_threads = 1;
+    cellar *c = api_open_with(&cfg);
+    const uint64_t before = budget * 2 / (from + KEY);
+    char key[KEY + 1];
+    (void)fill(c, 0, from, before);
+    for (uint64_t i = 0; way == DELETED && i < before; i++) {
+        snprintf(key, sizeof key, "%016x", (unsigned)i);
+        (void)cellar_delete(c, key, KEY);
+    }
+    if (way == MATCHED) { T_EQ_I64(cellar_delete_by_pattern(c, "00000000*", 9, NULL), CELLAR_OK); }
+    if (way == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+    const uint64_t held = fill(c, 1, to, budget * 3 / (to + KEY));
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    return held;
+}
+
+/* What has gone, gone whichever way, is room for values of any other size, at once. */
+static void sixty_per_cent_after_values_of_another_size(void)
+{
+    static const struct { uint64_t budget; size_t small, big; } stores[] = {
+        {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
+        {4u << 20, 100, 30000}, {4u << 20, 1000, 300000}, {8u << 20, 1000, 9000},
+        {16u << 20, 1000, 30000},
+    };
+    const size_t count = t_reduced() ? 4 : sizeof stores / sizeof stores[0];
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned way = 0; way < WAYS; way++) {
+            for (unsigned turn = 0; turn < 2; turn++) {
+                const size_t from = turn == 0 ? stores[i].big : stores[i].small;
+                const size_t to = turn == 0 ? stores[i].small : stores[i].big;
+                const uint64_t held = payload_after(stores[i].budget, from, to, way);
+                if (!T_CHECK(held >= stores[i].budget * 6 / 10)) {
+                    printf("# %zu, then %zu, way %u: %" PRIu64 " of %" PRIu64 " bytes\n", from, to,
+                           way, held, stores[i].budget);
+                }
+            }
+        }
+    }
+}
+
+/* One store over which values of one random size after another go. */
+static void sixty_per_cent_whatever_was_there_before(void)
+{
+    enum { STORE = 5 << 20, STEPS = 24 };
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = STORE;
+    cfg.host.no_threads = 1;
+    cellar *c = api_open_with(&cfg);
+    uint64_t rng = t_seed(), worst = STORE;
+    for (unsigned step = 0; step < STEPS; step++) {
+        rng = rng * 6364136223846793005u + 1; /* each doubling from 56 to 458,752 is as likely */
+        uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
+        len += (rng >> 43) % len;
+        const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
+        if (!T_CHECK(held >= STORE * 6 / 10)) {
+            printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
+        }
+        worst = held < worst ? held : worst;
+    }
+    printf("# least: %.1f %%\n", (double)worst * 100 / (double)STORE);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size),
+       T_ALONE(sixty_per_cent_after_values_of_another_size),
+       T_ALONE(sixty_per_cent_whatever_was_there_before))

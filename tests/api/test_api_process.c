@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what the header promises about the process around the library: fork while everything
+ *         runs, use before main and at exit, little address space, threads with their signals
+ *         blocked.
+ * Method: children that report by their exit code; a watchdog alarm ends what hangs. */
+#include "tests/support/t.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "cellar.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = bytes;
+    cfg.host.no_threads = no_threads;
+    return settings_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+}
+
+/* ---- fork ---- */
+
+typedef struct busy {
+    cellar *c, *v;
+    _Atomic int stop;
+    _Atomic uint64_t ops;
+    int number;
+} busy;
+
+static void heard(const cellar_event *e, void *ctx)
+{
+    (void)e;
+    atomic_fetch_add((_Atomic uint64_t *)ctx, 1);
+}
+
+static void *work(void *arg)
+{
+    busy *b = arg;
+    uint32_t x = (uint32_t)(uintptr_t)&x | 1;
+    char buf[64];
+    while (!atomic_load(&b->stop)) {
+        x = x * 1664525u + 1013904223u;
+        const uint32_t key = (x >> 10) % 3000;
+        cellar *c = (x & 64) != 0 ? b->c : b->v;
+        switch ((x >> 3) & 7u) {
+        case 0: (void)cellar_delete(c, &key, sizeof key); break;
+        case 1: (void)cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL); break;
+        case 2: (void)cellar_set(c, &key, sizeof key, buf, 1 + x % 60, NULL); break;
+        case 3: (void)cellar_clear(b->v); break;
+        case 4: case 5: (void)cellar_set(c, &key, sizeof key, "same length", 11, NULL); break;
+        default: (void)cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL); break;
+        }
+        atomic_fetch_add(&b->ops, 1);
+    }
+    return NULL;
+}
+
+/* In the child: the parent's store works at once, its own too, both can be closed. 0 = all well. */
+static int child_work(busy *b)
+{
+    char buf[64];
+    size_t len;
+    int64_t on = 1;
+    alarm(60 * t_patience());
+    for (uint32_t i = 0; i < 1000; i++) {
+        const uint32_t key = i * 3;
+        if (cellar_set(b->c, &key, sizeof key, "child", 5, NULL) != CELLAR_OK) { return 2; }
+        if (cellar_get(b->c, &key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK) { return 3; }
+        if (len != 5 || memcmp(buf, "child", 5) != 0) { return 4; }
+        if (cellar_get(b->v, &key, sizeof key, buf, sizeof buf, &len) < CELLAR_OK) { return 5; }
+        if (i % 100 == 0 && cellar_clear(b->v) != CELLAR_OK) { return 6; }
+    }
+    if (cellar_option_get(b->c, CELLAR_OPT_MAINTENANCE_THREAD, &on) != CELLAR_OK ||
+        on != 0) { return 8; }
+    if (cellar_option_set(b->c, CELLAR_OPT_MAINTENANCE_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
+    if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
+    cellar *own = open_bytes(1u << 20, 1), *view;
+    if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
+    if (cellar_namespace_open(b->c, "made in the child", NULL, &view) != CELLAR_OK) { return 12; }
+    if (cellar_close(view) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
+    if (cellar_close(b->c) != CELLAR_OK || cellar_close(b->v) != CELLAR_OK) { return 14; }
+    return 0;
+}
+
+static void a_child_may_use_the_cache_at_once(void)
+{
+    enum { THREADS = 8, FORKS = 25 };
+    busy b = { open_bytes(8u << 20, 0), NULL, 0, 0, 0 };
+    pthread_t t[THREADS];
+    _Atomic uint64_t events = 0;
+    uint64_t id;
+    T_REQUIRE(b.c != NULL);
+    T_EQ_I64(cellar_namespace_open(b.c, "v", NULL, &b.v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(b.c, 0, heard, &events, &id), CELLAR_OK);
+    for (int i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0);
+    }
+    for (int i = 0; i < FORKS; i++) {
+        const uint64_t seen = atomic_load(&b.ops);
+        while (atomic_load(&b.ops) < seen + 200) { usleep(100); }
+        fflush(stdout);
+        const pid_t pid = fork();
+        T_REQUIRE(pid >= 0);
+        if (pid == 0) { _exit(child_work(&b)); }
+        int status = 0;
+        T_REQUIRE(waitpid(pid, &status, 0) == pid);
+        if (!T_CHECK(WIFEXITED(status)) || !T_EQ_I64(WEXITSTATUS(status), 0)) {
+            printf("# child ended with status 0x%x\n", (unsigned)status);
+            break;
+        }
+    }
+    atomic_store(&b.stop, 1);
+    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+    T_CHECK(atomic_load(&events) > 0);
+    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
+    T_EQ_I64(cellar_set(b.c, "k", 1, "parent", 6, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(b.v), CELLAR_OK);
+    T_EQ_I64(cellar_close(b.c), CELLAR_OK);
+}
+
+/* ---- before main, at exit ---- */
+
+static cellar *early;
+static cellar_err early_err[3];
+
+__attribute__((constructor)) static void before_main(void)
+{
+    early = open_bytes(1u << 20, 1);
+    early_err[0] = early != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    early_err[1] = cellar_set(early, "k", 1, "early", 5, NULL);
+    /* One get in some dozens is timed, and the first of these takes memory for its histogram: now,
+     * not in the case below, whose blocks are counted. */
+    for (int i = 0; i < 4096; i++) {
+        char buf[8];
+        (void)cellar_get(early, "k", 1, buf, sizeof buf, NULL);
+    }
+}
+
+static void used_before_main(void)
+{
+    char buf[8];
+    T_EQ_I64(early_err[0], CELLAR_OK);
+    T_EQ_I64(early_err[1], CELLAR_OK);
+    T_EQ_I64(cellar_get(early, "k", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_MEM(buf, "early", 5);
+}
+
+static void close_early(void)
+{
+    if (cellar_close(early) != CELLAR_OK) { _exit(21); }
+    if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* twice is harmless */
+}
+
+static void closed_at_exit(void)
+{
+    fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        atexit(close_early);
+        exit(0);
+    }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    T_EQ_I64(WEXITSTATUS(status), 0);
+}
+
+/* ---- address space, threads, signals, descriptors ---- */
+
+static int with_little_address_space(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%llu", &pages) != 1) { return 77; }
+    fclose(f);
+    const rlim_t most = (rlim_t)pages * 4096 + (100u << 20); /* half of what it would like */
+    const struct rlimit limit = { most, most };
+    if (setrlimit(RLIMIT_AS, &limit) != 0) { return 77; }
+    cellar *c = open_bytes(4u << 20, 1); /* reservations are halved until they are granted */
+    if (c == NULL) { return 2; }
+    for (uint32_t i = 0; i < 30000; i++) {
+        if (cellar_set(c, &i, sizeof i, "some value", 10, NULL) != CELLAR_OK) { return 3; }
+    }
+    if (cellar_close(c) != CELLAR_OK) { return 4; }
+    if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, not a crash */
+    cellar_error_info e = cellar_error_info_default();
+    (void)cellar_last_error(NULL, &e);
+    return e.code == CELLAR_E_NOMEM ? 0 : 6;
+}
+
+static const char sanitizer = T_TSAN ? 't' : T_COST > 1 ? 'a' : '\0';
+
+/* Runs in a child with a limit of its own; under no sanitizer of `but`. */
+static void with_less(int (*run)(void), const char *limit, const char *but)
+{
+    if (sanitizer != '\0' && strchr(but, sanitizer) != NULL) {
+        T_SKIP("the sanitizer itself needs more");
+        return;
+    }
+    if (t_patience() > 1) {
+        T_SKIP("valgrind and qemu keep memory of their own");
+        return;
+    }
+    fflush(stdout);
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) { _exit(run()); }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        T_SKIP(limit);
+        return;
+    }
+    T_EQ_I64(WEXITSTATUS(status), 0);
+}
+
+static void little_address_space_is_enough(void)
+{
+    with_less(with_little_address_space, "RLIMIT_AS cannot be set", "t");
+}
+
+/* Makes pages a promise before they are used, as vm.overcommit_memory=2 does: reserved addresses
+ * cost nothing, what becomes writable may be refused. Within the data limit of this process. */
+static bool promise_at_most(uint64_t more)
+{
+    unsigned long long now = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%*s %*s %*s %*s %*s %llu", &now) != 1) { return false; }
+    fclose(f);
+    const struct rlimit limit = { (rlim_t)(now * 4096 + more), RLIM_INFINITY };
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) { return false; }
+    void *p = mmap(NULL, 2 * more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) { return false; }
+    const bool refused = mprotect(p, 2 * more, PROT_READ | PROT_WRITE) != 0;
+    munmap(p, 2 * more);
+    return refused; /* since Linux 4.7 */
+}
+
+/* Each set is done, each hit is right; 0, or where it was not so. */
+static int fill_and_read(cellar *c, uint32_t keys, uint32_t *found)
+{
+    static unsigned char value[3000], buf[3000];
+    *found = 0;
+    for (uint32_t i = 0; i < keys; i++) {
+        memcpy(value, &i, sizeof i);
+        if (cellar_set(c, &i, sizeof i, value, 8 + i % 2900, NULL) != CELLAR_OK) { return 3; }
+    }
+    for (uint32_t i = 0; i < keys; i++) {
+        size_t len = 0;
+        if (cellar_get(c, &i, sizeof i, buf, sizeof buf, &len) != CELLAR_OK) { continue; }
+        if (len != 8 + i % 2900 || memcmp(buf, &i, sizeof i) != 0) { return 4; }
+        ++*found;
+    }
+    return cellar_integrity_check(c) == CELLAR_OK ? 0 : 5;
+}
+
+static int with_memory_promised_first(void)
+{
+    uint32_t found = 0;
+    int rc;
+    if (!promise_at_most(24u << 20)) { return 77; }
+    cellar *c = open_bytes(16u << 20, 1); /* keeps to what it was given: nothing is refused */
+    if (c == NULL) { return 2; }
+    for (int i = 0; i < 2; i++) {
+        if ((rc = fill_and_read(c, 40000, &found)) != 0) { return 10 + rc; }
+    }
+    if (found < 16 * 60 * 10486 / 1500 || cellar_close(c) != CELLAR_OK) { return 6; } /* 60 % */
+    c = open_bytes(256u << 20, 1); /* all 120,000 would fit, were there more than a tenth of it */
+    if (c == NULL) { return 7; }
+    if ((rc = fill_and_read(c, 120000, &found)) != 0) { return 20 + rc; }
+    /* It evicts instead. */
+    if (found < 5000 || found > 24 * 1048576 / 1457 || cellar_clear(c) != CELLAR_OK) { return 8; }
+    if ((rc = fill_and_read(c, 1000, &found)) != 0 || found != 1000) { return 30 + rc; }
+    return cellar_close(c) == CELLAR_OK ? 0 : 9;
+}
+
+static void memory_is_made_sure_of_before_it_is_used(void)
+{
+    with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
+}
+
+/* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not. */
+static uint64_t upkeep_blocked(void)
+{
+    uint64_t blocked = 0;
+    DIR *d = opendir("/proc/self/task");
+    if (d == NULL) { return 0; }
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        char path[300], line[200];
+        bool ours = false;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL) { continue; }
+        while (fgets(line, sizeof line, f) != NULL) {
+            if (strncmp(line, "Name:\tcellar-upkeep", 19) == 0) { ours = true; }
+            if (ours && strncmp(line, "SigBlk:", 7) == 0) {
+                blocked = strtoull(line + 7, NULL, 16);
+            }
+        }
+        fclose(f);
+    }
+    closedir(d);
+    return blocked;
+}
+
+static void the_thread_has_a_name_and_blocks_signals(void)
+{
+    cellar *c = open_bytes(1u << 20, 0);
+    T_REQUIRE(c != NULL);
+    uint64_t blocked = 0;
+    for (int i = 0; i < 20000 && blocked == 0; i++) { /* it names itself when it first runs */
+        blocked = upkeep_blocked();
+        usleep(500);
+    }
+    const int some[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM, SIGUSR1, SIGCHLD, SIGPIPE };
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        T_CHECK((blocked >> (some[i] - 1) & 1) == 1);
+    }
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
+    for (int i = 0; i < 20000 && blocked != 0; i++) { /* it has ended; /proc forgets it later */
+        blocked = upkeep_blocked();
+        usleep(500);
+    }
+    T_EQ_U64(blocked, 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static unsigned open_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (d == NULL) { return 0; }
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void no_descriptor_stays_open(void)
+{
+    const unsigned before = open_descriptors();
+    cellar *c = open_bytes(8u << 20, 0);
+    T_REQUIRE(c != NULL);
+    for (int i = 0; i < 1000; i++) { (void)cellar_set(c, &i, sizeof i, "x", 1, NULL); }
+    T_EQ_U64(open_descriptors(), before);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(open_descriptors(), before);
+}
+
+static _Atomic unsigned ticks;
+
+static void on_tick(int sig)
+{
+    (void)sig;
+    atomic_fetch_add(&ticks, 1);
+}
+
+static void signals_at_any_moment(void)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = on_tick; /* without SA_RESTART: calls see EINTR */
+    T_REQUIRE(sigaction(SIGALRM, &sa, NULL) == 0);
+    const struct itimerval every = { { 0, 500 }, { 0, 500 } }, never = { { 0, 0 }, { 0, 0 } };
+    cellar *c = open_bytes(4u << 20, 0);
+    T_REQUIRE(c != NULL && setitimer(ITIMER_REAL, &every, NULL) == 0);
+    char buf[32];
+    for (uint32_t i = 0; i < 400000 || atomic_load(&ticks) < 50; i++) {
+        const uint32_t key = i % 5000;
+        if (!T_EQ_I64(cellar_set(c, &key, sizeof key, &i, sizeof i, NULL), CELLAR_OK)) { break; }
+        const cellar_err err = cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL);
+        if (!T_EQ_I64(err, CELLAR_OK) || !T_EQ_MEM(buf, &i, sizeof i)) { break; }
+    }
+    T_REQUIRE(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    T_CHECK(atomic_load(&ticks) >= 50);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("api_process", T_CASE(a_child_may_use_the_cache_at_once), T_CASE(used_before_main),
+       T_CASE(closed_at_exit), T_CASE(little_address_space_is_enough),
+       T_CASE(memory_is_made_sure_of_before_it_is_used),
+       T_CASE(the_thread_has_a_name_and_blocks_signals), T_CASE(no_descriptor_stays_open),
+       T_CASE(signals_at_any_moment))

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    quota: a view's least share is held against a flood by another view, its greatest share
+ *         is never passed, and memory nobody of its owners needs is everybody's; figures of a view.
+ * Method: views with every kind of share under every policy, flooded by distinct keys; what is left
+ *         is counted by cellar_contains and compared with the figures. Slack: a segment a stripe,
+ *         as promised. A random mix of three views: none stays below its least share beside one
+ *         above its own. Threads that set, delete and clear; the audit counts all shares anew. */
+#include <pthread.h>
+
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+#define KEY_BYTES 8u
+
+static const uint32_t policies[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
+                                     CELLAR_EVICT_FIFO };
+
+static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
+{
+    settings cfg = api_config(bytes);
+    cfg.config.eviction = eviction;
+    cfg.config.max_entries = entries;
+    cfg.tuning.mean_entry_bytes = 128;
+    return api_open_with(&cfg);
+}
+
+static cellar *open_view(cellar *c, const char *name, uint32_t least, uint32_t most)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    o.quota_min_pct = least;
+    o.quota_max_pct = most;
+    T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void put(cellar *v, uint64_t id)
+{
+    static const unsigned char value[100];
+    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, value, sizeof value, NULL), CELLAR_OK);
+}
+
+static uint64_t count(cellar *v, uint64_t from, uint64_t to)
+{
+    uint64_t n = 0;
+    for (uint64_t id = from; id < to; id++) { n += cellar_contains(v, &id,
+                                                                   KEY_BYTES) == CELLAR_OK; }
+    return n;
+}
+
+static cellar_stats figures(cellar *v)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    return st;
+}
+
+/* A segment a stripe; stripes are at most 64 and a segment a 128th, so this is generous only where
+ * both are at their bound. */
+static uint64_t slack(uint64_t budget) { return budget / 50; }
+
+#define SHARE_OF_WORK (t_reduced() ? 4u : 1u)
+/* Under a sanitizer fewer of them: what it looks for is the same in all. */
+#define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
+
+/* ---- the least share ---- */
+
+static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t eviction,
+                                uint32_t least)
+{
+    const uint64_t fit = entries != 0 ? entries : bytes / 150;
+    cellar *c = open_store(bytes, entries, eviction);
+    cellar *a = open_view(c, "a", least, 0), *b = open_view(c, "b", 0, 0);
+    for (uint64_t id = 0; id < fit; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
+    const cellar_stats st = figures(a);
+    T_CHECK(st.quota_min_bytes != 0);
+    T_EQ_U64(count(a, 0, fit), st.quota_entries);
+    const uint64_t mean = st.quota_entries != 0 ? st.quota_bytes / st.quota_entries : 0;
+    const uint64_t may = entries != 0 ? mean * (entries / 40 + 2) : slack(bytes);
+    if (st.quota_bytes + may < st.quota_min_bytes) { T_EQ_U64(st.quota_bytes, st.quota_min_bytes); }
+    T_EQ_U64(st.quota_borrowed_bytes,
+             st.quota_bytes > st.quota_min_bytes ? st.quota_bytes - st.quota_min_bytes : 0);
+    T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other one still works */
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
+static void a_least_share_is_held_under_a_flood(void)
+{
+    static const uint32_t least[] = { 50, 10, 90 };
+    for (size_t p = 0; p < POLICIES; p++) {
+        for (size_t i = 0; i < (SHARE_OF_WORK > 1 ? 1 : sizeof least / sizeof least[0]); i++) {
+            least_against_flood((4u << 20) / SHARE_OF_WORK, 0, policies[p], least[i]);
+            least_against_flood(8u << 20, 1000, policies[p], least[i]);
+        }
+        least_against_flood(8u << 20, 20, policies[p], 50);
+    }
+}
+
+/* ---- the greatest share ---- */
+
+/* `v` may not pass its ceiling whatever else the store holds; what others hold is theirs. */
+static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t others_pct, bool hot)
+{
+    const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
+    cellar *c = open_store(bytes, 0, eviction);
+    cellar *a = open_view(c, "a", 0, 0), *v = open_view(c, "v", 0, most);
+    const uint64_t others = fit * others_pct / 100;
+    for (uint64_t id = 0; id < others; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 2 * fit; id++) {
+        put(v, id);
+        if (hot && id >= 3) { (void)count(v, id - 3, id); }
+    }
+    const cellar_stats st = figures(v);
+    T_CHECK(st.quota_max_bytes != 0);
+    T_EQ_U64(count(v, 0, 2 * fit), st.quota_entries);
+    if (st.quota_bytes > st.quota_max_bytes + slack(bytes)) {
+        T_EQ_U64(st.quota_bytes, st.quota_max_bytes);
+    }
+    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* and it gets that far */
+    if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+static void a_greatest_share_is_never_passed(void)
+{
+    for (size_t p = 0; p < POLICIES; p++) {
+        most_against_itself(policies[p], 20, 0, false);
+        most_against_itself(policies[p], 20, 50, false);
+        most_against_itself(policies[p], 5, 110, true);
+    }
+}
+
+/* ---- idle memory ---- */
+
+static uint64_t held_alone(uint32_t least, uint32_t others_least)
+{
+    const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
+    cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", least, 0), *b = NULL;
+    if (others_least != 0) { b = open_view(c, "b", others_least, 0); }
+    for (uint64_t id = 0; id < 3 * fit; id++) { put(a, id); }
+    const uint64_t held = count(a, 0, 3 * fit);
+    if (b != NULL) { T_EQ_I64(cellar_close(b), CELLAR_OK); }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    api_shut(c);
+    return held;
+}
+
+static void an_idle_view_lends_what_it_has(void)
+{
+    const uint64_t all = held_alone(0, 0);
+    const uint64_t lent = held_alone(0, 60), own = held_alone(40, 60);
+    T_CHECK(lent * 100 >= all * 95);
+    T_CHECK(own * 100 >= all * 95);
+    /* And it comes back with the owner's own sets. */
+    const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
+    cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", 0, 0), *b = open_view(c, "b", 60, 0);
+    for (uint64_t id = 0; id < 2 * fit; id++) { put(a, id); }
+    for (uint64_t id = 0; id < fit; id++) {
+        put(b, id);
+        if (id % 4 == 0) { put(a, id); }
+    }
+    const cellar_stats st = figures(b);
+    T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
+/* All is divided: each gets its own, whoever asks for more. */
+static void all_least_shares_are_used(void)
+{
+    const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
+    for (size_t p = 0; p < POLICIES; p++) {
+        cellar *c = open_store(bytes, 0, policies[p]);
+        cellar *a = open_view(c, "a", 70, 0), *b = open_view(c, "b", 30, 0);
+        for (uint64_t id = 0; id < 2 * fit; id++) {
+            put(a, id);
+            put(b, id);
+        }
+        for (uint64_t id = 0; id < 2 * fit; id++) { put(b, 10 * fit + id); }
+        const cellar_stats x = figures(a), y = figures(b);
+        T_CHECK(x.quota_bytes + slack(bytes) >= x.quota_min_bytes);
+        T_CHECK(y.quota_bytes + slack(bytes) >= y.quota_min_bytes);
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        api_shut(c);
+    }
+}
+
+static void none_starves_beside_one_that_has_more(void)
+{
+    const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
+    static const uint32_t least[3] = { 50, 20, 0 };
+    uint64_t rng = t_seed(), next = 0;
+    cellar *v[3], *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
+    for (unsigned i = 0; i < 3; i++) {
+        v[i] = open_view(c, i == 0 ? "0" : i == 1 ? "1" : "2", least[i], 0);
+    }
+    uint64_t held_once[3] = { 0, 0, 0 };
+    for (unsigned phase = 0; phase < 12; phase++) {
+        const unsigned flooder = phase % 3;
+        for (uint64_t n = 0; n < fit; n++) {
+            rng = rng * 6364136223846793005u + 1442695040888963407u;
+            const unsigned who = (rng >> 33) % 10 < 8 ? flooder : (unsigned)((rng >> 40) % 3);
+            put(v[who], next++);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            const cellar_stats st = figures(v[i]);
+            const bool had = held_once[i] + slack(bytes) >= st.quota_min_bytes;
+            /* Once it has had its share it is not below it again. */
+            if (had) { T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes); }
+            held_once[i] = st.quota_bytes;
+        }
+    }
+    for (unsigned i = 0; i < 3; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    api_shut(c);
+}
+
+/* ---- figures, options, ends ---- */
+
+static void figures_follow_a_view(void)
+{
+    cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *v = open_view(c, "v", 10, 90);
+    for (uint64_t id = 0; id < 100; id++) { put(v, id); }
+    cellar_stats st = figures(v);
+    T_EQ_U64(st.quota_entries, 100);
+    T_CHECK(st.quota_bytes >= 100 * 108 && st.quota_bytes <= 100 * 160);
+    T_EQ_U64(st.quota_borrowed_bytes, 0); /* a tenth of the budget is more than that */
+    T_EQ_U64(figures(c).quota_bytes, 0);
+    const uint64_t one = st.quota_bytes / 100;
+    for (uint64_t id = 0; id < 40; id++) {
+        T_EQ_I64(cellar_delete(v, &id, KEY_BYTES), CELLAR_OK);
+    }
+    T_EQ_U64(figures(v).quota_entries, 60);
+    T_EQ_U64(figures(v).quota_bytes, 60 * one);
+    static const unsigned char longer[500000];
+    uint64_t id = 50;
+    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, 1000, NULL), CELLAR_OK);
+    T_EQ_U64(figures(v).quota_entries, 60);
+    T_CHECK(figures(v).quota_bytes > 59 * one + 1000);
+    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* a block */
+    T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
+    T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, 5000), CELLAR_OK);
+    T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
+    atomic_fetch_add(&api_now_ms, 6000);
+    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
+    T_EQ_U64(figures(v).quota_entries, 59); /* expired, and swept */
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    T_EQ_U64(figures(v).quota_entries, 0);
+    T_EQ_U64(figures(v).quota_bytes, 0);
+    put(v, 1);
+    T_EQ_U64(figures(v).quota_entries, 1);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
+    T_EQ_U64(figures(v).quota_entries, 0);
+    put(v, 1);
+    put(v, 1); /* in place */
+    T_EQ_U64(figures(v).quota_entries, 1);
+    T_EQ_U64(figures(v).quota_bytes, one);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t most)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    o.quota_min_pct = least;
+    o.quota_max_pct = most;
+    const cellar_err err = cellar_namespace_open(c, name, &o, &v);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
+    return err;
+}
+
+static void shares_that_cannot_be(void)
+{
+    cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    T_EQ_I64(try_view(c, "v", 101, 0), CELLAR_E_INVAL);
+    T_EQ_I64(try_view(c, "v", 0, 101), CELLAR_E_INVAL);
+    T_EQ_I64(try_view(c, "v", 50, 40), CELLAR_E_INVAL);
+    T_EQ_I64(try_view(c, "a", 60, 0), CELLAR_OK);
+    T_EQ_I64(try_view(c, "b", 41, 0), CELLAR_E_INVAL); /* 101 % */
+    T_EQ_I64(try_view(c, "b", 40, 0), CELLAR_OK);
+    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing has changed */
+    T_EQ_I64(try_view(c, "a", 10, 0), CELLAR_OK);
+    T_EQ_I64(try_view(c, "b", 90, 0), CELLAR_OK);
+    T_EQ_I64(try_view(c, "plain", 0, 0), CELLAR_OK);
+    T_EQ_I64(try_view(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
+    T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
+    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* what a dropped one had is free */
+    char name[16];
+    for (unsigned i = 0; i < 61; i++) {
+        (void)snprintf(name, sizeof name, "n%u", i);
+        T_EQ_I64(try_view(c, name, 0, 50), CELLAR_OK);
+    }
+    T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_namespace_drop(c, "n7"), CELLAR_OK);
+    T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_OK);
+    T_EQ_I64(try_view(c, "without", 0, 0), CELLAR_OK);
+    api_shut(c);
+}
+
+static void the_root_may_have_one(void)
+{
+    settings cfg = api_config(8u << 20);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.quota_min_pct = 25;
+    cfg.config.root = &o;
+    cellar *c = api_open_with(&cfg), *b = open_view(c, "b", 0, 0);
+    const uint64_t fit = (8u << 20) / 150;
+    for (uint64_t id = 0; id < fit / 2; id++) { put(c, id); }
+    for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
+    T_EQ_U64(figures(c).quota_entries, count(c, 0, fit / 2));
+    T_CHECK(figures(c).quota_bytes + slack(8u << 20) >= figures(c).quota_min_bytes);
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_U64(figures(c).quota_entries, 0);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
+/* A generation that ends under writers takes its count along, whatever they were doing. */
+static struct { cellar *store, *v[2]; _Atomic uint32_t stop; } busy;
+
+static void *worker(void *arg)
+{
+    uint64_t rng = t_seed() + (uint64_t)(uintptr_t)arg;
+    while (atomic_load(&busy.stop) == 0) {
+        for (unsigned i = 0; i < 200; i++) {
+            rng = rng * 6364136223846793005u + 1442695040888963407u;
+            cellar *v = busy.v[rng >> 63];
+            const uint64_t id = (rng >> 20) % 40000;
+            if ((rng >> 40) % 5 != 0) { put(v, id); } else { (void)cellar_delete(v, &id,
+                                                                                 KEY_BYTES); }
+        }
+    }
+    return NULL;
+}
+
+static void counts_are_exact_under_threads(void)
+{
+    pthread_t thread[4];
+    memset(&busy, 0, sizeof busy);
+    busy.store = open_store(4u << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    busy.v[0] = open_view(busy.store, "0", 40, 50);
+    busy.v[1] = open_view(busy.store, "1", 20, 0);
+    for (uintptr_t i = 0; i < 4; i++) {
+        T_REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
+    }
+    for (unsigned round = 0; round < 300 / SHARE_OF_WORK / SHARE_OF_WORK; round++) {
+        T_EQ_I64(round % 3 == 0 ? cellar_version_increment(busy.v[round & 1], NULL)
+                                : cellar_clear(busy.v[round & 1]), CELLAR_OK);
+        for (uint64_t id = 0; id < 100; id++) { put(busy.v[round & 1], id); }
+        (void)figures(busy.v[0]);
+    }
+    atomic_store(&busy.stop, 1);
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_U64(figures(busy.v[i]).quota_entries, count(busy.v[i], 0, 40000));
+        T_EQ_I64(cellar_close(busy.v[i]), CELLAR_OK);
+    }
+    api_shut(busy.store);
+}
+
+static void a_new_view_has_no_breaches_of_an_old_one(void)
+{
+    cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", 100, 0), *b = open_view(c, "b", 0, 0);
+    for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 20000 && figures(a).quota_breaches == 0; id++) { put(b, id); }
+    T_CHECK(figures(a).quota_breaches != 0);
+    T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    a = open_view(c, "new", 10, 0);
+    T_EQ_U64(figures(a).quota_breaches, 0);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
+static uint64_t metric(const char *text, const char *family, const char *view)
+{
+    char line[96];
+    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, view);
+    const char *at = strstr(text, line);
+    return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
+}
+
+static void shares_and_ends_of_a_view_are_in_the_metrics(void)
+{
+    static char text[1 << 18];
+    cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
+    cellar *a = open_view(c, "a", 90, 95), *b = open_view(c, "b", 0, 10);
+    cellar *plain = open_view(c, "plain", 0, 0);
+    for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
+    for (uint64_t id = 0; id < 20000; id++) { put(b, id); }
+    for (uint64_t id = 0; id < 20000; id++) { put(plain, id); }
+    const cellar_stats st = figures(a), of_b = figures(b);
+    T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
+    T_CHECK(st.quota_entries != 0 && of_b.quota_max_bytes != 0);
+    T_EQ_U64(metric(text, "cellar_quota_entries", "a"), st.quota_entries);
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "a"), st.quota_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_floor_bytes", "a"), st.quota_min_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_max_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed_bytes);
+    T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
+    char line[96];
+    snprintf(line, sizeof line, "\ncellar_evictions_total{view=\"b\",cause=\"capacity\"} %llu\n",
+             (unsigned long long)of_b.ended[CELLAR_CAUSE_EVICTED]);
+    T_CHECK(of_b.ended[CELLAR_CAUSE_EVICTED] != 0 && strstr(text, line) != NULL);
+    T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);
+    T_CHECK(strstr(text, "\ncellar_shadow_dropped_total ") != NULL);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(plain), CELLAR_OK);
+    api_shut(c);
+}
+
+T_MAIN("cellar_quota", T_ALONE(a_least_share_is_held_under_a_flood),
+       T_ALONE(a_greatest_share_is_never_passed), T_ALONE(an_idle_view_lends_what_it_has),
+       T_ALONE(all_least_shares_are_used), T_ALONE(none_starves_beside_one_that_has_more),
+       T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_ALONE(the_root_may_have_one),
+       T_CASE(counts_are_exact_under_threads), T_ALONE(a_new_view_has_no_breaches_of_an_old_one),
+       T_ALONE(shares_and_ends_of_a_view_are_in_the_metrics))

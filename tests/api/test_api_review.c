@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what reviews of the public calls found stays mended: ticks that say what is left, ended[]
+ *         that agrees with listeners, scans that end with their view, budgets too small to serve,
+ *         times and versions that are nobody else's.
+ * Method: one case a finding; public calls only, a clock of this file, small stores. */
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+static cellar_err put_id(cellar *c, uint32_t id, size_t len, const cellar_set_opts *o)
+{
+    static const char bytes[1000];
+    return cellar_set(c, &id, sizeof id, bytes, len, o);
+}
+
+static int64_t ttl_left(cellar *c, const char *key)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) >= 0 ? i.ttl_left_ms : -1;
+}
+
+static uint64_t entries(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st.entries;
+}
+
+static uint64_t ended(cellar *c, int scope, cellar_cause cause)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, scope, &st), CELLAR_OK);
+    return st.ended[cause];
+}
+
+typedef struct heard {
+    uint64_t count[CELLAR_CAUSE_COUNT];
+    cellar *view, *tick;
+    cellar_err said;
+} heard;
+
+static void note(const cellar_event *e, void *ctx)
+{
+    heard *h = ctx;
+    h->count[e->cause]++;
+    h->view = e->ns;
+}
+
+/* ---- ticks ---- */
+
+/* OK exactly when nothing due is left, and it comes, however little time a tick has. */
+static void a_tick_says_ok_when_nothing_is_left(void)
+{
+    static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
+    for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
+        cellar *c = api_open(8u << 20);
+        cellar_set_opts o = cellar_set_opts_default();
+        for (uint32_t i = 0; i < 6000; i++) { /* every third stays, so that a pass has survivors */
+            o.ttl_ms = i % 3 == 0 ? 100000 : 50;
+            T_EQ_I64(put_id(c, i, 40, &o), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_tick(c, budget_us[b], NULL), CELLAR_OK); /* nothing is due */
+        atomic_fetch_add(&api_now_ms, 50);
+        uint64_t gone = 0, calls = 0, n;
+        cellar_err err = CELLAR_PENDING;
+        for (; err == CELLAR_PENDING && calls < 20000; calls++) {
+            err = cellar_tick(c, budget_us[b], &n);
+            gone += n;
+            if (err == CELLAR_PENDING) { T_CHECK(gone <= 4000); }
+        }
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_U64(gone, 4000);
+        T_EQ_U64(entries(c), 2000);
+        if (budget_us[b] == 0) { T_CHECK(calls > 10); }
+        atomic_fetch_add(&api_now_ms, 100000); /* the survivors' dues were not lost in between */
+        while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
+        T_EQ_U64(entries(c), 0);
+        for (uint32_t i = 0; i < 3000; i++) { T_EQ_I64(put_id(c, i, 40, NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
+        T_EQ_U64(entries(c), 0);
+        api_shut(c);
+    }
+}
+
+static void tick_inside(const cellar_event *e, void *ctx)
+{
+    heard *h = ctx;
+    h->count[e->cause]++;
+    while ((h->said = cellar_tick(h->tick, 0, NULL)) == CELLAR_PENDING) {}
+}
+
+static void a_tick_inside_a_listener_ends(void)
+{
+    cellar *c = api_open(2u << 20);
+    heard h = { .tick = c };
+    uint64_t id;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 50;
+    T_EQ_I64(cellar_listener_add(c, 0, tick_inside, &h, &id), CELLAR_OK);
+    for (uint32_t i = 0; i < 300; i++) { T_EQ_I64(put_id(c, i, 10, &o), CELLAR_OK); }
+    atomic_fetch_add(&api_now_ms, 50);
+    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
+    T_EQ_U64(h.count[CELLAR_CAUSE_EXPIRED], 300);
+    T_EQ_I64(h.said, CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "a", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* and in one of a set */
+    T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
+    api_shut(c);
+}
+
+/* ---- listeners and counters ---- */
+
+static void dropped_views_are_told_to_who_listens_to_them(void)
+{
+    cellar *c = api_open(2u << 20), *v, *w;
+    heard h = { .view = c };
+    uint64_t id;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &h, &id), CELLAR_OK);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
+    T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    T_EQ_U64(h.count[CELLAR_CAUSE_CLEARED], 100);
+    T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
+    T_CHECK(h.view == NULL);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    api_shut(c);
+}
+
+/* Entries of generations that nobody remembers any more are counted, not lost. */
+static void forgotten_generations_are_counted(void)
+{
+    cellar *c = api_open(8u << 20), *v;
+    heard own = { .view = NULL }, all = { .view = NULL };
+    uint64_t id;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(v, 0, note, &own, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id), CELLAR_OK);
+    for (uint32_t i = 0; i < 500; i++) {
+        T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    }
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(all.count[CELLAR_CAUSE_CLEARED], 500);
+    T_EQ_U64(own.count[CELLAR_CAUSE_CLEARED] + st.events_skipped, 500);
+    T_CHECK(own.count[CELLAR_CAUSE_CLEARED] >= 32);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_CLEARED], 500);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+static void every_way(cellar *v)
+{
+    cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
+    int64_t n;
+    o.ttl_ms = 50;
+    none.flags = CELLAR_NEGATIVE;
+    api_put(v, "a", "1", &o);
+    api_put(v, "b", "1", &o);
+    api_put(v, "c", "1", &o);
+    atomic_fetch_add(&api_now_ms, 50);
+    /* over an expired one */
+    T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "b", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, INT64_MAX, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(api_put(v, "a", "value", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
+}
+
+static void ended_agrees_with_listeners(void)
+{
+    for (int told = 0; told < 2; told++) {
+        cellar *c = api_open(2u << 20), *v;
+        heard h = { .view = NULL };
+        uint64_t id;
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+        if (told == 1) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
+        every_way(v);
+        static const uint64_t want[CELLAR_CAUSE_COUNT] = {
+            [CELLAR_CAUSE_EXPIRED] = 3, [CELLAR_CAUSE_REPLACED] = 4, [CELLAR_CAUSE_DELETED] = 2,
+            [CELLAR_CAUSE_NEGATIVE] = 2 };
+        for (unsigned i = 1; i < CELLAR_CAUSE_COUNT; i++) {
+            T_EQ_U64(ended(v, CELLAR_SCOPE_NAMESPACE, (cellar_cause)i), want[i]);
+            if (told == 1) { T_EQ_U64(h.count[i], want[i]); }
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        api_shut(c);
+    }
+}
+
+static uint64_t full_entries(uint64_t bytes, bool told)
+{
+    cellar *c = api_open(bytes);
+    heard h = { .view = NULL };
+    uint64_t id;
+    if (told) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
+    const uint32_t n = (uint32_t)(bytes / 40);
+    for (uint32_t i = 0; i < n; i++) { T_EQ_I64(put_id(c, i, 100, NULL), CELLAR_OK); }
+    const uint64_t kept = entries(c);
+    if (told) { T_EQ_U64(kept + h.count[CELLAR_CAUSE_EVICTED], n); }
+    api_shut(c);
+    return kept;
+}
+
+static void a_listener_costs_no_entries(void)
+{
+    static const uint64_t bytes[] = { 1u << 20, 8u << 20 };
+    for (int i = 0; i < 2; i++) {
+        const uint64_t quiet = full_entries(bytes[i], false), told = full_entries(bytes[i], true);
+        printf("# %" PRIu64 " MiB: %" PRIu64 " entries, %" PRIu64 " with a listener\n",
+               bytes[i] >> 20, quiet, told);
+        T_CHECK(told * 10 >= quiet * 9 && told * 10 <= quiet * 11);
+    }
+}
+
+/* ---- scans ---- */
+
+typedef struct walk {
+    cellar *root, *view;
+    int how; /* 0 drop, 1 close, 2 clear */
+    unsigned seen;
+} walk;
+
+static bool end_view(const cellar_scan_entry *e, void *ctx)
+{
+    walk *w = ctx;
+    (void)e;
+    if (w->seen++ != 0) { return true; }
+    if (w->how == 0) { T_EQ_I64(cellar_namespace_drop(w->root, "v"), CELLAR_OK); }
+    if (w->how == 1) { T_EQ_I64(cellar_close(w->view), CELLAR_OK); }
+    if (w->how == 2) { T_EQ_I64(cellar_clear(w->view), CELLAR_OK); }
+    return true;
+}
+
+static void a_scan_ends_with_its_view(void)
+{
+    for (int how = 0; how < 3; how++) {
+        cellar *c = api_open(2u << 20);
+        walk w = { .root = c, .how = how };
+        uint64_t cursor = 0;
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.view), CELLAR_OK);
+        for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, end_view, &w), CELLAR_OK);
+        T_EQ_U64(w.seen, 1);
+        if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest was walked, it was empty */
+        if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
+        api_shut(c);
+    }
+}
+
+/* ---- budgets ---- */
+
+static void a_budget_in_force_serves_small_sets(void)
+{
+    static const unsigned from_mib[] = { 8, 64, 512, 1024 };
+    static const unsigned to_kib[] = { 1024, 2048, 3072, 4096, 8192 };
+    unsigned refused = 0;
+    for (size_t f = 0; f < sizeof from_mib / sizeof from_mib[0]; f++) {
+        for (size_t t = 0; t < sizeof to_kib / sizeof to_kib[0]; t++) {
+            const int64_t from = (int64_t)from_mib[f] << 20, to = (int64_t)to_kib[t] << 10;
+            if (to >= from) { continue; }
+            cellar *c = api_open((uint64_t)from);
+            for (uint32_t i = 0; i < 5000; i++) { T_EQ_I64(put_id(c, i, 60, NULL), CELLAR_OK); }
+            const uint64_t before = entries(c);
+            int64_t now = 0;
+            const cellar_err err = cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, to);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_E_RANGE);
+            if (to >= from / 128 + (2 << 20)) { T_EQ_I64(err, CELLAR_OK); } /* as documented */
+            T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &now), CELLAR_OK);
+            T_EQ_I64(now, err == CELLAR_OK ? to : from);
+            if (err != CELLAR_OK) {
+                T_EQ_U64(entries(c), before); /* nothing changed */
+                refused++;
+            }
+            for (uint32_t i = 0; i < 1000; i++) {
+                if (!T_EQ_I64(put_id(c, 100000 + i, 40, NULL), CELLAR_OK)) { break; }
+            }
+            api_shut(c);
+        }
+    }
+    T_CHECK(refused > 0);
+}
+
+static void a_shrink_that_failed_on_pins_can_be_repeated(void)
+{
+    enum { PINS = 200 };
+    static const char big[100000];
+    cellar *c = api_open(32u << 20);
+    static cellar_pinned pin[PINS];
+    unsigned pins = 0;
+    for (uint32_t i = 0; i < PINS; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, big, sizeof big, NULL), CELLAR_OK);
+        if (cellar_pin(c, &i, sizeof i, &pin[pins]) == CELLAR_OK) { pins++; }
+    }
+    T_CHECK(pins > 100);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_E_BUSY);
+    while (pins > 0) { cellar_unpin(&pin[--pins]); }
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20), CELLAR_OK);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.budget_bytes, 4u << 20);
+    T_CHECK(st.used_bytes <= st.budget_bytes);
+    api_shut(c);
+}
+
+/* ---- times, conditions, lengths ---- */
+
+static void keep_ttl_keeps_times_of_values_only(void)
+{
+    cellar *c = api_open(2u << 20);
+    cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
+    keep.flags = CELLAR_KEEP_TTL;
+    keep.ttl_ms = 5000;
+    none.flags = CELLAR_NEGATIVE;
+    none.ttl_ms = 100;
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "v", &keep), CELLAR_OK); /* a negative entry counts as absent */
+    T_EQ_I64(ttl_left(c, "k"), 5000);
+    atomic_fetch_add(&api_now_ms, 1000);
+    T_EQ_I64(api_put(c, "k", "w", &keep), CELLAR_OK);
+    T_EQ_I64(ttl_left(c, "k"), 4000);
+    atomic_fetch_add(&api_now_ms, 4000); /* over an expired one: the call's own again */
+    T_EQ_I64(api_put(c, "k", "x", &keep), CELLAR_OK);
+    T_EQ_I64(ttl_left(c, "k"), 5000);
+    none.flags |= CELLAR_KEEP_TTL;
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK); /* over a value: the value's */
+    T_EQ_I64(ttl_left(c, "k"), 5000);
+    api_shut(c);
+}
+
+static void keep_ttl_of_one_key_is_not_the_next_ones(void)
+{
+    cellar *c = api_open(2u << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 100;
+    o.idle_ms = 70;
+    T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
+    cellar_set_opts keep = cellar_set_opts_default();
+    keep.flags = CELLAR_KEEP_TTL;
+    keep.ttl_ms = 9000;
+    cellar_set_item it[] = { { "a", 1, "2", 1, CELLAR_OK, 0 }, { "b", 1, "2", 1, CELLAR_OK, 0 },
+                             { "a", 1, "3", 1, CELLAR_OK, 0 }, { "c", 1, "2", 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set_many(c, it, 4, &keep, NULL), CELLAR_OK);
+    T_EQ_I64(ttl_left(c, "a"), 70);
+    T_EQ_I64(ttl_left(c, "b"), 9000);
+    T_EQ_I64(ttl_left(c, "c"), 9000);
+    api_shut(c);
+}
+
+static void versions_of_before_a_clear_never_fit(void)
+{
+    cellar *c = api_open(2u << 20);
+    uint64_t old[64], v;
+    cellar_set_opts o = cellar_set_opts_default(), then = cellar_set_opts_default();
+    for (unsigned i = 0; i < 64; i++) {
+        o.new_version = &old[i];
+        T_EQ_I64(api_put(c, "k", "before", &o), CELLAR_OK);
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        o.new_version = &v;
+        for (unsigned again = 0; again <= i % 3; again++) { api_put(c, "k", "after", &o); }
+        for (unsigned j = 0; j <= i; j++) {
+            then.flags = CELLAR_ONLY_IF_VERSION;
+            then.if_version = old[j];
+            T_EQ_I64(api_put(c, "k", "never", &then), CELLAR_CONFLICT);
+        }
+    }
+    api_shut(c);
+}
+
+static void a_miss_has_no_length(void)
+{
+    cellar *c = api_open(2u << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_opts g = cellar_get_opts_default();
+    char buf[16];
+    o.ttl_ms = 50;
+    T_EQ_I64(api_put(c, "k", "value", &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 50);
+    for (int cap = 0; cap <= 16; cap += 16) {
+        size_t len = 77;
+        T_EQ_I64(peek(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
+        T_EQ_U64(len, 0);
+        len = 77;
+        T_EQ_I64(cellar_get(c, "k", 1, buf, (size_t)cap, &len), CELLAR_MISS);
+        T_EQ_U64(len, 0);
+        cellar_entry_info info = cellar_entry_info_default();
+        g.info = &info;
+        len = 77;
+        T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, (size_t)cap, &len), CELLAR_MISS);
+        T_EQ_U64(len, 0);
+        cellar_get_item it = { "k", 1, buf, (size_t)cap, 77, CELLAR_OK, 0 };
+        T_EQ_I64(cellar_get_many(c, &it, 1, NULL), CELLAR_OK);
+        T_EQ_I64(it.status, CELLAR_MISS);
+        T_EQ_U64(it.value_len, 0);
+    }
+    api_shut(c);
+}
+
+static void the_stale_window_follows_an_idle_end(void)
+{
+    cellar *c = api_open(2u << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 500;
+    o.idle_ms = 300;
+    T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
+    T_EQ_I64(i.ttl_left_ms, 300);
+    const int64_t left = i.stale_left_ms;
+    T_EQ_I64(left, 800);
+    cellar_get_opts g = cellar_get_opts_default();
+    g.flags = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK;
+    char buf[8];
+    size_t len;
+    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it says */
+    T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_STALE);
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_MISS);
+    api_shut(c);
+}
+
+static void bad_items_are_bad_in_a_disabled_view_too(void)
+{
+    cellar *c = api_open(2u << 20);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    cellar_set_item it[] = { { "a", 1, "1", 1, CELLAR_OK, 0 }, { NULL, 1, "1", 1, CELLAR_OK, 0 },
+                             { "a", 0, "1", 1, CELLAR_OK, 0 }, { "a", 1, NULL, 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set_many(c, it, 4, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(it[0].status, CELLAR_DISABLED);
+    for (int i = 1; i < 4; i++) { T_EQ_I64(it[i].status, CELLAR_E_INVAL); }
+    api_shut(c);
+}
+
+static void codes_as_documented(void)
+{
+    cellar *c = api_open(2u << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    o.max_age_ms = 100;
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
+    o.idle_ms = 50; /* a negative entry has no idle time to be bounded */
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    api_shut(c);
+}
+
+T_ONE_THREAD;
+T_MAIN("api_review", T_CASE(a_tick_says_ok_when_nothing_is_left),
+       T_CASE(a_tick_inside_a_listener_ends),
+       T_CASE(dropped_views_are_told_to_who_listens_to_them),
+       T_CASE(forgotten_generations_are_counted), T_CASE(ended_agrees_with_listeners),
+       T_CASE(a_listener_costs_no_entries), T_CASE(a_scan_ends_with_its_view),
+       T_CASE(a_budget_in_force_serves_small_sets),
+       T_CASE(a_shrink_that_failed_on_pins_can_be_repeated),
+       T_CASE(keep_ttl_keeps_times_of_values_only),
+       T_CASE(keep_ttl_of_one_key_is_not_the_next_ones),
+       T_CASE(versions_of_before_a_clear_never_fit), T_CASE(a_miss_has_no_length),
+       T_CASE(the_stale_window_follows_an_idle_end),
+       T_CASE(bad_items_are_bad_in_a_disabled_view_too), T_CASE(codes_as_documented))

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a caller and a library of different age understand each other: what an older caller did
+ *         not have counts as zero, what a newer one has and we do not know is refused, and nothing
+ *         is written behind a caller's struct.
+ *         A struct_size that ends inside a field is refused.
+ * Method: every struct with every struct_size from 0 to its size + 64, laid into memory full of
+ *         0xAA: what lies behind struct_size would be noticed at once if it was read. */
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
+#include "tests/support/struct_sizes.h"
+#include "tests/support/settings.h"
+
+static cellar *store;
+
+static void open_store(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 16u << 20; /* the least with an advisor */
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_set(store, "k", 1, "value", 5, NULL) == CELLAR_OK);
+}
+
+static void close_store(void)
+{
+    cellar_close(store);
+    store = NULL;
+}
+
+/* Each kind of struct that goes in: its initial value, and a call that must return OK with it. */
+static cellar_err use_config(void *p)
+{
+    cellar *c = NULL;
+    cellar_err err = cellar_open((const cellar_config *)p, &c);
+    if (err == CELLAR_OK) cellar_close(c);
+    return err;
+}
+
+static cellar_err use_view_opts(void *p)
+{
+    cellar *v = NULL;
+    cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_opts *)p, &v);
+    if (err == CELLAR_OK) cellar_close(v);
+    return err;
+}
+
+static cellar_err use_view_load(void *p)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.load = (const cellar_load_opts *)p;
+    return use_view_opts(&o);
+}
+
+static cellar_err use_l2_opts(void *p)
+{
+    cellar_config cfg = cellar_config_default();
+    cfg.l2 = (const cellar_l2_opts *)p;
+    return use_config(&cfg);
+}
+
+static cellar_err use_host_opts(void *p)
+{
+    cellar_config cfg = cellar_config_default();
+    cfg.host = (const cellar_host_opts *)p;
+    return use_config(&cfg);
+}
+
+static cellar_err use_tuning_opts(void *p)
+{
+    cellar_config cfg = cellar_config_default();
+    cfg.tuning = (const cellar_tuning_opts *)p;
+    return use_config(&cfg);
+}
+
+static cellar_err use_view_breaker(void *p)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.breaker = (const cellar_breaker_opts *)p;
+    return use_view_opts(&o);
+}
+
+static cellar_err use_breaker_opts(void *p)
+{
+    cellar_breaker *b = NULL;
+    cellar_err err = cellar_breaker_create(store, (const cellar_breaker_opts *)p, &b);
+    if (err == CELLAR_OK) cellar_breaker_destroy(b);
+    return err;
+}
+
+static cellar_err use_set_opts(void *p)
+{
+    return cellar_set(store, "s", 1, "x", 1, (const cellar_set_opts *)p);
+}
+
+static cellar_err use_get_opts(void *p)
+{
+    char buf[16];
+    size_t len = 0;
+    return cellar_get_with(store, "k", 1, (const cellar_get_opts *)p, buf, sizeof buf, &len);
+}
+
+static cellar_err load_x(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return cellar_load_value(load, "x", 1);
+}
+
+static cellar_err use_load_opts(void *p)
+{
+    cellar_result r = cellar_result_default();
+    cellar_err err = cellar_get_or_load(store, "l", 1, (const cellar_load_opts *)p, load_x, NULL,
+                                        &r);
+    if (err == CELLAR_OK) cellar_result_free(&r);
+    return err;
+}
+
+static cellar_err load_args(cellar_load *load, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)args;
+    (void)count;
+    (void)ctx;
+    return cellar_load_value(load, "x", 1);
+}
+
+static cellar_err use_memo_opts(void *p)
+{
+    cellar_result r = cellar_result_default();
+    cellar_err err = cellar_memoize(store, "m", 1, NULL, 0, (const cellar_load_opts *)p, load_args,
+                                    NULL, &r);
+    if (err == CELLAR_OK) cellar_result_free(&r);
+    return err;
+}
+
+static cellar_warm_opts one_key(void)
+{
+    static const cellar_bytes key = { "w", 1 };
+    cellar_warm_opts o = cellar_warm_opts_default();
+    o.keys = &key;
+    o.key_count = 1;
+    o.loader = load_x;
+    return o;
+}
+
+/* A shorter struct has no keys or no loader: E_INVAL, or a report that counts the failure. */
+static cellar_err use_warm_opts(void *p)
+{
+    cellar_warm_report r = cellar_warm_report_default();
+    cellar_err err = cellar_warm(store, (const cellar_warm_opts *)p, &r);
+    size_t size;
+    memcpy(&size, p, sizeof size);
+    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_warm_opts) ? CELLAR_OK
+                                                                                     : err;
+}
+
+static int keep_bytes(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
+{
+    (void)ctx;
+    (void)nonce;
+    (void)aad;
+    (void)aad_len;
+    memcpy(out, in, in_len);
+    return 0;
+}
+
+/* A shorter struct lacks one of the two functions: E_INVAL. */
+static cellar_err use_crypt(void *p)
+{
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.cipher = (const cellar_l2_cipher *)p;
+    cellar_err err = use_l2_opts(&disk);
+    size_t size;
+    memcpy(&size, p, sizeof size);
+    return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_l2_cipher) ? CELLAR_OK
+                                                                                    : err;
+}
+
+static void config_of_every_size(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cfg.memory_bytes = CELLAR_MEMORY_MIN;
+    check_in("cellar_config", &cfg, sizeof cfg, FIRST, use_config);
+    CHECK_IN(cellar_l2_opts, cellar_l2_opts_default(), use_l2_opts);
+    CHECK_IN(cellar_host_opts, cellar_host_opts_default(), use_host_opts);
+    CHECK_IN(cellar_tuning_opts, cellar_tuning_opts_default(), use_tuning_opts);
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
+    crypt.seal = keep_bytes;
+    crypt.open = keep_bytes;
+    check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
+}
+
+static void options_of_a_view_of_every_size(void)
+{
+    open_store();
+    CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_view_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_view_load);
+    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_view_breaker);
+    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_breaker_opts);
+    close_store();
+}
+
+static void options_of_a_call_of_every_size(void)
+{
+    const cellar_warm_opts warm = one_key();
+    open_store();
+    CHECK_IN(cellar_set_opts, cellar_set_opts_default(), use_set_opts);
+    CHECK_IN(cellar_get_opts, cellar_get_opts_default(), use_get_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_load_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_memo_opts);
+    check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
+    close_store();
+}
+
+/* The call must neither follow half a pointer nor take half a number. */
+static void struct_size_inside_a_pointer_is_refused_by_name(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar *c = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    cfg.struct_size = offsetof(cellar_config, root) + 1;
+    memset(&cfg.root, 0xAA, sizeof cfg.root);
+    T_EQ_I64(cellar_open(&cfg, &c), CELLAR_E_ABI);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "cellar_open: struct_size") != NULL);
+}
+
+/* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
+static void last_field_within_size_counts(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    open_store();
+    o.ttl_ms = 5000;
+    T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
+    T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 5000);
+    T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, ttl_ms))), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
+    close_store();
+}
+
+/* Structs that are handed out. */
+static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 1, 0,
+                                                                    (cellar_entry_info *)p); }
+static cellar_err fill_info_of_get(void *p)
+{
+    cellar_get_opts o = cellar_get_opts_default();
+    o.info = (cellar_entry_info *)p;
+    return use_get_opts(&o);
+}
+static cellar_err fill_stats(void *p)
+{
+    return cellar_stats_get(store, CELLAR_SCOPE_STORE, (cellar_stats *)p);
+}
+static cellar_err fill_latency(void *p)
+{
+    return cellar_latency_get(store, CELLAR_OP_SET, (cellar_latency *)p);
+}
+static cellar_err fill_error(void *p) { return cellar_last_error(store, (cellar_error_info *)p); }
+static cellar_err fill_bloom(void *p)
+{
+    return cellar_bloom_info_get(store, (cellar_bloom_info *)p);
+}
+static cellar_err fill_reason(void *p) { return cellar_why(store, "k", 1, (cellar_reason *)p); }
+static cellar_err fill_advice(void *p)
+{
+    cellar_err err = cellar_advice_get(store, CELLAR_SCOPE_STORE, (cellar_advice *)p);
+    return err == CELLAR_PENDING || err == CELLAR_DISABLED ? CELLAR_OK : err;
+}
+static cellar_err fill_warm(void *p)
+{
+    const cellar_warm_opts o = one_key();
+    return cellar_warm(store, &o, (cellar_warm_report *)p);
+}
+
+static cellar_breaker *breaker;
+static cellar_err fill_breaker(void *p)
+{
+    return cellar_breaker_info_get(breaker, (cellar_breaker_info *)p);
+}
+static void structs_handed_out_end_where_the_caller_says(void)
+{
+    open_store();
+    check_out("cellar_entry_info", sizeof(cellar_entry_info), fill_info);
+    check_out("cellar_entry_info of a get", sizeof(cellar_entry_info), fill_info_of_get);
+    check_out("cellar_stats", sizeof(cellar_stats), fill_stats);
+    check_out("cellar_latency", sizeof(cellar_latency), fill_latency);
+    check_out("cellar_error_info", sizeof(cellar_error_info), fill_error);
+    check_out("cellar_bloom_info", sizeof(cellar_bloom_info), fill_bloom);
+    check_out("cellar_reason", sizeof(cellar_reason), fill_reason);
+    check_out("cellar_advice", sizeof(cellar_advice), fill_advice);
+    check_out("cellar_warm_report", sizeof(cellar_warm_report), fill_warm);
+    T_REQUIRE(cellar_breaker_create(store, NULL, &breaker) == CELLAR_OK);
+    check_out("cellar_breaker_info", sizeof(cellar_breaker_info), fill_breaker);
+    cellar_breaker_destroy(breaker);
+    close_store();
+}
+
+static void foreign_abi_is_refused(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.abi = CELLAR_ABI + 1;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_ABI);
+    T_CHECK(c == NULL);
+    cfg.config.abi = 0; /* not checked */
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(options_of_a_view_of_every_size),
+       T_CASE(options_of_a_call_of_every_size),
+       T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
+       T_CASE(last_field_within_size_counts),
+       T_CASE(structs_handed_out_end_where_the_caller_says),
+       T_CASE(foreign_abi_is_refused))

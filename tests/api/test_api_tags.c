@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a tag or a pattern ends what it names, at once and for good, and nothing else; loads that
+ *         run meanwhile bring nothing back.
+ * Method: a clock of this file; a model of which tag ended when for the table that folds. */
+#include "tests/support/load_kit.h"
+
+static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
+{
+    cellar_bytes b[CELLAR_TAGS_MAX];
+    cellar_set_opts o = cellar_set_opts_default();
+    for (uint32_t i = 0; i < count; i++) { b[i] = (cellar_bytes){ tags[i], strlen(tags[i]) }; }
+    o.tags = b;
+    o.tag_count = count;
+    return cellar_set(c, key, strlen(key), "value", 5, &o);
+}
+
+static cellar_err put1(cellar *c, const char *key, const char *tag) { return put(c, key, &tag, 1); }
+
+static cellar_err has(cellar *c, const char *key) { return cellar_contains(c, key, strlen(key)); }
+
+static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
+{
+    return cellar_delete_by_tag(c, tag, strlen(tag), mode);
+}
+
+static void tag_hard_misses(void)
+{
+    cellar *c = kit_open(1u << 20), *v = NULL;
+    const char *const both[] = { "red", "blue" };
+    char buf[8];
+    size_t len;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK);
+    T_EQ_I64(put1(c, "b", "blue"), CELLAR_OK);
+    T_EQ_I64(put(c, "rb", both, 2), CELLAR_OK);
+    T_EQ_I64(put1(v, "r", "red"), CELLAR_OK);
+    T_EQ_I64(put(c, "plain", NULL, 0), CELLAR_OK);
+    T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK); /* of nobody */
+    T_EQ_I64(has(c, "r"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "r"), CELLAR_MISS);
+    T_EQ_I64(cellar_get(c, "r", 1, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_I64(has(c, "rb"), CELLAR_MISS);
+    T_EQ_I64(has(v, "r"), CELLAR_MISS);
+    T_EQ_I64(has(c, "b"), CELLAR_OK);
+    T_EQ_I64(has(c, "plain"), CELLAR_OK);
+    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK); /* after it: valid */
+    T_EQ_I64(has(c, "r"), CELLAR_OK);
+    T_EQ_I64(untag(v, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "b"), CELLAR_MISS);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void tag_soft_is_stale(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    cellar_result r;
+    s.tags = &tag;
+    s.tag_count = 1;
+    o.ttl_ms = 60000;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain look-up takes nothing stale */
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_STR(text, "1");
+    atomic_fetch_add(&kit_now_ms, 30000); /* past the throttle */
+    atomic_store(&s.say, SAY_SAME);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* as good as new */
+    T_EQ_STR(text, "1");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "4");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &(cellar_load_opts){ .struct_size = sizeof o,
+                                .flags = CELLAR_LOAD_ONLY_IF_CACHED }, source_load, &s,
+                                &(cellar_result){ .struct_size = sizeof r }), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* A failed refresh is tried again after the throttle, whatever the end of the entry, if any. */
+static void soft_pause_is_the_throttle(int64_t ttl_ms)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    cellar_result r;
+    s.tags = &tag;
+    s.tag_count = 1;
+    o.ttl_ms = ttl_ms;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_CHECK(r.retry_after_ms > 0 && r.retry_after_ms <= 30000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    atomic_fetch_add(&kit_now_ms, 30000);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "3");
+    kit_close(c);
+}
+
+static void failed_refreshes_of_soft_ones_pause(void)
+{
+    const int64_t day = (int64_t)24 * 3600 * 1000;
+    soft_pause_is_the_throttle(60000);
+    soft_pause_is_the_throttle(30 * day);
+    soft_pause_is_the_throttle(1000 * day);
+    soft_pause_is_the_throttle(CELLAR_TTL_NONE);
+}
+
+static void end_it(source *s, cellar_load *ld)
+{
+    (void)ld;
+    T_EQ_I64(untag(s->arg, "red", CELLAR_TAG_HARD), CELLAR_OK);
+}
+
+static void match_it(source *s, cellar_load *ld)
+{
+    uint64_t removed = 7;
+    (void)ld;
+    T_EQ_I64(cellar_delete_by_pattern(s->arg, "k?y*", 4, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 0);
+}
+
+static void tag_during_load_wins(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    const cellar_bytes tag = { "red", 3 };
+    char text[64];
+    s.tags = &tag;
+    s.tag_count = 1;
+    s.arg = c;
+    s.during = end_it;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller has it */
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    s.during = NULL;
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    kit_close(c);
+}
+
+/* Until it is evicted. */
+static void flood_it(source *s, cellar_load *ld)
+{
+    static const char value[1000];
+    cellar_reason r = cellar_reason_default();
+    char key[16];
+    (void)ld;
+    for (int i = 0; i < 100000 && r.answer != CELLAR_WHY_LOADING; i++) {
+        snprintf(key, sizeof key, "f%d", i);
+        for (int twice = 0; twice < 2; twice++) { /* so that they are worth more than it */
+            T_EQ_I64(cellar_set(s->arg, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+        }
+        if (i % 1000 == 999) { T_EQ_I64(cellar_why(s->arg, "k", 1, &r), CELLAR_OK); }
+    }
+    T_EQ_U64(r.answer, CELLAR_WHY_LOADING); /* nothing of it is left */
+}
+
+/* Stale under the tag "red"; its next loader says "not modified". */
+static cellar *open_stale_red(source *s, cellar_load_opts *o)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    char text[64];
+    *o = cellar_load_opts_default();
+    o->ttl_ms = 1000;
+    o->stale_ms = 600000;
+    o->jitter_pct = CELLAR_OFF;
+    s->arg = c;
+    s->tags = &red;
+    s->tag_count = 1;
+    T_EQ_I64(kit_load(c, "k", o, s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    atomic_store(&s->say, SAY_SAME);
+    s->tag_count = 0;
+    return c;
+}
+
+static void not_modified_brings_nothing_back(void)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    cellar_result r;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = end_it;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* its own caller has it */
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_loses_no_tag(void)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = flood_it; /* evicts it */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void not_modified_takes_the_tags_said(void)
+{
+    static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.tags = now;
+    s.tag_count = 2;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_OK); /* red no more */
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
+typedef struct asker {
+    pthread_t thread;
+    cellar *c;
+    source *s;
+    cellar_err err;
+    char text[64];
+} asker;
+
+static void *ask_main(void *arg)
+{
+    asker *a = arg;
+    a->err = kit_load(a->c, "k", NULL, a->s, a->text, NULL);
+    return NULL;
+}
+
+static void ask(asker *a, cellar *c, source *s)
+{
+    *a = (asker){ .c = c, .s = s };
+    T_REQUIRE(pthread_create(&a->thread, NULL, ask_main, a) == 0);
+}
+
+static void wait_for_a_joiner(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    do {
+        kit_nap();
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    } while (st.load_waiters == 0);
+}
+
+/* Who asks after the tag's end takes no part in a load begun before it, whatever that load says. */
+static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t ttl_ms)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    source old = SOURCE_INIT, fresh = SOURCE_INIT;
+    asker a, b;
+    old.tags = &red;
+    old.tag_count = 1;
+    old.no_store = no_store;
+    old.ttl_ms = ttl_ms;
+    atomic_store(&old.say, say);
+    atomic_store(&old.gate, 1);
+    fresh.text = "new";
+    ask(&a, c, &old);
+    while (atomic_load(&old.inside) == 0) { kit_nap(); }
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    ask(&b, c, &fresh);
+    wait_for_a_joiner(c);
+    atomic_store(&old.gate, 0);
+    pthread_join(a.thread, NULL);
+    pthread_join(b.thread, NULL);
+    T_EQ_I64(b.err, CELLAR_OK);
+    T_EQ_STR(b.text, "new");
+    kit_close(c);
+}
+
+static void joiners_take_nothing_that_has_ended(void)
+{
+    joiner_after_the_end_loads_itself(SAY_VALUE, false, -1);
+    joiner_after_the_end_loads_itself(SAY_VALUE, false, 0);
+    joiner_after_the_end_loads_itself(SAY_VALUE, true, -1);
+    joiner_after_the_end_loads_itself(SAY_NONE, false, -1);
+    joiner_after_the_end_loads_itself(SAY_NONE, true, -1);
+}
+
+static void joiners_of_a_lease_neither(void)
+{
+    static const cellar_bytes red = { "red", 3 };
+    cellar *c = kit_open(1u << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    source fresh = SOURCE_INIT;
+    asker b;
+    o.tags = &red;
+    o.tag_count = 1;
+    o.flags = CELLAR_NEGATIVE;
+    fresh.text = "new";
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    ask(&b, c, &fresh);
+    wait_for_a_joiner(c);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, NULL, 0, &o), CELLAR_OK);
+    pthread_join(b.thread, NULL);
+    T_EQ_I64(b.err, CELLAR_OK);
+    T_EQ_STR(b.text, "new");
+    kit_close(c);
+}
+
+static void match_during_load_wins(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_result r;
+    s.arg = c;
+    s.during = match_it;
+    T_EQ_I64(kit_load(c, "key1", NULL, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
+    T_EQ_I64(has(c, "key1"), CELLAR_MISS);
+    T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match */
+    T_EQ_I64(has(c, "other"), CELLAR_OK);
+    /* loads side by side, leases: detached as well */
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_NO_JOIN;
+    T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_I64(has(c, "key2"), CELLAR_MISS);
+    cellar_lease lease;
+    cellar_result l = cellar_result_default();
+    T_EQ_I64(cellar_lease_acquire(c, "key3", 4, NULL, NULL, &lease, &l), CELLAR_LEASED);
+    T_EQ_I64(cellar_delete_by_pattern(c, "key*", 4, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "late", 4, NULL), CELLAR_INVALIDATED);
+    T_EQ_I64(has(c, "key3"), CELLAR_MISS);
+    kit_close(c);
+}
+
+/* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
+static void folding_never_serves_invalid(void)
+{
+    enum { TAGS = 6000 };
+    cellar *c = kit_open(4u << 20);
+    static uint32_t ended[TAGS], set[TAGS];
+    uint64_t seed = t_seed() | 1, folds = 0, lost = 0;
+    char tag[16], key[16];
+    memset(ended, 0, sizeof ended);
+    memset(set, 0, sizeof set);
+    for (uint32_t now = 1; now < 60000; now++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        const uint32_t i = (uint32_t)(seed >> 33) % TAGS;
+        snprintf(tag, sizeof tag, "t%u", i);
+        snprintf(key, sizeof key, "k%u", i);
+        switch ((seed >> 20) % 4) {
+        case 0:
+            T_EQ_I64(put1(c, key, tag), CELLAR_OK);
+            set[i] = now;
+            break;
+        case 1:
+            T_EQ_I64(untag(c, tag, (uint32_t)(seed >> 19) & 1u), CELLAR_OK);
+            ended[i] = now;
+            break;
+        default:
+            if (has(c, key) == CELLAR_OK) {
+                T_CHECK(set[i] > ended[i]);
+            } else {
+                lost += set[i] > ended[i];
+            }
+            break;
+        }
+    }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    char text[65536];
+    size_t len;
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len),
+             CELLAR_OK);
+    const char *line = strstr(text, "\ncellar_tag_folds_total ");
+    T_REQUIRE(line != NULL);
+    folds = strtoull(line + strlen("\ncellar_tag_folds_total "), NULL, 10);
+    printf("# %llu folds, %llu entries lost to them\n", (unsigned long long)folds,
+           (unsigned long long)lost);
+    T_CHECK(folds >= 5);
+    kit_close(c);
+}
+
+static void match_removes_what_matches(void)
+{
+    cellar *c = kit_open(8u << 20), *v = NULL;
+    char key[32];
+    uint64_t removed = 0;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
+        T_EQ_I64(cellar_set(c, key, strlen(key), "x", 1, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_set(v, "user:0", 6, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 1000);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "%s:%d", i % 3 == 0 ? "user" : "task", i);
+        T_EQ_I64(has(c, key), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
+    }
+    T_EQ_I64(has(v, "user:0"), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "task:1", 6, &removed), CELLAR_OK); /* no wildcard */
+    T_EQ_U64(removed, 1);
+    T_EQ_I64(cellar_delete_by_pattern(c, "task:[12]?", 10, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 14);
+    T_EQ_I64(cellar_delete_by_pattern(c, "*", 1, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 2000 - 1 - 14);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+static void match_takes_stale_and_negative_ones(void)
+{
+    cellar *c = kit_open(1u << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    uint64_t removed;
+    o.ttl_ms = 1000;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    T_EQ_I64(cellar_delete_by_pattern(c, "[k]", 3, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 0); /* it was not live any more */
+    atomic_store(&s.say, SAY_FAIL);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER); /* nothing stale is left */
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(cellar_delete_by_pattern(c, "n*", 2, NULL), CELLAR_OK);
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_OK);
+    kit_close(c);
+}
+
+static cellar_reason why(cellar *c, const char *key)
+{
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
+    return r;
+}
+
+static void why_names_the_tag_or_pattern(void)
+{
+    cellar *c = kit_open(2u << 20), *v = NULL;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_reason r;
+    const char *const both[] = { "red", "blue" };
+    T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    r = why(c, "k");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
+    T_EQ_U64(r.by_len, 4);
+    T_EQ_MEM(r.by, "blue", 4);
+    T_EQ_I64(cellar_set(c, "user:1", 6, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, NULL), CELLAR_OK);
+    r = why(c, "user:1");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
+    T_EQ_U64(r.by_len, 6);
+    T_EQ_MEM(r.by, "user:*", 6);
+    for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_by_pattern(c, "x*", 2, NULL),
+                                             CELLAR_OK); }
+    r = why(c, "user:1"); /* the ring has moved on */
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
+    T_EQ_U64(r.by_len, 0);
+    vo.hidden = 1;
+    T_EQ_I64(cellar_namespace_open(c, "hidden", &vo, &v), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(v, "k*", 2, NULL), CELLAR_OK);
+    r = why(v, "key");
+    T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
+    T_EQ_U64(r.by_len, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+/* Tags deleted before an entry was set did not end it, whatever did. */
+static void why_blames_no_older_tag(void)
+{
+    cellar *c = kit_open(1u << 20);
+    const char *const both[] = { "red", "blue" };
+    char tag[16];
+    cellar_reason r;
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
+    for (int i = 0; i < 1000 && has(c, "k") == CELLAR_OK; i++) { /* until it goes with a fold */
+        snprintf(tag, sizeof tag, "t%d", i);
+        T_EQ_I64(untag(c, tag, CELLAR_TAG_SOFT), CELLAR_OK);
+    }
+    r = why(c, "k");
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_TAG);
+    T_EQ_U64(r.by_len, 0);
+    kit_close(c);
+}
+
+static uint32_t heard[CELLAR_CAUSE_COUNT];
+
+static void hear(const cellar_event *e, void *ctx)
+{
+    (void)ctx;
+    heard[e->cause]++;
+}
+
+static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
+{
+    const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl_ms;
+    o.tags = tags;
+    o.tag_count = 2;
+    return cellar_set(c, key, strlen(key), "value", 5, &o);
+}
+
+/* A tag, then the time to live; and the other way round: the first of them ended it. */
+static void why_says_what_ended_it_first(void)
+{
+    static const uint8_t known[32] = { 1 }; /* the reasons of both keys are remembered */
+    cellar *c = kit_open_known(2u << 20, known);
+    cellar_reason r;
+    T_EQ_I64(put_for(c, "tag", 3000), CELLAR_OK);
+    T_EQ_I64(put_for(c, "time", 500), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    kit_now_ms += 1000;
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    for (int round = 0; round < 3; round++) { /* before its time, past it, and swept */
+        r = why(c, "tag");
+        T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+        T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), "tag");
+        if (round < 2) {
+            T_EQ_I64(r.ago_ms, 1000 + round * 4000);
+            T_EQ_U64(r.by_len, 4);
+            T_EQ_MEM(r.by, "blue", 4); /* red came later */
+        }
+        r = why(c, "time");
+        T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+        T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), "expired");
+        if (round == 0) { kit_now_ms += 4000; }
+        if (round == 1) { while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} }
+    }
+    kit_close(c);
+}
+
+static void listeners_hear_tag_and_glob(void)
+{
+    cellar *c = kit_open(1u << 20);
+    uint64_t id;
+    char key[16], value[1000] = { 0 };
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(TAG) | CELLAR_CAUSE_BIT(PATTERN), hear, NULL,
+                                 &id),
+             CELLAR_OK);
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof key, "t%d", i);
+        T_EQ_I64(put1(c, key, "red"), CELLAR_OK);
+        snprintf(key, sizeof key, "g%d", i);
+        T_EQ_I64(put1(c, key, "green"), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_delete_by_pattern(c, "g*", 2, NULL), CELLAR_OK);
+    T_EQ_U64(heard[CELLAR_CAUSE_PATTERN], 50);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* when the memory is reclaimed */
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "f%d", i);
+        T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 50);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    kit_close(c);
+}
+
+/* Who replaces or deletes what a tag has ended meets it as what it is. */
+static void what_a_tag_ended_is_no_expired_one(void)
+{
+    cellar *c = kit_open(1u << 20);
+    cellar_stats st = cellar_stats_default();
+    uint64_t id;
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_listener_add(c, 0, hear, NULL, &id), CELLAR_OK);
+    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
+    T_EQ_I64(put1(c, "del", "red"), CELLAR_OK);
+    T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(put1(c, "set", "red"), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "del", 3), CELLAR_MISS);
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 2);
+    T_EQ_U64(heard[CELLAR_CAUSE_EXPIRED], 0);
+    T_EQ_U64(why(c, "del").answer, CELLAR_WHY_GONE);
+    T_EQ_U64(why(c, "del").cause, CELLAR_CAUSE_TAG);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_TAG], 2);
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    kit_close(c);
+}
+
+static void *tag_setter(void *arg)
+{
+    cellar *c = arg;
+    char key[16];
+    for (int i = 0; i < 20000 / KIT_SLOW; i++) {
+        snprintf(key, sizeof key, "k%d", i % 500);
+        T_EQ_I64(put1(c, key, i % 2 != 0 ? "odd" : "even"), CELLAR_OK);
+    }
+    return NULL;
+}
+
+static void *tag_reader(void *arg)
+{
+    cellar *c = arg;
+    char key[16];
+    for (int i = 0; i < 20000 / KIT_SLOW; i++) {
+        snprintf(key, sizeof key, "k%d", i % 500);
+        const cellar_err err = has(c, key);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+    }
+    return NULL;
+}
+
+static void tags_end_beside_readers_and_writers(void)
+{
+    cellar *c = kit_open(1u << 20);
+    pthread_t t[2];
+    char tag[16];
+    T_REQUIRE(pthread_create(&t[0], NULL, tag_setter, c) == 0);
+    T_REQUIRE(pthread_create(&t[1], NULL, tag_reader, c) == 0);
+    for (int i = 0; i < 4000 / KIT_SLOW; i++) {
+        snprintf(tag, sizeof tag, "t%d", i);
+        T_EQ_I64(untag(c, i % 3 == 0 ? "odd" : i % 3 == 1 ? "even" : tag, CELLAR_TAG_HARD),
+                 CELLAR_OK);
+        if (i % 200 == 0) { T_EQ_I64(cellar_delete_by_pattern(c, "k1*", 3, NULL), CELLAR_OK); }
+    }
+    for (int i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
+    T_EQ_I64(untag(c, "odd", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k1"), CELLAR_MISS);
+    kit_close(c);
+}
+
+static void bad_input_of_tags_and_patterns(void)
+{
+    cellar *c = kit_open(1u << 20), *v = NULL;
+    static const char longest[CELLAR_PATTERN_MAX + 1];
+    uint64_t removed = 1;
+    T_EQ_I64(cellar_delete_by_tag(NULL, "t", 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, NULL, 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, longest, CELLAR_TAG_MAX + 1, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_tag(c, longest, CELLAR_TAG_MAX, 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 1, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(NULL, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, NULL, 1, &removed), CELLAR_E_INVAL);
+    T_EQ_U64(removed, 0);
+    T_EQ_I64(cellar_delete_by_pattern(c, "k", 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, longest, sizeof longest, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_by_pattern(c, longest, sizeof longest - 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    kit_close(c);
+    T_EQ_I64(cellar_delete_by_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_delete_by_pattern(v, "k", 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+T_MAIN("cellar_api_tags",
+       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale),
+       T_CASE(failed_refreshes_of_soft_ones_pause), T_CASE(tag_during_load_wins),
+       T_CASE(not_modified_brings_nothing_back), T_CASE(not_modified_loses_no_tag),
+       T_CASE(not_modified_takes_the_tags_said), T_CASE(joiners_take_nothing_that_has_ended),
+       T_CASE(joiners_of_a_lease_neither),
+       T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
+       T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
+       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_blames_no_older_tag),
+       T_CASE(why_says_what_ended_it_first),
+       T_CASE(listeners_hear_tag_and_glob), T_CASE(what_a_tag_ended_is_no_expired_one),
+       T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    cellar_why says what became of a key, and nothing it does not know.
+ * Method: each cause is made to happen on a clock of this file. */
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+static cellar *open_store(uint32_t no_explain)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    now_ms = 100000;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = read_clock;
+    cfg.tuning.no_explain = no_explain;
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    root.exact_age = 1;
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err put(cellar *c, const char *key, int64_t ttl_ms)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl_ms;
+    return cellar_set(c, key, strlen(key), "value", 5, &o);
+}
+
+static cellar_reason why(cellar *c, const char *key)
+{
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(c, key, strlen(key), &r), CELLAR_OK);
+    return r;
+}
+
+static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_ms)
+{
+    const cellar_reason r = why(c, key);
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), cellar_cause_name(cause));
+    T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
+}
+
+static void why_each_cause(void)
+{
+    cellar *c = open_store(0);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(put(c, "k", 0), CELLAR_OK);
+    now_ms += 500;
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    T_EQ_I64(why(c, "k").age_ms, 500);
+    /* deleted */
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    now_ms += 2000;
+    gone_by(c, "k", CELLAR_CAUSE_DELETED, 2000);
+    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
+    T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
+    /* it is there again */
+    T_EQ_I64(put(c, "k", 0), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    /* expired, not yet swept, and swept */
+    T_EQ_I64(put(c, "e", 1000), CELLAR_OK);
+    now_ms += 3000;
+    gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 2000);
+    T_EQ_I64(why(c, "e").ttl_ms, 1000);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+    now_ms += 4000;
+    gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 4000);
+    T_CHECK(why(c, "e").age_ms >= 2900);
+    /* stale, negative */
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 100;
+    o.stale_ms = 10000;
+    T_EQ_I64(cellar_set(c, "s", 1, "x", 1, &o), CELLAR_OK);
+    now_ms += 200;
+    T_EQ_U64(why(c, "s").answer, CELLAR_WHY_STALE);
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_U64(why(c, "n").answer, CELLAR_WHY_NEGATIVE);
+    /* refused */
+    static char big[2u << 20];
+    T_EQ_I64(cellar_set(c, "b", 1, big, sizeof big, NULL), CELLAR_E_TOOBIG);
+    gone_by(c, "b", CELLAR_CAUSE_REJECTED, 0);
+    shut(c);
+}
+
+static void cleared_and_bumped_views_are_remembered(void)
+{
+    cellar *c = open_store(0), *v = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(put(v, "k", 0), CELLAR_OK);
+    T_EQ_I64(put(c, "k", 0), CELLAR_OK);
+    now_ms += 1000;
+    T_EQ_I64(cellar_clear(v), CELLAR_OK);
+    now_ms += 5000;
+    gone_by(v, "k", CELLAR_CAUSE_CLEARED, 5000);
+    T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
+    T_EQ_I64(put(v, "b", 0), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
+    gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
+    gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
+    gone_by(v, "k", CELLAR_CAUSE_CLEARED, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+}
+
+static void evicted_keys_are_told_from_kept_ones(void)
+{
+    cellar *c = open_store(0);
+    char key[16], value[1000] = { 0 };
+    unsigned live = 0, evicted = 0, unknown = 0;
+    for (int i = 0; i < 4000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+    }
+    now_ms += 1000;
+    for (int i = 0; i < 4000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        const cellar_reason r = why(c, key);
+        const bool there = cellar_contains(c, key, strlen(key)) == CELLAR_OK;
+        T_EQ_U64(there, r.answer == CELLAR_WHY_LIVE);
+        live += there;
+        if (r.answer == CELLAR_WHY_GONE) {
+            T_EQ_U64(r.cause, CELLAR_CAUSE_EVICTED);
+            evicted++;
+        } else if (!there) {
+            T_EQ_U64(r.answer, CELLAR_WHY_UNKNOWN); /* forgotten: the record is small */
+            unknown++;
+        }
+    }
+    T_EQ_U64(live + evicted + unknown, 4000);
+    T_CHECK(live > 500 && evicted > 200);
+    printf("# %u live, %u evicted and known, %u forgotten\n", live, evicted, unknown);
+    shut(c);
+}
+
+static void never_seen_needs_a_filter_that_knows(void)
+{
+    cellar *c = open_store(0);
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NOT_IN_SOURCE);
+    T_EQ_I64(put(c, "k", 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    gone_by(c, "k", CELLAR_CAUSE_DELETED, 0);
+    shut(c);
+}
+
+static void without_a_record_only_what_is_there_is_known(void)
+{
+    cellar *c = open_store(1);
+    T_EQ_I64(put(c, "k", 0), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
+    shut(c);
+}
+
+static void bad_input_of_why(void)
+{
+    cellar *c = open_store(0), *v = NULL, *d = NULL;
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(NULL, "k", 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_why(c, NULL, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_why(c, "k", 0, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_why(c, "k", 1, NULL), CELLAR_E_INVAL);
+    r.struct_size = 2;
+    T_EQ_I64(cellar_why(c, "k", 1, &r), CELLAR_E_INVAL);
+    r.struct_size = sizeof r;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    shut(c);
+    T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    settings cfg = settings_default();
+    cfg.tuning.no_explain = 2;
+    T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
+}
+
+T_ONE_THREAD;
+T_MAIN("api_why", T_CASE(why_each_cause), T_CASE(cleared_and_bumped_views_are_remembered),
+       T_CASE(evicted_keys_are_told_from_kept_ones), T_CASE(never_seen_needs_a_filter_that_knows),
+       T_CASE(without_a_record_only_what_is_there_is_known), T_CASE(bad_input_of_why))

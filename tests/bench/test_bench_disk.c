@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a store on disk that stands still or crashes ends its own rows of suite l2, once, and the
+ *         bench goes on.
+ * Method: the suite is compiled into this program; its stores are scripted ones that keep nothing
+ *         on disk, and nothing at all beyond a count. */
+#define BENCH_HAVE_CELLAR 1
+#define BENCH_HAVE_ROCKSDB 1
+#define BENCH_HAVE_LMDB 1
+#include "bench/suites/l2.c"
+
+#include "bench/harness/c2c.c"
+#include "bench/harness/driver.c"
+#include "bench/harness/hist.c"
+#include "bench/harness/host.c"
+#include "bench/harness/json.c"
+#include "bench/harness/rss.c"
+#include "bench/harness/verify.c"
+#include "tests/support/bench_lines.h"
+#include "tests/support/t.h"
+
+double cell_quantile(double *values, uint32_t count, double q)
+{
+    (void)q;
+    return count > 0 ? values[0] : NAN;
+}
+void freeze_disk(uint64_t ms) { (void)ms; }
+void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
+{
+    (void)h;
+    (void)ns_per_unit;
+    (void)r;
+}
+void window_judge_noise(const host_steal *since, const window_job *job, window_result *r)
+{
+    (void)since;
+    (void)job;
+    (void)r;
+}
+
+/* ---- Scripted stores ------------------------------------------------------------------------ */
+
+static const char *script_hangs = "", *script_crashes = ""; /* names; empty: nobody */
+
+static void *script_open(const disk_cfg *cfg)
+{
+    static disk_cfg kept;
+    kept = *cfg;
+    return &kept;
+}
+static void script_close(void *store) { (void)store; }
+static bool script_put(const char *name)
+{
+    while (strcmp(script_hangs, name) == 0) {
+        pause();
+    }
+    if (strcmp(script_crashes, name) == 0) {
+        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+    }
+    return true;
+}
+static int script_get(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                      size_t *len)
+{
+    (void)store;
+    (void)key;
+    (void)key_len;
+    (void)buf;
+    (void)cap;
+    (void)len;
+    return 0;
+}
+static bool script_settle(void *store) { return store != NULL; }
+#define SCRIPT(id)                                                                          \
+    static bool script_put_##id(void *store, const void *key, size_t key_len, const void *value, \
+                                size_t value_len)                                          \
+    {                                                                                      \
+        (void)store;                                                                       \
+        (void)key;                                                                         \
+        (void)key_len;                                                                     \
+        (void)value;                                                                       \
+        (void)value_len;                                                                   \
+        return script_put(#id);                                                            \
+    }                                                                                      \
+    const disk_subject disk_##id = { .name = #id, .version = "1", .open = script_open,     \
+                                     .close = script_close, .put = script_put_##id,        \
+                                     .get = script_get, .settle = script_settle }
+SCRIPT(cellar);
+SCRIPT(rocksdb);
+SCRIPT(rocksblob);
+SCRIPT(lmdb);
+void disk_cellar_figures(void *store, disk_figures *out)
+{
+    (void)store;
+    memset(out, 0, sizeof *out);
+}
+uint64_t disk_cellar_live(const char *dir)
+{
+    (void)dir;
+    return 1;
+}
+
+/* ---- Running it ------------------------------------------------------------------------------ */
+
+static int test_suite(const char *parts)
+{
+    const cell_options o = { .scratch = test_dir, .quick = true, .window_ms = 5 };
+    setenv("BENCH_L2", parts, 1);
+    return test_run(&suite_l2, &o);
+}
+
+static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)
+{
+    script_hangs = "lmdb";
+    script_crashes = "rocksblob";
+    T_EQ_I64(test_suite("put"), CELL_WRONG);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\"", "\"hang\":\"no answer within 3000 ms\""), 1);
+    T_EQ_U64(test_count("\"subject\":\"rocksblob\"", "\"crash\":\"signal 9"), 1);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\"", ""), 1);
+    T_EQ_U64(test_count("\"subject\":\"rocksblob\"", ""), 1);
+    T_EQ_U64(test_count("\"subject\":\"rocksdb\"", "\"metric\":\"l2_put\""), 3);
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"rocksdb\""), 15);
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"lmdb\""), 0);
+}
+
+/* Ours is in every row: where it hangs, the suite ends; and it does not name another. */
+static void our_own_hang_ends_the_suite(void)
+{
+    script_hangs = "cellar";
+    script_crashes = "";
+    T_EQ_I64(test_suite("put get"), CELL_WRONG);
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"hang\":"), 1);
+    T_EQ_U64(test_count("\"metric\"", ""), 0);
+    script_hangs = "";
+    script_crashes = "cellar";
+    T_EQ_I64(test_suite("put"), CELL_WRONG); /* a crash costs no time: the other parts are tried */
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
+}
+
+static void nobody_in_trouble_is_no_trouble(void)
+{
+    script_hangs = script_crashes = "";
+    T_EQ_I64(test_suite("put"), CELL_OK);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\"", "\"metric\":\"l2_put_p999\""), 3);
+    T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
+}
+
+static void all_are_opened_again(void)
+{
+    script_hangs = script_crashes = "";
+    T_EQ_I64(test_suite("restart"), CELL_OK);
+    T_EQ_U64(test_count("\"workload\":\"restart256\"", "\"metric\":\"l2_reopen_ms\""), 7);
+    T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"lmdb\""), 1);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\",\"version\":\"1\"", ""), 1);
+}
+
+static void unknown_part_is_refused(void)
+{
+    T_EQ_I64(test_suite("put gett"), CELL_USAGE);
+    T_EQ_I64(test_suite("ge"), CELL_USAGE);
+    T_EQ_U64(test_count("", ""), 0);
+}
+
+static void folder_is_made(void)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-disk-%d", dir != NULL ? dir : "/tmp",
+             (int)getpid());
+    snprintf(test_lines, sizeof test_lines, "%s.jsonl", test_dir);
+    T_EQ_I64(mkdir(test_dir, 0700), 0);
+}
+static void folder_is_empty_again(void)
+{
+    remove(test_lines);
+    T_EQ_I64(rmdir(test_dir), 0);
+}
+
+T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(nobody_in_trouble_is_no_trouble),
+       T_CASE(peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs),
+       T_CASE(our_own_hang_ends_the_suite), T_CASE(all_are_opened_again),
+       T_CASE(unknown_part_is_refused), T_CASE(folder_is_empty_again))

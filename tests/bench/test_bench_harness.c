@@ -1,0 +1,829 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the bench measures what it says: it sees slow, wrong, crashing and leaking subjects, and
+ *         two equal subjects are equal.
+ * Method: the harness is compiled into this program; its registry is one of scripted subjects, all
+ *         made of RAW. Figures are taken in CPU time, so that a busy machine disturbs less; where
+ *         it still leaves too few clean rounds, the case is skipped with that reason. */
+#include "bench/harness/c2c.c"
+#include "bench/harness/cell.c"
+#include "bench/harness/driver.c"
+#include "bench/harness/hist.c"
+#include "bench/harness/host.c"
+#include "bench/harness/json.c"
+#include "bench/harness/rss.c"
+#include "bench/harness/trace.c"
+#include "bench/harness/verify.c"
+#include "bench/harness/window.c"
+#include "bench/harness/workload.c"
+#include "bench/peers/raw/subject.c"
+#include "tests/support/t.h"
+
+#include <sys/resource.h>
+
+/* Valgrind runs one thread at a time, each for a long while: windows of time do not end in it. */
+static bool no_time_to_measure(void)
+{
+    if (t_patience() == 1) { return false; }
+    T_SKIP("no window of time ends under valgrind");
+    return true;
+}
+
+/* ---- Scripted subjects ---------------------------------------------------------------------- */
+
+static uint64_t script_calls; /* of script_get_wrong; one thread */
+
+static int script_get_wrong(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                            size_t *len)
+{
+    const int answer = raw_get(store, key, key_len, buf, cap, len);
+    if (++script_calls % 10000 == 0) {
+        ((unsigned char *)buf)[0] ^= 1; /* a neighbour's value */
+    }
+    return answer;
+}
+
+static void script_wait(uint64_t ns)
+{
+    const uint64_t end = host_ticks() + (uint64_t)((double)ns / host_ns_per_tick());
+    while (host_ticks() < end) {
+    }
+}
+static int script_get_1us(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                          size_t *len)
+{
+    script_wait(1000);
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+static int script_get_2us(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                          size_t *len)
+{
+    script_wait(2000);
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+static int script_get_crash(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                            size_t *len)
+{
+    if (++script_calls > 100) {
+        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+    }
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+
+static int script_get_hang(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                           size_t *len)
+{
+    while (++script_calls > 100) {
+        pause();
+    }
+    return raw_get(store, key, key_len, buf, cap, len);
+}
+
+/* Takes everything while it is filled, and then every second set. */
+static int script_set_every_second(void *store, const void *key, size_t key_len, const void *value,
+                                   size_t len, int64_t ttl_ms)
+{
+    if (++script_calls > 1000 && script_calls % 2 == 0) {
+        return -1;
+    }
+    return raw_set(store, key, key_len, value, len, ttl_ms);
+}
+
+#define SCRIPT(id, text, getter, more)                                                     \
+    static const bench_subject id = {                                                      \
+        .name = text, .version = "1", .semantics = "copy", .caps = BENCH_DEL | (more),     \
+        .open = raw_open, .close = raw_close, .get = getter, .set = raw_set,               \
+        .del = raw_del, .count = raw_count }
+SCRIPT(script_uthash64, "uthash64", raw_get, 0); /* RAW under the reference's name */
+SCRIPT(script_wrong, "wrong", script_get_wrong, 0);
+SCRIPT(script_slow1, "uthash64", script_get_1us, 0);
+SCRIPT(script_slow2, "slow2", script_get_2us, 0);
+SCRIPT(script_crash, "crashing", script_get_crash, 0);
+SCRIPT(script_hang, "hanging", script_get_hang, 0);
+SCRIPT(script_leaks, "leaking", raw_get, BENCH_LEAKS);
+static const bench_subject script_refuses = {
+    .name = "refusing", .version = "1", .semantics = "copy", .open = raw_open, .close = raw_close,
+    .get = raw_get, .set = script_set_every_second, .count = raw_count };
+
+const bench_entry bench_registry[] = {
+    { "raw", &raw_subject, NULL },
+    { "crashing", &script_crash, NULL },
+    { "hanging", &script_hang, NULL },
+    { "leaking", &script_leaks, NULL },
+    { "missing", NULL, "missing.h not found" },
+};
+const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registry[0];
+
+/* ---- Running them --------------------------------------------------------------------------- */
+
+static char test_lines[400]; /* path of the JSON lines */
+static cell_options test_options = { .mixes = ".", .scratch = ".", .rounds = 9,
+                                           .window_ms = 8 };
+
+static const char *test_path(const char *name)
+{
+    static char path[4][400];
+    static unsigned turn;
+    const char *dir = getenv("TMPDIR");
+    char *out = path[turn++ % 4];
+    snprintf(out, sizeof path[0], "%s/cellar-bench-%d-%s", dir != NULL ? dir : "/tmp",
+             (int)getpid(), name);
+    return out;
+}
+
+static void test_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+static workload test_workload(uint64_t keys)
+{
+    workload w = { .name = "test", .key_len = 16, .value_len = 100, .cell_count = 1,
+                   .thread_count = 1, .thread = { 1 }, .prefill = UINT64_MAX };
+    w.trace = (trace_spec){ .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = keys,
+                            .op_count = 65536, .seed = 3 };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, "get" };
+    return w;
+}
+
+static int test_run(const workload *w, const bench_subject *const *list, uint32_t count)
+{
+    remove(test_lines);
+    T_REQUIRE(json_open(test_lines));
+    const int status = cell_run(&test_options, "test", w, list, count);
+    json_close();
+    return status;
+}
+
+/* The first line that holds all of the texts; "" when there is none. */
+static const char *test_line(const char *a, const char *b, const char *c)
+{
+    static char line[4096];
+    FILE *f = fopen(test_lines, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strstr(line, a) != NULL && strstr(line, b) != NULL && strstr(line, c) != NULL) {
+            fclose(f);
+            return line;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return "";
+}
+
+static double test_number(const char *line, const char *key)
+{
+    const char *at = strstr(line, key);
+    return at != NULL ? strtod(at + strlen(key), NULL) : NAN;
+}
+
+/* Ratio of `subject` to the other one in CPU time; NAN when the machine is too busy to say. */
+static double test_ratio(const workload *w, const bench_subject *const *list, const char *subject)
+{
+    char want[64];
+    snprintf(want, sizeof want, "\"subject\":\"%s\"", subject);
+    T_EQ_I64(test_run(w, list, 2), CELL_OK);
+    const char *line = test_line(want, "\"vs\":\"uthash64\"", "\"clock\":\"cpu\"");
+    const double spread = test_number(line, "\"p75\":") - test_number(line, "\"p25\":");
+    return strstr(line, "\"note\":\"noisy\"") != NULL || spread > 0.1
+               ? NAN : test_number(line, "\"ratio\":");
+}
+
+/* Of all threads so far, ended ones, too: others that wanted their processor. */
+static long test_switches(void)
+{
+    struct rusage use;
+    T_EQ_I64(getrusage(RUSAGE_SELF, &use), 0);
+    return use.ru_nivcsw;
+}
+
+static void raw_equals_raw(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
+    const workload w = test_workload(100000);
+    double ratio = NAN;
+    int clean = 0; /* a neighbour on the core may shift a whole run, and it is clean nevertheless */
+    for (int attempt = 0; attempt < (clean > 0 ? 30 : 8) && !(ratio >= 0.98 && ratio <= 1.02);
+         attempt++) {
+        const long before = test_switches();
+        double r = test_ratio(&w, list, "raw");
+        const long switches = test_switches() - before;
+        if (switches > 20) { r = NAN; } /* one a window: a neighbour in the caches, not fairness */
+        printf("# %ld switches, %.4f\n", switches, r);
+        clean += !isnan(r);
+        ratio = isnan(r) ? ratio : r;
+    }
+    printf("# ratio of RAW to itself %.4f, %d runs to judge by\n", ratio, clean);
+    if (isnan(ratio) || (clean < 3 && !(ratio >= 0.98 && ratio <= 1.02))) {
+        T_SKIP("machine too busy: no 9 clean rounds, or a spread over 10 %");
+        return;
+    }
+    if (T_COST > 1) {
+        T_SKIP("a sanitizer's own time is in every window");
+        return;
+    }
+    T_CHECK(ratio >= 0.98 && ratio <= 1.02);
+}
+
+static void slowed_subject_is_seen(void)
+{
+    if (no_time_to_measure()) { return; }
+    if (T_COST > 1) {
+        T_SKIP("a sanitizer's own time is in every window");
+        return;
+    }
+    const bench_subject *const list[] = { &script_slow2, &script_slow1 };
+    const workload w = test_workload(1000);
+    double ratio = NAN; /* RAW itself takes 10 to 60 ns here, the waits 2000 and 1000 */
+    for (int attempt = 0; attempt < (isnan(ratio) ? 3 : 30) && !(fabs(ratio - 0.51) < 0.02);
+         attempt++) {
+        const double r = test_ratio(&w, list, "slow2");
+        ratio = isnan(r) ? ratio : r;
+    }
+    printf("# ratio of 2 us to 1 us %.4f\n", ratio);
+    if (isnan(ratio)) {
+        T_SKIP("machine too busy: no 9 clean rounds, or a spread over 10 %");
+        return;
+    }
+    T_CHECK(fabs(ratio - 0.51) < 0.03);
+}
+
+static void wrong_value_is_caught(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &script_wrong };
+    const workload w = test_workload(1000);
+    script_calls = 0;
+    T_EQ_I64(test_run(&w, list, 1), CELL_WRONG);
+    const char *line = test_line("\"subject\":\"wrong\"", "\"metric\":\"get\"", "");
+    T_CHECK(test_number(line, "\"bad\":") > 0);
+}
+
+static void failed_calls_are_in_the_row(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &raw_subject, &script_refuses };
+    workload w = test_workload(1000);
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, "mix95" };
+    script_calls = 0;
+    T_EQ_I64(test_run(&w, list, 2), CELL_OK);
+    const double failed = test_number(test_line("\"subject\":\"refusing\"", "\"mix95\"", ""),
+                                      "\"failed\":");
+    T_CHECK(failed > 2 && failed < 3); /* every second set */
+    T_CHECK(strstr(test_line("\"subject\":\"raw\"", "\"mix95\"", ""), "\"failed\":") == NULL);
+}
+
+static void leak_is_printed(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &script_leaks };
+    const workload w = test_workload(1000);
+    T_EQ_I64(test_run(&w, list, 1), CELL_OK);
+    T_CHECK(test_line("\"leak\":", "leaking", "test")[0] == '{');
+}
+
+/* As bench does it: workload from a file, in a child. */
+static int test_forked(const char *subjects, const char *trace_keys)
+{
+    char text[400];
+    const char *path = test_path("own.wl");
+    snprintf(text, sizeof text,
+             "trace = uniform keys=%s ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\n"
+             "threads = 1\nsubjects = %s\n", trace_keys, subjects);
+    test_write(path, text);
+    remove(test_lines);
+    T_REQUIRE(json_open(test_lines));
+    const int status = cell_run_forked(&test_options, "test", path);
+    json_close();
+    remove(path);
+    return status;
+}
+
+static void crash_is_a_row(void)
+{
+    if (no_time_to_measure()) { return; }
+    script_calls = 0;
+    T_EQ_I64(test_forked("crashing", "100"), CELL_WRONG);
+    T_CHECK(strstr(test_line("\"crash\":", "own", "\"subject\":\"crashing\""), "signal 9") !=
+            NULL);
+}
+
+/* Who crashes or stands still ends its own rows: those beside it are measured without it. */
+static void crash_and_hang_end_their_own_rows_only(void)
+{
+    if (no_time_to_measure()) { return; }
+    script_calls = 0;
+    test_options.patience_ms = 4000;
+    T_EQ_I64(test_forked("raw crashing hanging", "100"), CELL_WRONG);
+    test_options.patience_ms = 0;
+    T_CHECK(test_line("\"crash\":\"signal 9", "\"subject\":\"crashing\"", "")[0] == '{');
+    T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] ==
+            '{');
+    /* A busy machine leaves no clean window, and then no value; the row is there. */
+    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"rounds\":")[0] == '{');
+    T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
+}
+
+static void missing_peer_is_a_line(void)
+{
+    if (no_time_to_measure()) { return; }
+    T_EQ_I64(test_forked("raw missing", "100"), CELL_OK);
+    T_CHECK(strstr(test_line("\"skip\":", "\"subject\":\"missing\"", ""), "missing.h not found") !=
+            NULL);
+    T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "")[0] == '{');
+}
+
+static void too_large_a_population_is_skipped(void)
+{
+    if (no_time_to_measure()) { return; }
+    T_EQ_I64(test_forked("raw", "2147483647"), CELL_OK);
+    T_CHECK(test_line("\"skip\":", "MiB", "")[0] == '{');
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+/* One flat object: strings without control bytes, numbers; nothing else. NULL: valid. */
+static const char *test_json_fault(const char *p)
+{
+    if (*p++ != '{') {
+        return "no {";
+    }
+    for (;;) {
+        if (*p++ != '"') return "no key";
+        while (*p >= 'a' && *p <= 'z') p++;
+        while ((*p >= '0' && *p <= '9') || *p == '_' || (*p >= 'a' && *p <= 'z')) p++;
+        if (p[0] != '"' || p[1] != ':') return "key not closed";
+        p += 2;
+        if (*p == '"') {
+            for (p++; *p != '"'; p++) {
+                if (*p == '\\' && p[1] != '\0') p++;
+                if ((unsigned char)*p < 0x20) return "control byte";
+            }
+            p++;
+        } else {
+            char *end;
+            strtod(p, &end);
+            if (end == p) return "no value";
+            p = end;
+        }
+        if (*p == '}') return p[1] == '\n' && p[2] == '\0' ? NULL : "text behind }";
+        if (*p++ != ',') return "no comma";
+    }
+}
+
+static void json_is_valid(void)
+{
+    if (no_time_to_measure()) { return; }
+    char line[4096];
+    uint32_t count = 0;
+    const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
+    workload w = test_workload(1000);
+    w.cell_count = 2;
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, "p999" };
+    T_EQ_I64(test_run(&w, list, 2), CELL_OK);
+    json_row row;
+    json_row_init(&row);
+    row.bench = "te\"st\\\n";
+    row.subject = "raw";
+    row.metric = "get";
+    row.value = 1.5;
+    T_REQUIRE(json_open(test_lines));
+    json_write(&row);
+    json_say("test", "x", NULL, "skip", "quote \" and \t tab");
+    json_close();
+    FILE *f = fopen(test_lines, "r");
+    T_REQUIRE(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        const char *fault = test_json_fault(line);
+        if (fault != NULL) {
+            printf("# %s: %s", fault, line);
+        }
+        T_CHECK(fault == NULL);
+        T_CHECK(strstr(line, "\"bench\":") == line + 1);
+        T_CHECK(strstr(line, "\"skip\":") != NULL || strstr(line, "\"unit\":") != NULL);
+        count++;
+    }
+    fclose(f);
+    T_CHECK(count > 15);
+    T_CHECK(!json_metric_known("gets") && json_metric_known("get_many32"));
+    T_EQ_STR(json_metric_unit("p999"), "ns");
+}
+
+/* ---- Pieces --------------------------------------------------------------------------------- */
+
+/* The first mapping of code with a file: ours. Every page of it is there, so that none is counted
+ * as memory of a store that runs it first. */
+static void code_is_in_memory_before_it_counts(void)
+{
+    char line[512];
+    unsigned long size_kb = 0, rss_kb = 0;
+    bool code = false;
+    host_touch_program();
+    FILE *f = fopen("/proc/self/smaps", "r");
+    T_REQUIRE(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL && (!code || rss_kb == 0)) {
+        code = code || (strstr(line, " r-xp ") != NULL && strchr(line, '/') != NULL);
+        if (code && size_kb == 0) { (void)sscanf(line, "Size: %lu", &size_kb); }
+        if (code) { (void)sscanf(line, "Rss: %lu", &rss_kb); }
+    }
+    fclose(f);
+    T_CHECK(size_kb > 0);
+    T_EQ_U64(rss_kb, size_kb);
+}
+
+static void histogram_is_exact(void)
+{
+    static hist h, other;
+    static const uint32_t ask[] = { 500000, 990000, 999000, 999900 };
+    hist_clear(&h);
+    hist_clear(&other);
+    for (uint64_t v = 1; v <= 1000000; v++) { /* percentile p of 1..10^6 is p itself */
+        hist_add(v % 2 ? &h : &other, v);
+    }
+    hist_merge(&h, &other);
+    T_EQ_U64(h.count, 1000000);
+    T_EQ_U64(h.max, 1000000);
+    for (size_t i = 0; i < 4; i++) {
+        const double got = (double)hist_percentile(&h, ask[i]);
+        T_CHECK(fabs(got / ask[i] - 1) <= 0.016);
+    }
+    for (uint64_t v = 0; v < 1 << 20; v++) { /* slots never go back, neighbours never skip one */
+        T_REQUIRE(hist_slot(v + 1) - hist_slot(v) <= 1);
+    }
+    hist_clear(&h);
+    hist_add(&h, UINT64_C(1) << 60);
+    T_EQ_U64(h.max, UINT64_C(1) << 60);
+    T_EQ_U64(h.slot[HIST_SLOTS - 1], 1);
+}
+
+static void trace_is_same_everywhere(void)
+{
+    char why[200];
+    trace t;
+    trace_spec s = { .kind = TRACE_UNIFORM, .key_count = 1000000, .op_count = 131072, .seed = 3 };
+    T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
+    uint32_t *mask = trace_set_mask(t.count, 5, 9);
+    T_REQUIRE(mask != NULL);
+    /* Worked out apart by a few lines of Python: same seeds, splitmix64, FNV-1a. */
+    T_EQ_U64(trace_digest(&t, mask, 100000), UINT64_C(0xcf94b16689b022d));
+    free(mask);
+    trace_free(&t);
+}
+
+static void zipf_has_its_law(void)
+{
+    char why[200];
+    trace t;
+    static uint32_t seen[1000];
+    trace_spec s = { .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = 1000, .op_count = 1 << 20,
+                     .seed = 3 };
+    double sum = 0;
+    memset(seen, 0, sizeof seen);
+    T_REQUIRE(trace_make(&s, 1, &t, why, sizeof why));
+    for (uint64_t i = 0; i < t.count; i++) {
+        T_REQUIRE(t.ids[i] < 1000);
+        seen[t.ids[i]]++;
+    }
+    for (int k = 1; k <= 1000; k++) {
+        sum += pow(k, -0.99);
+    }
+    for (uint64_t rank = 0; rank < 50; rank++) {
+        const double want = pow((double)rank + 1, -0.99) / sum * (double)t.count;
+        const double got = seen[trace_scramble(rank, 1000)];
+        T_CHECK(fabs(got / want - 1) < 0.08);
+    }
+    trace_free(&t);
+}
+
+static void scramble_is_a_bijection(void)
+{
+    static const uint64_t sizes[] = { 1, 2, 3, 7, 1000, 1024, 1025 };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        static bool hit[1025];
+        memset(hit, 0, sizeof hit);
+        for (uint64_t r = 0; r < sizes[i]; r++) {
+            const uint64_t x = trace_scramble(r, sizes[i]);
+            T_REQUIRE(x < sizes[i]);
+            T_CHECK(!hit[x]);
+            hit[x] = true;
+        }
+    }
+}
+
+static void torn_trace_names_its_record(void)
+{
+    char why[400];
+    unsigned char bytes[40 * 16 + 5] = { 0 };
+    const char *path = test_path("torn.ctr");
+    trace t;
+    trace_spec s = { .kind = TRACE_FILE };
+    snprintf(s.path, sizeof s.path, "%.250s", path);
+    for (uint64_t i = 0; i < 40; i++) {
+        const uint64_t id = i + 1;
+        memcpy(bytes + 16 * i, &id, 8);
+    }
+    FILE *f = fopen(path, "wb");
+    T_REQUIRE(f != NULL);
+    fwrite(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    T_CHECK(!trace_make(&s, 0, &t, why, sizeof why));
+    T_CHECK(strstr(why, "torn record (record 41)") != NULL);
+    f = fopen(path, "wb");
+    fwrite(bytes, 1, 40 * 16, f);
+    fclose(f);
+    T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
+    T_EQ_U64(t.count, 32);
+    T_EQ_U64(s.key_count, 40);
+    trace_free(&t);
+    remove(path);
+}
+
+static void workload_names_the_wrong_line(void)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
+        { "key = 16\nvalue = lots\n", ":2: value not understood" },
+        { "ops = get 90 set 10\n", ":1: value not understood" },
+        { "ops = get 95 set 6\n", ":1: value not understood" },
+        { "threads = 2 1\n", ":1: value not understood" },
+        { "nonsense\n", ":1: no `key = value`" },
+        { "key = 16\n", ":1: trace, key, value, ops or threads missing" },
+        { "key = 16\nkey = 8\n", ":2: given twice" },
+        { "threads = cores\n", ":1: value not understood" },
+        { "threads = 1 2 cors\n", ":1: value not understood" },
+        { "trace = zipf 0.99 keys=2147483648 ops=64 seed=1\n", ":1: value not understood" },
+        { "trace = uniform keys=10 ops=16 seed=1\n", ":1: value not understood" },
+    };
+    char why[600];
+    workload w;
+    const char *path = test_path("bad.wl");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        test_write(path, cases[i].text);
+        T_CHECK(!workload_read(path, &w, why, sizeof why));
+        if (!T_CHECK(strstr(why, cases[i].want) != NULL)) {
+            printf("# got %s\n", why);
+        }
+    }
+    remove(path);
+    T_CHECK(!workload_read(path, &w, why, sizeof why));
+}
+
+static void every_published_workload_parses(void)
+{
+    static const char *const names[] = {
+        "zipf1m_16_100", "zipf1m_16_100_ttl", "bounded100k_16_100", "bounded100k_16_100_ttl",
+        "bounded16m_16_100", "peers_hot", "peers_4k", "servers",
+        "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
+        "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
+        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k" };
+    char path[200], why[600];
+    workload w;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "bench/mixes/%s.wl", names[i]);
+        if (!T_CHECK(workload_read(path, &w, why, sizeof why))) {
+            printf("# %s\n", why);
+        }
+        T_EQ_STR(w.name, names[i]);
+    }
+}
+
+/* "1 2 cores" is 1 and 2 and, where there are more, as many as there are, at most eight. */
+static void cores_are_as_many_as_there_are(void)
+{
+    static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3,
+                                                                                              8 } };
+    char why[600];
+    workload read;
+    T_REQUIRE(workload_read("bench/mixes/hot.wl", &read, why, sizeof why));
+    T_CHECK(read.cores && read.thread_count == 2);
+    for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
+        workload w = read;
+        cell_add_cores(&w, cpus[i][0]);
+        T_EQ_U64(w.thread_count, cpus[i][1]);
+        T_EQ_U64(w.thread[w.thread_count - 1], cpus[i][2]);
+    }
+}
+
+/* A window that is repeated meets other requests where the first try left its own behind. */
+static void repeated_window_meets_other_requests_of_a_bounded_store(void)
+{
+    trace t = { .count = 65536 };
+    workload w = test_workload(1000);
+    const cell_set c = { .w = &w, .traces = &t };
+    T_EQ_U64(cell_again(&c, 1000, 0), 992);
+    T_EQ_U64(cell_again(&c, 1000, 2), 992);
+    w.capacity_entries = 100;
+    T_EQ_U64(cell_again(&c, 1000, 0), 992);
+    for (int i = 1; i <= CELL_REPEATS; i++) {
+        const uint64_t at = cell_again(&c, 65000, i);
+        T_CHECK(at % 32 == 0 && at < 65536);
+        T_CHECK(at > 65000 % 65536 - 64000 && at < 65000 - 8000);
+    }
+}
+
+static void quantiles_are_linear_between_neighbours(void)
+{
+    double v[] = { 4, 1, 3, 2 };
+    T_CHECK(fabs(cell_quantile(v, 4, 0.5) - 2.5) < 1e-9);
+    T_CHECK(fabs(cell_quantile(v, 4, 0.25) - 1.75) < 1e-9);
+    T_CHECK(fabs(cell_quantile(v, 1, 0.75) - 1) < 1e-9);
+    T_CHECK(isnan(cell_quantile(v, 0, 0.5)));
+}
+
+__attribute__((destructor)) static void test_clean(void) { remove(test_lines); }
+__attribute__((constructor)) static void test_prepare(void)
+{
+    snprintf(test_lines, sizeof test_lines, "%s", test_path("lines.jsonl"));
+    json_facts(true, "glibc");
+}
+
+static void apart_sleeps(const void *in, void *out)
+{
+    *(uint32_t *)out = *(const uint32_t *)in;
+    pause();
+}
+static void apart_dies(const void *in, void *out)
+{
+    *(uint32_t *)out = *(const uint32_t *)in;
+    raise(SIGKILL);
+}
+static void apart_ends(const void *in, void *out) { *(uint32_t *)out = *(const uint32_t *)in; }
+
+/* Work in a process of its own ends this suite's row and not the bench, whatever it does. */
+static void a_process_apart_cannot_hold_up_the_bench(void)
+{
+    const uint32_t in = 7;
+    uint32_t out = 0;
+    char why[100] = "as it was";
+    T_CHECK(host_apart(apart_ends, &in, &out, sizeof out, why, sizeof why));
+    T_EQ_U64(out, 7);
+    T_EQ_STR(why, "as it was");
+    T_CHECK(!host_apart(apart_dies, &in, &out, sizeof out, why, sizeof why));
+    T_CHECK(strncmp(why, "signal 9", 8) == 0);
+    T_EQ_STR(driver_kind(why), "crash");
+    host_patience(150);
+    T_CHECK(!host_apart(apart_sleeps, &in, &out, sizeof out, why, sizeof why));
+    T_EQ_STR(why, "no answer within 150 ms");
+    T_EQ_STR(driver_kind(why), "hang");
+    host_patience(300000);
+}
+
+static int guarded_step(void *ctx) /* 40 steps of 10 ms; stops, dies or ends at the 30th */
+{
+    const struct timespec step = { 0, 10000000 };
+    for (uint32_t i = 0; i < 40; i++) {
+        host_at(i);
+        nanosleep(&step, NULL);
+        if (i == 30 && *(const char *)ctx == 'h') { sleep(600); }
+        if (i == 30 && *(const char *)ctx == 'k') { raise(SIGKILL); }
+    }
+    return 2;
+}
+
+static int guarded_twice(void *ctx) /* its own child beats for it, too */
+{
+    char why[100];
+    uint32_t at;
+    return host_guard(guarded_step, ctx, 20000, &at, why, sizeof why) == 2 ? 1 : 0;
+}
+
+/* Work of any length is waited for; what stands still is ended, and we know where it was. */
+static void a_guard_ends_what_stands_still(void)
+{
+    if (no_time_to_measure()) { return; }
+    char why[100] = "as it was", late[100];
+    uint32_t at;
+    T_EQ_I64(host_guard(guarded_step, "ends", 20000, &at, why, sizeof why), 2);
+    T_EQ_U64(at, 39);
+    T_EQ_STR(why, "as it was");
+    T_EQ_I64(host_guard(guarded_twice, "ends", 20000, &at, why, sizeof why), 1);
+    at = 0; /* a machine that stands still for so long looks like one that hangs before the 30th */
+    for (uint32_t ms = 200; ms < 20000 && at != 30; ms *= 2) {
+        T_EQ_I64(host_guard(guarded_step, "hangs", ms, &at, why, sizeof why), -1);
+        (void)snprintf(late, sizeof late, "no answer within %" PRIu32 " ms", ms);
+        T_EQ_STR(why, late);
+    }
+    T_EQ_U64(at, 30);
+    T_EQ_I64(host_guard(guarded_step, "killed", 20000, &at, why, sizeof why), -1);
+    T_EQ_U64(at, 30);
+    T_CHECK(strncmp(why, "signal 9", 8) == 0);
+}
+
+static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
+{
+    const host_steal now = host_steal_now();
+    const window_job job = { .window_ms = 40 };
+    window_result r = { .ops = 1, .preempted = preempted, .waited_ns = waited_ns,
+                        .wall_ns = wall_ns };
+    window_judge_noise(&now, &job, &r);
+    return r.dropped & ~(uint32_t)WINDOW_STOLEN;
+}
+
+/* Put aside ten times for some microseconds is no disturbance; for long, or nobody knows, is. */
+static void a_window_is_dropped_for_time_not_for_switches(void)
+{
+    T_EQ_U64(judged(10, 400000, 40000000), 0);
+    T_EQ_U64(judged(2, 9000000, 40000000), 0);
+    T_EQ_U64(judged(3, 2100000, 40000000), WINDOW_SWITCHED);
+    T_EQ_U64(judged(3, UINT64_MAX, 40000000), WINDOW_SWITCHED);
+    T_EQ_U64(judged(0, 0, 61000000), WINDOW_LENGTH);
+    T_EQ_U64(judged(9, 30000000, 70000000), WINDOW_LENGTH | WINDOW_SWITCHED);
+}
+
+/* This thread spins on the CPU of another that spins: it has waited for about half the time. */
+static void *spin_until(void *stop)
+{
+    host_pin(0);
+    while (!atomic_load((_Atomic bool *)stop)) {
+    }
+    return NULL;
+}
+
+static void waiting_for_a_processor_is_seen(void)
+{
+    _Atomic bool stop = false;
+    pthread_t other;
+    if (no_time_to_measure()) { /* there threads wait for each other, not for a processor */
+        return;
+    }
+    const int fd = host_waited_open();
+    if (fd < 0) {
+        T_SKIP("the kernel does not tell how long a thread waited");
+        return;
+    }
+    host_pin(0); /* before the other: the list of processors is read by the first who asks */
+    T_REQUIRE(pthread_create(&other, NULL, spin_until, &stop) == 0);
+    const uint64_t waited = host_waited_ns(fd), end = host_wall_ns() + 200000000;
+    while (host_wall_ns() < end) {
+    }
+    T_CHECK(host_waited_ns(fd) - waited > 10000000);
+    atomic_store(&stop, true);
+    pthread_join(other, NULL);
+    host_unpin();
+    close(fd);
+}
+
+/* Rounds of one lane, `clean` of them undisturbed at 10 Mops/s and the others at 1 to `dirty`. */
+static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
+{
+    static window_result result[64];
+    static uint64_t c2c[64];
+    memset(result, 0, sizeof result);
+    for (uint32_t r = 0; r < clean + dirty; r++) {
+        result[r].ops = 1000 * (r < clean ? 10 : r - clean + 1);
+        result[r].wall_ns = 1000000;
+        result[r].dropped = r < clean ? 0u : r % 2 != 0 ? WINDOW_SWITCHED
+                                                        : WINDOW_SWITCHED | WINDOW_LENGTH;
+        c2c[r] = 40;
+    }
+    result[clean + dirty].dropped = WINDOW_ENDED; /* measured nothing */
+    c2c[clean + dirty] = 40;
+    const cell_set c = { .result = result, .c2c_ns = c2c, .lane_count = 1,
+                         .round_count = clean + dirty + 1 };
+    cell_series s = { .value = room };
+    cell_collect(&c, CELL_NEAR, window_mops_wall, 0, UINT32_MAX, &s);
+    return s;
+}
+
+static void a_busy_machine_gets_a_figure_that_says_so(void)
+{
+    double room[64];
+    char text[100];
+    cell_series s = collected(5, 4, room);
+    T_EQ_U64(s.count, 5);
+    T_CHECK(cell_quantile(s.value, s.count, 0.0) == 10.0);
+    T_CHECK(cell_noisy(&s));
+    s = collected(0, 7, room);
+    T_EQ_U64(s.count, 7);
+    T_EQ_U64(s.clean, 0);
+    T_EQ_U64(s.seen, 8);
+    T_CHECK(cell_quantile(s.value, s.count, 0.5) == 4.0);
+    T_CHECK(cell_quantile(s.value, s.count, 0.25) == 2.5);
+    T_CHECK(cell_noisy(&s));
+    T_EQ_STR(cell_cause(&s, text, sizeof text), "switches 7, length 4, ended 1");
+    s = collected(4, 3, room);
+    T_EQ_U64(s.count, 7);
+    s = collected(20, 2, room);
+    T_EQ_U64(s.count, 20);
+    T_CHECK(!cell_noisy(&s));
+}
+
+T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
+       T_CASE(a_process_apart_cannot_hold_up_the_bench),
+       T_CASE(a_guard_ends_what_stands_still), T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
+       T_CASE(code_is_in_memory_before_it_counts),
+       T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
+       T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
+       T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
+       T_CASE(every_published_workload_parses), T_CASE(cores_are_as_many_as_there_are),
+       T_CASE(repeated_window_meets_other_requests_of_a_bounded_store),
+       T_CASE(failed_calls_are_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
+       T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
+       T_CASE(crash_and_hang_end_their_own_rows_only),
+       T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),
+       T_CASE(json_is_valid), T_CASE(slowed_subject_is_seen), T_CASE(raw_equals_raw))

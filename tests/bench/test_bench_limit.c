@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a limiter that is a process and crashes, hangs or denies a check ends its own rows of suite
+ *         limit, once; ours and the others keep theirs.
+ * Method: the suite is compiled into this program; governor and xtimerate are scripts that answer
+ *         the protocol without any limiter. */
+#include "tests/support/t.h"
+
+#define BENCH_HAVE_CELLAR 1
+#define LIMIT_BENCH_PART (T_COST > 1 ? 16u : 1u)
+#include "bench/suites/limit.c"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench/harness/c2c.c"
+#include "bench/harness/driver.c"
+#include "bench/harness/hist.c"
+#include "bench/harness/host.c"
+#include "bench/harness/json.c"
+#include "bench/harness/rss.c"
+#include "tests/support/bench_lines.h"
+
+void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
+{
+    (void)h;
+    (void)ns_per_unit;
+    (void)r;
+}
+void window_judge_noise(const host_steal *since, const window_job *job, window_result *r)
+{
+    (void)since;
+    (void)job;
+    (void)r;
+}
+
+static uint32_t test_rows_ours, test_rows_governor, test_rows_xtimerate, test_bytes;
+
+void suite_say(const char *bench, const char *subject, const char *name, const char *metric,
+               double *values, uint32_t count, const char *clock, const char *note)
+{
+    (void)bench;
+    (void)subject;
+    (void)name;
+    (void)clock;
+    (void)note;
+    test_bytes += strcmp(metric, "limit_key_bytes") == 0 && count == 1 && values[0] > 8;
+}
+
+void suite_say_rate(const suite_rate *r)
+{
+    test_rows_ours += strcmp(r->subject, "cellar") == 0 && strcmp(r->vs, "uthash") == 0;
+    test_rows_governor += strcmp(r->subject, "governor") == 0;
+    test_rows_xtimerate += strcmp(r->subject, "xtimerate") == 0;
+}
+
+
+/* A peer that answers its first `windows` windows, and then does `then`. */
+static void test_script(const char *name, uint32_t windows, const char *then)
+{
+    char path[480];
+    snprintf(path, sizeof path, "%s/%s", test_dir, name);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fprintf(f, "#!/bin/sh\nn=0\nwhile read -r w rest; do case $w in\n"
+               "hello) echo '{\"peer\":\"%s\",\"version\":\"9\"}' ;;\n"
+               "open) echo '{\"entries\":100000}' ;;\n"
+               "window) n=$((n + 1)); [ $n -le %u ] || { %s; }\n"
+               "  echo '{\"ops\":4096,\"bad\":0,\"wall_ns\":1000000,\"cpu_ns\":1000000}' ;;\n"
+               "quit) exit 0 ;;\nesac; done\n", name, windows, then);
+    fclose(f);
+    T_EQ_I64(chmod(path, 0700), 0);
+}
+
+static int test_suite(void)
+{
+    const cell_options o = { .scratch = test_dir, .quick = true, .rounds = 3, .window_ms = 2 };
+    test_rows_ours = test_rows_governor = test_rows_xtimerate = test_bytes = 0;
+    driver_folder(test_dir);
+    return test_run(&suite_limit, &o);
+}
+
+/* Shapes: one key or many, one thread or as many as there are, up to two; each with both clocks. */
+static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
+
+static void all_have_their_rows(void)
+{
+    test_script("governor", 1000, "exit 1");
+    test_script("xtimerate", 1000, "exit 1");
+    T_EQ_I64(test_suite(), CELL_OK);
+    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes()); /* check and check_at */
+    T_EQ_U64(test_rows_governor, 2 * test_shapes());
+    T_EQ_U64(test_rows_xtimerate, 2 * test_shapes());
+    T_EQ_U64(test_bytes, 2);
+    T_EQ_U64(test_count("", ""), 0);
+}
+
+static void who_crashes_or_denies_ends_its_own_rows(void)
+{
+    test_script("governor", 4, "exit 3"); /* in the second shape */
+    test_script("xtimerate", 1,
+                "echo '{\"ops\":4096,\"bad\":1,\"wall_ns\":9,\"cpu_ns\":9}'; continue");
+    T_EQ_I64(test_suite(), CELL_WRONG);
+    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
+    T_EQ_U64(test_rows_governor, 2);
+    T_EQ_U64(test_rows_xtimerate, 0);
+    T_EQ_U64(test_bytes, 2);
+    T_EQ_U64(test_count("\"subject\":\"governor\",\"workload\":\"limit_hot\"",
+                        "\"crash\":\"ended with exit status 3\""), 1);
+    T_EQ_U64(test_count("\"subject\":\"xtimerate\",\"workload\":\"limit100k_16\"",
+                        "\"crash\":\"a check was denied"), 1);
+    T_EQ_U64(test_count("", ""), 2);
+}
+
+static void who_hangs_ends_its_own_rows(void)
+{
+    test_script("governor", 1, "exec sleep 60");
+    test_script("xtimerate", 1000, "exit 1");
+    T_EQ_I64(test_suite(), CELL_WRONG);
+    T_EQ_U64(test_rows_ours, 2 * 2 * test_shapes());
+    T_EQ_U64(test_rows_governor, 0);
+    T_EQ_U64(test_rows_xtimerate, 2 * test_shapes());
+    T_EQ_U64(test_count("\"subject\":\"governor\"", "\"hang\":\"no answer within 3002 ms\""), 1);
+    T_EQ_U64(test_count("", ""), 1);
+}
+
+static void folder_is_made(void)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-limit-%d", dir != NULL ? dir : "/tmp",
+             (int)getpid());
+    snprintf(test_lines, sizeof test_lines, "%s/lines.jsonl", test_dir);
+    T_EQ_I64(mkdir(test_dir, 0700), 0);
+}
+static void folder_is_empty_again(void)
+{
+    char path[480];
+    remove(test_lines);
+    snprintf(path, sizeof path, "%s/governor", test_dir);
+    remove(path);
+    snprintf(path, sizeof path, "%s/xtimerate", test_dir);
+    remove(path);
+    T_EQ_I64(rmdir(test_dir), 0);
+}
+
+T_MAIN("bench_limit", T_CASE(folder_is_made), T_CASE(all_have_their_rows),
+       T_CASE(who_crashes_or_denies_ends_its_own_rows), T_CASE(who_hangs_ends_its_own_rows),
+       T_CASE(folder_is_empty_again))

@@ -1,0 +1,394 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    cellar-bench says no to what it does not know, with exit status 2 and the line number, and
+#         runs a workload of the caller's.
+# Method: the program without the library and without glib, so that it is built in a second or two.
+. tests/support/t.sh
+
+bench=$t_tmp/cellar-bench
+build() {
+    # shellcheck disable=SC2046,SC2086
+    $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Iinclude -DBENCH_HAVE_CELLAR=0 -DBENCH_HAVE_GLIB=0 \
+        -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 \
+        '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
+        bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
+        bench/peers/memcached/subject.c src/base/hash.c -lm
+}
+# Where a time decides what is seen, a machine that stands still for a moment has another try: with
+# each of these milliseconds until the fact is one.
+within() { # fact, milliseconds...
+    fact=$1
+    shift
+    for ms; do "$fact" "$ms" && return 0; done
+    return 1
+}
+refuses() { # words in the message, arguments...
+    words=$1
+    shift
+    "$bench" --json "$t_tmp/no.jsonl" "$@" >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && grep -q "$words" "$t_tmp/err" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
+}
+bad_file() {
+    printf 'key = 16\nvalue = 100\nops = get 91 set 9\n' >"$t_tmp/bad.wl"
+    refuses 'bad.wl:3: value not understood' --workload "$t_tmp/bad.wl"
+}
+bad_subject() { # of a workload; and lists that name nothing
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\nthreads = 1\nsubjects = raw uthash640\n' \
+        >"$t_tmp/bad.wl"
+    refuses 'bad.wl:6: unknown subject uthash640$' --workload "$t_tmp/bad.wl" || return 1
+    sed -i 's/^subjects.*/subjects =/' "$t_tmp/bad.wl"
+    refuses 'bad.wl:6: value not understood' --workload "$t_tmp/bad.wl" && refuses 'not understood' --suite ''
+}
+own_workload() {
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/own.wl"
+    echo 'threads = 1' >>"$t_tmp/own.wl"
+    "$bench" --workload "$t_tmp/own.wl" --rounds 9 --window-ms 2 --peers uthash64 --json "$t_tmp/own.jsonl" >"$t_tmp/out" || return 1
+    grep -q '"subject":"raw".*"metric":"get"' "$t_tmp/own.jsonl" &&
+        grep -q '"subject":"uthash64".*"metric":"mix95".*"vs":"raw"' "$t_tmp/own.jsonl" &&
+        grep -q '"skip":"built without the library"' "$t_tmp/own.jsonl" &&
+        ! grep -q '"subject":"uthash1"' "$t_tmp/own.jsonl" && ! grep -q '"bad":[1-9]' "$t_tmp/own.jsonl"
+}
+lines_are_json() {
+    python3 -c 'import json,sys
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    assert isinstance(row, dict) and "bench" in row, line' "$t_tmp/own.jsonl"
+}
+bounded_workload() { # window's ms; the bound holds a tenth, so hits are many and not all
+    printf 'trace = zipf 0.99 keys=20000 ops=65536 seed=1\nkey = 16\nvalue = 100\nops = readthrough\n' >"$t_tmp/b.wl"
+    printf 'threads = 1\ncapacity = entries 2000\nprefill = none\nttl_ms = 3600000\n' >>"$t_tmp/b.wl"
+    rm -f "$t_tmp/b.jsonl"
+    "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
+    grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && ! grep -q '"subject":"raw"' "$t_tmp/b.jsonl"
+}
+suites_of_the_library_say_so() {
+    "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
+        [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
+}
+hanging_subject_is_a_row() { # of suites with processes of their own; it is not asked a second time
+    rm -f "$t_tmp/p.jsonl"
+    "$bench" --suite "storm grow" --quick --scratch "$t_tmp" --peers uthash64 --patience-ms 200 \
+        --json "$t_tmp/p.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c '"hang":"no answer within 200 ms"' "$t_tmp/p.jsonl")" = 2 ] &&
+        grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" ||
+        { cat "$t_tmp/out"; return 1; }
+}
+hang=600$$ # seconds; whoever sleeps so long is ours
+no_process_is_left() {
+    for p in /proc/[0-9]*/cmdline; do
+        tr '\0' ' ' <"$p" 2>/dev/null | grep -q "^sleep $hang" && return 1
+    done
+    return 0
+}
+hanging_compiler_is_a_row() { # patience in ms; and so is one that takes the suite's own process with it, or stops it
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC="sleep $hang; :" "$bench" --suite dropin --scratch "$t_tmp" --patience-ms "$1" \
+        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c "\"hang\":\"does not compile: no answer within $1 ms\"" "$t_tmp/c.jsonl")" = 2 ] &&
+        no_process_is_left || { cat "$t_tmp/out"; return 1; }
+}
+lost_suite_is_a_row_and_the_next_one_runs() { # patience in ms
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC='kill -9 $PPID; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
+        --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"bench":"dropin","crash":"signal 9' "$t_tmp/c.jsonl" &&
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
+    rm -f "$t_tmp/c.jsonl"
+    BENCH_DIST=$bench BENCH_CC='kill -STOP $PPID; sleep 60; :' "$bench" --suite "dropin lock" --scratch "$t_tmp" \
+        --patience-ms "$1" --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q "\"bench\":\"dropin\",\"hang\":\"no answer within $((3 * $1)) ms\"" "$t_tmp/c.jsonl" &&
+        grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
+}
+run_ends_by_its_time() { # what is not begun by then is a line
+    rm -f "$t_tmp/m.jsonl"
+    "$bench" --suite "storm lock" --quick --scratch "$t_tmp" --peers uthash64 --most-s 1 --json "$t_tmp/m.jsonl" \
+        >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    grep -q '"bench":"storm".*"metric":"storm_rss"' "$t_tmp/m.jsonl" &&
+        grep -q '"bench":"lock","skip":"the time of this run was over' "$t_tmp/m.jsonl"
+}
+hanging_tool_is_a_row() { # patience in ms; the one that unpacks traces
+    mkdir -p "$t_tmp/bin" "$t_tmp/traces"
+    printf '#!/bin/sh\nexec sleep %s\n' "$hang" >"$t_tmp/bin/zstd"
+    chmod +x "$t_tmp/bin/zstd"
+    : >"$t_tmp/traces/some.ctr.zst"
+    rm -f "$t_tmp/z.jsonl"
+    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/traces "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
+        --patience-ms "$1" --json "$t_tmp/z.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"workload":"some","hang":"zstd cannot unpack it: no answer' "$t_tmp/z.jsonl" &&
+        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/z.jsonl" &&
+        no_process_is_left || { cat "$t_tmp/out"; return 1; }
+}
+malformed_public_trace_is_refused() { # what the tool says no to, what is torn inside; the rest is measured
+    mkdir -p "$t_tmp/bin" "$t_tmp/public"
+    printf '#!/bin/sh\nfor f; do :; done\ncase $f in *odd*) exit 1 ;; esac\ncp "$f" "$5"\n' >"$t_tmp/bin/zstd"
+    chmod +x "$t_tmp/bin/zstd"
+    printf 'x' >"$t_tmp/public/odd.ctr.zst"
+    cp "$t_tmp/torn.ctr" "$t_tmp/public/torn.ctr.zst"
+    rm -f "$t_tmp/y.jsonl"
+    PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/public "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
+        --json "$t_tmp/y.jsonl" >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && grep -q "public/odd.ctr.zst: zstd cannot unpack it" "$t_tmp/err" &&
+        grep -q "public/torn.ctr.zst: torn record (record 3)" "$t_tmp/err" &&
+        grep -q '"workload":"mix_10","metric":"miss_ratio"' "$t_tmp/y.jsonl" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
+}
+metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
+    "$bench" --metrics | cut -d' ' -f1 | sort >"$t_tmp/have"
+    sed -n '/<!-- metrics:begin -->/,/<!-- metrics:end -->/p' bench/README.md | grep -o '`[a-z0-9_]*`' | tr -d '`' |
+        sort >"$t_tmp/want"
+    diff "$t_tmp/want" "$t_tmp/have"
+}
+known_metric() { # names on stdin
+    while read -r m; do
+        cut -d' ' -f1 "$t_tmp/metrics" | grep -qx "$m" || { echo "not on the list: $m"; return 1; }
+    done
+}
+metrics_are_on_the_list() { # those of the targets, of the replay's scripts and of ours in C
+    "$bench" --metrics >"$t_tmp/metrics"
+    awk -F'\t' '!/^#/ { print $7 }' bench/report/targets.tsv | sort -u | known_metric &&
+        cat bench/suites/replay.sh bench/report/replay.awk src/cli/replay.c | tr -d '\\' |
+        grep -o '"metric":"[a-z0-9_]*"' | cut -d'"' -f4 | sort -u | known_metric
+}
+better_is_the_same_everywhere() { # in the program and in the table of peers
+    "$bench" --metrics | awk '$1 != "scaling" { for (s = 1; s <= 2; s++)
+        printf "{\"bench\":\"peers\",\"subject\":\"%s\",\"workload\":\"w\",\"metric\":\"%s\",\"value\":%d,\"rounds\":9}\n",
+            s == 1 ? "moka" : "cellar", $1, s }' >"$t_tmp/m.jsonl"
+    awk -v md=1 -f bench/report/lines.awk -f bench/report/peers.awk "$t_tmp/m.jsonl" >"$t_tmp/out" &&
+        "$bench" --metrics | awk -F' [|] ' 'FNR == NR { first[$3] = $4; next }
+            { split($0, m, " "); if (m[1] == "scaling") next; n++ }
+            first[m[1]] != (m[3] == "higher" ? "cellar" : "moka") { print $0 ": first is " first[m[1]]; bad = 1 }
+            END { exit bad || n < 80 }' "$t_tmp/out" -
+}
+unknown_peer_is_not_built() {
+    for n in nobody uthash lib ../peers/moka; do
+        sh bench/peers/build.sh "$t_tmp/b" "$n" >"$t_tmp/out" 2>&1
+        [ $? -eq 2 ] && grep -q "no peer that is a process of its own: $n" "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    done
+}
+
+# Drivers with planted faults: the library of the Python peers round a dict that misbehaves.
+plant() { # name of a registered peer, what its get does
+    mkdir -p "$t_tmp/s/peers"
+    { echo '#!/usr/bin/env python3'
+      echo 'import os, sys'
+      echo "sys.path.insert(0, '$PWD/bench/peers/lib/python')"
+      echo 'sys.dont_write_bytecode = True'
+      echo 'import driver'
+      echo 'class Planted(driver.Peer):'
+      echo "    name, version, caps = '$1', '9.9', 'ttl'"
+      echo '    def __init__(self, cfg): self.d, self.n, self.cfg = {}, 0, cfg'
+      echo '    def set(self, key, value): self.d[key] = value'
+      echo '    def count(self): return len(self.d)'
+      echo '    def get(self, key):'
+      echo '        self.n += 1'
+      echo "        $2"
+      echo '        return self.d.get(key)'
+      echo 'driver.serve(Planted)'
+    } >"$t_tmp/s/peers/$1"
+    chmod +x "$t_tmp/s/peers/$1"
+}
+drivers() { # peers, file of lines, more options...; three rounds: what they say counts, not how fast
+    names=$1 lines=$2
+    shift 2
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
+    echo 'threads = 1' >>"$t_tmp/d.wl"
+    "$bench" --workload "$t_tmp/d.wl" --rounds 3 --window-ms 4 --quick --scratch "$t_tmp/s" \
+        --peers "$names" --json "$lines" "$@" >"$t_tmp/out" 2>&1
+}
+good_driver_has_rows() {
+    plant cachetools pass
+    rm -f "$t_tmp/g.jsonl"
+    drivers cachetools "$t_tmp/g.jsonl" || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"cachetools","version":"9.9".*"metric":"get".*"hit":1,"bad":0' "$t_tmp/g.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95".*"vs":"raw"' "$t_tmp/g.jsonl" &&
+        ! ls "$t_tmp/s"/*.trace 2>/dev/null
+}
+wrong_value_of_a_driver_is_a_row() {
+    plant diskcache 'if self.n % 50 == 0: return b"x" * 100'
+    rm -f "$t_tmp/w.jsonl"
+    drivers diskcache "$t_tmp/w.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"diskcache".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
+        grep -q '^wrong: d get diskcache' "$t_tmp/out"
+}
+dead_driver_is_a_row_and_no_others_end() {
+    plant dogpile 'if self.n == 300: os._exit(3)'
+    plant cachetools pass
+    rm -f "$t_tmp/k.jsonl"
+    drivers "dogpile cachetools" "$t_tmp/k.jsonl"
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"crash":"ended with exit status 3"' "$t_tmp/k.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
+        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
+}
+hanging_driver_is_a_row_and_no_others_end() { # patience in ms
+    plant dogpile 'if self.n == 300: driver.time.sleep(600)'
+    plant cachetools pass
+    rm -f "$t_tmp/h.jsonl"
+    drivers "dogpile cachetools" "$t_tmp/h.jsonl" --patience-ms "$1"
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"hang":"no answer within' "$t_tmp/h.jsonl" &&
+        grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
+        ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
+}
+hanging_replay_is_a_row() { # patience in ms; once: it is not asked at the other sizes
+    plant cachetools 'if self.n == 300: driver.time.sleep(600)'
+    sed -i "s/'ttl'/'entries'/" "$t_tmp/s/peers/cachetools"
+    rm -f "$t_tmp/h.jsonl"
+    "$bench" --suite hitratio --scratch "$t_tmp/s" --peers "cachetools uthash1" --patience-ms "$1" \
+        --json "$t_tmp/h.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && [ "$(grep -c '"subject":"cachetools"' "$t_tmp/h.jsonl")" = 1 ] &&
+        grep -q "\"subject\":\"cachetools\",\"workload\":\"mix_1\",\"hang\":\"no answer within $1 ms\"" "$t_tmp/h.jsonl" &&
+        grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/h.jsonl" ||
+        { cat "$t_tmp/out"; return 1; }
+}
+leaking_driver_is_a_row() { # window's ms; what it replaces it keeps; the one beside it does not
+    plant dogpile pass
+    plant cachetools pass
+    sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/dogpile"
+    printf 'trace = zipf 0.99 keys=200 ops=4096 seed=1\nkey = 16\nvalue = 16384\nops = set\n' >"$t_tmp/over.wl"
+    echo 'threads = 1' >>"$t_tmp/over.wl"
+    rm -f "$t_tmp/l.jsonl"
+    "$bench" --workload "$t_tmp/over.wl" --rounds 9 --window-ms "$1" --quick --scratch "$t_tmp/s" \
+        --peers "dogpile cachetools" --json "$t_tmp/l.jsonl" >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"dogpile","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
+        ! grep -q '"subject":"cachetools".*"leak":' "$t_tmp/l.jsonl"
+}
+foreign_trace_is_noticed() { # a driver that reads other keys is no peer of anybody
+    plant cachetools pass
+    sed -i 's/^driver.serve/driver.key_bytes = lambda number, n: b"0" * n\n&/' "$t_tmp/s/peers/cachetools"
+    rm -f "$t_tmp/f.jsonl"
+    drivers cachetools "$t_tmp/f.jsonl"
+    grep -q '"subject":"cachetools".*"skip":"reads another trace' "$t_tmp/f.jsonl"
+}
+stampede_looks_at_values() { # threads that get another value than was loaded
+    plant cachetools pass
+    sed -i "s/'ttl'/'load'/; s/def count/def load(self, key, f): return f()\n    &/" "$t_tmp/s/peers/cachetools"
+    echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"calls":\[4,4,4\],.*"bad":0}' || return 1
+    sed -i 's/return f()/return f()[1:]/' "$t_tmp/s/peers/cachetools"
+    echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"bad":12}' || return 1
+    cp "$t_tmp/s/peers/cachetools" "$t_tmp/s/peers/dogpile"
+    rm -f "$t_tmp/v.jsonl"
+    "$bench" --suite stampede --rounds 2 --scratch "$t_tmp/s" --peers dogpile --json "$t_tmp/v.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
+        [ "$(grep -c '"subject":"dogpile".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
+}
+refusal_and_reason_are_lines() { # what a driver will not open, and what was never built
+    plant cachetools 'raise ValueError("no room")'
+    sed -i 's/self.d, self.n, self.cfg = .*/raise ValueError("no room")/' "$t_tmp/s/peers/cachetools"
+    echo 'error: rustc is too old' >"$t_tmp/s/peers/moka.skip"
+    rm -f "$t_tmp/r.jsonl"
+    drivers "cachetools moka otter" "$t_tmp/r.jsonl" || { cat "$t_tmp/out"; return 1; }
+    grep -q '"subject":"cachetools".*"skip":"no room"' "$t_tmp/r.jsonl" &&
+        grep -q '"subject":"moka".*"skip":"error: rustc is too old"' "$t_tmp/r.jsonl" &&
+        grep -q '"subject":"otter".*"skip":"not built: make bench-peers"' "$t_tmp/r.jsonl"
+}
+waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, many were due
+    plant cachetools 'if self.n % 3000 == 0: driver.time.sleep(0.06)'
+    rm -f "$t_tmp/o.jsonl"
+    "$bench" --suite open --quick --scratch "$t_tmp/s" --peers cachetools --json "$t_tmp/o.jsonl" >"$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+    for m in open_capacity open20_p50 open20_p99 open50_p50 open50_p99 open50_p999 open80_p50 open80_p99 open80_p999 \
+        open90_p99 open90_p999; do
+        [ "$(grep -c "\"metric\":\"$m\"" "$t_tmp/o.jsonl")" = 2 ] || { cat "$t_tmp/o.jsonl"; return 1; }
+    done
+    { echo 'fill 1000 16 100'; echo 'pace 1000 400 0'; echo 'pace 1000 400 20000'; } | "$t_tmp/s/peers/cachetools" |
+        python3 -c 'import json, sys
+def late(line):
+    h = json.loads(line)["hist"]
+    pairs = list(zip(h[::2], h[1::2]))
+    return sum(n for s, n in pairs if s > 960) / sum(n for _, n in pairs)  # above 1.05 ms
+rows = sys.stdin.read().splitlines()
+assert late(rows[1]) < 0.05 < late(rows[2]), rows'
+}
+planted_bound() { # a store that says what it holds and has no bound
+    plant cachetools pass
+    sed -i "s/'ttl'/'bytes'/; s/def count/def delete(self, key): self.d.pop(key, None)\n    def accounted(self): return sum(16 + len(v) for v in self.d.values())\n    &/" \
+        "$t_tmp/s/peers/cachetools"
+}
+churn_counts_what_is_held() {
+    planted_bound
+    python3 -c 'import array
+array.array("I", [100] * 4096 + [1000] * 4096 + [50] * 4096 + [4000] * 4096 + [8] * 4096).tofile(open("'"$t_tmp"'/len", "wb"))'
+    { echo "churn $t_tmp/len 65536 131072 2000 1"; echo "churn $t_tmp/none 65536 131072 2000 1"; } |
+        "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row, refused = [json.loads(l) for l in open(sys.argv[1])]
+assert row["cut"] == 0 and row["bad"] == 0 and row["written"] >= 5 * 131072, row
+assert row["accounted_max"] > 65536 and 65536 < row["held"] <= row["accounted_max"] and row["write_ns"] > 0, row
+assert "error" in refused, refused' "$t_tmp/out"
+}
+growth_sees_the_slow_insert() { # thread CPU: a sleep costs none, a loop does
+    plant cachetools pass
+    sed -i 's/def set(self, key, value):/&\n        if len(self.d) == 700: sum(range(400000))\n       /' "$t_tmp/s/peers/cachetools"
+    echo 'grow 1000 1500' | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row = json.load(open(sys.argv[1]))
+assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, row' "$t_tmp/out"
+}
+expired_entries_are_told_from_those_set_anew() { # ms to look; this one keeps all of them, set anew or not
+    plant cachetools pass
+    rm -f "$t_tmp/e.jsonl"
+    echo "expire 10000 20 $1" | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
+    python3 -c 'import json, sys
+row = json.load(open(sys.argv[1]))
+assert row["left"] == 10000 and 10 < row["anew"] < 10000, row' "$t_tmp/out"
+}
+accounted_bytes_of_a_driver() { # as it says them itself
+    planted_bound
+    printf 'fill 500 16 100 1000000\nmem\nfill 500 16 100\n' | "$t_tmp/s/peers/cachetools" | grep -q '"accounted":58000}'
+}
+driver_answers_nonsense_with_an_error() {
+    plant cachetools pass
+    printf 'nonsense\nwindow get 1 10 0\nopen %s %s\nfill 10 16 4\nhello\n' "$t_tmp/none.wl" "$t_tmp/none.bin" |
+        "$t_tmp/s/peers/cachetools" >"$t_tmp/out" && [ "$(grep -c '"error"' "$t_tmp/out")" = 4 ] &&
+        grep -q '"version":"9.9"' "$t_tmp/out" || return 1
+    printf 'key = 16\nspeed = 3\n' >"$t_tmp/odd.wl"
+    echo "open $t_tmp/odd.wl x" | "$t_tmp/s/peers/cachetools" | grep -q 'odd.wl:2: unknown key'
+}
+
+t_case program_builds_without_a_warning build
+t_case unknown_suite_is_refused refuses nonsense --suite nonsense
+t_case unknown_peer_is_refused refuses nobody --peers nobody
+t_case unknown_option_is_refused refuses usage --frobnicate 1
+long_list() { awk 'BEGIN { for (i = 0; i < 300; i++) printf "raw " }'; } # cut short it would say less than it asks
+too_long_a_list() {
+    refuses 'not understood' --peers "$(long_list)" && refuses 'not understood' --suite "$(long_list)"
+}
+bad_trace() { # a file of records of 16 bytes that ends in the middle of its third
+    one='\001\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
+    # shellcheck disable=SC2059
+    printf "$one$one\001\000" >"$t_tmp/torn.ctr"
+    printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
+    refuses 'torn record (record 3)' --workload "$t_tmp/torn.wl" --peers raw
+}
+t_case too_long_a_list_is_refused too_long_a_list
+t_case torn_trace_is_refused bad_trace
+t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
+t_case malformed_workload_names_its_line bad_file
+t_case unknown_subject_of_a_workload_names_its_line bad_subject
+t_case own_workload_runs own_workload
+if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
+t_case bounded_workload_runs within bounded_workload 2 20 200
+t_case suites_of_the_library_say_so suites_of_the_library_say_so
+t_case hanging_subject_is_a_row hanging_subject_is_a_row
+t_case hanging_compiler_is_a_row within hanging_compiler_is_a_row 300 3000
+t_case lost_suite_is_a_row_and_the_next_one_runs within lost_suite_is_a_row_and_the_next_one_runs 300 3000
+t_case run_ends_by_its_time within run_ends_by_its_time 1000 1000 1000
+t_case hanging_tool_is_a_row within hanging_tool_is_a_row 5000 30000
+t_case malformed_public_trace_is_refused malformed_public_trace_is_refused
+t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
+t_case metrics_are_on_the_list metrics_are_on_the_list
+t_case better_is_the_same_everywhere better_is_the_same_everywhere
+t_case unknown_peer_is_not_built unknown_peer_is_not_built
+with_python() { # fact, what to call for it
+    if t_have python3; then t_case "$@"; else t_skip "$1" "no python3"; fi
+}
+for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
+    stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
+    accounted_bytes_of_a_driver foreign_trace_is_noticed refusal_and_reason_are_lines \
+    driver_answers_nonsense_with_an_error; do
+    with_python $fact $fact
+done
+with_python hanging_driver_is_a_row_and_no_others_end within hanging_driver_is_a_row_and_no_others_end 1500 15000
+with_python hanging_replay_is_a_row within hanging_replay_is_a_row 5000 30000
+with_python leaking_driver_is_a_row within leaking_driver_is_a_row 20 200 2000
+with_python expired_entries_are_told_from_those_set_anew within expired_entries_are_told_from_those_set_anew 40 400 4000
+t_end bench_program

@@ -1,0 +1,328 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the report shows a missed floor first and in words, and never lets noise meet a target.
+# Method: doctored result lines through bench/report/table.awk, under every awk that is here; the
+#         guard's comparison on doctored counts and baselines.
+. tests/support/t.sh
+
+lines=bench/report/lines.awk table=bench/report/table.awk
+printf '%s\n' '# comment' >"$t_tmp/targets.tsv"
+target() { printf '%s\t%s\tl1\tcellar\tw\t2\t%s\t%s\twall\t%s\t%s\t%s\t%s\n' "$@" >>"$t_tmp/targets.tsv"; }
+target A1 first get uthash64 ratio 6 10 h
+target A2 second mix95 uthash64 ratio 5 8 h
+target A14 third p999 raw ratio 1.5 1.05 l
+target A3 hits readthrough uthash64 hit_gain 0 0 h
+
+# METRIC VS RATIO P25 P75 STATE NOTE [SUBJECT HIT]
+row() {
+    printf '{"bench":"l1","subject":"%s","workload":"w","threads":2,"metric":"%s","value":1.5,"unit":"x",' \
+        "${8:-cellar}" "$1"
+    printf '"vs":"%s","ratio":%s,"p25":%s,"p75":%s,"clock":"wall","regime":"cold","rounds":21,' "$2" "$3" "$4" "$5"
+    printf '"c2c_ns":40,"c2c":"%s","alloc":"glibc","hit":%s,"bad":0%s,"cpu":"c","quick":0}\n' "$6" "${9:-1}" \
+        "${7:+,\"note\":\"$7\"}"
+}
+report() { "${AWK:-awk}" "$@" -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"; }
+is() { # word id
+    grep -q "^$1 *$2 " "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+
+fails_red() {
+    { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 far; row p999 raw 1.2 1.1 1.3 far; } \
+        >"$t_tmp/in.jsonl"
+    report -v check=1 && return 1
+    is UNDER A1 && is met A2 && is met A14 && is none A3 &&
+        [ "$(sed -n 4p "$t_tmp/out" | cut -d' ' -f1)" = UNDER ]
+}
+passes_when_met() {
+    { row get uthash64 11 10.5 12 far; row mix95 uthash64 5 4.6 7.1 far; row p999 raw 1.04 1.0 1.1 far; } \
+        >"$t_tmp/in.jsonl"
+    report -v check=1 && is want A1 && is met A2 && is want A14
+}
+spread_matters() { # a quartile more than 10 % below the floor
+    row get uthash64 6.5 5.3 7 far >"$t_tmp/in.jsonl"
+    report; is UNDER A1
+}
+noise_meets_nothing() {
+    row get uthash64 20 19 21 far noisy >"$t_tmp/in.jsonl"
+    report -v check=1 && is noisy A1 && grep -q ' 1 noisy' "$t_tmp/out"
+}
+every_state_counts() {
+    { row get uthash64 8 7.9 8.1 far; row get uthash64 4 3.9 4.1 near; } >"$t_tmp/in.jsonl"
+    report -v check=1 && return 1
+    is UNDER A1 && is met A1 && grep -q '1 under' "$t_tmp/out"
+}
+later_lines_replace() {
+    { row get uthash64 4 3.9 4.1 far; row get uthash64 8 7.9 8.1 far; } >"$t_tmp/in.jsonl"
+    report -v check=1 && is met A1
+}
+hit_gain_is_a_difference() {
+    { row readthrough uthash64 2 2 2 far '' cellar 0.78; row readthrough - 1 1 1 far '' uthash64 0.77; } |
+        sed 's/"vs":"-",//' >"$t_tmp/in.jsonl"
+    report && is want A3 || return 1
+    sed 's/"hit":0.78/"hit":0.75/' "$t_tmp/in.jsonl" >"$t_tmp/x" && mv "$t_tmp/x" "$t_tmp/in.jsonl"
+    report; is UNDER A3
+}
+slack_is_for_ci() {
+    row get uthash64 5 4.9 5.1 far >"$t_tmp/in.jsonl"
+    report -v check=1 -v slack=0.8 && is met A1
+}
+wrong_values_fail() {
+    row get uthash64 8 8 8 far | sed 's/"bad":0/"bad":3/' >"$t_tmp/in.jsonl"
+    ! report -v check=1 && grep -q 'WRONG VALUES' "$t_tmp/out"
+}
+targets_are_well_formed() {
+    awk -F'\t' '/^#/ { next } NF != 13 || ($13 != "h" && $13 != "l") { print FILENAME ": " $0; bad = 1 }
+        seen[$1]++ { print "twice: " $1; bad = 1 } END { exit bad }' bench/report/targets.tsv
+}
+peers_place_is_by_value() { # behind is said, maps without a bound stand apart, wrong values win nothing
+    { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
+      printf '{"bench":"peers","subject":"dashmap","workload":"w","threads":1,"metric":"get","value":8,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'
+      printf '{"bench":"storm","subject":"moka","workload":"s","metric":"storm_rss","value":2.2,"unit":"x","rounds":1,"bad":0}\n'
+      for w in w v; do
+          printf '{"bench":"peers","subject":"otter","workload":"%s","hang":"no answer within 9 ms"}\n' $w
+      done
+      printf '{"bench":"memory","subject":"ck_ht","workload":"m","leak":"grew by 90 B"}\n'
+      printf '{"bench":"l1","subject":"glib1","workload":"m","skip":"not of this table"}\n'
+    } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
+        grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
+        grep -q 'first in 1, behind in 1' "$t_tmp/out" &&
+        grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
+        grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q glib1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+value() { # subject metric value state rounds dropped more...
+    printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"
+    printf '"p25":1,"p75":9,"rounds":%s,"dropped":%s,"c2c":"%s","bad":0%s}\n' "$5" "$6" "$4" "${7-}"
+}
+peers_are_compared_in_one_state() { # a state is that of the round: nobody picks his own
+    { value cellar get 5 near 0 8 ',"disturbed":8,"note":"noisy"'; value moka get 7 near 8 0; value moka get 3 far 3 1
+      value cellar get 9 far 4 0; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| moka | 7 \[1 9\] Mops/s | 5 \[1 9\]~~ | \*\*2\*\* | 0.71 |.*moka 7, cellar 5~~' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+who_is_before_us_has_a_cause() { # a number in the row, its words once below; what has none is named
+    { value cellar get 5 near 9 0; value moka get 7 near 9 0; value cellar hot 5 near 9 0; value moka hot 7 near 9 0
+      value cellar mix95 5 near 9 0; value otter mix95 7 near 9 0; value dashmap mix95 6 near 9 0; value moka write 7 near 9 0
+      value otter write 6 near 9 0; value cellar write 8 near 9 0; value dashmap write 20 near 9 0
+      value cellar mix50 5 near 9 0; value theine mix50 7 near 9 0 ',"note":"noisy"'; } >"$t_tmp/in.jsonl"
+    printf '# comment\n\npeers\tw\t*\tget hot\tmoka\tIt asks nobody.\npeers\t*\t2\t*\tdashmap\tNo bound.\n' >"$t_tmp/causes.tsv"
+    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    [ "$(grep -c '| \*\*2\*\* (1) |' "$t_tmp/out")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/out")" = 1 ] &&
+        grep -q '| write | cellar .*| 1 | .*| dashmap 20 | 0.40 (2) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
+        grep -q '| mix95 | otter .*| 0.71 | dashmap 6 | 0.83 |' "$t_tmp/out" &&
+        grep -q '^cause not looked into yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
+        grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+who_refused_sets_has_no_place() {
+    { value cellar grow_wall 500 near 9 0; value moka grow_wall 600 near 9 0
+      value ristretto grow_wall 300 near 9 0 ',"note":"sets refused"'; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+}
+who_fails_calls_is_seen() { # over one in a hundred: no place; hits of a read-through stand beside its value
+    { value cellar write 8 near 9 0; value moka write 9 near 9 0 ',"failed":12.5'; value otter write 7 near 9 0 ',"failed":0.25'
+      value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '| write | cellar .*| 1 | .*moka 9 (12.50 % OF CALLS FAILED), cellar 8, otter 7 (0.250 % failed) |' "$t_tmp/out" &&
+        grep -q '| readthrough | cellar .*cellar 8 (81.2 % hits), moka 7 (90.0 % hits) |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+hang_is_printed_below_the_figures() {
+    { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
+    report; grep -q '^hang: l1 w moka: no answer within 9 ms$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the commit.
+numbers_name_their_commit() {
+    { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
+      row get uthash64 9 8 9 near | sed 's/"rounds":21/"rounds":3/'
+      row readthrough uthash64 1 1 1 far | sed 's/"value":1.5,//'
+      row p999 raw 1.2 1.1 1.3 far noisy; } | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/' >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out" &&
+        grep -q '^Commit abc1234; c, gcc' "$t_tmp/out" &&
+        grep -q '^| get x uthash .* (RAW itself: 5.90) | \*\*3.25\*\* | 6 |$' "$t_tmp/out" &&
+        grep -q "^| p99.9 of get at 95:5 x RAW's | 1.20~ | 1.5 |\$" "$t_tmp/out" &&
+        grep -q '^| bounded read-through x the same.* | - | 0 |$' "$t_tmp/out" &&
+        grep -q '^| hot key x the same | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+# The table of figures: the commits of its own rows, whatever else lies beside them.
+figures_name_their_commits() {
+    { row other peer 1 1 1 far | sed 's/"cpu"/"commit":"older00","cc":"gcc","cpu"/'
+      row get uthash64 8 7 9 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'
+      row p999 raw 1 1 1 far | sed 's/"cpu"/"commit":"def5678","cc":"gcc","cpu"/'
+      row mix95 uthash64 7 7 7 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'; } >"$t_tmp/in.jsonl"
+    report
+    grep -q '^c; gcc.*; commit \(abc1234, def5678\|def5678, abc1234\); allocator glibc$' "$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+}
+# Each id that the table asks for is a row of targets.tsv.
+numbers_know_their_rows() {
+    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
+        [ "$(grep -c '^| ' "$t_tmp/out")" -gt 10 ] && ! grep '| *|$' "$t_tmp/out"
+}
+# Rows beside peers: who is before us makes it bold, who lies or fails is no other, maps without a
+# bound are none either (stores on disk are); what no file has is named below.
+numbers_stand_beside_peers() {
+    said() { # suite workload threads subject metric value more
+        printf '{"bench":"%s","subject":"%s","workload":"%s",%s"metric":"%s","value":%s,"rounds":9,"bad":0%s,' \
+            "$1" "$4" "$2" "${3:+\"threads\":$3,}" "$5" "$6" "${7-}"
+        printf '"commit":"feed123","cpu":"c","cc":"gcc","flags":"-O2"}\n'
+    }
+    { for m in get get_many64; do
+          said servers servers 1 cellar $m 16; said servers servers 1 redis $m 0.02; said servers servers 1 memcached $m 99
+      done
+      said servers servers 1 cellar get 16 ',"vs":"raw"'
+      said peers zipf1m_16_100 2 cellar get 8; said peers zipf1m_16_100 2 moka get 16; said peers zipf1m_16_100 2 raw get 99
+      said peers zipf1m_16_100 2 otter get 50 ',"failed":2' ; said peers zipf1m_16_100 2 dashmap get 50
+      said peers zipf1m_16_100 2 cellar mix95 8; said peers zipf1m_16_100 2 moka mix95 4 ',"note":"noisy"'
+      said hitratio mix_1 '' cellar miss_ratio 0.25; said hitratio mix_1 '' caffeine miss_ratio 0.375
+      said hitratio mix_10 '' cellar miss_ratio 0.25; said hitratio mix_10 '' caffeine miss_ratio 0.125
+      said limit limit100k_16 2 cellar check 9 ',"vs":"uthash"'; said limit limit100k_16 2 cellar check 1 ',"vs":"governor"'
+      said limit limit100k_16 2 governor check 3; said limit limit100k_16 2 uthash check 2
+      said l2 put256 '' cellar l2_put 10; said l2 put256 '' lmdb l2_put 4
+    } >"$t_tmp/peers.jsonl"
+    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null peers=1 "$t_tmp/peers.jsonl" >"$t_tmp/out" &&
+        grep -q '^Commit feed123; c, gcc -O2\.' "$t_tmp/out" &&
+        grep -q '^| get x redis over a unix socket.* | 800 | - |$' "$t_tmp/out" &&
+        grep -q '^| get x the best other cache .* | \*\*0.50\*\* (moka) | - |$' "$t_tmp/out" &&
+        grep -q '^| 95:5 x the same | 2~ (moka) | - |$' "$t_tmp/out" &&
+        grep -q '^| hits on a mix.* | 75.0 % against 62.5 % (caffeine) | - |$' "$t_tmp/out" &&
+        grep -q '^| the same with room for 10 % | \*\*75.0 %\*\* against 87.5 % (caffeine) | - |$' "$t_tmp/out" &&
+        grep -q '^| put to disk, 256 B, .* | 2.50 (lmdb) | - |$' "$t_tmp/out" &&
+        grep -q '^| limiter, .* | 3 (governor) | - |$' "$t_tmp/out" &&
+        grep -q '^Left out, .*): bounded read-through x the same; the same, 4 KiB\.$' "$t_tmp/out" &&
+        [ "$(grep -c 'the same, 4 KiB' "$t_tmp/out")" = 1 ] || { cat "$t_tmp/out"; return 1; }
+}
+numbers_are_the_same_under() { # awk
+    { row get uthash64 5.9 5.8 6.1 far; row readthrough uthash64 2 2 2 far; } >"$t_tmp/in.jsonl"
+    for a in awk "$1"; do
+        $a -f $lines -f bench/report/numbers.awk "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" peers=1 "$t_tmp/peers.jsonl" \
+            >"$t_tmp/of_${a%% *}" || return 1
+    done
+    [ -s "$t_tmp/of_awk" ] && cmp "$t_tmp/of_awk" "$t_tmp/of_${1%% *}"
+}
+malformed_causes_name_their_line() {
+    printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
+    "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ] && grep -q 'causes.tsv:2: not 6 fields' "$t_tmp/out"
+}
+causes_are_well_formed() {
+    "${AWK:-awk}" -v causes=bench/report/causes.tsv -f $lines -f bench/report/peers.awk /dev/null
+}
+plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else's is lost
+    { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
+      printf '{"bench":"l1","subject":"cellar","workload":"zipf1m_16_100","threads":2,"metric":"get","unit":"Mops/s","rounds":0}\n'
+      printf '{"bench":"l1","subject":"raw","workload":"zipf1m_16_100","threads":2,"metric":"get","value":9,"p25":9,"p75":9,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"bounded16m_16_100","threads":1,"metric":"readthrough","value":7,"p25":6,"p75":8,"rounds":9}\n'
+      printf '{"bench":"peers","subject":"moka","workload":"bounded100k_16_100","threads":1,"metric":"readthrough","value":2,"p25":1,"p75":3,"rounds":9}\n'
+    } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v out="$t_tmp" -f $lines -f bench/report/plot.awk "$t_tmp/in.jsonl" || return 1
+    [ "$(cat "$t_tmp/peers_readthrough.dat")" = '"moka" 2 1 3 NaN NaN NaN' ] && [ ! -s "$t_tmp/peers_hot.dat" ] &&
+        [ "$(cat "$t_tmp/peers_get.dat")" = '"moka" 5 4 6 8 7 9' ] && [ "$(cat "$t_tmp/scaling.dat")" = '"moka" 1.6 NaN' ] &&
+        [ "$(head -n 2 "$t_tmp/throughput.dat" | tr '\n' ' ')" = 'metric raw low high get 9 9 9 ' ] ||
+        { cat "$t_tmp/peers_get.dat" "$t_tmp/scaling.dat" "$t_tmp/throughput.dat"; return 1; }
+}
+same_under() { # awk
+    { row get uthash64 5.9 5.8 6.1 far; row mix95 uthash64 7 6.9 7.1 near noisy; } >"$t_tmp/in.jsonl"
+    AWK=awk report; cp "$t_tmp/out" "$t_tmp/want"
+    $1 -v md=1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/md" && [ -s "$t_tmp/md" ] || return 1
+    $1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
+}
+
+# A program that only knows its key; the counts are given.
+printf '#!/bin/sh\necho "test 1, libc 1, m"\n' >"$t_tmp/program" && chmod +x "$t_tmp/program"
+printf '[\n{"key":"test 1, libc 1, m","get_hit":200.0,"del":100.0}\n]\n' >"$t_tmp/base.json"
+guard() { # counts of get_hit and del
+    printf 'get_hit %s\ndel %s\n' "$1" "$2" >"$t_tmp/counts"
+    sh bench/guard.sh --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" >"$t_tmp/guard"
+}
+guard_passes_on_2_percent() { guard 204 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 passed, 0 failed'; }
+guard_fails_on_4_percent() {
+    guard 208 100 && return 1
+    grep -q '^get_hit.*FAILED' "$t_tmp/guard" && tail -n 1 "$t_tmp/guard" | grep -q '1 passed, 1 failed'
+}
+guard_asks_when_better() { guard 190 100 && grep -q '^get_hit.*new baseline' "$t_tmp/guard"; }
+guard_skips_an_unknown_compiler() {
+    echo '[' >"$t_tmp/base.json"
+    guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '0 passed, 0 failed, 2 skipped'
+}
+guard_needs_its_entry_on_debian() {
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
+    ! guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 failed'
+}
+guard_needs_valgrind_on_debian() { # elsewhere it is skipped without it
+    mkdir -p "$t_tmp/few"
+    for c in awk cat cp env grep mktemp rm sed sh sort tail; do ln -sf "$(command -v $c)" "$t_tmp/few/$c"; done
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
+    PATH=$t_tmp/few sh bench/guard.sh "$t_tmp/program" "$t_tmp/base.json" >"$t_tmp/guard" && return 1
+    grep -q '^guard: 0 passed, 1 failed' "$t_tmp/guard" || return 1
+    printf '#!/bin/sh\necho "gcc 13.2.0, glibc 2.38, x86_64"\n' >"$t_tmp/program"
+    PATH=$t_tmp/few sh bench/guard.sh "$t_tmp/program" "$t_tmp/base.json" | grep -q '0 failed, 1 skipped' || return 1
+    printf '#!/bin/sh\ncat >/dev/null\necho "__clang__ 12 2 36 1"\n' >"$t_tmp/cc" && chmod +x "$t_tmp/cc"
+    sh bench/guard.sh --headless "$t_tmp/cc" >"$t_tmp/guard" && return 1
+    printf '#!/bin/sh\ncat >/dev/null\necho "1 4 2 36 1"\n' >"$t_tmp/cc"
+    sh bench/guard.sh --headless "$t_tmp/cc" | grep -q '0 failed, 1 skipped'
+}
+guard_writes_an_entry_and_finds_it() {
+    printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
+    printf '[\n{"key":"other","get_hit":1},\n{"key":"gcc 12.2.0, glibc 2.36, x86_64","get_hit":1}\n]\n' >"$t_tmp/base.json"
+    printf 'get_hit 200\ndel 100\n' >"$t_tmp/counts"
+    sh bench/guard.sh --write --counts "$t_tmp/counts" "$t_tmp/program" "$t_tmp/base.json" && guard 200 100 &&
+        [ "$(grep -c key "$t_tmp/base.json")" = 2 ] && grep -q '"other"' "$t_tmp/base.json"
+}
+
+t_case report_fails_red fails_red
+t_case report_passes_when_met passes_when_met
+t_case wide_spread_does_not_meet spread_matters
+t_case noise_meets_nothing noise_meets_nothing
+t_case every_measured_state_counts every_state_counts
+t_case later_lines_replace_earlier later_lines_replace
+t_case hit_gain_is_a_difference hit_gain_is_a_difference
+t_case slack_lowers_floors slack_is_for_ci
+t_case wrong_values_fail_the_report wrong_values_fail
+t_case targets_are_well_formed targets_are_well_formed
+for a in mawk gawk "busybox awk"; do
+    if t_have "${a%% *}"; then t_case "table_is_the_same_under_${a%% *}" same_under "$a"
+    else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
+done
+t_case peers_place_is_by_value peers_place_is_by_value
+for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malformed_causes_name_their_line \
+    causes_are_well_formed; do
+    t_case $fact $fact
+done
+t_case who_refused_sets_has_no_place who_refused_sets_has_no_place
+t_case who_fails_calls_is_seen who_fails_calls_is_seen
+t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
+t_case numbers_name_their_commit numbers_name_their_commit
+t_case figures_name_their_commits figures_name_their_commits
+t_case numbers_know_their_rows numbers_know_their_rows
+t_case numbers_stand_beside_peers numbers_stand_beside_peers
+for a in mawk gawk "busybox awk"; do
+    if t_have "${a%% *}"; then t_case "numbers_are_the_same_under_${a%% *}" numbers_are_the_same_under "$a"
+    else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
+done
+t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
+adaptive_adds() { # INSTRUCTIONS to a hit
+    echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
+    printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"
+    awk -v n="$1" 'BEGIN { print "get_hit_adaptive " 268 + n; print "get_hit_s3fifo 268" }' >"$t_tmp/counts"
+    sh bench/guard.sh --counts "$t_tmp/counts" "$t_tmp/hit" "$t_tmp/hit.json" >"$t_tmp/guard"
+}
+guard_knows_what_adaptive_may_cost_a_hit() {
+    adaptive_adds 4 && ! adaptive_adds 4.1 && grep -q '^adaptive .*FAILED' "$t_tmp/guard"
+}
+t_case guard_knows_what_adaptive_may_cost_a_hit guard_knows_what_adaptive_may_cost_a_hit
+t_case guard_passes_on_2_percent guard_passes_on_2_percent
+t_case guard_fails_on_4_percent guard_fails_on_4_percent
+t_case guard_asks_when_better guard_asks_when_better
+t_case guard_skips_an_unknown_compiler guard_skips_an_unknown_compiler
+t_case guard_needs_its_entry_on_debian guard_needs_its_entry_on_debian
+t_case guard_needs_valgrind_on_debian guard_needs_valgrind_on_debian
+t_case guard_writes_an_entry_and_finds_it guard_writes_an_entry_and_finds_it
+t_end bench_report

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2_gate: stamps, gates, filter, memo and doorbell of the disk level, one key, as built in
+ * src/l2/write.c, tombstone_filter.c, stall.c and src/cache/hook.c.
+ *
+ * PICTURE    change: L1's step raises the stamp -> kill: filter says maybe -> gate {memo does not
+ *            know: tombstone, whole; word out; memo in} -> acknowledged
+ *            put:    captured stamp -> gate {log {open? filter bit; then: stamp as captured?
+ *            reserve} memo out, word in} -> copy -> check
+ *            frozen: a change that cannot get on closes, rings, counts itself, is acknowledged;
+ *            the worker: log {FLOOR} -> bell gone -> open; a bell that was made too late
+ *            goes while RUNG stands alone
+ *            `closed` of the code is three variables: shut, rung and cnt; each exchange is atomic
+ * HOLDS      what a change ended is served by no read that begins after it was acknowledged, nor by
+ *            the process that opens what a kill at any step leaves (MONITOR). No doorbell stays
+ *            that nobody relies on and nobody will take away.
+ * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO changers, NO_READER, FREEZE:
+ *            the disk may stand still
+ * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
+ *            CLOSED_BEFORE_LOG
+ *            TOMB_AFTER_ACK TOMB_TORN UNGATED
+ *            WORD_COMES_BACK (a reopening counts not) TIDY_UNRUNG LATE_FORGOTTEN RELIED_UNSEEN
+ * LEFT OUT   segments, reclaim, warm-up (tests/concurrency/sim/l2.c), other keys of the class. */
+#ifndef PUTS
+#define PUTS 2
+#endif
+#ifndef CHANGES
+#define CHANGES 2
+#endif
+#ifndef ROUNDS
+#define ROUNDS 2
+#endif
+#define TOMBS (2 * CHANGES)
+#define LOG 9
+
+byte stamp = 0, now = 1, next = 1; /* L1 */
+byte over = 0;                     /* versions up to it are over, acknowledged */
+byte rec[LOG];                     /* version of a put, 0: tombstone */
+bool whole[LOG];
+byte tail = 0, flr = 0;            /* records below flr are dead */
+byte word = 0;                     /* lsn + 1; 0: none */
+bool filt = false, memo = false, gate = false, log = false;
+bool shut = false, rung = false, bell = false, late = false;
+byte cnt = 0, busy = 0;            /* of `closed`; changes and workers not yet through */
+
+#ifdef UNGATED
+#define GATE skip
+#define UNGATE skip
+#else
+#define GATE atomic { !gate -> gate = true }
+#define UNGATE gate = false
+#endif
+
+inline tombstone()
+{
+    atomic { !log -> at = tail; rec[at] = 0; whole[at] = false; tail++ }
+#ifndef TOMB_TORN
+    whole[at] = true; /* AT(l2.tombstone) */
+#endif
+    word = 0;
+    memo = true
+}
+
+#define SAME(w) (shut == w.shut && rung == w.rung && cnt == w.cnt)
+typedef word3 { bool shut, rung; byte cnt }
+#define LOOK(w) atomic { w.shut = shut; w.rung = rung; w.cnt = cnt }
+
+/* l2_closed_over: done says that the doorbell is relied on */
+inline closed_over()
+{
+    made = false;
+    LOOK(w);
+    do
+    :: w.shut && !done ->
+#ifndef NO_DOORBELL
+        if
+        :: !w.rung -> bell = true; made = true /* AT(l2.bell_made) */
+        :: else
+        fi;
+#endif
+        atomic {
+            if
+            :: SAME(w) -> rung = true; cnt++; done = true
+            :: else -> w.shut = shut; w.rung = rung; w.cnt = cnt
+            fi
+        }
+    :: else -> break
+    od;
+#ifndef LATE_FORGOTTEN
+    if
+    :: made && !done && !shut -> late = true
+    :: else
+    fi;
+#endif
+    made = false
+}
+
+inline close_tier()
+{
+    LOOK(w);
+    atomic { if :: !w.shut && !w.rung && SAME(w) -> shut = true :: else fi }
+}
+
+proctype change()
+{
+    byte at = 0, ended = 0, n = 0;
+    bool done = false, made = false;
+    word3 w;
+    do
+    :: n < CHANGES ->
+        n++;
+        atomic { ended = now; stamp++; next++; now = next }
+        done = false;
+        do
+        :: !done ->
+            if
+            :: shut -> closed_over()
+            :: else ->
+                /* AT(l2.kill_asks) */
+                if
+                :: !filt -> done = true; goto through
+                :: else
+                fi;
+#ifdef FREEZE
+                if
+                :: close_tier() /* frozen: the gate, or the log, is not to be had */
+                :: GATE ->
+#else
+                GATE;
+#endif
+                    /* AT(l2.kill_gate) */
+                    if
+                    :: memo
+                    :: !memo ->
+#ifdef TOMB_AFTER_ACK
+                        over = (ended > over -> ended : over);
+#endif
+                        tombstone()
+                    fi;
+                    UNGATE;
+#ifdef TOMB_TORN
+                    whole[at] = true;
+#endif
+                    done = true
+#ifdef FREEZE
+                fi
+#endif
+            fi;
+through:
+        :: done -> break
+        od;
+        over = (ended > over -> ended : over)
+    :: else -> break
+    od;
+    busy--
+}
+
+proctype put()
+{
+    byte s, v, at, n = 0;
+    bool c;
+    do
+    :: n < PUTS ->
+        n++;
+        atomic { s = stamp; v = now }
+        GATE;
+        /* AT(l2.put_gate) */
+#ifdef CLOSED_BEFORE_LOG
+        c = shut;
+        atomic { !log -> log = true };
+#else
+        atomic { !log -> log = true };
+        c = shut;
+#endif
+        if
+        :: c || tail >= LOG - TOMBS -> log = false; UNGATE
+        :: else ->
+#if !defined(FILTER_AFTER_GATE) && !defined(FILTER_AFTER_LOOK)
+            filt = true;
+#endif
+            /* AT(l2.put_named) */
+            if
+#ifndef NO_STAMP
+            :: stamp != s -> log = false; UNGATE
+#endif
+            :: else ->
+#ifdef FILTER_AFTER_LOOK
+                filt = true; /* AT(l2.put_looked) */
+#endif
+                atomic { at = tail; rec[at] = v; whole[at] = false; tail++; log = false }
+#ifndef MEMO_KEPT
+                memo = false;
+#endif
+                word = at + 1;
+                UNGATE;
+#ifdef FILTER_AFTER_GATE
+                filt = true; /* AT(l2.put_late) */
+#endif
+                /* AT(l2.put_copy) */
+                whole[at] = true /* AT(l2.complete) */
+            fi
+        fi
+    :: else -> break
+    od
+}
+
+/* l2_bell_tidy: RUNG alone keeps everybody from closing meanwhile. */
+inline tidy()
+{
+    LOOK(w);
+    if
+    :: !w.shut ->
+#ifdef TIDY_UNRUNG
+        late = false;
+        bell = false
+#else
+        atomic { took = SAME(w); if :: took -> rung = true :: else fi };
+        if
+        :: took ->
+            late = false;
+            bell = false;
+            atomic { shut = false; rung = w.rung; cnt = w.cnt + 1 }
+        :: else
+        fi
+#endif
+    :: else
+    fi
+}
+
+proctype worker()
+{
+    byte n = 0;
+    bool took = false;
+    word3 w;
+    do
+    :: n < ROUNDS ->
+        n++;
+        if
+        :: late -> tidy()
+        :: else
+        fi;
+        if
+        :: shut ->
+            /* AT(l2.reopen) */
+#ifdef BELL_BEFORE_FLOOR
+            bell = false;
+#endif
+            atomic { !log -> flr = tail }; /* AT(l2.reopen_floor) */
+            LOOK(w);
+            bell = false; /* AT(l2.reopen_open) */
+            atomic {
+                took = !SAME(w);
+                shut = false;
+                rung = false;
+#ifndef WORD_COMES_BACK
+                cnt++
+#endif
+            }
+#ifndef RELIED_UNSEEN
+            if
+            :: took -> late = true /* made behind the removal: nobody needs it any more */
+            :: else
+            fi
+#endif
+        :: else
+        fi
+    :: else -> break
+    od;
+    busy--
+}
+
+proctype reader()
+{
+    byte was, w, v, n = 0;
+    do
+    :: n < 2 ->
+        n++;
+        was = over;
+        if
+        :: shut
+        :: else ->
+            w = word;
+            if
+            :: w != 0 && w > flr ->
+                atomic { v = (whole[w - 1] -> rec[w - 1] : 0) }
+                assert(v == 0 || v > was)
+            :: else
+            fi
+        fi
+    :: else -> break
+    od
+}
+
+/* A kill at any moment, and the next open. */
+proctype monitor()
+{
+    byte i, v;
+end:
+    do
+    :: atomic {
+        i = tail;
+        v = 0;
+        do
+        :: i > flr && !whole[i - 1] -> i--
+        :: i > flr && whole[i - 1] -> v = rec[i - 1]; break
+        :: i <= flr -> break
+        od;
+        assert(bell || v == 0 || v > over);
+        assert(busy > 0 || !bell || shut || late);
+        i = 0;
+        v = 0
+    }
+    od
+}
+
+init
+{
+    atomic {
+#ifdef STORED
+        rec[0] = 1; whole[0] = true; tail = 1; word = 1; filt = true;
+#endif
+        busy = 1;
+        run change();
+#ifdef TWO
+        busy++;
+        run change();
+#endif
+        run put();
+#ifndef NO_READER
+        run reader();
+#endif
+#ifdef FREEZE
+        busy++;
+        run worker();
+#endif
+        run monitor()
+    }
+}

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2_meet: the end of a pattern, or of a tag, meets one entry that goes down and comes back, as
+ * built in src/cache/delete_pattern.c and hook.c, and in src/l2/invalidations.c, write.c, read.c,
+ * log.c and superblock.c.
+ *
+ * PICTURE    end:   row entered -> ends + 1 -> control reserved, whole -> row knows its lsn
+ *                   pattern: -> epoch + 1 -> L1 walked -> epoch + 1 -> row walks no more
+ *            put:   captured with the epoch -> ends noted -> not walking, tag valid? -> log {ends
+ *                   as noted? epoch as captured? reserve} -> copy -> check
+ *            get:   epoch -> word -> bytes -> row or tag? -> below the floor? -> L1 {epoch as read}
+ *            worker: META {lsn, then rows}; reclaim {META first, if a control is in it; word out;
+ *                   given up}; the next header's floor; rows below it are forgotten
+ *            A place of the log is a segment of its own, and each may be the last under a header.
+ * HOLDS      what an end has ended is served by no read that begins after it returned, is not in
+ *            L1, nor with the process that opens what a kill at any step leaves (MONITOR).
+ *            LISTS: no list of patterns is freed under a reader. LIVE: the end returns.
+ * SWITCHES   TAG: a tag, else a pattern; PUTS=, GETS= rounds, TWO: a second one who puts; NO_GET,
+ *            NO_WORKER; ROOMLESS: the control may find no room, then all older is given up;
+ *            LISTS alone: how lists are replaced
+ * MISTAKES   PUT_PAST_ENDS PUT_PAST_WALKS END_AFTER_LOG GLOB_NO_EPOCH GLOB_NO_END
+ *            BACKFILL_PAST_GLOB ROW_AFTER_LOG ENDS_BEFORE_ROW NOTED_LATE ENDS_BEFORE_LOCK
+ *            WALK_OVER_FIRST FLOOR_FIRST FORGOTTEN_EARLY META_ROWS_FIRST CONTROL_TORN WALK_BY_LSN
+ *            LIST_BEFORE_COUNT COUNT_BEFORE_SWAP
+ * NOT NEEDED META before the reclaim of a control's segment, for ends alone: all that one ends lies
+ *            before it, and the header that overwrites its place says that this is over. (Views
+ *            need it: their controls speak of records behind them.)
+ * LEFT OUT   changes of the key (l2_gate.pml), full tables (sim, l2_ends), the warm-up. */
+#ifndef PUTS
+#define PUTS 2
+#endif
+#ifndef GETS
+#define GETS 1
+#endif
+#ifdef TWO
+#define LOG (2 + 2 * PUTS)
+#else
+#define LOG (2 + PUTS)
+#endif
+#define NEVER 255
+
+mtype = { put_rec, control };
+mtype rec[LOG];
+bool whole[LOG];
+byte tail = 0, gone = 0, hfloor = 0; /* gone..: not reclaimed; hfloor..: no header gave it up */
+byte word = 0;                           /* place + 1; 0: none */
+bool has = false, bucket = false, log = false;
+byte ends = 0, epoch = 0;
+bool row = false, walking = false;
+byte row_lsn = NEVER;
+bool hard = false;                       /* the tag, in the owner's table: never forgotten there */
+byte meta_lsn = 0, meta_row = 0;         /* META: lsn covered; lsn of its row, 0: none */
+bool over = false;                       /* the end has returned */
+
+#define BUCKET atomic { !bucket -> bucket = true }
+#define UNBUCKET bucket = false
+#define TAKE_LOG atomic { !log -> log = true }
+
+/* Under the log's lock. A new header may come with it, or the old segment goes on. */
+inline reserve(what)
+{
+    atomic {
+        at = tail;
+        rec[at] = what;
+        tail++;
+        if
+        :: hfloor = gone
+        :: true
+        fi
+    }
+}
+
+/* l2_control_log. ROOMLESS: what is older is dead, a FLOOR says so, and there is no control. */
+inline log_control()
+{
+    atomic {
+        !log;
+        if
+#ifdef ROOMLESS
+        :: hfloor = tail; gone = tail; word = 0; at = NEVER
+#endif
+        :: reserve(control)
+        fi
+    }
+#ifndef CONTROL_TORN
+    if
+    :: at != NEVER -> whole[at] = true
+    :: else
+    fi
+#endif
+}
+
+inline enter_row()
+{
+    atomic { row = true; row_lsn = NEVER;
+#ifndef TAG
+        walking = true
+#endif
+    }
+}
+
+proctype ender()
+{
+    byte at;
+#ifdef TAG
+    hard = true;
+#endif
+#ifdef ROW_AFTER_LOG
+    log_control();
+    enter_row();
+    ends++;
+#elif defined(ENDS_BEFORE_ROW)
+    ends++;
+    enter_row();
+    log_control();
+#elif defined(END_AFTER_LOG)
+    enter_row();
+    log_control();
+    ends++;
+#else
+    enter_row(); /* AT(l2.end_entered) */
+    ends++;      /* AT(l2.end_raised) */
+    log_control();
+#endif
+    atomic { row_lsn = (at == NEVER -> 0 : at) }
+#ifndef TAG
+#ifndef GLOB_NO_EPOCH
+    epoch++; /* AT(tier.glob_told) */
+#endif
+    BUCKET;
+    has = false;
+    UNBUCKET;
+    /* AT(tier.glob_walked) */
+#ifdef WALK_OVER_FIRST
+    walking = false;
+#endif
+#ifndef GLOB_NO_END
+    epoch++;
+#endif
+    walking = false;
+#endif
+    over = true
+}
+
+/* One that walks counts whatever its control's place is. */
+#ifdef WALK_BY_LSN
+#define KEPT_OUT (walking && row_lsn != 0)
+#elif defined(PUT_PAST_WALKS)
+#define KEPT_OUT false
+#else
+#define KEPT_OUT walking
+#endif
+#ifdef PUT_PAST_ENDS
+#define ENDS_MOVED false
+#else
+#define ENDS_MOVED (ends != e)
+#endif
+
+proctype putter()
+{
+    byte s, e, at, n = 0, round;
+    bool v, bad;
+    do
+    :: n < PUTS ->
+        n++;
+        BUCKET;
+        atomic { v = has; has = false; s = epoch; UNBUCKET }
+        round = 0;
+        do
+        :: v && round < 2 ->
+            round++;
+#ifdef NOTED_LATE
+            bad = hard || KEPT_OUT;
+            e = ends;
+#else
+            e = ends; /* AT(l2.put_noted) */
+            bad = hard || KEPT_OUT;
+#endif
+            if
+            :: bad -> v = false
+            :: else ->
+#ifdef ENDS_BEFORE_LOCK
+                bad = ENDS_MOVED;
+                TAKE_LOG;
+#else
+                TAKE_LOG;
+                bad = ENDS_MOVED;
+#endif
+                if
+                :: bad -> log = false /* once more */
+                :: else ->
+                    /* AT(l2.put_named) */
+                    if
+                    :: epoch != s -> log = false; v = false
+                    :: else ->
+                        reserve(put_rec);
+                        atomic { word = at + 1; log = false }
+                        whole[at] = true; /* AT(l2.put_copy) AT(l2.complete) */
+                        v = false
+                    fi
+                fi
+            fi
+        :: else -> break
+        od;
+        v = false
+    :: else -> break
+    od
+}
+
+inline ask_row()
+{
+    atomic {
+        if
+#ifdef TAG
+        :: hard -> v = false
+#else
+        :: row && row_lsn > i -> v = false
+#endif
+        :: else
+        fi
+    }
+}
+inline ask_floor()
+{
+    if
+    :: i < hfloor -> v = false
+    :: else
+    fi
+}
+
+proctype getter()
+{
+    byte g, i, n = 0;
+    bool v, was;
+    do
+    :: n < GETS ->
+        n++;
+        was = over;
+        g = epoch;
+        atomic { v = (word != 0); i = (v -> word - 1 : 0) }
+        if
+        :: v ->
+            v = (whole[i] && i >= gone); /* the bytes, and then that it is the same segment */
+#ifdef FLOOR_FIRST
+            ask_floor();
+            ask_row();
+#else
+            ask_row();
+            ask_floor();
+#endif
+            assert(!(v && was));
+            BUCKET;
+            if
+#ifdef BACKFILL_PAST_GLOB
+            :: v && !has -> has = true
+#else
+            :: v && !has && epoch == g -> has = true
+#endif
+            :: else
+            fi;
+            UNBUCKET
+        :: else
+        fi
+    :: else -> break
+    od
+}
+
+/* Rows whose control lies where nothing counts any more. */
+inline forget()
+{
+    atomic {
+        if
+#ifdef FORGOTTEN_EARLY
+        :: row && row_lsn != NEVER && !walking && row_lsn <= gone -> row = false
+#elif defined(TAG)
+        :: row && row_lsn < hfloor -> row = false
+#else
+        :: row && row_lsn <= hfloor && !walking -> row = false
+#endif
+        :: else
+        fi
+    }
+}
+
+inline meta()
+{
+#ifndef META_ROWS_FIRST
+    atomic { !log -> m = tail }
+    forget();
+    atomic { r = (row -> (row_lsn == NEVER -> m : row_lsn) : 0);
+        t = row }
+#else
+    forget();
+    atomic { r = (row -> (row_lsn == NEVER -> tail : row_lsn) : 0);
+        t = row }
+    atomic { !log -> m = tail }
+#endif
+    atomic { meta_lsn = m; meta_row = (t -> r + 1 : 0); m = 0; r = 0; t = false }
+}
+
+proctype worker()
+{
+    byte m, r;
+    bool t;
+    do
+    :: meta_lsn < tail -> meta()
+    :: gone + 1 < tail && whole[gone] ->
+        if
+        :: rec[gone] == control && meta_lsn <= gone -> meta()
+        :: else
+        fi;
+        if
+        :: word == gone + 1 -> word = 0
+        :: else
+        fi;
+        gone++ /* AT(l2.reclaim) */
+    :: atomic { hfloor < gone && !log -> hfloor = gone } /* the next header */
+    :: atomic { gone + 1 >= tail && meta_lsn == tail && over -> break }
+    od
+}
+
+/* A kill now, and the next open: META, then controls that it does not cover. */
+proctype monitor()
+{
+    byte i, c;
+    bool known;
+end:
+    do
+    :: atomic {
+        over ->
+        c = (meta_row != 0 -> meta_row - 1 : 0);
+        known = (meta_row != 0);
+        i = hfloor;
+        do
+        :: i < tail && rec[i] == control && whole[i] && i >= meta_lsn ->
+            known = true; c = (i > c -> i : c); i++
+        :: i < tail && !(rec[i] == control && whole[i] && i >= meta_lsn) -> i++
+        :: i >= tail -> break
+        od;
+        i = hfloor;
+        do
+#ifdef TAG
+        :: i < tail -> assert(rec[i] != put_rec || !whole[i] || known); i++
+#else
+        :: i < tail -> assert(rec[i] != put_rec || !whole[i] || (known && i < c)); i++
+#endif
+        :: i >= tail -> break
+        od;
+#ifndef TAG
+        assert(!has);
+#endif
+        i = 0; c = 0; known = false
+    }
+    od
+}
+
+/* ---- lists of patterns ---- */
+
+byte list = 1, readers = 0;
+bool freed[5];
+
+proctype matcher()
+{
+    byte t, n = 0;
+    do
+    :: n < 2 ->
+        n++;
+#ifdef LIST_BEFORE_COUNT
+        t = list;
+        readers++;
+#else
+        readers++;
+        t = list;
+#endif
+        assert(!freed[t]);
+        assert(!freed[t]);
+        readers--
+    :: else -> break
+    od
+}
+
+proctype replacer()
+{
+    byte i, n = 0;
+    bool none;
+    do
+    :: n < 3 ->
+        n++;
+#ifdef COUNT_BEFORE_SWAP
+        none = (readers == 0);
+        list++;
+#else
+        list++;
+        none = (readers == 0);
+#endif
+        if
+        :: none ->
+            atomic {
+                i = 1;
+                do
+                :: i < list -> freed[i] = true; i++
+                :: else -> break
+                od
+            }
+        :: else
+        fi
+    :: else -> break
+    od
+}
+
+init
+{
+    atomic {
+#ifdef LISTS
+        run matcher();
+        run matcher();
+        run replacer();
+#else
+        if
+        :: has = true
+        :: rec[0] = put_rec; whole[0] = true; tail = 1; word = 1
+        fi;
+        run ender();
+        run putter();
+#ifdef TWO
+        run putter();
+#endif
+#ifndef NO_GET
+        run getter();
+#endif
+#ifndef NO_WORKER
+        run worker();
+#endif
+        run monitor()
+#endif
+    }
+}
+
+#ifdef LIVE
+ltl { <> over }
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    no key whose set has returned is ever denied by a filter that is believed, whatever
+ *         growth, rebuilds, swaps, doubts and page returns happen meanwhile.
+ * Method: writers add, make a key visible as L1 does (a window opened by a seq_cst CAS), add again
+ *         if the filter moved, and say done; a keeper rebuilds: open, scan what is visible, seal;
+ *         readers ask for keys that are done. Visible keys that the source does not have are what
+ *         makes the second add necessary, so the keeper feeds nothing but its scan. */
+#include "tests/concurrency/sim/scenarios.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "bloom/filter.h"
+
+enum { BLOOM_SIM_KEYS = 6, BLOOM_SIM_WRITERS = 2 };
+
+static struct {
+    base_account account;
+    bloom *b;
+    _Atomic uint32_t window[BLOOM_SIM_KEYS]; /* odd: being written; 2: visible */
+    _Atomic uint32_t done[BLOOM_SIM_KEYS];
+} blooms;
+
+static uint64_t blooms_hash(uint32_t key) { return base_mix64(key + 1); }
+
+static void blooms_writer(void *arg)
+{
+    const uint32_t first = (uint32_t)(uintptr_t)arg;
+    for (uint32_t key = first; key < BLOOM_SIM_KEYS; key += BLOOM_SIM_WRITERS) {
+        const uint64_t hash = blooms_hash(key);
+        const bloom_ticket t = bloom_add_begin(blooms.b, hash);
+        base_sim_point("sim.before_visible");
+        BASE_SIM_CHECK(base_cas_sc(&blooms.window[key], 0u, 1u));
+        base_store_rel(&blooms.window[key], 2u);
+        bloom_add_end(blooms.b, hash, &t);
+        base_store_rel(&blooms.done[key], 1u);
+    }
+}
+
+static void blooms_scan(void)
+{
+    for (uint32_t key = 0; key < BLOOM_SIM_KEYS; key++) {
+        uint32_t w;
+        while (((w = base_load_acq(&blooms.window[key])) & 1u) != 0) { base_pause(); }
+        if (w == 2) { bloom_add(blooms.b, blooms_hash(key)); }
+    }
+}
+
+static void blooms_keeper(void *arg)
+{
+    (void)arg;
+    for (unsigned round = 0; round < 3; round++) {
+        if (round > 0) { BASE_SIM_CHECK(bloom_open(blooms.b, 2, 0.01) == CELLAR_OK); }
+        const uint32_t fill = bloom_fill_begin(blooms.b);
+        if (base_sim_below(8) == 0) { (void)bloom_distrust(blooms.b, BLOOM_FOUND); }
+        blooms_scan();
+        bloom_fill_end(blooms.b, fill);
+        if (bloom_seal(blooms.b) != CELLAR_OK) { bloom_off(blooms.b, false); }
+    }
+}
+
+static void blooms_reader(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 10; i++) {
+        const uint32_t key = (uint32_t)base_sim_below(BLOOM_SIM_KEYS);
+        if (base_load_acq(&blooms.done[key]) == 0) { continue; }
+        BASE_SIM_CHECK(bloom_ask(blooms.b, blooms_hash(key)) != BLOOM_NEVER);
+    }
+}
+
+static void blooms_run(void)
+{
+    memset(&blooms, 0, sizeof blooms);
+    base_account_init(&blooms.account, 1u << 20, NULL);
+    base_sim_calm(true);
+    blooms.b = bloom_create(&blooms.account);
+    BASE_SIM_CHECK(blooms.b != NULL && bloom_open(blooms.b, 2, 0.01) == CELLAR_OK);
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < BLOOM_SIM_WRITERS; i++) {
+        base_sim_spawn("writer", blooms_writer, (void *)i);
+    }
+    base_sim_spawn("keeper", blooms_keeper, NULL);
+    base_sim_spawn("reader-1", blooms_reader, NULL);
+    base_sim_spawn("reader-2", blooms_reader, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    for (uint32_t key = 0; key < BLOOM_SIM_KEYS; key++) {
+        BASE_SIM_CHECK(bloom_ask(blooms.b, blooms_hash(key)) == BLOOM_MAYBE);
+    }
+    BASE_SIM_CHECK(bloom_audit(blooms.b) == NULL);
+    bloom_destroy(blooms.b);
+    BASE_SIM_CHECK(base_load_rlx(&blooms.account.used) == 0);
+}
+
+const base_sim_scenario sim_bloom = { "bloom", "no added key is ever denied", blooms_run, 0 };
+
+/* ---- bits of one block, set by two adders at once; a set given up while somebody adds ---- */
+
+static void bits_adder(void *arg)
+{
+    const uint32_t first = (uint32_t)(uintptr_t)arg;
+    for (uint32_t key = first; key < 4; key += 2) {
+        bloom_add(blooms.b, blooms_hash(key) >> 8); /* all in the first block */
+        BASE_SIM_CHECK(bloom_ask(blooms.b, blooms_hash(key) >> 8) == BLOOM_MAYBE);
+    }
+}
+
+static void bits_keeper(void *arg)
+{
+    (void)arg;
+    for (unsigned round = 0; round < 2; round++) {
+        BASE_SIM_CHECK(bloom_open(blooms.b, 10, 0.01) == CELLAR_OK);
+        bloom_off(blooms.b, false);
+    }
+}
+
+static void bits_run(void)
+{
+    memset(&blooms, 0, sizeof blooms);
+    base_account_init(&blooms.account, 1u << 20, NULL);
+    base_sim_calm(true);
+    blooms.b = bloom_create(&blooms.account);
+    BASE_SIM_CHECK(blooms.b != NULL && bloom_open(blooms.b, 10, 0.01) == CELLAR_OK);
+    base_sim_calm(false);
+    base_sim_spawn("adder-1", bits_adder, (void *)0);
+    base_sim_spawn("adder-2", bits_adder, (void *)1);
+    base_sim_spawn("keeper", bits_keeper, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    for (uint32_t key = 0; key < 4; key++) {
+        BASE_SIM_CHECK(bloom_ask(blooms.b, blooms_hash(key) >> 8) == BLOOM_MAYBE);
+    }
+    const char *why = bloom_audit(blooms.b);
+    if (why != NULL) { base_sim_fail("%s", why); }
+    bloom_destroy(blooms.b);
+    BASE_SIM_CHECK(base_load_rlx(&blooms.account.used) == 0);
+}
+
+const base_sim_scenario sim_bloom_bits = { "bloom_bits", "no bit is lost, none set in what is gone",
+                                           bits_run, 0 };

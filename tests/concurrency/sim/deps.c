@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a value that was made of another key is never served after a change of that key has
+ *         returned, in whatever order loads, notes, changes and ends meet.
+ * Method: "a" lies in a view that is set, deleted and cleared; the loader of "b" reads it, that of
+ *         "c" loads "b". The source is a number that only rises. A set comes before its source
+ *         changes, a delete and a clear after: as in flight.c. */
+#include "tests/concurrency/sim/scenarios.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static struct soup {
+    cellar *c, *v;
+    uint64_t db, least; /* the source; what changes that returned have made sure of */
+    uint32_t asked, answered;
+    bool nested;        /* "a" is loaded, too, when it is not there */
+} soup;
+
+static void soup_open(void)
+{
+    settings cfg = settings_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    static const uint8_t secret[32] = { 5 };
+    memset(&soup, 0, sizeof soup);
+    soup.db = 1;
+    o.track_dependencies = 1;
+    cellar_load_opts load = cellar_load_opts_default();
+    load.hard_timeout_ms = 86400000;
+    load.wait_timeout_ms = CELLAR_TTL_NONE;
+    o.load = &load;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.stripes = 1;
+    cfg.tuning.track_dependencies = 1;
+    cfg.config.root = &o;
+    base_sim_calm(true);
+    BASE_SIM_CHECK(settings_open(&cfg, &soup.c) == CELLAR_OK);
+    o.track_dependencies = 0;
+    BASE_SIM_CHECK(cellar_namespace_open(soup.c, "v", &o, &soup.v) == CELLAR_OK);
+    soup.nested = base_sim_below(2) == 0;
+    base_sim_calm(false);
+}
+
+static void soup_close(void)
+{
+    cellar_stats st = cellar_stats_default();
+    base_sim_calm(true);
+    while (cellar_tick(soup.c, 1000, NULL) == CELLAR_PENDING) {}
+    BASE_SIM_CHECK(cellar_integrity_check(soup.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_stats_get(soup.c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
+    BASE_SIM_CHECK(st.loads_running == 0);
+    BASE_SIM_CHECK(cellar_close(soup.v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_close(soup.c) == CELLAR_OK);
+    base_sim_calm(false);
+}
+
+static cellar_err soup_load_a(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const uint64_t seen = soup.db;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    BASE_POINT("soup.a");
+    return cellar_load_value(ld, &seen, sizeof seen);
+}
+
+static cellar_err soup_load_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    uint64_t seen = 0;
+    size_t len = 0;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    if (soup.nested) {
+        cellar_result r = cellar_result_default();
+        r.buf = &seen;
+        r.buf_cap = sizeof seen;
+        const cellar_err err = cellar_get_or_load(soup.v, "a", 1, NULL, soup_load_a, NULL, &r);
+        cellar_result_free(&r);
+        if (err != CELLAR_OK) { return err; }
+    } else if (cellar_get(soup.v, "a", 1, &seen, sizeof seen, &len) != CELLAR_OK) {
+        seen = soup.db;
+    }
+    BASE_POINT("soup.b");
+    return cellar_load_value(ld, &seen, sizeof seen);
+}
+
+static cellar_err soup_load_c(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    uint64_t seen = 0;
+    cellar_result r = cellar_result_default();
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    r.buf = &seen;
+    r.buf_cap = sizeof seen;
+    const cellar_err err = cellar_get_or_load(soup.c, "b", 1, NULL, soup_load_b, NULL, &r);
+    cellar_result_free(&r);
+    if (err != CELLAR_OK) { return err; }
+    BASE_POINT("soup.c");
+    return cellar_load_value(ld, &seen, sizeof seen);
+}
+
+static void soup_reader(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
+        uint64_t got = 0;
+        cellar_result r = cellar_result_default();
+        const bool far = base_sim_below(2) == 0;
+        const uint64_t least = soup.least;
+        r.buf = &got;
+        r.buf_cap = sizeof got;
+        soup.asked++;
+        const cellar_err err =
+            cellar_get_or_load(soup.c, far ? "c" : "b", 1, NULL, far ? soup_load_c : soup_load_b,
+                               NULL, &r);
+        cellar_result_free(&r);
+        if (err == CELLAR_E_TIMEOUT) { continue; }
+        BASE_SIM_CHECK(err == CELLAR_OK);
+        soup.answered++;
+        if (got < least) {
+            base_sim_fail("%s is %u, and %u was certain before", far ? "c" : "b", (unsigned)got,
+                          (unsigned)least);
+        }
+    }
+}
+
+static cellar_err soup_load_spilt(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const cellar_err err = soup_load_b(ld, key, key_len, ctx);
+    return err == CELLAR_OK ? CELLAR_E_LOADER : err;
+}
+
+/* A load in place of "b" that fails: what is there stays, and what it was made of. */
+static void soup_spiller(void *arg)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    (void)arg;
+    o.flags = CELLAR_LOAD_REFRESH;
+    BASE_SIM_CHECK(cellar_get_or_load(soup.c, "b", 1, &o, soup_load_spilt, NULL, &r) < 0);
+    cellar_result_free(&r);
+}
+
+static void soup_look(void)
+{
+    uint64_t got = 0;
+    size_t len = 0;
+    base_sim_calm(true);
+    const cellar_err err = cellar_get(soup.c, "b", 1, &got, sizeof got, &len);
+    base_sim_calm(false);
+    if (err == CELLAR_OK && got < soup.least) { base_sim_fail("a failed load kept the old"); }
+}
+
+static void soup_changer(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(2); n > 0; n--) {
+        const uint64_t value = soup.db + 1;
+        switch (base_sim_below(4)) {
+        case 0:
+            BASE_SIM_CHECK(cellar_set(soup.v, "a", 1, &value, sizeof value, NULL) == CELLAR_OK);
+            BASE_POINT("soup.source");
+            soup.db = value;
+            break;
+        case 1:
+            soup.db = value;
+            BASE_POINT("soup.source");
+            BASE_SIM_CHECK(cellar_clear(soup.v) == CELLAR_OK);
+            break;
+        default:
+            soup.db = value;
+            BASE_POINT("soup.source");
+            BASE_SIM_CHECK(cellar_delete(soup.v, "a", 1) >= 0);
+            break;
+        }
+        soup.least = value;
+    }
+}
+
+static void deps_run(void)
+{
+    soup_open();
+    if (base_sim_below(2) == 0) {
+        base_sim_spawn("reader1", soup_reader, NULL);
+        base_sim_spawn("reader2", soup_reader, NULL);
+    } else {
+        base_sim_calm(true);
+        soup_reader(NULL);
+        base_sim_calm(false);
+        base_sim_spawn("spiller", soup_spiller, NULL);
+    }
+    base_sim_spawn("changer", soup_changer, NULL);
+    base_sim_no_rescue();
+    base_sim_join_all();
+    BASE_SIM_CHECK(soup.answered == soup.asked);
+    soup_look();
+    soup_close();
+}
+const base_sim_scenario sim_deps = { "deps", "what a value was made of changes", deps_run, 0 };

@@ -1,0 +1,1154 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the disk level's stamps, gates and doorbell: whatever a change has ended is served by
+ *         nobody who asks after the change has returned, and by no process that opens what a kill
+ *         at that moment leaves, also when the disk stands still meanwhile and comes back.
+ * Method: the shipped level on a disk made of memory. Each key has one writer; others store what
+ *         they have captured, late, read, work, let the worker hang; one opens a copy of the disk
+ *         as a kill now would leave it. `l2_class`, `l2_class_warm`: the keys share a word of the
+ *         index, and what was put is kept: as long as it is current, each get, and the process that
+ *         opens what a kill leaves, finds it. `l2_ends`: the whole cache above such a disk, where
+ *         tags and patterns end entries while these go down, come back, and the process is killed.
+ *         No read returns an older version than a completed read.
+ *         `l2_map`: a real file, mapped, is made shorter by the store while others read there.
+ *         `l2_snap`: lives that end in a close and begin with the index it saved, killed in the
+ *         middle of both, resized in between, with places that fail. What was saved is used but
+ *         where a call of the close failed or a resize is to blame: other tables, the open slot. */
+#include "tests/concurrency/sim/scenarios.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cache/cache_int.h"
+#include "tests/support/l2_kit.h"
+#include "tests/support/settings.h"
+
+#define SIM_L2_KEYS 2u
+#define SIM_L2_VGEN 3u
+
+static struct {
+    l2_dev dev, crash;
+    l2_kit kit, again;
+    _Atomic uint64_t stamp[SIM_L2_KEYS]; /* as cache has it, one for each key */
+    uint32_t now[SIM_L2_KEYS];  /* current version, 0: none; moves with the stamp */
+    uint32_t over[SIM_L2_KEYS]; /* versions up to it are over, and that was acknowledged */
+    uint32_t next;
+    uint32_t mate; /* kept: the name of key 1 on disk; each other key has its number */
+    uint32_t stored[SIM_L2_KEYS]; /* version that was promised and acknowledged; 0: none */
+    bool pending[SIM_L2_KEYS];    /* a change has not left its tombstone yet: it ends any put */
+    bool kept;    /* puts are, and the keys are of one class */
+    bool commits; /* changes are acknowledged when committed, and crashes are power cuts */
+} disk;
+
+static l2_key sim_l2_key(l2_kit *k, const uint32_t *key)
+{
+    return l2_kit_key(k, disk.kept && *key == 1 ? &disk.mate : key, sizeof *key, SIM_L2_VGEN);
+}
+
+/* Two names that one word of the index stands for: whatever is set for one, the other finds. */
+static void sim_l2_names(void)
+{
+    static uint32_t second; /* found once: all stores have one secret, and tables of a size */
+    l2 *d = disk.kit.d;
+    if (!disk.kept) { return; }
+    const uint64_t first = l2_h48(sim_l2_key(&disk.kit, &(uint32_t){ 0 }).hash);
+    const uint64_t word = l2_word_make(d, 0, 4096, first, 64);
+    l2_index_set(d, first, word);
+    for (uint32_t n = second != 0 ? second : 1;; n++) {
+        disk.mate = n;
+        const uint64_t h48 = l2_h48(sim_l2_key(&disk.kit, &(uint32_t){ 1 }).hash);
+        if ((h48 & 0xffffu) == (first & 0xffffu) && l2_index_find(d, h48) == word) { break; }
+    }
+    second = disk.mate;
+    l2_index_set(d, first, 0);
+}
+
+static uint32_t sim_l2_look(l2_kit *k, uint32_t key)
+{
+    unsigned char buf[600];
+    size_t len;
+    l2_meta m;
+    const l2_key id = sim_l2_key(k, &key);
+    return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
+}
+
+static bool sim_l2_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)hash;
+    return base_load_sc((_Atomic uint64_t *)ctx) == stamp;
+}
+
+static void sim_l2_writer(void *arg)
+{
+    const uint32_t key = *(const uint32_t *)arg;
+    for (unsigned i = 0; i < 3; i++) {
+        base_sim_calm(true); /* L1's step, under its bucket */
+        const uint32_t ended = disk.now[key];
+        disk.pending[key] = true;
+        (void)base_add_sc(&disk.stamp[key], (uint64_t)1);
+        disk.now[key] = base_sim_below(4) == 0 ? 0 : ++disk.next;
+        base_sim_calm(false);
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        l2_kill(disk.kit.d, &id);
+        disk.pending[key] = false;
+        const bool ok = !disk.commits || l2_commit(disk.kit.d) == CELLAR_OK;
+        if (ended != 0 && ok) { disk.over[key] = ended; }
+    }
+}
+
+static void sim_l2_demoter(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 4; i++) {
+        const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS);
+        unsigned char value[40];
+        base_sim_calm(true);
+        const uint64_t stamp = base_load_acq(&disk.stamp[key]);
+        const uint32_t version = disk.now[key];
+        const bool kept = disk.kept && !disk.pending[key];
+        base_sim_calm(false);
+        if (version == 0) { continue; }
+        if (base_sim_below(3) == 0) { base_sim_hold(base_sim_below(40)); }
+        memset(value, (int)version, sizeof value);
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version,
+                            .kept = disk.kept };
+        const l2_current current = { sim_l2_is, &disk.stamp[key], stamp };
+        const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, &current);
+        if (err == CELLAR_OK && kept && disk.now[key] == version) { disk.stored[key] = version; }
+    }
+}
+
+static void sim_l2_reader(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 6; i++) {
+        const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS), over = disk.over[key];
+        const uint32_t kept = disk.stored[key];
+        const bool warm = base_load_acq(&disk.kit.d->warming) == 0;
+        const uint32_t got = sim_l2_look(&disk.kit, key);
+        BASE_SIM_CHECK(got == 0 || got > over);
+        BASE_SIM_CHECK(got == kept || kept == 0 || kept != disk.now[key] || !warm);
+    }
+}
+
+static void sim_l2_worker(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 6; i++) {
+        (void)l2_tick(disk.kit.d, 0);
+        disk.kit.now_ms += 200;
+        base_sim_point("sim.worked");
+    }
+}
+
+/* A worker that hangs in a call, while no page can be stored into without waiting for it. */
+static void sim_l2_freezer(void *arg)
+{
+    l2 *d = disk.kit.d;
+    (void)arg;
+    for (unsigned n = 0; n < 2; n++) {
+        l2_worker_take(d);
+        l2_disarm(d);
+        base_store_rlx(&d->beat, (uint64_t)1);
+        base_sim_advance_ms(1000);
+        for (uint64_t i = base_sim_below(60); i > 0; i--) { base_sim_point("sim.frozen"); }
+        l2_worker_drop(d);
+        (void)l2_tick(d, 0);
+    }
+}
+
+/* What a kill, or a power cut, at this moment leaves, opened. */
+static void sim_l2_crash(void)
+{
+    base_sim_calm(true);
+    base_rng r;
+    base_rng_seed(&r, base_sim_below(UINT32_MAX));
+    l2_dev_clone(&disk.dev, &disk.crash, disk.commits ? &r : NULL);
+    l2_kit_init(&disk.again, &disk.crash);
+    disk.again.cfg.seg_count = disk.kit.cfg.seg_count;
+    BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
+    l2_kit_warm(&disk.again);
+    /* A copy taken between buffered stores of one thread may look damaged: no kill leaves that. */
+    const bool whole = l2_kit_figures(&disk.again).holes == 0;
+    for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+        const uint32_t got = sim_l2_look(&disk.again, key);
+        const uint32_t kept = disk.stored[key];
+        BASE_SIM_CHECK(got == 0 || got > disk.over[key]);
+        BASE_SIM_CHECK(got == kept || kept == 0 || kept != disk.now[key] || !whole);
+    }
+    l2_kit_kill(&disk.again);
+    base_sim_calm(false);
+}
+
+static void sim_l2_killer(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 0; n < 3; n++) {
+        for (uint64_t i = base_sim_below(40); i > 0; i--) { base_sim_point("sim.alive"); }
+        sim_l2_crash();
+    }
+}
+
+/* Keys from `first` on are stored; the filter has never heard of the others. */
+static void sim_l2_begin_as(uint32_t first, l2_level level, bool kept)
+{
+    static const unsigned char value[40];
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    disk.kept = kept;
+    l2_dev_init(&disk.dev);
+    l2_dev_init(&disk.crash);
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.commits = level != L2_DROP;
+    disk.kit.cfg.level = level;
+    if (kept) { disk.kit.cfg.seg_count = 8; } /* nothing is reclaimed */
+    base_sim_advance_ms(10000);
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    sim_l2_names();
+    for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        disk.now[key] = ++disk.next;
+        if (key < first) { continue; }
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next,
+                            .kept = disk.kept };
+        BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL) == CELLAR_OK);
+        if (disk.kept) { disk.stored[key] = disk.next; }
+    }
+    base_sim_calm(false);
+}
+
+static void sim_l2_begin_at(uint32_t first, l2_level level)
+{
+    sim_l2_begin_as(first, level, false);
+}
+
+static void sim_l2_begin(uint32_t first) { sim_l2_begin_at(first, L2_DROP); }
+
+static void sim_l2_end(void)
+{
+    base_sim_calm(true);
+    for (int i = 0; i < 3; i++) { (void)l2_tick(disk.kit.d, 0); }
+    BASE_SIM_CHECK(!disk.dev.bell); /* nobody relies on it, so the next open must not find it */
+    const char *wrong = l2_audit(disk.kit.d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+    for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+        const uint32_t got = sim_l2_look(&disk.kit, key);
+        BASE_SIM_CHECK(got == 0 || got == disk.now[key]);
+    }
+    base_sim_calm(false);
+    sim_l2_crash();
+    base_sim_calm(true);
+    l2_kit_kill(&disk.kit);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+    base_sim_calm(false);
+}
+
+static const uint32_t sim_l2_keys[SIM_L2_KEYS] = { 0, 1 };
+
+static void sim_l2_gates_run(void)
+{
+    sim_l2_begin(1);
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("reader", sim_l2_reader, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    base_sim_spawn("killer", sim_l2_killer, NULL);
+    base_sim_join_all();
+    sim_l2_end();
+}
+
+static void sim_l2_frozen_run(void)
+{
+    sim_l2_begin(0);
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    base_sim_spawn("freezer", sim_l2_freezer, NULL);
+    base_sim_spawn("killer", sim_l2_killer, NULL);
+    base_sim_join_all();
+    sim_l2_end();
+}
+
+/* Changes that wait for one another's syncs; KEEP, whose pages must be armed: so some of them find
+ * the tier closed, and are in no log. */
+static void sim_l2_commit_run(void)
+{
+    sim_l2_begin_at(0, L2_KEEP);
+    base_sim_calm(true);
+    disk.kit.cfg.sync_ms = 100000;
+    BASE_SIM_CHECK(l2_commit(disk.kit.d) == CELLAR_OK);
+    base_sim_calm(false);
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    base_sim_spawn("freezer", sim_l2_freezer, NULL);
+    base_sim_spawn("cutter", sim_l2_killer, NULL);
+    base_sim_join_all();
+    sim_l2_end();
+}
+
+/* The index is read while keys change: what replay comes to later is older. */
+static void sim_l2_warm_run(void)
+{
+    sim_l2_begin(0);
+    base_sim_calm(true);
+    for (uint32_t n = 0; n < 120; n++) { /* the history of both fills more than one segment */
+        const uint32_t key = n % SIM_L2_KEYS;
+        static const unsigned char value[600];
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        disk.over[key] = disk.now[key];
+        l2_kill(disk.kit.d, &id);
+        disk.now[key] = ++disk.next;
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next };
+        if (l2_put(disk.kit.d, &id, value, 40 + n * 4, &m, NULL) != CELLAR_OK) {
+            disk.over[key] = disk.now[key];
+            disk.now[key] = 0;
+        }
+        (void)l2_tick(disk.kit.d, 0);
+    }
+    l2_kit_kill(&disk.kit);
+    disk.dev.locked = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->warming) != 0);
+    base_sim_calm(false);
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("reader", sim_l2_reader, NULL);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    base_sim_spawn("killer", sim_l2_killer, NULL);
+    base_sim_join_all();
+    sim_l2_end();
+}
+
+/* ---- keys of one class ---- */
+
+static void sim_l2_class_spawn(void)
+{
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter-1", sim_l2_demoter, NULL);
+    base_sim_spawn("demoter-2", sim_l2_demoter, NULL);
+    base_sim_spawn("reader", sim_l2_reader, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    base_sim_spawn("killer", sim_l2_killer, NULL);
+    base_sim_join_all();
+    sim_l2_end();
+}
+
+static void sim_l2_class_run(void)
+{
+    sim_l2_begin_as(0, L2_DROP, true);
+    sim_l2_class_spawn();
+}
+
+/* Their words are read back meanwhile. */
+static void sim_l2_class_warm_run(void)
+{
+    sim_l2_begin_as(0, L2_DROP, true);
+    base_sim_calm(true);
+    for (uint32_t n = 0; n < 30; n++) { /* the history of both fills more than one segment */
+        const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS);
+        static const unsigned char value[600];
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        disk.over[key] = disk.now[key];
+        l2_kill(disk.kit.d, &id);
+        disk.now[key] = ++disk.next;
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next, .kept = true };
+        const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
+        disk.stored[key] = err == CELLAR_OK ? disk.next : 0;
+        (void)l2_tick(disk.kit.d, 0);
+    }
+    l2_kit_kill(&disk.kit);
+    disk.dev.locked = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    base_sim_calm(false);
+    sim_l2_class_spawn();
+}
+
+/* ---- blocks for packing ---- */
+
+/* Whoever has one has it alone, as long as they want. */
+static void sim_l2_packer(void *arg)
+{
+    l2 *d = disk.kit.d;
+    const unsigned char mine = (unsigned char)(1 + *(const uint32_t *)arg);
+    BASE_SIM_CHECK(l2_pack_ready(d));
+    for (unsigned i = 0; i < 4; i++) {
+        l2_box box;
+        l2_packer_take(d, &box, 64);
+        BASE_SIM_CHECK(box.block != NULL);
+        box.block[0] = box.block[63] = mine;
+        for (uint64_t n = base_sim_below(4); n > 0; n--) { base_sim_point("sim.packing"); }
+        BASE_SIM_CHECK(box.block[0] == mine && box.block[63] == mine);
+        l2_box_free(d, &box);
+    }
+}
+
+static void sim_l2_packers_run(void)
+{
+    static const uint32_t who[4] = { 0, 1, 2, 3 };
+    sim_l2_begin(0);
+    disk.kit.d->packs = true; /* the blocks are there whether liblz4 is or not */
+    const uint64_t used = base_load_acq(&disk.kit.account.used);
+    for (unsigned i = 0; i < 4; i++) {
+        base_sim_spawn("packer", sim_l2_packer, (void *)(uintptr_t)&who[i]);
+    }
+    base_sim_join_all();
+    base_sim_calm(true);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS / 2); /* it seals nothing */
+    uint32_t there = 0;
+    for (uint32_t i = 0; i < L2_PACKERS; i++) {
+        there += base_load_acq(&disk.kit.d->packer[i]) != NULL;
+    }
+    BASE_SIM_CHECK(there == L2_PACKERS / 2);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.account.used) > used);
+    base_sim_calm(false);
+    sim_l2_end();
+}
+
+/* ---- a mapped file that gets shorter ---- */
+
+#define SIM_MAP_KEYS 8u
+#define SIM_MAP_FILL (4 * SIM_MAP_KEYS) /* so that the newest lie in the highest places */
+
+/* What is mapped is a real file with the bytes of data.seg, as long as that: who reads behind its
+ * end meets SIGBUS, which the store handles and says (mapped_bytes). */
+static int sim_map_fd;
+static bool sim_map_over; /* the resizer is through */
+
+static bool sim_map_is(const base_vfs_file *f)
+{
+    return strcmp(((const l2_dev_file *)(const void *)f)->name, "data.seg") == 0;
+}
+
+static int sim_map_map(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    (void)ctx;
+    (void)f;
+    *out = mmap(NULL, bytes, PROT_READ, MAP_SHARED, sim_map_fd, 0);
+    return *out == MAP_FAILED ? ENOMEM : 0;
+}
+
+static void sim_map_unmap(void *ctx, void *p, size_t bytes)
+{
+    const l2_dev_file *stage = l2_dev_find(ctx, "stage.buf");
+    if (stage != NULL && p == stage->live) {
+        l2_dev_unmap(ctx, p, bytes);
+    } else {
+        (void)munmap(p, bytes);
+    }
+}
+
+static int sim_map_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
+                          size_t *done)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(pwrite(sim_map_fd, buf, n, (off_t)off) == (ssize_t)n); }
+    return l2_dev_pwrite(ctx, f, buf, n, off, done);
+}
+
+static int sim_map_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
+    return l2_dev_truncate(ctx, f, bytes);
+}
+
+static int sim_map_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
+    return l2_dev_preallocate(ctx, f, bytes);
+}
+
+/* Through the mapping or not: never what lies behind the end of the file. */
+static void sim_map_reader(void *arg)
+{
+    l2_kit *k = &disk.kit;
+    (void)arg;
+    for (unsigned i = 0; i < 8 || (i < 200 && !sim_map_over); i++) {
+        unsigned char buf[6000];
+        size_t len;
+        l2_meta m;
+        const uint32_t key = (uint32_t)base_sim_below(SIM_MAP_KEYS);
+        const l2_key id = sim_l2_key(k, &key);
+        const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && buf[5999] == key));
+    }
+}
+
+static void sim_map_resizer(void *arg)
+{
+    (void)arg;
+    for (uint32_t n = 0; n < 2; n++) {
+        const cellar_err err = l2_resize_to(disk.kit.d, n == 0 ? 7 : 16, n + 1);
+        BASE_SIM_CHECK(err == CELLAR_OK);
+    }
+    sim_map_over = true;
+}
+
+static void sim_l2_map_run(void)
+{
+    static unsigned char value[6000];
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    l2_dev_init(&disk.dev);
+    disk.dev.flat = true;
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = 16;
+    disk.kit.cfg.sigbus = disk.kit.cfg.mmap_read = true;
+    disk.kit.vfs.map_read = sim_map_map;
+    disk.kit.vfs.unmap = sim_map_unmap;
+    disk.kit.vfs.pwrite = sim_map_pwrite;
+    disk.kit.vfs.truncate = sim_map_truncate;
+    disk.kit.vfs.preallocate = sim_map_preallocate;
+    FILE *real = tmpfile();
+    BASE_SIM_CHECK(real != NULL);
+    sim_map_fd = fileno(real);
+    sim_map_over = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    for (uint32_t n = 0; n < SIM_MAP_FILL + SIM_MAP_KEYS; n++) { /* stored; read: fresh */
+        const uint32_t key = n % SIM_MAP_KEYS;
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        size_t len;
+        memset(value, (int)key, sizeof value);
+        if (n < SIM_MAP_FILL) {
+            (void)l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
+            (void)l2_tick(disk.kit.d, 0);
+        } else {
+            (void)l2_get(disk.kit.d, &id, value, sizeof value, &len, &m);
+        }
+    }
+    base_sim_calm(false);
+    base_sim_spawn("reader-1", sim_map_reader, NULL);
+    base_sim_spawn("reader-2", sim_map_reader, NULL);
+    base_sim_spawn("resizer", sim_map_resizer, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    const l2_stats st = l2_kit_figures(&disk.kit);
+    BASE_SIM_CHECK(st.miss_damage == 0 && st.io_errors == 0 && st.mapped_bytes != 0);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->mapped.places) == 16);
+    l2_close(disk.kit.d);
+    l2_dev_fini(&disk.dev);
+    (void)fclose(real);
+    base_sim_calm(false);
+}
+
+/* ---- lives that end in a close, and begin with what it saved ---- */
+
+#define SIM_SNAP_PLACES 9u
+#define SIM_SNAP_LIVES 3u
+#define SIM_SNAP_OLD 24u  /* keys stored once, so that older segments hold something, too */
+#define SIM_SNAP_STEP 12u /* one of them for so many puts: two in a segment, at the most */
+
+static struct {
+    uint32_t had[SIM_L2_KEYS]; /* served when the last close began; 0: a miss */
+    bool had_old[SIM_SNAP_OLD];
+    bool over_old[SIM_SNAP_OLD]; /* deleted; what was only reclaimed a kill may bring back */
+    uint32_t olds;             /* stored so far */
+    uint32_t buckets, lines;   /* of its tables: a resize may ask for others at the next open */
+    bool whole;                /* no call failed, the open slot lies where its header says */
+} snap;
+
+static bool sim_snap_old(l2_kit *k, uint32_t i) { return sim_l2_look(k, 100 + i) == 1; }
+
+/* Of those stored once an open may have given up the oldest segment's. */
+static void sim_snap_look_old(l2_kit *k, bool saved)
+{
+    uint32_t kept = 0, lost = 0;
+    for (uint32_t i = 0; i < SIM_SNAP_OLD; i++) {
+        const bool got = sim_snap_old(k, i);
+        BASE_SIM_CHECK(!got || !snap.over_old[i]);
+        BASE_SIM_CHECK(!saved || got || !snap.had_old[i] || kept == 0);
+        kept += got;
+        lost += snap.had_old[i] && !got;
+    }
+    BASE_SIM_CHECK(!saved || lost <= 3);
+}
+
+/* An open behind a close, of the disk itself or of what a kill leaves of it. */
+static void sim_snap_look(l2_kit *k)
+{
+    const l2_stats st = l2_kit_figures(k);
+    l2_kit_warm(k);
+    for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+        const uint32_t got = sim_l2_look(k, key);
+        BASE_SIM_CHECK(got == 0 || got > disk.over[key]);
+        BASE_SIM_CHECK(st.opened != L2_OPENED_SAVED || got == snap.had[key]);
+    }
+    sim_snap_look_old(k, st.opened == L2_OPENED_SAVED);
+    const char *wrong = l2_audit(k->d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+}
+
+static void sim_snap_killer(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 0; n < 2; n++) {
+        for (uint64_t i = base_sim_below(60); i > 0; i--) { base_sim_point("sim.alive"); }
+        base_sim_calm(true);
+        l2_dev_clone(&disk.dev, &disk.crash, NULL);
+        l2_kit_init(&disk.again, &disk.crash);
+        disk.again.cfg.seg_count = SIM_SNAP_PLACES;
+        BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
+        sim_snap_look(&disk.again);
+        l2_kit_kill(&disk.again);
+        base_sim_calm(false);
+    }
+}
+
+static void sim_snap_closer(void *arg)
+{
+    (void)arg;
+    l2_close(disk.kit.d);
+    disk.kit.d = NULL;
+}
+
+static void sim_snap_opener(void *arg)
+{
+    (void)arg;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+}
+
+/* Fewer places and, mostly, as many as before: segments have places then that are not their
+ * indexes. */
+static void sim_snap_resizer(void *arg)
+{
+    (void)arg;
+    const uint32_t was = disk.kit.d->places, to = 6 + (uint32_t)base_sim_below(5);
+    for (unsigned n = 0; n < 1 + (base_sim_below(4) != 0); n++) {
+        const cellar_err err = l2_resize_to(disk.kit.d, n == 0 ? to : was, n + 1);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
+    }
+}
+
+/* Values of many sizes, so that segments come and go, and eras of the filter. */
+static void sim_snap_history(uint32_t puts)
+{
+    static const unsigned char value[900];
+    for (uint32_t n = 0; n < puts; n++) {
+        const uint32_t key = n % SIM_L2_KEYS;
+        const l2_key id = sim_l2_key(&disk.kit, &key);
+        disk.over[key] = disk.now[key];
+        l2_kill(disk.kit.d, &id);
+        disk.now[key] = ++disk.next;
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next };
+        BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, 400 + n % 500, &m, NULL) == CELLAR_OK);
+        (void)l2_tick(disk.kit.d, 0);
+        if (n % SIM_SNAP_STEP != 5 || snap.olds == SIM_SNAP_OLD) { continue; }
+        const uint32_t old = 100 + snap.olds++;
+        const l2_key once = sim_l2_key(&disk.kit, &old);
+        const l2_meta first = { .deadline_ms = BASE_NEVER_MS, .user_flags = 1 };
+        BASE_SIM_CHECK(l2_put(disk.kit.d, &once, value, 300, &first, NULL) == CELLAR_OK);
+    }
+}
+
+static void sim_snap_life(void)
+{
+    base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
+    base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
+    base_sim_spawn("demoter", sim_l2_demoter, NULL);
+    base_sim_spawn("reader", sim_l2_reader, NULL);
+    base_sim_spawn("worker", sim_l2_worker, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("resizer", sim_snap_resizer, NULL); }
+    if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_l2_killer, NULL); }
+    base_sim_join_all();
+}
+
+/* A resize may have given the open slot another place, and its header says so only once it is
+ * sealed: the next open may find yet another one for it. */
+static bool sim_snap_placed(const l2 *d)
+{
+    const l2_slot *s = d->open_slot;
+    l2_head h;
+    return s == NULL || s->entries == 0 ||
+           (l2_head_read(&d->form, s->base, &h) && h.segid == base_load_rlx(&d->seg[s->seg].place));
+}
+
+/* Of this open all that the close knew is there, by what it saved. */
+static void sim_snap_opened(void)
+{
+    base_sim_calm(true);
+    const l2_stats st = l2_kit_figures(&disk.kit);
+    const bool same = disk.kit.d->index.buckets == snap.buckets &&
+                      disk.kit.d->line_count == snap.lines;
+    BASE_SIM_CHECK(!snap.whole || (st.opened == L2_OPENED_SAVED) == same);
+    sim_snap_look(&disk.kit);
+    base_sim_calm(false);
+}
+
+static void sim_l2_snap_run(void)
+{
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    memset(&snap, 0, sizeof snap);
+    l2_dev_init(&disk.dev);
+    l2_dev_init(&disk.crash);
+    disk.dev.flat = disk.crash.flat = true;
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = SIM_SNAP_PLACES;
+    base_sim_advance_ms(10000);
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    sim_snap_history(20 + (uint32_t)base_sim_below(260));
+    base_sim_calm(false);
+    for (unsigned life = 0; life < SIM_SNAP_LIVES; life++) {
+        disk.dev.fail_site = DEV_PWRITE; /* a segment comes to lie in another place than its own */
+        disk.dev.fail_errno = EIO;
+        disk.dev.fail_at = base_sim_below(2) == 0 ? 1 + base_sim_below(4) : 0;
+        sim_snap_history(30 + (uint32_t)base_sim_below(120));
+        disk.dev.fail_at = 0;
+        for (uint32_t n = 0; n < 6; n++) { /* a change of what only older segments hold */
+            const uint32_t i = (uint32_t)base_sim_below(SIM_SNAP_OLD), old = 100 + i;
+            const l2_key once = sim_l2_key(&disk.kit, &old);
+            l2_kill(disk.kit.d, &once);
+            snap.over_old[i] = i < snap.olds;
+        }
+        sim_snap_life();
+        base_sim_calm(true);
+        for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
+            snap.had[key] = sim_l2_look(&disk.kit, key);
+        }
+        for (uint32_t i = 0; i < SIM_SNAP_OLD; i++) {
+            snap.had_old[i] = sim_snap_old(&disk.kit, i);
+        }
+        disk.dev.fail_site = -1; /* now and then any call of the close fails, once */
+        disk.dev.fail_errno = EIO;
+        disk.dev.fail_at = base_sim_below(3) == 0 ? 1 + base_sim_below(80) : 0;
+        snap.whole = disk.dev.fail_at == 0 && sim_snap_placed(disk.kit.d);
+        snap.buckets = disk.kit.d->index.buckets;
+        snap.lines = disk.kit.d->line_count;
+        base_sim_calm(false);
+        base_sim_spawn("closer", sim_snap_closer, NULL);
+        base_sim_spawn("killer", sim_snap_killer, NULL);
+        base_sim_join_all();
+        disk.dev.fail_at = 0;
+        base_sim_spawn("opener", sim_snap_opener, NULL);
+        base_sim_spawn("killer", sim_snap_killer, NULL);
+        base_sim_join_all();
+        sim_snap_opened();
+    }
+    sim_snap_life();
+    sim_l2_end();
+}
+
+/* ---- tags and patterns, through the whole cache ---- */
+
+#define SIM_ENDS_KEYS 3u
+
+static struct {
+    cellar *c;
+    uint32_t vgen;
+    uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
+    uint32_t over[SIM_ENDS_KEYS]; /* versions up to it have ended, acknowledged */
+    uint32_t seen[SIM_ENDS_KEYS]; /* newest version that a completed read has returned */
+    uint32_t next;
+    uint32_t walks;               /* begun, of deletes by pattern */
+} ends;
+
+static const char *const sim_ends_key[SIM_ENDS_KEYS] = { "a1", "a2", "b1" };
+
+/* Until nobody else can run, or for some steps of others. */
+static void sim_ends_linger(const char *point)
+{
+    const uint64_t how = base_sim_below(4);
+    if (how == 0) { base_sim_hold(base_sim_below(60)); }
+    for (uint64_t i = how == 1 ? base_sim_below(30) : 1; i > 0; i--) { base_sim_point(point); }
+}
+
+/* With what was read just before a walk by pattern began, into that walk. */
+static void sim_ends_await_walk(void)
+{
+    const uint32_t walks = ends.walks;
+    for (unsigned i = 0; i < 400 && ends.walks == walks; i++) { base_sim_point("sim.read"); }
+}
+
+static bool sim_ends_hash_key(void *ctx, base_hash_key *out)
+{
+    (void)ctx;
+    *out = *l2_hash_key(disk.kit.d);
+    return true;
+}
+
+static l2_key sim_ends_id(const cache_tier_key *k)
+{
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->vgen, k->hash };
+}
+
+static cellar_err sim_ends_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                               size_t *value_len, cache_tier_meta *out)
+{
+    l2_meta m;
+    const l2_key id = sim_ends_id(k);
+    (void)ctx;
+    const cellar_err err = l2_get(disk.kit.d, &id, buf, buf_cap, value_len, &m);
+    if (err != CELLAR_OK) { return err; }
+    out->deadline_ms = m.deadline_ms;
+    out->l2_addr = m.addr;
+    out->tag_born = m.tag_born;
+    out->tag_count = m.tag_count;
+    memcpy(out->tags, m.tags, m.tag_count * sizeof m.tags[0]);
+    if (base_sim_below(4) == 0) { sim_ends_await_walk(); }
+    else { sim_ends_linger("sim.read"); }
+    return err;
+}
+
+static const cache_tier_host *sim_ends_host;
+
+static void sim_ends_attach(void *ctx, const cache_tier_host *host)
+{
+    (void)ctx;
+    sim_ends_host = host;
+}
+
+static bool sim_ends_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    const bool is = sim_ends_host->stamp_is(sim_ends_host->ctx, hash, stamp);
+    sim_ends_linger("sim.asked");
+    return is;
+}
+
+static cellar_err sim_ends_put(void *ctx, const cache_tier_key *k, const void *value,
+                               size_t value_len, const cache_tier_meta *m, uint64_t stamp)
+{
+    (void)ctx;
+    ends.vgen = k->vgen;
+    const l2_key id = sim_ends_id(k);
+    const l2_meta meta = { .deadline_ms = m->deadline_ms, .addr = m->l2_addr,
+                           .tag_count = m->tag_count, .tag_born = m->tag_born,
+                           .tag_fps = m->tag_fps };
+    const l2_current current = { sim_ends_is, NULL, stamp };
+    sim_ends_linger("sim.put");
+    return l2_put(disk.kit.d, &id, value, value_len, &meta, &current);
+}
+
+static void sim_ends_kill(void *ctx, const cache_tier_key *k)
+{
+    const l2_key id = sim_ends_id(k);
+    (void)ctx;
+    if (base_sim_below(4) == 0) { base_sim_hold(base_sim_below(20)); } /* pending all the while */
+    l2_kill(disk.kit.d, &id);
+}
+
+static bool sim_ends_nothing(void *ctx, uint64_t hash)
+{
+    (void)ctx;
+    return l2_nothing(disk.kit.d, hash);
+}
+
+static void sim_ends_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
+{
+    (void)ctx;
+    l2_tag_end(disk.kit.d, fp, epoch, soft);
+}
+
+static uint64_t sim_ends_tags(void *ctx, uint64_t *floor,
+                              void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
+                              void *fn_ctx)
+{
+    (void)ctx;
+    return l2_tags_known(disk.kit.d, floor, fn, fn_ctx);
+}
+
+static cellar_err sim_ends_glob(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern,
+                                size_t len, uint64_t *walk)
+{
+    (void)ctx;
+    (void)view_id;
+    const cellar_err err = l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
+    ends.walks++;
+    if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* stands in the walk */
+    return err;
+}
+
+static void sim_ends_glob_end(void *ctx, uint64_t walk)
+{
+    (void)ctx;
+    l2_glob_end(disk.kit.d, walk);
+}
+
+static const cache_tier sim_ends_tier = {
+    .survives_restart = true, .kill_is_synchronous = true, .hash_key = sim_ends_hash_key,
+    .attach = sim_ends_attach, .get = sim_ends_get, .put = sim_ends_put, .kill = sim_ends_kill,
+    .nothing = sim_ends_nothing, .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
+    .glob_end = sim_ends_glob_end,
+};
+
+static bool sim_ends_ok(uint32_t key, uint32_t over, const void *value, size_t len)
+{
+    uint32_t version = 0;
+    if (len != sizeof version) { return false; }
+    memcpy(&version, value, sizeof version);
+    return version > over && version <= ends.next && key < SIM_ENDS_KEYS;
+}
+
+static void sim_ends_over(uint32_t key, uint32_t version)
+{
+    if (version > ends.over[key]) { ends.over[key] = version; }
+}
+
+/* Its own keys: 0 and 2, or 1. The memory takes one entry: the others go down. */
+static void sim_ends_setter(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg;
+    for (unsigned i = 0; i < 3; i++) {
+        const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
+        const uint32_t version = ++ends.next, was = ends.now[key];
+        const cellar_bytes tag = { sim_ends_key[key], 1 };
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = &tag;
+        o.tag_count = 1;
+        BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
+                       CELLAR_OK);
+        ends.now[key] = version;
+        sim_ends_over(key, was);
+    }
+}
+
+/* Each key has one setter, so that no read returns an older version than a read before it. */
+static void sim_ends_look(uint32_t key)
+{
+    const uint32_t over = ends.over[key], seen = ends.seen[key];
+    uint32_t got = 0;
+    size_t len = 0;
+    const cellar_err err = base_sim_below(6) == 0
+        ? peek(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len)
+        : cellar_get(ends.c, sim_ends_key[key], 2, &got, sizeof got, &len);
+    BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && sim_ends_ok(key, over, &got, len)));
+    if (err != CELLAR_OK) { return; }
+    BASE_SIM_CHECK(got >= seen);
+    if (got > ends.seen[key]) { ends.seen[key] = got; }
+}
+
+static void sim_ends_reader(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = base_sim_below(2) == 0 ? 4 : 12; i > 0; i--) {
+        sim_ends_look((uint32_t)base_sim_below(SIM_ENDS_KEYS));
+    }
+}
+
+/* All entries with 'a', by their tag or by a pattern. */
+static void sim_ends_ender(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t was[2] = { ends.now[0], ends.now[1] };
+        const bool by_tag = base_sim_below(3) == 0;
+        if (by_tag) {
+            BASE_SIM_CHECK(cellar_delete_by_tag(ends.c, "a", 1, CELLAR_TAG_HARD) == CELLAR_OK);
+        } else {
+            BASE_SIM_CHECK(cellar_delete_by_pattern(ends.c, "a*", 2, NULL) == CELLAR_OK);
+        }
+        for (uint32_t key = 0; key < 2; key++) { sim_ends_over(key, was[key]); }
+        for (uint32_t key = 0; key < 2; key++) { sim_ends_look(key); }
+    }
+}
+
+static void sim_ends_crash(void)
+{
+    base_sim_calm(true);
+    l2_dev_clone(&disk.dev, &disk.crash, NULL);
+    l2_kit_init(&disk.again, &disk.crash);
+    disk.again.cfg.seg_count = 6;
+    BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
+    l2_kit_warm(&disk.again);
+    for (uint32_t key = 0; key < SIM_ENDS_KEYS && ends.vgen != 0; key++) {
+        uint32_t got = 0;
+        size_t len = 0;
+        l2_meta m;
+        const l2_key id = l2_kit_key(&disk.again, sim_ends_key[key], 2, ends.vgen);
+        const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || sim_ends_ok(key, ends.over[key], &got, len));
+    }
+    l2_kit_kill(&disk.again);
+    base_sim_calm(false);
+}
+
+static void sim_ends_killer(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
+    sim_ends_crash();
+}
+
+static void sim_l2_ends_run(void)
+{
+    static const uint32_t whose[2] = { 0, 1 };
+    settings cfg = settings_default();
+    base_sim_calm(true);
+    memset(&disk, 0, sizeof disk);
+    memset(&ends, 0, sizeof ends);
+    l2_dev_init(&disk.dev);
+    l2_dev_init(&disk.crash);
+    l2_kit_init(&disk.kit, &disk.dev);
+    disk.kit.cfg.seg_count = 6;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.config.max_entries = 1;
+    cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.host.no_threads = 1;
+    cfg.tuning.stripes = 1;
+    const cellar_config linked = settings_config(&cfg);
+    BASE_SIM_CHECK(cache_open(&linked, &sim_ends_tier, 0, &ends.c) == CELLAR_OK);
+    base_sim_calm(false);
+    base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&whose[0]);
+    if (base_sim_below(2) == 0) {
+        base_sim_spawn("setter-2", sim_ends_setter, (void *)(uintptr_t)&whose[1]);
+    }
+    base_sim_spawn("reader", sim_ends_reader, NULL);
+    base_sim_spawn("ender", sim_ends_ender, NULL);
+    if (base_sim_below(3) == 0) { base_sim_spawn("worker", sim_l2_worker, NULL); }
+    if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_ends_killer, NULL); }
+    base_sim_join_all();
+    if (base_sim_below(3) == 0) { sim_ends_crash(); }
+    sim_ends_reader(NULL);
+    base_sim_calm(true);
+    BASE_SIM_CHECK(cellar_integrity_check(ends.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_close(ends.c) == CELLAR_OK);
+    const char *wrong = l2_audit(disk.kit.d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+    l2_kit_kill(&disk.kit);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+    base_sim_calm(false);
+}
+
+/* ---- the same with one key, whose memory is a flag ---- */
+
+static struct { _Atomic uint64_t walks; uint64_t epoch; bool has; } meet;
+
+static bool sim_meet_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    (void)hash;
+    return base_load_acq(&meet.walks) == stamp;
+}
+
+static void sim_meet_demote(void *arg)
+{
+    const uint32_t key = 0;
+    const uint64_t tag = 5;
+    (void)arg;
+    base_sim_calm(true);
+    const bool had = meet.has;
+    const uint64_t walks = base_load_acq(&meet.walks);
+    meet.has = false;
+    base_sim_calm(false);
+    if (!had) { return; }
+    base_sim_point("sim.captured");
+    const l2_key id = sim_l2_key(&disk.kit, &key);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = 1, .tag_count = 1,
+                        .tag_born = meet.epoch, .tag_fps = &tag };
+    const l2_current current = { sim_meet_is, NULL, walks };
+    (void)l2_put(disk.kit.d, &id, "v", 1, &m, &current);
+}
+
+static void sim_meet_backfill(void *arg)
+{
+    (void)arg;
+    const uint64_t walks = base_load_acq(&meet.walks);
+    const bool found = sim_l2_look(&disk.kit, 0) != 0;
+    base_sim_point("sim.found");
+    base_sim_calm(true);
+    if (found && !meet.has && base_load_acq(&meet.walks) == walks) { meet.has = true; }
+    base_sim_calm(false);
+}
+
+static void sim_meet_end(void *arg)
+{
+    uint64_t walk = 0;
+    if (*(const bool *)arg) {
+        l2_tag_end(disk.kit.d, 5, meet.epoch + 1, base_sim_below(2) == 0);
+    } else {
+        BASE_SIM_CHECK(l2_glob_begin(disk.kit.d, SIM_L2_VGEN, "?*", 2, &walk) == CELLAR_OK);
+        (void)base_add_sc(&meet.walks, (uint64_t)1);
+        base_sim_point("sim.walk");
+        meet.has = false;
+        base_sim_point("sim.walked");
+        (void)base_add_sc(&meet.walks, (uint64_t)1);
+        l2_glob_end(disk.kit.d, walk);
+    }
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+}
+
+static void sim_meet_no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+static void sim_l2_meet_run(void)
+{
+    static bool by_tag;
+    uint64_t floor;
+    memset(&meet, 0, sizeof meet);
+    sim_l2_begin(0);
+    by_tag = base_sim_below(2) == 0;
+    base_sim_calm(true);
+    meet.epoch = l2_tags_known(disk.kit.d, &floor, sim_meet_no_tag, NULL);
+    const uint32_t key = 0;
+    const l2_key id = sim_l2_key(&disk.kit, &key);
+    l2_kill(disk.kit.d, &id);
+    meet.has = true;
+    base_sim_calm(false);
+    base_sim_spawn("demote-1", sim_meet_demote, NULL);
+    base_sim_spawn("demote-2", sim_meet_demote, NULL);
+    base_sim_spawn("backfill", sim_meet_backfill, NULL);
+    base_sim_spawn("end", sim_meet_end, &by_tag);
+    base_sim_join_all();
+    base_sim_calm(true);
+    BASE_SIM_CHECK(by_tag || !meet.has);
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+    l2_kit_kill(&disk.kit);
+    disk.dev.locked = false;
+    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    BASE_SIM_CHECK(sim_l2_look(&disk.kit, 0) == 0);
+    l2_kit_kill(&disk.kit);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+    base_sim_calm(false);
+}
+
+const base_sim_scenario sim_l2_gates = {
+    "l2_gates", "what a change ended is served by nobody, also after a kill", sim_l2_gates_run, 0
+};
+const base_sim_scenario sim_l2_class = {
+    "l2_class", "keys that share a word of the index are all found", sim_l2_class_run, 0
+};
+const base_sim_scenario sim_l2_class_warm = {
+    "l2_class_warm", "the same while their words are read back", sim_l2_class_warm_run, 0
+};
+const base_sim_scenario sim_l2_frozen = {
+    "l2_frozen", "the same while the disk stands still", sim_l2_frozen_run, 0
+};
+const base_sim_scenario sim_l2_warm = {
+    "l2_warm", "the same while the index is read after an open", sim_l2_warm_run, 0
+};
+const base_sim_scenario sim_l2_commit = {
+    "l2_commit", "what was committed outlives a power cut", sim_l2_commit_run, 0
+};
+const base_sim_scenario sim_l2_meet = {
+    "l2_meet", "an entry that goes down and comes back meets the end of its tag or a pattern",
+    sim_l2_meet_run, 0
+};
+const base_sim_scenario sim_l2_ends = {
+    "l2_ends", "reads never go back; what a tag or a pattern ended stays so, also after a kill",
+    sim_l2_ends_run, 0
+};
+const base_sim_scenario sim_l2_packers = {
+    "l2_packers", "a block for packing belongs to one thread at a time", sim_l2_packers_run, 0
+};
+const base_sim_scenario sim_l2_snap = {
+    "l2_snap", "an index that a close saved brings back nothing that was over",
+    sim_l2_snap_run, 0
+};
+const base_sim_scenario sim_l2_map = {
+    "l2_map", "nobody reads through a mapping what the store cuts off its file", sim_l2_map_run, 0
+};

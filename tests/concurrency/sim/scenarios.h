@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scenarios: the one table of what the simulation program can run.
+ *
+ * A scenario is a function that runs as the first fiber, spawns others, joins them and checks. It
+ * draws its choices from base_sim_below and must not depend on anything else. To add one: a line
+ * here, and `const base_sim_scenario sim_NAME = { "NAME", "what it shows", run, 0 };` in a file of
+ * tests/concurrency/sim. */
+#ifndef CELLAR_TESTS_SIM_SCENARIOS_H
+#define CELLAR_TESTS_SIM_SCENARIOS_H
+
+#include "base/sim.h"
+
+#define SIM_SCENARIOS(X) \
+    X(litmus) X(lock) X(event) X(account) X(seq) X(threads) \
+    X(l1_kv) X(l1_split) X(l1_contract) X(l1_evict) X(l1_pin) X(l1_big) X(l1_apart) \
+    X(l1_expire) X(l1_idle) X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault) X(l1_forged) \
+    X(l1_inspect) X(l1_pin_write) X(l1_split_read) X(l1_regrow) X(l1_sample) X(l1_fork) X(l1_absent) \
+    X(quota) \
+    X(bloom) X(bloom_bits) X(breaker) \
+    X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records) X(lock_copies) \
+    X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
+    X(limit_tickets) \
+    X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
+    X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
+    X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
+    X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_glob) \
+    X(flight_table) X(deps) \
+    X(l2_gates) X(l2_class) X(l2_class_warm) X(l2_frozen) X(l2_warm) X(l2_commit) X(l2_meet) \
+    X(l2_ends) X(l2_packers) X(l2_map) X(l2_snap)
+
+#define SIM_X(name) extern const base_sim_scenario sim_##name;
+SIM_SCENARIOS(SIM_X)
+#undef SIM_X
+
+#endif

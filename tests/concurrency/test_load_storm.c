@@ -1,0 +1,1053 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what many threads see of loading: one load a generation, waiters that end in time, loaders
+ *         that are lost, writers that win.
+ * Method: real threads; loads counted exactly by the source; a gate in the loader instead of sleeps;
+ *         the clock turned by the test. A watchdog far outside ends what hangs. */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+#include <sched.h>
+#include <setjmp.h>
+#include <sys/wait.h>
+
+#define THREADS_MOST 64
+
+static void wait_for(_Atomic int *what, int value)
+{
+    while (atomic_load(what) < value) { kit_nap(); }
+}
+
+typedef struct caller {
+    pthread_t thread;
+    cellar *c;
+    source *s;
+    const cellar_load_opts *o;
+    const char *key;
+    cellar_err err;
+    cellar_result r;
+    char text[64];
+    double took_ms;
+} caller;
+
+static double clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void *call_main(void *arg)
+{
+    caller *k = arg;
+    const double from = clock_ms();
+    k->err = kit_load(k->c, k->key, k->o, k->s, k->text, &k->r);
+    k->took_ms = clock_ms() - from;
+    return NULL;
+}
+
+static void start(caller *k, cellar *c, source *s, const cellar_load_opts *o, const char *key)
+{
+    pthread_attr_t attr;
+    *k = (caller){ .c = c, .s = s, .o = o, .key = key, .err = CELLAR_E_INVAL };
+    T_REQUIRE(pthread_attr_init(&attr) == 0);
+    T_REQUIRE(pthread_attr_setstacksize(&attr, (size_t)256 << 10) == 0);
+    T_REQUIRE(pthread_create(&k->thread, &attr, call_main, k) == 0);
+    (void)pthread_attr_destroy(&attr);
+}
+
+static void join(caller *k) { T_REQUIRE(pthread_join(k->thread, NULL) == 0); }
+
+static cellar_stats figures(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st;
+}
+
+/* Until n calls have joined a load. */
+static void wait_for_waiters(cellar *c, uint64_t n)
+{
+    while (figures(c).load_waiters < n) { kit_nap(); }
+}
+
+/* ---- storms ---- */
+
+typedef struct storm {
+    cellar *c;
+    source *s;
+    pthread_barrier_t go;
+    unsigned keys;
+    _Atomic uint64_t wrong;
+} storm;
+
+static void *storm_main(void *arg)
+{
+    storm *st = arg;
+    (void)pthread_barrier_wait(&st->go);
+    for (uint32_t i = 0; i < st->keys; i++) {
+        cellar_result r = cellar_result_default();
+        const cellar_err err = cellar_get_or_load(st->c, &i, sizeof i, NULL, source_load, st->s,
+                                                  &r);
+        if (err != CELLAR_OK || r.value_len != 1) { atomic_fetch_add(&st->wrong, 1); }
+        cellar_result_free(&r);
+    }
+    return NULL;
+}
+
+static void storm_run(unsigned threads, unsigned keys)
+{
+    cellar *c = kit_open(16 << 20);
+    source s = SOURCE_INIT;
+    pthread_t *t = calloc(threads, sizeof *t);
+    storm st = { .c = c, .s = &s, .keys = keys };
+    pthread_attr_t attr;
+    T_REQUIRE(t != NULL && pthread_attr_init(&attr) == 0);
+    T_REQUIRE(pthread_attr_setstacksize(&attr, (size_t)256 << 10) == 0);
+    T_REQUIRE(pthread_barrier_init(&st.go, NULL, threads) == 0);
+    s.text = "v";
+    for (unsigned i = 0; i < threads; i++) {
+        T_REQUIRE(pthread_create(&t[i], &attr, storm_main, &st) == 0);
+    }
+    for (unsigned i = 0; i < threads; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    (void)pthread_attr_destroy(&attr);
+    (void)pthread_barrier_destroy(&st.go);
+    free(t);
+    T_EQ_U64(atomic_load(&st.wrong), 0);
+    T_EQ_I64(atomic_load(&s.calls), (int)keys); /* one generation each */
+    const cellar_stats f = figures(c);
+    T_EQ_U64(f.loads, keys);
+    T_EQ_U64(f.misses, keys);
+    T_EQ_U64(f.gets, (uint64_t)threads * keys);
+    kit_close(c);
+}
+
+static void storm_loads_counted(void)
+{
+    storm_run(THREADS_MOST, 1);
+    storm_run(THREADS_MOST, 1000 / KIT_SLOW);
+    if (KIT_SLOW == 1) {
+        storm_run(1000, 1);
+        storm_run(1000, 20);
+    }
+}
+
+/* Seed: a thousand callers of one cold key counted a thousand misses. */
+static void seed_counts(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    static caller k[20];
+    s.text = "v";
+    atomic_store(&s.gate, 1);
+    for (int i = 0; i < 20; i++) { start(&k[i], c, &s, NULL, "k"); }
+    wait_for(&s.inside, 1);
+    wait_for_waiters(c, 19);
+    atomic_store(&s.gate, 0);
+    for (int i = 0; i < 20; i++) {
+        join(&k[i]);
+        T_EQ_I64(k[i].err, CELLAR_OK);
+    }
+    const cellar_stats f = figures(c);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    T_EQ_U64(f.gets, 20);
+    T_EQ_U64(f.misses, 1);
+    T_EQ_U64(f.hits_l1, 19);
+    T_CHECK(f.loads_joined >= 1 && f.loads_joined <= 19);
+    kit_close(c);
+}
+
+/* Seed: the lock table grew by one for every key ever asked for. */
+static void seed_locks_grow(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_result r = cellar_result_default();
+    char buf[8];
+    s.text = "v";
+    r.buf = buf;
+    r.buf_cap = sizeof buf;
+    T_EQ_U64(figures(c).load_bytes, 0); /* nothing before the first load */
+    T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
+    const uint64_t baseline = figures(c).load_bytes;
+    T_CHECK(baseline > 0);
+    for (uint32_t i = 0; i < 20000; i++) {
+        T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, NULL, source_load, &s, &r), CELLAR_OK);
+    }
+    T_EQ_U64(figures(c).load_bytes, baseline);
+    kit_close(c);
+}
+
+typedef struct asker { cellar *c; source *s; uint32_t from, count; } asker;
+
+static void *ask_main(void *arg)
+{
+    asker *a = arg;
+    char buf[8];
+    char key[100] = { 0 };
+    for (uint32_t i = a->from; i < a->from + a->count; i++) {
+        cellar_result r = cellar_result_default();
+        r.buf = buf;
+        r.buf_cap = sizeof buf;
+        memcpy(key, &i, sizeof i); /* every tenth key is longer than a spare record takes */
+        (void)cellar_get_or_load(a->c, key, i % 10 == 0 ? sizeof key : 8, NULL, source_load, a->s,
+                                 &r);
+    }
+    return NULL;
+}
+
+/* A million distinct keys by four threads: the bytes of flights are exactly what they were. */
+static void flight_memory_baseline(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    s.text = "v";
+    pthread_t t[4];
+    asker a[4];
+    cellar_result r = cellar_result_default();
+    const uint32_t keys = (uint32_t)t_env_u64("LOAD_KEYS", t_share(1000000)) / KIT_SLOW;
+    T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    const uint64_t baseline = figures(c).load_bytes;
+    for (uint32_t i = 0; i < 4; i++) {
+        a[i] = (asker){ c, &s, i * (keys / 4), keys / 4 };
+        T_REQUIRE(pthread_create(&t[i], NULL, ask_main, &a[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    T_EQ_U64(figures(c).load_bytes, baseline);
+    T_EQ_U64(figures(c).loads_running, 0);
+    T_CHECK(atomic_load(&s.calls) >= (int)(keys / 4 * 4));
+    kit_close(c);
+}
+
+/* Seed: one slow load stopped every key of the process. */
+static void seed_slow_load_delays_no_other_key(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source slow = SOURCE_INIT, fast = SOURCE_INIT;
+    caller k;
+    char text[64], key[16];
+    atomic_store(&slow.gate, 1);
+    start(&k, c, &slow, NULL, "slow");
+    wait_for(&slow.inside, 1);
+    for (int i = 0; i < 500; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(kit_load(c, key, NULL, &fast, text, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(atomic_load(&fast.calls), 500);
+    T_EQ_I64(atomic_load(&slow.inside), 1);
+    atomic_store(&slow.gate, 0);
+    join(&k);
+    T_EQ_I64(k.err, CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- time-outs ---- */
+
+/* Past hard_timeout_ms exactly one of those who wait loads anew; the late result reaches its own
+ * caller and is not stored. */
+static void hard_hands_over(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source stuck = SOURCE_INIT, next = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    static caller k[9];
+    char text[64];
+    o.hard_timeout_ms = 1000;
+    o.wait_timeout_ms = 100000;
+    stuck.text = "late";
+    next.text = "new";
+    atomic_store(&stuck.gate, 1);
+    start(&k[0], c, &stuck, &o, "k");
+    wait_for(&stuck.inside, 1);
+    for (int i = 1; i < 9; i++) { start(&k[i], c, &next, &o, "k"); }
+    wait_for_waiters(c, 8);
+    T_EQ_I64(atomic_load(&next.calls), 0);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    for (int i = 1; i < 9; i++) {
+        join(&k[i]);
+        T_EQ_I64(k[i].err, CELLAR_OK);
+        T_EQ_STR(k[i].text, "new");
+    }
+    T_EQ_I64(atomic_load(&next.calls), 1);
+    atomic_store(&stuck.gate, 0);
+    join(&k[0]);
+    T_EQ_I64(k[0].err, CELLAR_OK);
+    T_EQ_STR(k[0].text, "late");
+    T_EQ_U64(k[0].r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
+    T_EQ_I64(kit_load(c, "k", NULL, &stuck, text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "new");
+    kit_close(c);
+}
+
+/* A leader past its time whom nobody replaced does store. */
+static void a_late_load_nobody_waits_for_is_kept(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    caller k;
+    o.hard_timeout_ms = 1000;
+    atomic_store(&s.gate, 1);
+    start(&k, c, &s, &o, "k");
+    wait_for(&s.inside, 1);
+    atomic_fetch_add(&kit_now_ms, 5000);
+    atomic_store(&s.gate, 0);
+    join(&k);
+    T_EQ_U64(k.r.flags, 0);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    kit_close(c);
+}
+
+/* Each stuck loader costs a thread: after leader_retries of them no more are begun. */
+static void takeovers_are_bounded(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    static caller k[4];
+    char text[64];
+    o.hard_timeout_ms = 1000;
+    o.leader_retries = 2;
+    atomic_store(&s.gate, 1);
+    for (int i = 0; i < 3; i++) {
+        start(&k[i], c, &s, &o, "k");
+        wait_for(&s.inside, i + 1);
+        atomic_fetch_add(&kit_now_ms, 1000);
+    }
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_TIMEOUT);
+    atomic_fetch_add(&kit_now_ms, 9999);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(atomic_load(&s.calls), 3);
+    atomic_fetch_add(&kit_now_ms, 1); /* one more for every ten hard time-outs */
+    start(&k[3], c, &s, &o, "k");
+    wait_for(&s.inside, 4);
+    atomic_store(&s.gate, 0);
+    for (int i = 0; i < 4; i++) { join(&k[i]); }
+    kit_close(c);
+}
+
+static void soft_serves_stale(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    caller k, w;
+    char text[64];
+    o.ttl_ms = 1000;
+    o.stale_ms = 60000;
+    o.soft_timeout_ms = 200;
+    o.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    atomic_store(&s.gate, 1);
+    start(&k, c, &s, &o, "k"); /* no ctx for the background: it leads */
+    wait_for(&s.inside, 1);
+    start(&w, c, &s, &o, "k");
+    wait_for_waiters(c, 1);
+    atomic_fetch_add(&kit_now_ms, 200);
+    join(&w);
+    T_EQ_I64(w.err, CELLAR_STALE);
+    T_EQ_STR(w.text, "1");
+    T_EQ_U64(w.r.source, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
+    /* soft_timeout_ms 0: at once */
+    o.soft_timeout_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    atomic_store(&s.gate, 0);
+    join(&k);
+    T_EQ_I64(k.err, CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    kit_close(c);
+}
+
+/* In the background: who waits soft_timeout_ms gets the fresh value if it comes in time. */
+static void soft_waits_for_the_background(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    cellar_result r;
+    cfg.host.clock = kit_clock;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    o.ttl_ms = 1000;
+    o.stale_ms = 60000;
+    o.soft_timeout_ms = 30000;
+    o.hard_timeout_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "2");
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    kit_close(c);
+}
+
+/* By the system's clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
+static void waiter_deadline(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    caller k, w;
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    atomic_store(&s.gate, 1);
+    start(&k, c, &s, NULL, "k");
+    wait_for(&s.inside, 1);
+    unsigned late = 0, trials = 0;
+    while (trials < 30 || (late == trials && trials < 1000)) {
+        o.wait_timeout_ms = 5;
+        start(&w, c, &s, &o, "k");
+        join(&w);
+        T_EQ_I64(w.err, CELLAR_E_TIMEOUT);
+        T_CHECK(w.took_ms >= 4.0); /* a millisecond clock: never more than one early */
+        late += w.took_ms > 15.0;
+        trials++;
+    }
+    printf("# %u of %u waits of 5 ms took more than 15 ms\n", late, trials);
+    T_CHECK(late < trials); /* a busy machine is late; who does not look at the time, always */
+    T_EQ_I64(atomic_load(&s.calls), 1); /* none of them loaded by itself */
+    atomic_store(&s.gate, 0);
+    join(&k);
+    kit_close(c);
+}
+
+static void timeout_no_stampede(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    static caller k[33];
+    o.wait_timeout_ms = 100;
+    atomic_store(&s.gate, 1);
+    start(&k[0], c, &s, &o, "k");
+    wait_for(&s.inside, 1);
+    for (int i = 1; i < 33; i++) { start(&k[i], c, &s, &o, "k"); }
+    wait_for_waiters(c, 32);
+    atomic_fetch_add(&kit_now_ms, 100);
+    for (int i = 1; i < 33; i++) { join(&k[i]); }
+    atomic_fetch_add(&kit_now_ms, 100);
+    for (int i = 1; i < 33; i++) {
+        T_CHECK(k[i].err == CELLAR_E_TIMEOUT);
+        T_EQ_STR(k[i].text, "");
+    }
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    atomic_store(&s.gate, 0);
+    join(&k[0]);
+    T_EQ_I64(k[0].err, CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- failures shared ---- */
+
+/* N joiners of a dead source cost 1 + join_retries loads, not N. */
+static void failures_are_shared_after_the_handovers(void)
+{
+    for (uint32_t hand = 0; hand < 3; hand++) {
+        cellar *c = kit_open(4 << 20);
+        source s = SOURCE_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        static caller k[17];
+        o.join_retries = hand == 0 ? CELLAR_OFF : hand;
+        atomic_store(&s.say, SAY_FAIL);
+        atomic_store(&s.gate, 1);
+        for (int i = 0; i < 17; i++) { start(&k[i], c, &s, &o, "k"); }
+        wait_for(&s.inside, 1);
+        wait_for_waiters(c, 16);
+        atomic_store(&s.gate, 0);
+        for (int i = 0; i < 17; i++) {
+            join(&k[i]);
+            T_EQ_I64(k[i].err, CELLAR_E_LOADER);
+            T_EQ_I64(k[i].r.loader_err, CELLAR_E_IO);
+        }
+        /* more only for threads that came when the flight had already ended */
+        T_CHECK(atomic_load(&s.calls) >= (int)(1 + (hand > 0)));
+        T_CHECK(atomic_load(&s.calls) <= 17);
+        kit_close(c);
+    }
+}
+
+static void a_final_failure_is_shared_at_once(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    caller k[2];
+    o.join_retries = 8;
+    s.said_err = 42;
+    s.fail_flags = CELLAR_FAIL_FINAL;
+    atomic_store(&s.say, SAY_FAIL);
+    atomic_store(&s.gate, 1);
+    start(&k[0], c, &s, &o, "k");
+    wait_for(&s.inside, 1);
+    start(&k[1], c, &s, &o, "k");
+    wait_for_waiters(c, 1);
+    atomic_store(&s.gate, 0);
+    join(&k[0]);
+    join(&k[1]);
+    T_EQ_I64(k[1].err, CELLAR_E_LOADER);
+    T_EQ_I64(k[1].r.loader_err, 42);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+/* ---- cycles ---- */
+
+typedef struct knot {
+    cellar *c;
+    pthread_barrier_t both;
+    _Atomic int refused, loaded;
+} knot;
+typedef struct side { knot *k; const char *mine, *other; } side;
+
+static cellar_err knot_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    side *sd = ctx;
+    cellar_result r = cellar_result_default();
+    source inner = SOURCE_INIT;
+    (void)key;
+    (void)key_len;
+    (void)pthread_barrier_wait(&sd->k->both);
+    const cellar_err err = cellar_get_or_load(sd->k->c, sd->other, 1, NULL, source_load, &inner,
+                                              &r);
+    cellar_result_free(&r);
+    if (err == CELLAR_E_DEADLOCK) { atomic_fetch_add(&sd->k->refused, 1); }
+    if (err == CELLAR_OK) { atomic_fetch_add(&sd->k->loaded, 1); }
+    return cellar_load_value(ld, sd->mine, 1);
+}
+
+static void *knot_main(void *arg)
+{
+    side *sd = arg;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(sd->k->c, sd->mine, 1, NULL, knot_load, sd, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+/* Two threads, each loading what the other waits for: exactly one wait is refused. */
+static void cycle_two_threads(void)
+{
+    cellar *c = kit_open(4 << 20);
+    for (int i = 0; i < 200 / KIT_SLOW; i++) {
+        knot k = { .c = c };
+        side sd[2] = { { &k, "a", "b" }, { &k, "b", "a" } };
+        pthread_t t[2];
+        T_REQUIRE(pthread_barrier_init(&k.both, NULL, 2) == 0);
+        for (int j = 0; j < 2; j++) {
+            T_REQUIRE(pthread_create(&t[j], NULL, knot_main, &sd[j]) == 0);
+        }
+        for (int j = 0; j < 2; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
+        T_EQ_I64(atomic_load(&k.refused), 1);
+        T_EQ_I64(atomic_load(&k.loaded), 1);
+        (void)pthread_barrier_destroy(&k.both);
+        (void)cellar_clear(c);
+    }
+    kit_close(c);
+}
+
+static void load_b_inside(source *s, cellar_load *ld)
+{
+    source inner = SOURCE_INIT;
+    char text[64];
+    (void)ld;
+    atomic_store(&s->old_seen, (int)kit_load(s->arg, "b", NULL, &inner, text, NULL));
+}
+
+/* A caller leads a and waits for b, which a worker loads, whose loader waits for a. */
+static void cycle_through_worker(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source b = SOURCE_INIT;
+    char text[64];
+    cellar_load_opts o = cellar_load_opts_default();
+    cfg.host.clock = kit_clock;
+    cfg.host.load_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    source a = SOURCE_INIT;
+    o.ttl_ms = 100;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    /* the refresh of b asks for a, whose load asks for b: it is stale, so nobody waits */
+    a.during = load_b_inside;
+    a.arg = c;
+    T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(c, "a", NULL, &a, text, NULL), CELLAR_OK);
+    T_CHECK(atomic_load(&a.old_seen) == CELLAR_OK || atomic_load(&a.old_seen) == CELLAR_STALE);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* The only worker waits for what stands in the queue behind it: it takes it over itself. */
+static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    source *s = ctx;
+    char text[64];
+    (void)key_len;
+    atomic_fetch_add(&s->calls, 1);
+    while (atomic_load(&s->gate) != 0) { kit_nap(); }
+    if (*(const char *)key == 'a') {
+        source inner = SOURCE_INIT;
+        /* nothing stale: the next call needs the load itself */
+        (void)cellar_delete(s->arg, "b", 1);
+        const cellar_err err = kit_load(s->arg, "b", NULL, &inner, text, NULL);
+        T_EQ_I64(err, CELLAR_OK);
+    }
+    return cellar_load_value(ld, "v", 1);
+}
+
+static void worker_pool_starved(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    cellar_load_opts o = cellar_load_opts_default();
+    cfg.host.clock = kit_clock;
+    cfg.host.load_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    source s = SOURCE_INIT;
+    s.arg = c;
+    o.ttl_ms = 100;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(cellar_set(c, "a", 1, "x", 1, NULL), CELLAR_OK);
+    cellar_set_opts so = cellar_set_opts_default();
+    so.ttl_ms = 100;
+    so.stale_ms = 60000;
+    T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "b", 1, "x", 1, &so), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 100);
+    atomic_store(&s.gate, 1);
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "a", 1, &o, starve_load, &s, &r), CELLAR_STALE);
+    cellar_result_free(&r);
+    wait_for(&s.calls, 1);
+    T_EQ_I64(cellar_get_or_load(c, "b", 1, &o, starve_load, &s, &r), CELLAR_STALE);
+    cellar_result_free(&r);
+    atomic_store(&s.gate, 0);
+    char buf[8];
+    size_t len = 0;
+    for (int i = 0; i < 500000; i++) { /* the refresh of a ends */
+        if (cellar_get(c, "a", 1, buf, sizeof buf, &len) == CELLAR_OK && buf[0] == 'v') { break; }
+        kit_nap();
+    }
+    T_EQ_MEM(buf, "v", 1);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* ---- writers win ---- */
+
+typedef struct history {
+    cellar *c;
+    _Atomic uint64_t db;      /* the source: a number that only rises */
+    _Atomic uint64_t floor_;  /* what a writer that returned has made sure of */
+    _Atomic int stop;
+    _Atomic uint64_t stale, reads;
+    int how;
+} history;
+
+enum { HISTORY_ALL = 6 }; /* ways to write; as `how`: one after the other */
+
+static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    history *h = ctx;
+    (void)key;
+    (void)key_len;
+    const uint64_t now = atomic_load(&h->db);
+    for (volatile int i = 0; i < 200; i++) {} /* a window for the writers */
+    const cellar_bytes tag = { "red", 3 };
+    if (cellar_load_set_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
+    return cellar_load_value(ld, &now, sizeof now);
+}
+
+static void *history_reader(void *arg)
+{
+    history *h = arg;
+    while (atomic_load(&h->stop) == 0) {
+        const uint64_t least = atomic_load(&h->floor_);
+        cellar_result r = cellar_result_default();
+        uint64_t got;
+        const cellar_err err = cellar_get_or_load(h->c, "k", 1, NULL, history_load, h, &r);
+        if (err == CELLAR_OK && r.value_len == sizeof got) {
+            memcpy(&got, r.value, sizeof got);
+            if (got < least) { atomic_fetch_add(&h->stale, 1); }
+            atomic_fetch_add(&h->reads, 1);
+        }
+        cellar_result_free(&r);
+    }
+    return NULL;
+}
+
+static void history_write(history *h, uint64_t round)
+{
+    const uint64_t now = atomic_fetch_add(&h->db, 1) + 1;
+    switch (h->how == HISTORY_ALL ? (int)(round % HISTORY_ALL) : h->how) {
+    case 0: (void)cellar_delete(h->c, "k", 1); break;
+    case 1: (void)cellar_clear(h->c); break;
+    case 2: (void)cellar_version_increment(h->c, NULL); break;
+    case 3: (void)cellar_delete_by_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
+    case 4: (void)cellar_delete_by_pattern(h->c, "k*", 2, NULL); break;
+    default: (void)cellar_set(h->c, "k", 1, &now, sizeof now, NULL); break;
+    }
+    atomic_store(&h->floor_, now);
+}
+
+/* A get that starts after a delete, clear, bump, tag or pattern delete or set returned sees nothing loaded before it. */
+static void load_then_delete_history(void)
+{
+    for (int how = 0; how <= HISTORY_ALL; how++) {
+        history h = { .how = how };
+        pthread_t t[3];
+        h.c = kit_open(4 << 20);
+        for (int i = 0; i < 3; i++) {
+            T_REQUIRE(pthread_create(&t[i], NULL, history_reader, &h) == 0);
+        }
+        for (uint64_t i = 0; i < 20000 / KIT_SLOW || atomic_load(&h.reads) < 1000; i++) {
+            history_write(&h, i);
+        }
+        atomic_store(&h.stop, 1);
+        for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        T_EQ_U64(atomic_load(&h.stale), 0);
+        T_CHECK(atomic_load(&h.reads) > 0);
+        kit_close(h.c);
+    }
+}
+
+/* ---- loaders that are lost ---- */
+
+static jmp_buf back;
+
+static cellar_err jump_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    (void)cellar_load_value(ld, "draft", 5);
+    longjmp(back, 1);
+}
+
+__attribute__((noinline)) static void jump_out(cellar *c)
+{
+    cellar_result r = cellar_result_default();
+    (void)cellar_get_or_load(c, "k", 1, NULL, jump_load, NULL, &r);
+}
+
+/* Forbidden, and harmless: the thread's next call ends what it led. */
+static void longjmp_out_of_a_loader_leaves_nothing(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    if (setjmp(back) == 0) { jump_out(c); }
+    T_EQ_U64(figures(c).loads_running, 1);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 1);
+    kit_close(c);
+}
+
+static void *exit_main(void *arg)
+{
+    caller *k = arg;
+    (void)kit_load(k->c, k->key, k->o, k->s, k->text, NULL);
+    return NULL;
+}
+
+static void exit_of_the_leader_hands_over(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source dies = SOURCE_INIT, lives = SOURCE_INIT;
+    static caller k[6];
+    atomic_store(&dies.say, SAY_EXIT);
+    atomic_store(&dies.gate, 1);
+    k[0] = (caller){ .c = c, .s = &dies, .key = "k" };
+    T_REQUIRE(pthread_create(&k[0].thread, NULL, exit_main, &k[0]) == 0);
+    wait_for(&dies.inside, 1);
+    for (int i = 1; i < 6; i++) { start(&k[i], c, &lives, NULL, "k"); }
+    wait_for_waiters(c, 5);
+    atomic_store(&dies.gate, 0);
+    for (int i = 0; i < 6; i++) { join(&k[i]); }
+    for (int i = 1; i < 6; i++) { T_EQ_I64(k[i].err, CELLAR_OK); }
+    T_EQ_I64(atomic_load(&lives.calls), 1);
+    T_CHECK(figures(c).load_takeovers >= 1);
+    kit_close(c);
+}
+
+typedef struct fuzz {
+    cellar *c;
+    _Atomic uint64_t begun, ended, jumped;
+    uint32_t keys;
+} fuzz;
+
+/* A thread that is not cancelled may leave its outermost loader by longjmp: what it led then ends
+ * with its next call, which a cancelled one might not come to make. */
+typedef struct fuzzer {
+    fuzz *f;
+    jmp_buf back;
+    pthread_t thread;
+    volatile uint32_t turn;    /* lives over a longjmp */
+    bool jumps;
+    int depth;
+} fuzzer;
+
+static _Thread_local fuzzer *fuzz_self;
+
+static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    fuzz *f = ctx;
+    uint32_t n;
+    (void)key_len;
+    memcpy(&n, key, sizeof n);
+    const uint64_t turn = atomic_fetch_add(&f->begun, 1);
+    fuzzer *self = fuzz_self;
+    (void)cellar_load_value(ld, key, sizeof n);
+    for (int i = 0; i < 3; i++) { /* a place to be cancelled at that no sanitizer stands around */
+        pthread_testcancel();
+        sched_yield();
+    }
+    if (self->jumps && self->depth == 0 && turn % 3 == 0) {
+        atomic_fetch_add(&f->jumped, 1);
+        longjmp(self->back, 1);
+    }
+    switch (turn % 5) {
+    case 0:
+        if (self->jumps) { break; }
+        pthread_exit(NULL);
+    case 1: return CELLAR_E_IO;
+    case 2: {
+        cellar_result r = cellar_result_default();
+        const uint32_t other = n + 1;
+        if (n + 1 < f->keys) {
+            self->depth++;
+            (void)cellar_get_or_load(f->c, &other, sizeof other, NULL, fuzz_load, f, &r);
+            self->depth--;
+            cellar_result_free(&r);
+        }
+        break;
+    }
+    default: break;
+    }
+    return CELLAR_OK;
+}
+
+static void *fuzz_main(void *arg)
+{
+    fuzzer *self = arg;
+    fuzz *f = self->f;
+    fuzz_self = self;
+    for (self->turn = 0; self->turn < 8; self->turn++) {
+        cellar_result r = cellar_result_default();
+        const uint32_t key = (uint32_t)atomic_load(&f->begun) % f->keys;
+        if (setjmp(self->back) == 0) {
+            (void)cellar_get_or_load(f->c, &key, sizeof key, NULL, fuzz_load, f, &r);
+            cellar_result_free(&r);
+            (void)cellar_delete(f->c, &key, sizeof key);
+        }
+    }
+    if (self->jumps) { /* what the last one may have left */
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
+        o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+        (void)cellar_get_or_load(f->c, "none", 4, &o, NULL, NULL, &r);
+        cellar_result_free(&r);
+    }
+    atomic_fetch_add(&f->ended, 1);
+    return NULL;
+}
+
+/* Threads cancelled or ending anywhere in loads: nobody hangs, nothing is left open. */
+static void cancel_fuzz(void)
+{
+    cellar *c = kit_open(4 << 20);
+    fuzz f = { .c = c, .keys = 5 };
+    const uint64_t rounds = t_env_u64("LOAD_CANCELS", t_share(10000)) / 8 / KIT_SLOW;
+    for (uint64_t i = 0; i < rounds; i++) {
+        fuzzer t[8];
+        for (int j = 0; j < 8; j++) {
+            t[j].f = &f;
+            t[j].depth = 0;
+            t[j].jumps = (i + (uint64_t)j) % 4 == 0;
+            T_REQUIRE(pthread_create(&t[j].thread, NULL, fuzz_main, &t[j]) == 0);
+        }
+        for (int j = 0; j < 8; j++) {
+            if (((i + (uint64_t)j) & 1) != 0) { (void)pthread_cancel(t[j].thread); }
+        }
+        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j].thread, NULL) == 0); }
+    }
+    T_CHECK(atomic_load(&f.jumped) > 0);
+    T_EQ_U64(figures(c).loads_running, 0);
+    kit_close(c);
+}
+
+/* ---- close, fork ---- */
+
+static void *close_main(void *arg)
+{
+    caller *k = arg;
+    k->err = cellar_close(k->c);
+    return NULL;
+}
+
+/* Waiters end at once; the close waits for the loader, and gives up when it takes too long. */
+static void close_while_loading(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    caller k, w, e = { .err = CELLAR_E_INVAL };
+    char text[64];
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.tuning.close_timeout_ms = 50;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    atomic_store(&s.gate, 1);
+    start(&k, c, &s, NULL, "k");
+    wait_for(&s.inside, 1);
+    start(&w, c, &s, NULL, "k");
+    wait_for_waiters(c, 1);
+    T_EQ_I64(cellar_close(c), CELLAR_E_BUSY);
+    join(&w);
+    T_EQ_I64(w.err, CELLAR_E_CLOSED);
+    /* it lives on */
+    source other = SOURCE_INIT;
+    T_EQ_I64(kit_load(c, "other", NULL, &other, text, NULL), CELLAR_OK);
+    e.c = c;
+    T_REQUIRE(pthread_create(&e.thread, NULL, close_main, &e) == 0);
+    atomic_store(&s.gate, 0);
+    join(&e);
+    join(&k);
+    T_EQ_I64(k.err, CELLAR_OK);
+    if (e.err != CELLAR_OK) { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+}
+
+static void fork_inside(source *s, cellar_load *ld)
+{
+    cellar *c = s->arg;
+    (void)ld;
+    const pid_t child = fork();
+    if (child == 0) {
+        source fresh = SOURCE_INIT;
+        char text[64];
+        /* the flights of the parent's other threads are not here: this does not wait for them */
+        T_EQ_I64(kit_load(c, "busy", NULL, &fresh, text, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        _exit(t_failed() ? 1 : 0);
+    }
+    int status = -1;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+}
+
+static void a_forked_child_loads_by_itself(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source busy = SOURCE_INIT, forks = SOURCE_INIT;
+    caller k, w;
+    char text[64];
+    atomic_store(&busy.gate, 1);
+    start(&k, c, &busy, NULL, "busy");
+    wait_for(&busy.inside, 1);
+    start(&w, c, &busy, NULL, "busy");
+    wait_for_waiters(c, 1);
+    forks.during = fork_inside;
+    forks.arg = c;
+    T_EQ_I64(kit_load(c, "forks", NULL, &forks, text, NULL), CELLAR_OK);
+    atomic_store(&busy.gate, 0);
+    join(&k);
+    join(&w);
+    T_EQ_I64(w.err, CELLAR_OK);
+    kit_close(c);
+}
+
+/* ---- limits ---- */
+
+static void limits_are_codes(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    caller k, w;
+    char text[64];
+    cfg.host.no_threads = 1;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.clock = kit_clock;
+    cfg.tuning.max_loads = 1;
+    cfg.tuning.max_load_waiters = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    atomic_store(&s.gate, 1);
+    start(&k, c, &s, NULL, "k");
+    wait_for(&s.inside, 1);
+    T_EQ_I64(kit_load(c, "other", NULL, &s, text, NULL), CELLAR_E_LIMIT);
+    start(&w, c, &s, NULL, "k");
+    wait_for_waiters(c, 1);
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_E_LIMIT);
+    atomic_store(&s.gate, 0);
+    join(&k);
+    join(&w);
+    T_EQ_I64(w.err, CELLAR_OK);
+    kit_close(c);
+}
+
+/* Callers with something stale in hand wait for jobs that a worker is just beginning. */
+static cellar_err soft_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ctx;
+    return cellar_load_value(ld, key, key_len);
+}
+
+static void *soft_main(void *arg)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 10000000;
+    o.soft_timeout_ms = 50;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    for (uint32_t i = 0; i < 8000 / KIT_SLOW; i++) {
+        const uint32_t key = i % 20;
+        cellar_result r = cellar_result_default();
+        const cellar_err err = cellar_get_or_load(arg, &key, sizeof key, &o, soft_load, NULL, &r);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_STALE);
+        T_EQ_U64(r.value_len, sizeof key);
+        cellar_result_free(&r);
+        atomic_fetch_add(&kit_now_ms, 500);
+    }
+    return NULL;
+}
+
+static void soft_waiters_beside_the_workers(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    pthread_t t[3];
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.clock = kit_clock;
+    atomic_store(&kit_now_ms, 1000000);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }
+    for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    T_CHECK(figures(c).refreshes > 0);
+    kit_close(c);
+}
+
+T_MAIN("load_storm", T_CASE(storm_loads_counted), T_CASE(seed_counts), T_CASE(seed_locks_grow),
+       T_CASE(flight_memory_baseline), T_CASE(seed_slow_load_delays_no_other_key),
+       T_CASE(hard_hands_over), T_CASE(a_late_load_nobody_waits_for_is_kept),
+       T_CASE(takeovers_are_bounded), T_CASE(soft_serves_stale),
+       T_CASE(soft_waits_for_the_background), T_CASE(waiter_deadline),
+       T_CASE(timeout_no_stampede), T_CASE(failures_are_shared_after_the_handovers),
+       T_CASE(a_final_failure_is_shared_at_once), T_CASE(cycle_two_threads),
+       T_CASE(cycle_through_worker), T_CASE(worker_pool_starved),
+       T_CASE(load_then_delete_history), T_CASE(longjmp_out_of_a_loader_leaves_nothing),
+       T_CASE(exit_of_the_leader_hands_over), T_CASE(cancel_fuzz), T_CASE(close_while_loading),
+       T_CASE(a_forked_child_loads_by_itself), T_CASE(limits_are_codes),
+       T_CASE(soft_waiters_beside_the_workers))

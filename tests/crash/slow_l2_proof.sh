@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
+#         5,000 kills (500 of them on a disk), 200 for each promise of one change, every bit of a
+#         store and a million mutants under ASan and UBSan, every bit of stages that hold deletes
+#         and overwrites, files of earlier lives, a million entries that end at once.
+# Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
+#         of all but the bits, which are all there are (of the stages that hold deletes a third, all
+#         from 2 on), and the entries (1,000,000 kills: 200).
+: "${MAKE:=make}"
+times=${PROOF_TIMES:-1}
+seed=${SEED:-random}
+if [ "$seed" = random ]; then seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi
+programs="l2_crash l2_kill l2_damage l2_old_values l2_expiry cache_kill"
+log=build/proof-log
+unset T SAN DROPIN
+: "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
+$MAKE --no-print-directory test-programs T="$programs" NOLINK=1 >/dev/null || exit 2
+san="SAN=address,undefined NOLINK=1 T=l2_damage"
+# shellcheck disable=SC2086 # words are meant to be split
+$MAKE --no-print-directory test-programs $san >/dev/null || exit 2
+# shellcheck disable=SC2086
+checked=$($MAKE --no-print-directory -s where $san)/t
+
+# What is freed is kept for some lives, not for a thousand, and calls that led to a block for a few
+# frames: a third of the time. SEED repeats a report without them.
+asan=quarantine_size_mb=4:thread_local_quarantine_size_kb=64:malloc_context_size=4
+asan=$asan${ASAN_OPTIONS:+:$ASAN_OPTIONS}
+
+item() { # label, number, program, settings, case
+    echo "t|$1 $2|SEED=$((seed + $2 * 10000000 * times)) $4 $3 $5"
+}
+# What waits for the disk first: it leaves a processor to the others. Then the longest first.
+kill="$CELLAR_BUILD/t/test_l2_kill"
+set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \
+    "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((4500 * times)) tmpfs)"
+for c in durable written each; do
+    set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
+        CACHE_KILL_CYCLES=$((200 * times)) $c)"
+done
+for c in closed killed; do
+    set -- "$@" "$(item "every bit, $c" 1 "$checked/test_l2_damage" \
+        "ASAN_OPTIONS=$asan DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
+done
+old="$CELLAR_BUILD/t/test_l2_old_values"
+if [ "$times" -gt 1 ]; then step=1; else step=3; fi # SEED says which third
+set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
+    "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
+    "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \
+    "$(item "old values, runs" 1 "$old" OLD_STEP=$step a_run_of_bytes_leaves)" \
+    "$(item "old values, sectors" 1 "$old" "OLD_STEP=4 OLD_LAYOUTS=$((4 * times))" a_lost_sector)" \
+    "$(item "earlier stages" 1 "$old" OLD_FILES=$((3000 * times)) a_stage_of)" \
+    "$(item "earlier data" 1 "$old" OLD_FILES=$((3000 * times)) a_data_file_of)"
+for n in 1 2 3 4; do
+    set -- "$@" "$(item "crash states" $n "$CELLAR_BUILD/t/test_l2_crash" \
+        CRASH_STATES=$((750000 * times)) every_crash)"
+done
+for n in 1 2 3 4; do
+    for c in closed killed; do
+        set -- "$@" "$(item "mutants, $c" $n "$checked/test_l2_damage" \
+            "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((125000 * times))" mixtures_in_a_$c)"
+    done
+done
+set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
+    "CRASH_SUBSETS=$((400000 * times)) CRASH_LOOSE=13" every_subset)" \
+    "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
+sh tests/support/run.sh -l $((1800 * times)) -o $log -n l2_proof "$@"

@@ -1,0 +1,157 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    P12, P9, by somebody who does not know the seams of the code: what the library asks of the
+#         system comes in the order the disk tier's promises rest on, and any such call may fail or
+#         be the last one.
+# Method: strace over tests/crash/disk_order.c, linked with the archive as users link it. First
+#         its log is read: SUPER said DIRTY durably before each acknowledgement; CLEAN only behind
+#         syncs of data, stage and META; the rename behind a sync, and the directory's behind it.
+#         Then the n-th pwrite64, fdatasync, pread64 fails with EIO or ENOSPC, does less than it
+#         says (what strace injects is not executed), or brings SIGKILL; opened again each time.
+#         STRACE_EACH=n: every n-th call (default 3).
+. tests/support/t.sh
+name=slow_l2_strace
+each=${STRACE_EACH:-3}
+bin=$t_tmp/disk_order
+store=$t_tmp/f
+: "${CELLAR_A:=build/libcellar.a}"
+calls=openat,pwrite64,pread64,fdatasync,fsync,sync_file_range,rename,renameat,renameat2,write
+calls=$calls,fallocate,unlink,unlinkat
+
+build() { $CC -std=c11 -D_GNU_SOURCE $t_warn -Iinclude -o "$bin" tests/crash/disk_order.c \
+    "$CELLAR_A" -pthread -lm; }
+fresh() { rm -rf "$store" && mkdir "$store"; }
+watch() { strace -f -y -xx -s 160 -o "$t_tmp/log" -e trace="$calls" "$@"; }
+
+# Names in the log are \xNN, too; the last component of each is enough.
+cat >"$t_tmp/order.awk" <<'END'
+function text(hex,   i, s) { # of printable bytes
+    s = ""
+    for (i = 3; i < length(hex); i += 4) s = s chr[substr(hex, i, 2)]
+    return s
+}
+function bad(why) { print "line " NR ": " why; failed = 1 }
+BEGIN { for (i = 32; i < 127; i++) chr[sprintf("%02x", i)] = sprintf("%c", i) }
+{
+    sub(/^[0-9]+ +/, "")
+    call = $0; sub(/\(.*/, "", call)
+    file = ""
+    if (match($0, /<[^>]*>/)) {
+        file = substr($0, RSTART + 1, RLENGTH - 2)
+        if (file ~ /^\\x/) file = text(file)
+        sub(/.*\//, "", file)
+    }
+    bytes = ""
+    if (match($0, /"[^"]*"/)) bytes = substr($0, RSTART + 1, RLENGTH - 2)
+    if ($NF == "-1" || / = -1 /) next
+}
+call == "pwrite64" {
+    unsynced[file] = NR
+    if (file != "SUPER") next
+    said = substr(bytes, 136 * 4 + 3, 2)
+    if (said == "01") {
+        if (synced["data.seg"] <= asked || synced["stage.buf"] <= asked) bad("CLEAN without syncs")
+        if (synced["META.0"] <= asked && synced["META.1"] <= asked) bad("CLEAN without META")
+        if (unsynced["META.0"] > synced["META.0"]) bad("CLEAN before META.0 is synced")
+        if (unsynced["META.1"] > synced["META.1"]) bad("CLEAN before META.1 is synced")
+        cleans++
+    }
+}
+call == "fdatasync" || call == "fsync" {
+    synced[file] = NR
+    if (file == "SUPER") durable = said
+    if (file == "store") directories++
+}
+call ~ /^rename/ {
+    if (synced["SUPER.new"] <= unsynced["SUPER.new"]) bad("renamed before it was synced")
+    renamed = NR
+}
+call == "write" && file == "said" {
+    line = text(bytes)
+    if (line ~ /^s/) asked = NR
+    if (line ~ /^a/) {
+        if (durable != "02") bad("acknowledged while SUPER says " durable)
+        if (synced["store"] < renamed) bad("acknowledged before the directory was synced")
+        acks++
+    }
+}
+END {
+    print acks + 0 " acknowledgements, " cleans + 0 " times CLEAN, " directories + 0 " directories"
+    exit failed || acks < 50 || cleans < 3 || renamed == 0
+}
+END
+in_order() {
+    fresh && watch "$bin" work "$store" && awk -f "$t_tmp/order.awk" "$t_tmp/log" || return 1
+    "$bin" verify "$store" >"$t_tmp/said" && cat "$t_tmp/said" && ! grep -q 'hits 0' "$t_tmp/said"
+}
+# The check itself: a log without the marks DIRTY, or without the syncs of the stage, is refused.
+order_notices() {
+    grep -v 'fdatasync.*\\x73\\x74\\x61\\x67\\x65\|fdatasync.*stage' "$t_tmp/log" >"$t_tmp/log2"
+    cmp -s "$t_tmp/log" "$t_tmp/log2" && return 1
+    ! awk -f "$t_tmp/order.awk" "$t_tmp/log2" || return 1
+    grep -v 'pwrite64.*SUPER>\|pwrite64.*\\x53\\x55\\x50\\x45\\x52>' "$t_tmp/log" >"$t_tmp/log2"
+    ! awk -f "$t_tmp/order.awk" "$t_tmp/log2"
+}
+
+# Every `each`-th call of one kind goes wrong in one way; then what is left is opened.
+goes_wrong() { # call, what
+    fresh && watch "$bin" work "$store" || return 1
+    most=$(grep -c "^[0-9 ]*$1(" "$t_tmp/log")
+    [ "$most" -gt 2 ] || { echo "only $most calls of $1"; return 1; }
+    n=1
+    while [ "$n" -le "$most" ]; do
+        fresh
+        strace -f -o /dev/null -e trace="$1" -e inject="$1:$2:when=$n" "$bin" work "$store" \
+            >"$t_tmp/said" 2>&1
+        status=$?
+        case $2:$status in *SIGKILL:137 | *:0) ;; *)
+            echo "$1 number $n, $2: status $status"
+            cat "$t_tmp/said"
+            return 1
+        esac
+        "$bin" verify "$store" >"$t_tmp/said" || {
+            echo "$1 number $n, $2: opened again"
+            cat "$t_tmp/said"
+            return 1
+        }
+        n=$((n + each))
+    done
+    echo "$most calls of $1"
+}
+
+reads_go_wrong() { # what
+    fresh && "$bin" work "$store" && watch "$bin" verify "$store" >/dev/null || return 1
+    most=$(grep -c "^[0-9 ]*pread64(" "$t_tmp/log")
+    [ "$most" -gt 10 ] || { echo "only $most calls of pread64"; return 1; }
+    # The first ones are the dynamic loader's.
+    n=$((1 + $(grep "^[0-9 ]*pread64(" "$t_tmp/log" | grep -vc 'store\|\\x73\\x74\\x6f\\x72\\x65')))
+    while [ "$n" -le "$most" ]; do
+        strace -f -o /dev/null -e trace=pread64 -e inject="pread64:$1:when=$n" "$bin" verify \
+            "$store" >"$t_tmp/said" 2>&1 && "$bin" verify "$store" >>"$t_tmp/said" || {
+            echo "pread64 number $n, $1"
+            cat "$t_tmp/said"
+            return 1
+        }
+        n=$((n + each))
+    done
+    echo "$most calls of pread64"
+}
+
+if ! t_have strace || ! strace -o /dev/null -e trace=write -e inject=write:retval=1:when=99 true \
+    2>/dev/null; then
+    t_skip system_calls_come_in_order "no strace that may watch and inject"
+    t_end $name
+fi
+t_case it_builds build
+t_case system_calls_come_in_order in_order
+t_case a_wrong_order_is_noticed order_notices
+for c in pwrite64 fdatasync; do
+    t_case "any_${c}_may_fail" goes_wrong $c error=EIO
+    t_case "any_${c}_may_be_the_last" goes_wrong $c signal=SIGKILL
+done
+t_case any_pwrite64_may_find_no_room goes_wrong pwrite64 error=ENOSPC
+t_case any_pwrite64_may_write_less_than_it_says goes_wrong pwrite64 retval=512
+t_case any_pread64_may_fail reads_go_wrong error=EIO
+t_case any_pread64_may_read_nothing reads_go_wrong retval=0
+t_end $name

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what happens to a disk from outside leaves a store whose memory works on, which says in
+ *         words what is wrong, and takes the disk back where that is possible: mounted read-only,
+ *         directory removed, no descriptor left, a path that cannot be written.
+ * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
+#include "tests/support/disk_store.h"
+#include "tests/support/said.h"
+#include "tests/support/t.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/vfs.h"
+#include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+#define KEYS 150u
+
+static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
+static cellar_namespace_opts each_set;
+
+static void begin(void)
+{
+    store_begin();
+    said[0] = '\0';
+}
+
+static void end(void)
+{
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    store_end();
+}
+
+static settings config(void)
+{
+    settings cfg = settings_default();
+    each_set = cellar_namespace_opts_default();
+    each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cfg.config.root = &each_set;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.max_entries = 64;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.tuning.hash_key = known_secret;
+    cfg.host.clock = read_clock;
+    cfg.host.log = listen_to;
+    cfg.host.no_threads = 1;
+    return cfg;
+}
+
+static void work(cellar *c, int64_t ms)
+{
+    now_ms += ms;
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+}
+
+static cellar *open_it(void)
+{
+    const settings cfg = config();
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    return c;
+}
+
+static void shut(cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar_err put(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[4000];
+    memset(buf, (int)('a' + (key + version) % 26), sizeof buf);
+    memcpy(buf, &version, sizeof version);
+    return cellar_set(c, &key, sizeof key, buf, sizeof buf, NULL);
+}
+
+/* Its version, 0: a miss. */
+static uint32_t look(cellar *c, uint32_t key)
+{
+    char buf[4000];
+    size_t len = 0;
+    uint32_t version = 0;
+    if (cellar_get(c, &key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK) { return 0; }
+    T_EQ_U64(len, sizeof buf);
+    memcpy(&version, buf, sizeof version);
+    T_EQ_I64(buf[3999], 'a' + (key + version) % 26);
+    return version;
+}
+
+static void put_all(cellar *c, uint32_t version)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        T_EQ_I64(put(c, i, version), CELLAR_OK);
+        if (i % 20 == 0) { work(c, 0); }
+    }
+}
+
+static uint64_t metric(cellar *c, const char *name)
+{
+    static char text[131072];
+    size_t len;
+    char line[100];
+    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    T_REQUIRE(at != NULL);
+    return strtoull(at + strlen(line), NULL, 10);
+}
+
+/* Every write says EROFS, reads work: errors -> breaker -> memory alone -> tried again, and back. */
+static void mounted_read_only_it_goes_on_and_heals(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    shut(c);
+    c = open_it();
+    const uint32_t gone = 7;
+    (void)base_fault_io_arm("pwrite", EROFS, 1, true);
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
+    T_EQ_U64(look(c, 30), 1); /* from disk */
+    for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
+        put_all(c, 2 + n);
+        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* memory */
+        work(c, 200);
+    }
+    T_EQ_U64(metric(c, "cellar_l2_off"), 1);
+    T_CHECK(metric(c, "cellar_l2_errors_total") >= 8);
+    T_EQ_I64(lines_with("the disk fails"), 1);
+    T_EQ_I64(put(c, 5, 99), CELLAR_OK);
+    T_EQ_U64(look(c, 5), 99);
+    (void)base_fault_io_arm(NULL, 0, 0, false); /* mounted read-write again */
+    for (uint32_t n = 0; n < 70 && metric(c, "cellar_l2_off") != 0; n++) { work(c, 1000); }
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_I64(lines_with("the disk works again"), 1);
+    put_all(c, 50);
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
+    shut(c);
+    c = open_it();
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 50); }
+    shut(c);
+    end();
+}
+
+/* Each kind of call has its line, one a second, with file, place and cause. */
+static void a_failing_call_to_the_disk_has_an_error_line(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    shut(c);
+    settings cfg = config();
+    cfg.host.log_level = CELLAR_LOG_ERROR;
+    cfg.l2.fail_errors = 64;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    T_EQ_STR(said, "");
+    (void)base_fault_io_arm("pread", EIO, 1, true);
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_U64(look(c, i), 0); }
+    T_EQ_I64(lines_with("read of data.seg at byte "), 1);
+    T_EQ_I64(lines_with("failed: input or output error (errno 5)\n"), 1);
+    now_ms += 1000;
+    T_EQ_U64(look(c, 30), 0);
+    T_EQ_I64(lines_with("(errno 5) (and 19 more)"), 1);
+    (void)base_fault_io_arm("pwrite", ENOSPC, 1, true);
+    T_CHECK(cellar_sync(c) != CELLAR_OK);
+    T_EQ_I64(lines_with("write of "), 1);
+    T_EQ_I64(lines_with("failed: no space left on the disk"), 1);
+    (void)base_fault_io_arm("datasync", EIO, 1, true);
+    T_CHECK(cellar_sync(c) != CELLAR_OK);
+    T_EQ_I64(lines_with("sync of "), 1);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    shut(c);
+    end();
+}
+
+static void a_removed_directory_leaves_memory_until_the_next_open(void)
+{
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    t_wipe(store);
+    T_EQ_I64(put(c, 1000, 3), CELLAR_OK);
+    work(c, 2000);
+    T_EQ_U64(metric(c, "cellar_l2_off"), 2);
+    T_EQ_I64(lines_with("until the next open"), 1);
+    T_EQ_U64(look(c, 1000), 3);
+    for (uint32_t i = 0; i < KEYS; i++) { T_CHECK(look(c, i) <= 1); }
+    put_all(c, 2);
+    T_EQ_U64(look(c, KEYS - 1), 2);
+    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not say that anything is safe */
+    shut(c);
+    c = open_it();
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_U64(look(c, 5), 0);
+    put_all(c, 4);
+    shut(c);
+    c = open_it();
+    T_EQ_U64(look(c, 5), 4);
+    shut(c);
+    end();
+}
+
+/* Once it is open it opens nothing. */
+static void without_descriptors_an_open_tier_works_on(void)
+{
+    begin();
+    cellar *c = open_it();
+    struct rlimit was, none;
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    none = was;
+    none.rlim_cur = 0;
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    put_all(c, 1);
+    const uint32_t gone = 9;
+    T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
+    work(c, 2000);
+    const cellar_err synced = cellar_sync(c);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &was) == 0);
+    T_EQ_I64(synced, CELLAR_OK);
+    T_EQ_U64(metric(c, "cellar_l2_errors_total"), 0);
+    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    shut(c);
+    c = open_it();
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
+    shut(c);
+    end();
+}
+
+static void expect_words(const settings *cfg, cellar_err code, const char *words)
+{
+    cellar *c = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    settings must = *cfg;
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK); /* memory alone */
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_I64(e.code, code);
+    T_CHECK(strstr(e.text, words) != NULL);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    must.l2.required = 1;
+    T_EQ_I64(settings_open(&must, &c), code);
+}
+
+static void flip(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+");
+    T_REQUIRE(f != NULL);
+    T_EQ_I64(fseek(f, at, SEEK_SET), 0);
+    const int was = fgetc(f);
+    T_EQ_I64(fseek(f, at, SEEK_SET), 0);
+    T_CHECK(fputc(was ^ 1, f) != EOF && fclose(f) == 0);
+}
+
+/* One that is in use; damaged; of somebody else. Each has its code and its words. */
+static void whose_directory_it_is_is_said_in_words(void)
+{
+    char path[400], name[420];
+    begin();
+    settings cfg = config();
+    cellar *c = open_it();
+    expect_words(&cfg, CELLAR_E_BUSY, "in use");
+    shut(c);
+    snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
+    flip(name, 100);
+    flip(name, 4196);
+    expect_words(&cfg, CELLAR_E_CORRUPT, "damaged");
+    flip(name, 0);
+    flip(name, 4096);
+    expect_words(&cfg, CELLAR_E_FOREIGN, "not of a disk tier");
+    memset(path, 'a', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    cfg.config.l2_path = path;
+    expect_words(&cfg, CELLAR_E_IO, "too long");
+    end();
+}
+
+static void what_keeps_it_from_opening_is_said_in_words(void)
+{
+    static const struct {
+        const char *site;
+        int error;
+        const char *words;
+    } why[] = {
+        { "open_dir", EACCES, "l2_path may not be read and written" },
+        { "open", EACCES, "l2_path may not be read and written" },
+        { "open", EROFS, "read-only file system" },
+        { "open_dir", ENOTDIR, "l2_path is not a directory" },
+        { "open_dir", ENOENT, "the folder l2_path lies in" },
+        { "open", EMFILE, "no file descriptor is left" },
+        { "open_dir", ELOOP, "the link l2_path or its target has another owner" },
+        { "open_dir", EMLINK, "more than 8 symbolic links" },
+        { "preallocate", ENOSPC, "no room on the disk" },
+        { "preallocate", EFBIG, "limit of file size (RLIMIT_FSIZE)" },
+        { "datasync", EIO, "E_IO" },
+    };
+    for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
+        begin();
+        settings cfg = config();
+        cellar *c = NULL;
+        (void)base_fault_io_arm(why[i].site, why[i].error, 1, true);
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* memory alone */
+        cellar_error_info e = cellar_error_info_default();
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        T_EQ_I64(e.code, CELLAR_E_IO);
+        T_EQ_I64(e.sys_errno, why[i].error);
+        T_CHECK(strstr(e.text, why[i].words) != NULL);
+        T_EQ_I64(lines_with(why[i].words), 1); /* and once */
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        T_EQ_U64(look(c, 1), 1);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        cfg.l2.required = 1;
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        c = open_it(); /* and nothing of it lasts */
+        T_EQ_I64(cellar_sync(c), CELLAR_OK);
+        shut(c);
+        end();
+    }
+}
+
+T_ONE_THREAD;
+/* The budget that the text of a refused open asks for; 0: it names none. */
+static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
+{
+    cellar *c = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    cfg->config.memory_bytes = memory_bytes;
+    cfg->l2.required = 1;
+    if (!T_CHECK(settings_open(cfg, &c) < CELLAR_OK)) { return 0; }
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    unsigned long long least = 0, l2_bytes = 0, got = 0;
+    T_EQ_I64(sscanf(e.text, "cellar_open: memory_bytes must be at least %llu for l2_bytes %llu "
+                            "(got %llu)", &least, &l2_bytes, &got), 3);
+    T_EQ_U64(l2_bytes, cfg->config.l2_bytes);
+    T_EQ_U64(got, memory_bytes);
+    return least;
+}
+
+static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
+{
+    static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
+    begin();
+    settings cfg = config();
+    cellar *c = NULL;
+    cfg.config.max_entries = 0;
+    cfg.config.l2_bytes = 1u << 30; /* refused before anything is made */
+    T_CHECK(asked_for(&cfg, CELLAR_MEMORY_MIN) > CELLAR_MEMORY_MIN);
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.config.memory_bytes = 16u << 20;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* its stage of 2 MiB keeps its size */
+    shut(c);
+    for (size_t i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
+        const uint64_t least = asked_for(&cfg, budgets[i]);
+        cfg.config.memory_bytes = least;
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        shut(c);
+        (void)asked_for(&cfg, least - least / 10); /* it asks for no more than a tenth too much */
+    }
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.l2.required = 0;
+    expect_words(&cfg, CELLAR_E_NOMEM, "the disk tier is off: memory_bytes must be at least");
+    end();
+}
+
+/* The sizes of segments that cellar.h names, of new directories. */
+static void a_value_over_half_a_segment_is_counted_and_not_written(void)
+{
+    static const struct { uint64_t l2, memory, segment; } rows[] = {
+        { 16u << 20, 16u << 20, 512u << 10 }, { 32u << 20, 16u << 20, 1u << 20 },
+        { 32u << 20, 8u << 20, 512u << 10 }, { 32u << 20, 1u << 20, 64u << 10 } };
+    static char value[1u << 20];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin();
+        settings cfg = config();
+        cellar *c = NULL;
+        cfg.config.l2_bytes = rows[i].l2;
+        cfg.config.memory_bytes = rows[i].memory;
+        cfg.l2.required = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        work(c, 0);
+        const size_t half = (size_t)rows[i].segment / 2;
+        T_EQ_I64(cellar_set(c, "fits", 4, value, half - 200, NULL), CELLAR_OK);
+        T_EQ_U64(metric(c, "cellar_l2_refused_size_total"), 0);
+        T_EQ_I64(cellar_set(c, "over", 4, value, half, NULL), CELLAR_OK);
+        T_CHECK(metric(c, "cellar_l2_refused_size_total") > 0);
+        shut(c);
+        end();
+    }
+}
+
+static void a_link_as_l2_path_is_the_store_it_leads_to(void)
+{
+    char link[sizeof folder + 8];
+    begin();
+    (void)snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(symlink("store", link) == 0);
+    settings cfg = config();
+    cellar *c = NULL, *second = NULL;
+    cfg.config.l2_path = link;
+    cfg.l2.required = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    work(c, 0);
+    T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+    cfg.config.l2_path = store;
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_E_BUSY);
+    shut(c);
+    c = open_it();
+    T_EQ_U64(look(c, 1), 1);
+    shut(c);
+    T_EQ_I64(unlink(link), 0);
+    end();
+}
+
+static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
+{
+    struct rlimit was, low;
+    begin();
+    settings cfg = config();
+    cellar *c = NULL;
+    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &was) == 0);
+    low = was;
+    low.rlim_cur = 1 << 20;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    expect_words(&cfg, CELLAR_E_IO, "l2_bytes is above the process's limit of file size");
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
+    c = open_it();
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0); /* lowered while the store is open */
+    for (uint32_t round = 1; round < 30; round++) {
+        for (uint32_t k = 0; k < KEYS; k++) { T_EQ_I64(put(c, k, round), CELLAR_OK); }
+        work(c, 100);
+    }
+    T_CHECK(metric(c, "cellar_l2_errors_total") > 0);
+    T_EQ_U64(look(c, KEYS - 1), 29);
+    shut(c);
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
+    end();
+}
+
+T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
+       T_CASE(a_failing_call_to_the_disk_has_an_error_line),
+       T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
+       T_CASE(without_descriptors_an_open_tier_works_on),
+       T_CASE(what_keeps_it_from_opening_is_said_in_words),
+       T_CASE(whose_directory_it_is_is_said_in_words),
+       T_CASE(a_budget_too_small_for_the_tier_names_one_that_is_enough),
+       T_CASE(a_value_over_half_a_segment_is_counted_and_not_written),
+       T_CASE(a_link_as_l2_path_is_the_store_it_leads_to),
+       T_CASE(a_limit_of_file_size_below_l2_bytes_is_a_code))

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what a call has promised of the disk holds when the process is killed: a set that
+ *         CELLAR_DURABLE or CELLAR_L2_WRITE_THROUGH has acknowledged is found with that value or a
+ *         newer one; in no mode comes an overwritten or deleted value back, or a wrong byte.
+ * Method: a child opens a store through the public interface, looks at what its predecessor left,
+ *         then works in several threads on the same keys until SIGKILL, at any moment. What each
+ *         thread has begun and what was acknowledged stands in shared memory, with a clock that
+ *         counts calls. Other keys are written all the time: they share stamps, log and index.
+ *         CACHE_KILL_CYCLES=n: so many kills in each mode; CACHE_KILL_IN=folder. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "base/random.h"
+#include "cellar.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+#include "tests/support/settings.h"
+
+#define KEYS 48u
+#define OTHERS 1500u
+#define THREADS 3u
+#define BASE THREADS /* the last writer: what the last life left */
+#define LIVES 20u    /* of one directory */
+#define SURE_BYTES ((uint64_t)10 << 20) /* logged behind a set: it cannot have been reclaimed */
+
+enum { DURABLE, WRITE_THROUGH, EACH_SET };
+enum { OP_SET, OP_PLAIN, OP_DEL };
+
+typedef struct op { /* written before the call, `end` after it */
+    _Atomic uint64_t start, end, version, kind, logged;
+} op;
+
+typedef struct writer { /* of one key: op n lies in at[n % 2] */
+    _Atomic uint64_t begun, acked;
+    op at[2];
+} writer;
+
+typedef struct oracle {
+    _Atomic uint32_t half; /* what holds: a child fills the other one, then turns */
+    writer key[2][KEYS][THREADS + 1];
+    _Atomic uint64_t clock, calls, logged, looked, sure, busy;
+    _Atomic uint64_t version[THREADS];
+    char said[256];
+} oracle;
+
+static oracle *o;
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
+static int mode;
+static cellar *root;
+
+/* ---- values ---- */
+
+static size_t fill(unsigned char *buf, uint32_t key, uint64_t version)
+{
+    const size_t n = 24 + (key * 131 + version * 37) % 500;
+    memcpy(buf, &version, 8);
+    for (size_t i = 8; i < n; i++) { buf[i] = (unsigned char)((key * 31 + version * 7 + i) / 3); }
+    return n;
+}
+
+/* The writer stands in the lowest bits. */
+static uint64_t version_by(uint32_t thread)
+{
+    return (atomic_fetch_add(&o->version[thread], 1) + 1) * (THREADS + 1) + thread;
+}
+
+static void fail(const char *what, uint32_t key, uint64_t got)
+{
+    snprintf(o->said, sizeof o->said, "%s: key %u, version %llu of writer %llu", what, key,
+             (unsigned long long)got / (THREADS + 1), (unsigned long long)got % (THREADS + 1));
+    _exit(3);
+}
+
+/* The version of the key as the store has it; 0: none. */
+static uint64_t look(uint32_t key)
+{
+    unsigned char buf[1024], want[1024];
+    size_t len = 0;
+    uint64_t version;
+    const cellar_err err = cellar_get(root, &key, sizeof key, buf, sizeof buf, &len);
+    if (err == CELLAR_MISS) { return 0; }
+    memcpy(&version, buf, 8);
+    if (err != CELLAR_OK || len != fill(want, key, version) || memcmp(buf, want, len) != 0) {
+        fail("wrong bytes", key, err == CELLAR_OK ? version : 0);
+    }
+    return version;
+}
+
+/* ---- is that what the last life may leave? ---- */
+
+static op *op_at(writer *w, uint64_t n) { return &w->at[n % 2]; }
+
+/* Calls `fn` with the last op each writer had acknowledged, and with the one in flight. */
+static bool any_op(writer *ws, bool (*fn)(const op *x, bool acked, const op *of), const op *of)
+{
+    for (uint32_t t = 0; t <= THREADS; t++) {
+        const uint64_t acked = ws[t].acked;
+        if (acked != 0 && fn(op_at(&ws[t], acked), true, of)) { return true; }
+        if (ws[t].begun > acked && fn(op_at(&ws[t], acked + 1), false, of)) { return true; }
+    }
+    return false;
+}
+
+static bool ends_it(const op *x, bool acked, const op *of)
+{
+    return acked && of != NULL && x->start > of->end;
+}
+
+static bool is_set_behind(const op *x, bool acked, const op *of)
+{
+    return acked && x->kind == OP_SET && (of == NULL || x->start > of->end);
+}
+
+static writer *looked_at;
+
+/* It may be why nothing is there. */
+static bool may_miss(const op *x, bool acked, const op *of)
+{
+    (void)of;
+    return x->kind != OP_SET && (!acked || !any_op(looked_at, is_set_behind, x));
+}
+
+static void judge(writer *ws, uint32_t key, uint64_t got)
+{
+    atomic_fetch_add(&o->looked, 1);
+    looked_at = ws;
+    if (got == 0) {
+        uint64_t newest = 0;
+        for (uint32_t t = 0; t <= THREADS; t++) {
+            const uint64_t at = ws[t].acked != 0 ? op_at(&ws[t], ws[t].acked)->logged : 0;
+            newest = at > newest ? at : newest;
+        }
+        const bool reclaimed = o->logged - newest > SURE_BYTES;
+        if (mode != EACH_SET && !reclaimed && any_op(ws, is_set_behind, NULL) &&
+            !any_op(ws, may_miss, NULL)) {
+            fail("lost", key, 0);
+        }
+        return;
+    }
+    writer *w = &ws[got % (THREADS + 1)];
+    const op *last = op_at(w, w->acked), *next = op_at(w, w->acked + 1);
+    if (w->begun > w->acked && next->kind != OP_DEL && next->version == got) { return; }
+    if (op_at(&ws[BASE], 1)->version == got) { /* what this life has found, by any writer */
+        w = &ws[BASE];
+        last = op_at(w, 1);
+    }
+    if (w->acked == 0 || last->kind == OP_DEL || last->version != got) {
+        fail("an old value", key, got);
+    }
+    if (any_op(ws, ends_it, last)) { fail("an overwritten value", key, got); }
+    atomic_fetch_add(&o->sure, 1);
+}
+
+static void look_at_all(void)
+{
+    const uint32_t half = atomic_load(&o->half) % 2;
+    memset(o->key[1 - half], 0, sizeof o->key[0]);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        const uint64_t got = look(key);
+        judge(o->key[half][key], key, got);
+        writer *b = &o->key[1 - half][key][BASE];
+        op *x = op_at(b, 1);
+        x->version = got;
+        x->kind = got == 0 ? OP_DEL : OP_SET;
+        x->logged = atomic_load(&o->logged);
+        b->begun = b->acked = 1;
+    }
+    atomic_fetch_add(&o->half, 1);
+}
+
+/* ---- what a child does ---- */
+
+static void one_op(uint32_t thread, uint32_t key, uint64_t kind)
+{
+    unsigned char buf[1024];
+    writer *w = &o->key[atomic_load(&o->half) % 2][key][thread];
+    op *x = op_at(w, w->acked + 1);
+    cellar_set_opts so = cellar_set_opts_default();
+    so.flags = mode == DURABLE && kind == OP_SET ? CELLAR_DURABLE : 0;
+    x->version = version_by(thread);
+    x->kind = kind;
+    x->start = atomic_fetch_add(&o->clock, 1);
+    w->begun = w->acked + 1;
+    cellar_err err;
+    if (kind == OP_DEL) {
+        err = cellar_delete(root, &key, sizeof key);
+        err = err == CELLAR_MISS ? CELLAR_OK : err;
+    } else {
+        const size_t n = fill(buf, key, x->version);
+        atomic_fetch_add(&o->logged, n + 128);
+        err = cellar_set(root, &key, sizeof key, buf, n, &so);
+    }
+    if (err != CELLAR_OK) {
+        snprintf(o->said, sizeof o->said, "a call answered %s", cellar_code_name(err));
+        _exit(4);
+    }
+    x->logged = atomic_load(&o->logged);
+    x->end = atomic_fetch_add(&o->clock, 1);
+    w->acked = w->begun;
+}
+
+static void *works(void *arg)
+{
+    base_rng r;
+    const uint32_t thread = (uint32_t)(uintptr_t)arg;
+    base_rng_seed(&r, t_.seed + o->clock * 7 + thread);
+    for (;;) {
+        const uint64_t what = base_rng_below(&r, 16);
+        const uint32_t key = (uint32_t)base_rng_below(&r, KEYS);
+        if (what < 6) {
+            one_op(thread, key, OP_SET);
+        } else if (what < 8) {
+            one_op(thread, key, OP_DEL);
+        } else if (what < 9 && mode == DURABLE) {
+            one_op(thread, key, OP_PLAIN);
+        } else if (what < 10) {
+            (void)look(key);
+        } else { /* another key: it moves stamps and fills the log */
+            unsigned char buf[256] = { 1 };
+            const uint32_t other = 1000000 + (uint32_t)base_rng_below(&r, OTHERS);
+            atomic_fetch_add(&o->logged, sizeof buf + 64);
+            (void)cellar_set(root, &other, sizeof other, buf, 100 + key, NULL);
+        }
+        atomic_fetch_add(&o->calls, 1);
+    }
+    return NULL;
+}
+
+static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
+{
+    (void)aad;
+    (void)aad_len;
+    for (size_t i = 0; i < in_len; i++) {
+        ((unsigned char *)out)[i] = ((const unsigned char *)in)[i] ^ nonce[i % 12];
+    }
+    memset((unsigned char *)out + in_len, *(const unsigned char *)ctx, 8);
+    return 0;
+}
+
+static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t in_len, void *out, void *ctx)
+{
+    unsigned char scratch[2048];
+    const unsigned char *tag = (const unsigned char *)in + in_len - 8;
+    (void)xor_seal(nonce, aad, aad_len, in, in_len - 8, scratch, ctx);
+    memcpy(out, scratch, in_len - 8);
+    return tag[0] == *(const unsigned char *)ctx ? 0 : 1;
+}
+
+static void child_opens(uint64_t dir)
+{
+    static unsigned char secret = 77;
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
+    cellar_namespace_opts v = cellar_namespace_opts_default();
+    settings cfg = settings_default();
+    crypt.ctx = &secret;
+    crypt.seal = xor_seal;
+    crypt.open = xor_open;
+    crypt.overhead_bytes = 8;
+    v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
+                : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
+    cfg.config.root = &v;
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 24u << 20;
+    cfg.l2.required = 1;
+    cfg.l2.sync = mode == DURABLE ? 1 + dir % 2 : dir % 3;
+    if (dir % 4 == 1) { cfg.l2.cipher = &crypt; }
+    cfg.l2.sigbus_handler = cfg.l2.mmap_read = dir % 4 == 2;
+    v.l2_lz4 = dir % 4 == 3;
+    cellar_err err = settings_open(&cfg, &root);
+    if (err == CELLAR_E_UNSUPPORTED && v.l2_lz4 != 0) { /* built without */
+        v.l2_lz4 = 0;
+        err = settings_open(&cfg, &root);
+    }
+    if (err != CELLAR_OK) {
+        snprintf(o->said, sizeof o->said, "open: %s", cellar_code_name(err));
+        _exit(2);
+    }
+}
+
+/* The index of a killed life is read back first: until then a get may miss. */
+static void child_warms(void)
+{
+    static char text[1 << 18];
+    size_t len;
+    do {
+        if (cellar_metrics_write(root, text, sizeof text, &len) != CELLAR_OK) { _exit(6); }
+    } while (strstr(text, "\ncellar_l2_warming 0\n") == NULL);
+}
+
+static void child_lives(uint64_t dir)
+{
+    pthread_t t[THREADS];
+    child_opens(dir);
+    child_warms();
+    look_at_all();
+    for (uint32_t i = 0; i < THREADS; i++) {
+        if (pthread_create(&t[i], NULL, works, (void *)(uintptr_t)i) != 0) { _exit(5); }
+    }
+    for (;;) { pause(); }
+}
+
+/* ---- one life after the other ---- */
+
+static void life(uint64_t n, base_rng *rng)
+{
+    const uint64_t enough = base_rng_below(rng, n % 8 == 0 ? 3000 : 12000);
+    int status = 0;
+    atomic_store(&o->calls, 0);
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) { child_lives(n / LIVES); }
+    T_REQUIRE(pid > 0);
+    while (atomic_load(&o->calls) < enough && waitpid(pid, &status, WNOHANG) == 0) { usleep(50); }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    if (!T_CHECK(!WIFEXITED(status))) {
+        printf("# life %" PRIu64 ": the child left with %d: %s\n", n, WEXITSTATUS(status), o->said);
+    }
+}
+
+static void lives_end_by_kill(int how)
+{
+    const char *where = getenv("CACHE_KILL_IN");
+    const uint64_t most = t_env_u64("CACHE_KILL_CYCLES", 6);
+    base_rng rng;
+    if (where == NULL) { where = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; }
+    mode = how;
+    t_folder_in(where, folder);
+    snprintf(store, sizeof store, "%s/store", folder);
+    o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(o != MAP_FAILED);
+    base_rng_seed(&rng, t_.seed);
+    for (uint64_t n = 0; n < most && !t_failed(); n++) {
+        if (n % LIVES == 0) { /* another directory, with other options */
+            t_wipe(store);
+            memset(o->key, 0, sizeof o->key);
+            atomic_store(&o->clock, 1);
+        }
+        life(n, &rng);
+    }
+    printf("# %" PRIu64 " kills, %" PRIu64 " looks at a key, %" PRIu64 " found\n", most,
+           (uint64_t)o->looked, (uint64_t)o->sure);
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void durable_sets_outlive_a_kill(void) { lives_end_by_kill(DURABLE); }
+static void written_through_sets_outlive_a_kill(void) { lives_end_by_kill(WRITE_THROUGH); }
+static void each_set_never_brings_an_old_value_back(void) { lives_end_by_kill(EACH_SET); }
+
+T_MAIN("cache_kill", T_CASE(durable_sets_outlive_a_kill),
+       T_CASE(written_through_sets_outlive_a_kill),
+       T_CASE(each_set_never_brings_an_old_value_back))

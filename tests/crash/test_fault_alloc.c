@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    any allocation, mapping or thread start may fail: the call returns the code its contract
+ *         names, the store stays consistent, nothing is left behind, and the same call then works.
+ * Method: a scenario that uses every public function is run once to count its allocations; then
+ *         with each of them failing once, with all from each on failing, and with random ones
+ *         failing. What must hold for a value afterwards: the one that was set last with OK, or a
+ *         miss; the number of blocks is back where it began. Counts and sites are printed. */
+#include "tests/support/t.h"
+
+#include "base/mem.h"
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static _Atomic int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_ms);
+}
+
+typedef struct run {
+    uint64_t failed;      /* calls that said E_NOMEM or E_SPACE */
+    uint64_t unexpected;  /* any other code that is not in the contract */
+} run;
+
+/* OK, or the two codes of missing memory. True: OK. */
+static bool fine(run *r, cellar_err err, const char *call)
+{
+    if (err == CELLAR_OK) { return true; }
+    if (err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE) {
+        r->failed++;
+        return false;
+    }
+    r->unexpected++;
+    printf("# %s: %s\n", call, cellar_code_name(err));
+    return false;
+}
+#define FINE(call) fine(r, (call), #call)
+
+static cellar_err enlarge(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    void *p;
+    (void)ctx;
+    cellar_err err = cellar_buf_append(out, old, old != NULL ? old_len : 0);
+    if (err == CELLAR_OK) { err = cellar_buf_resize(out, old_len + 3000, &p); }
+    return err;
+}
+
+static bool any(const cellar_scan_entry *e, void *ctx)
+{
+    (void)ctx;
+    (void)e;
+    return true;
+}
+
+static void hear(const cellar_event *e, void *ctx)
+{
+    (void)e;
+    ++*(unsigned *)ctx;
+}
+
+/* A value that was set with OK reads back; one whose set failed is the old one or nothing. */
+static void set_and_check(run *r, cellar *c, const char *key, const void *value, size_t len)
+{
+    static unsigned char got[500000];
+    size_t got_len = 0;
+    const bool stored = FINE(cellar_set(c, key, strlen(key), value, len, NULL));
+    const cellar_err err = cellar_get(c, key, strlen(key), got, sizeof got, &got_len);
+    if (stored) {
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_U64(got_len, len);
+        T_EQ_MEM(got, value, len);
+    } else {
+        T_EQ_I64(err, CELLAR_MISS); /* what it was to replace is not served */
+    }
+}
+
+static void use_entries(run *r, cellar *c)
+{
+    static unsigned char big[400000];
+    void *copy;
+    size_t len;
+    uint64_t cursor = 0;
+    cellar_pinned pin;
+    cellar_entry_info info = cellar_entry_info_default();
+    memset(big, 'b', sizeof big);
+    set_and_check(r, c, "small", "value", 5);
+    set_and_check(r, c, "small", "value of another length", 23);
+    set_and_check(r, c, "big", big, sizeof big);
+    set_and_check(r, c, "big", big, sizeof big - 1);
+    for (uint32_t i = 0; i < 3000; i++) { /* the index grows */
+        (void)FINE(cellar_set(c, &i, sizeof i, big, 100, NULL));
+    }
+    cellar_err err = cellar_get_alloc(c, "big", 3, &copy, &len);
+    if (err != CELLAR_MISS && FINE(err)) {
+        T_EQ_U64(len, sizeof big - 1);
+        cellar_free(copy);
+    }
+    err = cellar_pin(c, "big", 3, &pin);
+    if (err != CELLAR_MISS && FINE(err)) { cellar_unpin(&pin); }
+    (void)FINE(cellar_update(c, "grows", 5, NULL, enlarge, NULL));
+    (void)FINE(cellar_update(c, "grows", 5, NULL, enlarge, NULL));
+    err = cellar_entry_info_get(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
+    if (err != CELLAR_MISS) { (void)FINE(err); }
+    (void)FINE(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL));
+    do {
+        if (!FINE(cellar_scan(c, &cursor, NULL, 0, 1000, any, NULL))) { break; }
+    } while (cursor != 0);
+    err = cellar_touch(c, "small", 5, 5000);
+    if (err != CELLAR_MISS) { (void)FINE(err); }
+    (void)cellar_delete(c, "big", 3);
+}
+
+static void use_views(run *r, cellar *c)
+{
+    static const cellar_ttl_class cls = { "one", 50 };
+    char name[16];
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.ttl_classes = &cls;
+    o.ttl_class_count = 1;
+    for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
+        cellar *v;
+        snprintf(name, sizeof name, "view%d", i % 100);
+        if (!FINE(cellar_namespace_open(c, name, i % 3 == 0 ? &o : NULL, &v))) {
+            T_CHECK(v == NULL);
+            continue;
+        }
+        (void)FINE(cellar_set(v, "k", 1, name, strlen(name), NULL));
+        T_EQ_I64(cellar_clear(v), CELLAR_OK);
+        T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        if (i % 5 == 0) { T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK); }
+    }
+}
+
+static void scenario(run *r, bool threads)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    unsigned heard = 0;
+    uint64_t id = 0;
+    atomic_store(&now_ms, 1000);
+    cfg.config.memory_bytes = 3u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = !threads;
+    if (!FINE(settings_open(&cfg, &c))) {
+        T_CHECK(c == NULL);
+        return;
+    }
+    T_EQ_I64(cellar_listener_add(c, 0, hear, &heard, &id), CELLAR_OK);
+    use_views(r, c);
+    use_entries(r, c);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 2 << 20), CELLAR_OK);
+    (void)FINE(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1));
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
+    T_CHECK(cellar_tick(c, 1000, NULL) >= CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= st.budget_bytes);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* The scenario with call `nth` failing; nothing may be left behind, and afterwards all is well. */
+static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
+{
+    const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
+    run r = { 0, 0 };
+    (void)base_fault_alloc_arm(nth, sticky);
+    scenario(&r, false);
+    if (site != NULL) { *site = base_fault_alloc_site(); }
+    const uint64_t calls = base_fault_alloc_arm(0, false);
+    if (!T_EQ_U64(r.unexpected, 0) || !T_EQ_U64(base_live_blocks(), blocks) ||
+        !T_EQ_U64(base_live_bytes(), bytes)) {
+        printf("# call %llu of the scenario failing%s\n", (unsigned long long)nth,
+               sticky ? ", and all after it" : "");
+    }
+    if (nth == 0) { T_EQ_U64(r.failed, 0); }
+    return calls;
+}
+
+static void every_allocation_can_fail(void)
+{
+    if (T_TSAN) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
+    const char *sites[64];
+    unsigned hits[64], count = 0;
+    const uint64_t calls = run_failing(0, false, NULL);
+    T_CHECK(calls > 100);
+    const uint64_t share = calls / t_share(calls); /* the first ones, then one of `share` */
+    for (uint64_t nth = 1; nth <= calls && !t_failed(); nth += nth < 40 ? 1 : share) {
+        const char *site = NULL;
+        (void)run_failing(nth, false, &site);
+        if (site == NULL) { continue; } /* the scenario took another way and asked less often */
+        unsigned i = 0;
+        while (i < count && strcmp(sites[i], site) != 0) { i++; }
+        if (i == count && count < 64) {
+            sites[count] = site;
+            hits[count++] = 0;
+        }
+        hits[i]++;
+    }
+    printf("# %llu allocations, one of %llu failed once:", (unsigned long long)calls,
+           (unsigned long long)share);
+    for (unsigned i = 0; i < count; i++) { printf(" %s %u", sites[i], hits[i]); }
+    printf("\n");
+    T_CHECK(count >= 3);
+    (void)run_failing(0, false, NULL);
+}
+
+static void memory_that_does_not_come_back(void)
+{
+    if (T_TSAN) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
+    const uint64_t calls = run_failing(0, false, NULL);
+    uint64_t step = 1;
+    for (uint64_t nth = 1; nth <= calls && !t_failed(); nth += step) {
+        (void)run_failing(nth, true, NULL);
+        if (nth > 40) { step = 1 + calls / 100; }
+    }
+    (void)run_failing(0, false, NULL);
+}
+
+static void threads_that_do_not_start(void)
+{
+    if (T_TSAN) {
+        T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
+        return;
+    }
+    run r = { 0, 0 };
+    (void)base_fault_alloc_arm(0, false);
+    scenario(&r, true);
+    const uint64_t calls = base_fault_alloc_arm(0, false);
+    T_EQ_U64(r.failed + r.unexpected, 0);
+    unsigned refused = 0;
+    for (uint64_t nth = 1; nth <= calls && nth < 60; nth++) {
+        const uint64_t blocks = base_live_blocks();
+        r = (run){ 0, 0 };
+        (void)base_fault_alloc_arm(nth, false);
+        scenario(&r, true);
+        (void)base_fault_alloc_arm(0, false);
+        refused += r.failed > 0;
+        T_EQ_U64(r.unexpected, 0);
+        T_EQ_U64(base_live_blocks(), blocks);
+    }
+    T_CHECK(refused > 5);
+}
+
+T_MAIN("fault_alloc", T_CASE(every_allocation_can_fail), T_CASE(memory_that_does_not_come_back),
+       T_CASE(threads_that_do_not_start))

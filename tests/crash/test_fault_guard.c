@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    any allocation of the guards may fail: filters, breakers, warm-up, memoized calls,
+ *         write-through, and fallbacks in bulk and of leases answer with a code, leave a whole
+ *         store, and work when asked again.
+ * Method: the n-th allocation after the store was opened fails once, for every n that is reached;
+ *         then everything is done once more without a failure. */
+#include "tests/support/load_kit.h"
+
+#include "base/mem.h"
+#include "tests/support/settings.h"
+
+static cellar_err give_number(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ctx;
+    return cellar_load_value(ld, key, key_len);
+}
+
+static cellar_err give_text(cellar_load *ld, const cellar_arg *args, size_t count, void *ctx)
+{
+    (void)ctx;
+    T_EQ_U64(count, 1);
+    return cellar_load_value(ld, args[0].as.bytes.data, 4);
+}
+
+static cellar_err write_nothing(const void *key, size_t key_len, const void *value,
+                                size_t value_len, void *ctx)
+{
+    (void)ctx;
+    (void)key;
+    (void)key_len;
+    (void)value;
+    (void)value_len;
+    return CELLAR_OK;
+}
+
+static cellar_err next_number(cellar_bytes *key, void *ctx)
+{
+    uint32_t *n = ctx;
+    if (*n == 200) { return CELLAR_MISS; }
+    ++*n;
+    *key = (cellar_bytes){ n, sizeof *n };
+    return CELLAR_OK;
+}
+
+static bool fine(cellar_err err)
+{
+    return err == CELLAR_OK || err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
+}
+
+/* Everything once. With `must` each call succeeds. */
+static void all_of_it(cellar *c, bool must)
+{
+    cellar_breaker *b = NULL;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_warm_opts w = cellar_warm_opts_default();
+    cellar_warm_report report = cellar_warm_report_default();
+    cellar_result r = cellar_result_default();
+    static char text[700];
+    const cellar_bytes last = { "last", 4 };
+    uint32_t n = 0, key = 7;
+    memset(text, 't', sizeof text - 1);
+    cellar_err err = cellar_bloom_open(c, 100, 0.01);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+    if (err == CELLAR_OK) {
+        err = cellar_bloom_feed(c, next_number, &n, NULL);
+        T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+        if (err == CELLAR_OK) { /* E_LIMIT: it could not grow while it was fed */
+            err = cellar_bloom_activate(c, 0);
+            T_CHECK(err == CELLAR_OK || (!must && err == CELLAR_E_LIMIT));
+        }
+    }
+    err = cellar_breaker_create(c, NULL, &b);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK) && (b != NULL) == (err == CELLAR_OK));
+    o.breaker = b;
+    o.default_value = &last;
+    err = cellar_get_or_load(c, &key, sizeof key, &o, give_number, NULL, &r);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+    cellar_result_free(&r);
+    n = 0;
+    w.next = next_number;
+    w.next_ctx = &n;
+    w.loader = give_number;
+    w.threads = 1;
+    err = cellar_warm(c, &w, &report);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+    T_EQ_U64(report.keys, report.hits + report.loaded + report.absent + report.failed +
+                               report.skipped);
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL),
+             CELLAR_OK); /* it knows nothing of memoized calls */
+    err = CELLAR_MEMOIZE(c, "f", 1, NULL, give_text, NULL, &r, &text[0]);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+    cellar_result_free(&r);
+    err = cellar_write_through(c, &key, sizeof key, text, 100, NULL, write_nothing, NULL);
+    T_CHECK(fine(err) && (!must || err == CELLAR_OK));
+    cellar_breaker_destroy(b);
+}
+
+static void any_refused_allocation_of_a_guard_is_a_code(void)
+{
+    uint64_t nth = 0, seen = 1;
+    for (nth = 1; nth <= seen && nth < 2000; nth++) {
+        cellar *c = kit_open(4 << 20);
+        (void)base_fault_alloc_arm(nth, false);
+        all_of_it(c, false);
+        const uint64_t calls = base_fault_alloc_arm(0, false);
+        if (nth == 1) { seen = calls; }
+        all_of_it(c, true);
+        kit_close(c);
+    }
+    printf("# %" PRIu64 " allocations failed, one at a time\n", nth - 1);
+    T_CHECK(nth > 10);
+}
+
+/* ---- fallbacks ---- */
+
+/* Reports a, fails the rest. */
+static cellar_err load_a(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    cellar_err err = CELLAR_OK;
+    (void)ctx;
+    for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
+        err = *(const char *)keys[i].data == 'a' ? cellar_load_item_value(ld, i, "bulk", 4)
+                                                  : cellar_load_item_fail(ld, i, 42);
+    }
+    return err;
+}
+
+/* Knows b and l; the others have the default. */
+static cellar_err load_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const char first = *(const char *)key;
+    (void)key_len;
+    (void)ctx;
+    return first == 'b' || first == 'l' ? cellar_load_value(ld, "second", 6) : CELLAR_E_IO;
+}
+
+/* A value is one of those that were brought for the key, or there is none and a code says why. */
+static void is_whole(cellar_err err, cellar_result *r, const char *mine, const char *instead)
+{
+    if (err == CELLAR_OK) {
+        const bool is_mine = r->value_len == strlen(mine) &&
+                             memcmp(r->value, mine, r->value_len) == 0;
+        const bool is_instead = r->value_len == strlen(instead) &&
+                                memcmp(r->value, instead, r->value_len) == 0;
+        T_CHECK(is_mine || is_instead);
+    } else {
+        T_CHECK(err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE || err == CELLAR_E_LOADER);
+    }
+    cellar_result_free(r);
+}
+
+static void waited(void *ctx) { ++*(int *)ctx; }
+
+static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
+{
+    static const char names[] = "abc";
+    static const char *const brought[] = { "bulk", "second", "default" };
+    cellar_load_item it[3];
+    for (size_t i = 0; i < 3; i++) {
+        it[i] = (cellar_load_item){ names + i, 1, fresh_result(), CELLAR_OK, 0 };
+    }
+    const cellar_err err = cellar_get_or_load_many(c, it, 3, o, load_a, NULL);
+    T_EQ_I64(err, CELLAR_OK);
+    for (size_t i = 0; i < 3; i++) {
+        if (must) { T_EQ_I64(it[i].status, CELLAR_OK); }
+        is_whole(it[i].status, it[i].result, brought[i], must ? brought[i] : "default");
+    }
+}
+
+/* A lease that fails while somebody waits: who waits is told, and then asks again. */
+static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must)
+{
+    cellar_lease lease, ticket;
+    cellar_result r = cellar_result_default();
+    int told = 0;
+    const cellar_subscriber w = { waited, &told };
+    cellar_err err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
+    T_CHECK(err == CELLAR_LEASED || (!must && err == CELLAR_E_NOMEM));
+    cellar_result_free(&r);
+    if (err != CELLAR_LEASED) { return; }
+    err = cellar_lease_acquire(c, "l", 1, o, &w, &ticket, &r);
+    T_CHECK(err == CELLAR_PENDING || (!must && err == CELLAR_E_NOMEM));
+    cellar_result_free(&r);
+    const bool waits = err == CELLAR_PENDING;
+    T_EQ_I64(cellar_lease_release(c, &lease, 42), CELLAR_OK); /* whatever memory there is */
+    T_EQ_I64(told, waits);
+    err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
+    if (must) { T_EQ_I64(err, CELLAR_OK); }
+    if (err == CELLAR_LEASED) { /* what was brought found no room */
+        T_EQ_I64(cellar_lease_release(c, &lease, 0), CELLAR_OK);
+        cellar_result_free(&r);
+    } else {
+        is_whole(err, &r, "second", must ? "second" : "default");
+    }
+}
+
+static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
+{
+    static const cellar_bytes last = { "default", 7 };
+    const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
+    uint64_t nth, seen = 1, failed = 0;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.fallback_ttl_ms = 500;
+    o.fallback[0] = (cellar_fallback){ load_b, NULL };
+    o.default_value = &last;
+    for (nth = 1; nth <= seen && nth < 2000 && !t_failed(); nth++) {
+        for (int on = 0; on < 2; on++) { /* once, and from there on */
+            cellar *c = kit_open(2 << 20);
+            (void)base_fault_alloc_arm(nth, on != 0);
+            fallbacks_in_bulk(c, &o, false);
+            fallbacks_of_a_lease(c, &o, false);
+            failed += base_fault_alloc_site() != NULL;
+            const uint64_t calls = base_fault_alloc_arm(0, false);
+            if (on == 0 && calls > seen) { seen = calls; }
+            atomic_fetch_add(&kit_now_ms, 100000); /* all that was kept is over */
+            fallbacks_in_bulk(c, &o, true);
+            fallbacks_of_a_lease(c, &o, true);
+            kit_close(c);
+            T_EQ_U64(base_live_blocks(), blocks);
+            T_EQ_U64(base_live_bytes(), bytes);
+        }
+    }
+    printf("# %" PRIu64 " allocations, %" PRIu64 " runs in which one failed\n", nth - 1, failed);
+    T_CHECK(failed > 10);
+}
+
+T_MAIN("fault_guard", T_CASE(any_refused_allocation_of_a_guard_is_a_code),
+       T_CASE(any_refused_allocation_of_a_fallback_leaves_nothing))

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    P8, P9: whatever moment a process is killed or the power fails, what is served afterwards
+ *         is what the sync level promises: after a kill and after an untouched sync the current
+ *         version or nothing, and each put that was stored; at KEEP a version that was current at
+ *         or after the last barrier; at DROP, with changes since the sync, nothing; at ALWAYS the
+ *         current version, and what was committed.
+ * Method: random work on a tiny store on a disk made of memory; before each call that changes the
+ *         disk, and between operations, the disk as a crash would leave it is opened by the shipped
+ *         code and compared with an oracle that knows every version and when it was current.
+ *         Crashes of the recovery itself, two deep. CRASH_STATES=n for more states. Then short
+ *         lives, in which every subset of what may be lost is lost: CRASH_SUBSETS=n states, at
+ *         moments with up to CRASH_LOOSE=n loose ends. No clock and no secret of the system is in
+ *         it: a seed repeats its run to the bit. And by itself the one kill in 65,536 at which what
+ *         the slot held before looks like the next record. */
+#include "tests/support/kept_pages.h"
+#include "tests/support/l2_kit.h"
+
+#define KEYS 10u
+#define PAST 4096
+#define TAGS 3u
+
+typedef struct world { /* the oracle */
+    uint32_t now[KEYS];      /* version that is current; 0: none */
+    uint32_t before[KEYS];   /* the same when the operation in work began */
+    uint32_t stored[KEYS];   /* version whose put was acknowledged last, no change since; or 0 */
+    uint32_t durable[KEYS];  /* version whose put a barrier or sync covers, no change since; or 0 */
+    uint32_t log_key[PAST], log_version[PAST];
+    uint64_t events, kept;   /* all changes; those before the last barrier */
+    uint32_t vgen;           /* acknowledged generation of the view */
+    uint32_t vgen_before;
+    uint64_t epoch;          /* of tags */
+    uint64_t born[KEYS];     /* that of the current version */
+    bool clean;              /* nothing was acknowledged since the last sync */
+    bool in_sync, in_op;
+    bool unsure;             /* a commit has failed, and none has succeeded since */
+    bool failed;             /* one has, ever: a clear then may be in no log, nor what it ended */
+    uint64_t reclaimed, reclaimed_before; /* in this life, and in those before it */
+} world;
+
+static l2_dev dev, crash, crash2;
+static l2_kit kit, again;
+static world w;
+static base_rng rng;
+static uint64_t states, most_states, hits;
+static uint64_t snaps, snaps_met; /* opens that read index.snap: without a crash, behind one */
+static bool every_way;           /* all subsets instead of random ones */
+static uint32_t most_loose, most_met;
+static uint64_t points[2];       /* moments tried in every way, by pages and by sectors */
+static bool busy; /* inside a crash state: its own calls are not crashed again, but once */
+
+static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
+{
+    for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
+}
+
+static size_t length_of(uint32_t key, uint32_t version)
+{
+    return 8 + (key * 131 + version * 37) % 900;
+}
+
+/* Version of key as the store says; 0: a miss. */
+static uint32_t look(l2_kit *k, uint32_t key, uint32_t vgen)
+{
+    unsigned char buf[1024], want[1024];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+    if (err == CELLAR_MISS) { return 0; }
+    T_EQ_I64(err, CELLAR_OK);
+    const uint32_t version = m.user_flags;
+    T_EQ_U64(len, length_of(key, version));
+    fill(want, len, key, version);
+    T_EQ_MEM(buf, want, len);
+    return version;
+}
+
+static bool was_current(uint32_t key, uint32_t version, uint64_t since)
+{
+    uint32_t at = 0; /* what it was at `since` */
+    for (uint64_t e = w.events; e > 0 && e + PAST > w.events; e--) {
+        const size_t i = (e - 1) % PAST;
+        if (w.log_key[i] != key) { continue; }
+        if (e <= since) {
+            at = w.log_version[i];
+            break;
+        }
+        if (w.log_version[i] == version) { return true; }
+    }
+    return at == version;
+}
+
+typedef enum { KILL, POWER } how;
+
+static void judge(l2_kit *k, how h, l2_level level, bool deep)
+{
+    l2_view v = { 0, 0, 0 };
+    const bool known = l2_view_find(k->d, "v", 1, &v);
+    const bool exact = h == KILL || (w.clean && !w.in_sync);
+    const bool keeps = level == L2_KEEP || level == L2_ALWAYS;
+    if ((exact || level == L2_ALWAYS) && !w.failed) {
+        T_CHECK(known && (v.vgen == w.vgen || v.vgen == w.vgen_before));
+    }
+    l2_stats st;
+    l2_stats_get(k->d, &st);
+    snaps_met += st.snaps;
+    for (uint32_t key = 0; key < KEYS; key++) {
+        const uint32_t got = look(k, key, v.vgen);
+        if (got == 0) {
+            /* At DROP the mark DIRTY comes before what it is for: between the two a power cut
+             * leaves nothing, also in the middle of an open. */
+            const bool marking = h == POWER && level == L2_DROP && (w.in_op || deep);
+            const bool still = w.now[key] == w.before[key] && w.reclaimed + st.reclaimed == 0;
+            const bool must = exact && !marking && still && w.stored[key] != 0 &&
+                              w.stored[key] == w.before[key] && v.vgen == w.vgen &&
+                              w.vgen == w.vgen_before;
+            const bool synced = h == POWER && keeps && still && w.durable[key] != 0 &&
+                                w.durable[key] == w.before[key];
+            if ((must || synced) && !T_EQ_U64(got, must ? w.stored[key] : w.durable[key])) {
+                printf("# key %u lost: level %d, %s, clean %d, sync %d, holes %" PRIu64
+                       ", segments %" PRIu64 ", free %" PRIu64 ", state %" PRIu64 ", snaps %" PRIu64 "\n", key,
+                       (int)level, h == KILL ? "kill" : "power", w.clean, w.in_sync, st.holes,
+                       st.segments_live, st.segments_free, states, st.snaps);
+            }
+            continue;
+        }
+        hits++;
+        bool ok = got == w.now[key] || got == w.before[key];
+        if (h == POWER && (level == L2_KEEP || (level == L2_ALWAYS && w.unsure)) && !exact) {
+            ok = ok || was_current(key, got, w.kept);
+        }
+        if (!T_CHECK(ok)) {
+            printf("# key %u: got %u, now %u, before %u, level %d, %s, clean %d, state %" PRIu64
+                   "\n", key, got, w.now[key], w.before[key], (int)level, h == KILL ? "kill" : "power",
+                   w.clean, states);
+        }
+    }
+    T_EQ_STR(l2_audit(k->d), NULL);
+}
+
+static void recovery_hook(void *ctx)
+{
+    /* A crash in the middle of the recovery: another disk, judged by the same oracle. */
+    const how h = *(const how *)ctx;
+    if (busy || base_rng_below(&rng, 6) != 0) { return; }
+    busy = true;
+    l2_kit third;
+    l2_kit_init(&third, &crash2);
+    third.cfg = kit.cfg;
+    third.cfg.vfs = &third.vfs;
+    third.cfg.clock = &third.clock;
+    third.cfg.log = &third.log;
+    third.cfg.wall_ctx = &third;
+    crash2.flat = true;
+    l2_dev_clone(&crash, &crash2, h == KILL ? NULL : &rng);
+    states++;
+    if (T_CHECK(l2_kit_open(&third) == CELLAR_OK)) {
+        l2_kit_warm(&third);
+        judge(&third, h, kit.cfg.level, true);
+    }
+    l2_kit_kill(&third);
+    busy = false;
+}
+
+/* The disk `crash` is opened and looked at. */
+static void crash_open(how h, bool two_deep)
+{
+    l2_kit_init(&again, &crash);
+    again.cfg = kit.cfg;
+    again.cfg.vfs = &again.vfs;
+    again.cfg.clock = &again.clock;
+    again.cfg.log = &again.log;
+    again.cfg.wall_ctx = &again;
+    crash.hook = two_deep ? recovery_hook : NULL;
+    crash.hook_ctx = &h;
+    const cellar_err err = l2_kit_open(&again);
+    crash.hook = NULL;
+    if (!T_CHECK(err == CELLAR_OK)) {
+        printf("# open: %d, errno %d\n", (int)err, again.sys_errno);
+        return;
+    }
+    l2_kit_warm(&again);
+    judge(&again, h, kit.cfg.level, false);
+}
+
+/* A second life: everything is changed, then crashes again; nothing old may be seen. */
+static void crash_again(void)
+{
+    l2_view v;
+    const bool known = l2_view_find(again.d, "v", 1, &v);
+    for (uint32_t key = 0; key < KEYS && known; key++) {
+        const l2_key id = l2_kit_key(&again, &key, sizeof key, v.vgen);
+        l2_kill(again.d, &id);
+        T_EQ_U64(look(&again, key, v.vgen), 0);
+    }
+    l2_kit_kill(&again);
+    crash.locked = false;
+    T_REQUIRE(l2_kit_open(&again) == CELLAR_OK);
+    l2_kit_warm(&again);
+    for (uint32_t key = 0; key < KEYS && known; key++) {
+        T_EQ_U64(look(&again, key, v.vgen), 0);
+    }
+}
+
+static void crash_now(how h)
+{
+    if (states >= most_states || t_failed()) { return; }
+    states++;
+    const bool two_deep = base_rng_below(&rng, 4) == 0;
+    crash.flat = !two_deep;
+    l2_dev_clone(&dev, &crash, h == KILL ? NULL : &rng);
+    crash_open(h, two_deep);
+    if (again.d != NULL && base_rng_below(&rng, 8) == 0) { crash_again(); }
+    l2_kit_kill(&again);
+}
+
+/* Every disk that a power cut at this moment can leave, if they are not too many: by sectors of
+ * the mapping, else by its pages. */
+static void crash_in_every_way(void)
+{
+    uint32_t unit = DEV_SECTOR, n = l2_dev_loose_count(&dev, unit);
+    if (n > most_loose) {
+        unit = 4096;
+        n = l2_dev_loose_count(&dev, unit);
+    }
+    if (n == 0 || n > most_loose) { return; }
+    points[unit == DEV_SECTOR]++;
+    most_met = BASE_MAX(most_met, n);
+    for (uint64_t arrived = 0; arrived >> n == 0 && states < most_states && !t_failed();
+         arrived++) {
+        states++;
+        crash.flat = true;
+        l2_dev_pick(&dev, &crash, unit, arrived);
+        crash_open(POWER, false);
+        l2_kit_kill(&again);
+    }
+}
+
+/* Before each call that changes something durable. */
+static void device_hook(void *ctx)
+{
+    (void)ctx;
+    if (busy) { return; }
+    busy = true;
+    if (every_way) {
+        crash_in_every_way();
+        busy = false;
+        return;
+    }
+    l2_dev_look(&dev);
+    crash_now(base_rng_below(&rng, 4) == 0 ? KILL : POWER);
+    busy = false;
+}
+
+static void changed(uint32_t key, uint32_t version)
+{
+    w.now[key] = version;
+    w.born[key] = w.epoch;
+    w.stored[key] = w.durable[key] = 0;
+    w.log_key[w.events % PAST] = key;
+    w.log_version[w.events % PAST] = version;
+    w.events++;
+}
+
+static void acknowledged(void)
+{
+    w.clean = false;
+    memcpy(w.before, w.now, sizeof w.now);
+    w.vgen_before = w.vgen;
+}
+
+/* At ALWAYS, or as a durable call at KEEP now and then. */
+static void op_commit(void)
+{
+    const bool asked = kit.cfg.level == L2_KEEP && base_rng_below(&rng, 4) == 0;
+    if (kit.cfg.level != L2_ALWAYS && !asked) { return; }
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = base_rng_below(&rng, 60) == 0;
+    w.unsure = w.unsure || dev.fail_at != 0;
+    w.failed = w.failed || dev.fail_at != 0;
+    const cellar_err err = l2_commit(kit.d);
+    dev.fail_at = 0;
+    if (err != CELLAR_OK) {
+        T_EQ_I64(err, CELLAR_E_IO);
+        w.unsure = w.failed = true;
+        memset(w.stored, 0, sizeof w.stored); /* all was given up */
+        memset(w.durable, 0, sizeof w.durable);
+        return;
+    }
+    w.unsure = false;
+    w.kept = w.events;
+    memcpy(w.durable, w.stored, sizeof w.durable);
+}
+static void op_tick_only(void) { (void)l2_tick(kit.d, 0); }
+
+static void op_change(uint32_t version)
+{
+    const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
+    changed(key, base_rng_below(&rng, 3) == 0 ? 0 : version);
+    l2_kill(kit.d, &id);
+    op_commit();
+    acknowledged();
+}
+
+static void op_demote(void)
+{
+    const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS), version = w.now[key];
+    unsigned char buf[1024];
+    if (version == 0) { return; }
+    const size_t n = length_of(key, version);
+    fill(buf, n, key, version);
+    const uint64_t tag = 1 + key % TAGS;
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
+                        .tag_born = w.born[key], .tag_fps = &tag };
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
+    const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
+    if (err == CELLAR_OK) { w.stored[key] = version; }
+    w.clean = false; /* a put that was dropped has the store marked dirty for the next one */
+    if (base_rng_below(&rng, 3) == 0) { op_commit(); } /* a durable put, the others for nothing */
+}
+
+static void op_clear(void)
+{
+    const l2_view v = { 1, w.vgen + 1, 1 };
+    for (uint32_t key = 0; key < KEYS; key++) { changed(key, 0); }
+    w.vgen = v.vgen;
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    op_commit();
+    acknowledged();
+}
+
+static void op_tag(uint32_t tag)
+{
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if (key % TAGS == tag) { changed(key, 0); }
+    }
+    l2_tag_end(kit.d, 1 + tag, ++w.epoch, false);
+    op_commit();
+    acknowledged();
+}
+
+/* All keys below 5, or all others. */
+static void op_match(bool low)
+{
+    static const char *const pattern[2] = { "[^\0-\4]*", "[\0-\4]*" };
+    uint64_t walk = 0;
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if ((key < 5) == low) { changed(key, 0); }
+    }
+    T_EQ_I64(l2_glob_begin(kit.d, w.vgen, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
+    if (base_rng_below(&rng, 2) == 0) { op_tick_only(); }
+    l2_glob_end(kit.d, walk);
+    op_commit();
+    acknowledged();
+}
+
+static void op_sync(void)
+{
+    w.in_sync = true;
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    w.in_sync = false;
+    w.clean = true;
+    w.kept = w.events;
+    memcpy(w.durable, w.stored, sizeof w.durable);
+}
+
+static void op_tick(void)
+{
+    static uint64_t barriers;
+    l2_stats st;
+    (void)l2_tick(kit.d, 0);
+    l2_stats_get(kit.d, &st);
+    if (st.barriers > barriers) {
+        w.kept = w.events;
+        memcpy(w.durable, w.stored, sizeof w.durable);
+    }
+    barriers = st.barriers;
+    w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+}
+
+/* A close, and another life: index.snap is written, named, read, and its name taken away. */
+static void op_reopen(void)
+{
+    l2_stats st;
+    for (int i = 0; i < 4; i++) { /* a slot made ready has the next tick reclaim a place */
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    l2_stats_get(kit.d, &st);
+    w.reclaimed_before = w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+    w.in_sync = true;
+    l2_close(kit.d);
+    kit.d = NULL;
+    w.in_sync = false;
+    w.clean = true;
+    w.kept = w.events;
+    memcpy(w.durable, w.stored, sizeof w.durable);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    w.clean = false; /* open marks the store dirty */
+    l2_stats_get(kit.d, &st);
+    snaps += st.snaps;
+    l2_kit_warm(&kit);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_stats_get(kit.d, &st);
+    w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
+    for (uint32_t key = 0; key < KEYS && w.reclaimed == 0; key++) {
+        const uint32_t got = look(&kit, key, w.vgen);
+        T_CHECK(got == w.now[key] || got == 0);
+        T_CHECK(got == w.stored[key] || w.stored[key] == 0);
+    }
+}
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+static void one_op(void)
+{
+    static uint32_t version;
+    const uint64_t pick = base_rng_below(&rng, 100);
+    w.in_op = true;
+    if (pick < 40) {
+        op_change(++version);
+    } else if (pick < 80) {
+        op_demote();
+    } else if (pick < 81) {
+        op_clear();
+    } else if (pick < 83) {
+        op_sync();
+    } else if (pick < 84) {
+        op_reopen();
+    } else if (pick < 85) {
+        op_tag((uint32_t)base_rng_below(&rng, TAGS));
+    } else if (pick < 86) {
+        op_match(base_rng_below(&rng, 2) != 0);
+    } else {
+        kit.now_ms += 100;
+        op_tick();
+    }
+    w.in_op = false;
+}
+
+/* `before`: operations that no crash interrupts, and a sync. */
+static void life(uint32_t before, uint32_t ops)
+{
+    memset(&w, 0, sizeof w);
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 3 + (uint32_t)base_rng_below(&rng, 4);
+    kit.cfg.stage_count = 2 + (uint32_t)base_rng_below(&rng, 2);
+    kit.cfg.level = (l2_level)base_rng_below(&rng, 3);
+    unsigned char uuid[16]; /* marks and checks go by it: a seed repeats them, too */
+    l2_w64(uuid, base_rng_next(&rng));
+    l2_w64(uuid + 8, base_rng_next(&rng));
+    kit.cfg.uuid = uuid;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    kit.cfg.uuid = NULL;
+    l2_kit_warm(&kit);
+    const l2_view v = { 1, 5, 1 };
+    w.vgen = w.vgen_before = 5;
+    uint64_t floor;
+    w.epoch = l2_tags_known(kit.d, &floor, no_tag, NULL);
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    for (uint32_t i = 0; i < before; i++) { one_op(); }
+    op_sync();
+    dev.hook = device_hook;
+    for (uint32_t i = 0; i < ops && states < most_states && !t_failed(); i++) {
+        one_op();
+        if (every_way || base_rng_below(&rng, 6) == 0) { device_hook(NULL); }
+    }
+    dev.hook = NULL;
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_kit_kill(&kit);
+    l2_dev_fini(&dev);
+}
+
+static void begin(uint64_t seed, uint64_t most, bool subsets)
+{
+    base_rng_seed(&rng, seed);
+    l2_dev_init(&crash);
+    l2_dev_init(&crash2);
+    most_states = most;
+    every_way = subsets;
+    states = hits = snaps = snaps_met = 0;
+}
+
+static void end(uint64_t lives)
+{
+    printf("# %" PRIu64 " crash states in %" PRIu64 " lives, %" PRIu64 " hits, %" PRIu64 "+%" PRIu64
+           " by index.snap\n", states, lives, hits, snaps, snaps_met);
+    l2_dev_fini(&crash);
+    l2_dev_fini(&crash2);
+}
+
+static void every_crash_keeps_the_promise_of_its_level(void)
+{
+    uint64_t lives = 0;
+    begin(t_.seed, t_env_u64("CRASH_STATES", t_share(20000)), false);
+    while (states < most_states && !t_failed()) {
+        life(0, 300);
+        lives++;
+    }
+    end(lives);
+    T_CHECK(hits > states / 4 && snaps > states / 400 && snaps_met > states / 400);
+}
+
+/* Short lives: a handful of operations behind a sync leave few enough things that may be lost. */
+static void every_subset_of_short_traces(void)
+{
+    uint64_t lives = 0;
+    most_loose = (uint32_t)BASE_MIN(t_env_u64("CRASH_LOOSE", 8), 20);
+    begin(t_.seed + 1, t_env_u64("CRASH_SUBSETS", t_share(8000)), true);
+    while (states < most_states && !t_failed()) {
+        life((uint32_t)base_rng_below(&rng, 120), 2 + (uint32_t)base_rng_below(&rng, 10));
+        lives++;
+    }
+    printf("# %" PRIu64 " moments by sectors, %" PRIu64 " by pages, at most %u loose\n", points[1],
+           points[0], most_met);
+    end(lives);
+    T_CHECK(hits > states / 4 && points[1] > 0 && (most_states < 10000 || most_met == most_loose));
+}
+
+/* ---- what a slot held before ---- */
+
+#define LEAD 8u /* of a record's extension: its version */
+
+/* The mark of a record of these lengths, there. */
+static uint16_t mark_of(const l2_form *f, uint64_t segseq, uint32_t off, const l2_rec *r)
+{
+    unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8);
+    l2_rec_begin(f, head, segseq, off, r);
+    return l2_r16(head + 4);
+}
+
+/* Lengths with which record *n of a slot that is filled with such has the mark it will have two
+ * segments later, in the same slot: one in 65,536 has. */
+static bool same_mark(const l2 *d, uint32_t least, uint32_t most, l2_rec *r, uint32_t *n)
+{
+    const uint64_t segseq = d->open_slot->head.segseq;
+    *r = (l2_rec){ .kind = L2_KIND_PUT, .ext = LEAD / 8, .vgen = 5 };
+    for (r->klen = 4; r->klen < 600; r->klen++) {
+        for (r->vlen = 100; r->vlen < 1400; r->vlen++) {
+            const uint32_t room = l2_rec_room(&d->form, LEAD, r->klen, r->vlen);
+            for (*n = least; *n <= most; ++*n) {
+                const uint32_t off = L2_HEAD_BYTES + *n * room;
+                if (mark_of(&d->form, segseq, off, r) == mark_of(&d->form, segseq + 2, off, r)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static cellar_err put_long(uint32_t number, const l2_rec *r, bool look_only)
+{
+    unsigned char key[600] = { 0 }, value[1400], got[1400];
+    size_t len = 0;
+    l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = number };
+    memcpy(key, &number, sizeof number);
+    memset(value, (int)number, r->vlen);
+    const l2_key id = l2_kit_key(&kit, key, r->klen, r->vgen);
+    if (!look_only) { return l2_put(kit.d, &id, value, r->vlen, &m, NULL); }
+    const cellar_err err = l2_get(kit.d, &id, got, sizeof got, &len, &m);
+    if (err == CELLAR_OK) { T_EQ_MEM(got, value, r->vlen); }
+    return err;
+}
+
+/* Is the slot of segment `segseq` there, with n records in it? */
+static bool slot_holds(const l2 *d, uint64_t segseq, uint32_t n)
+{
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        const bool used = s->state == L2_SLOT_READY || s->state == L2_SLOT_OPEN;
+        if (used && s->head.segseq == segseq && s->entries == n) { return true; }
+    }
+    return false;
+}
+
+/* Killed when the log ends, in a slot's second life, where a record of its first one looks begun. */
+static void past_is_no_damage(l2_level level, uint32_t least, uint32_t most)
+{
+    l2_rec r;
+    uint32_t n = 0, count = 0; /* numbers from 1: a record without flags is shorter */
+    l2_kit_begin(&kit, &dev, level);
+    const uint64_t again_at = kit.d->open_slot->head.segseq + 2;
+    T_REQUIRE(same_mark(kit.d, least, most, &r, &n));
+    while (!slot_holds(kit.d, again_at, n)) {
+        T_REQUIRE(kit.d->newest_segseq <= again_at + 1);
+        T_EQ_I64(put_long(++count, &r, false), CELLAR_OK);
+        (void)l2_tick(kit.d, 0);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).reclaimed, 0);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    for (uint32_t i = 1; i <= count; i++) { T_EQ_I64(put_long(i, &r, true), CELLAR_OK); }
+    l2_kit_end(&kit, &dev);
+}
+
+static void what_a_slot_held_before_is_no_damage(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        past_is_no_damage((l2_level)level, 1, 4);
+        if (level != L2_DROP) { past_is_no_damage((l2_level)level, 0, 0); } /* ready, not open */
+    }
+}
+
+/* Killed beside a slot that is ready, and whose bytes at `off` look like a begun record of it. The
+ * page of its lines is of another epoch. */
+static void chance_is_no_damage(l2_level level, uint32_t off)
+{
+    l2_kit_begin(&kit, &dev, level);
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_VGEN), CELLAR_OK);
+    (void)l2_tick(kit.d, 0);
+    const l2_slot *s = NULL;
+    for (uint32_t i = 0; i < kit.d->nstage; i++) {
+        if (kit.d->slot[i].state == L2_SLOT_READY) { s = &kit.d->slot[i]; }
+    }
+    T_REQUIRE(s != NULL && s->entries == 0);
+    const l2_rec r = { .kind = L2_KIND_PUT, .klen = 8, .vlen = L2_PAGE, .vgen = L2_KIT_VGEN };
+    unsigned char *lines = s->base + kit.d->form.seg_bytes - 2 * L2_PAGE;
+    l2_rec_begin(&kit.d->form, s->base + off, s->head.segseq, off, &r);
+    memset(s->base + off, 1, 4); /* its check */
+    memset(lines, 0x55, L2_PAGE);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_VGEN), 7);
+    l2_kit_end(&kit, &dev);
+}
+
+static void what_an_unused_slot_held_is_no_damage(void)
+{
+    for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
+        chance_is_no_damage((l2_level)level, L2_HEAD_BYTES);
+        chance_is_no_damage((l2_level)level, L2_PAGE);
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level),
+       T_CASE(every_subset_of_short_traces), T_CASE(what_a_slot_held_before_is_no_damage),
+       T_CASE(what_an_unused_slot_held_is_no_damage))

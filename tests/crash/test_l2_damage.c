@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    P10: whatever is flipped, cut, swapped or put in from a former life, each key is its
+ *         current version or a miss: no older one, no other key's bytes, no crash.
+ * Method: a tiny store with a history (overwritten, deleted, cleared keys; former lives of places),
+ *         once closed, once killed; its files damaged one way at a time, opened by the shipped
+ *         code. One copy of META hurt, where its controls are in no segment any more. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
+#include "tests/support/kept_pages.h"
+#include "tests/support/l2_kit.h"
+
+#define KEYS 40u
+
+static l2_dev dev, hurt;
+static l2_dev former; /* the same store, earlier */
+static l2_kit kit;
+static uint32_t now[KEYS];
+static unsigned char value[KEYS][512]; /* of those, and more of the same */
+static uint32_t vgen;
+static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
+static base_rng rng;
+static char story[160]; /* of the last mutant */
+
+static size_t length_of(uint32_t key, uint32_t version)
+{
+    return 8 + (key * 131 + version * 37) % 300;
+}
+
+static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
+{
+    for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
+}
+
+static void store(uint32_t key, uint32_t version)
+{
+    unsigned char buf[512];
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
+    now[key] = version;
+    l2_kill(kit.d, &id);
+    if (version == 0) { return; }
+    fill(buf, length_of(key, version), key, version);
+    T_EQ_I64(l2_put(kit.d, &id, buf, length_of(key, version), &m, NULL), CELLAR_OK);
+    while (l2_tick(kit.d, 1000)) {}
+}
+
+static l2_form form;     /* of the store that was built */
+static uint64_t open_seq; /* the segment it was in at the end, */
+static size_t open_at;    /* and where that lies in stage.buf */
+
+/* `closed`: cleanly; else as a killed process leaves it. */
+static void build(bool closed)
+{
+    memset(now, 0, sizeof now);
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_view v = { 1, 5, 1 };
+    vgen = 5;
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    uint32_t version = 1;
+    for (uint32_t i = 0; i < 120; i++) { store(i % KEYS, version++); }
+    v.vgen = vgen = 6;
+    memset(now, 0, sizeof now);
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
+    for (uint32_t i = 0; i < 20; i++) { store(i, version++); }
+    l2_dev_clone(&dev, &former, NULL);
+    for (uint32_t i = 0; i < 60; i++) { store((i * 7) % KEYS, version++); }
+    for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0); } /* deleted */
+    for (uint32_t i = 1; i < KEYS; i += 5) { store(i, version++); }
+    for (uint32_t i = 0; i < KEYS; i++) { fill(value[i], sizeof value[i], i, now[i]); }
+    form = kit.d->form;
+    open_seq = kit.d->open_slot->head.segseq;
+    open_at = (size_t)(kit.d->open_slot->base - (unsigned char *)kit.d->map);
+    if (closed) {
+        l2_close(kit.d);
+        kit.d = NULL;
+    } else {
+        l2_kit_kill(&kit);
+    }
+}
+
+static void look_at_all(l2_kit *k)
+{
+    l2_view v = { 0, 0, 0 };
+    (void)l2_view_find(k->d, "v", 1, &v);
+    for (uint32_t vg = 5; vg <= 6; vg++) {
+        for (uint32_t key = 0; key < KEYS; key++) {
+            unsigned char buf[512];
+            size_t len;
+            l2_meta m;
+            const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
+            k->d->trouble.damaged = 0; /* ask on, however many of them are damaged */
+            const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
+            if (err == CELLAR_MISS) { continue; }
+            if (vg == 5) {
+                T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared; so nobody asks for it */
+                continue;
+            }
+            hits++;
+            if (!T_CHECK(err == CELLAR_OK && now[key] != 0 && m.user_flags == now[key] &&
+                         len == length_of(key, now[key]) && memcmp(buf, value[key], len) == 0)) {
+                printf("# key %u: version %u, now %u\n", key, m.user_flags, now[key]);
+            }
+        }
+    }
+}
+
+/* Open the damaged disk. */
+static bool open_hurt(void)
+{
+    l2_kit k;
+    l2_kit_init(&k, &hurt);
+    const cellar_err err = l2_kit_open(&k);
+    opened++;
+    if (err != CELLAR_OK) {
+        T_CHECK(err == CELLAR_E_CORRUPT || err == CELLAR_E_FOREIGN || err == CELLAR_E_NEWER_FORMAT);
+        refused++;
+        return false;
+    }
+    l2_kit_warm(&k);
+    while (l2_tick(k.d, 1000)) {} /* places are set free, whichever way the index came */
+    look_at_all(&k);
+    l2_kit_kill(&k);
+    return true;
+}
+
+static void begin(bool closed)
+{
+    l2_dev_init(&hurt);
+    hurt.flat = true;
+    l2_dev_init(&former);
+    build(closed);
+    hits = 0;
+    l2_dev_clone(&dev, &hurt, NULL);
+    T_CHECK(open_hurt());
+    whole = hits;
+    T_CHECK(whole > KEYS / 4);
+    opened = refused = hits = 0;
+    base_rng_seed(&rng, t_.seed);
+}
+
+static void end(const char *what)
+{
+    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.1f %% of what was stored\n", what,
+           opened, refused, 100.0 * (double)hits / (double)(whole * (opened > 0 ? opened : 1)));
+    l2_dev_fini(&dev);
+    l2_dev_fini(&hurt);
+    l2_dev_fini(&former);
+}
+
+static void flip_every_bit(bool closed)
+{
+    begin(closed);
+    const uint64_t step = t_env_u64("DAMAGE_STEP", 101);
+    const uint64_t slow_step = t_env_u64("DAMAGE_SLOW", 97);
+    for (int i = 0; i < DEV_FILES && !t_failed(); i++) {
+        const uint64_t bits = (uint64_t)dev.file[i].size * 8;
+        for (uint64_t bit = t_.seed % step; bit < bits && !t_failed();) {
+            /* Damaged footers and trailers are mended by trying: 1 ms each, so fewer of them. */
+            const uint64_t in_seg = bit / 8 % 16384;
+            const bool slow = strcmp(dev.file[i].name, "data.seg") == 0 && in_seg >= 16384 - 12288;
+            l2_dev_clone(&dev, &hurt, NULL);
+            hurt.file[i].live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+            (void)open_hurt();
+            if (t_failed()) { printf("# %s, bit %" PRIu64 "\n", dev.file[i].name, bit); }
+            bit += slow ? step * slow_step : step;
+        }
+    }
+    T_EQ_U64(refused, 0);
+    T_CHECK((double)hits > 0.9 * (double)(whole * opened));
+    end(closed ? "single bits, closed" : "single bits, killed");
+}
+
+static void any_bit_of_a_closed_store(void) { flip_every_bit(true); }
+static void any_bit_of_a_killed_store(void) { flip_every_bit(false); }
+
+/* A check of 0 is what a record in flight has. Where a process was killed such a record is left
+ * out; a tombstone must not be, or what it hides comes back. */
+static void a_check_that_became_0_brings_nothing_back(void)
+{
+    begin(false);
+    const l2_dev_file *from = l2_dev_find(&dev, "stage.buf");
+    for (size_t at = 0; at < from->size && !t_failed(); at += 8) { /* a granule */
+        l2_dev_clone(&dev, &hurt, NULL);
+        memset(l2_dev_find(&hurt, "stage.buf")->live + at, 0, 4);
+        (void)open_hurt();
+        if (t_failed()) { printf("# stage.buf at %zu\n", at); }
+    }
+    end("zeros");
+}
+
+/* A tombstone of a slot and its line, a bit of each turned over. The line says which class a damaged
+ * record hides; of a slot no sum says whether it is right. Whether the store begins anew behind that
+ * place or finds out what was there, nothing that was deleted comes back. */
+static void a_tombstone_hurt_with_its_line(bool closed)
+{
+    begin(closed);
+    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
+    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
+    uint32_t line = 0, tombs = 0;
+    l2_rec r;
+    for (uint32_t off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule);
+         l2_rec_marked(&form, slot + off, open_seq, off, limit, &r);
+         off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen), line++) {
+        if (r.kind != L2_KIND_TOMB) { continue; }
+        tombs++;
+        const size_t lies = open_at + limit + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES;
+        for (uint32_t bit = 0; bit < r.bytes * 8 && !t_failed(); bit += 3) {
+            const uint32_t other = bit * 5 % 48; /* of the class */
+            l2_dev_clone(&dev, &hurt, NULL);
+            unsigned char *live = l2_dev_find(&hurt, "stage.buf")->live;
+            live[open_at + off + bit / 8] ^= (unsigned char)(1u << (bit % 8));
+            live[lies + other / 8] ^= (unsigned char)(1u << (other % 8));
+            const l2_dev_file *snap = l2_dev_find(&hurt, "index.snap");
+            if (snap != NULL && snap->size > 0) { snap->live[snap->size / 2] ^= 1; }
+            (void)open_hurt();
+            if (t_failed()) { printf("# line %u, bit %u, bit %u of it\n", line, bit, other); }
+        }
+    }
+    T_CHECK(tombs > 5);
+    T_EQ_U64(refused, 0);
+    end(closed ? "tombstone and line, closed" : "tombstone and line, killed");
+}
+
+static void a_tombstone_of_a_closed_store_hurt_with_its_line(void)
+{
+    a_tombstone_hurt_with_its_line(true);
+}
+
+static void a_tombstone_of_a_killed_store_hurt_with_its_line(void)
+{
+    a_tombstone_hurt_with_its_line(false);
+}
+
+static l2_dev_file *any_file(l2_dev *v)
+{
+    for (;;) {
+        l2_dev_file *f = &v->file[base_rng_below(&rng, DEV_FILES)];
+        if (f->name[0] != '\0' && f->size > 0) { return f; }
+    }
+}
+
+static void mutate(void)
+{
+    l2_dev_file *f = any_file(&hurt), *g = any_file(&hurt);
+    const uint64_t how = base_rng_below(&rng, 7);
+    const size_t unit = base_rng_below(&rng, 2) == 0 ? 512 : 4096;
+    const size_t a = (size_t)base_rng_below(&rng, f->size);
+    const size_t b = (size_t)base_rng_below(&rng, g->size);
+    const size_t n = BASE_MIN(unit, BASE_MIN(f->size - a / unit * unit, g->size - b / unit * unit));
+    unsigned char block[4096];
+    snprintf(story, sizeof story, "way %d, %s at %zu, %s at %zu, by %zu", (int)how, f->name,
+             a, g->name, b, unit);
+    switch (how) {
+    case 0:
+    case 1: /* 2..64 bits anywhere */
+        for (uint64_t i = 2 + base_rng_below(&rng, 62); i > 0; i--) {
+            f = any_file(&hurt);
+            const uint64_t bit = base_rng_below(&rng, f->size * 8);
+            f->live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        }
+        break;
+    case 2: f->size = a; break; /* cut */
+    case 3:                     /* two blocks swapped */
+        memcpy(block, f->live + a / unit * unit, n);
+        memcpy(f->live + a / unit * unit, g->live + b / unit * unit, n);
+        memcpy(g->live + b / unit * unit, block, n);
+        break;
+    case 4: memset(f->live + a / unit * unit, base_rng_below(&rng, 2) ? 0 : 255, n); break;
+    case 5: { /* a segment of a former life of its place, or of another */
+        l2_dev_file *data = l2_dev_find(&hurt, "data.seg"), *old = l2_dev_find(&former, "data.seg");
+        memcpy(data->live + 16384 * base_rng_below(&rng, 3),
+               old->live + 16384 * base_rng_below(&rng, 3), 16384);
+        break;
+    }
+    default: { /* a run of bytes copied to another place */
+        const size_t m = (size_t)base_rng_below(&rng, 2000);
+        if (a + m <= f->size && b + m <= g->size) { memmove(f->live + a, g->live + b, m); }
+        break;
+    }
+    }
+}
+
+static void mixtures(bool closed)
+{
+    begin(closed);
+    const uint64_t most = t_env_u64("DAMAGE_MUTANTS", t_share(3000));
+    for (uint64_t i = 0; i < most && !t_failed(); i++) {
+        base_rng_seed(&rng, t_.seed + i);
+        l2_dev_clone(&dev, &hurt, NULL);
+        mutate();
+        (void)open_hurt();
+        if (t_failed()) { printf("# SEED=%" PRIu64 ": %s\n", t_.seed + i, story); }
+    }
+    end(closed ? "mixtures, closed" : "mixtures, killed");
+}
+
+static void mixtures_in_a_closed_store(void) { mixtures(true); }
+static void mixtures_in_a_killed_store(void) { mixtures(false); }
+
+/* ---- META ---- */
+
+/* The copy with the higher serial, or the other. */
+static l2_dev_file *meta_copy(l2_dev *v, bool newer)
+{
+    l2_dev_file *a = l2_dev_find(v, "META.0"), *b = l2_dev_find(v, "META.1");
+    const bool first = l2_r64(a->live + 16) > l2_r64(b->live + 16);
+    return first == newer ? a : b;
+}
+
+/* A view cleared, and a demotion that began before it came to the log behind it; META was written
+ * once before that and once behind, and the segment with the control is reclaimed, and its place
+ * `taken` by another or not yet. Key 0 is the demotion; what is stored last is key 1. */
+static void cleared_long_ago(bool closed, bool taken)
+{
+    l2_view v = { 1, 5, 1 };
+    l2_kit_begin(&kit, &dev, L2_DROP);
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    kit.now_ms += 10000;
+    (void)l2_tick(kit.d, 1000); /* META */
+    v.vgen = 6;
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    const uint64_t cleared_in = kit.d->open_slot->head.segseq;
+    uint32_t n = 2;
+    for (; kit.d->open_slot->head.segseq < cleared_in + 5; n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_kit_put(&kit, 0, 1, 5), CELLAR_OK);
+    for (; kit.d->open_slot->head.floor_lsn < l2_lsn(kit.d, cleared_in + 1, 0); n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    const uint64_t newest = kit.d->open_slot->head.segseq + taken;
+    for (; kit.d->open_slot->head.segseq < newest; n++) {
+        T_REQUIRE(l2_kit_put(&kit, n, n, 6) == CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_kit_put(&kit, 1, 1, 6), CELLAR_OK);
+    T_EQ_U64(l2_kit_look(&kit, 0, 5), 1); /* it is there, but of a generation that has ended */
+    if (closed) {
+        l2_close(kit.d);
+        kit.d = NULL;
+    } else {
+        l2_kit_kill(&kit);
+    }
+}
+
+static void one_META_hurt(bool closed, bool taken, bool newer)
+{
+    l2_view v = { 0, 0, 0 };
+    /* Closed, the older copy is that of the reclaim: nothing is missing behind it. */
+    const bool missing = newer && !closed;
+    cleared_long_ago(closed, taken);
+    dev.locked = false;
+    meta_copy(&dev, newer)->live[70] ^= 1;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_CHECK(l2_view_find(kit.d, "v", 1, &v));
+    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_EQ_U64(l2_kit_look(&kit, 1, 6), missing ? 0 : 1);
+    T_EQ_U64(l2_kit_figures(&kit).holes, missing ? 1 : 0);
+    /* What is stored now stays: META is whole again. */
+    T_EQ_I64(l2_kit_put(&kit, 3, 9, v.vgen), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(l2_kit_look(&kit, 3, v.vgen), 9);
+    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    l2_kit_end(&kit, &dev);
+}
+
+static void an_older_META_brings_nothing_back(void)
+{
+    for (unsigned i = 0; i < 8; i++) { one_META_hurt((i & 1) != 0, (i & 2) != 0, (i & 4) != 0); }
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
+       T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store),
+       T_CASE(a_tombstone_of_a_closed_store_hurt_with_its_line),
+       T_CASE(a_tombstone_of_a_killed_store_hurt_with_its_line),
+       T_CASE(a_check_that_became_0_brings_nothing_back),
+       T_CASE(an_older_META_brings_nothing_back))

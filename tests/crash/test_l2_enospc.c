@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a file system that is full, really: a store takes the room there is, or says that there
+ *         is none and leaves nothing behind that would stand in the way of the next open; one that
+ *         fills up behind it costs neither what is stored nor anything stale.
+ * Method: a tmpfs of a few MiB in a mount namespace of a child's own; skipped where a process may
+ *         have neither. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/l2_kit.h"
+
+static char mount_at[256], store[300];
+
+static bool write_text(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY);
+    if (fd < 0) { return false; }
+    const bool ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    close(fd);
+    return ok;
+}
+
+/* Root of a namespace of one's own, if not of the machine. */
+static bool apart(void)
+{
+    char map[64];
+    const unsigned uid = (unsigned)getuid();
+    if (unshare(CLONE_NEWNS) != 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) { return false; }
+        snprintf(map, sizeof map, "0 %u 1", uid);
+        if (!write_text("/proc/self/setgroups", "deny") ||
+            !write_text("/proc/self/uid_map", map)) {
+            return false;
+        }
+    }
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static bool mounted(unsigned mib, bool again)
+{
+    char options[64];
+    snprintf(options, sizeof options, "size=%um,mode=700", mib);
+    return mount("tmpfs", mount_at, "tmpfs", again ? MS_REMOUNT : 0, options) == 0;
+}
+
+/* fn in a child with a tmpfs of its own. */
+static void on_small_disk(unsigned mib, void (*fn)(void))
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(mount_at, sizeof mount_at, "%s/cellar-enospc-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(mount_at) != NULL);
+    snprintf(store, sizeof store, "%s/store", mount_at);
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (!apart() || !mounted(mib, false)) { _Exit(77); }
+        fn();
+        (void)fflush(NULL);
+        _Exit(t_failed() ? 1 : 0);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(rmdir(mount_at), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        T_SKIP("no mount of its own for a process");
+        return;
+    }
+    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static l2_kit kit;
+
+static void kit_here(uint64_t bytes)
+{
+    l2_kit_init(&kit, NULL);
+    kit.cfg.path = store;
+    kit.cfg.bytes = bytes;
+    kit.cfg.memory_bytes = (uint64_t)64 << 20;
+    kit.cfg.seg_bytes = kit.cfg.seg_count = kit.cfg.stage_count = 0;
+}
+
+static uint32_t stored_of(uint32_t keys)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < keys; i++) {
+        const uint32_t got = l2_kit_look(&kit, i, L2_KIT_VGEN);
+        T_CHECK(got == 0 || got == i + 1);
+        found += got != 0;
+    }
+    return found;
+}
+
+static void fill_store(uint32_t keys)
+{
+    for (uint32_t i = 0; i < keys; i++) {
+        T_EQ_I64(l2_kit_put(&kit, i, i + 1, L2_KIT_VGEN), CELLAR_OK);
+        if (i % 64 == 0) {
+            while (l2_tick(kit.d, 1000)) {}
+        }
+    }
+}
+
+static void store_takes_what_there_is(void)
+{
+    kit_here((uint64_t)64 << 20);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const l2_stats st = l2_kit_figures(&kit);
+    T_CHECK(st.file_bytes >= (8u << 20) && st.file_bytes < (24u << 20));
+    fill_store(8000);
+    T_CHECK(stored_of(8000) > 7950);
+    l2_close(kit.d);
+    kit_here((uint64_t)64 << 20);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_CHECK(stored_of(8000) > 7950);
+    l2_close(kit.d);
+}
+
+static void no_room_is_told(void)
+{
+    kit_here((uint64_t)64 << 20);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOSPC);
+    T_REQUIRE(mounted(90, true)); /* somebody has made room */
+    kit_here((uint64_t)64 << 20);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    fill_store(500);
+    T_EQ_U64(stored_of(500), 500);
+    T_CHECK(l2_kit_figures(&kit).file_bytes > (60u << 20));
+    l2_close(kit.d);
+}
+
+/* Everything that is left of the disk into one file. */
+static void fill_disk(const char *file)
+{
+    static const char zeros[65536];
+    const int fd = open(file, O_WRONLY | O_CREAT, 0600);
+    T_REQUIRE(fd >= 0);
+    for (size_t n = sizeof zeros; n > 0; n /= 2) {
+        while (write(fd, zeros, n) > 0) {}
+    }
+    close(fd);
+}
+
+static void disk_is_full_meanwhile(void)
+{
+    char file[400], name[24];
+    kit_here((uint64_t)16 << 20);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    fill_store(2000);
+    snprintf(file, sizeof file, "%s/filler", mount_at);
+    fill_disk(file);
+    for (uint32_t i = 0; i < 300; i++) { /* names that META has no room for */
+        const l2_view v = { 10 + i, 100 + i, 1 };
+        const int n = snprintf(name, sizeof name, "a long name %u", i);
+        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)n), CELLAR_OK);
+    }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
+    for (int i = 0; i < 200; i++) {
+        kit.now_ms += 500;
+        (void)l2_tick(kit.d, 1000);
+    }
+    (void)stored_of(2000);
+    const l2_key id = l2_kit_key(&kit, &(uint32_t){ 7 }, 4, L2_KIT_VGEN);
+    l2_kill(kit.d, &id);
+    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_VGEN), 0);
+    T_EQ_I64(unlink(file), 0);
+    for (int i = 0; i < 400 && l2_sync(kit.d) != CELLAR_OK; i++) {
+        kit.now_ms += 500;
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_DROPPED); /* clean: marked dirty first */
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_OK);
+    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 4);
+    l2_close(kit.d);
+    kit_here((uint64_t)16 << 20);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_VGEN), 0);
+    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 4);
+    l2_view v;
+    T_CHECK(l2_view_find(kit.d, name, strlen(name), &v) && v.vgen == 399);
+    l2_close(kit.d);
+}
+
+static void a_small_disk_gives_a_smaller_store(void) { on_small_disk(24,
+                                                                     store_takes_what_there_is); }
+static void no_room_is_a_code_and_heals(void) { on_small_disk(6, no_room_is_told); }
+static void a_disk_that_fills_up_loses_nothing(void) { on_small_disk(20, disk_is_full_meanwhile); }
+
+T_MAIN("l2_enospc", T_CASE(a_small_disk_gives_a_smaller_store),
+       T_CASE(no_room_is_a_code_and_heals), T_CASE(a_disk_that_fills_up_loses_nothing))

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    P13: a disk that does not answer stops no caller, and no change is lost by that, whether
+ *         the process lives on or is killed before the disk answers again.
+ * Method: the worker's silence written into its word, and armed pages taken away, on a disk made of
+ *         memory; then real files and threads: every call to the disk blocks, every page of the
+ *         stage that is not armed is protected, and whoever stores into one waits in the handler,
+ *         as he would in the kernel. Threads must get on all the same. */
+#include "tests/support/folder.h"
+#include "tests/support/l2_kit.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define KEYS L2_KIT_KEYS
+
+static l2_dev dev;
+static l2_kit kit;
+
+static void begin(l2_level level) { l2_kit_begin(&kit, &dev, level); }
+static void end(void) { l2_kit_end(&kit, &dev); }
+static void fill(uint32_t version) { l2_kit_fill(&kit, version); }
+static void del(uint32_t key) { l2_kit_del(&kit, key); }
+static l2_stats figures(void) { return l2_kit_figures(&kit); }
+
+static cellar_err put_as(uint32_t key, uint32_t version, uint32_t vgen)
+{
+    return l2_kit_put(&kit, key, version, vgen);
+}
+
+static uint32_t look_as(uint32_t key, uint32_t vgen) { return l2_kit_look(&kit, key, vgen); }
+
+/* The worker hangs in a call, and no page can be stored into without waiting for the same disk. */
+static void freeze(void)
+{
+    for (uint32_t i = 0; i < kit.d->nstage; i++) {
+        kit.d->slot[i].armed_end = kit.d->slot[i].armed_lines = 0;
+    }
+    base_store_rlx(&kit.d->beat, base_now_ns() - UINT64_C(2000000000));
+}
+
+static void a_delete_that_cannot_be_logged_survives_a_kill(void)
+{
+    for (int level = L2_DROP; level <= L2_KEEP; level++) {
+        begin((l2_level)level);
+        fill(1);
+        freeze();
+        T_EQ_U64(look_as(5, 3) <= 1, 1);
+        T_EQ_I64(put_as(5, 2, 3), CELLAR_DROPPED);
+        del(5);
+        T_EQ_U64(figures().closings, 1);
+        T_CHECK(dev.bell);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
+        del(6);
+        T_EQ_U64(figures().relied, 2);
+        l2_kit_killed(&kit, &dev); /* the process ends here */
+        T_CHECK(!dev.bell);
+        T_EQ_U64(look_as(5, 3), 0);
+        T_EQ_U64(look_as(6, 3), 0);
+        fill(3);
+        T_EQ_U64(look_as(5, 3), 3);
+        end();
+    }
+}
+
+static void a_disk_that_answers_again_finds_an_open_tier(void)
+{
+    for (int level = L2_DROP; level <= L2_KEEP; level++) {
+        begin((l2_level)level);
+        fill(1);
+        freeze();
+        del(5);
+        T_CHECK(dev.bell);
+        (void)l2_tick(kit.d, 1000); /* whatever the worker waited for has come back */
+        T_CHECK(!dev.bell);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
+        for (uint32_t i = 0; i < 20; i++) {
+            T_EQ_I64(put_as(i, 2, 3), CELLAR_OK);
+            (void)l2_tick(kit.d, 1000);
+        }
+        T_EQ_U64(figures().closings, 1);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
+        l2_kit_killed(&kit, &dev);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
+        end();
+    }
+}
+
+/* A clear that no log has: records of the old generation must not come up behind it. */
+static void a_clear_that_cannot_be_logged_holds(void)
+{
+    begin(L2_DROP);
+    l2_view v = { 1, 3, 1 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    (void)put_as(0, 1, 3); /* dropped, but has the store marked dirty */
+    (void)l2_tick(kit.d, 1000);
+    fill(1);
+    freeze();
+    v.vgen = 4;
+    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    T_CHECK(dev.bell);
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_I64(put_as(7, 9, 3), CELLAR_OK); /* captured before the clear, late */
+    T_EQ_I64(put_as(8, 9, 4), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    l2_view now;
+    T_REQUIRE(l2_view_find(kit.d, "v", 1, &now));
+    T_EQ_U64(now.vgen, 4);
+    T_EQ_U64(look_as(7, now.vgen), 0);
+    T_EQ_U64(look_as(8, now.vgen), 9);
+    end();
+}
+
+static void *answer_a_waiter(void *arg)
+{
+    (void)arg;
+    for (int ms = 0; ms < 30000 && figures().waits == 0; ms++) { usleep(1000); }
+    base_store_rlx(&kit.d->beat, (uint64_t)0);
+    return NULL;
+}
+
+static void without_a_doorbell_a_change_waits_and_is_counted(void)
+{
+    begin(L2_KEEP);
+    fill(1);
+    dev.fail_site = DEV_BELL;
+    dev.fail_errno = EACCES;
+    dev.fail_at = 1;
+    dev.fail_sticky = true;
+    freeze();
+    pthread_t t;
+    T_REQUIRE(pthread_create(&t, NULL, answer_a_waiter, NULL) == 0);
+    del(5);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+    T_CHECK(figures().waits > 0 && figures().relied == 0 && !dev.bell);
+    dev.fail_at = 0;
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_U64(look_as(5, 3), 0);
+    end();
+}
+
+static uint32_t stuck_after_a_look(void)
+{
+    kit.d->reads_ns = 0; /* long ago */
+    l2_reads_look(kit.d);
+    return base_load_rlx(&kit.d->reads_stuck);
+}
+
+static void a_read_that_has_only_begun_is_not_stuck(void)
+{
+    begin(L2_DROP);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    (void)base_add_rlx(&kit.d->reads_begun, (uint64_t)1);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    T_EQ_U64(stuck_after_a_look(), 1);
+    (void)base_add_ar(&kit.d->reads_done, (uint64_t)1);
+    T_EQ_U64(stuck_after_a_look(), 0);
+    end();
+}
+
+/* ---- the doorbell itself ---- */
+
+static void a_doorbell_nobody_can_look_for_may_be_there(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    del(5);
+    T_CHECK(dev.bell);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    dev.fail_site = DEV_BELL;
+    dev.fail_errno = EMFILE;
+    dev.fail_at = 1;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(look_as(5, 3), 0);
+    end();
+}
+
+static void a_copy_leaves_the_doorbell_to_its_store(void)
+{
+    static l2_dev copy;
+    begin(L2_KEEP);
+    fill(1);
+    freeze();
+    del(5);
+    l2_dev_init(&copy);
+    l2_dev_clone(&dev, &copy, NULL);
+    l2_dev_find(&copy, "stage.buf")->ino += 100;
+    l2_kit_kill(&kit);
+    l2_kit_init(&kit, &copy);
+    kit.cfg.level = L2_KEEP;
+    for (int times = 0; times < 2; times++) {
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_CHECK(copy.bell); /* the original may still be opened */
+        l2_kit_warm(&kit);
+        T_EQ_U64(look_as(5, 3), 0);
+        T_EQ_U64(look_as(6, 3), times); /* begun anew once, on its own from then on */
+        T_EQ_I64(put_as(6, 1, 3), CELLAR_OK);
+        l2_close(kit.d);
+    }
+    kit.d = NULL;
+    l2_dev_fini(&copy);
+    l2_dev_fini(&dev);
+}
+
+static bool closes_again;
+static uint32_t makes;
+
+/* Who makes the first doorbell is held up for so long that the disk answers meanwhile. */
+static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    const bool late = how == BASE_VFS_BELL_MAKE && makes++ == 0;
+    if (late && !closes_again) { (void)l2_tick(kit.d, 1000); }
+    const int e = l2_dev_bell(ctx, id, how);
+    if (late && closes_again) { /* and then stands still anew, which somebody else finds first */
+        (void)l2_tick(kit.d, 1000);
+        T_CHECK(!dev.bell);
+        (void)base_or_sc(&kit.d->closed, L2_CLOSED);
+    }
+    return e;
+}
+
+static void a_doorbell_made_too_late_goes_again(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    kit.vfs.bell = late_bell;
+    closes_again = false;
+    makes = 0;
+    del(5);
+    T_EQ_U64(makes, 1);
+    T_CHECK(!l2_is_closed(kit.d));
+    (void)l2_tick(kit.d, 1000);
+    T_CHECK(!dev.bell);
+    T_EQ_I64(put_as(6, 2, 3), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(look_as(5, 3), 0);
+    T_EQ_U64(look_as(6, 3), 2);
+    end();
+}
+
+static void nobody_relies_on_the_doorbell_of_an_earlier_closing(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    kit.vfs.bell = late_bell;
+    closes_again = true;
+    makes = 0;
+    del(5);
+    T_EQ_U64(figures().relied, 1);
+    T_CHECK(dev.bell);
+    end();
+}
+
+/* ---- threads on real files ---- */
+
+#define WRITERS 3u
+#define EACH 2048u /* more keys than the memos hold */
+
+static const base_vfs *real;
+static _Atomic uint32_t frozen; /* futex-less: everybody looks at it every millisecond */
+static _Atomic uint64_t ops[WRITERS];
+static _Atomic uint32_t over;
+static unsigned char *map;
+static size_t map_bytes;
+static char folder[T_FOLDER_MAX];
+
+static void wait_for_thaw(void)
+{
+    while (atomic_load(&frozen) != 0) { usleep(1000); }
+}
+
+/* What only the worker calls: it is the worker that stands still. */
+static _Atomic uint32_t worker_waits;
+
+static void worker_waits_for_thaw(void)
+{
+    if (atomic_load(&frozen) == 0) { return; }
+    atomic_fetch_add(&worker_waits, 1);
+    wait_for_thaw();
+    atomic_fetch_sub(&worker_waits, 1);
+}
+
+static void on_fault(int sig, siginfo_t *info, void *ctx)
+{
+    (void)ctx;
+    const unsigned char *at = info->si_addr;
+    if (at < map || at >= map + map_bytes) {
+        signal(sig, SIG_DFL);
+        return;
+    }
+    wait_for_thaw(); /* then the store is done once more */
+}
+
+static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
+                       size_t *done)
+{
+    worker_waits_for_thaw();
+    return real->pwrite(ctx, f, buf, n, at, done);
+}
+
+static int slow_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
+{
+    wait_for_thaw();
+    return real->pread(ctx, f, buf, n, at, done);
+}
+
+static int slow_arm(void *ctx, base_vfs_file *f, void *p, size_t at, size_t n)
+{
+    worker_waits_for_thaw();
+    return real->arm(ctx, f, p, at, n);
+}
+
+static int slow_datasync(void *ctx, base_vfs_file *f)
+{
+    worker_waits_for_thaw();
+    return real->datasync(ctx, f);
+}
+
+static int slow_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
+{
+    worker_waits_for_thaw();
+    return real->stat(ctx, f, out);
+}
+
+static void *writer(void *arg)
+{
+    const uint32_t me = *(const uint32_t *)arg, first = me * EACH;
+    static uint32_t all[WRITERS][EACH];
+    uint32_t *now = all[me], version = 0;
+    memset(now, 0, sizeof all[me]);
+    base_rng r;
+    base_rng_seed(&r, t_.seed + first);
+    while (atomic_load(&over) == 0 && !t_failed()) {
+        const uint32_t n = (uint32_t)base_rng_below(&r, EACH), key = first + n;
+        del(key);
+        now[n] = base_rng_below(&r, 10) == 0 ? 0 : ++version;
+        if (now[n] != 0) { (void)put_as(key, version, 3); }
+        atomic_fetch_add(&ops[me], 1);
+        if (atomic_load(&frozen) == 0) { usleep(50); }
+    }
+    for (uint32_t n = 0; n < EACH; n++) {
+        const uint32_t got = look_as(first + n, 3);
+        T_CHECK(got == 0 || got == now[n]);
+    }
+    return NULL;
+}
+
+/* Only a read may wait for the disk: whoever was on his way when it stopped. */
+static void *reader(void *arg)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    while (atomic_load(&over) == 0 && !t_failed()) {
+        (void)look_as((uint32_t)base_rng_below(&r, WRITERS * EACH), 3);
+        usleep(50);
+    }
+    return arg;
+}
+
+/* All of the stage is read only, but what callers may store into without waiting. */
+static void protect(void)
+{
+    l2 *d = kit.d;
+    bool clear = false;
+    atomic_store(&frozen, 1);
+    /* The worker, at the latest by its heartbeat; and not one that merely has no processor, with
+     * bytes armed that it has not told of. */
+    while (!l2_stalled(d) || atomic_load(&worker_waits) == 0) { usleep(1000); }
+    while (!clear) { /* a copy that is under way is the moment nobody can do anything about */
+        sync_take(L2_LOG, &d->log_lock);
+        clear = true;
+        for (uint32_t i = 0; i < d->nstage; i++) {
+            clear = clear && base_load_acq(&d->slot[i].writers) == 0;
+        }
+        if (!clear) { sync_drop(L2_LOG, &d->log_lock); }
+    }
+    if (d->open_slot != NULL) { /* little is armed: soon nobody gets any further by that */
+        l2_slot *s = d->open_slot;
+        s->armed_end = (uint32_t)BASE_MIN(s->armed_end, s->pos / 4096 * 4096 + 8192);
+        s->armed_lines = BASE_MIN(s->armed_lines, s->entries + 400);
+    }
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        const size_t seg = d->form.seg_bytes;
+        for (size_t at = 0; at < seg; at += 4096) {
+            const bool head = s->armed_end > 0 && (at == 0 || at == seg - 4096);
+            const bool body = at + 4096 > s->pos && at < s->armed_end;
+            const size_t pages = s->armed_lines == UINT32_MAX ? seg / 4096
+                                                              : s->armed_lines / 407 + 1;
+            const bool foot = s->armed_end > 0 && at >= seg - (pages + 2) * 4096;
+            if (head || body || foot || s->armed_end == seg) { continue; }
+            T_EQ_I64(mprotect(s->base + at, 4096, PROT_READ), 0);
+        }
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+static bool all_get_on(uint64_t by)
+{
+    uint64_t from[WRITERS];
+    for (uint32_t i = 0; i < WRITERS; i++) { from[i] = atomic_load(&ops[i]); }
+    for (int ms = 0; ms < 30000; ms++) { /* a watchdog, far beyond what it takes */
+        bool all = true;
+        for (uint32_t i = 0; i < WRITERS; i++) { all = all && atomic_load(&ops[i]) - from[i] >= by; }
+        if (all) { return true; }
+        usleep(1000);
+    }
+    printf("# somebody does not get on: %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", ops[0] - from[0],
+           ops[1] - from[1], ops[2] - from[2]);
+    return false;
+}
+
+static void threads_get_on_while_the_disk_stands_still(l2_level level)
+{
+    t_folder(folder);
+    real = base_vfs_system();
+    base_vfs vfs = *real;
+    vfs.pwrite = slow_pwrite;
+    vfs.pread = slow_pread;
+    vfs.arm = slow_arm;
+    vfs.datasync = slow_datasync;
+    vfs.stat = slow_stat;
+    l2_kit_init(&kit, NULL);
+    kit.clock = (base_clock){ NULL, NULL, NULL };
+    kit.cfg.vfs = &vfs;
+    kit.cfg.path = folder;
+    kit.cfg.seg_bytes = 1 << 20;
+    kit.cfg.seg_count = 8;
+    kit.cfg.stage_count = 3;
+    kit.cfg.bytes = 0;
+    kit.cfg.level = level;
+    kit.cfg.no_thread = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    map = kit.d->map;
+    map_bytes = kit.d->map_bytes;
+    const struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+    struct sigaction was;
+    T_REQUIRE(sigaction(SIGSEGV, &act, &was) == 0);
+    atomic_store(&over, 0);
+    pthread_t t[WRITERS + 1];
+    uint32_t id[WRITERS];
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        id[i] = i;
+        atomic_store(&ops[i], 0);
+        T_REQUIRE(pthread_create(&t[i], NULL, writer, &id[i]) == 0);
+    }
+    T_REQUIRE(pthread_create(&t[WRITERS], NULL, reader, NULL) == 0);
+    T_CHECK(all_get_on(3000));
+    protect();
+    for (int ms = 0; ms < 30000 && !l2_is_closed(kit.d); ms++) { usleep(1000); }
+    T_CHECK(l2_is_closed(kit.d));
+    const uint64_t closings = figures().closings; /* a slow disk may have cost one before */
+    T_CHECK(all_get_on(2000));
+    T_EQ_U64(figures().closings, closings);
+    T_EQ_I64(mprotect(map, map_bytes, PROT_READ | PROT_WRITE), 0);
+    atomic_store(&frozen, 0);
+    T_CHECK(all_get_on(500));
+    for (int ms = 0; ms < 30000 && l2_is_closed(kit.d); ms++) { usleep(1000); }
+    T_CHECK(!l2_is_closed(kit.d));
+    const uint64_t before = figures().hits;
+    for (int ms = 0; ms < 30000 && figures().hits == before; ms++) { usleep(1000); }
+    T_CHECK(figures().hits > before); /* it serves again */
+    atomic_store(&over, 1);
+    for (uint32_t i = 0; i <= WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    printf("# level %d: %" PRIu64 " closings, %" PRIu64 " stalled, %" PRIu64 " relied, %" PRIu64
+           " waits\n", (int)level, closings, figures().stalled, figures().relied, figures().waits);
+    T_EQ_I64(sigaction(SIGSEGV, &was, NULL), 0);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_close(kit.d);
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    t_wipe(folder);
+}
+
+static void threads_get_on_at_level_drop(void) { threads_get_on_while_the_disk_stands_still(L2_DROP); }
+static void threads_get_on_at_level_keep(void) { threads_get_on_while_the_disk_stands_still(L2_KEEP); }
+
+T_MAIN("l2_frozen", T_CASE(a_delete_that_cannot_be_logged_survives_a_kill),
+       T_CASE(a_disk_that_answers_again_finds_an_open_tier),
+       T_CASE(a_clear_that_cannot_be_logged_holds),
+       T_CASE(without_a_doorbell_a_change_waits_and_is_counted),
+       T_CASE(a_read_that_has_only_begun_is_not_stuck),
+       T_CASE(a_doorbell_nobody_can_look_for_may_be_there),
+       T_CASE(a_copy_leaves_the_doorbell_to_its_store),
+       T_CASE(a_doorbell_made_too_late_goes_again),
+       T_CASE(nobody_relies_on_the_doorbell_of_an_earlier_closing),
+       T_CASE(threads_get_on_at_level_drop), T_CASE(threads_get_on_at_level_keep))

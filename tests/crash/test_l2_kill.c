@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    P8: a process is killed at any moment, in the middle of the recovery too: whatever a
+ *         change, a clear, a tag or a pattern has ended stays so, what is served is right to the
+ *         byte, and each put that was acknowledged and cannot have been reclaimed is there.
+ * Method: children work on a tiny store in a real directory, so small that reclaim, sealing and
+ *         syncs are always under way, and die by SIGKILL: at the n-th step of l2's own protocols
+ *         (every BASE_POINT, from the open on), at the n-th visit of one of them, or whenever the
+ *         parent likes. What was acknowledged stands in shared memory, written after each call.
+ *         KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR.
+ * ALSO    l2's sources are part of this program, so that their points can be made to kill. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "tests/support/t.h"
+
+static void kill_point(const char *name);
+#undef BASE_POINT
+#define BASE_POINT(name) kill_point(name)
+#include "l2/admission.c"
+#include "l2/check.c"
+#include "l2/codec.c"
+#include "l2/format.c"
+#include "l2/group_commit.c"
+#include "l2/health.c"
+#include "l2/index.c"
+#include "l2/inspect.c"
+#include "l2/invalidations.c"
+#include "l2/log.c"
+#include "l2/open.c"
+#include "l2/read.c"
+#include "l2/recovery.c"
+#include "l2/resize.c"
+#include "l2/stall.c"
+#include "l2/superblock.c"
+#include "l2/tombstone_filter.c"
+#include "l2/write.c"
+#include "tests/support/folder.h"
+#include "tests/support/l2_kit.h"
+
+#define KEYS 40u
+#define NAMES 64u
+#define TAGS 4u
+#define SURE_BYTES 8192u /* logged behind a put: it cannot have been reclaimed by then */
+
+typedef struct oracle { /* shared with the child; written after a call has returned */
+    _Atomic uint32_t now[KEYS];    /* version that is current, 0: none */
+    _Atomic uint32_t next[KEYS];   /* what the call in work makes of it */
+    _Atomic uint32_t stored[KEYS]; /* version whose put was acknowledged, no change since; or 0 */
+    _Atomic uint64_t stored_at[KEYS]; /* `logged` then */
+    _Atomic uint64_t born[KEYS];   /* epoch of tags at which the current version was made */
+    _Atomic uint64_t epoch;
+    _Atomic uint32_t vgen, vgen_next;
+    _Atomic uint64_t logged;       /* at most so many bytes, all records together */
+    _Atomic uint64_t emptied;      /* 1: all was given up, or may be at the next open */
+    _Atomic uint64_t calls;
+    _Atomic(const char *) name[NAMES]; /* points met so far: addresses are the same in each child */
+    _Atomic uint64_t met[NAMES];
+    _Atomic uint64_t killed_at[NAMES]; /* cycles that ended there */
+} oracle;
+
+static oracle *o;
+static l2_kit kit;
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
+static base_rng rng;
+static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
+
+/* ---- where a child dies ---- */
+
+static _Atomic uint64_t steps_left; /* 0: never */
+static const char *fatal_point;     /* NULL: any */
+
+static void kill_point(const char *name)
+{
+    if (strcmp(name, "l2.overflow") == 0 || strcmp(name, "l2.bell_made") == 0) {
+        atomic_store(&o->emptied, 1);
+    }
+    if (atomic_load(&steps_left) == 0) { return; }
+    uint32_t i = 0;
+    for (; i < NAMES - 1; i++) {
+        const char *none = NULL;
+        const char *is = atomic_load(&o->name[i]);
+        if (is == NULL && atomic_compare_exchange_strong(&o->name[i], &none, name)) { break; }
+        if (strcmp(atomic_load(&o->name[i]), name) == 0) { break; }
+    }
+    atomic_fetch_add(&o->met[i], 1);
+    if (fatal_point != NULL && strcmp(fatal_point, name) != 0) { return; }
+    if (atomic_fetch_sub(&steps_left, 1) == 1) {
+        atomic_fetch_add(&o->killed_at[i], 1);
+        (void)kill(getpid(), SIGKILL);
+        for (;;) { pause(); }
+    }
+}
+
+/* ---- what it does until then ---- */
+
+static size_t length_of(uint32_t key, uint32_t version)
+{
+    return 8 + (key * 131 + version * 37) % 600;
+}
+
+static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
+{
+    for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
+}
+
+static void works_put(uint32_t key)
+{
+    unsigned char buf[1024];
+    const uint32_t version = atomic_load(&o->now[key]);
+    if (version == 0) { return; }
+    const size_t n = length_of(key, version);
+    fill(buf, n, key, version);
+    const uint64_t tag = 1 + key % TAGS;
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
+                        .tag_born = atomic_load(&o->born[key]), .tag_fps = &tag };
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->vgen));
+    atomic_fetch_add(&o->logged, n + 96);
+    if (l2_put(kit.d, &id, buf, n, &m, NULL) != CELLAR_OK) { return; }
+    atomic_store(&o->stored_at[key], atomic_load(&o->logged));
+    atomic_store(&o->stored[key], version);
+}
+
+static void works_change(uint32_t key, uint32_t version)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->vgen));
+    atomic_store(&o->stored[key], 0);
+    atomic_store(&o->next[key], version);
+    atomic_fetch_add(&o->logged, 64);
+    l2_kill(kit.d, &id);
+    if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
+    atomic_store(&o->born[key], atomic_load(&o->epoch));
+    atomic_store(&o->now[key], version);
+}
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+/* The keys of one tag, by it or by a pattern of their first byte. */
+static void works_end(uint32_t tag, bool by_tag)
+{
+    char pattern[3 * KEYS];
+    size_t n = 0;
+    pattern[n++] = '[';
+    for (uint32_t k = tag; k < KEYS; k += TAGS) {
+        atomic_store(&o->stored[k], 0);
+        atomic_store(&o->next[k], 0);
+        pattern[n++] = '\\';
+        pattern[n++] = (char)k;
+    }
+    memcpy(pattern + n, "]*", 2);
+    atomic_fetch_add(&o->logged, 192);
+    if (by_tag) {
+        l2_tag_end(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
+    } else {
+        uint64_t walk;
+        const uint32_t vgen = atomic_load(&o->vgen);
+        if (l2_glob_begin(kit.d, vgen, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
+        l2_glob_end(kit.d, walk);
+    }
+    if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
+    for (uint32_t k = tag; k < KEYS; k += TAGS) { atomic_store(&o->now[k], 0); }
+}
+
+static void works_clear(void)
+{
+    const l2_view v = { 1, l2_next_vgen(kit.d), 1 };
+    for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->stored[k], 0); }
+    for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
+    atomic_store(&o->vgen_next, v.vgen);
+    atomic_fetch_add(&o->logged, 64);
+    if (l2_view_set(kit.d, &v, NULL, 0) != CELLAR_OK) { _exit(3); }
+    atomic_store(&o->vgen, v.vgen);
+    for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
+}
+
+/* Version of key as the store says; 0: a miss; UINT32_MAX: other bytes. */
+static uint32_t look(uint32_t key, uint32_t vgen)
+{
+    unsigned char buf[1024], want[1024];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const cellar_err err = l2_get(kit.d, &id, buf, sizeof buf, &len, &m);
+    if (err == CELLAR_MISS) { return 0; }
+    fill(want, sizeof want, key, m.user_flags);
+    const bool right = err == CELLAR_OK && len == length_of(key, m.user_flags) &&
+                       memcmp(buf, want, len) == 0;
+    return right ? m.user_flags : UINT32_MAX;
+}
+
+static void child_works(uint64_t seed)
+{
+    base_rng r;
+    base_rng_seed(&r, seed);
+    if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
+    uint32_t version = 1 + (uint32_t)base_rng_below(&r, 1u << 30);
+    uint64_t floor;
+    atomic_store(&o->epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
+    for (;;) {
+        const uint32_t key = (uint32_t)base_rng_below(&r, KEYS);
+        const uint64_t what = base_rng_below(&r, 128);
+        if (what < 40) {
+            works_change(key, base_rng_below(&r, 3) == 0 ? 0 : ++version);
+        } else if (what < 84) {
+            works_put(key);
+        } else if (what < 100) {
+            const uint32_t got = look(key, atomic_load(&o->vgen));
+            if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
+        } else if (what < 102 && base_rng_below(&r, 8) == 0) {
+            works_clear();
+        } else if (what < 102 && base_rng_below(&r, 3) == 0) {
+            works_end(key % TAGS, what == 100);
+        } else if (what < 103) {
+            if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
+        } else {
+            if (kit.cfg.no_thread) { kit.now_ms += 40; } /* else the worker reads it */
+            (void)l2_tick(kit.d, what % 2 == 0 ? 0 : 1000);
+        }
+        atomic_fetch_add(&o->calls, 1);
+    }
+}
+
+/* ---- one cycle ---- */
+
+static void kit_new(uint64_t cycle)
+{
+    l2_kit_init(&kit, NULL);
+    kit.cfg.path = store;
+    kit.cfg.seg_count = 6;
+    kit.cfg.level = (l2_level)(cycle % 3);
+    kit.cfg.sync_ms = 200;
+}
+
+static void child_starts(uint64_t cycle)
+{
+    kit.cfg.no_thread = cycle % 4 != 0;
+    fatal_point = NULL;
+    if (cycle % 2 == 0) { /* at the n-th step of all */
+        atomic_store(&steps_left, 1 + base_rng_below(&rng, cycle % 8 == 0 ? 60 : calls_most));
+    } else if (cycle % 8 != 7) { /* at one of them */
+        uint32_t known = 0;
+        while (known < NAMES && atomic_load(&o->name[known]) != NULL) { known++; }
+        if (known > 0) { fatal_point = atomic_load(&o->name[base_rng_below(&rng, known)]); }
+        atomic_store(&steps_left, 1 + base_rng_below(&rng, 30));
+    }
+    child_works(t_.seed + cycle);
+}
+
+static void child_dies(uint64_t cycle)
+{
+    const uint64_t enough = base_rng_below(&rng, calls_most);
+    int status = 0;
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) { child_starts(cycle); }
+    T_REQUIRE(pid > 0);
+    while (atomic_load(&o->calls) < enough && waitpid(pid, &status, WNOHANG) == 0) { usleep(50); }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    if (!T_CHECK(!WIFEXITED(status))) {
+        printf("# the child left with %d\n", WEXITSTATUS(status));
+    }
+}
+
+static uint64_t cycles, hits, sure;
+
+static void look_at_all(uint32_t vgen)
+{
+    const bool same = vgen == atomic_load(&o->vgen) && vgen == atomic_load(&o->vgen_next);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
+        const uint32_t got = look(key, vgen), stored = atomic_load(&o->stored[key]);
+        const uint64_t since = atomic_load(&o->logged) - atomic_load(&o->stored_at[key]);
+        T_CHECK(got == 0 || got == now || got == next);
+        hits += got != 0;
+        if (stored == 0 || !same || since > SURE_BYTES || atomic_load(&o->emptied) != 0) {
+            continue;
+        }
+        sure++;
+        T_EQ_U64(got, stored);
+    }
+}
+
+static void cycle_once(uint64_t cycle)
+{
+    atomic_store(&o->calls, 0);
+    kit_new(cycle);
+    child_dies(cycle);
+    kit_new(cycle);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    l2_view v;
+    T_REQUIRE(l2_view_find(kit.d, "v", 1, &v));
+    /* A store that was given up may have gone back to a generation whose records are all over. */
+    if (v.vgen != atomic_load(&o->vgen) && atomic_load(&o->emptied) == 0) {
+        T_EQ_U64(v.vgen, atomic_load(&o->vgen_next));
+    }
+    look_at_all(v.vgen);
+    atomic_store(&o->emptied, 0); /* what follows may give it up, too: for the next open */
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    /* Whatever became of the call in work: now it is decided. */
+    for (uint32_t key = 0; key < KEYS; key++) {
+        const uint32_t got = look(key, v.vgen);
+        const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.vgen);
+        atomic_store(&o->stored[key], 0);
+        if (got == 0 || cycle % 5 == 0) {
+            l2_kill(kit.d, &id);
+            T_EQ_U64(look(key, v.vgen), 0);
+        }
+        atomic_store(&o->now[key], cycle % 5 == 0 ? 0 : got);
+        atomic_store(&o->next[key], cycle % 5 == 0 ? 0 : got);
+    }
+    atomic_store(&o->vgen, v.vgen);
+    atomic_store(&o->vgen_next, v.vgen);
+    if (cycle % 3 == 0) {
+        l2_close(kit.d);
+        kit.d = NULL;
+    } else {
+        l2_kit_kill(&kit);
+    }
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    if (t_failed()) {
+        printf("# cycle %" PRIu64 ", level %d, point %s\n", cycle, (int)kit.cfg.level,
+               fatal_point != NULL ? fatal_point : "any");
+    }
+}
+
+static void wipe(void)
+{
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void kill_in(const char *where, uint64_t most, uint64_t calls)
+{
+    calls_most = calls;
+    t_folder_in(where, folder);
+    snprintf(store, sizeof store, "%s/store", folder);
+    o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(o != MAP_FAILED);
+    base_rng_seed(&rng, t_.seed);
+    cycles = hits = sure = 0;
+    kit_new(1);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const l2_view v = { 1, 5, 1 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    atomic_store(&o->vgen, 5);
+    atomic_store(&o->vgen_next, 5);
+    l2_close(kit.d);
+    kit.d = NULL;
+    for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
+    printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " that had to be\n",
+           where, cycles, hits, sure);
+    for (uint32_t i = 0; i < NAMES && atomic_load(&o->name[i]) != NULL; i++) {
+        printf("# %-20s met %" PRIu64 ", killed there %" PRIu64 "\n", atomic_load(&o->name[i]),
+               atomic_load(&o->met[i]), atomic_load(&o->killed_at[i]));
+        if (atomic_load(&o->met[i]) >= 2000 && cycles >= 2000) {
+            T_CHECK(atomic_load(&o->killed_at[i]) > 0);
+        }
+    }
+    T_CHECK(cycles < 100 || (hits > cycles && sure > 0));
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    wipe();
+}
+
+static void killed_at_every_step_on_a_tmpfs(void)
+{
+    if (access("/dev/shm", W_OK) != 0) {
+        T_SKIP("no /dev/shm to write to");
+        return;
+    }
+    kill_in("/dev/shm", t_env_u64("KILL_CYCLES", t_share(200)), 4000);
+}
+
+static void killed_at_every_step_on_a_disk(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    kill_in(tmp != NULL ? tmp : "/tmp", t_env_u64("KILL_DISK", 8), 300);
+}
+
+T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs), T_CASE(killed_at_every_step_on_a_disk))

@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    inputs that a fuzzer finds by coverage do no harm to the disk tier's readers.
+# Method: libFuzzer with ASan and UBSan over tests/fuzz/l2.c, FUZZ_SECONDS (60) from an empty corpus.
+. tests/support/t.sh
+sources="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
+
+fuzz() {
+    "$1" -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 '-DCELLAR_SOURCE_ID="0"' -O1 -g -I. -Iinclude -Isrc \
+        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread \
+        -o "$t_tmp/fuzz" tests/fuzz/l2.c $sources -lm || return 1
+    (cd "$t_tmp" && ./fuzz -max_total_time="${FUZZ_SECONDS:-60}" -max_len=400 -timeout=20 \
+        -print_final_stats=1) 2>&1 | tail -n 25
+    [ -z "$(ls "$t_tmp" | grep -E '^(crash|timeout|oom|leak)-')" ]
+}
+found=
+for c in clang-19 clang; do
+    if [ -z "$found" ] && t_have $c && echo 'int LLVMFuzzerTestOneInput(const unsigned char *p, long n)
+        { return p == 0 && n > 1; }' >"$t_tmp/f.c" &&
+        $c -fsanitize=fuzzer,address -o "$t_tmp/f" "$t_tmp/f.c" 2>/dev/null; then found=$c; fi
+done
+if [ -n "$found" ]; then t_case l2_reader_takes_any_input fuzz $found
+else t_skip l2_reader_takes_any_input "no clang with libFuzzer"; fi
+t_end matrix_fuzz

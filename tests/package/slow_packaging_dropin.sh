@@ -1,0 +1,246 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the drop-in builds silently and passes the api tests wherever it says it does.
+# Method: cells of compiler, standard and optimisation with all warnings as errors, then every
+#         tests/api/test_api_*.c on the object. QUICK=1: one cell; by default one cell for each
+#         compiler, musl, callers in C and C++, -m32 (three api tests); FULL=1: all api tests there,
+#         the 36 cells and all 64 combinations of switches by two compilers.
+. tests/support/t.sh
+consumers=tests/package/consumers
+
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+mkdir -p "$t_tmp/obj" "$t_tmp/passed"
+: >"$t_tmp/cells"
+export t_tmp t_warn
+
+plan() { # fact, compiler, standard, flags...: a cell; planned twice it is one
+    grep -q "^$1 " "$t_tmp/cells" || echo "$*" >>"$t_tmp/cells"
+}
+compile() { # the object of every cell, as many at once as there are CPUs
+    awk '{ print NR }' "$t_tmp/cells" | xargs -P "$jobs" -n 1 sh -c '
+        set -- $(sed -n "${1}p" "$t_tmp/cells")
+        fact=$1 compiler=$2 std=$3
+        shift 3
+        begin=$(date +%s%N)
+        $compiler -std=$std $* -frandom-seed=cellar $t_warn -Idist -c dist/cellar.c \
+            -o "$t_tmp/obj/$fact.o" >"$t_tmp/obj/$fact.said" 2>&1 &&
+            echo $((($(date +%s%N) - begin) / 1000000)) >"$t_tmp/obj/$fact.ms"' compile
+}
+# Has this compiler made these very bytes of the library before, in a cell that passed? It does for
+# other standards, and for NDEBUG. What -flto leaves in an object tells standards apart even where
+# the code is the same: there the cell without it has to be.
+passed_before() { # fact, compiler
+    for old in "$t_tmp/passed/$2".*; do
+        [ -f "$old" ] || continue
+        old=${old##*/$2.}
+        case $1-$old in
+        *_flto-*_flto) one=${1%_O3_flto}_O2 other=${old%_O3_flto}_O2 ;;
+        *) one=$1 other=$old ;;
+        esac
+        if cmp -s "$t_tmp/obj/$one.o" "$t_tmp/obj/$other.o"; then return 0; fi
+    done
+    return 1
+}
+# The objects of the api tests, once for a compiler, and once more with -flto: whatever the words of
+# the library, its callers are these, not optimized, which would take as long as the library does.
+# In one program, so that what -flto does is done once; the test with a cache that is open before
+# main stays alone.
+callers_of() { # folder, compiler, words...
+    [ ! -f "$1/all.o" ] || return 0
+    mkdir -p "$1"
+    where=$1 compiler=$2
+    shift 2
+    words=$*
+    export where compiler words
+    ls tests/api/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c) main=
+        [ $n = test_api_process ] || main="-DT_TOGETHER -Dmain=main_of_$n"
+        $compiler $words -w -D_GNU_SOURCE -Idist -I. $main -c "$1" -o "$where/$n.o"' cc || return 1
+    for n in "$where"/test_api_*.o; do echo "$n"; done | awk '{
+        sub(/.*\//, ""); sub(/\.o$/, "")
+        if ($0 == "test_api_process") next
+        print "int main_of_" $0 "(int argc, char **argv);"
+        calls = calls "    if (strcmp(argv[1], \"" $0 "\") == 0) { return main_of_" $0 \
+            "(argc - 1, argv + 1); }\n"
+    }
+    END {
+        printf "#include <string.h>\nint main(int argc, char **argv)\n{\n%s    return 2;\n}\n", calls
+    }' >"$where/all.c"
+    $compiler $words -c "$where/all.c" -o "$where/all.o"
+}
+# Runs the api tests on the object of a cell.
+cell() { # fact
+    set -- $(grep "^$1 " "$t_tmp/cells")
+    fact=$1 compiler=$2
+    words="-std=$3"
+    shift 3
+    words="$words $*"
+    cat "$t_tmp/obj/$fact.said"
+    [ -f "$t_tmp/obj/$fact.ms" ] || return 1
+    bytes=$(size "$t_tmp/obj/$fact.o" | awk 'END { print $1 + $2 }')
+    echo "compile: $(cat "$t_tmp/obj/$fact.ms") ms, object: $bytes bytes" >"$t_tmp/measured"
+    if passed_before "$fact" "$compiler"; then
+        echo "these bytes have passed before: not run again" >>"$t_tmp/measured"
+        return 0
+    fi
+    api=$t_tmp/api/$compiler
+    case $words in
+    *-flto*) api=$api-flto ;;
+    *) words=-std=c11 ;;
+    esac
+    callers_of "$api" $compiler $words || return 1
+    case $compiler$words in gcc*-flto*) words="$words -flto=$jobs" ;; esac
+    where=$t_tmp/run
+    rm -rf "$where"
+    mkdir -p "$where"
+    $compiler $words "$api/test_api_process.o" "$t_tmp/obj/$fact.o" -pthread -lm $cell_libs \
+        -o "$where/alone" &&
+        $compiler $words "$api/all.o" $(ls "$api"/test_api_*.o | grep -v test_api_process) \
+            "$t_tmp/obj/$fact.o" -pthread -lm $cell_libs -o "$where/all" || return 1
+    set -- "t|test_api_process|$where/alone"
+    for n in tests/api/test_api_*.c; do
+        n=$(basename "$n" .c)
+        [ "$n" = test_api_process ] || set -- "$@" "t|$n|$where/all $n"
+    done
+    sh tests/support/run.sh -l 600 -o "$where/log" "$@" || return 1
+    : >"$t_tmp/passed/$compiler.$fact"
+}
+measured() { # fact: the case, then what it measured as a comment
+    cell_libs=${cell_libs-}
+    t_case "$@"
+    if [ -f "$t_tmp/measured" ]; then sed "s/^/# $1: /" "$t_tmp/measured"; fi
+    rm -f "$t_tmp/measured"
+}
+syntax() { $* -Idist -fsyntax-only dist/cellar.c; }
+compiles() { $* -Idist -c dist/cellar.c -o "$t_tmp/o.o"; } # what only an optimizer warns of, too
+switches() { # compiler words: all 64 combinations, as many at once as there are CPUs
+    export words="$* $t_warn" t_tmp
+    awk 'BEGIN { for (i = 0; i < 64; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
+        for x in L2 LIMIT WORK KIT RESP TEXT; do
+            [ $(($1 & bit)) -eq 0 ] || set="$set -DCELLAR_OMIT_$x"
+            bit=$((bit * 2))
+        done
+        $words $set -Idist -c dist/cellar.c -o "$t_tmp/sw$1.o" || { echo "with$set"; exit 1; }
+        rm -f "$t_tmp/sw$1.o"' cc
+}
+callers() { # the object is C11, its callers are not
+    for std in c99 c11 c17; do
+        $CC -std=$std $t_warn -Idist -c $consumers/consumer.c -o "$t_tmp/caller.o" &&
+            $CC "$t_tmp/caller.o" "$object" -pthread -o "$t_tmp/caller" &&
+            "$t_tmp/caller" || return 1
+    done
+}
+callers_cxx() {
+    for std in c++11 c++17 c++20; do
+        $1 -std=$std -Wall -Wextra -Werror -Idist $consumers/consumer.cc "$object" \
+            -pthread -o "$t_tmp/caller" && "$t_tmp/caller" || return 1
+    done
+}
+static_glibc() {
+    gcc -O2 -static -Idist $consumers/consumer.c "$object" -pthread -o "$t_tmp/static" &&
+        "$t_tmp/static"
+}
+stripped_musl() { # size of the smallest program
+    musl-gcc -O2 -static -s -Idist $consumers/consumer.c \
+        "$t_tmp/obj/musl_static.o" -o "$t_tmp/small" &&
+        "$t_tmp/small" && echo "stripped: $(wc -c <"$t_tmp/small") bytes" >"$t_tmp/measured"
+}
+split_agrees() { # a million operations, the same digest
+    $CC -O2 -Iinclude $consumers/trace.c "$CELLAR_A" -pthread -o "$t_tmp/split" &&
+        $CC -O2 -Idist $consumers/trace.c "$object" -pthread -o "$t_tmp/one" || return 1
+    split=$("$t_tmp/split") && one=$("$t_tmp/one") || return 1
+    echo "split $split, drop-in $one"
+    [ -n "$split" ] && [ "$split" = "$one" ]
+}
+m32_words="-m32 -idirafter /usr/include/x86_64-linux-gnu" # as src/tools/deps.sh says
+m32() {
+    printf '#include <errno.h>\nint main(void){return 0;}\n' | gcc $m32_words -x c - -o "$t_tmp/m32"
+}
+
+m32_runs() { # the object that m32_compiles left
+    gcc $m32_words -O2 -Idist $consumers/consumer.c "$t_tmp/o.o" -pthread -o "$t_tmp/run32" &&
+        "$t_tmp/run32"
+}
+m32_passes() { # a test of the public calls
+    gcc $m32_words -w -D_GNU_SOURCE -Idist -I. "tests/api/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
+        -o "$t_tmp/api32" && "$t_tmp/api32"
+}
+packs_by_a_switch() { # what is a skip without the switch runs with it
+    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
+        tests/api/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
+        "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
+        grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
+}
+
+object=$t_tmp/obj/gcc_c11_O2.o
+plan gcc_c11_O2 gcc c11 -O2
+if [ "${QUICK-}" != 1 ]; then
+    if t_have clang; then plan clang_c17_O2_DNDEBUG clang c17 -O2 -DNDEBUG; fi
+    if t_have musl-gcc; then plan musl_static musl-gcc c11 -O2; fi
+fi
+if [ "${FULL-}" = 1 ]; then
+    for compiler in gcc clang clang-19; do
+        t_have $compiler || { t_skip "cells_of_$compiler" "no $compiler"; continue; }
+        for flags in -O0 -O2 '-O2 -DNDEBUG' '-O3 -flto'; do
+            for std in c11 c17 gnu17; do
+                plan "$(echo "${compiler}_${std}_$flags" | sed 's/ -/_/g; s/-O/O/')" \
+                    $compiler $std $flags
+            done
+        done
+    done
+fi
+compile
+
+measured gcc_c11_O2 cell gcc_c11_O2
+if [ "${QUICK-}" = 1 ]; then t_end packaging_dropin_cells; fi
+
+if t_have clang; then measured clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
+else t_skip clang_c17_O2_DNDEBUG "no clang"; fi
+t_case callers_in_c callers
+t_case dropin_and_split_agree split_agrees
+if t_have g++; then t_case callers_in_cxx callers_cxx g++; else t_skip callers_in_cxx "no g++"; fi
+t_case static_glibc static_glibc
+if t_have musl-gcc; then
+    cell_libs=-static
+    measured musl_static cell musl_static
+    cell_libs=
+    measured musl_stripped stripped_musl
+else
+    t_skip musl_static "no musl-gcc"
+fi
+if m32 2>/dev/null; then
+    t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
+    if "$t_tmp/m32" 2>/dev/null; then
+        t_case m32_runs m32_runs
+        tests="semantics views process"
+        if [ "${FULL-}" = 1 ]; then
+            tests=$(ls tests/api/test_api_*.c | sed 's/.*_api_//; s/\.c$//')
+        fi
+        for n in $tests; do t_case "m32_$n" m32_passes "$n"; done
+    else
+        t_skip m32_runs "no 32-bit programs here"
+    fi
+else
+    t_skip m32_compiles "no gcc-12-multilib"
+fi
+t_case no_common_compiles syntax gcc -fno-common $t_warn
+t_case unsigned_char_compiles syntax gcc -funsigned-char $t_warn
+if echo '#include <lz4.h>' | $CC -E - >"$t_tmp/said" 2>&1; then
+    t_case lz4_comes_with_a_switch packs_by_a_switch
+else
+    t_skip lz4_comes_with_a_switch "no lz4.h"
+fi
+if [ "${FULL-}" != 1 ]; then
+    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_WORK \
+        -DCELLAR_OMIT_KIT -DCELLAR_OMIT_RESP -DCELLAR_OMIT_TEXT $t_warn
+    t_end packaging_dropin_cells
+fi
+
+for fact in $(awk 'NR > 1 && $1 != "clang_c17_O2_DNDEBUG" && $1 != "musl_static" { print $1 }' \
+    "$t_tmp/cells"); do
+    measured $fact cell $fact
+done
+t_case switches_compile_gcc switches gcc -std=c11 -O0
+if t_have clang; then t_case switches_compile_clang switches clang -std=c11 -fsyntax-only
+else t_skip switches_compile_clang "no clang"; fi
+t_end packaging_dropin_cells

@@ -1,0 +1,94 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    what is written down is true as far as a machine can tell.
+# Method: man pages through mandoc -Tlint, one page for each public function with all sections,
+#         identical bytes with every awk; the C blocks of README.md are built and run; `make help`
+#         names every documented target.
+. tests/support/t.sh
+
+pages() { $MAKE -s man; }
+every_function_has_a_page() {
+    for f in $(sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt); do
+        [ -s "dist/doc/man3/$f.3" ] || { echo "no page: $f"; return 1; }
+    done
+}
+sections_are_complete() {
+    for page in dist/doc/man3/*.3; do
+        for s in SYNOPSIS DESCRIPTION 'RETURN VALUES' OWNERSHIP THREADS COST EXAMPLES SINCE; do
+            grep -q "^\.Sh $s\$" "$page" || { echo "$page: no $s"; return 1; }
+        done
+    done
+}
+whole_pages_have_examples() {
+    for page in dist/doc/man1/*.1 dist/doc/man7/*.7; do
+        awk '/^\.Sh EXAMPLES$/ { on = 1; next } /^\.Sh/ { on = 0 } on && !/^\./ { n++ }
+            END { exit n < 3 }' "$page" || { echo "$page: no example"; return 1; }
+    done
+}
+every_command_has_its_help() { # in cellar(1)
+    [ -x "$CELLAR_BIN" ] || { echo 'no program in this build'; return 0; }
+    for c in $("$CELLAR_BIN" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
+        grep -q "^\.Ss cellar $c$" dist/doc/man1/cellar.1 &&
+            grep -q "^Usage: cellar $c" dist/doc/man1/cellar.1 || { echo "no help: $c"; return 1; }
+    done
+}
+lint_is_clean() { # whether a named page is installed depends on the machine; links have no text
+    # shellcheck disable=SC2046
+    mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
+    cat "$t_tmp/lint"
+    [ ! -s "$t_tmp/lint" ]
+}
+links_lead_to_pages() { # of functions that share one
+    sed -n 's/^\.so //p' dist/doc/man3/*.3 | sort -u | while read -r page; do
+        [ -f "dist/doc/$page" ] && ! grep -q '^\.so ' "dist/doc/$page" || { echo "no page $page"; exit 1; }
+    done
+}
+same_with() { # awk
+    for m in first second; do
+        mkdir -p "$t_tmp/$m/man3" "$t_tmp/$m/man7"
+        [ $m = first ] && awk=awk || awk=$1
+        for mode in man html; do
+            $awk -v out="$t_tmp/$m" -v mode=$mode -v symbols=src/tools/symbols.txt -v version=0 \
+                -v date='May 1, 2026' -f src/tools/apidoc.awk include/cellar*.h || return 1
+        done
+    done
+    diff -r "$t_tmp/first" "$t_tmp/second"
+}
+readme_blocks() { # each ```c block with a main is a program; the others are compiled
+    awk -v out="$t_tmp/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 }
+        on { print > (out n ".c") }' README.md
+    for block in "$t_tmp"/readme*.c; do
+        [ -f "$block" ] || return 1
+        if grep -q 'main(' "$block"; then
+            $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$CELLAR_A" -pthread \
+                -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
+                { echo "$block"; return 1; }
+        else
+            $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||
+                { cat "$block"; return 1; }
+        fi
+    done
+}
+help_names_targets() {
+    $MAKE -s help >"$t_tmp/help"
+    for t in all run test check check-matrix bench dist install uninstall floors deps guard \
+        symbols man clean help; do
+        grep -q "^make $t " "$t_tmp/help" || { echo "not in help: $t"; return 1; }
+    done
+}
+
+t_case pages_are_written pages
+t_case every_function_has_a_page every_function_has_a_page
+t_case mandatory_sections_are_there sections_are_complete
+t_case whole_pages_have_examples whole_pages_have_examples
+t_case every_command_has_its_help every_command_has_its_help
+if t_have mandoc; then t_case lint_is_clean lint_is_clean; else t_skip lint_is_clean "no mandoc"; fi
+t_case links_lead_to_pages links_lead_to_pages
+for a in mawk gawk 'busybox awk'; do
+    if t_have "${a%% *}"; then t_case "same_pages_with_$a" same_with "$a"
+    else t_skip "same_pages_with_$a" "no ${a%% *}"; fi
+done
+if [ -f README.md ]; then t_case readme_code_compiles readme_blocks; fi
+t_case help_names_targets help_names_targets
+t_end packaging_docs

@@ -1,0 +1,108 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the drop-in is what the page says: two files, reproducible, silent, closed.
+# Method: dist/ generated in other folders, locales and awks; compiled as users would, also wrongly.
+#         The full matrix is tests/package/slow_packaging_dropin.sh with FULL=1.
+. tests/support/t.sh
+
+generate() { # folder, awk, more words for make -> checksums
+    rm -rf "$1/t"
+    mkdir -p "$1/t"
+    cp -R src include Makefile LICENSE "$1/t"
+    (cd "$1/t" && MIMALLOC=off LZ4=off $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
+        cksum dist/cellar.h dist/cellar.c)
+}
+first() { generate "$t_tmp/a" awk >"$t_tmp/first" && cat "$t_tmp/first"; }
+equal() { "$@" >"$t_tmp/again" && diff "$t_tmp/first" "$t_tmp/again"; }
+in_locale() { LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 generate "$t_tmp/b c" awk; }
+
+compiles() { $CC -Idist "$@" -c dist/cellar.c -o "$t_tmp/o.o"; }
+silent() { compiles "$@" >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"; }
+# A run of a share of the work asks at -O0, where one compilation is 5 s, and all of it at -O2.
+level=-O2
+[ "${T_SHARE:-1}" = 1 ] || level=-O0
+# The compiler of this build has just met it with these words: then what it said is the answer.
+silent_with_warnings() {
+    made=${CELLAR_DIST-}
+    if [ "$made" -nt dist/cellar.c ] && [ -f "$made.said" ] && has_words "$made.words"; then
+        ! grep . "$made.said"
+    else
+        silent -std=c11 $level $t_warn
+    fi
+}
+has_words() { # file: in it stands what we would give the compiler
+    for word in -std=c11 $level $t_warn; do
+        [ "$word" = -Werror ] || grep -q -e " $word " "$1" || return 1
+    done
+}
+plain() { # leaves an object
+    if [ $level = -O0 ] && [ "${CELLAR_DIST-}" -nt dist/cellar.c ]; then
+        cp "$CELLAR_DIST" "$t_tmp/o.o"
+        understood >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"
+    else
+        silent
+    fi
+}
+understood() { $CC -Idist "$@" -fsyntax-only dist/cellar.c; }
+# The sentence comes first: as C++ the whole file would be half a minute of errors.
+refused() { # message, compiler words: does not compile and says why
+    message=$1
+    shift
+    ! $CC -Wfatal-errors -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
+}
+late() { # standard: system headers first, then cellar.c
+    printf '%s\n' '#include <stdio.h>' '#include <fcntl.h>' '#include <time.h>' \
+        '#include "cellar.c"' >"$t_tmp/late.c"
+    refused "put #define _GNU_SOURCE" "-std=$1" -c "$t_tmp/late.c"
+}
+unknown_processor() { # the headers of the compiler alone: the system's are this processor's
+    refused "x86-64, aarch64 and i386" -std=c11 -ffreestanding -U__x86_64__ -U__i386__ \
+        -U__aarch64__ -x c -c src/base/port.h
+}
+late_uthash() {
+    printf '%s\n' '#define _GNU_SOURCE 1' '#include <uthash.h>' '#include "cellar.c"' \
+        >"$t_tmp/u.c"
+    refused "keep your uthash" -std=c11 -c "$t_tmp/u.c"
+}
+names_macros_only_once() { ! grep -n '#include "[a-z0-9_]*/' dist/cellar.c; }
+lines_form() {
+    made=$t_tmp/l/t/dist
+    generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
+        $CC -I"$made" -fsyntax-only "$made/cellar.c"
+}
+version_agrees() { # with the object that plain left
+    printf '%s\n' '#include "cellar.h"' '#include <stdio.h>' \
+        'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
+    $CC -Idist "$t_tmp/v.c" "$t_tmp/o.o" -pthread -o "$t_tmp/v" || return 1
+    [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
+        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
+}
+
+t_case generates_in_another_folder first
+t_case dropin_is_reproducible_twice equal generate "$t_tmp/other place" awk
+t_case dropin_is_reproducible_in_another_locale equal in_locale
+for a in mawk gawk 'busybox awk'; do
+    fact="dropin_is_reproducible_with_$a"
+    if t_have "${a%% *}"; then t_case "$fact" equal generate "$t_tmp/d" "$a"
+    else t_skip "$fact" "no ${a%% *}"; fi
+done
+t_case nothing_internal_is_left_to_include names_macros_only_once
+t_case plain_cc_is_silent plain
+t_case version_agrees_with_header version_agrees
+t_case warning_set_is_silent silent_with_warnings
+t_case nothing_else_installed_is_needed understood -nostdinc \
+    -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
+    -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"
+t_case late_include_is_refused_c11 late c11
+t_case late_include_is_refused_gnu17 late gnu17
+t_case unknown_processor_is_refused unknown_processor
+t_case host_uthash_first_is_refused late_uthash
+if echo 'int x;' | $CC -x c++ -fsyntax-only - 2>/dev/null; then
+    t_case cxx_is_refused refused "compile it with a C compiler" -x c++ -c dist/cellar.c
+else
+    t_skip cxx_is_refused "no C++ compiler"
+fi
+t_case c99_is_refused refused "needs C11" -std=c99 -c dist/cellar.c
+t_case line_numbers_on_request lines_form
+t_end packaging_dropin

@@ -1,0 +1,101 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    what the tree promises holds, and each way to break it is refused with its message.
+# Method: `make floors` and the contract check here, then on scratch copies. One copy has all faults
+#         planted, each in a line of its own, and the check is asked once: it has to name every one,
+#         with file and line, and nothing else, so that none hides behind another. One copy has all
+#         that may look like a fault and is none.
+. tests/support/t.sh
+export MIMALLOC=off LZ4=off # nothing is compiled here, so no make needs to look for them
+
+fresh() { # a scratch copy of what the checks read
+    rm -rf "$t_tmp/tree"
+    mkdir -p "$t_tmp/tree"
+    cp -R src include Makefile LICENSE "$t_tmp/tree"
+}
+planted=0
+plant() { # FILE LINE -> where: at its end
+    planted=$((planted + 1))
+    printf '%s\n' "$2" >>"$t_tmp/tree/$1"
+    where="$1:$(wc -l <"$t_tmp/tree/$1"): "
+}
+case_of() { # FACT MESSAGE: of what was planted last, for tell_cases
+    printf '%s|%s%s\n' "$1" "$where" "$2" >>"$t_tmp/cases"
+}
+ask() { # TARGET: has to refuse; what it says stays
+    if $MAKE -s -C "$t_tmp/tree" "$1" >"$t_tmp/said" 2>&1; then
+        echo "was not refused"
+        return 1
+    fi
+    cat "$t_tmp/said"
+}
+told() { grep -F -e "$1" "$t_tmp/said" || { cat "$t_tmp/said"; return 1; }; }
+tell_cases() {
+    while IFS='|' read -r fact message; do t_case "$fact" told "$message"; done <"$t_tmp/cases"
+    : >"$t_tmp/cases"
+}
+some_l1=$(ls src/l1/*.c 2>/dev/null | head -n 1)
+some_cache=$(ls src/cache/*.c 2>/dev/null | head -n 1)
+: "${some_l1:=src/base/err.c}" "${some_cache:=$some_l1}"
+
+t_case floors_hold $MAKE -s floors
+t_case contracts_complete $MAKE -s contracts
+
+# ---- one fault alone is enough ----
+fresh
+plant "$some_l1" '#include "cache/cache.h"'
+case_of upward_include_is_refused "include: \`l1\` may not include \`cache\`"
+one_fault_alone() { ask floors && told 'floors: 1 failures'; }
+t_case one_fault_alone_is_refused one_fault_alone
+tell_cases
+
+# ---- all at once ----
+fresh
+planted=0
+echo '/* SPDX-License-Identifier: MIT */' >"$t_tmp/tree/src/base/forgotten.c"
+where=src/base/forgotten.c:1: planted=$((planted + 1))
+case_of every_source_is_listed " listed: this file is missing in SRC"
+rm "$t_tmp/tree/src/base/err.c"
+where="Makefile: listed: src/base/err.c " planted=$((planted + 1))
+case_of listed_source_must_exist "is in SRC but not in src"
+plant "$some_l1" '#include "l2/l2.h"'
+case_of sideways_include_is_refused "include: \`l1\` may not include \`l2\`"
+plant "$some_cache" '#include "l1/l1_int.h"'
+case_of private_header_stays_at_home 'include: "l1/l1_int.h" stays in its own module'
+plant "$some_l1" '#include "index.h"'
+case_of include_without_folder_is_refused 'include: "index.h" has no folder and is no public header'
+plant "$some_l1" '#ifdef __linux__'
+case_of conditional_outside_base_is_refused "ifdef: a conditional outside base"
+plant src/base/text.c 'void base_x(char *a) { strcpy(a, "x"); }'
+case_of banned_function_is_refused "banned: strcpy"
+plant "$some_l1" 'void *l1_x(void) { return malloc(1); }'
+case_of naked_malloc_is_refused "seam: malloc"
+plant "$some_l1" 'int l1_x(void) { return pthread_create(0, 0, 0, 0); }'
+case_of naked_thread_is_refused "seam: pthread_create"
+plant "$some_l1" '#include <time.h>'
+case_of naked_time_is_refused "seam: <time.h>"
+t_case all_at_once_are_refused ask floors
+tell_cases
+t_case each_fault_is_told_once told "floors: $planted failures"
+
+# ---- no faults ----
+fresh
+plant "$some_cache" '#ifndef CELLAR_OMIT_L2'
+plant "$some_l1" '/* not strcpy(a, b) */ /* "malloc(1)" */'
+plant "$some_l1" 'static void l1_x(struct h *h) { h->free(h->p); }'
+t_case omit_line_comment_and_member_call_are_accepted $MAKE -s -C "$t_tmp/tree" floors
+
+# ---- contracts ----
+fresh
+plant include/cellar.h 'CELLAR_API void cellar_new_thing(void);'
+case_of missing_contract_is_refused "cellar_new_thing: no contract"
+for line in '/* Do.' ' * thread: any' ' * cost: none' ' */' 'CELLAR_API void cellar_x(void);'; do
+    plant include/cellar.h "$line"
+done
+case_of missing_example_is_refused "cellar_x: no \`example:\` line"
+sed '/^cellar_get /d' src/tools/symbols.txt >"$t_tmp/tree/src/tools/symbols.txt"
+t_case contracts_are_refused ask contracts
+tell_cases
+t_case name_outside_the_list_is_refused told "cellar_get: not in src/tools/symbols.txt"
+t_end packaging_floors

@@ -1,0 +1,106 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    what `make install` leaves can be used in every documented way, and `make uninstall`
+#         leaves nothing.
+# Method: two LIBDIRs below a PREFIX of the test, and a DESTDIR; a consumer by hand, by pkg-config
+#         (shared and static), by CMake (shared and static), in C++; then uninstall and count files.
+. tests/support/t.sh
+consumers=tests/package/consumers
+version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
+    s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
+
+install_to() { $MAKE -s install PREFIX="$prefix" LIBDIR="$libdir"; }
+expected_files() {
+    for f in include/cellar.h "$libdir/libcellar.a" "$libdir/libcellar.so" \
+        "$libdir/libcellar.so.$version" "$libdir/pkgconfig/cellar.pc" \
+        "$libdir/cmake/cellar/cellar-config.cmake" share/man/man3/cellar_get.3 \
+        share/man/man7/cellar.7 share/doc/cellar/LICENSE; do
+        [ -e "$prefix/$f" ] || { echo "missing: $f"; return 1; }
+    done
+}
+run_it() { # program: with the installed library first
+    LD_LIBRARY_PATH=$prefix/$libdir "$1"
+}
+by_hand() {
+    $CC -I"$prefix/include" $consumers/consumer.c -L"$prefix/$libdir" -lcellar \
+        -o "$t_tmp/hand" && run_it "$t_tmp/hand"
+}
+by_hand_static() {
+    $CC -I"$prefix/include" $consumers/consumer.c "$prefix/$libdir/libcellar.a" -pthread \
+        -o "$t_tmp/hand-static" && "$t_tmp/hand-static"
+}
+by_cxx() {
+    $CXX -std=c++11 -I"$prefix/include" $consumers/consumer.cc -L"$prefix/$libdir" -lcellar \
+        -o "$t_tmp/cxx" && run_it "$t_tmp/cxx"
+}
+pc() { PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig pkg-config "$@"; }
+by_pkg_config() {
+    [ "$(pc --modversion cellar)" = "$version" ] || return 1
+    $CC $consumers/consumer.c $(pc --cflags --libs cellar) -o "$t_tmp/pc" && run_it "$t_tmp/pc"
+}
+by_pkg_config_static() {
+    pc --static --libs cellar | grep -q -- -pthread || return 1
+    $CC -static $consumers/consumer.c $(pc --static --cflags --libs cellar) \
+        -o "$t_tmp/pc-static" && "$t_tmp/pc-static"
+}
+# A prefix with a blank: pkg-config says it in words for a shell.
+by_pkg_config_with_a_blank() {
+    prefix=$t_tmp/a\ blank libdir=lib
+    install_to && eval "$CC $consumers/consumer.c $(pc --cflags --libs cellar)" \
+        '-o "$t_tmp/blank"' && run_it "$t_tmp/blank" && uninstall_leaves_nothing
+}
+pc_names_no_allocator() { ! grep -i mimalloc "$prefix/$libdir/pkgconfig/cellar.pc"; }
+by_cmake() {
+    cmake -S $consumers/cmake -B "$t_tmp/cmake-$n" -DCMAKE_PREFIX_PATH="$prefix" \
+        -DCMAKE_C_COMPILER="$CC" -DWANTED_VERSION="${version%.*}" &&
+        cmake --build "$t_tmp/cmake-$n" && "$t_tmp/cmake-$n/consumer-shared" &&
+        "$t_tmp/cmake-$n/consumer-static"
+}
+# The replay of traces comes with the program; cellar-replay is for those who build it.
+program_replays() {
+    [ ! -f "$prefix/bin/cellar" ] && { echo 'no program in this build'; return 0; }
+    [ ! -e "$prefix/bin/cellar-replay" ] || return 1
+    printf 'a\nb\na\n' >"$t_tmp/trace.txt"
+    "$prefix/bin/cellar" replay --policy=lru --capacity=2 "$t_tmp/trace.txt" |
+        grep -q '"subject":"lru",.*"value":0.666667'
+}
+uninstall_leaves_nothing() {
+    $MAKE -s uninstall PREFIX="$prefix" LIBDIR="$libdir" || return 1
+    left=$(find "$prefix" ! -type d)
+    [ -z "$left" ] || { echo "left: $left"; return 1; }
+}
+destdir_is_only_a_stage() {
+    $MAKE -s install PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
+    [ -f "$t_tmp/stage/usr/lib/libcellar.a" ] || return 1
+    ! grep -r "$t_tmp" "$t_tmp/stage/usr/lib/pkgconfig" "$t_tmp/stage/usr/lib/cmake" || return 1
+    $MAKE -s uninstall PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
+    [ -z "$(find "$t_tmp/stage" ! -type d)" ]
+}
+
+n=0
+for libdir in lib lib/x86_64-linux-gnu; do
+    n=$((n + 1))
+    prefix=$t_tmp/prefix$n
+    t_case "install_to_$libdir" install_to
+    t_case "all_files_are_there_$libdir" expected_files
+    t_case "consumer_by_hand_$libdir" by_hand
+    t_case "consumer_by_hand_static_$libdir" by_hand_static
+    if t_have "${CXX:=g++}"; then t_case "consumer_in_cxx_$libdir" by_cxx
+    else t_skip "consumer_in_cxx_$libdir" "no C++ compiler"; fi
+    if t_have pkg-config; then
+        t_case "consumer_by_pkg_config_$libdir" by_pkg_config
+        t_case "consumer_by_pkg_config_static_$libdir" by_pkg_config_static
+    else
+        t_skip "consumer_by_pkg_config_$libdir" "no pkg-config"
+    fi
+    t_case "pkg_config_names_no_allocator_$libdir" pc_names_no_allocator
+    if t_have cmake; then t_case "consumer_by_cmake_$libdir" by_cmake
+    else t_skip "consumer_by_cmake_$libdir" "no cmake"; fi
+    t_case "program_replays_$libdir" program_replays
+    t_case "uninstall_leaves_nothing_$libdir" uninstall_leaves_nothing
+done
+if t_have pkg-config; then t_case a_prefix_with_a_blank by_pkg_config_with_a_blank
+else t_skip a_prefix_with_a_blank "no pkg-config"; fi
+t_case destdir_is_only_a_stage destdir_is_only_a_stage
+t_end packaging_install

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the exported names are those of src/tools/symbols.txt, in every form the library comes in.
+# Method: nm of the shared library, the archive and the drop-in object, compared both ways; the
+#         same comparison must notice a planted stray name and a planted missing one.
+. tests/support/t.sh
+so=$CELLAR_SO a=$CELLAR_A
+
+sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt | sort >"$t_tmp/want"
+
+same() { # file of names
+    sort "$1" | diff "$t_tmp/want" - | sed -n 's/^< /missing: /p; s/^> /stray: /p' >"$t_tmp/diff"
+    cat "$t_tmp/diff"
+    [ ! -s "$t_tmp/diff" ]
+}
+names() { nm "$@" | sed -n 's/^[0-9a-f]* [A-TV-Z] //p'; }
+shared_matches() { names -D --defined-only "$so" >"$t_tmp/so" && same "$t_tmp/so"; }
+archive_matches() { names -g --defined-only "$a" >"$t_tmp/a" && same "$t_tmp/a"; }
+archive_is_one_object() { [ "$(ar t "$a" | wc -l)" -eq 1 ]; }
+dropin() { # its object: in a whole `make test` there is a plain one, up to date
+    o=${CELLAR_BUILD:-build}/dist/cellar.o
+    [ "$o" -nt dist/cellar.c ] || o=$t_tmp/dropin.o
+    [ -f "$o" ] || $CC -O0 -c dist/cellar.c -o "$o"
+}
+dropin_matches() { dropin && names -g --defined-only "$o" >"$t_tmp/d" && same "$t_tmp/d"; }
+stray_is_noticed() {
+    { cat "$t_tmp/want"; echo base_alloc; } >"$t_tmp/x"
+    ! same "$t_tmp/x" && grep -q 'stray: base_alloc' "$t_tmp/diff"
+}
+missing_is_noticed() {
+    grep -v '^cellar_version$' "$t_tmp/want" >"$t_tmp/x"
+    ! same "$t_tmp/x" && grep -q 'missing: cellar_version' "$t_tmp/diff"
+}
+# A function that somebody forgot to mark leaves the drop-in: the check above must see that. It is
+# put into the object that is there.
+stray_global_is_refused() {
+    echo 'int base_stray(void); int base_stray(void) { return 1; }' >"$t_tmp/one.c"
+    dropin && $CC -c "$t_tmp/one.c" -o "$t_tmp/one.o" &&
+        $CC -nostdlib -r "$o" "$t_tmp/one.o" -o "$t_tmp/stray.o" &&
+        names -g --defined-only "$t_tmp/stray.o" >"$t_tmp/d" &&
+        ! same "$t_tmp/d" && grep -q 'stray: base_stray' "$t_tmp/diff"
+}
+soname_is_the_abi() {
+    abi=$(sed -n 's/^#define CELLAR_ABI *\([0-9]*\).*/\1/p' include/cellar.h)
+    readelf -d "$so" | grep -q "SONAME.*libcellar.so.$abi]"
+}
+stays_loaded() { readelf -d "$so" | grep -q NODELETE; }
+
+if ! t_have nm; then
+    t_skip symbols_match_list "no nm"
+    t_end packaging_symbols
+fi
+t_case shared_library_matches_list shared_matches
+t_case archive_matches_list archive_matches
+t_case archive_is_one_object archive_is_one_object
+t_case dropin_matches_list dropin_matches
+t_case stray_name_is_noticed stray_is_noticed
+t_case missing_name_is_noticed missing_is_noticed
+t_case stray_global_is_refused stray_global_is_refused
+t_case soname_is_the_abi_number soname_is_the_abi
+t_case shared_library_stays_loaded stays_loaded
+t_end packaging_symbols

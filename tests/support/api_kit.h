@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api_kit: what tests of the public calls share: a clock they turn, a store without threads on it,
+ * keys and values as text. Public header only, so that they also run against dist/. */
+#ifndef CELLAR_TESTS_API_KIT_H
+#define CELLAR_TESTS_API_KIT_H
+
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_admin.h"
+#include "cellar_memo.h"
+#include "cellar_warm.h"
+#include "tests/support/settings.h"
+
+#define API_START_MS 5000000
+
+static _Atomic int64_t api_now_ms;
+
+T_INLINE int64_t api_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&api_now_ms);
+}
+
+T_INLINE settings api_config(uint64_t budget_bytes)
+{
+    settings cfg = settings_default();
+    atomic_store(&api_now_ms, API_START_MS);
+    cfg.config.memory_bytes = budget_bytes;
+    cfg.host.clock = api_clock;
+    cfg.host.no_threads = 1;
+    return cfg;
+}
+
+T_INLINE cellar *api_open_with(const settings *cfg)
+{
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+T_INLINE cellar *api_open(uint64_t budget_bytes)
+{
+    const settings cfg = api_config(budget_bytes);
+    return api_open_with(&cfg);
+}
+
+T_INLINE void api_shut(cellar *c)
+{
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_INLINE cellar_err api_put(cellar *c, const char *key, const char *value,
+                            const cellar_set_opts *o)
+{
+    return cellar_set(c, key, strlen(key), value, strlen(value), o);
+}
+
+/* "value", or the name of the code: "MISS", "ABSENT". Good until the next call. */
+T_INLINE const char *api_look(cellar *c, const char *key)
+{
+    static char text[256];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
+    if (err != CELLAR_OK) { return cellar_code_name(err); }
+    text[len] = '\0';
+    return text;
+}
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * disk_store: where a store on real files lies, in a new folder, and the clock of the test that
+ * opens it. */
+#ifndef CELLAR_TESTS_DISK_STORE_H
+#define CELLAR_TESTS_DISK_STORE_H
+
+#include <unistd.h>
+
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
+static int64_t now_ms;
+
+T_INLINE int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+T_INLINE void store_begin(void)
+{
+    t_folder(folder);
+    (void)snprintf(store, sizeof store, "%s/store", folder);
+    now_ms = 1000000;
+}
+
+T_INLINE void store_end(void)
+{
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+#endif

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+#
+# inventory: every promise, every row and every defect of the inventory has a test that exists.
+#
+# USE        awk -f tests/support/inventory.awk tests/README.md FILE...
+#            FILE: test sources (.c .cc .sh), and logs of a run (.out) where there is one
+# READS      rows of the tables in tests/README.md that start with a promise (P1), a row (1, 16-23)
+#            or a defect (D1) and end with a cell that names
+#              `tests`          each must be a case of some source, and pass where a log has it
+#              later: FILE      the part is not built: FILE must not exist yet
+#              doc: FILE        met by words: FILE must exist
+#            rows below a heading that ends in "rows" (of a design page, not of the inventory):
+#              `name` is a case, a scenario or a mutant, `name_*` some of them, `test_x` and its like
+#              a program, `x.pml` a model; and programs wherever a table names one
+# REFUSES    a number that stands in no row or in two; a row without any of the three; a test that
+#            does not exist or failed; a part that exists while its rows still say later.
+# LIMITS     one row a line; the last cell decides. Ranges only where all wait for one part.
+
+function bad(message) { print "inventory: " message; errors++ }
+
+function exists(file,    line, got) {
+    got = (getline line < file)
+    close(file)
+    return got >= 0
+}
+
+function number_of(id) { sub(/^[PD]/, "", id); return id + 0 }
+
+function claim(kind, from, to,    n) {
+    for (n = from; n <= to; n++) {
+        if (claimed[kind, n]++) bad(kind n " stands in two rows")
+    }
+}
+
+# The cases a source defines: T_CASE(name), T_ALONE(name), `t_case name`, `ok name`, `skip name`, and the schedule
+# driver's scenarios, `sim_name = { "name"`.
+function read_source(line,    part) {
+    while (match(line, /T_(CASE|ALONE)\([a-z0-9_]+\)/)) {
+        part = substr(line, RSTART, RLENGTH - 1)
+        sub(/^.*\(/, "", part)
+        known[part] = FILENAME
+        line = substr(line, RSTART + RLENGTH)
+    }
+    if (match(line, /sim_[a-z0-9_]+ = \{ "[a-z0-9_]+"/)) {
+        part = substr(line, RSTART, RLENGTH - 1)
+        sub(/^.*"/, "", part)
+        known[part] = FILENAME
+    }
+    while (match(line, /(^|[ ;])(t_case|t_skip|ok|skip) +[a-z][a-z0-9_]*/)) {
+        part = substr(line, RSTART, RLENGTH)
+        sub(/^.* /, "", part)
+        known[part] = FILENAME
+        line = substr(line, RSTART + RLENGTH)
+    }
+}
+
+function read_log(line) {
+    if (line ~ /^ok [0-9]+ - /) {
+        sub(/^ok [0-9]+ - /, "", line)
+        sub(/ # SKIP.*/, "", line)
+        known[line] = FILENAME
+    } else if (line ~ /^not ok [0-9]+ - /) {
+        sub(/^not ok [0-9]+ - /, "", line)
+        failing[line] = FILENAME
+    }
+}
+
+function read_row(line,    cells, n, id, last, kind, from, to, at) {
+    n = split(line, cells, "|")
+    id = cells[2]
+    gsub(/ /, "", id)
+    if (id !~ /^[PD]?[0-9]+(-[0-9]+)?$/ || n < 5) return
+    kind = id ~ /^P/ ? "P" : id ~ /^D/ ? "D" : "row "
+    at = index(id, "-")
+    from = number_of(at ? substr(id, 1, at - 1) : id)
+    to = at ? number_of(substr(id, at + 1)) : from
+    claim(kind, from, to)
+    rows++
+    row_id[rows] = kind == "row " ? "row " id : id
+    row_cell[rows] = cells[n - 1]
+    row_range[rows] = to > from
+}
+
+# What a table of programs and of a page's rows names, see READS.
+function read_names(line,    word) {
+    while (match(line, /`[^`]+`/)) {
+        word = substr(line, RSTART + 1, RLENGTH - 2)
+        line = substr(line, RSTART + RLENGTH)
+        if (word ~ /^(test|slow|matrix)_[a-z0-9_]+(\*|\.sh|\.c)?$/ ||
+            page_rows && word ~ /^([a-z0-9_\/]+\.pml|[a-z0-9_]+(\.[a-z0-9_]+)?(\.?\*)?)$/) {
+            words[++word_count] = word
+            word_line[word_count] = FNR
+        }
+    }
+}
+
+FNR == NR && /^## / { page_rows = / rows$/ && !/^## Inventory/ }
+FNR == NR { if ($0 ~ /^\|/) { read_row($0); read_names($0) } next }
+FNR == 1 { name = FILENAME; sub(/.*\//, "", name); sub(/\.[a-z]+$/, "", name); programs[name] = 1 }
+FILENAME ~ /mutants\.txt$/ { if ($1 ~ /^[a-z0-9_]+\.[a-z0-9_]+$/) known[$1] = FILENAME; next }
+FILENAME ~ /\.out$/ { read_log($0); next }
+{ read_source($0) }
+
+function check_row(i,    cell, met, name, file) {
+    cell = row_cell[i]
+    while (match(cell, /`[a-z0-9_]+`/)) {
+        name = substr(cell, RSTART + 1, RLENGTH - 2)
+        cell = substr(cell, RSTART + RLENGTH)
+        met++
+        if (row_range[i]) bad(row_id[i] ": a range cannot name tests")
+        if (!(name in known)) bad(row_id[i] ": no test is called " name)
+        else if (name in failing) bad(row_id[i] ": " name " fails (" failing[name] ")")
+        else named[name]++
+    }
+    cell = row_cell[i]
+    while (match(cell, /(later|doc): [^ ,;]+/)) {
+        file = substr(cell, RSTART, RLENGTH)
+        name = file
+        sub(/:.*/, "", name)
+        sub(/^[a-z]+: /, "", file)
+        cell = substr(cell, RSTART + RLENGTH)
+        met++
+        if (name == "later" && exists(file)) bad(row_id[i] ": waits for " file ", which is there")
+        if (name == "doc" && !exists(file)) bad(row_id[i] ": " file " does not exist")
+        waiting += name == "later"
+    }
+    if (!met) bad(row_id[i] ": names neither a test nor what it waits for")
+}
+
+function some_begin(set, start,    name) {
+    for (name in set) if (index(name, start) == 1) return 1
+    return 0
+}
+
+function check_word(word, line) {
+    if (word ~ /\.pml$/) {
+        sub(/.*\//, "", word)
+        if (!exists("tests/concurrency/model/" word)) bad("line " line ": no model is called " word)
+    } else if (word ~ /^(test|slow|matrix)_/) {
+        sub(/\.(sh|c)$/, "", word)
+        if (sub(/\*$/, "", word) ? !some_begin(programs, word) : !(word in programs))
+            bad("line " line ": no program is called " word)
+    } else if (sub(/\*$/, "", word) ? !some_begin(known, word) : !(word in known)) {
+        bad("line " line ": no test is called " word)
+    }
+}
+
+function complete(kind, last,    n) {
+    for (n = 1; n <= last; n++) {
+        if (!claimed[kind, n]) bad(kind n " stands in no row")
+    }
+}
+
+END {
+    for (i = 1; i <= rows; i++) check_row(i)
+    for (i = 1; i <= word_count; i++) check_word(words[i], word_line[i])
+    complete("P", 25)
+    complete("row ", 149)
+    complete("D", 31)
+    for (name in named) tests++
+    if (errors) {
+        print "inventory: " errors " failures"
+        exit 1
+    }
+    print "inventory: ok, " rows " rows, " tests " tests, " waiting " waiting"
+}

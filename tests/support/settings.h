@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * settings: all options of a store in one struct, so that a test can set any field and copy it. */
+#ifndef TESTS_SETTINGS_H
+#define TESTS_SETTINGS_H
+
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_entry.h"
+#include "cellar_l2.h"
+#include "cellar_load.h"
+#include "tests/support/t.h"
+
+typedef struct settings {
+    cellar_config config;
+    cellar_l2_opts l2;
+    cellar_host_opts host;
+    cellar_tuning_opts tuning;
+} settings;
+
+T_INLINE settings settings_default(void)
+{
+    const settings s = { cellar_config_default(), cellar_l2_opts_default(),
+                         cellar_host_opts_default(), cellar_tuning_opts_default() };
+    return s;
+}
+
+/* Return the configuration with its pointers into `s`. */
+T_INLINE cellar_config settings_config(const settings *s)
+{
+    cellar_config c = s->config;
+    c.l2 = &s->l2;
+    c.host = &s->host;
+    c.tuning = &s->tuning;
+    return c;
+}
+
+T_INLINE cellar_err settings_open(const settings *s, cellar **out)
+{
+    const cellar_config c = settings_config(s);
+    return cellar_open(&c, out);
+}
+
+/* Read a value without effect on recency, idle time and statistics. */
+T_INLINE cellar_err peek(cellar *c, const void *key, size_t key_len, void *buf, size_t buf_cap,
+                         size_t *value_len)
+{
+    cellar_get_opts o = cellar_get_opts_default();
+    o.flags = CELLAR_GET_PEEK;
+    return cellar_get_with(c, key, key_len, &o, buf, buf_cap, value_len);
+}
+
+/* Return a result for one item of a bulk load: one of the 64 of this thread, in turn. */
+T_INLINE cellar_result *fresh_result(void)
+{
+    static _Thread_local cellar_result results[64];
+    static _Thread_local unsigned next;
+    cellar_result *r = &results[next++ % 64];
+    *r = cellar_result_default();
+    return r;
+}
+
+#endif

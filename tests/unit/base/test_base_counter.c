@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a deadline is called far without reading a clock only while that is certainly true; a
+ *         counter that stands still, goes back, jumps or was never trusted sends us to the clock.
+ * Method: clock.c with its counter and its clocks forged: every step of a counter of any rate
+ *         against the forged time; the host's own clocks; the real counter beside the real clock. */
+#include "tests/support/t.h"
+
+#include <time.h>
+
+static uint64_t forged_count;      /* what the counter says */
+static int64_t forged_ns;          /* boot-time clock; all clocks of the machine agree */
+static int64_t forged_slept_ns;    /* part of forged_ns in which the machine was suspended */
+static unsigned forged_readings;   /* of precise clocks */
+static unsigned forged_counts;     /* readings of the counter */
+/* Cost of a reading of the counter and of the coarse clock. */
+static int64_t forged_counter_cost_ns, forged_coarse_cost_ns;
+/* What passes just before and just after the next reading of a clock; 2 counts a ns. */
+static int64_t forged_pause_ns, forged_after_ns;
+
+static int forged_gettime(clockid_t id, struct timespec *t)
+{
+    forged_ns += forged_pause_ns;
+    forged_count += (uint64_t)forged_pause_ns * 2;
+    /* A 100 Hz kernel: the coarse clock moves in steps. */
+    int64_t ns = id == CLOCK_BOOTTIME ? forged_ns : forged_ns - forged_slept_ns;
+    if (id == CLOCK_MONOTONIC_COARSE) {
+        ns -= ns % 10000000;
+        forged_ns += forged_coarse_cost_ns;
+    }
+    forged_readings += id != CLOCK_MONOTONIC_COARSE;
+    forged_ns += forged_after_ns;
+    forged_count += (uint64_t)forged_after_ns * 2;
+    forged_pause_ns = forged_after_ns = 0;
+    t->tv_sec = (time_t)(ns / 1000000000);
+    t->tv_nsec = (long)(ns % 1000000000);
+    return 0;
+}
+
+static uint64_t forged_counter(void)
+{
+    forged_counts++;
+    forged_ns += forged_counter_cost_ns;
+    return forged_count;
+}
+
+#define BASE_COUNTER() forged_counter()
+#define clock_gettime forged_gettime
+#include "base/clock.c"
+#undef clock_gettime
+
+static const base_clock system_clock; /* all NULL: the system's, which here is forged */
+
+/* As base_clock_ready leaves it on a machine with a good counter; the thread has looked never. */
+static void forge(uint64_t counts_per_span)
+{
+    forged_ns = INT64_C(5000) * 1000000000;
+    forged_count = UINT64_MAX - 1000; /* it wraps soon */
+    forged_readings = forged_counts = 0;
+    forged_slept_ns = 0;
+    forged_counter_cost_ns = forged_coarse_cost_ns = 0;
+    forged_pause_ns = forged_after_ns = 0;
+    base_store_rlx(&base_count_asked, 1u);
+    base_store_rlx(&base_count_span, counts_per_span);
+    base_clock_choose(true);
+    base_self()->far_ms = INT64_MAX;
+    base_self()->coarse_ns = -1;
+    base_self()->coarse_s = -1;
+    base_self()->coarse_ms = 0;
+    base_self()->boot_offset_ms = 0;
+}
+
+static int64_t forged_ms(void) { return forged_ns / 1000000; }
+
+static bool far_from_now(int64_t ms)
+{
+    return base_clock_far(&system_clock, base_self(), forged_ms() + ms);
+}
+
+static void pass(int64_t ns, uint64_t counts)
+{
+    forged_ns += ns;
+    forged_count += counts;
+}
+
+#define SPAN ((uint64_t)BASE_FAR_MS << 16)
+#define HOUR_MS INT64_C(3600000)
+
+static void no_look_no_proof(void)
+{
+    forge(SPAN);
+    T_CHECK(!far_from_now(HOUR_MS));
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* looks */
+    T_CHECK(far_from_now(HOUR_MS));
+    T_CHECK(!far_from_now(BASE_FAR_MS));
+    T_CHECK(far_from_now(BASE_FAR_MS + 1));
+    const unsigned before = forged_readings;
+    for (int i = 0; i < 1000; i++) {
+        T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    }
+    T_EQ_U64(forged_readings, before);
+    T_CHECK(!base_clock_reached(&system_clock, BASE_NEVER_MS));
+}
+
+/* Any rate from the least upwards, any step: whatever is called far is not reached. And reached is
+ * exact, whoever decides it. */
+static void far_is_never_reached_by(bool counter)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    uint64_t proofs = 0;
+    for (int round = 0; round < 300; round++) {
+        forge(SPAN);
+        base_clock_choose(counter);
+        /* 65,536 counts a millisecond is the slowest that is believed; real ones: 500,000 and up */
+        const uint64_t rate = 65536 + base_rng_below(&r, 6000000);
+        for (int step = 0; step < 300; step++) {
+            const int64_t us = (int64_t)base_rng_below(&r, step % 10 == 0 ? 200000 : 900);
+            pass(us * 1000, (uint64_t)us * rate / 1000);
+            const int64_t off = (int64_t)base_rng_below(&r, 300) - 100;
+            const int64_t deadline = forged_ms() + off;
+            const bool far = base_clock_far(&system_clock, base_self(), deadline);
+            T_CHECK(!far || off > 0);
+            proofs += far;
+            T_CHECK(base_clock_reached(&system_clock, deadline) == (off <= 0));
+            if (t_failed()) { return; }
+        }
+        T_CHECK(base_load_rlx(&base_count_span) == SPAN); /* an honest counter stays trusted */
+    }
+    T_CHECK(proofs > 1000);
+}
+
+static void far_by_the_counter_is_never_reached(void) { far_is_never_reached_by(true); }
+
+static void far_by_the_coarse_clock_is_never_reached(void)
+{
+    far_is_never_reached_by(false);
+    T_EQ_U64(forged_counts, 0);
+}
+
+/* The tick of the coarse clock tells each thread that the offset of the boot-time clock moved. */
+static void a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock(void)
+{
+    forge(SPAN);
+    base_clock_choose(false);
+    const int64_t deadline = forged_ms() + HOUR_MS;
+    T_CHECK(!base_clock_reached(&system_clock, deadline));
+    T_CHECK(far_from_now(HOUR_MS));
+    forged_slept_ns = 2 * HOUR_MS * 1000000;
+    pass(forged_slept_ns, 0);
+    pass(10000000, SPAN);
+    T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
+    T_CHECK(base_clock_reached(&system_clock, deadline));
+}
+
+/* A thread that noted a look by one proof goes on with the other after the choice changes. */
+static void a_changed_choice_is_followed(void)
+{
+    forge(SPAN);
+    for (int i = 0; i < 20; i++) {
+        const bool counter = i % 2 != 0;
+        base_clock_choose(counter);
+        pass(20000000, SPAN + 1); /* the span and the tick are over */
+        T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+        const unsigned counts = forged_counts;
+        T_CHECK(far_from_now(HOUR_MS));
+        T_EQ_U64(forged_counts - counts, counter ? 1 : 0);
+    }
+}
+
+static void the_choice_follows_what_was_measured(void)
+{
+    forge(SPAN);
+    forged_counter_cost_ns = 40;
+    forged_coarse_cost_ns = 5;
+    T_CHECK(!base_pace_prefers_counter());
+    forged_counter_cost_ns = 5;
+    T_CHECK(base_pace_prefers_counter());
+    T_CHECK(!base_pace_choice(466, 456, 152));  /* waits for loads */
+    T_CHECK(base_pace_choice(466, 900, 152));   /* reads overlap */
+    T_CHECK(base_pace_choice(466, 456, 1200));  /* the coarse clock is a call to the kernel */
+}
+
+static void the_choice_is_measured_once_and_only_with_a_trusted_counter(void)
+{
+    forge(0);
+    base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
+    base_clock_ready();
+    T_EQ_U64(base_load_rlx(&base_far_by), BASE_FAR_UNASKED);
+    T_EQ_U64(forged_counts, 0);
+    forge(SPAN);
+    base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
+    forged_counter_cost_ns = 40;
+    base_clock_ready();
+    T_EQ_U64(base_load_rlx(&base_far_by), BASE_FAR_COARSE);
+    const unsigned counts = forged_counts;
+    T_CHECK(counts != 0);
+    base_clock_ready();
+    T_EQ_U64(forged_counts, counts);
+}
+
+/* The machine slept and the counter with it: until the span ends nobody can know; then it is found
+ * out, and no thread uses it again. */
+static void a_counter_that_stood_still_is_dropped(void)
+{
+    forge(SPAN);
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    const int64_t deadline = forged_ms() + HOUR_MS;
+    pass(2 * HOUR_MS * 1000000, 0);
+    pass(10000000, SPAN); /* the span is over: 10 ms of a counter of 420 MHz */
+    T_CHECK(base_clock_reached(&system_clock, deadline));
+    T_EQ_U64(base_load_rlx(&base_count_span), 0);
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    const unsigned counts = forged_counts;
+    T_CHECK(far_from_now(HOUR_MS)); /* by the coarse clock */
+    T_EQ_U64(forged_counts, counts);
+    pass(1000000, 1000);
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + 1));
+    T_CHECK(base_clock_reached(&system_clock, forged_ms()));
+}
+
+static void a_counter_that_went_back_asks_the_clock(void)
+{
+    forge(SPAN);
+    forged_count = (uint64_t)1 << 50;
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    T_CHECK(far_from_now(HOUR_MS));
+    const int64_t deadline = forged_ms() + HOUR_MS;
+    pass(2 * HOUR_MS * 1000000, 0);
+    forged_count -= 1;
+    T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
+    T_CHECK(base_clock_reached(&system_clock, deadline));
+    T_CHECK(far_from_now(HOUR_MS)); /* noted anew */
+    forged_count = 5;               /* reset, as after a sleep */
+    pass(HOUR_MS * 1000000, 0);
+    T_CHECK(!far_from_now(2 * HOUR_MS));
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + 1));
+    T_EQ_U64(base_load_rlx(&base_count_span), SPAN);
+}
+
+/* Another machine's counter after a move, or another core's: ahead by any amount is only early. */
+static void a_counter_that_jumped_ahead_asks_the_clock(void)
+{
+    forge(SPAN);
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    forged_count += UINT64_MAX / 3;
+    T_CHECK(!far_from_now(HOUR_MS));
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    T_CHECK(far_from_now(HOUR_MS));
+}
+
+/* A thread that is stopped before or after its reading of the clock, in some of its looks, neither
+ * believes too much nor takes the counter for a slow one. */
+static void a_pause_in_between_does_no_harm(void)
+{
+    forge(SPAN);
+    for (int i = 0; i < 64; i++) {
+        pass(10000000, SPAN + 1); /* the span is over: this call looks, and may be stopped there */
+        forged_pause_ns = (i & 1) != 0 ? INT64_C(300) * 1000000 : 0;
+        forged_after_ns = (i & 2) != 0 ? INT64_C(300) * 1000000 : 0;
+        T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+        for (int64_t off = 0; off <= 2 * BASE_FAR_MS; off++) {
+            T_CHECK(!base_clock_far(&system_clock, base_self(), forged_ms() - off));
+        }
+        T_CHECK(base_clock_reached(&system_clock, forged_ms()));
+    }
+    T_EQ_U64(base_load_rlx(&base_count_span), SPAN);
+}
+
+static int64_t hosts_clock(void *ctx) { return *(int64_t *)ctx; }
+
+static void the_hosts_clock_bypasses_it(void)
+{
+    forge(SPAN);
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    int64_t now = 1000;
+    const base_clock hosts = { hosts_clock, hosts_clock, &now };
+    const int64_t deadline = forged_ms() + HOUR_MS;
+    T_CHECK(!base_clock_far(&hosts, base_self(), deadline));
+    T_CHECK(!base_clock_reached(&hosts, deadline));
+    now = deadline;
+    T_CHECK(base_clock_reached(&hosts, deadline));
+}
+
+static void an_untrusted_counter_is_never_read(void)
+{
+    forge(0);
+    for (int i = 0; i < 10; i++) {
+        pass(1000, 1);
+        T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+        T_CHECK(far_from_now(HOUR_MS)); /* by the coarse clock */
+    }
+    T_EQ_U64(forged_counts, 0);
+}
+
+/* The shared record of threads beyond the limit keeps no look. */
+static void a_shared_record_keeps_none(void)
+{
+    forge(SPAN);
+    base_self_t *self = base_self();
+    const uint32_t index = self->index;
+    self->index = 0;
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
+    T_CHECK(!far_from_now(HOUR_MS));
+    self->index = index;
+}
+
+static void one_reading_for_many(void)
+{
+    forge(SPAN);
+    for (int64_t off = 0; off < 20; off++) {
+        forged_ns += 1000000;
+        const int64_t sure = base_clock_sure(&system_clock);
+        T_CHECK(sure >= forged_ms() && sure <= forged_ms() + BASE_COARSE_LAG_MS);
+    }
+}
+
+#if defined(__x86_64__)
+/* The CPU's own, where the kernel trusts it: within the rates the proof stands on. */
+static void the_real_counter_is_no_slower_than_believed(void)
+{
+    if (!base_kernel_counts() || base_counter_span() == 0) {
+        T_SKIP("the kernel keeps no time by it");
+        return;
+    }
+    const uint64_t counts = __builtin_ia32_rdtsc();
+    struct timespec a, b;
+    (void)clock_gettime(CLOCK_BOOTTIME, &a);
+    do {
+        (void)clock_gettime(CLOCK_BOOTTIME, &b);
+    } while ((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 20);
+    T_CHECK(__builtin_ia32_rdtsc() - counts > UINT64_C(20) * 4 * base_counter_span() / BASE_FAR_MS);
+}
+#else
+static void the_real_counter_is_no_slower_than_believed(void) { T_SKIP("x86-64 only"); }
+#endif
+
+T_MAIN("base_counter", T_CASE(no_look_no_proof), T_CASE(far_by_the_counter_is_never_reached),
+       T_CASE(far_by_the_coarse_clock_is_never_reached),
+       T_CASE(a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock),
+       T_CASE(a_changed_choice_is_followed), T_CASE(the_choice_follows_what_was_measured),
+       T_CASE(the_choice_is_measured_once_and_only_with_a_trusted_counter),
+       T_CASE(a_counter_that_stood_still_is_dropped),
+       T_CASE(a_counter_that_went_back_asks_the_clock),
+       T_CASE(a_counter_that_jumped_ahead_asks_the_clock),
+       T_CASE(a_pause_in_between_does_no_harm), T_CASE(the_hosts_clock_bypasses_it),
+       T_CASE(an_untrusted_counter_is_never_read), T_CASE(a_shared_record_keeps_none),
+       T_CASE(one_reading_for_many), T_CASE(the_real_counter_is_no_slower_than_believed))

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    lines reach the callback by level, equal ones once a second with a count, never under a
+ *         lock, never cut into garbage.
+ * Method: a clock the test turns; a callback that notes and that logs again. */
+#include "tests/support/t.h"
+
+#include "base/log.h"
+
+static int64_t now_ms;
+static int64_t clock_read(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+static const base_clock clock_ = { clock_read, clock_read, NULL };
+
+static struct { int lines, level, code; char module[16], text[600]; base_log *again; } seen;
+
+static void on_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                    void *ctx)
+{
+    T_CHECK(ctx == &seen);
+    T_EQ_U64(base_self()->held_count, 0);
+    seen.lines++;
+    seen.level = level;
+    seen.code = code;
+    snprintf(seen.module, sizeof seen.module, "%s", module);
+    snprintf(seen.text, sizeof seen.text, "%s", text);
+    if (seen.again != NULL) {
+        base_log *l = seen.again;
+        seen.again = NULL;
+        base_log(l, BASE_LOG_ERROR, "inner", 2, "from the callback");
+    }
+}
+
+static void start(base_log *l, int level)
+{
+    memset(&seen, 0, sizeof seen);
+    now_ms = 1000000;
+    base_log_init(l, &clock_, on_line, &seen, level);
+}
+
+static void levels_decide(void)
+{
+    base_log l;
+    start(&l, BASE_LOG_WARNING);
+    base_log(&l, BASE_LOG_INFO, "m", 1, "not this");
+    T_EQ_I64(seen.lines, 0);
+    base_log(&l, BASE_LOG_WARNING, "m", 1, "value %d", 7);
+    T_EQ_I64(seen.lines, 1);
+    T_EQ_STR(seen.text, "value 7");
+    T_EQ_STR(seen.module, "m");
+    T_EQ_I64(seen.level, BASE_LOG_WARNING);
+    base_store_rlx(&l.level, BASE_LOG_OFF);
+    base_log(&l, BASE_LOG_ERROR, "m", 2, "nor this");
+    T_EQ_I64(seen.lines, 1);
+}
+
+static void without_a_callback_it_is_silent(void)
+{
+    base_log l;
+    base_log_init(&l, &clock_, NULL, NULL, BASE_LOG_DEBUG);
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "nobody listens");
+    T_EQ_I64(base_load_rlx(&l.level), BASE_LOG_OFF);
+}
+
+static void equal_lines_come_once_a_second(void)
+{
+    base_log l;
+    start(&l, BASE_LOG_DEBUG);
+    for (int i = 0; i < 5; i++) { base_log(&l, BASE_LOG_ERROR, "m", 1, "bad"); }
+    T_EQ_I64(seen.lines, 1);
+    base_log(&l, BASE_LOG_ERROR, "m", 2, "other code");
+    base_log(&l, BASE_LOG_ERROR, "n", 1, "other module");
+    T_EQ_I64(seen.lines, 3);
+    now_ms += 999;
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "bad");
+    T_EQ_I64(seen.lines, 3);
+    now_ms += 1;
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "bad");
+    T_EQ_I64(seen.lines, 4);
+    T_EQ_STR(seen.text, "bad (and 5 more)");
+    now_ms += 1000;
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "bad");
+    T_EQ_STR(seen.text, "bad");
+}
+
+/* More pairs than slots: the one silent longest gives way, first lines always come out. */
+static void many_pairs_share_the_slots(void)
+{
+    base_log l;
+    start(&l, BASE_LOG_DEBUG);
+    for (int i = 0; i < 3 * BASE_LOG_SLOTS; i++) {
+        now_ms++;
+        base_log(&l, BASE_LOG_ERROR, "m", i, "line");
+    }
+    T_EQ_I64(seen.lines, 3 * BASE_LOG_SLOTS);
+    base_log(&l, BASE_LOG_ERROR, "m", 3 * BASE_LOG_SLOTS - 1, "line");
+    T_EQ_I64(seen.lines, 3 * BASE_LOG_SLOTS);
+    base_log(&l, BASE_LOG_ERROR, "m", 0, "line");
+    T_EQ_I64(seen.lines, 3 * BASE_LOG_SLOTS + 1);
+}
+
+static void long_lines_are_cut(void)
+{
+    base_log l;
+    start(&l, BASE_LOG_DEBUG);
+    char big[2000];
+    memset(big, 'x', sizeof big);
+    big[sizeof big - 1] = '\0';
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "%s", big);
+    T_EQ_U64(strlen(seen.text), 511);
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "%s", big);
+    now_ms += 1000;
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "%s", big);
+    T_CHECK(strstr(seen.text, "x (and 1 more)") != NULL);
+    T_CHECK(strlen(seen.text) <= 511);
+}
+
+static void the_callback_may_log(void)
+{
+    base_log l;
+    start(&l, BASE_LOG_DEBUG);
+    seen.again = &l;
+    base_log(&l, BASE_LOG_ERROR, "outer", 1, "first");
+    T_EQ_I64(seen.lines, 2);
+    T_EQ_STR(seen.module, "inner");
+}
+
+T_MAIN("base_log", T_CASE(levels_decide), T_CASE(without_a_callback_it_is_silent),
+       T_CASE(equal_lines_come_once_a_second), T_CASE(many_pairs_share_the_slots),
+       T_CASE(long_lines_are_cut), T_CASE(the_callback_may_log))

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    used <= limit at every instant, used == sum of modules at rest, every failure is a NULL
+ *         that leaves no trace, blocks are zero, aligned and really given back.
+ * Method: threads that charge beside one that watches; n-th failure for every n; hooks that count;
+ *         uthash on an account that runs dry. */
+#include "tests/support/t.h"
+
+#include <sys/mman.h>
+
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/sync.h"
+#include "base/table.h"
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static uint64_t sum_of(base_account *a)
+{
+    uint64_t sum = 0;
+    for (int m = 0; m < BASE_MOD_COUNT; m++) { sum += base_load_rlx(&a->by_module[m]); }
+    return sum;
+}
+
+static void the_bound_is_exact(void)
+{
+    base_account a;
+    base_account_init(&a, 100, NULL);
+    T_CHECK(base_charge(&a, BASE_MOD_TAG, 60));
+    T_CHECK(base_charge(&a, BASE_MOD_BIG, 40));
+    T_CHECK(!base_charge(&a, BASE_MOD_BIG, 1));
+    T_CHECK(!base_charge(&a, BASE_MOD_BIG, UINT64_MAX));
+    T_CHECK(base_charge(&a, BASE_MOD_BIG, 0));
+    T_EQ_U64(base_load_rlx(&a.refused), 2);
+    T_EQ_U64(base_load_rlx(&a.peak), 100);
+    T_EQ_U64(sum_of(&a), 100);
+    base_account_limit(&a, 50); /* already above: no growth until below */
+    T_CHECK(!base_charge(&a, BASE_MOD_BIG, 0) && !base_charge(&a, BASE_MOD_BIG, 1));
+    base_uncharge(&a, BASE_MOD_TAG, 60);
+    T_CHECK(base_charge(&a, BASE_MOD_TAG, 10));
+    T_CHECK(!base_charge(&a, BASE_MOD_TAG, 1));
+    base_uncharge(&a, BASE_MOD_TAG, 10);
+    base_uncharge(&a, BASE_MOD_BIG, 40);
+    T_EQ_U64(base_load_rlx(&a.used), 0);
+    T_EQ_U64(base_load_rlx(&a.peak), 100);
+}
+
+/* ---- make_room ---- */
+
+static struct { base_account *a; int asked; uint64_t bytes; bool helps; } room;
+
+static bool make_room(void *ctx, uint64_t bytes)
+{
+    T_CHECK(ctx == &room);
+    room.asked++;
+    room.bytes = bytes;
+    if (room.helps) { base_uncharge(room.a, BASE_MOD_SEGMENT, 90); }
+    return room.helps;
+}
+
+static void room_is_made_once(void)
+{
+    base_account a;
+    base_account_init(&a, 100, NULL);
+    a.make_room = make_room;
+    a.make_room_ctx = &room;
+    room.a = &a;
+    room.asked = 0;
+    room.helps = true;
+    T_CHECK(base_charge(&a, BASE_MOD_SEGMENT, 90));
+    T_CHECK(!base_charge(&a, BASE_MOD_TAG, 20)); /* never asks */
+    T_EQ_I64(room.asked, 0);
+    T_CHECK(base_charge_room(&a, BASE_MOD_TAG, 20));
+    T_EQ_I64(room.asked, 1);
+    T_EQ_U64(room.bytes, 20);
+    room.helps = false;
+    bool refused = false;
+    T_CHECK(base_alloc(&a, BASE_MOD_TAG, 100, &refused) == NULL);
+    T_CHECK(refused);
+    T_EQ_I64(room.asked, 2);
+    T_CHECK(base_alloc_held(&a, BASE_MOD_TAG, 100, &refused) == NULL);
+    T_EQ_I64(room.asked, 2);
+    base_uncharge(&a, BASE_MOD_TAG, 20);
+    T_EQ_U64(sum_of(&a), 0);
+}
+
+/* ---- threads ---- */
+
+enum { LIMIT = 10000 };
+static struct { base_account a; _Atomic uint32_t stop; _Atomic uint64_t looks; } shared;
+
+static void charge_main(void *arg)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed() + (uintptr_t)arg);
+    for (int i = 0; i < 100000 || base_load_rlx(&shared.looks) < 100; i++) {
+        uint64_t bytes = base_rng_below(&r, 6000), more = base_rng_below(&r, 6000);
+        base_module m = (base_module)base_rng_below(&r, BASE_MOD_COUNT);
+        if (!base_charge(&shared.a, m, bytes)) { continue; }
+        T_CHECK(base_load_rlx(&shared.a.used) <= LIMIT);
+        if (base_charge(&shared.a, BASE_MOD_TAG, more)) {
+            T_CHECK(base_load_rlx(&shared.a.used) <= LIMIT);
+            base_uncharge(&shared.a, BASE_MOD_TAG, more);
+        }
+        base_uncharge(&shared.a, m, bytes);
+    }
+}
+
+static void watch_main(void *arg)
+{
+    (void)arg;
+    while (base_load_rlx(&shared.stop) == 0) {
+        T_CHECK(base_load_rlx(&shared.a.used) <= LIMIT);
+        T_CHECK(base_load_rlx(&shared.a.peak) <= LIMIT);
+        (void)base_add_rlx(&shared.looks, UINT64_C(1));
+    }
+}
+
+static void never_above_the_limit(void)
+{
+    base_account_init(&shared.a, LIMIT, NULL);
+    base_store_rlx(&shared.stop, 0u);
+    base_thread t[3], watcher;
+    T_REQUIRE(base_thread_start(&watcher, watch_main, NULL, "watch") == 0);
+    for (uintptr_t i = 0; i < 3; i++) {
+        T_REQUIRE(base_thread_start(&t[i], charge_main, (void *)i, "charge") == 0);
+    }
+    for (int i = 0; i < 3; i++) { base_thread_join(&t[i]); }
+    base_store_rlx(&shared.stop, 1u);
+    base_thread_join(&watcher);
+    T_EQ_U64(base_load_rlx(&shared.a.used), 0);
+    T_EQ_U64(sum_of(&shared.a), 0);
+    T_CHECK(base_load_rlx(&shared.a.refused) > 0);
+    for (int m = 0; m < BASE_MOD_COUNT; m++) {
+        T_EQ_U64(base_load_rlx(&shared.a.by_module[m]), 0);
+    }
+}
+
+/* ---- blocks ---- */
+
+static void blocks_are_zero_aligned_and_charged(void)
+{
+    base_account a;
+    base_account_init(&a, UINT64_C(1) << 40, NULL);
+    static const size_t sizes[] = { 1, 8, 24, 25, 100, 4096, BASE_MAP_BYTES - 1, BASE_MAP_BYTES,
+                                    BASE_MAP_BYTES + 1, 3 << 20 };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t n = sizes[i];
+        for (int round = 0; round < 2; round++) {
+            unsigned char *p = base_alloc(&a, BASE_MOD_BIG, n, NULL);
+            T_REQUIRE(p != NULL);
+            T_EQ_U64((uintptr_t)p % 16, 0);
+            T_CHECK(p[0] == 0 && p[n / 2] == 0 && p[n - 1] == 0);
+            memset(p, 0xff, n);
+            T_EQ_U64(base_load_rlx(&a.used), base_block_bytes(&a, n));
+            T_CHECK(base_block_bytes(&a, n) >= n);
+            T_EQ_U64(base_live_bytes(), n);
+            base_free(&a, BASE_MOD_BIG, p, n);
+            T_EQ_U64(base_load_rlx(&a.used), 0);
+        }
+    }
+    base_free(&a, BASE_MOD_BIG, NULL, 100);
+    bool refused = false;
+    T_CHECK(base_alloc(&a, BASE_MOD_BIG, SIZE_MAX - 5, &refused) == NULL && refused);
+    T_EQ_U64(base_block_bytes(&a, BASE_MAP_BYTES) % BASE_PAGE, 0);
+}
+
+static void big_blocks_give_their_pages_back(void)
+{
+    base_account a;
+    base_account_init(&a, UINT64_C(1) << 40, NULL);
+    unsigned char *p = base_alloc(&a, BASE_MOD_BIG, 1 << 20, NULL);
+    T_REQUIRE(p != NULL);
+    unsigned char resident;
+    T_EQ_I64(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &resident), 0);
+    base_free(&a, BASE_MOD_BIG, p, 1 << 20);
+    T_EQ_I64(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &resident), -1);
+}
+
+static void every_allocation_can_fail(void)
+{
+    base_account a;
+    base_account_init(&a, 1 << 20, NULL);
+    for (uint64_t nth = 1; nth <= 4; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        uint64_t got = 0;
+        for (uint64_t call = 1; call <= 4; call++) {
+            bool refused = true;
+            void *p = call % 2 == 0 ? base_alloc_raw(NULL, 10)
+                                    : base_alloc(&a, BASE_MOD_TAG, 10, &refused);
+            T_CHECK((p == NULL) == (call == nth));
+            if (p == NULL && call % 2 == 1) { T_CHECK(!refused); }
+            got += p != NULL;
+            if (call % 2 == 0) {
+                base_free_raw(NULL, p, 10);
+            } else {
+                base_free(&a, BASE_MOD_TAG, p, 10);
+            }
+            T_EQ_U64(base_load_rlx(&a.used), 0);
+        }
+        T_EQ_U64(got, 3);
+        T_EQ_STR(base_fault_alloc_site(), nth % 2 == 0 ? "base.alloc_raw" : "base.alloc");
+        T_EQ_U64(base_fault_alloc_arm(0, false), 4);
+    }
+    (void)base_fault_alloc_arm(2, true);
+    void *first = base_alloc_raw(NULL, 1);
+    T_CHECK(first != NULL);
+    for (int i = 0; i < 5; i++) { T_CHECK(base_alloc_raw(NULL, 1) == NULL); }
+    (void)base_fault_alloc_arm(0, false);
+    base_free_raw(NULL, first, 1);
+}
+
+/* ---- hooks ---- */
+
+static struct { uint64_t live, calls; bool fail; } hook;
+static void *hook_alloc(size_t bytes, void *ctx)
+{
+    T_CHECK(ctx == &hook);
+    if (hook.fail) { return NULL; }
+    hook.calls++;
+    hook.live += bytes;
+    void *p = malloc(bytes);
+    if (p != NULL) { memset(p, 0xaa, bytes); }
+    return p;
+}
+static void hook_free(void *p, size_t bytes, void *ctx)
+{
+    T_CHECK(ctx == &hook && p != NULL);
+    hook.live -= bytes;
+    free(p);
+}
+
+static void hooks_get_every_size(void)
+{
+    base_alloc_hooks h = { hook_alloc, hook_free, &hook };
+    base_account a;
+    base_account_init(&a, 1 << 30, &h);
+    unsigned char *small = base_alloc(&a, BASE_MOD_TAG, 100, NULL);
+    unsigned char *large = base_alloc(&a, BASE_MOD_TAG, 1 << 20, NULL);
+    void *raw = base_alloc_raw(&h, 50);
+    T_REQUIRE(small != NULL && large != NULL && raw != NULL);
+    T_CHECK(small[99] == 0 && large[(1 << 20) - 1] == 0);
+    T_EQ_U64(hook.calls, 3);
+    T_EQ_U64(hook.live, 100 + (1 << 20) + 50);
+    base_free(&a, BASE_MOD_TAG, small, 100);
+    base_free(&a, BASE_MOD_TAG, large, 1 << 20);
+    base_free_raw(&h, raw, 50);
+    T_EQ_U64(hook.live, 0);
+    hook.fail = true;
+    bool refused = true;
+    T_CHECK(base_alloc(&a, BASE_MOD_TAG, 100, &refused) == NULL && !refused);
+    T_EQ_U64(base_load_rlx(&a.used), 0);
+}
+
+/* ---- uthash on an account ---- */
+
+typedef struct item {
+    uint32_t id;
+    UT_hash_handle hh;
+} item;
+
+static void tables_run_dry_and_stay_whole(void)
+{
+    base_account a, *base_table_account = &a;
+    base_module base_table_module = BASE_MOD_FLIGHT;
+    base_account_init(&a, 3000, NULL);
+    static item items[2000];
+    item *head = NULL;
+    uint32_t in = 0;
+    for (uint32_t i = 0; i < 2000; i++) {
+        items[i].id = i;
+        item *added = &items[i];
+        HASH_ADD_KEYPTR_BYHASHVALUE(hh, head, &added->id, 4, i * 2654435761u, added);
+        in += added->hh.tbl != NULL;
+    }
+    T_CHECK(in > 0);
+    T_CHECK(base_load_rlx(&a.used) <= 3000 && base_load_rlx(&a.refused) > 0);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < 2000; i++) {
+        item *f = NULL;
+        HASH_FIND_BYHASHVALUE(hh, head, &i, 4, i * 2654435761u, f);
+        found += f == &items[i];
+    }
+    T_EQ_U64(found, in);
+    HASH_CLEAR(hh, head);
+    T_EQ_U64(base_load_rlx(&a.used), 0);
+}
+
+T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(room_is_made_once),
+       T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
+       T_CASE(big_blocks_give_their_pages_back), T_CASE(every_allocation_can_fail),
+       T_CASE(hooks_get_every_size), T_CASE(tables_run_dry_and_stay_whole))

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    regions are reserved even where address space is short, hold nothing until committed,
+ *         read zero when fresh and when discarded, and stay readable until released.
+ * Method: a child under RLIMIT_AS; writes, discards, reads; resident pages counted by mincore; each
+ *         call failed by injection. */
+#include "tests/support/t.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/mem.h"
+
+enum { PAGE = BASE_PAGE };
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static size_t resident(const base_region *r, size_t pages)
+{
+    unsigned char in[64] = { 0 };
+    size_t n = 0;
+    if (mincore(r->base, pages * PAGE, in) != 0) { return SIZE_MAX; }
+    for (size_t i = 0; i < pages; i++) { n += in[i] & 1; }
+    return n;
+}
+
+static void pages_come_and_go(void)
+{
+    base_region r;
+    T_REQUIRE(base_region_reserve(&r, (size_t)1 << 30, PAGE));
+    T_EQ_U64(r.reserved_bytes, (size_t)1 << 30);
+    T_EQ_U64((uintptr_t)r.base % PAGE, 0);
+    T_REQUIRE(base_region_commit(&r, 0, 16 * PAGE));
+    T_EQ_U64(resident(&r, 16), 0);
+    T_CHECK(r.base[0] == 0 && r.base[16 * PAGE - 1] == 0);
+    memset(r.base, 7, 16 * PAGE);
+    T_EQ_U64(resident(&r, 16), 16);
+    base_region_discard(&r, 4 * PAGE, 8 * PAGE);
+    T_EQ_U64(resident(&r, 16), 8);
+    T_CHECK(r.base[4 * PAGE] == 0 && r.base[12 * PAGE - 1] == 0);
+    T_CHECK(r.base[4 * PAGE - 1] == 7 && r.base[12 * PAGE] == 7);
+    base_region_discard(&r, 0, 0);
+    base_region_populate(&r, 4 * PAGE, 8 * PAGE);
+    T_EQ_U64(resident(&r, 16), 16);
+    T_CHECK(r.base[5 * PAGE] == 0);
+    base_region_populate(&r, 0, 0);
+    base_region_huge(&r, true);
+    base_region_huge(&r, false);
+    T_CHECK(base_region_commit(&r, 16 * PAGE, PAGE));
+    r.base[17 * PAGE - 1] = 1;
+    base_region_release(&r);
+    T_CHECK(r.base == NULL && r.reserved_bytes == 0);
+    base_region_release(&r);
+}
+
+/* A huge page needs an aligned range. Sizes that are no multiple of it: the kernel aligns none. */
+static void a_region_that_holds_a_huge_page_begins_at_one(void)
+{
+    enum { REGIONS = 8 };
+    base_region r[REGIONS];
+    for (size_t i = 0; i < REGIONS; i++) {
+        const size_t bytes = BASE_HUGE + (i + 1) * PAGE;
+        T_REQUIRE(base_region_reserve(&r[i], bytes, bytes));
+        T_EQ_U64((uintptr_t)r[i].base % BASE_HUGE, 0);
+        T_EQ_U64(r[i].reserved_bytes, bytes);
+        T_REQUIRE(base_region_commit(&r[i], 0, bytes));
+        r[i].base[0] = r[i].base[bytes - 1] = 1;
+    }
+    for (size_t i = 0; i < REGIONS; i++) { base_region_release(&r[i]); }
+}
+
+/* Every range inside four pages: zero inside, untouched outside. */
+static void parts_of_pages_are_zeroed(void)
+{
+    static const size_t edges[] = { 0, 1, 512, PAGE - 1, PAGE, PAGE + 512, 2 * PAGE - 8, 2 * PAGE,
+                                    3 * PAGE + 100, 4 * PAGE };
+    base_region r;
+    T_REQUIRE(base_region_reserve(&r, 4 * PAGE, 4 * PAGE));
+    T_REQUIRE(base_region_commit(&r, 0, 4 * PAGE));
+    for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
+        for (size_t j = i; j < sizeof edges / sizeof edges[0]; j++) {
+            memset(r.base, 7, 4 * PAGE);
+            base_region_discard(&r, edges[i], edges[j] - edges[i]);
+            for (size_t b = 0; b < 4 * PAGE; b++) {
+                if (r.base[b] != (b >= edges[i] && b < edges[j] ? 0 : 7)) {
+                    T_EQ_U64(b, SIZE_MAX);
+                    return;
+                }
+            }
+        }
+    }
+    base_region_release(&r);
+}
+
+/* Sanitizers hold terabytes of address space themselves. */
+static bool address_space_is_ours(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    unsigned long pages = 0;
+    bool ok = f != NULL && fscanf(f, "%lu", &pages) == 1 && pages < (256ul << 20) / PAGE;
+    if (f != NULL) { fclose(f); }
+    return ok;
+}
+
+static void short_address_space_halves(void)
+{
+    if (!address_space_is_ours()) {
+        T_SKIP("this program alone holds more address space than the limit (a sanitizer)");
+        return;
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = { (rlim_t)512 << 20, (rlim_t)512 << 20 };
+        if (setrlimit(RLIMIT_AS, &limit) != 0) { _exit(77); }
+        base_region r;
+        T_CHECK(base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 20));
+        T_CHECK(r.reserved_bytes >= (size_t)32 << 20 && r.reserved_bytes <= (size_t)512 << 20);
+        T_EQ_U64(r.reserved_bytes & (r.reserved_bytes - 1), 0);
+        base_region_release(&r);
+        T_CHECK(!base_region_reserve(&r, (size_t)8 << 30, (size_t)1 << 30));
+        T_CHECK(r.base == NULL);
+        _exit(t_failed());
+    }
+    int status = 1;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+}
+
+static void each_call_can_fail(void)
+{
+    base_region r;
+    (void)base_fault_alloc_arm(1, true);
+    T_CHECK(!base_region_reserve(&r, 64 * PAGE, 4 * PAGE));
+    T_CHECK(r.base == NULL && r.reserved_bytes == 0);
+    T_EQ_U64(base_fault_alloc_arm(1, false), 5); /* 64, 32, 16, 8, 4 */
+    T_REQUIRE(base_region_reserve(&r, 64 * PAGE, 4 * PAGE));
+    T_EQ_U64(r.reserved_bytes, 32 * PAGE);
+    (void)base_fault_alloc_arm(1, false);
+    T_CHECK(!base_region_commit(&r, 0, PAGE));
+    T_CHECK(base_region_commit(&r, 0, PAGE));
+    (void)base_fault_alloc_arm(0, false);
+    r.base[0] = 1;
+    base_region_release(&r);
+    T_REQUIRE(base_region_reserve(&r, PAGE, 1));
+    T_EQ_U64(r.reserved_bytes, PAGE);
+    base_region_release(&r);
+    T_REQUIRE(base_region_reserve(&r, PAGE + 1, PAGE + 1));
+    T_EQ_U64(r.reserved_bytes, 2 * PAGE);
+    base_region_release(&r);
+}
+
+static void what_is_not_committed_faults(void)
+{
+    base_region r;
+    T_REQUIRE(base_region_reserve(&r, 16 * PAGE, PAGE));
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct sigaction as_usual = { .sa_handler = SIG_DFL };
+        struct rlimit none = { 0, 0 };
+        (void)setrlimit(RLIMIT_CORE, &none);
+        (void)sigaction(SIGSEGV, &as_usual, NULL);
+        *(volatile unsigned char *)(r.base + 5 * PAGE) = 1;
+        _exit(0);
+    }
+    int status = 0;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    base_region_release(&r);
+}
+
+T_MAIN("base_pages", T_CASE(pages_come_and_go),
+       T_CASE(a_region_that_holds_a_huge_page_begins_at_one), T_CASE(parts_of_pages_are_zeroed),
+       T_CASE(short_address_space_halves),
+       T_CASE(each_call_can_fail), T_CASE(what_is_not_committed_faults))

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the quick clock keeps to CLOCK_MONOTONIC whatever the counter does: rates, restarts,
+ *         leaps, a long pause, many threads; and is the clock itself where the counter is not
+ *         trusted.
+ * Method: base/quick.c over a counter and a clock that the test turns, each reading costing time;
+ *         then the real ones side by side. */
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "tests/support/t.h"
+
+/* The forged pair: `per_us` counts go by in a microsecond of the clock. */
+static struct {
+    uint64_t count, part, ns, per_us, cost_ns; /* part: thousandths of a count */
+    bool trusted;
+} forged;
+
+static void pass_ns(uint64_t ns)
+{
+    forged.ns += ns;
+    forged.part += ns % 1000 * forged.per_us;
+    forged.count += ns / 1000 * forged.per_us + forged.part / 1000;
+    forged.part %= 1000;
+}
+static uint64_t forged_counter(void)
+{
+    pass_ns(forged.cost_ns);
+    return forged.count;
+}
+static uint64_t forged_now_ns(void)
+{
+    pass_ns(forged.cost_ns);
+    return forged.ns;
+}
+
+#undef BASE_COUNTER
+#define BASE_COUNTER() forged_counter()
+#define base_now_ns() forged_now_ns()
+#define base_counter_trusted() (forged.trusted)
+#define base_quick_ns forged_quick_ns
+uint64_t forged_quick_ns(void);
+#include "base/tsc_clock.c"
+#undef base_quick_ns
+#undef base_now_ns
+
+static void forge(uint64_t per_us)
+{
+    memset(&base_line, 0, sizeof base_line);
+    forged.count = UINT64_C(123456789012);
+    forged.ns = UINT64_C(1000000000000);
+    forged.per_us = per_us;
+    forged.cost_ns = 20;
+    forged.trusted = true;
+}
+
+/* How far the quick clock is from the clock, ns; positive: ahead. */
+static int64_t off(void)
+{
+    const uint64_t quick = forged_quick_ns();
+    return (int64_t)(quick - forged.ns);
+}
+static bool near(int64_t most_ns)
+{
+    const int64_t d = off();
+    if (d <= most_ns && d >= -most_ns) { return true; }
+    printf("# off by %" PRId64 " ns\n", d);
+    return false;
+}
+
+static void it_keeps_to_the_clock_at_any_rate(void)
+{
+    static const uint64_t rates[] = { 24, 100, 1000, 2400, 3999, 5500 }; /* 24 MHz to 5.5 GHz */
+    for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++) {
+        forge(rates[r]);
+        uint64_t last = 0, rng = t_seed();
+        for (int i = 0; i < 100000; i++) {
+            rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            pass_ns((rng >> 40) % (i % 1000 == 0 ? 30000000 : 200000));
+            const uint64_t now = forged_quick_ns();
+            /* By one thread and with an honest counter it does not go back by more than a line
+             * is bent. */
+            T_CHECK(now + 2000 >= last);
+            last = now;
+            const bool early = forged.ns < UINT64_C(1001300000000); /* the first 1.3 s */
+            if (!T_CHECK(near(early ? 30000 : 3000))) {
+                printf("# rate %" PRIu64 ", %d\n", rates[r], i);
+                return;
+            }
+        }
+    }
+}
+
+static void pauses_of_any_length_end_near_the_clock(void)
+{
+    forge(2400);
+    (void)forged_quick_ns();
+    for (uint64_t pause = 1000; pause < UINT64_C(400) * 86400 * 1000000000; pause = pause * 7 / 2) {
+        pass_ns(pause);
+        T_CHECK(near(30000));
+        pass_ns(1000000);
+        if (!T_CHECK(near(30000))) { printf("# pause %" PRIu64 "\n", pause); }
+    }
+}
+
+/* A counter that begins again (suspend), goes back, or leaps ahead: at the end of the stretch, at
+ * the latest, the line is measured anew. */
+static void restarts_and_leaps_of_the_counter_are_outlived(void)
+{
+    static const int64_t leaps[] = { INT64_MIN, -1000000000, -1, 1, 100000000, 2300000000,
+                                     INT64_C(2300000000) * 3600 };
+    for (size_t k = 0; k < sizeof leaps / sizeof leaps[0]; k++) {
+        for (int warm = 1; warm < 200; warm += 30) {
+            forge(2400);
+            for (int i = 0; i < warm; i++) {
+                pass_ns(20000000);
+                (void)forged_quick_ns();
+            }
+            if (leaps[k] == INT64_MIN) { forged.count = 5000; }
+            else { forged.count += (uint64_t)leaps[k]; }
+            for (int i = 0; i < 200; i++) { /* 2 s */
+                pass_ns(10000000);
+                const int64_t d = off();
+                const bool right = d < 30000 && d > -30000;
+                if (!T_CHECK(d < 60000000 && d > -60000000 && (i < 12 || right))) {
+                    printf("# leap %zu warm %d step %d: %" PRId64 "\n", k, warm, i, d);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/* The rate itself changes: a virtual machine that moved. */
+static void another_rate_is_learnt(void)
+{
+    forge(2400);
+    for (int i = 0; i < 100; i++) {
+        pass_ns(20000000);
+        (void)forged_quick_ns();
+    }
+    forged.per_us = 3000;
+    for (int i = 0; i < 500; i++) {
+        pass_ns(10000000);
+        const int64_t d = off();
+        const bool right = d < 30000 && d > -30000;
+        if (!T_CHECK(d < 60000000 && d > -60000000 && (i < 12 || right))) {
+            printf("# step %d: %" PRId64 "\n", i, d);
+            return;
+        }
+    }
+}
+
+static void without_trust_it_is_the_clock(void)
+{
+    forge(2400);
+    forged.trusted = false;
+    for (int i = 0; i < 100; i++) {
+        pass_ns(20000000);
+        const uint64_t quick = forged_quick_ns();
+        T_EQ_U64(quick, forged.ns);
+    }
+    T_EQ_U64(base_load_rlx(&base_line.slope), 0);
+}
+
+/* Who comes while the line is being laid takes the clock, and waits for nobody. */
+static void while_it_is_laid_it_is_the_clock(void)
+{
+    forge(2400);
+    (void)forged_quick_ns();
+    base_store_rlx(&base_line.seq, base_load_rlx(&base_line.seq) + 1);
+    for (int i = 0; i < 100; i++) {
+        pass_ns(1000000);
+        const uint64_t quick = forged_quick_ns();
+        T_EQ_U64(quick, forged.ns);
+    }
+}
+
+/* ---- the real one ---- */
+
+extern uint64_t base_now_ns(void);
+extern uint64_t base_quick_ns(void);
+
+static _Atomic uint64_t far_off;
+
+static void *look(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 200000; i++) {
+        const uint64_t before = base_now_ns(), quick = base_quick_ns(), after = base_now_ns();
+        /* Stopped between two readings, only the order is certain. */
+        atomic_fetch_add(&far_off, quick + 200000 < before || quick > after + 200000);
+    }
+    return NULL;
+}
+
+static void threads_see_it_beside_the_clock(void)
+{
+    uint64_t least = UINT64_MAX;
+    /* A host that stops us amid a laid pair shows in one stretch of the line, not each time. */
+    for (int round = 0; round < 50 && least >= 80000; round++) {
+        pthread_t t[4];
+        atomic_store(&far_off, 0);
+        for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&t[i], NULL, look, NULL) == 0); }
+        for (int i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+        least = atomic_load(&far_off) < least ? atomic_load(&far_off) : least;
+    }
+    T_CHECK(least < 80000);
+}
+
+T_MAIN("base_quick", T_CASE(it_keeps_to_the_clock_at_any_rate),
+       T_CASE(pauses_of_any_length_end_near_the_clock),
+       T_CASE(restarts_and_leaps_of_the_counter_are_outlived), T_CASE(another_rate_is_learnt),
+       T_CASE(without_trust_it_is_the_clock), T_CASE(while_it_is_laid_it_is_the_clock),
+       T_CASE(threads_see_it_beside_the_clock))

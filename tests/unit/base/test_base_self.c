@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    each living thread has a record of its own, threads that ended leave nothing behind, a
+ *         forked child goes on with its own.
+ * Method: 20,000 short threads one after the other and in bunches, the count of records before and
+ *         after; owners compared while alive; fork in a process with other threads. */
+#include "tests/support/t.h"
+
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/sync.h"
+
+static void *touch(void *arg)
+{
+    (void)arg;
+    base_self_t *s = base_self();
+    s->countdown++;
+    return NULL;
+}
+
+static void the_record_stays_the_same(void)
+{
+    base_self_t *s = base_self();
+    T_CHECK(s == base_self());
+    T_CHECK(s->index >= 1 && s->index < BASE_SELF_MAX);
+    T_EQ_I64(base_load_rlx(&s->tid), (int64_t)syscall(SYS_gettid));
+    T_EQ_U64((uintptr_t)s % BASE_PAD, 0);
+    T_CHECK(base_self_count() > s->index);
+}
+
+static void short_threads_leave_no_trace(void)
+{
+    (void)base_self();
+    uint32_t before = base_self_count();
+    const uint64_t threads = t_share(20000 / T_COST);
+    for (uint64_t i = 0; i < threads; i++) { t_live_and_end(touch, NULL); }
+    T_CHECK(base_self_count() <= before + 1);
+}
+
+/* ---- many at once ---- */
+
+enum { BUNCH = 60 };
+static struct { _Atomic uint32_t go, there; base_self_t *record[BUNCH]; } bunch;
+
+static void bunch_main(void *arg)
+{
+    size_t i = (size_t)(uintptr_t)arg;
+    bunch.record[i] = base_self();
+    (void)base_add_ar(&bunch.there, 1u);
+    while (base_load_acq(&bunch.go) == 0) { (void)sync_wait(&bunch.go, 0, UINT64_MAX); }
+}
+
+static void living_threads_share_nothing(void)
+{
+    uint32_t most = 0;
+    for (int round = 0; round < 50; round++) {
+        static base_thread t[BUNCH];
+        base_store_rel(&bunch.go, 0u);
+        for (size_t i = 0; i < BUNCH; i++) {
+            T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch") == 0);
+        }
+        base_store_sc(&bunch.go, 1u);
+        sync_wake(&bunch.go, INT32_MAX);
+        for (size_t i = 0; i < BUNCH; i++) { base_thread_join(&t[i]); }
+        for (size_t i = 0; i < BUNCH; i++) {
+            T_CHECK(bunch.record[i] != base_self() && bunch.record[i]->index != 0);
+            most = bunch.record[i]->index > most ? bunch.record[i]->index : most;
+        }
+    }
+    T_CHECK(most < 8 * BUNCH);
+}
+
+/* Holds all alive at the moment of comparison. */
+static void records_of_the_living_differ(void)
+{
+    static base_thread t[BUNCH];
+    base_store_rel(&bunch.go, 0u);
+    base_store_rel(&bunch.there, 0u);
+    memset(bunch.record, 0, sizeof bunch.record);
+    for (size_t i = 0; i < BUNCH; i++) {
+        T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch") == 0);
+    }
+    while (base_load_acq(&bunch.there) < BUNCH) { base_yield(); }
+    base_store_sc(&bunch.go, 1u);
+    sync_wake(&bunch.go, INT32_MAX);
+    for (size_t i = 0; i < BUNCH; i++) { base_thread_join(&t[i]); }
+    size_t equal = 0;
+    for (size_t i = 0; i < BUNCH; i++) {
+        for (size_t j = 0; j < i; j++) { equal += bunch.record[i] == bunch.record[j]; }
+    }
+    T_EQ_U64(equal, 0); /* all were alive until `go`, which came after all had their record */
+}
+
+/* ---- fork ---- */
+
+static struct { int prepared, parents, children; } forks;
+static void on_prepare(void *c) { ((int *)c)[0]++; }
+static void on_parent(void *c) { ((int *)c)[1]++; }
+static void on_child(void *c) { ((int *)c)[2]++; }
+
+static void a_child_keeps_its_record(void)
+{
+    base_thread t;
+    base_store_rel(&bunch.go, 0u);
+    T_REQUIRE(base_thread_start(&t, bunch_main, (void *)0, "other") == 0);
+    base_fork_node node = { NULL, NULL, on_prepare, on_parent, on_child, &forks };
+    base_fork_node second = node;
+    T_REQUIRE(base_fork_register(&node));
+    T_REQUIRE(base_fork_register(&second));
+    base_self_t *mine = base_self();
+    uint32_t generation = base_fork_generation();
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        T_CHECK(base_self() == mine);
+        T_EQ_I64(base_load_rlx(&mine->tid), (int64_t)syscall(SYS_gettid));
+        T_EQ_U64(base_fork_generation(), generation + 1);
+        T_EQ_I64(forks.children, 2);
+        T_CHECK(!mine->forking);
+        uint32_t before = base_self_count();
+        /* The parent's other threads are not here: their records are free. ThreadSanitizer refuses
+         * threads in a child of a process with threads. */
+        for (int i = 0; i < 100 && !BASE_TSAN; i++) { t_live_and_end(touch, NULL); }
+        T_CHECK(base_self_count() <= before + 1);
+        _exit(t_failed());
+    }
+    int status = 1;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(forks.prepared, 2);
+    T_EQ_I64(forks.parents, 2);
+    T_EQ_U64(base_fork_generation(), generation);
+    base_fork_unregister(&node);
+    fflush(stdout);
+    child = fork();
+    if (child == 0) { _exit(forks.children == 1 ? 0 : 1); }
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    base_fork_unregister(&second);
+    base_store_sc(&bunch.go, 1u);
+    sync_wake(&bunch.go, INT32_MAX);
+    base_thread_join(&t);
+}
+
+T_MAIN("base_self", T_CASE(the_record_stays_the_same), T_CASE(short_threads_leave_no_trace),
+       T_CASE(living_threads_share_nothing), T_CASE(records_of_the_living_differ),
+       T_CASE(a_child_keeps_its_record))

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the disk's calls do what the table says, each can be made to fail, nothing leaks, links
+ *         and other openers are refused.
+ * Method: a folder under TMPDIR; each function's plain use; every site failed once with a plain use
+ *         before and after; descriptors counted. */
+#include "tests/support/t.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/vfs.h"
+
+static char folder[256];
+static const base_vfs *vfs;
+static base_vfs_file *dir;
+
+static size_t open_files(void)
+{
+    size_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (d == NULL) { return 0; }
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cellar-vfs-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(folder) != NULL);
+    vfs = base_vfs_system();
+    T_REQUIRE(vfs->open_dir(vfs->ctx, folder, false, &dir) == 0);
+}
+
+static void end(void)
+{
+    static const char *const names[] = { "a", "b", "c", "link" };
+    for (int i = 0; i < 4; i++) { (void)vfs->unlink(vfs->ctx, dir, names[i]); }
+    vfs->close(vfs->ctx, dir);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void files_hold_what_was_written(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char text[] = "0123456789", back[16] = "";
+    size_t done = 99;
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 10, 5, &done), 0);
+    T_EQ_U64(done, 10);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 5, &done), 0);
+    T_EQ_U64(done, 10);
+    T_EQ_MEM(back, text, 10);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 100, &done), 0); /* behind the end */
+    T_EQ_U64(done, 0);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 1, UINT64_MAX, &done), EINVAL);
+    base_vfs_stat s;
+    T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
+    T_EQ_U64(s.size_bytes, 15);
+    T_EQ_U64(s.mode & 0777, 0600);
+    T_EQ_U64(s.uid, getuid());
+    T_CHECK(s.inode != 0 && s.mtime_wall_ms > INT64_C(1500000000000));
+    T_CHECK(s.device != 0);
+    T_CHECK(s.born_ns == 0 || s.born_ns / 1000000 <= s.mtime_wall_ms);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 1 << 16), 0);
+    T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
+    T_EQ_U64(s.size_bytes, 1 << 16);
+    T_CHECK(s.allocated_bytes >= 1 << 16);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, UINT64_MAX), EFBIG);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, UINT64_MAX), EFBIG);
+    T_EQ_I64(vfs->datasync(vfs->ctx, f), 0);
+    T_EQ_I64(vfs->sync_dir(vfs->ctx, dir), 0);
+    vfs->close(vfs->ctx, f);
+    vfs->close(vfs->ctx, NULL);
+    T_EQ_I64(vfs->rename(vfs->ctx, dir, "a", "b"), 0);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "a", 0, &f), ENOENT);
+    T_CHECK(f == NULL);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "b", 0, &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 1, 0, &done), EBADF); /* read only */
+    vfs->close(vfs->ctx, f);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_EXCL, &f), EEXIST);
+    T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), 0);
+    T_EQ_I64(vfs->unlink(vfs->ctx, dir, "b"), ENOENT);
+    end();
+}
+
+static void maps_share_and_arm_keeps_contents(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_REQUIRE(vfs->preallocate(vfs->ctx, f, 8 * 4096) == 0);
+    void *map;
+    T_REQUIRE(vfs->map_shared(vfs->ctx, f, 8 * 4096, &map) == 0);
+    unsigned char *p = map;
+    p[4096] = 42;
+    T_EQ_I64(vfs->arm(vfs->ctx, f, map, 0, 8 * 4096), 0);
+    T_EQ_U64(p[4096], 42);
+    p[5] = 7;
+    unsigned char back = 0;
+    size_t done;
+    T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
+    T_EQ_U64(back, 7);
+    vfs->ahead(vfs->ctx, f, 0, 4096);
+    vfs->ahead(vfs->ctx, f, UINT64_MAX, 1); /* nowhere: nothing happens */
+    int e = vfs->zero(vfs->ctx, f, 4096, 2 * 4096);
+    T_CHECK(e == 0 || e == EOPNOTSUPP); /* tmpfs */
+    T_EQ_U64(p[4096], e == 0 ? 0 : 42);
+    T_EQ_U64(p[5], 7);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
+    e = vfs->arm(vfs->ctx, f, map, 4096, 4096); /* an error, not a signal */
+    T_CHECK(e == EIO || e == ENOMEM);
+    vfs->unmap(vfs->ctx, map, 8 * 4096);
+    vfs->unmap(vfs->ctx, NULL, 0);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+static void links_and_other_openers_are_refused(void)
+{
+    begin();
+    base_vfs_file *f, *g;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char path[300], other[300];
+    snprintf(path, sizeof path, "%s/link", folder);
+    T_REQUIRE(symlink("a", path) == 0);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "link", BASE_VFS_WRITE, &g), ELOOP);
+    T_EQ_I64(vfs->lock(vfs->ctx, f), 0);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &g) == 0);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), EAGAIN);
+    vfs->close(vfs->ctx, f);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
+    const pid_t child = fork(); /* one that keeps all it was given */
+    if (child == 0) {
+        for (;;) { pause(); }
+    }
+    vfs->unlock(vfs->ctx, g);
+    vfs->close(vfs->ctx, g);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &g) == 0);
+    T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
+    vfs->close(vfs->ctx, g);
+    T_CHECK(child > 0 && kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+    snprintf(other, sizeof other, "%s/sub", folder);
+    T_EQ_I64(vfs->open_dir(vfs->ctx, other, false, &g), ENOENT);
+    T_REQUIRE(vfs->open_dir(vfs->ctx, other, true, &g) == 0);
+    struct stat s;
+    T_CHECK(stat(other, &s) == 0 && (s.st_mode & 0777) == 0700);
+    T_CHECK(!base_vfs_file_direct(g));
+    vfs->close(vfs->ctx, g);
+    rmdir(other);
+    end();
+}
+
+/* The inode a path of open_dir leads to; 0, *e says why: none. */
+static uint64_t opened_by(const char *path, bool create, int *e)
+{
+    base_vfs_file *d = NULL;
+    base_vfs_stat s = { .inode = 0 };
+    *e = vfs->open_dir(vfs->ctx, path, create, &d);
+    if (*e == 0) { T_EQ_I64(vfs->stat(vfs->ctx, d, &s), 0); }
+    vfs->close(vfs->ctx, d);
+    return s.inode;
+}
+
+static void open_dir_follows_links_of_this_user(void)
+{
+    char sub[300], link[300], path[301];
+    struct stat s;
+    int e;
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(symlink("sub", link) == 0);
+    T_EQ_U64(opened_by(link, false, &e), 0); /* leads to nothing */
+    T_EQ_I64(e, ENOENT);
+    const uint64_t made = opened_by(link, true, &e);
+    T_EQ_I64(e, 0);
+    T_CHECK(lstat(sub, &s) == 0 && S_ISDIR(s.st_mode) && s.st_ino == made);
+    T_EQ_U64(opened_by(link, true, &e), made);
+    snprintf(path, sizeof path, "%s/", link);
+    T_EQ_U64(opened_by(path, true, &e), made);
+    T_REQUIRE(unlink(link) == 0 && symlink(sub, link) == 0); /* absolute */
+    T_EQ_U64(opened_by(link, false, &e), made);
+    snprintf(path, sizeof path, "%s/b", folder);
+    T_REQUIRE(symlink("link", path) == 0); /* a link to a link */
+    T_EQ_U64(opened_by(path, false, &e), made);
+    T_REQUIRE(unlink(link) == 0 && symlink("b", link) == 0); /* two in a ring */
+    T_EQ_U64(opened_by(path, false, &e), 0);
+    T_EQ_I64(e, EMLINK);
+    snprintf(path, sizeof path, "%s/a", folder);
+    T_REQUIRE(close(open(path, O_CREAT | O_WRONLY, 0600)) == 0);
+    T_REQUIRE(unlink(link) == 0 && symlink("a", link) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ENOTDIR);
+    T_EQ_I64(rmdir(sub), 0);
+    end();
+}
+
+static void open_dir_refuses_links_and_targets_of_another_user(void)
+{
+    char sub[300], link[300];
+    int e;
+    if (geteuid() != 0) {
+        T_SKIP("needs root, to make links of another user");
+        return;
+    }
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    T_REQUIRE(mkdir(sub, 0777) == 0 && symlink("sub", link) == 0);
+    T_REQUIRE(lchown(link, 12345, 12345) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ELOOP);
+    T_CHECK(opened_by(sub, true, &e) != 0);
+    T_REQUIRE(lchown(link, 0, 0) == 0 && chown(sub, 12345, 12345) == 0);
+    T_EQ_U64(opened_by(link, true, &e), 0);
+    T_EQ_I64(e, ELOOP);
+    T_CHECK(opened_by(sub, true, &e) != 0); /* named itself */
+    T_REQUIRE(chmod(folder, 0777) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) { /* root's link is trusted */
+        _exit(seteuid(12345) == 0 && opened_by(link, true, &e) != 0 ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    T_EQ_I64(rmdir(sub), 0);
+    end();
+}
+
+static void set_aside_renames_the_directory_behind_a_link(void)
+{
+    char sub[300], link[300], bad[310];
+    uint32_t number = 0;
+    struct stat s;
+    begin();
+    snprintf(sub, sizeof sub, "%s/sub", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(bad, sizeof bad, "%s.bad.1", sub);
+    T_REQUIRE(mkdir(sub, 0700) == 0 && symlink("sub", link) == 0);
+    T_EQ_I64(vfs->set_aside(vfs->ctx, link, &number), 0);
+    T_EQ_U64(number, 1);
+    T_CHECK(lstat(link, &s) == 0 && S_ISLNK(s.st_mode));
+    T_CHECK(lstat(sub, &s) != 0 && errno == ENOENT);
+    T_EQ_I64(rmdir(bad), 0);
+    end();
+}
+
+static int xfsz_seen;
+static void see_xfsz(int number)
+{
+    (void)number;
+    xfsz_seen++;
+}
+
+/* The default action of SIGXFSZ ends the process: a handler that counts shows that none comes. */
+static void a_write_above_the_limit_of_file_size_is_a_code(void)
+{
+    struct rlimit was, low;
+    struct sigaction see = { .sa_handler = see_xfsz }, before;
+    sigset_t set, now;
+    char byte = 1;
+    size_t done;
+    base_vfs_file *f;
+    begin();
+    xfsz_seen = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 2 << 20), 0);
+    T_REQUIRE(sigaction(SIGXFSZ, &see, &before) == 0 && getrlimit(RLIMIT_FSIZE, &was) == 0);
+    low = was;
+    low.rlim_cur = 1 << 20;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, 1 << 20, &done), EFBIG); /* inside the file */
+    T_EQ_U64(done, 0);
+    T_EQ_I64(vfs->preallocate(vfs->ctx, f, 3 << 20), EFBIG);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 3 << 20), EFBIG);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, (1 << 20) - 1, &done), 0);
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
+    T_EQ_I64(xfsz_seen, 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    T_EQ_I64(pthread_sigmask(SIG_BLOCK, &set, NULL), 0); /* the host blocks it, and has one */
+    raise(SIGXFSZ);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, 1 << 20, &done), EFBIG);
+    T_CHECK(sigpending(&now) == 0 && sigismember(&now, SIGXFSZ) == 1);
+    T_EQ_I64(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+    T_EQ_I64(xfsz_seen, 1);
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0 && sigaction(SIGXFSZ, &before, NULL) == 0);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+static void direct_says_whether_it_is(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a",
+                        BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_DIRECT | BASE_VFS_EXCL,
+                        &f) == 0);
+    void *page = NULL;
+    T_REQUIRE(posix_memalign(&page, 4096, 4096) == 0);
+    memset(page, 5, 4096);
+    size_t done = 0;
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, page, 4096, 0, &done), 0);
+    T_EQ_U64(done, 4096);
+    printf("# O_DIRECT here: %s\n", base_vfs_file_direct(f) ? "yes" : "no");
+    free(page);
+    vfs->close(vfs->ctx, f);
+    unsigned char id[16], again[16];
+    T_EQ_I64(vfs->boot_id(vfs->ctx, id), 0);
+    T_EQ_I64(vfs->boot_id(vfs->ctx, again), 0);
+    T_EQ_MEM(id, again, 16);
+    end();
+}
+
+/* "a" was read 4 days ago, is read now, and still says so: relatime would note it anew. */
+static bool reading_leaves_its_time(void)
+{
+    char path[300], byte;
+    snprintf(path, sizeof path, "%s/a", folder);
+    struct timespec times[2] = { { time(NULL) - 4 * 86400, 0 }, { 0, UTIME_OMIT } };
+    T_REQUIRE(utimensat(AT_FDCWD, path, times, 0) == 0);
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", 0, &f) == 0);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, &byte, 1, 0, &done), 0);
+    T_EQ_U64(done, 1);
+    vfs->close(vfs->ctx, f);
+    struct stat s;
+    T_REQUIRE(stat(path, &s) == 0);
+    return s.st_atim.tv_sec == times[0].tv_sec;
+}
+
+static void reading_notes_no_time(void)
+{
+    begin();
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
+                        &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, "x", 1, 0, &done), 0);
+    T_CHECK(reading_leaves_its_time());
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+/* O_NOATIME is refused there, which is no reason not to open it. */
+static void a_strangers_file_is_read_all_the_same(void)
+{
+    if (geteuid() != 0) {
+        T_SKIP("needs root, to be another user");
+        return;
+    }
+    begin();
+    base_vfs_file *f;
+    size_t done = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, "x", 1, 0, &done), 0);
+    vfs->close(vfs->ctx, f);
+    char path[300];
+    snprintf(path, sizeof path, "%s/a", folder);
+    T_REQUIRE(chmod(folder, 0755) == 0 && chmod(path, 0644) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char byte = 0;
+        if (seteuid(54321) != 0) { _exit(1); }
+        if (vfs->open(vfs->ctx, dir, "a", 0, &f) != 0) { _exit(2); }
+        if (vfs->pread(vfs->ctx, f, &byte, 1, 0, &done) != 0 || byte != 'x') { _exit(3); }
+        vfs->close(vfs->ctx, f);
+        if (vfs->open(vfs->ctx, dir, "a", BASE_VFS_WRITE, &f) != EACCES) { _exit(4); }
+        if (vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE, &f) != EACCES) { _exit(5); }
+        _exit(0);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    end();
+}
+
+/* Whoever can write into the folder must not be able to make an opener wait for ever. */
+static void a_fifo_makes_nobody_wait(void)
+{
+    begin();
+    base_vfs_file *f = NULL;
+    char path[300];
+    snprintf(path, sizeof path, "%s/c", folder);
+    T_REQUIRE(mkfifo(path, 0600) == 0);
+    (void)alarm(20);
+    T_EQ_I64(vfs->open(vfs->ctx, dir, "c", 0, &f), 0);
+    char text[8];
+    size_t done = 1;
+    T_EQ_I64(vfs->pread(vfs->ctx, f, text, 8, 0, &done), ESPIPE);
+    (void)alarm(0);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+/* The place is everybody's: the same test may run twice at a time. */
+static void doorbell_of_this_process(unsigned char id[16])
+{
+    const uint32_t pid = (uint32_t)getpid();
+    memcpy(id + 12, &pid, sizeof pid);
+}
+
+/* Of another user, say, whom we may not read: it is there all the same. */
+static void a_strangers_doorbell_means_nothing(void)
+{
+    unsigned char id[16] = { 0xce, 0x11, 0xa8, 1 };
+    doorbell_of_this_process(id);
+    struct stat st;
+    if (geteuid() != 0 || stat("/dev/shm", &st) != 0 || (st.st_mode & S_IWOTH) == 0) {
+        T_SKIP("needs root, to be two other users, and a /dev/shm for everybody");
+        return;
+    }
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE), 0);
+    const pid_t pid = fork();
+    if (pid == 0) { /* root's is believed */
+        if (seteuid(54321) != 0 || vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(1); }
+        (void)!seteuid(0);
+        (void)vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE);
+        if (seteuid(12345) != 0 || vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) != 0) { _exit(2); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(3); }
+        (void)!seteuid(0);
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(4); }
+        if (seteuid(54321) != 0) { _exit(5); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != ENOENT) { _exit(6); }
+        if (vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) == 0) { _exit(7); }
+        _exit(0);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
+}
+
+static void a_doorbell_that_cannot_be_opened_is_there(void)
+{
+    unsigned char id[16] = { 0xce, 0x11, 0xa4 };
+    char path[64] = "/dev/shm/cellar-";
+    doorbell_of_this_process(id);
+    for (size_t i = 0; i < sizeof id; i++) { snprintf(path + 16 + 2 * i, 3, "%02x", id[i]); }
+    begin();
+    if (symlink("nowhere", path) != 0) {
+        end();
+        T_SKIP("no /dev/shm here");
+        return;
+    }
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK), 0);
+    T_CHECK(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE) != 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
+    T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK), ENOENT);
+    end();
+}
+
+static void count_name(void *ctx, const char *name)
+{
+    T_CHECK(strcmp(name, ".") != 0 && strcmp(name, "..") != 0);
+    ++*(unsigned *)ctx;
+}
+
+static void list_names_what_is_there(void)
+{
+    begin();
+    base_vfs_file *f;
+    unsigned names = 0;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    vfs->close(vfs->ctx, f);
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    vfs->close(vfs->ctx, f);
+    for (int i = 0; i < 2; i++) { /* from the beginning each time */
+        names = 0;
+        T_EQ_I64(vfs->list(vfs->ctx, dir, count_name, &names), 0);
+        T_EQ_U64(names, 2);
+    }
+    end();
+}
+
+/* One plain use of everything; the first error, or 0. */
+static int use_all(void)
+{
+    base_vfs_file *d = NULL, *f = NULL;
+    void *map = NULL, *seen = NULL;
+    char text[8] = "abcdefg";
+    size_t done;
+    base_vfs_stat s;
+    unsigned char id[16];
+    unsigned names = 0;
+    int e = vfs->open_dir(vfs->ctx, folder, true, &d);
+    if (e == 0) { e = vfs->open(vfs->ctx, d, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f); }
+    if (e == 0) { e = vfs->lock(vfs->ctx, f); }
+    if (e == 0) { e = vfs->preallocate(vfs->ctx, f, 4096); }
+    if (e == 0) { e = vfs->pwrite(vfs->ctx, f, text, 8, 0, &done); }
+    if (e == 0) { e = vfs->pread(vfs->ctx, f, text, 8, 0, &done); }
+    if (e == 0) { e = vfs->map_shared(vfs->ctx, f, 4096, &map); }
+    if (e == 0) { e = vfs->map_read(vfs->ctx, f, 4096, &seen); }
+    if (e == 0) { e = vfs->arm(vfs->ctx, f, map, 0, 4096); }
+    if (e == 0) { e = vfs->zero(vfs->ctx, f, 0, 4096); }
+    if (e == EOPNOTSUPP) { e = 0; }
+    if (e == 0) { e = vfs->datasync(vfs->ctx, f); }
+    if (e == 0) { e = vfs->stat(vfs->ctx, f, &s); }
+    if (e == 0) { e = vfs->truncate(vfs->ctx, f, 4096); }
+    if (e == 0) { e = vfs->rename(vfs->ctx, d, "a", "c"); }
+    if (e == 0) { e = vfs->unlink(vfs->ctx, d, "c"); }
+    if (e == 0) { e = vfs->sync_dir(vfs->ctx, d); }
+    if (e == 0) { e = vfs->boot_id(vfs->ctx, id); }
+    if (e == 0) { e = vfs->list(vfs->ctx, d, count_name, &names); }
+    vfs->unmap(vfs->ctx, map, 4096);
+    vfs->unmap(vfs->ctx, seen, 4096);
+    vfs->close(vfs->ctx, f);
+    vfs->close(vfs->ctx, d);
+    return e;
+}
+
+static void every_call_can_fail(void)
+{
+    static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
+        "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate", "rename",
+        "unlink", "sync_dir", "boot_id", "list" };
+    begin();
+    size_t files = open_files();
+    T_EQ_I64(use_all(), 0);
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        (void)base_fault_io_arm(sites[i], ENOSPC, 1, false);
+        T_EQ_I64(use_all(), ENOSPC);
+        T_EQ_I64(use_all(), 0);
+        T_CHECK(base_fault_io_arm(NULL, 0, 0, false) >= 2);
+        T_EQ_U64(open_files(), files);
+    }
+    (void)base_fault_io_arm(NULL, EIO, 1, false); /* any site: count them */
+    T_EQ_I64(use_all(), EIO);
+    (void)base_fault_io_arm(NULL, EIO, 1000, false);
+    T_EQ_I64(use_all(), 0);
+    T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
+    for (uint64_t nth = 1; nth <= 18; nth++) { /* from the n-th on, for good */
+        (void)base_fault_io_arm(NULL, EIO, nth, true);
+        T_EQ_I64(use_all(), EIO);
+        T_EQ_I64(use_all(), EIO);
+    }
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    for (uint64_t nth = 1; nth <= 2; nth++) { /* the handle's own memory */
+        (void)base_fault_alloc_arm(nth, false);
+        T_EQ_I64(use_all(), ENOMEM);
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_U64(open_files(), files);
+    }
+    end();
+}
+
+static void short_transfers_are_told(void)
+{
+    begin();
+    base_vfs_file *f;
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
+    char text[8] = "abcdefg";
+    size_t done = 0;
+    (void)base_fault_io_arm("pwrite", -1, 1, false);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, 8, 0, &done), 0);
+    T_EQ_U64(done, 4);
+    (void)base_fault_io_arm("pread", -1, 1, false);
+    T_EQ_I64(vfs->pread(vfs->ctx, f, text, 4, 0, &done), 0);
+    T_EQ_U64(done, 2);
+    (void)base_fault_io_arm("truncate", -1, 1, false); /* no bytes move: no effect */
+    T_EQ_I64(vfs->truncate(vfs->ctx, f, 1), 0);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    vfs->close(vfs->ctx, f);
+    end();
+}
+
+/* O_DIRECT takes whole blocks only: what the file system refuses goes through the page cache. */
+static void a_refused_direct_transfer_is_done_without(void)
+{
+    base_vfs_file *f;
+    char text[100], back[100];
+    size_t done;
+    begin();
+    T_REQUIRE(vfs->open(vfs->ctx, dir, "a", BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_DIRECT,
+                        &f) == 0);
+    const bool direct = base_vfs_file_direct(f);
+    memset(text, 'x', sizeof text);
+    T_EQ_I64(vfs->pwrite(vfs->ctx, f, text, sizeof text, 7, &done), 0);
+    T_EQ_U64(done, sizeof text);
+    T_CHECK(!base_vfs_file_direct(f));
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, sizeof back, 7, &done), 0);
+    T_EQ_U64(done, sizeof back);
+    T_EQ_MEM(back, text, sizeof text);
+    /* Only what is not there is refused for good. */
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, sizeof back, UINT64_MAX, &done), EINVAL);
+    vfs->close(vfs->ctx, f);
+    end();
+    if (!direct) { T_SKIP("this file system has no O_DIRECT"); }
+}
+
+T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
+       T_CASE(links_and_other_openers_are_refused),
+       T_CASE(open_dir_follows_links_of_this_user),
+       T_CASE(open_dir_refuses_links_and_targets_of_another_user),
+       T_CASE(set_aside_renames_the_directory_behind_a_link),
+       T_CASE(a_write_above_the_limit_of_file_size_is_a_code), T_CASE(direct_says_whether_it_is),
+       T_CASE(reading_notes_no_time), T_CASE(a_strangers_file_is_read_all_the_same),
+       T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
+       T_CASE(a_strangers_doorbell_means_nothing),
+       T_CASE(list_names_what_is_there), T_CASE(a_refused_direct_transfer_is_done_without),
+       T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a key that was added is never denied, through growth, rebuild, doubt and images; false
+ *         positives stay within 1.1 of what was asked for; what it takes is charged and comes back.
+ * Method: keys are numbers hashed with a fixed key; the even ones are added, the odd ones asked.
+ *         100,000,000 probes of added keys, or what a second allows; BLOOM_PROBES=n asks for n. */
+#include "tests/support/t.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "bloom/filter.h"
+
+static base_account account;
+static base_hash_key hash_key;
+
+static void fresh_account(uint64_t limit)
+{
+    static const unsigned char secret[32] = { 7, 1, 3, 250, 9 };
+    base_account_init(&account, limit, NULL);
+    base_hash_key_init(&hash_key, BASE_HASH_FOLD, secret);
+}
+
+static uint64_t hash_of(uint64_t n) { return base_hash(&hash_key, 1, &n, sizeof n); }
+
+static bloom *open_bloom(uint64_t expected, double fpp)
+{
+    fresh_account((uint64_t)4 << 30);
+    bloom *b = bloom_create(&account);
+    T_REQUIRE(b != NULL);
+    T_EQ_I64(bloom_open(b, expected, fpp), CELLAR_OK);
+    return b;
+}
+
+static void close_bloom(bloom *b)
+{
+    const char *why = bloom_audit(b);
+    if (why != NULL) { T_EQ_STR(why, ""); }
+    bloom_destroy(b);
+    T_EQ_U64(base_load_rlx(&account.used), 0);
+}
+
+static void fill_and_seal(bloom *b)
+{
+    const uint32_t fill = bloom_fill_begin(b);
+    bloom_fill_end(b, fill);
+    T_EQ_I64(bloom_seal(b), CELLAR_OK);
+}
+
+static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t step)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        n += bloom_ask(b, hash_of(first + i * step)) != BLOOM_MAYBE;
+    }
+    return n;
+}
+
+/* ---- states ---- */
+
+static void off_and_observing_never_decide(void)
+{
+    fresh_account((uint64_t)1 << 30);
+    bloom *b = bloom_create(&account);
+    T_REQUIRE(b != NULL);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    bloom_add(b, hash_of(1)); /* nowhere to */
+    T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK);
+    T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
+    bloom_add(b, hash_of(1));
+    T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
+    close_bloom(b);
+}
+
+static void seal_needs_keys_fed_since_it_was_opened(void)
+{
+    bloom *b = open_bloom(1000, 0.01);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    const uint32_t fill = bloom_fill_begin(b);
+    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK); /* another set: what was fed is not in it */
+    bloom_fill_end(b, fill);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_E_BUSY);
+    fill_and_seal(b);
+    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER);
+    close_bloom(b);
+}
+
+static void a_doubt_ends_authority_and_voids_what_was_fed(void)
+{
+    bloom *b = open_bloom(1000, 0.01);
+    T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it is not believed yet */
+    fill_and_seal(b);
+    const uint32_t fill = bloom_fill_begin(b);
+    T_CHECK(bloom_distrust(b, BLOOM_FOUND));
+    T_CHECK(!bloom_distrust(b, BLOOM_FOUND));
+    T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.doubt, BLOOM_FOUND);
+    bloom_fill_end(b, fill);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    fill_and_seal(b);
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.doubt, BLOOM_TRUSTED);
+    T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
+    close_bloom(b);
+}
+
+static void bad_sizes_are_refused(void)
+{
+    fresh_account((uint64_t)1 << 30);
+    bloom *b = bloom_create(&account);
+    T_REQUIRE(b != NULL);
+    const uint64_t used = base_load_rlx(&account.used);
+    const double zero = 0.0;
+    T_EQ_I64(bloom_open(b, 0, 0.01), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, BLOOM_KEYS_MAX + 1, 0.01), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 10, 0.0), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 10, -1.0), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 10, 0.51), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 10, 0.00009), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 10, zero / zero), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, BLOOM_KEYS_MAX, 0.01),
+             sizeof(size_t) == 4 || t_patience() > 1 ? CELLAR_E_NOMEM : CELLAR_E_SPACE);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_CHECK(base_load_rlx(&account.used) <= used + 256); /* a slab's record may stay for later */
+    close_bloom(b);
+}
+
+/* ---- the rate ---- */
+
+static double rate_of(bloom *b, uint64_t n, uint64_t asked)
+{
+    for (uint64_t i = 0; i < n; i++) { bloom_add(b, hash_of(2 * i)); }
+    T_EQ_U64(denied(b, 0, n, 2), 0);
+    return 1.0 - (double)denied(b, 1, asked, 2) / (double)asked;
+}
+
+static void bloom_fpp_all_sizes(void)
+{
+    static const uint64_t sizes[] = { 1, 10, 100, 1000, 10000, 100000, 1000000 };
+    static const double rates[] = { 0.05, 0.01, 0.005, 0.001, 0.0001 };
+    const size_t most = sizeof sizes / sizeof sizes[0] - (BASE_TSAN ? 1 : 0); /* minutes there */
+    for (size_t i = 0; i < most; i++) {
+        for (size_t j = 0; j < sizeof rates / sizeof rates[0]; j++) {
+            bloom *b = open_bloom(sizes[i], rates[j]);
+            const uint64_t asked = sizes[i] == 1000000 ? t_share(1000000) : 200000;
+            const double got = rate_of(b, sizes[i], asked);
+            bloom_figures f;
+            bloom_figures_get(b, &f);
+            T_EQ_U64(f.layers, 1);
+            /* 1.1 times, and four sigma of the count that was drawn */
+            const double hits = rates[j] * (double)asked;
+            double sigma = hits;
+            for (int k = 0; k < 40; k++) { sigma = (sigma + hits / sigma) / 2; }
+            if (!T_CHECK(got * (double)asked <= 1.1 * hits + 4 * sigma)) {
+                printf("# n %" PRIu64 ", wanted %g, got %g\n", sizes[i], rates[j], got);
+            }
+            if (sizes[i] == 1000000) {
+                printf("# n 10^6, rate %g: %.3f x, %.2f bits a key\n", rates[j],
+                       got / rates[j], (double)f.bytes * 8 / (double)sizes[i]);
+            }
+            close_bloom(b);
+        }
+    }
+}
+
+static void growth_keeps_every_key_and_the_rate(void)
+{
+    bloom *b = open_bloom(20000, 0.01);
+    fill_and_seal(b);
+    bloom_figures f;
+    for (uint64_t n = 0; n < 15 * 20000 - 3000; n++) { bloom_add(b, hash_of(2 * n)); }
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.layers, 4);
+    T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(b, 0, 15 * 20000 - 3000, 2), 0);
+    const double got = 1.0 - (double)denied(b, 1, 400000, 2) / 400000.0;
+    T_CHECK(got <= 0.011);
+    printf("# 15 n keys in 4 layers: %.3f x the rate\n", got / 0.01);
+    for (uint64_t n = 0; n < 40000; n++) { bloom_add(b, hash_of(2 * (n + 15 * 20000))); }
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.state, BLOOM_OBSERVING);
+    T_EQ_U64(f.doubt, BLOOM_FULL);
+    T_EQ_U64(denied(b, 0, 15 * 20000 - 3000, 2), 0);
+    bloom_fill_end(b, bloom_fill_begin(b));
+    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT); /* it would have to doubt at once */
+    T_EQ_I64(bloom_open(b, 400000, 0.01), CELLAR_OK);
+    fill_and_seal(b);
+    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    /* A second one that is too small is refused and gone; the first goes on; a third may come. */
+    T_EQ_I64(bloom_open(b, 100, 0.01), CELLAR_OK);
+    for (uint64_t n = 0; n < 5000; n++) { bloom_add(b, hash_of(2 * n)); }
+    bloom_fill_end(b, bloom_fill_begin(b));
+    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT);
+    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_open(b, 400000, 0.01), CELLAR_OK);
+    fill_and_seal(b);
+    close_bloom(b);
+}
+
+static void keys_that_come_again_take_no_room(void)
+{
+    bloom *b = open_bloom(1000, 0.01);
+    for (int round = 0; round < 50; round++) {
+        for (uint64_t n = 0; n < 900; n++) { bloom_add(b, hash_of(n)); }
+    }
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.layers, 1);
+    T_CHECK(f.keys > 850 && f.keys <= 900);
+    close_bloom(b);
+}
+
+/* Sizes beyond 2^32 bits: the keys of the upper part must be there and only there. */
+static void bloom_2e32_bits(void)
+{
+    if (sizeof(size_t) == 4) {
+        T_SKIP("an address space of 32 bits");
+        return;
+    }
+    bloom *b = open_bloom((uint64_t)1 << 29, 0.01); /* 5.3e9 bits, touched where keys fall */
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_CHECK(f.bytes * 8 > (uint64_t)1 << 32);
+    for (uint64_t i = 0; i < 3000; i++) { bloom_add(b, hash_of(2 * i)); }
+    T_EQ_U64(denied(b, 0, 3000, 2), 0);
+    T_EQ_U64(denied(b, 1, 3000, 2), 3000); /* a size cut to 32 bits would fold them together */
+    close_bloom(b);
+}
+
+/* ---- while serving ---- */
+
+typedef struct race {
+    bloom *b;
+    _Atomic uint64_t upto; /* keys below were added, and are visible */
+    atomic_bool stop;
+    _Atomic uint64_t asked;
+    uint64_t wrong;
+} race;
+
+static void *race_ask(void *arg)
+{
+    race *r = arg;
+    uint64_t at = 0;
+    while (!atomic_load(&r->stop)) {
+        const uint64_t upto = atomic_load(&r->upto);
+        if (upto == 0) { continue; }
+        at = (at + 7919) % upto;
+        r->wrong += bloom_ask(r->b, hash_of(at)) == BLOOM_NEVER;
+        atomic_fetch_add(&r->asked, 1);
+    }
+    return NULL;
+}
+
+static void *race_add(void *arg)
+{
+    race *r = arg;
+    while (!atomic_load(&r->stop)) {
+        const uint64_t n = atomic_load(&r->upto);
+        if (n == 20000) { break; }
+        const uint64_t hash = hash_of(n);
+        const bloom_ticket t = bloom_add_begin(r->b, hash);
+        atomic_store(&r->upto, n + 1); /* visible */
+        bloom_add_end(r->b, hash, &t);
+    }
+    return NULL;
+}
+
+/* The scan of the real thing: what is visible goes in again. */
+static void refill(race *r)
+{
+    cellar_err err = CELLAR_E_INVAL;
+    while (err == CELLAR_E_INVAL) { /* doubted meanwhile: the set that answers is full */
+        const uint32_t fill = bloom_fill_begin(r->b);
+        for (uint64_t i = 0; i < atomic_load(&r->upto); i++) { bloom_add(r->b, hash_of(i)); }
+        bloom_fill_end(r->b, fill);
+        err = bloom_seal(r->b);
+    }
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_LIMIT);
+}
+
+static void bloom_no_false_negative_rebuild(void)
+{
+    race r = { .b = open_bloom(1000, 0.01) };
+    pthread_t ask, add;
+    refill(&r);
+    T_REQUIRE(pthread_create(&ask, NULL, race_ask, &r) == 0);
+    T_REQUIRE(pthread_create(&add, NULL, race_add, &r) == 0);
+    uint64_t rounds = 0;
+    while (rounds < 12 || atomic_load(&r.asked) < 1000) {
+        if (rounds >= 12) { sched_yield(); }
+        const uint64_t n = atomic_load(&r.upto);
+        T_EQ_I64(bloom_open(r.b, n + 1000, rounds % 2 == 0 ? 0.01 : 0.001), CELLAR_OK);
+        refill(&r);
+        rounds++;
+    }
+    atomic_store(&r.stop, true);
+    pthread_join(ask, NULL);
+    pthread_join(add, NULL);
+    T_EQ_U64(r.wrong, 0);
+    printf("# %" PRIu64 " rebuilds, %" PRIu64 " answers\n", rounds,
+           atomic_load(&r.asked));
+    close_bloom(r.b);
+}
+
+static void bloom_no_false_negative_probes(void)
+{
+    const uint64_t asked = t_env_u64("BLOOM_PROBES", 0), keys = 1000000;
+    const uint64_t probes = asked != 0 ? asked : 100000000;
+    bloom *b = open_bloom(keys, 0.01);
+    for (uint64_t i = 0; i < keys; i++) { bloom_add(b, hash_of(i)); }
+    fill_and_seal(b);
+    const uint64_t until_ns = base_now_ns() + t_share(1000000000u);
+    uint64_t wrong = 0, done = 0;
+    while (done < probes && (asked != 0 || base_now_ns() < until_ns)) {
+        const uint64_t end = BASE_MIN(done + 100000, probes);
+        for (; done < end; done++) {
+            wrong += bloom_ask(b, hash_of(base_mix64(done) % keys)) != BLOOM_MAYBE;
+        }
+    }
+    T_EQ_U64(wrong, 0);
+    printf("# %" PRIu64 " probes of added keys, %" PRIu64 " denied\n", done, wrong);
+    close_bloom(b);
+}
+
+/* ---- memory ---- */
+
+static void what_a_rebuild_leaves_comes_back(void)
+{
+    bloom *b = open_bloom(100000, 0.01);
+    fill_and_seal(b);
+    uint64_t used = 0;
+    for (int i = 0; i < 20; i++) {
+        T_EQ_I64(bloom_open(b, 100000, 0.01), CELLAR_OK);
+        bloom_figures f;
+        bloom_figures_get(b, &f);
+        T_CHECK(f.bytes >= 2 * 120000 && base_load_rlx(&account.used) >= f.bytes);
+        fill_and_seal(b);
+        if (i == 1) { used = base_load_rlx(&account.used); }
+        if (i > 1) { T_EQ_U64(base_load_rlx(&account.used), used); }
+    }
+    T_EQ_I64(bloom_open(b, 100000, 0.01), CELLAR_OK);
+    bloom_off(b, false);
+    T_EQ_U64(base_load_rlx(&account.used), used);
+    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    bloom_off(b, true);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_CHECK(base_load_rlx(&account.used) < 8192);
+    T_EQ_I64(bloom_open(b, 50000, 0.01), CELLAR_OK);
+    T_EQ_U64(denied(b, 0, 1000, 1), 1000); /* empty again */
+    close_bloom(b);
+}
+
+static void every_allocation_can_fail_in_open_and_growth(void)
+{
+    for (uint64_t nth = 1; nth < 8; nth++) {
+        fresh_account((uint64_t)1 << 30);
+        (void)base_fault_alloc_arm(nth, false);
+        bloom *b = bloom_create(&account);
+        cellar_err err = b != NULL ? bloom_open(b, 100, 0.01) : CELLAR_E_NOMEM;
+        if (err == CELLAR_OK) { fill_and_seal(b); }
+        for (uint64_t i = 0; b != NULL && i < 1000; i++) { bloom_add(b, hash_of(i)); }
+        (void)base_fault_alloc_arm(0, false);
+        if (b == NULL) { continue; }
+        bloom_figures f;
+        bloom_figures_get(b, &f);
+        if (err != CELLAR_OK) {
+            T_EQ_U64(f.state, BLOOM_OFF);
+        } else {
+            T_EQ_U64(denied(b, 0, 1000, 1), 0);
+            T_CHECK(f.state == BLOOM_AUTHORITATIVE || f.doubt == BLOOM_NOMEM);
+        }
+        close_bloom(b);
+    }
+}
+
+static void a_budget_that_is_full_ends_authority_not_keys(void)
+{
+    fresh_account(20000);
+    bloom *b = bloom_create(&account);
+    T_REQUIRE(b != NULL);
+    T_EQ_I64(bloom_open(b, 1000000, 0.01), CELLAR_E_SPACE);
+    T_EQ_I64(bloom_open(b, 3000, 0.01), CELLAR_OK);
+    fill_and_seal(b);
+    for (uint64_t i = 0; i < 20000; i++) { bloom_add(b, hash_of(i)); }
+    T_EQ_U64(denied(b, 0, 20000, 1), 0);
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.state, BLOOM_OBSERVING);
+    T_EQ_U64(f.doubt, BLOOM_NOMEM);
+    T_CHECK(base_load_rlx(&account.peak) <= 20000);
+    close_bloom(b);
+}
+
+/* ---- images ---- */
+
+typedef struct tape {
+    unsigned char *bytes;
+    size_t len, at, cap;
+} tape;
+
+static bool tape_write(void *ctx, const void *bytes, size_t len)
+{
+    tape *t = ctx;
+    if (t->len + len > t->cap) { return false; }
+    memcpy(t->bytes + t->len, bytes, len);
+    t->len += len;
+    return true;
+}
+
+static bool tape_read(void *ctx, void *bytes, size_t len)
+{
+    tape *t = ctx;
+    if (t->len - t->at < len) { return false; }
+    memcpy(bytes, t->bytes + t->at, len);
+    t->at += len;
+    return true;
+}
+
+static bloom *with_image(tape *t, bool sealed)
+{
+    bloom *b = open_bloom(500, 0.01);
+    for (uint64_t i = 0; i < 2000; i++) { bloom_add(b, hash_of(i)); } /* three layers */
+    if (sealed) { fill_and_seal(b); }
+    *t = (tape){ .bytes = malloc(1 << 20), .cap = 1 << 20 };
+    T_REQUIRE(t->bytes != NULL);
+    T_EQ_I64(bloom_save(b, 42, tape_write, t), CELLAR_OK);
+    return b;
+}
+
+static void an_image_brings_every_key_back(void)
+{
+    tape t;
+    bloom *b = with_image(&t, true);
+    T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_INVAL); /* it is not off */
+    bloom *copy = bloom_create(&account);
+    T_REQUIRE(copy != NULL);
+    t.at = 0;
+    T_EQ_I64(bloom_load(copy, 42, true, tape_read, &t), CELLAR_OK);
+    T_EQ_U64(t.at, t.len);
+    T_EQ_U64(bloom_state_of(copy), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(denied(copy, 0, 2000, 1), 0);
+    T_CHECK(denied(copy, 2000, 100000, 1) > 98000);
+    for (uint64_t i = 2000; i < 3000; i++) { bloom_add(copy, hash_of(i)); }
+    T_EQ_U64(denied(copy, 0, 3000, 1), 0);
+    T_CHECK(bloom_audit(copy) == NULL);
+    bloom_destroy(copy);
+    close_bloom(b);
+    free(t.bytes);
+}
+
+/* kill -9, a power cut, a store that went on after the image: the bits are kept, not believed. */
+static void bloom_kill9_observes(void)
+{
+    tape t;
+    bloom *b = with_image(&t, true);
+    bloom_off(b, true);
+    T_EQ_I64(bloom_load(b, 42, false, tape_read, &t), CELLAR_OK);
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.state, BLOOM_OBSERVING);
+    T_EQ_U64(f.doubt, BLOOM_IMAGE);
+    T_EQ_U64(denied(b, 0, 2000, 1), 0);
+    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    close_bloom(b);
+    free(t.bytes);
+    b = with_image(&t, false); /* and one that was observing stays so, however clean */
+    bloom_off(b, true);
+    T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_OK);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    close_bloom(b);
+    free(t.bytes);
+}
+
+static void damaged_images_are_refused(void)
+{
+    tape t;
+    bloom *b = with_image(&t, true);
+    bloom_off(b, true);
+    const uint64_t used = base_load_rlx(&account.used);
+    T_EQ_I64(bloom_load(b, 43, true, tape_read, &t), CELLAR_E_FOREIGN);
+    for (size_t bit = 0; bit < t.len * 8; bit += bit < 2048 ? 1 : 997) {
+        t.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        t.at = 0;
+        T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_CORRUPT);
+        t.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    const size_t len = t.len;
+    for (size_t cut = 0; cut < len; cut += cut < 300 ? 1 : 509) {
+        t.len = cut;
+        t.at = 0;
+        T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_IO);
+    }
+    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_EQ_U64(base_load_rlx(&account.used), used);
+    t.len = len;
+    t.at = 0;
+    T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_OK);
+    t.cap = 1000;
+    t.len = 0;
+    T_EQ_I64(bloom_save(b, 42, tape_write, &t), CELLAR_E_IO);
+    bloom_off(b, true);
+    T_EQ_I64(bloom_save(b, 42, tape_write, &t), CELLAR_E_INVAL);
+    close_bloom(b);
+    free(t.bytes);
+}
+
+T_MAIN("cellar_guard_bloom",
+       T_CASE(off_and_observing_never_decide),
+       T_CASE(seal_needs_keys_fed_since_it_was_opened),
+       T_CASE(a_doubt_ends_authority_and_voids_what_was_fed),
+       T_CASE(bad_sizes_are_refused),
+       T_ALONE(bloom_fpp_all_sizes),
+       T_ALONE(growth_keeps_every_key_and_the_rate),
+       T_CASE(keys_that_come_again_take_no_room),
+       T_CASE(bloom_2e32_bits),
+       T_CASE(bloom_no_false_negative_rebuild),
+       T_ALONE(bloom_no_false_negative_probes),
+       T_CASE(what_a_rebuild_leaves_comes_back),
+       T_CASE(every_allocation_can_fail_in_open_and_growth),
+       T_CASE(a_budget_that_is_full_ends_authority_not_keys),
+       T_CASE(an_image_brings_every_key_back),
+       T_CASE(bloom_kill9_observes),
+       T_CASE(damaged_images_are_refused))

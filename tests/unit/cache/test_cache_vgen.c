@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a generation number is not given out again while an entry carries it.
+ * Method: the counter is put to its end by hand while entries of the first generations are there,
+ *         more of them than one piece of upkeep removes; the new numbers are the same ones. */
+#include "tests/support/t.h"
+
+#include "cache/cache_int.h"
+#include "tests/support/api_kit.h"
+#include "tests/support/settings.h"
+
+enum { ENTRIES = 600000 };
+
+static cellar_err put(cellar *c, uint32_t key, uint32_t value)
+{
+    return cellar_set(c, &key, sizeof key, &value, sizeof value, NULL);
+}
+
+static void use_up_numbers(cellar *c)
+{
+    cache_store *s = c->store;
+    sync_take(VIEW, &s->view_lock);
+    s->next_vgen = 0;
+    sync_drop(VIEW, &s->view_lock);
+}
+
+static cellar *open_store(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = 128u << 20;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+/* Nothing of before is seen under any view, whichever number it has now. */
+static void expect_nothing_old(cellar *const views[3])
+{
+    unsigned seen = 0;
+    for (uint32_t key = 0; key < ENTRIES; key++) {
+        for (int i = 0; i < 3; i++) {
+            seen += cellar_contains(views[i], &key, sizeof key) == CELLAR_OK;
+        }
+    }
+    T_EQ_U64(seen, 0);
+}
+
+static void numbers_begin_anew_over_an_empty_store(void)
+{
+    cellar *c = open_store(), *a, *b;
+    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_U64(base_load_rlx(&a->vgen), 1);
+    for (uint32_t key = 0; key < ENTRIES; key++) {
+        if (!T_EQ_I64(put(a, key, key), CELLAR_OK)) { break; }
+    }
+    use_up_numbers(c);
+    T_EQ_I64(cellar_clear(b), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK); /* before any write could mend it */
+    cellar *const views[3] = { c, a, b };
+    uint32_t again = 0; /* some view has the number that a's entries carried */
+    for (int i = 0; i < 3; i++) { again += base_load_rlx(&views[i]->vgen) == 1; }
+    T_EQ_U64(again, 1);
+    expect_nothing_old(views);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(put(views[i], 100 + (uint32_t)i, 1), CELLAR_OK); }
+    for (int i = 0; i < 3; i++) { /* none of these writes emptied the store again */
+        const uint32_t key = 100 + (uint32_t)i;
+        T_EQ_I64(cellar_contains(views[i], &key, sizeof key), CELLAR_OK);
+    }
+    T_EQ_I64(put(a, 7, 7), CELLAR_OK);
+    T_EQ_I64(cellar_contains(a, "\7\0\0\0", 4), CELLAR_OK);
+    T_EQ_I64(cellar_contains(b, "\7\0\0\0", 4), CELLAR_MISS);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void a_new_view_begins_them_too(void)
+{
+    cellar *c = open_store(), *a, *b;
+    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+    T_EQ_I64(put(a, 7, 7), CELLAR_OK);
+    use_up_numbers(c);
+    T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(put(b, 8, 8), CELLAR_OK);
+    cellar *const views[3] = { c, a, b };
+    T_EQ_I64(cellar_delete(b, "\10\0\0\0", 4), CELLAR_OK);
+    expect_nothing_old(views);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static cellar *view(cellar *c, const char *name)
+{
+    cellar *v = NULL;
+    T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
+    return v;
+}
+
+/* All of L1 is emptied once, no old value comes back, namespaces stay apart. */
+static void generation_numbers_run_out_between_clears(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 4u << 20;
+    cfg.host.no_threads = 1;
+    const cellar_config linked = settings_config(&cfg);
+    cellar *c = NULL;
+    T_REQUIRE(cache_open(&linked, NULL, UINT32_MAX - 3, &c) == CELLAR_OK);
+    cellar *a = view(c, "a"), *b = view(c, "b");
+    char value[16];
+    for (int round = 0; round < 40; round++) {
+        snprintf(value, sizeof value, "%d", round);
+        T_EQ_I64(api_put(a, "k", value, NULL), CELLAR_OK);
+        T_EQ_I64(api_put(b, "k", "b", NULL), CELLAR_OK);
+        T_EQ_I64(api_put(c, "k", "root", NULL), CELLAR_OK);
+        T_EQ_STR(api_look(a, "k"), value);
+        T_EQ_STR(api_look(b, "k"), "b");
+        T_EQ_STR(api_look(c, "k"), "root");
+        T_EQ_I64(cellar_clear(a), CELLAR_OK);
+        T_EQ_STR(api_look(a, "k"), "MISS");
+        const char *left = api_look(b, "k");
+        T_CHECK(strcmp(left, "b") == 0 || strcmp(left, "MISS") == 0);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    }
+    for (int i = 0; i < 10; i++) {
+        cellar *v = view(c, "x");
+        (void)api_put(v, "k", "x", NULL);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(c, "x"), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    api_shut(c);
+}
+
+T_ONE_THREAD;
+T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
+       T_CASE(a_new_view_begins_them_too), T_CASE(generation_numbers_run_out_between_clears))

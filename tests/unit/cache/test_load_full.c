@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a store that is full of values still loads.
+ * Method: stores of a dozen sizes, filled, then the first load of their lives. */
+#include "tests/support/load_kit.h"
+#include "tests/support/settings.h"
+
+/* Its table of loads needs room that values hold, and nobody makes room under a lock. */
+static void the_first_load_of_a_full_store_works(void)
+{
+    for (int extra = 0; extra < 12; extra++) {
+        settings cfg = settings_default();
+        cellar *c = NULL;
+        char key[24], text[64], value[100] = { 0 };
+        source s = SOURCE_INIT;
+        cfg.config.memory_bytes = (2u << 20) + (uint64_t)extra * 5000;
+        cfg.host.no_threads = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        for (int i = 0; i < 40000; i++) {
+            const size_t len = (size_t)snprintf(key, sizeof key, "v%08d", i);
+            T_EQ_I64(cellar_set(c, key, len, value, sizeof value, NULL), CELLAR_OK);
+        }
+        T_EQ_I64(kit_load(c, "first", NULL, &s, text, NULL), CELLAR_OK);
+        T_EQ_STR(text, "1");
+        kit_close(c);
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("load_full", T_CASE(the_first_load_of_a_full_store_works))

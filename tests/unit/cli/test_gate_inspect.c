@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    `cellar inspect` on real directories: what it prints, its exit codes, that nothing in
+ *         the directory changes, and that what is no store, in use or damaged is said so.
+ * Method: stores made through the public calls, closed, killed or open; the command called with
+ *         its output in files; every file compared with its copy. */
+#include "tests/support/t.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/inspect.c"
+#include "cli/text.c"
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_bloom.h"
+#include "cellar_admin.h"
+#include "tests/support/settings.h"
+
+static char folder[256], store[300], said[400], complained[400], copy[400];
+
+static const unsigned char secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
+
+static void shell(const char *format, const char *a, const char *b)
+{
+    char command[1000];
+    snprintf(command, sizeof command, format, a, b);
+    T_REQUIRE(system(command) == 0);
+}
+
+static void begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cellar-inspect-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    T_REQUIRE(mkdtemp(folder) != NULL);
+    snprintf(store, sizeof store, "%s/store", folder);
+    snprintf(said, sizeof said, "%s/said", folder);
+    snprintf(complained, sizeof complained, "%s/complained", folder);
+    snprintf(copy, sizeof copy, "%s/copy", folder);
+}
+
+static void end(void) { shell("rm -rf '%s'%s", folder, ""); }
+
+static cellar *open_store(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret; /* no two keys of these share a word of the index */
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    return c;
+}
+
+static void fill(cellar *c, unsigned keys)
+{
+    cellar_namespace_opts vc = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    vc.l2_write = CELLAR_L2_WRITE_ON_SET;
+    T_REQUIRE(cellar_namespace_open(c, "people", &vc, &v) == CELLAR_OK);
+    for (unsigned i = 0; i < keys; i++) {
+        char key[16], value[64];
+        snprintf(key, sizeof key, "key-%u", i);
+        memset(value, (int)('a' + i % 26), sizeof value);
+        T_EQ_I64(cellar_set(v, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_delete(v, "key-0", 5), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+}
+
+static void make_store(void)
+{
+    cellar *c = open_store();
+    fill(c, 1000);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* The command, its output in `said` and `complained`; its exit code. */
+static int run(const char *a, const char *b, const char *d)
+{
+    char name[] = "inspect";
+    char one[400], two[400], three[400];
+    char *argv[5] = { name, one, two, three, NULL };
+    int argc = 1;
+    snprintf(one, sizeof one, "%s", a != NULL ? a : "");
+    snprintf(two, sizeof two, "%s", b != NULL ? b : "");
+    snprintf(three, sizeof three, "%s", d != NULL ? d : "");
+    argc += (a != NULL) + (b != NULL) + (d != NULL);
+    argv[argc] = NULL;
+    fflush(stdout);
+    const int out = dup(1), err = dup(2);
+    const int to = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int bad = open(complained, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    T_REQUIRE(out >= 0 && err >= 0 && to >= 0 && bad >= 0);
+    dup2(to, 1);
+    dup2(bad, 2);
+    const gate_terminal term = { false, false };
+    const int code = gate_inspect.run(argc, argv, &term);
+    fflush(stdout);
+    dup2(out, 1);
+    dup2(err, 2);
+    close(to);
+    close(bad);
+    close(out);
+    close(err);
+    return code;
+}
+
+static bool in_file(const char *path, const char *what)
+{
+    char command[1000];
+    snprintf(command, sizeof command, "grep -q -- '%s' '%s'", what, path);
+    return system(command) == 0;
+}
+
+static bool says(const char *what) { return in_file(said, what); }
+static bool complains(const char *what) { return in_file(complained, what); }
+
+static bool says_nothing(void)
+{
+    struct stat st;
+    return stat(said, &st) == 0 && st.st_size == 0;
+}
+
+/* Copy, run, compare. */
+static int run_and_compare(const char *a, const char *b)
+{
+    char command[1000];
+    shell("rm -rf '%2$s'; cp -a '%1$s' '%2$s'", store, copy);
+    const int code = run(a, b, b != NULL ? store : NULL);
+    snprintf(command, sizeof command, "diff -r '%s' '%s' >/dev/null", store, copy);
+    T_EQ_I64(system(command), 0);
+    return code;
+}
+
+static void flip(const char *name, long at)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", store, name);
+    FILE *f = fopen(path, "r+b");
+    T_REQUIRE(f != NULL && fseek(f, at, SEEK_SET) == 0);
+    const int c = fgetc(f);
+    T_REQUIRE(c != EOF && fseek(f, at, SEEK_SET) == 0);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+static void a_store_is_told(void)
+{
+    begin();
+    make_store();
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_CHECK(says("format 1.2, store [0-9a-f]*-") && says("closed or synced cleanly, level drop"));
+    T_CHECK(says("^view  *people: id ") && says("999 live") && says("^damage  *none found"));
+    T_CHECK(says("--verify reads each record"));
+    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);
+    T_CHECK(says("^key people/key-999  64 B  no end$") && !says("key-0 "));
+    T_CHECK(says("999 live") && says("^verified "));
+    T_EQ_I64(run_and_compare("--json", "--verify"), GATE_DONE);
+    T_CHECK(says("^{\"super\":") && says("^{\"view\":\"people\",") && says("^{\"segment\":"));
+    T_CHECK(says("^{\"total\":[0-9]*,\"live\":999,") && says("\"damage\":0}$"));
+    T_EQ_I64(run_and_compare("--json", "--keys"), GATE_DONE);
+    T_CHECK(says("^{\"key\":\"key-7\",\"hex\":\"6b65792d37\",\"view\":\"people\",\"value_bytes\":64,"
+                 "\"left_ms\":-1,"));
+    end();
+}
+
+static void a_killed_store_has_no_damage(void)
+{
+    begin();
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        cellar *c = open_store();
+        fill(c, 500);
+        _exit(0); /* as a kill: nothing is closed */
+    }
+    int status;
+    T_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    shell("rm -rf '%2$s'; cp -a '%1$s' '%2$s'", store, copy);
+    T_EQ_I64(run("--verify", store, NULL), GATE_DONE);
+    T_CHECK(says("open or killed") && says("499 live") && says("none found"));
+    char command[1000];
+    snprintf(command, sizeof command, "diff -r '%s' '%s' >/dev/null", store, copy);
+    T_EQ_I64(system(command), 0);
+    cellar *c = open_store();
+    cellar *v = NULL;
+    T_EQ_I64(cellar_namespace_open(c, "people", NULL, &v), CELLAR_OK);
+    char value[64];
+    size_t len;
+    T_EQ_I64(cellar_get(v, "key-499", 7, value, sizeof value, &len), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    end();
+}
+
+static void a_store_in_use_is_left_alone(void)
+{
+    begin();
+    cellar *c = open_store();
+    fill(c, 100);
+    T_EQ_I64(run(store, NULL, NULL), GATE_USAGE);
+    T_CHECK(complains("a running program has it open") && says_nothing());
+    T_EQ_I64(run("--force", store, NULL), GATE_DONE);
+    T_CHECK(says("99 live"));
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    end();
+}
+
+static void damage_is_a_finding(void)
+{
+    begin();
+    make_store();
+    flip("SUPER", 300);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_FINDING);
+    T_CHECK(says("1 of 2 superblocks"));
+    flip("SUPER", 300);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    flip("stage.buf", 20000); /* in a value of a slot; found by its check */
+    T_EQ_I64(run_and_compare("--verify", "--json"), GATE_FINDING);
+    T_CHECK(says("\"records_damaged\":1,") && says("\"damage\":1}$"));
+    flip("stage.buf", 20000);
+    char path[400];
+    snprintf(path, sizeof path, "%s/data.seg", store);
+    T_REQUIRE(truncate(path, 4096) == 0);
+    T_EQ_I64(run_and_compare("--verify", "--json"), GATE_FINDING);
+    T_CHECK(says("\"files_short\":1,"));
+    end();
+}
+
+static void what_is_no_store_is_said(void)
+{
+    begin();
+    T_EQ_I64(run("/nowhere/at/all", NULL, NULL), GATE_USAGE);
+    T_CHECK(complains("no such file or folder") && says_nothing());
+    T_EQ_I64(run(folder, NULL, NULL), GATE_USAGE);
+    T_CHECK(complains("no store of cellar") && says_nothing());
+    T_EQ_I64(run(said, NULL, NULL), GATE_USAGE);
+    T_CHECK(complains("not a folder"));
+    make_store();
+    flip("SUPER", 300);
+    flip("SUPER", 4096 + 300);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_USAGE);
+    T_CHECK(complains("both copies of its superblock are damaged") && says_nothing());
+    flip("SUPER", 1);
+    flip("SUPER", 4096 + 1);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_USAGE);
+    T_CHECK(complains("no store of cellar"));
+    T_EQ_I64(run(NULL, NULL, NULL), GATE_USAGE);
+    T_CHECK(complains("takes one directory"));
+    T_EQ_I64(run("--wrong", store, NULL), GATE_USAGE);
+    T_CHECK(complains("unknown option"));
+    T_EQ_I64(run("--help", NULL, NULL), GATE_DONE);
+    T_CHECK(says("^Usage: cellar inspect"));
+    end();
+}
+
+static cellar_err load_of_key(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    char buf[64];
+    size_t len;
+    (void)key_len;
+    if (*(const char *)key == 'm') { (void)cellar_get(ctx, "a", 1, buf, sizeof buf, &len); }
+    return cellar_load_value(ld, "v", 1);
+}
+
+/* What was made of other keys is no more than bytes: the next open does not serve it. */
+static void what_the_next_life_does_not_serve_is_dead(void)
+{
+    static const char *const keys[3] = { "made", "more", "plain" };
+    settings cfg = settings_default();
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar *c = NULL;
+    begin();
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = 1;
+    cfg.tuning.track_dependencies = root.track_dependencies = 1;
+    root.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cfg.config.root = &root;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) {
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_get_or_load(c, keys[i], strlen(keys[i]), NULL, load_of_key, c, &r),
+                 CELLAR_OK);
+        cellar_result_free(&r);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);
+    T_CHECK(says("^key /plain") && !says("^key /m") && says(" 1 live") && says("2 ended"));
+    end();
+}
+
+static void filters_are_told(void)
+{
+    begin();
+    cellar *c = open_store();
+    T_EQ_I64(cellar_bloom_open(c, 1000, 0.01), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_CHECK(says("^filters  *1 in bloom.snap (.*), of the close: believed"));
+    T_EQ_I64(run_and_compare("--json", "--verify"), GATE_DONE);
+    T_CHECK(says("\"filters\":1,\"filter_bytes\":[1-9][0-9]*,\"filters_believed\":true"));
+    flip("bloom.snap", 1500); /* of its bytes: seen when they are read */
+    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_FINDING);
+    T_CHECK(says(" 1 filters, 0 of 2 superblocks"));
+    flip("bloom.snap", 600); /* of its head */
+    T_EQ_I64(run_and_compare(store, NULL), GATE_FINDING);
+    T_CHECK(says("^filters  *0 in bloom.snap") && says(" 1 filters, 0 of 2 superblocks"));
+    c = open_store();
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    end();
+}
+
+T_MAIN("gate_inspect", T_CASE(a_store_is_told),
+       T_CASE(what_the_next_life_does_not_serve_is_dead), T_CASE(a_killed_store_has_no_damage),
+       T_CASE(a_store_in_use_is_left_alone), T_CASE(damage_is_a_finding),
+       T_CASE(what_is_no_store_is_said), T_CASE(filters_are_told))

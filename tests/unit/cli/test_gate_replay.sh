@@ -1,0 +1,297 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    replay_formats, replay_bad_input: `cellar replay` reads every format, plain and packed,
+#         counts what a textbook counts, and says file, record and reason of each wrong byte, with
+#         exit code 2 and nothing on stdout.
+# Method: traces of a few records made here, whose miss ratios are known; the same requests in each
+#         format must give the same figures. Public traces: test_gate_replay_public.sh.
+set -u
+. tests/support/t.sh
+bin=${CELLAR_BIN:-build/cellar}
+case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+d=$t_tmp/traces
+mkdir "$d"
+
+run() { # arguments of the command; sets rc
+    "$bin" replay "$@" >"$t_tmp/out" 2>"$t_tmp/err" </dev/null
+    rc=$?
+    cat "$t_tmp/out" "$t_tmp/err"
+}
+refused() { # RC TEXT ARGUMENT...
+    want=$1 text=$2
+    shift 2
+    run "$@"
+    [ $rc -eq "$want" ] && [ ! -s "$t_tmp/out" ] && grep -q -- "$text" "$t_tmp/err"
+}
+line() { # POLICY CAPACITY: the value of its JSON line
+    sed -n "s/^{\"bench\":\"replay\",\"subject\":\"$1\",.*\"capacity\":$2,.*\"value\":\([0-9.]*\).*/\1/p" "$t_tmp/out"
+}
+u32() { # little-endian bytes of a number below 2^24, as printf wants them
+    printf '\\%03o\\%03o\\%03o\\000' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255))
+}
+
+# A loop over 20 keys, 10 times, then 100 keys once: 300 requests, 120 objects.
+ids=$(i=0; while [ $i -lt 200 ]; do echo $((i % 20 + 1)); i=$((i + 1)); done
+      while [ $i -lt 300 ]; do echo $((i + 1)); i=$((i + 1)); done)
+zero='\000\000\000\000'
+for id in $ids; do printf "$(u32 "$id")$zero$(u32 70)$(u32 5)"; done >"$d/a.ctr"
+for id in $ids; do
+    printf "$(u32 5)$(u32 "$id")$zero$(u32 70)$zero$zero"
+done >"$d/a.oracleGeneral"
+{
+    i=0
+    while [ $i -lt 10 ]; do echo "1 20 0 $i"; i=$((i + 1)); done
+    echo "201 100 0 10"
+} >"$d/a.lis"
+for id in $ids; do echo "5,k$id,10,60,1,get,0"; done >"$d/a.twitter"
+for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
+for id in $ids; do echo "key $id"; done >"$d/a.txt"
+
+same() { # ARGUMENT...: exact FIFO and LRU of the trace above
+    run --policy=exact-fifo,exact-lru,gdsf,w-tinylfu,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
+    [ $rc -eq 0 ] && [ "$(line exact-fifo 10)" = 1.000000 ] &&
+        [ "$(line exact-lru 10)" = 1.000000 ] && [ "$(line exact-lru 20)" = 0.400000 ] &&
+        [ "$(line belady 20)" = 0.400000 ] &&
+        [ "$(line w-tinylfu 20)" = 0.400000 ] &&
+        [ "$(line gdsf 20)" = 0.400000 ] && [ "$(line lru 20)" = 0.400000 ] &&
+        [ "$(line fifo 20)" = 0.400000 ] && [ "$(line s3fifo 120)" = 0.400000 ] &&
+        grep -q '300 requests, 120 objects' "$t_tmp/out"
+}
+t_case format_ctr same "$d/a.ctr"
+t_case format_oracle same "$d/a.oracleGeneral"
+t_case format_lis same "$d/a.lis"
+t_case format_twitter_is_seen_by_its_columns same "$d/a.twitter"
+t_case format_csv same --columns=-,key,time,size "$d/a.csv"
+t_case format_txt same "$d/a.txt"
+t_case format_by_name same --format=txt "$d/a.csv"
+if t_have gzip; then
+    gzip -k "$d/a.ctr" "$d/a.txt"
+    t_case gzip_binary same "$d/a.ctr.gz"
+    t_case gzip_text same "$d/a.txt.gz"
+    head -c 60 "$d/a.ctr.gz" >"$d/cut.ctr.gz"
+    t_case gzip_cut_short refused 2 'cut.ctr.gz: record [0-9]*: gzip cannot read it' "$d/cut.ctr.gz"
+else
+    t_skip gzip_binary 'no gzip'
+fi
+if t_have zstd; then
+    zstd -q "$d/a.ctr" "$d/a.lis"
+    t_case zstd_binary same "$d/a.ctr.zst"
+    t_case zstd_text same "$d/a.lis.zst"
+    echo nonsense >"$d/bad.ctr.zst"
+    t_case zstd_damaged refused 2 'bad.ctr.zst: record 1: zstd cannot read it' "$d/bad.ctr.zst"
+    mkdir "$t_tmp/empty"
+    t_case tool_that_is_missing env PATH="$t_tmp/empty" /bin/sh -c \
+        "'$bin' replay '$d/a.ctr.zst' 2>&1 | /bin/grep -q 'needs the program zstd'"
+else
+    t_skip zstd_binary 'no zstd'
+fi
+same_program() {
+    side=${bin%/*}/cellar-replay
+    "$side" --policy=exact-lru --capacity=20 "$d/a.ctr" | grep -q '"value":0.400000'
+}
+t_case program_of_its_own same_program
+
+# ---- what is printed ----
+json_line() {
+    run --policy=s3fifo --capacity=12 --json="$t_tmp/lines" "$d/a.ctr"
+    cat "$t_tmp/lines"
+    [ $rc -eq 0 ] && ! grep -q '^{' "$t_tmp/out" && grep -q '^{"bench":"replay","subject":"s3fifo",'\
+'"workload":"a","metric":"miss_ratio","capacity":12,"mode":"object","value":[01]\.[0-9]*' \
+        "$t_tmp/lines" && [ "$(wc -l <"$t_tmp/lines")" -eq 1 ]
+}
+t_case json_lines_to_a_file json_line
+shares() {
+    run --policy=s3fifo --capacity=10%,50% "$d/a.ctr"
+    [ $rc -eq 0 ] && [ -n "$(line s3fifo 12)" ] && [ -n "$(line s3fifo 60)" ]
+}
+t_case capacity_as_a_share shares
+small_cells() { # 0.1 %, 1 %, 5 %, 10 % of 120 are under 16
+    run --policy=s3fifo "$d/a.ctr"
+    [ $rc -eq 0 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && [ -n "$(line s3fifo 24)" ]
+}
+t_case default_cells_from_16_entries small_cells
+repeats() {
+    run --policy=s3fifo,lru --capacity=30 "$d/a.ctr"
+    sed 's/"ns_per.*//' "$t_tmp/out" | grep '^{' >"$t_tmp/first"
+    run --policy=s3fifo,lru --capacity=30 "$d/a.ctr"
+    sed 's/"ns_per.*//' "$t_tmp/out" | grep '^{' | cmp - "$t_tmp/first"
+}
+t_case a_run_repeats_itself repeats
+threads() {
+    run --policy=lru --capacity=100% --threads=2 "$d/a.ctr"
+    # Two threads may both miss a key that one of them is storing: a few per cent.
+    [ $rc -eq 0 ] && awk -v v="$(line lru 120)" 'BEGIN { exit !(v >= .4 && v < .5) }'
+}
+t_case two_threads threads
+live() { # on a terminal, and without one
+    TERM=xterm script -qec "$bin replay --policy=lru --capacity=20 $d/a.ctr" /dev/null \
+        >"$t_tmp/tty" 2>&1 </dev/null
+    grep -q "$(printf '\033')\[Ka: reading, 300 requests [0-9.]* %" "$t_tmp/tty" || return 1
+    run --policy=lru --capacity=20 "$d/a.ctr" && ! grep -q "$(printf '\033')" "$t_tmp/err"
+}
+if t_terminal; then t_case live_line_on_a_terminal live
+else t_skip live_line_on_a_terminal "no script, or no terminals here"; fi
+bytes() {
+    run --mode=byte --policy=s3fifo,exact-lru --capacity=2M "$d/big.csv" --columns=key,size
+    [ $rc -eq 0 ] && awk -v a="$(line s3fifo 2097152)" 'BEGIN { exit !(a > .4 && a < .9) }' &&
+        [ "$(line exact-lru 2097152)" = 0.450000 ] # 9 passes of ten keys, 30 keys and one again
+}
+{
+    i=0
+    while [ $i -lt 90 ]; do echo "$((i % 10)),60000"; i=$((i + 1)); done
+    while [ $i -lt 170 ]; do echo "$i,50000"; i=$((i + 1)); done
+    while [ $i -lt 200 ]; do echo "$((i - 30)),50000"; i=$((i + 1)); done
+} >"$d/big.csv"
+t_case byte_mode bytes
+ttl() { # stored for 1 s, asked for again after 2
+    printf '0,a,1,9,c,get,1\n0,b,1,9,c,get,0\n2,a,1,9,c,get,1\n2,b,1,9,c,get,0\n' >"$d/t.tw"
+    i=0
+    while [ $i -lt 120000 ]; do echo "2,x$i,1,9,c,set,0"; i=$((i + 1)); done >>"$d/t.tw"
+    run --mode=byte --policy=s3fifo --capacity=1M "$d/t.tw"
+    [ $rc -eq 0 ] && grep -q '120,000 writes' "$t_tmp/out" && [ "$(line s3fifo 1048576)" = 0.750000 ]
+}
+t_case ttl_and_writes_of_twitter ttl
+backwards() {
+    printf '5,a\n7,b\n6,c\n9,a\n' >"$d/back.csv"
+    run --columns=time,key --capacity=2 "$d/back.csv"
+    [ $rc -eq 0 ] && grep -q '1 times ran backwards' "$t_tmp/out"
+}
+t_case times_that_run_backwards backwards
+pipe() {
+    "$bin" replay --policy=lru --capacity=20 --format=ctr /dev/stdin <"$d/a.ctr" | grep -q '^{' &&
+        cat "$d/a.ctr" | "$bin" replay --policy=lru --capacity=20 --format=ctr /dev/stdin |
+        grep -q '"value":0.400000'
+}
+t_case a_pipe_is_read_once pipe
+pipe_many() {
+    cat "$d/a.ctr" | "$bin" replay --policy=lru,fifo --capacity=20 --format=ctr /dev/stdin \
+        >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && [ ! -s "$t_tmp/out" ] && grep -q 'only once' "$t_tmp/err"
+}
+t_case a_pipe_has_one_policy pipe_many
+pipe_large() {
+    cat "$d/a.ctr" | "$bin" replay --policy=lru --capacity=121 --format=ctr /dev/stdin \
+        >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && [ ! -s "$t_tmp/out" ] && grep -q 'larger than the trace' "$t_tmp/err"
+}
+t_case a_pipe_is_judged_at_its_end pipe_large
+if t_have gnuplot; then
+    plot() {
+        run --policy=s3fifo,lru --capacity=10,20,60 --plot="$t_tmp/p'q.svg" "$d/a.ctr"
+        [ $rc -eq 0 ] && grep -q '<svg' "$t_tmp/p'q.svg"
+    }
+    t_case plot_of_a_trace plot
+    plots() {
+        run --policy=s3fifo --capacity=10,20 --plot="$t_tmp/m.svg" "$d/a.ctr" "$d/a.txt"
+        [ $rc -eq 0 ] && [ -s "$t_tmp/m-a.svg" ]
+    }
+    t_case plot_a_file_for_each_trace plots
+    plot_nowhere() {
+        run --policy=s3fifo --capacity=10,20 --plot="$t_tmp/none/x.svg" "$d/a.ctr"
+        [ $rc -eq 4 ] && grep -q 'could not draw' "$t_tmp/err"
+    }
+    t_case plot_that_cannot_be_written plot_nowhere
+else
+    t_skip plot_of_a_trace 'no gnuplot'
+fi
+
+# ---- wrong bytes and wrong words ----
+head -c 4790 "$d/a.ctr" >"$d/short.ctr"
+t_case ctr_cut_short refused 2 'short.ctr: record 300: cut short' "$d/short.ctr"
+head -c 100 "$d/a.oracleGeneral" >"$d/short.og"
+t_case oracle_cut_short refused 2 'short.og: record 5: cut short' "$d/short.og"
+printf '1 2 0 0\n3 x 0 0\n' >"$d/b.lis"
+t_case lis_no_number refused 2 'b.lis: record 2: not four numbers' "$d/b.lis"
+printf '1 2 0\n' >"$d/b3.lis"
+t_case lis_three_numbers refused 2 'b3.lis: record 1: not four' "$d/b3.lis"
+printf -- '-1 2 0 0\n' >"$d/bn.lis"
+t_case lis_negative refused 2 'bn.lis: record 1: negative start' "$d/bn.lis"
+printf '0,a,1,1,c,get,0\n0,a,1,-5,c,get,0\n' >"$d/n.tw"
+t_case twitter_negative_size refused 2 'n.tw: record 2: negative size' "$d/n.tw"
+printf '0,a,1,1,c,get,0\n0,a,1,5,c,get\n' >"$d/c.tw"
+t_case twitter_six_columns refused 2 'c.tw: record 2: not 7 columns' "$d/c.tw"
+printf '0,a,1,1,c,get,0\nx,a,1,5,c,get,0\n' >"$d/x.tw"
+t_case twitter_time_no_number refused 2 'x.tw: record 2: the time is no number' "$d/x.tw"
+printf '1,-3\n' >"$d/n.csv"
+t_case csv_negative_size refused 2 'n.csv: record 1: negative size' --columns=key,size "$d/n.csv"
+printf '1,3\n1\n' >"$d/m.csv"
+t_case csv_columns_missing refused 2 'm.csv: record 2: not 2 columns' --columns=key,size "$d/m.csv"
+t_case csv_needs_columns refused 2 'csv needs --columns' --format=csv "$d/n.csv"
+printf 'a\n\000b\n' >"$d/z.txt"
+t_case text_with_a_zero refused 2 'z.txt: record 2: a zero byte' "$d/z.txt"
+head -c 70000 /dev/zero | tr '\000' 'k' >"$d/long.txt"
+t_case line_too_long refused 2 'long.txt: record 1: line longer' "$d/long.txt"
+: >"$d/e.txt"
+t_case empty_trace refused 2 'e.txt: record 0: no request' "$d/e.txt"
+: >"$d/e.ctr"
+t_case empty_binary_trace refused 2 'e.ctr: record 0: no request' "$d/e.ctr"
+t_case no_such_file refused 2 'nothing.ctr: no such file' "$d/nothing.ctr"
+t_case a_folder refused 2 'is a folder' "$d"
+t_case capacity_zero refused 2 'a.ctr: capacity 0' --capacity=0 "$d/a.ctr"
+t_case capacity_zero_per_cent refused 2 'a.ctr: capacity 0' --capacity=0.1% "$d/a.ctr"
+t_case capacity_beyond_the_trace refused 2 'capacity 121: larger than the trace (120 objects)' \
+    --capacity=121 "$d/a.ctr"
+t_case capacity_no_number refused 2 'takes numbers' --capacity=many "$d/a.ctr"
+t_case capacity_negative refused 2 'takes numbers' --capacity=-5 "$d/a.ctr"
+t_case capacity_over_all refused 2 'takes numbers' --capacity=101% "$d/a.ctr"
+t_case byte_budget_too_small refused 2 'at least 1 MiB' --mode=byte --capacity=5000 \
+    --columns=key,size "$d/big.csv"
+t_case no_trace refused 2 'which trace'
+t_case unknown_policy refused 2 'takes names' --policy=best "$d/a.ctr"
+t_case policy_twice refused 2 'takes names' --policy=lru,lru "$d/a.ctr"
+t_case unknown_format refused 2 'takes ctr' --format=xml "$d/a.ctr"
+t_case unknown_column refused 2 'in their order' --columns=key,colour "$d/a.csv"
+t_case columns_without_key refused 2 'in their order' --columns=time,size "$d/a.csv"
+t_case unknown_mode refused 2 'object or byte' --mode=words "$d/a.ctr"
+t_case unknown_unit refused 2 'takes s, ms' --time-unit=days "$d/a.ctr"
+t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
+t_case threads_zero refused 2 '1 to 64' --threads=0 "$d/a.ctr"
+t_case belady_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=belady "$d/a.ctr"
+t_case tinylfu_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=w-tinylfu "$d/a.ctr"
+t_case json_that_cannot_be_written refused 2 'no such file' --json="$d/none/x" "$d/a.ctr"
+second_is_bad() { # what was fine is printed, the bad one says nothing on stdout
+    run --policy=lru --capacity=20 "$d/a.ctr" "$d/short.ctr"
+    [ $rc -eq 2 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && grep -q 'record 300' "$t_tmp/err"
+}
+t_case first_is_printed_second_is_bad second_is_bad
+
+# ---- fifo_is_exact: the engine with one stripe and a textbook's queue miss the same requests ----
+shape() { # NAME: 20,000 requests
+    awk -v shape="$1" 'BEGIN { s = 11
+        for (i = 0; i < 20000; i++) {
+            s = (s * 16807) % 2147483647; u = s / 2147483647
+            if (shape == "even") print int(u * 3000)
+            if (shape == "skewed") print int(u * u * u * 8000)
+            if (shape == "loop") print i % 1100
+            if (shape == "scan") print (i % 4000 < 2000 ? int(u * u * 1500) : "s" i)
+            if (shape == "shift") print int(u * 800) + int(i / 20)
+        } }' >"$d/$1.txt"
+}
+fifo_is_exact() {
+    shape "$1"
+    run --policy=fifo,exact-fifo --stripes=1 --capacity=1,2,10,100,1000 "$d/$1.txt"
+    [ $rc -eq 0 ] || return 1
+    for c in 1 2 10 100 1000; do
+        [ -n "$(line fifo $c)" ] && [ "$(line fifo $c)" = "$(line exact-fifo $c)" ] || return 1
+    done
+}
+for s in even skewed loop scan shift; do t_case "fifo_is_exact_$s" fifo_is_exact $s; done
+
+# ---- the advisor's word and what is so ----
+awk 'BEGIN { s = 7; for (i = 0; i < 60000; i++) {
+    s = (s * 16807) % 2147483647; u = s / 2147483647; print int(u * u * u * 20000) } }' >"$d/adv.txt"
+advice() {
+    run --advisor --policy=adaptive,lru --capacity=2000 "$d/adv.txt"
+    [ $rc -eq 0 ] && grep -q 'advisor at 2,000, mean error [01]\.' "$t_tmp/out" &&
+        [ "$(grep -c '"subject":"advisor"' "$t_tmp/out")" = 1 ] &&
+        sed -n 's/^{"bench":"replay","subject":"advisor".*"value":\([0-9.]*\),.*/\1/p' \
+            "$t_tmp/out" | awk '{ exit !($1 > 0 && $1 <= 2) }'
+}
+t_case advisor_beside_replays advice
+no_advice() { # too small a cache: nothing is said, nothing fails
+    run --advisor --policy=adaptive --capacity=20 "$d/a.ctr"
+    [ $rc -eq 0 ] && ! grep -q advisor "$t_tmp/out"
+}
+t_case advisor_of_a_small_cache_is_silent no_advice
+t_end gate_replay

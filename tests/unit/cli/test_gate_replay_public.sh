@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    public_means, lru_is_close: the engine's policies reach their figures on real traces, with
+#         the default stripes, and on a mix made here which always runs.
+# Method: the bench's suite `replay`; floors as fixed before the policies were written. The public
+#         traces take a minute: they run where BENCH_TRACES names their folder.
+set -u
+. tests/support/t.sh
+bin=${CELLAR_BIN:-build/cellar}
+side=${bin%/*}/cellar-replay
+case $side in /*) ;; *) side=$PWD/$side ;; esac
+mix() {
+    BENCH_TRACES= sh bench/suites/replay.sh "$side" "$t_tmp/mix.jsonl" >"$t_tmp/table"
+    cat "$t_tmp/table"
+}
+ratio() { # POLICY CAPACITY
+    sed -n "s/.*\"subject\":\"$1\",.*\"capacity\":$2,.*\"value\":\([0-9.]*\).*/\1/p" "$t_tmp/mix.jsonl"
+}
+t_case the_mix_runs mix
+capacities=$(sed -n 's/.*"capacity":\([0-9]*\).*/\1/p' "$t_tmp/mix.jsonl" | sort -nu)
+for c in $capacities; do
+    t_case "adaptive_is_never_much_worse_than_lru_at_$c" awk -v a="$(ratio adaptive "$c")" \
+        -v l="$(ratio exact-lru "$c")" 'BEGIN { exit !(a != "" && a < l + .035) }'
+    t_case "lru_is_close_to_exact_lru_at_$c" awk -v a="$(ratio lru "$c")" \
+        -v l="$(ratio exact-lru "$c")" 'BEGIN { exit !(a != "" && a < l + .025 && a > l - .04) }'
+done
+sum() { # POLICY: over the three capacities
+    for c in $capacities; do ratio "$1" "$c"; done | awk '{ s += $1 } END { print s }'
+}
+t_case adaptive_is_better_than_lru_on_the_whole awk -v a="$(sum adaptive)" -v l="$(sum exact-lru)" \
+    'BEGIN { exit !(a > 0 && a < l) }'
+if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
+    t_skip public_means 'BENCH_TRACES is not set'
+    t_end gate_replay_public
+fi
+public() { sh bench/suites/replay.sh "$side" "$t_tmp/all.jsonl" >"$t_tmp/figures"; }
+t_case public_traces_run public
+figures() { # POLICY CONDITION over mean worst low (won) diff signed
+    sed -n "s/^$1 .* mean \([-0-9.]*\) .* worst \([-+0-9.]*\) .* won \([0-9.]*\)\/\([0-9.]*\)\/\([0-9.]*\)\/\([0-9.]*\).*/\1 \2 \3 \4 \5 \6/p" \
+        "$t_tmp/figures" >"$t_tmp/one"
+    sed -n "s/^$1 .* diff \([0-9.]*\) signed .*/\1/p" "$t_tmp/figures" >>"$t_tmp/one"
+    cat "$t_tmp/figures"
+    awk "NR == 1 { mean = \$1; worst = \$2; low = \$3 < \$4 ? \$3 : \$4; if (\$5 < low) low = \$5
+                   if (\$6 < low) low = \$6 }
+         NR == 2 { diff = \$1 }
+         END { exit !(NR >= 1 && ($2)) }" "$t_tmp/one"
+}
+t_case public_mean_of_adaptive figures adaptive 'mean >= .100'
+t_case adaptive_is_never_much_worse_than_lru figures adaptive 'worst <= 3.5'
+t_case adaptive_wins_its_cells figures adaptive 'low >= .65'
+t_case s3fifo_is_the_published_one figures s3fifo 'NR == 2 && diff <= .5'
+t_case lru_is_close figures lru 'NR == 2 && diff <= .5 && worst <= 2.5'
+# advisor_error: what the advisor says of eight sizes, against full replays at those sizes, in all
+# cells of 1,000 entries and more that are long enough for it to speak.
+advice() {
+    "$side" --advisor --policy=adaptive --json="$t_tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst
+}
+error_of_advice() {
+    awk -F'"value":' '/"subject":"advisor"/ { v = $2 + 0; sum += v; n++; if (v > worst) worst = v }
+        END { printf "# %d cells, mean %.2f points, worst %.2f\n", n, n ? sum / n : 0, worst
+              exit !(n >= 40 && sum / n <= 2) }' "$t_tmp/advice.jsonl"
+}
+t_case advisor_is_asked_everywhere advice
+t_case advisor_error error_of_advice
+t_end gate_replay_public

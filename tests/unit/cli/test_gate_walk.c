@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the walk finds exactly the regular files, in order, never leaves the folder, and says
+ *         what it left out; numbers come out as people write them.
+ * Method: a folder made here with every kind of file; links that point out, around and nowhere;
+ *         files exchanged between listing and reading. */
+#include "tests/support/t.h"
+
+#include "cli/text.c"
+#include "cli/walk.c"
+
+static char root[64];
+
+static void in_root(char *out, size_t cap, const char *name)
+{
+    snprintf(out, cap, "%s/%s", root, name);
+}
+
+static void put(const char *name, const char *text)
+{
+    char path[512];
+    in_root(path, sizeof path, name);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void folder(const char *name)
+{
+    char path[512];
+    in_root(path, sizeof path, name);
+    T_REQUIRE(mkdir(path, 0700) == 0);
+}
+
+static void enter_root(void)
+{
+    snprintf(root, sizeof root, "/tmp/cellar-walk-XXXXXX");
+    T_REQUIRE(mkdtemp(root) != NULL);
+}
+
+static void leave_root(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    T_CHECK(system(command) == 0);
+}
+
+static const gate_limits no_limits = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+
+static void add_text(void *ctx, const unsigned char *p, size_t n)
+{
+    char *end = (char *)ctx + strlen(ctx);
+    memcpy(end, p, n);
+    end[n] = '\0';
+}
+
+static gate_skip read_into(const gate_files *f, size_t i, char *out)
+{
+    unsigned char buf[3]; /* small on purpose: several pieces */
+    out[0] = '\0';
+    return gate_file_read(f, &f->file[i], UINT64_MAX, buf, sizeof buf, add_text, out);
+}
+
+static void finds_regular_files_in_order_and_counts_the_rest(void)
+{
+    char path[512], text[64];
+    enter_root();
+    folder("b");
+    folder("b/deep");
+    folder("empty folder");
+    put("b/deep/x", "deep x");
+    put("b/a", "b a");
+    put("z", "last");
+    put("a", "first");
+    put("nothing", "");
+    in_root(path, sizeof path, "link");
+    T_REQUIRE(symlink("z", path) == 0);
+    in_root(path, sizeof path, "loop");
+    T_REQUIRE(symlink(".", path) == 0);
+    in_root(path, sizeof path, "b/out");
+    T_REQUIRE(symlink("/etc", path) == 0);
+    in_root(path, sizeof path, "dangling");
+    T_REQUIRE(symlink("/nowhere/at/all", path) == 0);
+    in_root(path, sizeof path, "fifo");
+    T_REQUIRE(mkfifo(path, 0600) == 0);
+
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    static const char *const want[] = { "a", "b/a", "b/deep/x", "z" };
+    T_REQUIRE(f.count == 4);
+    for (size_t i = 0; i < 4; i++) { T_EQ_STR(f.file[i].path, want[i]); }
+    T_EQ_U64(f.bytes, 5 + 3 + 6 + 4);
+    T_EQ_U64(f.skipped[GATE_SKIP_SYMLINK], 4);
+    T_EQ_U64(f.skipped[GATE_SKIP_SPECIAL], 1);
+    T_EQ_U64(f.skipped[GATE_SKIP_EMPTY], 1);
+    T_EQ_U64(f.skipped[GATE_SKIP_UNREADABLE], 0);
+    T_EQ_I64(f.cut, GATE_CUT_NONE);
+    T_EQ_I64(read_into(&f, 2, text), GATE_SKIP_COUNT);
+    T_EQ_STR(text, "deep x");
+    gate_files_close(&f);
+    leave_root();
+}
+
+static void limits_cut_the_list_at_the_same_place(void)
+{
+    enter_root();
+    for (int i = 0; i < 30; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "f%02d", i);
+        put(name, "0123456789");
+    }
+    put("aaa large", "0123456789012345678901234567890123456789012345678901234567890123456789");
+    gate_files f;
+    gate_limits limits = { 7, UINT64_MAX, UINT64_MAX };
+    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_U64(f.count, 7);
+    T_EQ_I64(f.cut, GATE_CUT_FILES);
+    T_EQ_STR(f.file[6].path, "f05");
+    gate_files_close(&f);
+    limits = (gate_limits){ 31, UINT64_MAX, UINT64_MAX };
+    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_U64(f.count, 31);
+    T_EQ_I64(f.cut, GATE_CUT_NONE); /* exactly as many as there are: nothing is cut */
+    gate_files_close(&f);
+    limits = (gate_limits){ UINT64_MAX, 55, UINT64_MAX };
+    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_U64(f.count, 5);
+    T_EQ_U64(f.bytes, 50);
+    T_EQ_I64(f.cut, GATE_CUT_BYTES);
+    T_EQ_U64(f.skipped[GATE_SKIP_LARGE], 1); /* it alone is over the limit: it cuts nothing */
+    gate_files_close(&f);
+    limits = (gate_limits){ UINT64_MAX, UINT64_MAX, 1 };
+    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_U64(f.count, 0);
+    T_EQ_I64(f.cut, GATE_CUT_TIME);
+    gate_files_close(&f);
+    leave_root();
+}
+
+static void very_deep_trees_end(void)
+{
+    char path[4096];
+    enter_root();
+    size_t len = (size_t)snprintf(path, sizeof path, "%s", root);
+    for (int i = 0; i < 300; i++) {
+        len += (size_t)snprintf(path + len, sizeof path - len, "/d");
+        T_REQUIRE(mkdir(path, 0700) == 0);
+    }
+    put("top", "x");
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    T_EQ_U64(f.count, 1);
+    T_EQ_U64(f.skipped[GATE_SKIP_DEEP], 1);
+    gate_files_close(&f);
+    leave_root();
+}
+
+static void what_changes_between_listing_and_reading_is_told(void)
+{
+    char a[512], b[512], text[256];
+    enter_root();
+    folder("d");
+    put("d/gone", "gone");
+    put("d/link", "link");
+    put("d/other", "other");
+    put("d/written", "written");
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    T_REQUIRE(f.count == 4);
+    in_root(a, sizeof a, "d/gone");
+    T_REQUIRE(unlink(a) == 0);
+    in_root(a, sizeof a, "d/link");
+    T_REQUIRE(unlink(a) == 0 && symlink("/etc/passwd", a) == 0);
+    put("d/other.new", "other");
+    in_root(a, sizeof a, "d/other.new");
+    in_root(b, sizeof b, "d/other");
+    T_REQUIRE(rename(a, b) == 0);
+    put("d/written", "written, longer");
+    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_VANISHED);
+    T_EQ_I64(read_into(&f, 1, text), GATE_SKIP_UNREADABLE);
+    T_EQ_I64(read_into(&f, 2, text), GATE_SKIP_VANISHED);
+    T_EQ_I64(read_into(&f, 3, text), GATE_SKIP_CHANGED);
+
+    /* The folder itself is exchanged for a link to one with the same names. */
+    put("d/fresh", "ours");
+    gate_files_close(&f);
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    T_EQ_STR(f.file[0].path, "d/fresh");
+    folder("elsewhere");
+    put("elsewhere/fresh", "not ours");
+    in_root(a, sizeof a, "d");
+    in_root(b, sizeof b, "moved");
+    T_REQUIRE(rename(a, b) == 0 && symlink("elsewhere", a) == 0);
+    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_VANISHED);
+    T_EQ_STR(text, "");
+    gate_files_close(&f);
+    leave_root();
+}
+
+static void unreadable_files_and_folders_are_counted(void)
+{
+    char path[512], text[64];
+    enter_root();
+    put("secret", "x");
+    in_root(path, sizeof path, "secret");
+    T_REQUIRE(chmod(path, 0) == 0);
+    folder("closed");
+    in_root(path, sizeof path, "closed");
+    T_REQUIRE(chmod(path, 0) == 0 && chmod(root, 0755) == 0);
+    /* The superuser reads everything: be somebody else meanwhile. */
+    const uid_t me = geteuid();
+    T_REQUIRE(me != 0 || seteuid(65534) == 0);
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    T_EQ_U64(f.count, 1);
+    T_EQ_U64(f.skipped[GATE_SKIP_UNREADABLE], 1);
+    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_UNREADABLE);
+    gate_files_close(&f);
+    T_REQUIRE(seteuid(me) == 0);
+    T_REQUIRE(chmod(path, 0700) == 0);
+    leave_root();
+}
+
+static void a_deadline_stops_in_the_middle_of_a_file(void)
+{
+    unsigned char buf[2];
+    char text[64] = "";
+    enter_root();
+    put("long", "0123456789");
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    T_EQ_I64(gate_file_read(&f, &f.file[0], 1, buf, sizeof buf, add_text, text), GATE_SKIP_LATE);
+    T_EQ_STR(text, "01");
+    gate_files_close(&f);
+    leave_root();
+}
+
+static void missing_folders_are_named(void)
+{
+    gate_files f;
+    T_EQ_I64(gate_files_open(&f, "/nowhere/at/all", &no_limits), ENOENT);
+    gate_files_close(&f);
+    T_EQ_I64(gate_files_open(&f, "/etc/passwd", &no_limits), ENOTDIR);
+    gate_files_close(&f);
+}
+
+static void numbers_read_well(void)
+{
+    char out[GATE_TEXT];
+    T_EQ_STR(gate_count(out, 0), "0");
+    T_EQ_STR(gate_count(out, 999), "999");
+    T_EQ_STR(gate_count(out, 20000), "20,000");
+    T_EQ_STR(gate_count(out, UINT64_MAX), "18,446,744,073,709,551,615");
+    T_EQ_STR(gate_bytes(out, 1023), "1023 B");
+    T_EQ_STR(gate_bytes(out, 1536), "1.50 KiB");
+    T_EQ_STR(gate_bytes(out, 64u << 20), "64.0 MiB");
+    T_EQ_STR(gate_bytes(out, UINT64_MAX), "16777215.9 TiB");
+    T_EQ_STR(gate_duration(out, 5), "5 ns");
+    T_EQ_STR(gate_duration(out, 61234), "61.2 us");
+    T_EQ_STR(gate_duration(out, 1500000000), "1.50 s");
+    T_EQ_STR(gate_percent(out, 1, 1), "100.0 %");
+    T_EQ_STR(gate_percent(out, 99999, 100000), "99.9 %");
+    T_EQ_STR(gate_percent(out, 0, 0), "0.0 %");
+}
+
+static void sizes_are_parsed_strictly(void)
+{
+    static const struct { const char *text; bool fine; uint64_t bytes; } v[] = {
+        { "1", true, 1 }, { "16M", true, 16u << 20 }, { "2g", true, (uint64_t)2 << 30 },
+        { "16777215T", true, (uint64_t)16777215 << 40 }, { "16777216T", false, 0 },
+        { "18446744073709551615", true, UINT64_MAX }, { "18446744073709551616", false, 0 },
+        { "", false, 0 }, { "-1", false, 0 }, { " 1", false, 0 }, { "1MB", false, 0 },
+        { "1.5M", false, 0 }, { "M", false, 0 }, { "0x10", false, 0 },
+    };
+    uint64_t n = 0;
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+        T_CHECK(gate_parse_bytes(v[i].text, &n) == v[i].fine);
+        if (v[i].fine) { T_EQ_U64(n, v[i].bytes); }
+    }
+    T_CHECK(gate_parse_count("64", 1, 64, &n) && n == 64);
+    T_CHECK(!gate_parse_count("65", 1, 64, &n));
+    T_CHECK(!gate_parse_count("0", 1, 64, &n));
+    T_CHECK(!gate_parse_count("2x", 1, 64, &n));
+}
+
+static void strings_stay_within_json_and_the_terminal(void)
+{
+    static const struct { const char *in, *json, *plain; } v[] = {
+        { "a\"b\\c", "\"a\\\"b\\\\c\"", "a\"b\\c" },
+        { "\x1b[31m\n", "\"\\u001b[31m\\u000a\"", "?[31m?" },
+        { "\xc3\xa9", "\"\xc3\xa9\"", "\xc3\xa9" },
+        { "x\xff\xe2\x82", "\"x\\ufffd\\ufffd\\ufffd\"", "x\xff\xe2\x82" },
+    };
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
+        char out[128] = "";
+        FILE *f = fmemopen(out, sizeof out, "w");
+        T_REQUIRE(f != NULL);
+        gate_json_string(f, v[i].in);
+        fclose(f);
+        T_EQ_STR(out, v[i].json);
+        memset(out, 0, sizeof out);
+        f = fmemopen(out, sizeof out, "w");
+        T_REQUIRE(f != NULL);
+        gate_plain(f, v[i].in);
+        fclose(f);
+        T_EQ_STR(out, v[i].plain);
+    }
+}
+
+T_MAIN("gate_walk", T_CASE(finds_regular_files_in_order_and_counts_the_rest),
+       T_CASE(limits_cut_the_list_at_the_same_place), T_CASE(very_deep_trees_end),
+       T_CASE(what_changes_between_listing_and_reading_is_told),
+       T_CASE(unreadable_files_and_folders_are_counted),
+       T_CASE(a_deadline_stops_in_the_middle_of_a_file), T_CASE(missing_folders_are_named),
+       T_CASE(numbers_read_well), T_CASE(sizes_are_parsed_strictly),
+       T_CASE(strings_stay_within_json_and_the_terminal))

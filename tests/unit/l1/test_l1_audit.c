@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    l1_audit reports a damaged structure, and is silent about a whole one.
+ * Method: a store with all kinds of entries; one word after the other is damaged, the walk must say
+ *         something, the word is put back, the walk must be silent again. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/l1_int.h"
+
+static kit k;
+
+static void fill(void)
+{
+    l1_config cfg = {.stripes = 2, .seg_bytes = 8192, .max_entries = 100000};
+    kit_open(&k, KIT_MIB(2), &cfg);
+    for (uint64_t id = 0; id < 6000; id++) {
+        T_EQ_I64(kit_put(&k, id, id, 8 + id % 100), CELLAR_OK);
+    }
+    T_EQ_I64(kit_put(&k, 9000, 1, 50000), CELLAR_OK);
+    T_EQ_STR(l1_audit(k.c), NULL);
+}
+
+static l1_bucket *some_bucket(l1_stripe *s, unsigned *slot)
+{
+    for (uint32_t n = 0; n < s->bucket_count; n++) {
+        for (*slot = 0; *slot < L1_SLOTS; ++*slot) {
+            if (base_load_rlx(&l1_bucket_at(s, n)->tag[*slot]) != 0) { return l1_bucket_at(s, n); }
+        }
+    }
+    return NULL;
+}
+
+/* Sets a word, wants a complaint, puts it back. Nobody else is running: plain bytes will do. */
+static void damage(volatile void *word, size_t size, uint64_t value, const char *name)
+{
+    unsigned char was[8];
+    memcpy(was, (const void *)(uintptr_t)word, size);
+    memcpy((void *)(uintptr_t)word, &value, size);
+    const char *wrong = l1_audit(k.c);
+    if (!T_CHECK(wrong != NULL)) { printf("# not seen: %s\n", name); }
+    memcpy((void *)(uintptr_t)word, was, size);
+    T_EQ_STR(l1_audit(k.c), NULL);
+}
+#define DAMAGE(word, value) damage(&(word), sizeof(word), (uint64_t)(value), #word)
+
+static void slots_and_buckets(void)
+{
+    fill();
+    for (unsigned i = 0; i < k.c->stripe_count; i++) {
+        l1_stripe *s = &k.c->stripe[i];
+        unsigned slot;
+        l1_bucket *b = some_bucket(s, &slot);
+        T_REQUIRE(b != NULL);
+        DAMAGE(b->tag[slot], b->tag[slot] + 1);           /* another key's tag */
+        DAMAGE(b->tag[slot], 0);                          /* a live record nobody points to */
+        DAMAGE(b->off[slot], b->off[slot] + 1);           /* into the middle of a record */
+        DAMAGE(b->off[slot], UINT32_MAX);                 /* beyond all segments */
+        DAMAGE(b->ver, b->ver + 1);                       /* left locked */
+        DAMAGE(b->ver, 0);                                /* no bucket */
+        DAMAGE(s->bucket_count, s->bucket_count - 1);
+        DAMAGE(s->ls, s->ls + 1);
+        DAMAGE(s->overflow_count, s->overflow_count + 1); /* an overflow bucket lost */
+        DAMAGE(b->ovf, b->ovf == 0 ? 1 : 0);
+    }
+    kit_close(&k);
+}
+
+static void records(void)
+{
+    fill();
+    l1_stripe *s = &k.c->stripe[0];
+    unsigned slot;
+    l1_bucket *b = some_bucket(s, &slot);
+    T_REQUIRE(b != NULL);
+    unsigned char *p = l1_at(k.c, l1_pos(k.c, b->off[slot]));
+    l1_rec r;
+    T_REQUIRE(l1_decode(k.c, l1_pos(k.c, b->off[slot]), &r));
+    DAMAGE(p[r.key_off], p[r.key_off] ^ 1);     /* another key: wrong hash */
+    DAMAGE(p[3], 0);                            /* no record any more */
+    DAMAGE(p[0], 0);                            /* key of length 0 */
+    DAMAGE(p[0], 255);                          /* a long key without its length */
+    DAMAGE(p[2], 255);                          /* a value that ends in another segment */
+    DAMAGE(p[1], p[1] + 8);                     /* another value length: live bytes */
+    kit_close(&k);
+}
+
+/* A record of key and value alone, whose bytes may be anybody's: its parts, or no record. */
+static void plain_records_are_decoded(void)
+{
+    fill();
+    const uint32_t room = k.c->seg_bytes;
+    unsigned char *p = l1_at(k.c, 0);
+    unsigned char was[8];
+    memcpy(was, p, 8);
+    kit_rng rng = {7};
+    for (unsigned n = 0; n < 20000; n++) {
+        const uint32_t klen = (uint32_t)kit_below(&rng, 256);
+        const uint32_t vlen = (uint32_t)kit_below(&rng, kit_one_in(&rng, 4) ? L1_VLEN_LIMIT : room);
+        const uint32_t w0 = klen | vlen << 8 | L1_W0_ALWAYS | (n % 2) * L1_W0_PINNED, due = n;
+        const uint32_t end = 8 + klen + vlen, pad = 1u << k.c->gshift;
+        const uint32_t size = (end + pad - 1) / pad * pad;
+        memcpy(p, &w0, 4);
+        memcpy(p + 4, &due, 4);
+        l1_rec r;
+        memset(&r, 0xff, sizeof r);
+        if (!T_CHECK(l1_decode(k.c, 0, &r) == (klen != 0 && klen != 255 && size <= room))) {
+            break;
+        }
+        if (klen == 0 || klen == 255 || size > room) { continue; }
+        const l1_rec want = {.w0 = w0, .due = due, .klen = klen, .vlen = vlen, .field_off = 8,
+                             .key_off = 8, .value_off = 8 + klen, .size = size};
+        if (!T_CHECK(memcmp(&r, &want, sizeof r) == 0)) { break; }
+    }
+    memcpy(p, was, 8);
+    kit_close(&k);
+}
+
+static void segments_and_queues(void)
+{
+    fill();
+    for (unsigned i = 0; i < k.c->stripe_count; i++) {
+        l1_stripe *s = &k.c->stripe[i];
+        uint32_t tail = s->queue[0].tail;
+        T_REQUIRE(tail != L1_NONE && k.c->seg[tail].next != L1_NONE);
+        l1_seg *g = &k.c->seg[tail];
+        DAMAGE(g->live, g->live + L1_LIVE(1, 0));
+        DAMAGE(g->live, g->live + L1_LIVE(0, 1));
+        DAMAGE(g->next, L1_NONE);               /* the rest of the queue lost */
+        DAMAGE(g->prev, 3);
+        DAMAGE(g->state, L1_SEG_FREE);
+        DAMAGE(g->stripe, 7);
+        DAMAGE(g->cursor, g->used_bytes + 1);
+        DAMAGE(g->used_bytes, 8);               /* records behind the end */
+        DAMAGE(s->queue[0].head, tail);
+        DAMAGE(s->queue[0].live, s->queue[0].live + 1);
+        DAMAGE(s->held_segs, s->held_segs + 1);
+    }
+    DAMAGE(k.c->held, k.c->held + 1);
+    DAMAGE(k.c->free_count, k.c->free_count + 1);
+    kit_close(&k);
+}
+
+static void charges_and_bounds(void)
+{
+    fill();
+    base_account *a = &k.account;
+    DAMAGE(a->by_module[BASE_MOD_SEGMENT], a->by_module[BASE_MOD_SEGMENT] + 1);
+    DAMAGE(a->by_module[BASE_MOD_INDEX], a->by_module[BASE_MOD_INDEX] + 1);
+    DAMAGE(a->by_module[BASE_MOD_OVERFLOW], a->by_module[BASE_MOD_OVERFLOW] + 1);
+    DAMAGE(a->by_module[BASE_MOD_BIG], a->by_module[BASE_MOD_BIG] + 1);
+    DAMAGE(a->limit, a->used - 1);
+    DAMAGE(k.c->max_entries, 10);
+    DAMAGE(k.c->tickets, k.c->tickets + 1);
+    DAMAGE(k.c->limbo_bytes, 1);
+    kit_close(&k);
+}
+
+T_ONE_THREAD;
+T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records),
+       T_CASE(plain_records_are_decoded), T_CASE(segments_and_queues),
+       T_CASE(charges_and_bounds))

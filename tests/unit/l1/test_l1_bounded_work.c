@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    one set of n bytes looks at no more than 16 + n/8 old records, twice that when it must
+ *         force, however full, dead, hot or skewed the store is; other calls evict a bounded
+ *         number. Of blocks that died, however many at once and however long, a call frees a share
+ *         that does not grow with them.
+ * Method: the engine's own step counter (debug builds) and the commit hook, which sees each entry
+ *         that goes, over stores in awkward states: all entries hot, all dead, one stripe holding
+ *         everything, mixed sizes, entry-bounded, half of it pinned. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/l1_int.h"
+
+static struct {
+    uint64_t gone, gone_most; /* in the call under way; in any */
+} w;
+
+static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
+                      l1_change change,
+                      uint64_t *stamp)
+{
+    (void)ctx;
+    (void)hash;
+    (void)owner;
+    (void)key;
+    (void)key_len;
+    *stamp = 0;
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG) { w.gone++; }
+    return true;
+}
+
+static cellar_err put(kit *k, uint64_t id, size_t len)
+{
+    w.gone = 0;
+    cellar_err err = kit_put(k, id, id, len);
+    w.gone_most = BASE_MAX(w.gone_most, w.gone);
+    return err;
+}
+
+static void start(kit *k, uint64_t budget, l1_config cfg)
+{
+    memset(&w, 0, sizeof w);
+    cfg.hooks.commit = on_commit;
+    kit_open(k, budget, &cfg);
+}
+
+/* n: record bytes of the longest set. */
+static void finish(kit *k, const char *name, uint64_t n)
+{
+    l1_stats s = kit_stats(k);
+    const uint64_t bound = 2 * (16 + n / 8);
+    printf("# %s: examined at most %" PRIu64 ", evicted by one set at most %" PRIu64 ", bound %"
+           PRIu64 " (forced %" PRIu64
+           ", no room %" PRIu64 ")\n", name, s.examined_max, w.gone_most, bound, s.forced,
+           s.no_space);
+    T_CHECK(s.evicted + s.expired > 100);
+    T_CHECK(s.examined_max <= bound);
+    T_CHECK(w.gone_most <= bound);
+    kit_close(k);
+}
+
+static void uniform_sizes(void)
+{
+    kit k;
+    start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
+    for (uint64_t id = 0; id < kit_full(150000); id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    finish(&k, "uniform", 128);
+}
+
+/* Whatever is there is used thrice before the cursor comes. */
+static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
+{
+    kit k;
+    kit_rng r = {t_seed()};
+    uint64_t buf[16];
+    size_t len;
+    start(&k, budget, cfg);
+    const uint64_t near = budget / 200;
+    for (uint64_t id = 0; id < kit_full(sets) + near; id++) {
+        T_EQ_I64(put(&k, id, 100), CELLAR_OK);
+        for (unsigned i = 0; i < 12; i++) {
+            (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, near)), buf, sizeof buf, &len);
+        }
+    }
+    finish(&k, name, 128);
+}
+
+static void everything_hot(void)
+{
+    hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
+    hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
+    hot("all hot, 8 MiB, 64 stripes asked for", KIT_MIB(8),
+        (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
+    hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
+}
+
+static void everything_dead(void)
+{
+    kit k;
+    start(&k, KIT_MIB(2), (l1_config){.stripes = 4});
+    for (uint64_t id = 0; id < kit_full(80000); id++) {
+        T_EQ_I64(put(&k, id, 40 + id % 20), CELLAR_OK);
+        if (id % 16 != 0) { (void)kit_del(&k, id); } /* the log fills with the dead */
+    }
+    finish(&k, "all dead", 96);
+}
+
+static void mixed_sizes(void)
+{
+    kit k;
+    kit_rng r = {t_seed()};
+    start(&k, KIT_MIB(8), (l1_config){.stripes = 8});
+    for (uint64_t i = 0; i < kit_full(80000); i++) {
+        size_t len = kit_one_in(&r, 20) ? kit_below(&r, 7000) : kit_below(&r, 40);
+        T_EQ_I64(put(&k, kit_below(&r, 400000), len), CELLAR_OK);
+    }
+    finish(&k, "mixed", 7168);
+}
+
+static void sizes_in_phases(void)
+{
+    static const size_t sizes[] = {10, 2000, 30, 6000, 100, 7900, 1};
+    kit k;
+    uint64_t id = 0;
+    start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (uint64_t n = 0; n < KIT_MIB(8) / (sizes[i] + 40); n++) {
+            T_EQ_I64(put(&k, id++, sizes[i]), CELLAR_OK);
+        }
+    }
+    finish(&k, "phases", 7936);
+}
+
+static void bounded_by_entries(void)
+{
+    kit k;
+    kit_rng r = {t_seed()};
+    uint64_t buf[16];
+    size_t len;
+    start(&k, KIT_MIB(8), (l1_config){.max_entries = 2000, .stripes = 8});
+    for (uint64_t id = 0; id < kit_full(80000); id++) {
+        T_EQ_I64(put(&k, id, 50), CELLAR_OK);
+        for (unsigned i = 0; i < 4; i++) {
+            (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, (uint64_t)1500)), buf, sizeof buf,
+                          &len);
+        }
+    }
+    finish(&k, "entries", 80);
+}
+
+static void half_of_it_pinned(void)
+{
+    kit k;
+    static l1_pin_ref ref[100];
+    unsigned n = 0;
+    start(&k, KIT_MIB(1), (l1_config){.stripes = 1, .seg_bytes = 8192});
+    for (uint64_t id = 0; id < kit_full(50000); id++) {
+        kit_key key;
+        T_EQ_I64(put(&k, id, 100), CELLAR_OK);
+        if (id % 100 == 0 && n < 60) {
+            T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0), CELLAR_OK);
+            n++;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
+    finish(&k, "half pinned", 128);
+}
+
+/* Every segment but the ones sets append to is pinned, and somebody listens: nothing that is
+ * evicted gives room. A set fails after so many steps and no more, and makes no clean sweep. */
+static void on_left(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    (void)what;
+}
+
+static void all_of_it_pinned(void)
+{
+    kit k;
+    static l1_pin_ref ref[4096];
+    unsigned n = 0;
+    uint64_t failed = 0, gone = 0;
+    start(&k, KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192,
+                                      .hooks = {.left = on_left}});
+    l1_want_left(k.c, true);
+    for (uint64_t id = 0; id < kit_full(60000); id++) {
+        kit_key key;
+        const cellar_err err = put(&k, id, 100);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        failed += err == CELLAR_E_SPACE;
+        gone = BASE_MAX(gone, w.gone);
+        if (id % 60 == 0 &&
+            l1_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
+            n++;
+        }
+    }
+    const l1_stats s = kit_stats(&k);
+    const uint64_t most = l1_most_examined(k.c, 128) + 3 * L1_HOLD_MAX;
+    printf("# all pinned: %u pins, %" PRIu64 " sets failed, examined at most %" PRIu64 " of %"
+           PRIu64 ", evicted by one at most %" PRIu64 "\n", n, failed, s.examined_max, most, gone);
+    T_CHECK(failed > 100);
+    T_CHECK(s.examined_max <= most && gone <= most);
+    for (unsigned i = 0; i < n; i++) { l1_unpin(k.c, &ref[i]); }
+    T_EQ_I64(put(&k, 1, 100), CELLAR_OK);
+    kit_close(&k);
+}
+
+/* A block that is pinned cannot make way for its successor; the rest of the store stays. */
+static void a_pinned_block_is_not_paid_for_by_all(void)
+{
+    kit k;
+    kit_key key;
+    l1_pin_ref ref;
+    start(&k, KIT_MIB(64), (l1_config){0});
+    T_EQ_I64(kit_put(&k, 1000000, 1, KIT_MIB(20)), CELLAR_OK);
+    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_put(&k, 1000000, 2, KIT_MIB(20)), CELLAR_OK);
+    l1_pin_ref second;
+    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &second, 0), CELLAR_OK);
+    T_EQ_I64(kit_del(&k, 1000000), CELLAR_OK);
+    for (uint64_t id = 0; id < 200000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
+    const uint64_t before = kit_stats(&k).entries;
+    T_EQ_I64(kit_put(&k, 1000001, 3, KIT_MIB(10)), CELLAR_OK);
+    const uint64_t after = kit_stats(&k).entries;
+    T_EQ_I64(kit_put(&k, 1000000, 3, KIT_MIB(30)), CELLAR_E_SPACE);
+    printf("# %" PRIu64 " entries, %" PRIu64 " beside 10 MiB, %" PRIu64
+           " after 30 MiB found no room\n", before, after, kit_stats(&k).entries);
+    T_CHECK(after > before / 3);
+    T_EQ_U64(kit_stats(&k).entries, after);
+    l1_unpin(k.c, &ref);
+    l1_unpin(k.c, &second);
+    kit_close(&k);
+}
+
+/* ---- blocks ---- */
+
+/* The first long values in a store full of short ones: what they leave to the log is not found in
+ * one call. While somebody listens victims are handed over sixteen at a time, out of one segment
+ * until it is free. */
+static void blocks_after(bool heard)
+{
+    kit k;
+    start(&k, KIT_MIB(64), (l1_config){.hooks = {.left = on_left}});
+    if (heard) { l1_want_left(k.c, true); }
+    uint64_t id = 0;
+    while (kit_stats(&k).evicted < 1000) { T_EQ_I64(put(&k, id++, 100), CELLAR_OK); }
+    w.gone_most = 0;
+    for (unsigned i = 0; i < 3000; i++) { T_EQ_I64(put(&k, id++, 9000), CELLAR_OK); }
+    const uint64_t bound = 16 + 9000 / 8;
+    printf("# blocks after records%s: evicted by one set at most %" PRIu64 ", bound %" PRIu64 "\n",
+           heard ? ", heard" : "", w.gone_most, bound);
+    T_CHECK(w.gone_most <= bound);
+    kit_close(&k);
+}
+
+static void blocks_after_records(void)
+{
+    blocks_after(false);
+    blocks_after(true);
+}
+
+/* A store full of blocks, all deleted; with `pins` the first of them are pinned. */
+static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, unsigned pins)
+{
+    unsigned pinned = 0;
+    start(k, budget, (l1_config){0});
+    const uint64_t count = budget * 7 / 8 / len;
+    for (uint64_t id = 0; id < count; id++) {
+        kit_key key;
+        T_EQ_I64(kit_put(k, id, id, len), CELLAR_OK);
+        const l1_key *const of = kit_key_of(k, &key, 0, id);
+        if (pinned < pins && l1_pin(k->c, of, &pin[pinned], 0) == CELLAR_OK) { pinned++; }
+    }
+    for (uint64_t id = 0; id < count; id++) { (void)kit_del(k, id); }
+    T_EQ_U64(kit_stats(k).big_blocks, 0);
+    T_CHECK(kit_stats(k).limbo_bytes > budget / 2);
+    return pinned;
+}
+
+static uint32_t stuck(kit *k)
+{
+    uint32_t count = 0;
+    for (const l1_big *b = k->c->limbo.first; b != NULL; b = b->next) { count += b->where == L1_STUCK; }
+    return count;
+}
+
+/* Sets of `small` bytes until the dead are room again. They find it without anybody's entry: what a
+ * set pays when it comes to the log's last segments is one or two. */
+static void sets_after(uint64_t budget, size_t dead, size_t small)
+{
+    kit k;
+    (void)all_dead(&k, budget, dead, NULL, 0);
+    const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
+    uint64_t most = 0, before = kit_stats(&k).limbo_bytes, put_bytes = 0, sets = 0;
+    for (; put_bytes < budget * 6 / 10; put_bytes += small) {
+        T_EQ_I64(put(&k, 1000000 + sets, small), CELLAR_OK);
+        const uint64_t after = kit_stats(&k).limbo_bytes;
+        most = BASE_MAX(most, before - BASE_MIN(after, before));
+        before = after;
+        sets++;
+    }
+    const l1_stats s = kit_stats(&k);
+    printf("# %zu after dead blocks of %zu: freed by one set at most %" PRIu64 " of %" PRIu64
+           ", %" PRIu64 " of %" PRIu64 " entries are there\n", small, dead, most, share, s.entries,
+           sets);
+    /* It may come twice. One that is long itself frees as much as it needs, and some more where the
+     * dead share pages. */
+    T_CHECK(most <= 2 * (share + (small > k.c->record_max ? small : 0)));
+    T_CHECK(s.entries >= sets - sets / 50 - 2);
+    kit_close(&k);
+}
+
+static void dead_blocks_go_a_share_a_set(void)
+{
+    sets_after(KIT_MIB(16), 9000, 100);
+    sets_after(KIT_MIB(16), KIT_MIB(7), 100); /* piece by piece */
+    sets_after(KIT_MIB(16), 9000, 4000);
+    sets_after(KIT_MIB(16), 30000, 9000);
+    sets_after(KIT_MIB(16), KIT_MIB(6), 9000);
+    sets_after(KIT_MIB(4), 9000, KIT_MIB(1));
+}
+
+/* A tick of no time frees a share and says that there is more, until nothing is. */
+static void dead_blocks_go_a_share_a_tick(void)
+{
+    static const size_t len[] = {9000, KIT_MIB(7)};
+    for (unsigned i = 0; i < 2; i++) {
+        kit k;
+        (void)all_dead(&k, KIT_MIB(16), len[i], NULL, 0);
+        const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
+        uint64_t removed, before = kit_stats(&k).limbo_bytes, ticks = 0;
+        while (before != 0 && ticks < 1000) {
+            const cellar_err err = l1_upkeep(k.c, 0, &removed);
+            const uint64_t after = kit_stats(&k).limbo_bytes;
+            T_CHECK(before - after <= share && after < before);
+            T_CHECK(after == 0 || err == CELLAR_PENDING);
+            before = after;
+            ticks++;
+        }
+        T_EQ_U64(before, 0);
+        T_CHECK(ticks >= KIT_MIB(14) / share);
+        kit_close(&k);
+    }
+}
+
+/* Blocks that stay pinned are looked at 64 a call, and by short sets only once. */
+static void pinned_dead_blocks_are_looked_at_in_turns(void)
+{
+    static l1_pin_ref pin[150];
+    kit k;
+    const unsigned pinned = all_dead(&k, KIT_MIB(16), 60000, pin, 150);
+    T_EQ_U64(pinned, 150);
+    uint32_t before = 0, most = 0;
+    for (uint64_t id = 0; id < 10000; id++) {
+        T_EQ_I64(put(&k, 1000000 + id, 1000), CELLAR_OK);
+        const uint32_t now = stuck(&k);
+        most = BASE_MAX(most, now - BASE_MIN(before, now));
+        before = now;
+    }
+    printf("# %u of %u pinned ones looked at, by one set at most %u\n", before, pinned, most);
+    T_EQ_U64(before, pinned);
+    T_CHECK(most <= 2 * L1_SWEEP_LOOKS);
+    T_CHECK(base_load_rlx(&k.c->limbo_fresh) < k.c->seg_bytes); /* nobody goes to look again */
+    for (unsigned i = 0; i < pinned; i++) { l1_unpin(k.c, &pin[i]); }
+    T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* who needs them finds them */
+    while (l1_upkeep(k.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
+    T_EQ_U64(kit_stats(&k).limbo_bytes, 0);
+    kit_close(&k);
+}
+
+/* Segments that nobody uses any more go back in a tick's time, too. */
+static void idle_segments_go_one_by_one(void)
+{
+    kit k;
+    start(&k, KIT_MIB(16), (l1_config){0});
+    for (uint64_t id = 0; id < 30000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    for (uint64_t id = 0; id < 30000; id++) { (void)kit_del(&k, id); }
+    uint64_t removed, before = kit_stats(&k).arena_bytes, steps = 0;
+    for (; before != 0; steps++) {
+        (void)l1_upkeep(k.c, 0, &removed);
+        const uint64_t after = kit_stats(&k).arena_bytes;
+        T_CHECK(after <= before && before - after <= k.c->seg_bytes);
+        before = after;
+        T_REQUIRE(steps < 10000);
+    }
+    T_CHECK(steps > 100);
+    kit_close(&k);
+}
+
+/* Reads, deletes and touches evict nothing. */
+static void other_calls_evict_nothing(void)
+{
+    kit k;
+    kit_rng r = {t_seed()};
+    uint64_t buf[16];
+    size_t len;
+    start(&k, KIT_MIB(1), (l1_config){0});
+    for (uint64_t id = 0; id < 20000; id++) { T_EQ_I64(put(&k, id, 100), CELLAR_OK); }
+    w.gone = 0;
+    for (uint64_t i = 0; i < 20000; i++) {
+        kit_key key;
+        (void)kit_get(&k, kit_below(&r, 20000), buf, sizeof buf, &len);
+        (void)l1_touch(k.c, kit_key_of(&k, &key, 0, kit_below(&r, 20000)), kit_now(&k) + 1000, -1,
+                       NULL);
+        if (i % 50 == 0) { (void)kit_del(&k, kit_below(&r, 20000)); }
+    }
+    T_EQ_U64(w.gone, 0);
+    w.gone_most = 0;
+    finish(&k, "others", 128);
+}
+
+T_ONE_THREAD;
+T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
+       T_CASE(mixed_sizes),
+       T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
+       T_CASE(blocks_after_records), T_CASE(dead_blocks_go_a_share_a_set),
+       T_CASE(dead_blocks_go_a_share_a_tick),
+       T_CASE(pinned_dead_blocks_are_looked_at_in_turns), T_CASE(idle_segments_go_one_by_one),
+       T_CASE(all_of_it_pinned), T_CASE(a_pinned_block_is_not_paid_for_by_all),
+       T_CASE(other_calls_evict_nothing))

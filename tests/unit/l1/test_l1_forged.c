@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a value that imitates records of other keys is never taken for one, although its bytes
+ *         lie where records lay and will lie.
+ * Method: values filled with images of the victims' records (every header form: plain, with owner,
+ *         with fields), at every granule, under churn of segments by eviction, expiry, deletes,
+ *         owner death and shrinking; readers ask for the victims by every way of reading and must
+ *         see an honest value or nothing. One thread with the clock turned, then several. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/l1_int.h"
+
+enum { VICTIMS = 32, LONGEST = 1900 };
+
+static struct {
+    kit k;
+    uint64_t until_ns;
+    _Atomic uint64_t seq, hits, looks, forged;
+} f;
+
+/* A record of victim `v` as the log would hold it, value all 0xEE. Returns its bytes. */
+static size_t image(unsigned char *out, uint64_t v, uint32_t owner, bool fields, uint32_t vlen)
+{
+    kit_key key;
+    size_t at = 8;
+    kit_key_of(&f.k, &key, owner, v);
+    uint32_t w0 =
+        16u | vlen << 8 | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u)
+            | (fields ? L1_W0_EXT : 0u);
+    uint32_t due = 0, mask = L1_X_FLAGS, flags = 7;
+    memcpy(out, &w0, 4);
+    memcpy(out + 4, &due, 4);
+    if (owner != 0) {
+        memcpy(out + at, &owner, 4);
+        at += 4;
+    }
+    if (fields) {
+        memcpy(out + at, &mask, 4);
+        memcpy(out + at + 4, &flags, 4);
+        at += 8;
+    }
+    memcpy(out + at, key.text, 16);
+    memset(out + at + 16, 0xEE, vlen);
+    return (size_t)base_round_up(at + 16 + vlen, 4);
+}
+
+/* A value of images, beginning at a random granule. */
+static size_t forge(kit_rng *r, unsigned char *out)
+{
+    size_t len = 64 + kit_below(r, LONGEST - 64), at = 4 * kit_below(r, 8);
+    memset(out, 0, LONGEST + 256);
+    while (at < len) {
+        at += image(out + at, kit_below(r, VICTIMS), kit_one_in(r, 3) ? 5u : 0u, kit_one_in(r, 4),
+                    8 + 4 * (uint32_t)kit_below(r, 8));
+    }
+    return len;
+}
+
+static void look(uint64_t v, const void *bytes, size_t len)
+{
+    uint64_t seq;
+    const bool honest = len >= 8 && kit_whole(bytes, len, v, &seq);
+    if (!T_CHECK(honest)) { atomic_fetch_add(&f.forged, 1); }
+    atomic_fetch_add(&f.hits, 1);
+}
+
+static bool on_seen(void *ctx, const l1_seen *s)
+{
+    (void)ctx;
+    uint64_t id = kit_id_of(s->key, s->key_len);
+    if (id < VICTIMS) {
+        look(id, s->value, s->value_len);
+    } else {
+        T_CHECK(id >= 1000 && id < 1000000);
+    }
+    return true;
+}
+
+static void read_victim(kit_rng *r)
+{
+    unsigned char buf[256];
+    kit_key key;
+    l1_pin_ref ref;
+    l1_info info;
+    uint64_t v = kit_below(r, VICTIMS), cursor = kit_next(r) & 1;
+    size_t len;
+    atomic_fetch_add(&f.looks, 1);
+    kit_key_of(&f.k, &key, kit_one_in(r, 3) ? 5u : 0u, v);
+    switch (kit_below(r, 16)) {
+    case 0:
+        if (l1_pin(f.k.c, &key.key, &ref, 0) == CELLAR_OK) {
+            look(v, ref.value, ref.value_len);
+            l1_unpin(f.k.c, &ref);
+        }
+        break;
+    case 1:
+        if (l1_inspect(f.k.c, &key.key, buf, sizeof buf, &info, 0) == CELLAR_OK) {
+            look(v, buf, info.value_len);
+        }
+        break;
+    case 2: (void)l1_scan(f.k.c, &cursor, 4, key.key.owner, true, on_seen, NULL); break;
+    default:
+        if (l1_get(f.k.c, &key.key, buf, sizeof buf, &len, 0) == CELLAR_OK) { look(v, buf, len); }
+        break;
+    }
+}
+
+static void write_forged(kit_rng *r)
+{
+    unsigned char value[LONGEST + 256];
+    kit_key key;
+    size_t len = forge(r, value);
+    l1_put_spec p =
+        {.value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET};
+    if (kit_one_in(r, 3)) { p.deadline_ms = kit_now(&f.k) + (int64_t)kit_below(r, 20); }
+    (void)l1_put(f.k.c,
+                 kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)), &p);
+    if (kit_one_in(r, 5)) {
+        (void)l1_del(f.k.c,
+                     kit_key_of(&f.k, &key, kit_one_in(r, 4) ? 9u : 0u, 1000 + kit_below(r, 3000)),
+                     NULL);
+    }
+}
+
+static void touch_victim(kit_rng *r)
+{
+    uint64_t v = kit_below(r, VICTIMS);
+    kit_key key;
+    uint32_t owner = kit_one_in(r, 3) ? 5u : 0u;
+    if (kit_one_in(r, 2)) {
+        (void)l1_del(f.k.c, kit_key_of(&f.k, &key, owner, v), NULL);
+    } else {
+        int64_t until = kit_one_in(r, 2) ? kit_now(&f.k) + (int64_t)kit_below(r, 10)
+            : BASE_NEVER_MS;
+        (void)kit_put_until(&f.k, owner, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100),
+                            until);
+    }
+}
+
+static void open_forgery(void)
+{
+    memset(&f, 0, sizeof f);
+    l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
+    kit_open(&f.k, KIT_MIB(1), &cfg);
+    atomic_store(&f.k.clock.lag_ms, 8);
+}
+
+static void close_forgery(uint64_t looks)
+{
+    T_EQ_U64(atomic_load(&f.forged), 0);
+    T_CHECK(atomic_load(&f.looks) >= looks && atomic_load(&f.hits) > looks / 50);
+    T_CHECK(kit_stats(&f.k).evicted > 0 && kit_stats(&f.k).expired > 0);
+    kit_close(&f.k);
+}
+
+static void one_thread_of_churn(void)
+{
+    open_forgery();
+    kit_rng r = {t_seed()};
+    const uint64_t rounds = kit_scale(300000);
+    for (uint64_t i = 0; i < rounds && t_failed() == 0; i++) {
+        write_forged(&r);
+        if (kit_one_in(&r, 3)) { touch_victim(&r); }
+        read_victim(&r);
+        if (kit_one_in(&r, 8)) { kit_forward(&f.k, 1); }
+        if (kit_one_in(&r, 400)) { (void)l1_tick(f.k.c, kit_one_in(&r, 2) ? 0 : UINT64_MAX); }
+        if (kit_one_in(&r, 20000)) {
+            (void)l1_resize(f.k.c, KIT_KIB(400));
+            (void)l1_resize(f.k.c, KIT_MIB(1));
+        }
+    }
+    close_forgery(rounds);
+}
+
+static void churn(void *arg)
+{
+    kit_rng r = {t_seed() * 3 + (uint64_t)(uintptr_t)arg};
+    while (kit_time_left(f.until_ns) && t_failed() == 0) {
+        for (unsigned i = 0; i < 50; i++) {
+            write_forged(&r);
+            touch_victim(&r);
+        }
+        kit_forward(&f.k, 1);
+        if (kit_one_in(&r, 10)) { (void)l1_tick(f.k.c, 500); }
+    }
+}
+
+static void spy(void *arg)
+{
+    kit_rng r = {t_seed() * 7 + (uint64_t)(uintptr_t)arg};
+    while (kit_time_left(f.until_ns) && t_failed() == 0) {
+        for (unsigned i = 0; i < 100; i++) { read_victim(&r); }
+    }
+}
+
+static void threads_of_churn(void)
+{
+    open_forgery();
+    f.until_ns = kit_deadline_ns(1500);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) {
+        kit_start(&team, churn, (void *)i);
+        kit_start(&team, spy, (void *)i);
+    }
+    kit_join(&team);
+    printf("# %" PRIu64 " looks, %" PRIu64 " honest hits\n", atomic_load(&f.looks),
+           atomic_load(&f.hits));
+    close_forgery(kit_scale(1000));
+}
+
+T_MAIN("l1_forged", T_CASE(one_thread_of_churn), T_CASE(threads_of_churn))

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    keys of 1..65,535 bytes in every store, whatever the size of its segments: each operation
+ *         works on them, each is compared in full, and the bound holds.
+ * Method: keys at every boundary (header field, record, segment, maximum) with values that stay in
+ *         the log and that do not, in stores from 1 MiB on; two keys with one forged hash; writers,
+ *         readers, pinners and scanners on a few keys at once, each value checked word by word. */
+#include "tests/support/l1_kit.h"
+
+enum { MOST = 65535 };
+
+static unsigned char text[MOST];
+
+/* A key of `len` bytes that differs from all others of its length in its last bytes only. */
+static const l1_key *key_of(const kit *k, l1_key *out, unsigned char *bytes, uint32_t owner,
+                            uint32_t len, uint32_t serial)
+{
+    memset(bytes, 'k', len);
+    for (uint32_t i = 0; i < BASE_MIN(len, 4u); i++) {
+        bytes[len - 1 - i] = (unsigned char)(serial >> (8 * i));
+    }
+    *out = (l1_key){.bytes = bytes, .len = len, .owner = owner,
+                    .hash = base_hash(&k->hash_key, owner, bytes, len)};
+    return out;
+}
+
+static cellar_err put(kit *k, const l1_key *key, uint64_t id, uint64_t seq, size_t len)
+{
+    static unsigned char value[40000];
+    kit_fill(value, len, id, seq);
+    l1_put_spec p = {.value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS,
+                     .change = L1_CHANGE_SET};
+    return l1_put(k->c, key, &p);
+}
+
+static bool holds(kit *k, const l1_key *key, uint64_t id, uint64_t seq, size_t want)
+{
+    static unsigned char buf[40000];
+    size_t len = 0;
+    return T_EQ_I64(l1_get(k->c, key, buf, sizeof buf, &len, 0), CELLAR_OK) &&
+           T_EQ_U64(len, want) && T_CHECK(kit_is(buf, len, id, seq));
+}
+
+static const uint32_t lengths[] = {1, 2, 127, 128, 129, 254, 255, 256, 1023, 1024, 1025, 4000, 8100,
+                                   8192, 16300, 16384, 16385, 32768, 40000, MOST - 1, MOST};
+static const size_t sizes[] = {0, 8, 100, 1024, 3000, 8192, 20000};
+enum { LENGTHS = sizeof lengths / sizeof lengths[0], SIZES = sizeof sizes / sizeof sizes[0] };
+
+static struct seen { const l1_key *key; uint64_t found; } seen;
+static bool on_seen(void *ctx, const l1_seen *e)
+{
+    struct seen *s = ctx;
+    s->found += e->key_len == s->key->len && memcmp(e->key, s->key->bytes, e->key_len) == 0;
+    return true;
+}
+
+/* Everything one can do with a key. */
+static void all_operations(kit *k, const l1_key *key, size_t len)
+{
+    l1_info info;
+    l1_pin_ref ref;
+    uint64_t version = 0, cursor = 0;
+    int64_t sum;
+    T_EQ_I64(put(k, key, 7, 1, len), CELLAR_OK);
+    (void)holds(k, key, 7, 1, len);
+    T_EQ_I64(l1_version(k->c, key, &version), CELLAR_OK);
+    T_CHECK(version != 0);
+    T_EQ_I64(l1_touch(k->c, key, kit_now(k) + (INT64_C(1) << 40), 5000, NULL), CELLAR_OK);
+    T_EQ_I64(l1_inspect(k->c, key, NULL, 0, &info, 0), CELLAR_OK);
+    T_EQ_U64(info.value_len, len);
+    T_EQ_I64(info.idle_ms, 5000);
+    T_EQ_U64(info.version, version);
+    T_EQ_I64(l1_pin(k->c, key, &ref, 0), CELLAR_OK);
+    T_EQ_I64(put(k, key, 7, 2, len), CELLAR_OK);
+    T_CHECK(ref.value_len == len && kit_is(ref.value, len, 7, 1));
+    l1_unpin(k->c, &ref);
+    (void)holds(k, key, 7, 2, len);
+    seen = (struct seen){key, 0};
+    T_EQ_I64(l1_scan(k->c, &cursor, SIZE_MAX, key->owner, true, on_seen, &seen), CELLAR_OK);
+    T_EQ_U64(seen.found, 1);
+    const l1_put_spec zero = {.deadline_ms = BASE_NEVER_MS};
+    cellar_err err = l1_incr(k->c, key, 5, 10, &zero, false, &sum, NULL);
+    T_EQ_I64(err, len == 8 ? CELLAR_OK : CELLAR_E_TYPE);
+    T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_OK);
+    T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_MISS);
+    T_EQ_I64(l1_incr(k->c, key, 5, 10, &zero, false, &sum, NULL), CELLAR_OK);
+    T_EQ_I64(sum, 15);
+    T_EQ_I64(l1_pin(k->c, key, &ref, 0), CELLAR_OK);
+    T_EQ_I64(l1_incr(k->c, key, -20, 0, &zero, true, &sum, NULL), CELLAR_OK);
+    T_EQ_I64(sum, -5);
+    l1_unpin(k->c, &ref);
+    T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_OK);
+}
+
+static void every_length_in_every_store(void)
+{
+    static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(3), KIT_MIB(64)};
+    static const uint32_t segs[] = {0, 512, 4096};
+    for (unsigned b = 0; b < 3; b++) {
+        for (unsigned g = 0; g < 3; g++) {
+            kit k;
+            l1_key key;
+            const l1_config cfg = {.seg_bytes = segs[g]};
+            kit_open(&k, budgets[b], &cfg);
+            for (unsigned told = 0; told < 2; told++) {
+                l1_want_left(k.c, told != 0);
+                for (unsigned i = 0; i < LENGTHS * SIZES; i++) {
+                    (void)key_of(&k, &key, text, i % 3, lengths[i % LENGTHS], i);
+                    all_operations(&k, &key, sizes[i / LENGTHS]);
+                    T_CHECK(kit_used(&k) <= budgets[b]);
+                }
+            }
+            kit_audit(&k);
+            (void)l1_tick(k.c, UINT64_MAX);
+            T_EQ_U64(kit_stats(&k).big_blocks + kit_stats(&k).limbo_bytes, 0);
+            kit_close(&k);
+        }
+    }
+}
+
+/* Many of them, under pressure: whatever still hits is right, and most of the budget is payload. */
+static void a_small_store_full_of_long_keys(void)
+{
+    kit k;
+    l1_key key;
+    kit_open(&k, KIT_MIB(1), NULL);
+    for (uint32_t i = 0; i < 2000; i++) {
+        (void)key_of(&k, &key, text, 0, i % 2 == 0 ? MOST : 9000, i);
+        T_EQ_I64(put(&k, &key, i, i, 50), CELLAR_OK);
+        (void)holds(&k, &key, i, i, 50);
+        T_CHECK(kit_used(&k) <= KIT_MIB(1));
+    }
+    unsigned there = 0;
+    for (uint32_t i = 0; i < 2000; i++) {
+        l1_info info;
+        (void)key_of(&k, &key, text, 0, i % 2 == 0 ? MOST : 9000, i);
+        there += l1_inspect(k.c, &key, NULL, 0, &info, L1_PEEK) == CELLAR_OK;
+    }
+    printf("# %u keys of 65,535 and 9,000 bytes in 1 MiB\n", there);
+    T_CHECK(there >= 14);
+    kit_close(&k);
+}
+
+static void one_hash_two_keys(void)
+{
+    static unsigned char other[MOST];
+    const uint32_t some[] = {9000, MOST};
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned s = 0; s < 2; s++) {
+            kit k;
+            l1_key a, b;
+            const size_t len = s == 0 ? 100 : 20000;
+            kit_open(&k, KIT_MIB(4), NULL);
+            (void)key_of(&k, &a, text, 0, some[i], 1);
+            (void)key_of(&k, &b, other, 0, some[i], 2);
+            b.hash = a.hash;
+            T_EQ_I64(put(&k, &a, 1, 1, len), CELLAR_OK);
+            size_t got;
+            unsigned char buf[8];
+            l1_pin_ref ref;
+            T_EQ_I64(l1_get(k.c, &b, buf, sizeof buf, &got, 0), CELLAR_MISS);
+            T_EQ_I64(l1_pin(k.c, &b, &ref, 0), CELLAR_MISS);
+            T_EQ_I64(l1_del(k.c, &b, NULL), CELLAR_MISS);
+            T_EQ_I64(put(&k, &b, 2, 2, len), CELLAR_OK);
+            (void)holds(&k, &a, 1, 1, len);
+            (void)holds(&k, &b, 2, 2, len);
+            T_EQ_I64(l1_del(k.c, &a, NULL), CELLAR_OK);
+            (void)holds(&k, &b, 2, 2, len);
+            T_EQ_I64(l1_get(k.c, &a, buf, sizeof buf, &got, 0), CELLAR_MISS);
+            kit_close(&k);
+        }
+    }
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+enum { SHARED = 6 };
+static struct {
+    kit k;
+    unsigned char bytes[SHARED][MOST];
+    l1_key key[SHARED];
+    _Atomic uint32_t stop;
+    _Atomic uint64_t hits, writes;
+} g;
+
+static bool count_seen(void *ctx, const l1_seen *e)
+{
+    T_CHECK(e->key_len >= 9000);
+    ++*(uint64_t *)ctx;
+    return true;
+}
+
+static void writer(void *arg)
+{
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    unsigned char *value = malloc(20000);
+    T_REQUIRE(value != NULL);
+    for (uint64_t seq = 1; atomic_load(&g.stop) == 0; seq++) {
+        const uint64_t id = kit_below(&r, SHARED);
+        const size_t len = kit_one_in(&r, 4) ? 20000 : 24;
+        if (kit_one_in(&r, 5)) {
+            (void)l1_del(g.k.c, &g.key[id], NULL);
+            continue;
+        }
+        kit_fill(value, len, id, seq);
+        l1_put_spec p = {.value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS,
+                         .change = L1_CHANGE_SET};
+        cellar_err err = l1_put(g.k.c, &g.key[id], &p);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        atomic_fetch_add(&g.writes, 1);
+    }
+    free(value);
+}
+
+static void key_reader(void *arg)
+{
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    unsigned char *buf = malloc(20000);
+    T_REQUIRE(buf != NULL);
+    while (atomic_load(&g.stop) == 0) {
+        const uint64_t id = kit_below(&r, SHARED);
+        size_t len;
+        uint64_t seq, cursor = 0, some = 0;
+        l1_pin_ref ref;
+        if (l1_get(g.k.c, &g.key[id], buf, 20000, &len, 0) == CELLAR_OK) {
+            T_CHECK(kit_whole(buf, len, id, &seq));
+            atomic_fetch_add(&g.hits, 1);
+        }
+        if (l1_pin(g.k.c, &g.key[id], &ref, 0) == CELLAR_OK) {
+            T_CHECK(kit_whole(ref.value, ref.value_len, id, &seq));
+            l1_unpin(g.k.c, &ref);
+        }
+        if (kit_one_in(&r, 50)) {
+            T_EQ_I64(l1_scan(g.k.c, &cursor, SIZE_MAX, 0, true, count_seen, &some), CELLAR_OK);
+        }
+    }
+    free(buf);
+}
+
+static void no_reader_sees_another_key_or_a_mix(void)
+{
+    memset(&g, 0, sizeof g);
+    kit_open(&g.k, KIT_MIB(1), NULL);
+    for (uint32_t i = 0; i < SHARED; i++) {
+        (void)key_of(&g.k, &g.key[i], g.bytes[i], 0, i % 2 == 0 ? 9000 : MOST, i);
+    }
+    g.key[2].hash = g.key[0].hash;
+    l1_want_left(g.k.c, true);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, writer, (void *)(i + 1)); }
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, key_reader, (void *)(i + 9)); }
+    base_sleep_ns(700000000 * kit_full(1));
+    while (atomic_load(&g.hits) <= 100 || atomic_load(&g.writes) <= 100) { base_sleep_ns(1000000); }
+    atomic_store(&g.stop, 1);
+    kit_join(&team);
+    printf("# %" PRIu64 " writes, %" PRIu64 " hits\n", atomic_load(&g.writes),
+           atomic_load(&g.hits));
+    T_CHECK(atomic_load(&g.hits) > 100 && atomic_load(&g.writes) > 100);
+    kit_close(&g.k);
+}
+
+T_MAIN("l1_keys", T_CASE(every_length_in_every_store), T_CASE(a_small_store_full_of_long_keys),
+       T_CASE(one_hash_two_keys), T_CASE(no_reader_sees_another_key_or_a_mix))

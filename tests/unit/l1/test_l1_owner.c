@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    when an owner dies its entries cost nothing more: the call is O(1), their room is usable
+ *         at once, they go before any live entry, each is told as cleared once; other owners see
+ *         nothing.
+ * Method: half of a full store dies, then as much is set anew: no live entry may leave. With 10^3
+ *         and 10^6 entries, with ticks and without, under threads. Hooks: nested sets from a
+ *         listener, switch. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/l1_int.h"
+
+static struct {
+    kit k;
+    _Atomic uint32_t dead_below; /* owners below it are dead, 0 (the root) never */
+    _Atomic uint64_t cleared, capacity, other;
+} o;
+
+static bool alive(void *ctx, uint32_t owner)
+{
+    (void)ctx;
+    return owner == 0 || owner >= atomic_load(&o.dead_below);
+}
+
+static void on_left(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    if (what->cause == L1_LEFT_CLEARED) {
+        T_CHECK(!alive(NULL, what->owner));
+        atomic_fetch_add(&o.cleared, 1);
+    } else if (what->cause == L1_LEFT_CAPACITY) {
+        atomic_fetch_add(&o.capacity, 1);
+    } else {
+        atomic_fetch_add(&o.other, 1);
+    }
+}
+
+static void open_owned(uint64_t budget, l1_config cfg, bool listen)
+{
+    memset(&o, 0, sizeof o);
+    cfg.hooks = (l1_hooks){.owner_alive = alive, .left = on_left};
+    kit_open(&o.k, budget, &cfg);
+    if (listen) { l1_want_left(o.k.c, true); }
+}
+
+static void die_below(uint32_t owner)
+{
+    atomic_store(&o.dead_below, owner);
+    l1_owner_died(o.k.c);
+}
+
+static bool has(uint32_t owner, uint64_t id)
+{
+    kit_key key;
+    l1_info info;
+    return l1_inspect(o.k.c, kit_key_of(&o.k, &key, owner, id), NULL, 0, &info,
+                      L1_PEEK) == CELLAR_OK;
+}
+
+/* Returns the entries that fit when nothing is evicted. */
+static void the_room_is_usable_at_once(void)
+{
+    static const struct { uint64_t mib; size_t len; bool hot, tick; } run[] = {
+        {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
+        {8, 1500, false, false},
+        {8, 30, true, true},    {32, 100, false, true}};
+    unsigned slow = 0;
+    for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
+        if (BASE_TSAN && run[i].mib > 4) { continue; }
+        open_owned(KIT_MIB(run[i].mib), (l1_config){0}, true);
+        uint64_t n = 0, buf[256];
+        size_t len;
+        /* The root's entries and those of owner 5, in turn, until two thirds are used. */
+        while (kit_used(&o.k) < KIT_MIB(run[i].mib) * 2 / 3) {
+            T_EQ_I64(kit_put_until(&o.k, 0, n, n, run[i].len, BASE_NEVER_MS), CELLAR_OK);
+            T_EQ_I64(kit_put_until(&o.k, 5, n, n, run[i].len, BASE_NEVER_MS), CELLAR_OK);
+            n++;
+        }
+        T_EQ_U64(atomic_load(&o.capacity), 0);
+        for (uint64_t id = 0; run[i].hot && id < 6 * n; id++) { /* hot ones are dead all the same */
+            kit_key key;
+            (void)l1_get(o.k.c, kit_key_of(&o.k, &key, id % 2 == 0 ? 0 : 5, id / 2 % n), buf,
+                         sizeof buf, &len, 0);
+        }
+        uint64_t start = base_thread_cpu_ns();
+        die_below(6);
+        uint64_t spent = base_thread_cpu_ns() - start;
+        slow += spent >= 50000 * KIT_SLOW * t_patience();
+        if (run[i].tick) { (void)l1_tick(o.k.c, UINT64_MAX); }
+        /* As much again for a new owner: the dead make room, nobody alive is asked. */
+        for (uint64_t id = 0; id < n; id++) {
+            T_EQ_I64(kit_put_until(&o.k, 6, id, id, run[i].len, BASE_NEVER_MS), CELLAR_OK);
+        }
+        uint64_t root = 0, fresh = 0;
+        for (uint64_t id = 0; id < n; id++) {
+            root += has(0, id);
+            fresh += has(6, id);
+        }
+        printf("# %" PRIu64 " MiB, values of %zu: %" PRIu64
+               " entries died; of as many of the root %" PRIu64
+               " are left, of as many new ones %" PRIu64 "; %" PRIu64 " evicted, %" PRIu64
+                   " told as cleared\n", run[i].mib,
+               run[i].len, n, root, fresh, atomic_load(&o.capacity), atomic_load(&o.cleared));
+        T_EQ_U64(atomic_load(&o.capacity), 0);
+        T_EQ_U64(root, n);
+        T_EQ_U64(fresh, n);
+        (void)l1_tick(o.k.c, UINT64_MAX);
+        T_EQ_U64(atomic_load(&o.cleared), n);
+        T_EQ_U64(kit_stats(&o.k).entries, 2 * n);
+        kit_close(&o.k);
+    }
+    T_CHECK(slow <= 2); /* who walks over the entries is slow in all; an interruption hits one */
+}
+
+/* Under an entry bound the dead free their tickets. */
+static void the_places_are_usable_at_once(void)
+{
+    open_owned(KIT_MIB(8), (l1_config){.max_entries = 1000, .stripes = 1}, true);
+    for (uint64_t id = 0; id < 500; id++) {
+        T_EQ_I64(kit_put_until(&o.k, 0, id, id, 20, BASE_NEVER_MS), CELLAR_OK);
+        T_EQ_I64(kit_put_until(&o.k, 5, id, id, 20, BASE_NEVER_MS), CELLAR_OK);
+    }
+    die_below(6);
+    for (uint64_t id = 0; id < 500; id++) {
+        T_EQ_I64(kit_put_until(&o.k, 6, id, id, 20, BASE_NEVER_MS), CELLAR_OK);
+    }
+    for (uint64_t id = 0; id < 500; id++) { T_CHECK(has(0, id) && has(6, id)); }
+    T_EQ_U64(atomic_load(&o.capacity), 0);
+    T_EQ_U64(kit_stats(&o.k).entries, 1000);
+    kit_close(&o.k);
+}
+
+static void dying_is_cheap_whatever_the_size(void)
+{
+    uint64_t ns[2];
+    for (unsigned i = 0; i < 2; i++) {
+        const uint64_t n = i == 0 ? 1000 : kit_scale(300000);
+        open_owned(KIT_MIB(64), (l1_config){0}, false);
+        for (uint64_t id = 0; id < n; id++) {
+            T_EQ_I64(kit_put_until(&o.k, 1, id, id, 20, BASE_NEVER_MS), CELLAR_OK);
+        }
+        uint64_t best = UINT64_MAX;
+        for (unsigned round = 0; round < 50; round++) {
+            uint64_t start = base_thread_cpu_ns();
+            for (unsigned j = 0; j < 100; j++) { die_below(2 + round); }
+            best = BASE_MIN(best, base_thread_cpu_ns() - start);
+        }
+        ns[i] = best / 100;
+        (void)l1_tick(o.k.c, UINT64_MAX);
+        T_EQ_U64(kit_stats(&o.k).entries, 0);
+        T_EQ_U64(kit_stats(&o.k).cleared, n);
+        kit_close(&o.k);
+    }
+    printf("# a death costs %" PRIu64 " ns with 1000 entries, %" PRIu64 " with many\n", ns[0],
+           ns[1]);
+    T_CHECK(ns[1] <= 2 * ns[0] + 100);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+static _Atomic uint32_t stop;
+static _Atomic uint32_t current = 10;
+
+static void setter(void *arg)
+{
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    uint64_t buf[64], seq = 0;
+    size_t len;
+    while (atomic_load(&stop) == 0) {
+        for (unsigned i = 0; i < 40; i++) {
+            kit_key key;
+            uint32_t owner = kit_one_in(&r, 3) ? 0 : atomic_load(&current);
+            uint64_t id = kit_below(&r, 1500);
+            (void)kit_put_until(&o.k, owner, id, id, 8 + kit_below(&r, 200), BASE_NEVER_MS);
+            id = kit_below(&r, 1500);
+            if (l1_get(o.k.c, kit_key_of(&o.k, &key, owner, id), buf, sizeof buf, &len,
+                       0) == CELLAR_OK) {
+                T_CHECK(kit_whole(buf, len, id, &seq) && seq == id);
+            }
+        }
+        if (kit_one_in(&r, 8)) { (void)l1_tick(o.k.c, 300); }
+    }
+}
+
+static void deaths_under_load(void)
+{
+    open_owned(KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192}, true);
+    atomic_store(&stop, 0);
+    atomic_store(&current, 10);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 3; i++) { kit_start(&team, setter, (void *)i); }
+    for (unsigned i = 0; i < 300 || atomic_load(&o.cleared) <= 100 / KIT_SLOW; i++) {
+        base_sleep_ns(2000000);
+        uint32_t next = atomic_fetch_add(&current, 1) + 1;
+        die_below(next);
+    }
+    atomic_store(&stop, 1);
+    kit_join(&team);
+    die_below(UINT32_MAX);
+    (void)l1_tick(o.k.c, UINT64_MAX);
+    T_CHECK(atomic_load(&o.cleared) > 100 / KIT_SLOW);
+    uint64_t root = 0;
+    for (uint64_t id = 0; id < 1500; id++) { root += has(0, id); }
+    T_EQ_U64(kit_stats(&o.k).entries, root); /* only the root's are left */
+    kit_close(&o.k);
+}
+
+/* ---- listeners ------------------------------------------------------------------------------- */
+static struct { kit k; uint64_t left, depth, deepest, next; } n;
+
+static void nest(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    (void)what;
+    n.left++;
+    if (++n.depth > n.deepest) { n.deepest = n.depth; }
+    sync_assert_none();
+    if (n.depth < 4) { /* a listener may set: into another key, the same one, and delete */
+        T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK);
+        (void)kit_del(&n.k, n.next - 5);
+    }
+    n.depth--;
+}
+
+static void a_listener_may_set(void)
+{
+    memset(&n, 0, sizeof n);
+    l1_config cfg = {.hooks = {.left = nest}};
+    kit_open(&n.k, KIT_MIB(1), &cfg);
+    l1_want_left(n.k.c, true);
+    for (unsigned i = 0; i < 10000; i++) {
+        T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK);
+    }
+    T_CHECK(n.left > 1000 && n.deepest == 4);
+    kit_audit(&n.k);
+    l1_want_left(n.k.c, false); /* nobody listens any more */
+    uint64_t before = n.left;
+    for (unsigned i = 0; i < 5000; i++) { T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK); }
+    T_EQ_U64(n.left, before);
+    kit_close(&n.k);
+}
+
+/* No segment is free and none can be had: the living cannot be carried on. Ticks take the dead out
+ * where they lie, come to an end, and do not begin again. */
+static void a_stuck_rotation_ends(void)
+{
+    open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
+    uint64_t all = 0, dead = 0, calls = 0;
+    for (; kit_used(&o.k) < KIT_MIB(2) - KIT_KIB(256); all++) {
+        T_EQ_I64(kit_put_until(&o.k, all % 50 == 0 ? 5 : 0, all, all, 100, BASE_NEVER_MS),
+                 CELLAR_OK);
+        dead += all % 50 == 0;
+    }
+    base_account_limit(&o.k.account, 1);
+    (void)l1_give_back(o.k.c, KIT_MIB(2), 0); /* all that is free */
+    base_account_limit(&o.k.account, kit_used(&o.k));
+    for (unsigned round = 0; round < 3; round++) {
+        uint64_t removed, gone = 0;
+        die_below(6 + round);
+        cellar_err err = CELLAR_PENDING;
+        for (calls = 0; err == CELLAR_PENDING && calls < 100000; calls++) {
+            err = l1_upkeep(o.k.c, 0, &removed);
+            gone += removed;
+        }
+        printf("# %" PRIu64 " of %" PRIu64 " entries dead: %" PRIu64 " gone after %" PRIu64
+               " calls\n", round == 0 ? dead : 0, all, gone, calls);
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_U64(gone, round == 0 ? dead : 0);
+        T_EQ_I64(l1_upkeep(o.k.c, UINT64_MAX, &removed), CELLAR_OK);
+    }
+    for (uint64_t id = 0; id < all; id++) {
+        T_CHECK(has(id % 50 == 0 ? 5 : 0, id) == (id % 50 != 0));
+    }
+    base_account_limit(&o.k.account, KIT_MIB(2));
+    kit_close(&o.k);
+}
+
+T_MAIN("l1_owner", T_CASE(the_room_is_usable_at_once), T_CASE(the_places_are_usable_at_once),
+       T_CASE(dying_is_cheap_whatever_the_size), T_CASE(deaths_under_load),
+       T_CASE(a_listener_may_set),
+       T_CASE(a_stuck_rotation_ends))

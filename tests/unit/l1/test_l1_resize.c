@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a new budget is in force when l1_resize returns, under load and with pins held, down by a
+ *         factor of 256 and up again; what fits is kept; an entry bound likewise.
+ * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back, the account read at
+ *         each return; a shrink to a quarter must keep about a quarter; bounds changed under
+ *         load. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/l1_int.h"
+
+enum { PINS = 6 };
+
+static struct {
+    kit k;
+    _Atomic uint32_t stop;
+    _Atomic uint64_t sets;
+    uint64_t keys;
+    size_t len;
+} z;
+
+static void load(void *arg)
+{
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    unsigned char *buf = malloc(z.len + 64);
+    T_REQUIRE(buf != NULL);
+    while (atomic_load(&z.stop) == 0) {
+        for (unsigned i = 0; i < 20; i++) {
+            uint64_t id = kit_below(&r, z.keys), seq;
+            size_t len;
+            cellar_err err =
+                kit_put(&z.k, id, atomic_fetch_add(&z.sets, 1), 8 + kit_below(&r, z.len));
+            T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+            id = kit_below(&r, z.keys);
+            if (kit_get(&z.k, id, buf, z.len + 64, &len) == CELLAR_OK) {
+                T_CHECK(kit_whole(buf, len, id, &seq));
+            }
+        }
+    }
+    free(buf);
+}
+
+static void from_a_gigabyte_to_four_megabytes_and_back(void)
+{
+    memset(&z, 0, sizeof z);
+    const uint64_t large = KIT_SLOW == 1 ? KIT_MIB(t_share(1024)) : KIT_MIB(32 + 512 / KIT_SLOW);
+    const uint64_t small = KIT_MIB(4);
+    kit_open(&z.k, large, NULL);
+    z.len = 4000;
+    z.keys = large / 2000;
+    for (uint64_t id = 0; id < z.keys / 2; id++) {
+        T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK);
+    }
+    T_CHECK(kit_used(&z.k) > large / 10 * 9);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
+    for (unsigned round = 0; round < 2; round++) {
+        l1_pin_ref pin[PINS];
+        unsigned char copy[PINS][4096];
+        unsigned pins = 0;
+        for (uint64_t i = 0; pins < PINS && i < 1000 * z.keys; i++) {
+            kit_key key;
+            if (l1_pin(z.k.c, kit_key_of(&z.k, &key, 0, i % z.keys), &pin[pins], 0) != CELLAR_OK) {
+                continue;
+            }
+            memcpy(copy[pins], pin[pins].value, pin[pins].value_len);
+            pins++;
+        }
+        T_EQ_U64(pins, PINS);
+        T_EQ_I64(l1_resize(z.k.c, small), CELLAR_OK);
+        T_CHECK(kit_used(&z.k) <= small);
+        for (unsigned i = 0; i < pins; i++) {
+            T_EQ_MEM(pin[i].value, copy[i], pin[i].value_len);
+            l1_unpin(z.k.c, &pin[i]);
+        }
+        for (unsigned i = 0; i < 200; i++) { T_CHECK(kit_used(&z.k) <= small); }
+        /* The small store works: a set is there afterwards, now and then. */
+        uint64_t kept = 0;
+        for (uint64_t i = 0; i < 200 || (kept <= 100 && i < 20000); i++) {
+            if (kit_put(&z.k, z.keys + i, i, 100) == CELLAR_OK) {
+                kept += kit_has(&z.k, z.keys + i);
+            }
+        }
+        T_CHECK(kept > 100);
+        T_EQ_I64(l1_resize(z.k.c, large), CELLAR_OK);
+    }
+    atomic_store(&z.stop, 1);
+    kit_join(&team);
+    kit_audit(&z.k);
+    for (uint64_t id = 0; id < z.keys / 2; id++) {
+        T_EQ_I64(kit_put(&z.k, id, id, z.len), CELLAR_OK);
+    }
+    T_CHECK(kit_used(&z.k) > large / 10 * 9); /* the room is usable again */
+    kit_close(&z.k);
+}
+
+/* Values that lie in blocks, which leave the log a reserve that follows the budget. */
+static void blocks_are_made_while_the_budget_changes(void)
+{
+    memset(&z, 0, sizeof z);
+    kit_open(&z.k, KIT_MIB(16), NULL);
+    z.len = 60000;
+    z.keys = 1000;
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
+    for (uint64_t round = 0, next = 0; round < 20; round++) {
+        while (atomic_load(&z.sets) < next) { base_yield(); }
+        T_EQ_I64(l1_resize(z.k.c, KIT_MIB(round % 2 == 0 ? 8 : 16)), CELLAR_OK);
+        T_CHECK(kit_used(&z.k) <= KIT_MIB(round % 2 == 0 ? 8 : 16));
+        next = atomic_load(&z.sets) + 20;
+    }
+    atomic_store(&z.stop, 1);
+    kit_join(&team);
+    kit_audit(&z.k);
+    kit_close(&z.k);
+}
+
+static void what_fits_is_kept(void)
+{
+    static const struct { uint64_t from, to; size_t len; } shrink[] = {
+        {64, 32, 100}, {64, 16, 100}, {64, 4, 100}, {64, 16, 4000}, {64, 2, 1000}, {8, 2, 40}};
+    for (size_t i = 0; i < sizeof shrink / sizeof shrink[0]; i++) {
+        kit k;
+        const uint64_t from = KIT_MIB(shrink[i].from), to = KIT_MIB(shrink[i].to);
+        const size_t len = shrink[i].len;
+        uint64_t n = from / (len + 16), payload = 0;
+        kit_open(&k, from, NULL);
+        for (uint64_t id = 0; id < n; id++) { T_EQ_I64(kit_put(&k, id, id, len), CELLAR_OK); }
+        T_EQ_I64(l1_resize(k.c, to), CELLAR_OK);
+        T_CHECK(kit_used(&k) <= to);
+        kit_audit(&k);
+        for (uint64_t id = 0; id < n; id++) { payload += kit_has(&k, id) ? len + 16 : 0; }
+        printf("# %2" PRIu64 " -> %2" PRIu64
+               " MiB, values of %4zu: %.0f %% of the new budget is payload at once\n",
+               shrink[i].from, shrink[i].to, len, (double)payload * 100 / (double)to);
+        T_CHECK(payload * 100 >= to * 32); /* 42 +- 3 at worst */
+        kit_close(&k);
+    }
+}
+
+static void limits_of_a_resize(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(4), NULL);
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(1) << 40), CELLAR_E_RANGE);
+    T_EQ_I64(l1_resize(k.c, 100), CELLAR_E_RANGE);
+    T_EQ_U64(base_load_rlx(&k.account.limit), KIT_MIB(4));
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(32)), CELLAR_OK);
+    for (uint64_t id = 0; id < 150000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
+    T_EQ_U64(kit_stats(&k).evicted, 0); /* the room came into use */
+    kit_close(&k);
+}
+
+/* All stripes at one moment. */
+static uint64_t entries_now(l1 *c)
+{
+    uint64_t n = 0;
+    l1_fork_prepare(c);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        for (unsigned q = 0; q < 2; q++) {
+            n += L1_LIVE_COUNT(base_load_rlx(&c->stripe[i].queue[q].live));
+        }
+    }
+    l1_fork_parent(c);
+    return n;
+}
+
+/* Tickets of deleted entries serve whoever sets next, wherever its key lies. */
+static void deletes_leave_no_stripe_short(void)
+{
+    enum { MOST = 2000, DELETED = 1800 };
+    for (unsigned ticks = 0; ticks < 2; ticks++) {
+        kit k;
+        const l1_config cfg = {.max_entries = MOST, .stripes = 16, .mean_entry_bytes = 64};
+        kit_open(&k, KIT_MIB(32), &cfg);
+        T_CHECK(k.c->stripe_count >= 8);
+        for (uint64_t id = 0; id < MOST; id++) { T_EQ_I64(kit_put(&k, id, id, 50), CELLAR_OK); }
+        T_EQ_U64(kit_stats(&k).entries, MOST);
+        for (uint64_t id = 0; id < DELETED; id++) { T_EQ_I64(kit_del(&k, id), CELLAR_OK); }
+        if (ticks != 0) { (void)l1_tick(k.c, UINT64_MAX); }
+        for (uint64_t id = MOST; id < MOST + DELETED; id++) {
+            T_EQ_I64(kit_put(&k, id, id, 50), CELLAR_OK);
+        }
+        printf("# %s tick: %" PRIu64 " of %d entries, %" PRIu64 " evicted\n",
+               ticks != 0 ? "with a" : "without", kit_stats(&k).entries, MOST,
+               kit_stats(&k).evicted);
+        if (ticks != 0) { T_EQ_U64(kit_stats(&k).evicted, 0); }
+        for (uint64_t id = 0; id < 2 * MOST; id++) {
+            T_EQ_I64(kit_put(&k, 100000 + id, id, 50), CELLAR_OK);
+        }
+        T_CHECK(kit_stats(&k).entries >= MOST * 99 / 100 && kit_stats(&k).entries <= MOST);
+        kit_close(&k);
+    }
+}
+
+static void change_bound(void *arg)
+{
+    (void)arg;
+    kit_rng r = {t_seed() * 11};
+    while (atomic_load(&z.stop) == 0) {
+        uint64_t max = 10 + kit_below(&r, 5000);
+        cellar_err err = l1_set_max_entries(z.k.c, max);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
+        if (err == CELLAR_OK) { T_CHECK(entries_now(z.k.c) <= max); }
+        base_sleep_ns(500000);
+    }
+}
+
+static void the_entry_bound_changes_under_load(void)
+{
+    memset(&z, 0, sizeof z);
+    l1_config cfg = {.max_entries = 3000, .stripes = 8, .mean_entry_bytes = 64};
+    kit_open(&z.k, KIT_MIB(8), &cfg);
+    z.len = 300;
+    z.keys = 20000;
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
+    kit_start(&team, change_bound, NULL);
+    base_sleep_ns(800000000);
+    atomic_store(&z.stop, 1);
+    kit_join(&team);
+    T_EQ_I64(l1_set_max_entries(z.k.c, 100), CELLAR_OK);
+    T_CHECK(kit_stats(&z.k).entries <= 100);
+    T_EQ_I64(l1_set_max_entries(z.k.c, 0), CELLAR_OK);
+    for (uint64_t id = 0; id < 5000; id++) { T_EQ_I64(kit_put(&z.k, id, id, 20), CELLAR_OK); }
+    for (uint64_t id = 0; id < 5000; id++) { T_CHECK(kit_has(&z.k, id)); }
+    kit_close(&z.k);
+}
+
+T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back), T_ALONE(what_fits_is_kept),
+       T_CASE(blocks_are_made_while_the_budget_changes), T_ALONE(limits_of_a_resize),
+       T_CASE(the_entry_bound_changes_under_load), T_CASE(deletes_leave_no_stripe_short))

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what is present throughout a scan is seen at least once, whatever is inserted, deleted,
+ *         split and merged meanwhile; what is seen was there; no lock is held in the callback.
+ * Method: between any two steps of a scan, and inside the callback, thousands of keys are inserted
+ *         or deleted, the budget shrinks and grows, ticks contract the index; then the same from
+ *         threads. */
+#include "tests/support/l1_kit.h"
+
+enum { STAY = 600, OTHERS = 20000 };
+
+typedef struct walk {
+    kit *k;
+    uint8_t *seen; /* times each key was seen */
+    uint64_t told, foreign, changes;
+    kit_rng r;
+    bool values, change_inside;
+} walk;
+
+/* Keys below STAY are never touched; keys from STAY on come and go. */
+static void change(walk *w, unsigned n)
+{
+    static unsigned direction;
+    if (kit_one_in(&w->r, 12)) { direction = (unsigned)kit_below(&w->r, 3); }
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t id = STAY + kit_below(&w->r, OTHERS);
+        if (direction == 0 || (direction == 2 && kit_one_in(&w->r, 2))) {
+            T_EQ_I64(kit_put(w->k, id, id, 8), CELLAR_OK);
+        } else {
+            (void)kit_del(w->k, id);
+        }
+        w->changes++;
+    }
+    if (kit_one_in(&w->r, 4)) { (void)l1_tick(w->k->c, UINT64_MAX); }
+}
+
+static bool on_seen(void *ctx, const l1_seen *s)
+{
+    walk *w = ctx;
+    uint64_t id = kit_id_of(s->key, s->key_len);
+    if (!T_CHECK(id < STAY + OTHERS)) { return false; }
+    if (s->info.owner != 0) { w->foreign++; }
+    if (w->seen[id] < 255) { w->seen[id]++; }
+    w->told++;
+    T_EQ_U64(s->value_len, 8);
+    T_CHECK((s->value != NULL) == w->values);
+    if (s->value != NULL) { T_CHECK(kit_is(s->value, 8, id, id)); }
+    sync_assert_none(); /* no lock is held here */
+    if (w->change_inside && kit_one_in(&w->r, 40)) {
+        /* The callback may set, delete and scan itself. */
+        change(w, 30);
+        uint64_t inner = 0, n = 0;
+        walk other = {.k = w->k, .seen = w->seen, .r = w->r, .values = w->values};
+        T_EQ_I64(l1_scan(w->k->c, &inner, 2, 0, w->values, on_seen, &other), CELLAR_OK);
+        n = other.told;
+        w->told += n;
+    }
+    return true;
+}
+
+static void scan_all(walk *w, size_t step, unsigned changes)
+{
+    uint64_t cursor = 0, steps = 0;
+    memset(w->seen, 0, STAY + OTHERS);
+    do {
+        T_EQ_I64(l1_scan(w->k->c, &cursor, step, 0, w->values, on_seen, w), CELLAR_OK);
+        if (changes != 0) { change(w, changes); }
+        if (!T_CHECK(++steps < 10000000)) { break; } /* it must end */
+    } while (cursor != 0);
+    uint64_t missed = 0;
+    for (uint64_t id = 0; id < STAY; id++) { missed += w->seen[id] == 0; }
+    T_EQ_U64(missed, 0);
+    T_EQ_U64(w->foreign, 0);
+}
+
+static void open_scan(kit *k, uint32_t stripes)
+{
+    l1_config cfg = {.stripes = stripes, .mean_entry_bytes = 64};
+    kit_open(k, KIT_MIB(32), &cfg);
+    for (uint64_t id = 0; id < STAY; id++) {
+        T_EQ_I64(kit_put(k, id, id, 8), CELLAR_OK);
+        T_EQ_I64(kit_put_until(k, 77, id, id, 8, BASE_NEVER_MS), CELLAR_OK); /* another owner's */
+    }
+}
+
+static void nothing_moves_each_seen_once(void)
+{
+    kit k;
+    walk w = {.k = &k, .seen = calloc(1, STAY + OTHERS), .r = {t_seed()}, .values = true};
+    T_REQUIRE(w.seen != NULL);
+    open_scan(&k, 4);
+    for (size_t step = 1; step <= 1000; step = step * 3 + 1) {
+        w.told = 0;
+        scan_all(&w, step, 0);
+        T_EQ_U64(w.told, STAY);
+    }
+    kit_close(&k);
+    free(w.seen);
+}
+
+static void present_throughout_is_seen(void)
+{
+    for (uint64_t round = 0; round < BASE_MAX(kit_scale(8), 2); round++) {
+        kit k;
+        walk w = {.k = &k, .seen = calloc(1, STAY + OTHERS), .r = {t_seed() + round},
+                  .values = round % 2 == 0, .change_inside = round % 3 == 0};
+        T_REQUIRE(w.seen != NULL);
+        open_scan(&k, round % 2 == 0 ? 1 : 8);
+        for (unsigned i = 0; i < 6; i++) {
+            scan_all(&w, 1 + round, i == 0 ? 30 : BASE_MAX(1500 / KIT_SLOW, 200));
+        }
+        l1_stats s = kit_stats(&k);
+        if (round < 2) {
+            printf("# %" PRIu64 " changes, %" PRIu64 " splits, %" PRIu64 " merges\n", w.changes,
+                   s.splits, s.merges);
+        }
+        T_CHECK(s.splits > 500 && s.merges > (KIT_SLOW == 1 ? 100u : 10u));
+        T_EQ_U64(s.evicted, 0);
+        kit_close(&k);
+        free(w.seen);
+    }
+}
+
+static bool stop_at(void *ctx, const l1_seen *s)
+{
+    (void)s;
+    return ++*(uint64_t *)ctx % 10 != 0;
+}
+
+static bool count_up(void *ctx, const l1_seen *s)
+{
+    (void)s;
+    ++*(uint64_t *)ctx;
+    return true;
+}
+
+/* Stopped early, a scan goes on after the bucket it stopped in; what is absent or expired is
+ * not shown. */
+static void stopping_and_what_is_shown(void)
+{
+    kit k;
+    open_scan(&k, 2);
+    uint64_t cursor = 0, told = 0, rounds = 0;
+    do {
+        T_EQ_I64(l1_scan(k.c, &cursor, SIZE_MAX, 0, false, stop_at, &told), CELLAR_OK);
+    } while (cursor != 0 && ++rounds < STAY);
+    T_CHECK(told > STAY / 2 && rounds > 10);
+    for (uint64_t id = 0; id < STAY; id++) {
+        if (id % 3 == 0) { T_EQ_I64(kit_del(&k, id), CELLAR_OK); }
+        if (id % 3 == 1) { T_EQ_I64(kit_put_until(&k, 0, id, id, 8, kit_now(&k) + 5), CELLAR_OK); }
+    }
+    kit_forward(&k, 5);
+    told = 0;
+    T_EQ_I64(l1_scan(k.c, &cursor, SIZE_MAX, 0, false, count_up, &told), CELLAR_OK);
+    T_EQ_U64(cursor, 0);
+    T_EQ_U64(told, STAY / 3);
+    kit_close(&k);
+}
+
+/* Cursors nobody gave out end the scan or go on somewhere; they break nothing. */
+static void any_cursor_is_survived(void)
+{
+    kit k;
+    kit_rng r = {t_seed()};
+    open_scan(&k, 4);
+    for (unsigned i = 0; i < 20000 / KIT_SLOW; i++) {
+        uint64_t cursor = kit_next(&r) >> kit_below(&r, 64), told = 0;
+        T_EQ_I64(l1_scan(k.c, &cursor, 3, 0, false, count_up, &told), CELLAR_OK);
+    }
+    kit_close(&k);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+static struct {
+    kit k;
+    _Atomic uint32_t stop;
+    _Atomic uint64_t scans;
+} t;
+
+static void changer(void *arg)
+{
+    kit_rng r = {t_seed() * 3 + (uint64_t)(uintptr_t)arg};
+    while (atomic_load(&t.stop) == 0) {
+        bool grow = kit_one_in(&r, 2);
+        for (unsigned i = 0; i < 30000 && atomic_load(&t.stop) == 0; i++) {
+            uint64_t id = STAY + kit_below(&r, OTHERS);
+            if (grow) {
+                T_EQ_I64(kit_put(&t.k, id, id, 8), CELLAR_OK);
+            } else {
+                (void)kit_del(&t.k, id);
+            }
+        }
+        (void)l1_tick(t.k.c, 5000);
+    }
+}
+
+static void scanner(void *arg)
+{
+    walk w = {.k = &t.k, .seen = calloc(1, STAY + OTHERS),
+              .r = {t_seed() + (uint64_t)(uintptr_t)arg}, .values = true};
+    T_REQUIRE(w.seen != NULL);
+    uint64_t until = kit_deadline_ns(1200);
+    do {
+        scan_all(&w, 1 + kit_below(&w.r, 60), 0);
+        atomic_fetch_add(&t.scans, 1);
+    } while (kit_time_left(until) && t_failed() == 0);
+    atomic_store(&t.stop, 1);
+    free(w.seen);
+}
+
+static void present_throughout_is_seen_by_threads(void)
+{
+    memset(&t, 0, sizeof t);
+    open_scan(&t.k, 2);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, changer, (void *)i); }
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, scanner, (void *)i); }
+    kit_join(&team);
+    l1_stats s = kit_stats(&t.k);
+    printf("# %" PRIu64 " scans, %" PRIu64 " splits, %" PRIu64 " merges\n", atomic_load(&t.scans),
+           s.splits, s.merges);
+    T_CHECK(atomic_load(&t.scans) >= 2);
+    T_EQ_U64(s.evicted, 0);
+    kit_close(&t.k);
+}
+
+T_MAIN("l1_scan", T_CASE(nothing_moves_each_seen_once), T_ALONE(present_throughout_is_seen),
+       T_CASE(stopping_and_what_is_shown), T_CASE(any_cursor_is_survived),
+       T_CASE(present_throughout_is_seen_by_threads))

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    growing the index by one bucket at a time loses no key and no use counter, whatever page
+ *         of it is refused; contraction loses none either.
+ * Method: each insert from 0 to 10^6 is followed by a probe of an earlier key; keys used before the
+ *         growth are as used after it; inserts while the account (or the system) refuses at each
+ *         point: whatever was not announced as gone must hit; threads that get and delete while
+ *         others insert; full pages of the index become huge ones in a tick, none that is not
+ *         charged, and anew after a part was given back. */
+#include "l1/l1_int.h"
+#include "tests/support/l1_kit.h"
+
+enum { MANY = 1000000, HOT = 500 };
+
+static void every_insert_keeps_the_earlier_ones(void)
+{
+    kit k;
+    const uint64_t n = kit_scale(MANY);
+    kit_open(&k, KIT_MIB(256), NULL);
+    kit_rng r = {t_seed()};
+    uint64_t buf;
+    size_t len;
+    for (uint64_t i = 0; i < HOT; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    for (uint64_t i = 0; i < 3 * HOT; i++) {
+        T_EQ_I64(kit_get(&k, i % HOT, &buf, 8, &len), CELLAR_OK);
+    }
+    for (uint64_t i = HOT; i < n && t_failed() == 0; i++) {
+        T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK);
+        uint64_t earlier = HOT + kit_below(&r, i - HOT + 1);
+        T_EQ_I64(kit_get(&k, earlier, &buf, 8, &len), CELLAR_OK);
+        T_CHECK(kit_is(&buf, len, earlier, earlier));
+    }
+    l1_stats s = kit_stats(&k);
+    printf("# %" PRIu64 " keys, %" PRIu64 " buckets, %" PRIu64 " splits, %" PRIu64 " overflow\n", n,
+           s.buckets, s.splits,
+           s.overflow_buckets);
+    T_EQ_U64(s.entries, n);
+    T_EQ_U64(s.evicted, 0);
+    T_CHECK(s.splits > n / 9 / 2 - 2000);
+    /* Bytes per entry over key and value; 16 key, 8 value. */
+    double over = (double)(kit_used(&k) - n * 24) / (double)n;
+    printf("# %.1f bytes an entry over key and value\n", over);
+    T_CHECK(over < 40 || n < 500000);
+    for (uint64_t i = 0; i < HOT; i++) {
+        kit_key key;
+        l1_info info;
+        T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
+        T_EQ_U64(info.uses, 3); /* whichever bucket it lies in by now */
+    }
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
+    kit_audit(&k);
+    /* And back: most go, the buckets are merged, the rest must still be there. */
+    for (uint64_t i = 0; i < n; i++) {
+        if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
+    }
+    (void)l1_tick(k.c, UINT64_MAX);
+    kit_audit(&k);
+    T_CHECK(kit_stats(&k).merges > n / 20);
+    for (uint64_t i = 0; i < n; i += 50) { T_CHECK(kit_has(&k, i)); }
+    for (uint64_t i = 0; i < HOT; i += 50) {
+        kit_key key;
+        l1_info info;
+        T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
+        T_EQ_U64(info.uses, 3);
+    }
+    kit_close(&k);
+}
+
+/* ---- refused growth -------------------------------------------------------------------------- */
+enum { SOME = 60000 };
+static uint8_t there[SOME]; /* set, and not announced as gone */
+
+static void on_left(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    uint64_t id = kit_id_of(what->key, what->key_len);
+    if (T_CHECK(id < SOME)) {
+        T_CHECK(there[id] == 1);
+        there[id] = 0;
+    }
+}
+
+static void check_all(kit *k)
+{
+    for (uint64_t i = 0; i < SOME; i++) { T_EQ_U64(kit_has(k, i), there[i]); }
+    kit_audit(k);
+}
+
+static void growth_refused_by_the_account(void)
+{
+    kit k;
+    l1_config cfg = {.hooks = {.left = on_left}, .stripes = 4};
+    memset(there, 0, sizeof there);
+    kit_open(&k, KIT_MIB(8), &cfg);
+    l1_want_left(k.c, true);
+    kit_rng r = {t_seed()};
+    uint64_t hog = 0, until = 0, refused = 0;
+    for (uint64_t i = 0; i < SOME && t_failed() == 0; i++) {
+        /* The free rest of the budget is taken away for a while, at ever different places. */
+        if (hog == 0 && kit_one_in(&r, 60)) {
+            uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k),
+            leave = kit_below(&r, 4) * 4096;
+            hog = room > leave ? room - leave : 0;
+            if (hog != 0 && !base_charge(&k.account, BASE_MOD_VIEW, hog)) { hog = 0; }
+            until = i + kit_below(&r, 400);
+        }
+        if (hog != 0 && i >= until) {
+            base_uncharge(&k.account, BASE_MOD_VIEW, hog);
+            hog = 0;
+        }
+        cellar_err err = kit_put(&k, i, i, 8 + kit_below(&r, 40));
+        T_CHECK(err == CELLAR_OK || (err == CELLAR_E_SPACE && hog != 0));
+        refused += err != CELLAR_OK;
+        there[i] = err == CELLAR_OK;
+        uint64_t earlier = kit_below(&r, i + 1);
+        T_EQ_U64(kit_has(&k, earlier), there[earlier]);
+        if (i % 20000 == 19999) { check_all(&k); }
+    }
+    if (hog != 0) { base_uncharge(&k.account, BASE_MOD_VIEW, hog); }
+    printf("# %" PRIu64 " sets refused, %" PRIu64 " evicted, %" PRIu64 " splits\n", refused,
+           kit_stats(&k).evicted,
+           kit_stats(&k).splits);
+    check_all(&k);
+    l1_want_left(k.c, false);
+    kit_close(&k);
+}
+
+static uint64_t growth_refused_at(uint64_t nth, uint32_t stripes)
+{
+    kit k;
+    l1_config cfg = {.hooks = {.left = on_left}, .stripes = stripes};
+    memset(there, 0, sizeof there);
+    kit_open(&k, KIT_MIB(8), &cfg);
+    l1_want_left(k.c, true);
+    base_fault_alloc_arm(nth, nth % 3 == 0);
+    for (uint64_t i = 0; i < 6000; i++) {
+        cellar_err err = kit_put(&k, i, i, 8 + i % 40);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM);
+        there[i] = err == CELLAR_OK;
+    }
+    const bool refused = base_fault_alloc_site() != NULL;
+    base_fault_alloc_arm(0, false);
+    for (uint64_t i = 0; i < 6000; i++) { T_EQ_U64(kit_has(&k, i), there[i]); }
+    T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* healed */
+    l1_want_left(k.c, false);
+    kit_close(&k);
+    return refused;
+}
+
+/* Pages of four stripes' buckets become writable together: more places with one. */
+static void growth_refused_by_the_system(void)
+{
+    uint64_t failed = 0;
+    for (uint64_t nth = 1; nth < 200; nth += 1 + nth / 16 * KIT_SLOW) {
+        failed += growth_refused_at(nth, 1) + growth_refused_at(nth, 4);
+    }
+    printf("# refused at %" PRIu64 " places\n", failed);
+    T_CHECK(failed > 20);
+}
+
+/* ---- huge pages: what they are made of, and given back again --------------------------------- */
+static void the_index_becomes_huge_pages(void)
+{
+    kit k;
+    const uint64_t n = 420000; /* with 64 stripes: two huge pages full, a part of a third */
+    l1_config cfg = {.max_entries = 0};
+    kit_open(&k, KIT_MIB(256), &cfg);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    const uint64_t used = kit_used(&k);
+    const uint64_t index = base_load_rlx(&k.account.by_module[BASE_MOD_INDEX]);
+    T_CHECK(index > 2 * BASE_HUGE && index < 4 * BASE_HUGE);
+    const size_t none = (size_t)k.c->index_collapsed;
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_EQ_U64(k.c->index_collapsed, none); /* it has just grown */
+    kit_forward(&k, 3000);
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_EQ_U64(kit_used(&k), used);
+    T_EQ_I64(l1_index_collapse_due_ms(k.c), BASE_NEVER_MS); /* done, or the kernel cannot */
+    const size_t done = (size_t)k.c->index_collapsed;
+    printf("# %zu of %" PRIu64 " bytes looked at%s\n", done, index,
+           k.c->collapse_off ? "; this kernel makes none" : "");
+    if (!k.c->collapse_off) {
+        T_CHECK(done + (uintptr_t)k.c->index_region.base % BASE_HUGE >= BASE_HUGE);
+        T_CHECK(done <= index && index - done < 2 * BASE_HUGE);
+        T_EQ_U64(((uintptr_t)k.c->index_region.base + done) % BASE_HUGE, 0);
+    }
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
+    kit_audit(&k);
+    /* Pages that go back out of the middle of one: it is made anew once it is full again. */
+    for (uint64_t i = 0; i < n; i++) {
+        if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
+    }
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_CHECK(kit_stats(&k).merges > 0);
+    T_CHECK(k.c->index_collapsed <= done);
+    T_CHECK(k.c->collapse_off || k.c->index_collapsed < done);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    kit_forward(&k, 3000);
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_EQ_U64(k.c->index_collapsed, done);
+    for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
+    kit_close(&k);
+}
+
+/* Bytes of [from, from + bytes) in huge pages, by the kernel's own account. */
+static uint64_t huge_bytes(const void *from, size_t bytes)
+{
+    const uintptr_t lo = (uintptr_t)from, hi = lo + bytes;
+    char text[512];
+    uint64_t kib, sum = 0;
+    bool inside = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    if (f == NULL) { return 0; }
+    while (fgets(text, sizeof text, f) != NULL) {
+        uintptr_t start, end;
+        if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+            inside = start < hi && end > lo;
+        } else if (inside && sscanf(text, "AnonHugePages: %" SCNu64, &kib) == 1) {
+            sum += kib << 10;
+        }
+    }
+    fclose(f);
+    return sum;
+}
+
+static bool the_kernel_gives_huge_pages(void)
+{
+    base_region r;
+    T_REQUIRE(base_region_reserve(&r, 4 * BASE_HUGE, 4 * BASE_HUGE));
+    base_region_huge(&r, true);
+    T_REQUIRE(base_region_commit(&r, 0, 4 * BASE_HUGE));
+    memset(r.base, 1, 4 * BASE_HUGE);
+    const bool all = huge_bytes(r.base, 4 * BASE_HUGE) == 4 * BASE_HUGE;
+    base_region_release(&r);
+    return all;
+}
+
+typedef struct huge_now { uint64_t index, arena; } huge_now;
+
+static huge_now huge_of(const kit *k)
+{
+    return (huge_now){ huge_bytes(k->c->index_region.base, k->c->index_region.reserved_bytes),
+                       huge_bytes(k->c->arena_region.base, k->c->arena_region.reserved_bytes) };
+}
+
+/* Fill a store of this mode; what it holds in huge pages before and after a tick. */
+static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_now *ticked)
+{
+    kit k;
+    const uint64_t n = 420000;
+    l1_config cfg = {.huge_pages = (uint8_t)mode};
+    kit_open(&k, budget, &cfg);
+    for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
+    *filled = huge_of(&k);
+    (void)l1_tick(k.c, UINT64_MAX); /* sees how large the index is */
+    kit_forward(&k, 3000);
+    (void)l1_tick(k.c, UINT64_MAX);
+    *ticked = huge_of(&k);
+    printf("# mode %d: index %" PRIu64 " then %" PRIu64 ", arena %" PRIu64 " then %" PRIu64 "\n",
+           (int)mode, filled->index, ticked->index, filled->arena, ticked->arena);
+    for (uint64_t i = 0; i < n; i += 997) { T_CHECK(kit_has(&k, i)); }
+    kit_close(&k);
+}
+
+static void each_mode_makes_its_huge_pages(void)
+{
+    huge_now filled, ticked;
+    fill_in_mode(L1_HUGE_NEVER, KIT_MIB(256), &filled, &ticked);
+    T_CHECK(filled.index + filled.arena + ticked.index + ticked.arena == 0);
+    if (!the_kernel_gives_huge_pages()) {
+        T_SKIP("the kernel gives no huge pages");
+        return;
+    }
+    fill_in_mode(L1_HUGE_NOW, KIT_MIB(128), &filled, &ticked);
+    huge_now later;
+    fill_in_mode(L1_HUGE_LATER, KIT_MIB(256), &later, &later);
+    if (!the_kernel_gives_huge_pages()) { /* memory became short meanwhile */
+        T_SKIP("the kernel gives no huge pages");
+        return;
+    }
+    T_CHECK(filled.index >= BASE_HUGE && filled.arena >= BASE_HUGE); /* at once */
+    T_CHECK(ticked.index >= 2 * BASE_HUGE && ticked.arena >= BASE_HUGE);
+    T_CHECK(later.index >= BASE_HUGE && later.arena >= BASE_HUGE);
+    T_CHECK(ticked.index >= later.index);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+static struct {
+    kit k;
+    _Atomic uint64_t made[2]; /* keys 2i + writer below this are set */
+    _Atomic uint32_t done;
+    uint64_t each;
+} grow;
+
+static void grower(void *arg)
+{
+    const uint64_t me = (uint64_t)(uintptr_t)arg;
+    for (uint64_t i = 0; i < grow.each; i++) {
+        T_EQ_I64(kit_put(&grow.k, 2 * i + me, i, 8), CELLAR_OK);
+        atomic_store_explicit(&grow.made[me], i + 1, memory_order_release);
+    }
+    atomic_fetch_add(&grow.done, 1);
+}
+
+/* Keys of multiples of 16 are deleted again and must stay away; all others must stay. */
+static void prober(void *arg)
+{
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    uint64_t buf, swept[2] = {0, 0};
+    while (atomic_load(&grow.done) < 2 && t_failed() == 0) {
+        for (unsigned i = 0; i < 100; i++) {
+            uint64_t side = kit_below(&r, 2),
+            made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
+            if (made == 0) { continue; }
+            uint64_t id = 2 * kit_below(&r, made) + side;
+            size_t len;
+            if (id % 16 != 0) {
+                if (!T_EQ_I64(kit_get(&grow.k, id, &buf, 8, &len), CELLAR_OK)) { return; }
+                T_CHECK(kit_is(&buf, len, id, id / 2));
+            }
+        }
+        if ((uint64_t)(uintptr_t)arg != 0) { continue; }
+        for (uint64_t side = 0; side < 2; side++) {
+            uint64_t made = atomic_load_explicit(&grow.made[side], memory_order_acquire);
+            for (; swept[side] < made; swept[side]++) {
+                uint64_t id = 2 * swept[side] + side;
+                if (id % 16 != 0) { continue; }
+                T_EQ_I64(kit_del(&grow.k, id), CELLAR_OK);
+                T_CHECK(!kit_has(&grow.k, id));
+            }
+        }
+    }
+}
+
+static void gets_and_deletes_meanwhile(void)
+{
+    memset(&grow, 0, sizeof grow);
+    grow.each = kit_scale(200000);
+    kit_open(&grow.k, KIT_MIB(128), NULL);
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) {
+        kit_start(&team, grower, (void *)i);
+        kit_start(&team, prober, (void *)i);
+    }
+    kit_join(&team);
+    kit_audit(&grow.k);
+    T_EQ_U64(kit_stats(&grow.k).evicted, 0);
+    kit_close(&grow.k);
+}
+
+T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
+       T_ALONE(growth_refused_by_the_account),
+       T_ALONE(growth_refused_by_the_system), T_ALONE(the_index_becomes_huge_pages),
+       T_ALONE(each_mode_makes_its_huge_pages),
+       T_CASE(gets_and_deletes_meanwhile))

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a deadline is exact to 1 ms on every read, whatever the coarse clock, the sweeper, a move
+ *         in the log or an in-place update does; idle time and absolute age end an entry at the
+ *         earlier.
+ * Method: a turned clock. Deadlines at every offset around a tick with a coarse reading that lags 0
+ *         to 10 ms; TTLs from 1 ms to INT64_MAX in powers of two, each looked at 1 ms before and at
+ *         its end; clocks that start before 2^31, 2^32, 2^40, 2^53; 60 days without a sweep;
+ *         records moved by the cursor, rewritten by touch, updated in place at any age of their
+ *         segment. */
+#include "tests/support/l1_kit.h"
+
+static cellar_err read_at(kit *k, uint64_t id, int64_t at_ms)
+{
+    unsigned char buf[64];
+    size_t len;
+    kit_key key;
+    atomic_store(&k->clock.now_ms, at_ms);
+    kit_key_of(k, &key, 0, id);
+    cellar_err got = l1_get(k->c, &key.key, buf, sizeof buf, &len, L1_PEEK);
+    /* All ways of reading agree. */
+    l1_info info;
+    l1_pin_ref ref;
+    T_EQ_I64(l1_inspect(k->c, &key.key, buf, sizeof buf, &info, L1_PEEK), got);
+    cellar_err pinned = l1_pin(k->c, &key.key, &ref, L1_PEEK);
+    T_EQ_I64(pinned, got);
+    if (pinned == CELLAR_OK) { l1_unpin(k->c, &ref); }
+    cellar_get_item one = kit_item(&key, buf, sizeof buf);
+    kit_get_many(k, &one, 1, L1_PEEK);
+    T_EQ_I64(one.status, got);
+    return got;
+}
+
+static void put_until(kit *k, uint64_t id, int64_t deadline)
+{
+    T_EQ_I64(kit_put_until(k, 0, id, id, 20, deadline), CELLAR_OK);
+}
+
+static void every_offset_around_a_tick(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(8), NULL);
+    uint64_t id = 0;
+    for (int64_t lag = 0; lag <= 10; lag++) {
+        atomic_store(&k.clock.lag_ms, lag);
+        for (int64_t ttl = 1; ttl <= 45; ttl++) {
+            int64_t start = kit_now(&k);
+            put_until(&k, ++id, start + ttl);
+            for (int64_t at = 0; at < ttl; at++) {
+                if (!T_EQ_I64(read_at(&k, id, start + at), CELLAR_OK)) { return; }
+            }
+            if (ttl % 7 == 0) { (void)l1_tick(k.c, UINT64_MAX); }
+            T_EQ_I64(read_at(&k, id, start + ttl), CELLAR_MISS);
+            T_EQ_I64(read_at(&k, id, start + ttl + 1), CELLAR_MISS);
+        }
+    }
+    kit_close(&k);
+}
+
+static void ttl_of_every_size(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(8), NULL);
+    uint64_t id = 0;
+    for (unsigned bit = 0; bit < 63; bit++) {
+        for (int64_t off = -2; off <= 2; off++) {
+            atomic_store(&k.clock.now_ms, KIT_START_MS + bit);
+            atomic_store(&k.clock.coarse_ms, 0);
+            int64_t start = kit_now(&k), ttl = (INT64_C(1) << bit) + off;
+            if (ttl < 1) { continue; }
+            int64_t deadline = base_add_sat(start, ttl);
+            put_until(&k, ++id, deadline);
+            T_EQ_I64(read_at(&k, id, start), CELLAR_OK);
+            T_EQ_I64(read_at(&k, id, deadline - 1), CELLAR_OK);
+            T_EQ_I64(read_at(&k, id, deadline),
+                     deadline == BASE_NEVER_MS ? CELLAR_OK : CELLAR_MISS);
+            kit_key key;
+            atomic_store(&k.clock.now_ms, start);
+            T_EQ_I64(l1_del(k.c, kit_key_of(&k, &key, 0, id), NULL), CELLAR_OK);
+        }
+    }
+    put_until(&k, ++id, BASE_NEVER_MS);
+    T_EQ_I64(read_at(&k, id, INT64_MAX - 1), CELLAR_OK);
+    put_until(&k, ++id, 5); /* long past: stored dead */
+    T_EQ_I64(read_at(&k, id, INT64_MAX - 1), CELLAR_MISS);
+    kit_close(&k);
+}
+
+/* Clocks that stand one second before a word would wrap. */
+static void clocks_before_each_wrap(void)
+{
+    static const unsigned bits[] = {15, 16, 31, 32, 33, 40, 48, 53, 62};
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        kit k;
+        kit_open(&k, KIT_MIB(2), NULL);
+        int64_t start = (INT64_C(1) << bits[i]) - 1000;
+        atomic_store(&k.clock.now_ms, start);
+        atomic_store(&k.clock.lag_ms, 10);
+        for (int64_t ttl = 1; ttl < 3000; ttl += 97) {
+            uint64_t id = (uint64_t)ttl;
+            atomic_store(&k.clock.now_ms, start);
+            atomic_store(&k.clock.coarse_ms, 0);
+            put_until(&k, id, start + ttl);
+            T_EQ_I64(read_at(&k, id, start + ttl - 1), CELLAR_OK);
+            T_EQ_I64(read_at(&k, id, start + ttl), CELLAR_MISS);
+        }
+        kit_close(&k);
+    }
+}
+
+static const int64_t DAY = INT64_C(86400000);
+
+/* 60 days without a sweep, entries put and updated in place all along: `due` is relative to a
+ * segment that may have been opened long before. */
+static void sixty_days_without_a_sweep(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(4), NULL);
+    kit_rng r = {t_seed()};
+    enum { KEYS = 600 };
+    static int64_t until[KEYS];
+    memset(until, 0, sizeof until);
+    const int64_t start = kit_now(&k);
+    int64_t now = start;
+    while (now < start + 60 * DAY && t_failed() == 0) {
+        now += (int64_t)kit_below(&r, (uint64_t)DAY / 40);
+        atomic_store(&k.clock.now_ms, now);
+        uint64_t id = kit_below(&r, KEYS);
+        int64_t ttl = (int64_t)kit_below(&r, (uint64_t)DAY << kit_below(&r, 7));
+        if (kit_one_in(&r, 3)) { ttl = (int64_t)kit_below(&r, 3) - 1 + INT32_MAX; }
+        if (kit_one_in(&r, 10)) { ttl = (int64_t)UINT32_MAX - 2 + (int64_t)kit_below(&r, 4); }
+        kit_key key;
+        kit_key_of(&k, &key, 0, id);
+        if (kit_one_in(&r, 3)) {
+            cellar_err err = l1_touch(k.c, &key.key, now + ttl, -1, NULL);
+            T_EQ_I64(err, until[id] > now ? CELLAR_OK : CELLAR_MISS);
+            if (err == CELLAR_OK) { until[id] = now + ttl; }
+        } else {
+            put_until(&k, id, now + ttl);
+            until[id] = now + ttl;
+        }
+        for (unsigned i = 0; i < 5; i++) {
+            uint64_t other = kit_below(&r, KEYS);
+            T_EQ_U64(kit_has(&k, other), until[other] > now);
+        }
+    }
+    for (uint64_t id = 0; id < KEYS; id++) { T_EQ_U64(kit_has(&k, id), until[id] > now); }
+    kit_close(&k);
+}
+
+/* The same under pressure, so that the cursor carries records from young segments into an old head
+ * of main: a deadline must survive a move to a segment opened weeks before. */
+static void moved_records_keep_their_deadline(void)
+{
+    kit k;
+    l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
+    kit_open(&k, KIT_KIB(512), &cfg);
+    kit_rng r = {t_seed()};
+    enum { KEYS = 900 };
+    static int64_t until[KEYS];
+    memset(until, 0, sizeof until);
+    uint64_t buf[32], filler = 1000000, alive = 0, checked = 0;
+    size_t len;
+    int64_t now = kit_now(&k);
+    const uint64_t steps = t_share(kit_full(60000));
+    for (uint64_t step = 0; step < steps && t_failed() == 0; step++) {
+        now += (int64_t)kit_below(&r, (uint64_t)DAY / 400);
+        atomic_store(&k.clock.now_ms, now);
+        uint64_t id = kit_below(&r, KEYS);
+        kit_key key;
+        kit_key_of(&k, &key, 0, id);
+        if (kit_one_in(&r, 20)) {
+            int64_t ttl = (int64_t)kit_below(&r, (uint64_t)DAY * 60);
+            if (kit_one_in(&r, 3)) { ttl = INT32_MAX - (int64_t)kit_below(&r, 3); }
+            if (kit_one_in(&r, 2) && l1_touch(k.c, &key.key, now + ttl, -1, NULL) == CELLAR_OK) {
+                until[id] = now + ttl;
+            } else if (kit_put_until(&k, 0, id, id, 100, now + ttl) == CELLAR_OK) {
+                until[id] = now + ttl;
+            }
+        }
+        (void)kit_put(&k, filler++, 0, 100); /* keeps the cursor moving */
+        if (kit_get(&k, id, buf, sizeof buf, &len) == CELLAR_OK) {
+            alive++;
+            T_CHECK(until[id] > now);
+            l1_info info;
+            if (l1_inspect(k.c, &key.key, NULL, 0, &info, L1_PEEK) == CELLAR_OK) {
+                T_EQ_I64(info.deadline_ms, until[id]);
+            }
+        }
+        checked++;
+        if (kit_one_in(&r, 5000)) { (void)l1_tick(k.c, UINT64_MAX); }
+    }
+    l1_stats s = kit_stats(&k);
+    printf("# %" PRIu64 " of %" PRIu64 " reads hit, %" PRIu64 " records moved, %.0f days\n", alive,
+           checked, s.kept,
+           (double)(now - KIT_START_MS) / (double)DAY);
+    T_CHECK(s.kept > 100 && alive > steps / 20);
+    kit_close(&k);
+}
+
+/* ahead == 2^32 - 2: one more than the field can say. */
+static void the_farthest_deadline_a_segment_can_say(void)
+{
+    for (int64_t off = -3; off <= 3; off++) {
+        kit k;
+        kit_open(&k, KIT_MIB(2), NULL);
+        put_until(&k, 1, BASE_NEVER_MS); /* opens the segment */
+        int64_t late = KIT_START_MS + INT32_MAX;
+        atomic_store(&k.clock.now_ms, late);
+        put_until(&k, 2, late + INT32_MAX + off);
+        T_EQ_I64(read_at(&k, 2, late + INT32_MAX + off - 1), CELLAR_OK);
+        T_EQ_I64(read_at(&k, 2, late + INT32_MAX + off), CELLAR_MISS);
+        kit_close(&k);
+    }
+}
+
+static void idle_and_absolute(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(4), NULL);
+    atomic_store(&k.clock.lag_ms, 10);
+    kit_rng r = {t_seed()};
+    unsigned char buf[64];
+    for (uint64_t id = 0; id < kit_scale(20000) && t_failed() == 0; id++) {
+        int64_t idle = 1 + (int64_t)kit_below(&r, 100), most = 1 + (int64_t)kit_below(&r, 400);
+        int64_t start = kit_now(&k), last = start;
+        bool touched = false;
+        l1_put_spec p =
+            {.value = buf, .value_len = 24, .deadline_ms = start + most, .idle_ms = idle,
+                         .change = L1_CHANGE_SET};
+        kit_key key;
+        size_t len;
+        memset(buf, 7, sizeof buf);
+        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id % 500), &p), CELLAR_OK);
+        for (unsigned use = 0; use < 12; use++) {
+            kit_forward(&k, (int64_t)kit_below(&r, (uint64_t)idle + 2));
+            int64_t now = kit_now(&k), end = BASE_MIN(last + idle, start + most);
+            unsigned peek = kit_one_in(&r, 3) ? L1_PEEK : 0;
+            cellar_err got = l1_get(k.c, &key.key, buf, sizeof buf, &len, peek);
+            if (!T_EQ_I64(got, now < end ? CELLAR_OK : CELLAR_MISS)) { return; }
+            if (got != CELLAR_OK) { break; }
+            if (peek == 0) { last = now; }
+            if (kit_one_in(&r, 6) && !touched) { /* a use; the greatest age stays */
+                touched = true;
+                T_EQ_I64(l1_touch(k.c, &key.key, now + most, -1, NULL), CELLAR_OK);
+                last = now;
+            }
+            if (kit_one_in(&r, 50)) { (void)l1_tick(k.c, UINT64_MAX); }
+        }
+    }
+    kit_close(&k);
+}
+
+/* The stale window: dead for a plain get, there for who asks, and over exactly when it ends, also
+ * after the record was moved to a segment opened after its deadline. */
+static void stale_window(void)
+{
+    kit k;
+    l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
+    kit_open(&k, KIT_KIB(512), &cfg);
+    unsigned char buf[128];
+    size_t len;
+    uint64_t moved = 0, filler = 1000000;
+    for (uint64_t id = 0; id < 60; id++) {
+        int64_t start = kit_now(&k), ttl = 1 + (int64_t)(id % 7), window = 50 + (int64_t)(id % 13);
+        l1_put_spec p =
+            {.value = buf, .value_len = 100, .deadline_ms = start + ttl, .stale_ms = window,
+                         .change = L1_CHANGE_SET};
+        kit_key key;
+        memset(buf, 1, sizeof buf);
+        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
+        for (unsigned i = 0; i < 4; i++) { (void)l1_get(k.c, &key.key, buf, sizeof buf, &len, 0); }
+        for (int64_t at = 0; at <= ttl + window + 2; at++) {
+            atomic_store(&k.clock.now_ms, start + at);
+            cellar_err plain = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK);
+            cellar_err asked = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK | L1_STALE_OK);
+            /* Pushed through the log while it is stale; it may be evicted, but never live
+             * longer. */
+            for (unsigned i = 0; i < 200; i++) { (void)kit_put(&k, filler++, 0, 100); }
+            if (at < ttl) {
+                T_CHECK(plain == CELLAR_OK || plain == CELLAR_MISS);
+            } else if (at < ttl + window) {
+                T_EQ_I64(plain, CELLAR_MISS);
+                T_CHECK(asked == CELLAR_STALE || asked == CELLAR_MISS);
+                moved += asked == CELLAR_STALE;
+            } else {
+                T_EQ_I64(plain, CELLAR_MISS);
+                if (!T_EQ_I64(asked, CELLAR_MISS)) { break; }
+            }
+        }
+    }
+    T_CHECK(moved > 100 && kit_stats(&k).kept > 10);
+    kit_close(&k);
+}
+
+/* A deadline that was past when it was given leaves no stale window behind beyond its own. */
+static void a_past_deadline_counts_from_itself(void)
+{
+    kit k;
+    kit_open(&k, KIT_MIB(2), NULL);
+    unsigned char buf[16] = {0};
+    size_t len;
+    kit_key key;
+    int64_t now = kit_now(&k);
+    l1_put_spec p =
+        {.value = buf, .value_len = 16, .deadline_ms = now - 100, .stale_ms = 60,
+         .change = L1_CHANGE_SET};
+    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
+    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_MISS);
+    p.stale_ms = 101;
+    T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, 1), &p), CELLAR_OK);
+    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_STALE);
+    kit_forward(&k, 1);
+    T_EQ_I64(l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_STALE_OK), CELLAR_MISS);
+    kit_close(&k);
+}
+
+/* The system's clocks instead of a turned one. No entry is returned at or after its deadline, and
+ * none is missed before. A lag of the coarse clock beyond BASE_COARSE_LAG_MS is no failure. */
+static void exact_by_the_system_clock(bool counter)
+{
+    enum { ENTRIES = 300, MOST_MS = 150 };
+    kit k;
+    kit_rng r = {t_seed()};
+    int64_t until[ENTRIES];
+    uint64_t early = 0, hits = 0;
+    kit_init(&k, KIT_MIB(4), t_seed());
+    kit_real_clock(&k);
+    T_REQUIRE(kit_try_open(&k, NULL) == CELLAR_OK);
+    base_clock_ready();
+    base_clock_choose(counter);
+    for (uint64_t i = 0; i < ENTRIES; i++) {
+        until[i] = kit_now(&k) + 1 + (int64_t)kit_below(&r, MOST_MS);
+        put_until(&k, i, until[i]);
+    }
+    const int64_t end = kit_now(&k) + MOST_MS + 5;
+    for (int64_t now = 0; now < end && t_failed() == 0;) {
+        for (uint64_t i = 0; i < ENTRIES; i++) {
+            unsigned char buf[64];
+            size_t len;
+            kit_key key;
+            kit_key_of(&k, &key, 0, i);
+            const int64_t coarse = base_coarse_ms(&k.base);
+            now = kit_now(&k);
+            const cellar_err got = l1_get(k.c, &key.key, buf, sizeof buf, &len, 0);
+            const bool lags = coarse + BASE_COARSE_LAG_MS < now;
+            T_CHECK(got == CELLAR_OK || got == CELLAR_MISS);
+            T_CHECK(got != CELLAR_OK || now < until[i] || lags);
+            early += got == CELLAR_MISS && kit_now(&k) < until[i];
+            hits += got == CELLAR_OK;
+        }
+    }
+    T_EQ_U64(early, 0);
+    T_CHECK(hits > 0);
+    kit_close(&k);
+}
+
+static void exact_by_the_system_clock_and_the_counter(void) { exact_by_the_system_clock(true); }
+static void exact_by_the_system_clock_and_the_coarse_clock(void)
+{
+    exact_by_the_system_clock(false);
+}
+
+T_ONE_THREAD;
+T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size),
+       T_CASE(clocks_before_each_wrap),
+       T_CASE(sixty_days_without_a_sweep), T_CASE(moved_records_keep_their_deadline),
+       T_CASE(the_farthest_deadline_a_segment_can_say), T_CASE(idle_and_absolute),
+       T_CASE(stale_window),
+       T_CASE(a_past_deadline_counts_from_itself),
+       T_CASE(exact_by_the_system_clock_and_the_counter),
+       T_CASE(exact_by_the_system_clock_and_the_coarse_clock))

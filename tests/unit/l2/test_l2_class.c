@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    keys that share a word of the index are all found when that was promised, and none of
+ *         them brings an older value of another one back.
+ * Method: keys of one class are searched for in a small store. Puts, deletes, seals, closes, kills
+ *         and tables of another size follow in any order, against an oracle. */
+#include "tests/support/l2_kit.h"
+
+#define CLASS_VGEN 3u
+#define CLASS_KEYS 3u
+
+static l2_kit kit;
+static l2_dev dev;
+
+/* ---- keys of one class ---- */
+
+/* As src/l2/index.c finds a class: equal numbers, equal class. */
+static uint64_t class_of(uint64_t h48)
+{
+    const uint32_t n = kit.d->index.buckets, tag = (uint32_t)h48 & 0xffffu;
+    const uint32_t place = (uint32_t)(h48 >> 16);
+    const uint32_t b1 = (uint32_t)((uint64_t)(place & ((1u << 26) - 1)) * n >> 26);
+    const uint32_t m = (uint32_t)((base_mix64(tag + 1u) >> 32) * n >> 32);
+    const uint32_t b2 = m >= b1 ? m - b1 : m + n - b1;
+    return (uint64_t)(place >> 26) << 58 | (uint64_t)BASE_MIN(b1, b2) << 37 |
+           (uint64_t)BASE_MAX(b1, b2) << 16 | tag;
+}
+
+typedef struct class_row { uint64_t class_id, key; } class_row;
+
+static int class_order(const void *a, const void *b)
+{
+    const class_row *x = a, *y = b;
+    if (x->class_id != y->class_id) { return x->class_id < y->class_id ? -1 : 1; }
+    return x->key < y->key ? -1 : x->key > y->key;
+}
+
+static l2_key key_of(const uint64_t *key)
+{
+    return l2_kit_key(&kit, key, sizeof *key, CLASS_VGEN);
+}
+
+#define CLASS_GROUPS 3u
+
+/* Groups of keys that are of one class in a store of begin(): searched for once. */
+static uint64_t class_key[CLASS_GROUPS][CLASS_KEYS];
+
+static void class_search(void)
+{
+    enum { TRIED = 300000 };
+    class_row *row = malloc(TRIED * sizeof *row);
+    T_REQUIRE(row != NULL);
+    for (uint64_t i = 0; i < TRIED; i++) {
+        const uint64_t id = i + 1000;
+        row[i] = (class_row){ class_of(l2_h48(key_of(&id).hash)), id };
+    }
+    qsort(row, TRIED, sizeof *row, class_order);
+    uint32_t groups = 0;
+    for (uint32_t i = 0; i + CLASS_KEYS <= TRIED && groups < CLASS_GROUPS; i++) {
+        if (row[i].class_id != row[i + CLASS_KEYS - 1].class_id) { continue; }
+        for (uint32_t n = 0; n < CLASS_KEYS; n++) { class_key[groups][n] = row[i + n].key; }
+        groups++;
+        i += CLASS_KEYS - 1;
+    }
+    free(row);
+    T_REQUIRE(groups == CLASS_GROUPS);
+}
+
+/* ---- a small store ---- */
+
+static void begin(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    dev.flat = true;
+    kit.cfg.seg_count = 8;
+    kit.cfg.avg_object_bytes = 64;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    if (class_key[0][0] == 0) { class_search(); }
+}
+
+static void end(void)
+{
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    l2_dev_fini(&dev);
+}
+
+static cellar_err put(uint64_t key, uint32_t version, bool kept)
+{
+    unsigned char value[100];
+    memset(value, (int)version, sizeof value);
+    const l2_key k = key_of(&key);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .kept = kept };
+    return l2_put(kit.d, &k, value, sizeof value, &m, NULL);
+}
+
+static void put_kept(uint64_t key, uint32_t version)
+{
+    for (int i = 0; i < 8; i++) {
+        const cellar_err err = put(key, version, true);
+        if (err == CELLAR_OK) { return; }
+        T_EQ_I64(err, CELLAR_DROPPED);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(false);
+}
+
+static void del(uint64_t key)
+{
+    const l2_key k = key_of(&key);
+    l2_kill(kit.d, &k);
+}
+
+/* Its version; 0: a miss. *lsn: of the record. */
+static uint32_t look_at(uint64_t key, uint64_t *lsn)
+{
+    unsigned char buf[200];
+    size_t len;
+    l2_meta m;
+    const l2_key k = key_of(&key);
+    if (l2_get(kit.d, &k, buf, sizeof buf, &len, &m) != CELLAR_OK) { return 0; }
+    T_CHECK(len == 100 && buf[0] == (unsigned char)m.user_flags && buf[99] == buf[0]);
+    if (lsn != NULL) { *lsn = m.addr; }
+    return m.user_flags;
+}
+
+static uint32_t look(uint64_t key) { return look_at(key, NULL); }
+
+/* What lies in a slot comes to its place. */
+static void seal(void)
+{
+    const uint64_t sealed = l2_kit_figures(&kit).sealed;
+    for (uint64_t i = 0; l2_kit_figures(&kit).sealed == sealed; i++) {
+        (void)put(UINT64_C(1) << 60 | i, 1, false);
+        (void)l2_tick(kit.d, 1000);
+    }
+}
+
+static void reopen_cold(bool kill)
+{
+    if (kill) {
+        l2_kit_kill(&kit);
+    } else {
+        l2_close(kit.d);
+        kit.d = NULL;
+    }
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+}
+
+static void reopen(bool kill)
+{
+    reopen_cold(kill);
+    l2_kit_warm(&kit);
+}
+
+/* ---- cases ---- */
+
+static void all_kept_keys_of_a_class_are_found(void)
+{
+    const uint64_t *key = class_key[0];
+    for (int how = 0; how < 4; how++) { /* in slots, sealed; closed, killed */
+        begin();
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { put_kept(key[i], i + 1); }
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), i + 1); }
+        if ((how & 1) != 0) { seal(); }
+        put_kept(key[0], 9);
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), i == 0 ? 9 : i + 1); }
+        for (int life = 0; life < 3; life++) {
+            reopen((how & 2) != 0);
+            for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+                T_EQ_U64(look(key[i]), i == 0 ? 9 : i + 1);
+            }
+        }
+        end();
+    }
+}
+
+static void deleting_one_key_of_a_class_leaves_the_others(void)
+{
+    const uint64_t *key = class_key[0];
+    for (int how = 0; how < 12; how++) {
+        const uint32_t gone = (uint32_t)how % 3;
+        begin();
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { put_kept(key[i], i + 1); }
+        if (how >= 6) { seal(); }
+        del(key[gone]);
+        for (int life = 0; life < 3; life++) {
+            for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+                T_EQ_U64(look(key[i]), i == gone ? 0 : i + 1);
+            }
+            reopen((how / 3 & 1) != 0);
+        }
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { del(key[i]); }
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), 0); }
+        end();
+    }
+}
+
+static void reclaiming_one_key_of_a_class_leaves_the_others(void)
+{
+    const uint64_t *key = class_key[0];
+    begin();
+    put_kept(key[0], 1);
+    del(key[1]);
+    seal();
+    put_kept(key[1], 2);
+    while (look(key[0]) != 0) { seal(); }
+    T_EQ_U64(look(key[1]), 2);
+    put_kept(key[2], 3);
+    while (look(key[1]) != 0) { seal(); }
+    T_EQ_U64(look(key[2]), 3);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    reopen(true);
+    T_EQ_U64(look(key[2]), 3);
+    end();
+}
+
+static void a_plain_put_does_not_lose_a_kept_one(void)
+{
+    const uint64_t *key = class_key[0];
+    begin();
+    put_kept(key[0], 1);
+    T_EQ_I64(put(key[1], 2, false), CELLAR_OK);
+    T_EQ_I64(put(key[2], 3, false), CELLAR_OK);
+    T_EQ_U64(look(key[0]), 1);
+    seal();
+    T_EQ_I64(put(key[1], 4, false), CELLAR_OK);
+    T_EQ_U64(look(key[0]), 1);
+    reopen(false);
+    T_EQ_U64(look(key[0]), 1);
+    T_EQ_U64(look(key[1]), 4);
+    end();
+}
+
+/* ---- any order ---- */
+
+#define ANY_KEYS (CLASS_GROUPS * CLASS_KEYS + 2u)
+
+typedef struct any_key {
+    uint64_t key, lsn; /* lsn: of the newest put */
+    uint32_t now;      /* its version; 0: none */
+    bool kept;
+} any_key;
+
+static struct {
+    any_key key[ANY_KEYS];
+    uint32_t next, count;
+    uint64_t found, missed;
+} any;
+
+/* Two keys of one hash48 under the secret of the kit. */
+static const uint64_t any_twins[2] = { 16725781, 30061472 };
+
+static void any_begin(void)
+{
+    begin();
+    memset(&any, 0, sizeof any);
+    for (uint32_t c = 0; c < CLASS_GROUPS; c++) {
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { any.key[any.count++].key = class_key[c][i]; }
+    }
+    for (uint32_t i = 0; i < 2; i++) { any.key[any.count++].key = any_twins[i]; }
+    T_EQ_U64(l2_h48(key_of(&any_twins[0]).hash), l2_h48(key_of(&any_twins[1]).hash));
+}
+
+static bool any_lost(const any_key *k)
+{
+    return k->lsn < base_load_acq(&kit.d->oldest_lsn) || k->lsn < base_load_acq(&kit.d->floor_lsn);
+}
+
+static void any_check(bool warm)
+{
+    for (uint32_t i = 0; i < any.count; i++) {
+        const any_key *k = &any.key[i];
+        const uint32_t got = look(k->key);
+        T_CHECK(got == 0 || got == k->now);
+        if (k->now == 0 || any_lost(k)) { continue; }
+        any.found += got != 0;
+        any.missed += got == 0;
+        if (warm && k->kept) { T_EQ_U64(got, k->now); }
+    }
+}
+
+static void any_put(any_key *k, base_rng *r)
+{
+    const bool kept = base_rng_below(r, 3) != 0;
+    uint64_t lsn = 0;
+    if (base_rng_below(r, 2) != 0) { /* else as a write-through of an unchanged value */
+        del(k->key);
+        k->now = 0;
+    }
+    const uint32_t version = ++any.next;
+    if (put(k->key, version, kept) != CELLAR_OK) {
+        del(k->key);
+        k->now = 0;
+        return;
+    }
+    T_EQ_U64(look_at(k->key, &lsn), version);
+    k->kept = kept;
+    k->now = version;
+    k->lsn = lsn;
+}
+
+static void any_reopen(base_rng *r)
+{
+    const bool kill = base_rng_below(r, 2) != 0;
+    if (base_rng_below(r, 3) == 0) { /* tables of another size */
+        kit.cfg.avg_object_bytes = kit.cfg.avg_object_bytes == 64 ? 12 : 64;
+    }
+    reopen_cold(kill);
+    for (uint64_t n = base_rng_below(r, 6); n > 0 && base_load_acq(&kit.d->warming) != 0; n--) {
+        any_key *k = &any.key[base_rng_below(r, any.count - 2)]; /* not of one hash48: index.c */
+        if (base_rng_below(r, 3) == 0) {
+            del(k->key);
+            k->now = 0;
+        } else {
+            any_put(k, r);
+        }
+        any_check(false);
+        if (base_rng_below(r, 2) == 0) { (void)l2_tick(kit.d, 0); }
+    }
+    l2_kit_warm(&kit);
+}
+
+static void any_order_of_calls_keeps_what_was_promised(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    for (int store = 0; store < 8; store++) {
+        any_begin();
+        for (int step = 0; step < 400; step++) {
+            any_key *k = &any.key[base_rng_below(&r, any.count)];
+            switch (base_rng_below(&r, 16)) {
+            case 0:
+            case 1:
+            case 2:
+                del(k->key);
+                k->now = 0;
+                break;
+            case 3: seal(); break;
+            case 4: any_reopen(&r); break;
+            default: any_put(k, &r); break;
+            }
+            (void)l2_tick(kit.d, 1000);
+            any_check(true);
+        }
+        end();
+    }
+    T_CHECK(any.found > 1000);
+}
+
+/* ---- many ---- */
+
+#define MANY_KEYS 200000u
+
+static uint32_t many_missing(uint32_t keys)
+{
+    uint32_t n = 0;
+    for (uint64_t i = 0; i < keys; i++) { n += look(i) != (uint32_t)i + 1; }
+    return n;
+}
+
+/* Written once, and a third of them again when they lie on disk. */
+static void all_of_200000_kept_keys_are_found(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    dev.flat = true;
+    kit.cfg.seg_bytes = 2u << 20;
+    kit.cfg.seg_count = 40;
+    kit.cfg.memory_bytes = 64u << 20;
+    kit.cfg.avg_object_bytes = 200;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    for (uint32_t i = 0; i < MANY_KEYS; i++) { put_kept(i, i + 1); }
+    T_EQ_U64(many_missing(MANY_KEYS), 0);
+    seal();
+    for (uint32_t i = 0; i < MANY_KEYS; i += 3) {
+        del(i);
+        put_kept(i, i + 1);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).reclaimed, 0);
+    T_EQ_U64(many_missing(MANY_KEYS), 0);
+    for (int life = 0; life < 2; life++) {
+        reopen(life != 0);
+        T_EQ_U64(many_missing(MANY_KEYS), 0);
+    }
+    end();
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_class", T_CASE(all_kept_keys_of_a_class_are_found),
+       T_CASE(deleting_one_key_of_a_class_leaves_the_others),
+       T_CASE(reclaiming_one_key_of_a_class_leaves_the_others),
+       T_CASE(a_plain_put_does_not_lose_a_kept_one),
+       T_CASE(any_order_of_calls_keeps_what_was_promised),
+       T_CASE(all_of_200000_kept_keys_are_found))

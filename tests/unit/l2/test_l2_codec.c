@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    with a cipher no value lies on disk in clear, what comes back is what was sealed, and
+ *         nothing else comes back: with another key, of another key's record, of bytes that were
+ *         changed by somebody who can make all checks right, after a kill or a power cut. Packed
+ *         values come back as they were, from fewer bytes; what is no packing, or says a length it
+ *         has not, or cannot be unpacked here, is a miss that is counted.
+ * Method: small stores on a disk made of memory, a toy cipher that authenticates, every bit. */
+#include "base/pack.h"
+#include "tests/support/l2_kit.h"
+
+#define TOY_TAG 16u
+#define TOY_NONCES 4096u
+
+typedef struct toy { /* NOT a cipher to keep anything secret with */
+    base_sum_key key;
+    unsigned char nonce[TOY_NONCES][12];
+    uint32_t nonces;
+    bool broken; /* seal fails */
+} toy;
+
+static l2_dev dev;
+static l2_kit kit;
+static bool packing; /* puts ask for it */
+static toy right_toy, wrong_toy;
+static cellar_l2_cipher crypt_of_right, crypt_of_wrong;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void toy_stream(const toy *t, const unsigned char *nonce, const unsigned char *in, size_t n,
+                       unsigned char *out)
+{
+    const uint64_t seed = base_sum(&t->key, 1, nonce, 12);
+    for (size_t i = 0; i < n; i++) { out[i] = in[i] ^ (unsigned char)base_mix64(seed + i); }
+}
+
+static void toy_tag(const toy *t, const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const unsigned char *sealed, size_t n, unsigned char tag[TOY_TAG])
+{
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t sum = base_sum(&t->key, 2 + i, nonce, 12);
+        sum = base_sum(&t->key, sum, aad, aad_len);
+        sum = base_sum(&t->key, sum, sealed, n);
+        memcpy(tag + 8 * i, &sum, 8);
+    }
+}
+
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
+{
+    toy *t = ctx;
+    if (t->broken) { return -1; }
+    T_REQUIRE(t->nonces < TOY_NONCES);
+    memcpy(t->nonce[t->nonces++], nonce, 12);
+    toy_stream(t, nonce, in, n, out);
+    toy_tag(t, nonce, aad, aad_len, out, n, (unsigned char *)out + n);
+    return 0;
+}
+
+/* Writes what it finds before it knows whether that is genuine, as many do. */
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
+                    const void *in, size_t n, void *out, void *ctx)
+{
+    const toy *t = ctx;
+    unsigned char tag[TOY_TAG];
+    toy_stream(t, nonce, in, n - TOY_TAG, out);
+    toy_tag(t, nonce, aad, aad_len, in, n - TOY_TAG, tag);
+    return memcmp(tag, (const unsigned char *)in + n - TOY_TAG, TOY_TAG) == 0 ? 0 : 7;
+}
+
+static void toy_init(toy *t, cellar_l2_cipher *c, unsigned char secret)
+{
+    unsigned char bytes[32];
+    memset(bytes, secret, sizeof bytes);
+    memset(t, 0, sizeof *t);
+    base_sum_key_init(&t->key, bytes);
+    *c = cellar_l2_cipher_default();
+    c->ctx = t;
+    c->seal = toy_seal;
+    c->open = toy_open;
+    c->overhead_bytes = TOY_TAG;
+}
+
+static void begin(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    toy_init(&right_toy, &crypt_of_right, 1);
+    toy_init(&wrong_toy, &crypt_of_wrong, 2);
+    kit.cfg.crypt = &crypt_of_right;
+    kit.cfg.seg_count = 8;
+    packing = false;
+}
+
+static void open_it(void)
+{
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void end(void)
+{
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    l2_dev_fini(&dev);
+}
+
+static size_t value_of(char *buf, uint32_t key, uint32_t version)
+{
+    const size_t n = (size_t)snprintf(buf, 64, "plainly-readable-%u-%u", key, version);
+    const size_t all = n + key * 7 % 300;
+    memset(buf + n, 'p', all - n);
+    return all;
+}
+
+static cellar_err put(uint32_t key, uint32_t version)
+{
+    char buf[400];
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, buf, value_of(buf, key, version), &m, NULL);
+}
+
+static cellar_err get(uint32_t key, uint32_t version)
+{
+    char buf[400], want[400];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
+    if (err != CELLAR_OK) { return err; }
+    const size_t n = value_of(want, key, version);
+    return len == n && memcmp(buf, want, n) == 0 && m.user_flags == version ? CELLAR_OK
+                                                                           : CELLAR_CONFLICT;
+}
+
+/* Where the bytes lie in a file as calls see it, NULL: nowhere. */
+static unsigned char *lies_in(const char *file, const void *bytes, size_t n)
+{
+    l2_dev_file *f = l2_dev_find(&dev, file);
+    return f != NULL ? memmem(f->live, f->size, bytes, n) : NULL;
+}
+
+static void sealed_values_come_back(void)
+{
+    begin();
+    open_it();
+    for (uint32_t i = 1; i < 60; i++) {
+        T_EQ_I64(put(i, 1), CELLAR_OK);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 1; i < 60; i++) { T_EQ_I64(get(i, 1), CELLAR_OK); }
+        if (round == 0) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
+        dev.locked = false;
+        open_it();
+    }
+    T_CHECK(lies_in("data.seg", "plainly-readable", 16) == NULL);
+    T_CHECK(lies_in("stage.buf", "plainly-readable", 16) == NULL);
+    T_CHECK(lies_in("data.seg", "pppppppppppp", 12) == NULL);
+    /* Nothing at all, known to be absent, too small a buffer, the length alone. */
+    const l2_key k = l2_kit_key(&kit, "empty", 5, 7), none = l2_kit_key(&kit, "none", 4, 7);
+    l2_meta m = { .deadline_ms = BASE_NEVER_MS }, got;
+    char buf[8] = "before";
+    size_t len = 99;
+    T_EQ_I64(l2_put(kit.d, &k, NULL, 0, &m, NULL), CELLAR_OK);
+    T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &got), CELLAR_OK);
+    T_EQ_U64(len, 0);
+    m.kind = 1;
+    T_EQ_I64(l2_put(kit.d, &none, NULL, 0, &m, NULL), CELLAR_OK);
+    T_EQ_I64(l2_get(kit.d, &none, buf, sizeof buf, &len, &got), CELLAR_ABSENT);
+    const uint32_t id = 5;
+    const l2_key five = l2_kit_key(&kit, &id, sizeof id, 7);
+    char want[400];
+    T_EQ_I64(l2_get(kit.d, &five, buf, sizeof buf, &len, &got), CELLAR_E_BUFFER);
+    T_EQ_U64(len, value_of(want, 5, 1));
+    T_EQ_STR(buf, "before");
+    T_EQ_U64(l2_kit_figures(&kit).miss_sealed, 0);
+    end();
+}
+
+static int by_bytes(const void *a, const void *b) { return memcmp(a, b, 12); }
+
+static void no_nonce_is_used_twice(void)
+{
+    begin();
+    for (int round = 0; round < 20; round++) {
+        open_it();
+        for (uint32_t i = 0; i < 20; i++) {
+            T_EQ_I64(put(i, 1), CELLAR_OK);
+            while (l2_tick(kit.d, 1000)) {}
+        }
+        l2_kit_kill(&kit);
+        dev.locked = false;
+    }
+    T_EQ_U64(right_toy.nonces, 400);
+    qsort(right_toy.nonce, right_toy.nonces, 12, by_bytes);
+    for (uint32_t i = 1; i < right_toy.nonces; i++) {
+        T_CHECK(memcmp(right_toy.nonce[i - 1], right_toy.nonce[i], 12) != 0);
+    }
+    open_it();
+    end();
+}
+
+static void another_key_and_none_at_all_miss_and_harm_nothing(void)
+{
+    begin();
+    open_it();
+    for (uint32_t i = 0; i < 30; i++) { T_EQ_I64(put(i, 1), CELLAR_OK); }
+    const cellar_l2_cipher *const with[] = { &crypt_of_wrong, NULL, &crypt_of_right };
+    for (int n = 0; n < 3; n++) {
+        l2_close(kit.d);
+        kit.cfg.crypt = with[n];
+        open_it();
+        for (uint32_t i = 0; i < 30; i++) {
+            T_EQ_I64(get(i, 1), n == 2 ? CELLAR_OK : CELLAR_MISS);
+        }
+        const l2_stats st = l2_kit_figures(&kit);
+        T_EQ_U64(st.miss_sealed, n == 2 ? 0 : 30);
+        T_CHECK(st.miss_damage == 0 && !st.off); /* the disk is not to blame */
+        /* What was not sealed is not served to whoever has a cipher. */
+        if (n == 1) { T_EQ_I64(put(1000, 1), CELLAR_OK); }
+        if (n == 2) { T_EQ_I64(get(1000, 1), CELLAR_MISS); }
+    }
+    /* Where it failed nothing is left of what it wrote. */
+    l2_close(kit.d);
+    kit.cfg.crypt = &crypt_of_wrong;
+    open_it();
+    const uint32_t id = 5;
+    const l2_key five = l2_kit_key(&kit, &id, sizeof id, 7);
+    unsigned char buf[400];
+    static const unsigned char zeros[20];
+    size_t len;
+    l2_meta m;
+    memset(buf, 0xaa, sizeof buf);
+    T_EQ_I64(l2_get(kit.d, &five, buf, sizeof buf, &len, &m), CELLAR_MISS);
+    T_EQ_MEM(buf, zeros, sizeof zeros);
+    T_EQ_I64(l2_get(kit.d, &five, NULL, 0, &len, &m), CELLAR_MISS); /* not even its length */
+    end();
+}
+
+static void a_cipher_that_fails_stores_nothing(void)
+{
+    begin();
+    open_it();
+    T_EQ_I64(put(1, 1), CELLAR_OK);
+    right_toy.broken = true;
+    T_EQ_I64(put(2, 1), L2_REFUSED);
+    right_toy.broken = false;
+    const l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.refused_seal, 1);
+    T_EQ_I64(get(1, 1), CELLAR_OK);
+    T_EQ_I64(get(2, 1), CELLAR_MISS);
+    /* An unchanged copy is neither sealed nor written again. */
+    const uint32_t id = 1, sealed = right_toy.nonces;
+    const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
+    char buf[400];
+    size_t len;
+    l2_meta m;
+    T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &m), CELLAR_OK);
+    T_EQ_I64(l2_put(kit.d, &k, buf, len, &m, NULL), CELLAR_OK);
+    T_EQ_U64(right_toy.nonces, sealed);
+    T_EQ_U64(l2_kit_figures(&kit).identical, 1);
+    end();
+}
+
+typedef struct spot { /* of a record in data.seg */
+    unsigned char *at;
+    uint64_t segseq;
+    uint32_t off, bytes;
+} spot;
+
+static spot find_record(uint32_t key)
+{
+    unsigned char *data = l2_dev_find(&dev, "data.seg")->live;
+    const size_t size = l2_dev_find(&dev, "data.seg")->size;
+    for (uint32_t i = 0; i < kit.d->nseg; i++) {
+        const uint64_t w = base_load_rlx(&kit.d->seg[i].word);
+        unsigned char *seg = data + (size_t)base_load_rlx(&kit.d->seg[i].place) * 16384;
+        if (L2_SEG_STATE(w) != L2_SEG_DISK || seg + 16384 > data + size) { continue; }
+        for (uint32_t off = 64; off < 12288; off += 8) {
+            l2_rec r;
+            if (!l2_rec_marked(&kit.d->form, seg + off, L2_SEG_SEQ(w), off, 12288, &r) ||
+                !l2_rec_whole(&kit.d->form, seg + off, L2_SEG_SEQ(w), off, &r) ||
+                r.klen != sizeof key ||
+                memcmp(seg + off + L2_RECORD_HEAD + 8 * r.ext, &key, sizeof key) != 0) {
+                continue;
+            }
+            return (spot){ seg + off, L2_SEG_SEQ(w), off, r.bytes };
+        }
+    }
+    return (spot){ NULL, 0, 0, 0 };
+}
+
+/* Somebody who knows the store's secret, and so can make every check right, but not the key. */
+static void no_changed_bit_is_served_even_if_all_checks_are_right(void)
+{
+    begin();
+    T_EQ_U64(kit.cfg.seg_bytes, 16384);
+    open_it();
+    T_EQ_I64(put(9, 3), CELLAR_OK);
+    T_EQ_I64(put(10, 3), CELLAR_OK);
+    l2_close(kit.d);
+    open_it(); /* the slot was sealed: now it is read from disk */
+    const spot s = find_record(9), other = find_record(10);
+    T_REQUIRE(s.at != NULL && other.at != NULL);
+    T_EQ_I64(get(9, 3), CELLAR_OK);
+    for (uint32_t bit = 14 * 8; bit < s.bytes * 8; bit++) {
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(get(9, 3), CELLAR_MISS);
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        if (t_failed()) { break; }
+    }
+    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    T_EQ_I64(get(9, 3), CELLAR_OK);
+    T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
+    /* Another key's sealed value, genuine as it is. */
+    const uint32_t value = L2_RECORD_HEAD + 8 * 1 + 4, n = BASE_MIN(s.bytes, other.bytes) - value;
+    unsigned char kept[512];
+    memcpy(kept, s.at + value, n);
+    memcpy(s.at + value, other.at + value, n);
+    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    T_EQ_I64(get(9, 3), CELLAR_MISS);
+    memcpy(s.at + value, kept, n);
+    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    T_EQ_I64(get(9, 3), CELLAR_OK);
+    end();
+}
+
+/* Kills and power cuts in the middle of anything: what is served is what was put last, or, after a
+ * power cut at KEEP, what was put at the last barrier or since; never garbage. */
+static void crashes_leave_values_that_open(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    uint32_t hits = 0;
+    for (uint32_t round = 0; round < 150; round++) {
+        static l2_dev crash;
+        uint32_t last[16] = { 0 };
+        begin();
+        packing = round % 4 >= 2;
+        kit.cfg.level = round % 2 == 0 ? L2_DROP : L2_KEEP;
+        open_it();
+        const uint32_t steps = 20 + (uint32_t)base_rng_below(&r, 200);
+        for (uint32_t v = 1; v < steps; v++) {
+            const uint32_t key = (uint32_t)base_rng_below(&r, 16);
+            const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+            l2_kill(kit.d, &k);
+            last[key] = put(key, v) == CELLAR_OK ? v : 0;
+            if (v % 8 == 0) { (void)l2_tick(kit.d, 1000); }
+            if (v % 16 == 0) { kit.now_ms += 600; }
+            l2_dev_look(&dev);
+        }
+        const bool power = round % 3 == 0;
+        memset(&crash, 0, sizeof crash);
+        l2_dev_clone(&dev, &crash, power ? &r : NULL);
+        if (power) { crash.boot[0]++; }
+        l2_kit_kill(&kit);
+        l2_dev_fini(&dev);
+        dev = crash;
+        dev.locked = false;
+        open_it();
+        for (uint32_t key = 0; key < 16; key++) {
+            char buf[400], want[400];
+            size_t len = 0;
+            l2_meta m;
+            const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+            const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+            if (err != CELLAR_OK) { continue; }
+            hits++;
+            T_EQ_U64(len, value_of(want, key, m.user_flags));
+            T_EQ_MEM(buf, want, len);
+            if (!power) { T_EQ_U64(m.user_flags, last[key]); }
+        }
+        T_EQ_U64(l2_kit_figures(&kit).miss_sealed, 0);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, 0);
+        end();
+        if (t_failed()) { break; }
+    }
+    T_CHECK(hits > 300);
+}
+
+/* ---- packed ---- */
+
+#define WORDS_MAX 7000u
+
+/* Of even versions words that repeat, of odd ones noise. */
+static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, key * 1000u + version);
+    const size_t n = key * 37 % WORDS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char noise = (unsigned char)(base_rng_next(&r) >> 56);
+        buf[i] = version % 2 != 0 ? noise : (unsigned char)"the quick brown fox "[i % 20];
+    }
+    return n;
+}
+
+static cellar_err put_words(uint32_t key, uint32_t version)
+{
+    static unsigned char buf[WORDS_MAX];
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .pack = packing };
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    return l2_put(kit.d, &k, buf, words_of(buf, key, version), &m, NULL);
+}
+
+static cellar_err get_words(uint32_t key, uint32_t version)
+{
+    static unsigned char buf[WORDS_MAX], want[WORDS_MAX];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
+    const cellar_err err = l2_get(kit.d, &k, buf, sizeof buf, &len, &m);
+    if (err != CELLAR_OK) { return err; }
+    const size_t n = words_of(want, key, version);
+    const bool same = len == n && memcmp(buf, want, n) == 0 && m.user_flags == version;
+    return same ? CELLAR_OK : CELLAR_CONFLICT;
+}
+
+static void begin_packing(bool sealed)
+{
+    begin();
+    packing = true;
+    if (!sealed) { kit.cfg.crypt = NULL; }
+    kit.cfg.seg_count = 40;
+    open_it();
+}
+
+static bool no_lz4(void)
+{
+    if (!base_pack_there()) { T_SKIP("built without liblz4"); }
+    return !base_pack_there();
+}
+
+static void packed_values_come_back_as_they_were(void)
+{
+    if (no_lz4()) { return; }
+    for (int sealed = 0; sealed < 2; sealed++) {
+        begin_packing(sealed != 0);
+        uint64_t raw = 0;
+        for (uint32_t key = 0; key < 60; key++) {
+            unsigned char buf[WORDS_MAX];
+            T_EQ_I64(put_words(key, key % 4), CELLAR_OK);
+            raw += key % 2 == 0 ? words_of(buf, key, key % 4) : 0;
+            while (l2_tick(kit.d, 1000)) {}
+        }
+        l2_stats st = l2_kit_figures(&kit);
+        T_EQ_U64(st.packed, 29); /* the even ones, but that of no bytes */
+        T_CHECK(st.packed_saved > raw * 3 / 4 && st.packed_saved < raw);
+        for (int round = 0; round < 3; round++) {
+            for (uint32_t key = 0; key < 60; key++) {
+                T_EQ_I64(get_words(key, key % 4), CELLAR_OK);
+            }
+            if (round == 0) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
+            dev.locked = false;
+            open_it();
+        }
+        T_CHECK(lies_in("data.seg", "the quick brown fox the quick brown fox ", 40) == NULL);
+        /* Its length before it was packed, with too small a buffer, and with none. */
+        const uint32_t id = 40;
+        const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
+        char buf[8] = "before";
+        size_t len = 0;
+        l2_meta m;
+        T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, 40 * 37);
+        T_EQ_STR(buf, "before");
+        T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, 40 * 37);
+        st = l2_kit_figures(&kit);
+        T_CHECK(st.miss_packed == 0 && st.miss_sealed == 0 && st.miss_damage == 0);
+        end();
+    }
+}
+
+/* A library without LZ4: d->packs says so, and nothing else asks. */
+static void without_lz4_packed_values_miss_and_harm_nothing(void)
+{
+    if (no_lz4()) { return; }
+    begin_packing(false);
+    for (uint32_t key = 2; key < 40; key++) {
+        T_EQ_I64(put_words(key, key % 2), CELLAR_OK);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    l2_close(kit.d);
+    open_it();
+    kit.d->packs = false;
+    for (uint32_t key = 2; key < 40; key++) {
+        T_EQ_I64(get_words(key, key % 2), key % 2 == 0 ? CELLAR_MISS : CELLAR_OK);
+    }
+    l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.miss_packed, 19);
+    T_CHECK(st.miss_damage == 0 && !st.off);
+    T_EQ_I64(put_words(100, 0), CELLAR_OK); /* as it is */
+    T_EQ_U64(l2_kit_figures(&kit).packed, 0);
+    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    for (uint32_t key = 2; key < 40; key++) { T_EQ_I64(get_words(key, key % 2), CELLAR_OK); }
+    T_EQ_I64(get_words(100, 0), CELLAR_OK);
+    end();
+}
+
+/* With wrong checks: never served. With right ones, which only who knows the secret can make:
+ * whatever comes out, it stays inside the buffer (the sanitizers watch), or is a miss. Some bits
+ * change nothing: padding, or how far back a word that repeats was seen last. */
+static void changed_bits_of_packed_values_do_no_harm(void)
+{
+    if (no_lz4()) { return; }
+    begin_packing(false);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44);
+    T_REQUIRE(s.at != NULL && s.bytes < 200);
+    uint32_t garbled = 0, missed = 0;
+    for (uint32_t bit = 0; bit < s.bytes * 8; bit++) {
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        T_EQ_I64(get_words(44, 0), CELLAR_MISS);
+        base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many would switch it off */
+        if (bit / 8 >= L2_RECORD_HEAD) {
+            l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+            const cellar_err err = get_words(44, 0);
+            T_CHECK(err == CELLAR_MISS || err == CELLAR_CONFLICT || err == CELLAR_OK);
+            garbled += err == CELLAR_CONFLICT;
+            missed += err == CELLAR_MISS;
+            base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK);
+        }
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        if (t_failed()) { break; }
+    }
+    T_CHECK(missed > 50 && garbled > 20); /* both were tried */
+    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    end();
+}
+
+/* Where the record's ext says how long its value was. */
+static unsigned char *raw_says(const spot *s)
+{
+    for (uint32_t i = 0; i + 6 <= s->at[13] * 8u; i++) {
+        unsigned char *at = s->at + L2_RECORD_HEAD + i;
+        if (at[0] == 129 && at[1] == 4) { return at; }
+    }
+    return NULL;
+}
+
+static void lengths_that_lie_are_misses(void)
+{
+    if (no_lz4()) { return; }
+    begin_packing(false);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    T_EQ_I64(put_words(45, 1), CELLAR_OK); /* noise: not packed */
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44), plain = find_record(45);
+    T_REQUIRE(s.at != NULL && plain.at != NULL);
+    unsigned char *says = raw_says(&s);
+    T_REQUIRE(says != NULL && raw_says(&plain) == NULL);
+    const uint32_t raw = l2_r32(says + 2), room = kit.d->room_max;
+    T_EQ_U64(raw, 44 * 37);
+    const uint32_t lies[] = { 0, 1, 63, raw - 1, raw + 1, room, room + 1, 1u << 30, UINT32_MAX };
+    const uint64_t used = base_load_rlx(&kit.account.used);
+    uint64_t counted = 0;
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        static unsigned char large[16384];
+        size_t len = 4711;
+        l2_meta m;
+        const uint32_t id = 44;
+        const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
+        l2_w32(says + 2, lies[i]);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(l2_get(kit.d, &k, large, sizeof large, &len, &m), CELLAR_MISS);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+        /* Nobody sets aside memory for what cannot be. */
+        if (lies[i] < 64 || lies[i] > room) {
+            T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &m), CELLAR_MISS);
+            T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+        }
+        T_EQ_U64(base_load_rlx(&kit.account.used), used);
+    }
+    l2_w32(says + 2, raw);
+    l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+    T_EQ_I64(get_words(44, 0), CELLAR_OK);
+    /* Said by one of the two places only. The mark covers the lengths' word. */
+    const spot both[] = { s, plain };
+    for (int i = 0; i < 2; i++) {
+        l2_rec r;
+        T_REQUIRE(l2_rec_marked(&kit.d->form, both[i].at, both[i].segseq, both[i].off, 16384, &r));
+        r.form ^= L2_FORM_PACKED;
+        l2_rec_begin(&kit.d->form, both[i].at, both[i].segseq, both[i].off, &r);
+        l2_rec_end(&kit.d->form, both[i].at, both[i].segseq, both[i].off);
+        T_EQ_I64(get_words(i == 0 ? 44 : 45, (uint32_t)i), CELLAR_MISS);
+        T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
+    }
+    T_CHECK(l2_kit_figures(&kit).miss_damage == 0 && !l2_kit_figures(&kit).off);
+    end();
+}
+
+/* Under a seal not even who makes all checks right can turn a packed value into a plain one, or
+ * change a bit of it. */
+static void a_seal_covers_how_a_value_is_packed(void)
+{
+    if (no_lz4()) { return; }
+    begin_packing(true);
+    T_EQ_I64(put_words(44, 0), CELLAR_OK);
+    l2_close(kit.d);
+    open_it();
+    const spot s = find_record(44);
+    T_REQUIRE(s.at != NULL);
+    l2_rec r;
+    T_REQUIRE(l2_rec_marked(&kit.d->form, s.at, s.segseq, s.off, 16384, &r));
+    T_EQ_U64(r.form, L2_FORM_PACKED | L2_FORM_SEALED);
+    for (uint8_t form = 0; form < 4; form++) {
+        r.form = form;
+        l2_rec_begin(&kit.d->form, s.at, s.segseq, s.off, &r);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(get_words(44, 0), form == 3 ? CELLAR_OK : CELLAR_MISS);
+    }
+    for (uint32_t bit = 14 * 8; bit < s.bytes * 8; bit++) {
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
+        T_EQ_I64(get_words(44, 0), CELLAR_MISS);
+        s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        if (t_failed()) { break; }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
+    end();
+}
+
+static uint32_t asked; /* to push entries out */
+
+static bool evict(void *ctx, uint64_t bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    asked++;
+    return false;
+}
+
+/* An entry is sealed just when there is no memory: nothing else is pushed out for it, which would
+ * be sealed in turn; and what is set aside is enough for it. */
+static void sealing_in_a_full_budget_pushes_nothing_out(void)
+{
+    for (int both = 0; both < 2; both++) {
+        begin();
+        packing = both != 0;
+        kit.cfg.crypt = &crypt_of_right;
+        open_it();
+        T_CHECK(!packing || l2_pack_ready(kit.d));
+        base_account *a = &kit.account;
+        const uint64_t limit = base_load_rlx(&a->limit);
+        base_account_limit(a, base_load_rlx(&a->used));
+        asked = 0;
+        for (uint32_t i = 0; i < 20; i++) {
+            a->make_room = evict;
+            T_EQ_I64(put(i, 1), CELLAR_OK);
+            a->make_room = NULL;
+            (void)l2_tick(kit.d, 1000);
+        }
+        T_EQ_U64(asked, 0);
+        T_EQ_U64(l2_kit_figures(&kit).refused_seal, 0);
+        base_account_limit(a, limit);
+        for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(get(i, 1), CELLAR_OK); }
+        end();
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twice),
+       T_CASE(another_key_and_none_at_all_miss_and_harm_nothing),
+       T_CASE(a_cipher_that_fails_stores_nothing),
+       T_CASE(no_changed_bit_is_served_even_if_all_checks_are_right),
+       T_CASE(crashes_leave_values_that_open), T_CASE(packed_values_come_back_as_they_were),
+       T_CASE(without_lz4_packed_values_miss_and_harm_nothing),
+       T_CASE(changed_bits_of_packed_values_do_no_harm), T_CASE(lengths_that_lie_are_misses),
+       T_CASE(a_seal_covers_how_a_value_is_packed),
+       T_CASE(sealing_in_a_full_budget_pushes_nothing_out))

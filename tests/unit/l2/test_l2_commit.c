@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what a commit has said OK to outlives a power cut; a sync that failed, and changes that
+ *         rely on the doorbell, are never called durable; one sync serves all who wait; a change of
+ *         what the disk has never seen waits for none.
+ * Method: a disk made of memory that forgets what a failed sync covered, power cuts of it; threads
+ *         over real files, whose syncs are counted. */
+#include "tests/support/folder.h"
+#include "tests/support/l2_kit.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define KEYS L2_KIT_KEYS
+
+static l2_dev dev, cut;
+static l2_kit kit, after;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void begin(l2_level level)
+{
+    l2_kit_begin(&kit, &dev, level);
+    l2_dev_init(&cut);
+}
+
+static void end(void)
+{
+    l2_kit_end(&kit, &dev);
+    l2_dev_fini(&cut);
+}
+
+/* The disk as a power cut now leaves it, opened. */
+static void open_cut(base_rng *r)
+{
+    l2_dev_clone(&dev, &cut, r);
+    l2_kit_init(&after, &cut);
+    after.cfg.seg_count = kit.cfg.seg_count;
+    after.cfg.level = kit.cfg.level;
+    T_REQUIRE(l2_kit_open(&after) == CELLAR_OK);
+    l2_kit_warm(&after);
+}
+
+static void committed_changes_outlive_a_power_cut(void)
+{
+    for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
+        base_rng r;
+        base_rng_seed(&r, t_.seed);
+        begin((l2_level)level);
+        l2_kit_fill(&kit, 1);
+        T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+        for (uint32_t i = 0; i < KEYS; i += 2) {
+            l2_kit_del(&kit, i);
+            (void)l2_tick(kit.d, 1000); /* at KEEP puts wait for armed pages */
+            if (i % 4 == 0) { T_EQ_I64(l2_kit_put(&kit, i, 2, L2_KIT_VGEN), CELLAR_OK); }
+        }
+        T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+        for (int n = 0; n < 20; n++) {
+            open_cut(&r);
+            for (uint32_t i = 0; i < KEYS; i++) {
+                const uint32_t want = i % 4 == 0 ? 2 : i % 2 == 0 ? 0 : 1;
+                T_EQ_U64(l2_kit_look(&after, i, L2_KIT_VGEN), want);
+            }
+            l2_kit_kill(&after);
+        }
+        end();
+    }
+}
+
+static void only_what_was_logged_is_waited_for(void)
+{
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    const uint32_t syncs = dev.calls[DEV_DATASYNC];
+    const uint64_t denied = l2_kit_figures(&kit).denied;
+    for (uint32_t i = 1000; i < 1100; i++) {
+        l2_kit_del(&kit, i);
+        if (l2_kit_figures(&kit).denied != denied + (i - 1000) + 1) { break; } /* a false maybe */
+        T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+        T_EQ_U64(dev.calls[DEV_DATASYNC], syncs);
+    }
+    l2_kit_del(&kit, 3);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    T_EQ_U64(dev.calls[DEV_DATASYNC], syncs + 1);
+    l2_kit_del(&kit, 3); /* the memo knows it: that tombstone is durable */
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    T_EQ_U64(dev.calls[DEV_DATASYNC], syncs + 1);
+    end();
+}
+
+static void a_failed_sync_is_told_until_all_before_it_is_dead_for_good(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    l2_kit_del(&kit, 3);
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO); /* the disk says yes now, and it would be a lie */
+    T_EQ_U64(l2_kit_look(&kit, 4, L2_KIT_VGEN), 0);
+    dev.fail_at = 1;
+    dev.fail_sticky = true;
+    (void)l2_tick(kit.d, 1000); /* the header that would heal it fails as well */
+    dev.fail_at = 0;
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_VGEN), CELLAR_OK);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    for (int n = 0; n < 20; n++) {
+        open_cut(&r);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_VGEN), i == 5 ? 2 : 0);
+        }
+        l2_kit_kill(&after);
+    }
+    end();
+}
+
+static void while_changes_rely_on_the_doorbell_none_is_committed(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    T_CHECK(l2_close_tier(kit.d)); /* the disk does not answer */
+    l2_kit_del(&kit, 3);
+    T_EQ_U64(l2_kit_figures(&kit).relied, 2);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    (void)l2_tick(kit.d, 1000); /* it answers again */
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    for (int n = 0; n < 20; n++) {
+        open_cut(&r);
+        T_EQ_U64(l2_kit_look(&after, 3, L2_KIT_VGEN), 0);
+        l2_kit_kill(&after);
+    }
+    end();
+}
+
+static void files_that_are_gone_commit_nothing(void)
+{
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    (void)kit.vfs.unlink(&dev, NULL, "stage.buf");
+    kit.now_ms += 2000;
+    (void)l2_tick(kit.d, 1000);
+    T_CHECK(l2_kit_figures(&kit).broken);
+    l2_kit_del(&kit, 3);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    l2_kit_kill(&kit);
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+}
+
+/* ---- a slot that was made ready and never used ---- */
+
+/* A header that stayed in its slot beside records of the next life would be a gap in the chain. */
+static void an_unused_slot_is_no_gap_in_the_life_after(void)
+{
+    begin(L2_KEEP);
+    for (uint32_t i = 0; i < 8; i++) { T_EQ_I64(l2_kit_put(&kit, i, 1, L2_KIT_VGEN), CELLAR_OK); }
+    (void)l2_tick(kit.d, 1000); /* the second slot is ready, and empty */
+    for (int life = 0; life < 2; life++) {
+        l2_kit_kill(&kit);
+        dev.locked = false;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, 8 + (uint32_t)life, 1, L2_KIT_VGEN), CELLAR_OK);
+    } /* killed before the worker came to make the next one ready */
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    for (uint32_t i = 0; i < 10; i++) { T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_VGEN), 1); }
+    end();
+}
+
+/* ---- many at once, on real files ---- */
+
+#define THREADS 8u
+#define EACH 60u
+
+static _Atomic uint64_t done;
+
+static void *changes(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg;
+    for (uint32_t i = 0; i < EACH; i++) {
+        const uint32_t key = first * EACH + i;
+        l2_kit_del(&kit, key);
+        (void)l2_kit_put(&kit, key, 7, L2_KIT_VGEN);
+        l2_kit_del(&kit, key);
+        if (T_CHECK(l2_commit(kit.d) == CELLAR_OK)) { (void)atomic_fetch_add(&done, 1); }
+    }
+    return NULL;
+}
+
+static void one_sync_serves_all_who_wait(void)
+{
+    char folder[T_FOLDER_MAX];
+    t_folder(folder);
+    l2_kit_init(&kit, NULL);
+    kit.cfg.path = folder;
+    kit.cfg.level = L2_ALWAYS;
+    kit.cfg.seg_bytes = 65536;
+    kit.cfg.seg_count = 16;
+    kit.cfg.stage_count = 4;
+    kit.cfg.no_thread = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    pthread_t t[THREADS];
+    uint32_t id[THREADS];
+    atomic_store(&done, 0);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        id[i] = i;
+        T_REQUIRE(pthread_create(&t[i], NULL, changes, &id[i]) == 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    const l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(atomic_load(&done), THREADS * EACH);
+    T_CHECK(st.commits > 0 && st.commits <= THREADS * EACH);
+    printf("# %u changes, %" PRIu64 " syncs\n", THREADS * EACH, st.commits);
+    l2_close(kit.d);
+    kit.d = NULL;
+    t_wipe(folder);
+}
+
+T_MAIN("l2_commit", T_CASE(committed_changes_outlive_a_power_cut),
+       T_CASE(only_what_was_logged_is_waited_for),
+       T_CASE(a_failed_sync_is_told_until_all_before_it_is_dead_for_good),
+       T_CASE(while_changes_rely_on_the_doorbell_none_is_committed),
+       T_CASE(files_that_are_gone_commit_nothing),
+       T_CASE(an_unused_slot_is_no_gap_in_the_life_after), T_CASE(one_sync_serves_all_who_wait))

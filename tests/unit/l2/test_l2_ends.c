@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what a tag or a pattern has ended is not served from disk, whenever it was written there,
+ *         by this process or by any that opens the store after it; and nothing else ends with it.
+ * Method: small stores on a disk made of memory; what is told is told at chosen points of a put.
+ *         An oracle of tags and patterns over many kills, reclaims and limits. */
+#include "tests/support/l2_kit.h"
+
+static l2_dev dev;
+static l2_kit kit;
+static uint64_t epoch, tag_floor;
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)fp;
+    (void)hard;
+    (void)soft;
+    (*(uint32_t *)ctx)++;
+}
+
+static uint32_t known(void)
+{
+    uint32_t n = 0;
+    epoch = l2_tags_known(kit.d, &tag_floor, no_tag, &n);
+    return n;
+}
+
+static void begin(void)
+{
+    l2_kit_begin(&kit, &dev, L2_DROP);
+    T_EQ_U64(known(), 0);
+}
+
+static void killed(void)
+{
+    l2_kit_killed(&kit, &dev);
+    (void)known();
+}
+
+static l2_key key_of(const char *text) { return l2_kit_key(&kit, text, strlen(text), L2_KIT_VGEN); }
+
+static cellar_err put(const char *key, uint64_t tag, uint64_t born)
+{
+    const l2_key id = key_of(key);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = 7, .tag_count = tag != 0,
+                        .tag_born = born, .tag_fps = &tag };
+    return l2_put(kit.d, &id, "value", 5, &m, NULL);
+}
+
+static bool there(const char *key)
+{
+    char buf[16];
+    size_t len;
+    l2_meta m;
+    const l2_key id = key_of(key);
+    return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK;
+}
+
+static void match(const char *pattern)
+{
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, pattern, strlen(pattern), &walk), CELLAR_OK);
+    l2_glob_end(kit.d, walk);
+}
+
+static void tags_come_back_with_the_value(void)
+{
+    begin();
+    const uint64_t fps[CELLAR_TAGS_MAX] = { 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                                            25, 26 };
+    const l2_key id = key_of("many");
+    const l2_meta in = { .deadline_ms = BASE_NEVER_MS, .stale_ms = 1, .idle_ms = 2, .version = 3,
+                         .value_hash = 4, .user_flags = 5, .cost = 6, .tag_count = CELLAR_TAGS_MAX,
+                         .tag_born = epoch + 9, .tag_fps = fps };
+    T_EQ_I64(l2_put(kit.d, &id, "v", 1, &in, NULL), CELLAR_OK);
+    killed();
+    const l2_key again = key_of("many");
+    char buf[4];
+    size_t len;
+    l2_meta m;
+    T_EQ_I64(l2_get(kit.d, &again, buf, sizeof buf, &len, &m), CELLAR_OK);
+    T_EQ_U64(m.tag_count, CELLAR_TAGS_MAX);
+    T_EQ_U64(m.tag_born, in.tag_born);
+    T_EQ_MEM(m.tags, fps, sizeof fps);
+    T_EQ_U64(m.cost, 6);
+    l2_kit_end(&kit, &dev);
+}
+
+static void a_tag_ends_what_was_born_before_it(void)
+{
+    begin();
+    T_EQ_I64(put("old", 5, epoch), CELLAR_OK);
+    T_EQ_I64(put("other", 6, epoch), CELLAR_OK);
+    T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
+    l2_tag_end(kit.d, 5, epoch + 1, false);
+    T_CHECK(!there("old") && there("other") && there("plain"));
+    T_EQ_I64(put("late", 5, epoch), L2_REFUSED);
+    T_EQ_I64(put("new", 5, epoch + 1), CELLAR_OK);
+    killed();
+    T_CHECK(!there("old") && there("other") && there("plain") && there("new") && !there("late"));
+    const l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.tags, 1);
+    T_EQ_U64(st.miss_ended, 1);
+    l2_kit_end(&kit, &dev);
+}
+
+static void a_soft_end_is_a_miss_on_disk_too(void)
+{
+    begin();
+    T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+    l2_tag_end(kit.d, 5, epoch + 1, true);
+    T_CHECK(!there("k"));
+    T_EQ_I64(put("k", 5, epoch), L2_REFUSED);
+    killed();
+    T_CHECK(!there("k"));
+    T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+    T_CHECK(there("k"));
+    l2_kit_end(&kit, &dev);
+}
+
+static void a_pattern_ends_what_was_put_before_it(void)
+{
+    begin();
+    T_EQ_I64(put("user:1", 0, 0), CELLAR_OK);
+    T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
+    T_EQ_I64(put("item:1", 0, 0), CELLAR_OK);
+    const l2_key other = l2_kit_key(&kit, "user:1", 6, L2_KIT_VGEN + 1);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), CELLAR_OK);
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
+    T_CHECK(!there("user:1") && !there("user:2") && there("item:1"));
+    T_EQ_I64(put("user:3", 0, 0), CELLAR_DROPPED); /* the walk goes on */
+    T_EQ_I64(put("item:2", 0, 0), CELLAR_OK);
+    l2_glob_end(kit.d, walk);
+    T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
+    T_CHECK(!there("user:1") && there("user:2"));
+    killed();
+    T_CHECK(!there("user:1") && there("user:2") && there("item:1") && there("item:2"));
+    char buf[4];
+    size_t len;
+    l2_meta out;
+    const l2_key same = l2_kit_key(&kit, "user:1", 6, L2_KIT_VGEN + 1);
+    T_EQ_I64(l2_get(kit.d, &same, buf, sizeof buf, &len, &out), CELLAR_OK);
+    l2_kit_end(&kit, &dev);
+}
+
+/* ---- in the middle of a put ---- */
+
+static bool ending, by_tag;
+static uint64_t walk_of_it;
+
+static bool end_now(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx;
+    (void)hash;
+    (void)stamp;
+    if (ending) { return true; } /* the second time, because of what came the first time */
+    ending = true;
+    if (by_tag) {
+        l2_tag_end(kit.d, 5, epoch + 1, false);
+    } else {
+        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "k*", 2, &walk_of_it), CELLAR_OK);
+        l2_glob_end(kit.d, walk_of_it);
+    }
+    return true;
+}
+
+static cellar_err put_ended(void)
+{
+    const uint64_t tag = 5;
+    const l2_key id = key_of("key");
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .tag_count = 1, .tag_born = epoch,
+                        .tag_fps = &tag };
+    const l2_current current = { end_now, NULL, 0 };
+    ending = false;
+    return l2_put(kit.d, &id, "v", 1, &m, &current);
+}
+
+static void an_end_in_the_middle_of_a_put_wins(void)
+{
+    begin();
+    by_tag = true;
+    T_EQ_I64(put_ended(), L2_REFUSED);
+    T_CHECK(ending && !there("key"));
+    killed();
+    T_CHECK(!there("key"));
+    by_tag = false;
+    /* The owner's epoch, which `is` compares, has moved with the walk; here it says that it has
+     * not, so the put comes again, as a new one. */
+    T_EQ_I64(put_ended(), CELLAR_OK);
+    T_CHECK(ending && there("key"));
+    l2_kit_end(&kit, &dev);
+}
+
+/* ---- in the middle of a get ---- */
+
+static bool reading;
+
+/* The bytes are read, then all that is older than the end is reclaimed, and with it the end. */
+static int read_slowly(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off, size_t *done)
+{
+    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
+    if (!reading) { return e; }
+    reading = false;
+    for (uint32_t round = 1; round < 40; round++) { l2_kit_fill(&kit, round); }
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    T_EQ_U64(l2_kit_figures(&kit).tags + l2_kit_figures(&kit).globs, 0);
+    return e;
+}
+
+static void an_end_is_not_forgotten_in_the_middle_of_a_get(void)
+{
+    for (int tag = 0; tag < 2; tag++) {
+        begin();
+        kit.vfs.pread = read_slowly;
+        T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+        for (uint32_t round = 1; l2_kit_figures(&kit).sealed < 2; round++) {
+            l2_kit_fill(&kit, round);
+        }
+        T_CHECK(there("k"));
+        if (tag != 0) { l2_tag_end(kit.d, 5, epoch + 1, false); } else { match("k*"); }
+        T_CHECK(!there("k"));
+        reading = true;
+        T_CHECK(!there("k") && !reading);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
+/* ---- limits ---- */
+
+static void a_number_lost_is_never_given_out_again(void)
+{
+    begin();
+    const uint64_t first = epoch;
+    T_EQ_I64(put("k", 5, first + 100), CELLAR_OK); /* after a hundred ends that nobody will find */
+    killed();
+    T_CHECK(epoch > first + 100);
+    l2_tag_end(kit.d, 5, epoch + 1, false);
+    T_CHECK(!there("k"));
+    l2_kit_end(&kit, &dev);
+}
+
+static void too_many_tags_end_the_oldest_tagged(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 40;
+    kit.cfg.seg_bytes = 32768;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    (void)known();
+    T_EQ_I64(put("tagged", 5, epoch), CELLAR_OK);
+    T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
+    for (uint64_t i = 1; i <= L2_TAGS_MAX; i++) {
+        l2_tag_end(kit.d, 1000 + i, epoch + i, false);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(there("tagged"));
+    T_EQ_U64(l2_kit_figures(&kit).folds, 0);
+    T_EQ_I64(put("young", 5, epoch + L2_TAGS_MAX), CELLAR_OK);
+    l2_tag_end(kit.d, 999, epoch + L2_TAGS_MAX + 1, false);
+    T_EQ_U64(l2_kit_figures(&kit).folds, 1);
+    T_CHECK(!there("tagged") && there("plain") && there("young"));
+    killed();
+    T_CHECK(!there("tagged") && there("plain") && there("young"));
+    T_CHECK(known() <= L2_TAGS_MAX / 2 + 1 && tag_floor != 0);
+    l2_kit_end(&kit, &dev);
+}
+
+static void too_many_patterns_end_what_is_older_than_the_oldest(void)
+{
+    char text[16];
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 12;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    (void)known();
+    T_EQ_I64(put("first", 0, 0), CELLAR_OK);
+    for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
+        snprintf(text, sizeof text, "x%u*", i);
+        match(text);
+        if (i == 0) { T_EQ_I64(put("second", 0, 0), CELLAR_OK); }
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(there("first") && there("second"));
+    T_EQ_U64(l2_kit_figures(&kit).globs, L2_GLOBS_MAX);
+    match("x7*"); /* it is there already: its place is taken, nothing is too much */
+    T_CHECK(there("first"));
+    match("y*");
+    T_CHECK(!there("first") && there("second"));
+    T_EQ_U64(l2_kit_figures(&kit).globs, L2_GLOBS_MAX);
+    killed();
+    T_CHECK(!there("first") && there("second"));
+    l2_kit_end(&kit, &dev);
+}
+
+static void walks_without_end_are_a_limit(void)
+{
+    uint64_t walk[L2_GLOBS_MAX], more;
+    char text[16];
+    begin();
+    kit.now_ms += 1;
+    for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
+        snprintf(text, sizeof text, "x%u*", i);
+        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, text, strlen(text), &walk[i]), CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "y*", 2, &more), CELLAR_E_LIMIT);
+    for (unsigned i = 0; i < L2_GLOBS_MAX; i++) { l2_glob_end(kit.d, walk[i]); }
+    match("y*");
+    l2_kit_end(&kit, &dev);
+}
+
+static void rows_go_when_nothing_older_is_left(void)
+{
+    begin();
+    T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+    l2_tag_end(kit.d, 5, epoch + 1, false);
+    match("k*");
+    for (uint32_t round = 1; round < 40; round++) { l2_kit_fill(&kit, round); }
+    T_CHECK(l2_kit_figures(&kit).reclaimed > 6);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* writes META, and looks what it still must say */
+    T_EQ_U64(l2_kit_figures(&kit).tags, 0);
+    T_EQ_U64(l2_kit_figures(&kit).globs, 0);
+    killed();
+    T_EQ_U64(known(), 0);
+    l2_kit_end(&kit, &dev);
+}
+
+/* The walk whose control finds no room: all that is on disk is given up, so there is nothing the
+ * control would be about. What memory still holds of the keys must stay away all the same. */
+static void a_walk_without_a_control_keeps_its_keys_out(void)
+{
+    begin();
+    for (uint32_t i = 0; i < 5000 && l2_kit_figures(&kit).emptied == 0; i++) {
+        l2_tag_end(kit.d, 5, epoch + 1, false);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
+    for (uint32_t i = 0; i < 100 && put("item:1", 0, 0) != CELLAR_OK; i++) {
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_CHECK(there("item:1")); /* there is room again, and the walk goes on */
+    T_EQ_I64(put("user:1", 0, 0), CELLAR_DROPPED);
+    l2_glob_end(kit.d, walk);
+    T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
+    T_CHECK(!there("user:1") && there("user:2"));
+    killed();
+    T_CHECK(!there("user:1") && there("user:2") && there("item:1"));
+    l2_kit_end(&kit, &dev);
+}
+
+static void meta_holds_what_the_log_has_lost(void)
+{
+    begin();
+    /* The record lies in one segment, its ends in the next, which goes first for the test's sake:
+     * META says it all before the segment of a control is reclaimed. */
+    T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
+    T_EQ_I64(put("p", 0, 0), CELLAR_OK);
+    l2_tag_end(kit.d, 5, epoch + 1, false);
+    match("[p]");
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    killed();
+    T_EQ_U64(l2_kit_figures(&kit).tags, 1);
+    T_EQ_U64(l2_kit_figures(&kit).globs, 1);
+    T_CHECK(!there("k") && !there("p"));
+    /* Once more from META alone: what a second life has checkpointed. */
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    killed();
+    T_CHECK(!there("k") && !there("p"));
+    l2_kit_end(&kit, &dev);
+}
+
+/* ---- all of it, at random ---- */
+
+#define KEYS 24u
+#define TAGS 4u
+#define OLD_LIFE 120u
+
+typedef struct entry { bool alive; uint64_t born; } entry;
+static entry world[KEYS];
+static base_rng rng;
+
+static const char *name_of(uint32_t key)
+{
+    static char text[8];
+    snprintf(text, sizeof text, "%c%u", 'a' + (int)(key % 3), key);
+    return text;
+}
+
+static void step(uint64_t *now)
+{
+    const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS), tag = 1 + key % TAGS;
+    const uint64_t pick = base_rng_below(&rng, 40);
+    if (pick < 24) {
+        const l2_key id = key_of(name_of(key));
+        l2_kill(kit.d, &id);
+        const cellar_err err = put(name_of(key), tag, *now);
+        world[key] = (entry){ err == CELLAR_OK, *now };
+    } else if (pick < 28) {
+        l2_tag_end(kit.d, tag, ++*now, base_rng_below(&rng, 2) != 0);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            world[i].alive = world[i].alive && 1 + i % TAGS != tag;
+        }
+    } else if (pick < 31) {
+        char pattern[4] = { (char)('a' + (int)(key % 3)), '*', '\0', '\0' };
+        match(pattern);
+        for (uint32_t i = 0; i < KEYS; i++) { world[i].alive = world[i].alive && i % 3 != key % 3; }
+    } else if (pick == 31) {
+        T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    } else {
+        kit.now_ms += 100;
+        (void)l2_tick(kit.d, 1000);
+    }
+}
+
+static void kills_tags_and_patterns_agree_with_an_oracle(void)
+{
+    base_rng_seed(&rng, t_.seed);
+    const uint64_t lives = t_env_u64("ENDS_LIVES", t_share(150));
+    uint64_t served = 0, now;
+    begin();
+    now = epoch;
+    memset(world, 0, sizeof world);
+    for (uint64_t life = 0; life < lives && !t_failed(); life++) {
+        for (uint32_t i = 0; i < OLD_LIFE; i++) { step(&now); }
+        killed();
+        T_CHECK(epoch > now);
+        now = epoch;
+        for (uint32_t key = 0; key < KEYS; key++) {
+            const bool is = there(name_of(key));
+            served += is;
+            if (!T_CHECK(!is || world[key].alive)) { printf("# %s came back\n", name_of(key)); }
+            world[key].alive = is;
+        }
+    }
+    printf("# %" PRIu64 " entries served after %" PRIu64 " kills\n", served, lives);
+    T_CHECK(served > lives);
+    l2_kit_end(&kit, &dev);
+}
+
+/* Every refused allocation on the way: a code or a coarser end, never an entry that comes back. */
+static void any_refused_allocation_ends_no_less(void)
+{
+    for (uint64_t n = 1; n < 40 && !t_failed(); n++) {
+        begin();
+        T_EQ_I64(put("k1", 5, epoch), CELLAR_OK);
+        T_EQ_I64(put("q1", 0, 0), CELLAR_OK);
+        (void)base_fault_alloc_arm(n, false);
+        l2_tag_end(kit.d, 5, epoch + 1, false);
+        uint64_t walk = 0;
+        const cellar_err err = l2_glob_begin(kit.d, L2_KIT_VGEN, "q*", 2, &walk);
+        const bool more = base_fault_alloc_arm(0, false) >= n;
+        if (err == CELLAR_OK) { l2_glob_end(kit.d, walk); }
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+        T_CHECK(!there("k1") && (err != CELLAR_OK) == there("q1"));
+        killed();
+        T_CHECK(!there("k1") && (err != CELLAR_OK) == there("q1"));
+        l2_kit_end(&kit, &dev);
+        if (!more) { break; }
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_ends", T_CASE(tags_come_back_with_the_value), T_CASE(a_tag_ends_what_was_born_before_it),
+       T_CASE(a_soft_end_is_a_miss_on_disk_too), T_CASE(a_pattern_ends_what_was_put_before_it),
+       T_CASE(an_end_in_the_middle_of_a_put_wins),
+       T_CASE(an_end_is_not_forgotten_in_the_middle_of_a_get), T_CASE(a_number_lost_is_never_given_out_again),
+       T_CASE(too_many_tags_end_the_oldest_tagged),
+       T_CASE(too_many_patterns_end_what_is_older_than_the_oldest),
+       T_CASE(walks_without_end_are_a_limit), T_CASE(rows_go_when_nothing_older_is_left),
+       T_CASE(a_walk_without_a_control_keeps_its_keys_out),
+       T_CASE(meta_holds_what_the_log_has_lost),
+       T_CASE(kills_tags_and_patterns_agree_with_an_oracle),
+       T_CASE(any_refused_allocation_ends_no_less))

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    all entries on disk end in one instant, while threads read, and as many that live take
+ *         their room: none of those that ended is served from that instant on, nor after a kill;
+ *         those that live are, all but one in a thousand; the files keep their size.
+ * Method: real files, a clock that the test sets, one thread each that works, writes, reads twice.
+ *         A value says its key. 250,000 entries, or EXPIRY_KEYS=n: a million in `make check`
+ *         (slow_l2_proof.sh). */
+#include "tests/support/folder.h"
+#include "tests/support/l2_kit.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+/* Fewer entries where each step is ten times slower. */
+#define EXPIRY_SLOW (T_COST > 1 ? 20u : 1u)
+
+#define SEG ((uint32_t)1 << 18)
+#define START INT64_C(1000000)
+#define ENDS (START + 60000) /* all of the first kind */
+#define RECORD_MOST 52u /* bytes of the log an entry takes, its line in the footer too */
+
+static l2_kit kit;
+static char folder[T_FOLDER_MAX];
+static uint32_t keys;
+static unsigned char *lives; /* of keys + n: it was admitted */
+static _Atomic int64_t now_ms;
+static _Atomic uint32_t over;
+static _Atomic uint64_t hits;
+
+static int64_t the_time(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_ms);
+}
+
+static int64_t the_wall(void *ctx) { return the_time(ctx) + INT64_C(1700000000000); }
+
+static void store_init(void)
+{
+    t_folder(folder);
+    l2_kit_init(&kit, NULL);
+    atomic_store(&now_ms, START);
+    kit.clock = (base_clock){ the_time, the_time, NULL };
+    kit.cfg.wall_ms = the_wall;
+    kit.cfg.path = folder;
+    kit.cfg.seg_bytes = SEG;
+    kit.cfg.stage_count = 4;
+    kit.cfg.seg_count = keys / (SEG / RECORD_MOST) + 6; /* for one kind */
+    kit.cfg.avg_object_bytes = 48;
+    kit.cfg.memory_bytes = 256u << 20;
+}
+
+static cellar_err put(uint32_t key, int64_t deadline_ms)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_meta m = { .deadline_ms = deadline_ms };
+    return l2_put(kit.d, &id, &key, sizeof key, &m, NULL);
+}
+
+/* Was it served? If so it had not ended when it was asked for. */
+static bool look(uint32_t key)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const int64_t before = atomic_load(&now_ms);
+    uint32_t value;
+    size_t len;
+    l2_meta m;
+    const cellar_err err = l2_get(kit.d, &id, &value, sizeof value, &len, &m);
+    if (err != CELLAR_OK) {
+        T_EQ_I64(err, CELLAR_MISS);
+        return false;
+    }
+    T_CHECK(len == sizeof value && value == key && m.deadline_ms > before);
+    return true;
+}
+
+static void *reader(void *arg)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed + *(const uint32_t *)arg);
+    while (atomic_load(&over) == 0 && !t_failed()) {
+        atomic_fetch_add(&hits, look((uint32_t)base_rng_below(&r, 2 * (uint64_t)keys)));
+    }
+    return NULL;
+}
+
+static void *worker(void *arg)
+{
+    while (atomic_load(&over) == 0) { (void)l2_tick(kit.d, 1000); }
+    return arg;
+}
+
+/* As many again, which live on: there is room for one kind. */
+static void *writer(void *arg)
+{
+    for (uint32_t n = 0; n < keys && !t_failed(); n++) {
+        cellar_err err;
+        while ((err = put(keys + n, BASE_NEVER_MS)) == CELLAR_DROPPED) { usleep(100); }
+        T_EQ_I64(err, CELLAR_OK);
+        lives[n] = 1;
+    }
+    return arg;
+}
+
+static void none_that_ended_is_served(void)
+{
+    for (uint32_t key = 0; key < keys; key++) { T_CHECK(!look(key)); }
+}
+
+static void files_keep_to_their_size(void)
+{
+    char path[T_FOLDER_MAX + 16];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/data.seg", folder);
+    T_EQ_I64(stat(path, &st), 0);
+    T_CHECK((uint64_t)st.st_size <= (uint64_t)kit.cfg.seg_count * SEG);
+}
+
+static void all_end_under_load(void)
+{
+    pthread_t t[4];
+    static const uint32_t who[2] = { 1, 2 };
+    T_REQUIRE(pthread_create(&t[0], NULL, worker, NULL) == 0);
+    T_REQUIRE(pthread_create(&t[1], NULL, writer, NULL) == 0);
+    T_REQUIRE(pthread_create(&t[2], NULL, reader, (void *)(uintptr_t)&who[0]) == 0);
+    T_REQUIRE(pthread_create(&t[3], NULL, reader, (void *)(uintptr_t)&who[1]) == 0);
+    while (atomic_load(&hits) < 1000 && !t_failed()) { usleep(100); }
+    atomic_store(&now_ms, ENDS);
+    T_EQ_I64(pthread_join(t[1], NULL), 0);
+    atomic_store(&over, 1);
+    T_EQ_I64(pthread_join(t[0], NULL), 0);
+    T_EQ_I64(pthread_join(t[2], NULL), 0);
+    T_EQ_I64(pthread_join(t[3], NULL), 0);
+}
+
+static void all_entries_end_at_once(void)
+{
+    /* At least what the stage cannot hold: else there is nothing to reclaim. */
+    keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW,
+                    50000u) / t_patience();
+    lives = calloc(keys, 1);
+    T_REQUIRE(lives != NULL);
+    store_init();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    for (uint32_t key = 0; key < keys; key++) {
+        cellar_err err;
+        while ((err = put(key, ENDS)) == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
+        T_EQ_I64(err, CELLAR_OK);
+    }
+    uint32_t there = 0;
+    for (uint32_t key = 0; key < keys; key++) { there += look(key); }
+    T_REQUIRE(there >= keys - keys / 1000); /* the index may lose one in a thousand */
+    all_end_under_load();
+    while (base_load_rlx(&kit.d->reads_stuck) != 0) { /* some took long: the worker forgives them */
+        (void)l2_tick(kit.d, 1000);
+        usleep(1000);
+    }
+    none_that_ended_is_served();
+    files_keep_to_their_size();
+    const l2_stats st = l2_kit_figures(&kit);
+    T_CHECK(st.miss_expired > 0 && st.reclaimed > 0 && st.emptied == 0 && st.miss_damage == 0);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    uint32_t alive = 0;
+    for (uint32_t n = 0; n < keys; n++) { alive += lives[n] != 0 && look(keys + n); }
+    printf("# %u keys: %u there, %" PRIu64 " expired misses, %" PRIu64 " reclaimed; %u live\n",
+           keys, there, st.miss_expired, st.reclaimed, alive);
+    T_CHECK(alive >= keys - keys / 1000); /* there is room for all of them */
+    l2_kit_kill(&kit);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    none_that_ended_is_served(); /* while it warms up */
+    l2_kit_warm(&kit);
+    none_that_ended_is_served();
+    uint32_t again = 0;
+    for (uint32_t n = 0; n < keys; n++) { again += look(keys + n); }
+    /* The index chooses anew whom it has no room for: one lost before may be there again. */
+    T_CHECK(again >= keys - keys / 1000);
+    l2_close(kit.d);
+    T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+    free(lives);
+    t_wipe(folder);
+}
+
+T_MAIN("l2_expiry", T_CASE(all_entries_end_at_once))

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a directory that is not ours, newer, damaged or in use is refused with its own code and
+ *         left as it was; a format that is cut anywhere is begun anew; sizes are kept; a forked
+ *         child lets go.
+ * Method: a disk made of memory, compared byte by byte; real files for locks, forks and links. */
+#include "tests/support/folder.h"
+#include "tests/support/l2_kit.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static l2_dev dev, cut;
+static l2_kit kit, other;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void put_one(l2_kit *k, const char *key, const char *value)
+{
+    const l2_key id = l2_kit_key(k, key, strlen(key), 3);
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+    T_EQ_I64(l2_put(k->d, &id, value, strlen(value), &m, NULL), CELLAR_OK);
+}
+
+static bool has(l2_kit *k, const char *key, const char *value)
+{
+    char buf[64];
+    size_t len;
+    l2_meta m;
+    const l2_key id = l2_kit_key(k, key, strlen(key), 3);
+    return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && len == strlen(value) &&
+           memcmp(buf, value, len) == 0;
+}
+
+static void made(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "key", "value");
+    l2_close(kit.d);
+    kit.d = NULL;
+}
+
+static void gone(void)
+{
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+}
+
+static void same_files(const l2_dev *a, const l2_dev *b)
+{
+    for (int i = 0; i < DEV_FILES; i++) {
+        T_EQ_STR(a->file[i].name, b->file[i].name);
+        T_EQ_U64(a->file[i].size, b->file[i].size);
+        if (a->file[i].size > 0 && a->file[i].size == b->file[i].size) {
+            T_EQ_MEM(a->file[i].live, b->file[i].live, a->file[i].size);
+        }
+    }
+}
+
+static void refused_untouched(cellar_err want)
+{
+    l2_dev_clone(&dev, &cut, NULL);
+    l2_kit_init(&other, &cut);
+    T_EQ_I64(l2_kit_open(&other), want);
+    T_CHECK(other.d == NULL);
+    same_files(&dev, &cut);
+    T_EQ_U64(base_load_rlx(&other.account.used), 0);
+}
+
+static void seal_super(unsigned char *page)
+{
+    static const unsigned char no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
+    base_sum_key key;
+    base_sum_key_init(&key, no_secret);
+    l2_w64(page + 4088, base_sum(&key, 0, page, 4088));
+}
+
+static void foreign_newer_and_damaged_are_refused(void)
+{
+    made();
+    l2_dev_file *super = l2_dev_find(&dev, "SUPER");
+    unsigned char both[8192];
+    memcpy(both, super->live, sizeof both);
+    for (int i = 0; i < 2; i++) { super->live[4096 * i] ^= 1; }
+    refused_untouched(CELLAR_E_FOREIGN); /* no magic */
+    memcpy(super->live, both, sizeof both);
+    for (int i = 0; i < 2; i++) { super->live[4096 * i + 500] ^= 1; }
+    refused_untouched(CELLAR_E_CORRUPT); /* both copies damaged */
+    memcpy(super->live, both, sizeof both);
+    static const size_t news[] = { 8, 24, 32, 228, 230 }; /* major, bits, algorithms */
+    for (size_t n = 0; n < sizeof news / sizeof news[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            super->live[4096 * i + news[n]] = 9;
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_NEWER_FORMAT);
+    }
+    memcpy(super->live, both, sizeof both);
+    for (int i = 0; i < 2; i++) { /* a compatible addition, a newer minor */
+        super->live[4096 * i + 10] = 7;
+        super->live[4096 * i + 16] = 1;
+        seal_super(super->live + 4096 * i);
+    }
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_CHECK(has(&kit, "key", "value"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    memcpy(super->live, both, sizeof both);
+    static const size_t wild[] = { 144, 148, 152, 156, 136, 140 }; /* sizes that cannot be */
+    for (size_t n = 0; n < sizeof wild / sizeof wild[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            memset(super->live + 4096 * i + wild[n], 0xff, 4);
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_CORRUPT);
+    }
+    static const size_t times[] = { 176, 184, 192 }; /* no clock is there */
+    for (size_t n = 0; n < sizeof times / sizeof times[0]; n++) {
+        memcpy(super->live, both, sizeof both);
+        for (size_t i = 0; i < 2; i++) {
+            l2_w64(super->live + 4096 * i + times[n], (uint64_t)INT64_MAX);
+            seal_super(super->live + 4096 * i);
+        }
+        refused_untouched(CELLAR_E_CORRUPT);
+    }
+    gone();
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    base_vfs_file *f;
+    size_t done;
+    T_REQUIRE(kit.vfs.open(&dev, NULL, "letter.txt", BASE_VFS_CREATE, &f) == 0);
+    T_EQ_I64(kit.vfs.pwrite(&dev, f, "Dear", 4, 0, &done), 0);
+    l2_dev_init(&cut);
+    refused_untouched(CELLAR_E_FOREIGN);
+    gone();
+}
+
+static uint64_t cuts;
+
+static void network_file_systems_are_refused_untouched(void)
+{
+    made();
+    dev.remote = true;
+    refused_untouched(CELLAR_E_UNSUPPORTED);
+    kit.cfg.allow_network = true;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
+/* Its check is right: whoever can write here can make one. */
+static void places_that_never_were_cost_nothing(void)
+{
+    made();
+    l2_dev_file *super = l2_dev_find(&dev, "SUPER");
+    for (size_t i = 0; i < 2; i++) {
+        l2_w32(super->live + 4096 * i + 148, 1u << 24);
+        seal_super(super->live + 4096 * i);
+    }
+    const uint32_t reads = dev.calls[DEV_PREAD];
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    T_EQ_U64(kit.d->super.nseg, 1024);
+    T_CHECK(base_load_rlx(&kit.account.used) < 1u << 20);
+    T_CHECK(dev.calls[DEV_PREAD] - reads < 2200);
+    l2_kit_warm(&kit);
+    T_CHECK(has(&kit, "key", "value"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
+static int (*whole_stat)(void *ctx, base_vfs_file *f, base_vfs_stat *out);
+
+/* Of a file with holes less is allocated than it is long. */
+static int holes_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
+{
+    const int e = whole_stat(ctx, f, out);
+    out->allocated_bytes = out->size_bytes / 16;
+    return e;
+}
+
+/* What may lie behind them is not cut off because the tables are to be larger now. */
+static void places_in_holes_are_kept(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_bytes = 16384;
+    kit.cfg.seg_count = 0;
+    kit.cfg.bytes = 32u << 20;
+    kit.cfg.memory_bytes = 64u << 20;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint32_t places = kit.d->places;
+    T_CHECK(places > 1800);
+    l2_close(kit.d);
+    kit.cfg.avg_object_bytes = 32;
+    whole_stat = kit.vfs.stat;
+    kit.vfs.stat = holes_stat;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_EQ_U64(kit.d->places, places);
+    l2_close(kit.d);
+    kit.d = NULL;
+    gone();
+}
+
+static void cut_here(void *ctx)
+{
+    base_rng *r = ctx;
+    for (int i = 0; i < 12; i++) {
+        l2_dev_look(&dev);
+        l2_dev_clone(&dev, &cut, i == 0 ? NULL : r);
+        l2_kit_init(&other, &cut);
+        cuts++;
+        if (T_EQ_I64(l2_kit_open(&other), CELLAR_OK)) {
+            l2_kit_warm(&other);
+            put_one(&other, "a", "b");
+            T_CHECK(has(&other, "a", "b"));
+            l2_close(other.d);
+        }
+        other.d = NULL;
+    }
+}
+
+static void a_format_cut_anywhere_is_begun_anew(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    dev.hook = cut_here;
+    dev.hook_ctx = &r;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    dev.hook = NULL;
+    l2_close(kit.d);
+    printf("# %" PRIu64 " cuts\n", cuts);
+    T_CHECK(cuts > 100);
+    gone();
+}
+
+static void a_full_disk_makes_a_smaller_store(void)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.bytes = L2_BYTES_MIN * 2;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.seg_count = kit.cfg.stage_count = kit.cfg.seg_bytes = 0;
+    dev.fail_site = DEV_PREALLOCATE;
+    dev.fail_errno = ENOSPC;
+    dev.fail_at = 2; /* the first is the stage */
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK);
+    l2_stats st;
+    l2_stats_get(kit.d, &st);
+    T_CHECK(st.file_bytes < L2_BYTES_MIN * 2 * 4 / 5 && st.file_bytes >= L2_BYTES_MIN);
+    put_one(&kit, "a", "b");
+    l2_close(kit.d);
+    gone();
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.bytes = L2_BYTES_MIN * 2;
+    kit.cfg.memory_bytes = 64 << 20;
+    kit.cfg.seg_count = kit.cfg.stage_count = kit.cfg.seg_bytes = 0;
+    dev.fail_site = DEV_PREALLOCATE;
+    dev.fail_errno = ENOSPC;
+    dev.fail_at = 2;
+    dev.fail_sticky = true;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOSPC);
+    T_CHECK(l2_dev_find(&dev, "stage.buf") == NULL && l2_dev_find(&dev, "data.seg") == NULL);
+    dev.fail_at = 0;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_OK); /* what was begun is begun again */
+    l2_close(kit.d);
+    kit.cfg.bytes = L2_BYTES_MIN - 1;
+    gone();
+    l2_dev_init(&dev);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_INVAL);
+    gone();
+}
+
+static char folder[T_FOLDER_MAX];
+
+static void real_begin(void)
+{
+    t_folder(folder);
+    l2_kit_init(&kit, NULL);
+    kit.cfg.path = folder;
+}
+
+static void real_end(void) { t_wipe(folder); }
+
+/* ---- what is damaged is set aside ---- */
+
+static char aside[T_FOLDER_MAX + 16];
+
+static bool is_aside(uint32_t number)
+{
+    struct stat st;
+    snprintf(aside, sizeof aside, "%s.bad.%u", folder, number);
+    return stat(aside, &st) == 0;
+}
+
+/* Both copies in SUPER are changed. */
+static void super_now(void (*change)(unsigned char *page))
+{
+    unsigned char both[2 * L2_PAGE];
+    char path[T_FOLDER_MAX + 16];
+    snprintf(path, sizeof path, "%s/SUPER", folder);
+    FILE *f = fopen(path, "r+");
+    T_REQUIRE(f != NULL && fread(both, sizeof both, 1, f) == 1);
+    for (size_t i = 0; i < 2; i++) { change(both + i * L2_PAGE); }
+    T_REQUIRE(fseek(f, 0, SEEK_SET) == 0 && fwrite(both, sizeof both, 1, f) == 1);
+    fclose(f);
+}
+
+static void flip_a_bit(unsigned char *page) { page[100] ^= 4; }
+static void no_magic(unsigned char *page) { page[0] ^= 4; }
+
+static void of_another_version(unsigned char *page)
+{
+    page[8]++;
+    seal_super(page);
+}
+
+static void damaged_directories_are_set_aside_on_request(void)
+{
+    unsigned char is[2 * L2_PAGE];
+    char path[T_FOLDER_MAX + 40];
+    real_begin();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    super_now(flip_a_bit);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT); /* not unasked */
+    T_CHECK(!is_aside(1));
+    kit.cfg.set_aside = true;
+    for (uint32_t n = 1; n <= 9; n++) {
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        T_CHECK(l2_kit_figures(&kit).set_aside && is_aside(n) && !is_aside(n + 1));
+        l2_kit_warm(&kit);
+        put_one(&kit, "key", "value");
+        l2_close(kit.d);
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* a store like any other */
+        l2_kit_warm(&kit);
+        T_CHECK(!l2_kit_figures(&kit).set_aside && has(&kit, "key", "value"));
+        if (n == 9) { /* damaged while somebody has it: it stays where it is */
+            super_now(flip_a_bit);
+            l2_kit_init(&other, NULL);
+            other.cfg.path = folder;
+            other.cfg.set_aside = true;
+            T_EQ_I64(l2_kit_open(&other), CELLAR_E_BUSY);
+            super_now(flip_a_bit);
+        }
+        l2_close(kit.d);
+        super_now(flip_a_bit);
+    }
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT); /* nine are enough */
+    T_EQ_I64(kit.sys_errno, EEXIST);
+    T_CHECK(is_aside(1));
+    snprintf(path, sizeof path, "%s/SUPER", aside);
+    FILE *f = fopen(path, "r");
+    T_REQUIRE(f != NULL && fread(is, sizeof is, 1, f) == 1);
+    fclose(f);
+    l2_super s; /* as it was, bit for bit: turned back it is right */
+    T_EQ_I64(l2_super_read(is, &s), CELLAR_E_CORRUPT);
+    flip_a_bit(is);
+    T_EQ_I64(l2_super_read(is, &s), CELLAR_OK);
+    for (uint32_t n = 1; n <= 9; n++) {
+        T_CHECK(is_aside(n));
+        t_wipe(aside);
+    }
+    real_end();
+}
+
+static void what_is_not_ours_is_never_set_aside(void)
+{
+    void (*const change[])(unsigned char *page) = { of_another_version, no_magic };
+    const cellar_err want[] = { CELLAR_E_NEWER_FORMAT, CELLAR_E_FOREIGN };
+    for (int i = 0; i < 2; i++) {
+        real_begin();
+        kit.cfg.set_aside = true;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        l2_close(kit.d);
+        super_now(change[i]);
+        T_EQ_I64(l2_kit_open(&kit), want[i]);
+        T_CHECK(!is_aside(1));
+        real_end();
+    }
+    /* Nor is what cannot be renamed lost or used. */
+    real_begin();
+    kit.cfg.set_aside = true;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_close(kit.d);
+    super_now(flip_a_bit);
+    (void)base_fault_io_arm("set_aside", EROFS, 1, true);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_CORRUPT);
+    T_EQ_I64(kit.sys_errno, EROFS);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    T_CHECK(!is_aside(1));
+    real_end();
+}
+
+static int looks; /* so often somebody holds it for a look */
+
+static int lock_looked_at(void *ctx, base_vfs_file *f)
+{
+    const base_vfs *vfs = base_vfs_system();
+    if (looks > 0) {
+        looks--;
+        return EAGAIN;
+    }
+    (void)ctx;
+    return vfs->lock(vfs->ctx, f);
+}
+
+static void an_inspector_keeps_nobody_out(void)
+{
+    l2_report r;
+    int e;
+    real_begin();
+    kit.vfs = *base_vfs_system();
+    kit.vfs.lock = lock_looked_at;
+    kit.cfg.vfs = &kit.vfs;
+    looks = 3;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_EQ_I64(looks, 0);
+    const l2_inspect_how how = { .path = folder };
+    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_E_BUSY);
+    l2_close(kit.d);
+    looks = 1000; /* no look lasts so long: a store has it */
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_BUSY);
+    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_OK);
+    real_end();
+}
+
+static size_t open_files(void)
+{
+    size_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    T_REQUIRE(d != NULL);
+    while (readdir(d) != NULL) { n++; }
+    closedir(d);
+    return n;
+}
+
+static void a_second_opener_is_told(void)
+{
+    real_begin();
+    const size_t files = open_files();
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "a", "b");
+    l2_kit_init(&other, NULL);
+    other.cfg.path = folder;
+    T_EQ_I64(l2_kit_open(&other), CELLAR_E_BUSY);
+    int told[2];
+    T_REQUIRE(pipe(told) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        l2_forked(kit.d); /* the child's copy of the lock must not outlive the parent's store */
+        other.cfg.path = folder;
+        const bool busy = l2_kit_open(&other) == CELLAR_E_BUSY;
+        if (write(told[1], "x", 1) != 1) { _exit(2); }
+        pause();
+        _exit(busy ? 0 : 1);
+    }
+    char x;
+    T_EQ_I64(read(told[0], &x, 1), 1); /* the child has let go, and has tried */
+    T_EQ_I64(close(told[0]), 0);
+    T_EQ_I64(close(told[1]), 0);
+    T_CHECK(has(&kit, "a", "b"));
+    l2_close(kit.d);
+    kit.d = NULL;
+    T_EQ_U64(open_files(), files);
+    cellar_err err = CELLAR_E_BUSY;
+    for (int i = 0; i < 6000 && err == CELLAR_E_BUSY; i++) {
+        err = l2_kit_open(&other);
+        if (err == CELLAR_E_BUSY) { usleep(10000); }
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    if (err == CELLAR_OK) {
+        l2_kit_warm(&other);
+        T_CHECK(has(&other, "a", "b"));
+        l2_close(other.d);
+    }
+    T_REQUIRE(pid > 0);
+    T_EQ_I64(kill(pid, SIGKILL), 0);
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    real_end();
+}
+
+static void paths_that_cannot_be(void)
+{
+    real_begin();
+    char path[300], target[300];
+    snprintf(path, sizeof path, "%s/file", folder);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fclose(f);
+    kit.cfg.path = path;
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOTDIR);
+    T_EQ_I64(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/link", folder);
+    snprintf(target, sizeof target, "%s", folder);
+    T_REQUIRE(symlink(target, path) == 0);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_FOREIGN); /* followed: the link itself lies there */
+    T_EQ_I64(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/no/such", folder);
+    T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
+    T_EQ_I64(kit.sys_errno, ENOENT);
+    real_end();
+}
+
+/* ---- a store as minor 0 left it ---- */
+
+static uint64_t seed_of(const l2_form *f, uint64_t segseq, uint64_t salt)
+{
+    return base_mix64(f->epoch * UINT64_C(0x9e3779b97f4a7c15) + segseq) ^ salt;
+}
+
+/* A header with the segment size where META's serial is now; false: there is none. */
+static bool head_back(const l2_form *f, unsigned char *at, bool interim)
+{
+    l2_head h;
+    if (!l2_head_read(f, at, &h)) { return false; }
+    T_EQ_U64(h.minor, 2);
+    T_EQ_U64(l2_r32(at + 28), h.meta);
+    l2_w16(at + 6, 0);
+    if (!interim) { l2_w32(at + 28, f->seg_bytes); }
+    l2_w64(at + 56, base_sum(&f->sum, seed_of(f, h.segseq, 0x68656164), at, 56));
+    T_REQUIRE(l2_head_read(f, at, &h));
+    T_EQ_U64(h.meta, interim ? l2_r32(at + 28) : 0);
+    return true;
+}
+
+static uint32_t segments_back(const l2_form *f, l2_dev_file *file, bool interim)
+{
+    uint32_t n = 0;
+    for (size_t at = 0; at < file->size; at += f->seg_bytes) {
+        unsigned char *seg = file->live + at, *last = seg + f->seg_bytes - 4096;
+        l2_trailer t;
+        const bool sealed = l2_trailer_read(f, last, &t);
+        n += head_back(f, seg, interim);
+        n += head_back(f, last + 128, interim);
+        if (!sealed) { continue; }
+        l2_w64(last + 4088, base_sum(&f->sum, seed_of(f, t.head.segseq, 0x747261696c), last, 4088));
+        T_CHECK(l2_trailer_read(f, last, &t));
+    }
+    return n;
+}
+
+static void store_back(bool interim)
+{
+    l2_dev_file *super = l2_dev_find(&dev, "SUPER");
+    l2_super s;
+    for (int i = 0; i < 2; i++) {
+        unsigned char *page = super->live + 4096 * i;
+        T_EQ_I64(l2_super_read(page, &s), CELLAR_OK);
+        T_EQ_U64(s.minor, 2);
+        T_EQ_U64(s.incompat, 3); /* so that a library of minor 0 refuses it, instead of emptying */
+        l2_w16(page + 10, 0);
+        l2_w64(page + 32, 0);
+        l2_w32(page + 160, 0);
+        seal_super(page);
+    }
+    l2_form f;
+    l2_form_make(&f, &s);
+    T_CHECK(segments_back(&f, l2_dev_find(&dev, "data.seg"), interim) > 2);
+    T_CHECK(segments_back(&f, l2_dev_find(&dev, "stage.buf"), interim) > 1);
+}
+
+static uint32_t served_of(l2_kit *k, uint32_t from, uint32_t to)
+{
+    uint32_t n = 0;
+    for (uint32_t i = from; i < to; i++) { n += l2_kit_look(k, i, L2_KIT_VGEN) == 1 + i / 20; }
+    return n;
+}
+
+static void older(l2_level level, bool closed, bool interim)
+{
+    l2_dev_init(&cut);
+    l2_kit_begin(&kit, &dev, level);
+    l2_view v = { 1, L2_KIT_VGEN, 1 };
+    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    for (uint32_t i = 0; i < 100; i++) {
+        T_EQ_I64(l2_kit_put(&kit, i, 1 + i / 20, L2_KIT_VGEN), CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+        kit.now_ms += 300; /* META comes, and is in headers */
+    }
+    const uint32_t there = served_of(&kit, 0, 100);
+    T_CHECK(there > 40);
+    l2_kit_del(&kit, 99);
+    if (closed) { l2_close(kit.d); } else { l2_kit_kill(&kit); }
+    kit.d = NULL;
+    store_back(interim);
+    /* Killed at any step of the open that brings it up. */
+    for (uint32_t at = 1; !t_failed(); at++) {
+        l2_dev_clone(&dev, &cut, NULL);
+        l2_kit_init(&other, &cut);
+        other.cfg.seg_count = 6;
+        other.cfg.level = level;
+        cut.fail_site = -1;
+        cut.fail_at = at;
+        cut.fail_sticky = true;
+        cut.fail_errno = EIO;
+        const cellar_err first = l2_kit_open(&other);
+        l2_kit_kill(&other);
+        cut.fail_at = 0;
+        cut.locked = false;
+        T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
+        l2_kit_warm(&other);
+        T_CHECK(l2_view_find(other.d, "v", 1, &v));
+        T_CHECK(served_of(&other, 0, 99) >= there / 2); /* a cut open may have reclaimed */
+        T_EQ_U64(l2_kit_look(&other, 99, L2_KIT_VGEN), 0);
+        T_EQ_U64(l2_kit_figures(&other).holes, 0);
+        l2_super s;
+        T_EQ_I64(l2_super_read(l2_dev_find(&cut, "SUPER")->live, &s), CELLAR_OK);
+        l2_kit_kill(&other);
+        cut.locked = false;
+        T_EQ_I64(l2_kit_open(&other), CELLAR_OK); /* and both copies say so */
+        for (int i = 0; i < 2; i++) {
+            T_EQ_I64(l2_super_read(l2_dev_find(&cut, "SUPER")->live + 4096 * i, &s), CELLAR_OK);
+            T_CHECK(s.minor == 2 && s.incompat == 3);
+        }
+        l2_kit_kill(&other);
+        if (first == CELLAR_OK) { break; }
+    }
+    gone();
+}
+
+static void a_store_of_minor_0_is_read_and_brought_up(void)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        older((i & 1) != 0 ? L2_KEEP : L2_DROP, (i & 2) != 0, (i & 4) != 0);
+    }
+}
+
+static void a_copied_directory_counts_only_when_clean(void)
+{
+    made();
+    l2_dev_clone(&dev, &cut, NULL); /* closed cleanly, then copied: other inodes */
+    for (int i = 0; i < DEV_FILES; i++) { cut.file[i].ino += 100; }
+    l2_kit_init(&other, &cut);
+    T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
+    l2_kit_warm(&other);
+    T_CHECK(has(&other, "key", "value"));
+    l2_kit_kill(&other);
+    for (int i = 0; i < DEV_FILES; i++) { cut.file[i].ino += 100; }
+    cut.locked = false; /* copied while it was live: its log may be torn anywhere */
+    T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
+    l2_kit_warm(&other);
+    T_CHECK(!has(&other, "key", "value"));
+    l2_close(other.d);
+    gone();
+}
+
+/* Opened after a kill, as its stage.buf is found: is what it held believed? */
+static bool believed(uint64_t device, int64_t born_ns, uint64_t found_device, int64_t found_born_ns,
+                     bool other_boot)
+{
+    l2_dev_init(&dev);
+    l2_dev_init(&cut);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 6;
+    kit.cfg.level = L2_KEEP;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* makes the file */
+    l2_close(kit.d);
+    l2_dev_file *f = l2_dev_find(&dev, "stage.buf");
+    f->device = device;
+    f->born_ns = born_ns;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    put_one(&kit, "key", "value");
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    put_one(&kit, "more", "value");
+    l2_kit_kill(&kit);
+    l2_dev_clone(&dev, &cut, NULL);
+    f = l2_dev_find(&cut, "stage.buf"); /* the same inode */
+    f->device = found_device;
+    f->born_ns = found_born_ns;
+    if (other_boot) { cut.boot[15]++; }
+    l2_kit_init(&other, &cut);
+    other.cfg.seg_count = 6;
+    other.cfg.level = L2_KEEP;
+    T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
+    l2_kit_warm(&other);
+    const bool is = has(&other, "key", "value");
+    l2_close(other.d);
+    l2_dev_fini(&dev);
+    l2_dev_fini(&cut);
+    return is;
+}
+
+static void a_copy_with_the_same_inode_is_a_copy(void)
+{
+    T_CHECK(believed(5, 77, 5, 77, false));
+    T_CHECK(!believed(5, 77, 6, 78, false)); /* on another file system */
+    T_CHECK(!believed(5, 77, 5, 78, false)); /* brought back from a backup after rm -r */
+    T_CHECK(!believed(5, 77, 5, 78, true));
+    T_CHECK(believed(5, 77, 6, 77, false)); /* mounted anew: some give another number then */
+    T_CHECK(!believed(5, 0, 6, 0, false)); /* nobody says when it was made */
+    T_CHECK(believed(5, 0, 5, 0, false));
+    T_CHECK(believed(5, 0, 6, 0, true)); /* numbers are given out anew */
+    T_CHECK(believed(5, 0, 5, 77, false)); /* by a newer system, or after an older one */
+    T_CHECK(!believed(5, 77, 6, 0, false));
+    T_CHECK(believed(0, 0, 6, 77, false)); /* of an older library */
+}
+
+T_ONE_THREAD;
+T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_are_refused),
+       T_CASE(damaged_directories_are_set_aside_on_request),
+       T_CASE(what_is_not_ours_is_never_set_aside),
+       T_CASE(network_file_systems_are_refused_untouched),
+       T_CASE(places_that_never_were_cost_nothing), T_CASE(places_in_holes_are_kept),
+       T_CASE(an_inspector_keeps_nobody_out),
+       T_CASE(a_format_cut_anywhere_is_begun_anew), T_CASE(a_full_disk_makes_a_smaller_store),
+       T_CASE(a_second_opener_is_told), T_CASE(paths_that_cannot_be),
+       T_CASE(a_store_of_minor_0_is_read_and_brought_up),
+       T_CASE(a_copied_directory_counts_only_when_clean),
+       T_CASE(a_copy_with_the_same_inode_is_a_copy))

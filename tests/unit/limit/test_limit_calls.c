@@ -1,0 +1,930 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    each call does exactly what its contract says, in every algorithm; the program this
+ *         stands in for had three defects, which are driven here as they were.
+ * Method: a turned clock; numbers worked out by hand. */
+#include <pthread.h>
+#include <sched.h>
+
+#include "tests/support/limit_kit.h"
+
+/* ---- reset, one test for each algorithm ---- */
+
+static void reset_is_exact(cellar_rule rule, uint64_t n)
+{
+    cellar_limiter *l = kit_open1(rule);
+    int existed = 7;
+    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed == 0);
+    T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
+    T_EQ_U64(kit_admit(l, "other", 1), 1);
+    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed == 1);
+    T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
+    T_CHECK(cellar_limiter_reset_all(l) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
+    T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
+    kit_close(l);
+}
+static void limit_reset_exact_gcra(void) { reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5),
+                                                          5); }
+static void limit_reset_exact_capped(void)
+{
+    reset_is_exact(cellar_rule_token_bucket_strict(10, KIT_S, 4), 4);
+}
+static void limit_reset_exact_log(void) { reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9); }
+static void limit_reset_exact_count(void) { reset_is_exact(cellar_rule_sliding_window(8, KIT_S),
+                                                           8); }
+static void limit_reset_exact_fixed(void)
+{
+    reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
+}
+static void limit_reset_exact_concurrency(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(2));
+    uint64_t a, b, c;
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &a, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &b, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &c, NULL) == CELLAR_LIMITED && c == 0);
+    T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_release(l, "k", 1, a) == CELLAR_E_NOT_OWNER);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &c, NULL) == CELLAR_OK);
+    kit_close(l);
+}
+
+/* ---- decisions ---- */
+
+static void gcra_is_not_n_per_window_and_capped_is(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_token_bucket_strict(10, KIT_S, 5) };
+    for (int i = 0; i < 2; i++) { /* the first second of a key: 2N - 1 and N, no more, no less */
+        cellar_limiter *l = kit_open1(rules[i]);
+        uint64_t n = 0;
+        for (int ms = 0; ms < 1000; ms++) {
+            n += kit_admit(l, "k", 20);
+            kit_pass(KIT_MS);
+        }
+        T_EQ_U64(n, i == 0 ? 19 : 10);
+        kit_close(l);
+    }
+}
+
+static void result_tells_limit_remaining_and_times(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 4));
+    cellar_limiter_result r;
+    T_CHECK(cellar_limiter_check(l, "k", 1, 3, &r) == CELLAR_OK);
+    T_CHECK(r.allowed == 1 && r.limit == 10 && r.remaining == 1 && r.retry_after_ns == 0);
+    T_EQ_U64(r.reset_after_ns, 300 * KIT_MS);
+    T_CHECK(cellar_limiter_check(l, "k", 1, 2, &r) == CELLAR_LIMITED);
+    T_CHECK(r.allowed == 0 && r.never == 0 && r.rule == 0);
+    T_EQ_U64(r.remaining, 1);
+    T_EQ_U64(r.retry_after_ns, 100 * KIT_MS);
+    T_CHECK(cellar_limiter_check(l, "k", 1, 5, &r) == CELLAR_LIMITED && r.never == 1);
+    T_CHECK(r.remaining == 0 && r.retry_after_ns == CELLAR_NEVER_NS);
+    T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.remaining == 0);
+    kit_close(l);
+}
+
+static void denied_calls_cost_nothing_and_strict_ones_do(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
+    T_EQ_U64(kit_admit(l, "k", 100), 1);
+    kit_pass(100 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 1), 1);
+    kit_close(l);
+    cellar_rule strict = cellar_rule_token_bucket(10, KIT_S, 1);
+    strict.flags |= CELLAR_RULE_CHARGE_DENIED;
+    l = kit_open1(strict);
+    T_EQ_U64(kit_admit(l, "k", 100), 1);
+    kit_pass(100 * KIT_MS);
+    T_CHECK(kit_peek(l, "k", 1) == 0);
+    kit_pass(100 * KIT_MS); /* capped at 2 b T: no client locks itself out for ever */
+    T_EQ_U64(kit_admit(l, "k", 1), 1);
+    kit_close(l);
+}
+
+static void limit_dry_run(void)
+{
+    cellar_rule dry[2] = { cellar_rule_token_bucket(1, KIT_S, 1),
+        cellar_rule_token_bucket(3, KIT_S, 3) };
+    dry[0].flags |= CELLAR_RULE_DRY_RUN;
+    for (uint32_t count = 1; count <= 2; count++) {
+        cellar_limiter *l = kit_open(dry, count);
+        cellar_limiter_result r;
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 1);
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 1);
+        const cellar_err last = cellar_limiter_check(l, "k", 1, 1, &r);
+        T_CHECK(count == 1 ? last == CELLAR_OK : last == CELLAR_LIMITED && r.rule == 1);
+        kit_pass(KIT_S); /* what the dry rule denied it did not charge */
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.would_deny == 0);
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK &&
+                s.would_deny == (count == 1 ? 3 : 2));
+        kit_close(l);
+    }
+}
+
+static void limit_penalize_one_probe(void)
+{
+    const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 5),
+        cellar_rule_sliding_log(5, KIT_S),
+                                      cellar_rule_sliding_window(5, KIT_S),
+                                      cellar_rule_fixed_window(5, CELLAR_PER_DAY) };
+    for (int i = 0; i < 4; i++) {
+        cellar_limiter *l = kit_open1(rules[i]);
+        T_CHECK(cellar_limiter_ban(l, "k", 1, 10 * KIT_S) == CELLAR_OK);
+        kit_pass(10 * KIT_S - 1);
+        T_EQ_U64(kit_admit(l, "k", 5), 0);
+        kit_pass(1);
+        if (i == 0) {
+            T_EQ_U64(kit_admit(l, "k", 5), 1); /* one probe, then the rate */
+            kit_pass(100 * KIT_MS);
+            T_EQ_U64(kit_admit(l, "k", 5), 1);
+        } else {
+            T_EQ_U64(kit_admit(l, "k", 9), 5);
+        }
+        T_CHECK(cellar_limiter_ban(l, "k", 1, CELLAR_NEVER_NS) == CELLAR_OK); /* saturates */
+        T_EQ_U64(kit_admit(l, "k", 5), 0);
+        T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 9), 5);
+        kit_close(l);
+    }
+}
+
+static void a_ban_follows_each_denial(void)
+{
+    cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 1),
+        cellar_rule_sliding_window(3, KIT_S) };
+    for (int i = 0; i < 2; i++) {
+        rules[i].ban_ns = 5 * KIT_S;
+        cellar_limiter *l = kit_open1(rules[i]);
+        cellar_limiter_result r;
+        const uint64_t n = i == 0 ? 1 : 3;
+        T_EQ_U64(kit_admit(l, "k", n), n);
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED);
+        T_EQ_U64(r.retry_after_ns, 5 * KIT_S);
+        kit_pass(5 * KIT_S - 1);
+        T_CHECK(kit_peek(l, "k", 1) == 0);
+        kit_pass(1);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
+        kit_close(l);
+    }
+}
+
+/* ---- giving back ---- */
+
+static void limit_settle_never_mints(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
+    cellar_limiter_ticket t, copy;
+    uint64_t wait_ns;
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, &wait_ns, NULL) == CELLAR_OK &&
+            wait_ns == 0);
+    T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_OK); /* at once: all of the six */
+    T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_E_TICKET_USED);
+    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_E_TICKET_USED);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    kit_pass(KIT_S);
+    /* The bucket fills up meanwhile: giving back later gives back less, and then nothing. */
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
+    kit_pass(600 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 4);
+    kit_pass(KIT_S);
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
+    kit_pass(KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    /* Reset, and a ticket of before: nothing. */
+    kit_pass(2 * KIT_S);
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL) == CELLAR_OK);
+    copy = t;
+    T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK &&
+            cellar_limiter_cancel(l, &copy) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    /* More than estimated: the rest is debt. */
+    kit_pass(2 * KIT_S);
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL) == CELLAR_OK);
+    T_CHECK(cellar_limiter_commit(l, &t, 15) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 1), 0);
+    kit_pass(600 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 3), 1);
+    kit_close(l);
+}
+
+static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar_limiter_ticket *t)
+{
+    T_CHECK(cellar_limiter_reserve(l, key, strlen(key), cost, 0, t, NULL, NULL) == CELLAR_OK);
+}
+
+/* Several tickets of one key at a time: by one word, and under a lock beside another rule. */
+static void two_tickets_never_mint(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 3),
+                                      cellar_rule_sliding_log(1000, KIT_S) };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(rules, n);
+        cellar_limiter_ticket a, b;
+        limit_take(l, "k", 1, &a);
+        limit_take(l, "k", 1, &b);
+        kit_pass(50 * KIT_MS); /* half of A is paid: half of it comes back */
+        T_CHECK(cellar_limiter_cancel(l, &a) == CELLAR_OK);
+        kit_pass(50 * KIT_MS);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
+        T_CHECK(cellar_limiter_cancel(l, &b) == CELLAR_OK);
+        /* As if neither had been taken: one of three is gone, and nothing was paid of it. */
+        T_EQ_U64(kit_admit(l, "k", 9), 2);
+        kit_pass(100 * KIT_MS - 1);
+        T_EQ_U64(kit_admit(l, "k", 9), 0);
+        kit_close(l);
+    }
+}
+
+/* The last one taken given back first, all come back whole; whoever took meanwhile keeps hers. */
+static void tickets_in_reverse_come_back_whole(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_sliding_log(1000, KIT_S) };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(rules, n);
+        cellar_limiter_ticket t[5];
+        for (int round = 0; round < 3; round++) {
+            for (int i = 0; i < 5; i++) { limit_take(l, "k", 2, &t[i]); }
+            T_EQ_U64(kit_admit(l, "k", 1), 0);
+            for (int i = 5; i-- > 0;) { T_CHECK(cellar_limiter_cancel(l, &t[i]) == CELLAR_OK); }
+        }
+        limit_take(l, "k", 4, &t[0]);
+        limit_take(l, "k", 4, &t[1]);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
+        /* at once, if not the last: all of it */
+        T_CHECK(cellar_limiter_cancel(l, &t[1]) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 4), 4);
+        /* four came back since, out of order */
+        T_CHECK(cellar_limiter_cancel(l, &t[0]) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 9), 1);
+        kit_close(l);
+    }
+}
+
+static void tickets_of_counts_and_logs(void)
+{
+    const cellar_rule rules[3] = { cellar_rule_sliding_log(10, KIT_S),
+                                      cellar_rule_sliding_window(10, KIT_S),
+                                      cellar_rule_fixed_window(10, CELLAR_PER_MINUTE) };
+    for (int i = 0; i < 3; i++) {
+        cellar_limiter *l = kit_open1(rules[i]);
+        cellar_limiter_ticket t;
+        T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
+        kit_pass(KIT_MS);
+        T_EQ_U64(kit_admit(l, "k", 20), 4);
+        T_CHECK(cellar_limiter_commit(l, &t, 1) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 5);
+        T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, NULL, NULL) == CELLAR_LIMITED);
+        T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK); /* nothing was taken */
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, -3) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 3);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, -1000) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
+        kit_pass(61 * KIT_S); /* gone by itself */
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        kit_close(l);
+    }
+}
+
+static void charges_are_debt_and_saturate(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, 25) == CELLAR_OK);
+    kit_pass(1500 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 3), 0);
+    kit_pass(100 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 3), 1);
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
+    cellar_limiter_result r;
+    T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
+    T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
+    kit_close(l);
+    const cellar_rule others[3] = { cellar_rule_sliding_log(4, KIT_S),
+                                       cellar_rule_sliding_window(4, KIT_S),
+                                       cellar_rule_fixed_window(4, CELLAR_PER_MINUTE) };
+    for (int i = 0; i < 3; i++) {
+        l = kit_open1(others[i]);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, 3) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 3), 1);
+        T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 3), 0);
+        kit_pass(120 * KIT_S);
+        T_EQ_U64(kit_admit(l, "k", 9), 4);
+        kit_close(l);
+    }
+}
+
+static void reservations_queue_by_virtual_time(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
+    cellar_limiter_ticket t;
+    uint64_t wait_ns;
+    for (uint64_t i = 0; i < 5; i++) {
+        T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, &wait_ns, NULL) == CELLAR_OK);
+        T_EQ_U64(wait_ns, i * 100 * KIT_MS);
+    }
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, 499 * KIT_MS, &t, &wait_ns,
+                                   NULL) == CELLAR_LIMITED);
+    T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, 500 * KIT_MS, &t, &wait_ns, NULL) == CELLAR_OK);
+    kit_close(l);
+}
+
+static void waiting_says_at_once_when_it_is_too_long(void)
+{
+    cellar_limiter_config c = cellar_limiter_config_default();
+    c.max_bytes = 1u << 20;
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 1),
+                                      cellar_rule_sliding_log(1, 10 * KIT_MS) };
+    for (int i = 0; i < 2; i++) {
+        cellar_limiter *l;
+        T_REQUIRE(cellar_limiter_open(&c, &rules[i], 1, &l) == CELLAR_OK);
+        for (int k = 0; k < 4; k++) {
+            T_CHECK(cellar_limiter_wait(l, "k", 1, 1, 5 * KIT_S, NULL) == CELLAR_OK);
+        }
+        T_CHECK(cellar_limiter_wait(l, "k", 1, 2, KIT_S, NULL) == CELLAR_E_NEVER);
+        cellar_rule slow = rules[i];
+        slow.period_ns = CELLAR_HOUR_NS;
+        slow.limit = 1;
+        T_CHECK(cellar_limiter_check_with(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, &slow, 1) == CELLAR_OK);
+        T_CHECK(cellar_limiter_wait(l, "s", 1, 1, KIT_MS, NULL) == CELLAR_E_TIMEOUT);
+        cellar_limiter_close(l);
+    }
+}
+
+/* ---- several rules ---- */
+
+static void limit_multi_rule_atomic(void)
+{
+    const cellar_rule rules[4] = { cellar_rule_token_bucket(100, KIT_S, 100),
+                                      cellar_rule_sliding_log(5, KIT_S),
+                                      cellar_rule_sliding_window(50, KIT_S),
+                                      cellar_rule_fixed_window(8, CELLAR_PER_DAY) };
+    cellar_limiter *l = kit_open(rules, 4);
+    cellar_limiter_result r;
+    atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 5), 5);
+    for (int i = 0; i < 1000; i++) { /* the log denies; nobody else is charged */
+        T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.rule == 1);
+        T_EQ_U64(r.limit, 5);
+    }
+    kit_pass(KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 3), 3); /* 8 of the day: now that denies, and longest */
+    T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.rule == 3);
+    T_CHECK(r.remaining == 0 && r.retry_after_ns > KIT_S);
+    T_CHECK(cellar_limiter_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1 &&
+            r.rule == 1);
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+    T_EQ_U64(s.allowed, 8);
+    T_EQ_U64(s.denied_by_rule[1], 1001);
+    T_EQ_U64(s.denied_by_rule[3], 1);
+    kit_close(l);
+}
+
+static void limit_chain_never_over_in_order(void)
+{
+    cellar_limiter *users = kit_open1(cellar_rule_token_bucket(1, KIT_S, 3));
+    cellar_limiter *site = kit_open1(cellar_rule_sliding_log(5, KIT_S));
+    uint32_t by;
+    cellar_limiter_result r;
+    for (int i = 0; i < 5; i++) {
+        const cellar_limiter_link both[2] = { { users, i < 3 ? "a" : "b", 1, 1 },
+            { site, "s", 1, 1 } };
+        T_CHECK(cellar_limiter_check_chain(both, 2, &r, &by) == CELLAR_OK && r.allowed == 1);
+    }
+    const cellar_limiter_link a[2] = { { users, "a", 1, 1 }, { site, "s", 1, 1 } };
+    const cellar_limiter_link b[2] = { { users, "b", 1, 1 }, { site, "s", 1, 1 } };
+    T_CHECK(cellar_limiter_check_chain(a, 2, &r, &by) == CELLAR_LIMITED && by == 0);
+    for (int i = 0; i < 10; i++) { /* the site denies; user b keeps its third */
+        T_CHECK(cellar_limiter_check_chain(b, 2, &r, &by) == CELLAR_LIMITED && by == 1);
+    }
+    T_EQ_U64(kit_admit(users, "b", 5), 1);
+    T_CHECK(cellar_limiter_check_chain(NULL, 1, NULL, NULL) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_check_chain(a, 0, NULL, NULL) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_check_chain(a, 9, NULL, NULL) == CELLAR_E_INVAL);
+    kit_close(users);
+    kit_close(site);
+}
+
+/* ---- rules that change ---- */
+
+static void limit_rules_set_keeps_debt(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
+    T_EQ_U64(kit_admit(l, "k", 5), 5); /* half */
+    cellar_rule other = cellar_rule_token_bucket(100, KIT_S, 40);
+    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 100), 20);
+    T_EQ_U64(kit_admit(l, "new", 100), 40);
+    other = cellar_rule_token_bucket(1, KIT_S, 2);
+    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 100), 0);
+    kit_pass(KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 100), 1);
+    other = cellar_rule_sliding_log(2, KIT_S);
+    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_E_INVAL);
+    kit_close(l);
+    const cellar_rule two[2] = { cellar_rule_sliding_window(10, KIT_S),
+                                    cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
+    const cellar_rule twice[2] = { cellar_rule_sliding_window(20, KIT_S),
+                                      cellar_rule_fixed_window(20, CELLAR_PER_DAY) };
+    l = kit_open(two, 2);
+    T_EQ_U64(kit_admit(l, "k", 5), 5);
+    T_CHECK(cellar_limiter_rules_set(l, twice, 2) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 50), 10);
+    kit_close(l);
+}
+
+static void plans_are_a_keys_own_rules(void)
+{
+    for (int wide = 0; wide < 2; wide++) {
+        const cellar_rule base[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                         cellar_rule_token_bucket(1000, KIT_S, 1000) };
+        const cellar_rule gold[2] = { cellar_rule_token_bucket(40, KIT_S, 40),
+                                         cellar_rule_token_bucket(1000, KIT_S, 1000) };
+        cellar_limiter *l = kit_open(base, 1 + (uint32_t)wide);
+        const uint32_t n = 1 + (uint32_t)wide;
+        T_EQ_U64(kit_admit(l, "k", 5), 5);
+        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, "gold") == CELLAR_E_NOT_FOUND);
+        T_CHECK(cellar_limiter_plan_set(l, "gold", gold, n) == CELLAR_OK);
+        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, "gold") == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 100), 20); /* half used stays half used */
+        T_EQ_U64(kit_admit(l, "other", 100), 10);
+        T_CHECK(cellar_limiter_plan_set(l, "gold", base, n) == CELLAR_E_BUSY);
+        T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK); /* the plan stays */
+        T_EQ_U64(kit_admit(l, "k", 100), 40);
+        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_limiter_plan_set(l, "gold", base, n) == CELLAR_OK);
+        kit_pass(2 * KIT_S);
+        T_EQ_U64(kit_admit(l, "k", 100), 10);
+        /* before its first call */
+        T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, gold, n) == CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "new", 100), 40);
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 1);
+        T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, NULL, 0) == CELLAR_OK);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 0);
+        T_EQ_U64(kit_admit(l, "new", 100), 0);
+        kit_close(l);
+    }
+}
+
+static void overrides_and_plans_are_bounded(void)
+{
+    cellar_limiter_config c = kit_config();
+    c.max_overrides = 3;
+    c.max_plans = 2;
+    const cellar_rule base = cellar_rule_token_bucket(10, KIT_S, 10);
+    cellar_rule own = base;
+    cellar_limiter *l;
+    T_REQUIRE(cellar_limiter_open(&c, &base, 1, &l) == CELLAR_OK);
+    for (int i = 0; i < 4; i++) {
+        char key[2] = { (char)('a' + i), 0 };
+        own.burst = 3;
+        T_CHECK(cellar_limiter_key_rules_set(l, key, 1, &own, 1) == (i < 3 ? CELLAR_OK :
+                                                                     CELLAR_E_LIMIT));
+    }
+    own.burst = 4;
+    T_CHECK(cellar_limiter_key_rules_set(l, "a", 1, &own, 1) == CELLAR_OK);
+    own.burst = 5;
+    T_CHECK(cellar_limiter_key_rules_set(l, "b", 1, &own, 1) == CELLAR_E_LIMIT); /* no plan free */
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides_full == 2);
+    kit_close(l);
+}
+
+static void check_with_brings_its_rules(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
+    cellar_rule big = cellar_rule_token_bucket(10, KIT_S, 6);
+    uint64_t n = 0;
+    while (cellar_limiter_check_with(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
+    T_EQ_U64(n, 6);
+    T_EQ_U64(kit_admit(l, "k", 3), 0);
+    big = cellar_rule_sliding_log(5, KIT_S);
+    T_CHECK(cellar_limiter_check_with(l, "k", 1, 1, &big, 1, NULL) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_check_with(l, "k", 1, 1, NULL, 1, NULL) == CELLAR_E_INVAL);
+    kit_close(l);
+}
+
+/* ---- permits ---- */
+
+static void permits_end_with_their_lease(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(3));
+    uint64_t t[4];
+    cellar_limiter_result r;
+    for (int i = 0; i < 3; i++) {
+        T_CHECK(cellar_permit_acquire(l, "db", 2, 1000 + 100 * i, &t[i], &r) == CELLAR_OK);
+        T_EQ_U64(r.remaining, 2 - (uint64_t)i);
+    }
+    T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[3], &r) == CELLAR_LIMITED);
+    T_EQ_U64(r.retry_after_ns, KIT_S);
+    T_CHECK(cellar_permit_extend(l, "db", 2, t[0], 5000) == CELLAR_OK);
+    kit_pass(1100 * KIT_MS);
+    T_CHECK(cellar_permit_release(l, "db", 2, t[1]) == CELLAR_E_NOT_OWNER); /* ended */
+    T_CHECK(cellar_permit_extend(l, "db", 2, t[1], 9) == CELLAR_E_NOT_OWNER);
+    T_CHECK(cellar_permit_release(l, "db", 2, t[0]) == CELLAR_OK);
+    T_CHECK(cellar_permit_release(l, "db", 2, t[0]) == CELLAR_E_NOT_OWNER);
+    T_CHECK(cellar_permit_release(l, "other", 5, t[2]) == CELLAR_E_NOT_OWNER);
+    T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[0], &r) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[1], &r) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "db", 2, 1000, &t[3], &r) == CELLAR_LIMITED);
+    T_CHECK(cellar_limiter_check(l, "db", 2, 1, NULL) == CELLAR_E_INVAL);
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.permits == 3 &&
+            s.permits_expired == 1);
+    kit_close(l);
+}
+
+static void permits_beside_other_rules(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
+        cellar_rule_concurrency(5) };
+    cellar_limiter_config c = kit_config();
+    c.max_permits = 1;
+    cellar_limiter *l;
+    T_REQUIRE(cellar_limiter_open(&c, rules, 2, &l) == CELLAR_OK);
+    uint64_t a, b;
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &a, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &b, NULL) == CELLAR_E_LIMIT);
+    T_CHECK(cellar_permit_release(l, "k", 1, a) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &b, NULL) == CELLAR_OK);
+    T_CHECK(cellar_permit_release(l, "k", 1, b) == CELLAR_OK);
+    T_CHECK(cellar_permit_acquire(l, "k", 1, 1000, &b, NULL) == CELLAR_LIMITED); /* the rate */
+    kit_close(l);
+}
+
+/* ---- the program this stands in for ---- */
+
+static void seed_limiter_reset_takes_effect(void)
+{
+    /* There: reset deleted a key without the second in it; the user stayed denied. */
+    const cellar_limiter_config c = kit_config();
+    cellar_limiter *l;
+    T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
+    for (int i = 0; i < 5; i++) {
+        T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_OK);
+    }
+    T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_LIMITED);
+    T_CHECK(cellar_user_limiter_reset(l, "u", 1) == CELLAR_OK);
+    T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_OK);
+    T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 0, NULL) == CELLAR_E_INVAL);
+    T_CHECK(cellar_user_limiter_check(l, "u", 1, 257, 1, NULL) == CELLAR_E_RANGE);
+    kit_close(l);
+}
+
+static void seed_limiter_no_double_at_second_boundary(void)
+{
+    /* There: 10 in the last 30 ms of a second and 10 in the first 30 ms of the next. */
+    const cellar_limiter_config c = kit_config();
+    cellar_limiter *l;
+    T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
+    atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S + 970 * KIT_MS);
+    uint64_t n = 0;
+    for (int ms = 0; ms < 60; ms++) {
+        for (int i = 0; i < 10; i++) {
+            n += cellar_user_limiter_check(l, "u", 1, 10, 1, NULL) == CELLAR_OK;
+        }
+        kit_pass(KIT_MS);
+    }
+    T_EQ_U64(n, 10);
+    kit_close(l);
+}
+
+static cellar_limiter *race;
+static atomic_int race_ready, race_passed;
+static void *race_one(void *arg)
+{
+    atomic_fetch_add(&race_ready, 1);
+    while (atomic_load(&race_ready) < 16) { sched_yield(); }
+    for (int i = 0; i < 3; i++) {
+        if (cellar_user_limiter_check(race, arg, 4, 5, 1, NULL) == CELLAR_OK) {
+            atomic_fetch_add(&race_passed, 1);
+        }
+    }
+    return NULL;
+}
+static void seed_limiter_first_use_race(void)
+{
+    /* There: the first sixteen found no counter and all set it to 1. */
+    const cellar_limiter_config c = kit_config();
+    for (int round = 0; round < 30; round++) {
+        pthread_t t[16];
+        char user[8];
+        snprintf(user, sizeof user, "u%03d", round);
+        if (round == 0) { T_REQUIRE(cellar_user_limiter_open(&c, &race) == CELLAR_OK); }
+        atomic_store(&race_ready, 0);
+        atomic_store(&race_passed, 0);
+        for (int i = 0; i < 16; i++) { T_REQUIRE(!pthread_create(&t[i], NULL, race_one, user)); }
+        for (int i = 0; i < 16; i++) { pthread_join(t[i], NULL); }
+        T_EQ_U64(atomic_load(&race_passed), 5);
+    }
+    kit_close(race);
+}
+
+/* ---- bad input ---- */
+
+static cellar_err try_open(cellar_rule r)
+{
+    const cellar_limiter_config c = kit_config();
+    cellar_limiter *l = NULL;
+    const cellar_err e = cellar_limiter_open(&c, &r, 1, &l);
+    T_CHECK((e == CELLAR_OK) == (l != NULL));
+    cellar_limiter_close(l);
+    return e;
+}
+static cellar_rule flagged(cellar_rule r, uint32_t flags)
+{
+    r.flags |= flags;
+    return r;
+}
+
+static void calls_without_a_limiter_are_refused(void)
+{
+    cellar_limiter_result r;
+    cellar_limiter_ticket ticket;
+    uint64_t wait_ns = 0;
+    int existed = 0;
+    cellar_limiter_stats st = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_ban(NULL, "k", 1, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_reset(NULL, "k", 1, &existed), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_reset_all(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_tick(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_stats_get(NULL, &st), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_user_limiter_reset(NULL, "u", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_user_limiter_open(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_U64(cellar_limiter_now(NULL), 0);
+    T_EQ_U64(cellar_limiter_fingerprint(NULL, "k", 1), 0);
+    cellar_limiter_close(NULL);
+    cellar_user_limiter_close(NULL);
+}
+
+static void limit_bad_input(void)
+{
+    T_CHECK(try_open(cellar_rule_token_bucket(10, 0, 1)) == CELLAR_E_INVAL); /* period 0 */
+    T_CHECK(try_open(cellar_rule_token_bucket(10, KIT_S, 0)) == CELLAR_E_INVAL); /* burst 0 */
+    T_CHECK(try_open(flagged(cellar_rule_token_bucket(10, KIT_S, 1), 64)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_make_(9, 1, KIT_S)) == CELLAR_E_INVAL);
+    /* over 64e9 a second */
+    T_CHECK(try_open(cellar_rule_token_bucket(65, 1, 1)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_token_bucket(64, 1, 1)) == CELLAR_OK);
+    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS + 1, 1)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_token_bucket(1, UINT64_MAX, 1)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 1)) == CELLAR_OK);
+    T_CHECK(try_open(cellar_rule_token_bucket(1, CELLAR_PERIOD_MAX_NS, 2)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_token_bucket(1, KIT_S, UINT64_MAX)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_token_bucket_strict(3, KIT_S, 4)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_sliding_log(4097, KIT_S)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_sliding_log(4096, KIT_S)) == CELLAR_OK);
+    T_CHECK(try_open(cellar_rule_sliding_window(1u << 20, KIT_S)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_fixed_window(UINT64_C(1) << 34,
+                                              CELLAR_PER_DAY)) == CELLAR_E_RANGE);
+    T_CHECK(try_open(cellar_rule_fixed_window(1, 0)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_fixed_window(1, 6)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_concurrency(1u << 20)) == CELLAR_E_RANGE);
+    cellar_rule named = cellar_rule_token_bucket(1, KIT_S, 1);
+    named.name = "tab\there";
+    T_CHECK(try_open(named) == CELLAR_E_INVAL);
+    named.name = "";
+    T_CHECK(try_open(named) == CELLAR_E_INVAL);
+
+    cellar_limiter_config c = kit_config();
+    cellar_rule eight[8];
+    for (int i = 0; i < 8; i++) { eight[i] = cellar_rule_token_bucket(1, KIT_S, 1); }
+    cellar_limiter *l = NULL;
+    T_CHECK(cellar_limiter_open(&c, eight, 8, &l) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_open(&c, eight, 0, &l) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_open(&c, NULL, 1, &l) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_open(&c, eight, 1, NULL) == CELLAR_E_INVAL);
+    eight[0] = eight[1] = cellar_rule_concurrency(1);
+    T_CHECK(cellar_limiter_open(&c, eight, 2, &l) == CELLAR_E_INVAL);
+    eight[0] = cellar_rule_token_bucket(1, KIT_S, 1);
+    c.overflow = 3;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
+    c = kit_config();
+    c.max_bytes = 4096;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_SPACE);
+    c = kit_config();
+    c.abi++;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_ABI);
+    c = kit_config();
+    c.struct_size = 0;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
+    c = kit_config();
+    c.reserved0 = 1;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_UNSUPPORTED);
+    c = kit_config();
+    c.coarse_clock = 1;
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* with a clock of its own */
+    c.clock = NULL;
+    T_REQUIRE(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 2), 1);
+    cellar_limiter_close(l);
+    eight[0] = cellar_rule_token_bucket(20000000, KIT_S, 1);
+    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* T under 100 ns */
+}
+
+static void bad_keys_and_costs(void)
+{
+    static char huge[CELLAR_KEY_MAX + 1];
+    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, KIT_S, 5),
+        cellar_rule_sliding_log(5, KIT_S),
+                                      cellar_rule_fixed_window(5, CELLAR_PER_DAY) };
+    for (int i = 0; i < 3; i++) {
+        cellar_limiter *l = kit_open1(rules[i]);
+        cellar_limiter_result r;
+        T_CHECK(cellar_limiter_check(l, huge, sizeof huge, 1, NULL) == CELLAR_E_INVAL);
+        T_CHECK(cellar_limiter_check(l, huge, CELLAR_KEY_MAX, 1, NULL) == CELLAR_OK);
+        T_CHECK(cellar_limiter_check(l, "k", 0, 1, NULL) == CELLAR_E_INVAL);
+        T_CHECK(cellar_limiter_check(l, NULL, 1, 1, NULL) == CELLAR_E_INVAL);
+        T_CHECK(cellar_limiter_check(NULL, "k", 1, 1, NULL) == CELLAR_E_INVAL);
+        T_CHECK(cellar_limiter_fingerprint(l, "k", 0) == 0);
+        T_CHECK(cellar_limiter_check(l, "k", 1, 6, &r) == CELLAR_LIMITED && r.never == 1);
+        T_CHECK(cellar_limiter_check(l, "k", 1, UINT64_MAX, &r) == CELLAR_LIMITED && r.never == 1);
+        T_EQ_U64(kit_admit(l, "k", 9), 5); /* no state was changed */
+        for (int k = 0; k < 10; k++) { T_CHECK(kit_check(l, "k", 0) == 1); }
+        T_CHECK(cellar_permit_release(l, "k", 1, 5) == CELLAR_E_INVAL);
+        kit_close(l);
+    }
+    cellar_rule none = cellar_rule_token_bucket(0, KIT_S, 1); /* limit 0 denies everything */
+    cellar_limiter *l = kit_open1(none);
+    cellar_limiter_result r;
+    T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.never == 1);
+    T_CHECK(r.retry_after_ns == CELLAR_NEVER_NS && r.remaining == 0);
+    T_CHECK(cellar_limiter_ban(l, "k", 1, 5) == CELLAR_OK);
+    T_CHECK(cellar_limiter_adjust(l, "k", 1, 5) == CELLAR_OK);
+    kit_close(l);
+}
+
+static void clocks_that_jump_are_only_stricter(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    const uint64_t now = kit_clock(NULL);
+    T_EQ_U64(kit_admit(l, "k", 9), 5);
+    for (int i = 1; i < 50; i++) { /* older readings: no more tokens */
+        T_CHECK(cellar_rl_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
+                CELLAR_LIMITED);
+    }
+    T_CHECK(cellar_rl_check_at(l, "k", 1, 1, 0, NULL) == CELLAR_LIMITED);
+    T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
+    T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
+    kit_pass(UINT64_C(10) * 365 * CELLAR_DAY_NS); /* ten years: the origin moves */
+    T_EQ_U64(kit_admit(l, "k", 9), 5);
+    T_EQ_U64(kit_admit(l, "brandnew", 9), 5);
+    kit_close(l);
+}
+
+static void clocks_at_their_wraps(void)
+{
+    const uint64_t starts[4] = { 0, UINT64_C(4294967295) * KIT_MS - KIT_S,
+                                 (UINT64_C(1) << 63) - KIT_S, KIT_S / 2 };
+    const uint64_t before = kit_clock(NULL);
+    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, KIT_S, 5),
+        cellar_rule_sliding_log(5, KIT_S),
+                                      cellar_rule_sliding_window(5, KIT_S) };
+    for (int i = 0; i < 12; i++) {
+        atomic_store(&kit.now_ns, starts[i / 3]);
+        cellar_limiter *l = kit_open1(rules[i % 3]);
+        uint64_t n = 0;
+        for (int step = 0; step < 400; step++) {
+            n += kit_admit(l, "k", 5);
+            kit_pass(10 * KIT_MS);
+        }
+        T_CHECK(i % 3 == 0 ? n == 44 || n == 45 : n == 20 || (i % 3 == 2 && n >= 12 && n <= 24));
+        kit_close(l);
+    }
+    atomic_store(&kit.now_ns, before);
+}
+
+/* ---- text, figures, walking ---- */
+
+static void limit_headers(void)
+{
+    cellar_rule rules[2] = { cellar_rule_token_bucket(100, 60 * KIT_S, 100),
+                                cellar_rule_fixed_window(1000, CELLAR_PER_DAY) };
+    rules[1].name = "a \"day\"\\";
+    cellar_limiter *l = kit_open(rules, 2);
+    cellar_limiter_result r;
+    char text[400];
+    T_CHECK(cellar_limiter_check(l, "k", 1, 50, &r) == CELLAR_OK);
+    const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, "
+                       "\"a \\\"day\\\"\\\\\";q=1000;w=86400"
+                       "\nRateLimit: \"default\";r=50;t=30";
+    size_t n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF |
+                                            CELLAR_HEADERS_RETRY_AFTER, text,
+                                            sizeof text);
+    T_EQ_STR(text, ietf);
+    T_EQ_U64(n, strlen(ietf));
+    T_CHECK(cellar_limiter_check(l, "k", 1, 51, &r) == CELLAR_LIMITED);
+    r.retry_after_ns = 1; /* rounded up, at least 1 */
+    atomic_store(&kit.wall_ms, UINT64_C(1767225600000));
+    n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X |
+                                     CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
+    T_EQ_STR(text, "RateLimit-Limit: 100\nRateLimit-Remaining: 50\nRateLimit-Reset: 30\n"
+                   "X-RateLimit-Limit: 100\nX-RateLimit-Remaining: 50\n"
+                   "X-RateLimit-Reset: 1767225630\nRetry-After: 1");
+    char small[10];
+    T_EQ_U64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6, small, sizeof small), 64);
+    T_EQ_STR(small, "RateLimit");
+    T_CHECK(cellar_limiter_check(l, "k", 1, 101, &r) == CELLAR_LIMITED && r.never == 1);
+    n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
+    T_CHECK(n == 0 && text[0] == '\0');
+    T_EQ_U64(cellar_limiter_headers_write(NULL, &r, 15, text, sizeof text), 0);
+    kit_close(l);
+}
+
+static void metrics_name_every_figure(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
+    char text[8192];
+    T_EQ_U64(kit_admit(l, "k", 5), 2);
+    const size_t n = cellar_limiter_metrics_write(l, text, sizeof text);
+    T_CHECK(n > 0 && n < sizeof text && n == strlen(text));
+    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+                         "result=\"allowed\"} 2\n"));
+    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+                         "result=\"denied\"} 3\n"));
+    T_CHECK(strstr(text, "cellar_limit_denied_total{limiter=\"default\",number=\"0\","
+                         "rule=\"default\"} 3\n"));
+#define NAMED(name, family, label, help) T_CHECK(strstr(text, "# TYPE " family " ") != NULL);
+    CELLAR_RL_STATS(NAMED)
+#undef NAMED
+    T_EQ_U64(cellar_limiter_metrics_write(l, NULL, 0), n);
+    T_EQ_U64(cellar_limiter_metrics_write(NULL, text, sizeof text), 0);
+    kit_close(l);
+}
+
+static struct { uint64_t fp; uint32_t seen; cellar_limiter_entry e; } walk;
+static int walk_one(void *ctx, const cellar_limiter_entry *e)
+{
+    (void)ctx;
+    walk.seen++;
+    if (e->fingerprint == walk.fp) { walk.e = *e; }
+    return 0;
+}
+static void foreach_shows_every_key(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_sliding_log(20, KIT_S) };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(rules, n);
+        memset(&walk, 0, sizeof walk);
+        for (int i = 0; i < 100; i++) {
+            char key[8];
+            snprintf(key, sizeof key, "k%d", i);
+            T_EQ_U64(kit_admit(l, key, 3), 3);
+        }
+        walk.fp = cellar_limiter_fingerprint(l, "k7", 2);
+        T_CHECK(cellar_limiter_scan(l, walk_one, NULL) == CELLAR_OK);
+        T_EQ_U64(walk.seen, 100);
+        T_EQ_U64(walk.e.remaining[0], 7);
+        T_EQ_U64(walk.e.reset_after_ns[0], 300 * KIT_MS);
+        if (n == 2) { T_EQ_U64(walk.e.remaining[1], 17); }
+        T_CHECK(cellar_limiter_scan(l, NULL, NULL) == CELLAR_E_INVAL);
+        kit_close(l);
+    }
+}
+
+T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_gcra), T_CASE(limit_reset_exact_capped),
+       T_CASE(limit_reset_exact_log), T_CASE(limit_reset_exact_count),
+       T_CASE(limit_reset_exact_fixed), T_CASE(limit_reset_exact_concurrency),
+       T_CASE(gcra_is_not_n_per_window_and_capped_is),
+       T_CASE(result_tells_limit_remaining_and_times),
+       T_CASE(denied_calls_cost_nothing_and_strict_ones_do), T_CASE(limit_dry_run),
+       T_CASE(limit_penalize_one_probe), T_CASE(a_ban_follows_each_denial),
+       T_CASE(limit_settle_never_mints), T_CASE(two_tickets_never_mint),
+       T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
+       T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
+       T_CASE(waiting_says_at_once_when_it_is_too_long), T_CASE(limit_multi_rule_atomic),
+       T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),
+       T_CASE(plans_are_a_keys_own_rules), T_CASE(overrides_and_plans_are_bounded),
+       T_CASE(check_with_brings_its_rules), T_CASE(permits_end_with_their_lease),
+       T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
+       T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
+       T_CASE(limit_bad_input),
+       T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
+       T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
+       T_CASE(limit_headers), T_CASE(metrics_name_every_figure), T_CASE(foreach_shows_every_key))

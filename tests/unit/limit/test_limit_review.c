@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what a second reading of the limiters asked for: calls that take nothing change nothing,
+ *         and the bounds and edges of the contract hold where two rules of it meet.
+ * Method: a clock the test turns; full tables, foreign tickets, bans, windows longer than the
+ *         rule's; permits and bans that nobody asks for again; clocks that leap; the figures of the
+ *         limiter tell what was forgotten. */
+#include "limit/limit_int.h"
+#include "tests/support/limit_kit.h"
+
+static cellar_limiter_stats figures(cellar_limiter *l)
+{
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+    return s;
+}
+
+/* Live keys until the table is full of them. */
+static void fill(cellar_limiter *l)
+{
+    for (uint64_t k = 0; figures(l).live_evicted < 100; k++) {
+        for (int i = 0; i < 512; i++, k++) {
+            T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 5, NULL), CELLAR_OK);
+        }
+    }
+}
+
+/* A check of cost 0 takes nothing: no key may be forgotten for it. */
+static void cost_0_makes_nobody_forgotten(void)
+{
+    const cellar_rule one = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule several[2] = { one, cellar_rule_token_bucket(1000, CELLAR_DAY_NS, 1000) };
+    const cellar_rule others[3] = { cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
+                                       cellar_rule_sliding_log(10, CELLAR_HOUR_NS),
+                                       cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
+    cellar_limiter *of[5] = { kit_open1(one), kit_open(several, 2), kit_open1(others[0]),
+                              kit_open1(others[1]), kit_open1(others[2]) };
+    for (unsigned n = 0; n < 5; n++) {
+        fill(of[n]);
+        const cellar_limiter_stats before = figures(of[n]);
+        for (uint64_t k = 0; k < 20000; k++) {
+            const uint64_t key[2] = { k, 1 };
+            T_EQ_I64(cellar_limiter_check(of[n], key, sizeof key, 0, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_rl_peek(of[n], key, sizeof key, 1, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, -1), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_adjust(of[n], key, sizeof key, 0), CELLAR_OK);
+        }
+        const cellar_limiter_stats after = figures(of[n]);
+        T_EQ_U64(after.live_evicted, before.live_evicted);
+        T_EQ_U64(after.keys, before.keys);
+        kit_close(of[n]);
+    }
+}
+
+/* The same by reserve, and by a ticket that is settled at what was taken. */
+static void tickets_of_nothing_make_nobody_forgotten(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10));
+    fill(l);
+    const uint64_t before = figures(l).live_evicted;
+    for (uint64_t k = 0; k < 5000; k++) {
+        const uint64_t key[2] = { k, 2 };
+        cellar_limiter_ticket t;
+        T_EQ_I64(cellar_limiter_reserve(l, key, sizeof key, 0, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_E_TICKET_USED);
+    }
+    T_EQ_U64(figures(l).live_evicted, before);
+    kit_close(l);
+    /* An estimate of nothing is settled in full. */
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_token_bucket(1000, CELLAR_DAY_NS, 1000) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        l = kit_open(rules, count);
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 0, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 7), CELLAR_OK);
+        T_EQ_I64(cellar_rl_peek(l, "k", 1, 0, &r), CELLAR_OK);
+        T_EQ_U64(r.remaining, 3);
+        T_EQ_I64(cellar_limiter_reserve(l, "j", 1, 0, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_E_TICKET_USED);
+        T_EQ_U64(figures(l).keys, 1);
+        kit_close(l);
+    }
+}
+
+/* The user limiter's windows are longer than the second it is opened with: nobody is idle before
+ * the longest is over, however many others come. */
+static void long_windows_survive_a_flood(void)
+{
+    const cellar_limiter_config cfg = kit_config();
+    cellar_limiter *l = NULL;
+    T_REQUIRE(cellar_user_limiter_open(&cfg, &l) == CELLAR_OK);
+    for (int i = 0; i < 5; i++) {
+        T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 60, NULL), CELLAR_OK);
+    }
+    for (uint64_t s = 0; s < 59; s++) {
+        kit_pass(KIT_S);
+        for (uint64_t k = 0; k < 40; k++) {
+            const uint64_t key[2] = { s, k };
+            T_EQ_I64(cellar_user_limiter_check(l, key, sizeof key, 5, 1, NULL), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 60, NULL), CELLAR_LIMITED);
+    }
+    T_CHECK(figures(l).live_evicted > 0); /* the table was full: all count as live for a minute */
+    kit_pass(KIT_S);
+    T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 60, NULL), CELLAR_OK);
+    kit_close(l);
+}
+
+/* A penalty is a whole one: nothing passes before, then one probe, whatever was charged, refunded
+ * or given back meanwhile by others. */
+static void bans_outlive_refunds_of_nothing(void)
+{
+    const cellar_rule rules[3] = { cellar_rule_token_bucket(100, KIT_S, 50),
+                                      cellar_rule_sliding_window(100, KIT_S),
+                                      cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
+    for (unsigned n = 0; n < 3; n++) {
+        cellar_limiter *l = kit_open1(rules[n]);
+        T_EQ_I64(cellar_limiter_ban(l, "k", 1, 10 * KIT_S), CELLAR_OK);
+        for (int i = 0; i < 99; i++) {
+            T_EQ_I64(kit_check(l, "k", 1), 0);
+            T_EQ_I64(kit_check(l, "k", 1), 0);
+            kit_pass(KIT_S / 10);
+        }
+        T_EQ_I64(kit_check(l, "k", 1), 0);
+        kit_pass(KIT_S / 10);
+        T_EQ_I64(kit_check(l, "k", 1), 1);
+        kit_close(l);
+    }
+}
+
+/* Windows of the capped bucket over every burst: exactly as many as fit, never more than N. */
+static void capped_buckets_never_pass_their_limit(void)
+{
+    for (uint64_t n = 1; n <= 40; n += 3) {
+        for (uint64_t b = 1; b <= n; b += 2) {
+            cellar_limiter *l = kit_open1(cellar_rule_token_bucket_strict(n, KIT_S, b));
+            uint64_t stamp[4096], count = 0, first = 0;
+            for (uint64_t t = 0; t < 3000; t++) { /* 3 s in ms, two checks each */
+                for (int i = 0; i < 2; i++) {
+                    if (kit_check(l, "k", 1) && count < 4096) {
+                        stamp[count++] = atomic_load(&kit.now_ns);
+                    }
+                }
+                kit_pass(KIT_MS);
+            }
+            for (uint64_t i = 0; i < count; i++) {
+                while (stamp[i] - stamp[first] >= KIT_S) { first++; }
+                if (i - first + 1 > n) { T_EQ_U64(i - first + 1, n); }
+            }
+            T_CHECK(count >= 2 * (n - b + 1) + b - 1);
+            kit_close(l);
+        }
+    }
+}
+
+/* Retry-After and reset are in seconds, rounded up, at least 1. */
+static void header_seconds_are_rounded_up(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(1000, KIT_S, 1));
+    cellar_limiter_result r;
+    char text[512];
+    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+    T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= KIT_MS);
+    (void)cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
+    T_EQ_STR(text, "Retry-After: 1");
+    r.never = 1;
+    T_EQ_U64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text), 0);
+    kit_close(l);
+}
+
+/* Four rewrites bring a slot's colour back; resets and plans count alike. */
+static void tickets_end_with_a_reset_whatever_came_between(void)
+{
+    for (uint32_t wide = 0; wide < 2; wide++) {
+        const cellar_rule rules[2] = { cellar_rule_token_bucket(1, KIT_S, 10),
+                                          cellar_rule_token_bucket(1, KIT_S, 10) };
+        cellar_limiter *l = kit_open(rules, 1 + wide);
+        cellar_limiter_ticket t;
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL), CELLAR_OK);
+        (void)cellar_limiter_reset(l, "k", 1, NULL);
+        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, rules, 1 + wide), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, NULL, 0), CELLAR_OK);
+        (void)cellar_limiter_reset(l, "k", 1, NULL);
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        (void)cellar_limiter_cancel(l, &t);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        kit_close(l);
+    }
+}
+
+/* Deny all for a moment, and back: what was used stays used. */
+static void a_limit_of_0_for_a_while_forgets_nothing(void)
+{
+    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
+                                      cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
+    for (unsigned n = 0; n < 3; n++) {
+        cellar_limiter *l = kit_open1(rules[n]);
+        cellar_rule none = rules[n];
+        none.limit = 0;
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        T_EQ_I64(cellar_limiter_rules_set(l, &none, 1), CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        T_EQ_I64(cellar_limiter_rules_set(l, &rules[n], 1), CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &none, 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, NULL, 0), CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        kit_close(l);
+    }
+}
+
+/* Permits nobody gives back are taken back when their lease is over, whoever needs the room: the
+ * records of permits, and the slots of keys that no one asks for any more. */
+static void lost_permits_do_not_fill_the_tables(void)
+{
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rule_concurrency(2);
+    cellar_limiter *l = NULL;
+    uint64_t token;
+    c.max_permits = 100;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    for (uint64_t round = 0; round < 5; round++) {
+        for (uint64_t k = 0; k < 100; k++) {
+            const uint64_t key[2] = { round, k };
+            T_EQ_I64(cellar_permit_acquire(l, key, sizeof key, 1000, &token, NULL), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_permit_acquire(l, "one more", 8, 1000, &token, NULL), CELLAR_E_LIMIT);
+        kit_pass(2 * KIT_S);
+    }
+    T_CHECK(cellar_limiter_tick(l) == CELLAR_OK);
+    T_EQ_U64(figures(l).permits, 0);
+    T_EQ_U64(figures(l).permits_expired, 500);
+    kit_close(l);
+    c.max_permits = 30000; /* now the slots: all of them */
+    c.max_bytes = 2u << 20;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    const uint64_t slots = figures(l).slots;
+    T_REQUIRE(slots < 30000);
+    for (uint64_t k = 0; k < 3 * slots; k++) {
+        if (k % 5000 == 0) { kit_pass(2 * KIT_S); }
+        const cellar_err e = cellar_permit_acquire(l, &k, sizeof k, 1000, &token, NULL);
+        if (!T_EQ_I64(e, CELLAR_OK)) { break; }
+    }
+    T_EQ_U64(figures(l).live_evicted, 0); /* nobody with a live permit was forgotten */
+    kit_close(l);
+}
+
+/* Bans that are over give their records back to who needs one. */
+static void old_bans_do_not_fill_the_table(void)
+{
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rule_fixed_window(10, CELLAR_PER_DAY);
+    cellar_limiter *l = NULL;
+    c.max_overrides = 50;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    for (uint64_t round = 0; round < 4; round++) {
+        for (uint64_t k = 0; k < 50; k++) {
+            const uint64_t key[2] = { round, k };
+            (void)cellar_limiter_check(l, key, sizeof key, 1, NULL);
+            T_EQ_I64(cellar_limiter_ban(l, key, sizeof key, KIT_S), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_check(l, key, sizeof key, 1, NULL), CELLAR_LIMITED);
+        }
+        T_EQ_I64(cellar_limiter_ban(l, "one more", 8, KIT_S), CELLAR_E_LIMIT);
+        kit_pass(2 * KIT_S);
+    }
+    T_EQ_I64(cellar_limiter_key_rules_set(l, "gold", 4, &rule, 1), CELLAR_OK);
+    for (uint64_t k = 0; k < 50; k++) { /* their slots know it */
+        const uint64_t key[2] = { 3, k };
+        T_EQ_I64(cellar_limiter_check(l, key, sizeof key, 1, NULL), CELLAR_OK);
+    }
+    kit_close(l);
+}
+
+/* What a dry run would have denied was not charged: its ticket gives nothing back. */
+static void tickets_of_a_dry_run_give_nothing_back(void)
+{
+    cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
+                                cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
+    for (unsigned n = 0; n < 3; n++) {
+        rules[n].flags |= CELLAR_RULE_DRY_RUN;
+        cellar_limiter *l = kit_open1(rules[n]);
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
+        T_EQ_U64(kit_admit(l, "k", 10), 10);
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, &r), CELLAR_OK);
+        T_EQ_U64(r.would_deny, 1);
+        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_OK);
+        T_EQ_U64(r.would_deny, 1);
+        kit_close(l);
+    }
+}
+
+/* A clock that leaps by decades: everything is paid, nobody waits for old times. */
+static void leaps_of_the_clock_leave_no_debts(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_sliding_log(10, KIT_S) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        for (uint64_t years = 1; years < 290; years += 3) {
+            atomic_store(&kit.now_ns, UINT64_C(1000000000000));
+            cellar_limiter *l = kit_open(rules, count);
+            kit_pass(years * 77 * KIT_S);
+            T_EQ_U64(kit_admit(l, "k", 20), 10);
+            atomic_fetch_add(&kit.now_ns, years * 365 * CELLAR_DAY_NS);
+            if (!T_EQ_U64(kit_admit(l, "k", 20), 10)) { printf("# %" PRIu64 " years\n", years); }
+            T_EQ_U64(kit_admit(l, "new", 20), 10);
+            kit_close(l);
+        }
+    }
+    atomic_store(&kit.now_ns, UINT64_C(1000000000000));
+}
+
+/* Moving the origin keeps every stamp of a log. */
+static void a_log_outlives_a_new_origin(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, 30 * CELLAR_DAY_NS));
+    for (uint64_t day = 0; day < 1300; day++) { /* three times 1.14 years */
+        T_EQ_U64(kit_admit(l, "k", 1), day % 30 < 10);
+        T_CHECK(cellar_limiter_tick(l) == CELLAR_OK);
+        kit_pass(CELLAR_DAY_NS);
+        if (t_failed()) {
+            printf("# day %" PRIu64 "\n", day);
+            break;
+        }
+    }
+    kit_close(l);
+}
+
+/* A charge that is refunded makes no room that was not there before, however full the log was; and
+ * what was charged on top goes over a restart of the ring's numbers, too. */
+static void refunds_of_a_charge_mint_nothing(void)
+{
+    for (uint64_t over = 1; over < 40; over += 3) {
+        cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, KIT_S));
+        for (int i = 0; i < 10; i++) {
+            T_EQ_I64(kit_check(l, "k", 1), 1);
+            kit_pass(KIT_MS);
+        }
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, (int64_t)over), CELLAR_OK);
+        kit_pass(KIT_MS);
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -(int64_t)over), CELLAR_OK);
+        T_EQ_U64(kit_admit(l, "k", 20), 0);
+        T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -2), CELLAR_OK); /* and that is credit */
+        T_EQ_U64(kit_admit(l, "k", 20), 2);
+        kit_pass(KIT_S);
+        T_EQ_U64(kit_admit(l, "k", 20), 10);
+        kit_close(l);
+    }
+    cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, KIT_S));
+    cellar_limiter_ticket t; /* the same by a ticket, settled too high, and another one cancelled */
+    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 5);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 3), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 2); /* 5 + 3 of 10 */
+    kit_close(l);
+}
+
+/* A log counts what it ever wrote in 39 bits; rounds later its stamps are still in order. */
+static void a_log_goes_round_in_its_numbers(void)
+{
+    for (uint64_t n = 1; n < 30; n += 3) {
+        cellar_limiter *l = kit_open1(cellar_rule_sliding_log(n, KIT_S));
+        uint64_t at[8192], count = 0, rng = t_seed();
+        T_EQ_I64(kit_check(l, "k", 1), 1);
+        T_EQ_I64(cellar_limiter_reset(l, "k", 1, NULL), CELLAR_OK);
+        for (uint32_t i = 0; i < l->regions * l->region_buckets * LIMIT_WAYS; i++) {
+            limit_slot *s = limit_slot_at(l, i / LIMIT_WAYS, i % LIMIT_WAYS);
+            if (base_load_rlx(&s->fp) == 0) { continue; }
+            const uint64_t w = base_load_rlx(limit_word_at(s, 0));
+            base_store_rlx(limit_word_at(s, 0),
+                           limit_word((((uint64_t)1 << 39) - 40) << 22, w));
+        }
+        for (int i = 0; i < 400; i++) {
+            cellar_limiter_ticket t;
+            const uint64_t now = kit_clock(NULL);
+            uint64_t in_window = 0;
+            for (uint64_t k = count; k-- > 0 && at[k] + KIT_S > now;) { in_window++; }
+            const cellar_err e = cellar_limiter_reserve(l, "k", 1, 1, 0, &t, NULL, NULL);
+            if (!T_EQ_I64(e, in_window < n ? CELLAR_OK : CELLAR_LIMITED)) { break; }
+            if (e == CELLAR_OK && kit_below(&rng, 5) == 0) {
+                T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+            } else if (e == CELLAR_OK) {
+                at[count++] = now;
+            }
+            kit_pass(kit_below(&rng, 2 * KIT_S / n));
+        }
+        kit_close(l);
+    }
+}
+
+/* Sizes no machine has are refused, not wrapped. */
+static void absurd_sizes_are_refused(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    const cellar_rule conc = cellar_rule_concurrency(2);
+    cellar_limiter *l = NULL;
+    cellar_limiter_config c = kit_config();
+    c.max_overrides = UINT32_MAX - 1;
+    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
+    c.max_bytes = UINT64_MAX;
+    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
+    c.max_overrides = 0;
+    T_CHECK(cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK && l == NULL);
+    c.max_plans = UINT32_MAX;
+    T_CHECK(cellar_limiter_open(&c, &conc, 1, &l) != CELLAR_OK && l == NULL);
+}
+
+T_ONE_THREAD;
+T_MAIN("cellar_limit_review", T_CASE(cost_0_makes_nobody_forgotten),
+       T_CASE(tickets_of_nothing_make_nobody_forgotten), T_CASE(long_windows_survive_a_flood),
+       T_CASE(bans_outlive_refunds_of_nothing), T_CASE(capped_buckets_never_pass_their_limit),
+       T_CASE(header_seconds_are_rounded_up),
+       T_CASE(tickets_end_with_a_reset_whatever_came_between),
+       T_CASE(a_limit_of_0_for_a_while_forgets_nothing),
+       T_CASE(lost_permits_do_not_fill_the_tables), T_CASE(old_bans_do_not_fill_the_table),
+       T_CASE(tickets_of_a_dry_run_give_nothing_back), T_CASE(leaps_of_the_clock_leave_no_debts),
+       T_CASE(refunds_of_a_charge_mint_nothing), T_CASE(a_log_goes_round_in_its_numbers),
+       T_CASE(a_log_outlives_a_new_origin), T_CASE(absurd_sizes_are_refused))

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    debts survive a restart, shrunk by the downtime; a damaged snapshot, or one of other
+ *         algorithms, is refused as a whole.
+ * Method: snapshots through calls into memory and through a file; clocks turned between saving and
+ *         loading; every bit of one flipped; every call of the disk fails. */
+#include <errno.h>
+
+#include "base/vfs.h"
+#include "tests/support/limit_kit.h"
+
+static struct store { unsigned char bytes[1 << 18]; size_t len, at; bool whole; } store;
+static int store_save(void *ctx, const void *bytes, size_t len, int last)
+{
+    (void)ctx;
+    if (store.whole) {
+        store.len = 0;
+        store.whole = false;
+    }
+    if (store.len + len > sizeof store.bytes) { return 1; }
+    memcpy(store.bytes + store.len, bytes, len);
+    store.len += len;
+    store.whole = last != 0;
+    return 0;
+}
+static int store_load(void *ctx, void *buf, size_t cap, size_t *len)
+{
+    (void)ctx;
+    size_t n = store.len - store.at < cap ? store.len - store.at : cap;
+    if (n > 1000) { n = 1000; } /* pieces of any size */
+    memcpy(buf, store.bytes + store.at, n);
+    store.at += n;
+    *len = n;
+    return 0;
+}
+
+static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
+{
+    cellar_limiter_config c = kit_config();
+    cellar_limiter *l = NULL;
+    c.secret = NULL; /* the snapshot's */
+    c.max_bytes = 256u << 10;
+    c.save = store_save;
+    c.load = store_load;
+    store.at = 0;
+    T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
+    return l;
+}
+static uint64_t refused(cellar_limiter *l)
+{
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+    return s.snapshots_refused;
+}
+
+static void limit_snapshot_downtime(void)
+{
+    const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                      cellar_rule_sliding_log(20, 2 * KIT_S),
+                                      cellar_rule_fixed_window(30, CELLAR_PER_DAY),
+                                      cellar_rule_sliding_window(1000, KIT_S) };
+    for (uint32_t count = 1; count <= 4; count += 3) {
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(rules, count);
+        for (int i = 0; i < 300; i++) { /* more than one block */
+            char key[8];
+            snprintf(key, sizeof key, "k%d", i);
+            T_EQ_U64(kit_admit(l, key, 8), 8);
+        }
+        kit_close(l);
+        T_CHECK(store.len > 4096);
+        kit_pass(500 * KIT_MS); /* half a second down: five of eight have been paid */
+        l = store_open(rules, count);
+        T_EQ_U64(refused(l), 0);
+        T_EQ_U64(kit_admit(l, "k7", 20), 7);
+        T_EQ_U64(kit_admit(l, "k299", 20), 7);
+        T_EQ_U64(kit_admit(l, "new", 20), 10);
+        kit_close(l);
+        memset(&store, 0, sizeof store);
+    }
+}
+
+static void limit_snapshot_clock_back(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    kit_close(l);
+    atomic_store(&kit.boot_ms, 100); /* another boot: the wall clock counts, and it went back */
+    atomic_fetch_sub(&kit.wall_ms, 3600000);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_close(l);
+    atomic_store(&kit.boot_ms, 50);
+    atomic_fetch_add(&kit.wall_ms, 300);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 3);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+static void limit_snapshot_bit_flips(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_sliding_log(20, CELLAR_HOUR_NS) };
+    static struct store good;
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(rules, 2);
+    T_EQ_U64(kit_admit(l, "a", 20), 10);
+    T_EQ_U64(kit_admit(l, "b", 3), 3);
+    kit_close(l);
+    good = store;
+    for (size_t bit = 0; bit < good.len * 8; bit += 1 + bit % 3) {
+        store = good;
+        store.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        l = store_open(rules, 2);
+        if (!T_CHECK(refused(l) == 1)) { printf("# bit %zu\n", bit); }
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.keys == 0); /* never partly */
+        cellar_limiter_close(l);
+        if (t_failed()) { break; }
+    }
+    for (size_t len = 1; len < good.len; len += 7) {
+        store = good;
+        store.len = len;
+        l = store_open(rules, 2);
+        T_EQ_U64(refused(l), 1);
+        cellar_limiter_close(l);
+        if (t_failed()) { break; }
+    }
+    memset(&store, 0, sizeof store);
+}
+
+static void limit_snapshot_other_rules(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule twice = cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20);
+    const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 5), 5);
+    kit_close(l);
+    l = store_open(&twice, 1); /* half used stays half used */
+    T_EQ_U64(refused(l), 0);
+    T_EQ_U64(kit_admit(l, "k", 40), 10);
+    kit_close(l);
+    l = store_open(&log, 1);
+    T_EQ_U64(refused(l), 1);
+    T_EQ_U64(kit_admit(l, "k", 40), 10);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* Another boot: monotonic and boot clocks begin again, the wall clock went on for `down_ms`. */
+static void reboot(uint64_t down_ms)
+{
+    atomic_store(&kit.now_ns, 5 * KIT_S);
+    atomic_store(&kit.boot_ms, 5000);
+    atomic_fetch_add(&kit.wall_ms, down_ms);
+}
+
+/* A log's stamps lie before the clock's beginning then, and before the limiter's in any case. */
+static void limit_snapshot_log_outlives_a_reboot(void)
+{
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 4), 4);
+    kit_pass(600 * KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    kit_pass(100 * KIT_S);
+    kit_close(l);
+    l = store_open(&rule, 1); /* the same boot */
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_close(l);
+    reboot(60000);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_pass((3600 - 760) * KIT_S - 1 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    kit_pass(1 * KIT_MS);
+    T_EQ_U64(kit_admit(l, "k", 20), 4);
+    kit_pass(600 * KIT_S);
+    T_EQ_U64(kit_admit(l, "k", 20), 6);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* A user's window is longer than the rule the limiter was opened with. */
+static void limit_snapshot_users_long_windows(void)
+{
+    cellar_limiter_config c = kit_config();
+    cellar_limiter *l = NULL;
+    c.save = store_save;
+    c.load = store_load;
+    memset(&store, 0, sizeof store);
+    for (int boot = 0; boot < 2; boot++) {
+        store.at = 0;
+        T_REQUIRE(cellar_user_limiter_open(&c, &l) == CELLAR_OK);
+        for (int i = 0; i < 5; i++) {
+            T_EQ_I64(cellar_user_limiter_check(l, "ada", 3, 5, 3600, NULL),
+                     boot == 0 ? CELLAR_OK : CELLAR_LIMITED);
+        }
+        kit_pass(10 * KIT_S);
+        kit_close(l);
+        reboot(1000);
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* Windows of a count are numbered by a clock that begins again: nothing is lost, and nobody waits
+ * for the old number. */
+static void limit_snapshot_count_outlives_a_reboot(void)
+{
+    const uint64_t w = 60 * KIT_S;
+    const cellar_rule rules[2] = { cellar_rule_sliding_window(10, w),
+                                      cellar_rule_token_bucket(1000000, KIT_S, 1000) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        for (uint64_t into = 0; into < 60; into += 13) { /* everywhere in the windows of both */
+            for (uint64_t down = 0; down <= 140; down += 35) {
+                atomic_store(&kit.now_ns, 100 * w + into * KIT_S);
+                memset(&store, 0, sizeof store);
+                cellar_limiter *l = store_open(rules, count);
+                T_EQ_U64(kit_admit(l, "k", 20), 10);
+                kit_close(l);
+                reboot(down * 1000);
+                l = store_open(rules, count);
+                T_EQ_U64(refused(l), 0);
+                /* Never more than had the limiter lived on: n of 10 free so long after. */
+                const uint64_t at = into + down, past = at < 60 ? 0 : at < 120 ? at - 60 : 60;
+                T_CHECK(kit_admit(l, "k", 20) <= past * 10 / 60);
+                kit_pass(3 * w); /* and three windows later all is as new */
+                T_EQ_U64(kit_admit(l, "k", 20), 10);
+                kit_close(l);
+                if (t_failed()) {
+                    printf("# into %" PRIu64 " down %" PRIu64 "\n", into, down);
+                    return;
+                }
+            }
+        }
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* A table as full as it can be comes back with every key: seats are found as at first. */
+static void limit_snapshot_of_a_full_table(void)
+{
+    const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                      cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20) };
+    for (uint32_t count = 1; count <= 2; count++) {
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(rules, count);
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+        const uint64_t keys = s.slots * 3 / 4 / count; /* wide slots are not pushed twice */
+        for (uint64_t k = 0; k < keys; k++) {
+            T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 10, NULL), CELLAR_OK);
+        }
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+        T_EQ_U64(s.live_evicted, 0);
+        T_EQ_U64(s.keys, keys);
+        kit_close(l);
+        l = store_open(rules, count);
+        T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+        T_EQ_U64(s.snapshots_refused, 0);
+        T_EQ_U64(s.live_evicted, 0);
+        T_EQ_U64(s.keys, keys);
+        uint64_t lost = 0;
+        for (uint64_t k = 0; k < keys; k++) {
+            lost += cellar_rl_peek(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
+        }
+        T_EQ_U64(lost, 0);
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* Into a smaller table: the heavy ones stay, and who went is counted. */
+static void limit_snapshot_into_a_smaller_table(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    for (uint64_t k = 0; k < 8000; k++) {
+        T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
+    }
+    kit_close(l);
+    c.secret = NULL;
+    c.max_bytes = 80u << 10;
+    c.save = store_save;
+    c.load = store_load;
+    store.at = 0;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK);
+    T_CHECK(s.slots < 4000);
+    T_EQ_U64(s.live_evicted + s.keys, 8000);
+    for (uint64_t k = 0; k < 8000; k += 40) {
+        T_EQ_I64(cellar_rl_peek(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
+    }
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* What was charged beyond a log stays on top of it. */
+static void limit_snapshot_of_an_overcharged_log(void)
+{
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 20), 10);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 7), CELLAR_OK);
+    kit_close(l);
+    l = store_open(&rule, 1);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -7), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 0);
+    T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 20), 1);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+/* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
+static void limit_snapshot_of_keys_with_plans(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    const cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_HOUR_NS, 100);
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 200), 100); /* all of it: six minutes */
+    kit_close(l);
+    l = store_open(&rule, 1);
+    T_EQ_U64(kit_admit(l, "k", 200), 0); /* all of it: an hour */
+    T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &gold, 1), CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 200), 0);
+    kit_pass(72 * KIT_S); /* and a fifth of it back */
+    T_EQ_U64(kit_admit(l, "k", 200), 20);
+    kit_close(l);
+    memset(&store, 0, sizeof store);
+}
+
+static void a_file_is_replaced_whole_or_not_at_all(void)
+{
+    static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
+                                         "sync_dir" };
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
+    char path[64];
+    snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
+    c.snapshot_path = path;
+    c.snapshot_ms = 1000;
+    cellar_limiter *l;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(kit_admit(l, "k", 4), 4);
+    kit_pass(2 * KIT_S);
+    T_CHECK(cellar_limiter_tick(l) == CELLAR_OK); /* due */
+    T_CHECK(access(path, R_OK) == 0);
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        (void)base_fault_io_arm(sites[i], EIO, 1, false);
+        T_CHECK(cellar_limiter_save(l) == CELLAR_E_IO);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        T_CHECK(access(path, R_OK) == 0);
+        T_CHECK(cellar_limiter_save(l) == CELLAR_OK);
+    }
+    kit_close(l);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(refused(l), 0);
+    T_EQ_U64(kit_admit(l, "k", 40), 6);
+    kit_close(l);
+    unlink(path);
+    l = kit_open1(rule);
+    T_CHECK(cellar_limiter_save(l) == CELLAR_E_UNSUPPORTED);
+    T_CHECK(cellar_limiter_save(NULL) == CELLAR_E_INVAL);
+    kit_close(l);
+}
+
+T_ONE_THREAD;
+T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
+       T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
+       T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
+       T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
+       T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
+       T_CASE(limit_snapshot_of_an_overcharged_log),
+       T_CASE(a_file_is_replaced_whole_or_not_at_all))

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    zone files are input like any other: whatever they say, the parser refuses it or every
+ *         answer is in order, in bounded time; and what is said rightly is understood rightly.
+ * Method: files put together here, every bit of them flipped, every length cut, counts and times at
+ *         their ends, footers right, wrong and random; each zone that parses is asked around all
+ *         its times, and its calendar periods must contain the moment they are asked about. Where
+ *         the machine has zone files, the C library's answers are the judge. */
+#include <time.h>
+
+#include "base/timezone.h"
+#include "limit/limit_int.h"
+#include "tests/support/t.h"
+
+typedef struct zone_file {
+    unsigned char bytes[8192];
+    size_t len;
+} zone_file;
+
+static void put(zone_file *f, uint64_t v, unsigned n)
+{
+    while (n-- > 0) { f->bytes[f->len++] = (unsigned char)(v >> 8 * n); }
+}
+static void put_head(zone_file *f, uint32_t times, uint32_t types, uint32_t chars)
+{
+    memcpy(f->bytes + f->len, "TZif2", 5);
+    memset(f->bytes + f->len + 5, 0, 15);
+    f->len += 20;
+    put(f, 0, 4);
+    put(f, 0, 4);
+    put(f, 0, 4);
+    put(f, times, 4);
+    put(f, types, 4);
+    put(f, chars, 4);
+}
+/* offsets[0] holds before times[0], offsets[i + 1] from times[i] on. */
+static void build(zone_file *f, const int64_t *times, const int32_t *offsets, uint32_t count,
+                  const char *footer)
+{
+    f->len = 0;
+    put_head(f, 0, 1, 1); /* the first block is for old readers */
+    put(f, 0, 6);
+    put(f, 0, 1);
+    put_head(f, count, count + 1, 4);
+    for (uint32_t i = 0; i < count; i++) { put(f, (uint64_t)times[i], 8); }
+    for (uint32_t i = 0; i < count; i++) { put(f, i + 1, 1); }
+    for (uint32_t i = 0; i <= count; i++) {
+        put(f, (uint32_t)offsets[i], 4);
+        put(f, 0, 2);
+    }
+    put(f, 0x58585800, 4);
+    put(f, '\n', 1);
+    memcpy(f->bytes + f->len, footer, strlen(footer));
+    f->len += strlen(footer);
+    put(f, '\n', 1);
+}
+
+static const int64_t some_times[] = { -2000000000, 0, 500000000, 500000001, 1000000000,
+                                      1700000000 };
+static const int32_t some_offsets[] = { 3723, 3600, 7200, 3600, -34200, 49500, 3600 };
+
+/* Whatever it says: each answer contains the moment asked about, and neighbours meet. */
+static bool zone_is_sane(const base_tz *z, int64_t at)
+{
+    base_tz_stretch s, t;
+    base_tz_at(z, at, &s);
+    bool ok = T_CHECK(s.from_s <= at && at < s.to_s);
+    ok = T_CHECK(s.offset_s >= -26 * 3600 - 59 * 60 - 59 && s.offset_s <= 26 * 3600 + 59 * 60 + 59) &&
+         ok;
+    const int64_t local = at + s.offset_s, first = base_tz_first(z, local);
+    base_tz_at(z, first, &t);
+    ok = T_CHECK(first <= at && first + t.offset_s >= local) && ok;
+    for (uint32_t c = CELLAR_PER_MINUTE; c <= CELLAR_PER_MONTH; c++) {
+        int64_t start, next;
+        limit_period(z, c, at, &start, &next);
+        ok = T_CHECK(start <= at && at < next) && ok;
+        ok = T_CHECK(next - start <= (31 + 5) * INT64_C(86400)) && ok;
+    }
+    return ok;
+}
+static void ask(const base_tz *z, uint64_t *rng)
+{
+    for (size_t i = 0; i < sizeof some_times / sizeof some_times[0]; i++) {
+        for (int64_t d = -1; d <= 1; d++) {
+            if (!zone_is_sane(z, some_times[i] + d)) { return; }
+        }
+    }
+    for (int i = 0; i < 10; i++) {
+        *rng = *rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        if (!zone_is_sane(z, (int64_t)(*rng >> 31) - 600000000)) { return; }
+    }
+}
+/* True: it parsed. */
+static bool try_file(const zone_file *f, size_t len, uint64_t *rng)
+{
+    base_tz *z = NULL;
+    unsigned char *exact = malloc(len > 0 ? len : 1); /* so that the sanitizer sees a step beyond */
+    memcpy(exact, f->bytes, len);
+    const base_tz_result r = base_tz_parse(NULL, exact, len, &z);
+    free(exact);
+    T_CHECK((r == BASE_TZ_OK) == (z != NULL));
+    if (z == NULL) { return false; }
+    ask(z, rng);
+    base_tz_close(z);
+    return true;
+}
+
+static void every_flipped_bit_is_refused_or_sane(void)
+{
+    static const char *const footers[] = { "", "CET-1", "CET-1CEST,M3.5.0,M10.5.0/3",
+                                           "<-03>3<-02>,M3.5.0/-2,M10.5.0/-1" };
+    uint64_t rng = t_seed();
+    for (size_t k = 0; k < sizeof footers / sizeof footers[0]; k++) {
+        zone_file f, g;
+        build(&f, some_times, some_offsets, 6, footers[k]);
+        T_CHECK(try_file(&f, f.len, &rng));
+        uint32_t parsed = 0;
+        for (size_t bit = 0; bit < f.len * 8 && !t_failed(); bit++) {
+            g = f;
+            g.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            parsed += try_file(&g, g.len, &rng);
+        }
+        T_CHECK(parsed > 100); /* most of it is times and offsets */
+        for (size_t len = 0; len < f.len; len++) {
+            if (try_file(&f, len, &rng)) { T_CHECK(len == f.len - 1 && *footers[k] == '\0'); }
+        }
+    }
+}
+
+static void random_damage_is_refused_or_sane(void)
+{
+    zone_file f, g;
+    uint64_t rng = t_seed() * 3;
+    build(&f, some_times, some_offsets, 6, "CET-1CEST,M3.5.0,M10.5.0/3");
+    for (int i = 0; i < 20000 && !t_failed(); i++) {
+        g = f;
+        for (int k = 0; k < 1 + i % 6; k++) {
+            rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            g.bytes[(rng >> 33) % g.len] = i % 2 == 0 ? (unsigned char)(rng >> 20) : 0xff;
+        }
+        (void)try_file(&g, i % 5 == 0 ? (size_t)(rng >> 33) % g.len : g.len, &rng);
+    }
+}
+
+static void times_at_the_ends_of_the_scale(void)
+{
+    static const int64_t ends[] = { INT64_MIN, INT64_MIN + 1, -1, INT64_MAX - 1, INT64_MAX };
+    static const int32_t offsets[] = { 93600, -93600, 93600, -93600, 93600, -93600 };
+    uint64_t rng = t_seed();
+    zone_file f;
+    build(&f, ends, offsets, 5, "");
+    T_CHECK(try_file(&f, f.len, &rng));
+    const int64_t twice[2] = { 5, 5 };
+    build(&f, twice, offsets, 2, "");
+    T_CHECK(!try_file(&f, f.len, &rng));
+    build(&f, NULL, offsets, 0, "AAA0BBB,0/0,J365/23"); /* daylight saving for ever */
+    T_CHECK(try_file(&f, f.len, &rng));
+    build(&f, NULL, offsets, 0, "AAA24BBB-24,M1.1.0/-167,M12.5.6/167");
+    T_CHECK(try_file(&f, f.len, &rng));
+    int64_t dense[64];
+    int32_t there_and_back[65];
+    for (int i = 0; i < 65; i++) {
+        if (i < 64) { dense[i] = 1700000000 + i; } /* each second another date */
+        there_and_back[i] = i % 2 == 0 ? 93600 : -93600;
+    }
+    build(&f, dense, there_and_back, 64, "");
+    base_tz *z = NULL;
+    T_REQUIRE(base_tz_parse(NULL, f.bytes, f.len, &z) == BASE_TZ_OK);
+    for (int64_t at = 1699999990; at < 1700000080; at++) { (void)zone_is_sane(z, at); }
+    base_tz_close(z);
+}
+
+static void footers_are_read_as_POSIX_says(void)
+{
+    static const char *const bad[] = { "X", "CE-1", "CET", "CET-1CEST", "CET-1CEST,M3.5.0",
+                                       "CET-1CEST,M13.5.0,M10.5.0", "CET-1CEST,M3.6.0,M10.5.0",
+                                       "CET-1CEST,M3.5.7,M10.5.0", "CET-1CEST,J0,J300",
+                                       "CET-1CEST,J366,J300", "CET-1CEST,366,1", "CET-25",
+                                       "CET-1CEST,M3.5.0/168,M10.5.0", "CET-1CEST,M3.5.0,M10.5.0x",
+                                       "<CET-1", "CET-1:60", "CET-1:00:60", "CET-1CEST,,", "-1" };
+    uint64_t rng = t_seed();
+    zone_file f;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        build(&f, some_times, some_offsets, 6, bad[i]);
+        if (!T_CHECK(!try_file(&f, f.len, &rng))) { printf("# %s\n", bad[i]); }
+    }
+    static const char letters[] = "CETST<>+-0123456789:,.MJ/";
+    for (int i = 0; i < 30000 && !t_failed(); i++) {
+        char text[40] = "CET-1CEST,";
+        size_t n = i % 3 == 0 ? 0 : strlen(text);
+        const size_t end = n + (size_t)(rng >> 60);
+        for (; n < end; n++) {
+            rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            text[n] = letters[(rng >> 33) % (sizeof letters - 1)];
+        }
+        text[n] = '\0';
+        build(&f, some_times, some_offsets, 6, text);
+        (void)try_file(&f, f.len, &rng);
+        rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    }
+}
+
+/* A judge of another house: every hour around each switch of a century. */
+static void the_C_library_agrees(void)
+{
+    static const char *const names[] = { "Europe/Berlin", "America/New_York", "America/Santiago",
+                                         "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia",
+                                         "Africa/Casablanca", "Asia/Gaza", "America/Nuuk",
+                                         "Pacific/Chatham", "Antarctica/Troll", "Europe/Dublin" };
+    uint32_t zones = 0;
+    const char *before = getenv("TZ");
+    char saved[128] = "";
+    if (before != NULL) { snprintf(saved, sizeof saved, "%s", before); }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        base_tz *z = NULL;
+        if (base_tz_open(NULL, names[i], &z) != BASE_TZ_OK) { continue; }
+        zones++;
+        setenv("TZ", names[i], 1);
+        tzset();
+        uint32_t wrong = 0;
+        for (int64_t at = 0; at < INT64_C(4200000000); at += 3600 * 7 + 11) {
+            base_tz_stretch s;
+            struct tm tm;
+            const time_t t = (time_t)at;
+            if ((int64_t)t != at) { break; } /* 32 bits */
+            base_tz_at(z, at, &s);
+            wrong += localtime_r(&t, &tm) == NULL || tm.tm_gmtoff != s.offset_s;
+        }
+        if (!T_EQ_U64(wrong, 0)) { printf("# %s\n", names[i]); }
+        base_tz_close(z);
+    }
+    if (before != NULL) { setenv("TZ", saved, 1); } else { unsetenv("TZ"); }
+    tzset();
+    if (zones == 0) { T_SKIP("no zone files"); }
+}
+
+T_ONE_THREAD;
+T_MAIN("limit_tz", T_CASE(every_flipped_bit_is_refused_or_sane),
+       T_CASE(random_damage_is_refused_or_sane), T_CASE(times_at_the_ends_of_the_scale),
+       T_CASE(footers_are_read_as_POSIX_says), T_CASE(the_C_library_agrees))

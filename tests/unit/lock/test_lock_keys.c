@@ -1,0 +1,808 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    keyed locks do what include/cellar_limit.h says, one thread at a time: owners, leases,
+ *         fences, handles, codes, limits, figures; and the two lock defects of the documents'
+ *         programs are not there.
+ * Method: a table on a clock the test turns; after each case its structure is walked and every byte
+ *         and key must be gone again. */
+#include "tests/support/t.h"
+
+#include <pthread.h>
+
+#include "cellar.h"
+#include "cellar_limit.h"
+#include "lock/lock_int.h"
+
+static _Atomic int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&now_ms);
+}
+
+static cellar_locks_config turnable(void)
+{
+    cellar_locks_config cfg = cellar_locks_config_default();
+    atomic_store(&now_ms, 1000000);
+    cfg.clock = read_clock;
+    return cfg;
+}
+
+static cellar_locks *open_with(const cellar_locks_config *cfg)
+{
+    cellar_locks *t = NULL;
+    T_REQUIRE(cellar_locks_open(cfg, &t) == CELLAR_OK);
+    return t;
+}
+
+static cellar_locks *open_table(void)
+{
+    const cellar_locks_config cfg = turnable();
+    return open_with(&cfg);
+}
+
+static cellar_locks_stats figures(cellar_locks *t)
+{
+    cellar_locks_stats s = cellar_locks_stats_default();
+    T_EQ_I64(cellar_locks_stats_get(t, &s), CELLAR_OK);
+    return s;
+}
+
+/* Nothing is held any more: the tick leaves no key, and the structure is whole. */
+static void shut(cellar_locks *t)
+{
+    T_CHECK(lock_audit(t));
+    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_CHECK(lock_audit(t));
+    const cellar_locks_stats s = figures(t);
+    T_EQ_U64(s.records, s.held);
+    cellar_locks_close(t);
+}
+
+static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t flags)
+{
+    cellar_lock_opts o = cellar_lock_opts_default();
+    o.wait_timeout_ms = wait_timeout_ms;
+    o.lease_ms = lease_ms;
+    o.flags = flags;
+    return o;
+}
+
+static cellar_err take(cellar_locks *t, const char *key, int64_t lease_ms, cellar_lock *lk)
+{
+    const cellar_lock_opts o = opts(0, lease_ms, 0);
+    return cellar_lock_acquire(t, key, strlen(key), &o, lk);
+}
+
+/* ---- owners ---- */
+
+static void one_owner_at_a_time(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock a, b, c;
+    T_EQ_I64(take(t, "k", 1000, &a), CELLAR_OK);
+    T_EQ_I64(take(t, "k", 1000, &b), CELLAR_E_BUSY);
+    T_EQ_U64(b.fence, 0);
+    T_EQ_I64(cellar_lock_try(t, "k", 1, NULL, &b), CELLAR_E_BUSY);
+    T_EQ_I64(take(t, "k2", 1000, &c), CELLAR_OK); /* another key is another lock */
+    T_EQ_I64(cellar_lock_check(t, &a), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
+    T_EQ_U64(a.fence, 0);
+    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_NOT_OWNER);
+    T_EQ_I64(take(t, "k", 1000, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &c), CELLAR_OK);
+    shut(t);
+}
+
+/* S2:341: release() stands in `finally`, though the acquire before it failed: what was dropped was
+ * somebody else's lock. */
+static void seed_lock_release_without_acquire_refused(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock owner, loser, copy;
+    T_EQ_I64(take(t, "task:1", 30000, &owner), CELLAR_OK);
+    copy = owner;
+    T_EQ_I64(take(t, "task:1", 30000, &loser), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_lock_release(t, &loser), CELLAR_E_NOT_OWNER); /* the `finally` */
+    const cellar_lock forged[] = { { owner.stripe, owner.record, owner.fence + 1 },
+                                   { owner.stripe, owner.record, owner.fence - 1 },
+                                   { owner.stripe, owner.record + 1, owner.fence },
+                                   { owner.stripe + 1, owner.record, owner.fence + (1u << 20) },
+                                   { UINT32_MAX, owner.record, owner.fence },
+                                   { owner.stripe, UINT32_MAX, owner.fence } };
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        cellar_lock lk = forged[i];
+        const cellar_err err = cellar_lock_release(t, &lk);
+        T_CHECK(err == CELLAR_E_NOT_OWNER || err == CELLAR_E_LOST);
+        T_CHECK(cellar_lock_extend(t, &forged[i], 1000) != CELLAR_OK);
+        T_CHECK(cellar_lock_check(t, &forged[i]) != CELLAR_OK);
+        T_EQ_I64(cellar_lock_check(t, &owner), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_lock_release(t, &owner), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &copy), CELLAR_E_NOT_OWNER); /* a copy gives nothing twice */
+    T_CHECK(figures(t).not_owner >= 2);
+    shut(t);
+}
+
+/* S2:318: nobody renews the lock, the work may outlive the lease, and nobody learns of it. */
+static void seed_lock_lease_lost_is_seen(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock slow, next, copy;
+    T_EQ_I64(take(t, "job", 30000, &slow), CELLAR_OK);
+    atomic_fetch_add(&now_ms, 29999);
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_OK);
+    T_EQ_I64(take(t, "job", 30000, &next), CELLAR_E_BUSY);
+    atomic_fetch_add(&now_ms, 1);
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_extend(t, &slow, 30000), CELLAR_E_LOST); /* nothing revives it */
+    T_EQ_I64(cellar_lock_check(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(take(t, "job", 30000, &next), CELLAR_OK);
+    T_CHECK(next.fence > slow.fence);
+    T_EQ_I64(cellar_lock_extend(t, &slow, 30000), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_check(t, &next), CELLAR_OK); /* and takes nothing from who owns it now */
+    T_EQ_U64(figures(t).expired, 1);
+    T_EQ_I64(cellar_lock_release(t, &next), CELLAR_OK);
+    /* Lost with nobody waiting: the late release says so, once. */
+    T_EQ_I64(take(t, "job", 100, &slow), CELLAR_OK);
+    copy = slow;
+    atomic_fetch_add(&now_ms, 100);
+    T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_E_LOST);
+    T_EQ_I64(cellar_lock_release(t, &copy), CELLAR_E_LOST);
+    T_EQ_U64(figures(t).expired, 2);
+    /* Renewed in time it is not lost. */
+    T_EQ_I64(take(t, "job", 100, &slow), CELLAR_OK);
+    for (int i = 0; i < 10; i++) {
+        atomic_fetch_add(&now_ms, 99);
+        T_EQ_I64(cellar_lock_extend(t, &slow, 100), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_OK);
+    T_EQ_U64(figures(t).expired, 2);
+    shut(t);
+}
+
+static void seed_lock_fence_rises(void)
+{
+    cellar_locks *t = open_table();
+    char key[24];
+    uint64_t last[40] = { 0 };
+    for (int round = 0; round < 300; round++) {
+        for (int k = 0; k < 40; k++) {
+            cellar_lock lk;
+            snprintf(key, sizeof key, "fence:%d", k);
+            T_EQ_I64(take(t, key, 50, &lk), CELLAR_OK);
+            T_CHECK(lk.fence > last[k]);
+            last[k] = lk.fence;
+            if ((round + k) % 7 == 0) {
+                atomic_fetch_add(&now_ms, 50); /* all that is held is lost */
+            } else {
+                T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+            }
+        }
+        /* Keys leave the table and come back; pages go back to the system and come back. */
+        if (round % 10 == 0) { T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK); }
+        if (round % 30 == 0) {
+            atomic_fetch_add(&now_ms, 50);
+            T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+            T_EQ_U64(figures(t).records, 0);
+        }
+    }
+    uint64_t highest = 0;
+    for (int k = 0; k < 40; k++) { highest = BASE_MAX(highest, last[k]); }
+    T_CHECK(figures(t).fence_max >= highest);
+    /* A table opened with that number goes on above it. */
+    cellar_locks_config cfg = turnable();
+    cfg.fence_start = figures(t).fence_max;
+    cellar_locks *u = open_with(&cfg);
+    cellar_lock lk;
+    T_EQ_I64(take(u, "fence:0", 50, &lk), CELLAR_OK);
+    T_CHECK(lk.fence > highest);
+    cellar_locks_close(u); /* with a lock held: forgotten */
+    atomic_fetch_add(&now_ms, 50);
+    shut(t);
+}
+
+/* The same without fence_start: later tables begin at a later wall clock. */
+static void fences_rise_over_tables(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock a, b;
+    T_EQ_I64(take(t, "k", 50, &a), CELLAR_OK);
+    cellar_locks_close(t);
+    const int64_t wall_ms = base_wall_ms();
+    while (base_wall_ms() == wall_ms) {}
+    t = open_table();
+    T_EQ_I64(take(t, "k", 50, &b), CELLAR_OK);
+    T_CHECK(b.fence > a.fence);
+    T_CHECK(b.fence >= (uint64_t)wall_ms << 20);
+    T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
+    shut(t);
+}
+
+/* ---- leases ---- */
+
+static void leases_end_to_the_millisecond(void)
+{
+    cellar_locks *t = open_table();
+    const int64_t leases[] = { 1, 2, 999, 1000, 1001, 30000, INT64_C(86400000) };
+    for (size_t i = 0; i < sizeof leases / sizeof leases[0]; i++) {
+        cellar_lock lk, other;
+        T_EQ_I64(take(t, "lease", leases[i], &lk), CELLAR_OK);
+        atomic_fetch_add(&now_ms, leases[i] - 1);
+        T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
+        T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_E_BUSY);
+        atomic_fetch_add(&now_ms, 1);
+        T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_E_LOST);
+        T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_OK);
+        T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
+    }
+    cellar_lock lk;
+    T_EQ_I64(take(t, "lease", INT64_MAX, &lk), CELLAR_OK); /* saturates: for ever */
+    atomic_fetch_add(&now_ms, INT64_C(1) << 50);
+    T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_extend(t, &lk, 10), CELLAR_OK); /* extend may also shorten */
+    atomic_fetch_add(&now_ms, 10);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_E_LOST);
+    shut(t);
+}
+
+static void *take_and_end(void *t)
+{
+    cellar_lock lk;
+    const cellar_lock_opts o = opts(0, 1000, CELLAR_LOCK_THREAD_BOUND);
+    T_EQ_I64(cellar_lock_acquire(t, "back", 4, &o, &lk), CELLAR_OK);
+    return NULL;
+}
+static int64_t held_for;
+static void note_held(void *ctx, const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                      cellar_lock_lost cause)
+{
+    (void)ctx;
+    (void)key;
+    (void)key_len;
+    (void)fence;
+    T_EQ_I64(cause, CELLAR_LOCK_LOST_OWNER_DIED);
+    held_for = held_ms;
+}
+static void lock_is_never_held_for_less_than_nothing(void)
+{
+    cellar_locks *t = open_table();
+    pthread_t owner;
+    cellar_lock lk;
+    held_for = -1;
+    T_EQ_I64(cellar_locks_watch(t, note_held, NULL), CELLAR_OK);
+    T_REQUIRE(pthread_create(&owner, NULL, take_and_end, t) == 0);
+    T_REQUIRE(pthread_join(owner, NULL) == 0);
+    atomic_fetch_sub(&now_ms, 500); /* the clock goes back */
+    cellar_err err = CELLAR_E_BUSY;
+    while (err == CELLAR_E_BUSY) { err = take(t, "back", 1000, &lk); } /* until the kernel knows */
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_I64(held_for, 0);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+/* On the system's clock a lease of a second or more starts from a bound of the time: never short. */
+static void leases_on_the_system_clock_are_never_short(void)
+{
+    cellar_locks *t = open_with(NULL);
+    for (int i = 0; i < 2000; i++) {
+        cellar_lock lk;
+        const base_clock system = { .precise_ms = NULL };
+        const cellar_lock_opts o = opts(0, i % 2 == 0 ? 5000 : 900, 0);
+        const int64_t before_ms = base_now_ms(&system);
+        T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+        const int64_t after_ms = base_now_ms(&system);
+        const int64_t end_ms = lock_at(t, lk.record)->lease_end;
+        const int64_t late_ms = i % 2 == 0 ? BASE_FAR_MS : 0;
+        T_CHECK(end_ms >= before_ms + o.lease_ms);
+        T_CHECK(end_ms <= after_ms + o.lease_ms + late_ms);
+        T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    }
+    shut(t);
+}
+
+static void thread_bound_may_go_without_lease(void)
+{
+    cellar_locks *t = open_table();
+    const cellar_lock_opts o = opts(0, 0, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
+    cellar_lock lk, other;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+    atomic_fetch_add(&now_ms, INT64_C(1) << 55);
+    T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
+    cellar_lock_info info = cellar_lock_info_default();
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_I64(info.lease_left_ms, INT64_MAX);
+    T_EQ_U64(info.flags, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
+    /* The same thread would wait for itself. */
+    cellar_lock_opts wait = opts(1000, 1000, 0);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_lock_try(t, "k", 1, &wait, &other), CELLAR_E_BUSY);
+    T_EQ_U64(figures(t).deadlocks, 1);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+static void *release_in_another_thread(void *arg)
+{
+    void **a = arg;
+    cellar_lock *lk = a[1];
+    const cellar_err err = cellar_lock_release(a[0], lk);
+    return (void *)(intptr_t)err;
+}
+
+static void tokens_travel_bound_ones_do_not(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock lk;
+    for (uint32_t bound = 0; bound < 2; bound++) {
+        const cellar_lock_opts o = opts(0, 1000, bound != 0 ? CELLAR_LOCK_THREAD_BOUND : 0);
+        T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+        void *args[2] = { t, &lk }, *result = NULL;
+        pthread_t other;
+        T_REQUIRE(pthread_create(&other, NULL, release_in_another_thread, args) == 0);
+        T_REQUIRE(pthread_join(other, &result) == 0);
+        T_EQ_I64((intptr_t)result, bound != 0 ? CELLAR_E_NOT_OWNER : CELLAR_OK);
+        if (bound != 0) { T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK); }
+    }
+    shut(t);
+}
+
+/* ---- who holds it, who hears of losses ---- */
+
+static void holder_tells_what_the_owner_said(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock lk;
+    cellar_lock_info info = cellar_lock_info_default();
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
+    cellar_lock_opts o = opts(0, 5000, 0);
+    o.note = "import of 12:00, page 7"; /* 23 bytes: the most */
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+    atomic_fetch_add(&now_ms, 1200);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_U64(info.fence, lk.fence);
+    T_EQ_I64(info.held_ms, 1200);
+    T_EQ_I64(info.lease_left_ms, 3800);
+    T_EQ_U64(info.waiters, 0);
+    T_EQ_I64(info.owner_tid, base_thread_id());
+    T_EQ_STR(info.note, o.note);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_MISS);
+    /* The next owner's note is its own. */
+    T_EQ_I64(take(t, "k", 5000, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_STR(info.note, "");
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+typedef struct heard {
+    cellar_locks *t;
+    unsigned calls;
+    uint64_t fence;
+    int64_t held_ms;
+    cellar_lock_lost cause;
+    char key[80];
+    cellar_err inner; /* what an acquire inside the watcher said */
+} heard;
+
+static void on_lost(void *ctx, const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                    cellar_lock_lost cause)
+{
+    heard *h = ctx;
+    h->calls++;
+    h->fence = fence;
+    h->held_ms = held_ms;
+    h->cause = cause;
+    memcpy(h->key, key, BASE_MIN(key_len, sizeof h->key - 1));
+    h->key[BASE_MIN(key_len, sizeof h->key - 1)] = '\0';
+    cellar_lock lk;
+    h->inner = cellar_lock_try(h->t, "inner", 5, NULL, &lk); /* no lock is held: calls work */
+    if (h->inner == CELLAR_OK) { h->inner = cellar_lock_release(h->t, &lk); }
+}
+
+static void losses_are_told_exactly_once(void)
+{
+    cellar_locks *t = open_table();
+    heard h = { .t = t };
+    T_EQ_I64(cellar_locks_watch(t, on_lost, &h), CELLAR_OK);
+    const char *const keys[] = { "short", "a key longer than the forty-eight bytes of the record" };
+    for (unsigned i = 0; i < 2; i++) {
+        cellar_lock a, b;
+        /* found by the next owner */
+        T_EQ_I64(take(t, keys[i], 100, &a), CELLAR_OK);
+        atomic_fetch_add(&now_ms, 130);
+        T_EQ_I64(take(t, keys[i], 100, &b), CELLAR_OK);
+        T_EQ_U64(h.calls, 3 * i + 1);
+        T_EQ_U64(h.fence, a.fence);
+        T_EQ_I64(h.held_ms, 130);
+        T_EQ_I64(h.cause, CELLAR_LOCK_LOST_EXPIRED);
+        T_EQ_STR(h.key, keys[i]);
+        T_EQ_I64(h.inner, CELLAR_OK);
+        T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_LOST);
+        T_EQ_U64(h.calls, 3 * i + 1);
+        T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
+        /* found by the late owner */
+        T_EQ_I64(take(t, keys[i], 100, &a), CELLAR_OK);
+        atomic_fetch_add(&now_ms, 100);
+        T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_LOST);
+        T_EQ_U64(h.calls, 3 * i + 2);
+        /* found by the tick */
+        T_EQ_I64(take(t, keys[i], 100, &a), CELLAR_OK);
+        uint64_t lost = 9;
+        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
+        T_EQ_U64(lost, 0);
+        atomic_fetch_add(&now_ms, 100);
+        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
+        T_EQ_U64(lost, 1);
+        T_EQ_U64(h.calls, 3 * i + 3);
+        T_EQ_U64(h.fence, a.fence);
+        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
+        T_EQ_U64(lost, 0);
+        T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_LOST);
+        T_EQ_U64(h.calls, 3 * i + 3);
+    }
+    T_EQ_I64(cellar_locks_watch(t, NULL, NULL), CELLAR_OK);
+    cellar_lock a;
+    T_EQ_I64(take(t, "short", 100, &a), CELLAR_OK);
+    atomic_fetch_add(&now_ms, 100);
+    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_U64(h.calls, 6);
+    T_EQ_U64(figures(t).expired, 7);
+    shut(t);
+}
+
+/* ---- with, many ---- */
+
+static cellar_err note_fence(void *ctx, const cellar_lock *lk)
+{
+    uint64_t *fence = ctx;
+    *fence = lk->fence;
+    return *fence != 0 ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+static cellar_err refuse(void *ctx, const cellar_lock *lk)
+{
+    (void)ctx;
+    (void)lk;
+    return CELLAR_E_CANCELLED;
+}
+
+static cellar_err outlive(void *ctx, const cellar_lock *lk)
+{
+    (void)ctx;
+    (void)lk;
+    atomic_fetch_add(&now_ms, 5000);
+    return CELLAR_OK;
+}
+
+static void with_releases_and_passes_the_code(void)
+{
+    cellar_locks *t = open_table();
+    const cellar_lock_opts o = opts(0, 5000, 0);
+    uint64_t fence = 0;
+    cellar_lock lk;
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_OK);
+    T_CHECK(fence != 0);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, refuse, NULL), CELLAR_E_CANCELLED);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, outlive, NULL), CELLAR_E_LOST);
+    T_EQ_I64(take(t, "k", 1000, &lk), CELLAR_OK);
+    fence = 0;
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_E_BUSY);
+    T_EQ_U64(fence, 0); /* fn did not run */
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_U64(figures(t).held, 0);
+    shut(t);
+}
+
+static void many_are_all_or_none(void)
+{
+    cellar_locks *t = open_table();
+    const cellar_lock_opts o = opts(0, 1000, 0);
+    const cellar_bytes keys[5] = { { "e", 1 }, { "aa", 2 }, { "a", 1 }, { "c", 1 }, { "b", 1 } };
+    cellar_lock lk[5], other;
+    T_EQ_I64(cellar_lock_acquire_many(t, keys, 5, &o, lk), CELLAR_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        cellar_lock_info info = cellar_lock_info_default();
+        T_EQ_I64(cellar_lock_info_get(t, keys[i].data, keys[i].len, &info), CELLAR_OK);
+        T_EQ_U64(info.fence, lk[i].fence); /* in the caller's order */
+    }
+    T_EQ_I64(cellar_lock_release_many(t, lk, 5), CELLAR_OK);
+    T_EQ_U64(figures(t).held, 0);
+    for (unsigned busy = 0; busy < 5; busy++) {
+        T_EQ_I64(take(t, keys[busy].data, 1000, &other), CELLAR_OK);
+        T_EQ_I64(cellar_lock_acquire_many(t, keys, 5, &o, lk), CELLAR_E_BUSY);
+        for (unsigned i = 0; i < 5; i++) { T_EQ_U64(lk[i].fence, 0); }
+        T_EQ_U64(figures(t).held, 1);
+        T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
+    }
+    const cellar_bytes twice[3] = { { "x", 1 }, { "y", 1 }, { "x", 1 } };
+    T_EQ_I64(cellar_lock_acquire_many(t, twice, 3, &o, lk), CELLAR_E_INVAL);
+    const cellar_bytes empty[2] = { { "x", 1 }, { "y", 0 } };
+    T_EQ_I64(cellar_lock_acquire_many(t, empty, 2, &o, lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire_many(t, twice, 0, &o, lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire_many(t, twice, 65, &o, lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_release_many(t, lk, 0), CELLAR_E_INVAL);
+    T_EQ_U64(figures(t).held, 0);
+    shut(t);
+}
+
+/* ---- limits, memory ---- */
+
+static void lock_table_shrinks_to_nothing(void)
+{
+    cellar_locks *t = open_table();
+    const uint64_t bytes = figures(t).bytes;
+    const uint64_t keys = t_env_u64("LOCK_KEYS", t_share(300000));
+    char key[100];
+    memset(key, 'x', sizeof key);
+    for (uint64_t i = 0; i < keys; i++) { /* distinct keys, one at a time */
+        cellar_lock lk;
+        memcpy(key, &i, sizeof i);
+        const size_t len = i % 16 == 0 ? sizeof key : 8 + i % 40;
+        T_EQ_I64(cellar_lock_acquire(t, key, len, NULL, &lk), CELLAR_OK);
+        T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+        if (i % 50000 == 0) { T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX); }
+    }
+    T_EQ_U64(figures(t).acquired, keys);
+    T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
+    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_U64(figures(t).records, 0);
+    T_EQ_U64(figures(t).bytes, bytes); /* the baseline, to the byte */
+    /* All at once, then released: the same. */
+    static cellar_lock held[20000];
+    for (uint64_t i = 0; i < 20000; i++) {
+        T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &held[i]), CELLAR_OK);
+    }
+    T_EQ_U64(figures(t).held, 20000);
+    T_CHECK(lock_audit(t));
+    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK); /* what is held stays */
+    T_EQ_U64(figures(t).held, 20000);
+    for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(cellar_lock_release(t, &held[i]), CELLAR_OK); }
+    T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
+    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_U64(figures(t).bytes, bytes);
+    shut(t);
+}
+
+static void limits_are_codes_and_counters(void)
+{
+    cellar_locks_config cfg = turnable();
+    cfg.max_locks = 5;
+    cellar_locks *t = open_with(&cfg);
+    cellar_lock lk[5], more;
+    for (uint64_t i = 0; i < 100; i++) { /* idle keys are no reason to refuse */
+        T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &more), CELLAR_OK);
+        T_EQ_I64(cellar_lock_release(t, &more), CELLAR_OK);
+    }
+    for (uint64_t i = 0; i < 5; i++) {
+        T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &lk[i]), CELLAR_OK);
+    }
+    T_EQ_I64(take(t, "one more", 1000, &more), CELLAR_E_LIMIT);
+    T_EQ_U64(figures(t).rejected_limit, 1);
+    T_EQ_I64(cellar_lock_release(t, &lk[2]), CELLAR_OK);
+    T_EQ_I64(take(t, "one more", 1000, &more), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &more), CELLAR_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        if (i != 2) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
+    }
+    shut(t);
+    cfg = turnable();
+    cfg.max_bytes = 256u << 10;
+    t = open_with(&cfg);
+    static cellar_lock held[8192];
+    static char key[60000];
+    uint64_t n = 0;
+    cellar_err err = CELLAR_OK;
+    while (n < 8192 && err == CELLAR_OK) {
+        memcpy(key, &n, sizeof n);
+        err = cellar_lock_acquire(t, key, n % 10 == 0 ? sizeof key : 8, NULL, &held[n]);
+        n += err == CELLAR_OK;
+        T_CHECK(figures(t).bytes <= cfg.max_bytes);
+    }
+    T_EQ_I64(err, CELLAR_E_SPACE);
+    T_EQ_U64(figures(t).rejected_memory, 1);
+    T_CHECK(lock_audit(t));
+    while (n-- > 0) { T_EQ_I64(cellar_lock_release(t, &held[n]), CELLAR_OK); }
+    shut(t);
+}
+
+static void keys_are_compared_in_full(void)
+{
+    cellar_locks *t = open_table();
+    static unsigned char key[CELLAR_KEY_MAX];
+    cellar_lock a, b, c;
+    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key - 1, NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire(t, key, 1, NULL, &c), CELLAR_OK);
+    T_EQ_I64(cellar_lock_try(t, key, sizeof key, NULL, &(cellar_lock){ 0, 0, 0 }), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &c), CELLAR_OK);
+    /* Lengths around the inline room, each its own lock, twice. */
+    cellar_lock lk[8];
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 8; i++) {
+            T_EQ_I64(cellar_lock_acquire(t, key, 45 + i, NULL, &lk[i]), CELLAR_OK);
+        }
+        for (size_t i = 0; i < 8; i++) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
+    }
+    shut(t);
+}
+
+/* Two keys whose 64-bit hashes are equal: the hint leads to the wrong one, which is given back. */
+static void equal_hashes_are_two_locks(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock a, b;
+    T_EQ_I64(take(t, "first", 1000, &a), CELLAR_OK);
+    lock_record *r = lock_at(t, a.record);
+    const uint32_t number = a.record, stripe = a.stripe;
+    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
+    /* A key of the same stripe; the idle record of "first" is dressed up as what its hash finds. */
+    char second[24];
+    uint64_t want = 0;
+    for (unsigned i = 0; i == 0 || lock_stripe_of(t, want) != &t->stripe[stripe]; i++) {
+        snprintf(second, sizeof second, "second:%u", i);
+        want = base_hash(&t->hash_key, 0, second, strlen(second));
+    }
+    const uint64_t was = r->hash;
+    atomic_store(&r->hash, want);
+    atomic_store(lock_near(&t->stripe[stripe], want), lock_hint(want, number));
+    T_EQ_I64(take(t, second, 1000, &b), CELLAR_OK);
+    T_CHECK(b.record != number);
+    atomic_store(&r->hash, was);
+    T_EQ_I64(take(t, "first", 1000, &a), CELLAR_OK); /* was not kept by the wrong taker */
+    T_EQ_U64(a.record, number);
+    T_EQ_U64(figures(t).acquired, 3);
+    T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
+    shut(t);
+}
+
+/* ---- bad input, structs, figures ---- */
+
+static void bad_input_is_refused(void)
+{
+    cellar_locks *t = open_table();
+    cellar_lock lk = { 0, 0, 0 };
+    cellar_lock_opts o = opts(0, 1000, 0);
+    T_EQ_I64(cellar_locks_open(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire(NULL, "k", 1, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire(t, NULL, 1, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 0, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire(t, "k", CELLAR_KEY_MAX + 1, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, NULL), CELLAR_E_INVAL);
+    const struct { cellar_lock_opts o; cellar_err want; } bad[] = {
+        { opts(0, 0, 0), CELLAR_E_INVAL },       /* lease 0 */
+        { opts(0, -1, 0), CELLAR_E_INVAL },
+        { opts(-1, 1000, 0), CELLAR_E_INVAL },
+        { opts(0, 1000, CELLAR_LOCK_NO_LEASE), CELLAR_E_INVAL },
+        { opts(0, 1000, 4), CELLAR_E_UNSUPPORTED },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        T_EQ_I64(cellar_lock_acquire(t, "k", 1, &bad[i].o, &lk), bad[i].want);
+        T_EQ_I64(cellar_lock_try(t, "k", 1, &bad[i].o, &lk), bad[i].want);
+        T_EQ_I64(cellar_lock_acquire_many(t, &(cellar_bytes){ "k", 1 }, 1, &bad[i].o, &lk),
+                 bad[i].want);
+    }
+    o.note = "a note of twenty-four by"; /* one too many */
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    o = opts(0, 1000, 0);
+    o.struct_size = 0;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    o = opts(0, 1000, 0);
+    o.reserved0 = 1;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_lock_release(t, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_release(NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_check(t, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_extend(t, &lk, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_lock_extend(t, &lk, 1), CELLAR_E_NOT_OWNER);
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_locks_watch(NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_locks_tick(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_locks_stats_get(t, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_locks_metrics_write(t, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_U64(figures(t).records, 0);
+    cellar_locks_close(NULL);
+    const struct { uint64_t locks, bytes, fence; const char *name; uint32_t barging; } cfgs[] = {
+        { (1u << 24) + 1, 0, 0, NULL, 0 }, { 0, (256u << 10) - 1, 0, NULL, 0 },
+        { 0, 0, UINT64_C(1) << 61, NULL, 0 }, { 0, 0, 0, "", 0 }, { 0, 0, 0, NULL, 2 },
+        { 0, 0, 0, "a name of more than sixty-four bytes, which is more than a label of", 0 },
+    };
+    for (size_t i = 0; i < sizeof cfgs / sizeof cfgs[0]; i++) {
+        cellar_locks_config cfg = cellar_locks_config_default();
+        cellar_locks *u = t;
+        cfg.max_locks = cfgs[i].locks;
+        cfg.max_bytes = cfgs[i].bytes;
+        cfg.fence_start = cfgs[i].fence;
+        cfg.name = cfgs[i].name;
+        cfg.barging = cfgs[i].barging;
+        T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_INVAL);
+        T_CHECK(u == NULL);
+    }
+    /* The list of free pages of 2^24 locks does not fit the least max_bytes. */
+    cellar_locks_config cfg = cellar_locks_config_default();
+    cellar_locks *u = NULL;
+    cfg.max_locks = 1u << 24;
+    cfg.max_bytes = 256u << 10;
+    T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_SPACE);
+    shut(t);
+}
+
+static void newer_and_older_callers_are_understood(void)
+{
+    cellar_locks *t = open_table();
+    struct { cellar_lock_opts o; unsigned char more[16]; } wide =
+        { .o = cellar_lock_opts_default() };
+    wide.o.struct_size = sizeof wide;
+    cellar_lock lk;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    wide.more[15] = 1;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_E_UNSUPPORTED);
+    cellar_lock_opts o = cellar_lock_opts_default();
+    o.struct_size = offsetof(cellar_lock_opts, note); /* a caller that knows wait and lease only */
+    o.flags = 0xAAAAAAAA;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
+    cellar_lock_info info = cellar_lock_info_default();
+    info.struct_size = offsetof(cellar_lock_info, held_ms);
+    info.held_ms = -7;
+    T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
+    T_EQ_U64(info.fence, lk.fence);
+    T_EQ_I64(info.held_ms, -7); /* beyond what it has room for: untouched */
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+static void figures_add_up(void)
+{
+    cellar_locks_config cfg = turnable();
+    cfg.name = "jobs \"of\" today";
+    cellar_locks *t = open_with(&cfg);
+    cellar_lock lk, other;
+    for (int i = 0; i < 7; i++) {
+        T_EQ_I64(take(t, "k", 1000, &lk), CELLAR_OK);
+        T_EQ_I64(take(t, "k", 1000, &other), CELLAR_E_BUSY);
+        T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    }
+    T_EQ_I64(take(t, "k", 1000, &lk), CELLAR_OK);
+    const cellar_locks_stats s = figures(t);
+    T_EQ_U64(s.acquired, 8);
+    T_EQ_U64(s.busy, 7);
+    T_EQ_U64(s.held, 1);
+    T_EQ_U64(s.records, 1);
+    T_EQ_U64(s.waiting, 0);
+    static char text[16384];
+    size_t len = 0, again = 0;
+    T_EQ_I64(cellar_locks_metrics_write(t, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_locks_metrics_write(t, text, sizeof text, &again), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_EQ_U64(again, len);
+    T_CHECK(strstr(text, "\ncellar_locks_acquired_total{table=\"jobs \\\"of\\\" today\"} 8\n") !=
+            NULL);
+    T_CHECK(strstr(text, ",reason=\"busy\"} 7\n") != NULL);
+    T_CHECK(strstr(text, "# TYPE cellar_locks_held gauge\n") != NULL);
+    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+    shut(t);
+}
+
+T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
+       T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_lease_lost_is_seen),
+       T_CASE(seed_lock_fence_rises), T_CASE(fences_rise_over_tables),
+       T_CASE(leases_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
+       T_CASE(leases_on_the_system_clock_are_never_short),
+       T_CASE(thread_bound_may_go_without_lease), T_CASE(tokens_travel_bound_ones_do_not),
+       T_CASE(holder_tells_what_the_owner_said), T_CASE(losses_are_told_exactly_once),
+       T_CASE(with_releases_and_passes_the_code), T_CASE(many_are_all_or_none),
+       T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
+       T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),
+       T_CASE(bad_input_is_refused), T_CASE(newer_and_older_callers_are_understood),
+       T_CASE(figures_add_up))

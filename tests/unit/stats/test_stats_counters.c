@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    counters are exact, whoever counts: many threads, threads that end, slots that are
+ *         reused, a budget that refuses blocks, a store that evicts while a block is made.
+ * Method: sums against what the test itself added; an account whose hooks refuse on order. */
+#include "tests/support/t.h"
+
+#include <pthread.h>
+
+#include "cellar.h"
+#include "cellar_observe.h"
+#include "stats/stats.h"
+#include "stats/stats_int.h"
+
+static base_account account;
+
+static stats *open_stats(uint64_t limit_bytes)
+{
+    base_account_init(&account, limit_bytes, NULL);
+    stats *st = stats_create(&account);
+    T_REQUIRE(st != NULL);
+    return st;
+}
+
+static void close_stats(stats *st)
+{
+    stats_destroy(st);
+    T_EQ_U64(base_load_rlx(&account.used), 0);
+    T_EQ_U64(base_load_rlx(&account.by_module[BASE_MOD_STATS]), 0);
+}
+
+typedef struct adder {
+    stats *st;
+    uint32_t slot;
+    uint64_t times;
+} adder;
+
+static void *add_outcomes(void *arg)
+{
+    const adder *a = arg;
+    for (uint64_t i = 0; i < a->times; i++) {
+        stats_block *mine = stats_mine(a->st, a->slot);
+        stats_add(mine, (stats_id)(STATS_HIT_L1 + (int)(i % 5)), 1);
+        if (i % 4 == 0) { stats_count(a->st, STATS_TICK, 3); }
+    }
+    return NULL;
+}
+
+static void eight_threads_sum_exact(void)
+{
+    stats *st = open_stats(64u << 20);
+    adder a = { st, 0, 1000000 };
+    pthread_t id[8];
+    uint64_t view[STATS_VIEW_COUNT];
+    for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
+    /* Readers see sums that only grow, while the adders run. */
+    uint64_t last = 0;
+    for (int i = 0; i < 200; i++) {
+        stats_read_slot(st, 0, view);
+        T_CHECK(stats_gets(view) >= last);
+        last = stats_gets(view);
+    }
+    for (int i = 0; i < 8; i++) { pthread_join(id[i], NULL); }
+    stats_read_slot(st, 0, view);
+    T_EQ_U64(stats_gets(view), 8u * a.times);
+    T_EQ_U64(view[STATS_MISS], 8u * a.times / 5);
+    T_EQ_U64(stats_hit_ppm(view), 800000);
+    T_EQ_U64(stats_read_store(st, STATS_TICK), 8u * a.times / 4 * 3);
+    close_stats(st);
+}
+
+static void hit_ratio_without_traffic_is_zero(void)
+{
+    const uint64_t none[STATS_VIEW_COUNT] = { 0 };
+    T_EQ_U64(stats_hit_ppm(none), 0);
+}
+
+static void threads_that_end_leave_sums_and_no_rows(void)
+{
+    stats *st = open_stats(64u << 20);
+    adder a = { st, 0, 50 };
+    t_live_and_end(add_outcomes, &a);
+    const uint64_t after_one = base_load_rlx(&account.used);
+    for (int i = 1; i < 2000; i++) { t_live_and_end(add_outcomes, &a); }
+    uint64_t view[STATS_VIEW_COUNT];
+    stats_read_slot(st, 0, view);
+    T_EQ_U64(stats_gets(view), 2000u * a.times);
+    /* Records go round: a row for each that eight threads at once left behind, not 2,000. */
+    T_CHECK(base_load_rlx(&account.used) <= after_one + 8 * (sizeof(stats_row) + 1024));
+    close_stats(st);
+}
+
+static void a_reused_slot_starts_at_zero_and_totals_stay(void)
+{
+    stats *st = open_stats(64u << 20);
+    T_REQUIRE(stats_slot_open(st, 5));
+    stats_add(stats_mine(st, 5), STATS_SET, 7);
+    stats_add(stats_mine(st, 0), STATS_SET, 2);
+    T_EQ_U64(stats_read(st, 5, STATS_SET), 7);
+    T_REQUIRE(stats_slot_open(st, 5));
+    T_EQ_U64(stats_read(st, 5, STATS_SET), 0);
+    stats_add(stats_mine(st, 5), STATS_SET, 1);
+    T_EQ_U64(stats_read(st, 5, STATS_SET), 1);
+    uint64_t all[STATS_VIEW_COUNT];
+    stats_read_all(st, all);
+    T_EQ_U64(all[STATS_SET], 10);
+    T_EQ_U64(stats_read(st, 6, STATS_SET), 0); /* never opened */
+    close_stats(st);
+}
+
+static void counting_under_a_lock_never_allocates(void)
+{
+    stats *st = open_stats(64u << 20);
+    const uint64_t before = base_load_rlx(&account.used);
+    stats_add(stats_held(st, 0), STATS_SET, 1); /* the shared block */
+    T_EQ_U64(base_load_rlx(&account.used), before);
+    T_CHECK(stats_held(st, 0)->shared);
+    stats_add(stats_mine(st, 0), STATS_SET, 1);
+    T_CHECK(stats_held(st, 0) == stats_mine(st, 0));
+    stats_add(stats_held(st, 0), STATS_SET, 1);
+    T_EQ_U64(stats_read(st, 0, STATS_SET), 3);
+    close_stats(st);
+}
+
+static void every_slot_number_works(void)
+{
+    static const uint32_t slot[] = { 1, 7, 8, 9, 255, 256, 1000, STATS_SLOTS_MAX - 1 };
+    stats *st = open_stats(64u << 20);
+    for (size_t i = 0; i < sizeof slot / sizeof slot[0]; i++) {
+        T_REQUIRE(stats_slot_open(st, slot[i]));
+        stats_add(stats_mine(st, slot[i]), STATS_DELETE, slot[i]);
+        T_CHECK(stats_mine(st, slot[i]) == stats_mine(st, slot[i]));
+        T_CHECK(((uintptr_t)stats_mine(st, slot[i]) & (BASE_PAD - 1)) == 0);
+    }
+    for (size_t i = 0; i < sizeof slot / sizeof slot[0]; i++) {
+        T_EQ_U64(stats_read(st, slot[i], STATS_DELETE), slot[i]);
+    }
+    close_stats(st);
+}
+
+static void causes_go_to_their_counters(void)
+{
+    stats *st = open_stats(64u << 20);
+    stats_block *mine = stats_mine(st, 0);
+#define COUNT_CAUSE(name, number, text) stats_add_end(mine, number);
+    CELLAR_CAUSES(COUNT_CAUSE)
+#undef COUNT_CAUSE
+    stats_add_end(mine, CELLAR_CAUSE_EVICTED);
+    stats_add_end(mine, 0);
+    stats_add_end(mine, 999);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_CAPACITY), 2);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_EXPIRED), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_REPLACED), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_DELETED), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_CLEARED), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_BUMPED), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_NEGATIVE), 1);
+    T_EQ_U64(stats_read(st, 0, STATS_CLASS_FALLBACK), 0);
+    close_stats(st);
+}
+
+static void a_refused_block_loses_no_count(void)
+{
+    stats *st = open_stats(64u << 20);
+    base_account_limit(&account, base_load_rlx(&account.used)); /* no byte more */
+    adder a = { st, 0, 200000 };
+    pthread_t id[4];
+    for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
+    for (int i = 0; i < 4; i++) { pthread_join(id[i], NULL); }
+    uint64_t view[STATS_VIEW_COUNT];
+    stats_read_slot(st, 0, view);
+    T_EQ_U64(stats_gets(view), 4u * a.times);
+    T_EQ_U64(stats_read_store(st, STATS_TICK), 4u * a.times / 4 * 3);
+    T_CHECK(stats_mine(st, 0)->shared);
+    T_CHECK(!stats_slot_open(st, 3));
+    /* Refusals are not asked for again at every call, but in the end the thread gets its block. */
+    base_account_limit(&account, 64u << 20);
+    int calls = 0;
+    while (stats_mine(st, 0)->shared && calls < 1000) { calls++; }
+    T_CHECK(calls < 300);
+    close_stats(st);
+}
+
+static stats *evicting;
+static int evictions;
+
+static bool evict_and_count(void *ctx, uint64_t bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    T_CHECK(++evictions < 100); /* nested calls must not ask for room themselves */
+    stats_add_end(stats_mine(evicting, 0), CELLAR_CAUSE_EVICTED);
+    stats_count(evicting, STATS_LISTENER_CALL, 1);
+    stats_time(evicting, STATS_OP_SET, 10);
+    base_account_limit(&account, base_load_rlx(&account.limit) + 65536);
+    return true;
+}
+
+static void counting_while_room_is_made_does_not_recurse(void)
+{
+    stats *st = open_stats(64u << 20);
+    evicting = st;
+    evictions = 0;
+    base_account_limit(&account, base_load_rlx(&account.used));
+    account.make_room = evict_and_count;
+    stats_add(stats_mine(st, 0), STATS_SET, 1);
+    T_EQ_I64(evictions, 1);
+    T_CHECK(!stats_mine(st, 0)->shared);
+    T_EQ_U64(stats_read(st, 0, STATS_EVICT_CAPACITY), 1);
+    T_EQ_U64(stats_read_store(st, STATS_LISTENER_CALL), 1);
+    close_stats(st);
+}
+
+static int allocations_left;
+
+static void *count_down_alloc(size_t bytes, void *ctx)
+{
+    (void)ctx;
+    return allocations_left-- > 0 ? calloc(1, bytes) : NULL;
+}
+
+static void count_down_free(void *p, size_t bytes, void *ctx)
+{
+    (void)ctx;
+    (void)bytes;
+    free(p);
+}
+
+static void any_refused_allocation_leaves_nothing_behind(void)
+{
+    const base_alloc_hooks hooks = { count_down_alloc, count_down_free, NULL };
+    int made = 0;
+    for (int n = 0; n < 20 && !made; n++) {
+        base_account_init(&account, 64u << 20, &hooks);
+        allocations_left = n;
+        stats *st = stats_create(&account);
+        if (st != NULL) {
+            made = n;
+            /* From here on each call works with or without memory. */
+            for (int more = 0; more < 8; more++) {
+                allocations_left = more;
+                (void)stats_slot_open(st, 300u + (uint32_t)more * 256u);
+                stats_add(stats_mine(st, 0), STATS_SET, 1);
+                stats_time(st, STATS_OP_SET, 1);
+            }
+            T_EQ_U64(stats_read(st, 0, STATS_SET), 8);
+        }
+        stats_destroy(st);
+        T_EQ_U64(base_load_rlx(&account.used), 0);
+    }
+    T_CHECK(made >= 3);
+}
+
+/* The least budget must keep 60 % for values: eight busy threads take little of it. */
+static void small_budgets_pay_little(void)
+{
+    stats *st = open_stats(1u << 20);
+    adder a = { st, 0, 1000 };
+    pthread_t id[8];
+    for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
+    for (int i = 0; i < 8; i++) { pthread_join(id[i], NULL); }
+    for (int op = 0; op < STATS_OP_COUNT; op++) { stats_time(st, (stats_op)op, 100); }
+    T_EQ_U64(st->stripes, 1);
+    T_CHECK(base_load_rlx(&account.used) <= (1u << 20) / 33); /* 3 % */
+    close_stats(st);
+}
+
+static void a_forked_thread_that_was_allocating_is_forgotten(void)
+{
+    stats *st = open_stats(64u << 20);
+    T_CHECK(stats_ask(st, 9));
+    T_CHECK(!stats_ask(st, 9));
+    stats_forked(st);
+    T_CHECK(stats_ask(st, 9));
+    stats_asked(st, 9, true);
+    close_stats(st);
+}
+
+T_MAIN("stats_counters", T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
+       T_CASE(threads_that_end_leave_sums_and_no_rows),
+       T_CASE(a_reused_slot_starts_at_zero_and_totals_stay),
+       T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_works),
+       T_CASE(causes_go_to_their_counters), T_CASE(a_refused_block_loses_no_count),
+       T_CASE(counting_while_room_is_made_does_not_recurse),
+       T_CASE(any_refused_allocation_leaves_nothing_behind), T_CASE(small_budgets_pay_little),
+       T_CASE(a_forked_thread_that_was_allocating_is_forgotten))

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    histograms answer within their width, keep their size, never wrap; sampling is fair.
+ * Method: random durations up to a minute against a sorted array; a bucket set to its end. */
+#include "tests/support/t.h"
+
+#include <math.h>
+#include <pthread.h>
+
+#include "stats/stats.h"
+#include "stats/stats_int.h"
+
+static base_account account;
+
+static stats *open_stats(void)
+{
+    base_account_init(&account, 64u << 20, NULL);
+    stats *st = stats_create(&account);
+    T_REQUIRE(st != NULL);
+    return st;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void histogram_quantiles_within_width(void)
+{
+    enum { N = 200000 };
+    static const uint64_t ppm[] = { 0, 1, 100000, 500000, 900000, 990000, 999000, 999900, 1000000 };
+    uint64_t *value = malloc(N * sizeof *value);
+    T_REQUIRE(value != NULL);
+    stats *st = open_stats();
+    base_rng rng;
+    base_rng_seed(&rng, t_seed());
+    for (size_t i = 0; i < N; i++) {
+        /* Uniform in the logarithm: every octave below 2^36 gets its share. */
+        value[i] = (uint64_t)exp2((double)base_rng_below(&rng, 36000000) / 1e6);
+        stats_time(st, STATS_OP_TICK, value[i]);
+    }
+    qsort(value, N, sizeof *value, by_value);
+    for (size_t i = 0; i < sizeof ppm / sizeof ppm[0]; i++) {
+        size_t rank = (size_t)((N * ppm[i] + 999999) / 1000000);
+        const uint64_t exact = value[rank > 0 ? rank - 1 : 0];
+        const uint64_t got = stats_quantile(st, STATS_OP_TICK, ppm[i]);
+        T_CHECK(got >= exact);
+        T_CHECK((double)got <= (double)exact * 1.0625);
+    }
+    stats_times t;
+    stats_read_times(st, STATS_OP_TICK, &t);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < N; i++) { sum += value[i]; }
+    T_EQ_U64(t.count, N);
+    T_EQ_U64(t.sum_ns, sum);
+    T_EQ_U64(t.max_ns, value[N - 1]);
+    T_CHECK(!t.sampled);
+    T_EQ_U64(stats_quantile(st, STATS_OP_TICK, 1000000), value[N - 1]);
+    stats_destroy(st);
+    free(value);
+}
+
+static void small_values_are_exact_and_large_ones_have_a_place(void)
+{
+    stats *st = open_stats();
+    T_EQ_U64(stats_quantile(st, STATS_OP_SET, 500000), 0);
+    for (uint64_t ns = 0; ns < 16; ns++) { stats_time(st, STATS_OP_SET, ns); }
+    T_EQ_U64(stats_quantile(st, STATS_OP_SET, 500000), 7);
+    T_EQ_U64(stats_times_below(st, STATS_OP_SET, 15), 16);
+    stats_time(st, STATS_OP_SET, UINT64_MAX);
+    stats_time(st, STATS_OP_SET, (uint64_t)1 << 36);
+    T_EQ_U64(stats_quantile(st, STATS_OP_SET, 1000000), UINT64_MAX);
+    T_EQ_U64(stats_times_below(st, STATS_OP_SET, ((uint64_t)1 << 35) - 1), 16);
+    stats_destroy(st);
+}
+
+/* D19, S2:652-663: every duration is appended to a list that is never cut; memory grows with each
+ * call and only the mean comes out. Here: a million durations, and not a byte more than one. */
+static void seed_histogram_size_is_constant(void)
+{
+    stats *st = open_stats();
+    stats_time(st, STATS_OP_GET_HIT, 5);
+    const uint64_t bytes = base_load_rlx(&account.used);
+    base_rng rng;
+    base_rng_seed(&rng, t_seed());
+    for (int i = 0; i < 1000000; i++) {
+        stats_time(st, STATS_OP_GET_HIT, base_rng_next(&rng) >> (28 + i % 36));
+    }
+    T_EQ_U64(base_load_rlx(&account.used), bytes);
+    stats_times t;
+    stats_read_times(st, STATS_OP_GET_HIT, &t);
+    T_EQ_U64(t.count, 1000001);
+    T_CHECK(t.p50_ns < t.p90_ns && t.p90_ns < t.p99_ns && t.p99_ns <= t.p999_ns);
+    stats_destroy(st);
+}
+
+static void a_full_bucket_stays_and_says_so(void)
+{
+    stats *st = open_stats();
+    stats_times t;
+    stats_time(st, STATS_OP_SET, 3);
+    const uint32_t stripe = base_self()->index & (st->stripes - 1);
+    stats_hist *h = base_load_acq(&st->hist[STATS_OP_SET][stripe]);
+    T_REQUIRE(h != NULL);
+    base_store_rlx(&h->bucket[3], UINT32_MAX - 1);
+    stats_time(st, STATS_OP_SET, 3);
+    stats_read_times(st, STATS_OP_SET, &t);
+    T_CHECK(!t.saturated);
+    stats_time(st, STATS_OP_SET, 3);
+    stats_read_times(st, STATS_OP_SET, &t);
+    T_CHECK(t.saturated);
+    T_EQ_U64(base_load_rlx(&h->bucket[3]), UINT32_MAX);
+    T_EQ_U64(t.count, 3); /* the wide figures go on */
+    stats_destroy(st);
+}
+
+static void *time_many(void *arg)
+{
+    for (uint64_t i = 0; i < 100000; i++) { stats_time(arg, STATS_OP_DELETE, i & 1023); }
+    return NULL;
+}
+
+static void eight_threads_time_exactly(void)
+{
+    stats *st = open_stats();
+    pthread_t id[8];
+    for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, time_many, st) == 0); }
+    for (int i = 0; i < 8; i++) { pthread_join(id[i], NULL); }
+    stats_times t;
+    stats_read_times(st, STATS_OP_DELETE, &t);
+    T_EQ_U64(t.count, 800000);
+    T_EQ_U64(t.max_ns, 1023);
+    T_EQ_U64(stats_times_below(st, STATS_OP_DELETE, 1023), 800000);
+    stats_destroy(st);
+}
+
+static void sampling_takes_one_in_64_without_a_period(void)
+{
+    enum { CALLS = 640000 };
+    base_self_t *self = base_self();
+    uint64_t taken = 0, gap = 0, longest = 0, by_phase[64] = { 0 };
+    T_REQUIRE(self->index != 0);
+    for (uint64_t i = 0; i < CALLS; i++) {
+        gap++;
+        if (!stats_sample(self)) { continue; }
+        if (gap > longest && taken > 0) { longest = gap; }
+        gap = 0;
+        taken++;
+        by_phase[i % 64]++;
+    }
+    /* 10,000 expected, standard deviation of the count about 57. */
+    T_CHECK(taken > 9500 && taken < 10500);
+    T_CHECK(longest <= 127);
+    /* A period of 64 would put all of them into one phase; 156 expected in each. */
+    for (int i = 0; i < 64; i++) { T_CHECK(by_phase[i] > 60 && by_phase[i] < 300); }
+}
+
+T_MAIN("stats_hist", T_CASE(histogram_quantiles_within_width),
+       T_CASE(small_values_are_exact_and_large_ones_have_a_place),
+       T_CASE(seed_histogram_size_is_constant), T_CASE(a_full_bucket_stays_and_says_so),
+       T_CASE(eight_threads_time_exactly), T_CASE(sampling_takes_one_in_64_without_a_period))

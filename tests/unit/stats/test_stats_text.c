@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the text forms are valid, complete, and the same whatever the names of views hold.
+ * Method: a checker of the rules of Prometheus text 0.0.4 and one of JSON, both tried on bad
+ *         texts first; promtool where it is installed. */
+#include "tests/support/t.h"
+
+#include <ctype.h>
+
+#include "stats/stats.h"
+
+static base_account account;
+static char text[1 << 21];
+
+typedef struct named_views {
+    const char *name[STATS_SLOTS_MAX];
+    size_t len[STATS_SLOTS_MAX]; /* 0: strlen */
+    char made[400][16];
+} named_views;
+static named_views views;
+
+static bool view_name(void *ctx, uint32_t slot, stats_view_name *out)
+{
+    const named_views *v = ctx;
+    if (v->name[slot] == NULL) { return false; }
+    out->bytes = v->name[slot];
+    out->len = v->len[slot] != 0 ? v->len[slot] : strlen(v->name[slot]);
+    return true;
+}
+
+static stats *open_stats(void)
+{
+    base_account_init(&account, 64u << 20, NULL);
+    stats *st = stats_create(&account);
+    T_REQUIRE(st != NULL);
+    memset(&views, 0, sizeof views);
+    views.name[0] = "";
+    return st;
+}
+
+static stats_source source(void) { return (stats_source){ .view_name = view_name, .ctx = &views }; }
+
+/* ---- Prometheus text 0.0.4, line by line; NULL: valid, else what is wrong ---- */
+
+typedef struct prom_state {
+    char family[128], type[16]; /* of the last TYPE line */
+    char seen[256][128];        /* families so far */
+    size_t seen_count, samples;
+    double bucket; /* the last bucket's value of a histogram series */
+    double inf;    /* its +Inf bucket */
+} prom_state;
+
+static const char *name_end(const char *p)
+{
+    if (!isalpha((unsigned char)*p) && *p != '_' && *p != ':') { return p; }
+    while (isalnum((unsigned char)*p) || *p == '_' || *p == ':') { p++; }
+    return p;
+}
+
+static const char *prom_meta(prom_state *s, const char *line)
+{
+    const bool help = strncmp(line, "# HELP ", 7) == 0;
+    if (!help && strncmp(line, "# TYPE ", 7) != 0) { return "a comment that is neither"; }
+    const char *end = name_end(line + 7);
+    if (*end != ' ' || end[1] == '\0') { return "HELP or TYPE without a text"; }
+    const int len = (int)(end - line - 7);
+    if (!help) {
+        snprintf(s->type, sizeof s->type, "%.15s", end + 1);
+        const bool known = strcmp(s->type, "counter") == 0 || strcmp(s->type, "gauge") == 0 ||
+                           strcmp(s->type, "histogram") == 0;
+        if (!known) { return "unknown type"; }
+        return strncmp(s->family, line + 7, (size_t)len) == 0 ? NULL : "TYPE of another family";
+    }
+    snprintf(s->family, sizeof s->family, "%.*s", len, line + 7);
+    s->type[0] = '\0';
+    for (size_t i = 0; i < s->seen_count; i++) {
+        if (strcmp(s->seen[i], s->family) == 0) { return "family twice"; }
+    }
+    if (s->seen_count == 256) { return "too many families for this checker"; }
+    memcpy(s->seen[s->seen_count++], s->family, sizeof s->family);
+    return NULL;
+}
+
+/* Checks {a="b",c="d"}; returns what follows, NULL if it is wrong. *le: value of the label le. */
+static const char *prom_labels(const char *p, const char **le)
+{
+    for (p++; ; p++) {
+        const char *end = name_end(p);
+        if (end == p || end[0] != '=' || end[1] != '"') { return NULL; }
+        if (strncmp(p, "le=", 3) == 0) { *le = end + 2; }
+        for (p = end + 2; *p != '"'; p++) {
+            if (*p == '\\') {
+                p++;
+                if (*p != '\\' && *p != '"' && *p != 'n') { return NULL; }
+            }
+            if (*p == '\0') { return NULL; }
+        }
+        if (*++p == '}') { return p + 1; }
+        if (*p != ',') { return NULL; }
+    }
+}
+
+static const char *prom_histogram(prom_state *s, const char *suffix, const char *le, double value)
+{
+    if (strcmp(suffix, "_bucket") == 0) {
+        if (le == NULL) { return "bucket without le"; }
+        if (value < s->bucket) { return "buckets fall"; }
+        const bool last = strncmp(le, "+Inf", 4) == 0;
+        s->bucket = last ? 0 : value;
+        if (last) { s->inf = value; }
+        return NULL;
+    }
+    if (strcmp(suffix, "_count") == 0) { return value == s->inf ? NULL : "count is not +Inf"; }
+    return strcmp(suffix, "_sum") == 0 ? NULL : "odd suffix of a histogram";
+}
+
+static const char *prom_sample(prom_state *s, const char *line)
+{
+    const char *end = name_end(line), *le = NULL;
+    const size_t family_len = strlen(s->family);
+    if (end == line) { return "no name"; }
+    if (strncmp(line, s->family, family_len) != 0) { return "sample outside its family"; }
+    char suffix[16];
+    snprintf(suffix, sizeof suffix, "%.*s", (int)(end - line - (ptrdiff_t)family_len),
+             line + family_len);
+    const char *p = *end == '{' ? prom_labels(end, &le) : end;
+    if (p == NULL) { return "bad labels"; }
+    if (*p != ' ') { return "no blank before the value"; }
+    char *rest;
+    const double value = strtod(p + 1, &rest);
+    if (rest == p + 1 || *rest != '\0') { return "bad value"; }
+    s->samples++;
+    if (strcmp(s->type, "histogram") == 0) { return prom_histogram(s, suffix, le, value); }
+    if (suffix[0] != '\0') { return "suffix without histogram"; }
+    const bool total = family_len > 6 && strcmp(s->family + family_len - 6, "_total") == 0;
+    if (total != (strcmp(s->type, "counter") == 0)) { return "_total and counter go together"; }
+    return NULL;
+}
+
+/* *samples counts them; NULL: the text is expected to be wrong, the line is not shown. */
+static const char *prom_check(const char *all, size_t *samples)
+{
+    static prom_state s;
+    static char line[4096];
+    memset(&s, 0, sizeof s);
+    while (*all != '\0') {
+        const char *end = strchr(all, '\n');
+        if (end == NULL) { return "last line without its end"; }
+        if ((size_t)(end - all) >= sizeof line) { return "line too long for this checker"; }
+        memcpy(line, all, (size_t)(end - all));
+        line[end - all] = '\0';
+        all = end + 1;
+        const char *wrong = line[0] == '#' ? prom_meta(&s, line) : prom_sample(&s, line);
+        if (wrong != NULL) {
+            if (samples != NULL) { printf("# line: %.200s\n", line); }
+            return wrong;
+        }
+    }
+    if (samples != NULL) { *samples = s.samples; }
+    return NULL;
+}
+
+static void the_checker_finds_what_is_wrong(void)
+{
+#define FAMILY "# HELP a_total h\n# TYPE a_total counter\n"
+    static const char *const bad[] = {
+        "a_total 1\n", FAMILY "a_total 1", FAMILY "a_total{x=\"\\q\"} 1\n", FAMILY "a_total{} 1\n",
+        FAMILY "a_total x\n", FAMILY FAMILY, FAMILY "b_total 1\n", "# TYPE a_total counter\n",
+        "# HELP a h\n# TYPE a counter\na 1\n", FAMILY "a_total{x=\"1\"}1\n", "# nothing\n",
+        "# HELP a h\n# TYPE a histogram\na_bucket{le=\"1\"} 2\na_bucket{le=\"2\"} 1\n",
+        "# HELP a h\n# TYPE a histogram\na_bucket{le=\"+Inf\"} 2\na_count 3\n",
+        "# HELP a h\n# TYPE a speed\na 1\n",
+    };
+    size_t samples = 0;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        T_CHECK(prom_check(bad[i], NULL) != NULL);
+    }
+    T_EQ_STR(prom_check(FAMILY "a_total{x=\"\\\\ \\\" \\n\",y=\"\"} 1.5\n", &samples), NULL);
+    T_EQ_U64(samples, 1);
+#undef FAMILY
+}
+
+static void fill(stats *st)
+{
+    stats_add(stats_mine(st, 0), STATS_HIT_L1, 3);
+    stats_add(stats_mine(st, 0), STATS_MISS, 1);
+    stats_count(st, STATS_TICK_NS, 1500000042);
+    for (uint64_t ns = 1; ns < 5000000; ns = ns * 5 / 3 + 1) {
+        stats_time(st, STATS_OP_GET_HIT, ns);
+        stats_time(st, STATS_OP_TICK, ns * 7);
+    }
+}
+
+static void name_slot(stats *st, uint32_t slot, const char *name, size_t len)
+{
+    T_REQUIRE(stats_slot_open(st, slot));
+    views.name[slot] = name;
+    views.len[slot] = len;
+}
+
+static void prometheus_text_is_valid(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 1, "plain", 0);
+    name_slot(st, 2, "quote\" back\\slash new\nline", 0);
+    name_slot(st, 3, "\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", 0);
+    name_slot(st, 4, "bad\xff" "utf8", 0);
+    name_slot(st, 5, "zero\0inside", 11);
+    name_slot(st, 6, "\xed\xa0\x80", 0); /* a surrogate */
+    stats_source from = source();
+    from.given[STATS_GIVEN_ENTRIES] = 12345;
+    const size_t len = stats_write_prometheus(st, &from, text, sizeof text);
+    T_REQUIRE(len < sizeof text);
+    T_EQ_U64(len, strlen(text));
+    size_t samples = 0;
+    T_EQ_STR(prom_check(text, &samples), NULL);
+    /* Six views and the root, each view counter and its ratio; no sample is lost or made up. */
+    const size_t want = 7 * (STATS_VIEW_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT + 4 +
+                        BASE_MOD_COUNT + STATS_OP_COUNT * 18;
+    T_EQ_U64(samples, want);
+    T_CHECK(strstr(text, "\ncellar_hits_total{view=\"\",tier=\"l1\"} 3\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_hit_ratio{view=\"\"} 0.750000\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_tick_seconds_total 1.500000042\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
+    T_CHECK(strstr(text, "view=\"quote\\\" back\\\\slash new\\nline\"") != NULL);
+    T_CHECK(strstr(text, "view=\"\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"") != NULL);
+    T_CHECK(strstr(text, "view=\"0x626164ff75746638\"") != NULL);
+    T_CHECK(strstr(text, "view=\"0x7a65726f00696e73696465\"") != NULL);
+    T_CHECK(strstr(text, "view=\"0xeda080\"") != NULL);
+    T_CHECK(strstr(text, "cellar_op_sampled_seconds_bucket{op=\"get_hit\",le=\"0.000000064\"}"));
+    T_CHECK(strstr(text, "cellar_op_seconds_bucket{op=\"tick\",le=\"17.179869184\"}") != NULL);
+    stats_destroy(st);
+}
+
+static void any_buffer_size_is_safe_and_told(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    const stats_source from = source();
+    const size_t len = stats_write_prometheus(st, &from, NULL, 0);
+    static char part[1 << 16];
+    T_REQUIRE(len < sizeof part);
+    T_EQ_U64(stats_write_prometheus(st, &from, text, sizeof text), len);
+    for (size_t cap = 1; cap < len + 2; cap += 1 + cap / 7) {
+        memset(part, 'x', sizeof part);
+        T_EQ_U64(stats_write_prometheus(st, &from, part, cap), len);
+        const size_t kept = cap - 1 < len ? cap - 1 : len;
+        T_EQ_MEM(part, text, kept);
+        T_CHECK(part[kept] == '\0' && part[cap] == 'x');
+    }
+    stats_destroy(st);
+}
+
+static double sum_of(const char *family, size_t *lines)
+{
+    double sum = 0;
+    *lines = 0;
+    for (const char *p = text; (p = strstr(p, family)) != NULL; p++) {
+        if (p[-1] != '\n') { continue; }
+        const char *end = strchr(p, '\n'), *blank = end;
+        while (*blank != ' ') { blank--; }
+        sum += strtod(blank, NULL);
+        ++*lines;
+    }
+    return sum;
+}
+
+static void beyond_256_views_the_busiest_have_lines(void)
+{
+    stats *st = open_stats();
+    uint64_t total = 0;
+    for (uint32_t i = 1; i <= 300; i++) {
+        snprintf(views.made[i], sizeof views.made[i], "v%u", (unsigned)i);
+        name_slot(st, i, views.made[i], 0);
+        const uint64_t gets = (uint64_t)i * 7919 % 1009; /* distinct, in no order */
+        stats_add(stats_mine(st, i), STATS_MISS, gets);
+        total += gets;
+    }
+    const stats_source from = source();
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    size_t lines, samples;
+    T_EQ_STR(prom_check(text, &samples), NULL);
+    T_EQ_U64((uint64_t)sum_of("cellar_misses_total{", &lines), total);
+    T_EQ_U64(lines, 256);
+    T_CHECK(strstr(text, "cellar_misses_total{view=\"other\"}") != NULL);
+    /* Nobody outside has more gets than anybody inside. */
+    uint64_t least_in = UINT64_MAX, most_out = 0;
+    for (uint32_t i = 1; i <= 300; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "cellar_misses_total{view=\"v%u\"}", (unsigned)i);
+        const uint64_t gets = stats_read(st, i, STATS_MISS);
+        if (strstr(text, line) != NULL) {
+            least_in = gets < least_in ? gets : least_in;
+        } else {
+            most_out = gets > most_out ? gets : most_out;
+        }
+    }
+    T_CHECK(most_out <= least_in);
+    stats_destroy(st);
+}
+
+/* ---- JSON: a checker by a stack of brackets ---- */
+
+static const char *json_string(const char *p)
+{
+    for (p++; *p != '"'; p++) {
+        if ((unsigned char)*p < 0x20) { return NULL; }
+        if (*p != '\\') { continue; }
+        p++;
+        if (*p == 'u') {
+            for (int i = 1; i <= 4; i++) {
+                if (!isxdigit((unsigned char)p[i])) { return NULL; }
+            }
+        } else if (strchr("\"\\/bfnrt", *p) == NULL || *p == '\0') {
+            return NULL;
+        }
+    }
+    return p + 1;
+}
+
+static const char *json_scalar(const char *p)
+{
+    static const char *const word[] = { "true", "false", "null" };
+    if (*p == '"') { return json_string(p); }
+    for (size_t i = 0; i < 3; i++) {
+        if (strncmp(p, word[i], strlen(word[i])) == 0) { return p + strlen(word[i]); }
+    }
+    char *end;
+    (void)strtod(p, &end);
+    return end == p || !isdigit((unsigned char)end[-1]) ? NULL : end;
+}
+
+/* State: a value is wanted, or a separator. */
+static bool json_valid(const char *p)
+{
+    char stack[16];
+    size_t depth = 0;
+    bool want_value = true, key = false, opened = false;
+    for (;;) {
+        while (*p == ' ' || *p == '\n') { p++; }
+        if (*p == '\0') { return depth == 0 && !want_value; }
+        if ((*p == '{' || *p == '[') && want_value && !key) {
+            if (depth == sizeof stack) { return false; }
+            stack[depth++] = *p;
+            key = *p++ == '{';
+            opened = true;
+            continue;
+        }
+        if ((*p == '}' || *p == ']') && depth > 0 && (opened || !want_value)) {
+            if (stack[--depth] != (*p++ == '}' ? '{' : '[')) { return false; }
+            want_value = key = opened = false;
+            continue;
+        }
+        opened = false;
+        if (!want_value) {
+            if (*p++ != ',' || depth == 0) { return false; }
+            want_value = true;
+            key = stack[depth - 1] == '{';
+            continue;
+        }
+        p = key && *p != '"' ? NULL : json_scalar(p);
+        if (p == NULL) { return false; }
+        if (key) {
+            if (*p++ != ':') { return false; }
+            key = false;
+        } else {
+            want_value = false;
+        }
+    }
+}
+
+static void json_is_valid(void)
+{
+    T_CHECK(json_valid("{\"a\":[1,2.5,{\"b\":\"\\u0001\\\"\"}],\"c\":true}"));
+    T_CHECK(!json_valid("{\"a\":[1,}"));
+    T_CHECK(!json_valid("{\"a\" 1}"));
+    T_CHECK(!json_valid("[1,2"));
+    T_CHECK(!json_valid("[\"\n\"]"));
+    T_CHECK(!json_valid("{1:2}"));
+    T_CHECK(!json_valid("[1,]"));
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 1, "q\" b\\ n\n tab\t", 0);
+    name_slot(st, 2, "\xff", 0);
+    const stats_source from = source();
+    const size_t len = stats_write_json(st, &from, text, sizeof text);
+    T_EQ_U64(len, strlen(text));
+    T_CHECK(json_valid(text));
+    T_CHECK(strstr(text, "{\"name\":\"cellar_hits_total\","
+                         "\"labels\":{\"view\":\"\",\"tier\":\"l1\"},\"value\":3}") != NULL);
+    T_CHECK(strstr(text, "\"view\":\"q\\\" b\\\\ n\\n tab\\u0009\"") != NULL);
+    T_CHECK(strstr(text, "{\"op\":\"get_hit\",\"sampled\":true,\"saturated\":false,\"count\":"));
+    T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
+    stats_destroy(st);
+}
+
+/* What the source knows of views: slot 0 nothing, 2 but one figure, the store the advice. */
+static uint32_t view_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+{
+    (void)ctx;
+    T_CHECK(first < last && last <= STATS_VIEW_GIVEN_COUNT);
+    uint32_t known = 0;
+    for (int i = 0; i < last - first; i++) {
+        out[i] = (uint64_t)(first + i) * 1000 + (slot == STATS_STORE_SLOT ? 9 : slot);
+        known |= 1u << i;
+    }
+    if (slot == 0) { return 0; }
+    if (slot == 2) { return first == STATS_VIEW_QUOTA_BYTES ? 1 : 0; }
+    return known;
+}
+
+static void figures_of_views_stand_where_they_are_known(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 1, "a\"b", 0);
+    name_slot(st, 2, "two", 0);
+    stats_source from = source();
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_advisor") == NULL);
+    size_t without = 0, with = 0, lines;
+    T_EQ_STR(prom_check(text, &without), NULL);
+    from.view_given = view_given;
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_EQ_STR(prom_check(text, &with), NULL);
+    T_EQ_U64(with, without + STATS_VIEW_GIVEN_COUNT + 1 + 8);
+    (void)sum_of("cellar_quota_bytes{", &lines);
+    T_EQ_U64(lines, 2);
+    (void)sum_of("cellar_quota_breaches_total{", &lines);
+    T_EQ_U64(lines, 1);
+    char line[96];
+    snprintf(line, sizeof line,
+             "\ncellar_advisor_hit_ratio{scale=\"2\",view=\"a\\\"b\"} 0.%06d\n",
+             STATS_VIEW_ADVICE_200 * 1000 + 1);
+    T_CHECK(strstr(text, line) != NULL);
+    snprintf(line, sizeof line, "\ncellar_advisor_store_hit_ratio{scale=\"0.25\"} 0.%06d\n",
+             STATS_VIEW_ADVICE_025 * 1000 + 9);
+    T_CHECK(strstr(text, line) != NULL);
+    (void)stats_write_json(st, &from, text, sizeof text);
+    T_CHECK(json_valid(text));
+    T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"view\":\"two\"}"));
+    stats_destroy(st);
+}
+
+static void promtool_agrees(void)
+{
+    if (system("command -v promtool >/dev/null 2>&1") != 0) {
+        T_SKIP("promtool is not installed (package prometheus)");
+        return;
+    }
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 2, "quote\" back\\slash new\nline", 0);
+    const stats_source from = source();
+    stats_write_prometheus(st, &from, text, sizeof text);
+    FILE *to = popen("promtool check metrics >&2", "w");
+    T_REQUIRE(to != NULL);
+    fputs(text, to);
+    T_EQ_I64(pclose(to), 0);
+    stats_destroy(st);
+}
+
+T_MAIN("stats_text", T_CASE(the_checker_finds_what_is_wrong), T_CASE(prometheus_text_is_valid),
+       T_CASE(any_buffer_size_is_safe_and_told), T_CASE(beyond_256_views_the_busiest_have_lines),
+       T_CASE(json_is_valid), T_CASE(figures_of_views_stand_where_they_are_known),
+       T_CASE(promtool_agrees))
