@@ -55,7 +55,8 @@ callers_of() { # folder, compiler, words...
     export where compiler words
     ls tests/api/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c) main=
         [ $n = test_api_process ] || main="-DT_TOGETHER -Dmain=main_of_$n"
-        $compiler $words -w -D_GNU_SOURCE -Idist -I. $main -c "$1" -o "$where/$n.o"' cc || return 1
+        $compiler $words -w -D_GNU_SOURCE -Idist -Iinclude -I. $main -c "$1" \
+            -o "$where/$n.o"' cc || return 1
     for n in "$where"/test_api_*.o; do echo "$n"; done | awk '{
         sub(/.*\//, ""); sub(/\.o$/, "")
         if ($0 == "test_api_process") next
@@ -162,11 +163,12 @@ m32_runs() { # the object that m32_compiles left
         "$t_tmp/run32"
 }
 m32_passes() { # a test of the public calls
-    gcc $m32_words -w -D_GNU_SOURCE -Idist -I. "tests/api/test_api_$1.c" "$t_tmp/o.o" -pthread -lm \
+    gcc $m32_words -w -D_GNU_SOURCE -Idist -Iinclude -I. "tests/api/test_api_$1.c" \
+        "$t_tmp/o.o" -pthread -lm \
         -o "$t_tmp/api32" && "$t_tmp/api32"
 }
 packs_by_a_switch() { # what is a skip without the switch runs with it
-    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
+    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -Iinclude -I. $t_warn \
         tests/api/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
         "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
