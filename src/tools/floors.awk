@@ -2,12 +2,18 @@
 #
 # floors: checks what the folder tree promises, line by line, without a compiler.
 #
-# USE        awk -f src/tools/floors.awk -v listed="SRC of the Makefile" src/tools/floors.txt FILE...
+# USE        awk -f src/tools/floors.awk -v listed="SRC of the Makefile" floors.txt FILE...
 #            FILE: all of src/*/*.[ch] and include/*.h
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
+#            with -v arrows=1 each arrow inside a module is printed, with a name that makes it
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
 #                      stays at home; a quoted include without a folder must exist in include/;
 #                      cli/ includes public headers and what floors.txt allows
+#            order     inside a module, an arrow points from a .c to another whose function it
+#                      names, itself or through an inline function or a macro of a header, or
+#                      whose header it includes. The groups of floors.txt stand bottom to top and
+#                      arrows point down. Files of a `circle` line reach each other; a circle that
+#                      has become smaller is an error, so the list shrinks with the code.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
 #            ifdef     no conditional outside base/ except an include guard and CELLAR_OMIT_ lines
 #            banned    sprintf strcpy strcat atoi strtok rand localtime setenv signal and their kin,
@@ -15,7 +21,10 @@
 #            seam      memory, time, threads, files and waiting only in base/ (and in cli/, which
 #                      is a program of its own)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
-# LIMITS     comments and strings are cut away by a small scanner; macros are not expanded.
+# RESULT     `floors: ok`, the largest circle and the header with the most prototypes
+# LIMITS     comments and strings are cut away by a small scanner; macros are not expanded. What
+#            stands under `#if BASE_SIM` makes no arrow. mod.h and x_int.h, which all files of a
+#            module include, make none either.
 # NOT HERE   what needs a compiler: exported names (make symbols), types, unused code.
 
 function bad(message) { printf "%s:%d: %s\n", FILENAME, FNR, message; errors++ }
@@ -45,6 +54,7 @@ BEGIN {
 
 FILENAME ~ /floors\.txt$/ {
     if ($0 ~ /^#/ || $0 == "") next
+    if ($1 == "in" || $1 == "circle" || /^ /) { read_group(); next }
     name = $1
     sub(/:$/, "", name)
     floor_order[name] = ++modules
@@ -64,6 +74,12 @@ FNR == 1 {
     depth = 0
     guard = ""
     file_seen[FILENAME] = 1
+    unit = path[parts]
+    sub(/\.[ch]$/, "", unit)
+    is_header = FILENAME ~ /\.h$/
+    inside = pending = macro = ""
+    sim_depth = 0
+    if (!is_public && !is_header) unit_module[module "/" unit] = module
     if ($0 !~ /SPDX-License-Identifier: MIT/) bad("form: the first line carries no SPDX line")
     if (!is_public && !(module in floor_order)) {
         bad("include: module `" module "` is not in floors.txt")
@@ -79,6 +95,7 @@ FNR == 1 {
     if ($0 ~ /[ ]$/) bad("form: blank at the end of the line")
     raw = $0
     code = strip_comments($0)
+    if (!is_public) note_names(code)
 }
 
 code ~ /^[ ]*#[ ]*include[ ]*"/ {
@@ -152,7 +169,7 @@ function check_include(target,    slash, other, file) {
     }
     if (is_public) { bad("include: a public header includes \"" target "\""); return }
     other = substr(target, 1, slash - 1)
-    if (other == module) return
+    if (other == module) { note_include(target); return }
     if (!(other in floor_order)) bad("include: \"" target "\": `" other "` is not in floors.txt")
     else if (!((module, other) in may)) {
         bad("include: `" module "` may not include `" other "` (\"" target "\", see floors.txt)")
@@ -190,6 +207,182 @@ function check_calls(code,    rest, name, before, start) {
     }
 }
 
+# ---- the order inside a module ----
+
+# `in MODULE: a b c` or `circle MODULE: a b c`: the next group, above those before it. A line that
+# begins with a blank continues the group.
+function read_group(    i) {
+    i = 1
+    if ($0 !~ /^ /) {
+        group_module = $2
+        sub(/:$/, "", group_module)
+        if (!(group_module in floor_order)) bad("floors.txt: no module `" group_module "`")
+        group_is_circle[++groups] = $1 == "circle"
+        i = 3
+    }
+    for (; i <= NF; i++) {
+        name = group_module "/" $i
+        if (name in group_of) bad("floors.txt: " name " stands in two groups")
+        group_of[name] = groups
+    }
+}
+
+# The name that a declaration at the start of a line declares: the first one before a parenthesis
+# that is no macro. "" for none.
+function declared(code,    rest, name) {
+    rest = code
+    while (match(rest, /[A-Za-z_][A-Za-z0-9_]*\(/)) {
+        name = substr(rest, RSTART, RLENGTH - 1)
+        if (name !~ /^__/ && name ~ /[a-z]/) return name
+        rest = substr(rest, RSTART + RLENGTH)
+    }
+    return ""
+}
+
+# Reads one line: which function it defines or declares, and which names it uses. A name that an
+# inline function or a macro of a header uses belongs to that function or macro.
+function note_names(code,    n, i, list, name, by) {
+    if (code ~ /^#if BASE_SIM$/ || sim_depth > 0) {
+        if (code ~ /^[ ]*#[ ]*if/) sim_depth++
+        else if (code ~ /^[ ]*#[ ]*endif/) sim_depth--
+        else if (sim_depth == 1 && code ~ /^[ ]*#[ ]*else/) sim_depth = 0
+        return
+    }
+    if (macro != "") {
+        by = macro
+        if (code !~ /\\$/) macro = ""
+    } else if (match(code, /^[ ]*#[ ]*define[ ]+[A-Za-z_][A-Za-z0-9_]*/)) {
+        by = substr(code, RSTART, RLENGTH)
+        sub(/^.*[ ]/, "", by)
+        by = "=" by
+        if (code ~ /\\$/) macro = by
+    } else if (code ~ /^[ ]*#/) {
+        return
+    } else if (code ~ /^[A-Za-z_]/ && (name = declared(code)) != "") {
+        pending = name
+        is_local = code ~ /^static / && !is_header
+        inside = ""
+    }
+    if (by == "") {
+        if (pending != "" && (code ~ /^\{/ || code ~ /\{.*\}[ ]*$/ || code ~ /\)[^;]*\{[ ]*$/)) {
+            if (is_header) through["=" pending] = 1
+            else if (!is_local && !(pending in owner)) owner[pending] = module "/" unit
+            inside = pending
+            pending = ""
+        } else if (pending != "" && code ~ /;[ ]*$/) {
+            if (is_header && ++prototypes[FILENAME] > most_prototypes) {
+                most_prototypes = prototypes[FILENAME]
+                most_header = FILENAME
+            }
+            pending = ""
+            return
+        }
+        if (is_header && inside == "") return
+        by = is_header ? "=" inside : module "/" unit
+    } else if (!is_header) {
+        by = module "/" unit
+    } else {
+        through[by] = 1
+    }
+    n = split(code, list, /[^A-Za-z0-9_]+/)
+    for (i = 1; i <= n; i++) {
+        if (list[i] ~ /[A-Za-z]/ && !((by, list[i]) in uses)) {
+            uses[by, list[i]] = 1
+            used[by] = used[by] " " list[i]
+        }
+    }
+    if (code ~ /\}[ ]*$/ && (code ~ /^\}/ || code ~ /^[A-Za-z_]/)) inside = ""
+}
+
+function note_include(target,    name) {
+    if (sim_depth > 0) return
+    name = target
+    sub(/\.h$/, "", name)
+    if (name == module "/" module || name ~ /_int$/ || name == module "/" unit) return
+    included[++includes] = module "/" unit SUBSEP name
+}
+
+function point(from, to, why) {
+    if (from == to || unit_module[from] != unit_module[to] || ((from, to) in arrow)) return
+    arrow[from, to] = why
+    if (arrows) print "arrow: " from " -> " to " (" why ")"
+}
+
+# All functions that `from` reaches by the names of `by`.
+function follow(from, by,    n, i, list) {
+    n = split(used[by], list, " ")
+    for (i = 1; i <= n; i++) {
+        if (list[i] in owner) point(from, owner[list[i]], list[i])
+        else if (("=" list[i]) in through && !((from, list[i]) in followed)) {
+            followed[from, list[i]] = 1
+            follow(from, "=" list[i])
+        }
+    }
+}
+
+function order_bad(message) { print "src/tools/floors.txt: order: " message; errors++ }
+
+function check_order(    u, i, pair) {
+    for (u in unit_module) {
+        follow(u, u)
+        if (!(u in group_of)) order_bad(u " stands in no group")
+    }
+    for (i = 1; i <= includes; i++) {
+        split(included[i], pair, SUBSEP)
+        if ((pair[1] in unit_module) && (pair[2] in unit_module)) {
+            point(pair[1], pair[2], "its header")
+        }
+    }
+    for (u in group_of) if (!(u in unit_module)) order_bad(u " is no file")
+    for (i in arrow) {
+        split(i, pair, SUBSEP)
+        check_arrow(pair[1], pair[2], arrow[i])
+        next_of[pair[1]] = next_of[pair[1]] " " pair[2]
+    }
+    for (i = 1; i <= groups; i++) if (group_is_circle[i]) check_circle(i)
+}
+
+function check_arrow(from, to, why,    low, high) {
+    if (!(from in group_of) || !(to in group_of)) return
+    high = group_of[from]
+    low = group_of[to]
+    if (low < high || (low == high && group_is_circle[low])) return
+    order_bad(from ".c uses " to ".c (" why "), " (low > high ? "above it" : "in its own group"))
+}
+
+# Marks in `seen` all files that `from` reaches inside group `g`.
+function reach(from, g, seen,    stack, depth, u, n, i, list) {
+    stack[depth = 1] = from
+    while (depth > 0) {
+        u = stack[depth--]
+        n = split(next_of[u], list, " ")
+        for (i = 1; i <= n; i++) {
+            if (group_of[list[i]] == g && !(list[i] in seen)) {
+                seen[list[i]] = 1
+                stack[++depth] = list[i]
+            }
+        }
+    }
+}
+
+# Every file of the group has to reach the first one and to be reached by it.
+function check_circle(g,    u, first, n, seen, back, size) {
+    for (u in group_of) if (group_of[u] == g && (u in unit_module)) { if (first == "") first = u }
+    if (first == "") return
+    reach(first, g, seen)
+    for (u in group_of) {
+        if (group_of[u] != g) continue
+        split("", back)
+        reach(u, g, back)
+        if (!(u in seen) || !(first in back)) {
+            order_bad("a listed circle is smaller: " first " and " u " do not reach each other")
+            return
+        }
+        size++
+    }
+    if (size > most_circle) { most_circle = size; most_module = unit_module[first] }
+}
+
 function src_bad(message) { print "Makefile: listed: " message; errors++ }
 
 END {
@@ -203,6 +396,9 @@ END {
         if (floor_order[path[2]] < last) src_bad(file " stands after a module of a higher floor")
         last = floor_order[path[2]]
     }
+    check_order()
     if (errors) { printf "floors: %d failures\n", errors; exit 1 }
-    print "floors: ok"
+    sub(/^.*src\//, "", most_header)
+    printf "floors: ok; largest circle: %d files (%s); most prototypes: %d (%s)\n", most_circle,
+        most_module, most_prototypes, most_header
 }

@@ -56,9 +56,14 @@ planted=0
 echo '/* SPDX-License-Identifier: MIT */' >"$t_tmp/tree/src/base/forgotten.c"
 where=src/base/forgotten.c:1: planted=$((planted + 1))
 case_of every_source_is_listed " listed: this file is missing in SRC"
+order="src/tools/floors.txt: order: "
+where=$order planted=$((planted + 1))
+case_of every_source_has_a_group "base/forgotten stands in no group"
 rm "$t_tmp/tree/src/base/err.c"
 where="Makefile: listed: src/base/err.c " planted=$((planted + 1))
 case_of listed_source_must_exist "is in SRC but not in src"
+where=$order planted=$((planted + 1))
+case_of grouped_source_must_exist "base/err is no file"
 plant "$some_l1" '#include "l2/l2.h"'
 case_of sideways_include_is_refused "include: \`l1\` may not include \`l2\`"
 plant "$some_cache" '#include "l1/l1_int.h"'
@@ -75,6 +80,18 @@ plant "$some_l1" 'int l1_x(void) { return pthread_create(0, 0, 0, 0); }'
 case_of naked_thread_is_refused "seam: pthread_create"
 plant "$some_l1" '#include <time.h>'
 case_of naked_time_is_refused "seam: <time.h>"
+plant src/base/timezone.c 'int base_above(void) { return 1; }'
+plant src/base/text.c 'int base_below(void) { return base_above(); }'
+where=$order planted=$((planted - 1))
+case_of use_of_a_higher_file_is_refused "base/text.c uses base/timezone.c (base_above), above it"
+plant src/base/glob.h 'BASE_INLINE int base_between(void) { return base_above(); }'
+plant src/base/hash.c 'int base_far(void) { return base_between(); }'
+where=$order planted=$((planted - 1))
+case_of use_through_an_inline_function_is_refused \
+    "base/hash.c uses base/timezone.c (base_above), above it"
+sed -i 's/^in cli: sha256 text/circle cli: sha256 text/' "$t_tmp/tree/src/tools/floors.txt"
+where=$order planted=$((planted + 1))
+case_of circle_that_became_smaller_is_refused "a listed circle is smaller: cli/"
 t_case all_at_once_are_refused ask floors
 tell_cases
 t_case each_fault_is_told_once told "floors: $planted failures"

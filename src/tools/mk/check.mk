@@ -11,7 +11,8 @@
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
 ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
-## floors: includes point down, SRC is complete, no conditional outside base, no banned call
+## floors: includes point down, inside modules too; SRC complete; no conditional outside base, no
+## banned call; the largest circle of files and the header with the most prototypes
 floors:
 	$(Q)$(AWK) -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
 ## form: floors, and every line longer than 100
