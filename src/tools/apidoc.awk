@@ -5,8 +5,8 @@
 # USE        awk -f src/tools/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
 #                -v symbols=src/tools/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
 #                include/cellar.h ...      (its first block of C is the example of cellar(7))
-#            { cellar --help; echo "== tour"; cellar tour --help; ..; } | awk -f src/tools/apidoc.awk
-#                -v mode=program -v date=...                         writes cellar(1)
+#            { cellar --help; echo "== tour"; cellar tour --help; ..; } |
+#                awk -f src/tools/apidoc.awk -v mode=program -v date=...     writes cellar(1)
 # FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
 #            contract; declarations that follow each other without a gap are one family, share it,
 #            and become one page with a link for each name:

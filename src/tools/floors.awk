@@ -2,7 +2,8 @@
 #
 # floors: checks what the folder tree promises, line by line, without a compiler.
 #
-# USE        awk -f src/tools/floors.awk -v listed="SRC of the Makefile" floors.txt FILE...
+# USE        awk -f src/tools/code.awk -f src/tools/floors.awk -v listed="SRC of the Makefile"
+#                src/tools/floors.txt FILE...
 #            FILE: all of src/*/*.[ch] and include/*.h
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
 #            with -v arrows=1 each arrow inside a module is printed, with a name that makes it
@@ -22,9 +23,8 @@
 #                      is a program of its own)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
 # RESULT     `floors: ok`, the largest circle and the header with the most prototypes
-# LIMITS     comments and strings are cut away by a small scanner; macros are not expanded. What
-#            stands under `#if BASE_SIM` makes no arrow. mod.h and x_int.h, which all files of a
-#            module include, make none either.
+# LIMITS     macros are not expanded. What stands under `#if BASE_SIM` makes no arrow. mod.h and
+#            x_int.h, which all files of a module include, make none either.
 # NOT HERE   what needs a compiler: exported names (make symbols), types, unused code.
 
 function bad(message) { printf "%s:%d: %s\n", FILENAME, FNR, message; errors++ }
@@ -123,39 +123,6 @@ function is_system_seam(target) {
     sub(/\.h$/, "", target)
     return target ~ /^(pthread|threads|time|unistd|fcntl|signal|malloc|mimalloc|poll|sched)$/ || \
            target ~ /^(dirent|uthash|locale)$/
-}
-
-# Cuts comments, strings and character constants; keeps the rest. `in_comment` lives across lines.
-# Most lines are one thing or the other and need no look at each character.
-function strip_comments(line,    out, i, c, two, quote) {
-    if (in_comment) { if (index(line, "*/") == 0) return "" }
-    else if (line !~ /["'\/]/) return line
-    out = ""
-    for (i = 1; i <= length(line); i++) {
-        c = substr(line, i, 1)
-        two = substr(line, i, 2)
-        if (in_comment) {
-            if (two == "*/") { in_comment = 0; i++ }
-        } else if (two == "/*") {
-            in_comment = 1
-            i++
-            out = out " "
-        } else if (two == "//") {
-            break
-        } else if (c == "\"" || c == "'") {
-            quote = c
-            out = out c
-            for (i++; i <= length(line); i++) {
-                c = substr(line, i, 1)
-                if (c == "\\") i++
-                else if (c == quote) break
-            }
-            out = out quote
-        } else {
-            out = out c
-        }
-    }
-    return out
 }
 
 function check_include(target,    slash, other, file) {

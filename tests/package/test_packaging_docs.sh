@@ -73,7 +73,7 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
 help_names_targets() {
     $MAKE -s help >"$t_tmp/help"
     for t in all run test check check-matrix bench dist install uninstall floors deps guard \
-        symbols man clean help; do
+        symbols figures man clean help; do
         grep -q "^make $t " "$t_tmp/help" || { echo "not in help: $t"; return 1; }
     done
 }

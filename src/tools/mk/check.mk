@@ -10,20 +10,25 @@
 #            counts instructions.
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
+FLOORS    = $(AWK) -v listed='$(SRC)' -f src/tools/code.awk -f src/tools/floors.awk
 ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
 ## floors: includes point down, inside modules too; SRC complete; no conditional outside base, no
 ## banned call; the largest circle of files and the header with the most prototypes
 floors:
-	$(Q)$(AWK) -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
+	$(Q)$(FLOORS) src/tools/floors.txt $(ALL_FILES)
 ## form: floors, and every line longer than 100
 form:
-	$(Q)$(AWK) -v form=1 -v listed='$(SRC)' -f src/tools/floors.awk src/tools/floors.txt $(ALL_FILES)
+	$(Q)$(FLOORS) -v form=1 src/tools/floors.txt $(ALL_FILES)
 ## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
 	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/test_packaging_symbols.sh
+## figures: sizes of the engine, the drop-in, the interface, the README and the tests
+## (SQLITE=path of sqlite3.c: the time to compile the drop-in and that file, too)
+figures: dropin
+	+$(Q)sh src/tools/figures.sh
 ## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
 GROUP ?= build
 deps:
@@ -117,4 +122,5 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
   $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
-.PHONY: floors form contracts symbols deps thread-safety check check-now check-matrix matrix-now
+.PHONY: floors form contracts symbols figures deps thread-safety check check-now check-matrix \
+  matrix-now

@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# figures: prints how large the engine, the drop-in, the interface and the README are.
+#
+# USE        make figures      SQLITE=path of a sqlite3.c: compiles it and the drop-in, for the time
+#            sh src/tools/figures.sh --text      only what needs no compiler
+#            Both run in the root of the project.
+# COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
+#                           out, without src/cli, src/extras, base/sim.* and the parts that come
+#                           later (their folders and headers)
+#            loaded bytes   text + data of `size` over dist/cellar.c; k is 1,000. "All OMIT" sets
+#                           every CELLAR_OMIT_ switch that the drop-in knows.
+#            circle, prototypes   as `make floors` says
+#            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
+#            README         the line by which cellar_get and cellar_set have both been seen; all
+#            facts          cases in the tests' T_MAIN: T_CASE, without the few T_ALONE
+#            seconds        median of 5 compilations at -O2, one after the other
+set -u
+LC_ALL=C
+export LC_ALL
+: "${CC:=cc}" "${AWK:=awk}" "${MAKE:=make}" "${SQLITE:=}"
+
+say() { printf '%-52s %s\n' "$1" "$2"; }
+
+count() { $AWK -f src/tools/code.awk -f src/tools/figures.awk "$@"; }
+engine_lines() {
+    set --
+    for f in src/*/*.[ch] include/*.h; do
+        case ${f#*/} in
+        cli/* | extras/* | base/sim.* | work/* | wheel/* | kit/* | resp/* | gateway/*) ;;
+        remote/* | cellar_work.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
+        cellar_remote.h) ;;
+        *) set -- "$@" "$f" ;;
+        esac
+    done
+    count "$@"
+}
+readme_until() {
+    $AWK '!get && /cellar_get *\(|cellar_get_str *\(/ { get = FNR }
+        !set && /cellar_set *\(|cellar_set_str *\(/ { set = FNR }
+        END { print get && set ? (get > set ? get : set) : "never" }' README.md
+}
+facts() { find tests -name '*.c' -exec cat {} + | grep -o 'T_CASE([a-z]' | grep -c .; }
+
+loaded() { # flags... -> text + data of the drop-in
+    $CC -std=c11 "$@" -c dist/cellar.c -o "$tmp/o.o" && size "$tmp/o.o" |
+        $AWK 'NR == 2 { printf "%.1f k\n", ($1 + $2) / 1000 }'
+}
+omit_all() {
+    grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' | sort -u
+}
+seconds() { # source, flags... -> median of 5
+    for _ in 1 2 3 4 5; do
+        begin=$(date +%s%N)
+        $CC -O2 -w -c "$@" -o "$tmp/o.o" || return 1
+        echo $((($(date +%s%N) - begin) / 1000000))
+    done | sort -n | $AWK 'NR == 3 { printf "%.1f\n", $1 / 1000 }'
+}
+
+say "engine, lines of code" "$(engine_lines)"
+said=$($MAKE -s floors) || { echo "$said"; exit 1; }
+say "largest circle of files in a module" \
+    "$(echo "$said" | sed 's/.*largest circle: \([^;]*\).*/\1/')"
+say "most prototypes in one header" "$(echo "$said" | sed 's/.*most prototypes: //')"
+say "calls in include/cellar.h" "$(grep -c '^CELLAR_API ' include/cellar.h)"
+say "lines of include/cellar.h" "$(grep -c '' include/cellar.h)"
+say "fields of cellar_config" "$(count -v fields=cellar_config include/cellar.h)"
+say "README.md, lines until cellar_get and cellar_set" "$(readme_until)"
+say "README.md, lines" "$(grep -c '' README.md)"
+say "facts that tests check (T_CASE)" "$(facts)"
+if [ "${1-}" = --text ]; then exit 0; fi
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-figures.XXXXXX") || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 2' HUP INT TERM
+say "compiler" "$($CC --version | head -n 1)"
+say "drop-in, loaded bytes at -O2" "$(loaded -O2)"
+# shellcheck disable=SC2046 # words are meant to be split
+say "drop-in, loaded bytes at -O2, all OMIT" "$(loaded -O2 $(omit_all))"
+say "drop-in, loaded bytes at -Os" "$(loaded -Os)"
+if [ -n "$SQLITE" ]; then
+    ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE") || exit 1
+    say "drop-in, seconds to compile at -O2" "$ours"
+    say "sqlite3.c, seconds to compile at -O2" "$theirs"
+    say "drop-in / sqlite3.c" "$(echo "$ours $theirs" | $AWK '{ printf "%.2f\n", $1 / $2 }')"
+fi

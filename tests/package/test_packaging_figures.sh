@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    `make figures` counts what it says.
+# Method: the part without a compiler in a small tree whose figures are known; then here, where each
+#         line must have a figure.
+. tests/support/t.sh
+
+tree=$t_tmp/tree
+mkdir -p "$tree/src/base" "$tree/src/cli" "$tree/src/extras" "$tree/src/kit" "$tree/include" \
+    "$tree/tests/unit/base"
+cp -R src/tools "$tree/src"
+# Three lines with code, one of them with a comment sign in a string.
+printf '%s\n' '/* int a; */' 'int b; /* more' 'int c; */' '' '// int d;' 'char e[] = "/*";' \
+    'int f;' >"$tree/src/base/a.c"
+for f in base/sim.c cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
+printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
+    '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
+    'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"
+printf '%s\n' 'Hello.' 'cellar_set(c, k)' 'cellar_set(c, l)' 'cellar_get(c, k)' 'End.' \
+    >"$tree/README.md"
+printf '%s\n' 'T_MAIN("x", T_CASE(a_is_b),' '       T_CASE(b_is_c), T_ALONE(c_is_d))' \
+    >"$tree/tests/unit/base/test_x.c"
+printf '%s\n' '#!/bin/sh' \
+    'echo "floors: ok; largest circle: 3 files (l1); most prototypes: 7 (l1/a.h)"' >"$t_tmp/make"
+chmod +x "$t_tmp/make"
+(cd "$tree" && MAKE=$t_tmp/make sh src/tools/figures.sh --text) >"$t_tmp/said"
+
+figure() { # label, value
+    grep -qx "$1  *$2" "$t_tmp/said" || { cat "$t_tmp/said"; return 1; }
+}
+here() { # every line has its figure
+    sh src/tools/figures.sh --text >"$t_tmp/here" || return 1
+    cat "$t_tmp/here"
+    [ "$(grep -c '  [1-9][0-9]*' "$t_tmp/here")" -eq "$(grep -c '' "$t_tmp/said")" ]
+}
+t_case code_lines_are_those_of_the_engine figure 'engine, lines of code' 10
+t_case circle_comes_from_floors figure 'largest circle of files in a module' '3 files (l1)'
+t_case prototypes_come_from_floors figure 'most prototypes in one header' '7 (l1/a.h)'
+t_case calls_are_counted_once figure 'calls in include/cellar.h' 2
+t_case lines_of_the_core_header figure 'lines of include/cellar.h' 7
+t_case fields_of_the_config figure 'fields of cellar_config' 2
+t_case readme_until_get_and_set figure 'README.md, lines until cellar_get and cellar_set' 4
+t_case readme_lines figure 'README.md, lines' 5
+t_case facts_are_cases figure 'facts that tests check (T_CASE)' 2
+t_case every_figure_is_there_in_this_tree here
+t_end packaging_figures
