@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    what `make install` leaves can be used in every documented way, and `make uninstall`
-#         leaves nothing.
+#         leaves no file and no empty folder.
 # Method: two LIBDIRs below a PREFIX of the test, and a DESTDIR; a consumer by hand, by pkg-config
 #         (shared and static), by CMake (shared and static), in C++; then uninstall and count files.
 . tests/support/t.sh
@@ -67,15 +67,24 @@ program_replays() {
 }
 uninstall_leaves_nothing() {
     $MAKE -s uninstall PREFIX="$prefix" LIBDIR="$libdir" || return 1
-    left=$(find "$prefix" ! -type d)
-    [ -z "$left" ] || { echo "left: $left"; return 1; }
+    [ ! -e "$prefix" ] || { echo "left: $(find "$prefix")"; return 1; }
+}
+others_stay() { # a folder with a foreign file, and the folders of the system
+    mkdir -p "$prefix/lib/pkgconfig" && : >"$prefix/lib/pkgconfig/other.pc" || return 1
+    libdir=lib
+    install_to && $MAKE -s uninstall PREFIX="$prefix" LIBDIR=lib || return 1
+    [ "$(cd "$prefix" && find . ! -name . | sort | tr '\n' ' ')" = \
+        './lib ./lib/pkgconfig ./lib/pkgconfig/other.pc ' ] || { find "$prefix"; return 1; }
+    $MAKE -n uninstall PREFIX=/usr/local >"$t_tmp/plan" || return 1
+    grep -q "in '/usr/local/lib/cmake/cellar' | '/usr/local/share/doc/cellar')" "$t_tmp/plan" ||
+        { grep -A 3 rmdir "$t_tmp/plan"; return 1; }
 }
 destdir_is_only_a_stage() {
     $MAKE -s install PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
     [ -f "$t_tmp/stage/usr/lib/libcellar.a" ] || return 1
     ! grep -r "$t_tmp" "$t_tmp/stage/usr/lib/pkgconfig" "$t_tmp/stage/usr/lib/cmake" || return 1
     $MAKE -s uninstall PREFIX=/usr DESTDIR="$t_tmp/stage" || return 1
-    [ -z "$(find "$t_tmp/stage" ! -type d)" ]
+    [ -z "$(find "$t_tmp/stage" ! -path "$t_tmp/stage")" ]
 }
 
 n=0
@@ -102,5 +111,7 @@ for libdir in lib lib/x86_64-linux-gnu; do
 done
 if t_have pkg-config; then t_case a_prefix_with_a_blank by_pkg_config_with_a_blank
 else t_skip a_prefix_with_a_blank "no pkg-config"; fi
+prefix=$t_tmp/shared
+t_case uninstall_leaves_files_and_folders_of_others others_stay
 t_case destdir_is_only_a_stage destdir_is_only_a_stage
 t_end packaging_install

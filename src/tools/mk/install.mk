@@ -95,7 +95,11 @@ install: lib man $(if $(CLI),build/cellar)
 	$(Q)install -m 644 LICENSE dist/doc/cellar-api.html '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 
-## uninstall: remove exactly what install put there (same variables)
+# The folders that uninstall removes when they are empty: two that only cellar uses; with DESTDIR or
+# a PREFIX of its own all up to PREFIX. The other folders of /usr and /usr/local are the system's.
+OWN_FOLDERS = '$(DESTDIR)$(I_CMAKE)' | '$(DESTDIR)$(I_DOC)'$(if \
+  $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)), | '$(DESTDIR)$(PREFIX)'*)
+## uninstall: remove what install put there, and its folders when they are empty (same variables)
 uninstall: man
 	$(Q)rm -f $(foreach h,$(HEADERS),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
@@ -103,5 +107,8 @@ uninstall: man
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
 	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/cellar-api.html'
 	$(Q)cd dist/doc && for f in man?/*; do rm -f '$(DESTDIR)$(I_MAN)'/"$$f"; done
-	$(Q)-rmdir '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_DOC)' 2>/dev/null || true
+	$(Q)for d in '$(I_CMAKE)' '$(I_LIB)/pkgconfig' '$(I_INC)' '$(I_BIN)' '$(I_DOC)' \
+	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7'; do d='$(DESTDIR)'$$d; \
+	  while case $$d in $(OWN_FOLDERS)) rmdir "$$d" 2>/dev/null ;; *) false ;; esac; do \
+	  d=$${d%/*}; done; done
 .PHONY: install uninstall
