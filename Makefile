@@ -155,13 +155,20 @@ $(B)/libcellar.a: $(B)/cellar.o
 	$(say) AR $@
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
+# The version script: the names of symbols.txt get the version CELLAR_<abi>, all others are local. A
+# process that loads two ABIs of the library finds the names of each apart.
+$(B)/libcellar.map: src/tools/symbols.txt include/cellar.h
+	$(say) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(AWK) -v node=CELLAR_$(ABI) 'BEGIN { print node " {\nglobal:" } \
+	  /^[a-z]/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
 # The shared library may use mimalloc: libc comes first in lookup order, so the host keeps its
 # malloc. The archive never uses mimalloc: that would replace malloc in the program that links it.
-$(B)/$(SO): $(OBJ_SO)
+$(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
-	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -o $@ $^ $(MI_LIBS) $(LZ_LIBS) \
-	  $(LDLIBS)
+	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -Wl,--version-script=$(B)/libcellar.map -o $@ \
+	  $(OBJ_SO) $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
 $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)

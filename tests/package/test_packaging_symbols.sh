@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the exported names are those of src/tools/symbols.txt, in every form the library comes in.
-# Method: nm of the shared library, the archive and the drop-in object, compared both ways; the
-#         same comparison must notice a planted stray name and a planted missing one.
+# Method: declarations of the headers and nm of the shared library, the archive and the drop-in
+#         object, compared both ways; the same comparison must notice a planted stray name and a
+#         planted missing one. The version script is tried with each compiler and linker that is
+#         there.
 . tests/support/t.sh
 so=$CELLAR_SO a=$CELLAR_A
 
@@ -14,7 +16,17 @@ same() { # file of names
     cat "$t_tmp/diff"
     [ ! -s "$t_tmp/diff" ]
 }
-names() { nm "$@" | sed -n 's/^[0-9a-f]* [A-TV-Z] //p'; }
+names() { nm "$@" | sed -n '/ A CELLAR_[0-9]*$/d; s/@.*//; s/^[0-9a-f]* [A-TV-Z] //p'; }
+headers_match() { # the name before the first parenthesis of each declaration
+    cat include/cellar*.h | awk '/^CELLAR_API / {
+        text = $0
+        while (text !~ /\(/ && (getline line) > 0) text = text " " line
+        match(text, /cellar_[a-z0-9_]*[ ]*\(/)
+        text = substr(text, RSTART, RLENGTH)
+        sub(/[ ]*\(/, "", text)
+        print text
+    }' >"$t_tmp/h" && same "$t_tmp/h"
+}
 shared_matches() { names -D --defined-only "$so" >"$t_tmp/so" && same "$t_tmp/so"; }
 archive_matches() { names -g --defined-only "$a" >"$t_tmp/a" && same "$t_tmp/a"; }
 archive_is_one_object() { [ "$(ar t "$a" | wc -l)" -eq 1 ]; }
@@ -41,8 +53,17 @@ stray_global_is_refused() {
         names -g --defined-only "$t_tmp/stray.o" >"$t_tmp/d" &&
         ! same "$t_tmp/d" && grep -q 'stray: base_stray' "$t_tmp/diff"
 }
+abi=$(sed -n 's/^#define CELLAR_ABI *\([0-9]*\).*/\1/p' include/cellar.h)
+all_versioned() { # every name, and nothing else, has the version of the ABI
+    nm -D --defined-only "$1" | sed -n 's/^[0-9a-f]* [A-TV-Z] //p' |
+        sed -n "s/@@CELLAR_$abi\$//p" >"$t_tmp/v" && same "$t_tmp/v"
+}
+linked_by() { # compiler, linker: the object of the archive becomes a shared library once more
+    $1 ${2:+-fuse-ld=$2} -shared -Wl,-soname,libcellar.so."$abi" \
+        -Wl,--version-script="${CELLAR_BUILD:-build}/libcellar.map" -o "$t_tmp/libcellar.so" \
+        "${CELLAR_BUILD:-build}/cellar.o" -pthread && all_versioned "$t_tmp/libcellar.so"
+}
 soname_is_the_abi() {
-    abi=$(sed -n 's/^#define CELLAR_ABI *\([0-9]*\).*/\1/p' include/cellar.h)
     readelf -d "$so" | grep -q "SONAME.*libcellar.so.$abi]"
 }
 stays_loaded() { readelf -d "$so" | grep -q NODELETE; }
@@ -58,6 +79,14 @@ t_case dropin_matches_list dropin_matches
 t_case stray_name_is_noticed stray_is_noticed
 t_case missing_name_is_noticed missing_is_noticed
 t_case stray_global_is_refused stray_global_is_refused
+t_case headers_match_list headers_match
 t_case soname_is_the_abi_number soname_is_the_abi
+t_case every_name_has_the_version_of_the_abi all_versioned "$so"
+for c in gcc clang; do
+    for l in bfd gold lld; do
+        if ! t_have $c || ! t_have ld.$l; then t_skip "version_script_${c}_$l" "no $c or no ld.$l"
+        else t_case "version_script_${c}_$l" linked_by $c $l; fi
+    done
+done
 t_case shared_library_stays_loaded stays_loaded
 t_end packaging_symbols
