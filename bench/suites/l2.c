@@ -492,7 +492,7 @@ static double disk_read_footers(const char *dir)
         return NAN;
     }
     (void)close(fd);
-    memcpy(&seg_bytes, page + 144, 4); /* l2/form.c, SUPER */
+    memcpy(&seg_bytes, page + 144, 4); /* l2/format.c, SUPER */
     memcpy(&segs, page + 148, 4);
     snprintf(path, sizeof path, "%s/data.seg", dir);
     fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bloom: a blocked Bloom filter that grows, is rebuilt while it serves, and knows its own doubts.
+ * filter: a blocked Bloom filter that grows, is rebuilt while it serves, and knows its own doubts.
  *
  * PICTURE    desc {number, next layers, layers, filling, which set, state}       one 64-bit word
  *            set[2]   each up to 4 layers of n, 2n, 4n, 8n keys; adds go to the last one
@@ -31,7 +31,7 @@
  * TRIED      plain sizing by ln(1/p)/ln(2)^2: 1.14 x the rate at 1 %, 1.5 x at 0.1 %: blocks are
  *            not equally full; so a layer is sized by the rate of Poisson-filled blocks.
  *            h1 + i*h2 positions repeat inside 512 bits; slices of a mixed word do not.
- * NOT HERE   counters, logs, scans, who is told: cache/filter.c. Files: the disk tier.
+ * NOT HERE   counters, logs, scans, who is told: cache/bloom_guard.c. Files: the disk tier.
  * SOURCE     Putze, Sanders, Singler 2007, blocked Bloom filters; Almeida et al. 2007, scalable
  *            ones. Own code. */
 #include "bloom/filter.h"

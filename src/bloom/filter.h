@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bloom: a filter over the keys that exist in a view's *source*, and when it may be believed.
+ * filter: a filter over the keys that exist in a view's *source*, and when it may be believed.
  *
  * CALL PATTERN
  *     bloom *b = bloom_create(account);                    OFF: nothing is added, nothing decided
@@ -12,7 +12,7 @@
  *     bloom_seal(b);                                       AUTHORITATIVE: "never" may be believed
  *     bloom_ask(b, hash)                                   any thread, no lock, no store
  * Hashes are the store's keyed ones, without the generation: a cleared cache changes no source.
- * Nothing is ever removed. How it works: bloom.c. */
+ * Nothing is ever removed. How it works: filter.c. */
 #ifndef BLOOM_FILTER_H
 #define BLOOM_FILTER_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * filter: what a view does with its Bloom filter: who adds, who asks, who is told of doubts.
+ * bloom_guard: what a view does with its Bloom filter: who adds, who asks, who is told of doubts.
  *
  * PICTURE    set, incr, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if moved]
  *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
@@ -14,7 +14,7 @@
  *            the bit, and takes it back below .4.
  * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
  *            time (bloom_feeding).
- * NOT HERE   the filter itself: bloom/filter.c. Loads: load.c. Files: keep.c. */
+ * NOT HERE   the filter itself: bloom/filter.c. Loads: load.c. Files: bloom_persist.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */
@@ -358,7 +358,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size");
 }
 
-/* ---- for open.c and view.c ---- */
+/* ---- for open.c and namespace.c ---- */
 
 CELLAR_PRIVATE void cache_filter_free(cellar *c)
 {

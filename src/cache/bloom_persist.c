@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * keep: the Bloom filters of views outlive the process, where there is a disk tier.
+ * bloom_persist: the Bloom filters of views outlive the process, where there is a disk tier.
  *
  * PICTURE    cellar_sync, close -> of each view with a filter: its image -> bloom.snap
  *            view opened -> its image -> AUTHORITATIVE: it was, and the store was closed since
@@ -15,7 +15,7 @@
  *            be taken meanwhile, never the other way round.
  * LIMITS     what comes into the source while the store is closed, or open without its disk, no
  *            image can know: the owner announces it, see cellar.h.
- * NOT HERE   files: l2/images.c. Bits: bloom/filter.c. */
+ * NOT HERE   files: l2/owner_images.c. Bits: bloom/filter.c. */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * circuit: breakers as callers and loads see them: with the store's clock, log and counters.
+ * breaker_calls: breakers as callers and loads see them: with the store's clock, log and counters.
  *
  * LIFETIME   a breaker keeps its view and the shell of its store alive: it may be destroyed after
  *            the store was closed. It must outlive the loads that name it.

@@ -35,7 +35,7 @@
 #define CACHE_OFF 2u
 #define CACHE_TALK 4u /* gets are reported to the log */
 #define CACHE_FILTER 8u /* gets ask the Bloom filter before L1 */
-#define CACHE_NOTES 32u /* reads inside loaders are noted: deps.c */
+#define CACHE_NOTES 32u /* reads inside loaders are noted: dependencies.c */
 #define CACHE_ENDING 16u /* beside CLOSED: by a close of the store that may still give up */
 
 #define CACHE_VIEWS_MAX 4096u /* the root counts */
@@ -95,7 +95,7 @@ struct cellar {
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
     const base_hash_key *hash_key;
     cache_store *store;
-    bloom *_Atomic bloom;   /* NULL: never had one; seq_cst store under VIEW, see filter.c */
+    bloom *_Atomic bloom;   /* NULL: never had one; seq_cst store under VIEW, see bloom_guard.c */
     _Atomic int64_t def[CACHE_DEFAULTS]; /* in force: the store's where the view has none; VIEW */
     _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as given for the view; VIEW */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
@@ -210,7 +210,7 @@ struct cache_store {
     _Atomic uint32_t tag_turn;     /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: none invalidated yet; never freed before the close */
     cache_deps *deps;       /* NULL: not asked for; constant until the root's close */
-    _Atomic uint64_t glob_epoch;   /* moves around each walk by pattern, see match.c */
+    _Atomic uint64_t glob_epoch;   /* moves around each walk by pattern, see delete_pattern.c */
     cache_why *why;         /* NULL: no_explain; constant until the root's close */
     cache_vgens *_Atomic vgens;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
@@ -307,7 +307,7 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);
 CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* one more handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
-/* ---- view.c ---- */
+/* ---- namespace.c ---- */
 CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings *cfg);
 /* The root's share of the memory, once L1 is there. False: no memory. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
@@ -426,7 +426,7 @@ CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t owner,
                                       bool (*match)(void *ctx, const void *key, size_t len),
                                       void *ctx);
 
-/* ---- disk.c, disk_none.c ---- */
+/* ---- l2_tier.c, l2_tier_none.c ---- */
 /* The disk tier the configuration asks for, if any, before the first key is hashed. */
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg);
 /* Write to `text` the memory_bytes that the disk tier needs. Return false without a disk tier. */
@@ -474,7 +474,7 @@ CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *pl
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code); /* get.c */
 
-/* ---- filter.c ---- */
+/* ---- bloom_guard.c ---- */
 typedef struct cache_filter { /* around what makes an entry visible; on the caller's stack */
     bloom *b;
     uint64_t hash, desc;
@@ -519,7 +519,7 @@ CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
-/* keep.c: filters that outlive the process */
+/* bloom_persist.c: filters that outlive the process */
 struct l2_image;
 struct l2_images;
 CELLAR_PRIVATE void cache_keep_all(void *s, struct l2_images *to);
@@ -528,13 +528,13 @@ CELLAR_PRIVATE void cache_keep_all(void *s, struct l2_images *to);
 CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk);
 CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened);
 
-/* ---- tag.c ---- */
+/* ---- tags.c ---- */
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
 CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count);
 CELLAR_PRIVATE void cache_tags_open(cache_store *s); /* with what its tier knows */
 CELLAR_PRIVATE void cache_tags_close(cache_store *s);
 
-/* ---- deps.c ---- */
+/* ---- dependencies.c ---- */
 CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *cfg);
 CELLAR_PRIVATE void cache_deps_close(cache_store *s);
 /* Can a view with these options be in a store with such a table, or without? */
@@ -573,7 +573,7 @@ CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s);
 CELLAR_PRIVATE void cache_deps_fork_parent(cache_store *s);
 CELLAR_PRIVATE void cache_deps_fork_child(cache_store *s);
 
-/* ---- why.c ---- */
+/* ---- explain.c ---- */
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *cfg);
 CELLAR_PRIVATE void cache_why_close(cache_store *s);
 /* An entry left, or a value was refused, by a call; any lock may be held. */
@@ -590,7 +590,7 @@ CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owne
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
                                          cellar_cause cause) SYNC_HOLDS(VIEW);
 
-/* ---- circuit.c ---- */
+/* ---- breaker_calls.c ---- */
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
 CELLAR_PRIVATE void cache_breaker_free(cellar *c);
@@ -600,11 +600,11 @@ CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);
 CELLAR_PRIVATE int64_t cache_breaker_wait(cellar_breaker *b); /* ms until a call may pass */
 CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, breaker_outcome how);
 
-/* ---- listen.c ---- */
+/* ---- events.c ---- */
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
 
 
-/* ---- tick.c ---- */
+/* ---- maintenance.c ---- */
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
 CELLAR_PRIVATE void cache_thread_stop(cache_store *s);
 /* No background work between the two, but what this thread is in the middle of itself. */

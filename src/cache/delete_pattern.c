@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * match: deleting by pattern, without stopping anybody.
+ * delete_pattern: deleting by pattern, without stopping anybody.
  *
  * WALK       pattern without wildcards -> a plain delete. Else: what lies below hears of it ->
  *            glob_epoch + 1 -> loads of matching keys are detached, shard by shard -> L1 is walked,
@@ -17,8 +17,8 @@
  *            pattern is not put into a part already walked.
  * LOCKING    none held while matching. A view that is cleared meanwhile has nothing left to walk.
  * LIMITS     what is set during the call may be removed or stay.
- * NOT HERE   how keys that are only on disk end: l2/ends.c. They are not in the count. A tier that
- *            knows no patterns refuses the call. */
+ * NOT HERE   how keys that are only on disk end: l2/invalidations.c. They are not in the count. A
+ *            tier that knows no patterns refuses the call. */
 #include "cache/cache_int.h"
 
 #include "base/glob.h"

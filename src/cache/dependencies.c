@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * deps: which loaded values were made out of which keys, so that a change of one ends the others.
+ * dependencies: which loaded values were made out of which keys, so that a change of one ends the
+ * others.
  *
  * PICTURE    loader of B reads A: [deps.note] edge {A -> B}, THEN the look at A
  *            change of A: its window, [deps.look] THEN the edges of A: B is deleted as by a call,
@@ -27,7 +28,7 @@
  *            writes the head, then reads A; a change writes A, then reads the head.
  * DISK       An entry that was evicted may lie there, and end there like any other: its node and
  *            edges stay. What they say is lost with the store's life, so what was made of others
- *            bears the tag of that life (tag.c), and no later one serves it.
+ *            bears the tag of that life (tags.c), and no later one serves it.
  * ROOM       A tick takes nodes back whose entry has expired, or was evicted from where there is no
  *            disk, and which nobody was made of: who was is reached through them. A full table ends
  *            some of the others, with all that follows from them.

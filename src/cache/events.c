@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * listen: who hears of entries that end, and what a tier gets of those that are evicted.
+ * events: who hears of entries that end, and what a tier gets of those that are evicted.
  *
  * PICTURE    L1 hands over an entry, no lock held, bytes in place -> evicted and worth it: tier put
  *                -> the listeners whose mask and view fit, in the order they came

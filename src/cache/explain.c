@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * why: what became of a key that is not there, from a small bounded record.
+ * explain: what became of a key that is not there, from a small bounded record.
  *
  * PICTURE    hash (of key and generation) -> one place of 16 bytes: {u32 when, u32 fingerprint},
  *            {u32 age, u16 by, u8 cause, u8 hits}; two words

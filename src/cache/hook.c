@@ -5,7 +5,7 @@
  * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
  *                      -> pending -1 -> return; where the tier has nothing of it, pending goes
  *                      back in the window, and a stamp that nobody watches stays
- *            eviction: l1 window {commit: stamp watched, captured} -> left hook (listen.c) -> tier
+ *            eviction: l1 window {commit: stamp watched, captured} -> left hook (events.c) -> tier
  *                      put, which asks stamp_is when it has its place
  *            change that is stored below at once, durable or by l2_write: in the place of the kill
  *                      a put, with a kill if that fails; in which order those of one key: turn.c
@@ -14,7 +14,7 @@
  *                      a set with a condition) or reads it in place (pin) has it brought up first,
  *                      and goes on in L1; who only looks (exists, meta, peek) leaves it
  *                      below, unless a version is wanted, which L1 gives
- *            (what the walks of deletes by pattern add to that: match.c)
+ *            (what the walks of deletes by pattern add to that: delete_pattern.c)
  * PROOF      of the stamp that stays. Who compares it later has watched it first; a raise takes
  *            the watch away, so a watch is there for as long as an unmoved stamp is held.
  *            All under the key's bucket: the word (unwatched); the tier (nothing); the word (the
@@ -22,9 +22,9 @@
  *            watch is there, or a stranger's raise has taken it: then its put comes too late, or
  *            has left its bits in the filter before that raise. A reader that watched before the
  *            second look is seen, or was raised upon; one that watches later finds nothing below:
- *            words go before their bits do (l2/gate.c).
+ *            words go before their bits do (l2/tombstone_filter.c).
  *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it
- *            (l2/put.c, PROOF).
+ *            (l2/write.c, PROOF).
  * INVARIANTS a stamp word is {8 bits tags, 40 bits changes, watched, 15 bits pending}; pending
  *            counts changes whose kill, or put, has not returned; tags is the sum of the tags of
  *            their keys, mod 256. Each raise is taken back once, by the call that caused it: its
@@ -46,7 +46,7 @@
  *            After CACHE_LOOKS the read misses. A miss is always true of a cache, so a fork
  *            or a frozen disk adds no case.
  * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
- *            the window; the back-fill reads it acquire, stamp_is sc (l2/put.c, PROOF).
+ *            the window; the back-fill reads it acquire, stamp_is sc (l2/write.c, PROOF).
  * LIMITS     2^40 changes of a class until their count repeats;
  *            32,767 changes of one stamp class at once between window and kill.
  *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * disk: the disk level as a tier: what cache calls things, and what l2 calls them.
+ * l2_tier: the disk level as a tier: what cache calls things, and what l2 calls them.
  *
  * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, listen, tick
  *            close -> what L1 holds goes down, then l2_end, l2_close
  * INVARIANTS without a disk that works the store is L1 alone: opening never fails because of it,
  *            unless l2_required says so; cellar_last_error of the root says why.
  * LOCKING    none of its own.
- * NOT HERE   what any tier is told: tier.c. A library without src/l2: disk_none.c.
+ * NOT HERE   what any tier is told: tier.c. A library without src/l2: l2_tier_none.c.
  * LIMITS     entries of kind error stay in memory; what a tag has made stale is not served from
  *            disk, nor written to it. */
 #include "cache/cache_int.h"

@@ -3,8 +3,8 @@
  * load: reading through the cache: who looks, who waits, who is answered with what.
  *
  * PICTURE    look at L1 -> fresh: answer.  negative, remembered error: answer.
- *                       -> stale or nearly: refresh (stale.c), answer with what is there
- *                       -> nothing: flight_enter -> LED: load_lead.c
+ *                       -> stale or nearly: refresh (refresh.c), answer with what is there
+ *                       -> nothing: flight_enter -> LED: load_leader.c
  *                                                -> JOINED: wait -> its outcome, or look again
  * INVARIANTS each call adds to exactly one outcome of a get: hits and joined values are hits,
  *            "none" is a negative hit, a load of one's own and an error are misses. What a call
@@ -18,8 +18,8 @@
  *            lead or join. A round ends when the flight joined was cancelled, or failed and may
  *            be tried again.
  * LIMITS     16 loads inside each other; waiters and flights as configured.
- * NOT HERE   the leader's work (load_lead.c), what loaders say (load_say.c), options (load_opts.c),
- *            background loads (stale.c), bulk (load_many.c), leases (lease.c). */
+ * NOT HERE   the leader's work (load_leader.c), what loaders say (loader_api.c), options
+ *            (load_plan.c), background loads (refresh.c), bulk (load_bulk.c), leases (lease.c). */
 #include "cache/load_int.h"
 
 #define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is asked for */
@@ -301,7 +301,7 @@ CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_a
         .kind = kind,
         .join = kind == FLIGHT_CALL && !call->p.no_wait,
         .take_queued = queued && call->old == NULL,
-        .leader_retries = (uint8_t)call->p.takeovers, /* at most 15: load_opts.c */
+        .leader_retries = (uint8_t)call->p.takeovers, /* at most 15: load_plan.c */
         .now_ms = call->now_ms,
         .hard_timeout_ms = call->p.hard_timeout_ms,
         .tag_born = base_load_acq(&call->c->store->tag_epoch),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_many: many keys through the cache with one loader call for all that are missing.
+ * load_bulk: many keys through the cache with one loader call for all that are missing.
  *
  * WALK       plain hits -> looks -> per missing key: lead or join -> the own loader for all keys
  *            led, published and ended -> keys that failed: their fallbacks, one by one -> only then

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_guard: what stands between a load and a source that is sick, or that never had the key.
+ * load_fallback: what stands between a load and a source that is sick, or that never had the key.
  *
  * PICTURE    miss -> Bloom filter knows it absent: ABSENT, no flight, no loader
  *            leader -> breaker open: no loader -> stale, else fallbacks, else default, else
@@ -12,7 +12,7 @@
  * LOCKING    none; the loaders of fallbacks run as any loader does.
  * LIMITS     3 fallbacks; they and the default value belong to loads in the foreground. In bulk
  *            they are asked key by key, of a lease where it is refused or abandoned.
- * NOT HERE   the filter (filter.c), the breaker (breaker/breaker.c). */
+ * NOT HERE   the filter (bloom_guard.c), the breaker (breaker/breaker.c). */
 #include "cache/load_int.h"
 
 /* ---- the filter ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_int: one read through the cache, as the files load*.c, lease.c and stale.c see it.
+ * load_int: one read through the cache, as the files load*.c, lease.c and refresh.c see it.
  *
  * PICTURE    options -> cache_load_plan      one call -> cache_call (its look at L1, what it waits
  *            for) -> a flight led or joined -> cellar_load (what the loader said) -> outcome */
@@ -111,14 +111,14 @@ struct cellar_load { /* what the loader says; on the leader's stack */
     size_t item_count;
 };
 
-/* ---- load_opts.c ---- */
+/* ---- load_plan.c ---- */
 /* Check the options and fill p; *o is moved to `full` when the caller's struct has another size. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
                                                cellar_load_opts *full, cache_load_plan *p);
 CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o); /* fallbacks, a default */
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
 
-/* ---- load_say.c ---- */
+/* ---- loader_api.c ---- */
 /* The result that the loader was writing failed: the load ends with `err`. */
 CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err);
 
@@ -165,7 +165,7 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
     out->opaque[0] = 0;
 }
 
-/* ---- load_lead.c ---- */
+/* ---- load_leader.c ---- */
 /* Lead the flight: second look, tier, loader, publish. Its ref is gone after it. */
 CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
 /* The tier below, if there is one, the call wants it, and no change of the key is on its way: true
@@ -193,7 +193,7 @@ CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, si
 /* Errors that say something of this call, not of the source. */
 CELLAR_PRIVATE bool cache_error_is_ours(int32_t code);
 
-/* ---- load_guard.c ---- */
+/* ---- load_fallback.c ---- */
 /* The filter says that the source never had the key: true, the call is answered. */
 CELLAR_PRIVATE bool cache_filter_answers(cache_call *call);
 /* The plain way of a view with a filter. True: answered, *err says how; *audit: the load is one. */
@@ -214,7 +214,7 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
 /* Nobody could be asked, or not in time: something stale, the default value, or the error. */
 CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
 
-/* ---- deps.c ---- */
+/* ---- dependencies.c ---- */
 /* A loader of this view begins, for so many keys; NULL: no memory. Then the keys, one by one. */
 CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys);
 CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k);
@@ -228,7 +228,7 @@ CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t cou
 CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k);
 CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same);
 
-/* ---- load_lead.c, too ---- */
+/* ---- load_leader.c, too ---- */
 /* Note what the loader reads for `keys` keys, if the view does so; f is the innermost one led. */
 CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
 CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
@@ -237,7 +237,7 @@ CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
 /* A lease is over whose pass of the view's breaker nobody has reported. */
 CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note);
 
-/* ---- stale.c ---- */
+/* ---- refresh.c ---- */
 /* Can this call's loader run when the call is over? */
 CELLAR_PRIVATE bool cache_background(const cache_call *call);
 /* Queue a refresh; nothing when one runs already or there is no room. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_lead: what the leader of a flight does: look again, load, store, end the flight.
+ * load_leader: what the leader of a flight does: look again, load, store, end the flight.
  *
  * PICTURE    flight.lead -> second look -> tier -> [flight.load] loader -> [flight.publish] store,
  *            in whose window the flight is unlinked -> end: outcome, [flight.wake], own ref
@@ -15,7 +15,7 @@
  *            L1: retry_at on that entry; without one and with error_ttl: an entry of kind ERROR,
  *            whose fails double the pause up to error_ttl_max. retry_at of an error is kept as
  *            signed milliseconds from its end, of a value in full: neither wraps.
- * NOT HERE   who enters flights and waits (load.c), what the loader may say (load_say.c). */
+ * NOT HERE   who enters flights and waits (load.c), what the loader may say (loader_api.c). */
 #include "cache/load_int.h"
 
 static bool cache_blind(const cache_call *call)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_opts: what a load's options come to: the call's, else the view's, else the store's.
+ * load_plan: what a load's options come to: the call's, else the view's, else the store's.
  *
  * INVARIANTS what is refused is refused before anything is touched, on a hit as on a miss. A view
  *            keeps what it was given (0: nothing said), so that a change of the store's defaults

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_say: what a loader says of its result, and what it may ask.
+ * loader_api: what a loader says of its result, and what it may ask.
  *
  * INVARIANTS exactly one result: a second one drops both. Bytes given are freed exactly once, by
  *            whoever drops the last ref, or here when they are refused. Until the loader returns

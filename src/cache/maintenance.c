@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tick: work that nobody asked for, by the host's call or by one thread, and what may change while
- * a store runs.
+ * maintenance: work that nobody asked for, by the host's call or by one thread, and what may
+ * change while a store runs.
  *
  * WALK       thread: tick of L1 and tier -> how long until the next entry is due? -> sleep so long,
  *            half a second at most, or until the bell (a view was cleared)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * memo: function arguments as keys that cannot collide.
+ * memoize: function arguments as keys that cannot collide.
  *
  * FORMAT     0x4D, format 1, u16 length and bytes of the function's name, u32 version, u8 count;
  *            then for each argument a tag and its payload, little-endian:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * view: named handles on one store, and the generations that make clear and bump O(1).
+ * namespace: named handles on one store, and the generations that make clear and bump O(1).
  *
  * PICTURE    name -(uthash, keyed hash)-> view {slot, id, vgen, version, options}
  *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read without lock

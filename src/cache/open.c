@@ -12,7 +12,7 @@
  *            a second cellar_close of one handle finds nothing instead of freed memory.
  * FORK       one node a store: prepare takes VIEW, LISTEN, L1's stripes, ERROR, LOG in rank order;
  *            the child resets them, lets go of the tier and has no thread.
- * NOT HERE   views and generations (view.c), the thread's work (tick.c). */
+ * NOT HERE   views and generations (namespace.c), the thread's work (maintenance.c). */
 #include "cache/cache_int.h"
 
 #include <stdio.h>

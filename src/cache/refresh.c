@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * stale: loads that nobody waits for: refreshes of what is stale or soon will be.
+ * refresh: loads that nobody waits for: refreshes of what is stale or soon will be.
  *
  * PICTURE    a look finds something stale or early -> flight QUEUED, a job beside it -> queue ->
- *            a worker, or cellar_tick where there are none -> flight LOADING -> load_lead.c
+ *            a worker, or cellar_tick where there are none -> flight LOADING -> load_leader.c
  * INVARIANTS a job has one ref of its flight and of its view, and, if the host said so, of ctx; all
  *            three go back exactly once. A job whose flight was taken over by a caller, or whose
  *            entry was changed or is gone, is dropped. Without ctx_bytes, retain, CTX_STATIC or a
@@ -114,7 +114,7 @@ static cache_job *cache_job_new(const cache_call *call, flight *f)
         j->ctx = o->ctx_retain(call->ctx);
         j->release = o->ctx_release;
     } else if (!call->view_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
-        memcpy(j->copy, call->ctx, o->ctx_bytes); /* at most 256: load_opts.c */
+        memcpy(j->copy, call->ctx, o->ctx_bytes); /* at most 256: load_plan.c */
         j->ctx = j->copy;
     }
     return j;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tag: ending all entries that carry a tag, whatever their number: only invalidated tags are known.
+ * tags: ending all entries that carry a tag, whatever their number: only invalidated tags are
+ * known.
  *
  * PICTURE    entry {born, fingerprints}        table: fingerprint -> {hard epoch, soft epoch}
  *            delete_tag: e = epoch + 1 -> record(fp) = e -> epoch = e
@@ -11,8 +12,9 @@
  *            before an invalidation and stored after it is dead already. The record stands before
  *            the epoch does: a write that takes born = e, or a reader that sees epoch e, finds it.
  *            A record that is dropped has its epoch below the floor: all older entries are dead.
- *            What was made of keys whose changes are known to this life of the store only (deps.c)
- *            bears one tag more. It ended with every life before: no record says so, tag_life does.
+ *            What was made of keys whose changes are known to this life of the store only
+ *            (dependencies.c) bears one tag more. It ended with every life before: no record says
+ *            so, tag_life does.
  * LOCKING    TAG for writers. Readers take none, also inside L1's windows: a table that grows is
  *            published whole and the old one kept until the store closes; a fold moves records in
  *            place while `turn` is odd, and who looks then says "dead": a miss is always allowed.
@@ -23,7 +25,7 @@
  *            fold.
  * TRIED      two records a bucket of 64 bytes: full buckets would fold long before the table is.
  *            With a disk the epochs go on where no earlier life can have been, and what has ended
- *            is known again: l2/ends.c.
+ *            is known again: l2/invalidations.c.
  * NOT HERE   names of tags: two with one fingerprint share their fate, which can only cost a miss.
  *            Records are not dropped when their last entry has expired: nobody knows when. */
 #include "cache/cache_int.h"

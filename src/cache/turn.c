@@ -19,7 +19,7 @@
  * LIMITS     Turns are listed from the first call that writes through (turns_used). That call waits
  *            for the changes that began before, 100 ms at most.
  *            A delete by pattern passes matching turns by itself: the tier ends their keys.
- * SEE ALSO   hook.c (stamps), tier.c (what is written), match.c. */
+ * SEE ALSO   hook.c (stamps), tier.c (what is written), delete_pattern.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_TURN_SHARDS 64u

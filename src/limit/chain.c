@@ -8,7 +8,7 @@
  *            can meet its charge: at most cost x (threads in such a moment) units are denied
  *            without need; `chain_rollbacks` counts the moments. The most selective limiter comes
  *            first.
- * NOT HERE   rules of one limiter are atomic in their slot (wide.c). */
+ * NOT HERE   rules of one limiter are atomic in their slot (table_multi.c). */
 #include "limit/limit_int.h"
 
 static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,

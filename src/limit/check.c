@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * audit: counts a limiter again, from nothing: every fact that INVARIANTS of the others promise.
+ * check: counts a limiter again, from nothing: every fact that INVARIANTS of the others promise.
  *
  * LOCKING    none: no call runs beside it. */
 #include "limit/table_multi_int.h"

@@ -469,7 +469,7 @@ CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64
 /* Permits of this limiter whose lease is over, found in `looks` records, go. */
 CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks);
 
-/* ---- side.c ---- */
+/* ---- overrides.c ---- */
 
 /* Rules and ban of a key; locks held may be any. False: it has no record. */
 CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
@@ -519,7 +519,7 @@ CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, ui
 CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t wall_s,
                                  int64_t *start_s, int64_t *next_s);
 
-/* ---- persist.c ---- */
+/* ---- snapshot.c ---- */
 
 CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg);
 CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l,

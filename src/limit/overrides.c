@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * side: what few keys have: a plan of their own, a ban beside their word, permits.
+ * overrides: what few keys have: a plan of their own, a ban beside their word, permits.
  *
  * PICTURE    over_chain[hash] -> over -> over ...      over: fingerprint, plan, banned until
  *            plan: compiled rules, shared by all keys that have them; users counted

@@ -26,7 +26,8 @@
  *            multiplied, times at most now + 400 days < 2^62.
  * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.
  *            A ticket of more than 2^54 units is counted as 2^54 by those given back beside it.
- * NOT HERE   who may store the result (narrow.c, wide.c), logs and permits (wide.c). */
+ * NOT HERE   who may store the result (table_single.c, table_multi.c), logs and permits
+ *            (table_multi.c). */
 #include "limit/limit_int.h"
 
 BASE_SIZE_BEGIN

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * persist: debts over a restart: a snapshot through the host's calls or in a file.
+ * snapshot: debts over a restart: a snapshot through the host's calls or in a file.
  *
  * FORMAT     little endian, one stream; everything before the end is covered by the end's sum.
  *            0   "CELLIM01"   8 version 4, number of rules 4   16 secret 32   48 wall clock, ms 8
@@ -19,8 +19,8 @@
  *            again: ages are kept, not times, and windows of COUNT are put into the new clock's.
  * RULES      Regions that a change of rules has not reached, or has passed already, and keys with
  *            plans are written as shares of the rules in the header: nothing else is in there.
- * SEATS      are found as for any key (narrow.c, wide.c); the heavy ones stay when there are fewer
- *            than before, and who finds none is counted.
+ * SEATS      are found as for any key (table_single.c, table_multi.c); the heavy ones stay when
+ *            there are fewer than before, and who finds none is counted.
  * REFUSED    a sum that does not match, another version, other algorithms, a given secret that is
  *            another one: the limiter starts empty, counted, one line to the log; never partly.
  * FILE       NAME.new, datasync, rename, folder synced. Only keys in use are in it. kill -9 loses

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * wide: limiters with several rules, logs, permits or bans: all rules of a key in one slot.
+ * table_multi: limiters with several rules, logs, permits or bans: all rules of a key in one slot.
  *
  * PICTURE    slot: fp | blocked until | word 0 | word 1 | ... | ring 0 ...
  *            denial:    words one by one without a lock; fp and state again at the end
@@ -14,9 +14,9 @@
  * LOCKING    region (LIMIT) -> buckets (LIMIT_BUCKET) by index, a third one by trying -> side. A
  *            conversion holds both for each bucket it changes; who finds the region being converted
  *            under a bucket lock goes by the region's.
- * OVERFLOW   as narrow.c; the key that loses least is the one whose fullest rule is least full.
- *            Banned keys and keys with permits out are never forgotten.
- * NOT HERE   what one word says (rule.c), the log (ring.c), permits' records (side.c). */
+ * OVERFLOW   as table_single.c; the key that loses least is the one whose fullest rule is least
+ *            full. Banned keys and keys with permits out are never forgotten.
+ * NOT HERE   what one word says (rule.c), the log (ring.c), permits' records (overrides.c). */
 #include "limit/table_multi_int.h"
 
 typedef struct limit_wide { /* one operation under way */
@@ -292,8 +292,8 @@ static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const
            base_load_acq(&l->head[w->region].losses) - (uint32_t)t->losses < 4;
 }
 
-/* May the ticket give now? Then what its GCRA rules get back is noted; as narrow.c, GIVING, under
- * the bucket's lock. */
+/* May the ticket give now? Then what its GCRA rules get back is noted; as table_single.c, GIVING,
+ * under the bucket's lock. */
 static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     limit_op *op = w->op;

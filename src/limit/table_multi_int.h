@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * wide_int: what wide.c needs of ring.c: the exact sliding log. */
+ * table_multi_int: what table_multi.c needs of ring.c: the exact sliding log. */
 #ifndef LIMIT_TABLE_MULTI_INT_H
 #define LIMIT_TABLE_MULTI_INT_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * narrow: limiters whose state of a key is one word: one rule of GCRA, COUNT or FIXED.
+ * table_single: limiters whose state of a key is one word: one rule of GCRA, COUNT or FIXED.
  *
  * PICTURE    1 fp of a slot matches        2 its bit 0: slow      3 word; BUSY: slow
  *            3a the rules, by state    4 fp and state again   5 decide   6 compare-exchange, or

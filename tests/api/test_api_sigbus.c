@@ -211,7 +211,8 @@ static void killed_right_after_it_nothing_dead_comes_back(void)
 
 #if T_TSAN
 /* To it the zeros that are mapped over a page that has gone are written there, beside whoever is
- * about to write or read the page: what they do is lost, and the tier knows that (base/bus.c). */
+ * about to write or read the page: what they do is lost, and the tier knows that
+ * (base/sigbus.c). */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) { return "race:base_bus_handler\n"; }
 #endif

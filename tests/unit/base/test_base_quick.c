@@ -3,8 +3,8 @@
  * Aim:    the quick clock keeps to CLOCK_MONOTONIC whatever the counter does: rates, restarts,
  *         leaps, a long pause, many threads; and is the clock itself where the counter is not
  *         trusted.
- * Method: base/quick.c over a counter and a clock that the test turns, each reading costing time;
- *         then the real ones side by side. */
+ * Method: base/tsc_clock.c over a counter and a clock that the test turns, each reading costing
+ *         time; then the real ones side by side. */
 #include <pthread.h>
 
 #include "base/clock.h"
