@@ -577,6 +577,11 @@ floors:
 ## form: floors, and every line longer than 100
 form:
 	$(Q)$(AWK) -v form=1 -v listed='$(SRC)' -f src/floors.awk src/floors.txt $(ALL_FILES)
+## language: words, function comments, paragraphs and essays that break the rules of plain English
+LANGUAGE_FILES = $(shell find src include tests bench -name '*.[ch]' -o -name '*.cc' -o \
+  -name '*.md' -o -name '*.sh' -o -name '*.awk' -o -name '*.mk') README.md Makefile
+language:
+	$(Q)$(AWK) -f src/tools/language.awk $(LANGUAGE_FILES)
 ## contracts: every public function has its contract, an example and a line in tests/symbols.txt
 contracts:
 	$(Q)$(AWK) -v mode=check -v symbols=tests/symbols.txt -f src/apidoc.awk $(HEADERS)
@@ -706,5 +711,5 @@ help:
 FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 .PHONY: all lib test test-now test-programs names bench bench-peers bench-report guard dropin \
-  man dist install uninstall floors form contracts symbols deps thread-safety check check-now check-matrix \
-  matrix-now run where seed clean help FORCE
+  man dist install uninstall floors form language contracts symbols deps thread-safety check \
+  check-now check-matrix matrix-now run where seed clean help FORCE
