@@ -62,7 +62,8 @@ begin include/m.h '/* m_size: its size */' 'CELLAR_API int m_size(int x);'
 t_case pronoun_after_function_name_is_reported reported 1 \
     'function: begin with an imperative verb (not `its`)'
 begin include/m.h '/* m_size: count the bytes */' 'CELLAR_API int m_size(int x);' \
-    '/* Pass it on. */' 'void m_pass(void);' '/* Embed one block' ' * in another. */' \
+    '/* Pass it on. */' 'void m_pass(void);' '/* Size the table. */' 'void m_fit(void);' \
+    '/* Embed one block' ' * in another. */' \
     'void *m_embed(void);'
 t_case imperative_verb_is_accepted accepted
 begin src/m/a.h '/* The size. */' 'extern int m_size;' '/* A callback. */' \

@@ -51,10 +51,10 @@ BEGIN {
           "just still already now then there here ever else too very true false new old " \
           "own empty valid uniform whole full left right am are be been being can could " \
           "did do does had has have is may might must should was were will would entry " \
-          "entries key value namespace bucket segment stripe tombstone budget quota " \
-          "limiter generation loader leader waiter lease rule fence token thread reader " \
-          "writer number hit byte length position address name time room capacity code " \
-          "result error", no_verb)
+          "entries namespace stripe tombstone budget quota limiter generation loader " \
+          "leader waiter token reader writer byte length capacity error", no_verb)
+    words("key value bucket segment lease rule fence thread number hit position address name " \
+          "time room code result lock record size count index limit length", noun_too)
     words("need feed embed shed seed exceed proceed speed bleed heed bring ping ring string " \
           "swing focus bias alias", verb)
     section = "^ ?(in|out|returns|owns|thread|cost|example|since):( |$)"
@@ -243,11 +243,16 @@ function check_verb(text, line, name,    word) {
         report(line, "function: begin with an imperative verb (not `" word "`)")
         return
     }
+    text = tolower(substr(text, length(word) + 1))
     word = tolower(word)
     if (word in verb) return
-    if ((word in no_verb) || (word in forbidden) || word ~ /(^|[^s])s$|ed$|ing$|^[a-z]$/) {
-        report(line, "function: begin with an imperative verb (not `" word "`)")
+    if (word in noun_too) { # "Size of x", not "Size the table"
+        if (text !~ /^( (of|that|which|where|is|are|in|at|from)( |$)|[.,;:])/) return
+    } else if (!(word in no_verb) && !(word in forbidden) &&
+               word !~ /(^|[^s])s$|ed$|ing$|^[a-z]$/) {
+        return
     }
+    report(line, "function: begin with an imperative verb (not `" word "`)")
 }
 
 # ---- other files ---------------------------------------------------------------------------
