@@ -41,20 +41,20 @@ BEGIN {
     words("a an the it its he his they them their this that these those what which each " \
           "every any all some none no nothing one both such same other another others our " \
           "ours we us you your everything something anything much many more most less " \
-          "least few fewer zero two three four five six seven eight nine ten first second " \
-          "third last next half twice once again about above after against along among " \
-          "around as at before behind below beneath beside between beyond but by despite " \
-          "down during except for from in inside into like near of off on onto out outside " \
-          "over past per since than through till to toward under until up upon versus via " \
-          "with within without and or nor so yet because if when whenever while where " \
-          "wherever whether unless though although how why not never always only also even " \
-          "just still already now then there here ever else too very true false new old " \
-          "own empty valid uniform whole full left right am are be been being can could " \
-          "did do does had has have is may might must should was were will would entry " \
-          "entries namespace stripe tombstone budget quota limiter generation loader " \
-          "leader waiter token reader writer byte length capacity error", no_verb)
+          "least few fewer two three four five six seven eight nine ten first second third " \
+          "last next half twice once again about above after against along among around as " \
+          "at before behind below beneath beside between beyond but by despite down during " \
+          "except for from in inside into like near of off on onto out outside over past " \
+          "per since than through till to toward under until up upon versus via with " \
+          "within without and or nor so yet because if when whenever while where wherever " \
+          "whether unless though although how why not never always only also even just " \
+          "still already now then there here ever else too very true false new old own " \
+          "valid uniform whole full left right am are be been being can could did do does " \
+          "had has have is may might must should was were will would entry entries " \
+          "namespace stripe tombstone budget quota limiter generation loader leader waiter " \
+          "token reader writer byte length capacity error", no_verb)
     words("key value bucket segment lease rule fence thread number hit position address name " \
-          "time room code result lock record size count index limit length", noun_too)
+          "time room code result lock record size count index limit length zero empty", noun_too)
     words("need feed embed shed seed exceed proceed speed bleed heed bring ping ring string " \
           "swing focus bias alias", verb)
     section = "^ ?(in|out|returns|owns|thread|cost|example|since):( |$)"
