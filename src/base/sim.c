@@ -501,8 +501,8 @@ static void base_sim_environment(void)
 
 static void base_sim_nobody_ready(void)
 {
-    if (base_sim.timed == 0) { base_sim_fail("deadlock: nobody can run"); }
-    if (base_sim.no_rescue) { base_sim_fail("hang: nobody can run before a time-out"); }
+    if (base_sim.timed == 0) { base_sim_fail("deadlock: no fiber can run"); }
+    if (base_sim.no_rescue) { base_sim_fail("hang: no fiber can run before a time-out"); }
     base_sim_time_to(base_sim.next_deadline_ns);
 }
 
