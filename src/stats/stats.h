@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * stats: exact counters without a shared write, sampled histograms, one registry of every metric.
+ * stats: exact counters without a shared write, sampled histograms, one registry of all metrics.
  *
  * CALL PATTERN
- *     stats_block *mine = stats_mine(st, view_slot);      once a call, with no ranked lock held
- *     stats_add(mine, STATS_HIT_L1, 1);                   plain add: the block is this thread's
- *     stats_count(st, STATS_TICK, 1);                     store-wide ones; any lock may be held
+ *     stats_block *mine = stats_mine(st, slot);           once per call, with no ranked lock held
+ *     stats_add(mine, STATS_HIT_L1, 1);                   plain add to this thread's block
+ *     stats_count(st, STATS_TICK, 1);                     counters of the store; any lock held
  *     if (stats_sample(self)) { t = base_now_ns(); ...; stats_time(st, STATS_OP_SET, now - t); }
  *
- * There is no counter for gets: gets are the sum of the outcomes (stats_gets), each get adds to
- * exactly one of them. Names, kinds, units, labels and help stand in the lists below and nowhere
- * else: struct, text, JSON and tests come from them. A later part adds its lines at the end. */
+ * INVARIANTS Gets have no counter: they are the sum of their outcomes (stats_gets). Each get adds
+ *            to exactly one outcome. Names, kinds, units, labels and help texts stand only in the
+ *            lists below; struct, text, JSON and tests are made from the lists. */
 #ifndef STATS_STATS_H
 #define STATS_STATS_H
 
@@ -25,9 +25,9 @@ typedef enum stats_unit {
     STATS_PPM /* written as a share of 1 */
 } stats_unit;
 
-/* Counters of a view: id, family, label name and value ("" for none), unit, help (of the family).
- * Lines of one family stand together. The outcomes of a get come first: they share the block's
- * first line with its header. EVICT_* stand in the order of the causes' numbers in cellar.h. */
+/* Counters of a namespace: id, family, label name and value ("" for none), unit, help (of the
+ * family). Lines of one family stand together. The outcomes of a get come first: they share the
+ * first cache line of a block with its header. EVICT_* are in the order of CELLAR_CAUSES. */
 #define STATS_VIEW_COUNTERS(X) \
     X(HIT_L1, "cellar_hits_total", "tier", "l1", ONE, "Gets answered with a live value.") \
     X(HIT_L2, "cellar_hits_total", "tier", "l2", ONE, "Gets answered with a live value.") \
@@ -109,7 +109,7 @@ typedef enum stats_unit {
     X(TTL_UNCHANGED, "cellar_ttl_reloads_unchanged_total", "", "", ONE, \
       "Of these, those that were the same bytes as before.")
 
-/* Counters of the store: same columns. */
+/* Counters of the store: the same columns. */
 #define STATS_STORE_COUNTERS(X) \
     X(LIMIT_PINS, "cellar_limit_reached_total", "limit", "pins", ONE, \
       "Calls that met a fixed limit.") \
@@ -146,9 +146,9 @@ typedef enum stats_unit {
     X(L2_NOT_THROUGH, "cellar_l2_not_through_total", "", "", ONE, \
       "Write-through and durable changes that the disk did not take.")
 
-/* Figures other floors keep themselves, under locks they hold anyway; the caller of the writers
- * gives them: id, family, counter or gauge, unit, help. (Bytes, budget, peak, bytes by module and
- * refused charges are read from the account, the hit ratio is computed.) */
+/* Figures that other floors keep under their own locks; the caller of the writers passes them: id,
+ * family, counter or gauge, unit, help. Not here: bytes, budget, peak, bytes by module and refused
+ * charges are read from the budget; the hit ratio is computed. */
 #define STATS_GIVEN(X) \
     X(ENTRIES, "cellar_entries", gauge, ONE, "Entries held, dead ones not yet swept included.") \
     X(VIEWS, "cellar_views", gauge, ONE, "Views open.") \
@@ -271,8 +271,8 @@ typedef enum stats_unit {
     X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.") \
     X(L2_COMMITS, "cellar_l2_commits_total", counter, ONE, "Syncs that changes waited for.")
 
-/* What the source knows of a view as it is now; a view without it has no line: id, family, label
- * name and value, kind, unit, help. */
+/* Present figures of a namespace, which the source passes; a namespace without a figure has no
+ * line: id, family, label name and value, kind, unit, help. */
 #define STATS_VIEW_GIVEN(X) \
     X(QUOTA_ENTRIES, "cellar_quota_entries", "", "", gauge, ONE, \
       "Entries held by a view with a share of the memory.") \
@@ -301,7 +301,7 @@ typedef enum stats_unit {
     X(ADVICE_400, "cellar_advisor_hit_ratio", "scale", "4", gauge, PPM, "") \
     X(ADVICE_800, "cellar_advisor_hit_ratio", "scale", "8", gauge, PPM, "")
 
-/* Figures of a table of keyed locks, which belongs to no store; src/lock keeps them: id, family,
+/* Figures of a table of keyed locks, which belongs to no store and is kept by src/lock: id, family,
  * label name and value ("" for none), kind, unit, help. */
 #define STATS_LOCKS(X) \
     X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Times a lock got an owner.") \
@@ -332,7 +332,8 @@ typedef enum stats_unit {
     X(BYTES, "cellar_locks_bytes", "", "", gauge, BYTES, "Bytes charged to the table.") \
     X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "No fence given out is above it.")
 
-/* Timed operations: id, name, sampled (family ends in _sampled_seconds) or all. */
+/* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
+ * timed. */
 #define STATS_OPS(X) \
     X(GET_HIT, "get_hit", 1) X(GET_MISS, "get_miss", 1) X(SET, "set", 1) X(DELETE, "delete", 1) \
     X(TICK, "tick", 0)
@@ -370,34 +371,34 @@ typedef enum stats_lock {
 #undef STATS_X
 } stats_lock;
 
-#define STATS_SLOTS_MAX 4096u /* view slots of a store */
-#define STATS_NEAR_SLOTS 8u   /* found without a page */
-#define STATS_FAR_SLOTS 256u  /* slots of a page beyond */
+#define STATS_SLOTS_MAX 4096u /* namespace slots of a store */
+#define STATS_NEAR_SLOTS 8u   /* slots found without a page */
+#define STATS_FAR_SLOTS 256u  /* slots per page */
 #define STATS_FAR_PAGES (STATS_SLOTS_MAX / STATS_FAR_SLOTS)
 #define STATS_NEAR_ROWS 64u   /* thread indexes found without a page */
 #define STATS_ROW_PAGES (BASE_SELF_MAX / STATS_NEAR_ROWS)
 
-/* The counters of one thread for one view, or of all threads without their own (shared). Starts on
- * a multiple of BASE_PAD, so two threads never write one line. Lives as long as the stats. */
+/* Counters of one thread for one namespace, or of all threads without a block (shared). Starts at a
+ * multiple of BASE_PAD, so two threads never write one line. Lives as long as the stats. */
 typedef struct stats_block {
-    void *raw;       /* what base_alloc gave */
-    uint32_t shared; /* 1: many threads add here, atomically; constant */
+    void *raw;       /* block of base_alloc */
+    uint32_t shared; /* 1: many threads add atomically; constant */
     uint32_t reserved;
-    _Atomic uint64_t cell[STATS_VIEW_COUNT]; /* written by the owner (relaxed), read by anyone */
+    _Atomic uint64_t cell[STATS_VIEW_COUNT]; /* relaxed; written by the owner, read by any thread */
 } stats_block;
 
 typedef struct stats_page { /* blocks of 256 more slots */
     stats_block *_Atomic slot[STATS_FAR_SLOTS];
 } stats_page;
 
-/* Everything one thread index counts. Row 0 is the shared one. */
+/* All counters of one thread index. Row 0 is the shared row. */
 typedef struct stats_row {
     void *raw;
     uint32_t shared;
     uint32_t reserved;
     stats_block *_Atomic near[STATS_NEAR_SLOTS]; /* release by the owner, acquire by readers */
     stats_page *_Atomic far[STATS_FAR_PAGES];    /* slots from STATS_NEAR_SLOTS on */
-    _Atomic uint64_t cell[STATS_STORE_COUNT];    /* the store's counters */
+    _Atomic uint64_t cell[STATS_STORE_COUNT];    /* counters of the store */
 } stats_row;
 
 typedef struct stats_hist stats_hist;
@@ -407,33 +408,36 @@ typedef struct stats_row_page {
 } stats_row_page;
 
 typedef struct stats {
-    base_account *account;             /* borrowed; outlives us */
-    uint64_t id;                       /* of this process, never reused; a multiple of 4,096 */
-    stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] always there */
-    stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* the others, 64 a page; [0] stays NULL */
+    base_account *account;             /* borrowed; outlives this struct */
+    uint64_t id;                       /* unique in the process; a multiple of 4,096 */
+    stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] is never NULL */
+    stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* other rows, 64 per page; [0] stays NULL */
     _Atomic uint64_t asking[BASE_SELF_MAX / 64]; /* bit: this index is inside an allocation */
     _Atomic uint32_t row_top;          /* rows of indexes >= this do not exist */
     _Atomic uint32_t slot_top;         /* slots >= this were never opened */
-    _Atomic uint32_t denied;           /* allocations refused since the last that succeeded */
-    _Atomic uint32_t calls_denied;     /* calls of stats_mine_slow meanwhile */
+    _Atomic uint32_t denied;           /* allocations refused since the last success */
+    _Atomic uint32_t calls_denied;     /* calls of stats_ask since then */
     uint32_t stripes;                  /* of histograms; power of two; constant */
     stats_hist *_Atomic hist[STATS_OP_COUNT][8]; /* [op][stripe]; NULL until first used */
 } stats;
 
-/* Everything is charged to module STATS of `account`. NULL: refused. View slot 0 is open. */
+/* Make the counters of a store and open slot 0. Charge to module STATS of `account`. NULL:
+ * refused. */
 CELLAR_PRIVATE stats *stats_create(base_account *account);
-CELLAR_PRIVATE void stats_destroy(stats *st); /* NULL accepted; no thread counts any more */
-/* In a forked child, before it counts: threads that were allocating here are gone. */
+CELLAR_PRIVATE void stats_destroy(stats *st); /* NULL accepted; no thread may count during it */
+/* Reset, in a forked child, the state of other threads that were allocating. Call before
+ * counting. */
 CELLAR_PRIVATE void stats_forked(stats *st);
 
-/* A view begins to use `slot`; its figures start at 0, whoever had the slot before (what that one
- * counted stays in the totals). False: refused, nothing changed. No ranked lock held. */
+/* Open `slot` for a namespace. Its figures start at 0; those of a former namespace stay in the
+ * totals. False: refused, nothing changed. Hold no ranked lock. */
 CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot);
 
 CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
 
-/* This thread's block for an open slot; never NULL. Allocates at a thread's first call, so no
- * ranked lock is held; refused, it gives the shared block, and later calls try again. */
+/* Return the block of this thread for an open slot, never NULL. The first call of a thread
+ * allocates: hold no ranked lock. If the allocation is refused return the shared block; later calls
+ * try again. */
 BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
 {
     const base_self_t *self = base_self();
@@ -441,17 +445,17 @@ BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
     return stats_mine_slow(st, slot);
 }
 
-/* For a caller that keeps what it would be looked up by: this, for an open slot, */
+/* Return the key under which a thread remembers its block of an open slot, for stats_add_mine. */
 BASE_INLINE uint64_t stats_tag(const stats *st, uint32_t slot) { return st->id | slot; }
-/* and its base_self(): add to a counter of that slot's view. */
+/* Add to a counter of the namespace of `tag`, with the record of the calling thread. */
 BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_t *self,
                                        stats_id id, uint64_t n);
 
-/* The same without ever allocating: the thread's own block if it has one, else the shared one. Any
- * lock may be held. */
+/* Return the block of this thread if it exists, else the shared block. Never allocates; any lock
+ * may be held. */
 CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
 
-/* Add to a counter of a view. */
+/* Add to a counter of a namespace. */
 BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
 {
     BASE_ASSERT(id < STATS_VIEW_COUNT);
@@ -466,7 +470,7 @@ BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_
                                        stats_id id, uint64_t n)
 {
     BASE_ASSERT(id < STATS_VIEW_COUNT);
-    if (BASE_LIKELY(self->mine_tag == tag)) { /* then it is not a shared one: stats_mine_slow */
+    if (BASE_LIKELY(self->mine_tag == tag)) { /* `mine` is never a shared block: stats_mine_slow */
         _Atomic uint64_t *cell = &((stats_block *)self->mine)->cell[id];
         base_store_rlx(cell, base_load_rlx(cell) + n);
     } else {
@@ -474,7 +478,7 @@ BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_
     }
 }
 
-/* Count one entry that left for `cause`, a CELLAR_CAUSE_... (numbers 1..10; others are no end). */
+/* Count one removed entry. cause: CELLAR_CAUSE_... 1..10; other causes are not counted here. */
 BASE_INLINE void stats_add_end(stats_block *block, unsigned cause)
 {
     if (cause < 1 || cause > STATS_EVICT_NEGATIVE - STATS_EVICT_EXPIRED + 1) { return; }
@@ -484,11 +488,11 @@ BASE_INLINE void stats_add_end(stats_block *block, unsigned cause)
 /* Add to a counter of the store. Never allocates; any lock may be held. */
 CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
 
-/* ---- reading: no lock, any thread; exact when the counting threads rest ---- */
-CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a view */
+/* ---- reading: no lock, any thread; exact while no thread counts ---- */
+CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a slot */
 CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
                                     uint64_t out[STATS_VIEW_COUNT]);
-/* Of all views, those that are gone included. */
+/* Sum the counters of all namespaces, dropped ones included. */
 CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_VIEW_COUNT]);
 CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);
 BASE_INLINE uint64_t stats_gets(const uint64_t view[STATS_VIEW_COUNT])
@@ -496,7 +500,7 @@ BASE_INLINE uint64_t stats_gets(const uint64_t view[STATS_VIEW_COUNT])
     return view[STATS_HIT_L1] + view[STATS_HIT_L2] + view[STATS_STALE] + view[STATS_NEGATIVE] +
            view[STATS_MISS];
 }
-/* Answered gets in millionths; 0 without traffic. */
+/* Return the share of answered gets in millionths; 0 without gets. */
 CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t view[STATS_VIEW_COUNT]);
 
 /* ---- histograms ---- */
@@ -504,7 +508,7 @@ CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t view[STATS_VIEW_COUNT]);
 
 CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self);
 
-/* Is this call one of the sampled? One in 64 on average; the distance is drawn from 1..127. */
+/* Return whether this call is sampled: one in 64 on average, the distance drawn from 1..127. */
 BASE_INLINE bool stats_sample(base_self_t *self)
 {
     if (BASE_LIKELY(self->countdown > 1)) {
@@ -514,50 +518,53 @@ BASE_INLINE bool stats_sample(base_self_t *self)
     return stats_sample_redraw(self) != 0;
 }
 
-/* Note that `op` took `ns`. Allocates at the first use: no ranked lock held. */
+/* Record that `op` took `ns`. The first use allocates: hold no ranked lock. */
 CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns);
 
 typedef struct stats_times {
     uint64_t count, sum_ns, max_ns; /* max is exact */
-    uint64_t p50_ns, p90_ns, p99_ns, p999_ns; /* upper ends of their buckets: within 6.25 % */
+    uint64_t p50_ns, p90_ns, p99_ns, p999_ns; /* upper ends of buckets: within 6.25 % */
     bool saturated; /* a bucket reached 2^32 - 1 and stays there */
     bool sampled;
 } stats_times;
 CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out);
-/* The value below or at which `ppm` millionths of the times lie; 0 without any. */
+/* Return the smallest bucket end that at least `ppm` millionths of the times do not exceed; 0
+ * without times. */
 CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t ppm);
-/* Times <= limit_ns, where limit_ns + 1 is the lower end of a bucket: a power of two from 16. */
+/* Count the times <= limit_ns. limit_ns + 1 must be the lower end of a bucket: a power of two from
+ * 16 on. */
 CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t limit_ns);
 
 /* ---- text ---- */
-#define STATS_STORE_SLOT UINT32_MAX /* in place of a view's: the store as a whole */
+#define STATS_STORE_SLOT UINT32_MAX /* slot number for the whole store */
 
 #ifndef CELLAR_OMIT_TEXT
-#define STATS_VIEWS_SHOWN 256u /* more views: the 255 with most gets, and view="other" */
+#define STATS_VIEWS_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
 
 typedef struct stats_view_name {
-    const char *bytes; /* borrowed during the call of the writer */
+    const char *bytes; /* valid during the call of the writer */
     size_t len;
 } stats_view_name;
 
 typedef struct stats_source {
-    /* Name of the view in `slot`; false when no view lives there. May be called several times a
-     * slot; takes no lock that the caller of the writer holds. */
+    /* Return the name of the namespace in `slot`; false: the slot is free. May be called several
+     * times per slot. Takes no lock that the caller of the writer holds. */
     bool (*view_name)(void *ctx, uint32_t slot, stats_view_name *out);
-    /* Fills in what it knows of the view among first..last - 1 and returns it as bits 0.. of those;
-     * as view_name. NULL: nothing. */
+    /* Store the known figures first..last - 1 of the namespace in `slot` and return them as bits
+     * 0.. (bit 0 = first). Locks as in view_name. NULL: no figures. */
     uint32_t (*view_given)(void *ctx, uint32_t slot, int first, int last, uint64_t *out);
     void *ctx;
-    uint64_t given[STATS_GIVEN_COUNT]; /* as they are now */
+    uint64_t given[STATS_GIVEN_COUNT]; /* present values */
 } stats_source;
 
-/* Prometheus text 0.0.4, and JSON. Write at most `cap` bytes, the last of them 0; return the length
- * the whole text has without that 0, as snprintf does. No allocation, no lock, no locale. */
+/* Write all metrics as Prometheus text 0.0.4, or as JSON. Write at most `cap` bytes, the last of
+ * them 0. Return the length of the whole text without that 0, like snprintf. No allocation, no
+ * lock, no locale. */
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap);
 BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from,
                                                   char *buf, size_t cap);
-/* The same form for a table of locks; every sample bears the label table="name". */
+/* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap);
 #endif

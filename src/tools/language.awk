@@ -247,7 +247,7 @@ function check_verb(text, line, name,    word) {
     word = tolower(word)
     if (word in verb) return
     if (word in noun_too) { # "Size of x", not "Size the table"
-        if (text !~ /^( (of|that|which|where|is|are|in|at|from)( |$)|[.,;:])/) return
+        if (text !~ /^( (of|is|are|in|at|from)( |$)|[.,;:])/) return
     } else if (!(word in no_verb) && !(word in forbidden) &&
                word !~ /(^|[^s])s$|ed$|ing$|^[a-z]$/) {
         return
