@@ -32,267 +32,279 @@ typedef enum stats_unit {
     X(HIT_L1, "cellar_hits_total", "tier", "l1", ONE, "Gets answered with a live value.") \
     X(HIT_L2, "cellar_hits_total", "tier", "l2", ONE, "Gets answered with a live value.") \
     X(STALE, "cellar_stale_hits_total", "", "", ONE, "Gets answered with an allowed stale value.") \
-    X(NEGATIVE, "cellar_negative_hits_total", "", "", ONE, "Gets answered with 'known absent'.") \
-    X(MISS, "cellar_misses_total", "", "", ONE, "Gets without an answer.") \
+    X(NEGATIVE, "cellar_negative_hits_total", "", "", ONE, "Gets answered with a negative entry.") \
+    X(MISS, "cellar_misses_total", "", "", ONE, "Gets without a usable entry.") \
     X(SET, "cellar_sets_total", "", "", ONE, "Values stored, by any call.") \
     X(DELETE, "cellar_deletes_total", "", "", ONE, "Entries removed by a delete.") \
-    X(STORE_ERROR, "cellar_store_errors_total", "", "", ONE, "Stores that failed.") \
+    X(STORE_ERROR, "cellar_store_errors_total", "", "", ONE, "Failed writes.") \
     X(REFUSED_SPACE, "cellar_store_refused_total", "reason", "space", ONE, \
-      "Failed stores by reason.") \
+      "Failed writes, by reason.") \
     X(REFUSED_TOOBIG, "cellar_store_refused_total", "reason", "too_big", ONE, \
-      "Failed stores by reason.") \
+      "Failed writes, by reason.") \
     X(REFUSED_NOMEM, "cellar_store_refused_total", "reason", "no_memory", ONE, \
-      "Failed stores by reason.") \
+      "Failed writes, by reason.") \
     X(CONDITION, "cellar_conditions_unmet_total", "", "", ONE, \
-      "Conditional stores whose condition did not hold.") \
+      "Conditional writes with an unmet condition.") \
     X(EVICT_EXPIRED, "cellar_evictions_total", "cause", "expired", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_CAPACITY, "cellar_evictions_total", "cause", "capacity", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_REPLACED, "cellar_evictions_total", "cause", "replaced", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_DELETED, "cellar_evictions_total", "cause", "deleted", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_CLEARED, "cellar_evictions_total", "cause", "cleared", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_BUMPED, "cellar_evictions_total", "cause", "bumped", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_TAG, "cellar_evictions_total", "cause", "tag", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_GLOB, "cellar_evictions_total", "cause", "glob", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_REJECTED, "cellar_evictions_total", "cause", "rejected", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_NEGATIVE, "cellar_evictions_total", "cause", "negative", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(EVICT_DEPENDENCY, "cellar_evictions_total", "cause", "dependency", ONE, \
-      "Entries that left, by cause.") \
+      "Entries removed, by cause.") \
     X(CLASS_FALLBACK, "cellar_class_fallbacks_total", "", "", ONE, \
-      "Stores that named no known TTL class.") \
+      "Writes with an unknown TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
     X(BUMP, "cellar_bumps_total", "", "", ONE, \
       "Calls of cellar_version_increment and cellar_version_set.") \
     X(GLOB_DELETE, "cellar_pattern_deletes_total", "", "", ONE, \
       "Calls of cellar_delete_by_pattern.") \
     X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", "", ONE, \
-      "Look-ups of keys a Bloom filter knew to be absent.") \
+      "Lookups rejected by a Bloom filter.") \
     X(BLOOM_AUDIT, "cellar_bloom_audits_total", "", "", ONE, \
-      "Loads of keys a Bloom filter denied, made to check it.") \
+      "Loads of rejected keys that check a Bloom filter.") \
     X(BLOOM_WOULD_ERR, "cellar_bloom_would_err_total", "", "", ONE, \
-      "Values found under keys a Bloom filter did not know.") \
+      "Values found for keys that a Bloom filter would reject.") \
     X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", "", ONE, \
-      "Times a Bloom filter stopped being believed.") \
+      "Times a Bloom filter lost its authority.") \
     X(UPDATE_RETRY, "cellar_update_retries_total", "", "", ONE, \
-      "Updates whose function ran again because the value had changed.") \
+      "Repeated runs of update functions after a concurrent change.") \
     X(LOAD, "cellar_loads_total", "", "", ONE, "Loader calls.") \
-    X(LOAD_FAILED, "cellar_load_failures_total", "", "", ONE, "Loads that gave no result.") \
+    X(LOAD_FAILED, "cellar_load_failures_total", "", "", ONE, "Loads without a result.") \
     X(LOAD_JOINED, "cellar_loads_joined_total", "", "", ONE, \
-      "Gets answered by another call's load.") \
+      "Gets answered by the load of another call.") \
     X(LOAD_NOT_STORED, "cellar_loads_not_stored_total", "", "", ONE, \
-      "Loaded results that were delivered but not stored.") \
+      "Loaded results delivered but not stored.") \
     X(LOAD_TAKEOVER, "cellar_load_takeovers_total", "", "", ONE, \
       "Loads handed over because their leader was lost or late.") \
     X(LOAD_TIMEOUT, "cellar_load_timeouts_total", "", "", ONE, \
-      "Waits for another call's load that ended by time-out.") \
+      "Timed-out waits for the load of another call.") \
     X(LOAD_CYCLE, "cellar_load_cycles_total", "", "", ONE, \
-      "Waits for a load that were refused because they would never end.") \
+      "Waits for a load refused because they would deadlock.") \
     X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", "", ONE, \
       "Loads answered by a fallback or a default value.") \
     X(LOAD_COST, "cellar_load_cost_us_total", "", "", ONE, \
-      "What loaded values cost, as their loaders said, else the time they took.") \
+      "Cost of loaded values as loaders report it, else their load time.") \
     X(LOAD_NS, "cellar_load_seconds_total", "", "", NS, "Time spent in loaders.") \
-    X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Loads in the background.") \
+    X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Background loads.") \
     X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", "", ONE, \
-      "Background loads that found no room in the queue.") \
+      "Background loads dropped because the queue was full.") \
     X(TTL_RELOAD, "cellar_ttl_reloads_total", "", "", ONE, \
-      "Values stored again after their time was over (watch_unchanged).") \
+      "Values stored again after expiry (watch_unchanged).") \
     X(TTL_UNCHANGED, "cellar_ttl_reloads_unchanged_total", "", "", ONE, \
-      "Of these, those that were the same bytes as before.")
+      "Values stored again after expiry with unchanged bytes.")
 
 /* Counters of the store: the same columns. */
 #define STATS_STORE_COUNTERS(X) \
     X(LIMIT_PINS, "cellar_limit_reached_total", "limit", "pins", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_VIEWS, "cellar_limit_reached_total", "limit", "views", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_LISTENERS, "cellar_limit_reached_total", "limit", "listeners", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_FLIGHTS, "cellar_limit_reached_total", "limit", "flights", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_WAITERS, "cellar_limit_reached_total", "limit", "waiters", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_DEPTH, "cellar_limit_reached_total", "limit", "load_depth", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(LIMIT_DEPS, "cellar_limit_reached_total", "limit", "dependencies", ONE, \
-      "Calls that met a fixed limit.") \
+      "Calls rejected by a fixed limit.") \
     X(TAG_DELETE, "cellar_tag_invalidations_total", "", "", ONE, "Calls of cellar_delete_by_tag.") \
     X(TAG_FOLD, "cellar_tag_folds_total", "", "", ONE, \
-      "Times invalidated tags were forgotten, and older tagged entries with them.") \
+      "Times the table of invalidated tags was folded, with older tagged entries.") \
     X(BREAKER_OPENED, "cellar_breaker_opens_total", "", "", ONE, \
       "Times a circuit breaker opened.") \
     X(BREAKER_REJECT, "cellar_breaker_rejects_total", "", "", ONE, \
-      "Calls that an open circuit breaker did not let through.") \
+      "Calls rejected by an open circuit breaker.") \
     X(LISTENER_CALL, "cellar_listener_calls_total", "", "", ONE, \
       "Entries announced to listeners.") \
     X(LISTENER_SKIPPED, "cellar_listener_skipped_total", "", "", ONE, \
-      "Entries not announced: too deep inside listeners.") \
+      "Entries not announced because listeners were nested too deeply.") \
     X(TICK, "cellar_ticks_total", "", "", ONE, "Rounds of background work.") \
     X(TICK_NS, "cellar_tick_seconds_total", "", "", NS, "Time spent in background work.") \
-    X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, "Calls on a view of a closed store.") \
+    X(CLOSED_CALL, "cellar_closed_calls_total", "", "", ONE, \
+      "Calls on a namespace of a closed store.") \
     X(L2_KEPT_OUT, "cellar_l2_kept_out_total", "", "", ONE, \
-      "Evicted entries of views that are never on disk.") \
+      "Evicted entries of namespaces excluded from the disk tier.") \
     X(L2_NOT_THROUGH, "cellar_l2_not_through_total", "", "", ONE, \
-      "Write-through and durable changes that the disk did not take.")
+      "Write-through and durable changes that the disk failed to store.")
 
 /* Figures that other floors keep under their own locks; the caller of the writers passes them: id,
  * family, counter or gauge, unit, help. Not here: bytes, budget, peak, bytes by module and refused
  * charges are read from the budget; the hit ratio is computed. */
 #define STATS_GIVEN(X) \
-    X(ENTRIES, "cellar_entries", gauge, ONE, "Entries held, dead ones not yet swept included.") \
-    X(VIEWS, "cellar_views", gauge, ONE, "Views open.") \
+    X(ENTRIES, "cellar_entries", gauge, ONE, \
+      "Entries in memory, including dead ones not yet reclaimed.") \
+    X(VIEWS, "cellar_views", gauge, ONE, "Open namespaces.") \
     X(SEGMENTS, "cellar_l1_segments", gauge, ONE, "Segments of the log.") \
-    X(SEGMENTS_FREE, "cellar_l1_free_segments", gauge, ONE, "Segments of the log not in use.") \
+    X(SEGMENTS_FREE, "cellar_l1_free_segments", gauge, ONE, "Free segments of the log.") \
     X(SEGMENTS_PARKED, "cellar_l1_parked_segments", gauge, ONE, \
-      "Emptied segments that a pin still names.") \
-    X(BUCKETS, "cellar_l1_buckets", gauge, ONE, "Index buckets, overflow ones not included.") \
+      "Emptied segments still referenced by a pin.") \
+    X(BUCKETS, "cellar_l1_buckets", gauge, ONE, "Index buckets without overflow buckets.") \
     X(OVERFLOW, "cellar_l1_overflow_buckets", gauge, ONE, "Overflow buckets in use.") \
     X(BIG_BLOCKS, "cellar_l1_big_values", gauge, ONE, "Values outside the log.") \
-    X(LIMBO, "cellar_l1_limbo_bytes", gauge, BYTES, "Bytes of values that left but may be read.") \
+    X(LIMBO, "cellar_l1_limbo_bytes", gauge, BYTES, \
+      "Bytes of removed values that readers may still see.") \
     X(INSERTED, "cellar_l1_inserts_total", counter, ONE, "Records appended to the log.") \
-    X(EVICTED, "cellar_l1_evicted_total", counter, ONE, "Records dropped to make room.") \
+    X(EVICTED, "cellar_l1_evicted_total", counter, ONE, "Records evicted to make room.") \
     X(EXPIRED, "cellar_l1_expired_total", counter, ONE, "Expired records reclaimed.") \
-    X(CLEARED, "cellar_l1_cleared_total", counter, ONE, "Records of cleared views reclaimed.") \
+    X(CLEARED, "cellar_l1_cleared_total", counter, ONE, \
+      "Records of cleared namespaces reclaimed.") \
     X(KEPT, "cellar_l1_kept_total", counter, ONE, "Records kept under the eviction cursor.") \
     X(FORCED, "cellar_l1_forced_evictions_total", counter, ONE, \
-      "Records dropped regardless of their use, to make room in time.") \
+      "Records evicted regardless of their use, to bound the search.") \
     X(RULE, "cellar_l1_rule", gauge, ONE, \
-      "Which rule of eviction is in force under the adaptive policy.") \
-    X(RULE_SWITCHES, "cellar_l1_rule_switches_total", counter, ONE, "Changes of that rule.") \
+      "Number of the eviction rule in force under the adaptive policy.") \
+    X(RULE_SWITCHES, "cellar_l1_rule_switches_total", counter, ONE, \
+      "Changes of the eviction rule.") \
     X(SHADOW_DROPPED, "cellar_shadow_dropped_total", counter, ONE, \
-      "Sampled requests that no shadow cache saw, because all were busy.") \
+      "Sampled requests dropped because all shadow caches were busy.") \
     X(GHOST_HITS, "cellar_l1_ghost_hits_total", counter, ONE, \
-      "Stores of a key that was evicted recently.") \
+      "Writes of recently evicted keys.") \
     X(SPLITS, "cellar_l1_splits_total", counter, ONE, "Index buckets split.") \
     X(MERGES, "cellar_l1_merges_total", counter, ONE, "Index buckets merged.") \
-    X(NO_SPACE, "cellar_l1_no_space_total", counter, ONE, "Stores that found no room.") \
+    X(NO_SPACE, "cellar_l1_no_space_total", counter, ONE, "Writes that found no room.") \
     X(CHAIN_FULL, "cellar_l1_chain_full_total", counter, ONE, \
-      "Stores refused because a bucket's chain was at its limit.") \
-    X(PIN_LIMIT, "cellar_l1_pin_limit_total", counter, ONE, "Pins refused: all slots in use.") \
+      "Writes refused because a bucket chain was at its limit.") \
+    X(PIN_LIMIT, "cellar_l1_pin_limit_total", counter, ONE, \
+      "Pins refused because all slots were in use.") \
     X(LOCKED_READS, "cellar_l1_locked_reads_total", counter, ONE, \
-      "Reads that gave up optimism and took the bucket's lock.") \
+      "Reads that took a bucket lock after optimistic tries.") \
     X(PARKED, "cellar_l1_parked_total", counter, ONE, "Segments set aside because of a pin.") \
     X(ABSENT, "cellar_absent_entries", gauge, ONE, \
-      "Entries without value: keys known to be absent, remembered errors.") \
-    X(ABSENT_BYTES, "cellar_absent_bytes", gauge, BYTES, "Bytes they count for.") \
+      "Entries without value: negative entries and remembered errors.") \
+    X(ABSENT_BYTES, "cellar_absent_bytes", gauge, BYTES, \
+      "Bytes of entries without value.") \
     X(ABSENT_REFUSED, "cellar_absent_refused_total", counter, ONE, \
-      "Entries without value not stored, because these had their share.") \
+      "Entries without value refused because their share was used up.") \
     X(DEPS_EDGES, "cellar_dependencies", gauge, ONE, \
-      "Pairs of a loaded key and one its loader read.") \
+      "Pairs of a loaded key and a key that its loader read.") \
     X(DEPS_DUE, "cellar_dependencies_due", gauge, ONE, \
-      "Those whose key has changed and whose reader is still to be ended.") \
-    X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the disk tier's files.") \
-    X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries the disk tier's index knows.") \
-    X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold something.") \
-    X(L2_WARMING, "cellar_l2_warming", gauge, ONE, "1 while the index is read after an open.") \
-    X(L2_READS, "cellar_l2_reads_total", counter, ONE, "Look-ups in the disk tier.") \
-    X(L2_HITS, "cellar_l2_hits_total", counter, ONE, "Look-ups the disk tier answered.") \
-    X(L2_DAMAGE, "cellar_l2_damage_total", counter, ONE, "Records that did not verify.") \
-    X(L2_ERRORS, "cellar_l2_errors_total", counter, ONE, "Calls to the disk that failed.") \
+      "Dependencies on changed keys, not yet invalidated.") \
+    X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the files of the disk tier.") \
+    X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries in the index of the disk tier.") \
+    X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold records.") \
+    X(L2_WARMING, "cellar_l2_warming", gauge, ONE, \
+      "1 while the index is rebuilt after an open, else 0.") \
+    X(L2_READS, "cellar_l2_reads_total", counter, ONE, "Lookups in the disk tier.") \
+    X(L2_HITS, "cellar_l2_hits_total", counter, ONE, "Lookups answered by the disk tier.") \
+    X(L2_DAMAGE, "cellar_l2_damage_total", counter, ONE, "Damaged records found on disk.") \
+    X(L2_ERRORS, "cellar_l2_errors_total", counter, ONE, "Failed calls to the disk.") \
     X(L2_PUTS, "cellar_l2_puts_total", counter, ONE, "Entries offered to the disk tier.") \
-    X(L2_PUT_BYTES, "cellar_l2_put_bytes_total", counter, BYTES, "Bytes of entries written.") \
-    X(L2_DROPPED, "cellar_l2_dropped_total", counter, ONE, "Entries not written: no room.") \
-    X(L2_REFUSED, "cellar_l2_refused_total", counter, ONE, "Entries not written: unwanted.") \
+    X(L2_PUT_BYTES, "cellar_l2_put_bytes_total", counter, BYTES, \
+      "Bytes of entries written to disk.") \
+    X(L2_DROPPED, "cellar_l2_dropped_total", counter, ONE, \
+      "Entries not written to disk: no room.") \
+    X(L2_REFUSED, "cellar_l2_refused_total", counter, ONE, "Entries rejected by disk admission.") \
     X(L2_REFUSED_SIZE, "cellar_l2_refused_size_total", counter, ONE, \
-      "Of those: larger than half a segment of the disk tier.") \
+      "Rejected entries larger than half a segment of the disk tier.") \
     X(L2_REFUSED_TTL, "cellar_l2_refused_ttl_total", counter, ONE, \
-      "Of those: not enough of their time to live was left.") \
+      "Rejected entries with too little time to live left.") \
     X(L2_REFUSED_UNUSED, "cellar_l2_refused_unused_total", counter, ONE, \
-      "Of those: nobody had asked for them, and they left for the first time.") \
+      "Rejected entries without a hit, evicted for the first time.") \
     X(L2_REFUSED_BUDGET, "cellar_l2_refused_budget_total", counter, ONE, \
-      "Of those: the budget of the second or of the day was used up.") \
+      "Rejected entries beyond the write budget of the second or the day.") \
     X(L2_REFUSED_CHANGED, "cellar_l2_refused_changed_total", counter, ONE, \
-      "Of those: changed while they left.") \
+      "Rejected entries that changed during their eviction.") \
     X(L2_REFUSED_SEAL, "cellar_l2_refused_seal_total", counter, ONE, \
-      "Of those: the cipher failed, or there was no memory for it.") \
+      "Rejected entries that the cipher failed to encrypt.") \
     X(L2_UNOPENED, "cellar_l2_unopened_total", counter, ONE, \
-      "Look-ups of entries that the cipher did not open, or that need another one or none.") \
+      "Lookups of entries that the present cipher setting cannot decrypt.") \
     X(L2_CUTS, "cellar_l2_cuts_total", counter, ONE, \
-      "Times its mapped file was cut short under it; then it is off until the next open.") \
+      "Times a mapped file was truncated; the disk tier is off until the next open.") \
     X(L2_REREADS, "cellar_l2_rereads_total", counter, ONE, \
-      "Records that did not verify and were read once more, past the page cache.") \
+      "Damaged records read again, past the page cache.") \
     X(L2_MAPPED_READS, "cellar_l2_mapped_reads_total", counter, ONE, \
-      "Look-ups answered out of a mapping of the data file, without a call (l2_mmap_read).") \
+      "Lookups answered from a mapping of the data file (l2_mmap_read).") \
     X(L2_MAPPED_BYTES, "cellar_l2_mapped_bytes", gauge, BYTES, \
-      "Bytes of that mapping; 0 also from when the file failed under it until the next open.") \
+      "Bytes of the mapping of the data file; 0 after a failure until the next open.") \
     X(L2_OPENED, "cellar_l2_opened", gauge, ONE, \
-      "How its index came at this open: 0 nothing was there, 1 as the close saved it; read anew: " \
-      "2 no close came before or it is a copy, 3 the close saved none, 4 what it saved does not " \
-      "fit; 5 what was there does not count, as after a power cut or in a copy of one in use.") \
+      "Origin of the disk index at this open: 0 empty store, 1 snapshot of the close; rebuilt: " \
+      "2 no clean close, or a copy, 3 no snapshot, 4 snapshot does not fit; 5 old contents " \
+      "discarded (power cut, or copy of a store in use).") \
     X(L2_SET_ASIDE, "cellar_l2_set_aside", gauge, ONE, \
-      "1 when a damaged directory got another name at this open (l2_on_bad).") \
+      "1 if this open renamed a damaged directory (l2_on_bad), else 0.") \
     X(L2_PACKED, "cellar_l2_packed_total", counter, ONE, \
-      "Entries that went to disk in fewer bytes (l2_lz4).") \
+      "Entries written to disk compressed (l2_lz4).") \
     X(L2_PACKED_SAVED, "cellar_l2_packed_saved_bytes_total", counter, BYTES, \
-      "Bytes their values are shorter by.") \
+      "Bytes saved by compression.") \
     X(L2_UNPACKED, "cellar_l2_unpackable_total", counter, ONE, \
-      "Look-ups of packed entries that this library cannot unpack, or that are no packing.") \
+      "Lookups of compressed entries that cannot be decompressed.") \
     X(L2_BYTES_TODAY, "cellar_l2_today_bytes", gauge, BYTES, \
-      "Bytes of entries written since midnight UTC, where there is a budget.") \
+      "Bytes of entries written since midnight UTC, with a daily budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
-      "Entries not written again: unchanged on disk.") \
+      "Entries not written because unchanged on disk.") \
     X(L2_ENDED, "cellar_l2_ended_total", counter, ONE, \
-      "Look-ups that found an entry which a tag or a pattern has ended.") \
-    X(L2_TAGS, "cellar_l2_tags", gauge, ONE, "Ended tags that entries on disk may carry.") \
+      "Lookups that found an entry invalidated by tag or pattern.") \
+    X(L2_TAGS, "cellar_l2_tags", gauge, ONE, "Invalidated tags that entries on disk may carry.") \
     X(L2_GLOBS, "cellar_l2_patterns", gauge, ONE, "Deleted patterns that keys on disk may match.") \
     X(L2_FOLDS, "cellar_l2_folds_total", counter, ONE, \
-      "Times old entries went because tags or patterns were too many.") \
-    X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, "Changes of keys the disk may hold.") \
-    X(L2_TOMBSTONES, "cellar_l2_tombstones_total", counter, ONE, "Changes that were logged.") \
+      "Times old entries were invalidated: too many tags or patterns.") \
+    X(L2_KILLS, "cellar_l2_changes_total", counter, ONE, \
+      "Changes of keys that the disk may hold.") \
+    X(L2_TOMBSTONES, "cellar_l2_tombstones_total", counter, ONE, "Changes logged as tombstones.") \
     X(L2_SEALED_BYTES, "cellar_l2_sealed_bytes_total", counter, BYTES, \
-      "Bytes of segments written to their places.") \
-    X(L2_RECLAIMED, "cellar_l2_reclaimed_total", counter, ONE, "Segments given up for new ones.") \
+      "Bytes of segments written to the data file.") \
+    X(L2_RECLAIMED, "cellar_l2_reclaimed_total", counter, ONE, "Segments reclaimed for new ones.") \
     X(L2_EMPTIED, "cellar_l2_emptied_total", counter, ONE, \
-      "Times all on disk was given up: no room for a delete, or a sync failed.") \
+      "Times the disk tier was emptied: no room for a delete, or a failed sync.") \
     X(L2_HOLES, "cellar_l2_holes_total", counter, ONE, \
-      "Stretches of the log that could not be read.") \
+      "Unreadable stretches of the log on disk.") \
     X(L2_INDEX_FULL, "cellar_l2_index_full_total", counter, ONE, \
-      "Entries on disk the index had no room for.") \
+      "Entries on disk without room in the index.") \
     X(L2_OFF, "cellar_l2_off", gauge, ONE, \
-      "1 while the disk tier is off because the disk fails; 2: until the next open.") \
+      "State of the disk tier: 0 on, 1 off after disk errors, 2 off until the next open.") \
     X(L2_BREAKER, "cellar_l2_breaker_state", gauge, ONE, \
-      "The disk tier's circuit breaker: 0 closed, 1 open, 2 the disk is being tried.") \
+      "Circuit breaker of the disk tier: 0 closed, 1 open, 2 half-open.") \
     X(L2_OFFS, "cellar_l2_offs_total", counter, ONE, "Times the disk tier was switched off.") \
     X(L2_CLOSINGS, "cellar_l2_closings_total", counter, ONE, \
-      "Times it was emptied because the disk did not answer a delete in time.") \
+      "Times the disk tier was emptied because a delete timed out.") \
     X(L2_STALLED, "cellar_l2_stalled_total", counter, ONE, \
-      "Entries not written because the disk was silent.") \
-    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Times a delete waited for the disk.") \
+      "Entries not written because the disk did not respond.") \
+    X(L2_WAITS, "cellar_l2_waits_total", counter, ONE, "Deletes that waited for the disk.") \
     X(L2_COMMITS, "cellar_l2_commits_total", counter, ONE, "Syncs that changes waited for.")
 
 /* Present figures of a namespace, which the source passes; a namespace without a figure has no
  * line: id, family, label name and value, kind, unit, help. */
 #define STATS_VIEW_GIVEN(X) \
     X(QUOTA_ENTRIES, "cellar_quota_entries", "", "", gauge, ONE, \
-      "Entries held by a view with a share of the memory.") \
-    X(QUOTA_BYTES, "cellar_quota_bytes", "", "", gauge, BYTES, "Bytes they count for.") \
+      "Entries of a namespace with a quota.") \
+    X(QUOTA_BYTES, "cellar_quota_bytes", "", "", gauge, BYTES, \
+      "Bytes of a namespace with a quota.") \
     X(QUOTA_FLOOR, "cellar_quota_floor_bytes", "", "", gauge, BYTES, \
-      "What its least share comes to.") \
+      "Guaranteed bytes of a namespace with a quota.") \
     X(QUOTA_CEILING, "cellar_quota_ceiling_bytes", "", "", gauge, BYTES, \
-      "What its greatest share comes to; absent: none.") \
+      "Maximum bytes of a namespace with a quota; absent without a maximum.") \
     X(QUOTA_BORROWED, "cellar_quota_borrowed_bytes", "", "", gauge, BYTES, \
-      "Bytes held above the least share.") \
+      "Bytes of a namespace above its guaranteed share.") \
     X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", "", counter, ONE, \
-      "Entries that went although the view held no more than its least share.") \
+      "Entries evicted from a namespace within its guaranteed share.") \
     X(BREAKER, "cellar_breaker_state", "", "", gauge, ONE, \
-      "The circuit breaker of a view's loads: 0 closed, 1 open, 2 half-open.") \
+      "Circuit breaker of the loads: 0 closed, 1 open, 2 half-open.") \
     X(SAVED_NS, "cellar_saved_seconds", "", "", gauge, NS, \
-      "Gets that were no misses, times the mean time of a load: an estimate.") \
+      "Estimated load time saved: answered gets times the mean time of a load.") \
     X(SAVED_COST, "cellar_saved_cost", "", "", gauge, PPM, \
-      "The same with the costs loaders named, in millions of their unit.") \
+      "Estimated load cost saved, in millions of the loaders' unit.") \
     X(ADVICE_025, "cellar_advisor_hit_ratio", "scale", "0.25", gauge, PPM, \
-      "Hit ratio to expect at so many times the budget of the store.") \
+      "Expected hit ratio at a multiple (scale) of the budget.") \
     X(ADVICE_050, "cellar_advisor_hit_ratio", "scale", "0.5", gauge, PPM, "") \
     X(ADVICE_071, "cellar_advisor_hit_ratio", "scale", "0.71", gauge, PPM, "") \
     X(ADVICE_100, "cellar_advisor_hit_ratio", "scale", "1", gauge, PPM, "") \
@@ -304,33 +316,33 @@ typedef enum stats_unit {
 /* Figures of a table of keyed locks, which belongs to no store and is kept by src/lock: id, family,
  * label name and value ("" for none), kind, unit, help. */
 #define STATS_LOCKS(X) \
-    X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Times a lock got an owner.") \
+    X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Successful acquisitions.") \
     X(HANDED_OVER, "cellar_locks_handed_over_total", "", "", counter, ONE, \
       "Acquisitions by a thread that had waited.") \
-    X(WAIT, "cellar_locks_waits_total", "", "", counter, ONE, "Calls that had to wait.") \
+    X(WAIT, "cellar_locks_waits_total", "", "", counter, ONE, "Acquisitions that waited.") \
     X(TIMEOUT, "cellar_locks_unmet_total", "reason", "timeout", counter, ONE, \
-      "Acquisitions that came to nothing, by reason.") \
+      "Failed acquisitions, by reason.") \
     X(BUSY, "cellar_locks_unmet_total", "reason", "busy", counter, ONE, \
-      "Acquisitions that came to nothing, by reason.") \
+      "Failed acquisitions, by reason.") \
     X(DEADLOCK, "cellar_locks_unmet_total", "reason", "deadlock", counter, ONE, \
-      "Acquisitions that came to nothing, by reason.") \
+      "Failed acquisitions, by reason.") \
     X(REFUSED_LIMIT, "cellar_locks_unmet_total", "reason", "limit", counter, ONE, \
-      "Acquisitions that came to nothing, by reason.") \
+      "Failed acquisitions, by reason.") \
     X(REFUSED_MEMORY, "cellar_locks_unmet_total", "reason", "memory", counter, ONE, \
-      "Acquisitions that came to nothing, by reason.") \
+      "Failed acquisitions, by reason.") \
     X(EXPIRED, "cellar_locks_lost_total", "cause", "expired", counter, ONE, \
       "Locks lost while held, by cause.") \
     X(OWNER_DIED, "cellar_locks_lost_total", "cause", "owner_died", counter, ONE, \
       "Locks lost while held, by cause.") \
     X(LOST, "cellar_locks_refused_handles_total", "reason", "lost", counter, ONE, \
-      "Releases and extends that were refused, by reason.") \
+      "Refused releases and extensions, by reason.") \
     X(NOT_OWNER, "cellar_locks_refused_handles_total", "reason", "not_owner", counter, ONE, \
-      "Releases and extends that were refused, by reason.") \
+      "Refused releases and extensions, by reason.") \
     X(RECORDS, "cellar_locks_keys", "", "", gauge, ONE, "Keys in the table.") \
     X(HELD, "cellar_locks_held", "", "", gauge, ONE, "Keys held.") \
     X(WAITING, "cellar_locks_waiting", "", "", gauge, ONE, "Threads that wait for a key.") \
     X(BYTES, "cellar_locks_bytes", "", "", gauge, BYTES, "Bytes charged to the table.") \
-    X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "No fence given out is above it.")
+    X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "Upper bound of all fencing tokens issued.")
 
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */

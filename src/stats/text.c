@@ -436,7 +436,7 @@ static void stats_tell_views_given(stats_out *o, const stats *st, const stats_so
     if (known == 0) { return; }
     const stats_label nobody = stats_label_of("", "");
     stats_family(o, "cellar_advisor_store_hit_ratio",
-                 "The same of all views together.", "gauge");
+                 "Expected hit ratio of the store at a multiple (scale) of its budget.", "gauge");
     stats_put_given(o, "cellar_advisor_store_hit_ratio", &nobody, first, known, value);
 }
 
@@ -456,7 +456,7 @@ static void stats_tell_views(stats_out *o, const stats *st, const stats_source *
         stats_put_views(o, st, from, &pick, id, last);
         id = last;
     }
-    stats_family(o, "cellar_hit_ratio", "Share of gets answered, over the life.", "gauge");
+    stats_family(o, "cellar_hit_ratio", "Share of answered gets since the start.", "gauge");
     stats_put_views(o, st, from, &pick, 0, 0);
     stats_tell_views_given(o, st, from, &pick);
 }
@@ -485,11 +485,11 @@ static void stats_tell_account(stats_out *o, const stats *st)
     const base_account *a = st->account;
     stats_family(o, "cellar_bytes", "Bytes charged to the budget.", "gauge");
     stats_sample_one(o, "cellar_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->used));
-    stats_family(o, "cellar_budget_bytes", "The budget.", "gauge");
+    stats_family(o, "cellar_budget_bytes", "Budget of the store in bytes.", "gauge");
     stats_sample_one(o, "cellar_budget_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->limit));
-    stats_family(o, "cellar_peak_bytes", "Most bytes charged at one time.", "gauge");
+    stats_family(o, "cellar_peak_bytes", "Highest number of bytes charged so far.", "gauge");
     stats_sample_one(o, "cellar_peak_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->peak));
-    stats_family(o, "cellar_space_refused_total", "Charges the budget refused.", "counter");
+    stats_family(o, "cellar_space_refused_total", "Charges refused by the budget.", "counter");
     stats_sample_one(o, "cellar_space_refused_total", "", STATS_ONE, NULL, 0,
                      base_load_rlx(&a->refused));
     static const char *const module[BASE_MOD_COUNT] = {
@@ -497,7 +497,7 @@ static void stats_tell_account(stats_out *o, const stats *st)
         BASE_MODULES(STATS_X)
 #undef STATS_X
     };
-    stats_family(o, "cellar_module_bytes", "Bytes charged to the budget, by part.", "gauge");
+    stats_family(o, "cellar_module_bytes", "Bytes charged to the budget, by module.", "gauge");
     for (int m = 0; m < BASE_MOD_COUNT; m++) {
         const stats_label label = stats_label_of("module", module[m]);
         stats_sample_one(o, "cellar_module_bytes", "", STATS_BYTES, &label, 1,
@@ -566,7 +566,7 @@ static const struct stats_op_row {
 static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
 {
     const char *family = sampled ? "cellar_op_sampled_seconds" : "cellar_op_seconds";
-    const char *help = sampled ? "Duration of one operation in 64." : "Duration of operations.";
+    const char *help = sampled ? "Durations of one operation in 64." : "Durations of operations.";
     stats_family(o, family, help, "histogram");
     for (int op = 0; op < STATS_OP_COUNT; op++) {
         if (stats_op_registry[op].sampled != sampled) { continue; }
