@@ -225,7 +225,7 @@ CELLAR_PRIVATE void base_clock_ready(void)
     }
 }
 
-/* Start a new span: note counter and clock for a thread without a running span. */
+/* Start a new span if the thread has none: store counter and clock. */
 static void base_count_anew(base_self_t *self)
 {
     const uint64_t span =

@@ -28,7 +28,7 @@ CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COAR
 /* Return whether the deadline is reached. Read the coarse clock, and the precise one if the coarse
  * one cannot decide. */
 CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
-/* Return a time with no reached deadline beyond it: one reading decides many deadlines. */
+/* Return a time beyond which no deadline is reached now: one reading decides many deadlines. */
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);
 /* Decide once per process whether the counter or the coarse clock proves deadlines far. Call before
  * the first reading that should profit. If the counter is trusted, measure both in about 50 us. */

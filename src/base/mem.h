@@ -102,7 +102,7 @@ BASE_SPARE CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offse
 CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
 #define BASE_HUGE ((size_t)2 << 20)
 /* Collapse the pages of one aligned BASE_HUGE range, all in use, into one huge page. False: not
- * done (fragmented memory). *never: this kernel has no such call. */
+ * done (fragmented memory). *never: this kernel cannot collapse. */
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never);
 CELLAR_PRIVATE void base_region_release(base_region *r);
 

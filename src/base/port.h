@@ -81,7 +81,7 @@
 
 #define BASE_INLINE static inline __attribute__((unused))
 #define BASE_ALWAYS_INLINE static inline __attribute__((unused, always_inline))
-/* Marks a declaration that this build may not call (a later part or a test does). The two-file
+/* Mark a declaration that this build may not call (a later part or a test does). The two-file
  * build makes the function static, and the compiler would warn. */
 #define BASE_SPARE __attribute__((unused))
 #define BASE_NOINLINE __attribute__((noinline))

@@ -25,7 +25,7 @@
 static struct base_line {
     _Atomic uint32_t seq BASE_ALIGNED(BASE_PAD); /* odd: a thread lays the line; seqlock order */
     _Atomic uint64_t count, ns; /* where the line starts */
-    _Atomic uint64_t slope;     /* ns a count, times 2^32; 0: not laid yet */
+    _Atomic uint64_t slope;     /* ns per count, times 2^32; 0: not laid yet */
     _Atomic uint64_t span;      /* counts of a stretch */
     uint64_t far_count, far_ns; /* an earlier pair, for the slope; guarded by seq being odd */
 } base_line;

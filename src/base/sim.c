@@ -114,8 +114,8 @@ static struct base_sim_driver {
     base_sim_picker picker;
     bool stores_wait, spurious;
     bool calm;               /* the current fiber runs alone */
-    unsigned burst_shift;    /* burst: a switch with probability 2^-shift a step */
-    unsigned drain_shift;    /* a waiting store drains with probability 2^-shift a step */
+    unsigned burst_shift;    /* burst: a switch with probability 2^-shift per step */
+    unsigned drain_shift;    /* a waiting store drains with probability 2^-shift per step */
     uint64_t change_step[3]; /* pct, few: steps of a new priority or a preemption; ascending */
     unsigned change_count, change_next;
     int64_t lowest;          /* pct: below every priority in use */

@@ -51,7 +51,7 @@ CELLAR_PRIVATE void base_sim_fail(const char *format, ...) BASE_PRINTF(1, 2)
 typedef struct base_sim_scenario {
     const char *name;
     const char *what;   /* one line for --list */
-    void (*run)(void);  /* the first fiber; ends when all others have ended */
+    void (*run)(void);  /* the first fiber; must end last */
     uint64_t max_steps; /* more is a livelock; 0: 200,000 */
 } base_sim_scenario;
 
