@@ -13,7 +13,7 @@
  *            enters a list before its slot is cleared, and leaves it after its slot is set.
  * LOCKING    Lists and sums under L1_BIG, taken inside bucket windows and under L1_PAGES.
  *            Fork: blocks in the hands of lost threads go to the retire list of the child. A lost
- *            delete may hold a block whose slot still stands: its bucket is odd, and emptied first.
+ *            delete may hold a block with its slot still set: the odd bucket is emptied first.
  * LIMITS     An allocation evicts in rounds without a lock between them; then E_SPACE. One call
  *            frees retired memory in proportion to its need, and at least 64 of the shortest
  *            blocks. One call looks at 64 pinned blocks, the next call at others. A long block is

@@ -337,7 +337,7 @@ static void l1_returned(l1 *c, uint32_t seg)
     c->returning--;
 }
 
-/* Finish the segments whose pages threads of the parent were discarding. */
+/* Finish the segments that threads of the parent were discarding. */
 CELLAR_PRIVATE void l1_log_child(l1 *c)
 {
     if (BASE_MUTANT("l1.returning_forgotten")) { return; }
