@@ -482,9 +482,9 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
     const uint64_t ls = base_load_rlx(&s->ls);
     const l1_bucket *b = l1_bucket_at(s, number);
     uint32_t ver = base_load_rlx(&b->ver);
-    if ((ver & 1u) != 0 || ver == 0) { return "bucket locked or unmade"; }
+    if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
     for (unsigned hop = 0;; hop++) {
-        if (hop > L1_CHAIN_MAX) { return "chain too long"; }
+        if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             uint16_t tag = base_load_rlx(&b->tag[i]);
             if (tag == 0) { continue; }
@@ -495,16 +495,16 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             const uint64_t hash = l1_hash_of(c, pos, &r);
             if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
                 l1_number(ls, hash) != number) {
-                return "record in the wrong place of the index";
+                return "record is in the wrong bucket";
             }
             const l1_seg *g = &c->seg[seg];
             if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
                 g->stripe != s->index_number) {
-                return "live record in a segment of nobody";
+                return "live record is in a segment outside its stripe";
             }
             uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
             if (at < g->cursor || at + r.size > g->used_bytes) {
-                return "live record outside its log";
+                return "live record is outside the used bytes of its segment";
             }
             live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
         }
@@ -528,14 +528,14 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
-        return "ls and bucket count differ";
+        return "ls and the bucket count differ";
     }
     uint32_t chained = 0;
     for (uint64_t n = 0; n < s->bucket_count; n++) {
         const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
         if (wrong != NULL) { return wrong; }
     }
-    if (chained != s->overflow_count) { return "overflow buckets lost"; }
+    if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {
         uint64_t sum = 0;
@@ -543,20 +543,20 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
-                return "queue torn";
+                return "links of a queue differ";
             }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (!l1_audit_live(c, linked, live[seg])) { return "segment's live count differs"; }
+            if (!l1_audit_live(c, linked, live[seg])) { return "live count of a segment differs"; }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
-                return "segment overrun";
+                return "segment has more used bytes than its size";
             }
             sum += linked;
             held++;
         }
-        if (s->queue[q].head != prev) { return "queue's head is not its last"; }
-        if (sum != base_load_rlx(&s->queue[q].live)) { return "queue's live count differs"; }
+        if (s->queue[q].head != prev) { return "head of a queue is not its last segment"; }
+        if (sum != base_load_rlx(&s->queue[q].live)) { return "live count of a queue differs"; }
     }
-    if (held != base_load_rlx(&s->held_segs)) { return "held segments differ"; }
+    if (held != base_load_rlx(&s->held_segs)) { return "count of held segments differs"; }
     *segs += held;
     return NULL;
 }
@@ -586,7 +586,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (wrong != NULL) { return wrong; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
-    if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
+    if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
     segs += (uint64_t)c->free_count + c->parked_count + c->returning;
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
         return "segment charge differs";
@@ -598,9 +598,9 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
     if ((wrong = l1_shadow_audit(c)) != NULL) { return wrong; }
     if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
-        return "entry bound broken";
+        return "entries exceed max_entries";
     }
-    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "over budget"; }
+    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "charges exceed the budget"; }
     return NULL;
 }
 

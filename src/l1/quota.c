@@ -382,7 +382,7 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
                 l1_bucket *b;
                 l1_slot slot;
                 uint32_t ver;
-                if (!l1_decode(c, pos, &r)) { return "no record in the log"; }
+                if (!l1_decode(c, pos, &r)) { return "bytes in the log are no record"; }
                 if (l1_is_absent(c, pos, &r) &&
                     l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
                     absent++;
@@ -400,14 +400,14 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
     }
     if ((absent != base_load_rlx(&s->absent_count) ||
          absent_bytes != base_load_rlx(&s->absent_bytes)) && !c->forked) {
-        return "the count of entries without value differs";
+        return "count of entries without value differs";
     }
     for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
         l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
         if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a dropped namespace */
         if (!l1_quota_agrees(c, &w->bytes, owner[n], bytes[n]) ||
             !l1_quota_agrees(c, &w->entries, owner[n], entries[n])) {
-            return "a share's count differs";
+            return "count of a share differs";
         }
     }
     return NULL;

@@ -368,7 +368,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     }
     for (uint32_t i = 0; i < p->leaves && wrong == NULL; i++) {
         const l1_span s = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
-        if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "a group's runs differ"; }
+        if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "group runs differ"; }
     }
     uint64_t claimed = 0;
     for (unsigned i = 0; i < L1_GIVING; i++) { claimed += p->giving[i].to != 0; }
@@ -376,7 +376,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     if (pages != p->page_count ||
         base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) != pages * BASE_PAGE ||
         (claimed == 0 && units << p->unit_shift != blocks)) {
-        wrong = "oversized charge differs";
+        wrong = "block charge differs";
     }
     sync_drop(L1_PAGES, &p->lock);
     return wrong;

@@ -527,13 +527,13 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
             for (uint16_t at = s->queue[q].tail; at != 0 && queued <= w->n;
                  at = s->node[at - 1].next) {
                 queued++;
-                if (*l1_shade_at(s, s->node[at - 1].key) != at) { wrong = "shadow: lost key"; }
+                if (*l1_shade_at(s, s->node[at - 1].key) != at) { wrong = "shadow: key not found"; }
                 if ((s->node[at - 1].key >> 2 & 1u) != q) { wrong = "shadow: wrong queue"; }
             }
-            if (queued != s->queue[q].n) { wrong = "shadow: queue count differs"; }
+            if (queued != s->queue[q].n) { wrong = "shadow: count of a queue differs"; }
             seen += queued;
         }
-        if (seen != w->n) { wrong = "shadow: nodes lost"; }
+        if (seen != w->n) { wrong = "shadow: count of nodes differs"; }
     }
     base_store_rel(&w->busy, 0u);
     return wrong;
