@@ -294,8 +294,8 @@ static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 /* Restore the segments that blocks leave to the log. Without them the evictor drops records that it
- * should keep. When the last of them is used up, each set with a block frees two, in a few rounds,
- * until all are back. To free all in one call would evict thousands of entries. */
+ * should keep. When the last of them is used up, each set with a block frees two. It does so in a
+ * few rounds, until all are back. To free all in one call would evict thousands of entries. */
 static void l1_log_refill(l1 *c)
 {
     const uint64_t all = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;

@@ -427,8 +427,8 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
 /* Prepare for a fork: take all stripe locks. The parent drops them, the child resets them. In the
- * child a thread that locks a bucket takes the stripe first, and repairs what a lost writer left
- * odd. */
+ * child a thread takes the stripe lock before a bucket lock. It repairs buckets that a lost writer
+ * left odd. */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c);
 CELLAR_PRIVATE void l1_fork_parent(l1 *c);
 CELLAR_PRIVATE void l1_fork_child(l1 *c);
