@@ -6,7 +6,7 @@
  *            for the log (APART) the record holds block and hash. The bytes lie in a run of units
  *            (runs.c) and never change in place.
  *                block |header|value, if BIG|key, if APART|
- *                made -> HAND -> linked -> HAND (noted by a victim) -> retire list -> swept -> free
+ *                made -> HAND -> linked -> HAND (noted by a victim) -> retire list -> SWEPT -> free
  *            A replaced or evicted block waits on the retire list until no pin slot names it. New
  *            blocks enter at the front; blocks found pinned stand behind them.
  * INVARIANTS big_bytes + limbo_bytes == units in use. A block is linked or in one of two lists: it
@@ -131,7 +131,7 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
 }
 
 /* Put the blocks of lost threads on the retire list. Threads above BASE_SELF_MAX share an index, so
- * the forking thread cannot be told apart. Blocks of that index stay in hand. */
+ * the forking thread is unknown. Blocks of that index stay in hand. */
 CELLAR_PRIVATE void l1_bigs_child(l1 *c)
 {
     const uint32_t own = base_self()->index;
@@ -150,7 +150,7 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
     }
 }
 
-/* ---- sweeping -------------------------------------------------------------------------------- */
+/* ---- reclaiming ------------------------------------------------------------------------------ */
 static bool l1_on_its_way(l1 *c)
 {
     if (base_load_acq(&c->sweepers) != 0) { return true; }
@@ -171,8 +171,8 @@ CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
     }
 }
 
-/* Free a swept block that no reader uses: all of it, or a piece of `most` bytes at its end. A piece
- * is at least as long as a segment. */
+/* Free a block off the retire list that no reader uses: all of it, or a piece of `most` bytes at
+ * its end. A piece is at least as long as a segment. */
 static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
 {
     const uint64_t had = b->bytes, least = BASE_MAX(most, (uint64_t)c->seg_bytes);
@@ -197,7 +197,7 @@ typedef struct l1_sweep {
     l1_big *kept;   /* the block kept in the hands of this thread; NULL: none */
 } l1_sweep;
 
-/* Sweep blocks from the front of the retire list, none of them twice. Return the freed bytes. */
+/* Reclaim blocks from the front of the retire list, none of them twice. Return the freed bytes. */
 static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
 {
     if (base_load_rlx(&c->limbo_bytes) == 0) {
@@ -242,7 +242,7 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
     return freed;
 }
 
-/* Return the bytes that any set may sweep: at most some hundred microseconds in the kernel. */
+/* Return the bytes that any set may reclaim: at most some hundred microseconds in the kernel. */
 static uint64_t l1_limbo_share(const l1 *c) { return (uint64_t)L1_SWEEP_LOOKS * c->record_max; }
 
 static l1_sweep l1_sweep_for(const l1 *c, uint64_t bytes)

@@ -555,9 +555,9 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         }
     }
     uint64_t to;
-    /* A kept record must not take the last free segments from the sets that pay for them. The first
-     * kept record is exempt: stripes begin to evict together. Half of them would drop their oldest
-     * and most requested records. */
+    /* A kept record must not take the last free segments from the sets that free room for them. The
+     * first kept record is exempt: stripes begin to evict together. Half of them would drop their
+     * oldest and most requested records. */
     const uint32_t head = s->queue[1].head;
     const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
@@ -718,8 +718,8 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     l1_freed freed = {0};
     if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
-    /* No segment for the live records: the sweeper removes the dead ones in place. After one pass
-     * over all segments the round ends too (l1_sweep_due). */
+    /* No segment for the live records: the tick removes the dead ones in place. After one pass over
+     * all segments the round ends too (l1_sweep_due). */
     if (r == L1_STEP_STUCK) { s->stuck_round = s->rotate_round; }
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
@@ -996,7 +996,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     return dropped;
 }
 
-/* Return whether `bytes` fit if the store evicts every entry. After a full sweep the retire list
+/* Return whether `bytes` fit if the store evicts every entry. After a full pass the retire list
  * holds only pinned blocks. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 {

@@ -34,7 +34,7 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
     return false;
 }
 
-/* Sweep one piece of records from p->at on. Return true when the segment is finished. */
+/* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
@@ -57,8 +57,8 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* Sweep the segments of one stripe that have passed deadlines. When the time runs out, the pass
- * stays in c->pass and continues with the next tick. A restart would lose the deadlines that
+/* Reclaim from the segments of one stripe that have passed deadlines. When the time runs out, the
+ * pass stays in c->pass and continues with the next tick. A restart would lose the deadlines that
  * survivors have noted, and with short ticks a pass would never end. */
 static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
 {

@@ -159,7 +159,7 @@ typedef struct l1_ghosts { /* ghost.c */
     _Atomic uint64_t lines; /* 0: none;                  its look is a hint: relaxed */
 } l1_ghosts;
 
-typedef struct l1_pass { /* a sweep of one segment; it may take several calls */
+typedef struct l1_pass { /* a pass over one segment; it may take several calls */
     uint32_t seg;            /* + 1; 0: none */
     uint32_t seq, at;
 } l1_pass;
@@ -203,7 +203,7 @@ typedef struct l1_stripe {
     uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
     uint32_t quota_due;         /* looks since the last sum of shares; stripe lock */
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
-    uint32_t stuck_round; /* round in which the sweeper removes dead records in place */
+    uint32_t stuck_round; /* round in which the tick removes dead records in place */
 } l1_stripe;
 
 typedef struct l1_pin_line {
@@ -220,7 +220,7 @@ typedef struct l1_big {
     struct l1_big *next, **link; /* its list, and the pointer to it there; L1_BIG */
     uint64_t hash;               /* of its key; set when made */
     uint32_t bytes;              /* whole units, header included */
-    uint16_t where, who; /* L1_BIG; in hand or swept: index of the thread (base_self) */
+    uint16_t where, who; /* L1_BIG; IN_HAND, SWEPT: index of the thread (base_self) */
 } l1_big;
 typedef struct l1_bigs {
     l1_big *first, **last; /* *last == NULL */
@@ -831,23 +831,23 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 /* Free `bytes` of the retire list, or all that no reader uses. Return the freed bytes. A piece of a
  * long block may do. */
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes);
-/* Sweep until the account has `bytes` free, or only pinned blocks are left. */
+/* Reclaim until the account has `bytes` free, or only pinned blocks are left. */
 CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes);
-/* Sweep as much as any set can afford. */
+/* Reclaim as much as any set can afford. */
 #define L1_SWEEP_LOOKS 64u
 CELLAR_PRIVATE void l1_limbo_some(l1 *c);
-/* Sweep the whole list once, in pieces. False: the time ran out. */
+/* Go through the whole retire list once, in pieces. False: the time ran out. */
 CELLAR_PRIVATE bool l1_limbo_turn(l1 *c, uint64_t end_ns);
-/* Sweep for a set without a lock: while sets free room, retired blocks give theirs first. They stay
- * charged until a sweep. A sweep looks at pinned blocks again when more blocks have come. */
+/* Reclaim for a set without a lock: while sets free room, retired blocks give theirs first. They
+ * stay charged until then. A pass looks at pinned blocks again when more blocks have come. */
 BASE_INLINE void l1_limbo_use(l1 *c)
 {
     if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
     if (BASE_UNLIKELY(base_load_rlx(&c->limbo_fresh) >= c->seg_bytes)) { l1_limbo_some(c); }
 }
-/* Wait a bounded time for memory in flight: blocks in another sweep, and segments being given back.
- * Neither is free or on the retire list yet. After that the retire list holds only pinned
- * blocks. */
+/* Wait a bounded time for memory in flight: blocks that another thread reclaims, and segments being
+ * given back. Neither is free or on the retire list yet. After that the retire list holds only
+ * pinned blocks. */
 CELLAR_PRIVATE void l1_limbo_wait(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
@@ -870,10 +870,10 @@ typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
-/* Free the end of a swept block. */
+/* Free the end of a block off the retire list. */
 CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes);
 CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes); /* updates sums; L1_PAGES held */
-/* Turn a swept block into a new one, at most as long: its pages stay. */
+/* Reuse a block off the retire list for a new one, at most as long: its pages stay. */
 CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
 CELLAR_PRIVATE void l1_runs_child(l1 *c);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
@@ -888,7 +888,7 @@ CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit);
 BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner);
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
-/* ---- shared by the cursor and the sweeper (evict.c) ------------------------------------------ */
+/* ---- shared by the cursor and the tick (evict.c) --------------------------------------------- */
 /* Find the slot of the record at `pos`, under validation. */
 CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
                               uint32_t *ver, l1_slot *slot) SYNC_HOLDS(L1_STRIPE);

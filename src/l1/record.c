@@ -5,7 +5,7 @@
  * PICTURE    l1_int.h, FORMAT.
  *              set                     -> l1_layout (choose fields) -> reserve -> l1_write_head,
  *                                         l1_write_value -> link
- *              reader, cursor, sweeper -> l1_decode
+ *              reader, cursor, tick    -> l1_decode
  * INVARIANTS Size, key and set of optional fields of a linked record never change in place.
  *            In place change only: value and w0 (set, incr), `due` (set, touch), last_use (idle
  *            hit, touch), the contents of fields, and PINNED.
