@@ -3,7 +3,7 @@
  * Aim:    oversized values stay in the budget, leak nothing and never tear: 64 MiB in a budget of
  *         160 MiB, replaced under eight readers. Each failing allocation gives a code and leaves an
  *         intact store.
- * Method: readers check every word; a watcher reads the account. The n-th allocation, mapping and
+ * Method: readers check every word; a watcher reads the charges. The n-th allocation, mapping and
  *         commit fails once, then from there on, over a scenario of all operations. Live blocks
  *         and charges are counted before and after (kit_close expects no charge). */
 #include "tests/l1_kit.h"

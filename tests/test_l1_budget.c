@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the budget is a hard bound: the account never exceeds it, resident memory follows it, and
+ * Aim:    the budget is a hard bound: charges never exceed it, resident memory follows it, and
  *         payload fills at least three fifths of even the smallest budget.
  * Method: threads set values of 1 B to 8 MiB, skewed, over changing keys. A watcher reads the
- *         account all the time and resident memory often. Sizes change in phases, because phases
+ *         charges all the time and resident memory often. Sizes change in phases, because phases
  *         make allocators grow. Then stores of 1 MiB hold values of many sizes. */
 #include "tests/l1_kit.h"
 
@@ -111,8 +111,8 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
     free(b.bytes);
 }
 
-static void account_and_memory_stay_below_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
-static void account_stays_below_40_mib(void) { storm(KIT_MIB(40), 800, false); }
+static void charges_and_memory_stay_below_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
+static void charges_stay_below_40_mib(void) { storm(KIT_MIB(40), 800, false); }
 
 /* ---- the least budget ------------------------------------------------------------------------ */
 static void payload_fills_most_of_one_mib(void)
@@ -145,7 +145,7 @@ static void open_below_least_budget_is_refused(void)
     T_EQ_U64(kit_used(&k), 0);
 }
 
-/* Other parts of the store charge the same account. */
+/* Other parts of the store charge the same budget. */
 static void make_room_evicts_for_other_modules(void)
 {
     kit k;
@@ -162,6 +162,6 @@ static void make_room_evicts_for_other_modules(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_budget", T_CASE(account_and_memory_stay_below_64_mib),
-       T_CASE(account_stays_below_40_mib), T_ALONE(payload_fills_most_of_one_mib),
+T_MAIN("l1_budget", T_CASE(charges_and_memory_stay_below_64_mib),
+       T_CASE(charges_stay_below_40_mib), T_ALONE(payload_fills_most_of_one_mib),
        T_CASE(open_below_least_budget_is_refused), T_ALONE(make_room_evicts_for_other_modules))

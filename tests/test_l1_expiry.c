@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    ticks alone reclaim expired entries: the account returns to that of an empty store, each
+ * Aim:    ticks alone reclaim expired entries: charges return to those of an empty store, each
  *         end is reported once, ticks keep to their time, writers do not wait.
  * Method: 10^5 due entries of all sizes, then ticks only. Many entries due at one time while sets
  *         and gets continue; the slowest call is measured. Entries that are renewed just before

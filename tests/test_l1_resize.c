@@ -2,8 +2,8 @@
  *
  * Aim:    a new budget holds when l1_resize returns, under load and with pins held, down by a
  *         factor of 256 and up again. Entries that fit are kept. The same for an entry bound.
- * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back; read the account at
- *         each return. A shrink to a quarter must keep about a quarter. Bounds change under
+ * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back; read the charges
+ *         at each return. A shrink to a quarter must keep about a quarter. Bounds change under
  *         load. */
 #include "tests/l1_kit.h"
 

@@ -65,7 +65,7 @@ static void take_finds_the_first_free_run(void)
             }
             const uint64_t n = 1 + kit_below(&r, kit_one_in(&r, 10) ? 5000 : 20);
             const uint64_t want = first_fit(used, count, n);
-            if (take(&k, x, n) != L1_RUN_OK) { continue; } /* the account is full */
+            if (take(&k, x, n) != L1_RUN_OK) { continue; } /* the budget is full */
             T_EQ_U64((uint64_t)(x->at - p->region.base) >> p->unit_shift, want);
             memset(used + want, 1, (size_t)n);
             memset(l1_big_bytes(x->big), 7, (size_t)x->bytes - L1_BIG_HEADER);

@@ -3,7 +3,7 @@
  * Aim:    growing the index by one bucket at a time loses no key and no use counter, also when a
  *         page of it is refused. Contraction loses none either.
  * Method: after each insert from 0 to 10^6 probe an earlier key. Keys used before the growth keep
- *         their counters. Inserts while the account (or the system) refuses at each point: every
+ *         their counters. Inserts while the budget (or the system) refuses at each point: every
  *         entry without a reported end must hit. Threads get and delete while others insert. A tick
  *         turns full pages of the index into huge pages, none beyond the charge, and again after a
  *         part was given back. */

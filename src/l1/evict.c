@@ -15,7 +15,7 @@
  *            other stripes -> E_SPACE.
  * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
  *            Sum of granted tickets + tickets in the pool == max_entries.
- *            The old place of a record is released only after its slot points elsewhere.
+ *            The old place of a record is released only after its slot changed.
  *            The thread that unlinks a record notes the victim in the window, raises `busy` of the
  *            segment, and hands the victim over once, after its last unlock.
  * LOCKING    Stripe lock. The cursor copies a kept record without the bucket lock and redirects the

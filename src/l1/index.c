@@ -139,7 +139,7 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
 }
 
 /* Charge, commit and touch one overflow bucket of the group. Then a take inside a window needs
- * neither the account nor the kernel. Stripe lock, no bucket lock. */
+ * neither a charge nor the kernel. Stripe lock, no bucket lock. */
 static bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
 {
     const uint64_t gi = number >> L1_GROUP_SHIFT;

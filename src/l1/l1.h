@@ -362,7 +362,7 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
  * and evictions take them before live ones. */
 CELLAR_PRIVATE void l1_owner_died(l1 *c);
-/* Evict until the account can take `bytes` more. False: not possible. The caller holds no lock. */
+/* Evict until the budget has `bytes` free. False: not possible. The caller holds no lock. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
 /* Return the smallest budget with which a store opened like this one reliably takes small sets. */
 CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);

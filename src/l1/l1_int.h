@@ -431,8 +431,8 @@ CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 /* Make one more huge page of the index; false: nothing to do. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */
-/* Give back free segments until the account has `bytes` free or the log has only `leave` left.
- * Return whether the account has them. */
+/* Give back free segments until the budget has `bytes` free or the log has only `leave` left.
+ * Return whether the budget has them free. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave);
 /* Return the bytes still to be freed so that `bytes` are available. */
 BASE_INLINE uint64_t l1_lack(const l1 *c, uint64_t bytes)
@@ -831,7 +831,7 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
 /* Free `bytes` of the retire list, or all that no reader uses. Return the freed bytes. A piece of a
  * long block may do. */
 CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes);
-/* Reclaim until the account has `bytes` free, or only pinned blocks are left. */
+/* Reclaim until the budget has `bytes` free, or only pinned blocks are left. */
 CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes);
 /* Reclaim as much as any set can afford. */
 #define L1_SWEEP_LOOKS 64u
@@ -865,8 +865,7 @@ CELLAR_PRIVATE void l1_runs_close(l1 *c);
 /* Return the size of a block for that many bytes. */
 CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes);
 typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
-/* Take a run. CHARGE: the account refused *need more bytes. NONE: no run that long, or no
- * memory. */
+/* Take a run. CHARGE: the budget lacks *need bytes. NONE: no run that long, or no memory. */
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);

@@ -11,7 +11,7 @@
  *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
  *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
  * INVARIANTS Charge of SEGMENT == (held + free_count + parked_count + returning) x seg_bytes.
- *            low != 0 exactly when free_count + segments that the account still grants <= reserve;
+ *            low != 0 exactly when free_count + segments that the budget still allows <= reserve;
  *            low == 2 when they are at most half of it.
  *            A segment leaves its stripe only when none of its records is linked.
  * LOCKING    Stripe lock for the queues, then L1_SEG for the lists. A delete holds neither.

@@ -414,7 +414,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         } else if (im->block == NULL) { /* a set with a block had its choice */
             l1_limbo_use(c);
         }
-        /* The chain needs one more bucket and the account had no page for it: evict for that,
+        /* The chain needs one more bucket and the budget had no page for it: evict for that,
          * too. */
         if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 &&
             l1_make_room(c, BASE_PAGE)) {
