@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * audit: walk a whole store and say what does not fit together. Nobody else is working.
+ * audit: compare all structures of a store with each other, for tests.
  *
- * WALK       segments against slots and the free list -> every word: its segment holds something,
- *            its tag lies in one pair, its count is right -> every put on disk: in the filter */
+ * PICTURE    segments against slots and the free list -> each word: a live segment, a valid place,
+ *            a correct count -> each put on disk: its bits are in the tombstone filter
+ * LOCKING    Takes the worker. No other call may run. */
 #include "l2/l2_int.h"
 
 BASE_SIZE_BEGIN

@@ -14,9 +14,9 @@
  *            below the floor of a header in the stage. A record is complete when its check is set.
  *            No code asserts bytes from disk.
  * LOCKING    tombstone lock of the key's class (L2_GATE) -> log lock (L2_LOG) or a shard
- *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG guards it while
- *            it is OPEN, the worker alone uses it from FULL on. The worker is the thread that
- *            holds `working`, which has no rank, because it is held during I/O.
+ *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG
+ *            guards it while it is OPEN, the worker alone uses it from FULL on. The worker is the
+ *            thread that holds `working`, which has no rank, because it is held during I/O.
  * SEE ALSO   README.md in this folder: terms, protocols, proofs. */
 #ifndef L2_L2_INT_H
 #define L2_L2_INT_H
