@@ -241,7 +241,8 @@ CELLAR_PRIVATE bool l2_close_tier(l2 *d)
     if (mine) { /* The log line follows the marker, because the host may write its log to the same
                  * disk. */
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "the disk does not answer: memory alone until it does, then an empty disk cache");
+                 "the disk does not answer: the store continues in memory until it does, "
+                 "then with an empty disk tier");
     }
     return over;
 }
@@ -275,5 +276,6 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     }
     /* A change came to rely on the marker meanwhile and may have made it after its removal. */
     if (w != before) { base_store_rel(&d->bell_late, 1u); }
-    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk answers again");
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+             "the disk answers again: the disk tier restarts empty");
 }

@@ -184,7 +184,7 @@ CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
     d->image_bad = !ok;
     if (!ok) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
-                 "bloom.snap is damaged or cannot be read: %u filters of it are left",
+                 "bloom.snap is damaged or cannot be read: %u Bloom filters are usable",
                  (unsigned)d->image_count);
     }
 }
@@ -455,7 +455,7 @@ static void l2_images_make_room(l2 *d, uint64_t need)
     const cellar_err err = l2_resize_to(d, (uint32_t)to, bytes); /* below places */
     if (err != CELLAR_OK) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)err,
-                 "no room could be made for the views' Bloom filters");
+                 "no room for the Bloom filters of namespaces: raise l2_bytes");
     }
 }
 
@@ -516,10 +516,11 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
     }
     l2_imaging_drop(d);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the views' Bloom filters were not saved");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
+                 "the Bloom filters of namespaces were not saved");
     } else if (to.full) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "a view's Bloom filter is too large to be kept on disk");
+                 "no room on disk for a namespace's Bloom filter: raise l2_bytes");
     }
 }
 

@@ -121,7 +121,8 @@ CELLAR_PRIVATE int l2_dirty_now(l2 *d)
     d->super.closed = 0;
     const int e = l2_super_store(d);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "the store could not be marked dirty");
+        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e,
+                 "SUPER cannot be marked DIRTY: a power cut may restore old values");
     }
     BASE_POINT("l2.dirty");
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY); /* acquire in l2_reserve_held */

@@ -466,7 +466,7 @@ static bool l2_seal_work(l2 *d)
     if (s == NULL) { return false; }
     const int e = l2_seal(d, s);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment could not be written");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment cannot be written");
         return false;
     }
     d->sealed_ms = base_now_ms(d->cfg.clock);
@@ -677,7 +677,7 @@ static uint32_t l2_free_places(l2 *d)
  * it. */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
 {
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: all records on disk are dropped");
     sync_take(L2_LOG, &d->log_lock);
     /* The stage still accepts stores. */
     const bool there = base_load_acq(&d->broken) != L2_BROKEN_STAGE;

@@ -102,7 +102,8 @@ CELLAR_PRIVATE void l2_map_open(l2 *d)
     if (e != 0) {
         l2_map_close(d, false);
         m->bytes = 0;
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "data.seg is not mapped: it is read");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
+                 "data.seg cannot be mapped: gets read the file");
         return;
     }
     l2_map_set(d);
@@ -179,7 +180,7 @@ static void l2_map_lost(l2 *d)
     base_store_sc(&m->places, 0u);
     if (base_xchg_ar(&m->lost, 1u) != 0) { return; }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EFAULT,
-             "data.seg failed under its mapping: it is read until the next open");
+             "the mapping of data.seg failed: gets read the file until the next open");
 }
 
 CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint64_t at)

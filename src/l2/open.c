@@ -495,7 +495,8 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
     if (!alive && !kept && stage_was.inode != 0 && !rung) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "a copy of a directory that was in use, or without its stage: begun anew, empty");
+                 "the directory was copied while in use, or lacks its stage.buf: "
+                 "the store begins empty");
     }
     /* A copy may be older than its store, so its images are only hints. */
     const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
@@ -589,7 +590,8 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     if (e != 0) { return CELLAR_E_CORRUPT; }
     d->set_aside = true;
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
-             "a damaged directory is set aside as .bad.%u, a new one begun", (unsigned)number);
+             "a damaged directory was renamed to .bad.%u; the new store is empty",
+             (unsigned)number);
     l2_file_close(d, &d->lock_file);
     l2_file_close(d, &d->dir);
     return l2_open_dir(d, path, sys_errno);

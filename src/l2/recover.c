@@ -754,7 +754,7 @@ static void l2_chain_top(l2 *d, l2_finds *f)
     }
     if (floor <= f->floor) { return; }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-             "stage.buf and data.seg are not of one moment: what was stored is given up");
+             "stage.buf and data.seg are of different moments: older records are dropped");
     f->floor = floor;
     L2_COUNT(d, holes);
 }

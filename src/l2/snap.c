@@ -310,7 +310,7 @@ CELLAR_PRIVATE void l2_snap_save(l2 *d)
     const int e = l2_snap_write(d, &z, rows);
     if (e != 0) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
-                 "the index was not saved: the next open reads the footers");
+                 "index.snap was not written: the next open reads the footers");
     }
 }
 
@@ -461,7 +461,7 @@ CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest)
                       l2_snap_use(d, newest, head.at, &table);
     if (!used) {
         base_log(d->cfg.log, BASE_LOG_INFO, "l2", 0,
-                 "index.snap does not fit what was found: the footers are read");
+                 "index.snap does not fit the log: this open reads the footers");
     }
     l2_snap_buf_drop(d, &table);
     l2_snap_buf_drop(d, &head);

@@ -84,7 +84,7 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, 
     if (off) {
         /* The log limits lines per code, so this line does not use the errno as its code. */
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_IO,
-                 "the disk fails: memory alone for now (errno %d)", e);
+                 "the disk fails: the store continues in memory for now (errno %d)", e);
     }
 }
 
@@ -108,7 +108,7 @@ CELLAR_PRIVATE void l2_read_damaged(l2 *d)
     sync_drop(L2_DEV, &t->lock);
     if (off) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
-                 "many records on disk are damaged: memory alone for now");
+                 "many records on disk are damaged: the store continues in memory for now");
     }
 }
 
@@ -187,7 +187,8 @@ CELLAR_PRIVATE void l2_stage_lost(l2 *d)
     base_store_rel(&d->lost, 1u);
     L2_COUNT(d, cuts);
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", EFAULT,
-             "the stage was cut short: memory alone until the next open, which begins anew");
+             "stage.buf was truncated: the store continues in memory "
+             "until the next open, which begins empty");
 }
 
 /* Store a SUPER without a stage; the worker's. */
@@ -249,7 +250,8 @@ CELLAR_PRIVATE bool l2_files_there(l2 *d)
     /* The next open finds a stage with another inode and ignores its contents. */
     base_store_rel(&d->broken, stage.gone ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage.gone ? ENOENT : EIO,
-             "the store's files were removed or cut short: memory alone until the next open");
+             "files of the store were removed or truncated: "
+             "the store continues in memory until the next open");
     return false;
 }
 
