@@ -7,7 +7,7 @@
  *            first puts: words of four 16-bit fingerprints, newest first. A hit moves to the front;
  *            a new fingerprint replaces the oldest.
  * INVARIANTS Only newer keys displace a fingerprint. With n words, an unused entry reaches the disk
- *            if at most about 4n other unused entries leave memory between its two puts.
+ *            if at most 4n others, approximately, leave memory between its two puts.
  *            Budgets count bytes that are written. Bytes of a failed put are refunded.
  * LOCKING    None: atomic words. A thread that loses a race for a word leaves no fingerprint; the
  *            cost is one more refusal.

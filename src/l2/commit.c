@@ -8,8 +8,8 @@
  * PROTOCOL   A caller stores its record, then reads commits_begun. A leader raises commits_begun,
  *            then syncs. All four steps are seq_cst, so commit n covers each record that was
  *            complete before a caller drew n.
- * INVARIANTS State that a change relies on without logging it (a tombstone in the memo, a FLOOR)
- *            was complete before its tombstone lock was released.
+ * INVARIANTS A change may rely on older state: a tombstone in the memo, a FLOOR. That state was
+ *            complete before its tombstone lock was released.
  *            A failed sync is final: the lost bytes may never reach the disk, and a second sync
  *            would not report them. All stored records are dropped. No commit succeeds until a
  *            header with that floor is durable in pages stored again.

@@ -7,9 +7,9 @@
  *            put    beyond the armed end, log busy, or stalled -> dropped
  *            get    that needs a read while stalled            -> miss
  * PROTOCOL   A delete beyond the armed end stores directly while the worker made progress within
- *            20 ms, and waits for longer silences. When the disk is frozen, or the log lock is
- *            held, the delete closes the tier, makes a file in /dev/shm (the stall marker) and
- *            returns. When the disk answers: FLOOR logged -> stall marker removed -> tier open.
+ *            20 ms, and waits for longer silences. When the disk is frozen, the delete closes the
+ *            tier, makes the stall marker (a file in /dev/shm) and returns.
+ *            When the disk answers: FLOOR logged -> stall marker removed -> tier open.
  *            After a process death: the next open finds the marker and begins an empty store.
  * INVARIANTS While the tier is closed gets miss and puts are dropped. A change is finished once it
  *            has counted itself in `closed` with RUNG set. The reopening clears both bits and
@@ -20,7 +20,7 @@
  *            New slots wait until META has each control that could not be logged.
  * LOCKING    `closed` by CAS; puts read it under L2_LOG. The holder of `working` stores `beat`; all
  *            threads read it relaxed.
- * LIMITS     One thread may wait for a page that writeback takes at that moment, or that lies
+ * LIMITS     One thread may wait for a page that writeback takes at that moment. The same holds
  *            beyond the armed end within the first 20 ms. Each thread may send one read to the
  *            stalled disk. At level DROP the first change after a sync waits until SUPER says
  *            DIRTY. Without /dev/shm changes wait and are counted. The marker is lost if a
@@ -192,7 +192,7 @@ CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage)
     l2_w64(d->bell_id + 8, l2_r64(d->bell_id + 8) ^ device ^ born);
 }
 
-/* Only these codes prove that the system has no place for markers, or no marker. */
+/* Look for the marker. Only these codes prove that there is none, or no place for one. */
 CELLAR_PRIVATE bool l2_bell_found(l2 *d)
 {
     const int e = l2_bell(d, BASE_VFS_BELL_LOOK);

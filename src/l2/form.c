@@ -507,8 +507,8 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
 /* ---- extensions ----
  * TLVs: u8 type, u8 length, bytes.
  *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version  5 u64 value_hash  6 u8 kind
- *   7 u8 cost  8 u64 end_wall_ms: deadline of an entry with an idle time, whose end is then
- *   expiry_wall_ms (2^63 - 1 none)
+ *   7 u8 cost  8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none);
+ *   expiry_wall_ms is then the end of the idle time
  *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value

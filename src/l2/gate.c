@@ -7,13 +7,13 @@
  *            era = about half of what the log can hold:  ..dropped era..|..older era..|current
  *            era..
  * INVARIANTS Each put that a replay could find has its bits in the era of its segment. The bits are
- *            set before the put checks its stamp, and stay until a header with a floor above that
- *            era lies in the stage. So a change that the filter denies hides nothing and is not
+ *            set before the put checks its stamp. They stay until a header in the stage has a floor
+ *            above that era. So a change that the filter denies hides nothing and is not
  *            logged. Index words may be lost at any time; filter bits may not.
  *            A key in a memo has no put after its tombstone. A lost memo entry costs a tombstone.
  * LOCKING    L2_GATE guards the memo. Filter bits and stamps are seq_cst: a put sets its bits
- *            before it checks its stamp, a change reads the bits after it raised the stamp (put.c,
- *            PROTOCOL). Eras change under L2_LOG.
+ *            before it checks its stamp; a change reads the bits after it raised the stamp (put.c).
+ *            Eras change under L2_LOG.
  * LIMITS     6 bits per put in each of two eras: 13 % of changes of absent keys log needlessly.
  * SEE ALSO   README.md: bytes per day without the filter. */
 #include "l2/l2_int.h"

@@ -6,8 +6,8 @@
  *            or a copy from a mapping (map.c)} -> mark, check, kind, generation, full key, TTL ->
  *            caller
  * INVARIANTS A value is served only if its check binds it to this store, epoch, segment and offset.
- *            Its key is equal byte by byte, its generation is the requested one, and no tag or
- *            pattern invalidates it (a stale one is a miss, too). With a cipher it must also
+ *            Its key is equal byte by byte and its generation is the requested one. No tag or
+ *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also
  *            decrypt, and a compressed value must have its raw length. All else is a miss with a
  *            counter. A get reads once, plus once past the page cache for a record that does not
  *            verify.

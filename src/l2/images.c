@@ -11,9 +11,9 @@
  *            image  0 u32 magic  4 u32 1: whole  8 u64 bytes  16 u64 note[2]  32 u64 sum
  *                   40 u32 name_len  44 u32 0  48 name  504 u64 check (seed: open, lsn, offset),
  *                   then the bytes; sum: keyed, over pieces of 64 KiB, each with the sum before it
- * INVARIANTS An image is clean (nothing is missing) only if a close wrote the file, SUPER is CLEAN
- *            at its lsn, no run has begun since, and the directory is no copy. SUPER counts the
- *            opens durably before a run acknowledges anything.
+ * INVARIANTS An image is clean (nothing is missing) only if a close wrote the file and SUPER is
+ *            CLEAN at its lsn. No run has begun since, and the directory is no copy. SUPER counts
+ *            the opens durably before a run acknowledges anything.
  *            A process death or a power cut during a save leaves the old file if both have room
  *            (LIMITS), else none.
  *            The last piece is returned only after the sum over all pieces was compared.

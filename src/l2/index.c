@@ -7,10 +7,10 @@
  *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | size hint 8 | linked|kept|tomb|twin
  * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
  *            word, of its newest record. A new record replaces a plain word, so the older key is
- *            lost. A heavy word (kept, linked or tomb) is replaced only by a record that links to
- *            the record of the old word, see link.c. The index rebuild keeps one word per hash48 of
- *            a class, all marked `twin`. A tomb word stays while its class has other words.
- *            A get takes the newest record of its key among all of these (get.c).
+ *            lost. A word is heavy if it is kept, linked or tomb. Only a record that links to the
+ *            record of the old word replaces a heavy word, see link.c. The index rebuild keeps one
+ *            word per hash48 of a class, all marked `twin`. A tomb word stays while its class has
+ *            other words. A get takes the newest record of its key among all of these (get.c).
  * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never
  *            0, because a segment begins with its header.
  *            If a record of a key is reachable, so is the key's newest record. So a word leaves

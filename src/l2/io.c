@@ -14,9 +14,9 @@
  *            would bring back values that were overwritten since the last sync.
  *            META holds every control below its lsn: the table changes before a control is logged,
  *            and the lsn is read before the table.
- *            A header whose floor lies above the controls of a segment makes META the only copy of
- *            them. That header has META's serial. A recovery without a META of at least that
- *            serial, because the newer copy is damaged, believes no record (recover.c).
+ *            A header with a floor above the controls of a segment makes META the only copy of
+ *            them. That header has META's serial. If the newest META left has a lower serial, the
+ *            newer copy is damaged, and recovery believes no record (recover.c).
  * LOCKING    All functions belong to the worker, except l2_dirty_wait, which waits for the worker.
  * LIMITS     If the disk refuses to mark SUPER DIRTY, changes are logged all the same. A process
  *            death loses nothing; an additional power cut may bring back the state of the last

@@ -135,7 +135,7 @@ typedef struct l2_current {
     uint64_t stamp;
 } l2_current;
 /* Store an entry. Never waits. OK: the log has this copy or an identical one, and it replaces all
- * older copies, so a change that puts needs no l2_kill. DROPPED: no room in time. REFUSED: the
+ * older copies. So a change that puts needs no l2_kill. DROPPED: no room in time. REFUSED: the
  * stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a write
  * budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
@@ -233,7 +233,7 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
 /* Return a sufficient budget for this tier and for memory. It exceeds the budget of the open. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_least(const l2 *d);
-/* Do background work for about budget_us. Return true if more work is pending. */
+/* Run background work for about budget_us. Return true if more work is pending. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 
 typedef enum l2_opened { /* source of the index of this open; also a metric label */

@@ -10,9 +10,9 @@
  * LSN        Position in the one log: segseq * seg_bytes + offset. Of two records of one key the
  *            record with the higher lsn counts. Nothing else defines the order.
  * INVARIANTS Everything below floor_lsn is dead for good. Segments below oldest_lsn hold nothing.
- *            Each record that a replay could find has its bits in the tombstone filter, or lies
- *            below the floor of a header in the stage. A record is complete when its check is set.
- *            No code asserts bytes from disk.
+ *            Each record that a replay could find has its bits in the tombstone filter. The
+ *            exception are records below the floor of a header in the stage. A record is complete
+ *            when its check is set. No code asserts bytes from disk.
  * LOCKING    tombstone lock of the key's class (L2_GATE) -> log lock (L2_LOG) or a shard
  *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG
  *            guards it while it is OPEN, the worker alone uses it from FULL on. The worker is the
@@ -233,7 +233,7 @@ typedef struct l2_shard {
 typedef struct l2_index {
     l2_shard shard[L2_SHARDS];
     _Atomic uint64_t *way; /* all shards; one block, so that each bucket is a cache line */
-    unsigned char *closed; /* all shards; NULL without an index rebuild; the worker's */
+    unsigned char *closed; /* all shards; NULL without an index rebuild; worker only */
     uint32_t *place;       /* all shards; also NULL if the budget refuses it */
     uint32_t buckets;      /* per shard; constant */
     _Atomic uint64_t full; /* words that were refused, or removed for newer words */
@@ -283,12 +283,12 @@ typedef struct l2_slot {
     l2_head head;             /* set from READY on; L2_LOG, the worker's from FULL on */
     uint32_t state SYNC_GUARDED(L2_LOG); /* L2_SLOT_... */
     uint32_t seg;             /* index of its segment */
-    uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then the worker's */
+    uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then worker only */
     uint32_t armed_end SYNC_GUARDED(L2_LOG);   /* bytes: a store up to here does not wait */
     uint32_t armed_lines SYNC_GUARDED(L2_LOG); /* the same limit for footer lines */
     uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* bytes; a caller beyond requests more arming */
     uint32_t last_off;        /* newest record, the distance in its footer line is not set yet */
-    uint64_t synced_at;       /* value of data_syncs that permits reuse; the worker's */
+    uint64_t synced_at;       /* value of data_syncs that permits reuse; worker only */
     bool past SYNC_GUARDED(L2_LOG); /* stored into since its pages were last zeroed */
     _Atomic uint32_t writers; /* reserved, incomplete records; release by the last store */
     _Atomic uint32_t pins;    /* readers of the bytes; seq_cst, paired with seg.word */
@@ -307,9 +307,9 @@ enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD, L2_SEG_GONE };
 
 typedef struct l2_seg {
     _Atomic uint64_t word;  /* L2_SEG_WORD; seq_cst, paired with a slot's pins */
-    _Atomic uint32_t place; /* in data.seg; the worker's; L2_LOG while `word` says STAGE */
+    _Atomic uint32_t place; /* in data.seg; worker only; L2_LOG while `word` says STAGE */
     uint32_t era;           /* era of the tombstone filter */
-    uint32_t controls, footer_pages, data_end; /* valid once sealed; the worker's */
+    uint32_t controls, footer_pages, data_end; /* valid once sealed; worker only */
     bool unread;            /* the index rebuild has not moved all its lines to the tables yet */
     _Atomic uint32_t future; /* 1: the writer's clock was ahead, so all TTLs have passed */
     /* row i: i-th element of the stack of free segments, unrelated to this segment */
@@ -382,7 +382,7 @@ typedef struct l2_mapped {
     _Atomic uint32_t lost;    /* 1: the mapping failed and was reported */
     _Atomic uint64_t begun, done; /* reads; release by `done`, acquire in l2_map_shut */
     _Atomic uint64_t *fresh;  /* one bit per page; relaxed: a hint */
-    int64_t fresh_ms;         /* time of the last reset; the worker's */
+    int64_t fresh_ms;         /* time of the last reset; worker only */
 } l2_mapped;
 
 /* ---- trouble.c: health ---------------------------------------------------------------------- */
@@ -420,7 +420,7 @@ typedef struct l2_budget { /* bytes of puts in a window of one second or one day
 
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
 
-typedef struct l2_feet { /* index rebuild: footer pages of a segment, read at once; the worker's */
+typedef struct l2_feet { /* index rebuild: footer pages of a segment, read at once; worker only */
     unsigned char *buf; /* NULL: none */
     size_t room;        /* bytes; the longest footer, at most L2_FEET_BYTES */
     uint64_t at;        /* position in data.seg */
@@ -428,14 +428,14 @@ typedef struct l2_feet { /* index rebuild: footer pages of a segment, read at on
 } l2_feet;
 #define L2_FEET_BYTES ((size_t)256 << 10)
 
-typedef struct l2_sort { /* index rebuild: lines that wait for the tables; the worker's */
+typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worker only */
     l2_sort_line *line;    /* `room` lines per shard; NULL: none */
     uint32_t room;
     uint32_t shard;        /* next shard to empty, after all lines were read */
     uint32_t count[L2_SHARDS];
 } l2_sort;
 
-typedef struct l2_goal { /* target of a resize; the worker's */
+typedef struct l2_goal { /* target of a resize; worker only */
     bool on, floored;      /* floored: SUPER has the floor of the reclaimed segments */
     uint32_t places;
     uint64_t moved_ns;     /* time of the last progress; 0: not begun */
@@ -452,9 +452,9 @@ struct l2 {
     l2_form form;
     base_hash_key hash_key;
     int64_t wall_offset_ms;  /* store clock + this = L, the logical wall clock; constant */
-    l2_super super;          /* the worker's */
+    l2_super super;          /* worker only */
     uint32_t nstage;         /* constant */
-    uint32_t nseg, places;   /* indexes in `seg`, places in data.seg; the worker's, under L2_LOG */
+    uint32_t nseg, places;   /* indexes in `seg`, places in data.seg; worker only, under L2_LOG */
     _Atomic uint32_t nseg_seen, places_seen; /* copies of both for all other threads */
     uint32_t seg_shift;      /* log2 of granules in a segment */
     uint32_t reserve;        /* bytes that puts leave free in the last slot */
@@ -472,7 +472,7 @@ struct l2 {
     _Atomic uint32_t lost;   /* 1: SUPER still names the stage; 2: one attempt failed */
     l2_seg *seg;             /* nseg rows at the base of seg_region; constant */
     base_region seg_region;
-    size_t seg_have;         /* committed bytes of seg_region; the worker's */
+    size_t seg_have;         /* committed bytes of seg_region; worker only */
     l2_slot slot[L2_SLOTS_MAX];
 
     sync_lock log_lock;      /* rank L2_LOG; guards the fields down to view_lock */
@@ -497,7 +497,7 @@ struct l2 {
     l2_ends ends;
 
     _Atomic uint64_t floor_lsn;   /* only grows; raised under L2_LOG */
-    _Atomic uint64_t oldest_lsn;  /* start of the oldest live segment; the worker's */
+    _Atomic uint64_t oldest_lsn;  /* start of the oldest live segment; worker only */
     _Atomic uint64_t leaving_lsn;  /* records below are being reclaimed and not served */
     _Atomic uint64_t header_floor; /* highest floor of a header in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
@@ -532,7 +532,7 @@ struct l2 {
     _Atomic uint32_t warming; /* 1: the filter is incomplete; release when it is complete */
     /* eras of the filter, see gate.c */
     struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS] SYNC_GUARDED(L2_LOG);
-    uint32_t clear_at;       /* next line to clear; the worker's */
+    uint32_t clear_at;       /* next line to clear; worker only */
 
     /* Fields of the worker: the thread that holds `working`. */
     _Atomic uint32_t working; /* futex word: 0 free, 1 held, 2 held with waiters */
@@ -706,8 +706,8 @@ BASE_INLINE bool l2_is_current(const l2_terms *t)
            c->is(c->ctx, t->hash, c->stamp);
 }
 /* Reserve a record: write its head and its footer line. The caller writes the body, then calls
- * l2_rec_end and l2_spot_done. terms: not NULL only for a put, which gives up if the lock is busy
- * and has its filter bits when it has its place. Results without a reservation:
+ * l2_rec_end and l2_spot_done. terms: NULL unless the record is a put. A put gives up if the lock
+ * is busy. Its filter bits are set when it has its place. Results without a reservation:
  * - L2_IS_CLEAN: the caller must mark the store dirty first.
  * - L2_IS_EMPTY: a KEEP record found no room, so all older records were dropped.
  * - L2_IS_STALLED, L2_IS_FROZEN: the disk does not answer.
@@ -749,13 +749,13 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
 
 /* io.c */
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
-/* Like l2_read, but the caller reports errors (l2_io_failed). */
+/* Read like l2_read, but leave the report of errors (l2_io_failed) to the caller. */
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
 CELLAR_PRIVATE int l2_meta_store(l2 *d);
-CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* make L2_NOW_DIRTY durable; the worker's */
+CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* make L2_NOW_DIRTY durable; worker only */
 CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing);
 CELLAR_PRIVATE void l2_dirty_wait(l2 *d); /* the same for a caller without locks that is not the
                                            * worker */
@@ -771,11 +771,11 @@ CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
 /* map.c */
 CELLAR_PRIVATE void l2_map_open(l2 *d); /* on failure gets read the file */
 CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked);
-CELLAR_PRIVATE void l2_map_set(l2 *d);  /* all places of now; the worker's */
+CELLAR_PRIVATE void l2_map_set(l2 *d);  /* all places of now; worker only */
 /* Stop new readers before the file gets shorter. Return false while a reader is active. */
 CELLAR_PRIVATE bool l2_map_shut(l2 *d);
 CELLAR_PRIVATE void l2_map_forget(l2 *d, uint32_t place); /* after a write to the place */
-CELLAR_PRIVATE void l2_map_work(l2 *d); /* periodic; the worker's */
+CELLAR_PRIVATE void l2_map_work(l2 *d); /* periodic; worker only */
 /* Note that n bytes at `at`, all of one place, were read from the file. */
 CELLAR_PRIVATE void l2_map_note(l2 *d, uint64_t at, size_t n);
 /* Copy from the mapping. Return false if the caller must read the file. */
@@ -796,7 +796,7 @@ CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
 CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);
 
 /* scrap.c */
-CELLAR_PRIVATE void l2_scrap_work(l2 *d); /* periodic; the worker's */
+CELLAR_PRIVATE void l2_scrap_work(l2 *d); /* periodic; worker only */
 /* Zero all of the stage that its next sync need not write. No thread appends. */
 CELLAR_PRIVATE void l2_scrap_all(l2 *d);
 
@@ -847,7 +847,7 @@ CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes);
 CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes);
 /* Return the segments that fit into `bytes` together with all other files. */
 CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes);
-/* Like l2_places_in, with a bloom.snap of `images` bytes. */
+/* Return the segments like l2_places_in, with a bloom.snap of `images` bytes. */
 CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
                                          uint64_t images);
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
@@ -860,7 +860,7 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
 /* Log a control. Return its lsn, or 0 if no older record is left to which it could apply. */
 CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
                                        uint32_t bytes, uint32_t vgen);
-/* Return the state of a record's tags in the view of the cache; 0: valid. */
+/* Return the state of a record's tags according to the cache; 0: valid. */
 CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
 
 /* ends.c */
@@ -921,7 +921,7 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d);
 /* Return true if the tier is closed and the change may rely on the stall marker. */
 CELLAR_PRIVATE bool l2_closed_over(l2 *d);
 CELLAR_PRIVATE bool l2_close_tier(l2 *d); /* like l2_closed_over, but closes the tier first */
-CELLAR_PRIVATE void l2_reopen(l2 *d);     /* the worker's */
+CELLAR_PRIVATE void l2_reopen(l2 *d);     /* worker only */
 /* Derive the name of the stall marker from the identity of the stage. A copy has another name. */
 CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage);
 /* Return true if the stall marker exists, or if that is unknown. */

@@ -396,7 +396,7 @@ static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
     return true;
 }
 
-/* Adapt the write size. A fast disk gets larger writes, whose parts proceed in parallel. A slow
+/* Adapt the write size. A fast disk gets larger writes and handles their parts in parallel. A slow
  * disk gets small ones, so that the worker reports progress. */
 static void l2_chunk_next(l2 *d, uint64_t ns)
 {
@@ -716,8 +716,8 @@ static void l2_slot_unmake(l2 *d, l2_slot *s)
     s->state = L2_SLOT_FREE;
 }
 
-/* Make the next slot's header durable before the slot is used, at KEEP and ALWAYS. A header whose
- * floor is older than a failed sync is made again, so that commits can succeed. */
+/* Make the next slot's header durable before the slot is used, at KEEP and ALWAYS. If its floor is
+ * older than a failed sync, make the header again, so that commits can succeed. */
 CELLAR_PRIVATE int l2_prepare(l2 *d)
 {
     if (d->cfg.level == L2_DROP) { return 0; }

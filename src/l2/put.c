@@ -10,16 +10,16 @@
  *                  memo set}
  * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
  *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
- *            refused, or the change sees the bits and takes the tombstone lock after the put.
- *            So each put of an old value is followed by the tombstone of its change.
- * INVARIANTS A tombstone is complete before its word is removed and before the memo has it, all
- *            within one hold of the tombstone lock. While the filter is incomplete (index rebuild)
- *            each change leaves a tombstone and a tomb word, which hides older records.
+ *            refused, or the change sees the bits. Then the change takes the tombstone lock after
+ *            the put. So each put of an old value is followed by the tombstone of its change.
+ * INVARIANTS A tombstone is complete before its word is removed and before the memo has it. One
+ *            hold of the tombstone lock covers all three. While the filter is incomplete (index
+ *            rebuild) each change leaves a tombstone and a tomb word, which hides older records.
  * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put waits about 50 us for either, a change as long
  *            as the disk makes progress (doorbell.c). Marking the store DIRTY is I/O: the tombstone
  *            lock is dropped for it.
- * LIMITS     A value above half a segment is refused, and so is each key whose tombstone would not
- *            fit: no record of it exists.
+ * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
+ *            that: no record of it exists.
  * SEE ALSO   admit.c: which entries are worth a write. README.md: cost of the filter check. */
 #include "l2/l2_int.h"
 
@@ -111,7 +111,7 @@ static bool l2_logged_else(l2 *d, l2_took took)
     return d->forked; /* A callback of the closing forked: a shell has no log. */
 }
 
-/* The same checks as in l2_kill. A closed tier must count each change, whatever the filter says. */
+/* Check like l2_kill. A closed tier must count each change, whatever the filter says. */
 CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 {
     return !l2_is_closed(d) && base_load_acq(&d->warming) == 0 &&

@@ -12,7 +12,7 @@
  *            dead. Slot: identified by its header or by the copy in its last page. Its records are:
  *              check right           kept
  *              mark, check 0         incomplete: dropped; a tombstone or control with all its bytes
- *                                    is completed, because what it hides must stay hidden
+ *                                    is completed: what it hides must stay hidden
  *              mark, check wrong     damaged if the page cache survived (same boot) or the record
  *              was
  *                                    synced (below clean_lsn): its footer line says which class it
@@ -23,7 +23,7 @@
  *                                    line gives class and length until a whole record behind it
  *                                    confirms its own line (l2_walk.blind); otherwise a hole
  *            A walked slot is sealed to its own place, else to a free one, else to the place of the
- *            oldest segment found, never to a bad place.
+ *            oldest segment found. A bad place is never used.
  *            A segment in a slot and at its place: the place counts if all of it verifies, or if
  *            only the process died and the trailer exists; else the slot.
  *            Copy: each part is bound to its position in the log, so missing or mixed parts are
@@ -244,7 +244,7 @@ static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r
 
 /* Return true if the mark is of an earlier use of the slot. After a process death a mark without a
  * line has a check of 0. So a mark with another check, no line and no whole record is old, and
- * valid by chance. A record whose line is damaged, too, is found by l2_walk_fell_short. */
+ * valid by chance. If the line is damaged, too, l2_walk_fell_short finds the record. */
 static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, const l2_rec *r)
 {
     const l2_slot *s = w->s;
@@ -323,8 +323,9 @@ static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uin
 }
 
 /* Find the class that a damaged record hides. No check covers the line of an open slot. The line is
- * believed if key and generation hash to it, or would after one flipped bit, where the whole record
- * is too long for such a repair. Return false if the class is unknown. */
+ * believed if key and generation hash to it. In a record that is too long for a repair, one flipped
+ * bit of key or generation may be the reason that they do not. Return false if the class is
+ * unknown. */
 static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                           const unsigned char *line, uint64_t *h48)
 {
@@ -418,8 +419,8 @@ static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
     }
 }
 
-/* Return true if the slot can be one whose second header alone was written when the process died.
- * Its first page then has old contents, or the first bytes that l2_slot_head stores. */
+/* Return true if the process may have died after it wrote only the second header of the slot. The
+ * first page then has old contents, or the first bytes that l2_slot_head stores. */
 static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
 {
     l2_head h;
@@ -427,9 +428,9 @@ static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
            l2_head_is_old(d, s->base) || l2_head_read(&d->form, s->base, &h);
 }
 
-/* Return true if the walk ended too early, after `lines` records. That is so if the header or the
- * page of the footer lines is damaged, too, or if a whole record of this segment follows: what lay
- * between is lost. Called only without a power cut, which returns pages in any mixture. */
+/* Return true if the walk ended too early, after `lines` records: records and lines are lost. Signs
+ * are a damaged header, a damaged page of footer lines, or a whole record of this segment further
+ * on. Called only without a power cut, which returns pages in any mixture. */
 static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
 {
     const l2_slot *s = w->s;
@@ -449,8 +450,8 @@ static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
 }
 
 /* Find the next record at the positions where it may begin. Return its offset, or 0. A gap before a
- * page is padding only before a record that would not fit into it, and only if the last line does
- * not say that a record begins there. */
+ * page is padding only if the next record would not fit into the gap. The line of the last record
+ * must not say that a record begins there. */
 static uint32_t l2_walk_find(l2 *d, l2_walk *w, const unsigned char *line, l2_rec *r)
 {
     const uint64_t segseq = w->s->head.segseq;
@@ -739,8 +740,8 @@ static int l2_controls_read(l2 *d, l2_finds *f)
 }
 
 /* Check that stage.buf and data.seg are of one moment. There is always an open slot, so the stage
- * has the newest header, of this run, and the segment before it was found. Exception: a slot that
- * ended in a FLOOR has no successor, and nothing before it counts. */
+ * has the newest header, and it is of this run. The segment before it was found. Exception: a slot
+ * that ended in a FLOOR has no successor, and nothing before it counts. */
 static void l2_chain_top(l2 *d, l2_finds *f)
 {
     const l2_find *top = f->count > 0 ? &f->at[f->count - 1] : NULL;
@@ -793,8 +794,7 @@ static void l2_meta_missed(l2 *d, l2_finds *f)
     L2_COUNT(d, holes);
 }
 
-/* Return true if META must have the controls below the floor, whose places are reused
- * immediately. */
+/* Return true if META must have controls below the floor: their places are reused immediately. */
 static bool l2_meta_owes(const l2 *d, const l2_finds *f)
 {
     bool owes = f->meta_due;

@@ -15,7 +15,7 @@
  *            Reclaimed segments lie below SUPER's floor before a copy takes their place and before
  *            the file is cut. So a later recovery cannot restore old values from their remains, and
  *            does not mistake half a segment for damage.
- * LOCKING    The worker's, one step per round of l2_work, so that slots are sealed meanwhile.
+ * LOCKING    Worker only, one step per round of l2_work, so that slots are sealed meanwhile.
  *            Lists, and places of slots in use, change under L2_LOG. A reader of the old place gets
  *            the old bytes, or finds the file cut and retries (l2_get_disk).
  * LIMITS     Index and filter keep their size. At most 16 times the places of the open. A place
@@ -364,7 +364,7 @@ static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
     return l2_size_store(d, bytes);
 }
 
-/* Do one step. PENDING: more steps follow. *moved: this one made progress. */
+/* Run one step. PENDING: more steps follow. *moved: this one made progress. */
 static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved)
 {
     int e = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * scrap: zero pages of stage.buf whose segments are in data.seg, so that the kernel skips them.
+ * scrap: zero pages of stage.buf after their segment is in data.seg, so that the kernel skips them.
  *
  * PICTURE    slot   |records .. pos|  old bytes        |footer lines|trailer|
  *            sync   |    kept      |      zeros        |   kept     | kept  |   the open slot
@@ -12,7 +12,7 @@
  *            before a sync of the stage. Recovery treats zeros as an unused slot. Older versions of
  *            the pages on disk are of a segment in data.seg, or below the floor of a later header.
  *            One FREE slot is left while appends continue. A change without one would drop all.
- * LOCKING    The worker's. A slot is WRITTEN meanwhile; only the worker ends that state.
+ * LOCKING    Worker only. A slot is WRITTEN meanwhile; only the worker ends that state.
  * LIMITS     Level DROP only: at the others barriers have written the pages before. A zeroed page
  *            faults when it is filled again, which costs a busy store more than the write. So only
  *            syncs zero while segments are sealed. Without support (tmpfs) all pages are written.

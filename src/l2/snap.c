@@ -18,14 +18,14 @@
  *            blocks of 1 MiB, as in memory: buckets, with the place as segment of a word; then
  *            lines.
  *                   They are read into the tables directly, so no checks stand between them
- * INVARIANTS The file is used only if SUPER is CLEAN at its clean_lsn, no run has begun since, and
- *            the directory is no copy. Recovery must find each segment at its place with its
- *            length, no other one between or after them, and no newer floor. So a file that a
- *            process death, a power cut or a restore left behind is never used, unlinked or not.
- *            Segments before the first row were reclaimed and are still readable: they stay in the
- *            filter, without words, until their places are used. Filter and eras continue
- *            unchanged. Each word names an existing segment and a position in it. Tables are used
- *            only after all blocks verify; otherwise they are cleared and rebuilt.
+ * INVARIANTS The file is used only if SUPER is CLEAN at its clean_lsn and no run has begun since.
+ *            The directory must be no copy. Recovery must find each segment at its place with its
+ *            length. There must be no other segment between or after them, and no newer floor. So a
+ *            file that a process death, a power cut or a restore left behind is never used,
+ *            unlinked or not. Segments before the first row were reclaimed and are still readable:
+ *            they stay in the filter, without words, until their places are used. Filter and eras
+ *            continue unchanged. Each word names an existing segment and a position in it. Tables
+ *            are used only after all blocks verify; otherwise they are cleared and rebuilt.
  * LIMITS     The size of a store has room for the file (l2_places_in). An older store, or one with
  *            larger tables now, closes without it; so does an empty one, or one still rebuilding.
  *            After a resize, or if the open slot comes to another place, the next open reads

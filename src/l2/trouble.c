@@ -191,7 +191,7 @@ CELLAR_PRIVATE void l2_stage_lost(l2 *d)
              "until the next open, which begins empty");
 }
 
-/* Store a SUPER without a stage; the worker's. */
+/* Store a SUPER without a stage; worker only. */
 static void l2_renounce(l2 *d, int64_t now)
 {
     const uint32_t lost = base_load_acq(&d->lost);

@@ -8,11 +8,11 @@
  * INVARIANTS Lines of a shard arrive newest first. A line is added only if its hash48 has no word
  *            and its pair has turned away no word (index.c). So a get during the rebuild is right
  *            or misses. A segment is `unread` until the tables have all its lines. If it is
- *            reclaimed before, its words are removed, its puts are added to the filter, and its
+ *            reclaimed before, its words are removed and its puts are added to the filter. Its
  *            lines in the buffer are skipped.
  *            The filter is complete when `warming` ends. Until then each change logs a tombstone
  *            and leaves a tomb word.
- * LOCKING    The worker's; shard locks as in index.c.
+ * LOCKING    Worker only; shard locks as in index.c.
  * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
  *            less memory areas are smaller; without memory lines are added one by one.
  * SEE ALSO   recover.c: which segments count; snap.c: the saved index; README.md: measurements. */
