@@ -8,26 +8,24 @@
  * PROTOCOL   Hole: a range of the log that cannot be read may have held tombstones, so everything
  *            below its end is dead. The floor of the next header makes that permanent.
  *            META: each header has the serial of META at its time. Without a copy of that serial,
- *            and with records reclaimed that the older copy lacks, controls are missing: all is
- *            dead. Slot: identified by its header or by the copy in its last page. Its records are:
- *              check right           kept
- *              mark, check 0         incomplete: dropped; a tombstone or control with all its bytes
- *                                    is completed: what it hides must stay hidden
- *              mark, check wrong     damaged if the page cache survived (same boot) or the record
- *              was
- *                                    synced (below clean_lsn): its footer line says which class it
- *                                    hides, if the record confirms that; otherwise a hole.
- *                                    Else torn by a power cut, and not promised to a caller
- *              head damaged          repaired if one bit is wrong and the line's length fits. Else
- *              the
- *                                    line gives class and length until a whole record behind it
- *                                    confirms its own line (l2_walk.blind); otherwise a hole
+ *            and with records reclaimed that the older copy lacks, controls are missing. Then
+ *            everything is dead.
+ *            Slot: identified by its header or by the copy in its last page. Its records are:
+ *              check right        kept
+ *              mark, check 0      incomplete: dropped. A tombstone or control with all its bytes
+ *                                 is completed: what it hides must stay hidden
+ *              mark, check wrong  damaged if the page cache survived (same boot) or the record was
+ *                                 synced (below clean_lsn): its footer line says which class it
+ *                                 hides, if the record confirms that; otherwise a hole.
+ *                                 Else torn by a power cut, and not promised to a caller
+ *              head damaged       repaired if one bit is wrong and the line's length fits. Else the
+ *                                 line gives class and length until a whole record behind it
+ *                                 confirms its own line (l2_walk.blind); otherwise a hole
  *            A walked slot is sealed to its own place, else to a free one, else to the place of the
  *            oldest segment found. A bad place is never used.
  *            A segment in a slot and at its place: the place counts if all of it verifies, or if
  *            only the process died and the trailer exists; else the slot.
- *            Copy: each part is bound to its position in the log, so missing or mixed parts are
- *            found.
+ *            Copy: each part is bound to its position in the log, so missing parts are found.
  * INVARIANTS Nothing on disk changes before SUPER permits it: a store that was CLEAN at level DROP
  *            says DIRTY first, and only SUPER ends an epoch. A slot is overwritten only after its
  *            records are synced at their place. Each step may be interrupted and repeated.
