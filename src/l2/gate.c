@@ -4,8 +4,7 @@
  *
  * PICTURE    tombstone lock = 64 B: lock, memo of the last ten hash48 with a complete tombstone
  *            filter line = 64 B: |era 0, 170 bits|era 1|era 2|; a key has 4 bits in one line
- *            era = about half of what the log can hold:  ..dropped era..|..older era..|current
- *            era..
+ *            era = about half of the log:  ..dropped era..|..older era..|current era..
  * INVARIANTS Each put that a replay could find has its bits in the era of its segment. The bits are
  *            set before the put checks its stamp. They stay until a header in the stage has a floor
  *            above that era. So a change that the filter denies hides nothing and is not

@@ -3,8 +3,7 @@
  * get: find the record of a key and check everything before its value is served.
  *
  * PICTURE    hash48 -> word -> {slot: pinned, checked in place | disk: one read of the hinted size,
- *            or a copy from a mapping (map.c)} -> mark, check, kind, generation, full key, TTL ->
- *            caller
+ *            or a copy from a mapping (map.c)} -> mark, check, kind, generation, key, TTL -> caller
  * INVARIANTS A value is served only if its check binds it to this store, epoch, segment and offset.
  *            Its key is equal byte by byte and its generation is the requested one. No tag or
  *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also

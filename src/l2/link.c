@@ -3,8 +3,7 @@
  * link: plan how a new record of a class refers to the records that the index names now.
  *
  * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
- *            link = bytes of the record on disk (form.c); the index has one word for the whole
- *            chain
+ *            link = bytes of the record on disk (form.c); the index has one word per chain
  * PROTOCOL   class without heavy words    the new record replaces them, no link
  *            newest heavy word: own key   the new record takes over its link, a put also its KEPT
  *                               else      the new record links to it

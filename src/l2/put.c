@@ -2,12 +2,10 @@
  *
  * put: store entries; log tombstones for changed keys; keep the table of namespaces.
  *
- * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve} memo
- *            cleared,
- *                  word stored} -> copy -> check
- *            kill  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone; word
- *            removed;
- *                  memo set}
+ * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve}
+ *                  memo cleared, word stored} -> copy -> check
+ *            kill  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
+ *                  word removed, memo set}
  * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
  *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
  *            refused, or the change sees the bits. Then the change takes the tombstone lock after

@@ -4,8 +4,7 @@
  *
  * PICTURE    close: SUPER is CLEAN -> words, filter, eras -> index.new -> synced -> index.snap
  *            open:  index.snap is unlinked durably before anything else
- *                   -> used instead of the footers if it fits what recovery found; else index
- *                   rebuild
+ *                   -> used instead of footers if it fits what recovery found; else rebuild
  * FORMAT     little-endian; parts begin at multiples of 4096, zeros between
  *            head   0 u32 magic  4 u32 version  8 u64 epoch  16 u64 number of the open
  *                   24 u64 clean_lsn  32 u64 length  40 u64 newest segseq  48 u64 floor
@@ -15,8 +14,7 @@
  *                   120 u64 sum of the rows  4088 u64 check
  *            rows   per segment, oldest first: u64 segseq, u32 place, u32 data_end, u32 era, u32 0;
  *                   after the last row u64 sum of each block
- *            blocks of 1 MiB, as in memory: buckets, with the place as segment of a word; then
- *            lines.
+ *            blocks of 1 MiB, as in memory: buckets, with places as segments of words; then lines.
  *                   They are read into the tables directly, so no checks stand between them
  * INVARIANTS The file is used only if SUPER is CLEAN at its clean_lsn and no run has begun since.
  *            The directory must be no copy. Recovery must find each segment at its place with its
