@@ -42,8 +42,7 @@ static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
     l2_w64(nonce, l2_r64(nonce) + n); /* The nonces of one open differ for 2^64 encryptions. */
 }
 
-/* Return the authenticated bytes of ext. A link is written after encryption and is not among
- * them. */
+/* Return the authenticated bytes of ext: all but a link, which is written after encryption. */
 static size_t l2_aad_ext(const l2_rec *r) { return (size_t)r->ext * 8 - l2_link_bytes(r); }
 
 static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + l2_aad_ext(r) + r->klen; }

@@ -29,8 +29,8 @@
 static int l2_commit_barred(l2 *d)
 {
     if (base_load_rlx(&d->broken) != 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
-    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* seq_cst, paired with
-                                                                        * l2_closed_over */
+    /* seq_cst, paired with l2_closed_over */
+    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0;
     if (unlogged && !BASE_MUTANT("l2.commit_closed")) { return EAGAIN; }
     return (int)base_load_acq(&d->commit_errno);
 }

@@ -51,8 +51,8 @@ static bool l2_silent_for(const l2 *d, uint64_t ns)
 CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
 CELLAR_PRIVATE bool l2_stalled(const l2 *d)
 {
-    const uint64_t commit = base_load_rlx(&d->commit_ns); /* The leader of a commit is a caller, not
-                                                           * the worker. */
+    /* The leader of a commit is a caller, not the worker. */
+    const uint64_t commit = base_load_rlx(&d->commit_ns);
     if (commit != 0 && base_now_ns() > commit + L2_STALLED_NS) { return true; }
     return l2_silent_for(d, L2_STALLED_NS);
 }
@@ -222,8 +222,8 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
         const uint32_t next = (w | L2_RUNG) + L2_CLOSED_ONE;
         if (base_cas_sc(&d->closed, w, next)) { /* l2_reopen clears both bits. */
             L2_COUNT(d, relied);
-            return !l2_must_mark(d); /* seq_cst, paired with l2_sync: one of the two sees the
-                                      * other. */
+            /* seq_cst, paired with l2_sync: one of the two sees the other. */
+            return !l2_must_mark(d);
         }
         w = base_load_acq(&d->closed);
     }
@@ -238,8 +238,8 @@ CELLAR_PRIVATE bool l2_close_tier(l2 *d)
     const bool mine = (w & (L2_CLOSED | L2_RUNG)) == 0 && base_cas_sc(&d->closed, w, w | L2_CLOSED);
     if (mine) { L2_COUNT(d, closings); }
     const bool over = l2_closed_over(d);
-    if (mine) { /* The log line follows the marker, because the host may write its log to the same
-                 * disk. */
+    /* The log line follows the marker, because the host may write its log to the same disk. */
+    if (mine) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "the disk does not answer: the store continues in memory until it does, "
                  "then with an empty disk tier");
@@ -271,8 +271,8 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     BASE_POINT("l2.reopen_open");
     uint32_t w = base_load_acq(&d->closed);
     while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
-        w = base_load_acq(&d->closed); /* acquire in l2_reserve_held: each stamp raised before is
-                                        * visible there */
+        /* acquire in l2_reserve_held: each stamp raised before is visible there */
+        w = base_load_acq(&d->closed);
     }
     /* A change came to rely on the marker meanwhile and may have made it after its removal. */
     if (w != before) { base_store_rel(&d->bell_late, 1u); }

@@ -272,8 +272,7 @@ static void l2_globs_free(l2 *d, l2_globs *t)
     }
 }
 
-/* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if no pattern is
- * finished. */
+/* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if there is none. */
 static bool l2_globs_floor(l2 *d)
 {
     l2_ends *e = &d->ends;

@@ -312,8 +312,7 @@ CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAG
            l2_r64(page) == l2_foot_sum(f, page, segseq, index);
 }
 
-/* Count the bits that are set in [from, to), which must be zero: 0, 1, or 2 for more. *bit: the
- * last. */
+/* Count the set bits in [from, to), which must be zero: 0, 1, or 2 for more. *bit: the last. */
 static uint32_t l2_bits_in(const unsigned char *page, uint32_t from, uint32_t to, uint32_t *bit)
 {
     uint32_t n = 0;
@@ -362,8 +361,8 @@ CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], 
     const uint32_t end = L2_FOOT_HEAD + lines * L2_ENTRY_BYTES;
     const uint32_t set = l2_bits_in(page, end, L2_PAGE, &bit);
     if (set == 0) { return l2_heal_try(f, page, 0, end, l2_foot_right, &id); }
-    if (l2_heal_try(f, page, 12, 14, l2_foot_right, &id)) { return true; } /* the number of
-                                                                            * entries */
+    /* The wrong bit may be in the number of entries. */
+    if (l2_heal_try(f, page, 12, 14, l2_foot_right, &id)) { return true; }
     return set == 1 && l2_heal_try(f, page, bit / 8, bit / 8 + 1, l2_foot_right, &id);
 }
 

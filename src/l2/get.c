@@ -209,8 +209,7 @@ static cellar_err l2_get_staged(l2 *d, const l2_want *w, const unsigned char *at
 {
     const uint32_t avail = BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off);
     l2_rec r;
-    /* The head is read before the check is set. The reservation that published the word wrote the
-     * head. */
+    /* The head is read before the check is set: the reservation wrote it before the word. */
     if (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0) {
         return l2_judge(d, w, at, avail, segseq, off, false, true);
     }
@@ -309,8 +308,8 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
         if (more && err == CELLAR_MISS && ((word & L2_WORD_TWIN) != 0 || step.other)) {
             err = l2_get_linked(d, &w, h48);
         }
-        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; } /* A callback forked: do not retry in
-                                                               * the child. */
+        /* A callback forked: do not retry in the child. */
+        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; }
         if (err == CELLAR_PENDING) {
             if (step.copying) { l2_get_wait(round); }
             continue;

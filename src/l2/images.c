@@ -497,8 +497,8 @@ static int l2_images_make(l2 *d, l2_images *to)
 CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
 {
     if (!l2_images_wanted(d)) { return; }
-    if (!closing) { l2_images_reserve(d); } /* a close has called it before SUPER was marked
-                                             * CLEAN */
+    /* a close has called it before SUPER was marked CLEAN */
+    if (!closing) { l2_images_reserve(d); }
     l2_imaging_take(d);
     l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .need = l2_images_need(d),
                      .life = d->super.opens, .lsn = closing ? d->super.clean_lsn : 0,

@@ -522,8 +522,8 @@ CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t wor
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
         for (uint32_t b = 0; b < d->index.buckets; b += L2_SWEEP) {
-            if (quiet++ % 4096 == 0) { l2_beat(d); } /* The worker is busy, not waiting for the
-                                                      * disk. */
+            /* The worker is busy, not waiting for the disk. */
+            if (quiet++ % 4096 == 0) { l2_beat(d); }
             sync_take(L2_SHARD, &s->lock);
             l2_buckets_sweep(d, i, b, BASE_MIN(L2_SWEEP, d->index.buckets - b), dead, arg);
             sync_drop(L2_SHARD, &s->lock);

@@ -600,8 +600,7 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     return err;
 }
 
-/* Check that no store has the directory open. No lock is held afterwards, so no store is kept
- * out. */
+/* Check that no store has the directory open. The lock is dropped, so no store is kept out. */
 static cellar_err l2_look_lock(const l2_layer *y, int *sys_errno)
 {
     base_vfs_file *f = NULL;

@@ -108,8 +108,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     int e = l2_write(d, d->super_file, page, L2_PAGE, at);
     BASE_POINT("l2.super_written");
     if (e == 0) { e = l2_datasync(d, d->super_file); }
-    if (e != 0) { d->super.serial++; } /* The state of that copy is unknown: the next attempt writes
-                                        * the same copy. */
+    /* The state of that copy is unknown. The next attempt writes the same copy. */
+    if (e != 0) { d->super.serial++; }
     return e;
 }
 

@@ -757,8 +757,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy 
 CELLAR_PRIVATE int l2_meta_store(l2 *d);
 CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* make L2_NOW_DIRTY durable; worker only */
 CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing);
-CELLAR_PRIVATE void l2_dirty_wait(l2 *d); /* the same for a caller without locks that is not the
-                                           * worker */
+/* Wait until L2_NOW_DIRTY is durable. The caller has no lock and is not the worker. */
+CELLAR_PRIVATE void l2_dirty_wait(l2 *d);
 CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d);
 /* Apply a control. Return false if memory is short. */
 CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,

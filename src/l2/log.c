@@ -31,8 +31,7 @@
 #define L2_CHUNK_FAST_NS UINT64_C(5000000)
 #define L2_CHUNK_SLOW_NS UINT64_C(20000000)
 #define L2_TRY_ROUNDS 2000 /* of a put for the log lock: about 50 us */
-#define L2_PATIENCE_NS UINT64_C(1000000) /* wait of a change before the state of the disk is
-                                          * checked */
+#define L2_PATIENCE_NS UINT64_C(1000000) /* wait of a change before it checks the disk */
 #define L2_RETRY_PLACES 3
 #define L2_META_EVERY 64u
 #define L2_META_MS 10000
@@ -309,8 +308,8 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
     if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
         return L2_IS_CLEAN;
     }
-    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; } /* checked under the lock: see
-                                                                  * l2_reopen */
+    /* checked under the lock: see l2_reopen */
+    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; }
     /* No invalidation of this put has an earlier place in the log. */
     if (terms != NULL && base_load_sc(&d->ends.ends) != terms->ends &&
         !BASE_MUTANT("l2.put_past_ends")) {
@@ -729,8 +728,8 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     }
     s = s == NULL ? l2_slot_in(d, L2_SLOT_FREE) : NULL;
     const bool made = l2_slot_make(d, s);
-    if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* not usable until
-                                                                          * READY */
+    /* not usable until READY */
+    if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; }
     sync_drop(L2_LOG, &d->log_lock);
     if (!made) { return 0; }
     l2_disarm(d);

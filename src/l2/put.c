@@ -146,8 +146,8 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     while ((took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at)) > L2_IS_EMPTY ||
            took == L2_IS_CLEAN) {
         (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
-        if (l2_logged_else(d, took)) { return 0; } /* META has the control before any other
-                                                    * record */
+        /* META has the control before any other record */
+        if (l2_logged_else(d, took)) { return 0; }
     }
     if (took == L2_TOOK) {
         memcpy(at.at + L2_RECORD_HEAD, value, bytes);

@@ -72,8 +72,8 @@ static void l2_scrap_free(l2 *d, bool all)
     l2_slot *s;
     while (!d->no_scrap && (s = l2_scrap_take(d, all)) != NULL) {
         (void)l2_scrap_range(d, s, 0, d->form.seg_bytes);
-        if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; } /* the slot is not used
-                                                                       * again */
+        /* the slot is not used again */
+        if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
         sync_take(L2_LOG, &d->log_lock);
         s->past = false;
         s->armed_end = s->armed_lines = s->armed_soon = 0;

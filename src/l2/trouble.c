@@ -207,8 +207,7 @@ static void l2_renounce(l2 *d, int64_t now)
 
 /* ---- heartbeat ---- */
 
-typedef struct l2_missing { bool gone, cut; } l2_missing; /* gone: the file has no name; cut: it is
-                                                           * only shorter */
+typedef struct l2_missing { bool gone, cut; } l2_missing; /* file without a name; shorter file */
 
 static l2_missing l2_file_look(l2 *d, base_vfs_file *f, uint64_t bytes)
 {
