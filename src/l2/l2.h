@@ -116,7 +116,7 @@ BASE_SPARE CELLAR_PRIVATE void l2_end(l2 *d);
 /* Call l2_end unless it was called, then free everything. No callback runs after l2_end. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
 /* Turn `d` into an empty shell in a forked child: close its files, drop its lock, touch nothing
- * shared. Until l2_close every get misses and every put is refused. A call that was active during
+ * shared. Until l2_close every get misses and every put is dropped. A call that was active during
  * the fork may continue. */
 BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
@@ -167,8 +167,8 @@ BASE_SPARE CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                                  void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                             uint64_t soft), void *ctx);
 /* Log the deletion of a pattern: matching entries put before are not served any more. Until
- * l2_glob_end(seq) puts of matching keys of the generation are refused. OK, E_NOMEM, or E_LIMIT
- * (256 patterns in progress): nothing is done. */
+ * l2_glob_end(seq) puts of matching keys of the generation are dropped. OK, E_NOMEM, or E_LIMIT
+ * (256 patterns in progress). On an error nothing is done. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern,
                                                    size_t len, uint64_t *seq);
 BASE_SPARE CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq);
@@ -201,9 +201,8 @@ BASE_SPARE CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, s
 BASE_SPARE CELLAR_PRIVATE bool l2_image_give(void *to, const void *bytes, size_t len);
 /* Finish one image. The image is not kept if `ok` or the result is false. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok);
-/* Open the image of a name. NULL: there is none that was not used since l2_open. Until
- * l2_image_close all other opens and saves wait, so a second opener sees the result of the
- * first. */
+/* Open the image of a name. NULL: no image, or already used since l2_open. Until l2_image_close all
+ * other opens and saves wait, so a second opener sees the result of the first. */
 BASE_SPARE CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len);
 /* Return true if the image is complete: a close wrote it and no run has begun since. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_clean(const l2_image *im);
