@@ -420,7 +420,7 @@ typedef struct l2_budget { /* bytes of puts in a window of one second or one day
 
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
 
-typedef struct l2_feet { /* index rebuild: footer pages of a segment, read at once; worker only */
+typedef struct l2_feet { /* index rebuild: footer pages of a segment, one read; worker only */
     unsigned char *buf; /* NULL: none */
     size_t room;        /* bytes; the longest footer, at most L2_FEET_BYTES */
     uint64_t at;        /* position in data.seg */

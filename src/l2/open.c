@@ -6,9 +6,9 @@
  *                  -> SUPER: read (nothing touched) -> LOCK -> SUPER again -> recover -> SUPER
  *                     {DIRTY, boot id, level} -> worker
  *            close: worker joined, full slots sealed, l2_sync, everything freed
- * INVARIANTS Some directories stay byte for byte as they were: those with a foreign file and no
- *            SUPER, with a SUPER without our magic or of a newer library, or with both copies
- *            damaged. For the last kind l2_on_bad permits a rename (with a LOCK in it).
+ * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
+ *            no SUPER. One has a SUPER without our magic, or of a newer library. The third has both
+ *            copies of SUPER damaged; l2_on_bad permits to rename it (with a LOCK in it).
  *            All files together never exceed l2_bytes; nseg follows from that.
  *            A copy is a directory with files for which SUPER was not written: stage.buf has
  *            another inode or creation time, or, if that is unknown, another device. It is believed

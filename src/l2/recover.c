@@ -321,9 +321,8 @@ static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uin
 }
 
 /* Find the class that a damaged record hides. No check covers the line of an open slot. The line is
- * believed if key and generation hash to it. In a record that is too long for a repair, one flipped
- * bit of key or generation may be the reason that they do not. Return false if the class is
- * unknown. */
+ * believed if key and generation hash to it. In a record too long for a repair it is also believed
+ * if they would after one flipped bit. Return false if the class is unknown. */
 static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                           const unsigned char *line, uint64_t *h48)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * snap: save words and filter to index.snap at a close; the next open reads them at once.
+ * snap: save index and filter to index.snap at a close; the next open needs no footers.
  *
  * PICTURE    close: SUPER is CLEAN -> words, filter, eras -> index.new -> synced -> index.snap
  *            open:  index.snap is unlinked durably before anything else
