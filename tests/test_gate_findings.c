@@ -12,6 +12,7 @@
 bool limits_run(limits_report *out);
 #include "gate/guards_say.c"
 #include "gate/policies_say.c"
+#include "gate/program.c"
 #include "gate/sha256.c"
 #include "gate/survive_say.c"
 #include "gate/text.c"
@@ -230,7 +231,7 @@ static void a_right_cache_is_fine(void)
 static void wrong_answers_are_found(void)
 {
     T_EQ_I64(tour_with(OTHER_BYTES, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING pass 2: 3 answers are not what was stored") != NULL);
+    T_CHECK(strstr(output, "FINDING pass 2: 3 answers differ from the stored ones") != NULL);
     T_EQ_I64(tour_with(SHORT_VALUE, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING pass 2") != NULL && strstr(output, "FINDING pass 3") != NULL);
     T_EQ_I64(tour_with(OTHER_BYTES, "--json"), GATE_FINDING);

@@ -51,14 +51,14 @@ for c in tour replay inspect version help; do
     run $c --help; [ $rc -eq 0 ] && says "^Usage: cellar $c"; ok "help_for_$c"
 done
 run; [ $rc -eq 2 ] && complains '^Usage:'; ok no_command_is_wrong_usage
-run nonsense; [ $rc -eq 2 ] && complains "unknown command 'nonsense'"; ok unknown_command_is_2
-run "$(printf 'x\033[31m')"; [ $rc -eq 2 ] && complains "'x?\[31m'"
+run nonsense; [ $rc -eq 2 ] && complains 'unknown command "nonsense"'; ok unknown_command_is_2
+run "$(printf 'x\033[31m')"; [ $rc -eq 2 ] && complains '"x?\[31m"'
 ok names_cannot_steer_the_terminal
 run version extra; [ $rc -eq 2 ] && complains 'no arguments'; ok version_takes_no_arguments
 run help nonsense; [ $rc -eq 2 ]; ok help_on_an_unknown_command_is_2
 run tour --wrong; [ $rc -eq 2 ] && complains 'wrong'; ok unknown_option_is_2
-run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1 to 64'; ok bad_thread_count_is_2
-run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'from 1M'; ok too_small_a_budget_is_2
+run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1..64 (got "0")'; ok bad_thread_count_is_2
+run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'at least 1M'; ok too_small_a_budget_is_2
 run tour a b; [ $rc -eq 2 ] && complains 'one folder'; ok two_folders_are_2
 if [ -c /dev/full ]; then
     "$bin" help >/dev/full 2>"$tmp/err"; [ $? -eq 4 ] && grep -q 'cannot write' "$tmp/err"
