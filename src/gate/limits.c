@@ -126,8 +126,8 @@ bool limits_run(limits_report *out)
 {
     memset(out, 0, sizeof *out);
     out->limit = LIMITS_LIMIT;
-    out->of[0].name = "token bucket, capped";
-    out->of[1].name = "exact log";
+    out->of[0].name = "strict token bucket";
+    out->of[1].name = "sliding log";
     const cellar_rule rule[LIMITS_KINDS] = {
         cellar_rule_token_bucket_strict(LIMITS_LIMIT, CELLAR_SECOND_NS, LIMITS_BURST),
         cellar_rule_sliding_log(LIMITS_LIMIT, CELLAR_SECOND_NS),
@@ -160,7 +160,7 @@ uint64_t limits_findings(const limits_report *r)
 void limits_print(const limits_report *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT];
-    printf("\nrate limits: %u threads, one key, %s a second, for %s\n", (unsigned)r->threads,
+    printf("\nrate limits: %u threads, one key, limit %s a second, for %s\n", (unsigned)r->threads,
            gate_count(a, r->limit), gate_duration(b, r->elapsed_ns));
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const limits_figures *f = &r->of[kind];
@@ -168,7 +168,7 @@ void limits_print(const limits_report *r)
                gate_count(a, f->checks), gate_count(b, f->admitted), gate_count(c, f->most),
                gate_duration(d, f->check_ns));
         if (f->most > r->limit || f->odd > 0 || f->admitted == 0) {
-            printf("FINDING %s: %llu in a second where %llu may be; %llu odd answers\n", f->name,
+            printf("FINDING %s: %llu admitted in a second, limit %llu; %llu wrong codes\n", f->name,
                    (unsigned long long)f->most, (unsigned long long)r->limit,
                    (unsigned long long)f->odd);
         }
@@ -179,9 +179,10 @@ void limits_print_json(const limits_report *r)
 {
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const limits_figures *f = &r->of[kind];
-        printf("{\"limiter\":\"%s\",\"threads\":%u,\"limit_a_second\":%llu,\"elapsed_ns\":%llu,"
-               "\"checks\":%llu,\"admitted\":%llu,\"most_in_a_second\":%llu,\"check_ns\":%llu,"
-               "\"odd\":%llu}\n", f->name, (unsigned)r->threads, (unsigned long long)r->limit,
+        printf("{\"limiter\":\"%s\",\"threads\":%u,\"limit_a_second\":%llu,"
+               "\"elapsed_ns\":%llu,\"checks\":%llu,\"admitted\":%llu,"
+               "\"most_in_a_second\":%llu,\"check_ns\":%llu,\"wrong_codes\":%llu}\n",
+               f->name, (unsigned)r->threads, (unsigned long long)r->limit,
                (unsigned long long)r->elapsed_ns, (unsigned long long)f->checks,
                (unsigned long long)f->admitted, (unsigned long long)f->most,
                (unsigned long long)f->check_ns, (unsigned long long)f->odd);

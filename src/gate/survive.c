@@ -234,7 +234,7 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     const int n = snprintf(folder, sizeof folder, "%s/cellar-tour-XXXXXX",
                            tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
     if (n < 0 || (size_t)n >= sizeof folder || mkdtemp(folder) == NULL) {
-        r->skipped = "no temporary folder can be made (TMPDIR)";
+        r->skipped = "no temporary folder can be made; set TMPDIR";
         return true;
     }
     bool used = survive_closed(store, files, folder, r), fine = true;
@@ -242,6 +242,6 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     if (used) { fine = survive_killed(folder, r, &used); }
     survive_wipe(folder);
     (void)rmdir(folder);
-    if (!used) { r->skipped = "the temporary folder has no room or cannot be used (TMPDIR)"; }
+    if (!used) { r->skipped = "the temporary folder has no room; set TMPDIR"; }
     return fine;
 }
