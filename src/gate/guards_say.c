@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * guards_say: judges and prints what guards.c counted.
+ * guards_print: compare and print the counts of guards.c.
  *
- * INVARIANTS a difference between what was called and what the library counted is a finding: it is
+ * INVARIANTS A difference between the calls and the counts of the library is a finding: it is
  *            printed, and the exit code of the tour is 1. */
 #include "gate/guards.h"
 
@@ -10,7 +10,8 @@
 
 #include "gate/gate.h"
 
-/* The filter lets some absent keys through: at 1 % of false positives, well below 3 %. */
+/* Return whether the counts of the flood are wrong. The filter has 1 % of false positives, so less
+ * than 3 % of the absent keys may cause a load. */
 static bool guards_flood_odd(const guards_result *r)
 {
     return r->flood_loads > r->flood / 33 + r->audits ||

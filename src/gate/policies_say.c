@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * policies_say: hit ratios by policy and the advisor's line, for people and as JSON. */
+ * policies_print: print hit ratios by policy and the advice, for people and as JSON. */
 #include <stdio.h>
 
 #include "gate/gate.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * survive_say: what became of entries on disk, for people and as JSON. */
+ * tour_l2_print: print the checks of the disk tier, for people and as JSON. */
 #include <stdio.h>
 
 #include "gate/gate.h"

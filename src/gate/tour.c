@@ -18,7 +18,7 @@
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3; --all lifts them. The
  *            tour ends within 30 s. Values have 56 bytes.
  * SEE ALSO   walk.c (list and read), limits.c (rate limiters), guards.c (loads, Bloom filter),
- *            survive.c (disk tier), policies.c (pass 3 under each policy). */
+ *            tour_l2.c (disk tier), policies.c (pass 3 under each policy). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
