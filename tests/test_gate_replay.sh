@@ -293,6 +293,18 @@ t_case tinylfu_in_byte_mode refused 2 'w-tinylfu ignores sizes' --mode=byte --po
     "$d/a.ctr"
 t_case json_that_cannot_be_written refused 2 '--json cannot write .*no such file' --json="$d/none/x" \
     "$d/a.ctr"
+no_memory() { # in an address space of 40 MB
+    (ulimit -v 40000 && exec "$bin" replay --policy=lru --capacity=20 "$d/a.ctr") \
+        >"$t_tmp/out" 2>"$t_tmp/err"
+    rc=$?
+    cat "$t_tmp/out" "$t_tmp/err"
+    [ $rc -eq 3 ] && [ ! -s "$t_tmp/out" ] && grep -q '^cellar: replay: .*; ' "$t_tmp/err"
+}
+if (ulimit -v 40000) 2>/dev/null && (ulimit -v 40000 && "$bin" version) >/dev/null 2>&1; then
+    t_case without_memory_the_exit_code_is_3 no_memory
+else
+    t_skip without_memory_the_exit_code_is_3 'no limit of the address space here'
+fi
 second_is_bad() { # the first trace is printed, the second prints nothing to stdout
     run --policy=lru --capacity=20 "$d/a.ctr" "$d/short.ctr"
     [ $rc -eq 1 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && grep -q 'record 300' "$t_tmp/err"

@@ -232,7 +232,7 @@ typedef struct replay_exact {
     gate_ideal *policy;
     const gate_ids *ids;
     replay_counts counts;
-    bool foreseeing;
+    bool foreseeing, changed; /* changed: an object that the scan has not seen */
     uint64_t elapsed_ns;
 } replay_exact;
 
@@ -243,6 +243,7 @@ static bool replay_take_exact(void *ctx, const gate_request *r, size_t n, char *
     for (size_t i = 0; i < n; i++) {
         const uint32_t number = gate_ids_find(x->ids, r[i].id);
         if (number == GATE_IDS_NONE) {
+            x->changed = true;
             snprintf(why, GATE_TRACE_WHY, "the trace changed during the run; run it again");
             return false;
         }
@@ -275,6 +276,7 @@ static bool replay_exactly(replay_run *run, gate_ideal_kind kind, uint64_t capac
     x.elapsed_ns = 0;
     ok = ok && replay_pass(run, replay_take_exact, &x);
     gate_ideal_close(x.policy);
+    if (x.changed) { run->code = GATE_FINDING; }
     out->counts = x.counts;
     out->ns = (double)x.elapsed_ns;
     return ok;
@@ -508,6 +510,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
         out->counts.bytes += w->counts.bytes;
         out->counts.missed_bytes += w->counts.missed_bytes;
         out->counts.refused += w->counts.refused;
+        if (w->error != CELLAR_OK) { run->code = GATE_INTERNAL; }
         free(w->buf);
     }
     out->ns = (double)e->elapsed_ns;
@@ -955,7 +958,7 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     memset(&run->trace, 0, sizeof run->trace);
     run->trace.path = path;
     run->result_n = 0;
-    run->code = GATE_INTERNAL;
+    run->code = GATE_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
     int code = replay_all(run);
     replay_live_end(run);
