@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the tour finds what it is there to find: a wrong answer, a byte over the budget, counts
- *         that do not add up; each is exit 1. A cache that fails is 3 or 4, never a silent 0.
- * Method: the tour itself over a cache of this file, which keeps everything in a list and makes
- *         the mistake it is told to make; a folder of 300 files made here. */
+ * Aim:    the tour finds a wrong answer, a byte over the budget, and counts that do not add up;
+ *         each gives exit code 1. A cache that fails gives 3 or 4, never 0.
+ * Method: the tour runs over a cache of this file, a list with the mistake in `wanted`; a folder of
+ *         300 files made here. */
 #include "tests/t.h"
 
 #define limits_run limits_run_for_a_second
@@ -119,7 +119,7 @@ const char *cellar_version(void) { return "test"; }
 const char *cellar_code_name(cellar_err code) { return code == CELLAR_OK ? "OK" : "E"; }
 const char *cellar_strerror(cellar_err code) { return cellar_code_name(code); }
 
-/* What two limiters did; the real run takes a second and stands in test_gate_tour.sh. */
+/* Figures of two limiters. test_gate_tour.sh has the real run, which takes a second. */
 bool limits_run(limits_report *out)
 {
     if (wanted == LIMITERS_FAIL) { return false; }
@@ -134,7 +134,7 @@ bool limits_run(limits_report *out)
     return true;
 }
 
-/* What loading did; the real run needs the real cache and stands in test_gate_tour.sh. */
+/* Figures of loads. test_gate_tour.sh has the real run, which needs the real cache. */
 bool survive_run(cellar *store, const gate_files *files, survive_result *r)
 {
     (void)store;
@@ -189,7 +189,7 @@ static void make_folder(void)
     }
 }
 
-/* Exit code of the tour; what it printed is in `output`. */
+/* Run the tour. Return its exit code; `output` has its output. */
 static int tour_with(mistake m, const char *option)
 {
     static const gate_terminal quiet = { false, false };
@@ -218,7 +218,7 @@ static int tour_with(mistake m, const char *option)
     return code;
 }
 
-static void a_right_cache_is_fine(void)
+static void correct_cache_has_no_finding(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
     T_CHECK(strstr(output, "FINDING") == NULL);
@@ -238,7 +238,7 @@ static void wrong_answers_are_found(void)
     T_CHECK(strstr(output, "\"findings\":1,") != NULL);
 }
 
-static void one_byte_over_the_budget_is_found(void)
+static void byte_over_the_budget_is_found(void)
 {
     T_EQ_I64(tour_with(OVER_BUDGET, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING pass 1: 1 bytes over the budget") != NULL);
@@ -253,7 +253,7 @@ static void counts_that_do_not_add_up_are_found(void)
     T_CHECK(strstr(output, "FINDING pass 2") != NULL);
 }
 
-static void a_cache_that_fails_is_not_a_result(void)
+static void failing_cache_ends_the_tour(void)
 {
     T_EQ_I64(tour_with(OPEN_FAILS, "--threads=2"), GATE_NO_START);
     T_EQ_I64(tour_with(GET_FAILS, "--threads=2"), GATE_INTERNAL);
@@ -262,17 +262,18 @@ static void a_cache_that_fails_is_not_a_result(void)
     T_CHECK(strstr(output, "FINDING") == NULL);
 }
 
-static void a_refused_store_is_no_finding(void)
+static void rejected_set_is_no_finding(void)
 {
     T_EQ_I64(tour_with(SET_REFUSED, "--threads=2"), GATE_DONE);
     T_EQ_I64(tour_with(SET_REFUSED, "--json"), GATE_DONE);
     T_CHECK(strstr(output, "\"refused\":300") != NULL);
 }
 
-static void a_load_too_many_is_found(void)
+static void second_load_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
-    T_CHECK(strstr(output, "\"one missing key\",\"threads\":64,\"loads\":1,\"joined\":63,") != NULL);
+    T_CHECK(strstr(output, "\"one missing key\",\"threads\":64,\"loads\":1,\"joined\":63,") !=
+            NULL);
     T_EQ_I64(tour_with(TWO_LOADS, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING loading: 2 loads, 64 of 64 threads got the value") != NULL);
     T_EQ_I64(tour_with(VALUE_LOST, "--threads=2"), GATE_FINDING);
@@ -284,7 +285,7 @@ static void a_load_too_many_is_found(void)
     T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), GATE_NO_START);
 }
 
-static void what_the_disk_lost_is_found(void)
+static void wrong_answers_from_disk_are_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
     T_CHECK(strstr(output, "\"disk\":\"killed\",\"shown\":true,\"acknowledged\":100,") != NULL);
@@ -300,14 +301,14 @@ static void what_the_disk_lost_is_found(void)
     T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), GATE_NO_START);
 }
 
-static void policies_that_are_miscounted_are_found(void)
+static void miscounted_policies_are_found(void)
 {
     T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), GATE_FINDING);
     T_EQ_I64(tour_with(NO_ADVICE, "--json"), GATE_FINDING);
     T_EQ_I64(tour_with(POLICIES_FAIL, "--threads=2"), GATE_NO_START);
 }
 
-static void a_passed_rate_limit_is_found(void)
+static void exceeded_rate_limit_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
     T_CHECK(strstr(output, "\ntwo                   9,000 checks, 2,000 admitted, at most 1,000 in "
@@ -329,7 +330,7 @@ static void windows_are_half_open(void)
     const uint64_t c[] = { 0, 1, 2, s, s + 1, s + 1, s + 2 };
     T_EQ_U64(limits_most(a, 0), 0);
     T_EQ_U64(limits_most(a, 1), 1);
-    T_EQ_U64(limits_most(a, 2), 1); /* a second apart: not in one window */
+    T_EQ_U64(limits_most(a, 2), 1); /* a second apart: two windows */
     T_EQ_U64(limits_most(b, 2), 2);
     T_EQ_U64(limits_most(c, 7), 4); /* {s, s + 1, s + 1, s + 2} */
 }
@@ -343,9 +344,9 @@ static void remove_folder(void)
 }
 T_AFTER_EACH(remove_folder);
 
-T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_found),
-       T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
-       T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
-       T_CASE(a_load_too_many_is_found), T_CASE(what_the_disk_lost_is_found),
-       T_CASE(policies_that_are_miscounted_are_found),
-       T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))
+T_MAIN("gate_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
+       T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
+       T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
+       T_CASE(second_load_is_found), T_CASE(wrong_answers_from_disk_are_found),
+       T_CASE(miscounted_policies_are_found),
+       T_CASE(exceeded_rate_limit_is_found), T_CASE(windows_are_half_open))

@@ -82,7 +82,7 @@ static void make_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* The command, its output in `said` and `complained`; its exit code. */
+/* Run the command with its output in `said` and `complained`. Return its exit code. */
 static int run(const char *a, const char *b, const char *d)
 {
     char name[] = "inspect";
@@ -129,7 +129,7 @@ static bool says_nothing(void)
     return stat(said, &st) == 0 && st.st_size == 0;
 }
 
-/* Copy, run, compare. */
+/* Run the command and compare every file with a copy made before. */
 static int run_and_compare(const char *a, const char *b)
 {
     char command[1000];
@@ -171,8 +171,8 @@ static void summary_has_at_most_15_lines(void)
     T_CHECK(says("format 1.2, store [0-9a-f]*-"));
     T_CHECK(says("^state  *closed or synced, no change since; sync level manual$"));
     T_CHECK(says("^last sync  *20[0-9-]* [0-9:]* UTC (.*, 2 of 2 copies good)$"));
-    T_CHECK(says("^segments  *[0-9]* of [0-9.]* [KM]iB: [0-9]* sealed, 0 half written, [0-9]* free; "
-                 "0 bad places$"));
+    T_CHECK(says("^segments  *[0-9]* of [0-9.]* [KM]iB: [0-9]* sealed, 0 half written, "
+                 "[0-9]* free; 0 bad places$"));
     T_CHECK(says("^stage  *[0-9]* of [0-9]* slots in use$") && says("^namespaces  *[12]$"));
     T_CHECK(says("^records  *[0-9,]*: 999 live, 1 tombstones$"));
     T_CHECK(says("^bytes  *[0-9.]* [KM]iB live, ") && says("^live from  *20"));
@@ -281,8 +281,8 @@ static void refusal_names_cause_and_remedy(void)
 {
     begin();
     T_EQ_I64(run("/nowhere/at/all", NULL, NULL), GATE_USAGE);
-    T_CHECK(complains("^cellar: inspect: cannot read /nowhere/at/all: no such file or folder; name ") &&
-            says_nothing());
+    T_CHECK(complains("^cellar: inspect: cannot read /nowhere/at/all: no such file or folder; "
+                      "name ") && says_nothing());
     T_EQ_I64(run(folder, NULL, NULL), GATE_USAGE);
     T_CHECK(complains("no store of cellar; name the l2_path") && says_nothing());
     T_EQ_I64(run(said, NULL, NULL), GATE_USAGE);
