@@ -27,6 +27,7 @@
 #include "cellar_l2.h"
 #include "cellar_admin.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 
 #define GUARD_OPS 20000
 #define GUARD_KEYS 5000

@@ -16,6 +16,7 @@
 #include "cellar_memo.h"
 #include "cellar_warm.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "tests/t.h"
 #include "tests/settings.h"
 
@@ -421,7 +422,7 @@ static void limiters_look_at_the_length_first(void)
     tear_down();
 }
 
-static cellar_err never_locked(void *ctx, const cellar_lock *lk)
+static cellar_err never_locked(const cellar_lock *lk, void *ctx)
 {
     (void)ctx;
     (void)lk;

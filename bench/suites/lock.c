@@ -33,8 +33,7 @@
 
 #include "base/hash.h"
 #include "bench/harness/host.h"
-#include "cellar.h"
-#include "cellar_limit.h"
+#include "cellar_lock.h"
 
 #define LOCK_KEY_LEN 16u
 #define LOCK_THREADS 2u

@@ -170,8 +170,7 @@ static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64
 static void lock_out(const cellar_locks *t, const lock_stripe *s, const lock_record *r,
                      uint64_t fence, cellar_lock *out)
 {
-    out->stripe = (uint32_t)(s - t->stripe);
-    out->record = lock_number(t, r);
+    out->opaque = lock_opaque((uint32_t)(s - t->stripe), lock_number(t, r));
     out->fence = fence;
 }
 
@@ -314,8 +313,7 @@ BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_self_t *self, lock
         return false;
     }
     lock_tell(t, self, r, fence, w);
-    out->stripe = (uint32_t)(w->hash >> 58);
-    out->record = number;
+    out->opaque = lock_opaque((uint32_t)(w->hash >> 58), number);
     out->fence = fence;
     return true;
 }
@@ -431,8 +429,8 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) { return CELLAR_E_INVAL; }
         w->lease_ms = BASE_NEVER_MS;
     } else {
-        if (BASE_UNLIKELY(o->lease_ms < 1)) { return CELLAR_E_INVAL; }
-        w->lease_ms = o->lease_ms;
+        if (BASE_UNLIKELY(o->lease_ms < 0)) { return CELLAR_E_INVAL; }
+        w->lease_ms = o->lease_ms != 0 ? o->lease_ms : LOCK_LEASE_DEFAULT_MS;
     }
     if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
@@ -441,23 +439,23 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
     }
     w->note = o->note;
     w->flags = o->flags;
-    w->wait_timeout_ms = o->wait_timeout_ms;
+    w->wait_timeout_ms = o->wait_timeout_ms != 0 ? o->wait_timeout_ms : LOCK_WAIT_DEFAULT_MS;
     return CELLAR_OK;
 }
 
 BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                            const cellar_lock_opts *o, bool try, cellar_lock *out)
 {
-    const cellar_lock_opts defaults = cellar_lock_opts_default();
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
-    *out = (cellar_lock){ 0, 0, 0 };
+    *out = (cellar_lock){ 0, 0 };
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
         return CELLAR_E_INVAL;
     }
     const base_self_t *self = base_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
-                    .lease_ms = defaults.lease_ms, .wait_timeout_ms = defaults.wait_timeout_ms };
+                    .lease_ms = LOCK_LEASE_DEFAULT_MS,
+                    .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
         const cellar_err err = lock_want_init(o, &w);
@@ -487,8 +485,9 @@ CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t k
 BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *lk)
 {
     if (t == NULL || lk == NULL) { return CELLAR_E_INVAL; }
-    lock_stripe *s = &t->stripe[lk->stripe % LOCK_STRIPES];
-    if (lk->fence != 0 && lk->stripe < LOCK_STRIPES && lock_number_ok(t, lk->record)) {
+    const uint32_t stripe = lock_handle_stripe(lk);
+    lock_stripe *s = &t->stripe[stripe % LOCK_STRIPES];
+    if (lk->fence != 0 && stripe < LOCK_STRIPES && lock_number_ok(t, lock_handle_record(lk))) {
         return CELLAR_E_FORKED;
     }
     sync_take(LOCK, &s->lock);
@@ -501,15 +500,15 @@ BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *
 BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
                                           lock_record **r)
 {
-    if (BASE_UNLIKELY(t == NULL || lk == NULL || lk->stripe >= LOCK_STRIPES)) {
+    if (BASE_UNLIKELY(t == NULL || lk == NULL || lock_handle_stripe(lk) >= LOCK_STRIPES)) {
         return lock_handle_bad(t, lk);
     }
-    *s = &t->stripe[lk->stripe];
+    *s = &t->stripe[lock_handle_stripe(lk)];
     if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence) || /* also 0 */
-                      !lock_number_ok(t, lk->record))) {
+                      !lock_number_ok(t, lock_handle_record(lk)))) {
         return lock_handle_bad(t, lk);
     }
-    *r = lock_at(t, lk->record);
+    *r = lock_at(t, lock_handle_record(lk));
     return CELLAR_OK;
 }
 
@@ -578,12 +577,12 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
             return CELLAR_OK;
         }
         if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
-            *lk = (cellar_lock){ 0, 0, 0 };
+            *lk = (cellar_lock){ 0, 0 };
             return CELLAR_OK;
         }
     }
     err = lock_release_slow(t, s, r, lk);
-    if (err == CELLAR_OK) { *lk = (cellar_lock){ 0, 0, 0 }; }
+    if (err == CELLAR_OK) { *lk = (cellar_lock){ 0, 0 }; }
     return err;
 }
 

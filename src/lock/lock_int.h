@@ -18,8 +18,7 @@
 #include "base/opts.h"
 #include "base/sync.h"
 #include "base/table.h"
-#include "cellar.h"
-#include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "stats/stats.h"
 
 #define LOCK_STRIPES 64u
@@ -32,6 +31,8 @@
 #define LOCK_PRECISE_MS 1000 /* shorter leases are measured from a precise reading of the clock */
 #define LOCK_LOOK_MS 10      /* a clock of the caller's is looked at that often while waiting */
 #define LOCK_ALIVE_MS 100    /* the first waiter asks that often whether the owner's thread lives */
+#define LOCK_WAIT_DEFAULT_MS 30000  /* of cellar_lock_opts.wait_timeout_ms */
+#define LOCK_LEASE_DEFAULT_MS 30000 /* of cellar_lock_opts.lease_ms */
 #define LOCK_UNTOLD_MS 1     /* ... and that often while the owner has not written its lease yet */
 
 #define LOCK_HELD UINT64_C(1)
@@ -162,6 +163,16 @@ BASE_INLINE uint32_t lock_number(const cellar_locks *t, const lock_record *r)
     const size_t at = (size_t)((const unsigned char *)r - t->records);
     return (uint32_t)((at >> 12) << 5 | ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / 192);
 }
+/* A handle holds the number of the stripe above the number of the record. */
+BASE_INLINE uint64_t lock_opaque(uint32_t stripe, uint32_t record)
+{
+    return (uint64_t)stripe << 32 | record;
+}
+BASE_INLINE uint32_t lock_handle_stripe(const cellar_lock *lk)
+{
+    return (uint32_t)(lk->opaque >> 32);
+}
+BASE_INLINE uint32_t lock_handle_record(const cellar_lock *lk) { return (uint32_t)lk->opaque; }
 /* A number out of a caller's handle: could it be a record's? */
 BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
 {

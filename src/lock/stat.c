@@ -65,16 +65,16 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t cap,
-                                                 size_t *len)
+CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
+                                                 size_t *text_len)
 {
-    if (len != NULL) { *len = 0; }
-    if (t == NULL || (buf == NULL && cap != 0)) { return CELLAR_E_INVAL; }
+    if (text_len != NULL) { *text_len = 0; }
+    if (t == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_LOCK_COUNT];
     lock_stat_all(t, v);
-    const size_t full = stats_write_locks(t->name, v, buf, cap);
-    if (len != NULL) { *len = full; }
-    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+    const size_t full = stats_write_locks(t->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 #endif
 

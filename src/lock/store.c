@@ -297,7 +297,7 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
     sync_drop(LOCK_CHUNK, &t->chunk_lock);
     if (fn != NULL) {
         sync_assert_none();
-        fn(ctx, lock_key(a->lost), a->lost->key_len, a->lost_fence, a->lost_held_ms, a->cause);
+        fn(lock_key(a->lost), a->lost->key_len, a->lost_fence, a->lost_held_ms, a->cause, ctx);
     }
     lock_unpin(t, a->lost);
 }

@@ -11,6 +11,7 @@
 
 #include "cellar.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 
 /* ---- a store that protects itself by the fence ---- */
 
@@ -43,7 +44,7 @@ static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
 }
 
 /* The work under the lock; what it returns, cellar_lock_run returns. */
-static cellar_err import(void *ctx, const cellar_lock *lk)
+static cellar_err import(const cellar_lock *lk, void *ctx)
 {
     (void)ctx;
     const int n = atomic_fetch_add(&inside, 1) + 1;

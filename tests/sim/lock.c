@@ -35,8 +35,8 @@ static int64_t lock_now(void)
     return base_now_ms(&system);
 }
 
-static void lock_watched(void *ctx, const void *key, size_t key_len, uint64_t fence,
-                         int64_t held_ms, cellar_lock_lost cause)
+static void lock_watched(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                         cellar_lock_lost cause, void *ctx)
 {
     (void)ctx;
     (void)held_ms;
@@ -77,8 +77,8 @@ static void lock_shut(void)
 /* The lease as the table has it, if it is still ours. */
 static void lock_note_end(unsigned char k, const cellar_lock *lk)
 {
-    lock_record *r = lock_at(locks.t, lk->record);
-    lock_stripe *stripe = &locks.t->stripe[lk->stripe];
+    lock_record *r = lock_at(locks.t, lock_handle_record(lk));
+    lock_stripe *stripe = &locks.t->stripe[lock_handle_stripe(lk)];
     sync_take(LOCK, &stripe->lock); /* whoever takes over tells its own lease under it */
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     const bool ours = lock_fence(base_load_rlx(&r->word)) == lk->fence;
@@ -103,15 +103,16 @@ static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t l
     return err;
 }
 
+/* wait_timeout_ms 0: try. */
 static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t lease_ms,
-                            uint32_t flags,
-                            cellar_lock *lk)
+                            uint32_t flags, cellar_lock *lk)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
-    const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
+    const cellar_err err = wait_timeout_ms != 0 ? cellar_lock_acquire(locks.t, &k, 1, &o, lk)
+                                                : cellar_lock_try(locks.t, &k, 1, &o, lk);
     base_sim_note("take %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
     if (err != CELLAR_OK) {
         BASE_SIM_CHECK(lk->fence == 0);
