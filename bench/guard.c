@@ -226,8 +226,8 @@ static int guard_limiter(void)
     static const uint8_t secret[32] = { 9, 8, 7 };
     const cellar_rule rule = cellar_rule_token_bucket(1000000, CELLAR_SECOND_NS, 1000000);
     cellar_limiter_config cfg = cellar_limiter_config_default();
-    cfg.clock = guard_clock_ns;
-    cfg.secret = secret;
+    cfg.clock_ns = guard_clock_ns;
+    cfg.hash_key = secret;
     cellar_limiter *l;
     if (cellar_limiter_open(&cfg, &rule, 1, &l) != CELLAR_OK) {
         return 1;

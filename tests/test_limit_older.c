@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    the bound of each algorithm holds over `now_ns` of the results when readings are older
- *         than ones before them: by cellar_rl_check_at, and by a clock that goes back.
+ *         than ones before them: by cellar_limiter_check_at, and by a clock that goes back.
  * Method: random limiters, narrow and wide, alone and as the first of a chain, with ticks and
  *         snapshots between the calls. What was admitted is sorted by `now_ns`; every window is
  *         counted. LIMIT_OLDER=n limiters. */
@@ -28,7 +28,7 @@ static struct trial {
 
 static struct store { unsigned char bytes[1 << 16]; size_t len, at; } store;
 
-static int save(void *ctx, const void *bytes, size_t len, int last)
+static int save(const void *bytes, size_t len, bool last, void *ctx)
 {
     (void)ctx;
     (void)last;
@@ -37,7 +37,7 @@ static int save(void *ctx, const void *bytes, size_t len, int last)
     store.len += len;
     return 0;
 }
-static int load(void *ctx, void *buf, size_t cap, size_t *len)
+static int load(void *buf, size_t cap, size_t *len, void *ctx)
 {
     (void)ctx;
     *len = cap < store.len - store.at ? cap : store.len - store.at;
@@ -61,8 +61,8 @@ static void open_limiter(void)
 {
     cellar_limiter_config c = kit_config();
     c.max_bytes = 64u << 10;
-    c.save = save;
-    c.load = load;
+    c.snapshot_write = save;
+    c.snapshot_read = load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, trial.rule, trial.rules, &trial.l) == CELLAR_OK);
     trial.opened_ns = kit_clock(NULL);
@@ -118,7 +118,7 @@ static cellar_err ask(way how, const char *key, uint64_t cost, cellar_limiter_re
     const uint64_t earlier = now - back > trial.opened_ns ? now - back : trial.opened_ns;
     const cellar_limiter_link links[2] = { { trial.second, key, 1, 1 }, { trial.l, key, 1, cost } };
     if (how == OLDER_READINGS) {
-        return cellar_rl_check_at(trial.l, key, 1, cost, now - back, r);
+        return cellar_limiter_check_at(trial.l, key, 1, cost, now - back, r);
     }
     if (below(5) == 0) { set_clock(earlier < now ? earlier : now); }
     const cellar_err err = how == CHAIN_ON_SUCH_A_CLOCK
@@ -237,7 +237,7 @@ static cellar_limiter_result at(cellar_limiter *l, uint64_t now_ns, cellar_err w
 {
     cellar_limiter_result r;
     memset(&r, 0xa5, sizeof r);
-    T_EQ_I64(cellar_rl_check_at(l, "k", 1, 1, now_ns, &r), want);
+    T_EQ_I64(cellar_limiter_check_at(l, "k", 1, 1, now_ns, &r), want);
     return r;
 }
 

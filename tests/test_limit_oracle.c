@@ -5,7 +5,7 @@
  * Method: random calls of every kind on a few keys with a turned clock, beside naive models that
  *         know nothing of words: a bucket that leaks (GCRA), lists of all units (log, counts,
  *         calendar). What a denied call must wait is found by asking the model about later moments.
- *         cellar_rl_check_at brings readings of any age: the model takes them as the header says.
+ *         cellar_limiter_check_at brings readings of any age: the model takes them as the header says.
  *         LIMIT_CALLS=n for longer runs. */
 #include "tests/limit_kit.h"
 
@@ -439,11 +439,11 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     cellar_limiter_ticket t;
     uint64_t told = 0, wait = 0;
     const cellar_err got =
-        kind == PEEK         ? cellar_rl_peek(o.l, name, len, cost, &r)
-        : kind == CHECK_AT   ? cellar_rl_check_at(o.l, name, len, cost, reading, &r)
+        kind == PEEK         ? kit_look(o.l, name, len, cost, &r)
+        : kind == CHECK_AT   ? cellar_limiter_check_at(o.l, name, len, cost, reading, &r)
         : kind == RESERVE    ? cellar_limiter_reserve(o.l, name, len, cost, patience, &t, &told, &r)
-        : kind == CHECK_WITH ? cellar_limiter_check_with(o.l, name, len, cost, o.rule[o.phase],
-                                                         o.count, &r)
+        : kind == CHECK_WITH ? kit_check_rules(o.l, name, len, cost, o.rule[o.phase], o.count,
+                                               &r)
                              : cellar_limiter_check(o.l, name, len, cost, &r);
     if (kind == CHECK_WITH) { ask(); }
     const bool banned = o.banned[key] > now;

@@ -10,7 +10,7 @@
 #include "tests/limit_kit.h"
 
 static struct store { unsigned char bytes[1 << 18]; size_t len, at; bool whole; } store;
-static int store_save(void *ctx, const void *bytes, size_t len, int last)
+static int store_save(const void *bytes, size_t len, bool last, void *ctx)
 {
     (void)ctx;
     if (store.whole) {
@@ -20,10 +20,10 @@ static int store_save(void *ctx, const void *bytes, size_t len, int last)
     if (store.len + len > sizeof store.bytes) { return 1; }
     memcpy(store.bytes + store.len, bytes, len);
     store.len += len;
-    store.whole = last != 0;
+    store.whole = last;
     return 0;
 }
-static int store_load(void *ctx, void *buf, size_t cap, size_t *len)
+static int store_load(void *buf, size_t cap, size_t *len, void *ctx)
 {
     (void)ctx;
     size_t n = store.len - store.at < cap ? store.len - store.at : cap;
@@ -38,10 +38,10 @@ static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
 {
     cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    c.secret = NULL; /* the snapshot's */
+    c.hash_key = NULL; /* that of the snapshot */
     c.max_bytes = 256u << 10;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
@@ -192,8 +192,8 @@ static void limit_snapshot_users_long_windows(void)
 {
     cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     memset(&store, 0, sizeof store);
     for (int boot = 0; boot < 2; boot++) {
         store.at = 0;
@@ -268,7 +268,7 @@ static void limit_snapshot_of_a_full_table(void)
         T_EQ_U64(s.keys, keys);
         uint64_t lost = 0;
         for (uint64_t k = 0; k < keys; k++) {
-            lost += cellar_rl_peek(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
+            lost += kit_look(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
         }
         T_EQ_U64(lost, 0);
         kit_close(l);
@@ -287,10 +287,10 @@ static void limit_snapshot_into_a_smaller_table(void)
         T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
     }
     kit_close(l);
-    c.secret = NULL;
+    c.hash_key = NULL;
     c.max_bytes = 80u << 10;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     cellar_limiter_stats s = cellar_limiter_stats_default();
@@ -298,7 +298,7 @@ static void limit_snapshot_into_a_smaller_table(void)
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);
     for (uint64_t k = 0; k < 8000; k += 40) {
-        T_EQ_I64(cellar_rl_peek(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
+        T_EQ_I64(kit_look(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
     }
     kit_close(l);
     memset(&store, 0, sizeof store);
@@ -351,7 +351,7 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
     char path[64];
     snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
     c.snapshot_path = path;
-    c.snapshot_ms = 1000;
+    c.snapshot_interval_ms = 1000;
     cellar_limiter *l;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 4), 4);

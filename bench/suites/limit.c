@@ -3,7 +3,7 @@
  * limit: one check of a rate limiter, beside the usual way in C, governor and x/time/rate.
  *
  * SUBJECTS   cellar     cellar_limiter_check, one GCRA rule, defaults
- *            cellar_at  cellar_rl_check_at with a reading made once in 256 checks
+ *            cellar_at  cellar_limiter_check_at with a reading made once in 256 checks
  *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
  *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
  *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
@@ -84,7 +84,7 @@ static uint64_t limit_batch_at(limit_bench *b, uint64_t *s, uint32_t count)
     const uint64_t now = cellar_limiter_now(b->ours);
     for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
         const uint32_t k = limit_next_key(s, count);
-        no += cellar_rl_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) != CELLAR_OK;
+        no += cellar_limiter_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) != CELLAR_OK;
     }
     return no;
 }
@@ -318,7 +318,7 @@ static double limit_bytes_a_key(uint64_t share)
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_stats s = cellar_limiter_stats_default();
     cellar_limiter *l;
-    c.clock = limit_clock_still;
+    c.clock_ns = limit_clock_still;
     c.max_bytes = ((uint64_t)16 << 20) / LIMIT_BENCH_PART;
     c.max_overrides = UINT32_MAX;
     if (cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK) {

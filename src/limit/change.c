@@ -91,7 +91,7 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
 }
 
 CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                           int *existed)
+                                           bool *existed)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -388,24 +388,23 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
     return err;
 }
 
-CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *name,
+CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *plan,
                                               const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
-    uint32_t plan;
-    if (l == NULL || name == NULL || *name == '\0' || strlen(name) > CELLAR_LIMITER_NAME_MAX) {
+    uint32_t number;
+    if (l == NULL || plan == NULL || *plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX) {
         return CELLAR_E_INVAL;
     }
     cellar_err err = limit_own_rules(l, rules, rule_count, own);
     if (err != CELLAR_OK) { return err; }
-    err = limit_plan_make(l, name, own, &plan);
-    if (err == CELLAR_OK) { limit_plan_drop(l, plan); }
+    err = limit_plan_make(l, plan, own, &number);
+    if (err == CELLAR_OK) { limit_plan_drop(l, number); }
     return err;
 }
 
 CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
-                                                  size_t key_len,
-                                                  const char *plan)
+                                                  size_t key_len, const char *plan)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -418,8 +417,8 @@ CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void 
 }
 
 CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
-                                                   size_t key_len,
-                                                   const cellar_rule *rules, uint32_t rule_count)
+                                                   size_t key_len, const cellar_rule *rules,
+                                                   uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
@@ -455,14 +454,15 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
 }
 
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t ns)
+                                         uint64_t ban_ns)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     limit_calendar_look(l, now);
-    if (!l->wide && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) { return limit_ban_beside(l, fp,
-                                                                                           ns); }
-    limit_op op = { .kind = LIMIT_PENALIZE, .cost = 1, .arg = ns };
+    if (!l->wide && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) {
+        return limit_ban_beside(l, fp, ban_ns);
+    }
+    limit_op op = { .kind = LIMIT_BAN, .cost = 1, .arg = ban_ns };
     return limit_run(l, fp, now, &op);
 }
 
@@ -587,9 +587,7 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
     }
 }
 
-CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
-                                          int (*fn)(void *ctx, const cellar_limiter_entry *e),
-                                          void *ctx)
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     const uint64_t now = limit_now(l);
@@ -611,7 +609,7 @@ CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
         limit_bucket_drop(l, b);
         sync_drop(LIMIT, &h->lock);
         for (uint32_t i = 0; i < n; i++) { /* the host's code: no lock held */
-            if (fn(ctx, &e[i]) != 0) { return CELLAR_OK; }
+            if (!fn(&e[i], ctx)) { return CELLAR_OK; }
         }
     }
     return CELLAR_OK;

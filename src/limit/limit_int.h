@@ -169,10 +169,10 @@ struct cellar_limiter {
     /* read by every check; constant but for state and set */
     _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
     unsigned char *table;
-    uint64_t (*clock)(void *ctx); /* NULL: base_quick_ns */
+    cellar_limiter_clock_fn clock; /* ns; NULL: base_quick_ns */
     void *clock_ctx;
     uint32_t regions, region_buckets, slot_bytes, rule_count;
-    bool wide, coarse, fixed, locked_only; /* denials write (STRICT, ban) */
+    bool wide, coarse, fixed, locked_only; /* denials write (CHARGE_DENIED, ban) */
     uint32_t rows;           /* of counters; a power of two */
     limit_row *row;
     base_hash_key hash;
@@ -203,13 +203,13 @@ struct cellar_limiter {
 
     limit_calendar calendar[LIMIT_RULES];
     base_tz *zone;           /* NULL: no FIXED rule */
-    uint64_t (*wall_ms)(void *ctx); /* NULL: the system's */
+    cellar_limiter_clock_fn wall_ms; /* NULL: the system's */
 
     void *raw;               /* what the allocator gave; we start on a multiple of BASE_PAD */
     base_alloc_hooks hooks;
     base_region block;       /* table, heads, locks, side table: everything, one piece */
     size_t block_bytes;
-    unsigned char secret[32];
+    unsigned char hash_bytes[32]; /* `hash` is made from them */
     base_fork_node forks;
     bool forks_known, detached; /* detached: a forked child, no snapshots */
     struct limit_persist *persist; /* NULL: none */
@@ -237,10 +237,10 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
                                          uint64_t units, uint64_t then, uint64_t given);
 /* GCRA's step back from `v` to `next` in LIMIT_PARTS of a unit, rounded up; 0 for the others. */
 CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next);
-/* What a denial writes with STRICT. */
-CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+/* What a denial writes with CHARGE_DENIED. */
+CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                           uint64_t ns);
 CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v);
 /* What forgetting would lose, comparable within one algorithm. */
@@ -404,6 +404,19 @@ BASE_INLINE _Atomic uint64_t *limit_ring_at(const cellar_limiter *l, limit_slot 
     return (_Atomic uint64_t *)(void *)((unsigned char *)s + l->ring_at[rule]);
 }
 
+/* ---- tickets ---- */
+
+/* What cellar_limiter_ticket holds; calls copy it in and out. */
+typedef struct limit_ticket {
+    const cellar_limiter *limiter; /* NULL: nothing was taken */
+    uint64_t fingerprint, slot, cost, losses, given, stamp[LIMIT_RULES];
+    uint32_t colour, generation, used, reserved;
+} limit_ticket;
+_Static_assert(sizeof(limit_ticket) <= sizeof(cellar_limiter_ticket), "a ticket fits its handle");
+
+/* Give back `units` of a used ticket. */
+CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, uint64_t units);
+
 /* ---- one operation on one key, whatever the slots look like ---- */
 
 typedef enum limit_kind {
@@ -413,7 +426,7 @@ typedef enum limit_kind {
     LIMIT_CHARGE,   /* unconditional */
     LIMIT_REFUND,
     LIMIT_GIVE,     /* by a ticket: cost units of what it took */
-    LIMIT_PENALIZE, /* for arg ns */
+    LIMIT_BAN,      /* for arg ns */
     LIMIT_PERMIT,   /* take, and a permit */
     LIMIT_RELEASE,  /* the permit named by token */
     LIMIT_EXTEND,
@@ -426,7 +439,7 @@ typedef struct limit_op {
     const limit_rule *own;
     uint64_t cost, arg;
     bool callers_clock;
-    cellar_limiter_ticket *ticket; /* TAKE, RESERVE: written; GIVE: read. NULL: none */
+    limit_ticket *ticket;    /* TAKE, RESERVE: written; GIVE: read. NULL: none */
     cellar_limiter_result *result; /* NULL: not asked for */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */

@@ -57,10 +57,10 @@ static void limit_narrow_refuse(const limit_op *op, const limit_rule *r, const l
     out->err = CELLAR_LIMITED;
     if (op->kind == LIMIT_PEEK) { return; }
     if (limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) {
-        out->says.next = limit_strict_value(r, at, v, op->cost);
+        out->says.next = limit_denied_value(r, at, v, op->cost);
     }
     if (r->ban != 0 && !out->says.never) {
-        out->says.next = limit_penal_value(r, at, out->says.next, r->ban / LIMIT_UNITS_NS);
+        out->says.next = limit_ban_value(r, at, out->says.next, r->ban / LIMIT_UNITS_NS);
         out->says.retry_ns = limit_max_u64(out->says.retry_ns, r->ban / LIMIT_UNITS_NS);
     }
 }
@@ -102,7 +102,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     case LIMIT_GIVE:
         out->says.next = limit_give_value(r, at, v, op->cost, op->ticket->stamp[0], op->given);
         break;
-    case LIMIT_PENALIZE: out->says.next = limit_penal_value(r, at, v, op->arg); break;
+    case LIMIT_BAN: out->says.next = limit_ban_value(r, at, v, op->arg); break;
     case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: case LIMIT_EXPIRE:
         out->err = CELLAR_E_INVAL;
         out->says.next = v;
@@ -146,7 +146,7 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
                                 const limit_slot *s, uint32_t region, uint32_t generation,
                                 uint64_t word, bool charged)
 {
-    cellar_limiter_ticket *t = op->ticket;
+    limit_ticket *t = op->ticket;
     if (t == NULL || op->kind == LIMIT_GIVE) { return; }
     t->given = op->given;
     t->limiter = l;
@@ -171,7 +171,7 @@ static void limit_narrow_given(limit_head *h, uint64_t fp, limit_op *op)
 static bool limit_narrow_valid(const cellar_limiter *l, const limit_op *op, const limit_slot *s,
                                uint32_t region, uint32_t generation, uint64_t word)
 {
-    const cellar_limiter_ticket *t = op->ticket;
+    const limit_ticket *t = op->ticket;
     return t->slot == (uint64_t)(s - limit_slot_at(l, 0, 0)) &&
            t->colour == (uint32_t)(word & LIMIT_COLOUR) && t->generation == generation &&
            base_load_acq(&l->head[region].losses) - (uint32_t)t->losses < 4;
@@ -398,7 +398,7 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     limit_scan room = { NULL, 0 };
     limit_narrow_decide(op, &s->rule, &s->at, 0, &v);
     /* A slot is for what has to be kept. */
-    const bool nothing = op->cost == 0 && op->kind != LIMIT_PENALIZE;
+    const bool nothing = op->cost == 0 && op->kind != LIMIT_BAN;
     if (nothing || op->kind == LIMIT_PEEK || op->kind == LIMIT_REFUND || op->kind == LIMIT_GIVE ||
         v.says.next == 0) {
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
@@ -406,7 +406,7 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     if (!limit_narrow_room(l, s->head, &s->place, &s->base, &s->at, UINT64_MAX, &room)) {
         limit_narrow_full(l, &s->base, &s->at, room.word, &v);
         if (v.err == CELLAR_OK && op->ticket != NULL) { op->ticket->limiter = NULL; }
-        if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_PENALIZE) { return CELLAR_E_LIMIT; }
+        if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_BAN) { return CELLAR_E_LIMIT; }
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
     }
     const uint64_t word = limit_word(v.says.next, limit_next_colour(room.word));

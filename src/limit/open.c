@@ -101,7 +101,7 @@ static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg
                              limit_layout *o)
 {
     const uint64_t over = max_bytes / 16 / (sizeof(limit_over) + 2 * sizeof(uint32_t));
-    l->over_max = cfg->max_overrides == UINT32_MAX ? 0
+    l->over_max = cfg->max_overrides == CELLAR_OFF ? 0
                   : cfg->max_overrides != 0        ? cfg->max_overrides
                                             : (uint32_t)limit_min_u64(over, LIMIT_OVER_DEFAULT);
     const uint64_t plan = max_bytes / 64 / sizeof(limit_plan);
@@ -202,16 +202,16 @@ static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limi
     if (in == NULL) { return CELLAR_OK; }
     const cellar_err err = base_opts_in(out, sizeof *out, in);
     if (err != CELLAR_OK) { return err; }
-    if (out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
-    if (out->reserved0 != 0) { return CELLAR_E_UNSUPPORTED; }
-    const bool files = out->snapshot_path != NULL, calls = out->save != NULL;
-    if (out->overflow > CELLAR_OVERFLOW_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
-        (out->save == NULL) != (out->load == NULL) || (files && calls) || out->coarse_clock > 1 ||
-        (out->coarse_clock == 1 && out->clock != NULL) ||
+    if (out->abi != 0 && out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
+    const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
+    if ((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW ||
+        (out->alloc == NULL) != (out->free == NULL) ||
+        calls != (out->snapshot_read != NULL) || (files && calls) || out->coarse_clock > 1 ||
+        (out->coarse_clock == 1 && out->clock_ns != NULL) ||
         out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
-        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != UINT32_MAX) ||
+        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF) ||
         (out->name != NULL && !limit_text_ok(out->name)) ||
-        (out->snapshot_ms != 0 && !files && !calls)) {
+        (out->snapshot_interval_ms != 0 && !files && !calls)) {
         return CELLAR_E_INVAL;
     }
     return CELLAR_OK;
@@ -237,8 +237,8 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
         const cellar_err err = limit_compile(&in[i], i, &rules[i]);
         if (err != CELLAR_OK) { return err; }
         concs += in[i].algorithm == CELLAR_RULE_CONCURRENCY;
-        const bool gcra = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
-        if (cfg->coarse_clock == 1 && gcra && rules[i].step < 100 * LIMIT_UNITS_NS) {
+        const bool bucket = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
+        if (cfg->coarse_clock == 1 && bucket && rules[i].step < 100 * LIMIT_UNITS_NS) {
             return CELLAR_E_INVAL;
         }
         l->rule[i] = in[i];
@@ -290,12 +290,12 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
     err = limit_map(l, &o);
     if (err != CELLAR_OK) { return err; }
-    if (cfg->secret != NULL) {
-        memcpy(l->secret, cfg->secret, sizeof l->secret);
-    } else if (!base_random_bytes(l->secret, sizeof l->secret)) {
+    if (cfg->hash_key != NULL) {
+        memcpy(l->hash_bytes, cfg->hash_key, sizeof l->hash_bytes);
+    } else if (!base_random_bytes(l->hash_bytes, sizeof l->hash_bytes)) {
         return CELLAR_E_NOMEM;
     }
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     limit_set_first(l, rules, l->persist_bytes != 0);
     err = limit_persist_open(l, cfg);
     if (err != CELLAR_OK) { return err; }
@@ -319,8 +319,8 @@ static void limit_free(cellar_limiter *l)
 }
 
 CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
-                                          const cellar_rule *rules,
-                                          uint32_t rule_count, cellar_limiter **out)
+                                          const cellar_rule *rules, uint32_t rule_count,
+                                          cellar_limiter **out)
 {
     cellar_limiter_config c;
     if (out == NULL) { return CELLAR_E_INVAL; }
@@ -336,8 +336,8 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     l->raw = raw;
     l->hooks = hooks;
     l->rule_count = rule_count;
-    l->overflow = c.overflow;
-    l->clock = c.clock;
+    l->overflow = (uint32_t)c.overflow;
+    l->clock = c.clock_ns;
     l->wall_ms = c.wall_ms;
     l->clock_ctx = c.clock_ctx;
     l->coarse = c.coarse_clock == 1;

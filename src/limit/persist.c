@@ -40,8 +40,8 @@ BASE_SIZE_BEGIN
 
 typedef struct limit_persist {
     char dir[512], name[256]; /* of the file; name "": the host's calls */
-    cellar_snapshot_write_fn save;
-    cellar_snapshot_read_fn load;
+    cellar_snapshot_write_fn write;
+    cellar_snapshot_read_fn read;
     void *ctx;
     cellar_limiter_clock_fn boot_ms;
     void *clock_ctx;
@@ -60,7 +60,7 @@ typedef struct limit_persist {
 typedef struct limit_image { /* the fixed part of the header */
     char magic[8];
     uint32_t version, rule_count;
-    unsigned char secret[32];
+    unsigned char hash_key[32];
     uint64_t wall_ms, boot_hash, boot_ms, now_ns;
     uint32_t wide, zero;
 } limit_image;
@@ -83,7 +83,7 @@ static void limit_flush(limit_persist *p, bool last)
 {
     if (p->failed) { return; }
     if (*p->name == '\0') {
-        p->failed = p->save(p->ctx, p->chunk, p->at, last) != 0;
+        p->failed = p->write(p->chunk, p->at, last, p->ctx) != 0;
     } else {
         const base_vfs *v = base_vfs_system();
         size_t done = 0;
@@ -253,7 +253,7 @@ static void limit_image_now(cellar_limiter *l, const limit_persist *p, limit_ima
     memcpy(m->magic, "CELLIM01", 8);
     m->version = LIMIT_VERSION;
     m->rule_count = l->rule_count;
-    memcpy(m->secret, l->secret, sizeof m->secret);
+    memcpy(m->hash_key, l->hash_bytes, sizeof m->hash_key);
     m->wall_ms = limit_wall_ms(l);
     m->boot_hash = limit_boot_hash();
     m->boot_ms = limit_boot_ms(p);
@@ -336,7 +336,7 @@ static size_t limit_copy_bytes(const cellar_limiter *l)
 
 CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_limiter_config *cfg)
 {
-    const bool none = cfg->snapshot_path == NULL && cfg->save == NULL;
+    const bool none = cfg->snapshot_path == NULL && cfg->snapshot_write == NULL;
     return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
 }
 
@@ -377,7 +377,7 @@ static bool limit_fill(limit_persist *p)
     p->at = p->have = 0;
     while (p->have < LIMIT_CHUNK) { /* whole blocks, so that the sum is over the same ones */
         if (*p->name == '\0') {
-            if (p->load(p->ctx, p->chunk + p->have, LIMIT_CHUNK - p->have, &got) != 0 ||
+            if (p->read(p->chunk + p->have, LIMIT_CHUNK - p->have, &got, p->ctx) != 0 ||
                 got > LIMIT_CHUNK - p->have) {
                 return false;
             }
@@ -522,7 +522,7 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
 }
 
 /* All of it, or false. */
-static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
+static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     limit_image m;
     limit_back b;
@@ -531,15 +531,15 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
         m.version != LIMIT_VERSION || m.rule_count != l->rule_count || m.wide != l->wide) {
         return false;
     }
-    if (own_secret && memcmp(m.secret, l->secret, sizeof m.secret) != 0) { return false; }
+    if (own_key && memcmp(m.hash_key, l->hash_bytes, sizeof m.hash_key) != 0) { return false; }
     limit_image now;
     limit_image_now(l, p, &now);
     memset(&b, 0, sizeof b);
     limit_back_times(l, &m, &now, &b);
     limit_calendar_look(l, b.now_ns);
     if (!limit_back_rules(l, p, &b)) { return false; }
-    memcpy(l->secret, m.secret, sizeof l->secret);
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    memcpy(l->hash_bytes, m.hash_key, sizeof l->hash_bytes);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     for (;;) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { break; }
@@ -553,7 +553,7 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
 }
 
 /* Start empty: what was read so far is taken out again, and the line is said. */
-static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
+static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
     for (uint32_t r = 0; r < l->regions; r++) {
@@ -563,8 +563,8 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
         base_store_rlx(&h->moved, (uint64_t)0);
     }
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
-    memcpy(l->secret, secret, sizeof l->secret);
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);
     if (l->log != NULL) {
         l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
@@ -572,21 +572,21 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
     }
 }
 
-static void limit_load(cellar_limiter *l, limit_persist *p, bool own_secret)
+static void limit_load(cellar_limiter *l, limit_persist *p, bool own_key)
 {
-    unsigned char secret[sizeof l->secret];
-    memcpy(secret, l->secret, sizeof secret);
+    unsigned char hash_key[sizeof l->hash_bytes];
+    memcpy(hash_key, l->hash_bytes, sizeof hash_key);
     limit_stream_start(p);
     if (!limit_fill(p)) { return; } /* there is none */
-    if (!limit_read(l, p, own_secret)) { limit_refuse(l, secret); }
+    if (!limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
 }
 
-static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_secret)
+static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     const base_vfs *v = base_vfs_system();
     if (v->open_dir(v->ctx, p->dir, false, &p->folder) != 0) { return; }
     if (v->open(v->ctx, p->folder, p->name, 0, &p->file) == 0) {
-        limit_load(l, p, own_secret);
+        limit_load(l, p, own_key);
         v->close(v->ctx, p->file);
     }
     v->close(v->ctx, p->folder);
@@ -610,23 +610,24 @@ static bool limit_path(limit_persist *p, const char *path)
 
 CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg)
 {
-    if (cfg->snapshot_path == NULL && cfg->save == NULL) { return CELLAR_OK; }
+    if (cfg->snapshot_path == NULL && cfg->snapshot_write == NULL) { return CELLAR_OK; }
     const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
     limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     l->persist = p;
-    p->save = cfg->save;
-    p->load = cfg->load;
-    p->ctx = cfg->persist_ctx;
+    p->write = cfg->snapshot_write;
+    p->read = cfg->snapshot_read;
+    p->ctx = cfg->snapshot_ctx;
     p->boot_ms = cfg->boot_ms;
     p->clock_ctx = cfg->clock_ctx;
-    p->every_ns = limit_min_u64(cfg->snapshot_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
+    p->every_ns = 1000000 *
+                  limit_min_u64(cfg->snapshot_interval_ms, CELLAR_PERIOD_MAX_NS / 1000000);
     if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
     if (*p->name != '\0') {
-        limit_load_file(l, p, cfg->secret != NULL);
+        limit_load_file(l, p, cfg->hash_key != NULL);
     } else {
-        limit_load(l, p, cfg->secret != NULL);
+        limit_load(l, p, cfg->hash_key != NULL);
     }
     base_store_rlx(&p->last_ns, limit_now(l));
     return CELLAR_OK;

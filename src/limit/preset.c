@@ -22,23 +22,15 @@ CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
 
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
                                                 size_t user_len, uint64_t limit, uint64_t window_s,
-                                                cellar_limiter_result *result)
+                                                cellar_limiter_result *out)
 {
     if (window_s == 0) { return CELLAR_E_INVAL; }
     if (window_s > CELLAR_PERIOD_MAX_NS / CELLAR_SECOND_NS) { return CELLAR_E_RANGE; }
     const cellar_rule rule = cellar_rule_sliding_log(limit, window_s * CELLAR_SECOND_NS);
-    return cellar_limiter_check_with(l, user, user_len, 1, &rule, 1, result);
-}
-
-CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
-                                                size_t user_len)
-{
-    return cellar_limiter_reset(l, user, user_len, NULL);
-}
-
-CELLAR_API void cellar_user_limiter_close(cellar_limiter *l)
-{
-    cellar_limiter_close(l);
+    cellar_check_opts o = cellar_check_opts_default();
+    o.rules = &rule;
+    o.rule_count = 1;
+    return cellar_limiter_check_with(l, user, user_len, 1, &o, out);
 }
 
 BASE_SIZE_END

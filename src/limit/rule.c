@@ -98,7 +98,7 @@ static bool limit_name_ok(const char *name)
     return n > 0;
 }
 
-static cellar_err limit_compile_gcra(const cellar_rule *in, limit_rule *out)
+static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *out)
 {
     if (in->burst == 0) { return CELLAR_E_INVAL; }
     uint64_t n = in->limit;
@@ -118,12 +118,12 @@ static cellar_err limit_compile_gcra(const cellar_rule *in, limit_rule *out)
 CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out)
 {
     const uint32_t known = CELLAR_RULE_DRY_RUN | CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT;
-    const bool gcra = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
-    const bool timed = gcra || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
+    const bool bucket = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const bool timed = bucket || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
                        in->algorithm == CELLAR_RULE_SLIDING_WINDOW;
-    if ((in->flags & ~known) != 0 || in->reserved != 0 || in->reserved1 != 0 ||
-        (!gcra && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
-        (!gcra && in->burst != 0) || timed != (in->period_ns != 0) ||
+    if ((in->flags & ~known) != 0 || in->reserved0 != 0 || in->reserved1 != 0 ||
+        (!bucket && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
+        (!bucket && in->burst != 0) || timed != (in->period_ns != 0) ||
         (in->name != NULL && !limit_name_ok(in->name)) ||
         (in->algorithm == CELLAR_RULE_FIXED_WINDOW) != (in->calendar != 0) ||
         in->calendar > CELLAR_PER_MONTH) {
@@ -132,13 +132,13 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
     if (in->period_ns > CELLAR_PERIOD_MAX_NS || in->ban_ns > CELLAR_PERIOD_MAX_NS) {
         return CELLAR_E_RANGE;
     }
-    out->kind = in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
+    out->kind = (uint32_t)in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
                 (uint64_t)number << 24;
     out->limit = out->burst = in->limit;
     out->step = out->reach = 0;
     out->ban = limit_units_of(in->ban_ns);
     switch (in->algorithm) {
-    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_gcra(in, out);
+    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_token_bucket(in, out);
     case CELLAR_RULE_SLIDING_LOG:
         out->step = in->period_ns * LIMIT_UNITS_NS;
         return in->limit <= CELLAR_SLIDING_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
@@ -410,7 +410,7 @@ CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64
            limit_muldiv_up((v - next) % r->step, LIMIT_PARTS, r->step);
 }
 
-CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost)
 {
     if (cost > r->burst) { return v; }
@@ -419,7 +419,7 @@ CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *
     return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
 }
 
-CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                           uint64_t ns)
 {
     const uint64_t most = at->u + LIMIT_DEBT_MAX;

@@ -220,7 +220,7 @@ static void limit_wide_hide(limit_slot *s, uint32_t i)
 static void limit_wide_ticket(const cellar_limiter *l, const limit_wide *w, const limit_slot *s,
                               const uint64_t *stamp)
 {
-    cellar_limiter_ticket *t = w->op->ticket;
+    limit_ticket *t = w->op->ticket;
     if (t == NULL) { return; }
     t->limiter = l;
     t->fingerprint = base_load_rlx(&s->fp) & ~(uint64_t)1;
@@ -258,11 +258,11 @@ static void limit_wide_block(limit_wide *w, limit_slot *s, uint64_t ns)
     base_store_rel(&s->word, limit_word(w->blocked, limit_wide_colour(s)));
 }
 
-static void limit_wide_penalize(limit_wide *w, limit_slot *s, uint64_t ns)
+static void limit_wide_ban(limit_wide *w, limit_slot *s, uint64_t ns)
 {
     for (uint32_t i = 0; i < w->rule_count; i++) {
         if (limit_algo(&w->rule[i]) != CELLAR_RULE_TOKEN_BUCKET) { continue; }
-        w->value[i] = limit_penal_value(&w->rule[i], &w->at[i], w->value[i], ns);
+        w->value[i] = limit_ban_value(&w->rule[i], &w->at[i], w->value[i], ns);
         limit_wide_store(s, i, w->value[i]);
     }
     limit_wide_block(w, s, ns);
@@ -277,15 +277,15 @@ static void limit_wide_denied(limit_wide *w, limit_slot *s)
         const bool dry = limit_flag(r, CELLAR_RULE_DRY_RUN);
         if (w->says[i].deny && !w->says[i].never && !dry) { ban = limit_max_u64(ban, r->ban); }
         if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED) || dry) { continue; }
-        w->value[i] = limit_strict_value(r, &w->at[i], w->value[i], w->op->cost);
+        w->value[i] = limit_denied_value(r, &w->at[i], w->value[i], w->op->cost);
         limit_wide_store(s, i, w->value[i]);
     }
-    if (ban != 0) { limit_wide_penalize(w, s, ban / LIMIT_UNITS_NS); }
+    if (ban != 0) { limit_wide_ban(w, s, ban / LIMIT_UNITS_NS); }
 }
 
 static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const limit_slot *s)
 {
-    const cellar_limiter_ticket *t = w->op->ticket;
+    const limit_ticket *t = w->op->ticket;
     return t->slot == (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes &&
            t->colour == (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR) &&
            t->generation == w->generation &&
@@ -297,7 +297,7 @@ static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const
 static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     limit_op *op = w->op;
-    const cellar_limiter_ticket *t = op->ticket;
+    const limit_ticket *t = op->ticket;
     limit_head *h = &l->head[w->region];
     uint64_t back = 0;
     bool last = true;
@@ -409,7 +409,7 @@ static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, ui
         break;
     case LIMIT_PEEK: limit_wide_decide(l, w, s); break;
     case LIMIT_CHARGE: case LIMIT_REFUND: case LIMIT_GIVE: limit_wide_adjust(l, w, s); break;
-    case LIMIT_PENALIZE: limit_wide_penalize(w, s, w->op->arg); break;
+    case LIMIT_BAN: limit_wide_ban(w, s, w->op->arg); break;
     case LIMIT_PERMIT: limit_wide_permit(l, w, s, fp); break;
     case LIMIT_RELEASE: case LIMIT_EXTEND: limit_wide_permit_end(l, w, s, fp); break;
     case LIMIT_EXPIRE: limit_wide_expire(l, s, w->now_ns); break;
@@ -716,7 +716,7 @@ static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
         w->token = w->op->token;
         return false;
     }
-    if (k == LIMIT_PENALIZE) { return true; }
+    if (k == LIMIT_BAN) { return true; }
     const bool nothing = w->op->cost == 0; /* to be kept: no slot for it */
     if (k == LIMIT_CHARGE) { return !nothing; }
     limit_wide_decide(l, w, NULL);
@@ -734,7 +734,7 @@ static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_hea
         limit_wide_apply(l, w, s, f & ~(uint64_t)1);
         return s;
     }
-    if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_PENALIZE ||
+    if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_BAN ||
         w->op->kind == LIMIT_PERMIT) {
         w->err = CELLAR_E_LIMIT;
     } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {

@@ -43,7 +43,7 @@ static uint64_t rl_clock(void *ctx)
     return base_load_acq(&rl.now_ns);
 }
 
-static uint8_t rl_layout; /* of keys over buckets: part of the secret */
+static uint8_t rl_layout; /* of keys over buckets: part of the hash key */
 
 static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 
@@ -51,7 +51,7 @@ static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t buckets,
                        uint32_t overflow, cellar_limiter_clock_fn wall_ms)
 {
-    const uint8_t secret[32] = { 1, rl_layout };
+    const uint8_t hash_key[32] = { 1, rl_layout };
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
     cellar_limiter_config c = cellar_limiter_config_default();
@@ -59,9 +59,9 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     c.max_overrides = 8;
     c.max_plans = 2;
     c.max_permits = 16;
-    c.clock = rl_clock;
+    c.clock_ns = rl_clock;
     c.wall_ms = wall_ms;
-    c.secret = secret;
+    c.hash_key = hash_key;
     c.overflow = overflow;
     BASE_SIM_CHECK(cellar_limiter_open(&c, rules, count, &rl.l) == CELLAR_OK);
     rl.burst = rules[0].burst;
