@@ -2,8 +2,6 @@
  *
  * cellar_limit: rate limiters that never admit more than their rules allow.
  *
- * A limiter needs no store, has a memory bound of its own and starts no thread.
- *
  * CALL PATTERN
  *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
  *     cellar_limiter *l;
@@ -16,48 +14,12 @@
  *     default: an argument was wrong                              break; }
  *     cellar_limiter_close(l);
  *
- * RULES       N = limit, W = period, b = burst. Bounds count units of cost, not calls. A window is
- *             half open: (t - W, t]. T = ceil(W / N), counted in 1/64 ns.
- *     token bucket         at most b + ceil(W / T) - 1 in any window of length W; 2N - 1 if b = N
- *     token bucket strict  at most N in any window; lasting rate (N - b + 1) / W
- *     sliding log          at most N in any window, no denial without need; 8 bytes for each unit
- *     sliding window       about N in any window, at worst 2N - 1 (N at its end, then linear)
- *     fixed window         at most N in each calendar minute, hour, day, week or month of a time
- *                          zone; up to 2N around a boundary
- *     concurrency          at most N permits at any instant, each with a lease
- * KEYS        A limiter stores a 63-bit fingerprint of each key, hashed with a random hash key. Two
- *             of n keys share a state with probability of about n^2 / 2^64 (5e-8 for a million).
- * MEMORY      A limiter takes max_bytes at open and allocates nothing later. One token bucket,
- *             sliding window or fixed window needs 16 bytes for each key. When both buckets of a
- *             new key are full, the limiter evicts the key that loses least, and counts it.
+ * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
+ *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
+ *             bytes for each key. When the table is full, it evicts the key that loses least.
  * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
  *             short locks.
- * CLOCK       Decisions use a monotonic clock in nanoseconds. Only fixed windows read the wall
- *             clock. Bounds hold over the readings that decisions used (`now_ns` of the result).
- *
- * RESTRICTIONS
- *     close      cellar_limiter_close must not overlap other calls on the limiter.
- *     suspend    No time passes while the machine is suspended: quotas refill later, never earlier.
- *     fork       The child has a copy with a quota of its own: parent and child together may admit
- *                twice as much. The child writes no snapshots.
- *     callbacks  Clock functions run with locks held: they must not call the library.
- *
- * OLDER READINGS come from cellar_limiter_check_at, cellar_limiter_check_with or a clock that goes
- * back. Every bound still holds. A decision with a reading older than the newest one of its key
- * uses, and reports in `now_ns`:
- *     token bucket         the reading; the debt of the key is larger by the difference
- *     sliding log          the time of the newest unit of the key, if that is later
- *     sliding window       the start of the newest window of the key, if that is later; readings
- *                          older by more than 2^21 periods look like new ones
- *     fixed window         the clock of the limiter, never a reading of the caller; if the wall
- *                          clock was set back, the key stays in its newest period
- *     concurrency          the reading; a lease that was found expired stays expired
- * A reading from before the start of a limiter (one second before its open; with sliding logs the
- * longest window more) counts as that start. A key that was evicted meets the reading of its
- * eviction, or a later one. Tickets, adjustments and new rules use the reading as it is: after the
- * clock went back, a ticket can give back units that time had paid. A snapshot that is read while
- * the clock is behind keeps all debt, but its times may be off by up to one period.
- */
+ * MORE        Restrictions and the rules for older clock readings stand at the end of this file. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
@@ -70,6 +32,18 @@ extern "C" {
 #endif
 
 /* ---- Rules ---------------------------------------------------------------------------------- */
+
+/* Bounds count units of cost, not calls. N = limit, W = period, b = burst. A window is half open:
+ * (t - W, t]. T = ceil(W / N), counted in 1/64 ns.
+ *
+ *     token bucket         at most b + ceil(W / T) - 1 in any window of length W; 2N - 1 if b = N
+ *     token bucket strict  at most N in any window; lasting rate (N - b + 1) / W
+ *     sliding log          at most N in any window, no denial without need; 8 bytes for each unit
+ *     sliding window       about N in any window, at worst 2N - 1 (N at its end, then linear)
+ *     fixed window         at most N in each calendar minute, hour, day, week or month of a time
+ *                          zone; up to 2N around a boundary
+ *     concurrency          at most N permits at any instant, each with a lease
+ */
 
 #define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                   */
 #define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                  */
@@ -106,6 +80,11 @@ typedef enum cellar_overflow {
     CELLAR_OVERFLOW_DENY_NEW = 1,
     CELLAR_OVERFLOW_ALLOW_NEW = 2
 } cellar_overflow;
+
+/* Compilers with short enums would disagree with the library about the layout of structs. */
+typedef char cellar_limit_enums_have_4_bytes[
+    sizeof(cellar_algorithm) == 4 && sizeof(cellar_calendar) == 4 && sizeof(cellar_overflow) == 4
+        ? 1 : -1];
 
 #define CELLAR_RULE_DRY_RUN       1u /* never denies; sets would_deny where it would              */
 #define CELLAR_RULE_CHARGE_DENIED 2u /* token bucket: denied calls charge, up to a debt of 2b * T */
@@ -196,6 +175,7 @@ typedef struct cellar_limiter_result {
 typedef struct cellar_limiter_ticket {
     uint64_t opaque[16];
 } cellar_limiter_ticket;
+typedef char cellar_limiter_ticket_is_frozen[sizeof(cellar_limiter_ticket) == 128 ? 1 : -1];
 
 /* One key, as cellar_limiter_scan reports it. */
 typedef struct cellar_limiter_entry {
@@ -240,7 +220,7 @@ typedef struct cellar_limiter_stats {
     uint64_t dead_replaced;  /* slots of keys without debt given to new keys                      */
     uint64_t moved;          /* keys moved to make room                                           */
     uint64_t chain_rollbacks; /* chains that were charged in part and taken back                  */
-    uint64_t permits_expired; /* permits whose lease ended                                        */
+    uint64_t permits_expired; /* permits that ended with their lease                              */
     uint64_t permits_full;   /* permits rejected by max_permits                                   */
     uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
     uint64_t snapshots_refused; /* snapshots that were damaged or of other rules                  */
@@ -666,8 +646,8 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
 
 /* ---- Limiter for users ---------------------------------------------------------------------- */
 
-/* Open a limiter for users: a sliding log whose limit and window come with each call. Every other
- * call of this header takes such a limiter, too; cellar_limiter_close closes it.
+/* Open a limiter for users: a sliding log that takes its limit and window from each call. Every
+ * other call of this header takes such a limiter, too; cellar_limiter_close closes it.
  * in:      as cellar_limiter_open
  * out:     *out is NULL on failure
  * returns: as cellar_limiter_open
@@ -690,6 +670,36 @@ CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
                                                 size_t user_len, uint64_t limit,
                                                 uint64_t window_s, cellar_limiter_result *out);
+
+/* ---- Restrictions --------------------------------------------------------------------------- */
+
+/* close      cellar_limiter_close must not overlap other calls on the limiter.
+ * keys       A limiter stores a 63-bit fingerprint of each key, hashed with its hash key. Two of n
+ *            keys share a state with probability of about n^2 / 2^64 (5e-8 for a million).
+ * clock      Decisions use a monotonic clock in nanoseconds; only fixed windows read the wall
+ *            clock. Bounds hold over the readings that decisions used (`now_ns` of the result).
+ * suspend    No time passes while the machine is suspended: quotas refill later, never earlier.
+ * fork       The child has a copy with a quota of its own: parent and child together may admit
+ *            twice as much. The child writes no snapshots.
+ * callbacks  Clock functions run with locks held: they must not call the library. */
+
+/* OLDER READINGS come from cellar_limiter_check_at, cellar_limiter_check_with or a clock that goes
+ * back. Every bound still holds. A decision with a reading older than the newest one of its key
+ * uses, and reports in `now_ns`:
+ *
+ *     token bucket         the reading; the debt of the key is larger by the difference
+ *     sliding log          the time of the newest unit of the key, if that is later
+ *     sliding window       the start of the newest window of the key, if that is later; readings
+ *                          older by more than 2^21 periods look like new ones
+ *     fixed window         the clock of the limiter, never a reading of the caller; if the wall
+ *                          clock was set back, the key stays in its newest period
+ *     concurrency          the reading; a lease that was found expired stays expired
+ *
+ * A reading from before the start of a limiter (one second before its open; with sliding logs the
+ * longest window more) counts as that start. A key that was evicted meets the reading of its
+ * eviction, or a later one. Tickets, adjustments and new rules use the reading as it is: after the
+ * clock went back, a ticket can give back units that time had paid. A snapshot that is read while
+ * the clock is behind keeps all debt, but its times may be off by up to one period. */
 
 #ifdef __cplusplus
 }

@@ -13,29 +13,16 @@
  *     }
  *     cellar_locks_close(t);
  *
- * OWNER       A key has at most one owner at a time. An owner holds the lock for its lease time.
- *             After that the lock is lost: check, extend and release return CELLAR_E_LOST, and the
- *             watcher of the table receives one report.
- * FENCE       The fencing token of a key rises with each owner. Give it to the store outside the
- *             process. A store that rejects fences below the highest one it has seen is never
- *             written by a former owner.
- * HANDLE      Only the handle of the owner releases and extends. A handle may be copied and passed
- *             to other threads, unless the lock is THREAD_BOUND. A wrong handle changes nothing.
- * QUEUE       First come, first served: a release passes the lock to the longest waiter. With
- *             `barging` a running thread may take the lock first, which saves a wake-up.
- * CLOCK       Milliseconds, including the time the machine is suspended.
- * LEASE TIME  Leases below one second, and leases on a clock of the program, end exactly. Longer
- *             leases end up to 64 ms late, never early.
- * KEYS        Locks compare keys in full.
- * MEMORY      A table has a memory bound of its own, needs no store and starts no thread.
- *
- * RESTRICTIONS
- *     close     cellar_locks_close must not overlap other calls on the table.
- *     fork      The child has an empty table. Handles of the parent are CELLAR_E_FORKED there.
- *     restart   The first fence comes from the wall clock. If the wall clock was set back across a
- *               restart, fences can fall. To prevent that, save fence_max of the figures and pass
- *               it as fence_start.
- */
+ * OWNER   A key has at most one owner at a time, for a lease time. After that the lock is lost:
+ *         check, extend and release return CELLAR_E_LOST, and the watcher gets one report.
+ * FENCE   The fencing token of a key rises with each owner. A store outside the process that
+ *         rejects fences below the highest one it has seen is never written by a former owner.
+ * HANDLE  Only the handle of the owner releases and extends. A handle may be copied and passed
+ *         to other threads, unless the lock is THREAD_BOUND. A wrong handle changes nothing.
+ * QUEUE   First come, first served: a release passes the lock to the longest waiter. With
+ *         `barging` a running thread may take the lock first, which saves a wake-up.
+ * MEMORY  A table has a memory bound of its own, needs no store and starts no thread.
+ * MORE    Restrictions stand at the end of this file. */
 #ifndef CELLAR_LOCK_H
 #define CELLAR_LOCK_H
 
@@ -59,6 +46,7 @@ typedef struct cellar_lock {
     uint64_t opaque;
     uint64_t fence;          /* fencing token: above those of all earlier owners of the key       */
 } cellar_lock;
+typedef char cellar_lock_is_frozen[sizeof(cellar_lock) == 16 ? 1 : -1];
 
 typedef enum cellar_lock_lost {
     CELLAR_LOCK_LOST_EXPIRED = 1,   /* the lease time ended while the lock was held               */
@@ -120,7 +108,7 @@ typedef struct cellar_locks_stats {
     uint64_t busy;           /* cellar_lock_try calls that found an owner                         */
     uint64_t deadlocks;      /* calls rejected because the thread would wait for itself           */
     uint64_t expired;        /* leases that ended while the lock was held                         */
-    uint64_t owner_died;     /* owners whose thread ended                                         */
+    uint64_t owner_died;     /* owners of THREAD_BOUND locks that ended with their thread         */
     uint64_t lost;           /* extends and releases after the lock was lost                      */
     uint64_t not_owner;      /* extends and releases with a wrong handle                          */
     uint64_t rejected_limit; /* calls rejected by max_locks                                       */
@@ -303,6 +291,17 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
 CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
                                                  size_t *text_len);
 #endif
+
+/* ---- Restrictions --------------------------------------------------------------------------- */
+
+/* close     cellar_locks_close must not overlap other calls on the table.
+ * fork      The child has an empty table. Handles of the parent are CELLAR_E_FORKED there.
+ * restart   The first fence comes from the wall clock. If the wall clock was set back across a
+ *           restart, fences can fall. To prevent that, save fence_max of the figures and pass it as
+ *           fence_start.
+ * clock     Times are milliseconds, including the time the machine is suspended. Leases below one
+ *           second, and leases on a clock of the program, end exactly. Longer leases end up to
+ *           64 ms late, never early. */
 
 #ifdef __cplusplus
 }
