@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * call: what callers call: arguments checked, one operation made of them.
+ * call: the public calls on one key: check arguments, run one operation.
  *
  * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
- * TICKETS    A take can be given back by what it wrote: slot, colour, generation of the rules, and
- *            the word after it. GCRA gives back min(cost * T, what that word still owes, less what
- *            other tickets brought back since): rule.c, GIVING. Reset, eviction and new rules
- *            change colour or generation: such a ticket gives nothing back.
- * WAITING    GCRA reserves and sleeps: fair by virtual time, nothing is taken when the wait is
- *            known to be too long. Others ask again after retry_after and up to 1 % more.
- * LOCKING    none; sleeping with no lock held. */
+ * TICKETS    A ticket names its take: slot, colour, generation of the rules, and the word after it.
+ *            A token bucket gives back min(cost * T, what that word still owes, less what other
+ *            tickets gave back since): rule.c. Reset, eviction and new rules change colour or
+ *            generation; such a ticket gives nothing back.
+ * WAITING    Token buckets reserve and sleep: fair by virtual time, and no charge when the wait is
+ *            too long. Other rules check again after retry_after plus up to 1 %.
+ * LOCKING    none; a call sleeps with no lock held */
 #include <string.h>
 
 #include "base/opts.h"
@@ -23,13 +23,13 @@ CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
     if (BASE_UNLIKELY(l->fixed)) {
-        if (op->callers_clock) { now_ns = limit_now(l); } /* a period is the wall clock's */
+        if (op->callers_clock) { now_ns = limit_now(l); } /* periods follow the wall clock */
         limit_calendar_look(l, now_ns);
     }
     return l->wide ? limit_wide_run(l, fp, now_ns, op) : limit_narrow_run(l, fp, now_ns, op);
 }
 
-/* Permits are taken by their own call: a check has nowhere to put the token. */
+/* Tell whether checks are possible. Permits have a call of their own: a check returns no token. */
 static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
 
 CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
@@ -116,7 +116,7 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
     const uint64_t fp = limit_fp(l, key, key_len);
     const cellar_err err = limit_run(l, fp, limit_now(l), &op);
     if (err == CELLAR_OK && cost == 0 && taken.limiter == NULL) {
-        taken.limiter = l; /* nothing was taken, and no slot with it: a commit charges the key */
+        taken.limiter = l; /* no charge and no slot: a commit charges the key */
         taken.fingerprint = fp;
     }
     memset(ticket, 0, sizeof *ticket);
@@ -137,7 +137,7 @@ CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, 
         const cellar_err err = limit_run(l, t->fingerprint, limit_now(l), &op);
         if (err != CELLAR_PENDING) { return err; }
     }
-    return CELLAR_OK; /* charged each time between: what is not given back is only stricter */
+    return CELLAR_OK; /* other calls charged each time: units not given back are only stricter */
 }
 
 CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
@@ -219,7 +219,7 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
 
 /* ---- permits ---- */
 
-#define LIMIT_LOOKS_FULL 1024u /* records of permits a refused call looks at before it gives up */
+#define LIMIT_LOOKS_FULL 1024u /* records of permits that a call searches for expired ones */
 
 CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
 {
@@ -244,7 +244,7 @@ CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, 
     op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     cellar_err err = limit_run(l, fp, now, &op);
-    if (err == CELLAR_E_LIMIT) { /* permits nobody gave back may be in the way */
+    if (err == CELLAR_E_LIMIT) { /* end expired permits and try again */
         limit_permits_reclaim(l, now, LIMIT_LOOKS_FULL);
         err = limit_run(l, fp, limit_now(l), &op);
     }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * chain: several limiters, all of which must admit: user and address and the whole site.
+ * chain: several limiters that must all admit: user, address, the whole site.
  *
- * WALK       peek all, deny on the first that denies -> take in the given order, a ticket each ->
- *            on a denial cancel what was taken, in reverse.
- * WHY RIGHT  Nothing is admitted that one of them did not admit. While a chain is taken back others
- *            can meet its charge: at most cost x (threads in such a moment) units are denied
- *            without need; `chain_rollbacks` counts the moments. The most selective limiter comes
- *            first.
- * NOT HERE   rules of one limiter are atomic in their slot (wide.c). */
+ * WALK       peek all, deny on the first that denies -> take in the given order, with a ticket each
+ *            -> on a denial give back the tickets, in reverse
+ * INVARIANTS A chain admits only if each of its limiters admitted. While a chain is taken back,
+ * other
+ *            calls can meet its charge: at most cost x (threads at that moment) units are denied
+ *            without need. `chain_rollbacks` counts these moments.
+ * SEE ALSO   wide.c: several rules of one limiter, atomic in one slot. */
 #include "limit/limit_int.h"
 
 static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,
@@ -25,8 +25,8 @@ static void limit_link_back(const cellar_limiter_link *k, limit_ticket *ticket)
     if (ticket->limiter != NULL) { (void)limit_ticket_give(k->limiter, ticket, ticket->cost); }
 }
 
-/* A denial that was only looked at is made one: counted, and STRICT rules and bans have their say.
- * Should it pass by now, it is given back: the chain was denied. */
+/* Repeat the denial of a peek as a take, so that it is counted, charged (CHARGE_DENIED) and banned.
+ * If it passes by now, give the units back: the chain was denied. */
 static void limit_link_denied(const cellar_limiter_link *k)
 {
     limit_ticket ticket;

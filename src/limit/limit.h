@@ -25,7 +25,8 @@
     X(moved, "cellar_limiter_moved_total", "", "Keys moved to make room.") \
     X(chain_rollbacks, "cellar_limiter_chain_rollbacks_total", "", \
       "Chains charged in part and taken back.") \
-    X(permits_expired, "cellar_limiter_permits_expired_total", "", "Permits whose lease ended.") \
+    X(permits_expired, "cellar_limiter_permits_expired_total", "", \
+      "Permits that ended with their lease.") \
     X(permits_full, "cellar_limiter_full_total", "table=\"permits\"", \
       "Calls rejected by a full table, by table.") \
     X(overrides_full, "cellar_limiter_full_total", "table=\"overrides\"", \

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: a limiter from its first byte to its last; fork; figures of the whole.
+ * open: open and close a limiter; its memory; fork; its figures.
  *
  * PICTURE    one mapping of at most max_bytes:
  *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
- *            plans, permits |        and the handle itself, which is counted too
- * INVARIANTS nothing is allocated after cellar_limiter_open; `bytes` of the figures is the sum,
- * and at
- *            most max_bytes.
- * WALK       compile rules -> slot size -> side table's share -> the rest is buckets, in regions of
- *            at most 1024 -> reserve, commit -> load a snapshot -> link into the fork list.
- * FORK       all region and bucket locks are taken before, so no word is BUSY in the child. The
- *            child keeps its copy and writes no snapshots.
- * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only. */
+ *            plans, permits |        the handle is separate, and counted, too
+ * INVARIANTS No allocation after open. `bytes` of the figures is the sum, at most max_bytes.
+ * WALK       compile rules -> slot size -> share of the side table -> the rest is buckets, in
+ *            regions of at most 1024 -> reserve, commit -> read a snapshot -> register for fork
+ * FORK       The parent takes all region and bucket locks first, so no word is BUSY in the child.
+ *            The child keeps its copy and writes no snapshots.
+ * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only */
 #include <string.h>
 
 #include "base/opts.h"
@@ -25,7 +23,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_OVER_DEFAULT 65536u
 #define LIMIT_PLAN_DEFAULT 64u
 #define LIMIT_PERMIT_MAX (1u << 20)
-#define LIMIT_OVER_MAX (1u << 26) /* more than any machine has room for */
+#define LIMIT_OVER_MAX (1u << 26) /* more than fits into any machine */
 #define LIMIT_PLAN_MAX (1u << 20)
 
 /* ---- sizes ---- */
@@ -61,7 +59,7 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
     l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
-/* What is left for the buckets after the rest; false: not even one. */
+/* Compute the buckets that fit beside all other parts. Return false if not even one fits. */
 static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
 {
     const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
@@ -95,7 +93,7 @@ static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
     o->end = o->permit + l->permit_max * sizeof(limit_permit);
 }
 
-/* What the side table may hold. */
+/* Compute the sizes of the side table and the number of counter rows. */
 static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg,
                              uint64_t max_bytes,
                              limit_layout *o)
@@ -194,7 +192,7 @@ static bool limit_text_ok(const char *text)
     return n > 0;
 }
 
-/* The caller's struct, whatever its size, as ours. */
+/* Copy and check the options of the caller. */
 static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
 {
     const cellar_limiter_config init = cellar_limiter_config_default();
@@ -253,7 +251,7 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
 static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool snapshots)
 {
     uint64_t lead_ns = limit_lead(l, rules);
-    for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows not known yet */
+    for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows may be longer there */
         if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
             lead_ns = CELLAR_SECOND_NS + CELLAR_PERIOD_MAX_NS;
         }

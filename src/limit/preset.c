@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * preset: a limiter for users as the documents behind cellar call it: check(user, limit, window).
+ * preset: the limiter for users: check(user, limit, window) on a sliding log of 256 stamps.
  *
- * PICTURE    a sliding log of at most 256 stamps a user; limit and window come with each call.
- * WHY A LOG  The program it stands in for counted calls in the present second: 20 passed at a
- *            limit of 10 in 60 ms, over the boundary. Its reset deleted a key that did not carry
- *            the second, so the user stayed denied. And it incremented a missing counter, then
- *            set it to 1: sixteen first calls at once all passed. Here the state of a user is
- *            one slot: no window ever holds more than the limit, reset empties that slot, and a
- *            decision is one step. */
+ * SEE ALSO   README.md in this folder: the faults of the program that it replaces. */
 #include "limit/limit_int.h"
 
 BASE_SIZE_BEGIN

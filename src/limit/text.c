@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: what a limiter says in writing: header lines of HTTP, Prometheus text.
+ * text: the text of a limiter: HTTP header lines, Prometheus metrics.
  *
- * LINES      one after the other, a newline between: the caller puts them into its answer with the
- *            line ends of its protocol. Names were checked when the limiter was opened.
+ * LINES      A newline between two lines; the caller sends them with the line ends of its protocol.
+ *            Names were checked at open.
  * SOURCE     draft-ietf-httpapi-ratelimit-headers (RateLimit, RateLimit-Policy; up to -06 the three
  *            single fields), RFC 9110 10.2.3 (Retry-After), RFC 9651 (strings).
  * LOCKING    `change` while rules are copied. No allocation, no locale. */
@@ -19,7 +19,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_STYLES (CELLAR_HEADERS_IETF | CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X | \
                       CELLAR_HEADERS_RETRY_AFTER)
 
-/* A name between double quotes; structured fields and Prometheus both escape with a backslash. */
+/* Add a name in double quotes. Structured fields and Prometheus both escape with a backslash. */
 static void limit_text_name(base_text *t, const char *name)
 {
     base_text_add(t, "\"");
@@ -34,7 +34,7 @@ static unsigned long long limit_seconds(uint64_t ns)
     return ns / CELLAR_SECOND_NS + (ns % CELLAR_SECOND_NS != 0);
 }
 
-/* Seconds of a rule's window; 0: it has none of one length. */
+/* Return the seconds of the window of a rule; 0: its length varies. */
 static unsigned long long limit_window(const cellar_rule *r)
 {
     switch (r->calendar) {
