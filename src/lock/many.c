@@ -3,15 +3,15 @@
  * many: a function under a lock; several locks or none.
  *
  * INVARIANTS acquire_many takes keys in rising byte order, the same in each call, so two such calls
- *            cannot each hold what the other waits for. On any failure all that was taken is given
- *            back before the call returns.
- * ENDS       cellar_lock_run: one release on every way out of fn: return, pthread_exit,
+ *            cannot each hold a key that the other waits for. On any failure the call releases all
+ *            keys it took.
+ * ENDS       cellar_lock_run releases once on every way out of fn: return, pthread_exit,
  *            cancellation (base_guarded). */
 #include <string.h>
 
 #include "lock/lock_int.h"
 
-/* ---- with ---- */
+/* ---- run ---- */
 
 typedef struct lock_call {
     cellar_locks *t;
@@ -55,7 +55,7 @@ static int lock_order(const cellar_bytes *a, const cellar_bytes *b)
     return a->len < b->len ? -1 : a->len > b->len;
 }
 
-/* order[] becomes the keys' numbers in rising order. False: a key is unusable, or there twice. */
+/* Sort the numbers of the keys into order[]. Return false if a key is invalid or occurs twice. */
 static bool lock_sort(const cellar_bytes *keys, size_t count, uint8_t *order)
 {
     for (size_t i = 0; i < count; i++) {
@@ -93,7 +93,7 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
         err = left_ms > 0 ? cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i])
                           : cellar_lock_try(t, keys[i].data, keys[i].len, &each, &out[i]);
     }
-    /* Those taken first may have ended while the last was waited for. */
+    /* The first leases may have ended during the wait for the last key. */
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = cellar_lock_check(t, &out[i]);
     }
@@ -101,7 +101,7 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
     if (err == CELLAR_E_BUSY) { err = CELLAR_E_TIMEOUT; }
     while (taken-- > 0) {
         cellar_lock *lk = &out[order[taken]];
-        if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: it is gone anyway */
+        if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: already gone */
         *lk = (cellar_lock){ 0, 0 };
     }
     return err;

@@ -2,9 +2,10 @@
  *
  * stat: the figures of a table of locks, as a struct and as text.
  *
- * WALK       acquisitions are not counted where they happen: each raises its key's fence by one, so
- *            their number is the sum of live fences plus what each stripe keeps of keys that left
- *            (lock_stripe.acquired). All other counters are kept under the stripe lock. */
+ * WALK       Acquisitions are not counted where they happen: each raises the fence of its key by
+ *            one. Their number is the sum of live fences plus the part each stripe keeps of keys
+ *            that left (lock_stripe.acquired). All other counters are kept under the stripe
+ *            lock. */
 #include <string.h>
 
 #include "lock/lock_int.h"
@@ -53,8 +54,8 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
         .owner_died = v[STATS_LOCK_OWNER_DIED],
         .lost = v[STATS_LOCK_LOST],
         .not_owner = v[STATS_LOCK_NOT_OWNER],
-        .rejected_limit = v[STATS_LOCK_REFUSED_LIMIT],
-        .rejected_memory = v[STATS_LOCK_REFUSED_MEMORY],
+        .rejected_limit = v[STATS_LOCK_REJECTED_LIMIT],
+        .rejected_memory = v[STATS_LOCK_REJECTED_MEMORY],
         .records = v[STATS_LOCK_RECORDS],
         .held = v[STATS_LOCK_HELD],
         .waiting = v[STATS_LOCK_WAITING],

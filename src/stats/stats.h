@@ -316,33 +316,33 @@ typedef enum stats_unit {
 /* Figures of a table of keyed locks, which belongs to no store and is kept by src/lock: id, family,
  * label name and value ("" for none), kind, unit, help. */
 #define STATS_LOCKS(X) \
-    X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Successful acquisitions.") \
+    X(ACQUIRED, "cellar_locks_acquired_total", "", "", counter, ONE, "Locks acquired.") \
     X(HANDED_OVER, "cellar_locks_handed_over_total", "", "", counter, ONE, \
-      "Acquisitions by a thread that had waited.") \
-    X(WAIT, "cellar_locks_waits_total", "", "", counter, ONE, "Acquisitions that waited.") \
-    X(TIMEOUT, "cellar_locks_unmet_total", "reason", "timeout", counter, ONE, \
-      "Failed acquisitions, by reason.") \
-    X(BUSY, "cellar_locks_unmet_total", "reason", "busy", counter, ONE, \
-      "Failed acquisitions, by reason.") \
-    X(DEADLOCK, "cellar_locks_unmet_total", "reason", "deadlock", counter, ONE, \
-      "Failed acquisitions, by reason.") \
-    X(REFUSED_LIMIT, "cellar_locks_unmet_total", "reason", "limit", counter, ONE, \
-      "Failed acquisitions, by reason.") \
-    X(REFUSED_MEMORY, "cellar_locks_unmet_total", "reason", "memory", counter, ONE, \
-      "Failed acquisitions, by reason.") \
+      "Locks passed on to a waiter.") \
+    X(WAIT, "cellar_locks_waits_total", "", "", counter, ONE, "Calls that waited.") \
+    X(TIMEOUT, "cellar_locks_failed_total", "reason", "timeout", counter, ONE, \
+      "Acquisitions that failed, by reason.") \
+    X(BUSY, "cellar_locks_failed_total", "reason", "busy", counter, ONE, \
+      "Acquisitions that failed, by reason.") \
+    X(DEADLOCK, "cellar_locks_failed_total", "reason", "deadlock", counter, ONE, \
+      "Acquisitions that failed, by reason.") \
+    X(REJECTED_LIMIT, "cellar_locks_failed_total", "reason", "limit", counter, ONE, \
+      "Acquisitions that failed, by reason.") \
+    X(REJECTED_MEMORY, "cellar_locks_failed_total", "reason", "memory", counter, ONE, \
+      "Acquisitions that failed, by reason.") \
     X(EXPIRED, "cellar_locks_lost_total", "cause", "expired", counter, ONE, \
       "Locks lost while held, by cause.") \
     X(OWNER_DIED, "cellar_locks_lost_total", "cause", "owner_died", counter, ONE, \
       "Locks lost while held, by cause.") \
-    X(LOST, "cellar_locks_refused_handles_total", "reason", "lost", counter, ONE, \
-      "Refused releases and extensions, by reason.") \
-    X(NOT_OWNER, "cellar_locks_refused_handles_total", "reason", "not_owner", counter, ONE, \
-      "Refused releases and extensions, by reason.") \
+    X(LOST, "cellar_locks_rejected_handles_total", "reason", "lost", counter, ONE, \
+      "Rejected releases and extends, by reason.") \
+    X(NOT_OWNER, "cellar_locks_rejected_handles_total", "reason", "not_owner", counter, ONE, \
+      "Rejected releases and extends, by reason.") \
     X(RECORDS, "cellar_locks_keys", "", "", gauge, ONE, "Keys in the table.") \
     X(HELD, "cellar_locks_held", "", "", gauge, ONE, "Keys held.") \
     X(WAITING, "cellar_locks_waiting", "", "", gauge, ONE, "Threads that wait for a key.") \
     X(BYTES, "cellar_locks_bytes", "", "", gauge, BYTES, "Bytes charged to the table.") \
-    X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "Upper bound of all fencing tokens issued.")
+    X(FENCE, "cellar_locks_fence", "", "", gauge, ONE, "Upper bound of all fences so far.")
 
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
