@@ -24,16 +24,23 @@ static void reset_is_exact(cellar_rule rule, uint64_t n)
     T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
     kit_close(l);
 }
-static void limit_reset_exact_gcra(void) { reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5),
-                                                          5); }
-static void limit_reset_exact_capped(void)
+static void limit_reset_exact_token_bucket(void)
+{
+    reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
+}
+static void limit_reset_exact_strict(void)
 {
     reset_is_exact(cellar_rule_token_bucket_strict(10, KIT_S, 4), 4);
 }
-static void limit_reset_exact_log(void) { reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9); }
-static void limit_reset_exact_count(void) { reset_is_exact(cellar_rule_sliding_window(8, KIT_S),
-                                                           8); }
-static void limit_reset_exact_fixed(void)
+static void limit_reset_exact_sliding_log(void)
+{
+    reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9);
+}
+static void limit_reset_exact_sliding_window(void)
+{
+    reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8);
+}
+static void limit_reset_exact_fixed_window(void)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
 }
@@ -52,7 +59,7 @@ static void limit_reset_exact_concurrency(void)
 
 /* ---- decisions ---- */
 
-static void gcra_is_not_n_per_window_and_capped_is(void)
+static void token_bucket_may_exceed_n_in_a_window_strict_may_not(void)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_token_bucket_strict(10, KIT_S, 5) };
@@ -85,20 +92,20 @@ static void result_tells_limit_remaining_and_times(void)
     kit_close(l);
 }
 
-static void denied_calls_cost_nothing_and_strict_ones_do(void)
+static void denied_calls_charge_only_with_charge_denied(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     kit_pass(100 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
-    cellar_rule strict = cellar_rule_token_bucket(10, KIT_S, 1);
-    strict.flags |= CELLAR_RULE_CHARGE_DENIED;
-    l = kit_open1(strict);
+    cellar_rule charging = cellar_rule_token_bucket(10, KIT_S, 1);
+    charging.flags |= CELLAR_RULE_CHARGE_DENIED;
+    l = kit_open1(charging);
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     kit_pass(100 * KIT_MS);
     T_CHECK(kit_peek(l, "k", 1) == 0);
-    kit_pass(100 * KIT_MS); /* capped at 2 b T: no client locks itself out for ever */
+    kit_pass(100 * KIT_MS); /* the debt ends at 2 b T: no client stays denied */
     T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
 }
@@ -125,7 +132,7 @@ static void limit_dry_run(void)
     }
 }
 
-static void limit_penalize_one_probe(void)
+static void token_bucket_admits_one_unit_after_a_ban(void)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 5),
         cellar_rule_sliding_log(5, KIT_S),
@@ -174,7 +181,7 @@ static void a_ban_follows_each_denial(void)
 
 /* ---- giving back ---- */
 
-static void limit_settle_never_mints(void)
+static void commit_never_mints(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     cellar_limiter_ticket t, copy;
@@ -245,7 +252,7 @@ static void two_tickets_never_mint(void)
     }
 }
 
-/* The last one taken given back first, all come back whole; whoever took meanwhile keeps hers. */
+/* Tickets given back in reverse come back whole; a take in between keeps its units. */
 static void tickets_in_reverse_come_back_whole(void)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
@@ -344,7 +351,7 @@ static void reservations_queue_by_virtual_time(void)
     kit_close(l);
 }
 
-static void waiting_says_at_once_when_it_is_too_long(void)
+static void wait_returns_immediately_when_it_takes_too_long(void)
 {
     cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
@@ -379,7 +386,7 @@ static void limit_multi_rule_atomic(void)
     cellar_limiter_result r;
     atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
-    for (int i = 0; i < 1000; i++) { /* the log denies; nobody else is charged */
+    for (int i = 0; i < 1000; i++) { /* the log denies; no other rule is charged */
         T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.rule == 1);
         T_EQ_U64(r.limit, 5);
     }
@@ -997,22 +1004,24 @@ static void scan_shows_every_key_until_told_to_end(void)
     }
 }
 
-T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_gcra), T_CASE(limit_reset_exact_capped),
-       T_CASE(limit_reset_exact_log), T_CASE(limit_reset_exact_count),
-       T_CASE(limit_reset_exact_fixed), T_CASE(limit_reset_exact_concurrency),
-       T_CASE(gcra_is_not_n_per_window_and_capped_is),
+T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_token_bucket),
+       T_CASE(limit_reset_exact_strict),
+       T_CASE(limit_reset_exact_sliding_log), T_CASE(limit_reset_exact_sliding_window),
+       T_CASE(limit_reset_exact_fixed_window), T_CASE(limit_reset_exact_concurrency),
+       T_CASE(token_bucket_may_exceed_n_in_a_window_strict_may_not),
        T_CASE(result_tells_limit_remaining_and_times),
-       T_CASE(denied_calls_cost_nothing_and_strict_ones_do), T_CASE(limit_dry_run),
-       T_CASE(limit_penalize_one_probe), T_CASE(a_ban_follows_each_denial),
-       T_CASE(limit_settle_never_mints), T_CASE(two_tickets_never_mint),
+       T_CASE(denied_calls_charge_only_with_charge_denied), T_CASE(limit_dry_run),
+       T_CASE(token_bucket_admits_one_unit_after_a_ban), T_CASE(a_ban_follows_each_denial),
+       T_CASE(commit_never_mints), T_CASE(two_tickets_never_mint),
        T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
        T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
-       T_CASE(waiting_says_at_once_when_it_is_too_long), T_CASE(limit_multi_rule_atomic),
+       T_CASE(wait_returns_immediately_when_it_takes_too_long), T_CASE(limit_multi_rule_atomic),
        T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),
        T_CASE(plans_are_a_keys_own_rules), T_CASE(overrides_and_plans_are_bounded),
        T_CASE(check_with_brings_its_rules), T_CASE(check_with_defaults_is_check),
        T_CASE(check_with_joins_time_rules_and_peek),
-       T_CASE(peek_is_the_only_check_of_a_limiter_with_permits), T_CASE(permits_end_with_their_lease),
+       T_CASE(peek_is_the_only_check_of_a_limiter_with_permits),
+       T_CASE(permits_end_with_their_lease),
        T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
        T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
        T_CASE(limit_bad_input),

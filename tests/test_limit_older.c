@@ -8,7 +8,7 @@
 #include "tests/limit_kit.h"
 
 enum { KEYS = 3, CALLS = 600, KINDS = 10 };
-enum { GCRA, CAPPED, LOG, COUNT, MINUTE, GCRA_WIDE, CAPPED_WIDE, LOG_WIDE, COUNT_WIDE,
+enum { BUCKET, STRICT, LOG, WINDOW, MINUTE, BUCKET_WIDE, STRICT_WIDE, LOG_WIDE, WINDOW_WIDE,
        MINUTE_WIDE };
 
 typedef enum way { OLDER_READINGS, CLOCK_GOES_BACK, CHAIN_ON_SUCH_A_CLOCK } way;
@@ -84,18 +84,18 @@ static void draw(int kind)
     trial.kind = kind;
     trial.n = trial.bound = n;
     trial.window = w;
-    trial.rules = kind >= GCRA_WIDE ? 2 : 1;
+    trial.rules = kind >= BUCKET_WIDE ? 2 : 1;
     trial.rule[1] = cellar_rule_token_bucket(1000000, KIT_S, 1000000);
     switch (base) {
-    case GCRA: {
+    case BUCKET: {
         const uint64_t t = (w * 64 + n - 1) / n;
         trial.rule[0] = cellar_rule_token_bucket(n, w, burst);
         trial.bound = burst + (w * 64 + t - 1) / t - 1;
         break;
     }
-    case CAPPED: trial.rule[0] = cellar_rule_token_bucket_strict(n, w, burst); break;
+    case STRICT: trial.rule[0] = cellar_rule_token_bucket_strict(n, w, burst); break;
     case LOG: trial.rule[0] = cellar_rule_sliding_log(n, w); break;
-    case COUNT:
+    case WINDOW:
         trial.rule[0] = cellar_rule_sliding_window(n, w);
         trial.bound = 2 * n - 1;
         break;
@@ -245,14 +245,14 @@ static void result_tells_the_reading_that_was_used(void)
 {
     const uint64_t t = UINT64_C(2000) * KIT_S;
     set_clock(t);
-    cellar_limiter *gcra = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    cellar_limiter *bucket = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
     cellar_limiter *log = kit_open1(cellar_rule_sliding_log(1, KIT_S));
     cellar_limiter *count = kit_open1(cellar_rule_sliding_window(2, KIT_S));
     cellar_limiter *minute = kit_open1(cellar_rule_fixed_window(2, CELLAR_PER_MINUTE));
     set_clock(t + 100 * KIT_S);
     const uint64_t now = t + 100 * KIT_S;
-    T_EQ_U64(at(gcra, now, CELLAR_OK).now_ns, now);
-    T_EQ_U64(at(gcra, now - 1, CELLAR_OK).now_ns, now - 1);
+    T_EQ_U64(at(bucket, now, CELLAR_OK).now_ns, now);
+    T_EQ_U64(at(bucket, now - 1, CELLAR_OK).now_ns, now - 1);
     T_EQ_U64(at(log, now, CELLAR_OK).now_ns, now);
     T_EQ_U64(at(log, now - KIT_S / 2, CELLAR_LIMITED).now_ns, now);
     T_EQ_U64(at(log, now - KIT_S / 2, CELLAR_LIMITED).retry_after_ns, KIT_S + KIT_S / 2);
@@ -261,9 +261,9 @@ static void result_tells_the_reading_that_was_used(void)
     T_EQ_U64(at(count, now - KIT_S, CELLAR_LIMITED).retry_after_ns, 2 * KIT_S + KIT_S / 2);
     T_EQ_U64(at(minute, 5, CELLAR_OK).now_ns, now);
     T_EQ_U64(at(minute, now + CELLAR_DAY_NS, CELLAR_OK).now_ns, now);
-    T_EQ_U64(at(gcra, 0, CELLAR_LIMITED).now_ns, t - KIT_S);  /* before the start */
+    T_EQ_U64(at(bucket, 0, CELLAR_LIMITED).now_ns, t - KIT_S);  /* before the start */
     T_EQ_U64(at(log, 0, CELLAR_LIMITED).now_ns, now);
-    kit_close(gcra);
+    kit_close(bucket);
     kit_close(log);
     kit_close(count);
     kit_close(minute);

@@ -209,8 +209,8 @@ static void limit_snapshot_users_long_windows(void)
     memset(&store, 0, sizeof store);
 }
 
-/* Windows of a count are numbered by a clock that begins again: nothing is lost, and nobody waits
- * for the old number. */
+/* Sliding windows are numbered by a clock that starts again: nothing is lost, and no call waits for
+ * the old number. */
 static void limit_snapshot_count_outlives_a_reboot(void)
 {
     const uint64_t w = 60 * KIT_S;
@@ -276,7 +276,7 @@ static void limit_snapshot_of_a_full_table(void)
     memset(&store, 0, sizeof store);
 }
 
-/* Into a smaller table: the heavy ones stay, and who went is counted. */
+/* Into a smaller table: the keys with more debt stay, the others are counted. */
 static void limit_snapshot_into_a_smaller_table(void)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);

@@ -96,7 +96,7 @@ static void one_owner_at_a_time(void)
 }
 
 /* S2:341: release() stands in `finally`, though the acquire before it failed: what was dropped was
- * somebody else's lock. */
+ * the lock of another owner. */
 static void seed_lock_release_without_acquire_refused(void)
 {
     cellar_locks *t = open_table();
@@ -126,7 +126,7 @@ static void seed_lock_release_without_acquire_refused(void)
     shut(t);
 }
 
-/* S2:318: nobody renews the lock, the work may outlive the lease, and nobody learns of it. */
+/* S2:318: no thread renews the lock; the work may outlive the lease without notice. */
 static void seed_lock_lease_lost_is_seen(void)
 {
     cellar_locks *t = open_table();
@@ -143,10 +143,10 @@ static void seed_lock_lease_lost_is_seen(void)
     T_CHECK(next.fence > slow.fence);
     T_EQ_I64(cellar_lock_extend(t, &slow, 30000), CELLAR_E_LOST);
     T_EQ_I64(cellar_lock_release(t, &slow), CELLAR_E_LOST);
-    T_EQ_I64(cellar_lock_check(t, &next), CELLAR_OK); /* and takes nothing from who owns it now */
+    T_EQ_I64(cellar_lock_check(t, &next), CELLAR_OK); /* and takes nothing from the present owner */
     T_EQ_U64(figures(t).expired, 1);
     T_EQ_I64(cellar_lock_release(t, &next), CELLAR_OK);
-    /* Lost with nobody waiting: the late release says so, once. */
+    /* Lost without a waiter: the late release reports it, once. */
     T_EQ_I64(take(t, "job", 100, &slow), CELLAR_OK);
     copy = slow;
     atomic_fetch_add(&now_ms, 100);
@@ -241,7 +241,7 @@ static void leases_end_to_the_millisecond(void)
         T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
     }
     cellar_lock lk;
-    T_EQ_I64(take(t, "lease", INT64_MAX, &lk), CELLAR_OK); /* saturates: for ever */
+    T_EQ_I64(take(t, "lease", INT64_MAX, &lk), CELLAR_OK); /* saturates: no end */
     atomic_fetch_add(&now_ms, INT64_C(1) << 50);
     T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_extend(t, &lk, 10), CELLAR_OK); /* extend may also shorten */
@@ -352,9 +352,9 @@ static void tokens_travel_bound_ones_do_not(void)
     shut(t);
 }
 
-/* ---- who holds it, who hears of losses ---- */
+/* ---- info, watcher ---- */
 
-static void holder_tells_what_the_owner_said(void)
+static void info_get_describes_the_owner(void)
 {
     cellar_locks *t = open_table();
     cellar_lock lk;
@@ -457,7 +457,7 @@ static void losses_are_told_exactly_once(void)
     shut(t);
 }
 
-/* ---- with, many ---- */
+/* ---- run, many ---- */
 
 static cellar_err note_fence(const cellar_lock *lk, void *ctx)
 {
@@ -481,7 +481,7 @@ static cellar_err outlive(const cellar_lock *lk, void *ctx)
     return CELLAR_OK;
 }
 
-static void with_releases_and_passes_the_code(void)
+static void run_releases_and_passes_the_code(void)
 {
     cellar_locks *t = open_table();
     const cellar_lock_opts o = opts(0, 5000, 0);
@@ -681,7 +681,7 @@ static void keys_are_compared_in_full(void)
     shut(t);
 }
 
-/* Two keys whose 64-bit hashes are equal: the hint leads to the wrong one, which is given back. */
+/* Two keys with equal 64-bit hashes: the hint leads to the wrong one, which is released. */
 static void equal_hashes_are_two_locks(void)
 {
     cellar_locks *t = open_table();
@@ -844,8 +844,8 @@ T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(leases_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
        T_CASE(leases_on_the_system_clock_are_never_short),
        T_CASE(thread_bound_may_go_without_lease), T_CASE(tokens_travel_bound_ones_do_not),
-       T_CASE(holder_tells_what_the_owner_said), T_CASE(losses_are_told_exactly_once),
-       T_CASE(with_releases_and_passes_the_code), T_CASE(many_are_all_or_none),
+       T_CASE(info_get_describes_the_owner), T_CASE(losses_are_told_exactly_once),
+       T_CASE(run_releases_and_passes_the_code), T_CASE(many_are_all_or_none),
        T_CASE(lease_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
        T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),

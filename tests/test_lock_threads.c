@@ -3,7 +3,7 @@
  * Aim:    keyed locks under real threads: never two owners, first come first served, deadlines
  *         kept, nothing lost by threads that exit or are cancelled, by leases that end while others
  *         wait, by forks.
- * Method: owners write into a fake store that refuses smaller fences and notes who is inside;
+ * Method: owners write into a fake store that rejects smaller fences and notes the owner inside;
  *         queues are built one waiter at a time (the table says how many wait); the clock is the
  *         system's. LOCK_OPS=100000000 for the long run. */
 #include "tests/t.h"
@@ -198,7 +198,7 @@ static void lock_fair_order(void)
             wait_for_waiters(line.t, i + 1);
         }
         T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_OK);
-        /* A running thread does not get in before those who wait. */
+        /* A running thread does not get in before the waiters. */
         while (atomic_load(&line.next) < 7) {
             if (cellar_lock_try(line.t, "line", 4, NULL, &lk) == CELLAR_OK) {
                 T_CHECK(atomic_load(&line.next) >= 8);
@@ -290,7 +290,7 @@ static void lease_ends_while_others_wait(void)
     T_CHECK(lease_ms < 60000);
 }
 
-/* A shorter lease wakes who sleeps by the longer one. */
+/* A shorter lease wakes a waiter that sleeps by the longer one. */
 static void shortened_leases_are_noticed(void)
 {
     memset(&line, 0, sizeof line);
@@ -323,7 +323,7 @@ static cellar_err stay_until_cancelled(const cellar_lock *lk, void *ctx)
     (void)ctx;
     (void)lk;
     atomic_store(&inside, 1u);
-    for (;;) { /* not pause(): ThreadSanitizer loses who is cancelled inside its own functions */
+    for (;;) { /* not pause(): ThreadSanitizer loses threads cancelled inside its own functions */
         pthread_testcancel();
         base_sleep_ns(100000);
     }
@@ -398,8 +398,8 @@ static void lock_thread_exit_cancel(void)
     shut(t);
 }
 
-/* A thread that ends while it holds a bound lock: who comes later has it at once, who waits already
- * within 100 ms, both long before the lease. */
+/* A thread ends while it holds a bound lock: a later call gets the lock immediately, a waiter
+ * within 100 ms, both long before the end of the lease. */
 static void bound_locks_end_with_their_thread(void)
 {
     cellar_locks *t = open_table(NULL);
