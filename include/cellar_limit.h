@@ -109,8 +109,12 @@ typedef struct cellar_rule {
 static inline cellar_rule cellar_rule_make_(cellar_algorithm algorithm, uint64_t limit,
                                             uint64_t period_ns)
 {
-    CELLAR_ZERO(cellar_rule, r);
+#ifdef __cplusplus
+    cellar_rule r = cellar_rule();
     r.algorithm = algorithm;
+#else /* the first field is an enum: { 0 } would be invalid in C++ */
+    cellar_rule r = { algorithm, 0, 0, 0, 0, 0, 0, 0, NULL, 0 };
+#endif
     r.limit = limit;
     r.period_ns = period_ns;
     return r;
@@ -145,7 +149,7 @@ static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t pe
 static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, cellar_calendar calendar)
 {
     cellar_rule r = cellar_rule_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
-    r.calendar = (uint32_t)calendar;
+    r.calendar = calendar;
     return r;
 }
 /* Return a bound of the permits that exist at the same time. */
