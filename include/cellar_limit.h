@@ -341,7 +341,8 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
  *          or a reading of clock_ns; see OLDER READINGS. o->rules: same number and algorithms as
  *          those of the limiter; same period (sliding window) and calendar (fixed window); a limit
  *          up to the first one (sliding log). A longer window of a sliding log counts from then on
- * out:     *out, optional, with OK and LIMITED
+ * out:     *out, optional, with OK and LIMITED; a peek charges nothing: its `remaining` does not
+ *          subtract `cost`
  * returns: OK, LIMITED; E_CLOCK (a new key, and now_ns is more than one second ahead), E_RANGE (as
  *          cellar_limiter_open), E_UNSUPPORTED (unknown flag), E_INVAL (also: a concurrency rule,
  *          except with CELLAR_CHECK_PEEK)

@@ -460,7 +460,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     if (kind != PEEK) { o.banned[key] = 0; }
     if (want && kind != PEEK) { owe(key, now, cost, false); }
     if (want) { o.yes++; } else if (patience == 0) { check_denial(key, now, cost, &r); }
-    if (kind != PEEK || !want) { check_left(key, now, &r); }
+    check_left(key, now, &r);
     if (!want || kind != RESERVE) { return; }
     same(told, wait, "wait of a reservation", key);
     keep_ticket(key, now, cost, &t);

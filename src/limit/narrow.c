@@ -77,7 +77,10 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     switch (op->kind) {
     case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE:
         limit_take_value(r, at, v, op->cost, &out->says);
-        if (!out->says.deny) { return; }
+        if (!out->says.deny) {
+            if (op->kind == LIMIT_PEEK) { out->says.next = v; } /* a peek charges nothing */
+            return;
+        }
         if (op->kind == LIMIT_RESERVE && !out->says.never &&
             limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
             limit_narrow_reserve(op, r, at, v, out);
