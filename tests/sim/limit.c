@@ -9,7 +9,7 @@
  *         bound    of each key, between two resets of it: units admitted with readings in [a, b]
  *                  are at most burst + (b - a) / T, for every pair
  *         needless a denial is checked against everything that may have been admitted before it
- *                  ended: if even that leaves room, nobody had a reason to deny */
+ *                  ended: if even that leaves room, the denial had no reason */
 #include "tests/sim/scenarios.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ typedef struct rl_event {
     uint32_t key, start, end; /* event clock */
     uint64_t now_ns;
     bool admitted, undone;    /* undone: given back, it counts as never taken */
-    bool full;                /* denied for want of a slot: nothing is owed */
+    bool full;                /* denied because no slot was free: nothing is owed */
 } rl_event;
 
 static struct rl {
@@ -243,7 +243,7 @@ const base_sim_scenario sim_limit_slot = { "limit_slot",
 const base_sim_scenario sim_limit_swap = { "limit_swap",
     "two keys in two slots: no denial without need either", rl_run_two_slots, 0 };
 
-/* ---- moves: fourteen keys in four buckets, nobody may be lost ---- */
+/* ---- moves: fourteen keys in four buckets, no key may be lost ---- */
 
 static uint64_t rl_move_pass; /* long: keys die, and others are moved into their slots */
 static void rl_move_fiber(void *arg)
@@ -518,9 +518,9 @@ static void rl_run_wide_back(void)
     rl_end();
 }
 const base_sim_scenario sim_limit_wide_back = { "limit_wide_back",
-    "a stranger's words deny nobody else", rl_run_wide_back, 0 };
+    "the words of one key deny no other key", rl_run_wide_back, 0 };
 
-/* ---- calendars: a minute admits its limit, whoever tells it and however late ---- */
+/* ---- calendars: a minute admits its limit, from every call and however late ---- */
 
 enum { RL_MINUTE_LIMIT = 2 };
 static const uint64_t rl_wall_0 = UINT64_C(1767225600000); /* a full minute */
@@ -647,9 +647,9 @@ static void rl_run_permits(void)
     rl_end();
 }
 const base_sim_scenario sim_limit_permits = { "limit_permits",
-    "two permits, four who want one", rl_run_permits, 0 };
+    "two permits, four fibers that want one", rl_run_permits, 0 };
 
-/* ---- chains: what the site admits, it admitted for somebody ---- */
+/* ---- chains: the site admits only for a user ---- */
 
 static cellar_limiter *rl_site;
 static void rl_chain_fiber(void *arg)
