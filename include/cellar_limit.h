@@ -92,7 +92,7 @@ typedef char cellar_limit_enums_have_4_bytes[
 
 typedef struct cellar_limiter cellar_limiter;
 
-/* One rule. Start from one of the functions below; they leave flags, ban_ns and name zero. */
+/* One rule. Start from one of the functions below; the other fields are zero. */
 typedef struct cellar_rule {
     cellar_algorithm algorithm;
     uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT                      */
@@ -102,7 +102,7 @@ typedef struct cellar_rule {
     uint64_t ban_ns;         /* a denial bans the key for this time; 0: no ban                    */
     uint32_t calendar;       /* cellar_calendar of a fixed window; 0 for all other rules          */
     uint32_t reserved0;      /* must be 0                                                         */
-    const char *name;        /* in header lines and metrics, copied. Printable ASCII. "default"   */
+    const char *name;        /* in header lines and metrics, copied. Default "default"; ASCII     */
     uint64_t reserved1;      /* must be 0                                                         */
 } cellar_rule;
 
@@ -267,7 +267,7 @@ typedef struct cellar_limiter_config {
     cellar_limiter_clock_fn wall_ms;  /* default: the wall clock of the system                    */
     cellar_limiter_clock_fn boot_ms;  /* default: the system's, including suspend. For snapshots  */
     void    *clock_ctx;
-    const char *name;        /* label in metrics, copied. Printable ASCII. "default"              */
+    const char *name;        /* label in metrics, copied. Default "default"; ASCII                */
     cellar_alloc_fn alloc;   /* both or neither; for the handle and, during open, the time zone   */
     cellar_free_fn  free;
     void    *alloc_ctx;
