@@ -192,7 +192,9 @@ static int guard_all(cellar *c)
 static int guard_locks(void)
 {
     cellar_locks_config cfg = cellar_locks_config_default();
-    cfg.clock = guard_clock;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.clock = guard_clock;
+    cfg.host = &host;
     cfg.fence_start = 1;
     cellar_locks *t;
     if (cellar_locks_open(&cfg, &t) != CELLAR_OK) {

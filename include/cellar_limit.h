@@ -23,9 +23,7 @@
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
-#include <stdbool.h>
-
-#include "cellar_admin.h"
+#include "cellar.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -261,18 +259,15 @@ typedef struct cellar_limiter_config {
                              /* what fits into 1/4 of max_bytes                                   */
     uint32_t coarse_clock;   /* 1: use a clock that lags by some ms and costs 3 ns, not 9 ns;     */
                              /* only stricter. E_INVAL with clock_ns, or where T is below 100 ns  */
-    const char *zone;        /* time zone of fixed windows: "Europe/Berlin", "+08:00". "UTC"      */
+    const char *zone;        /* of fixed windows: "Europe/Berlin", "+08:00". Default "UTC"        */
     const uint8_t *hash_key; /* 32 bytes, copied. Default: that of the snapshot, else random      */
-    cellar_limiter_clock_fn clock_ns; /* default: the monotonic clock of the system               */
-    cellar_limiter_clock_fn wall_ms;  /* default: the wall clock of the system                    */
-    cellar_limiter_clock_fn boot_ms;  /* default: the system's, including suspend. For snapshots  */
+    cellar_limiter_clock_fn clock_ns; /* Default: the monotonic clock of the system               */
+    cellar_limiter_clock_fn wall_ms;  /* Default: the wall clock of the system                    */
+    cellar_limiter_clock_fn boot_ms;  /* Default: the system's, including suspend. For snapshots  */
     void    *clock_ctx;
-    const char *name;        /* label in metrics, copied. Default "default"; ASCII                */
-    cellar_alloc_fn alloc;   /* both or neither; for the handle and, during open, the time zone   */
-    cellar_free_fn  free;
-    void    *alloc_ctx;
-    cellar_log_fn   log;
-    void    *log_ctx;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name        */
+                             /* (printable ASCII; "" counts as "default"), alloc and free (for    */
+                             /* the handle and, during open, the time zone), log, log_level       */
     const char *snapshot_path; /* file of the snapshot; its folder must exist. Default: none      */
     cellar_snapshot_write_fn snapshot_write; /* these two in place of snapshot_path               */
     cellar_snapshot_read_fn  snapshot_read;

@@ -26,7 +26,7 @@
 #ifndef CELLAR_LOCK_H
 #define CELLAR_LOCK_H
 
-#include "cellar_admin.h"
+#include "cellar.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,9 +66,8 @@ typedef struct cellar_locks_config {
     uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 65,536            */
     uint64_t max_bytes;      /* bound of all memory of the table. From 256 KiB. Default 32 MiB    */
     uint64_t fence_start;    /* all fences are above it. Below 2^61. Default: from the wall clock */
-    const char *name;        /* label in metrics, copied. 1..64 bytes. Default "locks"            */
-    cellar_clock_fn clock;   /* default: the clock of the system                                  */
-    void    *clock_ctx;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "locks"), clock                                         */
     uint32_t barging;        /* 1: a running thread may take a released lock first; see QUEUE     */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_locks_config;

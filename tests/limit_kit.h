@@ -4,6 +4,7 @@
 #ifndef CELLAR_TESTS_LIMIT_KIT_H
 #define CELLAR_TESTS_LIMIT_KIT_H
 
+#include "cellar_admin.h"
 #include "limit/limit.h"
 #include "tests/t.h"
 

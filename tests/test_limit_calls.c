@@ -711,6 +711,51 @@ static void seed_limiter_first_use_race(void)
     kit_close(race);
 }
 
+/* ---- host options ---- */
+
+static void *count_alloc(size_t size, void *ctx)
+{
+    ++*(int *)ctx;
+    return malloc(size);
+}
+static void count_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    --*(int *)ctx;
+    free(block);
+}
+
+static void host_gives_name_and_memory(void)
+{
+    int blocks = 0;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.name = "api";
+    host.alloc = count_alloc;
+    host.free = count_free;
+    host.alloc_ctx = &blocks;
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 2);
+    cellar_limiter *l = NULL;
+    char text[8192];
+    c.host = &host;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_I64(blocks, 1);
+    T_EQ_I64(cellar_limiter_metrics_write(l, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "{limiter=\"api\",result=\"allowed\"} 0\n") != NULL);
+    kit_close(l);
+    T_EQ_I64(blocks, 0);
+    host.free = NULL; /* alloc without free */
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host = cellar_host_opts_default();
+    host.name = "tab\there";
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host = cellar_host_opts_default();
+    host.log_level = (cellar_log_level)6;
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host.struct_size = 0;
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+}
+
 /* ---- bad input ---- */
 
 static cellar_err try_open(cellar_rule r)
@@ -1024,7 +1069,7 @@ T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_token_bucket),
        T_CASE(permits_end_with_their_lease),
        T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
        T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
-       T_CASE(limit_bad_input),
+       T_CASE(host_gives_name_and_memory), T_CASE(limit_bad_input),
        T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
        T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
        T_CASE(limit_headers), T_CASE(metrics_name_every_figure),

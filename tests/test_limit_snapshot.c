@@ -342,6 +342,43 @@ static void limit_snapshot_of_keys_with_plans(void)
     memset(&store, 0, sizeof store);
 }
 
+static unsigned lines;
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(level, CELLAR_LOG_WARNING);
+    T_EQ_STR(module, "limit");
+    T_EQ_I64(code, CELLAR_E_CORRUPT);
+    T_CHECK(*text != '\0');
+    lines++;
+}
+
+static void refused_snapshot_is_logged_from_warning_on(void)
+{
+    static const cellar_log_level levels[] = { CELLAR_LOG_DEFAULT, CELLAR_LOG_DEBUG,
+                                               CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
+                                               CELLAR_LOG_OFF };
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_limiter_config c = kit_config();
+    host.log = count_line;
+    c.host = &host;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
+    lines = 0;
+    for (unsigned i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        cellar_limiter *l = NULL;
+        memset(&store, 0, sizeof store);
+        store.len = 100; /* zeros */
+        host.log_level = levels[i];
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        T_EQ_U64(lines, i < 3 ? i + 1 : 3);
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
 static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
@@ -384,4 +421,5 @@ T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_sn
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
        T_CASE(limit_snapshot_of_an_overcharged_log),
+       T_CASE(refused_snapshot_is_logged_from_warning_on),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "cellar_admin.h"
 #include "cellar_lock.h"
 #include "lock/lock_int.h"
 
@@ -22,9 +23,12 @@ static int64_t read_clock(void *ctx)
 
 static cellar_locks_config turnable(void)
 {
+    static cellar_host_opts host;
     cellar_locks_config cfg = cellar_locks_config_default();
+    host = cellar_host_opts_default();
+    host.clock = read_clock;
     atomic_store(&now_ms, 1000000);
-    cfg.clock = read_clock;
+    cfg.host = &host;
     return cfg;
 }
 
@@ -758,16 +762,18 @@ static void bad_input_is_refused(void)
     cellar_locks_close(NULL);
     const struct { uint64_t locks, bytes, fence; const char *name; uint32_t barging; } cfgs[] = {
         { (1u << 24) + 1, 0, 0, NULL, 0 }, { 0, (256u << 10) - 1, 0, NULL, 0 },
-        { 0, 0, UINT64_C(1) << 61, NULL, 0 }, { 0, 0, 0, "", 0 }, { 0, 0, 0, NULL, 2 },
+        { 0, 0, UINT64_C(1) << 61, NULL, 0 }, { 0, 0, 0, NULL, 2 },
         { 0, 0, 0, "a name of more than sixty-four bytes, which is more than a label of", 0 },
     };
     for (size_t i = 0; i < sizeof cfgs / sizeof cfgs[0]; i++) {
         cellar_locks_config cfg = cellar_locks_config_default();
+        cellar_host_opts host = cellar_host_opts_default();
         cellar_locks *u = t;
+        cfg.host = &host;
         cfg.max_locks = cfgs[i].locks;
         cfg.max_bytes = cfgs[i].bytes;
         cfg.fence_start = cfgs[i].fence;
-        cfg.name = cfgs[i].name;
+        host.name = cfgs[i].name;
         cfg.barging = cfgs[i].barging;
         T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_INVAL);
         T_CHECK(u == NULL);
@@ -809,7 +815,9 @@ static void newer_and_older_callers_are_understood(void)
 static void figures_add_up(void)
 {
     cellar_locks_config cfg = turnable();
-    cfg.name = "jobs \"of\" today";
+    cellar_host_opts host = *cfg.host;
+    host.name = "jobs \"of\" today";
+    cfg.host = &host;
     cellar_locks *t = open_with(&cfg);
     cellar_lock lk, other;
     for (int i = 0; i < 7; i++) {
@@ -838,6 +846,23 @@ static void figures_add_up(void)
     shut(t);
 }
 
+/* The table copies what it needs: the options may be gone after the open. */
+static void host_options_are_read_by_the_size_rule(void)
+{
+    struct { size_t struct_size; const char *name; } prefix = { sizeof prefix, "" };
+    cellar_locks_config cfg = cellar_locks_config_default();
+    cellar_locks *t = NULL;
+    char text[8192];
+    cfg.host = (const cellar_host_opts *)(const void *)&prefix;
+    T_REQUIRE(cellar_locks_open(&cfg, &t) == CELLAR_OK);
+    memset(&prefix, 0xA5, sizeof prefix);
+    T_EQ_I64(cellar_locks_metrics_write(t, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "{table=\"locks\"} ") != NULL);
+    shut(t);
+    prefix.struct_size = 0;
+    T_EQ_I64(cellar_locks_open(&cfg, &t), CELLAR_E_INVAL);
+}
+
 T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_lease_lost_is_seen),
        T_CASE(seed_lock_fence_rises), T_CASE(fences_rise_over_tables),
@@ -850,4 +875,4 @@ T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
        T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),
        T_CASE(bad_input_is_refused), T_CASE(newer_and_older_callers_are_understood),
-       T_CASE(figures_add_up))
+       T_CASE(figures_add_up), T_CASE(host_options_are_read_by_the_size_rule))

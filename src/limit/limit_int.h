@@ -31,6 +31,7 @@
 #include "base/sync.h"
 #include "base/tz.h"
 #include "cellar.h"
+#include "cellar_admin.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"
 
@@ -188,7 +189,7 @@ struct cellar_limiter {
     uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* sliding log: offset in slot, stamps */
     _Atomic uint64_t longest[LIMIT_RULES]; /* sliding log: longest window named, units */
     cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
-    char name[CELLAR_LIMITER_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;
     int conc;                /* number of the concurrency rule, or -1 */
@@ -215,7 +216,7 @@ struct cellar_limiter {
     bool forks_known, detached; /* detached: a forked child, no snapshots */
     struct limit_persist *persist; /* NULL: none */
     size_t persist_bytes;
-    cellar_log_fn log;
+    cellar_log_fn log;       /* NULL: silent, or its level is above WARNING */
     void *log_ctx;
 };
 

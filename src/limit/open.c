@@ -185,30 +185,39 @@ static void limit_fork_child(void *ctx)
 
 static bool limit_text_ok(const char *text)
 {
-    size_t n = 0;
-    for (; text[n] != '\0'; n++) {
-        if (n >= CELLAR_LIMITER_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
+    for (size_t n = 0; text[n] != '\0'; n++) {
+        if (n >= CELLAR_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
     }
-    return n > 0;
+    return true;
+}
+
+/* Copy and check the host options of the caller. */
+static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *out)
+{
+    *out = cellar_host_opts_default();
+    if (in == NULL) { return CELLAR_OK; }
+    const cellar_err err = base_opts_in(out, sizeof *out, in);
+    if (err != CELLAR_OK) { return err; }
+    const bool ok = (out->alloc == NULL) == (out->free == NULL) &&
+                    (uint32_t)out->log_level <= CELLAR_LOG_OFF &&
+                    (out->name == NULL || limit_text_ok(out->name));
+    return ok ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
 /* Copy and check the options of the caller. */
 static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
 {
-    const cellar_limiter_config init = cellar_limiter_config_default();
-    *out = init;
+    *out = cellar_limiter_config_default();
     if (in == NULL) { return CELLAR_OK; }
     const cellar_err err = base_opts_in(out, sizeof *out, in);
     if (err != CELLAR_OK) { return err; }
     if (out->abi != 0 && out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
     const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
     if ((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW ||
-        (out->alloc == NULL) != (out->free == NULL) ||
         calls != (out->snapshot_read != NULL) || (files && calls) || out->coarse_clock > 1 ||
         (out->coarse_clock == 1 && out->clock_ns != NULL) ||
         out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
         (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF) ||
-        (out->name != NULL && !limit_text_ok(out->name)) ||
         (out->snapshot_interval_ms != 0 && !files && !calls)) {
         return CELLAR_E_INVAL;
     }
@@ -324,10 +333,13 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     if (rules == NULL || rule_count == 0 || rule_count > LIMIT_RULES) { return CELLAR_E_INVAL; }
+    cellar_host_opts host;
     cellar_err err = limit_config_read(cfg, &c);
+    if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { c.alloc, c.free, c.alloc_ctx };
-    void *raw = base_alloc_raw(c.alloc != NULL ? &hooks : NULL, sizeof(cellar_limiter) + BASE_PAD);
+    const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx };
+    void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
+                               sizeof(cellar_limiter) + BASE_PAD);
     if (raw == NULL) { return CELLAR_E_NOMEM; }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
@@ -339,9 +351,10 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     l->wall_ms = c.wall_ms;
     l->clock_ctx = c.clock_ctx;
     l->coarse = c.coarse_clock == 1;
-    l->log = c.log;
-    l->log_ctx = c.log_ctx;
-    const char *name = c.name != NULL ? c.name : "default";
+    const bool warns = host.log_level != CELLAR_LOG_ERROR && host.log_level != CELLAR_LOG_OFF;
+    l->log = warns ? host.log : NULL; /* the only line of a limiter is a warning */
+    l->log_ctx = host.log_ctx;
+    const char *name = host.name != NULL && *host.name != '\0' ? host.name : "default";
     memcpy(l->name, name, strlen(name) + 1);
     err = limit_build(l, &c, rules);
     if (err != CELLAR_OK) {

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "cellar_admin.h"
 #include "lock/lock_int.h"
 
 #define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
@@ -487,25 +488,33 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
     }
     if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
     if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
-    if (out->name == NULL) { out->name = "locks"; }
-    const size_t name_len = strnlen(out->name, CELLAR_NAME_MAX + 1);
     if (out->max_locks > LOCK_COUNT_MAX || out->max_bytes < LOCK_BYTES_MIN ||
-        out->fence_start >= LOCK_FENCE_MAX || name_len == 0 || name_len > CELLAR_NAME_MAX ||
-        out->barging > 1) {
+        out->fence_start >= LOCK_FENCE_MAX || out->barging > 1) {
         return CELLAR_E_INVAL;
     }
     return out->reserved0 != 0 ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
 }
 
-/* Set the clock. A clock of the caller serves as the precise and the coarse one. */
-static void lock_clock_init(cellar_locks *t, const cellar_locks_config *cfg)
+static cellar_err lock_host_in(const cellar_host_opts *in, cellar_host_opts *out)
+{
+    *out = cellar_host_opts_default();
+    if (in != NULL) {
+        const cellar_err err = base_opts_in(out, sizeof *out, in);
+        if (err != CELLAR_OK) { return err; }
+    }
+    if (out->name == NULL || *out->name == '\0') { out->name = "locks"; }
+    return strnlen(out->name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+/* Set the clock. A clock of the host serves as the precise and the coarse one. */
+static void lock_clock_init(cellar_locks *t, const cellar_host_opts *host)
 {
     t->look_ms = BASE_NEVER_MS;
-    if (cfg->clock == NULL) {
+    if (host->clock == NULL) {
         base_clock_ready();
     } else {
-        t->clock = (base_clock){ .precise_ms = cfg->clock, .coarse_ms = cfg->clock,
-                                 .ctx = cfg->clock_ctx };
+        t->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                                 .ctx = host->clock_ctx };
         t->look_ms = LOCK_LOOK_MS;
     }
 }
@@ -525,7 +534,9 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     cellar_locks_config full;
+    cellar_host_opts host;
     cellar_err err = lock_config_in(cfg, &full);
+    if (err == CELLAR_OK) { err = lock_host_in(full.host, &host); }
     if (err != CELLAR_OK) { goto out; }
     err = CELLAR_E_NOMEM;
     void *raw = base_alloc_raw(NULL, sizeof(cellar_locks) + BASE_PAD);
@@ -535,7 +546,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     t->raw = raw;
     t->max_locks = full.max_locks;
     t->barging = full.barging;
-    memcpy(t->name, full.name, strlen(full.name));
+    memcpy(t->name, host.name, strlen(host.name));
     t->chunk_max = (uint32_t)(full.max_locks / LOCK_PER_CHUNK) + 1 +
                    LOCK_STRIPES * LOCK_SPARE_CHUNKS;
     base_account_init(&t->account, full.max_bytes, NULL);
@@ -546,7 +557,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     unsigned char secret[32];
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     base_hash_key_init(&t->hash_key, BASE_HASH_FOLD, secret);
-    lock_clock_init(t, &full);
+    lock_clock_init(t, &host);
     lock_stripes_init(t, full.fence_start);
     bool refused = false;
     t->free_chunks = base_alloc(&t->account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
