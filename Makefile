@@ -41,7 +41,7 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
-              _breaker.h _admin.h _memo.h _warm.h _limit.h)
+              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h)
 
 .DEFAULT_GOAL := $(if $(T),test,all)
 CPUS     := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

@@ -27,6 +27,7 @@
 #include "cellar_l2.h"
 #include "cellar_admin.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 
 #define GUARD_OPS 20000
 #define GUARD_KEYS 5000
@@ -191,7 +192,9 @@ static int guard_all(cellar *c)
 static int guard_locks(void)
 {
     cellar_locks_config cfg = cellar_locks_config_default();
-    cfg.clock = guard_clock;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.clock = guard_clock;
+    cfg.host = &host;
     cfg.fence_start = 1;
     cellar_locks *t;
     if (cellar_locks_open(&cfg, &t) != CELLAR_OK) {
@@ -225,8 +228,8 @@ static int guard_limiter(void)
     static const uint8_t secret[32] = { 9, 8, 7 };
     const cellar_rule rule = cellar_rule_token_bucket(1000000, CELLAR_SECOND_NS, 1000000);
     cellar_limiter_config cfg = cellar_limiter_config_default();
-    cfg.clock = guard_clock_ns;
-    cfg.secret = secret;
+    cfg.clock_ns = guard_clock_ns;
+    cfg.hash_key = secret;
     cellar_limiter *l;
     if (cellar_limiter_open(&cfg, &rule, 1, &l) != CELLAR_OK) {
         return 1;

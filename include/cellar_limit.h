@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_limit: rate limiters that never over-admit, and keyed locks with leases.
- *
- * Both stand alone: no store is needed, each has a memory bound of its own, no thread is started.
+ * cellar_limit: rate limiters that never admit more than their rules allow.
  *
  * CALL PATTERN
  *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
@@ -12,107 +10,114 @@
  *     cellar_limiter_result r;
  *     switch (cellar_limiter_check(l, "user:7", 6, 1, &r)) {
  *     case CELLAR_OK: serve();                                    break;
- *     case CELLAR_LIMITED: refuse(r.retry_after_ns);              break;
+ *     case CELLAR_LIMITED: send_429(r.retry_after_ns);            break;
  *     default: an argument was wrong                              break; }
  *     cellar_limiter_close(l);
  *
- * ALGORITHMS  N = limit, W = period, b = burst, T = ceil(W / N) in 1/64 ns. Windows are half open,
- *             (t - W, t]; bounds count units of cost, not calls.
- *     GCRA            token bucket: at most b + ceil(W / T) - 1 units in any window of length W;
- *                     with b = N that is 2N - 1, not N
- *     capped GCRA     at most N in any window, always; lasting rate (N - b + 1) / W
- *     SLIDING_LOG     at most N in any window, always, and never a needless denial; 8 bytes a unit
- *     SLIDING_COUNT   about N; at worst 2N - 1 (N at the end of a window, then linear)
- *     FIXED           at most N a calendar minute, hour, day, week or month of a time zone; 2N
- *                     around a boundary, by definition
- *     CONCURRENCY     at most N permits alive at any instant, each with a lease
- * KEYS        Limiters do not store keys but 63-bit fingerprints, hashes keyed with a secret of the
- *             limiter: two of n live keys share a bucket with probability about n^2 / 2^64 (5e-8
- *             for a million). Locks compare keys in full.
- * MEMORY      max_bytes, taken when the limiter is opened; no allocation after that. A limiter with
- *             one rule of GCRA, SLIDING_COUNT or FIXED takes 16 bytes a key. Too many keys: the one
- *             that loses least is forgotten, and it is counted.
- * THREADS     every call from any thread, close excepted. A check of a known key of a limiter with
- *             one rule takes no lock; other paths take short ones.
- * CLOCK       monotonic nanoseconds decide; the wall clock is looked at for calendar quotas only.
- *             While the machine sleeps no time passes: quotas refill later, never earlier. Bounds
- *             hold over the readings that decisions used (`now_ns` of the result).
- * OLDER READINGS come from cellar_rl_check_at or from a clock that goes back. Each bound holds with
- *             them. A decision uses a reading that is older than the newest one of its key like
- *             this, and tells so in `now_ns`:
- *     GCRA            as it is: the debt of the key is larger by the difference
- *     SLIDING_LOG     as the time of the key's newest unit, if that is later
- *     SLIDING_COUNT   as the start of the key's newest window, if that is later; readings older
- *                     by more than 2^21 periods are not told from new ones
- *     FIXED           cellar_rl_check_at reads the clock itself in a limiter with such a rule. If
- *                     the wall clock is set back, the key stays in its newest period
- *     CONCURRENCY     as it is; a lease that was found over stays over
- *             A reading from before a limiter's start (a second before its opening; with logs, the
- *             longest window more) counts as that start. A key that was forgotten is met at the
- *             reading it was forgotten at, or later. Changes without a decision (tickets, refunds,
- *             new rules) are those of the reading: after the clock went back, a ticket can give
- *             back what time had paid. A snapshot that is loaded while the clock is behind the
- *             newest reading keeps what is owed, but its times may be off by up to a period.
- * FORK        the child has its own copy, and so its own quota: parent and child together may admit
- *             twice. Snapshots are detached in the child; locks of the parent are E_FORKED there.
- */
+ * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
+ *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
+ *             bytes for each key. When the table is full, it evicts the key that loses least.
+ * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
+ *             short locks.
+ * MORE        Restrictions and the rules for older clock readings stand at the end of this file. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
-#include "cellar_admin.h"
+#include "cellar.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- Rate limiters -------------------------------------------------------------------------- */
+/* ---- Rules ---------------------------------------------------------------------------------- */
 
-#define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                  */
-#define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                 */
-#define CELLAR_SLIDING_LOG_MAX 4096u    /* largest limit of SLIDING_LOG                          */
-#define CELLAR_LIMITER_NAME_MAX 63u     /* bytes of a rule's, plan's or limiter's name           */
-#define CELLAR_NEVER_NS        UINT64_MAX
-#define CELLAR_SECOND_NS       UINT64_C(1000000000)
-#define CELLAR_MINUTE_NS       (60 * CELLAR_SECOND_NS)
-#define CELLAR_HOUR_NS         (60 * CELLAR_MINUTE_NS)
-#define CELLAR_DAY_NS          (24 * CELLAR_HOUR_NS)
-#define CELLAR_PERIOD_MAX_NS   (400 * CELLAR_DAY_NS)
+/* Bounds count units of cost, not calls. N = limit, W = period, b = burst. A window is half open:
+ * (t - W, t]. T = ceil(W / N), counted in 1/64 ns.
+ *
+ *     token bucket         at most b + ceil(W / T) - 1 in any window of length W; 2N - 1 if b = N
+ *     token bucket strict  at most N in any window; lasting rate (N - b + 1) / W
+ *     sliding log          at most N in any window, no denial without need; 8 bytes for each unit
+ *     sliding window       about N in any window, at worst 2N - 1 (N at its end, then linear)
+ *     fixed window         at most N in each calendar minute, hour, day, week or month of a time
+ *                          zone; up to 2N around a boundary
+ *     concurrency          at most N permits at any instant, each with a lease
+ */
 
-enum { CELLAR_RULE_TOKEN_BUCKET = 1, CELLAR_RULE_SLIDING_LOG = 2, CELLAR_RULE_SLIDING_WINDOW = 3,
-       CELLAR_RULE_FIXED_WINDOW = 4, CELLAR_RULE_CONCURRENCY = 5 };
-enum { CELLAR_PER_MINUTE = 1, CELLAR_PER_HOUR = 2, CELLAR_PER_DAY = 3,
-       CELLAR_PER_WEEK = 4, CELLAR_PER_MONTH = 5 };              /* weeks are ISO: from Monday    */
-enum { CELLAR_RULE_DRY_RUN = 1, /* computed and charged as if real, never denies (would_deny)     */
-       CELLAR_RULE_CHARGE_DENIED = 2, /* denied calls charge too, to at most 2 * b * T (GCRA)     */
-       CELLAR_RULE_STRICT = 4 }; /* GCRA whose windows never hold more than N                     */
-enum { CELLAR_OVERFLOW_LEAST_LOSS = 0, CELLAR_OVERFLOW_DENY_NEW = 1,
-       CELLAR_OVERFLOW_ALLOW_NEW = 2 };
+#define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                   */
+#define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                  */
+#define CELLAR_LIMITER_NAME_MAX  63u    /* bytes in the name of a rule, plan or limiter           */
+#define CELLAR_SLIDING_LOG_MAX   4096u  /* largest limit of a sliding log                         */
+#define CELLAR_USER_LIMIT_MAX    256u   /* largest limit of a user limiter                        */
+#define CELLAR_SECOND_NS         UINT64_C(1000000000)
+#define CELLAR_MINUTE_NS         (60 * CELLAR_SECOND_NS)
+#define CELLAR_HOUR_NS           (60 * CELLAR_MINUTE_NS)
+#define CELLAR_DAY_NS            (24 * CELLAR_HOUR_NS)
+#define CELLAR_PERIOD_MAX_NS     (400 * CELLAR_DAY_NS)
+#define CELLAR_NEVER_NS          UINT64_MAX
+#define CELLAR_RULE_BAN          UINT32_MAX /* `rule` of a result: the key is banned              */
+
+typedef enum cellar_algorithm {
+    CELLAR_RULE_TOKEN_BUCKET = 1,
+    CELLAR_RULE_SLIDING_LOG = 2,
+    CELLAR_RULE_SLIDING_WINDOW = 3,
+    CELLAR_RULE_FIXED_WINDOW = 4,
+    CELLAR_RULE_CONCURRENCY = 5
+} cellar_algorithm;
+
+typedef enum cellar_calendar {
+    CELLAR_PER_MINUTE = 1,
+    CELLAR_PER_HOUR = 2,
+    CELLAR_PER_DAY = 3,
+    CELLAR_PER_WEEK = 4,     /* ISO weeks, from Monday                                            */
+    CELLAR_PER_MONTH = 5
+} cellar_calendar;
+
+/* What a limiter does with a new key when both its buckets are full of live keys. */
+typedef enum cellar_overflow {
+    CELLAR_OVERFLOW_LEAST_LOSS = 0, /* evict the key that loses least                             */
+    CELLAR_OVERFLOW_DENY_NEW = 1,
+    CELLAR_OVERFLOW_ALLOW_NEW = 2
+} cellar_overflow;
+
+/* Compilers with short enums would disagree with the library about the layout of structs. */
+typedef char cellar_limit_enums_have_4_bytes[
+    sizeof(cellar_algorithm) == 4 && sizeof(cellar_calendar) == 4 && sizeof(cellar_overflow) == 4
+        ? 1 : -1];
+
+#define CELLAR_RULE_DRY_RUN       1u /* never denies; sets would_deny where it would              */
+#define CELLAR_RULE_CHARGE_DENIED 2u /* token bucket: denied calls charge, up to a debt of 2b * T */
+#define CELLAR_RULE_STRICT        4u /* token bucket: no window holds more than N                 */
 
 typedef struct cellar_limiter cellar_limiter;
 
-/* One rule. Made by the functions below; fields they leave 0 may be set afterwards. */
+/* One rule. Start from one of the functions below; the other fields are zero. */
 typedef struct cellar_rule {
-    uint32_t algorithm; /* CELLAR_RULE_TOKEN_BUCKET ...                                           */
-    uint32_t flags;     /* CELLAR_RULE_DRY_RUN ...                                                */
-    uint64_t limit;     /* N; 0 denies everything                                                 */
-    uint64_t period_ns; /* W, 1..CELLAR_PERIOD_MAX_NS; 0 for FIXED and CONCURRENCY                */
-    uint64_t burst;     /* b of GCRA, from 1; 0 for all others                                    */
-    uint64_t ban_ns;    /* a denial also bans the key for so long; 0: no                          */
-    uint32_t calendar;  /* CELLAR_PER_... of FIXED, else 0                                        */
-    uint32_t reserved;  /* 0                                                                      */
-    const char *name;   /* in header lines and metrics; copied; NULL = "default"; printable ASCII */
-    uint64_t reserved1; /* 0                                                                      */
+    cellar_algorithm algorithm;
+    uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT                      */
+    uint64_t limit;          /* N; 0 denies everything                                            */
+    uint64_t period_ns;      /* W. Range 1..CELLAR_PERIOD_MAX_NS; 0 for fixed window, concurrency */
+    uint64_t burst;          /* b of a token bucket, from 1; 0 for all other rules                */
+    uint64_t ban_ns;         /* a denial bans the key for this time; 0: no ban                    */
+    uint32_t calendar;       /* cellar_calendar of a fixed window; 0 for all other rules          */
+    uint32_t reserved0;      /* must be 0                                                         */
+    const char *name;        /* in header lines and metrics, copied. Default "default"; ASCII     */
+    uint64_t reserved1;      /* must be 0                                                         */
 } cellar_rule;
 
-static inline cellar_rule cellar_rule_make_(uint32_t algorithm, uint64_t limit, uint64_t period_ns)
+static inline cellar_rule cellar_rule_make_(cellar_algorithm algorithm, uint64_t limit,
+                                            uint64_t period_ns)
 {
-    CELLAR_ZERO(cellar_rule, r);
+#ifdef __cplusplus
+    cellar_rule r = cellar_rule();
     r.algorithm = algorithm;
+#else /* the first field is an enum: { 0 } would be invalid in C++ */
+    cellar_rule r = { algorithm, 0, 0, 0, 0, 0, 0, 0, NULL, 0 };
+#endif
     r.limit = limit;
     r.period_ns = period_ns;
     return r;
 }
-/* Token bucket of `burst` tokens that fills at `limit` a period. */
+/* Return a bucket of `burst` tokens that fills at `limit` tokens a period. */
 static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t period_ns,
                                                    uint64_t burst)
 {
@@ -120,7 +125,7 @@ static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t peri
     r.burst = burst;
     return r;
 }
-/* Token bucket slowed down so far that no window of a period ever holds more than `limit`. */
+/* Return a token bucket that fills slowly enough that no window holds more than `limit`. */
 static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64_t period_ns,
                                                           uint64_t burst)
 {
@@ -128,141 +133,148 @@ static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64
     r.flags = CELLAR_RULE_STRICT;
     return r;
 }
+/* Return a rule that stores the time of each unit: exact. */
 static inline cellar_rule cellar_rule_sliding_log(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
 }
+/* Return a rule that counts two windows and weighs the older one: approximate. */
 static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
 }
-static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, uint32_t calendar)
+/* Return a quota for each calendar period of the time zone of the limiter. */
+static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, cellar_calendar calendar)
 {
     cellar_rule r = cellar_rule_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
     r.calendar = calendar;
     return r;
 }
+/* Return a bound of the permits that exist at the same time. */
 static inline cellar_rule cellar_rule_concurrency(uint64_t limit)
 {
     return cellar_rule_make_(CELLAR_RULE_CONCURRENCY, limit, 0);
 }
 
-/* What a decision says. */
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+/* Result of a decision. */
 typedef struct cellar_limiter_result {
     uint32_t allowed;        /* 1: admitted                                                       */
-    uint32_t would_deny;     /* 1: a DRY_RUN rule would have denied                               */
-    uint32_t never;          /* 1: denied, and no waiting helps: limit 0, or cost over the burst  */
-    uint32_t rule;           /* number of the rule that denied (longest wait), else the tightest; */
-                             /* CELLAR_RULE_BAN: the key is banned                                */
+    uint32_t would_deny;     /* 1: a rule with DRY_RUN would have denied                          */
+    uint32_t never;          /* 1: denied for good: limit 0, or cost above the burst              */
+    uint32_t rule;           /* number of the rule that denied (longest wait), else of the        */
+                             /* tightest rule; CELLAR_RULE_BAN: the key is banned                 */
     uint64_t limit;          /* N of that rule                                                    */
     uint64_t remaining;      /* units left of the tightest rule, after the decision               */
-    uint64_t retry_after_ns; /* denied: when it would pass if nobody else came; CELLAR_NEVER_NS   */
-    uint64_t reset_after_ns; /* until the tightest rule has forgotten this key                    */
-    uint64_t now_ns;         /* the reading the decision used                                     */
+    uint64_t retry_after_ns; /* denied: wait after which the call passes if no other call comes   */
+                             /* first; CELLAR_NEVER_NS: it never passes                           */
+    uint64_t reset_after_ns; /* time until the tightest rule has no debt of this key              */
+    uint64_t now_ns;         /* reading of the clock that the decision used                       */
 } cellar_limiter_result;
-#define CELLAR_RULE_BAN UINT32_MAX
 
-/* What a reservation or a take can be given back by. Plain memory, filled by the library; belongs
- * to one thread at a time. */
+/* A reservation. Belongs to one thread at a time; needs no free call. */
 typedef struct cellar_limiter_ticket {
-    const cellar_limiter *limiter; /* NULL: nothing was taken                                     */
-    uint64_t fingerprint, slot, cost, losses, given, stamp[CELLAR_LIMITER_RULES_MAX];
-    uint32_t colour, generation, used, reserved;
+    uint64_t opaque[16];
 } cellar_limiter_ticket;
+typedef char cellar_limiter_ticket_is_frozen[sizeof(cellar_limiter_ticket) == 128 ? 1 : -1];
 
-/* A key as cellar_limiter_scan shows it. */
+/* One key, as cellar_limiter_scan reports it. */
 typedef struct cellar_limiter_entry {
-    uint64_t fingerprint;    /* as cellar_limiter_fingerprint gives it                            */
+    uint64_t fingerprint;    /* that of cellar_limiter_fingerprint                                */
     uint32_t rule_count;
-    uint32_t overridden;     /* 1: a plan or a ban of its own                                     */
+    uint32_t overridden;     /* 1: the key has a plan, rules or a ban of its own                  */
     uint64_t remaining[CELLAR_LIMITER_RULES_MAX];
-    uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* 0: this rule has forgotten the key      */
-    uint64_t banned_ns;      /* of a ban; 0: none                                                 */
+    uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* 0: no debt in this rule                 */
+    uint64_t banned_ns;      /* time left of a ban; 0: no ban                                     */
 } cellar_limiter_entry;
 
 /* One limiter of a chain. */
 typedef struct cellar_limiter_link {
     cellar_limiter *limiter;
     const void *key;
-    size_t key_len;
+    size_t   key_len;
     uint64_t cost;
 } cellar_limiter_link;
 
-/* Figures of a limiter: field, Prometheus family, its label, help. */
-#define CELLAR_RL_STATS(X) \
-    X(allowed, "cellar_limit_decisions_total", "result=\"allowed\"", "Decisions by result.") \
-    X(denied, "cellar_limit_decisions_total", "result=\"denied\"", "Decisions by result.") \
-    X(would_deny, "cellar_limit_would_deny_total", "", "Admissions a dry-run rule would deny.") \
-    X(banned, "cellar_limit_banned_total", "", "Denials of banned keys.") \
-    X(live_evicted, "cellar_limit_overflow_total", "action=\"live_evicted\"", \
-      "Keys met while the table was full.") \
-    X(overflow_denied, "cellar_limit_overflow_total", "action=\"denied\"", \
-      "Keys met while the table was full.") \
-    X(overflow_allowed, "cellar_limit_overflow_total", "action=\"allowed\"", \
-      "Keys met while the table was full.") \
-    X(dead_replaced, "cellar_limit_reused_total", "", "Slots of idle keys given to new ones.") \
-    X(moved, "cellar_limit_moved_total", "", "Keys moved to make room.") \
-    X(chain_rollbacks, "cellar_limit_chain_rollbacks_total", "", "Chains taken back half way.") \
-    X(permits_expired, "cellar_limit_permits_expired_total", "", "Permits whose lease ended.") \
-    X(permits_full, "cellar_limit_full_total", "table=\"permits\"", "Refusals of a full table.") \
-    X(overrides_full, "cellar_limit_full_total", "table=\"overrides\"", \
-      "Refusals of a full table.") \
-    X(snapshots_refused, "cellar_limit_snapshots_refused_total", "", \
-      "Snapshots not loaded: damaged, or of other rules.")
+#define CELLAR_CHECK_PEEK 1u /* decide without effect                                             */
 
+/* Options of one check. Start from cellar_check_opts_default(). */
+typedef struct cellar_check_opts {
+    size_t   struct_size;
+    uint64_t now_ns;         /* reading of the limiter's clock; 0: the call reads the clock       */
+    const cellar_rule *rules; /* rules of this call; NULL: the rules of the limiter               */
+    uint32_t rule_count;
+    uint32_t flags;          /* CELLAR_CHECK_PEEK                                                 */
+} cellar_check_opts;
+CELLAR_STRUCT(cellar_check_opts, flags);
+
+/* Figures of a limiter; cellar_limiter_metrics_write prints the same ones. */
 typedef struct cellar_limiter_stats {
-    size_t   struct_size;    /* set by cellar_limiter_stats_default()                             */
-#define CELLAR_RL_FIELD(name, family, label, help) uint64_t name;
-    CELLAR_RL_STATS(CELLAR_RL_FIELD)
-#undef CELLAR_RL_FIELD
+    size_t   struct_size;
+    uint64_t allowed;        /* decisions that admitted                                           */
+    uint64_t denied;         /* decisions that denied                                             */
+    uint64_t would_deny;     /* admissions that a rule with DRY_RUN would have denied             */
+    uint64_t banned;         /* denials of banned keys                                            */
+    uint64_t live_evicted;   /* full table: keys with debt that were evicted                      */
+    uint64_t overflow_denied; /* full table: new keys denied                                      */
+    uint64_t overflow_allowed; /* full table: new keys admitted                                   */
+    uint64_t dead_replaced;  /* slots of keys without debt given to new keys                      */
+    uint64_t moved;          /* keys moved to make room                                           */
+    uint64_t chain_rollbacks; /* chains that were charged in part and taken back                  */
+    uint64_t permits_expired; /* permits that ended with their lease                              */
+    uint64_t permits_full;   /* permits rejected by max_permits                                   */
+    uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
+    uint64_t snapshots_refused; /* snapshots that were damaged or of other rules                  */
     uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
-    uint64_t keys;           /* slots in use, idle ones included                                  */
-    uint64_t slots;          /* there are                                                         */
-    uint64_t bytes;          /* taken at opening: the whole of it                                 */
-    uint64_t overrides, permits;
+    uint64_t keys;           /* slots in use, including keys without debt                         */
+    uint64_t slots;          /* slots of the table                                                */
+    uint64_t bytes;          /* all memory of the limiter                                         */
+    uint64_t overrides;      /* keys with a plan or ban of their own                              */
+    uint64_t permits;        /* permits that exist                                                */
 } cellar_limiter_stats;
 CELLAR_STRUCT(cellar_limiter_stats, permits);
 
-typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx); /* ns, monotonic; or ms since 1970        */
-/* Takes the next bytes of a snapshot; `last`: there are no more. 0: done; else it failed. */
-typedef int (*cellar_snapshot_write_fn)(void *ctx, const void *bytes, size_t len, int last);
-/* Gives the next bytes of a snapshot: up to cap; *len 0 at its end or when there is none. */
-typedef int (*cellar_snapshot_read_fn)(void *ctx, void *buf, size_t cap, size_t *len);
+/* Return a reading of a clock. clock_ns: monotonic ns; wall_ms: ms since 1970; boot_ms: ms since
+ * boot. */
+typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx);
+/* Store the next bytes of a snapshot; `last` marks its end. Return 0, or not 0 for a failure. */
+typedef int (*cellar_snapshot_write_fn)(const void *bytes, size_t len, bool last, void *ctx);
+/* Copy the next bytes of a snapshot: up to buf_cap; *len 0 at its end, or when there is none.
+ * Return 0, or not 0 for a failure. */
+typedef int (*cellar_snapshot_read_fn)(void *buf, size_t buf_cap, size_t *len, void *ctx);
+/* Receive one key of a scan. Return true to continue, false to end the scan. */
+typedef bool (*cellar_limiter_scan_fn)(const cellar_limiter_entry *e, void *ctx);
 
+/* Options of a limiter. Start from cellar_limiter_config_default(). */
 typedef struct cellar_limiter_config {
-    size_t   struct_size;    /* set by cellar_limiter_config_default(), with abi                  */
-    uint32_t abi;
-    /* CELLAR_OVERFLOW_LEAST_LOSS, _DENY_NEW or _ALLOW_NEW: a new key comes */
-    uint32_t overflow;
-                             /* and both its buckets are full of keys in use                      */
-    uint64_t max_bytes;      /* 0 = 16 MiB; everything the limiter ever takes                     */
-    uint32_t max_overrides;  /* keys with a plan or ban of their own; 0 = 65,536 or what fits     */
-                             /* into a sixteenth of max_bytes; UINT32_MAX = none                  */
-    uint32_t max_plans;      /* different plans; 0 = 64 (none without overrides)                  */
-    uint32_t max_permits;    /* of CONCURRENCY; 0 = 65,536 or what fits into a quarter            */
-    uint32_t coarse_clock;   /* 1: a clock that lags by some ms for 3 ns instead of 9. Only       */
-                             /* stricter. E_INVAL where a rule has T under 100 ns, or with clock  */
-    const char *name;        /* label in metrics; NULL = "default"; printable ASCII               */
-    const char *zone;        /* of FIXED rules; NULL = UTC; "Europe/Berlin", "+08:00"             */
-    const uint8_t *secret;   /* 32 bytes, copied; NULL = random, or the snapshot's                */
-    cellar_limiter_clock_fn clock; /* NULL = monotonic ns; called with locks held: no calls back  */
-    cellar_limiter_clock_fn wall_ms; /* NULL = CLOCK_REALTIME                                     */
-    /* for snapshots: ms since boot, suspend too; NULL = system's */
-    cellar_limiter_clock_fn boot_ms;
+    size_t   struct_size;
+    uint32_t abi;            /* CELLAR_ABI; 0: not checked                                        */
+    cellar_overflow overflow;
+    uint64_t max_bytes;      /* all memory of the limiter. Default 16 MiB                         */
+    uint32_t max_overrides;  /* keys with a plan or ban of their own. Default 65,536, or what     */
+                             /* fits into 1/16 of max_bytes. CELLAR_OFF: none                     */
+    uint32_t max_plans;      /* different plans. Default 64                                       */
+    uint32_t max_permits;    /* permits of a concurrency rule. Range 1..2^20. Default 65,536, or  */
+                             /* what fits into 1/4 of max_bytes                                   */
+    uint32_t coarse_clock;   /* 1: use a clock that lags by some ms and costs 3 ns, not 9 ns;     */
+                             /* only stricter. E_INVAL with clock_ns, or where T is below 100 ns  */
+    const char *zone;        /* of fixed windows: "Europe/Berlin", "+08:00". Default "UTC"        */
+    const uint8_t *hash_key; /* 32 bytes, copied. Default: that of the snapshot, else random      */
+    cellar_limiter_clock_fn clock_ns; /* Default: the monotonic clock of the system               */
+    cellar_limiter_clock_fn wall_ms;  /* Default: the wall clock of the system                    */
+    cellar_limiter_clock_fn boot_ms;  /* Default: the system's, including suspend. For snapshots  */
     void    *clock_ctx;
-    cellar_alloc_fn alloc;   /* both or neither; for the handle and, while opening, the zone      */
-    cellar_free_fn  free;
-    void    *alloc_ctx;
-    cellar_log_fn   log;
-    void    *log_ctx;
-    const char *snapshot_path; /* a file; its folder must exist                                   */
-    cellar_snapshot_write_fn save; /* or these two instead                                        */
-    cellar_snapshot_read_fn load;
-    void    *persist_ctx;
-    uint64_t snapshot_ms;    /* a tick writes one when the last is so old; 0 = at close only      */
-    uint64_t reserved0;      /* 0                                                                 */
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name        */
+                             /* (printable ASCII; "" counts as "default"), alloc and free (for    */
+                             /* the handle and, during open, the time zone), log, log_level       */
+    const char *snapshot_path; /* file of the snapshot; its folder must exist. Default: none      */
+    cellar_snapshot_write_fn snapshot_write; /* these two in place of snapshot_path               */
+    cellar_snapshot_read_fn  snapshot_read;
+    void    *snapshot_ctx;
+    uint64_t snapshot_interval_ms; /* a tick saves when the last snapshot is older. 0: only close */
 } cellar_limiter_config;
-CELLAR_PACKED(cellar_limiter_config, reserved0);
+CELLAR_PACKED(cellar_limiter_config, snapshot_interval_ms);
 static inline cellar_limiter_config cellar_limiter_config_default(void)
 {
     CELLAR_ZERO(cellar_limiter_config, o);
@@ -271,138 +283,122 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
     return o;
 }
 
-enum { CELLAR_HEADERS_IETF = 1,      /* RateLimit-Policy, RateLimit (draft, work in progress)     */
-       CELLAR_HEADERS_DRAFT6 = 2, /* RateLimit-Limit, -Remaining, -Reset: seconds from now        */
-       CELLAR_HEADERS_X = 4,         /* X-RateLimit-...: reset as Unix time                       */
-       CELLAR_HEADERS_RETRY_AFTER = 8 };/* Retry-After on a denial                                */
+/* ---- Open, close ---------------------------------------------------------------------------- */
 
-/* ---- Opening, closing ---- */
-
-/* Open a limiter: one table of keys, judged by one to seven rules, all of which must admit.
- * in:      cfg from cellar_limiter_config_default, NULL = defaults; rules, rule_count 1..7;
- *          names of rules are copied
- * out:     *out, NULL on failure
- * returns: OK; E_INVAL (period or burst 0, unknown flag, two CONCURRENCY rules, ...), E_RANGE (a
- *          rate above 64e9 a second, burst x T or a period over 400 days, SLIDING_LOG over 4096,
- *          SLIDING_COUNT over 2^20 - 1, FIXED over 2^34 - 1, CONCURRENCY over 2^20 - 1),
- *          E_NOT_FOUND (zone), E_CORRUPT (its file), E_SPACE (max_bytes holds no bucket), E_NOMEM,
- *          E_ABI, E_UNSUPPORTED
+/* Open a limiter: a table of keys with 1 to 7 rules. A call passes if every rule admits it.
+ * in:      cfg from cellar_limiter_config_default; NULL: all defaults; rules and their names are
+ *          copied
+ * out:     *out is NULL on failure
+ * returns: OK; E_SPACE (max_bytes is too small for one bucket), E_NOMEM, E_ABI, E_UNSUPPORTED,
+ *          E_NOT_FOUND (unknown time zone), E_CORRUPT (its file), E_INVAL (also: period or burst 0,
+ *          two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or ban above
+ *          400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
+ *          concurrency, 2^34 - 1 for a fixed window)
  * owns:    the caller closes *out with cellar_limiter_close
  * thread:  any
- * cost:    takes max_bytes at once; loads the snapshot if there is one
+ * cost:    takes max_bytes; reads the snapshot if there is one
  * example:
  *     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20),
- *                                       cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
+ *                                    cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
  *     cellar_limiter *l;
  *     if (cellar_limiter_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                        */
 CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
-                                          const cellar_rule *rules,
-                                          uint32_t rule_count, cellar_limiter **out);
+                                          const cellar_rule *rules, uint32_t rule_count,
+                                          cellar_limiter **out);
 
-/* Close a limiter: the last snapshot, if it has one, then all memory back.
- * in:      l, NULL is fine
- * owns:    l is gone; tickets and tokens of it mean nothing any more
- * thread:  not beside other calls on l
- * cost:    O(keys) with a snapshot, else one unmapping
+/* Close a limiter. Write the last snapshot if the limiter has one.
+ * in:      l; NULL is allowed
+ * owns:    tickets and permits of the limiter are invalid afterwards
+ * thread:  must not overlap other calls on the limiter
+ * cost:    O(keys) with a snapshot, else one unmap
  * example: cellar_limiter_close(l);                                                              */
 CELLAR_API void cellar_limiter_close(cellar_limiter *l);
 
-/* ---- Deciding ---- */
+/* ---- Decide --------------------------------------------------------------------------------- */
 
-/* Test and take: admitted if every rule admits, and then all are charged; else none is.
- * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 takes nothing
- * out:     *result, optional, on OK and LIMITED. A cost above the burst (or N) is denied with
- *          `never` set, without any change
- * returns: OK (admitted), LIMITED (denied); E_INVAL (also for limiters with permits)
+/* Admit or deny `cost` units of a key. If every rule admits, the call charges all of them; else
+ * none.
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost 0 charges nothing
+ * out:     *out, optional, with OK and LIMITED
+ * returns: OK (admitted), LIMITED (denied; `never` is set when cost is above a burst or limit);
+ *          E_INVAL (also: a limiter with a concurrency rule)
  * thread:  any
- * cost:    one rule, known key: no lock, one compare-exchange, none when denied. Several rules:
- *          denials without a lock, admissions under one of a bucket. New key: one short lock
+ * cost:    one rule, known key: no lock, one compare-exchange, none for a denial; several rules:
+ *          no lock for a denial, else one short lock; new key: one short lock
  * example:
  *     cellar_limiter_result r;
  *     if (cellar_limiter_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;              */
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, cellar_limiter_result *result);
+                                           uint64_t cost, cellar_limiter_result *out);
 
-/* cellar_limiter_check with a reading of the limiter's clock that the caller has already: one
- * reading a request. An older reading admits no more than the bound: OLDER READINGS.
- * in:      now_ns from cellar_limiter_now, or of the clock the limiter was opened with; not used
- *          in a limiter with a FIXED rule
- * out:     as cellar_limiter_check
- * returns: as cellar_limiter_check; E_CLOCK (a new key with a reading over one second ahead)
+/* Admit or deny like cellar_limiter_check, but at a given time, by given rules, or without effect.
+ * in:      o from cellar_check_opts_default; NULL: all defaults. o->now_ns from cellar_limiter_now,
+ *          or a reading of clock_ns; see OLDER READINGS. o->rules: same number and algorithms as
+ *          those of the limiter; same period (sliding window) and calendar (fixed window); a limit
+ *          up to the first one (sliding log). A longer window of a sliding log counts from then on
+ * out:     *out, optional, with OK and LIMITED; a peek charges nothing: its `remaining` does not
+ *          subtract `cost`
+ * returns: OK, LIMITED; E_CLOCK (a new key, and now_ns is more than one second ahead), E_RANGE (as
+ *          cellar_limiter_open), E_UNSUPPORTED (unknown flag), E_INVAL (also: a concurrency rule,
+ *          except with CELLAR_CHECK_PEEK)
  * thread:  any
- * cost:    cellar_limiter_check without its clock, FIXED rules excepted
+ * cost:    as cellar_limiter_check; with rules two divisions more for each rule
+ * example:
+ *     cellar_check_opts o = cellar_check_opts_default();
+ *     o.flags = CELLAR_CHECK_PEEK;
+ *     cellar_err e = cellar_limiter_check_with(l, "user:7", 6, 1, &o, NULL);                     */
+CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
+                                                uint64_t cost, const cellar_check_opts *o,
+                                                cellar_limiter_result *out);
+
+/* Admit or deny at a given time: faster than cellar_limiter_check_with. A program that makes many
+ * checks for one request reads the clock once.
+ * in:      now_ns from cellar_limiter_now, or a reading of clock_ns; see OLDER READINGS
+ * out:     *out, optional, with OK and LIMITED
+ * returns: OK, LIMITED; E_CLOCK (a new key, and now_ns is more than one second ahead), E_INVAL
+ * thread:  any
+ * cost:    cellar_limiter_check without a reading of the clock, except with fixed windows
  * example:
  *     uint64_t now = cellar_limiter_now(l);
- *     cellar_err e = cellar_rl_check_at(l, "user:7", 6, 1, now, NULL);                           */
-CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t cost, uint64_t now_ns,
-                                         cellar_limiter_result *result);
+ *     cellar_err e = cellar_limiter_check_at(l, "user:7", 6, 1, now, NULL);                      */
+CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key, size_t key_len,
+                                              uint64_t cost, uint64_t now_ns,
+                                              cellar_limiter_result *out);
 
-/* cellar_limiter_check by rules that come with the call, in place of the limiter's.
- * in:      rules of the same number and algorithms; SLIDING_COUNT of the same period, FIXED of the
- *          same calendar, SLIDING_LOG up to the limit it was opened with (a longer window than any
- *          before holds from then on)
- * out:     as cellar_limiter_check
- * returns: as cellar_limiter_check; E_RANGE
- * thread:  any
- * cost:    cellar_limiter_check and two divisions a rule
- * example:
- *     cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
- *     cellar_err e = cellar_limiter_check_with(l, "user:7", 6, 1, &gold, 1, NULL);               */
-CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                                uint64_t cost, const cellar_rule *rules,
-                                                uint32_t rule_count, cellar_limiter_result *result);
-
-/* What cellar_limiter_check would say, without effect.
- * in:      as cellar_limiter_check
- * out:     as cellar_limiter_check
+/* Admit or deny by several limiters, all of which must admit: user, address and the whole site.
+ * While a chain is taken back, other calls may meet its charge. They are then denied without need,
+ * at most cost x threads units; no limiter ever admits more than its rules allow.
+ * in:      1..CELLAR_LIMITER_CHAIN_MAX links, the most selective one first
+ * out:     *out of the limiter that denied, else of the last one; *denied_by: number of that
+ *          limiter; both optional
  * returns: OK, LIMITED; E_INVAL
  * thread:  any
- * cost:    as cellar_limiter_check; nothing is written
- * example: cellar_err e = cellar_rl_peek(l, "user:7", 6, 1, NULL);                               */
-CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, cellar_limiter_result *result);
-
-/* Several limiters, all of which must admit: user and address and the whole site.
- * in:      links, 1..CELLAR_LIMITER_CHAIN_MAX, the most selective first
- * out:     *result of the one that denied, or of the last; *denied_by its number; both optional
- * returns: OK, LIMITED; E_INVAL
- * thread:  any; while a chain is taken back, others may meet its charge: at most cost x threads
- *          units are then denied without need. Never more is admitted
  * cost:    two passes over the links
  * example:
  *     cellar_limiter_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
  *     cellar_err e = cellar_limiter_check_chain(both, 2, NULL, NULL);                            */
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
-                                                 cellar_limiter_result *result,
-                                                 uint32_t *denied_by);
+                                                 cellar_limiter_result *out, uint32_t *denied_by);
 
-/* Wait until admitted, or say at once that it takes too long.
- * in:      max_wait_ns from now
- * out:     *result, optional
- * returns: OK (admitted; for GCRA the wait is over), E_TIMEOUT (nothing taken), E_NEVER; E_INVAL
- * thread:  any, with nothing held that others need; GCRA is fair by virtual time, others are not
- * cost:    sleeps
+/* Wait until the call is admitted. Return immediately if that takes longer than `max_wait_ns`.
+ * in:      as cellar_limiter_check
+ * out:     *out, optional
+ * returns: OK (admitted, and the wait is over), E_TIMEOUT (nothing was charged), E_NEVER (no wait
+ *          helps), E_INVAL
+ * thread:  any; sleeps with no internal lock held; token buckets serve waiters in order of arrival,
+ *          other rules in no order
+ * cost:    the wait
  * example: cellar_err e = cellar_limiter_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);       */
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
-                                          cellar_limiter_result *result);
+                                          cellar_limiter_result *out);
 
-/* The limiter's clock, and what it calls a key: `cellar_limiter_fingerprint` is what
- * cellar_limiter_scan hands out (0: bad key).
- * in:      a limiter
- * returns: ns; the fingerprint, 63 bits
- * thread:  any
- * cost:    one reading; one hash
- * example: uint64_t now = cellar_limiter_now(l);                                                 */
-CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l);
-CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key, size_t key_len);
+/* ---- Reserve, commit, cancel ---------------------------------------------------------------- */
 
-/* ---- Taking and giving back ---- */
-
-/* Take now, GCRA also what may only be used in a while, and keep a ticket.
- * in:      max_wait_ns: a longer wait is denied; other algorithms than GCRA never wait
- * out:     *ticket; *wait_ns (optional) is how long to wait before acting
+/* Reserve units for later, and return a ticket. Token buckets also reserve units that the bucket
+ * gains within `max_wait_ns`; other rules never wait.
+ * in:      as cellar_limiter_check
+ * out:     *ticket; *wait_ns, optional: time to wait before the units may be used
  * returns: OK, LIMITED; E_INVAL
  * thread:  any
  * cost:    as cellar_limiter_check
@@ -414,158 +410,197 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
 CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
                                              uint64_t cost, uint64_t max_wait_ns,
                                              cellar_limiter_ticket *ticket, uint64_t *wait_ns,
-                                             cellar_limiter_result *result);
+                                             cellar_limiter_result *out);
 
-/* Use up a ticket: `cellar_limiter_cancel` gives back all of it, `cellar_limiter_commit` what was
- * estimated above `actual`, or charges what was estimated below. Never gives back more than the
- * take still
- * matters: at once that is all, once the bucket would be full anyway it is nothing. GCRA with
- * several tickets out at a time: all of each when the last one taken comes back first; in another
- * order what the others brought back is taken off. Credit given by cellar_limiter_adjust is not: a
- * refund and a ticket may give back the same unit twice.
+/* Use a ticket for `actual_cost` units. Give back the units reserved above it, or charge the units
+ * missing. Units that time has paid since the reservation are not given back. Several tickets of
+ * one token bucket come back whole in reverse order; in another order each gives back less. Units
+ * from cellar_limiter_adjust are not part of that: an adjustment and a ticket may give back the
+ * same unit twice.
  * in:      a ticket of this limiter
- * returns: OK, also when the key was reset or forgotten meanwhile; E_TICKET_USED (used before),
- *          E_INVAL
- * thread:  any; a ticket by one at a time
- * cost:    as cellar_limiter_check; SLIDING_LOG: O(N)
+ * returns: OK (also: the key was reset or evicted since), E_TICKET_USED, E_INVAL; E_LIMIT (charge
+ *          of a new key: the table is full and evicts no key)
+ * thread:  any
+ * cost:    as cellar_limiter_check; sliding log: O(N)
+ * example: cellar_limiter_commit(l, &t, 615);                                                    */
+CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
+                                            uint64_t actual_cost);
+
+/* Cancel a reservation: commit a cost of zero.
+ * in:      a ticket of this limiter
+ * returns: OK (also: the key was reset or evicted since), E_TICKET_USED, E_INVAL
+ * thread:  any
+ * cost:    as cellar_limiter_commit
  * example: cellar_limiter_cancel(l, &t);                                                         */
 CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket);
-CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
-                                            uint64_t actual);
 
-/* Change what a key owes, without a decision. A negative cost gives credit up to a full bucket, and
- * may exceed what was taken. A positive cost makes debt, saturating (GCRA at 400 days, SLIDING_LOG
- * at 2^22 units, of which all above N are paid when the oldest stamp is). Credit for what was
- * charged before makes no room that was not there.
+/* ---- Change one key ------------------------------------------------------------------------- */
+
+/* Charge a key (cost > 0) or refund it (cost < 0) without a decision. A refund ends at a full
+ * bucket, and may exceed what was charged. A charge saturates: a token bucket at a debt of 400
+ * days, a sliding log at 2^22 units (those above N are paid when the oldest stamp is). The refund
+ * of a charge makes no room that was not there before the charge.
  * in:      cost in units; 0 changes nothing
- * returns: OK; E_LIMIT (cost > 0: the table is full and the policy forgets nobody), E_INVAL
+ * returns: OK; E_LIMIT (charge of a new key: the table is full and evicts no key), E_INVAL
  * thread:  any
  * cost:    as cellar_limiter_check
  * example: cellar_limiter_adjust(l, "user:7", 6, 50);                                            */
 CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,
                                             int64_t cost);
 
-/* Ban a key: nothing passes until `ns` from now, then GCRA admits one unit and fills from there.
- * in:      ns up to CELLAR_PERIOD_MAX_NS; more counts as that
- * returns: OK; E_LIMIT (no room for the ban), E_INVAL
+/* Ban a key: deny every call for `ban_ns`. After a ban, a token bucket admits one unit and fills
+ * from there.
+ * in:      ban_ns; values above CELLAR_PERIOD_MAX_NS count as that
+ * returns: OK; E_LIMIT (no room for the key or the ban), E_INVAL
  * thread:  any
- * cost:    as cellar_limiter_check; SLIDING_COUNT and FIXED alone: one entry of max_overrides
+ * cost:    as cellar_limiter_check; one sliding or fixed window: one entry of max_overrides
  * example: cellar_limiter_ban(l, "user:7", 6, CELLAR_MINUTE_NS);                                 */
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t ns);
+                                         uint64_t ban_ns);
 
-/* Forget a key, or all of them: after the return its next check meets an untouched one. Bans and
- * permits go, a plan stays. `cellar_limiter_reset_all` does so for every key.
- * out:     *existed, optional: whether anything was there
+/* Reset a key: its next check meets an unused key. Ends its ban and its permits; keeps its plan.
+ * out:     *existed, optional: whether the key had any state
  * returns: OK; E_INVAL
- * thread:  any; checks that run beside it come before or after it
- * cost:    one short lock; all: O(slots), region by region
+ * thread:  any; a concurrent check comes before the reset or after it
+ * cost:    one short lock
  * example: cellar_limiter_reset(l, "user:7", 6, NULL);                                           */
 CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                           int *existed);
+                                           bool *existed);
+
+/* Reset all keys of a limiter.
+ * returns: OK; E_INVAL
+ * thread:  any; a concurrent check comes before the reset of its key or after it
+ * cost:    O(slots), with one region of 4096 slots locked at a time
+ * example: cellar_limiter_reset_all(l);                                                          */
 CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l);
 
-/* ---- Permits: CONCURRENCY ---- */
+/* ---- Permits of a concurrency rule ---------------------------------------------------------- */
 
-/* Take a permit, if fewer than N of this key are out and the other rules admit one unit.
- * in:      lease_ms from 1: then it counts as given back
- * out:     *token names it; *result optional
- * returns: OK, LIMITED; E_LIMIT (max_permits, counted), E_INVAL
+/* Acquire a permit, if the key has fewer than N and the other rules admit one unit.
+ * in:      lease_ms from 1; the permit ends after that time
+ * out:     *token names the permit, 0 on any code but OK; *out, optional
+ * returns: OK, LIMITED; E_LIMIT (max_permits; or a new key, and the table evicts none), E_INVAL
  * thread:  any
- * cost:    bucket lock; looks at no more than 8 ended leases
+ * cost:    one short lock; ends at most 8 expired permits of the key
  * example:
  *     uint64_t token;
  *     if (cellar_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
  *         cellar_permit_release(l, "db", 2, token);                                              */
 CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                             int64_t lease_ms, uint64_t *token,
-                                            cellar_limiter_result *result);
+                                            cellar_limiter_result *out);
 
-/* Give a permit back, or a new lease from now.
- * in:      the token; lease_ms from 1
- * returns: OK; E_NOT_OWNER (its lease ended, it was given back, the key was reset), E_INVAL
- * thread:  any, not only the one that took it
- * cost:    bucket lock
+/* Release a permit.
+ * in:      token of the permit
+ * returns: OK; E_NOT_OWNER (expired, released, or the key was reset), E_INVAL
+ * thread:  any; also another thread than the one that acquired the permit
+ * cost:    one short lock
  * example: cellar_permit_release(l, "db", 2, token);                                             */
 CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
                                             uint64_t token);
+
+/* Set the lease of a permit to end `lease_ms` from now.
+ * in:      token of the permit; lease_ms from 1
+ * returns: OK; E_NOT_OWNER (expired, released, or the key was reset), E_INVAL
+ * thread:  any; also another thread than the one that acquired the permit
+ * cost:    one short lock
+ * example: cellar_permit_extend(l, "db", 2, token, 30000);                                       */
 CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t token, int64_t lease_ms);
 
-/* ---- Rules that change ---- */
+/* ---- Change rules --------------------------------------------------------------------------- */
 
-/* Other limits, while checks run: debts keep their share (half used stays half used).
- * in:      the same number of rules and algorithms; names stay those of cellar_limiter_open; see
- *          cellar_limiter_check_with for what else must be the same; STRICT and bans only where a
- *          rule of a limiter with several had them from the start
+/* Replace the rules of a limiter while checks run. Each key keeps its share: a bucket that was half
+ * empty stays half empty.
+ * in:      rules as for cellar_limiter_check_with; names stay those of cellar_limiter_open; with
+ *          several rules CHARGE_DENIED and bans only if a rule had one at open
  * returns: OK; E_INVAL, E_RANGE
  * thread:  any; one change at a time, others wait
- * cost:    O(slots), region by region
+ * cost:    O(slots), with one region of 4096 slots locked at a time
  * example:
  *     cellar_rule half = cellar_rule_token_bucket(50, CELLAR_SECOND_NS, 10);
  *     cellar_limiter_rules_set(l, &half, 1);                                                     */
 CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
                                                uint32_t rule_count);
 
-/* Name a set of rules: a plan. A plan nobody has may be given other rules.
- * in:      name 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_limiter_check_with
- * returns: OK; E_BUSY (keys have it), E_LIMIT (max_plans), E_INVAL, E_RANGE
+/* Give one key rules of its own. The key keeps its share.
+ * in:      rules as for cellar_limiter_check_with; NULL: the rules of the limiter again
+ * returns: OK; E_LIMIT (max_overrides or max_plans), E_INVAL, E_RANGE
+ * thread:  any
+ * cost:    O(plans) and one short lock; each later check of the key takes a lock
+ * example:
+ *     cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
+ *     cellar_limiter_key_rules_set(l, "user:7", 6, &gold, 1);                                    */
+CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
+                                                   size_t key_len, const cellar_rule *rules,
+                                                   uint32_t rule_count);
+
+/* Define a plan: a name for a set of rules. The rules of a plan can change while no key has it.
+ * Plans are not part of snapshots.
+ * in:      plan 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_limiter_check_with
+ * returns: OK; E_BUSY (keys have the plan), E_LIMIT (max_plans), E_INVAL, E_RANGE
  * thread:  any
  * cost:    O(plans)
  * example:
  *     cellar_rule r = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
  *     cellar_limiter_plan_set(l, "gold", &r, 1);                                                 */
-CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *name,
+CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *plan,
                                               const cellar_rule *rules, uint32_t rule_count);
 
-/* Give a key a plan, by name or by its rules; NULL takes it away. Debt keeps its share. The key is
- * then found with a lock; plans are not part of snapshots.
- * in:      a plan's name; or rules as for cellar_limiter_check_with
- * returns: OK; E_NOT_FOUND, E_LIMIT (max_overrides or max_plans, counted), E_INVAL, E_RANGE
+/* Give one key a plan. The key keeps its share.
+ * in:      plan; NULL: the rules of the limiter again
+ * returns: OK; E_NOT_FOUND (unknown plan), E_LIMIT (max_overrides), E_INVAL
  * thread:  any
- * cost:    one short lock; override: O(plans)
+ * cost:    O(plans) and one short lock; each later check of the key takes a lock
  * example: cellar_limiter_key_plan_set(l, "user:7", 6, "gold");                                  */
 CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
-                                                  size_t key_len,
-                                                  const char *plan);
-CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
-                                                   size_t key_len,
-                                                   const cellar_rule *rules, uint32_t rule_count);
+                                                  size_t key_len, const char *plan);
 
-/* ---- Upkeep, figures ---- */
+/* ---- Maintain, observe ---------------------------------------------------------------------- */
 
-/* Work nobody asked for: sweeps SLIDING_COUNT, takes back permits whose lease is over, moves the
- * clock's origin once a year, writes a snapshot when one is due. Call it once a second where one of
- * them matters.
- * in:      a limiter
- * returns: OK; what cellar_limiter_save returns
+/* Maintain a limiter: clear idle keys of sliding windows, end expired permits, move the origin of
+ * time once a year, write a snapshot when one is due. Call it about once a second if the program
+ * uses sliding windows, concurrency rules or snapshots.
+ * returns: OK; the codes of cellar_limiter_save; E_INVAL
  * thread:  any
- * cost:    at most 16 regions of 4096 keys, 16,384 permits; a snapshot: O(slots)
+ * cost:    at most 16 regions of 4096 slots and 16,384 permits; a snapshot: O(slots)
  * example: cellar_limiter_tick(l);                                                               */
 CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l);
 
-/* Write a snapshot now.
- * in:      a limiter opened with snapshot_path or save
- * returns: OK; E_IO, E_BUSY (one is being written), E_FORKED (child of its opener), E_UNSUPPORTED
- *          (no place to write to), E_INVAL
+/* Write a snapshot.
+ * in:      a limiter with snapshot_path or snapshot_write
+ * returns: OK; E_IO, E_BUSY (another call writes one), E_FORKED (child of the process that opened
+ *          the limiter), E_UNSUPPORTED (the limiter has no place for a snapshot), E_INVAL
  * thread:  any
- * cost:    O(slots); the disk
+ * cost:    O(slots), and the disk
  * example: cellar_limiter_save(l);                                                               */
 CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l);
 
-/* Walk over all keys in use, weakly consistent.
- * in:      fn returns 0 to go on; it runs with no lock held and may call the limiter
+/* Call `fn` for every key in use. Keys that change during the scan may be missed or seen twice.
+ * in:      fn returns true to continue; it runs with no internal lock held
  * returns: OK; E_INVAL
- * thread:  any
+ * thread:  any; fn may call the limiter, except close
  * cost:    O(slots)
  * example: cellar_limiter_scan(l, print_entry, stdout);                                          */
-CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
-                                          int (*fn)(void *ctx, const cellar_limiter_entry *e),
-                                          void *ctx);
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx);
 
-/* Figures of a limiter.
+/* Read the clock of a limiter.
+ * returns: nanoseconds; 0 if l is NULL
+ * thread:  any
+ * cost:    one reading
+ * example: uint64_t now = cellar_limiter_now(l);                                                 */
+CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l);
+
+/* Return the fingerprint under which a limiter stores a key.
+ * returns: 63 bits; 0 for an invalid key
+ * thread:  any
+ * cost:    one hash
+ * example: uint64_t fp = cellar_limiter_fingerprint(l, "user:7", 6);                             */
+CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key,
+                                               size_t key_len);
+
+/* Get the figures of a limiter.
  * in:      out from cellar_limiter_stats_default
- * out:     *out
  * returns: OK; E_INVAL
  * thread:  any
  * cost:    O(slots), for `keys`
@@ -574,343 +609,97 @@ CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
  *     cellar_limiter_stats_get(l, &s);                                                           */
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
-/* The figures as Prometheus text.
- * out:     at most cap bytes, the last of them 0
- * returns: the length of the whole text without that 0
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a limiter as Prometheus text.
+ * in:      buf_cap 0 asks for the size; buf may be NULL then
+ * out:     *text_len, optional: length of the whole text without the ending zero byte
+ * returns: OK (complete and terminated), E_BUFFER (text_len + 1 bytes are needed), E_INVAL
  * thread:  any
- * cost:    as cellar_limiter_stats_get
- * example: size_t need = cellar_limiter_metrics_write(l, NULL, 0);                               */
-CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap);
+ * cost:    as cellar_limiter_stats_get; no allocation
+ * example:
+ *     char text[8192];
+ *     if (cellar_limiter_metrics_write(l, text, sizeof text, NULL) == CELLAR_OK) puts(text);     */
+CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
+                                                   size_t *text_len);
 
-/* Header lines for an answer, one after the other with a newline between.
- * in:      r of a decision of this limiter; style CELLAR_HEADERS_... flags
- * out:     at most cap bytes, the last of them 0; seconds are rounded up; Retry-After is at least 1
- *          and left out when waiting does not help
- * returns: the length of the whole text without that 0; 0 for bad arguments
+#define CELLAR_HEADERS_IETF        1u /* RateLimit-Policy, RateLimit (IETF draft)                 */
+#define CELLAR_HEADERS_DRAFT6      2u /* RateLimit-Limit, -Remaining, -Reset (seconds from now)   */
+#define CELLAR_HEADERS_X           4u /* X-RateLimit-Limit, -Remaining, -Reset (Unix time)        */
+#define CELLAR_HEADERS_RETRY_AFTER 8u /* Retry-After of a denial                                  */
+
+/* Write HTTP header lines for a decision, with a newline between two lines. Seconds are rounded up.
+ * Retry-After is at least 1, and left out when no wait helps.
+ * in:      r of a decision of this limiter; style: CELLAR_HEADERS_... flags; buf_cap 0 asks for the
+ *          size
+ * out:     *text_len, optional: length of the whole text without the ending zero byte
+ * returns: OK (complete and terminated; may be empty), E_BUFFER (text_len + 1 bytes are needed),
+ *          E_UNSUPPORTED (unknown flag), E_INVAL
  * thread:  any
  * cost:    no allocation
  * example:
  *     char lines[256];
- *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines);             */
-CELLAR_API size_t cellar_limiter_headers_write(cellar_limiter *l, const cellar_limiter_result *r,
-                                               uint32_t style, char *buf, size_t cap);
+ *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines, NULL);       */
+CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
+                                                   const cellar_limiter_result *r, uint32_t style,
+                                                   char *buf, size_t buf_cap, size_t *text_len);
+#endif
 
-/* ---- A limiter for users, by name ---- */
+/* ---- Limiter for users ---------------------------------------------------------------------- */
 
-#define CELLAR_USER_LIMIT_MAX 256u
-
-/* Open, or close, a limiter of users: exact sliding windows of up to CELLAR_USER_LIMIT_MAX calls a
- * user, whose limit and window come with each call.
- * in:      as cellar_limiter_open; every cellar_rl_ call takes such a limiter too
- * out:     *out, NULL on failure
+/* Open a limiter for users: a sliding log that takes its limit and window from each call. Every
+ * other call of this header takes such a limiter, too; cellar_limiter_close closes it.
+ * in:      as cellar_limiter_open
+ * out:     *out is NULL on failure
  * returns: as cellar_limiter_open
- * owns:    the caller closes *out
- * thread:  any; close not beside other calls
- * cost:    2 KiB a user
+ * owns:    the caller closes *out with cellar_limiter_close
+ * thread:  any
+ * cost:    2 KiB for each user
  * example:
  *     cellar_limiter *l;
- *     if (cellar_user_limiter_open(NULL, &l) != CELLAR_OK) return 1;
- *     cellar_user_limiter_close(l);                                                              */
+ *     if (cellar_user_limiter_open(NULL, &l) != CELLAR_OK) return 1;                             */
 CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
                                                cellar_limiter **out);
-CELLAR_API void cellar_user_limiter_close(cellar_limiter *l);
 
-/* Admit a call of a user, or forget the user: at most `limit` calls in any window of `window_s`
- * seconds.
+/* Admit or deny a call of a user: at most `limit` calls in any window of `window_s` seconds.
  * in:      user 1..CELLAR_KEY_MAX bytes; limit 0..CELLAR_USER_LIMIT_MAX; window_s from 1
- * out:     *result, optional
+ * out:     *out, optional, with OK and LIMITED
  * returns: OK, LIMITED; E_INVAL, E_RANGE
  * thread:  any
- * cost:    as cellar_limiter_check of several rules
+ * cost:    as cellar_limiter_check with several rules
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */
 CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *user,
-                                                size_t user_len, uint64_t limit, uint64_t window_s,
-                                                cellar_limiter_result *result);
-CELLAR_API cellar_err cellar_user_limiter_reset(cellar_limiter *l, const void *user,
-                                                size_t user_len);
+                                                size_t user_len, uint64_t limit,
+                                                uint64_t window_s, cellar_limiter_result *out);
 
-/* ---- Keyed locks ---------------------------------------------------------------------------- */
+/* ---- Restrictions --------------------------------------------------------------------------- */
 
-/* CALL PATTERN
- *     cellar_locks *t;
- *     cellar_lock lk;
- *     cellar_locks_open(NULL, &t);
- *     if (cellar_lock_acquire(t, "order:7", 7, NULL, &lk) == CELLAR_OK) {
- *         store_write(order, lk.fence);                   the store refuses smaller fences
- *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) ...   the work outlived its lease
- *     }
- *     cellar_locks_close(t);
+/* close      cellar_limiter_close must not overlap other calls on the limiter.
+ * keys       A limiter stores a 63-bit fingerprint of each key, hashed with its hash key. Two of n
+ *            keys share a state with probability of about n^2 / 2^64 (5e-8 for a million).
+ * clock      Decisions use a monotonic clock in nanoseconds; only fixed windows read the wall
+ *            clock. Bounds hold over the readings that decisions used (`now_ns` of the result).
+ * suspend    No time passes while the machine is suspended: quotas refill later, never earlier.
+ * fork       The child has a copy with a quota of its own: parent and child together may admit
+ *            twice as much. The child writes no snapshots.
+ * callbacks  Clock functions run with locks held: they must not call the library. */
+
+/* OLDER READINGS come from cellar_limiter_check_at, cellar_limiter_check_with or a clock that goes
+ * back. Every bound still holds. A decision with a reading older than the newest one of its key
+ * uses, and reports in `now_ns`:
  *
- * OWNERS   A key has one owner at a time, by lease time. Whoever works longer than its lease has
- *          lost the lock and learns it from valid, extend and release (CELLAR_E_LOST), and the
- *          table's watcher hears of it. What lies outside the process is protected by the fence: it
- *          rises with every owner of a key, so a store that refuses fences smaller than the highest
- *          it has seen is never written by a former owner.
- * TOKENS   Only the owner's handle releases and extends; a handle may be copied and handed to other
- *          threads, unless the lock is THREAD_BOUND. A wrong handle changes nothing.
- * QUEUE    First come, first served: a release hands the lock to the longest waiter directly. With
- *          `barging` a running thread may take it first, which saves a wake-up a transfer.
- * LEASES   end exactly, when they are shorter than a second or the table has a clock of the
- *          caller's; longer ones up to 64 ms late, never early.
- * CLOCK    milliseconds that include suspend; the caller's own for tests.
- * FENCES   begin at the wall clock when the table is opened. A wall clock set back across a restart
- *          breaks their order over the restart: keep stats.fence_max and give it as fence_start.
- * FORK     the child has an empty table of its own; handles of the parent are CELLAR_E_FORKED. */
-
-#define CELLAR_LOCK_NOTE_MAX 23u
-#define CELLAR_LOCK_MANY_MAX 64u
-enum { CELLAR_LOCK_THREAD_BOUND = 1, /* only this thread releases; its end ends the lock          */
-       CELLAR_LOCK_NO_LEASE = 2 };   /* no lease; only with THREAD_BOUND                          */
-
-typedef struct cellar_locks cellar_locks; /* a table of locks */
-
-/* An owner's handle. All zero: not an owner. */
-typedef struct cellar_lock {
-    uint32_t stripe, record; /* where the lock is */
-    uint64_t fence;          /* this owner's number: above all earlier ones of its key */
-} cellar_lock;
-
-typedef enum cellar_lock_lost {
-    CELLAR_LOCK_LOST_EXPIRED = 1, /* its lease ended while it was held */
-    CELLAR_LOCK_LOST_OWNER_DIED = 2 /* THREAD_BOUND, and its thread is gone */
-} cellar_lock_lost;
-
-/* A lock was lost: its owner held it for held_ms. `key` is readable during the call. */
-typedef void (*cellar_lock_watch_fn)(void *ctx, const void *key, size_t key_len, uint64_t fence,
-                                     int64_t held_ms, cellar_lock_lost cause);
-/* Runs under a lock; see cellar_lock_run. */
-typedef cellar_err (*cellar_lock_fn)(void *ctx, const cellar_lock *lk);
-
-/* What a table is opened with. Zero everywhere = defaults. */
-typedef struct cellar_locks_config {
-    size_t   struct_size;    /* set by cellar_locks_config_default()                              */
-    uint64_t max_locks;      /* keys held or waited for; 0 = 65,536; at most 2^24                 */
-    uint64_t max_bytes;      /* bound of everything; 0 = 32 MiB; least 256 KiB                    */
-    uint64_t fence_start;    /* all fences are above it; 0 = by the wall clock; below 2^61        */
-    const char *name;        /* label in metrics, copied; NULL = "locks"; 1..64 bytes             */
-    cellar_clock_fn clock;   /* NULL = the system's                                               */
-    void    *clock_ctx;
-    uint32_t barging;        /* 1: a release does not hand over, see QUEUE                        */
-    uint32_t reserved0;      /* must be 0                                                         */
-} cellar_locks_config;
-CELLAR_STRUCT(cellar_locks_config, reserved0);
-
-/* How a lock is taken. Set by cellar_lock_opts_default(); times in milliseconds. */
-typedef struct cellar_lock_opts {
-    size_t   struct_size;
-    int64_t  wait_timeout_ms; /* 30,000; 0 = do not wait; INT64_MAX = for ever                    */
-    int64_t  lease_ms;       /* 30,000; from 1; not looked at with NO_LEASE                       */
-    const char *note;        /* NULL, or 0..CELLAR_LOCK_NOTE_MAX bytes for cellar_lock_info_get   */
-    uint32_t flags;          /* CELLAR_LOCK_...                                                   */
-    uint32_t reserved0;      /* must be 0                                                         */
-} cellar_lock_opts;
-CELLAR_PACKED(cellar_lock_opts, reserved0);
-static inline cellar_lock_opts cellar_lock_opts_default(void)
-{
-    CELLAR_ZERO(cellar_lock_opts, o);
-    o.struct_size = sizeof(cellar_lock_opts);
-    o.wait_timeout_ms = o.lease_ms = 30000;
-    return o;
-}
-
-/* Who holds a key. */
-typedef struct cellar_lock_info {
-    size_t   struct_size;    /* set by cellar_lock_info_default()                                 */
-    uint64_t fence;
-    int64_t  held_ms;        /* since it was acquired                                             */
-    int64_t  lease_left_ms;  /* INT64_MAX: no lease                                               */
-    uint64_t waiters;
-    int32_t  owner_tid;      /* the thread that acquired it                                       */
-    uint32_t flags;          /* CELLAR_LOCK_...                                                   */
-    char     note[CELLAR_LOCK_NOTE_MAX + 1]; /* the owner's                                       */
-} cellar_lock_info;
-CELLAR_STRUCT(cellar_lock_info, note);
-
-/* Figures of a table; the same as cellar_locks_metrics_write tells. */
-typedef struct cellar_locks_stats {
-    size_t   struct_size;    /* set by cellar_locks_stats_default()                               */
-    uint64_t acquired;       /* times a lock got an owner                                         */
-    uint64_t handed_over;    /* of them to a waiter                                               */
-    uint64_t waits;          /* calls that had to wait                                            */
-    uint64_t timeouts;       /* of them without success                                           */
-    uint64_t busy;           /* calls that would not wait                                         */
-    uint64_t deadlocks;      /* refused: the thread waits for itself                              */
-    uint64_t expired;        /* leases that ended while held                                      */
-    uint64_t owner_died;     /* owners whose thread ended                                         */
-    uint64_t lost;           /* extends and releases that came too late                           */
-    uint64_t not_owner;      /* releases and extends by a wrong handle                            */
-    uint64_t rejected_limit; /* acquisitions refused: max_locks                                   */
-    uint64_t rejected_memory; /* acquisitions refused: max_bytes, or no memory                    */
-    uint64_t records;        /* keys in the table now                                             */
-    uint64_t held;           /* of them held                                                      */
-    uint64_t waiting;        /* threads that wait now                                             */
-    uint64_t bytes;          /* charged now                                                       */
-    uint64_t fence_max;      /* no fence given out so far is above it                             */
-} cellar_locks_stats;
-CELLAR_STRUCT(cellar_locks_stats, fence_max);
-
-/* Open a table of locks.
- * in:      cfg from cellar_locks_config_default; NULL = all defaults
- * out:     *out, or NULL on failure
- * returns: OK; E_INVAL, E_UNSUPPORTED (field of a newer header), E_SPACE (max_bytes too small for
- *          the table itself), E_NOMEM (memory, address space, the kernel's random numbers)
- * owns:    the caller closes *out with cellar_locks_close
- * thread:  any; several tables side by side are fine
- * cost:    one allocation of about 60 KiB, address space of 200 bytes a lock; starts no thread
- * example:
- *     cellar_locks *t;
- *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;                                    */
-CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out);
-
-/* End a table. Locks still held are forgotten, without a word to the watcher.
- * in:      a table no other call uses or waits in; NULL is fine
- * thread:  not beside other calls on the table
- * cost:    O(locks held)
- * example: cellar_locks_close(t);                                                                */
-CELLAR_API void cellar_locks_close(cellar_locks *t);
-
-/* Become the owner of a key; wait in line for it if somebody else is.
- * in:      key of 1..CELLAR_KEY_MAX bytes; o NULL = 30 s of waiting, 30 s of lease
- * out:     *out the owner's handle; zero unless OK
- * returns: OK; E_BUSY (wait_timeout_ms 0, and somebody holds it), E_TIMEOUT (deadline), E_DEADLOCK
- *          (this thread holds the key THREAD_BOUND), E_LIMIT (max_locks), E_SPACE (max_bytes),
- *          E_NOMEM, E_INVAL (lease_ms below 1, NO_LEASE without THREAD_BOUND), E_UNSUPPORTED
- * thread:  any; sleeps while it waits, holding nothing; not a cancellation point
- * cost:    uncontended and held not long ago: no lock, one compare-exchange; else one short lock,
- *          one allocation now and then
- * example:
- *     cellar_lock_opts o = cellar_lock_opts_default();
- *     o.wait_timeout_ms = 2000;
- *     o.lease_ms = 5000;
- *     cellar_lock lk;
- *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
-CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
-                                          const cellar_lock_opts *o, cellar_lock *out);
-
-/* The same without waiting, whatever wait_timeout_ms says.
- * returns: as cellar_lock_acquire; E_BUSY also where it would be E_DEADLOCK
- * thread:  any; never waits for an owner
- * cost:    as an uncontended cellar_lock_acquire
- * example: if (cellar_lock_try(t, "order:7", 7, NULL, &lk) == CELLAR_E_BUSY) return 0;           */
-CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock *out);
-
-/* Let a lease end `lease_ms` from now, later or earlier than before.
- * in:      lease_ms from 1
- * returns: OK; E_LOST (the lease was over: nothing revives it), E_NOT_OWNER (no owner's handle; or
- *          THREAD_BOUND by another thread), E_FORKED, E_INVAL
- * thread:  any that has the handle
- * cost:    one short lock
- * example: if (cellar_lock_extend(t, &lk, 30000) != CELLAR_OK) stop_working();                   */
-CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms);
-
-/* Give the lock back; the longest waiter gets it.
- * in:      an owner's handle, or any other: nothing happens then
- * out:     *lk is zero after OK
- * returns: OK; E_LOST (the lease ended before; somebody else may own it, and keeps it),
- *          E_NOT_OWNER (never acquired, released already, or THREAD_BOUND by another thread),
- *          E_FORKED, E_INVAL
- * thread:  any that has the handle
- * cost:    without waiters: no lock, one compare-exchange
- * example: if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();                             */
-CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
-
-/* Does this handle still own its lock?
- * returns: OK; E_LOST, E_NOT_OWNER, E_FORKED, E_INVAL as cellar_lock_release
- * thread:  any
- * cost:    no lock, no shared write
- * example: while (cellar_lock_check(t, &lk) == CELLAR_OK) work_a_little();                       */
-CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
-
-/* Who holds this key?
- * in:      out from cellar_lock_info_default
- * out:     *out, only when OK
- * returns: OK; MISS (nobody), E_INVAL, E_UNSUPPORTED
- * thread:  any; the answer may be old when it arrives
- * cost:    one short lock
- * example:
- *     cellar_lock_info info = cellar_lock_info_default();
- *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);            */
-CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
-                                           cellar_lock_info *out);
-
-/* Be told of every lock that is lost, exactly once each: by the call that finds out (an acquire of
- * the same key, a late release, cellar_locks_tick), in its thread, with no lock held.
- * in:      fn NULL: no longer
- * returns: OK; E_INVAL
- * thread:  any; a call under way may still go to the watcher before
- * cost:    one short lock
- * example: cellar_locks_watch(t, on_lost, NULL);                                                 */
-CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx);
-
-/* Run `fn` as the owner of a key: acquire, fn, release. pthread_exit and cancellation inside fn
- * release as well; longjmp out of it is not allowed.
- * in:      as cellar_lock_acquire; fn
- * returns: what acquire said if not OK; what fn returned if not OK; else what release said: E_LOST
- *          when fn outlived the lease
- * thread:  any; fn runs with no internal lock held and may take other keys
- * cost:    acquire and release
- * example: if (cellar_lock_run(t, "order:7", 7, NULL, pay, &order) == CELLAR_E_LOST) undo();     */
-CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx);
-
-/* Become the owner of several keys, or of none of them. Keys are taken in byte order, so that calls
- * of this function never wait for each other in a circle.
- * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; one deadline (wait_timeout_ms) for all of
- *          them; each lease begins when its key is taken
- * out:     out[i] belongs to keys[i]; all zero unless OK
- * returns: as cellar_lock_acquire, of the key that failed; E_INVAL also for equal keys; E_LOST when
- *          the first leases ended while the last key was waited for
- * thread:  any; sleeps while it waits, owning the keys taken so far
- * cost:    as so many cellar_lock_acquire
- * example:
- *     const cellar_bytes keys[2] = { { "account:1", 9 }, { "account:2", 9 } };
- *     cellar_lock lk[2];
- *     if (cellar_lock_acquire_many(t, keys, 2, NULL, lk) != CELLAR_OK) return 1;                 */
-CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_bytes *keys,
-                                               size_t count, const cellar_lock_opts *o,
-                                               cellar_lock *out);
-
-/* Give several locks back.
- * in:      count 1..CELLAR_LOCK_MANY_MAX handles
- * returns: OK; else the first code that was not OK; all are tried
- * thread:  as cellar_lock_release
- * cost:    as so many cellar_lock_release
- * example: cellar_lock_release_many(t, lk, 2);                                                   */
-CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk, size_t count);
-
-/* Look after the table: report locks that were lost and that nobody asks for, forget keys nobody
- * holds, give memory back. Nothing depends on it but that; call it each second or so.
- * out:     *lost_count locks found lost; optional
- * returns: OK; E_INVAL
- * thread:  any; the watcher is called in this thread
- * cost:    O(keys in the table), one stripe of 64 locked at a time
- * example: cellar_locks_tick(t, NULL);                                                           */
-CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count);
-
-/* Figures of the table as they are now.
- * in:      out from cellar_locks_stats_default
- * returns: OK; E_INVAL
- * thread:  any; exact when no other call runs
- * cost:    O(keys in the table)
- * example:
- *     cellar_locks_stats s = cellar_locks_stats_default();
- *     cellar_locks_stats_get(t, &s);                                                             */
-CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* The same figures as Prometheus text, into the caller's buffer.
- * in:      cap bytes at buf, 0 asks for the size (buf may be NULL)
- * out:     *len the full size, without the ending 0 that follows when it fits; optional
- * returns: OK (text complete and 0-terminated), E_BUFFER, E_INVAL
- * thread:  any
- * cost:    as cellar_locks_stats_get; no allocation
- * example:
- *     char text[8192];
- *     if (cellar_locks_metrics_write(t, text, sizeof text, NULL) == CELLAR_OK) puts(text);       */
-CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t cap,
-                                                 size_t *len);
-#endif
+ *     token bucket         the reading; the debt of the key is larger by the difference
+ *     sliding log          the time of the newest unit of the key, if that is later
+ *     sliding window       the start of the newest window of the key, if that is later; readings
+ *                          older by more than 2^21 periods look like new ones
+ *     fixed window         the clock of the limiter, never a reading of the caller; if the wall
+ *                          clock was set back, the key stays in its newest period
+ *     concurrency          the reading; a lease that was found expired stays expired
+ *
+ * A reading from before the start of a limiter (one second before its open; with sliding logs the
+ * longest window more) counts as that start. A key that was evicted meets the reading of its
+ * eviction, or a later one. Tickets, adjustments and new rules use the reading as it is: after the
+ * clock went back, a ticket can give back units that time had paid. A snapshot that is read while
+ * the clock is behind keeps all debt, but its times may be off by up to one period. */
 
 #ifdef __cplusplus
 }

@@ -2,17 +2,17 @@
  *
  * limit: one check of a rate limiter, beside the usual way in C, governor and x/time/rate.
  *
- * SUBJECTS   cellar     cellar_limiter_check, one GCRA rule, defaults
- *            cellar_at  cellar_rl_check_at with a reading made once in 256 checks
+ * SUBJECTS   cellar     cellar_limiter_check, one token bucket, defaults
+ *            cellar_at  cellar_limiter_check_at with a reading made once in 256 checks
  *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
- *            governor   keyed limiter of the Rust crate, GCRA, Strings in a DashMap (driver)
+ *            governor   keyed token bucket of the Rust crate, Strings in a DashMap (driver)
  *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
  * DRIVERS    processes that time their own windows (build/bench/peers/NAME, made by bench-peers): a
  *            line on stdin, a line of JSON back. One that is missing is a skip line, no figure; one
  *            that crashes, hangs or denies a check is a row, and the others go on.
  * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
  *            backwards; ratios within a round. No quota is ever reached: every check admits.
- * CLOCK      both, as suite lock; by CPU time nobody pays for what the machine steals.
+ * CLOCK      both, as suite lock; CPU time does not include time that the machine steals.
  * BYTES      keys are put into a limiter of 16 MiB until a key in use has to give way to any (or to
  *            2 %) of the new ones: max_bytes by the keys it holds then. */
 #include "bench/suites/suite.h"
@@ -84,7 +84,8 @@ static uint64_t limit_batch_at(limit_bench *b, uint64_t *s, uint32_t count)
     const uint64_t now = cellar_limiter_now(b->ours);
     for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
         const uint32_t k = limit_next_key(s, count);
-        no += cellar_rl_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) != CELLAR_OK;
+        no += cellar_limiter_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) !=
+              CELLAR_OK;
     }
     return no;
 }
@@ -318,7 +319,7 @@ static double limit_bytes_a_key(uint64_t share)
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_stats s = cellar_limiter_stats_default();
     cellar_limiter *l;
-    c.clock = limit_clock_still;
+    c.clock_ns = limit_clock_still;
     c.max_bytes = ((uint64_t)16 << 20) / LIMIT_BENCH_PART;
     c.max_overrides = UINT32_MAX;
     if (cellar_limiter_open(&c, &rule, 1, &l) != CELLAR_OK) {

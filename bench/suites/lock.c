@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock: taking and giving back a keyed lock nobody else wants, beside the usual way in C.
+ * lock: acquire and release a free keyed lock, compared with the usual way in C.
  *
  * SUBJECTS   cellar        cellar_lock_acquire and cellar_lock_release: lease, fence, fair queue
  *            uthash_freed  one mutex over a uthash of per-key mutexes; an entry lives while it is
  *                          used: as bounded as ours, and the reference. (uthash frees its table
  *                          with the last entry; one thread alone meets that at each pair.)
- *            uthash_kept   the same with entries that stay for ever: one find, no count, no
+ *            uthash_kept   the same with entries that stay: one find, no count, no
  *                          removal; it grows by every key ever locked
  *            None of the peers has a deadline, a lease, a fence or a fair queue.
  * WALK       rounds; in each, all subjects one after the other on the same keys in the same order,
  *            every second round backwards; threads pinned, started together; ratios within a round.
- * CLOCK      both. By CPU time nobody pays for the time a mutex sleeps, nor for what the machine
+ * CLOCK      both. CPU time includes neither the sleep of a mutex nor the time that the machine
  *            steals: fair with one thread, in favour of the peers with two.
  * CHECKED    a plain counter for each key is raised under its lock: their sum is that of the pairs.
  * FAIR       our keyed hash for all, computed outside the table's mutex; glibc's malloc, mutex. */
@@ -33,8 +33,7 @@
 
 #include "base/hash.h"
 #include "bench/harness/host.h"
-#include "cellar.h"
-#include "cellar_limit.h"
+#include "cellar_lock.h"
 
 #define LOCK_KEY_LEN 16u
 #define LOCK_THREADS 2u

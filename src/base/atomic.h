@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * atomic: protocol words. In release each macro is the C11 operation itself; under BASE_SIM it is a
- * yield point, and relaxed and release stores may wait in a store buffer (base/sim.h).
+ * atomic: atomic operations on protocol words; under BASE_SIM each one is a yield point.
  *
- * Suffixes name the order: rlx, acq, rel, ar (acquire and release), sc. `p` points to an _Atomic
- * object of at most 8 bytes. base_cas_* are strong, take the expected VALUE, and return whether it
- * was exchanged. Under ThreadSanitizer the fences vanish (gcc 12 refuses them there): record bytes
- * are then moved by acquire loads and release stores instead (base/seq.h). */
+ * NAMES      The suffix is the order: rlx, acq, rel, ar (acquire and release), sc.
+ *            `p` points to an _Atomic object of at most 8 bytes.
+ *            base_cas_* are strong, take the expected VALUE and return whether they exchanged it.
+ * SIMULATION Relaxed and release stores may wait in a store buffer (base/sim.h).
+ * LIMITS     Under ThreadSanitizer the fences are empty, because gcc 12 refuses them there. Record
+ *            bytes then move by acquire loads and release stores (base/seqlock.h). */
 #ifndef BASE_ATOMIC_H
 #define BASE_ATOMIC_H
 
@@ -24,7 +25,7 @@ CELLAR_PRIVATE void base_sim_fence(bool seq_cst);
 
 #define BASE_SIM_T(p) __typeof__(((void)0, *(p)))
 #define BASE_SIM_LOAD(p) ((BASE_SIM_T(p))base_sim_load((p), sizeof *(p)))
-/* A statement expression, because a bare cast complains when nobody uses its value. */
+/* A statement expression: compilers warn about a cast with an unused result. */
 #define BASE_SIM_RMW(p, op, v) \
     __extension__({ (BASE_SIM_T(p))base_sim_rmw((p), sizeof *(p), (op), (uint64_t)(v)); })
 #define base_load_rlx(p) BASE_SIM_LOAD(p)
@@ -54,7 +55,7 @@ CELLAR_PRIVATE void base_sim_fence(bool seq_cst);
 #define base_store_rlx(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define base_store_rel(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define base_store_sc(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
-/* The builtin takes a plain pointer where C11's takes _Atomic; both compilers accept it here. */
+/* The comma expression drops _Atomic from the type of the expected value. */
 #define base_cas_ar(p, e, d) \
     atomic_compare_exchange_strong_explicit((p), &(__typeof__(((void)0, *(p)))){(e)}, (d), \
                                             memory_order_acq_rel, memory_order_relaxed)
@@ -79,7 +80,7 @@ CELLAR_PRIVATE void base_sim_fence(bool seq_cst);
 #endif
 #endif
 
-/* One round of a short wait. Under simulation: yield to the driver. */
+/* Wait for one short round. Under simulation: yield to the driver. */
 #if BASE_SIM
 #define base_pause() base_sim_point("pause")
 #elif defined(__x86_64__) || defined(__i386__)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * check: three levels of facts, and the named places where tests stop, kill and mutate.
+ * check: assertions of two levels, and named places at which tests stop, kill and mutate.
  *
- *   BASE_REQUIRE(x)      always on: going on would corrupt memory or disk; ends the process.
- *   BASE_ASSERT(x)       BASE_DEBUG builds and all tests; no code in release.
- *   BASE_POINT("m.step") a step of a protocol: yield, stop, kill point of the simulation; empty
- *   else.
- *   BASE_MUTANT("name")  true when the simulation runs with that seeded mistake; constant 0
- *   else. */
+ *   BASE_REQUIRE(x)      Always on. A failure would corrupt memory or disk: ends the process.
+ *   BASE_ASSERT(x)       BASE_DEBUG builds and all tests. No code in release.
+ *   BASE_POINT("m.step") A step of a protocol: yield, stop or kill point of the simulation.
+ *                        Elsewhere empty.
+ *   BASE_MUTANT("name")  True when the simulation runs with that seeded mistake. Elsewhere 0. */
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 
@@ -27,7 +26,7 @@ CELLAR_PRIVATE void base_die(const char *what, const char *file, int line)
 #if BASE_SIM
 CELLAR_PRIVATE void base_sim_point(const char *name);
 CELLAR_PRIVATE bool base_sim_mutant(const char *name);
-CELLAR_PRIVATE void base_sim_settle(void); /* waiting stores of this fiber reach memory; no yield */
+CELLAR_PRIVATE void base_sim_settle(void); /* write this fiber's waiting stores; no yield */
 #define BASE_POINT(name) base_sim_point(name)
 #define BASE_MUTANT(name) base_sim_mutant(name)
 #else

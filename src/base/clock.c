@@ -1,41 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * clock: the store's milliseconds, exact where it matters and cheap where it does not.
+ * clock: milliseconds of a store; the cheapest clock that can decide a deadline is read.
  *
- * PICTURE    deadline against coarse:   ...expired...| coarse |...20 ms: ask precise...|...alive...
- * INVARIANTS coarse <= precise at the same instant, precise - coarse <= BASE_COARSE_LAG_MS on a
- *            running machine; neither runs backwards in one thread.
- * FAR        even the coarse clock is some 65 instructions, and in a get they keep the next get's
- *            memory accesses out of the CPU's window. So a thread that looks at the precise clock
- *            notes {counter before, clock + BASE_FAR_MS}; while the counter then moved by less than
- *            a span, BASE_FAR_MS has not passed, and a deadline beyond is alive without any clock.
- *            Proof: span = BASE_FAR_MS at 2^16 counts a millisecond, and no counter we take is so
- *            slow (a span lasts 1 to 8 ms). A counter that went back is far ahead in unsigned
- *            arithmetic: a clock is read. One that stood still (suspend) deceives until the span
- *            ends, no longer than a coarse tick; the next look sees more time than counts, and no
- *            thread uses it again. Taken only where the CPU calls it invariant and the kernel keeps
- *            its own time by it; the host's clock bypasses it all.
- * CHOICE     Some CPUs finish all earlier loads before they read the counter. Consecutive gets then
- *            do not overlap, and the coarse clock is the faster proof. The first open measures
- *            which kind of CPU this is. The coarse clock is compared in line: while it shows what
- *            it showed at the thread's last look, a deadline beyond its lag is alive.
- * SUSPEND    CLOCK_MONOTONIC stands still while the machine sleeps and does not jump when it wakes,
- *            so a jump in it can tell nobody. There is no coarse boot-time clock. Hence: coarse =
- *            CLOCK_MONOTONIC_COARSE + offset, offset = BOOTTIME - MONOTONIC, kept per thread and
- *            read again whenever the coarse clock shows another value than last time. That is once
- *            a tick (1 to 10 ms) and thread for 40 ns, and a suspend is seen at the first new tick.
- *            The measured offset can only be too small (BOOTTIME is read first), and the true one
- *            only grows: the largest seen is right, and coarse never runs ahead.
- * LIMITS     a hypervisor that stops the time-keeping CPU stops the coarse clock with it; entries
- *            then live longer by what its lag exceeds BASE_COARSE_LAG_MS.
- * TRIED      CLOCK_BOOTTIME on each deadline: 20 ns, a whole hit. One offset per store, refreshed
- *            by tick: late by a tick period after a suspend, and a shared line. Time published by
- *            the maintenance thread: a bound from below, where the proof needs one from above. get
- *            with 1 h to live, 1 thread, x RAW, Zen 5: coarse clock .40, counter .51, no look .60.
- *            CPU time of a get, Sapphire Rapids: counter 236 ns, coarse 154, no deadline 139. The
- *            second of time(2), a third of the counter's 40 cycles: 1.08 times as fast in the
- *            cache, no look 1.13; but a clock set back deceives a thread that was away as long.
- * NOT HERE   schedules by wall clock. */
+ * PICTURE    deadline against coarse:  ..expired..| coarse |..20 ms: read precise..|..alive..
+ *            coarse = CLOCK_MONOTONIC_COARSE + offset;   offset = BOOTTIME - MONOTONIC, per thread
+ * INVARIANTS coarse <= precise at the same instant. precise - coarse <= BASE_COARSE_LAG_MS on a
+ *            running machine. Neither runs backwards in one thread.
+ *            A deadline beyond far_ms is alive while the CPU's counter has moved by less than one
+ *            span since the thread read the precise clock (proof: README.md, "Far deadlines").
+ *            The measured offset is never above the true one, and the true one only grows.
+ * LOCKING    None. Each thread keeps its last readings in base_self(). base_count_span and
+ *            base_far_by are process-wide atomics.
+ * SUSPEND    CLOCK_MONOTONIC stops while the machine sleeps. Each thread reads the offset again
+ *            when its coarse clock shows a new value (every 1 to 10 ms), so it detects a suspend
+ *            at the first new tick.
+ * CHOICE     On some CPUs a counter read waits for all earlier loads; the coarse clock is then the
+ *            faster proof. base_clock_ready measures once per process which one to use.
+ * LIMITS     A hypervisor that stops the time-keeping CPU stops the coarse clock, too. Entries then
+ *            live longer by the lag in excess of BASE_COARSE_LAG_MS.
+ * SEE ALSO   README.md in this folder: proofs, rejected clocks, figures. */
 #include "base/clock.h"
 
 #include <errno.h>
@@ -56,7 +39,7 @@
 
 static int64_t base_system_precise_ms(void) { return base_sim_now_ms(); }
 
-/* Lags by up to 10 ms, like a 100 Hz kernel. */
+/* Return a time that lags by up to 10 ms, as on a 100 Hz kernel. */
 static int64_t base_system_coarse_ms(void)
 {
     int64_t now = base_sim_now_ms();
@@ -89,12 +72,12 @@ static int64_t base_offset_ms(void)
     return (boot - base_read_ns(CLOCK_MONOTONIC)) / 1000000;
 }
 
-/* The coarse clock shows another value than last time: once a tick and thread. */
+/* Update the thread's offset after the coarse clock changed: once per tick and thread. */
 BASE_COLD static int64_t base_coarse_moved(base_self_t *self, const struct timespec *t)
 {
     const int64_t ms = (int64_t)t->tv_sec * 1000 + (int64_t)t->tv_nsec / 1000000;
     const int64_t offset = base_offset_ms();
-    if (self->index == 0) { return ms + offset; } /* shared by many: nothing may be kept in it */
+    if (self->index == 0) { return ms + offset; } /* shared record: it keeps no readings */
     if (self->coarse_ns < 0 || offset > self->boot_offset_ms) { self->boot_offset_ms = offset; }
     self->coarse_s = (int64_t)t->tv_sec;
     self->coarse_ns = (int64_t)t->tv_nsec;
@@ -115,19 +98,19 @@ static int64_t base_system_coarse_ms(void)
 
 /* ---- the counter ---- */
 
-/* Counts of a span; 0: not asked yet, or no counter that can be trusted. Written by
- * base_counter_ready and, to 0 for good, by the thread that caught it standing still. */
+/* Counts of one span. 0: not measured yet, or the counter is not trusted. Written by
+ * base_counter_ready; a thread that detects a stopped counter stores 0 permanently. */
 static _Atomic uint64_t base_count_span;
-static _Atomic uint32_t base_count_asked; /* 1: base_counter_ready has been here */
+static _Atomic uint32_t base_count_asked; /* 1: base_counter_ready has stored the span */
 
-/* A build may fix the choice: -DBASE_FAR_BY=2 or 3. 0: the first open measures. */
+/* A build may fix the choice: -DBASE_FAR_BY=2 or 3. Default 0: the first open measures. */
 #ifndef BASE_FAR_BY
 #define BASE_FAR_BY 0
 #endif
 enum { BASE_FAR_UNASKED, BASE_FAR_MEASURING, BASE_FAR_COUNTER, BASE_FAR_COARSE };
 static _Atomic uint32_t base_far_by = BASE_FAR_BY;
 
-/* Counts of the longest span BASE_FAR_MS may stand for; 0: this CPU has no usable counter. */
+/* Return the counts of the longest span within BASE_FAR_MS; 0: the CPU has no usable counter. */
 static uint64_t base_counter_span(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -139,7 +122,7 @@ static uint64_t base_counter_span(void)
 #elif defined(__aarch64__)
     uint64_t hz;
     __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
-    return hz >= 1000000 ? hz / 1000 * (BASE_FAR_MS / 8) : 0; /* the CPU says its rate */
+    return hz >= 1000000 ? hz / 1000 * (BASE_FAR_MS / 8) : 0; /* the CPU reports its rate */
 #else
     return 0;
 #endif
@@ -162,7 +145,7 @@ static void base_counter_ready(void)
     const int saved = errno;
     const uint64_t span = base_kernel_counts() ? base_counter_span() : 0;
     errno = saved;
-    /* Two threads may both have asked: the one that is first is heard. */
+    /* Two threads may arrive here; the first one stores its result. */
     if (base_cas_ar(&base_count_asked, 0u, 1u)) { base_store_rel(&base_count_span, span); }
 }
 
@@ -181,8 +164,8 @@ CELLAR_PRIVATE bool base_counter_trusted(void)
 static const volatile uint32_t base_pace_next[4] = { 2, 3, 1, 0 };
 static volatile uint32_t base_pace_sum;
 
-/* Time reads like those of gets: a chain of dependent loads, then one proof of a deadline that
- * comes out of the chain. `serial`: each chain starts where the one before ended. */
+/* Measure reads like those of gets: a chain of dependent loads, then one proof of a deadline that
+ * the chain yields. `serial`: each chain starts at the end of the previous one. */
 BASE_ALWAYS_INLINE uint64_t base_pace_round(bool counter, bool serial)
 {
     base_self_t self = { .count_span = UINT64_MAX };
@@ -207,7 +190,8 @@ static BASE_NOINLINE uint64_t base_pace_counter(void) { return base_pace_round(t
 static BASE_NOINLINE uint64_t base_pace_serial(void) { return base_pace_round(true, true); }
 static BASE_NOINLINE uint64_t base_pace_coarse(void) { return base_pace_round(false, false); }
 
-/* A counter that waits for earlier loads makes independent reads as slow as serial ones. */
+/* Return whether the counter is the better proof. A counter that waits for earlier loads makes
+ * independent reads as slow as serial ones. */
 static bool base_pace_choice(uint64_t counter, uint64_t serial, uint64_t coarse)
 {
     return counter <= coarse || serial > counter + counter / 4;
@@ -241,12 +225,12 @@ CELLAR_PRIVATE void base_clock_ready(void)
     }
 }
 
-/* The thread's span is over, or it has none: note counter and clock anew. */
+/* Start a new span if the thread has none: store counter and clock. */
 static void base_count_anew(base_self_t *self)
 {
     const uint64_t span =
         base_load_rlx(&base_far_by) == BASE_FAR_COUNTER ? base_load_rlx(&base_count_span) : 0;
-    if (self->index == 0) { return; } /* shared by many */
+    if (self->index == 0) { return; } /* shared record */
     const bool noted = self->far_ms != INT64_MAX;
     if (span == 0) {
         self->far_ms = INT64_MAX;
@@ -255,15 +239,15 @@ static void base_count_anew(base_self_t *self)
     const uint64_t before = BASE_COUNTER(), from = self->count_from;
     if (noted && before - from < span) { return; }
     const int64_t now = base_system_precise_ms(), then = self->far_ms - BASE_FAR_MS;
-    const uint64_t after = BASE_COUNTER(); /* so these counts cover all of now - then */
-    /* The clock is cut to whole milliseconds at both ends: one of them may be none. */
+    const uint64_t after = BASE_COUNTER(); /* read last: the counts cover all of now - then */
+    /* Both readings are truncated to whole milliseconds: the difference may be 1 ms too long. */
     if (noted && after - from <= UINT64_MAX / 2 && now > then + 1 &&
         (uint64_t)(now - then - 1) > (after - from) / (span / BASE_FAR_MS)) {
         base_store_rlx(&base_count_span, (uint64_t)0);
         self->far_ms = INT64_MAX;
         return;
     }
-    self->count_from = before; /* so they cover all time since the clock was read */
+    self->count_from = before; /* read first: covers all time since the clock was read */
     self->count_span = span;
     self->far_ms = now + BASE_FAR_MS;
 }
@@ -287,7 +271,7 @@ CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c)
     return c->coarse_ms != NULL ? c->coarse_ms(c->ctx) : base_system_coarse_ms();
 }
 
-/* The deadline is at most BASE_COARSE_LAG_MS after `coarse_ms`: ask precisely. */
+/* Decide a deadline at most BASE_COARSE_LAG_MS after `coarse_ms` by the precise clock. */
 static bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t coarse_ms)
 {
     return deadline_ms <= coarse_ms || deadline_ms <= base_now_ms(c);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * clock: int64 milliseconds on the boot-time scale (CLOCK_BOOTTIME: suspend counts as time passed).
+ * clock: int64 milliseconds on the boot-time scale (CLOCK_BOOTTIME: a suspend counts as time).
  *
- * A store owns one base_clock. `coarse` may lag behind `precise` by up to BASE_COARSE_LAG_MS and
- * costs 2.5 ns against 20; both never run backwards. A test installs its own functions, and may let
- * the coarse one lag. Wall time exists only for the disk and cron. */
+ * A store owns one base_clock. `coarse` lags behind `precise` by at most BASE_COARSE_LAG_MS and
+ * costs 2.5 ns instead of 20 ns. Neither runs backwards. A test installs its own functions and may
+ * let the coarse one lag. Wall time exists only for the disk and cron. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
@@ -13,32 +13,33 @@
 #include "base/sync.h"
 
 #define BASE_COARSE_LAG_MS 20
-/* While the CPU's counter moves by one span, less than this passes: true of any counter that makes
- * 2^16 counts a millisecond or more; those of x86-64 make 8 to 80 times as many. */
+/* Upper bound of the time in which the CPU's counter moves by one span. It holds for a counter of
+ * at least 2^16 counts per millisecond; x86-64 counters make 8 to 80 times as many. */
 #define BASE_FAR_MS 64
 
 typedef struct base_clock {
-    int64_t (*precise_ms)(void *ctx); /* NULL: the system's */
-    int64_t (*coarse_ms)(void *ctx);  /* NULL: the system's; set together with precise_ms */
-    void *ctx;                        /* handed to both; lives as long as the store */
+    int64_t (*precise_ms)(void *ctx); /* NULL: the system clock */
+    int64_t (*coarse_ms)(void *ctx);  /* NULL: the system clock; set together with precise_ms */
+    void *ctx;                        /* argument of both; outlives the store */
 } base_clock;
 
 CELLAR_PRIVATE int64_t base_now_ms(const base_clock *c);    /* exact to 1 ms */
 CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COARSE_LAG_MS */
-/* Judged by reading a clock: the coarse one, and the precise one where that cannot decide. */
+/* Return whether the deadline is reached. Read the coarse clock, and the precise one if the coarse
+ * one cannot decide. */
 CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
-/* Deadlines beyond it are not reached now: one reading for many. */
+/* Return a time beyond which no deadline is reached now: one reading decides many deadlines. */
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);
 /* Decide once per process whether the counter or the coarse clock proves deadlines far. Call before
- * the first reading that should profit. Measures both, some 50 us, if the counter is trusted. */
+ * the first reading that should profit. If the counter is trusted, measure both in about 50 us. */
 CELLAR_PRIVATE void base_clock_ready(void);
-/* Fix that decision, also after base_clock_ready. Each thread follows within a tick or a span. */
+/* Override that decision, also after base_clock_ready. Threads follow within a tick or span. */
 CELLAR_PRIVATE void base_clock_choose(bool counter);
-/* Return whether the kernel keeps its own time by the CPU's counter. False also after a thread
- * found the counter standing still. */
+/* Return whether the kernel keeps its own time by the CPU's counter. False also after a thread has
+ * detected a stopped counter. */
 CELLAR_PRIVATE bool base_counter_trusted(void);
 
-/* The CPU's counter, in no order with the instructions around it. A test forges it. */
+/* The CPU's counter, unordered with the instructions around it. A test replaces it. */
 #ifndef BASE_COUNTER
 #if BASE_SIM
 #define BASE_COUNTER() ((uint64_t)0)
@@ -57,15 +58,15 @@ BASE_ALWAYS_INLINE uint64_t base_counter_read(void)
 #endif
 #endif
 
-/* Prove a deadline far by the counter: this thread looked at the clock less than a span ago, and
- * the deadline is BASE_FAR_MS beyond what the clock showed. */
+/* Prove a deadline far by the counter: this thread read the clock less than a span ago, and the
+ * deadline is more than BASE_FAR_MS beyond that reading. */
 BASE_ALWAYS_INLINE bool base_counter_far(const base_self_t *self, int64_t deadline_ms)
 {
     return deadline_ms > self->far_ms && BASE_COUNTER() - self->count_from < self->count_span;
 }
 
-/* Prove a deadline far by the coarse clock: the clock shows what it showed this thread at its last
- * look, and the deadline is beyond the lag. */
+/* Prove a deadline far by the coarse clock: the clock has not changed since this thread's last
+ * reading, and the deadline is beyond the lag. */
 BASE_ALWAYS_INLINE bool base_coarse_far(const base_self_t *self, int64_t deadline_ms)
 {
 #if BASE_SIM
@@ -80,7 +81,8 @@ BASE_ALWAYS_INLINE bool base_coarse_far(const base_self_t *self, int64_t deadlin
 #endif
 }
 
-/* Certainly not reached, by the system's clock. False says nothing. See clock.c, FAR. */
+/* Return true only if the deadline is certainly not reached by the system clock. False proves
+ * nothing. Proof: README.md, "Far deadlines". */
 BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *self,
                                        int64_t deadline_ms)
 {
@@ -89,8 +91,9 @@ BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *s
                                      : base_coarse_far(self, deadline_ms);
 }
 
-/* Not passed yet, and at most BASE_FAR_MS ahead; *from_ms: passed. The counter decides, else the
- * coarse clock. After a suspend it may lie back until the span ends, as above. */
+/* Return a time that has not passed yet and is at most BASE_FAR_MS ahead. *from_ms: a time that has
+ * passed. Use the counter, else the coarse clock. After a suspend the result may lag until the span
+ * ends (README.md, "Far deadlines"). */
 CELLAR_PRIVATE int64_t base_clock_ahead_look(const base_clock *c, int64_t *from_ms);
 BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self_t *self,
                                             int64_t *from_ms)
@@ -103,9 +106,9 @@ BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self
     return base_clock_ahead_look(c, from_ms);
 }
 
-/* Is `deadline_ms` reached (deadline <= now)? At most one precise reading, none when the counter or
- * the coarse clock decides; exact to 1 ms. BASE_NEVER_MS: false without any reading. The coarse
- * clock is not in line here: only gets gain by it. */
+/* Return whether `deadline_ms` is reached (deadline <= now), exact to 1 ms. Read the precise clock
+ * at most once, and not at all when the counter or the coarse clock decides. BASE_NEVER_MS: false
+ * without any reading. The coarse clock is not inlined here: only gets gain by that. */
 BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
 {
     if (BASE_LIKELY(c->precise_ms == NULL && base_counter_far(base_self(), deadline_ms))) {
@@ -114,8 +117,8 @@ BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
     return base_clock_look(c, deadline_ms);
 }
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
-/* The same scale at a third of the price, from the processor's counter where that is invariant and
- * the kernel trusts it. Two threads may see it a few microseconds apart, also backwards. */
+/* Return the same scale at a third of the cost, from the processor's counter if it is invariant and
+ * the kernel trusts it. Two threads may read values a few microseconds apart, also backwards. */
 BASE_SPARE CELLAR_PRIVATE uint64_t base_quick_ns(void);
 BASE_SPARE CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void);
 BASE_SPARE CELLAR_PRIVATE int64_t base_wall_ms(void);   /* UNIX epoch */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * err: what happens when a fact that must hold does not.
+ * err: end the process when an assertion fails.
  *
- * WALK       BASE_REQUIRE / BASE_ASSERT -> base_die -> [simulation: the run fails with its seed]
+ * PICTURE    BASE_REQUIRE / BASE_ASSERT -> base_die -> [simulation: the run fails with its seed]
  *                                                   -> [debug: one line on stderr] -> abort
- * LIMITS     the release library never writes to the host's stderr: the sentence is left in
- *            base_died, which a debugger or a core file shows.
- * NOT HERE   error codes and their texts (include/cellar.h), log lines (log.c). */
+ * LIMITS     The release library never writes to stderr of the host. It stores the failed
+ *            condition in base_died, which a debugger or a core file shows.
+ * SEE ALSO   include/cellar.h: error codes and their texts. log.c: log lines. */
 #include "base/check.h"
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ CELLAR_PRIVATE void base_die(const char *what, const char *file, int line)
 
 #else
 
-/* Written once, just before abort; volatile so that the stores are not dropped. */
+/* Written once, before abort. Volatile: the compiler must keep the stores. */
 static struct base_death {
     const char *volatile what;
     const char *volatile file;

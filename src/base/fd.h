@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * fd: system calls on descriptors that libc makes cancellation points, and that are none here.
+ * fd: system calls on descriptors that are no cancellation points.
  *
- * WHY        cellar.h: no function is a cancellation point. A thread that is cancelled in the
- *            middle of a read leaves what it holds (a pin, a buffer, a count) for ever.
- * COST       two stores a call; no system call.
- * RETURNS    what the call of that name does, errno included. */
+ * INVARIANTS A thread that is cancelled inside a read would never release its pin, buffer or
+ *            count. cellar.h promises: no function is a cancellation point.
+ *            Each function returns what the system call of its name returns, errno included.
+ * LIMITS     Cost: two stores per call, no system call. */
 #ifndef BASE_FD_H
 #define BASE_FD_H
 

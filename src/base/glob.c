@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * glob: Redis 7's patterns over bytes, without recursion and without a worst case.
+ * glob: match byte strings against Redis 7 patterns, iteratively, in O(pattern x key).
  *
- * PICTURE    *        any run, also empty            ?   one byte            \c  the byte c
+ * FORMAT     *        any run, also empty            ?   one byte            \c  the byte c
  *            [abc]    one byte of the set            [a-c] [c-a]  one byte of the range
  *            [^abc]   one byte not in the set        every other byte is itself
- *            A class ends at the first ']' that is neither escaped nor the end of a range, else
- *            with the pattern. So "[]" is empty and matches nothing, "[^]" matches any byte,
- *            "[a-]" is the open class of the range ']'..'a', "[a-" has the members 'a' and '-'. An
- *            escaped byte in a class starts no range. "[!x]" is no negation. A lone '\' at the end
- *            is itself.
- * WALK       one token of the pattern against one byte of the key; a mismatch goes back to the last
- *            star and gives it one byte more. Only the last star need be remembered: what stood
- *            before it has matched, and an earlier star could only leave less of the key.
- *            O(pattern x key).
- * LIMITS     Ranges compare bytes as unsigned; Redis on x86-64 compares them signed, which differs
- *            for ranges that cross 0x7f. The empty key matches the empty pattern and "*", nothing
- *            else, as in the server.
- * SOURCE     behaviour of redis-server 7.0.15. Own code. */
+ *            A class ends at the first ']' that is neither escaped nor the end of a range, else at
+ *            the end of the pattern. So "[]" is empty and matches nothing, "[^]" matches any byte,
+ *            "[a-]" is an open class with the range ']'..'a', "[a-" has the members 'a' and '-'.
+ *            An escaped byte in a class starts no range. "[!x]" is no negation. A single '\' at
+ *            the end is itself.
+ * PICTURE    Match one token of the pattern against one byte of the key. On a mismatch return to
+ *            the last star and let it take one byte more. Earlier stars are not needed: the text
+ *            before the last star has matched already, and an earlier star that takes more leaves
+ *            less of the key.
+ * LIMITS     Ranges compare bytes as unsigned. Redis on x86-64 compares them as signed, which
+ *            differs for ranges across 0x7f. The empty key matches only the empty pattern and "*",
+ *            as in the server.
+ * SOURCE     Behaviour of redis-server 7.0.15. Own code. */
 #include "base/glob.h"
 
 #include "base/check.h"
 
 typedef struct base_glob_class {
-    size_t len;  /* bytes of the pattern it takes, '[' and ']' included */
-    bool match;  /* the byte is in it */
+    size_t len;  /* bytes of the class in the pattern, '[' and ']' included */
+    bool match;  /* the byte is a member */
 } base_glob_class;
 
-/* p[0] == '['. */
+/* Read the class at p, p[0] == '[', and test the byte c against it. */
 static base_glob_class base_glob_in_class(const unsigned char *p, size_t len, unsigned char c)
 {
     size_t i = 1;
@@ -56,7 +56,7 @@ static base_glob_class base_glob_in_class(const unsigned char *p, size_t len, un
     return (base_glob_class){ i, found != negated };
 }
 
-/* Does the token at p match the byte c? Returns the token's length, 0: no. p[0] is not a star. */
+/* Return the length of the token at p if it matches the byte c, else 0. p[0] is not a star. */
 static size_t base_glob_token(const unsigned char *p, size_t len, unsigned char c)
 {
     if (p[0] == '?') { return 1; }
@@ -74,7 +74,7 @@ CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len, con
     const unsigned char *p = pattern, *k = key;
     if (key_len == 0) { return pattern_len == 0 || (pattern_len == 1 && p[0] == '*'); }
     size_t at = 0, done = 0;               /* cursors in pattern and key */
-    size_t star = SIZE_MAX, star_done = 0; /* behind the last star; key bytes it has taken so far */
+    size_t star = SIZE_MAX, star_done = 0; /* after the last star; key bytes that it took */
     while (done < key_len) {
         if (at < pattern_len && p[at] == '*') {
             star = ++at;

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * hash: what the inline part of base/hash.h leaves: other lengths and SipHash.
+ * hash: FOLD for the lengths that base/hash.h does not inline, SipHash-1-3, and the checksum SUM.
  *
- * PICTURE    FOLD  fold(a, b) = low ^ high half of a * b.
+ * FORMAT     FOLD  fold(a, b) = low ^ high half of a * b.
  *                  1..3 bytes  a = first, middle and last byte
  *                  4..7, 8..16 a, b = the first and the last 4 or 8 bytes, overlapping
  *                  17..        three lanes of 16 bytes while > 48 are left, then one lane, then the
  *                              last 16 bytes, overlapping
  *                  end         fold(a ^ s2 ^ len, b ^ s3) after one full multiplication
- *            SUM   lane i += low * high 32 bits of (word ^ key[i] + n C); its neighbour += word;
- *                  n counts stripes, so that swapped ones differ; folded every 16 stripes and at
- *                  the end, together with the length
- *            SIP13 SipHash-1-3 of key followed by the salt in four little-endian bytes.
- * INVARIANTS the same value on every machine; secrets are odd (FOLD), so that no multiplier is 0,
- *            and masked, so that poor ones do no harm.
- *            Appending bytes, a zero byte included, changes the length and with it the value.
- * LIMITS     FOLD: an input word that equals its secret word folds to 0; who cannot see the secret
- *            meets one with probability 2^-63 a block. Who knows the secret can make collisions.
- * TRIED      SIP13 as the default: 8.5 ns latency against 5.0 on a 16-byte key.
- *            SUM against base_hash on 4 KiB: 114 ns and 146 ns (SSE2, least of 400 windows).
+ *            SUM   lane i += low * high 32 bits of (word ^ key[i] + n C); its neighbour += word.
+ *                  n counts stripes, so that swapped stripes differ. Lanes are folded every 16
+ *                  stripes and at the end, together with the length.
+ *            SIP13 SipHash-1-3 of the key followed by the salt in four little-endian bytes.
+ * INVARIANTS The same value on every machine. Secrets of FOLD are odd, so that no multiplier is 0,
+ *            and masked, so that weak secrets do no harm. Appending bytes, a zero byte included,
+ *            changes the length and with it the value.
+ * LIMITS     FOLD: an input word that equals its secret word folds to 0. Without the secret, input
+ *            meets one with probability 2^-63 per block. Collisions can be made from the secret.
  * SOURCE     Wang Yi, wyhash (public domain); Aumasson and Bernstein 2012, SipHash; Yann Collet,
- *            XXH3. Own code. */
+ *            XXH3. Own code.
+ * SEE ALSO   README.md in this folder: figures, and why SIP13 is not the default. */
 #include "base/hash.h"
 
 #include "base/check.h"
@@ -34,8 +33,8 @@ CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
                                        const unsigned char secret[32])
 {
     BASE_ASSERT(algo == BASE_HASH_FOLD || algo == BASE_HASH_SIP13);
-    /* Any odd-looking constants: with a secret that is mostly zeros the words would else be 1, and
-     * short keys would collide by the dozen. */
+    /* Arbitrary constants. Without them the words of a mostly-zero secret would be 1, and short
+     * keys would collide often. */
     static const uint64_t mask[4] = { UINT64_C(0x6a09e667f3bcc908), UINT64_C(0xbb67ae8584caa73b),
                                       UINT64_C(0x3c6ef372fe94f82b), UINT64_C(0xa54ff53a5f1d36f1) };
     for (size_t i = 0; i < 4; i++) {
@@ -120,10 +119,10 @@ static uint64_t base_hash_sip13(const base_hash_key *k, uint32_t salt, const uns
                       k0 ^ UINT64_C(0x6c7967656e657261), k1 ^ UINT64_C(0x7465646279746573) };
     size_t left = len;
     for (; left >= 8; left -= 8, p += 8) { base_hash_sip_word(v, base_hash_r8(p)); }
-    /* The rest, the salt, zeros, and the message length in the last byte: one word or two. */
+    /* Remaining bytes, salt, zeros, and the message length in the last byte: one or two words. */
     unsigned char tail[16] = { 0 };
     if (left > 0) { memcpy(tail, p, left); }
-    memcpy(tail + left, &salt, 4); /* little-endian machines only, see base/port.h */
+    memcpy(tail + left, &salt, 4); /* little-endian machines only: base/port.h checks */
     size_t words = left + 4 >= 8 ? 2 : 1;
     tail[words * 8 - 1] = (unsigned char)(len + 4);
     for (size_t i = 0; i < words; i++) { base_hash_sip_word(v, base_hash_r8(tail + 8 * i)); }
@@ -154,7 +153,7 @@ CELLAR_PRIVATE void base_sum_key_init(base_sum_key *key, const unsigned char sec
     }
 }
 
-/* `n` stripes of 64 bytes; stripe number `from` is the first. */
+/* Add `n` stripes of 64 bytes to the lanes; the first one is stripe number `from`. */
 #if defined(__SSE2__)
 BASE_ALWAYS_INLINE __m128i base_sum_lane(__m128i acc, __m128i key, const unsigned char *p)
 {

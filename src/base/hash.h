@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * hash: keyed 64-bit hashes, bit-exact on every machine; test vectors in test_base_hash.c.
+ * hash: keyed 64-bit hashes, bit-exact on every machine. Test vectors: test_base_hash.c.
  *
- * FOLD   folded 64x64 -> 128 multiplication over 16-byte blocks, four secret words. Default.
- * SIP13  SipHash-1-3: a PRF with published analysis, 4-6 times slower on short keys.
- *
- * The key is made once per store, before the first cache key is hashed; a disk tier brings its own.
- * `salt` (the owner of an entry) is part of the input. Short keys are hashed inline.
- * SUM    the checksum of the disk formats: 64-byte stripes into eight lanes, seeded. Not for
- *        tables. A change of it is a change of every format that uses it.
- * SOURCE  Wang Yi, wyhash (the folded multiplication and its reading of 1..16 bytes); Aumasson and
- *         Bernstein 2012, SipHash; Yann Collet, XXH3 (32x32 -> 64 products of keyed lanes).
- *         Own code. */
+ * FOLD       Folded 64x64 -> 128 multiplication over 16-byte blocks, four secret words. Default.
+ * SIP13      SipHash-1-3: a PRF with published analysis, 4 to 6 times slower on short keys.
+ * SUM        Checksum of the disk formats: 64-byte stripes into eight lanes, seeded. Not for
+ *            tables. A change of SUM changes every format that uses it.
+ * INVARIANTS The hash key is made once per store, before the first cache key is hashed; a disk tier
+ *            brings its own. `salt` (the generation of an entry) is part of the input.
+ * LIMITS     Keys of 8..16 bytes are hashed inline.
+ * SOURCE     Wang Yi, wyhash (folded multiplication, reading of 1..16 bytes); Aumasson and
+ *            Bernstein 2012, SipHash; Yann Collet, XXH3 (32x32 -> 64 products of keyed lanes).
+ *            Own code. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
@@ -22,24 +22,25 @@
 typedef enum base_hash_algo { BASE_HASH_FOLD = 0, BASE_HASH_SIP13 = 1 } base_hash_algo;
 
 typedef struct base_hash_key {
-    uint64_t secret[4]; /* FOLD uses all; SIP13 the first two. Every word of FOLD's is odd */
+    uint64_t secret[4]; /* FOLD: four odd words; SIP13: the first two words */
     uint32_t algo;      /* base_hash_algo */
     uint32_t near_lens; /* FOLD: 9, lengths 8..16 are hashed inline; SIP13: 0, none */
 } base_hash_key;
 
-/* From 32 secret bytes. */
+/* Make a hash key from 32 secret bytes. */
 CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
                                        const unsigned char secret[32]);
-/* Any length, any algorithm; base_hash is the entry. */
+/* Hash a key of any length with any algorithm. Callers use base_hash. */
 CELLAR_PRIVATE uint64_t base_hash_long(const base_hash_key *k, uint32_t salt, const void *key,
                                        size_t len);
 
 typedef struct base_sum_key {
     uint64_t k[8];
 } base_sum_key;
-/* From 32 secret bytes. */
+/* Make a checksum key from 32 secret bytes. */
 CELLAR_PRIVATE void base_sum_key_init(base_sum_key *key, const unsigned char secret[32]);
-/* Of any bytes; `seed` binds what the bytes do not say: where they lie, and in which life. */
+/* Return the checksum of `len` bytes. `seed` adds facts that the bytes do not contain: their place
+ * and the generation of the store. */
 CELLAR_PRIVATE uint64_t base_sum(const base_sum_key *key, uint64_t seed, const void *bytes,
                                  size_t len);
 
@@ -86,7 +87,7 @@ BASE_ALWAYS_INLINE uint64_t base_hash_end(const base_hash_key *k, uint32_t salt,
     return base_hash_fold(a ^ k->secret[2] ^ (uint64_t)len, b ^ k->secret[3]);
 }
 
-/* May base_hash_near be asked? */
+/* Return whether base_hash_near accepts a key of this length. */
 BASE_ALWAYS_INLINE bool base_hash_is_near(const base_hash_key *k, size_t len)
 {
     return len - 8 < k->near_lens;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * log: lines to the host's callback, equal ones at most once a second.
+ * log: pass log lines to the host's callback, equal lines at most once a second.
  *
  * PICTURE    base_log (level, one branch) -> base_log_line -> slot of (module, code) -> callback
- *            slot: first line goes out; equal ones within 1 s are counted; the next one after that
- *            second says "and n more"
- * INVARIANTS a line is handed out or counted in exactly one slot, unless its slot was taken by
- *            another pair: then its count is lost, never a first line.
- * LOCKING    `lock`, rank LOG, guards the slots and is dropped before the callback runs; the caller
+ *            slot: pass the first line; count equal lines within 1 s; pass the next one after that
+ *            second with "and n more"
+ * INVARIANTS Each line is passed or counted in exactly one slot. If another pair takes the slot,
+ *            its count is lost, never a first line.
+ * LOCKING    `lock`, rank LOG, guards the slots and is dropped before the callback runs. The caller
  *            holds no ranked lock (asserted), so the callback may use the cache.
- * LIMITS     32 slots, 512 bytes a line; longer text is cut. */
+ * LIMITS     32 slots, 512 bytes per line; longer text is cut. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -29,7 +29,7 @@ CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
     base_store_rlx(&l->level, fn != NULL ? level : (int)BASE_LOG_OFF);
 }
 
-/* The pair's slot; else a free one; else the one that was silent longest, made free. */
+/* Find the slot of the pair, else a free slot, else free the slot that was silent longest. */
 static struct base_log_slot *base_log_find(base_log *l, const char *module, int code)
 {
     struct base_log_slot *oldest = &l->slot[0];
@@ -43,7 +43,8 @@ static struct base_log_slot *base_log_find(base_log *l, const char *module, int 
     return oldest;
 }
 
-/* May the line go out now? *held_back: equal lines that did not, since the last that did. */
+/* Return whether the line passes now. *held_back: equal lines held back since the last line that
+ * passed. */
 static bool base_log_admit(base_log *l, const char *module, int code, uint32_t *held_back)
 {
     int64_t now = base_coarse_ms(l->clock);

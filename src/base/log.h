@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * log: lines to the host's callback; silent without one, never stderr. Equal lines (module + code)
- * come once a second with "and n more". Never called with a ranked lock held (asserted). */
+ * log: log lines for the host's callback. Without a callback the library writes nothing, not even
+ * to stderr. Equal lines (module + code) pass once a second with "and n more". The caller holds no
+ * ranked lock (asserted). */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -29,14 +30,14 @@ typedef struct base_log {
     struct base_log_slot {
         const char *module; /* static text */
         int code;
-        int64_t last_ms;    /* store clock of the last line handed out */
-        uint32_t held_back; /* equal lines since */
+        int64_t last_ms;    /* store clock of the last line that passed */
+        uint32_t held_back; /* equal lines since then */
     } slot[BASE_LOG_SLOTS];
 } base_log;
 
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
                                   cellar_log_fn fn, void *ctx, int level);
-/* One predicted branch when the level is off. */
+/* Log one line. Costs one predicted branch when the level is off. */
 #define base_log(l, lvl, module, code, ...) \
     (BASE_UNLIKELY((lvl) <= base_load_rlx(&(l)->level)) \
          ? base_log_line((l), (lvl), (module), (code), __VA_ARGS__) : (void)0)

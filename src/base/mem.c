@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * mem: the account of a store and every allocation outside L1's arena.
+ * mem: the budget of a store, and every allocation outside the arena of L1.
  *
  * PICTURE    base_alloc -> charge (make_room once, charge again) -> fault point -> block
  *                block:  hooks of the store | own mapping from 256 KiB on | malloc or mimalloc
- *            base_free  -> block back -> uncharge
- * INVARIANTS used <= limit at every instant, but for a limit that was just lowered: then no charge
- *            succeeds until used is below it. used == sum of by_module at rest. A block is charged
- *            with base_block_bytes(bytes), a pure function, so that free needs no header.
- * LOCKING    atomics only. `used` moves by compare-exchange: relaxed would do for the bound itself;
- *            acquire-release keeps "free first, uncharge after" true for who charges next. Lowering
- *            the limit waits for charges that have read the old one (found by `sim l1_resize`).
- * LIMITS     what malloc adds: glibc 8 bytes and rounding to 16, at least 32; a remainder smaller
- *            than that it may leave in a block is not counted. Hooks are charged like glibc.
- * TRIED      asking malloc_usable_size after the fact: then a charge follows the allocation, and
- *            used > limit is possible for an instant.
- * NOT HERE   address-space regions (pages.c), uthash's tables (table.c). */
+ *            base_free  -> free the block -> uncharge
+ * INVARIANTS used <= limit at every instant. After the limit was lowered, no charge succeeds until
+ *            `used` is below it. used == sum of by_module at rest. A block is charged with
+ *            base_block_bytes(bytes), a pure function, so that free needs no header.
+ * LOCKING    Atomics only. `used` moves by compare-exchange. Relaxed order would keep the bound;
+ *            acquire-release keeps "free first, uncharge after" true for the next charge. Lowering
+ *            the limit waits for charges that have read the old limit (found by `sim l1_resize`).
+ * LIMITS     glibc's malloc adds 8 bytes and rounds up to 16, at least 32. A smaller remainder that
+ *            malloc leaves in a block is not counted. Hooks are charged like glibc.
+ * SEE ALSO   pages.c: address-space regions. table.c: tables of uthash. README.md: why the charge
+ *            does not ask malloc_usable_size. */
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -32,14 +31,14 @@
 /* ---- tests: n-th failure and leak counts ---- */
 
 #if BASE_DEBUG
-/* Plain C11 atomics, not the macros of base/atomic.h: no yield points of the simulation in here. */
+/* Plain C11 atomics, not the macros of base/atomic.h: these words are no yield points. */
 static struct base_mem_debug {
     _Atomic uint64_t seen;      /* calls since last armed */
     _Atomic uint64_t nth;       /* call that fails; 0: none */
-    _Atomic bool sticky;        /* and all later ones */
+    _Atomic bool sticky;        /* all later calls fail, too */
     const char *_Atomic site;   /* of the last failure; static text */
-    _Atomic uint64_t blocks;    /* living */
-    _Atomic uint64_t bytes;     /* in them */
+    _Atomic uint64_t blocks;    /* live blocks and regions */
+    _Atomic uint64_t bytes;     /* requested bytes of live blocks */
 } base_mem_debug;
 
 CELLAR_PRIVATE bool base_fault_alloc(const char *site)
@@ -86,7 +85,7 @@ CELLAR_PRIVATE void base_live_sub(size_t bytes)
 }
 #endif
 
-/* ---- the account ---- */
+/* ---- the budget ---- */
 
 CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
                                       const base_alloc_hooks *hooks)
@@ -99,9 +98,9 @@ CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
     }
 }
 
-/* A charge that has read the old limit may still raise `used` by it: wait for those. Who begins now
- * counts in the other cell, so the wait is for a few instructions of a few threads; it is bounded
- * for a forked child, whose parent's threads never finish. */
+/* Store the new limit. Wait for charges that have read the old one: they may still raise `used`.
+ * Charges that begin now count in the other cell, so the wait lasts a few instructions. It is
+ * bounded because in a forked child the charges of the parent's threads never finish. */
 CELLAR_PRIVATE void base_account_limit(base_account *a, uint64_t limit_bytes)
 {
     base_store_sc(&a->limit, limit_bytes);
@@ -122,8 +121,8 @@ static bool base_account_take(base_account *a, base_module m, uint64_t bytes)
 {
     const uint64_t hint = base_load_rlx(&a->limit);
     if (bytes > hint) { return false; }
-    /* Announced before `limit` is read, both seq_cst: base_account_limit waits for us, or we read
-     * what it stored. */
+    /* The count precedes the read of `limit`, both seq_cst: either base_account_limit waits for
+     * this charge, or this charge reads the new limit. */
     _Atomic uint32_t *mine = &a->charging[base_load_rlx(&a->turn) & 1u];
     base_add_sc(mine, 1u);
     bool granted = false;
@@ -183,7 +182,7 @@ static bool base_block_is_map(const base_alloc_hooks *h, size_t bytes)
 
 CELLAR_PRIVATE size_t base_block_bytes(const base_account *a, size_t bytes)
 {
-    if (bytes > SIZE_MAX - BASE_PAGE) { return SIZE_MAX; } /* no account grants it */
+    if (bytes > SIZE_MAX - BASE_PAGE) { return SIZE_MAX; } /* above every limit */
     if (base_block_is_map(&a->hooks, bytes)) { return (size_t)base_round_up(bytes, BASE_PAGE); }
 #if defined(CELLAR_WITH_MIMALLOC)
     if (a->hooks.alloc == NULL) { return mi_good_size(bytes); }
@@ -202,12 +201,12 @@ static void base_map_drop(void *p, size_t bytes)
 {
     bytes = (size_t)base_round_up(bytes, BASE_PAGE);
     if (BASE_LIKELY(munmap(p, bytes) == 0)) { return; }
-    /* In the middle of a merged mapping, and the process has as many as the system allows: the
-     * pages go back all the same, only the addresses are lost. */
+    /* munmap would split a merged mapping, and the process has reached the system's limit of
+     * mappings. The pages are freed, only the addresses are lost. */
     BASE_REQUIRE(madvise(p, bytes, MADV_DONTNEED) == 0);
 }
 
-/* A zeroed block, not charged; NULL: the system has none. */
+/* Allocate a zeroed block without charging it. NULL: the system has no memory. */
 static void *base_block_take(const base_alloc_hooks *h, size_t bytes, const char *site)
 {
     if (base_fault_alloc(site)) { return NULL; }
@@ -279,7 +278,7 @@ CELLAR_PRIVATE void base_free(base_account *a, base_module m, void *p, size_t by
     base_uncharge(a, m, base_block_bytes(a, bytes));
 }
 
-/* ---- memory of callers: plain blocks of any size, so that nobody needs to know which kind ---- */
+/* ---- memory of callers: blocks of any size come from the allocator, never from a mapping ---- */
 
 CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes)
 {

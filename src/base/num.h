@@ -10,7 +10,7 @@
 #define BASE_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define BASE_NEVER_MS INT64_MAX
 
-/* False on overflow; *out is then unspecified. */
+/* Add two sizes. False: overflow, *out is unspecified. */
 BASE_INLINE bool base_size_add(size_t a, size_t b, size_t *out)
 {
     return !__builtin_add_overflow(a, b, out);
@@ -19,7 +19,7 @@ BASE_INLINE bool base_size_mul(size_t a, size_t b, size_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);
 }
-/* now + duration for 0 <= duration, saturating at BASE_NEVER_MS. */
+/* Add a duration >= 0 to a time; saturate at BASE_NEVER_MS. */
 BASE_INLINE int64_t base_add_sat(int64_t a, int64_t b)
 {
     int64_t r;
@@ -39,8 +39,8 @@ BASE_INLINE uint64_t base_clamp(uint64_t v, uint64_t lo, uint64_t hi)
 {
     return v < lo ? lo : v > hi ? hi : v;
 }
-/* A bijection of 64 bits (multiply, fold, multiply): what reuses a key's hash for another choice
- * (ghosts, sketch, sample, L2) mixes it first, else its choice is a set of stripes. */
+/* Mix 64 bits by a bijection (multiply, fold, multiply). A part that reuses the hash of a key for a
+ * second choice (ghosts, sketch, sample, L2) mixes it first: the stripes are the first choice. */
 BASE_INLINE uint64_t base_mix64(uint64_t x)
 {
     x ^= x >> 32;

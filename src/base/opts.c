@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * opts: the size rule; sizes are read by memcpy, since a caller's struct may be of any type. */
+ * opts: the size rule of public structs.
+ *
+ * INVARIANTS Sizes are read by memcpy, because the struct of a caller may have any type. */
 #include "base/opts.h"
 
 #include <string.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * pack: fewer bytes for the same value, through liblz4 (one block, no frame).
+ * pack: compress values with liblz4 (one block, no frame).
  *
- * LIMITS     2,113,929,216 bytes (LZ4_MAX_INPUT_SIZE); what is longer is not packed. A block does
- *            not say how long it was: the caller does.
- * NOT HERE   whether a packing is worth it, and what a record says about it (l2/codec.c). A library
- *            without liblz4 has the same functions, which refuse: what another one has packed is
- *            then no value. CELLAR_WITH_LZ4 decides when it is compiled; nothing is looked for at
- *            run time, and the program links liblz4 by itself. */
+ * INVARIANTS Without liblz4 the same functions exist and refuse. A value that another build has
+ *            packed is then unreadable. CELLAR_WITH_LZ4 decides at compile time; nothing is probed
+ *            at run time, and the program links liblz4 itself.
+ * LIMITS     At most 2,113,929,216 bytes (LZ4_MAX_INPUT_SIZE); a longer value is not packed. A
+ *            block does not contain its unpacked length: the caller passes it.
+ * SEE ALSO   l2/codec.c: when a packed value is worth storing, and how a record marks it. */
 #include "base/pack.h"
 
 #if defined(CELLAR_WITH_LZ4)
@@ -15,7 +15,7 @@
 
 CELLAR_PRIVATE bool base_pack_there(void) { return true; }
 
-/* Not on the stack: 16 KiB are much for a host's small threads. */
+/* Return the size of the scratch memory. 16 KiB are too much for the stack of a small thread. */
 CELLAR_PRIVATE size_t base_pack_scratch(void) { return (size_t)LZ4_sizeofState(); }
 
 CELLAR_PRIVATE size_t base_pack(const void *in, size_t n, void *scratch, void *out, size_t cap)

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * pages: address-space regions that are reserved once and filled with memory from the bottom.
+ * pages: address-space regions that are reserved once and backed by memory from the bottom.
  *
- * PICTURE    reserve: PROT_NONE, no memory   commit: readable and writable, reads zero
- *            discard: pages back, still readable, reads zero   release: unmapped, at the very end
- * INVARIANTS a committed page stays readable until release: a reader that is late may look at it.
- * LOCKING    none; who commits and who discards a range is the owner's affair.
- * LIMITS     under RLIMIT_AS or on 32 bits a reservation is halved until granted, down to `least`.
- *            Under strict overcommit PROT_NONE costs nothing and commit is where it is refused.
- * TRIED      MAP_NORESERVE with PROT_READ|PROT_WRITE at once: ignored under overcommit_memory=2,
- *            the reservation itself then fails. */
+ * PICTURE    reserve: PROT_NONE, no memory        commit: readable and writable, reads zero
+ *            discard: pages back, readable, zero  release: unmapped, at the very end
+ * INVARIANTS A committed page stays readable until release: a late reader may read it.
+ * LOCKING    None. The owner of a range decides which thread commits and discards it.
+ * LIMITS     Under RLIMIT_AS or on 32 bits a reservation is halved until granted, down to `least`.
+ *            Under strict overcommit PROT_NONE costs nothing, and commit may be refused.
+ * SEE ALSO   README.md in this folder: why not MAP_NORESERVE. */
 #include "base/mem.h"
 
 #include <errno.h>
@@ -30,8 +29,8 @@ static void base_region_check(const base_region *r, size_t offset, size_t bytes)
     BASE_REQUIRE(offset <= r->reserved_bytes && bytes <= r->reserved_bytes - offset);
 }
 
-/* Map `bytes` without memory, from a BASE_HUGE boundary if they hold a huge page: older kernels
- * align no mapping, and a huge page needs an aligned range. Unaligned if addresses are short. */
+/* Map `bytes` without memory. Align the mapping to BASE_HUGE if it can hold a huge page: older
+ * kernels do not align mappings. Return an unaligned mapping if address space is scarce. */
 static void *base_region_map(size_t bytes)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -79,7 +78,7 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
     return mprotect(r->base + offset, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
-/* Readers may be looking: shared bytes. */
+/* Zero bytes that readers may read at the same time. */
 static void base_region_zero(base_region *r, size_t from, size_t to)
 {
     static const unsigned char zeros[BASE_PAGE];
@@ -100,8 +99,8 @@ CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t by
     }
     base_region_zero(r, offset, first);
     base_region_zero(r, last, end);
-    /* Private anonymous pages, not locked by us: MADV_DONTNEED cannot fail on them, unless the host
-     * called mlockall; then unlock this range, whose contents nobody wants, and try again. */
+    /* MADV_DONTNEED fails on private anonymous pages only if the host called mlockall. Then unlock
+     * this range, which holds no live data, and try again. */
     if (madvise(r->base + first, last - first, MADV_DONTNEED) != 0) {
         (void)munlock(r->base + first, last - first);
         BASE_REQUIRE(madvise(r->base + first, last - first, MADV_DONTNEED) == 0);
@@ -116,7 +115,7 @@ CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t b
     do {
         e = madvise(r->base + offset, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
     } while (e == EINTR || e == EAGAIN);
-    if (e != EINVAL) { return; } /* done, or no memory: the first real store will tell */
+    if (e != EINVAL) { return; } /* done, or no memory: then the first store fails */
     for (size_t at = 0; at < bytes; at += BASE_PAGE) {
         *(volatile unsigned char *)(r->base + offset + at) = 0;
     }
@@ -125,7 +124,7 @@ CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t b
 CELLAR_PRIVATE void base_region_huge(base_region *r, bool want)
 {
     BASE_REQUIRE(r->base != NULL);
-    /* advice: may be refused */
+    /* Advice: a refusal is harmless. */
     (void)madvise(r->base, r->reserved_bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
@@ -135,7 +134,7 @@ CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *ne
 #if defined(MADV_COLLAPSE) && !BASE_SIM
     const int advice = MADV_COLLAPSE;
 #elif !BASE_SIM
-    const int advice = 25; /* Linux 6.1; older headers do not name it */
+    const int advice = 25; /* MADV_COLLAPSE of Linux 6.1; older headers lack the name */
 #endif
 #if BASE_SIM
     (void)r;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * port: compiler and platform facts; the words every other file is written in.
+ * port: compiler and platform facts, and the macros that every other file uses.
  *
- * LINKAGE    CELLAR_PRIVATE stands before each name shared between files: hidden visibility in the
- *            split build, `static` in the two-file build. BASE_INLINE for functions in headers.
- * SWITCHES   BASE_DEBUG 1: asserts, lock ranks, step counters. BASE_SIM 1: every seam goes to the
+ * LINKAGE    CELLAR_PRIVATE precedes each name that files share: hidden visibility in the split
+ *            build, `static` in the two-file build. BASE_INLINE is for functions in headers.
+ * SWITCHES   BASE_DEBUG 1: asserts, lock ranks, step counters. BASE_SIM 1: every seam calls the
  *            simulation driver (base/sim.h). BASE_SEQ_ATOMIC 1: record bytes move as atomic words,
  *            for ThreadSanitizer, MemorySanitizer and the simulation. */
 #ifndef BASE_PORT_H
@@ -81,15 +81,14 @@
 
 #define BASE_INLINE static inline __attribute__((unused))
 #define BASE_ALWAYS_INLINE static inline __attribute__((unused, always_inline))
-/* On the declaration of what a later part or a test calls and this build need not: the two-file
- * build makes it static, and the compiler would complain. */
+/* Mark a declaration that this build may not call (a later part or a test does). The two-file
+ * build makes the function static, and the compiler would warn. */
 #define BASE_SPARE __attribute__((unused))
 #define BASE_NOINLINE __attribute__((noinline))
 #define BASE_COLD __attribute__((noinline, cold))
-/* Between these two lines, which stand below the includes of a file, functions are made small, not
- * fast: what opens, closes, counts, explains or repairs, of which a program notices its bytes more
- * than its time. Never around what a get or a set runs through. Only where the caller optimizes:
- * a build at -O0 stays one. */
+/* Between these two lines, below the includes of a file, the compiler optimizes for size: functions
+ * that open, close, count, explain or repair, where bytes matter more than time. Never around the
+ * path of a get or a set. Has no effect in a build at -O0. */
 #if defined(__clang__) && defined(__OPTIMIZE__)
 #define BASE_SIZE_BEGIN \
     _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
@@ -108,14 +107,15 @@
 #define BASE_ALIGNED(n) __attribute__((aligned(n)))
 #define BASE_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Two lines: adjacent-line prefetch makes 128 the unit of false sharing on x86-64. */
+/* BASE_PAD is two lines: on x86-64 adjacent-line prefetch makes 128 bytes the unit of false
+ * sharing. */
 #define BASE_LINE 64
 #define BASE_PAD 128
 #define BASE_PAGE 4096
 
-/* One per-thread object shared between files: stands in a header; BASE_THREAD_DEFINE stands in one
- * .c. initial-exec keeps a read at one instruction in the shared library; its cost is a few bytes
- * of the reserve every libc keeps for it. Not on musl, which refuses it after dlopen. */
+/* BASE_THREAD_DECLARE in a header and BASE_THREAD_DEFINE in one .c make a per-thread object that
+ * files share. initial-exec keeps a read at one instruction in the shared library and takes a few
+ * bytes of the reserve of libc. Not on musl, which refuses it after dlopen. */
 #if defined(__GLIBC__) && defined(__PIC__)
 #define BASE_THREAD_MODEL __attribute__((tls_model("initial-exec")))
 #else

@@ -2,7 +2,7 @@
  *
  * random: bytes from the kernel for secrets, and a small fast generator for everything else.
  *
- * LIMITS     the generator is predictable by who sees its output; nothing secret comes from it.
+ * LIMITS     The output of the generator predicts its future: it is never used for secrets.
  * SOURCE     Blackman and Vigna 2018, xoroshiro128++; Lemire 2019, bounded numbers by
  *            multiplication; Steele et al. 2014, splitmix64 for seeding. Own code. */
 #include "base/random.h"
@@ -54,13 +54,14 @@ static bool base_random_kernel(unsigned char *p, size_t len)
         if (n > 0) {
             got += (size_t)n;
         } else if (n == 0 || errno != EINTR) {
-            return base_random_device(p + got, len - got); /* old kernel, or a sandbox said no */
+            return base_random_device(p + got, len - got); /* old kernel or sandbox */
         }
     }
     return true;
 }
 
-/* getrandom is a cancellation point, and a thread's first call holds a lock here. */
+/* Call getrandom with cancellation off: it is a cancellation point, and the first call of a thread
+ * holds a lock here. */
 CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
 {
     int state;
@@ -82,7 +83,8 @@ static uint64_t base_rng_split(uint64_t *state)
 
 static uint64_t base_rng_rotl(uint64_t x, unsigned k) { return (x << k) | (x >> (64 - k)); }
 
-/* Two outputs of a bijection from different inputs are never both zero, the one state to avoid. */
+/* Seed the generator. Both words come from a bijection of different inputs, so they are never both
+ * zero, the only state to avoid. */
 CELLAR_PRIVATE void base_rng_seed(base_rng *r, uint64_t seed)
 {
     r->s[0] = base_rng_split(&seed);

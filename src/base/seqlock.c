@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * seq: bytes read while somebody may be writing them, as atomic words.
+ * seqlock: read bytes that another thread may be writing, as atomic words.
  *
  * PICTURE    ..|b b b|w w w w w w w w|w w w w w w w w|b b|..    bytes up to an 8-byte boundary,
- *                                                              aligned words, bytes of the rest
- * INVARIANTS no access outside [p, p + n), none that is not atomic, whatever offset and length.
- * LOCKING    loads acquire, stores release: ThreadSanitizer knows no fences (gcc 12 refuses them),
- *            so the data itself carries the order that the version word's fences carry in
+ *                                                              aligned words, remaining bytes
+ * INVARIANTS No access outside [p, p + n), and only atomic accesses, for any offset and length.
+ * LOCKING    Loads acquire, stores release. ThreadSanitizer knows no fences (gcc 12 refuses them),
+ *            so the data itself carries the order that the fences of the version word carry in
  *            production. Under simulation each word is a yield point: a reader meets half-written
  *            values.
- * TRIED      this as the only implementation: 20-25 % slower at 100 B, about 45 % at 4 KiB.
- * NOT HERE   the production half: inline in base/seq.h. */
+ * SEE ALSO   base/seqlock.h: the production half, inline. README.md: cost of this half. */
 #include "base/seqlock.h"
 
 #if BASE_SEQ_ATOMIC
@@ -18,7 +17,7 @@
 typedef _Atomic uint64_t base_seq_word;
 typedef _Atomic unsigned char base_seq_byte;
 
-/* Bytes before the first aligned word of [p, p + n). */
+/* Count the bytes before the first aligned word of [p, p + n). */
 static size_t base_seq_head(const void *p, size_t n)
 {
     size_t head = (size_t)(-(uintptr_t)p & 7);

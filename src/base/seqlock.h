@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * seq: bytes that are read while somebody may be writing them, under a version word (l1/index).
+ * seqlock: read bytes that another thread may be writing, under a version word (l1/index).
  *
- * Who reads may see any mix of old and new bytes; the version check afterwards throws it away. Two
- * complete implementations: plain memcpy the compiler cannot look into (production), and atomic
- * words (ThreadSanitizer, MemorySanitizer, simulation). The second costs 20-25 % at 100 B and about
- * 45 % at 4 KiB, hence not the default. Never reads or writes outside [p, p + n). */
+ * PICTURE    Two complete implementations: memcpy behind compiler barriers (production), and atomic
+ *            words (seqlock.c: ThreadSanitizer, MemorySanitizer, simulation).
+ * INVARIANTS A reader may see any mix of old and new bytes; the version check afterwards discards
+ *            it. No access outside [p, p + n).
+ * SEE ALSO   README.md in this folder: why atomic words are not the default. */
 #ifndef BASE_SEQLOCK_H
 #define BASE_SEQLOCK_H
 
@@ -19,7 +20,8 @@
 
 #if !BASE_SEQ_ATOMIC
 
-/* Hides where a pointer came from: the compiler can neither re-read nor merge across it. */
+/* Hide the origin of a pointer, so that the compiler can neither repeat nor merge reads across the
+ * call. */
 BASE_ALWAYS_INLINE const unsigned char *base_seq_in(const void *p)
 {
     const unsigned char *q = (const unsigned char *)p;
@@ -36,7 +38,7 @@ BASE_ALWAYS_INLINE uint32_t base_seq_u32(const void *shared)
 {
     uint32_t v;
     memcpy(&v, shared, 4);
-    __asm__ volatile("" : "+r"(v)); /* so it was read, once, before here */
+    __asm__ volatile("" : "+r"(v)); /* the value is read once, before this point */
     return v;
 }
 BASE_ALWAYS_INLINE uint64_t base_seq_u64(const void *shared)
@@ -64,7 +66,7 @@ BASE_ALWAYS_INLINE void base_seq_store(void *shared, const void *in, size_t n)
     memcpy(base_seq_out(shared), in, n);
     __asm__ volatile("" : : : "memory");
 }
-/* Both sides shared, not overlapping. */
+/* Move bytes between two shared ranges that do not overlap. */
 BASE_ALWAYS_INLINE void base_seq_move(void *shared_to, const void *shared_from, size_t n)
 {
     memcpy(base_seq_out(shared_to), base_seq_in(shared_from), n);
@@ -84,7 +86,7 @@ BASE_ALWAYS_INLINE bool base_seq_equal(const void *shared, const void *mine, siz
     return memcmp(a, b, n) == 0;
 }
 
-/* For the hottest path, no call: 8..16 bytes. */
+/* Compare 8..16 bytes without a call: for the hottest path. */
 BASE_ALWAYS_INLINE bool base_seq_equal_16(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = (const unsigned char *)shared, *b = (const unsigned char *)mine;
@@ -94,7 +96,7 @@ BASE_ALWAYS_INLINE bool base_seq_equal_16(const void *shared, const void *mine, 
     return ((base_seq_u64(a) ^ b0) | (base_seq_u64(a + n - 8) ^ b1)) == 0;
 }
 
-/* 4..32 bytes. */
+/* Compare 4..32 bytes. */
 BASE_ALWAYS_INLINE bool base_seq_equal_near(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = base_seq_in(shared), *b = (const unsigned char *)mine;
@@ -137,7 +139,7 @@ BASE_ALWAYS_INLINE void base_seq_64(unsigned char *d, const unsigned char *a)
     base_seq_32(d, a);
     base_seq_32(d + 32, a + 32);
 }
-/* For the hottest path: a few lines at most, no call. */
+/* Load without a call: for the hottest path. Meant for at most BASE_SEQ_NEAR bytes. */
 BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t n)
 {
     const unsigned char *a = base_seq_in(shared);
@@ -170,7 +172,7 @@ BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t
 
 BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16_t tag)
 {
-    const __m128i want = _mm_set1_epi16((short)tag); /* same bits, other sign */
+    const __m128i want = _mm_set1_epi16((short)tag); /* same bits, signed */
     __m128i have = _mm_loadu_si128((const __m128i *)(const void *)tags);
     __asm__ volatile("" : "+x"(have));
     const __m128i eq = _mm_packs_epi16(_mm_cmpeq_epi16(want, have), _mm_setzero_si128());
@@ -201,8 +203,8 @@ CELLAR_PRIVATE void base_seq_store_u64(void *shared, uint64_t v);
 #define base_seq_equal_16(shared, mine, n) base_seq_equal((shared), (mine), (n))
 #endif
 
-/* Which of eight tags are equal to `tag`, as bits 0..7; may be torn between tags, never within
- * one. */
+/* Compare eight tags with `tag` and return the equal ones as bits 0..7. The result may be torn
+ * between tags, never within one. */
 #ifndef BASE_SEQ_MATCH8
 BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16_t tag)
 {

@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * bus: SIGBUS at an address of ours becomes a page of zeros and a flag; any other goes to whoever
- * had the signal before.
+ * sigbus: replace a page that is missing from a mapped file by zeros, and set a flag, on SIGBUS.
  *
- * PICTURE    guard[64] {base, bytes, hit}      first guard -> sigaction, the old action is kept
- *            SIGBUS -> from the kernel, inside a guard? -> hit = 1 -> anonymous page over the
- *                      address -> the instruction again
- *                   -> else: the old handler, or what the system does without one
- *            last guard gone -> the old action again, if ours is still the one that is set
- * WHY        of all process-wide state this cannot be anywhere else: a signal has one action. A
- *            library does not take signals from its host; so it is done only on request.
- * INVARIANTS hit is set before the page is there, so nobody sees zeros and then no flag.
- *            The handler takes no lock, allocates nothing, and leaves errno as it was.
- * LOCKING    base_bus_busy, a word that holds the process's number, over two sigaction calls; a
- *            child in which it holds its parent's takes it over. A guard belongs to who made it;
- *            its fields are atomic because the handler reads them at any time.
- * LIMITS     an old handler is called as it would have been, but with our mask and on our stack;
- *            one that is installed later and does not chain takes the signal from us. Where
- *            somebody has, nothing is put back at the end, and our handler stays as a link of the
- *            chain: this code must then stay loaded. The tail of the last page that is still there
- *            reads zero without a signal.
- * NOT HERE   what a store does whose stage is gone (l2/trouble.c). */
+ * PICTURE    guard[64] {base, bytes, hit}      first guard: sigaction; the old action is kept
+ *            SIGBUS -> from the kernel and inside a guard: hit = 1, map an anonymous page over the
+ *                      address, run the instruction again
+ *                   -> else: call the old handler, or take the default action
+ *            last guard released -> restore the old action if the present handler is ours
+ * INVARIANTS hit is set before the page is mapped: a reader of zeros always finds the flag set.
+ *            The handler takes no lock, allocates nothing and preserves errno.
+ *            The handler is installed only on request: a signal has one action per process, and
+ *            that action belongs to the host.
+ * LOCKING    base_bus.busy holds a process id during the two sigaction calls. A child that finds
+ *            the id of its parent there takes the word over. A guard belongs to the caller that
+ *            made it; its fields are atomic because the handler reads them at any time.
+ * LIMITS     An old handler runs with our signal mask and on our stack. A handler that is installed
+ *            later and does not chain takes the signal from us; one that chains keeps ours as a
+ *            link: the action is then not restored, and this code must stay loaded. The tail of
+ *            the last page of a file reads zero without a signal.
+ * SEE ALSO   l2/health.c: how a store reacts to a missing page. */
 #include "base/sigbus.h"
 
 #include <errno.h>
@@ -34,19 +32,19 @@
 #include "base/sync.h"
 
 typedef struct base_bus_range {
-    _Atomic uintptr_t base; /* 0: free; release when `bytes` is there, acquire in the handler */
+    _Atomic uintptr_t base; /* 0: free; released after `bytes` is set, acquired in the handler */
     _Atomic size_t bytes;
-    _Atomic uint32_t used;  /* 1: somebody's, from before base is set until after it is cleared */
+    _Atomic uint32_t used;  /* 1: taken, from before base is set until after it is cleared */
     _Atomic uint32_t hit;   /* release in the handler, acquire in base_bus_hit */
 } base_bus_range;
 
 static struct base_bus {
     base_bus_range guard[BASE_BUS_GUARDS];
-    _Atomic uint32_t busy;   /* process that is at the next two, or 0 */
+    _Atomic uint32_t busy;   /* id of the process that changes the next two fields, or 0 */
     uint32_t count;          /* guards in use */
-    bool installed;          /* `before` counts */
+    bool installed;          /* `before` is valid */
     struct sigaction before; /* constant while installed */
-    _Atomic uint32_t active; /* == count; for base_bus_hear */
+    _Atomic uint32_t active; /* == count; read by base_bus_hear without `busy` */
     size_t page_bytes;       /* set before `installed` */
 } base_bus;
 
@@ -58,8 +56,8 @@ static void base_bus_pass_on(int sig, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(sig);
     } else if (old->sa_handler == SIG_DFL || info->si_code > 0) {
-        /* The kernel's own signal comes again as soon as we return, and then nobody stops it; one
-         * that was sent is sent again. */
+        /* The kernel raises its own signal again after the return, now with the default action. A
+         * signal that a process sent must be sent again here. */
         struct sigaction none;
         memset(&none, 0, sizeof none);
         none.sa_handler = SIG_DFL;
@@ -93,7 +91,7 @@ static void base_bus_take(void)
     for (;;) {
         uint32_t holder = 0;
         if (atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
-        /* A thread of the parent was at it when this process was forked. */
+        /* A thread of the parent held the word at the fork: take it over. */
         if (holder != me && atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
         base_yield();
     }
@@ -101,7 +99,7 @@ static void base_bus_take(void)
 
 static void base_bus_drop(void) { atomic_store(&base_bus.busy, 0u); }
 
-/* Ours is the action, or a link of the chain already. */
+/* Install the handler unless it is the action, or a link of the chain, already. */
 static int base_bus_install(void)
 {
     struct sigaction ours;
@@ -159,7 +157,7 @@ CELLAR_PRIVATE void base_bus_release(uint32_t guard, bool forked)
     base_bus_take();
     base_bus.count--;
     atomic_store(&base_bus.active, base_bus.count);
-    /* A child leaves the signal as its parent had it. */
+    /* A forked child does not change the action that it inherited. */
     if (base_bus.count == 0 && !forked) { base_bus_uninstall(); }
     base_bus_drop();
     atomic_store(&g->used, 0u);
@@ -171,7 +169,8 @@ CELLAR_PRIVATE bool base_bus_hit(uint32_t guard)
                                               memory_order_acquire) != 0;
 }
 
-/* Our threads hear no signal; but one that is blocked where it arises ends the process. */
+/* Unblock SIGBUS in this thread. Threads of the library block all signals, and a blocked SIGBUS
+ * that the kernel raises ends the process. */
 CELLAR_PRIVATE void base_bus_hear(void)
 {
     sigset_t bus;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bus: a mapped file that another program cuts short ends no process whose host has asked. */
+ * sigbus: keep the process alive when another program truncates a mapped file. Opt-in per store. */
 #ifndef BASE_SIGBUS_H
 #define BASE_SIGBUS_H
 
@@ -8,16 +8,17 @@
 
 #define BASE_BUS_GUARDS 64u
 
-/* From now on a store into, or a load from, a page of [map, map + bytes) that its file does not
- * have any more meets a page of zeros, and base_bus_hit says so. Whole pages. 0 and *guard, from 1;
- * else an errno: EAGAIN: BASE_BUS_GUARDS are in use. */
+/* Guard [map, map + bytes), whole pages: an access to a page that the file no longer has meets a
+ * page of zeros, and base_bus_hit returns true. Return 0 and set *guard (>= 1), else an errno.
+ * EAGAIN: all BASE_BUS_GUARDS guards are in use. */
 BASE_SPARE CELLAR_PRIVATE int base_bus_guard(void *map, size_t bytes, uint32_t *guard);
-/* Before it is unmapped; guard 0: nothing to do. forked: in a child, which has no such map. */
+/* Release the guard before its range is unmapped. Guard 0: do nothing. forked: the caller is a
+ * forked child, which has no such map. */
 BASE_SPARE CELLAR_PRIVATE void base_bus_release(uint32_t guard, bool forked);
-/* Has a page been missing? Seen by every thread that has met its zeros. */
+/* Return whether a page was missing. Every thread that has read its zeros sees true. */
 BASE_SPARE CELLAR_PRIVATE bool base_bus_hit(uint32_t guard);
-/* A thread of ours that is to live on, too: called at its start, and again by one that began before
- * the map it touches was guarded. */
+/* Unblock SIGBUS in the calling library thread while guards exist. Call at the thread's start, and
+ * again when the thread started before the map that it touches was guarded. */
 BASE_SPARE CELLAR_PRIVATE void base_bus_hear(void);
 
 #endif

@@ -1,37 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * sim: runs the library's threads as fibers of one OS thread and chooses every interleaving.
+ * sim: run the threads of the library as fibers of one OS thread and choose every interleaving.
  *
  * PICTURE    seam (load, store, cas, lock, event, point) -> base_sim_yield -> picker -> next fiber
  *            driver (base_sim_run) -> fiber 0 = scenario -> spawned fibers, threads of the library
- * PICKERS    chosen by the seed. uniform: anyone, every step. pct: fixed random priorities,
- *            lowered at two random steps; finds a bug of depth 3 with probability >= 1 / (n k^2).
- *            few: runs on until it blocks, but for 0 to 3 preemptions. named: anyone, but only
- *            where BASE_POINT, a lock, an event or a pause stands, so that long copies do not eat
- *            all switches. burst: anyone, but each goes on for a while, 2 to 256 steps on average:
- *            long enough for one fiber to do something while another stands between two words.
- * STORES     In half of the runs relaxed and release stores wait in a first-in-first-out buffer of
- *            the fiber, seen by itself only, and reach memory at random steps or at the fiber's
- *            next read-modify-write, seq_cst store, fence or system call: x86's reordering. That
- *            shows a missing fence between a store and a later load. Weaker memory (ARM) is not
- *            shown. Accesses that bypass base/atomic.h do not see the buffer: protocol words and
- *            shared bytes go through base_load, base_store and base_seq only.
- * WAITS      A futex as the kernel's: a waiter sleeps if the word still has the value it expects,
- *            and goes on when woken, when its deadline has passed, or, in half of the runs, for no
- *            reason with probability 1/16. A forgotten wake-up is therefore a deadlock.
- * TIME       Virtual: 20 ns a step; when nobody can run, on to the next deadline; now and then so
- *            while others could run. It starts at 1 s, or 1 s before a wrap of 31, 32 or 41 bits
- *            of ms.
- * ENDS       The scenario returned: nobody else may be alive. Nobody can run and no deadline is
- *            left: deadlock. More than max_steps: livelock. All print where each fiber was.
- * REPLAY     Scenario choices come from a stream per fiber, the rest from hashes of (seed, step),
- *            so a schedule given as a list of switches repeats a run, and lists can be shortened.
- * INVARIANTS `ready` bit i == fiber i can run; at most one fiber runs; a fiber that waits holds no
- *            unsettled store.
- * LIMITS     32 fibers with 256 KiB stacks and a guard page; 64 stores wait per fiber; fork is not
- *            simulated.
- * SOURCE     Burckhardt et al. 2010, "A randomized scheduler with probabilistic guarantees of
- *            finding bugs" (PCT); FoundationDB and TigerBeetle for the idea. Own code. */
+ * PICKERS    Chosen by the seed: uniform, pct, few, named, burst (README.md, "Simulation").
+ * STORES     In half of the runs relaxed and release stores wait in a FIFO buffer of the fiber,
+ *            visible to that fiber only. They reach memory at random steps, or at the fiber's next
+ *            read-modify-write, seq_cst store, fence or system call: the reordering of x86.
+ * WAITS      A futex as in the kernel, with spurious wake-ups in half of the runs. A forgotten
+ *            wake-up is therefore a deadlock.
+ * TIME       Virtual: 20 ns per step. If no fiber can run, time moves to the next deadline.
+ * INVARIANTS `ready` bit i == fiber i can run. At most one fiber runs. A waiting fiber has no
+ *            unsettled store. A run follows from (scenario, seed, mutant) alone.
+ * RESULT     Failures: deadlock (no fiber can run, no deadline), livelock (more than max_steps),
+ *            a fiber alive after the scenario. Each prints the position of every fiber.
+ * LIMITS     32 fibers with 256 KiB stacks and a guard page; 64 waiting stores per fiber. Fork is
+ *            not simulated. Weaker memory than x86 (ARM) is not shown. An access that bypasses
+ *            base/atomic.h and base/seqlock.h does not see the store buffer.
+ * SOURCE     Burckhardt et al. 2010 (PCT); FoundationDB and TigerBeetle for the idea. Own code.
+ * SEE ALSO   README.md in this folder: pickers, start times, replay, sources. */
 #include "base/sim.h"
 
 #if BASE_SIM
@@ -72,7 +60,7 @@ typedef enum base_sim_state {
     BASE_SIM_FREE,
     BASE_SIM_READY,
     BASE_SIM_WAITING, /* on `word`, or asleep when word is NULL */
-    BASE_SIM_JOINING, /* until fiber `joins` has ended; the own number: all spawned ones */
+    BASE_SIM_JOINING, /* until fiber `joins` has ended; its own number: all spawned fibers */
     BASE_SIM_DONE     /* ended, not yet joined */
 } base_sim_state;
 
@@ -91,7 +79,7 @@ typedef struct base_sim_fiber {
     uint32_t joins;         /* JOINING */
     bool timed_out, is_thread;
     int64_t priority;       /* pct: the highest ready one runs */
-    uint64_t hold_in;       /* own steps until it is held; 0: never */
+    uint64_t hold_in;       /* own steps until the fiber is held; 0: never */
     base_rng rng;           /* choices of the scenario */
     void (*fn)(void *);
     void *arg;
@@ -111,26 +99,26 @@ typedef struct base_sim_fiber {
 static struct base_sim_driver {
     base_sim_fiber fiber[BASE_SIM_FIBERS];
     base_sim_fiber home;     /* the driver's own context; only the switch fields are used */
-    base_sim_fiber *current; /* NULL: no run is going on */
+    base_sim_fiber *current; /* NULL: no run */
     uint32_t ready;          /* bit i: fiber i can run */
     uint32_t buffered;       /* bit i: fiber i has waiting stores */
-    uint32_t held;           /* bit i: fiber i stands still while another one can run */
+    uint32_t held;           /* bit i: fiber i does not run while another one can */
     uint32_t timed;          /* bit i: fiber i waits with a deadline */
     uint32_t fiber_count;    /* high-water mark of this run */
     const base_sim_options *options;
     base_sim_result *result;
     bool no_rescue; /* base_sim_no_rescue */
     uint64_t step, max_steps, env_seed, now_ns, first_ms, digest;
-    uint64_t next_deadline_ns; /* smallest of the timed ones */
+    uint64_t next_deadline_ns; /* smallest deadline of the timed fibers */
     base_rng pick_rng, random_rng;
     base_sim_picker picker;
     bool stores_wait, spurious;
     bool calm;               /* the current fiber runs alone */
-    unsigned burst_shift;    /* burst: a switch with probability 2^-shift a step */
-    unsigned drain_shift;    /* a waiting store drains with probability 2^-shift a step */
-    uint64_t change_step[3]; /* pct, few: new priority or preemption there; ascending */
+    unsigned burst_shift;    /* burst: a switch with probability 2^-shift per step */
+    unsigned drain_shift;    /* a waiting store drains with probability 2^-shift per step */
+    uint64_t change_step[3]; /* pct, few: steps of a new priority or a preemption; ascending */
     unsigned change_count, change_next;
-    int64_t lowest;          /* pct: below every priority handed out */
+    int64_t lowest;          /* pct: below every priority in use */
     size_t replay_next, switch_kept;
     uint64_t switch_count, mutant_hits;
     base_sim_switch switches[BASE_SIM_KEPT];
@@ -170,7 +158,7 @@ static void base_sim_stack_make(base_sim_fiber *f)
     }
 #if defined(__x86_64__)
     void **top = (void **)(void *)(f->stack + BASE_SIM_STACK);
-    *--top = NULL; /* where a return address would be: the stack is aligned as behind a call */
+    *--top = NULL; /* in place of a return address: aligns the stack as after a call */
     void (*entry)(void) = base_sim_fiber_main;
     memcpy(--top, &entry, sizeof entry);
     for (int i = 0; i < 6; i++) { *--top = NULL; }
@@ -185,12 +173,12 @@ static void base_sim_stack_make(base_sim_fiber *f)
 }
 
 #if BASE_SIM_ASAN
-/* The driver's own stack, as the first fiber is told where it came from. */
+/* Stack of the driver, as the sanitizer reports it to the first fiber. */
 static const void *base_sim_home_bottom;
 static size_t base_sim_home_size;
 #endif
 
-/* `last`: the fiber never comes back. */
+/* Switch from one fiber to another. `last`: `from` never runs again. */
 static void base_sim_jump(base_sim_fiber *from, base_sim_fiber *to, bool last)
 {
     base_sim.current = to == &base_sim.home ? NULL : to;
@@ -231,7 +219,7 @@ static uint32_t base_sim_bit(const base_sim_fiber *f)
 
 static uint32_t base_sim_index(const base_sim_fiber *f) { return (uint32_t)(f - base_sim.fiber); }
 
-/* The n-th set bit of `mask`; n < number of set bits. */
+/* Return the position of the n-th set bit of `mask`; n < number of set bits. */
 static uint32_t base_sim_nth_bit(uint32_t mask, uint64_t n)
 {
     while (n-- > 0) { mask &= mask - 1; }
@@ -282,8 +270,8 @@ CELLAR_PRIVATE void base_sim_settle(void)
     if (base_sim.current != NULL) { base_sim_drain(base_sim.current, BASE_SIM_STORES); }
 }
 
-/* The newest waiting store of `f` that covers [p, p + size) alone; *mixed: some overlap
- * otherwise. */
+/* Return the newest waiting store of `f` that covers exactly [p, p + size). *mixed: a store
+ * overlaps the range in part. */
 static const base_sim_store_entry *base_sim_forward(const base_sim_fiber *f,
                                                     const volatile void *p, size_t size,
                                                     bool *mixed)
@@ -339,7 +327,7 @@ CELLAR_PRIVATE void base_sim_fail(const char *format, ...)
     (void)base_sim_where(r->text + at, sizeof r->text - at);
     r->failed = true;
     base_sim_jump(base_sim.current, &base_sim.home, true);
-    abort(); /* nobody comes back to a run that failed */
+    abort(); /* a failed run never continues */
 }
 
 CELLAR_PRIVATE void base_sim_note(const char *format, ...)
@@ -412,7 +400,7 @@ static void base_sim_record(uint32_t to)
     base_sim.switch_count++;
 }
 
-/* Who may be picked: the ready ones but the held; when only those are left, they are free. */
+/* Return the ready fibers that are not held. If all ready fibers are held, free them first. */
 static uint32_t base_sim_pickable(void)
 {
     if ((base_sim.ready & ~base_sim.held) == 0) { base_sim.held = 0; }
@@ -421,7 +409,7 @@ static uint32_t base_sim_pickable(void)
 
 CELLAR_PRIVATE void base_sim_hold(uint64_t steps) { base_sim.current->hold_in = steps + 1; }
 
-/* The next ready fiber after the current one, itself last. */
+/* Return the next ready fiber after the current one; the current one is last. */
 static uint32_t base_sim_round_robin(void)
 {
     uint32_t me = base_sim_index(base_sim.current);
@@ -466,7 +454,8 @@ static uint32_t base_sim_pick_pct(bool pause)
     return best;
 }
 
-/* must: the current fiber cannot go on; pause: it waits for somebody; named: a named point. */
+/* Pick the next fiber. must: the current fiber cannot continue; pause: it waits for another fiber;
+ * named: it stands at a named point. */
 static uint32_t base_sim_pick(bool must, bool pause, bool named)
 {
     const uint32_t me = base_sim_index(base_sim.current), mask = base_sim_pickable();
@@ -493,7 +482,7 @@ static uint32_t base_sim_pick(bool must, bool pause, bool named)
     return base_sim_any(mask);
 }
 
-/* Things that happen beside the fibers: stores drain, time passes. */
+/* Advance what does not depend on fibers: stores drain, time passes. */
 static void base_sim_environment(void)
 {
     if (base_sim.buffered != 0) {
@@ -512,12 +501,12 @@ static void base_sim_environment(void)
 
 static void base_sim_nobody_ready(void)
 {
-    if (base_sim.timed == 0) { base_sim_fail("deadlock: nobody can run"); }
-    if (base_sim.no_rescue) { base_sim_fail("hang: nobody can run before a time-out"); }
+    if (base_sim.timed == 0) { base_sim_fail("deadlock: no fiber can run"); }
+    if (base_sim.no_rescue) { base_sim_fail("hang: no fiber can run before a time-out"); }
     base_sim_time_to(base_sim.next_deadline_ns);
 }
 
-/* One step: the world moves, somebody goes on. */
+/* Run one step: advance the environment, then continue a fiber. */
 static void base_sim_yield(const char *name, bool must)
 {
     base_sim_fiber *me = base_sim.current;
@@ -640,14 +629,14 @@ CELLAR_PRIVATE uint64_t base_sim_rmw(volatile void *p, size_t size, int op, uint
 
 CELLAR_PRIVATE void base_sim_fence(bool seq_cst)
 {
-    if (base_sim.current == NULL || !seq_cst) { return; } /* TSO keeps the other orders by itself */
+    if (base_sim.current == NULL || !seq_cst) { return; } /* TSO keeps the other orders */
     base_sim_yield(NULL, false);
     base_sim_settle();
 }
 
 /* ---- waiting ---- */
 
-/* Blocks the current fiber until base_sim_ready makes it run again. */
+/* Block the current fiber until base_sim_ready makes it runnable. */
 static void base_sim_block(base_sim_state state, const char *point)
 {
     base_sim_fiber *me = base_sim.current;
@@ -742,7 +731,7 @@ static base_sim_fiber *base_sim_make(const char *name, void (*fn)(void *), void 
     return f;
 }
 
-/* Who waits for `f` may go on. */
+/* Make the fibers that wait for `f` runnable. */
 static void base_sim_joined(base_sim_fiber *f)
 {
     bool spawned_left = false;
@@ -772,7 +761,7 @@ static void base_sim_fiber_main(void)
     }
 #endif
     me->fn(me->arg);
-    base_sim_point("end"); /* waiting stores may be late even now */
+    base_sim_point("end"); /* waiting stores may reach memory after the end of fn */
     base_sim_settle();
     if (me->self.held_count != 0) { base_sim_fail("a fiber ended while it held a lock"); }
     if (me == &base_sim.fiber[0]) {
@@ -884,7 +873,7 @@ static void base_sim_main_fiber(void *arg)
     s->run();
 }
 
-/* Everything the seed decides before the first step. */
+/* Choose everything that the seed decides before the first step. */
 static void base_sim_choose(uint64_t seed)
 {
     static const uint64_t first_ms[] = { 1000, (UINT64_C(1) << 31) - 1000,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * sim: the simulation driver's two faces: what the seams of base call, and what scenarios call.
+ * sim: the simulation driver: calls for the seams of base, and calls for scenarios.
  *
- * Exists under BASE_SIM only. One OS thread, each simulated thread a fiber; the driver picks who
- * goes on at every seam. Everything in a run follows from (scenario, seed, mutant): nothing may
- * depend on addresses, wall time or earlier runs. How it works: sim.c. */
+ * Exists under BASE_SIM only. Each simulated thread is a fiber of one OS thread; at every seam the
+ * driver picks the fiber that continues. A run follows from (scenario, seed, mutant) alone: nothing
+ * may depend on addresses, wall time or earlier runs. Design: sim.c. */
 #ifndef BASE_SIM_H
 #define BASE_SIM_H
 
@@ -16,30 +16,31 @@
 
 /* ---- for scenarios (tests/concurrency/sim) ---- */
 
-/* Start a fiber; it runs when the driver picks it. name: static text. */
+/* Start a fiber. It runs when the driver picks it. name: static text. */
 CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *arg);
-/* Wait until every spawned fiber has ended (threads of the library are not waited for). */
+/* Wait until every spawned fiber has ended. Does not wait for threads of the library. */
 CELLAR_PRIVATE void base_sim_join_all(void);
-/* Uniform in [0, n), from the seed and this fiber's number: the same in every schedule. */
+/* Draw a uniform number of [0, n) from the seed and the number of this fiber: the same in every
+ * schedule. */
 CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n);
-/* While calm, this fiber runs alone: no step, no switch, no waiting store. For filling before the
- * others are spawned, and for checks after they were joined. */
+/* Switch calm on or off. While calm, this fiber runs alone: no step, no switch, no waiting store.
+ * For filling before the others are spawned, and for checks after they were joined. */
 CELLAR_PRIVATE void base_sim_calm(bool on);
-/* After `steps` more steps of its own the current fiber stands still until nobody else can run: for
- * "somebody sleeps in the middle of this while everything changes". */
+/* Stop the current fiber after `steps` more steps of its own, until no other fiber can run: for a
+ * thread that sleeps in the middle of a call while everything changes. */
 CELLAR_PRIVATE void base_sim_hold(uint64_t steps);
-/* Number of points passed: a clock for histories. */
+/* Return the number of steps so far: a clock for histories. */
 CELLAR_PRIVATE uint64_t base_sim_step(void);
-CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* the virtual clock jumps forward */
-/* From now on no time-out comes to help: if nobody can go on without one, the run has failed. For
- * "nobody waits for ever" where every wait has some far limit. */
+CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* move the virtual clock forward */
+/* Fail the run from now on if no fiber can continue without a time-out. For proofs that no thread
+ * waits without end although every wait has a far limit. */
 CELLAR_PRIVATE void base_sim_no_rescue(void);
-/* The fiber ends inside user code, as a cancelled thread does: guards run from the inside out. The
+/* End the fiber inside user code, like a cancelled thread: guards run from the inside out. The
  * outermost base_callout, the scenario's own, returns. */
 CELLAR_PRIVATE void base_sim_leave(void) __attribute__((noreturn));
-/* A line of the trace; nothing without --trace. */
+/* Print a line of the trace; without --trace do nothing. */
 CELLAR_PRIVATE void base_sim_note(const char *format, ...) BASE_PRINTF(1, 2);
-/* The run failed: does not return. */
+/* Fail the run. Does not return. */
 CELLAR_PRIVATE void base_sim_fail(const char *format, ...) BASE_PRINTF(1, 2)
     __attribute__((noreturn, cold));
 #define BASE_SIM_CHECK(x) \
@@ -50,20 +51,20 @@ CELLAR_PRIVATE void base_sim_fail(const char *format, ...) BASE_PRINTF(1, 2)
 typedef struct base_sim_scenario {
     const char *name;
     const char *what;   /* one line for --list */
-    void (*run)(void);  /* the first fiber; ends when all others have ended */
+    void (*run)(void);  /* the first fiber; must end last */
     uint64_t max_steps; /* more is a livelock; 0: 200,000 */
 } base_sim_scenario;
 
 typedef enum base_sim_picker {
-    BASE_SIM_UNIFORM, /* anyone at every step */
+    BASE_SIM_UNIFORM, /* any fiber, at every step */
     BASE_SIM_PCT,     /* priorities with two random change points */
     BASE_SIM_FEW,     /* 0 to 3 preemptions */
-    BASE_SIM_NAMED,   /* anyone, at named points only */
-    BASE_SIM_BURST,   /* anyone, after a random number of steps */
+    BASE_SIM_NAMED,   /* any fiber, at named points only */
+    BASE_SIM_BURST,   /* any fiber, after a random number of steps */
     BASE_SIM_PICKERS
 } base_sim_picker;
 
-typedef struct base_sim_switch { /* at step `step` the driver let `to` go on */
+typedef struct base_sim_switch { /* at step `step` the driver continued fiber `to` */
     uint64_t step;
     uint32_t to;
 } base_sim_switch;
@@ -78,7 +79,7 @@ typedef struct base_sim_options {
 
 typedef struct base_sim_result {
     bool failed;
-    char text[2048];       /* why, and where each fiber was */
+    char text[2048];       /* reason, and the position of each fiber */
     uint64_t steps, digest, mutant_hits, switch_count;
     base_sim_picker picker;
     bool buffered;         /* stores waited in buffers */
@@ -86,10 +87,10 @@ typedef struct base_sim_result {
     size_t switch_kept;
 } base_sim_result;
 
-/* False: failed; the fibers' memory is then abandoned: end the process soon. */
+/* Run a scenario. False: failed; the memory of the fibers is then lost: end the process soon. */
 CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_options *o,
                                  base_sim_result *out);
-/* Where each fiber is, as text: for a handler of fatal signals. Returns out. */
+/* Write the position of each fiber as text; return out. For a handler of fatal signals. */
 CELLAR_PRIVATE const char *base_sim_where(char *out, size_t cap);
 CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p);
 

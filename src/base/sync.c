@@ -2,20 +2,20 @@
  *
  * sync: the slow half of locks, events, rank checks, threads.
  *
- * PICTURE    lock word   0 free --cas--> 1 held --xchg by a waiter--> 2 held, somebody may sleep
- *                        drop: xchg 0; it was 2: wake one
- * INVARIANTS a waiter sleeps only on 2, and who drops a 2 wakes: no lost wake-up. A woken waiter
- *            takes the lock as 2, since it cannot know whether others sleep; one needless wake-up
- *            is the price.
- * LOCKING    BASE_DEBUG keeps the held locks of a thread in its record: a lock is taken only above
- *            every rank held, at an equal ORDERED rank above every address of that rank, and by
- *            sync_try at any equal rank. Not checked inside fork handlers, where one thread takes
- *            the locks of all stores while no other thread can wait for two of them.
+ * PICTURE    lock word   0 free --cas--> 1 held --xchg by a waiter--> 2 held, a waiter may sleep
+ *                        drop: xchg 0; if it was 2, wake one waiter
+ * INVARIANTS A waiter sleeps only on 2, and the drop of a 2 wakes: no wake-up is lost. A woken
+ *            waiter takes the lock as 2, because it cannot know whether others sleep; the price is
+ *            one needless wake-up.
+ * LOCKING    BASE_DEBUG keeps the held locks of a thread in its record. A lock is taken only above
+ *            every rank held; at an equal ORDERED rank above every address of that rank; by
+ *            sync_try at any equal rank. Not checked in fork handlers: there one thread takes the
+ *            locks of all stores while no other thread can wait for two of them.
  * EVENTS     FUTEX_WAIT_BITSET with an absolute CLOCK_MONOTONIC deadline, so that a signal does not
- *            stretch the wait; private futexes only.
- * LIMITS     after 64 pauses a waiter sleeps; on one CPU at once.
- * TRIED      ticket locks: 20-66 ns, one stripe up to 453 with the holder preempted.
- * SOURCE     Drepper 2011, "Futexes are tricky" (the third mutex). Own code. */
+ *            extend the wait. Private futexes only.
+ * LIMITS     A waiter sleeps after 64 pauses; on one CPU after one.
+ * SOURCE     Drepper 2011, "Futexes are tricky" (the third mutex). Own code.
+ * SEE ALSO   README.md in this folder: why not ticket locks. */
 #include "base/sigbus.h"
 #include "base/sync.h"
 
@@ -33,7 +33,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-/* As in linux/futex.h, which a musl toolchain does not find. They are the kernel's for ever. */
+/* Constants of linux/futex.h, which a musl toolchain does not find. They are kernel ABI. */
 #define SYNC_FUTEX_WAKE_PRIVATE 129
 #define SYNC_FUTEX_WAIT_BITSET_PRIVATE 137
 #define SYNC_FUTEX_ANY 0xffffffffu
@@ -60,7 +60,7 @@ CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
 {
 #if BASE_DEBUG
     base_self_t *self = base_self();
-    if (self->index == 0) { return; } /* shared by many threads: cannot be kept */
+    if (self->index == 0) { return; } /* shared record: it keeps no locks */
     for (uint32_t i = 0; i < self->noted_count && !self->forking; i++) {
         BASE_REQUIRE(self->held[i].lock != lock); /* taken twice */
         BASE_REQUIRE(self->held[i].rank <= r);    /* out of order */
@@ -125,7 +125,7 @@ CELLAR_PRIVATE void sync_assert_not(sync_rank r)
 #endif
 }
 
-/* ---- futex: 0 woken or for no reason, else EAGAIN (the word has moved), EINTR, ETIMEDOUT ---- */
+/* ---- futex: 0 woken or spurious, else EAGAIN (the word changed), EINTR, ETIMEDOUT ---- */
 
 #if BASE_SIM
 #include "base/sim.h"
@@ -144,7 +144,7 @@ static int sync_spins(void) { return 2; }
 
 #else
 
-/* Where time_t is wider than long (32-bit, 64-bit time) the old call would read half of it. */
+/* Choose the call by the width of time_t: where it is wider than long, the old call misreads it. */
 static long sync_futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *until)
 {
     long number = SYS_futex;
@@ -159,7 +159,7 @@ static int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t d
 {
     (void)point;
     struct timespec until = { 0, 0 };
-    bool limited = deadline_ns / 1000000000u < (uint64_t)INT32_MAX; /* 68 years are for ever */
+    bool limited = deadline_ns / 1000000000u < (uint64_t)INT32_MAX; /* 68 years: no limit */
     if (limited) {
         until.tv_sec = (time_t)(deadline_ns / 1000000000u);
         until.tv_nsec = (long)(deadline_ns % 1000000000u);
@@ -179,7 +179,7 @@ CELLAR_PRIVATE unsigned base_cpu_count(void)
     return n > 0 ? (unsigned)n : 1u;
 }
 
-/* Pauses worth making before the first sleep; asked once, races write the same value. */
+/* Return the number of pauses before the first sleep. Racing threads store the same value. */
 static int sync_spins(void)
 {
     static _Atomic int spins;
@@ -204,7 +204,7 @@ CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
     int saved = errno;
     uint32_t mark = BASE_MUTANT("sync.waiter_takes_as_1") ? 1u : 2u;
     while (base_xchg_ar(&l->word, mark) != 0u) {
-        (void)sync_futex_wait(&l->word, 2u, UINT64_MAX, "sync.lock"); /* any return: look again */
+        (void)sync_futex_wait(&l->word, 2u, UINT64_MAX, "sync.lock"); /* any return: try again */
     }
     errno = saved;
 }
@@ -216,7 +216,7 @@ CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns)
         e = sync_futex_wait(&l->word, 2u, deadline_ns, "sync.lock_until");
     }
     errno = saved;
-    return e != ETIMEDOUT; /* a 2 that was left behind costs its holder a wake */
+    return e != ETIMEDOUT; /* a 2 left behind costs the holder one needless wake */
 }
 
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l)
@@ -282,7 +282,7 @@ CELLAR_PRIVATE void base_sleep_ns(uint64_t ns)
 {
     struct timespec left = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
     int saved = errno, state;
-    /* A cancellation point otherwise, and who sleeps may hold a stripe. */
+    /* Cancellation off: the sleeping thread may hold a stripe. */
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {}
     (void)pthread_setcancelstate(state, &state);
@@ -296,15 +296,15 @@ static void *sync_thread_main(void *p)
     base_thread *t = p;
     int old;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
-    (void)pthread_setname_np(pthread_self(), t->name); /* a nameless thread works as well */
+    (void)pthread_setname_np(pthread_self(), t->name); /* failure is harmless */
     base_bus_hear();
     t->fn(t->arg);
     base_store_rel(&t->running, 0u);
     return NULL;
 }
 
-/* The thread inherits the mask of who creates it, so no signal can slip in before it blocks
- * them. */
+/* Start the thread with all signals blocked from its first instruction: it inherits the mask of its
+ * creator. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name)
 {
@@ -320,7 +320,7 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
     long least = sysconf(_SC_THREAD_STACK_MIN);
     size_t stack = SYNC_STACK_BYTES;
     if (least > 0 && stack < (size_t)least * 2) { stack = (size_t)least * 2; }
-    (void)pthread_attr_setstacksize(&attr, stack); /* refused: the system's default */
+    (void)pthread_attr_setstacksize(&attr, stack); /* refused: the default size applies */
     sigset_t all, before;
     sigfillset(&all);
     e = pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -346,7 +346,7 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
     pthread_t thread;
     memcpy(&thread, &t->handle, sizeof thread);
     int state;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* a closing goes to its end */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* a close must complete */
     int e = pthread_join(thread, NULL);
     (void)pthread_setcancelstate(state, &state);
     BASE_REQUIRE(e == 0);

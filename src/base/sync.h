@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: locks with ranks, events, threads, fork, and what a thread owns (base_self).
+ * sync: locks with ranks, events, threads, fork, and the record of a thread (base_self).
  *
- * RANKS      one list for ever. A thread takes a lock only above every rank it holds (BASE_DEBUG
- *            aborts otherwise). An equal rank is met by sync_try, which never waits, or in
- *            ascending address order where the list says ORDERED. A leaf must be the last one
- *            taken.
- * LOCK       4 bytes: 0 free, 1 held, 2 held with sleepers. Spins 64 times, then futex. Clang's
- *            thread-safety analysis sees the rank tokens, which have no storage.
- * EVENT      a 32-bit word the caller owns; the predicate is the word itself: no lost wake-up.
- * SELF       one record a thread, found by one thread-local load; no pthread_key: the record of a
- *            thread that ended is found by its dead tid and reused. Index 0 is shared by all
- *            threads beyond BASE_SELF_MAX: counters under it need atomic adds. */
+ * RANKS      One list for the whole library. A thread takes a lock only above every rank it holds
+ *            (BASE_DEBUG aborts otherwise). A lock of equal rank is taken by sync_try, which never
+ *            waits, or in ascending address order if the list says ORDERED.
+ * LOCK       4 bytes: 0 free, 1 held, 2 held with sleepers. Spins 64 times, then waits on a futex.
+ *            Clang's thread-safety analysis sees the rank tokens, which have no storage.
+ * EVENT      A 32-bit word that the caller owns. The predicate is the word itself: no wake-up is
+ *            lost.
+ * SELF       One record per thread, found by one thread-local load. No pthread_key: the record of a
+ *            dead thread is found by its tid and reused. Index 0 is shared by all threads beyond
+ *            BASE_SELF_MAX: counters under it need atomic adds. */
 #ifndef BASE_SYNC_H
 #define BASE_SYNC_H
 
@@ -19,7 +19,7 @@
 #include "base/port.h"
 #include "base/random.h"
 
-/* name, number with gaps, "ORDERED" 1 where equal ranks are taken in ascending address order */
+/* name, number (with gaps), ordered: 1 = locks of this rank are taken in ascending address order */
 #define SYNC_RANKS(X) \
     X(VIEW, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
     X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_PAGES, 34, 0) X(L1_BIG, 36, 0) \
@@ -70,10 +70,10 @@ BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
 #define SYNC_PUSH(r, l, t) ((void)0)
 #define SYNC_POP(r, l) ((void)0)
 #endif
-/* Aborts in BASE_DEBUG when this thread holds any ranked lock: stands before user code and
- * waits. */
+/* Abort in BASE_DEBUG if this thread holds any ranked lock. Call before user code and waits. */
 CELLAR_PRIVATE void sync_assert_none(void);
-/* The same for one rank: stands before what may enter the kernel. */
+/* Abort in BASE_DEBUG if this thread holds a lock of one rank. Call before code that may
+ * enter the kernel. */
 CELLAR_PRIVATE void sync_assert_not(sync_rank r);
 
 BASE_INLINE void sync_lock_raw(sync_rank r, sync_lock *l)
@@ -89,7 +89,7 @@ BASE_INLINE bool sync_try_raw(sync_rank r, sync_lock *l)
     (void)r;
     return true;
 }
-/* False: it was not to be had by deadline_ns. */
+/* Take the lock or give up at deadline_ns. False: not taken. */
 BASE_INLINE bool sync_until_raw(sync_rank r, sync_lock *l, uint64_t deadline_ns)
 {
     if (!base_cas_ar(&l->word, 0u, 1u) && !sync_lock_until(l, deadline_ns)) { return false; }
@@ -121,56 +121,56 @@ SYNC_RANKS(SYNC_X)
 #define sync_try(r, l) sync_try_##r(l)
 #define sync_until(r, l, deadline_ns) sync_until_##r(l, deadline_ns)
 #define sync_drop(r, l) sync_drop_##r(l)
-/* In a forked child: whoever held it is gone. */
+/* Free the lock in a forked child: its holder does not exist there. */
 BASE_INLINE void sync_reset(sync_lock *l) { base_store_rel(&l->word, 0u); }
 
 /* Sleep while *word == expected, until woken or base_now_ns() >= deadline_ns (UINT64_MAX: no
- * limit). May return early; EINTR is looped. No ranked lock held. True: not by time-out. */
+ * limit). May return early; repeats on EINTR. Hold no ranked lock. False: time-out. */
 CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns);
 CELLAR_PRIVATE void sync_wake(_Atomic uint32_t *word, int count); /* INT_MAX: all */
 CELLAR_PRIVATE void base_yield(void);
 CELLAR_PRIVATE void base_sleep_ns(uint64_t ns);
 
-/* Locks beyond it are counted, not checked. */
+/* Locks beyond this number are counted, not checked. */
 #if BASE_DEBUG
 #define SYNC_HELD_MAX 80
 #else
 #define SYNC_HELD_MAX 1
 #endif
 #define BASE_SELF_MAX 4096
-#define BASE_LOADS_MAX 4 /* stores in whose loads one thread is at once; more are not noted */
-/* Lines of its own; for ThreadSanitizer a page of its own, see base_record_init. */
+#define BASE_LOADS_MAX 4 /* stores with a running load of one thread; more are not noted */
+/* Own cache lines; under ThreadSanitizer an own page (base_record_init). */
 #define BASE_SELF_ALIGN (BASE_TSAN ? BASE_PAGE : BASE_PAD)
 
 typedef struct base_self {
-    /* 1..BASE_SELF_MAX-1 this thread's alone; 0 shared */
+    /* 1..BASE_SELF_MAX-1: owned by this thread; 0: shared */
     uint32_t index BASE_ALIGNED(BASE_SELF_ALIGN);
-    _Atomic int32_t tid;      /* the owner's; written under the registration lock, 0: never used */
+    _Atomic int32_t tid;      /* of the owner; written under the registration lock, 0: never used */
     uint32_t countdown;       /* samples: calls until the next one (stats) */
     uint32_t depth;           /* nested listener and loader calls */
     uint32_t held_count;      /* BASE_DEBUG: ranked locks this thread holds */
-    uint32_t noted_count;     /* BASE_DEBUG: those of them that are in held[] */
-    bool forking;             /* in a fork's prepare or parent handlers: ranks are not checked */
-    int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC as this thread last saw it */
-    int64_t coarse_s, coarse_ns; /* clock: the coarse reading of that moment; ns -1: none yet */
-    int64_t coarse_ms;        /* clock: what it came to */
-    uint64_t count_from, count_span; /* clock: the counter at the last look; good for so many */
-    int64_t far_ms;           /* clock: not passed before the span ends; INT64_MAX: no such proof */
-    base_rng rng;             /* for choices nobody should foresee: stripe to steal from */
-    uint64_t mine_tag;        /* stats: whose block `mine` is; 0 none. Not in the shared record */
+    uint32_t noted_count;     /* BASE_DEBUG: entries of held[] */
+    bool forking;             /* inside fork handlers: ranks are not checked */
+    int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC, largest value this thread has read */
+    int64_t coarse_s, coarse_ns; /* clock: last coarse reading; ns -1: none yet */
+    int64_t coarse_ms;        /* clock: store time of that reading */
+    uint64_t count_from, count_span; /* clock: counter at the last reading; counts of the span */
+    int64_t far_ms;           /* clock: cannot pass before the span ends; INT64_MAX: no proof */
+    base_rng rng;             /* for unpredictable choices: stripe to steal from */
+    uint64_t mine_tag;        /* stats: store and slot of `mine`; 0: none or shared record */
     void *mine;
     void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
-    void *handing;            /* innermost hand-over of this thread (l1); the same */
-    void *leads;              /* guard: innermost flight this thread leads; outer ones behind it */
+    void *handing;            /* innermost hand-over of this thread (l1); plain data, too */
+    void *leads;              /* guard: innermost flight this thread leads; links to outer ones */
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
-    struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: calls inside a load
-                               * of that store; count 0: a free place. Not in the shared record */
+    struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a
+                               * store; count 0: free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_callout */
-    uintptr_t stack_low, stack_high; /* of the thread, once somebody asked; 0, 0 before */
+    uintptr_t stack_low, stack_high; /* bounds of the stack; 0, 0 until base_stack_bounds ran */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
 } base_self_t;
 
-/* This thread's record; never NULL. Under simulation: the fiber's. */
+/* Return the record of this thread, never NULL. Under simulation: of the fiber. */
 #if BASE_SIM
 CELLAR_PRIVATE base_self_t *base_sim_self(void);
 BASE_INLINE base_self_t *base_self(void) { return base_sim_self(); }
@@ -183,10 +183,11 @@ BASE_ALWAYS_INLINE base_self_t *base_self(void)
     return BASE_LIKELY(s != NULL) ? s : base_self_slow();
 }
 #endif
-/* Records handed out so far, the shared one included: an upper bound of every index in use. */
+/* Return the number of records so far, the shared one included: an upper bound of every index in
+ * use. */
 BASE_SPARE CELLAR_PRIVATE uint32_t base_self_count(void);
 
-typedef struct base_thread { /* the caller's; stays where it is from start to join */
+typedef struct base_thread { /* owned by the caller; must not move from start to join */
     uint64_t handle;          /* pthread_t, or the fiber */
     void (*fn)(void *);
     void *arg;
@@ -194,36 +195,37 @@ typedef struct base_thread { /* the caller's; stays where it is from start to jo
     _Atomic uint32_t running; /* 1 from start until fn returned */
 } base_thread;
 
-/* Start a named thread (<= 15 bytes) with all signals blocked, 256 KiB stack. 0, or an errno. */
+/* Start a named thread (name <= 15 bytes) with all signals blocked and a 256 KiB stack. Return 0 or
+ * an errno. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name);
 CELLAR_PRIVATE void base_thread_join(base_thread *t);
 
-/* The kernel's number of this thread; no call to the kernel but in threads beyond BASE_SELF_MAX. */
+/* Return the tid of this thread. Only threads beyond BASE_SELF_MAX call the kernel. */
 CELLAR_PRIVATE int32_t base_thread_id_slow(void);
 BASE_INLINE int32_t base_thread_id(void)
 {
     const base_self_t *self = base_self();
     return BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
 }
-/* This process has no such thread (any more). False while a new thread bears its number. */
+/* Return whether the process has no thread `tid`. False while a new thread has the same tid. */
 CELLAR_PRIVATE bool base_thread_gone(int32_t tid);
-/* fn(ctx), then end(ctx): also when fn leaves by pthread_exit or is cancelled. */
+/* Run fn(ctx), then end(ctx), also if fn leaves by pthread_exit or is cancelled. */
 CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx);
-/* ---- user code that may leave sideways (callout.c) ---- */
+/* ---- user code that may leave without a return (user_callback.c) ---- */
 
-/* Switch cancellation off for this thread; returns what it was, for base_cancel_set. */
+/* Switch cancellation off for this thread. Return the former state for base_cancel_set. */
 CELLAR_PRIVATE int base_cancel_off(void);
 CELLAR_PRIVATE void base_cancel_set(int state);
-/* Run fn(arg) with cancellation as `cancel` says, and off again after it. If the thread ends inside
- * (pthread_exit, deferred cancel), left(arg) runs on the way out, and nothing after the call. */
+/* Run fn(arg) with the cancel state `cancel`, and switch cancellation off after it. If the thread
+ * ends inside fn (pthread_exit, deferred cancel), left(arg) runs and the call does not return. */
 CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel);
-/* Was the stack frame at `at` given up by a longjmp? True only when it lies below `now`, a frame of
- * the running function, and both on the stack the thread was started with. */
+/* Return whether a longjmp has abandoned the stack frame at `at`. True only if it lies below `now`,
+ * a frame of the running function, and both lie on the initial stack of the thread. */
 CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now);
 
-/* fork: one pthread_atfork for the process, through pthread_once, at the first registration. Each
- * store links itself in; `prepare` takes its ranked locks, `parent` drops them, `child` resets. */
+/* Handlers of one store at a fork: `prepare` takes its ranked locks, `parent` drops them, `child`
+ * resets them. The process calls pthread_atfork once, at the first registration. */
 typedef struct base_fork_node {
     struct base_fork_node *next, *prev;
     void (*prepare)(void *ctx);
@@ -233,7 +235,7 @@ typedef struct base_fork_node {
 } base_fork_node;
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n);
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n);
-/* Number of forks between the process that loaded us and this one. */
+/* Count the forks between the process that loaded the library and this one. */
 BASE_SPARE CELLAR_PRIVATE uint32_t base_fork_generation(void);
 CELLAR_PRIVATE unsigned base_cpu_count(void);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * table: where uthash's memory comes from.
+ * table: the allocator of uthash.
  *
- * INVARIANTS each byte is charged to the account and module named at the point of use, and returned
- *            with the size uthash gives back. A refused charge is NULL: HASH_NONFATAL_OOM leaves
- *            the element out of the table, and the caller sees that its hh.tbl is NULL.
- * LOCKING    tables change under their owner's lock, so nobody is asked to make room. */
+ * INVARIANTS Each byte is charged to the budget and module that the point of use names, and freed
+ *            with the size that uthash passes. A refused charge is NULL: HASH_NONFATAL_OOM leaves
+ *            the element out of the table, and the caller finds hh.tbl == NULL.
+ * LOCKING    Tables change under the lock of their owner, so make_room is never called. */
 #include "base/table.h"
 
 CELLAR_PRIVATE void *base_table_alloc(base_account *a, base_module m, size_t bytes)

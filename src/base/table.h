@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * table: the one place that includes uthash. Keyed control tables only, never the hot index.
+ * table: the only file that includes uthash. For keyed control tables, never for the hot index.
  *
- * Out of memory does not end the process (HASH_NONFATAL_OOM); the unkeyed default hash does not
- * compile, so that only the *_BYHASHVALUE forms with the store's keyed hash can be written.
- * uthash's own allocations go to base_table_alloc / base_table_free: charged to what
- * `base_table_account` (a base_account *) and `base_table_module` (a base_module) name at the
- * point of use: variables or parameters of the function that contains the HASH_ macro. They never
- * ask make_room, because tables change under their lock. */
+ * INVARIANTS Out of memory does not end the process (HASH_NONFATAL_OOM). The unkeyed default hash
+ *            does not compile: only the *_BYHASHVALUE forms with the keyed hash of the store do.
+ * PICTURE    uthash allocates through base_table_alloc and base_table_free. Each HASH_ macro stands
+ *            in a function with two variables or parameters that name the charge:
+ *            base_account *base_table_account, base_module base_table_module.
+ * LOCKING    Allocations never call make_room, because tables change under their lock. */
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 

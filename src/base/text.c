@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: see text.h. */
+ * text: build text in a caller's buffer. See text.h. */
 #include "base/text.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: text in pieces into a caller's buffer, as snprintf would with all of it at once. */
+ * text: build text piece by piece in a caller's buffer, with the length rule of snprintf. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
@@ -8,15 +8,15 @@
 
 typedef struct base_text {
     char *buf;
-    size_t cap; /* with the ending 0, which is there from the first piece on if cap > 0 */
-    size_t len; /* of all pieces, also of what did not fit: cut when len >= cap */
+    size_t cap; /* bytes of buf, the final 0 included; the 0 is written if cap > 0 */
+    size_t len; /* bytes of all pieces, written or not; the text is cut if len >= cap */
 } base_text;
 
 BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, ...)
     BASE_PRINTF(2, 3);
 
-/* Return what an errno of the disk means; "system error" for any other. Static text: strerror is
- * not safe in threads, and the two forms of strerror_r differ. */
+/* Return the text of an errno of the disk; "system error" for any other. The text is static:
+ * strerror is not thread-safe, and the two forms of strerror_r differ. */
 BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e);
 
 #endif

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * self: what a thread owns, and what happens to it when threads end and processes fork.
+ * thread_record: one record per thread; what happens to it when threads end and processes fork.
  *
  * PICTURE    thread -- thread-local pointer --> record i of chunk i / 64 (own cache lines)
- *            record: owner's tid | counters' index | clock's last look | random state | held ranks
- * INVARIANTS a record belongs to at most one living thread of this process, index 0 excepted.
- *            Chunks are mapped when first needed and never given back: at most 64 of them, and a
- *            record is reused, so threads that come and go cost nothing.
- * LOCKING    registration is under base_selves.lock (not ranked: rank checks need a record first).
- *            A record's fields belong to its thread; `tid` is written under the lock.
- * WALK       first call of a thread: look at 8 used records, round robin, for one whose owner is
- *            gone (tgkill says ESRCH, or the kernel has given its tid to us); else the next fresh
- *            one; none left: look at 64 more, then the shared record 0.
- * ENDS       No pthread_key, so no destructor that could run after dlclose, and no key taken from
- *            the host. A thread that ended leaves its tid behind, which is how its record is found.
- *            tgkill is confined to the process: tids of the parent mean nothing in a forked child,
- *            so all other records are free there; the child handler renews its own.
- * LIMITS     4,095 records; threads beyond them share record 0 and must not keep state in it. A
- *            child made by a bare clone() without handlers: its first new thread may share a
- *            record.
- * TRIED      pthread_key with destructor: crashes after dlclose in every library that did it
- *            (mimalloc, OpenSSL, SSSD). */
+ *            record: owner's tid | counters' index | last clock reading | random state | held ranks
+ *            first call of a thread: test 8 used records, round robin, for a dead owner (tgkill
+ *            returns ESRCH, or the kernel has reused the tid for this thread); else take the next
+ *            fresh record; if none is left test 64 more, then share record 0
+ * INVARIANTS A record belongs to at most one live thread of this process, index 0 excepted. Chunks
+ *            (at most 64) are mapped when first needed and never unmapped; records are reused.
+ * LOCKING    Registration takes base_selves.lock, which has no rank: rank checks need a record. The
+ *            fields of a record belong to its thread; `tid` is written under the lock.
+ * FORK       tgkill sees only this process: in a forked child the tids of the parent are dead, so
+ *            all other records are free. The child handler stores the new tid of its own thread.
+ * LIMITS     4,095 records. Threads beyond them share record 0 and must not keep state in it. In a
+ *            child of a bare clone() without handlers, the first new thread may share a record.
+ * SEE ALSO   README.md in this folder: why not pthread_key. */
 #include "base/sync.h"
 
 #include <errno.h>
@@ -40,22 +35,22 @@
 /* ---- fork: one list for the process ---- */
 
 static struct base_forks {
-    sync_lock lock;             /* not ranked; guards the list; held from prepare to the end */
+    sync_lock lock;             /* no rank; guards the list; held from prepare to parent/child */
     base_fork_node *first, *last; /* in order of registration */
-    _Atomic uint32_t generation;  /* forks between the process that loaded us and this one */
+    _Atomic uint32_t generation;  /* forks between the process that loaded cellar and this one */
 } base_forks;
 
 #if !BASE_SIM
 static struct base_selves {
-    sync_lock lock;              /* not ranked; guards what follows */
-    pthread_once_t once;         /* pthread_atfork, once a process image */
-    bool atfork;                 /* it was granted */
+    sync_lock lock;              /* no rank; guards the fields below */
+    pthread_once_t once;         /* pthread_atfork, once per process image */
+    bool atfork;                 /* pthread_atfork succeeded */
     _Atomic uint32_t count;      /* records handed out, the shared one included; never falls */
-    uint32_t cursor;             /* where the next look for an orphan starts */
+    uint32_t cursor;             /* record at which the next search for an orphan starts */
     base_self_t *chunk[BASE_SELF_MAX / 64]; /* mapped, never unmapped */
 } base_selves = { .once = PTHREAD_ONCE_INIT };
 
-/* index 0: threads beyond the limit, or without memory */
+/* index 0: shared by threads beyond the limit or without memory */
 static base_self_t base_self_shared = { .far_ms = INT64_MAX };
 BASE_THREAD_DEFINE(base_self_t *, base_self_mine);
 
@@ -124,7 +119,8 @@ static base_self_t *base_record(uint32_t index)
     return &base_selves.chunk[index / 64][index % 64];
 }
 
-/* Whose thread is gone: no such thread in this process, or its number is ours now. */
+/* Return whether the owner of the record is dead: the process has no such thread, or the kernel has
+ * given its tid to the calling thread. */
 static bool base_record_is_orphan(const base_self_t *r, int32_t my_tid)
 {
     int32_t tid = base_load_rlx(&r->tid);
@@ -146,7 +142,7 @@ static base_self_t *base_record_orphan(int32_t my_tid, uint32_t looks)
 static base_self_t *base_record_fresh(void)
 {
     uint32_t index = base_load_rlx(&base_selves.count);
-    if (index == 0) { index = 1; } /* 0 is the shared one */
+    if (index == 0) { index = 1; } /* 0 is the shared record */
     if (index >= BASE_SELF_MAX) { return NULL; }
     base_self_t **chunk = &base_selves.chunk[index / 64];
     if (*chunk == NULL) {
@@ -163,13 +159,13 @@ static base_self_t *base_record_fresh(void)
     return base_record(index);
 }
 
-/* The index stays, so that counters kept under it go on; everything else starts anew. */
+/* Reset a record for a new owner. The index stays, so that its counters continue. */
 static void base_record_init(base_self_t *r, int32_t tid)
 {
     uint32_t index = r->index;
 #if BASE_TSAN
-    /* Whatever the former owner did is done: the kernel has ended it. ThreadSanitizer cannot know
-     * that, except of memory that is mapped anew. */
+    /* The kernel has ended the former owner, so its writes happened before. ThreadSanitizer knows
+     * that only of memory that is mapped again. */
     BASE_REQUIRE(mmap(r, sizeof *r, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
                       -1, 0) == (void *)r);
 #else
@@ -234,7 +230,7 @@ CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n)
 
 #else
 
-/* Fibers do not fork; nodes are accepted so that the code around them runs. */
+/* Accept the node so that the caller's code runs. Fibers do not fork. */
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
 {
     n->next = n->prev = NULL;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * tz: reads time zones (TZif, RFC 9636) and answers which offset holds when.
+ * timezone: read time zones (TZif, RFC 9636) and return the offset that holds at an instant.
  *
- * PICTURE    file: version 1 block (skipped) | header, times, types of the 64-bit block | footer
- *            zone: at[0] < at[1] < ... < at[n-1]; offset[i] holds from at[i] to at[i+1]; before
- *            at[0] the first type; after at[n-1] the footer's rule, year by year
- * INVARIANTS times ascend; offsets are within 26 hours of UTC; counts fit the file: every field is
- *            checked before it is used, because a zone file is input like any other.
- * WALK       base_tz_at: binary search; behind the last time the two switches of the years around
- *            are worked out and looked through.
- * LIMITS     files up to 256 KiB; leap seconds ("right/" zones) are ignored; version 1 files, which
+ * FORMAT     file: version 1 block (skipped) | header, times, types of the 64-bit block | footer
+ * PICTURE    zone: at[0] < at[1] < ... < at[n-1]; offset[i] holds from at[i] to at[i+1]; before
+ *            at[0] the first type; after at[n-1] the rule of the footer, year by year
+ *            base_tz_at: binary search; after the last time compute and scan the switches of the
+ *            years around
+ * INVARIANTS Times ascend; offsets are within 26 hours of UTC; counts fit the file. Every field is
+ *            checked before use, because a zone file is untrusted input.
+ * LIMITS     Files up to 256 KiB. Leap seconds ("right/" zones) are ignored. Version 1 files, which
  *            end in 2038, are refused.
  * SOURCE     RFC 9636; POSIX, "TZ". Days from dates by 400-year eras. Own code. */
 #include "base/timezone.h"
@@ -28,10 +28,10 @@ BASE_SIZE_BEGIN
 #define BASE_TZ_OFFSET_MAX (26 * 3600)
 #define BASE_TZ_DAY 86400
 
-/* One of the two switches of a footer: when in a year, and at which local second of that day. */
+/* One of the two switches of a footer: day of the year, and local second of that day. */
 typedef struct base_tz_switch {
     char form;             /* 'M' month.week.day, 'J' day without February 29, 'N' day from 0 */
-    int month, week, day;  /* J, N: only day */
+    int month, week, day;  /* forms J and N use only day */
     int32_t second;        /* local, -167 h .. 167 h */
 } base_tz_switch;
 
@@ -40,10 +40,10 @@ struct base_tz {
     size_t bytes;          /* of this block */
     uint32_t count;        /* of times */
     int32_t before;        /* offset before the first time */
-    bool has_rule, has_dst; /* a footer; with daylight saving */
-    int32_t standard, daylight; /* the footer's offsets */
+    bool has_rule, has_dst; /* the zone has a footer; the footer has daylight saving */
+    int32_t standard, daylight; /* offsets of the footer */
     base_tz_switch begin, end;  /* of daylight saving */
-    int64_t *at;           /* behind this struct */
+    int64_t *at;           /* follows this struct in its block */
     int32_t *offset;
 };
 
@@ -108,7 +108,7 @@ static bool base_tz_word(base_tz_text *t)
     return t->at - start >= 3;
 }
 
-/* [+-]h[:m[:s]] */
+/* Parse [+-]h[:m[:s]] into seconds. */
 static bool base_tz_clock(base_tz_text *t, int most_hours, int32_t *out)
 {
     int h = 0, m = 0, s = 0;
@@ -160,13 +160,13 @@ static bool base_tz_footer(base_tz *z, const char *text, size_t len)
     return base_tz_when(&t, &z->begin) && base_tz_when(&t, &z->end) && t.at == t.end;
 }
 
-/* The instant of a switch in `year`; `offset` holds before it. */
+/* Return the instant of a switch in `year`. `offset` holds before it. */
 static int64_t base_tz_instant(const base_tz_switch *w, int64_t year, int32_t offset)
 {
     int64_t day;
     if (w->form == 'M') {
         const int64_t first = base_days_of(year, w->month, 1);
-        const int64_t weekday = base_floor_div(first + 4, 7) * 7; /* the Sunday at or before */
+        const int64_t weekday = base_floor_div(first + 4, 7) * 7; /* Sunday up to the first */
         int64_t d = weekday - 4 + w->day;
         if (d < first) { d += 7; }
         d += (int64_t)(w->week - 1) * 7;
@@ -212,7 +212,8 @@ static bool base_tz_head_read(const unsigned char *p, size_t len, base_tz_head *
            h->type >= 1 && h->type <= 256 && h->chars <= most;
 }
 
-/* Bytes of a block without its header; each factor is at most 2^18, so no sum overflows 64 bits. */
+/* Return the bytes of a block without its header. Each factor is at most 2^18, so no sum overflows
+ * 64 bits. */
 static uint64_t base_tz_block(const base_tz_head *h, unsigned time_bytes)
 {
     return (uint64_t)h->time * (time_bytes + 1) + (uint64_t)h->type * 6 + h->chars +
@@ -342,10 +343,11 @@ CELLAR_PRIVATE void base_tz_close(base_tz *z)
 
 CELLAR_PRIVATE size_t base_tz_bytes(const base_tz *z) { return z != NULL ? z->bytes : 0; }
 
-/* ---- asking ---- */
+/* ---- queries ---- */
 
-/* Behind the last time: the switches of the years around, in order. A rule may put them up to a
- * week beyond their year; where two fall together (daylight saving for ever) the later holds. */
+/* Narrow the stretch after the last time by the switches of the years around, in order. A rule may
+ * put a switch up to a week outside its year. Of two switches at one instant (permanent daylight
+ * saving) the later one holds. */
 static void base_tz_ruled(const base_tz *z, int64_t utc_s, base_tz_stretch *out)
 {
     int64_t year, at[6];
@@ -400,7 +402,7 @@ CELLAR_PRIVATE void base_tz_at(const base_tz *z, int64_t utc_s, base_tz_stretch 
 CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s)
 {
     base_tz_stretch s;
-    int64_t at = local_s - 2 * BASE_TZ_OFFSET_MAX; /* surely before */
+    int64_t at = local_s - 2 * BASE_TZ_OFFSET_MAX; /* certainly earlier */
     for (;;) {
         base_tz_at(z, at, &s);
         int64_t u = local_s - s.offset_s;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tz: time zones as stretches of constant offset, out of TZif files; civil dates.
+ * timezone: time zones as stretches of constant offset, read from TZif files; civil dates.
  *
- * The environment's TZ, and the C library's idea of local time, are never looked at. */
+ * INVARIANTS Never reads the environment variable TZ or the local time of the C library. */
 #ifndef BASE_TIMEZONE_H
 #define BASE_TIMEZONE_H
 
@@ -14,11 +14,11 @@ typedef struct base_tz base_tz;
 typedef enum base_tz_result { BASE_TZ_OK, BASE_TZ_UNKNOWN, BASE_TZ_DAMAGED, BASE_TZ_NOMEM }
     base_tz_result;
 
-/* `name`: NULL, "" or "UTC"; "+08:00", "-03:30", "+5"; or a file below TZDIR or
- * /usr/share/zoneinfo. BASE_TZ_UNKNOWN: no such name, or one no file may have. */
+/* Open the zone `name`: NULL, "" or "UTC"; "+08:00", "-03:30", "+5"; or a file below TZDIR or
+ * /usr/share/zoneinfo. BASE_TZ_UNKNOWN: no such zone, or not a valid name. */
 CELLAR_PRIVATE base_tz_result base_tz_open(const base_alloc_hooks *h, const char *name,
                                            base_tz **out);
-/* The same out of the bytes of a TZif file. */
+/* Make a zone from the bytes of a TZif file. */
 CELLAR_PRIVATE base_tz_result base_tz_parse(const base_alloc_hooks *h, const unsigned char *bytes,
                                             size_t len, base_tz **out);
 CELLAR_PRIVATE void base_tz_close(base_tz *z); /* NULL accepted */
@@ -29,12 +29,12 @@ typedef struct base_tz_stretch {
     int32_t offset_s;     /* local = UTC + offset */
 } base_tz_stretch;
 
-/* The stretch that contains `utc_s`. */
+/* Find the stretch that contains `utc_s`. */
 CELLAR_PRIVATE void base_tz_at(const base_tz *z, int64_t utc_s, base_tz_stretch *out);
-/* First instant of the zone whose local time is `local_s` or later. */
+/* Return the first instant of the zone with a local time of `local_s` or later. */
 CELLAR_PRIVATE int64_t base_tz_first(const base_tz *z, int64_t local_s);
 
-/* Days since 1970-01-01 of a date of the Gregorian calendar; month 1..12, day may be any. */
+/* Return the days from 1970-01-01 to a Gregorian date. month 1..12; day may be any number. */
 CELLAR_PRIVATE int64_t base_days_of(int64_t year, int month, int day);
 CELLAR_PRIVATE void base_date_of(int64_t days, int64_t *year, int *month, int *day);
 BASE_INLINE int64_t base_floor_div(int64_t a, int64_t b) /* b > 0 */

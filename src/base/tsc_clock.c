@@ -1,35 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * quick: CLOCK_MONOTONIC in nanoseconds at a third of its price, out of the CPU's counter.
+ * tsc_clock: CLOCK_MONOTONIC in nanoseconds at a third of its cost, from the CPU's counter.
  *
- * PICTURE    ns |        . clock       a line through (counter, clock), laid anew every 50 ms by
- *               |    .-'line           whoever comes by then
+ * PICTURE    ns |        . clock       a line through (counter, clock); the first caller after
+ *               |    .-'line           50 ms lays the next stretch
  *               |.-'______ counter
- * WHY A LINE It meets the clock again at the end of the next stretch: it neither jumps nor drifts,
- *            some 20 us off the clock in the first stretch, 2 us later. A counter that restarted
- *            (suspend) is far off the line, and lays it anew at once; one that leapt, or counts at
- *            another rate (a virtual machine that moved), is off until the stretch ends, and then
- *            measured anew. One that is not trusted any more (clock.c, FAR) is not used again.
- * LOCKING    `seq` is odd while somebody lays it. Readers see it twice and take the clock itself
- *            when it moved; so does who finds somebody laying. Nobody waits.
- * LIMITS     two threads may see it a few microseconds apart, also backwards: for limiters, where
- *            an older reading is only stricter. Without a trusted counter it is the clock itself.
- * TRIED      the clock's own call: 19.4 ns against 8.5 for the counter. */
+ * INVARIANTS The line meets the clock again at the end of the next stretch: it neither jumps nor
+ *            drifts. It is about 20 us off the clock in the first stretch, 2 us later.
+ *            A counter that restarted (suspend) is far off the line and lays it again immediately.
+ *            A counter that jumped or changed its rate (migrated virtual machine) is off until the
+ *            stretch ends and is then measured again. A counter that lost its trust (clock.c) is
+ *            not used again.
+ * LOCKING    `seq` is odd while a thread lays the line. A reader reads it twice; if it moved, or if
+ *            another thread lays the line, the reader uses the clock. No thread waits.
+ * LIMITS     Two threads may read values a few microseconds apart, also backwards: for limiters,
+ *            where an older reading is only stricter. Without a trusted counter: the clock itself.
+ * SEE ALSO   README.md in this folder: figures. */
 #include "base/atomic.h"
 #include "base/clock.h"
 
-#define BASE_LINE_COUNTS ((uint64_t)1 << 27) /* a stretch of the line at most; 50 ms if shorter */
+#define BASE_LINE_COUNTS ((uint64_t)1 << 27) /* longest stretch of the line; 50 ms if shorter */
 #define BASE_LINE_NS ((uint64_t)50000000)
 
 static struct base_line {
-    _Atomic uint32_t seq BASE_ALIGNED(BASE_PAD); /* odd: being laid; release there, acquire here */
+    _Atomic uint32_t seq BASE_ALIGNED(BASE_PAD); /* odd: a thread lays the line; seqlock order */
     _Atomic uint64_t count, ns; /* where the line starts */
-    _Atomic uint64_t slope;     /* ns a count, times 2^32; 0: not laid yet */
+    _Atomic uint64_t slope;     /* ns per count, times 2^32; 0: not laid yet */
     _Atomic uint64_t span;      /* counts of a stretch */
     uint64_t far_count, far_ns; /* an earlier pair, for the slope; guarded by seq being odd */
 } base_line;
 
-/* Counter and clock of one moment: the closest of some tries. */
+/* Read counter and clock of one moment: the closest pair of four tries. */
 static void base_line_pair(uint64_t *count, uint64_t *ns)
 {
     uint64_t best = UINT64_MAX;
@@ -45,7 +46,8 @@ static void base_line_pair(uint64_t *count, uint64_t *ns)
     }
 }
 
-/* Is the earlier pair one of this line? Not if the counter went back, leapt or changed its rate. */
+/* Return whether the earlier pair belongs to this line. False if the counter went back, jumped or
+ * changed its rate. */
 static bool base_line_same(uint64_t count, uint64_t ns)
 {
     const struct base_line *l = &base_line;
@@ -59,7 +61,7 @@ static bool base_line_same(uint64_t count, uint64_t ns)
     return off < (double)(old / 128) && -off < (double)(old / 128);
 }
 
-/* Lay the next stretch; the caller made seq odd. */
+/* Lay the next stretch and return the time. The caller has made seq odd. */
 static uint64_t base_line_lay(void)
 {
     struct base_line *l = &base_line;
@@ -70,7 +72,7 @@ static uint64_t base_line_lay(void)
         l->far_ns = ns;
         do { base_line_pair(&count, &ns); } while (ns - l->far_ns < 100000);
         base_store_rlx(&l->slope, (uint64_t)0);
-        if (count <= l->far_count) { return ns; } /* it moved once more: next time */
+        if (count <= l->far_count) { return ns; } /* the counter moved again: try next time */
     }
     double slope = (double)(ns - l->far_ns) / (double)(count - l->far_count);
     const double stretch = slope > 0 ? (double)BASE_LINE_NS / slope : 0;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * callout: user code that may leave sideways: by pthread_exit, a deferred cancel, or a longjmp.
+ * user_callback: call user code that may leave by pthread_exit, a deferred cancel or a longjmp.
  *
- * WALK       base_cancel_off -> work of ours -> base_callout { the caller's own cancel state; fn;
- *            off again } -> work of ours -> base_cancel_set. So nothing of ours is ever a place
- *            where a thread ends, and fn may be.
- * INVARIANTS left(arg) runs at most once, and only if fn(arg) did not return. A longjmp out of fn
- *            cannot be seen here: base_frame_is_gone finds it at the thread's next call.
- * SIMULATION fibers have no pthread_exit: base_sim_leave jumps to the innermost guard, which runs
- *            its `left` and goes on to the next; the outermost one, the scenario's, returns.
- * LIMITS     a frame on another stack (a coroutine's, a signal's) is never taken for gone. */
+ * PICTURE    base_cancel_off -> library code -> base_callout { caller's cancel state; fn; off }
+ *            -> library code -> base_cancel_set
+ * INVARIANTS A thread can end inside fn, never inside library code.
+ *            left(arg) runs at most once, and only if fn(arg) did not return. A longjmp out of fn
+ *            is not detected here: base_frame_is_gone detects it at the thread's next call.
+ * SIMULATION Fibers have no pthread_exit. base_sim_leave jumps to the innermost guard, which runs
+ *            its `left` and continues with the next one; the outermost guard, the scenario's,
+ *            returns.
+ * LIMITS     A frame on another stack (coroutine, signal stack) is never reported as gone. */
 #include "base/sync.h"
 
 #if BASE_SIM
@@ -53,7 +54,7 @@ CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_
     (void)self;
     (void)at;
     (void)now;
-    return false; /* fibers: stacks side by side */
+    return false; /* each fiber has a stack of its own */
 }
 
 #else
@@ -73,13 +74,14 @@ CELLAR_PRIVATE void base_cancel_set(int state)
     (void)pthread_setcancelstate(state, &before);
 }
 
-/* Asked while this thread leads a load further up: once a thread at most. */
+/* Store the bounds of this thread's stack in its record. Called at most once per thread, while the
+ * thread leads a load in an outer frame. */
 static void base_stack_bounds(base_self_t *self)
 {
     pthread_attr_t attr;
     void *low = NULL;
     size_t bytes = 0;
-    self->stack_low = 1; /* unknown: nothing lies between 1 and 1 */
+    self->stack_low = 1; /* unknown: the range is empty */
     self->stack_high = 1;
     if (pthread_getattr_np(pthread_self(), &attr) != 0) { return; }
     if (pthread_attr_getstack(&attr, &low, &bytes) == 0 && low != NULL) {
@@ -90,7 +92,7 @@ static void base_stack_bounds(base_self_t *self)
 }
 
 #if BASE_ASAN
-/* AddressSanitizer forgets to clean what the frames of a cancelled thread left in its shadow. */
+/* AddressSanitizer does not clear the shadow of the frames of a cancelled thread. */
 void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
 
 typedef struct base_leaving {

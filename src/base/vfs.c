@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * vfs: the disk, through POSIX and Linux calls, each one a fault point.
+ * vfs: the disk through POSIX and Linux calls, each one a fault point.
  *
  * PICTURE    caller -> base_vfs table -> fault point of that name -> system call
- * INVARIANTS no call is a cancellation point; every one returns 0 or a positive errno. *done counts
- *            what was moved, also beside an error. No descriptor survives exec. A name is one path
- *            component below a directory that is already open, and never followed when it is a
- *            link. A path of open_dir or set_aside that names a symbolic link is followed if the
- *            link, and the directory behind it, belong to this user or to root: another user must
- *            not choose where the files lie. A call that would pass the limit of file size
- *            (RLIMIT_FSIZE) is EFBIG and raises no SIGXFSZ.
- * LOCKING    none; a base_vfs_file belongs to its opener, pread and pwrite of one file may overlap.
- * LIMITS     a lock never waits (EAGAIN) and belongs to the open file, not to the process: a second
- *            open of the same file in this process is refused too. A failed datasync is final for
- *            what it covered; who repeats it is told a lie by the kernel. close() is not repeated
- *            on EINTR: Linux has closed.
- * TIMES      a file of ours is read without noting when (O_NOATIME): asking whether a time is due
- *            was 10 % of a read of 300 B from the page cache, 7 % of a get from disk of 256 B, 3 %
- *            of 4 KiB (60 windows in turn, the flag set and cleared by fcntl; ext4, relatime).
- *            Where each read is noted (strictatime) it is a write, too. Somebody else's file
- *            refuses it.
- * NOT HERE   the simulated device, formats, retries, the breaker. */
+ * INVARIANTS No call is a cancellation point. Every call returns 0 or a positive errno. *done
+ *            counts the bytes moved, also on error. No descriptor survives exec.
+ *            A name is one path component below an open directory; a link with that name is not
+ *            followed. A path of open_dir or set_aside may be a symbolic link, if the link and the
+ *            directory behind it belong to this user or to root: another user must not choose where
+ *            the files lie.
+ *            A call beyond the limit of file size (RLIMIT_FSIZE) is EFBIG and raises no SIGXFSZ.
+ * LOCKING    None. A base_vfs_file belongs to its opener; pread and pwrite of one file may overlap.
+ * LIMITS     A lock never waits (EAGAIN). It belongs to the open file, not to the process: a second
+ *            open of the file in this process is refused, too. After a failed datasync its bytes
+ *            count as lost: Linux reports success to a repeated call. close() is not repeated on
+ *            EINTR: Linux has closed.
+ *            Files are opened with O_NOATIME, which the file of another user refuses.
+ * SEE ALSO   README.md in this folder: the cost of access times. */
 #include "base/vfs.h"
 
 #include <dirent.h>
@@ -48,14 +44,14 @@ BASE_SIZE_BEGIN
 
 struct base_vfs_file {
     int fd;      /* owned */
-    _Atomic bool direct; /* bypasses the page cache; cleared when the file system refuses that */
+    _Atomic bool direct; /* bypasses the page cache; cleared when the file system refuses */
 };
 
 #if BASE_DEBUG
 static struct base_vfs_fault {
-    char site[24];         /* "": any; written before nth is stored, by the arming test */
-    _Atomic uint64_t seen; /* matching calls since last armed */
-    _Atomic uint64_t nth;  /* which one fails; 0: none */
+    char site[24];         /* "": any; the arming test writes it before nth */
+    _Atomic uint64_t seen; /* matching calls since the last arming */
+    _Atomic uint64_t nth;  /* number of the failing call; 0: none */
     _Atomic int error;
     _Atomic bool sticky;
 } base_vfs_fault;
@@ -83,7 +79,7 @@ CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t 
 }
 #endif
 
-/* Where no bytes move, a short transfer has no meaning. */
+/* Return the armed error of a call that moves no bytes: a short transfer (-1) counts as none. */
 static int base_vfs_faulted(const char *site)
 {
     int e = base_fault_io(site);
@@ -106,22 +102,23 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
 /* ---- paths ---- */
 
 #define BASE_VFS_PATH 4096 /* PATH_MAX */
-#define BASE_VFS_LINKS 8u  /* links to links that are followed */
+#define BASE_VFS_LINKS 8u  /* longest chain of links */
 
-/* Whether a link or directory of this owner may decide where files of this process lie. */
+/* Return whether a link or directory of this owner may decide where files of this process lie. */
 static bool base_vfs_trusts(const struct stat *s)
 {
     return s->st_uid == geteuid() || s->st_uid == 0;
 }
 
-/* Read the symbolic link at `path`. Owner and text come from one descriptor, so that a link that is
- * replaced meanwhile is seen whole. *n 0: `path` is no link, or nothing. ELOOP: another user's. */
+/* Read the symbolic link at `path`. Owner and text come from one descriptor, so that they belong
+ * together even if the link is replaced. *n 0: `path` is no link, or does not exist. ELOOP: the
+ * link belongs to another user. */
 static int base_vfs_read_link(const char *path, char to[BASE_VFS_PATH], size_t *n)
 {
     struct stat s;
     *n = 0;
     const int fd = base_fd_open(AT_FDCWD, path, O_PATH | O_NOFOLLOW);
-    if (fd < 0) { return 0; } /* the call that follows says why */
+    if (fd < 0) { return 0; } /* the next call on `path` returns the error */
     int e = fstat(fd, &s) != 0 ? errno : 0;
     if (e == 0 && S_ISLNK(s.st_mode)) {
         const ssize_t got = readlinkat(fd, "", to, BASE_VFS_PATH);
@@ -144,7 +141,7 @@ static int base_vfs_follow(const char *path, char real[BASE_VFS_PATH], unsigned 
         if (keep + n >= BASE_VFS_PATH) { return ENAMETOOLONG; }
         memcpy(real + keep, from, n);
         n += keep;
-        while (n > 1 && real[n - 1] == '/') { n--; } /* behind a slash the kernel follows */
+        while (n > 1 && real[n - 1] == '/') { n--; } /* the kernel follows "link/" */
         real[n] = '\0';
         const int e = base_vfs_read_link(real, to, &n);
         if (e != 0) { return e; }
@@ -153,7 +150,7 @@ static int base_vfs_follow(const char *path, char real[BASE_VFS_PATH], unsigned 
         const char *slash = to[0] == '/' ? NULL : strrchr(real, '/');
         keep = slash != NULL ? (size_t)(slash - real) + 1 : 0;
     }
-    return ENOENT; /* of an empty path */
+    return ENOENT; /* empty path */
 }
 
 static int base_vfs_open_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
@@ -184,7 +181,7 @@ static int base_vfs_list(void *ctx, base_vfs_file *dir,
     (void)ctx;
     int e = base_vfs_faulted("list");
     if (e != 0) { return e; }
-    /* A descriptor of its own: fdopendir takes it over and moves its position. */
+    /* A second descriptor: fdopendir takes it over and moves its position. */
     const int fd = base_fd_open(dir->fd, ".", O_RDONLY | O_DIRECTORY);
     if (fd < 0) { return errno; }
     DIR *d = fdopendir(fd);
@@ -216,7 +213,7 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     BASE_ASSERT(strchr(name, '/') == NULL);
     int e = base_vfs_faulted("open");
     if (e != 0) { return e; }
-    /* Not to wait for the other end of a FIFO that somebody put there. */
+    /* O_NONBLOCK: do not wait for the other end of a FIFO with that name. */
     int how = O_NOFOLLOW | O_NONBLOCK | O_NOATIME;
     how |= (flags & BASE_VFS_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if ((flags & BASE_VFS_CREATE) != 0) { how |= O_CREAT; }
@@ -228,10 +225,10 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
         if (fd >= 0) { break; }
         if (errno == EINVAL && direct) {
             direct = false; /* tmpfs and others have no O_DIRECT */
-            /* Linux may have made the file before it refused the flag: then it is ours. */
+            /* Linux may have created the file before it refused the flag. */
             how &= ~O_EXCL;
         } else if (errno == EPERM && (how & O_NOATIME) != 0) {
-            how &= ~(O_NOATIME | O_EXCL); /* not ours, or a server that gave what we made away */
+            how &= ~(O_NOATIME | O_EXCL); /* foreign file, or a server changed its owner */
         } else if (errno != EINTR) {
             return errno;
         }
@@ -251,7 +248,7 @@ static void base_vfs_close(void *ctx, base_vfs_file *f)
 
 typedef struct base_vfs_hush {
     sigset_t limit, before;
-    bool pending; /* a SIGXFSZ that the host blocks and has yet to see */
+    bool pending; /* the host blocks SIGXFSZ and one is pending */
 } base_vfs_hush;
 
 /* Block SIGXFSZ in this thread. The kernel sends it to the writing thread, with EFBIG. */
@@ -265,7 +262,7 @@ static void base_vfs_hush_begin(base_vfs_hush *h)
                  sigismember(&now, SIGXFSZ) == 1;
 }
 
-/* Take away the SIGXFSZ of a call that failed with `error`, and unblock the signal. */
+/* Consume the SIGXFSZ of a call that failed with `error`, and restore the signal mask. */
 static void base_vfs_hush_end(const base_vfs_hush *h, int error)
 {
     const struct timespec at_once = { 0, 0 };
@@ -289,7 +286,7 @@ static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
     do {
         e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
     } while (e == EINTR);
-    /* File systems without it: libc writes the blocks one by one. */
+    /* Not supported by the file system: libc writes the blocks one by one. */
     if (e == EOPNOTSUPP || e == ENOSYS) {
         do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
     }
@@ -298,7 +295,7 @@ static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
     return e;
 }
 
-/* Common to both directions: *n is cut for an injected short transfer. */
+/* Return the armed error of a read or write. An injected short transfer halves *n. */
 static int base_vfs_transfer_fault(const char *site, size_t *n, uint64_t offset)
 {
     int e = base_fault_io(site);
@@ -307,8 +304,8 @@ static int base_vfs_transfer_fault(const char *site, size_t *n, uint64_t offset)
     return offset > INT64_MAX ? EINVAL : 0;
 }
 
-/* Some file systems take O_DIRECT at the open and refuse the transfer, or this one's place or
- * length: from then on through the page cache. True: try again. */
+/* Switch the file to the page cache after a refused direct transfer. Some file systems accept
+ * O_DIRECT at the open and refuse a transfer, or its offset or length. True: try again. */
 static bool base_vfs_direct_off(base_vfs_file *f, int error)
 {
     if (error != EINVAL || !atomic_exchange(&f->direct, false)) { return false; }
@@ -336,7 +333,7 @@ static void base_vfs_ahead(void *ctx, base_vfs_file *f, uint64_t offset, uint64_
 {
     (void)ctx;
     if (offset > INT64_MAX || bytes > INT64_MAX - offset) { return; }
-    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED); /* advice */
+    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED); /* only advice */
 }
 
 static int base_vfs_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n,
@@ -408,9 +405,9 @@ static int base_vfs_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, s
     do {
         e = madvise(p, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
     } while (e == EINTR || e == EAGAIN);
-    if (e == EFAULT) { return EIO; } /* a page of the file that the disk would not give */
+    if (e == EFAULT) { return EIO; } /* the disk failed to read a page */
     if (e != EINVAL) { return e; }
-    /* Before Linux 5.14: an atomic "or 0" dirties a page without changing it under others. */
+    /* Before Linux 5.14: an atomic "or 0" dirties a page and keeps concurrent stores. */
     for (size_t at = 0; at < bytes; at += BASE_PAGE) {
         (void)__atomic_fetch_or(p + at, (unsigned char)0, __ATOMIC_RELAXED);
     }
@@ -500,7 +497,7 @@ static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
         to[n + 5] = (char)('0' + i);
         if (lstat(to, &s) == 0) { continue; }
         *number = i;
-        /* A directory takes the place of an empty one at most. */
+        /* rename replaces at most an empty directory. */
         return errno != ENOENT ? errno : rename(from, to) == 0 ? 0 : errno;
     }
     return EEXIST;
@@ -510,7 +507,7 @@ static int base_vfs_lock_as(base_vfs_file *f, short type)
 {
     int e = base_vfs_faulted("lock");
     if (e != 0) { return e; }
-    struct flock whole = { .l_type = type, .l_whence = SEEK_SET }; /* l_pid 0, as OFD demands */
+    struct flock whole = { .l_type = type, .l_whence = SEEK_SET }; /* l_pid 0: required by OFD */
     e = fcntl(f->fd, F_OFD_SETLK, &whole) == 0 ? 0 : errno;
     return e == EACCES ? EAGAIN : e;
 }
@@ -534,7 +531,8 @@ static void base_vfs_unlock(void *ctx, base_vfs_file *f)
     (void)fcntl(f->fd, F_OFD_SETLK, &whole);
 }
 
-/* Magic numbers as in statfs(2): NFS, SMB (three of them), AFS, Coda, Ceph, 9p, OCFS2, GFS2. */
+/* Return whether a file system belongs to another machine. Magic numbers of statfs(2): NFS, SMB
+ * (three), AFS, Coda, Ceph, 9p, OCFS2, GFS2. */
 static bool base_vfs_remote(uint32_t type)
 {
     static const uint32_t remote[] = { 0x6969u, 0x517bu, 0xff534d42u, 0xfe534d42u, 0x5346414fu,
@@ -549,7 +547,7 @@ static bool base_vfs_remote(uint32_t type)
 static int64_t base_vfs_born_ns(int fd)
 {
 #ifdef STATX_BTIME
-    struct statx s = { .stx_mask = 0 }; /* MemorySanitizer does not know that statx fills it */
+    struct statx s = { .stx_mask = 0 }; /* initialized for MemorySanitizer */
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &s) == 0 && (s.stx_mask & STATX_BTIME) != 0) {
         return (int64_t)s.stx_btime.tv_sec * 1000000000 + (int64_t)s.stx_btime.tv_nsec;
     }
@@ -589,7 +587,7 @@ static int base_vfs_hex(char c)
     return -1;
 }
 
-/* The kernel's text form, 8-4-4-4-12 hexadecimal digits. */
+/* Read the boot id; the kernel writes it as 8-4-4-4-12 hexadecimal digits. */
 static int base_vfs_boot_id(void *ctx, unsigned char out[16])
 {
     (void)ctx;
@@ -614,8 +612,9 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     return digits == 32 ? 0 : EIO;
 }
 
-/* The place is everybody's: what a stranger puts there means nothing. root's does, and root, who
- * may open a store that was somebody else's, believes all. */
+/* Return whether a bell file counts. Every user can create files in /dev/shm, so only a file of
+ * this user or of root counts. For root every file counts: root may open the store of another
+ * user. */
 static bool base_vfs_bell_ours(const struct stat *s)
 {
     return s->st_uid == geteuid() || s->st_uid == 0 || geteuid() == 0;
@@ -635,7 +634,7 @@ static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_be
     path[n] = '\0';
     if (how == BASE_VFS_BELL_REMOVE) { return unlink(path) == 0 ? 0 : errno; }
     struct stat s;
-    if (how == BASE_VFS_BELL_LOOK) { /* with no descriptor to spare */
+    if (how == BASE_VFS_BELL_LOOK) { /* needs no descriptor */
         if (lstat(path, &s) != 0) { return errno; }
         return base_vfs_bell_ours(&s) ? 0 : ENOENT;
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * guards: the tour's look at loading: what stands between many callers and one slow or sick source.
+ * guards: load through the cache from a slow source, a failing source, and for absent keys.
  *
- * PICTURE    64 threads, one cold key, a loader of 5 ms      -> 1 load, 64 values
- *            a value past its time, a loader that fails      -> every get STALE, one try in 30 s
- *            100,000 keys that were never there, Bloom guard -> no load but the audits
- * INVARIANTS the counts are the library's own, beside what was called here; guards_say.c compares.
- * LOCKING    threads write their own answer; the loader's count is atomic.
+ * PICTURE    64 threads, one missing key, a loader of 5 ms -> 1 load, 64 values
+ *            an expired value, a loader that fails         -> every get STALE, one load in 30 s
+ *            100,000 absent keys, a Bloom filter           -> loads of audits, false positives
+ * INVARIANTS The counts of the library are compared with the calls of this file (guards_print.c).
+ * LOCKING    All counts that threads share are atomic.
  * LIMITS     64 threads with 64 KiB of stack; a fraction of a second. */
 #include "cli/guards.h"
 

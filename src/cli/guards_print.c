@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * guards_say: judges and prints what guards.c counted.
+ * guards_print: compare and print the counts of guards.c.
  *
- * INVARIANTS a difference between what was called and what the library counted is a finding: it is
+ * INVARIANTS A difference between the calls and the counts of the library is a finding: it is
  *            printed, and the exit code of the tour is 1. */
 #include "cli/guards.h"
 
@@ -10,7 +10,8 @@
 
 #include "cli/cli.h"
 
-/* The filter lets some absent keys through: at 1 % of false positives, well below 3 %. */
+/* Return whether the counts of the flood are wrong. The filter has 1 % of false positives, so less
+ * than 3 % of the absent keys may cause a load. */
 static bool guards_flood_odd(const guards_result *r)
 {
     return r->flood_loads > r->flood / 33 + r->audits ||
@@ -27,13 +28,13 @@ uint64_t guards_findings(const guards_result *r)
 void guards_print(const guards_result *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT];
-    printf("\nloading: %s threads ask for one cold key: %s load, %s joined it (%s)\n",
+    printf("\nloading: %s threads request one missing key: %s load, %s joined it (%s)\n",
            gate_count(a, r->threads), gate_count(b, r->loads), gate_count(c, r->joined),
            gate_duration(d, r->load_ns));
     printf("failing loader: %s gets, %s served stale, %s load tried (%s)\n",
            gate_count(a, r->asked), gate_count(b, r->stale), gate_count(c, r->failed_loads),
            gate_duration(d, r->stale_ns));
-    printf("absent keys: %s asked for, %s stopped by the Bloom filter, ", gate_count(a, r->flood),
+    printf("absent keys: %s requested, %s rejected by the Bloom filter, ", gate_count(a, r->flood),
            gate_count(b, r->stopped));
     printf("%s loads, %s of them audits (%s)\n", gate_count(a, r->flood_loads),
            gate_count(b, r->audits), gate_duration(c, r->flood_ns));
@@ -53,14 +54,14 @@ void guards_print(const guards_result *r)
 
 void guards_print_json(const guards_result *r)
 {
-    printf("{\"loading\":\"one cold key\",\"threads\":%llu,\"loads\":%llu,\"joined\":%llu,"
+    printf("{\"loading\":\"one missing key\",\"threads\":%llu,\"loads\":%llu,\"joined\":%llu,"
            "\"values\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)r->threads,
            (unsigned long long)r->loads, (unsigned long long)r->joined,
            (unsigned long long)r->values, (unsigned long long)r->load_ns);
     printf("{\"loading\":\"failing loader\",\"gets\":%llu,\"stale\":%llu,\"loads\":%llu,"
            "\"elapsed_ns\":%llu}\n", (unsigned long long)r->asked, (unsigned long long)r->stale,
            (unsigned long long)r->failed_loads, (unsigned long long)r->stale_ns);
-    printf("{\"loading\":\"absent keys\",\"gets\":%llu,\"stopped\":%llu,\"loads\":%llu,"
+    printf("{\"loading\":\"absent keys\",\"gets\":%llu,\"rejected\":%llu,\"loads\":%llu,"
            "\"audits\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)r->flood,
            (unsigned long long)r->stopped, (unsigned long long)r->flood_loads,
            (unsigned long long)r->audits, (unsigned long long)r->flood_ns);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, and Belady's
- *        clairvoyant one; W-TinyLFU is in tinylfu.c.
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady.
  *
- * PICTURE    one doubly linked list over numbers for FIFO and LRU (LRU moves to the front on use);
- *            for Belady a heap of (next use, number), the farthest on top, with entries left behind
- *            by later uses thrown away when they come up. For GDSF a tree over the numbers whose
- *            nodes name the least of their halves: priority = age + uses / size, and the age is
- *            the priority of what left last.
- * INVARIANTS bytes or entries held <= capacity after every request; heap entries of an object other
- *            than its newest are dead; the heap is rebuilt when more than half of it is dead.
- * LIMITS     2^32 - 1 objects and requests; Belady keeps 4 bytes a request, entries only: with
- *            sizes the best choice is a knapsack. An object above the capacity is never stored.
- * NOT HERE   the engine's policies; these share no code with them, so that they can disagree.
+ * PICTURE    FIFO, LRU  one doubly linked list over numbers; LRU moves a hit to the front
+ *            Belady     a heap of (next use, number), the farthest use on top; a heap entry that a
+ *                       later use made dead is dropped when it reaches the top
+ *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
+ *                       + uses / size; the age is the priority of the last evicted object.
+ * INVARIANTS Bytes or entries stored <= capacity after every request. Only the newest heap entry of
+ *            an object is live. A full heap drops its dead entries before it grows.
+ * LIMITS     2^32 - 1 objects and requests. Belady keeps 4 bytes a request and has entries only:
+ *            with sizes the best choice is a knapsack. An object above the capacity is not stored.
+ * SEE ALSO   tinylfu.c (W-TinyLFU). The engine shares no code with these policies, so that a fault
+ *            shows as a difference.
  * SOURCE     Belady 1966; Cherkasova 1998 (GDSF). */
 #include "cli/ideal.h"
 
@@ -92,16 +92,16 @@ struct gate_ideal {
     uint64_t capacity, held;
     uint32_t objects;
     uint32_t *next, *prev; /* list through numbers; [objects] is its head */
-    uint64_t *size;        /* held bytes (or 1) of an object; 0: not held */
-    uint32_t *when;        /* Belady: per request the next of the same object */
-    uint32_t *newest;      /* per object: its last request while foreseeing, then its next use */
+    uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
+    uint32_t *when;        /* Belady: per request the next request of the same object */
+    uint32_t *newest;      /* per object: its last request in gate_ideal_foresee, then its next */
     uint32_t foreseen, foreseen_room, now;
     ideal_future *heap;
     size_t heap_n, heap_room;
-    double *priority, age;  /* GDSF: of what is held; of others infinite */
-    uint32_t *uses, *least; /* GDSF; least[k]: the number on top of node k, leaves not stored */
-    uint32_t leaves;        /* power of two above objects */
-    gate_tiny *tiny;        /* W-TinyLFU: all of it */
+    double *priority, age;  /* GDSF: of stored objects; infinite for others */
+    uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
+    uint32_t leaves;        /* power of two above `objects` */
+    gate_tiny *tiny;        /* W-TinyLFU: the whole policy */
 };
 
 /* ---- the tree of GDSF ---- */
@@ -270,7 +270,8 @@ static void ideal_push(gate_ideal *p, uint32_t number)
     p->heap[at] = x;
 }
 
-/* What leaves next: the last of the list, or who is needed last. False: nothing is held. */
+/* Choose the object to evict: the last of the list, the farthest use, the least priority. Return
+ * false if nothing is stored. */
 static bool ideal_victim(gate_ideal *p, uint32_t *n)
 {
     if (p->kind == GATE_IDEAL_GDSF) {
@@ -308,7 +309,7 @@ static void ideal_forget(gate_ideal *p, uint32_t n)
 static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
 {
     uint32_t old;
-    if (p->size[n] != 0) { /* another size: stored anew */
+    if (p->size[n] != 0) { /* stored with another size */
         p->held -= p->size[n];
         p->size[n] = 0;
         ideal_forget(p, n);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, W-TinyLFU, and
- * Belady's clairvoyant one. */
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, W-TinyLFU, Belady. */
 #ifndef CLI_IDEAL_H
 #define CLI_IDEAL_H
 
@@ -18,25 +17,27 @@ typedef struct gate_ids {
 } gate_ids;
 #define GATE_IDS_NONE UINT32_MAX
 void gate_ids_free(gate_ids *ids);
-/* The number of `id`, given one if it is new (*fresh). GATE_IDS_NONE: out of memory, or 2^32. */
+/* Return the number of `id`; a new id gets the next one (*fresh). Return GATE_IDS_NONE without
+ * memory or after 2^32 - 2 ids. */
 uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh);
-/* GATE_IDS_NONE: unknown. */
+/* Return the number of `id`, or GATE_IDS_NONE. */
 uint32_t gate_ids_find(const gate_ids *ids, uint64_t id);
 
 typedef enum gate_ideal_kind {
     GATE_IDEAL_FIFO, GATE_IDEAL_LRU, GATE_IDEAL_GDSF, GATE_IDEAL_BELADY, GATE_IDEAL_TINYLFU
 } gate_ideal_kind;
 typedef struct gate_ideal gate_ideal;
-/* capacity in entries, or in bytes when `bytes` (Belady and W-TinyLFU: entries only); numbers below
- * `objects`. NULL: out of memory. */
+/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady and W-TinyLFU:
+ * entries only). Numbers are below `objects`. Return NULL without memory. */
 gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects);
-/* Belady only, in order, before the first request: what will be asked for. False: no memory. */
+/* Belady only: add a future request, in order, before the first request. Return false without
+ * memory. */
 bool gate_ideal_foresee(gate_ideal *p, uint32_t number);
-/* A request, followed by a set when it missed. Returns whether it hit. */
+/* Request an entry; store it after a miss. Return whether it was a hit. */
 bool gate_ideal_request(gate_ideal *p, uint32_t number, uint64_t size);
-/* A set that is no request. */
+/* Store an entry without a request. */
 void gate_ideal_write(gate_ideal *p, uint32_t number, uint64_t size);
-bool gate_ideal_failed(const gate_ideal *p); /* out of memory on the way */
+bool gate_ideal_failed(const gate_ideal *p); /* a request ran out of memory */
 void gate_ideal_close(gate_ideal *p);
 
 #endif

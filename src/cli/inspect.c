@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * inspect: a disk tier's directory, looked at from outside: what is there, what is live, what is
- * damaged. Nothing is written.
+ * inspect: print what the directory of a disk tier holds: records, live bytes, damage.
  *
- * WALK       l2_inspect does the reading; what it finds on the way is kept as rows and printed when
- *            all of it is known, so that a directory that cannot be read prints nothing to stdout.
- *            With --keys the rows of keys are printed as they come: there may be millions.
- * FORMAT     JSON: one object a line: {"super":..} {"view":..} {"segment":..} {"key":..}
- *            {"total":..}; keys as text with U+FFFD for what is not UTF-8, and as hexadecimal.
- * NOT HERE   the format, the recovery (src/l2). */
+ * WALK       l2_inspect reads the directory and reports rows. The rows are kept and printed after
+ *            the last read: a directory that cannot be read prints nothing to stdout. With --keys
+ *            the keys are printed as they are read: there may be millions.
+ * INVARIANTS No byte of the directory changes.
+ * FORMAT     For people: a summary; with --segments one more row for each namespace and segment.
+ *            JSON: one object a line: {"super":..} {"namespace":..} {"segment":..} {"key":..}
+ *            {"total":..}. A key is text with U+FFFD for what is not UTF-8, and hexadecimal.
+ * SEE ALSO   src/l2/inspect.c: what "live" and "damage" mean. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -19,24 +20,23 @@
 #include "cli/cli.h"
 #include "l2/l2.h"
 
-typedef struct inspect_view {
+typedef struct inspect_namespace {
     l2_view v;
     char name[L2_NAME_MAX + 1];
-} inspect_view;
+} inspect_namespace;
 
 typedef struct inspect_run {
-    bool json, keys;
-    inspect_view *view;
-    size_t views, view_cap;
-    l2_report_segment *segment;
-    size_t segments, segment_cap;
-    uint64_t keys_seen;
-    bool no_memory;
+    bool verify, segments, keys, json, force; /* options */
+    inspect_namespace *space; /* rows, in the order of the report */
+    size_t space_count, space_cap;
+    l2_report_segment *segment; /* rows, oldest first */
+    size_t segment_count, segment_cap;
+    bool no_memory; /* a row was lost */
 } inspect_run;
 
-static const char *const inspect_levels[] = { "drop", "keep", "always" };
+static const char *const inspect_levels[] = { "manual", "periodic", "always" }; /* by l2_level */
 
-/* Room for one more row of `size` bytes; false: no memory, and the run says so. */
+/* Make room for one more row of `size` bytes. Without memory set r->no_memory, return false. */
 static bool inspect_room(inspect_run *r, void **rows, size_t size, size_t count, size_t *cap)
 {
     if (count < *cap) { return true; }
@@ -51,13 +51,13 @@ static bool inspect_room(inspect_run *r, void **rows, size_t size, size_t count,
     return true;
 }
 
-static void inspect_on_view(void *ctx, const l2_view *v, const char *name, size_t name_len)
+static void inspect_on_namespace(void *ctx, const l2_view *v, const char *name, size_t name_len)
 {
     inspect_run *r = ctx;
-    void *rows = r->view;
-    if (!inspect_room(r, &rows, sizeof *r->view, r->views, &r->view_cap)) { return; }
-    r->view = rows;
-    inspect_view *row = &r->view[r->views++];
+    void *rows = r->space;
+    if (!inspect_room(r, &rows, sizeof *r->space, r->space_count, &r->space_cap)) { return; }
+    r->space = rows;
+    inspect_namespace *row = &r->space[r->space_count++];
     memset(row, 0, sizeof *row);
     row->v = *v;
     memcpy(row->name, name, name_len); /* at most L2_NAME_MAX */
@@ -67,14 +67,14 @@ static void inspect_on_segment(void *ctx, const l2_report_segment *s)
 {
     inspect_run *r = ctx;
     void *rows = r->segment;
-    if (!inspect_room(r, &rows, sizeof *r->segment, r->segments, &r->segment_cap)) { return; }
+    if (!inspect_room(r, &rows, sizeof *r->segment, r->segment_count, &r->segment_cap)) { return; }
     r->segment = rows;
-    r->segment[r->segments++] = *s;
+    r->segment[r->segment_count++] = *s;
 }
 
 /* ---- times ---- */
 
-/* UTC, "2026-11-20 14:03:59"; "-" for none. */
+/* Write a time in UTC, "2026-11-20 14:03:59"; "-" for 0. */
 static const char *inspect_time(char out[GATE_TEXT], int64_t wall_ms)
 {
     struct tm tm;
@@ -102,19 +102,18 @@ static void inspect_uuid(char out[GATE_TEXT], const unsigned char uuid[16])
 static void inspect_on_key(void *ctx, const l2_report_record *k)
 {
     inspect_run *r = ctx;
-    char text[256], view[L2_NAME_MAX + 1] = "", time[GATE_TEXT];
+    char text[256], space[L2_NAME_MAX + 1] = "", time[GATE_TEXT];
     const size_t n = k->key_len < sizeof text - 1 ? k->key_len : sizeof text - 1;
     memcpy(text, k->key, n);
     text[n] = '\0';
-    memcpy(view, k->view, k->view_len); /* at most L2_NAME_MAX */
-    r->keys_seen++;
+    memcpy(space, k->view, k->view_len); /* at most L2_NAME_MAX */
     if (!r->json) {
         fputs("key ", stdout);
-        gate_plain(stdout, view);
+        gate_plain(stdout, space);
         putchar('/');
         gate_plain(stdout, text);
         printf("%s  %" PRIu32 " B  %s\n", n < k->key_len ? ".." : "", k->value_len,
-               k->left_ms < 0 ? "no end"
+               k->left_ms < 0 ? "no expiry"
                               : gate_duration(time, (uint64_t)k->left_ms * UINT64_C(1000000)));
         return;
     }
@@ -122,8 +121,8 @@ static void inspect_on_key(void *ctx, const l2_report_record *k)
     gate_json_string(stdout, text);
     fputs(",\"hex\":\"", stdout);
     for (size_t i = 0; i < k->key_len; i++) { printf("%02x", k->key[i]); }
-    fputs("\",\"view\":", stdout);
-    gate_json_string(stdout, view);
+    fputs("\",\"namespace\":", stdout);
+    gate_json_string(stdout, space);
     printf(",\"value_bytes\":%" PRIu32 ",\"left_ms\":%" PRId64 ",\"version\":%" PRIu64
            ",\"flags\":%" PRIu32 ",\"negative\":%s}\n", k->value_len, k->left_ms, k->version,
            k->user_flags, k->kind != 0 ? "true" : "false");
@@ -131,53 +130,71 @@ static void inspect_on_key(void *ctx, const l2_report_record *k)
 
 /* ---- for people ---- */
 
-static void inspect_print_head(const char *dir, const l2_report *p)
+static int inspect_good_copies(const l2_report *p)
 {
-    char id[GATE_TEXT], a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], at[GATE_TEXT];
+    return (p->super[0] == CELLAR_OK) + (p->super[1] == CELLAR_OK);
+}
+
+static void inspect_print_store(const char *dir, const l2_report *p)
+{
+    char id[GATE_TEXT], a[GATE_TEXT], b[GATE_TEXT], at[GATE_TEXT];
     inspect_uuid(id, p->uuid);
     gate_plain(stdout, dir);
     printf(": format %u.%u, store %s\n", p->major, p->minor, id);
-    printf("superblock  copies %s and %s, serial %" PRIu64 ", epoch %" PRIu64 ", %s, level %s\n",
-           p->super[0] == CELLAR_OK ? "good" : "damaged",
-           p->super[1] == CELLAR_OK ? "good" : "damaged", p->serial, p->epoch,
-           p->clean ? "closed or synced cleanly" : "open or killed", inspect_levels[p->level]);
-    printf("geometry    %" PRIu32 " segments of %s, %" PRIu32 " slots, %s asked for, granule %"
-           PRIu32 " B\n", p->seg_count, gate_bytes(a, p->seg_bytes), p->slot_count,
-           gate_bytes(b, p->l2_bytes), p->granule_bytes);
-    printf("last seen   %s UTC; sealed places %" PRIu32 ", slots in use %" PRIu32
-           ", files %s\n", inspect_time(at, p->last_seen_wall_ms), p->places_sealed,
-           p->slots_used, gate_bytes(c, p->file_bytes));
+    printf("state       %s; sync level %s\n",
+           p->clean ? "closed or synced, no change since"
+                    : "open or killed: changes since the last sync are possible",
+           inspect_levels[p->level]);
+    /* Each sync, open and close writes the superblock. */
+    printf("last sync   %s UTC (superblock %" PRIu64 " of epoch %" PRIu64 ", %d of 2 copies good)"
+           "\n", inspect_time(at, p->last_seen_wall_ms), p->serial, p->epoch,
+           inspect_good_copies(p));
+    printf("size        %s configured, %s in files, granule %" PRIu32 " B\n",
+           gate_bytes(a, p->l2_bytes), gate_bytes(b, p->file_bytes), p->granule_bytes);
+    const uint32_t used = p->places_sealed + p->places_torn;
+    printf("segments    %" PRIu32 " of %s: %" PRIu32 " sealed, %" PRIu32 " half written, %" PRIu32
+           " free; %" PRIu32 " bad places\n", p->seg_count, gate_bytes(a, p->seg_bytes),
+           p->places_sealed, p->places_torn, p->seg_count > used ? p->seg_count - used : 0,
+           p->bad_places);
+    printf("stage       %" PRIu32 " of %" PRIu32 " slots in use\n", p->slots_used, p->slot_count);
+}
+
+static void inspect_print_extras(const l2_report *p)
+{
+    char a[GATE_TEXT];
     if (p->image_bytes != 0) {
         printf("filters     %" PRIu32 " in bloom.snap (%s), %s\n", p->images,
                gate_bytes(a, p->image_bytes),
-               p->images_clean ? "of the close: believed" : "not of the last close: observing");
+               p->images_clean ? "of the last close: in use after the next open"
+                               : "not of the last close: the next open fills them again");
     }
     if (p->snap_bytes > 0) {
         printf("index       saved in index.snap (%s), %s\n", gate_bytes(a, p->snap_bytes),
-               p->snap_fits ? "of the last close" : "not of the last close: an open ignores it");
+               p->snap_fits ? "of the last close: the next open reads it"
+                            : "not of the last close: the next open ignores it");
     }
     if (p->begins_anew) {
-        puts("the next open here begins an empty store: it was not synced since its last change,\n"
-             "and this is another boot, or a copy of the directory, or the disk stood still and\n"
-             "the process was killed meanwhile");
+        puts("next open   here it starts with an empty store: the store changed after its last\n"
+             "            sync, and this is another boot, a copy of the directory, or a disk that\n"
+             "            stopped before the process was killed");
     }
 }
 
 static void inspect_print_rows(const inspect_run *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], at[GATE_TEXT];
-    for (size_t i = 0; i < r->views; i++) {
-        const inspect_view *v = &r->view[i];
-        fputs("view        ", stdout);
+    for (size_t i = 0; i < r->space_count; i++) {
+        const inspect_namespace *v = &r->space[i];
+        fputs("namespace   ", stdout);
         gate_plain(stdout, v->name[0] != '\0' ? v->name : "(the root)");
         printf(": id %" PRIu32 ", generation %" PRIu32 ", version %" PRIu32 "\n", v->v.id,
                v->v.vgen, v->v.version);
     }
-    if (r->segments > 0) {
+    if (r->segment_count > 0) {
         puts("segment       place  begun (UTC)          "
              "  records      live  live bytes  dead bytes");
     }
-    for (size_t i = 0; i < r->segments; i++) {
+    for (size_t i = 0; i < r->segment_count; i++) {
         const l2_report_segment *s = &r->segment[i];
         printf("%-12" PRIu64 " %6" PRIu32 "  %-19s  %9" PRIu32 " %9" PRIu32 "  %10s  %10s%s",
                s->segseq, s->place, inspect_time(at, s->base_wall_ms), s->records, s->live,
@@ -188,38 +205,41 @@ static void inspect_print_rows(const inspect_run *r)
     }
 }
 
-static void inspect_print_total(const l2_report *p, bool verified)
+static void inspect_print_records(const inspect_run *r, const l2_report *p)
 {
-    char n[6][GATE_TEXT], t[2][GATE_TEXT];
-    printf("total       %s records in %s segments: %s live (%s), %s tombstones, %s dead\n",
-           gate_count(n[0], p->records), gate_count(n[1], p->segments), gate_count(n[2], p->live),
-           gate_bytes(n[3], p->live_bytes), gate_count(n[4], p->tombstones),
-           gate_bytes(n[5], p->dead_bytes));
-    printf("live from   %s to %s UTC (when their segments were begun)\n",
+    char n[3][GATE_TEXT], t[2][GATE_TEXT];
+    printf("namespaces  %s\n", gate_count(n[0], r->space_count));
+    printf("records     %s: %s live, %s tombstones\n", gate_count(n[0], p->records),
+           gate_count(n[1], p->live), gate_count(n[2], p->tombstones));
+    printf("bytes       %s live, %s dead\n", gate_bytes(n[0], p->live_bytes),
+           gate_bytes(n[1], p->dead_bytes));
+    printf("live from   %s to %s UTC (start of their segments)\n",
            inspect_time(t[0], p->oldest_wall_ms), inspect_time(t[1], p->newest_wall_ms));
-    if (verified) {
-        printf("verified    each record; %s of a cleared view, %s expired, %s ended by a tag or "
-               "pattern\n",
+    if (r->verify) {
+        printf("checked     every record; %s cleared, %s expired, %s invalidated\n",
                gate_count(n[0], p->old_generation), gate_count(n[1], p->expired),
                gate_count(n[2], p->ended));
     } else {
-        puts("judged by the segments' footers; --verify reads each record");
+        puts("checked     the footers of the segments; --verify checks every record");
     }
+}
+
+static void inspect_print_damage(const l2_report *p)
+{
     if (l2_report_damage(p) == 0) {
         puts("damage      none found");
         return;
     }
     printf("damage      %" PRIu64 " records, %" PRIu32 " segments unreadable, %" PRIu64
-           " holes, %" PRIu64 " pages mended, %" PRIu32 " files too short, %" PRIu64
+           " holes, %" PRIu64 " pages repaired, %" PRIu32 " files too short, %" PRIu64
            " read errors, %" PRIu32 " filters, %d of 2 superblocks\n", p->records_damaged,
            p->segments_damaged, p->holes, p->pages_healed, p->files_short, p->read_errors,
-           p->images_damaged,
-           (p->super[0] != CELLAR_OK) + (p->super[1] != CELLAR_OK));
+           p->images_damaged, 2 - inspect_good_copies(p));
 }
 
 /* ---- JSON ---- */
 
-static void inspect_json(const char *dir, const inspect_run *r, const l2_report *p, bool verified)
+static void inspect_json(const char *dir, const inspect_run *r, const l2_report *p)
 {
     char id[GATE_TEXT];
     inspect_uuid(id, p->uuid);
@@ -232,18 +252,18 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"filters\":%" PRIu32 ",\"filter_bytes\":%" PRIu64 ",\"filters_believed\":%s"
            ",\"index_snap_bytes\":%" PRIu64 ",\"index_snap_fits\":%s"
            ",\"begins_anew\":%s}\n", p->major, p->minor, id,
-           (p->super[0] == CELLAR_OK) + (p->super[1] == CELLAR_OK), p->serial, p->epoch,
+           inspect_good_copies(p), p->serial, p->epoch,
            p->clean ? "true" : "false", inspect_levels[p->level], p->seg_bytes, p->seg_count,
            p->slot_count, p->granule_bytes, p->l2_bytes, p->file_bytes, p->last_seen_wall_ms,
            p->images, p->image_bytes, p->images_clean ? "true" : "false",
            p->snap_bytes, p->snap_fits ? "true" : "false", p->begins_anew ? "true" : "false");
-    for (size_t i = 0; i < r->views; i++) {
-        fputs("{\"view\":", stdout);
-        gate_json_string(stdout, r->view[i].name);
+    for (size_t i = 0; i < r->space_count; i++) {
+        fputs("{\"namespace\":", stdout);
+        gate_json_string(stdout, r->space[i].name);
         printf(",\"id\":%" PRIu32 ",\"generation\":%" PRIu32 ",\"version\":%" PRIu32 "}\n",
-               r->view[i].v.id, r->view[i].v.vgen, r->view[i].v.version);
+               r->space[i].v.id, r->space[i].v.vgen, r->space[i].v.version);
     }
-    for (size_t i = 0; i < r->segments; i++) {
+    for (size_t i = 0; i < r->segment_count; i++) {
         const l2_report_segment *s = &r->segment[i];
         printf("{\"segment\":%" PRIu64 ",\"place\":%" PRIu32 ",\"begun_wall_ms\":%" PRId64
                ",\"data_end\":%" PRIu32 ",\"records\":%" PRIu32 ",\"live\":%" PRIu32
@@ -264,51 +284,58 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            ",\"read_errors\":%" PRIu64 ",\"bad_places\":%" PRIu32 ",\"damage\":%" PRIu64 "}\n",
            p->records, p->live, p->live_bytes, p->dead_bytes, p->tombstones, p->controls,
            p->segments, p->slots_used, p->oldest_wall_ms, p->newest_wall_ms,
-           verified ? "true" : "false", p->old_generation, p->expired, p->ended,
+           r->verify ? "true" : "false", p->old_generation, p->expired, p->ended,
            p->records_damaged, p->segments_damaged, p->holes, p->pages_healed, p->files_short,
            p->images_damaged, p->read_errors, p->bad_places, l2_report_damage(p));
 }
 
 /* ---- the command ---- */
 
+/* Print why `dir` cannot be inspected, and the remedy. Return the exit code. */
 static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
 {
     const char *why = cellar_strerror(err);
     static const struct { cellar_err err; const char *why; } known[] = {
-        { CELLAR_E_BUSY, "a running program has it open (--force looks all the same)" },
-        { CELLAR_E_FOREIGN, "no store of cellar" },
-        { CELLAR_E_NEWER_FORMAT, "of a newer cellar, or another kind of machine" },
-        { CELLAR_E_CORRUPT, "both copies of its superblock are damaged" },
+        { CELLAR_E_BUSY, "a running program has it open; stop the program, or use --force" },
+        { CELLAR_E_FOREIGN, "it holds no store of cellar; name the l2_path of a store" },
+        { CELLAR_E_NEWER_FORMAT, "a newer cellar or another kind of machine wrote it; use the "
+                                 "cellar that wrote it" },
+        { CELLAR_E_CORRUPT, "both copies of its superblock are damaged; restore a copy of the "
+                            "directory, or delete it" },
+        { CELLAR_E_NOMEM, "out of memory; it needs about 12 bytes a record" },
     };
     if (sys_errno != 0) { why = gate_errno_text(sys_errno); }
-    if (sys_errno == ELOOP) { why = "the link or its target has another owner: name the folder"; }
-    if (sys_errno == EMLINK) { why = "leads over more than 8 symbolic links"; }
+    if (sys_errno == ELOOP) { why = "the link or its target has another owner"; }
+    if (sys_errno == EMLINK) { why = "more than 8 symbolic links lead to it"; }
+    const char *remedy = "; name the directory itself";
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (err == known[i].err) { why = known[i].why; }
+        if (err != known[i].err) { continue; }
+        why = known[i].why;
+        remedy = "";
     }
-    fputs("cellar: inspect ", stderr);
-    gate_plain(stderr, dir);
-    fprintf(stderr, ": %s\n", why);
+    gate_complain("inspect", "cannot read %s: %s%s", dir, why, remedy);
     return err == CELLAR_E_NOMEM ? GATE_NO_START : GATE_USAGE;
 }
 
-static int inspect_do(const char *dir, inspect_run *r, bool verify, bool force)
+static int inspect_do(const char *dir, inspect_run *r)
 {
     l2_report report;
     int sys_errno = 0;
     const l2_inspect_how how = {
-        .path = dir, .verify = verify, .force = force, .view = inspect_on_view,
+        .path = dir, .verify = r->verify, .force = r->force, .view = inspect_on_namespace,
         .segment = inspect_on_segment, .record = r->keys ? inspect_on_key : NULL, .ctx = r,
     };
     const cellar_err err = l2_inspect(&how, &report, &sys_errno);
     if (err != CELLAR_OK) { return inspect_refused(dir, err, sys_errno); }
     if (r->no_memory) { return inspect_refused(dir, CELLAR_E_NOMEM, 0); }
     if (r->json) {
-        inspect_json(dir, r, &report, verify);
+        inspect_json(dir, r, &report);
     } else {
-        inspect_print_head(dir, &report);
-        inspect_print_rows(r);
-        inspect_print_total(&report, verify);
+        inspect_print_store(dir, &report);
+        inspect_print_extras(&report);
+        if (r->segments) { inspect_print_rows(r); }
+        inspect_print_records(r, &report);
+        inspect_print_damage(&report);
     }
     return l2_report_damage(&report) == 0 ? GATE_DONE : GATE_FINDING;
 }
@@ -316,55 +343,54 @@ static int inspect_do(const char *dir, inspect_run *r, bool verify, bool force)
 static int inspect_run_command(int argc, char **argv, const gate_terminal *term)
 {
     static const struct option options[] = {
-        { "verify", no_argument, NULL, 'v' }, { "json", no_argument, NULL, 'j' },
-        { "keys", no_argument, NULL, 'k' }, { "force", no_argument, NULL, 'f' },
-        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
+        { "verify", no_argument, NULL, 'v' }, { "segments", no_argument, NULL, 's' },
+        { "keys", no_argument, NULL, 'k' }, { "json", no_argument, NULL, 'j' },
+        { "force", no_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 }
     };
     inspect_run r;
-    bool verify = false, force = false;
     (void)term;
     memset(&r, 0, sizeof r);
-    optind = 1;
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    optind = 0;
+    for (int c; (c = gate_option("inspect", argc, argv, options)) != -1;) {
         switch (c) {
-        case 'v': verify = true; break;
-        case 'j': r.json = true; break;
+        case 'v': r.verify = true; break;
+        case 's': r.segments = true; break;
         case 'k': r.keys = true; break;
-        case 'f': force = true; break;
+        case 'j': r.json = true; break;
+        case 'f': r.force = true; break;
         case 'h': fputs(gate_inspect.help, stdout); return GATE_DONE;
-        default:
-            fputs("cellar: inspect: unknown option '", stderr);
-            gate_plain(stderr, argv[optind - 1]);
-            fputs("'\n", stderr);
-            return GATE_USAGE;
+        default: return GATE_USAGE; /* gate_option has printed why */
         }
     }
     if (argc - optind != 1) {
-        gate_complain("inspect takes one directory");
+        gate_complain("inspect", "takes one directory (got %d); name the l2_path of a store",
+                      argc - optind);
         return GATE_USAGE;
     }
-    const int code = inspect_do(argv[optind], &r, verify, force);
-    free(r.view);
+    const int code = inspect_do(argv[optind], &r);
+    free(r.space);
     free(r.segment);
     return code;
 }
 
 const gate_command gate_inspect = {
-    "inspect", "", "look into the directory of a disk tier; changes nothing",
+    "inspect", "", "print what the directory of a disk tier holds; changes nothing",
     "Usage: cellar inspect [OPTION]... DIR\n"
     "\n"
-    "Prints superblock, geometry, Bloom filters, views, segments with live and dead bytes, the\n"
-    "oldest and the newest live record, and any damage. \"Live\" is what the next open on this\n"
-    "machine would serve. No byte of the directory changes.\n"
+    "Prints a summary of the disk tier in DIR: format version, last sync, segments by state,\n"
+    "records, live and dead bytes, tombstones, damage. A record is live if the next open on this\n"
+    "machine would serve it. No byte of the directory changes.\n"
     "\n"
-    "  --verify  read and check every record, not only the segments' footers\n"
-    "  --keys    list the live keys, too\n"
-    "  --json    the same as JSON, one object a line\n"
-    "  --force   even while a program has the store open; what it changes meanwhile may then\n"
-    "            look like damage\n"
+    "  --segments  print the namespaces and segments, too: one line each\n"
+    "  --verify    read and check every record, not only the footers of the segments\n"
+    "  --keys      list the live keys, too\n"
+    "  --json      print all of it as JSON, one object a line; segments are always among it\n"
+    "  --force     read even while a program has the store open; a change during the read may\n"
+    "              then be printed as damage\n"
+    "  --help      print this text\n"
     "\n"
-    "Exit codes: 0 no damage, 1 damage found, 2 cannot be read (no store, newer version, in use,\n"
-    "            both superblocks damaged), 3 out of memory.\n",
+    "Exit codes: 0 no damage, 1 damage found, 2 wrong usage or DIR cannot be read (no store,\n"
+    "            newer format, in use, both superblocks damaged), 3 out of memory.\n",
     inspect_run_command
 };

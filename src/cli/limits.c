@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * limits: eight threads ask two limiters for one key as fast as they can; every admission is noted
- * with the reading that decided it, and no second may hold more than the limit.
+ * limits: 8 threads check one key of two limiters; count the admissions of each second.
  *
- * PICTURE    thread: 256 checks of the token bucket | 256 checks of the exact log | again
- *            stamps of all threads -> sort -> a window of one second anchored at each -> most
- * INVARIANTS the windows are (t - 1 s, t], half open, as the limiters': two admissions exactly a
- *            second apart are not in one window.
- * LOCKING    a worker writes its own limits_worker only; all is read after the join.
- * LIMITS     1.2 s: longer than one window, so that the second one is seen to begin.
- * NOT HERE   many keys, other algorithms: tests and make bench. */
+ * PICTURE    thread: 256 checks of the token bucket | 256 checks of the sliding log | again
+ *            stamps of all threads -> sort -> a window of one second that ends at each -> most
+ * INVARIANTS A stamp is the clock reading that decided the check. Windows are (t - 1 s, t], half
+ *            open as in the limiters: two admissions exactly a second apart are in two windows.
+ * LOCKING    A worker writes its own limits_worker only. The main thread reads it after the join.
+ * LIMITS     1.2 s: longer than one window, so that the second window begins. */
 #include "cli/limits.h"
 
 #include <pthread.h>
@@ -26,7 +24,7 @@
 #define LIMITS_BURST 100u
 #define LIMITS_RUN_NS 1200000000u
 #define LIMITS_BATCH 256u
-#define LIMITS_STAMPS 8192u /* of one thread and limiter; 2,200 is the most all threads can get */
+#define LIMITS_STAMPS 8192u /* of one thread and limiter; all threads together get at most 2,200 */
 
 typedef struct limits_worker {
     cellar_limiter **limiter; /* LIMITS_KINDS */
@@ -75,7 +73,7 @@ static int limits_order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Most stamps in (t - 1 s, t] for any t; `stamp` is sorted. */
+/* Return the most stamps in (t - 1 s, t] for any t. `stamp` is sorted. */
 static uint64_t limits_most(const uint64_t *stamp, size_t count)
 {
     uint64_t most = 0;
@@ -86,7 +84,7 @@ static uint64_t limits_most(const uint64_t *stamp, size_t count)
     return most;
 }
 
-/* The workers' counts and stamps become figures; `all` has room for every stamp. */
+/* Sum the counts and stamps of the workers into `out`. `all` has room for every stamp. */
 static void limits_sum(const limits_worker *w, uint64_t *all, limits_report *out)
 {
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
@@ -126,8 +124,8 @@ bool limits_run(limits_report *out)
 {
     memset(out, 0, sizeof *out);
     out->limit = LIMITS_LIMIT;
-    out->of[0].name = "token bucket, capped";
-    out->of[1].name = "exact log";
+    out->of[0].name = "strict token bucket";
+    out->of[1].name = "sliding log";
     const cellar_rule rule[LIMITS_KINDS] = {
         cellar_rule_token_bucket_strict(LIMITS_LIMIT, CELLAR_SECOND_NS, LIMITS_BURST),
         cellar_rule_sliding_log(LIMITS_LIMIT, CELLAR_SECOND_NS),
@@ -160,7 +158,7 @@ uint64_t limits_findings(const limits_report *r)
 void limits_print(const limits_report *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT];
-    printf("\nrate limits: %u threads, one key, %s a second, for %s\n", (unsigned)r->threads,
+    printf("\nrate limits: %u threads, one key, limit %s a second, for %s\n", (unsigned)r->threads,
            gate_count(a, r->limit), gate_duration(b, r->elapsed_ns));
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const limits_figures *f = &r->of[kind];
@@ -168,7 +166,7 @@ void limits_print(const limits_report *r)
                gate_count(a, f->checks), gate_count(b, f->admitted), gate_count(c, f->most),
                gate_duration(d, f->check_ns));
         if (f->most > r->limit || f->odd > 0 || f->admitted == 0) {
-            printf("FINDING %s: %llu in a second where %llu may be; %llu odd answers\n", f->name,
+            printf("FINDING %s: %llu admitted in a second, limit %llu; %llu wrong codes\n", f->name,
                    (unsigned long long)f->most, (unsigned long long)r->limit,
                    (unsigned long long)f->odd);
         }
@@ -179,9 +177,10 @@ void limits_print_json(const limits_report *r)
 {
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const limits_figures *f = &r->of[kind];
-        printf("{\"limiter\":\"%s\",\"threads\":%u,\"limit_a_second\":%llu,\"elapsed_ns\":%llu,"
-               "\"checks\":%llu,\"admitted\":%llu,\"most_in_a_second\":%llu,\"check_ns\":%llu,"
-               "\"odd\":%llu}\n", f->name, (unsigned)r->threads, (unsigned long long)r->limit,
+        printf("{\"limiter\":\"%s\",\"threads\":%u,\"limit_a_second\":%llu,"
+               "\"elapsed_ns\":%llu,\"checks\":%llu,\"admitted\":%llu,"
+               "\"most_in_a_second\":%llu,\"check_ns\":%llu,\"wrong_codes\":%llu}\n",
+               f->name, (unsigned)r->threads, (unsigned long long)r->limit,
                (unsigned long long)r->elapsed_ns, (unsigned long long)f->checks,
                (unsigned long long)f->admitted, (unsigned long long)f->most,
                (unsigned long long)f->check_ns, (unsigned long long)f->odd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * limits: many threads on one key of a rate limiter, counted from outside. */
+ * limits: check rate limiters with many threads on one key. */
 #ifndef CLI_LIMITS_H
 #define CLI_LIMITS_H
 
@@ -11,9 +11,9 @@
 typedef struct limits_figures { /* of one limiter */
     const char *name;
     uint64_t checks, admitted;
-    uint64_t most;      /* admitted in any window of a second, anchored at each admission */
-    uint64_t check_ns;  /* CPU time of a check, mean */
-    uint64_t odd;       /* codes that should not have come, stamps without room */
+    uint64_t most;      /* most admissions in a window of a second that ends at an admission */
+    uint64_t check_ns;  /* mean CPU time of a check */
+    uint64_t odd;       /* wrong codes, and admissions without room for a stamp */
 } limits_figures;
 
 typedef struct limits_report {
@@ -22,9 +22,9 @@ typedef struct limits_report {
     limits_figures of[LIMITS_KINDS];
 } limits_report;
 
-/* Takes a little over a second. False: no memory, no threads. */
+/* Run for a little more than a second. Return false without memory or threads. */
 bool limits_run(limits_report *out);
-/* Limiters that let too many through, or none. */
+/* Return the number of findings: too many admissions, none, or wrong codes. */
 uint64_t limits_findings(const limits_report *r);
 void limits_print(const limits_report *r);
 void limits_print_json(const limits_report *r);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * policies: the tour's small budget under each policy of eviction, and what the advisor says.
+ * policies: run the small budget of the tour under each eviction policy, and check the advice.
  *
- * WALK       the names of the tour's files -> keys -> for adaptive, s3fifo, lru, fifo: a store with
- *            room for an eighth of them, the same skewed gets, a set after each miss -> hits
- *            adaptive: its advisor is asked for twice the room -> a store with twice the room
- * INVARIANTS one thread, a fixed seed, a fixed secret: a run repeats itself. The answers are not
- *            computed again, only their names are asked for: the figures are ratios, not times.
- * LIMITS     8,192 to 65,536 keys: fewer files are asked for under several names, because a store
- *            of fewer than 1,000 entries has no advisor; of more files the first ones are taken.
- * NOT HERE   words (policies_say.c), the pass with real answers (tour.c). */
+ * WALK       names of the files -> keys -> for adaptive, s3fifo, lru, fifo: a store with room for
+ *            an eighth of them, the same skewed gets, a set after each miss -> hits
+ *            adaptive: read the advice for twice the room -> run a store with twice the room
+ * INVARIANTS One thread, a fixed seed, a fixed hash key: a run repeats itself. Values are constant,
+ *            not computed: the figures are ratios, not times.
+ * LIMITS     8,192 to 65,536 keys. Fewer files get several keys each, because a store with less
+ *            than 1,000 entries gives no advice. Of more files the first ones are taken. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,15 +20,15 @@
 #define POLICIES_KEYS_LEAST 8192u
 #define POLICIES_KEYS_MOST 65536u
 #define POLICIES_GETS 8u                    /* of each key, on average */
-#define POLICIES_MEMORY ((uint64_t)64 << 20) /* never what bounds it */
-#define POLICIES_KEY 1024u                  /* bytes of a name that are used, and of its number */
-#define POLICIES_VALUE 56u                  /* as an answer of the tour */
-#define POLICIES_TWICE 5u                   /* 200 % among the sizes of the advice */
+#define POLICIES_MEMORY ((uint64_t)64 << 20) /* never the bound: max_entries is */
+#define POLICIES_KEY 1024u                  /* most bytes of a key: end of a name, its number */
+#define POLICIES_VALUE 56u                  /* bytes; as an answer of the tour */
+#define POLICIES_TWICE 5u                   /* index of 200 % in the sizes of the advice */
 
 static const uint32_t policies_of[POLICIES] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO,
                                                 CELLAR_EVICT_LRU, CELLAR_EVICT_FIFO };
 
-/* splitmix64 (Steele, Lea, Flood 2014), as in the third pass. */
+/* Return the next number of splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t policies_draw(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -46,7 +45,7 @@ static size_t policies_key(const gate_files *files, uint64_t rank, char key[POLI
     return take + (size_t)snprintf(key + take, 24, "#%llu", (unsigned long long)rank);
 }
 
-/* Hits of the gets; false: the cache gave a code that should not come. */
+/* Run the gets and count the hits. Return false if a call returned a code that it must not. */
 static bool policies_gets(cellar *store, const gate_files *files, const policies_result *r,
                           uint64_t *hits)
 {

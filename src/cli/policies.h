@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * policies: the tour's small budget under each policy of eviction, and what the advisor says. */
+ * policies: the small budget of the tour under each eviction policy, and the advice. */
 #ifndef CLI_POLICIES_H
 #define CLI_POLICIES_H
 
@@ -12,16 +12,16 @@
 enum { POLICIES = 4 };
 
 typedef struct policies_result {
-    uint64_t keys, room, gets;   /* of each policy */
+    uint64_t keys, room, gets;   /* of each policy; room in entries */
     uint64_t hits[POLICIES];     /* adaptive, s3fifo, lru, fifo */
-    uint64_t uncounted;          /* runs whose gets or hits the library counted differently */
+    uint64_t uncounted;          /* runs in which the library counted other gets or hits */
     bool advised;
-    double now, said, is;        /* hit ratios: here; at twice the room, by the advisor and run */
+    double now, said, is;        /* hit ratios: of the run; at twice the room advised, measured */
 } policies_result;
 
-/* False: no memory. */
+/* Run each policy. Return false without memory. */
 bool policies_run(const gate_files *files, policies_result *r);
-/* What is wrong: 0 when all is as promised. */
+/* Return the number of broken promises. */
 uint64_t policies_findings(const policies_result *r);
 void policies_print(const policies_result *r);
 void policies_print_json(const policies_result *r);

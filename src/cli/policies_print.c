@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * policies_say: hit ratios by policy and the advisor's line, for people and as JSON. */
+ * policies_print: print hit ratios by policy and the advice, for people and as JSON. */
 #include <stdio.h>
 
 #include "cli/cli.h"
@@ -16,7 +16,7 @@ uint64_t policies_findings(const policies_result *r)
 void policies_print(const policies_result *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT];
-    printf("\nsmall budget by policy: %s gets of %s names, room for %s; hits:",
+    printf("\nsmall budget by policy: %s gets of %s keys, %s entries; hit ratio:",
            gate_count(a, r->gets), gate_count(b, r->keys), gate_count(c, r->room));
     for (unsigned p = 0; p < POLICIES; p++) {
         printf("%s %s %s", p != 0 ? "," : "", policies_names[p],
@@ -24,12 +24,12 @@ void policies_print(const policies_result *r)
     }
     putchar('\n');
     if (r->advised) {
-        printf("advisor: at 2x the budget the hit ratio would be %.1f %% (now %.1f %%); tried: "
-               "%.1f %%\n", r->said * 100, r->now * 100, r->is * 100);
+        printf("advisor: expects a hit ratio of %.1f %% at twice the budget (now %.1f %%); "
+               "measured: %.1f %%\n", r->said * 100, r->now * 100, r->is * 100);
     } else {
-        puts("FINDING the advisor has nothing to say");
+        puts("FINDING the advisor gives no advice");
     }
-    if (r->uncounted > 0) { puts("FINDING a policy's gets and hits are not what was counted"); }
+    if (r->uncounted > 0) { puts("FINDING the library counted other gets or hits of a policy"); }
 }
 
 void policies_print_json(const policies_result *r)
@@ -39,6 +39,6 @@ void policies_print_json(const policies_result *r)
     for (unsigned p = 0; p < POLICIES; p++) {
         printf(",\"%s\":%.6f", policies_names[p], (double)r->hits[p] / (double)r->gets);
     }
-    printf("}\n{\"advisor\":%s,\"scale\":2,\"now\":%.6f,\"hit_ratio\":%.6f,\"tried\":%.6f}\n",
+    printf("}\n{\"advisor\":%s,\"scale\":2,\"now\":%.6f,\"hit_ratio\":%.6f,\"measured\":%.6f}\n",
            r->advised ? "true" : "false", r->now, r->said, r->is);
 }

@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * program: what surrounds a command in each of the programs: terminal, signals, the last flush. */
+ * program: the frame of each program: terminal, signals, the last flush, options, suggestions.
+ *
+ * INVARIANTS Each wrong option gives one line of gate_complain with the remedy; getopt_long prints
+ *            nothing itself.
+ * LIMITS     Words of more than 31 bytes get no suggestion. */
 #include <errno.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+
+#define GATE_WORD 32u /* longest name that is suggested, and its end */
+
+/* ---- start and end ---- */
 
 static gate_terminal gate_look_at_terminal(void)
 {
@@ -22,8 +31,8 @@ static gate_terminal gate_look_at_terminal(void)
 
 int gate_program(int argc, char **argv, gate_run_fn run)
 {
-    /* A reader that has gone is an error of the write, told below. This is the program's own
-     * choice: the library installs no handler. */
+    /* A closed pipe becomes a write error, which is reported below. The program decides this: the
+     * library installs no handler. */
     struct sigaction ignore;
     memset(&ignore, 0, sizeof ignore);
     ignore.sa_handler = SIG_IGN;
@@ -32,8 +41,100 @@ int gate_program(int argc, char **argv, gate_run_fn run)
     const gate_terminal term = gate_look_at_terminal();
     const int code = run(argc, argv, &term);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        gate_complain("cannot write the output: %s", gate_errno_text(errno));
+        gate_complain(NULL, "cannot write the output: %s; give stdout a place with room",
+                      gate_errno_text(errno));
         return GATE_INTERNAL;
     }
     return code;
+}
+
+/* ---- suggestions ---- */
+
+/* Return the least number of inserted, deleted, replaced or swapped letters that turn `a` into `b`.
+ * Both have less than GATE_WORD bytes. */
+static size_t gate_edits(const char *a, const char *b)
+{
+    size_t row[GATE_WORD + 1][GATE_WORD + 1];
+    const size_t an = strlen(a), bn = strlen(b);
+    for (size_t i = 0; i <= an; i++) { row[i][0] = i; }
+    for (size_t k = 0; k <= bn; k++) { row[0][k] = k; }
+    for (size_t i = 1; i <= an; i++) {
+        for (size_t k = 1; k <= bn; k++) {
+            size_t n = row[i - 1][k - 1] + (a[i - 1] != b[k - 1]);
+            if (row[i - 1][k] + 1 < n) { n = row[i - 1][k] + 1; }
+            if (row[i][k - 1] + 1 < n) { n = row[i][k - 1] + 1; }
+            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
+                row[i - 2][k - 2] + 1 < n) {
+                n = row[i - 2][k - 2] + 1;
+            }
+            row[i][k] = n;
+        }
+    }
+    return row[an][bn];
+}
+
+gate_guess gate_guess_of(const char *word)
+{
+    /* One edit for each three letters is near. */
+    return (gate_guess){ .word = word, .edits = strlen(word) / 3 + 1 };
+}
+
+void gate_guess_try(gate_guess *g, const char *name)
+{
+    if (strlen(g->word) >= GATE_WORD || strlen(name) >= GATE_WORD || name[0] == '\0') { return; }
+    const size_t edits = gate_edits(g->word, name);
+    if (edits < g->edits) {
+        g->nearest = name;
+        g->edits = edits;
+    }
+}
+
+/* ---- options ---- */
+
+/* Print why getopt_long did not know `word`: no such option, or the start of several. */
+static void gate_option_unknown(const char *command, const char *word, const struct option *known)
+{
+    char name[GATE_WORD] = "";
+    const bool whole = strncmp(word, "--", 2) == 0;
+    const size_t len = strcspn(word + 1 + whole, "=");
+    if (len < sizeof name) { memcpy(name, word + 1 + whole, len); }
+    gate_guess guess = gate_guess_of(name);
+    unsigned starts = 0;
+    for (const struct option *o = known; o->name != NULL; o++) {
+        gate_guess_try(&guess, o->name);
+        starts += whole && strncmp(o->name, name, strlen(name)) == 0;
+    }
+    if (starts > 1) {
+        gate_complain(command, "option \"%s\" is the start of %u options; write its whole name",
+                      word, starts);
+    } else if (guess.nearest != NULL) {
+        gate_complain(command, "unknown option \"%s\"; did you mean \"--%s\"?", word,
+                      guess.nearest);
+    } else {
+        gate_complain(command, "unknown option \"%s\"; `cellar %s --help` lists the options", word,
+                      command);
+    }
+}
+
+int gate_option(const char *command, int argc, char **argv, const struct option *known)
+{
+    opterr = 0;
+    const int before = optind == 0 ? 1 : optind;
+    const int c = getopt_long(argc, argv, ":h", known, NULL);
+    if (c != '?' && c != ':') { return c; }
+    /* optopt: 0 for an unknown name, else the letter, or the value of an option in `known`. */
+    const char *word = argv[optind > before ? optind - 1 : optind];
+    const struct option *o = known;
+    while (o->name != NULL && o->val != optopt) { o++; }
+    if (c == ':' && o->name != NULL) {
+        gate_complain(command, "option --%s needs a value; write --%s=VALUE", o->name, o->name);
+    } else if (optopt == 0) {
+        gate_option_unknown(command, word, known);
+    } else if (o->name != NULL && strncmp(word, "--", 2) == 0) {
+        gate_complain(command, "option --%s takes no value; write --%s alone", o->name, o->name);
+    } else {
+        const char letter[3] = { '-', (char)optopt, '\0' };
+        gate_option_unknown(command, letter, known);
+    }
+    return '?';
 }

@@ -1,28 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * replay: a trace of requests through the engine itself, for its miss ratio.
+ * replay: send the requests of a trace through the engine and print the miss ratios.
  *
- * PICTURE    trace file -> scan: requests, objects, bytes; every record is checked once
- *                       -> per capacity: exact FIFO, then each policy, the file read anew each time
- *                          (get; missed: set)  -> table, JSON lines, curves by gnuplot
- * INVARIANTS nothing is printed before all of a trace has succeeded; the clock of the store is the
- *            trace's; keys are mixed ids, the store's hash secret is fixed: a run repeats itself.
- *            With threads the order is another each time, and so is what adaptive's sample sees,
- *            as with another secret. Of 16 secrets, 5 %, miss ratio with one thread, mean change by
- *            a second one and its error: arc_p3 .907 (.877 to .932 by the secret), -.007 (.004);
- *            arc_oltp .381, .0001 (.0003); c2k_orm_busy .166, twice: .0003, .0009 (.0003). So a
- *            pair of runs tells nothing about threads.
- * LOCKING    with --threads: requests of a piece are claimed 32 at a time by one atomic counter;
- *            the main thread reads the next piece only when all are done. A worker writes its own
- *            replay_worker only.
+ * PICTURE    trace file -> scan: count requests, objects, bytes; check every record
+ *                       -> for each capacity: exact FIFO, then each policy; each reads the file
+ *                          (get; on a miss set)  -> table, JSON lines, curves by gnuplot
+ * INVARIANTS Nothing is printed for a trace before all of its runs have succeeded. The clock of the
+ *            store is the clock of the trace. Keys are mixed ids and the hash key of the store is
+ *            fixed: with one thread a run repeats itself. With more, the order differs each time.
+ * LOCKING    With --threads: threads claim the requests of a piece 32 at a time by one atomic
+ *            counter. The main thread reads the next piece when all are done. A worker writes its
+ *            own replay_worker only.
  * MODES      object: capacity in entries, values of 8 bytes, memory far above need, no TTL.
- *            byte: capacity is the store's whole budget, tables and index included; values have the
- *            trace's size; TTLs of the trace are used. A hit of another size is stored again.
- * TIME       ns a request: of the engine alone, without reading; one thread: processor time.
- * LIMITS     2^32 - 1 objects; memory grows with the objects, not with the length of the trace
- *            (belady: 4 bytes a request). What is no file (a pipe) can be read once: one engine
- *            policy, one capacity in entries or bytes.
- * NOT HERE   formats (trace.c), exact policies (ideal.c). */
+ *            byte: capacity is the whole budget of the store, index included; values have the size
+ *            in the trace; TTLs of the trace are used. A hit of another size is stored again.
+ * TIME       ns a request: engine without reading; with one thread processor time.
+ * LIMITS     2^32 - 1 objects. Memory grows with the objects, not with the length of the trace
+ *            (belady: 4 bytes a request). A pipe is read once: one engine policy, one capacity as a
+ *            number.
+ * SEE ALSO   trace.c (formats), ideal.c (exact policies), README.md (what threads change). */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -49,13 +45,13 @@
 #define REPLAY_CLAIM 32u
 #define REPLAY_THREADS_MAX 64u
 #define REPLAY_CAPACITIES_MAX 64u
-#define REPLAY_LEAST_DEFAULT 16u /* smaller cells of the default capacities are left out */
+#define REPLAY_LEAST_DEFAULT 16u /* entries; smaller default capacities are left out */
 #define REPLAY_START_MS INT64_C(1000000)
 #define REPLAY_VALUE 8u          /* bytes of a value in object mode */
 
 extern char **environ;
 
-/* ---- what can be asked for ---- */
+/* ---- options and results ---- */
 
 typedef struct replay_policy {
     const char *name;
@@ -76,10 +72,10 @@ static const replay_policy replay_policies[] = {
     { "belady", true, 0, GATE_IDEAL_BELADY },
 };
 #define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
-#define REPLAY_ENGINE_ALL 4u /* the first of the table: the default */
+#define REPLAY_ENGINE_ALL 4u /* policies at the start of the table: the default */
 
 typedef struct replay_capacity { /* as given */
-    bool share;                  /* of the objects or of their bytes */
+    bool share;                  /* share of the objects or of their bytes; else a number */
     double fraction;
     uint64_t value;
 } replay_capacity;
@@ -105,8 +101,8 @@ typedef struct replay_result { /* one policy at one capacity */
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
     bool has_reduction, has_metadata;
     bool has_advice;
-    double said[CELLAR_ADVICE_COUNT]; /* hit ratios, by the advisor */
-    double is[CELLAR_ADVICE_COUNT];   /* as replayed */
+    double said[CELLAR_ADVICE_COUNT]; /* hit ratios by the advisor */
+    double is[CELLAR_ADVICE_COUNT];   /* hit ratios of replays */
 } replay_result;
 static const double replay_scale[CELLAR_ADVICE_COUNT] = { .25, .5, .71, 1, 1.41, 2, 4, 8 };
 
@@ -114,30 +110,30 @@ typedef struct replay_worker {
     struct replay_engine *engine;
     pthread_t thread;
     bool started;
-    unsigned char *buf; /* values are read into it; own */
+    unsigned char *buf; /* for the values of gets; owned */
     replay_counts counts;
-    cellar_err error;   /* first code that should not have come */
+    cellar_err error;   /* first code that a call must not return here */
 } replay_worker;
 
-typedef struct replay_engine { /* a store under a trace */
+typedef struct replay_engine { /* a store and its workers */
     cellar *store;
     bool byte_mode;
     uint64_t max_value;
-    _Atomic int64_t now_ms; /* the store's clock; written by workers, never backwards */
-    unsigned char *value;   /* what is stored; zeros */
+    _Atomic int64_t now_ms; /* clock of the store; written by workers */
+    unsigned char *value;   /* zeros: the value of every set */
     const gate_request *piece;
     size_t piece_n;
     _Atomic size_t claimed;
     _Atomic bool ending;
     uint64_t threads, elapsed_ns;
     pthread_barrier_t begin, done;
-    pthread_mutex_t start; /* held until all threads are there, or the next field is set */
-    bool short_of_threads; /* written under `start`; later only read */
+    pthread_mutex_t start; /* held until all threads are started, or the next field is set */
+    bool short_of_threads; /* written under `start`; then only read */
     replay_worker worker[REPLAY_THREADS_MAX];
 } replay_engine;
 
-typedef struct replay_trace { /* what the scan found */
-    const char *path;
+typedef struct replay_trace { /* results of the scan */
+    const char *path, *form;
     char name[96];
     uint64_t requests, writes, unique_bytes, backwards, largest;
     gate_ids ids;
@@ -151,7 +147,8 @@ typedef struct replay_run {
     replay_trace trace;
     replay_result *result;
     size_t result_n, result_room;
-    char why[GATE_TRACE_WHY];
+    char why[GATE_TRACE_WHY]; /* sentence of the first error */
+    int code;            /* exit code of that error */
     char doing[64];      /* for the live line */
     uint64_t shown_ns;
     bool live;
@@ -186,11 +183,14 @@ static void replay_live_end(replay_run *run)
 
 static bool replay_pass(replay_run *run, replay_take take, void *ctx)
 {
-    gate_trace *t = gate_trace_open(run->trace.path, &run->o->how, run->why);
-    if (t == NULL) { return false; }
-    run->trace.again = gate_trace_again(t);
     uint64_t done = 0;
     bool wrong = false, ok = true;
+    gate_trace *t = gate_trace_open(run->trace.path, &run->o->how, &wrong, run->why);
+    if (t == NULL) {
+        run->code = wrong ? GATE_FINDING : GATE_USAGE;
+        return false;
+    }
+    run->trace.again = gate_trace_again(t);
     for (size_t n; ok; done += n) {
         n = gate_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
         if (n == 0) { break; }
@@ -198,13 +198,15 @@ static bool replay_pass(replay_run *run, replay_take take, void *ctx)
         replay_live(run, t, done + n);
     }
     run->trace.backwards = gate_trace_backwards(t);
+    run->trace.form = gate_trace_form(t);
     gate_trace_close(t);
+    if (wrong) { run->code = GATE_FINDING; }
     return ok && !wrong;
 }
 
 static bool replay_out_of_memory(char *why)
 {
-    snprintf(why, GATE_TRACE_WHY, "replay: out of memory");
+    snprintf(why, GATE_TRACE_WHY, "out of memory; end other programs or use a shorter trace");
     return false;
 }
 
@@ -230,7 +232,7 @@ typedef struct replay_exact {
     gate_ideal *policy;
     const gate_ids *ids;
     replay_counts counts;
-    bool foreseeing;
+    bool foreseeing, changed; /* changed: an object that the scan has not seen */
     uint64_t elapsed_ns;
 } replay_exact;
 
@@ -241,7 +243,8 @@ static bool replay_take_exact(void *ctx, const gate_request *r, size_t n, char *
     for (size_t i = 0; i < n; i++) {
         const uint32_t number = gate_ids_find(x->ids, r[i].id);
         if (number == GATE_IDS_NONE) {
-            snprintf(why, GATE_TRACE_WHY, "replay: the file changed while it was read");
+            x->changed = true;
+            snprintf(why, GATE_TRACE_WHY, "the trace changed during the run; run it again");
             return false;
         }
         if (x->foreseeing) {
@@ -273,6 +276,7 @@ static bool replay_exactly(replay_run *run, gate_ideal_kind kind, uint64_t capac
     x.elapsed_ns = 0;
     ok = ok && replay_pass(run, replay_take_exact, &x);
     gate_ideal_close(x.policy);
+    if (x.changed) { run->code = GATE_FINDING; }
     out->counts = x.counts;
     out->ns = (double)x.elapsed_ns;
     return ok;
@@ -346,7 +350,7 @@ static void *replay_work(void *arg)
     replay_engine *e = w->engine;
     pthread_mutex_lock(&e->start);
     pthread_mutex_unlock(&e->start);
-    if (e->short_of_threads) { return NULL; } /* nobody would meet it at the barrier */
+    if (e->short_of_threads) { return NULL; } /* the barriers wait for more threads */
     for (;;) {
         pthread_barrier_wait(&e->begin);
         if (atomic_load(&e->ending)) { return NULL; }
@@ -355,7 +359,8 @@ static void *replay_work(void *arg)
     }
 }
 
-/* One thread: its processor's time, so that what else the machine does is not counted. */
+/* Return a time in ns. A single thread gets its processor time, without the time of other programs
+ * on the machine. */
 static uint64_t replay_spent_ns(bool alone)
 {
     struct timespec now;
@@ -381,7 +386,8 @@ static bool replay_take_engine(void *ctx, const gate_request *r, size_t n, char 
     for (uint64_t i = 0; i < e->threads; i++) {
         const cellar_err err = e->worker[i].error;
         if (err == CELLAR_OK) { continue; }
-        snprintf(why, GATE_TRACE_WHY, "replay: the store answered: %s", cellar_strerror(err));
+        snprintf(why, GATE_TRACE_WHY, "a call of the cache returned %s (%s), which it must not; "
+                 "report this as a fault of cellar", cellar_code_name(err), cellar_strerror(err));
         return false;
     }
     return true;
@@ -414,7 +420,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
         e->max_value = t->scanned && t->largest < most ? t->largest : most;
         tuning.max_value_bytes = e->max_value;
     } else {
-        /* Never what bounds it: an entry takes under 64 bytes. */
+        /* Never the bound: an entry takes less than 64 bytes. */
         cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
         cfg.max_entries = capacity;
         tuning.mean_entry_bytes = 16;
@@ -424,7 +430,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     return cellar_open(&cfg, &e->store);
 }
 
-/* Bytes of the modules a policy needs, out of the text for people. */
+/* Return the metadata bytes of the eviction policy for each entry, out of the dump of the store. */
 static double replay_metadata(cellar *store)
 {
     static const char *const module[] = { "  ghost ", "  sketch ", "  shadow " };
@@ -459,7 +465,8 @@ static bool replay_threads_start(replay_engine *e, char *why)
     e->short_of_threads = n < e->threads;
     pthread_mutex_unlock(&e->start);
     if (!e->short_of_threads) { return true; }
-    snprintf(why, GATE_TRACE_WHY, "replay: cannot start %" PRIu64 " threads", e->threads);
+    snprintf(why, GATE_TRACE_WHY, "cannot start %" PRIu64 " threads; give a smaller --threads",
+             e->threads);
     return false;
 }
 
@@ -482,8 +489,8 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     e->threads = run->o->threads;
     const cellar_err err = replay_open(run, e, eviction, capacity);
     if (err != CELLAR_OK) {
-        snprintf(run->why, GATE_TRACE_WHY, "replay: cannot open a store of capacity %" PRIu64
-                 ": %s", capacity, cellar_strerror(err));
+        snprintf(run->why, GATE_TRACE_WHY, "cannot open a store of capacity %" PRIu64
+                 ": %s; free memory or give a smaller --capacity", capacity, cellar_strerror(err));
         return false;
     }
     bool ok = (e->value = calloc(1, (size_t)e->max_value + 1)) != NULL;
@@ -503,6 +510,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
         out->counts.bytes += w->counts.bytes;
         out->counts.missed_bytes += w->counts.missed_bytes;
         out->counts.refused += w->counts.refused;
+        if (w->error != CELLAR_OK) { run->code = GATE_INTERNAL; }
         free(w->buf);
     }
     out->ns = (double)e->elapsed_ns;
@@ -517,7 +525,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     return ok;
 }
 
-/* A pipe is read once: the scan and the engine look at each piece together. */
+/* A pipe is read once: scan and engine take each piece together. */
 typedef struct replay_both {
     replay_trace *trace;
     replay_engine *engine;
@@ -536,7 +544,7 @@ static double replay_ratio(uint64_t part, uint64_t whole)
     return whole != 0 ? (double)part / (double)whole : 0;
 }
 
-/* Between -1 and 1; a loss weighs like the same gain. */
+/* Return the reduction of the misses of FIFO, -1..1. A loss weighs like the same gain. */
 static double replay_reduction(double fifo, double x)
 {
     if (x == fifo) { return 0; }
@@ -563,7 +571,7 @@ static void replay_finish(replay_result *r)
     r->ns = r->counts.requests != 0 ? r->ns / (double)r->counts.requests : 0;
 }
 
-/* Halves to even. */
+/* Round to the nearest number, halves to even. */
 static uint64_t replay_round(double x)
 {
     const uint64_t down = (uint64_t)x;
@@ -586,7 +594,7 @@ static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity
     return ok;
 }
 
-/* What the advisor spoke of is run. All sizes at which everything fits are one. */
+/* Replay the trace at each size of the advice. All sizes that hold the whole trace are one run. */
 static bool replay_check_advice(replay_run *run, replay_result *r)
 {
     const uint64_t all = run->o->byte_mode ? UINT64_MAX : run->trace.ids.count;
@@ -638,7 +646,8 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
     return true;
 }
 
-/* GATE_USAGE with `why`, or GATE_DONE with *entries; 0: this default is left out. */
+/* Compute a capacity of the run into *out; 0: this default is left out. Return GATE_DONE, or
+ * GATE_USAGE with `why`. */
 static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
 {
     const replay_trace *t = &run->trace;
@@ -649,20 +658,21 @@ static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
         *out = 0;
         return GATE_DONE;
     }
-    const char *reason = NULL;
-    char text[96];
+    const char *const unit = run->o->byte_mode ? "bytes" : "objects";
     if (*out == 0) {
-        reason = "capacity 0";
+        snprintf(run->why, GATE_TRACE_WHY, "%.250s: a capacity must be at least 1 entry (got 0); "
+                 "name a larger number or share", t->path);
     } else if (*out > all && t->scanned) {
-        snprintf(text, sizeof text, "capacity %" PRIu64 ": larger than the trace (%" PRIu64 " %s)",
-                 *out, all, run->o->byte_mode ? "bytes" : "objects");
-        reason = text;
+        snprintf(run->why, GATE_TRACE_WHY, "%.250s: capacity %" PRIu64 " is larger than the whole "
+                 "trace (%" PRIu64 " %s): nothing is evicted, so the figures of all policies say "
+                 "nothing; name a capacity below %" PRIu64 ", such as --capacity=10%%", t->path,
+                 *out, all, unit, all);
     } else if (run->o->byte_mode && *out < CELLAR_MEMORY_MIN) {
-        snprintf(text, sizeof text, "capacity %" PRIu64 ": a budget is at least 1 MiB", *out);
-        reason = text;
+        snprintf(run->why, GATE_TRACE_WHY, "%.250s: a capacity in --mode=byte must be at least "
+                 "1 MiB (got %" PRIu64 " bytes); name a larger number or share", t->path, *out);
+    } else {
+        return GATE_DONE;
     }
-    if (reason == NULL) { return GATE_DONE; }
-    snprintf(run->why, GATE_TRACE_WHY, "%s: %s", t->path, reason);
     return GATE_USAGE;
 }
 
@@ -684,21 +694,21 @@ static bool replay_is_file(const char *path)
     return stat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
 }
 
-/* What can be read once only cannot be scanned first. */
+/* Run a trace that can be read only once, without a scan before. */
 static int replay_once(replay_run *run)
 {
     const replay_options *o = run->o;
     if (o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
         replay_policies[o->policy[0]].exact || o->advisor) {
-        snprintf(run->why, GATE_TRACE_WHY, "%s: can be read only once: give one policy of the "
-                 "engine and one capacity as a number%s", run->trace.path,
-                 o->advisor ? ", no --advisor" : "");
+        snprintf(run->why, GATE_TRACE_WHY, "%.250s is no regular file and is read only once; give "
+                 "one policy of the engine and one capacity as a number%s", run->trace.path,
+                 o->advisor ? ", without --advisor" : "");
         return GATE_USAGE;
     }
     uint64_t capacity;
     int code = replay_size(run, &o->capacity[0], &capacity);
     run->trace.again = false;
-    if (code == GATE_DONE && !replay_cell(run, capacity)) { code = GATE_USAGE; }
+    if (code == GATE_DONE && !replay_cell(run, capacity)) { code = run->code; }
     run->trace.scanned = true;
     return code != GATE_DONE ? code : replay_size(run, &o->capacity[0], &capacity);
 }
@@ -712,12 +722,13 @@ static int replay_all(replay_run *run)
         const int code = replay_once(run);
         if (code != GATE_DONE) { return code; }
     } else if (!replay_pass(run, replay_take_scan, &run->trace)) {
-        return GATE_USAGE;
+        return run->code;
     }
     run->trace.scanned = true;
     if (run->trace.requests == 0) {
-        snprintf(run->why, GATE_TRACE_WHY, "%s: record 0: no request in it", run->trace.path);
-        return GATE_USAGE;
+        snprintf(run->why, GATE_TRACE_WHY, "%.250s: no request before the end; expected %s",
+                 run->trace.path, run->trace.form);
+        return GATE_FINDING;
     }
     uint64_t capacity[REPLAY_CAPACITIES_MAX];
     for (unsigned i = 0; again && i < o->capacity_count; i++) {
@@ -725,12 +736,12 @@ static int replay_all(replay_run *run)
         if (code != GATE_DONE) { return code; }
     }
     for (unsigned i = 0; again && i < o->capacity_count; i++) {
-        if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return GATE_INTERNAL; }
+        if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return run->code; }
     }
     return GATE_DONE;
 }
 
-/* ---- what is printed ---- */
+/* ---- printing ---- */
 
 static void replay_table(const replay_run *run)
 {
@@ -741,7 +752,8 @@ static void replay_table(const replay_run *run)
            gate_count(b, t->ids.count), gate_bytes(c, t->unique_bytes));
     if (t->writes != 0) { printf(", %s writes", gate_count(a, t->writes)); }
     if (t->backwards != 0) {
-        printf("; %s times ran backwards, held at the last one seen", gate_count(a, t->backwards));
+        printf("; %s times ran backwards and were replaced by the time before",
+               gate_count(a, t->backwards));
     }
     printf("\n%-12s %14s %12s %10s %10s %10s %8s %8s\n", "policy", "capacity", "requests",
            "miss ratio", "byte m.r.", "reduction", "ns/req", "B/entry");
@@ -757,7 +769,7 @@ static void replay_table(const replay_run *run)
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
         if (r->counts.refused == 0) { continue; }
-        printf("%s at %s: %s values not stored, too large for it\n",
+        printf("%s at %s: %s values were too large to be stored\n",
                replay_policies[r->policy].name, gate_count(a, r->capacity),
                gate_count(b, r->counts.refused));
     }
@@ -781,7 +793,7 @@ static void replay_lines(const replay_run *run, FILE *to)
     }
 }
 
-/* Mean distance of the eight sizes, in points. */
+/* Return the mean distance of the eight sizes, in percentage points. */
 static double replay_advice_error(const replay_result *r)
 {
     double sum = 0;
@@ -826,7 +838,8 @@ static void replay_advice_lines(const replay_run *run, FILE *to)
     }
 }
 
-static void replay_quoted(FILE *to, const char *text) /* as gnuplot reads '..' */
+/* Print a string of gnuplot in single quotes. */
+static void replay_quoted(FILE *to, const char *text)
 {
     fputc('\'', to);
     for (; *text != '\0'; text++) {
@@ -836,12 +849,12 @@ static void replay_quoted(FILE *to, const char *text) /* as gnuplot reads '..' *
     fputc('\'', to);
 }
 
-/* Colours that can be told apart, also by who sees no red or no green (Okabe, Ito 2008). */
+/* Colours for readers with any kind of colour vision (Okabe, Ito 2008). */
 static const char *const replay_colours[] = { "#000000", "#0072b2", "#d55e00", "#009e73", "#56b4e9",
                                               "#e69f00", "#cc79a7", "#808080" };
 #define REPLAY_COLOURS (sizeof replay_colours / sizeof replay_colours[0])
 
-/* The sizes that were run, and nothing between: the first policy has them all. */
+/* Print a tic for each capacity of the run: those of the first policy. */
 static void replay_tics(const replay_run *run, FILE *to)
 {
     const char *before = "set xtics rotate by -40 (";
@@ -893,7 +906,7 @@ static void replay_script(const replay_run *run, const char *file, FILE *to)
     }
 }
 
-/* "out.svg" with several traces: "out-NAME.svg". */
+/* Draw the figures of one trace with gnuplot. With several traces "out.svg" is "out-NAME.svg". */
 static int replay_plot(replay_run *run, bool several)
 {
     char file[512];
@@ -904,12 +917,14 @@ static int replay_plot(replay_run *run, bool several)
                                      plot + stem)
                           : snprintf(file, sizeof file, "%s", plot);
     if (n < 0 || (size_t)n >= sizeof file) {
-        gate_complain("replay: --plot: name too long");
+        gate_complain("replay", "the file name of --plot must have at most %zu bytes with the name "
+                      "of the trace; give a shorter one", sizeof file - 1);
         return GATE_USAGE;
     }
     FILE *script = tmpfile();
     if (script == NULL) {
-        gate_complain("replay: --plot: %s", gate_errno_text(errno));
+        gate_complain("replay", "--plot cannot make a temporary file: %s; set TMPDIR to a folder "
+                      "with room", gate_errno_text(errno));
         return GATE_NO_START;
     }
     replay_script(run, file, script);
@@ -927,12 +942,12 @@ static int replay_plot(replay_run *run, bool several)
     }
     fclose(script);
     if (err != 0) {
-        gate_complain("replay: --plot needs gnuplot: %s",
+        gate_complain("replay", "--plot needs gnuplot (%s); install it or leave out --plot",
                       err == ENOENT ? "not installed" : gate_errno_text(err));
         return GATE_NO_START;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        gate_complain("replay: gnuplot could not draw %s", file);
+        gate_complain("replay", "gnuplot could not draw %s; name a file that can be written", file);
         return GATE_INTERNAL;
     }
     return GATE_DONE;
@@ -943,11 +958,12 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     memset(&run->trace, 0, sizeof run->trace);
     run->trace.path = path;
     run->result_n = 0;
+    run->code = GATE_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
     int code = replay_all(run);
     replay_live_end(run);
     if (code != GATE_DONE) {
-        gate_complain("%s", run->why);
+        gate_complain("replay", "%s", run->why);
     } else {
         replay_table(run);
         replay_advice(run);
@@ -1001,13 +1017,6 @@ static bool replay_parse_capacities(char *text, replay_options *o)
     return true;
 }
 
-static int replay_usage(const char *complaint)
-{
-    if (complaint != NULL) { gate_complain("replay: %s", complaint); }
-    fputs("cellar: `cellar replay --help` tells the options\n", stderr);
-    return GATE_USAGE;
-}
-
 static bool replay_parse_unit(const char *text, int64_t *per_second)
 {
     static const struct { const char *name; int64_t per_second; } unit[] = {
@@ -1020,45 +1029,48 @@ static bool replay_parse_unit(const char *text, int64_t *per_second)
     return false;
 }
 
-/* NULL: fine; else what is wrong with optarg. */
+/* Read the value of one option from optarg. Return NULL, or the rule that the value breaks. */
 static const char *replay_parse_one(int c, replay_options *o)
 {
     switch (c) {
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
-            : "--policy takes names: adaptive s3fifo lru fifo exact-fifo exact-lru gdsf "
-              "w-tinylfu belady";
+            : "--policy must be different names of adaptive s3fifo lru fifo exact-fifo exact-lru "
+              "gdsf w-tinylfu belady, with commas between";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
-            : "--capacity takes numbers (4096, 64M) or shares (0.1%, 5%)";
+            : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
+              "commas between";
     case 'v':
         o->objects = strcmp(optarg, "objects") == 0;
-        return o->objects || strcmp(optarg, "bytes") == 0 ? NULL : "--favor is bytes or objects";
+        return o->objects || strcmp(optarg, "bytes") == 0 ? NULL
+            : "--favor must be bytes or objects";
     case 'm':
         o->byte_mode = strcmp(optarg, "byte") == 0;
         return o->byte_mode || strcmp(optarg, "object") == 0 ? NULL
-            : "--mode takes object or byte";
+            : "--mode must be object or byte";
     case 'f':
         return gate_trace_format_of(optarg, &o->how.format) ? NULL
-            : "--format takes ctr, oracle, lis, twitter, csv, txt or auto";
+            : "--format must be ctr, oracle, lis, twitter, csv, txt or auto";
     case 'k':
         return gate_trace_columns_of(optarg, &o->how) ? NULL
-            : "--columns takes time, key, size, ttl and -, in their order, key among them";
+            : "--columns must be names of time, key, size, ttl and -, in the order of the file, "
+              "with key among them";
     case 'u':
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
-            : "--time-unit takes s, ms, us or ns";
+            : "--time-unit must be s, ms, us or ns";
     case 's':
         return gate_parse_count(optarg, 1, 1024, &o->stripes) &&
                (o->stripes & (o->stripes - 1)) == 0 ? NULL
-            : "--stripes takes a power of two up to 1024";
+            : "--stripes must be a power of two in 1..1024";
     case 't':
         return gate_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
-            : "--threads takes 1 to 64";
+            : "--threads must be 1..64";
     default: return "";
     }
 }
 
-/* GATE_DONE: go on; else the exit code. *helped: help was printed. */
+/* Read the options. Return GATE_DONE or the exit code; set *helped if the help was printed. */
 static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
 {
     static const struct option known[] = {
@@ -1072,7 +1084,8 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
     int c;
-    while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+    optind = 0;
+    while ((c = gate_option("replay", argc, argv, known)) != -1) {
         if (c == 'j') {
             o->json = optarg;
         } else if (c == 'g') {
@@ -1084,18 +1097,27 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
             *helped = true;
             return GATE_DONE;
         } else if (c == '?') {
-            return replay_usage(NULL); /* getopt has named the option */
+            return GATE_USAGE; /* gate_option has printed why */
         } else {
+            char given[64]; /* the parsers cut optarg */
+            snprintf(given, sizeof given, "%s", optarg);
             const char *wrong = replay_parse_one(c, o);
-            if (wrong != NULL) { return replay_usage(wrong); }
+            if (wrong == NULL) { continue; }
+            gate_complain("replay", "%s (got \"%s\")", wrong, given);
+            return GATE_USAGE;
         }
     }
-    if (optind == argc) { return replay_usage("which trace?"); }
+    if (optind == argc) {
+        gate_complain("replay", "needs a trace; name one or more files");
+        return GATE_USAGE;
+    }
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         if (!p->exact || !o->byte_mode) { continue; }
         if (p->ideal == GATE_IDEAL_BELADY || p->ideal == GATE_IDEAL_TINYLFU) {
-            return replay_usage("belady and w-tinylfu know no sizes: not in byte mode");
+            gate_complain("replay", "policy %s ignores sizes; leave it out or use --mode=object",
+                          p->name);
+            return GATE_USAGE;
         }
     }
     return GATE_DONE;
@@ -1116,18 +1138,20 @@ static int replay_main(int argc, char **argv, const gate_terminal *term)
     replay_run run = { .o = &o, .term = term };
     run.piece = malloc(REPLAY_PIECE * sizeof *run.piece);
     if (run.piece == NULL) {
-        gate_complain("replay: out of memory");
+        gate_complain("replay", "out of memory; end other programs");
         return GATE_NO_START;
     }
     if (o.json != NULL && (run.json = fopen(o.json, "ae")) == NULL) {
-        gate_complain("%s: %s", o.json, gate_errno_text(errno));
+        gate_complain("replay", "--json cannot write %s: %s; name a file that can be written",
+                      o.json, gate_errno_text(errno));
         code = GATE_USAGE;
     }
     for (int i = optind; i < argc && code == GATE_DONE; i++) {
         code = replay_trace_run(&run, argv[i], argc - optind > 1);
     }
     if (run.json != NULL && fclose(run.json) != 0 && code == GATE_DONE) {
-        gate_complain("%s: %s", o.json, gate_errno_text(errno));
+        gate_complain("replay", "--json cannot write %s: %s; name a file with room", o.json,
+                      gate_errno_text(errno));
         code = GATE_INTERNAL;
     }
     free(run.result);
@@ -1136,33 +1160,38 @@ static int replay_main(int argc, char **argv, const gate_terminal *term)
 }
 
 const gate_command gate_replay = {
-    "replay", "", "miss ratios of real request traces",
+    "replay", "", "measure miss ratios of request traces",
     "Usage: cellar replay [OPTION]... TRACE...\n"
     "\n"
-    "Sends the requests of each TRACE through a cache, as a get and, when it missed, a set, on\n"
-    "the trace's own clock. Prints for each policy and capacity the miss ratio, the reduction\n"
-    "against FIFO, time per request, and bytes the policy needs; then one JSON line each.\n"
+    "Sends the requests of each TRACE through a cache: a get, and a set after a miss, on the\n"
+    "clock of the trace. Prints for each policy and capacity the miss ratio, the reduction of\n"
+    "the misses of FIFO, time per request, and metadata bytes per entry; then one JSON line\n"
+    "each.\n"
     "\n"
-    "  --policy=P,..     adaptive s3fifo lru fifo (these), and of textbook code:\n"
-    "                    exact-fifo exact-lru gdsf w-tinylfu belady\n"
-    "  --capacity=C,..   entries, bytes (64M), or a share of the trace's objects or bytes\n"
-    "                    (0.1%,1%,5%,10%,20%; cells under 16 entries or 1 MiB left out)\n"
-    "  --mode=M          object: entries count, sizes and TTLs are ignored; byte: the capacity\n"
-    "                    is the memory budget, values have their sizes (object)\n"
-    "  --favor=F         bytes (this), or objects: small entries stay longer\n"
-    "  --format=F        ctr oracle lis twitter csv txt; else by the file's name. .zst and .gz\n"
-    "                    are unpacked by the installed programs\n"
-    "  --columns=A,..    of csv: time, key, size, ttl, - for others\n"
-    "  --time-unit=U     of csv: s ms us ns (s)\n"
-    "  --stripes=N       a power of two up to 1024 (64, fewer for small caches)\n"
-    "  --threads=N       1 to 64 (1)\n"
+    "  --policy=P,..     of the engine: adaptive s3fifo lru fifo. Default all four.\n"
+    "                    Textbook code: exact-fifo exact-lru gdsf w-tinylfu belady\n"
+    "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
+    "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
+    "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"
+    "                    is the memory budget, values have their sizes. Default object\n"
+    "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
+    "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
+    "                    The installed zstd and gzip unpack .zst and .gz\n"
+    "  --columns=A,..    columns of csv: time, key, size, ttl, - for others\n"
+    "  --time-unit=U     unit of the time column of csv: s ms us ns. Default s\n"
+    "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
+    "                    for small capacities\n"
+    "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
-    "  --advisor         compare what the cache's advisor says of other sizes with runs at those\n"
-    "                    sizes (adaptive, from 1,000 entries on)\n"
-    "  --help            this text\n"
+    "  --advisor         compare the hit ratios that the advisor expects at eight other sizes\n"
+    "                    with runs at these sizes (adaptive, from 1,000 entries on)\n"
+    "  --help            print this text\n"
     "\n"
-    "Exit codes: 0 fine; 2 wrong usage or a bad trace (file, record and reason are told, nothing\n"
-    "            is printed for it); 3 cannot start; 4 internal error.\n",
+    "A capacity above the objects or bytes of the trace is refused: nothing would be evicted.\n"
+    "\n"
+    "Exit codes: 0 done; 1 TRACE is no trace: its first wrong line or record and the expected\n"
+    "            form are printed to stderr, nothing to stdout; 2 wrong usage, or TRACE cannot be\n"
+    "            read; 3 cannot start; 4 internal error.\n",
     replay_main
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * replay_main: `cellar replay` as a program of its own, for who only measures policies. */
+ * replay_main: `cellar replay` as a program of its own, for scripts that measure policies. */
 #include "cli/cli.h"
 
 int main(int argc, char **argv) { return gate_program(argc, argv, gate_replay.run); }

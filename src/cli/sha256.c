@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * sha256: the digest of FIPS 180-4, written for reading; the tour's "expensive result".
+ * sha256: the digest of FIPS 180-4 in its plain form; the expensive result that the tour caches.
  *
- * WALK       add: complete the started block, then whole blocks straight from the caller, then keep
- *            the rest. end: one 1 bit, zeros, the length in bits as 64-bit big-endian.
- * LIMITS     2^61 bytes, after which the bit length would not fit.
+ * WALK       add: complete the started block, take whole blocks from the caller, keep the rest.
+ *            end: one 1 bit, zeros, the length in bits as 64-bit big-endian.
+ * LIMITS     2^61 - 1 bytes: the length in bits must fit 64 bits.
  * SOURCE     FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3, 6.2. Vectors: test_gate_sha256.c. */
 #include "cli/sha256.h"
 

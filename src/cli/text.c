@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: numbers and names as people and JSON readers want them.
+ * text: errors, numbers and names as text for people and as JSON.
  *
- * INVARIANTS nothing here asks the locale: the same figures give the same bytes everywhere.
- * LIMITS     GATE_TEXT bytes hold every 64-bit number with its separators and unit. */
+ * INVARIANTS No function reads the locale: the same figures give the same bytes everywhere.
+ * LIMITS     GATE_TEXT bytes hold every 64-bit number with its separators and unit.
+ *            GATE_SENTENCE bytes of an error are printed; the rest is cut off. */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
-void gate_complain(const char *format, ...)
+#define GATE_SENTENCE 4608 /* a path of PATH_MAX bytes and the words around it */
+
+void gate_complain(const char *command, const char *format, ...)
 {
+    char sentence[GATE_SENTENCE];
     va_list args;
     va_start(args, format);
-    fputs("cellar: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    (void)vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
+    fprintf(stderr, "cellar: %s%s", command != NULL ? command : "", command != NULL ? ": " : "");
+    gate_plain(stderr, sentence);
+    fputc('\n', stderr);
 }
 
 const char *gate_errno_text(int error)
@@ -33,7 +38,7 @@ const char *gate_errno_text(int error)
     case ENFILE: return "too many open files on this machine";
     case ENOMEM: return "out of memory";
     case ENOSPC: return "no space left";
-    case EPIPE: return "the reader has gone";
+    case EPIPE: return "the reading program has ended";
     case EIO: return "input or output error";
     default: return "system error";
     }
@@ -52,7 +57,7 @@ char *gate_count(char out[GATE_TEXT], uint64_t n)
     return out;
 }
 
-/* value / unit with about three digits; one, for 10 and more, two decimals below. */
+/* Print value / unit with one decimal from 10 on and two decimals below. */
 static char *gate_scaled(char out[GATE_TEXT], uint64_t value, uint64_t unit, const char *name)
 {
     const uint64_t whole = value / unit, rest = value % unit;
@@ -88,13 +93,14 @@ char *gate_duration(char out[GATE_TEXT], uint64_t ns)
 
 char *gate_percent(char out[GATE_TEXT], uint64_t part, uint64_t whole)
 {
-    /* Rounded down: 100.0 % is said of all only. */
+    /* Rounded down: 100.0 % means all. */
     const uint64_t permille = whole == 0 ? 0 : (uint64_t)((double)part * 1000.0 / (double)whole);
     snprintf(out, GATE_TEXT, "%u.%u %%", (unsigned)(permille / 10), (unsigned)(permille % 10));
     return out;
 }
 
-/* Digits only, no sign, no blank. */
+/* Parse digits without sign or blank. Return the first byte after them; NULL if there is no digit
+ * or the number does not fit. */
 static const char *gate_digits(const char *text, uint64_t *n)
 {
     if (*text < '0' || *text > '9') { return NULL; }
@@ -127,7 +133,8 @@ bool gate_parse_bytes(const char *text, uint64_t *bytes)
     return true;
 }
 
-/* Length of the UTF-8 sequence at p, 0: none. The ending 0 byte stops every sequence. */
+/* Return the length of the UTF-8 sequence at p, 0 if there is none. The terminating 0 byte ends
+ * every sequence. */
 static size_t gate_utf8_len(const unsigned char *p)
 {
     if (p[0] < 0x80) { return 1; }

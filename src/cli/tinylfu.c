@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * tinylfu: W-TinyLFU as its paper and Caffeine describe it, with a fixed window: a reference.
+ * tinylfu: W-TinyLFU as its paper and Caffeine describe it, with a fixed window.
  *
  * PICTURE    new -> window (LRU, 1 %) -> its oldest is the candidate
- *                     -> uses(candidate) > uses(oldest of probation)? its place in probation : gone
- *            probation (LRU) -- hit --> protected (LRU, 80 % of main) -- full --> probation's head
- *            uses: count-min sketch, 4 rows of 4-bit counters, 16 counters an entry; every request
- *            raises the four of its key; after 10 requests an entry of capacity all are halved.
+ *                     -> uses(candidate) > uses(oldest of probation)? replace it : evict candidate
+ *            probation (LRU) -- hit --> protected (LRU, 80 % of main) -- full --> head of probation
+ *            uses: count-min sketch, 4 rows of 4-bit counters, 16 counters an entry. Every request
+ *            raises the 4 counters of its key; after 10 requests an entry all are halved.
  * INVARIANTS window + probation + protected <= capacity; window <= its share after every request;
- *            protected <= its share; a tie goes to who is there already.
- * LIMITS     entries, no bytes; no climbing of the window's share (it is said to be 1 %), and no
- *            admission by chance against attackers: a reference has none.
- * NOT HERE   the other textbook policies (ideal.c); nothing of the engine's.
+ *            protected <= its share. In a tie the entry in probation stays.
+ * LIMITS     Entries, no bytes. The share of the window is fixed (Caffeine adapts it), and no
+ *            candidate is admitted at random (Caffeine does, against attackers).
+ * SEE ALSO   ideal.c: the other textbook policies.
  * SOURCE     Einziger, Friedman, Manes 2017 (W-TinyLFU); Karedla et al. 1994 (segmented LRU). */
 #include "cli/tinylfu.h"
 
@@ -21,7 +21,7 @@
 #define TINYLFU_MOST 15u
 #define TINYLFU_RESET 10u /* requests an entry */
 
-typedef struct tinylfu_list { /* tail: the least recently used; number + 1, 0: none */
+typedef struct tinylfu_list { /* tail: least recently used; number + 1, 0: none */
     uint32_t head, tail;
     uint64_t n, most;
 } tinylfu_list;
@@ -123,7 +123,7 @@ bool gate_tiny_request(gate_tiny *t, uint32_t number)
     if (held > t->capacity) {
         const gate_tiny_place from = t->list[GATE_TINY_PROBATION].n != 0 ? GATE_TINY_PROBATION
                                                                          : GATE_TINY_PROTECTED;
-        if (t->list[from].n == 0) { return false; } /* there is a window only */
+        if (t->list[from].n == 0) { return false; } /* the window is the whole capacity */
         const uint32_t victim = t->list[from].tail - 1;
         if (gate_tiny_uses(t, candidate) <= gate_tiny_uses(t, victim)) { return false; }
         tinylfu_take(t, victim);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tinylfu: W-TinyLFU over numbers, to compare with. */
+ * tinylfu: W-TinyLFU over numbers, a textbook policy to compare with. */
 #ifndef CLI_TINYLFU_H
 #define CLI_TINYLFU_H
 
@@ -12,12 +12,13 @@ typedef enum gate_tiny_place {
 } gate_tiny_place;
 
 typedef struct gate_tiny gate_tiny;
-/* capacity in entries, at least 1; numbers below `objects`. NULL: out of memory. */
+/* Open the policy. The capacity is in entries, at least 1; numbers are below `objects`. Return NULL
+ * without memory. */
 gate_tiny *gate_tiny_open(uint64_t capacity, uint32_t objects);
-/* A request, followed by a set when it missed. Returns whether it hit. */
+/* Request an entry; store it after a miss. Return whether it was a hit. */
 bool gate_tiny_request(gate_tiny *t, uint32_t number);
 gate_tiny_place gate_tiny_where(const gate_tiny *t, uint32_t number);
-unsigned gate_tiny_uses(const gate_tiny *t, uint32_t number); /* as the sketch remembers, 0..15 */
-void gate_tiny_close(gate_tiny *t);                           /* NULL: nothing */
+unsigned gate_tiny_uses(const gate_tiny *t, uint32_t number); /* estimate of the sketch, 0..15 */
+void gate_tiny_close(gate_tiny *t);                           /* accepts NULL */
 
 #endif

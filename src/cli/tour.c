@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * tour: real work through the cache, with figures, on whatever files the machine has.
+ * tour: cache expensive results for the files of a folder, check the cache, print the figures.
  *
  * PICTURE    folder -> list of files -> pass 1: get misses, digest the file, set    (cold)
  *                                       pass 2: the same gets, from L1              (all hit)
- *                                       pass 3: another store with room for a part  (evictions)
- *            an answer is SHA-256, lines, bytes of a file, and what it cost to find that out.
- * INVARIANTS hits + misses == operations in every pass, by our count and by the library's;
- *            used bytes <= budget whenever we look; every recomputed answer equals the cached one.
- *            A violation is a finding: it is printed and the exit code is 1.
- * LOCKING    workers claim operations by one atomic counter and write only their own tour_worker
- *            and the latency slot of the operation they claimed. usable[i] is written in pass 1 by
- *            the worker that claimed file i, and read after the join. The main thread only looks.
- * WALK       list (sorted) -> three passes -> table. A file that turns out to be unreadable in pass
- *            1, or was written to, is counted as skipped and not asked for again. Pass 2 computes
- *            every 100th answer anew and compares. Pass 3 draws files with a skew (a few are asked
- *            for again and again, as in life), from a fixed seed.
- * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3 (--all: none), so that
- *            the whole ends within 30 s. Values of 56 bytes.
- * NOT HERE   walking and reading (walk.c), words and numbers (text.c), rate limits (limits.c),
- *            loads and the Bloom filter (guards.c), the disk tier (survive.c), pass 3 under each
- *            policy (policies.c). */
+ *                                       pass 3: a store with room for a part        (evictions)
+ *            An answer is SHA-256, lines, bytes of a file, and the time its computation took.
+ * INVARIANTS hits + misses == operations in every pass, in the counts of the tour and of the
+ *            library; used bytes <= budget at every check; a recomputed answer equals the cached
+ *            one. A violation is a finding: it is printed and the exit code is 1.
+ * LOCKING    Workers claim operations by one atomic counter. A worker writes its own tour_worker
+ *            and the latency slot of the operation it claimed. The worker that claimed file i
+ *            writes usable[i] in pass 1; the main thread reads it after the join.
+ * WALK       List (sorted) -> three passes -> table. A file that pass 1 cannot read, or that
+ *            changed, is counted as skipped and not requested again. Pass 2 recomputes every 100th
+ *            answer and compares. Pass 3 draws files with a skew from a fixed seed.
+ * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3; --all lifts them. The
+ *            tour ends within 30 s. Values have 56 bytes.
+ * SEE ALSO   walk.c (list and read), limits.c (rate limiters), guards.c (loads, Bloom filter),
+ *            tour_l2.c (disk tier), policies.c (pass 3 under each policy). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -47,15 +45,15 @@
 #define TOUR_SMALL_NS 8000000000u  /* pass 3 */
 #define TOUR_MEMORY ((uint64_t)64 << 20)
 #define TOUR_SMALL_MEMORY ((uint64_t)CELLAR_MEMORY_MIN)
-#define TOUR_RECOMPUTE 100u        /* one answer in so many */
+#define TOUR_RECOMPUTE 100u        /* one answer in 100 */
 #define TOUR_READ_BYTES 262144u
 #define TOUR_THREADS_MAX 64u
-#define TOUR_LOOK 32u              /* operations between two looks at the budget */
+#define TOUR_LOOK 32u              /* operations between two checks of the budget */
 
-typedef struct tour_answer { /* what is cached; no padding */
+typedef struct tour_answer { /* the cached value; no padding */
     unsigned char digest[32];
     uint64_t lines, bytes;
-    uint64_t cost_ns; /* to compute it; not part of comparisons */
+    uint64_t cost_ns; /* time of the computation; not compared */
 } tour_answer;
 _Static_assert(sizeof(tour_answer) == 56, "the value has no padding");
 #define TOUR_COMPARED offsetof(tour_answer, cost_ns)
@@ -74,20 +72,20 @@ typedef struct tour_worker {
     tour_run *run;
     pthread_t thread;
     bool started;
-    unsigned char *buf;      /* TOUR_READ_BYTES; own */
+    unsigned char *buf;      /* TOUR_READ_BYTES; owned */
     uint64_t random;         /* state of the draws of pass 3 */
     uint64_t hits, misses, saved_ns, stored, refused;
     uint64_t compared, different;
-    uint64_t worst_over;     /* most bytes over budget seen */
+    uint64_t worst_over;     /* most bytes over the budget at a check */
     uint64_t most_used;
     uint64_t skipped[GATE_SKIP_COUNT];
-    cellar_err error;        /* first code that should not have come */
+    cellar_err error;        /* first code that a call must not return here */
 } tour_worker;
 
 typedef struct tour_figures { /* a row of the table */
     uint64_t operations, hits, misses, p50_ns, p99_ns, used_bytes, most_used, budget_bytes;
     uint64_t saved_ns, evicted, refused, elapsed_ns, compared, different, over_bytes, entries;
-    uint64_t counted_gets, counted_hits; /* what the library counted for the same pass */
+    uint64_t counted_gets, counted_hits; /* counted by the library in the same pass */
     bool cut;
 } tour_figures;
 
@@ -99,11 +97,11 @@ struct tour_run {
     uint64_t *latency_ns;        /* one per operation of the running pass */
     cellar *store;               /* of the running pass */
     tour_kind kind;
-    uint64_t operations;         /* wanted in the running pass */
+    uint64_t operations;         /* planned in the running pass */
     uint64_t deadline_ns;
-    _Atomic uint64_t claimed;    /* operations given out; may pass `operations` */
+    _Atomic uint64_t claimed;    /* operations claimed; may exceed `operations` */
     _Atomic uint64_t read_bytes; /* for the live line */
-    _Atomic uint32_t working;    /* workers not yet done */
+    _Atomic uint32_t working;    /* workers that have not ended */
     tour_worker worker[TOUR_THREADS_MAX];
     tour_figures figures[TOUR_PASSES];
     limits_report limits;
@@ -134,7 +132,7 @@ static void tour_digest_piece(void *ctx, const unsigned char *p, size_t n)
     atomic_fetch_add_explicit(d->read_bytes, n, memory_order_relaxed);
 }
 
-/* GATE_SKIP_COUNT: *out is the answer. */
+/* Compute the answer of one file. Return GATE_SKIP_COUNT, or the reason why there is none. */
 static gate_skip tour_compute(tour_worker *w, const gate_file *file, tour_answer *out)
 {
     tour_run *run = w->run;
@@ -174,17 +172,17 @@ static void tour_miss(tour_worker *w, size_t index)
     if (err == CELLAR_OK) {
         w->stored++;
     } else if (err == CELLAR_E_SPACE) {
-        w->refused++; /* the answer is there, only not kept */
+        w->refused++; /* the answer is computed but not stored */
     } else {
         tour_note_error(w, err);
     }
 }
 
-/* Is the cached answer what the file still says? */
+/* Compute the answer of `file` again and compare it with the cached one. */
 static void tour_recompute(tour_worker *w, const gate_file *file, const tour_answer *cached)
 {
     tour_answer fresh;
-    if (tour_compute(w, file, &fresh) != GATE_SKIP_COUNT) { return; } /* written to since */
+    if (tour_compute(w, file, &fresh) != GATE_SKIP_COUNT) { return; } /* the file has changed */
     w->compared++;
     if (memcmp(cached, &fresh, TOUR_COMPARED) != 0) { w->different++; }
 }
@@ -203,7 +201,7 @@ static void tour_look_at_budget(tour_worker *w)
     }
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014): small, and the same everywhere. */
+/* Return the next number of splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t tour_draw(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -212,8 +210,9 @@ static uint64_t tour_draw(uint64_t *state)
     return z ^ z >> 31;
 }
 
-/* Which file operation `op` asks for. Pass 3: the cube of a uniform draw, so that half of the gets
- * go to an eighth of the files; a step of odd length spreads those over the list. */
+/* Return the index of the file that operation `op` requests. Pass 3 takes the cube of a uniform
+ * draw: half of the gets go to an eighth of the files. The odd factor spreads these files over the
+ * list. */
 static size_t tour_pick(tour_worker *w, uint64_t op)
 {
     const size_t count = w->run->files.count;
@@ -283,7 +282,7 @@ static void tour_live_line(tour_run *run)
     fflush(stderr);
 }
 
-/* Until the last worker is done; a line ten times a second on a terminal. */
+/* Wait for the last worker; print the live line ten times a second on a terminal. */
 static void tour_watch(tour_run *run)
 {
     unsigned rounds = 0;
@@ -298,7 +297,7 @@ static void tour_watch(tour_run *run)
     }
 }
 
-/* Starts what it can; the calling thread works itself when not even one thread is to be had. */
+/* Start as many workers as the system allows. Without any thread run worker 0 in the caller. */
 static void tour_start_workers(tour_run *run)
 {
     const uint32_t threads = (uint32_t)run->options->threads;
@@ -342,7 +341,7 @@ static void tour_sum(tour_run *run, tour_figures *f, cellar_err *error)
     }
 }
 
-/* The figures of one pass; false: the cache gave a code that should not come. */
+/* Run one pass and fill its figures. Return false if a call returned a code that it must not. */
 static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t deadline_ns)
 {
     tour_figures *f = &run->figures[kind];
@@ -365,7 +364,8 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
     f->cut = f->operations < run->operations;
     if (error == CELLAR_OK) { error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &after); }
     if (error != CELLAR_OK) {
-        gate_complain("pass %d: the cache answered %s (%s)", (int)kind + 1,
+        gate_complain("tour", "pass %d: a call of the cache returned %s (%s), which it must not; "
+                      "report this as a fault of cellar", (int)kind + 1,
                       cellar_code_name(error), cellar_strerror(error));
         return false;
     }
@@ -383,7 +383,7 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
     return true;
 }
 
-/* After pass 1: only answered files stay, in order. */
+/* Drop the files without an answer from the list; keep the order. */
 static void tour_keep_usable(tour_run *run)
 {
     gate_files *files = &run->files;
@@ -411,8 +411,8 @@ static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
     cfg.host = &host;
     const cellar_err err = cellar_open(&cfg, &store);
     if (err == CELLAR_OK) { return store; }
-    gate_complain("cannot open a store of %llu bytes: %s", (unsigned long long)memory_bytes,
-                  cellar_strerror(err));
+    gate_complain("tour", "cannot open a store of %llu bytes: %s; free memory or give a smaller "
+                  "--memory", (unsigned long long)memory_bytes, cellar_strerror(err));
     return NULL;
 }
 
@@ -431,13 +431,14 @@ static int tour_large_passes(tour_run *run)
     }
     tour_keep_usable(run);
     if (run->files.count == 0) {
-        code = GATE_DONE; /* the caller says what was skipped */
+        code = GATE_DONE; /* the caller prints the skipped files */
         goto close_store;
     }
     if (!tour_pass(run, TOUR_WARM, store, none)) { goto close_store; }
     code = GATE_DONE;
     if (!survive_run(store, &run->files, &run->survive)) {
-        gate_complain("tour: out of memory or processes");
+        gate_complain("tour", "cannot start a process for the disk tier: no memory or no process "
+                      "is left; end other programs");
         code = GATE_NO_START;
     }
 close_store:
@@ -445,8 +446,8 @@ close_store:
     return code;
 }
 
-/* The least budget there is. The answers of a short list would fit even there, so room for an
- * eighth of the files is the second bound while that is less than the memory certainly holds. */
+/* Run pass 3 with the least budget. The answers of a short list fit into it, so max_entries is an
+ * eighth of the files while that is less than the memory holds for certain. */
 static int tour_small_pass(tour_run *run)
 {
     const uint64_t certain = TOUR_SMALL_MEMORY / 512;
@@ -459,7 +460,7 @@ static int tour_small_pass(tour_run *run)
     return fine ? GATE_DONE : GATE_INTERNAL;
 }
 
-/* ---- telling ---- */
+/* ---- printing ---- */
 
 static bool tour_agrees(const tour_figures *f)
 {
@@ -525,7 +526,7 @@ static void tour_print_head(const tour_run *run)
     puts(any ? "" : " nothing");
 }
 
-/* One line of the table: a name, and a figure of each pass. */
+/* Print one line of the table: a name and the figure of each pass. */
 static void tour_print_line(const char *name, char cell[TOUR_PASSES][GATE_TEXT])
 {
     printf("%-14s", name);
@@ -538,7 +539,7 @@ static void tour_print_figures(const tour_run *run)
     typedef char *(*form)(char out[GATE_TEXT], uint64_t n);
     static const struct {
         const char *name;
-        form form; /* NULL: the hit ratio, which is made of two */
+        form form; /* NULL: the hit ratio, computed from two fields */
         size_t at;
     } line[] = {
         { "operations", gate_count, offsetof(tour_figures, operations) },
@@ -588,7 +589,7 @@ static void tour_print_checks(const tour_run *run)
                    gate_count(a, f->over_bytes));
         }
         if (f->different > 0) {
-            printf("FINDING pass %d: %s answers are not what was stored\n", k + 1,
+            printf("FINDING pass %d: %s answers differ from the stored ones\n", k + 1,
                    gate_count(a, f->different));
         }
     }
@@ -656,20 +657,21 @@ static void tour_print_json(const tour_run *run)
            (unsigned long long)(gate_clock_ns() - run->start_ns));
 }
 
-/* ---- the whole ---- */
+/* ---- the command ---- */
 
 static int tour_nothing_to_do(const tour_run *run)
 {
-    fputs("cellar: tour: no readable file with content below ", stderr);
-    gate_plain(stderr, run->options->folder);
-    bool any = false;
+    char skipped[512] = "";
+    size_t at = 0;
     for (int s = 0; s < GATE_SKIP_COUNT; s++) {
-        if (run->files.skipped[s] == 0) { continue; }
-        fprintf(stderr, "%s%llu %s", any ? ", " : " (skipped: ",
-                (unsigned long long)run->files.skipped[s], tour_skip_words[s]);
-        any = true;
+        if (run->files.skipped[s] == 0 || at >= sizeof skipped) { continue; }
+        const int n = snprintf(skipped + at, sizeof skipped - at, "%s%llu %s",
+                               at != 0 ? ", " : " (skipped: ",
+                               (unsigned long long)run->files.skipped[s], tour_skip_words[s]);
+        at += n > 0 ? (size_t)n : 0;
     }
-    fputs(any ? "); name another folder\n" : "; name another folder\n", stderr);
+    gate_complain("tour", "%s holds no readable file with content%s%s; name another folder",
+                  run->options->folder, skipped, at != 0 ? ")" : "");
     return GATE_USAGE;
 }
 
@@ -688,7 +690,7 @@ static bool tour_allocate(tour_run *run)
 static int tour_passes(tour_run *run)
 {
     if (!tour_allocate(run)) {
-        gate_complain("tour: out of memory");
+        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
         return GATE_NO_START;
     }
     const int code = tour_large_passes(run);
@@ -707,20 +709,19 @@ static int tour_go(tour_run *run)
     };
     const int error = gate_files_open(&run->files, run->options->folder, &limits);
     if (error != 0) {
-        fputs("cellar: tour: cannot read ", stderr);
-        gate_plain(stderr, run->options->folder);
-        fprintf(stderr, ": %s; name an existing folder\n", gate_errno_text(error));
+        gate_complain("tour", "cannot read %s: %s; name an existing folder",
+                      run->options->folder, gate_errno_text(error));
         return error == ENOMEM ? GATE_NO_START : GATE_USAGE;
     }
     if (run->files.count == 0) { return tour_nothing_to_do(run); }
     const int code = tour_passes(run);
     if (code != GATE_DONE) { return code; }
     if (!policies_run(&run->files, &run->policies)) {
-        gate_complain("tour: out of memory");
+        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
         return GATE_NO_START;
     }
     if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
-        gate_complain("tour: out of memory or threads");
+        gate_complain("tour", "out of memory or threads; end other programs, or see ulimit -u");
         return GATE_NO_START;
     }
     if (run->options->json) {
@@ -731,13 +732,7 @@ static int tour_go(tour_run *run)
     return tour_findings(run) == 0 ? GATE_DONE : GATE_FINDING;
 }
 
-static int tour_usage(void)
-{
-    fputs("cellar: `cellar tour --help` tells the options\n", stderr);
-    return GATE_USAGE;
-}
-
-/* GATE_DONE: go on; else the exit code. *helped: help was printed. */
+/* Read the options. Return GATE_DONE or the exit code; set *helped if the help was printed. */
 static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
 {
     static const struct option known[] = {
@@ -746,29 +741,33 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
     int c;
-    while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+    optind = 0;
+    while ((c = gate_option("tour", argc, argv, known)) != -1) {
         switch (c) {
         case 'a': o->all = true; break;
         case 'j': o->json = true; break;
         case 't':
             if (gate_parse_count(optarg, 1, TOUR_THREADS_MAX, &o->threads)) { break; }
-            gate_complain("tour: --threads takes 1 to %u", TOUR_THREADS_MAX);
-            return tour_usage();
+            gate_complain("tour", "--threads must be 1..%u (got \"%s\")", TOUR_THREADS_MAX,
+                          optarg);
+            return GATE_USAGE;
         case 'm':
             if (gate_parse_bytes(optarg, &o->memory_bytes) &&
                 o->memory_bytes >= CELLAR_MEMORY_MIN) { break; }
-            gate_complain("tour: --memory takes a size from 1M on, such as 64M or 2G");
-            return tour_usage();
+            gate_complain("tour", "--memory must be a size of at least 1M, such as 64M (got "
+                          "\"%s\")", optarg);
+            return GATE_USAGE;
         case 'h':
             fputs(gate_tour.help, stdout);
             *helped = true;
             return GATE_DONE;
-        default: return tour_usage(); /* getopt has named the option */
+        default: return GATE_USAGE; /* gate_option has printed why */
         }
     }
     if (argc - optind > 1) {
-        gate_complain("tour: one folder, please");
-        return tour_usage();
+        gate_complain("tour", "takes one folder (got \"%s\" and \"%s\"); name one of them",
+                      argv[optind], argv[optind + 1]);
+        return GATE_USAGE;
     }
     if (argc - optind == 1) { o->folder = argv[optind]; }
     return GATE_DONE;
@@ -789,7 +788,7 @@ static int tour_main(int argc, char **argv, const gate_terminal *term)
     if (code != GATE_DONE || helped) { return code; }
     tour_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
-        gate_complain("tour: out of memory");
+        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
         return GATE_NO_START;
     }
     run->options = &o;
@@ -806,31 +805,33 @@ static int tour_main(int argc, char **argv, const gate_terminal *term)
 }
 
 const gate_command gate_tour = {
-    "tour", "demo", "real work through the cache, with figures (`demo` is the same)",
+    "tour", "demo", "cache real results for files, with figures and checks (alias: demo)",
     "Usage: cellar tour [OPTION]... [FOLDER]\n"
     "\n"
-    "Caches digest, lines and bytes of the regular files below FOLDER (/usr/share), with several\n"
-    "threads, in three passes: cold, from memory, and with a budget far too small. Prints\n"
-    "operations, hits, misses, hit ratio, times, memory held against the budget, seconds\n"
-    "saved and evictions. One cached answer in 100 is computed anew and compared. Then the small\n"
-    "budget under each policy of eviction, and what the advisor says of twice as much. Eight\n"
-    "threads ask two rate limiters for one key for 1.2 s, and the admissions are counted; 64\n"
-    "threads ask for one cold key (one load), a loader fails (stale values are served), and a\n"
-    "flood of absent keys meets the Bloom filter. At last a store with a disk tier in TMPDIR\n"
-    "(/tmp) is closed and reopened, another killed while it is written, and both are verified.\n"
+    "Caches digest, lines and bytes of each regular file below FOLDER (default /usr/share) with\n"
+    "several threads, in three passes: cold, from memory, and with a small budget. Prints for\n"
+    "each pass operations, hits, misses, hit ratio, times, memory used, budget, time saved and\n"
+    "evictions. One cached answer in 100 is computed again and compared.\n"
     "\n"
-    "Takes files in sorted order until 20,000 files, 1 GiB, or 10 s; says so when it cuts.\n"
+    "Then it runs these parts, and prints a line or two for each:\n"
+    "  policies    the small budget under each eviction policy; the advice for twice the budget\n"
+    "  rate limits 8 threads request one key of two limiters for 1.2 s; admissions are counted\n"
+    "  loading     64 threads request one missing key: one load; a loader fails: stale values are\n"
+    "              served; 100,000 absent keys meet the Bloom filter\n"
+    "  disk tier   a store in TMPDIR (default /tmp) is closed and reopened; another one is killed\n"
+    "              during writes and reopened; both are verified\n"
+    "\n"
+    "Files are taken in sorted order up to 20,000 files, 1 GiB or 10 s; a cut is printed.\n"
     "Symbolic links, empty, unreadable, vanished and special files are skipped and counted.\n"
     "\n"
-    "  --all           no limits\n"
-    "  --json          the same as JSON, one object a line\n"
-    "  --threads=N     1 to 64 (one for each CPU, 2 to 8)\n"
-    "  --memory=SIZE   budget of the first two passes, from 1M on (64M)\n"
-    "  --help          this text\n"
+    "  --all           lift these limits\n"
+    "  --json          print the figures as JSON, one object a line\n"
+    "  --threads=N     threads. Range 1..64. Default one for each processor, 2..8\n"
+    "  --memory=SIZE   budget of the first two passes, at least 1M. Default 64M\n"
+    "  --help          print this text\n"
     "\n"
-    "Exit codes: 0 fine; 1 an answer differs, the budget or a rate limit was passed, or counts\n"
-    "            do not add up, of loads too;\n"
-    "            2 wrong usage, or no usable file below FOLDER; 3 cannot start;\n"
-    "            4 internal error.\n",
+    "Exit codes: 0 no finding; 1 an answer differs, the budget or a rate limit was exceeded, or\n"
+    "            counts do not add up; 2 wrong usage, or no usable file below FOLDER; 3 cannot\n"
+    "            start; 4 internal error.\n",
     tour_main
 };

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * survive: what the disk tier keeps over a close, and over a kill in the middle of a write.
+ * tour_l2: check what the disk tier keeps after a close, and after a kill during writes.
  *
- * WALK       answers of the tour -> a store with a disk tier -> closed -> reopened, its memory
- *            empty: each answer is asked for, and compared
- *            child: a store of its own, sets and deletes as fast as it can, each noted in shared
- *            memory when it has returned -> SIGKILL when 20,000 are -> reopened here: each noted
- *            set is there with its bytes or was let go, no noted delete is back
- * LIMITS     one temporary folder of 48 MiB below TMPDIR, removed at the end. Of the acknowledged
- *            sets some may be missing: a disk slower than the writer lets puts go, it never waits.
- *            No folder, no room: the tour says so and goes on. No boot id, as where there is no
- *            /proc: the killed store begins empty, which is said and is no finding.
- * NOT HERE   words (survive_say.c). */
+ * WALK       close   answers of the tour -> a store with a disk tier -> close -> reopen with empty
+ *                    memory -> get each answer and compare
+ *            kill    child: sets and deletes in its own store; it counts each returned call in
+ *                    shared memory -> SIGKILL after 20,000 -> reopen -> verify
+ * INVARIANTS After the kill a counted set has its bytes or is missing; a counted delete is a miss.
+ *            A set may be missing: if the disk is slower than the writer, it drops writes.
+ * LIMITS     One temporary folder of 48 MiB below TMPDIR, removed at the end. Without folder or
+ *            room the tour prints that and goes on. Without a boot id (no /proc) the killed store
+ *            starts empty; this is printed and is no finding. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -32,13 +31,13 @@
 
 #define SURVIVE_VALUE 256u
 #define SURVIVE_ACKS 20000u
-#define SURVIVE_EACH 5u /* one in so many is deleted */
+#define SURVIVE_EACH 5u /* one operation in 5 is a delete */
 #define SURVIVE_PATIENCE_NS UINT64_C(5000000000)
 #define SURVIVE_DISK ((uint64_t)48 << 20)
 #define SURVIVE_MEMORY ((uint64_t)32 << 20)
 
 typedef struct survive_shared { /* between parent and child */
-    _Atomic uint32_t acked;     /* operations that have returned, in order */
+    _Atomic uint32_t acked;     /* number of operations that have returned */
 } survive_shared;
 
 static void survive_wipe(const char *folder)
@@ -53,7 +52,7 @@ static void survive_wipe(const char *folder)
     if (d != NULL) { (void)closedir(d); }
 }
 
-typedef struct survive_store { cellar *root, *view; } survive_store; /* view NULL: none */
+typedef struct survive_store { cellar *root, *view; } survive_store; /* view NULL: no store */
 
 static survive_store survive_open(const char *folder, uint32_t mode)
 {
@@ -79,7 +78,7 @@ static void survive_close(survive_store s)
     (void)cellar_close(s.root);
 }
 
-/* What the index has not read yet is a miss: until its oldest key is there, for a second. */
+/* Wait until the index has read the oldest key, at most a second. Before that a get misses. */
 static void survive_wait(cellar *v, const void *key, size_t key_len)
 {
     for (int i = 0; i < 200; i++) {
@@ -93,7 +92,7 @@ static void survive_wait(cellar *v, const void *key, size_t key_len)
 
 /* ---- closed and reopened ---- */
 
-/* False: the disk cannot be used. */
+/* Close and reopen a store with the answers of `from`. Return false if the disk cannot be used. */
 static bool survive_closed(cellar *from, const gate_files *files, const char *folder,
                            survive_result *r)
 {
@@ -145,7 +144,7 @@ static void survive_fill(unsigned char value[SURVIVE_VALUE], uint32_t n)
     memcpy(value, &n, sizeof n);
 }
 
-/* Operation n: most set key n; each fifth deletes the key set three before it. */
+/* Return whether operation n is a delete, of key n - 3. Other operations set key n. */
 static bool survive_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EACH - 1; }
 
 static int survive_child(const char *folder, survive_shared *shared)
@@ -175,7 +174,7 @@ static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
             continue;
         }
         const cellar_err err = cellar_get(v, &n, sizeof n, value, sizeof value, &len);
-        /* Its delete may have been the one that was cut. */
+        /* The kill may have cut the delete of this key. */
         const bool dead = n % SURVIVE_EACH == 1 && n + 3 < acked;
         if (err != CELLAR_OK) { continue; }
         survive_fill(want, n);
@@ -186,13 +185,14 @@ static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
     r->acked = acked;
 }
 
-/* False: no memory or processes. *used: the disk could be used. */
+/* Kill a store and verify it. Return false without memory or processes; set *used if the disk could
+ * be used. */
 static bool survive_killed(const char *folder, survive_result *r, bool *used)
 {
     survive_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) { return false; }
-    fflush(stdout); /* the child must not print it again */
+    fflush(stdout); /* else the child prints the buffer again */
     const pid_t child = fork();
     if (child == 0) { _exit(survive_child(folder, shared)); }
     int status = 0;
@@ -234,7 +234,7 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     const int n = snprintf(folder, sizeof folder, "%s/cellar-tour-XXXXXX",
                            tmp != NULL && tmp[0] == '/' ? tmp : "/tmp");
     if (n < 0 || (size_t)n >= sizeof folder || mkdtemp(folder) == NULL) {
-        r->skipped = "no temporary folder can be made (TMPDIR)";
+        r->skipped = "no temporary folder can be made; set TMPDIR";
         return true;
     }
     bool used = survive_closed(store, files, folder, r), fine = true;
@@ -242,6 +242,6 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     if (used) { fine = survive_killed(folder, r, &used); }
     survive_wipe(folder);
     (void)rmdir(folder);
-    if (!used) { r->skipped = "the temporary folder has no room or cannot be used (TMPDIR)"; }
+    if (!used) { r->skipped = "the temporary folder has no room; set TMPDIR"; }
     return fine;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * survive: the tour's look at the disk tier: closed and reopened; killed in the middle of a write
- * and reopened. */
+ * tour_l2: check the disk tier: close and reopen a store; kill one during writes and reopen it. */
 #ifndef CLI_TOUR_L2_H
 #define CLI_TOUR_L2_H
 
@@ -12,15 +11,15 @@
 #include "cli/walk.h"
 
 typedef struct survive_result {
-    const char *skipped;   /* why the disk could not be used; NULL: it was */
+    const char *skipped;   /* why the disk could not be used; NULL: it was used */
     uint64_t asked, hits, from_disk, different, get_ns; /* after close and reopen */
-    uint64_t acked, deleted, found, wrong, risen, open_ns; /* after kill -9 and reopen */
-    bool no_boot_id; /* none can be told without /proc: a killed store begins empty, as it must */
+    uint64_t acked, deleted, found, wrong, risen, open_ns; /* after kill; risen: deleted, found */
+    bool no_boot_id; /* no /proc: a killed store must start empty */
 } survive_result;
 
-/* `store` has the answers of the files. False: no memory or processes. */
+/* Run both parts; `store` has the answers of the files. Return false if no process can start. */
 bool survive_run(cellar *store, const gate_files *files, survive_result *r);
-/* What is wrong: 0 when all is as promised. */
+/* Return the number of broken promises. */
 uint64_t survive_findings(const survive_result *r);
 void survive_print(const survive_result *r);
 void survive_print_json(const survive_result *r);

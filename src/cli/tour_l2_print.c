@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * survive_say: what became of entries on disk, for people and as JSON. */
+ * tour_l2_print: print the checks of the disk tier, for people and as JSON. */
 #include <stdio.h>
 
 #include "cli/cli.h"
@@ -22,39 +22,41 @@ void survive_print(const survive_result *r)
 {
     char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT], e[GATE_TEXT];
     if (r->skipped != NULL) {
-        printf("disk tier: not shown, %s\n", r->skipped);
+        printf("disk tier: skipped, %s\n", r->skipped);
         return;
     }
-    printf("closed and reopened: pass over %s answers, %s from disk, %s different, %s a get\n",
+    printf("closed and reopened: %s answers requested, %s from disk, %s different, %s a get\n",
            gate_count(a, r->asked), gate_count(b, r->from_disk), gate_count(c, r->different),
            gate_duration(d, r->get_ns));
     if (r->from_disk < r->asked) {
-        printf("  not from disk: %s; two entries may share a word of its index, which keeps the "
-               "newer one:\n  about 1 in 10,000, none of those written through; or the disk was "
-               "slow\n", gate_count(a, r->asked - r->from_disk));
+        printf("  not from disk: %s; two entries can share a word of the index, which keeps the "
+               "newer one\n  (about 1 in 10,000, no entry that is written through); or the disk "
+               "was slow\n", gate_count(a, r->asked - r->from_disk));
     }
-    printf("kill -9 in mid-write: %s writes and %s deletes acknowledged, reopened in %s\n",
+    printf("killed during writes: %s writes and %s deletes acknowledged, reopened in %s\n",
            gate_count(a, r->acked - r->deleted), gate_count(b, r->deleted),
            gate_duration(c, r->open_ns));
-    printf("  verified: %s values there, %s wrong, %s deleted ones back\n",
+    printf("  verified: %s values found, %s wrong, %s deleted values returned\n",
            gate_count(a, r->found), gate_count(b, r->wrong), gate_count(e, r->risen));
-    if (r->different > 0) { puts("FINDING answers from disk are not what was stored"); }
-    if (r->from_disk == 0 && r->asked > 0) { puts("FINDING nothing came back from disk"); }
-    if (r->wrong > 0) { puts("FINDING a killed store came back with wrong values"); }
-    if (r->risen > 0) { puts("FINDING a killed store came back with what was deleted"); }
-    if (survive_lost_all(r)) { puts("FINDING a killed store came back empty"); }
-    if (r->no_boot_id) { puts("  without /proc no boot can be told: a killed store begins empty"); }
+    if (r->different > 0) { puts("FINDING answers from disk differ from the stored ones"); }
+    if (r->from_disk == 0 && r->asked > 0) { puts("FINDING no answer came from disk"); }
+    if (r->wrong > 0) { puts("FINDING a killed store returned wrong values"); }
+    if (r->risen > 0) { puts("FINDING a killed store returned deleted values"); }
+    if (survive_lost_all(r)) { puts("FINDING a killed store was empty"); }
+    if (r->no_boot_id) {
+        puts("  no boot id without /proc: a killed store starts empty, which is no finding");
+    }
 }
 
 void survive_print_json(const survive_result *r)
 {
-    printf("{\"disk\":\"reopened\",\"shown\":%s,\"asked\":%llu,\"hits\":%llu,\"from_disk\":%llu,"
-           "\"different\":%llu,\"get_ns\":%llu}\n", r->skipped == NULL ? "true" : "false",
-           (unsigned long long)r->asked, (unsigned long long)r->hits,
-           (unsigned long long)r->from_disk, (unsigned long long)r->different,
-           (unsigned long long)r->get_ns);
+    printf("{\"disk\":\"reopened\",\"shown\":%s,\"requested\":%llu,\"hits\":%llu,"
+           "\"from_disk\":%llu,\"different\":%llu,\"get_ns\":%llu}\n",
+           r->skipped == NULL ? "true" : "false", (unsigned long long)r->asked,
+           (unsigned long long)r->hits, (unsigned long long)r->from_disk,
+           (unsigned long long)r->different, (unsigned long long)r->get_ns);
     printf("{\"disk\":\"killed\",\"shown\":%s,\"acknowledged\":%llu,\"deleted\":%llu,"
-           "\"found\":%llu,\"wrong\":%llu,\"risen\":%llu,\"open_ns\":%llu}\n",
+           "\"found\":%llu,\"wrong\":%llu,\"deleted_returned\":%llu,\"open_ns\":%llu}\n",
            r->skipped == NULL ? "true" : "false", (unsigned long long)r->acked,
            (unsigned long long)r->deleted, (unsigned long long)r->found,
            (unsigned long long)r->wrong, (unsigned long long)r->risen,

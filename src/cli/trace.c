@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: requests out of a file, in pieces, whatever its format.
+ * trace: read the requests of a trace file in pieces; six formats, packed or not.
  *
- * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> fixed records, all there are;
- *            lines one at a time
+ * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> all fixed records in it, or
+ *            one line at a time
  * FORMAT     ctr      16 B little-endian: u64 id, u32 size, u32 seconds; no header
  *            oracle   24 B packed little-endian (libCacheSim oracleGeneral): u32 seconds, u64 id,
  *                     u32 size, i64 next use (ignored)
- *            lis      text, blanks between: start count ignored request; stands for count ids
+ *            lis      text, blanks between: start count ignored request; one line is count ids
  *            twitter  time,key,key size,value size,client,operation,ttl: get and gets are requests,
  *                     set add replace cas append prepend incr decr are writes, the rest is skipped
- *            csv      columns as told: time, key, size, ttl
+ *            csv      columns of --columns: time, key, size, ttl
  *            txt      one key a line
- *            Text keys become ids by a 64-bit hash; every id is mixed once more: dense ranks would
- *            make any index look better than it is.
- * INVARIANTS memory does not grow with the file; a bad byte is told with the number of its record
- *            (line), counted from 1; times never run backwards: an earlier one is held at the last
- *            one seen, and counted.
- * LIMITS     lines of 64 KiB. Decompressors are the installed programs; their complaints are ours.
- * NOT HERE   what is done with the requests (replay.c). */
+ *            Text keys become ids by a 64-bit hash. Every id is mixed once more: dense numbers
+ *            would make any index look better than it is.
+ *            Without --format the name decides; then the first line: 7 columns are twitter, else
+ *            the file must have one word a line, or it is refused.
+ * INVARIANTS Memory does not grow with the file. An error names the first wrong line or record,
+ *            counted from 1, and the expected form. A time earlier than the one before is replaced
+ *            by that one, and counted.
+ * LIMITS     Lines of 64 KiB. The installed zstd and gzip unpack. */
 #include "cli/trace.h"
 
 #include <errno.h>
@@ -40,19 +41,22 @@
 extern char **environ;
 
 struct gate_trace {
-    const char *path;      /* the caller's */
+    const char *path;      /* owned by the caller */
     gate_trace_how how;
-    int fd;                /* what is read: the file or the pipe */
+    int fd;                /* the file or the pipe that is read */
     int file;              /* the compressed file, for its position; -1: fd is the file */
     pid_t child;           /* decompressor; 0: none */
-    const char *tool;      /* its name */
+    const char *tool;      /* name of the decompressor; NULL: none */
+    bool words;            /* format guessed: a line is one word */
     unsigned char *buf;    /* TRACE_BUFFER + 1 */
     size_t at, end;        /* unread bytes of buf */
     bool eof, again;
+    const unsigned char *line; /* in buf: the line being read; NULL: none */
+    size_t line_len;
     uint64_t record;       /* number of the record or line being read */
     uint64_t bytes;        /* length of the file, 0 unknown */
     uint64_t backwards;
-    int64_t first, last_ms; /* time of the first request, in its unit; last handed out */
+    int64_t first, last_ms; /* time of the first request, in its unit; last time returned */
     bool begun;
     uint64_t run_id, run_left; /* lis: the rest of a line */
 };
@@ -60,10 +64,17 @@ struct gate_trace {
 static const struct trace_name {
     const char *name;
     gate_trace_format format;
+    const char *form; /* for errors: expected FORM */
 } trace_names[] = {
-    { "auto", GATE_TRACE_AUTO }, { "ctr", GATE_TRACE_CTR }, { "oracle", GATE_TRACE_ORACLE },
-    { "lis", GATE_TRACE_LIS }, { "twitter", GATE_TRACE_TWITTER }, { "csv", GATE_TRACE_CSV },
-    { "txt", GATE_TRACE_TXT },
+    { "auto", GATE_TRACE_AUTO, "one word a line; for other files give --format, or --columns" },
+    { "ctr", GATE_TRACE_CTR, "ctr records of 16 bytes: u64 id, u32 size, u32 seconds" },
+    { "oracle", GATE_TRACE_ORACLE,
+      "oracle records of 24 bytes: u32 seconds, u64 id, u32 size, i64 next use" },
+    { "lis", GATE_TRACE_LIS, "4 numbers a line: start count ignored request" },
+    { "twitter", GATE_TRACE_TWITTER,
+      "7 columns a line: time,key,key size,value size,client,operation,ttl" },
+    { "csv", GATE_TRACE_CSV, "the columns of --columns, with numbers as time, size and ttl" },
+    { "txt", GATE_TRACE_TXT, "one key a line" },
 };
 #define TRACE_NAMES (sizeof trace_names / sizeof trace_names[0])
 
@@ -77,12 +88,11 @@ bool gate_trace_format_of(const char *name, gate_trace_format *out)
     return false;
 }
 
-const char *gate_trace_format_name(gate_trace_format f)
+const char *gate_trace_form(const gate_trace *t)
 {
-    for (size_t i = 0; i < TRACE_NAMES; i++) {
-        if (trace_names[i].format == f) { return trace_names[i].name; }
-    }
-    return "?";
+    size_t i = 0;
+    while (!t->words && i < TRACE_NAMES - 1 && trace_names[i].format != t->how.format) { i++; }
+    return trace_names[i].form; /* of a guess: the first one */
 }
 
 bool gate_trace_columns_of(const char *text, gate_trace_how *how)
@@ -107,12 +117,20 @@ bool gate_trace_columns_of(const char *text, gate_trace_how *how)
 
 /* ---- bytes ---- */
 
+/* Write "FILE: line N: REASON in "LINE"; expected FORM" into `why`. */
 static void trace_reason(const gate_trace *t, char *why, const char *reason)
 {
-    snprintf(why, GATE_TRACE_WHY, "%s: record %" PRIu64 ": %s", t->path, t->record, reason);
+    const gate_trace_format f = t->how.format;
+    const bool binary = f == GATE_TRACE_CTR || f == GATE_TRACE_ORACLE;
+    const int shown = t->line_len < 40 ? (int)t->line_len : 40;
+    snprintf(why, GATE_TRACE_WHY, "%.250s: %s %" PRIu64 ": %s%s%.*s%s; expected %s", t->path,
+             binary ? "record" : "line", t->record, reason, t->line != NULL ? " in \"" : "",
+             shown, t->line != NULL ? (const char *)t->line : "", t->line != NULL ? "\"" : "",
+             gate_trace_form(t));
 }
 
-/* The end of a pipe is an end only if the program behind it says so. */
+/* Wait for the decompressor. Return whether it unpacked the whole file: an end of the pipe alone
+ * does not say so. */
 static bool trace_child_fine(gate_trace *t)
 {
     if (t->child == 0) { return true; }
@@ -123,7 +141,7 @@ static bool trace_child_fine(gate_trace *t)
     return got > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* At least `want` unread bytes, if the file has them. False: reading failed. */
+/* Read until the buffer has `want` unread bytes or the file ends. Return false on an error. */
 static bool trace_fill(gate_trace *t, size_t want, char *why)
 {
     if (t->end - t->at >= want || t->eof) { return true; }
@@ -144,14 +162,14 @@ static bool trace_fill(gate_trace *t, size_t want, char *why)
     if (t->eof && !trace_child_fine(t)) {
         char reason[96];
         t->record++;
-        snprintf(reason, sizeof reason, "%s cannot read it: damaged or cut short", t->tool);
+        snprintf(reason, sizeof reason, "%s cannot unpack it: damaged or cut short", t->tool);
         trace_reason(t, why, reason);
         return false;
     }
     return true;
 }
 
-/* Little-endian; compilers make one load of each. */
+/* Read little-endian numbers; a compiler makes one load of each. */
 static uint32_t trace_u32(const unsigned char *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -161,7 +179,7 @@ static uint64_t trace_u64(const unsigned char *p)
     return (uint64_t)trace_u32(p) | (uint64_t)trace_u32(p + 4) << 32;
 }
 
-/* A bijection: ids stay different. */
+/* Mix the bits of an id. This is a bijection: different ids stay different. */
 static uint64_t trace_mix(uint64_t x)
 {
     x ^= x >> 32;
@@ -187,7 +205,7 @@ static void trace_time(gate_trace *t, int64_t time, gate_request *r)
         t->begun = true;
         t->first = time;
     }
-    /* Both are of a file: their difference may not fit. */
+    /* Both times come from the file: a signed difference can overflow. */
     const uint64_t since = time >= t->first ? (uint64_t)time - (uint64_t)t->first : 0;
     const uint64_t most = (uint64_t)INT64_MAX / 2000;
     int64_t ms = (int64_t)(unit >= 1000 ? since / (uint64_t)(unit / 1000)
@@ -206,9 +224,29 @@ typedef struct trace_field {
     size_t n;
 } trace_field;
 
-/* 1: a line (without its end) in *out; 0: the end; -1: wrong. */
+static int trace_bad(const gate_trace *t, char *why, const char *reason)
+{
+    trace_reason(t, why, reason);
+    return -1;
+}
+
+/* Check one line of a file without a known format. Return NULL, or why it is no key. */
+static const char *trace_no_word(const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == ' ' || p[i] == '\t') { return "a blank"; }
+        if (p[i] == ',') { return "several columns"; }
+        if (p[i] < 0x20 || p[i] == 0x7f) { return "a control character"; }
+    }
+    return NULL;
+}
+
+/* Read the next line that is not empty, without its end, into *out. Return 1; 0 at the end of the
+ * file; -1 on an error. */
 static int trace_line(gate_trace *t, trace_field *out, char *why)
 {
+    t->line = NULL;
+    t->line_len = 0;
     for (;;) {
         if (!trace_fill(t, TRACE_LINE, why)) { return -1; }
         if (t->at == t->end) { return 0; }
@@ -216,23 +254,24 @@ static int trace_line(gate_trace *t, trace_field *out, char *why)
         const size_t have = t->end - t->at < TRACE_LINE ? t->end - t->at : TRACE_LINE;
         const unsigned char *p = t->buf + t->at, *nl = memchr(p, '\n', have);
         if (nl == NULL && have == TRACE_LINE) {
-            trace_reason(t, why, "line longer than 65,535 bytes");
-            return -1;
+            return trace_bad(t, why, "longer than 65,535 bytes");
         }
         size_t n = nl != NULL ? (size_t)(nl - p) : have;
         t->at += nl != NULL ? n + 1 : n;
         if (memchr(p, '\0', n) != NULL) {
-            trace_reason(t, why, "a zero byte: this is no text");
-            return -1;
+            return trace_bad(t, why, "a zero byte, so this is no text");
         }
         if (n != 0 && p[n - 1] == '\r') { n--; }
         if (n == 0) { continue; }
         *out = (trace_field){ p, n };
-        return 1;
+        t->line = p;
+        t->line_len = n;
+        const char *wrong = t->words ? trace_no_word(p, n) : NULL;
+        return wrong == NULL ? 1 : trace_bad(t, why, wrong);
     }
 }
 
-/* Whole, signed, possibly with a fraction (cut off). */
+/* Parse a signed number. With `fraction` digits after a point are read and dropped. */
 static bool trace_number(trace_field f, int64_t *out, bool fraction)
 {
     size_t i = 0;
@@ -264,7 +303,7 @@ static unsigned trace_split(trace_field line, char by, trace_field *out, unsigne
         if (cut == NULL) { return n; }
         line = (trace_field){ cut + 1, line.n - len - 1 };
     }
-    return n + 1; /* more than asked for */
+    return n + 1; /* more than `most` fields */
 }
 
 static bool trace_is(trace_field f, const char *word)
@@ -272,17 +311,11 @@ static bool trace_is(trace_field f, const char *word)
     return strlen(word) == f.n && memcmp(f.p, word, f.n) == 0;
 }
 
-static int trace_bad(const gate_trace *t, char *why, const char *reason)
-{
-    trace_reason(t, why, reason);
-    return -1;
-}
-
 static int trace_size(const gate_trace *t, trace_field f, uint64_t *size, char *why)
 {
     int64_t n;
-    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the size is no number"); }
-    if (n < 0) { return trace_bad(t, why, "negative size"); }
+    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the size is not a number"); }
+    if (n < 0) { return trace_bad(t, why, "a negative size"); }
     *size = (uint64_t)n;
     return 1;
 }
@@ -290,17 +323,16 @@ static int trace_size(const gate_trace *t, trace_field f, uint64_t *size, char *
 static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *why)
 {
     int64_t n;
-    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the ttl is no number"); }
-    if (n < 0) { return trace_bad(t, why, "negative ttl"); }
+    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the ttl is not a number"); }
+    if (n < 0) { return trace_bad(t, why, "a negative ttl"); }
     *ttl_ms = n < INT64_MAX / 2000 ? n * 1000 : INT64_MAX / 2;
     return 1;
 }
 
-/* ---- records; each: 1 a request, 0 the end, -1 wrong, 2 skip ---- */
+/* ---- records; each returns 1 for a request, 0 at the end, -1 on an error, 2 to skip ---- */
 
-/* All that are in the buffer, up to `most`: a trace is read once a policy and capacity, and one
- * record at a time took as long as the request it stands for. Returns how many; 0: the end, or
- * *wrong. */
+/* Read all records in the buffer, up to `most`. (One at a time costs as much as its request.)
+ * Return their number; 0 at the end, or on an error (*wrong). */
 static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
 {
     const bool ctr = t->how.format == GATE_TRACE_CTR;
@@ -335,10 +367,10 @@ static int trace_lis(gate_trace *t, gate_request *r, char *why)
         int64_t start, count;
         if (trace_split(line, ' ', f, 4) != 4 || !trace_number(f[0], &start, false) ||
             !trace_number(f[1], &count, false)) {
-            return trace_bad(t, why, "not four numbers: start count ignored request");
+            return trace_bad(t, why, "not 4 numbers");
         }
         if (start < 0 || count < 0 || start > INT64_MAX - count) {
-            return trace_bad(t, why, "negative start or count");
+            return trace_bad(t, why, "a negative or too large start or count");
         }
         if (count == 0) { return 2; }
         t->run_id = (uint64_t)start;
@@ -357,12 +389,11 @@ static int trace_twitter(gate_trace *t, gate_request *r, char *why)
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
     if (trace_split(line, ',', f, 7) != 7) {
-        return trace_bad(t, why,
-                         "not 7 columns: time,key,key size,value size,client,operation,ttl");
+        return trace_bad(t, why, "not 7 columns");
     }
     int64_t time;
     uint64_t key_size;
-    if (!trace_number(f[0], &time, false)) { return trace_bad(t, why, "the time is no number"); }
+    if (!trace_number(f[0], &time, false)) { return trace_bad(t, why, "the time is not a number"); }
     if (trace_size(t, f[2], &key_size, why) < 0 || trace_size(t, f[3], &r->size, why) < 0 ||
         trace_ttl(t, f[6], &r->ttl_ms, why) < 0) {
         return -1;
@@ -396,7 +427,7 @@ static int trace_csv(gate_trace *t, gate_request *r, char *why)
         case GATE_COLUMN_SKIP: break;
         case GATE_COLUMN_TIME:
             if (!trace_number(f[i], &time, true)) {
-                return trace_bad(t, why, "the time is no number");
+                return trace_bad(t, why, "the time is not a number");
             }
             trace_time(t, time, r);
             break;
@@ -463,14 +494,14 @@ static bool trace_ends(const char *path, size_t n, const char *end)
     return n > e && memcmp(path + n - e, end, e) == 0;
 }
 
-/* The program's output instead of the file. */
+/* Start the decompressor and read its output instead of the file. */
 static bool trace_unpack(gate_trace *t, char *why)
 {
     int ends[2];
     posix_spawn_file_actions_t act;
     char *const argv[] = { (char *)(uintptr_t)t->tool, (char *)(uintptr_t)"-dc", NULL };
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        snprintf(why, GATE_TRACE_WHY, "%s: %s", t->path, gate_errno_text(errno));
+        snprintf(why, GATE_TRACE_WHY, "cannot start %s: %s", t->tool, gate_errno_text(errno));
         return false;
     }
     int err = posix_spawn_file_actions_init(&act);
@@ -488,11 +519,10 @@ static bool trace_unpack(gate_trace *t, char *why)
         close(ends[0]);
         t->child = 0;
         if (err == ENOENT) {
-            snprintf(why, GATE_TRACE_WHY, "%s: needs the program %s, which is not installed",
-                     t->path, t->tool);
+            snprintf(why, GATE_TRACE_WHY, "%.250s: needs the program %s, which is not installed; "
+                     "install it, or unpack the file", t->path, t->tool);
         } else {
-            snprintf(why, GATE_TRACE_WHY, "%s: cannot start %s: %s", t->path, t->tool,
-                     gate_errno_text(err));
+            snprintf(why, GATE_TRACE_WHY, "cannot start %s: %s", t->tool, gate_errno_text(err));
         }
         return false;
     }
@@ -501,6 +531,7 @@ static bool trace_unpack(gate_trace *t, char *why)
     return true;
 }
 
+/* Choose the format by the name, else by the first line. Return GATE_TRACE_AUTO on an error. */
 static gate_trace_format trace_guess(gate_trace *t, const char *name, size_t n, char *why)
 {
     if (trace_ends(name, n, ".ctr")) { return GATE_TRACE_CTR; }
@@ -516,18 +547,37 @@ static gate_trace_format trace_guess(gate_trace *t, const char *name, size_t n, 
     const int got = trace_line(t, &line, why);
     if (got < 0) { return GATE_TRACE_AUTO; }
     const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7;
-    t->at = at; /* nothing has moved: the first fill takes all a line needs */
+    t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
+    t->words = !seven;
     return seven ? GATE_TRACE_TWITTER : GATE_TRACE_TXT;
 }
 
-gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, char *why)
+/* Refuse a binary format if the first 4 KiB are text: a record has zero bytes, in its size. */
+static bool trace_is_binary(gate_trace *t, char *why)
+{
+    if (!trace_fill(t, 4096, why)) { return false; }
+    const unsigned char *p = t->buf + t->at;
+    const size_t n = t->end - t->at < 4096 ? t->end - t->at : 4096;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r') { return true; }
+    }
+    if (n == 0) { return true; } /* the end is found by the first read */
+    t->record = 1;
+    t->line = p;
+    t->line_len = strcspn((const char *)p, "\r\n");
+    trace_reason(t, why, "text");
+    return false;
+}
+
+gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, bool *wrong, char *why)
 {
     gate_trace *t = calloc(1, sizeof *t);
     struct stat st;
-    if (t == NULL || (t->buf = malloc(TRACE_BUFFER + 1)) == NULL) {
+    *wrong = false;
+    if (t == NULL || (t->buf = calloc(1, TRACE_BUFFER + 1)) == NULL) {
         free(t);
-        snprintf(why, GATE_TRACE_WHY, "%s: out of memory", path);
+        snprintf(why, GATE_TRACE_WHY, "out of memory for %.250s; end other programs", path);
         return NULL;
     }
     t->path = path;
@@ -535,11 +585,12 @@ gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, char *w
     t->file = -1;
     t->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (t->fd < 0 || fstat(t->fd, &st) != 0) {
-        snprintf(why, GATE_TRACE_WHY, "%s: %s", path, gate_errno_text(errno));
+        snprintf(why, GATE_TRACE_WHY, "cannot read %.250s: %s; name a file that can be read", path,
+                 gate_errno_text(errno));
         goto fail;
     }
     if (S_ISDIR(st.st_mode)) {
-        snprintf(why, GATE_TRACE_WHY, "%s: is a folder", path);
+        snprintf(why, GATE_TRACE_WHY, "%.250s is a folder; name the trace files in it", path);
         goto fail;
     }
     t->again = S_ISREG(st.st_mode);
@@ -555,12 +606,17 @@ gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, char *w
     if (t->tool != NULL && !trace_unpack(t, why)) { goto fail; }
     if (t->how.format == GATE_TRACE_AUTO) {
         t->how.format = trace_guess(t, path, n, why);
-        if (t->how.format == GATE_TRACE_AUTO) { goto fail; }
+        *wrong = t->how.format == GATE_TRACE_AUTO;
     }
-    /* Only the table of columns has a unit to choose. */
+    if (t->how.format == GATE_TRACE_CTR || t->how.format == GATE_TRACE_ORACLE) {
+        *wrong = !trace_is_binary(t, why);
+    }
+    if (*wrong) { goto fail; }
+    /* Only csv has a unit to choose. */
     if (t->how.format != GATE_TRACE_CSV) { t->how.per_second = 1; }
     if (t->how.format == GATE_TRACE_CSV && t->how.column_count == 0) {
-        snprintf(why, GATE_TRACE_WHY, "%s: csv needs --columns", path);
+        snprintf(why, GATE_TRACE_WHY, "%.250s: csv needs --columns, such as "
+                 "--columns=time,key,size", path);
         goto fail;
     }
     return t;
@@ -574,7 +630,7 @@ void gate_trace_close(gate_trace *t)
     if (t == NULL) { return; }
     if (t->fd >= 0) { close(t->fd); }
     if (t->file >= 0) { close(t->file); }
-    (void)trace_child_fine(t); /* its pipe is closed: it ends */
+    (void)trace_child_fine(t); /* its pipe is closed, so it ends */
     free(t->buf);
     free(t);
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * walk: lists the regular files below a folder without ever following a symbolic link.
+ * walk: list the regular files below a folder; never follow a symbolic link.
  *
  * PICTURE    stack of open folders: [/usr/share | a b c] [a | d e] ...   each with its sorted names
- *            name -> fstatat, no follow -> folder: push; file: note it; anything else: count it
- * INVARIANTS a folder's descriptor is open exactly while it is on the stack. A file is read only if
- *            the opened descriptor has the device and inode that were listed: a path whose folder
- *            was exchanged for a link meanwhile does not lead elsewhere.
- * WALK       iterative; folders are entered where their name stands in the order, so the list is
- *            the same on every run. The first limit that is reached ends it.
+ *            name -> fstatat, no follow -> folder: push; file: add to the list; other: count
+ * INVARIANTS The descriptor of a folder is open exactly while the folder is on the stack. A file is
+ *            read only if the opened descriptor has the listed device and inode: a folder that was
+ *            replaced by a link does not lead to another file.
+ * WALK       Iterative. A folder is entered at the place of its name in the order, so every run
+ *            gives the same list. The first limit that is reached ends the list.
  * LIMITS     GATE_DEPTH open folders; deeper ones are counted. Other file systems are not entered
- *            (below / they hold files that never end). Special files are never opened. */
+ *            (/proc holds files without end). Special files are never opened. */
 #include "cli/walk.h"
 
 #include <dirent.h>
@@ -58,7 +58,7 @@ static int64_t gate_changed_ns(const struct stat *st)
     return m > c ? m : c;
 }
 
-/* Doubles *array when count has reached *room. */
+/* Double the room of *array if count has reached it. Return false without memory. */
 static bool gate_grow(void **array, size_t *room, size_t count, size_t element)
 {
     if (count < *room) { return true; }
@@ -84,10 +84,10 @@ static void gate_folder_fini(gate_folder *d)
     *d = (gate_folder){ .fd = -1 };
 }
 
-/* Reads all names of d->fd. 0, or an errno; what was read stays in d either way. */
+/* Read all names of d->fd into d and sort them. Return 0 or an errno; names read so far stay. */
 static int gate_folder_names(gate_folder *d)
 {
-    const int copy = dup(d->fd); /* closedir closes its own */
+    const int copy = dup(d->fd); /* closedir closes its descriptor */
     if (copy < 0) { return errno; }
     DIR *dir = fdopendir(copy);
     if (dir == NULL) {
@@ -120,7 +120,7 @@ static int gate_folder_names(gate_folder *d)
     return error;
 }
 
-/* The current folder's path plus name; NULL: out of memory. */
+/* Return the path of the current folder and `name`; NULL without memory. */
 static char *gate_walk_path(const gate_walk *w, const char *name, bool folder)
 {
     const size_t name_len = strlen(name), base = w->folder[w->depth - 1].path_len;
@@ -133,7 +133,7 @@ static char *gate_walk_path(const gate_walk *w, const char *name, bool folder)
     return path;
 }
 
-/* 0, or ENOMEM. Everything else that can go wrong with a folder is counted and passed over. */
+/* Enter a folder. Return 0 or ENOMEM. A folder with any other error is counted and skipped. */
 static int gate_walk_enter(gate_walk *w, const char *name, const struct stat *st)
 {
     gate_files *out = w->out;
@@ -166,7 +166,7 @@ static int gate_walk_enter(gate_walk *w, const char *name, const struct stat *st
     return 0;
 }
 
-/* 0, or ENOMEM; sets out->cut when a limit is reached. */
+/* Add a file to the list, or set out->cut if that exceeds a limit. Return 0 or ENOMEM. */
 static int gate_walk_note(gate_walk *w, const char *name, const struct stat *st)
 {
     gate_files *out = w->out;
@@ -295,7 +295,7 @@ gate_skip gate_file_read(const gate_files *f, const gate_file *file, uint64_t de
             if (left > 0 && gate_clock_ns() >= deadline_ns) { why = GATE_SKIP_LATE; }
         }
     }
-    /* Written to while we read: the bytes seen are those of no moment. */
+    /* A write during the read: the bytes are a mix of two versions. */
     if (why == GATE_SKIP_COUNT &&
         (fstat(fd, &st) != 0 || gate_changed_ns(&st) != file->changed_ns)) {
         why = GATE_SKIP_CHANGED;

@@ -1,54 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * evict: what leaves: the cursor over the log, its policies, tickets, handing over.
+ * evict: move the cursor over the log, judge records, grant tickets, hand over victims.
  *
- * PICTURE    small and main are FIFOs of segments; the cursor of a queue stands in its tail segment
- *            and judges one record at a time: dead -> skip, expired or ownerless -> unlink, else
+ * PICTURE    small and main are FIFOs of segments. The cursor of a queue stands in its tail segment
+ *            and judges one record at a time: dead -> skip; expired, dead generation or tag ->
+ *            unlink; else
  *                        small                              main
- *              s3fifo    counter >= 2 -> main, 0            counter > 0 -> main's head, -1
- *                        else drop and ghost                else drop
- *              adaptive  the same with the constants of the rule that shadow.c has chosen
- *              lru       (all are put into main)            counter > 0 -> main's head, 0; or drop
+ *              s3fifo    counter >= 2 -> main, 0            counter > 0 -> head of main, -1
+ *                        else drop and note a ghost         else drop
+ *              adaptive  the same with the constants of the rule that policy_select.c chose
+ *              lru       (new entries go to main)           counter > 0 -> head of main, 0; or drop
  *              fifo      drop                               drop
- * INVARIANTS under memory pressure a set that appends n bytes frees at least n in the log, so the
- *            log cannot outgrow the pool; sum of granted tickets + pool == max_entries; a record's
- *            old place is released only after its slot points elsewhere or nowhere.
- * LOCKING    stripe lock; a kept record is copied without its bucket and swung in from the version
- *            read before the copy. Stealing from another stripe is by try-lock only (ranks equal).
- * WHO        completes a removal: who unlinks (cursor, del, set, sweeper) notes the victim in the
- * COMPLETES  window, raises its segment's `busy`, and hands it over once after its last unlock.
- * WALK       l1_room_for: toll -> ticket -> reserve; none left -> forced -> other stripes ->
- *            E_SPACE.
- * EXPIRED    go before the living: a set that needs room first goes through segments in which
- * FIRST      something has expired, 16 records a set beside its allowance.
- * WORTH      beside its uses a record counts for what it cost to make, against the mean of its
- *            stripe's, and (favor objects) for its size, against four times the mean: w, a power
- *            of two, at most 2^6 either way. What would go stays with a probability of 1 - 1/w,
- *            what would stay, with w: so its expected stay is in proportion, and no state is
- *            needed. All records alike: no draw, nothing changes.
- * LIMITS     16 + n/8 records examined per set by policy, as many again by force; then whole tails
- *            of other stripes, one a round, lock released between; with all that at most
- *            l1_most_examined. Who makes room for n bytes frees n + n/8 and a tail each stripe.
- * TRIED      sizes, exact model on three traces, 12 cells in bytes, reduction of FIFO's object
- *            misses as a share of GDSF's: .65 without; against the mean .84, 2 x .91, 4 x .92, 8 x
- *            .88; weights to 2^4 .91, 2^6 .92; small .05 .92, .2 .88, .3 .86; counter 1 for 2 .92;
- *            one probability from uses and size together .80-.90. The engine, whose budget
- *            holds its tables too: .46 without, .78 with (s3fifo .58, .80; cellar-replay
- *            --mode=byte --favor=objects, gdsf beside it); .84 since blocks leave the log its
- *            reserve (big.c), half of it .82, a segment more .84. Rule 1 instead of 0 .59, the
- *            shadows' choice, which know no sizes, .70, ghost lines closed up .80 and .84.
- *            costs, five mixes of zipf .8: 4 to 54 % less is paid again, all alike: the same.
- *            looking for expired entries within the allowance: live ones were forced out instead;
- *            adaptive .7 % more misses on a mix of sessions and lasting keys, beside it 6 % fewer.
- *            not carrying on an entry whose deadline comes before it is likely to be used again
- *            (2 uses x what is left < the time it has been here): takes 5 of those 6 % away.
- *            a reserve of half a segment a stripe, and keeping until it is empty: with all entries
- *            hot one set in some thousands dropped up to 190 records at once
- *            (tests/unit/l1/test_l1_bounded_work.c).
- *            paying 2n consumed bytes instead of 1.25-2.5 n freed ones: with most of main kept, the
- *            pool ran dry and sets failed although everything could have been dropped.
- * NOT HERE   the ghosts (ghost.c), the choice of a rule (shadow.c).
- * SOURCE     Yang et al., SOSP 2023 (S3-FIFO). */
+ *            l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
+ *            other stripes -> E_SPACE.
+ * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
+ *            Sum of granted tickets + tickets in the pool == max_entries.
+ *            The old place of a record is released only after its slot changed.
+ *            The thread that unlinks a record notes the victim in the window, raises `busy` of the
+ *            segment, and hands the victim over once, after its last unlock.
+ * LOCKING    Stripe lock. The cursor copies a kept record without the bucket lock and redirects the
+ *            slot from the version read before the copy. Other stripes only by try-lock.
+ * LIMITS     README.md, Bounded work: records that one set examines, bytes that one call frees.
+ * SEE ALSO   README.md: worth of a record, rejected designs. ghost.c, policy_select.c. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -56,8 +29,8 @@
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
 
-/* Has somebody asked for it since it came? Where only that leads into main, being there says so:
- * the counter goes down under the cursor. */
+/* Return whether a request hit the record since its insertion. The cursor lowers the counter. If
+ * only use leads into main, a place in main proves a use. */
 static bool l1_was_used(const l1 *c, const l1_slot *slot)
 {
     if (l1_freq(slot->b, slot->i) > 0) { return true; }
@@ -95,12 +68,13 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     if (l1_is_absent(c, slot->pos, &slot->rec)) { l1_absent_count(h->s, -(int64_t)weight, -1); }
 }
 
-/* Threads of the parent lost between unlinking and handing over lower nothing any more; the one
- * that forked, from a listener, goes on where it was. */
+/* Reset `busy` in a forked child: threads lost between unlink and hand-over never lower it. Count
+ * what this thread was handing over: when a listener forked, the hand-over continues in the
+ * child. */
 CELLAR_PRIVATE void l1_victims_child(l1 *c)
 {
     const base_self_t *self = base_self();
-    if (self->index == 0) { return; } /* shared by several threads: which one forked? */
+    if (self->index == 0) { return; } /* index 0 is shared: the forking thread is unknown */
     for (uint32_t seg = 0; seg < c->fresh; seg++) {
         if (base_load_rlx(&c->seg[seg].busy) != 0) { base_store_rlx(&c->seg[seg].busy, 0u); }
     }
@@ -159,10 +133,10 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 /* ---- the cursor ------------------------------------------------------------------------------ */
 typedef enum l1_step {
     L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT,
-    L1_STEP_STUCK /* a live record cannot be carried on now: no free segment */
+    L1_STEP_STUCK /* a live record cannot move now: no free segment */
 } l1_step;
 
-/* What the shares are measured in: entries where they are bounded, else bytes. */
+/* Unit of the shares: entries if they are bounded, else bytes. */
 typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
 static l1_sizes l1_sizes_of(const l1 *c, const l1_stripe *s)
@@ -194,7 +168,7 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
         const l1_rule *r = l1_rule_now(c);
         const l1_sizes size = l1_sizes_of(c, s);
         v.keep = !force && l1_rule_keeps(r, freq, size.small, size.mainq);
-        /* An error is worth its place only if it is asked for again and again. */
+        /* Keep an error or negative entry only after repeated requests. */
         if (kind != L1_VALUE && freq < 2) { v.keep = false; }
         v.ghost = !v.keep;
     } else {
@@ -204,7 +178,7 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
     return v;
 }
 
-/* ---- what a record is worth ------------------------------------------------------------------ */
+/* ---- worth of a record ---------------------------------------------------------------------- */
 #define L1_WORTH_MOST 6
 
 static uint32_t l1_cost_us(uint8_t cost)
@@ -219,7 +193,7 @@ CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost)
     s->cost_mean64 = s->cost_mean64 == 0 ? us * 64 : s->cost_mean64 - s->cost_mean64 / 64 + us;
 }
 
-/* As a power of two; 0: like any other. */
+/* Return the worth of a record as a power of two; 0: average. */
 static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t weight)
 {
     int worth = 0;
@@ -241,7 +215,7 @@ static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec 
     return worth > L1_WORTH_MOST ? L1_WORTH_MOST : worth < -L1_WORTH_MOST ? -L1_WORTH_MOST : worth;
 }
 
-/* The policy's choice, with its odds moved by what the record is worth. */
+/* Change the choice of the policy with odds that follow the worth of the record. */
 static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r,
                            uint64_t hash, unsigned q, l1_verdict v)
 {
@@ -258,8 +232,8 @@ static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const 
     return v;
 }
 
-/* Copy a record to its new place and give it the new segment's relative deadline. `header_only`:
- * the value bytes were copied before and never change in place. */
+/* Copy a record to its new place and encode its deadline relative to the new segment. header_only:
+ * the value is already copied and never changes in place. */
 static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, bool header_only)
 {
     unsigned char *d = l1_at(c, to);
@@ -278,8 +252,8 @@ CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
     g->max_due_ms = BASE_MAX(g->max_due_ms, last);
 }
 
-/* Swing the slot of a kept record from `pos` to a copy in main. False: it was dropped by a del or
- * replaced meanwhile, the copy is dead. */
+/* Move the slot of a kept record from `pos` to a copy in main. Return false when a delete or a set
+ * was faster; then the copy is dead. */
 static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash, l1_bucket *b,
                     uint32_t ver, uint8_t freq, uint64_t to) SYNC_HOLDS(L1_STRIPE);
 static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash, l1_bucket *b,
@@ -289,11 +263,12 @@ static bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, uint64_t hash,
     const uint16_t tag = l1_tag_of(hash);
     l1_hold h;
     l1_slot slot;
-    base_fence_rel(); /* who sees new bytes here sees the versions of those that lay here */
+    base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
     l1_copy_record(c, pos, to, r, false);
     bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_here(s, b, ver, &h);
     if (!locked) {
-        /* A writer was there. Once more, under the lock; above 1 KiB only what may have changed. */
+        /* A writer was faster. Copy again under the lock; above 1 KiB only what may have
+         * changed. */
         l1_lock_key(c, hash, &h, true);
         if (!l1_find_pos(c, &h, tag, pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
@@ -329,7 +304,7 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
     }
 }
 
-/* Has one of its tags been invalidated for good? */
+/* Return whether an invalidation made one of the tags dead. */
 static bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r)
 {
     if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_valid == NULL) { return false; }
@@ -354,7 +329,7 @@ CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r)
     return l1_tags_first(c, pos, r, l1_expires(c, pos, r, NULL)) ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
-/* Return whether the caller of a change is still to read this entry, to write it below. */
+/* Return whether the caller of a change still has to read this entry, to write it to disk. */
 BASE_NOINLINE static bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash)
 {
     return c->hooks.writing != NULL &&
@@ -362,8 +337,9 @@ BASE_NOINLINE static bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec 
            c->hooks.writing(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen);
 }
 
-/* Unlink the record that was seen linked under `ver` unless somebody was faster. An expired one
- * must have been judged by times read after that version: then nobody can have moved them. */
+/* Unlink the record that was linked under `ver`, unless another thread changed it since. For an
+ * expired record the caller read its times after that version, so no thread has moved them
+ * since. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, uint32_t ver,
                             l1_slot *slot, unsigned cause, l1_victims *v)
 {
@@ -371,13 +347,13 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
     l1_rec *const r = &slot->rec;
     l1_hold h;
     bool there = true;
-    if (BASE_UNLIKELY(!l1_lock_here(s, b, ver, &h))) { /* a writer was there: look again */
+    if (BASE_UNLIKELY(!l1_lock_here(s, b, ver, &h))) { /* a writer was faster: check again */
         l1_lock_key(c, hash, &h, true);
         there = l1_find_pos(c, &h, l1_tag_of(hash), pos, slot) && l1_decode(c, pos, r);
         if (there && cause == L1_LEFT_EXPIRED) {
             int64_t keep;
             (void)l1_expires(c, pos, r, &keep);
-            there = base_clock_reached(c->clock, keep); /* a touch may have been in between */
+            there = base_clock_reached(c->clock, keep); /* a touch may have moved it */
         } else if (there && cause == L1_LEFT_TAG) {
             there = l1_tags_dead(c, pos, r); /* or a refresh */
         } else if (there && (r->mask & L1_X_L2) != 0) {
@@ -405,7 +381,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
     return there;
 }
 
-/* The next record under the cursor of queue q; emptied segments on the way are freed. */
+/* Find the next record under the cursor of queue q. Free emptied segments on the way. */
 static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos) SYNC_HOLDS(L1_STRIPE);
 static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
 {
@@ -420,12 +396,12 @@ static bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
         }
         uint64_t live = base_load_acq(&g->live);
         if (live == L1_LIVE_QUEUED && !c->forked) {
-            base_yield(); /* a del is about to push it, inside its window */
+            base_yield(); /* a delete is about to push it, inside its window */
             continue;
         }
         if (live != 0) {
-            /* Only in a forked child: a writer of the parent died between unlink and count, or
-             * push. */
+            /* Only in a forked child: a writer of the parent was lost between unlink and count, or
+             * before the push. */
             BASE_REQUIRE(c->forked);
             base_sub_rlx(&s->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
         }
@@ -443,7 +419,7 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
         *ver = base_load_acq(&(*b)->ver);
         if ((*ver & 1u) != 0) {
             if (c->forked || spins > 64) {
-                l1_hold h; /* mends an orphan, waits out a writer */
+                l1_hold h; /* repairs the bucket, or waits for the writer */
                 l1_lock_key(c, hash, &h, true);
                 l1_unlock(c, &h);
             } else {
@@ -458,7 +434,7 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, 
     }
 }
 
-/* As l1_linked, at once where it is the first of its tag in its primary bucket. */
+/* Find the slot like l1_linked, on a short path for the first match in the primary bucket. */
 BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash,
                                         l1_bucket **b, uint32_t *ver, l1_slot *slot)
     SYNC_HOLDS(L1_STRIPE);
@@ -479,8 +455,9 @@ BASE_ALWAYS_INLINE bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos, uint6
     return l1_linked(c, s, pos, hash, b, ver, slot);
 }
 
-/* An owner died since this stripe was last gone through: one rotation of both queues drops what is
- * dead and carries the rest to the head in the same order, so that the room is usable at once. */
+/* Return whether the stripe still has to rotate its queues because a generation died. One rotation
+ * of both queues drops dead records and moves the others to the head in the same order. So the room
+ * is usable immediately. */
 CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
 {
     uint32_t round = base_load_rlx(&c->dead_round);
@@ -503,7 +480,7 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
     return false;
 }
 
-/* The lines the next step in this segment will want: by then they are here. A hint only. */
+/* Prefetch the lines that the next step in this segment will read. A hint only. */
 static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
     SYNC_HOLDS(L1_STRIPE);
 static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
@@ -514,7 +491,7 @@ static void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g, uint64_t pos)
     s->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
     BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
     l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
-    BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after it decodes that one here */
+    BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after that decodes it */
     BASE_PREFETCH(l1_at(c, pos) + r.size + BASE_LINE);
     if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
 }
@@ -578,9 +555,9 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         }
     }
     uint64_t to;
-    /* What is kept must not take the last free segments from the sets that pay for them; but for
-     * the first of all: stripes begin to evict together, and half of them would drop what is asked
-     * for most, because it came first. */
+    /* A kept record must not take the last free segments from the sets that free room for them. The
+     * first kept record is exempt: stripes begin to evict together. Half of them would drop their
+     * oldest and most requested records. */
     const uint32_t head = s->queue[1].head;
     const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
@@ -597,7 +574,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
             g->cursor -= size;
             return L1_STEP_STUCK;
         }
-        s->forced++; /* no room to keep it in */
+        s->forced++; /* no room to keep it */
         verdict.keep = false;
     }
     if (l1_drop(c, s, hash, b, ver, &slot, verdict.cause, v)) {
@@ -608,12 +585,13 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
         l1_cursor_ahead(c, s, g, pos + size);
         return L1_STEP_DROPPED;
     }
-    /* Deleted, changed, or given a later deadline since it was judged: the next step judges it. */
+    /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
+     * step judges it again. */
     g->cursor -= size;
     return L1_STEP_DEAD;
 }
 
-/* Which queue gives next. */
+/* Return the queue from which the cursor takes its next record. */
 static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
 {
     const bool has_small = s->queue[0].tail != L1_NONE, has_main = s->queue[1].tail != L1_NONE;
@@ -640,8 +618,9 @@ static l1_step l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *free
     return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
 }
 
-/* A segment with something expired: under a bound of entries any such, else only one where all is,
- * because bytes come back by the segment. None twice within a second. */
+/* Choose a segment with expired records for the due pass, at most once per second each. With a
+ * bound of entries any such segment; else one with only expired records, because memory is freed by
+ * the segment. */
 static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now) SYNC_HOLDS(L1_STRIPE);
 static bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
 {
@@ -691,7 +670,7 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, 
     return false;
 }
 
-/* One record of a segment in which something has expired. False: there is none. */
+/* Examine one record of a segment with expired records. Return false when there is none. */
 static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
@@ -708,7 +687,7 @@ static bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_
     p->at = BASE_MAX(p->at, g->cursor);
     *out = L1_STEP_DEAD;
     if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
-        p->seg = 0; /* freed meanwhile, or gone through */
+        p->seg = 0; /* freed since, or finished */
         return true;
     }
     const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
@@ -739,15 +718,15 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     l1_freed freed = {0};
     if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
-    /* Nothing to carry the living into: the sweeper takes the dead out where they lie. Once it has
-     * been through all segments the round is over, too (l1_sweep_due). */
+    /* No segment for the live records: the tick removes the dead ones in place. After one pass over
+     * all segments the round ends too (l1_sweep_due). */
     if (r == L1_STEP_STUCK) { s->stuck_round = s->rotate_round; }
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
         }
     }
-    return r != L1_STEP_STUCK; /* one queue's end may not be the other's */
+    return r != L1_STEP_STUCK; /* the end of one queue may not be the end of the other */
 }
 
 /* ---- where a new entry goes ------------------------------------------------------------------ */
@@ -768,7 +747,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll
     bool ghost = l1_ghost_take(&s->ghost, l1_ghost_mix(hash), horizon);
     if (ghost) { s->ghost_hits++; }
     if (ghost && r->gate && v->n < L1_VICTIMS && l1_stripe_full(c, s)) {
-        /* Its place must come from a record that was not used since the hand passed it. */
+        /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
         ghost = l1_cursor_step(c, s, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
     }
@@ -780,7 +759,7 @@ static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
 {
     uint32_t low = base_load_rlx(&c->low);
     if (low == 0) { return 0; }
-    /* Stripes above their share pay more, so that memory drifts back to the others. */
+    /* Stripes above their share free more, so that memory moves to the others. */
     bool above =
         (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
     if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
@@ -789,7 +768,7 @@ static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
 
 typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
 
-/* Free `want` bytes: by policy within the allowance, then by force within another one. */
+/* Free `want` bytes: by policy within the allowance, then by force within a second one. */
 static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
 static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
@@ -809,8 +788,8 @@ static l1_paid l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll
 
 static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
 {
-    /* One at a time: a stripe that holds some in reserve makes the others evict below the bound.
-     * Once the store is full the pool is only looked at. */
+    /* Take one ticket at a time: spare tickets of one stripe make others evict below the bound.
+     * Once the store is full, the pool is only read. */
     uint64_t have;
     do {
         have = base_load_rlx(&c->tickets);
@@ -820,7 +799,7 @@ static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
     return true;
 }
 
-/* The stripe to take from: the larger of two random ones. */
+/* Return the larger of two random stripes. */
 static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_entries)
 {
     base_self_t *self = base_self();
@@ -837,9 +816,9 @@ static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_ent
     return best;
 }
 
-/* One entry ticket for `s`: idle, from the pool, from another stripe, or by evicting one here.
- * Called with the lock of `s`; unchecked, because a second stripe is held on one path only, and
- * tokens know ranks, not locks. */
+/* Get one entry ticket for `s`: an idle one, from the pool, from another stripe, or by an eviction
+ * here. The caller holds the lock of `s`. Unchecked: one path holds a second stripe, and tokens
+ * know ranks, not locks. */
 static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v) SYNC_UNCHECKED;
 static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
@@ -851,8 +830,8 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
         if (l1_tickets_gather(c, s)) { continue; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_stripe *from = s;
-        /* From another stripe only when clearly below the average: its lock and lines are far
-         * away. */
+        /* Use another stripe only when this one is clearly below the average: its lock and lines
+         * are far away. */
         bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
         if (!own && c->stripe_count > 1) {
             l1_stripe *other = l1_larger_of_two(c, s, true);
@@ -878,8 +857,7 @@ static l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     }
 }
 
-/* The pool is empty and our own tails gave nothing: take a whole segment's worth from another
- * stripe that can be had without waiting. */
+/* Evict a segment of another stripe that a try-lock gets, when pool and own tails gave nothing. */
 static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
     l1_stripe *other = l1_larger_of_two(c, s, false);
@@ -894,15 +872,16 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     sync_drop(L1_STRIPE, &other->lock);
 }
 
-/* Whatever is pinned, handed over or in limbo: here a set gives up. */
+/* Return the bound of records that one set examines, for any pinned, victim or retired record. */
 CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
 {
     const uint64_t rounds = L1_STEAL_ROUNDS + c->stripe_count / 4;
     return 2 * (16 + (uint64_t)size / 8) + rounds * 2 * L1_HOLD_MAX;
 }
 
-/* Expired entries make room before live ones, a few looks a set beside its allowance: within it, a
- * segment with little that is expired would use it up, and live entries would be forced out. */
+/* Let expired entries make room before live ones: a few looks per set beyond its allowance. Within
+ * the allowance a segment with few expired records would use it up, and force would evict live
+ * entries. */
 static void l1_due_first(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 static void l1_due_first(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
@@ -936,14 +915,15 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     }
     if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
     if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
-    if (t->freed.big_bytes >= c->seg_bytes) { /* paid in blocks, which are in limbo: look again */
+    if (t->freed.big_bytes >= c->seg_bytes) { /* the freed blocks are retired: try again */
         t->freed.big_bytes = 0;
         return L1_ROOM_AGAIN;
     }
-    /* Nothing free although we paid: drop here until a whole segment comes out, then elsewhere. */
+    /* No segment is free although the set paid. Drop here until a whole segment comes free, then
+     * elsewhere. */
     l1_freed freed = {0};
     for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
-        /* Oversized blocks make room as well, once they are out of limbo: not a whole tail of
+        /* Blocks make room too, once they leave the retire list. Do not drop a whole tail of
          * them. */
         if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
         t->examined++;
@@ -968,7 +948,7 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
 {
     if (r->s == NULL) {
         *r = (l1_round){.s = l1_larger_of_two(c, NULL, false)};
-        BASE_ASSERT(r->s != NULL); /* only a stripe to pass over could leave none */
+        BASE_ASSERT(r->s != NULL); /* NULL only with a stripe to skip */
         r->held_segs = base_load_rlx(&r->s->held_segs);
     }
     l1_stripe *const s = r->s;
@@ -999,7 +979,7 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     uint64_t dropped = 0;
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);
-    while (dropped < entries && s->granted > l1_stripe_entries(s)) { /* a del left it idle */
+    while (dropped < entries && s->granted > l1_stripe_entries(s)) { /* a delete left it idle */
         s->granted--;
         dropped++;
     }
@@ -1016,7 +996,8 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
     return dropped;
 }
 
-/* What stays in limbo when all of it was looked at is pinned. */
+/* Return whether `bytes` fit if the store evicts every entry. After a full pass the retire list
+ * holds only pinned blocks. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 {
     const base_account *a = c->account;
@@ -1030,7 +1011,7 @@ CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
 {
-    /* What is pinned does not come free by emptying the rest of the store. */
+    /* Stop after that: the rest of the store does not free what is pinned. */
     const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
     l1_round round = {0};

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * expire: what goes without anybody asking: expired and ownerless entries, idle memory.
+ * expire: reclaim in the background: expired entries, dead generations, idle memory.
  *
- * INVARIANTS reads never depend on it: each compares its own deadline. A segment's min_due_ms is at
- *            most the first moment one of its records may go; a pass raises it to the truth: it is
- *            set to never before the pass and lowered by every survivor, and by writers meanwhile.
- * LOCKING    one tick at a time (a flag, no lock: listeners run inside); stripe lock for pieces of
- *            64 records, handed over between.
- * WALK       tick -> limbo -> per stripe: emptied segments, dead owners (one rotation), due
- *            segments, contraction -> segments nobody used since the last tick go back.
- * LIMITS     budget_us, looked at every 64 records or dead blocks and with each segment that goes
- *            back; a pass over a segment may take several ticks. */
+ * PICTURE    tick -> retire list
+ *                 -> each stripe: emptied segments, dead generations (one rotation of the queues),
+ *                    segments with a passed deadline, contraction of the index
+ *                 -> give back segments that no set used since the last tick -> huge pages
+ * INVARIANTS Reads never depend on a tick: each read compares the deadline of its own entry.
+ *            min_due_ms of a segment is at most the first time one of its records may expire.
+ *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
+ * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The stripe lock
+ *            is held for pieces of 64 records; victims are handed over between the pieces.
+ * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
+ *            given back. A pass over one segment may take several ticks. */
 #include "l1/l1_int.h"
 
 #define L1_PIECE 64u
 #define L1_COLLAPSE_EVERY_MS 5
 
-/* The oldest due segment of the stripe. */
+/* Find the oldest segment of the stripe with a passed deadline. */
 static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
@@ -32,14 +34,14 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
     return false;
 }
 
-/* Up to a piece of records from p->at on; true: the segment is finished. */
+/* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
 {
     const uint32_t seg = p->seg - 1;
     l1_seg *g = &c->seg[seg];
-    if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed meanwhile */
+    if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed since the pass began */
     p->at = BASE_MAX(p->at, g->cursor);
     for (unsigned i = 0; p->at < g->used_bytes; i++) {
         if (i == L1_PIECE || v->n == L1_VICTIMS) { return false; }
@@ -55,8 +57,9 @@ static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint6
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* A pass the time ran out for stays in c->pass and goes on with the next tick: a survivor's due,
- * noted already, would be lost if it began anew, and with short ticks it would never end. */
+/* Reclaim from the segments of one stripe that have passed deadlines. When the time runs out, the
+ * pass stays in c->pass and continues with the next tick. A restart would lose the deadlines that
+ * survivors have noted, and with short ticks a pass would never end. */
 static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
 {
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
@@ -75,7 +78,7 @@ static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed
         }
         const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, s, now, &(l1_pass){0}));
         if (!more && s->stuck_round == base_load_rlx(&c->dead_round)) {
-            s->swept_round = s->stuck_round; /* nothing dead is left in any segment */
+            s->swept_round = s->stuck_round; /* no dead generation is left in any segment */
         }
         sync_drop(L1_STRIPE, &s->lock);
         l1_hand_over(c, &v);
@@ -104,8 +107,8 @@ static bool l1_sweep_dead(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *remove
     return true;
 }
 
-/* Heads whose records are all gone are closed, so that an empty store holds no segment; buckets are
- * merged while the stripe is sparse. */
+/* Close heads without linked records, so that an empty store holds no segment. Merge buckets while
+ * the stripe is sparse. */
 static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
 {
     bool in_time = true;
@@ -134,7 +137,7 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
     return in_time;
 }
 
-/* Is there still something in the stripe that a tick would end now? */
+/* Return whether a tick at this time would still remove a record of the stripe. */
 static bool l1_sweep_left(l1 *c, l1_stripe *s, uint64_t now)
 {
     sync_take(L1_STRIPE, &s->lock);
@@ -167,7 +170,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
             break;
         }
     }
-    for (i++; done && i < c->stripe_count; i++) { /* those it did not come to */
+    for (i++; done && i < c->stripe_count; i++) { /* stripes that this tick did not reach */
         done = !l1_sweep_left(c, &c->stripe[(first + i) & c->stripe_mask], now);
     }
     const bool rested = l1_log_rest(c, end_ns);
@@ -191,7 +194,7 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
         const int64_t soon = base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS;
         due = BASE_MIN(due, (uint64_t)BASE_MAX(index_ms, soon));
     }
-    if (l1_collapse_due(c)) { /* soon, but not all at once */
+    if (l1_collapse_due(c)) { /* soon, but spread over time */
         due = BASE_MIN(due, (uint64_t)base_coarse_ms(c->clock) + L1_COLLAPSE_EVERY_MS);
     }
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * ghost: who left small not long ago: fingerprints in lines, each line a FIFO with a horizon.
+ * ghost: remember fingerprints of records that small evicted not long ago.
  *
- * PICTURE    line (64 B) = cursor u16 | 31 fingerprints u16; a key's line is chosen by its mixed
- *            hash; the cursor writes over the oldest. The rank of a slot counts back from the
- *            cursor: 0 the newest, 30 the oldest.
- *                rank x lines = about how many ghosts are newer, in the whole table
- *            so that one table answers "left within the last h" for every h up to its size.
- * INVARIANTS a fingerprint is never 0; taking one leaves a 0, which matches nothing.
- * LIMITS     a foreign fingerprint matches once in 65,536 / 31 = 2,100 looks; the horizon of a line
- *            is off by the square root of what it holds.
- * TRIED      one horizon of .9 C for all rules: public mean .1031; 1.3 C: .1052; 1.8 C: .1055; 3 C:
- *            .1023; .9 C for the plain rules, 1.3 C where small is tiny or main is filled: .1045,
- *            more cells won. 1.8 C costs 1 B an entry more than 1.3 C for .0003.
- * NOT HERE   who becomes a ghost, and what a hit on one means (evict.c, shadow.c). */
+ * PICTURE    line (64 B) = cursor u16 | 31 fingerprints u16; the mixed hash of a key chooses the
+ *            line. The cursor overwrites the oldest fingerprint. The rank of a slot counts back
+ *            from the cursor: 0 is the newest, 30 the oldest.
+ *                rank x lines = about how many ghosts in the whole table are newer
+ *            So one table answers "evicted within the last h" for every h up to its size.
+ * INVARIANTS A fingerprint is never 0. A take leaves 0, which matches nothing.
+ * LIMITS     A fingerprint of another key matches once in 65,536 / 31 = 2,100 lookups. The horizon
+ *            of a line is off by the square root of what the line holds.
+ * SEE ALSO   evict.c, policy_select.c: which keys become ghosts, what a ghost hit means.
+ *            README.md: rejected horizons. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -42,7 +40,7 @@ CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed)
 
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
 {
-    /* Nobody holds the lock: the two may be of different tables, or of none. */
+    /* Without the lock the two values may belong to different tables, or to none. */
     const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
     const uintptr_t line = (uintptr_t)base_load_rlx(&g->line);
     BASE_PREFETCH_W((const void *)(line + (uintptr_t)(number * L1_GHOST_LINE)));
@@ -64,9 +62,10 @@ CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon
     return false;
 }
 
-/* ---- the table of a store: a piece for each stripe ------------------------------------------- */
+/* ---- the table of a store: one part for each stripe ------------------------------------------ */
 
-/* What the bound is for, in entries: as many as there may be, or as the budget should hold. */
+/* Return the number of entries that the tables are sized for: the bound, or the estimate for the
+ * budget. */
 CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget)
 {
     const uint64_t max = base_load_rlx(&c->max_entries);
@@ -79,12 +78,12 @@ static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
     return BASE_MAX((ghosts + L1_GHOST_FPS / 2) / L1_GHOST_FPS, 1);
 }
 
-/* Put `table` in the place of the ghosts there are, and free those. What they remember is lost. */
+/* Replace the ghost table by `table` and free the old one. The old ghosts are lost. */
 static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
 {
     uint16_t *old = c->ghosts;
     const size_t old_bytes = c->ghost_bytes;
-    l1_fork_prepare(c); /* all stripe locks */
+    l1_fork_prepare(c); /* takes all stripe locks */
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {

@@ -1,36 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * index: buckets: matching, locking, growth and contraction by one bucket at a time, scanning.
+ * index: match, lock, grow, shrink and scan the buckets of the hash table.
  *
  * PICTURE    stripe: primary buckets 0 .. 2^level + split - 1 (linear hashing), each with a chain
- *            of at most 7 overflow buckets out of its group's own area.
+ *            of at most 7 overflow buckets from the area of its group.
  *                h -> b = h mod 2^level; b < split ? h mod 2^(level+1) : b
- *            Pages of 64 primary buckets take turns, one of each stripe. Stripes grow alike, so all
- *            grow at one end of one region, and what lies before is in use: ticks make huge pages
- *            of it where that takes no byte more than is charged.
+ *            Pages of 64 primary buckets alternate between the stripes:
  *                |s0 0-63|s1 0-63|..|s0 64-127|s1 64-127|..|   split, charged, given back by page
- * INVARIANTS an overflow bucket is in exactly one chain or on its group's free list; ver of a
- *            bucket of the current ls is never 0; a merged bucket stays odd until its page is given
- *            back (reads 0) or it is made again; ver_base is above every version a merged bucket
- *            had.
- * LOCKING    l1_int.h. Two buckets at once only here, source before target (ascending), under the
- *            stripe lock; nobody waits for a stripe lock with a bucket held.
- * WALK       split: note the chain's offsets and hash their keys without the bucket (only the
- *            stripe lock adds slots) -> lock both -> read the slots again (a del may have emptied
- *            some) -> place -> publish ls inside the windows -> unlock. Contraction is the mirror
- *            image. Proof for readers: who misses in the source after the split sees the new ls,
- *            because it was stored before the source's release; then it starts over.
- * LIMITS     a chain that would need an eighth overflow bucket: the set gets CELLAR_E_SPACE.
- *            Versions: a reader stopped for exactly 2^31 changes of one bucket would be fooled.
- * TRIED      splitting at .78 or .70 of the slots: fewer primary buckets, but up to 20 % of
- *            overflow buckets, and get 4 % slower (.70). At .60: .6 B more an entry, get no faster.
- *            An area for each stripe: at 10 M entries it has 1.7 MiB, no huge page fits in, and a
- *            look at a bucket is a walk of the page tables. With huge pages, in one process beside
- *            the former (16 + 100 bytes, zipf .99): get_many(32) at 10 M 1.22 [1.15 1.28] times as
- *            fast, at 1 M 1.08; get at 1 M 1.09, with a time to live 1.11; 3 instructions a look.
- *            Huge pages while it grows: of 2 M sets 23 took over 1 ms, up to 3.9 (SUITE=grow); two
- *            seconds after it grew: none, .16.
- * SOURCE     Litwin 1980, linear hashing; the cursor in reversed-bit order is Redis' SCAN. */
+ *            Stripes grow alike, so one region grows at one end and all before the end is in use.
+ *            Ticks turn that part into huge pages where it takes no byte beyond the charge.
+ * INVARIANTS An overflow bucket is in exactly one chain or on the free list of its group.
+ *            The version of a bucket below the current ls is never 0. A merged bucket stays odd
+ *            until its page is given back (reads 0) or a split makes it again. ver_base is above
+ *            every version of a merged bucket.
+ * LOCKING    l1_int.h. Only here a thread locks two buckets: source before target (ascending),
+ *            under the stripe lock. No thread waits for a stripe lock while it holds a bucket.
+ *            Split: note offsets and hashes of the chain without the bucket lock -> lock both ->
+ *            read the slots again -> place -> publish ls inside the windows -> unlock. A merge is
+ *            the mirror image. README.md has the proof for readers.
+ * LIMITS     A set that needs an eighth overflow bucket gets CELLAR_E_SPACE. A reader stopped for
+ *            exactly 2^31 changes of one bucket would accept a changed version.
+ * SEE ALSO   README.md: proof, rejected loads and layouts. Litwin 1980, linear hashing; Redis SCAN
+ *            (cursor in reversed-bit order). */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -38,8 +29,8 @@
 #define L1_LEVEL_MIN 4u
 #define L1_CHAIN_SLOTS (L1_SLOTS * (L1_CHAIN_MAX + 1))
 #define L1_LOAD_PCT 64u      /* split above this share of the primary slots */
-/* After it grew no huge page is made of it for so long: every set looks at some bucket, and whoever
- * looks into what the kernel just moves waits for milliseconds. */
+/* Milliseconds without growth before the index gets a huge page. Every set looks at some bucket. A
+ * thread that touches what the kernel just moved waits for milliseconds. */
 #define L1_INDEX_REST_MS 2000
 
 static uint64_t l1_ls(uint64_t changes, unsigned level, uint32_t split)
@@ -54,8 +45,8 @@ static bool l1_area_charge(l1 *c, base_module m, uint64_t more)
            (l1_give_back(c, more, 0) && base_charge(c->account, m, more));
 }
 
-/* Charge and commit [charged, need) of a group's overflow buckets; the writable part runs ahead in
- * larger steps. */
+/* Charge and commit [charged, need) of the overflow buckets of a group. The writable part grows
+ * ahead in larger steps. */
 static bool l1_area_reach(l1 *c, size_t area, size_t area_bytes, uint64_t need, uint64_t *writable,
                           uint64_t *charged)
 {
@@ -78,8 +69,8 @@ static bool l1_area_reach(l1 *c, size_t area, size_t area_bytes, uint64_t need, 
     return true;
 }
 
-/* Rows of pages, one of each stripe, up to `end` bytes. Two threads may make the same ones
- * writable: each found what lies before, and `index_writable` only rises. */
+/* Make rows of pages writable up to `end` bytes; a row has one page of each stripe. Two threads may
+ * commit the same rows: each commits from the old end on, and `index_writable` only rises. */
 static bool l1_rows_reach(l1 *c, uint64_t end)
 {
     uint64_t have = base_load_acq(&c->index_writable);
@@ -96,13 +87,13 @@ static bool l1_rows_reach(l1 *c, uint64_t end)
     return true;
 }
 
-/* Where the page lies that begins with this byte of the stripe's buckets. */
+/* Return the place of the page that begins with byte `at` of the buckets of a stripe. */
 static size_t l1_index_page(const l1 *c, const l1_stripe *s, uint64_t at)
 {
     return (size_t)(at * c->stripe_count + (uint64_t)s->index_number * BASE_PAGE);
 }
 
-/* Where the aligned huge page begins that has this byte, or else the first one. */
+/* Return the start of the aligned huge page that contains byte `at`, else of the first one. */
 static size_t l1_huge_of(const l1 *c, size_t at)
 {
     const uintptr_t base = (uintptr_t)c->index_region.base;
@@ -130,7 +121,8 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         s->index_number = i;
-        /* A cleared view's key moves to another stripe: no two of them give the same version. */
+        /* A key of a cleared namespace moves to another stripe: no two stripes give the same
+         * version. */
         base_store_rlx(&s->next_version, (uint64_t)i << 48);
         s->others = c->stripe_count - 1;
         s->bucket = (l1_bucket *)(void *)(c->index_region.base + l1_index_page(c, s, 0));
@@ -146,8 +138,8 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     return true;
 }
 
-/* One overflow bucket of the group is charged, committed and touched, so that taking it inside a
- * window asks neither the account nor the kernel. Stripe lock, no bucket. */
+/* Charge, commit and touch one overflow bucket of the group. Then a take inside a window needs
+ * neither a charge nor the kernel. Stripe lock, no bucket lock. */
 static bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
 {
     const uint64_t gi = number >> L1_GROUP_SHIFT;
@@ -165,7 +157,7 @@ static bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
     return ok;
 }
 
-/* What l1_ovf_ready found or made; 0: none. */
+/* Take the bucket that l1_ovf_ready found or made; 0: none. */
 static uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
 {
     uint64_t gi = number >> L1_GROUP_SHIFT;
@@ -195,7 +187,7 @@ static void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n)
     s->overflow_count--;
 }
 
-/* All overflow buckets of the stripe are free: their pages go back. */
+/* Give back the pages of the overflow buckets when all of the stripe are free. */
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
 {
     if (s->overflow_count != 0) { return; }
@@ -210,8 +202,8 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
 }
 
 /* ---- matching -------------------------------------------------------------------------------- */
-/* Keys of linked records never change and were written under the stripe lock, which the caller
- * holds. */
+/* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
+ * never change, and writers wrote them under the stripe lock. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
@@ -235,8 +227,8 @@ static void l1_backoff(unsigned *spins)
 
 static uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
 
-/* A writer of the parent held this bucket when the process forked: what its chain says cannot be
- * trusted. Stripe lock held, so nobody else is here. */
+/* Discard the chain of a bucket that a writer of the parent held at the fork. The chain cannot be
+ * trusted. Stripe lock held, so no other thread is here. */
 static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
 {
     l1_bucket *at = b;
@@ -253,7 +245,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
                 l1_absent_count(s, -(int64_t)l1_weight(c, pos, &r), -1);
             }
             l1_big *const block = l1_block_of(c, pos, &r);
-            /* One in hand: l1_bigs_child. */
+            /* l1_bigs_child handles a block in hand. */
             if (block != NULL && block->where == L1_LINKED) { l1_big_limbo(c, block); }
         }
         uint16_t n = base_load_rlx(&at->ovf);
@@ -261,7 +253,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
         if (n == 0) { break; }
         at = l1_next(s, number, n);
     }
-    /* It may have counted in one of two places. */
+    /* The lost writer may have changed only one of the two counts. */
     for (unsigned q = 0; q < 2; q++) {
         uint64_t sum = 0;
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
@@ -313,7 +305,7 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
             continue;
         }
         base_fence_rel();
-        /* Without the stripe lock the key may have moved while we waited. */
+        /* Without the stripe lock a split may have moved the key during the wait. */
         if (!have_stripe && !BASE_MUTANT("l1.lock_no_ls_reload")) {
             uint64_t again = base_load_acq(&s->ls);
             if (again != ls && l1_number(again, hash) != number) {
@@ -359,8 +351,8 @@ CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h)
 }
 
 /* ---- under the lock -------------------------------------------------------------------------- */
-/* A record of this key with nothing beside its value, as l1_decode and l1_rec_is would find it, in
- * half of their steps: most are such. False says nothing. */
+/* Find a record of this key that has only key and value, as most have. Gives the result of
+ * l1_decode and l1_rec_is in half of their steps. False proves nothing. */
 static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
 {
     const unsigned char *at = l1_at(c, pos);
@@ -430,7 +422,7 @@ CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
 {
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
     const l1_bucket *b = l1_bucket_at(s, number);
-    /* Only the stripe's lock adds slots: one that is empty now stays so. */
+    /* Only a holder of the stripe lock adds slots: a slot that is empty now stays empty. */
     while (l1_match(b, 0) == 0) {
         const uint16_t n = base_load_rlx(&b->ovf);
         if (n == 0) {
@@ -506,15 +498,15 @@ CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned
 CELLAR_PRIVATE void l1_slot_clear(l1_slot *s) { base_store_rlx(&s->b->tag[s->i], (uint16_t)0); }
 
 /* ---- growth and contraction ------------------------------------------------------------------ */
-typedef struct l1_note { /* a slot of a chain being taken apart */
+typedef struct l1_note { /* a slot of a chain that is taken apart */
     uint64_t hash;
     uint32_t off;
     uint16_t tag;
     uint8_t freq;
 } l1_note;
 
-/* Slots of the chain at `number`, with the hashes of their keys; the stripe lock keeps slots from
- * being added. Returns the count; *ovf gets the number of overflow buckets. */
+/* Note the slots of the chain at `number` with the hashes of their keys. Return the count. *ovf
+ * gets the number of overflow buckets. The stripe lock keeps writers from adding slots. */
 static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out,
                               unsigned *ovf)
 {
@@ -538,7 +530,8 @@ static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_not
     for (unsigned i = 0; i < n; i++) {
         l1_rec r;
         uint64_t pos = l1_pos(c, out[i].off);
-        /* Emptied by a del a moment ago, its bytes may be anything by now: no need to place it. */
+        /* A delete emptied this slot a moment ago and its bytes may be anything: nothing to
+         * place. */
         if (!l1_decode(c, pos, &r)) { continue; }
         out[kept] = out[i];
         out[kept++].hash = l1_hash_of(c, pos, &r);
@@ -546,8 +539,8 @@ static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_not
     return kept;
 }
 
-/* Take apart a locked chain: what is still there goes to `out` with the noted hashes, the chain is
- * emptied and its overflow buckets are given back. */
+/* Take a locked chain apart and give back its overflow buckets. Write the slots that are still set
+ * to `out`, with the noted hashes. */
 static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_note *notes,
                                unsigned note_count, l1_note *out)
 {
@@ -577,7 +570,7 @@ static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_no
     }
 }
 
-/* Into a locked chain; `spare` holds overflow numbers of its group taken beforehand. */
+/* Put a slot into a locked chain. `spare` holds overflow numbers of its group, taken before. */
 static void l1_place(l1_stripe *s, uint64_t number, const l1_note *note, uint16_t *spare,
                      unsigned *spare_count)
 {
@@ -599,7 +592,7 @@ static void l1_place(l1_stripe *s, uint64_t number, const l1_note *note, uint16_
     }
 }
 
-/* Overflow buckets a chain of n entries needs. */
+/* Return the number of overflow buckets that a chain of n entries needs. */
 static unsigned l1_ovf_need(unsigned n) { return n <= L1_SLOTS ? 0 : (n - 1) / L1_SLOTS; }
 
 static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, uint16_t *spare)
@@ -614,8 +607,7 @@ static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, u
     return true;
 }
 
-/* Lock a bucket by number under the stripe lock; in a forked child it may have to be mended
- * first. */
+/* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
 static uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
 {
     _Atomic uint32_t *ver = &l1_bucket_at(s, number)->ver;
@@ -643,14 +635,14 @@ static void l1_split(l1 *c, l1_stripe *s)
     BASE_ASSERT(target == s->bucket_count);
     if (target >= c->bucket_limit || !l1_buckets_reach(c, s, target + 1)) { return; }
     l1_bucket *to = l1_bucket_at(s, target);
-    base_store_rlx(&to->freq, 0u); /* its page is there before the window begins */
+    base_store_rlx(&to->freq, 0u); /* touch its page before the window begins */
 
     l1_note notes[L1_CHAIN_SLOTS], live[L1_CHAIN_SLOTS];
     unsigned ovf, to_count = 0, spare_count = 0;
     unsigned count = l1_note_chain(c, s, source, notes, &ovf);
     for (unsigned i = 0; i < count; i++) { to_count += (unsigned)(notes[i].hash >> level) & 1u; }
     uint16_t spare[L1_CHAIN_MAX + 1];
-    /* In one group the source's own overflow buckets always suffice for both halves. */
+    /* Within one group the overflow buckets of the source always suffice for both halves. */
     if (source >> L1_GROUP_SHIFT != target >> L1_GROUP_SHIFT) {
         spare_count = l1_ovf_need(to_count);
         if (!l1_spare_take(c, s, target, spare_count, spare)) { return; }
@@ -717,7 +709,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     unsigned level = (unsigned)(ls >> 32) & 255u;
     uint32_t split = (uint32_t)ls - (1u << level);
     if (split == 0) {
-        BASE_ASSERT(level > L1_LEVEL_MIN); /* else the stripe is at its least */
+        BASE_ASSERT(level > L1_LEVEL_MIN); /* else the stripe has its minimum */
         level--;
         split = 1u << level;
     }
@@ -764,8 +756,8 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 
 /* ---- huge pages ---- */
 
-/* The next that begins in the region, of which all stripes use their pages: what nobody uses is not
- * charged, and a huge page would back it. */
+/* Return whether all stripes use their part of the next huge page, and since when the index rests.
+ * Unused pages are not charged, and a huge page would back them. */
 static bool l1_index_full(l1 *c, uint64_t *from, int64_t *due_ms)
 {
     const uint64_t size = base_load_acq(&c->index_writable);
@@ -798,7 +790,8 @@ CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c)
     return l1_index_full(c, &from, &due) ? due : BASE_NEVER_MS;
 }
 
-/* Noted first: a stripe that gives pages back meanwhile lowers the note again. */
+/* Make one more huge page of the index. Note it first: a stripe that gives pages back meanwhile
+ * lowers the note again. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c)
 {
     uint64_t from;
@@ -832,9 +825,9 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
     bool has_value;
 } l1_scan_item;
 
-/* Append the live entries of one chain that belong to `owner`. False: the buffer is too small
- * (*need is set). Bytes may be torn; the caller validates. *apart: NULL when the bucket is locked,
- * else set by a key in a block, which only who has the lock may look at. */
+/* Append the live entries of one chain that belong to `owner`. Return false when the buffer is too
+ * small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
+ * locked. Else a key in a block sets *apart; only a holder of the lock may read that key. */
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner,
                          l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
@@ -879,9 +872,9 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
     }
 }
 
-/* Both chains whose addresses end in the low bits `low`, under validation; after some lost rounds
- * under the bucket locks, so that a busy bucket cannot starve the scan. Unchecked: the stripe lock
- * is held in those rounds only. */
+/* Copy both chains with an address that ends in the low bits `low`, under validation. After some
+ * failed rounds copy them under the bucket locks, so that a busy bucket cannot starve the scan.
+ * Unchecked: only those rounds hold the stripe lock. */
 static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
                          l1_scan_buf *out, size_t *need, unsigned *level) SYNC_UNCHECKED;
 static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
@@ -933,7 +926,7 @@ static uint32_t l1_reverse(uint32_t v)
     return __builtin_bswap32(v);
 }
 
-/* Hand out the buffered entries; expired ones and foreign kinds of nothing are left out. */
+/* Pass the buffered entries to `fn`, except expired ones unless stored ones are asked for. */
 static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
                          bool (*fn)(void *, const l1_seen *), void *ctx)
 {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1: open, close, resize, statistics, audit, fork of the in-memory level.
+ * l1: open, close, resize, configure, measure, audit and fork the in-memory level.
  *
- * INVARIANTS what l1_audit checks: each slot points to a live record of its key, stripe and bucket;
+ * INVARIANTS What l1_audit checks: each slot points to a live record of its key, stripe and bucket;
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
- * LIMITS     reservations: arena, index, page runs 8 x budget each (at least 64 MiB), overflow
- *            twice the index; where the system does not grant all of them, all are asked for again
- *            at half the size, down to 1 x, then the index down to a quarter: 2.75 x in all. (Each
- *            taking what it could get left nothing for the last: 1 GiB did not open in 12 GiB.)
- *            Where addresses are few (32 bits) a small store asks for 8 MiB instead of 64, and for
- *            more than 1 x only while all of it is a sixteenth of what there is: else fifteen
- *            stores of 1 MiB took all and the next did not open. Over an eighth of what a size_t
- *            counts nothing is asked for: no system grants it, and eight times it would wrap.
- *            Stripes: 64, clamped to segments/64 and entries/64. */
+ * LIMITS     Address space: arena, index and page runs reserve 8 x budget each (at least 64 MiB),
+ *            overflow twice the index. If the system refuses one of them, l1_open asks for all of
+ *            them at half the size, down to 1 x; then for the index down to a quarter. The minimum
+ *            is 2.75 x the budget in all.
+ *            With 32-bit addresses the minimum of a region is 8 MiB instead of 64. More than 1 x
+ *            is requested only while all regions together take a sixteenth of the addresses. A
+ *            region never takes more than an eighth of SIZE_MAX, unless the budget does.
+ *            Stripes: 64, clamped to segments/64 and entries/64.
+ * SEE ALSO   README.md: why the regions shrink together. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -22,13 +22,14 @@ BASE_SIZE_BEGIN
 #define L1_RESERVE_FACTOR 8u
 #define L1_RESERVE_LEAST ((uint64_t)64 << 20)
 #define L1_MEAN_BYTES 256u
-#define L1_MEAN_LEAST 16u /* no record is shorter: of fewer bytes, ghosts alone took the budget */
+#define L1_MEAN_LEAST 16u /* no record is shorter; below it ghosts alone exceed the budget */
 #define L1_VALUE_LIMIT (((uint64_t)1 << 30) - 1)
 #define L1_STRIPES_DEFAULT 64u
-#define L1_SEGS_LEAST 16u /* measured: of 1,000 sets some fail with 8, one at times with 11 */
-/* 8 B, not 4: 4 B an entry more at 16/100, but such records then keep to two lines: get +14 %. */
+#define L1_SEGS_LEAST 16u /* with 8, some of 1,000 sets fail; with 11, sometimes one */
+/* 8 B, not 4: it costs 4 B per entry at 16/100, but such records stay within two lines: get +14
+ * %. */
 #define L1_GRANULE_SHIFT 3
-/* Below it the 2 MiB rounding is too much of the budget. */
+/* Below these budgets the advisor or the rounding to 2 MiB takes too large a part. */
 #define L1_ADVISOR_LEAST ((uint64_t)16 << 20)
 #define L1_COLLAPSE_LEAST ((uint64_t)256 << 20)
 
@@ -40,7 +41,7 @@ static uint32_t l1_mean_of(const l1_config *cfg, uint32_t unknown)
 static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
 {
     if (cfg->seg_bytes != 0) { return cfg->seg_bytes; }
-    /* Bounded by entries: segments as if the budget were four times what they need. */
+    /* With a bound of entries: segments for a budget of four times what the entries need. */
     uint64_t mean = l1_mean_of(cfg, L1_MEAN_BYTES);
     if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
@@ -60,7 +61,7 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
     return (uint32_t)BASE_MIN(base_pow2_floor(want), (uint64_t)L1_STRIPES_MAX);
 }
 
-/* Of one region. */
+/* Return the bytes to reserve for one region. */
 static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
 {
     const uint64_t least = BASE_MIN(L1_RESERVE_LEAST, (uint64_t)SIZE_MAX / 512);
@@ -68,7 +69,7 @@ static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
                     l1_reserve_most(budget));
 }
 
-/* What is allocated needs addresses, too: the store's own tables, stacks, the program. */
+/* Return whether addresses remain for allocations: tables of the store, stacks, the program. */
 static bool l1_leaves_room(uint64_t budget)
 {
     base_region room;
@@ -78,8 +79,8 @@ static bool l1_leaves_room(uint64_t budget)
     return true;
 }
 
-/* Arena, tables, page runs, index and overflow areas, `factor` times the budget. On false some are
- * reserved. */
+/* Reserve arena, tables, page runs, index and overflow areas at `factor` times the budget. On false
+ * some of them are reserved. */
 static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
 {
     const uint64_t want = l1_reserve_want(budget, factor);
@@ -146,7 +147,7 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
 static uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
 {
     uint64_t segs = budget / c->seg_bytes;
-    /* Each stripe has one tail under way: half eaten, not yet free. */
+    /* Each stripe has one tail in progress: partly consumed, not yet free. */
     return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
 }
 
@@ -171,8 +172,8 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
            l1_log_open(c) && l1_index_open(c);
 }
 
-/* Apply the mode to the regions. Ticks complete what the first touch of a page could not: memory
- * was fragmented, or parts went back to the system. */
+/* Apply the huge page mode to the regions. Ticks complete what the first touch of a page could not:
+ * memory was fragmented, or pages were given back. */
 static void l1_huge_open(l1 *c, uint8_t mode, uint64_t budget)
 {
     c->index_step = mode == L1_HUGE_NOW ? BASE_HUGE : L1_INDEX_STEP;
@@ -188,7 +189,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     const uint64_t budget = base_load_rlx(&cfg->account->limit);
     bool refused = false;
     *out = NULL;
-    /* The handle holds 128-byte aligned words: over-allocate and align by hand. */
+    /* The handle holds 128-byte aligned words: allocate more and align by hand. */
     const size_t bytes = sizeof(l1) + BASE_PAD;
     void *block = base_alloc(cfg->account, BASE_MOD_STORE, bytes, &refused);
     if (block == NULL) { return refused ? CELLAR_E_INVAL : CELLAR_E_NOMEM; }
@@ -204,9 +205,9 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->favor_objects = cfg->favor_objects;
     c->seg_bytes = l1_pick_seg_bytes(cfg, budget);
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
-    /* At worst a quarter of a segment stays empty behind its last record. */
+    /* At most a quarter of a segment stays empty behind its last record. */
     c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 3, 8192u)) & ~7u;
-    /* Beside a key of that length all optional fields find room in the smallest segment. */
+    /* A key of that length and all optional fields fit into the smallest segment. */
     c->key_max = BASE_MIN(c->seg_bytes / 4, 1024u);
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
     c->stripe_mask = c->stripe_count - 1;
@@ -274,8 +275,8 @@ static void l1_contract_all(l1 *c, unsigned pct)
     }
 }
 
-/* Down to the limit: the index shrinks along with what it points to, else it would outlive the
- * entries it was made for and only an empty store would fit. */
+/* Evict down to the limit and shrink the index along with it. An index of the old size would
+ * outlive its entries, and only an empty store would fit. */
 static bool l1_shrink(l1 *c)
 {
     unsigned idle = 0;
@@ -290,12 +291,13 @@ static bool l1_shrink(l1 *c)
     return l1_give_back(c, 0, 0);
 }
 
-/* What a large store keeps when it shrinks: its tables, an index page a stripe, and segments of the
- * size it was opened with: with few of them sets begin to find no room. */
+/* Return the memory that a large store keeps when it shrinks. That is its tables, one index page
+ * per stripe, and segments of the size chosen at open. With fewer segments sets begin to find no
+ * room. */
 CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
 {
     const base_account *a = c->account;
-    uint64_t gone = 0; /* what shrinking gives back, or makes anew to the measure of the budget */
+    uint64_t gone = 0; /* what shrinking gives back, or makes again for the new budget */
     static const base_module of[] = {BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW,
                                      BASE_MOD_BIG, BASE_MOD_GHOST};
     for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
@@ -320,15 +322,14 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     base_store_rlx(&c->reserve, l1_reserve_segs(c, budget_bytes));
     sync_drop(L1_SEG, &c->seg_lock);
     cellar_err err = CELLAR_OK;
-    /* Also when an earlier call could not reach this very budget. */
+    /* Also when an earlier call could not reach this same budget. */
     if (budget_bytes < old || base_load_rlx(&c->account->used) > budget_bytes) {
         if (other_ghosts) { l1_ghosts_close(c); }
-        /* Pinned memory or the tables themselves stand in the way: the bound stays, growth is
-         * refused. */
+        /* Pinned memory or the tables prevent the shrink: the limit stays, growth is refused. */
         if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
         if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
     } else {
-        (void)l1_unpark(c, 2); /* judges `low` anew */
+        (void)l1_unpark(c, 2); /* judges `low` again */
     }
     if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
     l1_shadow_refit(c);
@@ -367,10 +368,10 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 
 BASE_SIZE_END
 
-/* A delete leaves its ticket to its stripe, where the next set of that stripe finds it without
- * touching the pool. Deletes of another distribution than the sets that follow would leave stripes
- * that evict beside others that keep what they do not need: every tick takes the unused ones back,
- * and who finds the pool empty looks at another stripe every eighth time. */
+/* Return the unused tickets of a stripe to the pool. A delete leaves its ticket to its stripe, so
+ * the next set there need not touch the pool. If deletes and later sets favor different stripes,
+ * some stripes evict while others keep unused tickets. So every tick calls this, and a set that
+ * finds the pool empty checks another stripe every eighth time. */
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
 {
     const uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
@@ -401,11 +402,12 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
     if (policy != L1_ADAPTIVE) {
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
         l1_sample(c, 0);
-    } else if (c->favor_objects) { /* shadows know no sizes: what suits them need not suit this */
+    } else if (c->favor_objects) { /* the shadow caches know no sizes: their choice may not suit */
         base_store_rlx(&c->rule, 0u);
         l1_sample(c, 0);
     } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
-        /* Without shadows the rule that loses least when it is wrong, also in a tiny cache. */
+        /* Without shadow caches: the rule with the smallest loss when it is wrong, also in a tiny
+         * cache. */
         base_store_rlx(&c->rule, l1_shadow_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
     }
 }
@@ -480,9 +482,9 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
     const uint64_t ls = base_load_rlx(&s->ls);
     const l1_bucket *b = l1_bucket_at(s, number);
     uint32_t ver = base_load_rlx(&b->ver);
-    if ((ver & 1u) != 0 || ver == 0) { return "bucket locked or unmade"; }
+    if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
     for (unsigned hop = 0;; hop++) {
-        if (hop > L1_CHAIN_MAX) { return "chain too long"; }
+        if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             uint16_t tag = base_load_rlx(&b->tag[i]);
             if (tag == 0) { continue; }
@@ -493,16 +495,16 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             const uint64_t hash = l1_hash_of(c, pos, &r);
             if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
                 l1_number(ls, hash) != number) {
-                return "record in the wrong place of the index";
+                return "record is in the wrong bucket";
             }
             const l1_seg *g = &c->seg[seg];
             if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
                 g->stripe != s->index_number) {
-                return "live record in a segment of nobody";
+                return "live record is in a segment outside its stripe";
             }
             uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
             if (at < g->cursor || at + r.size > g->used_bytes) {
-                return "live record outside its log";
+                return "live record is outside the used bytes of its segment";
             }
             live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
         }
@@ -513,8 +515,9 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
     }
 }
 
-/* In a forked child a count may be too high, never too low: a writer of the parent was lost between
- * unlink and count. The cursor repairs it when it leaves the segment. */
+/* Return whether the live count of a segment agrees with the linked records found. In a forked
+ * child a count may be too high, never too low: a writer of the parent was lost between unlink and
+ * count. The cursor repairs it when it leaves the segment. */
 static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
 {
     return linked == found || (c->forked && L1_LIVE_COUNT(linked) >= L1_LIVE_COUNT(found) &&
@@ -525,14 +528,14 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
-        return "ls and bucket count differ";
+        return "ls and the bucket count differ";
     }
     uint32_t chained = 0;
     for (uint64_t n = 0; n < s->bucket_count; n++) {
         const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
         if (wrong != NULL) { return wrong; }
     }
-    if (chained != s->overflow_count) { return "overflow buckets lost"; }
+    if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {
         uint64_t sum = 0;
@@ -540,20 +543,20 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
-                return "queue torn";
+                return "links of a queue differ";
             }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (!l1_audit_live(c, linked, live[seg])) { return "segment's live count differs"; }
+            if (!l1_audit_live(c, linked, live[seg])) { return "live count of a segment differs"; }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
-                return "segment overrun";
+                return "segment has more used bytes than its size";
             }
             sum += linked;
             held++;
         }
-        if (s->queue[q].head != prev) { return "queue's head is not its last"; }
-        if (sum != base_load_rlx(&s->queue[q].live)) { return "queue's live count differs"; }
+        if (s->queue[q].head != prev) { return "head of a queue is not its last segment"; }
+        if (sum != base_load_rlx(&s->queue[q].live)) { return "live count of a queue differs"; }
     }
-    if (held != base_load_rlx(&s->held_segs)) { return "held segments differ"; }
+    if (held != base_load_rlx(&s->held_segs)) { return "count of held segments differs"; }
     *segs += held;
     return NULL;
 }
@@ -583,7 +586,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (wrong != NULL) { return wrong; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
-    if (segs != base_load_rlx(&c->held)) { return "segments lost"; }
+    if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
     segs += (uint64_t)c->free_count + c->parked_count + c->returning;
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
         return "segment charge differs";
@@ -595,14 +598,14 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
     if ((wrong = l1_shadow_audit(c)) != NULL) { return wrong; }
     if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
-        return "entry bound broken";
+        return "entries exceed max_entries";
     }
-    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "over budget"; }
+    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "charges exceed the budget"; }
     return NULL;
 }
 
 /* ---- fork ------------------------------------------------------------------------------------ */
-/* Not through sync_take: all stripes at once is more than the rank check keeps. */
+/* Take one lock without sync_take: the rank check cannot keep all stripes. */
 static void l1_fork_take(sync_lock *l)
 {
     if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }

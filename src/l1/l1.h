@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1: the in-memory level: keys, values, deadlines under one hard byte budget.
+ * l1: the in-memory level: keys, values and deadlines under one hard byte budget.
  *
- * L1 knows nothing of views, loading or disk: an entry belongs to a 32-bit `owner` (a view's
- * current vgen), and what other floors must know comes through three hooks. How it works: l1_int.h.
- * Every function may be called by any thread at any time between l1_open and l1_close.
- *
- * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a live negative entry), CELLAR_STALE (only with
- *            L1_STALE_OK), CELLAR_EXISTS, CELLAR_CONFLICT, and the errors named beside each call.
- * ARGUMENTS  are facts here, checked above: key 1..65535 bytes, hash = base_hash(hash_key, owner,
- *            key), deadlines absolute store-clock milliseconds, BASE_NEVER_MS = none.
- * USER CODE  hooks.left and scan callbacks run with no lock held; hooks.commit, owner_alive and
- *            tags_valid run inside locks and must neither block, allocate nor call back. */
+ * PICTURE    cache -> l1_get, l1_put, .. -> index + log      README.md, l1_int.h
+ *                 <- hooks: commit, left, ended, owner_alive, tags_valid, ..
+ *            L1 knows no namespaces, loads or disk. An entry belongs to a 32-bit `owner`: the
+ *            generation of its namespace. Other floors learn of changes through the hooks.
+ * INVARIANTS Results: CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a live negative entry), CELLAR_STALE
+ *            (only with L1_STALE_OK), CELLAR_EXISTS, CELLAR_CONFLICT, errors named at each call.
+ *            Callers check arguments; L1 asserts them: key 1..65535 bytes, hash =
+ *            base_hash(hash_key, owner, key), deadlines in absolute milliseconds of the store
+ *            clock, BASE_NEVER_MS = none.
+ * LOCKING    Any thread may call any function at any time between l1_open and l1_close.
+ *            hooks.left and scan callbacks run without a lock. hooks.commit, owner_alive and
+ *            tags_valid run under locks: they must not block, allocate or call back. */
 #ifndef L1_L1_H
 #define L1_L1_H
 
@@ -23,7 +25,7 @@
 
 typedef struct l1 l1;
 
-/* Who is asked for. */
+/* A lookup key. */
 typedef struct l1_key {
     const void *bytes;
     uint32_t len;
@@ -33,33 +35,33 @@ typedef struct l1_key {
 
 typedef enum l1_kind { L1_VALUE = 0, L1_NEGATIVE = 1, L1_ERROR = 2 } l1_kind;
 
-/* Kinds of visible change, told to the commit hook. */
+/* Kinds of visible change, as passed to the commit hook. */
 typedef enum l1_change {
     L1_CHANGE_SET, L1_CHANGE_DEL, L1_CHANGE_INCR, L1_CHANGE_UPDATE, L1_CHANGE_TOUCH,
-    L1_CHANGE_BACKFILL, /* from a lower tier: may be vetoed, raises no stamp */
-    L1_CHANGE_PUBLISH,  /* a leader's result: may be vetoed */
-    L1_CHANGE_CLEAN,    /* none: l1_clean, may be vetoed */
-    L1_CHANGE_EVICT,    /* capacity or dead owner: raises no stamp, captures it */
+    L1_CHANGE_BACKFILL, /* from a lower tier: veto allowed, raises no stamp */
+    L1_CHANGE_PUBLISH,  /* result of a loader: veto allowed */
+    L1_CHANGE_CLEAN,    /* no change: l1_clean; veto allowed */
+    L1_CHANGE_EVICT,    /* capacity or dead generation: reads the stamp, does not raise it */
     L1_CHANGE_EXPIRE,   /* the same, past its deadline */
-    L1_CHANGE_UNTAG     /* the same, one of its tags was invalidated */
+    L1_CHANGE_UNTAG     /* the same, a tag was invalidated */
 } l1_change;
 
-/* Why an entry left. */
+/* Why an entry ended. */
 typedef enum l1_cause {
     L1_LEFT_CAPACITY, L1_LEFT_EXPIRED, L1_LEFT_REPLACED, L1_LEFT_DELETED,
-    L1_LEFT_CLEARED, /* its owner is dead */
-    L1_LEFT_TAG      /* tags_valid says that it is dead */
+    L1_LEFT_CLEARED, /* its generation is dead */
+    L1_LEFT_TAG      /* tags_valid judged it dead */
 } l1_cause;
 
-/* An entry that left, handed over once, after the locks are dropped, bytes still in place. Pointers
- * are valid until the hook returns. */
+/* An entry that ended, handed over once, without locks, its bytes still in place. Pointers are
+ * valid until the hook returns. */
 typedef struct l1_left {
     const void *key;
     size_t key_len;
     const void *value;
     size_t value_len;
     uint64_t hash;
-    uint64_t stamp;      /* what hooks.commit returned in *stamp in the unlinking window */
+    uint64_t stamp;      /* *stamp of hooks.commit in the unlinking window */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t expires_ms;  /* idle time applied */
     int64_t stale_ms;
@@ -69,43 +71,45 @@ typedef struct l1_left {
     uint32_t tag_count;
     uint32_t owner, user_flags, idle_ms;
     l1_cause cause;
-    uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: never asked for */
+    uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: no request */
 } l1_left;
 
 typedef struct l1_hooks {
     void *ctx;
-    /* Inside the odd window of the key's primary bucket, for every visible change, also the del of
-     * an absent key. True: go on. False: veto (only BACKFILL, PUBLISH, SET, INCR, UPDATE may be
-     * vetoed; the call returns CELLAR_CONFLICT with nothing changed). *stamp is handed to left and
-     * out. */
+    /* Approve a visible change inside the odd window of the primary bucket of the key. Called for
+     * every change, and for the delete of an absent key. True: continue. False: veto. Only
+     * BACKFILL, PUBLISH, SET, INCR, UPDATE and CLEAN may be vetoed. After a veto nothing has
+     * changed, and the call returns CELLAR_CONFLICT. *stamp is passed to `left` and to the
+     * caller. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
-    /* An entry leaves by itself (EVICTED, EXPIRED, CLEARED, TAG): in its window, after commit.
-     * born_ms: when its segment was opened; uses: the 2-bit counter; value_hash: 0 if it has none.
-     * Must not block. NULL: nobody asks. */
+    /* Note that an entry ended without a call (CAPACITY, EXPIRED, CLEARED, TAG). Called in its
+     * window, after commit. Must not block. NULL: not called. born_ms: opening time of its segment.
+     * uses: the 2-bit counter. value_hash: 0 if none. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
                   unsigned uses, uint64_t value_hash);
-    /* This one may end next: what `ended` will write to is worth fetching. NULL: nothing. */
+    /* Prefetch what `ended` will write to: this entry may end next. NULL: not called. */
     void (*soon)(void *ctx, uint64_t hash);
-    /* See l1_left; may call l1 again. Only called while l1_want_left is on, or
-     * l1_want_evicted. */
+    /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
+     * l1_want_evicted is on. */
     void (*left)(void *ctx, const l1_left *what);
-    /* Is this owner current? Asked under the stripe lock; O(1). NULL: all are. */
+    /* Return whether a generation is current. Called under the stripe lock; O(1). NULL: all are. */
     bool (*owner_alive)(void *ctx, uint32_t owner);
-    /* Whose share counts this owner's entries: 1..L1_QUOTAS; 0: nobody's. In windows; O(1), no
-     * lock. NULL: there are no shares. */
+    /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
+     * windows; O(1), no lock. NULL: there are no shares. */
     unsigned (*quota_of)(void *ctx, uint32_t owner);
-    /* Which of the advisor's views this owner is: below L1_NO_VIEW; or that: none any more. O(1),
-     * no lock. NULL: there are none. */
+    /* Return the number of the namespace for the advisor, below L1_NO_VIEW; L1_NO_VIEW: dropped.
+     * O(1), no lock. NULL: no namespaces. */
     uint32_t (*view_of)(void *ctx, uint32_t owner);
-    /* 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic callers: fps may be torn, count <=
-     * 255. */
+    /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic readers call
+     * it too: fps may be torn, count <= 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
-    /* When one of them first ended what was born then, as far as is known; BASE_NEVER_MS: not.
-     * Called as tags_valid is, for entries whose time is over. NULL: nobody knows. */
+    /* Return when a tag first ended what was born at `born`, as far as known; BASE_NEVER_MS: never.
+     * Called like tags_valid, for entries past their time. NULL: not known. */
     int64_t (*tags_ended)(void *ctx, uint64_t born, const void *fps, uint32_t count);
-    /* Return whether a change of this key is about to be written below: eviction keeps the entry if
-     * the log has room. Asked under the stripe lock, for entries with L1_ADDR_LATER. NULL: no. */
+    /* Return whether a change of this key is about to be written to disk. Then eviction keeps the
+     * entry if the log has room. Called under the stripe lock, for entries with L1_ADDR_LATER.
+     * NULL: no. */
     bool (*writing)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len);
 } l1_hooks;
 
@@ -118,62 +122,64 @@ typedef struct l1_config {
     const base_hash_key *hash_key; /* outlives l1 */
     const base_clock *clock;       /* outlives l1 */
     l1_hooks hooks;
-    uint64_t max_entries;          /* 0: no bound but the budget's */
+    uint64_t max_entries;          /* 0: bounded by the budget only */
     uint64_t max_value_bytes;      /* 0: min(64 MiB, budget / 2); at most 2^30 - 1 */
     uint32_t mean_entry_bytes;     /* 0: 256; at least 16; sizes stripes and ghosts at open */
     uint32_t stripes;              /* 0: 64, clamped to the capacity; else a power of two <= 1024 */
     uint32_t seg_bytes;            /* 0: chosen from the budget; tests: a power of two >= 512 */
     l1_policy policy;
     uint8_t huge_pages; /* L1_HUGE_... */
-    bool no_advisor;   /* else from 16 MiB on, while the policy is adaptive */
-    bool favor_objects; /* size counts: many small entries rather than few large ones */
-    bool no_due_first; /* who needs room does not look for expired entries before live ones */
+    bool no_advisor;   /* else on from 16 MiB, with the adaptive policy */
+    bool favor_objects; /* prefer many small entries to few large ones */
+    bool no_due_first; /* do not evict expired entries before live ones */
 } l1_config;
 
-/* CELLAR_E_NOMEM: an allocation or reservation failed, nothing is left behind. CELLAR_E_INVAL: the
- * budget is too small for the tables (below 1 MiB with default sizes). */
+/* Open a level. CELLAR_E_NOMEM: an allocation or reservation failed; all is released.
+ * CELLAR_E_INVAL: the budget is too small for the tables (below 1 MiB with default sizes). */
 CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out);
-/* No other call may be running. Pins must be gone. NULL accepted. Nothing is handed over. */
+/* Close a level. No other call may run, and no pin may be held. NULL accepted. Hands over no
+ * entry. */
 CELLAR_PRIVATE void l1_close(l1 *c);
 
 /* ---- reading ------------------------------------------------------------------------------- */
-#define L1_PEEK 1u     /* not a use: no counter, no idle renewal */
+#define L1_PEEK 1u     /* not a use: keeps counter and idle time */
 #define L1_STALE_OK 2u /* inside the stale window: CELLAR_STALE with the value, else MISS */
-#define L1_SEE_ERRORS 4u /* a remembered error (L1_ERROR) is ABSENT; else as if it were not there */
+#define L1_SEE_ERRORS 4u /* a remembered error (L1_ERROR) is ABSENT; else it is a miss */
 
-/* Copy min(buf_cap, length) bytes; *value_len is the full length. CELLAR_E_BUFFER when it does not
- * fit (value_len set; a NULL buf with buf_cap 0 asks for the length). buf is undefined unless OK,
- * STALE. CELLAR_E_LIMIT: no pin slot for an oversized value. */
+/* Copy min(buf_cap, length) bytes of the value; *value_len is the full length. CELLAR_E_BUFFER: it
+ * does not fit (value_len set; a NULL buf with buf_cap 0 asks for the length). `buf` is undefined
+ * except after OK and STALE. CELLAR_E_LIMIT: no pin slot for an oversized value. */
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags);
 
-/* The plain hit alone, of a key of 8..16 bytes: true is CELLAR_OK of l1_get. False says nothing:
- * ask l1_get. For the one caller for whom every instruction counts. */
+/* Read a plain hit only, for a key of 8..16 bytes: true means CELLAR_OK of l1_get. False proves
+ * nothing: call l1_get. For the one caller that needs the shortest path. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
                            uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
 
-/* May there be an entry of this key? False: there was none when we looked. A hint. */
+/* Return whether an entry of this key may exist. False: none existed at the look. A hint. */
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
-/* As l1_hit is to l1_get, of any key: its entry is plain and of the same padded size, and written
- * over in place (L1_CHANGE_SET). False says nothing: ask l1_put. */
+/* Overwrite in place a plain entry of the same padded size, as l1_put with L1_CHANGE_SET. Any key
+ * length. False: nothing is stored; call l1_put. */
 CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t value_len,
                                int64_t deadline_ms);
-/* As l1_set_hit, where l1_tagged says no: there is still none, and its plain entry is stored. */
+/* Store a plain entry of an absent key, after l1_tagged returned false. False: nothing is stored;
+ * call l1_put. */
 CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,
                                int64_t deadline_ms);
 
-/* The plain miss alone: true is CELLAR_MISS of l1_get. False says nothing. */
+/* Report a plain miss: true means CELLAR_MISS of l1_get. False proves nothing. */
 CELLAR_PRIVATE bool l1_none(l1 *c, uint64_t hash);
-/* l1_get without the plain hit, for who has just asked l1_hit. */
+/* Read like l1_get, without the plain hit that l1_hit has just tried. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, unsigned flags);
 
-/* Items 0..n-1, n <= 32, of one owner, those whose bit is in `which`: the three-pass pipeline. Sets
- * status and value_len as single calls would; returns the bits of the plain hits (CELLAR_OK). */
+/* Read the items with a bit in `which`, of 0..n-1, n <= 32, of one generation, in three passes. Set
+ * status and value_len as single calls would. Return the bits of the plain hits (CELLAR_OK). */
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *items, uint32_t n,
                                     uint32_t which, unsigned flags);
-/* Prefetch for writing: pass (a) and (b) of set_many and del_many; n <= 32. A hint. */
+/* Prefetch buckets, then records, for set_many and delete_many; n <= 32. A hint. */
 CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n);
 
 typedef struct l1_pin_ref {
@@ -183,11 +189,10 @@ typedef struct l1_pin_ref {
     uint32_t user_flags;
     uint32_t slot; /* private; UINT32_MAX after l1_unpin */
 } l1_pin_ref;
-/* As l1_hit is to l1_get: a plain record, pinned without detours. False says nothing: ask
- * l1_pin. */
+/* Pin a plain record on the short path. False proves nothing: call l1_pin. */
 CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
                                uint32_t owner, uint64_t hash, l1_pin_ref *out);
-/* The bytes stay where they are until l1_unpin (any thread). CELLAR_E_LIMIT: no free slot. */
+/* Keep the bytes in place until l1_unpin (by any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, once */
@@ -195,39 +200,39 @@ CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, onc
 typedef struct l1_info {
     size_t value_len;
     int64_t deadline_ms; /* absolute, idle not applied; BASE_NEVER_MS: none */
-    int64_t expires_ms;  /* what a get goes by: idle applied */
-    int64_t born_ms;     /* exact when born_exact, else when its segment was opened */
+    int64_t expires_ms;  /* what a get compares: idle applied */
+    int64_t born_ms;     /* exact when born_exact, else opening time of its segment */
     int64_t idle_ms, stale_ms; /* 0: none */
     uint64_t version;    /* 0: none stored */
     uint64_t value_hash, l2_addr;
     uint32_t user_flags, owner, retry_at, loader_code, tag_count;
     uint8_t kind, fails, cost, uses;
     bool born_exact, stale;
-    /* Identity for L1_IF_SAME */
+    /* identity for L1_IF_SAME */
     uint64_t at;
     uint32_t seq;
 } l1_info;
-/* OK, STALE, ABSENT fill *out (ABSENT: the negative entry's). flags as l1_get; buf may be NULL,
- * then nothing is copied and E_BUFFER does not occur. */
+/* Read all fields of an entry. OK, STALE, ABSENT fill *out (ABSENT: of the negative entry). flags
+ * as for l1_get. If buf is NULL, nothing is copied and E_BUFFER does not occur. */
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                      l1_info *out, unsigned flags);
-/* Fingerprints of the entry's tags, and since when they count, expired or not; returns how many, at
- * most 16. */
+/* Copy the hashes of the tags of an entry, expired or not, and the time they count from. Return
+ * their count, at most 16. */
 CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born);
-/* The entry's version, given one now if it has none (rewrites the record once). OK, MISS, ABSENT;
- * E_SPACE. */
+/* Return the version of an entry; assign one if it has none (rewrites the record once). OK, MISS,
+ * ABSENT; E_SPACE. */
 CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 
 /* ---- writing ------------------------------------------------------------------------------- */
 #define L1_IF_ABSENT 1u  /* a live entry: CELLAR_EXISTS. Negative entries count as absent */
-#define L1_IF_PRESENT 2u /* none, or a negative one: CELLAR_MISS */
+#define L1_IF_PRESENT 2u /* no entry, or a negative one: CELLAR_MISS */
 #define L1_IF_VERSION 4u /* other version, none stored, or absent: CELLAR_CONFLICT */
 #define L1_IF_SAME 8u    /* not the entry and bytes of `same`: CELLAR_CONFLICT */
-#define L1_KEEP_OLD 16u  /* a set that fails leaves the old value */
-#define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value replaced */
-#define L1_WANT_VERSION 64u /* store a version and give it back */
-#define L1_WANT_BORN 128u   /* store the birth time exactly */
-#define L1_WANT_VHASH 256u  /* of a value: store a hash of its bytes */
+#define L1_KEEP_OLD 16u  /* a set that fails keeps the old value */
+#define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value it replaces */
+#define L1_WANT_VERSION 64u /* store a version and return it */
+#define L1_WANT_BORN 128u   /* store the exact birth time */
+#define L1_WANT_VHASH 256u  /* store a hash of the bytes of a value */
 
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
@@ -240,7 +245,7 @@ typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
 typedef struct l1_put_spec {
     const void *value;
     size_t value_len;
-    int64_t deadline_ms;     /* BASE_NEVER_MS: none; <= now: stored dead is legal (tag rule) */
+    int64_t deadline_ms;     /* BASE_NEVER_MS: none; <= now: stored dead, allowed (tag rule) */
     uint32_t flags;          /* L1_IF_..., L1_KEEP_..., L1_WANT_... */
     l1_change change;        /* SET, UPDATE, BACKFILL, PUBLISH */
     int64_t idle_ms;         /* 0: none; <= UINT32_MAX */
@@ -249,43 +254,45 @@ typedef struct l1_put_spec {
     uint8_t kind, fails, cost; /* 0: not stored */
     uint32_t retry_at, loader_code; /* 0: not stored */
     uint64_t if_version;     /* with L1_IF_VERSION */
-    const l1_info *same;     /* with L1_IF_SAME: what l1_inspect gave */
+    const l1_info *same;     /* with L1_IF_SAME: the result of l1_inspect */
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
-    uint64_t value_hash, l2_addr; /* 0: not stored; the hash out with L1_WANT_VHASH */
-    const uint64_t *tag_fps; /* tag_count fingerprints */
+    uint64_t value_hash, l2_addr; /* 0: not stored; out with L1_WANT_VHASH: the hash */
+    const uint64_t *tag_fps; /* tag_count hashes of tags */
     uint32_t tag_count;      /* <= 16 */
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */
-    const l1_times *own;     /* private: as called, while KEEP_TTL may have changed them */
-    l1_times kept;           /* out with L1_KEEP_TTL: those it was stored with */
+    const l1_times *own;     /* private: times of the call, while KEEP_TTL may have changed them */
+    l1_times kept;           /* out with L1_KEEP_TTL: times of the stored entry */
     uint64_t stamp;          /* out: from hooks.commit */
-    bool untagged;           /* l1_tagged was asked for this key, and said no */
-    bool replaced;           /* out: a live value was there */
-    l1_gone gone;            /* out: NOTHING beside `replaced` stands for VALUE */
-    uint64_t gone_hash;      /* out when gone is EXPIRED: its value's hash if it had one, else 0 */
+    bool untagged;           /* l1_tagged returned false for this key */
+    bool replaced;           /* out: it replaced a live value */
+    l1_gone gone;            /* out: NOTHING with `replaced` stands for VALUE */
+    uint64_t gone_hash;      /* out when gone is EXPIRED: hash of its value; 0: none */
 } l1_put_spec;
-/* OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed); E_TOOBIG, E_SPACE, E_NOMEM: the
- * old value is gone unless L1_KEEP_OLD. */
+/* Store an entry. OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed). E_TOOBIG,
+ * E_SPACE, E_NOMEM: the old value is removed unless L1_KEEP_OLD. */
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
 typedef struct l1_renewal {
-    bool times;              /* deadline, stale window and birth begin anew; else they stay */
+    bool times;              /* renew deadline, stale window and birth; else they stay */
     int64_t deadline_ms, stale_ms;
     uint32_t retry_at, loader_code; /* as in l1_put_spec */
-    uint64_t tag_born;       /* with times: its tags count from here on; 0: they stay */
-    const uint64_t *tag_fps; /* with times: these instead of those it has, */
+    uint64_t tag_born;       /* with times: the tags count from here on; 0: they stay */
+    const uint64_t *tag_fps; /* with times: these replace the old tags, */
     uint32_t tag_count;      /* unless 0 */
-    int64_t *was_ms;         /* NULL, or OK writes the deadline that it had */
+    int64_t *was_ms;         /* NULL, or OK writes the old deadline */
 } l1_renewal;
-/* The same bytes with new fields, as a PUBLISH; a stale value too. OK; MISS (no value, nor a stale
- * one), CONFLICT (vetoed), E_SPACE: nothing changed. *stamp may be NULL. */
+/* Store the same bytes with new fields, as a PUBLISH; also for a stale value. OK; MISS (no value,
+ * not even a stale one), CONFLICT (veto), E_SPACE: nothing changed. *stamp may be NULL. */
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp);
-/* The entry lies unchanged below at `addr`, if hooks.commit does not veto it (L1_CHANGE_CLEAN) and
- * the entry was stored with an l2_addr. Each later change of it makes that L1_ADDR_LATER. */
-#define L1_ADDR_LATER (UINT64_MAX - 1) /* l2_addr: room for one */
+/* Note that the entry lies unchanged on disk at `addr`. Needs an entry stored with an l2_addr, and
+ * no veto of hooks.commit (L1_CHANGE_CLEAN). Each later change of the entry makes it
+ * L1_ADDR_LATER. */
+#define L1_ADDR_LATER (UINT64_MAX - 1) /* l2_addr: none yet, room for one */
 #define L1_ADDR_NEVER UINT64_MAX       /* l2_addr: stays as it is */
 CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
-/* OK: a live entry was removed. MISS: none (hooks.commit ran all the same). *stamp may be NULL. */
+/* Delete a key. OK: a live entry was removed. MISS: none (hooks.commit ran anyway). *stamp may be
+ * NULL. */
 CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
 /* Delete the entry if it meets the L1_IF_ flags of `only_if`; else return their code. */
 CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
@@ -295,9 +302,9 @@ BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
     l1_gone gone;
     return l1_del_told(c, k, stamp, &gone);
 }
-/* New absolute deadline (and idle window when idle_ms >= 0; -1: unchanged) of a live entry. OK,
- * MISS, ABSENT changed nothing; E_SPACE when the record had to be rewritten and did not fit.
- * *stamp may be NULL; *was_ms, too: OK writes the deadline that it had. */
+/* Set an absolute deadline for a live entry, and its idle time if idle_ms >= 0 (-1: keep). OK;
+ * MISS, ABSENT: nothing changed; E_SPACE: the record had to be rewritten and did not fit. *stamp
+ * may be NULL. *was_ms may be NULL; OK writes the old deadline. */
 CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline_ms,
                                         int64_t idle_ms, uint64_t *stamp, int64_t *was_ms);
 BASE_INLINE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
@@ -305,9 +312,9 @@ BASE_INLINE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int
 {
     return l1_touch_told(c, k, deadline_ms, idle_ms, stamp, NULL);
 }
-/* Add to an 8-byte little-endian int64. Absent (or negative entry): stores init + delta with
- * deadline_if_new unless only_if_present (MISS). E_TYPE: other length. E_RANGE: saturated, stored
- * at the limit. *now_value is set with OK and E_RANGE. */
+/* Add `delta` to an 8-byte little-endian int64. An absent key (or negative entry) stores init +
+ * delta with the fields of if_new, or returns MISS with only_if_present. E_TYPE: other length.
+ * E_RANGE: saturated, the limit is stored. OK and E_RANGE set *now_value. */
 CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                        const l1_put_spec *if_new, bool only_if_present,
                                        int64_t *now_value, uint64_t *stamp, l1_gone *gone);
@@ -323,79 +330,81 @@ BASE_INLINE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t in
 typedef struct l1_seen {
     const void *key;
     size_t key_len;
-    const void *value;  /* NULL when not asked for or longer than the buffer */
+    const void *value;  /* NULL when not requested or longer than the buffer */
     size_t value_len;
     l1_info info;
 } l1_seen;
-/* One step from *cursor (0: begin): looks at up to `buckets` buckets, calls fn with no lock held
- * for each live entry of `owner`, sets *cursor (0: end). What is present throughout a scan is seen
- * at least once. fn false: stop early (*cursor still continues after this bucket). E_NOMEM. */
+/* Scan up to `buckets` buckets from *cursor on (0: begin); set *cursor (0: end). Call fn without a
+ * lock for each live entry of `owner`. An entry that exists during the whole scan is passed at
+ * least once. fn false: stop; *cursor continues after this bucket. E_NOMEM. */
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
                                   bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
-/* The same for whom every record matters: stale values and remembered errors too, no values. */
+/* Scan every record: stale values and remembered errors too, no values. */
 CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
                                          bool (*fn)(void *ctx, const l1_seen *e), void *ctx);
 
-/* ---- upkeep -------------------------------------------------------------------------------- */
-/* Expired and dead-owner entries, contraction, parked segments, limbo, pages ahead. Stops after
- * budget_us, at the latest a piece later; each call gets on by a piece, also with 0. *removed: the
- * entries that went. OK: none that was due at the call is left; PENDING: the time ran out before;
- * E_BUSY: another tick is under way, nothing was done. */
+/* ---- maintenance -------------------------------------------------------------------------- */
+/* Reclaim expired entries, dead generations, parked segments, the retire list and idle pages;
+ * shrink the index. Stop after budget_us, at most one piece later; each call completes a piece,
+ * also with 0. *removed: number of removed entries. OK: no entry due at the call is left. PENDING:
+ * the time ran out. E_BUSY: another tick runs, nothing was done. */
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
-/* The same, for whom it is enough how many went. */
+/* Reclaim like l1_upkeep; return only the number of removed entries. */
 BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
 {
     uint64_t removed;
     (void)l1_upkeep(c, budget_us, &removed);
     return removed;
 }
-/* Is there work l1_tick would do now? Store-clock ms of the next due sweep; BASE_NEVER_MS: none. */
+/* Return when l1_tick next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
-/* An owner died (clear, bump, drop): its entries go with the next ticks and before live ones. */
+/* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
+ * and evictions take them before live ones. */
 CELLAR_PRIVATE void l1_owner_died(l1 *c);
-/* Evict until the account can take `bytes` more. False: not possible. No lock held by the
- * caller. */
+/* Evict until the budget has `bytes` free. False: not possible. The caller holds no lock. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
-/* The least budget with which a store opened as this one was still takes small sets reliably. */
+/* Return the smallest budget with which a store opened like this one reliably takes small sets. */
 CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
-/* New budget, enforced before it returns. E_RANGE: beyond the reservation or below the least. */
+/* Set a new budget; it holds before the return. E_RANGE: beyond the reservation or below the
+ * minimum. */
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
-/* Counted switch: hand over what leaves. */
+/* Add or remove a listener: hand over entries that end while one exists. */
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
-/* The same for L1_LEFT_CAPACITY alone: what is replaced or deleted costs nothing more. */
+/* Add or remove a listener for L1_LEFT_CAPACITY only. Replaced or deleted entries cost nothing
+ * more. */
 CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on);
-/* Shares of some owners (quota.c). The caller keeps calls for one number apart. */
+/* Shares of some namespaces (quota.c). The caller serializes calls for one number. */
 #define L1_QUOTAS 63u
 typedef struct l1_share {
     uint64_t bytes, entries; /* held now */
-    uint64_t floor, ceiling; /* in bytes; 0 and UINT64_MAX: none */
-    uint64_t breached;       /* records dropped although their owner was under its floor */
+    uint64_t floor, ceiling; /* bytes; 0 and UINT64_MAX: none */
+    uint64_t breached;       /* records dropped although below the floor */
     uint32_t least_pct, most_pct;
 } l1_share;
-CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* before the first is given out; false: no memory */
-/* From now on it counts this owner, who has no entry yet and is nobody's name yet. */
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* call before the first number; false: no memory */
+/* Let the number count a new generation. The generation has no entry, and no call uses it yet. */
 CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner);
 CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
-CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, per cent */
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, percent */
 CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 
-/* What other budgets would give, by a sample: hit ratios at so many per cent of this one. */
+/* Estimated hit ratios at other budgets, in percent of this budget, from a sample. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
 #define L1_NO_VIEW 0xffffu
 typedef struct l1_advice {
-    uint64_t requests; /* sampled ones the figures rest on; older ones count less */
+    uint64_t requests; /* sampled requests behind the figures; older ones count less */
     double ratio[L1_ADVICE];
 } l1_advice;
-/* OK; PENDING: it has not seen enough yet, *out holds `requests` only; E_UNSUPPORTED: there is none
- * or another policy is in force. view: as hooks.view_of; L1_NO_VIEW: the whole store. measured: its
- * hit ratio as counted, by whose difference from the model's all points are moved; negative: not
- * known. */
+/* Estimate hit ratios at other budgets. OK; PENDING: too few requests, *out has `requests` only;
+ * E_UNSUPPORTED: no advisor, or another policy. view: as hooks.view_of; L1_NO_VIEW: the whole
+ * store. measured: the counted hit ratio; its difference from the model moves all points; negative:
+ * unknown. */
 CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_advice *out);
-/* Another one bears that number from now on, or nobody: what was seen of it is forgotten. */
+/* Forget the figures of a number: another namespace has it now, or none. */
 CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t view);
 
 typedef struct l1_stats {
@@ -406,19 +415,20 @@ typedef struct l1_stats {
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */
     uint64_t ghost_hits, parked_total;
-    uint64_t absent, absent_bytes; /* linked records without value, and what they count for */
-    uint64_t absent_refused;       /* not stored, because these were at their ceiling */
-    uint64_t sample_dropped, rule_switches; /* adaptive: requests not seen; changes of the rule */
-    uint32_t rule;                          /* which one rules; see shadow.c */
+    uint64_t absent, absent_bytes; /* linked records without value, and their bytes */
+    uint64_t absent_refused;       /* not stored: at their ceiling */
+    uint64_t sample_dropped, rule_switches; /* adaptive: requests dropped; changes of the rule */
+    uint32_t rule;                          /* number of the current rule; see policy_select.c */
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
-/* Walk everything: NULL, or what is wrong (static text). Takes one stripe lock at a time; callers
- * in tests have stopped the writers. */
+/* Check all structures: NULL, or what is wrong (static text). Takes one stripe lock at a time;
+ * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
-/* fork: prepare takes all stripe locks, parent drops them, child resets them and marks the store so
- * that whoever locks a bucket takes its stripe first and mends what a lost writer left odd. */
+/* Prepare for a fork: take all stripe locks. The parent drops them, the child resets them. In the
+ * child a thread takes the stripe lock before a bucket lock. It repairs buckets that a lost writer
+ * left odd. */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c);
 CELLAR_PRIVATE void l1_fork_parent(l1 *c);
 CELLAR_PRIVATE void l1_fork_child(l1 *c);

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * runs: room for blocks: runs of units in pages of their own, each page charged while one is used.
+ * large_alloc: allocate runs of units for blocks; each page is charged while one of its units is
+ * in use.
  *
- * PICTURE    map   |##|..|####|.|###|......   a bit a unit: 512 B in a small store, 2 KiB above
- *            tree  over groups of 4,096 units: free ones at the start, the longest run, at the end
- *                        [0..5]              take: left if the longest there suffices, else across
- *                   [0..3]    [4..5]         the middle, else right; then 64 words of one group
- * INVARIANTS charge of BIG == 4096 x pages with a bit set; the tree agrees with the map whenever
- *            the lock is free; the first run that is long enough is taken, so that what is used
- *            stays together at the bottom of the region.
- * LOCKING    L1_PAGES, never in a bucket's window. Pages are discarded without it: a give first
- *            claims what else is free in them, so that nobody moves in, and names the range, for
- *            the child of a fork that loses it there.
- * LIMITS     a take looks at 64 words and two nodes a level, whatever the region's size.
- * TRIED      whole pages for each block: of 1 MiB, 57-62 % held values of 8.2 KiB.
- *            next-fit over the bitmap alone: all of it is looked at when it is full of holes. */
+ * PICTURE    map   |##|..|####|.|###|......   1 bit per unit: 512 B in a small store, else 2 KiB
+ *            tree  over groups of 4,096 units: free units at the start, longest run, at the end
+ *                        [0..5]              take: left if its longest run suffices, else across
+ *                   [0..3]    [4..5]         the middle, else right; then the 64 words of a group
+ * INVARIANTS Charge of BIG == 4096 x pages with a bit set.
+ *            The tree agrees with the map whenever the lock is free.
+ *            A take uses the first run that is long enough, so that used units stay together at the
+ *            bottom of the region.
+ * LOCKING    L1_PAGES, never inside a bucket window. Pages are discarded without the lock: a give
+ *            first claims the other free units of these pages, so that no take uses them. A give
+ *            also notes the range, for the child of a fork that loses the thread there.
+ * LIMITS     A take looks at 64 words and two nodes per level, for a region of any size.
+ * SEE ALSO   README.md: rejected allocators. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -85,7 +86,7 @@ static void l1_tree_update(l1_pages *p, uint64_t from, uint64_t n)
     }
 }
 
-/* First free run of n units in one group, which has one. */
+/* Return the first free run of n units in a group that has one. */
 static uint64_t l1_leaf_find(l1_pages *p, uint64_t from, uint64_t n)
 {
     uint64_t run = 0;
@@ -104,7 +105,7 @@ static uint64_t l1_leaf_find(l1_pages *p, uint64_t from, uint64_t n)
     }
 }
 
-/* First free run of n units; UINT64_MAX: none. */
+/* Return the first free run of n units; UINT64_MAX: none. */
 static uint64_t l1_run_find(l1_pages *p, uint64_t n)
 {
     if (p->tree[1].best < n) { return UINT64_MAX; }
@@ -138,7 +139,7 @@ static void l1_run_mark(l1_pages *p, uint64_t from, uint64_t n, bool used)
     }
 }
 
-/* Units of one page that are in use, as bits; `from` is its first unit. */
+/* Return the used units of one page as bits. */
 static uint64_t l1_page_units(const l1_pages *p, uint64_t page)
 {
     const uint64_t from = page * p->page_units;
@@ -200,7 +201,7 @@ static void l1_run_clear(l1_pages *p, uint64_t from, uint64_t n)
     l1_tree_update(p, from, n);
 }
 
-/* The second half of a give: pages [from, to) are discarded, their units free. */
+/* Finish a give: the pages [from, to) are discarded; free their units. */
 static void l1_pages_free(l1 *c, l1_giving *g)
 {
     l1_pages *p = &c->pages;
@@ -218,12 +219,12 @@ static l1_giving *l1_giving_free(l1_pages *p)
     return NULL;
 }
 
-/* A place in giving[], under the lock. */
+/* Return a free place in giving[]. Call with the lock held. */
 static l1_giving *l1_giving_wait(l1_pages *p) SYNC_HOLDS(L1_PAGES);
 static l1_giving *l1_giving_wait(l1_pages *p)
 {
     l1_giving *g;
-    while ((g = l1_giving_free(p)) == NULL) { /* each of them is on its way through the kernel */
+    while ((g = l1_giving_free(p)) == NULL) { /* a thread discards each of these ranges now */
         sync_drop(L1_PAGES, &p->lock);
         base_yield();
         sync_take(L1_PAGES, &p->lock);
@@ -231,7 +232,7 @@ static l1_giving *l1_giving_wait(l1_pages *p)
     return g;
 }
 
-/* Units [at, at + n) are free; the pages that are wholly so are claimed and noted. */
+/* Free the units [at, at + n). Claim and note the pages that are now wholly free. */
 static void l1_units_free(l1_pages *p, uint64_t at, uint64_t n, l1_giving *g)
 {
     const uint64_t per = p->page_units, first = at / per, end = (at + n - 1) / per + 1;
@@ -246,7 +247,7 @@ static void l1_units_free(l1_pages *p, uint64_t at, uint64_t n, l1_giving *g)
     l1_tree_update(p, first * per, (end - first) * per);
 }
 
-/* What was claimed goes back to the kernel, without the lock. */
+/* Give the claimed pages back to the kernel, without the lock. */
 static void l1_giving_end(l1 *c, l1_giving *g)
 {
     l1_pages *p = &c->pages;
@@ -271,7 +272,7 @@ CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
     if (pages) { l1_giving_end(c, g); }
 }
 
-/* A block whose units from n on are to be free. */
+/* Free the units of a block from n on. */
 static void l1_run_shorten(l1_pages *p, const l1_big *b, uint64_t had, uint64_t n, l1_giving *g)
 {
     const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) >> p->unit_shift;
@@ -307,7 +308,7 @@ CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes)
     if (pages) { l1_giving_end(c, g); }
 }
 
-/* A thread of the parent was giving these pages back. */
+/* Finish the pages that a thread of the parent was giving back. */
 CELLAR_PRIVATE void l1_runs_child(l1 *c)
 {
     l1_pages *p = &c->pages;
@@ -342,7 +343,7 @@ CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget)
     p->tree = base_alloc(c->account, BASE_MOD_STORE, p->tree_bytes, NULL);
     if (p->map == NULL || p->tree == NULL) { return false; }
     const uint64_t all = (uint64_t)p->leaves * L1_LEAF_UNITS;
-    if (all != units) { l1_run_mark(p, units, all - units, true); } /* behind the region's end */
+    if (all != units) { l1_run_mark(p, units, all - units, true); } /* past the region's end */
     l1_tree_update(p, 0, all);
     return true;
 }
@@ -368,7 +369,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     }
     for (uint32_t i = 0; i < p->leaves && wrong == NULL; i++) {
         const l1_span s = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
-        if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "a group's runs differ"; }
+        if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "group runs differ"; }
     }
     uint64_t claimed = 0;
     for (unsigned i = 0; i < L1_GIVING; i++) { claimed += p->giving[i].to != 0; }
@@ -376,7 +377,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     if (pages != p->page_count ||
         base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) != pages * BASE_PAGE ||
         (claimed == 0 && units << p->unit_shift != blocks)) {
-        wrong = "oversized charge differs";
+        wrong = "block charge differs";
     }
     sync_drop(L1_PAGES, &p->lock);
     return wrong;

@@ -1,34 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * big: oversized values and keys: a block each, charged to the budget until it is really freed.
+ * large_value: store oversized values and keys in blocks, charged to the budget until they are
+ * freed.
  *
- * PICTURE    the log holds header, key and a 16-byte descriptor {block, length}; of a key too long
- *            for it (APART) its block and hash. The bytes lie in a run of units (runs.c), never
- *            changed in place. Replaced or evicted (after its hand-over) a block waits in limbo
- *            until no pin slot names it: new ones in front, behind them those found pinned.
+ * PICTURE    The log holds header, key and a 16-byte descriptor {block, length}. For a key too long
+ *            for the log (APART) the record holds block and hash. The bytes lie in a run of units
+ *            (large_alloc.c) and never change in place.
  *                block |header|value, if BIG|key, if APART|
- *                made -> HAND -> linked -> HAND (a victim's note) -> LIMBO -> swept -> free
- * INVARIANTS big_bytes + limbo_bytes == units in use; a block is linked, or in one of two lists,
- *            before its slot is cleared and until after its slot is set.
- * LOCKING    lists and sums under L1_BIG, taken inside bucket windows and under L1_PAGES.
- * FORK       what was in the hands of threads that a child does not have goes to its limbo. A del
- *            lost in its window may have had a block in hand whose slot still stands: its bucket is
- *            odd, and emptied first.
- * LIMITS     an allocation evicts in rounds with no lock between them, and gives up with E_SPACE.
- *            What a call frees of limbo is in proportion to what it needs, at least 64 blocks of
- *            the shortest kind; 64 pinned ones it looks at, others the next time. A long block
- *            goes piece by piece, from its end.
- * TRIED      one block of the host's malloc each: with sizes that change, glibc's per-thread arenas
- *            held 1.9 x what was in use (make bench SUITE=churn, 16-64 KiB values).
- *            making room for a block alone: blocks took every segment the log gave back, and 36 %
- *            of a trace's evictions were of records to be kept, for want of a place (now 9 %).
- *            One mapping each: as exact, but the kernel allows 65,530 of them a process.
- *            Every block back to the kernel: 7 us a set of 9,000 bytes, 34 of 65,536. Limbo first:
- *            .7 and 1.5 over blocks of the same size; 2.9 and 4.2 where a victim makes room (8 and
- *            36). Only while the log has its reserve: no gain. Object misses of four cells of
- *            public traces: -.0009 in the mean, +.008 in the worst.
- *            Limbo swept after sets with a block, too: what the next one would have taken over went
- *            to the kernel, 1.6 times the CPU time on a trace of disk blocks. */
+ *                made -> HAND -> linked -> HAND (noted by a victim) -> retire list -> SWEPT -> free
+ *            A replaced or evicted block waits on the retire list until no pin slot names it. New
+ *            blocks enter at the front; blocks found pinned stand behind them.
+ * INVARIANTS big_bytes + limbo_bytes == units in use. A block is linked or in one of two lists: it
+ *            enters a list before its slot is cleared, and leaves it after its slot is set.
+ * LOCKING    Lists and sums under L1_BIG, taken inside bucket windows and under L1_PAGES.
+ *            Fork: blocks in the hands of lost threads go to the retire list of the child. A lost
+ *            delete may hold a block with its slot still set: the odd bucket is emptied first.
+ * LIMITS     An allocation evicts in rounds without a lock between them; then E_SPACE. One call
+ *            frees retired memory in proportion to its need, and at least 64 of the shortest
+ *            blocks. One call looks at 64 pinned blocks, the next call at others. A long block is
+ *            freed piece by piece from its end.
+ * SEE ALSO   README.md: rejected allocators, measurements. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -140,8 +131,8 @@ CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-/* Beyond BASE_SELF_MAX threads share an index: which of them forked cannot be told, so what they
- * had in hand stays as it is. */
+/* Put the blocks of lost threads on the retire list. Threads above BASE_SELF_MAX share an index, so
+ * the forking thread is unknown. Blocks of that index stay in hand. */
 CELLAR_PRIVATE void l1_bigs_child(l1 *c)
 {
     const uint32_t own = base_self()->index;
@@ -160,7 +151,7 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
     }
 }
 
-/* ---- sweeping -------------------------------------------------------------------------------- */
+/* ---- reclaiming ------------------------------------------------------------------------------ */
 static bool l1_on_its_way(l1 *c)
 {
     if (base_load_acq(&c->sweepers) != 0) { return true; }
@@ -181,8 +172,8 @@ CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
     }
 }
 
-/* What is swept and read by nobody: all of it, or a piece of `most` bytes at its end, at least as
- * long as a segment. */
+/* Free a block off the retire list that no reader uses: all of it, or a piece of `most` bytes at
+ * its end. A piece is at least as long as a segment. */
 static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
 {
     const uint64_t had = b->bytes, least = BASE_MAX(most, (uint64_t)c->seg_bytes);
@@ -200,14 +191,14 @@ static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
 }
 
 typedef struct l1_sweep {
-    uint32_t looks; /* blocks it may look at, and how many of them it did not */
-    uint64_t bytes; /* it ends when so many are free */
-    bool keep;      /* the first that has `want` bytes, and not too many, */
+    uint32_t looks; /* in: blocks to look at; out: looks left */
+    uint64_t bytes; /* the pass ends when so many bytes are free */
+    bool keep;      /* keep the first block of want..want + bytes bytes */
     uint64_t want;
-    l1_big *kept;   /* is left in this thread's hands, NULL: none has */
+    l1_big *kept;   /* the block kept in the hands of this thread; NULL: none */
 } l1_sweep;
 
-/* From the front of limbo, one block at a time, none of them twice. Returns what it freed. */
+/* Reclaim blocks from the front of the retire list, none of them twice. Return the freed bytes. */
 static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
 {
     if (base_load_rlx(&c->limbo_bytes) == 0) {
@@ -220,7 +211,7 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
     w->looks = BASE_MIN(w->looks, c->limbo.count);
     while (w->looks > 0 && freed < w->bytes) {
         l1_big *b = c->limbo.first;
-        /* The next set with a block has its choice of the others, unless sets pay for room. */
+        /* The next set with a block may choose among the others, unless sets already free room. */
         const bool enough = w->kept != NULL && base_load_rlx(&c->low) == 0;
         if (b == NULL || enough) {
             w->looks = 0;
@@ -236,7 +227,7 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
             w->kept = b;
         } else if (!pinned) {
             const uint64_t had = b->bytes, gone = l1_limbo_free(c, b, w->bytes - freed);
-            if (gone != had) { w->looks++; } /* it is still the first */
+            if (gone != had) { w->looks++; } /* the rest of it is first in the list again */
             freed += gone;
         }
         sync_take(L1_BIG, &c->big_lock);
@@ -247,12 +238,12 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
     }
     sync_drop(L1_BIG, &c->big_lock);
     base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
-    /* Sets must not go on paying for a shortage that is over. */
+    /* Judge `low` again: sets must not evict for a shortage that is over. */
     if (freed != 0) { (void)l1_unpark(c, 0); }
     return freed;
 }
 
-/* What a set does of it, whatever it needs: some hundred microseconds in the kernel at most. */
+/* Return the bytes that any set may reclaim: at most some hundred microseconds in the kernel. */
 static uint64_t l1_limbo_share(const l1 *c) { return (uint64_t)L1_SWEEP_LOOKS * c->record_max; }
 
 static l1_sweep l1_sweep_for(const l1 *c, uint64_t bytes)
@@ -303,9 +294,9 @@ static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
-/* Blocks leave the log its segments: else what should be kept is dropped for want of one. When the
- * last of them is gone each set with a block makes room for two, in a few rounds, until all are
- * there: for all at once it would be thousands of entries in one call. */
+/* Restore the segments that blocks leave to the log. Without them the evictor drops records that it
+ * should keep. When the last of them is used up, each set with a block frees two. It does so in a
+ * few rounds, until all are back. To free all in one call would evict thousands of entries. */
 static void l1_log_refill(l1 *c)
 {
     const uint64_t all = (uint64_t)base_load_rlx(&c->reserve) * c->seg_bytes;
@@ -336,13 +327,14 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
-        /* What the log has to spare before anybody's entry: it comes free of no victim, and blocks
-         * that live on one another's would never ask for it. */
+        /* First take free segments beyond the reserve of the log. That evicts nothing, and blocks
+         * that only replace blocks would never ask for them. */
         if (l1_give_back(c, need, base_load_rlx(&c->reserve))) {
             got = l1_run_take(c, bytes, k->hash, out, &need);
             continue;
         }
-        /* A victim's pages, before the kernel has them; nobody goes for what cannot fit. */
+        /* Reuse the pages of a victim before the kernel gets them. Do not evict for a block that
+         * cannot fit. */
         if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
         *out = l1_limbo_keep(c, bytes);
         if (*out != NULL) {
@@ -350,14 +342,14 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
             got = L1_RUN_OK;
             break;
         }
-        /* Somebody else may take the room between our eviction and our charge: try again. */
+        /* Another thread may take the room between the eviction and the charge: try again. */
         if (!l1_make_room(c, need)) { break; }
         base_store_rlx(&c->refill, 1u);
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
-    /* A longer block that was cut to size left room that no segment's coming or going tells of: the
-     * record would pay for it with one more entry, and each set with the next. */
+    /* A longer block cut to size frees room without the release of a segment, so `low` is out of
+     * date. Without this the record would evict one more entry, and each later set the next. */
     if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
     if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
     unsigned char *to = l1_big_bytes(*out);
@@ -370,10 +362,10 @@ CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver
                                    const l1_rec *r, const l1_key *k)
 {
     const l1_big *block = l1_block_of(c, pos, r);
-    const unsigned char *key = l1_key_at(c, pos, r); /* not looked at yet: it may be anywhere */
+    const unsigned char *key = l1_key_at(c, pos, r); /* not read yet: it may point anywhere */
     base_fence_acq();
     if (base_load_rlx(&primary->ver) != ver) { return L1_LOOK_AGAIN; }
-    /* No slot: the reader comes back with the lock after some rounds. */
+    /* Without a free pin slot the reader comes back with the lock after some rounds. */
     _Atomic uint64_t *slot = l1_pin_take(c, (uint64_t)(uintptr_t)block | L1_BIG_BIT, true);
     if (slot == NULL) { return L1_LOOK_AGAIN; }
     BASE_POINT("l1.apart.published");

@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * pin: hand out a pointer into the log that stays good until unpin.
+ * pin: hand out a pointer into the log that stays valid until unpin.
  *
- * PICTURE    lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value. A
- *            thread starts at the line its number names; the last quarter of the lines is kept for
- *            internal copies, so that users' pins cannot starve a get.
+ * PICTURE    Lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value.
  *                |thread 1|thread 2|thread 3|..|internal|internal|
- * INVARIANTS a segment named by a slot is not reused and not given back; a block named by a slot is
- *            not freed. Entries of a pinned segment are evicted all the same: only memory is kept.
- * LOCKING    none for the pinner. Proof sketch: the slot is published (CAS seq_cst), then the
- *            version is read again; the recycler unlinked every record first (each changes a
- *            version), then scans the slots. One of the two sees the other. In-place writers: the
- *            pinner sets PINNED by an atomic or and reads the version again; the writer locks (CAS
- *            seq_cst), then reads w0: one of the two sees the other, the writer appends instead.
- * FORK       the threads that would give other slots back are not in the child: it frees all but
- *            those of the thread that forked, which cannot have been inside a copy.
- * LIMITS     slots = 16 x lines; none free: CELLAR_E_LIMIT.
- * TRIED      4 KiB beside a copying get (make bench SUITE=pin; 2.4-2.9 of 3): the general decoder
- *            and lines that threads share, 657 instructions for pin and unpin; as it is now 272,
- *            and 1.30 to 1.38 times as fast. A plain store for the compare-exchange, the most
- *            that membarrier could give: 5 %. The last line of the value prefetched: nothing.
- * SOURCE     Michael 2004, hazard pointers. */
+ *            A thread starts at the line of its own number. The last quarter of the lines serves
+ *            internal copies only, so that pins of users cannot starve a get.
+ * INVARIANTS A segment named by a slot is neither reused nor given back. A block named by a slot is
+ *            not freed. The evictor still evicts entries of a pinned segment: a pin keeps memory.
+ * LOCKING    None for the pinning thread.
+ *            Recycling: the pinner publishes the slot (CAS seq_cst), then reads the version again.
+ *            The recycler unlinks every record (each changes a version), then scans the slots.
+ *            In-place writers: the pinner sets PINNED (atomic or), then reads the version again.
+ *            The writer locks (CAS seq_cst), then reads w0. README.md has the proof.
+ *            In the child of a fork l1_pins_child frees every slot of other threads. The forking
+ *            thread keeps its slots; it cannot have been inside a copy.
+ * LIMITS     16 x lines slots; without a free slot: CELLAR_E_LIMIT.
+ * SEE ALSO   README.md: proof of the pin protocol, measurements. Michael 2004, hazard pointers. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -34,7 +30,7 @@ CELLAR_PRIVATE bool l1_pins_open(l1 *c)
     return c->pin != NULL;
 }
 
-/* Whose slot it is: in its top bits but one. */
+/* Return the owner bits of a slot of this thread: bits 48..62. */
 BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_self_t *self)
 {
     _Static_assert(BASE_SELF_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
@@ -51,7 +47,7 @@ BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
     return base_cas_sc(slot, (uint64_t)0, what);
 }
 
-/* The line a thread's pins begin with: no two threads share one before all are in use. */
+/* Return the first line for pins of a thread. No two threads share a line until all are in use. */
 BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_self_t *self)
 {
     const uint32_t t = self->index;
@@ -64,7 +60,7 @@ CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal
     BASE_ASSERT((what & L1_PIN_OWNER) == 0);
     what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
     const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
-    /* Internal copies begin where users never are. */
+    /* Internal copies start in lines that pins of users never take. */
     uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
                            : (uint32_t)(l1_pin_home(c, self) - c->pin);
     for (uint32_t i = 0; i < lines; i++) {
@@ -99,7 +95,7 @@ CELLAR_PRIVATE void l1_pins_child(l1 *c)
     }
 }
 
-/* A pin is a use: the idle time begins anew. Only for the record that was pinned. */
+/* Renew the idle time of the pinned record: a pin is a use. */
 static void l1_pin_renew(l1 *c, const l1_key *k, uint64_t pos)
 {
     l1_hold h;
@@ -123,8 +119,8 @@ static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big
     out->slot = (uint32_t)(slot - &c->pin[0].slot[0]);
 }
 
-/* Everything under the bucket's lock, in one window: nobody can move anything. The PINNED bit is
- * set first, so that the writer after us appends. */
+/* Pin under the bucket lock, in one window: no thread can move the record. Set PINNED in the
+ * window, so that the next writer appends. */
 static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags,
                                 l1_slot *at)
 {
@@ -159,8 +155,8 @@ static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigne
     return err;
 }
 
-/* The slot is published: is what it names still what version `ver` showed, and safe from writers in
- * place? Only records of values up to 1 KiB are written in place. */
+/* Return whether the published slot names what version `ver` showed, safe from in-place writers.
+ * Writers change only records with values of at most 1 KiB in place. */
 BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t pos,
                                     size_t value_len)
 {
@@ -168,8 +164,9 @@ BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t 
     bool same = base_load_sc(&b->ver) == ver; /* from here on the segment cannot be reused */
     if (same && value_len <= L1_SMALL_COPY) {
         _Atomic uint32_t *w0 = (_Atomic uint32_t *)(void *)l1_at(c, pos);
-        /* The acquire: who finds the bit set stores nothing, and a look done after the last recheck
-         * may have met another pinner's bit inside a writer's window. */
+        /* Acquire: a pinner that finds the bit set stores nothing. So this look must precede the
+         * last recheck. A later look may meet the bit of another pinner inside the window of a
+         * writer. */
         const bool late = BASE_MUTANT("l1.pin_late_look");
         if (late) { same = base_load_sc(&b->ver) == ver; }
         BASE_POINT("l1.pin.looked");
@@ -183,8 +180,8 @@ BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t 
     return same;
 }
 
-/* The common case, as in get.c: a plain record at the first match, one of the thread's first two
- * slots free. False: any doubt; the caller begins anew. */
+/* Pin a plain record at the first match, in one of the first two slots of the thread. On any doubt
+ * return false; the caller starts over. Same steps as in read.c. */
 BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
                                      uint32_t owner, uint64_t hash, l1_pin_ref *out)
 {
@@ -236,7 +233,7 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, 
 
 typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
 
-/* One optimistic round; see the head for the order. */
+/* Run one optimistic round. The head essay gives the order of steps. */
 static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at,
                               cellar_err *err)
 {
@@ -323,7 +320,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
 {
     _Atomic uint64_t *slot = &c->pin[0].slot[0] + slot_index;
-    BASE_ASSERT(base_load_rlx(slot) != 0); /* unpinned twice */
+    BASE_ASSERT(base_load_rlx(slot) != 0); /* fails when a slot is unpinned twice */
     base_store_rel(slot, (uint64_t)0);
 }
 

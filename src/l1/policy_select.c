@@ -1,76 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * shadow: which rule of eviction this workload wants: measured on small copies of the cache.
+ * policy_select: choose the eviction rule for the workload by simulating small copies of the cache.
  *
- * PICTURE    sampled requests -> rings (sample.c) -> five shadow caches, keys only, one a
- *            rule
- *                  hits of each, weighed by age -> the best rule -> one word all stripes read
- *            A shadow has room for n of the store's C entries and sees the n / C of the keys whose
- *            hash is lowest, so it does to its keys what the store would do to all.
- *            shadow = nodes (key with counter and queue, chain, next) in two FIFOs, and ghosts.
- * RULES      all are S3-FIFO with other constants: share of small; counter that earns main; horizon
- *            of the ghosts; and three switches. fill: while main is below its share, what leaves
- *            small goes there, used or not: an unproven tenant is better than an empty room, and
- *            under a loop main keeps what it has. gate: a ghost hit takes a place in main only from
- *            a record that was not used since the hand passed it. clock: all go into main.
- * SWITCH     every C/10 requests: another rule replaces the current one if it has more hits, by
- *            two and .7 of a standard deviation of the requests on which the two disagreed: in a
- *            small sample one or two hits more are nothing yet, whatever the deviation says. Older
- *            hits count less, by .8 every 8 C requests. No data moves: queues drift to the new
- *            shares.
- * ADVISOR    eight more caches of .25 to 8 times the size, all under the rule in force: their
- *            misses, as a multiple of those at this size, are what other budgets would give; the
- *            ratio counted says what the multiple is of. So a hot key in or out of the sample,
- *            whose requests hit at every size, changes nothing. Figures for all and for up to 64
- *            views; each halves by itself, a view with few requests remembers longer.
- * LOCKING    one flag, by exchange, never waited for: who finds it taken drops its sample. Under it
- *            nothing is locked, allocated or called.
- * LIMITS     n = 32..512, so that all tables together stay below 4 B an entry (or 16 KiB); a look
- *            at 16 nodes a request. A tiny store (C <= 32) shows every key.
- * TRIED      on 86 informative public cells, mean reduction of FIFO's misses, exact model:
- *              static rules: small .1 and threshold 1 .0843, 2 .0835; with fill .0928, .0943; .4
- *              .0743; .9 .0195; clock .0520; small .01 with fill .0761, with gate .0664.
- *              TinyLFU's admission by a sketch of 8 to 16 counters an entry: .1, promotion .0921;
- *              .01 alone .0489. The sketch shrunk to what memory allows: 8 x 4 bits in one line
- *              .0911, 4 x .0867, 2.5 x .0845 (adaptive): fill alone gives more and needs nothing,
- *              so there is no sketch.
- *              adaptive, five rules of two with a sketch, epoch 2 C: .1007; every C/4 with the test
- *              of disagreement .1055 (generous sketch), without sketch .1031, six rules and two
- *              horizons .1037-.1046, worst cell .8-1.8 points above LRU. Test at 0, .5, 1, 2
- *              deviations: .1032 .1046 .1032 .1022. Starting with fill instead of threshold 1:
- *              .002 more on loops, .001 less without them, worst cell +2.4.
- *              memory of the scores and the test (exact model, five seeds; mean, without loops,
- *              worst cell): .8 in 2 C and .5 deviations .1015 .0843 +2.0; 8 C .1020 .0847 +2.4;
- *              16 C .1021; .7 deviations and 8 C .1018 .0849 +1.7, with rings of 8 keys .1029 .0862
- *              +1.1, won or tied .80 .89 .83 instead of .75 .82 .82: six noisy counts that follow
- *              each other closely need more evidence. With these: without the rule of .9 .1025,
- *              +2.4; one horizon of .9 C .1016; starting with fill .1037, .0839, +3.4.
- *              In the engine with its default stripes: .0984 -> .0996, without loops .0812 ->
- *              .0828, worst +2.4 -> +1.8 (cellar-replay, 86 cells).
- *              hits more that show nothing: 0 .1025 .0860 (won .80), 1 .1029 .0869 (.82), 2 .1033
- *              .0874 (.84), 3 .1033 .0882, 4 .1031 .0879, 6 .1031 .0879 (.86); on half of the
- *              traces 2 is best, on the other 6. Then without the rule of .9 (a FIFO with a second
- *              chance, the best rule of no cell, but chosen for a while in many): .1038 .0880,
- *              worst +2.4 in 44 entries; on one half .0019 less, all of it that cell, on the other
- *              .0024 more. In its place, small and threshold: .2 1 .1036, .6 2 .1028, .4 1 and
- *              fill .1042, .1 2 .1042, .1 2, fill and gate .1041. Start with fill .1048 .0854,
- *              +3.5: it gains with loops alone. Memory of 16 C .1035, 4 C .1030. Larger samples
- *              (all tables may take what they want): .1020. Ghost lines closed up after a hit
- *              (s3fifo nearer to the published one by 1.3 points in one cell): .0007 less.
- *              In the engine: none of both .0996 .0828 +1.8, two hits .1005 .0845 +2.0, both .1030
- *              .0874 +2.4, won or tied s3fifo .79, arc .90, lirs .83; both steps gain on either
- *              half of the traces (.0985 .0999 .1035; .1101 .1106 .1123 of 82 cells).
- *              n = C (no sampling) .1061, 512 .1063, 256 .1060, 128 .1051: the sample is no limit.
- *              more rules (eight): .1061; best rule of each cell by hindsight: .112.
- *            advisor, cellar-replay --advisor, mean distance to full replays of eight sizes, cells
- *            of 1,000 entries and more: points moved by the difference at this size: arc_oltp at
- *            18,688 1.90 points; misses scaled instead: .77. Spoken after 4,096 sampled requests:
- *            .73 points, but 18 of 47 cells are too short for it; 1,024: .81, 8 too short; 512:
- *            .84, 2 too short (worst 4.8: cp_vscsi, where adaptive itself was no smooth function
- *            of the size; with the rules as they are now .71, worst 3.1). Tables of 1.6 B an entry
- *            instead of .67 % of the budget: 16 to 30 keys at a thousand entries, not worth a word.
- * SOURCE     Waldspurger et al. 2015, 2017 (spatial sampling, scaled-down caches); McNemar 1947;
- *            Yang et al. 2023 (S3-FIFO). */
+ * PICTURE    sampled requests -> rings (request_sample.c) -> five shadow caches, keys only, one
+ *            per rule
+ *              -> hits of each, weighted by age -> the best rule -> one word that all stripes read
+ *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
+ *            with the lowest hashes. So it does to its keys what the store would do to all keys.
+ *            shadow cache = nodes (key with counter and queue, chain, next) in two FIFOs + ghosts
+ *            Advisor: eight more caches of .25 to 8 times the size, all under the current rule.
+ * INVARIANTS A node is free or in exactly one queue, and its key finds it.
+ *            Epoch: C/10 requests. At its end another rule replaces the current one if it has
+ *            more hits, by two and .7 of a standard deviation of the requests on which the two
+ *            disagree. Older hits lose weight, by .8 every 8 C requests.
+ *            A new rule moves no data: the queues drift to the new shares.
+ * LOCKING    One flag, by exchange. A get never waits for it: if the flag is taken, the sample is
+ *            dropped. The advisor and the statistics wait. Under the flag a thread takes no lock,
+ *            allocates nothing and calls no user code.
+ * LIMITS     n = 32..512, so that all tables together stay below 4 B per entry (or 16 KiB); 16
+ *            nodes examined per request; figures for up to 64 namespaces. A store with C <= 32
+ *            sees every key.
+ * SEE ALSO   README.md: rules, switch, advisor, rejected designs. Waldspurger et al. 2015, 2017
+ *            (spatial sampling); McNemar 1947; Yang et al. 2023 (S3-FIFO). */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -80,15 +31,15 @@
 #define L1_ADVISOR_MOST 512u
 #define L1_ADVISOR_LEAST_ENTRIES 1000u
 #define L1_ADVISOR_VIEWS 64u
-#define L1_ADVISOR_SHARE 150u  /* of the budget: one part; beside it `why` has up to .53 % */
-#define L1_ADVISOR_WINDOW 32u  /* requests an entry, then older ones count half */
-#define L1_ADVISOR_SURE 512u  /* sampled requests before anything is said */
-#define L1_ADVICE_NOW 3u       /* the place of 100 % among the sizes */
+#define L1_ADVISOR_SHARE 150u  /* 1 / share of the budget; `why` takes up to .53 % more */
+#define L1_ADVISOR_WINDOW 32u  /* requests per entry, then older ones count half */
+#define L1_ADVISOR_SURE 512u  /* sampled requests before the advisor answers */
+#define L1_ADVICE_NOW 3u       /* index of 100 % among the sizes */
 #define L1_SHADOW_LOOKS 16u
-#define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* eviction's tables may always take so much */
-#define L1_SHADOW_UNIT 1024                   /* of a score: one hit */
-#define L1_SHADOW_DOUBT (2 * L1_SHADOW_UNIT) /* hits more that show nothing yet */
-#define L1_SHADOW_REFIT 32u /* epochs between looks at how many entries there are */
+#define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* bytes the eviction tables may always take */
+#define L1_SHADOW_UNIT 1024                   /* score of one hit */
+#define L1_SHADOW_DOUBT (2 * L1_SHADOW_UNIT) /* more hits that prove nothing yet */
+#define L1_SHADOW_REFIT 32u /* epochs between counts of the entries */
 
 typedef struct l1_shade { /* a node: an entry of a shadow cache */
     uint32_t key;         /* hash bits, then main (bit 2) and counter (bits 0..1) */
@@ -104,27 +55,27 @@ typedef struct l1_shadow_cache {
     uint32_t capacity;
 } l1_shadow_cache;
 
-/* One cache for each size, all under the rule in force, fed with part of the same sample. */
+/* One cache per size, all under the current rule, fed with a part of the same sample. */
 typedef struct l1_advised { uint32_t requests, hits[L1_ADVICE]; } l1_advised;
 typedef struct l1_advisor {
-    uint32_t n, limit;  /* entries at 100 %; keys below the limit are looked at */
+    uint32_t n, limit;  /* entries at 100 %; largest key it sees */
     uint32_t view_count;
-    uint16_t view[L1_ADVISOR_VIEWS]; /* their numbers, in the order they were met */
+    uint16_t view[L1_ADVISOR_VIEWS]; /* their numbers, in the order of their first request */
     l1_advised of[L1_ADVISOR_VIEWS], all;
-    size_t bytes;       /* of this block */
+    size_t bytes;       /* size of this block */
     l1_shadow_cache cache[L1_ADVICE];
 } l1_advisor;
 static const uint32_t l1_advice_pct[L1_ADVICE] = L1_ADVICE_PCT;
 
 struct l1_shadow {
-    _Atomic uint32_t busy; /* 1: somebody works on what follows; acquire and release by exchange */
+    _Atomic uint32_t busy; /* 1: a thread works on the rest; acquire and release by exchange */
     uint32_t n, epoch, since, epochs;
     uint32_t decay; /* of 65536: what an epoch takes from a score */
     uint64_t entries; /* C: what n stands for */
     int64_t score[L1_EXPERTS];
-    int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests one of the two hit and the other missed */
+    int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests that hit in one and missed in the other */
     uint64_t switches;
-    size_t bytes; /* of this block */
+    size_t bytes; /* size of this block */
     l1_advisor *advisor; /* NULL: none; fixed at open */
     l1_shadow_cache cache[L1_EXPERTS];
 };
@@ -169,7 +120,8 @@ static void l1_shade_drop(l1_shadow_cache *s, uint16_t number)
     s->free = number;
 }
 
-/* The hand at main: true if its record was used since it passed, and is carried to the head. */
+/* Move the oldest record of main to its head if it was used since the last pass. Return false if it
+ * was not. */
 static bool l1_shade_carry(l1_shadow_cache *s)
 {
     const uint16_t number = s->queue[1].tail;
@@ -180,7 +132,7 @@ static bool l1_shade_carry(l1_shadow_cache *s)
     return true;
 }
 
-/* One step of the cursor, as evict.c takes it; `force`: no more keeping. */
+/* Move the cursor one step, as evict.c does; `force`: keep no record. */
 static void l1_shade_step(l1_shadow_cache *s, const l1_rule *r, bool force)
 {
     const uint64_t small = s->queue[0].n, mainq = s->queue[1].n;
@@ -199,7 +151,7 @@ static void l1_shade_step(l1_shadow_cache *s, const l1_rule *r, bool force)
     l1_shade_drop(s, number);
 }
 
-/* `count` requests for one key at once; whether the first one hit. */
+/* Apply `count` requests for one key. Return whether the first one hit. */
 static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key, uint32_t count)
 {
     uint16_t *at = l1_shade_at(s, key);
@@ -239,7 +191,7 @@ static size_t l1_shadow_bytes(uint32_t n, uint32_t *heads, uint32_t *lines)
            (size_t)*heads * sizeof(uint16_t);
 }
 
-/* In `block` of l1_shadow_bytes, zero. */
+/* Open one cache in a zeroed `block` of l1_shadow_bytes. */
 static void l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *block)
 {
     uint32_t heads, lines;
@@ -283,7 +235,7 @@ static uint32_t l1_shadow_size(const l1 *c, uint64_t entries)
     return n;
 }
 
-/* The shadows stay n entries large; what part of the keys they see follows the store. */
+/* Adapt the sampled part of the keys to `entries`. The shadow caches stay n entries large. */
 static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
 {
     w->entries = BASE_MAX(entries, 1);
@@ -306,7 +258,7 @@ static size_t l1_advisor_bytes(uint32_t n)
     return sum;
 }
 
-/* NULL: switched off, no memory, or so small a store that its part of it would tell nothing. */
+/* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */
 static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries, uint64_t budget)
 {
     if (c->no_advisor || entries < L1_ADVISOR_LEAST_ENTRIES) { return NULL; }
@@ -333,7 +285,7 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
 {
     const uint64_t budget = base_load_rlx(&c->account->limit), entries = l1_entries_of(c, budget);
     struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w != NULL) { /* there was a time of another policy; a resize may have come in between */
+    if (w != NULL) { /* open since an earlier adaptive phase; a resize may have followed */
         l1_shadow_refit(c);
         return true;
     }
@@ -387,7 +339,7 @@ static uint64_t l1_entries_now(const l1 *c)
     return n;
 }
 
-/* How many entries the store holds when it is full: as bounded, else as seen, else as expected. */
+/* Count the entries of the full store: as bounded, else as seen, else as expected. */
 static void l1_shadow_count(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
@@ -425,7 +377,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
     if (++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
 }
 
-/* A view's figures; NULL: none of its own. */
+/* Return the figures of a namespace; NULL: none of its own. */
 static l1_advised *l1_advisor_view(l1_advisor *a, uint32_t view, bool make)
 {
     uint32_t i = 0;
@@ -461,7 +413,7 @@ static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t co
     if (d != NULL) { l1_advisor_count(a, d, hits, count); }
 }
 
-/* The advisor, with the flag held; NULL: none. */
+/* Return the advisor with the flag held; NULL: none. */
 static l1_advisor *l1_advisor_take(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
@@ -482,12 +434,13 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_ad
     l1_advisor_give(c);
     out->requests = d.requests;
     if (d.requests < L1_ADVISOR_SURE) { return CELLAR_PENDING; }
-    /* A hot key in or out of the sample brings or takes requests that are hits at every size: how
-     * many of them are amiss shows at the size there is, where the ratio was counted. */
+    /* A hot key in or out of the sample adds or removes requests that hit at every size. The
+     * counted ratio at the present size shows how many of them are wrong. */
     const double missed = (double)(d.requests - d.hits[L1_ADVICE_NOW]);
     const bool moved = measured >= 0 && missed != 0;
     const double one = moved ? (1 - measured) / missed : 1 / (double)d.requests;
-    /* Counted misses of which the sample has none (deleted keys, say) are misses at every size. */
+    /* Counted misses without a sampled miss (of deleted keys, for example) are misses at every
+     * size. */
     const double most = measured >= 0 && missed == 0 ? measured : 1;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         const double ratio = most - (double)(d.requests - d.hits[i]) * one;
@@ -545,7 +498,7 @@ CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_load_rlx(&c->policy) != L1_ADAPTIVE) { return; }
-    if (base_xchg_ar(&w->busy, 1u) != 0) { return; } /* the next epochs see to it */
+    if (base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a later epoch counts again */
     l1_shadow_count(c, w);
     base_store_rel(&w->busy, 0u);
 }
@@ -560,7 +513,7 @@ CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c)
     return n;
 }
 
-/* Every node is free or in one queue, and found by its key. */
+/* Check that every node is free or in one queue, and that its key finds it. */
 CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
@@ -575,24 +528,24 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
             for (uint16_t at = s->queue[q].tail; at != 0 && queued <= w->n;
                  at = s->node[at - 1].next) {
                 queued++;
-                if (*l1_shade_at(s, s->node[at - 1].key) != at) { wrong = "shadow: lost key"; }
+                if (*l1_shade_at(s, s->node[at - 1].key) != at) { wrong = "shadow: key not found"; }
                 if ((s->node[at - 1].key >> 2 & 1u) != q) { wrong = "shadow: wrong queue"; }
             }
-            if (queued != s->queue[q].n) { wrong = "shadow: queue count differs"; }
+            if (queued != s->queue[q].n) { wrong = "shadow: count of a queue differs"; }
             seen += queued;
         }
-        if (seen != w->n) { wrong = "shadow: nodes lost"; }
+        if (seen != w->n) { wrong = "shadow: count of nodes differs"; }
     }
     base_store_rel(&w->busy, 0u);
     return wrong;
 }
 
-/* A thread of the parent may have been inside. */
+/* Reset the shadow caches if a thread of the parent was inside. */
 CELLAR_PRIVATE void l1_shadow_child(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_load_rlx(&w->busy) == 0) { return; }
-    /* Half a step of a queue cannot be told from a whole one: empty, with the hits as they were. */
+    /* Half a step of a queue looks like a whole one: empty the caches and keep the scores. */
     for (unsigned e = 0; e < L1_EXPERTS; e++) { l1_shadow_cache_empty(&w->cache[e]); }
     for (unsigned i = 0; w->advisor != NULL && i < L1_ADVICE; i++) {
         l1_shadow_cache_empty(&w->advisor->cache[i]);

@@ -1,49 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota: shares of the memory for some owners, at least so much, at most so much; and for what has
- *        no value.
+ * quota: guarantee and limit the shares of namespaces; limit the share of entries without value.
  *
- * PICTURE    number 1..L1_QUOTAS (cache gives one to a view) -> {share, sums of the store}
- *            stripe x number -> two words {owner, bytes / 8}, {owner, entries}
- *                 sums = their total, taken now and then; whole = all live bytes of a full store
- *                 floor = whole x least share, ceiling = whole x greatest share
- *            cursor: owner at or under its floor -> carried on; over its ceiling -> goes;
- *            else the policy's choice. A set of an owner at its ceiling first drops entries of that
- *            owner where they lie, each used one spared once.
- * INVARIANTS a word counts the linked records of the owner it names, of no other: it begins at 0
- *            for a new owner before anybody can store under that, and changes inside the window
- *            that links or unlinks. What an owner of the past left is counted by nobody.
- * ABSENT     what has no value (negative entries, remembered errors) holds an eighth of a stripe at
- *            most, of bytes and of entries, full or not: one more first drops others of that kind
- *            where they lie, and is not stored where L1_QUOTA_LOOKS records had none to drop. It
- *            begins to look before the ceiling, so that a way through a run of values refuses
- *            little. A flood of absent keys costs what is known of absent keys, not values.
- * MEMORY     words: compare-exchange beside each change of seg.live, a plain store by who changes
- * ORDER      the owner; the new owner's number is published after it (release in cache_vgen_next,
- *            acquire in cache_key). Sums, floors and ceilings are hints: relaxed, at most one
- *            append a stripe and round old.
- * IDLE       memory nobody of its owner needs is everybody's: floors only say who is spared. An
- *            owner under its floor gets there with its own sets, because the others are over
- *            theirs.
- * LIMITS     L1_QUOTAS owners; least shares together 100 %. L1_QUOTA_KEEPS records a call are
- *            carried on, then one is dropped all the same (counted): holds up to 98 % of a store.
- *            L1_QUOTA_LOOKS records a set are looked at for one of an owner at its ceiling: it is
- *            over by at most 1/128 of the store and what a round of appends brings.
- * TRIED      looking for the next segment when the next record is wanted: the one just emptied was
- *            free by then, the way began anew in the tail, and 17 % of sets found nothing.
- *            Ruled out by arithmetic, never run: moving what belongs to others out of the way until
- *            one's own comes up. 16 copies a set would hold a ceiling of 1 % at 6 %; looking only
- *            costs 20 instructions a record and holds 1 %.
- *            For what has no value, a ceiling only while the store is full: a flood had 18 % by
- *            the time it filled, and dropping one for each new one kept it there.
- * NOT HERE   which view has which number (cache/view.c), the cursor (evict.c). */
+ * PICTURE    number 1..L1_QUOTAS (cache assigns one to a namespace) -> {share, sums of the store}
+ *            stripe x number -> two words {generation, bytes / 8}, {generation, entries}
+ *                sums = total over the stripes, taken from time to time; whole = live bytes
+ *                floor = whole x least share, ceiling = whole x greatest share
+ *            cursor: generation at or below its floor -> keep; above its ceiling -> drop; else the
+ *            policy decides. A set of a generation at its ceiling first drops entries of the same
+ *            generation in place; a used entry survives the first look.
+ *            Entries without value (negative entries, remembered errors) hold at most an eighth of
+ *            a stripe, in bytes and entries. A set of one more first drops others of them in place.
+ *            The set is refused when L1_QUOTA_LOOKS records had none to drop.
+ * INVARIANTS A word counts the linked records of the generation it names and of no other. It starts
+ *            at 0 before any set can use that generation. It changes inside the window that links
+ *            or unlinks a record. No word counts what an older generation left.
+ * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
+ *            generation, published after it (release in cache_vgen_next, acquire in cache_key).
+ *            Sums, floors and ceilings are relaxed hints, at most one append per stripe old.
+ * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %. One call keeps
+ *            L1_QUOTA_KEEPS records, then it drops one (counted in `breached`). README.md: bounds.
+ * SEE ALSO   cache/namespace.c: numbers of namespaces. evict.c: the cursor. */
 #include <limits.h>
 #include <string.h>
 
 #include "l1/l1_int.h"
 
-#define L1_ABSENT_SPARE 8u /* looking begins a part in 8 before the ceiling */
-#define L1_QUOTA_UNIT 3u /* granules are 8 bytes or more */
+#define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
+#define L1_QUOTA_UNIT 3u /* log2: granules are 8 bytes or more */
 
 typedef struct l1_quota_words { _Atomic uint64_t bytes, entries; } l1_quota_words;
 
@@ -56,7 +40,7 @@ typedef struct l1_quota {
 
 struct l1_quotas {
     size_t block_bytes;
-    _Atomic uint32_t high; /* numbers in use are below it */
+    _Atomic uint32_t high; /* numbers in use are below or equal */
     l1_quota of[L1_QUOTAS];
     l1_quota_words word[]; /* stripe x L1_QUOTAS */
 };
@@ -68,8 +52,8 @@ static l1_quota_words *l1_quota_at(struct l1_quotas *q, uint32_t stripe, unsigne
     return &q->word[(size_t)stripe * L1_QUOTAS + number - 1];
 }
 
-/* Of this owner only; another's count is not touched. In a forked child what a lost thread had not
- * yet counted may be missing: never below 0. */
+/* Add `by` to the word if it counts this generation. In a forked child the addition of a lost
+ * thread may be missing, so the count stops at 0. */
 static void l1_quota_move(_Atomic uint64_t *word, uint32_t owner, int64_t by)
 {
     for (;;) {
@@ -100,8 +84,8 @@ BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t
 }
 
 /* ---- sums and shares ------------------------------------------------------------------------- */
-/* The live bytes that are divided: those there are when the store is full, before that those it
- * should come to hold. */
+/* Return the live bytes that the shares divide: those of the full store. Before the store is full,
+ * return the live bytes expected then. */
 static uint64_t l1_quota_whole(const l1 *c)
 {
     uint64_t bytes = 0, entries = 0;
@@ -146,7 +130,7 @@ static void l1_quota_sum(l1 *c, struct l1_quotas *q)
     }
 }
 
-/* Once in as many looks as there are stripes: a line or two a set. */
+/* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
 static void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q) SYNC_HOLDS(L1_STRIPE);
 static void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
 {
@@ -176,7 +160,7 @@ BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t own
     return bytes > base_load_rlx(&o->ceiling) ? L1_SAY_DROP : L1_SAY_NOTHING;
 }
 
-/* To the next segment in the order small, main, small .. */
+/* Move the pass to the next segment in the order small, main, small. */
 static void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
     SYNC_HOLDS(L1_STRIPE);
 static void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
@@ -189,7 +173,7 @@ static void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
     if (next != L1_NONE) { p->seq = base_load_rlx(&c->seg[next].seq); }
 }
 
-/* The next record; false: an end was reached instead. */
+/* Read the next record of the pass. Return false when the pass reached an end instead. */
 static bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos, l1_rec *r)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos, l1_rec *r)
@@ -205,13 +189,13 @@ static bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos, l1_rec
     const bool ok = l1_decode(c, *pos, r);
     BASE_REQUIRE(ok);
     p->at += r->size;
-    /* At once: emptied by the caller it may be free before the next look, and the way would begin
-     * anew at records of others. */
+    /* Turn now: the caller may empty this segment, and it may be free before the next look. Then
+     * the pass would start over at records of others. */
     if (p->at >= g->used_bytes) { l1_quota_turn(c, s, p, g); }
     return true;
 }
 
-/* Drop it where it lies, one that is used only after one chance; returns what that freed. */
+/* Drop the record in place; a used record survives its first look. Return the freed bytes. */
 static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool spare,
                               l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool spare,
@@ -229,7 +213,7 @@ static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool
     const bool expired = !dead && base_clock_reached(c->clock, keep);
     const unsigned uses = l1_freq(slot.b, slot.i);
     if (!dead && !expired && uses != 0 && spare) {
-        l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a hit between may be lost */
+        l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a concurrent hit may be lost */
         return 0;
     }
     const uint64_t weight = l1_weight(c, pos, r);
@@ -258,8 +242,9 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t,
     }
 }
 
-/* ---- without value --------------------------------------------------------------------------- */
-/* An eighth of what the stripe can hold, of bytes or of entries, less one part in `spare`. */
+/* ---- entries without value ------------------------------------------------------------------- */
+/* Return whether one more entry without value stays below its ceiling, less one part in `spare`.
+ * The ceiling is an eighth of what the stripe can hold, in bytes and in entries. */
 static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, unsigned spare)
 {
     const base_account *a = c->account;
@@ -269,7 +254,7 @@ static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, uns
     const uint64_t others = used > log ? used - log : 0, max = base_load_rlx(&c->max_entries);
     const uint64_t bytes = (limit > others ? limit - others : 0) / 8 / c->stripe_count;
     const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
-    /* Below 0 for a moment, in a forked child for good: what a lost thread had not yet added. */
+    /* Below 0 for a moment; in a forked child for good, when a lost thread had not yet added. */
     const int64_t held = BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
     const int64_t count = BASE_MAX(base_load_rlx(&s->absent_count), 0);
     if (max != 0 && (uint64_t)count + 1 > most - most / spare) { return false; }
@@ -337,7 +322,7 @@ CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uin
     l1_quota *o = &q->of[number - 1];
     BASE_ASSERT(number >= 1 && number <= L1_QUOTAS);
     const uint32_t had = base_load_rlx(&o->least_pct) | base_load_rlx(&o->most_pct);
-    if (had == 0) { base_store_rlx(&o->breached, (uint64_t)0); } /* another view's, maybe */
+    if (had == 0) { base_store_rlx(&o->breached, (uint64_t)0); } /* of an older namespace, maybe */
     base_store_rlx(&o->least_pct, least_pct);
     base_store_rlx(&o->most_pct, most_pct);
     if (base_load_rlx(&q->high) < number) { base_store_rel(&q->high, number); }
@@ -374,11 +359,11 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
 static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t owner, uint64_t found)
 {
     const uint64_t w = base_load_rlx(word);
-    /* What a thread the fork lost had not yet counted out stays counted in the child. */
+    /* In the child, records stay counted that a lost thread had not yet subtracted. */
     return (uint32_t)(w >> 32) != owner || (uint32_t)w == found || c->forked;
 }
 
-/* Records of the stripe, counted anew. */
+/* Compare the counts of the stripe with its records. Return NULL, or what is wrong. */
 CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
@@ -397,7 +382,7 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
                 l1_bucket *b;
                 l1_slot slot;
                 uint32_t ver;
-                if (!l1_decode(c, pos, &r)) { return "no record in the log"; }
+                if (!l1_decode(c, pos, &r)) { return "bytes in the log are no record"; }
                 if (l1_is_absent(c, pos, &r) &&
                     l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
                     absent++;
@@ -415,14 +400,14 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
     }
     if ((absent != base_load_rlx(&s->absent_count) ||
          absent_bytes != base_load_rlx(&s->absent_bytes)) && !c->forked) {
-        return "the count of entries without value differs";
+        return "count of entries without value differs";
     }
     for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
         l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
-        if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a view that was dropped */
+        if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a dropped namespace */
         if (!l1_quota_agrees(c, &w->bytes, owner[n], bytes[n]) ||
             !l1_quota_agrees(c, &w->entries, owner[n], entries[n])) {
-            return "a share's count differs";
+            return "count of a share differs";
         }
     }
     return NULL;

@@ -1,38 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * get: reading without locks: single, many, inspect, and the way out for a starved reader.
+ * read: read entries without locks: one key, many keys, all fields of one entry.
  *
- * WALK       ls -> bucket version (even) -> tags -> record header -> bounds -> owner, key ->
- *            deadline -> copy -> version unchanged? -> counter. The plain record (no EXT, no BIG,
- *            short key) is read here in line, in three steps (l1_aim); everything else, once its
- *            header says so, by l1_read_any. Many: step 1 of all keys, which prefetches buckets,
- *            then step 2, which prefetches records, then step 3; the version read in step 2 is the
- *            one that must stand at the end of step 3. A plain miss (l1_none) is the same walk of
- *            one bucket and no record.
- * LOCKING    none. After 8 lost rounds the reader locks the bucket like a writer; above 1 KiB it
- *            then publishes the segment in a pin slot, unlocks, copies, clears.
- * INVARIANTS nothing read before the version check may decide anything but "try again"; a counter
- *            is stored only after it, and only in the bucket: a late store into a record could
- *            change somebody's value.
- * TRIED      get beside uthash64 (make bench SUITE=l1; 3.8 of the 6 wanted, where RAW has
- *            6.2-6.5): records at multiples of 8 bytes instead of 4: 4 bytes more an entry, but
- *            16 + 100 bytes lie in two lines and not three, +14 %. The hit in line in its caller,
- *            without loop or call: +5 %. The first overflow bucket found without the list: +3 %.
- *            Huge pages by MADV_COLLAPSE from ticks: +9 to 15 %. Short keys hashed as two whole
- *            words: 10 instructions. A branch-free bucket number, the block of counters
- *            remembered by thread: with all of these 360 -> 268 instructions. Tossing a coin for
- *            each hit, to sample: slower. With a time to live: clock.c. Values over 512 bytes in
- *            line, too, instead of by the general walk: 4 KiB 1.02 to 1.10 times as fast.
- *            A miss by the general walk and what ends a get: 356 instructions, by l1_none 288.
- *            many, 10 M entries (SUITE=many; 16 -> 23 times uthash64 of 25): single gets behind a
- *            prefetch of all, 404 instructions a key; each step for all 32 keys, 251 and 1.47
- *            times as fast; a rolling pipeline (steps 2 and 3 follow 4, 8, 12 keys behind the one
- *            before) instead of three passes: 2.0, 1.5, 1.3 times as long. A line takes longer
- *            than 12 keys of work; with three passes the work is left. Beside them, in one store:
- *            one line of a record asked for, or its second for the farther cache: .91 and .92; all
- *            asked for twice: .96; a record's first byte loaded in step 2: .81; no bucket asked
- *            for: .91, no record: .50. The index in huge pages: index.c.
- * SOURCE     l1_int.h, MEMORY ORDER. */
+ * PICTURE    ls -> bucket version (even) -> fingerprints -> record header -> bounds -> generation
+ *            and key -> deadline -> copy -> version unchanged? -> use counter
+ *              l1_take       a plain record (no EXT, no BIG, short key), in line, three steps
+ *              l1_get_walk   misses, chains, second matches; l1_read_any: every other record
+ *              l1_get_many   step 1 for all keys (prefetches buckets), then step 2 (prefetches
+ *                            records), then step 3; step 3 validates the version read in step 2
+ *              l1_none       a plain miss: one bucket, no record
+ * INVARIANTS A reader decides nothing but "try again" before it has validated the version.
+ *            A reader stores the use counter after the validation, and only in the bucket. A late
+ *            store into a record could change the value of another entry.
+ * LOCKING    None. After 8 failed rounds a reader locks the bucket like a writer. For values above
+ *            1 KiB this reader publishes the segment in a pin slot, unlocks, copies, clears.
+ * SEE ALSO   l1_int.h, MEMORY ORDER; README.md: measurements of the read path. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -53,7 +35,8 @@ BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
     return base_load_rlx(&primary->ver) == ver;
 }
 
-/* A forked child meets a bucket some writer of its parent left odd: taking the lock mends it. */
+/* Wait while the bucket of `hash` is odd. In a forked child a writer of the parent may have left it
+ * odd: taking the lock repairs the bucket. */
 static BASE_COLD void l1_meet_odd(l1 *c, uint64_t hash, unsigned round)
 {
     if (c->forked) {
@@ -93,14 +76,15 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
         p->b = l1_next(s, number, n);
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
-    /* Split meanwhile: the key may have moved before we looked. */
+    /* A split since then may have moved the key before this look. */
     if (!BASE_MUTANT("l1.miss_no_ls_reload") && base_load_acq(&s->ls) != ls) {
         return L1_LOOK_AGAIN;
     }
     return L1_LOOK_NONE;
 }
 
-/* What a reader may do with this record now. MISS: as if it were not there. */
+/* Return what a reader may do with this record now. MISS: the reader treats the record as
+ * absent. */
 CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
 {
     int64_t keep;
@@ -130,8 +114,8 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
     return stale ? CELLAR_STALE : CELLAR_OK;
 }
 
-/* Copy out an oversized value: its block is published before the version is looked at again, so
- * that nobody frees it during the copy. */
+/* Copy an oversized value into `buf`. The reader publishes the block before it reads the version
+ * again, so no thread frees the block during the copy. */
 static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar_err *err)
 {
     l1_big *block;
@@ -149,8 +133,8 @@ static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar
     return same ? L1_LOOK_FOUND : L1_LOOK_AGAIN;
 }
 
-/* Renew last_use from the version the hit was validated with: a bare store could meet recycled
- * memory. Returns false when somebody else was faster. */
+/* Renew last_use under the bucket lock, taken from the version that validated the hit. A store
+ * without the lock could write into recycled memory. Return false when another writer was first. */
 static bool l1_renew_idle(l1 *c, const l1_key *k, l1_probe *p)
 {
     unsigned char *f = l1_at(c, p->pos) + l1_field(&p->rec, L1_X_IDLE) + 4;
@@ -179,7 +163,7 @@ static bool l1_renew_idle(l1 *c, const l1_key *k, l1_probe *p)
 static cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *info,
                                  unsigned flags);
 
-/* Any record: fields, oversized values, long keys. */
+/* Read any record: fields, oversized values, long keys. */
 static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                             l1_info *info, unsigned flags)
 {
@@ -189,7 +173,7 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         if (look == L1_LOOK_AGAIN) { continue; }
         if (look == L1_LOOK_NONE) {
             const bool lost = round != 0 && !BASE_MUTANT("l1.inspect_remembers");
-            if (lost) { memset(info, 0, sizeof *info); } /* it may have seen another record */
+            if (lost) { memset(info, 0, sizeof *info); } /* an earlier round may have filled it */
             return CELLAR_MISS;
         }
         cellar_err err = l1_judge(c, p.pos, &p.rec, flags);
@@ -220,8 +204,8 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
     return l1_read_locked(c, k, buf, buf_cap, info, flags);
 }
 
-/* Lock like a writer, so that a busy bucket cannot starve a reader; long values are copied outside
- * the window from a segment (or block) the pin slot keeps. */
+/* Read one key under the bucket lock, so that a busy bucket cannot starve a reader. Copy long
+ * values outside the window, from a segment or block that the pin slot holds. */
 static BASE_COLD cellar_err l1_read_locked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                            l1_info *info, unsigned flags)
 {
@@ -292,7 +276,7 @@ static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, si
                                            size_t *value_len, unsigned flags)
 {
     l1_info info;
-    /* A NULL buffer asks for the length: a capacity of 0 that any non-empty value exceeds. */
+    /* A NULL buffer asks for the length: the capacity 0 is too small for any non-empty value. */
     unsigned char none[1];
     info.value_len = 0;
     cellar_err err =
@@ -301,7 +285,7 @@ static BASE_NOINLINE cellar_err l1_get_any(l1 *c, const l1_key *k, void *buf, si
     return err;
 }
 
-/* Misses, second matches, chains, and plain records in a bucket that is being changed. */
+/* Read misses, second matches, chains, and plain records in a bucket that changes. */
 static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, unsigned flags)
 {
@@ -324,7 +308,8 @@ static BASE_NOINLINE cellar_err l1_get_walk(l1 *c, const l1_key *k, void *buf, s
                 if ((w0 & (L1_W0_EXT | L1_W0_BIG)) != 0) { goto any; }
                 BASE_POINT("l1.probe.matched");
                 l1_rec r;
-                /* Fields by now: it is another record, and the version says so. */
+                /* The slot now holds another record if it has fields; the version check finds
+                 * that. */
                 if (!l1_decode(c, pos, &r) || r.mask != 0 || !l1_rec_is(c, pos, &r, k)) {
                     continue;
                 }
@@ -355,12 +340,12 @@ any:
     return l1_get_any(c, k, buf, buf_cap, value_len, flags);
 }
 
-/* The common case, a plain record at the first match, in three steps (1 and 2: l1_aim in l1_int.h).
- * False: any doubt; the caller begins anew in l1_get_walk. Every instruction here is one less of
- * the next get in flight. */
+/* The common case: a plain record at the first match, in three steps. Steps 1 and 2 are l1_aim_at
+ * and l1_spot in l1_int.h. On any doubt a step returns false; the caller starts over in
+ * l1_get_walk. Each instruction here delays the next get in flight. */
 
-/* 3: the record, judged by the version step 2 read. near_key: its length is 8..16. Deadlines beyond
- * *sure_ms are alive. */
+/* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
+ * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. */
 BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
                                 bool near_key, uint32_t owner, void *buf, size_t buf_cap,
                                 size_t *value_len, unsigned flags, const base_self_t *self,
@@ -368,8 +353,8 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
 {
     const unsigned char *const p = l1_at(c, a->pos);
     BASE_POINT("l1.probe.matched");
-    /* A slot only ever held offsets of records, and none is shorter than its header and a key byte:
-     * the first 12 bytes are inside the segment whatever they say. */
+    /* A slot only ever held offsets of records. A record has at least a header and one key byte,
+     * padded. So the first 12 bytes always lie inside the segment. */
     const uint64_t head = base_seq_u64(p);
     const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
     const uint32_t own = owner != 0, key_at = 8u + 4u * own;
@@ -425,7 +410,7 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_self_t *self, const void *
     return true;
 }
 
-/* For one caller: compiled into it where compilers see both. */
+/* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
                            uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len)
@@ -443,7 +428,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
     return l1_get_rest(c, k, buf, buf_cap, value_len, flags);
 }
 
-/* As l1_get_walk comes to a miss, of a bucket without chain that has no such tag. */
+/* Report a miss as l1_get_walk would, for a bucket without a chain and without this fingerprint. */
 CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
 {
     const l1_stripe *const s = l1_stripe_of(c, hash);
@@ -475,9 +460,9 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
     return l1_read_any(c, k, buf, buf_cap, out, flags);
 }
 
-/* ---- many ---- */
+/* ---- many keys ---- */
 
-/* One of the group for which the three steps were not enough. */
+/* Read one item of the group for which the three steps did not suffice. */
 static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t owner, uint64_t hash, cellar_get_item *it,
                                      unsigned flags)
 {
@@ -492,9 +477,9 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
                                     uint32_t which, unsigned flags)
 {
     l1_aim aim[32];
-    uint64_t hash[32], least = UINT64_MAX; /* the lowest: is any of them sampled? */
+    uint64_t hash[32], least = UINT64_MAX; /* lowest hash: tells whether any key is sampled */
     const base_self_t *self = base_self();
-    int64_t sure_ms = BASE_NEVER_MS; /* the first deadline reads a clock for all */
+    int64_t sure_ms = BASE_NEVER_MS; /* the first deadline reads the clock for all items */
     BASE_ASSERT(n <= 32);
     for (uint32_t i = 0; i < n; i++) {
         if (BASE_UNLIKELY((which >> i & 1u) == 0)) { continue; }
@@ -510,7 +495,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
         const unsigned char *p = l1_at(c, aim[i].pos);
         BASE_PREFETCH(p);
         BASE_PREFETCH(p + 64);
-        BASE_PREFETCH(p + 127); /* where the record begins in mid-line */
+        BASE_PREFETCH(p + 127); /* last line of a record that begins in mid-line */
         seen |= 1u << i;
     }
     uint32_t hits = 0;
@@ -533,7 +518,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
     return hits;
 }
 
-/* The record a tag points to, unvalidated: a hint. */
+/* Prefetch the record that the fingerprint points to. Nothing is validated: it is a hint. */
 BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
 {
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);

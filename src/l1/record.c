@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * record: the bytes of one entry in the log: lay out, write, decode.
+ * record: lay out, write and decode the bytes of one entry in the log.
  *
  * PICTURE    l1_int.h, FORMAT.
- * INVARIANTS a linked record's size, key and set of optional fields never change in place; only its
- *            value and w0 (set, incr), `due` (set, touch), last_use (idle hit, touch) and the
- *            PINNED bit do, all under its bucket's lock but for PINNED, which is an atomic or.
- * WALK       set -> l1_layout (which fields) -> reserve -> l1_write -> link; reader, cursor,
- *            sweeper -> l1_decode.
- * LIMITS     l1_decode believes nothing: the bytes may be torn or of a former life. Whatever it
- *            accepts lies inside one segment; that it is the right record is for the version to
- *            say. */
+ *              set                     -> l1_layout (choose fields) -> reserve -> l1_write_head,
+ *                                         l1_write_value -> link
+ *              reader, cursor, tick    -> l1_decode
+ * INVARIANTS Size, key and set of optional fields of a linked record never change in place.
+ *            In place change only: value and w0 (set, incr), `due` (set, touch), last_use (idle
+ *            hit, touch), the contents of fields, and PINNED.
+ *            Each of them changes under the bucket lock, except PINNED: an atomic or sets it.
+ * LIMITS     l1_decode trusts no byte: bytes may be torn or belong to an earlier record.
+ *            A record that l1_decode accepts lies inside one segment. Only the version check
+ *            proves that it is the right record. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -44,7 +46,8 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     r->w0 = base_seq_u32(p);
     r->due = base_seq_u32(p + 4);
     if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
-    /* Key and value alone, as most are: what follows would come to the same in twice the steps. */
+    /* Most records have only key and value. The general code below gives the same in twice the
+     * steps. */
     if (BASE_LIKELY((r->w0 & (L1_W0_OWNER | L1_W0_EXT | L1_W0_BIG)) == 0)) {
         const uint32_t klen = L1_W0_KLEN(r->w0), vlen = L1_W0_VLEN(r->w0);
         r->owner = r->mask = r->tag_off = r->tag_count = 0;
@@ -153,7 +156,8 @@ CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l
     return l1_big_bytes(block) + len;
 }
 
-/* Two keys of one hash are still told apart: by the bytes in the block, once it is safe to look. */
+/* Return whether the key in the block may be this key: the hashes are equal. The caller compares
+ * the bytes in the block once it may safely read them. */
 static bool l1_apart_may_be(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
 {
     uint64_t hash;
@@ -246,16 +250,19 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
 }
 
-/* `due` reaches 49.7 days past the segment's opening; heads older than half of that are closed
- * (log.c), so a deadline within the other half fits whatever segment the record is moved to. */
+/* Return whether a deadline is too far ahead for `due`. `due` reaches 49.7 days past the opening of
+ * the segment. The log closes heads older than half of that (segment.c). So a deadline within the
+ * other half fits any segment that the record moves to. */
 CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
 {
-    /* rough_ms is at most now, and heads are closed by the same measure: no clock is read here. */
+    /* rough_ms is at most now, and the log closes heads by the same measure. No clock is read
+     * here. */
     return deadline_ms != BASE_NEVER_MS &&
            deadline_ms - base_load_rlx(&c->rough_ms) >= (int64_t)INT32_MAX;
 }
 
-/* Nothing but key, value and a near deadline: the commonest record. */
+/* Return whether a record has nothing but key, value and a near deadline: the most common
+ * record. */
 CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
 {
     const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)(p->value_hash | p->l2_addr) |
@@ -316,8 +323,8 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     int64_t now = 0;
     if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
     im->born_ms = im->last_use_ms = (uint64_t)now;
-    /* `due` cannot say "before the segment was opened", where a moved record's deadline may lie;
-     * the stale window counts from it. */
+    /* `due` cannot express a time before the opening of the segment. The deadline of a moved record
+     * may lie there. The stale window counts from the deadline. */
     const bool exact = p->stale_ms > 0 && p->deadline_ms != BASE_NEVER_MS;
     if (exact || l1_due_far(c, p->deadline_ms)) { mask |= L1_X_DEADLINE; }
 
@@ -349,7 +356,7 @@ CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadlin
     if (deadline_ms == BASE_NEVER_MS) { return 0; }
     if ((mask & L1_X_DEADLINE) != 0) { return L1_DUE_EXT; }
     int64_t base = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
-    /* A deadline before the segment's opening is in the past: the opening itself says the same. */
+    /* A deadline before the opening of the segment has passed; the opening time says the same. */
     int64_t ahead = deadline_ms <= base ? 0 : deadline_ms - base;
     return ahead >= (int64_t)L1_DUE_EXT - 1 ? L1_DUE_EXT : (uint32_t)ahead + 1;
 }

@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * sample: requests for sampled keys, kept in small rings until the shadows take them.
+ * request_sample: collect requests for sampled keys in small rings until the shadow caches take
+ * them.
  *
- * PICTURE    get: hash < limit? -> l1_sampled -> the ring this thread's number names: 8 keys with
- *            counts -> full: all of it to the shadows (shadow.c)
- *            Repeats of one key collapse into a count, so that one hot key costs one entry.
- * INVARIANTS the top bits of a hash decide whether a key is sampled: they are its tag, which places
- *            nothing, so the sample is spread over all buckets and stripes. The 32 bits a key is
- *            known by are mixed anew.
- * LOCKING    a flag per ring, taken by exchange and never waited for: busy, or full while the
- *            shadows are busy, the request is dropped and counted. A get of a key that is not
- *            sampled costs one compare.
- * LIMITS     one ring for up to 64 entries, 8 for 4,000, 16 up to 16,000, then 64: the rings are
- *            charged, and small stores have little to charge them to.
- * TRIED      24 keys a ring: what the shadows know is late by as much, which in a store of 44
- *            entries is half of it; public mean .1020 of the exact model, 8 keys .1031, 1 key .1033
- *            (five seeds each). */
+ * PICTURE    get: hash < limit? -> l1_sampled -> the ring of this thread: 8 keys with counts
+ *                 -> full: pass the whole ring to the shadow caches (policy_select.c)
+ *            Repeats of one key collapse into a count, so one hot key takes one place.
+ * INVARIANTS The top bits of the hash decide whether a key is sampled. They are the fingerprint of
+ *            the key and place nothing, so the sample spreads over all buckets and stripes. The
+ *            32 bits that name a key in the sample come from a second mix of the hash.
+ * LOCKING    One flag for each ring, taken by exchange; no thread waits for it. If the flag is
+ *            taken, or the ring is full and the shadow caches are busy, the request is dropped and
+ *            counted. A get of a key that is not sampled costs one compare.
+ * LIMITS     1 ring up to 64 entries, 8 up to 4,000, 16 up to 16,000, then 64: the rings are
+ *            charged to the budget.
+ * SEE ALSO   README.md: rejected ring sizes. */
 #include <string.h>
 
 #include "l1/l1_int.h"
 
 typedef struct l1_ring {
-    _Atomic uint32_t busy; /* 1 while somebody writes or drains; guards all */
+    _Atomic uint32_t busy; /* 1 while a thread writes or drains the ring; guards all */
     l1_asked asked;
 } l1_ring;
 _Static_assert(sizeof(l1_ring) == 64, "a ring is a line");
@@ -29,8 +28,8 @@ _Static_assert(sizeof(l1_ring) == 64, "a ring is a line");
 struct l1_samples {
     _Atomic uint64_t dropped;
     uint32_t mask;
-    size_t bytes;  /* of the block this stands in */
-    l1_ring *ring; /* aligned by hand behind this */
+    size_t bytes;  /* size of the block that holds this struct */
+    l1_ring *ring; /* aligned by hand behind this struct */
 };
 
 static uint32_t l1_rings(uint64_t entries)
@@ -102,7 +101,7 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner)
     base_store_rel(&r->busy, 0u);
 }
 
-/* A thread of the parent may have been inside one. */
+/* Reset the rings: a thread of the parent may have been inside one. */
 CELLAR_PRIVATE void l1_samples_child(l1 *c)
 {
     struct l1_samples *s = base_load_acq(&c->samples);

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * log: segments: where records are appended, and where memory comes from and goes back to.
+ * segment: append records to segments; take segments from the budget and give them back.
  *
- * PICTURE    arena = equal segments. One is at any time
- *              in a stripe's queue (SMALL or MAIN)   charged
- *              free      ready to be opened          charged, pages kept
- *              parked    emptied, but a pin names it or its victims are still handed over; charged
- *              back      given back                  not charged, pages discarded
- *              fresh..   never existed
- * INVARIANTS charge of SEGMENT == (held + free_count + parked_count) x seg_bytes;
- *            low == (free_count + what the account could still take, in segments) <= reserve;
- *            a segment leaves its stripe only when none of its records is linked.
- * LOCKING    stripe lock for the queues, then L1_SEG for the lists. A del holds neither: it counts
- *            down inside its window and pushes the segment it emptied onto the stripe's stack,
- *            which the next holder of the stripe lock takes whole. The same step that counts to 0
- *            marks the word QUEUED; who frees needs the whole word to be 0, so nobody is left to
- *            push late.
- * WALK       reserve -> head has room? else l1_seg_take -> free, unparked, back or fresh, else
- *            false and the caller evicts; emptied -> l1_seg_release -> free or parked.
- * LIMITS     `due` counts from the segment's opening: a head older than 2^31 ms is closed. */
+ * PICTURE    The arena is an array of equal segments. At any time a segment is in one state:
+ *              in a stripe   in a queue (SMALL or MAIN)                charged
+ *              free          ready to be opened                        charged, pages kept
+ *              parked        emptied; a pin names it or victims wait   charged
+ *              back          given back                                not charged, pages discarded
+ *              fresh..       never existed
+ *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
+ *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
+ * INVARIANTS Charge of SEGMENT == (held + free_count + parked_count + returning) x seg_bytes.
+ *            low != 0 exactly when free_count + segments that the budget still allows <= reserve;
+ *            low == 2 when they are at most half of it.
+ *            A segment leaves its stripe only when none of its records is linked.
+ * LOCKING    Stripe lock for the queues, then L1_SEG for the lists. A delete holds neither.
+ *            A delete lowers the count inside its window and pushes the segment that it emptied
+ *            onto the stack of the stripe. The next holder of the stripe lock takes the whole
+ *            stack. The step that counts to 0 also sets QUEUED in the same word. A segment is freed
+ *            only while the whole word is 0, so no push comes late.
+ * LIMITS     `due` counts from the opening of the segment: a head older than 2^31 ms is closed. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -52,13 +53,13 @@ static void l1_judge_low(l1 *c)
     if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
 }
 
-/* Offsets are inside a reservation, so they fit size_t on any machine. */
+/* Commit [from, to) of a region. Offsets lie inside a reservation, so they fit size_t. */
 static bool l1_reach(base_region *r, uint64_t from, uint64_t to)
 {
     return base_region_commit(r, (size_t)from, (size_t)(to - from));
 }
 
-/* Control records and base times are committed page by page as segments come to exist. */
+/* Commit the control records and base times up to `seg`, page by page as segments come to exist. */
 static bool l1_tables_reach(l1 *c, uint32_t seg)
 {
     uint64_t need = base_round_up(((uint64_t)seg + 1) * sizeof(l1_seg), BASE_PAGE);
@@ -98,14 +99,14 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
 CELLAR_PRIVATE bool l1_log_open(l1 *c)
 {
     c->free_head = c->back_head = c->parked_head = L1_NONE;
-    /* Segment 0 is always backed: a reader may follow an offset it saw before its tag was
-     * written. */
+    /* Segment 0 is always backed: a reader may follow an offset that it read before its fingerprint
+     * was written. */
     if (!l1_tables_reach(c, 0) || !l1_arena_reach(c, 0)) { return false; }
     l1_judge_low(c);
     return true;
 }
 
-/* Recheck up to `limit` parked segments; true when one became free. L1_SEG held. */
+/* Check up to `limit` parked segments again. Return true when one became free. L1_SEG held. */
 static bool l1_unpark_held(l1 *c, unsigned limit)
 {
     bool freed = false;
@@ -120,7 +121,7 @@ static bool l1_unpark_held(l1 *c, unsigned limit)
             l1_push(c, &keep, &kept, seg);
         }
     }
-    /* Behind the others, so that the next call looks at different ones. */
+    /* Put them behind the others, so that the next call checks different segments. */
     if (keep != L1_NONE) {
         uint32_t last = keep;
         while (c->seg[last].next != L1_NONE) { last = c->seg[last].next; }
@@ -147,9 +148,9 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit)
 
 static uint32_t l1_seg_find(l1 *c)
 {
-    /* Faster than one a segment, which is how fast they come while somebody listens: each is
-     * emptied with its last victims not yet handed over. What stays parked is missing from the free
-     * ones, and sets would go on paying until the cache is empty. */
+    /* Check 4 per call: faster than segments become parked. With a listener each emptied segment is
+     * parked at first, because its last victims still wait for their hand-over. Parked segments are
+     * missing from the free ones; sets would evict until the cache is empty. */
     if (c->parked_head != L1_NONE) { (void)l1_unpark_held(c, 4); }
     uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
     if (seg != L1_NONE) { return seg; }
@@ -198,7 +199,7 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     g->used_bytes = g->cursor = 0;
     g->stripe = (uint16_t)s->index_number;
     g->state = q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN;
-    base_fence_rel(); /* who sees the new base sees the versions of the records that lay here */
+    base_fence_rel(); /* a reader of the new base sees the versions of the old records */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
     if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
     l1_queue *queue = &s->queue[q];
@@ -207,7 +208,7 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
     queue->head = seg;
     base_add_rlx(&s->held_segs, 1u);
-    /* Emptied while it was the head, it was left alone. */
+    /* A head that was emptied stayed in the queue. Push it now. */
     if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
         l1_empty_push(c, s, g->prev);
     }
@@ -274,7 +275,7 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
     uint64_t to = first_ms < 0 ? 0 : (uint64_t)first_ms, now;
     while (to < (now = base_load_rlx(min)) && !base_cas_ar(min, now, to)) { }
     _Atomic uint64_t *due = &c->stripe[c->seg[l1_seg_of(c, pos)].stripe].due_ms;
-    if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: the later of two is fine */
+    if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: a lost update is fine */
 }
 
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
@@ -314,7 +315,8 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
         uint32_t seg = list - 1;
         l1_seg *g = &c->seg[seg];
         list = base_load_rlx(&g->empty_next);
-        /* Off the stack and counted in one step: a del that empties it again pushes it again. */
+        /* Take the segment off the stack and read its count in one step. A later delete that
+         * empties it pushes it again. */
         uint64_t live;
         do {
             live = base_load_rlx(&g->live);
@@ -335,7 +337,7 @@ static void l1_returned(l1 *c, uint32_t seg)
     c->returning--;
 }
 
-/* Threads of the parent were discarding these. */
+/* Finish the segments that threads of the parent were discarding. */
 CELLAR_PRIVATE void l1_log_child(l1 *c)
 {
     if (BASE_MUTANT("l1.returning_forgotten")) { return; }
@@ -376,8 +378,8 @@ CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave)
     return true;
 }
 
-/* Bytes nobody used since the last call go back to the system; an empty log forgets that it ever
- * had segments. From tick; false: there were more than it had time for. */
+/* Give back segments that no set used since the last call. When the log is empty, reset its tables.
+ * Called by the tick. Return false when the time ran out. */
 CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 {
     bool in_time = true;
@@ -399,8 +401,8 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
         c->collapsed_bytes = 0;
         c->back_head = L1_NONE;
         c->back_count = 0;
-        /* All pages are discarded, not only those that are no longer charged: stale readers may
-         * look at any of them, and zero is what they shall see. */
+        /* Discard all pages, also those no longer charged. A late reader may look at any of them
+         * and must see zero. */
         const uint64_t least = BASE_PAGE;
         base_region_discard(&c->table_region, 0, (size_t)c->table_charged);
         base_region_discard(&c->base_region_, 0, (size_t)c->base_charged);
@@ -413,7 +415,8 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
     return in_time;
 }
 
-/* All of the range must be charged: a huge page would back what was given back, too. */
+/* Return whether the next 2 MiB may become a huge page. All of it must be charged: a huge page
+ * would also back what was given back. */
 static bool l1_collapse_ready(const l1 *c) SYNC_HOLDS(L1_SEG);
 static bool l1_collapse_ready(const l1 *c)
 {

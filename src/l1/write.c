@@ -1,42 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * put: every visible change of one key: set, del, touch, incr, a version on demand.
+ * write: change one key: set, delete, touch, increment, renew, version on demand.
  *
- * WALK       set: same key, same padded size, same fields, <= 1 KiB, not pinned -> written in place
- *            under the bucket lock alone. Else: stripe lock -> room (evict.c) -> write the record
- *            -> bucket lock -> condition, commit hook -> swing the slot -> unlock -> at most one
- *            split -> unlock -> hand over what left. A key that is not there, value and time to
- *            live alone, nobody listening: the same steps without what others need (l1_put_new).
- * INVARIANTS hooks.commit runs inside the odd window of every change, also the del of an absent
- *            key; conditions are judged in the window of the change they guard; a set that fails
- *            removes the old value unless L1_KEEP_OLD; an entry's end is announced once.
- * LOCKING    in place, del, touch, incr: bucket only. Append, rewrite: stripe, then bucket. Nothing
- *            is allocated, handed over or called in the host under them.
- * LIMITS     no window copies more than 1 KiB: longer values are written before it and never
- *            change.
- * TRIED      bounded read-through beside uthash64 (make bench SUITE=l1; 2 wanted), 1.0 -> 1.9 by
- *            all of these: the cursor pays for bytes freed, not consumed (evict.c); the fields of
- *            a stripe that each set needs in one pair of lines; all lines of a set prefetched
- *            before the first is used; a victim dropped by the version the cursor saw; ghosts
- *            searched eight at a time; segments taken from other stripes only by one that is an
- *            eighth below the mean.
- *            new entries into a full store (64 to 128 B, twice what memory's caches hold; CPU time
- *            beside uthash64t, .46 -> .62): the lines the stripe's next record will be written to,
- *            the next victim's ghosts and the record behind it, each asked for one set ahead, 1.25
- *            times as fast; the new entry's ghosts before its bucket is looked at, 1.07. Nothing:
- *            the stripe's lock asked for early, looking ahead of the cursor after what it kept,
- *            prefetchw (compilers make prefetcht0 of a prefetch for writing where no newer
- *            processor is named). Nor, in read-through: the next victim, its bucket, ghosts and
- *            cause noted in the stripe and asked for again by the core whose set comes next (.97 to
- *            1.05 by run, 2 threads). There a set costs 3,500 instructions behind a get of 205, in
- *            fifty places; looking for the key once less where it was absent under the same lock,
- *            and decoding a record of key and value alone at once (record.c): 77 fewer, 1.01 to
- *            1.03 times as fast. l1_put_new, a victim's hash kept from the look ahead at it, its
- *            slot sought in line: 3,220 -> 2,580 instructions a set.
- *            50:50, values written in place (CPU time, windows in turn; before it the way over a
- *            plan, spec and l1_lock_key, 715 instructions): l1_put_over, 1.08 to 1.15 times as fast
- *            at 1 and 2 threads, sets alone 1.04: two lines of memory one after the other, and
- *            nothing passes a locked step. Its record asked for before the lock: 1.02 to 1.06. */
+ * PICTURE    set of the same key, padded size and fields, <= 1 KiB, not pinned:
+ *                write in place, under the bucket lock alone
+ *            any other set:
+ *                stripe lock -> room (evict.c) -> write the record -> bucket lock -> condition and
+ *                commit hook -> redirect the slot -> unlock bucket -> at most one split -> unlock
+ *                stripe -> hand over victims
+ *            l1_put_over, l1_put_new: the same steps for plain records without a listener.
+ * INVARIANTS hooks.commit runs inside the odd window of every change, and of the delete of an
+ *            absent key. A condition is judged in the window of the change that it guards.
+ *            A set that fails removes the old value unless L1_KEEP_OLD.
+ *            The end of an entry is reported once.
+ * LOCKING    In place, delete, touch, increment: bucket only. Append, rewrite: stripe, then bucket.
+ *            Under these locks no thread allocates, hands over victims or calls code of the host.
+ * LIMITS     A window copies at most 1 KiB. A writer writes longer values before the window, and
+ *            they never change in place.
+ * SEE ALSO   README.md: measurements of the write path. */
 #include <string.h>
 
 #include "l1/l1_int.h"
@@ -48,7 +29,7 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
     return c->hooks.commit(c->hooks.ctx, k->hash, k->owner, k->bytes, k->len, change, stamp);
 }
 
-/* Not fresh: by one of its tags before its time was over? */
+/* Return why an entry is not fresh: a tag ended it before its time was over, or it expired. */
 BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
 {
     const l1_rec *r = &slot->rec;
@@ -58,9 +39,9 @@ BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
     return tag ? L1_GONE_TAG : L1_GONE_EXPIRED;
 }
 
-/* What is known of the entry a change meets, under its lock. Judged as a get does, tags included:
- * whatever a get no longer answers is absent to a condition. A remembered error is there, like a
- * negative entry, and no value. */
+/* Classify the entry that a change meets, under its lock, as a get would, tags included. To a
+ * condition, an entry that no get returns is absent. A remembered error counts as a negative
+ * entry. */
 static l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot)
 {
     if (!found) { return L1_GONE_NOTHING; }
@@ -70,16 +51,16 @@ static l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot)
     return err == CELLAR_OK ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
 }
 
-/* A plain get answers: a value or "known to be absent". */
+/* Return whether a plain get answers: with a value or with "known to be absent". */
 BASE_INLINE bool l1_is_fresh(l1_gone o) { return o == L1_GONE_VALUE || o == L1_GONE_NEGATIVE; }
 
-/* As what it leaves when a change meets it: `live`, unless it had ended before. */
+/* Return the cause under which a change ends the entry: `live`, unless it had ended before. */
 BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
 {
     return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
-/* What L1_X_VHASH holds: never 0, which stands for none. */
+/* Hash a value for L1_X_VHASH: never 0, which stands for none. */
 static uint64_t l1_hash_bytes(const l1 *c, const void *bytes, size_t len)
 {
     const uint64_t hash = base_hash(c->hash_key, L1_VHASH_SALT, bytes, len);
@@ -123,11 +104,11 @@ static cellar_err l1_condition(const l1 *c, l1_gone o, const l1_slot *slot, cons
     return CELLAR_OK;
 }
 
-/* KEEP_TTL: does the image carry the times of the entry it will replace? */
+/* Return whether the image carries the times of the entry that it will replace (KEEP_TTL). */
 static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1_put_spec *p,
                            const l1_image *im)
 {
-    if (o != L1_GONE_VALUE) { /* nothing to keep them from: the put's own, not of one that went */
+    if (o != L1_GONE_VALUE) { /* no value to keep times from: use the times of the put */
         return im->deadline_ms == p->own->deadline_ms && im->idle_ms == p->own->idle_ms &&
                im->stale_ms == p->own->stale_ms;
     }
@@ -147,7 +128,8 @@ static void l1_times_set(l1_put_spec *p, const l1_times *t)
     p->stale_ms = t->stale_ms;
 }
 
-/* KEEP_TTL: those of the live value, else the put's own. What has no value has no windows. */
+/* Take the times of the live value, else the times of the put (KEEP_TTL). An entry without value
+ * has no windows. */
 static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     l1_info info;
@@ -161,7 +143,7 @@ static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 /* ---- in place -------------------------------------------------------------------------------- */
 typedef enum l1_done { L1_DONE, L1_APPEND, L1_AGAIN } l1_done;
 
-/* The old bytes of an entry written over, for its announcement. */
+/* The old bytes of an overwritten entry, for the report to the listener. */
 typedef struct l1_overwritten {
     l1_left left;
     uint64_t fps[L1_TAG_MAX];
@@ -192,7 +174,8 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
     }
 }
 
-/* `early`: what w0 was before the lock, for the mutant that trusts it. */
+/* Return whether the image fits over the record. `early`: w0 before the lock, for the mutant that
+ * trusts it. */
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im, uint32_t early)
 {
     const l1_rec *r = &slot->rec, *n = &im->rec;
@@ -201,10 +184,10 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
     }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
     if (l1_is_absent(c, slot->pos, r) != (im->spec->kind != (uint8_t)L1_VALUE)) { return false; }
-    /* The cursor and a split decode without the bucket: no mix of old and new may change the
+    /* The cursor and a split decode without the bucket lock: no mix of old and new may change the
      * size. */
     if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
-    /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
+    /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
     uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? early : base_load_sc(w0);
     BASE_POINT("l1.inplace.judged");
@@ -271,7 +254,7 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     return done;
 }
 
-/* Kept out of line: its frame holds a copy of the old value. */
+/* Write in place and report the old value. Out of line: its frame holds a copy of the old value. */
 static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put_spec *p,
                                                   l1_image *im, cellar_err *err)
 {
@@ -280,8 +263,8 @@ static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
-/* The stripe lock keeps records where they are, so that it is enough to find one whose key lies in
- * the log; a key in a block is there for who has its bucket. */
+/* Find the record of a key under the stripe lock, which keeps records in place. A key in a block
+ * may be read only under its bucket lock. */
 static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
     SYNC_HOLDS(L1_STRIPE);
 static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
@@ -295,8 +278,8 @@ static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
     return found;
 }
 
-/* The lines a new record will touch, all at once: each is dirty in another core's cache half of the
- * time, and one after the other they would cost more than the whole set. */
+/* Prefetch together all lines that a new record touches. Half of the time each line is dirty in the
+ * cache of another core. One after the other they would cost more than the set. */
 static void l1_prefetch_append(l1 *c, const l1_stripe *s)
 {
     for (unsigned q = 0; q < 2; q++) {
@@ -306,18 +289,17 @@ static void l1_prefetch_append(l1 *c, const l1_stripe *s)
     }
 }
 
-/* Where the next set of this queue will write. A locked step waits for all stores before it, so a
- * record into lines that are not here makes l1_link wait for the memory. A hint: past the
- * segment's end it is for nothing. */
+/* Prefetch the lines that the next set of this queue will write. A locked step waits for all stores
+ * before it, so l1_link would wait for the memory. A hint: useless past the end of the segment. */
 static void l1_prefetch_next(const l1 *c, uint64_t end)
 {
-    const unsigned char *to = l1_at(c, end) + (BASE_LINE - 1); /* the line it begins in is here */
+    const unsigned char *to = l1_at(c, end) + (BASE_LINE - 1); /* its first line is here already */
     BASE_PREFETCH_W(to);
     BASE_PREFETCH_W(to + BASE_LINE);
     BASE_PREFETCH_W(to + 2 * BASE_LINE);
 }
 
-/* When it ends, to its segment: of a record without idle time and stale window. */
+/* Note the deadline of a record without idle time and stale window in its segment. */
 BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 {
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
@@ -329,7 +311,7 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
     g->max_due_ms = BASE_MAX(g->max_due_ms, (uint64_t)BASE_MAX(deadline_ms, 0));
 }
 
-/* A new record is linked; `end`: of its bytes. */
+/* Finish the append of a linked record. `end`: the end of its bytes. */
 BASE_INLINE void l1_appended(l1 *c, l1_stripe *s, uint64_t end) SYNC_HOLDS(L1_STRIPE);
 BASE_INLINE void l1_appended(l1 *c, l1_stripe *s, uint64_t end)
 {
@@ -338,8 +320,9 @@ BASE_INLINE void l1_appended(l1 *c, l1_stripe *s, uint64_t end)
     l1_prefetch_next(c, end);
 }
 
-/* Link the written record: condition, hook, slot, counts, in one window. `present`: as found under
- * the stripe's lock, which the caller has held since; what was absent then is absent now. */
+/* Link the written record in one window: condition, hook, slot, counts. present: the result of a
+ * search under the stripe lock, which the caller still holds. What was absent then is still
+ * absent. */
 static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, l1_image *im,
                           bool present, uint64_t pos, uint64_t weight, l1_victims *v)
 {
@@ -397,7 +380,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
             ? L1_ROOM_AGAIN
             : l1_room_for(c, s, q, im->rec.size, !present, &toll, &v, &pos);
         if (room == L1_ROOM_OK && v.n == L1_VICTIMS) {
-            l1_log_undo(c, s, q, pos, im->rec.size); /* the old entry needs a place among them */
+            l1_log_undo(c, s, q, pos, im->rec.size); /* the old entry needs a victim place */
             room = L1_ROOM_AGAIN;
         }
         err = CELLAR_E_SPACE;
@@ -405,7 +388,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
             if ((im->rec.mask & L1_X_VERSION) != 0) {
                 im->version = p->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
             }
-            base_fence_rel(); /* who sees new bytes here sees the versions of those that lay here */
+            base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
             l1_write_head(c, pos, im);
             l1_write_value(c, pos, im);
             BASE_POINT("l1.append.written");
@@ -428,10 +411,10 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         if (room == L1_ROOM_AGAIN) {
             l1_limbo_some(c);
             l1_limbo_wait(c);
-        } else if (im->block == NULL) { /* a set with a block had its choice of them */
+        } else if (im->block == NULL) { /* a set with a block had its choice */
             l1_limbo_use(c);
         }
-        /* The chain needed one more bucket and the account had no page for it: evict for that,
+        /* The chain needs one more bucket and the budget had no page for it: evict for that,
          * too. */
         if (room == L1_ROOM_OK && err == CELLAR_E_SPACE && no_bucket++ < 2 &&
             l1_make_room(c, BASE_PAGE)) {
@@ -445,12 +428,12 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
                             const l1_put_spec *only_if, l1_gone *gone);
 
-/* A set that could not be done: what it was to replace is not served, unless a condition says the
- * set would not have happened, or KEEP_OLD. */
+/* Remove the old value after a set that failed, so that no get returns it. Keep it with KEEP_OLD,
+ * or if a condition says that the set would not have happened. */
 static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
 {
     if ((p->flags & L1_KEEP_OLD) != 0) { return err; }
-    /* Both may be vetoed: then a newer value took the place of what they were to replace. */
+    /* Both may be vetoed: then a newer value replaced what they should replace. */
     const bool late = p->change == L1_CHANGE_BACKFILL || p->change == L1_CHANGE_PUBLISH;
     const l1_change change = late ? p->change : L1_CHANGE_DEL;
     const cellar_err gone = l1_remove(c, k, change, &p->stamp, p, &p->gone);
@@ -462,8 +445,8 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
 
 typedef enum l1_over_done { L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED } l1_over_done;
 
-/* The commonest set: a plain record over one of the same key and padded size, nobody listening, the
- * bucket free. NOT: any doubt; the caller begins anew. */
+/* Write a plain record over one of the same key and padded size: the most common set. Needs no
+ * listener and a free bucket. NOT: any doubt; the caller starts over. */
 BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *value,
                                             uint32_t vlen, int64_t deadline_ms, l1_change change,
                                             uint64_t *stamp)
@@ -474,13 +457,13 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
     l1_bucket *const b = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
-    uint32_t m = l1_match(b, l1_tag_of(hash));   /* still so if the lock is taken from `ver` */
+    uint32_t m = l1_match(b, l1_tag_of(hash));   /* valid if the lock is taken from `ver` */
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || m == 0 || c->forked)) { return L1_OVER_NOT; }
     if (BASE_MUTANT("l1.w0_before_lock")) { return L1_OVER_NOT; }
     if (deadline_ms != BASE_NEVER_MS && BASE_UNLIKELY(l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
     }
-    /* While the lock is taken. A hint: it may be another key's. */
+    /* Prefetch while the lock is taken. A hint: the record may belong to another key. */
     const unsigned char *ahead = l1_at(c, l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)])));
     BASE_PREFETCH_W(ahead);
     BASE_PREFETCH_W(ahead + BASE_LINE);
@@ -491,13 +474,14 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     const uint32_t size = (head + klen + vlen + pad) & ~pad;
     const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_OWNER;
     l1_over_done done = L1_OVER_NOT;
-    /* Somebody may listen since we looked; who begins to later is told of what happens later. */
+    /* A listener may exist since the first look. A later listener sees later changes only. */
     if (BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)) { m = 0; }
     for (; m != 0; m &= m - 1) {
         const unsigned i = (unsigned)__builtin_ctz(m);
         const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
         unsigned char *const at = l1_at(c, pos);
-        /* After the seq_cst lock: either we see the pinner's bit or it sees our odd version. */
+        /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd
+         * version. */
         const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
         if ((w0 & ~(L1_VLEN_LIMIT << 8)) != want ||
             !base_seq_equal(at + head, k->bytes, klen) ||
@@ -541,7 +525,7 @@ CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t
            L1_OVER_DONE;
 }
 
-/* Under the stripe's lock: written, linked where the key's bucket is. */
+/* Link a written plain record of an absent key, under the stripe lock. */
 BASE_ALWAYS_INLINE l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b,
                                             uint64_t pos, uint32_t size, l1_change change,
                                             uint64_t *stamp) SYNC_HOLDS(L1_STRIPE);
@@ -571,9 +555,8 @@ BASE_ALWAYS_INLINE l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k
     return done;
 }
 
-/* The next commonest: a plain record of a key that is not there, nobody listening, as l1_append
- * stores it, without what only others need. NOT: any doubt, or room that does not come at once; the
- * caller begins anew. */
+/* Store a plain record of an absent key without a listener, as l1_append does, on a short path.
+ * NOT: any doubt, or no room without a wait; the caller starts over. */
 static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void *value,
                                              uint32_t vlen, int64_t deadline_ms, l1_change change,
                                              uint64_t *stamp)
@@ -593,7 +576,7 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);
     l1_prefetch_append(c, s);
-    /* Neither moves as long as the lock is held. */
+    /* Neither moves while the lock is held. */
     l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), k->hash)};
     h.b = l1_bucket_at(s, h.number);
     const bool maybe = l1_match(h.b, l1_tag_of(k->hash)) != 0 || base_load_rlx(&h.b->ovf) != 0;
@@ -633,18 +616,20 @@ CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t
            L1_OVER_DONE;
 }
 
-/* Whole in the log if that is short enough; else a long key goes into a block, then the value. */
+/* Choose what lies in the log: everything if it is short enough; else a long key goes into a block,
+ * then the value. */
 static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *p, l1_image *im)
 {
     const unsigned apart = k->len > c->key_max ? L1_FORM_APART : 0u;
     if (l1_layout(c, k, p, 0, c->record_max, im)) { return 0; }
     if (apart != 0 && l1_layout(c, k, p, apart, c->record_max, im)) { return apart; }
     const bool fits = l1_layout(c, k, p, L1_FORM_BIG | apart, c->seg_bytes, im);
-    BASE_REQUIRE(fits); /* a short key and all fields there are: see l1_open */
+    BASE_REQUIRE(fits); /* a short key and all fields fit: see l1_open */
     return L1_FORM_BIG | apart;
 }
 
-/* tagged: what l1_tagged said; else there is nothing to update in place. */
+/* Store one key in rounds until no other writer interferes. tagged: the result of l1_tagged. If it
+ * is false, there is nothing to update in place. */
 static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
 {
     for (unsigned round = 0;; round++) {
@@ -673,7 +658,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
     }
 }
 
-/* The spec may be one for many keys: what KEEP_TTL put into it for this one goes again. */
+/* Store one key. One spec may serve many keys: restore the times that KEEP_TTL put into it. */
 static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
@@ -696,8 +681,8 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     p->gone = L1_GONE_NOTHING;
     const bool tagged = !p->untagged && l1_tagged(c, k);
     if (!tagged) {
-        /* While the bucket is on its way: processors go on before they know. Under the stripe's
-         * lock, which they wait at, it would come later. */
+        /* Prefetch the ghosts while the bucket is on its way; processors continue before it
+         * arrives. Under the stripe lock the request would come later. */
         l1_ghost_prefetch(&l1_stripe_of(c, k->hash)->ghost, l1_ghost_mix(k->hash));
     }
     if (p->flags == 0 && p->value_len <= c->over_max && base_load_rlx(&c->want_left) == 0 &&
@@ -713,9 +698,9 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     return l1_put_any(c, k, p, tagged);
 }
 
-/* ---- del ------------------------------------------------------------------------------------- */
-/* `only_if`: the conditions of a set that failed; unmet, nothing happens and their outcome is
- * returned. */
+/* ---- delete ---------------------------------------------------------------------------------- */
+/* Remove a key. `only_if`: the conditions of a set that failed. If a condition is not met, change
+ * nothing and return its result. */
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
                             const l1_put_spec *only_if, l1_gone *gone)
 {
@@ -775,13 +760,13 @@ typedef struct l1_edit {
     bool add_version, set_times, add;
     const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
-    int64_t delta, *sum;          /* with add: to an 8-byte value; *sum receives what is stored */
-    cellar_err *range;            /* with add: E_RANGE when it was held at a limit */
-    l1_overwritten *old; /* with add: NULL, or where the old entry is kept to be announced */
-    int64_t *was_ms;     /* NULL, or OK writes the deadline that it had */
+    int64_t delta, *sum;          /* with add: to an 8-byte value; *sum gets the stored sum */
+    cellar_err *range;            /* with add: E_RANGE when the sum stopped at a limit */
+    l1_overwritten *old; /* with add: NULL, or the old entry for the listener */
+    int64_t *was_ms;     /* NULL, or OK writes the old deadline */
 } l1_edit;
 
-/* An entry with that l2_addr changes: what lies below is another one. */
+/* Return the l2_addr of an entry after a change: the record on disk is out of date. */
 static uint64_t l1_addr_changed(uint64_t addr)
 {
     return addr == 0 || addr == L1_ADDR_NEVER ? addr : L1_ADDR_LATER;
@@ -811,7 +796,7 @@ CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr)
     l1_unlock(c, &h);
 }
 
-/* Those it has, or those of a refresh that brings its own. */
+/* Set the tags of the image: those of the record, or the new ones of a refresh. */
 static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_spec *spec,
                           uint64_t fps[L1_TAG_MAX])
 {
@@ -831,7 +816,7 @@ static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_s
     }
 }
 
-/* The image of a linked record with an edit applied. */
+/* Build the image of a linked record with an edit applied. */
 static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_edit *e,
                         l1_put_spec *spec, uint64_t fps[L1_TAG_MAX], l1_image *im)
 {
@@ -878,7 +863,7 @@ static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
     return CELLAR_E_RANGE;
 }
 
-/* The sum takes the place of the old number in the image; inside the window. */
+/* Replace the old number in the image by the sum, inside the window. */
 static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot,
                               const l1_edit *e, l1_image *im, unsigned char bytes[8],
                               uint64_t *stamp)
@@ -893,7 +878,7 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
     *e->range = l1_sum(before, e->delta, e->sum);
     memcpy(bytes, e->sum, 8);
     im->value = bytes;
-    if ((im->rec.mask & L1_X_IDLE) != 0) { /* a use, like the set it stands for */
+    if ((im->rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
         im->last_use_ms = BASE_MAX((uint64_t)base_now_ms(c->clock), im->last_use_ms);
     }
     if ((im->rec.mask & L1_X_VERSION) != 0) {
@@ -902,15 +887,15 @@ static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slo
     return CELLAR_OK;
 }
 
-/* A refresh may give a stale value new times, too. */
+/* Return whether a refresh may give a stale value new times. */
 static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *e)
 {
     return found && e->renew != NULL &&
            l1_judge(c, slot->pos, &slot->rec, L1_STALE_OK) == CELLAR_STALE;
 }
 
-/* Swing the key's slot to a copy with other fields. Not an end of the entry: nothing is announced,
- * an oversized block moves along. OK, MISS, E_SPACE. */
+/* Redirect the slot of the key to a copy with other fields. OK, MISS, E_SPACE. The entry does not
+ * end: no report, and an oversized block moves along. */
 static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version,
                              uint64_t *stamp)
 {
@@ -928,7 +913,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         sync_take(L1_STRIPE, &s->lock);
         l1_hold h;
         bool found = l1_find_stripe(c, s, k, &slot);
-        if (found) { err = CELLAR_E_SPACE; } /* no room for more fields in a segment, or at all */
+        if (found) { err = CELLAR_E_SPACE; } /* no room for more fields, or none in the log */
         const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
         const uint64_t from = fits ? slot.pos : 0;
         const uint32_t size = fits ? im.rec.size : 0;
@@ -937,7 +922,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             room = l1_room_for(c, s, q, size, false, &toll, &v, &pos);
         }
         if (room == L1_ROOM_OK) {
-            /* Values above 1 KiB do not change in place: written before the window. */
+            /* Values above 1 KiB do not change in place: write them before the window. */
             const bool early = im.rec.vlen > L1_SMALL_COPY;
             base_fence_rel(); /* as in l1_append */
             if (early) { l1_write_value(c, pos, &im); }
@@ -947,7 +932,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
             const bool may = there || l1_may_renew(c, found, &slot, e);
             err = may ? CELLAR_OK : CELLAR_MISS;
-            /* In place its value may have become a few bytes longer meanwhile. */
+            /* An in-place write may have made its value a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
                 (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
                  im.rec.size != size)) {
@@ -988,8 +973,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_rec r;
             if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
             if (err != CELLAR_OK) {
-                /* The cursor must find a record here: it is the last of its segment, take it
-                 * back. */
+                /* The cursor must find a record here. The reserved bytes are the last of their
+                 * segment: undo. */
                 l1_log_undo(c, s, q, pos, size);
             }
         }
@@ -1037,12 +1022,13 @@ CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline
         const l1_rec *r = &slot.rec;
         unsigned char *p = l1_at(c, slot.pos);
         const bool has_idle = (r->mask & L1_X_IDLE) != 0;
-        /* With an idle time the deadline is the greatest age: it may come nearer, never go away. */
+        /* With an idle time the deadline is the greatest age: it may come nearer, but never move
+         * away. */
         if (has_idle && idle_ms != 0) {
             deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r));
         }
         uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
-        /* As l1_layout: what is further ahead might not fit relative to the segment it moves to. */
+        /* As in l1_layout: a later deadline may not fit relative to the segment of a later copy. */
         const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;
         rewrite = ((r->mask & L1_X_DEADLINE) == 0 &&
                    (exact || due == L1_DUE_EXT || l1_due_far(c, deadline_ms))) ||
@@ -1076,8 +1062,8 @@ CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline
     return err;
 }
 
-/* ---- incr ------------------------------------------------------------------------------------ */
-/* One try in place. L1_APPEND: pinned, to be rewritten; L1_AGAIN: absent. */
+/* ---- increment ------------------------------------------------------------------------------- */
+/* Add in place once. L1_APPEND: pinned, so rewrite; L1_AGAIN: absent. */
 static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value,
                                 l1_overwritten *old, cellar_err *err, uint64_t *stamp)
 {
@@ -1116,7 +1102,7 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
                                    base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
             }
-            if ((slot.rec.mask & L1_X_IDLE) != 0) { /* a use, like the set it stands for */
+            if ((slot.rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
                 unsigned char *f = p + l1_field(&slot.rec, L1_X_IDLE) + 4;
                 base_seq_store_u64(f, BASE_MAX((uint64_t)base_now_ms(c->clock), base_seq_u64(f)));
             }
@@ -1143,7 +1129,7 @@ CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, in
             const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
                                .old = told ? &old : NULL};
             err = l1_rewrite(c, k, &e, NULL, &st);
-            if (err == CELLAR_MISS && round < 64) { continue; } /* gone meanwhile */
+            if (err == CELLAR_MISS && round < 64) { continue; } /* removed meanwhile */
             if (err == CELLAR_OK) {
                 err = range;
                 if (told && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
@@ -1166,7 +1152,7 @@ CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, in
         p.change = L1_CHANGE_INCR;
         p.flags |= L1_IF_ABSENT;
         err = l1_put(c, k, &p);
-        if (err == CELLAR_EXISTS && round < 64) { continue; } /* somebody was faster */
+        if (err == CELLAR_EXISTS && round < 64) { continue; } /* another writer was faster */
         if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
         if (err == CELLAR_OK) {
             *now_value = value;

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * admit: is an entry worth its bytes on disk? Budgets, and who was asked for again.
+ * admission: write budgets, and the filter that keeps unused entries off the disk.
  *
- * PICTURE    put -> size, time left (put.c) -> used? -> gate {current? copy there? budget? room?}
- *            used: hit in memory, or read from disk, or it leaves memory for the second time in
- *            a while: `seen`, words of four 16-bit fingerprints, the newest first; what is looked
- *            for and found moves to the front, what is not pushes the oldest out.
- * INVARIANTS a word of `seen` forgets only by newer keys: of n words, a key comes to disk if some
- *            4n unused ones or less left between its two departures. Budgets count what is written
- *            and take back what was not.
- * LOCKING    none: atomic words. Who loses a race for a word has noted nothing: one more refusal.
- * LIMITS     two bytes a key that is remembered, for as many as the disk holds, at most 1/64 of the
- *            memory. A stranger is taken for seen once in 16,000 looks.
- * TRIED      the ghosts of L1 instead: they remember what L1 held once, the disk holds ten times
- *            that; and a set comes too early to know whether it is worth a write.
- * NOT HERE   views without a disk, secrets (cache); an unchanged copy (put.c). */
+ * PICTURE    put -> size, TTL (write.c) -> used? -> tombstone lock {current? copy there? budget?}
+ *            used: hit in memory, read from disk, or second put within a while. `seen` remembers
+ *            first puts: words of four 16-bit fingerprints, newest first. A hit moves to the front;
+ *            a new fingerprint replaces the oldest.
+ * INVARIANTS Only newer keys displace a fingerprint. With n words, an unused entry reaches the disk
+ *            if at most 4n others, approximately, leave memory between its two puts.
+ *            Budgets count bytes that are written. Bytes of a failed put are refunded.
+ * LOCKING    None: atomic words. A thread that loses a race for a word leaves no fingerprint; the
+ *            cost is one more refusal.
+ * LIMITS     `seen`: 2 bytes per key, as many keys as the disk holds, at most 1/64 of the memory.
+ *            A new key counts as seen once in 16,000 checks.
+ * SEE ALSO   write.c for unchanged copies; README.md: why not the ghosts of L1. */
 #include "l2/l2_int.h"
 
 #define L2_SEEN_LEAST 64u /* words */
@@ -49,19 +48,19 @@ CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48)
     uint64_t was = base_load_rlx(word);
     unsigned at = 0;
     while (at < 4 && (was >> (16 * at) & 0xffffu) != fp) { at++; }
-    /* What was newer moves back by one, what was older stays. */
+    /* Newer fingerprints move back by one; older ones stay. */
     const uint64_t newer = at < 4 ? ((uint64_t)1 << (16 * at)) - 1 : UINT64_MAX;
     const uint64_t older = at < 3 ? ~(uint64_t)0 << (16 * (at + 1)) : 0;
     const uint64_t now = (was & older) | (was & newer) << 16 | fp;
     BASE_POINT("l2.seen");
-    (void)base_cas_ar(word, was, now); /* nothing is published by it */
+    (void)base_cas_ar(word, was, now); /* The CAS publishes nothing. */
     return at < 4;
 }
 
 /* ---- budgets ---- */
 
-/* Not written after all. Only of the window they were counted in, and never below 0: in the next
- * one, begun in between, they would leave a number just below 2^64, and no put would fit again. */
+/* Refund bytes of one window. `used` never falls below 0: a refund to a later window would wrap it
+ * to almost 2^64, and no put would fit again. */
 static void l2_budget_back(l2_budget *b, uint64_t window, uint64_t bytes)
 {
     uint64_t used = base_load_acq(&b->used);
@@ -71,12 +70,13 @@ static void l2_budget_back(l2_budget *b, uint64_t window, uint64_t bytes)
     }
 }
 
-/* May so many bytes more be written in this window? They are counted if so. */
+/* Count `bytes` against one window. Return false, with nothing counted, if they exceed `most`. */
 static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64_t most)
 {
     const uint64_t was = base_load_acq(&b->window);
-    /* Only the winner empties it; what others add in between is lost to nobody's harm: the window
-     * has just begun. One window back: somebody late; more: the clock was set back. */
+    /* Only the winner of the CAS resets `used`. Bytes added in between are lost, which is harmless
+     * because the window has just begun. A window back by one: a late thread. By more: the clock
+     * went back. */
     if ((window > was || was - window > 1) && base_cas_ar(&b->window, was, window)) {
         base_store_rel(&b->used, (uint64_t)0);
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * audit: walk a whole store and say what does not fit together. Nobody else is working.
+ * check: compare all structures of a store with each other, for tests.
  *
- * WALK       segments against slots and the free list -> every word: its segment holds something,
- *            its tag lies in one pair, its count is right -> every put on disk: in the filter */
+ * PICTURE    segments against slots and the free list -> each word: a live segment, a valid place,
+ *            a correct count -> each put on disk: its bits are in the tombstone filter
+ * LOCKING    Takes the worker. No other call may run. */
 #include "l2/l2_int.h"
 
 BASE_SIZE_BEGIN
@@ -18,15 +19,15 @@ static const char *l2_audit_segments(const l2 *d)
         if (L2_SEG_STATE(w) == L2_SEG_STAGE) {
             const l2_slot *s = &d->slot[L2_SEG_SLOT(w)];
             staged++;
-            if (s->head.segseq != L2_SEG_SEQ(w) || s->seg != i) { return "a segment and its slot"; }
-            if (s->state == L2_SLOT_FREE) { return "a free slot that a segment lies in"; }
+            if (s->head.segseq != L2_SEG_SEQ(w) || s->seg != i) { return "slot of a segment"; }
+            if (s->state == L2_SLOT_FREE) { return "a segment in a free slot"; }
         }
         if (L2_SEG_STATE(w) == L2_SEG_GONE) { continue; }
         places++;
         if (base_load_rlx(&d->seg[i].place) >= d->places) { return "a place outside the file"; }
     }
-    if (places != d->places) { return "the number of places"; }
-    if (free != d->free_count) { return "the list of free segments"; }
+    if (places != d->places) { return "wrong number of places"; }
+    if (free != d->free_count) { return "wrong list of free segments"; }
     if (staged > d->nstage) { return "more staged segments than slots"; }
     return NULL;
 }
@@ -44,11 +45,11 @@ static const char *l2_audit_words(l2 *d)
             if (l2_word_seg(d, w) >= d->nseg) { return "a word outside the file"; }
             const bool tomb = (w & L2_WORD_TOMB) != 0, warming = base_load_rlx(&d->warming) != 0;
             const bool alone = (w & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
-            if (tomb && alone && !warming) { return "a tomb word"; }
-            if (!(tomb && warming) && l2_word_lsn(d, w) == 0) { return "a word to a free place"; }
+            if (tomb && alone && !warming) { return "a tomb word without a class"; }
+            if (!(tomb && warming) && l2_word_lsn(d, w) == 0) { return "a word of a free place"; }
         }
     }
-    return words == base_load_rlx(&d->index.words) ? NULL : "the count of words";
+    return words == base_load_rlx(&d->index.words) ? NULL : "wrong count of words";
 }
 
 static void l2_audit_line(l2 *d, void *ctx, const l2_entry *e)

@@ -1,38 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * codec: values packed, and sealed by the caller's cipher, on their way to disk; opened and
- * unpacked on their way back.
+ * codec: compress and encrypt values on the way to disk; decrypt and decompress them on reads.
  *
- * PICTURE    put   value -> pack, if the view asks and it saves an eighth -> | packed, shorter |
- *                  -> seal -> | nonce 12 | sealed value, `overhead` bytes longer | -> record
- *            get   record verified, key and time right -> open -> unpack -> the caller's buffer
- *                  each step: or a miss
- * FORMAT     what is sealed with a value but not in it (aad): 0 u8[16] uuid  16 u32 vgen
- *            20 u32 klen  24 i64 expiry_wall_ms  32 the record's ext, key
- *            A packed value: one LZ4 block; the record's ext says how long it was. So under a seal
- *            nobody can make a packed value look plain, or a plain one packed: the bit beside its
- *            length counts only where ext says the same.
- * INVARIANTS no length out of a file is believed beyond `room_max`, which no value of this store
- *            has, before memory is written: a longer one is a miss. Bytes that are no packing are a
- *            miss, and so is any packed value in a library without LZ4 (miss_packed).
- *            With a cipher nothing is served that it did not seal; without one nothing sealed is.
- *            All of a record that is served is under its seal: value, key, generation (a number
- *            no two views share), end of life, flags, version, kind. So whoever can write the files
- *            and make their checks right can make a key miss, or show an older value of the same
- *            key and generation that has not expired: nothing else.
- *            A nonce is used once: 96 random bits at each open, counted up by one a seal.
- * MEMORY     packing needs some while entries are pushed out, just when there is none: two blocks
- *            are set aside once a view asks, and two at once where there is a cipher (packer[i]:
- *            taken and given back by exchange). Who finds none, or has a larger value, packs and
- *            seals if the budget happens to have room. None is made for it: that would push out
- *            entries, which are packed and sealed, from in here.
- * LOCKING    none, and none is held over the caller's functions; while `open` runs on a record of
- *            the stage its slot is pinned, so it must not wait.
- * LIMITS     what is over half a segment before it is packed is refused, however small it would be.
- *            two opens with 2^32 seals each share a nonce once in 2^63.
- *            Keys, names of views, lengths and times lie in clear.
- * TRIED      allocating for each packing: under a full budget half of 12,000 values went unpacked.
- * NOT HERE   LZ4 itself (base/pack.c). */
+ * PICTURE    put   value -> compress, if asked and if it saves 1/8 -> | compressed value |
+ *                  -> encrypt -> | nonce 12 | ciphertext, `overhead` bytes longer | -> record
+ *            get   record verified, key and TTL right -> decrypt -> decompress -> caller's buffer
+ * FORMAT     Authenticated data (aad): 0 u8[16] uuid  16 u32 vgen  20 u32 klen
+ *            24 i64 expiry_wall_ms  32 ext of the record, then the key
+ *            A compressed value is one LZ4 block. ext has its raw length and is authenticated, so a
+ *            forged bit next to the value length has no effect.
+ * INVARIANTS A length from a file is compared with `room_max` before memory is written. A longer
+ *            value is a miss, and so is a value that does not decompress.
+ *            With a cipher, only values that it encrypted are served. Without one, none of them is.
+ *            A forger of files can cause a miss, or an older, not expired value of the same key and
+ *            generation. README.md has the argument.
+ *            A nonce is used once: 96 random bits per open, plus 1 per encryption.
+ * LOCKING    None. No lock is held during a call of the cipher. `open` must not wait, because the
+ *            slot of a staged record is pinned meanwhile.
+ * LIMITS     A value above half a segment is refused before compression.
+ *            Two opens with 2^32 encryptions each share a nonce with probability 2^-63.
+ *            Keys, namespace names, lengths and times are not encrypted.
+ * SEE ALSO   base/pack.c for LZ4; README.md for the reserved blocks. */
 #include "l2/l2_int.h"
 
 #include "base/pack.h"
@@ -40,10 +28,10 @@
 
 #define L2_NONCE 12u
 #define L2_AAD_HEAD 32u
-#define L2_PACK_LEAST 64u /* bytes of a value that is tried */
-#define L2_PACK_SAVES 8u  /* of its bytes, one in so many */
-#define L2_PACK_SAYS 8u   /* most that ext grows by */
-#define L2_PACKER_ROOM ((size_t)64 << 10) /* of a packed value */
+#define L2_PACK_LEAST 64u /* least bytes of a value that is compressed */
+#define L2_PACK_SAVES 8u  /* least saving: one byte in 8 */
+#define L2_PACK_SAYS 8u   /* most bytes that ext grows by */
+#define L2_PACKER_ROOM ((size_t)64 << 10) /* for the compressed value */
 
 static size_t l2_packer_bytes(void) { return base_pack_scratch() + L2_PACKER_ROOM; }
 
@@ -51,10 +39,10 @@ static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
 {
     const uint64_t n = base_add_rlx(&d->seals, (uint64_t)1);
     memcpy(nonce, d->nonce, L2_NONCE);
-    l2_w64(nonce, l2_r64(nonce) + n); /* those of one open differ for 2^64 seals */
+    l2_w64(nonce, l2_r64(nonce) + n); /* The nonces of one open differ for 2^64 encryptions. */
 }
 
-/* A link is written behind the seal: it is not sealed. */
+/* Return the authenticated bytes of ext: all but a link, which is written after encryption. */
 static size_t l2_aad_ext(const l2_rec *r) { return (size_t)r->ext * 8 - l2_link_bytes(r); }
 
 static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + l2_aad_ext(r) + r->klen; }
@@ -62,7 +50,7 @@ static size_t l2_aad_bytes(const l2_rec *r) { return L2_AAD_HEAD + l2_aad_ext(r)
 static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const void *ext,
                          const void *key)
 {
-    memcpy(to, d->super.uuid, 16); /* never changes */
+    memcpy(to, d->super.uuid, 16); /* constant */
     l2_w32(to + 16, r->vgen);
     l2_w32(to + 20, r->klen);
     l2_w64(to + 24, (uint64_t)r->expiry_wall_ms);
@@ -78,25 +66,26 @@ CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
             box->block = base_load_acq(&d->packer[i]);
             base_store_rel(&d->packer[i], (unsigned char *)NULL);
         } else {
-            box->block = base_xchg_ar(&d->packer[i], (unsigned char *)NULL); /* l2_packer_give */
+            /* release in l2_packer_give */
+            box->block = base_xchg_ar(&d->packer[i], (unsigned char *)NULL);
         }
         BASE_POINT("l2.packer");
         if (box->block != NULL) { return; }
     }
-    /* Making room would evict, and so pack and seal, from in here. */
+    /* base_alloc would evict to make room, and eviction compresses and encrypts here. */
     box->block_bytes = bytes;
     box->block = base_alloc_held(d->cfg.account, BASE_MOD_L2, bytes, NULL);
 }
 
 static void l2_packer_give(l2 *d, unsigned char *block)
 {
-    for (uint32_t i = 0;; i = (i + 1) % L2_PACKERS) { /* there are as many places as blocks */
+    for (uint32_t i = 0;; i = (i + 1) % L2_PACKERS) { /* There are as many slots as blocks. */
         unsigned char *none = NULL;
-        if (base_cas_ar(&d->packer[i], none, block)) { return; } /* l2_packer_take */
+        if (base_cas_ar(&d->packer[i], none, block)) { return; } /* acquire in l2_packer_take */
     }
 }
 
-/* So many blocks at least; false: no memory. */
+/* Allocate blocks until there are `want`. Return false if memory is short. */
 static bool l2_packers_have(l2 *d, uint32_t want)
 {
     for (uint32_t n = base_load_acq(&d->packers); n < want;) {
@@ -137,7 +126,8 @@ CELLAR_PRIVATE bool l2_box_pack(l2 *d, const void *value, l2_rec *r, l2_box *box
     const uint32_t raw = r->vlen;
     if (!d->packs || raw < L2_PACK_LEAST) { return false; }
     const size_t scratch = base_pack_scratch();
-    const size_t cap = raw - raw / L2_PACK_SAVES - L2_PACK_SAYS; /* no longer than this is a gain */
+    /* A longer result saves too little. */
+    const size_t cap = raw - raw / L2_PACK_SAVES - L2_PACK_SAYS;
     l2_packer_take(d, box, scratch + cap);
     size_t n = 0;
     if (box->block != NULL) {
@@ -150,7 +140,7 @@ CELLAR_PRIVATE bool l2_box_pack(l2 *d, const void *value, l2_rec *r, l2_box *box
     }
     box->bytes = box->block + scratch;
     r->form |= L2_FORM_PACKED;
-    r->vlen = (uint32_t)n; /* below raw */
+    r->vlen = (uint32_t)n; /* less than raw */
     r->bytes -= raw - r->vlen;
     return true;
 }
@@ -174,7 +164,7 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
         return false;
     }
     sealed.bytes = out;
-    l2_box_free(d, box); /* packed before */
+    l2_box_free(d, box); /* the compressed value */
     *box = sealed;
     r->form |= L2_FORM_SEALED;
     r->vlen = plain + d->seal_bytes;
@@ -204,7 +194,7 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     const unsigned char *sealed = key + r->klen;
     const uint32_t plain = r->vlen - d->seal_bytes;
     const size_t aad_bytes = l2_aad_bytes(r);
-    /* Else it is opened for its length alone, or to be unpacked. */
+    /* Otherwise the value is decrypted for its length only, or to be decompressed. */
     const bool fits = plain > 0 && plain <= buf_cap && (r->form & L2_FORM_PACKED) == 0;
     box->block_bytes = aad_bytes + (fits ? 0 : plain) + 1;
     box->block = l2_alloc(d, box->block_bytes);
@@ -214,7 +204,7 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     sync_assert_none();
     if (d->crypt.open(sealed, box->block, aad_bytes, sealed + L2_NONCE, r->vlen - L2_NONCE, out,
                       d->crypt.ctx) != 0 || d->forked) {
-        if (fits) { memset(buf, 0, plain); } /* nobody reads what is not genuine */
+        if (fits) { memset(buf, 0, plain); } /* Erase bytes that are not authentic. */
         l2_box_free(d, box);
         L2_COUNT(d, miss_sealed);
         return false;
@@ -239,7 +229,7 @@ CELLAR_PRIVATE bool l2_box_unpack(l2 *d, const l2_box *box, uint32_t n, void *bu
                                   uint32_t raw_bytes)
 {
     if (base_unpack(box->bytes, n, buf, raw_bytes)) { return true; }
-    memset(buf, 0, raw_bytes); /* half of something is nothing */
+    memset(buf, 0, raw_bytes); /* Erase a partial result. */
     L2_COUNT(d, miss_packed);
     return false;
 }

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * forked: what the child of a fork has of a disk level: nothing, in a shell that does no harm.
+ * forked: replace the disk tier of a forked child by an empty shell.
  *
- * PICTURE    fork -> l2_forked, in the child: files closed, so that the lock is the parent's alone
- *            -> no slots, no mappings, a vfs that refuses -> whoever was inside leaves -> l2_close
- * INVARIANTS no call on a shell reaches a file, a doorbell or a byte that the parent maps. `l2` and
- *            its tables stay until l2_close: a listener may fork while a call in here makes room,
- *            the caller's functions (cipher, log) may, and the child comes back into that call.
- *            It finds what it held: tables as they were, locks free, no slot, `broken`, and an
- *            error for each thing it asks of the disk. What it reads in place, out of the stage, it
- *            must not read after it has called: see l2_alloc, l2_box_open.
- * LOCKING    one thread is there. Locks are as if they had never been taken; what a lost thread
- *            had half done in a table stays so, and nobody changes a table any more but who was
- *            inside already.
- * LIMITS     the tables' memory stays charged in the child until it closes the store.
- * TRIED      freeing all of it in the fork: an l2_get that had made room for its record went on in
- *            freed memory. To count forks and compare after each allocation: a dozen places, with
- *            an error of their own through every caller up to the worker's loop. */
+ * PICTURE    fork -> l2_forked in the child: files closed, so that the parent alone has the lock
+ *            -> no slots, no mappings, a vfs that refuses -> active calls return -> l2_close
+ * INVARIANTS No call on a shell reaches a file, a stall marker or a byte that the parent maps. `l2`
+ *            and its tables stay until l2_close: a callback (listener, cipher, log) may fork inside
+ *            a call, and the child returns into that call. The call finds its tables, free locks,
+ *            no slot, `broken`, and an error for each disk operation.
+ *            A call must not use pointers into the stage after a callback: see l2_alloc,
+ *            l2_box_open.
+ * LOCKING    The child has one thread. Locks are reset. A table that a lost thread was changing
+ *            stays as it was; only calls that were active during the fork still change tables.
+ * LIMITS     The memory of the tables stays charged in the child until it closes the store.
+ * SEE ALSO   README.md: rejected designs. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -107,8 +104,8 @@ static int l2_gone_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
     return EBADF;
 }
 
-/* Of the real one it keeps only how to give back what a call still holds. What an open needs is not
- * there: a shell is never opened. */
+/* Make a vfs that keeps only close and unmap of the real one. A shell is never opened, so it lacks
+ * the operations of an open. */
 static void l2_gone_vfs(l2 *d)
 {
     d->gone = (base_vfs){
@@ -121,7 +118,7 @@ static void l2_gone_vfs(l2 *d)
     d->vfs = &d->gone;
 }
 
-/* Whoever held one is not here. */
+/* Reset all locks: their holders are not in the child. */
 static void l2_locks_reset(l2 *d) SYNC_UNCHECKED;
 static void l2_locks_reset(l2 *d)
 {
@@ -136,7 +133,7 @@ static void l2_locks_reset(l2 *d)
     base_store_rel(&d->working, 0u);
     base_store_rel(&d->imaging, 0u);
     base_store_rel(&d->committing, 0u);
-    base_store_rlx(&d->beat, (uint64_t)0); /* nobody is at work: nothing stalls */
+    base_store_rlx(&d->beat, (uint64_t)0); /* no worker: nothing stalls */
     base_store_rlx(&d->commit_ns, (uint64_t)0);
     base_store_rlx(&d->reads_stuck, 0u);
 }
@@ -150,8 +147,8 @@ CELLAR_PRIVATE void l2_forked(l2 *d)
     d->nstage = 0;
     d->open_slot = NULL;
     d->forked = true;
-    d->threaded = false; /* its worker's thread stayed with the parent */
-    base_store_rel(&d->stop, 1u); /* or it is the one that forked */
+    d->threaded = false; /* The worker's thread stayed with the parent. */
+    base_store_rel(&d->stop, 1u); /* Or the worker's thread is the one that forked. */
     base_store_rlx(&d->lost, 0u);
     base_store_rlx(&d->closed, 0u);
     base_store_rel(&d->broken, (uint32_t)L2_BROKEN_STAGE);

@@ -1,71 +1,38 @@
 /* SPDX-License-Identifier: MIT
  *
- * form: the bytes on disk, written and read back; nothing here knows files, locks or RAM tables.
+ * format: write and read the bytes on disk, without knowledge of files, locks or RAM tables.
  *
- * FORMAT     little-endian, padding zero. Directory: LOCK, SUPER, META.0, META.1, stage.buf,
- *            data.seg. `check` is base_sum with the store's secret; its seed binds epoch, segment
- *            number and offset, so that a record of a former life of the place, a spliced one, or
- *            bytes planted inside a value never verify.
- *   SUPER    2 x 4096, written in turn; the valid one with the higher serial counts.
- *            0 u8[8] "CELLARL2"  8 u16 major, minor  12 u32 endian 0x0A0B0C0D  16 u64 compat
- *            24 u64 ro_compat  32 u64 incompat  40 u8[16] uuid  56 u8[16] boot_id
- *            72 u8[32] secret  104 u64 serial  112 u64 epoch  120 u64 segseq reserved up to
- *            128 u64 clean_lsn  136 u32 state 1 CLEAN 2 DIRTY  140 u32 level  144 u32 seg_bytes
- *            148 u32 nseg  152 u32 nstage  156 u32 granule  160 u32 1: CLEAN by a close
- *            168 u64 l2_bytes
- *            176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
- *            200 u64 inode of stage.buf  208 u64 serial of META  216 u64 floor_lsn
- *            224 u32 bad_count  228 u16 check_algo
- *            230 u16 hash_algo  232 u64 bytes of puts today  240 u64 day (wall, from 1970)
- *            248 u64 how often it was opened
- *            256 u32 bad places[768]  3328 u64 device of stage.buf  3336 i64 when it was
- *            made, wall ns (both 0: not known)  3344 u64 number of the first segment of this
- *            life (0: not known)  4088 u64 check (with no secret)
- *   segment  [header 64][records][zeros][footer pages, number 0 last][trailer 4096]
+ * PICTURE    directory: LOCK, SUPER, META.0, META.1 (superblock.c), stage.buf, data.seg, bloom.snap
+ *            (owner_images.c), index.snap (index_snapshot.c)
+ *            data.seg, stage.buf:  |segment|segment|..    one segment per place, or per slot
+ *            segment:  |header 64|records|zeros|footer pages, number 0 last|trailer 4096|
+ * FORMAT     Little-endian, padding zero. `check` is base_sum with the store's secret. Its seed has
+ *            epoch, segment number and offset. So a record of an earlier use of the place, a moved
+ *            record, or bytes planted inside a value never verify.
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
  *            28 u32 serial of META  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
  *            56 u64 check
- *            In a slot the first 8 bytes say "CL2begun" while the rest is written.
+ *            In a slot the first 8 bytes are "CL2begun" while the rest is written.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
  *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_vgen
- *            128 the header once more  4088 u64 check. While its slot is open there is only the
- *            header at 128: the slot is recognised by either copy.
+ *            128 copy of the header  4088 u64 check. An open slot has only the header at 128, so
+ *            either copy identifies the slot.
  *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
  *            16 u64 segseq  24 entries of 10 B, at most 407: u48 hash48, u24 granules to the next
- *            record, u8 kind and flags. Written line by line while the slot is open, closed at
- *            the seal.
- *   record   0 u32 check (byte 4 to the end of the value; never 0)  4 u16 mark  6 u16 klen
- *            8 u32 vlen, 30 bits; bit 30: a put's value is packed (LZ4), 31: and then sealed
- *            by the caller's cipher (codec.c)
- *            12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 the put was acknowledged as
- *            being on disk, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
+ *            record, u8 kind and flags. Lines are written while the slot is open; the check is
+ *            written at the seal.
+ *   record   0 u32 check (byte 4 to the end of the value; 0: incomplete)  4 u16 mark  6 u16 klen
+ *            8 u32 vlen, 30 bits; bit 30: the value is compressed (LZ4), 31: then encrypted
+ *            (codec.c) 12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 acknowledged as
+ *            durable, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
  *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
- *            mark: 16-bit keyed hash of place and lengths: the lengths are trustworthy before the
- *            body is complete. Check 0: not complete.
- *   ext      TLVs u8 type, u8 length, bytes: 1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags
- *            4 u64 version  5 u64 value_hash  6 u8 kind  7 u8 cost  8 u64 end_wall_ms: what its
- *            uses may carry it to, where expiry_wall_ms is the end of its idle time (2^63 - 1 none)
- *            9 u48 granules from here back to the record of the same class behind this one (0
- *            none); the first TLV, if bit 5 of the kind is set, and not sealed with the value
- *            128 u64 born, u64 fingerprint of each tag  129 u32 length of a packed value before.
- *            0: padding. An unknown type from 128 on makes the record a miss, below it is skipped.
+ *            mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable before the
+ *            body is complete.
  *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
  *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
- * VERSIONS   another major, an unknown bit of incompat or ro_compat: refused. Bits of compat and a
- *            newer minor are read. Each header says by which minor it was made:
- *            2: kinds have flags, and SUPER has bit 1 of incompat before the first of them is
- *            written, because minor 1 believes no line with a flag.
- *            1: bytes 28..31 are META's serial, and SUPER has bit 0 of incompat before the first of
- *            them is made, because minor 0 believes no header without the segment size there.
- *            Bytes 160..163 of SUPER: 0 of a minor 0, whose closed directories count where they
- *            are, but not as copies.
- *            0: the segment size; builds between the two have the serial already.
- * INVARIANTS a function that reads trusts no byte before the check that covers it.
- * TRIED      mending one flipped bit by a table of syndromes: the sum is not linear. Trying all
- *            32,768 bits costs 3 ms a page; what must be zero says at once which bit it was, or
- *            that there were two: a trailer then takes 0.2 ms.
- * NOT HERE   which segment counts, what a hole is (recover.c). */
+ * INVARIANTS A reader uses no byte before the check that covers it.
+ * SEE ALSO   SUPER and extensions: at their sections below. README.md: versions, repair of bits. */
 #include "l2/l2_int.h"
 
 #define L2_MAGIC_HEAD 0x48324c43u    /* "CL2H" */
@@ -76,8 +43,8 @@
 #define L2_SALT_FOOT UINT64_C(0x666f6f74)
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
-#define L2_SUPER_BAD 256u    /* in SUPER: bad places, */
-#define L2_SUPER_STAGE 3328u /* of stage.buf, and what follows up to END; between these: zeros */
+#define L2_SUPER_BAD 256u    /* in SUPER: bad places */
+#define L2_SUPER_STAGE 3328u /* identity of stage.buf and more, up to END; zeros in between */
 #define L2_SUPER_END 3352u
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
@@ -87,7 +54,7 @@ static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
 
 CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
 {
-    unsigned char mixed[32]; /* two stores with one secret have different checks */
+    unsigned char mixed[32]; /* Two stores with one secret have different checks. */
     for (size_t i = 0; i < 32; i++) { mixed[i] = s->secret[i] ^ s->uuid[i % 16]; }
     base_sum_key_init(&f->sum, mixed);
     f->epoch = s->epoch;
@@ -95,7 +62,22 @@ CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
     f->granule = s->granule;
 }
 
-/* ---- SUPER ---- */
+/* ---- SUPER ----
+ * 2 copies of 4096 bytes, written in turn; the valid copy with the higher serial counts.
+ *   0 u8[8] "CELLARL2"  8 u16 major, minor  12 u32 endian 0x0A0B0C0D  16 u64 compat
+ *   24 u64 ro_compat  32 u64 incompat  40 u8[16] uuid  56 u8[16] boot_id  72 u8[32] secret
+ *   104 u64 serial  112 u64 epoch  120 u64 end of reserved segseq  128 u64 clean_lsn
+ *   136 u32 state 1 CLEAN 2 DIRTY  140 u32 level  144 u32 seg_bytes  148 u32 nseg
+ *   152 u32 nstage  156 u32 granule  160 u32 1: CLEAN by a close  168 u64 l2_bytes
+ *   176 i64 anchor_wall_ms  184 i64 anchor_boot_ms  192 i64 last_seen_wall_ms
+ *   200 u64 inode of stage.buf  208 u64 serial of META  216 u64 floor_lsn  224 u32 bad_count
+ *   228 u16 check_algo  230 u16 hash_algo  232 u64 bytes of puts today
+ *   240 u64 day (wall, from 1970)  248 u64 number of opens  256 u32 bad places[768]
+ *   3328 u64 device of stage.buf  3336 i64 its creation time, wall ns (both 0: unknown)
+ *   3344 u64 number of the first segment of this run (0: unknown)
+ *   4088 u64 check (without a secret)
+ * An unknown major, or an unknown bit of incompat or ro_compat, is refused. Unknown bits of compat
+ * and newer minors are read. */
 
 static uint64_t l2_super_check(const unsigned char *page)
 {
@@ -148,7 +130,7 @@ CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *
     l2_w64(page + L2_CHECK_AT, l2_super_check(page));
 }
 
-/* No clock is there, and two of them can be subtracted. */
+/* Return true if `ms` is a possible time. The difference of two such times cannot overflow. */
 static bool l2_time_sane(int64_t ms)
 {
     return ms >= -((int64_t)1 << 60) && ms <= (int64_t)1 << 60;
@@ -324,13 +306,13 @@ CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE],
 CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
                                uint64_t segseq, uint32_t index)
 {
-    /* The sum last: l2_foot_heal asks some thousand times. */
+    /* The checksum comes last, because l2_foot_heal calls this some thousand times. */
     return l2_r16(page + 14) == index && l2_r64(page + 16) == segseq &&
            l2_r16(page + 12) <= L2_FOOT_ENTRIES &&
            l2_r64(page) == l2_foot_sum(f, page, segseq, index);
 }
 
-/* The bits that are set in [from, to), which must be zero: how many (2: or more), and the last. */
+/* Count the set bits in [from, to), which must be zero: 0, 1, or 2 for more. *bit: the last. */
 static uint32_t l2_bits_in(const unsigned char *page, uint32_t from, uint32_t to, uint32_t *bit)
 {
     uint32_t n = 0;
@@ -344,7 +326,7 @@ static uint32_t l2_bits_in(const unsigned char *page, uint32_t from, uint32_t to
     return BASE_MIN(n, 2u);
 }
 
-/* One flip of a page at a time, until it verifies; else all are taken back. */
+/* Flip one bit of a page at a time until it verifies. Otherwise restore the page. */
 static bool l2_heal_try(const l2_form *f, unsigned char *page, uint32_t from, uint32_t to,
                         bool (*right)(const l2_form *f, const unsigned char *page, void *arg),
                         void *arg)
@@ -379,7 +361,8 @@ CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], 
     const uint32_t end = L2_FOOT_HEAD + lines * L2_ENTRY_BYTES;
     const uint32_t set = l2_bits_in(page, end, L2_PAGE, &bit);
     if (set == 0) { return l2_heal_try(f, page, 0, end, l2_foot_right, &id); }
-    if (l2_heal_try(f, page, 12, 14, l2_foot_right, &id)) { return true; } /* the count itself */
+    /* The wrong bit may be in the number of entries. */
+    if (l2_heal_try(f, page, 12, 14, l2_foot_right, &id)) { return true; }
     return set == 1 && l2_heal_try(f, page, bit / 8, bit / 8 + 1, l2_foot_right, &id);
 }
 
@@ -457,8 +440,8 @@ static uint16_t l2_rec_mark(const l2_form *f, const unsigned char *at, uint64_t 
 CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r)
 {
-    /* Before the mark: a kill in between must not find one beside the check of what was here.
-     * Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
+    /* The check is cleared before the mark: after a process death no new mark stands next to an old
+     * check. Readers wait for it to change: l2_rec_whole, acquire. Relaxed: under the log lock. */
     base_store_rlx((_Atomic uint32_t *)(void *)at, 0u);
     base_fence_rel();
     l2_w16(at + 6, r->klen);
@@ -477,7 +460,7 @@ static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t
                              uint32_t off, uint32_t bytes)
 {
     const uint32_t c = (uint32_t)base_sum(&f->sum, l2_rec_seed(f, segseq, off), at + 4, bytes - 4);
-    return (c & (c - 1)) != 0 ? c : c | 3u; /* one flipped bit never makes it 0 */
+    return (c & (c - 1)) != 0 ? c : c | 3u; /* One flipped bit never makes it 0. */
 }
 
 static uint32_t l2_rec_bytes(const unsigned char *at)
@@ -520,14 +503,23 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
     return check != 0 && check == l2_rec_check(f, at, segseq, off, r->bytes);
 }
 
-/* ---- extensions ---- */
+/* ---- extensions ----
+ * TLVs: u8 type, u8 length, bytes.
+ *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version  5 u64 value_hash  6 u8 kind
+ *   7 u8 cost  8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none);
+ *   expiry_wall_ms is then the end of the idle time
+ *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
+ *   the kind is set; not authenticated by encryption
+ *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
+ *   0 padding
+ * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
 
 CELLAR_PRIVATE void l2_link_write(const l2_form *f, unsigned char ext[L2_LINK_BYTES], uint64_t lsn,
                                   uint64_t to)
 {
     BASE_ASSERT(to < lsn);
     const uint64_t back = to != 0 ? (lsn - to) / f->granule : 0;
-    const uint64_t link = back >> 48 == 0 ? back : 0; /* further back no segment is left */
+    const uint64_t link = back >> 48 == 0 ? back : 0; /* No live segment lies further back. */
     ext[0] = L2_EXT_LINK;
     ext[1] = 6;
     memcpy(ext + 2, &link, 6);
@@ -584,7 +576,7 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
     return type < 9 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
 }
 
-/* The tags stay where they are: m->tag_fps. */
+/* Read the tags of a record. m->tag_fps points into the record. */
 static bool l2_ext_tags(const unsigned char *at, l2_meta *m)
 {
     const uint32_t n = at[1];

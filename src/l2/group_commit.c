@@ -1,40 +1,42 @@
 /* SPDX-License-Identifier: MIT
  *
- * commit: a change is acknowledged when a power cut cannot take it back any more.
+ * group_commit: make changes durable before they are acknowledged; concurrent callers share one
+ * sync.
  *
- * PICTURE    change logged -> l2_commit: a number is drawn; one caller leads: fdatasync(stage), for
- *            all who came before it began; the others wait on one word
+ * PICTURE    change logged -> l2_commit draws a number; one caller leads: fdatasync(stage) for all
+ *            callers that came before; the others wait on one word
  *                commits_begun --lead, sync--> commits_done     waiter: done >= begun at entry + 1
- * INVARIANTS commit n covers every record that was complete before somebody was given n. What a
- *            change relies on without logging anything itself (a tombstone that the memo knows, a
- *            FLOOR) was complete before its gate let go.
- *            A failed sync is final: what it covered may never reach the disk, and a second one
- *            would not say so. All that is stored is given up, and until a header with that floor
- *            is durable, in pages stored anew, no commit says OK.
- *            While changes rely on the doorbell (doorbell.c) they are in no log: no commit says OK.
- * LOCKING    committing: who leads, by compare-exchange. commit_floor under L2_LOG. A caller's
- *            stores come before its draw, the leader's draw before its sync (both sc): one of them
- *            sees the other.
- * WALK       nothing was reserved since the last commit, and that saw nothing half done: nothing to
- *            wait for. So a change of a key the filter denies costs no sync.
- * LIMITS     at ALWAYS pages are not armed (each sync would write them once more): who stores into
- *            one that a sync has just cleaned may wait for the file system. */
+ * PROTOCOL   A caller stores its record, then reads commits_begun. A leader raises commits_begun,
+ *            then syncs. All four steps are seq_cst, so commit n covers each record that was
+ *            complete before a caller drew n.
+ * INVARIANTS A change may rely on older state: a tombstone in the memo, a FLOOR. That state was
+ *            complete before its tombstone lock was released.
+ *            A failed sync is final: the lost bytes may never reach the disk, and a second sync
+ *            would not report them. All stored records are dropped. No commit succeeds until a
+ *            header with that floor is durable in pages stored again.
+ *            No commit succeeds while changes rely on the stall marker: no log has them.
+ * LOCKING    `committing`: leader, by CAS. commit_floor: L2_LOG.
+ * LIMITS     A commit costs no sync if nothing was reserved since the last one, and that one found
+ *            all records complete. So a change that the tombstone filter denies costs no sync.
+ *            At level ALWAYS pages are not armed, because each sync would write them once more. A
+ *            store into a page that a sync has just cleaned may wait for the file system. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
 
-/* Why no change can be made durable now; 0: it can. */
+/* Return the errno that bars commits now, or 0. */
 static int l2_commit_barred(l2 *d)
 {
     if (base_load_rlx(&d->broken) != 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
-    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* sc: l2_closed_over */
+    /* seq_cst, paired with l2_closed_over */
+    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0;
     if (unlogged && !BASE_MUTANT("l2.commit_closed")) { return EAGAIN; }
     return (int)base_load_acq(&d->commit_errno);
 }
 
-/* Reservations so far, if all of them are complete; 0: else. */
+/* Return the number of reservations if all of them are complete, otherwise 0. */
 static uint64_t l2_commit_sees(l2 *d)
 {
     bool whole = true;
@@ -80,7 +82,8 @@ CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor)
     if (floor >= d->commit_floor) { base_store_rel(&d->commit_errno, 0u); }
 }
 
-/* Barred is asked first: a tier that was closed and is open again has its FLOOR in `logged`. */
+/* Return true if nothing was reserved since the last commit. The bar is checked first: after a
+ * stall the FLOOR of the reopened tier is already in `logged`. */
 static bool l2_commit_unneeded(l2 *d)
 {
     const bool late = BASE_MUTANT("l2.commit_barred_late");
@@ -92,7 +95,7 @@ static bool l2_commit_unneeded(l2 *d)
 
 CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
 {
-    base_fence_sc(); /* what we rely on, then the draw: see LOCKING */
+    base_fence_sc(); /* The state that this change relies on, then the draw: see PROTOCOL. */
     const uint32_t later = BASE_MUTANT("l2.commit_joins") ? 0 : 1;
     const uint32_t mine = base_load_sc(&d->commits_begun) + later;
     if (l2_commit_unneeded(d)) { return CELLAR_OK; }

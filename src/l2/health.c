@@ -1,28 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * trouble: what becomes of a store whose disk fails, and how it comes back by itself.
+ * health: health of the disk: switch the tier off after errors, and on again after a probe.
  *
  * PICTURE    OK --8 errors, or more than 1 % damaged reads, in 10 s--> OFF --1 s, 2 s .. 60 s-->
- *            (cfg.off_errors, off_damaged_pct, off_ms, off_max_ms say otherwise)
+ *            (defaults of cfg.off_errors, off_damaged_pct, off_ms, off_max_ms)
  *            TRYING: 4 KiB written to a free place, synced, read back --right--> OK, else OFF
- *            heartbeat, once a second: are the files still there, and as long as they were?
- *                --no--> given up until the next open
- *            a page of the stage is not there (a signal, base/bus.h) --> the same, at once
- * INVARIANTS while OFF nobody but the worker's probe touches the disk: what lies on it is a miss,
- *            puts are dropped, tombstones and controls go to the stage; when that is full all on
- *            disk is given up by a FLOOR, as always (log.c). So nothing old is served afterwards.
- *            Places whose writes failed are nobody's until the disk has worked again: then they are
- *            free, because it was the disk and not the place.
- * LOCKING    L2_DEV (`trouble.lock`) for times and counts; `disk` is a word that all read. The
- *            probe belongs to the worker.
- * LIMITS     the probe writes into a place that holds nothing or a segment that was reclaimed: of
- *            that one record may be lost, which is what it was reclaimed for.
- *            Files that were removed or cut short do not come back while they are open.
- *            A stage that is cut and made as long again before anybody looks is not noticed.
- * CUT        what lay in the stage is lost, tombstones, too: whoever notices rings the doorbell
- *            before it says so, the worker then lets SUPER name no stage, and takes the bell away.
- *            So the next open begins anew, whatever the files look like by then.
- * NOT HERE   a disk that does not answer at all (doorbell.c). */
+ *            heartbeat, once a second: do the files exist with their length? --no--> closed until
+ *            the next open;   a page of the stage is missing (SIGBUS, base/sigbus.h) --> the same
+ * INVARIANTS While OFF only the probe uses the disk. Gets of records on disk miss, puts are
+ *            dropped, tombstones and controls go to the stage. When the stage is full a FLOOR drops
+ *            all records (log.c). So no old value is served afterwards.
+ *            Places with failed writes are free again after a successful probe, because the disk
+ *            was at fault and not the place.
+ *            A truncated stage loses tombstones. The detecting thread makes the stall marker first.
+ *            The worker then stores a SUPER without a stage and removes the marker. So the next
+ *            open begins an empty store, whatever the files look like by then.
+ * LOCKING    L2_DEV (`trouble.lock`) for times and counts. All threads read `disk`. The probe
+ *            belongs to the worker.
+ * LIMITS     The probe overwrites a free place or a reclaimed segment. Removed or truncated files
+ *            stay unusable while they are open. A stage that is truncated and extended again before
+ *            a check is not detected.
+ * SEE ALSO   stall.c: a disk that does not answer at all. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -45,7 +43,7 @@ CELLAR_PRIVATE void l2_trouble_init(l2 *d)
     BASE_ASSERT(c->off_errors <= L2_ERRORS_MOST && c->off_ms <= c->off_max_ms);
 }
 
-/* ---- what counts ---- */
+/* ---- errors ---- */
 
 static void l2_off_now(l2 *d, int64_t now, int64_t off_ms) SYNC_HOLDS(L2_DEV);
 static void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
@@ -77,15 +75,16 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, 
     sync_take(L2_DEV, &t->lock);
     const uint32_t most = d->cfg.off_errors;
     t->error_ms[t->errors++ % most] = now;
-    const int64_t first = t->error_ms[t->errors % most]; /* of the last so many */
+    /* time of the oldest of the last `most` errors */
+    const int64_t first = t->error_ms[t->errors % most];
     const bool off = base_load_rlx(&d->disk) == L2_DISK_OK && t->errors >= most &&
                      now - first <= L2_WINDOW_MS;
     if (off) { l2_off_now(d, now, d->cfg.off_ms); }
     sync_drop(L2_DEV, &t->lock);
     if (off) {
-        /* Not by its errno: lines of one code silence each other for a second. */
+        /* The log limits lines per code, so this line does not use the errno as its code. */
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_IO,
-                 "the disk fails: memory alone for now (errno %d)", e);
+                 "the disk fails: the store continues in memory for now (errno %d)", e);
     }
 }
 
@@ -109,13 +108,13 @@ CELLAR_PRIVATE void l2_read_damaged(l2 *d)
     sync_drop(L2_DEV, &t->lock);
     if (off) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
-                 "many records on disk are damaged: memory alone for now");
+                 "many records on disk are damaged: the store continues in memory for now");
     }
 }
 
-/* ---- the way back ---- */
+/* ---- recovery ---- */
 
-/* A place nobody reads; UINT32_MAX: every one holds something. */
+/* Return a place that no reader uses, or UINT32_MAX. */
 static uint32_t l2_probe_place(const l2 *d)
 {
     for (uint32_t i = 0; i < d->nseg; i++) {
@@ -177,21 +176,22 @@ CELLAR_PRIVATE bool l2_disk_works(l2 *d)
     return e == 0;
 }
 
-/* ---- a stage that was cut short ---- */
+/* ---- a truncated stage ---- */
 
 CELLAR_PRIVATE void l2_stage_lost(l2 *d)
 {
     if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
-    l2_bell_made(d); /* who finds it broken acknowledges without a record */
+    l2_bell_made(d); /* A thread that sees `broken` acknowledges changes without a record. */
     BASE_POINT("l2.stage_lost");
     if (base_xchg_ar(&d->broken, (uint32_t)L2_BROKEN_STAGE) == L2_BROKEN_STAGE) { return; }
     base_store_rel(&d->lost, 1u);
     L2_COUNT(d, cuts);
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", EFAULT,
-             "the stage was cut short: memory alone until the next open, which begins anew");
+             "stage.buf was truncated: the store continues in memory "
+             "until the next open, which begins empty");
 }
 
-/* The worker's. */
+/* Store a SUPER without a stage; worker only. */
 static void l2_renounce(l2 *d, int64_t now)
 {
     const uint32_t lost = base_load_acq(&d->lost);
@@ -207,7 +207,7 @@ static void l2_renounce(l2 *d, int64_t now)
 
 /* ---- heartbeat ---- */
 
-typedef struct l2_missing { bool gone, cut; } l2_missing; /* no name any more; or only shorter */
+typedef struct l2_missing { bool gone, cut; } l2_missing; /* file without a name; shorter file */
 
 static l2_missing l2_file_look(l2 *d, base_vfs_file *f, uint64_t bytes)
 {
@@ -240,16 +240,17 @@ CELLAR_PRIVATE bool l2_files_there(l2 *d)
     const uint64_t seg = d->form.seg_bytes;
     const l2_missing stage = l2_file_look(d, d->stage_file, d->nstage * seg);
     const l2_missing data = l2_file_look(d, d->data_file, d->places * seg);
-    if (stage.cut) { /* it may be as long as it was by the next open */
+    if (stage.cut) { /* it may have its old length again at the next open */
         l2_stage_lost(d);
         l2_renounce(d, now);
         return false;
     }
     if (!stage.gone && !data.gone && !data.cut) { return true; }
-    /* The next open finds a stage of another inode: nothing in it counts then. */
+    /* The next open finds a stage with another inode and ignores its contents. */
     base_store_rel(&d->broken, stage.gone ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
     base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage.gone ? ENOENT : EIO,
-             "the store's files were removed or cut short: memory alone until the next open");
+             "files of the store were removed or truncated: "
+             "the store continues in memory until the next open");
     return false;
 }
 

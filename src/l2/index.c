@@ -1,43 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * index: one 64-bit word for each class of keys on disk; read without locks.
+ * index: map each class of keys to the address of its newest record; read without locks.
  *
- * PICTURE    hash48 = | place 32 | tag 16 |    place -> shard (6 bits), bucket b1 of it
- *            b2 = (mix(tag) - b1) mod n: the other one of a pair, from either, without the key
- *            bucket = 8 words, 64 B: addr 36 | tag 16 | size hint 8 | linked | kept | tomb | twin
- * LINKS      Two keys with the same tag and pair are of one class. A class has one word, as a rule:
- *            the newest record's. That of a plain record is replaced, and its key is lost.
- *            A heavy word (kept: the put was promised; linked: its record names an older one; tomb)
- *            is replaced only by a record that links to the record it named: see link.c.
- *            Warm-up knows the hash48 of each line, so it keeps a word for each of the class, and
- *            says `twin` of all of them. A tomb word stays where its class has more than it.
- *            A get takes the newest record of its key among all of these (get.c).
- * INVARIANTS While a word moves it may be seen twice, never not at all. addr is never 0 (a segment
- *            begins with its header), so 0 is "free".
- *            If a record of a key can be reached, so can the newest one of that key. So no word of
- *            a class goes alone, but the only one, or one whose segment is the oldest.
- * LOCKING    a shard's lock (L2_SHARD) for writers. Readers: acquire loads of words; who meets a
- *            word that is about to go finds that out when the bytes are checked.
- * WALK       set -> replace the class's word, or a free way, or move words to their other buckets
- *            (8 of them at most, 64 for a heavy one), or the oldest of the pair goes, plain ones
- *            first, with its class. Lost words cost a miss, nothing else.
- * WARM-UP    newest first: only where no word of the hash48 is there. A pair that has turned away
- *            something is closed for all that is older, else an old value would come up instead of
- *            a newer one. Upper bits of each hash48 take 4 B a way while it lasts; where the budget
- *            refuses that, only classes are told apart.
- * LIMITS     2^36 granules, 2^26 buckets a shard.
- * TRIED      no moves: 0.4 % of the words lost at load 0.88; 8 moves: see test_l2_form.
- *            A wider tag of all spare bits, 43 bits of a hash: of n kept keys n * n / 2^44 would
- *            be lost: rare, not never. The key of the old record read before each put and
- *            delete: a disk read for each overwrite. A second word for each unknown record: 8 B for
- *            each overwrite, and 16 of them fill a pair.
- * SOURCE     Pagh and Rodler 2001, cuckoo hashing; Fan et al. 2014 (partial keys). */
+ * PICTURE    hash48 = | place 32 | fingerprint 16 |    place -> shard (6 bits), bucket b1 of it
+ *            b2 = (mix(fingerprint) - b1) mod n; either bucket of a pair gives the other one
+ *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | size hint 8 | linked|kept|tomb|twin
+ * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
+ *            word, of its newest record. A new record replaces a plain word, so the older key is
+ *            lost. A word is heavy if it is kept, linked or tomb. Only a record that links to the
+ *            record of the old word replaces a heavy word, see link.c. The index rebuild keeps one
+ *            word per hash48 of a class, all marked `twin`. A tomb word stays while its class has
+ *            other words. A get takes the newest record of its key among all of these (read.c).
+ * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never
+ *            0, because a segment begins with its header.
+ *            If a record of a key is reachable, so is the key's newest record. So a word leaves
+ *            with its whole class, unless it is the only one or its segment is the oldest.
+ * LOCKING    L2_SHARD for writers. Readers use acquire loads; the check of the bytes detects a word
+ *            that was removed meanwhile.
+ * LIMITS     2^36 granules, 2^26 buckets per shard. A full pair moves up to 8 words (64 for a heavy
+ *            one), then drops the oldest class, plain words first: a miss, nothing else.
+ * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
+ *            et al. 2014 (partial keys). */
 #include "l2/l2_int.h"
 
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)
 #define L2_BUCKETS_LEAST 8u
-#define L2_SWEEP 16u /* buckets at once: 1 KiB under a lock that others spin for */
+#define L2_SWEEP 16u /* buckets per hold of the lock: 1 KiB, because others spin */
 
 static uint32_t l2_other(const l2 *d, uint32_t tag, uint32_t bucket)
 {
@@ -93,13 +82,13 @@ CELLAR_PRIVATE void l2_index_close(l2 *d)
 
 /* ---- words ---- */
 
-/* Sizes in granules: up to 7 as they are, else m * 2^e with 8 <= m < 16, rounded up. */
+/* Encode a size in granules: up to 7 as it is, else m * 2^e with 8 <= m < 16, rounded up. */
 static uint32_t l2_hint_of(uint32_t granules)
 {
     if (granules < 8) { return granules; }
     const unsigned e = base_log2_floor(granules) - 3;
     const uint32_t m = (uint32_t)(((uint64_t)granules + (1u << e) - 1) >> e); /* 8..16 */
-    return ((e + 1) << 3) + (m - 8); /* m 16 is the next e with m 8 */
+    return ((e + 1) << 3) + (m - 8); /* m 16 becomes m 8 of the next e */
 }
 
 CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
@@ -146,7 +135,7 @@ static _Atomic uint64_t *l2_bucket(const l2 *d, uint32_t shard, uint32_t bucket)
 
 static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
 {
-    BASE_PREFETCH(l2_bucket(d, c->shard, c->b2)); /* both lines come from memory at once */
+    BASE_PREFETCH(l2_bucket(d, c->shard, c->b2)); /* load both lines in parallel */
     for (uint32_t b = 0; b < 2; b++) {
         _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
         for (uint32_t i = 0; i < L2_WAYS; i++) {
@@ -166,11 +155,11 @@ CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48)
         const _Atomic uint64_t *way = l2_way_find(d, &c);
         const uint64_t w = way != NULL ? base_load_acq(way) : 0;
         if (w != 0 && L2_WORD_TAG(w) == c.tag) { return w; }
-        /* It may have moved from the bucket not yet looked at to the one that was. Who saw it gone
-         * (acquire) sees the count that was odd before, too. */
+        /* The word may have moved from the unread bucket to the read one. A reader that saw it gone
+         * (acquire) also sees that `moves` was odd. */
         if ((moves & 1) == 0 && base_load_acq(&s->moves) == moves && way == NULL) { return 0; }
     }
-    sync_take(L2_SHARD, &s->lock); /* words go on moving: without them */
+    sync_take(L2_SHARD, &s->lock); /* Words keep moving: read under the lock. */
     const _Atomic uint64_t *way = l2_way_find(d, &c);
     const uint64_t w = way != NULL ? base_load_acq(way) : 0;
     sync_drop(L2_SHARD, &s->lock);
@@ -188,7 +177,7 @@ static _Atomic uint64_t *l2_way_free(const l2 *d, uint32_t shard, uint32_t bucke
     return NULL;
 }
 
-/* Make a way of `bucket` free by moving its words on, depth first along one path. */
+/* Free a way of `bucket`: move words along one path, depth first. Return NULL without a path. */
 static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket, uint32_t most)
 {
     _Atomic uint64_t *path[L2_KICKS_MOST + 1];
@@ -215,7 +204,7 @@ static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket, uin
     const l2_shard *s = &d->index.shard[shard];
     _Atomic uint32_t *moves = &d->index.shard[shard].moves;
     base_store_rel(moves, base_load_rlx(moves) + 1);
-    while (n > 0) { /* the new place first, then the old one is cleared */
+    while (n > 0) { /* Store the new position before clearing the old one. */
         n--;
         base_store_rel(hole, base_load_rlx(path[n]));
         if (s->place != NULL) { s->place[hole - s->way] = s->place[path[n] - s->way]; }
@@ -250,7 +239,7 @@ static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t wor
     if (old != 0 && word == 0) { (void)base_sub_rlx(&d->index.words, (uint64_t)1); }
 }
 
-/* Find a way for a word, also in a full pair. Return NULL if every word there is needed. */
+/* Find a free way for a word, with moves if necessary. Return NULL if the pair is full. */
 static _Atomic uint64_t *l2_way_make(l2 *d, const l2_class *c, bool heavy)
 {
     const uint32_t kicks = heavy ? L2_KICKS_MOST : L2_KICKS;
@@ -275,7 +264,7 @@ static uint32_t l2_class_ways(const l2 *d, const l2_class *c,
     return n;
 }
 
-/* Which of two words goes first? One that nothing relies on, else the one of the older record. */
+/* Return true if word `a` is dropped before `b`: plain words first, then the older record. */
 static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
 {
     const uint64_t light = L2_WORD_HEAVY | L2_WORD_TWIN;
@@ -283,8 +272,8 @@ static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
     return a_light != b_light ? a_light : l2_word_lsn(d, a) < l2_word_lsn(d, b);
 }
 
-/* The pair is full: a word of it makes room, and its own pair is closed. All words of its class go
- * with it: behind one that is missing an older value of its key could come up. */
+/* Drop the oldest class of a full pair, close its own pair and return a free way. All words of the
+ * class leave together; otherwise an older value could follow a missing word. */
 static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
 {
     _Atomic uint64_t *oldest = NULL, *way[L2_CLASS_WORDS];
@@ -294,7 +283,7 @@ static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
         _Atomic uint64_t *at = l2_bucket(d, c->shard, bucket);
         for (uint32_t i = 0; i < L2_WAYS; i++) {
             const uint64_t w = base_load_rlx(&at[i]);
-            /* In warm-up what a tombstone hides is still to be read. */
+            /* During the index rebuild the records that a tombstone hides are still to be read. */
             if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
             if (oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) {
                 oldest = &at[i];
@@ -314,7 +303,7 @@ static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
     return oldest;
 }
 
-/* Say of all words of the class that there are others. True: there are any. */
+/* Mark all words of the class as twins. Return true if there are any. */
 static bool l2_class_twins(const l2 *d, const l2_class *c)
 {
     _Atomic uint64_t *way[L2_CLASS_WORDS];
@@ -325,18 +314,18 @@ static bool l2_class_twins(const l2 *d, const l2_class *c)
     return n > 0;
 }
 
-/* Does the word at `way` go for a new one? See l2_class_store. */
+/* Return true if a new word replaces the word at `way`, see l2_class_store. */
 static bool l2_way_goes(const l2_shard *s, const _Atomic uint64_t *way, uint32_t place,
                         uint64_t behind)
 {
     const uint64_t w = base_load_rlx(way);
     if (behind != 0) { return L2_WORD_ADDR(w) == L2_WORD_ADDR(behind); }
-    /* In warm-up a word keeps older ones of its hash48 out. */
+    /* During the index rebuild a word keeps out older words of its hash48. */
     const bool mine = s->place == NULL || s->place[way - s->way] == place;
     return (w & L2_WORD_HEAVY) == 0 && mine;
 }
 
-/* behind 0: `word` replaces all words of the class that are not heavy; else only `behind`. */
+/* Store `word` in place of `behind`. behind 0: in place of all words that are not heavy. */
 static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
                            uint64_t behind)
 {
@@ -364,7 +353,7 @@ static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
         l2_pair_close(d, c);
         to = l2_class_oldest(d, s, c);
-        mates = 1; /* or gone by that */
+        mates = 1; /* or removed with that class */
     }
     if (mates > 0 && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
     if (to != NULL) { l2_way_store(d, s, to, word, place); }
@@ -409,10 +398,10 @@ CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS
     return n;
 }
 
-typedef struct l2_found { /* in a pair, for a line of warm-up */
-    _Atomic uint64_t *hole; /* a free way, of the first bucket if it has one; NULL: none */
-    bool there;  /* a word of the same hash48, or, where only tags are known, of the same class */
-    bool others; /* another word of the class */
+typedef struct l2_found { /* state of a pair for one line of the index rebuild */
+    _Atomic uint64_t *hole; /* free way, preferably of the first bucket; NULL: none */
+    bool there;  /* a word of the same hash48, or of the class if only fingerprints are known */
+    bool others; /* the class has another word */
 } l2_found;
 
 static l2_found l2_way_look(const l2 *d, const l2_class *c, uint32_t place)
@@ -435,7 +424,7 @@ static l2_found l2_way_look(const l2 *d, const l2_class *c, uint32_t place)
     return f;
 }
 
-/* True: a free way was taken. */
+/* Add one word during the index rebuild. Return true if a free way was used. */
 static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t word)
 {
     const l2_found f = l2_way_look(d, c, place);
@@ -454,7 +443,7 @@ static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t wor
     return true;
 }
 
-#define L2_RUN 32u /* lines at once, under a lock that others spin for */
+#define L2_RUN 32u /* lines per hold of the lock, because others spin */
 
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n)
 {
@@ -463,7 +452,7 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
     for (uint32_t at = 0; at < n; at += L2_RUN) {
         const uint32_t run = BASE_MIN(n - at, L2_RUN);
         uint64_t words = 0;
-        for (uint32_t i = 0; i < run; i++) { /* their memory is asked for before the lock */
+        for (uint32_t i = 0; i < run; i++) { /* prefetch before the lock */
             const l2_sort_line *l = &line[at + i];
             c[i] = l2_class_at(d, l->place, l->word_lo >> 12 & 0xffffu);
             BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b1));
@@ -480,7 +469,7 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
     }
 }
 
-/* ---- warm-up ---- */
+/* ---- index rebuild ---- */
 
 static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
 static size_t l2_place_bytes(const l2 *d) { return l2_index_bytes(d) / 2; }
@@ -529,11 +518,12 @@ static void l2_buckets_sweep(l2 *d, uint32_t shard, uint32_t from, uint32_t coun
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg)
 {
-    uint32_t quiet = 0; /* pieces since the last beat: a clock is read */
+    uint32_t quiet = 0; /* pieces since the last beat; a beat reads a clock */
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         l2_shard *s = &d->index.shard[i];
         for (uint32_t b = 0; b < d->index.buckets; b += L2_SWEEP) {
-            if (quiet++ % 4096 == 0) { l2_beat(d); } /* at work, not waiting for the disk */
+            /* The worker is busy, not waiting for the disk. */
+            if (quiet++ % 4096 == 0) { l2_beat(d); }
             sync_take(L2_SHARD, &s->lock);
             l2_buckets_sweep(d, i, b, BASE_MIN(L2_SWEEP, d->index.buckets - b), dead, arg);
             sync_drop(L2_SHARD, &s->lock);

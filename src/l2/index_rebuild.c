@@ -1,37 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * warm: after an open without index.snap the footers fill index and filter, newest first.
+ * index_rebuild: the index rebuild: fill index and filter from the footers after an open without
+ * index.snap.
  *
- * PICTURE    footer lines of a segment -> sorted by shard into areas of one buffer
- *                -> an area that is full, or the last: into its shard, in the order it came
- *            A shard's words and its part of the filter fit into a processor's cache; the tables as
- *            a whole do not.
- * ORDER      within a shard newest first, which is all that a class can see of it: only where the
- *            class has no word yet, and nothing of its pair was turned away (index.c). A get in
- *            warm-up is right, or a miss.
- * INVARIANTS a segment is `unread` until all lines there are have come to the tables. One that is
- *            reclaimed before that loses the words it already has, its puts are named in the
- *            filter, and what of it is still in the buffer is left out. The filter is complete
- *            when `warming` ends; until then every change leaves a tombstone, and a tomb word.
- * LIMITS     the buffer takes an eighth of the store's memory, at most 64 MiB, while it lasts; with
- *            less memory areas are smaller, with none lines go one by one.
- * TRIED      10 M puts, CPU time of warm-up, old and new in turn on a busy machine: line by line,
- *            the memory of words and filter lines asked for 12 lines ahead, 1,810 ms (perf: half of
- *            it stalls of address translation at prefetches) -> 1,070-1,110: by shard, a lock and
- *            a count for 32 lines, the filter's line beside its shard's others with one access
- *            to a word of it, a multiplication in the place of a division for the other bucket.
- *            1 M puts line by line: 155-190 ms without prefetches, 105 with. Footers of a segment
- *            by one read (256 KiB at most) in the place of one for each page: 2,460 reads -> 90.
- *            1 M puts of 100 B killed, six pairs in turn on a busy machine, wall time of warm-up,
- *            least first, 123 151 163 176 178 188 ms; the next segment's footers asked for ahead:
- *            113 124 129 141 153 171, CPU time 110 in both. The filter's bits by plain stores,
- *            which would need the log's lock: CPU 121 -> 115 at best. Huge pages: 121 -> 120.
- * NOT HERE   what the footers belong to (recover.c), an index that was saved (snap.c). */
+ * PICTURE    footers, newest segment first -> lines, sorted by shard into areas of one buffer
+ *                -> a full area, or the last ones: into its shard, in the order of arrival
+ *            A shard's words and its part of the filter fit into a CPU cache; whole tables do not.
+ * INVARIANTS Lines of a shard arrive newest first. A line is added only if its hash48 has no word
+ *            and its pair has turned away no word (index.c). So a get during the rebuild is right
+ *            or misses. A segment is `unread` until the tables have all its lines. If it is
+ *            reclaimed before, its words are removed and its puts are added to the filter. Its
+ *            lines in the buffer are skipped.
+ *            The filter is complete when `warming` ends. Until then each change logs a tombstone
+ *            and leaves a tomb word.
+ * LOCKING    Worker only; shard locks as in index.c.
+ * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
+ *            less memory areas are smaller; without memory lines are added one by one.
+ * SEE ALSO   recovery.c: which segments count; index_snapshot.c: the saved index; README.md:
+ *            measurements. */
 #include "l2/l2_int.h"
 
 #define L2_SORT_MOST ((uint64_t)64 << 20)
-#define L2_SORT_LEAST 8u /* lines of an area */
-#define L2_SORT_STEP 16384u /* lines at once, in the end: some 1 ms */
+#define L2_SORT_LEAST 8u /* lines per area */
+#define L2_SORT_STEP 16384u /* lines per step at the end: about 1 ms */
 
 /* ---- lines, by shard ---- */
 
@@ -41,13 +32,13 @@ CELLAR_PRIVATE bool l2_warm_begin(l2 *d)
     l2_sort *s = &d->sort;
     if (!l2_index_warm_begin(d)) { return false; }
     uint64_t most = 0;
-    uint32_t longest = 0; /* footer of all, in pages */
+    uint32_t longest = 0; /* longest footer, in pages */
     for (uint32_t i = 0; i < d->order_count; i++) {
         const uint32_t pages = d->seg[d->order[i]].footer_pages;
         most += (uint64_t)pages * L2_FOOT_ENTRIES;
         longest = BASE_MAX(longest, pages);
     }
-    /* Without it page by page. */
+    /* Without this buffer pages are read one by one. */
     d->feet.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FEET_BYTES);
     d->feet.buf = base_alloc(a, BASE_MOD_L2, d->feet.room, NULL);
     const uint64_t bytes = BASE_MIN(d->cfg.memory_bytes / 8, L2_SORT_MOST);
@@ -71,7 +62,7 @@ CELLAR_PRIVATE void l2_warm_free(l2 *d)
     *s = (l2_sort){ 0 };
 }
 
-/* Into the tables, but for what was reclaimed meanwhile. */
+/* Add lines to the tables, except those of segments reclaimed meanwhile. */
 static void l2_sort_take(l2 *d, uint32_t shard, l2_sort_line *line, uint32_t n)
 {
     uint32_t kept = 0;
@@ -96,7 +87,7 @@ static void l2_sort_empty(l2 *d, uint32_t shard)
     s->count[shard] = 0;
 }
 
-/* All is read: some of what is left; false: nothing was. */
+/* Empty some areas after all lines were read. Return false if all are empty. */
 static bool l2_sort_rest(l2 *d)
 {
     l2_sort *s = &d->sort;
@@ -141,12 +132,12 @@ static void l2_warm_line(l2 *d, void *ctx, const l2_entry *e)
 
 static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 {
-    /* Alone in its class a tombstone hides nothing. */
+    /* A tombstone that is alone in its class hides nothing. */
     const bool alone = (word & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
     return ((word & L2_WORD_TOMB) != 0 && alone) || l2_word_lsn(d, word) < floor;
 }
 
-/* What lies below `lsn` cannot be known: it is dead, and said to be. */
+/* Drop everything below `lsn`, which is unknown, and log that floor. */
 static void l2_warm_hole(l2 *d, uint64_t lsn)
 {
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
@@ -156,8 +147,8 @@ static void l2_warm_hole(l2 *d, uint64_t lsn)
     base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
     sync_drop(L2_LOG, &d->log_lock);
     l2_took took;
-    do { /* whatever it takes: when warm-up is over changes rely on it */
-        l2_beat(d); /* the read may have been slow; the disk does answer */
+    do { /* Retry until it is logged: changes rely on it after the rebuild. */
+        l2_beat(d); /* The read may have been slow, but the disk answers. */
         took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, NULL, &at);
         if (took == L2_IS_CLEAN) { (void)l2_dirty_now(d); }
     } while (took != L2_TOOK && took != L2_IS_EMPTY);
@@ -174,8 +165,8 @@ static void l2_warm_filter(l2 *d, void *ctx, const l2_entry *e)
     if (e->kind == L2_KIND_PUT) { l2_filter_add(d, e->h48, d->seg[w->seg].era); }
 }
 
-/* The filter names what is reclaimed and readable until a header with a floor above it is made: the
- * next open may find it, and then a change that was denied has left nothing to end it. */
+/* Readable records stay in the filter until a header with a floor above them exists. Otherwise the
+ * next open could serve a record after a change that the filter denied. */
 CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
 {
     l2_seg *g = &d->seg[seg];
@@ -185,7 +176,7 @@ CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
     sync_take(L2_LOG, &d->log_lock);
     const bool open = d->open_slot != NULL;
     sync_drop(L2_LOG, &d->log_lock);
-    if (!open) { return; } /* the next header comes behind this; or all is given up */
+    if (!open) { return; } /* The next header comes later, or all records were dropped. */
     for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
         ok = l2_foot_load(d, g, w.segseq, p - 1) &&
              l2_foot_each(d, g->data_end, true, l2_warm_filter, &w);
@@ -199,13 +190,13 @@ static void l2_warm_done(l2 *d)
     l2_warm_free(d);
     BASE_POINT("l2.warm");
     base_store_rel(&d->warming, 0u); /* acquire in l2_kill */
-    l2_gates_pass(d); /* no change leaves a tomb word any more: those that are there may go */
+    l2_gates_pass(d); /* No change leaves a tomb word any more: the existing ones may be removed. */
     l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
     l2_index_warm_end(d);
 }
 
-/* The pages below index `pages` lie one behind the other, the last one first: as many as fit into
- * the buffer with one call. What fails here is tried again, page by page. */
+/* Read the footer pages below index `pages` with one call, as many as the buffer holds. They are
+ * adjacent, the last one first. A failed read is repeated page by page. */
 static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
 {
     l2_feet *f = &d->feet;
@@ -219,7 +210,7 @@ static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
     f->bytes = l2_read_only(d, d->data_file, f->buf, n, at) == 0 ? n : 0;
 }
 
-/* While the lines of one segment go to their shards, the next one's are on their way. */
+/* Prefetch the next segment's footer while the lines of this one are added. */
 static void l2_warm_ahead(l2 *d)
 {
     if (d->order_at == d->order_count || d->vfs->ahead == NULL) { return; }
@@ -245,11 +236,11 @@ CELLAR_PRIVATE bool l2_warm_step(l2 *d)
     bool ok = true;
     for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
         l2_warm_read(d, g, p);
-        if (p == g->footer_pages) { l2_warm_ahead(d); } /* behind what is needed first */
+        if (p == g->footer_pages) { l2_warm_ahead(d); } /* after the read that is needed first */
         ok = l2_foot_load(d, g, w.segseq, p - 1);
         if (ok) { ok = l2_foot_each(d, g->data_end, true, l2_warm_line, &w); }
     }
-    d->feet.bytes = 0; /* the place may get another segment */
+    d->feet.bytes = 0; /* The place may get another segment. */
     if (!ok) {
         l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0));
         d->order_at = d->order_count;

@@ -1,57 +1,53 @@
 /* SPDX-License-Identifier: MIT
  *
- * snap: index.snap, words and filter as a close left them: the next open reads them in one go.
+ * index_snapshot: save index and filter to index.snap at a close; the next open needs no footers.
  *
  * PICTURE    close: SUPER is CLEAN -> words, filter, eras -> index.new -> synced -> index.snap
- *            open:  index.snap loses its name, durably, before anything else is done
- *                   -> footers are not read, if it fits what recovery found; else warm-up
- * FORMAT     little-endian; parts begin at multiples of 4096, zero between
- *            head   0 u32 magic  4 u32 version  8 u64 epoch  16 u64 life  24 u64 clean_lsn
- *                   32 u64 length  40 u64 newest segseq  48 u64 floor  56 u32 buckets of a shard
- *                   60 u32 filter lines  64 u32 segments  68 u32 segment bytes  72 u32 granule
- *                   76 u32 era of new segments  80 u32 segments in it  84 u32 states of eras[3]
- *                   96 u64 last segseq of eras[3]  120 u64 sum of the rows  4088 u64 check
- *            rows   of each segment, oldest first: u64 segseq, u32 place, u32 data_end, u32 era,
- *                   u32 0; behind the last one of each block u64 sum
- *            blocks of 1 MiB, as in memory: buckets, a word's segment being its place; then lines.
- *                   Read straight into the tables, so no check stands among them
- * INVARIANTS believed only if SUPER is CLEAN at its clean_lsn, no life has begun since (SUPER
- *            counts them, durably before a life acknowledges anything), the directory is no copy,
- *            and recovery has found each of its segments at its place, as long as it was, none
- *            between or behind them, and no floor that the close did not know. So what a kill, a
- *            power cut or a restored file leaves of an older one is not read, whether its name is
- *            gone or not. Segments before its first one were reclaimed, and can still be read: they
- *            are in the filter, without words, until their places are used.
- *            Filter and eras go on as they were: a put that replay could find has its bits.
- *            Each word names a segment that is there and a place in it. Tables are used only once
- *            all of their blocks have verified; else they are cleared and warmed up.
- * LIMITS     its bytes beside all other files stay below l2_bytes and one segment: the places of a
- *            store leave it room (l2_places_in). One that was made before that, or has larger
- *            tables now, closes without it, as one does that has not warmed up or is empty.
- *            After a resize tables are of another size at the next open, or the open slot, whose
- *            header says where it was to go before, comes to another place: footers are read.
- * TRIED      one taken every so often, too, so that a kill would have one and read only younger
- *            footers: 10 B a put more to write, for each time the log has been gone through once,
- *            saves half of the warm-up on average.
- * NOT HERE   warm-up (recover.c), what the owner keeps (images.c). */
+ *            open:  index.snap is unlinked durably before anything else
+ *                   -> used instead of footers if it fits what recovery found; else rebuild
+ * FORMAT     little-endian; parts begin at multiples of 4096, zeros between
+ *            head   0 u32 magic  4 u32 version  8 u64 epoch  16 u64 number of the open
+ *                   24 u64 clean_lsn  32 u64 length  40 u64 newest segseq  48 u64 floor
+ *                   56 u32 buckets of a shard  60 u32 filter lines  64 u32 segments
+ *                   68 u32 segment bytes  72 u32 granule  76 u32 era of new segments
+ *                   80 u32 segments in it  84 u32 states of eras[3]  96 u64 last segseq of eras[3]
+ *                   120 u64 sum of the rows  4088 u64 check
+ *            rows   per segment, oldest first: u64 segseq, u32 place, u32 data_end, u32 era, u32 0;
+ *                   after the last row u64 sum of each block
+ *            blocks of 1 MiB, as in memory: buckets, with places as segments of words; then lines.
+ *                   They are read into the tables directly, so no checks stand between them
+ * INVARIANTS The file is used only if SUPER is CLEAN at its clean_lsn and no run has begun since.
+ *            The directory must be no copy. Recovery must find each segment at its place with its
+ *            length. There must be no other segment between or after them, and no newer floor. So a
+ *            file that a process death, a power cut or a restore left behind is never used,
+ *            unlinked or not. Segments before the first row were reclaimed and are still readable:
+ *            they stay in the filter, without words, until their places are used. Filter and eras
+ *            continue unchanged. Each word names an existing segment and a position in it. Tables
+ *            are used only after all blocks verify; otherwise they are cleared and rebuilt.
+ * LIMITS     The size of a store has room for the file (l2_places_in). An older store, or one with
+ *            larger tables now, closes without it; so does an empty one, or one still rebuilding.
+ *            After a resize, or if the open slot comes to another place, the next open reads
+ *            footers.
+ * SEE ALSO   index_rebuild.c: the index rebuild; owner_images.c: Bloom filters. README.md:
+ *            periodic snapshots. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
-#define L2_SNAP_VERSION 3u /* 1: words and lines had other places; 2: words had no flags */
+#define L2_SNAP_VERSION 3u /* 1: other positions of words and lines; 2: words without flags */
 #define L2_SNAP_BLOCK ((size_t)1 << 20)
 #define L2_SNAP_ROW 24u
 #define L2_SNAP_CHECK (L2_PAGE - 8)
 #define L2_SNAP_SEED UINT64_C(0x696e646578)
 
-typedef struct l2_snap_sizes { /* of a file */
-    uint64_t rows_bytes;       /* with the sums behind them, rounded up */
-    uint64_t ways_bytes, lines_bytes, at, length; /* at: of the first block */
+typedef struct l2_snap_sizes { /* sizes of a file */
+    uint64_t rows_bytes;       /* with the sums after them, rounded up */
+    uint64_t ways_bytes, lines_bytes, at, length; /* at: start of the first block */
     uint32_t blocks, way_blocks;
 } l2_snap_sizes;
 
-typedef struct l2_snap_buf { /* on a page boundary: it goes past the page cache */
+typedef struct l2_snap_buf { /* page-aligned, because the file bypasses the page cache */
     unsigned char *raw, *at;
     size_t bytes;
 } l2_snap_buf;
@@ -72,7 +68,7 @@ static l2_snap_sizes l2_snap_sizes_of(uint32_t buckets, uint32_t lines, uint32_t
     return z;
 }
 
-/* Where block `i` begins in the file, how long it is, and its memory. */
+/* Return the position of block `i` in the file, its length and its memory. */
 static uint64_t l2_snap_block(const l2 *d, const l2_snap_sizes *z, uint32_t i,
                               unsigned char **mem, size_t *bytes)
 {
@@ -122,16 +118,17 @@ CELLAR_PRIVATE bool l2_snap_head_fits(const l2_form *f, const l2_super *s, uint6
 
 CELLAR_PRIVATE uint64_t l2_snap_room(uint64_t objects, uint64_t segs)
 {
-    return objects * 10 + objects / 3 + segs * 32 + ((uint64_t)64 << 10); /* 73/8 + 64/56 each */
+    /* 73/8 + 64/56 per object */
+    return objects * 10 + objects / 3 + segs * 32 + ((uint64_t)64 << 10);
 }
 
-/* Nothing below it counts at the next open. */
+/* Return the floor of the next open. */
 static uint64_t l2_snap_floor(const l2 *d)
 {
     return BASE_MAX(base_load_acq(&d->floor_lsn), base_load_acq(&d->header_floor));
 }
 
-/* What the next open will find of segment index `i`; false: nothing. */
+/* Fill the row that the next open finds for segment index `i`. Return false if it finds none. */
 static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row) SYNC_HOLDS(L2_LOG);
 static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
 {
@@ -161,8 +158,8 @@ static void l2_snap_sort(unsigned char *at, uint32_t count)
     }
 }
 
-/* Oldest first into `at`; each one's place into map[its index], else UINT32_MAX; the oldest's start
- * into *oldest. Returns how many. at and map NULL: only that. */
+/* Write the rows to `at`, oldest first. map[index]: place of a segment, or UINT32_MAX. *oldest:
+ * start of the oldest. Return their number. With at and map NULL only count. */
 static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *oldest)
 {
     uint32_t count = 0;
@@ -191,7 +188,8 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
     return count;
 }
 
-/* An open numbers segments by their places; words to what it will not find are left out. */
+/* Convert the segment of each word to its place, because an open numbers segments by place. Remove
+ * words for segments that the open does not find. */
 static void l2_snap_words(const l2 *d, const uint32_t *map, unsigned char *block, size_t bytes)
 {
     const uint64_t offs = ((uint64_t)1 << d->seg_shift) - 1;
@@ -232,7 +230,7 @@ static void l2_snap_head(l2 *d, unsigned char *head, const l2_snap_sizes *z, uin
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-/* Blocks, then rows and sums, the head last. */
+/* Write blocks, then rows and sums, then the head. */
 static int l2_snap_fill(l2 *d, base_vfs_file *f, const l2_snap_sizes *z, uint32_t rows,
                         const uint32_t *map, unsigned char *table, unsigned char *block)
 {
@@ -261,7 +259,7 @@ static int l2_snap_fill(l2 *d, base_vfs_file *f, const l2_snap_sizes *z, uint32_
     return e == 0 ? l2_datasync(d, f) : e;
 }
 
-/* A geometry that was chosen keeps to no size: nothing was set aside for this file. */
+/* Return true if the size of the store has room. A fixed geometry has no size limit. */
 static bool l2_snap_has_room(const l2 *d, uint64_t length)
 {
     if (d->cfg.seg_count != 0) { return true; }
@@ -311,7 +309,7 @@ CELLAR_PRIVATE void l2_snap_save(l2 *d)
     const int e = l2_snap_write(d, &z, rows);
     if (e != 0) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
-                 "the index was not saved: the next open reads the footers");
+                 "index.snap was not written: the next open reads the footers");
     }
 }
 
@@ -323,7 +321,8 @@ CELLAR_PRIVATE void l2_snap_open(l2 *d, bool there, bool rest)
         const int e = d->vfs->open(d->vfs->ctx, d->dir, "index.snap", BASE_VFS_DIRECT,
                                    &d->snap_file);
         if (e != 0) { d->snap_file = NULL; }
-        /* Should this fail, or not last: the life it names is over from now on. */
+        /* If the unlink fails or is not durable: the run that the file names is over from now
+         * on. */
         (void)d->vfs->unlink(d->vfs->ctx, d->dir, "index.snap");
     }
     if (rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "index.new"); }
@@ -335,7 +334,8 @@ CELLAR_PRIVATE void l2_snap_close(l2 *d)
     d->snap_file = NULL;
 }
 
-/* Is what recovery found what the rows say, but for what was reclaimed before them? */
+/* Return true if recovery found the segments of the rows, and otherwise only reclaimed older
+ * ones. */
 static bool l2_snap_rows_fit(const l2 *d, const unsigned char *head, const unsigned char *table,
                              uint64_t newest)
 {
@@ -352,7 +352,7 @@ static bool l2_snap_rows_fit(const l2 *d, const unsigned char *head, const unsig
     return ok;
 }
 
-/* How many words there are; UINT64_MAX: one of them cannot be. */
+/* Return the number of words, or UINT64_MAX if one is impossible. */
 static uint64_t l2_snap_count(const l2 *d, const unsigned char *block, size_t bytes)
 {
     uint64_t count = 0;
@@ -373,7 +373,7 @@ static uint64_t l2_snap_count(const l2 *d, const unsigned char *block, size_t by
     return count;
 }
 
-/* All blocks, straight into the tables. False: they hold anything. */
+/* Read all blocks into the tables. After false their contents are undefined. */
 static bool l2_snap_load(l2 *d, const l2_snap_sizes *z, const unsigned char *head,
                          const unsigned char *sums, uint64_t *words)
 {
@@ -386,7 +386,7 @@ static bool l2_snap_load(l2 *d, const l2_snap_sizes *z, const unsigned char *hea
         const size_t whole = n / L2_PAGE * L2_PAGE;
         l2_beat(d);
         ok = whole == 0 || l2_read(d, d->snap_file, mem, whole, at) == 0;
-        if (ok && n > whole) { /* the rest of the last page is not the tables' */
+        if (ok && n > whole) { /* the tables end inside the last page */
             unsigned char *page = d->page + L2_PAGE;
             ok = l2_read(d, d->snap_file, page, L2_PAGE, at + whole) == 0;
             memcpy(mem + whole, page, n - whole);
@@ -425,7 +425,7 @@ static void l2_snap_adopt(l2 *d, const unsigned char *head, const unsigned char 
 static bool l2_snap_use(l2 *d, uint64_t newest, unsigned char *head, l2_snap_buf *table)
 {
     base_vfs_stat st;
-    const uint64_t life = d->super.opens - 1; /* the last one */
+    const uint64_t life = d->super.opens - 1; /* number of the last open */
     if (d->vfs->stat(d->vfs->ctx, d->snap_file, &st) != 0 || st.size_bytes < L2_PAGE ||
         l2_read(d, d->snap_file, head, L2_PAGE, 0) != 0 ||
         !l2_snap_head_fits(&d->form, &d->super, life, st.size_bytes, head) ||
@@ -460,7 +460,7 @@ CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest)
                       l2_snap_use(d, newest, head.at, &table);
     if (!used) {
         base_log(d->cfg.log, BASE_LOG_INFO, "l2", 0,
-                 "index.snap does not fit what was found: the footers are read");
+                 "index.snap does not fit the log: this open reads the footers");
     }
     l2_snap_buf_drop(d, &table);
     l2_snap_buf_drop(d, &head);

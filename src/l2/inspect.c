@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * inspect: what a directory holds and what the next open would serve of it, with no byte changed.
+ * inspect: report what a directory holds and what the next open would serve, without any change.
  *
- * PICTURE    files, opened for reading only -> layer: writes stay in memory, reads see them
- *                -> the shipped recovery, on the layer -> its tables -> figures
- *            So "live" is what the next open on this machine would find, by the code that would
- *            look for it, and not by a second reading of the format.
- * WALK       both copies of SUPER -> trailers, counted: they size the index -> l2_open, warm-up ->
- *            each segment's footers; VERIFY or KEYS: each record, too
- *            Filters in bloom.snap: their heads; VERIFY: all bytes.
- * INVARIANTS no file is opened for writing, none is made, nothing is unlinked or renamed.
- *            Damage is what fails a check and the hole that recovery finds in the log; what a kill
- *            leaves behind (a record in flight, a slot not sealed, a seal half written) is none.
- * LOCKING    a shared lock on LOCK, for a moment before and after: no store is open, and none is
- *            kept from opening; one that was opened meanwhile is told (E_BUSY). With `force` there
- *            is none, and what a running store changes may be reported as damage.
- * LIMITS     some 12 bytes of memory a record, and the slots of stage.buf twice. Without VERIFY a
- *            record is judged by its footer line: one of a cleared view, and one that has expired,
- *            then count as live. What is live is told by the footers: an open that finds the
- *            index of the last close (snap.c) still serves what lies in a segment whose footer is
- *            damaged, and not what was reclaimed shortly before and can still be read.
- * TRIED      reading the format anew, without recovery: holes, floors, healed pages and views have
- *            to be told twice, and a difference between the two is a wrong report. */
+ * PICTURE    files, opened for reading -> layer: writes stay in memory, reads see them
+ *                -> the normal recovery on the layer -> its tables -> report
+ *            So "live" is what the next open on this machine finds, by the same code.
+ * PROTOCOL   both copies of SUPER -> trailers, counted: they size the index -> l2_open, index
+ *            rebuild -> footers of each segment; with verify or a record callback: each record,
+ *            too. bloom.snap: heads; with verify: all bytes.
+ * INVARIANTS No file is opened for writing, created, unlinked or renamed.
+ *            Damage is a failed check, or a hole that recovery finds in the log. Leftovers of a
+ *            process death (an incomplete record, an unsealed slot, half a seal) are no damage.
+ * LOCKING    A shared lock on LOCK, for a moment before and after: no store is open, and none is
+ *            kept out. A store opened meanwhile gives E_BUSY. `force` takes no lock; writes of a
+ *            running store may look like damage.
+ * LIMITS     About 12 bytes of memory per record, and twice the slots of stage.buf. Without verify
+ *            a footer line decides: expired records and those of cleared namespaces count as live.
+ *            Recovery here ignores index.snap (index_snapshot.c). An open that uses index.snap
+ *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
+ *            before the close.
+ * SEE ALSO   README.md: why recovery runs here instead of a second reader of the format. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -29,7 +27,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_LAYER_FILES 12u
-#define L2_FUTURE_SLACK 64u /* index words beyond those counted */
+#define L2_FUTURE_SLACK 64u /* index words in addition to those counted */
 
 /* ---- the layer ---- */
 
@@ -43,7 +41,7 @@ typedef struct l2_patch {
 
 typedef struct l2_layer_file {
     char name[16];
-    base_vfs_file *under; /* NULL: not there */
+    base_vfs_file *under; /* NULL: the file does not exist */
     uint64_t real_bytes, size_bytes, inode, device;
     int64_t born_ns;
     void *map;
@@ -66,7 +64,7 @@ static int l2_layer_dir(void *ctx, const char *path, bool create, base_vfs_file 
     l2_layer *y = ctx;
     (void)path;
     (void)create;
-    *out = (base_vfs_file *)(void *)y; /* never looked into */
+    *out = (base_vfs_file *)(void *)y; /* an opaque handle */
     return 0;
 }
 
@@ -75,7 +73,7 @@ typedef struct l2_layer_names {
     void *ctx;
 } l2_layer_names;
 
-/* The open on the layer reads footers, all of them. */
+/* Hide index.snap, so that the open on the layer reads all footers. */
 static void l2_layer_name(void *ctx, const char *name)
 {
     const l2_layer_names *n = ctx;
@@ -126,7 +124,7 @@ static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32
 static void l2_layer_close(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
-    (void)f; /* l2_layer_end closes all */
+    (void)f; /* l2_layer_end closes all files */
 }
 
 static int l2_layer_grow(void *ctx, base_vfs_file *file, uint64_t bytes)
@@ -157,7 +155,7 @@ static int l2_layer_read_real(l2_layer *y, l2_layer_file *f, unsigned char *to, 
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e != 0) { return e; }
-        if (done == 0) { return 0; } /* shorter than it was: zeros */
+        if (done == 0) { return 0; } /* The file became shorter: zeros. */
     }
     return 0;
 }
@@ -192,7 +190,7 @@ static int l2_layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size
     l2_patch *p = base_alloc(&y->account, BASE_MOD_L2, sizeof *p + n, NULL);
     if (p == NULL) { return ENOMEM; }
     p->next = NULL;
-    p->file = (uint32_t)(f - y->file); /* one of L2_LAYER_FILES */
+    p->file = (uint32_t)(f - y->file); /* less than L2_LAYER_FILES */
     p->off = at;
     p->n = n;
     memcpy(p->bytes, buf, n);
@@ -223,7 +221,7 @@ static void l2_layer_unmap(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
     (void)p;
-    (void)bytes; /* l2_layer_end */
+    (void)bytes; /* l2_layer_end frees the map */
 }
 
 static int l2_layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
@@ -249,7 +247,7 @@ static int l2_layer_rename(void *ctx, base_vfs_file *dir, const char *from, cons
     (void)dir;
     (void)from;
     (void)to;
-    return EROFS; /* only formatting renames, and what has no SUPER is not opened */
+    return EROFS; /* Only a format renames, and a directory without SUPER is not opened. */
 }
 
 static int l2_layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
@@ -276,7 +274,7 @@ static int l2_layer_boot_id(void *ctx, unsigned char out[16])
     return y->under->boot_id(y->under->ctx, out);
 }
 
-/* What the next open would find there. */
+/* Look for the stall marker that the next open would find. */
 static int l2_layer_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
     const l2_layer *y = ctx;
@@ -295,7 +293,7 @@ static base_vfs l2_layer_vfs(l2_layer *y)
         .boot_id = l2_layer_boot_id, .bell = l2_layer_bell, .ctx = y };
 }
 
-/* Of all files as they lie there. */
+/* Return the bytes of all files on disk. */
 static uint64_t l2_layer_bytes(const l2_layer *y)
 {
     uint64_t n = 0;
@@ -317,7 +315,7 @@ static void l2_layer_end(l2_layer *y)
     }
 }
 
-/* ---- before the recovery ---- */
+/* ---- before recovery ---- */
 
 static int l2_peek(l2_layer *y, const char *name, void *buf, size_t n, uint64_t at)
 {
@@ -328,7 +326,7 @@ static int l2_peek(l2_layer *y, const char *name, void *buf, size_t n, uint64_t 
     return e != 0 ? e : done < n ? ENODATA : 0;
 }
 
-/* Both copies; the one that counts into *s. */
+/* Read both copies of SUPER; *s is the valid one with the higher serial. */
 static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l2_report *out,
                                 int *sys_errno)
 {
@@ -347,13 +345,13 @@ static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l
             any = true;
         }
     }
-    if (*sys_errno == ENOENT) { return CELLAR_E_FOREIGN; } /* no store here */
+    if (*sys_errno == ENOENT) { return CELLAR_E_FOREIGN; } /* no store in this directory */
     if (*sys_errno != 0) { return CELLAR_E_IO; }
     if (newer) { return CELLAR_E_NEWER_FORMAT; }
     return any ? CELLAR_OK : worst;
 }
 
-/* Trailers and slots as they lie there; *records: how many the index must have room for. */
+/* Count trailers and slots. *records: upper bound of the records that the index must hold. */
 static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, l2_report *out,
                            uint64_t *records)
 {
@@ -369,7 +367,7 @@ static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, 
             *records += t.entries;
         } else if (l2_peek(y, "data.seg", page, L2_HEAD_BYTES, at) == 0 &&
                    l2_head_read(&form, page, &h)) {
-            out->places_torn++; /* its entries can be as many as fit */
+            out->places_torn++; /* The segment may have as many entries as fit. */
             *records += s->seg_bytes / L2_RECORD_HEAD;
         }
     }
@@ -406,20 +404,20 @@ static void l2_look_snap(l2_layer *y, unsigned char *page, const l2_super *s, l2
                      l2_snap_head_fits(&form, s, s->opens, out->snap_bytes, page);
 }
 
-/* ---- after it ---- */
+/* ---- after recovery ---- */
 
 typedef struct l2_look {
     const l2_inspect_how *how;
     l2_report *out;
     l2_report_segment seg;
-    uint32_t index;         /* of the segment */
+    uint32_t index;         /* index of the segment */
     bool future;
-    unsigned char *bytes;   /* of the segment; NULL: records are not looked at */
+    unsigned char *bytes;   /* bytes of the segment; NULL: records are not checked */
     int64_t wall_ms;
-    uint32_t data_end; /* as its trailer says */
+    uint32_t data_end; /* as in its trailer */
 } l2_look;
 
-/* Nobody else has this store. */
+/* Find the namespace of a generation. No other thread has this store. */
 static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen) SYNC_UNCHECKED;
 static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
 {
@@ -431,7 +429,7 @@ static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
 
 typedef enum l2_verdict { L2_LIVE, L2_DEAD, L2_HURT } l2_verdict;
 
-/* One record that its footer line names; *named: its class's word does. */
+/* Judge one record by its bytes. named: a word of its class names the record. */
 static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool named)
 {
     const unsigned char *at = k->bytes + e->off;
@@ -595,15 +593,15 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     cellar_err err = l2_open(&cfg, &d, sys_errno);
     if (err != CELLAR_OK) { return err; }
     out->file_bytes = l2_layer_bytes(y);
-    while (l2_warm_step(d)) {} /* nothing but that: a tick would reclaim */
+    while (l2_warm_step(d)) {} /* Only that: l2_tick would reclaim. */
     out->begins_anew = d->form.epoch != s->epoch;
     err = l2_look_store(d, how, out);
-    l2_forked(d); /* nothing is sealed, nothing synced */
+    l2_forked(d); /* discard the store: no seal, no sync */
     l2_close(d);
     return err;
 }
 
-/* Nobody has it open just now; nothing is held afterwards, so that nobody is kept out either. */
+/* Check that no store has the directory open. The lock is dropped, so no store is kept out. */
 static cellar_err l2_look_lock(const l2_layer *y, int *sys_errno)
 {
     base_vfs_file *f = NULL;
@@ -657,7 +655,7 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         l2_look_snap(&y, page, &s, out);
         err = l2_look_open(&y, &s, records, how, out, sys_errno);
     }
-    /* Opened meanwhile: what was found may be half of what was and half of what is. */
+    /* A store opened the directory meanwhile: the findings may mix two states. */
     if (err == CELLAR_OK && !how->force) { err = l2_look_lock(&y, sys_errno); }
     base_free(&y.account, BASE_MOD_L2, page, L2_PAGE);
     l2_layer_end(&y);

@@ -1,49 +1,46 @@
 /* SPDX-License-Identifier: MIT
  *
- * ends: what tags and patterns have ended, for records that nobody will look up one by one.
+ * invalidations: invalidation of records by tag and by pattern, without a lookup of each record.
  *
  * PICTURE    tag      row {fingerprint, hard epoch, soft epoch, lsn of its control}
- *            pattern  row {generation, pattern, lsn}: what matches and lies before lsn is dead
- *            end:  row entered -> `ends` + 1 -> control reserved -> row knows its lsn
- *            put:  `ends` noted -> tags valid? no walking pattern matches? -> reserved only if
- *                  `ends` is what was noted, and the capture still holds (l2_current)
- * INVARIANTS nothing that a control has ended lies behind it in the log: so a row may be forgotten
- *            when a header that outlives us says that nothing before its control counts.
- *            META holds every row whose control lies below its lsn: the row comes before the
- *            control, and goes by that rule alone.
- *            A pattern is walking from before its control until the caller has been through its
- *            own level: an entry that was captured before the walk came to it and reaches us while
- *            it goes on is not stored; one that reaches us later has an old capture.
- *            Epochs of tags are those of the owner, above SUPER's count of opens * 2^32: a number
- *            whose control a power cut has lost is never given out again.
- * LOCKING    GLOB for rows. Readers of patterns take none: they count themselves in, the list they
- *            see is whole and stays; one that was replaced is freed when none is counted.
+ *            pattern  row {generation, pattern, lsn}: matching records below lsn are dead
+ * PROTOCOL   invalidation: row entered -> `ends` + 1 -> control reserved -> row gets its lsn
+ *            put: `ends` noted -> tags valid? no matching pattern in progress? -> reserved only if
+ *            `ends` is unchanged and the stamp is still current (l2_current)
+ * INVARIANTS No record that a control invalidates follows the control in the log. So a row may be
+ *            forgotten once a durable header says that nothing below its control counts.
+ *            META holds each row with a control below META's lsn: a row comes before its control,
+ *            and only the rule above removes it.
+ *            A pattern is in progress from before its control until the cache has searched its
+ *            memory. Meanwhile matching puts are refused; a later put has an old stamp.
+ *            Tag epochs come from the cache and exceed SUPER's count of opens * 2^32. So a number
+ *            that a power cut has lost is never used again.
+ * LOCKING    GLOB guards rows. Readers of patterns count themselves in `readers` and take no lock.
+ *            Replaced lists are freed when the count is 0.
  * LIMITS     4,096 tags: the older half becomes a floor for all tagged records (coarser, never
- *            wrong). 256 patterns, 64 KiB: then the oldest becomes a FLOOR of the log at its lsn,
- *            so that it is not needed any more. No memory for a row: the same two.
- * TRIED      giving the oldest pattern's view a new generation instead of a FLOOR: an application
- *            that deletes by pattern all day would lose the whole view with each call.
- * NOT HERE   which tags are valid now: the owner's table, which knows more of them. */
+ *            wrong). 256 patterns, 64 KiB: the oldest becomes a FLOOR of the log at its lsn. The
+ *            same two replace a row for which memory is short.
+ * SEE ALSO   The cache has the table that decides which tags are valid. README.md: why a FLOOR. */
 #include "l2/l2_int.h"
 
 #include "base/glob.h"
 
-#define L2_TAG_BYTES 32u  /* of a TAG control's value */
-#define L2_GLOB_HEAD 16u  /* of a GLOB's, before the pattern */
+#define L2_TAG_BYTES 32u  /* value of a TAG control */
+#define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */
 #define L2_META_TAG 32u
 #define L2_META_GLOB 16u
 
 typedef struct l2_glob {
-    _Atomic uint64_t lsn;     /* UINT64_MAX: its control is not there yet; release under GLOB */
-    _Atomic uint32_t walking; /* the same */
-    uint32_t vgen, off, len;  /* of the pattern in the list's text */
-    uint64_t seq;             /* names it in every list */
+    _Atomic uint64_t lsn;     /* UINT64_MAX: no control yet; release under GLOB */
+    _Atomic uint32_t walking; /* 1: in progress; release under GLOB */
+    uint32_t vgen, off, len;  /* off, len: pattern in the text of the list */
+    uint64_t seq;             /* identifies the pattern in all lists */
 } l2_glob;
 
-struct l2_globs { /* constant once published, but for the two words of each row */
-    struct l2_globs *older; /* replaced, not yet freed; GLOB */
+struct l2_globs { /* constant once published, except lsn and walking of each row */
+    struct l2_globs *older; /* next on the retire list; GLOB */
     size_t bytes;
-    uint32_t count, room, text_bytes; /* the text begins behind `room` rows */
+    uint32_t count, room, text_bytes; /* the text begins after `room` rows */
     l2_glob row[];
 };
 
@@ -60,7 +57,7 @@ static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
 
 static uint64_t l2_tag_last(const l2_tag_row *t) { return BASE_MAX(t->hard, t->soft); }
 
-/* The older half becomes a floor; rows whose control is on its way stay. */
+/* Turn the older half into a floor. Rows with a pending control stay. */
 static void l2_tags_fold(l2 *d) SYNC_HOLDS(GLOB);
 static void l2_tags_fold(l2 *d)
 {
@@ -81,7 +78,7 @@ static void l2_tags_fold(l2 *d)
     L2_COUNT(d, folds);
 }
 
-/* Room for one more row; false: no memory. */
+/* Make room for one more row. Return false if memory is short. */
 static bool l2_tag_room(l2 *d)
 {
     base_account *a = d->cfg.account;
@@ -110,7 +107,7 @@ static bool l2_tag_room(l2 *d)
     }
 }
 
-/* The row of a tag that ended at `epoch`; no room: it is below the floor from now on. */
+/* Enter the epoch of a tag. Without room return NULL and raise the floor to `epoch`. */
 static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft) SYNC_HOLDS(GLOB);
 static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
 {
@@ -137,7 +134,7 @@ CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     (void)l2_tag_room(d);
     sync_take(GLOB, &e->lock);
     l2_tag_row *t = l2_tag_enter(d, fp, epoch, soft);
-    const bool entered = t != NULL; /* else another's row may be there by the end */
+    const bool entered = t != NULL; /* otherwise another call may enter the row meanwhile */
     if (entered) { t->pending++; }
     l2_w64(value + 8, fp);
     l2_w64(value + 16, epoch);
@@ -177,7 +174,7 @@ CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t
     return verdict;
 }
 
-/* Nobody else is here yet, and `fn` may take what ranks below GLOB. */
+/* Report all tags during open. `fn` may take locks that rank below GLOB. */
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx) SYNC_UNCHECKED;
@@ -200,7 +197,7 @@ static unsigned char *l2_globs_text(const l2_globs *t)
     return (unsigned char *)(uintptr_t)&t->row[t->room];
 }
 
-/* Its control lies where nothing counts any more, or a FLOOR at it has been logged. */
+/* Return true if no record below the pattern's control counts any more, or a FLOOR replaced it. */
 static bool l2_glob_is_over(const l2 *d, const l2_glob *g) SYNC_HOLDS(GLOB);
 static bool l2_glob_is_over(const l2 *d, const l2_glob *g)
 {
@@ -221,7 +218,7 @@ static void l2_globs_add(l2_globs *to, const l2_glob *g, const void *pattern)
     to->text_bytes += g->len;
 }
 
-/* Is it the same pattern, done with long since, that a new row takes the place of? */
+/* Return true if `g` is a finished row with the pattern of `fresh`, which replaces it. */
 static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fresh,
                          const void *pattern)
 {
@@ -230,7 +227,7 @@ static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fre
            memcmp(l2_globs_text(t) + g->off, pattern, g->len) == 0;
 }
 
-/* What of the list stays beside `fresh`: into `to`, or only counted. */
+/* Copy the rows that stay next to `fresh` into `to`, or only count them if `to` is NULL. */
 static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
                               uint32_t *text) SYNC_HOLDS(GLOB);
 static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
@@ -249,7 +246,7 @@ static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, 
     return n;
 }
 
-/* Replace the list; *free_them: those nobody looks at any more, the caller's to free. */
+/* Replace the list. *free_them: lists without readers, for the caller to free. */
 static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them) SYNC_HOLDS(GLOB);
 static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
 {
@@ -260,7 +257,7 @@ static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
         old->older = e->replaced;
         e->replaced = old;
     }
-    base_store_sc(&e->globs, to); /* sc: then the readers are counted; acquire in l2_globs_match */
+    base_store_sc(&e->globs, to); /* seq_cst, before `readers` is read; acquire in l2_globs_match */
     if (base_load_sc(&e->readers) == 0) {
         *free_them = e->replaced;
         e->replaced = NULL;
@@ -275,8 +272,7 @@ static void l2_globs_free(l2 *d, l2_globs *t)
     }
 }
 
-/* The oldest pattern that nobody is walking for ends all that lies before it instead. False: there
- * is none. */
+/* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if there is none. */
 static bool l2_globs_floor(l2 *d)
 {
     l2_ends *e = &d->ends;
@@ -290,7 +286,7 @@ static bool l2_globs_floor(l2 *d)
     }
     sync_drop(GLOB, &e->lock);
     if (lsn == UINT64_MAX) { return false; }
-    if (e->open) { /* else l2_recover takes it over */
+    if (e->open) { /* before the open is finished l2_recover applies the floor */
         unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
         l2_w64(value + 8, lsn);
         sync_take(L2_LOG, &d->log_lock);
@@ -305,7 +301,7 @@ static bool l2_globs_floor(l2 *d)
     return true;
 }
 
-/* A row for the pattern, with its text: OK, E_NOMEM, E_LIMIT. */
+/* Enter a pattern with its text. OK, E_NOMEM or E_LIMIT. */
 static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
 {
     l2_ends *e = &d->ends;
@@ -345,7 +341,7 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
     return err;
 }
 
-/* In the newest list: older ones may say "still walking", "not logged yet", for a moment. */
+/* Find a pattern in the newest list. Older lists may show its former state for a moment. */
 static l2_glob *l2_glob_of(l2 *d, uint64_t seq) SYNC_HOLDS(GLOB);
 static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
 {
@@ -403,14 +399,14 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walk
     const l2_globs *t = base_load_sc(&e->globs);
     for (uint32_t i = 0; t != NULL && i < t->count && !found; i++) {
         const l2_glob *g = &t->row[i];
-        /* One that walks may have no control, and lsn 0, because nothing older is left: what
-         * memory still holds is kept out all the same. */
+        /* A pattern in progress may have lsn 0 and no control, because no older record is left.
+         * Puts from memory are still refused. */
         const bool counts = walking ? base_load_acq(&g->walking) != 0
                                     : base_load_acq(&g->lsn) > lsn;
         if (g->vgen != vgen || !counts) { continue; }
         found = base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
     }
-    (void)base_sub_ar(&e->readers, 1u); /* release; sc load in l2_globs_swap */
+    (void)base_sub_ar(&e->readers, 1u); /* release; seq_cst load in l2_globs_swap */
     return found;
 }
 
@@ -432,7 +428,7 @@ static bool l2_tag_is_over(const l2 *d, const l2_tag_row *t)
     return t->pending == 0 && t->lsn < base_load_acq(&d->header_floor);
 }
 
-/* Rows that are over go, as far as that needs no memory. */
+/* Remove rows that are over, as far as that needs no memory. */
 static void l2_ends_prune(l2 *d, l2_globs **free_them) SYNC_HOLDS(GLOB);
 static void l2_ends_prune(l2 *d, l2_globs **free_them)
 {
@@ -567,7 +563,7 @@ CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t 
     return true;
 }
 
-/* ---- come and go ---- */
+/* ---- open and close ---- */
 
 CELLAR_PRIVATE void l2_ends_forget(l2 *d)
 {
@@ -579,7 +575,7 @@ CELLAR_PRIVATE void l2_ends_forget(l2 *d)
     l2_globs_free(d, old);
 }
 
-/* Nobody else is here any more. */
+/* Free all tables. No other thread uses the store any more. */
 CELLAR_PRIVATE void l2_ends_close(l2 *d) SYNC_UNCHECKED;
 CELLAR_PRIVATE void l2_ends_close(l2 *d)
 {

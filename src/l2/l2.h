@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2: the disk level: what L1 pushes out, and what survives the process. A hint, never the truth.
+ * l2: the disk tier. It keeps entries that leave memory, also across restarts. Best effort.
  *
- * L2 knows nothing of L1: who changes a key says so (l2_kill), who wants one stored brings a stamp
- * and a function that says whether it still holds. How it works: l2_int.h.
- * Every function may be called by any thread at any time between l2_open and l2_close.
- *
- * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a negative entry), CELLAR_DROPPED, REFUSED,
- *            and the errors named beside each call.
- * TIMES      the store's clock, absolute milliseconds; wall time only on disk (l2_time). */
+ * PICTURE    cache -put-> log in data.seg -get-> cache    src/l2/README.md has the whole picture
+ *            A put brings a stamp and a function that says whether the stamp is still current.
+ *            Each change of a key calls l2_kill, so that no older value is served afterwards.
+ * INVARIANTS Damage and I/O errors are misses. A get never returns a value that is older than a
+ *            finished change of its key.
+ * LOCKING    Any thread may call any function between l2_open and l2_close, unless a function
+ *            says otherwise.
+ * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a negative entry), CELLAR_DROPPED,
+ *            CELLAR_REFUSED, and the errors named at each call.
+ * TIMES      The clock of the store, absolute milliseconds. Wall time is used only on disk.
+ * SEE ALSO   README.md in this folder, types in l2_int.h. */
 #ifndef L2_L2_H
 #define L2_L2_H
 
@@ -38,198 +42,206 @@ typedef struct l2_config {
     const base_clock *clock; /* outlives l2 */
     const base_vfs *vfs;     /* NULL: the system's */
     const char *path;
-    uint64_t bytes;          /* all files together; another than last time: it is resized */
-    uint64_t memory_bytes;   /* the budget that index and stage are sized for */
+    uint64_t bytes;          /* all files together; another value than at the last open: a resize */
+    uint64_t memory_bytes;   /* budget; it determines the sizes of index and stage */
     uint64_t avg_object_bytes; /* 0: 1 KiB */
     l2_level level;
-    int64_t sync_ms;         /* KEEP: interval of barriers; 0: 1000 */
-    int64_t min_ttl_ms;      /* what has less left is not written */
-    uint64_t write_bps, write_bpd; /* bytes of puts a second, a day (UTC); 0: no limit */
-    uint32_t seg_bytes, seg_count, stage_count; /* 0: chosen; tests: 16 KiB, 3, 2 at least */
-    base_hash_algo hash_algo; /* counts when a store is made */
-    const unsigned char *secret; /* 32 bytes, the same; NULL: from the kernel */
-    const unsigned char *uuid;   /* 16 bytes, the same: two stores with one are taken for each other
-                                  * (a test repeats its run); NULL: from the kernel */
-    bool no_thread;          /* all work in l2_tick */
-    uint64_t *least_memory;  /* out, or NULL: with E_NOMEM a memory_bytes that is enough; 0: it was
-                              * not the budget that refused */
-    uint32_t off_errors, off_damaged_pct; /* when it is switched off, see trouble.c; 0: 8, 1 */
-    int64_t off_ms, off_max_ms; /* and for how long; 0: 1,000, 60,000 or off_ms */
+    int64_t sync_ms;         /* interval of barriers at level KEEP, in ms; 0: 1000 */
+    int64_t min_ttl_ms;      /* least remaining TTL of an entry that is written, in ms */
+    uint64_t write_bps, write_bpd; /* bytes of puts per second and per UTC day; 0: no limit */
+    uint32_t seg_bytes, seg_count, stage_count; /* 0: automatic; least: 16 KiB, 3, 2 */
+    base_hash_algo hash_algo; /* used only when a store is formatted */
+    const unsigned char *secret; /* 32 bytes, used only at format; NULL: from the kernel */
+    const unsigned char *uuid;   /* 16 bytes, used only at format; NULL: from the kernel. Two stores
+                                  * with one uuid count as the same store. Tests set it to repeat a
+                                  * run. */
+    bool no_thread;          /* l2_tick does all background work */
+    uint64_t *least_memory;  /* out, or NULL: with E_NOMEM a sufficient memory_bytes, or 0 if the
+                              * budget was not the cause */
+    uint32_t off_errors, off_damaged_pct; /* limits of health, see health.c; 0: 8, 1 */
+    int64_t off_ms, off_max_ms; /* first and longest pause; 0: 1,000, then 60,000 or off_ms */
     const cellar_l2_cipher *crypt; /* copied; NULL: none */
-    bool sigbus;             /* SIGBUS in the mapped stage is handled: base/bus.h */
-    bool mmap_read;          /* records are read through a mapping, see map.c; needs sigbus */
-    bool set_aside;          /* a damaged directory gets another name, and a new one is made */
-    bool allow_network;      /* else a directory on a network file system is E_UNSUPPORTED */
+    bool sigbus;             /* base/sigbus.h handles SIGBUS in the mapped stage */
+    bool mmap_read;          /* gets read through a mapping, see mapped_read.c; needs sigbus */
+    bool set_aside;          /* l2_open renames a damaged directory and formats a new one */
+    bool allow_network;      /* false: a directory on a network file system is E_UNSUPPORTED */
     int64_t (*wall_ms)(void *ctx); /* NULL: the system's */
     void *wall_ctx;
-    /* Has none of these tags ended since `born`? 0: valid. NULL: what this level has been told. */
+    /* Return 0 if no tag in `fps` was invalidated since `born`. NULL: l2 uses its own table. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
     void *tags_ctx;
-    /* Gives every image there is, by l2_image_begin, _give, _end. NULL: none is kept. Called by
-     * l2_images_save, and at the end of l2_close; no lock is held. */
+    /* Give every image with l2_image_begin, _give and _end. NULL: no image is kept. l2_images_save
+     * and the end of l2_close call this function without a lock. */
     void (*images)(void *ctx, l2_images *to);
     void *images_ctx;
 } l2_config;
 
-typedef struct l2_key { /* of one entry; hash as base_hash(l2_hash_key, vgen, bytes) */
+typedef struct l2_key { /* key of one entry; hash is base_hash(l2_hash_key, vgen, bytes) */
     const void *bytes;
     uint32_t len;
     uint32_t vgen;
     uint64_t hash;
 } l2_key;
 
-typedef struct l2_meta { /* 0 where not said: none */
+typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field says otherwise */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
-    int64_t until_ms;    /* with idle_ms: when it ends if nobody uses it any more; 0: deadline_ms */
+    int64_t until_ms;    /* with idle_ms: expiry time unless the entry is used; 0: deadline_ms */
     uint32_t stale_ms, idle_ms;
     uint64_t version, value_hash;
-    uint64_t addr; /* out of a get: names the copy. Into a put: "unchanged since I got it" */
+    uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get */
     uint32_t user_flags;
-    uint8_t kind, cost; /* kind: of L1; not 0: CELLAR_ABSENT */
-    bool unused; /* into a put: nobody asked for it since it came: stored at its second put, if that
-                  * comes soon; see admit.c */
-    bool kept;   /* into a put: it is acknowledged as being on disk, and must be found again */
-    bool pack;   /* into a put: stored in fewer bytes if that saves an eighth */
-    uint32_t raw_bytes; /* of a packed value; this level's */
-    int64_t end_wall_ms; /* deadline_ms, as a record with until_ms says it; this level's */
+    uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
+    bool unused; /* into a put: the entry had no get since it was stored. Its second put within a
+                  * while is written, see admission.c */
+    bool kept;   /* into a put: acknowledged as durable, so a later open must find the entry */
+    bool pack;   /* into a put: compress the value if that saves at least 1/8 */
+    uint32_t raw_bytes; /* size of a compressed value before compression; set by l2 only */
+    int64_t end_wall_ms; /* deadline_ms as stored in a record with until_ms; set by l2 only */
     uint32_t tag_count;
-    uint64_t tag_born;   /* epoch of tags at which the value was computed */
+    uint64_t tag_born;   /* tag epoch at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */
-    uint64_t *where;     /* into a put: OK writes what names the copy, see addr; NULL: not asked */
-    uint64_t tags[CELLAR_TAGS_MAX]; /* out of a get: tag_count of them; last */
+    uint64_t *where;     /* into a put: receives the `addr` of the copy on OK; NULL: not needed */
+    uint64_t tags[CELLAR_TAGS_MAX]; /* from a get: tag_count fingerprints; last field */
 } l2_meta;
 
-/* E_BUSY: another opener has it. E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT: somebody else's, of a newer
- * library, both copies of its head damaged; E_UNSUPPORTED: on a network file system: nothing was
- * touched. E_IO, E_NOMEM, E_SPACE, E_INVAL.
- * *sys_errno: what the system said, 0 if it is not to blame. Warm-up goes on behind it. */
+/* Open the store in cfg->path. Errors that leave the directory untouched: E_BUSY (open elsewhere),
+ * E_FOREIGN (not a store), E_NEWER_FORMAT (written by a newer library), E_CORRUPT (both copies of
+ * SUPER damaged), E_UNSUPPORTED (network file system). Others: E_IO, E_NOMEM, E_SPACE, E_INVAL.
+ * *sys_errno: the errno of the system, or 0. The index rebuild continues after the return. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
-/* Ends what is in work, seals, syncs: the next open finds everything. No other call may be running,
- * and l2_close is the only one to come. With a clean end nothing is lost by a power cut, at any
- * level. */
+/* Finish pending work, seal all slots and sync, so that the next open finds everything. No other
+ * call may run at the same time. Only l2_close may follow. After a clean l2_end a power cut loses
+ * nothing, at any level. */
 BASE_SPARE CELLAR_PRIVATE void l2_end(l2 *d);
-/* l2_end, unless that has been; then gives everything back, without a call of anybody's. */
+/* Call l2_end unless it was called, then free everything. No callback runs after l2_end. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
-/* In a forked child: lock and files are let go, nothing shared is touched, then or later: until
- * l2_close `d` is a shell, which has nothing and takes nothing. Calls that the fork came out of may
- * go on. */
+/* Turn `d` into an empty shell in a forked child: close its files, drop its lock, touch nothing
+ * shared. Until l2_close every get misses and every put is dropped. A call that was active during
+ * the fork may continue. */
 BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
-/* OK, ABSENT, E_BUFFER (*value_len is the full length, *meta is filled, nothing copied), MISS. */
+/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set, nothing is copied. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
-/* Is the key still as it was when the value was taken, and did no walk by pattern end since? Asked
- * under the log's lock, after the walking patterns were looked at; reads the stamp sc, as whoever
- * changes a key raises it sc before it calls l2_kill. */
+/* Check that a key is unchanged since its value was read, and that no pattern deleted it since.
+ * l2_put asks under the log lock, after it has compared the active patterns. The function reads the
+ * stamp with seq_cst; each change raises the stamp with seq_cst before it calls l2_kill. */
 typedef struct l2_current {
-    bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: yes */
+    bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: always current */
     void *ctx;
     uint64_t stamp;
 } l2_current;
-/* Never waits. OK: in the log (or an identical copy is), in the place of what is older: a change
- * that puts need not kill. DROPPED: no room in time. REFUSED: not
- * current any more, too large, due too soon, unused, or over the budget. */
+/* Store an entry. Never waits. OK: the log has this copy or an identical one, and it replaces all
+ * older copies. So a change that puts needs no l2_kill. DROPPED: no room in time. REFUSED: the
+ * stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a write
+ * budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
-/* Puts are dropped until the disk has been tried again, or for good: waiting is no use. */
+/* Return true while puts are dropped until the next probe of the disk, or until the next open. */
 BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
-/* Puts will ask for `pack`: the memory that takes is set aside. False: there is none. */
+/* Reserve the memory that puts with `pack` need. Return false if there is none. */
 BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
-/* The key was changed or deleted: no older value of it is served any more, also after a restart. */
+/* Ensure that no older value of a changed or deleted key is served any more, also after a
+ * restart. */
 BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
-/* True: no put of this hash that has found its stamp current can be served, now or by a later open:
- * neither l2_get nor l2_kill need be called. A stamp raised sc before the call refuses later ones.
- * Atomic words only. */
+/* Return true if no put of this hash with a current stamp can be served, now or after a reopen.
+ * Then neither l2_get nor l2_kill need be called. The caller raises the stamp with seq_cst before,
+ * so that later puts are refused. Reads atomic words only. */
 BASE_SPARE CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash);
 
-/* ---- what is ended without being looked up: the owner's epochs and walks, see ends.c ---- */
-/* What carries this one is served by the life of the store in which it was put, and by no later:
- * the owner's tags_valid says so, and this level where it is not asked (l2_look). */
+/* ---- invalidation without lookup: epochs of tags, patterns; see invalidations.c ---- */
+/* Tag of entries that are valid only in the run of the store in which they were put. The cache's
+ * tags_valid enforces that; where l2 does not call tags_valid, l2_tags_ended does. */
 #define L2_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
-/* Logged: what carries the tag and was born before `epoch` is served no more; soft: only stale, so
- * not from here. `epoch`: higher than all before, and than l2_tags_known. */
+/* Log the invalidation of a tag: entries born before `epoch` are not served any more. soft: they
+ * are stale, which the disk tier also treats as a miss. `epoch` exceeds all earlier ones and the
+ * result of l2_tags_known. */
 BASE_SPARE CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft);
-/* At open: fn for all that is known. Returns the epoch from which the owner goes on; what was born
- * before *floor is over. */
+/* Call `fn` for each known tag, during open. Return the epoch from which the cache continues.
+ * Entries born before *floor are invalid. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                                  void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                             uint64_t soft), void *ctx);
-/* Logged: what was put before and matches is served no more, and until l2_glob_end(seq) no key of
- * the generation that matches is stored. OK; E_NOMEM, E_LIMIT (256 calls at once): nothing done. */
+/* Log the deletion of a pattern: matching entries put before are not served any more. Until
+ * l2_glob_end(seq) puts of matching keys of the generation are dropped. OK, E_NOMEM, or E_LIMIT
+ * (256 patterns in progress). On an error nothing is done. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern,
                                                    size_t len, uint64_t *seq);
 BASE_SPARE CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq);
 
-/* ---- views: which generation of which name is current ---- */
+/* ---- namespaces: the current generation of each name ---- */
 #define L2_VIEWS_MAX 4096u
 #define L2_NAME_MAX 64u
 typedef struct l2_view {
     uint32_t id;      /* never reused */
-    uint32_t vgen;    /* 0: no such view */
-    uint32_t version; /* public; carried only */
+    uint32_t vgen;    /* generation; 0: no such namespace */
+    uint32_t version; /* public version; stored only */
 } l2_view;
-/* The numbers of a name; false: never heard of. */
+/* Find the ids of a namespace by name. Return false if the name is unknown. */
 BASE_SPARE CELLAR_PRIVATE bool l2_view_find(l2 *d, const char *name, size_t name_len, l2_view *out);
-/* From now on; logged. name NULL: of a view already known. vgen 0: the view is gone. */
+/* Set and log the ids of a namespace. name NULL: the namespace is known. vgen 0: it is removed. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
                                                  size_t name_len);
-/* Numbers from which nothing has ever been given out: generations, ids. */
+/* Return the lowest generation, or id, that was never used. */
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
-/* ---- images: what the owner keeps beside the log under a name, see images.c ---- */
+/* ---- images: data of the cache that lies next to the log under a name, see owner_images.c ---- */
 #define L2_IMAGE_NAME_MAX (L2_NAME_MAX + 1u)
-/* Write all of them anew. closing: none changes any more, and the store is marked clean. */
+/* Write all images again. closing: no image changes any more, and SUPER says CLEAN. */
 BASE_SPARE CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing);
-/* Inside cfg.images: false: not this one (go on with the next). bytes: how many will come, at the
- * least; note: handed out before the image is read. */
+/* Begin one image; call it inside cfg.images. Return false to skip this image. bytes: least size of
+ * the image. note: two words that l2_image_note returns before the image is read. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len,
                                               uint64_t bytes, const uint64_t note[2]);
 BASE_SPARE CELLAR_PRIVATE bool l2_image_give(void *to, const void *bytes, size_t len);
-/* ok false, or false returned: it is not kept. */
+/* Finish one image. The image is not kept if `ok` or the result is false. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok);
-/* The image of that name; NULL: none that has not been used since l2_open. Until l2_image_close all
- * others who open or save one wait: whoever opens a name second finds what the first has made. */
+/* Open the image of a name. NULL: no image, or already used since l2_open. Until l2_image_close all
+ * other opens and saves wait, so a second opener sees the result of the first. */
 BASE_SPARE CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len);
-/* Nothing has been left out of it since: a store that was closed, and no life since. */
+/* Return true if the image is complete: a close wrote it and no run has begun since. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_clean(const l2_image *im);
 BASE_SPARE CELLAR_PRIVATE const uint64_t *l2_image_note(const l2_image *im);
-/* False: no more bytes, unreadable, or the last of them and the whole is not what was saved. */
+/* Copy the next bytes. Return false at the end, on a read error, or if the checksum of the whole
+ * image is wrong. The checksum is compared before the last piece is copied. */
 BASE_SPARE CELLAR_PRIVATE bool l2_image_take(void *im, void *bytes, size_t len);
-/* used: its name is in use from now on, and it is not handed out again. */
+/* Close the image. used: its name is in use from now on, so no later open returns it. */
 BASE_SPARE CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used);
 
-/* The owner's generations begin anew: all that is stored is dead, nothing is stored any more, and
- * the next open begins an empty store. */
+/* Restart all generations: every stored entry is dead, nothing is stored any more, and the next
+ * open begins an empty store. */
 BASE_SPARE CELLAR_PRIVATE void l2_retire(l2 *d);
 
-/* OK: all that was acknowledged before the call outlives a power cut. E_IO. May wait. */
+/* Make everything acknowledged before the call durable. OK or E_IO. May wait for the disk. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
-/* The same for changes and puts alone, and cheaper: what level ALWAYS promises of each change. Not
- * at DROP. E_IO: of those since the last OK a power cut may take some back. */
+/* Make changes and puts durable, at less cost than l2_sync: level ALWAYS promises this for each
+ * change. Not for level DROP. E_IO: a power cut may revert some changes since the last OK. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
-/* All files together from now on; waits until it is so, the store goes on meanwhile. Shrinking
- * gives up the oldest and keeps what fits. E_INVAL: below L2_BYTES_MIN. E_RANGE: too few segments
- * of this store's size, or more than it can address or has set aside tables for. E_SPACE: the disk
- * is full; E_BUSY: another resize, or no place comes free; E_NOMEM, E_IO. Whatever it says the
- * store is whole; the size is the old one, or, E_IO, one of the two. */
+/* Resize all files together to `bytes` and wait for the result; other calls continue. Shrinking
+ * drops the oldest segments.
+ * - E_INVAL: below L2_BYTES_MIN.
+ * - E_RANGE: too few segments, more than addresses allow, or more than the tables allow.
+ * - E_SPACE: the disk is full. E_BUSY: another resize, or no place becomes free.
+ * - E_NOMEM, E_IO.
+ * The store stays valid in all cases. Its size is the old one, or after E_IO one of the two. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes);
-/* Return a budget that is enough for this tier and for memory. It is above that of the open. */
+/* Return a sufficient budget for this tier and for memory. It exceeds the budget of the open. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_least(const l2 *d);
-/* Background work for about budget_us; true: there is more to do now. */
+/* Run background work for about budget_us. Return true if more work is pending. */
 BASE_SPARE CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us);
 
-typedef enum l2_opened { /* how this open came to its index; as the metric says it */
-    L2_OPENED_EMPTY,   /* nothing was there: a new store, or one that held nothing */
-    L2_OPENED_SAVED,   /* index.snap, as the close left it; else by the footers: */
-    L2_OPENED_KILLED,  /* no close came before, or not of this directory: a copy */
-    L2_OPENED_NO_SNAP, /* the close left none, or it cannot be opened */
-    L2_OPENED_UNFIT,   /* it is damaged, or not for what was found and tables of this size */
-    L2_OPENED_ANEW     /* what was there does not count: begun anew */
+typedef enum l2_opened { /* source of the index of this open; also a metric label */
+    L2_OPENED_EMPTY,   /* new store, or a store without entries */
+    L2_OPENED_SAVED,   /* index.snap of the last close; all others read the footers */
+    L2_OPENED_KILLED,  /* the last run did not close, or the directory is a copy */
+    L2_OPENED_NO_SNAP, /* the last close wrote no index.snap, or it cannot be opened */
+    L2_OPENED_UNFIT,   /* index.snap is damaged or does not fit what recovery found */
+    L2_OPENED_ANEW     /* the old contents are invalid: the store begins empty */
 } l2_opened;
 
 typedef struct l2_stats {
@@ -238,82 +250,86 @@ typedef struct l2_stats {
     uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
     uint64_t kills, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
-    uint64_t scrapped_bytes; /* of the stage: dirty pages that need not be written */
+    uint64_t scrapped_bytes; /* bytes of dirty stage pages that need not be written */
     uint64_t recovered, holes, bad_places, offs;
     uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
-    uint64_t miss_ended, refused_ended, folds, tags, globs; /* see ends.c */
-    uint64_t stalled, closings, relied, waits; /* see doorbell.c */
+    uint64_t miss_ended, refused_ended, folds, tags, globs; /* see invalidations.c */
+    uint64_t stalled, closings, relied, waits; /* see stall.c */
     uint64_t commits; /* syncs for l2_commit */
-    uint64_t reread; /* records that did not verify, read past the page cache */
-    uint64_t cuts; /* of the stage, met as a signal */
-    uint64_t mapped_reads, mapped_bytes; /* see map.c; bytes: 0 when it failed */
-    uint64_t snaps; /* 1: this open read index.snap in the place of the footers */
-    uint64_t packed, packed_saved, miss_packed; /* see codec.c; saved: bytes */
+    uint64_t reread; /* damaged records that were read again past the page cache */
+    uint64_t cuts; /* SIGBUS events that show a truncated stage */
+    uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
+    uint64_t snaps; /* 1: this open read index.snap instead of the footers */
+    uint64_t packed, packed_saved, miss_packed; /* see codec.c; packed_saved in bytes */
     bool warming, dirty, empty;
     l2_opened opened;
     bool set_aside; /* by this open */
-    bool off;    /* for now: too many errors; it is tried again by itself: */
-    bool trying; /* at this moment */
+    bool off;    /* too many errors; the tier probes the disk again by itself */
+    bool trying; /* a probe is running */
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
-/* ---- a directory looked at from outside; nothing in it changes ---- */
+/* ---- inspection of a directory without any change to it ---- */
 typedef struct l2_report_segment {
     uint64_t segseq, live_bytes, dead_bytes;
-    int64_t base_wall_ms; /* when it was begun */
+    int64_t base_wall_ms; /* start time of the segment */
     uint32_t place, data_end, records, live, tombstones, controls, damaged;
-    bool unreadable;      /* its footers, or all of it */
+    bool unreadable;      /* footers, or the whole segment */
 } l2_report_segment;
-typedef struct l2_report_record { /* a live one; bytes are valid during the call */
+typedef struct l2_report_record { /* a live record; pointers are valid during the call */
     const unsigned char *key;
     uint32_t key_len;
     const char *view;
     uint32_t view_len, value_len;
-    int64_t left_ms; /* -1: no end */
+    int64_t left_ms; /* remaining TTL; -1: none */
     uint64_t version;
     uint32_t user_flags;
     uint8_t kind;
 } l2_report_record;
-typedef struct l2_inspect_how { /* functions: NULL, or called as things are found */
+typedef struct l2_inspect_how { /* options; each callback may be NULL */
     const char *path;
-    bool verify; /* every record, not only the footers */
-    bool force;  /* also while a store is open: what it changes meanwhile may look like damage */
+    bool verify; /* check every record, not only the footers */
+    bool force;  /* also inspect while a store is open; its writes may look like damage */
     void (*view)(void *ctx, const l2_view *v, const char *name, size_t name_len);
     void (*segment)(void *ctx, const l2_report_segment *s); /* oldest first */
     void (*record)(void *ctx, const l2_report_record *r);
     void *ctx;
-    const base_vfs *vfs;           /* the next four: tests */
+    const base_vfs *vfs;           /* this field and the next three: for tests */
     const base_clock *clock;
     int64_t (*wall_ms)(void *ctx);
     void *wall_ctx;
 } l2_inspect_how;
 typedef struct l2_report {
-    cellar_err super[2];  /* of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN */
+    cellar_err super[2];  /* state of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN */
     unsigned char uuid[16];
     uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
-    int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* 0: no live record */
+    int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* oldest and newest: 0 if
+                                                                         * there is no live
+                                                                         * record */
     uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
-    uint64_t ended; /* by a tag or a pattern */
+    uint64_t ended; /* invalidated by a tag or a pattern */
     uint64_t holes, pages_healed, read_errors, records_damaged;
     uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, views;
     uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
-    uint64_t image_bytes; /* of bloom.snap; 0: there is none */
-    uint32_t images, images_damaged; /* in it; of them, or all of it: 1 */
-    uint64_t snap_bytes; /* of index.snap; 0: there is none */
+    uint64_t image_bytes; /* size of bloom.snap; 0: no file */
+    uint32_t images, images_damaged; /* images in it, damaged ones; 1 damaged: perhaps the whole
+                                      * file */
+    uint64_t snap_bytes; /* size of index.snap; 0: no file */
     l2_level level;
     uint16_t major, minor;
-    bool images_clean; /* nothing is missing from them */
+    bool images_clean; /* no image lacks later changes */
     bool clean;
-    bool snap_fits;   /* it is of the last close; damage in it costs a warm-up, nothing else */
-    bool begins_anew; /* the next open here begins an empty store: nothing is live */
+    bool snap_fits;   /* written by the last close; damage costs an index rebuild only */
+    bool begins_anew; /* the next open begins an empty store: no record is live */
 } l2_report;
-/* As l2_open where it refuses; E_BUSY: a store has it open. *out holds what was found till then. */
+/* Inspect a directory. Errors as in l2_open; E_BUSY: a store has it open. On an error *out holds
+ * the findings so far. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out,
                                                 int *sys_errno);
-/* Findings that are damage; 0: none. */
+/* Return the number of findings that are damage; 0: none. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r);
 
-/* Walk everything: NULL, or what is wrong (static text). Nobody else may be working. */
+/* Walk all structures. Return NULL or a static text that names the fault. No other call may run. */
 BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);
 
 #endif

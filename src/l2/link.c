@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * link: what a new record of a class does with the records that the index names now.
+ * link: plan how a new record of a class refers to the records that the index names now.
  *
  * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
- *            link = the record's own bytes on disk (form.c); the index keeps one word for all of it
- * WHY        A word has no room for a key. A put or a tombstone cannot tell an older copy of its
- *            own key from another key of the class, unless that record still lies in a slot. So
- *            the new record names the record that it replaces, where that one must not be lost: it
- *            is KEPT, or something behind it is. A get of another key follows the link.
- * PLAN       class without heavy words    the new record replaces them, no link
- *            newest heavy word: own key   the new record takes over its link, and KEPT by a put
+ *            link = bytes of the record on disk (format.c); the index has one word per chain
+ * PROTOCOL   class without heavy words    the new record replaces them, no link
+ *            newest heavy word: own key   the new record takes over its link, a put also its KEPT
  *                               else      the new record links to it
- * LOCKING    l2_link_plan: in the gate. A class has one gate, so nothing else adds to the class.
- *            Reclaim and a full pair may remove words at any time; that only ends a chain sooner.
- * SEE ALSO   index.c, LINKS; get.c follows links. */
+ * INVARIANTS A word has no room for a key, so a writer recognizes its own key only in a slot. A
+ *            record that is KEPT, or that leads to one, is therefore linked and not lost. A get of
+ *            another key follows the link.
+ * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
+ *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
+ *            sooner.
+ * SEE ALSO   index.c, LINKS; read.c follows links. */
 #include "l2/l2_int.h"
 
 typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
 
-/* Compare the key with that of a record that lies in a slot. *link: what the record names. */
+/* Compare the key with the key of a record in a slot. *link: target of that record. */
 static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *link)
 {
     const l2_seg *g = &d->seg[l2_word_seg(d, word)];
@@ -30,7 +30,8 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
     (void)base_add_sc(&s->pins, 1u);
     const unsigned char *at = s->base + off;
     l2_rec r;
-    /* The key of a linked record is there before its word is; else the check says so. */
+    /* The key of a linked record is complete before its word is stored. For others the check
+     * tells. */
     if (base_load_sc(&g->word) == state &&
         (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0 ||
          (word & L2_WORD_LINKED) != 0) &&
@@ -74,7 +75,7 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
     }
 }
 
-/* The head of the record at `off`: it says how long the record is. */
+/* Read the head of the record at `off`, which has the record's length. */
 static bool l2_link_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
                          unsigned char head[L2_RECORD_HEAD])
 {
@@ -108,7 +109,7 @@ CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
         static const unsigned char none[L2_RECORD_HEAD];
         if (!l2_link_head(d, g, state, off, head)) { return L2_LINK_LOST; }
         if (!l2_rec_marked(&d->form, head, segseq, off, d->form.seg_bytes, &r)) {
-            /* A kill came before the put was complete, and its slot was sealed without it. */
+            /* The process died before the put was complete, and its slot was sealed without it. */
             return memcmp(head, none, sizeof none) == 0 ? 0 : L2_LINK_LOST;
         }
         return l2_word_make(d, i, off, 0, r.bytes) | L2_WORD_FLAGS(r.flags);

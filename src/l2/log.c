@@ -1,32 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * log: the one log: slots that are filled in memory the process does not own, segments on disk.
+ * log: append records to mapped slots; seal, write and reclaim segments.
  *
  * PICTURE    reserve (lock) -> copy (no lock) -> check -> .. slot full -> worker seals: footers,
  *            trailer, one write to its place -> slot free
  *            slot FREE -> [READY at KEEP, ALWAYS] -> OPEN -> FULL -> WRITTEN -> FREE
  *            seg  FREE -> STAGE -> DISK -> (reclaimed, oldest first) FREE
- * INVARIANTS lengths and mark stand in the slot before the lock is dropped, so one thread's torn
- *            record never hides what others have acknowledged behind it. After each reservation
- *            there is room for one FLOOR. A slot is reused when its bytes are in data.seg (at KEEP
- *            and ALWAYS: synced), its writers are through and nobody looks at it.
- *            At KEEP and ALWAYS a header is durable before a record follows it: a power cut leaves
+ * INVARIANTS Lengths and mark are in the slot before the lock is dropped. So an incomplete record
+ *            never hides acknowledged records behind it.
+ *            After each reservation there is room for one FLOOR.
+ *            A slot is reused when its bytes are in data.seg (at KEEP and ALWAYS: synced), its
+ *            writers are done and no reader has it pinned.
+ *            At KEEP and ALWAYS a header is durable before a record follows it. A power cut leaves
  *            no gap in the chain of headers, so a gap is damage.
- *            Reclaim is strictly oldest first: a tombstone hides values, and so does a newer value,
- *            even when it has expired; when a segment goes nothing older exists.
- * LOCKING    L2_LOG for slots' states, positions, free segments. The worker (`working`) seals,
- *            reclaims, syncs; only it does I/O.
- * WALK       a KEEP record (tombstone, control) that finds neither room nor a free slot gives up
- *            all that is stored: FLOOR. All of L2 is worth less than one lost delete. So puts leave
- *            it a reserve in the slot that is open, unless it could go on in another at once.
- * LIMITS     no FLOOR without an open slot: then everything was given up before and nothing has
- *            been stored since. A place whose write failed is not used again before the disk has
- *            failed as a whole and come back (trouble.c).
- * TRIED      a segment of 4 MiB written by one call instead of 1 MiB at a time, on a machine that
- *            was busy with other things: 64 MiB out of the stage 882 / 1110 / 1911 / 2613 MB/s ->
- *            1884 / 2746 / 2218 / 2798, CPU 4.2 ms -> 2.4; puts until synced, mean of six in turn:
- *            4 KiB 543 -> 772 MB/s, 64 KiB 540 -> 881. 256 KiB at a time: worse than 1 MiB.
- * NOT HERE   what must be logged (put.c), what is found again (recover.c). */
+ *            Reclaim is strictly oldest first: tombstones and newer values hide older values.
+ * LOCKING    L2_LOG for states and positions of slots and for free segments. Only the worker
+ *            (`working`) seals, reclaims, syncs and does I/O.
+ * LIMITS     A KEEP record (tombstone, control) that finds neither room nor a free slot drops all
+ *            stored records with a FLOOR: no delete is lost. Puts leave room for KEEP records in
+ *            the open slot, unless another slot is available. Without an open slot no FLOOR is
+ *            needed. A place with a failed write is reused only after the disk recovered
+ *            (health.c).
+ * SEE ALSO   write.c: what is logged; recovery.c: what is found again; README.md: write sizes. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -35,8 +30,8 @@
 #define L2_CHUNK_MOST ((size_t)4 << 20)
 #define L2_CHUNK_FAST_NS UINT64_C(5000000)
 #define L2_CHUNK_SLOW_NS UINT64_C(20000000)
-#define L2_TRY_ROUNDS 2000 /* of a put for the log lock: some 50 us */
-#define L2_PATIENCE_NS UINT64_C(1000000) /* of a change, before it asks after the disk */
+#define L2_TRY_ROUNDS 2000 /* of a put for the log lock: about 50 us */
+#define L2_PATIENCE_NS UINT64_C(1000000) /* wait of a change before it checks the disk */
 #define L2_RETRY_PLACES 3
 #define L2_META_EVERY 64u
 #define L2_META_MS 10000
@@ -55,8 +50,8 @@ static unsigned char *l2_slot_foot(const l2 *d, const l2_slot *s, uint32_t page)
     return s->base + d->form.seg_bytes - (size_t)(page + 2) * L2_PAGE;
 }
 
-/* A kill in between must not look like damage: until the copy is whole the first page still has
- * its past, and then says that it is begun (l2_slot_is_fresh). */
+/* Write both headers. A process death in between must not look like damage. Until the copy is
+ * complete the first page keeps its old contents, then says "begun" (l2_slot_is_fresh). */
 static void l2_slot_heads_write(l2 *d, l2_slot *s)
 {
     unsigned char *back = s->base + d->form.seg_bytes - L2_PAGE;
@@ -110,7 +105,7 @@ static bool l2_slot_make(l2 *d, l2_slot *s)
 
 CELLAR_PRIVATE bool l2_slot_open(l2 *d)
 {
-    /* A view's new generation that no log has: records of the old one must not follow. */
+    /* The log lacks a namespace's new generation: records of the old one must not follow. */
     if (base_load_acq(&d->lost_controls) != d->meta_lost) { return false; }
     l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) {
@@ -127,7 +122,7 @@ CELLAR_PRIVATE bool l2_slot_open(l2 *d)
     return true;
 }
 
-/* The newest record ends where the next one begins, at `next`. */
+/* Set the distance in the newest footer line: the next record begins at `next`. */
 static void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)
 {
     if (s->entries == 0) { return; }
@@ -156,8 +151,8 @@ CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *
     s->max_vgen = BASE_MAX(s->max_vgen, r->vgen);
 }
 
-/* Could a change that finds no room in the open slot go on in another at once? Then puts need not
- * leave it any in this one. */
+/* Return true if a change that does not fit into the open slot can use another one immediately.
+ * Puts need not leave room in this slot then. */
 static bool l2_slot_ahead(const l2 *d) SYNC_HOLDS(L2_LOG);
 static bool l2_slot_ahead(const l2 *d)
 {
@@ -174,7 +169,7 @@ static bool l2_slot_ahead(const l2 *d)
     return false;
 }
 
-/* Where a record of `bytes` would begin, and whether it may. */
+/* Return true if a record of `bytes` fits; *off is its start. */
 static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
                          uint32_t *off) SYNC_HOLDS(L2_LOG);
 static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
@@ -187,7 +182,8 @@ static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t b
     return end - L2_FLOOR_ROOM + d->reserve <= limit || (end <= limit && l2_slot_ahead(d));
 }
 
-/* May a caller store there without waiting for the disk? A put leaves some of it to tombstones. */
+/* Return true if a caller can store up to `end` without a wait for the disk. A put leaves some
+ * armed bytes for tombstones. */
 static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
     SYNC_HOLDS(L2_LOG);
 static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
@@ -205,13 +201,13 @@ static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uin
 {
     l2_slot *s = d->open_slot;
     *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era };
-    /* Recovery must not take what was here before for the body of a control in flight. */
+    /* Recovery must not mistake old bytes for the body of an incomplete control. */
     if (r->kind == L2_KIND_CONTROL) { out->at[L2_RECORD_HEAD] = 0; }
     l2_rec_begin(&d->form, out->at, s->head.segseq, off, r);
     l2_slot_note(d, s, h48, r, off);
     s->pos = off + bytes;
     (void)base_add_rlx(&s->writers, 1u);
-    (void)base_add_rlx(&d->logged, (uint64_t)1); /* behind `writers`: l2_commit_sees */
+    (void)base_add_rlx(&d->logged, (uint64_t)1); /* after `writers`: l2_commit_sees */
 }
 
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
@@ -221,12 +217,12 @@ CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
     (void)base_sub_ar(&s->slot->writers, 1u); /* acquire in l2_slot_due */
 }
 
-/* Everything below a FLOOR at the end of the open slot is dead. */
+/* Log a FLOOR in the open slot: all older records are dead. */
 static void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);
 static void l2_overflow(l2 *d)
 {
     l2_slot *s = d->open_slot;
-    if (s == NULL) { return; } /* given up before, or still opening */
+    if (s == NULL) { return; } /* dropped before, or still opening */
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
     const uint32_t bytes = l2_rec_room(&d->form, 0, 0, r.vlen);
     uint32_t off;
@@ -272,7 +268,7 @@ static bool l2_log_take(l2 *d, bool try_only)
     return false;
 }
 
-/* A new slot's header is a store into the mapping, too. */
+/* Open the next slot. The header of a new slot is also a store into the mapping. */
 static l2_took l2_slot_next(l2 *d, l2_room room) SYNC_HOLDS(L2_LOG);
 static l2_took l2_slot_next(l2 *d, l2_room room)
 {
@@ -285,8 +281,8 @@ static l2_took l2_slot_next(l2 *d, l2_room room)
     return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
 }
 
-/* A put names its key in the filter, then sees that no change has ended it: see put.c, PROOF. Only
- * once it has room: bits of what is dropped would stay. */
+/* Set the filter bits of a put, then check its stamp: see write.c, PROTOCOL. Called only when the
+ * put has room, because bits of a dropped put would stay. */
 static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t) SYNC_HOLDS(L2_LOG);
 static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
 {
@@ -312,8 +308,9 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
     if (d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY) {
         return L2_IS_CLEAN;
     }
-    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; } /* here: see l2_reopen */
-    /* Nothing that would end it has its place in the log before it. */
+    /* checked under the lock: see l2_reopen */
+    if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; }
+    /* No invalidation of this put has an earlier place in the log. */
     if (terms != NULL && base_load_sc(&d->ends.ends) != terms->ends &&
         !BASE_MUTANT("l2.put_past_ends")) {
         return L2_IS_ENDED;
@@ -377,7 +374,7 @@ static void l2_seal_build(l2 *d, l2_slot *s)
     l2_trailer_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE, &t);
 }
 
-/* The place will not take it: another one for this segment; the bad one is nobody's. */
+/* Give the segment another place. The bad place is not used any more. */
 static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -394,12 +391,12 @@ static bool l2_seal_elsewhere(l2 *d, l2_slot *s)
     s->head.floor_lsn = BASE_MAX(s->head.floor_lsn, BASE_MAX(base_load_acq(&d->floor_lsn),
                                                              base_load_acq(&d->oldest_lsn)));
     s->head.floor_lsn = BASE_MIN(s->head.floor_lsn, l2_lsn(d, s->head.segseq, 0));
-    s->head.meta = d->meta_done; /* what reclaim relied on for that floor; only we change it */
+    s->head.meta = d->meta_done; /* the serial that reclaim relied on; only the worker changes it */
     return true;
 }
 
-/* A disk that has taken the last one at once gets more at a time: its parts are then on their way
- * together. One that has not gets little, so that the worker gives signs of life. */
+/* Adapt the write size. A fast disk gets larger writes and handles their parts in parallel. A slow
+ * disk gets small ones, so that the worker reports progress. */
 static void l2_chunk_next(l2 *d, uint64_t ns)
 {
     if (ns < L2_CHUNK_FAST_NS) {
@@ -423,7 +420,7 @@ CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
             l2_chunk_next(d, base_now_ns() - since);
             BASE_POINT("l2.seal_chunk");
         }
-        /* EFAULT: the stage was cut short (trouble.c); of the place that says nothing. */
+        /* EFAULT: the stage was truncated (health.c), the place is not at fault. */
         if (e == 0 || e == EFAULT || !l2_seal_elsewhere(d, s)) { break; }
     }
     if (e != 0) { return e; }
@@ -433,14 +430,15 @@ CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
     g->data_end = s->pos;
     s->synced_at = d->data_syncs + 1;
     l2_map_forget(d, base_load_rlx(&g->place));
-    base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_DISK, 0, s->head.segseq)); /* sc: l2_get's pin */
+    /* seq_cst: pairs with the pin in l2_get */
+    base_store_sc(&g->word, L2_SEG_WORD(L2_SEG_DISK, 0, s->head.segseq));
     BASE_POINT("l2.sealed");
     L2_COUNT(d, sealed);
     L2_COUNT_BY(d, sealed_bytes, d->form.seg_bytes);
     return 0;
 }
 
-/* The FULL slot with the lowest number whose writers are through. */
+/* Return the FULL slot with the lowest number if its writers are done, else NULL. */
 static l2_slot *l2_slot_due(l2 *d)
 {
     l2_slot *due = NULL;
@@ -467,7 +465,7 @@ static bool l2_seal_work(l2 *d)
     if (s == NULL) { return false; }
     const int e = l2_seal(d, s);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment could not be written");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "a segment cannot be written");
         return false;
     }
     d->sealed_ms = base_now_ms(d->cfg.clock);
@@ -484,14 +482,15 @@ static void l2_recycle(l2 *d)
                          (d->cfg.level == L2_DROP || d->data_syncs >= s->synced_at);
         if (due && base_load_sc(&s->pins) == 0) {
             s->state = L2_SLOT_FREE;
-            s->armed_end = s->armed_lines = s->armed_soon = 0; /* written back long since */
+            /* writeback has cleaned the pages since */
+            s->armed_end = s->armed_lines = s->armed_soon = 0;
             base_store_rlx(&d->arm_wanted, 1u);
         }
         sync_drop(L2_LOG, &d->log_lock);
     }
 }
 
-/* As many as there are; others may fill up meanwhile. */
+/* Seal the slots that are full now. Others may fill up meanwhile. */
 CELLAR_PRIVATE void l2_drain(l2 *d)
 {
     for (uint32_t i = 0; i < d->nstage && l2_seal_work(d); i++) {}
@@ -571,7 +570,7 @@ static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
     if (!read) { l2_index_sweep(d, l2_word_in, seg); }
 }
 
-/* The live segments' lowest and second lowest number. */
+/* Return the live segment with the lowest number. *next: second lowest number. */
 static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
 {
     uint32_t oldest = UINT32_MAX;
@@ -591,11 +590,11 @@ static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
     return oldest;
 }
 
-/* A slot still keeps the segment's bytes for the next sync. */
+/* Return true if a slot keeps the bytes of the segment for the next sync. */
 static bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
 {
     bool kept = false;
-    sync_take(L2_LOG, &d->log_lock); /* a put may be opening one of the others */
+    sync_take(L2_LOG, &d->log_lock); /* a put may be opening another slot */
     for (uint32_t i = 0; i < d->nstage; i++) {
         const l2_slot *s = &d->slot[i];
         kept = kept ||
@@ -616,9 +615,11 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }
-    /* Before its words go: of two that name records of one key the newer one may go first. */
+    /* Set before the words are removed: of two words for records of one key the newer may leave
+     * first. */
     base_store_rel(&d->leaving_lsn, l2_lsn(d, next, 0)); /* acquire in l2_get_word */
-    const bool words = !g->unread || d->order_at > 0; /* in warm-up it may have some */
+    /* an index rebuild in progress may have added some */
+    const bool words = !g->unread || d->order_at > 0;
     if (g->unread) { l2_warm_skip(d, seg); }
     if (words) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }
     BASE_POINT("l2.reclaim");
@@ -671,18 +672,20 @@ static uint32_t l2_free_places(l2 *d)
     return n;
 }
 
-/* Final: what it covered may be lost, and a second call would not say so. */
+/* Drop all records after a failed sync. Its bytes may be lost, and a second sync would not report
+ * it. */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
 {
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: the disk cache is given up");
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "a sync failed: all records on disk are dropped");
     sync_take(L2_LOG, &d->log_lock);
-    const bool there = base_load_acq(&d->broken) != L2_BROKEN_STAGE; /* a stage to store into */
+    /* The stage still accepts stores. */
+    const bool there = base_load_acq(&d->broken) != L2_BROKEN_STAGE;
     if (there) { l2_overflow(d); }
     l2_commit_failed(d, e);
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-/* A sync of the stage cleans its pages: puts wait for nobody, so they are dropped meanwhile. */
+/* Reset the armed limits. A sync of the stage cleans its pages, and puts drop rather than wait. */
 CELLAR_PRIVATE void l2_disarm(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -699,7 +702,7 @@ CELLAR_PRIVATE void l2_slot_wipe(l2 *d, l2_slot *s)
     memset(s->base + d->form.seg_bytes - L2_PAGE + 128, 0, L2_HEAD_BYTES);
 }
 
-/* Made but never opened, and the newest: as if it had never been. */
+/* Undo a slot that was made but never opened. It has the newest number. */
 static void l2_slot_unmake(l2 *d, l2_slot *s) SYNC_HOLDS(L2_LOG);
 static void l2_slot_unmake(l2 *d, l2_slot *s)
 {
@@ -712,8 +715,8 @@ static void l2_slot_unmake(l2 *d, l2_slot *s)
     s->state = L2_SLOT_FREE;
 }
 
-/* At KEEP and ALWAYS the next slot's header is durable before the slot is used. One whose floor is
- * older than a failed sync is made anew: with it commits can succeed again. */
+/* Make the next slot's header durable before the slot is used, at KEEP and ALWAYS. If its floor is
+ * older than a failed sync, make the header again, so that commits can succeed. */
 CELLAR_PRIVATE int l2_prepare(l2 *d)
 {
     if (d->cfg.level == L2_DROP) { return 0; }
@@ -725,7 +728,8 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     }
     s = s == NULL ? l2_slot_in(d, L2_SLOT_FREE) : NULL;
     const bool made = l2_slot_make(d, s);
-    if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; } /* nobody's till ready */
+    /* not usable until READY */
+    if (made) { s->state = L2_SLOT_WRITTEN; s->synced_at = UINT64_MAX; }
     sync_drop(L2_LOG, &d->log_lock);
     if (!made) { return 0; }
     l2_disarm(d);
@@ -734,7 +738,7 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     if (e != 0) { l2_sync_failed(d, e); }
     sync_take(L2_LOG, &d->log_lock);
     if (e != 0) {
-        l2_slot_unmake(d, s); /* its pages may be lost and not look so: all of it once more */
+        l2_slot_unmake(d, s); /* The state of its pages is unknown: make the header again. */
     } else {
         base_store_rel(&d->header_floor, s->head.floor_lsn);
         l2_commit_healed(d, s->head.floor_lsn);
@@ -744,7 +748,7 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
     return e;
 }
 
-/* More of the day's budget than SUPER knows of. */
+/* Return true if the day's budget exceeds the value in SUPER. */
 static bool l2_day_spent(const l2 *d)
 {
     return d->cfg.write_bpd != 0 && (base_load_rlx(&d->day.window) != d->super.day ||
@@ -774,7 +778,8 @@ static void l2_upkeep(l2 *d)
         d->seen_ms = now;
     }
     const uint64_t fresh = logged - d->meta_controls;
-    const bool lost = base_load_acq(&d->lost_controls) != d->meta_lost; /* only we change that */
+    /* only the worker changes it */
+    const bool lost = base_load_acq(&d->lost_controls) != d->meta_lost;
     if (lost || fresh >= L2_META_EVERY || (fresh > 0 && now - d->meta_ms >= L2_META_MS)) {
         if (l2_meta_store(d) == 0) { d->meta_ms = now; }
     }
@@ -783,7 +788,7 @@ static void l2_upkeep(l2 *d)
 static void l2_barrier_work(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
-    bool waiting = false; /* for a slot: a barrier before its time */
+    bool waiting = false; /* A slot waits for a sync: the barrier comes early. */
     sync_take(L2_LOG, &d->log_lock);
     for (uint32_t i = 0; i < d->nstage; i++) {
         const l2_slot *s = &d->slot[i];

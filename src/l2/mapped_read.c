@@ -1,43 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * map: sealed records out of a read-only mapping of data.seg, where the host asks for it.
+ * mapped_read: read sealed records through a read-only mapping of data.seg, if the host enables it.
  *
- * PICTURE    get -> pages fresh? -yes-> copy out of the mapping -> every check, as after a read
+ * PICTURE    get -> pages fresh? -yes-> copy from the mapping -> all checks, as after a read
  *                        |no
- *                        +-> read from the file -> those pages are fresh, for a few seconds
- *            cut short, or the disk fails under it: SIGBUS -> base/bus.h: zeros and a flag -> the
- *            flag is seen after the copy: mapping over until the next open, this get reads the file
- * WHY        70 to 80 % of a get whose bytes are in the page cache was the call for them. A copy
- *            out of a mapping may raise a signal, so it needs l2_sigbus_handler and is asked for.
- * FRESH      a bit a page: read from the file not long ago, so it is in the page cache. What is not
- *            costs a mapping one page fault for each page, one after another, and a read one call
- *            for all. The worker clears the bits every few seconds, and those of a place that is
- *            written to: so what memory has given up since is asked for by a read again.
- * INVARIANTS bytes are copied first and believed then: what changes under the copy does not verify.
- *            Nobody touches the mapping while the store itself makes the file shorter.
- * LOCKING    none. reader: begun + 1 (sc), then `places` (sc), copy, done + 1; who cuts: places = 0
- *            (sc), then done, then begun (sc): equal, so all who begun before are through, and who
- *            begins later finds no place.
- * LIMITS     eight times the memory budget are mapped (512 MiB where pointers have 32 bits), less
- *            where addresses are short, and what a resize adds not before the next open: what lies
- *            beyond is read as ever. Charged: the bits, and page tables as if all pages were there.
- * TRIED      ns for 300 B / 4.3 KiB in the page cache, same run, a busy machine: an empty call
- *            254 / 392, pread 1007 / 2349, of whole pages 1156 / 2080, process_vm_readv of our own
- *            mapping (an error instead of a signal) 3147 / 4361, pread of /proc/self/mem 3158 /
- *            6536, copy out of the mapping 176 / 752; preadv2 with RWF_NOWAIT 1.11 and 1.08 times
- *            a pread. A lease that keeps others from cutting the
- *            file: refused for a file that is open for writing. mincore: a call for each get.
- *            All lines asked for before the copy: 4 KiB 2400 -> 1900 (best of eight runs in turn,
- *            busy); only the first line of each page: nothing.
- * NOT HERE   the stage, which is mapped always (log.c); what a cut file means (trouble.c). */
+ *                        +-> read from the file -> those pages are fresh for a few seconds
+ *            fresh = one bit per page: read from the file recently, so it is in the page cache.
+ *            The worker clears the bits every few seconds, and those of a place that is written.
+ * PROTOCOL   Reader: begun + 1, read `places`, copy, done + 1. Truncation: places = 0, read done,
+ *            read begun (all seq_cst). If both are equal, all earlier readers are done, and later
+ *            ones find no place.
+ *            A truncated file or a disk error raises SIGBUS. base/sigbus.h maps zeros and sets a
+ *            flag. The reader sees the flag after its copy, reads the file, and the mapping ends
+ *            until the next open.
+ * INVARIANTS Bytes are copied first and checked then. A change during the copy does not verify.
+ *            No reader touches the mapping while the store itself truncates the file.
+ * LOCKING    None.
+ * LIMITS     At most 8 times the memory budget is mapped (512 MiB with 32-bit pointers). Places of
+ *            a later resize are read from the file until the next open. Charged: the bits, and page
+ *            tables as if all pages were present.
+ * SEE ALSO   log.c for the stage, which is always mapped. README.md: measurements. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_FRESH_MS 4000
-#define L2_MAPPED_AHEAD ((size_t)8192) /* bytes; what is longer the machine sees coming */
-#define L2_MAPPED_TIMES 8u        /* of the memory budget */
-#define L2_TABLE_SHARE 512u       /* a page of page table for so many pages */
+#define L2_MAPPED_AHEAD ((size_t)8192) /* bytes; the CPU prefetches longer copies itself */
+#define L2_MAPPED_TIMES 8u        /* factor of the memory budget */
+#define L2_TABLE_SHARE 512u       /* pages per page of page table */
 
 static size_t l2_fresh_bytes(const l2_mapped *m)
 {
@@ -49,7 +39,7 @@ static uint64_t l2_table_bytes(const l2_mapped *m)
     return base_round_up(m->bytes / L2_TABLE_SHARE, L2_PAGE);
 }
 
-/* ---- come and go ---- */
+/* ---- open and close ---- */
 
 static int l2_map_most(l2 *d)
 {
@@ -101,7 +91,8 @@ CELLAR_PRIVATE void l2_map_open(l2 *d)
     const uint64_t seg = d->form.seg_bytes;
     const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->cfg, &d->super,
                                                                  d->cfg.bytes) : 0;
-    uint64_t bytes = BASE_MAX(d->places, wanted) * seg; /* also what a resize is about to add */
+    /* includes the places that a resize will add */
+    uint64_t bytes = BASE_MAX(d->places, wanted) * seg;
     bytes = BASE_MIN(bytes, d->cfg.memory_bytes * L2_MAPPED_TIMES);
     if (sizeof(void *) == 4) { bytes = BASE_MIN(bytes, (uint64_t)512 << 20); }
     m->bytes = (size_t)(bytes / seg * seg);
@@ -111,20 +102,22 @@ CELLAR_PRIVATE void l2_map_open(l2 *d)
     if (e != 0) {
         l2_map_close(d, false);
         m->bytes = 0;
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "data.seg is not mapped: it is read");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
+                 "data.seg cannot be mapped: gets read the file");
         return;
     }
     l2_map_set(d);
 }
 
-/* ---- who may read through it ---- */
+/* ---- permission to read ---- */
 
 CELLAR_PRIVATE void l2_map_set(l2 *d)
 {
     l2_mapped *m = &d->mapped;
     if (m->at == NULL || base_bus_hit(m->guard)) { return; }
     const size_t most = m->bytes / d->form.seg_bytes;
-    base_store_rel(&m->places, (uint32_t)BASE_MIN(most, d->places)); /* sc in l2_map_read */
+    /* seq_cst load in l2_map_read */
+    base_store_rel(&m->places, (uint32_t)BASE_MIN(most, d->places));
 }
 
 CELLAR_PRIVATE bool l2_map_shut(l2 *d)
@@ -144,7 +137,8 @@ CELLAR_PRIVATE void l2_map_forget(l2 *d, uint32_t place)
     const uint64_t seg = d->form.seg_bytes;
     if (m->at == NULL || (place + 1) * seg > m->bytes) { return; }
     const size_t first = (size_t)(place * seg / L2_PAGE), end = first + (size_t)(seg / L2_PAGE);
-    for (size_t w = first / 64; w < (end + 63) / 64; w++) { /* neighbours' in the words, too */
+    /* also clears neighbors in the same words */
+    for (size_t w = first / 64; w < (end + 63) / 64; w++) {
         base_store_rlx(&m->fresh[w], (uint64_t)0);
     }
 }
@@ -186,7 +180,7 @@ static void l2_map_lost(l2 *d)
     base_store_sc(&m->places, 0u);
     if (base_xchg_ar(&m->lost, 1u) != 0) { return; }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EFAULT,
-             "data.seg failed under its mapping: it is read until the next open");
+             "the mapping of data.seg failed: gets read the file until the next open");
 }
 
 CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint64_t at)
@@ -207,7 +201,7 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
     }
     (void)base_add_ar(&m->done, (uint64_t)1); /* acquire in l2_map_shut */
     if (!there) { return false; }
-    if (base_bus_hit(m->guard)) { /* perhaps it was zeros */
+    if (base_bus_hit(m->guard)) { /* the copy may be zeros */
         l2_map_lost(d);
         return false;
     }

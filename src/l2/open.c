@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: whose directory it is, what it is made of, the first and the last moment of a store.
+ * open: identify the directory, format it if it is empty, open and close the store.
  *
- * WALK       names -> nothing of anybody's: format, SUPER last, by rename
+ * PICTURE    names -> directory without a store: format, SUPER last, by rename
  *                  -> SUPER: read (nothing touched) -> LOCK -> SUPER again -> recover -> SUPER
  *                     {DIRTY, boot id, level} -> worker
- *            close: worker joined, what is full is sealed, l2_sync, everything let go
- * INVARIANTS a directory with a foreign file and no SUPER, a SUPER without our magic, of a newer
- *            library, or with both copies damaged is left byte for byte as it was; the last, if
- *            l2_on_bad says so, under another name (with a LOCK in it).
- *            All files together never exceed l2_bytes: that is where nseg comes from.
- *            Files that are not those SUPER was written for (a copy: stage.buf has another inode,
- *            was made at another time, or, where that is not known, lies on another device)
- *            are believed only if a close wrote SUPER, and as far as they end where it says.
- * TIME       on disk wall time, in RAM the store's clock; same boot: the pair SUPER keeps, so steps
- *            of the wall clock change nothing; another boot: the later of wall clock and the last
- *            moment the store has seen.
- * LIMITS     a lock belongs to the open file: a second open in this process is refused too. A store
- *            keeps the geometry it was made with, but for its size: another l2_bytes than last time
- *            is a resize, behind the open (resize.c). */
+ *            close: worker joined, full slots sealed, l2_sync, everything freed
+ * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
+ *            no SUPER. One has a SUPER without our magic, or of a newer library. The third has both
+ *            copies of SUPER damaged; l2_on_bad permits to rename it (with a LOCK in it).
+ *            All files together never exceed l2_bytes; nseg follows from that.
+ *            A copy is a directory with files for which SUPER was not written: stage.buf has
+ *            another inode or creation time, or, if that is unknown, another device. It is believed
+ *            only if a close wrote SUPER, and only up to the end that SUPER names.
+ * TIME       Disk: wall time. RAM: the store's clock. Same boot: SUPER has a pair of both, so steps
+ *            of the wall clock have no effect. Other boot: the later of wall clock and last seen
+ *            time.
+ * LOCKING    The lock belongs to the open file, so a second open in one process is refused, too.
+ * LIMITS     A store keeps its geometry, except its size: another l2_bytes starts a resize after
+ *            the open (resize.c). */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -29,14 +29,14 @@ BASE_SIZE_BEGIN
 
 #define L2_SLEEP_NS UINT64_C(100000000)
 #define L2_LOCK_TRIES 5
-#define L2_PLACES_CHEAP 1024u /* that SUPER may speak of whatever there is */
+#define L2_PLACES_CHEAP 1024u /* SUPER may name so many places without a check of the file */
 #define L2_LOCK_NS UINT64_C(2000000)
 
 static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", "META.1",
                                         "stage.buf", "data.seg", "bloom.snap", "bloom.new",
                                         "index.snap", "index.new" };
 
-/* ---- whose is it ---- */
+/* ---- identity of the directory ---- */
 
 typedef struct l2_census { bool super, foreign, images, rest, snap, snap_rest; } l2_census;
 
@@ -49,9 +49,9 @@ static void l2_count_name(void *ctx, const char *name)
     }
     c->super = c->super || strcmp(name, "SUPER") == 0;
     c->images = c->images || strcmp(name, "bloom.snap") == 0;
-    c->rest = c->rest || strcmp(name, "bloom.new") == 0; /* of a save that was cut short */
+    c->rest = c->rest || strcmp(name, "bloom.new") == 0; /* left by an interrupted save */
     c->snap = c->snap || strcmp(name, "index.snap") == 0;
-    c->snap_rest = c->snap_rest || strcmp(name, "index.new") == 0; /* the same */
+    c->snap_rest = c->snap_rest || strcmp(name, "index.new") == 0; /* left by an interrupted save */
     c->foreign = c->foreign || !ours;
 }
 
@@ -66,7 +66,8 @@ static void l2_file_close(l2 *d, base_vfs_file **f)
     *f = NULL;
 }
 
-/* One copy is damaged. Were it the newer one, the older may call a store clean that is in use. */
+/* Repair a damaged copy and use it if it is newer. The older copy may say CLEAN for a store in
+ * use. */
 static void l2_super_mend(l2 *d, base_vfs_file *f, uint64_t copy)
 {
     l2_super s;
@@ -76,7 +77,8 @@ static void l2_super_mend(l2 *d, base_vfs_file *f, uint64_t copy)
     }
 }
 
-/* The valid copy with the higher serial; of a damaged pair the friendlier reason. */
+/* Load the valid copy with the higher serial. Without one: E_CORRUPT if a copy has our magic, else
+ * E_FOREIGN. If a copy is of a newer library: E_NEWER_FORMAT. */
 static cellar_err l2_super_load(l2 *d, int *sys_errno)
 {
     base_vfs_file *f = NULL;
@@ -158,7 +160,7 @@ static void l2_form_set(l2 *d)
 
 /* ---- memory ---- */
 
-/* Return the objects that the tables are made for: of now, or of the size that is wanted. */
+/* Return the objects that the tables are made for: for the current or the requested size. */
 static uint64_t l2_objects_for(const l2_config *c, const l2_super *s)
 {
     const uint64_t wanted = c->seg_count == 0 ? l2_data_room(s, c->bytes) : 0;
@@ -177,17 +179,16 @@ static uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
            (uint64_t)s->nstage * s->seg_bytes;
 }
 
-/* Return whether the tables fit into c->memory_bytes with room for memory and the rest of a store,
- * or, while it is opened, for recovery. Measured: with budgets of 1 to 50 MB that room is at most
- * 1/40 of the budget and 128 KiB. */
+/* Return true if the tables fit into c->memory_bytes together with memory and the rest of a store,
+ * or with recovery during an open. README.md has the measured share. */
 static bool l2_fits(const l2_config *c, const l2_super *s)
 {
     const uint64_t beside = BASE_MAX(c->memory_bytes / 24, l2_recover_bytes(s));
     return l2_tables_bytes(c, s) + beside + ((uint64_t)128 << 10) <= c->memory_bytes;
 }
 
-/* Return a budget above cfg->memory_bytes that is enough for a store as `made` says, or for a new
- * one: within 2 % of the least by this estimate. */
+/* Return a budget above cfg->memory_bytes that suffices for the store in `made`, or for a new one.
+ * It exceeds the least such budget by at most 2 %, by this estimate. */
 static uint64_t l2_memory_least(const l2_config *cfg, const l2_super *made)
 {
     l2_config c = *cfg;
@@ -215,7 +216,7 @@ static bool l2_tables_open(l2 *d)
            l2_seen_open(d, objects);
 }
 
-/* Nobody else is here any more. */
+/* Free all tables. No other thread uses the store any more. */
 static void l2_tables_close(l2 *d) SYNC_UNCHECKED;
 static void l2_tables_close(l2 *d)
 {
@@ -238,14 +239,15 @@ static int l2_data_size(l2 *d)
     const uint64_t want = (uint64_t)d->nseg * d->form.seg_bytes;
     if (e == 0 && st.size_bytes < want) {
         e = d->vfs->preallocate(d->vfs->ctx, d->data_file, want);
-    } else if (e == 0 && st.size_bytes > want) { /* of a resize that was cut short */
+    } else if (e == 0 && st.size_bytes > want) { /* left by an interrupted resize */
         e = d->vfs->truncate(d->vfs->ctx, d->data_file, want);
     }
     return e;
 }
 
-/* A copy on another file system, or in the place of what was removed, may have the same inode.
- * Where it is not said when a file was made its device tells, as long as that has its number. */
+/* Return true if both identities are the same file. A copy may have the same inode, on another file
+ * system or after a removal. Without creation times the device decides while its number is
+ * valid. */
 static bool l2_stage_is(const l2_stage_id *a, const l2_stage_id *b, bool same_boot)
 {
     if (a->inode != b->inode || a->inode == 0) { return false; }
@@ -253,7 +255,8 @@ static bool l2_stage_is(const l2_stage_id *a, const l2_stage_id *b, bool same_bo
     return !same_boot || a->device == 0 || b->device == 0 || a->device == b->device;
 }
 
-/* *whole: as long as it must be. *kept: and the file SUPER names, not a copy of it. */
+/* Measure stage.buf. *whole: it has its full length. *kept: it is also the file that SUPER
+ * names. */
 static int l2_stage_size(l2 *d, bool same_boot, bool *whole, bool *kept)
 {
     base_vfs_stat st;
@@ -306,7 +309,7 @@ static int l2_super_open(l2 *d)
     return l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
 }
 
-/* Both copies at once, under another name until they are durable. */
+/* Write both copies under another name, then rename the file once it is durable. */
 static int l2_super_make(l2 *d)
 {
     base_vfs_file *f = NULL;
@@ -334,8 +337,8 @@ static cellar_err l2_secrets(l2 *d)
     return d->cfg.uuid != NULL || base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 
-/* As many segments as the disk gives room for, less what the other files will need; the files are
- * made before SUPER names them. */
+/* Make the files before SUPER names them: as many segments as the disk has room for, less the needs
+ * of the other files. */
 static int l2_format_files(l2 *d)
 {
     base_vfs_file *stage = NULL, *data = NULL;
@@ -358,7 +361,7 @@ static int l2_format_files(l2 *d)
     }
     l2_file_close(d, &stage);
     l2_file_close(d, &data);
-    if (e != 0) { /* nothing is kept of a disk that may be full */
+    if (e != 0) { /* keep nothing on a disk that may be full */
         (void)d->vfs->unlink(d->vfs->ctx, d->dir, "stage.buf");
         (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.seg");
     }
@@ -375,7 +378,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
         if (d->cfg.least_memory != NULL) {
             *d->cfg.least_memory = l2_memory_least(&d->cfg, NULL);
         }
-        err = CELLAR_E_NOMEM; /* nothing is made that could not be opened then */
+        err = CELLAR_E_NOMEM; /* Do not make a store that could not be opened. */
     }
     if (err == CELLAR_OK) { err = l2_secrets(d); }
     if (err != CELLAR_OK) { return err; }
@@ -418,7 +421,7 @@ static bool l2_boot_is(l2 *d, unsigned char boot[16])
     return memcmp(boot, none, 16) != 0 && memcmp(boot, d->super.boot_id, 16) == 0;
 }
 
-/* The store was made, or resized, for another size than it is opened with. */
+/* Start a resize if the store was made for another size than it is opened with. */
 static void l2_goal_set(l2 *d)
 {
     const uint64_t images = base_load_rlx(&d->image_bytes);
@@ -430,8 +433,8 @@ static void l2_goal_set(l2 *d)
     d->goal = (l2_goal){ .on = true, .places = (uint32_t)places, .bytes = d->cfg.bytes };
 }
 
-/* A SUPER that speaks of more places than the file ever had, and than are wanted, is not believed:
- * tables and the time of an open go by what is there. What is allocated is not said everywhere. */
+/* Limit the places that SUPER names to those that the file ever had or that are requested. Tables
+ * and the time of the open depend on them. Not every system reports allocated bytes. */
 static int l2_places_bound(l2 *d)
 {
     base_vfs_file *f = NULL;
@@ -442,7 +445,8 @@ static int l2_places_bound(l2 *d)
     if (e != 0 && e != ENOENT) { return e; }
     uint64_t bytes = st.size_bytes;
     if (st.allocated_bytes != 0) { bytes = BASE_MIN(bytes, st.allocated_bytes); }
-    const uint64_t room = l2_data_room(&d->super, d->cfg.bytes); /* no store had more in a size */
+    /* No store had more in this size. */
+    const uint64_t room = l2_data_room(&d->super, d->cfg.bytes);
     const uint64_t wanted = d->cfg.seg_count != 0 ? d->cfg.seg_count : room / d->super.seg_bytes;
     uint64_t most = BASE_MAX((bytes + d->super.seg_bytes - 1) / d->super.seg_bytes, wanted);
     most = BASE_MAX(most, L2_PLACES_CHEAP);
@@ -450,8 +454,8 @@ static int l2_places_bound(l2 *d)
     return 0;
 }
 
-/* A store of an older library has headers of ours only once that one would refuse it. All else of
- * SUPER is as it was: whether the files are a copy, too. */
+/* Upgrade SUPER of an older library before the first new header is written; the older library then
+ * refuses the store. All other fields keep their values, also those that identify a copy. */
 static int l2_format_now(l2 *d, const l2_stage_id *was)
 {
     l2_super *s = &d->super;
@@ -473,7 +477,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     *sys_errno = l2_places_bound(d);
     if (*sys_errno != 0) { return CELLAR_E_IO; }
     l2_form_set(d);
-    d->super.opens++; /* durable before anything of this life is acknowledged */
+    d->super.opens++; /* durable before this run acknowledges anything */
     const bool same_boot = l2_boot_is(d, boot);
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
@@ -485,15 +489,16 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
     l2_bell_name(d, &stage_was);
-    const bool rung = l2_bell_found(d); /* changes that are in no log: nothing is believed */
-    /* Of a copy nobody knows when each of its files was taken: only a close ends what it holds. */
+    const bool rung = l2_bell_found(d); /* changes that no log has: the contents are invalid */
+    /* The files of a copy may be of different moments. Only a close defines what it holds. */
     const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
     const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
     if (!alive && !kept && stage_was.inode != 0 && !rung) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "a copy of a directory that was in use, or without its stage: begun anew, empty");
+                 "the directory was copied while in use, or lacks its stage.buf: "
+                 "the store begins empty");
     }
-    /* A copy may be older than the store it was taken from, so its images are only hints. */
+    /* A copy may be older than its store, so its images are only hints. */
     const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
     if (c->images) { l2_images_open(d, untouched); }
     d->opened = untouched && d->super.closed != 0 ? L2_OPENED_NO_SNAP : L2_OPENED_KILLED;
@@ -511,11 +516,11 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
     sync_take(L2_LOG, &d->log_lock);
-    d->super.born = d->newest_segseq; /* of the slot that is open */
+    d->super.born = d->newest_segseq; /* of the open slot */
     sync_drop(L2_LOG, &d->log_lock);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
-    /* A copy leaves it to the store it was copied from. */
+    /* The stall marker of a copied store belongs to that store. */
     if (e == 0 && rung && l2_stage_is(&stage_was, &d->super.stage, same_boot)) { l2_bell_gone(d); }
     l2_bell_name(d, &d->super.stage);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
@@ -530,7 +535,8 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
 {
     int e = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->lock_file); }
-    for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) { /* an inspector's look is short */
+    /* l2_inspect holds the lock for a moment */
+    for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) {
         base_sleep_ns(L2_LOCK_NS);
         e = d->vfs->lock(d->vfs->ctx, d->lock_file);
     }
@@ -545,7 +551,7 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     base_vfs_stat st = { 0 };
     int e = d->vfs->open_dir(d->vfs->ctx, path, true, &d->dir);
     if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->dir, &st); }
-    /* Locks, mappings and syncs of such a file system do not mean what they mean here. */
+    /* Locks, mappings and syncs have other semantics there. */
     if (e == 0 && st.remote != 0 && !d->cfg.allow_network) { return CELLAR_E_UNSUPPORTED; }
     if (e == 0) { e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c); }
     *sys_errno = e;
@@ -555,7 +561,7 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
     if (err == CELLAR_OK) { err = l2_lock(d, sys_errno); }
     if (err != CELLAR_OK) { return err; }
-    c = (l2_census){ 0 }; /* somebody may just have made it */
+    c = (l2_census){ 0 }; /* another opener may just have made it */
     e = d->vfs->list(d->vfs->ctx, d->dir, l2_count_name, &c);
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
@@ -563,8 +569,8 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     return err == CELLAR_OK ? l2_open_ours(d, &c, sys_errno) : err;
 }
 
-/* A directory that is ours and damaged gets another name, whole, so that the next look finds none.
- * Its lock is held meanwhile; whoever did the same at the same time has left another there. */
+/* Rename a damaged store with all files, so that the next attempt finds no store. Its lock is held
+ * meanwhile. A concurrent caller may have put another directory there. */
 static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
 {
     base_vfs_file *there = NULL;
@@ -584,7 +590,8 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     if (e != 0) { return CELLAR_E_CORRUPT; }
     d->set_aside = true;
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
-             "a damaged directory is set aside as .bad.%u, a new one begun", (unsigned)number);
+             "a damaged directory was renamed to .bad.%u; the new store is empty",
+             (unsigned)number);
     l2_file_close(d, &d->lock_file);
     l2_file_close(d, &d->dir);
     return l2_open_dir(d, path, sys_errno);
@@ -600,7 +607,7 @@ static void l2_thread_main(void *arg)
         const uint32_t bell = base_load_acq(&d->bell);
         if (!ready && base_load_acq(&d->ready) != 0) {
             ready = true;
-            base_bus_hear(); /* there was no map yet when this thread began */
+            base_bus_hear(); /* The map did not exist when this thread began. */
         }
         const bool more = ready && l2_tick(d, 2000);
         if (!more && base_load_acq(&d->stop) == 0) {
@@ -618,7 +625,7 @@ static void l2_thread_end(l2 *d)
     base_thread_join(&d->thread);
 }
 
-/* ---- come and go ---- */
+/* ---- open and close ---- */
 
 CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
 {
@@ -631,8 +638,8 @@ CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
     d->guard = 0;
     d->map = NULL;
     d->map_bytes = 0;
-    /* A child forked while the store came or went has a copy of the descriptor that nobody closes;
-     * a child of any other moment gives up its own, not the lock, which is one for both. */
+    /* A child forked during an open or a close has a copy of the descriptor that stays open. A
+     * child of any other moment closes its own copy; the lock is shared, so it must not unlock. */
     if (!forked && d->lock_file != NULL && d->vfs->unlock != NULL) {
         d->vfs->unlock(d->vfs->ctx, d->lock_file);
     }
@@ -672,7 +679,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     cellar_err err = CELLAR_E_NOMEM;
     const uint64_t refusals = base_load_rlx(&cfg->account->refused);
     if (cfg->least_memory != NULL) { *cfg->least_memory = 0; }
-    /* What an open needs of the system it has before it writes anything. */
+    /* The open acquires the resources of the system before it writes anything. */
     if (!cfg->no_thread) {
         d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2") == 0;
     }

@@ -1,30 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * images: what the owner keeps beside the log, one image for each name: filters of views.
+ * owner_images: keep images (Bloom filters of namespaces) in bloom.snap, one per name.
  *
- * PICTURE    save: owner gives image after image -> bloom.new -> synced, renamed to bloom.snap
- *            open: heads of bloom.snap into rows; a row is handed out once, when its name is opened
- *            what no row was asked for is carried over into the next file as it is
- * FORMAT     little-endian, all in units of 512 bytes, zero between
- *            file   0 u32 magic  4 u32 version  8 u64 life  16 u64 lsn (0: not of a close)
+ * PICTURE    save: cache gives image after image -> bloom.new -> synced, renamed to bloom.snap
+ *            open: heads of bloom.snap -> rows; opening a name returns its image once
+ *            An image that no name has opened is copied unchanged into the next file.
+ * FORMAT     little-endian, in units of 512 bytes, zeros between
+ *            file   0 u32 magic  4 u32 version  8 u64 number of the open  16 u64 lsn (0: no close)
  *                   24 u64 length  32 u32 images  504 u64 check
  *            image  0 u32 magic  4 u32 1: whole  8 u64 bytes  16 u64 note[2]  32 u64 sum
- *                   40 u32 name_len  44 u32 0  48 name  504 u64 check (seed: life, lsn, offset),
- *                   then the bytes; sum: keyed, of pieces of 64 KiB, each over the sum before it
- * INVARIANTS an image is clean, that is, nothing came after it, only if the file was written by a
- *            close, SUPER is marked clean at its very lsn, no life has begun since (SUPER counts
- *            them, durably before a life acknowledges anything), and the directory is no copy.
- *            A kill or a power cut while it is written leaves the file of before, if both have room
- *            (LIMITS); else none.
- *            No byte is handed out of the last piece before the sum over all of them was compared.
- * LOCKING    `imaging`: no ranked lock, it is held over I/O, by a save and from the opening of an
- *            image to its end; who has it may take VIEW and L2_DEV. The worker is not stopped.
- * LIMITS     all files together fit into l2_bytes and one segment more. A save whose images need
- *            more than is left gives up places of the log for them, the oldest segments first, at
- *            most a quarter of all: for the new file and the one of before, or, if that is too
- *            much, for the new one alone, and the old one goes first. What is larger is not kept.
- *            Such places come back with the next resize, as far as the images then leave room.
- * NOT HERE   what an image holds (bloom/filter.c) and what its cleanness means (cache/keep.c). */
+ *                   40 u32 name_len  44 u32 0  48 name  504 u64 check (seed: open, lsn, offset),
+ *                   then the bytes; sum: keyed, over pieces of 64 KiB, each with the sum before it
+ * INVARIANTS An image is clean (nothing is missing) only if a close wrote the file and SUPER is
+ *            CLEAN at its lsn. No run has begun since, and the directory is no copy. SUPER counts
+ *            the opens durably before a run acknowledges anything.
+ *            A process death or a power cut during a save leaves the old file if both have room
+ *            (LIMITS), else none.
+ *            The last piece is returned only after the sum over all pieces was compared.
+ * LOCKING    `imaging` has no rank, because it is held during I/O: by a save, and from the opening
+ *            of an image to its end. Its holder may take VIEW and L2_DEV. The worker continues.
+ * LIMITS     All files together fit into l2_bytes plus one segment. A save that needs more drops
+ *            the oldest segments of the log, at most a quarter. If old and new file together do not
+ *            fit, the old one is removed first. A larger image is not kept. A resize restores the
+ *            places.
+ * SEE ALSO   bloom/filter.c: contents of an image; cache/bloom_persist.c: use of clean images. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -37,24 +36,24 @@ BASE_SIZE_BEGIN
 #define L2_IMAGE_HEAD 512u
 #define L2_IMAGE_PIECE ((size_t)64 << 10)
 #define L2_IMAGE_CHECK 504u
-#define L2_IMAGES_ROUNDS 64 /* of short transfers and interruptions */
+#define L2_IMAGES_ROUNDS 64 /* short transfers and interruptions */
 #define L2_IMAGES_SEED UINT64_C(0x696d616765)
 
-struct l2_images { /* a save under way */
+struct l2_images { /* a save in progress */
     l2 *d;
     base_vfs_file *file;
-    unsigned char *buf;    /* a head, then a piece */
-    uint64_t at;           /* where the image under way begins; else where the next one will */
-    uint64_t done;         /* bytes of it given so far */
-    uint64_t limit;        /* the file may be that long */
-    uint64_t need;         /* measure: what it would take */
+    unsigned char *buf;    /* one head, then one piece */
+    uint64_t at;           /* start of the current image, or of the next one */
+    uint64_t done;         /* bytes of the current image so far */
+    uint64_t limit;        /* most bytes of the file */
+    uint64_t need;         /* if `measure`: bytes that the images need */
     uint64_t life, lsn;
     uint64_t sum, note[2];
     uint32_t count, name_len;
     size_t held;           /* bytes of `done` that are still in buf */
     bool measure, whole;
-    bool full;             /* one did not fit */
-    int e;                 /* the first error */
+    bool full;             /* one image did not fit */
+    int e;                 /* first error; 0: none */
     char name[L2_IMAGE_NAME_MAX];
 };
 
@@ -93,7 +92,7 @@ static bool l2_images_holds(const l2 *d, const unsigned char head[L2_IMAGE_HEAD]
                                                      head, L2_IMAGE_CHECK);
 }
 
-/* ---- who may ---- */
+/* ---- lock and rows ---- */
 
 static void l2_imaging_take(l2 *d)
 {
@@ -129,9 +128,9 @@ CELLAR_PRIVATE void l2_images_fini(l2 *d)
     l2_image_rows_free(d);
 }
 
-/* ---- what an open finds ---- */
+/* ---- open ---- */
 
-/* The head of the image at `at` into *row; false: damaged, or no image. */
+/* Read the head of the image at `at` into *row. Return false if there is no valid head. */
 static bool l2_image_head(l2 *d, uint64_t at, uint64_t length, uint64_t life, uint64_t lsn,
                           l2_image_row *row)
 {
@@ -185,12 +184,12 @@ CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
     d->image_bad = !ok;
     if (!ok) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
-                 "bloom.snap is damaged or cannot be read: %u filters of it are left",
+                 "bloom.snap is damaged or cannot be read: %u Bloom filters are usable",
                  (unsigned)d->image_count);
     }
 }
 
-/* ---- reading one ---- */
+/* ---- reading one image ---- */
 
 static l2_image_row *l2_image_find(l2 *d, const char *name, size_t len)
 {
@@ -212,7 +211,7 @@ CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
     }
     l2_image *im = &d->image_now;
     *im = (l2_image){ .d = d, .row = *row, .clean = row->whole && d->image_clean };
-    /* NULL: nothing can be taken */
+    /* NULL: l2_image_take returns false */
     im->buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_PIECE, NULL);
     return im;
 }
@@ -221,7 +220,7 @@ CELLAR_PRIVATE bool l2_image_clean(const l2_image *im) { return im->clean; }
 
 CELLAR_PRIVATE const uint64_t *l2_image_note(const l2_image *im) { return im->row.note; }
 
-/* The next piece into buf; the last one only if the sum over all of them is right. */
+/* Read the next piece into buf. Return false for the last piece if the sum over all is wrong. */
 static bool l2_image_piece(l2_image *im)
 {
     const uint64_t left = im->row.bytes - im->done;
@@ -353,7 +352,7 @@ CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok)
     return true;
 }
 
-/* Nobody opened these names in this life: what was true of their images still is. */
+/* Copy the images that no name has opened in this run. They are as clean as before. */
 static void l2_images_carry(l2 *d, l2_images *to)
 {
     for (uint32_t i = 0; i < d->image_count; i++) {
@@ -373,7 +372,7 @@ static void l2_images_carry(l2 *d, l2_images *to)
     }
 }
 
-/* The new file has its name: rows lie where it has them; what it has not is gone. */
+/* Replace the file. Rows point into the new file; rows without a copy there are removed. */
 static void l2_images_adopt(l2 *d, base_vfs_file *f, uint64_t bytes)
 {
     uint32_t kept = 0;
@@ -407,7 +406,7 @@ static int l2_images_finish(l2 *d, l2_images *to)
     return e == 0 ? d->vfs->sync_dir(d->vfs->ctx, d->dir) : e;
 }
 
-/* There is none any more. */
+/* Remove bloom.snap. */
 static int l2_images_none(l2 *d)
 {
     if (d->image_file == NULL) { return 0; }
@@ -416,10 +415,10 @@ static int l2_images_none(l2 *d)
     return e;
 }
 
-/* What the files are allowed beside the others; see LIMITS. */
+/* Return the bytes that bloom.snap may have, see LIMITS. */
 static uint64_t l2_images_room(l2 *d)
 {
-    l2_worker_take(d); /* a resize may be under way */
+    l2_worker_take(d); /* a resize may be running */
     const uint64_t rest = L2_REST_WORST + ((uint64_t)d->places + d->nstage) * d->form.seg_bytes +
                           l2_snap_kept(&d->cfg, &d->super, d->super.l2_bytes);
     const uint64_t most = d->super.l2_bytes + d->form.seg_bytes;
@@ -427,7 +426,7 @@ static uint64_t l2_images_room(l2 *d)
     return BASE_MAX(most > rest ? most - rest : 0, (uint64_t)d->form.seg_bytes);
 }
 
-/* What they would take, each with its head; 0: there are none. */
+/* Return the bytes that all images need with their heads; 0: there are no images. */
 static uint64_t l2_images_need(l2 *d)
 {
     l2_images to = { .d = d, .measure = true };
@@ -439,8 +438,8 @@ static uint64_t l2_images_need(l2 *d)
     return to.need;
 }
 
-/* Places are given up for them, see LIMITS. If that fails they are perhaps not kept: then the save
- * says so. */
+/* Drop places of the log for the images, see LIMITS. If that fails, the save reports images that it
+ * cannot keep. */
 static void l2_images_make_room(l2 *d, uint64_t need)
 {
     l2_worker_take(d);
@@ -448,7 +447,7 @@ static void l2_images_make_room(l2 *d, uint64_t need)
     const uint64_t old = BASE_MAX(base_load_rlx(&d->image_bytes), need);
     uint64_t to = l2_places_beside(&d->cfg, &d->super, bytes, need + old + L2_IMAGE_HEAD);
     if (to < all - all / 4) { to = l2_places_beside(&d->cfg, &d->super, bytes, need); }
-    /* A resize under way would end where this one does: it comes first. */
+    /* A running resize goes first, because this one would replace its goal. */
     const bool gives = !d->goal.on && to < d->places && to >= all - all / 4 &&
                        to >= d->nstage + L2_RESIZE_LEAST;
     l2_worker_drop(d);
@@ -456,7 +455,7 @@ static void l2_images_make_room(l2 *d, uint64_t need)
     const cellar_err err = l2_resize_to(d, (uint32_t)to, bytes); /* below places */
     if (err != CELLAR_OK) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)err,
-                 "no room could be made for the views' Bloom filters");
+                 "no room for the Bloom filters of namespaces: raise l2_bytes");
     }
 }
 
@@ -498,13 +497,14 @@ static int l2_images_make(l2 *d, l2_images *to)
 CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
 {
     if (!l2_images_wanted(d)) { return; }
-    if (!closing) { l2_images_reserve(d); } /* else before SUPER was marked clean */
+    /* a close has called it before SUPER was marked CLEAN */
+    if (!closing) { l2_images_reserve(d); }
     l2_imaging_take(d);
     l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .need = l2_images_need(d),
                      .life = d->super.opens, .lsn = closing ? d->super.clean_lsn : 0,
                      .limit = l2_images_room(d) };
     int e = to.need == 0 ? l2_images_none(d) : 0;
-    /* Not enough for the old file beside the new one: it goes first. Its rows stay readable. */
+    /* Old and new file do not fit together: unlink the old file. Its rows stay readable. */
     if (to.need > 0 && to.need + base_load_rlx(&d->image_bytes) + L2_IMAGE_HEAD > to.limit &&
         d->image_file != NULL) {
         e = d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.snap");
@@ -516,10 +516,11 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
     }
     l2_imaging_drop(d);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e, "the views' Bloom filters were not saved");
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
+                 "the Bloom filters of namespaces were not saved");
     } else if (to.full) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "a view's Bloom filter is too large to be kept on disk");
+                 "no room on disk for a namespace's Bloom filter: raise l2_bytes");
     }
 }
 

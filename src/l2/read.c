@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * get: from a key to its bytes, believing nothing on the way.
+ * read: find the record of a key and check everything before its value is served.
  *
- * PICTURE    hash48 -> word -> {slot: pinned, looked at in place | disk: one read of what the hint
- *            says, or a copy out of a mapping (map.c)} -> mark, check, kind, generation, full key,
- *            clock -> caller
- * INVARIANTS a value is handed out only if its check binds it to this store, epoch, segment and
- *            offset, its key is equal byte by byte, its generation is the asked one, and no tag or
- *            pattern has ended it (one that is only stale, too). Everything else is a miss with a
- *            counter of its own. At most one read, and one more of a record that does not verify,
- *            before that counts as damage. With a cipher it must open what is stored, too, and what
- *            was packed must come out as long as it was.
- * LOCKING    none. pin = slot.pins + 1 (sc), then the segment's word again (sc); the worker stores
- *            the word (sc), then looks at the pins (sc): one of the two sees the other.
- * PROOF      a word that named an older record of the key was gone before the change that ended it
- *            was acknowledged; so whoever reads an old value began before that. */
+ * PICTURE    hash48 -> word -> {slot: pinned, checked in place | disk: one read of the hinted size,
+ *            or a copy from a mapping (mapped_read.c)} -> mark, check, kind, generation, key, TTL
+ *            -> caller
+ * INVARIANTS A value is served only if its check binds it to this store, epoch, segment and offset.
+ *            Its key is equal byte by byte and its generation is the requested one. No tag or
+ *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also
+ *            decrypt, and a compressed value must have its raw length. All else is a miss with a
+ *            counter. A get reads once, plus once past the page cache for a record that does not
+ *            verify.
+ * PROTOCOL   Reader: slot.pins + 1, then read the segment's word again. Worker: store the word,
+ *            then read the pins. All are seq_cst, so one of the two sees the other.
+ *            A change is acknowledged after the word of each older record is gone. So a get that
+ *            returns an old value began before that.
+ * LOCKING    None. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 #include <stddef.h>
 
-#define L2_GET_ROUNDS 64 /* while segments move, and words change, under a get */
+#define L2_GET_ROUNDS 64 /* retries while segments move or words change */
 #define L2_GET_SLEEP_NS UINT64_C(300000)
-#define L2_STACK_BYTES 4864u /* a value of 4 KiB with what a hint rounds up */
+#define L2_STACK_BYTES 4864u /* a value of 4 KiB, with the rounding of a hint */
 
-typedef struct l2_step { /* out of a look at one record */
-    bool other;    /* it is another key's */
-    bool copying;  /* its value is being copied there by another thread */
-    uint64_t link; /* other: the record behind it; 0: none */
+typedef struct l2_step { /* result of the check of one record */
+    bool other;    /* the record is of another key */
+    bool copying;  /* another thread is still copying its value */
+    uint64_t link; /* if `other`: lsn of the linked record; 0: none */
 } l2_step;
 
 typedef struct l2_want {
@@ -38,15 +39,15 @@ typedef struct l2_want {
     l2_step *step;
 } l2_want;
 
-/* Asked behind tags and patterns: their rows go when nothing older than their controls counts any
- * more, which may come to pass while somebody still holds bytes of a segment reclaimed since. */
+/* Return true if `lsn` lies below a floor. Checked after tags and patterns: their rows are
+ * forgotten once no older record counts, while a reader may still hold bytes of a segment reclaimed
+ * since. */
 static bool l2_is_below_floor(const l2 *d, uint64_t lsn)
 {
     return lsn < base_load_acq(&d->header_floor) || lsn < base_load_acq(&d->floor_lsn);
 }
 
-/* Of a record that is the key's: what it says beside its value, is it over, then the value, which
- * is n bytes of the box. */
+/* Check the fields of the key's record, then copy the value: n bytes of the box. */
 static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *at, const l2_rec *r,
                                  uint64_t lsn, const l2_box *box, uint32_t n)
 {
@@ -76,13 +77,13 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     }
     *w->value_len = len;
     if (m.tag_count != 0) { memcpy(w->meta->tags, m.tag_fps, 8 * (size_t)m.tag_count); }
-    m.tag_fps = NULL; /* not beyond this call */
+    m.tag_fps = NULL; /* valid only during this call */
     memcpy(w->meta, &m, offsetof(l2_meta, tags));
     if (!fits) { return CELLAR_E_BUFFER; }
     return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
 }
 
-/* False: the record is another key's. */
+/* Return true if the record is of the requested key. Otherwise fill w->step. */
 static bool l2_judge_key(l2 *d, const l2_want *w, const unsigned char *at, const l2_rec *r,
                          uint64_t lsn)
 {
@@ -96,8 +97,8 @@ static bool l2_judge_key(l2 *d, const l2_want *w, const unsigned char *at, const
     return false;
 }
 
-/* The record at `at`, of which `avail` bytes are there. CONFLICT, if this is not the last look: it
- * does not verify. */
+/* Check the record at `at`, of which `avail` bytes exist. CONFLICT: it does not verify and `last`
+ * is false. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
                            uint64_t segseq, uint32_t off, bool future, bool last)
 {
@@ -105,7 +106,8 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     const uint64_t end = (uint64_t)off + avail;
     const bool marked = l2_rec_marked(&d->form, at, segseq, off, (uint32_t)end, &r);
     if (marked && base_load_acq((const _Atomic uint32_t *)(const void *)at) == 0) {
-        w->step->other = true; /* cut short by a kill; warm-up gave words to what is behind it */
+        /* Incomplete at a process death. The index rebuild gave words to the records behind it. */
+        w->step->other = true;
         return CELLAR_MISS;
     }
     if (!marked || !l2_rec_whole(&d->form, at, segseq, off, &r)) {
@@ -123,7 +125,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     }
     l2_box box = { NULL, 0, key + r.klen };
     uint32_t n = r.vlen;
-    if (((r.form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is believed */
+    if (((r.form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
         !l2_box_open(d, &r, at, w->buf, w->buf_cap, &box, &n)) {
         return CELLAR_MISS;
     }
@@ -140,8 +142,8 @@ static int l2_get_bytes(l2 *d, base_vfs_file *f, unsigned char *buf, size_t n, u
     return e;
 }
 
-/* Once more past the page cache, which may still have a page from before the segment was written
- * past it. */
+/* Read a record again past the page cache, which may have a page from before the direct write of
+ * the segment. */
 static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_t off, uint32_t n,
                                uint64_t at, bool future)
 {
@@ -163,7 +165,8 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     return err;
 }
 
-/* PENDING: it is not there any more: given up, or moved, and its place perhaps another's. */
+/* Read and check a record on disk. PENDING: the segment was reclaimed or moved, and its place may
+ * hold another one. */
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t state,
                               uint32_t off, uint32_t bytes)
 {
@@ -190,7 +193,8 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
         err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
         if (err == CELLAR_CONFLICT) {
             err = l2_get_again(d, w, L2_SEG_SEQ(state), off, n, at, future);
-            /* It may have been moved, and its old place used, between the two. */
+            /* Between the two reads the segment may have moved and its old place may be used
+             * again. */
             const bool same = base_load_acq(&g->place) == place && base_load_acq(&g->word) == state;
             if (err == CELLAR_MISS && !same) { err = CELLAR_PENDING; }
         }
@@ -199,26 +203,26 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     return err;
 }
 
-/* Judge a record in a slot. As long as its value is being copied, only the key and the link of a
- * linked record are complete. */
+/* Check a record in a slot. While its value is being copied, only the key and the link of a linked
+ * record are complete. */
 static cellar_err l2_get_staged(l2 *d, const l2_want *w, const unsigned char *at, uint64_t word,
                                 uint64_t segseq, uint32_t off)
 {
     const uint32_t avail = BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off);
     l2_rec r;
-    /* The head is read before the check says that it stands; the reservation that published the
-     * word wrote it. */
+    /* The head is read before the check is set: the reservation wrote it before the word. */
     if (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0) {
         return l2_judge(d, w, at, avail, segseq, off, false, true);
     }
     if ((word & L2_WORD_LINKED) != 0 && l2_rec_marked(&d->form, at, segseq, off, off + avail, &r)) {
         if (!l2_judge_key(d, w, at, &r, l2_lsn(d, segseq, off))) { return CELLAR_MISS; }
     }
-    w->step->copying = true; /* the copy that it replaces may have been promised */
+    /* The copy that this record replaces may be acknowledged as durable. */
+    w->step->copying = true;
     return CELLAR_PENDING;
 }
 
-/* PENDING: the segment moved meanwhile, look again. */
+/* Check the record of one word. PENDING: the segment moved, retry. */
 static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
 {
     const l2_seg *g = &d->seg[l2_word_seg(d, word)];
@@ -246,16 +250,15 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
         err = l2_get_staged(d, w, s->base + off, word, segseq, off);
     }
     (void)base_sub_ar(&s->pins, 1u);
-    if (base_bus_hit(d->guard)) { /* it may have become zeros between its check and its copy */
+    if (base_bus_hit(d->guard)) { /* The bytes may have become zeros between check and copy. */
         l2_stage_lost(d);
         return CELLAR_MISS;
     }
     return err;
 }
 
-/* Of all records that the class's words name, and of those behind them, the newest of this key
- * counts. Two words of a class may lead to the same records: they are met newest first. PENDING:
- * look again. */
+/* Find the newest record of the key among all records of the class's words and their links. Two
+ * words may lead to the same records, so records are visited newest first. PENDING: retry. */
 static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
 {
     uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
@@ -268,7 +271,7 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
         *w->step = (l2_step){ .other = false };
         const cellar_err err = l2_get_word(d, w, word[at]);
         if (err != CELLAR_MISS || !w->step->other) { return err; }
-        /* Most keys that are not there end here, before the next read. */
+        /* Most absent keys end here, before the next read. */
         if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) { return CELLAR_MISS; }
         const uint64_t link = w->step->link < lsn[at] ? w->step->link : 0;
         word[at] = link != 0 ? l2_link_word(d, link) : 0;
@@ -277,7 +280,7 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
     }
 }
 
-/* Give the thread that copies a value time to finish: at most some 10 ms in all rounds. */
+/* Wait for the thread that copies a value: about 10 ms at most in all rounds. */
 static void l2_get_wait(int round)
 {
     BASE_POINT("l2.get_waits");
@@ -306,7 +309,8 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
         if (more && err == CELLAR_MISS && ((word & L2_WORD_TWIN) != 0 || step.other)) {
             err = l2_get_linked(d, &w, h48);
         }
-        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; } /* in there: no second look */
+        /* A callback forked: do not retry in the child. */
+        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; }
         if (err == CELLAR_PENDING) {
             if (step.copying) { l2_get_wait(round); }
             continue;

@@ -1,56 +1,44 @@
 /* SPDX-License-Identifier: MIT
  *
- * recover: what the files hold, believed as far as it can be proved, and nothing else.
+ * recovery: load what the files prove after a restart, and drop everything else.
  *
- * WALK       headers and trailers of all places -> slots of stage.buf, walked record by record,
+ * PICTURE    headers and trailers of all places -> slots of stage.buf, walked record by record,
  *            sealed -> controls -> floor -> chain of headers, newest first: a gap is a hole
- *            -> a fresh slot is open -> (behind open) footers newest first: filter, words
- * HOLE       a stretch of the log that cannot be read may have held tombstones: everything below
- *            its end is dead. The floor of the next header says so for good, because what cannot
- *            be read now may be readable next time.
- * META       each header says which serial META had when it was made. Where no copy of that serial
- *            is left, and something that the older copy does not cover was reclaimed, controls are
- *            missing: a hole of everything. A view that was cleared would else be as it was.
- * SLOT       recognised by its header or the copy in its last page. A record with a mark and a
- *            check of 0 was in flight: it is left out, but a tombstone whose key is there is
- *            finished, and so is a control: nobody was told that the key is still there, and were
- *            the 0 damage, what it hides would come back. With a mark and a wrong check: damage, if
- *            the page cache has survived (same boot) or the place was synced (below clean_lsn):
- *            then its footer line still says which class it hides, if the record bears that out,
- *            for a line of a slot has no sum (l2_walk_class), or else it is a hole. Without that it
- *            was torn by a power cut and nobody was promised it. One place in 65,536 that holds a
- *            record of the slot's past has a mark of now by chance: without a line that is no
- *            record (l2_walk_is_past).
- *            A head that is damaged is mended if one bit is wrong and the line's length fits. Else
- *            the line says what the record hides and how long it is, until a whole record behind
- *            it fits its own line (l2_walk.blind); if that record does not fit, it is a hole. The
- *            walk goes on at a page only before a record that would not have fitted in front of
- *            it, and not where a line says that a record begins before that page.
- *            One that is sealed here goes where it was meant to, or to a free place, or to that of
- *            the oldest segment found; never to a bad place, which still holds what it held.
- *            A segment that lies in a slot and at its place: the place counts when all of it
- *            verifies (or the process alone died and the trailer is there), else the slot.
- * COPY       files of a directory that was copied may be of different moments. Each part is bound
- *            to its place in the log, so what is missing shows: a slot that the close must have
- *            sealed lies in no place; what is younger than the close ends all of it. An open of a
- *            copy that is cut short leaves an empty store; one that fails, for want of memory or
- *            by the disk, leaves what there was, and a floor below which that is not believed.
- *            One file of an earlier life put back (l2_chain_top): the stage of a store holds the
- *            newest header, of a number that SUPER knows for this life, and the segment before it
- *            is in data.seg. Else all of it ends. A file of this life put back does not show.
- * INVARIANTS nothing on disk is changed before SUPER allows it: a store that was CLEAN at level
- *            DROP says DIRTY first; an epoch ends by SUPER alone. Slots are overwritten only when
- *            what they held is synced at its place. Every step may be cut and repeated.
- * LIMITS     both copies of a header in one slot damaged, or one header in two slots: the store
- *            begins anew, empty.
- * NOT HERE   which directory is ours (open.c), index and filter (warm.c, snap.c). */
+ *            -> a new slot is open -> (after the open) footers newest first: filter, words
+ * PROTOCOL   Hole: a range of the log that cannot be read may have held tombstones, so everything
+ *            below its end is dead. The floor of the next header makes that permanent.
+ *            META: each header has the serial of META at its time. Without a copy of that serial,
+ *            and with records reclaimed that the older copy lacks, controls are missing. Then
+ *            everything is dead.
+ *            Slot: identified by its header or by the copy in its last page. Its records are:
+ *              check right        kept
+ *              mark, check 0      incomplete: dropped. A tombstone or control with all its bytes
+ *                                 is completed: what it hides must stay hidden
+ *              mark, check wrong  damaged if the page cache survived (same boot) or the record was
+ *                                 synced (below clean_lsn): its footer line says which class it
+ *                                 hides, if the record confirms that; otherwise a hole.
+ *                                 Else torn by a power cut, and not promised to a caller
+ *              head damaged       repaired if one bit is wrong and the line's length fits. Else the
+ *                                 line gives class and length until a whole record behind it
+ *                                 confirms its own line (l2_walk.blind); otherwise a hole
+ *            A walked slot is sealed to its own place, else to a free one, else to the place of the
+ *            oldest segment found. A bad place is never used.
+ *            A segment in a slot and at its place: the place counts if all of it verifies, or if
+ *            only the process died and the trailer exists; else the slot.
+ *            Copy: each part is bound to its position in the log, so missing parts are found.
+ * INVARIANTS Nothing on disk changes before SUPER permits it: a store that was CLEAN at level DROP
+ *            says DIRTY first, and only SUPER ends an epoch. A slot is overwritten only after its
+ *            records are synced at their place. Each step may be interrupted and repeated.
+ * LIMITS     Both headers of a slot damaged, or one header in two slots: the store begins empty.
+ * SEE ALSO   README.md: copied directories, why a mark can be old. open.c, index_rebuild.c,
+ *            index_snapshot.c. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_FUTURE_MS 120000
 #define L2_LINES_MAX (L2_FOOT_ENTRIES)
-#define L2_HEAL_BYTES 1024u /* of a record or key in which a turned bit is looked for: 1 ms */
+#define L2_HEAL_BYTES 1024u /* most bytes of a record or key that is repaired bit by bit: 1 ms */
 
 typedef struct l2_find { /* a segment that was found */
     uint64_t segseq, prev, floor;
@@ -59,16 +47,16 @@ typedef struct l2_find { /* a segment that was found */
 } l2_find;
 
 typedef struct l2_finds {
-    l2_find *at;       /* nseg + nstage */
+    l2_find *at;       /* room for nseg + nstage */
     uint32_t count;
     uint64_t floor;
-    uint64_t newest;    /* segseq, of an empty slot too */
-    uint64_t staged, staged_prev; /* newest header in the stage: its number, its predecessor's */
+    uint64_t newest;    /* highest segseq, including an empty slot */
+    uint64_t staged, staged_prev; /* newest header in the stage: its number, the number before it */
     bool same_boot;
-    bool copy;          /* the files may be of different moments, see COPY */
-    uint64_t clean_lsn; /* 0: was not clean */
-    uint64_t meta;      /* serial that META must have, at the least */
-    bool meta_due;      /* store it before any place is used again */
+    bool copy;          /* the files may be of different moments, see Copy */
+    uint64_t clean_lsn; /* 0: was not CLEAN */
+    uint64_t meta;      /* lower bound of META's serial */
+    bool meta_due;      /* store META before a place is reused */
 } l2_finds;
 
 static bool l2_strict(const l2 *d, const l2_finds *f, uint64_t segseq, uint32_t off)
@@ -94,7 +82,7 @@ static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
         return false;
     }
     bool ok = l2_trailer_read(&d->form, d->page, &t);
-    if (!ok) { /* torn, damaged, or nothing: worth a try only where a header stands */
+    if (!ok) { /* Torn, damaged or empty: a repair is tried only if the place has a header. */
         unsigned char head[512] BASE_ALIGNED(8);
         if (l2_read(d, d->data_file, head, sizeof head, at) != 0 ||
             !l2_head_read(&d->form, head, &h)) {
@@ -132,7 +120,7 @@ static l2_find *l2_find_seq(l2_finds *f, uint64_t segseq)
 
 /* ---- slots ---- */
 
-/* A header of an earlier epoch: the slot has not been used since. */
+/* Return true for a header of an earlier epoch: the slot was not used since. */
 static bool l2_head_is_old(const l2 *d, const unsigned char *at)
 {
     l2_form past = d->form;
@@ -149,7 +137,7 @@ static bool l2_all_zero(const unsigned char *p, size_t n)
     return true;
 }
 
-/* False: damaged beyond recognition. *segseq 0: nothing in it. */
+/* Find the header of a slot. Return false if both are damaged. segseq 0: the slot is empty. */
 static bool l2_slot_head_find(const l2 *d, l2_slot *s)
 {
     const unsigned char *front = s->base, *back = front + d->form.seg_bytes - L2_PAGE + 128;
@@ -158,7 +146,7 @@ static bool l2_slot_head_find(const l2 *d, l2_slot *s)
     memset(&s->head, 0, sizeof s->head);
     if (has_a) { s->head = a; }
     if (has_b && b.segseq >= s->head.segseq) { s->head = b; }
-    /* Begun, and no copy yet, which can be after a power cut: it was free, so nothing is in it. */
+    /* Begun without a copy, possible after a power cut: the slot was free, so it is empty. */
     if (has_a || has_b || l2_r64(front) == L2_HEAD_BEGUN) { return true; }
     return (l2_all_zero(front, L2_HEAD_BYTES) || l2_head_is_old(d, front)) &&
            (l2_all_zero(back, L2_HEAD_BYTES) || l2_head_is_old(d, back));
@@ -167,16 +155,16 @@ static bool l2_slot_head_find(const l2 *d, l2_slot *s)
 typedef struct l2_walk {
     l2_finds *f;
     l2_slot *s;
-    uint32_t old_index; /* of the footer line that belongs to the next record */
+    uint32_t old_index; /* index of the footer line of the next record */
     uint32_t next;      /* end of the last record, by its lengths or by its line */
-    uint32_t guess;     /* start of the next record by the last one's line; 0: not known */
-    unsigned char old[L2_PAGE]; /* its footer page as it was found */
-    bool whole;         /* some record that has its line in that page was */
-    bool blind;         /* records may have been stepped over: the next line must fit its record */
+    uint32_t guess;     /* start of the next record by the last line; 0: unknown */
+    unsigned char old[L2_PAGE]; /* its footer page as found */
+    bool whole;         /* a record with its line in that page was whole */
+    bool blind;         /* records may have been skipped: the next line must match its record */
     bool hole;
 } l2_walk;
 
-/* Where the first record begins, as its footer page says. */
+/* Return the start of the first record according to its footer page; 0: unknown. */
 static uint32_t l2_walk_first(const l2 *d, const l2_walk *w)
 {
     const uint64_t first = (uint64_t)l2_r32(w->old + 8) * d->form.granule;
@@ -184,7 +172,7 @@ static uint32_t l2_walk_first(const l2 *d, const l2_walk *w)
     return mine && (first == w->next || first == L2_PAGE) ? (uint32_t)first : 0;
 }
 
-/* The line that was noted when the record was reserved; NULL: there is none. */
+/* Return the footer line of the next record, or NULL. */
 static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
 {
     const uint32_t index = w->old_index / L2_FOOT_ENTRIES, line = w->old_index % L2_FOOT_ENTRIES;
@@ -195,7 +183,8 @@ static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
         w->whole = false;
     }
     if (w->old_index == 0) { w->guess = l2_walk_first(d, w); }
-    const bool mine = l2_r64(w->old + 16) == w->s->head.segseq; /* not of the slot's past */
+    /* not of an earlier use of the slot */
+    const bool mine = l2_r64(w->old + 16) == w->s->head.segseq;
     const unsigned char *at = l2_foot_entry(w->old, line);
     l2_entry e;
     if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || !l2_entry_kind(at, &e)) { return NULL; }
@@ -209,8 +198,8 @@ static uint32_t l2_line_dist(const l2 *d, const unsigned char *line)
     return BASE_MIN(dist, d->form.seg_bytes / d->form.granule) * d->form.granule;
 }
 
-/* The record at `off` ends at `next`. Its line says where the one behind it begins: there, or on
- * the next page. A line that says anything else is damaged. */
+/* Advance past the record at `off`, which ends at `next`. Its line says where the next record
+ * begins: there, or on the next page. Another value means that the line is damaged. */
 static void l2_walk_on(const l2 *d, l2_walk *w, uint32_t off, uint32_t next,
                        const unsigned char *line)
 {
@@ -220,7 +209,7 @@ static void l2_walk_on(const l2 *d, l2_walk *w, uint32_t off, uint32_t next,
     w->guess = fits ? guess : 0;
 }
 
-/* What its line says of a record that is damaged. */
+/* Return kind and flags of a damaged record according to its line. */
 static l2_rec l2_line_rec(const unsigned char *line)
 {
     l2_entry e = { .kind = L2_KIND_PUT };
@@ -244,7 +233,7 @@ static uint32_t l2_rec_padded(const l2 *d, const l2_rec *r)
 
 static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r)
 {
-    if (r->kind == L2_KIND_CONTROL) { /* as it was logged: see l2_control_line */
+    if (r->kind == L2_KIND_CONTROL) { /* as logged: see l2_control_line */
         const unsigned char type = at[L2_RECORD_HEAD + (size_t)r->ext * 8];
         return type == L2_CTL_TAG || type == L2_CTL_GLOB ? type : 0;
     }
@@ -252,10 +241,9 @@ static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r
     return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
 }
 
-/* A kill leaves the mark of a reservation without a line only while its check is 0. So a mark with
- * another check, no line and no whole record is what the slot held before: of this life or of an
- * earlier epoch, by chance. A record whose line is damaged, too, is found by the count of lines or
- * by a whole record behind it (l2_walk_fell_short). */
+/* Return true if the mark is of an earlier use of the slot. After a process death a mark without a
+ * line has a check of 0. So a mark with another check, no line and no whole record is old, and
+ * valid by chance. If the line is damaged, too, l2_walk_fell_short finds the record. */
 static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, const l2_rec *r)
 {
     const l2_slot *s = w->s;
@@ -264,7 +252,7 @@ static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, const l
            l2_r32(at) != 0 && !l2_rec_whole(&d->form, at, s->head.segseq, off, r);
 }
 
-/* Are all bytes of a control there? Its first one is 0 until they are copied (log.c). */
+/* Return true if a control has all its bytes. Its first byte is 0 until they are copied (log.c). */
 static bool l2_control_there(const l2_rec *r, const unsigned char *value, uint64_t lsn)
 {
     switch (value[0]) {
@@ -276,8 +264,8 @@ static bool l2_control_there(const l2_rec *r, const unsigned char *value, uint64
     }
 }
 
-/* A tombstone or a control without its check, with all its bytes: the mark vouches for
- * its head, its line for its class. */
+/* Complete a tombstone or control that has all its bytes but no check. The mark confirms its head,
+ * the line confirms its class. */
 static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
 {
@@ -293,11 +281,12 @@ static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint3
     if (l2_rec_h48(d, at, r) == h48) { l2_rec_end(&d->form, at, s->head.segseq, off); }
 }
 
-/* Is what lies at `off` a short record but for one bit? Its class, then. */
+/* Return true if one flipped bit makes the bytes at `off` a short record. *h48: its class. */
 static bool l2_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t bytes,
                            uint64_t *h48)
 {
-    unsigned char copy[L2_HEAL_BYTES] BASE_ALIGNED(8); /* the slot itself may be cut by a kill */
+    /* a process death may interrupt a change of the slot itself */
+    unsigned char copy[L2_HEAL_BYTES] BASE_ALIGNED(8);
     memcpy(copy, s->base + off, bytes);
     for (uint32_t bit = 0; bit < bytes * 8; bit++) {
         l2_rec r;
@@ -312,7 +301,8 @@ static bool l2_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t
     return false;
 }
 
-/* Does a record begin at `off`, but for one bit of its head? Its line must bear its length out. */
+/* Return true if one flipped bit makes a record head at `off`. The length in its line must
+ * match. */
 static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t end,
                                 uint32_t dist, l2_rec *r)
 {
@@ -331,9 +321,9 @@ static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uin
     return false;
 }
 
-/* The class that a damaged record hides. Its line may be damaged, too, and no sum of a slot says
- * so: it is believed if key and generation hash to it, or would with one bit turned over, where the
- * record as a whole is too long to be mended so. False: it may be any class. */
+/* Find the class that a damaged record hides. No check covers the line of an open slot. The line is
+ * believed if key and generation hash to it. In a record too long for a repair it is also believed
+ * if they would after one flipped bit. Return false if the class is unknown. */
 static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                           const unsigned char *line, uint64_t *h48)
 {
@@ -360,8 +350,8 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
     return sure;
 }
 
-/* A record of class `h48` with this line, or NULL. Behind a place where records may have been
- * stepped over: is its line the one that its place in the slot gives it? */
+/* Compare a record of class `h48` with its line, or NULL, after records may have been skipped. A
+ * mismatch is a hole. */
 static void l2_walk_sight(l2_walk *w, uint64_t h48, uint8_t kind, const unsigned char *line)
 {
     uint64_t said = 0;
@@ -371,7 +361,7 @@ static void l2_walk_sight(l2_walk *w, uint64_t h48, uint8_t kind, const unsigned
     w->blind = false;
 }
 
-/* Note what a record at `off` hides that has a known head but does not verify. */
+/* Note what a record at `off` hides. Its head is known, but it does not verify. */
 static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                          const unsigned char *line)
 {
@@ -384,7 +374,7 @@ static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     l2_walk_keep(d, w, h48, &lost, off);
 }
 
-/* A record that is marked at `off`. */
+/* Handle a record with a mark at `off`. */
 static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
 {
@@ -402,9 +392,9 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     l2_walk_on(d, w, off, off + l2_rec_padded(d, r), line);
 }
 
-/* No mark where one should be, but a footer line: its head is damaged. With one bit turned over it
- * is mended. Else the line alone says what it hides and where the next record begins, and the next
- * record that is whole must bear that out. */
+/* Handle a damaged head: a footer line without a mark. One flipped bit is repaired. Otherwise the
+ * line alone says what is hidden and where the next record begins; the next whole record must
+ * confirm it. */
 static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
 {
     const uint32_t off = w->guess != 0 ? w->guess : w->next, dist = l2_line_dist(d, line);
@@ -427,8 +417,8 @@ static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
     }
 }
 
-/* Can this be a slot of which only the copy of its header was written when the process was killed?
- * The first page then has its past, or what l2_slot_head stores before the rest. */
+/* Return true if the process may have died after it wrote only the second header of the slot. The
+ * first page then has old contents, or the first bytes that l2_slot_head stores. */
 static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
 {
     l2_head h;
@@ -436,10 +426,9 @@ static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
            l2_head_is_old(d, s->base) || l2_head_read(&d->form, s->base, &h);
 }
 
-/* The walk has ended behind `lines` records; was that the end? Not if the header before them, or
- * the page of their footer lines, is damaged, too, or a whole record of this segment lies behind:
- * what lay between is gone, record and line. Asked only where no power was cut: of that pages come
- * back in any mixture. */
+/* Return true if the walk ended too early, after `lines` records: records and lines are lost. Signs
+ * are a damaged header, a damaged page of footer lines, or a whole record of this segment further
+ * on. Called only without a power cut, which returns pages in any mixture. */
 static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
 {
     const l2_slot *s = w->s;
@@ -458,9 +447,9 @@ static bool l2_walk_fell_short(const l2 *d, const l2_walk *w, uint32_t lines)
     return false;
 }
 
-/* The next record, if one is marked where it may begin: its place, else 0. What lies between the
- * end of the last one and a page is padding only if the last one's line does not say that a record
- * begins there, and only before a record that would not have fitted in. */
+/* Find the next record at the positions where it may begin. Return its offset, or 0. A gap before a
+ * page is padding only if the next record would not fit into the gap. The line of the last record
+ * must not say that a record begins there. */
 static uint32_t l2_walk_find(l2 *d, l2_walk *w, const unsigned char *line, l2_rec *r)
 {
     const uint64_t segseq = w->s->head.segseq;
@@ -483,7 +472,7 @@ static uint32_t l2_walk_find(l2 *d, l2_walk *w, const unsigned char *line, l2_re
     return 0;
 }
 
-/* No record and no line: the end. A sync knows where it was, if the last record is damaged. */
+/* Handle the end: no record and no line. If the last record is damaged, clean_lsn gives the end. */
 static void l2_walk_ends(const l2 *d, l2_walk *w)
 {
     const l2_finds *f = w->f;
@@ -494,7 +483,7 @@ static void l2_walk_ends(const l2 *d, l2_walk *w)
     }
 }
 
-/* Refill the slot's tables from its bytes. */
+/* Rebuild the slot's counters and footer from its bytes. */
 static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
 {
     *w = (l2_walk){ .f = f, .s = s };
@@ -518,7 +507,7 @@ static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
     s->pos = (uint32_t)base_clamp(w->next, least, l2_data_limit(d, s->entries));
 }
 
-/* Does every byte of the segment at `place` verify? */
+/* Return true if every byte of the segment at `place` verifies. */
 static bool l2_place_whole(l2 *d, const l2_find *g)
 {
     const size_t bytes = d->form.seg_bytes;
@@ -552,13 +541,13 @@ static l2_find *l2_place_find(const l2_finds *f, uint32_t place)
     return NULL;
 }
 
-/* Does nothing else have its controls? */
+/* Return true if only this segment has its controls. */
 static bool l2_find_needed(const l2 *d, const l2_find *g)
 {
     return g->controls > 0 && d->meta_lsn < l2_lsn(d, g->segseq + 1, 0);
 }
 
-/* What lies where the slot was to go is below its floor, as a rule: reclaimed before that. */
+/* Return true if the slot can go to its own place. The place usually holds a reclaimed segment. */
 static bool l2_place_meant(l2 *d, l2_finds *f, uint32_t meant)
 {
     if (meant >= d->nseg || l2_place_is_bad(d, meant)) { return false; }
@@ -569,8 +558,8 @@ static bool l2_place_meant(l2 *d, l2_finds *f, uint32_t meant)
     return true;
 }
 
-/* Where a walked slot goes: where it was meant to, which is what index.snap says, or to what is the
- * least use; nseg: nowhere, no place is good and none holds anything that may go. */
+/* Choose a place for a walked slot: its own place, which index.snap names, or the least useful one.
+ * nseg: no place is good, or none may be overwritten. */
 static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 {
     const uint32_t meant = s->head.segid;
@@ -578,9 +567,9 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
     for (uint32_t p = 0; p < d->nseg; p++) {
         if (l2_place_find(f, p) == NULL && !l2_place_is_bad(d, p)) { return p; }
     }
-    l2_find *oldest = NULL; /* reclaimed, but not yet overwritten, or the oldest there is */
+    l2_find *oldest = NULL; /* reclaimed and not yet overwritten, or the oldest */
     for (uint32_t i = 0; i < f->count; i++) {
-        if (l2_place_is_bad(d, f->at[i].place)) { continue; } /* the next write fails, too */
+        if (l2_place_is_bad(d, f->at[i].place)) { continue; } /* the next write would fail, too */
         if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
     }
     if (oldest == NULL) { return d->nseg; }
@@ -592,22 +581,23 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
     return place;
 }
 
-/* Seal a slot at recovery and put it among what was found. */
+/* Seal a slot and add it to the segments found. */
 static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
 {
     l2_find *twin = l2_find_seq(f, s->head.segseq);
     if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
-    /* After a power cut what neither of the two has was synced in neither: promised to nobody. */
+    /* After a power cut, bytes in neither of the two were synced in neither: no caller has a
+     * promise. */
     const bool all = twin != NULL && l2_strict(d, f, s->head.segseq, twin->data_end);
     const uint32_t expect = all ? twin->entries : 0;
     if (twin != NULL) { *twin = f->at[--f->count]; }
     l2_walk *w = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *w, NULL);
     if (w == NULL) { return ENOMEM; }
     l2_slot_walk(d, f, s, w);
-    /* Less than what was synced: something at its end is gone. */
+    /* Shorter than the sync said: records at its end are lost. */
     const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) &&
                      f->clean_lsn < l2_lsn(d, s->head.segseq + 1, 0);
-    /* A close has sealed all slots but the one it ends in. */
+    /* A close has sealed all slots except the one in which it ended. */
     const bool half = f->copy && twin == NULL &&
                       l2_lsn(d, s->head.segseq + 1, 0) <= f->clean_lsn;
     if (w->hole || cut || half || s->entries < expect) {
@@ -615,7 +605,7 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
         L2_COUNT(d, holes);
     }
     base_free(d->cfg.account, BASE_MOD_L2, w, sizeof *w);
-    if (newest && s->entries == 0) { return 0; } /* opened, never used: nobody names it */
+    if (newest && s->entries == 0) { return 0; } /* opened, never used: no record names it */
     s->seg = l2_place_for(d, f, s);
     if (s->seg == d->nseg) { return ENODATA; }
     s->head.segid = s->seg;
@@ -628,7 +618,7 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
     return 0;
 }
 
-/* The slot with the lowest number first, so that a full store gives up its oldest. */
+/* Settle all slots, lowest number first, so that a full store drops its oldest records. */
 static int l2_slots_settle(l2 *d, l2_finds *f)
 {
     uint64_t done = 0;
@@ -639,10 +629,10 @@ static int l2_slots_settle(l2 *d, l2_finds *f)
             f->staged = d->slot[i].head.segseq;
             f->staged_prev = d->slot[i].head.prev_segseq;
         }
-        /* Also of a slot nothing was put into: filter, tags and patterns have relied on it. */
+        /* Also for an empty slot: filter, tags and patterns have relied on its floor. */
         f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
         f->meta = BASE_MAX(f->meta, d->slot[i].head.meta);
-        for (uint32_t j = 0; j < i; j++) { /* a header that has come into another slot */
+        for (uint32_t j = 0; j < i; j++) { /* one header in two slots */
             const uint64_t segseq = d->slot[j].head.segseq;
             if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
         }
@@ -668,7 +658,7 @@ static bool l2_find_behind(const l2_find *a, const l2_find *b)
     return a->segseq > b->segseq || (a->segseq == b->segseq && a->place > b->place);
 }
 
-/* Of one that a move was about to give another place the lower stays. */
+/* Sort the segments by number. Of two places with one segment, left by a move, the lower stays. */
 static void l2_finds_sort(l2_finds *f)
 {
     for (uint32_t gap = l2_sort_gap(f->count); gap > 0; gap /= 3) {
@@ -703,7 +693,7 @@ static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
     if (e->kind == L2_KIND_CONTROL && !known) { c->offs[c->count++] = e->off; }
 }
 
-/* False: it cannot be read, so it may have been anything. */
+/* Read and apply a control. Return false if it cannot be read, because its content is unknown. */
 static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
 {
     unsigned char buf[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 64] BASE_ALIGNED(8);
@@ -747,9 +737,9 @@ static int l2_controls_read(l2 *d, l2_finds *f)
     return 0;
 }
 
-/* There is always an open slot, so the newest header is in the stage, of this life, and the segment
- * before it was found. Else stage.buf or data.seg is of an earlier life. A slot that ended in a
- * FLOOR is the exception: nothing is behind it, nothing before it counts. */
+/* Check that stage.buf and data.seg are of one moment. There is always an open slot, so the stage
+ * has the newest header, and it is of this run. The segment before it was found. Exception: a slot
+ * that ended in a FLOOR has no successor, and nothing before it counts. */
 static void l2_chain_top(l2 *d, l2_finds *f)
 {
     const l2_find *top = f->count > 0 ? &f->at[f->count - 1] : NULL;
@@ -763,12 +753,12 @@ static void l2_chain_top(l2 *d, l2_finds *f)
     }
     if (floor <= f->floor) { return; }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-             "stage.buf and data.seg are not of one moment: what was stored is given up");
+             "stage.buf and data.seg are of different moments: older records are dropped");
     f->floor = floor;
     L2_COUNT(d, holes);
 }
 
-/* From the newest down: where the chain breaks above the floor, the floor rises. */
+/* Walk the chain from the newest header down. A break above the floor raises the floor. */
 static void l2_chain(l2 *d, l2_finds *f)
 {
     const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
@@ -787,9 +777,9 @@ static void l2_chain(l2 *d, l2_finds *f)
     }
 }
 
-/* The newer META is damaged. If anything was reclaimed that the older one does not cover, controls
- * are missing, and what they ended may have come to the log behind them: nothing is believed. The
- * next META takes the damaged one's place. */
+/* Detect a missing META. If records were reclaimed that the older copy does not cover, controls are
+ * missing, and later records may be invalid: nothing is believed. The next META replaces the
+ * damaged copy. */
 static void l2_meta_missed(l2 *d, l2_finds *f)
 {
     for (uint32_t i = 0; i < f->count; i++) { f->meta = BASE_MAX(f->meta, f->at[i].meta); }
@@ -802,7 +792,7 @@ static void l2_meta_missed(l2 *d, l2_finds *f)
     L2_COUNT(d, holes);
 }
 
-/* What lies below the floor is overwritten at once: its controls are META's from here on. */
+/* Return true if META must have controls below the floor: their places are reused immediately. */
 static bool l2_meta_owes(const l2 *d, const l2_finds *f)
 {
     bool owes = f->meta_due;
@@ -855,7 +845,7 @@ static void l2_adopt(l2 *d, l2_finds *f)
     }
     for (uint32_t i = 0; i < d->nstage; i++) {
         d->slot[i].state = L2_SLOT_FREE;
-        d->slot[i].armed_end = d->form.seg_bytes; /* all of it since it was mapped */
+        d->slot[i].armed_end = d->form.seg_bytes; /* mapping the stage armed all of it */
         d->slot[i].past = true;
         d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
     }
@@ -884,7 +874,7 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
     d->super.born = 0;
-    d->super.meta = 0; /* whatever META says is of an epoch that is over */
+    d->super.meta = 0; /* META is of an earlier epoch */
     base_store_rlx(&d->floor_lsn, (uint64_t)0);
     f->count = 0;
     f->floor = 0;
@@ -892,7 +882,8 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     return l2_super_store(d);
 }
 
-/* Does the newest segment of a copy end where the close did? Or the close left an empty slot. */
+/* Return true if the newest segment of a copy ends where the close ended, or the close left an
+ * empty slot. */
 static bool l2_copy_ends(const l2 *d, const l2_finds *f, const l2_find *top)
 {
     const uint64_t last = top != NULL ? top->segseq : 0, seg = f->clean_lsn / d->form.seg_bytes;
@@ -904,7 +895,7 @@ static bool l2_copy_ends(const l2 *d, const l2_finds *f, const l2_find *top)
     return ends;
 }
 
-/* False: something in a copy is younger than the close that its SUPER tells of. */
+/* Return false if a part of a copy is newer than the close in its SUPER. */
 static bool l2_copy_holds(l2 *d, l2_finds *f)
 {
     const l2_find *top = NULL;
@@ -922,8 +913,8 @@ static bool l2_copy_holds(l2 *d, l2_finds *f)
 static int l2_scan(l2 *d, l2_finds *f)
 {
     if (f->clean_lsn != 0 && (d->super.level == L2_DROP || f->copy)) {
-        /* A power cut in the middle of this must find it so. What a copy lacks shows no more once
-         * its slots are sealed: cut, it is nobody's, and begins anew. */
+        /* A power cut from here on must find DIRTY. After its slots are sealed a copy no longer
+         * shows what it lacks. So an interrupted copy has no stage in SUPER and begins empty. */
         const l2_stage_id stage = d->super.stage;
         d->super.state = L2_DIRTY;
         d->super.closed = 0;
@@ -942,7 +933,8 @@ static int l2_scan(l2 *d, l2_finds *f)
     }
     if (e != 0) { return e; }
     e = d->vfs->datasync(d->vfs->ctx, d->data_file);
-    if (e == 0 && d->cfg.level != L2_DROP) { /* killed before that was: headers will rely on it */
+    /* The process may have died before that sync; headers will rely on META. */
+    if (e == 0 && d->cfg.level != L2_DROP) {
         e = d->vfs->datasync(d->vfs->ctx, d->meta[d->meta_serial & 1]);
     }
     l2_tables_reset(d);
@@ -954,7 +946,7 @@ static int l2_scan(l2 *d, l2_finds *f)
     return e;
 }
 
-/* There is always an open slot from here on: who must log something can. */
+/* Open the first slot. From here on there is always an open slot, so each change can log. */
 static bool l2_first_slot(l2 *d)
 {
     for (uint32_t i = 0; i <= d->nseg; i++) {
@@ -968,8 +960,8 @@ static bool l2_first_slot(l2 *d)
     return false;
 }
 
-/* What they held is settled. A header that stayed, of a slot nobody had stored in, would stand
- * between two others in the chain at the next recovery: a gap. */
+/* Wipe the free slots; their records are settled. The header of an unused slot would stand between
+ * two others at the next recovery and look like a gap. */
 static void l2_slots_wipe(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -979,8 +971,8 @@ static void l2_slots_wipe(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-/* The open of a copy fails: the next one may find all of it. What shows no more, now that slots are
- * sealed, is below the floor. */
+/* Restore SUPER after a failed open of a copy, so that the next open can find all of it. Everything
+ * that no longer shows, because slots are sealed, is below the floor. */
 static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
 {
     sync_take(L2_LOG, &d->log_lock);

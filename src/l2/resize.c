@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * resize: more places or fewer while the store runs.
+ * resize: add or remove places of data.seg while the store runs.
  *
  * PICTURE    grow    file longer -> SUPER{nseg} -> free places
- *            shrink  |0 1 2 .. to-1|to .. places-1|      highest first, one a step:
+ *            shrink  |0 1 2 .. to-1|to .. places-1|      highest first, one per step:
  *                    more live than will fit -> the oldest is reclaimed; then floor, SUPER
  *                    free, bad -> gone;   live -> copied to a free place below `to`, its own gone
  *                    all above gone -> SUPER{nseg}, file shorter
- * INVARIANTS places in use are a permutation of 0 .. places-1. A segment keeps its index when its
- *            place changes, so no word changes; an index without a place is GONE and comes back
- *            when the store grows. SUPER never names a place the file has not; a file longer than
- *            SUPER says is cut at the next open.
- *            A copy gets its trailer, which makes it one, when the rest of it is synced; the old
- *            place is nobody's when that is synced, too. Two places with one number are both whole.
- *            What was reclaimed lies below SUPER's floor before a copy takes its place and before
- *            the file is cut: that newer parts of it are gone and older ones are not brings
- *            nothing back, and half a segment is not taken for damage.
- * LOCKING    the worker's, one step a round of l2_work, so that slots are sealed meanwhile; lists
- *            and places of slots in use change under L2_LOG. A reader that had the old place reads
- *            the old bytes, or finds the file cut and looks again (l2_get_disk).
- * LIMITS     index and filter keep the size they were opened with; up to 16 times the places of the
- *            open. A place that cannot be read ends the shrinking with E_IO. */
+ * INVARIANTS Places in use are a permutation of 0 .. places-1. A segment that moves keeps its
+ *            index, so no word changes. An index without a place is GONE until the store grows.
+ *            SUPER never names a place beyond the file. The next open cuts a file that is too long.
+ *            The trailer makes a copy valid and is written after the rest is synced. The old place
+ *            is free when the trailer is synced. Two places with one number are both whole.
+ *            Reclaimed segments lie below SUPER's floor before a copy takes their place and before
+ *            the file is cut. So a later recovery cannot restore old values from their remains, and
+ *            does not mistake half a segment for damage.
+ * LOCKING    Worker only, one step per round of l2_work, so that slots are sealed meanwhile.
+ *            Lists, and places of slots in use, change under L2_LOG. A reader of the old place gets
+ *            the old bytes, or finds the file cut and retries (l2_get_disk).
+ * LIMITS     Index and filter keep their size. At most 16 times the places of the open. A place
+ *            that cannot be read ends a shrink with E_IO. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -29,12 +28,12 @@ BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
 #define L2_COPY_BYTES ((uint32_t)256 << 10)
-#define L2_IDLE_NS UINT64_C(5000000000) /* of waiting for slots to be sealed */
+#define L2_IDLE_NS UINT64_C(5000000000) /* longest wait for slots to be sealed */
 
 CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
 {
     const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
-    const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget at 10 B each */
+    const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */
     return base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
 }
 
@@ -80,7 +79,7 @@ CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
     return true;
 }
 
-/* Pages for so many rows. */
+/* Commit memory for `rows`. Return false if there is none. */
 CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows)
 {
     const size_t want = (size_t)base_round_up(rows * sizeof *d->seg, BASE_PAGE);
@@ -106,8 +105,8 @@ CELLAR_PRIVATE void l2_rows_close(l2 *d)
 
 /* ---- grow ---- */
 
-/* SUPER says the size of now, and then the file has it. PENDING: somebody still reads through the
- * mapping, of which a part is about to go. */
+/* Store the new size in SUPER, then cut the file. PENDING: a reader still uses the mapping of the
+ * part that is cut. */
 static cellar_err l2_size_store(l2 *d, uint64_t bytes)
 {
     if (d->uncut && !l2_map_shut(d)) { return CELLAR_PENDING; }
@@ -131,7 +130,7 @@ static uint32_t l2_gone_next(const l2 *d, uint32_t from)
     return from;
 }
 
-/* Places from d->places up to `to`; highest first, so that the lowest is used first. */
+/* Add places up to `to`, highest first, so that the lowest is used first. */
 static void l2_places_add(l2 *d, uint32_t to)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -145,7 +144,7 @@ static void l2_places_add(l2 *d, uint32_t to)
         index = index + 1 < d->nseg ? l2_gone_next(d, index + 1) : d->nseg;
     }
     d->places = to;
-    base_store_rel(&d->nseg_seen, d->nseg); /* both acquire in l2_stats_get */
+    base_store_rel(&d->nseg_seen, d->nseg); /* acquire of both in l2_stats_get */
     base_store_rel(&d->places_seen, to);
     sync_drop(L2_LOG, &d->log_lock);
 }
@@ -175,7 +174,7 @@ static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
     d->super.nseg = to;
     d->super.l2_bytes = bytes;
     if (e == 0) { e = l2_super_store(d); }
-    if (e != 0) { /* SUPER says the one or the other; the file has room for both */
+    if (e != 0) { /* SUPER has one of the two sizes; the file has room for both. */
         d->super.nseg = from;
         d->super.l2_bytes = was;
         return CELLAR_E_IO;
@@ -203,7 +202,7 @@ static void l2_seg_gone(l2 *d, uint32_t seg)
     base_store_sc(&d->seg[seg].word, L2_SEG_WORD(L2_SEG_GONE, 0, 0));
 }
 
-/* Free places from `to` on go, as long as enough are left below. False: too few are. */
+/* Remove free places from `to` on, if enough stay free below. Return false if too few do. */
 static bool l2_free_high_gone(l2 *d, uint32_t to)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -222,7 +221,8 @@ static bool l2_free_high_gone(l2 *d, uint32_t to)
     return enough;
 }
 
-/* The segment with the highest place from `to` on, the bad ones done with; nseg: none. */
+/* Return the live segment with the highest place from `to` on; bad places there become GONE. nseg:
+ * none. */
 static uint32_t l2_high_live(l2 *d, uint32_t to)
 {
     uint32_t high = d->nseg, place = 0;
@@ -242,7 +242,7 @@ static uint32_t l2_high_live(l2 *d, uint32_t to)
     return high;
 }
 
-/* A free segment with a place below `to` comes off the list; nseg: only what must stay is left. */
+/* Take a free segment with a place below `to`. nseg: only reserved ones are left. */
 static uint32_t l2_low_take(l2 *d, uint32_t to) SYNC_HOLDS(L2_LOG);
 static uint32_t l2_low_take(l2 *d, uint32_t to)
 {
@@ -264,7 +264,7 @@ static int l2_copy_part(l2 *d, unsigned char *buf, uint64_t from, uint64_t to, u
     return e != 0 ? e : l2_write(d, d->data_direct, buf, n, to + at);
 }
 
-/* Place to place; what makes the copy one comes last, each part synced before the next. */
+/* Copy a place. The trailer comes last; each part is synced before the next. */
 static int l2_copy_place(l2 *d, uint32_t from, uint32_t to)
 {
     const uint32_t seg = d->form.seg_bytes, step = BASE_MIN(L2_COPY_BYTES, seg / 2);
@@ -285,7 +285,7 @@ static int l2_copy_place(l2 *d, uint32_t from, uint32_t to)
     return e;
 }
 
-/* `seg` lies in the stage: it will be written to the place of `low`. */
+/* Give the staged segment `seg` a free place below `to`. */
 static bool l2_move_staged(l2 *d, uint32_t seg, uint32_t to)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -331,7 +331,7 @@ static uint32_t l2_live(const l2 *d)
     return n;
 }
 
-/* What was reclaimed is below the floor, whatever becomes of its bytes. */
+/* Raise the floor above all reclaimed segments. */
 static void l2_floor_raise(l2 *d) SYNC_HOLDS(L2_LOG);
 static void l2_floor_raise(l2 *d)
 {
@@ -364,7 +364,7 @@ static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
     return l2_size_store(d, bytes);
 }
 
-/* PENDING: once more, *moved or not. */
+/* Run one step. PENDING: more steps follow. *moved: this one made progress. */
 static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved)
 {
     int e = 0;
@@ -373,7 +373,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
         *moved = l2_reclaim(d);
         return CELLAR_PENDING;
     }
-    if (!d->goal.floored) { /* once most are reclaimed, and before a place of theirs is used */
+    if (!d->goal.floored) { /* after most segments are reclaimed, before their places are used */
         d->goal.floored = true;
         return l2_floor_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
     }
@@ -381,7 +381,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
     if (l2_free_high_gone(d, to)) {
         const uint32_t high = l2_high_live(d, to);
         if (high == d->nseg) {
-            /* A slot may just have been opened in a place that was free: then once more. */
+            /* A slot may have been opened in a free place just now: retry. */
             return l2_free_high_gone(d, to) && l2_high_live(d, to) == d->nseg
                        ? l2_shrunk(d, to, bytes) : CELLAR_PENDING;
         }
@@ -398,7 +398,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
 
 /* ---- the goal ---- */
 
-/* However it ended: places that are left are kept free as ever, and read through the mapping. */
+/* End the resize: restore keep_free and the mapping. */
 static void l2_goal_over(l2 *d, cellar_err result)
 {
     d->goal = (l2_goal){ .result = result };
@@ -410,7 +410,7 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
     if (!g->on) { return false; }
-    /* What the small store keeps free: the larger one's would be given up for nothing. */
+    /* The reserve of the small store. That of the large one would drop records needlessly. */
     if (g->places < d->places) { d->keep_free = l2_free_kept(g->places); }
     bool moved = true;
     cellar_err err = CELLAR_OK;
@@ -445,7 +445,7 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
         on = d->goal.on;
         err = d->goal.result;
         if (!on) { break; }
-        l2_worker_drop(d); /* who waits for it comes in between */
+        l2_worker_drop(d); /* let other waiters for the worker in */
         base_yield();
         l2_worker_take(d);
     }

@@ -1,42 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * scrap: what has gone to data.seg is not written to stage.buf as well.
+ * stage_trim: zero pages of stage.buf after their segment is in data.seg, so that the kernel skips
+ * them.
  *
- * PICTURE    slot   |records .. pos|  past of the slot  |footer lines|trailer|
- *            sync   |    kept      |      zeros         |   kept     | kept  |   the open slot
- *                   |                    zeros                             |   a drained one
- * WHY        the kernel writes each page of the stage that was stored into, at the next sync or
- *            30 s later, although its segment is in data.seg since it was sealed. A range that is
- *            made zeros loses its dirty pages, and keeps its blocks.
- * INVARIANTS only FREE slots, and of the open one what lies between its records and its footer
- *            lines, and that only while nobody appends. A FREE slot's bytes are in data.seg,
- *            durable where this is done before the stage is synced. Recovery takes zeros for a slot
- *            that was never used; what an older write of its pages left on disk is of a segment
- *            that is in data.seg, or lies below the floor of the header that took its place.
- *            While appends go on one FREE slot is left to them: a change that finds none gives up
- *            all that is stored.
- * LOCKING    the worker's. A slot that is taken out meanwhile is WRITTEN, which only the worker
- *            ends.
- * LIMITS     level DROP: at the others barriers have written the pages long before. A page that was
- *            scrapped faults when it is filled anew, and that costs a store that is busy more than
- *            the write, which comes every 30 s: while segments are sealed only syncs scrap. Where
- *            the file system cannot do it (tmpfs), all is written as ever.
- *            XFS takes other blocks for the zeros: should it find none, the store is memory alone
- *            until the next open.
- * MEASURED   bytes written from open to close a byte put (BENCH_L2=put), by write_bytes less
- *            cancelled_write_bytes, 109 to 195 MB put at once, segments of 4 MiB; with it, and with
- *            puts that take the reserve of a slot (log.c): 256 B 1.429 -> 1.182, 4 KiB 1.242 ->
- *            1.014, 64 KiB 1.21 -> 1.024. Of the 1.182 records are 1.088, footers 0.037,
- *            index.snap 0.054. A sync had the stage armed anew, 8 MiB, and a close wrote that, too.
- */
+ * PICTURE    slot   |records .. pos|  old bytes        |footer lines|trailer|
+ *            sync   |    kept      |      zeros        |   kept     | kept  |   the open slot
+ *                   |                    zeros                            |   a FREE slot
+ *            The kernel writes each dirty page of the stage at the next sync or 30 s later. A
+ *            zeroed range loses its dirty pages and keeps its blocks.
+ * INVARIANTS Zeroed are FREE slots and, while no thread appends, the gap between records and footer
+ *            lines of the open slot. The bytes of a FREE slot are in data.seg, durable if this runs
+ *            before a sync of the stage. Recovery treats zeros as an unused slot. Older versions of
+ *            the pages on disk are of a segment in data.seg, or below the floor of a later header.
+ *            One FREE slot is left while appends continue. A change without one would drop all.
+ * LOCKING    Worker only. A slot is WRITTEN meanwhile; only the worker ends that state.
+ * LIMITS     Level DROP only: at the others barriers have written the pages before. A zeroed page
+ *            faults when it is filled again, which costs a busy store more than the write. So only
+ *            syncs zero while segments are sealed. Without support (tmpfs) all pages are written.
+ *            XFS uses new blocks for zeros. If it has none, the store continues in memory.
+ * SEE ALSO   README.md: bytes written per byte put. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
 
 #define L2_SCRAP_QUIET_MS 1000
 
-/* Some file systems give the blocks back and take others; on a full one there may be none by then,
- * and who stores there gets a signal. So nobody stores any more: the next open begins anew. */
+/* Allocate the blocks again. Some file systems free the blocks of zeros, and a store into a page
+ * without a block raises a signal. On a full disk nothing is stored any more; the next open begins
+ * empty. */
 static void l2_scrap_refill(l2 *d)
 {
     const uint64_t bytes = (uint64_t)d->nstage * d->form.seg_bytes;
@@ -44,7 +35,7 @@ static void l2_scrap_refill(l2 *d)
     if (e == ENOSPC || e == EDQUOT) { l2_stage_lost(d); }
 }
 
-/* Once refused, never asked again: whatever became of the bytes, they count for nothing. */
+/* Zero a range. After a failure no further attempt is made. The bytes do not count in any case. */
 static bool l2_scrap_range(l2 *d, const l2_slot *s, size_t from, size_t end)
 {
     if (d->no_scrap || d->vfs->zero == NULL || from >= end) { return false; }
@@ -59,8 +50,8 @@ static bool l2_scrap_range(l2 *d, const l2_slot *s, size_t from, size_t end)
     return true;
 }
 
-/* A FREE slot whose pages may be dirty, taken out; all: nobody appends, and the few that were armed
- * count, too. NULL: none, or the last one. */
+/* Take out a FREE slot with dirty pages. all: no thread appends, and armed pages count, too. NULL:
+ * there is none, or only the last one. */
 static l2_slot *l2_scrap_take(l2 *d, bool all)
 {
     l2_slot *s = NULL;
@@ -82,13 +73,14 @@ static void l2_scrap_free(l2 *d, bool all)
     l2_slot *s;
     while (!d->no_scrap && (s = l2_scrap_take(d, all)) != NULL) {
         (void)l2_scrap_range(d, s, 0, d->form.seg_bytes);
-        if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody takes it again */
+        /* the slot is not used again */
+        if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
         sync_take(L2_LOG, &d->log_lock);
         s->past = false;
         s->armed_end = s->armed_lines = s->armed_soon = 0;
         s->state = L2_SLOT_FREE;
         sync_drop(L2_LOG, &d->log_lock);
-        d->arm_ms = INT64_MIN / 2; /* the next one must be armed again, at once */
+        d->arm_ms = INT64_MIN / 2; /* arm the next slot immediately */
     }
 }
 

@@ -1,37 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * doorbell: a disk that does not answer must not stop a caller, and must not lose a delete either.
+ * stall: keep callers running, and deletes safe, while the disk does not answer (a stall).
  *
- * PICTURE    worker --beat before each call to the disk; 100 ms old: stalled, 500 ms: frozen
+ * PICTURE    worker sets `beat` before each call to the disk; 100 ms old: stalled, 500 ms: frozen
  *            slot   |records ..pos|<- armed: touched by the worker ->|pages that may fault|
- *            put    beyond the armed end, log busy, stalled -> dropped
- *            get    that would have to read while stalled             -> miss
- *            delete beyond the armed end: at once while the worker is lively, waits when it has
- *                   been quiet for 20 ms; frozen, or kept from the log: tier closed, a file in
- *                   /dev/shm (the doorbell), done
- *            worker comes back: FLOOR here -> doorbell gone -> open
- *            process killed meanwhile: the next open finds the doorbell and begins anew, empty
- * WHY        a store into a mapped page that writeback has cleaned waits for the file system, as
- *            long as that takes. So callers store where the worker has just stored without waiting.
- * INVARIANTS closed: gets miss, puts are dropped, a change is done when it has counted itself in
- *            `closed` behind RUNG: from then on a kill of the process finds the doorbell, and a
- *            reopening, which takes both bits away, comes later and has its FLOOR before that.
- *            A put asks whether the tier is closed, looks at its stamp and reserves under one hold
- *            of the log, and the FLOOR is written under that, too: behind it nothing is reserved by
- *            who looked at a stamp before the opening.
- *            At level DROP a change relies on the doorbell only while SUPER says DIRTY.
- *            A control that could not be logged keeps new slots from opening until META has it.
- * LOCKING    `closed` by compare-exchange, read under L2_LOG by puts. `beat` is stored by who holds
- *            `working`, read relaxed by all.
- * LIMITS     a page that writeback takes at that very moment, at KEEP a barrier's, and what lies
- *            beyond the armed end in the first 20 ms, may hold up the one thread that stores there;
- *            and each thread may send one read after the disk before the others know.
- *            A store at level DROP that is marked CLEAN (after cellar_sync) makes its first change
- *            wait for the disk. Without /dev/shm changes wait, counted. A container that gets a
- *            fresh /dev/shm within one boot forgets the doorbell, and so does a login of systemd's
- *            that ends with RemoveIPC set, which removes what the user has there.
- * TRIED      closing when a delete waits 1 ms for the log: a holder that was merely preempted on a
- *            busy machine then costs all that is on disk; now the worker's own silence is asked. */
+ *            put    beyond the armed end, log busy, or stalled -> dropped
+ *            get    that needs a read while stalled            -> miss
+ * PROTOCOL   A delete beyond the armed end stores directly while the worker made progress within
+ *            20 ms, and waits for longer silences. When the disk is frozen, the delete closes the
+ *            tier, makes the stall marker (a file in /dev/shm) and returns.
+ *            When the disk answers: FLOOR logged -> stall marker removed -> tier open.
+ *            After a process death: the next open finds the marker and begins an empty store.
+ * INVARIANTS While the tier is closed gets miss and puts are dropped. A change is finished once it
+ *            has counted itself in `closed` with RUNG set. The reopening clears both bits and
+ *            writes its FLOOR before that, so it comes later than each such change.
+ *            A put checks `closed`, checks its stamp and reserves within one hold of the log lock.
+ *            The FLOOR is written under that lock. So no put that saw an old stamp follows the
+ *            FLOOR. At level DROP a change relies on the marker only while SUPER says DIRTY.
+ *            New slots wait until META has each control that could not be logged.
+ * LOCKING    `closed` by CAS; puts read it under L2_LOG. The holder of `working` stores `beat`; all
+ *            threads read it relaxed.
+ * LIMITS     One thread may wait for a page that writeback takes at that moment. The same holds
+ *            beyond the armed end within the first 20 ms. Each thread may send one read to the
+ *            stalled disk. At level DROP the first change after a sync waits until SUPER says
+ *            DIRTY. Without /dev/shm changes wait and are counted. The marker is lost if a
+ *            container gets a fresh /dev/shm within one boot, or if systemd removes files there
+ *            (RemoveIPC).
+ * SEE ALSO   README.md: why pages are armed, why a slow lock alone does not close the tier. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -43,7 +38,7 @@
 #define L2_WINDOW_LEAST ((uint32_t)256 << 10)
 #define L2_WINDOW_IDLE ((uint32_t)16 << 10)
 
-/* ---- is somebody there? ---- */
+/* ---- progress of the worker ---- */
 
 static bool l2_silent_for(const l2 *d, uint64_t ns)
 {
@@ -56,7 +51,8 @@ static bool l2_silent_for(const l2 *d, uint64_t ns)
 CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
 CELLAR_PRIVATE bool l2_stalled(const l2 *d)
 {
-    const uint64_t commit = base_load_rlx(&d->commit_ns); /* a caller's, not the worker's */
+    /* The leader of a commit is a caller, not the worker. */
+    const uint64_t commit = base_load_rlx(&d->commit_ns);
     if (commit != 0 && base_now_ns() > commit + L2_STALLED_NS) { return true; }
     return l2_silent_for(d, L2_STALLED_NS);
 }
@@ -68,8 +64,8 @@ CELLAR_PRIVATE void l2_beat(l2 *d)
     if (base_load_rlx(&d->beat) != 0) { base_store_rlx(&d->beat, base_now_ns()); }
 }
 
-/* Reads of callers that do not come back: nobody else is sent after them. One that has only just
- * begun says nothing, nor does that none ended before it did. */
+/* Detect reads of callers that do not return; no further read is sent then. A read that has only
+ * just begun proves nothing, even if none ended before it. */
 CELLAR_PRIVATE void l2_reads_look(l2 *d)
 {
     const uint64_t now = base_now_ns();
@@ -84,7 +80,7 @@ CELLAR_PRIVATE void l2_reads_look(l2 *d)
 
 /* ---- armed pages ---- */
 
-typedef struct l2_arming { /* of one slot, as it was under the lock */
+typedef struct l2_arming { /* a slot as it was under the lock */
     l2_slot *s;
     uint64_t segseq;
     uint32_t pos, entries, window;
@@ -101,7 +97,7 @@ static int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end)
     return e;
 }
 
-/* Touch what the next records and their footer lines will need, then say so. */
+/* Touch the pages that the next records and footer lines need, then raise the armed limits. */
 static void l2_arm_slot(l2 *d, const l2_arming *a)
 {
     const uint32_t seg = d->form.seg_bytes, lines = a->window / 64;
@@ -128,14 +124,14 @@ static void l2_arm_slot(l2 *d, const l2_arming *a)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-/* The slot that is filled and the one that comes next. */
+/* Find the slot that is filled now and the next one. Return their number. */
 static uint32_t l2_arm_list(l2 *d, uint32_t window, l2_arming a[2])
 {
     uint32_t n = 0;
     sync_take(L2_LOG, &d->log_lock);
     l2_slot *s = d->open_slot, *next = NULL;
     if (s != NULL) { a[n++] = (l2_arming){ s, s->head.segseq, s->pos, s->entries, window }; }
-    for (uint32_t i = 0; i < d->nstage; i++) { /* as l2_slot_open looks for it */
+    for (uint32_t i = 0; i < d->nstage; i++) { /* in the order of l2_slot_open */
         l2_slot *c = &d->slot[i];
         if (c->state == L2_SLOT_READY) { next = c; break; }
         if (c->state == L2_SLOT_FREE && next == NULL) { next = c; }
@@ -164,7 +160,7 @@ CELLAR_PRIVATE void l2_arm_work(l2 *d)
     } else if (at - d->arm_lsn < d->arm_window / 4) {
         d->arm_window = BASE_MAX(d->arm_window / 2, least);
     }
-    /* An idle store keeps a few pages warm, no more: what is touched is written back. */
+    /* An idle store keeps only a few pages armed, because touched pages are written back. */
     const uint32_t window = at == d->arm_lsn && !wanted ? BASE_MIN(L2_WINDOW_IDLE + 2 * d->reserve,
                                                                    least) : d->arm_window;
     d->arm_ms = now;
@@ -180,7 +176,7 @@ CELLAR_PRIVATE void l2_arm_wish(l2 *d)
     l2_ring(d);
 }
 
-/* ---- closed ---- */
+/* ---- closed tier ---- */
 
 static int l2_bell(l2 *d, base_vfs_bell how)
 {
@@ -196,7 +192,7 @@ CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage)
     l2_w64(d->bell_id + 8, l2_r64(d->bell_id + 8) ^ device ^ born);
 }
 
-/* Only a system without a place for doorbells says so; whatever else it says, there may be one. */
+/* Look for the marker. Only these codes prove that there is none, or no place for one. */
 CELLAR_PRIVATE bool l2_bell_found(l2 *d)
 {
     const int e = l2_bell(d, BASE_VFS_BELL_LOOK);
@@ -207,7 +203,7 @@ CELLAR_PRIVATE void l2_bell_gone(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_REMOVE)
 
 CELLAR_PRIVATE void l2_bell_made(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_MAKE); }
 
-/* Must SUPER be marked first? (Only DROP waits for that.) */
+/* Return true if SUPER must be marked DIRTY first. Only level DROP waits for that. */
 static bool l2_must_mark(const l2 *d)
 {
     return d->cfg.level == L2_DROP && base_load_sc(&d->dirty) != L2_NOW_DIRTY;
@@ -224,13 +220,14 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
             made = true;
         }
         const uint32_t next = (w | L2_RUNG) + L2_CLOSED_ONE;
-        if (base_cas_sc(&d->closed, w, next)) { /* both taken away in l2_reopen */
+        if (base_cas_sc(&d->closed, w, next)) { /* l2_reopen clears both bits. */
             L2_COUNT(d, relied);
-            return !l2_must_mark(d); /* sc against l2_sync: one of the two sees the other */
+            /* seq_cst, paired with l2_sync: one of the two sees the other. */
+            return !l2_must_mark(d);
         }
         w = base_load_acq(&d->closed);
     }
-    /* Made when the worker had just taken it away: nobody relies on it. */
+    /* The worker removed the marker just before this one was made. No change relies on it. */
     if (made && !l2_is_closed(d)) { base_store_rel(&d->bell_late, 1u); }
     return false;
 }
@@ -241,14 +238,17 @@ CELLAR_PRIVATE bool l2_close_tier(l2 *d)
     const bool mine = (w & (L2_CLOSED | L2_RUNG)) == 0 && base_cas_sc(&d->closed, w, w | L2_CLOSED);
     if (mine) { L2_COUNT(d, closings); }
     const bool over = l2_closed_over(d);
-    if (mine) { /* behind the doorbell: the host may write its log to the same disk */
+    /* The log line follows the marker, because the host may write its log to the same disk. */
+    if (mine) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "the disk does not answer: memory alone until it does, then an empty disk cache");
+                 "the disk does not answer: the store continues in memory until it does, "
+                 "then with an empty disk tier");
     }
     return over;
 }
 
-/* RUNG alone: nobody closes the tier meanwhile, so nobody comes to rely on what is removed. */
+/* Remove a late marker. RUNG alone keeps other threads from closing the tier, so no change can rely
+ * on the marker that is removed. */
 static void l2_bell_tidy(l2 *d)
 {
     const uint32_t w = base_load_acq(&d->closed);
@@ -271,9 +271,11 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     BASE_POINT("l2.reopen_open");
     uint32_t w = base_load_acq(&d->closed);
     while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
-        w = base_load_acq(&d->closed); /* acquire in l2_reserve_held: every stamp raised before */
+        /* acquire in l2_reserve_held: each stamp raised before is visible there */
+        w = base_load_acq(&d->closed);
     }
-    /* Somebody has come to rely on it meanwhile, and may have made it after it was gone. */
+    /* A change came to rely on the marker meanwhile and may have made it after its removal. */
     if (w != before) { base_store_rel(&d->bell_late, 1u); }
-    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0, "the disk answers again");
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+             "the disk answers again: the disk tier restarts empty");
 }

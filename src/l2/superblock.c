@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * io: everything that must be durable at a certain moment: SUPER, META, syncs.
+ * superblock: read and write files; make SUPER, META and the log durable at the right moments.
  *
- * FORMAT     META.0, META.1, written in turn; the valid one with the higher serial counts:
- *            0 u32 magic  4 u32 patterns  8 u64 epoch  16 u64 serial  24 u64 lsn covered
- *            32 u32 views  36 u32 tags  40 u64 floor of tags  48 u32 next vgen  52 u32 next id
- *            56 u64 check (of all bytes but itself)  64 views {u32 id, u32 vgen, u32 version,
- *            u32 name_len, name, padded to 8}, tags {u64 fingerprint, u64 hard, u64 soft, u64 lsn},
+ * PICTURE    META.0, META.1, written in turn; the valid copy with the higher serial counts.
+ * FORMAT     0 u32 magic  4 u32 patterns  8 u64 epoch  16 u64 serial  24 u64 lsn covered
+ *            32 u32 namespaces  36 u32 tags  40 u64 floor of tags  48 u32 next generation
+ *            52 u32 next id  56 u64 check (of all other bytes)
+ *            64 namespaces {u32 id, u32 generation, u32 version, u32 name_len, name, padded to 8},
+ *            tags {u64 fingerprint, u64 hard, u64 soft, u64 lsn},
  *            patterns {u32 generation, u32 length, u64 lsn, pattern, padded to 8}
- * INVARIANTS SUPER says CLEAN only when everything below clean_lsn is durable, and at level DROP no
- *            record behind that is acknowledged before SUPER says DIRTY durably: else a power
- *            cut would serve what the last sync saw although it has been overwritten.
+ * INVARIANTS SUPER says CLEAN only when everything below clean_lsn is durable. At level DROP no
+ *            later record is acknowledged before SUPER durably says DIRTY. Otherwise a power cut
+ *            would bring back values that were overwritten since the last sync.
  *            META holds every control below its lsn: the table changes before a control is logged,
- *            and the lsn is read before the table. A segment whose controls only META still has
- *            is gone for good when a header with a floor above it is made; that header has META's
- *            serial, too: a recovery that finds no copy of at least that serial, because the newer
- *            one is damaged, believes no record (recover.c).
- * LOCKING    all of it belongs to the worker, but l2_dirty_wait, which waits for it.
- * LIMITS     if SUPER cannot be marked DIRTY (the disk refuses), changes are logged all the same:
- *            process death loses nothing; a power cut on top of that may show the last sync. */
+ *            and the lsn is read before the table.
+ *            A header with a floor above the controls of a segment makes META the only copy of
+ *            them. That header has META's serial. If the newest META left has a lower serial, the
+ *            newer copy is damaged, and recovery believes no record (recovery.c).
+ * LOCKING    All functions belong to the worker, except l2_dirty_wait, which waits for the worker.
+ * LIMITS     If the disk refuses to mark SUPER DIRTY, changes are logged all the same. A process
+ *            death loses nothing; an additional power cut may bring back the state of the last
+ *            sync. */
 #include "l2/l2_int.h"
 
 #include <errno.h>
@@ -28,7 +30,7 @@
 #define L2_META_ROW 16u
 #define L2_META_SEED UINT64_C(0x6d657461)
 #define L2_META_ROUNDS 8
-#define L2_ROUNDS 64 /* of short transfers and interruptions */
+#define L2_ROUNDS 64 /* short transfers and interruptions */
 
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
@@ -39,10 +41,10 @@ CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, ui
                               &done);
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
-        if (e == 0 && done == 0) { e = ENODATA; } /* the file ends here */
+        if (e == 0 && done == 0) { e = ENODATA; } /* end of the file */
         if (e != 0) { return e; }
     }
-    return got == n ? 0 : EINTR; /* again and again */
+    return got == n ? 0 : EINTR; /* repeated interruptions */
 }
 
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
@@ -61,7 +63,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
         l2_beat(d);
         const int e = d->vfs->pwrite(d->vfs->ctx, f, (const unsigned char *)buf + put, n - put,
                                      at + put, &done);
-        put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT goes on where a sector begins */
+        put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT continues at a sector boundary. */
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e != 0) {
             l2_io_failed(d, "l2_write", f, at + put, e);
@@ -92,12 +94,13 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     d->super.serial++;
     d->super.floor_lsn = base_load_acq(&d->floor_lsn);
-    /* While a store is opened only SUPER may know that a newer META was there. */
+    /* During an open only SUPER may know that a newer META existed. */
     d->super.meta = BASE_MAX(d->super.meta, d->meta_serial);
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));
     d->super.day = base_load_rlx(&d->day.window);
     d->super.bytes_today = base_load_rlx(&d->day.used);
-    /* A little ahead: a kill finds here what was written until the worker comes again. */
+    /* A little ahead, so that a process death does not forget bytes since the last write of
+     * SUPER. */
     if (d->super.state != L2_CLEAN) { d->super.bytes_today += d->cfg.write_bpd / L2_DAY_STEPS; }
     unsigned char *page = d->page + L2_PAGE;
     l2_super_write(page, &d->super);
@@ -105,7 +108,8 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     int e = l2_write(d, d->super_file, page, L2_PAGE, at);
     BASE_POINT("l2.super_written");
     if (e == 0) { e = l2_datasync(d, d->super_file); }
-    if (e != 0) { d->super.serial++; } /* the copy it was meant for is in doubt: once more there */
+    /* The state of that copy is unknown. The next attempt writes the same copy. */
+    if (e != 0) { d->super.serial++; }
     return e;
 }
 
@@ -117,7 +121,8 @@ CELLAR_PRIVATE int l2_dirty_now(l2 *d)
     d->super.closed = 0;
     const int e = l2_super_store(d);
     if (e != 0) {
-        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e, "the store could not be marked dirty");
+        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e,
+                 "SUPER cannot be marked DIRTY: a power cut may restore old values");
     }
     BASE_POINT("l2.dirty");
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY); /* acquire in l2_reserve_held */
@@ -160,7 +165,7 @@ static uint64_t l2_meta_sum(const l2 *d, unsigned char *buf, size_t n)
     return sum;
 }
 
-/* Where the next record will lie, at the least: a slot that is ready has its number already. */
+/* Return a lower bound of the lsn of the next record. A READY slot already has its number. */
 static uint64_t l2_log_end(const l2 *d) SYNC_HOLDS(L2_LOG);
 static uint64_t l2_log_end(const l2 *d)
 {
@@ -208,7 +213,7 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     const uint64_t lsn = l2_log_end(d);
     sync_drop(L2_LOG, &d->log_lock);
     int e = EOVERFLOW;
-    for (int i = 0; e == EOVERFLOW && i < L2_META_ROUNDS; i++) { /* rows came in between */
+    for (int i = 0; e == EOVERFLOW && i < L2_META_ROUNDS; i++) { /* rows were added meanwhile */
         const size_t ends = l2_ends_bytes(d);
         sync_take(L2_DEV, &d->view_lock);
         const size_t cap = L2_META_HEAD + 512 + ends +
@@ -231,7 +236,7 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     return 0;
 }
 
-/* One copy: its serial, or 0 when it is none. *buf is the caller's to free, `*cap` bytes. */
+/* Read one copy. Return its serial, or 0 if it is invalid. The caller frees *buf, `*cap` bytes. */
 static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t *cap)
 {
     base_vfs_stat st;
@@ -261,7 +266,7 @@ static bool l2_meta_take(l2 *d, const unsigned char *buf)
 {
     size_t n = L2_META_HEAD;
     bool ok = true;
-    /* Of an epoch that is over only names, ids and versions count: nothing of it is stored. */
+    /* Of an earlier epoch only names, ids and versions count; it has no stored records. */
     const bool same = l2_r64(buf + 8) == d->form.epoch;
     for (uint32_t i = l2_r32(buf + 32); i > 0 && ok; i--) {
         const uint32_t len = l2_r32(buf + n + 12);
@@ -315,8 +320,8 @@ static void l2_writers_wait(l2 *d)
     }
 }
 
-/* quiet: nobody appends. A stage that scrap.c makes zeros of waits for that: what it has by then
- * beside data.seg is less than a segment. */
+/* Sync data and stage. quiet: no thread appends. A stage that stage_trim.c zeroes is synced only
+ * then; it holds less than one segment that is not in data.seg. */
 static int l2_sync_files(l2 *d, bool quiet)
 {
     const bool drop = d->cfg.level == L2_DROP, scraps = drop && !d->no_scrap;
@@ -328,7 +333,7 @@ static int l2_sync_files(l2 *d, bool quiet)
     return l2_datasync(d, d->stage_file);
 }
 
-/* At DROP appends wait from here on until somebody marks the store dirty again. */
+/* Begin a sync and return its lsn. At DROP, appends wait from here until SUPER says DIRTY again. */
 static uint64_t l2_sync_begin(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -339,25 +344,25 @@ static uint64_t l2_sync_begin(l2 *d)
     return lsn;
 }
 
-/* closing: the last thing this life does to its log. */
+/* Sync everything. closing: the last action of this run on its log. */
 CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
 {
     l2_worker_take(d);
     L2_COUNT(d, syncs);
-    if (!l2_files_there(d)) { /* what it would sync is not what is at the path */
+    if (!l2_files_there(d)) { /* The files at the path are not the ones that would be synced. */
         l2_worker_drop(d);
         return CELLAR_E_IO;
     }
     l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
-    int e = l2_sync_files(d, false); /* the bulk of it, while appends go on */
+    int e = l2_sync_files(d, false); /* most of the bytes, while appends continue */
     const uint64_t lsn = l2_sync_begin(d);
     BASE_POINT("l2.sync_begun");
     if (e == 0) { e = l2_meta_store(d); }
     if (e == 0) { e = l2_sync_files(d, true); }
-    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* changes no log has */
+    const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0; /* changes that no log has */
     if (e == 0 && unlogged) { e = EAGAIN; }
-    if (e == 0 && !l2_files_there(d)) { e = EFAULT; } /* cut short while it was synced */
+    if (e == 0 && !l2_files_there(d)) { e = EFAULT; } /* truncated during the sync */
     if (e == 0) {
         d->data_syncs++;
         d->super.state = L2_CLEAN;
@@ -373,7 +378,7 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
         l2_worker_drop(d);
         return CELLAR_OK;
     }
-    /* SUPER may say CLEAN, or not: it must say DIRTY again before anything is acknowledged. */
+    /* SUPER may say CLEAN or not. It must say DIRTY again before anything is acknowledged. */
     base_store_rel(&d->dirty, before == L2_NOW_CLEAN ? (uint32_t)L2_NOW_CLEAN
                                                      : (uint32_t)L2_NOW_MOVING);
     (void)l2_dirty_now(d);
@@ -395,7 +400,7 @@ CELLAR_PRIVATE void l2_retire(l2 *d)
     sync_drop(L2_DEV, &d->view_lock);
     l2_ends_forget(d);
     (void)l2_dirty_now(d);
-    d->super.stage.inode = 0; /* nobody's: the next open takes nothing of it for alive */
+    d->super.stage.inode = 0; /* none: the next open begins an empty store */
     (void)l2_meta_store(d);
     (void)l2_super_store(d);
     l2_worker_drop(d);
@@ -409,7 +414,7 @@ CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
     return more;
 }
 
-/* ---- figures ---- */
+/* ---- stats ---- */
 
 CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
 {
@@ -456,7 +461,7 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->trying = disk == L2_DISK_TRYING;
     out->broken = base_load_acq(&d->broken) != 0;
     out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
-    out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: a holder may wait for the disk */
+    out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: its holder may wait for the disk */
 }
 
 BASE_SIZE_END

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * gate: which change of a key must leave a tombstone, and the lock under which that is decided.
+ * tombstone_filter: the tombstone filter: it decides which changes of a key must log a tombstone.
  *
- * PICTURE    gate = 64 B: lock, and the last ten hash48 whose newest record is a whole tombstone
+ * PICTURE    tombstone lock = 64 B: lock, memo of the last ten hash48 with a complete tombstone
  *            filter line = 64 B: |era 0, 170 bits|era 1|era 2|; a key has 4 bits in one line
- *            era = about half of what the log can hold:  ..old era..|..era before..|current era..
- * INVARIANTS every put that replay could find has its bits in the era of its segment, from before
- *            it looks at its stamp until a header with a floor above that era lies in the stage.
- *            So a change the filter denies need not be logged: there is nothing for it to hide.
- *            Index words may be lost at any time; the filter may not.
- *            A key in a memo has no put behind its tombstone; forgetting one costs a tombstone.
- * LOCKING    L2_GATE for the memo; filter bits are set and read sc, and so is the stamp: a put has
- *            its bits before it looks, a change asks for them behind its stamp (put.c, PROOF). Eras
- *            change under L2_LOG.
- * LIMITS     6 bits a put in each of two eras: 13 % of absent keys' changes log needlessly.
- * TRIED      a tombstone on every change: 432 GB a day at 100 k/s against 57. */
+ *            era = about half of the log:  ..dropped era..|..older era..|current era..
+ * INVARIANTS Each put that a replay could find has its bits in the era of its segment. The bits are
+ *            set before the put checks its stamp. They stay until a header in the stage has a floor
+ *            above that era. So a change that the filter denies hides nothing and is not
+ *            logged. Index words may be lost at any time; filter bits may not.
+ *            A key in a memo has no put after its tombstone. A lost memo entry costs a tombstone.
+ * LOCKING    L2_GATE guards the memo. Filter bits and stamps are seq_cst: a put sets its bits
+ *            before it checks its stamp; a change reads the bits after it raised the stamp
+ *            (write.c). Eras change under L2_LOG.
+ * LIMITS     6 bits per put in each of two eras: 13 % of changes of absent keys log needlessly.
+ * SEE ALSO   README.md: bytes per day without the filter. */
 #include "l2/l2_int.h"
 
 #define L2_ERA_BITS 170u
 _Static_assert(L2_ERAS == 3, "l2_filter_maybe");
-#define L2_GATE_NS UINT64_C(1000000) /* of patience, before somebody asks after the disk */
+#define L2_GATE_NS UINT64_C(1000000) /* wait before the state of the disk is checked */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
 CELLAR_PRIVATE uint32_t l2_gates_in(uint64_t memory_bytes)
@@ -99,11 +99,12 @@ CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48)
 
 /* ---- filter ---- */
 
-/* A key's line; *bits: 16 for each of its four bits in an era, turned into a place by l2_bit_at. */
+/* Find the line of a key. *bits has 16 bits for each of its four positions, see l2_bit_at. */
 static l2_filter_line *l2_line_of(const l2 *d, uint64_t h48, uint64_t *bits)
 {
     *bits = base_mix64(h48 ^ UINT64_C(0x66696c746572));
-    return &d->lines[((h48 >> 16) * d->line_count) >> 32]; /* near those of its shard: warm.c */
+    /* Near the lines of its shard: index_rebuild.c. */
+    return &d->lines[((h48 >> 16) * d->line_count) >> 32];
 }
 
 static uint32_t l2_bit_at(uint64_t bits, uint32_t n)
@@ -122,7 +123,7 @@ CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era)
     uint64_t bits;
     l2_filter_line *line = l2_line_of(d, h48, &bits);
     const uint32_t first = era * L2_ERA_BITS / 64;
-    uint64_t mask[4] = { 0 }; /* an era reaches into four words at most */
+    uint64_t mask[4] = { 0 }; /* An era covers four words at most. */
     for (uint32_t n = 0; n < 4; n++) {
         const uint32_t at = era * L2_ERA_BITS + l2_bit_at(bits, n);
         mask[at / 64 - first] |= (uint64_t)1 << (at % 64);
@@ -139,8 +140,8 @@ static uint64_t l2_bit_of(const l2_filter_line *line, uint32_t at)
     return base_load_sc(&line->w[at / 64]) >> (at % 64) & 1;
 }
 
-/* The first bit of all eras at once, without a branch for each; then the bits of an era one by one:
- * of a key that was never stored the first is mostly absent. */
+/* Test a key. The first bit of all eras is tested together, without branches, then each era bit by
+ * bit. The first bit of a key that was never stored is usually absent. */
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48)
 {
     uint64_t bits;
@@ -175,7 +176,7 @@ CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq)
     return d->era_now;
 }
 
-/* The era that is being cleared, else the next one to be; -1: none. */
+/* Find the era that is being cleared, else the next one that may be. Return -1 if there is none. */
 static int l2_era_given_up(l2 *d)
 {
     int found = -1;

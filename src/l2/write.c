@@ -1,43 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * put: what is stored, and what must be said when a key changes.
+ * write: store entries; log tombstones for changed keys; keep the table of namespaces.
  *
- * PICTURE    put   gate {log {filter bits, then: still current? reserve} memo out, word} -> copy
- *                  -> check
- *            kill  filter: maybe? -> gate {memo: not known? tombstone, whole; word out; memo in}
- * PROOF      a change raises its stamp, then asks the filter; a put leaves its bits, then looks at
- *            the stamp; all four are sequentially consistent. So either the put sees the change
- *            and is refused, or the change sees the bits, and its own gate comes after the put's.
- *            Behind a put of an old value there is always the tombstone of what ended it.
- * INVARIANTS a tombstone is complete before its word goes and before the memo knows it, all under
- *            one gate. While the filter is not complete (warm-up) every change leaves a tombstone
- *            and a tomb word, which keeps older records from coming up behind it.
- * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put waits for either no longer than some 50 us;
- *            a kill does, until the disk is silent (doorbell.c). Marking the store dirty is I/O:
- *            the gate is left for it.
- * TRIED      the filter asked under the gate: a set of a key not on disk then takes two atomic
- *            steps and a line out of a megabyte of gates more: .69 of a set without a disk level,
- *            .80 then, in the same minute (make bench SUITE=l2, l1_set).
- *            Later, on a busy machine, medians of 31 rounds in turn: .68 with a plan, a stamp, its
- *            pending and a counted denial each; .75 with the way of a plain set and pending back in
- *            the window; .81 where the stamp stays as it is, too (cache/hook.c). Nothing on top:
- *            the lines of stamp and filter fetched before L1's step; the first bits of all eras at
- *            once instead of a branch for each.
- *            Lines of gate, index and filter fetched where a put begins, three misses at once: CPU
- *            of 300,000 puts of 256 B 117 ms, without 116 (medians of twelve in turn): nothing.
- * LIMITS     a value over half a segment is refused, and so is every key whose tombstone would not
- *            fit: there is never a record of it to hide.
- * NOT HERE   what is worth its bytes: admit.c. */
+ * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve}
+ *                  memo cleared, word stored} -> copy -> check
+ *            kill  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
+ *                  word removed, memo set}
+ * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
+ *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
+ *            refused, or the change sees the bits. Then the change takes the tombstone lock after
+ *            the put. So each put of an old value is followed by the tombstone of its change.
+ * INVARIANTS A tombstone is complete before its word is removed and before the memo has it. One
+ *            hold of the tombstone lock covers all three. While the filter is incomplete (index
+ *            rebuild) each change leaves a tombstone and a tomb word, which hides older records.
+ * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put waits about 50 us for either, a change as long
+ *            as the disk makes progress (stall.c). Marking the store DIRTY is I/O: the tombstone
+ *            lock is dropped for it.
+ * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
+ *            that: no record of it exists.
+ * SEE ALSO   admission.c: which entries are worth a write. README.md: cost of the filter check. */
 #include "l2/l2_int.h"
 
-#define L2_GATE_ROUNDS 2000 /* of a put for its gate: some 50 us */
+#define L2_GATE_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 #define L2_END_ROUNDS 3
 
-/* ---- kill ---- */
+/* ---- tombstones ---- */
 
-/* Put the tombstone that `word` names in front of its class. Where nothing else is of the class, no
- * word stays. */
+/* Store the tombstone's word in its class. No word stays if the class has nothing else. */
 static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
                             uint64_t word) SYNC_HOLDS(L2_GATE);
 static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
@@ -50,16 +40,18 @@ static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link
     } else {
         l2_index_link(d, h48, word, link->word);
     }
-    /* Behind a link another key of this hash48 may live: its change must be logged. */
+    /* Another key of this hash48 may follow the link, so its changes must be logged. */
     if ((link->flags & L2_FLAG_LINKED) == 0) { l2_memo_note(g, h48); }
 }
 
-/* TOOK; or L2_IS_CLEAN: mark the store dirty and come again; STALLED, FROZEN. */
+/* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
+ * FROZEN. */
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
     SYNC_HOLDS(L2_GATE);
 static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
 {
-    /* Before the plan: words that warm-up brings behind it may lead to older records of the key. */
+    /* Read before the plan: words that the index rebuild adds later may lead to older records of
+     * the key. */
     const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
     l2_link link;
     l2_link_plan(d, h48, k, true, &link);
@@ -70,7 +62,7 @@ static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
     l2_spot at;
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
     if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
-    if (took == L2_IS_EMPTY) { /* what is older is below the floor */
+    if (took == L2_IS_EMPTY) { /* all older records are below the floor */
         l2_index_set(d, h48, 0);
         return L2_TOOK;
     }
@@ -102,7 +94,8 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
     return took;
 }
 
-/* What must be said found no way into the log. True: it is said otherwise; else try again. */
+/* Handle a result without a reservation. Return true if the change needs no record, false to
+ * retry. */
 static bool l2_logged_else(l2 *d, l2_took took)
 {
     if (took == L2_IS_CLEAN) {
@@ -113,10 +106,10 @@ static bool l2_logged_else(l2 *d, l2_took took)
         L2_COUNT(d, waits);
         base_sleep_ns(L2_STALLED_SLEEP_NS);
     }
-    return d->forked; /* by who heard that the tier was closed: there is nothing to say it to */
+    return d->forked; /* A callback of the closing forked: a shell has no log. */
 }
 
-/* As l2_kill begins: a tier that is closed wants to be told, whatever the filter says. */
+/* Check like l2_kill. A closed tier must count each change, whatever the filter says. */
 CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 {
     return !l2_is_closed(d) && base_load_acq(&d->warming) == 0 &&
@@ -126,7 +119,7 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* nobody will read the log */
+    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* no open reads this log */
     const uint64_t h48 = l2_h48(k->hash);
     while (!l2_closed_over(d)) {
         BASE_POINT("l2.kill_asks");
@@ -153,21 +146,22 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     while ((took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at)) > L2_IS_EMPTY ||
            took == L2_IS_CLEAN) {
         (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
-        if (l2_logged_else(d, took)) { return 0; } /* META comes before any other record */
+        /* META has the control before any other record */
+        if (l2_logged_else(d, took)) { return 0; }
     }
     if (took == L2_TOOK) {
         memcpy(at.at + L2_RECORD_HEAD, value, bytes);
         l2_spot_done(d, &at);
     }
-    l2_stage_look(d); /* a FLOOR is a store into it, too */
-    if (took != L2_TOOK) { return 0; } /* given up: nothing older of any view is left */
+    l2_stage_look(d); /* a FLOOR is also a store into the stage */
+    if (took != L2_TOOK) { return 0; } /* all records were dropped, of all namespaces */
     L2_COUNT(d, controls);
     return l2_lsn(d, at.segseq, at.off);
 }
 
-/* ---- put ---- */
+/* ---- preparation of a put ---- */
 
-/* What the class's word names is this very copy. */
+/* Return true if a word of the class names the copy at `addr`. */
 static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
 {
     const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
@@ -185,8 +179,8 @@ static bool l2_gate_try(l2_gate *g)
     return false;
 }
 
-/* Reserve the record behind what the index names of its class, and name it there. What of a linked
- * record a get needs to go past it is written before that. */
+/* Reserve the record, link it to its class and store its word. The fields that a get needs to
+ * follow the link are complete before the word is stored. */
 static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
                              l2_rec *r, const l2_terms *terms, l2_spot *at) SYNC_HOLDS(L2_GATE);
 static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
@@ -214,8 +208,8 @@ static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned 
     return L2_TOOK;
 }
 
-/* OK: reserved, `at` is the caller's to fill. EXISTS: an identical copy is there. CONFLICT: tags or
- * patterns have ended something meanwhile: perhaps this. */
+/* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
+ * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
 static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
                                uint64_t addr, const l2_terms *terms, l2_spot *at)
 {
@@ -228,8 +222,8 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
         return CELLAR_DROPPED;
     }
     BASE_POINT("l2.put_gate");
-    l2_filter_ahead(d, h48); /* its line is written to under the log's lock */
-    if (!l2_is_current(terms)) { /* the look that counts comes with the place */
+    l2_filter_ahead(d, h48); /* l2_put_named writes the line under the log lock */
+    if (!l2_is_current(terms)) { /* an early check; the decisive one follows with the reservation */
         err = L2_REFUSED;
         L2_COUNT(d, refused_stamp);
     } else if (l2_is_there(d, h48, addr)) {
@@ -266,7 +260,7 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
 
 static bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
 
-/* What its uses may carry it to, by the wall; 0: to nothing beyond its expiry. */
+/* Return the wall time of the deadline of an entry with an idle time; 0: no idle time. */
 static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
 {
     if (!l2_is_idle(m)) { return 0; }
@@ -274,14 +268,14 @@ static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
     return end < L2_WALL_END_MS ? end : BASE_NEVER_MS;
 }
 
-/* Is its copy at addr still what is to be put? That of an entry with an idle time ends before the
- * entry does that was used since. */
+/* Return true if the copy at m->addr is identical to the put. The copy of an entry with an idle
+ * time expires too early once the entry is used. */
 static bool l2_has_it(l2 *d, uint64_t h48, const l2_meta *m)
 {
     return !l2_is_idle(m) && l2_is_there(d, h48, m->addr);
 }
 
-/* The record's head for these bytes; false: not to be stored. */
+/* Fill the record's head. Return false if the entry is refused. */
 static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
@@ -320,7 +314,7 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
                : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
 }
 
-/* The value as it will lie there: packed, sealed, or as it is. False: refused. */
+/* Compress and encrypt the value as required. Return false if the put is refused. */
 static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char ext[L2_EXT_MAX],
                          l2_rec *r, l2_box *box)
 {
@@ -338,7 +332,7 @@ static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char
     return false;
 }
 
-/* The gate, again while others end things at the same time. */
+/* Reserve the put; retry if invalidations arrive at the same time. */
 static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
                                 const l2_meta *m, const l2_current *current, l2_spot *at)
 {
@@ -349,7 +343,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
         if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
                      l2_globs_match(d, k->vgen, 0, true, k->bytes, k->len))) {
             L2_COUNT(d, refused_ended);
-            return dead ? L2_REFUSED : CELLAR_DROPPED; /* the walk will be over */
+            return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
         const l2_terms terms = { ends, current, k->hash };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
@@ -389,7 +383,8 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     l2_box box = { NULL, 0, value };
     if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, h48, meta)) {
-        L2_COUNT(d, identical); /* the gate would find it, but after all that work */
+        /* The check under the lock would find it, but after compression or encryption. */
+        L2_COUNT(d, identical);
         return CELLAR_OK;
     }
     cellar_err err = L2_REFUSED;
@@ -400,7 +395,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         BASE_POINT("l2.put_copy");
         BASE_ASSERT(at.at != NULL);
         unsigned char *to = at.at + L2_RECORD_HEAD;
-        if (l2_link_bytes(&r) == 0) { /* else they are there */
+        if (l2_link_bytes(&r) == 0) { /* otherwise l2_put_linked has written them */
             memcpy(to, ext, (size_t)r.ext * 8);
             memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
         }
@@ -416,7 +411,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
 }
 
-/* ---- views ---- */
+/* ---- namespaces ---- */
 
 static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name_len)
     SYNC_HOLDS(L2_DEV);
@@ -457,7 +452,7 @@ CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
     return n;
 }
 
-/* Room for one more row, taken before the lock. */
+/* Make room for one more row, without the lock. Return false if memory is short. */
 static bool l2_view_room(l2 *d)
 {
     const size_t row = sizeof(l2_view_row);
@@ -494,7 +489,7 @@ static bool l2_view_room(l2 *d)
 CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len)
 {
     l2_view_row *row;
-    for (;;) { /* what ends a view, or a generation, must not need memory: its row is there */
+    for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
         sync_take(L2_DEV, &d->view_lock);
         row = l2_view_at(d, v->id, name, name_len);
         if (row != NULL || name == NULL || d->view_count < d->view_cap) { break; }
@@ -510,7 +505,7 @@ CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, siz
             row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
             memcpy(row->name, name, name_len);
         }
-        /* Two bumps may be logged in the other order: numbers only grow. */
+        /* Two changes may be logged in the other order, so generations only grow. */
         if (row != NULL && v->vgen >= row->v.vgen) { row->v = *v; }
     }
     if (v->vgen >= d->next_vgen && v->vgen != UINT32_MAX) { d->next_vgen = v->vgen + 1; }
@@ -523,7 +518,7 @@ CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
 {
     BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
     const size_t named = name != NULL ? name_len : 0;
-    /* The table first: a checkpoint that is written behind the control must know of it. */
+    /* The table first: a META that is written after the control must have the row. */
     if (!l2_view_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
     unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_VIEW, (unsigned char)named, name != NULL };
     l2_w32(value + 4, v->id);

@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * calendar: the periods of FIXED rules: minutes, hours, days, weeks, months of a time zone.
+ * calendar: periods of fixed windows: minutes, hours, days, weeks, months of a time zone.
  *
- * PICTURE    wall clock --zone--> [start, next) in UTC seconds; cached with the monotonic moment up
- *            to which nobody need look again: the next start, at most one second ahead
- * PERIODS    A day, week or month starts at the first instant whose local time is that day's 00:00
- *            or later: zones that skip midnight begin late, and a day that is begun is not unbegun
- *            when the clock goes back over midnight. Minutes and hours start where local seconds or
- *            minutes are zero, so autumn's second 02:00 is an hour of its own. Starts are UTC
- *            instants, hence unique and rising in every zone.
- * READINGS   of callers are not used: the period is that of the wall clock. It is read again when
- *            its ms may be the period's last, and when the limiter's clock went back.
- * STEPS      The wall clock is trusted once a second. Set back: keys keep the later period they are
- *            in (rule.c). Set forward: a new period, once. Before 1970 is 1970, after 2480 is 2480.
- * LOCKING    the cache is written under `side`, read by its sequence number. The wall clock may be
- *            the host's function: it is called with no lock held. */
+ * PICTURE    wall clock --zone--> [start, next) in UTC seconds, cached until a monotonic time: the
+ *            next start, at most one second ahead
+ * PERIODS    A day, week or month starts at the first instant with a local time of 00:00 of that
+ *            day or later. So a zone that skips midnight starts late, and a day that has begun
+ *            stays begun when the clock goes back over midnight. Minutes and hours start where
+ *            local seconds or minutes are zero: the second 02:00 in autumn is an hour of its own.
+ *            Starts are UTC instants, hence unique and rising in every zone.
+ * READINGS   Readings of callers are not used: a period belongs to the wall clock. The wall clock
+ *            is read again when its ms may be the last of the period, and when the limiter's clock
+ *            went back.
+ * STEPS      Wall clock set back: keys keep their later period (rule.c). Set forward: a new period,
+ *            once. Times before 1970 count as 1970, after 2480 as 2480.
+ * LOCKING    The cache is written under `side` and read by its sequence number. The wall clock may
+ *            be a function of the host: no lock is held when it is read. */
 #include "limit/limit_int.h"
 
 #define LIMIT_DAY_S 86400
-#define LIMIT_LOOKS_MOST 8 /* each one but the last met another's that had just been told */
-/* Starts are kept in 28 bits of minutes: the end of all times is in 2480. */
+#define LIMIT_LOOKS_MOST 8 /* each one but the last met a period that another call had just set */
+/* A start has 28 bits of minutes: the latest one is in 2480. */
 #define LIMIT_WALL_MAX_MS ((((uint64_t)1 << 28) - 65536) * 60000)
 
-/* Local time of the first second of the period that contains local second `s`, and of the next. */
+/* Compute the local start of the period that contains local second `s`, and that of the next
+ * one. */
 static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int64_t *next)
 {
     const int64_t day = base_floor_div(s, LIMIT_DAY_S);
@@ -42,7 +44,8 @@ static void limit_local_period(uint32_t calendar, int64_t s, int64_t *start, int
     *next = (first + days) * LIMIT_DAY_S;
 }
 
-/* Minutes and hours: where the local second is a multiple of `unit`, stretch by stretch. */
+/* Compute a minute or hour: it starts where the local second is a multiple of `unit`. Walk over the
+ * stretches of constant offset. */
 static void limit_short_period(const base_tz *zone, int64_t unit, int64_t wall_s, int64_t *start_s,
                                int64_t *next_s)
 {
@@ -78,7 +81,7 @@ CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t
     base_tz_at(zone, wall_s, &s);
     limit_local_period(calendar, wall_s + s.offset_s, &start, &next);
     *start_s = base_tz_first(zone, start);
-    for (;;) { /* no zone's clock goes back by more than two days */
+    for (;;) { /* no zone goes back by more than two days */
         *next_s = base_tz_first(zone, next);
         if (*next_s > wall_s) { return; }
         *start_s = *next_s; /* the clock went back over midnight: the later day has begun */
@@ -86,8 +89,9 @@ CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t
     }
 }
 
-/* `seq` from before the wall clock was read: who published since then has read it later. A period
- * must not come back once another one has been told: keys of it may be forgotten already. */
+/* Publish the period of `wall_ms`, unless another call published since `seq`, which the caller
+ * loaded before it read the wall clock. A former period must not return: its keys may be dropped
+ * already. */
 static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t calendar,
                                uint32_t seq, uint64_t now_ns, uint64_t wall_ms)
 {
@@ -95,7 +99,7 @@ static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t ca
     wall_ms = limit_min_u64(wall_ms, LIMIT_WALL_MAX_MS);
     limit_period(l->zone, calendar, (int64_t)(wall_ms / 1000), &start_s, &next_s);
     const uint64_t next_ms = (uint64_t)next_s * 1000;
-    /* The wall clock's ms may be all but over: the period must not outlast it. */
+    /* The present ms of the wall clock may be almost over: the period must not outlast it. */
     const uint64_t left_ns = limit_min_u64((next_ms - wall_ms - 1) * 1000000u + 1,
                                            CELLAR_SECOND_NS);
     sync_take(LIMIT_SIDE, &l->side);
@@ -122,18 +126,18 @@ CELLAR_PRIVATE uint64_t limit_wall_ms(const cellar_limiter *l)
     return ms > 0 ? (uint64_t)ms : 0;
 }
 
-/* Must the wall clock be read? Its last reading was too long ago, or the clock went back since. */
+/* Tell whether the wall clock must be read: its last reading is too old, or the clock went back. */
 static bool limit_calendar_is_old(limit_calendar *c, uint64_t now_ns)
 {
     const uint64_t seen_ns = base_load_acq(&c->seen_ns), again_ns = base_load_acq(&c->again_ns);
     return now_ns < seen_ns || now_ns >= again_ns;
 }
 
-/* Once more if somebody told a period meanwhile that is over already. */
+/* Renew the cached period. Repeat if another call published a period that is over already. */
 static void limit_calendar_renew(cellar_limiter *l, limit_calendar *c, uint32_t calendar)
 {
     for (int tries = 0; tries < LIMIT_LOOKS_MOST; tries++) {
-        /* A caller's reading may lie ahead, and would put off the next look by as much. */
+        /* A reading of the caller may lie ahead, and would delay the next look by as much. */
         const uint64_t clock = limit_now(l);
         const uint32_t seq = base_load_acq(&c->seq);
         if (!limit_calendar_is_old(c, clock)) { return; }

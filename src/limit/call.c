@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * call: what callers call: arguments checked, one operation made of them.
+ * call: the public calls on one key: check arguments, run one operation.
  *
  * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
- * TICKETS    A take can be given back by what it wrote: slot, colour, generation of the rules, and
- *            the word after it. GCRA gives back min(cost * T, what that word still owes, less what
- *            other tickets brought back since): rule.c, GIVING. Reset, eviction and new rules
- *            change colour or generation: such a ticket gives nothing back.
- * WAITING    GCRA reserves and sleeps: fair by virtual time, nothing is taken when the wait is
- *            known to be too long. Others ask again after retry_after and up to 1 % more.
- * LOCKING    none; sleeping with no lock held. */
+ * TICKETS    A ticket names its take: slot, colour, generation of the rules, and the word after it.
+ *            A token bucket gives back min(cost * T, what that word still owes, less what other
+ *            tickets gave back since): rule.c. Reset, eviction and new rules change colour or
+ *            generation; such a ticket gives nothing back.
+ * WAITING    Token buckets reserve and sleep: fair by virtual time, and no charge when the wait is
+ *            too long. Other rules check again after retry_after plus up to 1 %.
+ * LOCKING    none; a call sleeps with no lock held */
 #include <string.h>
 
+#include "base/opts.h"
 #include "limit/limit_int.h"
 
 CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len)
@@ -22,13 +23,13 @@ CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
     if (BASE_UNLIKELY(l->fixed)) {
-        if (op->callers_clock) { now_ns = limit_now(l); } /* a period is the wall clock's */
+        if (op->callers_clock) { now_ns = limit_now(l); } /* periods follow the wall clock */
         limit_calendar_look(l, now_ns);
     }
     return l->wide ? limit_wide_run(l, fp, now_ns, op) : limit_narrow_run(l, fp, now_ns, op);
 }
 
-/* Permits are taken by their own call: a check has nowhere to put the token. */
+/* Tell whether checks are possible. Permits have a call of their own: a check returns no token. */
 static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
 
 CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
@@ -39,49 +40,63 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
 }
 
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t cost, cellar_limiter_result *result)
+                                           uint64_t cost, cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
     const uint64_t now = limit_now(l);
     cellar_err err;
-    if (!l->wide && limit_narrow_quick(l, fp, now, cost, result, &err)) { return err; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result };
+    if (!l->wide && limit_narrow_quick(l, fp, now, cost, out, &err)) { return err; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out };
     return limit_run(l, fp, now, &op);
 }
 
-CELLAR_API cellar_err cellar_rl_check_at(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t cost, uint64_t now_ns,
-                                         cellar_limiter_result *result)
+CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key, size_t key_len,
+                                              uint64_t cost, uint64_t now_ns,
+                                              cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
     cellar_err err;
-    if (!l->wide && limit_narrow_quick(l, fp, now_ns, cost, result, &err)) { return err; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result, .callers_clock = true };
+    if (!l->wide && limit_narrow_quick(l, fp, now_ns, cost, out, &err)) { return err; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out, .callers_clock = true };
     return limit_run(l, fp, now_ns, &op);
 }
 
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
-                                                uint64_t cost, const cellar_rule *rules,
-                                                uint32_t rule_count, cellar_limiter_result *result)
+                                                uint64_t cost, const cellar_check_opts *o,
+                                                cellar_limiter_result *out)
 {
-    limit_rule own[LIMIT_RULES];
-    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
-    const cellar_err err = limit_own_rules(l, rules, rule_count, own);
-    if (err != CELLAR_OK) { return err; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = result, .own = own,
-                    .own_count = rule_count };
-    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
-}
-
-CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t key_len,
-                                     uint64_t cost, cellar_limiter_result *result)
-{
+    cellar_check_opts copy;
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_PEEK, .cost = cost, .result = result };
-    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+    if (o == NULL) { return cellar_limiter_check(l, key, key_len, cost, out); }
+    if (o->struct_size != sizeof copy) {
+        const cellar_err err = base_opts_in(&copy, sizeof copy, o);
+        if (err != CELLAR_OK) { return err; }
+        o = &copy;
+    }
+    if ((o->flags & ~CELLAR_CHECK_PEEK) != 0) { return CELLAR_E_UNSUPPORTED; }
+    const bool peek = o->flags != 0;
+    if ((!peek && !limit_checks(l)) || (o->rules == NULL && o->rule_count != 0)) {
+        return CELLAR_E_INVAL;
+    }
+    const uint64_t fp = limit_fp(l, key, key_len);
+    const uint64_t now = o->now_ns != 0 ? o->now_ns : limit_now(l);
+    cellar_err err;
+    if (!l->wide && !peek && o->rules == NULL &&
+        limit_narrow_quick(l, fp, now, cost, out, &err)) {
+        return err;
+    }
+    limit_op op = { .kind = peek ? LIMIT_PEEK : LIMIT_TAKE, .cost = cost, .result = out,
+                    .callers_clock = o->now_ns != 0 };
+    if (o->rules == NULL) { return limit_run(l, fp, now, &op); }
+    limit_rule own[LIMIT_RULES];
+    err = limit_own_rules(l, o->rules, o->rule_count, own);
+    if (err != CELLAR_OK) { return err; }
+    op.own = own;
+    op.own_count = o->rule_count;
+    return limit_run(l, fp, now, &op);
 }
 
 /* ---- tickets ---- */
@@ -89,28 +104,30 @@ CELLAR_API cellar_err cellar_rl_peek(cellar_limiter *l, const void *key, size_t 
 CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
                                              uint64_t cost, uint64_t max_wait_ns,
                                              cellar_limiter_ticket *ticket, uint64_t *wait_ns,
-                                             cellar_limiter_result *result)
+                                             cellar_limiter_result *out)
 {
+    limit_ticket taken;
     if (ticket == NULL || !limit_key_ok(l, key, key_len) || !limit_checks(l)) {
         return CELLAR_E_INVAL;
     }
-    memset(ticket, 0, sizeof *ticket);
-    limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = ticket,
-                    .result = result };
+    memset(&taken, 0, sizeof taken);
+    limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = &taken,
+                    .result = out };
     const uint64_t fp = limit_fp(l, key, key_len);
     const cellar_err err = limit_run(l, fp, limit_now(l), &op);
-    if (err == CELLAR_OK && cost == 0 && ticket->limiter == NULL) {
-        ticket->limiter = l; /* nothing was taken, and no slot with it: a settle charges the key */
-        ticket->fingerprint = fp;
+    if (err == CELLAR_OK && cost == 0 && taken.limiter == NULL) {
+        taken.limiter = l; /* no charge and no slot: a commit charges the key */
+        taken.fingerprint = fp;
     }
+    memset(ticket, 0, sizeof *ticket);
+    memcpy(ticket, &taken, sizeof taken);
     if (wait_ns != NULL) { *wait_ns = err == CELLAR_OK ? op.wait_ns : 0; }
     return err;
 }
 
 #define LIMIT_GIVE_TRIES 64
 
-/* Give back `units` of a ticket, which is used up. */
-static cellar_err limit_ticket_end(cellar_limiter *l, cellar_limiter_ticket *t, uint64_t units)
+CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, uint64_t units)
 {
     if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
     limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
@@ -120,31 +137,28 @@ static cellar_err limit_ticket_end(cellar_limiter *l, cellar_limiter_ticket *t, 
         const cellar_err err = limit_run(l, t->fingerprint, limit_now(l), &op);
         if (err != CELLAR_PENDING) { return err; }
     }
-    return CELLAR_OK; /* charged each time between: what is not given back is only stricter */
+    return CELLAR_OK; /* other calls charged each time: units not given back are only stricter */
+}
+
+CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
+                                            uint64_t actual_cost)
+{
+    limit_ticket t;
+    if (l == NULL || ticket == NULL) { return CELLAR_E_INVAL; }
+    memcpy(&t, ticket, sizeof t);
+    if (t.limiter != NULL && t.limiter != l) { return CELLAR_E_INVAL; }
+    if (t.used != 0) { return CELLAR_E_TICKET_USED; }
+    t.used = 1;
+    memcpy(ticket, &t, sizeof t);
+    if (t.limiter == NULL) { return CELLAR_OK; }
+    if (actual_cost <= t.cost) { return limit_ticket_give(l, &t, t.cost - actual_cost); }
+    limit_op op = { .kind = LIMIT_CHARGE, .cost = actual_cost - t.cost };
+    return limit_run(l, t.fingerprint, limit_now(l), &op);
 }
 
 CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket)
 {
-    if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
-        return CELLAR_E_INVAL;
-    }
-    if (ticket->used != 0) { return CELLAR_E_TICKET_USED; }
-    ticket->used = 1;
-    return limit_ticket_end(l, ticket, ticket->cost);
-}
-
-CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
-                                            uint64_t actual)
-{
-    if (l == NULL || ticket == NULL || (ticket->limiter != NULL && ticket->limiter != l)) {
-        return CELLAR_E_INVAL;
-    }
-    if (ticket->used != 0) { return CELLAR_E_TICKET_USED; }
-    ticket->used = 1;
-    if (ticket->limiter == NULL) { return CELLAR_OK; }
-    if (actual <= ticket->cost) { return limit_ticket_end(l, ticket, ticket->cost - actual); }
-    limit_op op = { .kind = LIMIT_CHARGE, .cost = actual - ticket->cost };
-    return limit_run(l, ticket->fingerprint, limit_now(l), &op);
+    return cellar_limiter_commit(l, ticket, 0);
 }
 
 CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,
@@ -158,7 +172,7 @@ CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, 
 
 /* ---- waiting ---- */
 
-static bool limit_all_gcra(const cellar_limiter *l)
+static bool limit_all_token_buckets(const cellar_limiter *l)
 {
     for (uint32_t i = 0; i < l->rule_count; i++) {
         if (l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) { return false; }
@@ -172,8 +186,7 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
     cellar_limiter_ticket ticket;
     uint64_t wait_ns;
     const cellar_err err = cellar_limiter_reserve(l, key, key_len, cost, max_wait_ns, &ticket,
-                                                  &wait_ns,
-                                                  r);
+                                                  &wait_ns, r);
     if (err == CELLAR_LIMITED) { return r->never != 0 ? CELLAR_E_NEVER : CELLAR_E_TIMEOUT; }
     if (err == CELLAR_OK && wait_ns > 0) { base_sleep_ns(wait_ns); }
     return err;
@@ -181,12 +194,12 @@ static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t
 
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
-                                          cellar_limiter_result *result)
+                                          cellar_limiter_result *out)
 {
     cellar_limiter_result mine = {0};
-    cellar_limiter_result *r = result != NULL ? result : &mine;
+    cellar_limiter_result *r = out != NULL ? out : &mine;
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
-    if (limit_all_gcra(l)) {
+    if (limit_all_token_buckets(l)) {
         return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);
     }
     const uint64_t start = base_now_ns();
@@ -206,7 +219,7 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
 
 /* ---- permits ---- */
 
-#define LIMIT_LOOKS_FULL 1024u /* records of permits a refused call looks at before it gives up */
+#define LIMIT_LOOKS_FULL 1024u /* records of permits that a call searches for expired ones */
 
 CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
 {
@@ -222,16 +235,16 @@ CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, ui
 
 CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                             int64_t lease_ms, uint64_t *token,
-                                            cellar_limiter_result *result)
+                                            cellar_limiter_result *out)
 {
     if (token == NULL) { return CELLAR_E_INVAL; }
     *token = 0;
     if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = result };
+    limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = out };
     op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     cellar_err err = limit_run(l, fp, now, &op);
-    if (err == CELLAR_E_LIMIT) { /* permits nobody gave back may be in the way */
+    if (err == CELLAR_E_LIMIT) { /* end expired permits and try again */
         limit_permits_reclaim(l, now, LIMIT_LOOKS_FULL);
         err = limit_run(l, fp, limit_now(l), &op);
     }

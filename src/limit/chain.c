@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: MIT
  *
- * chain: several limiters, all of which must admit: user and address and the whole site.
+ * chain: several limiters that must all admit: user, address, the whole site.
  *
- * WALK       peek all, deny on the first that denies -> take in the given order, a ticket each ->
- *            on a denial cancel what was taken, in reverse.
- * WHY RIGHT  Nothing is admitted that one of them did not admit. While a chain is taken back others
- *            can meet its charge: at most cost x (threads in such a moment) units are denied
- *            without need; `chain_rollbacks` counts the moments. The most selective limiter comes
- *            first.
- * NOT HERE   rules of one limiter are atomic in their slot (table_multi.c). */
+ * WALK       peek all, deny on the first that denies -> take in the given order, with a ticket each
+ *            -> on a denial give back the tickets, in reverse
+ * INVARIANTS A chain admits only if each of its limiters admitted. While a chain is taken back,
+ * other
+ *            calls can meet its charge: at most cost x (threads at that moment) units are denied
+ *            without need. `chain_rollbacks` counts these moments.
+ * SEE ALSO   table_multi.c: several rules of one limiter, atomic in one slot. */
 #include "limit/limit_int.h"
 
 static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,
-                                 cellar_limiter_ticket *ticket,
-                                 cellar_limiter_result *result)
+                                 limit_ticket *ticket, cellar_limiter_result *result)
 {
     limit_op op = { .kind = kind, .cost = k->cost, .ticket = ticket, .result = result };
     return limit_run(k->limiter, limit_fp(k->limiter, k->key, k->key_len), limit_now(k->limiter),
                      &op);
 }
 
-/* A denial that was only looked at is made one: counted, and STRICT rules and bans have their say.
- * Should it pass by now, it is given back: the chain was denied. */
+/* Give back what a link took. */
+static void limit_link_back(const cellar_limiter_link *k, limit_ticket *ticket)
+{
+    if (ticket->limiter != NULL) { (void)limit_ticket_give(k->limiter, ticket, ticket->cost); }
+}
+
+/* Repeat the denial of a peek as a take, so that it is counted, charged (CHARGE_DENIED) and banned.
+ * If it passes by now, give the units back: the chain was denied. */
 static void limit_link_denied(const cellar_limiter_link *k)
 {
-    cellar_limiter_ticket ticket;
+    limit_ticket ticket;
     ticket.limiter = NULL;
-    ticket.used = 0;
-    if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) {
-        (void)cellar_limiter_cancel(k->limiter, &ticket);
-    }
+    if (limit_link_run(k, LIMIT_TAKE, &ticket, NULL) == CELLAR_OK) { limit_link_back(k, &ticket); }
 }
 
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
-                                                 cellar_limiter_result *result, uint32_t *denied_by)
+                                                 cellar_limiter_result *out, uint32_t *denied_by)
 {
-    cellar_limiter_ticket ticket[CELLAR_LIMITER_CHAIN_MAX];
+    limit_ticket ticket[CELLAR_LIMITER_CHAIN_MAX];
     cellar_err err = CELLAR_OK;
     uint32_t i = 0;
     if (links == NULL || count == 0 || count > CELLAR_LIMITER_CHAIN_MAX) { return CELLAR_E_INVAL; }
@@ -47,7 +49,7 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
     }
     for (i = 0; i < count && err == CELLAR_OK; i++) {
         if (denied_by != NULL) { *denied_by = i; }
-        err = limit_link_run(&links[i], LIMIT_PEEK, NULL, result);
+        err = limit_link_run(&links[i], LIMIT_PEEK, NULL, out);
     }
     if (err == CELLAR_LIMITED) {
         limit_link_denied(&links[i - 1]);
@@ -56,15 +58,14 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
     if (err != CELLAR_OK) { return err; }
     for (i = 0; i < count && err == CELLAR_OK; i++) {
         ticket[i].limiter = NULL;
-        ticket[i].used = 0;
         BASE_POINT("limit.chain.take");
         if (denied_by != NULL) { *denied_by = i; }
-        err = limit_link_run(&links[i], LIMIT_TAKE, &ticket[i], result);
+        err = limit_link_run(&links[i], LIMIT_TAKE, &ticket[i], out);
     }
     if (err == CELLAR_OK) { return CELLAR_OK; }
     for (uint32_t k = i - 1; k-- > 0;) {
         BASE_POINT("limit.chain.back");
-        (void)cellar_limiter_cancel(links[k].limiter, &ticket[k]);
+        limit_link_back(&links[k], &ticket[k]);
     }
     if (i > 1) { limit_count(links[i - 1].limiter, LIMIT_CHAIN_ROLLBACKS, 1); }
     return err;

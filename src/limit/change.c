@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * change: what rewrites words other than by charges: reset, plans, bans, new rules, a new origin.
+ * change: rewrites of words other than charges: reset, plans, bans, new rules, a new origin, scan.
  *
- * PICTURE    rewrite of a slot: word := BUSY by compare-exchange, fp, word with the next colour
- *            new rules:  state (g, all) -> write set (g + 1) & 1 -> state (g + 1, 0)
- *                        -> for each region: lock, rewrite every word, state (g + 1, r + 1)
- * WHY RIGHT  A charge computed on the old word fails on the colour and is computed again. A region
- *            at `converted` sends its checks to its lock; below it the new set holds, above the old
- *            one, and each word lies in exactly one region. Of two sets the one not in use is
- *            written; who still read it looks at the state once more and starts again.
- * ORIGIN     Times are 62 bits of 1/64 ns: 2.28 years. From 1.14 on (LIMIT_LATE) the next call that
- *            looks moves the origin to one second before now, or before the oldest stamp that a log
- *            still needs, by the same walk. What lay before it is paid.
- * LOCKING    change (RESIZE) for a walk; region, then for wide slots the bucket. Words of narrow
- *            slots are charged beside us: the claim is a compare-exchange. */
+ * PICTURE    one slot:  word := BUSY by compare-exchange, fp, word with the next colour
+ *            new rules: state (g, all) -> write set (g + 1) & 1 -> state (g + 1, 0)
+ *                       -> for each region: lock, rewrite every word, state (g + 1, r + 1)
+ * INVARIANTS A charge computed on the old word fails on the colour and is computed again.
+ *            Checks of the region at `converted` take its lock. Below it the new set holds, above
+ *            it the old one, and each word lies in exactly one region. Of two sets the unused one
+ *            is written; a call that still reads it checks the state again and starts over.
+ * ORIGIN     Times are 62 bits of 1/64 ns: 2.28 years. From 1.14 years on (LIMIT_LATE) the next
+ *            call moves the origin, by the same walk, to one second before now, or before the
+ *            oldest stamp that a log still needs. Debt from before the new origin is paid.
+ * LOCKING    change (RESIZE) for a walk; region; for wide slots also the bucket. Narrow slots are
+ *            charged at the same time: claim them by compare-exchange. */
 #include <string.h>
 
 #include "limit/table_multi_int.h"
@@ -24,7 +24,7 @@ BASE_SIZE_BEGIN
 
 /* ---- one slot ---- */
 
-/* Claim a narrow slot, whoever charges it meanwhile; returns the word it had. */
+/* Claim a narrow slot while other calls charge it; return its former word. */
 static uint64_t limit_seize(limit_slot *s)
 {
     uint64_t w;
@@ -47,7 +47,8 @@ static limit_slot *limit_find(const cellar_limiter *l, const limit_place *p, uin
     return NULL;
 }
 
-/* Zero every word of a wide slot; bucket lock held. True: something was there. */
+/* Zero every word of a wide slot; return true if the key had any state. Caller holds the bucket
+ * lock. */
 static bool limit_wide_zero(cellar_limiter *l, limit_slot *s)
 {
     const uint64_t blocked = base_load_rlx(&s->word);
@@ -59,7 +60,7 @@ static bool limit_wide_zero(cellar_limiter *l, limit_slot *s)
         was = was || (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG
                       ? limit_ring_count(v) != 0 : v != 0);
         if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { limit_permit_drop_all(l, &v); }
-        /* A log goes on counting what it ever wrote: no two of its states have one word. */
+        /* A log keeps counting its stamps: no two of its states have one word. */
         v = l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ? v - limit_ring_count(v) : 0;
         base_store_rel(limit_word_at(s, i), limit_word(v, colour));
     }
@@ -91,7 +92,7 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
 }
 
 CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                           int *existed)
+                                           bool *existed)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -108,7 +109,7 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 static void limit_clear_region(cellar_limiter *l, uint32_t region) SYNC_HOLDS(LIMIT)
 {
     limit_head *h = &l->head[region];
-    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 4); /* no ticket is valid any more */
+    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 4); /* ends every ticket */
     for (uint32_t b = 0; b < l->region_buckets; b++) {
         const uint32_t bucket = region * l->region_buckets + b;
         limit_bucket_take(l, bucket);
@@ -148,8 +149,8 @@ typedef struct limit_change {
     const limit_rule *from, *to;
 } limit_change;
 
-/* The word is claimed, so no charge on it was decided by a later reading than ours: by an earlier
- * one, a debt that shrinks with the bucket would lose what time had not paid yet. */
+/* Convert one value. The word is claimed, so the clock read here is later than that of every charge
+ * on it: with an earlier reading, a debt that shrinks with the bucket would lose unpaid units. */
 static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uint32_t i,
                                    limit_slot *s, uint64_t v, bool own)
 {
@@ -165,7 +166,7 @@ static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uin
     return limit_convert(&c->from[i], own ? &c->from[i] : &c->to[i], &at, v, c->shift);
 }
 
-/* `own`: the key has a plan, whose rules do not change. */
+/* Convert the words of a slot. `own`: the key has a plan, and its rules do not change. */
 static void limit_change_slot(cellar_limiter *l, const limit_change *c, limit_slot *s, bool own)
 {
     const uint64_t w = l->wide ? base_load_rlx(&s->word) : limit_seize(s);
@@ -225,7 +226,7 @@ static void limit_set_write(_Atomic uint64_t *set, uint64_t origin, const limit_
     }
 }
 
-/* The walk; `change` held. */
+/* Convert every region to the rules `to` and the new origin. Caller holds `change`. */
 static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origin)
     SYNC_HOLDS(RESIZE)
 {
@@ -286,7 +287,7 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *
         limit_rule now;
         limit_rule_load(set, i, &now);
         if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW && out[i].step != now.step) {
-            return CELLAR_E_INVAL; /* its windows are counted in periods */
+            return CELLAR_E_INVAL; /* a word counts windows in periods */
         }
         if (!l->wide && out[i].ban != 0 && l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) {
             return CELLAR_E_INVAL;
@@ -320,7 +321,7 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_r
     const uint64_t origin = base_load_rlx(&l->set[base_load_acq(&l->state) >> 32 & 1][0]);
     limit_switch(l, to, origin);
     for (uint32_t i = 0; i < rule_count; i++) {
-        const char *name = l->rule[i].name; /* names stay: metrics are counted by them */
+        const char *name = l->rule[i].name; /* names stay: they are labels of metrics */
         l->rule[i] = rules[i];
         l->rule[i].name = name;
     }
@@ -330,7 +331,7 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_r
 
 /* ---- plans and bans ---- */
 
-/* The key's slot, if it has one: bit 0, words under other rules, next colour. */
+/* Update the slot of a key, if it has one: bit 0, words under other rules, next colour. */
 static void limit_mark_held(cellar_limiter *l, uint64_t fp, bool side, const limit_rule *from,
                             const limit_rule *to) SYNC_HOLDS(LIMIT)
 {
@@ -356,7 +357,7 @@ static void limit_mark_held(cellar_limiter *l, uint64_t fp, bool side, const lim
     limit_bucket_drop(l, bucket);
 }
 
-/* What a key is judged by at the moment: its plan, or the limiter's rules. */
+/* Load the present rules of a key: those of its plan, or those of the limiter. */
 static void limit_rules_of(cellar_limiter *l, uint64_t fp, uint32_t region, limit_rule *out)
 {
     bool has_plan = false;
@@ -367,7 +368,7 @@ static void limit_rules_of(cellar_limiter *l, uint64_t fp, uint32_t region, limi
     for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &out[i]); }
 }
 
-/* Give a key a plan (0: take it away); the caller counted itself as a user of it. */
+/* Give a key a plan (0: none). The caller is counted as a user of the plan. */
 static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
 {
     limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
@@ -388,24 +389,23 @@ static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan)
     return err;
 }
 
-CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *name,
+CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *plan,
                                               const cellar_rule *rules, uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
-    uint32_t plan;
-    if (l == NULL || name == NULL || *name == '\0' || strlen(name) > CELLAR_LIMITER_NAME_MAX) {
+    uint32_t number;
+    if (l == NULL || plan == NULL || *plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX) {
         return CELLAR_E_INVAL;
     }
     cellar_err err = limit_own_rules(l, rules, rule_count, own);
     if (err != CELLAR_OK) { return err; }
-    err = limit_plan_make(l, name, own, &plan);
-    if (err == CELLAR_OK) { limit_plan_drop(l, plan); }
+    err = limit_plan_make(l, plan, own, &number);
+    if (err == CELLAR_OK) { limit_plan_drop(l, number); }
     return err;
 }
 
 CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
-                                                  size_t key_len,
-                                                  const char *plan)
+                                                  size_t key_len, const char *plan)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
@@ -418,8 +418,8 @@ CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void 
 }
 
 CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
-                                                   size_t key_len,
-                                                   const cellar_rule *rules, uint32_t rule_count)
+                                                   size_t key_len, const cellar_rule *rules,
+                                                   uint32_t rule_count)
 {
     limit_rule own[LIMIT_RULES];
     uint32_t plan;
@@ -435,8 +435,9 @@ CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void
     return err;
 }
 
-/* Narrow COUNT and FIXED have no room for a ban in their word: it stands in the side table. */
-static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
+/* Ban a key of a narrow sliding or fixed window: its word has no room, so the side table holds the
+ * ban. */
+static cellar_err limit_ban_in_side(cellar_limiter *l, uint64_t fp, uint64_t ns)
 {
     limit_rule same[LIMIT_RULES];
     limit_place p;
@@ -455,20 +456,21 @@ static cellar_err limit_ban_beside(cellar_limiter *l, uint64_t fp, uint64_t ns)
 }
 
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
-                                         uint64_t ns)
+                                         uint64_t ban_ns)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     limit_calendar_look(l, now);
-    if (!l->wide && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) { return limit_ban_beside(l, fp,
-                                                                                           ns); }
-    limit_op op = { .kind = LIMIT_PENALIZE, .cost = 1, .arg = ns };
+    if (!l->wide && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) {
+        return limit_ban_in_side(l, fp, ban_ns);
+    }
+    limit_op op = { .kind = LIMIT_BAN, .cost = 1, .arg = ban_ns };
     return limit_run(l, fp, now, &op);
 }
 
-/* ---- upkeep ---- */
+/* ---- maintenance ---- */
 
-/* Words of COUNT that are as if nobody had seen them: their window number must not come round. */
+/* Drop the keys of a narrow sliding window that have no counts: their window number would wrap. */
 static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
 {
     const _Atomic uint64_t *set;
@@ -495,8 +497,8 @@ static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
     sync_drop(LIMIT, &h->lock);
 }
 
-/* Several rules: only the words of COUNT change. They keep the window: an older reading that comes
- * later must not meet an untouched key. */
+/* Zero the counts of sliding windows in a region of wide slots. The words keep their window: an
+ * older reading that comes later must not meet an unused key. */
 static void limit_sweep_wide(cellar_limiter *l, uint32_t region, uint64_t now_ns)
 {
     const _Atomic uint64_t *set;
@@ -547,7 +549,7 @@ CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l)
     return limit_persist_tick(l, now);
 }
 
-/* ---- looking at all keys ---- */
+/* ---- scan ---- */
 
 static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit_slot *s,
                            uint64_t now_ns, cellar_limiter_entry *out)
@@ -587,9 +589,7 @@ static void limit_entry_of(cellar_limiter *l, const _Atomic uint64_t *set, limit
     }
 }
 
-CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
-                                          int (*fn)(void *ctx, const cellar_limiter_entry *e),
-                                          void *ctx)
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     const uint64_t now = limit_now(l);
@@ -610,8 +610,8 @@ CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l,
         }
         limit_bucket_drop(l, b);
         sync_drop(LIMIT, &h->lock);
-        for (uint32_t i = 0; i < n; i++) { /* the host's code: no lock held */
-            if (fn(ctx, &e[i]) != 0) { return CELLAR_OK; }
+        for (uint32_t i = 0; i < n; i++) { /* code of the host: no lock held */
+            if (!fn(&e[i], ctx)) { return CELLAR_OK; }
         }
     }
     return CELLAR_OK;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * check: counts a limiter again, from nothing: every fact that INVARIANTS of the others promise.
+ * check: check the invariants of a limiter by counting everything again.
  *
- * LOCKING    none: no call runs beside it. */
+ * LOCKING    none: no other call runs */
 #include "limit/table_multi_int.h"
 
 BASE_SIZE_BEGIN
@@ -15,7 +15,7 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
     if (w == LIMIT_BUSY) { return false; }
     if (f == 0) { return true; }
     limit_place_of(l, f & ~(uint64_t)1, &p);
-    *why = "a key is in a bucket that is not its own";
+    *why = "a key is in a foreign bucket";
     if (p.bucket[0] != bucket && p.bucket[1] != bucket) { return false; }
     *why = "a key has two slots";
     uint32_t seen = 0;
@@ -35,7 +35,7 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
         const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
         const uint64_t used = limit_ring_used(g, word >> 2);
         const uint64_t end = limit_ring_written(word >> 2) + g.size;
-        *why = "a log runs backwards";
+        *why = "the stamps of a log decrease";
         for (uint64_t j = 1; j < used; j++) {
             if (base_load_rlx(&g.cell[(end - j) % g.size]) <
                 base_load_rlx(&g.cell[(end - 1 - j) % g.size])) {
@@ -54,7 +54,7 @@ static bool limit_audit_permits(cellar_limiter *l, uint64_t *out, const char **w
             const uint64_t v = base_load_rlx(limit_word_at(s, (uint32_t)l->conc)) >> 2;
             const uint32_t last = (uint32_t)v;
             uint64_t n = 0;
-            *why = "a key's ring of permits is not as long as its count";
+            *why = "the ring of permits of a key and its count differ";
             for (uint32_t i = last; i != 0 && n <= limit_permits_out(v);) {
                 n++;
                 i = l->permit[i - 1].next;
@@ -86,7 +86,7 @@ static bool limit_audit_side(cellar_limiter *l, const char **why)
         used + vacant != l->over_max) {
         return false;
     }
-    *why = "a plan's users are not those who have it";
+    *why = "users of a plan and keys with that plan differ";
     for (uint32_t p = 0; p < l->plan_max; p++) {
         uint32_t users = l->plan[p].users != 0 && l->plan[p].name[0] != '\0';
         for (uint32_t i = 0; i < l->over_max; i++) {
@@ -96,7 +96,7 @@ static bool limit_audit_side(cellar_limiter *l, const char **why)
     }
     uint64_t out = 0;
     if (!limit_audit_permits(l, &out, why)) { return false; }
-    *why = "permits out and counted differ";
+    *why = "permits in rings and counted differ";
     return out == l->permit_count;
 }
 

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit_int: the picture of a limiter that its files share.
+ * limit_int: the structs of a limiter, shared by the files of this folder.
  *
- * WORDS      a word is 62 bits of value above 2 bits of colour. The value of
- *            GCRA   time of the bucket's last debt (TAT), 1/64 ns since the limiter's origin
- *            COUNT  61..40 window number mod 2^22   39..20 previous   19..0 current count
- *            FIXED  61..34 start of the period, UTC minutes since 1970   33..0 count
- *            LOG    61..22 stamps ever written   21..0 units in use; the ring follows the words
- *            CONC   61..32 permits out   31..0 last permit of the key's ring + 1
- *            All ones: BUSY, somebody is rewriting it. Value 0 is what a key nobody saw has.
- * COLOUR     changes by one whenever a word is rewritten other than by a charge: new tenant, reset,
- *            conversion, move. It makes a stalled compare-exchange fail when the same value comes
- *            back, which with resets and turned clocks is common.
- * SLOTS      narrow (one rule of one word):   fp, word                                 16 bytes
- *            wide (all others):               fp, blocked until, word 0.., ring 0..
- *            fp: 63..1 fingerprint, bit 0: look into the side table; 0: free
- * TABLE      bucket = 4 slots; region = up to 1024 buckets, one lock; a key has two buckets, both
- *            of one region. Everything is found from the fingerprint alone.
- * LOCKING    region (LIMIT) guards fp of its slots, high_water, losses, and who may rewrite words;
- *            charges go by compare-exchange beside it (narrow) or under the bucket's lock
- *            (LIMIT_BUCKET; wide). Order: change -> region -> buckets by index -> side. */
+ * FORMAT     A word is 62 bits of value above 2 bits of colour. The value by algorithm:
+ *            token bucket    time of the last debt (TAT), 1/64 ns since the origin of the limiter
+ *            sliding window  61..40 window number mod 2^22  39..20 previous  19..0 current count
+ *            fixed window    61..34 start of the period, UTC minutes since 1970  33..0 count
+ *            sliding log     61..22 stamps ever written  21..0 units in use; ring behind the words
+ *            concurrency     61..32 permits  31..0 last permit in the ring of the key, + 1
+ *            All ones is BUSY: a thread rewrites the word. Value 0 is an unused key.
+ * COLOUR     Every rewrite except a charge adds 1: new key, reset, conversion, move. A stalled
+ *            compare-exchange then fails even if the same value returns, which resets and clocks
+ *            that go back make common.
+ * SLOTS      narrow (one rule with one word):  fp, word                              16 bytes
+ *            wide (all others):                fp, banned until, word 0.., ring 0..
+ *            fp: 63..1 fingerprint; bit 0: the side table has a record of the key; 0: free slot
+ * TABLE      bucket = 4 slots; region = up to 1024 buckets with one lock. A key has two buckets
+ *            of one region. The fingerprint alone leads to them.
+ * LOCKING    The region lock (LIMIT) guards the fp of its slots, high_water, losses and the right
+ *            to rewrite words. Charges use a compare-exchange without it (narrow), or the bucket
+ *            lock (LIMIT_BUCKET; wide). Order: change -> region -> buckets by index -> side.
+ * SEE ALSO   README.md in this folder: protocols with their proofs, rejected designs. */
 #ifndef LIMIT_LIMIT_INT_H
 #define LIMIT_LIMIT_INT_H
 
@@ -30,6 +31,7 @@
 #include "base/sync.h"
 #include "base/timezone.h"
 #include "cellar.h"
+#include "cellar_admin.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"
 
@@ -39,12 +41,12 @@
 #define LIMIT_WAYS 4u                 /* slots of a bucket */
 #define LIMIT_REGION_BUCKETS 1024u
 #define LIMIT_UNITS_NS 64u            /* units of time in a nanosecond */
-#define LIMIT_LATE ((uint64_t)1 << 61)  /* units; from here on the origin must move: 1.14 years */
+#define LIMIT_LATE ((uint64_t)1 << 61)  /* units; from here the origin must move: 1.14 years */
 #define LIMIT_DEBT_MAX (CELLAR_PERIOD_MAX_NS * LIMIT_UNITS_NS) /* 400 days */
 #define LIMIT_COUNT_MAX (((uint64_t)1 << 20) - 1)
 #define LIMIT_FIXED_MAX (((uint64_t)1 << 34) - 1)
-#define LIMIT_AHEAD_NS CELLAR_SECOND_NS /* a caller's reading may be so far ahead */
-#define LIMIT_GIVEN 32u               /* sums of what was given back, in a region */
+#define LIMIT_AHEAD_NS CELLAR_SECOND_NS /* maximum by which a caller's reading may be ahead */
+#define LIMIT_GIVEN 32u               /* sums of units given back, in a region */
 #define LIMIT_PARTS 256u              /* of a unit of cost, in such a sum */
 
 /* ---- rules ---- */
@@ -52,9 +54,9 @@
 typedef struct limit_rule { /* compiled; six words, so that a set can be read while it changes */
     uint64_t kind;  /* 7..0 algorithm   15..8 flags   23..16 calendar   31..24 rule's number */
     uint64_t limit; /* N; 0: never */
-    uint64_t step;  /* GCRA: T, units. LOG: W, units. COUNT: W, ns */
-    uint64_t burst; /* the largest cost that can pass: b of GCRA, else N */
-    uint64_t reach; /* GCRA: b * T, units */
+    uint64_t step;  /* token bucket: T, units; sliding log: W, units; sliding window: W, ns */
+    uint64_t burst; /* the largest cost that can pass: b of a token bucket, else N */
+    uint64_t reach; /* token bucket: b * T, units */
     uint64_t ban;   /* units */
 } limit_rule;
 #define LIMIT_RULE_WORDS 6u
@@ -70,19 +72,19 @@ BASE_INLINE bool limit_flag(const limit_rule *r, uint32_t flag)
 typedef struct limit_at {
     uint64_t u;       /* units since the origin */
     uint64_t ns;      /* the reading itself */
-    uint64_t start;   /* FIXED: start of the present period, minutes */
-    uint64_t left_ns; /* FIXED: to the end of it */
-    uint64_t end_ns;  /* FIXED: the end of it, since 1970 */
+    uint64_t start;   /* fixed window: start of the present period, minutes */
+    uint64_t left_ns; /* fixed window: time to the end of the period */
+    uint64_t end_ns;  /* fixed window: end of the period, since 1970 */
 } limit_at;
 
-/* What a rule says. */
+/* The verdict of one rule. */
 typedef struct limit_says {
     bool deny, never;
     uint64_t next;      /* value after the charge */
-    uint64_t now_ns;    /* the reading as the decision took it: never before what is stored */
-    uint64_t retry_ns;  /* denied: until it would pass */
-    uint64_t remaining; /* after the decision; the following only when asked for */
-    uint64_t reset_ns;  /* until the key is as nobody had seen it */
+    uint64_t now_ns;    /* the reading that the decision used: never before a stored time */
+    uint64_t retry_ns;  /* denied: wait after which the call passes */
+    uint64_t remaining; /* after the decision; this and the next field only on request */
+    uint64_t reset_ns;  /* time until the key has no debt */
 } limit_says;
 
 /* ---- table ---- */
@@ -90,22 +92,22 @@ typedef struct limit_says {
 typedef struct limit_head { /* of a region */
     sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank LIMIT */
     _Atomic uint32_t losses; /* words rewritten by force; written under lock, read anywhere */
-    uint32_t in_vain;       /* full buckets met since a search in depth found nothing; lock */
-    uint64_t high_water;    /* latest reading at which a dead entry was forgotten, ns; lock */
+    uint32_t in_vain;       /* full buckets to meet before the next search in depth; lock */
+    uint64_t high_water;    /* latest reading at which a dead key was dropped, ns; lock */
     _Atomic uint64_t live_evicted, dead_replaced, moved; /* written under lock */
-    _Atomic uint32_t gives; /* tickets that gave back; after their words */
-    _Atomic uint64_t given[LIMIT_GIVEN]; /* parts that came back out of order; by fp */
+    _Atomic uint32_t gives; /* tickets that gave back; counted after their words changed */
+    _Atomic uint64_t given[LIMIT_GIVEN]; /* parts given back out of order; by fp */
 } limit_head;
 
-/* A ticket knows its charge by a colour of two bits: after four rewrites of words in its region it
- * is not believed any more. Under LIMIT of the region, before the word changes. */
+/* Count a rewrite of a word by force. A ticket knows its charge by a colour of two bits, so four
+ * rewrites in its region end it. Caller holds LIMIT of the region and has not changed the word. */
 BASE_INLINE void limit_lost(limit_head *h)
 {
     base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
 }
 
-/* What came back since a ticket was written is taken off what it may give (rule.c, GIVING); shared
- * by keys, it is then more than this key's: stricter. */
+/* Return the sum of units that other tickets gave back. A ticket gives back less by what was added
+ * to it (README.md, "Tickets"). Keys share a sum, which only makes tickets stricter. */
 BASE_INLINE _Atomic uint64_t *limit_given(limit_head *h, uint64_t fp)
 {
     return &h->given[(fp >> 1) % LIMIT_GIVEN];
@@ -121,7 +123,7 @@ typedef struct limit_place { /* where a fingerprint may be */
     uint32_t region, bucket[2]; /* buckets counted over the whole table */
 } limit_place;
 
-/* ---- counters: a row for each of the first threads, one shared ---- */
+/* ---- counters: one row for each of the first threads, one shared row ---- */
 
 #define LIMIT_COUNTERS(X) \
     X(ALLOWED) X(DENIED) X(WOULD_DENY) X(OVERFLOW_DENIED) X(OVERFLOW_ALLOWED) X(CHAIN_ROLLBACKS) \
@@ -138,11 +140,11 @@ typedef struct limit_row {
 } limit_row;
 #define LIMIT_ROWS_MAX 64u
 
-/* ---- side table: plans, keys that have one, keys of narrow limiters that are banned ---- */
+/* ---- side table: plans, keys with a plan, banned keys of narrow limiters, permits ---- */
 
 typedef struct limit_plan {
     uint32_t users;          /* overrides that name it, + 1 while it has a name */
-    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": made by cellar_limiter_key_rules_set */
+    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": of cellar_limiter_key_rules_set */
     limit_rule rule[LIMIT_RULES];
 } limit_plan;
 
@@ -155,24 +157,24 @@ typedef struct limit_over {
 
 typedef struct limit_permit {
     uint64_t fp, until_ns;   /* key; end of the lease. fp 0: free */
-    uint64_t serial;         /* of this record, rises with each use */
+    uint64_t serial;         /* rises with each use of this record */
     uint32_t next, prev;     /* number + 1: ring of the key's permits by end of lease; free list */
 } limit_permit;
 
-typedef struct limit_calendar { /* the present period of a FIXED rule */
+typedef struct limit_calendar { /* the present period of a fixed window */
     _Atomic uint32_t seq;    /* odd: being changed under side lock */
     _Atomic uint64_t start_min, next_ms, wall_ms; /* period; wall clock at seen_ns */
-    _Atomic uint64_t seen_ns, again_ns; /* monotonic; look at the wall clock again from there on */
+    _Atomic uint64_t seen_ns, again_ns; /* monotonic; read the wall clock again from again_ns on */
 } limit_calendar;
 
 struct cellar_limiter {
-    /* read by every check; constant but for state and set */
+    /* read by every check; constant except state and set */
     _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
     unsigned char *table;
-    uint64_t (*clock)(void *ctx); /* NULL: base_quick_ns */
+    cellar_limiter_clock_fn clock; /* ns; NULL: base_quick_ns */
     void *clock_ctx;
     uint32_t regions, region_buckets, slot_bytes, rule_count;
-    bool wide, coarse, fixed, locked_only; /* denials write (STRICT, ban) */
+    bool wide, coarse, fixed, locked_only; /* denials write (CHARGE_DENIED, ban) */
     uint32_t rows;           /* of counters; a power of two */
     limit_row *row;
     base_hash_key hash;
@@ -183,81 +185,84 @@ struct cellar_limiter {
     sync_lock change; /* rank RESIZE: one conversion at a time */
     limit_head *head;        /* regions of them */
     sync_lock *bucket_lock;  /* wide: one a bucket; rank LIMIT_BUCKET */
-    uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* the same for ever */
-    uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* LOG: offset in the slot, stamps */
-    _Atomic uint64_t longest[LIMIT_RULES]; /* LOG: longest window a call named, units */
+    uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* constant after open */
+    uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* sliding log: offset in slot, stamps */
+    _Atomic uint64_t longest[LIMIT_RULES]; /* sliding log: longest window named, units */
     cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
-    char name[CELLAR_LIMITER_NAME_MAX + 1];
+    char name[CELLAR_NAME_MAX + 1];
     char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;
-    int conc;                /* the CONCURRENCY rule's number, or -1 */
+    int conc;                /* number of the concurrency rule, or -1 */
 
     sync_lock side BASE_ALIGNED(BASE_LINE); /* rank LIMIT_SIDE; guards the following */
-    _Atomic uint32_t over_count; /* records in use; read anywhere: 0 = nothing to look up */
+    _Atomic uint32_t over_count; /* records in use; read anywhere: 0 skips the lookup */
     uint32_t over_max, over_free, over_buckets, plan_max, permit_max, permit_free;
     uint32_t *over_chain;    /* over_buckets of them */
     limit_over *over;
     limit_plan *plan;
     limit_permit *permit;
-    uint32_t permit_count, permit_hand, over_hand; /* hands: looked at last for what has ended */
+    uint32_t permit_count, permit_hand, over_hand; /* hands: records the last search ended at */
 
     limit_calendar calendar[LIMIT_RULES];
-    base_tz *zone;           /* NULL: no FIXED rule */
-    uint64_t (*wall_ms)(void *ctx); /* NULL: the system's */
+    base_tz *zone;           /* NULL: no fixed window */
+    cellar_limiter_clock_fn wall_ms; /* NULL: the system's */
 
-    void *raw;               /* what the allocator gave; we start on a multiple of BASE_PAD */
+    void *raw;               /* block of the allocator; we start on a multiple of BASE_PAD */
     base_alloc_hooks hooks;
-    base_region block;       /* table, heads, locks, side table: everything, one piece */
+    base_region block;       /* table, heads, locks, counters, side table */
     size_t block_bytes;
-    unsigned char secret[32];
+    unsigned char hash_bytes[32]; /* `hash` is made from them */
     base_fork_node forks;
     bool forks_known, detached; /* detached: a forked child, no snapshots */
     struct limit_persist *persist; /* NULL: none */
     size_t persist_bytes;
-    cellar_log_fn log;
+    cellar_log_fn log;       /* NULL: silent, or its level is above WARNING */
     void *log_ctx;
 };
 
-/* ---- rule.c: what a rule is, and what each algorithm says about a value ---- */
+/* ---- rule.c: rules and the algorithms of one word ---- */
 
 CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number,
                                         limit_rule *out);
-/* The charge of `cost`; next, deny, never, retry. Not for LOG and CONC. */
+/* Decide `cost` on the value `v`: fill next, deny, never, retry. Not for logs and permits. */
 CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                      uint64_t cost, limit_says *out);
-/* remaining and reset of a value. */
+/* Compute remaining and reset of a value. */
 CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
                                limit_says *out);
 CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-/* `then`: the value right after the take; `given`: parts that came back out of order since. */
+/* Give back `units` of a ticket. `then`: the value right after the take; `given`: parts that other
+ * tickets gave back out of order since. */
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then, uint64_t given);
-/* GCRA's step back from `v` to `next` in LIMIT_PARTS of a unit, rounded up; 0 for the others. */
+/* Return how far a token bucket went back from `v` to `next`, in LIMIT_PARTS of a unit, rounded up;
+ * 0 for other algorithms. */
 CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next);
-/* What a denial writes with STRICT. */
-CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+/* Return the value that a denial with CHARGE_DENIED writes. */
+CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                           uint64_t ns);
 CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v);
-/* What forgetting would lose, comparable within one algorithm. */
+/* Return the loss of dropping a value, comparable within one algorithm. */
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v);
-/* The value under another rule; `shift`: units by which the origin moves up. */
+/* Convert a value to another rule; `shift`: units by which the origin moves up. */
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift);
-/* A value of COUNT that was right at `from_ns` of one clock, for `to_ns` of another. */
+/* Convert the value of a sliding window from `from_ns` of one clock to `to_ns` of another. */
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v);
-/* The value of COUNT without its counts: the newest window that it or `at` knows. */
+/* Return the value of a sliding window without its counts: the newer window of `v` and `at`. */
 CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at, uint64_t v);
-CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns); /* saturates at LIMIT_DEBT_MAX */
+/* Convert ns to units; saturate at LIMIT_DEBT_MAX. */
+CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns);
 
 BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 BASE_INLINE uint64_t limit_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
-/* Rounded up. */
+/* Convert units to ns, rounded up. */
 BASE_INLINE uint64_t limit_ns_of(uint64_t units)
 {
     return units / LIMIT_UNITS_NS + (units % LIMIT_UNITS_NS != 0);
@@ -273,7 +278,7 @@ BASE_INLINE uint64_t limit_next_colour(uint64_t word)
 
 BASE_INLINE uint64_t limit_permits_out(uint64_t value) { return value >> 32; }
 
-/* ---- table.c: where things are ---- */
+/* ---- table.c: places, clock, counters ---- */
 
 CELLAR_PRIVATE uint64_t limit_fp(const cellar_limiter *l, const void *key, size_t len);
 BASE_INLINE uint32_t limit_scale(uint64_t bits32, uint32_t n)
@@ -296,7 +301,7 @@ BASE_INLINE limit_slot *limit_slot_at(const cellar_limiter *l, uint32_t bucket, 
     return (limit_slot *)(void *)(l->table +
                                   ((size_t)bucket * LIMIT_WAYS + way) * l->slot_bytes);
 }
-/* Both buckets of a key on their way into the cache, beside the reading of the clock. */
+/* Prefetch both buckets of a key while the caller reads the clock. */
 BASE_INLINE void limit_prefetch(const cellar_limiter *l, uint64_t fp)
 {
     limit_place p;
@@ -306,8 +311,8 @@ BASE_INLINE void limit_prefetch(const cellar_limiter *l, uint64_t fp)
 }
 CELLAR_PRIVATE uint64_t limit_now(const cellar_limiter *l);
 
-/* The rules a word of `region` is to be judged by, as of `state`. False: that region is being
- * converted; its lock is the way. */
+/* Find the rules for a word of `region`, as of `state`. Return false while a conversion rewrites
+ * that region: the caller then takes the region lock. */
 BASE_INLINE bool limit_set_of(const cellar_limiter *l, uint64_t state, uint32_t region, bool locked,
                               const _Atomic uint64_t **set)
 {
@@ -331,9 +336,9 @@ BASE_INLINE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_
     out->reach = base_load_rlx(&w[4]);
     out->ban = base_load_rlx(&w[5]);
 }
-/* Units since the set's origin; readings before it are 0. The origin may lie before the clock's own
- * beginning: logs out of a snapshot do. It is then above 2^63, as are those of clocks that have run
- * for 292 years. */
+/* Return units since the origin of the set, 0 for readings before it. Logs of a snapshot can put
+ * the origin before the start of the clock. It is then above 2^63, like the origin of a clock that
+ * has run for 292 years. */
 BASE_INLINE uint64_t limit_units_at(const _Atomic uint64_t *set, uint64_t now_ns)
 {
     const uint64_t origin = base_load_rlx(&set[0]), d = now_ns - origin;
@@ -347,12 +352,13 @@ BASE_INLINE uint64_t limit_since(const _Atomic uint64_t *set, uint64_t now_ns)
     const uint64_t origin = base_load_rlx(&set[0]);
     return origin >> 63 == 0 && now_ns < origin ? origin : now_ns;
 }
-/* The longest window that anybody asked a log about, units. */
+/* Return the longest window that any call named for a sliding log, units. */
 BASE_INLINE uint64_t limit_window_of(const cellar_limiter *l, const limit_rule *r, uint32_t i)
 {
     return limit_max_u64(r->step, base_load_acq(&l->longest[i]));
 }
-/* How long before a reading its origin is laid, ns: the stamps of a log come later than that. */
+/* Return the distance of a new origin from the present reading, ns. Live stamps of a log are
+ * younger than that. */
 CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *rules);
 CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
                                 uint64_t units, limit_at *out);
@@ -380,7 +386,7 @@ BASE_INLINE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n)
 }
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule);
 
-/* The bucket's lock where there is one: narrow limiters have none. */
+/* Take the lock of a bucket. Narrow limiters have none. */
 BASE_INLINE void limit_bucket_take(cellar_limiter *l, uint32_t bucket)
     SYNC_TAKES(LIMIT_BUCKET) SYNC_UNCHECKED;
 BASE_INLINE void limit_bucket_take(cellar_limiter *l, uint32_t bucket)
@@ -394,7 +400,7 @@ BASE_INLINE void limit_bucket_drop(cellar_limiter *l, uint32_t bucket)
     if (l->wide) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[bucket]); }
 }
 
-/* Words, ring and blocked_until of a wide slot. */
+/* Return the word of a rule in a wide slot. */
 BASE_INLINE _Atomic uint64_t *limit_word_at(limit_slot *s, uint32_t rule)
 {
     return (_Atomic uint64_t *)(void *)s + 2 + rule;
@@ -404,106 +410,123 @@ BASE_INLINE _Atomic uint64_t *limit_ring_at(const cellar_limiter *l, limit_slot 
     return (_Atomic uint64_t *)(void *)((unsigned char *)s + l->ring_at[rule]);
 }
 
-/* ---- one operation on one key, whatever the slots look like ---- */
+/* ---- tickets ---- */
+
+/* What cellar_limiter_ticket holds; calls copy it in and out. */
+typedef struct limit_ticket {
+    const cellar_limiter *limiter; /* NULL: nothing was taken */
+    uint64_t fingerprint, slot, cost, losses, given, stamp[LIMIT_RULES];
+    uint32_t colour, generation, used, reserved;
+} limit_ticket;
+_Static_assert(sizeof(limit_ticket) <= sizeof(cellar_limiter_ticket), "a ticket fits its handle");
+
+/* Give back `units` of a used ticket. */
+CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, uint64_t units);
+
+/* ---- one operation on one key, for narrow and wide slots ---- */
 
 typedef enum limit_kind {
     LIMIT_TAKE,     /* test and take */
     LIMIT_PEEK,
-    LIMIT_RESERVE,  /* take, also in the future when that is at most arg ns away */
+    LIMIT_RESERVE,  /* take, also up to arg ns in the future */
     LIMIT_CHARGE,   /* unconditional */
     LIMIT_REFUND,
-    LIMIT_GIVE,     /* by a ticket: cost units of what it took */
-    LIMIT_PENALIZE, /* for arg ns */
-    LIMIT_PERMIT,   /* take, and a permit */
-    LIMIT_RELEASE,  /* the permit named by token */
+    LIMIT_GIVE,     /* give back cost units of a ticket */
+    LIMIT_BAN,      /* for arg ns */
+    LIMIT_PERMIT,   /* take one unit and a permit */
+    LIMIT_RELEASE,  /* release the permit of token */
     LIMIT_EXTEND,
-    LIMIT_EXPIRE    /* permits whose lease is over go */
+    LIMIT_EXPIRE    /* end permits with an expired lease */
 } limit_kind;
 
 typedef struct limit_op {
     limit_kind kind;
-    uint32_t own_count;      /* rules given with the call; 0: the limiter's */
+    uint32_t own_count;      /* rules of the call; 0: those of the limiter */
     const limit_rule *own;
     uint64_t cost, arg;
     bool callers_clock;
-    cellar_limiter_ticket *ticket; /* TAKE, RESERVE: written; GIVE: read. NULL: none */
-    cellar_limiter_result *result; /* NULL: not asked for */
+    limit_ticket *ticket;    /* TAKE, RESERVE: written; GIVE: read. NULL: none */
+    cellar_limiter_result *result; /* NULL: none */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
     uint64_t seen[LIMIT_RULES]; /* GIVE: the words after which the clock was read */
     uint32_t seen_gives;     /* GIVE: of the region, before those words */
-    uint64_t given;          /* TAKE, RESERVE: its sum before the word; GIVE: what it rose since */
+    uint64_t given;          /* TAKE, RESERVE: sum before the word; GIVE: its rise since then */
     uint64_t lease_ns;       /* PERMIT, EXTEND */
 } limit_op;
 
-/* GIVE: PENDING when the words are not those `seen` any more: nothing was done. */
+/* Run one operation. A GIVE returns PENDING, without effect, if the words differ from `seen`. */
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op);
-/* The words of a key as they are, BUSY or half written included, into op->seen. False: it has no
- * slot. */
+/* Copy the words of a key into op->seen, also BUSY or half written ones. Return false if the key
+ * has no slot. */
 CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, limit_op *op);
-/* Did another ticket of the region give since limit_look? Under the lock that gives of the key
- * take. */
+/* Tell whether another ticket of the region gave back since limit_look. Caller holds the lock that
+ * gives of the key take. */
 BASE_INLINE bool limit_gave_since(const limit_op *op, limit_head *h)
 {
     return base_load_acq(&h->gives) != op->seen_gives;
 }
-/* A ticket is about to give `back` parts; `last`: the words are as its take left them. Under that
- * lock, before the word is stored; and after it, when it was. */
+/* Note that a ticket gives back `back` parts; `last`: the words are as its take left them. Call it
+ * under that lock, limit_gives before the word is stored and limit_gave after it. */
 CELLAR_PRIVATE void limit_gives(limit_head *h, uint64_t fp, const limit_op *op, uint64_t back,
                                 bool last);
 CELLAR_PRIVATE void limit_gave(limit_head *h, const limit_op *op);
 CELLAR_PRIVATE cellar_err limit_narrow_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                            limit_op *op);
-/* The commonest call: a plain GCRA rule, a known key. False: not that; nothing was done. */
+/* Decide the commonest case: a token bucket and a known key. Return false, without effect, for
+ * every other case. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                        uint64_t cost, cellar_limiter_result *result,
                                        cellar_err *err);
 CELLAR_PRIVATE cellar_err limit_wide_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          limit_op *op);
-/* A key out of a snapshot comes back, in the place of one that owes less if need be; nobody else is
- * there yet. What is paid by now takes no slot; who finds none is counted. */
+/* Insert a key of a snapshot, if needed in place of one with less debt. A paid key takes no slot. A
+ * key without a place is counted. No other call runs yet. */
 CELLAR_PRIVATE void limit_narrow_seat(cellar_limiter *l, uint64_t fp, const limit_rule *r,
                                       const limit_at *at, uint64_t value);
 CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64_t now_ns)
     SYNC_UNCHECKED;
-/* Permits of this limiter whose lease is over, found in `looks` records, go. */
+/* End permits with an expired lease, found in `looks` records. */
 CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks);
 
 /* ---- overrides.c ---- */
 
-/* Rules and ban of a key; locks held may be any. False: it has no record. */
+/* Get rules and ban of a key; return false if it has no record. The caller may hold any lock. */
 CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
                                    bool *has_plan, uint64_t *until_ns);
 CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          uint64_t until_ns);
-/* Is the ban over and nothing else there? Then the record goes. True: none is left. */
+/* Drop the record of a key if it has no plan and its ban is over (or `lift`). Return true if no
+ * record is left. */
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
                                            uint64_t now_ns, uint64_t *value, uint64_t *token);
-/* Drops up to 8 whose lease ended; returns ns until the next one ends. */
+/* End up to 8 permits with an expired lease; return ns until the next one expires. */
 CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
 CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
                                            uint64_t now_ns, uint64_t *value);
 CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
                                               uint64_t now_ns, uint64_t until_ns, uint64_t *value);
-/* Keys with permits whose lease is over, at most `most` out of the next `looks` records. */
+/* List keys that have expired permits: at most `most`, out of the next `looks` records. */
 CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
                                            uint64_t *fp, uint32_t most);
-/* A plan for a key, in place of what it had; plan 0: none. Makes or drops its record. */
+/* Give a key a plan, or none with plan 0. Make or drop its record. */
 CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                           uint32_t plan);
-/* Number + 1 of a plan: the one of that name, or one equal to `rules` (made if need be). */
+/* Return number + 1 of the plan with that name, 0: none. Count the caller as its user. */
 CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name);
+/* Find or make a plan: by name, or (name "") by equal rules. Count the caller as its user. */
 CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
                                           const limit_rule *rules, uint32_t *plan);
-CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan); /* one user less */
+/* Remove one user of a plan. */
+CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan);
 CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
 
 /* ---- change.c ---- */
 
 CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
-/* Compiled rules of a call or a plan; they must fit what the limiter's slots are laid out for. */
+/* Compile rules of a call or plan. They must fit the slots of the limiter. */
 CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *rules,
                                           uint32_t count, limit_rule *out);
 CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len);
@@ -511,11 +534,11 @@ CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_
 /* ---- calendar.c ---- */
 
 CELLAR_PRIVATE uint64_t limit_wall_ms(const cellar_limiter *l);
-/* Look at the wall clock if it is time to. No lock held: the clock may be the host's. */
+/* Read the wall clock if that is due. Caller holds no lock: the clock may be the host's. */
 CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns);
 CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
                                       limit_at *out);
-/* The period of a calendar that contains `wall_s`: [start, next), UTC seconds. */
+/* Compute the period of a calendar that contains `wall_s`: [start, next), UTC seconds. */
 CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t wall_s,
                                  int64_t *start_s, int64_t *next_s);
 

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: a limiter from its first byte to its last; fork; figures of the whole.
+ * open: open and close a limiter; its memory; fork; its figures.
  *
  * PICTURE    one mapping of at most max_bytes:
  *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
- *            plans, permits |        and the handle itself, which is counted too
- * INVARIANTS nothing is allocated after cellar_limiter_open; `bytes` of the figures is the sum,
- * and at
- *            most max_bytes.
- * WALK       compile rules -> slot size -> side table's share -> the rest is buckets, in regions of
- *            at most 1024 -> reserve, commit -> load a snapshot -> link into the fork list.
- * FORK       all region and bucket locks are taken before, so no word is BUSY in the child. The
- *            child keeps its copy and writes no snapshots.
- * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only. */
+ *            plans, permits |        the handle is separate, and counted, too
+ * INVARIANTS No allocation after open. `bytes` of the figures is the sum, at most max_bytes.
+ * WALK       compile rules -> slot size -> share of the side table -> the rest is buckets, in
+ *            regions of at most 1024 -> reserve, commit -> read a snapshot -> register for fork
+ * FORK       The parent takes all region and bucket locks first, so no word is BUSY in the child.
+ *            The child keeps its copy and writes no snapshots.
+ * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only */
 #include <string.h>
 
 #include "base/opts.h"
@@ -25,7 +23,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_OVER_DEFAULT 65536u
 #define LIMIT_PLAN_DEFAULT 64u
 #define LIMIT_PERMIT_MAX (1u << 20)
-#define LIMIT_OVER_MAX (1u << 26) /* more than any machine has room for */
+#define LIMIT_OVER_MAX (1u << 26) /* more than fits into any machine */
 #define LIMIT_PLAN_MAX (1u << 20)
 
 /* ---- sizes ---- */
@@ -61,7 +59,7 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
     l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
-/* What is left for the buckets after the rest; false: not even one. */
+/* Compute the buckets that fit beside all other parts. Return false if not even one fits. */
 static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
 {
     const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
@@ -95,13 +93,13 @@ static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
     o->end = o->permit + l->permit_max * sizeof(limit_permit);
 }
 
-/* What the side table may hold. */
+/* Compute the sizes of the side table and the number of counter rows. */
 static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg,
                              uint64_t max_bytes,
                              limit_layout *o)
 {
     const uint64_t over = max_bytes / 16 / (sizeof(limit_over) + 2 * sizeof(uint32_t));
-    l->over_max = cfg->max_overrides == UINT32_MAX ? 0
+    l->over_max = cfg->max_overrides == CELLAR_OFF ? 0
                   : cfg->max_overrides != 0        ? cfg->max_overrides
                                             : (uint32_t)limit_min_u64(over, LIMIT_OVER_DEFAULT);
     const uint64_t plan = max_bytes / 64 / sizeof(limit_plan);
@@ -187,31 +185,40 @@ static void limit_fork_child(void *ctx)
 
 static bool limit_text_ok(const char *text)
 {
-    size_t n = 0;
-    for (; text[n] != '\0'; n++) {
-        if (n >= CELLAR_LIMITER_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
+    for (size_t n = 0; text[n] != '\0'; n++) {
+        if (n >= CELLAR_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
     }
-    return n > 0;
+    return true;
 }
 
-/* The caller's struct, whatever its size, as ours. */
-static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
+/* Copy and check the host options of the caller. */
+static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *out)
 {
-    const cellar_limiter_config init = cellar_limiter_config_default();
-    *out = init;
+    *out = cellar_host_opts_default();
     if (in == NULL) { return CELLAR_OK; }
     const cellar_err err = base_opts_in(out, sizeof *out, in);
     if (err != CELLAR_OK) { return err; }
-    if (out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
-    if (out->reserved0 != 0) { return CELLAR_E_UNSUPPORTED; }
-    const bool files = out->snapshot_path != NULL, calls = out->save != NULL;
-    if (out->overflow > CELLAR_OVERFLOW_ALLOW_NEW || (out->alloc == NULL) != (out->free == NULL) ||
-        (out->save == NULL) != (out->load == NULL) || (files && calls) || out->coarse_clock > 1 ||
-        (out->coarse_clock == 1 && out->clock != NULL) ||
+    const bool ok = (out->alloc == NULL) == (out->free == NULL) &&
+                    (uint32_t)out->log_level <= CELLAR_LOG_OFF &&
+                    (out->name == NULL || limit_text_ok(out->name));
+    return ok ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
+{
+    *out = cellar_limiter_config_default();
+    if (in == NULL) { return CELLAR_OK; }
+    const cellar_err err = base_opts_in(out, sizeof *out, in);
+    if (err != CELLAR_OK) { return err; }
+    if (out->abi != 0 && out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
+    const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
+    if ((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW ||
+        calls != (out->snapshot_read != NULL) || (files && calls) || out->coarse_clock > 1 ||
+        (out->coarse_clock == 1 && out->clock_ns != NULL) ||
         out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
-        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != UINT32_MAX) ||
-        (out->name != NULL && !limit_text_ok(out->name)) ||
-        (out->snapshot_ms != 0 && !files && !calls)) {
+        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF) ||
+        (out->snapshot_interval_ms != 0 && !files && !calls)) {
         return CELLAR_E_INVAL;
     }
     return CELLAR_OK;
@@ -237,8 +244,8 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
         const cellar_err err = limit_compile(&in[i], i, &rules[i]);
         if (err != CELLAR_OK) { return err; }
         concs += in[i].algorithm == CELLAR_RULE_CONCURRENCY;
-        const bool gcra = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
-        if (cfg->coarse_clock == 1 && gcra && rules[i].step < 100 * LIMIT_UNITS_NS) {
+        const bool bucket = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
+        if (cfg->coarse_clock == 1 && bucket && rules[i].step < 100 * LIMIT_UNITS_NS) {
             return CELLAR_E_INVAL;
         }
         l->rule[i] = in[i];
@@ -253,7 +260,7 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
 static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool snapshots)
 {
     uint64_t lead_ns = limit_lead(l, rules);
-    for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows not known yet */
+    for (uint32_t i = 0; i < l->rule_count && snapshots; i++) { /* windows may be longer there */
         if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
             lead_ns = CELLAR_SECOND_NS + CELLAR_PERIOD_MAX_NS;
         }
@@ -290,12 +297,12 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
     err = limit_map(l, &o);
     if (err != CELLAR_OK) { return err; }
-    if (cfg->secret != NULL) {
-        memcpy(l->secret, cfg->secret, sizeof l->secret);
-    } else if (!base_random_bytes(l->secret, sizeof l->secret)) {
+    if (cfg->hash_key != NULL) {
+        memcpy(l->hash_bytes, cfg->hash_key, sizeof l->hash_bytes);
+    } else if (!base_random_bytes(l->hash_bytes, sizeof l->hash_bytes)) {
         return CELLAR_E_NOMEM;
     }
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     limit_set_first(l, rules, l->persist_bytes != 0);
     err = limit_persist_open(l, cfg);
     if (err != CELLAR_OK) { return err; }
@@ -319,31 +326,35 @@ static void limit_free(cellar_limiter *l)
 }
 
 CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
-                                          const cellar_rule *rules,
-                                          uint32_t rule_count, cellar_limiter **out)
+                                          const cellar_rule *rules, uint32_t rule_count,
+                                          cellar_limiter **out)
 {
     cellar_limiter_config c;
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     if (rules == NULL || rule_count == 0 || rule_count > LIMIT_RULES) { return CELLAR_E_INVAL; }
+    cellar_host_opts host;
     cellar_err err = limit_config_read(cfg, &c);
+    if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { c.alloc, c.free, c.alloc_ctx };
-    void *raw = base_alloc_raw(c.alloc != NULL ? &hooks : NULL, sizeof(cellar_limiter) + BASE_PAD);
+    const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx };
+    void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
+                               sizeof(cellar_limiter) + BASE_PAD);
     if (raw == NULL) { return CELLAR_E_NOMEM; }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
     l->raw = raw;
     l->hooks = hooks;
     l->rule_count = rule_count;
-    l->overflow = c.overflow;
-    l->clock = c.clock;
+    l->overflow = (uint32_t)c.overflow;
+    l->clock = c.clock_ns;
     l->wall_ms = c.wall_ms;
     l->clock_ctx = c.clock_ctx;
     l->coarse = c.coarse_clock == 1;
-    l->log = c.log;
-    l->log_ctx = c.log_ctx;
-    const char *name = c.name != NULL ? c.name : "default";
+    const bool warns = host.log_level != CELLAR_LOG_ERROR && host.log_level != CELLAR_LOG_OFF;
+    l->log = warns ? host.log : NULL; /* the only line of a limiter is a warning */
+    l->log_ctx = host.log_ctx;
+    const char *name = host.name != NULL && *host.name != '\0' ? host.name : "default";
     memcpy(l->name, name, strlen(name) + 1);
     err = limit_build(l, &c, rules);
     if (err != CELLAR_OK) {

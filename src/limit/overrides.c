@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * overrides: what few keys have: a plan of their own, a ban beside their word, permits.
+ * overrides: state that few keys have: a plan, a ban outside the word, permits.
  *
  * PICTURE    over_chain[hash] -> over -> over ...      over: fingerprint, plan, banned until
- *            plan: compiled rules, shared by all keys that have them; users counted
- *            value of a CONC word: count, last -> permit ... first -> (round) last, by end of lease
- * INVARIANTS a plan's users == overrides that name it + 1 while it has a name; each override is in
- *            one chain, or on the free list with fp 0; permits of a key == the count in its word.
- * LOCKING    everything under `side` (LIMIT_SIDE), the last lock of all; taken with region and
- *            bucket locks held. Nothing here waits or allocates: the arrays came with the limiter.
- * LIMITS     max_overrides, max_plans, max_permits: E_LIMIT, counted. A permit is put in its place
- *            by end of lease by at most 64 steps; with leases that differ wildly an ended one may
- *            then stand behind a live one for a while. */
+ *            plan: compiled rules, shared by all keys with that plan; users are counted
+ *            word of concurrency: count, last -> permit ... first -> (ring) last, by end of lease
+ * INVARIANTS Users of a plan == overrides that name it + 1 while it has a name. Each override is in
+ *            one chain, or on the free list with fp 0. Permits of a key == the count in its word.
+ * LOCKING    All of it under `side` (LIMIT_SIDE), the last lock of all; callers may hold region and
+ *            bucket locks. Nothing here waits or allocates.
+ * LIMITS     max_overrides, max_plans, max_permits: E_LIMIT, counted. A new permit walks at most 64
+ *            steps to its place by end of lease. If leases differ widely, an expired permit can
+ *            then stay behind a live one for a while. */
 #include <string.h>
 
 #include "limit/limit_int.h"
 
 #define LIMIT_WALK 64u
-#define LIMIT_LOOKS 256u /* records looked at for a ban that is over */
+#define LIMIT_LOOKS 256u /* records searched for an expired ban */
 #define LIMIT_TOKEN_BITS 20u
 
 static uint32_t limit_over_hash(const cellar_limiter *l, uint64_t fp)
@@ -45,8 +45,7 @@ static void limit_over_drop(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_S
     base_store_rel(&l->over_count, base_load_rlx(&l->over_count) - 1);
 }
 
-/* None is free: bans that are over, of keys that nobody asks for any more, give theirs back. Their
- * slots find out by themselves (bit 0 without a record). */
+/* Drop records of expired bans. The slots of their keys keep bit 0 until a call finds no record. */
 static void limit_over_reclaim(cellar_limiter *l, uint64_t now_ns) SYNC_HOLDS(LIMIT_SIDE)
 {
     for (uint32_t n = 0; n < LIMIT_LOOKS && n < l->over_max; n++) {
@@ -146,7 +145,7 @@ CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name)
     for (uint32_t i = 0; i < l->plan_max && found == 0; i++) {
         if (l->plan[i].users != 0 && strcmp(l->plan[i].name, name) == 0) {
             found = i + 1;
-            l->plan[i].users++; /* the caller's, until limit_plan_drop */
+            l->plan[i].users++; /* the caller, until limit_plan_drop */
         }
     }
     sync_drop(LIMIT_SIDE, &l->side);
@@ -170,7 +169,7 @@ CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
         }
     }
     if (found != 0 && *name != '\0' && memcmp(l->plan[found - 1].rule, rules, bytes) != 0) {
-        err = CELLAR_E_BUSY; /* keys live under its rules */
+        err = CELLAR_E_BUSY; /* keys use its rules */
         if (l->plan[found - 1].users == 1) {
             memcpy(l->plan[found - 1].rule, rules, bytes);
             err = CELLAR_OK;
@@ -183,7 +182,7 @@ CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
         memcpy(l->plan[found - 1].rule, rules, bytes);
         if (*name != '\0') { l->plan[found - 1].users++; } /* the name itself */
     }
-    if (err == CELLAR_OK) { l->plan[found - 1].users++; } /* the caller's, until limit_plan_drop */
+    if (err == CELLAR_OK) { l->plan[found - 1].users++; } /* the caller, until limit_plan_drop */
     sync_drop(LIMIT_SIDE, &l->side);
     *plan = found;
     if (err == CELLAR_E_LIMIT) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
@@ -218,7 +217,7 @@ static uint64_t limit_permit_value(uint64_t count, uint32_t last)
 
 static uint32_t limit_permit_last(uint64_t value) { return (uint32_t)value; }
 
-/* Put `i` into the ring whose last is `last` (0: none); returns the new last. */
+/* Link `i` into the ring that ends with `last` (0: none); return the new last. */
 static uint32_t limit_permit_link(cellar_limiter *l, uint32_t last, uint32_t i)
     SYNC_HOLDS(LIMIT_SIDE)
 {
@@ -227,10 +226,10 @@ static uint32_t limit_permit_link(cellar_limiter *l, uint32_t last, uint32_t i)
         p->next = p->prev = i;
         return i;
     }
-    uint32_t before = last; /* goes behind it */
+    uint32_t before = last; /* the new permit follows it */
     for (uint32_t n = 0; n < LIMIT_WALK && l->permit[before - 1].until_ns > p->until_ns; n++) {
         before = l->permit[before - 1].prev;
-        if (before == last) { break; } /* round: in front of all */
+        if (before == last) { break; } /* once around: before all others */
     }
     const bool first = before == last && l->permit[last - 1].until_ns > p->until_ns;
     const uint32_t after = l->permit[before - 1].next;
@@ -241,7 +240,7 @@ static uint32_t limit_permit_link(cellar_limiter *l, uint32_t last, uint32_t i)
     return before == last && !first ? i : last;
 }
 
-/* Take `i` out; returns the new last. */
+/* Unlink `i`; return the new last. */
 static uint32_t limit_permit_unlink(cellar_limiter *l, uint32_t last, uint32_t i)
     SYNC_HOLDS(LIMIT_SIDE)
 {
@@ -330,7 +329,8 @@ CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value)
     *value = 0;
 }
 
-/* The record of a token that is out, of this key and still leased; 0: none. */
+/* Return number + 1 of the permit of a token, if it belongs to this key and its lease runs; 0:
+ * none. */
 static uint32_t limit_permit_find(cellar_limiter *l, uint64_t fp, uint64_t token, uint64_t now_ns)
     SYNC_HOLDS(LIMIT_SIDE)
 {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * ring: the exact sliding log: the stamps of the last N admissions of a key.
+ * ring: the sliding log: the stamps of the last N admissions of a key.
  *
- * PICTURE    cells   | 7 | 3 | 3 | 5 |     written = 9, used = 4: cell 8 % 4 is the newest,
- *                      ^newest              going down (and round) they get older
- * DECISION   cost c passes iff at most N - c of the stamps in use are younger than W: the stamp
- *            with N - c younger ones is asked, one cell. Stamps never decrease: max(now, newest).
- * CHARGES    are not asked, and may exceed the ring: `used` then counts on, and refunds take from
- *            there first. A charge that is refunded makes no room that was not there before. How
- *            long to wait is still what the stamps say; once the oldest does not matter, what was
- *            displaced, which is older, does not either.
- * INVARIANTS no two states of a ring have the same word for 2^39 units: what removes k stamps adds
- *            size - k. So a reader without the lock that sees the same word before and after a cell
- *            has seen that state's cell; writers make the word BUSY first.
- * LOCKING    pushing and removing under the bucket's lock; limit_ring_take also without it. */
+ * PICTURE    cells   | 7 | 3 | 3 | 5 |     written = 9, used = 4: cell 8 % 4 is the newest; cells
+ *                      ^newest              get older downwards and around
+ * DECISION   Cost c passes if at most N - c of the stamps in use are younger than W. One cell
+ *            answers that: the stamp with N - c younger ones. A new stamp is max(now, newest), so
+ *            stamps never decrease.
+ * CHARGES    A charge without a decision may exceed the ring: `used` then counts on, and refunds
+ *            first reduce that excess. The refund of a charge makes no room that was not there
+ *            before. The stamps alone give the wait: displaced units are older than all stamps.
+ * INVARIANTS No two states of a ring have the same word for 2^39 units: a call that removes k
+ *            stamps adds size - k. So a reader without the lock that finds the same word before
+ *            and after a cell has read the cell of that state. Writers make the word BUSY first.
+ * LOCKING    Adding and removing under the bucket lock; limit_ring_take also without it. */
 #include "limit/table_multi_int.h"
 
-/* The j-th newest, from 0; j < used. */
+/* Return the cell of the j-th newest stamp, from 0; j < used. */
 static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)
 {
     BASE_ASSERT(g.size > 0);
@@ -27,7 +27,7 @@ static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
     return base_load_rlx(limit_ring_cell(g, v, j));
 }
 
-/* `written` goes round at a multiple of the size, so that its cells do not move. */
+/* Build a value. `written` wraps at a multiple of the size, so that its cells do not move. */
 static uint64_t limit_ring_value(limit_ring g, uint64_t written, uint64_t count)
 {
     const uint64_t half = (uint64_t)1 << (61 - LIMIT_RING_BITS);
@@ -60,7 +60,7 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
     if (out->deny) { out->retry_ns = limit_ns_of(stamp + r->step - at->u); }
 }
 
-/* Stamps younger than `than`, newest first: how many. */
+/* Count the stamps younger than `than`. */
 static uint64_t limit_ring_younger(limit_ring g, uint64_t v, uint64_t than)
 {
     uint64_t lo = 0, hi = limit_ring_used(g, v);
@@ -71,14 +71,14 @@ static uint64_t limit_ring_younger(limit_ring g, uint64_t v, uint64_t than)
     return lo;
 }
 
-/* Stamps inside the window that ends now. */
+/* Count the stamps inside the window that ends now. */
 static uint64_t limit_ring_live(uint64_t window, const limit_at *at, limit_ring g, uint64_t v)
 {
     const uint64_t now = limit_max_u64(at->u, limit_ring_newest(g, v));
     return now < window ? limit_ring_used(g, v) : limit_ring_younger(g, v, now - window);
 }
 
-/* Units charged beyond the ring that may still matter: none once its oldest stamp does not. */
+/* Count the units charged beyond the ring that still count: 0 once its oldest stamp is paid. */
 static uint64_t limit_ring_over(uint64_t live, limit_ring g, uint64_t v)
 {
     return live == g.size ? limit_ring_count(v) - g.size : 0;
@@ -116,16 +116,17 @@ CELLAR_PRIVATE uint64_t limit_ring_charge(uint64_t window, const limit_at *at, l
     return owed <= g.size ? next : limit_ring_value(g, limit_ring_written(next), owed);
 }
 
-/* Remove `n` stamps, of which the newest has `from` younger ones. */
+/* Remove `n` stamps; the newest of them has `from` younger ones. */
 static uint64_t limit_ring_remove(limit_ring g, uint64_t v, uint64_t from, uint64_t n)
 {
-    for (uint64_t j = from; j-- > 0;) { /* the younger ones close up, oldest of them first */
+    for (uint64_t j = from; j-- > 0;) { /* the younger ones close the gap, oldest first */
         base_store_rlx(limit_ring_cell(g, v, j + n), limit_ring_stamp(g, v, j));
     }
     return limit_ring_value(g, limit_ring_written(v) - n + g.size, limit_ring_used(g, v) - n);
 }
 
-/* The units on top go first; of the `most` stamps behind `from` younger ones those left. */
+/* Take off `units`: first from the excess `over`, then from `most` stamps behind `from` younger
+ * ones. */
 static uint64_t limit_ring_less(limit_ring g, uint64_t v, uint64_t over, uint64_t units,
                                 uint64_t from, uint64_t most)
 {

@@ -1,33 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * rule: what the algorithms of one word say, as pure functions from (rule, moment, value).
+ * rule: the algorithms of one word, as pure functions of (rule, moment, value).
  *
  * PICTURE    cellar_rule --compile--> limit_rule {N, T or W, b, b * T}   value --take--> value'
- * GCRA       t = max(TAT, now); t - now + cost * T > b * T: denied; else TAT' = t + cost * T.
- *            T = ceil(W / N): rounding up makes the rate lower, never higher, by 1/64 ns an event.
- *            Capped: T = ceil(W / (N - b + 1)), so that b + ceil(W / T) - 1 <= N.
- * COUNT      est = ceil(previous * (W - e) / W) + current, e into the window; est + cost > N:
- *            denied. An older reading means the start of the stored window, which a word keeps
- *            when its counts are 0. Only the value 0 knows no window. Numbers of windows wrap
- *            after 2^22; a word that nobody swept for 2^21 windows looks as if it lay ahead:
- *            stricter.
- * FIXED      a word of a later period than the present one (the wall clock was set back) keeps it.
- * GIVING     A ticket of GCRA gives back at most TAT after its take - units others gave back since,
- *            out of order - now. Why that mints nothing: TAT is the latest of start + costs since,
- *            over the takes i. Without take k the run that begins at or before k is shorter by its
- *            cost; one that begins at a later i is not, but TAT is longer than it by at least
- *            TAT(k) + (costs - gives between k and i) - start(i). Between a take and its own give
- *            costs - gives is not negative: who gives back the take that the word shows last is in
- *            order and not counted, so that takes given back in reverse come back whole.
- *            The tempting min(units * T, TAT(k) - now) is right for one ticket alone: let A and B
- *            be taken, A half paid and given back, and B gives back what time had paid of A. What
- *            cellar_limiter_adjust brings back is credit of the caller's, and not in that sum.
- * INVARIANTS no value is negative, no sum overflows: costs are at most `burst` before they are
- *            multiplied, times at most now + 400 days < 2^62.
- * LIMITS     windows of COUNT count in whole ns: a period is, all others in 1/64 ns.
- *            A ticket of more than 2^54 units is counted as 2^54 by those given back beside it.
- * NOT HERE   who may store the result (table_single.c, table_multi.c), logs and permits
- *            (table_multi.c). */
+ * BUCKET     token bucket: t = max(TAT, now). t - now + cost * T > b * T: denied; else
+ *            TAT' = t + cost * T. T = ceil(W / N) is rounded up, which lowers the rate.
+ *            Strict: T = ceil(W / (N - b + 1)), so that b + ceil(W / T) - 1 <= N.
+ * WINDOW     sliding window: est = ceil(previous * (W - e) / W) + current, e into the window;
+ *            est + cost > N: denied. An older reading counts as the start of the stored window,
+ *            which a word keeps when its counts are 0. Only the value 0 has no window. Window
+ *            numbers wrap after 2^22: a word unswept for 2^21 windows looks ahead: stricter.
+ * QUOTA      fixed window: a word of a later period than the present one keeps that period: the
+ *            wall clock was set back.
+ * TICKETS    A token bucket gives back at most (TAT after the take) - (units others gave back out
+ *            of order since) - now. README.md proves that this mints nothing.
+ * INVARIANTS No value is negative, no sum overflows: a cost is at most `burst` before it is
+ *            multiplied, and times are at most now + 400 days < 2^62.
+ * LIMITS     Sliding windows count in whole ns, all others in 1/64 ns. A ticket above 2^54 units
+ *            counts as 2^54 for other tickets.
+ * SEE ALSO   table_single.c, table_multi.c (storing the result), ring.c (logs), overrides.c. */
 #include "limit/limit_int.h"
 
 BASE_SIZE_BEGIN
@@ -42,7 +33,7 @@ CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns)
     return ns > CELLAR_PERIOD_MAX_NS ? LIMIT_DEBT_MAX : ns * LIMIT_UNITS_NS;
 }
 
-/* floor(n * num / den) for n < 2^20, num <= den < 2^62, and whether something is left over. */
+/* Return floor(n * num / den) for n < 2^20, num <= den < 2^62; *rest: the division left a rest. */
 static uint64_t limit_share(uint64_t n, uint64_t num, uint64_t den, bool *rest)
 {
     uint64_t q = 0, r = 0;
@@ -66,7 +57,7 @@ static uint64_t limit_share_up(uint64_t n, uint64_t num, uint64_t den)
     return q + rest;
 }
 
-/* floor(a * b / c), saturating; c > 0. */
+/* Return floor(a * b / c), saturating; c > 0. */
 static uint64_t limit_muldiv(uint64_t a, uint64_t b, uint64_t c)
 {
     uint64_t lo = a, hi = b;
@@ -99,7 +90,7 @@ static bool limit_name_ok(const char *name)
     return n > 0;
 }
 
-static cellar_err limit_compile_gcra(const cellar_rule *in, limit_rule *out)
+static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *out)
 {
     if (in->burst == 0) { return CELLAR_E_INVAL; }
     uint64_t n = in->limit;
@@ -119,12 +110,12 @@ static cellar_err limit_compile_gcra(const cellar_rule *in, limit_rule *out)
 CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out)
 {
     const uint32_t known = CELLAR_RULE_DRY_RUN | CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT;
-    const bool gcra = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
-    const bool timed = gcra || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
+    const bool bucket = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const bool timed = bucket || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
                        in->algorithm == CELLAR_RULE_SLIDING_WINDOW;
-    if ((in->flags & ~known) != 0 || in->reserved != 0 || in->reserved1 != 0 ||
-        (!gcra && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
-        (!gcra && in->burst != 0) || timed != (in->period_ns != 0) ||
+    if ((in->flags & ~known) != 0 || in->reserved0 != 0 || in->reserved1 != 0 ||
+        (!bucket && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
+        (!bucket && in->burst != 0) || timed != (in->period_ns != 0) ||
         (in->name != NULL && !limit_name_ok(in->name)) ||
         (in->algorithm == CELLAR_RULE_FIXED_WINDOW) != (in->calendar != 0) ||
         in->calendar > CELLAR_PER_MONTH) {
@@ -133,13 +124,13 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
     if (in->period_ns > CELLAR_PERIOD_MAX_NS || in->ban_ns > CELLAR_PERIOD_MAX_NS) {
         return CELLAR_E_RANGE;
     }
-    out->kind = in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
+    out->kind = (uint32_t)in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
                 (uint64_t)number << 24;
     out->limit = out->burst = in->limit;
     out->step = out->reach = 0;
     out->ban = limit_units_of(in->ban_ns);
     switch (in->algorithm) {
-    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_gcra(in, out);
+    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_token_bucket(in, out);
     case CELLAR_RULE_SLIDING_LOG:
         out->step = in->period_ns * LIMIT_UNITS_NS;
         return in->limit <= CELLAR_SLIDING_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
@@ -153,7 +144,7 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
     }
 }
 
-/* ---- COUNT and FIXED: the value as of this moment ---- */
+/* ---- sliding and fixed windows: the value at this moment ---- */
 
 typedef struct limit_counts {
     uint64_t window, previous, current;
@@ -186,7 +177,7 @@ static uint64_t limit_counts_value(const limit_counts *c)
     return c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS | c->current;
 }
 
-/* ns from the reading to the start of the stored window, where that is later. */
+/* Return ns from the reading to the start of the stored window, 0 if that is not later. */
 static uint64_t limit_counts_ahead(const limit_rule *r, const limit_at *at, const limit_counts *c)
 {
     const uint64_t n = at->ns / r->step;
@@ -199,8 +190,8 @@ static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
     return c->current + limit_share_up(c->previous, r->step - c->into, r->step);
 }
 
-/* ns from now until `count`, decaying from the start of a window that is `into` old, is at most
- * `room`; room < count. */
+/* Return the age of a window, ns, at which a count of the previous one has decayed to `room`;
+ * room < count. */
 static uint64_t limit_decay_ns(const limit_rule *r, uint64_t count, uint64_t room)
 {
     bool rest;
@@ -221,8 +212,8 @@ static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, u
     return r->step - c->into + (c->current > room ? limit_decay_ns(r, c->current, room) : 0);
 }
 
-/* Where windows begin differs, too. Put into the present window, what was counted decays no sooner
- * than it would have, unless that window ends sooner: then it is put into the next. */
+/* Move the counts to the present window of the other clock, or to the next one if the present one
+ * ends earlier: counts never decay sooner than on the first clock. */
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v)
 {
@@ -241,7 +232,7 @@ CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at
     return c.window << (2 * LIMIT_COUNT_BITS);
 }
 
-/* The count of the present period. */
+/* Return the count of the present period. */
 static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
 {
     const uint64_t stored = v >> LIMIT_FIXED_BITS;
@@ -249,7 +240,7 @@ static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
     return stored >= at->start ? v & LIMIT_FIXED_MAX : 0;
 }
 
-/* ns from the reading to `start`, where that is later: the wall clock was set back. */
+/* Return ns from the reading to `start`, 0 if that is not later: the wall clock was set back. */
 static uint64_t limit_fixed_ahead(const limit_at *at, uint64_t start)
 {
     const uint64_t start_ns = start * CELLAR_MINUTE_NS, wall_ns = at->end_ns - at->left_ns;
@@ -378,9 +369,9 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then, uint64_t given)
 {
-    if (then == 0) { return v; } /* a dry run that did not pass was not charged */
+    if (then == 0) { return v; } /* a dry run that was denied was not charged */
     if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
-        /* What the history without the take would differ by now: never more than that. */
+        /* The history without the take differs by no more than this now. */
         const uint64_t back = limit_muldiv_up(given, r->step, LIMIT_PARTS);
         const uint64_t end = limit_min_u64(then > back ? then - back : 0, v);
         const uint64_t left = end > at->u ? end - at->u : 0;
@@ -411,7 +402,7 @@ CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64
            limit_muldiv_up((v - next) % r->step, LIMIT_PARTS, r->step);
 }
 
-CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost)
 {
     if (cost > r->burst) { return v; }
@@ -420,7 +411,7 @@ CELLAR_PRIVATE uint64_t limit_strict_value(const limit_rule *r, const limit_at *
     return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
 }
 
-CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *at, uint64_t v,
+CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                           uint64_t ns)
 {
     const uint64_t most = at->u + LIMIT_DEBT_MAX;
@@ -428,7 +419,7 @@ CELLAR_PRIVATE uint64_t limit_penal_value(const limit_rule *r, const limit_at *a
     return limit_max_u64(v, limit_min_u64(at->u + limit_units_of(ns) + probe, most));
 }
 
-/* ---- what is lost when a value is forgotten, and how it lives under another rule ---- */
+/* ---- the loss of dropping a value; conversion to another rule ---- */
 
 CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v)
 {
@@ -458,7 +449,7 @@ CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift)
 {
-    /* A limit of 0 has no shares: what was used stays as it is until there is another one. */
+    /* A limit of 0 has no shares: the used units stay until a rule has another limit. */
     const bool same = from->limit == to->limit;
     if (limit_algo(from) == CELLAR_RULE_TOKEN_BUCKET) {
         uint64_t debt = v > at->u ? v - at->u : 0;

@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * snapshot: debts over a restart: a snapshot through the host's calls or in a file.
+ * snapshot: debts over a restart, in a file or through functions of the host.
  *
- * FORMAT     little endian, one stream; everything before the end is covered by the end's sum.
- *            0   "CELLIM01"   8 version 4, number of rules 4   16 secret 32   48 wall clock, ms 8
+ * FORMAT     Little endian, one stream. The sum at the end covers all bytes before it.
+ *            0   "CELLIM01"   8 version 4, number of rules 4   16 hash key 32   48 wall clock, ms 8
  *            56  hash of the boot id 8   64 ms since boot 8   72 limiter's clock, ns 8
  *            80  0 narrow, 1 wide 4, 0 4
- *            88  the rules, 48 each, as limit_rule has them, then of each the longest window asked
- *            about, 8 (LOG)
- *            then records: fingerprint 8 (0 ends them); wide: banned for 8; per rule: GCRA what is
- *            owed 8, COUNT and FIXED the value 8, LOG number of stamps 4, units beyond them 4, and
- *            the stamps' ages, 8 each, oldest first, CONC nothing; times in 1/64 ns, saving clock.
- *            An age is signed: a stamp is later than a clock that went back.
+ *            88  the rules, 48 each, as limit_rule; then for each the longest window named, 8
+ *            then records: fingerprint 8 (0 ends them); wide: banned for 8; for each rule:
+ *                token bucket: debt 8      sliding window, fixed window: the value 8
+ *                sliding log: number of stamps 4, units beyond them 4, age of each stamp 8, oldest
+ *                first      concurrency: nothing
  *            end: 0 8, number of records 8, sum 8
- * SECRET     travels with it, or no fingerprint would match after a restart: hence mode 0600.
- * DOWNTIME   the difference of the clocks since boot when it is the same boot, else that of the
- *            wall clocks; never negative. Debts shrink by it. The limiter's clock may have begun
- *            again: ages are kept, not times, and windows of COUNT are put into the new clock's.
- * RULES      Regions that a change of rules has not reached, or has passed already, and keys with
- *            plans are written as shares of the rules in the header: nothing else is in there.
- * SEATS      are found as for any key (table_single.c, table_multi.c); the heavy ones stay when
- *            there are fewer than before, and who finds none is counted.
- * REFUSED    a sum that does not match, another version, other algorithms, a given secret that is
- *            another one: the limiter starts empty, counted, one line to the log; never partly.
- * FILE       NAME.new, datasync, rename, folder synced. Only keys in use are in it. kill -9 loses
- *            what is younger than the last one.
- * LOCKING    one writer at a time (busy); each bucket is copied under its locks, written
+ *            Times are 1/64 ns of the saving clock. An age is signed: a stamp is later than a clock
+ *            that went back.
+ * HASH KEY   The snapshot holds it, or no fingerprint would match after a restart: hence mode 0600.
+ * DOWNTIME   The difference of the clocks since boot if the boot is the same, else of the wall
+ *            clocks; never negative. Debts shrink by it. The limiter's clock may have started
+ *            again: ages are stored, not times, and sliding windows move to the new clock.
+ * RULES      A region during a change of rules, and a key with a plan, are written as shares of the
+ *            rules in the header: the snapshot has no other rules.
+ * SEATS      Keys find their slots as any key does (table_single.c, table_multi.c). If the table
+ *            is smaller than before, the keys with more debt stay; a key without a slot is counted.
+ * REFUSED    A wrong sum, another version, other algorithms, another hash key than the given one:
+ *            the limiter starts empty, counts it and writes one log line. Never partly.
+ * FILE       NAME.new, datasync, rename, sync of the folder. Only keys in use are written. kill -9
+ *            loses the changes since the last snapshot.
+ * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
  *            without. */
 #include <errno.h>
 #include <string.h>
@@ -39,9 +40,9 @@ BASE_SIZE_BEGIN
 #define LIMIT_VERSION 2u
 
 typedef struct limit_persist {
-    char dir[512], name[256]; /* of the file; name "": the host's calls */
-    cellar_snapshot_write_fn save;
-    cellar_snapshot_read_fn load;
+    char dir[512], name[256]; /* of the file; name "": functions of the host */
+    cellar_snapshot_write_fn write;
+    cellar_snapshot_read_fn read;
     void *ctx;
     cellar_limiter_clock_fn boot_ms;
     void *clock_ctx;
@@ -50,7 +51,7 @@ typedef struct limit_persist {
     _Atomic uint32_t busy;
     base_vfs_file *folder, *file; /* while one is written or read */
     uint64_t offset;
-    /* the stream: a sum over blocks of LIMIT_CHUNK bytes, whatever pieces they came in */
+    /* the stream: a sum over blocks of LIMIT_CHUNK bytes, for pieces of any size */
     unsigned char chunk[LIMIT_CHUNK];
     size_t at, have;
     uint64_t sum, blocks;
@@ -60,7 +61,7 @@ typedef struct limit_persist {
 typedef struct limit_image { /* the fixed part of the header */
     char magic[8];
     uint32_t version, rule_count;
-    unsigned char secret[32];
+    unsigned char hash_key[32];
     uint64_t wall_ms, boot_hash, boot_ms, now_ns;
     uint32_t wide, zero;
 } limit_image;
@@ -83,7 +84,7 @@ static void limit_flush(limit_persist *p, bool last)
 {
     if (p->failed) { return; }
     if (*p->name == '\0') {
-        p->failed = p->save(p->ctx, p->chunk, p->at, last) != 0;
+        p->failed = p->write(p->chunk, p->at, last, p->ctx) != 0;
     } else {
         const base_vfs *v = base_vfs_system();
         size_t done = 0;
@@ -113,13 +114,13 @@ static void limit_put(limit_persist *p, const void *bytes, size_t n)
 
 static void limit_put_u64(limit_persist *p, uint64_t v) { limit_put(p, &v, sizeof v); }
 
-/* What is owed of a time, 0 when nothing is. */
+/* Return the debt of a time, 0 if it is paid. */
 static uint64_t limit_left(uint64_t until, uint64_t units)
 {
     return until > units ? until - units : 0;
 }
 
-/* One key, from a copy of its slot. */
+/* Write one key, from a copy of its slot. */
 static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *slot,
                           uint64_t units)
 {
@@ -143,12 +144,12 @@ static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *s
         limit_put_u64(p, (limit_ring_count(v) - used) << 32 | used);
         for (uint64_t j = used; j-- > 0;) {
             const uint64_t at = (limit_ring_written(v) + size - 1 - j) % size;
-            limit_put_u64(p, units - cell[at]); /* negative where the clock went back */
+            limit_put_u64(p, units - cell[at]); /* negative if the clock went back */
         }
     }
 }
 
-/* The words of a key that lives under `from`, as shares of `to`. */
+/* Convert the words of a key with the rules `from` to shares of `to`. */
 static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_rule *to,
                          uint64_t *slot, uint64_t now_ns, uint64_t units)
 {
@@ -164,7 +165,7 @@ static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_
     }
 }
 
-/* Is there anything worth keeping in it? Rules are those of this moment. */
+/* Tell whether a slot has debt, by the present rules. */
 static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64_t *slot,
                         uint64_t now_ns, uint64_t units)
 {
@@ -253,7 +254,7 @@ static void limit_image_now(cellar_limiter *l, const limit_persist *p, limit_ima
     memcpy(m->magic, "CELLIM01", 8);
     m->version = LIMIT_VERSION;
     m->rule_count = l->rule_count;
-    memcpy(m->secret, l->secret, sizeof m->secret);
+    memcpy(m->hash_key, l->hash_bytes, sizeof m->hash_key);
     m->wall_ms = limit_wall_ms(l);
     m->boot_hash = limit_boot_hash();
     m->boot_ms = limit_boot_ms(p);
@@ -269,7 +270,7 @@ static void limit_stream_start(limit_persist *p)
 
 static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rules)
 {
-    sync_take(RESIZE, &l->change); /* else they could change between two of them */
+    sync_take(RESIZE, &l->change); /* all rules of one moment */
     const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
     for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
     sync_drop(RESIZE, &l->change);
@@ -297,13 +298,13 @@ static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
     if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
     const uint64_t sum = p->sum;
     if (LIMIT_CHUNK - p->at < sizeof sum) { limit_flush(p, false); }
-    memcpy(p->chunk + p->at, &sum, sizeof sum); /* not part of itself */
+    memcpy(p->chunk + p->at, &sum, sizeof sum); /* the sum does not cover itself */
     p->at += sizeof sum;
     limit_flush(p, true);
     base_store_rlx(&p->last_ns, now);
 }
 
-/* The file beside the old one, then in its place. */
+/* Write the file next to the old one, then rename it. */
 static int limit_write_file(cellar_limiter *l, limit_persist *p, uint64_t *slots)
 {
     const base_vfs *v = base_vfs_system();
@@ -313,7 +314,7 @@ static int limit_write_file(cellar_limiter *l, limit_persist *p, uint64_t *slots
     memcpy(temporary + n, ".new", 5);
     int e = v->open_dir(v->ctx, p->dir, false, &p->folder);
     if (e != 0) { return e; }
-    (void)v->unlink(v->ctx, p->folder, temporary); /* left by a crash, or not there */
+    (void)v->unlink(v->ctx, p->folder, temporary); /* a crash may have left it */
     e = v->open(v->ctx, p->folder, temporary, BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
                 &p->file);
     if (e != 0) { goto drop_folder; }
@@ -336,7 +337,7 @@ static size_t limit_copy_bytes(const cellar_limiter *l)
 
 CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_limiter_config *cfg)
 {
-    const bool none = cfg->snapshot_path == NULL && cfg->save == NULL;
+    const bool none = cfg->snapshot_path == NULL && cfg->snapshot_write == NULL;
     return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
 }
 
@@ -347,7 +348,7 @@ CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l)
     if (p == NULL) { return CELLAR_E_UNSUPPORTED; }
     if (l->detached) { return CELLAR_E_FORKED; }
     if (!base_cas_ar(&p->busy, 0u, 1u)) { return CELLAR_E_BUSY; }
-    uint64_t *slots = (uint64_t *)(void *)(p + 1); /* came with p */
+    uint64_t *slots = (uint64_t *)(void *)(p + 1); /* same allocation */
     cellar_err err = CELLAR_OK;
     if (*p->name != '\0') {
         if (limit_write_file(l, p, slots) != 0) { err = CELLAR_E_IO; }
@@ -375,9 +376,9 @@ static bool limit_fill(limit_persist *p)
 {
     size_t got = 0;
     p->at = p->have = 0;
-    while (p->have < LIMIT_CHUNK) { /* whole blocks, so that the sum is over the same ones */
+    while (p->have < LIMIT_CHUNK) { /* whole blocks, as the writer summed them */
         if (*p->name == '\0') {
-            if (p->load(p->ctx, p->chunk + p->have, LIMIT_CHUNK - p->have, &got) != 0 ||
+            if (p->read(p->chunk + p->have, LIMIT_CHUNK - p->have, &got, p->ctx) != 0 ||
                 got > LIMIT_CHUNK - p->have) {
                 return false;
             }
@@ -414,10 +415,10 @@ static bool limit_get(limit_persist *p, void *out, size_t n)
 
 static bool limit_get_u64(limit_persist *p, uint64_t *v) { return limit_get(p, v, sizeof *v); }
 
-typedef struct limit_back { /* one load under way */
+typedef struct limit_back { /* state of one read */
     limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
     uint64_t down, units, now_ns; /* downtime, units; now */
-    uint64_t then_ns; /* the saving clock, had it gone on until now */
+    uint64_t then_ns; /* reading of the saving clock, if it had run until now */
     limit_at at[LIMIT_RULES];
 } limit_back;
 
@@ -432,7 +433,7 @@ static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_
     return limit_convert(&b->from[i], &b->to[i], &b->at[i], v, 0);
 }
 
-/* The stamps of a log: the youngest that fit, ages grown by the downtime. */
+/* Read the stamps of a log: the youngest ones that fit, older by the downtime. */
 static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back *b, uint32_t i,
                            limit_slot *s, uint64_t *value)
 {
@@ -455,7 +456,7 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
     return true;
 }
 
-/* `image`: room for a wide slot. */
+/* Read one key and insert it. `image`: room for a wide slot. */
 static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp,
                            limit_slot *image)
 {
@@ -504,7 +505,7 @@ static bool limit_back_rules(cellar_limiter *l, limit_persist *p, limit_back *b)
     return true;
 }
 
-/* The limiter's clock has gone on since, or has begun again. */
+/* Compute the downtime. The clock of the limiter has run on since, or has started again. */
 static void limit_back_times(cellar_limiter *l, const limit_image *m, const limit_image *now,
                              limit_back *b)
 {
@@ -517,12 +518,12 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
     b->down = limit_units_of(down_ns);
     b->then_ns = m->now_ns > UINT64_MAX - down_ns ? UINT64_MAX : m->now_ns + down_ns;
     if (same_boot && b->now_ns >= m->now_ns && b->now_ns - m->now_ns <= down_ns + 2000000) {
-        b->then_ns = b->now_ns; /* it has gone on; both clocks are rounded */
+        b->then_ns = b->now_ns; /* it has run on; both clocks are rounded */
     }
 }
 
-/* All of it, or false. */
-static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
+/* Read the whole snapshot; return false if any part is unusable. */
+static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     limit_image m;
     limit_back b;
@@ -531,15 +532,15 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
         m.version != LIMIT_VERSION || m.rule_count != l->rule_count || m.wide != l->wide) {
         return false;
     }
-    if (own_secret && memcmp(m.secret, l->secret, sizeof m.secret) != 0) { return false; }
+    if (own_key && memcmp(m.hash_key, l->hash_bytes, sizeof m.hash_key) != 0) { return false; }
     limit_image now;
     limit_image_now(l, p, &now);
     memset(&b, 0, sizeof b);
     limit_back_times(l, &m, &now, &b);
     limit_calendar_look(l, b.now_ns);
     if (!limit_back_rules(l, p, &b)) { return false; }
-    memcpy(l->secret, m.secret, sizeof l->secret);
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    memcpy(l->hash_bytes, m.hash_key, sizeof l->hash_bytes);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     for (;;) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { break; }
@@ -552,8 +553,8 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_secret)
     return limit_get_u64(p, &sum) && sum == mine;
 }
 
-/* Start empty: what was read so far is taken out again, and the line is said. */
-static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
+/* Start empty: remove the keys read so far, count the refusal, write the log line. */
+static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
     for (uint32_t r = 0; r < l->regions; r++) {
@@ -563,8 +564,8 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
         base_store_rlx(&h->moved, (uint64_t)0);
     }
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
-    memcpy(l->secret, secret, sizeof l->secret);
-    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->secret);
+    memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);
+    base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);
     if (l->log != NULL) {
         l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
@@ -572,28 +573,28 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *secret)
     }
 }
 
-static void limit_load(cellar_limiter *l, limit_persist *p, bool own_secret)
+static void limit_load(cellar_limiter *l, limit_persist *p, bool own_key)
 {
-    unsigned char secret[sizeof l->secret];
-    memcpy(secret, l->secret, sizeof secret);
+    unsigned char hash_key[sizeof l->hash_bytes];
+    memcpy(hash_key, l->hash_bytes, sizeof hash_key);
     limit_stream_start(p);
-    if (!limit_fill(p)) { return; } /* there is none */
-    if (!limit_read(l, p, own_secret)) { limit_refuse(l, secret); }
+    if (!limit_fill(p)) { return; } /* no snapshot */
+    if (!limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
 }
 
-static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_secret)
+static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     const base_vfs *v = base_vfs_system();
     if (v->open_dir(v->ctx, p->dir, false, &p->folder) != 0) { return; }
     if (v->open(v->ctx, p->folder, p->name, 0, &p->file) == 0) {
-        limit_load(l, p, own_secret);
+        limit_load(l, p, own_key);
         v->close(v->ctx, p->file);
     }
     v->close(v->ctx, p->folder);
     p->file = p->folder = NULL;
 }
 
-/* dir/name; false: too long, or no name. */
+/* Split a path into folder and name. Return false if it is too long or has no name. */
 static bool limit_path(limit_persist *p, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -610,23 +611,24 @@ static bool limit_path(limit_persist *p, const char *path)
 
 CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg)
 {
-    if (cfg->snapshot_path == NULL && cfg->save == NULL) { return CELLAR_OK; }
+    if (cfg->snapshot_path == NULL && cfg->snapshot_write == NULL) { return CELLAR_OK; }
     const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
     limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     l->persist = p;
-    p->save = cfg->save;
-    p->load = cfg->load;
-    p->ctx = cfg->persist_ctx;
+    p->write = cfg->snapshot_write;
+    p->read = cfg->snapshot_read;
+    p->ctx = cfg->snapshot_ctx;
     p->boot_ms = cfg->boot_ms;
     p->clock_ctx = cfg->clock_ctx;
-    p->every_ns = limit_min_u64(cfg->snapshot_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
+    p->every_ns = 1000000 *
+                  limit_min_u64(cfg->snapshot_interval_ms, CELLAR_PERIOD_MAX_NS / 1000000);
     if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
     if (*p->name != '\0') {
-        limit_load_file(l, p, cfg->secret != NULL);
+        limit_load_file(l, p, cfg->hash_key != NULL);
     } else {
-        limit_load(l, p, cfg->secret != NULL);
+        limit_load(l, p, cfg->hash_key != NULL);
     }
     base_store_rlx(&p->last_ns, limit_now(l));
     return CELLAR_OK;
@@ -636,7 +638,7 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    if (l->forks_known) { (void)cellar_limiter_save(l); } /* opened all the way */
+    if (l->forks_known) { (void)cellar_limiter_save(l); } /* the open succeeded */
     base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }

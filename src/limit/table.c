@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * table: where a key is, what time it is, by which rules it is judged; and the counters.
+ * table: place of a key, clock, present rules, counters.
  *
  * PICTURE    key --keyed hash--> fp --> region (one lock) --> two buckets of 4 slots
- * WHY TWO    With one choice of 4 slots 10.6 % of keys find their bucket full at 75 % fill. With
- *            two, and one move of a neighbour to its own other bucket, none do (test limit_fill).
- * COUNTERS   a row for each of the first threads, written by its owner alone; the shared row 0 by
- *            all others, atomically. All were allocated with the limiter.
- * LOCKING    none here. */
+ * COUNTERS   One row for each of the first threads, written by that thread alone. All other threads
+ *            share row 0, with atomic adds. All rows were allocated with the limiter.
+ * LOCKING    none here
+ * SEE ALSO   README.md in this folder: why two buckets, fill figures. */
 #include "limit/limit_int.h"
 
 CELLAR_PRIVATE uint64_t limit_fp(const cellar_limiter *l, const void *key, size_t len)
@@ -49,7 +48,7 @@ CELLAR_PRIVATE void limit_gives(limit_head *h, uint64_t fp, const limit_op *op, 
     if (!last || op->given != 0) { (void)base_add_ar(limit_given(h, fp), back); }
 }
 
-/* After the words: who saw them as they were before reads the count as it was before, too. */
+/* Count a give after its words changed: a reader of the old words then reads the old count. */
 CELLAR_PRIVATE void limit_gave(limit_head *h, const limit_op *op)
 {
     if (op->kind == LIMIT_GIVE) { (void)base_add_ar(&h->gives, 1u); }

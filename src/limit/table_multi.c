@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * table_multi: limiters with several rules, logs, permits or bans: all rules of a key in one slot.
+ * table_multi: limiters with several rules, logs, permits or bans: one slot for all rules of a key.
  *
- * PICTURE    slot: fp | blocked until | word 0 | word 1 | ... | ring 0 ...
- *            denial:    words one by one without a lock; fp and state again at the end
- *            admission: bucket lock, fp again, all rules evaluated, all words written or none
- *            new key:   region lock, both buckets' locks
- * WHY RIGHT  A writer stores only after every rule admitted, so a denial that saw half of its
- *            stores is ordered after it; a rule that denies on its own word decides alone.
- *            Rewriters go words := BUSY, fp, words: a reader that met the new tenant's word sees
- *            the new fp, one that met the new fp sees BUSY or new words. Logs: ring.c.
- * INVARIANTS blocked until carries the slot's colour; it is 0 for the colour when nobody is banned.
+ * PICTURE    slot: fp | banned until | word 0 | word 1 | ... | ring 0 ...
+ *            denial:    load the words without a lock; check fp and state again at the end
+ *            admission: bucket lock, check fp again, evaluate all rules, write all words or none
+ *            new key:   region lock, locks of both buckets
+ * INVARIANTS A writer stores only after every rule admitted, so a denial that saw half of its
+ * stores
+ *            comes after it. A rule that denies on its own word decides alone.
+ *            Rewriters go words := BUSY, fp, words. A reader of a word of the new key sees the new
+ *            fp; a reader of the new fp sees BUSY or new words. Logs: ring.c.
+ *            "Banned until" carries the colour of the slot, also while it is 0.
  * LOCKING    region (LIMIT) -> buckets (LIMIT_BUCKET) by index, a third one by trying -> side. A
- *            conversion holds both for each bucket it changes; who finds the region being converted
- *            under a bucket lock goes by the region's.
- * OVERFLOW   as table_single.c; the key that loses least is the one whose fullest rule is least
- *            full. Banned keys and keys with permits out are never forgotten.
- * NOT HERE   what one word says (rule.c), the log (ring.c), permits' records (overrides.c). */
+ *            conversion holds region and bucket while it changes the bucket. A call that finds its
+ *            region in conversion under a bucket lock goes on under the region lock.
+ * OVERFLOW   As table_single.c; the loss of a key is the fill of its fullest rule. Banned keys and
+ *            keys with permits are never evicted.
+ * SEE ALSO   rule.c (one word), ring.c (logs), overrides.c (permits), README.md (proofs). */
 #include "limit/table_multi_int.h"
 
 typedef struct limit_wide { /* one operation under way */
@@ -28,9 +29,9 @@ typedef struct limit_wide { /* one operation under way */
     limit_at at[LIMIT_RULES];
     uint64_t value[LIMIT_RULES];
     limit_says says[LIMIT_RULES];
-    uint64_t blocked;    /* banned until, units; 0 */
+    uint64_t blocked;    /* banned until, units; 0: not banned */
     uint64_t wait_ns, token;
-    uint32_t denied_by;  /* LIMIT_RULES: nobody */
+    uint32_t denied_by;  /* LIMIT_RULES: no rule */
     bool would_deny, full;
     cellar_err err;
 } limit_wide;
@@ -69,7 +70,7 @@ static void limit_wide_one(const cellar_limiter *l, limit_wide *w, uint32_t i, l
     }
 }
 
-/* RESERVE: a denied GCRA rule takes in the future if that is near enough. */
+/* Let a RESERVE take from the future of a token bucket, if that is near enough. */
 static void limit_wide_ahead(limit_wide *w, uint32_t i)
 {
     const limit_rule *r = &w->rule[i];
@@ -85,7 +86,7 @@ static void limit_wide_ahead(limit_wide *w, uint32_t i)
     w->wait_ns = limit_max_u64(w->wait_ns, wait_ns);
 }
 
-/* All rules; denied_by and err. */
+/* Evaluate all rules; set denied_by and err. */
 static void limit_wide_decide(const cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     uint64_t longest = 0;
@@ -104,7 +105,7 @@ static void limit_wide_decide(const cellar_limiter *l, limit_wide *w, limit_slot
         if (!says->deny) { continue; }
         if (limit_flag(&w->rule[i], CELLAR_RULE_DRY_RUN)) {
             w->would_deny = true;
-            continue; /* not charged either, as if it had denied */
+            continue; /* and is not charged, as if it had denied */
         }
         w->err = CELLAR_LIMITED;
         if (w->denied_by == LIMIT_RULES || says->retry_ns > longest) {
@@ -209,7 +210,7 @@ static void limit_wide_store(limit_slot *s, uint32_t i, uint64_t value)
     base_store_rel(limit_word_at(s, i), limit_word(value, limit_wide_colour(s)));
 }
 
-/* The log of rule i is changed by `value = change(...)`: nobody trusts a cell meanwhile. */
+/* Make the word of a log BUSY before its cells change, so that no reader trusts a cell. */
 static void limit_wide_hide(limit_slot *s, uint32_t i)
 {
     if (BASE_MUTANT("limit.ring_not_hidden")) { return; }
@@ -220,7 +221,7 @@ static void limit_wide_hide(limit_slot *s, uint32_t i)
 static void limit_wide_ticket(const cellar_limiter *l, const limit_wide *w, const limit_slot *s,
                               const uint64_t *stamp)
 {
-    cellar_limiter_ticket *t = w->op->ticket;
+    limit_ticket *t = w->op->ticket;
     if (t == NULL) { return; }
     t->limiter = l;
     t->fingerprint = base_load_rlx(&s->fp) & ~(uint64_t)1;
@@ -258,17 +259,17 @@ static void limit_wide_block(limit_wide *w, limit_slot *s, uint64_t ns)
     base_store_rel(&s->word, limit_word(w->blocked, limit_wide_colour(s)));
 }
 
-static void limit_wide_penalize(limit_wide *w, limit_slot *s, uint64_t ns)
+static void limit_wide_ban(limit_wide *w, limit_slot *s, uint64_t ns)
 {
     for (uint32_t i = 0; i < w->rule_count; i++) {
         if (limit_algo(&w->rule[i]) != CELLAR_RULE_TOKEN_BUCKET) { continue; }
-        w->value[i] = limit_penal_value(&w->rule[i], &w->at[i], w->value[i], ns);
+        w->value[i] = limit_ban_value(&w->rule[i], &w->at[i], w->value[i], ns);
         limit_wide_store(s, i, w->value[i]);
     }
     limit_wide_block(w, s, ns);
 }
 
-/* A denial that writes: STRICT and bans. */
+/* Write what a denial writes: charges of CHARGE_DENIED rules, and bans. */
 static void limit_wide_denied(limit_wide *w, limit_slot *s)
 {
     uint64_t ban = 0;
@@ -277,27 +278,27 @@ static void limit_wide_denied(limit_wide *w, limit_slot *s)
         const bool dry = limit_flag(r, CELLAR_RULE_DRY_RUN);
         if (w->says[i].deny && !w->says[i].never && !dry) { ban = limit_max_u64(ban, r->ban); }
         if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED) || dry) { continue; }
-        w->value[i] = limit_strict_value(r, &w->at[i], w->value[i], w->op->cost);
+        w->value[i] = limit_denied_value(r, &w->at[i], w->value[i], w->op->cost);
         limit_wide_store(s, i, w->value[i]);
     }
-    if (ban != 0) { limit_wide_penalize(w, s, ban / LIMIT_UNITS_NS); }
+    if (ban != 0) { limit_wide_ban(w, s, ban / LIMIT_UNITS_NS); }
 }
 
 static bool limit_wide_valid(const cellar_limiter *l, const limit_wide *w, const limit_slot *s)
 {
-    const cellar_limiter_ticket *t = w->op->ticket;
+    const limit_ticket *t = w->op->ticket;
     return t->slot == (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes &&
            t->colour == (uint32_t)(base_load_rlx(&s->word) & LIMIT_COLOUR) &&
            t->generation == w->generation &&
            base_load_acq(&l->head[w->region].losses) - (uint32_t)t->losses < 4;
 }
 
-/* May the ticket give now? Then what its GCRA rules get back is noted; as table_single.c, GIVING,
- * under the bucket's lock. */
+/* Tell whether the ticket may give now, and note what its token buckets get back. As TICKETS of
+ * table_single.c, under the bucket lock. */
 static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     limit_op *op = w->op;
-    const cellar_limiter_ticket *t = op->ticket;
+    const limit_ticket *t = op->ticket;
     limit_head *h = &l->head[w->region];
     uint64_t back = 0;
     bool last = true;
@@ -319,7 +320,7 @@ static bool limit_wide_give(cellar_limiter *l, limit_wide *w, limit_slot *s)
     return true;
 }
 
-/* CHARGE, REFUND, GIVE: word by word. */
+/* Run CHARGE, REFUND or GIVE, word by word. */
 static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
 {
     const limit_op *op = w->op;
@@ -350,7 +351,7 @@ static void limit_wide_adjust(cellar_limiter *l, limit_wide *w, limit_slot *s)
 
 static uint32_t limit_wide_permit_rule(const cellar_limiter *l) { return (uint32_t)l->conc; }
 
-/* Acquire: expired ones first, then the decision, then the record, then everything else. */
+/* Acquire a permit: end expired ones, decide, make the record, then charge the other rules. */
 static void limit_wide_permit(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
 {
     const uint32_t i = limit_wide_permit_rule(l);
@@ -361,7 +362,7 @@ static void limit_wide_permit(cellar_limiter *l, limit_wide *w, limit_slot *s, u
         if (w->says[i].deny && !w->says[i].never) { w->says[i].retry_ns = first_ns; }
         limit_wide_denied(w, s);
     }
-    if (w->err != CELLAR_OK) { return; } /* a banned key: no rule was asked */
+    if (w->err != CELLAR_OK) { return; } /* a banned key: no rule was evaluated */
     const uint64_t until = w->now_ns + limit_min_u64(w->op->lease_ns, UINT64_MAX - w->now_ns);
     w->err = limit_permit_new(l, fp, until, w->now_ns, &w->value[i], &w->token);
     if (w->err != CELLAR_OK) { return; }
@@ -391,7 +392,7 @@ static void limit_wide_expire(cellar_limiter *l, limit_slot *s, uint64_t now_ns)
     limit_wide_store(s, i, v);
 }
 
-/* Everything that can be done to a key that has a slot. */
+/* Run the operation on a key that has a slot. */
 static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t fp)
 {
     w->blocked = base_load_rlx(&s->word) >> 2;
@@ -409,14 +410,14 @@ static void limit_wide_apply(cellar_limiter *l, limit_wide *w, limit_slot *s, ui
         break;
     case LIMIT_PEEK: limit_wide_decide(l, w, s); break;
     case LIMIT_CHARGE: case LIMIT_REFUND: case LIMIT_GIVE: limit_wide_adjust(l, w, s); break;
-    case LIMIT_PENALIZE: limit_wide_penalize(w, s, w->op->arg); break;
+    case LIMIT_BAN: limit_wide_ban(w, s, w->op->arg); break;
     case LIMIT_PERMIT: limit_wide_permit(l, w, s, fp); break;
     case LIMIT_RELEASE: case LIMIT_EXTEND: limit_wide_permit_end(l, w, s, fp); break;
     case LIMIT_EXPIRE: limit_wide_expire(l, s, w->now_ns); break;
     }
 }
 
-/* ---- finding; the rules of a moment ---- */
+/* ---- find a slot; load the present rules ---- */
 
 static limit_slot *limit_wide_find(const cellar_limiter *l, const limit_place *p, uint64_t fp,
                                    uint64_t *f, uint32_t *bucket)
@@ -452,7 +453,7 @@ static void limit_wide_rules(cellar_limiter *l, limit_wide *w, const _Atomic uin
     }
 }
 
-/* A key with a plan is judged by that. */
+/* Use the rules of the plan, if the key has one. Return true if it has a record. */
 static bool limit_wide_plan(cellar_limiter *l, limit_wide *w, uint64_t fp)
 {
     bool has_plan = false;
@@ -470,7 +471,7 @@ static bool limit_wide_plan(cellar_limiter *l, limit_wide *w, uint64_t fp)
     return true;
 }
 
-/* Without a lock: true when a rule denied on its own word; the result is in `w`. */
+/* Deny without a lock: return true, with the result in `w`, if a rule denied on its own word. */
 static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t f)
 {
     const _Atomic uint64_t *set;
@@ -497,9 +498,9 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
         (base_load_acq(&s->fp) != f && !BASE_MUTANT("limit.wide_no_second_fp_read"))) {
         return false;
     }
-    BASE_POINT("limit.wide.confirm");
-    /* What denied is asked for once more: the key may have lost its slot and come back to it since,
-     * and what was read be a stranger's. And the cells of a log belong to one word. */
+    BASE_POINT("limit.table_multi.confirm");
+    /* Check the word that denied again: the key may have lost its slot and returned since, with the
+     * words of another key in between. Log words are checked as their cells belong to one word. */
     const bool banned = w->denied_by == LIMIT_RULES;
     if (banned && base_load_acq(&s->word) != blocked) { return false; }
     for (uint32_t i = 0; i < rules; i++) {
@@ -509,7 +510,8 @@ static bool limit_wide_denial(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     return true;
 }
 
-/* With the bucket's lock alone: false when that is not enough (gone, marked, being converted). */
+/* Run the operation under the bucket lock alone. Return false if that is not enough: the key is
+ * gone or its region is in conversion. */
 static bool limit_wide_locked(cellar_limiter *l, limit_wide *w, limit_slot *s, uint64_t f,
                               uint32_t bucket, uint64_t fp)
 {
@@ -529,9 +531,10 @@ static bool limit_wide_locked(cellar_limiter *l, limit_wide *w, limit_slot *s, u
     return done;
 }
 
-/* ---- taking a slot over: region lock and both buckets' locks held ---- */
+/* ---- take over a slot: caller holds the region lock and both bucket locks ---- */
 
-/* How full the fullest rule is, in 2^-20; 0: forgetting it loses nothing; UINT64_MAX: never. */
+/* Return the loss of evicting a key: the fill of its fullest rule, in 2^-20. 0: no loss;
+ * UINT64_MAX: never evict. */
 static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base, limit_slot *s)
 {
     uint64_t most = 0;
@@ -568,7 +571,7 @@ static uint64_t limit_wide_loss(const cellar_limiter *l, const limit_wide *base,
     return most;
 }
 
-/* The slot becomes `fp`'s, untouched. */
+/* Give the slot to `fp`, with unused words. */
 static void limit_wide_rewrite(const cellar_limiter *l, limit_slot *s, uint64_t f)
 {
     const uint64_t colour = limit_next_colour(base_load_rlx(&s->word));
@@ -585,7 +588,7 @@ static void limit_wide_rewrite(const cellar_limiter *l, limit_slot *s, uint64_t 
     base_store_rel(&s->word, limit_word(0, colour));
 }
 
-/* `to` becomes what `from` is. */
+/* Copy the slot `from` to the slot `to`. */
 static void limit_wide_copy(const cellar_limiter *l, limit_slot *to, limit_slot *from)
 {
     const size_t words = l->slot_bytes / sizeof(uint64_t);
@@ -647,12 +650,12 @@ static limit_slot *limit_wide_move(cellar_limiter *l, limit_head *h, const limit
     return NULL;
 }
 
-/* A slot for a new key, at the cost of one whose loss is below `most`, or NULL. */
+/* Return a slot for a new key, if needed that of a key with a loss below `most`; NULL: none. */
 static limit_slot *limit_wide_room(cellar_limiter *l, limit_head *h, const limit_place *p,
                                    const limit_wide *base, uint64_t most)
 {
     uint64_t loss_a, loss_b;
-    for (uint32_t i = 0; l->conc >= 0 && i < 2 * LIMIT_WAYS; i++) { /* nobody gave them back */
+    for (uint32_t i = 0; l->conc >= 0 && i < 2 * LIMIT_WAYS; i++) { /* expired permits */
         limit_wide_expire(l, limit_slot_at(l, p->bucket[i / LIMIT_WAYS], i % LIMIT_WAYS),
                           base->now_ns);
     }
@@ -684,7 +687,7 @@ CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64
     const uint64_t fp = base_load_rlx(&image->fp);
     limit_place_of(l, fp, &p);
     base.op = &op;
-    limit_wide_rules(l, &base, l->set[0], now_ns); /* those the limiter was opened with */
+    limit_wide_rules(l, &base, l->set[0], now_ns); /* the rules of the open */
     const uint64_t loss = limit_wide_loss(l, &base, image);
     if (loss == 0) { return; }
     limit_head *h = &l->head[p.region];
@@ -704,7 +707,7 @@ CELLAR_PRIVATE void limit_wide_seat(cellar_limiter *l, limit_slot *image, uint64
     sync_drop(LIMIT, &h->lock);
 }
 
-/* Would an untouched key pass? It need not be stored to be denied. */
+/* Tell whether the operation needs a slot for a new key. A denied key needs none. */
 static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
 {
     const limit_kind k = w->op->kind;
@@ -716,14 +719,14 @@ static bool limit_wide_first(const cellar_limiter *l, limit_wide *w)
         w->token = w->op->token;
         return false;
     }
-    if (k == LIMIT_PENALIZE) { return true; }
-    const bool nothing = w->op->cost == 0; /* to be kept: no slot for it */
+    if (k == LIMIT_BAN) { return true; }
+    const bool nothing = w->op->cost == 0; /* nothing to store: no slot */
     if (k == LIMIT_CHARGE) { return !nothing; }
     limit_wide_decide(l, w, NULL);
     return w->err == CELLAR_OK && k != LIMIT_PEEK && !nothing;
 }
 
-/* The new key's slot; NULL: it has none, and what that means stands in `w`. */
+/* Insert a new key and return its slot; NULL: none, and `w` has the outcome. */
 static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_head *h,
                                      const limit_place *p, const limit_wide *base, uint64_t f)
 {
@@ -734,7 +737,7 @@ static limit_slot *limit_wide_insert(cellar_limiter *l, limit_wide *w, limit_hea
         limit_wide_apply(l, w, s, f & ~(uint64_t)1);
         return s;
     }
-    if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_PENALIZE ||
+    if (w->op->kind == LIMIT_CHARGE || w->op->kind == LIMIT_BAN ||
         w->op->kind == LIMIT_PERMIT) {
         w->err = CELLAR_E_LIMIT;
     } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {
@@ -778,7 +781,7 @@ static void limit_wide_held(cellar_limiter *l, limit_wide *w, limit_head *h, con
     sync_drop(LIMIT_BUCKET, &l->bucket_lock[first]);
 }
 
-/* Field by field: most of it is tables that a call of few rules need not clear. */
+/* Initialize field by field: a call with few rules need not clear the tables. */
 static void limit_wide_begin(limit_wide *w, limit_op *op, uint32_t region, uint64_t now_ns)
 {
     w->op = op;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * table_multi_int: what table_multi.c needs of ring.c: the exact sliding log. */
+ * table_multi_int: the interface of ring.c, the sliding log. */
 #ifndef LIMIT_TABLE_MULTI_INT_H
 #define LIMIT_TABLE_MULTI_INT_H
 
 #include "limit/limit_int.h"
 
-/* A log: value of its word, and the cells, both of one slot. cell NULL: nobody saw the key. */
+/* The cells of a log, which lie in the slot of its word. cell NULL: the key has no slot. */
 typedef struct limit_ring {
     _Atomic uint64_t *cell;
     uint32_t size;
@@ -25,17 +25,18 @@ CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, lim
                                     uint64_t v, uint64_t cost, limit_says *out);
 CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,
                                     uint64_t v, limit_says *out);
-/* Bucket lock held for the following; the word is BUSY meanwhile. */
+/* Append `cost` stamps. Caller of this and the following holds the bucket lock and made the word
+ * BUSY. */
 CELLAR_PRIVATE uint64_t limit_ring_push(const limit_at *at, limit_ring g, uint64_t v,
                                         uint64_t cost, uint64_t *stamp);
-/* `window`: the longest anybody asks about, units. */
+/* Charge without a decision; `window`: the longest one that any call named, units. */
 CELLAR_PRIVATE uint64_t limit_ring_charge(uint64_t window, const limit_at *at, limit_ring g,
                                           uint64_t v, uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_ring_give(uint64_t window, const limit_at *at, limit_ring g,
                                         uint64_t v, uint64_t units, uint64_t stamp);
 CELLAR_PRIVATE uint64_t limit_ring_refund(uint64_t window, const limit_at *at, limit_ring g,
                                           uint64_t v, uint64_t cost);
-/* A ring out of a snapshot: `over` units were charged beyond it. */
+/* Add `over` units that were charged beyond the ring, when a snapshot is read. */
 CELLAR_PRIVATE uint64_t limit_ring_add_over(limit_ring g, uint64_t v, uint64_t over);
 CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v); /* 0: none */
 CELLAR_PRIVATE void limit_ring_shift(limit_ring g, uint64_t v, uint64_t shift);

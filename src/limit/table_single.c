@@ -1,39 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * table_single: limiters whose state of a key is one word: one rule of GCRA, COUNT or FIXED.
+ * table_single: limiters that store one word for a key: one token bucket, sliding or fixed window.
  *
- * PICTURE    1 fp of a slot matches        2 its bit 0: slow      3 word; BUSY: slow
- *            3a the rules, by state    4 fp and state again   5 decide   6 compare-exchange, or
- *            the word again when nothing is to be written
- *            slow: region lock, search again; found: 3..6; missing: take a slot over
+ * PICTURE    1 match the fp of a slot      2 its bit 0 set: slow     3 load the word; BUSY: slow
+ *            3a load the rules, by state   4 check fp and state again
+ *            5 decide                      6 compare-exchange, or check the word again
+ *            slow: region lock, search again; found: 3..6; missing: take over a slot
  *            take over: CAS(word, v, BUSY); fp := new; word := decided value, colour + 1
- * WHY RIGHT  Rewriters go word := BUSY, fp, word. A reader that loaded the new tenant's word at 3
- *            synchronises with its release store, so 4 sees the new fp. A reader that loaded the
- *            old tenant's can only succeed at 6 if nobody claimed the slot meanwhile, because the
- *            claim is a compare-exchange on that very word and what comes later has another colour.
- *            So each charge hits the tenancy it was decided for, or nothing. Rules: the set is
- *            chosen after the word was loaded and confirmed at 4, and a conversion rewrites every
- *            word of its region between two states: a word is never judged by rules it was not
- *            written under.
- * HIGH WATER Forgetting an entry is exact only for clocks at or after the one that saw it dead. A
- *            thread that read its clock, slept, and comes to insert the same key would mint tokens:
- *            everything under the region's lock uses max(now, latest such reading).
- * GIVING     What a ticket may give back depends on what time it is, and a clock read before others
- *            charged is too early: it would call idle time debt. So the clock is read after the
- *            word, and the exchange is on that word (op->seen); else the caller looks again. Gives
- *            take the region's lock and add to the sum of what was given (rule.c, GIVING) before
- *            their exchange; a take reads the sum before the word its ticket is written from. So a
- *            give whose exchange comes after that take adds after that reading, if need be again.
- * OVERFLOW   free, else dead, else move one of the eight to its other bucket, else make room there
- *            by moving one on (86 % fill without a loss; 72 % without that step), else the policy:
- *            LEAST_LOSS takes the one with the least debt over and counts it.
- * EXCUSED    four rewrites of one slot inside one stalled check, and the same value in it again.
- * LOCKING    the region's (LIMIT) for every rewrite; charges need none. Lock-free, not wait-free: a
- *            failed exchange at 6 means another call on the same key succeeded.
- * TRIED      "fp := 0, word, fp" with a second look at fp after the exchange: loses a charge
- *            (mutant limit.evict_by_store). A spin bit in the word: 8.9 ns against 8.6 alone, 109
- *            against 22 with two threads.
- * NOT HERE   what the algorithms say (rule.c). */
+ * INVARIANTS A charge hits the key and the rules it was decided for, or nothing: a rewriter claims
+ *            the word with the same compare-exchange and changes the colour.
+ *            Under the region lock, calls use max(now, high_water): a key that was dropped as dead
+ *            at a later reading is not met at an earlier one.
+ * TICKETS    The clock for a give is read after the word, and the exchange is on that word
+ *            (op->seen); else the caller looks again. A give takes the region lock and adds to the
+ *            sum of given units before its exchange. A take reads the sum before its word.
+ * OVERFLOW   For a new key: a free slot, else a dead one, else move one of the eight keys to its
+ *            other bucket, else move a neighbour there further; else the policy. LEAST_LOSS evicts
+ *            the key with the least debt and counts it.
+ * LOCKING    The region lock (LIMIT) for every rewrite; none for a charge. Lock-free, not
+ *            wait-free: a failed exchange means that another call on the same key succeeded.
+ * LIMITS     Four rewrites of one slot during one stalled check that end in the same value: the
+ *            exchange succeeds wrongly.
+ * SEE ALSO   README.md in this folder: proof, fill figures, rejected designs. */
 #include "limit/limit_int.h"
 
 #define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
@@ -57,15 +45,15 @@ static void limit_narrow_refuse(const limit_op *op, const limit_rule *r, const l
     out->err = CELLAR_LIMITED;
     if (op->kind == LIMIT_PEEK) { return; }
     if (limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) {
-        out->says.next = limit_strict_value(r, at, v, op->cost);
+        out->says.next = limit_denied_value(r, at, v, op->cost);
     }
     if (r->ban != 0 && !out->says.never) {
-        out->says.next = limit_penal_value(r, at, out->says.next, r->ban / LIMIT_UNITS_NS);
+        out->says.next = limit_ban_value(r, at, out->says.next, r->ban / LIMIT_UNITS_NS);
         out->says.retry_ns = limit_max_u64(out->says.retry_ns, r->ban / LIMIT_UNITS_NS);
     }
 }
 
-/* GCRA: take now what may only be used later. */
+/* Reserve units that the token bucket gains later. */
 static void limit_narrow_reserve(const limit_op *op, const limit_rule *r, const limit_at *at,
                                  uint64_t v, limit_verdict *out)
 {
@@ -89,7 +77,10 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     switch (op->kind) {
     case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE:
         limit_take_value(r, at, v, op->cost, &out->says);
-        if (!out->says.deny) { return; }
+        if (!out->says.deny) {
+            if (op->kind == LIMIT_PEEK) { out->says.next = v; } /* a peek charges nothing */
+            return;
+        }
         if (op->kind == LIMIT_RESERVE && !out->says.never &&
             limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
             limit_narrow_reserve(op, r, at, v, out);
@@ -102,7 +93,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     case LIMIT_GIVE:
         out->says.next = limit_give_value(r, at, v, op->cost, op->ticket->stamp[0], op->given);
         break;
-    case LIMIT_PENALIZE: out->says.next = limit_penal_value(r, at, v, op->arg); break;
+    case LIMIT_BAN: out->says.next = limit_ban_value(r, at, v, op->arg); break;
     case LIMIT_PERMIT: case LIMIT_RELEASE: case LIMIT_EXTEND: case LIMIT_EXPIRE:
         out->err = CELLAR_E_INVAL;
         out->says.next = v;
@@ -113,7 +104,7 @@ static void limit_narrow_decide(const limit_op *op, const limit_rule *r, const l
     out->says.now_ns = at->ns;
 }
 
-/* What the caller gets; once, after the decision stands. */
+/* Count the decision and fill the result. Call it once, after the decision is stored. */
 static cellar_err limit_narrow_tell(cellar_limiter *l, const limit_op *op, const limit_rule *r,
                                     const limit_at *at, limit_verdict *v)
 {
@@ -146,7 +137,7 @@ static void limit_narrow_ticket(const cellar_limiter *l, const limit_op *op, uin
                                 const limit_slot *s, uint32_t region, uint32_t generation,
                                 uint64_t word, bool charged)
 {
-    cellar_limiter_ticket *t = op->ticket;
+    limit_ticket *t = op->ticket;
     if (t == NULL || op->kind == LIMIT_GIVE) { return; }
     t->given = op->given;
     t->limiter = l;
@@ -167,11 +158,11 @@ static void limit_narrow_given(limit_head *h, uint64_t fp, limit_op *op)
     op->given = op->kind == LIMIT_GIVE ? sum - op->ticket->given : sum;
 }
 
-/* May the ticket's take still be part of this word? */
+/* Tell whether the take of the ticket can still be part of this word. */
 static bool limit_narrow_valid(const cellar_limiter *l, const limit_op *op, const limit_slot *s,
                                uint32_t region, uint32_t generation, uint64_t word)
 {
-    const cellar_limiter_ticket *t = op->ticket;
+    const limit_ticket *t = op->ticket;
     return t->slot == (uint64_t)(s - limit_slot_at(l, 0, 0)) &&
            t->colour == (uint32_t)(word & LIMIT_COLOUR) && t->generation == generation &&
            base_load_acq(&l->head[region].losses) - (uint32_t)t->losses < 4;
@@ -204,7 +195,7 @@ static bool limit_narrow_claim(limit_slot *s, uint64_t word)
     return base_cas_ar(&s->word, word, LIMIT_BUSY);
 }
 
-/* A free or dead slot of this bucket; *vacant counts them. */
+/* Find a free or dead slot of this bucket; *vacant counts them. */
 static bool limit_narrow_vacancy(const cellar_limiter *l, uint32_t bucket, const limit_rule *r,
                                  const limit_at *at, limit_scan *out, uint32_t *vacant)
 {
@@ -232,8 +223,8 @@ static void limit_narrow_forgot(limit_head *h, const limit_slot *s, const limit_
     }
 }
 
-/* The entry of `from`, in bucket `here`, goes to its other bucket if that has room; its slot is
- * then claimed, with *word in it before. */
+/* Move the key of `from`, in bucket `here`, to its other bucket if that has room. The slot is then
+ * claimed; *word is its former word. */
 static bool limit_narrow_carry(cellar_limiter *l, limit_head *h, limit_slot *from, uint32_t here,
                                const limit_rule *r, const limit_at *at, uint64_t *word)
 {
@@ -247,7 +238,7 @@ static bool limit_narrow_carry(cellar_limiter *l, limit_head *h, limit_slot *fro
     const uint64_t w = base_load_acq(&from->word);
     if (!limit_narrow_claim(from, w)) { return false; }
     if (!limit_narrow_claim(to.slot, to.word)) {
-        base_store_rel(&from->word, w); /* as it was: a check that comes now is right */
+        base_store_rel(&from->word, w); /* unchanged: a check that comes now is right */
         return false;
     }
     limit_narrow_forgot(h, to.slot, at);
@@ -260,7 +251,7 @@ static bool limit_narrow_carry(cellar_limiter *l, limit_head *h, limit_slot *fro
     return true;
 }
 
-/* One of the eight has room in its other bucket: its slot is ours, claimed. */
+/* Move one of the eight keys to its other bucket, and claim its slot. */
 static bool limit_narrow_move(cellar_limiter *l, limit_head *h, const limit_place *p,
                               const limit_rule *r, const limit_at *at, limit_scan *out)
 {
@@ -272,8 +263,8 @@ static bool limit_narrow_move(cellar_limiter *l, limit_head *h, const limit_plac
     return false;
 }
 
-/* Make room in one of the buckets that the eight could move to: a neighbour there moves on. Not
- * tried again for a while where it was in vain: in a flood every region is full. */
+/* Make room in one of the buckets that the eight keys could move to: move a neighbour there
+ * further. After a failure, skip the next LIMIT_IN_VAIN tries: in a flood every region is full. */
 static bool limit_narrow_push(cellar_limiter *l, limit_head *h, const limit_place *p,
                               const limit_rule *r, const limit_at *at)
 {
@@ -300,8 +291,8 @@ static bool limit_narrow_push(cellar_limiter *l, limit_head *h, const limit_plac
     return false;
 }
 
-/* The live one with the least debt, if that is below `most`, claimed. False: the policy forgets
- * nobody, or somebody charged it meanwhile; out->slot NULL: each owes too much. */
+/* Claim the live key with the least debt, if that is below `most`. Return false if the policy
+ * evicts no key or another call charged it meanwhile; out->slot NULL: each key has more debt. */
 static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const limit_place *p,
                                const limit_rule *r, const limit_at *at, uint64_t most,
                                limit_scan *out)
@@ -326,8 +317,8 @@ static bool limit_narrow_least(const cellar_limiter *l, limit_head *h, const lim
     return true;
 }
 
-/* A claimed slot for a new key, at the cost of one that owes less than `most`; false: there is
- * none, or the policy says so. */
+/* Claim a slot for a new key, if needed that of a key with less debt than `most`. Return false if
+ * there is none or the policy forbids it. */
 static bool limit_narrow_room(cellar_limiter *l, limit_head *h, const limit_place *p,
                               const limit_rule *r, const limit_at *at, uint64_t most,
                               limit_scan *out)
@@ -368,7 +359,7 @@ CELLAR_PRIVATE void limit_narrow_seat(cellar_limiter *l, uint64_t fp, const limi
     sync_drop(LIMIT, &h->lock);
 }
 
-/* No room, and the policy forgets nobody. `least` is the word that is dead first. */
+/* Decide for a new key without a slot. `least` is the word that is dead first. */
 static void limit_narrow_full(cellar_limiter *l, const limit_rule *r, const limit_at *at,
                               uint64_t least, limit_verdict *out)
 {
@@ -383,11 +374,11 @@ static void limit_narrow_full(cellar_limiter *l, const limit_rule *r, const limi
     out->says.retry_ns = limit_max_u64(out->says.reset_ns, 1);
 }
 
-typedef struct limit_slow { /* what the slow path knows */
+typedef struct limit_slow { /* state of the slow path */
     limit_head *head;
     limit_place place;
     uint32_t generation;
-    limit_rule base, rule; /* the limiter's rule, and the key's own */
+    limit_rule base, rule; /* rule of the limiter; rule of the key */
     limit_at at;
     bool side;             /* the key has a record in the side table */
 } limit_slow;
@@ -397,8 +388,8 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     limit_verdict v;
     limit_scan room = { NULL, 0 };
     limit_narrow_decide(op, &s->rule, &s->at, 0, &v);
-    /* A slot is for what has to be kept. */
-    const bool nothing = op->cost == 0 && op->kind != LIMIT_PENALIZE;
+    /* Only a value that must be kept takes a slot. */
+    const bool nothing = op->cost == 0 && op->kind != LIMIT_BAN;
     if (nothing || op->kind == LIMIT_PEEK || op->kind == LIMIT_REFUND || op->kind == LIMIT_GIVE ||
         v.says.next == 0) {
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
@@ -406,7 +397,7 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     if (!limit_narrow_room(l, s->head, &s->place, &s->base, &s->at, UINT64_MAX, &room)) {
         limit_narrow_full(l, &s->base, &s->at, room.word, &v);
         if (v.err == CELLAR_OK && op->ticket != NULL) { op->ticket->limiter = NULL; }
-        if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_PENALIZE) { return CELLAR_E_LIMIT; }
+        if (op->kind == LIMIT_CHARGE || op->kind == LIMIT_BAN) { return CELLAR_E_LIMIT; }
         return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
     }
     const uint64_t word = limit_word(v.says.next, limit_next_colour(room.word));
@@ -422,14 +413,14 @@ static cellar_err limit_narrow_insert(cellar_limiter *l, uint64_t fp, limit_op *
     return limit_narrow_tell(l, op, &s->rule, &s->at, &v);
 }
 
-/* The key is there; other calls may charge it at the same time. */
+/* Run the operation on a key with a slot. Other calls may charge it at the same time. */
 static cellar_err limit_narrow_found(cellar_limiter *l, uint64_t fp, limit_op *op, limit_slow *s,
                                      limit_slot *slot)
 {
     limit_verdict v;
     for (;;) {
         const uint64_t w = base_load_acq(&slot->word);
-        BASE_ASSERT(w != LIMIT_BUSY); /* only we rewrite */
+        BASE_ASSERT(w != LIMIT_BUSY); /* only the holder of the lock rewrites */
         limit_narrow_decide(op, &s->rule, &s->at, w >> 2, &v);
         if (op->kind == LIMIT_GIVE) {
             if (!limit_narrow_valid(l, op, slot, s->place.region, s->generation, w)) {
@@ -456,7 +447,7 @@ static cellar_err limit_narrow_found(cellar_limiter *l, uint64_t fp, limit_op *o
     }
 }
 
-/* Clear bit 0 of a slot whose record is gone. */
+/* Clear bit 0 of a slot that has no record in the side table any more. */
 static void limit_narrow_unmark(limit_slot *slot, uint64_t fp)
 {
     uint64_t w;
@@ -482,7 +473,7 @@ static cellar_err limit_narrow_held(cellar_limiter *l, uint64_t fp, uint64_t now
 {
     const _Atomic uint64_t *set;
     const uint64_t state = base_load_acq(&l->state);
-    limit_narrow_given(s->head, fp, op); /* stands still: who gives holds this lock */
+    limit_narrow_given(s->head, fp, op); /* constant: a give holds this lock */
     (void)limit_set_of(l, state, s->place.region, true, &set);
     now_ns = limit_since(set, limit_max_u64(now_ns, s->head->high_water));
     s->generation = (uint32_t)(state >> 32);
@@ -526,7 +517,7 @@ BASE_COLD static cellar_err limit_narrow_slow(cellar_limiter *l, uint64_t fp, ui
     return err;
 }
 
-/* Which of a bucket's slots match: a mask, because where a key lies is nothing to predict. */
+/* Return a mask of the slots that match. A mask has no branch: the place of a key is random. */
 BASE_ALWAYS_INLINE uint32_t limit_narrow_match(const limit_slot *s, uint64_t fp)
 {
     uint32_t m = 0;
@@ -536,8 +527,8 @@ BASE_ALWAYS_INLINE uint32_t limit_narrow_match(const limit_slot *s, uint64_t fp)
     return m;
 }
 
-/* A denial writes nothing that would fail: its word is asked for once more. The key may have lost
- * its slot and come back to it since, and the word be a stranger's (model DENIES_UNCONFIRMED). */
+/* Tell whether a word changed. A denial writes nothing, so no exchange fails: the key may have lost
+ * its slot and returned since, with a word of another key in between (model DENIES_UNCONFIRMED). */
 BASE_ALWAYS_INLINE bool limit_narrow_moved_on(const limit_slot *s, uint64_t word)
 {
     BASE_POINT("limit.confirm");
@@ -554,7 +545,7 @@ static void limit_narrow_quick_result(const limit_rule *r, const limit_at *at, u
     *out = told;
 }
 
-/* Steps 1 to 6 of PICTURE for one algorithm, without what the others need. */
+/* Run steps 1 to 6 of PICTURE for token buckets alone. */
 CELLAR_PRIVATE bool limit_narrow_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                        uint64_t cost, cellar_limiter_result *result,
                                        cellar_err *err)

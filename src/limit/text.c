@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: what a limiter says in writing: header lines of HTTP, Prometheus text.
+ * text: the text of a limiter: HTTP header lines, Prometheus metrics.
  *
- * LINES      one after the other, a newline between: the caller puts them into its answer with the
- *            line ends of its protocol. Names were checked when the limiter was opened.
+ * LINES      A newline between two lines; the caller sends them with the line ends of its protocol.
+ *            Names were checked at open.
  * SOURCE     draft-ietf-httpapi-ratelimit-headers (RateLimit, RateLimit-Policy; up to -06 the three
  *            single fields), RFC 9110 10.2.3 (Retry-After), RFC 9651 (strings).
  * LOCKING    `change` while rules are copied. No allocation, no locale. */
@@ -14,7 +14,12 @@
 
 BASE_SIZE_BEGIN
 
-/* A name between double quotes; structured fields and Prometheus both escape with a backslash. */
+#ifndef CELLAR_OMIT_TEXT
+
+#define LIMIT_STYLES (CELLAR_HEADERS_IETF | CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X | \
+                      CELLAR_HEADERS_RETRY_AFTER)
+
+/* Add a name in double quotes. Structured fields and Prometheus both escape with a backslash. */
 static void limit_text_name(base_text *t, const char *name)
 {
     base_text_add(t, "\"");
@@ -29,7 +34,7 @@ static unsigned long long limit_seconds(uint64_t ns)
     return ns / CELLAR_SECOND_NS + (ns % CELLAR_SECOND_NS != 0);
 }
 
-/* Seconds of a rule's window; 0: it has none of one length. */
+/* Return the seconds of the window of a rule; 0: its length varies. */
 static unsigned long long limit_window(const cellar_rule *r)
 {
     switch (r->calendar) {
@@ -59,13 +64,23 @@ static void limit_text_policy(base_text *t, const cellar_limiter *l, const cella
     }
 }
 
-CELLAR_API size_t cellar_limiter_headers_write(cellar_limiter *l, const cellar_limiter_result *r,
-                                               uint32_t style, char *buf, size_t cap)
+/* Report the length of the text, and whether the buffer holds all of it. */
+static cellar_err limit_text_end(const base_text *t, size_t *text_len)
 {
-    base_text t = { buf, buf != NULL ? cap : 0, 0 };
+    if (text_len != NULL) { *text_len = t->len; }
+    return t->len < t->cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
+                                                   const cellar_limiter_result *r, uint32_t style,
+                                                   char *buf, size_t buf_cap, size_t *text_len)
+{
+    base_text t = { buf, buf_cap, 0 };
     cellar_rule rules[LIMIT_RULES];
-    if (t.cap > 0) { buf[0] = '\0'; }
-    if (l == NULL || r == NULL) { return 0; }
+    if (text_len != NULL) { *text_len = 0; }
+    if (l == NULL || r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    if ((style & ~LIMIT_STYLES) != 0) { return CELLAR_E_UNSUPPORTED; }
+    if (buf_cap > 0) { buf[0] = '\0'; }
     limit_rules_copy(l, rules);
     const uint32_t by = r->rule < l->rule_count ? r->rule : 0;
     const unsigned long long limit = r->limit, left = r->remaining;
@@ -92,7 +107,7 @@ CELLAR_API size_t cellar_limiter_headers_write(cellar_limiter *l, const cellar_l
         const unsigned long long after = limit_seconds(limit_max_u64(r->retry_after_ns, 1));
         base_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
     }
-    return t.len;
+    return limit_text_end(&t, text_len);
 }
 
 /* ---- Prometheus ---- */
@@ -105,16 +120,25 @@ typedef struct limit_metric {
 static const limit_metric limit_metrics[] = {
 #define LIMIT_X(name, family, label, help) \
     { family, label, help, offsetof(cellar_limiter_stats, name) },
-    CELLAR_RL_STATS(LIMIT_X)
+    LIMIT_FIGURES(LIMIT_X)
 #undef LIMIT_X
-    { "cellar_limit_keys", "", "Slots in use, idle keys included.",
+    { "cellar_limiter_keys", "", "Slots in use, including keys without debt.",
       offsetof(cellar_limiter_stats, keys) },
-    { "cellar_limit_slots", "", "Slots there are.", offsetof(cellar_limiter_stats, slots) },
-    { "cellar_limit_bytes", "", "Bytes taken at opening.", offsetof(cellar_limiter_stats, bytes) },
-    { "cellar_limit_overrides", "", "Keys with a plan or ban of their own.",
+    { "cellar_limiter_slots", "", "Slots of the table.", offsetof(cellar_limiter_stats, slots) },
+    { "cellar_limiter_bytes", "", "Bytes of memory of the limiter.",
+      offsetof(cellar_limiter_stats, bytes) },
+    { "cellar_limiter_overrides", "", "Keys with a plan or ban of their own.",
       offsetof(cellar_limiter_stats, overrides) },
-    { "cellar_limit_permits", "", "Permits out.", offsetof(cellar_limiter_stats, permits) },
+    { "cellar_limiter_permits", "", "Permits that exist.",
+      offsetof(cellar_limiter_stats, permits) },
 };
+
+#define LIMIT_X(name, family, label, help) + 1
+_Static_assert((0 LIMIT_FIGURES(LIMIT_X)) * sizeof(uint64_t) ==
+                   offsetof(cellar_limiter_stats, denied_by_rule) -
+                       offsetof(cellar_limiter_stats, allowed),
+               "LIMIT_FIGURES names every counter");
+#undef LIMIT_X
 
 static void limit_text_family(base_text *t, const char *family, const char *help)
 {
@@ -124,13 +148,15 @@ static void limit_text_family(base_text *t, const char *family, const char *help
                   counter ? "counter" : "gauge");
 }
 
-CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t cap)
+CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
+                                                   size_t *text_len)
 {
-    base_text t = { buf, buf != NULL ? cap : 0, 0 };
+    base_text t = { buf, buf_cap, 0 };
     cellar_limiter_stats s = cellar_limiter_stats_default();
     const char *last = "";
-    if (t.cap > 0) { buf[0] = '\0'; }
-    if (cellar_limiter_stats_get(l, &s) != CELLAR_OK) { return 0; }
+    if (text_len != NULL) { *text_len = 0; }
+    if (l == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    (void)cellar_limiter_stats_get(l, &s);
     for (size_t i = 0; i < sizeof limit_metrics / sizeof limit_metrics[0]; i++) {
         const limit_metric *m = &limit_metrics[i];
         uint64_t value;
@@ -142,15 +168,17 @@ CELLAR_API size_t cellar_limiter_metrics_write(cellar_limiter *l, char *buf, siz
         base_text_add(&t, "%s%s} %llu\n", *m->label != '\0' ? "," : "", m->label,
                       (unsigned long long)value);
     }
-    limit_text_family(&t, "cellar_limit_denied_total", "Denials by the rule that denied.");
+    limit_text_family(&t, "cellar_limiter_denied_total", "Denials by rule.");
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        base_text_add(&t, "cellar_limit_denied_total{limiter=");
+        base_text_add(&t, "cellar_limiter_denied_total{limiter=");
         limit_text_name(&t, l->name);
         base_text_add(&t, ",number=\"%u\",rule=", (unsigned)i);
         limit_text_name(&t, l->rule_name[i]);
         base_text_add(&t, "} %llu\n", (unsigned long long)s.denied_by_rule[i]);
     }
-    return t.len;
+    return limit_text_end(&t, text_len);
 }
+
+#endif
 
 BASE_SIZE_END

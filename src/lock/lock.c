@@ -1,42 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock: keyed locks: acquire, wait in line, extend, release, who holds it.
+ * lock: keyed locks: acquire, wait, extend, release, describe.
  *
- * PICTURE    acquire  hint -> record idle? --CAS--> held by us; lease written, then told     (fast)
+ * PICTURE    acquire  hint -> record idle? --CAS--> held; lease written, then lease_of     (fast)
  *                     else under the stripe lock: free -> take; lost -> report, take;
- *                     held -> append to the ring, freeze the word, sleep on an own event
- *            release  CAS held -> idle                                                       (fast)
- *                     else (somebody waits or looks) under the stripe lock: hand over
- * WALK       held, word 01. A second thread waits: freezes the word (11), so that the owner's
- *            next CAS fails and it comes to the stripe lock; there it hands the lock to the first
- *            waiter: fence + 1, the waiter's lease, `told`, then the waiter's event; and kicks the
- *            new first waiter, who must watch the new lease. The last waiter's departure thaws the
- *            word.
- * INVARIANTS a record is held by at most one fence; fences of a key rise by one with each owner,
- *            and by one where a lease ended and nobody took over. While somebody waits the word is
- *            frozen. The first waiter watches the lease: it sleeps no longer than the lease lasts,
- *            and whoever leads the queue is kicked into looking again. A tenure whose fields are
- *            not told yet cannot end: its owner is between two instructions of lock_fast.
- * LOCKING    stripe lock for everything but two exchanges, idle -> held and held -> idle, which are
- *            right without it because FROZEN keeps them out: freezing is a CAS on the same word, so
- *            either the owner's exchange came first, or it fails. Who completes a wait: who sets
- *            bit 0 of the waiter's event, once, under the stripe lock; the waiter itself when its
- *            deadline is over and that bit is not set. `granted` is looked at first: what was
- *            handed over in the last instant is never lost.
- * LEASES     judged by the clock and the tenure's own lease_end. Leases of a second and more start
- *            from a bound of the time (base_clock_ahead): never short, up to 64 ms long.
- * ENDS       a thread that exits while holding: its lease ends it; THREAD_BOUND ones are taken over
- *            when the kernel does not know the thread any more. No pthread_key: dlclose is safe.
- * LIMITS     lost rounds of a compare-exchange are rounds in which another thread got on; nothing
- *            else repeats.
- * LINES      an uncontended pair writes its record's first line; it reads the key, one line of
- *            hints and one of the stripe, which are written when records come and go.
- * TRIED      all under the stripe lock, as first designed: four locked instructions a pair instead
- *            of two, and the stripe's line moves between cores. An idle list in use order: two more
- *            lines written a pair; the count of a stripe's records bounds it as well. One hint a
- *            place: of 1000 keys 5 % of the pairs went by the stripe lock, and wrote the lines the
- *            others read (14 % fewer pairs with two threads). pthread_cond: glibc 2.36 can lose a
- *            signal. */
+ *                     held -> append to the queue, freeze the word, sleep on an own event
+ *            release  CAS held -> idle                                                     (fast)
+ *                     else (a thread waits or looks) under the stripe lock: pass on
+ * INVARIANTS At most one fence holds a record. Fences of a key rise by one with each owner, and by
+ *            one when a lease ends without a next owner. While a thread waits, the word is frozen.
+ *            The first waiter watches the lease: it sleeps no longer than the lease lasts, and a
+ *            new first waiter is woken to look again. A tenure without complete fields cannot end:
+ *            its owner is between two instructions of lock_fast.
+ * LOCKING    The stripe lock for everything except two exchanges, idle -> held and held -> idle.
+ *            FROZEN keeps them out: freezing is a CAS on the same word. A wait ends when bit 0 of
+ *            the event of the waiter is set, once, under the stripe lock; or when its deadline is
+ *            over and the waiter finds that bit clear. So a lock passed on in the last instant is
+ *            kept.
+ * LEASES     End by the clock and lease_end of the tenure. Leases from one second start at an upper
+ *            bound of the time (base_clock_ahead): never short, up to 64 ms long. The lease ends
+ *            the lock of a thread that exits; THREAD_BOUND locks are taken over when the kernel
+ *            does not know the thread any more.
+ * LIMITS     A lost round of a compare-exchange is progress of another thread.
+ * SEE ALSO   README.md in this folder: walk, proof, cost, rejected designs. */
 #include <limits.h>
 #include <string.h>
 
@@ -44,7 +30,7 @@
 
 /* ---- tenure ---- */
 
-/* The owner's fields; told last. */
+/* Write the tenure fields of the owner, lease_of last. */
 BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_self_t *self, lock_record *r,
                                   uint64_t fence, const lock_want *w)
 {
@@ -55,10 +41,10 @@ BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_self_t *self, lock
         ahead_ms = base_clock_ahead(&t->clock, self, &from_ms);
     }
     base_store_rlx(&r->since, from_ms);
-    base_store_rlx(&r->lease_end, base_add_sat(ahead_ms, w->lease_ms)); /* none stays NEVER */
+    base_store_rlx(&r->lease_end, base_add_sat(ahead_ms, w->lease_ms)); /* NEVER stays NEVER */
     base_store_rlx(&r->owner, w->tid);
     base_store_rlx(&r->flags, w->flags | (w->note != NULL ? LOCK_NOTED : 0));
-    if (BASE_UNLIKELY(w->note != NULL)) { /* else its line stays clean: a flag says there is none */
+    if (BASE_UNLIKELY(w->note != NULL)) { /* without a note its line stays unwritten */
         const size_t len = strnlen(w->note, CELLAR_LOCK_NOTE_MAX);
         memcpy(r->note, w->note, len);
         r->note[len] = '\0';
@@ -90,7 +76,7 @@ CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fenc
     a->cause = cause;
 }
 
-/* ---- the queue: all under the stripe lock ---- */
+/* ---- the queue, under the stripe lock ---- */
 
 static void lock_after_wake(lock_after *a, lock_waiter *w)
 {
@@ -98,7 +84,7 @@ static void lock_after_wake(lock_after *a, lock_waiter *w)
     a->wake[a->wake_count++] = &w->event;
 }
 
-/* Who leads the queue now looks at lease and owner again. */
+/* Wake the first waiter, so that it looks at lease and owner again. */
 static void lock_kick(lock_record *r, lock_after *a)
 {
     lock_waiter *first = r->first;
@@ -131,8 +117,8 @@ static void lock_dequeue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HO
     s->waiter_count--;
 }
 
-/* The first waiter becomes the owner of the frozen record. Its event is set last: from then on it
- * may use and give back what the word says, or be gone. Without other waiters the word thaws. */
+/* Make the first waiter the owner of the frozen record. Set its event last: from then on it may use
+ * and release the lock, or be gone. Without other waiters the word loses FROZEN. */
 static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
                            lock_after *a) SYNC_HOLDS(LOCK)
 {
@@ -151,7 +137,7 @@ static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint
     lock_kick(r, a);
 }
 
-/* The lock goes to the first waiter, or becomes idle. `fence` is the last one given out. */
+/* Pass the lock on to the first waiter, or make it idle. `fence`: that of the last owner. */
 static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence, bool lost,
                          lock_after *a) SYNC_HOLDS(LOCK)
 {
@@ -159,9 +145,9 @@ static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64
         lock_hand_over(t, s, r, fence, a);
         return;
     }
-    lock_kick(r, a); /* barging: whoever is faster, the first waiter or a running thread */
+    lock_kick(r, a); /* barging: the first waiter competes with running threads */
     if (lost) {
-        s->acquired--; /* the fence rises without an owner, so that other copies are late too */
+        s->acquired--; /* the fence rises without an owner, so that copies of the handle are lost */
         fence++;
     }
     lock_settle(t, s, r, fence, false, false, a);
@@ -170,14 +156,13 @@ static void lock_pass_on(cellar_locks *t, lock_stripe *s, lock_record *r, uint64
 static void lock_out(const cellar_locks *t, const lock_stripe *s, const lock_record *r,
                      uint64_t fence, cellar_lock *out)
 {
-    out->stripe = (uint32_t)(s - t->stripe);
-    out->record = lock_number(t, r);
+    out->opaque = lock_opaque((uint32_t)(s - t->stripe), lock_number(t, r));
     out->fence = fence;
 }
 
 /* ---- waiting ---- */
 
-/* How long the waiter may sleep, on the clock of sync_wait. */
+/* Return the time until which the waiter may sleep, on the clock of sync_wait. */
 static uint64_t lock_sleep_until(const cellar_locks *t, const lock_record *r, const lock_waiter *me,
                                  int64_t now_ms)
 {
@@ -199,7 +184,7 @@ static uint64_t lock_sleep_until(const cellar_locks *t, const lock_record *r, co
     return (uint64_t)sleep_ms > most_ms ? UINT64_MAX : now_ns + (uint64_t)sleep_ms * 1000000u;
 }
 
-/* The lock is free or lost, and we lead the queue: take it. False: it is neither. */
+/* Take the lock for the first waiter, if it is free or lost. Return false if it is neither. */
 static bool lock_wait_take(cellar_locks *t, lock_stripe *s, lock_record *r, int64_t now_ms,
                            lock_after *a) SYNC_HOLDS(LOCK)
 {
@@ -214,7 +199,7 @@ static bool lock_wait_take(cellar_locks *t, lock_stripe *s, lock_record *r, int6
     return true;
 }
 
-/* Our deadline is over: leave the queue. */
+/* Leave the queue after the deadline. */
 static void lock_wait_leave(cellar_locks *t, lock_stripe *s, lock_record *r, lock_waiter *me,
                             lock_after *a) SYNC_HOLDS(LOCK)
 {
@@ -226,7 +211,7 @@ static void lock_wait_leave(cellar_locks *t, lock_stripe *s, lock_record *r, loc
     s->count[STATS_LOCK_TIMEOUT]++;
 }
 
-/* In the queue, the stripe lock taken; returns with it dropped. */
+/* Wait in the queue. Caller holds the stripe lock; the function drops it. */
 static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, lock_waiter *me,
                             int64_t now_ms, lock_after *a, cellar_lock *out) SYNC_DROPS(LOCK)
 {
@@ -263,7 +248,7 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
 
 /* ---- acquire ---- */
 
-/* Undo of a take that met another key with the same 64-bit hash. */
+/* Undo a take of another key with the same 64-bit hash. */
 BASE_COLD static void lock_untake(cellar_locks *t, lock_record *r, uint64_t fence)
 {
     lock_stripe *s = lock_stripe_of(t, base_load_rlx(&r->hash));
@@ -275,7 +260,7 @@ BASE_COLD static void lock_untake(cellar_locks *t, lock_record *r, uint64_t fenc
     lock_leave(t, s, &a);
 }
 
-/* Short keys by words: memcmp is a call. */
+/* Compare keys, short ones by words: memcmp is a call. */
 BASE_ALWAYS_INLINE bool lock_same(const unsigned char *a, const unsigned char *b, size_t len)
 {
     if (len < 8 || len > LOCK_KEY_INLINE) { return memcmp(a, b, len) == 0; }
@@ -286,13 +271,13 @@ BASE_ALWAYS_INLINE bool lock_same(const unsigned char *a, const unsigned char *b
     return different == 0;
 }
 
-/* A record that the hint names, idle, and of this key: one exchange. False: nothing happened. */
+/* Take an idle record that a hint names, with one exchange. Return false if that was impossible. */
 BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_self_t *self, lock_stripe *s,
                                   const lock_want *w, cellar_lock *out)
 {
     const _Atomic uint32_t *near = lock_near(s, w->hash);
     uint32_t hint = base_load_rlx(&near[0]);
-    if (hint >> LOCK_HINT_BITS != lock_tag(w->hash)) { /* no line of a stranger is read */
+    if (hint >> LOCK_HINT_BITS != lock_tag(w->hash)) { /* do not read a line of another key */
         hint = base_load_rlx(&near[1]);
         if (BASE_UNLIKELY(hint >> LOCK_HINT_BITS != lock_tag(w->hash))) { return false; }
     }
@@ -307,20 +292,20 @@ BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_self_t *self, lock
     const uint64_t fence = lock_fence(word) + 1;
     BASE_POINT("lock.fast.take");
     if (BASE_UNLIKELY(!base_cas_ar(&r->word, word, lock_word(fence, LOCK_HELD)))) { return false; }
-    /* It is ours, and so the key stays: now the bytes can be compared without a race. */
+    /* The record is taken, so its key stays: now the bytes can be compared without a race. */
     if (BASE_UNLIKELY(base_load_rlx(&r->hash) != w->hash || r->key_len != w->key_len ||
                       !lock_same(lock_key(r), w->key, w->key_len))) {
         lock_untake(t, r, fence);
         return false;
     }
     lock_tell(t, self, r, fence, w);
-    out->stripe = (uint32_t)(w->hash >> 58);
-    out->record = number;
+    out->opaque = lock_opaque((uint32_t)(w->hash >> 58), number);
     out->fence = fence;
     return true;
 }
 
-/* Held by somebody else: BUSY, DEADLOCK, or wait. The word is frozen; drops the stripe lock. */
+/* Handle a lock that another owner holds: BUSY, DEADLOCK, or wait. The word is frozen. Drop the
+ * stripe lock. */
 static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
                             lock_want *w, int64_t now_ms, lock_after *a, cellar_lock *out)
     SYNC_DROPS(LOCK)
@@ -341,7 +326,7 @@ static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uin
     return lock_wait(t, s, r, &me, now_ms, a, out);
 }
 
-/* The record is there and frozen: take it, or wait. Drops the stripe lock. */
+/* Take a frozen record, or wait for it. Drop the stripe lock. */
 static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
                             lock_want *w, cellar_lock *out) SYNC_DROPS(LOCK)
 {
@@ -349,15 +334,15 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
     cellar_lock_lost cause;
     uint64_t fence = lock_fence(word);
     bool held = (word & LOCK_HELD) != 0;
-    /* A precise reading costs as much as all the rest: only where somebody is in the way. */
+    /* A precise reading costs as much as all the rest: only for a held or awaited lock. */
     const int64_t now_ms = held || r->first != NULL ? base_now_ms(&t->clock) : 0;
     if (held && lock_over(r, word, now_ms, &cause)) {
         lock_note_lost(s, r, fence, now_ms, cause, &a);
         held = false;
     }
-    if (!held && r->first != NULL && !t->barging) { /* whoever waits longest comes first */
+    if (!held && r->first != NULL && !t->barging) { /* the longest waiter comes first */
         lock_hand_over(t, s, r, fence, &a);
-        word = lock_freeze(r); /* it may have been given back already */
+        word = lock_freeze(r); /* the new owner may have released it already */
         fence = lock_fence(word);
         held = (word & LOCK_HELD) != 0;
     }
@@ -369,7 +354,7 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
     return CELLAR_OK;
 }
 
-/* Under the stripe lock. E_LIMIT is returned once so that idle records can be swept. */
+/* Acquire under the stripe lock. After E_LIMIT the caller sweeps idle records and tries again. */
 static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, lock_want *w,
                                  unsigned char **block, cellar_lock *out)
 {
@@ -401,7 +386,7 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
         memcpy(block, w->key, w->key_len);
     }
     err = lock_slow_once(t, s, w, &block, out);
-    if (err == CELLAR_E_LIMIT) { /* idle records of other stripes may be in the way */
+    if (err == CELLAR_E_LIMIT) { /* idle records of other stripes may use the room */
         lock_sweep(t);
         err = lock_slow_once(t, s, w, &block, out);
     }
@@ -409,12 +394,12 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
     if (err != CELLAR_E_LIMIT && err != CELLAR_E_SPACE && err != CELLAR_E_NOMEM) { return err; }
 refuse:
     sync_take(LOCK, &s->lock);
-    s->count[err == CELLAR_E_LIMIT ? STATS_LOCK_REFUSED_LIMIT : STATS_LOCK_REFUSED_MEMORY]++;
+    s->count[err == CELLAR_E_LIMIT ? STATS_LOCK_REJECTED_LIMIT : STATS_LOCK_REJECTED_MEMORY]++;
     sync_drop(LOCK, &s->lock);
     return err;
 }
 
-/* What a call asks for, checked. */
+/* Copy and check the options of a call. */
 static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
 {
     cellar_lock_opts copy;
@@ -431,8 +416,8 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) { return CELLAR_E_INVAL; }
         w->lease_ms = BASE_NEVER_MS;
     } else {
-        if (BASE_UNLIKELY(o->lease_ms < 1)) { return CELLAR_E_INVAL; }
-        w->lease_ms = o->lease_ms;
+        if (BASE_UNLIKELY(o->lease_ms < 0)) { return CELLAR_E_INVAL; }
+        w->lease_ms = o->lease_ms != 0 ? o->lease_ms : LOCK_LEASE_DEFAULT_MS;
     }
     if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
@@ -441,23 +426,23 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
     }
     w->note = o->note;
     w->flags = o->flags;
-    w->wait_timeout_ms = o->wait_timeout_ms;
+    w->wait_timeout_ms = o->wait_timeout_ms != 0 ? o->wait_timeout_ms : LOCK_WAIT_DEFAULT_MS;
     return CELLAR_OK;
 }
 
 BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                            const cellar_lock_opts *o, bool try, cellar_lock *out)
 {
-    const cellar_lock_opts defaults = cellar_lock_opts_default();
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
-    *out = (cellar_lock){ 0, 0, 0 };
+    *out = (cellar_lock){ 0, 0 };
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
         return CELLAR_E_INVAL;
     }
     const base_self_t *self = base_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
-                    .lease_ms = defaults.lease_ms, .wait_timeout_ms = defaults.wait_timeout_ms };
+                    .lease_ms = LOCK_LEASE_DEFAULT_MS,
+                    .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
         const cellar_err err = lock_want_init(o, &w);
@@ -483,12 +468,13 @@ CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t k
 
 /* ---- handles ---- */
 
-/* Why a handle names nothing of this process. */
+/* Return the code for a handle that names no lock of this process. */
 BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *lk)
 {
     if (t == NULL || lk == NULL) { return CELLAR_E_INVAL; }
-    lock_stripe *s = &t->stripe[lk->stripe % LOCK_STRIPES];
-    if (lk->fence != 0 && lk->stripe < LOCK_STRIPES && lock_number_ok(t, lk->record)) {
+    const uint32_t stripe = lock_handle_stripe(lk);
+    lock_stripe *s = &t->stripe[stripe % LOCK_STRIPES];
+    if (lk->fence != 0 && stripe < LOCK_STRIPES && lock_number_ok(t, lock_handle_record(lk))) {
         return CELLAR_E_FORKED;
     }
     sync_take(LOCK, &s->lock);
@@ -497,25 +483,25 @@ BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *
     return CELLAR_E_NOT_OWNER;
 }
 
-/* The stripe and record a handle names. Anything but OK: it names nothing of this process. */
+/* Find stripe and record of a handle. Any code but OK: it names no lock of this process. */
 BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
                                           lock_record **r)
 {
-    if (BASE_UNLIKELY(t == NULL || lk == NULL || lk->stripe >= LOCK_STRIPES)) {
+    if (BASE_UNLIKELY(t == NULL || lk == NULL || lock_handle_stripe(lk) >= LOCK_STRIPES)) {
         return lock_handle_bad(t, lk);
     }
-    *s = &t->stripe[lk->stripe];
+    *s = &t->stripe[lock_handle_stripe(lk)];
     if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence) || /* also 0 */
-                      !lock_number_ok(t, lk->record))) {
+                      !lock_number_ok(t, lock_handle_record(lk)))) {
         return lock_handle_bad(t, lk);
     }
-    *r = lock_at(t, lk->record);
+    *r = lock_at(t, lock_handle_record(lk));
     return CELLAR_OK;
 }
 
-/* The handle's record when the handle owns it: frozen. Else NULL, and *err says why, counted. The
- * word is compared before it is frozen: the record may be anybody's by now. What was frozen in vain
- * is thawed: a copy of the handle was faster, and perhaps the next owner, too. */
+/* Freeze the record if the handle owns it; else return false with *err, and count it. The word is
+ * compared before it is frozen: the record may belong to another key by now. A word frozen in vain
+ * loses FROZEN again: a copy of the handle was faster, and perhaps the next owner, too. */
 static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, bool count,
                        cellar_err *err) SYNC_HOLDS(LOCK)
 {
@@ -566,7 +552,7 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
     const uint64_t word = lock_word(lk->fence, LOCK_HELD);
-    /* The tenure's fields are ours only while the word says so; a wrong look ends the slow way. */
+    /* The tenure fields belong to the handle while the word matches; else take the slow path. */
     if (BASE_LIKELY(base_load_acq(&r->word) == word &&
                     base_load_rlx(&s->record_count) <= LOCK_IDLE_MAX &&
                     (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 &&
@@ -578,16 +564,16 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
             return CELLAR_OK;
         }
         if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
-            *lk = (cellar_lock){ 0, 0, 0 };
+            *lk = (cellar_lock){ 0, 0 };
             return CELLAR_OK;
         }
     }
     err = lock_release_slow(t, s, r, lk);
-    if (err == CELLAR_OK) { *lk = (cellar_lock){ 0, 0, 0 }; }
+    if (err == CELLAR_OK) { *lk = (cellar_lock){ 0, 0 }; }
     return err;
 }
 
-/* ---- extend, valid, holder ---- */
+/* ---- extend, check, describe ---- */
 
 CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms)
 {
@@ -602,7 +588,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
         lock_leave(t, s, &a);
         return err;
     }
-    /* Read under the lock: who takes over reads it there too, so one of us is first. */
+    /* Read under the lock: the next owner reads it there, too, so one of both comes first. */
     const int64_t now_ms = base_now_ms(&t->clock);
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     if (end_ms <= now_ms && !BASE_MUTANT("lock.extend_revives")) {
@@ -627,7 +613,7 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
     const uint64_t held = lock_word(lk->fence, LOCK_BITS);
     if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) {
         const int64_t end_ms = base_load_acq(&r->lease_end);
-        if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* so the lease was this tenure's */
+        if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* the lease was of this tenure */
             return base_clock_reached(&t->clock, end_ms) ? CELLAR_E_LOST : CELLAR_OK;
         }
     }
@@ -637,14 +623,14 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
     return gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
 }
 
-/* What is known of a frozen, held record. */
+/* Describe a frozen, held record. */
 static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
                           cellar_lock_info *out)
 {
     out->fence = lock_fence(word);
     const lock_waiter *first = r->first, *w = first;
     for (; w != NULL; w = w->next != first ? w->next : NULL) { out->waiters++; }
-    if (!lock_told(r, out->fence)) { return; } /* acquired in this instant */
+    if (!lock_told(r, out->fence)) { return; } /* acquired at this instant */
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     out->held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
     out->lease_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock_int: what the files of keyed locks share: record, stripe, table, and the one protocol word.
+ * lock_int: the structs of keyed locks, and the word that is their protocol.
  *
- * WORD       63..2 fence | bit 1 FROZEN | bit 0 HELD
- *                00 idle     in the index, free: whoever swings it to HELD with fence + 1 owns it
- *                01 held     the owner swings it back to idle
- *                11 held     somebody waits or looks: only holders of the stripe lock change it
- *                10 frozen   free; just looked at, or waited for (barging), or not in the index
+ * PROTOCOL   word = 63..2 fence | bit 1 FROZEN | bit 0 HELD
+ *                00 idle     in the index, free: an acquire swings it to HELD with fence + 1
+ *                01 held     the release of the owner swings it back to idle
+ *                11 held     a thread waits or looks: only holders of the stripe lock change it
+ *                10 frozen   free; a thread looks, or waits (barging), or it left the index
  *            0 is a record that was never used. A word never has the same value twice. */
 #ifndef LOCK_LOCK_INT_H
 #define LOCK_LOCK_INT_H
@@ -18,62 +18,63 @@
 #include "base/opts.h"
 #include "base/sync.h"
 #include "base/table.h"
-#include "cellar.h"
-#include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "stats/stats.h"
 
 #define LOCK_STRIPES 64u
 #define LOCK_NEAR 128u       /* hints of a stripe, in pairs; power of two */
 #define LOCK_HINT_BITS 25u   /* record number + 1; above it bits of the hash, never 0 */
-#define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay though nobody holds them */
-#define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages go back */
+#define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay without an owner */
+#define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages are returned */
 #define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
 #define LOCK_KEY_INLINE 48u
 #define LOCK_PRECISE_MS 1000 /* shorter leases are measured from a precise reading of the clock */
-#define LOCK_LOOK_MS 10      /* a clock of the caller's is looked at that often while waiting */
-#define LOCK_ALIVE_MS 100    /* the first waiter asks that often whether the owner's thread lives */
-#define LOCK_UNTOLD_MS 1     /* ... and that often while the owner has not written its lease yet */
+#define LOCK_LOOK_MS 10      /* interval at which a waiter reads a clock of the caller */
+#define LOCK_ALIVE_MS 100    /* interval at which the first waiter checks the thread of the owner */
+#define LOCK_WAIT_DEFAULT_MS 30000  /* of cellar_lock_opts.wait_timeout_ms */
+#define LOCK_LEASE_DEFAULT_MS 30000 /* of cellar_lock_opts.lease_ms */
+#define LOCK_UNTOLD_MS 1     /* the same while the owner has not written its lease yet */
 
 #define LOCK_HELD UINT64_C(1)
 #define LOCK_FROZEN UINT64_C(2)
 #define LOCK_BITS (LOCK_HELD | LOCK_FROZEN)
-#define LOCK_NOTED (UINT32_C(1) << 31) /* in lock_record.flags: `note` is this tenure's */
+#define LOCK_NOTED (UINT32_C(1) << 31) /* in lock_record.flags: `note` belongs to this tenure */
 BASE_INLINE uint64_t lock_fence(uint64_t word) { return word >> 2; }
 BASE_INLINE uint64_t lock_word(uint64_t fence, uint64_t bits) { return fence << 2 | bits; }
 
-/* Who wants a lock, as checked at the entry. */
+/* Request for a lock, checked. */
 typedef struct lock_want {
     const void *key;
     size_t key_len;
     uint64_t hash;
     int64_t lease_ms;      /* BASE_NEVER_MS: no lease */
-    int64_t wait_timeout_ms; /* 0: not at all; BASE_NEVER_MS: for ever */
+    int64_t wait_timeout_ms; /* 0: do not wait; BASE_NEVER_MS: no limit */
     int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none; INT64_MIN: do not wait */
     const char *note;      /* NULL: none */
     int32_t tid;
     uint32_t flags;        /* CELLAR_LOCK_... */
 } lock_want;
 
-/* On the waiting thread's stack; all but `event` under the stripe lock. */
+/* Lies on the stack of the waiting thread. The stripe lock guards all fields except `event`. */
 typedef struct lock_waiter {
     struct lock_waiter *next, *prev; /* a ring; the record points to the first */
-    const lock_want *want;           /* read by whoever hands the lock over */
+    const lock_want *want;           /* read by the thread that passes the lock on */
     uint64_t fence;                  /* granted; written before event's bit 0 */
     _Atomic uint32_t event;          /* bit 0 granted, the rest counts kicks; release, acquire */
 } lock_waiter;
 
-/* Tenure fields belong to the tenure `lease_of` names: written by the owner (or by who hands the
- * lock over) before lease_of, whose release store pairs with the acquire in lock_told. */
+/* Tenure fields belong to the tenure of `lease_of`. The owner, or the thread that passes the lock
+ * on, writes them before lease_of; its release store pairs with the acquire in lock_told. */
 typedef struct lock_record {
     _Atomic uint64_t word;      /* see WORD; acquire and release in every change */
-    _Atomic uint64_t hash;      /* of the key; stripe lock; a hint to who does not own it */
+    _Atomic uint64_t hash;      /* of the key; stripe lock; without it only a hint */
     _Atomic int64_t lease_end;  /* ms; tenure */
-    _Atomic uint64_t lease_of;  /* fence of the tenure whose fields are complete */
+    _Atomic uint64_t lease_of;  /* fence of the tenure that the fields describe */
     _Atomic int64_t since;      /* ms; tenure */
     _Atomic int32_t owner;      /* tid; tenure */
     _Atomic uint32_t flags;     /* CELLAR_LOCK_..., LOCK_NOTED; tenure */
     uint32_t key_len;           /* bytes; constant while in the index */
-    uint32_t pins;              /* reports of a lost lease under way; stripe lock */
+    uint32_t pins;              /* running reports of a lost lease; stripe lock */
     lock_waiter *first;         /* stripe lock */
     union {
         unsigned char in[LOCK_KEY_INLINE]; /* key_len <= LOCK_KEY_INLINE */
@@ -84,7 +85,7 @@ typedef struct lock_record {
     UT_hash_handle hh;          /* stripe lock; hh.tbl NULL: not in the index */
 } lock_record;
 _Static_assert(sizeof(lock_record) <= 192, "21 records and a head fill a page");
-_Static_assert(offsetof(lock_record, key) <= 64, "what an uncontended lock touches is one line");
+_Static_assert(offsetof(lock_record, key) <= 64, "an uncontended lock writes one line");
 
 typedef struct lock_chunk { /* a page of records; zero when it belongs to no stripe */
     struct lock_chunk *next, *prev; /* of the stripe; stripe lock */
@@ -98,13 +99,13 @@ _Static_assert(sizeof(lock_chunk) == 64, "head of a page");
 typedef struct lock_stripe {
     sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank LOCK; guards what is not atomic below */
     lock_record *index;            /* uthash over full keys */
-    uint64_t floor;                /* no fence given out for a key not in the index is above it */
+    uint64_t floor;                /* fences of keys outside the index are not above it */
     uint64_t acquired;             /* + sum of live fences = acquisitions so far, modulo 2^64 */
     lock_chunk *chunks;            /* those with spare records come first */
     uint32_t spare_count;          /* == sum over chunks of LOCK_PER_CHUNK - used */
     uint32_t waiter_count;
     uint64_t count[STATS_LOCK_COUNT]; /* counters of the registry; gauges stay 0 */
-    /* Read by the fast ways, and so apart from what the slow ones write. */
+    /* Read by the fast paths: on other lines than the fields that slow paths write. */
     _Atomic uint32_t record_count BASE_ALIGNED(BASE_PAD); /* in the index; written under lock, read
                                                            * as a hint */
     _Atomic uint64_t fork_fence;   /* locks up to it belong to the parent process; 0: none */
@@ -136,7 +137,7 @@ struct cellar_locks {
     lock_stripe stripe[LOCK_STRIPES];
 };
 
-/* What is done once the stripe lock is dropped. */
+/* Work for after the stripe lock. */
 typedef struct lock_after {
     _Atomic uint32_t *wake[2];
     lock_chunk *chunk;            /* an empty page to give back */
@@ -162,7 +163,17 @@ BASE_INLINE uint32_t lock_number(const cellar_locks *t, const lock_record *r)
     const size_t at = (size_t)((const unsigned char *)r - t->records);
     return (uint32_t)((at >> 12) << 5 | ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / 192);
 }
-/* A number out of a caller's handle: could it be a record's? */
+/* Build the opaque part of a handle: number of the stripe above the number of the record. */
+BASE_INLINE uint64_t lock_opaque(uint32_t stripe, uint32_t record)
+{
+    return (uint64_t)stripe << 32 | record;
+}
+BASE_INLINE uint32_t lock_handle_stripe(const cellar_lock *lk)
+{
+    return (uint32_t)(lk->opaque >> 32);
+}
+BASE_INLINE uint32_t lock_handle_record(const cellar_lock *lk) { return (uint32_t)lk->opaque; }
+/* Tell whether a number from a caller's handle can be that of a record. */
 BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
 {
     return (number >> 5) < t->chunk_max && (number & 31) < LOCK_PER_CHUNK;
@@ -171,7 +182,7 @@ BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
 {
     return &t->stripe[hash >> 58];
 }
-/* The two hints that may name the record of this hash. */
+/* Return the two hints that may name the record of this hash. */
 BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
 {
     return &s->near[(hash >> 40) & (LOCK_NEAR - 2)];
@@ -185,7 +196,8 @@ BASE_INLINE const unsigned char *lock_key(const lock_record *r)
 {
     return r->key_len <= LOCK_KEY_INLINE ? r->key.in : r->key.out;
 }
-/* Are the tenure fields those of `fence`? Not yet, between its CAS and its last store. */
+/* Tell whether the tenure fields are those of `fence`. Between its exchange and its last store they
+ * are not yet. */
 BASE_INLINE bool lock_told(const lock_record *r, uint64_t fence)
 {
     return base_load_acq(&r->lease_of) == fence;
@@ -193,32 +205,32 @@ BASE_INLINE bool lock_told(const lock_record *r, uint64_t fence)
 
 /* ---- store.c: records, pages, the index ---- */
 
-/* The record of this key; NULL: not in the index. */
+/* Find the record of this key; NULL: not in the index. */
 CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w) SYNC_HOLDS(LOCK);
-/* A new record, in the index, frozen and not held. `block`: for keys beyond LOCK_KEY_INLINE, taken
- * over on success. NULL: *why is E_LIMIT, E_SPACE or E_NOMEM. */
+/* Insert a new record, frozen and not held. `block`: memory for a key above LOCK_KEY_INLINE, owned
+ * by the record on success. NULL: *why is E_LIMIT, E_SPACE or E_NOMEM. */
 CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
                                         unsigned char *block, cellar_err *why) SYNC_HOLDS(LOCK);
-/* Set FROZEN: from now on only we change the word. Returns it. */
+/* Set FROZEN and return the word: from now on only holders of the stripe lock change it. */
 CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r) SYNC_HOLDS(LOCK);
-/* The end of what began with lock_freeze or lock_insert: the word's last value, and whether the
- * record stays: not when it is idle and `drop` is set or its stripe holds enough. */
+/* End the work that began with lock_freeze or lock_insert: store the last value of the word. Remove
+ * an idle record if `drop` is set or its stripe has enough. */
 CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
                                 bool held, bool drop, lock_after *a) SYNC_HOLDS(LOCK);
-/* Drop the stripe lock, then do what `a` says. No lock is held while `watch` runs. */
+/* Drop the stripe lock, then do the work in `a`. No lock is held while `watch` runs. */
 CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a) SYNC_DROPS(LOCK);
-/* Let go of every idle record of every stripe. */
+/* Remove every idle record of every stripe. */
 CELLAR_PRIVATE void lock_sweep(cellar_locks *t);
 
-/* Walk everything: counts, rings, hashes, pages. False: something is wrong. For tests. */
+/* Walk and check counts, rings, hashes, pages. Return false if any is wrong. For tests. */
 BASE_SPARE CELLAR_PRIVATE bool lock_audit(cellar_locks *t);
 
-/* ---- lock.c: what becomes of one lock ---- */
+/* ---- lock.c: one lock ---- */
 
-/* Is the tenure over that `word` (frozen, held) names? *cause is set then. */
+/* Tell whether the tenure of `word` (frozen, held) is over; *cause is set then. */
 CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
                               cellar_lock_lost *cause);
-/* It is: count and report it. The caller decides who is next. */
+/* Count a tenure that is over, and prepare its report. The caller passes the lock on. */
 CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
                                    cellar_lock_lost cause, lock_after *a) SYNC_HOLDS(LOCK);
 

@@ -3,15 +3,15 @@
  * many: a function under a lock; several locks or none.
  *
  * INVARIANTS acquire_many takes keys in rising byte order, the same in each call, so two such calls
- *            cannot each hold what the other waits for. On any failure all that was taken is given
- *            back before the call returns.
- * ENDS       cellar_lock_run: one release on every way out of fn: return, pthread_exit,
+ *            cannot each hold a key that the other waits for. On any failure the call releases all
+ *            keys it took.
+ * ENDS       cellar_lock_run releases once on every way out of fn: return, pthread_exit,
  *            cancellation (base_guarded). */
 #include <string.h>
 
 #include "lock/lock_int.h"
 
-/* ---- with ---- */
+/* ---- run ---- */
 
 typedef struct lock_call {
     cellar_locks *t;
@@ -25,7 +25,7 @@ static void lock_call_run(void *arg)
 {
     lock_call *c = arg;
     const cellar_lock seen = c->lk; /* fn cannot change what is released */
-    c->err = c->fn(c->ctx, &seen);
+    c->err = c->fn(&seen, c->ctx);
 }
 
 static void lock_call_end(void *arg)
@@ -55,7 +55,7 @@ static int lock_order(const cellar_bytes *a, const cellar_bytes *b)
     return a->len < b->len ? -1 : a->len > b->len;
 }
 
-/* order[] becomes the keys' numbers in rising order. False: a key is unusable, or there twice. */
+/* Sort the numbers of the keys into order[]. Return false if a key is invalid or occurs twice. */
 static bool lock_sort(const cellar_bytes *keys, size_t count, uint8_t *order)
 {
     for (size_t i = 0; i < count; i++) {
@@ -79,26 +79,30 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
                                    cellar_lock *out)
 {
     cellar_lock_opts each = *o;
-    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), o->wait_timeout_ms);
+    const int64_t wait_ms = o->wait_timeout_ms != 0 ? o->wait_timeout_ms : LOCK_WAIT_DEFAULT_MS;
+    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), wait_ms);
+    int64_t left_ms = wait_ms;
     cellar_err err = CELLAR_OK;
     size_t taken = 0;
     for (; taken < count && err == CELLAR_OK; taken++) {
         const uint8_t i = order[taken];
-        if (taken > 0 && o->wait_timeout_ms != 0 && until_ms != BASE_NEVER_MS) {
-            each.wait_timeout_ms = BASE_MAX(until_ms - base_now_ms(&t->clock), 0);
+        if (taken > 0 && until_ms != BASE_NEVER_MS) {
+            left_ms = until_ms - base_now_ms(&t->clock);
         }
-        err = cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i]);
+        if (left_ms > 0) { each.wait_timeout_ms = left_ms; }
+        err = left_ms > 0 ? cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i])
+                          : cellar_lock_try(t, keys[i].data, keys[i].len, &each, &out[i]);
     }
-    /* Those taken first may have ended while the last was waited for. */
+    /* The first leases may have ended during the wait for the last key. */
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = cellar_lock_check(t, &out[i]);
     }
     if (err == CELLAR_OK) { return CELLAR_OK; }
-    if (err == CELLAR_E_BUSY && o->wait_timeout_ms != 0) { err = CELLAR_E_TIMEOUT; }
+    if (err == CELLAR_E_BUSY) { err = CELLAR_E_TIMEOUT; }
     while (taken-- > 0) {
         cellar_lock *lk = &out[order[taken]];
-        if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: it is gone anyway */
-        *lk = (cellar_lock){ 0, 0, 0 };
+        if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: already gone */
+        *lk = (cellar_lock){ 0, 0 };
     }
     return err;
 }

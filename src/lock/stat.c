@@ -2,9 +2,10 @@
  *
  * stat: the figures of a table of locks, as a struct and as text.
  *
- * WALK       acquisitions are not counted where they happen: each raises its key's fence by one, so
- *            their number is the sum of live fences plus what each stripe keeps of keys that left
- *            (lock_stripe.acquired). All other counters are kept under the stripe lock. */
+ * WALK       Acquisitions are not counted where they happen: each raises the fence of its key by
+ *            one. Their number is the sum of live fences plus the part each stripe keeps of keys
+ *            that left (lock_stripe.acquired). All other counters are kept under the stripe
+ *            lock. */
 #include <string.h>
 
 #include "lock/lock_int.h"
@@ -53,8 +54,8 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
         .owner_died = v[STATS_LOCK_OWNER_DIED],
         .lost = v[STATS_LOCK_LOST],
         .not_owner = v[STATS_LOCK_NOT_OWNER],
-        .rejected_limit = v[STATS_LOCK_REFUSED_LIMIT],
-        .rejected_memory = v[STATS_LOCK_REFUSED_MEMORY],
+        .rejected_limit = v[STATS_LOCK_REJECTED_LIMIT],
+        .rejected_memory = v[STATS_LOCK_REJECTED_MEMORY],
         .records = v[STATS_LOCK_RECORDS],
         .held = v[STATS_LOCK_HELD],
         .waiting = v[STATS_LOCK_WAITING],
@@ -65,16 +66,16 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t cap,
-                                                 size_t *len)
+CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
+                                                 size_t *text_len)
 {
-    if (len != NULL) { *len = 0; }
-    if (t == NULL || (buf == NULL && cap != 0)) { return CELLAR_E_INVAL; }
+    if (text_len != NULL) { *text_len = 0; }
+    if (t == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_LOCK_COUNT];
     lock_stat_all(t, v);
-    const size_t full = stats_write_locks(t->name, v, buf, cap);
-    if (len != NULL) { *len = full; }
-    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+    const size_t full = stats_write_locks(t->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 #endif
 

@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * store: the table of keyed locks: stripes, records, the pages they live in, fork.
+ * store: the table of keyed locks: stripes, records, their pages, tick, fork, open and close.
  *
  * PICTURE    key -> hash -> stripe (64) --near hint--> record        read without a lock
  *                                  \----uthash-------> record        under the stripe lock
  *            page (4 KiB) = head | 21 records; a page belongs to one stripe, or to none
- *            region = all pages; reserved and writable from the start, touched when first used
- * INVARIANTS a key is in at most one record that is in the index. A record in the index is held,
- *            waited for, being reported, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
- *            stripe.floor >= each fence of a key that left the stripe's index; table.high >= each
- *            fence in a page that was given back; a stripe that takes a page raises its floor to
- *            `high`: so the fences of one record rise for ever, and a word never comes back.
- *            bytes charged == the table itself + 4096 a page in use + uthash + long keys.
- * LOCKING    all of it under the stripe lock (rank LOCK) but the words of records; pages that
- *            change hands under chunk_lock (rank LOCK_CHUNK). Pages are given back to the system
- *            and lost leases reported after the stripe lock is dropped (lock_leave).
- * ENDS       a record leaves the index frozen, so whoever holds a stale hint or handle meets a word
- *            it does not know. Pages stay mapped until the table is closed: a stale look reads an
- *            old record or zeros, and its compare-exchange fails.
- * FORK       the child forgets all locks: nobody who held one is there. fork_fence tells its
- *            handles of the parent from its own.
- * LIMITS     max_locks keys, max_bytes bytes; either is a code and a counter.
- * TRIED      everything under the stripe lock, as first designed: four locked instructions instead
- *            of two; see lock.c. */
+ *            region = all pages; reserved and writable at open, touched on first use
+ * INVARIANTS A key is in at most one record of the index. A record of the index is held, waited
+ * for,
+ *            in a report, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
+ *            stripe.floor >= each fence of a key that left the index; table.high >= each fence in a
+ *            returned page; a stripe that takes a page raises its floor to `high`. So the fences of
+ *            a record always rise, and a word never returns.
+ *            bytes charged == the table + 4096 for each page in use + uthash + long keys.
+ * LOCKING    The stripe lock (rank LOCK) for everything except the words of records; chunk_lock
+ *            (rank LOCK_CHUNK) for pages that change hands. Pages are returned to the system and
+ *            lost leases are reported after the stripe lock is dropped (lock_leave).
+ * ENDS       A record leaves the index frozen, so an old hint or handle meets an unexpected word.
+ *            Pages stay mapped until close: a late look reads an old record or zeros, and its
+ *            compare-exchange fails.
+ * FORK       The child drops all locks: their owners do not exist there. fork_fence separates
+ *            handles of the parent from those of the child.
+ * LIMITS     max_locks keys, max_bytes bytes; each has a code and a counter */
 #include <string.h>
 
 #include "base/random.h"
+#include "cellar_admin.h"
 #include "lock/lock_int.h"
 
 #define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
@@ -33,13 +33,13 @@
 #define LOCK_COUNT_DEFAULT 65536u
 #define LOCK_COUNT_MAX (UINT64_C(1) << 24)
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
-#define LOCK_FENCES_A_MS 20 /* bits: fences that a key may draw a millisecond and keep their order
+#define LOCK_FENCES_A_MS 20 /* bits: fences a millisecond that a key may use and keep their order
                              * over a restart; the wall clock fits above them until 2109 */
-#define LOCK_SPARE_CHUNKS 4u /* of a stripe: idle and unused records beside those of max_locks */
+#define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
 /* ---- pages ---- */
 
-/* Puts pages of the region under our stripe. NULL: *why says what was missing. */
+/* Add a page to the stripe. NULL: *why is the code. */
 static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err *why)
     SYNC_HOLDS(LOCK)
 {
@@ -84,7 +84,7 @@ static void lock_chunk_unlink(lock_stripe *s, lock_chunk *c) SYNC_HOLDS(LOCK)
     c->next = c->prev = NULL;
 }
 
-/* An empty page leaves its stripe; lock_leave gives it back. */
+/* Detach an empty page from its stripe; lock_leave returns it. */
 static void lock_chunk_detach(cellar_locks *t, lock_stripe *s, lock_chunk *c, lock_after *a)
     SYNC_HOLDS(LOCK)
 {
@@ -121,7 +121,7 @@ CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w)
     return r;
 }
 
-/* Into uthash; false: no memory, and nothing changed. */
+/* Add a record to uthash. Return false if memory is missing; nothing changed then. */
 static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
     base_account *base_table_account = &t->account;
@@ -159,7 +159,7 @@ static void lock_spare_put(cellar_locks *t, lock_stripe *s, lock_record *r, lock
     SYNC_HOLDS(LOCK)
 {
     lock_chunk *c = lock_chunk_of(t, r);
-    if (c->spare == NULL) { /* it was full, and so in no list */
+    if (c->spare == NULL) { /* the page was full, so it is in no list */
         c->next = s->chunks;
         c->prev = NULL;
         if (c->next != NULL) { c->next->prev = c; }
@@ -200,7 +200,7 @@ CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const l
         *why = base_load_rlx(&t->account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
         lock_after none = { .chunk = NULL };
         lock_spare_put(t, s, r, &none);
-        BASE_ASSERT(none.chunk == NULL); /* we have just taken it: too few are unused */
+        BASE_ASSERT(none.chunk == NULL); /* the record was taken just now: too few are unused */
         goto uncount;
     }
     s->acquired -= s->floor;
@@ -213,7 +213,7 @@ uncount:
 
 CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r)
 {
-    for (;;) { /* lost rounds are rounds in which its owner or a new owner got on */
+    for (;;) { /* a lost round is progress of the owner or a new owner */
         const uint64_t w = base_load_acq(&r->word);
         if ((w & LOCK_FROZEN) != 0) { return w; }
         BASE_POINT("lock.freeze");
@@ -243,7 +243,8 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
     (void)base_sub_rlx(&t->count, 1u);
 }
 
-/* The older of the two makes room. What stands there is not written again: others read it. */
+/* Add a hint in place of the older of the two. Do not rewrite an equal hint: other threads read
+ * it. */
 static void lock_hint_put(lock_stripe *s, uint64_t hash, uint32_t number) SYNC_HOLDS(LOCK)
 {
     _Atomic uint32_t *near = lock_near(s, hash);
@@ -269,7 +270,7 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
     base_store_rel(&r->word, lock_word(fence, bits));
 }
 
-/* Idle again, now that its loss has been reported. */
+/* Unpin a record after the report of its loss. */
 static void lock_unpin(cellar_locks *t, lock_record *r)
 {
     lock_stripe *s = lock_stripe_of(t, base_load_rlx(&r->hash));
@@ -286,7 +287,7 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
 {
     sync_drop(LOCK, &s->lock);
     for (uint32_t i = 0; i < a->wake_count; i++) {
-        /* Its thread may have left since: then nobody sleeps on that word, and none is read. */
+        /* The thread may have left since: then no thread sleeps on that word; it is not read. */
         if (!BASE_MUTANT("lock.grant_without_wake")) { sync_wake(a->wake[i], 1); }
     }
     lock_chunks_return(t, a->chunk);
@@ -297,14 +298,15 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
     sync_drop(LOCK_CHUNK, &t->chunk_lock);
     if (fn != NULL) {
         sync_assert_none();
-        fn(ctx, lock_key(a->lost), a->lost->key_len, a->lost_fence, a->lost_held_ms, a->cause);
+        fn(lock_key(a->lost), a->lost->key_len, a->lost_fence, a->lost_held_ms, a->cause, ctx);
     }
     lock_unpin(t, a->lost);
 }
 
 /* ---- the tick ---- */
 
-/* One record of a stripe: gone if idle, idle and to be reported if lost. True: it was lost. */
+/* Tick one record: remove it if idle; if lost, make it idle and prepare the report. Return true if
+ * it was lost. */
 static bool lock_tick_one(cellar_locks *t, lock_stripe *s, lock_record *r, int64_t now_ms,
                           bool report, lock_after *a) SYNC_HOLDS(LOCK)
 {
@@ -313,7 +315,7 @@ static bool lock_tick_one(cellar_locks *t, lock_stripe *s, lock_record *r, int64
     const bool held = (w & LOCK_HELD) != 0;
     if (report && held && r->first == NULL && lock_over(r, w, now_ms, &cause)) {
         lock_note_lost(s, r, lock_fence(w), now_ms, cause, a);
-        s->acquired--; /* the fence rises without a new owner: late handles then know better */
+        s->acquired--; /* the fence rises without a new owner, so that late handles are lost */
         lock_settle(t, s, r, lock_fence(w) + 1, false, false, a);
         return true;
     }
@@ -321,7 +323,8 @@ static bool lock_tick_one(cellar_locks *t, lock_stripe *s, lock_record *r, int64
     return false;
 }
 
-/* Report what is lost, at most one lock a round; let go of what is idle. */
+/* Report at most one lost lock of a stripe; remove its idle records. Return true if one was
+ * lost. */
 static bool lock_tick_stripe(cellar_locks *t, lock_stripe *s, int64_t now_ms, bool report)
 {
     lock_after a = { .chunk = NULL };
@@ -352,7 +355,7 @@ CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count)
     if (t == NULL) { return CELLAR_E_INVAL; }
     const int64_t now_ms = base_now_ms(&t->clock);
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
-        /* Bounded: a lock found lost is not held any more, and new leases end after now_ms. */
+        /* Bounded: a lost lock is not held any more, and new leases end after now_ms. */
         while (lock_tick_stripe(t, &t->stripe[i], now_ms, true)) {
             if (lost_count != NULL) { ++*lost_count; }
         }
@@ -388,7 +391,7 @@ static bool lock_audit_stripe(cellar_locks *t, lock_stripe *s)
     for (const lock_chunk *c = s->chunks; c != NULL; c = c->next) {
         uint32_t here = 0;
         for (const lock_record *r = c->spare; r != NULL; r = r->key.next_spare) {
-            /* Nobody may take what is not in the index. */
+            /* A record outside the index cannot be taken. */
             ok = ok && (base_load_rlx(&r->word) & LOCK_BITS) != LOCK_HELD;
             here++;
         }
@@ -427,7 +430,7 @@ static void lock_fork_parent(void *ctx)
     for (uint32_t i = LOCK_STRIPES; i-- > 0;) { sync_drop(LOCK, &t->stripe[i].lock); }
 }
 
-/* Forget every record of a stripe: no thread is left that could look at one. */
+/* Drop every record of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
     base_account *base_table_account = &t->account;
@@ -447,7 +450,7 @@ static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
     s->spare_count = s->waiter_count = 0;
 }
 
-/* Every page goes back. */
+/* Return every page. */
 static void lock_clear(cellar_locks *t) SYNC_HOLDS(LOCK)
 {
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stripe_clear(t, &t->stripe[i]); }
@@ -485,25 +488,33 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
     }
     if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
     if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
-    if (out->name == NULL) { out->name = "locks"; }
-    const size_t name_len = strnlen(out->name, CELLAR_NAME_MAX + 1);
     if (out->max_locks > LOCK_COUNT_MAX || out->max_bytes < LOCK_BYTES_MIN ||
-        out->fence_start >= LOCK_FENCE_MAX || name_len == 0 || name_len > CELLAR_NAME_MAX ||
-        out->barging > 1) {
+        out->fence_start >= LOCK_FENCE_MAX || out->barging > 1) {
         return CELLAR_E_INVAL;
     }
     return out->reserved0 != 0 ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
 }
 
-/* The caller's clock is precise and coarse at once. */
-static void lock_clock_init(cellar_locks *t, const cellar_locks_config *cfg)
+static cellar_err lock_host_in(const cellar_host_opts *in, cellar_host_opts *out)
+{
+    *out = cellar_host_opts_default();
+    if (in != NULL) {
+        const cellar_err err = base_opts_in(out, sizeof *out, in);
+        if (err != CELLAR_OK) { return err; }
+    }
+    if (out->name == NULL || *out->name == '\0') { out->name = "locks"; }
+    return strnlen(out->name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+/* Set the clock. A clock of the host serves as the precise and the coarse one. */
+static void lock_clock_init(cellar_locks *t, const cellar_host_opts *host)
 {
     t->look_ms = BASE_NEVER_MS;
-    if (cfg->clock == NULL) {
+    if (host->clock == NULL) {
         base_clock_ready();
     } else {
-        t->clock = (base_clock){ .precise_ms = cfg->clock, .coarse_ms = cfg->clock,
-                                 .ctx = cfg->clock_ctx };
+        t->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                                 .ctx = host->clock_ctx };
         t->look_ms = LOCK_LOOK_MS;
     }
 }
@@ -523,7 +534,9 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     cellar_locks_config full;
+    cellar_host_opts host;
     cellar_err err = lock_config_in(cfg, &full);
+    if (err == CELLAR_OK) { err = lock_host_in(full.host, &host); }
     if (err != CELLAR_OK) { goto out; }
     err = CELLAR_E_NOMEM;
     void *raw = base_alloc_raw(NULL, sizeof(cellar_locks) + BASE_PAD);
@@ -533,7 +546,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     t->raw = raw;
     t->max_locks = full.max_locks;
     t->barging = full.barging;
-    memcpy(t->name, full.name, strlen(full.name));
+    memcpy(t->name, host.name, strlen(host.name));
     t->chunk_max = (uint32_t)(full.max_locks / LOCK_PER_CHUNK) + 1 +
                    LOCK_STRIPES * LOCK_SPARE_CHUNKS;
     base_account_init(&t->account, full.max_bytes, NULL);
@@ -544,7 +557,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     unsigned char secret[32];
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     base_hash_key_init(&t->hash_key, BASE_HASH_FOLD, secret);
-    lock_clock_init(t, &full);
+    lock_clock_init(t, &host);
     lock_stripes_init(t, full.fence_start);
     bool refused = false;
     t->free_chunks = base_alloc(&t->account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
@@ -573,7 +586,7 @@ out:
 }
 
 static void lock_close_clear(cellar_locks *t) SYNC_UNCHECKED;
-static void lock_close_clear(cellar_locks *t) { lock_clear(t); } /* nobody else is there */
+static void lock_close_clear(cellar_locks *t) { lock_clear(t); } /* no other call runs */
 
 CELLAR_API void cellar_locks_close(cellar_locks *t)
 {

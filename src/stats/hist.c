@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * hist: how long operations take, in a fixed number of bytes whatever happens.
+ * hist: duration histograms of operations, in a fixed number of bytes.
  *
  * PICTURE    528 counters of 4 bytes: values 0..15 ns one each, then 32 octaves of 16 steps:
  *                index = 16 + (e - 4) * 16 + the 4 bits after the leading one,  e = floor(log2 ns)
- *            one such table per operation and stripe, made when first used.
- * INVARIANTS a bucket never goes down and never wraps: at 2^32 - 1 it stays and `saturated` is set.
- *            count and sum_ns are 64 bits wide and always right; max_ns is exact.
- * LOCKING    none: relaxed atomic adds. They are rare, because gets and sets are sampled (one in 64
- *            on average), and threads are spread over the stripes by their index.
- * WALK       stats_sample counts the thread's calls down; at 0 the caller reads the clock twice and
- *            calls stats_time. Two clock reads of 20 ns in 64 calls are 0.6 ns a call.
- * LIMITS     relative width 6.25 %; from 2^36 ns (69 s) on everything is in the last bucket.
- * TRIED      a fixed sampling period: a program that repeats itself every 64 calls is then measured
- *            in one of its places only. A list of durations with the mean: grows for ever, hides
- *            the tail. */
+ *            one table per operation and stripe, made when first used
+ *            stats_sample counts the calls of a thread down; at 0 the caller reads the clock twice
+ *            and calls stats_time
+ * INVARIANTS A bucket never decreases and never wraps: at 2^32 - 1 it stops and sets `saturated`.
+ *            count and sum_ns have 64 bits and are always right. max_ns is exact.
+ * LOCKING    None: relaxed atomic adds. Adds are rare, because gets and sets are sampled (one in 64
+ *            on average). Threads are spread over the stripes by their index.
+ * LIMITS     Relative width 6.25 %. Values from 2^36 ns (69 s) on share the last bucket. Sampling
+ *            costs 0.6 ns per call: two clock reads of 20 ns in 64 calls.
+ * SEE ALSO   README.md in this folder: why the sampling distance is random. */
 #include "base/num.h"
 #include "stats/stats_int.h"
 
-#define STATS_LINEAR 16u   /* buckets of 1 ns at the bottom, and steps of an octave */
+#define STATS_LINEAR 16u   /* buckets of 1 ns at the bottom, and steps per octave */
 #define STATS_LINEAR_LOG2 4u
 #define STATS_TOP_LOG2 36u /* values from 2^36 ns on share the last bucket */
 
@@ -35,7 +34,7 @@ static uint32_t stats_bucket_of(uint64_t ns)
     return STATS_LINEAR + (e - STATS_LINEAR_LOG2) * STATS_LINEAR + step;
 }
 
-/* The largest value a bucket holds (the last one: what fits below 2^36). */
+/* Return the largest value of a bucket (of the last one: 2^36 - 1). */
 static uint64_t stats_bucket_end(uint32_t bucket)
 {
     if (bucket < STATS_LINEAR) { return bucket; }
@@ -46,7 +45,7 @@ static uint64_t stats_bucket_end(uint32_t bucket)
 
 CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self)
 {
-    /* The record of index 0 is shared by threads that race on its countdown: they do not sample. */
+    /* Threads of record 0 would race on its countdown: they do not sample. */
     if (self->index == 0) { return 0; }
     const bool first = self->countdown == 0;
     self->countdown = 1 + (uint32_t)base_rng_below(&self->rng, 127);
@@ -83,7 +82,7 @@ CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns)
 {
     BASE_ASSERT(op < STATS_OP_COUNT);
     stats_hist *h = stats_hist_mine(st, op);
-    if (h == NULL) { return; } /* refused: a sample less */
+    if (h == NULL) { return; } /* allocation refused: drop the sample */
     (void)base_add_rlx(&h->count, 1u);
     (void)base_add_rlx(&h->sum_ns, ns);
     stats_bucket_add(h, stats_bucket_of(ns));
@@ -136,7 +135,7 @@ CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t pp
         below += stats_bucket_sum(st, op, b);
         if (below >= rank) { return BASE_MIN(stats_bucket_end(b), max); }
     }
-    return max; /* the last bucket has no upper end but the largest value seen */
+    return max; /* the largest value is the upper end of the last bucket */
 }
 
 CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out)

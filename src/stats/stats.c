@@ -1,41 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * stats: counters that are exact and cost a plain add, because each thread has its own.
+ * stats: exact counters at the cost of a plain add, because each thread has its own.
  *
- * PICTURE    stats -> near/far[thread index] -> row -> near/far[view slot] -> block of counters
- *                                                  \-> the store's own counters
- *            a figure is the sum over all rows; row 0 belongs to all threads that have none.
- * INVARIANTS a row and its blocks are written by the thread that owns the index in base_self, and
- *            by nobody else; row 0 and its blocks (shared == 1) by everyone, with atomic adds.
- *            Nothing is freed before stats_destroy. A cell never goes down.
- *            Each opened slot has a block in row 0, made by stats_slot_open, so that stats_mine
- *            always has an answer and never an error.
- * LOCKING    none. Pointers are published with release and read with acquire; the cells are relaxed
- *            atomics whose only writer needs no locked instruction. Pages and shared blocks, which
- *            several threads may want to install at once, go in by compare-exchange.
- * WALK       stats_mine: the block this thread used last, remembered in base_self() under the
- *            store's number and slot; else base_self()->index -> row -> block. First call of a
- *            thread: allocate row and block, publish. The allocation may make the store evict,
- *            which counts evictions, which comes back here: the bit `asking` of the index sends
- *            those nested calls to the shared block. A thread that ends leaves its row; the next
- *            thread with that index goes on adding to the same cells, so sums stay exact and 10^5
- *            short threads need no more than one row. A view that takes a used slot notes the sums
- *            so far (`start`) and subtracts them.
- * LIMITS     4,095 threads with rows of their own at a time, 4,096 view slots. A refused allocation
- *            costs the thread atomic adds (5-17 ns each) until one of its later calls succeeds.
- * TRIED      one atomic per counter: 115-200 Mops/s from two threads, against 1,700 with padded
- *            blocks. A counter for gets besides the outcomes: never equal to their sum under load.
- *            Clearing the blocks when a view is dropped: races with a late add of the owner.
- * NOT HERE   histograms (hist.c), the text forms (text.c), what a figure means (stats.h). */
+ * PICTURE    stats -> near/far[thread index] -> row -> near/far[slot] -> counters of a namespace
+ *                                                  \-> counters of the store
+ *            a figure is the sum over all rows; row 0 serves all threads without a row
+ * INVARIANTS Only the thread that owns an index in base_self writes its row and blocks. Any thread
+ *            writes row 0 and its blocks (shared == 1), with atomic adds.
+ *            Nothing is freed before stats_destroy. A cell never decreases.
+ *            Each open slot has a block in row 0, made by stats_slot_open, so stats_mine always
+ *            returns a block and never an error.
+ *            A namespace that takes a used slot stores the sums so far (`start`); readers subtract
+ *            them.
+ * LOCKING    None. Pointers are published with release and read with acquire. Cells are relaxed
+ *            atomics; one with a single writer needs no locked instruction. Pages and shared blocks
+ *            are installed by compare-exchange.
+ *            An allocation may make the store evict, which counts evictions and re-enters this
+ *            file: the bit `asking` of the index sends those nested calls to the shared block.
+ * LIMITS     4,095 threads with rows at a time, 4,096 slots. After a refused allocation the thread
+ *            uses atomic adds (5 to 17 ns each) until one of its later calls succeeds.
+ * SEE ALSO   README.md in this folder: protocol, rejected designs. */
 #include "stats/stats.h"
 
 #include "base/num.h"
 #include "stats/stats_int.h"
 
-/* A block of row 0, with the sums its slot had when the present view took it over. */
+/* A block of row 0, with the sums of its slot at the time its present namespace took it. */
 typedef struct stats_shared_block {
     stats_block block;
-    _Atomic uint64_t start[STATS_VIEW_COUNT]; /* written by stats_slot_open, read by anyone */
+    _Atomic uint64_t start[STATS_VIEW_COUNT]; /* written by stats_slot_open, read by any thread */
 } stats_shared_block;
 
 _Static_assert(offsetof(stats_shared_block, block) == 0, "row 0 points at the block itself");
@@ -44,7 +37,7 @@ _Static_assert(offsetof(stats_block, cell) + 5 * sizeof(uint64_t) <= BASE_LINE,
 _Static_assert(STATS_FAR_PAGES * STATS_FAR_SLOTS == STATS_SLOTS_MAX, "pages cover all slots");
 _Static_assert(STATS_ROW_PAGES * STATS_NEAR_ROWS == BASE_SELF_MAX, "pages cover all indexes");
 
-/* Zeroed memory on a multiple of BASE_PAD; *raw is what stats_free_padded needs. */
+/* Allocate zeroed memory at a multiple of BASE_PAD. *raw: argument for stats_free_padded. */
 static void *stats_alloc_padded(stats *st, size_t bytes, void **raw)
 {
     unsigned char *p = base_alloc(st->account, BASE_MOD_STATS, bytes + BASE_PAD, NULL);
@@ -88,7 +81,7 @@ static void stats_block_free(stats *st, stats_block *block)
     if (block != NULL) { stats_free_padded(st, block->raw, stats_block_bytes(block->shared)); }
 }
 
-/* ---- finding: NULL where nothing was made yet ---- */
+/* ---- finding: NULL if the row or block does not exist yet ---- */
 
 static stats_row *stats_row_at(const stats *st, uint32_t index)
 {
@@ -113,7 +106,7 @@ static void stats_raise(_Atomic uint32_t *top, uint32_t to)
     }
 }
 
-/* The place of a row; NULL when its page was refused. */
+/* Return the place of a row; NULL: its page was refused. */
 static stats_row *_Atomic *stats_row_place(stats *st, uint32_t index)
 {
     if (index < STATS_NEAR_ROWS) { return &st->near[index]; }
@@ -122,7 +115,7 @@ static stats_row *_Atomic *stats_row_place(stats *st, uint32_t index)
     if (page == NULL) {
         stats_row_page *made = base_alloc(st->account, BASE_MOD_STATS, sizeof *made, NULL);
         if (made == NULL) { return NULL; }
-        /* Threads of 64 neighbouring indexes share a page: the first one in wins. */
+        /* Threads of 64 neighbouring indexes share a page: the first one installs it. */
         if (base_cas_ar(at, (stats_row_page *)NULL, made)) {
             page = made;
         } else {
@@ -151,7 +144,7 @@ static stats_block *_Atomic *stats_block_place(stats *st, stats_row *row, uint32
     return &page->slot[slot % STATS_FAR_SLOTS];
 }
 
-/* Row and block of the calling thread; NULL: refused. */
+/* Make row and block of the calling thread. NULL: refused. */
 static stats_block *stats_make_mine(stats *st, uint32_t index, uint32_t slot)
 {
     stats_row *_Atomic *row_at = stats_row_place(st, index);
@@ -170,8 +163,8 @@ static stats_block *stats_make_mine(stats *st, uint32_t index, uint32_t slot)
     return block;
 }
 
-/* Enter an allocation; false: this thread is inside one already (the store is evicting for it), or
- * refusals go on and it is not yet time to ask again. */
+/* Enter an allocation. False: this thread is already inside one (the store evicts for it), or
+ * recent allocations were refused and it is not yet time to try again. */
 CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index)
 {
     if (base_load_rlx(&st->denied) != 0 && base_add_rlx(&st->calls_denied, 1u) % 256 != 0) {
@@ -184,8 +177,8 @@ CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index)
 CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted)
 {
     const uint64_t bit = (uint64_t)1 << (index % 64);
-    /* Only the owner of the index changes its bit, so subtracting it clears it. Of index 0, which
-     * has many owners, a fork has cleared it. */
+    /* Only the owner of the index changes its bit, so a subtraction clears it. The bit of index 0,
+     * which has many owners, may have been cleared by a fork. */
     const bool set = (base_load_rlx(&st->asking[index / 64]) & bit) != 0;
     BASE_ASSERT(set || index == 0);
     if (set) { (void)base_sub_rlx(&st->asking[index / 64], bit); }
@@ -202,7 +195,7 @@ CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot)
     const stats_row *row = stats_row_at(st, base_self()->index);
     stats_block *block = row != NULL ? stats_block_at(row, slot) : NULL;
     if (block == NULL) { block = stats_block_at(base_load_acq(&st->near[0]), slot); }
-    BASE_REQUIRE(block != NULL); /* the slot was never opened: a wild write otherwise */
+    BASE_REQUIRE(block != NULL); /* NULL: the slot was never opened */
     return block;
 }
 
@@ -216,7 +209,7 @@ CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
         stats_asked(st, index, made != NULL);
         if (made != NULL) { block = made; }
     }
-    if (!block->shared) { /* so index is not 0, and the record this thread's alone */
+    if (!block->shared) { /* so index is not 0, and this thread owns the record */
         self->mine = block;
         self->mine_tag = st->id | slot;
     }
@@ -251,7 +244,7 @@ static uint64_t stats_sum(const stats *st, uint32_t slot, stats_id id)
     return sum;
 }
 
-/* NULL: the slot was never opened. */
+/* Return the shared block of a slot; NULL: the slot was never opened. */
 static stats_shared_block *stats_shared_at(const stats *st, uint32_t slot)
 {
     return (stats_shared_block *)(void *)stats_block_at(base_load_acq(&st->near[0]), slot);
@@ -326,12 +319,12 @@ CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot)
 CELLAR_PRIVATE stats *stats_create(base_account *account)
 {
     BASE_ASSERT(account != NULL);
-    static _Atomic uint64_t ids; /* a thread remembers whose block it used last, by this number */
+    static _Atomic uint64_t ids; /* number of stores; a thread tags its last block with it */
     stats *st = base_alloc(account, BASE_MOD_STATS, sizeof *st, NULL);
     if (st == NULL) { return NULL; }
     st->id = (base_add_rlx(&ids, (uint64_t)1) + 1) * STATS_SLOTS_MAX;
     st->account = account;
-    /* A histogram takes 2 KiB a stripe: below 16 MiB one stripe keeps the budget for values. */
+    /* A histogram takes 2 KiB per stripe: below 16 MiB of budget use one stripe. */
     const bool small = base_load_rlx(&account->limit) < (uint64_t)16 << 20;
     st->stripes = small ? 1 : (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), 8u));
     stats_row *shared = stats_row_new(st, true);
@@ -375,8 +368,8 @@ CELLAR_PRIVATE void stats_destroy(stats *st)
     base_free(st->account, BASE_MOD_STATS, st, sizeof *st);
 }
 
-/* Who forked from inside its allocation (it makes room, somebody hears of that) is in it still, and
- * will say when it is over. */
+/* Clear the bits of all threads except the calling one. The calling thread may have forked inside
+ * its allocation (from a listener of an eviction); it then calls stats_asked itself. */
 CELLAR_PRIVATE void stats_forked(stats *st)
 {
     const uint32_t mine = base_self()->index;

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: the registry as Prometheus text 0.0.4 and as JSON, into the caller's buffer.
+ * text: write the registry as Prometheus text 0.0.4 or as JSON into the caller's buffer.
  *
  * PICTURE    registry lists (stats.h) -> stats_tell: families, samples -> stats_out -> buffer
- *            one walk for both forms; only stats_family and stats_sample_* know which it is.
- * INVARIANTS out->len grows by the full text even when the buffer is full, so a second call with
- *            len + 1 bytes fits unless figures gained digits meanwhile. Lines of a family stand
- *            together, after one HELP and one TYPE. A histogram's +Inf bucket equals its count.
- * LOCKING    none; figures of one text are read one after the other, not at one instant.
- * FORMAT     counters end in _total, units are base units: nanoseconds are written as seconds with
- *            nine digits, by hand, because printf would ask the locale for the decimal comma.
- *            Label values escape \, " and newline. A view's name that is not UTF-8, or holds a 0
+ *            one walk for both forms; only stats_family and stats_sample_* depend on the form
+ * INVARIANTS out->len grows by the full text even if the buffer is full, so a second call with
+ *            len + 1 bytes fits unless figures have gained digits. Lines of a family stand
+ *            together, after one HELP and one TYPE. The +Inf bucket of a histogram equals its
+ *            count.
+ * LOCKING    None. The figures of one text are read one after the other, not at one instant.
+ * FORMAT     Counters end in _total. Units are base units: nanoseconds are written as seconds with
+ *            nine digits. Not by printf: its decimal point depends on the locale.
+ *            Label values escape \, " and newline. A namespace name that is not UTF-8, or holds a 0
  *            byte, is written as 0x and its hex digits.
- *            le="2^k ns" counts what is below 2^k ns: the buckets of hist.c are half open.
- * LIMITS     256 views; of more, the 255 with most gets and all others summed as view="other".
- *            Two views whose names come out alike (one named "0xff" beside the byte ff) share a
- *            label value. */
+ *            le="2^k ns" counts the values below 2^k ns: the buckets of hist.c are half open.
+ * LIMITS     256 namespaces; of more, the 255 with most gets, and the sum of all others as "other".
+ *            Two names with equal text (one is "0xff", the other the byte ff) share a label
+ *            value. */
 #ifndef CELLAR_OMIT_TEXT
 #include <string.h>
 
@@ -32,18 +33,18 @@ typedef struct stats_out {
     bool first; /* JSON: no comma yet */
 } stats_out;
 
-typedef struct stats_label { /* name "" for none; value of `value_len` bytes, not yet escaped */
+typedef struct stats_label { /* name "": no label; value of `value_len` bytes, unescaped */
     const char *name, *value;
     size_t value_len;
 } stats_label;
 
-/* Which views get lines of their own. */
+/* Namespaces with lines of their own. */
 typedef struct stats_pick {
-    uint64_t gets[STATS_VIEWS_SHOWN - 1]; /* min-heap by gets, while views are too many */
+    uint64_t gets[STATS_VIEWS_SHOWN - 1]; /* min-heap by gets, if namespaces are too many */
     uint16_t slot[STATS_VIEWS_SHOWN - 1];
     uint32_t count;
-    bool cut;                                /* some views go into "other" */
-    uint64_t shown[STATS_SLOTS_MAX / 64];    /* bit: this slot has its own lines */
+    bool cut;                                /* some namespaces are summed in "other" */
+    uint64_t shown[STATS_SLOTS_MAX / 64];    /* bit i: slot i has its own lines */
 } stats_pick;
 
 typedef struct stats_row_of { /* a line of the registry */
@@ -51,8 +52,8 @@ typedef struct stats_row_of { /* a line of the registry */
     stats_unit unit;
 } stats_row_of;
 
-/* As it lies in the object: its five words behind one another, one pointer instead of five, each of
- * which would be a relocation and most of them a symbol more: 20 KB of the drop-in. */
+/* A registry line as stored in the object: five words in a row, reached by one pointer. Five
+ * pointers would add relocations and symbols: 20 KB of the drop-in. */
 typedef struct stats_line_of {
     const char *words; /* family, label, value, kind, help; each ends with a 0 */
     stats_unit unit;
@@ -109,7 +110,7 @@ static void stats_put(stats_out *o, const char *p, size_t n)
 
 static void stats_puts(stats_out *o, const char *text) { stats_put(o, text, strlen(text)); }
 
-/* At least `digits` digits. */
+/* Write `v` with at least `digits` digits. */
 static void stats_put_u64(stats_out *o, uint64_t v, unsigned digits)
 {
     char text[20];
@@ -135,7 +136,7 @@ static void stats_put_ns(stats_out *o, uint64_t ns)
     stats_put_u64(o, ns % 1000000000u, 9);
 }
 
-/* Length of the UTF-8 sequence at p, or 0: none (overlong forms and surrogates included). */
+/* Return the length of the UTF-8 sequence at p; 0: invalid, overlong, or a surrogate. */
 static size_t stats_utf8_len(const unsigned char *p, size_t n)
 {
     if (p[0] < 0x80) { return p[0] != 0; }
@@ -212,7 +213,7 @@ static void stats_put_label(stats_out *o, const stats_label *l, bool first)
     stats_puts(o, "\"");
 }
 
-/* Everything before the value; stats_sample_end closes what this opens. */
+/* Write everything before the value; stats_sample_end writes the rest. */
 static void stats_sample_begin(stats_out *o, const char *name, const char *suffix,
                                const stats_label *labels, size_t label_count)
 {
@@ -253,7 +254,7 @@ static void stats_sample_one(stats_out *o, const char *name, const char *suffix,
     stats_sample_end(o);
 }
 
-/* ---- views ---- */
+/* ---- namespaces ---- */
 
 static uint64_t stats_slot_gets(const stats *st, uint32_t slot)
 {
@@ -290,7 +291,8 @@ static void stats_heap_sink(stats_pick *k, uint32_t at)
     }
 }
 
-/* Keep the slot if it has more gets than the least of those kept; first come, first served. */
+/* Keep the slot if it has more gets than the least kept slot. Of equal slots the first one
+ * stays. */
 static void stats_heap_offer(stats_pick *k, uint32_t slot, uint64_t gets)
 {
     if (k->count < STATS_VIEWS_SHOWN - 1) {
@@ -338,7 +340,7 @@ static void stats_put_ratio(stats_out *o, const stats_label *view,
     stats_sample_one(o, "cellar_hit_ratio", "", STATS_PPM, view, 1, stats_hit_ppm(figures));
 }
 
-/* Lines of one view for the counters first..last-1, or its hit ratio when they are none. */
+/* Write the counters first..last-1 of one namespace, or its hit ratio if first == last. */
 static void stats_put_view(stats_out *o, const stats_label *view, int first, int last,
                            const uint64_t figures[STATS_VIEW_COUNT])
 {
@@ -380,7 +382,7 @@ static void stats_put_views(stats_out *o, const stats *st, const stats_source *f
     }
 }
 
-/* ---- what the source knows of views ---- */
+/* ---- figures of namespaces that the source passes ---- */
 
 static void stats_put_given(stats_out *o, const char *family, const stats_label *view, int first,
                             uint32_t known, const uint64_t *value)
@@ -393,7 +395,7 @@ static void stats_put_given(stats_out *o, const char *family, const stats_label 
     }
 }
 
-/* A family that no view has anything of is left out. */
+/* Write one family of passed figures; omit it if no namespace has a figure. */
 static void stats_tell_given(stats_out *o, const stats *st, const stats_source *from,
                              const stats_pick *k, int first, int last)
 {
@@ -434,7 +436,7 @@ static void stats_tell_views_given(stats_out *o, const stats *st, const stats_so
     if (known == 0) { return; }
     const stats_label nobody = stats_label_of("", "");
     stats_family(o, "cellar_advisor_store_hit_ratio",
-                 "The same of all views together.", "gauge");
+                 "Expected hit ratio of the store at a multiple (scale) of its budget.", "gauge");
     stats_put_given(o, "cellar_advisor_store_hit_ratio", &nobody, first, known, value);
 }
 
@@ -454,7 +456,7 @@ static void stats_tell_views(stats_out *o, const stats *st, const stats_source *
         stats_put_views(o, st, from, &pick, id, last);
         id = last;
     }
-    stats_family(o, "cellar_hit_ratio", "Share of gets answered, over the life.", "gauge");
+    stats_family(o, "cellar_hit_ratio", "Share of answered gets since the start.", "gauge");
     stats_put_views(o, st, from, &pick, 0, 0);
     stats_tell_views_given(o, st, from, &pick);
 }
@@ -483,11 +485,11 @@ static void stats_tell_account(stats_out *o, const stats *st)
     const base_account *a = st->account;
     stats_family(o, "cellar_bytes", "Bytes charged to the budget.", "gauge");
     stats_sample_one(o, "cellar_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->used));
-    stats_family(o, "cellar_budget_bytes", "The budget.", "gauge");
+    stats_family(o, "cellar_budget_bytes", "Budget of the store in bytes.", "gauge");
     stats_sample_one(o, "cellar_budget_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->limit));
-    stats_family(o, "cellar_peak_bytes", "Most bytes charged at one time.", "gauge");
+    stats_family(o, "cellar_peak_bytes", "Highest number of bytes charged so far.", "gauge");
     stats_sample_one(o, "cellar_peak_bytes", "", STATS_BYTES, NULL, 0, base_load_rlx(&a->peak));
-    stats_family(o, "cellar_space_refused_total", "Charges the budget refused.", "counter");
+    stats_family(o, "cellar_space_refused_total", "Charges refused by the budget.", "counter");
     stats_sample_one(o, "cellar_space_refused_total", "", STATS_ONE, NULL, 0,
                      base_load_rlx(&a->refused));
     static const char *const module[BASE_MOD_COUNT] = {
@@ -495,7 +497,7 @@ static void stats_tell_account(stats_out *o, const stats *st)
         BASE_MODULES(STATS_X)
 #undef STATS_X
     };
-    stats_family(o, "cellar_module_bytes", "Bytes charged to the budget, by part.", "gauge");
+    stats_family(o, "cellar_module_bytes", "Bytes charged to the budget, by module.", "gauge");
     for (int m = 0; m < BASE_MOD_COUNT; m++) {
         const stats_label label = stats_label_of("module", module[m]);
         stats_sample_one(o, "cellar_module_bytes", "", STATS_BYTES, &label, 1,
@@ -515,7 +517,7 @@ static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, con
         stats_out text = { .buf = le, .cap = sizeof le };
         stats_put_ns(&text, (uint64_t)1 << k);
         labels[1] = (stats_label){ "le", le, text.len };
-        /* Later buckets are read later and may only have grown: never below the one before. */
+        /* A later bucket is read later: keep the sequence ascending. */
         below = BASE_MAX(below, stats_times_below(st, op, ((uint64_t)1 << k) - 1));
         stats_sample_one(o, family, "_bucket", STATS_ONE, labels, 2, below);
     }
@@ -526,7 +528,7 @@ static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, con
     stats_sample_one(o, family, "_count", STATS_ONE, labels, 1, count);
 }
 
-/* JSON readers get the quantiles themselves. */
+/* Write the quantiles of one operation as a JSON object. */
 static void stats_tell_times(stats_out *o, const stats *st, stats_op op, const char *name)
 {
     stats_times t;
@@ -564,7 +566,7 @@ static const struct stats_op_row {
 static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
 {
     const char *family = sampled ? "cellar_op_sampled_seconds" : "cellar_op_seconds";
-    const char *help = sampled ? "Duration of one operation in 64." : "Duration of operations.";
+    const char *help = sampled ? "Durations of one operation in 64." : "Durations of operations.";
     stats_family(o, family, help, "histogram");
     for (int op = 0; op < STATS_OP_COUNT; op++) {
         if (stats_op_registry[op].sampled != sampled) { continue; }
@@ -607,7 +609,7 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
     return stats_close(&o);
 }
 
-/* Lines of a registry that stands alone, each with one label more: whose figures they are. */
+/* Write the lines of a registry outside a store, each with one more label that names its owner. */
 static void stats_tell_list(stats_out *o, const stats_line_of *line, size_t count,
                             stats_label whose, const uint64_t *value)
 {

@@ -152,6 +152,7 @@ function end_declaration(    n, name, before, args) {
     fn_type[n] = before
     fn_args[n] = args
     fn_family[n] = family
+    family_of[name] = family
     if (first_of[family] == "") first_of[family] = n
     check_function(n, family)
     ready = 0
@@ -234,6 +235,34 @@ function one_line(f,    text) {
     return text
 }
 
+# SEE ALSO: cellar(7), and calls by section 3. `seen` has the names.
+function see_also(    i, n, name, list, at) {
+    n = 0
+    for (name in seen) {
+        for (at = ++n; at > 1 && list[at - 1] > name; at--) list[at] = list[at - 1]
+        list[at] = name
+    }
+    print ".Sh SEE ALSO" > page
+    for (i = 1; i <= n; i++) print ".Xr " list[i] " 3 ," > page
+    print ".Xr cellar 7" > page
+}
+
+# The neighbours of family f: the families before and after it in its header, and each call that its
+# contract names.
+function neighbours(f,    n, text, name) {
+    split("", seen)
+    for (n = f - 1; n <= f + 1; n += 2) {
+        if ((n in first_of) && header_of[n] == header_of[f]) seen[fn_name[first_of[n]]] = 1
+    }
+    text = field[f, "summary"] " " field[f, "in"] " " field[f, "out"] " " field[f, "returns"] " " \
+           field[f, "owns"] " " field[f, "thread"] " " field[f, "cost"]
+    while (match(text, /cellar_[a-z0-9_]+/)) {
+        name = substr(text, RSTART, RLENGTH)
+        text = substr(text, RSTART + RLENGTH)
+        if ((name in family_of) && family_of[name] != f) seen[name] = 1
+    }
+}
+
 function section(title, text, otherwise) {
     if (text == "" && otherwise == "") return
     print ".Sh " title > page
@@ -282,8 +311,8 @@ function man_page(f,    n, i, k, list, title) {
     literal(field[f, "example"])
     print ".Ed" > page
     section("SINCE", since(f), "")
-    print ".Sh SEE ALSO" > page
-    print ".Xr cellar 7" > page
+    neighbours(f)
+    see_also()
     close(page)
     for (n = 1; n <= functions; n++) {
         if (fn_family[n] == f && fn_name[n] != title) copy(page, out "/man3/" fn_name[n] ".3")
@@ -386,10 +415,17 @@ function program_page() {
     print ".Bd -literal" > page
 }
 
-# Blank lines only between two others. What stands below "Examples:" in the overview is kept for its
-# own section; "== NAME" is followed by that command's help.
+# Blank lines only between two others. The lines below "Examples:" and the calls of "See also:" in
+# the overview are kept for their own sections; "== NAME" begins the help of a command.
 function program_line(text) {
     if (text == "") { blank_due = 1; return }
+    if (text ~ /^See also: /) {
+        while (match(text, /cellar_[a-z0-9_]+/)) {
+            seen[substr(text, RSTART, RLENGTH)] = 1
+            text = substr(text, RSTART + RLENGTH)
+        }
+        return
+    }
     if (text ~ /^== /) {
         print ".Ed" > page
         print ".Ss cellar " substr(text, 4) > page
@@ -473,8 +509,7 @@ END {
         print ".Bd -literal" > page
         for (i = 1; i <= example_count; i++) literal(program_examples[i])
         print ".Ed" > page
-        print ".Sh SEE ALSO" > page
-        print ".Xr cellar 7" > page
+        see_also()
         exit NR == 0
     }
     if (functions == 0) complain("no CELLAR_API function found")

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    each key is linearizable: every hit is the latest write in some order consistent with
- *         real time, deletes and failed sets included; a compare-and-set has one winner; no
+ *         real time, deletes and failed sets included. A compare-and-set has one winner. No
  *         increment is lost.
  * Method: threads set, delete, compare-and-set, get, get_many, pin and scan keys under eviction,
- *         splits, sweeps and resizes; all operations are recorded with their times and judged by
- *         the zone checker of lin.c. 1, 4 and 64 keys, then 10^6. Misses prove nothing and
- *         are not recorded. */
+ *         splits, ticks and resizes. The zone checker of lin.c judges all operations with
+ *         their times. 1, 4 and 64 keys, then 10^6. Misses prove nothing and are not recorded. */
 #include "tests/support/l1_kit.h"
 #include "tests/support/lin.c"
 
@@ -58,7 +57,7 @@ static void act_set(actor *a, uint64_t key)
     uint64_t start = base_now_ns();
     cellar_err err = l1_put(lin.k.c, &k.key, &p);
     uint64_t end = base_now_ns();
-    /* A set that failed removed the old value: a write nobody reads. */
+    /* A set that failed removed the old value: record a write without a reader. */
     lin_note(a->log, lin_make(LIN_WRITE, key, err == CELLAR_OK ? id : new_id(), start, end));
 }
 
@@ -133,7 +132,7 @@ static void act_pin(actor *a, uint64_t key)
         lin_note(a->log, lin_make(LIN_READ, key, id, start, end));
     }
     if (kit_one_in(&a->r, 100)) { base_yield(); }
-    note_read(a, key, ref.value, ref.value_len, start, end); /* the same bytes still */
+    note_read(a, key, ref.value, ref.value_len, start, end); /* still the same bytes */
     l1_unpin(lin.k.c, &ref);
 }
 
@@ -144,8 +143,7 @@ static bool on_seen(void *ctx, const l1_seen *s)
     if (s->value != NULL && T_CHECK(key < lin.keys)) {
         uint64_t id;
         if (read_id(s->value, s->value_len, key, &id)) {
-            /* Begin of the step unknown to us: from the beginning of time it constrains from one
-             * side. */
+            /* The start of the step is unknown: with start 0 it constrains from one side. */
             lin_note(a->log, lin_make(LIN_READ, key, id, 0, base_now_ns()));
         }
     }
@@ -184,7 +182,7 @@ static void actor_main(void *arg)
     free(a);
 }
 
-/* Of all that succeeded, no two compared with the same old value. */
+/* Check that no two successful compares had the same old value. */
 static void each_compare_has_one_winner(void)
 {
     size_t n = 0;
@@ -249,12 +247,12 @@ static void four_keys(void) { judge(4, 300, KIT_MIB(3), 700); }
 static void sixty_four_keys(void) { judge(64, 2000, KIT_MIB(3), 900); }
 static void a_million_keys(void) { judge(1000000, 100, KIT_MIB(16), 1200); }
 
-/* ---- incr ------------------------------------------------------------------------------------ */
+/* ---- increment ------------------------------------------------------------------------------- */
 enum { COUNTERS = 5, EACH = 60000 };
 static struct {
     kit k;
     _Atomic uint64_t each;
-    uint8_t *seen[COUNTERS]; /* of each value: returned by somebody */
+    uint8_t *seen[COUNTERS]; /* of each value: returned to a thread */
     _Atomic uint64_t twice;
 } ctr;
 
@@ -272,7 +270,7 @@ static void count_up(void *arg)
         if (!T_CHECK(err == CELLAR_OK && now > 0)) { return; }
         uint8_t *at = &ctr.seen[id][now];
         if (__atomic_exchange_n(at, 1, __ATOMIC_RELAXED) != 0) { atomic_fetch_add(&ctr.twice, 1); }
-        if (kit_one_in(&r, 50)) { /* a pin makes the next one append */
+        if (kit_one_in(&r, 50)) { /* a pin makes the next increment append */
             l1_pin_ref ref;
             if (l1_pin(ctr.k.c, &k.key, &ref, 0) == CELLAR_OK) { l1_unpin(ctr.k.c, &ref); }
         }

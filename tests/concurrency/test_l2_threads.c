@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    many threads put, change and read while the worker seals, reclaims and syncs: each key's
- *         owner reads its current version or nothing, others a whole version, never an older one
- *         than they have seen end, be it by a change, a tag or a pattern, with a cipher or without;
- *         and so it is after a reopen.
- * Method: four threads on real files, each the only writer of its keys; an array says which version
- *         was current when a read began. THREADS_OPS=n for longer runs. */
+ * Aim:    many threads put, change and read while the worker seals, reclaims and syncs. The writer
+ *         of a key reads its current version or nothing. Other threads read a whole version, never
+ *         an older one than they saw invalidated by change, tag or pattern. The same holds with a
+ *         cipher, and after a reopen.
+ * Method: four threads on real files, each the only writer of its keys. An array has the version
+ *         that was current when a read began. THREADS_OPS=n for longer runs. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -17,7 +17,7 @@
 
 static l2_kit kit;
 static char folder[T_FOLDER_MAX];
-static _Atomic uint32_t ended[KEYS]; /* all versions up to it are over, acknowledged */
+static _Atomic uint32_t ended[KEYS]; /* versions up to it are dead, acknowledged */
 static _Atomic uint64_t hits, stored, epoch;
 static uint64_t ops;
 
@@ -67,7 +67,7 @@ static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
     for (size_t i = 0; i < n; i++) { buf[i] = (unsigned char)(key * 31 + version * 7 + i); }
 }
 
-/* The version that is served; 0: a miss. */
+/* Return the version that is served; 0: a miss. */
 static uint32_t look(uint32_t key)
 {
     unsigned char buf[1024], want[1024];
@@ -89,7 +89,7 @@ static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     (void)soft;
 }
 
-/* All of one writer's keys, by their tag, or by their first byte, which is the key. */
+/* Invalidate all keys of one writer, by their tag or by their first byte, which is the key. */
 static void end_all(uint32_t first, uint32_t now[EACH], bool by_tag)
 {
     if (by_tag) {
@@ -106,7 +106,7 @@ static void end_all(uint32_t first, uint32_t now[EACH], bool by_tag)
     }
 }
 
-/* A busy machine drops most puts, at KEEP above all: then longer, until something has happened. */
+/* Return true while more work is needed. A busy machine drops most puts, most of all at KEEP. */
 static bool goes_on(uint64_t i)
 {
     if (i < ops || i % 256 != 0) { return true; }
@@ -126,7 +126,7 @@ static void *writer(void *arg)
         const uint32_t n = (uint32_t)base_rng_below(&r, EACH), key = first + n;
         const l2_key k = l2_kit_key(&kit, &key, sizeof key, 3);
         const uint64_t what = base_rng_below(&r, 10);
-        if (what < 4) { /* a change, then what it left may go down */
+        if (what < 4) { /* a change; its result may be stored later */
             unsigned char buf[1024];
             l2_kill(kit.d, &k);
             if (now[n] != 0) { atomic_store(&ended[key], now[n]); }
@@ -145,7 +145,7 @@ static void *writer(void *arg)
         } else if (what < 7) {
             const uint32_t got = look(key);
             T_CHECK(got == 0 || got == now[n]);
-        } else if (what < 9) { /* somebody else's */
+        } else if (what < 9) { /* a key of another thread */
             const uint32_t other = (uint32_t)base_rng_below(&r, KEYS);
             const uint32_t over = atomic_load(&ended[other]);
             const uint32_t got = look(other);
@@ -156,7 +156,7 @@ static void *writer(void *arg)
             end_all(first, now, i % 2 != 0);
         }
     }
-    for (uint32_t n = 0; n < EACH; n++) { /* only what is current may be there from here on */
+    for (uint32_t n = 0; n < EACH; n++) { /* from here on only current versions may be served */
         const uint32_t key = first + n;
         const uint32_t got = look(key);
         T_CHECK(got == 0 || got == now[n]);
@@ -201,7 +201,7 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     T_CHECK(hits > 100 && st.sealed > 0);
     l2_close(kit.d);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    for (uint32_t key = 0; key < KEYS; key++) { /* also while it warms up */
+    for (uint32_t key = 0; key < KEYS; key++) { /* also during the index rebuild */
         const uint32_t over = ended[key], got = look(key);
         T_CHECK(got == 0 || got == over + 1);
     }
@@ -210,10 +210,10 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     t_wipe(folder);
 }
 
-static void threads_at_level_drop(void) { run(L2_DROP, NULL); }
-static void threads_at_level_keep(void) { run(L2_KEEP, NULL); }
+static void threads_at_level_drop_read_no_old_value(void) { run(L2_DROP, NULL); }
+static void threads_at_level_keep_read_no_old_value(void) { run(L2_KEEP, NULL); }
 
-static void threads_with_a_cipher(void)
+static void threads_with_a_cipher_read_no_old_value(void)
 {
     static const unsigned char secret[32] = { 7 };
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
@@ -224,5 +224,6 @@ static void threads_with_a_cipher(void)
     run(L2_DROP, &crypt);
 }
 
-T_MAIN("l2_threads", T_CASE(threads_at_level_drop), T_CASE(threads_at_level_keep),
-       T_CASE(threads_with_a_cipher))
+T_MAIN("l2_threads", T_CASE(threads_at_level_drop_read_no_old_value),
+       T_CASE(threads_at_level_keep_read_no_old_value),
+       T_CASE(threads_with_a_cipher_read_no_old_value))

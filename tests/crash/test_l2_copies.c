@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a copy of a directory that was in use opens empty, whatever SUPER said at that moment; a
- *         copy of a closed one serves what the store served, and nothing else ever comes out of a
- *         copy whose files were taken at different moments around a close.
- * Method: a disk made of memory is kept as it is at several moments of two lives; copies are put
- *         together of SUPER, META, data.seg and each slot of the stage of any moment, and opened,
- *         or killed at each step of that and opened again; the oracle is what the directory itself
- *         served after the close that SUPER tells of. */
+ * Aim:    a copy of a directory in use opens empty, whatever SUPER says in it. A copy of a closed
+ *         directory serves what the store served. A copy with files of different moments serves
+ *         nothing else, either.
+ * Method: an in-memory disk is saved at several moments of two runs. Copies combine SUPER, META,
+ *         data.seg and each slot of the stage from any moments. They are opened, or killed at
+ *         each step of the open and opened again. The oracle is what the directory itself served
+ *         after the close that SUPER names. */
 #include "tests/support/l2_kit.h"
 
 enum { LIVE, LATER, SYNCED, BUSY, CLOSED, AGAIN, CHANGED, CLOSED_AGAIN, MOMENTS };
 
 static l2_dev dev, copy, killed, moment[MOMENTS];
 static l2_kit kit, other;
-static uint32_t seen[MOMENTS][L2_KIT_KEYS]; /* versions; of moments that are no close: none */
+static uint32_t seen[MOMENTS][L2_KIT_KEYS]; /* versions; 0 for moments without a close */
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
 
 static void keep(int m) { l2_dev_clone(&dev, &moment[m], NULL); }
 
-/* Opened where it is, from a second disk with the same files: what it serves then. */
+/* Open the directory in place, on a second disk with the same files, and note what it serves. */
 static void closed(int m)
 {
     l2_close(kit.d);
@@ -29,13 +29,13 @@ static void closed(int m)
     l2_dev_clone(&dev, &copy, NULL);
     l2_dev_file *snap = l2_dev_find(&copy, "index.snap");
     T_REQUIRE(snap != NULL);
-    snap->name[0] = '\0'; /* by the footers, as any copy is opened */
+    snap->name[0] = '\0'; /* read the footers, like the open of a copy */
     l2_kit_init(&other, &copy);
     other.cfg.seg_count = 6;
     other.cfg.level = kit.cfg.level;
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
     l2_kit_warm(&other);
-    while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest is reclaimed */
+    while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest segment is reclaimed */
     for (uint32_t i = 0; i < L2_KIT_KEYS; i++) { seen[m][i] = l2_kit_look(&other, i, L2_KIT_VGEN); }
     l2_kit_kill(&other);
 }
@@ -96,7 +96,7 @@ static int file_at(const char *name)
     return -1;
 }
 
-/* Bytes [at, at + n) of a file as they were at that moment. */
+/* Take bytes [at, at + n) of a file from a moment. */
 static void take(const char *name, int from, size_t at, size_t n)
 {
     const int i = file_at(name);
@@ -108,7 +108,8 @@ static void take(const char *name, int from, size_t at, size_t n)
     if (n > 0) { memcpy(c->live + at, f->live + at, n); }
 }
 
-/* 0: it opened empty; else how many keys it serves. Anything but what `oracle` says is a fault. */
+/* Open a copy. Return the number of keys it serves; 0: empty. A value that `oracle` lacks is a
+ * fault. */
 static uint32_t opened(l2_dev *v, const uint32_t *oracle)
 {
     uint32_t served = 0;
@@ -117,7 +118,7 @@ static uint32_t opened(l2_dev *v, const uint32_t *oracle)
     other.cfg.level = kit.cfg.level;
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
     l2_kit_warm(&other);
-    while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest is reclaimed */
+    while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest segment is reclaimed */
     for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
         const uint32_t version = l2_kit_look(&other, i, L2_KIT_VGEN);
         served += version != 0;
@@ -150,20 +151,21 @@ static void whole_copies(l2_level level)
         l2_dev_clone(&moment[m], &copy, NULL);
         other_files();
         const uint32_t n = opened(&copy, seen[m]);
-        T_EQ_U64(n, held(m)); /* none, if it was in use */
+        T_EQ_U64(n, held(m)); /* 0 if it was in use */
     }
     T_CHECK(held(CLOSED) > L2_KIT_KEYS / 4 && held(CLOSED_AGAIN) > L2_KIT_KEYS / 4);
     died();
 }
 
-static void a_copy_counts_if_the_store_was_closed(void)
+static void a_copy_is_used_only_if_the_store_was_closed(void)
 {
     whole_copies(L2_DROP);
     whole_copies(L2_KEEP);
     whole_copies(L2_ALWAYS);
 }
 
-/* cp takes one file after the other, and the slots of the stage one after the other, too. */
+/* Make a mixed copy. cp copies one file after another, and the slots of the stage one after
+ * another. */
 static void mixed(uint32_t n)
 {
     const uint32_t seg = 16384;
@@ -172,7 +174,7 @@ static void mixed(uint32_t n)
     const int slot0 = n / (MOMENTS * MOMENTS * MOMENTS) % MOMENTS;
     const int slot1 = n / (MOMENTS * MOMENTS * MOMENTS * MOMENTS) % MOMENTS;
     l2_dev_clone(&moment[super], &copy, NULL);
-    if (n % 3 == 0) { copy.boot[15]++; } /* taken to another machine */
+    if (n % 3 == 0) { copy.boot[15]++; } /* moved to another machine */
     take("META.0", meta, 0, SIZE_MAX / 2);
     take("META.1", meta, 0, SIZE_MAX / 2);
     take("data.seg", data, 0, SIZE_MAX / 2);
@@ -185,11 +187,12 @@ static void mixed(uint32_t n)
 
 static void mixed_copies(l2_level level)
 {
-    uint32_t copies = 0, served = 0; /* served: those that serve something */
+    uint32_t copies = 0, served = 0; /* served: copies that serve a key */
     lived(level);
     for (uint32_t n = 0; n < MIXTURES && !t_failed(); n++) {
         const uint32_t super = n % MOMENTS;
-        /* What is in use opens empty before anything else is looked at: a few of those will do. */
+        /* A copy of a store in use opens empty before its other files are read: a few of those
+         * suffice. */
         if (super != CLOSED && super != CLOSED_AGAIN && n % 61 != 0) { continue; }
         mixed(n);
         copies++;
@@ -199,7 +202,7 @@ static void mixed_copies(l2_level level)
     died();
 }
 
-static uint32_t left; /* calls until the kill */
+static uint32_t left; /* calls until the process death */
 
 static void kill_now(void *ctx)
 {
@@ -207,7 +210,7 @@ static void kill_now(void *ctx)
     if (left > 0 && --left == 0) { l2_dev_clone(&copy, &killed, NULL); }
 }
 
-static void a_copy_killed_while_it_is_opened_serves_nothing_dead(void)
+static void a_copy_killed_during_its_open_serves_no_dead_value(void)
 {
     uint32_t kills = 0;
     lived(L2_DROP);
@@ -231,8 +234,8 @@ static void a_copy_killed_while_it_is_opened_serves_nothing_dead(void)
     died();
 }
 
-/* Opens whose n-th allocation is refused; the next one: at most what `oracle` has. False: there are
- * fewer allocations. */
+/* Refuse the n-th allocation of an open, then open again: at most the keys of `oracle` are served.
+ * Return false if there are fewer allocations. */
 static bool opened_without_memory(uint64_t nth, const uint32_t *oracle, uint32_t *served)
 {
     l2_kit_init(&other, &copy);
@@ -245,12 +248,12 @@ static bool opened_without_memory(uint64_t nth, const uint32_t *oracle, uint32_t
     const bool failed = err != CELLAR_OK;
     l2_kit_kill(&other);
     copy.locked = false;
-    *served = UINT32_MAX; /* it was opened: what a kill leaves of that is its own */
+    *served = UINT32_MAX; /* the open succeeded: what its death leaves is tested elsewhere */
     if (failed) { *served = opened(&copy, oracle); }
     return more;
 }
 
-static void a_copy_that_finds_no_memory_is_as_it_was(void)
+static void a_copy_opened_without_memory_stays_usable(void)
 {
     uint32_t failed = 0;
     lived(L2_DROP);
@@ -278,12 +281,12 @@ static void a_copy_that_finds_no_memory_is_as_it_was(void)
     died();
 }
 
-static void nothing_dead_comes_out_of_a_mixed_copy_at_drop(void) { mixed_copies(L2_DROP); }
-static void nothing_dead_comes_out_of_a_mixed_copy_at_keep(void) { mixed_copies(L2_KEEP); }
+static void a_mixed_copy_at_drop_serves_no_dead_value(void) { mixed_copies(L2_DROP); }
+static void a_mixed_copy_at_keep_serves_no_dead_value(void) { mixed_copies(L2_KEEP); }
 
 T_ONE_THREAD;
-T_MAIN("l2_copies", T_CASE(a_copy_counts_if_the_store_was_closed),
-       T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_drop),
-       T_CASE(nothing_dead_comes_out_of_a_mixed_copy_at_keep),
-       T_CASE(a_copy_killed_while_it_is_opened_serves_nothing_dead),
-       T_CASE(a_copy_that_finds_no_memory_is_as_it_was))
+T_MAIN("l2_copies", T_CASE(a_copy_is_used_only_if_the_store_was_closed),
+       T_CASE(a_mixed_copy_at_drop_serves_no_dead_value),
+       T_CASE(a_mixed_copy_at_keep_serves_no_dead_value),
+       T_CASE(a_copy_killed_during_its_open_serves_no_dead_value),
+       T_CASE(a_copy_opened_without_memory_stays_usable))

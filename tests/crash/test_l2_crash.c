@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P8, P9: whatever moment a process is killed or the power fails, what is served afterwards
- *         is what the sync level promises: after a kill and after an untouched sync the current
- *         version or nothing, and each put that was stored; at KEEP a version that was current at
- *         or after the last barrier; at DROP, with changes since the sync, nothing; at ALWAYS the
- *         current version, and what was committed.
- * Method: random work on a tiny store on a disk made of memory; before each call that changes the
- *         disk, and between operations, the disk as a crash would leave it is opened by the shipped
- *         code and compared with an oracle that knows every version and when it was current.
- *         Crashes of the recovery itself, two deep. CRASH_STATES=n for more states. Then short
- *         lives, in which every subset of what may be lost is lost: CRASH_SUBSETS=n states, at
- *         moments with up to CRASH_LOOSE=n loose ends. No clock and no secret of the system is in
- *         it: a seed repeats its run to the bit. And by itself the one kill in 65,536 at which what
- *         the slot held before looks like the next record. */
+ * Aim:    P8, P9: after a process death or a power cut at any moment, gets obey the level. After a
+ *         process death, or an untouched sync: the current version or a miss, and each stored put
+ *         is found. At KEEP: a version that was current at or after the last barrier. At DROP with
+ *         changes since the sync: nothing. At ALWAYS: the current version, and each commit.
+ * Method: random work on a tiny store on an in-memory disk. Before each durable change, and
+ *         between operations, the disk of a crash is opened. An oracle of all versions judges
+ *         it. Crashes of the recovery itself, two deep. CRASH_STATES=n: more states. Short runs
+ *         lose every subset of what may be lost: CRASH_SUBSETS=n states, at moments with up to
+ *         CRASH_LOOSE=n loose parts. Neither clock nor secret of the system is used, so a seed
+ *         repeats its run exactly. A separate test covers the one death in 65,536 at which old
+ *         bytes of the slot look like the next record. */
 #include "tests/support/kept_pages.h"
 #include "tests/support/l2_kit.h"
 
@@ -21,21 +19,23 @@
 #define TAGS 3u
 
 typedef struct world { /* the oracle */
-    uint32_t now[KEYS];      /* version that is current; 0: none */
-    uint32_t before[KEYS];   /* the same when the operation in work began */
-    uint32_t stored[KEYS];   /* version whose put was acknowledged last, no change since; or 0 */
-    uint32_t durable[KEYS];  /* version whose put a barrier or sync covers, no change since; or 0 */
+    uint32_t now[KEYS];      /* current version; 0: none */
+    uint32_t before[KEYS];   /* the same at the start of the current operation */
+    uint32_t stored[KEYS];   /* version of the last acknowledged put without a later change; or 0 */
+    uint32_t durable[KEYS];  /* version of the last put that a barrier or sync covers, without a
+                              * later change; or 0 */
     uint32_t log_key[PAST], log_version[PAST];
-    uint64_t events, kept;   /* all changes; those before the last barrier */
-    uint32_t vgen;           /* acknowledged generation of the view */
+    uint64_t events, kept;   /* all changes; changes before the last barrier */
+    uint32_t vgen;           /* acknowledged generation of the namespace */
     uint32_t vgen_before;
     uint64_t epoch;          /* of tags */
-    uint64_t born[KEYS];     /* that of the current version */
+    uint64_t born[KEYS];     /* tag epoch of the current version */
     bool clean;              /* nothing was acknowledged since the last sync */
     bool in_sync, in_op;
-    bool unsure;             /* a commit has failed, and none has succeeded since */
-    bool failed;             /* one has, ever: a clear then may be in no log, nor what it ended */
-    uint64_t reclaimed, reclaimed_before; /* in this life, and in those before it */
+    bool unsure;             /* a commit failed, and none succeeded since */
+    bool failed;             /* a commit failed once: a clear and its consequences may be in no
+                              * log */
+    uint64_t reclaimed, reclaimed_before; /* in this run, and in earlier runs */
 } world;
 
 static l2_dev dev, crash, crash2;
@@ -43,11 +43,11 @@ static l2_kit kit, again;
 static world w;
 static base_rng rng;
 static uint64_t states, most_states, hits;
-static uint64_t snaps, snaps_met; /* opens that read index.snap: without a crash, behind one */
+static uint64_t snaps, snaps_met; /* opens that read index.snap: without a crash, after one */
 static bool every_way;           /* all subsets instead of random ones */
 static uint32_t most_loose, most_met;
 static uint64_t points[2];       /* moments tried in every way, by pages and by sectors */
-static bool busy; /* inside a crash state: its own calls are not crashed again, but once */
+static bool busy; /* inside a crash state: its own calls crash only once */
 
 static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
 {
@@ -59,7 +59,7 @@ static size_t length_of(uint32_t key, uint32_t version)
     return 8 + (key * 131 + version * 37) % 900;
 }
 
-/* Version of key as the store says; 0: a miss. */
+/* Return the version of the key in the store; 0: a miss. */
 static uint32_t look(l2_kit *k, uint32_t key, uint32_t vgen)
 {
     unsigned char buf[1024], want[1024];
@@ -78,7 +78,7 @@ static uint32_t look(l2_kit *k, uint32_t key, uint32_t vgen)
 
 static bool was_current(uint32_t key, uint32_t version, uint64_t since)
 {
-    uint32_t at = 0; /* what it was at `since` */
+    uint32_t at = 0; /* version at `since` */
     for (uint64_t e = w.events; e > 0 && e + PAST > w.events; e--) {
         const size_t i = (e - 1) % PAST;
         if (w.log_key[i] != key) { continue; }
@@ -108,8 +108,8 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
     for (uint32_t key = 0; key < KEYS; key++) {
         const uint32_t got = look(k, key, v.vgen);
         if (got == 0) {
-            /* At DROP the mark DIRTY comes before what it is for: between the two a power cut
-             * leaves nothing, also in the middle of an open. */
+            /* At DROP the mark DIRTY precedes its change: a power cut between the two leaves
+             * nothing. That also holds during an open. */
             const bool marking = h == POWER && level == L2_DROP && (w.in_op || deep);
             const bool still = w.now[key] == w.before[key] && w.reclaimed + st.reclaimed == 0;
             const bool must = exact && !marking && still && w.stored[key] != 0 &&
@@ -119,9 +119,9 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
                                 w.durable[key] == w.before[key];
             if ((must || synced) && !T_EQ_U64(got, must ? w.stored[key] : w.durable[key])) {
                 printf("# key %u lost: level %d, %s, clean %d, sync %d, holes %" PRIu64
-                       ", segments %" PRIu64 ", free %" PRIu64 ", state %" PRIu64 ", snaps %" PRIu64 "\n", key,
-                       (int)level, h == KILL ? "kill" : "power", w.clean, w.in_sync, st.holes,
-                       st.segments_live, st.segments_free, states, st.snaps);
+                       ", segments %" PRIu64 ", free %" PRIu64 ", state %" PRIu64 ", snaps %" PRIu64
+                       "\n", key, (int)level, h == KILL ? "kill" : "power", w.clean, w.in_sync,
+                       st.holes, st.segments_live, st.segments_free, states, st.snaps);
             }
             continue;
         }
@@ -132,8 +132,8 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
         }
         if (!T_CHECK(ok)) {
             printf("# key %u: got %u, now %u, before %u, level %d, %s, clean %d, state %" PRIu64
-                   "\n", key, got, w.now[key], w.before[key], (int)level, h == KILL ? "kill" : "power",
-                   w.clean, states);
+                   "\n", key, got, w.now[key], w.before[key], (int)level,
+                   h == KILL ? "kill" : "power", w.clean, states);
         }
     }
     T_EQ_STR(l2_audit(k->d), NULL);
@@ -141,7 +141,7 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
 
 static void recovery_hook(void *ctx)
 {
-    /* A crash in the middle of the recovery: another disk, judged by the same oracle. */
+    /* A crash during recovery: another disk, compared with the same oracle. */
     const how h = *(const how *)ctx;
     if (busy || base_rng_below(&rng, 6) != 0) { return; }
     busy = true;
@@ -163,7 +163,7 @@ static void recovery_hook(void *ctx)
     busy = false;
 }
 
-/* The disk `crash` is opened and looked at. */
+/* Open the disk `crash` and check it. */
 static void crash_open(how h, bool two_deep)
 {
     l2_kit_init(&again, &crash);
@@ -184,7 +184,7 @@ static void crash_open(how h, bool two_deep)
     judge(&again, h, kit.cfg.level, false);
 }
 
-/* A second life: everything is changed, then crashes again; nothing old may be seen. */
+/* Change everything in a second run, then crash again. No old version may be served. */
 static void crash_again(void)
 {
     l2_view v;
@@ -215,8 +215,8 @@ static void crash_now(how h)
     l2_kit_kill(&again);
 }
 
-/* Every disk that a power cut at this moment can leave, if they are not too many: by sectors of
- * the mapping, else by its pages. */
+/* Try every disk that a power cut can leave now, unless they are too many: by sectors of the
+ * mapping, else by its pages. */
 static void crash_in_every_way(void)
 {
     uint32_t unit = DEV_SECTOR, n = l2_dev_loose_count(&dev, unit);
@@ -237,7 +237,7 @@ static void crash_in_every_way(void)
     }
 }
 
-/* Before each call that changes something durable. */
+/* Crash before each durable change. */
 static void device_hook(void *ctx)
 {
     (void)ctx;
@@ -270,7 +270,7 @@ static void acknowledged(void)
     w.vgen_before = w.vgen;
 }
 
-/* At ALWAYS, or as a durable call at KEEP now and then. */
+/* Commit at ALWAYS, or at KEEP now and then, like a durable call. */
 static void op_commit(void)
 {
     const bool asked = kit.cfg.level == L2_KEEP && base_rng_below(&rng, 4) == 0;
@@ -285,7 +285,7 @@ static void op_commit(void)
     if (err != CELLAR_OK) {
         T_EQ_I64(err, CELLAR_E_IO);
         w.unsure = w.failed = true;
-        memset(w.stored, 0, sizeof w.stored); /* all was given up */
+        memset(w.stored, 0, sizeof w.stored); /* all records were dropped */
         memset(w.durable, 0, sizeof w.durable);
         return;
     }
@@ -318,8 +318,9 @@ static void op_demote(void)
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
     const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
     if (err == CELLAR_OK) { w.stored[key] = version; }
-    w.clean = false; /* a put that was dropped has the store marked dirty for the next one */
-    if (base_rng_below(&rng, 3) == 0) { op_commit(); } /* a durable put, the others for nothing */
+    w.clean = false; /* a dropped put has the store marked DIRTY for the next one */
+    /* a durable put; the other keys are covered, too */
+    if (base_rng_below(&rng, 3) == 0) { op_commit(); }
 }
 
 static void op_clear(void)
@@ -342,7 +343,7 @@ static void op_tag(uint32_t tag)
     acknowledged();
 }
 
-/* All keys below 5, or all others. */
+/* Delete all keys below 5, or all others, by pattern. */
 static void op_match(bool low)
 {
     static const char *const pattern[2] = { "[^\0-\4]*", "[\0-\4]*" };
@@ -381,11 +382,11 @@ static void op_tick(void)
     w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
 }
 
-/* A close, and another life: index.snap is written, named, read, and its name taken away. */
+/* Close the store and open it again: index.snap is written, renamed, read and unlinked. */
 static void op_reopen(void)
 {
     l2_stats st;
-    for (int i = 0; i < 4; i++) { /* a slot made ready has the next tick reclaim a place */
+    for (int i = 0; i < 4; i++) { /* after a READY slot the next tick reclaims a place */
         while (l2_tick(kit.d, 1000)) {}
     }
     l2_stats_get(kit.d, &st);
@@ -398,7 +399,7 @@ static void op_reopen(void)
     w.kept = w.events;
     memcpy(w.durable, w.stored, sizeof w.durable);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    w.clean = false; /* open marks the store dirty */
+    w.clean = false; /* the open marks the store DIRTY */
     l2_stats_get(kit.d, &st);
     snaps += st.snaps;
     l2_kit_warm(&kit);
@@ -446,7 +447,7 @@ static void one_op(void)
     w.in_op = false;
 }
 
-/* `before`: operations that no crash interrupts, and a sync. */
+/* Run one life of a store. `before`: operations without crashes, then a sync. */
 static void life(uint32_t before, uint32_t ops)
 {
     memset(&w, 0, sizeof w);
@@ -455,7 +456,7 @@ static void life(uint32_t before, uint32_t ops)
     kit.cfg.seg_count = 3 + (uint32_t)base_rng_below(&rng, 4);
     kit.cfg.stage_count = 2 + (uint32_t)base_rng_below(&rng, 2);
     kit.cfg.level = (l2_level)base_rng_below(&rng, 3);
-    unsigned char uuid[16]; /* marks and checks go by it: a seed repeats them, too */
+    unsigned char uuid[16]; /* marks and checks depend on it: a seed repeats them, too */
     l2_w64(uuid, base_rng_next(&rng));
     l2_w64(uuid + 8, base_rng_next(&rng));
     kit.cfg.uuid = uuid;
@@ -492,7 +493,7 @@ static void begin(uint64_t seed, uint64_t most, bool subsets)
 
 static void end(uint64_t lives)
 {
-    printf("# %" PRIu64 " crash states in %" PRIu64 " lives, %" PRIu64 " hits, %" PRIu64 "+%" PRIu64
+    printf("# %" PRIu64 " crash states in %" PRIu64 " runs, %" PRIu64 " hits, %" PRIu64 "+%" PRIu64
            " by index.snap\n", states, lives, hits, snaps, snaps_met);
     l2_dev_fini(&crash);
     l2_dev_fini(&crash2);
@@ -510,8 +511,8 @@ static void every_crash_keeps_the_promise_of_its_level(void)
     T_CHECK(hits > states / 4 && snaps > states / 400 && snaps_met > states / 400);
 }
 
-/* Short lives: a handful of operations behind a sync leave few enough things that may be lost. */
-static void every_subset_of_short_traces(void)
+/* After a sync a few operations leave few enough loose parts. */
+static void every_subset_of_lost_writes_of_short_runs_keeps_the_promise(void)
 {
     uint64_t lives = 0;
     most_loose = (uint32_t)BASE_MIN(t_env_u64("CRASH_LOOSE", 8), 20);
@@ -526,11 +527,11 @@ static void every_subset_of_short_traces(void)
     T_CHECK(hits > states / 4 && points[1] > 0 && (most_states < 10000 || most_met == most_loose));
 }
 
-/* ---- what a slot held before ---- */
+/* ---- old bytes of a slot ---- */
 
 #define LEAD 8u /* of a record's extension: its version */
 
-/* The mark of a record of these lengths, there. */
+/* Return the mark of a record with these lengths at a position. */
 static uint16_t mark_of(const l2_form *f, uint64_t segseq, uint32_t off, const l2_rec *r)
 {
     unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8);
@@ -538,8 +539,8 @@ static uint16_t mark_of(const l2_form *f, uint64_t segseq, uint32_t off, const l
     return l2_r16(head + 4);
 }
 
-/* Lengths with which record *n of a slot that is filled with such has the mark it will have two
- * segments later, in the same slot: one in 65,536 has. */
+/* Find lengths for which the mark of record *n is the same two segments later in the same slot. One
+ * in 65,536 is. */
 static bool same_mark(const l2 *d, uint32_t least, uint32_t most, l2_rec *r, uint32_t *n)
 {
     const uint64_t segseq = d->open_slot->head.segseq;
@@ -572,7 +573,7 @@ static cellar_err put_long(uint32_t number, const l2_rec *r, bool look_only)
     return err;
 }
 
-/* Is the slot of segment `segseq` there, with n records in it? */
+/* Return true if the slot of segment `segseq` is staged with n records. */
 static bool slot_holds(const l2 *d, uint64_t segseq, uint32_t n)
 {
     for (uint32_t i = 0; i < d->nstage; i++) {
@@ -583,7 +584,8 @@ static bool slot_holds(const l2 *d, uint64_t segseq, uint32_t n)
     return false;
 }
 
-/* Killed when the log ends, in a slot's second life, where a record of its first one looks begun. */
+/* Kill the process when the log ends where an old record of the slot looks like an incomplete
+ * one. */
 static void past_is_no_damage(l2_level level, uint32_t least, uint32_t most)
 {
     l2_rec r;
@@ -603,16 +605,16 @@ static void past_is_no_damage(l2_level level, uint32_t least, uint32_t most)
     l2_kit_end(&kit, &dev);
 }
 
-static void what_a_slot_held_before_is_no_damage(void)
+static void old_bytes_of_a_used_slot_are_no_damage(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         past_is_no_damage((l2_level)level, 1, 4);
-        if (level != L2_DROP) { past_is_no_damage((l2_level)level, 0, 0); } /* ready, not open */
+        if (level != L2_DROP) { past_is_no_damage((l2_level)level, 0, 0); } /* READY, not OPEN */
     }
 }
 
-/* Killed beside a slot that is ready, and whose bytes at `off` look like a begun record of it. The
- * page of its lines is of another epoch. */
+/* Kill the process next to a READY slot with bytes at `off` that look like an incomplete record of
+ * it. The page of its footer lines is of another epoch. */
 static void chance_is_no_damage(l2_level level, uint32_t off)
 {
     l2_kit_begin(&kit, &dev, level);
@@ -634,7 +636,7 @@ static void chance_is_no_damage(l2_level level, uint32_t off)
     l2_kit_end(&kit, &dev);
 }
 
-static void what_an_unused_slot_held_is_no_damage(void)
+static void old_bytes_of_an_unused_slot_are_no_damage(void)
 {
     for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
         chance_is_no_damage((l2_level)level, L2_HEAD_BYTES);
@@ -644,5 +646,6 @@ static void what_an_unused_slot_held_is_no_damage(void)
 
 T_ONE_THREAD;
 T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level),
-       T_CASE(every_subset_of_short_traces), T_CASE(what_a_slot_held_before_is_no_damage),
-       T_CASE(what_an_unused_slot_held_is_no_damage))
+       T_CASE(every_subset_of_lost_writes_of_short_runs_keeps_the_promise),
+       T_CASE(old_bytes_of_a_used_slot_are_no_damage),
+       T_CASE(old_bytes_of_an_unused_slot_are_no_damage))

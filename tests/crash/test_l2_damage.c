@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P10: whatever is flipped, cut, swapped or put in from a former life, each key is its
- *         current version or a miss: no older one, no other key's bytes, no crash.
- * Method: a tiny store with a history (overwritten, deleted, cleared keys; former lives of places),
- *         once closed, once killed; its files damaged one way at a time, opened by the shipped
- *         code. One copy of META hurt, where its controls are in no segment any more. DAMAGE_STEP=1: every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
+ * Aim:    P10: after any flipped bit, truncation, swap or restored old bytes, each key has its
+ *         current version or is a miss. No older version, no bytes of another key, no crash.
+ * Method: a tiny store with a history (overwritten, deleted and cleared keys, reused places),
+ *         once closed, once killed. Its files are damaged in one way at a time and opened. One
+ *         copy of META is damaged where no segment has its controls any more. DAMAGE_STEP=1:
+ *         every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
 #include "tests/support/kept_pages.h"
 #include "tests/support/l2_kit.h"
 
@@ -14,11 +15,11 @@ static l2_dev dev, hurt;
 static l2_dev former; /* the same store, earlier */
 static l2_kit kit;
 static uint32_t now[KEYS];
-static unsigned char value[KEYS][512]; /* of those, and more of the same */
+static unsigned char value[KEYS][512]; /* the value of each key, and more of the same bytes */
 static uint32_t vgen;
 static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
 static base_rng rng;
-static char story[160]; /* of the last mutant */
+static char story[160]; /* the last mutant */
 
 static size_t length_of(uint32_t key, uint32_t version)
 {
@@ -43,11 +44,11 @@ static void store(uint32_t key, uint32_t version)
     while (l2_tick(kit.d, 1000)) {}
 }
 
-static l2_form form;     /* of the store that was built */
-static uint64_t open_seq; /* the segment it was in at the end, */
-static size_t open_at;    /* and where that lies in stage.buf */
+static l2_form form;     /* form of the built store */
+static uint64_t open_seq; /* its last segment */
+static size_t open_at;    /* position of that segment in stage.buf */
 
-/* `closed`: cleanly; else as a killed process leaves it. */
+/* Build the store. `closed`: with a clean close; else with a process death. */
 static void build(bool closed)
 {
     memset(now, 0, sizeof now);
@@ -89,11 +90,11 @@ static void look_at_all(l2_kit *k)
             size_t len;
             l2_meta m;
             const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
-            k->d->trouble.damaged = 0; /* ask on, however many of them are damaged */
+            k->d->trouble.damaged = 0; /* keep the tier on, however many records are damaged */
             const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
             if (err == CELLAR_MISS) { continue; }
             if (vg == 5) {
-                T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared; so nobody asks for it */
+                T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared, so the cache does not ask for it */
                 continue;
             }
             hits++;
@@ -118,7 +119,7 @@ static bool open_hurt(void)
         return false;
     }
     l2_kit_warm(&k);
-    while (l2_tick(k.d, 1000)) {} /* places are set free, whichever way the index came */
+    while (l2_tick(k.d, 1000)) {} /* places become free, whatever the source of the index */
     look_at_all(&k);
     l2_kit_kill(&k);
     return true;
@@ -141,7 +142,7 @@ static void begin(bool closed)
 
 static void end(const char *what)
 {
-    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.1f %% of what was stored\n", what,
+    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.1f %% of the stored values\n", what,
            opened, refused, 100.0 * (double)hits / (double)(whole * (opened > 0 ? opened : 1)));
     l2_dev_fini(&dev);
     l2_dev_fini(&hurt);
@@ -156,7 +157,7 @@ static void flip_every_bit(bool closed)
     for (int i = 0; i < DEV_FILES && !t_failed(); i++) {
         const uint64_t bits = (uint64_t)dev.file[i].size * 8;
         for (uint64_t bit = t_.seed % step; bit < bits && !t_failed();) {
-            /* Damaged footers and trailers are mended by trying: 1 ms each, so fewer of them. */
+            /* Repair of a footer or trailer tries bits for 1 ms, so fewer of them are damaged. */
             const uint64_t in_seg = bit / 8 % 16384;
             const bool slow = strcmp(dev.file[i].name, "data.seg") == 0 && in_seg >= 16384 - 12288;
             l2_dev_clone(&dev, &hurt, NULL);
@@ -171,12 +172,12 @@ static void flip_every_bit(bool closed)
     end(closed ? "single bits, closed" : "single bits, killed");
 }
 
-static void any_bit_of_a_closed_store(void) { flip_every_bit(true); }
-static void any_bit_of_a_killed_store(void) { flip_every_bit(false); }
+static void any_bit_of_a_closed_store_restores_no_old_value(void) { flip_every_bit(true); }
+static void any_bit_of_a_killed_store_restores_no_old_value(void) { flip_every_bit(false); }
 
-/* A check of 0 is what a record in flight has. Where a process was killed such a record is left
- * out; a tombstone must not be, or what it hides comes back. */
-static void a_check_that_became_0_brings_nothing_back(void)
+/* A check of 0 marks an incomplete record. After a process death such a record is dropped. A
+ * tombstone must not be dropped, or the value that it hides comes back. */
+static void a_check_damaged_to_0_restores_no_old_value(void)
 {
     begin(false);
     const l2_dev_file *from = l2_dev_find(&dev, "stage.buf");
@@ -189,9 +190,9 @@ static void a_check_that_became_0_brings_nothing_back(void)
     end("zeros");
 }
 
-/* A tombstone of a slot and its line, a bit of each turned over. The line says which class a damaged
- * record hides; of a slot no sum says whether it is right. Whether the store begins anew behind that
- * place or finds out what was there, nothing that was deleted comes back. */
+/* Flip a bit of a staged tombstone and a bit of its footer line. The line says which class the
+ * record hides, and no check covers the line of an open slot. Whether the store drops everything
+ * before that position or finds the class, no deleted value comes back. */
 static void a_tombstone_hurt_with_its_line(bool closed)
 {
     begin(closed);
@@ -222,12 +223,12 @@ static void a_tombstone_hurt_with_its_line(bool closed)
     end(closed ? "tombstone and line, closed" : "tombstone and line, killed");
 }
 
-static void a_tombstone_of_a_closed_store_hurt_with_its_line(void)
+static void a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force(void)
 {
     a_tombstone_hurt_with_its_line(true);
 }
 
-static void a_tombstone_of_a_killed_store_hurt_with_its_line(void)
+static void a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force(void)
 {
     a_tombstone_hurt_with_its_line(false);
 }
@@ -260,20 +261,20 @@ static void mutate(void)
             f->live[bit / 8] ^= (unsigned char)(1u << (bit % 8));
         }
         break;
-    case 2: f->size = a; break; /* cut */
+    case 2: f->size = a; break; /* truncated */
     case 3:                     /* two blocks swapped */
         memcpy(block, f->live + a / unit * unit, n);
         memcpy(f->live + a / unit * unit, g->live + b / unit * unit, n);
         memcpy(g->live + b / unit * unit, block, n);
         break;
     case 4: memset(f->live + a / unit * unit, base_rng_below(&rng, 2) ? 0 : 255, n); break;
-    case 5: { /* a segment of a former life of its place, or of another */
+    case 5: { /* an older segment of the same place, or of another one */
         l2_dev_file *data = l2_dev_find(&hurt, "data.seg"), *old = l2_dev_find(&former, "data.seg");
         memcpy(data->live + 16384 * base_rng_below(&rng, 3),
                old->live + 16384 * base_rng_below(&rng, 3), 16384);
         break;
     }
-    default: { /* a run of bytes copied to another place */
+    default: { /* bytes copied to another position */
         const size_t m = (size_t)base_rng_below(&rng, 2000);
         if (a + m <= f->size && b + m <= g->size) { memmove(f->live + a, g->live + b, m); }
         break;
@@ -295,12 +296,12 @@ static void mixtures(bool closed)
     end(closed ? "mixtures, closed" : "mixtures, killed");
 }
 
-static void mixtures_in_a_closed_store(void) { mixtures(true); }
-static void mixtures_in_a_killed_store(void) { mixtures(false); }
+static void mixtures_in_a_closed_store_restore_no_old_value(void) { mixtures(true); }
+static void mixtures_in_a_killed_store_restore_no_old_value(void) { mixtures(false); }
 
 /* ---- META ---- */
 
-/* The copy with the higher serial, or the other. */
+/* Return the copy with the higher serial, or the other one. */
 static l2_dev_file *meta_copy(l2_dev *v, bool newer)
 {
     l2_dev_file *a = l2_dev_find(v, "META.0"), *b = l2_dev_find(v, "META.1");
@@ -308,9 +309,9 @@ static l2_dev_file *meta_copy(l2_dev *v, bool newer)
     return first == newer ? a : b;
 }
 
-/* A view cleared, and a demotion that began before it came to the log behind it; META was written
- * once before that and once behind, and the segment with the control is reclaimed, and its place
- * `taken` by another or not yet. Key 0 is the demotion; what is stored last is key 1. */
+/* Clear a namespace; an eviction that began before reaches the log after the clear. META was
+ * written once before it and once after it. The segment with the control is reclaimed; its place is
+ * reused if `taken`. Key 0 is the evicted one, key 1 the last stored one. */
 static void cleared_long_ago(bool closed, bool taken)
 {
     l2_view v = { 1, 5, 1 };
@@ -337,7 +338,7 @@ static void cleared_long_ago(bool closed, bool taken)
         (void)l2_tick(kit.d, 1000);
     }
     T_EQ_I64(l2_kit_put(&kit, 1, 1, 6), CELLAR_OK);
-    T_EQ_U64(l2_kit_look(&kit, 0, 5), 1); /* it is there, but of a generation that has ended */
+    T_EQ_U64(l2_kit_look(&kit, 0, 5), 1); /* it is there, but of an old generation */
     if (closed) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -349,7 +350,7 @@ static void cleared_long_ago(bool closed, bool taken)
 static void one_META_hurt(bool closed, bool taken, bool newer)
 {
     l2_view v = { 0, 0, 0 };
-    /* Closed, the older copy is that of the reclaim: nothing is missing behind it. */
+    /* After a close the older copy is as new as the reclaim: nothing is missing. */
     const bool missing = newer && !closed;
     cleared_long_ago(closed, taken);
     dev.locked = false;
@@ -360,7 +361,7 @@ static void one_META_hurt(bool closed, bool taken, bool newer)
     T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
     T_EQ_U64(l2_kit_look(&kit, 1, 6), missing ? 0 : 1);
     T_EQ_U64(l2_kit_figures(&kit).holes, missing ? 1 : 0);
-    /* What is stored now stays: META is whole again. */
+    /* New records stay: META is complete again. */
     T_EQ_I64(l2_kit_put(&kit, 3, 9, v.vgen), CELLAR_OK);
     l2_kit_killed(&kit, &dev);
     T_EQ_U64(l2_kit_look(&kit, 3, v.vgen), 9);
@@ -369,15 +370,17 @@ static void one_META_hurt(bool closed, bool taken, bool newer)
     l2_kit_end(&kit, &dev);
 }
 
-static void an_older_META_brings_nothing_back(void)
+static void an_older_meta_restores_no_old_value(void)
 {
     for (unsigned i = 0; i < 8; i++) { one_META_hurt((i & 1) != 0, (i & 2) != 0, (i & 4) != 0); }
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store), T_CASE(any_bit_of_a_killed_store),
-       T_CASE(mixtures_in_a_closed_store), T_CASE(mixtures_in_a_killed_store),
-       T_CASE(a_tombstone_of_a_closed_store_hurt_with_its_line),
-       T_CASE(a_tombstone_of_a_killed_store_hurt_with_its_line),
-       T_CASE(a_check_that_became_0_brings_nothing_back),
-       T_CASE(an_older_META_brings_nothing_back))
+T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store_restores_no_old_value),
+       T_CASE(any_bit_of_a_killed_store_restores_no_old_value),
+       T_CASE(mixtures_in_a_closed_store_restore_no_old_value),
+       T_CASE(mixtures_in_a_killed_store_restore_no_old_value),
+       T_CASE(a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force),
+       T_CASE(a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force),
+       T_CASE(a_check_damaged_to_0_restores_no_old_value),
+       T_CASE(an_older_meta_restores_no_old_value))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a file system that is full, really: a store takes the room there is, or says that there
- *         is none and leaves nothing behind that would stand in the way of the next open; one that
- *         fills up behind it costs neither what is stored nor anything stale.
- * Method: a tmpfs of a few MiB in a mount namespace of a child's own; skipped where a process may
- *         have neither. */
+ * Aim:    on a really full file system a store uses the existing room. If there is none, the open
+ *         fails and leaves nothing that hinders the next open. A disk that fills up later costs
+ *         neither stored entries nor correctness.
+ * Method: a tmpfs of a few MiB in a child's own mount namespace; skipped if a process may have
+ *         neither. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -26,7 +26,7 @@ static bool write_text(const char *path, const char *text)
     return ok;
 }
 
-/* Root of a namespace of one's own, if not of the machine. */
+/* Enter a new namespace as root, if the process is not root already. */
 static bool apart(void)
 {
     char map[64];
@@ -49,7 +49,7 @@ static bool mounted(unsigned mib, bool again)
     return mount("tmpfs", mount_at, "tmpfs", again ? MS_REMOUNT : 0, options) == 0;
 }
 
-/* fn in a child with a tmpfs of its own. */
+/* Run fn in a child with its own tmpfs. */
 static void on_small_disk(unsigned mib, void (*fn)(void))
 {
     const char *tmp = getenv("TMPDIR");
@@ -122,12 +122,12 @@ static void store_takes_what_there_is(void)
     l2_close(kit.d);
 }
 
-static void no_room_is_told(void)
+static void no_room_fails_the_open(void)
 {
     kit_here((uint64_t)64 << 20);
     T_EQ_I64(l2_kit_open(&kit), CELLAR_E_IO);
     T_EQ_I64(kit.sys_errno, ENOSPC);
-    T_REQUIRE(mounted(90, true)); /* somebody has made room */
+    T_REQUIRE(mounted(90, true)); /* another process has made room */
     kit_here((uint64_t)64 << 20);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     fill_store(500);
@@ -136,7 +136,7 @@ static void no_room_is_told(void)
     l2_close(kit.d);
 }
 
-/* Everything that is left of the disk into one file. */
+/* Fill a file with all free bytes of the disk. */
 static void fill_disk(const char *file)
 {
     static const char zeros[65536];
@@ -176,7 +176,8 @@ static void disk_is_full_meanwhile(void)
         (void)l2_tick(kit.d, 1000);
     }
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
-    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_DROPPED); /* clean: marked dirty first */
+    /* CLEAN: it must be marked DIRTY first */
+    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_DROPPED);
     (void)l2_tick(kit.d, 1000);
     T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_OK);
     T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 4);
@@ -191,10 +192,19 @@ static void disk_is_full_meanwhile(void)
     l2_close(kit.d);
 }
 
-static void a_small_disk_gives_a_smaller_store(void) { on_small_disk(24,
-                                                                     store_takes_what_there_is); }
-static void no_room_is_a_code_and_heals(void) { on_small_disk(6, no_room_is_told); }
-static void a_disk_that_fills_up_loses_nothing(void) { on_small_disk(20, disk_is_full_meanwhile); }
+static void a_small_disk_gives_a_smaller_store(void)
+{
+    on_small_disk(24, store_takes_what_there_is);
+}
+static void a_full_disk_fails_the_open_and_a_later_open_works(void)
+{
+    on_small_disk(6, no_room_fails_the_open);
+}
+static void a_disk_that_fills_up_later_loses_nothing(void)
+{
+    on_small_disk(20, disk_is_full_meanwhile);
+}
 
 T_MAIN("l2_enospc", T_CASE(a_small_disk_gives_a_smaller_store),
-       T_CASE(no_room_is_a_code_and_heals), T_CASE(a_disk_that_fills_up_loses_nothing))
+       T_CASE(a_full_disk_fails_the_open_and_a_later_open_works),
+       T_CASE(a_disk_that_fills_up_later_loses_nothing))

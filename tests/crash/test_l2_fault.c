@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P12: any input or output may fail, at any call, with any errno, once or for good: every
- *         call returns, nothing stale is served, and when the fault is over a reopen works.
- * Method: one piece of work on a disk made of memory; the n-th call of each site fails; after it
- *         the store is closed or killed, opened on the healthy disk and compared with the oracle.
- *         Then every allocation of the same work, one by one. */
+ * Aim:    P12: any I/O call may fail, with any errno, once or for good. Every call of l2 returns,
+ *         nothing stale is served, and a reopen works after the fault.
+ * Method: one piece of work on an in-memory disk. The n-th call of each site fails. Then the
+ *         store is closed or killed, opened on the healthy disk and compared with the oracle.
+ *         Then each allocation of the same work fails, one by one. */
 #include "tests/support/l2_kit.h"
 
 #define KEYS 24u
@@ -44,7 +44,7 @@ static void check_all(void)
     }
 }
 
-/* Open, change, store, read, sync, overflow, close: whatever fails in between. */
+/* Open, change, store, read, sync, overflow and close, whatever fails. */
 static void work(uint32_t *version)
 {
     if (l2_kit_open(&kit) != CELLAR_OK) {

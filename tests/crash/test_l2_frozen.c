@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P13: a disk that does not answer stops no caller, and no change is lost by that, whether
- *         the process lives on or is killed before the disk answers again.
- * Method: the worker's silence written into its word, and armed pages taken away, on a disk made of
- *         memory; then real files and threads: every call to the disk blocks, every page of the
- *         stage that is not armed is protected, and whoever stores into one waits in the handler,
- *         as he would in the kernel. Threads must get on all the same. */
+ * Aim:    P13: a disk that does not answer blocks no caller and loses no change. That holds if the
+ *         process continues, and if it dies before the disk answers.
+ * Method: an in-memory disk, with the worker's silence set in its word and armed pages taken
+ *         away. Then real files and threads: each disk call blocks, and each page of the stage
+ *         that is not armed is protected. A thread that stores into one waits in the signal
+ *         handler, as it would in the kernel. The other threads must make progress. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -32,7 +32,7 @@ static cellar_err put_as(uint32_t key, uint32_t version, uint32_t vgen)
 
 static uint32_t look_as(uint32_t key, uint32_t vgen) { return l2_kit_look(&kit, key, vgen); }
 
-/* The worker hangs in a call, and no page can be stored into without waiting for the same disk. */
+/* Freeze the disk: the worker hangs in a call, and no page accepts a store without a wait. */
 static void freeze(void)
 {
     for (uint32_t i = 0; i < kit.d->nstage; i++) {
@@ -41,7 +41,7 @@ static void freeze(void)
     base_store_rlx(&kit.d->beat, base_now_ns() - UINT64_C(2000000000));
 }
 
-static void a_delete_that_cannot_be_logged_survives_a_kill(void)
+static void a_delete_during_a_stall_survives_a_process_death(void)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin((l2_level)level);
@@ -55,7 +55,7 @@ static void a_delete_that_cannot_be_logged_survives_a_kill(void)
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
         del(6);
         T_EQ_U64(figures().relied, 2);
-        l2_kit_killed(&kit, &dev); /* the process ends here */
+        l2_kit_killed(&kit, &dev); /* the process dies here */
         T_CHECK(!dev.bell);
         T_EQ_U64(look_as(5, 3), 0);
         T_EQ_U64(look_as(6, 3), 0);
@@ -65,7 +65,7 @@ static void a_delete_that_cannot_be_logged_survives_a_kill(void)
     }
 }
 
-static void a_disk_that_answers_again_finds_an_open_tier(void)
+static void the_tier_reopens_when_the_disk_answers_again(void)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin((l2_level)level);
@@ -73,7 +73,7 @@ static void a_disk_that_answers_again_finds_an_open_tier(void)
         freeze();
         del(5);
         T_CHECK(dev.bell);
-        (void)l2_tick(kit.d, 1000); /* whatever the worker waited for has come back */
+        (void)l2_tick(kit.d, 1000); /* the call of the worker has returned */
         T_CHECK(!dev.bell);
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
         for (uint32_t i = 0; i < 20; i++) {
@@ -88,14 +88,14 @@ static void a_disk_that_answers_again_finds_an_open_tier(void)
     }
 }
 
-/* A clear that no log has: records of the old generation must not come up behind it. */
-static void a_clear_that_cannot_be_logged_holds(void)
+/* No log has the clear. Records of the old generation must not come back. */
+static void a_clear_during_a_stall_stays_in_force(void)
 {
     begin(L2_DROP);
     l2_view v = { 1, 3, 1 };
     T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
-    (void)put_as(0, 1, 3); /* dropped, but has the store marked dirty */
+    (void)put_as(0, 1, 3); /* dropped, but it has the store marked DIRTY */
     (void)l2_tick(kit.d, 1000);
     fill(1);
     freeze();
@@ -103,7 +103,7 @@ static void a_clear_that_cannot_be_logged_holds(void)
     T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
     T_CHECK(dev.bell);
     (void)l2_tick(kit.d, 1000);
-    T_EQ_I64(put_as(7, 9, 3), CELLAR_OK); /* captured before the clear, late */
+    T_EQ_I64(put_as(7, 9, 3), CELLAR_OK); /* read before the clear, put late */
     T_EQ_I64(put_as(8, 9, 4), CELLAR_OK);
     l2_kit_killed(&kit, &dev);
     l2_view now;
@@ -122,7 +122,7 @@ static void *answer_a_waiter(void *arg)
     return NULL;
 }
 
-static void without_a_doorbell_a_change_waits_and_is_counted(void)
+static void without_a_stall_marker_a_change_waits_and_is_counted(void)
 {
     begin(L2_KEEP);
     fill(1);
@@ -149,7 +149,7 @@ static uint32_t stuck_after_a_look(void)
     return base_load_rlx(&kit.d->reads_stuck);
 }
 
-static void a_read_that_has_only_begun_is_not_stuck(void)
+static void a_read_that_has_just_begun_is_not_stuck(void)
 {
     begin(L2_DROP);
     T_EQ_U64(stuck_after_a_look(), 0);
@@ -161,9 +161,9 @@ static void a_read_that_has_only_begun_is_not_stuck(void)
     end();
 }
 
-/* ---- the doorbell itself ---- */
+/* ---- the stall marker ---- */
 
-static void a_doorbell_nobody_can_look_for_may_be_there(void)
+static void a_failed_look_for_the_stall_marker_empties_the_store(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -181,7 +181,7 @@ static void a_doorbell_nobody_can_look_for_may_be_there(void)
     end();
 }
 
-static void a_copy_leaves_the_doorbell_to_its_store(void)
+static void a_copy_leaves_the_stall_marker_to_its_store(void)
 {
     static l2_dev copy;
     begin(L2_KEEP);
@@ -199,7 +199,7 @@ static void a_copy_leaves_the_doorbell_to_its_store(void)
         T_CHECK(copy.bell); /* the original may still be opened */
         l2_kit_warm(&kit);
         T_EQ_U64(look_as(5, 3), 0);
-        T_EQ_U64(look_as(6, 3), times); /* begun anew once, on its own from then on */
+        T_EQ_U64(look_as(6, 3), times); /* emptied once; independent from then on */
         T_EQ_I64(put_as(6, 1, 3), CELLAR_OK);
         l2_close(kit.d);
     }
@@ -211,13 +211,13 @@ static void a_copy_leaves_the_doorbell_to_its_store(void)
 static bool closes_again;
 static uint32_t makes;
 
-/* Who makes the first doorbell is held up for so long that the disk answers meanwhile. */
+/* Delay the first stall marker until the disk answers again. */
 static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
     const bool late = how == BASE_VFS_BELL_MAKE && makes++ == 0;
     if (late && !closes_again) { (void)l2_tick(kit.d, 1000); }
     const int e = l2_dev_bell(ctx, id, how);
-    if (late && closes_again) { /* and then stands still anew, which somebody else finds first */
+    if (late && closes_again) { /* then it freezes again, and another thread notices first */
         (void)l2_tick(kit.d, 1000);
         T_CHECK(!dev.bell);
         (void)base_or_sc(&kit.d->closed, L2_CLOSED);
@@ -225,7 +225,7 @@ static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
     return e;
 }
 
-static void a_doorbell_made_too_late_goes_again(void)
+static void a_late_stall_marker_is_removed(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -245,7 +245,7 @@ static void a_doorbell_made_too_late_goes_again(void)
     end();
 }
 
-static void nobody_relies_on_the_doorbell_of_an_earlier_closing(void)
+static void no_change_relies_on_the_stall_marker_of_an_earlier_stall(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -265,7 +265,7 @@ static void nobody_relies_on_the_doorbell_of_an_earlier_closing(void)
 #define EACH 2048u /* more keys than the memos hold */
 
 static const base_vfs *real;
-static _Atomic uint32_t frozen; /* futex-less: everybody looks at it every millisecond */
+static _Atomic uint32_t frozen; /* no futex: each thread polls it every millisecond */
 static _Atomic uint64_t ops[WRITERS];
 static _Atomic uint32_t over;
 static unsigned char *map;
@@ -277,7 +277,7 @@ static void wait_for_thaw(void)
     while (atomic_load(&frozen) != 0) { usleep(1000); }
 }
 
-/* What only the worker calls: it is the worker that stands still. */
+/* The worker waits in a call that only the worker makes. */
 static _Atomic uint32_t worker_waits;
 
 static void worker_waits_for_thaw(void)
@@ -296,7 +296,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx)
         signal(sig, SIG_DFL);
         return;
     }
-    wait_for_thaw(); /* then the store is done once more */
+    wait_for_thaw(); /* then the call runs again */
 }
 
 static int slow_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
@@ -353,7 +353,7 @@ static void *writer(void *arg)
     return NULL;
 }
 
-/* Only a read may wait for the disk: whoever was on his way when it stopped. */
+/* Read. Only a read that was active at the freeze may wait for the disk. */
 static void *reader(void *arg)
 {
     base_rng r;
@@ -365,16 +365,16 @@ static void *reader(void *arg)
     return arg;
 }
 
-/* All of the stage is read only, but what callers may store into without waiting. */
+/* Protect the stage, except the armed pages. */
 static void protect(void)
 {
     l2 *d = kit.d;
     bool clear = false;
     atomic_store(&frozen, 1);
-    /* The worker, at the latest by its heartbeat; and not one that merely has no processor, with
-     * bytes armed that it has not told of. */
+    /* Wait until the worker hangs, at the latest in its heartbeat. A worker that merely lacks a CPU
+     * may have armed pages without a report. */
     while (!l2_stalled(d) || atomic_load(&worker_waits) == 0) { usleep(1000); }
-    while (!clear) { /* a copy that is under way is the moment nobody can do anything about */
+    while (!clear) { /* A copy in progress is the one moment that may block. */
         sync_take(L2_LOG, &d->log_lock);
         clear = true;
         for (uint32_t i = 0; i < d->nstage; i++) {
@@ -382,7 +382,7 @@ static void protect(void)
         }
         if (!clear) { sync_drop(L2_LOG, &d->log_lock); }
     }
-    if (d->open_slot != NULL) { /* little is armed: soon nobody gets any further by that */
+    if (d->open_slot != NULL) { /* little is armed, so soon no thread proceeds by that */
         l2_slot *s = d->open_slot;
         s->armed_end = (uint32_t)BASE_MIN(s->armed_end, s->pos / 4096 * 4096 + 8192);
         s->armed_lines = BASE_MIN(s->armed_lines, s->entries + 400);
@@ -407,13 +407,15 @@ static bool all_get_on(uint64_t by)
 {
     uint64_t from[WRITERS];
     for (uint32_t i = 0; i < WRITERS; i++) { from[i] = atomic_load(&ops[i]); }
-    for (int ms = 0; ms < 30000; ms++) { /* a watchdog, far beyond what it takes */
+    for (int ms = 0; ms < 30000; ms++) { /* a watchdog, far above the normal time */
         bool all = true;
-        for (uint32_t i = 0; i < WRITERS; i++) { all = all && atomic_load(&ops[i]) - from[i] >= by; }
+        for (uint32_t i = 0; i < WRITERS; i++) {
+            all = all && atomic_load(&ops[i]) - from[i] >= by;
+        }
         if (all) { return true; }
         usleep(1000);
     }
-    printf("# somebody does not get on: %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", ops[0] - from[0],
+    printf("# a thread makes no progress: %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", ops[0] - from[0],
            ops[1] - from[1], ops[2] - from[2]);
     return false;
 }
@@ -457,7 +459,7 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     protect();
     for (int ms = 0; ms < 30000 && !l2_is_closed(kit.d); ms++) { usleep(1000); }
     T_CHECK(l2_is_closed(kit.d));
-    const uint64_t closings = figures().closings; /* a slow disk may have cost one before */
+    const uint64_t closings = figures().closings; /* a slow disk may have caused one before */
     T_CHECK(all_get_on(2000));
     T_EQ_U64(figures().closings, closings);
     T_EQ_I64(mprotect(map, map_bytes, PROT_READ | PROT_WRITE), 0);
@@ -479,16 +481,22 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     t_wipe(folder);
 }
 
-static void threads_get_on_at_level_drop(void) { threads_get_on_while_the_disk_stands_still(L2_DROP); }
-static void threads_get_on_at_level_keep(void) { threads_get_on_while_the_disk_stands_still(L2_KEEP); }
+static void threads_progress_during_a_stall_at_drop(void)
+{
+    threads_get_on_while_the_disk_stands_still(L2_DROP);
+}
+static void threads_progress_during_a_stall_at_keep(void)
+{
+    threads_get_on_while_the_disk_stands_still(L2_KEEP);
+}
 
-T_MAIN("l2_frozen", T_CASE(a_delete_that_cannot_be_logged_survives_a_kill),
-       T_CASE(a_disk_that_answers_again_finds_an_open_tier),
-       T_CASE(a_clear_that_cannot_be_logged_holds),
-       T_CASE(without_a_doorbell_a_change_waits_and_is_counted),
-       T_CASE(a_read_that_has_only_begun_is_not_stuck),
-       T_CASE(a_doorbell_nobody_can_look_for_may_be_there),
-       T_CASE(a_copy_leaves_the_doorbell_to_its_store),
-       T_CASE(a_doorbell_made_too_late_goes_again),
-       T_CASE(nobody_relies_on_the_doorbell_of_an_earlier_closing),
-       T_CASE(threads_get_on_at_level_drop), T_CASE(threads_get_on_at_level_keep))
+T_MAIN("l2_frozen", T_CASE(a_delete_during_a_stall_survives_a_process_death),
+       T_CASE(the_tier_reopens_when_the_disk_answers_again),
+       T_CASE(a_clear_during_a_stall_stays_in_force),
+       T_CASE(without_a_stall_marker_a_change_waits_and_is_counted),
+       T_CASE(a_read_that_has_just_begun_is_not_stuck),
+       T_CASE(a_failed_look_for_the_stall_marker_empties_the_store),
+       T_CASE(a_copy_leaves_the_stall_marker_to_its_store), T_CASE(a_late_stall_marker_is_removed),
+       T_CASE(no_change_relies_on_the_stall_marker_of_an_earlier_stall),
+       T_CASE(threads_progress_during_a_stall_at_drop),
+       T_CASE(threads_progress_during_a_stall_at_keep))

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P8: a process is killed at any moment, in the middle of the recovery too: whatever a
- *         change, a clear, a tag or a pattern has ended stays so, what is served is right to the
- *         byte, and each put that was acknowledged and cannot have been reclaimed is there.
- * Method: children work on a tiny store in a real directory, so small that reclaim, sealing and
- *         syncs are always under way, and die by SIGKILL: at the n-th step of l2's own protocols
- *         (every BASE_POINT, from the open on), at the n-th visit of one of them, or whenever the
- *         parent likes. What was acknowledged stands in shared memory, written after each call.
+ * Aim:    P8: a process dies at any moment, also during recovery. Each invalidation by change,
+ *         clear, tag or pattern stays in force. Served bytes are right. Each acknowledged put that
+ *         cannot have been reclaimed is found.
+ * Method: children work on a tiny store in a real directory. It is so small that reclaim, seals and
+ *         syncs are always active. They die by SIGKILL at a step of l2's protocols (every
+ *         BASE_POINT, from the open on): at the n-th step, or at the n-th visit of one. Others die
+ *         at a random time. Shared memory has what was acknowledged, written after each call.
  *         KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR.
- * ALSO    l2's sources are part of this program, so that their points can be made to kill. */
+ * ALSO    The sources of l2 are part of this program, so that their points can kill. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -45,20 +45,21 @@ static void kill_point(const char *name);
 #define KEYS 40u
 #define NAMES 64u
 #define TAGS 4u
-#define SURE_BYTES 8192u /* logged behind a put: it cannot have been reclaimed by then */
+#define SURE_BYTES 8192u /* bytes logged after a put by which it cannot have been reclaimed */
 
 typedef struct oracle { /* shared with the child; written after a call has returned */
-    _Atomic uint32_t now[KEYS];    /* version that is current, 0: none */
-    _Atomic uint32_t next[KEYS];   /* what the call in work makes of it */
-    _Atomic uint32_t stored[KEYS]; /* version whose put was acknowledged, no change since; or 0 */
-    _Atomic uint64_t stored_at[KEYS]; /* `logged` then */
-    _Atomic uint64_t born[KEYS];   /* epoch of tags at which the current version was made */
+    _Atomic uint32_t now[KEYS];    /* current version; 0: none */
+    _Atomic uint32_t next[KEYS];   /* version that the current call makes */
+    _Atomic uint32_t stored[KEYS]; /* version of the last acknowledged put without a later change;
+                                    * or 0 */
+    _Atomic uint64_t stored_at[KEYS]; /* `logged` at that put */
+    _Atomic uint64_t born[KEYS];   /* tag epoch of the current version */
     _Atomic uint64_t epoch;
     _Atomic uint32_t vgen, vgen_next;
-    _Atomic uint64_t logged;       /* at most so many bytes, all records together */
-    _Atomic uint64_t emptied;      /* 1: all was given up, or may be at the next open */
+    _Atomic uint64_t logged;       /* upper bound of the bytes of all records */
+    _Atomic uint64_t emptied;      /* 1: all records were dropped, or may be at the next open */
     _Atomic uint64_t calls;
-    _Atomic(const char *) name[NAMES]; /* points met so far: addresses are the same in each child */
+    _Atomic(const char *) name[NAMES]; /* points met so far; addresses are equal in all children */
     _Atomic uint64_t met[NAMES];
     _Atomic uint64_t killed_at[NAMES]; /* cycles that ended there */
 } oracle;
@@ -69,7 +70,7 @@ static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
 
-/* ---- where a child dies ---- */
+/* ---- the point of death ---- */
 
 static _Atomic uint64_t steps_left; /* 0: never */
 static const char *fatal_point;     /* NULL: any */
@@ -96,7 +97,7 @@ static void kill_point(const char *name)
     }
 }
 
-/* ---- what it does until then ---- */
+/* ---- the work of a child ---- */
 
 static size_t length_of(uint32_t key, uint32_t version)
 {
@@ -145,7 +146,7 @@ static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     (void)soft;
 }
 
-/* The keys of one tag, by it or by a pattern of their first byte. */
+/* Invalidate the keys of one tag, by the tag or by a pattern of their first byte. */
 static void works_end(uint32_t tag, bool by_tag)
 {
     char pattern[3 * KEYS];
@@ -183,7 +184,7 @@ static void works_clear(void)
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
 }
 
-/* Version of key as the store says; 0: a miss; UINT32_MAX: other bytes. */
+/* Return the version of the key in the store; 0: a miss; UINT32_MAX: other bytes. */
 static uint32_t look(uint32_t key, uint32_t vgen)
 {
     unsigned char buf[1024], want[1024];
@@ -223,7 +224,7 @@ static void child_works(uint64_t seed)
         } else if (what < 103) {
             if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
         } else {
-            if (kit.cfg.no_thread) { kit.now_ms += 40; } /* else the worker reads it */
+            if (kit.cfg.no_thread) { kit.now_ms += 40; } /* otherwise the worker reads it */
             (void)l2_tick(kit.d, what % 2 == 0 ? 0 : 1000);
         }
         atomic_fetch_add(&o->calls, 1);
@@ -247,7 +248,7 @@ static void child_starts(uint64_t cycle)
     fatal_point = NULL;
     if (cycle % 2 == 0) { /* at the n-th step of all */
         atomic_store(&steps_left, 1 + base_rng_below(&rng, cycle % 8 == 0 ? 60 : calls_most));
-    } else if (cycle % 8 != 7) { /* at one of them */
+    } else if (cycle % 8 != 7) { /* at one point */
         uint32_t known = 0;
         while (known < NAMES && atomic_load(&o->name[known]) != NULL) { known++; }
         if (known > 0) { fatal_point = atomic_load(&o->name[base_rng_below(&rng, known)]); }
@@ -268,7 +269,7 @@ static void child_dies(uint64_t cycle)
     (void)kill(pid, SIGKILL);
     (void)waitpid(pid, &status, 0);
     if (!T_CHECK(!WIFEXITED(status))) {
-        printf("# the child left with %d\n", WEXITSTATUS(status));
+        printf("# the child exited with %d\n", WEXITSTATUS(status));
     }
 }
 
@@ -301,14 +302,14 @@ static void cycle_once(uint64_t cycle)
     l2_kit_warm(&kit);
     l2_view v;
     T_REQUIRE(l2_view_find(kit.d, "v", 1, &v));
-    /* A store that was given up may have gone back to a generation whose records are all over. */
+    /* An emptied store may have returned to a generation without any live records. */
     if (v.vgen != atomic_load(&o->vgen) && atomic_load(&o->emptied) == 0) {
         T_EQ_U64(v.vgen, atomic_load(&o->vgen_next));
     }
     look_at_all(v.vgen);
-    atomic_store(&o->emptied, 0); /* what follows may give it up, too: for the next open */
+    atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
     T_EQ_STR(l2_audit(kit.d), NULL);
-    /* Whatever became of the call in work: now it is decided. */
+    /* The result of the interrupted call is now fixed. */
     for (uint32_t key = 0; key < KEYS; key++) {
         const uint32_t got = look(key, v.vgen);
         const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.vgen);
@@ -359,7 +360,7 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
     l2_close(kit.d);
     kit.d = NULL;
     for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
-    printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " that had to be\n",
+    printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " required\n",
            where, cycles, hits, sure);
     for (uint32_t i = 0; i < NAMES && atomic_load(&o->name[i]) != NULL; i++) {
         printf("# %-20s met %" PRIu64 ", killed there %" PRIu64 "\n", atomic_load(&o->name[i]),
@@ -373,7 +374,7 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
     wipe();
 }
 
-static void killed_at_every_step_on_a_tmpfs(void)
+static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
 {
     if (access("/dev/shm", W_OK) != 0) {
         T_SKIP("no /dev/shm to write to");
@@ -382,10 +383,11 @@ static void killed_at_every_step_on_a_tmpfs(void)
     kill_in("/dev/shm", t_env_u64("KILL_CYCLES", t_share(200)), 4000);
 }
 
-static void killed_at_every_step_on_a_disk(void)
+static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
 {
     const char *tmp = getenv("TMPDIR");
     kill_in(tmp != NULL ? tmp : "/tmp", t_env_u64("KILL_DISK", 8), 300);
 }
 
-T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs), T_CASE(killed_at_every_step_on_a_disk))
+T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes),
+       T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes))

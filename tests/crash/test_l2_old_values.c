@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    no damage to one file of a killed or closed store brings an old value back: a key shows
- *         its newest acknowledged value or is a miss, a deleted key is a miss, a cleared view, an
- *         ended tag and a matched pattern stay ended.
- * Method: random histories on tiny stores. The first version of each key lies in data.seg. The
- *         stage holds what ended it: deletes, overwrites, values of half a page and more, which
- *         begin on a page, a cleared view, a tag, a pattern. Each damage is done to a copy, which
- *         the shipped code opens; some copies live on, are killed and are opened once more.
- *         The same for stage.buf or data.seg of an earlier life in the place of the newest, and for
- *         the newer copy of SUPER before a power cut.
- *         OLD_STEP=1: every bit (default: every 211th of the stage, fewer of other files),
- *         OLD_LAYOUTS=n: so many histories for each kind of store, OLD_FILES=n: earlier lives. */
+ * Aim:    no damage to one file of a killed or closed store restores an old value. A key has its
+ *         newest acknowledged value or is a miss. A deleted key is a miss. A cleared namespace, an
+ *         invalidated tag and a deleted pattern stay dead.
+ * Method: random histories on tiny stores. data.seg has the first version of each key. The stage
+ *         has what invalidated it: deletes, overwrites, values of half a page and more, which
+ *         begin on a page, a clear, a tag, a pattern. Each damage is applied to a copy, which is
+ *         opened. Some copies continue, are killed and opened once more. The same with a
+ *         stage.buf or data.seg of an earlier run instead of the newest one. The same with the
+ *         newer copy of SUPER lost before a power cut. OLD_STEP=1: every bit (default: every
+ *         211th of the stage, fewer of other files), OLD_LAYOUTS=n: histories per kind of store,
+ *         OLD_FILES=n: earlier runs. */
 #include "tests/support/kept_pages.h"
 #include "tests/support/l2_kit.h"
 
 #define KEYS 64u
-#define ENDED 6u          /* keys each of the cleared view, the tag and the pattern */
+#define ENDED 6u          /* keys each of the cleared namespace, the tag and the pattern */
 #define VIEW_OLD 5u
 #define VIEW_NEW 6u
 #define TAG UINT64_C(77)
@@ -23,7 +23,7 @@
 
 typedef struct layout { /* of a history */
     uint32_t seg_bytes;
-    uint32_t slots;   /* slots of the stage that hold records which are nowhere else */
+    uint32_t slots;   /* slots of the stage with the only copies of their records */
     uint32_t longest; /* bytes of a small value */
     uint32_t big;     /* percent of changes that store a value of half a page or more */
     bool closed;
@@ -33,9 +33,9 @@ typedef struct layout { /* of a history */
 static l2_dev dev, hurt;
 static l2_kit kit, other;
 static layout shape;
-static uint32_t now[KEYS]; /* newest acknowledged version, 0: deleted */
+static uint32_t now[KEYS]; /* newest acknowledged version; 0: deleted */
 static uint64_t epoch, opened, refused, hits, whole;
-static bool heads_hurt; /* the damage reaches into both copies of SUPER */
+static bool heads_hurt; /* the damage covers both copies of SUPER */
 static base_rng rng;
 
 static uint32_t length_of(uint32_t key, uint32_t version)
@@ -68,7 +68,7 @@ static l2_key ended_key(l2_kit *k, uint32_t i, const char *what, uint32_t vgen, 
     return l2_kit_key(k, text, (size_t)n, vgen);
 }
 
-/* Store the keys that the controls end later. */
+/* Store the keys that the controls invalidate later. */
 static void put_ended(void)
 {
     static const uint64_t tag = TAG;
@@ -108,7 +108,7 @@ static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
     (void)soft;
 }
 
-/* Fill the rest of the open segment with keys that do not count, and seal it. */
+/* Fill the open segment with other keys and seal it. */
 static void next_segment(void)
 {
     const uint64_t at = kit.d->open_slot->head.segseq;
@@ -119,7 +119,7 @@ static void next_segment(void)
     while (l2_tick(kit.d, 1000)) {}
 }
 
-/* False: no room for the new value; the old one is deleted. */
+/* Change one key. Return false without room for the new value; the old one is deleted. */
 static bool change(uint32_t version)
 {
     const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
@@ -133,7 +133,7 @@ static bool change(uint32_t version)
     return true;
 }
 
-/* Change keys until `slots` slots of the stage hold the only copies, the last slot in part. */
+/* Change keys until `slots` slots of the stage have the only copies, the last slot in part. */
 static void live(void)
 {
     const uint64_t last = kit.d->open_slot->head.segseq + shape.slots - 1;
@@ -211,7 +211,7 @@ static void judge(l2_kit *k)
         size_t len;
         l2_meta m;
         const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_VGEN);
-        k->d->trouble.damaged = 0; /* the tier stays on, however many of them are damaged */
+        k->d->trouble.damaged = 0; /* the tier stays on, however many records are damaged */
         if (l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_MISS) { continue; }
         hits++;
         fill(want, length_of(key, now[key]), key, now[key]);
@@ -235,12 +235,13 @@ static bool open_hurt(void)
     return true;
 }
 
-/* Open the damaged copy and look at all keys. Every 16th lives on, is killed and opened again. */
+/* Open the damaged copy and read all keys. Every 16th copy continues, is killed and opened
+ * again. */
 static void try_hurt(void)
 {
     uint32_t was[KEYS];
     if (!open_hurt()) {
-        refused += !heads_hurt; /* without a copy of SUPER an open is refused: cellar.h says so */
+        refused += !heads_hurt; /* an open without a copy of SUPER is refused: cellar.h says so */
         return;
     }
     judge(&other);
@@ -285,14 +286,14 @@ static void end(void)
 
 typedef enum damage { BIT, BYTE, ZEROS, RUN, SECTOR, WAYS } damage;
 
-/* Return whether the bytes reach from one copy of SUPER into the other. */
+/* Return true if the bytes reach from one copy of SUPER into the other. */
 static bool both_heads(const l2_dev_file *f, const unsigned char *from, size_t n)
 {
     const size_t at = (size_t)(from - f->live);
     return strcmp(f->name, "SUPER") == 0 && at < 4096 && at + n > 4096;
 }
 
-/* Damage what lies at bit `bit` of a file of the copy. */
+/* Damage the copy of a file at bit `bit`. */
 static void harm(l2_dev_file *f, uint64_t bit, damage how)
 {
     const size_t at = (size_t)(bit / 8);
@@ -313,7 +314,7 @@ static void harm(l2_dev_file *f, uint64_t bit, damage how)
 
 static const char *const how_named[WAYS] = { "bit", "byte", "four zeros", "run", "sector" };
 
-/* `step`: of the bits of the stage; of other files one in 50 of those. */
+/* Damage every `step`-th bit of the stage, and 1/50 as many of other files. */
 static void harm_all(damage how, uint64_t step, uint64_t seed)
 {
     for (int i = 0; i < DEV_FILES && !t_failed(); i++) {
@@ -355,7 +356,7 @@ static void each_layout(damage how, uint64_t step)
         lost += refused;
         end();
     }
-    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.2f %% of what was stored\n",
+    printf("# %s: %" PRIu64 " opened, %" PRIu64 " refused, %.2f %% of the stored values\n",
            how_named[how], all, lost, 100.0 * (double)found / (double)BASE_MAX(had, 1u));
 }
 
@@ -370,10 +371,10 @@ static void a_lost_sector_leaves_the_newest_value_or_a_miss(void)
     each_layout(SECTOR, stepped(64));
 }
 
-/* ---- a file of an earlier life in the place of the newest ---- */
+/* ---- a file of an earlier run instead of the newest one ---- */
 
 #define LIVES 4u
-static l2_dev past[LIVES]; /* the disk at the end of each life but the last */
+static l2_dev past[LIVES]; /* the disk at the end of each run but the last */
 
 static void end_life(bool closes)
 {
@@ -385,7 +386,7 @@ static void end_life(bool closes)
     }
 }
 
-/* One more life: no change, a few changes, or enough to seal segments. */
+/* Add a run: no change, a few changes, or enough to seal segments. */
 static void one_more_life(uint32_t version, bool closes)
 {
     static const uint32_t most[3] = { 1, 12, 200 };
@@ -428,7 +429,7 @@ static void earlier_lives(const layout *as, const char *name, uint64_t seed)
             hurt.boot[15] = (unsigned char)(hurt.boot[15] + other_boot);
             try_hurt();
             if (t_failed()) {
-                printf("# %s of life %u, seed %" PRIu64 "\n", name, life, seed);
+                printf("# %s of run %u, seed %" PRIu64 "\n", name, life, seed);
             }
         }
     }
@@ -448,20 +449,20 @@ static void a_file_of_an_earlier_life(const char *name)
     T_EQ_U64(refused, 0);
 }
 
-static void a_stage_of_an_earlier_life_serves_nothing_old(void)
+static void a_stage_of_an_earlier_run_serves_no_old_value(void)
 {
     a_file_of_an_earlier_life("stage.buf");
 }
 
-static void a_data_file_of_an_earlier_life_serves_nothing_old(void)
+static void a_data_file_of_an_earlier_run_serves_no_old_value(void)
 {
     a_file_of_an_earlier_life("data.seg");
 }
 
 /* ---- SUPER ---- */
 
-/* At level DROP the older copy of SUPER says that the store is clean, the newer one that it is in
- * use. The power is cut: of what was deleted since the sync the stage knows nothing. */
+/* At level DROP the older copy of SUPER says CLEAN, the newer one DIRTY. After a power cut the
+ * stage has no deletes since the sync. */
 static void a_damaged_newer_SUPER_does_not_make_the_store_clean(void)
 {
     shape = layouts[0];
@@ -502,6 +503,6 @@ T_MAIN("l2_old_values", T_CASE(any_bit_leaves_the_newest_value_or_a_miss),
        T_CASE(four_zeros_leave_the_newest_value_or_a_miss),
        T_CASE(a_run_of_bytes_leaves_the_newest_value_or_a_miss),
        T_CASE(a_lost_sector_leaves_the_newest_value_or_a_miss),
-       T_CASE(a_stage_of_an_earlier_life_serves_nothing_old),
-       T_CASE(a_data_file_of_an_earlier_life_serves_nothing_old),
+       T_CASE(a_stage_of_an_earlier_run_serves_no_old_value),
+       T_CASE(a_data_file_of_an_earlier_run_serves_no_old_value),
        T_CASE(a_damaged_newer_SUPER_does_not_make_the_store_clean))

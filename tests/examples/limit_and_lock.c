@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit_and_lock: a service that lets each user ask ten times a minute, and never runs the same
- * import twice at once, whoever asks for it.
+ * limit_and_lock: a service that serves each user ten times a minute, and never runs two imports
+ * at the same time.
  *
  *     cc -O2 limit_and_lock.c -lcellar -pthread     (or: cc limit_and_lock.c cellar.c -pthread) */
 #include <pthread.h>
@@ -11,6 +11,7 @@
 
 #include "cellar.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 
 /* ---- a store that protects itself by the fence ---- */
 
@@ -43,7 +44,7 @@ static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
 }
 
 /* The work under the lock; what it returns, cellar_lock_run returns. */
-static cellar_err import(void *ctx, const cellar_lock *lk)
+static cellar_err import(const cellar_lock *lk, void *ctx)
 {
     (void)ctx;
     const int n = atomic_fetch_add(&inside, 1) + 1;
@@ -113,8 +114,8 @@ static void imports_run_one_at_a_time(void)
     cellar_lock lk, second;
     check(cellar_lock_try(locks, "import", 6, NULL, &lk) == CELLAR_OK, "the lock is free again");
     check(cellar_lock_try(locks, "import", 6, NULL, &second) == CELLAR_E_BUSY, "and has one owner");
-    check(cellar_lock_release(locks, &second) == CELLAR_E_NOT_OWNER, "who alone gives it back");
-    check(cellar_lock_release(locks, &lk) == CELLAR_OK, "as here");
+    check(cellar_lock_release(locks, &second) == CELLAR_E_NOT_OWNER, "a wrong handle is rejected");
+    check(cellar_lock_release(locks, &lk) == CELLAR_OK, "the owner releases it");
     cellar_locks_close(locks);
 }
 

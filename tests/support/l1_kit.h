@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_kit: what the tests of L1 share: a store on a turnable clock, keys by number, self-describing
- * values, an own random stream, threads.
+ * l1_kit: shared parts of the L1 tests: a store with a virtual clock, keys by number, values that
+ * describe themselves, a random stream, threads.
  *
- * PICTURE    kit { account -> hash key -> clock -> l1 }; kit_open .. kit_close. Close walks the
- *            store (l1_audit), closes it and wants every charged byte back.
- * CLOCK      virtual: k.clock.now_ms moves when a test moves it; the coarse reading lags by up to
- *            lag_ms, chosen anew for each reading, and never runs backwards. kit_real_clock gives
- *            the system's instead.
- * VALUES     kit_fill: every 8-byte word encodes {key, sequence, its place}; kit_check_value finds
- *            a byte of another value anywhere in it. Below 8 bytes all bytes are equal.
- * SCALE      T_SCALE=n multiplies the amount of work; sanitizer builds do an eighth of
- *            it, ThreadSanitizer's a 24th, valgrind and qemu a 20th. T_SHARE=n divides it by n. */
+ * PICTURE    kit { account -> hash key -> clock -> l1 }; kit_open .. kit_close. kit_close audits
+ *            the store, closes it and checks that no byte stays charged.
+ * CLOCK      Virtual: only a test moves k.clock.now_ms. The coarse reading lags by up to lag_ms,
+ *            drawn for each reading, and never runs backwards. kit_real_clock selects the clock of
+ *            the system.
+ * VALUES     kit_fill: every 8-byte word encodes {key, sequence, place}. kit_whole finds a byte of
+ *            another value anywhere. Below 8 bytes all bytes are equal.
+ * SCALE      T_SCALE=n multiplies the work. Sanitizer builds do an eighth, ThreadSanitizer a 24th,
+ *            valgrind and qemu a 20th of it. T_SHARE=n divides it by n. */
 #ifndef CELLAR_TESTS_L1_KIT_H
 #define CELLAR_TESTS_L1_KIT_H
 
@@ -36,10 +36,10 @@ T_INLINE uint64_t kit_scale(uint64_t n)
     return t_share(BASE_MAX(n * BASE_MAX(t_env_u64("T_SCALE", 1), 1) / KIT_SLOW / t_patience(), 1));
 }
 
-/* Where less work would show nothing. */
+/* Scale work that must not shrink in slow builds. */
 T_INLINE uint64_t kit_full(uint64_t n) { return n * BASE_MAX(t_env_u64("T_SCALE", 1), 1); }
 
-/* ---- random: splitmix64, so that a run depends on its seed alone ----------------------------- */
+/* ---- random: splitmix64, so that a run depends only on its seed ------------------------------ */
 typedef struct kit_rng { uint64_t s; } kit_rng;
 
 T_INLINE uint64_t kit_mix(uint64_t x)
@@ -54,12 +54,12 @@ T_INLINE uint64_t kit_next(kit_rng *r) { return kit_mix(r->s += UINT64_C(0x9e377
 T_INLINE uint64_t kit_below(kit_rng *r, uint64_t n) { return (kit_next(r) >> 32) * n >> 32; }
 T_INLINE bool kit_one_in(kit_rng *r, uint64_t n) { return kit_below(r, n) == 0; }
 
-/* Zipf's law by the inverse of its sums: number i as often as 1 / (i + 1)^theta. The guide says for
- * each 4096th of the whole where the search begins: a few steps in a line or two instead of all the
- * way down a table that no cache holds. */
+/* Zipf distribution by the inverse of its sums: number i with weight 1 / (i + 1)^theta. The guide
+ * holds the start of the search for each 4096th of the total. A draw then takes a few steps in a
+ * line or two, instead of a search through a table larger than any cache. */
 enum { KIT_ZIPF_PARTS = 4096 };
 typedef struct kit_zipf {
-    double *sum; /* of the first i + 1; kept from law to law */
+    double *sum; /* of the first i + 1; reused by the next distribution */
     uint32_t n, guide[KIT_ZIPF_PARTS + 1];
 } kit_zipf;
 
@@ -91,8 +91,8 @@ T_INLINE uint32_t kit_zipf_draw(const kit_zipf *z, kit_rng *r)
 /* ---- clock ----------------------------------------------------------------------------------- */
 typedef struct kit_clock {
     _Atomic int64_t now_ms;
-    _Atomic int64_t coarse_ms; /* highest coarse reading handed out */
-    _Atomic int64_t lag_ms;    /* most the coarse clock lags */
+    _Atomic int64_t coarse_ms; /* highest coarse reading so far */
+    _Atomic int64_t lag_ms;    /* largest lag of the coarse clock */
     _Atomic uint64_t draws;
 } kit_clock;
 
@@ -133,12 +133,12 @@ T_INLINE void kit_init(kit *k, uint64_t budget, uint64_t seed)
     base_hash_key_init(&k->hash_key, BASE_HASH_FOLD, secret);
     atomic_store(&k->clock.now_ms, KIT_START_MS);
     k->base = (base_clock){.precise_ms = kit_precise, .coarse_ms = kit_coarse, .ctx = &k->clock};
-    base_rng_seed(&base_self()->rng, seed); /* which stripe is stolen from */
+    base_rng_seed(&base_self()->rng, seed); /* decides from which stripe a set steals */
 }
 
 T_INLINE void kit_real_clock(kit *k) { k->base = (base_clock){NULL, NULL, NULL}; }
 
-/* cfg may be NULL; its account, hash_key and clock are the kit's. */
+/* Open a store. cfg may be NULL; account, hash_key and clock come from the kit. */
 T_INLINE cellar_err kit_try_open(kit *k, const l1_config *cfg)
 {
     l1_config full = {0};
@@ -229,7 +229,7 @@ T_INLINE void kit_fill(void *buf, size_t len, uint64_t id, uint64_t seq)
         memset(p, (int)((seq * 31 + id) & 255u), len);
         return;
     }
-    size_t at = 0; /* whole words apart: a copy of a fixed size is no call */
+    size_t at = 0; /* copy whole words apart: a copy of a fixed size is no call */
     for (; len - at >= 8; at += 8) {
         const uint64_t w = kit_word(id, seq, at / 8);
         memcpy(p + at, &w, 8);
@@ -238,7 +238,7 @@ T_INLINE void kit_fill(void *buf, size_t len, uint64_t id, uint64_t seq)
     memcpy(p + at, &w, len - at);
 }
 
-/* Is the whole of it one value of key `id`? *seq: which one (unknown below 8 bytes: left alone). */
+/* Return whether all bytes are one value of key `id`. *seq: its sequence (unset below 8 bytes). */
 T_INLINE bool kit_whole(const void *buf, size_t len, uint64_t id, uint64_t *seq)
 {
     const unsigned char *p = buf;
@@ -302,13 +302,13 @@ T_INLINE cellar_err kit_get(kit *k, uint64_t id, void *buf, size_t cap, size_t *
     return l1_get(k->c, kit_key_of(k, &key, 0, id), buf, cap, len, 0);
 }
 
-/* `key` and `buf` stay the caller's. */
+/* Make an item; `key` and `buf` belong to the caller. */
 T_INLINE cellar_get_item kit_item(const kit_key *key, void *buf, size_t cap)
 {
     return (cellar_get_item){key->key.bytes, key->key.len, buf, cap, 0, CELLAR_E_INVAL, 0};
 }
 
-/* All n <= 32 of the root's. */
+/* Get n <= 32 items of generation 0. */
 T_INLINE void kit_get_many(kit *k, cellar_get_item *item, size_t n, unsigned flags)
 {
     const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
@@ -324,7 +324,7 @@ T_INLINE cellar_err kit_del(kit *k, uint64_t id)
     return l1_del(k->c, kit_key_of(k, &key, 0, id), NULL);
 }
 
-/* Is it there, without being a use? */
+/* Return whether the key has a value, without a use. */
 T_INLINE bool kit_has(kit *k, uint64_t id)
 {
     kit_key key;
@@ -351,14 +351,14 @@ T_INLINE void kit_join(kit_team *team)
     team->n = 0;
 }
 
-/* The end of a storm of `ms` milliseconds, or of the share of it that this run does. */
+/* Return the end of a storm of `ms` milliseconds, scaled to this run. */
 T_INLINE uint64_t kit_deadline_ns(uint64_t ms)
 {
     return base_now_ns() + t_share(ms * t_env_u64("T_SCALE", 1)) * 1000000;
 }
 T_INLINE bool kit_time_left(uint64_t deadline_ns) { return base_now_ns() < deadline_ns; }
 
-/* Pages this process holds. */
+/* Return the bytes of resident memory of this process. */
 T_INLINE uint64_t kit_rss_bytes(void)
 {
     FILE *f = fopen("/proc/self/statm", "r");

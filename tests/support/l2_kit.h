@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_kit: a disk made of memory, for tests of l2: what a kill leaves, what a power cut leaves, what
- * a failing device says; and small stores on it, on which the shipped code runs unchanged.
+ * l2_kit: an in-memory disk for tests of l2, with process deaths, power cuts and failing calls.
  *
  * PICTURE    file = live bytes (what calls and the mapping see)
  *                   durable bytes (as of its last datasync)
- *                   writes since then, each with its bytes; versions of mapped pages since then
- *            kill  -> live bytes, all of them
- *            power -> durable bytes + any subset of the writes, in any order, torn at 512 bytes;
- *                     of each page of a mapping any version since the last sync, mixed by sectors;
- *                     of names and sizes any prefix of what was not synced
- *            failed sync of a mapping -> a page not stored into since is never durable
- * USE        l2_dev_init, l2_dev_vfs -> l2_config.vfs; l2_dev_look after each step notes versions
- *            of mapped pages; l2_dev_clone makes the disk that a crash now would leave (`flat` set
- *            in it before: half the work, if only kills follow); l2_dev_pick the one of all such
- *            disks that a bit mask says.
- * LIMITS     one thread; a file's room is fixed at its first use. */
+ *                   writes since then, with their bytes; versions of mapped pages since then
+ *            process death -> all live bytes
+ *            power cut     -> durable bytes + any subset of the writes, in any order, torn at
+ *                             512 bytes; of each mapped page any version since the last sync,
+ *                             mixed by sectors; of names and sizes any prefix of unsynced changes
+ *            failed sync of a mapping -> a page without a later store is never durable
+ * USE        l2_dev_init; l2_dev_vfs gives l2_config.vfs. l2_dev_look after each step notes
+ *            versions of mapped pages. l2_dev_clone makes the disk that a crash leaves now. `flat`,
+ *            set before, halves the work if only process deaths follow. l2_dev_pick makes the disk
+ *            that a bit mask selects. l2_kit_... are small stores on such a disk.
+ * LIMITS     One thread. The room of a file is fixed at its first use. */
 #ifndef TESTS_L2_KIT_H
 #define TESTS_L2_KIT_H
 
@@ -33,17 +32,17 @@
 typedef struct l2_dev_write { uint32_t off, len; unsigned char *bytes; } l2_dev_write;
 
 typedef struct l2_dev_file {
-    char name[16], durable_name[16]; /* "": not there */
+    char name[16], durable_name[16]; /* "": no such name */
     unsigned char *live, *durable;
     size_t room, size, durable_size;
-    bool mapped, read_mapped; /* stored into; only read */
+    bool mapped, read_mapped; /* mapped for writing; for reading only */
     uint64_t ino, device;
     int64_t born_ns;
     l2_dev_write write[DEV_WRITES];
     uint32_t writes;
-    unsigned char *version[DEV_VERSIONS]; /* whole images of a mapped file; [0] oldest */
+    unsigned char *version[DEV_VERSIONS]; /* copies of a mapped file; [0] oldest */
     uint32_t versions;
-    unsigned char *lost; /* mapped, as of a sync that failed: pages that stay so count as clean */
+    unsigned char *lost; /* bytes at a failed sync of the mapping; unchanged pages count as clean */
 } l2_dev_file;
 
 typedef struct l2_dev {
@@ -51,18 +50,18 @@ typedef struct l2_dev {
     uint64_t next_ino;
     unsigned char boot[16];
     bool locked, bell, remote;
-    uint32_t stale;           /* so many reads give a bit of their 40th byte flipped */
-    uint64_t read_at, read_n; /* of the last one */
-    uint64_t ahead_at, ahead_n;   /* what was asked for last */
-    uint64_t aheads, ahead_reads; /* how often; and then read */
-    bool flat;                /* no power cut is asked of it: what is durable is not kept apart */
-    unsigned char bell_id[16]; /* whose it is */
-    uint64_t fold;            /* which writes the disk has taken long since */
+    uint32_t stale;           /* number of reads that flip a bit of their 40th byte */
+    uint64_t read_at, read_n; /* of the last read */
+    uint64_t ahead_at, ahead_n;   /* of the last prefetch */
+    uint64_t aheads, ahead_reads; /* prefetches; prefetches that were read */
+    bool flat;                /* no power cut follows: durable bytes are not kept */
+    unsigned char bell_id[16]; /* store of the marker */
+    uint64_t fold;            /* state that selects writes that are durable early */
     uint32_t calls[24];       /* by site */
     int fail_site, fail_errno;
-    uint64_t fail_at;         /* the n-th call at the site from now; 0: none */
+    uint64_t fail_at;         /* the n-th call at the site fails; 0: none */
     bool fail_sticky;
-    void (*hook)(void *ctx);  /* before each call that changes something durable */
+    void (*hook)(void *ctx);  /* called before each durable change */
     void *hook_ctx;
 } l2_dev;
 
@@ -125,14 +124,14 @@ T_INLINE void l2_dev_fini(l2_dev *v)
     memset(v, 0, sizeof *v);
 }
 
-/* Note what the mapped pages hold now: writeback may take them at any moment. */
+/* Note the present contents of mapped pages: writeback may take them at any moment. */
 T_INLINE void l2_dev_look(l2_dev *v)
 {
     for (int i = 0; i < DEV_FILES; i++) {
         l2_dev_file *f = &v->file[i];
         if (!f->mapped || f->size == 0) { continue; }
         unsigned char *copy = NULL;
-        if (f->versions == DEV_VERSIONS) { /* the oldest one's memory is used again */
+        if (f->versions == DEV_VERSIONS) { /* reuse the memory of the oldest one */
             copy = f->version[0];
             memmove(&f->version[0], &f->version[1], (DEV_VERSIONS - 1) * sizeof f->version[0]);
             f->versions--;
@@ -144,7 +143,7 @@ T_INLINE void l2_dev_look(l2_dev *v)
     }
 }
 
-/* ---- the table ---- */
+/* ---- the vfs ---- */
 
 T_INLINE l2_dev_file *l2_dev_find(l2_dev *v, const char *name)
 {
@@ -160,7 +159,7 @@ T_INLINE int l2_dev_open_dir(void *ctx, const char *path, bool create, base_vfs_
 {
     (void)path;
     (void)create;
-    *out = (base_vfs_file *)(void *)((l2_dev *)ctx)->boot; /* no file's address */
+    *out = (base_vfs_file *)(void *)((l2_dev *)ctx)->boot; /* not the address of a file */
     return l2_dev_fault(ctx, DEV_OPEN_DIR);
 }
 
@@ -252,7 +251,7 @@ T_INLINE void l2_dev_ahead(void *ctx, base_vfs_file *file, uint64_t off, uint64_
     v->aheads++;
 }
 
-/* Of many writes that were never synced some have arrived long ago, in whatever order. */
+/* Make some of many unsynced writes durable, in any order. */
 T_INLINE void l2_dev_fold(l2_dev *v, l2_dev_file *f)
 {
     uint32_t kept = 0;
@@ -266,7 +265,7 @@ T_INLINE void l2_dev_fold(l2_dev *v, l2_dev_file *f)
             f->write[kept++] = *w;
         }
     }
-    if (kept == f->writes) { /* all kept: the oldest has arrived */
+    if (kept == f->writes) { /* all kept: the oldest becomes durable */
         memcpy(f->durable + f->write[0].off, f->write[0].bytes, f->write[0].len);
         free(f->write[0].bytes);
         memmove(&f->write[0], &f->write[1], (kept - 1) * sizeof f->write[0]);
@@ -310,7 +309,7 @@ T_INLINE int l2_dev_map(void *ctx, base_vfs_file *file, size_t bytes, void **out
     return 0;
 }
 
-/* Its room is as large as the mapping from then on. */
+/* Map a file for reading. Its room is at least the mapping from then on. */
 T_INLINE int l2_dev_map_read(void *ctx, base_vfs_file *file, size_t bytes, void **out)
 {
     l2_dev_file *f = (l2_dev_file *)(void *)file;
@@ -339,7 +338,7 @@ T_INLINE int l2_dev_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size
     return l2_dev_fault(ctx, DEV_ARM);
 }
 
-/* A failure leaves pages with zeros, as they are, or as the disk has them. */
+/* Zero a range. A failure leaves each page zero, unchanged, or as on disk. */
 T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t bytes)
 {
     l2_dev *v = ctx;
@@ -347,7 +346,7 @@ T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t 
     const int e = l2_dev_fault(v, DEV_ZERO);
     T_REQUIRE(off % 4096 == 0 && bytes % 4096 == 0 && off + bytes <= f->size);
     l2_dev_hook(v);
-    if (!v->flat && f->mapped) { l2_dev_look(v); } /* what was there may have been written */
+    if (!v->flat && f->mapped) { l2_dev_look(v); } /* the former contents may have been written */
     for (uint64_t at = off; at < off + bytes; at += 4096) {
         const uint64_t how = e == 0 ? 0 : at / 4096 % 3;
         if (how == 0) { memset(f->live + at, 0, 4096); }
@@ -356,13 +355,13 @@ T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t 
     return e;
 }
 
-/* What the kernel does: the pages are clean now, whatever the disk holds. */
+/* Handle a failed sync like the kernel: the pages are clean now, whatever the disk has. */
 T_INLINE void l2_dev_lose(l2_dev_file *f)
 {
     unsigned char *was = f->lost, *now = malloc(f->room);
     T_REQUIRE(now != NULL);
     memcpy(now, f->live, f->room);
-    for (size_t at = 0; at < f->size; at += 4096) { /* what was durable stays so */
+    for (size_t at = 0; at < f->size; at += 4096) { /* durable pages stay durable */
         if (memcmp(f->durable + at, f->live + at, 4096) == 0) { now[at] = (unsigned char)~now[at]; }
     }
     f->lost = now;
@@ -499,7 +498,8 @@ T_INLINE base_vfs l2_dev_vfs(l2_dev *v)
         .close = l2_dev_close, .preallocate = l2_dev_preallocate, .pread = l2_dev_pread,
         .ahead = l2_dev_ahead, .pwrite = l2_dev_pwrite, .map_shared = l2_dev_map,
         .map_read = l2_dev_map_read, .unmap = l2_dev_unmap,
-        .arm = l2_dev_arm, .zero = l2_dev_zero, .datasync = l2_dev_datasync, .sync_dir = l2_dev_sync_dir,
+        .arm = l2_dev_arm, .zero = l2_dev_zero, .datasync = l2_dev_datasync,
+        .sync_dir = l2_dev_sync_dir,
         .truncate = l2_dev_truncate, .rename = l2_dev_rename, .unlink = l2_dev_unlink,
         .lock = l2_dev_lock, .lock_shared = l2_dev_lock_shared, .stat = l2_dev_stat,
         .boot_id = l2_dev_boot_id, .bell = l2_dev_bell, .ctx = v };
@@ -516,7 +516,7 @@ T_INLINE void l2_dev_apply(unsigned char *to, const l2_dev_write *w, uint64_t ke
     }
 }
 
-/* Which sectors of a write arrive: often all or none, else any. */
+/* Choose the sectors of a write that arrive: often all or none, else any. */
 T_INLINE uint64_t l2_dev_mask(base_rng *r)
 {
     const uint64_t how = base_rng_below(r, 8);
@@ -538,7 +538,7 @@ T_INLINE void l2_dev_crash_pages(const l2_dev_file *f, l2_dev_file *to, base_rng
     }
 }
 
-/* What a new disk knows at once of the one it is cut from; its files are the caller's. */
+/* Copy everything except the files. */
 T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
 {
     to->next_ino = v->next_ino;
@@ -552,7 +552,7 @@ T_INLINE void l2_dev_begin(const l2_dev *v, l2_dev *to, bool kill)
     if (!kill) { to->boot[15]++; }
 }
 
-/* A file with name and bytes of the old one: as it is now, or as it was synced. */
+/* Copy a file: its present state, or its synced state. Return the bytes copied. */
 T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
 {
     l2_dev_forget(c);
@@ -564,7 +564,7 @@ T_INLINE size_t l2_dev_copy(const l2_dev_file *f, l2_dev_file *c, bool live)
     memcpy(c->name, live ? f->name : f->durable_name, sizeof c->name);
     c->size = live ? f->size : f->durable_size;
     if (f->room == 0) { return 0; }
-    const size_t held = BASE_MAX(f->size, f->durable_size); /* nobody reads beyond */
+    const size_t held = BASE_MAX(f->size, f->durable_size); /* no reader goes beyond */
     memcpy(c->live, live ? f->live : f->durable, held);
     return held;
 }
@@ -576,8 +576,8 @@ T_INLINE void l2_dev_settle(l2_dev *to, l2_dev_file *c, size_t held)
     if (!to->flat && held > 0) { memcpy(c->durable, c->live, held); }
 }
 
-/* The disk as a crash at this moment leaves it. r NULL: a kill, nothing is lost; else a power cut.
- * `to` is initialised, or a former result, whose memory is used again. */
+/* Make the disk that a crash leaves now. r NULL: a process death, nothing is lost; else a power
+ * cut. `to` is initialized, or an earlier result. Its memory is reused. */
 T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
 {
     l2_dev_begin(v, to, r == NULL);
@@ -598,10 +598,10 @@ T_INLINE void l2_dev_clone(const l2_dev *v, l2_dev *to, base_rng *r)
     }
 }
 
-/* ---- all disks that a power cut at this moment can leave ---- */
+/* ---- all disks that a power cut can leave ---- */
 
-/* What may have reached the disk or not, each by itself: a whole write; of a mapping a stretch of
- * `unit` bytes that differs; the new name and size of a file. */
+/* Compare one loose part with the disk. Loose parts arrive or not, each by itself: a write, a range
+ * of `unit` mapped bytes, the new name and size of a file. */
 T_INLINE bool l2_dev_stretch_differs(const l2_dev_file *f, size_t at, uint32_t unit)
 {
     return f->mapped && memcmp(f->live + at, f->durable + at, BASE_MIN(unit, f->size - at)) != 0;
@@ -612,7 +612,7 @@ T_INLINE bool l2_dev_name_differs(const l2_dev_file *f)
     return strcmp(f->name, f->durable_name) != 0 || f->size != f->durable_size;
 }
 
-/* How many there are. */
+/* Return the number of loose parts. */
 T_INLINE uint32_t l2_dev_loose_count(const l2_dev *v, uint32_t unit)
 {
     uint32_t n = 0;
@@ -624,8 +624,8 @@ T_INLINE uint32_t l2_dev_loose_count(const l2_dev *v, uint32_t unit)
     return n;
 }
 
-/* Those whose bits are set have arrived; writes that overlap in the order in which they were
- * made. */
+/* Make the disk on which the parts with a set bit have arrived. Overlapping writes keep their
+ * order. */
 T_INLINE void l2_dev_pick(const l2_dev *v, l2_dev *to, uint32_t unit, uint64_t arrived)
 {
     l2_dev_begin(v, to, false);
@@ -672,7 +672,7 @@ T_INLINE int64_t l2_kit_wall(void *ctx) { return ((l2_kit *)ctx)->wall_ms; }
 
 static const unsigned char l2_kit_secret[32] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
-/* 16 KiB segments, no thread; change k->cfg before l2_kit_open. */
+/* Prepare a store with 16 KiB segments and no thread. Change k->cfg before l2_kit_open. */
 T_INLINE void l2_kit_init(l2_kit *k, l2_dev *dev)
 {
     memset(k, 0, sizeof *k);
@@ -694,7 +694,7 @@ T_INLINE cellar_err l2_kit_open(l2_kit *k)
     return l2_open(&k->cfg, &k->d, &k->sys_errno);
 }
 
-/* As a killed process leaves it: memory is given back, files are not touched. */
+/* Drop the store like a process death: memory is freed, files are not touched. */
 T_INLINE void l2_kit_kill(l2_kit *k)
 {
     if (k->d != NULL) { l2_forked(k->d); }
@@ -712,12 +712,12 @@ T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t vg
     return (l2_key){ bytes, (uint32_t)len, vgen, base_hash(l2_hash_key(k->d), vgen, bytes, len) };
 }
 
-/* ---- a store of 6 segments, whose values are told by their flags ---- */
+/* ---- a store of 6 segments; user_flags of a value is its version ---- */
 
 #define L2_KIT_KEYS 40u
 #define L2_KIT_VGEN 3u
 
-/* A new disk and an open store on it. */
+/* Make a new disk and open a store on it. */
 T_INLINE void l2_kit_begin(l2_kit *k, l2_dev *dev, l2_level level)
 {
     l2_dev_init(dev);
@@ -737,7 +737,7 @@ T_INLINE void l2_kit_end(l2_kit *k, l2_dev *dev)
     l2_dev_fini(dev);
 }
 
-/* Killed, and open again: what was there before the kill is what is found. */
+/* Kill the process and open the store again. */
 T_INLINE void l2_kit_killed(l2_kit *k, l2_dev *dev)
 {
     l2_kit_kill(k);
@@ -755,7 +755,7 @@ T_INLINE cellar_err l2_kit_put(l2_kit *k, uint32_t key, uint32_t version, uint32
     return l2_put(k->d, &id, buf, sizeof buf, &m, NULL);
 }
 
-/* The version that is served; 0: a miss. */
+/* Return the version that is served; 0: a miss. */
 T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t vgen)
 {
     unsigned char buf[200];

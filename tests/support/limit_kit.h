@@ -4,6 +4,7 @@
 #ifndef CELLAR_TESTS_LIMIT_KIT_H
 #define CELLAR_TESTS_LIMIT_KIT_H
 
+#include "cellar_admin.h"
 #include "limit/limit.h"
 #include "tests/support/t.h"
 
@@ -39,14 +40,14 @@ T_INLINE void kit_pass(uint64_t ns)
 
 T_INLINE cellar_limiter_config kit_config(void)
 {
-    static const uint8_t secret[32] = { 7, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-                                        17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28 };
+    static const uint8_t hash_key[32] = { 7, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+                                          17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28 };
     cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
-    c.clock = kit_clock;
+    c.clock_ns = kit_clock;
     c.wall_ms = kit_wall;
     c.boot_ms = kit_boot;
-    c.secret = secret;
+    c.hash_key = hash_key;
     return c;
 }
 T_INLINE cellar_limiter *kit_open(const cellar_rule *rules, uint32_t count)
@@ -63,6 +64,24 @@ T_INLINE void kit_close(cellar_limiter *l)
     if (!T_CHECK(limit_audit(l, &why))) { printf("# audit: %s\n", why); }
     cellar_limiter_close(l);
 }
+/* Decide without effect. */
+T_INLINE cellar_err kit_look(cellar_limiter *l, const void *key, size_t key_len, uint64_t cost,
+                             cellar_limiter_result *r)
+{
+    cellar_check_opts o = cellar_check_opts_default();
+    o.flags = CELLAR_CHECK_PEEK;
+    return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
+}
+/* Decide by rules of the call. */
+T_INLINE cellar_err kit_check_rules(cellar_limiter *l, const void *key, size_t key_len,
+                                    uint64_t cost, const cellar_rule *rules, uint32_t count,
+                                    cellar_limiter_result *r)
+{
+    cellar_check_opts o = cellar_check_opts_default();
+    o.rules = rules;
+    o.rule_count = count;
+    return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
+}
 /* 1 admitted, 0 denied. */
 T_INLINE int kit_check(cellar_limiter *l, const char *key, uint64_t cost)
 {
@@ -72,7 +91,7 @@ T_INLINE int kit_check(cellar_limiter *l, const char *key, uint64_t cost)
 }
 T_INLINE int kit_peek(cellar_limiter *l, const char *key, uint64_t cost)
 {
-    return cellar_rl_peek(l, key, strlen(key), cost, NULL) == CELLAR_OK;
+    return kit_look(l, key, strlen(key), cost, NULL) == CELLAR_OK;
 }
 /* How many of `tries` single checks pass. */
 T_INLINE uint64_t kit_admit(cellar_limiter *l, const char *key, uint64_t tries)

@@ -19,6 +19,11 @@ floors:
 ## form: floors, and every line longer than 100
 form:
 	$(Q)$(FLOORS) -v form=1 src/tools/floors.txt $(ALL_FILES)
+## language: words, function comments, paragraphs and essays that break the rules of plain English
+LANGUAGE_FILES = $(shell find src include tests bench -name '*.[ch]' -o -name '*.cc' -o \
+  -name '*.md' -o -name '*.sh' -o -name '*.awk' -o -name '*.mk') README.md Makefile
+language:
+	$(Q)$(AWK) -f src/tools/language.awk $(LANGUAGE_FILES)
 ## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
 	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
@@ -122,5 +127,5 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \
   't|suite: fortified|$(SUITE_IN) $(M_FORTIFY)' \
   $(call have,clang-19,suite: MSan,$(SUITE_IN) $(M_MSAN),t)
-.PHONY: floors form contracts symbols figures deps thread-safety check check-now check-matrix \
+.PHONY: floors form language contracts symbols figures deps thread-safety check check-now check-matrix \
   matrix-now

@@ -9,7 +9,7 @@
  *         bound    of each key, between two resets of it: units admitted with readings in [a, b]
  *                  are at most burst + (b - a) / T, for every pair
  *         needless a denial is checked against everything that may have been admitted before it
- *                  ended: if even that leaves room, nobody had a reason to deny */
+ *                  ended: if even that leaves room, the denial had no reason */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ typedef struct rl_event {
     uint32_t key, start, end; /* event clock */
     uint64_t now_ns;
     bool admitted, undone;    /* undone: given back, it counts as never taken */
-    bool full;                /* denied for want of a slot: nothing is owed */
+    bool full;                /* denied because no slot was free: nothing is owed */
 } rl_event;
 
 static struct rl {
@@ -43,7 +43,7 @@ static uint64_t rl_clock(void *ctx)
     return base_load_acq(&rl.now_ns);
 }
 
-static uint8_t rl_layout; /* of keys over buckets: part of the secret */
+static uint8_t rl_layout; /* of keys over buckets: part of the hash key */
 
 static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 
@@ -51,7 +51,7 @@ static void rl_key(uint32_t key, char *out) { snprintf(out, 8, "key%u", key); }
 static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t buckets,
                        uint32_t overflow, cellar_limiter_clock_fn wall_ms)
 {
-    const uint8_t secret[32] = { 1, rl_layout };
+    const uint8_t hash_key[32] = { 1, rl_layout };
     memset(&rl, 0, sizeof rl);
     base_store_rel(&rl.now_ns, UINT64_C(5000000000));
     cellar_limiter_config c = cellar_limiter_config_default();
@@ -59,9 +59,9 @@ static void rl_open_at(const cellar_rule *rules, uint32_t count, uint32_t bucket
     c.max_overrides = 8;
     c.max_plans = 2;
     c.max_permits = 16;
-    c.clock = rl_clock;
+    c.clock_ns = rl_clock;
     c.wall_ms = wall_ms;
-    c.secret = secret;
+    c.hash_key = hash_key;
     c.overflow = overflow;
     BASE_SIM_CHECK(cellar_limiter_open(&c, rules, count, &rl.l) == CELLAR_OK);
     rl.burst = rules[0].burst;
@@ -243,7 +243,7 @@ const base_sim_scenario sim_limit_slot = { "limit_slot",
 const base_sim_scenario sim_limit_swap = { "limit_swap",
     "two keys in two slots: no denial without need either", rl_run_two_slots, 0 };
 
-/* ---- moves: fourteen keys in four buckets, nobody may be lost ---- */
+/* ---- moves: fourteen keys in four buckets, no key may be lost ---- */
 
 static uint64_t rl_move_pass; /* long: keys die, and others are moved into their slots */
 static void rl_move_fiber(void *arg)
@@ -518,9 +518,9 @@ static void rl_run_wide_back(void)
     rl_end();
 }
 const base_sim_scenario sim_limit_wide_back = { "limit_wide_back",
-    "a stranger's words deny nobody else", rl_run_wide_back, 0 };
+    "the words of one key deny no other key", rl_run_wide_back, 0 };
 
-/* ---- calendars: a minute admits its limit, whoever tells it and however late ---- */
+/* ---- calendars: a minute admits its limit, from every call and however late ---- */
 
 enum { RL_MINUTE_LIMIT = 2 };
 static const uint64_t rl_wall_0 = UINT64_C(1767225600000); /* a full minute */
@@ -647,9 +647,9 @@ static void rl_run_permits(void)
     rl_end();
 }
 const base_sim_scenario sim_limit_permits = { "limit_permits",
-    "two permits, four who want one", rl_run_permits, 0 };
+    "two permits, four fibers that want one", rl_run_permits, 0 };
 
-/* ---- chains: what the site admits, it admitted for somebody ---- */
+/* ---- chains: the site admits only for a user ---- */
 
 static cellar_limiter *rl_site;
 static void rl_chain_fiber(void *arg)

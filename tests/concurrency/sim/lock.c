@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keyed locks hold in every interleaving: one owner by lease time, fences that rise, nobody
+ * Aim:    keyed locks hold in every interleaving: one owner by lease time, fences that rise, no
+ * call
  *         hangs, a lock handed over is never lost, a late owner takes nothing from the next,
  *         records that change keys under a fast taker change nothing; with the mistakes that can be
  *         switched on in src/lock ("lock.*").
  * Method: fibers that acquire, try, extend and release a few keys in one table on the driver's
- *         clock. An owner notes itself in a plain variable: who finds another one there whose lease
- *         was not over fails. Every acquisition's fence is compared with the last one of its key.
- *         At the end the structure is walked, nobody waits, and the tick leaves nothing. */
+ *         clock. An owner notes itself in a plain variable. It fails if it finds another owner
+ *         there with a running lease. Every acquisition's fence is compared with the last one of
+ *         its key. At the end the structure is walked, no thread waits, and the tick leaves
+ *         nothing. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -20,7 +22,7 @@ enum { SIM_LOCK_KEYS = 70 };
 static struct {
     cellar_locks *t;
     struct {
-        uint64_t owner;     /* fence of who owns it; 0 nobody */
+        uint64_t owner;     /* fence of the owner; 0: none */
         int64_t until_ms;   /* its lease */
         int32_t bound_tid;  /* THREAD_BOUND: its thread; 0 not */
         uint64_t last;      /* highest fence seen */
@@ -35,8 +37,8 @@ static int64_t lock_now(void)
     return base_now_ms(&system);
 }
 
-static void lock_watched(void *ctx, const void *key, size_t key_len, uint64_t fence,
-                         int64_t held_ms, cellar_lock_lost cause)
+static void lock_watched(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+                         cellar_lock_lost cause, void *ctx)
 {
     (void)ctx;
     (void)held_ms;
@@ -63,7 +65,7 @@ static void lock_shut(void)
     base_sim_calm(true);
     cellar_locks_stats s = cellar_locks_stats_default();
     BASE_SIM_CHECK(lock_audit(locks.t));
-    base_sim_advance_ms(1000000); /* leases that nobody gave back */
+    base_sim_advance_ms(1000000); /* leases without a release */
     BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
     BASE_SIM_CHECK(lock_audit(locks.t));
@@ -77,9 +79,9 @@ static void lock_shut(void)
 /* The lease as the table has it, if it is still ours. */
 static void lock_note_end(unsigned char k, const cellar_lock *lk)
 {
-    lock_record *r = lock_at(locks.t, lk->record);
-    lock_stripe *stripe = &locks.t->stripe[lk->stripe];
-    sync_take(LOCK, &stripe->lock); /* whoever takes over tells its own lease under it */
+    lock_record *r = lock_at(locks.t, lock_handle_record(lk));
+    lock_stripe *stripe = &locks.t->stripe[lock_handle_stripe(lk)];
+    sync_take(LOCK, &stripe->lock); /* the next owner writes its lease under it */
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     const bool ours = lock_fence(base_load_rlx(&r->word)) == lk->fence;
     sync_drop(LOCK, &stripe->lock);
@@ -103,15 +105,16 @@ static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t l
     return err;
 }
 
+/* wait_timeout_ms 0: try. */
 static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t lease_ms,
-                            uint32_t flags,
-                            cellar_lock *lk)
+                            uint32_t flags, cellar_lock *lk)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
     o.flags = flags;
-    const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
+    const cellar_err err = wait_timeout_ms != 0 ? cellar_lock_acquire(locks.t, &k, 1, &o, lk)
+                                                : cellar_lock_try(locks.t, &k, 1, &o, lk);
     base_sim_note("take %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
     if (err != CELLAR_OK) {
         BASE_SIM_CHECK(lk->fence == 0);
@@ -140,16 +143,16 @@ static cellar_err lock_give(unsigned char k, cellar_lock *lk)
     const uint64_t fence = lk->fence;
     const bool mine = locks.key[k].owner == fence;
     const int64_t until_ms = locks.key[k].until_ms;
-    if (mine) { locks.key[k].owner = 0; } /* from the first step on somebody else may have it */
+    if (mine) { locks.key[k].owner = 0; } /* from the first step on another fiber may have it */
     const cellar_err err = cellar_lock_release(locks.t, lk);
     base_sim_note("give %u: %d, fence %u", k, (int)err, (unsigned)fence);
     BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST);
-    if (err == CELLAR_OK) { BASE_SIM_CHECK(mine); } /* nobody could take over before */
+    if (err == CELLAR_OK) { BASE_SIM_CHECK(mine); } /* no fiber could take over before */
     if (err == CELLAR_E_LOST) { BASE_SIM_CHECK(!mine || until_ms <= lock_now()); }
     return err;
 }
 
-/* ---- lock_schedules: no leases: nobody may ever lose ---- */
+/* ---- lock_schedules: no leases: no owner may ever lose ---- */
 
 static void lock_owner(void *arg)
 {
@@ -188,7 +191,7 @@ static void lock_schedules_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_schedules = { "lock_schedules", "one owner, nobody hangs",
+const base_sim_scenario sim_lock_schedules = { "lock_schedules", "one owner, no call hangs",
                                                lock_schedules_run, 0 };
 
 /* ---- lock_lease: leases that end, deadlines that pass, threads that leave without a word ---- */
@@ -246,7 +249,7 @@ static void lock_in_line(void *arg)
 {
     const uint32_t me = (uint32_t)(uintptr_t)arg;
     cellar_lock lk;
-    /* The first may give up before the lock is free; all others wait for ever. */
+    /* The first may give up before the lock is free; all others wait without limit. */
     const int64_t wait_timeout_ms = me == 0 && base_sim_below(2) == 0 ? 5 : INT64_MAX;
     const cellar_err err = lock_take(0, wait_timeout_ms, INT64_MAX, 0, &lk);
     BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_TIMEOUT && wait_timeout_ms == 5));
@@ -282,7 +285,7 @@ static void lock_queue_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_queue = { "lock_queue", "first come, first served; nobody is left",
+const base_sim_scenario sim_lock_queue = { "lock_queue", "first come, first served; none is left",
                                            lock_queue_run, 0 };
 
 /* ---- lock_records: more keys than the table keeps: records change keys under fast takers ---- */

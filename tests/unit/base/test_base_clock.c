@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a deadline is judged exactly although the cheap clock lags, with as few readings as said.
- * Method: clocks the test turns, at every offset and lag; the system's clocks against each
- * other. */
+ * Aim:    a deadline is decided exactly although the cheap clock lags, with the promised number of
+ *         readings.
+ * Method: a clock that the test sets, at every offset and lag; system clocks compared with each
+ *         other. */
 #include "tests/support/t.h"
 
 #include "base/clock.h"
@@ -41,7 +42,7 @@ static void exact_at_every_offset_and_lag(void)
     }
 }
 
-static void extremes(void)
+static void extreme_deadlines_and_times_are_decided(void)
 {
     fake.now = 1000;
     fake.lag = 0;
@@ -60,8 +61,8 @@ static void extremes(void)
 
 static const base_clock host = { NULL, NULL, NULL };
 
-/* A loaded machine may stop this thread between two readings: only the order is certain then. How
- * many of 200,000 coarse readings lag by more than they may. */
+/* Count the coarse readings of 200,000 that lag by more than the bound. A loaded machine may stop
+ * this thread between two readings: then only their order is certain. */
 static uint64_t late_readings(void)
 {
     int64_t last_coarse = INT64_MIN, last_precise = INT64_MIN;
@@ -80,8 +81,8 @@ static uint64_t late_readings(void)
     return late;
 }
 
-/* The tick of a virtual machine may be late while all of these are read, and is not in the end. */
-static void system_clocks_agree(void)
+/* Repeat the readings: the tick of a virtual machine may be late for a while, but not always. */
+static void coarse_and_precise_system_clocks_agree(void)
 {
     uint64_t late = UINT64_MAX;
     for (int i = 0; i < 200 && late >= 2000 && !t_failed(); i++) { late = late_readings(); }
@@ -92,11 +93,11 @@ static void suspend_is_seen_with_the_next_tick(void)
 {
     base_self_t *self = base_self();
     bool back = false;
-    /* Stopped between the two readings of an offset, one measures too little: not each time. */
+    /* A pause between the two readings of an offset makes it too small: not in every round. */
     for (int i = 0; i < 200 && !back; i++) {
         (void)base_coarse_ms(&host);
         const int64_t before = self->boot_offset_ms, from = base_now_ms(&host);
-        /* As if it had been measured before a sleep of an hour: it comes back by itself. */
+        /* As if measured before a suspend of one hour: the next tick must correct it. */
         self->boot_offset_ms = before - 3600000;
         self->coarse_ns = -1;
         const int64_t c = base_coarse_ms(&host);
@@ -105,7 +106,7 @@ static void suspend_is_seen_with_the_next_tick(void)
     T_CHECK(back);
 }
 
-static void durations_and_wall(void)
+static void sleep_and_wall_clock_match_the_system(void)
 {
     uint64_t a = base_now_ns(), cpu = base_thread_cpu_ns();
     base_sleep_ns(3000000);
@@ -115,6 +116,7 @@ static void durations_and_wall(void)
     T_CHECK(wall / 1000 >= from - 1 && wall / 1000 <= until + 1);
 }
 
-T_MAIN("base_clock", T_CASE(exact_at_every_offset_and_lag), T_CASE(extremes),
-       T_CASE(system_clocks_agree), T_CASE(suspend_is_seen_with_the_next_tick),
-       T_CASE(durations_and_wall))
+T_MAIN("base_clock", T_CASE(exact_at_every_offset_and_lag),
+       T_CASE(extreme_deadlines_and_times_are_decided),
+       T_CASE(coarse_and_precise_system_clocks_agree), T_CASE(suspend_is_seen_with_the_next_tick),
+       T_CASE(sleep_and_wall_clock_match_the_system))

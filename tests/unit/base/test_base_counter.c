@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a deadline is called far without reading a clock only while that is certainly true; a
- *         counter that stands still, goes back, jumps or was never trusted sends us to the clock.
- * Method: clock.c with its counter and its clocks forged: every step of a counter of any rate
- *         against the forged time; the host's own clocks; the real counter beside the real clock. */
+ * Aim:    a deadline is called far without reading a clock only while that is certainly true. A
+ *         counter that stops, goes back, jumps or is not trusted makes the thread read the clock.
+ * Method: clock.c with forged counter and clocks: each step of a counter of any rate against the
+ *         forged time; the clock of a host; the real counter against the real clock. */
 #include "tests/support/t.h"
 
 #include <time.h>
 
-static uint64_t forged_count;      /* what the counter says */
+static uint64_t forged_count;      /* value of the counter */
 static int64_t forged_ns;          /* boot-time clock; all clocks of the machine agree */
 static int64_t forged_slept_ns;    /* part of forged_ns in which the machine was suspended */
 static unsigned forged_readings;   /* of precise clocks */
 static unsigned forged_counts;     /* readings of the counter */
 /* Cost of a reading of the counter and of the coarse clock. */
 static int64_t forged_counter_cost_ns, forged_coarse_cost_ns;
-/* What passes just before and just after the next reading of a clock; 2 counts a ns. */
+/* Time that passes just before and just after the next reading of a clock; 2 counts per ns. */
 static int64_t forged_pause_ns, forged_after_ns;
 
 static int forged_gettime(clockid_t id, struct timespec *t)
@@ -49,9 +49,9 @@ static uint64_t forged_counter(void)
 #include "base/clock.c"
 #undef clock_gettime
 
-static const base_clock system_clock; /* all NULL: the system's, which here is forged */
+static const base_clock system_clock; /* all NULL: the system clock, forged here */
 
-/* As base_clock_ready leaves it on a machine with a good counter; the thread has looked never. */
+/* Set the state after base_clock_ready with a good counter; the thread has read no clock yet. */
 static void forge(uint64_t counts_per_span)
 {
     forged_ns = INT64_C(5000) * 1000000000;
@@ -86,11 +86,11 @@ static void pass(int64_t ns, uint64_t counts)
 #define SPAN ((uint64_t)BASE_FAR_MS << 16)
 #define HOUR_MS INT64_C(3600000)
 
-static void no_look_no_proof(void)
+static void deadline_is_far_only_after_a_clock_reading(void)
 {
     forge(SPAN);
     T_CHECK(!far_from_now(HOUR_MS));
-    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* looks */
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* reads the clock */
     T_CHECK(far_from_now(HOUR_MS));
     T_CHECK(!far_from_now(BASE_FAR_MS));
     T_CHECK(far_from_now(BASE_FAR_MS + 1));
@@ -102,8 +102,8 @@ static void no_look_no_proof(void)
     T_CHECK(!base_clock_reached(&system_clock, BASE_NEVER_MS));
 }
 
-/* Any rate from the least upwards, any step: whatever is called far is not reached. And reached is
- * exact, whoever decides it. */
+/* Check at any rate from the lowest up, and any step: a far deadline is never reached, and
+ * "reached" is exact with counter and coarse clock. */
 static void far_is_never_reached_by(bool counter)
 {
     base_rng r;
@@ -112,7 +112,7 @@ static void far_is_never_reached_by(bool counter)
     for (int round = 0; round < 300; round++) {
         forge(SPAN);
         base_clock_choose(counter);
-        /* 65,536 counts a millisecond is the slowest that is believed; real ones: 500,000 and up */
+        /* 65,536 counts per ms is the slowest accepted rate; real counters: 500,000 and more */
         const uint64_t rate = 65536 + base_rng_below(&r, 6000000);
         for (int step = 0; step < 300; step++) {
             const int64_t us = (int64_t)base_rng_below(&r, step % 10 == 0 ? 200000 : 900);
@@ -138,8 +138,8 @@ static void far_by_the_coarse_clock_is_never_reached(void)
     T_EQ_U64(forged_counts, 0);
 }
 
-/* The tick of the coarse clock tells each thread that the offset of the boot-time clock moved. */
-static void a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock(void)
+/* The next tick of the coarse clock makes each thread read the boot-time offset again. */
+static void suspend_is_detected_at_the_next_coarse_tick(void)
 {
     forge(SPAN);
     base_clock_choose(false);
@@ -153,8 +153,8 @@ static void a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock(void)
     T_CHECK(base_clock_reached(&system_clock, deadline));
 }
 
-/* A thread that noted a look by one proof goes on with the other after the choice changes. */
-static void a_changed_choice_is_followed(void)
+/* A thread with a reading of one proof uses the other proof after the choice has changed. */
+static void thread_follows_a_changed_clock_choice(void)
 {
     forge(SPAN);
     for (int i = 0; i < 20; i++) {
@@ -168,7 +168,7 @@ static void a_changed_choice_is_followed(void)
     }
 }
 
-static void the_choice_follows_what_was_measured(void)
+static void choice_follows_measured_costs(void)
 {
     forge(SPAN);
     forged_counter_cost_ns = 40;
@@ -181,7 +181,7 @@ static void the_choice_follows_what_was_measured(void)
     T_CHECK(base_pace_choice(466, 456, 1200));  /* the coarse clock is a call to the kernel */
 }
 
-static void the_choice_is_measured_once_and_only_with_a_trusted_counter(void)
+static void choice_is_measured_once_with_a_trusted_counter(void)
 {
     forge(0);
     base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
@@ -199,8 +199,8 @@ static void the_choice_is_measured_once_and_only_with_a_trusted_counter(void)
     T_EQ_U64(forged_counts, counts);
 }
 
-/* The machine slept and the counter with it: until the span ends nobody can know; then it is found
- * out, and no thread uses it again. */
+/* Machine and counter were suspended: until the span ends no thread can detect it. Then the counter
+ * is dropped for all threads. */
 static void a_counter_that_stood_still_is_dropped(void)
 {
     forge(SPAN);
@@ -219,7 +219,7 @@ static void a_counter_that_stood_still_is_dropped(void)
     T_CHECK(base_clock_reached(&system_clock, forged_ms()));
 }
 
-static void a_counter_that_went_back_asks_the_clock(void)
+static void counter_that_went_back_reads_the_clock(void)
 {
     forge(SPAN);
     forged_count = (uint64_t)1 << 50;
@@ -230,7 +230,7 @@ static void a_counter_that_went_back_asks_the_clock(void)
     forged_count -= 1;
     T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
     T_CHECK(base_clock_reached(&system_clock, deadline));
-    T_CHECK(far_from_now(HOUR_MS)); /* noted anew */
+    T_CHECK(far_from_now(HOUR_MS)); /* new span */
     forged_count = 5;               /* reset, as after a sleep */
     pass(HOUR_MS * 1000000, 0);
     T_CHECK(!far_from_now(2 * HOUR_MS));
@@ -238,8 +238,8 @@ static void a_counter_that_went_back_asks_the_clock(void)
     T_EQ_U64(base_load_rlx(&base_count_span), SPAN);
 }
 
-/* Another machine's counter after a move, or another core's: ahead by any amount is only early. */
-static void a_counter_that_jumped_ahead_asks_the_clock(void)
+/* A jump ahead (migrated machine, other core) ends the span early and proves nothing false. */
+static void counter_that_jumped_ahead_reads_the_clock(void)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -249,13 +249,13 @@ static void a_counter_that_jumped_ahead_asks_the_clock(void)
     T_CHECK(far_from_now(HOUR_MS));
 }
 
-/* A thread that is stopped before or after its reading of the clock, in some of its looks, neither
- * believes too much nor takes the counter for a slow one. */
-static void a_pause_in_between_does_no_harm(void)
+/* A pause before or after a clock reading makes no deadline far too long and does not make the
+ * counter look slow. */
+static void pause_during_a_reading_keeps_far_exact(void)
 {
     forge(SPAN);
     for (int i = 0; i < 64; i++) {
-        pass(10000000, SPAN + 1); /* the span is over: this call looks, and may be stopped there */
+        pass(10000000, SPAN + 1); /* the span is over: the next call reads the clock */
         forged_pause_ns = (i & 1) != 0 ? INT64_C(300) * 1000000 : 0;
         forged_after_ns = (i & 2) != 0 ? INT64_C(300) * 1000000 : 0;
         T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -269,7 +269,7 @@ static void a_pause_in_between_does_no_harm(void)
 
 static int64_t hosts_clock(void *ctx) { return *(int64_t *)ctx; }
 
-static void the_hosts_clock_bypasses_it(void)
+static void host_clock_bypasses_the_counter(void)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -282,7 +282,7 @@ static void the_hosts_clock_bypasses_it(void)
     T_CHECK(base_clock_reached(&hosts, deadline));
 }
 
-static void an_untrusted_counter_is_never_read(void)
+static void untrusted_counter_is_never_read(void)
 {
     forge(0);
     for (int i = 0; i < 10; i++) {
@@ -293,8 +293,8 @@ static void an_untrusted_counter_is_never_read(void)
     T_EQ_U64(forged_counts, 0);
 }
 
-/* The shared record of threads beyond the limit keeps no look. */
-static void a_shared_record_keeps_none(void)
+/* The shared record of threads beyond the limit stores no reading. */
+static void shared_record_keeps_no_reading(void)
 {
     forge(SPAN);
     base_self_t *self = base_self();
@@ -305,7 +305,7 @@ static void a_shared_record_keeps_none(void)
     self->index = index;
 }
 
-static void one_reading_for_many(void)
+static void clock_sure_stays_within_the_coarse_lag(void)
 {
     forge(SPAN);
     for (int64_t off = 0; off < 20; off++) {
@@ -316,8 +316,8 @@ static void one_reading_for_many(void)
 }
 
 #if defined(__x86_64__)
-/* The CPU's own, where the kernel trusts it: within the rates the proof stands on. */
-static void the_real_counter_is_no_slower_than_believed(void)
+/* The counter of this CPU, if the kernel trusts it, is within the rates that the proof assumes. */
+static void real_counter_is_at_least_as_fast_as_assumed(void)
 {
     if (!base_kernel_counts() || base_counter_span() == 0) {
         T_SKIP("the kernel keeps no time by it");
@@ -332,17 +332,19 @@ static void the_real_counter_is_no_slower_than_believed(void)
     T_CHECK(__builtin_ia32_rdtsc() - counts > UINT64_C(20) * 4 * base_counter_span() / BASE_FAR_MS);
 }
 #else
-static void the_real_counter_is_no_slower_than_believed(void) { T_SKIP("x86-64 only"); }
+static void real_counter_is_at_least_as_fast_as_assumed(void) { T_SKIP("x86-64 only"); }
 #endif
 
-T_MAIN("base_counter", T_CASE(no_look_no_proof), T_CASE(far_by_the_counter_is_never_reached),
+T_MAIN("base_counter", T_CASE(deadline_is_far_only_after_a_clock_reading),
+       T_CASE(far_by_the_counter_is_never_reached),
        T_CASE(far_by_the_coarse_clock_is_never_reached),
-       T_CASE(a_suspend_is_seen_with_the_next_tick_of_the_coarse_clock),
-       T_CASE(a_changed_choice_is_followed), T_CASE(the_choice_follows_what_was_measured),
-       T_CASE(the_choice_is_measured_once_and_only_with_a_trusted_counter),
+       T_CASE(suspend_is_detected_at_the_next_coarse_tick),
+       T_CASE(thread_follows_a_changed_clock_choice), T_CASE(choice_follows_measured_costs),
+       T_CASE(choice_is_measured_once_with_a_trusted_counter),
        T_CASE(a_counter_that_stood_still_is_dropped),
-       T_CASE(a_counter_that_went_back_asks_the_clock),
-       T_CASE(a_counter_that_jumped_ahead_asks_the_clock),
-       T_CASE(a_pause_in_between_does_no_harm), T_CASE(the_hosts_clock_bypasses_it),
-       T_CASE(an_untrusted_counter_is_never_read), T_CASE(a_shared_record_keeps_none),
-       T_CASE(one_reading_for_many), T_CASE(the_real_counter_is_no_slower_than_believed))
+       T_CASE(counter_that_went_back_reads_the_clock),
+       T_CASE(counter_that_jumped_ahead_reads_the_clock),
+       T_CASE(pause_during_a_reading_keeps_far_exact), T_CASE(host_clock_bypasses_the_counter),
+       T_CASE(untrusted_counter_is_never_read), T_CASE(shared_record_keeps_no_reading),
+       T_CASE(clock_sure_stays_within_the_coarse_lag),
+       T_CASE(real_counter_is_at_least_as_fast_as_assumed))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    patterns mean what Redis 7.0.15 means by them, in linear memory and bounded time.
- * Method: the table of observed facts; random patterns and keys against a second matcher that is
- *         written the slow way round (all ways to cut the key, class parsed into a set of bytes);
- *         patterns that are exponential for naive matchers, timed by steps of the clock. */
+ * Aim:    patterns match as in Redis 7.0.15, in linear memory and bounded time.
+ * Method: a table of results of that server; random patterns and keys against a second, slow
+ *         matcher (all cuts of the key, classes as sets of bytes); patterns that are exponential
+ *         for naive matchers, with a bound on the time. */
 #include "tests/support/t.h"
 
 #include "base/clock.h"
@@ -44,7 +44,7 @@ static bool match(const char *pattern, const char *key)
     return base_glob_match(pattern, strlen(pattern), key, strlen(key));
 }
 
-static void facts_of_redis_hold(void)
+static void table_of_redis_results_matches(void)
 {
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         if (match(facts[i].pattern, facts[i].key) == facts[i].match) { continue; }
@@ -53,7 +53,7 @@ static void facts_of_redis_hold(void)
     }
 }
 
-/* ---- the second opinion: tokens first, then a table of "the first t tokens match k bytes" ---- */
+/* ---- second matcher: tokens first, then a table: the first t tokens match k bytes ---- */
 
 typedef struct slow_token {
     bool star;
@@ -128,7 +128,7 @@ static bool slow_match(const char *p, size_t plen, const char *k, size_t klen)
     return reach[klen];
 }
 
-static void a_million_random_pairs_agree(void)
+static void random_pairs_agree_with_a_second_matcher(void)
 {
     static const char alphabet[] = "ab*?[]^-\\!";
     base_rng r;
@@ -152,7 +152,7 @@ static void a_million_random_pairs_agree(void)
     T_CHECK(matched > pairs / 100);
 }
 
-/* 500 x 1000 stars and letters: a recursive matcher would not come back. */
+/* 500 stars and letters against 1,000 bytes: a recursive matcher would not return. */
 static void hostile_patterns_end_soon(void)
 {
     char p[BASE_GLOB_MAX], k[1000];
@@ -178,5 +178,6 @@ static void prefix_stops_at_the_first_special_byte(void)
     }
 }
 
-T_MAIN("base_glob", T_CASE(facts_of_redis_hold), T_CASE(a_million_random_pairs_agree),
-       T_CASE(hostile_patterns_end_soon), T_CASE(prefix_stops_at_the_first_special_byte))
+T_MAIN("base_glob", T_CASE(table_of_redis_results_matches),
+       T_CASE(random_pairs_agree_with_a_second_matcher), T_CASE(hostile_patterns_end_soon),
+       T_CASE(prefix_stops_at_the_first_special_byte))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    lines reach the callback by level, equal ones once a second with a count, never under a
- *         lock, never cut into garbage.
- * Method: a clock the test turns; a callback that notes and that logs again. */
+ * Aim:    lines reach the callback by level, equal lines once a second with a count, never under a
+ *         lock, and never longer than their bound.
+ * Method: a clock that the test sets; a callback that records lines and logs again. */
 #include "tests/support/t.h"
 
 #include "base/log.h"
@@ -41,7 +41,7 @@ static void start(base_log *l, int level)
     base_log_init(l, &clock_, on_line, &seen, level);
 }
 
-static void levels_decide(void)
+static void line_above_the_level_is_dropped(void)
 {
     base_log l;
     start(&l, BASE_LOG_WARNING);
@@ -57,15 +57,15 @@ static void levels_decide(void)
     T_EQ_I64(seen.lines, 1);
 }
 
-static void without_a_callback_it_is_silent(void)
+static void log_without_callback_is_silent(void)
 {
     base_log l;
     base_log_init(&l, &clock_, NULL, NULL, BASE_LOG_DEBUG);
-    base_log(&l, BASE_LOG_ERROR, "m", 1, "nobody listens");
+    base_log(&l, BASE_LOG_ERROR, "m", 1, "no callback");
     T_EQ_I64(base_load_rlx(&l.level), BASE_LOG_OFF);
 }
 
-static void equal_lines_come_once_a_second(void)
+static void equal_lines_pass_once_a_second(void)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -86,8 +86,8 @@ static void equal_lines_come_once_a_second(void)
     T_EQ_STR(seen.text, "bad");
 }
 
-/* More pairs than slots: the one silent longest gives way, first lines always come out. */
-static void many_pairs_share_the_slots(void)
+/* With more pairs than slots the longest silent pair loses its slot; first lines always pass. */
+static void more_pairs_than_slots_keep_first_lines(void)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -102,7 +102,7 @@ static void many_pairs_share_the_slots(void)
     T_EQ_I64(seen.lines, 3 * BASE_LOG_SLOTS + 1);
 }
 
-static void long_lines_are_cut(void)
+static void long_line_is_cut_at_511_bytes(void)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -118,7 +118,7 @@ static void long_lines_are_cut(void)
     T_CHECK(strlen(seen.text) <= 511);
 }
 
-static void the_callback_may_log(void)
+static void callback_may_log_again(void)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -128,6 +128,6 @@ static void the_callback_may_log(void)
     T_EQ_STR(seen.module, "inner");
 }
 
-T_MAIN("base_log", T_CASE(levels_decide), T_CASE(without_a_callback_it_is_silent),
-       T_CASE(equal_lines_come_once_a_second), T_CASE(many_pairs_share_the_slots),
-       T_CASE(long_lines_are_cut), T_CASE(the_callback_may_log))
+T_MAIN("base_log", T_CASE(line_above_the_level_is_dropped), T_CASE(log_without_callback_is_silent),
+       T_CASE(equal_lines_pass_once_a_second), T_CASE(more_pairs_than_slots_keep_first_lines),
+       T_CASE(long_line_is_cut_at_511_bytes), T_CASE(callback_may_log_again))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    used <= limit at every instant, used == sum of modules at rest, every failure is a NULL
- *         that leaves no trace, blocks are zero, aligned and really given back.
- * Method: threads that charge beside one that watches; n-th failure for every n; hooks that count;
- *         uthash on an account that runs dry. */
+ * Aim:    used <= limit at every instant; used == sum of modules at rest; each failure returns NULL
+ *         and changes nothing; blocks are zero, aligned and returned to the system.
+ * Method: threads that charge while another one checks; n-th failure for every n; hooks that count;
+ *         uthash on a budget that is used up. */
 #include "tests/support/t.h"
 
 #include <sys/mman.h>
@@ -35,7 +35,7 @@ static void the_bound_is_exact(void)
     T_EQ_U64(base_load_rlx(&a.refused), 2);
     T_EQ_U64(base_load_rlx(&a.peak), 100);
     T_EQ_U64(sum_of(&a), 100);
-    base_account_limit(&a, 50); /* already above: no growth until below */
+    base_account_limit(&a, 50); /* used is above: no charge until it is below */
     T_CHECK(!base_charge(&a, BASE_MOD_BIG, 0) && !base_charge(&a, BASE_MOD_BIG, 1));
     base_uncharge(&a, BASE_MOD_TAG, 60);
     T_CHECK(base_charge(&a, BASE_MOD_TAG, 10));
@@ -59,7 +59,7 @@ static bool make_room(void *ctx, uint64_t bytes)
     return room.helps;
 }
 
-static void room_is_made_once(void)
+static void refused_charge_calls_make_room_once(void)
 {
     base_account a;
     base_account_init(&a, 100, NULL);
@@ -69,7 +69,7 @@ static void room_is_made_once(void)
     room.asked = 0;
     room.helps = true;
     T_CHECK(base_charge(&a, BASE_MOD_SEGMENT, 90));
-    T_CHECK(!base_charge(&a, BASE_MOD_TAG, 20)); /* never asks */
+    T_CHECK(!base_charge(&a, BASE_MOD_TAG, 20)); /* never calls make_room */
     T_EQ_I64(room.asked, 0);
     T_CHECK(base_charge_room(&a, BASE_MOD_TAG, 20));
     T_EQ_I64(room.asked, 1);
@@ -166,7 +166,7 @@ static void blocks_are_zero_aligned_and_charged(void)
     T_EQ_U64(base_block_bytes(&a, BASE_MAP_BYTES) % BASE_PAGE, 0);
 }
 
-static void big_blocks_give_their_pages_back(void)
+static void freed_large_block_returns_its_pages(void)
 {
     base_account a;
     base_account_init(&a, UINT64_C(1) << 40, NULL);
@@ -231,7 +231,7 @@ static void hook_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void hooks_get_every_size(void)
+static void hooks_receive_the_size_of_every_block(void)
 {
     base_alloc_hooks h = { hook_alloc, hook_free, &hook };
     base_account a;
@@ -253,14 +253,14 @@ static void hooks_get_every_size(void)
     T_EQ_U64(base_load_rlx(&a.used), 0);
 }
 
-/* ---- uthash on an account ---- */
+/* ---- uthash on a budget ---- */
 
 typedef struct item {
     uint32_t id;
     UT_hash_handle hh;
 } item;
 
-static void tables_run_dry_and_stay_whole(void)
+static void table_on_a_full_budget_stays_consistent(void)
 {
     base_account a, *base_table_account = &a;
     base_module base_table_module = BASE_MOD_FLIGHT;
@@ -287,7 +287,8 @@ static void tables_run_dry_and_stay_whole(void)
     T_EQ_U64(base_load_rlx(&a.used), 0);
 }
 
-T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(room_is_made_once),
+T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(refused_charge_calls_make_room_once),
        T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
-       T_CASE(big_blocks_give_their_pages_back), T_CASE(every_allocation_can_fail),
-       T_CASE(hooks_get_every_size), T_CASE(tables_run_dry_and_stay_whole))
+       T_CASE(freed_large_block_returns_its_pages), T_CASE(every_allocation_can_fail),
+       T_CASE(hooks_receive_the_size_of_every_block),
+       T_CASE(table_on_a_full_budget_stays_consistent))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    regions are reserved even where address space is short, hold nothing until committed,
- *         read zero when fresh and when discarded, and stay readable until released.
+ * Aim:    regions are reserved even if address space is short, use no memory until committed, read
+ *         zero when fresh and when discarded, and stay readable until released.
  * Method: a child under RLIMIT_AS; writes, discards, reads; resident pages counted by mincore; each
  *         call failed by injection. */
 #include "tests/support/t.h"
@@ -27,7 +27,7 @@ static size_t resident(const base_region *r, size_t pages)
     return n;
 }
 
-static void pages_come_and_go(void)
+static void region_reads_zero_after_commit_and_discard(void)
 {
     base_region r;
     T_REQUIRE(base_region_reserve(&r, (size_t)1 << 30, PAGE));
@@ -56,8 +56,8 @@ static void pages_come_and_go(void)
     base_region_release(&r);
 }
 
-/* A huge page needs an aligned range. Sizes that are no multiple of it: the kernel aligns none. */
-static void a_region_that_holds_a_huge_page_begins_at_one(void)
+/* A huge page needs an aligned range, and the kernel does not align mappings of odd sizes. */
+static void region_of_a_huge_page_is_aligned(void)
 {
     enum { REGIONS = 8 };
     base_region r[REGIONS];
@@ -72,8 +72,8 @@ static void a_region_that_holds_a_huge_page_begins_at_one(void)
     for (size_t i = 0; i < REGIONS; i++) { base_region_release(&r[i]); }
 }
 
-/* Every range inside four pages: zero inside, untouched outside. */
-static void parts_of_pages_are_zeroed(void)
+/* For every range inside four pages: zero inside, unchanged outside. */
+static void discard_zeroes_partial_pages(void)
 {
     static const size_t edges[] = { 0, 1, 512, PAGE - 1, PAGE, PAGE + 512, 2 * PAGE - 8, 2 * PAGE,
                                     3 * PAGE + 100, 4 * PAGE };
@@ -95,7 +95,7 @@ static void parts_of_pages_are_zeroed(void)
     base_region_release(&r);
 }
 
-/* Sanitizers hold terabytes of address space themselves. */
+/* Return false under sanitizers: they reserve terabytes of address space. */
 static bool address_space_is_ours(void)
 {
     FILE *f = fopen("/proc/self/statm", "r");
@@ -105,10 +105,10 @@ static bool address_space_is_ours(void)
     return ok;
 }
 
-static void short_address_space_halves(void)
+static void reservation_under_rlimit_is_halved(void)
 {
     if (!address_space_is_ours()) {
-        T_SKIP("this program alone holds more address space than the limit (a sanitizer)");
+        T_SKIP("this program reserves more address space than the limit (sanitizer)");
         return;
     }
     fflush(stdout);
@@ -153,7 +153,7 @@ static void each_call_can_fail(void)
     base_region_release(&r);
 }
 
-static void what_is_not_committed_faults(void)
+static void access_to_uncommitted_page_faults(void)
 {
     base_region r;
     T_REQUIRE(base_region_reserve(&r, 16 * PAGE, PAGE));
@@ -173,7 +173,7 @@ static void what_is_not_committed_faults(void)
     base_region_release(&r);
 }
 
-T_MAIN("base_pages", T_CASE(pages_come_and_go),
-       T_CASE(a_region_that_holds_a_huge_page_begins_at_one), T_CASE(parts_of_pages_are_zeroed),
-       T_CASE(short_address_space_halves),
-       T_CASE(each_call_can_fail), T_CASE(what_is_not_committed_faults))
+T_MAIN("base_pages", T_CASE(region_reads_zero_after_commit_and_discard),
+       T_CASE(region_of_a_huge_page_is_aligned), T_CASE(discard_zeroes_partial_pages),
+       T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_call_can_fail),
+       T_CASE(access_to_uncommitted_page_faults))

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the quick clock keeps to CLOCK_MONOTONIC whatever the counter does: rates, restarts,
- *         leaps, a long pause, many threads; and is the clock itself where the counter is not
- *         trusted.
- * Method: base/tsc_clock.c over a counter and a clock that the test turns, each reading costing
- *         time; then the real ones side by side. */
+ * Aim:    the quick clock follows CLOCK_MONOTONIC for any counter: rates, restarts, jumps, a long
+ *         pause, many threads. Without a trusted counter it is the clock itself.
+ * Method: base/tsc_clock.c over a counter and a clock that the test sets, each reading costing time;
+ *         then the real ones compared. */
 #include <pthread.h>
 
 #include "base/clock.h"
 #include "tests/support/t.h"
 
-/* The forged pair: `per_us` counts go by in a microsecond of the clock. */
+/* The forged pair: the counter moves by `per_us` counts per microsecond of the clock. */
 static struct {
     uint64_t count, part, ns, per_us, cost_ns; /* part: thousandths of a count */
     bool trusted;
@@ -54,7 +53,7 @@ static void forge(uint64_t per_us)
     forged.trusted = true;
 }
 
-/* How far the quick clock is from the clock, ns; positive: ahead. */
+/* Return the distance of the quick clock from the clock in ns; positive: ahead. */
 static int64_t off(void)
 {
     const uint64_t quick = forged_quick_ns();
@@ -78,8 +77,8 @@ static void it_keeps_to_the_clock_at_any_rate(void)
             rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
             pass_ns((rng >> 40) % (i % 1000 == 0 ? 30000000 : 200000));
             const uint64_t now = forged_quick_ns();
-            /* By one thread and with an honest counter it does not go back by more than a line
-             * is bent. */
+            /* In one thread, with a steady counter, it goes back by at most the bend of the
+             * line. */
             T_CHECK(now + 2000 >= last);
             last = now;
             const bool early = forged.ns < UINT64_C(1001300000000); /* the first 1.3 s */
@@ -91,7 +90,7 @@ static void it_keeps_to_the_clock_at_any_rate(void)
     }
 }
 
-static void pauses_of_any_length_end_near_the_clock(void)
+static void quick_clock_after_a_pause_is_near_the_clock(void)
 {
     forge(2400);
     (void)forged_quick_ns();
@@ -103,9 +102,9 @@ static void pauses_of_any_length_end_near_the_clock(void)
     }
 }
 
-/* A counter that begins again (suspend), goes back, or leaps ahead: at the end of the stretch, at
- * the latest, the line is measured anew. */
-static void restarts_and_leaps_of_the_counter_are_outlived(void)
+/* After a restart (suspend), a step back or a jump ahead of the counter, the line is measured again
+ * at the end of the stretch at the latest. */
+static void restart_or_jump_of_counter_ends_with_the_stretch(void)
 {
     static const int64_t leaps[] = { INT64_MIN, -1000000000, -1, 1, 100000000, 2300000000,
                                      INT64_C(2300000000) * 3600 };
@@ -131,8 +130,8 @@ static void restarts_and_leaps_of_the_counter_are_outlived(void)
     }
 }
 
-/* The rate itself changes: a virtual machine that moved. */
-static void another_rate_is_learnt(void)
+/* The rate changes when a virtual machine migrates. */
+static void changed_counter_rate_is_measured_again(void)
 {
     forge(2400);
     for (int i = 0; i < 100; i++) {
@@ -151,7 +150,7 @@ static void another_rate_is_learnt(void)
     }
 }
 
-static void without_trust_it_is_the_clock(void)
+static void untrusted_counter_reads_the_clock(void)
 {
     forge(2400);
     forged.trusted = false;
@@ -163,8 +162,8 @@ static void without_trust_it_is_the_clock(void)
     T_EQ_U64(base_load_rlx(&base_line.slope), 0);
 }
 
-/* Who comes while the line is being laid takes the clock, and waits for nobody. */
-static void while_it_is_laid_it_is_the_clock(void)
+/* A reader that arrives while another thread lays the line uses the clock and does not wait. */
+static void reader_during_a_new_line_reads_the_clock(void)
 {
     forge(2400);
     (void)forged_quick_ns();
@@ -176,7 +175,7 @@ static void while_it_is_laid_it_is_the_clock(void)
     }
 }
 
-/* ---- the real one ---- */
+/* ---- the real clock ---- */
 
 extern uint64_t base_now_ns(void);
 extern uint64_t base_quick_ns(void);
@@ -188,16 +187,16 @@ static void *look(void *arg)
     (void)arg;
     for (int i = 0; i < 200000; i++) {
         const uint64_t before = base_now_ns(), quick = base_quick_ns(), after = base_now_ns();
-        /* Stopped between two readings, only the order is certain. */
+        /* After a pause between two readings only their order is certain. */
         atomic_fetch_add(&far_off, quick + 200000 < before || quick > after + 200000);
     }
     return NULL;
 }
 
-static void threads_see_it_beside_the_clock(void)
+static void threads_read_values_near_the_clock(void)
 {
     uint64_t least = UINT64_MAX;
-    /* A host that stops us amid a laid pair shows in one stretch of the line, not each time. */
+    /* A pause of the host during a pair spoils one stretch of the line, not every round. */
     for (int round = 0; round < 50 && least >= 80000; round++) {
         pthread_t t[4];
         atomic_store(&far_off, 0);
@@ -209,7 +208,7 @@ static void threads_see_it_beside_the_clock(void)
 }
 
 T_MAIN("base_quick", T_CASE(it_keeps_to_the_clock_at_any_rate),
-       T_CASE(pauses_of_any_length_end_near_the_clock),
-       T_CASE(restarts_and_leaps_of_the_counter_are_outlived), T_CASE(another_rate_is_learnt),
-       T_CASE(without_trust_it_is_the_clock), T_CASE(while_it_is_laid_it_is_the_clock),
-       T_CASE(threads_see_it_beside_the_clock))
+       T_CASE(quick_clock_after_a_pause_is_near_the_clock),
+       T_CASE(restart_or_jump_of_counter_ends_with_the_stretch),
+       T_CASE(changed_counter_rate_is_measured_again), T_CASE(untrusted_counter_reads_the_clock),
+       T_CASE(reader_during_a_new_line_reads_the_clock), T_CASE(threads_read_values_near_the_clock))

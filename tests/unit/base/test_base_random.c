@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the generator is what it claims to be, bounded numbers are unbiased, kernel bytes differ;
- *         of a test program, secrets are the seed's.
+ * Aim:    the generator is the published one, bounded numbers are unbiased, kernel bytes differ;
+ *         in a test program secrets come from the seed.
  * Method: first outputs against the published recurrence, written a second time; counts per value;
  *         extreme bounds. */
 #include "tests/support/t.h"
@@ -35,11 +35,11 @@ static void equal_seeds_repeat_others_do_not(void)
     T_CHECK(a.s[0] != 0 || a.s[1] != 0);
     T_EQ_U64(base_rng_next(&a), base_rng_next(&b));
     T_CHECK(base_rng_next(&a) != base_rng_next(&c));
-    base_rng_seed(&a, 0); /* the all-zero state is never made */
+    base_rng_seed(&a, 0); /* must not yield the all-zero state */
     T_CHECK(a.s[0] != 0 || a.s[1] != 0);
 }
 
-static void below_is_in_range_and_even(void)
+static void below_is_in_range_and_unbiased(void)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -71,7 +71,7 @@ static void kernel_bytes_fill_the_buffer(void)
     T_CHECK(base_random_bytes(a, 0));
 }
 
-/* What t.h says of the lengths that the library asks for. */
+/* t.h tells secrets from ids by the length that the library requests. */
 static void secrets_come_from_the_seed_and_ids_do_not(void)
 {
     unsigned char one[32], two[32], again[32], id[2][16];
@@ -133,6 +133,6 @@ static void mix_is_a_bijection_on_samples(void)
 }
 
 T_MAIN("base_random", T_CASE(next_is_xoroshiro128plusplus),
-       T_CASE(equal_seeds_repeat_others_do_not), T_CASE(below_is_in_range_and_even),
+       T_CASE(equal_seeds_repeat_others_do_not), T_CASE(below_is_in_range_and_unbiased),
        T_CASE(kernel_bytes_fill_the_buffer), T_CASE(secrets_come_from_the_seed_and_ids_do_not),
        T_CASE(arithmetic_saturates_and_rounds), T_CASE(mix_is_a_bijection_on_samples))

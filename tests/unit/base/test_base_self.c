@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    each living thread has a record of its own, threads that ended leave nothing behind, a
- *         forked child goes on with its own.
- * Method: 20,000 short threads one after the other and in bunches, the count of records before and
- *         after; owners compared while alive; fork in a process with other threads. */
+ * Aim:    each live thread has a record of its own, records of ended threads are reused, and a
+ *         forked child keeps its own record.
+ * Method: 20,000 short threads, one after the other and in groups, with the count of records before
+ *         and after; records of live threads compared; fork in a process with other threads. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -20,7 +20,7 @@ static void *touch(void *arg)
     return NULL;
 }
 
-static void the_record_stays_the_same(void)
+static void record_of_a_thread_is_stable(void)
 {
     base_self_t *s = base_self();
     T_CHECK(s == base_self());
@@ -39,7 +39,7 @@ static void short_threads_leave_no_trace(void)
     T_CHECK(base_self_count() <= before + 1);
 }
 
-/* ---- many at once ---- */
+/* ---- many threads at the same time ---- */
 
 enum { BUNCH = 60 };
 static struct { _Atomic uint32_t go, there; base_self_t *record[BUNCH]; } bunch;
@@ -52,7 +52,7 @@ static void bunch_main(void *arg)
     while (base_load_acq(&bunch.go) == 0) { (void)sync_wait(&bunch.go, 0, UINT64_MAX); }
 }
 
-static void living_threads_share_nothing(void)
+static void live_threads_share_no_record(void)
 {
     uint32_t most = 0;
     for (int round = 0; round < 50; round++) {
@@ -72,8 +72,8 @@ static void living_threads_share_nothing(void)
     T_CHECK(most < 8 * BUNCH);
 }
 
-/* Holds all alive at the moment of comparison. */
-static void records_of_the_living_differ(void)
+/* Keep all threads alive until each has its record. */
+static void records_of_live_threads_differ(void)
 {
     static base_thread t[BUNCH];
     base_store_rel(&bunch.go, 0u);
@@ -90,7 +90,7 @@ static void records_of_the_living_differ(void)
     for (size_t i = 0; i < BUNCH; i++) {
         for (size_t j = 0; j < i; j++) { equal += bunch.record[i] == bunch.record[j]; }
     }
-    T_EQ_U64(equal, 0); /* all were alive until `go`, which came after all had their record */
+    T_EQ_U64(equal, 0); /* all threads lived until `go`, which followed their last record */
 }
 
 /* ---- fork ---- */
@@ -120,8 +120,8 @@ static void a_child_keeps_its_record(void)
         T_EQ_I64(forks.children, 2);
         T_CHECK(!mine->forking);
         uint32_t before = base_self_count();
-        /* The parent's other threads are not here: their records are free. ThreadSanitizer refuses
-         * threads in a child of a process with threads. */
+        /* The other threads of the parent do not exist here: their records are free.
+         * ThreadSanitizer refuses threads in a child of a process with threads. */
         for (int i = 0; i < 100 && !BASE_TSAN; i++) { t_live_and_end(touch, NULL); }
         T_CHECK(base_self_count() <= before + 1);
         _exit(t_failed());
@@ -144,6 +144,6 @@ static void a_child_keeps_its_record(void)
     base_thread_join(&t);
 }
 
-T_MAIN("base_self", T_CASE(the_record_stays_the_same), T_CASE(short_threads_leave_no_trace),
-       T_CASE(living_threads_share_nothing), T_CASE(records_of_the_living_differ),
+T_MAIN("base_self", T_CASE(record_of_a_thread_is_stable), T_CASE(short_threads_leave_no_trace),
+       T_CASE(live_threads_share_no_record), T_CASE(records_of_live_threads_differ),
        T_CASE(a_child_keeps_its_record))

@@ -3,13 +3,13 @@
  * Aim:    byte moves are exact at every offset and length, touch nothing outside, and a reader that
  *         checks the version never accepts a mix.
  * Method: all offsets and lengths up to 40 against memcpy between guard bytes; threads around a
- *         version word (ThreadSanitizer sees the atomic form, other builds the plain one). */
+ *         version word (ThreadSanitizer uses the atomic form, other builds the plain one). */
 #include "tests/support/t.h"
 
 #include "base/seqlock.h"
 #include "base/sync.h"
 
-static void moves_are_exact(void)
+static void moves_at_every_offset_and_length_are_exact(void)
 {
     _Alignas(16) unsigned char a[96], b[96], want[96];
     for (size_t off = 0; off < 17; off++) {
@@ -51,7 +51,7 @@ static void long_moves_are_exact(void)
     T_CHECK(!base_seq_equal(b + 1, a + 2, 2900));
 }
 
-static void near_forms_equal_the_plain_ones(void)
+static void near_forms_agree_with_plain_forms(void)
 {
     static unsigned char a[600], b[600], want[600];
     for (size_t i = 0; i < sizeof a; i++) { a[i] = (unsigned char)(i * 11 + 3); }
@@ -83,7 +83,7 @@ static void near_forms_equal_the_plain_ones(void)
     }
 }
 
-static void words_at_any_offset(void)
+static void words_at_every_offset_are_exact(void)
 {
     _Alignas(8) unsigned char a[32];
     for (size_t off = 0; off < 16; off++) {
@@ -116,7 +116,7 @@ static void write_main(void *arg)
         base_fence_rel();
         base_seq_store(shared.bytes + 5, image, sizeof image);
         base_store_rel(&shared.ver, ver + 2);
-        for (uint32_t i = v % 64; i > 0; i--) { base_pause(); } /* else nobody could ever read */
+        for (uint32_t i = v % 64; i > 0; i--) { base_pause(); } /* gives the reader a chance */
     }
 }
 
@@ -124,7 +124,7 @@ static void read_main(void *arg)
 {
     (void)arg;
     unsigned char copy[100];
-    /* One that always comes too late goes on until the writer happens to stand still. */
+    /* A reader that is always late continues until it meets the writer in a pause. */
     for (int i = 0; i < 300000 || accepted == 0; i++) {
         if (i >= 300000) { base_yield(); }
         uint32_t ver = base_load_acq(&shared.ver);
@@ -159,6 +159,6 @@ static void a_checked_read_is_never_a_mix(void)
     T_EQ_U64(shared.bytes[105], 0);
 }
 
-T_MAIN("base_seq", T_CASE(moves_are_exact), T_CASE(long_moves_are_exact),
-       T_CASE(near_forms_equal_the_plain_ones),
-       T_CASE(words_at_any_offset), T_CASE(a_checked_read_is_never_a_mix))
+T_MAIN("base_seq", T_CASE(moves_at_every_offset_and_length_are_exact), T_CASE(long_moves_are_exact),
+       T_CASE(near_forms_agree_with_plain_forms), T_CASE(words_at_every_offset_are_exact),
+       T_CASE(a_checked_read_is_never_a_mix))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    locks exclude, ranks abort, events lose nothing, waits end in time, threads start with
- *         all signals blocked and under their name.
+ * Aim:    locks exclude, ranks abort, events lose no wake-up, waits end in time, threads start with
+ *         all signals blocked and with their name.
  * Method: threads that count; forked children that break the order and must die by SIGABRT; signals
- *         sent into a wait; the mask and name read from inside. */
+ *         sent into a wait; mask and name read from inside the thread. */
 #include "tests/support/t.h"
 
 #include <errno.h>
@@ -33,7 +33,7 @@ static void count_up(void *arg)
     }
 }
 
-static void locks_exclude(void)
+static void lock_excludes_other_threads(void)
 {
     base_thread t[4];
     counter = 0;
@@ -45,19 +45,19 @@ static void locks_exclude(void)
     T_EQ_U64(base_load_rlx(&lock_a.word), 0);
 }
 
-static void try_does_not_wait(void)
+static void try_on_a_held_lock_does_not_wait(void)
 {
     T_REQUIRE(sync_try(STATS, &lock_a));
     T_CHECK(!sync_try(STATS, &lock_a));
     sync_drop(STATS, &lock_a);
     T_REQUIRE(sync_try(STATS, &lock_a));
-    sync_reset(&lock_a); /* what a forked child does; the rank record goes with it there */
+    sync_reset(&lock_a); /* as in a forked child, which also resets the rank record */
     sync_rank_pop(SYNC_RANK_STATS, &lock_a);
     T_CHECK(sync_try(STATS, &lock_a));
     sync_drop(STATS, &lock_a);
 }
 
-/* ---- ranks: each of these must kill its process, and the last ones must not ---- */
+/* ---- ranks: each break_... must kill its process, each keep_... must not ---- */
 
 static sync_lock pair[2];
 
@@ -108,9 +108,9 @@ static void keep_order(void) SYNC_UNCHECKED;
 static void keep_order(void)
 {
     sync_take(L1_STRIPE, &pair[0]);
-    if (!sync_try(L1_STRIPE, &pair[1])) { abort(); } /* equal, but tried: never waits */
+    if (!sync_try(L1_STRIPE, &pair[1])) { abort(); } /* equal rank, by a try that never waits */
     sync_take(L1_BUCKET, &lock_a);
-    sync_drop(L1_STRIPE, &pair[0]); /* any order of dropping */
+    sync_drop(L1_STRIPE, &pair[0]); /* locks may be dropped in any order */
     sync_take(STATS, &lock_c);
     sync_drop(STATS, &lock_c);
     sync_drop(L1_BUCKET, &lock_a);
@@ -130,7 +130,7 @@ static void keep_many(void)
     sync_assert_none();
 }
 
-/* The signal that ended the child, 0 if it ended by itself. */
+/* Run fn in a child. Return the signal that ended the child, 0 if it exited. */
 static int signal_of(void (*fn)(void))
 {
     fflush(stdout);
@@ -148,7 +148,7 @@ static int signal_of(void (*fn)(void))
     return WEXITSTATUS(status) == 0 ? 0 : -2;
 }
 
-static void wrong_order_aborts(void)
+static void wrong_lock_order_aborts(void)
 {
     static void (*const broken[])(void) = { break_order, break_equal, break_ascending, break_drop,
                                             break_drop_rank, break_wait, break_log };
@@ -190,20 +190,20 @@ static void no_wake_up_is_lost(void)
 static void waits_end_in_time(void)
 {
     _Atomic uint32_t word = 3;
-    T_CHECK(sync_wait(&word, 4, UINT64_MAX)); /* has moved already */
+    T_CHECK(sync_wait(&word, 4, UINT64_MAX)); /* the word differs already */
     uint64_t start = base_now_ns();
     T_CHECK(!sync_wait(&word, 3, start + 5000000));
     T_CHECK(base_now_ns() - start >= 5000000);
-    T_CHECK(!sync_wait(&word, 3, 1)); /* long past */
+    T_CHECK(!sync_wait(&word, 3, 1)); /* deadline in the past */
     errno = 77;
     T_CHECK(!sync_wait(&word, 3, base_now_ns() + 1));
-    sync_wake(&word, INT32_MAX); /* nobody sleeps: harmless */
+    sync_wake(&word, INT32_MAX); /* no waiter: harmless */
     T_EQ_I64(errno, 77);
 }
 
 static void on_alarm(int number) { (void)number; }
 
-/* A signal a millisecond, without SA_RESTART: the wait neither returns early nor grows. */
+/* One signal per millisecond, without SA_RESTART: the wait neither ends early nor grows. */
 static void signals_do_not_end_a_wait(void)
 {
     struct sigaction action = { .sa_handler = on_alarm }, old;
@@ -280,11 +280,11 @@ static void *sleep_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-/* Whoever waits may hold a lock: no wait of the library ends a thread. */
+/* A waiting thread may hold a lock: no wait of the library is a cancellation point. */
 static void no_wait_is_a_cancellation_point(void)
 {
 #if defined(__SANITIZE_ADDRESS__)
-    T_SKIP("AddressSanitizer takes the stack of a cancelled thread for overrun");
+    T_SKIP("AddressSanitizer reports the stack of a cancelled thread as overrun");
     return;
 #endif
     pthread_t t;
@@ -296,7 +296,7 @@ static void no_wait_is_a_cancellation_point(void)
     T_CHECK(end == PTHREAD_CANCELED);
 }
 
-T_MAIN("base_sync", T_CASE(locks_exclude), T_CASE(try_does_not_wait), T_CASE(wrong_order_aborts),
-       T_CASE(no_wake_up_is_lost), T_CASE(waits_end_in_time), T_CASE(signals_do_not_end_a_wait),
-       T_CASE(threads_are_named_and_deaf), T_CASE(a_thread_that_cannot_start_is_a_code),
-       T_CASE(no_wait_is_a_cancellation_point))
+T_MAIN("base_sync", T_CASE(lock_excludes_other_threads), T_CASE(try_on_a_held_lock_does_not_wait),
+       T_CASE(wrong_lock_order_aborts), T_CASE(no_wake_up_is_lost), T_CASE(waits_end_in_time),
+       T_CASE(signals_do_not_end_a_wait), T_CASE(threads_are_named_and_deaf),
+       T_CASE(a_thread_that_cannot_start_is_a_code), T_CASE(no_wait_is_a_cancellation_point))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the disk's calls do what the table says, each can be made to fail, nothing leaks, links
- *         and other openers are refused.
- * Method: a folder under TMPDIR; each function's plain use; every site failed once with a plain use
- *         before and after; descriptors counted. */
+ * Aim:    the calls of the disk do what vfs.h says, each can be made to fail, no descriptor leaks,
+ *         links and second openers are refused.
+ * Method: a folder under TMPDIR; the plain use of each function; every site failed once with a
+ *         plain use before and after; descriptors counted. */
 #include "tests/support/t.h"
 
 #include <dirent.h>
@@ -53,7 +53,7 @@ static void end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void files_hold_what_was_written(void)
+static void file_returns_written_bytes(void)
 {
     begin();
     base_vfs_file *f;
@@ -65,7 +65,7 @@ static void files_hold_what_was_written(void)
     T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 5, &done), 0);
     T_EQ_U64(done, 10);
     T_EQ_MEM(back, text, 10);
-    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 100, &done), 0); /* behind the end */
+    T_EQ_I64(vfs->pread(vfs->ctx, f, back, 16, 100, &done), 0); /* beyond the end */
     T_EQ_U64(done, 0);
     T_EQ_I64(vfs->pread(vfs->ctx, f, back, 1, UINT64_MAX, &done), EINVAL);
     base_vfs_stat s;
@@ -117,7 +117,7 @@ static void maps_share_and_arm_keeps_contents(void)
     T_EQ_I64(vfs->pread(vfs->ctx, f, &back, 1, 5, &done), 0);
     T_EQ_U64(back, 7);
     vfs->ahead(vfs->ctx, f, 0, 4096);
-    vfs->ahead(vfs->ctx, f, UINT64_MAX, 1); /* nowhere: nothing happens */
+    vfs->ahead(vfs->ctx, f, UINT64_MAX, 1); /* invalid offset: ignored */
     int e = vfs->zero(vfs->ctx, f, 4096, 2 * 4096);
     T_CHECK(e == 0 || e == EOPNOTSUPP); /* tmpfs */
     T_EQ_U64(p[4096], e == 0 ? 0 : 42);
@@ -145,7 +145,7 @@ static void links_and_other_openers_are_refused(void)
     T_EQ_I64(vfs->lock(vfs->ctx, g), EAGAIN);
     vfs->close(vfs->ctx, f);
     T_EQ_I64(vfs->lock(vfs->ctx, g), 0);
-    const pid_t child = fork(); /* one that keeps all it was given */
+    const pid_t child = fork(); /* inherits and keeps all descriptors */
     if (child == 0) {
         for (;;) { pause(); }
     }
@@ -166,7 +166,7 @@ static void links_and_other_openers_are_refused(void)
     end();
 }
 
-/* The inode a path of open_dir leads to; 0, *e says why: none. */
+/* Return the inode that open_dir opens for `path`; 0: none, *e is the error. */
 static uint64_t opened_by(const char *path, bool create, int *e)
 {
     base_vfs_file *d = NULL;
@@ -186,7 +186,7 @@ static void open_dir_follows_links_of_this_user(void)
     snprintf(sub, sizeof sub, "%s/sub", folder);
     snprintf(link, sizeof link, "%s/link", folder);
     T_REQUIRE(symlink("sub", link) == 0);
-    T_EQ_U64(opened_by(link, false, &e), 0); /* leads to nothing */
+    T_EQ_U64(opened_by(link, false, &e), 0); /* dangling link */
     T_EQ_I64(e, ENOENT);
     const uint64_t made = opened_by(link, true, &e);
     T_EQ_I64(e, 0);
@@ -194,12 +194,12 @@ static void open_dir_follows_links_of_this_user(void)
     T_EQ_U64(opened_by(link, true, &e), made);
     snprintf(path, sizeof path, "%s/", link);
     T_EQ_U64(opened_by(path, true, &e), made);
-    T_REQUIRE(unlink(link) == 0 && symlink(sub, link) == 0); /* absolute */
+    T_REQUIRE(unlink(link) == 0 && symlink(sub, link) == 0); /* absolute target */
     T_EQ_U64(opened_by(link, false, &e), made);
     snprintf(path, sizeof path, "%s/b", folder);
     T_REQUIRE(symlink("link", path) == 0); /* a link to a link */
     T_EQ_U64(opened_by(path, false, &e), made);
-    T_REQUIRE(unlink(link) == 0 && symlink("b", link) == 0); /* two in a ring */
+    T_REQUIRE(unlink(link) == 0 && symlink("b", link) == 0); /* a cycle of two links */
     T_EQ_U64(opened_by(path, false, &e), 0);
     T_EQ_I64(e, EMLINK);
     snprintf(path, sizeof path, "%s/a", folder);
@@ -216,7 +216,7 @@ static void open_dir_refuses_links_and_targets_of_another_user(void)
     char sub[300], link[300];
     int e;
     if (geteuid() != 0) {
-        T_SKIP("needs root, to make links of another user");
+        T_SKIP("needs root to make links of another user");
         return;
     }
     begin();
@@ -230,7 +230,7 @@ static void open_dir_refuses_links_and_targets_of_another_user(void)
     T_REQUIRE(lchown(link, 0, 0) == 0 && chown(sub, 12345, 12345) == 0);
     T_EQ_U64(opened_by(link, true, &e), 0);
     T_EQ_I64(e, ELOOP);
-    T_CHECK(opened_by(sub, true, &e) != 0); /* named itself */
+    T_CHECK(opened_by(sub, true, &e) != 0); /* named directly */
     T_REQUIRE(chmod(folder, 0777) == 0);
     const pid_t pid = fork();
     if (pid == 0) { /* root's link is trusted */
@@ -268,8 +268,8 @@ static void see_xfsz(int number)
     xfsz_seen++;
 }
 
-/* The default action of SIGXFSZ ends the process: a handler that counts shows that none comes. */
-static void a_write_above_the_limit_of_file_size_is_a_code(void)
+/* A counting handler shows that no SIGXFSZ arrives; its default action would end the process. */
+static void write_above_the_file_size_limit_returns_efbig(void)
 {
     struct rlimit was, low;
     struct sigaction see = { .sa_handler = see_xfsz }, before;
@@ -294,7 +294,7 @@ static void a_write_above_the_limit_of_file_size_is_a_code(void)
     T_EQ_I64(xfsz_seen, 0);
     sigemptyset(&set);
     sigaddset(&set, SIGXFSZ);
-    T_EQ_I64(pthread_sigmask(SIG_BLOCK, &set, NULL), 0); /* the host blocks it, and has one */
+    T_EQ_I64(pthread_sigmask(SIG_BLOCK, &set, NULL), 0); /* blocked by the host, and pending */
     raise(SIGXFSZ);
     T_EQ_I64(vfs->pwrite(vfs->ctx, f, &byte, 1, 1 << 20, &done), EFBIG);
     T_CHECK(sigpending(&now) == 0 && sigismember(&now, SIGXFSZ) == 1);
@@ -305,7 +305,7 @@ static void a_write_above_the_limit_of_file_size_is_a_code(void)
     end();
 }
 
-static void direct_says_whether_it_is(void)
+static void file_direct_reports_the_open_mode(void)
 {
     begin();
     base_vfs_file *f;
@@ -328,7 +328,7 @@ static void direct_says_whether_it_is(void)
     end();
 }
 
-/* "a" was read 4 days ago, is read now, and still says so: relatime would note it anew. */
+/* Read "a" and return whether its access time stays 4 days old: relatime alone would update it. */
 static bool reading_leaves_its_time(void)
 {
     char path[300], byte;
@@ -346,7 +346,7 @@ static bool reading_leaves_its_time(void)
     return s.st_atim.tv_sec == times[0].tv_sec;
 }
 
-static void reading_notes_no_time(void)
+static void read_does_not_update_the_access_time(void)
 {
     begin();
     base_vfs_file *f;
@@ -359,11 +359,11 @@ static void reading_notes_no_time(void)
     end();
 }
 
-/* O_NOATIME is refused there, which is no reason not to open it. */
-static void a_strangers_file_is_read_all_the_same(void)
+/* O_NOATIME is refused on such a file; the open must succeed without it. */
+static void file_of_another_user_is_readable(void)
 {
     if (geteuid() != 0) {
-        T_SKIP("needs root, to be another user");
+        T_SKIP("needs root to become another user");
         return;
     }
     begin();
@@ -392,8 +392,8 @@ static void a_strangers_file_is_read_all_the_same(void)
     end();
 }
 
-/* Whoever can write into the folder must not be able to make an opener wait for ever. */
-static void a_fifo_makes_nobody_wait(void)
+/* A user with write access to the folder must not be able to block an open. */
+static void open_of_a_fifo_does_not_wait(void)
 {
     begin();
     base_vfs_file *f = NULL;
@@ -410,26 +410,26 @@ static void a_fifo_makes_nobody_wait(void)
     end();
 }
 
-/* The place is everybody's: the same test may run twice at a time. */
+/* Make the id unique: /dev/shm is shared, and the same test may run twice at a time. */
 static void doorbell_of_this_process(unsigned char id[16])
 {
     const uint32_t pid = (uint32_t)getpid();
     memcpy(id + 12, &pid, sizeof pid);
 }
 
-/* Of another user, say, whom we may not read: it is there all the same. */
-static void a_strangers_doorbell_means_nothing(void)
+/* A bell without read permission exists, too, for example one of another user. */
+static void bell_of_another_user_is_ignored(void)
 {
     unsigned char id[16] = { 0xce, 0x11, 0xa8, 1 };
     doorbell_of_this_process(id);
     struct stat st;
     if (geteuid() != 0 || stat("/dev/shm", &st) != 0 || (st.st_mode & S_IWOTH) == 0) {
-        T_SKIP("needs root, to be two other users, and a /dev/shm for everybody");
+        T_SKIP("needs root to become two other users, and a world-writable /dev/shm");
         return;
     }
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_MAKE), 0);
     const pid_t pid = fork();
-    if (pid == 0) { /* root's is believed */
+    if (pid == 0) { /* a bell of root counts */
         if (seteuid(54321) != 0 || vfs->bell(vfs->ctx, id, BASE_VFS_BELL_LOOK) != 0) { _exit(1); }
         (void)!seteuid(0);
         (void)vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE);
@@ -448,7 +448,7 @@ static void a_strangers_doorbell_means_nothing(void)
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
 }
 
-static void a_doorbell_that_cannot_be_opened_is_there(void)
+static void bell_that_cannot_be_opened_exists(void)
 {
     unsigned char id[16] = { 0xce, 0x11, 0xa4 };
     char path[64] = "/dev/shm/cellar-";
@@ -473,7 +473,7 @@ static void count_name(void *ctx, const char *name)
     ++*(unsigned *)ctx;
 }
 
-static void list_names_what_is_there(void)
+static void list_returns_every_name(void)
 {
     begin();
     base_vfs_file *f;
@@ -482,7 +482,7 @@ static void list_names_what_is_there(void)
     vfs->close(vfs->ctx, f);
     T_REQUIRE(vfs->open(vfs->ctx, dir, "b", BASE_VFS_CREATE | BASE_VFS_WRITE, &f) == 0);
     vfs->close(vfs->ctx, f);
-    for (int i = 0; i < 2; i++) { /* from the beginning each time */
+    for (int i = 0; i < 2; i++) { /* each call starts at the beginning */
         names = 0;
         T_EQ_I64(vfs->list(vfs->ctx, dir, count_name, &names), 0);
         T_EQ_U64(names, 2);
@@ -490,7 +490,7 @@ static void list_names_what_is_there(void)
     end();
 }
 
-/* One plain use of everything; the first error, or 0. */
+/* Use every call once. Return the first error, or 0. */
 static int use_all(void)
 {
     base_vfs_file *d = NULL, *f = NULL;
@@ -546,13 +546,13 @@ static void every_call_can_fail(void)
     (void)base_fault_io_arm(NULL, EIO, 1000, false);
     T_EQ_I64(use_all(), 0);
     T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
-    for (uint64_t nth = 1; nth <= 18; nth++) { /* from the n-th on, for good */
+    for (uint64_t nth = 1; nth <= 18; nth++) { /* every call from the n-th on */
         (void)base_fault_io_arm(NULL, EIO, nth, true);
         T_EQ_I64(use_all(), EIO);
         T_EQ_I64(use_all(), EIO);
     }
     (void)base_fault_io_arm(NULL, 0, 0, false);
-    for (uint64_t nth = 1; nth <= 2; nth++) { /* the handle's own memory */
+    for (uint64_t nth = 1; nth <= 2; nth++) { /* memory of the handle */
         (void)base_fault_alloc_arm(nth, false);
         T_EQ_I64(use_all(), ENOMEM);
         (void)base_fault_alloc_arm(0, false);
@@ -561,7 +561,7 @@ static void every_call_can_fail(void)
     end();
 }
 
-static void short_transfers_are_told(void)
+static void short_transfer_is_reported(void)
 {
     begin();
     base_vfs_file *f;
@@ -581,7 +581,7 @@ static void short_transfers_are_told(void)
     end();
 }
 
-/* O_DIRECT takes whole blocks only: what the file system refuses goes through the page cache. */
+/* O_DIRECT accepts whole blocks only: a refused transfer uses the page cache. */
 static void a_refused_direct_transfer_is_done_without(void)
 {
     base_vfs_file *f;
@@ -598,21 +598,20 @@ static void a_refused_direct_transfer_is_done_without(void)
     T_EQ_I64(vfs->pread(vfs->ctx, f, back, sizeof back, 7, &done), 0);
     T_EQ_U64(done, sizeof back);
     T_EQ_MEM(back, text, sizeof text);
-    /* Only what is not there is refused for good. */
+    /* An invalid offset stays refused. */
     T_EQ_I64(vfs->pread(vfs->ctx, f, back, sizeof back, UINT64_MAX, &done), EINVAL);
     vfs->close(vfs->ctx, f);
     end();
     if (!direct) { T_SKIP("this file system has no O_DIRECT"); }
 }
 
-T_MAIN("base_vfs", T_CASE(files_hold_what_was_written), T_CASE(maps_share_and_arm_keeps_contents),
-       T_CASE(links_and_other_openers_are_refused),
-       T_CASE(open_dir_follows_links_of_this_user),
+T_MAIN("base_vfs", T_CASE(file_returns_written_bytes), T_CASE(maps_share_and_arm_keeps_contents),
+       T_CASE(links_and_other_openers_are_refused), T_CASE(open_dir_follows_links_of_this_user),
        T_CASE(open_dir_refuses_links_and_targets_of_another_user),
        T_CASE(set_aside_renames_the_directory_behind_a_link),
-       T_CASE(a_write_above_the_limit_of_file_size_is_a_code), T_CASE(direct_says_whether_it_is),
-       T_CASE(reading_notes_no_time), T_CASE(a_strangers_file_is_read_all_the_same),
-       T_CASE(a_fifo_makes_nobody_wait), T_CASE(a_doorbell_that_cannot_be_opened_is_there),
-       T_CASE(a_strangers_doorbell_means_nothing),
-       T_CASE(list_names_what_is_there), T_CASE(a_refused_direct_transfer_is_done_without),
-       T_CASE(every_call_can_fail), T_CASE(short_transfers_are_told))
+       T_CASE(write_above_the_file_size_limit_returns_efbig),
+       T_CASE(file_direct_reports_the_open_mode), T_CASE(read_does_not_update_the_access_time),
+       T_CASE(file_of_another_user_is_readable), T_CASE(open_of_a_fifo_does_not_wait),
+       T_CASE(bell_that_cannot_be_opened_exists), T_CASE(bell_of_another_user_is_ignored),
+       T_CASE(list_returns_every_name), T_CASE(a_refused_direct_transfer_is_done_without),
+       T_CASE(every_call_can_fail), T_CASE(short_transfer_is_reported))

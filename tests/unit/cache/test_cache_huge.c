@@ -16,6 +16,7 @@
 #include "cellar_memo.h"
 #include "cellar_warm.h"
 #include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
 
@@ -370,12 +371,14 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     cellar_limiter_result r;
     cellar_limiter_ticket t;
     uint64_t wait_ns;
-    int existed;
+    bool existed;
+    cellar_check_opts with = cellar_check_opts_default();
     ANSWERS(cellar_limiter_check(l, no, n, 1, &r), E_INVAL);
-    ANSWERS(cellar_rl_check_at(l, no, n, 1, cellar_limiter_now(l), &r), E_INVAL);
-    ANSWERS(cellar_limiter_check_with(l, no, n, 1, &rule, 1, &r), E_INVAL);
-    ANSWERS(cellar_limiter_check_with(l, "k", 1, 1, no, UINT32_MAX, &r), E_INVAL);
-    ANSWERS(cellar_rl_peek(l, no, n, 1, &r), E_INVAL);
+    ANSWERS(cellar_limiter_check_at(l, no, n, 1, cellar_limiter_now(l), &r), E_INVAL);
+    ANSWERS(cellar_limiter_check_with(l, no, n, 1, &with, &r), E_INVAL);
+    with.rules = no;
+    with.rule_count = UINT32_MAX;
+    ANSWERS(cellar_limiter_check_with(l, "k", 1, 1, &with, &r), E_INVAL);
     ANSWERS(cellar_limiter_check_chain(&link, 1, &r, NULL), E_INVAL);
     ANSWERS(cellar_limiter_check_chain(no, UINT32_MAX, &r, NULL), E_INVAL);
     ANSWERS(cellar_limiter_wait(l, no, n, 1, 1, &r), E_INVAL);
@@ -391,12 +394,12 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_limiter_rules_set(l, no, UINT32_MAX), E_INVAL);
     ANSWERS(cellar_limiter_plan_set(l, "plan", no, UINT32_MAX), E_INVAL);
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
-    ANSWERS(cellar_user_limiter_reset(l, no, n), E_INVAL);
 }
 
 static void limiters_look_at_the_length_first(void)
 {
     static char text[1 << 16];
+    size_t len;
     cellar_limiter *l, *permits;
     cellar_limiter_result r;
     uint64_t token;
@@ -411,17 +414,17 @@ static void limiters_look_at_the_length_first(void)
         ANSWERS(cellar_permit_acquire(permits, no, n, 5, &token, &r), E_INVAL);
         ANSWERS(cellar_permit_release(permits, no, n, 5), E_INVAL);
         ANSWERS(cellar_permit_extend(permits, no, n, 5, 5), E_INVAL);
-        T_CHECK(cellar_limiter_metrics_write(l, text, n) < sizeof text);
-        T_CHECK(cellar_limiter_headers_write(l, &r, 15, text, n) < sizeof text);
+        T_EQ_I64(cellar_limiter_metrics_write(l, text, n, &len), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_headers_write(l, &r, 15, text, n, &len), CELLAR_OK);
     }
     cellar_limiter *none;
     ANSWERS(cellar_limiter_open(NULL, no, UINT32_MAX, &none), E_INVAL);
     cellar_limiter_close(permits);
-    cellar_user_limiter_close(l);
+    cellar_limiter_close(l);
     tear_down();
 }
 
-static cellar_err never_locked(void *ctx, const cellar_lock *lk)
+static cellar_err never_locked(const cellar_lock *lk, void *ctx)
 {
     (void)ctx;
     (void)lk;

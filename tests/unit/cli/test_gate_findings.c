@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the tour finds what it is there to find: a wrong answer, a byte over the budget, counts
- *         that do not add up; each is exit 1. A cache that fails is 3 or 4, never a silent 0.
- * Method: the tour itself over a cache of this file, which keeps everything in a list and makes
- *         the mistake it is told to make; a folder of 300 files made here. */
+ * Aim:    the tour finds a wrong answer, a byte over the budget, and counts that do not add up;
+ *         each gives exit code 1. A cache that fails gives 3 or 4, never 0.
+ * Method: the tour runs over a cache of this file, a list with the mistake in `wanted`; a folder of
+ *         300 files made here. */
 #include "tests/support/t.h"
 
 #define limits_run limits_run_for_a_second
@@ -12,6 +12,7 @@
 bool limits_run(limits_report *out);
 #include "cli/guards_print.c"
 #include "cli/policies_print.c"
+#include "cli/program.c"
 #include "cli/sha256.c"
 #include "cli/text.c"
 #include "cli/tour.c"
@@ -118,7 +119,7 @@ const char *cellar_version(void) { return "test"; }
 const char *cellar_code_name(cellar_err code) { return code == CELLAR_OK ? "OK" : "E"; }
 const char *cellar_strerror(cellar_err code) { return cellar_code_name(code); }
 
-/* What two limiters did; the real run takes a second and stands in test_gate_tour.sh. */
+/* Figures of two limiters. test_gate_tour.sh has the real run, which takes a second. */
 bool limits_run(limits_report *out)
 {
     if (wanted == LIMITERS_FAIL) { return false; }
@@ -133,7 +134,7 @@ bool limits_run(limits_report *out)
     return true;
 }
 
-/* What loading did; the real run needs the real cache and stands in test_gate_tour.sh. */
+/* Figures of loads. test_gate_tour.sh has the real run, which needs the real cache. */
 bool survive_run(cellar *store, const gate_files *files, survive_result *r)
 {
     (void)store;
@@ -188,7 +189,7 @@ static void make_folder(void)
     }
 }
 
-/* Exit code of the tour; what it printed is in `output`. */
+/* Run the tour. Return its exit code; `output` has its output. */
 static int tour_with(mistake m, const char *option)
 {
     static const gate_terminal quiet = { false, false };
@@ -217,7 +218,7 @@ static int tour_with(mistake m, const char *option)
     return code;
 }
 
-static void a_right_cache_is_fine(void)
+static void correct_cache_has_no_finding(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
     T_CHECK(strstr(output, "FINDING") == NULL);
@@ -230,14 +231,14 @@ static void a_right_cache_is_fine(void)
 static void wrong_answers_are_found(void)
 {
     T_EQ_I64(tour_with(OTHER_BYTES, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING pass 2: 3 answers are not what was stored") != NULL);
+    T_CHECK(strstr(output, "FINDING pass 2: 3 answers differ from the stored ones") != NULL);
     T_EQ_I64(tour_with(SHORT_VALUE, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING pass 2") != NULL && strstr(output, "FINDING pass 3") != NULL);
     T_EQ_I64(tour_with(OTHER_BYTES, "--json"), GATE_FINDING);
     T_CHECK(strstr(output, "\"findings\":1,") != NULL);
 }
 
-static void one_byte_over_the_budget_is_found(void)
+static void byte_over_the_budget_is_found(void)
 {
     T_EQ_I64(tour_with(OVER_BUDGET, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING pass 1: 1 bytes over the budget") != NULL);
@@ -252,7 +253,7 @@ static void counts_that_do_not_add_up_are_found(void)
     T_CHECK(strstr(output, "FINDING pass 2") != NULL);
 }
 
-static void a_cache_that_fails_is_not_a_result(void)
+static void failing_cache_ends_the_tour(void)
 {
     T_EQ_I64(tour_with(OPEN_FAILS, "--threads=2"), GATE_NO_START);
     T_EQ_I64(tour_with(GET_FAILS, "--threads=2"), GATE_INTERNAL);
@@ -261,17 +262,18 @@ static void a_cache_that_fails_is_not_a_result(void)
     T_CHECK(strstr(output, "FINDING") == NULL);
 }
 
-static void a_refused_store_is_no_finding(void)
+static void rejected_set_is_no_finding(void)
 {
     T_EQ_I64(tour_with(SET_REFUSED, "--threads=2"), GATE_DONE);
     T_EQ_I64(tour_with(SET_REFUSED, "--json"), GATE_DONE);
     T_CHECK(strstr(output, "\"refused\":300") != NULL);
 }
 
-static void a_load_too_many_is_found(void)
+static void second_load_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
-    T_CHECK(strstr(output, "\"one cold key\",\"threads\":64,\"loads\":1,\"joined\":63,") != NULL);
+    T_CHECK(strstr(output, "\"one missing key\",\"threads\":64,\"loads\":1,\"joined\":63,") !=
+            NULL);
     T_EQ_I64(tour_with(TWO_LOADS, "--threads=2"), GATE_FINDING);
     T_CHECK(strstr(output, "FINDING loading: 2 loads, 64 of 64 threads got the value") != NULL);
     T_EQ_I64(tour_with(VALUE_LOST, "--threads=2"), GATE_FINDING);
@@ -283,40 +285,40 @@ static void a_load_too_many_is_found(void)
     T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), GATE_NO_START);
 }
 
-static void what_the_disk_lost_is_found(void)
+static void wrong_answers_from_disk_are_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
     T_CHECK(strstr(output, "\"disk\":\"killed\",\"shown\":true,\"acknowledged\":100,") != NULL);
     T_EQ_I64(tour_with(DISK_DIFFERENT, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING answers from disk are not what was stored") != NULL);
+    T_CHECK(strstr(output, "FINDING answers from disk differ from the stored ones") != NULL);
     T_EQ_I64(tour_with(DISK_EMPTY, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING nothing came back from disk") != NULL);
+    T_CHECK(strstr(output, "FINDING no answer came from disk") != NULL);
     T_EQ_I64(tour_with(KILLED_WRONG, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING a killed store came back with wrong values") != NULL);
+    T_CHECK(strstr(output, "FINDING a killed store returned wrong values") != NULL);
     T_EQ_I64(tour_with(KILLED_RISEN, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING a killed store came back with what was deleted") != NULL);
+    T_CHECK(strstr(output, "FINDING a killed store returned deleted values") != NULL);
     T_EQ_I64(tour_with(KILLED_EMPTY, "--json"), GATE_FINDING);
     T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), GATE_NO_START);
 }
 
-static void policies_that_are_miscounted_are_found(void)
+static void miscounted_policies_are_found(void)
 {
     T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), GATE_FINDING);
     T_EQ_I64(tour_with(NO_ADVICE, "--json"), GATE_FINDING);
     T_EQ_I64(tour_with(POLICIES_FAIL, "--threads=2"), GATE_NO_START);
 }
 
-static void a_passed_rate_limit_is_found(void)
+static void exceeded_rate_limit_is_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
     T_CHECK(strstr(output, "\ntwo                   9,000 checks, 2,000 admitted, at most 1,000 in "
                            "any second, 30 ns a check\n") != NULL);
     T_EQ_I64(tour_with(LIMIT_PASSED, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "FINDING two: 1001 in a second where 1000 may be") != NULL);
+    T_CHECK(strstr(output, "FINDING two: 1001 admitted in a second, limit 1000") != NULL);
     T_EQ_I64(tour_with(LIMIT_PASSED, "--json"), GATE_FINDING);
     T_CHECK(strstr(output, "\"most_in_a_second\":1001,") != NULL);
     T_EQ_I64(tour_with(LIMIT_ODD, "--threads=2"), GATE_FINDING);
-    T_CHECK(strstr(output, "1 odd answers") != NULL);
+    T_CHECK(strstr(output, "1 wrong codes") != NULL);
     T_EQ_I64(tour_with(NOTHING_ADMITTED, "--threads=2"), GATE_FINDING);
     T_EQ_I64(tour_with(LIMITERS_FAIL, "--threads=2"), GATE_NO_START);
 }
@@ -328,7 +330,7 @@ static void windows_are_half_open(void)
     const uint64_t c[] = { 0, 1, 2, s, s + 1, s + 1, s + 2 };
     T_EQ_U64(limits_most(a, 0), 0);
     T_EQ_U64(limits_most(a, 1), 1);
-    T_EQ_U64(limits_most(a, 2), 1); /* a second apart: not in one window */
+    T_EQ_U64(limits_most(a, 2), 1); /* a second apart: two windows */
     T_EQ_U64(limits_most(b, 2), 2);
     T_EQ_U64(limits_most(c, 7), 4); /* {s, s + 1, s + 1, s + 2} */
 }
@@ -342,9 +344,9 @@ static void remove_folder(void)
 }
 T_AFTER_EACH(remove_folder);
 
-T_MAIN("gate_findings", T_CASE(a_right_cache_is_fine), T_CASE(wrong_answers_are_found),
-       T_CASE(one_byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
-       T_CASE(a_cache_that_fails_is_not_a_result), T_CASE(a_refused_store_is_no_finding),
-       T_CASE(a_load_too_many_is_found), T_CASE(what_the_disk_lost_is_found),
-       T_CASE(policies_that_are_miscounted_are_found),
-       T_CASE(a_passed_rate_limit_is_found), T_CASE(windows_are_half_open))
+T_MAIN("gate_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
+       T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
+       T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
+       T_CASE(second_load_is_found), T_CASE(wrong_answers_from_disk_are_found),
+       T_CASE(miscounted_policies_are_found),
+       T_CASE(exceeded_rate_limit_is_found), T_CASE(windows_are_half_open))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    replay_formats, replay_bad_input: `cellar replay` reads every format, plain and packed,
-#         counts what a textbook counts, and says file, record and reason of each wrong byte, with
-#         exit code 2 and nothing on stdout.
-# Method: traces of a few records made here, whose miss ratios are known; the same requests in each
+#         and counts as a textbook does. A file that is no trace is refused with its first wrong line
+#         or record, the expected form, exit code 1 and nothing on stdout.
+# Method: traces of a few records made here with known miss ratios; the same requests in each
 #         format must give the same figures. Public traces: test_gate_replay_public.sh.
 set -u
 . tests/support/t.sh
@@ -46,7 +46,7 @@ done >"$d/a.oracleGeneral"
 } >"$d/a.lis"
 for id in $ids; do echo "5,k$id,10,60,1,get,0"; done >"$d/a.twitter"
 for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
-for id in $ids; do echo "key $id"; done >"$d/a.txt"
+for id in $ids; do echo "key-$id"; done >"$d/a.txt"
 
 same() { # ARGUMENT...: exact FIFO and LRU of the trace above
     run --policy=exact-fifo,exact-lru,gdsf,w-tinylfu,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
@@ -70,7 +70,7 @@ if t_have gzip; then
     t_case gzip_binary same "$d/a.ctr.gz"
     t_case gzip_text same "$d/a.txt.gz"
     head -c 60 "$d/a.ctr.gz" >"$d/cut.ctr.gz"
-    t_case gzip_cut_short refused 2 'cut.ctr.gz: record [0-9]*: gzip cannot read it' "$d/cut.ctr.gz"
+    t_case gzip_cut_short refused 1 'cut.ctr.gz: record [0-9]*: gzip cannot unpack it' "$d/cut.ctr.gz"
 else
     t_skip gzip_binary 'no gzip'
 fi
@@ -79,7 +79,7 @@ if t_have zstd; then
     t_case zstd_binary same "$d/a.ctr.zst"
     t_case zstd_text same "$d/a.lis.zst"
     echo nonsense >"$d/bad.ctr.zst"
-    t_case zstd_damaged refused 2 'bad.ctr.zst: record 1: zstd cannot read it' "$d/bad.ctr.zst"
+    t_case zstd_damaged refused 1 'bad.ctr.zst: record 1: zstd cannot unpack it' "$d/bad.ctr.zst"
     mkdir "$t_tmp/empty"
     t_case tool_that_is_missing env PATH="$t_tmp/empty" /bin/sh -c \
         "'$bin' replay '$d/a.ctr.zst' 2>&1 | /bin/grep -q 'needs the program zstd'"
@@ -155,7 +155,7 @@ t_case ttl_and_writes_of_twitter ttl
 backwards() {
     printf '5,a\n7,b\n6,c\n9,a\n' >"$d/back.csv"
     run --columns=time,key --capacity=2 "$d/back.csv"
-    [ $rc -eq 0 ] && grep -q '1 times ran backwards' "$t_tmp/out"
+    [ $rc -eq 0 ] && grep -q '1 times ran backwards and were replaced' "$t_tmp/out"
 }
 t_case times_that_run_backwards backwards
 pipe() {
@@ -173,9 +173,15 @@ t_case a_pipe_has_one_policy pipe_many
 pipe_large() {
     cat "$d/a.ctr" | "$bin" replay --policy=lru --capacity=121 --format=ctr /dev/stdin \
         >"$t_tmp/out" 2>"$t_tmp/err"
-    [ $? -eq 2 ] && [ ! -s "$t_tmp/out" ] && grep -q 'larger than the trace' "$t_tmp/err"
+    [ $? -eq 2 ] && [ ! -s "$t_tmp/out" ] && grep -q 'larger than the whole trace' "$t_tmp/err"
 }
-t_case a_pipe_is_judged_at_its_end pipe_large
+t_case capacity_of_a_pipe_is_checked_at_its_end pipe_large
+pipe_text() {
+    echo 'no trace at all' | "$bin" replay --policy=lru --capacity=20 /dev/stdin \
+        >"$t_tmp/out" 2>"$t_tmp/err"
+    [ $? -eq 1 ] && [ ! -s "$t_tmp/out" ] && grep -q '/dev/stdin: line 1: a blank' "$t_tmp/err"
+}
+t_case pipe_without_a_trace_is_refused pipe_text
 if t_have gnuplot; then
     plot() {
         run --policy=s3fifo,lru --capacity=10,20,60 --plot="$t_tmp/p'q.svg" "$d/a.ctr"
@@ -196,67 +202,116 @@ else
     t_skip plot_of_a_trace 'no gnuplot'
 fi
 
-# ---- wrong bytes and wrong words ----
+# ---- files that are no trace ----
 head -c 4790 "$d/a.ctr" >"$d/short.ctr"
-t_case ctr_cut_short refused 2 'short.ctr: record 300: cut short' "$d/short.ctr"
+t_case ctr_cut_short refused 1 'short.ctr: record 300: cut short.*; expected ctr records of 16 bytes' \
+    "$d/short.ctr"
 head -c 100 "$d/a.oracleGeneral" >"$d/short.og"
-t_case oracle_cut_short refused 2 'short.og: record 5: cut short' "$d/short.og"
+t_case oracle_cut_short refused 1 'short.og: record 5: cut short.*; expected oracle records of 24' \
+    "$d/short.og"
 printf '1 2 0 0\n3 x 0 0\n' >"$d/b.lis"
-t_case lis_no_number refused 2 'b.lis: record 2: not four numbers' "$d/b.lis"
+t_case lis_no_number refused 1 'b.lis: line 2: not 4 numbers in "3 x 0 0"; expected 4 numbers a line' \
+    "$d/b.lis"
 printf '1 2 0\n' >"$d/b3.lis"
-t_case lis_three_numbers refused 2 'b3.lis: record 1: not four' "$d/b3.lis"
+t_case lis_three_numbers refused 1 'b3.lis: line 1: not 4 numbers' "$d/b3.lis"
 printf -- '-1 2 0 0\n' >"$d/bn.lis"
-t_case lis_negative refused 2 'bn.lis: record 1: negative start' "$d/bn.lis"
+t_case lis_negative refused 1 'bn.lis: line 1: a negative or too large start' "$d/bn.lis"
 printf '0,a,1,1,c,get,0\n0,a,1,-5,c,get,0\n' >"$d/n.tw"
-t_case twitter_negative_size refused 2 'n.tw: record 2: negative size' "$d/n.tw"
+t_case twitter_negative_size refused 1 'n.tw: line 2: a negative size in "0,a,1,-5,c,get,0"; expected 7' \
+    "$d/n.tw"
 printf '0,a,1,1,c,get,0\n0,a,1,5,c,get\n' >"$d/c.tw"
-t_case twitter_six_columns refused 2 'c.tw: record 2: not 7 columns' "$d/c.tw"
+t_case twitter_six_columns refused 1 'c.tw: line 2: not 7 columns' "$d/c.tw"
 printf '0,a,1,1,c,get,0\nx,a,1,5,c,get,0\n' >"$d/x.tw"
-t_case twitter_time_no_number refused 2 'x.tw: record 2: the time is no number' "$d/x.tw"
+t_case twitter_time_no_number refused 1 'x.tw: line 2: the time is not a number' "$d/x.tw"
 printf '1,-3\n' >"$d/n.csv"
-t_case csv_negative_size refused 2 'n.csv: record 1: negative size' --columns=key,size "$d/n.csv"
+t_case csv_negative_size refused 1 'n.csv: line 1: a negative size in "1,-3"; expected the columns' \
+    --columns=key,size "$d/n.csv"
 printf '1,3\n1\n' >"$d/m.csv"
-t_case csv_columns_missing refused 2 'm.csv: record 2: not 2 columns' --columns=key,size "$d/m.csv"
-t_case csv_needs_columns refused 2 'csv needs --columns' --format=csv "$d/n.csv"
+t_case csv_columns_missing refused 1 'm.csv: line 2: not 2 columns' --columns=key,size "$d/m.csv"
 printf 'a\n\000b\n' >"$d/z.txt"
-t_case text_with_a_zero refused 2 'z.txt: record 2: a zero byte' "$d/z.txt"
+t_case text_with_a_zero refused 1 'z.txt: line 2: a zero byte' "$d/z.txt"
 head -c 70000 /dev/zero | tr '\000' 'k' >"$d/long.txt"
-t_case line_too_long refused 2 'long.txt: record 1: line longer' "$d/long.txt"
+t_case line_too_long refused 1 'long.txt: line 1: longer than 65,535 bytes' "$d/long.txt"
 : >"$d/e.txt"
-t_case empty_trace refused 2 'e.txt: record 0: no request' "$d/e.txt"
+t_case empty_trace refused 1 'e.txt: no request before the end; expected one word a line' "$d/e.txt"
 : >"$d/e.ctr"
-t_case empty_binary_trace refused 2 'e.ctr: record 0: no request' "$d/e.ctr"
-t_case no_such_file refused 2 'nothing.ctr: no such file' "$d/nothing.ctr"
-t_case a_folder refused 2 'is a folder' "$d"
-t_case capacity_zero refused 2 'a.ctr: capacity 0' --capacity=0 "$d/a.ctr"
-t_case capacity_zero_per_cent refused 2 'a.ctr: capacity 0' --capacity=0.1% "$d/a.ctr"
-t_case capacity_beyond_the_trace refused 2 'capacity 121: larger than the trace (120 objects)' \
-    --capacity=121 "$d/a.ctr"
-t_case capacity_no_number refused 2 'takes numbers' --capacity=many "$d/a.ctr"
-t_case capacity_negative refused 2 'takes numbers' --capacity=-5 "$d/a.ctr"
-t_case capacity_over_all refused 2 'takes numbers' --capacity=101% "$d/a.ctr"
-t_case byte_budget_too_small refused 2 'at least 1 MiB' --mode=byte --capacity=5000 \
-    --columns=key,size "$d/big.csv"
-t_case no_trace refused 2 'which trace'
-t_case unknown_policy refused 2 'takes names' --policy=best "$d/a.ctr"
-t_case policy_twice refused 2 'takes names' --policy=lru,lru "$d/a.ctr"
-t_case unknown_format refused 2 'takes ctr' --format=xml "$d/a.ctr"
-t_case unknown_column refused 2 'in their order' --columns=key,colour "$d/a.csv"
-t_case columns_without_key refused 2 'in their order' --columns=time,size "$d/a.csv"
-t_case unknown_mode refused 2 'object or byte' --mode=words "$d/a.ctr"
-t_case unknown_unit refused 2 'takes s, ms' --time-unit=days "$d/a.ctr"
+t_case empty_binary_trace refused 1 'e.ctr: no request before the end; expected ctr' "$d/e.ctr"
+t_case prose_is_refused refused 1 \
+    '^cellar: replay: README.md: line [0-9]*: a blank in "[^"]*"; expected one word a line; .*--format' \
+    README.md
+t_case source_code_is_refused refused 1 'LICENSE: line 1: a blank in "MIT License"' LICENSE
+t_case program_is_refused refused 1 'line 1: a zero byte' "$bin"
+t_case columns_without_names_are_refused refused 1 \
+    'line 1: several columns in "x,1,5.25,70"; expected .*--columns' "$d/a.csv"
+cp README.md "$d/prose.ctr"
+t_case text_as_ctr_is_refused refused 1 'prose.ctr: record 1: text in "# cellar"; expected ctr' \
+    "$d/prose.ctr"
+t_case text_as_oracle_is_refused refused 1 'record 1: text in .*; expected oracle' --format=oracle \
+    "$d/prose.ctr"
+printf 'one key\nanother key\none key\n' >"$d/blanks.txt"
+blanks_by_name() {
+    run --policy=lru --capacity=2 --format=txt "$d/blanks.txt"
+    [ $rc -eq 0 ] && grep -q '3 requests, 2 objects' "$t_tmp/out"
+}
+t_case format_txt_takes_any_line_as_a_key blanks_by_name
+printf 'x\033[31m y\n' >"$d/colour.txt"
+no_escape() {
+    refused 1 'colour.txt: line 1: a control character in "x?\[31m y"' "$d/colour.txt" &&
+        ! grep -q "$(printf '\033')" "$t_tmp/err"
+}
+t_case line_in_an_error_cannot_control_the_terminal no_escape
+
+# ---- wrong usage ----
+t_case csv_needs_columns refused 2 'csv needs --columns, such as' --format=csv "$d/n.csv"
+t_case no_such_file refused 2 'cannot read .*nothing.ctr: no such file.*; name a file' "$d/nothing.ctr"
+t_case a_folder refused 2 'is a folder; name the trace files in it' "$d"
+t_case capacity_zero refused 2 'a.ctr: a capacity must be at least 1 entry (got 0)' --capacity=0 \
+    "$d/a.ctr"
+t_case capacity_zero_per_cent refused 2 'must be at least 1 entry' --capacity=0.1% "$d/a.ctr"
+t_case capacity_beyond_the_trace refused 2 'capacity 121 is larger than the whole trace (120 objects)'\
+': nothing is evicted.*; name a capacity below 120, such as --capacity=10%$' --capacity=121 "$d/a.ctr"
+t_case capacity_beyond_the_bytes refused 2 'larger than the whole trace ([0-9]* bytes)' --mode=byte \
+    --capacity=1G --columns=key,size "$d/big.csv"
+t_case capacity_no_number refused 2 '--capacity must be numbers.*(got "10,many")' --capacity=10,many \
+    "$d/a.ctr"
+t_case capacity_negative refused 2 '--capacity must be' --capacity=-5 "$d/a.ctr"
+t_case capacity_over_all refused 2 '--capacity must be' --capacity=101% "$d/a.ctr"
+t_case byte_budget_too_small refused 2 'must be at least 1 MiB (got 5000 bytes)' --mode=byte \
+    --capacity=5000 --columns=key,size "$d/big.csv"
+t_case no_trace refused 2 'needs a trace; name one'
+t_case unknown_policy refused 2 '--policy must be.*(got "best")' --policy=best "$d/a.ctr"
+t_case policy_twice refused 2 'must be different names' --policy=lru,lru "$d/a.ctr"
+t_case unknown_format refused 2 '--format must be ctr' --format=xml "$d/a.ctr"
+t_case unknown_column refused 2 'in the order of the file' --columns=key,colour "$d/a.csv"
+t_case columns_without_key refused 2 'with key among them' --columns=time,size "$d/a.csv"
+t_case unknown_mode refused 2 'must be object or byte' --mode=words "$d/a.ctr"
+t_case unknown_unit refused 2 'must be s, ms' --time-unit=days "$d/a.ctr"
 t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
-t_case threads_zero refused 2 '1 to 64' --threads=0 "$d/a.ctr"
-t_case belady_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=belady "$d/a.ctr"
-t_case tinylfu_in_byte_mode refused 2 'know no sizes' --mode=byte --policy=w-tinylfu "$d/a.ctr"
-t_case json_that_cannot_be_written refused 2 'no such file' --json="$d/none/x" "$d/a.ctr"
-second_is_bad() { # what was fine is printed, the bad one says nothing on stdout
+t_case threads_zero refused 2 '--threads must be 1..64 (got "0")' --threads=0 "$d/a.ctr"
+t_case belady_in_byte_mode refused 2 'belady ignores sizes' --mode=byte --policy=belady "$d/a.ctr"
+t_case tinylfu_in_byte_mode refused 2 'w-tinylfu ignores sizes' --mode=byte --policy=w-tinylfu \
+    "$d/a.ctr"
+t_case json_that_cannot_be_written refused 2 '--json cannot write .*no such file' --json="$d/none/x" \
+    "$d/a.ctr"
+no_memory() { # in an address space of 40 MB
+    (ulimit -v 40000 && exec "$bin" replay --policy=lru --capacity=20 "$d/a.ctr") \
+        >"$t_tmp/out" 2>"$t_tmp/err"
+    rc=$?
+    cat "$t_tmp/out" "$t_tmp/err"
+    [ $rc -eq 3 ] && [ ! -s "$t_tmp/out" ] && grep -q '^cellar: replay: .*; ' "$t_tmp/err"
+}
+if (ulimit -v 40000) 2>/dev/null && (ulimit -v 40000 && "$bin" version) >/dev/null 2>&1; then
+    t_case without_memory_the_exit_code_is_3 no_memory
+else
+    t_skip without_memory_the_exit_code_is_3 'no limit of the address space here'
+fi
+second_is_bad() { # the first trace is printed, the second prints nothing to stdout
     run --policy=lru --capacity=20 "$d/a.ctr" "$d/short.ctr"
-    [ $rc -eq 2 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && grep -q 'record 300' "$t_tmp/err"
+    [ $rc -eq 1 ] && [ "$(grep -c '^{' "$t_tmp/out")" -eq 1 ] && grep -q 'record 300' "$t_tmp/err"
 }
 t_case first_is_printed_second_is_bad second_is_bad
 
-# ---- fifo_is_exact: the engine with one stripe and a textbook's queue miss the same requests ----
+# ---- fifo_is_exact: the engine with one stripe and a textbook queue miss the same requests ----
 shape() { # NAME: 20,000 requests
     awk -v shape="$1" 'BEGIN { s = 11
         for (i = 0; i < 20000; i++) {
@@ -278,7 +333,7 @@ fifo_is_exact() {
 }
 for s in even skewed loop scan shift; do t_case "fifo_is_exact_$s" fifo_is_exact $s; done
 
-# ---- the advisor's word and what is so ----
+# ---- the advice compared with replays ----
 awk 'BEGIN { s = 7; for (i = 0; i < 60000; i++) {
     s = (s * 16807) % 2147483647; u = s / 2147483647; print int(u * u * u * 20000) } }' >"$d/adv.txt"
 advice() {
@@ -289,7 +344,7 @@ advice() {
             "$t_tmp/out" | awk '{ exit !($1 > 0 && $1 <= 2) }'
 }
 t_case advisor_beside_replays advice
-no_advice() { # too small a cache: nothing is said, nothing fails
+no_advice() { # the cache is too small for advice: nothing is printed, nothing fails
     run --advisor --policy=adaptive --capacity=20 "$d/a.ctr"
     [ $rc -eq 0 ] && ! grep -q advisor "$t_tmp/out"
 }

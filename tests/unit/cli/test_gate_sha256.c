@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the program's digest is SHA-256.
- * Method: the vectors of FIPS 180-4 / NIST, lengths around the padding's edges against one-piece
- *         digests fed in every other way, and sha256sum where it is installed. */
+ * Aim:    the digest of the program is SHA-256.
+ * Method: the vectors of FIPS 180-4 / NIST; lengths around the edges of the padding, added in
+ *         pieces of every size; sha256sum where it is installed. */
 #include "tests/support/t.h"
 
 #include "cli/sha256.c"

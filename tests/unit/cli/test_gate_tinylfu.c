@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the W-TinyLFU that policies are compared with is the published one.
- * Method: cases worked out by hand at 10 entries (window 1, main 9, protected 7); and 200,000
- *         random requests beside a model that keeps its lists as plain arrays. */
+ * Aim:    W-TinyLFU, with which policies are compared, is the published one.
+ * Method: cases worked out by hand at 10 entries (window 1, main 9, protected 7); 200,000 random
+ *         requests compared with a model that has plain arrays as lists. */
 #include "tests/support/t.h"
 
 #include "cli/tinylfu.c"
@@ -17,7 +17,7 @@ static gate_tiny *open_ten(void)
     return t;
 }
 
-static void newcomers_pass_the_window_first(void)
+static void new_entry_enters_the_window(void)
 {
     gate_tiny *t = open_ten();
     T_EQ_U64(gate_tiny_where(t, 10), GATE_TINY_WINDOW);
@@ -27,7 +27,7 @@ static void newcomers_pass_the_window_first(void)
     gate_tiny_close(t);
 }
 
-static void a_tie_is_lost_by_the_newcomer(void)
+static void new_entry_loses_a_tie(void)
 {
     gate_tiny *t = open_ten();
     T_CHECK(!gate_tiny_request(t, 11)); /* 10, used once, against 1, used once */
@@ -43,12 +43,12 @@ static void a_tie_is_lost_by_the_newcomer(void)
     gate_tiny_close(t);
 }
 
-static void a_hit_in_probation_protects(void)
+static void hit_in_probation_protects(void)
 {
     gate_tiny *t = open_ten();
     for (uint32_t i = 1; i <= 7; i++) { T_CHECK(gate_tiny_request(t, i)); }
     for (uint32_t i = 1; i <= 7; i++) { T_EQ_U64(gate_tiny_where(t, i), GATE_TINY_PROTECTED); }
-    T_CHECK(gate_tiny_request(t, 1)); /* now 2 is the least recently used of seven */
+    T_CHECK(gate_tiny_request(t, 1)); /* 2 is now the least recently used of seven */
     T_CHECK(gate_tiny_request(t, 8)); /* an eighth: it goes back to probation */
     T_EQ_U64(gate_tiny_where(t, 8), GATE_TINY_PROTECTED);
     T_EQ_U64(gate_tiny_where(t, 1), GATE_TINY_PROTECTED);
@@ -93,7 +93,7 @@ static void one_and_two_entries_work(void)
     T_REQUIRE(t != NULL);
     T_CHECK(!gate_tiny_request(t, 1));
     T_CHECK(!gate_tiny_request(t, 2));
-    T_CHECK(gate_tiny_request(t, 1)); /* no room among the protected: back at once */
+    T_CHECK(gate_tiny_request(t, 1)); /* protected has no room: back to probation */
     T_EQ_U64(gate_tiny_where(t, 1), GATE_TINY_PROBATION);
     T_EQ_U64(gate_tiny_where(t, 2), GATE_TINY_WINDOW);
     gate_tiny_close(t);
@@ -161,7 +161,7 @@ static bool model_request(const gate_tiny *t, uint32_t key) /* t: for its sketch
     return false;
 }
 
-static void random_requests_go_as_in_the_model(void)
+static void random_requests_match_the_model(void)
 {
     gate_tiny *t = gate_tiny_open(HELD, KEYS);
     T_REQUIRE(t != NULL);
@@ -188,7 +188,7 @@ static void random_requests_go_as_in_the_model(void)
     gate_tiny_close(t);
 }
 
-static void the_sketch_counts_what_it_is_told(void)
+static void sketch_never_counts_too_few(void)
 {
     gate_tiny *t = gate_tiny_open(1000, 5000);
     T_REQUIRE(t != NULL);
@@ -205,8 +205,8 @@ static void the_sketch_counts_what_it_is_told(void)
     gate_tiny_close(t);
 }
 
-T_MAIN("gate_tinylfu", T_CASE(newcomers_pass_the_window_first),
-       T_CASE(a_tie_is_lost_by_the_newcomer), T_CASE(a_hit_in_probation_protects),
+T_MAIN("gate_tinylfu", T_CASE(new_entry_enters_the_window),
+       T_CASE(new_entry_loses_a_tie), T_CASE(hit_in_probation_protects),
        T_CASE(uses_are_halved_after_ten_requests_an_entry), T_CASE(one_and_two_entries_work),
-       T_CASE(shares_are_as_published), T_CASE(random_requests_go_as_in_the_model),
-       T_CASE(the_sketch_counts_what_it_is_told))
+       T_CASE(shares_are_as_published), T_CASE(random_requests_match_the_model),
+       T_CASE(sketch_never_counts_too_few))

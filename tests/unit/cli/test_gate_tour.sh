@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the `cellar` program does what its help says: commands, exit codes, the tour's table,
-#         checks and skips, no live line and no colour where they do not belong.
+# Aim:    the tour does what its help says: table, checks, skips, exit codes, JSON; the live line and
+#         colours appear on a terminal only.
 # Method: the built program on folders made here; script(1) as a terminal where it is installed.
 set -u
 bin=${CELLAR_BIN:-build/cellar}
@@ -40,8 +40,8 @@ field() { # PASS NAME: a number of the JSON lines
 }
 
 # ---- commands ----
-run --version; [ $rc -eq 0 ] && says '^cellar [0-9]*\.[0-9]*\.[0-9]* (source '; ok version_is_told
-run version; [ $rc -eq 0 ] && says '^cellar '; ok version_is_a_command_too
+run --version; [ $rc -eq 0 ] && says '^cellar [0-9]*\.[0-9]*\.[0-9]* (source '; ok version_option_prints_the_version
+run version; [ $rc -eq 0 ] && says '^cellar '; ok version_command_prints_the_version
 run --help; [ $rc -eq 0 ] && says '^Commands:' && says '^  tour '; ok help_lists_the_commands
 run help tour; [ $rc -eq 0 ] && says '^Usage: cellar tour'; ok help_of_a_command
 mv "$tmp/out" "$tmp/help"
@@ -51,14 +51,14 @@ for c in tour replay inspect version help; do
     run $c --help; [ $rc -eq 0 ] && says "^Usage: cellar $c"; ok "help_for_$c"
 done
 run; [ $rc -eq 2 ] && complains '^Usage:'; ok no_command_is_wrong_usage
-run nonsense; [ $rc -eq 2 ] && complains "unknown command 'nonsense'"; ok unknown_command_is_2
-run "$(printf 'x\033[31m')"; [ $rc -eq 2 ] && complains "'x?\[31m'"
-ok names_cannot_steer_the_terminal
+run nonsense; [ $rc -eq 2 ] && complains 'unknown command "nonsense"'; ok unknown_command_is_2
+run "$(printf 'x\033[31m')"; [ $rc -eq 2 ] && complains '"x?\[31m"'
+ok names_cannot_control_the_terminal
 run version extra; [ $rc -eq 2 ] && complains 'no arguments'; ok version_takes_no_arguments
 run help nonsense; [ $rc -eq 2 ]; ok help_on_an_unknown_command_is_2
 run tour --wrong; [ $rc -eq 2 ] && complains 'wrong'; ok unknown_option_is_2
-run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1 to 64'; ok bad_thread_count_is_2
-run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'from 1M'; ok too_small_a_budget_is_2
+run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1..64 (got "0")'; ok bad_thread_count_is_2
+run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'at least 1M'; ok too_small_a_budget_is_2
 run tour a b; [ $rc -eq 2 ] && complains 'one folder'; ok two_folders_are_2
 if [ -c /dev/full ]; then
     "$bin" help >/dev/full 2>"$tmp/err"; [ $? -eq 4 ] && grep -q 'cannot write' "$tmp/err"
@@ -89,50 +89,50 @@ ln -s f1 "$tmp/tree/to_f1"
 ln -s . "$tmp/tree/around"
 mkfifo "$tmp/tree/pipe"
 
-# While a disk is slow to answer nobody waits for it: the tour reports fewer answers from there, and is
-# taken once more.
+# The cache does not wait for a slow disk. The tour then counts fewer answers from disk and is
+# repeated.
 disk() { sed -n "s/^{\"disk\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
 run_with_disk() {
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
         run "$@"
         from_disk=$(disk reopened from_disk)
-        : "${from_disk:=$(sed -n 's/^closed and reopened: .*answers, \([0-9]*\) from disk.*/\1/p' "$tmp/out")}"
+        : "${from_disk:=$(sed -n 's/^closed and reopened: .*answers requested, \([0-9]*\) from disk.*/\1/p' "$tmp/out")}"
         [ "${from_disk:-0}" -lt 595 ] || break
     done
 }
 run_with_disk tour "$tmp/tree"
-[ $rc -eq 0 ] && says '^601 files' && says 'all of them'; ok tour_takes_each_regular_file
+[ $rc -eq 0 ] && says '^601 files' && says 'all of them'; ok tour_reads_each_regular_file
 says '^skipped: 1 empty, 1 special, 2 symlinks$'; ok tour_counts_what_it_skips
 says '^pass  *1 cold  *2 from L1  *3 small budget$' && says '^misses  *601  *0 ' &&
     says '^hit ratio  *0.0 %  *100.0 % '
 ok tour_prints_three_passes
 says 'hits + misses = operations in every pass'; ok tour_checks_itself
-says '^small budget by policy: 65,536 gets of 8,192 names, room for 1,024; hits: adaptive [0-9.]* %, s3fifo [0-9.]* %, lru [0-9.]* %, fifo [0-9.]* %$'
-ok tour_tries_each_policy
-says '^advisor: at 2x the budget the hit ratio would be [0-9.]* % (now [0-9.]* %); tried: [0-9.]* %$'
-ok tour_asks_the_advisor
-says '^rate limits: 8 threads, one key, 1,000 a second' && says '^token bucket, capped .* a check$' &&
-    says '^exact log .* at most 1,000 in any second'
-ok tour_asks_rate_limiters
-says '^loading: 64 threads ask for one cold key: 1 load, [0-9]* joined it '; ok tour_loads_a_cold_key_once
-says '^failing loader: 1,000 gets, 1,000 served stale, 1 load tried'; ok tour_serves_stale_values
-says '^absent keys: 100,000 asked for, [0-9,]* stopped by the Bloom filter, '
-ok tour_stops_a_flood_of_absent_keys
-says '^closed and reopened: pass over 601 answers, [56]9*[0-9]* from disk, 0 different'
-ok tour_is_answered_from_disk_after_a_close
-says '^kill -9 in mid-write: [0-9,]* writes and [0-9,]* deletes acknowledged' && says '^  verified: [0-9,]* values there, 0 wrong, 0 deleted ones back$'
-ok tour_survives_a_kill_in_mid_write
+says '^small budget by policy: 65,536 gets of 8,192 keys, 1,024 entries; hit ratio: adaptive [0-9.]* %, s3fifo [0-9.]* %, lru [0-9.]* %, fifo [0-9.]* %$'
+ok tour_runs_each_policy
+says '^advisor: expects a hit ratio of [0-9.]* % at twice the budget (now [0-9.]* %); measured: [0-9.]* %$'
+ok tour_prints_the_advice
+says '^rate limits: 8 threads, one key, limit 1,000 a second' && says '^strict token bucket .* a check$' &&
+    says '^sliding log .* at most 1,000 in any second'
+ok tour_checks_rate_limiters
+says '^loading: 64 threads request one missing key: 1 load, [0-9]* joined it '; ok missing_key_is_loaded_once
+says '^failing loader: 1,000 gets, 1,000 served stale, 1 load tried'; ok failing_loader_serves_stale_values
+says '^absent keys: 100,000 requested, [0-9,]* rejected by the Bloom filter, '
+ok bloom_filter_rejects_absent_keys
+says '^closed and reopened: 601 answers requested, [56]9*[0-9]* from disk, 0 different'
+ok reopened_store_answers_from_disk
+says '^killed during writes: [0-9,]* writes and [0-9,]* deletes acknowledged' && says '^  verified: [0-9,]* values found, 0 wrong, 0 deleted values returned$'
+ok killed_store_returns_no_wrong_value
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 
 run_with_disk tour --json --threads=3 "$tmp/tree"
 [ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 14 ]; ok json_is_one_object_a_line
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
-ok json_tells_threads_and_findings
+ok json_has_threads_and_findings
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
 ok cold_pass_misses_all
 [ "$(field 2 hits)" = 601 ] && [ "$(field 2 misses)" = 0 ] && [ "$(field 2 saved_ns)" -gt 0 ]
-ok second_pass_is_answered_by_l1
+ok second_pass_hits_in_memory
 [ "$(field 2 recomputed)" = 7 ] && [ "$(field 2 different)" = 0 ]; ok one_in_a_hundred_is_recomputed
 [ $(($(field 3 hits) + $(field 3 misses))) -eq "$(field 3 operations)" ] &&
     [ "$(field 3 evicted)" -gt 0 ] && [ "$(field 3 hits)" -gt 0 ]
@@ -143,28 +143,28 @@ policy() { sed -n "s/^{\"$1\":.*\"$2\":\([0-9.]*\)[,}].*/\1/p" "$tmp/out"; }
 awk -v a="$(policy policies adaptive)" -v s="$(policy policies s3fifo)" \
     -v l="$(policy policies lru)" -v f="$(policy policies fifo)" \
     'BEGIN { exit !(a > f && s > f && l > f && a > l && f > .1 && a < .9) }'
-ok json_tells_each_policy
-awk -v n="$(policy advisor now)" -v s="$(policy advisor hit_ratio)" -v t="$(policy advisor tried)" \
+ok json_has_each_policy
+awk -v n="$(policy advisor now)" -v s="$(policy advisor hit_ratio)" -v t="$(policy advisor measured)" \
     'BEGIN { d = s - t; exit !(s > n + .02 && d < .05 && d > -.05) }'
-ok json_tells_what_the_advisor_said_and_what_is_so
+ok json_has_the_advice_and_the_measured_ratio
 limit() { sed -n "s/^{\"limiter\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
-for l in 'token bucket, capped' 'exact log'; do
+for l in 'strict token bucket' 'sliding log'; do
     [ "$(limit "$l" threads)" = 8 ] && [ "$(limit "$l" limit_a_second)" = 1000 ] &&
         [ "$(limit "$l" most_in_a_second)" -le 1000 ] && [ "$(limit "$l" admitted)" -ge 100 ] &&
-        [ "$(limit "$l" checks)" -gt "$(limit "$l" admitted)" ] && [ "$(limit "$l" odd)" = 0 ]
-    ok "no_second_holds_more_than_the_limit_($(echo "$l" | tr -d ',' | tr ' ' '_'))"
+        [ "$(limit "$l" checks)" -gt "$(limit "$l" admitted)" ] && [ "$(limit "$l" wrong_codes)" = 0 ]
+    ok "no_second_holds_more_than_the_limit_($(echo "$l" | tr ' ' '_'))"
 done
-[ "$(limit 'exact log' most_in_a_second)" = 1000 ]; ok exact_log_admits_all_it_may
+[ "$(limit 'sliding log' most_in_a_second)" = 1000 ]; ok sliding_log_admits_up_to_the_limit
 loading() { sed -n "s/^{\"loading\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
-[ "$(loading 'one cold key' threads)" = 64 ] && [ "$(loading 'one cold key' loads)" = 1 ] &&
-    [ "$(loading 'one cold key' values)" = 64 ]; ok sixty_four_threads_one_load
+[ "$(loading 'one missing key' threads)" = 64 ] && [ "$(loading 'one missing key' loads)" = 1 ] &&
+    [ "$(loading 'one missing key' values)" = 64 ]; ok 64_threads_cause_one_load
 [ "$(loading 'failing loader' stale)" = "$(loading 'failing loader' gets)" ] &&
-    [ "$(loading 'failing loader' loads)" = 1 ]; ok a_failing_loader_is_asked_once
-[ $(($(loading 'absent keys' stopped) + $(loading 'absent keys' loads))) -ge 100000 ] &&
-    [ "$(loading 'absent keys' stopped)" -gt 97000 ]; ok the_filter_stops_what_was_never_there
+    [ "$(loading 'failing loader' loads)" = 1 ]; ok failing_loader_runs_once
+[ $(($(loading 'absent keys' rejected) + $(loading 'absent keys' loads))) -ge 100000 ] &&
+    [ "$(loading 'absent keys' rejected)" -gt 97000 ]; ok bloom_filter_rejects_97_percent
 [ "$(disk reopened from_disk)" -ge 595 ] && [ "$(disk reopened different)" = 0 ] &&
-    [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed risen)" = 0 ] &&
-    [ "$(disk killed found)" -gt 0 ]; ok json_tells_what_the_disk_kept
+    [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed deleted_returned)" = 0 ] &&
+    [ "$(disk killed found)" -gt 0 ]; ok json_has_the_checks_of_the_disk_tier
 cp "$tmp/out" "$tmp/json"
 if command -v python3 >/dev/null 2>&1; then
     python3 -c 'import json, sys; [json.loads(l) for l in sys.stdin]' <"$tmp/json" 2>"$tmp/err"
@@ -174,26 +174,26 @@ else
 fi
 odd=$tmp/$(printf 'odd "name"\\ \001')
 mkdir "$odd" && echo x >"$odd/file"
-# The rest asks for a word or two of a whole tour each. A tour lets eight threads run for longer than
-# a second, however many processors there are: side by side these take the time of one.
-aside() { # NAME COMMAND...: what it prints and how it ends, for `of`
+# Each of the other cases reads one or two lines of a whole tour. A tour runs its limiters for more than
+# a second, so these tours run at the same time.
+aside() { # NAME COMMAND...: start it; keep output and exit code for `of`
     aside=$1
     shift
     ("$@" >"$tmp/$aside.out" 2>"$tmp/$aside.err" </dev/null; echo $? >"$tmp/$aside.rc") &
 }
-of() { # NAME: what `says` and `ok` look at from now on
+of() { # NAME: let `says` and `ok` read the output of this tour
     cp "$tmp/$1.out" "$tmp/out"
     cp "$tmp/$1.err" "$tmp/err"
     rc=$(cat "$tmp/$1.rc")
 }
-# A container without /proc: in a name space of its own, what is hidden is the boot's name.
+# A container without /proc: a mount name space that hides the boot id.
 no_boot() { unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel/random && "$@"' no_boot "$@"; }
 boots= terminals=
 no_boot true >/dev/null 2>&1 && boots=yes
 command -v script >/dev/null 2>&1 && script -qec true /dev/null >/dev/null 2>&1 </dev/null &&
     terminals=yes
-# Whether there is colour is seen in the first line of the table; there the terminal goes away. The
-# live line of a pass that takes its time says "small budget:".
+# The first line of the table shows whether there is colour; the terminal is closed after it. The live
+# line of a slow pass has "small budget:".
 on_terminal() { TERM=xterm script -qec "$1" /dev/null | sed '/small budget[^:]/q'; }
 
 aside nodisk env TMPDIR="$tmp/nowhere" "$bin" tour --json "$tmp/tree"
@@ -218,10 +218,10 @@ says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'; ok memory_option_holds
 says "tour of $tmp/tree\$"; ok double_dash_ends_options
 if [ -n "$boots" ]; then
     of noboot
-    [ $rc -eq 0 ] && says 'without /proc no boot can be told' && ! says FINDING
-    ok tour_says_what_it_cannot_know_without_proc
+    [ $rc -eq 0 ] && says 'no boot id without /proc' && ! says FINDING
+    ok tour_without_proc_has_no_finding
 else
-    skip tour_says_what_it_cannot_know_without_proc "no name spaces for this user"
+    skip tour_without_proc_has_no_finding "no name spaces for this user"
 fi
 # The live line and colour, on a terminal.
 if [ -n "$terminals" ]; then

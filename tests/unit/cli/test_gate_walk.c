@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the walk finds exactly the regular files, in order, never leaves the folder, and says
- *         what it left out; numbers come out as people write them.
+ * Aim:    the walk finds exactly the regular files, in order, never leaves the folder, and counts
+ *         what it skips; numbers are printed with separators and units.
  * Method: a folder made here with every kind of file; links that point out, around and nowhere;
- *         files exchanged between listing and reading. */
+ *         files replaced between list and read. */
 #include "tests/support/t.h"
 
 #include "cli/text.c"
@@ -121,14 +121,14 @@ static void limits_cut_the_list_at_the_same_place(void)
     limits = (gate_limits){ 31, UINT64_MAX, UINT64_MAX };
     T_EQ_I64(gate_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 31);
-    T_EQ_I64(f.cut, GATE_CUT_NONE); /* exactly as many as there are: nothing is cut */
+    T_EQ_I64(f.cut, GATE_CUT_NONE); /* the limit equals the number of files */
     gate_files_close(&f);
     limits = (gate_limits){ UINT64_MAX, 55, UINT64_MAX };
     T_EQ_I64(gate_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 5);
     T_EQ_U64(f.bytes, 50);
     T_EQ_I64(f.cut, GATE_CUT_BYTES);
-    T_EQ_U64(f.skipped[GATE_SKIP_LARGE], 1); /* it alone is over the limit: it cuts nothing */
+    T_EQ_U64(f.skipped[GATE_SKIP_LARGE], 1); /* larger than the limit: skipped, no cut */
     gate_files_close(&f);
     limits = (gate_limits){ UINT64_MAX, UINT64_MAX, 1 };
     T_EQ_I64(gate_files_open(&f, root, &limits), 0);
@@ -138,7 +138,7 @@ static void limits_cut_the_list_at_the_same_place(void)
     leave_root();
 }
 
-static void very_deep_trees_end(void)
+static void folders_below_the_depth_limit_are_counted(void)
 {
     char path[4096];
     enter_root();
@@ -156,7 +156,7 @@ static void very_deep_trees_end(void)
     leave_root();
 }
 
-static void what_changes_between_listing_and_reading_is_told(void)
+static void file_changed_after_the_list_is_skipped(void)
 {
     char a[512], b[512], text[256];
     enter_root();
@@ -182,7 +182,7 @@ static void what_changes_between_listing_and_reading_is_told(void)
     T_EQ_I64(read_into(&f, 2, text), GATE_SKIP_VANISHED);
     T_EQ_I64(read_into(&f, 3, text), GATE_SKIP_CHANGED);
 
-    /* The folder itself is exchanged for a link to one with the same names. */
+    /* A link to a folder with the same names replaces the folder. */
     put("d/fresh", "ours");
     gate_files_close(&f);
     T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
@@ -208,7 +208,7 @@ static void unreadable_files_and_folders_are_counted(void)
     folder("closed");
     in_root(path, sizeof path, "closed");
     T_REQUIRE(chmod(path, 0) == 0 && chmod(root, 0755) == 0);
-    /* The superuser reads everything: be somebody else meanwhile. */
+    /* Root reads every file: act as another user here. */
     const uid_t me = geteuid();
     T_REQUIRE(me != 0 || seteuid(65534) == 0);
     gate_files f;
@@ -222,7 +222,7 @@ static void unreadable_files_and_folders_are_counted(void)
     leave_root();
 }
 
-static void a_deadline_stops_in_the_middle_of_a_file(void)
+static void deadline_stops_a_read_inside_a_file(void)
 {
     unsigned char buf[2];
     char text[64] = "";
@@ -236,7 +236,7 @@ static void a_deadline_stops_in_the_middle_of_a_file(void)
     leave_root();
 }
 
-static void missing_folders_are_named(void)
+static void missing_folder_gives_its_errno(void)
 {
     gate_files f;
     T_EQ_I64(gate_files_open(&f, "/nowhere/at/all", &no_limits), ENOENT);
@@ -245,7 +245,7 @@ static void missing_folders_are_named(void)
     gate_files_close(&f);
 }
 
-static void numbers_read_well(void)
+static void numbers_have_separators_and_units(void)
 {
     char out[GATE_TEXT];
     T_EQ_STR(gate_count(out, 0), "0");
@@ -284,7 +284,7 @@ static void sizes_are_parsed_strictly(void)
     T_CHECK(!gate_parse_count("2x", 1, 64, &n));
 }
 
-static void strings_stay_within_json_and_the_terminal(void)
+static void strings_are_escaped_for_json_and_terminal(void)
 {
     static const struct { const char *in, *json, *plain; } v[] = {
         { "a\"b\\c", "\"a\\\"b\\\\c\"", "a\"b\\c" },
@@ -309,9 +309,10 @@ static void strings_stay_within_json_and_the_terminal(void)
 }
 
 T_MAIN("gate_walk", T_CASE(finds_regular_files_in_order_and_counts_the_rest),
-       T_CASE(limits_cut_the_list_at_the_same_place), T_CASE(very_deep_trees_end),
-       T_CASE(what_changes_between_listing_and_reading_is_told),
+       T_CASE(limits_cut_the_list_at_the_same_place),
+       T_CASE(folders_below_the_depth_limit_are_counted),
+       T_CASE(file_changed_after_the_list_is_skipped),
        T_CASE(unreadable_files_and_folders_are_counted),
-       T_CASE(a_deadline_stops_in_the_middle_of_a_file), T_CASE(missing_folders_are_named),
-       T_CASE(numbers_read_well), T_CASE(sizes_are_parsed_strictly),
-       T_CASE(strings_stay_within_json_and_the_terminal))
+       T_CASE(deadline_stops_a_read_inside_a_file), T_CASE(missing_folder_gives_its_errno),
+       T_CASE(numbers_have_separators_and_units), T_CASE(sizes_are_parsed_strictly),
+       T_CASE(strings_are_escaped_for_json_and_terminal))

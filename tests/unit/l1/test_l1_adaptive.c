@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    adaptive eviction: each rule does what a model of thirty lines does, ghosts are a FIFO
- *         with a horizon, the controller finds the better rule and keeps it, tables are charged and
- *         small, a hit writes nothing shared, and tiny caches lose nothing.
- * Method: one stripe and an entry bound against models here; generated loads (zipf, loop, scan,
- *         phases) where the order of policies is known; internals are looked at where the figure is
- *         about them (rule in force, charges, pages made read-only). */
+ * Aim:    adaptive eviction: each rule acts like a model of thirty lines; ghosts are a FIFO with a
+ *         horizon; the controller finds the better rule and keeps it; tables are charged and small;
+ *         a hit writes no shared memory; tiny caches lose nothing.
+ * Method: one stripe and an entry bound against the models below; generated loads (zipf, loop,
+ *         scan, phases) with a known order of the policies; internals where a figure is about them
+ *         (current rule, charges, read-only pages). */
 #include "tests/support/l1_kit.h"
 
 #include <sys/mman.h>
@@ -14,7 +14,7 @@
 
 enum { UNIVERSE = 100000 };
 
-/* What one thread does shows nothing new to the thread sanitizer, and takes it minutes. */
+/* Skip tests with one thread under ThreadSanitizer: they take minutes and prove nothing new. */
 static bool too_slow(void)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); }
@@ -26,7 +26,7 @@ static void zipf_open(uint32_t n, double theta) { kit_zipf_open(&law, n, theta);
 static uint32_t zipf(kit_rng *r) { return kit_zipf_draw(&law, r); }
 
 /* ---- ghosts ---------------------------------------------------------------------------------- */
-static void ghost_fifo(void)
+static void ghosts_leave_in_fifo_order(void)
 {
     uint16_t table[4 * 32] = {0};
     l1_ghosts g = {table, 1};
@@ -44,11 +44,11 @@ static void ghosts_have_a_horizon(void)
     l1_ghosts g = {table, 1};
     for (uint64_t i = 0; i < 31; i++) { l1_ghost_add(&g, kit_mix(i + 1)); }
     T_CHECK(!l1_ghost_take(&g, kit_mix(20), 11)); /* 11 are newer */
-    T_CHECK(l1_ghost_take(&g, kit_mix(21), 11));  /* 10 are */
-    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 31)); /* a look takes it, also when it was too late */
+    T_CHECK(l1_ghost_take(&g, kit_mix(21), 11));  /* 10 are newer */
+    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 31)); /* a take removes it, even beyond the horizon */
 }
 
-static void fingerprint_zero(void)
+static void fingerprint_zero_matches_its_ghost(void)
 {
     uint16_t table[32] = {0};
     l1_ghosts g = {table, 1};
@@ -62,13 +62,13 @@ static void fingerprint_zero(void)
 static struct {
     uint32_t *small, *main;       /* rings */
     uint64_t sh, st, mh, mt;      /* heads and tails */
-    uint64_t gone[UNIVERSE];      /* number of the departure that made it a ghost */
+    uint64_t gone[UNIVERSE];      /* number of the eviction that made it a ghost */
     uint64_t departures, cap;
     uint8_t uses[UNIVERSE], where[UNIVERSE];
 } md;
 enum { RING = 1 << 16 };
 
-static bool model_demote_used(void) /* the hand's record was used: once more round */
+static bool model_demote_used(void) /* keep the record under the cursor if it was used */
 {
     const uint32_t y = md.main[md.mt & (RING - 1)];
     if (md.uses[y] == 0) { return false; }
@@ -127,7 +127,7 @@ static void model_insert(const l1_rule *r, uint32_t id)
     }
 }
 
-/* One store beside its model, both from empty. */
+/* Run one store and its model, both from empty. */
 static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t requests,
                               uint64_t *hits, uint64_t *model_hits, uint64_t *wrong)
 {
@@ -158,8 +158,8 @@ static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t req
     kit_close(&k);
 }
 
-/* Exact ghosts here, fingerprints in lines of 31 there: some answers differ, the hits hardly. With
- * ten entries one of them that stays is a point: the mean of eight stores. */
+/* Ghosts are exact here and fingerprints in lines of 31 there: some answers differ, the hits
+ * hardly. With ten entries one kept entry is a point: take the mean of eight stores. */
 static void each_rule_like_its_model(void)
 {
     if (too_slow()) { return; }
@@ -175,16 +175,16 @@ static void each_rule_like_its_model(void)
             }
             const uint64_t requests = each * stores;
             const double differ = ((double)hits - (double)model_hits) / (double)requests;
-            printf("# rule %u, %4" PRIu64 " entries: %.4f hits, %+.4f against the model, %.4f of the "
-                   "answers differ\n", e, caps[n], (double)hits / (double)requests, differ,
-                   (double)wrong / (double)requests);
+            printf("# rule %u, %4" PRIu64 " entries: %.4f hits, %+.4f against the model, "
+                   "%.4f of the answers differ\n", e, caps[n], (double)hits / (double)requests,
+                   differ, (double)wrong / (double)requests);
             T_CHECK(fabs(differ) < .006);
             T_CHECK(wrong * 100 <= requests * 8);
         }
     }
 }
 
-static void ten_entries(void)
+static void ten_entries_stay_ten_in_every_policy(void)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
         kit k;
@@ -249,7 +249,7 @@ static void loop_is_survived(void)
     }
     printf("# loop of 3 C: adaptive %.3f, s3fifo %.3f, lru %.3f, fifo %.3f\n", hit[L1_ADAPTIVE],
            hit[L1_S3FIFO], hit[L1_LRU], hit[L1_FIFO]);
-    T_CHECK(hit[L1_ADAPTIVE] > .25); /* a third is what can be held */
+    T_CHECK(hit[L1_ADAPTIVE] > .25); /* a third is the maximum */
     T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] && hit[L1_S3FIFO] >= hit[L1_LRU]);
 }
 
@@ -275,7 +275,7 @@ static void scan_does_not_flush(void)
     T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] - .03);
 }
 
-/* One load whose best rule is known: under a loop, one that fills main. */
+/* The best rule for this load is known: under a loop, a rule that fills main. */
 static void switches_settle(void)
 {
     if (too_slow()) { return; }
@@ -286,10 +286,10 @@ static void switches_settle(void)
     T_CHECK(l1_rule_at(looped.rule)->fill);
     for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, i % 6000); } /* 50 C */
     T_CHECK(l1_rule_at(kit_stats(&k).rule)->fill);
-    /* Two rules fill main and do alike here: the lead may pass between them, every second C. */
+    /* Two rules fill main and perform alike: the lead may change between them, every second C. */
     T_CHECK(kit_stats(&k).rule_switches <= looped.rule_switches + 25);
 
-    zipf_open(20000, .9); /* another phase, for 100 C: no flapping once it has settled */
+    zipf_open(20000, .9); /* another phase, for 100 C: no switches once it has settled */
     kit_rng r = {t_seed()};
     for (uint64_t i = 0; i < 100000; i++) { (void)request(&k, 10000 + zipf(&r)); }
     const l1_stats settled = kit_stats(&k);
@@ -303,8 +303,8 @@ static void switches_settle(void)
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-/* Half of the requests are for sessions, which live for 30 s, are asked for about `uses` times
- * within their first 8 s and never again; the others for lasting keys. 50 requests a second. */
+/* Half of the requests are for sessions, the others for lasting keys; 50 requests per second. A
+ * session lives for 30 s. It gets about `uses` requests within its first 8 s and none later. */
 typedef enum ttl_mode {
     TTL_BLIND, TTL_FIRST, TTL_ORACLE /* deletes each session in the millisecond it expires */
 } ttl_mode;
@@ -344,14 +344,14 @@ static uint64_t ttl_misses(l1_policy policy, unsigned uses, ttl_mode mode, uint6
     return misses;
 }
 
-/* The gain is the room that expired entries held: with six uses a session they are a fifteenth of
- * the store, with three twice as many. More than an oracle gets is not there to be had: of its
- * 4.6 % with six uses and 6.4 % with three, adaptive reaches nine parts in ten. */
+/* The gain is the room of expired entries. With six uses per session they hold a fifteenth of the
+ * store, with three twice as much. An oracle is the upper bound: 4.6 % with six uses, 6.4 % with
+ * three. Adaptive reaches nine tenths. */
 static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptive_pct)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
         uint64_t seen = 0, blind_seen = 0, misses = 0, blind = 0;
-        for (uint64_t seed = 1; seed <= 3; seed++) { /* one alone is 1 % more or less */
+        for (uint64_t seed = 1; seed <= 3; seed++) { /* a single seed varies by 1 % */
             blind += ttl_misses(p, uses, TTL_BLIND, seed, &blind_seen);
             misses += ttl_misses(p, uses, TTL_FIRST, seed, &seen);
         }
@@ -371,14 +371,15 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptiv
     }
 }
 
-static void ttl_first(void)
+static void expired_first_lowers_misses(void)
 {
     if (too_slow()) { return; }
     ttl_first_among(6, 2, 4);
     if (!t_reduced()) { ttl_first_among(3, 5, 5); }
 }
 
-/* All of one deadline, budget in bytes: what is over is gone before anything that lives. */
+/* All entries share one deadline, with a budget in bytes: a set evicts them before any live
+ * entry. */
 static void expired_segments_go_first(void)
 {
     kit k;
@@ -407,7 +408,7 @@ static void metadata_is_charged(void)
 {
     static const uint64_t entries[] = {4000, 20000, 100000, 400000};
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
-        /* As many bytes as entries of 16 + 100 with what else they cost: 137. */
+        /* As many bytes as entries of 16 + 100 with their overhead: 137. */
         const uint64_t budget = entries[i] * 137;
         uint64_t bytes[2];
         for (unsigned by_bytes = 0; by_bytes < 2; by_bytes++) {
@@ -422,8 +423,7 @@ static void metadata_is_charged(void)
         const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(16));
         const uint64_t may_by_bytes = BASE_MAX(budget, KIT_MIB(1)) * 3 / 100;
         printf("# %6" PRIu64 " entries: %" PRIu64 " bytes, %.2f %% (by bytes %.2f %%)\n",
-               entries[i],
-               bytes[0], (double)bytes[0] * 100 / (double)budget,
+               entries[i], bytes[0], (double)bytes[0] * 100 / (double)budget,
                (double)bytes[1] * 100 / (double)budget);
         T_CHECK(bytes[0] <= may);
         T_CHECK(bytes[1] <= may_by_bytes);
@@ -451,25 +451,25 @@ static void advisor_error(void)
     l1_advice a, none;
     kit k;
     zipf_open(200000, .8);
-    /* One sample of 88 entries is some points off, or none: the same one each time. */
+    /* A sample of 88 entries may be some points off: use the same sample each time. */
     l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE};
     kit_init(&k, KIT_MIB(64), 7);
     T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
-    T_EQ_I64(l1_advise(k.c, L1_NO_VIEW, -1, &a), CELLAR_PENDING); /* nothing seen yet */
+    T_EQ_I64(l1_advise(k.c, L1_NO_VIEW, -1, &a), CELLAR_PENDING); /* no requests yet */
     const double now = (double)advised_load(&k, requests) / (double)requests;
     T_REQUIRE(l1_advise(k.c, L1_NO_VIEW, now, &a) == CELLAR_OK);
-    /* With what cellar_why has, 1.2 % of the budget: test_api_advice. */
+    /* Together with the tables of cellar_why 1.2 % of the budget: test_api_advice. */
     T_CHECK(base_load_rlx(&k.account.by_module[BASE_MOD_ADVISOR]) <= KIT_MIB(64) / 150);
     T_CHECK(fabs(a.ratio[3] - now) < 1e-9);
     l1_set_policy(k.c, L1_LRU);
-    /* It models the adaptive policy only. */
+    /* The advisor models the adaptive policy only. */
     T_EQ_I64(l1_advise(k.c, L1_NO_VIEW, now, &none), CELLAR_E_UNSUPPORTED);
     kit_close(&k);
     double sum = 0;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         open_policy(&k, L1_ADAPTIVE, entries * pct[i] / 100);
         const double is = (double)advised_load(&k, requests) / (double)requests;
-        printf("# at %3u %%: %.4f said, %.4f is\n", pct[i], a.ratio[i], is);
+        printf("# at %3u %%: %.4f estimated, %.4f measured\n", pct[i], a.ratio[i], is);
         sum += fabs(a.ratio[i] - is);
         kit_close(&k);
     }
@@ -488,7 +488,7 @@ static void hit_writes_nothing_shared(void)
     for (unsigned i = 0; i < 3; i++) { /* counters to 3 */
         for (uint64_t id = 0; id < 1000; id++) { (void)kit_get(&k, id, &buf, 8, &len); }
     }
-    /* The rings and the shadows are elsewhere; all a reader shares with others is read-only now. */
+    /* Make all memory that readers share read-only. Rings and shadow caches lie elsewhere. */
     const struct { void *at; size_t bytes; } shared[] = {
         { k.c->index_region.base, k.c->index_region.reserved_bytes },
         { k.c->overflow_region.base, k.c->overflow_region.reserved_bytes },
@@ -537,7 +537,7 @@ static void team_switch(void *arg)
     l1_set_policy(team.k.c, L1_ADAPTIVE);
 }
 
-static void concurrent(void)
+static void threads_keep_bound_and_rule(void)
 {
     kit_team t = {.n = 0};
     memset(&team, 0, sizeof team);
@@ -553,8 +553,8 @@ static void concurrent(void)
     kit_close(&team.k);
 }
 
-/* Two threads see the same load in another order: they lose no hit ratio by it. */
-static void two_threads_lose_nothing(void)
+/* Two threads see the same load in another order: the hit ratio stays. */
+static void two_threads_keep_the_hit_ratio(void)
 {
     double hit[2];
     for (unsigned n = 1; n <= 2; n++) {
@@ -572,8 +572,10 @@ static void two_threads_lose_nothing(void)
     T_CHECK(hit[1] > hit[0] - .01);
 }
 
-T_MAIN("l1_adaptive", T_CASE(ghost_fifo), T_CASE(ghosts_have_a_horizon), T_CASE(fingerprint_zero),
-       T_CASE(each_rule_like_its_model), T_CASE(ten_entries), T_CASE(loop_is_survived),
-       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(ttl_first),
+T_MAIN("l1_adaptive", T_CASE(ghosts_leave_in_fifo_order), T_CASE(ghosts_have_a_horizon),
+       T_CASE(fingerprint_zero_matches_its_ghost), T_CASE(each_rule_like_its_model),
+       T_CASE(ten_entries_stay_ten_in_every_policy), T_CASE(loop_is_survived),
+       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(expired_first_lowers_misses),
        T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged), T_CASE(advisor_error),
-       T_CASE(hit_writes_nothing_shared), T_CASE(concurrent), T_CASE(two_threads_lose_nothing))
+       T_CASE(hit_writes_nothing_shared), T_CASE(threads_keep_bound_and_rule),
+       T_CASE(two_threads_keep_the_hit_ratio))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    l1_audit reports a damaged structure, and is silent about a whole one.
- * Method: a store with all kinds of entries; one word after the other is damaged, the walk must say
- *         something, the word is put back, the walk must be silent again. */
+ * Aim:    l1_audit reports a damaged structure and accepts an intact one.
+ * Method: a store with all kinds of entries. Damage one word after the other: the audit must report
+ *         it. Restore the word: the audit must pass again. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -30,20 +30,20 @@ static l1_bucket *some_bucket(l1_stripe *s, unsigned *slot)
     return NULL;
 }
 
-/* Sets a word, wants a complaint, puts it back. Nobody else is running: plain bytes will do. */
+/* Damage a word, require a report, restore the word. No other thread runs: plain bytes suffice. */
 static void damage(volatile void *word, size_t size, uint64_t value, const char *name)
 {
     unsigned char was[8];
     memcpy(was, (const void *)(uintptr_t)word, size);
     memcpy((void *)(uintptr_t)word, &value, size);
     const char *wrong = l1_audit(k.c);
-    if (!T_CHECK(wrong != NULL)) { printf("# not seen: %s\n", name); }
+    if (!T_CHECK(wrong != NULL)) { printf("# not reported: %s\n", name); }
     memcpy((void *)(uintptr_t)word, was, size);
     T_EQ_STR(l1_audit(k.c), NULL);
 }
 #define DAMAGE(word, value) damage(&(word), sizeof(word), (uint64_t)(value), #word)
 
-static void slots_and_buckets(void)
+static void damaged_slot_or_bucket_is_reported(void)
 {
     fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
@@ -51,8 +51,8 @@ static void slots_and_buckets(void)
         unsigned slot;
         l1_bucket *b = some_bucket(s, &slot);
         T_REQUIRE(b != NULL);
-        DAMAGE(b->tag[slot], b->tag[slot] + 1);           /* another key's tag */
-        DAMAGE(b->tag[slot], 0);                          /* a live record nobody points to */
+        DAMAGE(b->tag[slot], b->tag[slot] + 1);           /* fingerprint of another key */
+        DAMAGE(b->tag[slot], 0);                          /* a live record without a slot */
         DAMAGE(b->off[slot], b->off[slot] + 1);           /* into the middle of a record */
         DAMAGE(b->off[slot], UINT32_MAX);                 /* beyond all segments */
         DAMAGE(b->ver, b->ver + 1);                       /* left locked */
@@ -65,7 +65,7 @@ static void slots_and_buckets(void)
     kit_close(&k);
 }
 
-static void records(void)
+static void damaged_record_is_reported(void)
 {
     fill();
     l1_stripe *s = &k.c->stripe[0];
@@ -76,7 +76,7 @@ static void records(void)
     l1_rec r;
     T_REQUIRE(l1_decode(k.c, l1_pos(k.c, b->off[slot]), &r));
     DAMAGE(p[r.key_off], p[r.key_off] ^ 1);     /* another key: wrong hash */
-    DAMAGE(p[3], 0);                            /* no record any more */
+    DAMAGE(p[3], 0);                            /* no longer a record */
     DAMAGE(p[0], 0);                            /* key of length 0 */
     DAMAGE(p[0], 255);                          /* a long key without its length */
     DAMAGE(p[2], 255);                          /* a value that ends in another segment */
@@ -84,8 +84,8 @@ static void records(void)
     kit_close(&k);
 }
 
-/* A record of key and value alone, whose bytes may be anybody's: its parts, or no record. */
-static void plain_records_are_decoded(void)
+/* Decode random headers of plain records: get their parts, or no record. */
+static void random_plain_headers_decode_or_fail(void)
 {
     fill();
     const uint32_t room = k.c->seg_bytes;
@@ -115,7 +115,7 @@ static void plain_records_are_decoded(void)
     kit_close(&k);
 }
 
-static void segments_and_queues(void)
+static void damaged_segment_or_queue_is_reported(void)
 {
     fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
@@ -140,7 +140,7 @@ static void segments_and_queues(void)
     kit_close(&k);
 }
 
-static void charges_and_bounds(void)
+static void damaged_charge_or_bound_is_reported(void)
 {
     fill();
     base_account *a = &k.account;
@@ -156,6 +156,6 @@ static void charges_and_bounds(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_audit", T_CASE(slots_and_buckets), T_CASE(records),
-       T_CASE(plain_records_are_decoded), T_CASE(segments_and_queues),
-       T_CASE(charges_and_bounds))
+T_MAIN("l1_audit", T_CASE(damaged_slot_or_bucket_is_reported), T_CASE(damaged_record_is_reported),
+       T_CASE(random_plain_headers_decode_or_fail), T_CASE(damaged_segment_or_queue_is_reported),
+       T_CASE(damaged_charge_or_bound_is_reported))

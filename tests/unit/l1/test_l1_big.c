@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    oversized values keep the bound, leak nothing and never tear: 64 MiB in a budget of 160
- *         MiB, replaced under eight readers; each allocation failing leaves a code and a whole
- *         store.
- * Method: readers check every word; a watcher reads the account; the n-th allocation, mapping and
- *         commit fails once, and from it on, over a scenario of all operations; live blocks and
- *         charges are counted before and after (kit_close wants every byte back). */
+ * Aim:    oversized values stay in the budget, leak nothing and never tear: 64 MiB in a budget of
+ *         160 MiB, replaced under eight readers. Each failing allocation gives a code and leaves an
+ *         intact store.
+ * Method: readers check every word; a watcher reads the charges. The n-th allocation, mapping and
+ *         commit fails once, then from there on, over a scenario of all operations. Live blocks
+ *         and charges are counted before and after (kit_close expects no charge). */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -32,7 +32,8 @@ static void reader(void *arg)
             kit_key key;
             l1_pin_ref ref;
             if (l1_pin(g.k.c, kit_key_of(&g.k, &key, 0, 1), &ref, 0) != CELLAR_OK) { continue; }
-            /* A part of it: whole() over all of it would keep the writer from ever finding room. */
+            /* Check a part: kit_whole() over all of it would keep the writer from ever finding
+             * room. */
             const unsigned char *p = ref.value;
             uint64_t first, last, words = ref.value_len / 8;
             memcpy(&first, p, 8);
@@ -54,7 +55,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     kit_open(&g.k, KIT_MIB(160), NULL);
     unsigned char *value = malloc(g.len);
     T_REQUIRE(value != NULL);
-    const size_t small = KIT_SLOW == 1 ? 500 : 4000; /* a full store, of fewer where each costs more */
+    const size_t small = KIT_SLOW == 1 ? 500 : 4000; /* fill the store; fewer in slow builds */
     for (uint64_t id = 100; id < 100000000 / small; id++) {
         T_EQ_I64(kit_put(&g.k, id, id, small), CELLAR_OK);
     }
@@ -67,12 +68,12 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     for (size_t i = 0; i < 8; i++) { kit_start(&team, reader, (void *)i); }
     uint64_t stored = 0, failed = 0;
     const uint64_t rounds = BASE_MAX(kit_scale(6), 3);
-    /* A reader that is put aside in the middle keeps one room: more rounds, as many as it takes. */
+    /* A preempted reader keeps one room: run more rounds, as many as needed. */
     for (uint64_t seq = 1; seq <= rounds || ((stored < rounds / 2 || atomic_load(&g.reads) <= 5) &&
                                              seq < 1000 && t_failed() == 0); seq++) {
         kit_fill(value, g.len, 1, seq);
         cellar_err err = l1_put(g.k.c, &key.key, &p);
-        /* the old one is read and cannot be freed yet */
+        /* a reader still uses the old value */
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
         stored += err == CELLAR_OK;
         failed += err != CELLAR_OK;
@@ -85,7 +86,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     T_CHECK(stored >= rounds / 2 && atomic_load(&g.reads) > 5);
     T_EQ_U64(atomic_load(&g.over), 0);
     kit_fill(value, g.len, 1, 99);
-    T_EQ_I64(l1_put(g.k.c, &key.key, &p), CELLAR_OK); /* nobody reads: must fit */
+    T_EQ_I64(l1_put(g.k.c, &key.key, &p), CELLAR_OK); /* without readers it must fit */
     size_t len;
     T_EQ_I64(l1_get(g.k.c, &key.key, value, g.len, &len, 0), CELLAR_OK);
     T_CHECK(kit_is(value, len, 1, 99));
@@ -99,7 +100,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     free(value);
 }
 
-static void one_needs_all_the_others_gone(void)
+static void one_large_value_evicts_all_others(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(16), NULL);
@@ -117,7 +118,7 @@ static void one_needs_all_the_others_gone(void)
     kit_close(&k);
 }
 
-/* ---- two sweepers ---------------------------------------------------------------------------- */
+/* ---- two threads that reclaim ---------------------------------------------------------------- */
 static void ticker(void *arg)
 {
     (void)arg;
@@ -127,9 +128,9 @@ static void ticker(void *arg)
     }
 }
 
-/* A block that another thread's sweep has in hand counts as what it will be: room. Two of these
- * values fit; each set costs the oldest one, not both, and finds room. */
-static void others_sweeping_costs_no_entry(void)
+/* A block that another thread reclaims counts as room. Two of these values fit. Each set evicts
+ * only the oldest one and finds room. */
+static void reclaim_by_another_thread_costs_no_entry(void)
 {
     memset(&g, 0, sizeof g);
     g.len = 345000;
@@ -153,7 +154,8 @@ static bool all_seen(void *ctx, const l1_seen *s)
     return true;
 }
 
-/* Any code but a wrong one; the old value may be gone, never another. */
+/* Accept any code that the fault explains. The old value may be evicted, but never replaced by
+ * another. */
 static void fine(cellar_err err)
 {
     T_CHECK(err >= 0 || err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE || err == CELLAR_E_BUFFER ||
@@ -225,7 +227,7 @@ static void each_allocation_failing(void)
             while (i < known && site != NULL && sites[i] != site) { i++; }
             if (site != NULL && i == known && known < 64) { sites[known++] = site; }
             if (err != CELLAR_OK) { continue; }
-            scenario(&k); /* the fault is over: all works */
+            scenario(&k); /* without the fault everything works */
             T_EQ_I64(kit_put(&k, 5000, 1, 40000), CELLAR_OK);
             T_CHECK(kit_has(&k, 5000));
             kit_close(&k);
@@ -238,9 +240,9 @@ static void each_allocation_failing(void)
     T_CHECK(known >= 3 && open_failed >= 1);
 }
 
-/* Blocks take what the budget has; a record that was used needs room in the log to be carried on.
- * With none left 33 of 100 evictions were of such a one, by force; now 16. */
-static void blocks_leave_the_log_room_to_keep_what_is_used(void)
+/* Blocks use what the budget has; a used record needs room in the log to move. With no segment left
+ * 33 of 100 evictions dropped such a record, by force; now 16. */
+static void blocks_leave_the_log_its_reserve(void)
 {
     static const size_t len[] = {65536, 65536, 65536, 8000, 4000, 500};
     static unsigned char buf[65536];
@@ -263,8 +265,6 @@ static void blocks_leave_the_log_room_to_keep_what_is_used(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_big", T_ALONE(blocks_leave_the_log_room_to_keep_what_is_used),
-       T_CASE(sixty_four_mib_in_a_hundred_and_sixty),
-       T_ALONE(one_needs_all_the_others_gone),
-       T_CASE(others_sweeping_costs_no_entry),
-       T_ALONE(each_allocation_failing))
+T_MAIN("l1_big", T_ALONE(blocks_leave_the_log_its_reserve),
+       T_CASE(sixty_four_mib_in_a_hundred_and_sixty), T_ALONE(one_large_value_evicts_all_others),
+       T_CASE(reclaim_by_another_thread_costs_no_entry), T_ALONE(each_allocation_failing))

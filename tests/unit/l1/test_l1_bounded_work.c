@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    one set of n bytes looks at no more than 16 + n/8 old records, twice that when it must
- *         force, however full, dead, hot or skewed the store is; other calls evict a bounded
- *         number. Of blocks that died, however many at once and however long, a call frees a share
- *         that does not grow with them.
- * Method: the engine's own step counter (debug builds) and the commit hook, which sees each entry
- *         that goes, over stores in awkward states: all entries hot, all dead, one stripe holding
- *         everything, mixed sizes, entry-bounded, half of it pinned. */
+ * Aim:    a set of n bytes examines at most 16 + n/8 records, twice that when it must force, in
+ *         full, dead, hot and skewed stores. Other calls evict a bounded number. A call frees a
+ *         share of the retired blocks that does not grow with their number or length.
+ * Method: the step counter of the engine (debug builds) and the commit hook, which sees each
+ *         eviction, over difficult stores: all entries hot, all dead, one stripe with everything,
+ *         mixed sizes, bounded entries, half of it pinned. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
 
 static struct {
-    uint64_t gone, gone_most; /* in the call under way; in any */
+    uint64_t gone, gone_most; /* in the current call; most in any call */
 } w;
 
 static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
@@ -25,7 +24,9 @@ static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key,
     (void)key;
     (void)key_len;
     *stamp = 0;
-    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG) { w.gone++; }
+    if (change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG) {
+        w.gone++;
+    }
     return true;
 }
 
@@ -44,7 +45,7 @@ static void start(kit *k, uint64_t budget, l1_config cfg)
     kit_open(k, budget, &cfg);
 }
 
-/* n: record bytes of the longest set. */
+/* Check the bounds. n: record bytes of the longest set. */
 static void finish(kit *k, const char *name, uint64_t n)
 {
     l1_stats s = kit_stats(k);
@@ -59,7 +60,7 @@ static void finish(kit *k, const char *name, uint64_t n)
     kit_close(k);
 }
 
-static void uniform_sizes(void)
+static void set_of_uniform_sizes_is_bounded(void)
 {
     kit k;
     start(&k, KIT_MIB(4), (l1_config){.stripes = 8});
@@ -67,7 +68,7 @@ static void uniform_sizes(void)
     finish(&k, "uniform", 128);
 }
 
-/* Whatever is there is used thrice before the cursor comes. */
+/* Use every entry three times before the cursor comes. */
 static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
 {
     kit k;
@@ -85,27 +86,27 @@ static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
     finish(&k, name, 128);
 }
 
-static void everything_hot(void)
+static void set_into_hot_store_is_bounded(void)
 {
     hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
     hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
-    hot("all hot, 8 MiB, 64 stripes asked for", KIT_MIB(8),
+    hot("all hot, 8 MiB, 64 stripes requested", KIT_MIB(8),
         (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
     hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
 }
 
-static void everything_dead(void)
+static void set_into_dead_log_is_bounded(void)
 {
     kit k;
     start(&k, KIT_MIB(2), (l1_config){.stripes = 4});
     for (uint64_t id = 0; id < kit_full(80000); id++) {
         T_EQ_I64(put(&k, id, 40 + id % 20), CELLAR_OK);
-        if (id % 16 != 0) { (void)kit_del(&k, id); } /* the log fills with the dead */
+        if (id % 16 != 0) { (void)kit_del(&k, id); } /* dead records fill the log */
     }
     finish(&k, "all dead", 96);
 }
 
-static void mixed_sizes(void)
+static void set_of_mixed_sizes_is_bounded(void)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -117,7 +118,7 @@ static void mixed_sizes(void)
     finish(&k, "mixed", 7168);
 }
 
-static void sizes_in_phases(void)
+static void set_of_changing_sizes_is_bounded(void)
 {
     static const size_t sizes[] = {10, 2000, 30, 6000, 100, 7900, 1};
     kit k;
@@ -131,7 +132,7 @@ static void sizes_in_phases(void)
     finish(&k, "phases", 7936);
 }
 
-static void bounded_by_entries(void)
+static void set_under_entry_bound_is_bounded(void)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -148,7 +149,7 @@ static void bounded_by_entries(void)
     finish(&k, "entries", 80);
 }
 
-static void half_of_it_pinned(void)
+static void set_into_half_pinned_store_is_bounded(void)
 {
     kit k;
     static l1_pin_ref ref[100];
@@ -166,15 +167,15 @@ static void half_of_it_pinned(void)
     finish(&k, "half pinned", 128);
 }
 
-/* Every segment but the ones sets append to is pinned, and somebody listens: nothing that is
- * evicted gives room. A set fails after so many steps and no more, and makes no clean sweep. */
+/* Every segment except the heads is pinned, and a listener exists: an eviction frees no room. A set
+ * fails after a bounded number of steps and does not evict the whole store. */
 static void on_left(void *ctx, const l1_left *what)
 {
     (void)ctx;
     (void)what;
 }
 
-static void all_of_it_pinned(void)
+static void set_into_pinned_store_fails_bounded(void)
 {
     kit k;
     static l1_pin_ref ref[4096];
@@ -205,8 +206,8 @@ static void all_of_it_pinned(void)
     kit_close(&k);
 }
 
-/* A block that is pinned cannot make way for its successor; the rest of the store stays. */
-static void a_pinned_block_is_not_paid_for_by_all(void)
+/* A pinned block cannot make room for its successor; the rest of the store stays. */
+static void pinned_block_does_not_evict_the_store(void)
 {
     kit k;
     kit_key key;
@@ -223,7 +224,7 @@ static void a_pinned_block_is_not_paid_for_by_all(void)
     T_EQ_I64(kit_put(&k, 1000001, 3, KIT_MIB(10)), CELLAR_OK);
     const uint64_t after = kit_stats(&k).entries;
     T_EQ_I64(kit_put(&k, 1000000, 3, KIT_MIB(30)), CELLAR_E_SPACE);
-    printf("# %" PRIu64 " entries, %" PRIu64 " beside 10 MiB, %" PRIu64
+    printf("# %" PRIu64 " entries, %" PRIu64 " with 10 MiB, %" PRIu64
            " after 30 MiB found no room\n", before, after, kit_stats(&k).entries);
     T_CHECK(after > before / 3);
     T_EQ_U64(kit_stats(&k).entries, after);
@@ -234,8 +235,8 @@ static void a_pinned_block_is_not_paid_for_by_all(void)
 
 /* ---- blocks ---- */
 
-/* The first long values in a store full of short ones: what they leave to the log is not found in
- * one call. While somebody listens victims are handed over sixteen at a time, out of one segment
+/* Store the first long values in a store full of short ones. One call must not restore the whole
+ * reserve of the log. With a listener a set hands over sixteen victims at a time, from one segment
  * until it is free. */
 static void blocks_after(bool heard)
 {
@@ -248,18 +249,18 @@ static void blocks_after(bool heard)
     for (unsigned i = 0; i < 3000; i++) { T_EQ_I64(put(&k, id++, 9000), CELLAR_OK); }
     const uint64_t bound = 16 + 9000 / 8;
     printf("# blocks after records%s: evicted by one set at most %" PRIu64 ", bound %" PRIu64 "\n",
-           heard ? ", heard" : "", w.gone_most, bound);
+           heard ? ", with a listener" : "", w.gone_most, bound);
     T_CHECK(w.gone_most <= bound);
     kit_close(&k);
 }
 
-static void blocks_after_records(void)
+static void first_blocks_evict_a_bounded_number(void)
 {
     blocks_after(false);
     blocks_after(true);
 }
 
-/* A store full of blocks, all deleted; with `pins` the first of them are pinned. */
+/* Fill a store with blocks and delete all. The first `pins` blocks are pinned. */
 static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, unsigned pins)
 {
     unsigned pinned = 0;
@@ -280,12 +281,14 @@ static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, u
 static uint32_t stuck(kit *k)
 {
     uint32_t count = 0;
-    for (const l1_big *b = k->c->limbo.first; b != NULL; b = b->next) { count += b->where == L1_STUCK; }
+    for (const l1_big *b = k->c->limbo.first; b != NULL; b = b->next) {
+        count += b->where == L1_STUCK;
+    }
     return count;
 }
 
-/* Sets of `small` bytes until the dead are room again. They find it without anybody's entry: what a
- * set pays when it comes to the log's last segments is one or two. */
+/* Set `small` bytes until the retired blocks are room again. A set evicts at most one or two
+ * entries, when it reaches the last segments of the log. */
 static void sets_after(uint64_t budget, size_t dead, size_t small)
 {
     kit k;
@@ -301,16 +304,16 @@ static void sets_after(uint64_t budget, size_t dead, size_t small)
     }
     const l1_stats s = kit_stats(&k);
     printf("# %zu after dead blocks of %zu: freed by one set at most %" PRIu64 " of %" PRIu64
-           ", %" PRIu64 " of %" PRIu64 " entries are there\n", small, dead, most, share, s.entries,
-           sets);
-    /* It may come twice. One that is long itself frees as much as it needs, and some more where the
-     * dead share pages. */
+           ", %" PRIu64 " of %" PRIu64 " entries are present\n", small, dead, most, share,
+           s.entries, sets);
+    /* A call may reclaim twice. A long set frees as much as it needs, and more where dead blocks
+     * share pages. */
     T_CHECK(most <= 2 * (share + (small > k.c->record_max ? small : 0)));
     T_CHECK(s.entries >= sets - sets / 50 - 2);
     kit_close(&k);
 }
 
-static void dead_blocks_go_a_share_a_set(void)
+static void set_reclaims_a_share_of_dead_blocks(void)
 {
     sets_after(KIT_MIB(16), 9000, 100);
     sets_after(KIT_MIB(16), KIT_MIB(7), 100); /* piece by piece */
@@ -320,8 +323,8 @@ static void dead_blocks_go_a_share_a_set(void)
     sets_after(KIT_MIB(4), 9000, KIT_MIB(1));
 }
 
-/* A tick of no time frees a share and says that there is more, until nothing is. */
-static void dead_blocks_go_a_share_a_tick(void)
+/* A tick without time frees a share and returns PENDING, until nothing is left. */
+static void tick_reclaims_a_share_of_dead_blocks(void)
 {
     static const size_t len[] = {9000, KIT_MIB(7)};
     for (unsigned i = 0; i < 2; i++) {
@@ -343,8 +346,8 @@ static void dead_blocks_go_a_share_a_tick(void)
     }
 }
 
-/* Blocks that stay pinned are looked at 64 a call, and by short sets only once. */
-static void pinned_dead_blocks_are_looked_at_in_turns(void)
+/* A call looks at 64 pinned blocks, and short sets look at each only once. */
+static void pinned_dead_blocks_are_checked_in_turns(void)
 {
     static l1_pin_ref pin[150];
     kit k;
@@ -357,19 +360,19 @@ static void pinned_dead_blocks_are_looked_at_in_turns(void)
         most = BASE_MAX(most, now - BASE_MIN(before, now));
         before = now;
     }
-    printf("# %u of %u pinned ones looked at, by one set at most %u\n", before, pinned, most);
+    printf("# %u of %u pinned blocks checked, by one set at most %u\n", before, pinned, most);
     T_EQ_U64(before, pinned);
     T_CHECK(most <= 2 * L1_SWEEP_LOOKS);
-    T_CHECK(base_load_rlx(&k.c->limbo_fresh) < k.c->seg_bytes); /* nobody goes to look again */
+    T_CHECK(base_load_rlx(&k.c->limbo_fresh) < k.c->seg_bytes); /* no set looks again */
     for (unsigned i = 0; i < pinned; i++) { l1_unpin(k.c, &pin[i]); }
-    T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* who needs them finds them */
+    T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* a set that needs them finds them */
     while (l1_upkeep(k.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
     T_EQ_U64(kit_stats(&k).limbo_bytes, 0);
     kit_close(&k);
 }
 
-/* Segments that nobody uses any more go back in a tick's time, too. */
-static void idle_segments_go_one_by_one(void)
+/* A tick also gives back unused segments, within its time. */
+static void tick_gives_back_idle_segments_one_by_one(void)
 {
     kit k;
     start(&k, KIT_MIB(16), (l1_config){0});
@@ -410,11 +413,13 @@ static void other_calls_evict_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_bounded_work", T_CASE(uniform_sizes), T_CASE(everything_hot), T_CASE(everything_dead),
-       T_CASE(mixed_sizes),
-       T_CASE(sizes_in_phases), T_CASE(bounded_by_entries), T_CASE(half_of_it_pinned),
-       T_CASE(blocks_after_records), T_CASE(dead_blocks_go_a_share_a_set),
-       T_CASE(dead_blocks_go_a_share_a_tick),
-       T_CASE(pinned_dead_blocks_are_looked_at_in_turns), T_CASE(idle_segments_go_one_by_one),
-       T_CASE(all_of_it_pinned), T_CASE(a_pinned_block_is_not_paid_for_by_all),
+T_MAIN("l1_bounded_work", T_CASE(set_of_uniform_sizes_is_bounded),
+       T_CASE(set_into_hot_store_is_bounded), T_CASE(set_into_dead_log_is_bounded),
+       T_CASE(set_of_mixed_sizes_is_bounded), T_CASE(set_of_changing_sizes_is_bounded),
+       T_CASE(set_under_entry_bound_is_bounded), T_CASE(set_into_half_pinned_store_is_bounded),
+       T_CASE(first_blocks_evict_a_bounded_number), T_CASE(set_reclaims_a_share_of_dead_blocks),
+       T_CASE(tick_reclaims_a_share_of_dead_blocks),
+       T_CASE(pinned_dead_blocks_are_checked_in_turns),
+       T_CASE(tick_gives_back_idle_segments_one_by_one),
+       T_CASE(set_into_pinned_store_fails_bounded), T_CASE(pinned_block_does_not_evict_the_store),
        T_CASE(other_calls_evict_nothing))

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the budget is a hard bound: the account is never above it at any instant, resident memory
- *         follows it, and at least three fifths of even the smallest budget hold payload.
- * Method: threads set values of 1 B to 8 MiB, skewed, over changing keys, while a watcher reads the
- *         account all the time and the process's resident pages often; sizes change in phases,
- *         because that is what makes allocators grow. Then stores of 1 MiB filled with values of
- *         many sizes. */
+ * Aim:    the budget is a hard bound: charges never exceed it, resident memory follows it, and
+ *         payload fills at least three fifths of even the smallest budget.
+ * Method: threads set values of 1 B to 8 MiB, skewed, over changing keys. A watcher reads the
+ *         charges all the time and resident memory often. Sizes change in phases, because phases
+ *         make allocators grow. Then stores of 1 MiB hold values of many sizes. */
 #include "tests/support/l1_kit.h"
 
 enum { WRITERS = 3, BIGGEST = 8 << 20 };
@@ -34,7 +33,7 @@ static void watcher(void *arg)
     }
 }
 
-/* Twelve laws of size: zipf-like tails, two sizes, one size, all large. */
+/* Draw a size from one of twelve distributions: zipf-like tails, two sizes, one size, all large. */
 static size_t size_by(unsigned law, kit_rng *r)
 {
     uint64_t u = kit_next(r);
@@ -112,11 +111,11 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
     free(b.bytes);
 }
 
-static void account_and_memory_of_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
-static void account_of_40_mib(void) { storm(KIT_MIB(40), 800, false); }
+static void charges_and_memory_stay_below_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
+static void charges_stay_below_40_mib(void) { storm(KIT_MIB(40), 800, false); }
 
 /* ---- the least budget ------------------------------------------------------------------------ */
-static void one_mib_holds_mostly_payload(void)
+static void payload_fills_most_of_one_mib(void)
 {
     static const size_t sizes[] = {50,   100,  200,  500,  1000, 1800, 2100, 2500,  3900,
                                    4100, 5450, 7900, 8000, 8200, 9000, 12300, 30000};
@@ -137,7 +136,7 @@ static void one_mib_holds_mostly_payload(void)
     }
 }
 
-static void below_the_least_is_refused(void)
+static void open_below_least_budget_is_refused(void)
 {
     kit k;
     kit_init(&k, 8192, t_seed());
@@ -146,8 +145,8 @@ static void below_the_least_is_refused(void)
     T_EQ_U64(kit_used(&k), 0);
 }
 
-/* Other parts of the store draw on the same account. */
-static void room_is_made_for_others(void)
+/* Other parts of the store charge the same budget. */
+static void make_room_evicts_for_other_modules(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -163,6 +162,6 @@ static void room_is_made_for_others(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_budget", T_CASE(account_and_memory_of_64_mib), T_CASE(account_of_40_mib),
-       T_ALONE(one_mib_holds_mostly_payload), T_CASE(below_the_least_is_refused),
-       T_ALONE(room_is_made_for_others))
+T_MAIN("l1_budget", T_CASE(charges_and_memory_stay_below_64_mib),
+       T_CASE(charges_stay_below_40_mib), T_ALONE(payload_fills_most_of_one_mib),
+       T_CASE(open_below_least_budget_is_refused), T_ALONE(make_room_evicts_for_other_modules))

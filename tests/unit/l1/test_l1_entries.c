@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an entry bound is exact: ten entries are ten, never eleven, never nine once it was full;
- *         one is one; also over several stripes, under every policy, and from threads.
- * Method: sets one by one with the count and the left hook read after each; updates, deletes and
- *         expiry in between; then a bound over eight stripes, filled and churned. */
+ * Aim:    an entry bound is exact: a bound of ten holds ten entries, never eleven, and never nine
+ *         once the store was full. The same for one, for several stripes, policies and threads.
+ * Method: sets one by one; check the count and the left hook after each. Updates, deletes and
+ *         expiry in between. Then a bound over eight stripes, filled and churned. */
 #include "l1/l1_int.h"
 #include "tests/support/l1_kit.h"
 
@@ -38,10 +38,10 @@ static void exactly(uint64_t max, l1_policy policy)
     size_t len;
     for (uint64_t id = 0; id < 40 * max; id++) {
         T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
-        T_CHECK(kit_has(&k, id)); /* the newest is never the one that goes */
+        T_CHECK(kit_has(&k, id)); /* a set never evicts its own entry */
         uint64_t want = BASE_MIN(id + 1, max);
         T_EQ_U64(kit_stats(&k).entries, want);
-        T_EQ_U64(told.left, id + 1 - want); /* the eleventh drives out one */
+        T_EQ_U64(told.left, id + 1 - want); /* the eleventh set evicts one entry */
         if (told.left != 0) { T_EQ_I64(told.last_cause, L1_LEFT_CAPACITY); }
         for (uint64_t i = 0; i < 3; i++) {
             (void)kit_get(&k, id - BASE_MIN(id, i * 3), &buf, 8, &len);
@@ -59,7 +59,7 @@ static void exactly(uint64_t max, l1_policy policy)
         }
     }
     T_EQ_U64(count(&k, 40 * max), max);
-    /* A deleted one leaves room for exactly one. */
+    /* A delete leaves room for exactly one entry. */
     uint64_t gone = 0;
     for (uint64_t id = 0; id < 40 * max; id++) { gone += kit_del(&k, id) == CELLAR_OK; }
     T_EQ_U64(gone, max);
@@ -68,23 +68,23 @@ static void exactly(uint64_t max, l1_policy policy)
     if (kit_stats(&k).stripes == 1) {
         T_EQ_U64(told.left, before);
         T_EQ_U64(kit_stats(&k).entries, max);
-    } else { /* room a delete left in another stripe is found in time, not at once */
+    } else { /* room from a delete in another stripe is found later */
         T_CHECK(kit_stats(&k).entries <= max && kit_stats(&k).entries >= max * 9 / 10);
     }
     kit_close(&k);
 }
 
-static void ten_are_ten(void)
+static void bound_of_ten_holds_ten(void)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_FIFO; p++) { exactly(10, p); }
 }
 
-static void one_is_one(void)
+static void bound_of_one_holds_one(void)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_FIFO; p++) { exactly(1, p); }
 }
 
-static void others_too(void)
+static void bounds_from_2_to_500_are_exact(void)
 {
     static const uint64_t bounds[] = {2, 3, 17, 63, 64, 65, 500};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
@@ -92,8 +92,8 @@ static void others_too(void)
     }
 }
 
-/* Expired ones are among the first to go: a place they hold is not lost. */
-static void expired_ones_give_their_place(void)
+/* A set evicts expired entries first: their places are not lost. */
+static void set_evicts_expired_entries_first(void)
 {
     kit k;
     l1_config cfg = {.max_entries = 10, .hooks = {.left = on_left}};
@@ -113,7 +113,7 @@ static void expired_ones_give_their_place(void)
     kit_close(&k);
 }
 
-static void a_bound_over_many_stripes(void)
+static void bound_holds_over_many_stripes(void)
 {
     kit k;
     const uint64_t max = 4000;
@@ -147,7 +147,7 @@ static void setter(void *arg)
     }
 }
 
-static void a_bound_under_threads(void)
+static void bound_holds_under_threads(void)
 {
     memset(&t, 0, sizeof t);
     l1_config cfg = {.max_entries = 1000, .stripes = 8};
@@ -160,8 +160,8 @@ static void a_bound_under_threads(void)
     kit_join(&team);
     T_CHECK(kit_stats(&t.k).entries <= 1000);
     for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(kit_put(&t.k, 50000000 + i, i, 8), CELLAR_OK); }
-    /* No ticket was lost. Entries may be fewer: dead records of four writers can bring the budget into
-     * play, and then its toll drops some. */
+    /* No ticket is lost. Entries may be fewer: dead records of four writers can fill the budget,
+     * and then sets evict some entries. */
     uint64_t tickets = base_load_rlx(&t.k.c->tickets);
     for (uint32_t i = 0; i < t.k.c->stripe_count; i++) { tickets += t.k.c->stripe[i].granted; }
     T_EQ_U64(tickets, 1000);
@@ -169,6 +169,6 @@ static void a_bound_under_threads(void)
     kit_close(&t.k);
 }
 
-T_MAIN("l1_entries", T_CASE(ten_are_ten), T_CASE(one_is_one), T_CASE(others_too),
-       T_CASE(expired_ones_give_their_place),
-       T_CASE(a_bound_over_many_stripes), T_CASE(a_bound_under_threads))
+T_MAIN("l1_entries", T_CASE(bound_of_ten_holds_ten), T_CASE(bound_of_one_holds_one),
+       T_CASE(bounds_from_2_to_500_are_exact), T_CASE(set_evicts_expired_entries_first),
+       T_CASE(bound_holds_over_many_stripes), T_CASE(bound_holds_under_threads))

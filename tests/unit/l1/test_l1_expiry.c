@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what is due goes without anybody asking: after ticks alone the bytes are back at those of
- *         an empty store, each end told once; ticks keep to their time; writers are not held up.
- * Method: 10^5 due entries of all sizes, then ticks only; a mass of entries due at one moment while
- *         sets and gets go on and the longest call is noted; entries that are due again and again
- *         renewed. */
+ * Aim:    ticks alone reclaim expired entries: charges return to those of an empty store, each
+ *         end is reported once, ticks keep to their time, writers do not wait.
+ * Method: 10^5 due entries of all sizes, then ticks only. Many entries due at one time while sets
+ *         and gets continue; the slowest call is measured. Entries that are renewed just before
+ *         their deadline, again and again. */
 #include "tests/support/l1_kit.h"
 
 static struct { uint64_t expired, other; } told;
@@ -15,7 +15,7 @@ static void on_left(void *ctx, const l1_left *what)
     if (what->cause == L1_LEFT_EXPIRED) { told.expired++; } else { told.other++; }
 }
 
-static void bytes_back_after_ticks_only(void)
+static void ticks_alone_reclaim_all_bytes(void)
 {
     static const struct { uint64_t budget; size_t len; bool listen; } run[] = {
         {64, 40, true}, {64, 40, false}, {64, 400, true}, {256, 2000, false}};
@@ -55,15 +55,14 @@ static void bytes_back_after_ticks_only(void)
         T_EQ_U64(told.other, 0);
         T_EQ_U64(kit_stats(&k).entries, 0);
         T_EQ_I64(l1_next_due_ms(k.c), BASE_NEVER_MS);
-        kit_put(&k, 1, 1, 10); /* and it works on */
+        kit_put(&k, 1, 1, 10); /* the store still works */
         T_CHECK(kit_has(&k, 1));
         kit_close(&k);
     }
 }
 
-/* Deadlines that are moved while the sweeper comes: touched, renewed, set anew; none of them may
- * go. */
-static void the_renewed_stay(void)
+/* Move deadlines while the tick runs: touch, renew, set again. None of these entries may end. */
+static void renewed_entries_stay(void)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -87,7 +86,7 @@ static void the_renewed_stay(void)
             kit_key key;
             size_t len;
             kit_key_of(&k, &key, 0, id);
-            if (id % 4 == 0) { continue; } /* these go at once */
+            if (id % 4 == 0) { continue; } /* these expire */
             if (id % 4 == 1) {
                 T_EQ_I64(l1_touch(k.c, &key.key, kit_now(&k) + 10, -1, NULL), CELLAR_OK);
             }
@@ -106,7 +105,8 @@ static void the_renewed_stay(void)
     kit_close(&k);
 }
 
-/* ---- many due at one moment ------------------------------------------------------------------ */
+/* ---- many due at one time
+ * --------------------------------------------------------------------- */
 static struct {
     kit k;
     _Atomic uint32_t stop;
@@ -129,7 +129,7 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* CPU time of a set and a get beside them, ns: all but one in a thousand take less. */
+/* Return the CPU time of a set and a get next to them, ns: 99.9 % of the calls take less. */
 static uint64_t beside_many_due(void)
 {
     memset(&m, 0, sizeof m);
@@ -156,7 +156,7 @@ static uint64_t beside_many_due(void)
     kit_join(&team);
     T_EQ_U64(atomic_load(&m.removed), n);
     qsort(ns, calls, sizeof *ns, by_size);
-    printf("# %" PRIu64 " due at once: set + get, CPU time: median %" PRIu64 " ns, p99.9 %" PRIu64
+    printf("# %" PRIu64 " due: set + get, CPU time: median %" PRIu64 " ns, p99.9 %" PRIu64
            ", longest %" PRIu64
            "; %" PRIu64 " ticks\n", n, ns[calls / 2], ns[calls / 1000 * 999], ns[calls - 1],
            atomic_load(&m.ticks));
@@ -167,8 +167,8 @@ static uint64_t beside_many_due(void)
     return most;
 }
 
-/* The best of twenty: where both threads share a processor, it is taken from who holds a lock. */
-static void many_due_hold_nobody_up(void)
+/* Best of twenty: if both threads share a processor, the holder of a lock may be preempted. */
+static void many_due_entries_do_not_delay_writers(void)
 {
     const uint64_t limit = 100000 * KIT_SLOW * t_patience();
     uint64_t most = UINT64_MAX;
@@ -176,8 +176,8 @@ static void many_due_hold_nobody_up(void)
     T_CHECK(most < limit);
 }
 
-/* A tick stops after its time, and takes up where it stopped. */
-static void a_tick_keeps_to_its_time(void)
+/* A tick stops after its time; the next tick continues there. */
+static void tick_stops_after_its_time(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(64), NULL);
@@ -195,10 +195,9 @@ static void a_tick_keeps_to_its_time(void)
     }
     T_EQ_U64(gone, n);
     T_CHECK(ticks > (KIT_SLOW == 1 ? 10u : 2u));
-    T_CHECK(over <= 1 + ticks / 4); /* of some, a virtual machine's own interruptions are part */
+    T_CHECK(over <= 1 + ticks / 4); /* interruptions of a virtual machine count too */
     kit_close(&k);
 }
 
-T_MAIN("l1_expiry", T_CASE(bytes_back_after_ticks_only), T_CASE(the_renewed_stay),
-       T_CASE(many_due_hold_nobody_up),
-       T_CASE(a_tick_keeps_to_its_time))
+T_MAIN("l1_expiry", T_CASE(ticks_alone_reclaim_all_bytes), T_CASE(renewed_entries_stay),
+       T_CASE(many_due_entries_do_not_delay_writers), T_CASE(tick_stops_after_its_time))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a value that imitates records of other keys is never taken for one, although its bytes
- *         lie where records lay and will lie.
- * Method: values filled with images of the victims' records (every header form: plain, with owner,
- *         with fields), at every granule, under churn of segments by eviction, expiry, deletes,
- *         owner death and shrinking; readers ask for the victims by every way of reading and must
- *         see an honest value or nothing. One thread with the clock turned, then several. */
+ * Aim:    no reader takes a value that imitates records of other keys for a record, although its
+ *         bytes lie where records lay and will lie.
+ * Method: values full of images of the records of victims (every header form: plain, with
+ *         generation, with fields), at every granule. Eviction, expiry, deletes, dead generations
+ *         and shrinking recycle the segments. Readers request the victims in every way and must see
+ *         an honest value or a miss. One thread with a virtual clock, then several. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -18,7 +18,7 @@ static struct {
     _Atomic uint64_t seq, hits, looks, forged;
 } f;
 
-/* A record of victim `v` as the log would hold it, value all 0xEE. Returns its bytes. */
+/* Write the record of victim `v` as the log would hold it, value all 0xEE. Return its bytes. */
 static size_t image(unsigned char *out, uint64_t v, uint32_t owner, bool fields, uint32_t vlen)
 {
     kit_key key;
@@ -44,7 +44,7 @@ static size_t image(unsigned char *out, uint64_t v, uint32_t owner, bool fields,
     return (size_t)base_round_up(at + 16 + vlen, 4);
 }
 
-/* A value of images, beginning at a random granule. */
+/* Fill a value with images, from a random granule on. */
 static size_t forge(kit_rng *r, unsigned char *out)
 {
     size_t len = 64 + kit_below(r, LONGEST - 64), at = 4 * kit_below(r, 8);
@@ -153,7 +153,7 @@ static void close_forgery(uint64_t looks)
     kit_close(&f.k);
 }
 
-static void one_thread_of_churn(void)
+static void forged_values_never_hit_in_one_thread(void)
 {
     open_forgery();
     kit_rng r = {t_seed()};
@@ -193,7 +193,7 @@ static void spy(void *arg)
     }
 }
 
-static void threads_of_churn(void)
+static void forged_values_never_hit_in_threads(void)
 {
     open_forgery();
     f.until_ns = kit_deadline_ns(1500);
@@ -208,4 +208,5 @@ static void threads_of_churn(void)
     close_forgery(kit_scale(1000));
 }
 
-T_MAIN("l1_forged", T_CASE(one_thread_of_churn), T_CASE(threads_of_churn))
+T_MAIN("l1_forged", T_CASE(forged_values_never_hit_in_one_thread),
+       T_CASE(forged_values_never_hit_in_threads))

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a child forked while eight threads write may use the store at once: no hang, no torn
- *         value, a whole structure; the parent notices nothing.
- * Method: writers that change values in place (they hold no lock a fork could take), set, delete
- *         and renew idle times; the parent forks in a loop with the same handlers a store
- *         registers; each child reads, scans, sets, pins, deletes, sweeps, walks the structure,
- *         under an alarm. */
+ * Aim:    a child forked while eight threads write may use the store immediately: no hang, no torn
+ *         value, an intact structure; the parent is not affected.
+ * Method: writers change values in place (without a lock that a fork could take), set, delete and
+ *         renew idle times. The parent forks in a loop with the handlers that a store registers.
+ *         Each child reads, scans, sets, pins, deletes, ticks and audits, under an alarm. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -56,8 +55,8 @@ static bool on_seen(void *ctx, const l1_seen *s)
         T_CHECK(kit_whole(s->value, s->value_len, id, &seq));
 }
 
-/* What a child does with the store its parent was writing to. Order differs, so that each kind of
- * call is sometimes the first to meet what a lost writer left behind. */
+/* Use the store in a child. The order differs, so that each kind of call is sometimes the first to
+ * meet what a lost writer left. */
 static void use_in_child(unsigned round)
 {
     static unsigned char buf[4096];
@@ -106,7 +105,7 @@ static void use_in_child(unsigned round)
     T_EQ_STR(l1_audit(f.k.c), NULL);
 }
 
-static void eight_writers_and_many_children(void)
+static void child_of_eight_writers_uses_the_store(void)
 {
     if (BASE_TSAN) {
         T_SKIP("ThreadSanitizer does not follow a fork of a process with threads");
@@ -146,8 +145,8 @@ static void eight_writers_and_many_children(void)
     kit_close(&f.k);
 }
 
-/* A child of a child, and a store opened in a child. */
-static void a_child_of_a_child(void)
+/* Fork from a child, and open a store in a child. */
+static void child_of_a_child_uses_the_store(void)
 {
     if (BASE_TSAN) {
         T_SKIP("ThreadSanitizer does not follow a fork of a process with threads");
@@ -188,7 +187,7 @@ static void a_child_of_a_child(void)
     T_REQUIRE(waitpid(pid, &status, 0) == pid);
     T_EQ_I64(status, 0);
     base_fork_unregister(&f.node);
-    /* the children's were their own */
+    /* the parent still has all entries */
     for (uint64_t id = 0; id < KEYS; id++) { T_CHECK(kit_has(&f.k, id)); }
     kit_close(&f.k);
 }
@@ -202,7 +201,7 @@ static struct {
     pid_t pid;
 } h;
 
-/* In a thread of the parent only: stops inside a hand-over; in the thread that forks: forks. */
+/* Stop inside a hand-over in a thread of the parent. Fork in the other thread. */
 static void on_left(void *ctx, const l1_left *what)
 {
     (void)ctx;
@@ -226,8 +225,8 @@ static void stops_in_a_listener(void *arg)
     T_EQ_I64(l1_del(h.k.c, kit_key_of(&h.k, &key, 1, 1), NULL), CELLAR_OK);
 }
 
-/* Nothing is busy but what this thread hands over itself, nothing pinned but by itself; blocks that
- * were being handed over are freed: the lost thread's by the fork, this thread's when it goes on. */
+/* In the child only this thread has victims and pins. Blocks in hand-over are freed: those of the
+ * lost thread by the fork, those of this thread when it continues. */
 static void a_child_takes_back_what_lost_threads_held(void)
 {
     if (BASE_TSAN) {
@@ -294,5 +293,5 @@ static void a_child_takes_back_what_lost_threads_held(void)
     kit_close(&h.k);
 }
 
-T_MAIN("l1_fork", T_CASE(eight_writers_and_many_children), T_CASE(a_child_of_a_child),
-       T_CASE(a_child_takes_back_what_lost_threads_held))
+T_MAIN("l1_fork", T_CASE(child_of_eight_writers_uses_the_store),
+       T_CASE(child_of_a_child_uses_the_store), T_CASE(a_child_takes_back_what_lost_threads_held))

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keys of 1..65,535 bytes in every store, whatever the size of its segments: each operation
- *         works on them, each is compared in full, and the bound holds.
- * Method: keys at every boundary (header field, record, segment, maximum) with values that stay in
- *         the log and that do not, in stores from 1 MiB on; two keys with one forged hash; writers,
- *         readers, pinners and scanners on a few keys at once, each value checked word by word. */
+ * Aim:    keys of 1..65,535 bytes work in every store, for any segment size: each operation accepts
+ *         them, compares each in full, and the budget holds.
+ * Method: keys at every boundary (header field, record, segment, maximum), with values in and
+ *         outside the log, in stores from 1 MiB on. Two keys with one forged hash. Writers,
+ *         readers, pinners and scanners on a few keys; each value is checked word by word. */
 #include "tests/support/l1_kit.h"
 
 enum { MOST = 65535 };
 
 static unsigned char text[MOST];
 
-/* A key of `len` bytes that differs from all others of its length in its last bytes only. */
+/* Make a key of `len` bytes that differs from others of its length in its last bytes only. */
 static const l1_key *key_of(const kit *k, l1_key *out, unsigned char *bytes, uint32_t owner,
                             uint32_t len, uint32_t serial)
 {
@@ -54,7 +54,7 @@ static bool on_seen(void *ctx, const l1_seen *e)
     return true;
 }
 
-/* Everything one can do with a key. */
+/* Run every operation on a key. */
 static void all_operations(kit *k, const l1_key *key, size_t len)
 {
     l1_info info;
@@ -92,7 +92,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_OK);
 }
 
-static void every_length_in_every_store(void)
+static void keys_of_every_length_work_in_every_store(void)
 {
     static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(3), KIT_MIB(64)};
     static const uint32_t segs[] = {0, 512, 4096};
@@ -118,8 +118,8 @@ static void every_length_in_every_store(void)
     }
 }
 
-/* Many of them, under pressure: whatever still hits is right, and most of the budget is payload. */
-static void a_small_store_full_of_long_keys(void)
+/* Many keys, under pressure: each hit is right, and most of the budget is payload. */
+static void small_store_holds_long_keys(void)
 {
     kit k;
     l1_key key;
@@ -258,5 +258,6 @@ static void no_reader_sees_another_key_or_a_mix(void)
     kit_close(&g.k);
 }
 
-T_MAIN("l1_keys", T_CASE(every_length_in_every_store), T_CASE(a_small_store_full_of_long_keys),
-       T_CASE(one_hash_two_keys), T_CASE(no_reader_sees_another_key_or_a_mix))
+T_MAIN("l1_keys", T_CASE(keys_of_every_length_work_in_every_store),
+       T_CASE(small_store_holds_long_keys), T_CASE(one_hash_two_keys),
+       T_CASE(no_reader_sees_another_key_or_a_mix))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    many keys at once answer exactly as one by one.
- * Method: 0, 1, 31, 32, 33 and 1000 keys in calls of at most 32, duplicates, absent, expired,
- *         negative, oversized, short buffers; each item's code, length and bytes compared with a
- *         single get of the same moment; prefetching (a hint) changes nothing. */
+ * Aim:    l1_get_many answers exactly like single gets.
+ * Method: 0, 1, 31, 32, 33 and 1000 keys in calls of at most 32: duplicate, absent, expired,
+ *         negative, oversized, short buffers. Compare code, length and bytes of each item with a
+ *         single get at the same time. Prefetching (a hint) changes nothing. */
 #include "tests/support/l1_kit.h"
 
 enum { KEYS = 3000, MOST = 1000, CAP = 60000 };
@@ -15,7 +15,7 @@ static void fill(kit *k)
         unsigned char v[4] = {0};
         if (id % 5 == 0) { continue; }                                        /* absent */
         size_t len = id % 7 == 0 ? 0 : id % 11 == 0 ? 3000 : id % 101 == 0 ? 50000 : 1 + id % 200;
-        /* expired, in a moment */
+        /* expires soon */
         int64_t until = id % 13 == 0 ? kit_now(k) + 5 : BASE_NEVER_MS;
         T_EQ_I64(kit_put_until(k, 0, id, id, len, until), CELLAR_OK);
         if (id % 17 == 0) {
@@ -35,7 +35,7 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
     static unsigned char *buf[MOST], one[CAP];
     for (size_t i = 0; i < n; i++) {
         uint64_t id = kit_below(r, KEYS + 50);
-        /* again */
+        /* duplicate */
         if (i > 0 && kit_one_in(r, 5)) { id = kit_id_of(key[kit_below(r, i)].text, 16); }
         size_t cap = kit_one_in(r, 6) ? kit_below(r, 50) : CAP;
         kit_key_of(k, &key[i], 0, id);
@@ -65,7 +65,7 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
     }
 }
 
-static void equal_to_single_calls(void)
+static void get_many_equals_single_gets(void)
 {
     static const size_t counts[] = {0, 1, 2, 31, 32, 33, 64, 1000};
     kit k;
@@ -80,7 +80,7 @@ static void equal_to_single_calls(void)
     kit_close(&k);
 }
 
-static void counters_rise_as_by_single_calls(void)
+static void get_many_raises_counters_like_single_gets(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -105,4 +105,5 @@ static void counters_rise_as_by_single_calls(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_many", T_CASE(equal_to_single_calls), T_CASE(counters_rise_as_by_single_calls))
+T_MAIN("l1_many", T_CASE(get_many_equals_single_gets),
+       T_CASE(get_many_raises_counters_like_single_gets))

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    whatever is done to a store, it answers like a map that may forget, and it forgets
- *         nothing without saying so: a live key hits unless the left hook announced its end; each
- *         end is announced once, with its cause and its bytes; below the budget nothing leaves.
- * Method: random operations of all kinds (every put option, get, peek, inspect, version, del,
- *         touch, incr, pin, scan, owner death, tags, vetoes, resize, entry bound, policy, tick,
- *         clock jumps) against arrays indexed by key number, on a virtual clock with a lagging
- *         coarse reading. Eight configurations, 10^7 operations together (T_SCALE multiplies);
- *         l1_audit after each phase. Then threads: inserts minus ends equals what is there, key by
- *         key.
- * Limits: where nobody listens (left off) and entries are evicted, a miss is always allowed. */
+ * Aim:    a store answers like a map that may forget, and it reports everything it forgets: a live
+ *         key hits unless the left hook reported its end. Each end is reported once, with its cause
+ *         and its bytes. Below the budget no entry ends.
+ * Method: random operations of all kinds (every put option, get, peek, inspect, version, delete,
+ *         touch, incr, pin, scan, death of a generation, tags, vetoes, resize, entry bound, policy,
+ *         tick, clock jumps) against arrays indexed by key number, on a virtual clock with a
+ *         lagging coarse reading. Eight configurations, 10^7 operations together (T_SCALE
+ *         multiplies); l1_audit after each phase. Then threads: inserts minus ends equals the
+ *         present entries, key by key.
+ * Limits: without a listener and with evictions a miss is always allowed. */
 #include "tests/support/l1_kit.h"
 
 enum { ROWS = 10, VIEWS = 4, PINS = 12, TAGS = 8, OWNERS = 1 << 16, KEY_MOST = 9000 };
 
-typedef struct entry { /* what the map knows of one key under one owner */
+typedef struct entry { /* what the map knows of one key under one generation */
     int64_t deadline_ms, last_use_ms, born_ms, counter;
 
     uint64_t seq, version, value_hash, l2_addr;
-    uint64_t stamp, end_stamp; /* last given to a change of it, and to its eviction */
+    uint64_t stamp, end_stamp; /* last stamp of a change, and of its eviction */
     uint32_t idle_ms, stale_ms, user_flags, len, tag, tag_life;
     uint8_t kind, fails, cost;
     bool present, born_exact, is_counter, tagged;
@@ -27,7 +27,7 @@ typedef struct entry { /* what the map knows of one key under one owner */
 typedef struct row {
     entry *e;
     uint32_t owner;
-    uint64_t present; /* entries not yet ended */
+    uint64_t present; /* entries that have not ended */
 } row;
 
 typedef struct held { /* a pin */
@@ -41,8 +41,8 @@ typedef struct config {
     uint64_t budget;
     l1_config l1;
     uint32_t keys, max_len, big_len, big_one_in;
-    bool left;    /* somebody listens */
-    bool fits;    /* nothing may leave for want of room */
+    bool left;    /* a listener exists */
+    bool fits;    /* no entry may end for lack of room */
     bool changes; /* budget, bound and policy change */
     bool vetoes;
     bool long_keys; /* some are too long for the log */
@@ -53,28 +53,28 @@ static struct model {
     const config *cfg;
     kit_rng r;
     row rows[ROWS];
-    unsigned view[VIEWS]; /* row of each */
+    unsigned view[VIEWS]; /* row of each namespace */
     uint8_t row_of[OWNERS];   /* row + 1 */
     bool alive[OWNERS];
     uint32_t next_owner;
-    int tag_state[TAGS];      /* 2 is for ever: what comes after it is another life */
+    int tag_state[TAGS];      /* 2 is permanent: a later entry uses the next life */
     uint32_t tag_life[TAGS];
     held pin[PINS];
     uint64_t seq, stamp, ops, hits, lookups, space, evictions, vetoes;
     unsigned char *buf, *value;
     uint8_t *seen;
-    /* the operation under way */
+    /* the current operation */
     struct {
         bool active, deleting, vetoed, may_fail;
         uint32_t owner;
         uint64_t id;
-        /* ends: announced ends of this key; evicted: for want of room */
+        /* ends: reported ends of this key; evicted: for lack of room */
         unsigned commits, ends, evicted;
         uint64_t stamp;
     } now;
 } m;
 
-/* ---- the map's own judgement ----------------------------------------------------------------- */
+/* ---- the judgement of the map ---------------------------------------------------------------- */
 static int64_t expires(const entry *e)
 {
     int64_t at = e->deadline_ms;
@@ -94,12 +94,12 @@ static int tag_verdict(uint32_t tag, uint64_t life)
 
 static bool fresh(const entry *e)
 {
-    return e->present && !reached(expires(e)) && (!e->tagged || tag_verdict(e->tag,
-                                                                            e->tag_life) == 0);
+    return e->present && !reached(expires(e)) &&
+           (!e->tagged || tag_verdict(e->tag, e->tag_life) == 0);
 }
 static bool is_value(const entry *e) { return fresh(e) && e->kind == L1_VALUE; }
 
-/* A past one may be told as another past moment, but not where a stale window counts from it. */
+/* Accept another past time for a past deadline, except where a stale window counts from it. */
 static bool deadline_is(const entry *e, int64_t told)
 {
     if (told == e->deadline_ms) { return true; }
@@ -114,7 +114,7 @@ static bool value_is(const entry *e, uint64_t id, const void *bytes, size_t len)
     return kit_is(bytes, len, id, e->seq);
 }
 
-/* What a read answers, and whether it is a stale one. */
+/* Return what a read answers, and whether it is stale. */
 static cellar_err judged(const entry *e, unsigned flags, bool *stale)
 {
     *stale = false;
@@ -133,7 +133,7 @@ static cellar_err judged(const entry *e, unsigned flags, bool *stale)
     return *stale ? CELLAR_STALE : CELLAR_OK;
 }
 
-/* Nobody told us: a miss may be an eviction. */
+/* Return whether a miss may be an unreported eviction. */
 static bool may_forget(void) { return !m.cfg->left && !m.cfg->fits; }
 
 static void ended(row *r, entry *e)
@@ -201,7 +201,7 @@ static void on_left(void *ctx, const l1_left *what)
     if (!T_CHECK(e != NULL)) { return; }
     row *r = &m.rows[m.row_of[what->owner] - 1];
     const bool own = m.now.active && m.now.id == id && m.now.owner == what->owner;
-    if (!T_CHECK(e->present)) { return; } /* ended twice, or never there */
+    if (!T_CHECK(e->present)) { return; } /* ended twice, or never present */
     T_CHECK(value_is(e, id, what->value, what->value_len));
     T_CHECK(deadline_is(e, what->deadline_ms));
     T_EQ_I64(what->stale_ms, e->stale_ms);
@@ -263,7 +263,7 @@ static void begin(uint32_t owner, uint64_t id)
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
-typedef struct pick { /* one key of one view */
+typedef struct pick { /* one key of one namespace */
     row *r;
     entry *e;
     uint64_t id;
@@ -352,11 +352,11 @@ static cellar_err condition(const entry *e, const l1_put_spec *s, bool same)
 static void store(pick *p, const l1_put_spec *s, const entry *before)
 {
     entry *e = p->e;
-    /* Making room may have evicted the old one: then there was nothing to keep them from. */
+    /* The eviction for room may have removed the old entry: then there are no times to keep. */
     const bool keep = (s->flags & L1_KEEP_TTL) != 0 && s->replaced;
-    const bool windows = keep && s->kind == (uint8_t)L1_VALUE; /* nothing else keeps them */
+    const bool windows = keep && s->kind == (uint8_t)L1_VALUE; /* only values keep them */
     const bool none = keep && !windows;
-    if (e->present) { ended(p->r, e); } /* nobody listens */
+    if (e->present) { ended(p->r, e); } /* no listener */
     uint64_t stamp = e->stamp;
     *e = (entry){.deadline_ms = keep ? before->deadline_ms : s->deadline_ms,
                  .last_use_ms = kit_now(&m.k), .born_ms = kit_now(&m.k),
@@ -374,7 +374,7 @@ static void store(pick *p, const l1_put_spec *s, const entry *before)
     p->r->present++;
 }
 
-/* A set that failed for want of room or size. */
+/* Check a set that failed for lack of room or for its size. */
 static void failed_set(pick *p, const l1_put_spec *s, const entry *before, bool same,
                        cellar_err err)
 {
@@ -403,7 +403,7 @@ static void do_put(void)
         s.tag_born = 77 + m.tag_life[fp % TAGS];
     }
     s.value_len = kit_one_in(&m.r, 2) && p.e->present ? p.e->len : some_len();
-    if (s.kind != L1_VALUE) { s.value_len = 0; } /* as in the cache; else they pass their share */
+    if (s.kind != L1_VALUE) { s.value_len = 0; } /* as in the cache; else they exceed their share */
     if (!may_forget() && kit_one_in(&m.r, 16)) {
         static unsigned char bytes[1024];
         if (l1_inspect(m.k.c, p.k, bytes, sizeof bytes, &info, L1_PEEK) == CELLAR_OK) {
@@ -498,7 +498,7 @@ static void do_get(void)
     if (got != CELLAR_E_BUFFER && buf != NULL) { T_CHECK(value_is(p.e, p.id, buf, len)); }
     if ((flags & L1_PEEK) == 0 && !stale && p.e->idle_ms != 0) { p.e->last_use_ms = kit_now(&m.k); }
     if (info_too) {
-        if (p.e->idle_ms != 0) { info.expires_ms = expires(p.e); } /* as it was before this use */
+        if (p.e->idle_ms != 0) { info.expires_ms = expires(p.e); } /* as before this use */
         T_EQ_U64(info.stale, stale);
         check_info(&p, &info);
     }
@@ -543,13 +543,13 @@ static void do_touch(void)
     T_EQ_U64(m.now.commits, got == CELLAR_OK);
     if (got != CELLAR_OK) { return; }
     T_EQ_U64(stamp, m.now.stamp);
-    /* With an idle time the deadline is the greatest age: it never goes away. */
+    /* With an idle time the deadline is the greatest age: it never moves away. */
     if (p.e->idle_ms != 0 && idle != 0) { deadline = BASE_MIN(deadline, p.e->deadline_ms); }
     p.e->deadline_ms = deadline;
-    if (p.e->l2_addr != 0) { p.e->l2_addr = L1_ADDR_LATER; } /* its copy is another one now */
+    if (p.e->l2_addr != 0) { p.e->l2_addr = L1_ADDR_LATER; } /* its copy on disk is out of date */
     if (idle >= 0) { p.e->idle_ms = (uint32_t)idle; }
     if (p.e->idle_ms != 0) { p.e->last_use_ms = kit_now(&m.k); }
-    if (idle > 0 && !p.e->born_exact) { /* gaining an idle time brings a birth time along */
+    if (idle > 0 && !p.e->born_exact) { /* a new idle time adds a birth time */
         p.e->born_exact = true;
         p.e->born_ms = kit_now(&m.k);
     }
@@ -626,7 +626,7 @@ static void do_incr(void)
         return;
     }
     if (m.now.vetoed && got == CELLAR_CONFLICT) { return; }
-    /* appending it drove out the old one: it starts anew, or not */
+    /* the append evicted the old entry: it starts over, or not */
     if (m.now.evicted != 0 && value) {
         value = false;
         sum = init + delta;
@@ -656,7 +656,7 @@ static void do_incr(void)
     p.e->counter = sum;
     p.e->version = 0;
     if (p.e->idle_ms != 0) { p.e->last_use_ms = kit_now(&m.k); }
-    if (there == CELLAR_OK) { /* in place or not decides about these */
+    if (there == CELLAR_OK) { /* these depend on whether the write was in place */
         p.e->version = info.version;
         p.e->born_exact = info.born_exact;
         p.e->born_ms = info.born_ms;
@@ -708,7 +708,7 @@ static void do_pin(void)
     memcpy(h->copy, h->ref.value, h->ref.value_len);
 }
 
-/* ---- walking, upkeep, change ----------------------------------------------------------------- */
+/* ---- scan, maintenance, changes -------------------------------------------------------------- */
 static bool on_seen(void *ctx, const l1_seen *s)
 {
     pick *p = ctx;
@@ -716,7 +716,7 @@ static bool on_seen(void *ctx, const l1_seen *s)
     if (!T_CHECK(p->id < m.cfg->keys)) { return false; }
     p->e = &p->r->e[p->id];
     T_CHECK(fresh(p->e));
-    T_EQ_U64(m.seen[p->id], 0); /* nothing moves between these steps */
+    T_EQ_U64(m.seen[p->id], 0); /* no entry moves between these steps */
     m.seen[p->id] = 1;
     if (s->value != NULL) { T_CHECK(value_is(p->e, p->id, s->value, s->value_len)); }
     check_info(p, &s->info);
@@ -757,7 +757,7 @@ static void do_owner_death(void)
             if (!current && r->present == 0) { break; }
         }
         if (next < ROWS) { break; }
-        (void)l1_tick(m.k.c, UINT64_MAX); /* no row left: everything dead must be announced now */
+        (void)l1_tick(m.k.c, UINT64_MAX); /* no row left: every dead entry must be reported now */
         for (unsigned i = 0; i < ROWS && !m.cfg->left; i++) {
             for (uint64_t id = 0; id < m.cfg->keys && !m.alive[m.rows[i].owner]; id++) {
                 m.rows[i].e[id].present = false;
@@ -874,7 +874,7 @@ static void open_model(const config *cfg)
     for (unsigned i = 0; i < ROWS; i++) {
         m.rows[i].e = calloc(cfg->keys, sizeof *m.rows[i].e);
         T_REQUIRE(m.rows[i].e != NULL);
-        m.rows[i].owner = OWNERS - 1; /* nobody yet */
+        m.rows[i].owner = OWNERS - 1; /* no generation yet */
     }
     for (unsigned i = 0; i < VIEWS; i++) {
         m.view[i] = i;
@@ -896,7 +896,7 @@ static void open_model(const config *cfg)
     if (cfg->left) { l1_want_left(m.k.c, true); }
 }
 
-/* Everything is deleted: each end is announced, nothing stays. */
+/* Delete everything: each end is reported, nothing stays. */
 static void close_model(void)
 {
     for (unsigned i = 0; i < PINS; i++) {
@@ -960,40 +960,40 @@ static void run(const config *cfg, uint64_t ops)
     close_model();
 }
 
-static void everything_fits(void)
+static void fitting_store_forgets_nothing(void)
 {
     static const config c = {.name = "fits", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
                              .left = true, .fits = true};
     run(&c, 2000000);
 }
-static void everything_fits_unheard(void)
+static void fitting_store_without_listener_forgets_nothing(void)
 {
     static const config c =
-        {.name = "fits, nobody listens", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
+        {.name = "fits, no listener", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
                              .big_len = 300000, .big_one_in = 4000, .fits = true, .vetoes = true};
     run(&c, 1500000);
 }
-static void small_store_under_pressure(void)
+static void small_store_matches_the_map(void)
 {
     static const config c =
         {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
                              .left = true, .vetoes = true};
     run(&c, 1500000);
 }
-static void many_stripes_under_pressure(void)
+static void many_stripes_match_the_map(void)
 {
     static const config c = {.name = "stripes", .budget = KIT_MIB(4), .keys = 16000, .max_len = 700,
                              .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64},
                              .left = true};
     run(&c, 1500000);
 }
-static void unheard_under_pressure(void)
+static void store_without_listener_matches_the_map(void)
 {
     static const config c =
-        {.name = "pressure, nobody listens", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
+        {.name = "pressure, no listener", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
     run(&c, 1000000);
 }
-static void oversized_values(void)
+static void oversized_values_match_the_map(void)
 {
     static const config c =
         {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
@@ -1001,21 +1001,21 @@ static void oversized_values(void)
                              .long_keys = true};
     run(&c, 700000);
 }
-static void bounded_by_entries(void)
+static void entry_bound_matches_the_map(void)
 {
     static const config c = {.name = "entries", .budget = KIT_MIB(8), .keys = 3000, .max_len = 300,
                              .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true,
                              .changes = true};
     run(&c, 800000);
 }
-static void changed_while_running(void)
+static void changing_limits_match_the_map(void)
 {
     static const config c = {.name = "changes", .budget = KIT_MIB(3), .keys = 6000, .max_len = 900,
                              .big_len = 60000, .big_one_in = 300, .left = true, .changes = true};
     run(&c, 1000000);
 }
 
-/* ---- threads: each end told once ------------------------------------------------------------- */
+/* ---- threads: each end reported once --------------------------------------------------------- */
 enum { T_KEYS = 20000, T_WORKERS = 4 };
 static struct {
     kit k;
@@ -1058,7 +1058,7 @@ static void worker(void *arg)
     }
 }
 
-static void threads_every_end_is_told_once(void)
+static void threads_report_every_end_once(void)
 {
     memset(&th, 0, sizeof th);
     l1_config cfg = {.hooks = {.left = on_left_counted}, .stripes = 4, .seg_bytes = 4096};
@@ -1085,9 +1085,9 @@ static void threads_every_end_is_told_once(void)
     kit_close(&th.k);
 }
 
-T_MAIN("l1_model", T_ALONE(everything_fits), T_ALONE(everything_fits_unheard),
-       T_ALONE(small_store_under_pressure),
-       T_ALONE(many_stripes_under_pressure), T_ALONE(unheard_under_pressure),
-       T_ALONE(oversized_values),
-       T_ALONE(bounded_by_entries), T_ALONE(changed_while_running),
-       T_CASE(threads_every_end_is_told_once))
+T_MAIN("l1_model", T_ALONE(fitting_store_forgets_nothing),
+       T_ALONE(fitting_store_without_listener_forgets_nothing),
+       T_ALONE(small_store_matches_the_map), T_ALONE(many_stripes_match_the_map),
+       T_ALONE(store_without_listener_matches_the_map), T_ALONE(oversized_values_match_the_map),
+       T_ALONE(entry_bound_matches_the_map), T_ALONE(changing_limits_match_the_map),
+       T_CASE(threads_report_every_end_once))

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    when an owner dies its entries cost nothing more: the call is O(1), their room is usable
- *         at once, they go before any live entry, each is told as cleared once; other owners see
- *         nothing.
- * Method: half of a full store dies, then as much is set anew: no live entry may leave. With 10^3
- *         and 10^6 entries, with ticks and without, under threads. Hooks: nested sets from a
- *         listener, switch. */
+ * Aim:    when a generation dies its entries cost nothing more: the call is O(1), their room is
+ *         usable immediately, eviction takes them before any live entry, and each is reported as
+ *         cleared once. Other generations are not affected.
+ * Method: half of a full store dies, then as much is set again: no live entry may end. With 10^3
+ *         and 10^6 entries, with and without ticks, under threads. Hooks: sets inside a listener,
+ *         switched on and off. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
 
 static struct {
     kit k;
-    _Atomic uint32_t dead_below; /* owners below it are dead, 0 (the root) never */
+    _Atomic uint32_t dead_below; /* generations below it are dead, 0 (the root) never */
     _Atomic uint64_t cleared, capacity, other;
 } o;
 
@@ -57,8 +57,8 @@ static bool has(uint32_t owner, uint64_t id)
                       L1_PEEK) == CELLAR_OK;
 }
 
-/* Returns the entries that fit when nothing is evicted. */
-static void the_room_is_usable_at_once(void)
+/* Check that the entries of a dead generation make room for as many new ones. */
+static void dead_generation_frees_its_room(void)
 {
     static const struct { uint64_t mib; size_t len; bool hot, tick; } run[] = {
         {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
@@ -70,14 +70,14 @@ static void the_room_is_usable_at_once(void)
         open_owned(KIT_MIB(run[i].mib), (l1_config){0}, true);
         uint64_t n = 0, buf[256];
         size_t len;
-        /* The root's entries and those of owner 5, in turn, until two thirds are used. */
+        /* Add entries of generations 0 and 5 in turn, until two thirds are used. */
         while (kit_used(&o.k) < KIT_MIB(run[i].mib) * 2 / 3) {
             T_EQ_I64(kit_put_until(&o.k, 0, n, n, run[i].len, BASE_NEVER_MS), CELLAR_OK);
             T_EQ_I64(kit_put_until(&o.k, 5, n, n, run[i].len, BASE_NEVER_MS), CELLAR_OK);
             n++;
         }
         T_EQ_U64(atomic_load(&o.capacity), 0);
-        for (uint64_t id = 0; run[i].hot && id < 6 * n; id++) { /* hot ones are dead all the same */
+        for (uint64_t id = 0; run[i].hot && id < 6 * n; id++) { /* hot entries are dead too */
             kit_key key;
             (void)l1_get(o.k.c, kit_key_of(&o.k, &key, id % 2 == 0 ? 0 : 5, id / 2 % n), buf,
                          sizeof buf, &len, 0);
@@ -87,7 +87,7 @@ static void the_room_is_usable_at_once(void)
         uint64_t spent = base_thread_cpu_ns() - start;
         slow += spent >= 50000 * KIT_SLOW * t_patience();
         if (run[i].tick) { (void)l1_tick(o.k.c, UINT64_MAX); }
-        /* As much again for a new owner: the dead make room, nobody alive is asked. */
+        /* Set as much again for a new generation: dead entries make room, no live entry ends. */
         for (uint64_t id = 0; id < n; id++) {
             T_EQ_I64(kit_put_until(&o.k, 6, id, id, run[i].len, BASE_NEVER_MS), CELLAR_OK);
         }
@@ -97,9 +97,9 @@ static void the_room_is_usable_at_once(void)
             fresh += has(6, id);
         }
         printf("# %" PRIu64 " MiB, values of %zu: %" PRIu64
-               " entries died; of as many of the root %" PRIu64
-               " are left, of as many new ones %" PRIu64 "; %" PRIu64 " evicted, %" PRIu64
-                   " told as cleared\n", run[i].mib,
+               " entries died; of as many live ones %" PRIu64
+               " remain, of as many new ones %" PRIu64 "; %" PRIu64 " evicted, %" PRIu64
+                   " reported as cleared\n", run[i].mib,
                run[i].len, n, root, fresh, atomic_load(&o.capacity), atomic_load(&o.cleared));
         T_EQ_U64(atomic_load(&o.capacity), 0);
         T_EQ_U64(root, n);
@@ -109,11 +109,11 @@ static void the_room_is_usable_at_once(void)
         T_EQ_U64(kit_stats(&o.k).entries, 2 * n);
         kit_close(&o.k);
     }
-    T_CHECK(slow <= 2); /* who walks over the entries is slow in all; an interruption hits one */
+    T_CHECK(slow <= 2); /* a walk over the entries is slow in all runs; an interruption in one */
 }
 
-/* Under an entry bound the dead free their tickets. */
-static void the_places_are_usable_at_once(void)
+/* Under an entry bound dead entries free their tickets. */
+static void dead_generation_frees_its_tickets(void)
 {
     open_owned(KIT_MIB(8), (l1_config){.max_entries = 1000, .stripes = 1}, true);
     for (uint64_t id = 0; id < 500; id++) {
@@ -181,7 +181,7 @@ static void setter(void *arg)
     }
 }
 
-static void deaths_under_load(void)
+static void deaths_under_load_leave_only_live_entries(void)
 {
     open_owned(KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192}, true);
     atomic_store(&stop, 0);
@@ -200,7 +200,7 @@ static void deaths_under_load(void)
     T_CHECK(atomic_load(&o.cleared) > 100 / KIT_SLOW);
     uint64_t root = 0;
     for (uint64_t id = 0; id < 1500; id++) { root += has(0, id); }
-    T_EQ_U64(kit_stats(&o.k).entries, root); /* only the root's are left */
+    T_EQ_U64(kit_stats(&o.k).entries, root); /* only entries of the root are left */
     kit_close(&o.k);
 }
 
@@ -214,14 +214,14 @@ static void nest(void *ctx, const l1_left *what)
     n.left++;
     if (++n.depth > n.deepest) { n.deepest = n.depth; }
     sync_assert_none();
-    if (n.depth < 4) { /* a listener may set: into another key, the same one, and delete */
+    if (n.depth < 4) { /* a listener may set another key or the same, and delete */
         T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK);
         (void)kit_del(&n.k, n.next - 5);
     }
     n.depth--;
 }
 
-static void a_listener_may_set(void)
+static void listener_may_set_and_delete(void)
 {
     memset(&n, 0, sizeof n);
     l1_config cfg = {.hooks = {.left = nest}};
@@ -232,16 +232,16 @@ static void a_listener_may_set(void)
     }
     T_CHECK(n.left > 1000 && n.deepest == 4);
     kit_audit(&n.k);
-    l1_want_left(n.k.c, false); /* nobody listens any more */
+    l1_want_left(n.k.c, false); /* no listener any more */
     uint64_t before = n.left;
     for (unsigned i = 0; i < 5000; i++) { T_EQ_I64(kit_put(&n.k, n.next++, 1, 300), CELLAR_OK); }
     T_EQ_U64(n.left, before);
     kit_close(&n.k);
 }
 
-/* No segment is free and none can be had: the living cannot be carried on. Ticks take the dead out
- * where they lie, come to an end, and do not begin again. */
-static void a_stuck_rotation_ends(void)
+/* No segment is free and none is available, so live records cannot move. Ticks remove the dead
+ * records in place, finish, and do not start again. */
+static void rotation_without_free_segment_ends(void)
 {
     open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
     uint64_t all = 0, dead = 0, calls = 0;
@@ -261,7 +261,7 @@ static void a_stuck_rotation_ends(void)
             err = l1_upkeep(o.k.c, 0, &removed);
             gone += removed;
         }
-        printf("# %" PRIu64 " of %" PRIu64 " entries dead: %" PRIu64 " gone after %" PRIu64
+        printf("# %" PRIu64 " of %" PRIu64 " entries dead: %" PRIu64 " removed after %" PRIu64
                " calls\n", round == 0 ? dead : 0, all, gone, calls);
         T_EQ_I64(err, CELLAR_OK);
         T_EQ_U64(gone, round == 0 ? dead : 0);
@@ -274,7 +274,7 @@ static void a_stuck_rotation_ends(void)
     kit_close(&o.k);
 }
 
-T_MAIN("l1_owner", T_CASE(the_room_is_usable_at_once), T_CASE(the_places_are_usable_at_once),
-       T_CASE(dying_is_cheap_whatever_the_size), T_CASE(deaths_under_load),
-       T_CASE(a_listener_may_set),
-       T_CASE(a_stuck_rotation_ends))
+T_MAIN("l1_owner", T_CASE(dead_generation_frees_its_room),
+       T_CASE(dead_generation_frees_its_tickets), T_CASE(dying_is_cheap_whatever_the_size),
+       T_CASE(deaths_under_load_leave_only_live_entries), T_CASE(listener_may_set_and_delete),
+       T_CASE(rotation_without_free_segment_ends))

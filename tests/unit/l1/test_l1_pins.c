@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    pinned bytes stay what and where they are until unpin, whatever happens to the entry and
- *         its segment; pins run out with a code; unpinning twice is caught in debug builds.
+ * Aim:    pinned bytes keep content and place until unpin, during every change of the entry and its
+ *         segment. Without a free slot a pin returns a code. Debug builds catch a double unpin.
  * Method: all slots taken, all segments pinned, unpin in another thread, update, delete, eviction,
- *         shrink and sweeps while pinned; readers and writers meanwhile; the double unpin in a
+ *         shrink and ticks while pinned; readers and writers meanwhile; the double unpin in a
  *         forked child. */
 #include "tests/support/l1_kit.h"
 
@@ -27,7 +27,7 @@ static cellar_err pin(kit *k, held *h, uint64_t id, uint64_t seq)
 
 static bool whole(const held *h) { return kit_is(h->ref.value, h->ref.value_len, h->id, h->seq); }
 
-static void all_slots_used(void)
+static void pin_without_free_slot_is_refused(void)
 {
     kit k;
     static held h[SLOTS_MOST];
@@ -43,7 +43,7 @@ static void all_slots_used(void)
     T_CHECK(kit_stats(&k).pin_limit > 0);
     T_EQ_U64(h[n].ref.slot, UINT32_MAX);
     T_CHECK(h[n].ref.value == NULL);
-    /* Gets go on: slots of the last quarter of the lines are not for users' pins. */
+    /* Gets continue: pins of users never take slots of the last quarter of the lines. */
     unsigned char *big = malloc(100000);
     size_t len;
     T_REQUIRE(big != NULL);
@@ -55,14 +55,14 @@ static void all_slots_used(void)
         T_CHECK(whole(&h[i]));
         l1_unpin(k.c, &h[i].ref);
     }
-    T_EQ_I64(pin(&k, &h[0], 7, 7), CELLAR_OK); /* slots are there again */
+    T_EQ_I64(pin(&k, &h[0], 7, 7), CELLAR_OK); /* slots are free again */
     l1_unpin(k.c, &h[0].ref);
     kit_close(&k);
 }
 
-/* Every segment named by a pin: nothing can be reused. Sets may fail for want of room, gets and the
- * pins may not; when the pins are gone all is as before. */
-static void all_segments_pinned(void)
+/* A pin names every segment: none can be reused. Sets may fail for lack of room; gets and pins may
+ * not. After the unpins the store works as before. */
+static void set_with_all_segments_pinned_fails(void)
 {
     kit k;
     l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
@@ -80,7 +80,7 @@ static void all_segments_pinned(void)
     }
     T_CHECK(n > 50);
     T_EQ_I64(kit_put(&k, 1, 2, 1500), CELLAR_E_SPACE);
-    T_CHECK(!kit_has(&k, 1)); /* what was to be replaced is not served */
+    T_CHECK(!kit_has(&k, 1)); /* the value that the set should replace is not returned */
     T_CHECK(kit_stats(&k).no_space > 0);
     T_CHECK(kit_used(&k) <= KIT_KIB(512));
     for (unsigned i = 0; i < n; i++) { T_CHECK(whole(&h[i])); }
@@ -92,7 +92,7 @@ static void all_segments_pinned(void)
     kit_close(&k);
 }
 
-static void update_and_delete_while_pinned(void)
+static void pinned_bytes_survive_update_and_delete(void)
 {
     static const size_t sizes[] = {1, 8, 100, 1000, 1024, 1025, 2000, 7000, 50000};
     kit k;
@@ -105,7 +105,7 @@ static void update_and_delete_while_pinned(void)
         T_REQUIRE(buf != NULL);
         T_EQ_I64(kit_put(&k, 1, 1, len), CELLAR_OK);
         T_EQ_I64(pin(&k, &h[0], 1, 1), CELLAR_OK);
-        T_EQ_I64(kit_put(&k, 1, 2, len), CELLAR_OK); /* same size: would be in place */
+        T_EQ_I64(kit_put(&k, 1, 2, len), CELLAR_OK); /* same size: in place without the pin */
         T_EQ_I64(kit_get(&k, 1, buf, len, &got), CELLAR_OK);
         T_CHECK(kit_is(buf, got, 1, 2));
         T_EQ_I64(pin(&k, &h[1], 1, 2), CELLAR_OK);
@@ -114,7 +114,7 @@ static void update_and_delete_while_pinned(void)
         T_EQ_I64(kit_del(&k, 1), CELLAR_OK);
         T_EQ_I64(pin(&k, &h[3], 1, 3), CELLAR_MISS);
         T_EQ_I64(kit_put(&k, 1, 4, len), CELLAR_OK);
-        /* All of the store is rewritten several times over, ticks and limbo included. */
+        /* Rewrite the whole store several times, with ticks and the retire list. */
         for (uint64_t id = 100; id < 15000; id++) { (void)kit_put(&k, id, id, 1500); }
         (void)l1_tick(k.c, UINT64_MAX);
         for (unsigned i = 0; i < 3; i++) {
@@ -128,7 +128,7 @@ static void update_and_delete_while_pinned(void)
     kit_close(&k);
 }
 
-static void incr_and_touch_while_pinned(void)
+static void pinned_bytes_survive_incr_and_touch(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(2), NULL);
@@ -148,7 +148,7 @@ static void incr_and_touch_while_pinned(void)
     T_EQ_I64(l1_pin(k.c, &key.key, &later, 0), CELLAR_OK);
     T_EQ_MEM(later.value, &now, 8);
     T_EQ_I64(later.deadline_ms, kit_now(&k) + 50);
-    kit_forward(&k, 50); /* expired and swept: the bytes stay all the same */
+    kit_forward(&k, 50); /* expired and reclaimed: the bytes stay */
     (void)l1_tick(k.c, UINT64_MAX);
     T_EQ_MEM(later.value, &now, 8);
     l1_unpin(k.c, &later);
@@ -162,10 +162,10 @@ static struct {
     kit k;
     uint64_t until_ns;
     _Atomic uint64_t seq, pinned, failed;
-    held *_Atomic ring[RING]; /* pins on their way to the thread that ends them */
+    held *_Atomic ring[RING]; /* pins on their way to the thread that unpins them */
 } s;
 
-/* Until there have been as many pins as show something: a thread may have no processor for long. */
+/* Continue until there are enough pins: a thread may wait long for a processor. */
 static bool pins_go_on(void)
 {
     return kit_time_left(s.until_ns) || atomic_load(&s.pinned) <= 1000 / KIT_SLOW;
@@ -187,7 +187,7 @@ static void pinner(void *arg)
         }
         atomic_fetch_add(&s.pinned, 1);
         h = atomic_exchange(&s.ring[kit_below(&r, RING)], h);
-        if (h != NULL) { /* somebody else's */
+        if (h != NULL) { /* a pin of another thread */
             if (!T_CHECK(whole(h) || h->ref.value_len < 8)) { atomic_fetch_add(&s.failed, 1); }
             l1_unpin(s.k.c, &h->ref);
             free(h);
@@ -211,7 +211,7 @@ static void churner(void *arg)
     }
 }
 
-static void pins_travel_between_threads(void)
+static void unpin_works_in_another_thread(void)
 {
     memset(&s, 0, sizeof s);
     l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
@@ -238,7 +238,7 @@ static void pins_travel_between_threads(void)
     kit_close(&s.k);
 }
 
-static void unpinning_twice_dies_in_debug(void)
+static void double_unpin_aborts_in_debug(void)
 {
     if (!BASE_DEBUG) {
         T_SKIP("asserts are off");
@@ -267,7 +267,7 @@ static void unpinning_twice_dies_in_debug(void)
     }
 }
 
-T_MAIN("l1_pins", T_CASE(all_slots_used), T_CASE(all_segments_pinned),
-       T_ALONE(update_and_delete_while_pinned),
-       T_CASE(incr_and_touch_while_pinned), T_CASE(pins_travel_between_threads),
-       T_CASE(unpinning_twice_dies_in_debug))
+T_MAIN("l1_pins", T_CASE(pin_without_free_slot_is_refused),
+       T_CASE(set_with_all_segments_pinned_fails), T_ALONE(pinned_bytes_survive_update_and_delete),
+       T_CASE(pinned_bytes_survive_incr_and_touch), T_CASE(unpin_works_in_another_thread),
+       T_CASE(double_unpin_aborts_in_debug))

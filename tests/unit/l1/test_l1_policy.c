@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the policies do what they are called: fifo and lru (a clock with one bit) entry for entry
- *         like a list, s3fifo like its published form, and its hit ratio is not below exact LRU's.
- * Method: one stripe and an entry bound make the engine's choice comparable step by step with
- *         models of thirty lines; then zipf read-through runs, bounded by entries and by bytes,
- *         against exact LRU of the same capacity, computed here. */
+ * Aim:    each policy acts as its name says: fifo and lru (a clock with one bit) entry for entry
+ *         like a list, s3fifo like its published form, with a hit ratio not below exact LRU.
+ * Method: with one stripe and an entry bound, compare each choice of the engine with models of
+ *         thirty lines. Then zipf read-through runs, bounded by entries and by bytes, against
+ *         exact LRU of the same capacity, computed here. */
 #include "tests/support/l1_kit.h"
 
 
@@ -57,7 +57,7 @@ static void model_fifo_insert(uint32_t id)
     md.count++;
 }
 
-/* A clock: used since it was last passed -> once more round. The engine looks at 16 and then
+/* A clock: a record used since the last pass gets one more round. The engine examines 16, then
  * forces. */
 static void model_lru_insert(uint32_t id)
 {
@@ -120,7 +120,7 @@ static void model_s3_insert(uint32_t id)
 
 /* ---- exact LRU: a doubly linked list --------------------------------------------------------- */
 static struct {
-    uint32_t next[UNIVERSE + 1], prev[UNIVERSE + 1]; /* UNIVERSE: the list's head */
+    uint32_t next[UNIVERSE + 1], prev[UNIVERSE + 1]; /* UNIVERSE: head of the list */
     bool in[UNIVERSE];
     uint64_t count, cap;
 } lru;
@@ -166,7 +166,7 @@ static uint32_t zipf(kit_rng *r, uint32_t n) /* hot keys anywhere */
 /* ---- step by step ---------------------------------------------------------------------------- */
 typedef void (*insert_fn)(uint32_t id);
 
-/* Requests on the engine and the model; returns how often they disagreed on hit or miss. */
+/* Run requests on the engine and the model. Return how often they disagree on hit or miss. */
 static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_t n,
                        uint64_t requests, double *hits)
 {
@@ -195,7 +195,7 @@ static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_
     return wrong;
 }
 
-static void fifo_entry_for_entry(void)
+static void fifo_matches_its_model(void)
 {
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
@@ -204,7 +204,7 @@ static void fifo_entry_for_entry(void)
     }
 }
 
-static void lru_entry_for_entry(void)
+static void lru_matches_its_model(void)
 {
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
@@ -214,7 +214,7 @@ static void lru_entry_for_entry(void)
 }
 
 /* Ghosts are fingerprints in lines here and exact there, and the engine stops after 16 looks. */
-static void s3fifo_like_the_published_one(void)
+static void s3fifo_matches_the_published_form(void)
 {
     static const uint64_t caps[] = {10, 100, 1000, 5000};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
@@ -247,7 +247,7 @@ static double engine_ratio(kit *k, uint32_t n, size_t len, uint64_t warm, uint64
     return (double)hit / (double)requests;
 }
 
-static void not_below_lru_bounded_by_entries(void)
+static void hit_ratio_by_entries_is_not_below_lru(void)
 {
     static const struct { uint32_t keys; uint64_t cap; double theta; } run[] = {
         {100000, 10000, .99}, {100000, 1000, .99}, {20000, 10000, .8}, {100000, 5000, .7}};
@@ -270,8 +270,8 @@ static void not_below_lru_bounded_by_entries(void)
     }
 }
 
-/* Bounded by bytes: LRU gets as many entries as the engine holds when it is full. */
-static void not_below_lru_bounded_by_bytes(void)
+/* Bounded by bytes: LRU gets as many entries as the full engine holds. */
+static void hit_ratio_by_bytes_is_not_below_lru(void)
 {
     static const struct { uint64_t budget; uint32_t keys; } run[] = {
         {KIT_MIB(1), 50000}, {KIT_MIB(2), 100000}, {KIT_MIB(4), 150000}};
@@ -297,7 +297,8 @@ static void not_below_lru_bounded_by_bytes(void)
     }
 }
 
-/* How many of HOT entries that came first and are used stay while a store is filled and evicts. */
+/* Return how many of the first HOT entries, used all the time, survive while a store fills and
+ * evicts. */
 enum { HOT = 1000, FLOOD = 160000 };
 static uint32_t hot_entries_left(uint64_t seed)
 {
@@ -321,8 +322,9 @@ static uint32_t hot_entries_left(uint64_t seed)
 }
 
 /* All stripes begin to evict at the same time, and none has a kept segment yet. A stripe may lose
- * its share: of 502 stores 489 kept 92 % or more, one kept 84 %. The middle one of three counts. */
-static void what_came_first_and_is_used_stays(void)
+ * its share. Of 502 stores 489 kept 92 % or more, one kept 84 %. The middle of three stores
+ * counts. */
+static void used_first_entries_survive_a_flood(void)
 {
     uint32_t left[3];
     for (uint32_t i = 0; i < 3; i++) { left[i] = hot_entries_left(t_seed() + i); }
@@ -334,7 +336,6 @@ static void what_came_first_and_is_used_stays(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_policy", T_CASE(what_came_first_and_is_used_stays), T_CASE(fifo_entry_for_entry),
-       T_CASE(lru_entry_for_entry),
-       T_CASE(s3fifo_like_the_published_one),
-       T_CASE(not_below_lru_bounded_by_entries), T_CASE(not_below_lru_bounded_by_bytes))
+T_MAIN("l1_policy", T_CASE(used_first_entries_survive_a_flood), T_CASE(fifo_matches_its_model),
+       T_CASE(lru_matches_its_model), T_CASE(s3fifo_matches_the_published_form),
+       T_CASE(hit_ratio_by_entries_is_not_below_lru), T_CASE(hit_ratio_by_bytes_is_not_below_lru))

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    address space is asked for in halves until the system grants it: a store opens and works
- *         under a tight RLIMIT_AS; 200 stores live at once; nothing is left when one cannot be
- *         opened.
- * Method: children with ever smaller limits; stores of many budgets; the stored bytes are read
- *         back. */
+ * Aim:    l1_open halves its reservation until the system grants it: a store works under a tight
+ *         RLIMIT_AS; 200 stores are open at the same time; a failed open leaves nothing behind.
+ * Method: children with ever smaller limits; stores of many budgets; read the stored bytes back. */
 #include "tests/support/l1_kit.h"
 
 #include <sys/resource.h>
@@ -38,8 +36,8 @@ static void work(kit *k, uint64_t budget)
     T_CHECK(kit_used(k) <= budget);
 }
 
-/* In a child: at most `more` bytes of address space beyond what it has. 0 opened, 1 refused, 2
- * wrong. */
+/* Open in a child with at most `more` further bytes of address space. 0 opened, 1 refused, 2
+ * error. */
 static int open_within(uint64_t budget, uint64_t more)
 {
     fflush(stdout);
@@ -67,7 +65,7 @@ static int open_within(uint64_t budget, uint64_t more)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
-static void reservations_are_halved(void)
+static void open_halves_its_reservation(void)
 {
     if (tools_need_the_space()) { return; }
     static const uint64_t budgets[] = {1, 4, 16, 64};
@@ -106,7 +104,7 @@ static unsigned open_many(uint64_t budget)
     return opened;
 }
 
-/* Each holds its own, and nothing of another's. */
+/* Check that each store holds its own entries and none of another. */
 static void use_and_close_many(void)
 {
     unsigned char buf[128];
@@ -127,17 +125,17 @@ static void use_and_close_many(void)
     }
 }
 
-static void two_hundred_stores_at_once(void)
+static void two_hundred_stores_work_together(void)
 {
     T_EQ_U64(open_many(KIT_MIB(2)), 200);
     use_and_close_many();
-    if (t_patience() > 1) { return; } /* valgrind and qemu have not the address space */
+    if (t_patience() > 1) { return; } /* valgrind and qemu lack the address space */
     T_EQ_U64(open_many(KIT_MIB(64)), 200);
     use_and_close_many();
 }
 
-/* The first take what they like, the later ones what is left, the last ones nothing. */
-static void many_stores_in_little_space(void)
+/* The first stores get all they ask for, later ones the rest, the last ones nothing. */
+static void many_stores_share_little_address_space(void)
 {
     if (tools_need_the_space()) { return; }
     struct rlimit before, limit;
@@ -153,5 +151,5 @@ static void many_stores_in_little_space(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_reserve", T_CASE(reservations_are_halved), T_CASE(two_hundred_stores_at_once),
-       T_CASE(many_stores_in_little_space))
+T_MAIN("l1_reserve", T_CASE(open_halves_its_reservation), T_CASE(two_hundred_stores_work_together),
+       T_CASE(many_stores_share_little_address_space))

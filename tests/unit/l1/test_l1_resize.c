@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a new budget is in force when l1_resize returns, under load and with pins held, down by a
- *         factor of 256 and up again; what fits is kept; an entry bound likewise.
- * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back, the account read at
- *         each return; a shrink to a quarter must keep about a quarter; bounds changed under
+ * Aim:    a new budget holds when l1_resize returns, under load and with pins held, down by a
+ *         factor of 256 and up again. Entries that fit are kept. The same for an entry bound.
+ * Method: 1 GiB filled, writers and readers running, pins held: 4 MiB and back; read the charges
+ *         at each return. A shrink to a quarter must keep about a quarter. Bounds change under
  *         load. */
 #include "tests/support/l1_kit.h"
 
@@ -74,7 +74,7 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
             l1_unpin(z.k.c, &pin[i]);
         }
         for (unsigned i = 0; i < 200; i++) { T_CHECK(kit_used(&z.k) <= small); }
-        /* The small store works: a set is there afterwards, now and then. */
+        /* The small store works: some sets are found afterwards. */
         uint64_t kept = 0;
         for (uint64_t i = 0; i < 200 || (kept <= 100 && i < 20000); i++) {
             if (kit_put(&z.k, z.keys + i, i, 100) == CELLAR_OK) {
@@ -94,8 +94,8 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
     kit_close(&z.k);
 }
 
-/* Values that lie in blocks, which leave the log a reserve that follows the budget. */
-static void blocks_are_made_while_the_budget_changes(void)
+/* Values in blocks, which leave the log a reserve that follows the budget. */
+static void sets_of_blocks_work_while_the_budget_changes(void)
 {
     memset(&z, 0, sizeof z);
     kit_open(&z.k, KIT_MIB(16), NULL);
@@ -115,7 +115,7 @@ static void blocks_are_made_while_the_budget_changes(void)
     kit_close(&z.k);
 }
 
-static void what_fits_is_kept(void)
+static void shrink_keeps_what_fits(void)
 {
     static const struct { uint64_t from, to; size_t len; } shrink[] = {
         {64, 32, 100}, {64, 16, 100}, {64, 4, 100}, {64, 16, 4000}, {64, 2, 1000}, {8, 2, 40}};
@@ -131,14 +131,14 @@ static void what_fits_is_kept(void)
         kit_audit(&k);
         for (uint64_t id = 0; id < n; id++) { payload += kit_has(&k, id) ? len + 16 : 0; }
         printf("# %2" PRIu64 " -> %2" PRIu64
-               " MiB, values of %4zu: %.0f %% of the new budget is payload at once\n",
+               " MiB, values of %4zu: %.0f %% of the new budget is payload\n",
                shrink[i].from, shrink[i].to, len, (double)payload * 100 / (double)to);
-        T_CHECK(payload * 100 >= to * 32); /* 42 +- 3 at worst */
+        T_CHECK(payload * 100 >= to * 32); /* 42 +- 3 in the worst case */
         kit_close(&k);
     }
 }
 
-static void limits_of_a_resize(void)
+static void resize_beyond_limits_is_refused(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -147,11 +147,11 @@ static void limits_of_a_resize(void)
     T_EQ_U64(base_load_rlx(&k.account.limit), KIT_MIB(4));
     T_EQ_I64(l1_resize(k.c, KIT_MIB(32)), CELLAR_OK);
     for (uint64_t id = 0; id < 150000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
-    T_EQ_U64(kit_stats(&k).evicted, 0); /* the room came into use */
+    T_EQ_U64(kit_stats(&k).evicted, 0); /* the room is in use */
     kit_close(&k);
 }
 
-/* All stripes at one moment. */
+/* Count the entries of all stripes at one time. */
 static uint64_t entries_now(l1 *c)
 {
     uint64_t n = 0;
@@ -165,8 +165,8 @@ static uint64_t entries_now(l1 *c)
     return n;
 }
 
-/* Tickets of deleted entries serve whoever sets next, wherever its key lies. */
-static void deletes_leave_no_stripe_short(void)
+/* Tickets of deleted entries serve the next set, with a key in any stripe. */
+static void tickets_of_deletes_reach_every_stripe(void)
 {
     enum { MOST = 2000, DELETED = 1800 };
     for (unsigned ticks = 0; ticks < 2; ticks++) {
@@ -206,7 +206,7 @@ static void change_bound(void *arg)
     }
 }
 
-static void the_entry_bound_changes_under_load(void)
+static void entry_bound_holds_while_it_changes(void)
 {
     memset(&z, 0, sizeof z);
     l1_config cfg = {.max_entries = 3000, .stripes = 8, .mean_entry_bytes = 64};
@@ -227,6 +227,7 @@ static void the_entry_bound_changes_under_load(void)
     kit_close(&z.k);
 }
 
-T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back), T_ALONE(what_fits_is_kept),
-       T_CASE(blocks_are_made_while_the_budget_changes), T_ALONE(limits_of_a_resize),
-       T_CASE(the_entry_bound_changes_under_load), T_CASE(deletes_leave_no_stripe_short))
+T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back),
+       T_ALONE(shrink_keeps_what_fits), T_CASE(sets_of_blocks_work_while_the_budget_changes),
+       T_ALONE(resize_beyond_limits_is_refused), T_CASE(entry_bound_holds_while_it_changes),
+       T_CASE(tickets_of_deletes_reach_every_stripe))

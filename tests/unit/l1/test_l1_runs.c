@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    room for blocks is found in a bounded number of steps, the first there is, in whole pages
- *         that are charged exactly while one unit of them is used.
- * Method: random takes and gives of all sizes against a plain array of units that is searched from
- *         its start; then a region as full of holes as can be, in which the number of words and
- *         nodes looked at is read; the audit compares map, tree and charges all along. */
+ * Aim:    a take finds the first free run in a bounded number of steps; each page is charged
+ *         exactly while one of its units is used.
+ * Method: random takes and gives of all sizes against a plain array of units, searched from its
+ *         start. Then a region with as many holes as possible: count the words and nodes that a
+ *         take examines. The audit compares map, tree and charges throughout. */
 #include "tests/support/l1_kit.h"
 
 #include "l1/l1_int.h"
@@ -41,7 +41,7 @@ static uint64_t first_fit(const unsigned char *used, uint64_t count, uint64_t n)
     return UINT64_MAX;
 }
 
-static void as_an_array_of_units(void)
+static void take_finds_the_first_free_run(void)
 {
     static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(65)};
     for (unsigned b = 0; b < 2; b++) {
@@ -65,7 +65,7 @@ static void as_an_array_of_units(void)
             }
             const uint64_t n = 1 + kit_below(&r, kit_one_in(&r, 10) ? 5000 : 20);
             const uint64_t want = first_fit(used, count, n);
-            if (take(&k, x, n) != L1_RUN_OK) { continue; } /* the account is full */
+            if (take(&k, x, n) != L1_RUN_OK) { continue; } /* the budget is full */
             T_EQ_U64((uint64_t)(x->at - p->region.base) >> p->unit_shift, want);
             memset(used + want, 1, (size_t)n);
             memset(l1_big_bytes(x->big), 7, (size_t)x->bytes - L1_BIG_HEADER);
@@ -93,7 +93,7 @@ static void holes_cost_nothing(void)
     kit k;
     kit_open(&k, KIT_MIB(256), NULL);
     l1_pages *p = &k.c->pages;
-    /* Nothing is charged for: every other unit of the whole region, as if in use. */
+    /* Mark every second unit of the whole region as used, without a charge. */
     const uint64_t words = (uint64_t)p->leaves * 64;
     memset(p->map, 0x55, (size_t)words * 8);
     p->map[words / 2] = UINT64_C(0x5550000000005555); /* one hole of some 36 units */
@@ -109,7 +109,7 @@ static void holes_cost_nothing(void)
         T_REQUIRE(take(&k, &b, n) == L1_RUN_OK);
         T_CHECK((uint64_t)(b.at - p->region.base) >> p->unit_shift >= words * 32);
         T_CHECK(p->looked <= most);
-        printf("# %u groups: a run of %" PRIu64 " in %" PRIu64 " looks\n", p->leaves, n, p->looked);
+        printf("# %u groups: a run of %" PRIu64 " in %" PRIu64 " steps\n", p->leaves, n, p->looked);
         give(&k, &b);
     }
     T_EQ_I64(take(&k, &b, 64), L1_RUN_NONE);
@@ -123,4 +123,4 @@ static void holes_cost_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_runs", T_CASE(as_an_array_of_units), T_CASE(holes_cost_nothing))
+T_MAIN("l1_runs", T_CASE(take_finds_the_first_free_run), T_CASE(holes_cost_nothing))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what is present throughout a scan is seen at least once, whatever is inserted, deleted,
- *         split and merged meanwhile; what is seen was there; no lock is held in the callback.
- * Method: between any two steps of a scan, and inside the callback, thousands of keys are inserted
- *         or deleted, the budget shrinks and grows, ticks contract the index; then the same from
+ * Aim:    a scan passes each entry that exists during the whole scan at least once, during inserts,
+ *         deletes, splits and merges. It passes existing entries only, and holds no lock in the
+ *         callback.
+ * Method: between any two steps of a scan, and inside the callback, insert or delete thousands of
+ *         keys, shrink and grow the budget, contract the index by ticks. Then the same from
  *         threads. */
 #include "tests/support/l1_kit.h"
 
@@ -11,13 +12,13 @@ enum { STAY = 600, OTHERS = 20000 };
 
 typedef struct walk {
     kit *k;
-    uint8_t *seen; /* times each key was seen */
+    uint8_t *seen; /* times the scan passed each key */
     uint64_t told, foreign, changes;
     kit_rng r;
     bool values, change_inside;
 } walk;
 
-/* Keys below STAY are never touched; keys from STAY on come and go. */
+/* Change keys from STAY on; keys below STAY never change. */
 static void change(walk *w, unsigned n)
 {
     static unsigned direction;
@@ -47,7 +48,7 @@ static bool on_seen(void *ctx, const l1_seen *s)
     if (s->value != NULL) { T_CHECK(kit_is(s->value, 8, id, id)); }
     sync_assert_none(); /* no lock is held here */
     if (w->change_inside && kit_one_in(&w->r, 40)) {
-        /* The callback may set, delete and scan itself. */
+        /* The callback may set, delete and scan. */
         change(w, 30);
         uint64_t inner = 0, n = 0;
         walk other = {.k = w->k, .seen = w->seen, .r = w->r, .values = w->values};
@@ -79,11 +80,11 @@ static void open_scan(kit *k, uint32_t stripes)
     kit_open(k, KIT_MIB(32), &cfg);
     for (uint64_t id = 0; id < STAY; id++) {
         T_EQ_I64(kit_put(k, id, id, 8), CELLAR_OK);
-        T_EQ_I64(kit_put_until(k, 77, id, id, 8, BASE_NEVER_MS), CELLAR_OK); /* another owner's */
+        T_EQ_I64(kit_put_until(k, 77, id, id, 8, BASE_NEVER_MS), CELLAR_OK); /* a generation */
     }
 }
 
-static void nothing_moves_each_seen_once(void)
+static void scan_without_changes_passes_each_once(void)
 {
     kit k;
     walk w = {.k = &k, .seen = calloc(1, STAY + OTHERS), .r = {t_seed()}, .values = true};
@@ -134,9 +135,9 @@ static bool count_up(void *ctx, const l1_seen *s)
     return true;
 }
 
-/* Stopped early, a scan goes on after the bucket it stopped in; what is absent or expired is
- * not shown. */
-static void stopping_and_what_is_shown(void)
+/* A stopped scan continues after the bucket where it stopped. It passes no absent or expired
+ * entry. */
+static void stopped_scan_continues_and_hides_expired(void)
 {
     kit k;
     open_scan(&k, 2);
@@ -157,8 +158,8 @@ static void stopping_and_what_is_shown(void)
     kit_close(&k);
 }
 
-/* Cursors nobody gave out end the scan or go on somewhere; they break nothing. */
-static void any_cursor_is_survived(void)
+/* Unknown cursors end the scan or continue somewhere; they break nothing. */
+static void scan_survives_any_cursor(void)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -224,6 +225,6 @@ static void present_throughout_is_seen_by_threads(void)
     kit_close(&t.k);
 }
 
-T_MAIN("l1_scan", T_CASE(nothing_moves_each_seen_once), T_ALONE(present_throughout_is_seen),
-       T_CASE(stopping_and_what_is_shown), T_CASE(any_cursor_is_survived),
-       T_CASE(present_throughout_is_seen_by_threads))
+T_MAIN("l1_scan", T_CASE(scan_without_changes_passes_each_once),
+       T_ALONE(present_throughout_is_seen), T_CASE(stopped_scan_continues_and_hides_expired),
+       T_CASE(scan_survives_any_cursor), T_CASE(present_throughout_is_seen_by_threads))

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    growing the index by one bucket at a time loses no key and no use counter, whatever page
- *         of it is refused; contraction loses none either.
- * Method: each insert from 0 to 10^6 is followed by a probe of an earlier key; keys used before the
- *         growth are as used after it; inserts while the account (or the system) refuses at each
- *         point: whatever was not announced as gone must hit; threads that get and delete while
- *         others insert; full pages of the index become huge ones in a tick, none that is not
- *         charged, and anew after a part was given back. */
+ * Aim:    growing the index by one bucket at a time loses no key and no use counter, also when a
+ *         page of it is refused. Contraction loses none either.
+ * Method: after each insert from 0 to 10^6 probe an earlier key. Keys used before the growth keep
+ *         their counters. Inserts while the budget (or the system) refuses at each point: every
+ *         entry without a reported end must hit. Threads get and delete while others insert. A tick
+ *         turns full pages of the index into huge pages, none beyond the charge, and again after a
+ *         part was given back. */
 #include "l1/l1_int.h"
 #include "tests/support/l1_kit.h"
 
@@ -37,7 +37,7 @@ static void every_insert_keeps_the_earlier_ones(void)
     T_EQ_U64(s.entries, n);
     T_EQ_U64(s.evicted, 0);
     T_CHECK(s.splits > n / 9 / 2 - 2000);
-    /* Bytes per entry over key and value; 16 key, 8 value. */
+    /* Bytes per entry beyond key and value; 16 key, 8 value. */
     double over = (double)(kit_used(&k) - n * 24) / (double)n;
     printf("# %.1f bytes an entry over key and value\n", over);
     T_CHECK(over < 40 || n < 500000);
@@ -45,11 +45,11 @@ static void every_insert_keeps_the_earlier_ones(void)
         kit_key key;
         l1_info info;
         T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
-        T_EQ_U64(info.uses, 3); /* whichever bucket it lies in by now */
+        T_EQ_U64(info.uses, 3); /* in its present bucket */
     }
     for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
     kit_audit(&k);
-    /* And back: most go, the buckets are merged, the rest must still be there. */
+    /* And back: delete most, merge the buckets, find the rest. */
     for (uint64_t i = 0; i < n; i++) {
         if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
     }
@@ -68,7 +68,7 @@ static void every_insert_keeps_the_earlier_ones(void)
 
 /* ---- refused growth -------------------------------------------------------------------------- */
 enum { SOME = 60000 };
-static uint8_t there[SOME]; /* set, and not announced as gone */
+static uint8_t there[SOME]; /* set, and no end reported */
 
 static void on_left(void *ctx, const l1_left *what)
 {
@@ -96,7 +96,7 @@ static void growth_refused_by_the_account(void)
     kit_rng r = {t_seed()};
     uint64_t hog = 0, until = 0, refused = 0;
     for (uint64_t i = 0; i < SOME && t_failed() == 0; i++) {
-        /* The free rest of the budget is taken away for a while, at ever different places. */
+        /* Take the free rest of the budget for a while, at changing places. */
         if (hog == 0 && kit_one_in(&r, 60)) {
             uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k),
             leave = kit_below(&r, 4) * 4096;
@@ -141,13 +141,13 @@ static uint64_t growth_refused_at(uint64_t nth, uint32_t stripes)
     const bool refused = base_fault_alloc_site() != NULL;
     base_fault_alloc_arm(0, false);
     for (uint64_t i = 0; i < 6000; i++) { T_EQ_U64(kit_has(&k, i), there[i]); }
-    T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* healed */
+    T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* works again */
     l1_want_left(k.c, false);
     kit_close(&k);
     return refused;
 }
 
-/* Pages of four stripes' buckets become writable together: more places with one. */
+/* Pages of buckets of four stripes become writable together: more places with one stripe. */
 static void growth_refused_by_the_system(void)
 {
     uint64_t failed = 0;
@@ -158,11 +158,12 @@ static void growth_refused_by_the_system(void)
     T_CHECK(failed > 20);
 }
 
-/* ---- huge pages: what they are made of, and given back again --------------------------------- */
+/* ---- huge pages: made of full pages, given back, made again
+ * ----------------------------------- */
 static void the_index_becomes_huge_pages(void)
 {
     kit k;
-    const uint64_t n = 420000; /* with 64 stripes: two huge pages full, a part of a third */
+    const uint64_t n = 420000; /* with 64 stripes: two full huge pages, a part of a third */
     l1_config cfg = {.max_entries = 0};
     kit_open(&k, KIT_MIB(256), &cfg);
     for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
@@ -177,8 +178,8 @@ static void the_index_becomes_huge_pages(void)
     T_EQ_U64(kit_used(&k), used);
     T_EQ_I64(l1_index_collapse_due_ms(k.c), BASE_NEVER_MS); /* done, or the kernel cannot */
     const size_t done = (size_t)k.c->index_collapsed;
-    printf("# %zu of %" PRIu64 " bytes looked at%s\n", done, index,
-           k.c->collapse_off ? "; this kernel makes none" : "");
+    printf("# %zu of %" PRIu64 " bytes tried%s\n", done, index,
+           k.c->collapse_off ? "; this kernel gives no huge pages" : "");
     if (!k.c->collapse_off) {
         T_CHECK(done + (uintptr_t)k.c->index_region.base % BASE_HUGE >= BASE_HUGE);
         T_CHECK(done <= index && index - done < 2 * BASE_HUGE);
@@ -186,7 +187,7 @@ static void the_index_becomes_huge_pages(void)
     }
     for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
     kit_audit(&k);
-    /* Pages that go back out of the middle of one: it is made anew once it is full again. */
+    /* Pages in the middle of a huge page are given back: it is made again once it is full. */
     for (uint64_t i = 0; i < n; i++) {
         if (i % 50 != 0) { T_EQ_I64(kit_del(&k, i), CELLAR_OK); }
     }
@@ -202,7 +203,7 @@ static void the_index_becomes_huge_pages(void)
     kit_close(&k);
 }
 
-/* Bytes of [from, from + bytes) in huge pages, by the kernel's own account. */
+/* Return the bytes of [from, from + bytes) in huge pages, as the kernel reports. */
 static uint64_t huge_bytes(const void *from, size_t bytes)
 {
     const uintptr_t lo = (uintptr_t)from, hi = lo + bytes;
@@ -243,7 +244,7 @@ static huge_now huge_of(const kit *k)
                        huge_bytes(k->c->arena_region.base, k->c->arena_region.reserved_bytes) };
 }
 
-/* Fill a store of this mode; what it holds in huge pages before and after a tick. */
+/* Fill a store in this mode. Return its huge pages before and after a tick. */
 static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_now *ticked)
 {
     kit k;
@@ -252,7 +253,7 @@ static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_n
     kit_open(&k, budget, &cfg);
     for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
     *filled = huge_of(&k);
-    (void)l1_tick(k.c, UINT64_MAX); /* sees how large the index is */
+    (void)l1_tick(k.c, UINT64_MAX); /* notes the size of the index */
     kit_forward(&k, 3000);
     (void)l1_tick(k.c, UINT64_MAX);
     *ticked = huge_of(&k);
@@ -278,7 +279,7 @@ static void each_mode_makes_its_huge_pages(void)
         T_SKIP("the kernel gives no huge pages");
         return;
     }
-    T_CHECK(filled.index >= BASE_HUGE && filled.arena >= BASE_HUGE); /* at once */
+    T_CHECK(filled.index >= BASE_HUGE && filled.arena >= BASE_HUGE); /* immediately */
     T_CHECK(ticked.index >= 2 * BASE_HUGE && ticked.arena >= BASE_HUGE);
     T_CHECK(later.index >= BASE_HUGE && later.arena >= BASE_HUGE);
     T_CHECK(ticked.index >= later.index);
@@ -302,7 +303,7 @@ static void grower(void *arg)
     atomic_fetch_add(&grow.done, 1);
 }
 
-/* Keys of multiples of 16 are deleted again and must stay away; all others must stay. */
+/* Delete keys that are multiples of 16: they must stay absent; all others must stay. */
 static void prober(void *arg)
 {
     kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
@@ -332,7 +333,7 @@ static void prober(void *arg)
     }
 }
 
-static void gets_and_deletes_meanwhile(void)
+static void gets_and_deletes_during_splits_are_exact(void)
 {
     memset(&grow, 0, sizeof grow);
     grow.each = kit_scale(200000);
@@ -349,7 +350,6 @@ static void gets_and_deletes_meanwhile(void)
 }
 
 T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
-       T_ALONE(growth_refused_by_the_account),
-       T_ALONE(growth_refused_by_the_system), T_ALONE(the_index_becomes_huge_pages),
-       T_ALONE(each_mode_makes_its_huge_pages),
-       T_CASE(gets_and_deletes_meanwhile))
+       T_ALONE(growth_refused_by_the_account), T_ALONE(growth_refused_by_the_system),
+       T_ALONE(the_index_becomes_huge_pages), T_ALONE(each_mode_makes_its_huge_pages),
+       T_CASE(gets_and_deletes_during_splits_are_exact))

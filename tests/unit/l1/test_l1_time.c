@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a deadline is exact to 1 ms on every read, whatever the coarse clock, the sweeper, a move
- *         in the log or an in-place update does; idle time and absolute age end an entry at the
- *         earlier.
- * Method: a turned clock. Deadlines at every offset around a tick with a coarse reading that lags 0
- *         to 10 ms; TTLs from 1 ms to INT64_MAX in powers of two, each looked at 1 ms before and at
- *         its end; clocks that start before 2^31, 2^32, 2^40, 2^53; 60 days without a sweep;
- *         records moved by the cursor, rewritten by touch, updated in place at any age of their
+ * Aim:    a deadline is exact to 1 ms on every read, with any coarse clock, tick, move in the log
+ *         or in-place update. Idle time and absolute age end an entry at the earlier of the two.
+ * Method: a virtual clock. Deadlines at every offset around a tick with a coarse reading that lags
+ *         0 to 10 ms. TTLs from 1 ms to INT64_MAX in powers of two, each read 1 ms before and at
+ *         its end. Clocks that start before 2^31, 2^32, 2^40, 2^53. 60 days without a tick. Records
+ *         moved by the cursor, rewritten by touch, updated in place at any age of their
  *         segment. */
 #include "tests/support/l1_kit.h"
 
@@ -36,7 +35,7 @@ static void put_until(kit *k, uint64_t id, int64_t deadline)
     T_EQ_I64(kit_put_until(k, 0, id, id, 20, deadline), CELLAR_OK);
 }
 
-static void every_offset_around_a_tick(void)
+static void deadline_is_exact_at_every_offset(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(8), NULL);
@@ -57,7 +56,7 @@ static void every_offset_around_a_tick(void)
     kit_close(&k);
 }
 
-static void ttl_of_every_size(void)
+static void ttl_of_every_size_is_exact(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(8), NULL);
@@ -86,8 +85,8 @@ static void ttl_of_every_size(void)
     kit_close(&k);
 }
 
-/* Clocks that stand one second before a word would wrap. */
-static void clocks_before_each_wrap(void)
+/* Clocks one second before a word would wrap. */
+static void deadline_is_exact_when_the_clock_wraps(void)
 {
     static const unsigned bits[] = {15, 16, 31, 32, 33, 40, 48, 53, 62};
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
@@ -110,9 +109,9 @@ static void clocks_before_each_wrap(void)
 
 static const int64_t DAY = INT64_C(86400000);
 
-/* 60 days without a sweep, entries put and updated in place all along: `due` is relative to a
- * segment that may have been opened long before. */
-static void sixty_days_without_a_sweep(void)
+/* 60 days without a tick; puts and in-place updates all the time. `due` is relative to a segment
+ * that may have been opened long before. */
+static void deadlines_hold_for_sixty_days_without_a_tick(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -148,8 +147,8 @@ static void sixty_days_without_a_sweep(void)
     kit_close(&k);
 }
 
-/* The same under pressure, so that the cursor carries records from young segments into an old head
- * of main: a deadline must survive a move to a segment opened weeks before. */
+/* The same under pressure: the cursor moves records from young segments into an old head of main. A
+ * deadline must survive a move to a segment opened weeks before. */
 static void moved_records_keep_their_deadline(void)
 {
     kit k;
@@ -198,8 +197,8 @@ static void moved_records_keep_their_deadline(void)
     kit_close(&k);
 }
 
-/* ahead == 2^32 - 2: one more than the field can say. */
-static void the_farthest_deadline_a_segment_can_say(void)
+/* ahead == 2^32 - 2: one more than the field holds. */
+static void farthest_relative_deadline_is_exact(void)
 {
     for (int64_t off = -3; off <= 3; off++) {
         kit k;
@@ -214,7 +213,7 @@ static void the_farthest_deadline_a_segment_can_say(void)
     }
 }
 
-static void idle_and_absolute(void)
+static void earlier_of_idle_and_age_ends_the_entry(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -251,9 +250,9 @@ static void idle_and_absolute(void)
     kit_close(&k);
 }
 
-/* The stale window: dead for a plain get, there for who asks, and over exactly when it ends, also
- * after the record was moved to a segment opened after its deadline. */
-static void stale_window(void)
+/* The stale window: dead for a plain get, present on request, and over exactly at its end. Also
+ * after a move to a segment opened after the deadline. */
+static void stale_window_ends_exactly(void)
 {
     kit k;
     l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
@@ -274,7 +273,7 @@ static void stale_window(void)
             atomic_store(&k.clock.now_ms, start + at);
             cellar_err plain = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK);
             cellar_err asked = l1_get(k.c, &key.key, buf, sizeof buf, &len, L1_PEEK | L1_STALE_OK);
-            /* Pushed through the log while it is stale; it may be evicted, but never live
+            /* Push it through the log while it is stale. It may be evicted, but must not live
              * longer. */
             for (unsigned i = 0; i < 200; i++) { (void)kit_put(&k, filler++, 0, 100); }
             if (at < ttl) {
@@ -293,8 +292,8 @@ static void stale_window(void)
     kit_close(&k);
 }
 
-/* A deadline that was past when it was given leaves no stale window behind beyond its own. */
-static void a_past_deadline_counts_from_itself(void)
+/* A deadline in the past leaves no stale window beyond its own. */
+static void past_deadline_starts_its_own_stale_window(void)
 {
     kit k;
     kit_open(&k, KIT_MIB(2), NULL);
@@ -315,8 +314,8 @@ static void a_past_deadline_counts_from_itself(void)
     kit_close(&k);
 }
 
-/* The system's clocks instead of a turned one. No entry is returned at or after its deadline, and
- * none is missed before. A lag of the coarse clock beyond BASE_COARSE_LAG_MS is no failure. */
+/* Use the clocks of the system. No entry is returned at or after its deadline, and none is missed
+ * before. A lag of the coarse clock beyond BASE_COARSE_LAG_MS is no failure. */
 static void exact_by_the_system_clock(bool counter)
 {
     enum { ENTRIES = 300, MOST_MS = 150 };
@@ -362,11 +361,11 @@ static void exact_by_the_system_clock_and_the_coarse_clock(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_time", T_CASE(every_offset_around_a_tick), T_CASE(ttl_of_every_size),
-       T_CASE(clocks_before_each_wrap),
-       T_CASE(sixty_days_without_a_sweep), T_CASE(moved_records_keep_their_deadline),
-       T_CASE(the_farthest_deadline_a_segment_can_say), T_CASE(idle_and_absolute),
-       T_CASE(stale_window),
-       T_CASE(a_past_deadline_counts_from_itself),
+T_MAIN("l1_time", T_CASE(deadline_is_exact_at_every_offset), T_CASE(ttl_of_every_size_is_exact),
+       T_CASE(deadline_is_exact_when_the_clock_wraps),
+       T_CASE(deadlines_hold_for_sixty_days_without_a_tick),
+       T_CASE(moved_records_keep_their_deadline), T_CASE(farthest_relative_deadline_is_exact),
+       T_CASE(earlier_of_idle_and_age_ends_the_entry), T_CASE(stale_window_ends_exactly),
+       T_CASE(past_deadline_starts_its_own_stale_window),
        T_CASE(exact_by_the_system_clock_and_the_counter),
        T_CASE(exact_by_the_system_clock_and_the_coarse_clock))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    size_aware, cost_aware: what a record is worth moves the policy's choice the right way:
- *         with `favor_objects` fewer requests miss, with costs less of them is paid again; records
- *         all alike change nothing.
- * Method: generated mixes, each run twice with the same requests, with and without what is tried;
- *         fixed seeds and hash keys, so that a run repeats itself. */
+ * Aim:    size_aware, cost_aware: the worth of a record improves the choice of the policy. With
+ *         `favor_objects` fewer requests miss; with costs less cost is paid again; equal records
+ *         change nothing.
+ * Method: generated mixes. Each runs twice with the same requests, with and without the feature;
+ *         fixed seeds and hash keys repeat a run exactly. */
 #include "tests/support/l1_kit.h"
 
 #define KEYS 20000u
@@ -28,7 +28,7 @@ static uint32_t cost_of(unsigned mix, uint32_t id)
     }
 }
 
-/* As the layer above stores it: 1 + eighths of the binary logarithm. */
+/* Encode a cost as the cache does: 1 + eighths of the binary logarithm. */
 static uint8_t code_of(uint32_t us)
 {
     const unsigned e = base_log2_floor(us);
@@ -76,7 +76,7 @@ static void cost_aware(void)
                 plain += paid(policy, mix, false, seed);
                 told += paid(policy, mix, true, seed);
             }
-            printf("# policy %u, mix %u: %.1f %% less paid\n", (unsigned)policy, mix,
+            printf("# policy %u, mix %u: %.1f %% less cost\n", (unsigned)policy, mix,
                    100 - told * 100 / plain);
             if (mix == COST_ALIKE) {
                 T_CHECK(fabs(told - plain) <= plain * .001);
@@ -87,7 +87,7 @@ static void cost_aware(void)
     }
 }
 
-/* Sizes from 64 bytes to 64 KiB, whatever the popularity. */
+/* Run sizes from 64 bytes to 64 KiB, independent of popularity. */
 static uint64_t missed(bool objects, l1_policy policy, uint64_t *bytes)
 {
     kit k;
@@ -123,7 +123,7 @@ static void size_aware(void)
                100 - (double)sized * 100 / (double)plain,
                (double)bytes * 100 / (double)plain_bytes - 100);
         T_CHECK(sized * 100 <= plain * 93);
-        T_CHECK(bytes > plain_bytes); /* the price */
+        T_CHECK(bytes > plain_bytes); /* the cost of fewer misses */
     }
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keys that share a word of the index are all found when that was promised, and none of
- *         them brings an older value of another one back.
- * Method: keys of one class are searched for in a small store. Puts, deletes, seals, closes, kills
- *         and tables of another size follow in any order, against an oracle. */
+ * Aim:    all kept keys that share a word of the index are found. No key of the class restores an
+ *         older value of another one.
+ * Method: keys of one class in a small store. Puts, deletes, seals, closes, process deaths and
+ *         tables of another size follow in any order and are compared with an oracle. */
 #include "tests/support/l2_kit.h"
 
 #define CLASS_VGEN 3u
@@ -14,7 +14,7 @@ static l2_dev dev;
 
 /* ---- keys of one class ---- */
 
-/* As src/l2/index.c finds a class: equal numbers, equal class. */
+/* Return the class like src/l2/index.c: equal results, equal class. */
 static uint64_t class_of(uint64_t h48)
 {
     const uint32_t n = kit.d->index.buckets, tag = (uint32_t)h48 & 0xffffu;
@@ -42,7 +42,7 @@ static l2_key key_of(const uint64_t *key)
 
 #define CLASS_GROUPS 3u
 
-/* Groups of keys that are of one class in a store of begin(): searched for once. */
+/* Groups of keys of one class in a store of begin(), found once. */
 static uint64_t class_key[CLASS_GROUPS][CLASS_KEYS];
 
 static void class_search(void)
@@ -114,7 +114,7 @@ static void del(uint64_t key)
     l2_kill(kit.d, &k);
 }
 
-/* Its version; 0: a miss. *lsn: of the record. */
+/* Return the version of a key; 0: a miss. *lsn: lsn of the record. */
 static uint32_t look_at(uint64_t key, uint64_t *lsn)
 {
     unsigned char buf[200];
@@ -129,7 +129,7 @@ static uint32_t look_at(uint64_t key, uint64_t *lsn)
 
 static uint32_t look(uint64_t key) { return look_at(key, NULL); }
 
-/* What lies in a slot comes to its place. */
+/* Write the open slot to its place. */
 static void seal(void)
 {
     const uint64_t sealed = l2_kit_figures(&kit).sealed;
@@ -162,7 +162,7 @@ static void reopen(bool kill)
 static void all_kept_keys_of_a_class_are_found(void)
 {
     const uint64_t *key = class_key[0];
-    for (int how = 0; how < 4; how++) { /* in slots, sealed; closed, killed */
+    for (int how = 0; how < 4; how++) { /* staged or sealed; closed or killed */
         begin();
         for (uint32_t i = 0; i < CLASS_KEYS; i++) { put_kept(key[i], i + 1); }
         for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), i + 1); }
@@ -219,7 +219,7 @@ static void reclaiming_one_key_of_a_class_leaves_the_others(void)
     end();
 }
 
-static void a_plain_put_does_not_lose_a_kept_one(void)
+static void a_plain_put_leaves_kept_keys_of_its_class(void)
 {
     const uint64_t *key = class_key[0];
     begin();
@@ -241,8 +241,8 @@ static void a_plain_put_does_not_lose_a_kept_one(void)
 #define ANY_KEYS (CLASS_GROUPS * CLASS_KEYS + 2u)
 
 typedef struct any_key {
-    uint64_t key, lsn; /* lsn: of the newest put */
-    uint32_t now;      /* its version; 0: none */
+    uint64_t key, lsn; /* lsn of the newest put */
+    uint32_t now;      /* current version; 0: none */
     bool kept;
 } any_key;
 
@@ -252,7 +252,7 @@ static struct {
     uint64_t found, missed;
 } any;
 
-/* Two keys of one hash48 under the secret of the kit. */
+/* Two keys with one hash48 under the secret of the kit. */
 static const uint64_t any_twins[2] = { 16725781, 30061472 };
 
 static void any_begin(void)
@@ -288,7 +288,7 @@ static void any_put(any_key *k, base_rng *r)
 {
     const bool kept = base_rng_below(r, 3) != 0;
     uint64_t lsn = 0;
-    if (base_rng_below(r, 2) != 0) { /* else as a write-through of an unchanged value */
+    if (base_rng_below(r, 2) != 0) { /* otherwise like a write-through of an unchanged value */
         del(k->key);
         k->now = 0;
     }
@@ -312,7 +312,8 @@ static void any_reopen(base_rng *r)
     }
     reopen_cold(kill);
     for (uint64_t n = base_rng_below(r, 6); n > 0 && base_load_acq(&kit.d->warming) != 0; n--) {
-        any_key *k = &any.key[base_rng_below(r, any.count - 2)]; /* not of one hash48: index.c */
+        /* not a key of any_twins: index.c */
+        any_key *k = &any.key[base_rng_below(r, any.count - 2)];
         if (base_rng_below(r, 3) == 0) {
             del(k->key);
             k->now = 0;
@@ -325,7 +326,7 @@ static void any_reopen(base_rng *r)
     l2_kit_warm(&kit);
 }
 
-static void any_order_of_calls_keeps_what_was_promised(void)
+static void any_order_of_calls_keeps_kept_keys(void)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -352,7 +353,7 @@ static void any_order_of_calls_keeps_what_was_promised(void)
     T_CHECK(any.found > 1000);
 }
 
-/* ---- many ---- */
+/* ---- many keys ---- */
 
 #define MANY_KEYS 200000u
 
@@ -363,7 +364,7 @@ static uint32_t many_missing(uint32_t keys)
     return n;
 }
 
-/* Written once, and a third of them again when they lie on disk. */
+/* Every key is written once, and a third of them again after they lie on disk. */
 static void all_of_200000_kept_keys_are_found(void)
 {
     l2_dev_init(&dev);
@@ -394,6 +395,5 @@ T_ONE_THREAD;
 T_MAIN("l2_class", T_CASE(all_kept_keys_of_a_class_are_found),
        T_CASE(deleting_one_key_of_a_class_leaves_the_others),
        T_CASE(reclaiming_one_key_of_a_class_leaves_the_others),
-       T_CASE(a_plain_put_does_not_lose_a_kept_one),
-       T_CASE(any_order_of_calls_keeps_what_was_promised),
-       T_CASE(all_of_200000_kept_keys_are_found))
+       T_CASE(a_plain_put_leaves_kept_keys_of_its_class),
+       T_CASE(any_order_of_calls_keeps_kept_keys), T_CASE(all_of_200000_kept_keys_are_found))

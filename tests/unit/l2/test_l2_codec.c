@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    with a cipher no value lies on disk in clear, what comes back is what was sealed, and
- *         nothing else comes back: with another key, of another key's record, of bytes that were
- *         changed by somebody who can make all checks right, after a kill or a power cut. Packed
- *         values come back as they were, from fewer bytes; what is no packing, or says a length it
- *         has not, or cannot be unpacked here, is a miss that is counted.
- * Method: small stores on a disk made of memory, a toy cipher that authenticates, every bit. */
+ * Aim:    with a cipher no plain value lies on disk, and a get returns only values that the cipher
+ *         encrypted. Another key, bytes of another record, forged bytes with right checks, process
+ *         deaths and power cuts give misses. Compressed values are restored exactly. Bytes that do
+ *         not decompress, wrong lengths, and a build without LZ4 give counted misses.
+ * Method: small stores on an in-memory disk, a toy cipher that authenticates, every bit. */
 #include "base/pack.h"
 #include "tests/support/l2_kit.h"
 
 #define TOY_TAG 16u
 #define TOY_NONCES 4096u
 
-typedef struct toy { /* NOT a cipher to keep anything secret with */
+typedef struct toy { /* a toy, NOT secure */
     base_sum_key key;
     unsigned char nonce[TOY_NONCES][12];
     uint32_t nonces;
@@ -21,7 +20,7 @@ typedef struct toy { /* NOT a cipher to keep anything secret with */
 
 static l2_dev dev;
 static l2_kit kit;
-static bool packing; /* puts ask for it */
+static bool packing; /* puts request compression */
 static toy right_toy, wrong_toy;
 static cellar_l2_cipher crypt_of_right, crypt_of_wrong;
 
@@ -58,7 +57,7 @@ static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
     return 0;
 }
 
-/* Writes what it finds before it knows whether that is genuine, as many do. */
+/* Decrypt. Like many ciphers, write the output before the check of its authenticity. */
 static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
                     const void *in, size_t n, void *out, void *ctx)
 {
@@ -136,14 +135,14 @@ static cellar_err get(uint32_t key, uint32_t version)
                                                                            : CELLAR_CONFLICT;
 }
 
-/* Where the bytes lie in a file as calls see it, NULL: nowhere. */
+/* Return the address of the bytes in a file, or NULL. */
 static unsigned char *lies_in(const char *file, const void *bytes, size_t n)
 {
     l2_dev_file *f = l2_dev_find(&dev, file);
     return f != NULL ? memmem(f->live, f->size, bytes, n) : NULL;
 }
 
-static void sealed_values_come_back(void)
+static void encrypted_values_are_restored_exactly(void)
 {
     begin();
     open_it();
@@ -160,7 +159,7 @@ static void sealed_values_come_back(void)
     T_CHECK(lies_in("data.seg", "plainly-readable", 16) == NULL);
     T_CHECK(lies_in("stage.buf", "plainly-readable", 16) == NULL);
     T_CHECK(lies_in("data.seg", "pppppppppppp", 12) == NULL);
-    /* Nothing at all, known to be absent, too small a buffer, the length alone. */
+    /* An empty value, a negative entry, a buffer that is too small, the length only. */
     const l2_key k = l2_kit_key(&kit, "empty", 5, 7), none = l2_kit_key(&kit, "none", 4, 7);
     l2_meta m = { .deadline_ms = BASE_NEVER_MS }, got;
     char buf[8] = "before";
@@ -204,7 +203,7 @@ static void no_nonce_is_used_twice(void)
     end();
 }
 
-static void another_key_and_none_at_all_miss_and_harm_nothing(void)
+static void a_wrong_or_missing_cipher_key_misses_and_writes_nothing(void)
 {
     begin();
     open_it();
@@ -219,12 +218,12 @@ static void another_key_and_none_at_all_miss_and_harm_nothing(void)
         }
         const l2_stats st = l2_kit_figures(&kit);
         T_EQ_U64(st.miss_sealed, n == 2 ? 0 : 30);
-        T_CHECK(st.miss_damage == 0 && !st.off); /* the disk is not to blame */
-        /* What was not sealed is not served to whoever has a cipher. */
+        T_CHECK(st.miss_damage == 0 && !st.off); /* the disk is not at fault */
+        /* With a cipher, a value that was not encrypted is not served. */
         if (n == 1) { T_EQ_I64(put(1000, 1), CELLAR_OK); }
         if (n == 2) { T_EQ_I64(get(1000, 1), CELLAR_MISS); }
     }
-    /* Where it failed nothing is left of what it wrote. */
+    /* After a failure the buffer has none of the output. */
     l2_close(kit.d);
     kit.cfg.crypt = &crypt_of_wrong;
     open_it();
@@ -253,7 +252,7 @@ static void a_cipher_that_fails_stores_nothing(void)
     T_EQ_U64(st.refused_seal, 1);
     T_EQ_I64(get(1, 1), CELLAR_OK);
     T_EQ_I64(get(2, 1), CELLAR_MISS);
-    /* An unchanged copy is neither sealed nor written again. */
+    /* An unchanged copy is neither encrypted nor written again. */
     const uint32_t id = 1, sealed = right_toy.nonces;
     const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
     char buf[400];
@@ -266,7 +265,7 @@ static void a_cipher_that_fails_stores_nothing(void)
     end();
 }
 
-typedef struct spot { /* of a record in data.seg */
+typedef struct spot { /* a record in data.seg */
     unsigned char *at;
     uint64_t segseq;
     uint32_t off, bytes;
@@ -294,8 +293,9 @@ static spot find_record(uint32_t key)
     return (spot){ NULL, 0, 0, 0 };
 }
 
-/* Somebody who knows the store's secret, and so can make every check right, but not the key. */
-static void no_changed_bit_is_served_even_if_all_checks_are_right(void)
+/* An attacker knows the store's secret and makes every check right, but has no key of the
+ * cipher. */
+static void forged_bytes_with_right_checks_miss(void)
 {
     begin();
     T_EQ_U64(kit.cfg.seg_bytes, 16384);
@@ -303,7 +303,7 @@ static void no_changed_bit_is_served_even_if_all_checks_are_right(void)
     T_EQ_I64(put(9, 3), CELLAR_OK);
     T_EQ_I64(put(10, 3), CELLAR_OK);
     l2_close(kit.d);
-    open_it(); /* the slot was sealed: now it is read from disk */
+    open_it(); /* after the seal of the slot it is read from disk */
     const spot s = find_record(9), other = find_record(10);
     T_REQUIRE(s.at != NULL && other.at != NULL);
     T_EQ_I64(get(9, 3), CELLAR_OK);
@@ -317,7 +317,7 @@ static void no_changed_bit_is_served_even_if_all_checks_are_right(void)
     l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
     T_EQ_I64(get(9, 3), CELLAR_OK);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
-    /* Another key's sealed value, genuine as it is. */
+    /* The authentic ciphertext of another key. */
     const uint32_t value = L2_RECORD_HEAD + 8 * 1 + 4, n = BASE_MIN(s.bytes, other.bytes) - value;
     unsigned char kept[512];
     memcpy(kept, s.at + value, n);
@@ -330,9 +330,9 @@ static void no_changed_bit_is_served_even_if_all_checks_are_right(void)
     end();
 }
 
-/* Kills and power cuts in the middle of anything: what is served is what was put last, or, after a
- * power cut at KEEP, what was put at the last barrier or since; never garbage. */
-static void crashes_leave_values_that_open(void)
+/* Process deaths and power cuts at any moment. The served version is the last one. After a power
+ * cut at KEEP it may be one of the last barrier or later. It is never garbage. */
+static void encrypted_values_decrypt_after_crashes(void)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -384,11 +384,11 @@ static void crashes_leave_values_that_open(void)
     T_CHECK(hits > 300);
 }
 
-/* ---- packed ---- */
+/* ---- compression ---- */
 
 #define WORDS_MAX 7000u
 
-/* Of even versions words that repeat, of odd ones noise. */
+/* Make repeated words for even versions, noise for odd ones. */
 static size_t words_of(unsigned char *buf, uint32_t key, uint32_t version)
 {
     base_rng r;
@@ -437,7 +437,7 @@ static bool no_lz4(void)
     return !base_pack_there();
 }
 
-static void packed_values_come_back_as_they_were(void)
+static void compressed_values_are_restored_exactly(void)
 {
     if (no_lz4()) { return; }
     for (int sealed = 0; sealed < 2; sealed++) {
@@ -450,7 +450,7 @@ static void packed_values_come_back_as_they_were(void)
             while (l2_tick(kit.d, 1000)) {}
         }
         l2_stats st = l2_kit_figures(&kit);
-        T_EQ_U64(st.packed, 29); /* the even ones, but that of no bytes */
+        T_EQ_U64(st.packed, 29); /* the even versions, without the empty value */
         T_CHECK(st.packed_saved > raw * 3 / 4 && st.packed_saved < raw);
         for (int round = 0; round < 3; round++) {
             for (uint32_t key = 0; key < 60; key++) {
@@ -461,7 +461,7 @@ static void packed_values_come_back_as_they_were(void)
             open_it();
         }
         T_CHECK(lies_in("data.seg", "the quick brown fox the quick brown fox ", 40) == NULL);
-        /* Its length before it was packed, with too small a buffer, and with none. */
+        /* The raw length, with a buffer that is too small, and without a buffer. */
         const uint32_t id = 40;
         const l2_key k = l2_kit_key(&kit, &id, sizeof id, 7);
         char buf[8] = "before";
@@ -478,8 +478,8 @@ static void packed_values_come_back_as_they_were(void)
     }
 }
 
-/* A library without LZ4: d->packs says so, and nothing else asks. */
-static void without_lz4_packed_values_miss_and_harm_nothing(void)
+/* d->packs false is a library without LZ4. */
+static void compressed_values_miss_without_lz4(void)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
@@ -496,7 +496,7 @@ static void without_lz4_packed_values_miss_and_harm_nothing(void)
     l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.miss_packed, 19);
     T_CHECK(st.miss_damage == 0 && !st.off);
-    T_EQ_I64(put_words(100, 0), CELLAR_OK); /* as it is */
+    T_EQ_I64(put_words(100, 0), CELLAR_OK); /* uncompressed */
     T_EQ_U64(l2_kit_figures(&kit).packed, 0);
     T_EQ_I64(get_words(100, 0), CELLAR_OK);
     l2_close(kit.d);
@@ -506,10 +506,10 @@ static void without_lz4_packed_values_miss_and_harm_nothing(void)
     end();
 }
 
-/* With wrong checks: never served. With right ones, which only who knows the secret can make:
- * whatever comes out, it stays inside the buffer (the sanitizers watch), or is a miss. Some bits
- * change nothing: padding, or how far back a word that repeats was seen last. */
-static void changed_bits_of_packed_values_do_no_harm(void)
+/* Changed bits with wrong checks are never served. With right checks the result stays inside the
+ * buffer (sanitizers watch), or is a miss. Some bits have no effect: padding, or the distance of a
+ * repeated word. */
+static void changed_bits_of_compressed_values_stay_in_the_buffer(void)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
@@ -522,7 +522,7 @@ static void changed_bits_of_packed_values_do_no_harm(void)
     for (uint32_t bit = 0; bit < s.bytes * 8; bit++) {
         s.at[bit / 8] ^= (unsigned char)(1u << bit % 8);
         T_EQ_I64(get_words(44, 0), CELLAR_MISS);
-        base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many would switch it off */
+        base_store_rlx(&kit.d->disk, (uint32_t)L2_DISK_OK); /* so many misses switch the tier off */
         if (bit / 8 >= L2_RECORD_HEAD) {
             l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
             const cellar_err err = get_words(44, 0);
@@ -535,12 +535,12 @@ static void changed_bits_of_packed_values_do_no_harm(void)
         l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
         if (t_failed()) { break; }
     }
-    T_CHECK(missed > 50 && garbled > 20); /* both were tried */
+    T_CHECK(missed > 50 && garbled > 20); /* both outcomes occur */
     T_EQ_I64(get_words(44, 0), CELLAR_OK);
     end();
 }
 
-/* Where the record's ext says how long its value was. */
+/* Return the position of the raw length in the record's ext. */
 static unsigned char *raw_says(const spot *s)
 {
     for (uint32_t i = 0; i + 6 <= s->at[13] * 8u; i++) {
@@ -550,12 +550,12 @@ static unsigned char *raw_says(const spot *s)
     return NULL;
 }
 
-static void lengths_that_lie_are_misses(void)
+static void wrong_raw_lengths_miss(void)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
     T_EQ_I64(put_words(44, 0), CELLAR_OK);
-    T_EQ_I64(put_words(45, 1), CELLAR_OK); /* noise: not packed */
+    T_EQ_I64(put_words(45, 1), CELLAR_OK); /* noise: not compressed */
     l2_close(kit.d);
     open_it();
     const spot s = find_record(44), plain = find_record(45);
@@ -577,7 +577,7 @@ static void lengths_that_lie_are_misses(void)
         l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
         T_EQ_I64(l2_get(kit.d, &k, large, sizeof large, &len, &m), CELLAR_MISS);
         T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
-        /* Nobody sets aside memory for what cannot be. */
+        /* No memory is allocated for an impossible length. */
         if (lies[i] < 64 || lies[i] > room) {
             T_EQ_I64(l2_get(kit.d, &k, NULL, 0, &len, &m), CELLAR_MISS);
             T_EQ_U64(l2_kit_figures(&kit).miss_packed, ++counted);
@@ -587,7 +587,7 @@ static void lengths_that_lie_are_misses(void)
     l2_w32(says + 2, raw);
     l2_rec_end(&kit.d->form, s.at, s.segseq, s.off);
     T_EQ_I64(get_words(44, 0), CELLAR_OK);
-    /* Said by one of the two places only. The mark covers the lengths' word. */
+    /* Only one of the two places says it. The mark covers the word of the lengths. */
     const spot both[] = { s, plain };
     for (int i = 0; i < 2; i++) {
         l2_rec r;
@@ -602,9 +602,9 @@ static void lengths_that_lie_are_misses(void)
     end();
 }
 
-/* Under a seal not even who makes all checks right can turn a packed value into a plain one, or
- * change a bit of it. */
-static void a_seal_covers_how_a_value_is_packed(void)
+/* With encryption, right checks do not turn a compressed value into a plain one, nor permit a
+ * changed bit. */
+static void encryption_authenticates_how_a_value_is_compressed(void)
 {
     if (no_lz4()) { return; }
     begin_packing(true);
@@ -633,7 +633,7 @@ static void a_seal_covers_how_a_value_is_packed(void)
     end();
 }
 
-static uint32_t asked; /* to push entries out */
+static uint32_t asked; /* requests to evict */
 
 static bool evict(void *ctx, uint64_t bytes)
 {
@@ -643,9 +643,9 @@ static bool evict(void *ctx, uint64_t bytes)
     return false;
 }
 
-/* An entry is sealed just when there is no memory: nothing else is pushed out for it, which would
- * be sealed in turn; and what is set aside is enough for it. */
-static void sealing_in_a_full_budget_pushes_nothing_out(void)
+/* Encryption runs when memory is short. It evicts nothing, which would encrypt again, and the
+ * reserved blocks suffice. */
+static void encryption_under_a_full_budget_evicts_nothing(void)
 {
     for (int both = 0; both < 2; both++) {
         begin();
@@ -672,12 +672,11 @@ static void sealing_in_a_full_budget_pushes_nothing_out(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_codec", T_CASE(sealed_values_come_back), T_CASE(no_nonce_is_used_twice),
-       T_CASE(another_key_and_none_at_all_miss_and_harm_nothing),
-       T_CASE(a_cipher_that_fails_stores_nothing),
-       T_CASE(no_changed_bit_is_served_even_if_all_checks_are_right),
-       T_CASE(crashes_leave_values_that_open), T_CASE(packed_values_come_back_as_they_were),
-       T_CASE(without_lz4_packed_values_miss_and_harm_nothing),
-       T_CASE(changed_bits_of_packed_values_do_no_harm), T_CASE(lengths_that_lie_are_misses),
-       T_CASE(a_seal_covers_how_a_value_is_packed),
-       T_CASE(sealing_in_a_full_budget_pushes_nothing_out))
+T_MAIN("l2_codec", T_CASE(encrypted_values_are_restored_exactly), T_CASE(no_nonce_is_used_twice),
+       T_CASE(a_wrong_or_missing_cipher_key_misses_and_writes_nothing),
+       T_CASE(a_cipher_that_fails_stores_nothing), T_CASE(forged_bytes_with_right_checks_miss),
+       T_CASE(encrypted_values_decrypt_after_crashes),
+       T_CASE(compressed_values_are_restored_exactly), T_CASE(compressed_values_miss_without_lz4),
+       T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer), T_CASE(wrong_raw_lengths_miss),
+       T_CASE(encryption_authenticates_how_a_value_is_compressed),
+       T_CASE(encryption_under_a_full_budget_evicts_nothing))

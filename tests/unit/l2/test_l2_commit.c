@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what a commit has said OK to outlives a power cut; a sync that failed, and changes that
- *         rely on the doorbell, are never called durable; one sync serves all who wait; a change of
- *         what the disk has never seen waits for none.
- * Method: a disk made of memory that forgets what a failed sync covered, power cuts of it; threads
- *         over real files, whose syncs are counted. */
+ * Aim:    committed changes survive a power cut. A failed sync, and changes that rely on the stall
+ *         marker, are never committed. One sync serves all waiting callers. A change of a key that
+ *         the disk never had needs no sync.
+ * Method: an in-memory disk that loses the bytes of a failed sync, and its power cuts; threads
+ *         on real files with counted syncs. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -31,7 +31,7 @@ static void end(void)
     l2_dev_fini(&cut);
 }
 
-/* The disk as a power cut now leaves it, opened. */
+/* Open the disk that a power cut leaves now. */
 static void open_cut(base_rng *r)
 {
     l2_dev_clone(&dev, &cut, r);
@@ -42,7 +42,7 @@ static void open_cut(base_rng *r)
     l2_kit_warm(&after);
 }
 
-static void committed_changes_outlive_a_power_cut(void)
+static void committed_changes_survive_a_power_cut(void)
 {
     for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
         base_rng r;
@@ -68,7 +68,7 @@ static void committed_changes_outlive_a_power_cut(void)
     }
 }
 
-static void only_what_was_logged_is_waited_for(void)
+static void a_commit_without_new_records_needs_no_sync(void)
 {
     begin(L2_ALWAYS);
     l2_kit_fill(&kit, 1);
@@ -77,20 +77,21 @@ static void only_what_was_logged_is_waited_for(void)
     const uint64_t denied = l2_kit_figures(&kit).denied;
     for (uint32_t i = 1000; i < 1100; i++) {
         l2_kit_del(&kit, i);
-        if (l2_kit_figures(&kit).denied != denied + (i - 1000) + 1) { break; } /* a false maybe */
+        /* a false positive of the filter */
+        if (l2_kit_figures(&kit).denied != denied + (i - 1000) + 1) { break; }
         T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
         T_EQ_U64(dev.calls[DEV_DATASYNC], syncs);
     }
     l2_kit_del(&kit, 3);
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     T_EQ_U64(dev.calls[DEV_DATASYNC], syncs + 1);
-    l2_kit_del(&kit, 3); /* the memo knows it: that tombstone is durable */
+    l2_kit_del(&kit, 3); /* the memo has it: that tombstone is durable */
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     T_EQ_U64(dev.calls[DEV_DATASYNC], syncs + 1);
     end();
 }
 
-static void a_failed_sync_is_told_until_all_before_it_is_dead_for_good(void)
+static void commits_fail_after_a_failed_sync_until_older_records_are_dead(void)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -102,11 +103,12 @@ static void a_failed_sync_is_told_until_all_before_it_is_dead_for_good(void)
     dev.fail_errno = EIO;
     dev.fail_at = 1;
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
-    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO); /* the disk says yes now, and it would be a lie */
+    /* the disk reports success now, which would be wrong */
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     T_EQ_U64(l2_kit_look(&kit, 4, L2_KIT_VGEN), 0);
     dev.fail_at = 1;
     dev.fail_sticky = true;
-    (void)l2_tick(kit.d, 1000); /* the header that would heal it fails as well */
+    (void)l2_tick(kit.d, 1000); /* the header that would permit commits again fails, too */
     dev.fail_at = 0;
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
@@ -123,7 +125,7 @@ static void a_failed_sync_is_told_until_all_before_it_is_dead_for_good(void)
     end();
 }
 
-static void while_changes_rely_on_the_doorbell_none_is_committed(void)
+static void commits_fail_while_changes_rely_on_the_stall_marker(void)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -144,7 +146,7 @@ static void while_changes_rely_on_the_doorbell_none_is_committed(void)
     end();
 }
 
-static void files_that_are_gone_commit_nothing(void)
+static void commits_fail_after_the_files_were_removed(void)
 {
     begin(L2_ALWAYS);
     l2_kit_fill(&kit, 1);
@@ -159,27 +161,27 @@ static void files_that_are_gone_commit_nothing(void)
     l2_dev_fini(&cut);
 }
 
-/* ---- a slot that was made ready and never used ---- */
+/* ---- an unused READY slot ---- */
 
-/* A header that stayed in its slot beside records of the next life would be a gap in the chain. */
-static void an_unused_slot_is_no_gap_in_the_life_after(void)
+/* A header left in its slot next to records of the next run would be a gap in the chain. */
+static void an_unused_slot_leaves_no_gap_for_the_next_run(void)
 {
     begin(L2_KEEP);
     for (uint32_t i = 0; i < 8; i++) { T_EQ_I64(l2_kit_put(&kit, i, 1, L2_KIT_VGEN), CELLAR_OK); }
-    (void)l2_tick(kit.d, 1000); /* the second slot is ready, and empty */
+    (void)l2_tick(kit.d, 1000); /* the second slot is READY and empty */
     for (int life = 0; life < 2; life++) {
         l2_kit_kill(&kit);
         dev.locked = false;
         T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
         T_EQ_I64(l2_kit_put(&kit, 8 + (uint32_t)life, 1, L2_KIT_VGEN), CELLAR_OK);
-    } /* killed before the worker came to make the next one ready */
+    } /* killed before the worker prepares the next slot */
     l2_kit_killed(&kit, &dev);
     T_EQ_U64(l2_kit_figures(&kit).holes, 0);
     for (uint32_t i = 0; i < 10; i++) { T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_VGEN), 1); }
     end();
 }
 
-/* ---- many at once, on real files ---- */
+/* ---- many threads, on real files ---- */
 
 #define THREADS 8u
 #define EACH 60u
@@ -199,7 +201,7 @@ static void *changes(void *arg)
     return NULL;
 }
 
-static void one_sync_serves_all_who_wait(void)
+static void one_sync_serves_all_waiting_commits(void)
 {
     char folder[T_FOLDER_MAX];
     t_folder(folder);
@@ -228,9 +230,10 @@ static void one_sync_serves_all_who_wait(void)
     t_wipe(folder);
 }
 
-T_MAIN("l2_commit", T_CASE(committed_changes_outlive_a_power_cut),
-       T_CASE(only_what_was_logged_is_waited_for),
-       T_CASE(a_failed_sync_is_told_until_all_before_it_is_dead_for_good),
-       T_CASE(while_changes_rely_on_the_doorbell_none_is_committed),
-       T_CASE(files_that_are_gone_commit_nothing),
-       T_CASE(an_unused_slot_is_no_gap_in_the_life_after), T_CASE(one_sync_serves_all_who_wait))
+T_MAIN("l2_commit", T_CASE(committed_changes_survive_a_power_cut),
+       T_CASE(a_commit_without_new_records_needs_no_sync),
+       T_CASE(commits_fail_after_a_failed_sync_until_older_records_are_dead),
+       T_CASE(commits_fail_while_changes_rely_on_the_stall_marker),
+       T_CASE(commits_fail_after_the_files_were_removed),
+       T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run),
+       T_CASE(one_sync_serves_all_waiting_commits))

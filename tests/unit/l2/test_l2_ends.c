@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what a tag or a pattern has ended is not served from disk, whenever it was written there,
- *         by this process or by any that opens the store after it; and nothing else ends with it.
- * Method: small stores on a disk made of memory; what is told is told at chosen points of a put.
- *         An oracle of tags and patterns over many kills, reclaims and limits. */
+ * Aim:    a record that a tag or pattern invalidated is not served by this process or a later one,
+ *         whenever it was written. No other record is invalidated.
+ * Method: small stores on an in-memory disk. Invalidations arrive at chosen points of a put. An
+ *         oracle of tags and patterns covers many process deaths, reclaims and limits. */
 #include "tests/support/l2_kit.h"
 
 static l2_dev dev;
@@ -63,7 +63,7 @@ static void match(const char *pattern)
     l2_glob_end(kit.d, walk);
 }
 
-static void tags_come_back_with_the_value(void)
+static void tags_are_returned_with_the_value(void)
 {
     begin();
     const uint64_t fps[CELLAR_TAGS_MAX] = { 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
@@ -86,7 +86,7 @@ static void tags_come_back_with_the_value(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_tag_ends_what_was_born_before_it(void)
+static void a_tag_invalidates_entries_born_before(void)
 {
     begin();
     T_EQ_I64(put("old", 5, epoch), CELLAR_OK);
@@ -104,7 +104,7 @@ static void a_tag_ends_what_was_born_before_it(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_soft_end_is_a_miss_on_disk_too(void)
+static void a_soft_tag_invalidation_is_a_miss_on_disk(void)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
@@ -118,7 +118,7 @@ static void a_soft_end_is_a_miss_on_disk_too(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_pattern_ends_what_was_put_before_it(void)
+static void a_pattern_deletes_entries_put_before(void)
 {
     begin();
     T_EQ_I64(put("user:1", 0, 0), CELLAR_OK);
@@ -130,7 +130,7 @@ static void a_pattern_ends_what_was_put_before_it(void)
     uint64_t walk;
     T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
     T_CHECK(!there("user:1") && !there("user:2") && there("item:1"));
-    T_EQ_I64(put("user:3", 0, 0), CELLAR_DROPPED); /* the walk goes on */
+    T_EQ_I64(put("user:3", 0, 0), CELLAR_DROPPED); /* the pattern is in progress */
     T_EQ_I64(put("item:2", 0, 0), CELLAR_OK);
     l2_glob_end(kit.d, walk);
     T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
@@ -145,7 +145,7 @@ static void a_pattern_ends_what_was_put_before_it(void)
     l2_kit_end(&kit, &dev);
 }
 
-/* ---- in the middle of a put ---- */
+/* ---- during a put ---- */
 
 static bool ending, by_tag;
 static uint64_t walk_of_it;
@@ -155,7 +155,7 @@ static bool end_now(void *ctx, uint64_t hash, uint64_t stamp)
     (void)ctx;
     (void)hash;
     (void)stamp;
-    if (ending) { return true; } /* the second time, because of what came the first time */
+    if (ending) { return true; } /* the second call, caused by the first one */
     ending = true;
     if (by_tag) {
         l2_tag_end(kit.d, 5, epoch + 1, false);
@@ -177,7 +177,7 @@ static cellar_err put_ended(void)
     return l2_put(kit.d, &id, "v", 1, &m, &current);
 }
 
-static void an_end_in_the_middle_of_a_put_wins(void)
+static void an_invalidation_during_a_put_wins(void)
 {
     begin();
     by_tag = true;
@@ -186,18 +186,18 @@ static void an_end_in_the_middle_of_a_put_wins(void)
     killed();
     T_CHECK(!there("key"));
     by_tag = false;
-    /* The owner's epoch, which `is` compares, has moved with the walk; here it says that it has
-     * not, so the put comes again, as a new one. */
+    /* In the cache the epoch that `is` compares has moved with the pattern. Here it has not, so the
+     * put is repeated as a new one. */
     T_EQ_I64(put_ended(), CELLAR_OK);
     T_CHECK(ending && there("key"));
     l2_kit_end(&kit, &dev);
 }
 
-/* ---- in the middle of a get ---- */
+/* ---- during a get ---- */
 
 static bool reading;
 
-/* The bytes are read, then all that is older than the end is reclaimed, and with it the end. */
+/* Read the bytes, then reclaim everything older than the invalidation, and so its row. */
 static int read_slowly(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off, size_t *done)
 {
     const int e = l2_dev_pread(ctx, f, buf, n, off, done);
@@ -209,7 +209,7 @@ static int read_slowly(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_
     return e;
 }
 
-static void an_end_is_not_forgotten_in_the_middle_of_a_get(void)
+static void an_invalidation_reclaimed_during_a_get_still_counts(void)
 {
     for (int tag = 0; tag < 2; tag++) {
         begin();
@@ -229,11 +229,12 @@ static void an_end_is_not_forgotten_in_the_middle_of_a_get(void)
 
 /* ---- limits ---- */
 
-static void a_number_lost_is_never_given_out_again(void)
+static void a_lost_tag_epoch_is_never_used_again(void)
 {
     begin();
     const uint64_t first = epoch;
-    T_EQ_I64(put("k", 5, first + 100), CELLAR_OK); /* after a hundred ends that nobody will find */
+    /* after a hundred invalidations of unknown tags */
+    T_EQ_I64(put("k", 5, first + 100), CELLAR_OK);
     killed();
     T_CHECK(epoch > first + 100);
     l2_tag_end(kit.d, 5, epoch + 1, false);
@@ -241,7 +242,7 @@ static void a_number_lost_is_never_given_out_again(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void too_many_tags_end_the_oldest_tagged(void)
+static void too_many_tags_invalidate_the_oldest_tagged_entries(void)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -267,7 +268,7 @@ static void too_many_tags_end_the_oldest_tagged(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void too_many_patterns_end_what_is_older_than_the_oldest(void)
+static void too_many_patterns_drop_records_before_the_oldest(void)
 {
     char text[16];
     l2_dev_init(&dev);
@@ -284,7 +285,7 @@ static void too_many_patterns_end_what_is_older_than_the_oldest(void)
     }
     T_CHECK(there("first") && there("second"));
     T_EQ_U64(l2_kit_figures(&kit).globs, L2_GLOBS_MAX);
-    match("x7*"); /* it is there already: its place is taken, nothing is too much */
+    match("x7*"); /* known: it replaces its own row, so no limit is exceeded */
     T_CHECK(there("first"));
     match("y*");
     T_CHECK(!there("first") && there("second"));
@@ -294,7 +295,7 @@ static void too_many_patterns_end_what_is_older_than_the_oldest(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void walks_without_end_are_a_limit(void)
+static void too_many_patterns_in_progress_hit_the_limit(void)
 {
     uint64_t walk[L2_GLOBS_MAX], more;
     char text[16];
@@ -311,7 +312,7 @@ static void walks_without_end_are_a_limit(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void rows_go_when_nothing_older_is_left(void)
+static void rows_are_removed_when_no_older_record_is_left(void)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
@@ -319,7 +320,7 @@ static void rows_go_when_nothing_older_is_left(void)
     match("k*");
     for (uint32_t round = 1; round < 40; round++) { l2_kit_fill(&kit, round); }
     T_CHECK(l2_kit_figures(&kit).reclaimed > 6);
-    T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* writes META, and looks what it still must say */
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* writes META and checks which rows it needs */
     T_EQ_U64(l2_kit_figures(&kit).tags, 0);
     T_EQ_U64(l2_kit_figures(&kit).globs, 0);
     killed();
@@ -327,9 +328,9 @@ static void rows_go_when_nothing_older_is_left(void)
     l2_kit_end(&kit, &dev);
 }
 
-/* The walk whose control finds no room: all that is on disk is given up, so there is nothing the
- * control would be about. What memory still holds of the keys must stay away all the same. */
-static void a_walk_without_a_control_keeps_its_keys_out(void)
+/* The control of a pattern in progress finds no room. All records on disk are dropped, so the
+ * control has no target. The cache may still put matching keys, which must be refused. */
+static void a_pattern_without_a_control_refuses_its_keys(void)
 {
     begin();
     for (uint32_t i = 0; i < 5000 && l2_kit_figures(&kit).emptied == 0; i++) {
@@ -341,7 +342,7 @@ static void a_walk_without_a_control_keeps_its_keys_out(void)
     for (uint32_t i = 0; i < 100 && put("item:1", 0, 0) != CELLAR_OK; i++) {
         (void)l2_tick(kit.d, 1000);
     }
-    T_CHECK(there("item:1")); /* there is room again, and the walk goes on */
+    T_CHECK(there("item:1")); /* there is room again, and the pattern is in progress */
     T_EQ_I64(put("user:1", 0, 0), CELLAR_DROPPED);
     l2_glob_end(kit.d, walk);
     T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
@@ -351,11 +352,11 @@ static void a_walk_without_a_control_keeps_its_keys_out(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void meta_holds_what_the_log_has_lost(void)
+static void meta_keeps_controls_of_reclaimed_segments(void)
 {
     begin();
-    /* The record lies in one segment, its ends in the next, which goes first for the test's sake:
-     * META says it all before the segment of a control is reclaimed. */
+    /* The record lies in one segment, its invalidations in the next one, which the test reclaims
+     * first. META has all of them before the segment of a control is reclaimed. */
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     T_EQ_I64(put("p", 0, 0), CELLAR_OK);
     l2_tag_end(kit.d, 5, epoch + 1, false);
@@ -365,14 +366,14 @@ static void meta_holds_what_the_log_has_lost(void)
     T_EQ_U64(l2_kit_figures(&kit).tags, 1);
     T_EQ_U64(l2_kit_figures(&kit).globs, 1);
     T_CHECK(!there("k") && !there("p"));
-    /* Once more from META alone: what a second life has checkpointed. */
+    /* Again with META only: the state that a second run has written. */
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
     killed();
     T_CHECK(!there("k") && !there("p"));
     l2_kit_end(&kit, &dev);
 }
 
-/* ---- all of it, at random ---- */
+/* ---- everything, at random ---- */
 
 #define KEYS 24u
 #define TAGS 4u
@@ -415,7 +416,7 @@ static void step(uint64_t *now)
     }
 }
 
-static void kills_tags_and_patterns_agree_with_an_oracle(void)
+static void deletes_tags_and_patterns_agree_with_an_oracle(void)
 {
     base_rng_seed(&rng, t_.seed);
     const uint64_t lives = t_env_u64("ENDS_LIVES", t_share(150));
@@ -440,8 +441,8 @@ static void kills_tags_and_patterns_agree_with_an_oracle(void)
     l2_kit_end(&kit, &dev);
 }
 
-/* Every refused allocation on the way: a code or a coarser end, never an entry that comes back. */
-static void any_refused_allocation_ends_no_less(void)
+/* Each refused allocation gives an error or a coarser invalidation, never an old entry. */
+static void invalidations_hold_after_any_refused_allocation(void)
 {
     for (uint64_t n = 1; n < 40 && !t_failed(); n++) {
         begin();
@@ -463,14 +464,17 @@ static void any_refused_allocation_ends_no_less(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_ends", T_CASE(tags_come_back_with_the_value), T_CASE(a_tag_ends_what_was_born_before_it),
-       T_CASE(a_soft_end_is_a_miss_on_disk_too), T_CASE(a_pattern_ends_what_was_put_before_it),
-       T_CASE(an_end_in_the_middle_of_a_put_wins),
-       T_CASE(an_end_is_not_forgotten_in_the_middle_of_a_get), T_CASE(a_number_lost_is_never_given_out_again),
-       T_CASE(too_many_tags_end_the_oldest_tagged),
-       T_CASE(too_many_patterns_end_what_is_older_than_the_oldest),
-       T_CASE(walks_without_end_are_a_limit), T_CASE(rows_go_when_nothing_older_is_left),
-       T_CASE(a_walk_without_a_control_keeps_its_keys_out),
-       T_CASE(meta_holds_what_the_log_has_lost),
-       T_CASE(kills_tags_and_patterns_agree_with_an_oracle),
-       T_CASE(any_refused_allocation_ends_no_less))
+T_MAIN("l2_ends", T_CASE(tags_are_returned_with_the_value),
+       T_CASE(a_tag_invalidates_entries_born_before),
+       T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk),
+       T_CASE(a_pattern_deletes_entries_put_before), T_CASE(an_invalidation_during_a_put_wins),
+       T_CASE(an_invalidation_reclaimed_during_a_get_still_counts),
+       T_CASE(a_lost_tag_epoch_is_never_used_again),
+       T_CASE(too_many_tags_invalidate_the_oldest_tagged_entries),
+       T_CASE(too_many_patterns_drop_records_before_the_oldest),
+       T_CASE(too_many_patterns_in_progress_hit_the_limit),
+       T_CASE(rows_are_removed_when_no_older_record_is_left),
+       T_CASE(a_pattern_without_a_control_refuses_its_keys),
+       T_CASE(meta_keeps_controls_of_reclaimed_segments),
+       T_CASE(deletes_tags_and_patterns_agree_with_an_oracle),
+       T_CASE(invalidations_hold_after_any_refused_allocation))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    all entries on disk end in one instant, while threads read, and as many that live take
- *         their room: none of those that ended is served from that instant on, nor after a kill;
- *         those that live are, all but one in a thousand; the files keep their size.
- * Method: real files, a clock that the test sets, one thread each that works, writes, reads twice.
- *         A value says its key. 250,000 entries, or EXPIRY_KEYS=n: a million in `make check`
+ * Aim:    all entries on disk expire at one instant while threads read, and as many live entries
+ *         replace them. No expired entry is served from that instant on, nor after a process death.
+ *         All live ones are served, except one in a thousand. The files keep their size.
+ * Method: real files, a clock set by the test, one worker, one writer, two readers. A value has
+ *         its key. 250,000 entries, or EXPIRY_KEYS=n: a million in `make check`
  *         (slow_l2_proof.sh). */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
@@ -17,13 +17,13 @@
 
 #define SEG ((uint32_t)1 << 18)
 #define START INT64_C(1000000)
-#define ENDS (START + 60000) /* all of the first kind */
-#define RECORD_MOST 52u /* bytes of the log an entry takes, its line in the footer too */
+#define ENDS (START + 60000) /* expiry time of the first kind */
+#define RECORD_MOST 52u /* bytes of one entry in the log, including its footer line */
 
 static l2_kit kit;
 static char folder[T_FOLDER_MAX];
 static uint32_t keys;
-static unsigned char *lives; /* of keys + n: it was admitted */
+static unsigned char *lives; /* bit of keys + n: the entry was admitted */
 static _Atomic int64_t now_ms;
 static _Atomic uint32_t over;
 static _Atomic uint64_t hits;
@@ -58,7 +58,7 @@ static cellar_err put(uint32_t key, int64_t deadline_ms)
     return l2_put(kit.d, &id, &key, sizeof key, &m, NULL);
 }
 
-/* Was it served? If so it had not ended when it was asked for. */
+/* Read a key. If it is served, it had not expired at the start of the get. */
 static bool look(uint32_t key)
 {
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
@@ -91,7 +91,7 @@ static void *worker(void *arg)
     return arg;
 }
 
-/* As many again, which live on: there is room for one kind. */
+/* Put as many entries again, which do not expire. There is room for one kind. */
 static void *writer(void *arg)
 {
     for (uint32_t n = 0; n < keys && !t_failed(); n++) {
@@ -134,11 +134,11 @@ static void all_end_under_load(void)
     T_EQ_I64(pthread_join(t[3], NULL), 0);
 }
 
-static void all_entries_end_at_once(void)
+static void all_entries_that_expire_together_miss(void)
 {
-    /* At least what the stage cannot hold: else there is nothing to reclaim. */
-    keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW,
-                    50000u) / t_patience();
+    /* At least more than the stage holds, or nothing is reclaimed. */
+    keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW, 50000u) /
+           t_patience();
     lives = calloc(keys, 1);
     T_REQUIRE(lives != NULL);
     store_init();
@@ -152,7 +152,8 @@ static void all_entries_end_at_once(void)
     for (uint32_t key = 0; key < keys; key++) { there += look(key); }
     T_REQUIRE(there >= keys - keys / 1000); /* the index may lose one in a thousand */
     all_end_under_load();
-    while (base_load_rlx(&kit.d->reads_stuck) != 0) { /* some took long: the worker forgives them */
+    /* some reads took long: the worker must notice that they have returned */
+    while (base_load_rlx(&kit.d->reads_stuck) != 0) {
         (void)l2_tick(kit.d, 1000);
         usleep(1000);
     }
@@ -163,17 +164,17 @@ static void all_entries_end_at_once(void)
     T_EQ_STR(l2_audit(kit.d), NULL);
     uint32_t alive = 0;
     for (uint32_t n = 0; n < keys; n++) { alive += lives[n] != 0 && look(keys + n); }
-    printf("# %u keys: %u there, %" PRIu64 " expired misses, %" PRIu64 " reclaimed; %u live\n",
+    printf("# %u keys: %u found, %" PRIu64 " expired misses, %" PRIu64 " reclaimed; %u live\n",
            keys, there, st.miss_expired, st.reclaimed, alive);
     T_CHECK(alive >= keys - keys / 1000); /* there is room for all of them */
     l2_kit_kill(&kit);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    none_that_ended_is_served(); /* while it warms up */
+    none_that_ended_is_served(); /* during the index rebuild */
     l2_kit_warm(&kit);
     none_that_ended_is_served();
     uint32_t again = 0;
     for (uint32_t n = 0; n < keys; n++) { again += look(keys + n); }
-    /* The index chooses anew whom it has no room for: one lost before may be there again. */
+    /* The index chooses again which words it drops: an entry lost before may be there again. */
     T_CHECK(again >= keys - keys / 1000);
     l2_close(kit.d);
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
@@ -181,4 +182,4 @@ static void all_entries_end_at_once(void)
     t_wipe(folder);
 }
 
-T_MAIN("l2_expiry", T_CASE(all_entries_end_at_once))
+T_MAIN("l2_expiry", T_CASE(all_entries_that_expire_together_miss))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the bytes on disk: fixed offsets, bound to epoch, segment and offset, no single bit
- *         unnoticed; the index keeps what it must, loses little, and never two words of a class.
- * Method: hand-made pages and records, every bit flipped; words against a naive table. */
+ * Aim:    bytes on disk have fixed offsets and are bound to epoch, segment and offset. Each flipped
+ *         bit is detected. The index keeps heavy words, loses few plain ones, and keeps one word
+ *         per class.
+ * Method: pages and records made by hand, every bit flipped; words against a naive table. */
 #include "tests/support/l2_kit.h"
 
 static l2_form form;
@@ -27,7 +28,7 @@ static uint32_t record(unsigned char *at, uint64_t segseq, uint32_t off, const c
     return 24u + r.klen + r.vlen;
 }
 
-static void records_are_bound_to_their_place(void)
+static void records_verify_only_at_their_position(void)
 {
     form_make();
     unsigned char at[128] BASE_ALIGNED(8) = { 0 };
@@ -44,10 +45,10 @@ static void records_are_bound_to_their_place(void)
     T_EQ_U64(l2_r32(at + 8), 13);
     T_EQ_U64(l2_r32(at + 20), 9);
     T_EQ_MEM(at + 24, "some key", 8);
-    T_CHECK(!l2_rec_whole(&form, at, 8, 640, &r)); /* another life of the place */
+    T_CHECK(!l2_rec_whole(&form, at, 8, 640, &r)); /* an earlier segment of the place */
     T_CHECK(!l2_rec_whole(&form, at, 7, 648, &r)); /* moved */
     form.epoch = 6;
-    T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another life of the store */
+    T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another epoch */
     form.epoch = 5;
     form.sum.k[3]++;
     T_CHECK(!l2_rec_whole(&form, at, 7, 640, &r)); /* another store */
@@ -58,11 +59,11 @@ static void records_are_bound_to_their_place(void)
                 !l2_rec_whole(&form, at, 7, 640, &r));
         at[bit / 8] ^= (unsigned char)(1u << bit % 8);
     }
-    T_CHECK(!l2_rec_marked(&form, at, 7, 640, 640 + n - 1, &r)); /* would pass the end */
+    T_CHECK(!l2_rec_marked(&form, at, 7, 640, 640 + n - 1, &r)); /* beyond the end */
     T_CHECK(!l2_rec_marked(&form, at, 7, 640, 650, &r));
 }
 
-static void lengths_stand_before_the_body(void)
+static void lengths_are_readable_before_the_body(void)
 {
     form_make();
     unsigned char at[64] BASE_ALIGNED(8) = { 0 };
@@ -75,7 +76,7 @@ static void lengths_stand_before_the_body(void)
     T_CHECK(!l2_rec_marked(&form, at, 7, 64, 8192, &r)); /* zeros are no record */
 }
 
-static void pages_notice_and_mend_any_bit(void)
+static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
 {
     form_make();
     static unsigned char page[L2_PAGE], copy[L2_PAGE];
@@ -102,7 +103,7 @@ static void pages_notice_and_mend_any_bit(void)
     T_CHECK(l2_trailer_heal(&form, page, &u));
     T_EQ_MEM(page, copy, L2_PAGE);
     page[10] ^= 1;
-    page[3000] ^= 1; /* two: not mended */
+    page[3000] ^= 1; /* two bits: not repaired */
     T_CHECK(!l2_trailer_heal(&form, page, &u));
     memset(page, 0, L2_PAGE);
     l2_w16(page + 14, 3);
@@ -150,7 +151,7 @@ static void sums_are_bit_exact(void)
     }
 }
 
-static void unknown_fields_are_skipped_or_refuse(void)
+static void unknown_extensions_are_skipped_or_refused(void)
 {
     l2_meta m;
     memset(&m, 0, sizeof m);
@@ -180,7 +181,7 @@ static bool form_has(l2 *d, uint64_t i)
     return false;
 }
 
-/* An index of `objects` places, and as many keys: how many words are lost. */
+/* Fill an index for `objects` with as many keys. At most `most` words may be lost. */
 static void words_lost(uint64_t flags, uint64_t most)
 {
     static l2_kit kit;
@@ -209,8 +210,7 @@ static void words_lost(uint64_t flags, uint64_t most)
     for (uint64_t i = 0; i < objects; i++) { lost += !form_has(&d, i); }
     const double slots = (double)d.index.buckets * L2_SHARDS * L2_WAYS;
     printf("# %" PRIu64 " of %" PRIu64 " lost (%.4f %%) at load %.3f, %.2f B a key\n", lost,
-           objects,
-           100.0 * (double)lost / (double)objects, (double)objects / slots,
+           objects, 100.0 * (double)lost / (double)objects, (double)objects / slots,
            8.0 * slots / (double)objects);
     T_CHECK(lost <= most);
     for (uint64_t i = 0; i < objects; i++) {
@@ -225,10 +225,10 @@ static void words_lost(uint64_t flags, uint64_t most)
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
 }
 
-static void few_words_are_lost(void) { words_lost(0, 200); } /* 0.1 % */
+static void few_plain_words_are_lost_at_the_intended_load(void) { words_lost(0, 200); } /* 0.1 % */
 static void no_kept_word_is_lost_at_the_intended_load(void) { words_lost(L2_WORD_KEPT, 0); }
 
-static void sizes_round_up_and_little(void)
+static void size_hints_round_up_a_little(void)
 {
     static l2 d;
     d.form.granule = 8;
@@ -249,8 +249,9 @@ static void sizes_round_up_and_little(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_form", T_CASE(records_are_bound_to_their_place), T_CASE(lengths_stand_before_the_body),
-       T_CASE(pages_notice_and_mend_any_bit), T_CASE(sums_are_bit_exact),
-       T_CASE(unknown_fields_are_skipped_or_refuse), T_CASE(few_words_are_lost),
-       T_CASE(no_kept_word_is_lost_at_the_intended_load),
-       T_CASE(sizes_round_up_and_little))
+T_MAIN("l2_form", T_CASE(records_verify_only_at_their_position),
+       T_CASE(lengths_are_readable_before_the_body),
+       T_CASE(any_flipped_bit_of_a_page_is_detected_and_repaired), T_CASE(sums_are_bit_exact),
+       T_CASE(unknown_extensions_are_skipped_or_refused),
+       T_CASE(few_plain_words_are_lost_at_the_intended_load),
+       T_CASE(no_kept_word_is_lost_at_the_intended_load), T_CASE(size_hints_round_up_a_little))

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an image beside the log is called clean only if it is the one of the close, whole, with
- *         no life since; a kill or a power cut at any step leaves that, or an older one that is not
- *         called clean, or none; never bytes of two.
- * Method: a disk made of memory, cut before every call that changes something durable. An image is
- *         its life's number over and over, so that a mixture shows. */
+ * Aim:    an image is clean only if the last close wrote it, completely, and no run has begun
+ *         since. A process death or a power cut leaves that image, an older one that is not clean,
+ *         or none. It never leaves bytes of two images.
+ * Method: an in-memory disk that crashes before each durable change. An image repeats the number
+ *         of its run, so that a mixture shows. */
 #include "tests/support/l2_kit.h"
 
 #define IMAGE_WORDS 9000u /* more than one piece */
-#define LARGE_WORDS 170000u /* 1.3 MB, more than two segments of the least store */
+#define LARGE_WORDS 170000u /* 1.3 MB, more than two segments of the smallest store */
 
 static l2_dev dev, cut;
 static l2_kit kit, other;
-static uint64_t life;      /* what an image given now holds */
-static uint64_t closed;    /* the life whose close has begun; 0: none */
+static uint64_t life;      /* number in the images that are given now */
+static uint64_t closed;    /* run with a close in progress or done; 0: none */
 static uint32_t words = IMAGE_WORDS;
 static base_rng rng;
 static uint32_t states, cleans, hints, nones;
@@ -31,7 +31,7 @@ static void give_all(void *ctx, l2_images *to)
     (void)l2_image_end(to, ok);
 }
 
-/* The number it holds, 0: none or unreadable; *clean as it is called. */
+/* Return the number in the image; 0: none or unreadable. *clean: as reported. */
 static uint64_t image_of(l2_kit *k, bool *clean)
 {
     uint64_t first = 0;
@@ -45,7 +45,7 @@ static uint64_t image_of(l2_kit *k, bool *clean)
         ok = l2_image_take(im, &word, 8);
         mixed = mixed || (ok && word != first);
     }
-    T_CHECK(!ok || !mixed); /* what came before a false counts for nothing */
+    T_CHECK(!ok || !mixed); /* bytes before a false result do not count */
     *clean = ok && l2_image_clean(im);
     l2_image_close(im, true);
     return ok ? first : 0;
@@ -73,7 +73,7 @@ static void crash(void *ctx)
     for (int i = 0; i < 6; i++) { look_at(&rng); }
 }
 
-static void an_image_is_clean_only_if_it_is_the_one_of_the_close(void)
+static void an_image_is_clean_only_if_the_close_wrote_it(void)
 {
     base_rng_seed(&rng, t_seed());
     l2_dev_init(&dev);
@@ -89,15 +89,15 @@ static void an_image_is_clean_only_if_it_is_the_one_of_the_close(void)
         T_EQ_U64(found, life - 1);
         T_EQ_U64(clean, life > 1);
         l2_kit_warm(&kit);
-        closed = 0; /* nothing of before is all there is any more */
+        closed = 0; /* no image of an earlier run counts any more */
         dev.hook = crash;
         const uint64_t is = life;
-        life = 100 + is; /* of this life, but not its last word */
+        life = 100 + is; /* of this run, but not the last one */
         l2_images_save(kit.d, false);
         T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
         l2_images_save(kit.d, false);
         while (l2_kit_put(&kit, 1, (uint32_t)is, L2_KIT_VGEN) == CELLAR_DROPPED) {
-            (void)l2_tick(kit.d, 1000); /* the store was marked clean */
+            (void)l2_tick(kit.d, 1000); /* the store was marked CLEAN */
         }
         life = closed = is;
         l2_close(kit.d);
@@ -115,15 +115,15 @@ static void an_image_is_clean_only_if_it_is_the_one_of_the_close(void)
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
 }
 
-/* ---- larger than what is left beside the log ---- */
+/* ---- images larger than the room next to the log ---- */
 
 #define LEAST (UINT64_C(16) << 20)
 #define LARGE_BYTES 60000u
 
 static uint64_t kit_bytes = LEAST;
-static uint64_t most; /* bytes of all files, at any step */
+static uint64_t most; /* most bytes of all files, at any step */
 static uint32_t steps, skip;
-static bool cuts; /* a crash at each step, too */
+static bool cuts; /* crash at each step, too */
 
 static void put_large(uint32_t key)
 {
@@ -147,8 +147,8 @@ static bool has_large(uint32_t key)
     return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
 }
 
-/* The disk made of memory may keep one half of a rename and lose the other, until its directory is
- * synced: then there may be none. */
+/* Return true for half a rename: the in-memory disk may keep one half until the directory is
+ * synced. Then there may be no file. */
 static bool half_renamed(void)
 {
     bool any = false;
@@ -209,7 +209,7 @@ static void large_open(void)
     l2_kit_warm(&kit);
 }
 
-static void images_of_several_segments_are_there_after_any_cut(void)
+static void images_of_several_segments_survive_any_crash(void)
 {
     base_rng_seed(&rng, t_seed());
     l2_dev_init(&dev);
@@ -223,7 +223,7 @@ static void images_of_several_segments_are_there_after_any_cut(void)
     large_open();
     dev.hook = large_step;
     const uint32_t all = kit.d->places;
-    for (uint32_t i = 0; i < 220; i++) { put_large(i); } /* there is no room left */
+    for (uint32_t i = 0; i < 220; i++) { put_large(i); } /* no room is left */
     cuts = true;
     l2_images_save(kit.d, false);
     cuts = false;
@@ -233,7 +233,7 @@ static void images_of_several_segments_are_there_after_any_cut(void)
     uint32_t newest = 0;
     while (newest < 220 && has_large(219 - newest)) { newest++; }
     T_CHECK(newest >= (places - 4) * 7); /* all but the oldest stayed; 7 fit into a segment */
-    life = 2; /* in a store that has room for both */
+    life = 2; /* in a store with room for both */
     cuts = true;
     l2_images_save(kit.d, false);
     life = closed = 3;
@@ -243,7 +243,7 @@ static void images_of_several_segments_are_there_after_any_cut(void)
     large_look(NULL);
     T_CHECK(steps > 50);
     large_open();
-    T_EQ_U64(kit.d->places, places); /* and stays smaller */
+    T_EQ_U64(kit.d->places, places); /* and it stays smaller */
     bool clean;
     T_EQ_U64(image_of(&kit, &clean), 3);
     T_CHECK(clean);
@@ -265,8 +265,8 @@ static uint32_t places_for(uint64_t bytes)
     return (uint32_t)l2_places_in(&kit.cfg, &s, bytes);
 }
 
-/* Opened with fewer bytes than it has: a save in the middle of that takes nothing from it. */
-static void a_save_leaves_a_resize_under_way_alone(void)
+/* A save during a resize to fewer bytes does not change the goal of the resize. */
+static void a_save_during_a_resize_keeps_its_goal(void)
 {
     l2_dev_init(&dev);
     words = IMAGE_WORDS;
@@ -290,8 +290,8 @@ static void a_save_leaves_a_resize_under_way_alone(void)
     words = IMAGE_WORDS;
 }
 
-/* Its tables stay as large as they were opened: that is no reason to keep no image. */
-static void a_store_that_was_shrunk_has_room_for_them(void)
+/* The tables keep their size after a shrink. An image must be kept all the same. */
+static void a_shrunk_store_has_room_for_images(void)
 {
     l2_dev_init(&dev);
     words = LARGE_WORDS;
@@ -314,7 +314,6 @@ static void a_store_that_was_shrunk_has_room_for_them(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_it_is_the_one_of_the_close),
-       T_CASE(images_of_several_segments_are_there_after_any_cut),
-       T_CASE(a_save_leaves_a_resize_under_way_alone),
-       T_CASE(a_store_that_was_shrunk_has_room_for_them))
+T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_the_close_wrote_it),
+       T_CASE(images_of_several_segments_survive_any_crash),
+       T_CASE(a_save_during_a_resize_keeps_its_goal), T_CASE(a_shrunk_store_has_room_for_images))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    inspect changes no byte, and what it calls live is what the next open serves: no key
- *         more, none less, with the length and the time that is left; damage is told, what a kill
- *         leaves is none.
- * Method: a tiny store with a history, closed or killed, its files hurt in every way; inspected
- *         with every record read, compared byte by byte with itself before, then opened by the
- *         shipped code and asked for every key. INSPECT_MUTANTS=n: more mixtures. */
+ * Aim:    inspect changes no byte. Its live records are exactly those that the next open serves,
+ *         with length and remaining TTL. It reports damage, and leftovers of a process death are
+ *         none.
+ * Method: a tiny store with a history, closed or killed, its files damaged in every way. Each is
+ *         inspected with all records, compared byte by byte with itself, then opened; every key
+ *         is read. INSPECT_MUTANTS=n: more mixtures. */
 #include "tests/support/l2_kit.h"
 
 #define KEYS 60u
@@ -44,7 +44,7 @@ static void build(bool closed)
     T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
     for (uint32_t i = 0; i < 150; i++) { store((i * 7) % KEYS, i + 200, i % 3 == 0 ? 50000 : 0); }
     for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0, 0); } /* deleted */
-    for (uint32_t i = 1; i < KEYS; i += 9) { store(i, 900 + i, 1000); } /* soon over */
+    for (uint32_t i = 1; i < KEYS; i += 9) { store(i, 900 + i, 1000); } /* expires soon */
     kit.now_ms += 2000;
     if (closed) {
         l2_close(kit.d);
@@ -54,7 +54,7 @@ static void build(bool closed)
     }
 }
 
-/* ---- what is found ---- */
+/* ---- findings ---- */
 
 typedef struct seen { uint32_t len[KEYS], times[KEYS]; int64_t left_ms[KEYS]; uint32_t odd; } seen;
 
@@ -95,8 +95,8 @@ static bool same_bytes(const l2_dev *a, const l2_dev *b)
     return true;
 }
 
-/* Inspect, compare with itself, open, compare with what is served by what the footers say: with
- * index.snap, which only a close leaves, an open serves of damaged segments, too. */
+/* Inspect, compare with the files before, open, and compare with what is served by the footers.
+ * With index.snap, which only a close leaves, an open also serves damaged segments. */
 static bool inspect_and_open(l2_report *out)
 {
     seen s;
@@ -120,7 +120,7 @@ static bool inspect_and_open(l2_report *out)
         size_t len = 0;
         l2_meta m;
         const l2_key id = l2_kit_key(&k, &key, sizeof key, v.vgen);
-        k.d->trouble.damaged = 0; /* ask on, however many of them are damaged */
+        k.d->trouble.damaged = 0; /* keep the tier on, however many records are damaged */
         const cellar_err got = known ? l2_get(k.d, &id, buf, sizeof buf, &len, &m) : CELLAR_MISS;
         T_EQ_U64(s.times[key], got == CELLAR_OK ? 1 : 0);
         live += s.times[key];
@@ -152,7 +152,7 @@ static void begin(bool closed)
     base_rng_seed(&rng, t_.seed);
 }
 
-static void a_whole_store_is_told_as_it_is(bool closed)
+static void a_whole_store_is_reported(bool closed)
 {
     l2_report r;
     seen s;
@@ -171,14 +171,20 @@ static void a_whole_store_is_told_as_it_is(bool closed)
     T_EQ_I64(look(false, &s, &r), CELLAR_OK);
     T_EQ_U64(r.records, records);
     T_EQ_U64(r.live_bytes + r.dead_bytes, bytes);
-    T_CHECK(r.live >= live); /* footers know neither generation nor time */
+    T_CHECK(r.live >= live); /* footers have neither generation nor time */
     end();
 }
 
-static void a_closed_store_is_told_as_it_is(void) { a_whole_store_is_told_as_it_is(true); }
-static void a_killed_store_is_told_as_it_is(void) { a_whole_store_is_told_as_it_is(false); }
+static void inspect_of_a_closed_store_reports_its_contents(void)
+{
+    a_whole_store_is_reported(true);
+}
+static void inspect_of_a_killed_store_reports_its_contents(void)
+{
+    a_whole_store_is_reported(false);
+}
 
-static void a_store_in_use_is_busy(void)
+static void inspect_of_a_store_in_use_is_busy(void)
 {
     l2_report r;
     seen s;
@@ -194,7 +200,7 @@ static void a_store_in_use_is_busy(void)
     end();
 }
 
-static void another_boot_begins_anew_unless_clean(void)
+static void another_boot_begins_empty_unless_clean(void)
 {
     l2_report r;
     for (int closed = 0; closed < 2; closed++) {
@@ -207,7 +213,7 @@ static void another_boot_begins_anew_unless_clean(void)
     }
 }
 
-static void bad_superblocks_are_told(void)
+static void inspect_reports_bad_superblocks(void)
 {
     l2_report r;
     seen s;
@@ -228,7 +234,7 @@ static void bad_superblocks_are_told(void)
     end();
 }
 
-/* A bit of a value on disk: one damaged record, and nothing else. */
+/* A flipped bit of a value on disk is one damaged record and nothing else. */
 static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
 {
     l2_report r;
@@ -241,16 +247,16 @@ static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
         if (at % 16384 < 64 || at % 16384 >= 16384 - 2 * 4096) { continue; }
         l2_dev_find(&hurt, "data.seg")->live[at] ^= (unsigned char)(1u << (i % 8));
         T_REQUIRE(inspect_and_open(&r));
-        /* A control, also one of a segment already given up, may have been a floor: a hole. */
+        /* A control may have been a floor, even in a dropped segment: a hole. */
         T_CHECK(l2_report_damage(&r) == r.records_damaged + r.holes && l2_report_damage(&r) <= 1);
         told += r.records_damaged == 1;
     }
-    T_CHECK(told > 15); /* some 60 */
+    T_CHECK(told > 15); /* about 60 */
     end();
 }
 
-/* Killed while the disk stood still: changes are in no log. */
-static void a_doorbell_is_told(void)
+/* Killed during a stall: some changes are in no log. */
+static void inspect_reports_a_stall_marker(void)
 {
     l2_report r;
     begin(false);
@@ -284,7 +290,7 @@ static void mixtures(bool closed)
         l2_dev_file *f = any_file();
         const size_t a = (size_t)base_rng_below(&rng, f->size);
         switch (base_rng_below(&rng, 4)) {
-        case 0: f->size = a; break; /* cut */
+        case 0: f->size = a; break; /* truncated */
         case 1: memset(f->live + a, (int)base_rng_below(&rng, 256),
                        BASE_MIN(f->size - a, (size_t)1 + (size_t)base_rng_below(&rng, 5000)));
             break;
@@ -300,19 +306,20 @@ static void mixtures(bool closed)
         damaged += l2_report_damage(&r) > 0;
         if (t_failed()) { printf("# mutant %" PRIu64 " of %s\n", i, f->name); }
     }
-    printf("# %" PRIu64 " hurt: %" PRIu64 " called damaged, %" PRIu64 " refused\n", most, damaged,
-           refused);
+    printf("# %" PRIu64 " mutants: %" PRIu64 " reported as damaged, %" PRIu64 " refused\n", most,
+           damaged, refused);
     T_CHECK(damaged > most / 5);
     end();
 }
 
-static void live_is_what_is_served_of_a_hurt_closed_store(void) { mixtures(true); }
-static void live_is_what_is_served_of_a_hurt_killed_store(void) { mixtures(false); }
+static void live_records_of_a_damaged_closed_store_are_those_served(void) { mixtures(true); }
+static void live_records_of_a_damaged_killed_store_are_those_served(void) { mixtures(false); }
 
 T_ONE_THREAD;
-T_MAIN("l2_inspect", T_CASE(a_closed_store_is_told_as_it_is),
-       T_CASE(a_killed_store_is_told_as_it_is), T_CASE(a_store_in_use_is_busy),
-       T_CASE(another_boot_begins_anew_unless_clean), T_CASE(bad_superblocks_are_told),
-       T_CASE(a_doorbell_is_told), T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record),
-       T_CASE(live_is_what_is_served_of_a_hurt_closed_store),
-       T_CASE(live_is_what_is_served_of_a_hurt_killed_store))
+T_MAIN("l2_inspect", T_CASE(inspect_of_a_closed_store_reports_its_contents),
+       T_CASE(inspect_of_a_killed_store_reports_its_contents),
+       T_CASE(inspect_of_a_store_in_use_is_busy), T_CASE(another_boot_begins_empty_unless_clean),
+       T_CASE(inspect_reports_bad_superblocks), T_CASE(inspect_reports_a_stall_marker),
+       T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record),
+       T_CASE(live_records_of_a_damaged_closed_store_are_those_served),
+       T_CASE(live_records_of_a_damaged_killed_store_are_those_served))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    records that are read through a mapping of data.seg are the same as those that are read
- *         by calls, whatever becomes of the file meanwhile: reclaimed, damaged, resized, cut short
- *         by others, failing. Whatever keeps it from being mapped, the store works.
- * Method: small stores on a disk made of memory, which counts calls; and on real files, cut by
- *         truncate(2) below two threads. A disk that fails below the mapping only: a mapping of
- *         another file, which is empty. */
+ * Aim:    a read through a mapping of data.seg returns the same records as a read by a call. That
+ *         holds if the file is reclaimed, damaged, resized, truncated by another program, or
+ *         failing. If it cannot be mapped, the store works without a mapping.
+ * Method: small stores on an in-memory disk that counts calls, and on real files that
+ *         truncate(2) cuts during two readers. A disk that fails only below the mapping is a
+ *         mapping of an empty file. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -73,7 +73,7 @@ static void fill(uint32_t from, uint32_t to)
     }
 }
 
-/* What is served is right; how many. */
+/* Check all served values. Return their number. */
 static uint32_t served(void)
 {
     uint32_t n = 0;
@@ -85,9 +85,9 @@ static uint32_t served(void)
     return n;
 }
 
-/* ---- on a disk made of memory ---- */
+/* ---- on an in-memory disk ---- */
 
-static void what_was_read_not_long_ago_takes_no_call(void)
+static void recently_read_pages_need_no_call(void)
 {
     begin(30);
     T_EQ_U64(kit.d->mapped.bytes, 30 * 16384);
@@ -108,31 +108,31 @@ static void what_was_read_not_long_ago_takes_no_call(void)
     work();
     T_EQ_U64(served(), KEYS);
     T_EQ_U64(dev.calls[DEV_PREAD], calls + first);
-    kit.now_ms += 1; /* by now it may have left the page cache */
+    kit.now_ms += 1; /* it may have left the page cache by now */
     work();
     T_EQ_U64(served(), KEYS);
     T_CHECK(dev.calls[DEV_PREAD] >= calls + first + first / 2);
     l2_kit_end(&kit, &dev);
 }
 
-static void what_the_file_says_wrongly_is_a_miss(void)
+static void damaged_bytes_in_the_mapping_miss(void)
 {
     begin(30);
     fill(0, KEYS);
     T_EQ_U64(served(), KEYS);
-    T_EQ_U64(served(), KEYS); /* out of the mapping */
+    T_EQ_U64(served(), KEYS); /* from the mapping */
     const l2_dev_file *f = l2_dev_find(&dev, "data.seg");
     const uint32_t calls = dev.calls[DEV_PREAD];
     for (size_t n = 0; n < 5; n++) { f->live[n * 16384 + 5000] ^= 4; }
     const uint32_t left = served();
     T_EQ_U64(left, KEYS - 5);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, KEYS - left);
-    T_EQ_U64(dev.calls[DEV_PREAD], calls + 5); /* once more each, past the page cache */
+    T_EQ_U64(dev.calls[DEV_PREAD], calls + 5); /* one more each, past the page cache */
     T_EQ_U64(l2_kit_figures(&kit).reread, 5);
     l2_kit_end(&kit, &dev);
 }
 
-static void places_that_are_used_again_serve_what_is_there_now(void)
+static void reused_places_serve_their_new_records(void)
 {
     begin(8);
     for (uint32_t round = 0; round < 6; round++) {
@@ -140,7 +140,7 @@ static void places_that_are_used_again_serve_what_is_there_now(void)
             l2_kit_del(&kit, i);
             T_EQ_I64(l2_kit_put(&kit, i, 1 + round, VGEN), CELLAR_OK);
             work();
-            for (uint32_t n = 0; n < 3; n++) { /* twice and more: out of the mapping */
+            for (uint32_t n = 0; n < 3; n++) { /* from the second one on from the mapping */
                 const uint32_t other = (i + KEYS - n * 17) % KEYS;
                 const uint32_t got = l2_kit_look(&kit, other, VGEN);
                 T_CHECK(got == 0 || got == (other <= i ? 1 + round : round));
@@ -152,7 +152,7 @@ static void places_that_are_used_again_serve_what_is_there_now(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_resize_is_read_right_on_both_sides(void)
+static void reads_are_right_before_and_after_a_resize(void)
 {
     begin(40);
     fill(0, KEYS);
@@ -171,16 +171,16 @@ static void a_resize_is_read_right_on_both_sides(void)
     l2_kit_end(&kit, &dev);
 }
 
-/* ---- what cannot be mapped ---- */
+/* ---- files that cannot be mapped ---- */
 
-static size_t map_limit; /* of addresses, as RLIMIT_AS or 32 bits have it */
+static size_t map_limit; /* of addresses, like RLIMIT_AS or 32 bits */
 
 static int map_some(void *ctx, base_vfs_file *f, size_t bytes, void **out)
 {
     return bytes > map_limit ? ENOMEM : l2_dev_map_read(ctx, f, bytes, out);
 }
 
-static void without_addresses_it_maps_less_or_nothing(void)
+static void short_of_addresses_the_store_maps_less_or_nothing(void)
 {
     for (map_limit = 0; map_limit <= 40 * 16384; map_limit += 5 * 16384) {
         l2_dev_init(&dev);
@@ -194,13 +194,13 @@ static void without_addresses_it_maps_less_or_nothing(void)
         T_EQ_U64(l2_kit_figures(&kit).mapped_bytes, got);
         fill(0, KEYS);
         T_EQ_U64(served(), KEYS);
-        T_EQ_U64(served(), KEYS); /* here and there */
+        T_EQ_U64(served(), KEYS); /* from both sides */
         T_EQ_I64(kit.d->mapped.done > 0, got > 0);
         l2_kit_end(&kit, &dev);
     }
 }
 
-static void it_is_bounded_by_memory_and_charged(void)
+static void the_mapping_is_bounded_by_memory_and_charged(void)
 {
     uint64_t used[2];
     for (int on = 0; on < 2; on++) {
@@ -214,8 +214,8 @@ static void it_is_bounded_by_memory_and_charged(void)
         l2_kit_end(&kit, &dev);
     }
     const uint64_t takes = used[1] - used[0], least = 4096 + (2 << 20) / 32768;
-    T_CHECK(takes >= least && takes < least + 64); /* page tables, bits, a head of their own */
-    /* No room for that: then without. */
+    T_CHECK(takes >= least && takes < least + 64); /* page tables, bits, their own head */
+    /* Without memory for that there is no mapping. */
     l2_dev_init(&dev);
     set_up(&dev, 200);
     kit.cfg.memory_bytes = 256 << 10;
@@ -234,7 +234,7 @@ static void it_is_bounded_by_memory_and_charged(void)
 static const base_vfs *system_vfs;
 static base_vfs wrapped;
 
-/* Of a file that is empty: every page is missing, whatever data.seg has. */
+/* Map an empty file: every page is missing, whatever data.seg has. */
 static int map_nothing(void *ctx, base_vfs_file *f, size_t bytes, void **out)
 {
     char path[T_FOLDER_MAX + 20];
@@ -248,7 +248,7 @@ static int map_nothing(void *ctx, base_vfs_file *f, size_t bytes, void **out)
     return 0;
 }
 
-static void a_mapping_that_fails_is_left_for_calls(void)
+static void after_a_mapping_fails_gets_read_the_file(void)
 {
     system_vfs = base_vfs_system();
     wrapped = *system_vfs;
@@ -260,18 +260,18 @@ static void a_mapping_that_fails_is_left_for_calls(void)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     fill(0, KEYS);
     T_EQ_U64(l2_kit_figures(&kit).mapped_bytes, 30 * 16384);
-    for (int round = 0; round < 3; round++) { T_EQ_U64(served(), KEYS); } /* not one miss */
+    for (int round = 0; round < 3; round++) { T_EQ_U64(served(), KEYS); } /* no miss */
     const l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.mapped_bytes, 0);
     T_EQ_U64(st.mapped_reads, 1);
     T_EQ_U64(st.miss_damage + st.io_errors + st.cuts, 0);
     T_CHECK(!st.off && !st.broken);
-    T_EQ_I64(l2_resize_to(kit.d, 40, 1), CELLAR_OK); /* nor does it come back by that */
+    T_EQ_I64(l2_resize_to(kit.d, 40, 1), CELLAR_OK); /* a resize does not restore it, either */
     T_EQ_U64(base_load_rlx(&kit.d->mapped.places), 0);
     end_on_files();
 }
 
-static void a_file_cut_by_others_is_a_miss(void)
+static void a_file_truncated_by_others_misses(void)
 {
     for (int again = 0; again < 2; again++) {
         begin_on_files(30);
@@ -280,7 +280,7 @@ static void a_file_cut_by_others_is_a_miss(void)
         T_EQ_U64(served(), KEYS);
         T_CHECK(l2_kit_figures(&kit).mapped_reads > 0);
         T_REQUIRE(truncate(data, 5 * 16384) == 0);
-        /* As long as it was: zeros where its records were. */
+        /* Its old length again: zeros instead of its records. */
         if (again != 0) { T_REQUIRE(truncate(data, 30 * 16384) == 0); }
         const uint32_t left = served();
         T_CHECK(left < KEYS);
@@ -292,7 +292,7 @@ static void a_file_cut_by_others_is_a_miss(void)
             T_CHECK(l2_kit_figures(&kit).broken);
         }
         l2_close(kit.d);
-        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* what is still there is served */
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK); /* the remaining records are served */
         l2_kit_warm(&kit);
         (void)served();
         fill(0, KEYS);
@@ -344,15 +344,15 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
         begin_on_files(30);
         fill(0, KEYS);
         start_readers();
-        T_REQUIRE(truncate(data, round * 16384) == 0); /* there are records in each of these */
+        T_REQUIRE(truncate(data, round * 16384) == 0); /* each of these parts has records */
         while (l2_kit_figures(&kit).mapped_bytes != 0) { sched_yield(); }
         stop_readers();
         end_on_files();
     }
 }
 
-/* The file gets shorter and longer by our own hand: nobody meets a signal, nothing is lost. */
-static void threads_read_on_beside_a_resize(void)
+/* The store itself makes the file shorter and longer: no signal, nothing lost. */
+static void threads_continue_to_read_during_a_resize(void)
 {
     begin_on_files(40);
     fill(0, KEYS);
@@ -377,8 +377,8 @@ static void *shrinks(void *arg)
     return NULL;
 }
 
-/* A reader that is not through holds the cut up; meanwhile the disk is switched off. */
-static void a_resize_that_gives_up_leaves_the_mapping_open(void)
+/* An active reader blocks the truncation; meanwhile the disk is switched off. */
+static void a_failed_resize_keeps_the_mapping(void)
 {
     pthread_t thread;
     cellar_err err = CELLAR_OK;
@@ -393,7 +393,8 @@ static void a_resize_that_gives_up_leaves_the_mapping_open(void)
     T_EQ_I64(pthread_join(thread, NULL), 0);
     (void)base_add_ar(&kit.d->mapped.done, (uint64_t)1);
     T_EQ_I64(err, CELLAR_E_IO);
-    T_EQ_U64(base_load_rlx(&kit.d->mapped.places), 20); /* the others are over, cut off or not */
+    /* the other places are gone, truncated or not */
+    T_EQ_U64(base_load_rlx(&kit.d->mapped.places), 20);
     kit.now_ms += 1000;
     work();
     T_CHECK(!l2_kit_figures(&kit).off);
@@ -405,7 +406,7 @@ static void a_resize_that_gives_up_leaves_the_mapping_open(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_child_leaves_the_mapping_to_its_parent(void)
+static void a_child_keeps_the_mapping_of_its_parent(void)
 {
     begin_on_files(30);
     fill(0, KEYS);
@@ -423,19 +424,17 @@ static void a_child_leaves_the_mapping_to_its_parent(void)
     const uint64_t mapped = kit.d->mapped.done;
     T_EQ_U64(served(), KEYS);
     T_CHECK(kit.d->mapped.done > mapped);
-    T_REQUIRE(truncate(data, 0) == 0); /* the parent's handler is still there */
+    T_REQUIRE(truncate(data, 0) == 0); /* the parent's handler still works */
     T_CHECK(served() < KEYS);
     end_on_files();
 }
 
-T_MAIN("l2_mapped", T_CASE(what_was_read_not_long_ago_takes_no_call),
-       T_CASE(what_the_file_says_wrongly_is_a_miss),
-       T_CASE(places_that_are_used_again_serve_what_is_there_now),
-       T_CASE(a_resize_is_read_right_on_both_sides),
-       T_CASE(without_addresses_it_maps_less_or_nothing),
-       T_CASE(it_is_bounded_by_memory_and_charged), T_CASE(a_mapping_that_fails_is_left_for_calls),
-       T_CASE(a_file_cut_by_others_is_a_miss),
+T_MAIN("l2_mapped", T_CASE(recently_read_pages_need_no_call),
+       T_CASE(damaged_bytes_in_the_mapping_miss), T_CASE(reused_places_serve_their_new_records),
+       T_CASE(reads_are_right_before_and_after_a_resize),
+       T_CASE(short_of_addresses_the_store_maps_less_or_nothing),
+       T_CASE(the_mapping_is_bounded_by_memory_and_charged),
+       T_CASE(after_a_mapping_fails_gets_read_the_file), T_CASE(a_file_truncated_by_others_misses),
        T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
-       T_CASE(threads_read_on_beside_a_resize),
-       T_CASE(a_resize_that_gives_up_leaves_the_mapping_open),
-       T_CASE(a_child_leaves_the_mapping_to_its_parent))
+       T_CASE(threads_continue_to_read_during_a_resize), T_CASE(a_failed_resize_keeps_the_mapping),
+       T_CASE(a_child_keeps_the_mapping_of_its_parent))

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    P8, P11: over any number of reopens, clean, killed, with another boot in between, with
- *         the wall clock ten years off, in a store that grows and shrinks: what has expired, was
- *         deleted, overwritten, cleared or ended by tag or pattern never comes back; what was
- *         stored and has not been reclaimed is there, byte for byte, with its time.
- * Method: random lives of a tiny store on a disk made of memory, at every level, beside a table of
- *         what is current. 50 reopens a store; REOPENS=n in all. */
+ * Aim:    P8, P11: no dead entry comes back after any number of reopens. They follow a close, a
+ *         process death, another boot, a wall clock ten years off, or a resize. Dead means expired,
+ *         deleted, overwritten, cleared, or invalidated by tag or pattern. Each stored entry that
+ *         was not reclaimed is found, byte for byte, with its TTL.
+ * Method: random runs of a tiny store on an in-memory disk, at every level, against a table of
+ *         current entries. 50 reopens per store; REOPENS=n in all. */
 #include "tests/support/l2_kit.h"
 
 #define KEYS 40u
 #define TAGS 4u
 #define A_STORE 50u
 #define TEN_YEARS (INT64_C(3653) * 86400000)
-#define SEEN_MS 60000 /* SUPER learns of the time that often */
+#define SEEN_MS 60000 /* interval at which SUPER records the time */
 
 typedef struct entry {
-    uint32_t version; /* current; 0: none */
-    bool stored;      /* and its put was acknowledged */
-    uint64_t gone;    /* reclaimed and given up so far, then */
+    uint32_t version; /* current version; 0: none */
+    bool stored;      /* its put was acknowledged */
+    uint64_t gone;    /* segments reclaimed and dropped up to then */
     int64_t expiry_wall_ms; /* 0: none */
 } entry;
 
@@ -31,7 +31,7 @@ static uint64_t epoch, gone_before, served, had_to;
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
 
-/* What this store has let go since it was made. */
+/* Return the segments that this store has reclaimed or dropped so far. */
 static uint64_t gone_now(void)
 {
     const l2_stats st = l2_kit_figures(&kit);
@@ -195,11 +195,11 @@ static void reopen(void)
     T_CHECK(boot ? wall >= BASE_MAX(kit.wall_ms, before - SEEN_MS)
                  : wall >= before && wall < before + 2000);
     l2_view v = { 0, 0, 0 };
-    const bool power = boot && !closed; /* as a power cut, but nothing is lost on its way */
+    const bool power = boot && !closed; /* like a power cut that loses nothing */
     const bool known = l2_view_find(kit.d, "v", 1, &v);
     T_CHECK((known && v.vgen == vgen) || (power && level == L2_DROP));
     for (uint32_t key = 0; key < KEYS; key++) { look(key, !power); }
-    if (!known || v.vgen != vgen) { /* a new epoch, and numbers from the start */
+    if (!known || v.vgen != vgen) { /* a new epoch; numbers start again */
         vgen = 0;
         clear();
     }
@@ -227,16 +227,16 @@ static void a_store(void)
     l2_dev_fini(&dev);
 }
 
-static void what_is_over_never_comes_back(void)
+static void dead_entries_never_come_back_after_reopens(void)
 {
     const uint64_t most = t_env_u64("REOPENS", t_share(5000));
     served = had_to = 0;
     base_rng_seed(&rng, t_.seed);
     for (uint64_t n = 0; n < most && !t_failed(); n += A_STORE) { a_store(); }
-    printf("# %" PRIu64 " reopens, %" PRIu64 " served, %" PRIu64 " had to be\n", most, served,
+    printf("# %" PRIu64 " reopens, %" PRIu64 " served, %" PRIu64 " required\n", most, served,
            had_to);
     T_CHECK(served > most && had_to > most);
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_reopens", T_CASE(what_is_over_never_comes_back))
+T_MAIN("l2_reopens", T_CASE(dead_entries_never_come_back_after_reopens))

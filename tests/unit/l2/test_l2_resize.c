@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a store that grows and shrinks while it is open keeps the newest that fits, serves
- *         nothing old, and is whole wherever it is cut or a call fails; another l2_bytes at open is
- *         the same; addresses hold up to 4 TiB.
- * Method: small stores on a disk made of memory, opened as a kill or a power cut leaves it before
- *         each call; threads over real files; a sparse disk of 4 TiB. */
+ * Aim:    a store that grows and shrinks while open keeps the newest records that fit and serves
+ *         nothing old. It stays valid after a crash or a failed call at any step. Another l2_bytes
+ *         at open has the same effect. Addresses reach 4 TiB.
+ * Method: small stores on an in-memory disk, opened after a process death or a power cut before
+ *         each call; threads on real files; a sparse disk of 4 TiB. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -16,8 +16,8 @@
 
 static l2_dev dev, cut;
 static l2_kit kit, after;
-static uint32_t now[KEYS];     /* version of each key, 0: deleted or never stored */
-static bool must[KEYS];        /* in the case that is run: served before and after */
+static uint32_t now[KEYS];     /* version of each key; 0: deleted or never stored */
+static bool must[KEYS];        /* in the current case: served before and after */
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
@@ -47,7 +47,7 @@ static void work(void)
     while (l2_tick(kit.d, 1000)) {}
 }
 
-/* Key after key, some deleted again, some changed. */
+/* Store key after key; delete some and change some. */
 static void fill(uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
@@ -75,12 +75,13 @@ static uint32_t served(l2_kit *k)
 
 static uint64_t data_bytes(void) { return l2_dev_find(&dev, "data.seg")->size; }
 
-static void the_newest_that_fits_is_kept(void)
+static void a_resize_keeps_the_newest_records_that_fit(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level, 12);
         fill(0, 700);
-        const uint32_t fits = served(&kit); /* of the same history, if never larger */
+        /* of the same history in a store that was never larger */
+        const uint32_t fits = served(&kit);
         end();
         begin((l2_level)level, 30);
         fill(0, 700);
@@ -93,12 +94,13 @@ static void the_newest_that_fits_is_kept(void)
         printf("# level %d: %u kept, %u fit\n", level, left, fits);
         T_CHECK((uint64_t)left * 100 >= (uint64_t)fits * 95);
         bool gap = false;
-        for (uint32_t i = 0; i < 700; i++) { /* oldest first: none is gone behind one that is not */
+        /* oldest first: no missing key follows a present one */
+        for (uint32_t i = 0; i < 700; i++) {
             const bool here = l2_kit_look(&kit, i, VGEN) != 0;
             if (now[i] != 0 && gap) { T_CHECK(here); }
             gap = gap || here;
         }
-        fill(700, 800); /* it works on, within its size */
+        fill(700, 800); /* it works on within its size */
         T_EQ_U64(data_bytes(), 12 * 16384);
         const uint32_t before = served(&kit);
         T_EQ_I64(l2_resize_to(kit.d, 40, 2), CELLAR_OK);
@@ -115,8 +117,8 @@ static void the_newest_that_fits_is_kept(void)
     }
 }
 
-/* The reserve of free places that a large store keeps is not a small one's. */
-static void the_newest_that_fits_is_kept_in_a_few_places(void)
+/* The reserve of free places follows the new size, not the old one. */
+static void a_resize_to_few_places_keeps_the_newest_records(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (uint32_t to = 5; to < 10; to++) {
@@ -135,7 +137,7 @@ static void the_newest_that_fits_is_kept_in_a_few_places(void)
     }
 }
 
-/* ---- cut anywhere ---- */
+/* ---- crashes ---- */
 
 static uint64_t cuts, cut_hits;
 static base_rng rng;
@@ -168,20 +170,20 @@ static void cut_here(void *ctx)
     }
 }
 
-static void cut_anywhere_it_is_whole(void)
+static void a_resize_interrupted_anywhere_leaves_a_valid_store(void)
 {
     base_rng_seed(&rng, t_.seed);
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin((l2_level)level, 30);
         fill(0, 1000);
-        T_EQ_I64(l2_resize_to(kit.d, 25, 1), CELLAR_OK); /* places in some other order */
+        T_EQ_I64(l2_resize_to(kit.d, 25, 1), CELLAR_OK); /* places in another order */
         T_EQ_I64(l2_resize_to(kit.d, 33, 1), CELLAR_OK);
         fill(1000, 1100);
         T_EQ_I64(level == L2_KEEP ? l2_commit(kit.d) : CELLAR_OK, CELLAR_OK);
         work();
         judged_as_power = level == L2_KEEP;
         if (level == L2_KEEP) { T_EQ_I64(l2_sync(kit.d), CELLAR_OK); }
-        /* What is left at the end was there all the time. */
+        /* The keys that are left at the end were served all the time. */
         l2_dev_clone(&dev, &cut, NULL);
         l2_kit_init(&after, &cut);
         after.cfg = kit.cfg;
@@ -207,7 +209,7 @@ static void cut_anywhere_it_is_whole(void)
 
 /* ---- each call fails ---- */
 
-static void any_call_may_fail(void)
+static void a_resize_with_any_failing_call_leaves_a_valid_store(void)
 {
     static const int sites[] = { DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_DATASYNC,
                                  DEV_TRUNCATE };
@@ -216,7 +218,7 @@ static void any_call_may_fail(void)
         for (int way = 0; way < 2; way++) {
             for (uint32_t n = 1; n < 60; n++) {
                 begin(L2_DROP, 20);
-                fill(0, 250); /* little enough that nothing is given up: all moves */
+                fill(0, 250); /* so few that nothing is dropped: all segments move */
                 dev.fail_site = sites[s];
                 dev.fail_errno = n % 2 == 0 ? EIO : ENOSPC;
                 dev.fail_at = n;
@@ -241,7 +243,7 @@ static void any_call_may_fail(void)
     T_CHECK(failed >= 5);
 }
 
-static void sizes_that_cannot_be_are_refused(void)
+static void impossible_sizes_are_refused(void)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -266,7 +268,7 @@ static void sizes_that_cannot_be_are_refused(void)
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     T_EQ_I64(l2_put(kit.d, &id, "v", 1, &m, NULL), CELLAR_OK);
     l2_close(kit.d);
-    kit.cfg.bytes = L2_BYTES_MIN * 3 / 2; /* another size at the next open: behind it */
+    kit.cfg.bytes = L2_BYTES_MIN * 3 / 2; /* another size at the next open: resized after it */
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
     work();
@@ -305,7 +307,7 @@ static void *reads(void *arg)
     return NULL;
 }
 
-static void readers_and_writers_get_on(void)
+static void readers_and_writers_continue_during_a_resize(void)
 {
     char folder[T_FOLDER_MAX];
     t_folder(folder);
@@ -325,24 +327,24 @@ static void readers_and_writers_get_on(void)
         id[i] = i;
         T_REQUIRE(pthread_create(&t[i], NULL, reads, &id[i]) == 0);
     }
-    while (atomic_load(&found) < 100 && !t_failed()) { usleep(1000); } /* all of them are at it */
+    while (atomic_load(&found) < 100 && !t_failed()) { usleep(1000); } /* all readers are active */
     for (uint32_t n = 0; n < 12; n++) {
         T_EQ_I64(l2_resize_to(kit.d, n % 2 == 0 ? 16 + n : 60, n), CELLAR_OK);
     }
     atomic_store(&over, 1);
     for (uint32_t i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
-    T_EQ_U64(l2_kit_figures(&kit).io_errors, 0); /* a file cut under a read is no trouble */
+    T_EQ_U64(l2_kit_figures(&kit).io_errors, 0); /* a file cut during a read is no error */
     T_EQ_STR(l2_audit(kit.d), NULL);
     l2_close(kit.d);
     kit.d = NULL;
     t_wipe(folder);
 }
 
-/* ---- 4 TiB, of which little is there ---- */
+/* ---- 4 TiB, mostly sparse ---- */
 
 #define BIG_PAGES 65536u
 static struct {
-    uint64_t number[BIG_PAGES]; /* + 1; 0: free */
+    uint64_t number[BIG_PAGES]; /* page number + 1; 0: free */
     unsigned char *bytes[BIG_PAGES];
     uint64_t size;
 } big;
@@ -450,7 +452,7 @@ static void big_check(uint32_t keys)
     }
 }
 
-static void addresses_hold_to_4_tib(void)
+static void addresses_reach_4_tib(void)
 {
     const uint64_t places = ((uint64_t)4 << 40) / (8 << 20);
     const uint32_t keys = 60;
@@ -473,7 +475,7 @@ static void addresses_hold_to_4_tib(void)
     }
     for (uint32_t i = 0; i < keys; i++) {
         T_EQ_I64(l2_kit_put(&kit, i, 1 + i % 3, VGEN), CELLAR_OK);
-        if (i % 20 == 19) { /* what is open is given to the worker */
+        if (i % 20 == 19) { /* the worker gets the open slot */
             sync_take(L2_LOG, &kit.d->log_lock);
             T_CHECK(l2_slot_open(kit.d));
             sync_drop(L2_LOG, &kit.d->log_lock);
@@ -514,7 +516,9 @@ static void addresses_hold_to_4_tib(void)
     memset(&big, 0, sizeof big);
 }
 
-T_MAIN("l2_resize", T_CASE(the_newest_that_fits_is_kept),
-       T_CASE(the_newest_that_fits_is_kept_in_a_few_places), T_CASE(cut_anywhere_it_is_whole),
-       T_CASE(any_call_may_fail), T_CASE(sizes_that_cannot_be_are_refused),
-       T_CASE(readers_and_writers_get_on), T_CASE(addresses_hold_to_4_tib))
+T_MAIN("l2_resize", T_CASE(a_resize_keeps_the_newest_records_that_fit),
+       T_CASE(a_resize_to_few_places_keeps_the_newest_records),
+       T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store),
+       T_CASE(a_resize_with_any_failing_call_leaves_a_valid_store),
+       T_CASE(impossible_sizes_are_refused), T_CASE(readers_and_writers_continue_during_a_resize),
+       T_CASE(addresses_reach_4_tib))

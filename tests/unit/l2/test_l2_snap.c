@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    index.snap is used after a close, and is then all that warm-up would have found, filter
- *         and eras included; one of another life, of another geometry, of a copied directory, cut
- *         short, or with any bit turned is not, and warm-up does its work: nothing comes back,
- *         nothing is lost. It is gone before the store is open. A place that failed stays unused.
- * Method: small stores on a disk made of memory; the state a snapshot brings beside the state the
- *         footers bring; the file of an older close put back by hand. */
+ * Aim:    after a close index.snap is used and equals the result of an index rebuild, filter and
+ *         eras included. It is not used if it is of another run, geometry or directory, truncated,
+ *         or has a flipped bit. Then the rebuild runs: no old value comes back, nothing is lost.
+ *         The file is unlinked before the store is open. A bad place stays unused.
+ * Method: small stores on an in-memory disk; the state from a snapshot against the state from
+ *         the footers; the file of an older close restored by hand. */
 #include "tests/support/l2_kit.h"
 
 static l2_dev dev, cut;
@@ -16,7 +16,7 @@ T_AFTER_EACH(nothing_is_left);
 
 static l2_dev_file *snap_of(l2_dev *v) { return l2_dev_find(v, "index.snap"); }
 
-/* A store that has reclaimed, overwritten and deleted. */
+/* Make a store that has reclaimed, overwritten and deleted. */
 static void begin(l2_level level)
 {
     l2_kit_begin(&kit, &dev, level);
@@ -37,7 +37,7 @@ static void closed(void)
     kit.d = NULL;
 }
 
-/* By what is served: as a sum. */
+/* Return a checksum of all served values. */
 static uint64_t served(l2_kit *k)
 {
     uint64_t sum = 0;
@@ -47,8 +47,8 @@ static uint64_t served(l2_kit *k)
     return sum;
 }
 
-/* Open a copy of the disk as it is: did it use a snapshot, and what does it serve? A copy made by
- * l2_dev_clone has the same inodes, so it is no copy to the store. */
+/* Open a copy of the disk. Return true if it used a snapshot. *sum: what it serves. l2_dev_clone
+ * keeps the inodes, so the store does not see a copy. */
 static bool looked(uint64_t *sum)
 {
     l2_kit_init(&other, &cut);
@@ -68,7 +68,7 @@ static bool looked(uint64_t *sum)
     return used;
 }
 
-static void a_close_leaves_what_warm_up_would_find(void)
+static void a_saved_index_equals_a_rebuilt_one(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -87,7 +87,7 @@ static void a_close_leaves_what_warm_up_would_find(void)
             T_EQ_U64(by_feet, want);
             T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
             T_EQ_U64(l2_kit_figures(&kit).snaps, 1);
-            l2_kit_fill(&kit, 100 + (uint32_t)round); /* reclaim, eras: all goes on */
+            l2_kit_fill(&kit, 100 + (uint32_t)round); /* reclaim and eras continue */
             l2_kit_del(&kit, 3);
             T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 0);
         }
@@ -102,7 +102,7 @@ static l2_opened opened_as(l2_kit *k)
     return st.opened;
 }
 
-/* Closed or killed, then opened as `change` left the files. */
+/* Close or kill the store, apply `change`, and open it. Return the source of the index. */
 static l2_opened opened_after(bool close, void (*change)(void))
 {
     if (close) {
@@ -124,7 +124,7 @@ static void another_boot(void) { dev.boot[15]++; }
 
 static void other_stage(void) { l2_dev_find(&dev, "stage.buf")->ino += 100; }
 
-static void an_open_says_where_its_index_is_from(void)
+static void an_open_reports_the_source_of_its_index(void)
 {
     begin(L2_DROP); /* and filled */
     T_EQ_I64(opened_as(&kit), L2_OPENED_EMPTY);
@@ -133,17 +133,17 @@ static void an_open_says_where_its_index_is_from(void)
     T_EQ_I64(opened_after(true, no_snap), L2_OPENED_NO_SNAP);
     T_EQ_I64(opened_after(true, bad_snap), L2_OPENED_UNFIT);
     T_EQ_I64(opened_after(true, another_boot), L2_OPENED_SAVED);
-    T_EQ_I64(opened_after(true, other_stage), L2_OPENED_KILLED); /* a copy of a closed one */
+    T_EQ_I64(opened_after(true, other_stage), L2_OPENED_KILLED); /* a copy of a closed store */
     T_CHECK(served(&kit) != 0);
-    T_EQ_I64(opened_after(false, other_stage), L2_OPENED_ANEW); /* of one in use */
+    T_EQ_I64(opened_after(false, other_stage), L2_OPENED_ANEW); /* a copy of a store in use */
     T_EQ_U64(served(&kit), 0);
     T_EQ_I64(opened_after(true, NULL), L2_OPENED_EMPTY);
     l2_kit_fill(&kit, 7);
-    T_EQ_I64(opened_after(false, another_boot), L2_OPENED_ANEW); /* the power was cut */
+    T_EQ_I64(opened_after(false, another_boot), L2_OPENED_ANEW); /* a power cut */
     end();
 }
 
-/* Once the log has gone round, old segments lie in the places that new ones are meant for. */
+/* After a full round of the log, old segments lie in the places of new ones. */
 static void a_full_store_saves_its_index_too(void)
 {
     for (uint32_t places = 6; places <= 12; places++) {
@@ -165,8 +165,8 @@ static void a_full_store_saves_its_index_too(void)
     }
 }
 
-static uint32_t sick = UINT32_MAX; /* no write to this place arrives; UINT32_MAX: all do */
-static bool sickens;               /* the next one written to is it */
+static uint32_t sick = UINT32_MAX; /* writes to this place are lost; UINT32_MAX: none */
+static bool sickens;               /* the next place written becomes the bad one */
 
 static int sick_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
                        size_t *done)
@@ -185,7 +185,7 @@ static uint32_t open_place(void)
     return base_load_rlx(&kit.d->seg[kit.d->open_slot->seg].place);
 }
 
-/* Until the open slot is meant for the highest place, which is not the sick one. */
+/* Fill until the open slot is meant for the highest place, which is not the bad one. */
 static void fill_to_the_top(uint32_t *version)
 {
     for (uint32_t n = 0; n < 2000 && open_place() != kit.d->places - 1; n++) {
@@ -197,9 +197,9 @@ static void fill_to_the_top(uint32_t *version)
     T_EQ_U64(open_place(), kit.d->places - 1);
 }
 
-/* A place that takes no writes holds for ever what was reclaimed when it began to: the oldest there
- * is. An open that finds no other for the slot that was open does not choose it for that. */
-static void a_place_that_fails_is_not_chosen_again(void)
+/* A place that refuses writes keeps its old contents: the oldest segment of all. An open that finds
+ * no other place for the open slot must not choose it. */
+static void a_bad_place_is_not_chosen_again(void)
 {
     uint32_t tried = 0;
     for (uint32_t places = 9; places <= 12; places++) {
@@ -216,7 +216,7 @@ static void a_place_that_fails_is_not_chosen_again(void)
         for (uint32_t n = 0; n < 6; n++) { l2_kit_fill(&kit, ++version); }
         T_EQ_U64(l2_kit_figures(&kit).bad_places, 1);
         tried += sick < places - 1;
-        if (sick < places - 1) { /* the slot's header names a place that is then cut off */
+        if (sick < places - 1) { /* the slot's header names a place that is cut off later */
             fill_to_the_top(&version);
             T_EQ_I64(l2_resize_to(kit.d, places - 1, 1), CELLAR_OK);
         }
@@ -234,8 +234,8 @@ static void a_place_that_fails_is_not_chosen_again(void)
     T_CHECK(tried > 0);
 }
 
-/* What changes after a reopen is logged where a put of before the close is still on disk. */
-static void a_change_after_it_leaves_its_tombstone(void)
+/* A change after a reopen is logged if a put before the close is still on disk. */
+static void a_change_after_a_saved_index_logs_its_tombstone(void)
 {
     begin(L2_DROP);
     closed();
@@ -249,7 +249,7 @@ static void a_change_after_it_leaves_its_tombstone(void)
     end();
 }
 
-static void one_of_a_life_before_is_not_believed(void)
+static void a_saved_index_of_an_earlier_run_is_not_used(void)
 {
     begin(L2_KEEP);
     closed();
@@ -259,9 +259,9 @@ static void one_of_a_life_before_is_not_believed(void)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     for (int how = 0; how < 3; how++) {
         uint64_t sum;
-        if (how == 1) { l2_kit_fill(&kit, 50); } /* a change, then a kill */
+        if (how == 1) { l2_kit_fill(&kit, 50); } /* a change, then a process death */
         const uint64_t want = served(&kit);
-        if (how == 2) { closed(); }              /* a close without one change since */
+        if (how == 2) { closed(); }              /* a close without a change since */
         l2_dev_clone(&dev, &cut, NULL);
         cut.locked = false;
         l2_dev_file *f = snap_of(&cut);
@@ -282,7 +282,7 @@ static void one_of_a_life_before_is_not_believed(void)
     end();
 }
 
-static void any_bit_and_any_length(void)
+static void a_saved_index_with_a_flipped_bit_or_another_length_is_not_used(void)
 {
     uint64_t want, sum;
     uint32_t used = 0, tried = 0;
@@ -298,7 +298,7 @@ static void any_bit_and_any_length(void)
         tried++;
         T_EQ_U64(sum, want);
     }
-    /* Zeros behind the filter's lines, to the end of their page, are in no sum. */
+    /* No checksum covers the zeros after the filter's lines, up to the end of the page. */
     T_CHECK(used < tried / 50);
     for (size_t n = 0; n < bytes; n += 512) {
         l2_dev_clone(&dev, &cut, NULL);
@@ -310,7 +310,7 @@ static void any_bit_and_any_length(void)
     end();
 }
 
-static void another_geometry_or_directory_warms_up(void)
+static void another_geometry_or_directory_rebuilds_the_index(void)
 {
     uint64_t want, sum;
     begin(L2_DROP);
@@ -325,7 +325,7 @@ static void another_geometry_or_directory_warms_up(void)
     l2_dev_find(&cut, "stage.buf")->ino += 1000;
     T_CHECK(!looked(&sum));
     T_EQ_U64(sum, want);
-    l2_dev_clone(&dev, &cut, NULL); /* another boot is no reason */
+    l2_dev_clone(&dev, &cut, NULL); /* another boot does not matter */
     cut.boot[15]++;
     T_CHECK(looked(&sum));
     T_EQ_U64(sum, want);
@@ -333,8 +333,8 @@ static void another_geometry_or_directory_warms_up(void)
     end();
 }
 
-/* Every call that can fail while it is written, and while it is read. */
-static void a_failing_disk_costs_the_snapshot_only(void)
+/* Each call that can fail fails, while the file is written and while it is read. */
+static void a_failing_disk_costs_only_the_saved_index(void)
 {
     static const int sites[] = { DEV_OPEN, DEV_PREAD, DEV_PWRITE, DEV_DATASYNC, DEV_RENAME,
                                  DEV_UNLINK, DEV_STAT };
@@ -365,8 +365,8 @@ static void a_failing_disk_costs_the_snapshot_only(void)
     T_CHECK(without > 0);
 }
 
-/* Its bytes are part of what a store may take. */
-static void a_store_of_a_size_keeps_to_it(void)
+/* The file counts towards the size of the store. */
+static void the_saved_index_counts_towards_the_size(void)
 {
     l2_dev_init(&dev);
     l2_dev_init(&cut);
@@ -399,10 +399,12 @@ static void a_store_of_a_size_keeps_to_it(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_snap", T_CASE(a_close_leaves_what_warm_up_would_find),
-       T_CASE(an_open_says_where_its_index_is_from), T_CASE(a_full_store_saves_its_index_too),
-       T_CASE(a_place_that_fails_is_not_chosen_again),
-       T_CASE(a_change_after_it_leaves_its_tombstone),
-       T_CASE(one_of_a_life_before_is_not_believed), T_CASE(any_bit_and_any_length),
-       T_CASE(another_geometry_or_directory_warms_up),
-       T_CASE(a_failing_disk_costs_the_snapshot_only), T_CASE(a_store_of_a_size_keeps_to_it))
+T_MAIN("l2_snap", T_CASE(a_saved_index_equals_a_rebuilt_one),
+       T_CASE(an_open_reports_the_source_of_its_index), T_CASE(a_full_store_saves_its_index_too),
+       T_CASE(a_bad_place_is_not_chosen_again),
+       T_CASE(a_change_after_a_saved_index_logs_its_tombstone),
+       T_CASE(a_saved_index_of_an_earlier_run_is_not_used),
+       T_CASE(a_saved_index_with_a_flipped_bit_or_another_length_is_not_used),
+       T_CASE(another_geometry_or_directory_rebuilds_the_index),
+       T_CASE(a_failing_disk_costs_only_the_saved_index),
+       T_CASE(the_saved_index_counts_towards_the_size))

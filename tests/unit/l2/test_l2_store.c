@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what is put is served, byte by byte, from the stage, from disk and after a reopen; what
- *         was changed is not, whatever happens to log, index and places meanwhile.
- * Method: small stores on a disk made of memory, the worker run by hand; and one on real files. */
+ * Aim:    stored values are served byte by byte, from the stage, from disk and after a reopen.
+ *         Changed ones are not, whatever happens to log, index and places.
+ * Method: small stores on an in-memory disk, with the worker run by hand; and one on real files. */
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -58,7 +58,7 @@ static void kill_key(uint32_t key)
     l2_kill(kit.d, &k);
 }
 
-/* MISS, or whether it is this version. */
+/* Read a key. OK if it has this version; MISS. */
 static cellar_err get(uint32_t key, uint32_t version, size_t n)
 {
     static unsigned char buf[1 << 20], want[1 << 20];
@@ -71,7 +71,7 @@ static cellar_err get(uint32_t key, uint32_t version, size_t n)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-static void from_stage_from_disk_and_after_reopen(void)
+static void values_are_served_from_stage_from_disk_and_after_a_reopen(void)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -107,7 +107,7 @@ static void from_stage_from_disk_and_after_reopen(void)
     end();
 }
 
-static void fields_come_back(void)
+static void all_fields_are_restored(void)
 {
     begin();
     open_it();
@@ -133,14 +133,14 @@ static void fields_come_back(void)
     m.kind = 1;
     T_EQ_I64(l2_put(kit.d, &k, "", 0, &m, NULL), CELLAR_OK);
     T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_ABSENT);
-    const l2_key other = { "key", 3, 8, k.hash }; /* another generation, the same place */
+    const l2_key other = { "key", 3, 8, k.hash }; /* another generation, the same position */
     T_EQ_I64(l2_get(kit.d, &other, buf, sizeof buf, &len, &n), CELLAR_MISS);
     const l2_key longer = { "key2", 4, 9, k.hash };
     T_EQ_I64(l2_get(kit.d, &longer, buf, sizeof buf, &len, &n), CELLAR_MISS);
     end();
 }
 
-static void times_survive_clock_steps(void)
+static void deadlines_survive_clock_steps(void)
 {
     begin();
     open_it();
@@ -151,7 +151,7 @@ static void times_survive_clock_steps(void)
     T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
     const int64_t ten_years = INT64_C(315360000000);
     static const int64_t steps[] = { 1, -1 };
-    for (int i = 0; i < 2; i++) { /* same boot: the wall clock may do what it likes */
+    for (int i = 0; i < 2; i++) { /* same boot: steps of the wall clock have no effect */
         l2_close(kit.d);
         kit.wall_ms += steps[i] * ten_years;
         open_it();
@@ -165,14 +165,14 @@ static void times_survive_clock_steps(void)
     m.deadline_ms = kit.now_ms + 60000;
     T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
     l2_close(kit.d);
-    dev.boot[0]++; /* another boot: its clock starts anew, 20 s have passed meanwhile */
+    dev.boot[0]++; /* another boot: the clock restarts, 20 s have passed */
     kit.wall_ms = INT64_C(1700000000000) + 60000 + 20000;
     kit.now_ms = 5000;
     open_it();
     T_EQ_I64(l2_get(kit.d, &k, buf, sizeof buf, &len, &n), CELLAR_OK);
     T_EQ_I64(n.deadline_ms, 5000 + 40000);
     l2_close(kit.d);
-    dev.boot[0]++; /* a wall clock set back ten years makes nothing older than it was */
+    dev.boot[0]++; /* a wall clock set back ten years does not make entries younger */
     kit.wall_ms -= ten_years;
     kit.now_ms = 100;
     open_it();
@@ -191,7 +191,7 @@ static void times_survive_clock_steps(void)
     end();
 }
 
-static void admission_says_why(void)
+static void refused_puts_count_their_reason(void)
 {
     begin();
     kit.cfg.min_ttl_ms = 10000;
@@ -211,7 +211,7 @@ static void admission_says_why(void)
     end();
 }
 
-static void write_budgets_hold_also_over_restarts(void)
+static void write_budgets_hold_over_restarts(void)
 {
     begin();
     kit.cfg.write_bps = 1000;
@@ -219,7 +219,7 @@ static void write_budgets_hold_also_over_restarts(void)
     open_it();
     uint32_t stored = 0;
     for (uint32_t i = 0; i < 8; i++) { stored += put(i, 1, 270) == CELLAR_OK; }
-    T_EQ_U64(stored, 3); /* of some 300 bytes each, in one second */
+    T_EQ_U64(stored, 3); /* about 300 bytes each, in one second */
     kit.now_ms += 1000;
     for (uint32_t i = 0; i < 8; i++) { stored += put(10 + i, 1, 270) == CELLAR_OK; }
     T_EQ_U64(stored, 6);
@@ -227,7 +227,7 @@ static void write_budgets_hold_also_over_restarts(void)
     kit.now_ms += 1000;
     open_it();
     for (uint32_t i = 0; i < 8; i++) { stored += put(20 + i, 1, 270) == CELLAR_OK; }
-    T_EQ_U64(stored, 8); /* the day's are used up */
+    T_EQ_U64(stored, 8); /* the budget of the day is used up */
     kit.now_ms += 1000;
     T_EQ_I64(put(30, 1, 270), L2_REFUSED);
     l2_stats st;
@@ -238,7 +238,7 @@ static void write_budgets_hold_also_over_restarts(void)
     end();
 }
 
-static uint32_t midnight; /* that look at the clock finds the day over, and the next one begun */
+static uint32_t midnight; /* number of clock reads until the next day begins */
 
 static int64_t clock_at_midnight(void *ctx)
 {
@@ -250,18 +250,18 @@ static int64_t clock_at_midnight(void *ctx)
     return l2_kit_now(ctx);
 }
 
-static void a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes(void)
+static void a_dropped_put_at_midnight_refunds_the_right_day(void)
 {
     begin();
     kit.cfg.seg_count = 6;
     kit.cfg.write_bpd = 1 << 20;
     open_it();
     T_EQ_I64(put(0, 1, 3000), CELLAR_OK);
-    for (uint32_t i = 0; i < kit.d->nstage; i++) { /* the next slot: opened, but not stored into */
+    for (uint32_t i = 0; i < kit.d->nstage; i++) { /* the next slot: opened, but without a record */
         if (kit.d->slot[i].state == L2_SLOT_FREE) { kit.d->slot[i].armed_end = 1; }
     }
     kit.clock.precise_ms = clock_at_midnight;
-    midnight = 2; /* the first is the budget's, the second the new slot's */
+    midnight = 2; /* the first read is the budget's, the second the new slot's */
     T_EQ_I64(put(1, 1, 5000), CELLAR_DROPPED);
     T_EQ_U64(midnight, 0);
     (void)l2_tick(kit.d, 100000);
@@ -273,7 +273,7 @@ static void a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes(v
     end();
 }
 
-static void the_budget_of_a_day_outlives_kills(void)
+static void the_daily_budget_survives_process_deaths(void)
 {
     uint32_t stored = 0;
     begin();
@@ -288,14 +288,14 @@ static void the_budget_of_a_day_outlives_kills(void)
         }
         l2_kit_kill(&kit);
         dev.locked = false;
-        T_CHECK(stored <= (round < 10 ? 10 : 20)); /* of some 300 bytes each */
+        T_CHECK(stored <= (round < 10 ? 10 : 20)); /* about 300 bytes each */
     }
     T_CHECK(stored > 16);
     open_it();
     end();
 }
 
-/* The host's clock begins anew with each process, say. */
+/* A host clock that restarts with each process. */
 static void a_clock_set_back_does_not_stop_the_budget(void)
 {
     begin();
@@ -314,7 +314,7 @@ static cellar_err put_unused(uint32_t key)
     return l2_put(kit.d, &k, "value", 5, &m, NULL);
 }
 
-static void what_nobody_asked_for_is_stored_the_second_time(void)
+static void unused_entries_are_stored_at_their_second_put(void)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -326,8 +326,8 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     T_EQ_U64(st.put_bytes, 0);
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); }
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), CELLAR_OK); } /* and from then on */
-    T_EQ_I64(put(100, 1, 50), CELLAR_OK); /* used: at once */
-    /* Too large or due too soon: that is what it is refused for, and it is not remembered. */
+    T_EQ_I64(put(100, 1, 50), CELLAR_OK); /* used: immediately */
+    /* Too large, or due too soon: refused for that reason and not remembered. */
     l2_meta m = { .deadline_ms = kit.now_ms, .unused = true };
     const l2_key k = l2_kit_key(&kit, "due", 3, 7);
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), L2_REFUSED);
@@ -336,7 +336,7 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     T_EQ_U64(st.refused_ttl, 1);
     T_EQ_U64(st.refused_unused, 40);
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), L2_REFUSED);
-    /* A copy that lies there needs no second put; an address without a copy is no use. */
+    /* An existing copy needs no second put. An address without a copy has no effect. */
     const l2_key other = l2_kit_key(&kit, "other", 5, 7);
     m.unused = false;
     m.where = &m.addr;
@@ -351,9 +351,9 @@ static void what_nobody_asked_for_is_stored_the_second_time(void)
     end();
 }
 
-/* After four times as many others as there are words hardly any is remembered; after half as many
- * as fit, most are. */
-static void who_left_long_ago_is_new_again(void)
+/* After four times as many other keys as words, few keys are remembered. After half as many as fit,
+ * most are. */
+static void unused_entries_are_forgotten_after_many_others(void)
 {
     begin();
     open_it();
@@ -368,7 +368,7 @@ static void who_left_long_ago_is_new_again(void)
     T_CHECK(soon > words * 7 / 10);
     T_CHECK(late <= words / 32);
     T_CHECK(strangers <= words / 32);
-    /* What comes again stays in front: three others push out what is older than it. */
+    /* A repeated key stays in front: three others displace the older ones. */
     memset((void *)kit.d->seen, 0, sizeof *kit.d->seen * words);
     T_CHECK(!l2_seen_again(kit.d, 1));
     for (uint64_t i = 2; i < 20; i++) {
@@ -377,7 +377,7 @@ static void who_left_long_ago_is_new_again(void)
     }
     T_CHECK(l2_seen_again(kit.d, 19) && l2_seen_again(kit.d, 18) && l2_seen_again(kit.d, 17));
     T_CHECK(!l2_seen_again(kit.d, 16));
-    T_CHECK(!l2_seen_again(kit.d, 0)); /* 0 says free */
+    T_CHECK(!l2_seen_again(kit.d, 0)); /* 0 means free */
     T_CHECK(l2_seen_again(kit.d, 0));
     end();
 }
@@ -389,7 +389,7 @@ static bool never(void *ctx, uint64_t hash, uint64_t stamp)
     return stamp == 42;
 }
 
-static void a_moved_stamp_stops_the_put(void)
+static void a_raised_stamp_refuses_the_put(void)
 {
     begin();
     open_it();
@@ -417,14 +417,14 @@ static void an_unchanged_copy_is_not_written_again(void)
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.identical, 1);
-    l2_kill(kit.d, &k); /* changed since: what it was got from does not count any more */
+    l2_kill(kit.d, &k); /* changed since, so its copy does not count */
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.identical, 1);
     end();
 }
 
-static void only_what_may_be_on_disk_leaves_tombstones(void)
+static void only_keys_that_may_be_on_disk_log_tombstones(void)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -432,14 +432,14 @@ static void only_what_may_be_on_disk_leaves_tombstones(void)
     l2_stats st;
     for (uint32_t i = 0; i < 1000; i++) { kill_key(100000 + i); }
     l2_stats_get(kit.d, &st);
-    T_EQ_U64(st.denied, 1000); /* an empty filter denies all */
+    T_EQ_U64(st.denied, 1000); /* an empty filter denies everything */
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(put(i, 1, 50), CELLAR_OK); }
     for (uint32_t i = 0; i < 20; i++) { kill_key(i); }
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.tombstones, 20);
     for (uint32_t i = 15; i < 20; i++) { kill_key(i); }
     l2_stats_get(kit.d, &st);
-    T_EQ_U64(st.remembered, 5); /* of the last, the tombstone is still the newest record */
+    T_EQ_U64(st.remembered, 5); /* for the last ones the tombstone is still the newest record */
     T_EQ_I64(put(19, 2, 50), CELLAR_OK);
     kill_key(19);
     T_EQ_I64(get(19, 2, 50), CELLAR_MISS);
@@ -448,9 +448,9 @@ static void only_what_may_be_on_disk_leaves_tombstones(void)
     end();
 }
 
-/* The disk does not move: puts are dropped, tombstones never; when their room is used up all that
- * is stored is given up, and nothing of it comes back. */
-static void without_room_everything_goes_but_no_delete(void)
+/* The disk does not progress. Puts are dropped, tombstones never. When their room is used up, all
+ * records are dropped, and none comes back. */
+static void without_room_all_records_are_dropped_but_no_delete(void)
 {
     begin();
     open_it();
@@ -475,9 +475,9 @@ static void without_room_everything_goes_but_no_delete(void)
     end();
 }
 
-/* The reserve of a slot is for changes that find no other: while one is ahead puts take it, and the
- * segment is full when it is sealed; in the last one they leave it. */
-static void puts_leave_room_for_changes_only_where_there_is_no_other(void)
+/* The reserve of a slot is for changes without another slot. While one is ahead puts use it, and
+ * the segment is sealed full. In the last slot they leave it. */
+static void puts_leave_room_for_changes_only_in_the_last_slot(void)
 {
     begin();
     kit.cfg.seg_bytes = 65536;
@@ -512,7 +512,7 @@ static void puts_leave_room_for_changes_only_where_there_is_no_other(void)
     end();
 }
 
-/* Pages of the stage that are not zeros: what the next sync has to write, at the most. */
+/* Return the stage pages that are not zero: at most these are written by the next sync. */
 static uint32_t stage_pages(void)
 {
     const l2_dev_file *f = l2_dev_find(&dev, "stage.buf");
@@ -525,7 +525,7 @@ static uint32_t stage_pages(void)
     return n;
 }
 
-/* Slots that a few hundred puts fill. */
+/* Open a store with slots that a few hundred puts fill. */
 static void open_small_slots(void)
 {
     begin();
@@ -535,11 +535,11 @@ static void open_small_slots(void)
     open_it();
 }
 
-/* What is in data.seg is not written as stage.buf, too: not at a sync, nor when the store has been
- * idle for a while; and all is there after a kill, and after a power cut behind the sync. */
-static void what_is_in_its_place_leaves_the_stage(void)
+/* Records in data.seg are not written in stage.buf again, neither at a sync nor when the store is
+ * idle. All are found after a process death, and after a power cut that follows the sync. */
+static void sealed_records_are_zeroed_in_the_stage(void)
 {
-    for (int how = 0; how < 4; how++) { /* idle, sync; then a kill, a power cut */
+    for (int how = 0; how < 4; how++) { /* idle, sync; then a process death, a power cut */
         open_small_slots();
         uint32_t stored = 0;
         l2_stats st;
@@ -582,8 +582,9 @@ static void what_is_in_its_place_leaves_the_stage(void)
     }
 }
 
-/* One that cannot do it, at once or some day, is not asked again, and loses nothing. */
-static void a_file_system_without_ranges_of_zeros_is_asked_once(void)
+/* A file system that cannot zero a range, at first or later, is not asked again. Nothing is
+ * lost. */
+static void a_file_system_that_cannot_zero_is_asked_once(void)
 {
     begin();
     kit.cfg.seg_bytes = 65536;
@@ -600,9 +601,9 @@ static void a_file_system_without_ranges_of_zeros_is_asked_once(void)
             (void)l2_tick(kit.d, 1000);
         }
         const uint32_t syncs = dev.calls[DEV_DATASYNC];
-        T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* most of both files while appends go on */
+        T_EQ_I64(l2_sync(kit.d), CELLAR_OK); /* most of both files while appends continue */
         if (round > 0) { T_EQ_U64(dev.calls[DEV_DATASYNC] - syncs, 6); }
-        T_EQ_I64(put(700, round, 100), CELLAR_DROPPED); /* the store is marked clean */
+        T_EQ_I64(put(700, round, 100), CELLAR_DROPPED); /* the store is marked CLEAN */
         (void)l2_tick(kit.d, 1000);
         T_EQ_I64(put(700, round, 100), CELLAR_OK);
     }
@@ -620,11 +621,11 @@ static void then_there_are_no_blocks(void *ctx)
     if (v->calls[DEV_ZERO] != 0) { v->fail_site = DEV_PREALLOCATE; }
 }
 
-/* Behind an error blocks of the stage may be gone: they are asked for again; where there are none
- * nobody stores into it any more, and the next open knows. */
-static void blocks_that_are_gone_with_the_zeros_come_back(void)
+/* After an error blocks of the stage may be missing. They are allocated again. Without room no
+ * thread stores into the stage any more, and the next open knows. */
+static void blocks_lost_by_zeroing_are_allocated_again(void)
 {
-    for (int how = 0; how < 3; how++) { /* none gone; when idle, in a sync */
+    for (int how = 0; how < 3; how++) { /* none missing; when idle; in a sync */
         open_small_slots();
         uint32_t stored = 0;
         l2_stats st;
@@ -651,7 +652,7 @@ static void blocks_that_are_gone_with_the_zeros_come_back(void)
         dev.hook = NULL;
         l2_stats_get(kit.d, &st);
         T_EQ_U64(st.cuts, how > 0);
-        T_EQ_U64(st.emptied, 0); /* nothing is stored there to say so */
+        T_EQ_U64(st.emptied, 0); /* no record is stored to say so */
         T_EQ_I64(put(stored, 1, 100), how == 0 ? CELLAR_OK : CELLAR_DROPPED);
         kill_key(0);
         l2_kit_kill(&kit);
@@ -665,7 +666,7 @@ static void blocks_that_are_gone_with_the_zeros_come_back(void)
     }
 }
 
-static void reclaim_keeps_the_newest(void)
+static void reclaim_keeps_the_newest_records(void)
 {
     begin();
     kit.cfg.seg_count = 6;
@@ -691,7 +692,7 @@ static void reclaim_keeps_the_newest(void)
     end();
 }
 
-static void views_and_numbers_persist(void)
+static void namespaces_and_generations_persist(void)
 {
     begin();
     open_it();
@@ -702,7 +703,7 @@ static void views_and_numbers_persist(void)
     T_EQ_I64(l2_view_set(kit.d, &v, "other", 5), CELLAR_OK);
     for (int round = 0; round < 4; round++) {
         v = (l2_view){ 1, 20 + (uint32_t)round, 6 + (uint32_t)round };
-        T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* a bump */
+        T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* a clear */
         if (round % 2 == 0) {
             l2_close(kit.d);
         } else {
@@ -718,7 +719,7 @@ static void views_and_numbers_persist(void)
     l2_kit_kill(&kit);
     open_it();
     T_CHECK(!l2_view_find(kit.d, "other", 5, &got));
-    for (uint32_t i = 0; i < 300; i++) { /* through many checkpoints and segments */
+    for (uint32_t i = 0; i < 300; i++) { /* over many writes of META and many segments */
         v = (l2_view){ 3 + i, 100 + i, 1 };
         char name[16];
         T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)), CELLAR_OK);
@@ -735,8 +736,8 @@ static void views_and_numbers_persist(void)
     end();
 }
 
-/* A table of rows that is full at the very moment: what ends something finds its row there. */
-static void what_ends_a_view_needs_no_memory(void)
+/* The table of rows is full. A change that removes something finds its row in it. */
+static void dropping_a_namespace_needs_no_memory(void)
 {
     begin();
     open_it();
@@ -762,7 +763,7 @@ static void what_ends_a_view_needs_no_memory(void)
     end();
 }
 
-static void on_real_files_with_the_chosen_sizes(void)
+static void values_survive_a_reopen_on_real_files(void)
 {
     char path[T_FOLDER_MAX];
     t_folder(path);
@@ -795,7 +796,7 @@ static void on_real_files_with_the_chosen_sizes(void)
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 20000; i++) {
         cellar_err err;
-        /* While the disk is slow to answer, the worker or an earlier read, nobody else is sent. */
+        /* While the disk is slow, for the worker or an earlier read, no further read is sent. */
         while ((err = get(i, 1, 500)) == CELLAR_MISS &&
                (l2_stalled(kit.d) || base_load_rlx(&kit.d->reads_stuck) != 0)) {
             usleep(1000);
@@ -840,9 +841,9 @@ static void many_fill(void)
 
 static uint32_t many_served(void) { return many_served_of(MANY_KEYS); }
 
-/* Footers of a segment are read many at once, those of a large one in pieces; a piece that cannot
- * be read costs nothing but calls. */
-static void many_footer_pages_come_back_in_a_few_reads(void)
+/* Footers of a segment are read many at once, those of a large one in pieces. A piece that cannot
+ * be read costs only calls. */
+static void many_footer_pages_take_few_reads(void)
 {
     begin();
     dev.flat = true;
@@ -852,7 +853,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
     kit.cfg.avg_object_bytes = 64;
     open_it();
     many_fill();
-    T_CHECK(many_served() > MANY_KEYS - 40); /* of two of a class the newer is there */
+    T_CHECK(many_served() > MANY_KEYS - 40); /* of two keys of a class the newer is found */
     for (int failing = 0; failing < 2; failing++) {
         l2_kit_kill(&kit); /* after a close no footer is read */
         dev.locked = false;
@@ -866,7 +867,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
         T_EQ_U64(kit.d->feet.room, L2_FEET_BYTES);
         const uint32_t before = dev.calls[DEV_PREAD];
         dev.aheads = dev.ahead_reads = 0;
-        if (failing != 0) { /* the second piece of the largest */
+        if (failing != 0) { /* the second piece of the largest footer */
             dev.fail_site = DEV_PREAD;
             dev.fail_errno = EIO;
             dev.fail_at = 2;
@@ -877,12 +878,12 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
         const uint32_t reads = dev.calls[DEV_PREAD] - before;
         if (failing == 0) {
             T_CHECK(reads < pages / 30);
-            T_CHECK(dev.aheads > 0); /* all but the first, each before it is read */
+            T_CHECK(dev.aheads > 0); /* all but the first, each before its read */
             T_EQ_U64(dev.ahead_reads, dev.aheads);
         } else {
             T_CHECK(reads > pages / 30);
         }
-        T_EQ_U64(many_served(), MANY_KEYS); /* warm-up tells them apart */
+        T_EQ_U64(many_served(), MANY_KEYS); /* the index rebuild distinguishes them */
         T_EQ_U64(l2_kit_figures(&kit).holes, 0);
         T_EQ_STR(l2_audit(kit.d), NULL);
     }
@@ -891,7 +892,7 @@ static void many_footer_pages_come_back_in_a_few_reads(void)
     end();
 }
 
-static void warm_up_takes_no_more_memory_than_the_longest_footer(void)
+static void the_rebuild_needs_memory_only_for_the_longest_footer(void)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -914,7 +915,7 @@ static void warm_up_takes_no_more_memory_than_the_longest_footer(void)
     end();
 }
 
-/* ---- how much is written at once ---- */
+/* ---- write sizes ---- */
 
 static uint64_t write_takes_ns;
 static size_t longest_write;
@@ -928,7 +929,7 @@ static int timed_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, 
     return l2_dev_pwrite(ctx, f, buf, n, off, done);
 }
 
-/* One more segment; the largest part of it. */
+/* Seal one more segment. Return its largest write. */
 static size_t sealed_in_parts_of(uint32_t key)
 {
     longest_write = 0;
@@ -941,7 +942,7 @@ static size_t sealed_in_parts_of(uint32_t key)
     return longest_write;
 }
 
-static void a_fast_disk_gets_more_at_once_and_a_slow_one_little(void)
+static void a_fast_disk_gets_larger_writes_than_a_slow_one(void)
 {
     begin();
     dev.flat = true;
@@ -956,15 +957,15 @@ static void a_fast_disk_gets_more_at_once_and_a_slow_one_little(void)
     while (sealed_in_parts_of(key++) < 4 << 20) { T_REQUIRE(base_now_ns() < end_ns); }
     write_takes_ns = 21000000;
     (void)sealed_in_parts_of(key++);
-    T_EQ_U64(sealed_in_parts_of(key++), 1 << 20); /* so that it gives signs of life */
+    T_EQ_U64(sealed_in_parts_of(key++), 1 << 20); /* so that the worker reports progress */
     write_takes_ns = 6000000;
     T_EQ_U64(sealed_in_parts_of(key++), 1 << 20);
     end();
 }
 
-/* The oldest segment goes when some of its lines have come to the tables and some have not; its
- * place is used again before these do. */
-static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
+/* The oldest segment is reclaimed when some of its lines are in the tables and some are not. Its
+ * place is reused before the others arrive. */
+static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
 {
     begin();
     dev.flat = true;
@@ -986,9 +987,9 @@ static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
     T_CHECK(oldest->unread);
     T_CHECK(l2_reclaim(kit.d));
     T_EQ_U64(L2_SEG_STATE(base_load_rlx(&oldest->word)), L2_SEG_FREE);
-    T_CHECK(l2_kit_figures(&kit).entries < some); /* what it had came out again */
+    T_CHECK(l2_kit_figures(&kit).entries < some); /* its words were removed again */
     sync_take(L2_LOG, &kit.d->log_lock);
-    T_CHECK(l2_slot_open(kit.d)); /* takes the place that was given up last */
+    T_CHECK(l2_slot_open(kit.d)); /* uses the place that was freed last */
     sync_drop(L2_LOG, &kit.d->log_lock);
     for (cellar_err err = CELLAR_OK; err == CELLAR_OK; keys += err == CELLAR_OK) {
         err = many_put(keys);
@@ -997,31 +998,33 @@ static void what_is_reclaimed_in_warm_up_leaves_no_word(void)
     T_CHECK(base_load_rlx(&kit.d->warming) != 0);
     l2_kit_warm(&kit);
     T_EQ_STR(l2_audit(kit.d), NULL);
-    T_EQ_U64(many_served_of(keys), l2_kit_figures(&kit).entries); /* no word for what is gone */
+    /* no word for reclaimed records */
+    T_EQ_U64(many_served_of(keys), l2_kit_figures(&kit).entries);
     T_CHECK(many_served() < served && many_served() > served / 2);
     l2_close(kit.d);
     kit.d = NULL;
     end();
 }
 
-T_MAIN("l2_store", T_CASE(what_is_reclaimed_in_warm_up_leaves_no_word),
-       T_CASE(many_footer_pages_come_back_in_a_few_reads),
-       T_CASE(warm_up_takes_no_more_memory_than_the_longest_footer),
-       T_CASE(from_stage_from_disk_and_after_reopen), T_CASE(fields_come_back),
-       T_CASE(times_survive_clock_steps), T_CASE(admission_says_why),
-       T_CASE(write_budgets_hold_also_over_restarts),
-       T_CASE(a_put_that_finds_no_room_at_midnight_leaves_the_next_day_its_bytes),
+T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
+       T_CASE(many_footer_pages_take_few_reads),
+       T_CASE(the_rebuild_needs_memory_only_for_the_longest_footer),
+       T_CASE(values_are_served_from_stage_from_disk_and_after_a_reopen),
+       T_CASE(all_fields_are_restored), T_CASE(deadlines_survive_clock_steps),
+       T_CASE(refused_puts_count_their_reason), T_CASE(write_budgets_hold_over_restarts),
+       T_CASE(a_dropped_put_at_midnight_refunds_the_right_day),
        T_CASE(a_clock_set_back_does_not_stop_the_budget),
-       T_CASE(the_budget_of_a_day_outlives_kills),
-       T_CASE(what_nobody_asked_for_is_stored_the_second_time),
-       T_CASE(who_left_long_ago_is_new_again), T_CASE(a_moved_stamp_stops_the_put),
-       T_CASE(an_unchanged_copy_is_not_written_again),
-       T_CASE(only_what_may_be_on_disk_leaves_tombstones),
-       T_CASE(without_room_everything_goes_but_no_delete), T_CASE(reclaim_keeps_the_newest),
-       T_CASE(puts_leave_room_for_changes_only_where_there_is_no_other),
-       T_CASE(what_is_in_its_place_leaves_the_stage),
-       T_CASE(a_file_system_without_ranges_of_zeros_is_asked_once),
-       T_CASE(blocks_that_are_gone_with_the_zeros_come_back),
-       T_CASE(a_fast_disk_gets_more_at_once_and_a_slow_one_little),
-       T_CASE(views_and_numbers_persist), T_CASE(what_ends_a_view_needs_no_memory),
-       T_CASE(on_real_files_with_the_chosen_sizes))
+       T_CASE(the_daily_budget_survives_process_deaths),
+       T_CASE(unused_entries_are_stored_at_their_second_put),
+       T_CASE(unused_entries_are_forgotten_after_many_others),
+       T_CASE(a_raised_stamp_refuses_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
+       T_CASE(only_keys_that_may_be_on_disk_log_tombstones),
+       T_CASE(without_room_all_records_are_dropped_but_no_delete),
+       T_CASE(reclaim_keeps_the_newest_records),
+       T_CASE(puts_leave_room_for_changes_only_in_the_last_slot),
+       T_CASE(sealed_records_are_zeroed_in_the_stage),
+       T_CASE(a_file_system_that_cannot_zero_is_asked_once),
+       T_CASE(blocks_lost_by_zeroing_are_allocated_again),
+       T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one),
+       T_CASE(namespaces_and_generations_persist), T_CASE(dropping_a_namespace_needs_no_memory),
+       T_CASE(values_survive_a_reopen_on_real_files))

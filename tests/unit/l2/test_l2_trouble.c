@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a disk that fails leaves a store that misses and drops, says so once, does not touch the
- *         disk while it is off, keeps every delete, and comes back by itself when the disk does.
- * Method: a disk made of memory whose calls fail for as long as the test says; a clock it turns. */
+ * Aim:    a store on a failing disk misses and drops, and logs that once. It does not use the disk
+ *         while the tier is off. It keeps every delete and recovers by itself when the disk does.
+ * Method: an in-memory disk with calls that fail on request; a clock set by the test. */
 #include "tests/support/l2_kit.h"
 #include "tests/support/said.h"
 
@@ -49,24 +49,24 @@ static void pass(int64_t ms)
 
 static bool is_off(void) { return l2_kit_figures(&kit).off; }
 
-/* Reads fail, deletes go on, then the disk is well again. */
-static void reads_that_fail_switch_it_off_and_it_comes_back(void)
+/* Reads fail, deletes continue, then the disk recovers. */
+static void failed_reads_switch_the_tier_off_until_a_probe_succeeds(void)
 {
     begin(L2_DROP);
     fill(1);
     fail_with(DEV_PREAD, EIO);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_U64(look(i % 8), 0); }
     T_CHECK(is_off());
-    T_EQ_I64(lines_with("memory alone for now"), 1);
+    T_EQ_I64(lines_with("in memory for now"), 1);
     T_EQ_I64(put(7, 2), CELLAR_DROPPED);
     const uint32_t reads = dev.calls[DEV_PREAD], writes = dev.calls[DEV_PWRITE];
     for (uint32_t i = 0; i < KEYS; i++) { (void)look(i); }
     for (int i = 0; i < 9; i++) { pass(100); }
-    T_EQ_U64(dev.calls[DEV_PREAD], reads); /* nobody asks the disk while it is off */
+    T_EQ_U64(dev.calls[DEV_PREAD], reads); /* no call uses the disk while the tier is off */
     T_EQ_U64(dev.calls[DEV_PWRITE], writes);
     for (uint32_t i = 0; i < 4; i++) { del(i); }
     int64_t waited = 900;
-    while (waited < 200000) { /* tried after 1 s, then twice as long, up to a minute */
+    while (waited < 200000) { /* probed after 1 s, then after twice as long, up to a minute */
         pass(100);
         waited += 100;
     }
@@ -86,8 +86,8 @@ static void reads_that_fail_switch_it_off_and_it_comes_back(void)
     end();
 }
 
-/* Places whose writes failed are used again once the disk as a whole works again. */
-static void writes_that_fail_cost_no_place_for_good(void)
+/* Places with failed writes are used again once the disk works. */
+static void places_with_failed_writes_are_used_again(void)
 {
     static const int errors[] = { EIO, ENOSPC, EROFS, EDQUOT };
     for (size_t e = 0; e < 4; e++) {
@@ -118,8 +118,8 @@ static void writes_that_fail_cost_no_place_for_good(void)
     }
 }
 
-/* The bytes were not there to be written: of its place that says nothing. */
-static void a_stage_that_cannot_be_read_blames_no_place(void)
+/* The source bytes were missing, so the place is not at fault. */
+static void an_unreadable_stage_marks_no_place_as_bad(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -135,8 +135,8 @@ static void a_stage_that_cannot_be_read_blames_no_place(void)
     end();
 }
 
-/* A sync that failed is final for what it covered; what comes after it is a new beginning. */
-static void syncs_that_fail_give_up_what_they_covered_and_no_more(void)
+/* A failed sync is final for its bytes; later records are not affected. */
+static void a_failed_sync_drops_only_the_records_it_covered(void)
 {
     begin(L2_KEEP);
     fill(1);
@@ -155,8 +155,8 @@ static void syncs_that_fail_give_up_what_they_covered_and_no_more(void)
     end();
 }
 
-/* One record in a thousand is not a sick disk; many are. */
-static void damaged_records_switch_it_off_when_they_are_many(void)
+/* One damaged record in a thousand is no failing disk; many are. */
+static void many_damaged_records_switch_the_tier_off(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -183,12 +183,12 @@ static void damaged_records_switch_it_off_when_they_are_many(void)
     end();
 }
 
-static void files_that_are_gone_end_it_until_the_next_open(void)
+static void removed_files_close_the_tier_until_the_next_open(void)
 {
     for (int how = 0; how < 4; how++) {
         begin(L2_DROP);
         fill(1);
-        del(0); /* from here on the head of the store says DIRTY */
+        del(0); /* from here on SUPER says DIRTY */
         l2_dev_file *f = l2_dev_find(&dev, how % 2 == 0 ? "stage.buf" : "data.seg");
         T_REQUIRE(f != NULL);
         if (how < 2) {
@@ -222,7 +222,7 @@ static void files_that_are_gone_end_it_until_the_next_open(void)
 static int (*fast_pread)(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t off,
                          size_t *done);
 
-/* A read that takes so long that the worker counts as silent, and nothing is armed any more. */
+/* Read so slowly that the worker counts as stalled, and no page is armed any more. */
 static int slow_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t off,
                       size_t *done)
 {
@@ -234,9 +234,9 @@ static int slow_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint6
     return e;
 }
 
-/* Footers that could not be read after one open are readable after the next: what changed between,
- * unlogged because nobody knew of an older value, must not come back. */
-static void a_hole_that_a_slow_read_finds_is_logged(void)
+/* Footers that one open could not read are readable at the next. Changes in between were not
+ * logged, because no older value was known. Those values must not come back. */
+static void a_hole_found_by_a_slow_read_is_logged(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -262,7 +262,7 @@ static void a_hole_that_a_slow_read_finds_is_logged(void)
     }
     T_CHECK(hidden > 0);
     l2_kit_kill(&kit);
-    for (size_t at = 0; at < data->size; at += 16384) { /* unless it has been written anew */
+    for (size_t at = 0; at < data->size; at += 16384) { /* unless it was written again */
         unsigned char *foot = data->live + at + 8192 + 24;
         if (foot[0] == 255 && foot[63] == 255) { memcpy(foot, copy + at + 8192 + 24, 64); }
     }
@@ -274,9 +274,9 @@ static void a_hole_that_a_slow_read_finds_is_logged(void)
     end();
 }
 
-/* The first page of a slot may reach the disk just while its header is written, the last one just
- * before: neither says anything then, and nothing lies between. */
-static void a_header_begun_when_the_power_failed_is_no_damage(void)
+/* The first page of a slot may reach the disk during the write of its header, the last page before
+ * it. Neither is readable then, and nothing lies between. */
+static void a_header_interrupted_by_a_power_cut_is_no_damage(void)
 {
     begin(L2_KEEP);
     fill(1);
@@ -301,7 +301,7 @@ static void a_header_begun_when_the_power_failed_is_no_damage(void)
     end();
 }
 
-static void what_switches_it_off_and_how_long_can_be_set(void)
+static void the_limits_and_pauses_of_health_are_configurable(void)
 {
     begin(L2_DROP);
     fill(1);
@@ -316,12 +316,13 @@ static void what_switches_it_off_and_how_long_can_be_set(void)
     T_CHECK(!is_off());
     T_EQ_U64(look(2), 0);
     T_CHECK(is_off());
-    dev.fail_site = DEV_PWRITE; /* by now the disk could be read: the trial writes first */
+    dev.fail_site = DEV_PWRITE; /* the disk is readable by now, but the probe writes first */
     const uint32_t writes = dev.calls[DEV_PWRITE];
     pass(19);
     T_EQ_U64(dev.calls[DEV_PWRITE], writes);
     pass(1);
-    T_CHECK(dev.calls[DEV_PWRITE] > writes); /* tried, and it failed: twice as long, no longer */
+    /* the probe failed: a pause twice as long, not longer */
+    T_CHECK(dev.calls[DEV_PWRITE] > writes);
     for (int i = 0; i < 3; i++) {
         const uint32_t tried = dev.calls[DEV_PWRITE];
         pass(39);
@@ -337,14 +338,14 @@ static void what_switches_it_off_and_how_long_can_be_set(void)
     l2_dev_file *data = l2_dev_find(&dev, "data.seg");
     T_REQUIRE(data != NULL);
     for (size_t at = 0; at < data->size; at += 64) { data->live[at + 40] ^= 1; }
-    kit.d->cfg.off_damaged_pct = 100; /* so many of a hundred are never more than all */
+    kit.d->cfg.off_damaged_pct = 100; /* 100 percent is never exceeded */
     for (uint32_t i = 0; i < KEYS; i++) { (void)look(i); }
     T_CHECK(!is_off());
     end();
 }
 
-/* In the same millisecond in which the worker has looked: no sync says OK of what is not there. */
-static void a_sync_of_files_that_were_cut_says_so(void)
+/* The worker has checked in this millisecond. A sync must not report success for missing bytes. */
+static void a_sync_of_truncated_files_fails(void)
 {
     static const char *const name[] = { "stage.buf", "data.seg" };
     for (int i = 0; i < 2; i++) {
@@ -356,19 +357,19 @@ static void a_sync_of_files_that_were_cut_says_so(void)
         f->size -= 4096;
         T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
         T_CHECK(l2_kit_figures(&kit).broken);
-        T_EQ_I64(lines_with("cut short"), 1);
+        T_EQ_I64(lines_with("truncated"), 1);
         f->size = was;
         T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO); /* not before the next open */
         end();
     }
 }
 
-/* A stale page of the cache: what lies on the disk is served, and nothing is damaged. */
-static void a_record_that_does_not_verify_is_read_past_the_cache(void)
+/* A stale page in the page cache: the bytes on disk are served, and nothing is damaged. */
+static void a_record_that_does_not_verify_is_read_past_the_page_cache(void)
 {
     begin(L2_DROP);
     fill(1);
-    l2_kit_fill(&kit, 2); /* the first ones are in data.seg */
+    l2_kit_fill(&kit, 2); /* the first versions are in data.seg */
     uint32_t from_disk = 0;
     for (uint32_t i = 0; i < KEYS; i++) {
         dev.stale = 1;
@@ -383,7 +384,7 @@ static void a_record_that_does_not_verify_is_read_past_the_cache(void)
     T_CHECK(from_disk > 5);
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
     dev.stale = 0;
-    const uint32_t first = 0; /* damaged on the disk, too: one of the oldest */
+    const uint32_t first = 0; /* damaged on disk, too: one of the oldest */
     const l2_key id = l2_kit_key(&kit, &first, sizeof first, L2_KIT_VGEN);
     const uint64_t word = l2_index_find(kit.d, l2_h48(id.hash));
     const l2_seg *g = &kit.d->seg[l2_word_seg(kit.d, word)];
@@ -397,14 +398,14 @@ static void a_record_that_does_not_verify_is_read_past_the_cache(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_trouble", T_CASE(a_header_begun_when_the_power_failed_is_no_damage),
-       T_CASE(a_hole_that_a_slow_read_finds_is_logged),
-       T_CASE(reads_that_fail_switch_it_off_and_it_comes_back),
-       T_CASE(writes_that_fail_cost_no_place_for_good),
-       T_CASE(a_stage_that_cannot_be_read_blames_no_place),
-       T_CASE(syncs_that_fail_give_up_what_they_covered_and_no_more),
-       T_CASE(damaged_records_switch_it_off_when_they_are_many),
-       T_CASE(what_switches_it_off_and_how_long_can_be_set),
-       T_CASE(files_that_are_gone_end_it_until_the_next_open),
-       T_CASE(a_sync_of_files_that_were_cut_says_so),
-       T_CASE(a_record_that_does_not_verify_is_read_past_the_cache))
+T_MAIN("l2_trouble", T_CASE(a_header_interrupted_by_a_power_cut_is_no_damage),
+       T_CASE(a_hole_found_by_a_slow_read_is_logged),
+       T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds),
+       T_CASE(places_with_failed_writes_are_used_again),
+       T_CASE(an_unreadable_stage_marks_no_place_as_bad),
+       T_CASE(a_failed_sync_drops_only_the_records_it_covered),
+       T_CASE(many_damaged_records_switch_the_tier_off),
+       T_CASE(the_limits_and_pauses_of_health_are_configurable),
+       T_CASE(removed_files_close_the_tier_until_the_next_open),
+       T_CASE(a_sync_of_truncated_files_fails),
+       T_CASE(a_record_that_does_not_verify_is_read_past_the_page_cache))

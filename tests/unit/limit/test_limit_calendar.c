@@ -134,7 +134,7 @@ static void limit_calendar_wall_steps(void)
     atomic_fetch_add(&kit.now_ns, 2 * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 9), 0);
     cellar_limiter_result r;
-    T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
+    T_CHECK(kit_look(l, "k", 1, 1, &r) == CELLAR_LIMITED);
     T_CHECK(r.retry_after_ns <= CELLAR_DAY_NS && r.reset_after_ns <= CELLAR_DAY_NS);
     T_CHECK(r.retry_after_ns > CELLAR_DAY_NS - 20 * KIT_S);
     atomic_store(&kit.wall_ms, start + 2 * day_ms);
@@ -164,7 +164,7 @@ static void limit_calendar_at_the_ends_of_time(void)
                 if (!T_EQ_U64(kit_admit(l, "k", 9), 5)) {
                     printf("# %s calendar %u wall %" PRIu64 "\n", zones[z], c, walls[i]);
                 }
-                T_EQ_I64(cellar_rl_peek(l, "k", 1, 1, &r), CELLAR_LIMITED);
+                T_EQ_I64(kit_look(l, "k", 1, 1, &r), CELLAR_LIMITED);
                 T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= 32 * CELLAR_DAY_NS);
                 kit_close(l);
             }
@@ -181,9 +181,9 @@ static void a_callers_reading_cannot_stop_the_calendar(void)
     cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_MINUTE));
     atomic_store(&kit.wall_ms, start);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
-    (void)cellar_rl_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
-    (void)cellar_rl_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
-    (void)cellar_rl_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
+    (void)cellar_limiter_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
+    (void)cellar_limiter_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
+    (void)cellar_limiter_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
     for (int minute = 0; minute < 3; minute++) {
         kit_pass(60 * KIT_S);
         T_EQ_U64(kit_admit(l, "k", 9), 5);

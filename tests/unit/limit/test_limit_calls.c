@@ -13,27 +13,34 @@
 static void reset_is_exact(cellar_rule rule, uint64_t n)
 {
     cellar_limiter *l = kit_open1(rule);
-    int existed = 7;
-    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed == 0);
+    bool existed = true;
+    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && !existed);
     T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
     T_EQ_U64(kit_admit(l, "other", 1), 1);
-    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed == 1);
+    T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed);
     T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
     T_CHECK(cellar_limiter_reset_all(l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
     T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
     kit_close(l);
 }
-static void limit_reset_exact_gcra(void) { reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5),
-                                                          5); }
-static void limit_reset_exact_capped(void)
+static void limit_reset_exact_token_bucket(void)
+{
+    reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
+}
+static void limit_reset_exact_strict(void)
 {
     reset_is_exact(cellar_rule_token_bucket_strict(10, KIT_S, 4), 4);
 }
-static void limit_reset_exact_log(void) { reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9); }
-static void limit_reset_exact_count(void) { reset_is_exact(cellar_rule_sliding_window(8, KIT_S),
-                                                           8); }
-static void limit_reset_exact_fixed(void)
+static void limit_reset_exact_sliding_log(void)
+{
+    reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9);
+}
+static void limit_reset_exact_sliding_window(void)
+{
+    reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8);
+}
+static void limit_reset_exact_fixed_window(void)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
 }
@@ -52,7 +59,7 @@ static void limit_reset_exact_concurrency(void)
 
 /* ---- decisions ---- */
 
-static void gcra_is_not_n_per_window_and_capped_is(void)
+static void token_bucket_may_exceed_n_in_a_window_strict_may_not(void)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_token_bucket_strict(10, KIT_S, 5) };
@@ -85,20 +92,20 @@ static void result_tells_limit_remaining_and_times(void)
     kit_close(l);
 }
 
-static void denied_calls_cost_nothing_and_strict_ones_do(void)
+static void denied_calls_charge_only_with_charge_denied(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     kit_pass(100 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
-    cellar_rule strict = cellar_rule_token_bucket(10, KIT_S, 1);
-    strict.flags |= CELLAR_RULE_CHARGE_DENIED;
-    l = kit_open1(strict);
+    cellar_rule charging = cellar_rule_token_bucket(10, KIT_S, 1);
+    charging.flags |= CELLAR_RULE_CHARGE_DENIED;
+    l = kit_open1(charging);
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     kit_pass(100 * KIT_MS);
     T_CHECK(kit_peek(l, "k", 1) == 0);
-    kit_pass(100 * KIT_MS); /* capped at 2 b T: no client locks itself out for ever */
+    kit_pass(100 * KIT_MS); /* the debt ends at 2 b T: no client stays denied */
     T_EQ_U64(kit_admit(l, "k", 1), 1);
     kit_close(l);
 }
@@ -125,7 +132,7 @@ static void limit_dry_run(void)
     }
 }
 
-static void limit_penalize_one_probe(void)
+static void token_bucket_admits_one_unit_after_a_ban(void)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 5),
         cellar_rule_sliding_log(5, KIT_S),
@@ -174,7 +181,7 @@ static void a_ban_follows_each_denial(void)
 
 /* ---- giving back ---- */
 
-static void limit_settle_never_mints(void)
+static void commit_never_mints(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     cellar_limiter_ticket t, copy;
@@ -245,7 +252,7 @@ static void two_tickets_never_mint(void)
     }
 }
 
-/* The last one taken given back first, all come back whole; whoever took meanwhile keeps hers. */
+/* Tickets given back in reverse come back whole; a take in between keeps its units. */
 static void tickets_in_reverse_come_back_whole(void)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
@@ -311,7 +318,7 @@ static void charges_are_debt_and_saturate(void)
     T_EQ_U64(kit_admit(l, "k", 3), 1);
     T_CHECK(cellar_limiter_adjust(l, "k", 1, INT64_MAX) == CELLAR_OK);
     cellar_limiter_result r;
-    T_CHECK(cellar_rl_peek(l, "k", 1, 1, &r) == CELLAR_LIMITED);
+    T_CHECK(kit_look(l, "k", 1, 1, &r) == CELLAR_LIMITED);
     T_CHECK(r.reset_after_ns <= CELLAR_PERIOD_MAX_NS);
     kit_close(l);
     const cellar_rule others[3] = { cellar_rule_sliding_log(4, KIT_S),
@@ -344,7 +351,7 @@ static void reservations_queue_by_virtual_time(void)
     kit_close(l);
 }
 
-static void waiting_says_at_once_when_it_is_too_long(void)
+static void wait_returns_immediately_when_it_takes_too_long(void)
 {
     cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
@@ -360,7 +367,7 @@ static void waiting_says_at_once_when_it_is_too_long(void)
         cellar_rule slow = rules[i];
         slow.period_ns = CELLAR_HOUR_NS;
         slow.limit = 1;
-        T_CHECK(cellar_limiter_check_with(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
+        T_CHECK(kit_check_rules(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
         T_CHECK(cellar_limiter_rules_set(l, &slow, 1) == CELLAR_OK);
         T_CHECK(cellar_limiter_wait(l, "s", 1, 1, KIT_MS, NULL) == CELLAR_E_TIMEOUT);
         cellar_limiter_close(l);
@@ -379,7 +386,7 @@ static void limit_multi_rule_atomic(void)
     cellar_limiter_result r;
     atomic_store(&kit.now_ns, atomic_load(&kit.now_ns) / KIT_S * KIT_S);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
-    for (int i = 0; i < 1000; i++) { /* the log denies; nobody else is charged */
+    for (int i = 0; i < 1000; i++) { /* the log denies; no other rule is charged */
         T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_LIMITED && r.rule == 1);
         T_EQ_U64(r.limit, 5);
     }
@@ -514,12 +521,77 @@ static void check_with_brings_its_rules(void)
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     cellar_rule big = cellar_rule_token_bucket(10, KIT_S, 6);
     uint64_t n = 0;
-    while (cellar_limiter_check_with(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
+    while (kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_OK) { n++; }
     T_EQ_U64(n, 6);
     T_EQ_U64(kit_admit(l, "k", 3), 0);
     big = cellar_rule_sliding_log(5, KIT_S);
-    T_CHECK(cellar_limiter_check_with(l, "k", 1, 1, &big, 1, NULL) == CELLAR_E_INVAL);
-    T_CHECK(cellar_limiter_check_with(l, "k", 1, 1, NULL, 1, NULL) == CELLAR_E_INVAL);
+    T_CHECK(kit_check_rules(l, "k", 1, 1, &big, 1, NULL) == CELLAR_E_INVAL);
+    T_CHECK(kit_check_rules(l, "k", 1, 1, NULL, 1, NULL) == CELLAR_E_INVAL);
+    kit_close(l);
+}
+
+static void check_with_defaults_is_check(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
+    const cellar_check_opts o = cellar_check_opts_default();
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_LIMITED);
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, NULL, NULL), CELLAR_LIMITED);
+    cellar_check_opts bad = o;
+    bad.flags = 2;
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_UNSUPPORTED);
+    bad = o;
+    bad.rule_count = 1;
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_INVAL);
+    bad = o;
+    bad.struct_size = 0;
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &bad, NULL), CELLAR_E_INVAL);
+    kit_close(l);
+}
+
+static void check_with_joins_time_rules_and_peek(void)
+{
+    const cellar_rule base[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
+                                  cellar_rule_token_bucket(1000, KIT_S, 1000) };
+    const cellar_rule big[2] = { cellar_rule_token_bucket(10, KIT_S, 6), base[1] };
+    for (uint32_t n = 1; n <= 2; n++) {
+        cellar_limiter *l = kit_open(base, n);
+        cellar_limiter_result r;
+        cellar_check_opts o = cellar_check_opts_default();
+        o.now_ns = kit_clock(NULL) + 500 * KIT_MS;
+        o.flags = CELLAR_CHECK_PEEK;
+        o.rules = big;
+        o.rule_count = n;
+        for (int i = 0; i < 3; i++) { /* no effect */
+            T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 5, &o, &r), CELLAR_OK);
+            T_EQ_U64(r.remaining, 6);
+        }
+        o.flags = 0;
+        T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 5, &o, &r), CELLAR_OK);
+        T_EQ_U64(r.now_ns, o.now_ns);
+        T_EQ_U64(r.remaining, 1);
+        T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 2, &o, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.retry_after_ns, 100 * KIT_MS);
+        o.now_ns = 0; /* the clock of the limiter is half a second behind */
+        T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.retry_after_ns, 500 * KIT_MS);
+        o.now_ns = kit_clock(NULL) + 2 * KIT_S;
+        T_EQ_I64(cellar_limiter_check_with(l, "new", 3, 1, &o, NULL), CELLAR_E_CLOCK);
+        kit_close(l);
+    }
+}
+
+static void peek_is_the_only_check_of_a_limiter_with_permits(void)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(1));
+    cellar_check_opts o = cellar_check_opts_default();
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_E_INVAL);
+    o.flags = CELLAR_CHECK_PEEK;
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_OK);
+    uint64_t token;
+    T_EQ_I64(cellar_permit_acquire(l, "k", 1, 1000, &token, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 1, &o, NULL), CELLAR_LIMITED);
     kit_close(l);
 }
 
@@ -583,7 +655,7 @@ static void seed_limiter_reset_takes_effect(void)
         T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_OK);
     }
     T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_LIMITED);
-    T_CHECK(cellar_user_limiter_reset(l, "u", 1) == CELLAR_OK);
+    T_CHECK(cellar_limiter_reset(l, "u", 1, NULL) == CELLAR_OK);
     T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 1, NULL) == CELLAR_OK);
     T_CHECK(cellar_user_limiter_check(l, "u", 1, 5, 0, NULL) == CELLAR_E_INVAL);
     T_CHECK(cellar_user_limiter_check(l, "u", 1, 257, 1, NULL) == CELLAR_E_RANGE);
@@ -639,6 +711,51 @@ static void seed_limiter_first_use_race(void)
     kit_close(race);
 }
 
+/* ---- host options ---- */
+
+static void *count_alloc(size_t size, void *ctx)
+{
+    ++*(int *)ctx;
+    return malloc(size);
+}
+static void count_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    --*(int *)ctx;
+    free(block);
+}
+
+static void host_gives_name_and_memory(void)
+{
+    int blocks = 0;
+    cellar_host_opts host = cellar_host_opts_default();
+    host.name = "api";
+    host.alloc = count_alloc;
+    host.free = count_free;
+    host.alloc_ctx = &blocks;
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 2);
+    cellar_limiter *l = NULL;
+    char text[8192];
+    c.host = &host;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_I64(blocks, 1);
+    T_EQ_I64(cellar_limiter_metrics_write(l, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "{limiter=\"api\",result=\"allowed\"} 0\n") != NULL);
+    kit_close(l);
+    T_EQ_I64(blocks, 0);
+    host.free = NULL; /* alloc without free */
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host = cellar_host_opts_default();
+    host.name = "tab\there";
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host = cellar_host_opts_default();
+    host.log_level = (cellar_log_level)6;
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+    host.struct_size = 0;
+    T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
+}
+
 /* ---- bad input ---- */
 
 static cellar_err try_open(cellar_rule r)
@@ -661,10 +778,11 @@ static void calls_without_a_limiter_are_refused(void)
     cellar_limiter_result r;
     cellar_limiter_ticket ticket;
     uint64_t wait_ns = 0;
-    int existed = 0;
+    bool existed = false;
     cellar_limiter_stats st = cellar_limiter_stats_default();
     T_EQ_I64(cellar_limiter_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_rl_peek(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_check_at(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_check_with(NULL, "k", 1, 1, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, -1), CELLAR_E_INVAL);
@@ -674,12 +792,10 @@ static void calls_without_a_limiter_are_refused(void)
     T_EQ_I64(cellar_limiter_reset_all(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_tick(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_stats_get(NULL, &st), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_user_limiter_reset(NULL, "u", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_user_limiter_open(NULL, NULL), CELLAR_E_INVAL);
     T_EQ_U64(cellar_limiter_now(NULL), 0);
     T_EQ_U64(cellar_limiter_fingerprint(NULL, "k", 1), 0);
     cellar_limiter_close(NULL);
-    cellar_user_limiter_close(NULL);
 }
 
 static void limit_bad_input(void)
@@ -687,7 +803,7 @@ static void limit_bad_input(void)
     T_CHECK(try_open(cellar_rule_token_bucket(10, 0, 1)) == CELLAR_E_INVAL); /* period 0 */
     T_CHECK(try_open(cellar_rule_token_bucket(10, KIT_S, 0)) == CELLAR_E_INVAL); /* burst 0 */
     T_CHECK(try_open(flagged(cellar_rule_token_bucket(10, KIT_S, 1), 64)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_make_(9, 1, KIT_S)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_make_((cellar_algorithm)9, 1, KIT_S)) == CELLAR_E_INVAL);
     /* over 64e9 a second */
     T_CHECK(try_open(cellar_rule_token_bucket(65, 1, 1)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rule_token_bucket(64, 1, 1)) == CELLAR_OK);
@@ -702,8 +818,8 @@ static void limit_bad_input(void)
     T_CHECK(try_open(cellar_rule_sliding_window(1u << 20, KIT_S)) == CELLAR_E_RANGE);
     T_CHECK(try_open(cellar_rule_fixed_window(UINT64_C(1) << 34,
                                               CELLAR_PER_DAY)) == CELLAR_E_RANGE);
-    T_CHECK(try_open(cellar_rule_fixed_window(1, 0)) == CELLAR_E_INVAL);
-    T_CHECK(try_open(cellar_rule_fixed_window(1, 6)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_fixed_window(1, (cellar_calendar)0)) == CELLAR_E_INVAL);
+    T_CHECK(try_open(cellar_rule_fixed_window(1, (cellar_calendar)6)) == CELLAR_E_INVAL);
     T_CHECK(try_open(cellar_rule_concurrency(1u << 20)) == CELLAR_E_RANGE);
     cellar_rule named = cellar_rule_token_bucket(1, KIT_S, 1);
     named.name = "tab\there";
@@ -722,7 +838,7 @@ static void limit_bad_input(void)
     eight[0] = eight[1] = cellar_rule_concurrency(1);
     T_CHECK(cellar_limiter_open(&c, eight, 2, &l) == CELLAR_E_INVAL);
     eight[0] = cellar_rule_token_bucket(1, KIT_S, 1);
-    c.overflow = 3;
+    c.overflow = (cellar_overflow)3;
     T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
     c = kit_config();
     c.max_bytes = 4096;
@@ -733,13 +849,13 @@ static void limit_bad_input(void)
     c = kit_config();
     c.struct_size = 0;
     T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL);
-    c = kit_config();
-    c.reserved0 = 1;
-    T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_UNSUPPORTED);
+    eight[0].reserved0 = 1;
+    T_CHECK(cellar_limiter_open(NULL, eight, 1, &l) == CELLAR_E_INVAL);
+    eight[0].reserved0 = 0;
     c = kit_config();
     c.coarse_clock = 1;
     T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* with a clock of its own */
-    c.clock = NULL;
+    c.clock_ns = NULL;
     T_REQUIRE(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 2), 1);
     cellar_limiter_close(l);
@@ -785,12 +901,12 @@ static void clocks_that_jump_are_only_stricter(void)
     const uint64_t now = kit_clock(NULL);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     for (int i = 1; i < 50; i++) { /* older readings: no more tokens */
-        T_CHECK(cellar_rl_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
+        T_CHECK(cellar_limiter_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
                 CELLAR_LIMITED);
     }
-    T_CHECK(cellar_rl_check_at(l, "k", 1, 1, 0, NULL) == CELLAR_LIMITED);
-    T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
-    T_CHECK(cellar_rl_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
+    T_CHECK(cellar_limiter_check_at(l, "k", 1, 1, 0, NULL) == CELLAR_LIMITED);
+    T_CHECK(cellar_limiter_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
+    T_CHECK(cellar_limiter_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
     kit_pass(UINT64_C(10) * 365 * CELLAR_DAY_NS); /* ten years: the origin moves */
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     T_EQ_U64(kit_admit(l, "brandnew", 9), 5);
@@ -833,26 +949,40 @@ static void limit_headers(void)
     const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, "
                        "\"a \\\"day\\\"\\\\\";q=1000;w=86400"
                        "\nRateLimit: \"default\";r=50;t=30";
-    size_t n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF |
-                                            CELLAR_HEADERS_RETRY_AFTER, text,
-                                            sizeof text);
+    size_t n = 0;
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER,
+                                          text, sizeof text, &n), CELLAR_OK);
     T_EQ_STR(text, ietf);
     T_EQ_U64(n, strlen(ietf));
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, NULL, 0, &n),
+             CELLAR_E_BUFFER);
+    T_EQ_U64(n, strlen(ietf));
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, text, n, NULL),
+             CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, text, n + 1, NULL),
+             CELLAR_OK);
+    T_EQ_STR(text, ietf);
     T_CHECK(cellar_limiter_check(l, "k", 1, 51, &r) == CELLAR_LIMITED);
     r.retry_after_ns = 1; /* rounded up, at least 1 */
     atomic_store(&kit.wall_ms, UINT64_C(1767225600000));
-    n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X |
-                                     CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X |
+                                          CELLAR_HEADERS_RETRY_AFTER, text, sizeof text, NULL),
+             CELLAR_OK);
     T_EQ_STR(text, "RateLimit-Limit: 100\nRateLimit-Remaining: 50\nRateLimit-Reset: 30\n"
                    "X-RateLimit-Limit: 100\nX-RateLimit-Remaining: 50\n"
                    "X-RateLimit-Reset: 1767225630\nRetry-After: 1");
     char small[10];
-    T_EQ_U64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6, small, sizeof small), 64);
-    T_EQ_STR(small, "RateLimit");
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6, small, sizeof small, &n),
+             CELLAR_E_BUFFER);
+    T_EQ_U64(n, 64);
     T_CHECK(cellar_limiter_check(l, "k", 1, 101, &r) == CELLAR_LIMITED && r.never == 1);
-    n = cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text,
+                                          &n), CELLAR_OK);
     T_CHECK(n == 0 && text[0] == '\0');
-    T_EQ_U64(cellar_limiter_headers_write(NULL, &r, 15, text, sizeof text), 0);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, 16, text, sizeof text, &n), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_limiter_headers_write(NULL, &r, 15, text, sizeof text, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_headers_write(l, NULL, 15, text, sizeof text, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, 15, NULL, 1, &n), CELLAR_E_INVAL);
     kit_close(l);
 }
 
@@ -861,31 +991,39 @@ static void metrics_name_every_figure(void)
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     char text[8192];
     T_EQ_U64(kit_admit(l, "k", 5), 2);
-    const size_t n = cellar_limiter_metrics_write(l, text, sizeof text);
-    T_CHECK(n > 0 && n < sizeof text && n == strlen(text));
-    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+    size_t n = 0, again = 0;
+    T_EQ_I64(cellar_limiter_metrics_write(l, text, sizeof text, &n), CELLAR_OK);
+    T_CHECK(n > 0 && n == strlen(text));
+    T_CHECK(strstr(text, "cellar_limiter_decisions_total{limiter=\"default\","
                          "result=\"allowed\"} 2\n"));
-    T_CHECK(strstr(text, "cellar_limit_decisions_total{limiter=\"default\","
+    T_CHECK(strstr(text, "cellar_limiter_decisions_total{limiter=\"default\","
                          "result=\"denied\"} 3\n"));
-    T_CHECK(strstr(text, "cellar_limit_denied_total{limiter=\"default\",number=\"0\","
+    T_CHECK(strstr(text, "cellar_limiter_denied_total{limiter=\"default\",number=\"0\","
                          "rule=\"default\"} 3\n"));
 #define NAMED(name, family, label, help) T_CHECK(strstr(text, "# TYPE " family " ") != NULL);
-    CELLAR_RL_STATS(NAMED)
+    LIMIT_FIGURES(NAMED)
 #undef NAMED
-    T_EQ_U64(cellar_limiter_metrics_write(l, NULL, 0), n);
-    T_EQ_U64(cellar_limiter_metrics_write(NULL, text, sizeof text), 0);
+    T_EQ_I64(cellar_limiter_metrics_write(l, NULL, 0, &again), CELLAR_E_BUFFER);
+    T_EQ_U64(again, n);
+    T_EQ_I64(cellar_limiter_metrics_write(l, NULL, 1, &again), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     kit_close(l);
 }
 
 static struct { uint64_t fp; uint32_t seen; cellar_limiter_entry e; } walk;
-static int walk_one(void *ctx, const cellar_limiter_entry *e)
+static bool walk_one(const cellar_limiter_entry *e, void *ctx)
 {
     (void)ctx;
     walk.seen++;
     if (e->fingerprint == walk.fp) { walk.e = *e; }
-    return 0;
+    return true;
 }
-static void foreach_shows_every_key(void)
+static bool walk_three(const cellar_limiter_entry *e, void *ctx)
+{
+    (void)e;
+    return ++*(uint32_t *)ctx < 3;
+}
+static void scan_shows_every_key_until_told_to_end(void)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_sliding_log(20, KIT_S) };
@@ -903,28 +1041,36 @@ static void foreach_shows_every_key(void)
         T_EQ_U64(walk.e.remaining[0], 7);
         T_EQ_U64(walk.e.reset_after_ns[0], 300 * KIT_MS);
         if (n == 2) { T_EQ_U64(walk.e.remaining[1], 17); }
+        uint32_t three = 0;
+        T_CHECK(cellar_limiter_scan(l, walk_three, &three) == CELLAR_OK);
+        T_EQ_U64(three, 3);
         T_CHECK(cellar_limiter_scan(l, NULL, NULL) == CELLAR_E_INVAL);
         kit_close(l);
     }
 }
 
-T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_gcra), T_CASE(limit_reset_exact_capped),
-       T_CASE(limit_reset_exact_log), T_CASE(limit_reset_exact_count),
-       T_CASE(limit_reset_exact_fixed), T_CASE(limit_reset_exact_concurrency),
-       T_CASE(gcra_is_not_n_per_window_and_capped_is),
+T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_token_bucket),
+       T_CASE(limit_reset_exact_strict),
+       T_CASE(limit_reset_exact_sliding_log), T_CASE(limit_reset_exact_sliding_window),
+       T_CASE(limit_reset_exact_fixed_window), T_CASE(limit_reset_exact_concurrency),
+       T_CASE(token_bucket_may_exceed_n_in_a_window_strict_may_not),
        T_CASE(result_tells_limit_remaining_and_times),
-       T_CASE(denied_calls_cost_nothing_and_strict_ones_do), T_CASE(limit_dry_run),
-       T_CASE(limit_penalize_one_probe), T_CASE(a_ban_follows_each_denial),
-       T_CASE(limit_settle_never_mints), T_CASE(two_tickets_never_mint),
+       T_CASE(denied_calls_charge_only_with_charge_denied), T_CASE(limit_dry_run),
+       T_CASE(token_bucket_admits_one_unit_after_a_ban), T_CASE(a_ban_follows_each_denial),
+       T_CASE(commit_never_mints), T_CASE(two_tickets_never_mint),
        T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
        T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
-       T_CASE(waiting_says_at_once_when_it_is_too_long), T_CASE(limit_multi_rule_atomic),
+       T_CASE(wait_returns_immediately_when_it_takes_too_long), T_CASE(limit_multi_rule_atomic),
        T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),
        T_CASE(plans_are_a_keys_own_rules), T_CASE(overrides_and_plans_are_bounded),
-       T_CASE(check_with_brings_its_rules), T_CASE(permits_end_with_their_lease),
+       T_CASE(check_with_brings_its_rules), T_CASE(check_with_defaults_is_check),
+       T_CASE(check_with_joins_time_rules_and_peek),
+       T_CASE(peek_is_the_only_check_of_a_limiter_with_permits),
+       T_CASE(permits_end_with_their_lease),
        T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
        T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
-       T_CASE(limit_bad_input),
+       T_CASE(host_gives_name_and_memory), T_CASE(limit_bad_input),
        T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
        T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
-       T_CASE(limit_headers), T_CASE(metrics_name_every_figure), T_CASE(foreach_shows_every_key))
+       T_CASE(limit_headers), T_CASE(metrics_name_every_figure),
+       T_CASE(scan_shows_every_key_until_told_to_end))

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    the bound of each algorithm holds over `now_ns` of the results when readings are older
- *         than ones before them: by cellar_rl_check_at, and by a clock that goes back.
+ *         than ones before them: by cellar_limiter_check_at, and by a clock that goes back.
  * Method: random limiters, narrow and wide, alone and as the first of a chain, with ticks and
  *         snapshots between the calls. What was admitted is sorted by `now_ns`; every window is
  *         counted. LIMIT_OLDER=n limiters. */
 #include "tests/support/limit_kit.h"
 
 enum { KEYS = 3, CALLS = 600, KINDS = 10 };
-enum { GCRA, CAPPED, LOG, COUNT, MINUTE, GCRA_WIDE, CAPPED_WIDE, LOG_WIDE, COUNT_WIDE,
+enum { BUCKET, STRICT, LOG, WINDOW, MINUTE, BUCKET_WIDE, STRICT_WIDE, LOG_WIDE, WINDOW_WIDE,
        MINUTE_WIDE };
 
 typedef enum way { OLDER_READINGS, CLOCK_GOES_BACK, CHAIN_ON_SUCH_A_CLOCK } way;
@@ -28,7 +28,7 @@ static struct trial {
 
 static struct store { unsigned char bytes[1 << 16]; size_t len, at; } store;
 
-static int save(void *ctx, const void *bytes, size_t len, int last)
+static int save(const void *bytes, size_t len, bool last, void *ctx)
 {
     (void)ctx;
     (void)last;
@@ -37,7 +37,7 @@ static int save(void *ctx, const void *bytes, size_t len, int last)
     store.len += len;
     return 0;
 }
-static int load(void *ctx, void *buf, size_t cap, size_t *len)
+static int load(void *buf, size_t cap, size_t *len, void *ctx)
 {
     (void)ctx;
     *len = cap < store.len - store.at ? cap : store.len - store.at;
@@ -61,8 +61,8 @@ static void open_limiter(void)
 {
     cellar_limiter_config c = kit_config();
     c.max_bytes = 64u << 10;
-    c.save = save;
-    c.load = load;
+    c.snapshot_write = save;
+    c.snapshot_read = load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, trial.rule, trial.rules, &trial.l) == CELLAR_OK);
     trial.opened_ns = kit_clock(NULL);
@@ -84,18 +84,18 @@ static void draw(int kind)
     trial.kind = kind;
     trial.n = trial.bound = n;
     trial.window = w;
-    trial.rules = kind >= GCRA_WIDE ? 2 : 1;
+    trial.rules = kind >= BUCKET_WIDE ? 2 : 1;
     trial.rule[1] = cellar_rule_token_bucket(1000000, KIT_S, 1000000);
     switch (base) {
-    case GCRA: {
+    case BUCKET: {
         const uint64_t t = (w * 64 + n - 1) / n;
         trial.rule[0] = cellar_rule_token_bucket(n, w, burst);
         trial.bound = burst + (w * 64 + t - 1) / t - 1;
         break;
     }
-    case CAPPED: trial.rule[0] = cellar_rule_token_bucket_strict(n, w, burst); break;
+    case STRICT: trial.rule[0] = cellar_rule_token_bucket_strict(n, w, burst); break;
     case LOG: trial.rule[0] = cellar_rule_sliding_log(n, w); break;
-    case COUNT:
+    case WINDOW:
         trial.rule[0] = cellar_rule_sliding_window(n, w);
         trial.bound = 2 * n - 1;
         break;
@@ -118,7 +118,7 @@ static cellar_err ask(way how, const char *key, uint64_t cost, cellar_limiter_re
     const uint64_t earlier = now - back > trial.opened_ns ? now - back : trial.opened_ns;
     const cellar_limiter_link links[2] = { { trial.second, key, 1, 1 }, { trial.l, key, 1, cost } };
     if (how == OLDER_READINGS) {
-        return cellar_rl_check_at(trial.l, key, 1, cost, now - back, r);
+        return cellar_limiter_check_at(trial.l, key, 1, cost, now - back, r);
     }
     if (below(5) == 0) { set_clock(earlier < now ? earlier : now); }
     const cellar_err err = how == CHAIN_ON_SUCH_A_CLOCK
@@ -237,7 +237,7 @@ static cellar_limiter_result at(cellar_limiter *l, uint64_t now_ns, cellar_err w
 {
     cellar_limiter_result r;
     memset(&r, 0xa5, sizeof r);
-    T_EQ_I64(cellar_rl_check_at(l, "k", 1, 1, now_ns, &r), want);
+    T_EQ_I64(cellar_limiter_check_at(l, "k", 1, 1, now_ns, &r), want);
     return r;
 }
 
@@ -245,14 +245,14 @@ static void result_tells_the_reading_that_was_used(void)
 {
     const uint64_t t = UINT64_C(2000) * KIT_S;
     set_clock(t);
-    cellar_limiter *gcra = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    cellar_limiter *bucket = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
     cellar_limiter *log = kit_open1(cellar_rule_sliding_log(1, KIT_S));
     cellar_limiter *count = kit_open1(cellar_rule_sliding_window(2, KIT_S));
     cellar_limiter *minute = kit_open1(cellar_rule_fixed_window(2, CELLAR_PER_MINUTE));
     set_clock(t + 100 * KIT_S);
     const uint64_t now = t + 100 * KIT_S;
-    T_EQ_U64(at(gcra, now, CELLAR_OK).now_ns, now);
-    T_EQ_U64(at(gcra, now - 1, CELLAR_OK).now_ns, now - 1);
+    T_EQ_U64(at(bucket, now, CELLAR_OK).now_ns, now);
+    T_EQ_U64(at(bucket, now - 1, CELLAR_OK).now_ns, now - 1);
     T_EQ_U64(at(log, now, CELLAR_OK).now_ns, now);
     T_EQ_U64(at(log, now - KIT_S / 2, CELLAR_LIMITED).now_ns, now);
     T_EQ_U64(at(log, now - KIT_S / 2, CELLAR_LIMITED).retry_after_ns, KIT_S + KIT_S / 2);
@@ -261,9 +261,9 @@ static void result_tells_the_reading_that_was_used(void)
     T_EQ_U64(at(count, now - KIT_S, CELLAR_LIMITED).retry_after_ns, 2 * KIT_S + KIT_S / 2);
     T_EQ_U64(at(minute, 5, CELLAR_OK).now_ns, now);
     T_EQ_U64(at(minute, now + CELLAR_DAY_NS, CELLAR_OK).now_ns, now);
-    T_EQ_U64(at(gcra, 0, CELLAR_LIMITED).now_ns, t - KIT_S);  /* before the start */
+    T_EQ_U64(at(bucket, 0, CELLAR_LIMITED).now_ns, t - KIT_S);  /* before the start */
     T_EQ_U64(at(log, 0, CELLAR_LIMITED).now_ns, now);
-    kit_close(gcra);
+    kit_close(bucket);
     kit_close(log);
     kit_close(count);
     kit_close(minute);

@@ -3,10 +3,10 @@
  * Aim:    each algorithm decides exactly as its definition says, call after call, alone and with
  *         others: what one denies none is charged for.
  * Method: random calls of every kind on a few keys with a turned clock, beside naive models that
- *         know nothing of words: a bucket that leaks (GCRA), lists of all units (log, counts,
+ *         know nothing of words: a token bucket, lists of all units (log, counts,
  *         calendar). What a denied call must wait is found by asking the model about later moments.
- *         cellar_rl_check_at brings readings of any age: the model takes them as the header says.
- *         LIMIT_CALLS=n for longer runs. */
+ *         cellar_limiter_check_at brings readings of any age: the model takes them as the header
+ *         says. LIMIT_CALLS=n for longer runs. */
 #include "tests/support/limit_kit.h"
 
 enum { KEYS = 3, RULES = 3, HISTORY = 1 << 12 };
@@ -19,7 +19,7 @@ typedef struct list { /* all units that count since the last reset, in order */
 } list;
 
 typedef struct owed { /* what a key owes one rule */
-    uint64_t tat;         /* GCRA: when all is paid, 1/64 ns */
+    uint64_t tat;         /* token bucket: when all is paid, 1/64 ns */
     uint64_t newest;      /* count: start of the newest window written, ns; 0: none */
     uint64_t over;        /* log: units charged when it was full */
     list l;               /* all others */
@@ -118,7 +118,7 @@ static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
     return n > 0 && w->l.at[n - 1] > t ? w->l.at[n - 1] : t;
 }
 
-/* Units in use at `t`, from now on, if nobody else came. Not for GCRA. */
+/* Count the units in use at `t` if no other call comes. Not for token buckets. */
 static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
 {
     const cellar_rule *r = rule_of(i);
@@ -170,13 +170,13 @@ static uint64_t wait_of(uint32_t i, size_t key, uint64_t now, uint64_t cost)
     return to;
 }
 
-/* Units in the longest window that anybody asked about. */
+/* Count the units in the longest window that any call named. */
 static uint64_t log_live(size_t key, uint32_t i, uint64_t now)
 {
     const uint64_t w = rule_of(i)->period_ns > o.asked[i] ? rule_of(i)->period_ns : o.asked[i];
     return list_sum(&o.owed[key][i].l, now - w, now);
 }
-/* Full of units that matter to somebody: only then does what was displaced. */
+/* Displaced units count only while the ring is full of live ones. */
 static bool log_is_full(size_t key, uint32_t i, uint64_t now)
 {
     return log_live(key, i, now) == o.rule[0][i].limit;
@@ -295,7 +295,7 @@ static void model_rules(uint64_t now)
     o.phase = 1 - o.phase;
 }
 
-static void model_penalize(size_t key, uint64_t now, uint64_t ns)
+static void model_ban(size_t key, uint64_t now, uint64_t ns)
 {
     for (uint32_t i = 0; i < o.count; i++) {
         owed *w = &o.owed[key][i];
@@ -354,14 +354,14 @@ static void check_denial(size_t key, uint64_t now, uint64_t cost, const cellar_l
     if (by < RULES) { o.refused_by[by]++; }
 }
 
-/* Whether the definitions admit; a bucket also what is to be used within `patience`. */
+/* Decide by the definitions; a token bucket also admits units that it gains within `patience`. */
 static bool model_says(size_t key, uint64_t now, uint64_t cost, uint64_t patience, uint64_t *wait)
 {
     bool yes = true;
     for (uint32_t i = 0; i < o.count && yes; i++) {
         if (admits(i, key, now, cost)) { continue; }
-        const bool gcra = rule_of(i)->algorithm == CELLAR_RULE_TOKEN_BUCKET;
-        const uint64_t w = gcra ? wait_of(i, key, now, cost) : CELLAR_NEVER_NS;
+        const bool bucket = rule_of(i)->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+        const uint64_t w = bucket ? wait_of(i, key, now, cost) : CELLAR_NEVER_NS;
         yes = w != CELLAR_NEVER_NS && w <= patience;
         *wait = w > *wait ? w : *wait;
     }
@@ -439,11 +439,11 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     cellar_limiter_ticket t;
     uint64_t told = 0, wait = 0;
     const cellar_err got =
-        kind == PEEK         ? cellar_rl_peek(o.l, name, len, cost, &r)
-        : kind == CHECK_AT   ? cellar_rl_check_at(o.l, name, len, cost, reading, &r)
+        kind == PEEK         ? kit_look(o.l, name, len, cost, &r)
+        : kind == CHECK_AT   ? cellar_limiter_check_at(o.l, name, len, cost, reading, &r)
         : kind == RESERVE    ? cellar_limiter_reserve(o.l, name, len, cost, patience, &t, &told, &r)
-        : kind == CHECK_WITH ? cellar_limiter_check_with(o.l, name, len, cost, o.rule[o.phase],
-                                                         o.count, &r)
+        : kind == CHECK_WITH ? kit_check_rules(o.l, name, len, cost, o.rule[o.phase], o.count,
+                                               &r)
                              : cellar_limiter_check(o.l, name, len, cost, &r);
     if (kind == CHECK_WITH) { ask(); }
     const bool banned = o.banned[key] > now;
@@ -460,7 +460,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     if (kind != PEEK) { o.banned[key] = 0; }
     if (want && kind != PEEK) { owe(key, now, cost, false); }
     if (want) { o.yes++; } else if (patience == 0) { check_denial(key, now, cost, &r); }
-    if (kind != PEEK || !want) { check_left(key, now, &r); }
+    check_left(key, now, &r);
     if (!want || kind != RESERVE) { return; }
     same(told, wait, "wait of a reservation", key);
     keep_ticket(key, now, cost, &t);
@@ -476,7 +476,7 @@ static void use_ticket(size_t key)
         right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_OK, "cancel", key, t->cost);
         model_give(key, now, t, t->cost);
     } else {
-        right(cellar_limiter_commit(o.l, &t->t, actual) == CELLAR_OK, "settle", key, actual);
+        right(cellar_limiter_commit(o.l, &t->t, actual) == CELLAR_OK, "commit", key, actual);
         if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
         if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
     }
@@ -503,8 +503,8 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
     } else if (kind < 18) {
         uint64_t ns = kit_below(&o.rng, rule_of(0)->period_ns / 2 + 1);
         if (o.whole_ms) { ns = ns / KIT_MS * KIT_MS; }
-        right(cellar_limiter_ban(o.l, name, len, ns) == CELLAR_OK, "penalize", key, ns);
-        model_penalize(key, now, ns);
+        right(cellar_limiter_ban(o.l, name, len, ns) == CELLAR_OK, "ban", key, ns);
+        model_ban(key, now, ns);
     } else if (kind == 18 && kit_below(&o.rng, 10) == 0) {
         model_rules(now);
         ask();
@@ -588,28 +588,28 @@ static void run1(cellar_rule a, cellar_rule b, uint64_t calls) { run(&a, &b, 1, 
 static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS",
                                                BASE_TSAN ? 30000 : t_share(300000)); }
 
-static void limit_oracle_sequential_gcra(void)
+static void limit_oracle_sequential_token_bucket(void)
 {
     run1(cellar_rule_token_bucket(10, KIT_S, 5), cellar_rule_token_bucket(20, KIT_S, 6), calls());
     run1(cellar_rule_token_bucket(7, 13 * KIT_MS, 7), cellar_rule_token_bucket(14, 13 * KIT_MS, 7),
          calls());
 }
-static void limit_oracle_sequential_capped(void)
+static void limit_oracle_sequential_strict(void)
 {
     run1(cellar_rule_token_bucket_strict(10, 10 * KIT_MS, 4),
          cellar_rule_token_bucket_strict(17, 10 * KIT_MS, 4),
          calls());
 }
-static void limit_oracle_sequential_log(void)
+static void limit_oracle_sequential_sliding_log(void)
 {
     run1(cellar_rule_sliding_log(10, KIT_S), cellar_rule_sliding_log(6, KIT_S), calls());
     run1(cellar_rule_sliding_log(1, 7 * KIT_MS), cellar_rule_sliding_log(1, 5 * KIT_MS), calls());
 }
-static void limit_oracle_sequential_count(void)
+static void limit_oracle_sequential_sliding_window(void)
 {
     run1(cellar_rule_sliding_window(20, KIT_S), cellar_rule_sliding_window(13, KIT_S), calls());
 }
-static void limit_oracle_sequential_fixed(void)
+static void limit_oracle_sequential_fixed_window(void)
 {
     run1(cellar_rule_fixed_window(30, CELLAR_PER_MINUTE),
          cellar_rule_fixed_window(21, CELLAR_PER_MINUTE),
@@ -632,7 +632,7 @@ static void limit_oracle_sequential_multi(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_oracle", T_CASE(limit_oracle_sequential_gcra),
-       T_CASE(limit_oracle_sequential_capped), T_CASE(limit_oracle_sequential_log),
-       T_CASE(limit_oracle_sequential_count), T_CASE(limit_oracle_sequential_fixed),
+T_MAIN("cellar_limit_oracle", T_CASE(limit_oracle_sequential_token_bucket),
+       T_CASE(limit_oracle_sequential_strict), T_CASE(limit_oracle_sequential_sliding_log),
+       T_CASE(limit_oracle_sequential_sliding_window), T_CASE(limit_oracle_sequential_fixed_window),
        T_CASE(limit_oracle_sequential_multi))

@@ -10,7 +10,7 @@
 #include "tests/support/limit_kit.h"
 
 static struct store { unsigned char bytes[1 << 18]; size_t len, at; bool whole; } store;
-static int store_save(void *ctx, const void *bytes, size_t len, int last)
+static int store_save(const void *bytes, size_t len, bool last, void *ctx)
 {
     (void)ctx;
     if (store.whole) {
@@ -20,10 +20,10 @@ static int store_save(void *ctx, const void *bytes, size_t len, int last)
     if (store.len + len > sizeof store.bytes) { return 1; }
     memcpy(store.bytes + store.len, bytes, len);
     store.len += len;
-    store.whole = last != 0;
+    store.whole = last;
     return 0;
 }
-static int store_load(void *ctx, void *buf, size_t cap, size_t *len)
+static int store_load(void *buf, size_t cap, size_t *len, void *ctx)
 {
     (void)ctx;
     size_t n = store.len - store.at < cap ? store.len - store.at : cap;
@@ -38,10 +38,10 @@ static cellar_limiter *store_open(const cellar_rule *rules, uint32_t count)
 {
     cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    c.secret = NULL; /* the snapshot's */
+    c.hash_key = NULL; /* that of the snapshot */
     c.max_bytes = 256u << 10;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, rules, count, &l) == CELLAR_OK);
     return l;
@@ -192,8 +192,8 @@ static void limit_snapshot_users_long_windows(void)
 {
     cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     memset(&store, 0, sizeof store);
     for (int boot = 0; boot < 2; boot++) {
         store.at = 0;
@@ -209,8 +209,8 @@ static void limit_snapshot_users_long_windows(void)
     memset(&store, 0, sizeof store);
 }
 
-/* Windows of a count are numbered by a clock that begins again: nothing is lost, and nobody waits
- * for the old number. */
+/* Sliding windows are numbered by a clock that starts again: nothing is lost, and no call waits for
+ * the old number. */
 static void limit_snapshot_count_outlives_a_reboot(void)
 {
     const uint64_t w = 60 * KIT_S;
@@ -268,7 +268,7 @@ static void limit_snapshot_of_a_full_table(void)
         T_EQ_U64(s.keys, keys);
         uint64_t lost = 0;
         for (uint64_t k = 0; k < keys; k++) {
-            lost += cellar_rl_peek(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
+            lost += kit_look(l, &k, sizeof k, 1, NULL) != CELLAR_LIMITED;
         }
         T_EQ_U64(lost, 0);
         kit_close(l);
@@ -276,7 +276,7 @@ static void limit_snapshot_of_a_full_table(void)
     memset(&store, 0, sizeof store);
 }
 
-/* Into a smaller table: the heavy ones stay, and who went is counted. */
+/* Into a smaller table: the keys with more debt stay, the others are counted. */
 static void limit_snapshot_into_a_smaller_table(void)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -287,10 +287,10 @@ static void limit_snapshot_into_a_smaller_table(void)
         T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, k % 40 == 0 ? 10 : 1, NULL), CELLAR_OK);
     }
     kit_close(l);
-    c.secret = NULL;
+    c.hash_key = NULL;
     c.max_bytes = 80u << 10;
-    c.save = store_save;
-    c.load = store_load;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
     store.at = 0;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     cellar_limiter_stats s = cellar_limiter_stats_default();
@@ -298,7 +298,7 @@ static void limit_snapshot_into_a_smaller_table(void)
     T_CHECK(s.slots < 4000);
     T_EQ_U64(s.live_evicted + s.keys, 8000);
     for (uint64_t k = 0; k < 8000; k += 40) {
-        T_EQ_I64(cellar_rl_peek(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
+        T_EQ_I64(kit_look(l, &k, sizeof k, 1, NULL), CELLAR_LIMITED);
     }
     kit_close(l);
     memset(&store, 0, sizeof store);
@@ -342,6 +342,43 @@ static void limit_snapshot_of_keys_with_plans(void)
     memset(&store, 0, sizeof store);
 }
 
+static unsigned lines;
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(level, CELLAR_LOG_WARNING);
+    T_EQ_STR(module, "limit");
+    T_EQ_I64(code, CELLAR_E_CORRUPT);
+    T_CHECK(*text != '\0');
+    lines++;
+}
+
+static void refused_snapshot_is_logged_from_warning_on(void)
+{
+    static const cellar_log_level levels[] = { CELLAR_LOG_DEFAULT, CELLAR_LOG_DEBUG,
+                                               CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
+                                               CELLAR_LOG_OFF };
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_limiter_config c = kit_config();
+    host.log = count_line;
+    c.host = &host;
+    c.snapshot_write = store_save;
+    c.snapshot_read = store_load;
+    lines = 0;
+    for (unsigned i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        cellar_limiter *l = NULL;
+        memset(&store, 0, sizeof store);
+        store.len = 100; /* zeros */
+        host.log_level = levels[i];
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        T_EQ_U64(lines, i < 3 ? i + 1 : 3);
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
 static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
@@ -351,7 +388,7 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
     char path[64];
     snprintf(path, sizeof path, "build/limit-%d.snapshot", (int)getpid());
     c.snapshot_path = path;
-    c.snapshot_ms = 1000;
+    c.snapshot_interval_ms = 1000;
     cellar_limiter *l;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 4), 4);
@@ -384,4 +421,5 @@ T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_sn
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
        T_CASE(limit_snapshot_of_an_overcharged_log),
+       T_CASE(refused_snapshot_is_logged_from_warning_on),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))

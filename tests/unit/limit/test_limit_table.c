@@ -2,7 +2,8 @@
  *
  * Aim:    what holds when there are more keys than slots, more threads than cores, and no memory:
  *         the heavy user stays bounded, no window is above its bound, nothing is allocated later.
- * Method: turned clock for floods, from one thread and from eight; real threads whose decisions are
+ * Method: turned clock for floods, from one thread and from eight; real threads; their decisions
+ * are
  *         recorded with the reading each used: a window is anchored at every admission, buckets are
  *         replayed in the order their arrival times tell, and a denial must be one that the
  *         definition gives at a moment between its call and its return; the n-th allocation fails.
@@ -30,7 +31,7 @@ static struct flood {
     _Atomic uint64_t *got, next, wrongly;
 } flood_;
 
-/* Thread n's share of the flood; the heavy users are everybody's. */
+/* Thread n's share of the flood; all threads share the heavy users. */
 static void *flood_work(void *arg)
 {
     struct flood *f = &flood_;
@@ -78,7 +79,7 @@ static uint64_t flood(cellar_rule rule, uint64_t bytes, uint32_t heavy, double h
     if (flood_.every % threads == 0) { flood_.every++; } /* each thread its share of heavy calls */
     (void)base_fault_alloc_arm(UINT64_MAX, false);
     flood_threads(threads);
-    T_EQ_U64(base_fault_alloc_arm(0, false), 0); /* nobody asked for memory */
+    T_EQ_U64(base_fault_alloc_arm(0, false), 0); /* no call allocated */
     T_EQ_U64(atomic_load(&flood_.wrongly), 0);
     uint64_t most = 0;
     for (uint32_t i = 0; i < heavy; i++) {

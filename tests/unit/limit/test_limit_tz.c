@@ -153,7 +153,7 @@ static void times_at_the_ends_of_the_scale(void)
     const int64_t twice[2] = { 5, 5 };
     build(&f, twice, offsets, 2, "");
     T_CHECK(!try_file(&f, f.len, &rng));
-    build(&f, NULL, offsets, 0, "AAA0BBB,0/0,J365/23"); /* daylight saving for ever */
+    build(&f, NULL, offsets, 0, "AAA0BBB,0/0,J365/23"); /* daylight saving all year */
     T_CHECK(try_file(&f, f.len, &rng));
     build(&f, NULL, offsets, 0, "AAA24BBB-24,M1.1.0/-167,M12.5.6/167");
     T_CHECK(try_file(&f, f.len, &rng));

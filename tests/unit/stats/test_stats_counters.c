@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    counters are exact, whoever counts: many threads, threads that end, slots that are
- *         reused, a budget that refuses blocks, a store that evicts while a block is made.
- * Method: sums against what the test itself added; an account whose hooks refuse on order. */
+ * Aim:    counters are exact with many threads, ended threads, reused slots, a budget that refuses
+ *         blocks, and a store that evicts while a block is made.
+ * Method: sums against the additions of the test; an allocator that refuses on order. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -53,7 +53,7 @@ static void eight_threads_sum_exact(void)
     pthread_t id[8];
     uint64_t view[STATS_VIEW_COUNT];
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
-    /* Readers see sums that only grow, while the adders run. */
+    /* While the adders run, readers see ascending sums. */
     uint64_t last = 0;
     for (int i = 0; i < 200; i++) {
         stats_read_slot(st, 0, view);
@@ -85,12 +85,12 @@ static void threads_that_end_leave_sums_and_no_rows(void)
     uint64_t view[STATS_VIEW_COUNT];
     stats_read_slot(st, 0, view);
     T_EQ_U64(stats_gets(view), 2000u * a.times);
-    /* Records go round: a row for each that eight threads at once left behind, not 2,000. */
+    /* Records are reused: at most eight rows, not 2,000. */
     T_CHECK(base_load_rlx(&account.used) <= after_one + 8 * (sizeof(stats_row) + 1024));
     close_stats(st);
 }
 
-static void a_reused_slot_starts_at_zero_and_totals_stay(void)
+static void reused_slot_starts_at_zero_and_keeps_totals(void)
 {
     stats *st = open_stats(64u << 20);
     T_REQUIRE(stats_slot_open(st, 5));
@@ -122,7 +122,7 @@ static void counting_under_a_lock_never_allocates(void)
     close_stats(st);
 }
 
-static void every_slot_number_works(void)
+static void every_slot_number_counts(void)
 {
     static const uint32_t slot[] = { 1, 7, 8, 9, 255, 256, 1000, STATS_SLOTS_MAX - 1 };
     stats *st = open_stats(64u << 20);
@@ -138,7 +138,7 @@ static void every_slot_number_works(void)
     close_stats(st);
 }
 
-static void causes_go_to_their_counters(void)
+static void each_cause_counts_in_its_counter(void)
 {
     stats *st = open_stats(64u << 20);
     stats_block *mine = stats_mine(st, 0);
@@ -159,10 +159,10 @@ static void causes_go_to_their_counters(void)
     close_stats(st);
 }
 
-static void a_refused_block_loses_no_count(void)
+static void refused_block_loses_no_count(void)
 {
     stats *st = open_stats(64u << 20);
-    base_account_limit(&account, base_load_rlx(&account.used)); /* no byte more */
+    base_account_limit(&account, base_load_rlx(&account.used)); /* no free byte */
     adder a = { st, 0, 200000 };
     pthread_t id[4];
     for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
@@ -173,7 +173,7 @@ static void a_refused_block_loses_no_count(void)
     T_EQ_U64(stats_read_store(st, STATS_TICK), 4u * a.times / 4 * 3);
     T_CHECK(stats_mine(st, 0)->shared);
     T_CHECK(!stats_slot_open(st, 3));
-    /* Refusals are not asked for again at every call, but in the end the thread gets its block. */
+    /* Not every call tries to allocate again, but the thread gets its block within 300 calls. */
     base_account_limit(&account, 64u << 20);
     int calls = 0;
     while (stats_mine(st, 0)->shared && calls < 1000) { calls++; }
@@ -188,7 +188,7 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
 {
     (void)ctx;
     (void)bytes;
-    T_CHECK(++evictions < 100); /* nested calls must not ask for room themselves */
+    T_CHECK(++evictions < 100); /* nested calls must not call make_room */
     stats_add_end(stats_mine(evicting, 0), CELLAR_CAUSE_EVICTED);
     stats_count(evicting, STATS_LISTENER_CALL, 1);
     stats_time(evicting, STATS_OP_SET, 10);
@@ -196,7 +196,7 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
     return true;
 }
 
-static void counting_while_room_is_made_does_not_recurse(void)
+static void count_during_make_room_does_not_recurse(void)
 {
     stats *st = open_stats(64u << 20);
     evicting = st;
@@ -236,7 +236,7 @@ static void any_refused_allocation_leaves_nothing_behind(void)
         stats *st = stats_create(&account);
         if (st != NULL) {
             made = n;
-            /* From here on each call works with or without memory. */
+            /* Each call works with and without memory. */
             for (int more = 0; more < 8; more++) {
                 allocations_left = more;
                 (void)stats_slot_open(st, 300u + (uint32_t)more * 256u);
@@ -251,7 +251,7 @@ static void any_refused_allocation_leaves_nothing_behind(void)
     T_CHECK(made >= 3);
 }
 
-/* The least budget must keep 60 % for values: eight busy threads take little of it. */
+/* The smallest budget must keep 60 % for values: eight busy threads take at most 3 % of it. */
 static void small_budgets_pay_little(void)
 {
     stats *st = open_stats(1u << 20);
@@ -265,7 +265,7 @@ static void small_budgets_pay_little(void)
     close_stats(st);
 }
 
-static void a_forked_thread_that_was_allocating_is_forgotten(void)
+static void fork_clears_threads_that_were_allocating(void)
 {
     stats *st = open_stats(64u << 20);
     T_CHECK(stats_ask(st, 9));
@@ -278,9 +278,9 @@ static void a_forked_thread_that_was_allocating_is_forgotten(void)
 
 T_MAIN("stats_counters", T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
        T_CASE(threads_that_end_leave_sums_and_no_rows),
-       T_CASE(a_reused_slot_starts_at_zero_and_totals_stay),
-       T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_works),
-       T_CASE(causes_go_to_their_counters), T_CASE(a_refused_block_loses_no_count),
-       T_CASE(counting_while_room_is_made_does_not_recurse),
+       T_CASE(reused_slot_starts_at_zero_and_keeps_totals),
+       T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_counts),
+       T_CASE(each_cause_counts_in_its_counter), T_CASE(refused_block_loses_no_count),
+       T_CASE(count_during_make_room_does_not_recurse),
        T_CASE(any_refused_allocation_leaves_nothing_behind), T_CASE(small_budgets_pay_little),
-       T_CASE(a_forked_thread_that_was_allocating_is_forgotten))
+       T_CASE(fork_clears_threads_that_were_allocating))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    histograms answer within their width, keep their size, never wrap; sampling is fair.
- * Method: random durations up to a minute against a sorted array; a bucket set to its end. */
+ * Aim:    histograms answer within their width, keep their size and never wrap; sampling is fair.
+ * Method: random durations up to a minute against a sorted array; a bucket set to its maximum. */
 #include "tests/support/t.h"
 
 #include <math.h>
@@ -36,7 +36,7 @@ static void histogram_quantiles_within_width(void)
     base_rng rng;
     base_rng_seed(&rng, t_seed());
     for (size_t i = 0; i < N; i++) {
-        /* Uniform in the logarithm: every octave below 2^36 gets its share. */
+        /* Uniform in the logarithm: every octave below 2^36 gets values. */
         value[i] = (uint64_t)exp2((double)base_rng_below(&rng, 36000000) / 1e6);
         stats_time(st, STATS_OP_TICK, value[i]);
     }
@@ -75,8 +75,8 @@ static void small_values_are_exact_and_large_ones_have_a_place(void)
     stats_destroy(st);
 }
 
-/* D19, S2:652-663: every duration is appended to a list that is never cut; memory grows with each
- * call and only the mean comes out. Here: a million durations, and not a byte more than one. */
+/* D19, S2:652-663: the seed appends every duration to a list without a bound and reports only the
+ * mean. Here a million durations use the same bytes as one. */
 static void seed_histogram_size_is_constant(void)
 {
     stats *st = open_stats();
@@ -95,7 +95,7 @@ static void seed_histogram_size_is_constant(void)
     stats_destroy(st);
 }
 
-static void a_full_bucket_stays_and_says_so(void)
+static void full_bucket_stops_and_sets_saturated(void)
 {
     stats *st = open_stats();
     stats_times t;
@@ -111,7 +111,7 @@ static void a_full_bucket_stays_and_says_so(void)
     stats_read_times(st, STATS_OP_SET, &t);
     T_CHECK(t.saturated);
     T_EQ_U64(base_load_rlx(&h->bucket[3]), UINT32_MAX);
-    T_EQ_U64(t.count, 3); /* the wide figures go on */
+    T_EQ_U64(t.count, 3); /* the 64-bit count continues */
     stats_destroy(st);
 }
 
@@ -158,5 +158,5 @@ static void sampling_takes_one_in_64_without_a_period(void)
 
 T_MAIN("stats_hist", T_CASE(histogram_quantiles_within_width),
        T_CASE(small_values_are_exact_and_large_ones_have_a_place),
-       T_CASE(seed_histogram_size_is_constant), T_CASE(a_full_bucket_stays_and_says_so),
+       T_CASE(seed_histogram_size_is_constant), T_CASE(full_bucket_stops_and_sets_saturated),
        T_CASE(eight_threads_time_exactly), T_CASE(sampling_takes_one_in_64_without_a_period))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the text forms are valid, complete, and the same whatever the names of views hold.
- * Method: a checker of the rules of Prometheus text 0.0.4 and one of JSON, both tried on bad
- *         texts first; promtool where it is installed. */
+ * Aim:    the text forms are valid and complete, for any bytes in names of namespaces.
+ * Method: checkers of the rules of Prometheus text 0.0.4 and of JSON, both tried on invalid texts
+ *         first; promtool if it is installed. */
 #include "tests/support/t.h"
 
 #include <ctype.h>
@@ -14,7 +14,7 @@ static char text[1 << 21];
 
 typedef struct named_views {
     const char *name[STATS_SLOTS_MAX];
-    size_t len[STATS_SLOTS_MAX]; /* 0: strlen */
+    size_t len[STATS_SLOTS_MAX]; /* 0: use strlen */
     char made[400][16];
 } named_views;
 static named_views views;
@@ -40,14 +40,14 @@ static stats *open_stats(void)
 
 static stats_source source(void) { return (stats_source){ .view_name = view_name, .ctx = &views }; }
 
-/* ---- Prometheus text 0.0.4, line by line; NULL: valid, else what is wrong ---- */
+/* ---- Prometheus text 0.0.4, line by line; NULL: valid, else the fault ---- */
 
 typedef struct prom_state {
     char family[128], type[16]; /* of the last TYPE line */
     char seen[256][128];        /* families so far */
     size_t seen_count, samples;
-    double bucket; /* the last bucket's value of a histogram series */
-    double inf;    /* its +Inf bucket */
+    double bucket; /* value of the last bucket of a histogram series */
+    double inf;    /* value of its +Inf bucket */
 } prom_state;
 
 static const char *name_end(const char *p)
@@ -81,7 +81,7 @@ static const char *prom_meta(prom_state *s, const char *line)
     return NULL;
 }
 
-/* Checks {a="b",c="d"}; returns what follows, NULL if it is wrong. *le: value of the label le. */
+/* Check {a="b",c="d"}. Return the text behind it, NULL: invalid. *le: value of the label le. */
 static const char *prom_labels(const char *p, const char **le)
 {
     for (p++; ; p++) {
@@ -137,7 +137,7 @@ static const char *prom_sample(prom_state *s, const char *line)
     return NULL;
 }
 
-/* *samples counts them; NULL: the text is expected to be wrong, the line is not shown. */
+/* Check a text and count its samples. samples NULL: a fault is expected, do not print the line. */
 static const char *prom_check(const char *all, size_t *samples)
 {
     static prom_state s;
@@ -160,7 +160,7 @@ static const char *prom_check(const char *all, size_t *samples)
     return NULL;
 }
 
-static void the_checker_finds_what_is_wrong(void)
+static void checker_rejects_invalid_texts(void)
 {
 #define FAMILY "# HELP a_total h\n# TYPE a_total counter\n"
     static const char *const bad[] = {
@@ -215,7 +215,7 @@ static void prometheus_text_is_valid(void)
     T_EQ_U64(len, strlen(text));
     size_t samples = 0;
     T_EQ_STR(prom_check(text, &samples), NULL);
-    /* Six views and the root, each view counter and its ratio; no sample is lost or made up. */
+    /* Seven namespaces with all counters and the ratio: no sample is missing or superfluous. */
     const size_t want = 7 * (STATS_VIEW_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT + 4 +
                         BASE_MOD_COUNT + STATS_OP_COUNT * 18;
     T_EQ_U64(samples, want);
@@ -233,7 +233,7 @@ static void prometheus_text_is_valid(void)
     stats_destroy(st);
 }
 
-static void any_buffer_size_is_safe_and_told(void)
+static void any_buffer_size_is_safe_and_returns_the_length(void)
 {
     stats *st = open_stats();
     fill(st);
@@ -284,7 +284,7 @@ static void beyond_256_views_the_busiest_have_lines(void)
     T_EQ_U64((uint64_t)sum_of("cellar_misses_total{", &lines), total);
     T_EQ_U64(lines, 256);
     T_CHECK(strstr(text, "cellar_misses_total{view=\"other\"}") != NULL);
-    /* Nobody outside has more gets than anybody inside. */
+    /* No namespace without lines has more gets than one with lines. */
     uint64_t least_in = UINT64_MAX, most_out = 0;
     for (uint32_t i = 1; i <= 300; i++) {
         char line[64];
@@ -331,7 +331,7 @@ static const char *json_scalar(const char *p)
     return end == p || !isdigit((unsigned char)end[-1]) ? NULL : end;
 }
 
-/* State: a value is wanted, or a separator. */
+/* State: a value is expected, or a separator. */
 static bool json_valid(const char *p)
 {
     char stack[16];
@@ -395,7 +395,7 @@ static void json_is_valid(void)
     stats_destroy(st);
 }
 
-/* What the source knows of views: slot 0 nothing, 2 but one figure, the store the advice. */
+/* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others and the store. */
 static uint32_t view_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
 {
     (void)ctx;
@@ -443,7 +443,7 @@ static void figures_of_views_stand_where_they_are_known(void)
     stats_destroy(st);
 }
 
-static void promtool_agrees(void)
+static void promtool_accepts_the_text(void)
 {
     if (system("command -v promtool >/dev/null 2>&1") != 0) {
         T_SKIP("promtool is not installed (package prometheus)");
@@ -461,7 +461,7 @@ static void promtool_agrees(void)
     stats_destroy(st);
 }
 
-T_MAIN("stats_text", T_CASE(the_checker_finds_what_is_wrong), T_CASE(prometheus_text_is_valid),
-       T_CASE(any_buffer_size_is_safe_and_told), T_CASE(beyond_256_views_the_busiest_have_lines),
-       T_CASE(json_is_valid), T_CASE(figures_of_views_stand_where_they_are_known),
-       T_CASE(promtool_agrees))
+T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
+       T_CASE(any_buffer_size_is_safe_and_returns_the_length),
+       T_CASE(beyond_256_views_the_busiest_have_lines), T_CASE(json_is_valid),
+       T_CASE(figures_of_views_stand_where_they_are_known), T_CASE(promtool_accepts_the_text))

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_lock: keyed locks with leases and fencing tokens, inside one process.
+ *
+ * CALL PATTERN
+ *     #include "cellar_lock.h"    (drop-in: part of its "cellar.h")
+ *     cellar_locks *t;
+ *     cellar_lock lk;
+ *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;
+ *     if (cellar_lock_acquire(t, "order:7", 7, NULL, &lk) == CELLAR_OK) {
+ *         store_write(order, lk.fence);                        the store rejects smaller fences
+ *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();     the lease had expired
+ *     }
+ *     cellar_locks_close(t);
+ *
+ * OWNER   A key has at most one owner at a time, for a lease time. After that the lock is lost:
+ *         check, extend and release return CELLAR_E_LOST, and the watcher gets one report.
+ * FENCE   The fencing token of a key rises with each owner. A store outside the process that
+ *         rejects fences below the highest one it has seen is never written by a former owner.
+ * HANDLE  Only the handle of the owner releases and extends. A handle may be copied and passed
+ *         to other threads, unless the lock is THREAD_BOUND. A wrong handle changes nothing.
+ * QUEUE   First come, first served: a release passes the lock to the longest waiter. With
+ *         `barging` a running thread may take the lock first, which saves a wake-up.
+ * MEMORY  A table has a memory bound of its own, needs no store and starts no thread.
+ * MORE    Restrictions stand at the end of this file. */
+#ifndef CELLAR_LOCK_H
+#define CELLAR_LOCK_H
+
+#include "cellar.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_LOCK_NOTE_MAX 23u     /* bytes of a note                                           */
+#define CELLAR_LOCK_MANY_MAX 64u     /* locks of one cellar_lock_acquire_many                     */
+#define CELLAR_LOCK_THREAD_BOUND 1u  /* only this thread releases; the end of the thread frees it */
+#define CELLAR_LOCK_NO_LEASE     2u  /* no lease time; only together with THREAD_BOUND            */
+
+typedef struct cellar_locks cellar_locks; /* a table of locks */
+
+/* Handle of an owner. All zero: not an owner. */
+typedef struct cellar_lock {
+    uint64_t opaque;
+    uint64_t fence;          /* fencing token: above those of all earlier owners of the key       */
+} cellar_lock;
+typedef char cellar_lock_is_frozen[sizeof(cellar_lock) == 16 ? 1 : -1];
+
+typedef enum cellar_lock_lost {
+    CELLAR_LOCK_LOST_EXPIRED = 1,   /* the lease time ended while the lock was held               */
+    CELLAR_LOCK_LOST_OWNER_DIED = 2 /* the thread of a THREAD_BOUND lock ended                    */
+} cellar_lock_lost;
+
+/* Receive the report of one lost lock, which its owner held for `held_ms`. `key` is readable until
+ * the function returns. */
+typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t fence,
+                                     int64_t held_ms, cellar_lock_lost cause, void *ctx);
+/* Work under the lock `lk`; see cellar_lock_run. */
+typedef cellar_err (*cellar_lock_fn)(const cellar_lock *lk, void *ctx);
+
+/* Options of a table. Start from cellar_locks_config_default(). */
+typedef struct cellar_locks_config {
+    size_t   struct_size;
+    uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 65,536            */
+    uint64_t max_bytes;      /* bound of all memory of the table. From 256 KiB. Default 32 MiB    */
+    uint64_t fence_start;    /* all fences are above it. Below 2^61. Default: from the wall clock */
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "locks"), clock                                         */
+    uint32_t barging;        /* 1: a running thread may take a released lock first; see QUEUE     */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_locks_config;
+CELLAR_STRUCT(cellar_locks_config, reserved0);
+
+/* Options of one lock. Start from cellar_lock_opts_default(). */
+typedef struct cellar_lock_opts {
+    size_t   struct_size;
+    int64_t  wait_timeout_ms; /* maximum wait. Default 30,000. INT64_MAX: no limit                */
+    int64_t  lease_ms;       /* lease time. Default 30,000. Ignored with NO_LEASE                 */
+    const char *note;        /* text for cellar_lock_info_get; NULL or 0..23 bytes                */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE                               */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_lock_opts;
+CELLAR_STRUCT(cellar_lock_opts, reserved0);
+
+/* Description of a held lock. */
+typedef struct cellar_lock_info {
+    size_t   struct_size;
+    uint64_t fence;
+    int64_t  held_ms;        /* time since the owner acquired the lock                            */
+    int64_t  lease_left_ms;  /* INT64_MAX: no lease time                                          */
+    uint64_t waiters;        /* threads in the queue                                              */
+    int32_t  owner_tid;      /* thread that acquired the lock                                     */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE                               */
+    char     note[CELLAR_LOCK_NOTE_MAX + 1];
+} cellar_lock_info;
+CELLAR_STRUCT(cellar_lock_info, note);
+
+/* Figures of a table; cellar_locks_metrics_write prints the same ones. */
+typedef struct cellar_locks_stats {
+    size_t   struct_size;
+    uint64_t acquired;       /* locks that got an owner                                           */
+    uint64_t handed_over;    /* of these: passed on to a waiter                                   */
+    uint64_t waits;          /* calls that waited                                                 */
+    uint64_t timeouts;       /* of these: ended without the lock                                  */
+    uint64_t busy;           /* cellar_lock_try calls that found an owner                         */
+    uint64_t deadlocks;      /* calls rejected because the thread would wait for itself           */
+    uint64_t expired;        /* leases that ended while the lock was held                         */
+    uint64_t owner_died;     /* owners of THREAD_BOUND locks that ended with their thread         */
+    uint64_t lost;           /* extends and releases after the lock was lost                      */
+    uint64_t not_owner;      /* extends and releases with a wrong handle                          */
+    uint64_t rejected_limit; /* calls rejected by max_locks                                       */
+    uint64_t rejected_memory; /* calls rejected by max_bytes or lack of memory                    */
+    uint64_t records;        /* keys in the table                                                 */
+    uint64_t held;           /* of these: held                                                    */
+    uint64_t waiting;        /* threads that wait                                                 */
+    uint64_t bytes;          /* bytes charged to the table                                        */
+    uint64_t fence_max;      /* upper bound of all fences so far                                  */
+} cellar_locks_stats;
+CELLAR_STRUCT(cellar_locks_stats, fence_max);
+
+/* ---- One lock ------------------------------------------------------------------------------- */
+
+/* Open a table of locks.
+ * in:      cfg from cellar_locks_config_default; NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_SPACE (max_bytes is too small for the table itself), E_NOMEM (memory, address
+ *          space or random numbers of the kernel), E_UNSUPPORTED (field of a newer header), E_INVAL
+ * owns:    the caller closes *out with cellar_locks_close
+ * thread:  any; a program may open several tables
+ * cost:    one allocation of about 60 KiB, and address space of 200 bytes for each possible lock
+ * example:
+ *     cellar_locks *t;
+ *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;                                    */
+CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out);
+
+/* Close a table. Locks that are still held end without a report to the watcher.
+ * in:      t; NULL is allowed
+ * thread:  must not overlap other calls on the table
+ * cost:    O(locks held)
+ * example: cellar_locks_close(t);                                                                */
+CELLAR_API void cellar_locks_close(cellar_locks *t);
+
+/* Acquire the lock of a key. Wait in the queue while another owner holds the lock.
+ * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease time 30 s
+ * out:     *out is the handle; all zero on any code but OK
+ * returns: OK; E_TIMEOUT (waited for wait_timeout_ms), E_DEADLOCK (this thread holds the key
+ *          THREAD_BOUND), E_LIMIT (max_locks), E_SPACE (max_bytes), E_NOMEM, E_INVAL (also: a
+ *          negative time, NO_LEASE without THREAD_BOUND), E_UNSUPPORTED (unknown flag)
+ * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point
+ * cost:    free lock of a recent key: no lock, one compare-exchange; else one short lock,
+ *          sometimes one allocation
+ * example:
+ *     cellar_lock_opts o = cellar_lock_opts_default();
+ *     o.wait_timeout_ms = 2000;
+ *     o.lease_ms = 5000;
+ *     cellar_lock lk;
+ *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
+CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
+                                          const cellar_lock_opts *o, cellar_lock *out);
+
+/* Acquire the lock of a key only if no other owner holds it. Ignores wait_timeout_ms.
+ * in:      as cellar_lock_acquire
+ * out:     as cellar_lock_acquire
+ * returns: as cellar_lock_acquire; E_BUSY (an owner holds the lock) in place of E_TIMEOUT and
+ *          E_DEADLOCK
+ * thread:  any; never waits for an owner
+ * cost:    as cellar_lock_acquire without a wait
+ * example: if (cellar_lock_try(t, "order:7", 7, NULL, &lk) == CELLAR_E_BUSY) return 0;           */
+CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
+                                      const cellar_lock_opts *o, cellar_lock *out);
+
+/* Set the lease of a lock to end `lease_ms` from now, which may be earlier than before.
+ * in:      lease_ms from 1
+ * returns: OK; E_LOST (the lease had ended; nothing revives it), E_NOT_OWNER (not the handle of the
+ *          owner, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
+ * thread:  any
+ * cost:    one short lock
+ * example: if (cellar_lock_extend(t, &lk, 30000) != CELLAR_OK) stop_working();                   */
+CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms);
+
+/* Release a lock. The longest waiter becomes the next owner.
+ * in:      the handle of the owner; any other handle changes nothing
+ * out:     *lk is all zero after OK
+ * returns: OK; E_LOST (the lease had ended; another owner keeps the lock), E_NOT_OWNER (never
+ *          acquired, already released, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
+ * thread:  any
+ * cost:    no waiters: no lock, one compare-exchange
+ * example: if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();                             */
+CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
+
+/* Test whether a handle still owns its lock.
+ * returns: OK (it does); E_LOST, E_NOT_OWNER, E_FORKED, E_INVAL as cellar_lock_release
+ * thread:  any
+ * cost:    no lock, no shared write
+ * example: while (cellar_lock_check(t, &lk) == CELLAR_OK) work_a_little();                       */
+CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
+
+/* Run `fn` as the owner of a key: acquire, fn, release. pthread_exit and cancellation inside `fn`
+ * release the lock, too.
+ * in:      as cellar_lock_acquire; fn must not leave by longjmp or a C++ exception
+ * returns: the code of acquire unless OK; the code of fn unless OK; else the code of release:
+ *          E_LOST when fn outlived the lease
+ * thread:  any; fn runs with no internal lock held and may acquire other keys
+ * cost:    acquire and release
+ * example: if (cellar_lock_run(t, "order:7", 7, NULL, pay, &order) == CELLAR_E_LOST) undo();     */
+CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
+                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx);
+
+/* ---- Several locks -------------------------------------------------------------------------- */
+
+/* Acquire the locks of several keys, or none of them. The call takes the keys in byte order, so two
+ * such calls never wait for each other in a circle.
+ * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; wait_timeout_ms is one limit for all keys;
+ *          each lease begins when its key is taken
+ * out:     out[i] belongs to keys[i]; all zero on any code but OK
+ * returns: as cellar_lock_acquire, for the key that failed; E_INVAL (also: two equal keys), E_LOST
+ *          (a lease ended while the call waited for a later key)
+ * thread:  any; sleeps while it waits, and owns the keys taken so far
+ * cost:    as one cellar_lock_acquire for each key
+ * example:
+ *     const cellar_bytes keys[2] = { { "account:1", 9 }, { "account:2", 9 } };
+ *     cellar_lock lk[2];
+ *     if (cellar_lock_acquire_many(t, keys, 2, NULL, lk) != CELLAR_OK) return 1;                 */
+CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_bytes *keys,
+                                               size_t count, const cellar_lock_opts *o,
+                                               cellar_lock *out);
+
+/* Release several locks. The call tries every handle.
+ * in:      count 1..CELLAR_LOCK_MANY_MAX handles
+ * returns: OK; else the first code that was not OK
+ * thread:  any
+ * cost:    as one cellar_lock_release for each handle
+ * example: cellar_lock_release_many(t, lk, 2);                                                   */
+CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk, size_t count);
+
+/* ---- The table ------------------------------------------------------------------------------ */
+
+/* Describe the lock that an owner holds on a key.
+ * in:      out from cellar_lock_info_default
+ * out:     *out, only with OK
+ * returns: OK; MISS (no owner), E_INVAL
+ * thread:  any; the description may be out of date when the call returns
+ * cost:    one short lock
+ * example:
+ *     cellar_lock_info info = cellar_lock_info_default();
+ *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);            */
+CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
+                                           cellar_lock_info *out);
+
+/* Set the watcher, which receives one report of each lost lock. The call that finds the lost lock
+ * runs the watcher, in its own thread: an acquire of the same key, a late release, or a tick.
+ * in:      fn; NULL: no watcher
+ * returns: OK; E_INVAL
+ * thread:  any; a concurrent call may still report to the former watcher
+ * cost:    one short lock
+ * example: cellar_locks_watch(t, on_lost, NULL);                                                 */
+CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx);
+
+/* Maintain the table: report lost locks of keys that no call asks for, drop keys without an owner,
+ * return memory. Nothing else depends on the tick; call it about once a second.
+ * out:     *lost_count, optional: locks found lost
+ * returns: OK; E_INVAL
+ * thread:  any; runs the watcher in this thread
+ * cost:    O(keys in the table), with one of 64 stripes locked at a time
+ * example: cellar_locks_tick(t, NULL);                                                           */
+CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count);
+
+/* Get the figures of a table.
+ * in:      out from cellar_locks_stats_default
+ * returns: OK; E_INVAL
+ * thread:  any; exact while no other call runs
+ * cost:    O(keys in the table)
+ * example:
+ *     cellar_locks_stats s = cellar_locks_stats_default();
+ *     cellar_locks_stats_get(t, &s);                                                             */
+CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a table as Prometheus text.
+ * in:      buf_cap 0 asks for the size; buf may be NULL then
+ * out:     *text_len, optional: length of the whole text without the ending zero byte
+ * returns: OK (complete and terminated), E_BUFFER (text_len + 1 bytes are needed), E_INVAL
+ * thread:  any
+ * cost:    as cellar_locks_stats_get; no allocation
+ * example:
+ *     char text[8192];
+ *     if (cellar_locks_metrics_write(t, text, sizeof text, NULL) == CELLAR_OK) puts(text);       */
+CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
+                                                 size_t *text_len);
+#endif
+
+/* ---- Restrictions --------------------------------------------------------------------------- */
+
+/* close     cellar_locks_close must not overlap other calls on the table.
+ * fork      The child has an empty table. Handles of the parent are CELLAR_E_FORKED there.
+ * restart   The first fence comes from the wall clock. If the wall clock was set back across a
+ *           restart, fences can fall. To prevent that, save fence_max of the figures and pass it as
+ *           fence_start.
+ * clock     Times are milliseconds, including the time the machine is suspended. Leases below one
+ *           second, and leases on a clock of the program, end exactly. Longer leases end up to
+ *           64 ms late, never early. */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the workflow of .github runs .ci/run in a Debian 12 container and no other check; the
+#         documents of .github name targets and commands that exist.
+# Method: a parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE; the
+#         same checks must refuse copies with a planted fault.
+. tests/support/t.sh
+workflow=.github/workflows/ci.yml
+
+# Maps and lists of scalars, two blanks a level, comments on their own lines. Anything else is an
+# error. "- a: 1" is item N of a list: PATH.N.a=1.
+cat >"$t_tmp/yaml.awk" <<'AWK'
+function fail(why) { printf "%s:%d: %s\n", FILENAME, FNR, why | "cat 1>&2"; failed = 1; exit 1 }
+function path_to(level,    i, text) {
+    for (i = 0; i <= level; i++) if (i in name) text = text (text != "" ? "." : "") name[i]
+    return text
+}
+function forget(level,    i) { for (i in name) if (i + 0 >= level) delete name[i] }
+/\t/ { fail("a tab") }
+/^ *(#|$)/ { next }
+{
+    match($0, /^ */)
+    level = RLENGTH
+    text = substr($0, RLENGTH + 1)
+    if (level % 2) fail("an odd indentation")
+    if (text ~ /^- /) {
+        list = path_to(level - 1)
+        # An item stands one level below its list; its keys one level further.
+        forget(level)
+        name[level] = items[list]++
+        text = substr(text, 3)
+        level += 2
+    }
+    forget(level)
+    if (text !~ /^[a-z][a-z_-]*:( .+)?$/) fail("no KEY: VALUE: " text)
+    key = text
+    sub(/:.*/, "", key)
+    value = substr(text, length(key) + 3)
+    if (value ~ /^[[{&*!|>%@`"'\047]/) fail("a value of another kind: " value)
+    name[level] = key
+    at = path_to(level)
+    if (at in seen) fail("key twice: " at)
+    seen[at] = 1
+    if (value != "") print at "=" value
+}
+END { if (failed) exit 1 }
+AWK
+flat() { awk -f "$t_tmp/yaml.awk" "$1" >"$t_tmp/flat"; }
+is() { # PATH VALUE
+    grep -Fqx "$1=$2" "$t_tmp/flat" || { cat "$t_tmp/flat"; return 1; }
+}
+good() { # FILE: all that the workflow must and must not do
+    flat "$1" && is permissions.contents read && is jobs.run.container.image debian:12 &&
+        grep -q '^jobs\.run\.timeout-minutes=[0-9]*$' "$t_tmp/flat" || return 1
+    # One job, and in it three steps: tools, sources, .ci/run.
+    [ "$(sed -n 's/^jobs\.\([^.]*\)\..*/\1/p' "$t_tmp/flat" | sort -u)" = run ] || return 1
+    grep -E '\.(run|uses)=' "$t_tmp/flat" >"$t_tmp/calls"
+    cat "$t_tmp/calls"
+    [ "$(wc -l <"$t_tmp/calls")" -eq 3 ] &&
+        [ "$(sed -n 1p "$t_tmp/calls")" = "jobs.run.steps.0.run=apt-get update && apt-get install -y \
+--no-install-recommends ca-certificates git make" ] &&
+        sed -n 2p "$t_tmp/calls" | grep -q '^jobs\.run\.steps\.1\.uses=actions/checkout@v[0-9]*$' &&
+        [ "$(sed -n 3p "$t_tmp/calls")" = jobs.run.steps.2.run=.ci/run ] || return 1
+    # Every step counts, nothing is masked, no secret is read.
+    ! grep -E '\.(continue-on-error|if|env|shell|strategy)[.=]|secrets\.' "$t_tmp/flat"
+}
+t_case workflow_runs_ci_run_and_nothing_else good $workflow
+t_case what_it_runs_is_executable test -x .ci/run
+
+refused() { # SED PROGRAM: a copy with this change
+    sed "$1" $workflow >"$t_tmp/copy.yml"
+    ! cmp -s $workflow "$t_tmp/copy.yml" || return 1
+    ! good "$t_tmp/copy.yml"
+}
+t_case another_command_is_refused refused 's|run: \.ci/run|run: make test|'
+t_case more_of_the_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
+t_case another_step_is_refused refused '$a\      - run: make bench'
+t_case another_action_is_refused refused '$a\      - uses: actions/cache@v4'
+t_case another_job_is_refused refused '$a\  more:\
+    runs-on: ubuntu-24.04'
+t_case another_container_is_refused refused 's|debian:12|debian:13|'
+t_case missing_container_is_refused refused '/image:/d'
+t_case masked_failure_is_refused refused '$a\        continue-on-error: true'
+t_case condition_is_refused refused '$a\        if: false'
+t_case more_permissions_are_refused refused 's|contents: read|contents: write|'
+t_case tab_is_refused refused 's|^    steps|\tsteps|'
+t_case key_twice_is_refused refused 's|^permissions:|on:|'
+t_case block_of_text_is_refused refused 's#run: \.ci/run#run: |#'
+
+# ---- the documents ----
+names_targets() { # every `make TARGET` of a document is one
+    grep -o '`make [a-z-]*' "$1" | sed 's/.*make //; /^$/d' | sort -u >"$t_tmp/targets"
+    [ -s "$t_tmp/targets" ] || return 1
+    while read -r target; do
+        $MAKE -n DEPS=off "$target" >"$t_tmp/said" 2>&1 || ! grep -q 'No rule' "$t_tmp/said" ||
+            { echo "$1: no target $target"; return 1; }
+    done <"$t_tmp/targets"
+}
+t_case contributing_names_targets_that_exist names_targets .github/CONTRIBUTING.md
+explains() { # FILE WORD...
+    file=$1
+    shift
+    for word; do grep -q -- "$word" "$file" || { echo "$file: nothing about $word"; return 1; }; done
+}
+t_case contributing_says_how_to_add_things explains .github/CONTRIBUTING.md 'Add a call' 'Add a metric' \
+    'Add a lock rank' symbols.txt SYNC_RANKS stats.h examples .ci/run
+t_case security_says_what_holds_and_how_to_report explains .github/SECURITY.md 'Hostile keys' \
+    'Hostile files' 'Callers' 'Not promised' 'Report' CELLAR_E_INVAL CELLAR_E_CORRUPT \
+    cellar_l2_cipher
+t_end packaging_ci

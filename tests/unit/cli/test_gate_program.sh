@@ -1,0 +1,161 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the `cellar` program explains itself: version, one help text in three places, a suggestion
+#         for a mistyped word, and errors of one form.
+# Method: the built program, called with right and wrong words; the man page of `make man` without
+#         its markup, compared with the help line by line.
+. tests/support/t.sh
+bin=${CELLAR_BIN:-build/cellar}
+case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+commands='tour replay inspect version help'
+
+refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
+    want=$1
+    shift
+    "$bin" "$@" >"$t_tmp/out" 2>"$t_tmp/err" </dev/null
+    got=$?
+    cat "$t_tmp/out" "$t_tmp/err"
+    [ $got -eq 2 ] && [ ! -s "$t_tmp/out" ] && [ "$(cat "$t_tmp/err")" = "$want" ]
+}
+
+# ---- version ----
+version_lines() {
+    "$bin" --version >"$t_tmp/version" && "$bin" version | cmp - "$t_tmp/version" || return 1
+    cat "$t_tmp/version"
+    grep -q '^cellar [0-9]*\.[0-9]*\.[0-9]* (source ..*)$' "$t_tmp/version" &&
+        grep -Eq '^compiler +.*[0-9]+\.[0-9]+.*, C standard 2[0-9]{5}, (32|64) bits$' \
+            "$t_tmp/version" &&
+        grep -Eq '^allocator +(malloc|mimalloc)$' "$t_tmp/version" &&
+        grep -Eq '^lz4 +(yes|no)$' "$t_tmp/version"
+}
+t_case version_names_source_compiler_and_libraries version_lines
+version_of_header() {
+    want=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
+        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
+    "$bin" --version | grep -q "^cellar $want "
+}
+t_case version_is_that_of_the_header version_of_header
+
+# ---- help ----
+overview_lists() {
+    "$bin" --help >"$t_tmp/help" && "$bin" help | cmp - "$t_tmp/help" &&
+        "$bin" -h | cmp - "$t_tmp/help" || return 1
+    [ "$("$bin" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p' | paste -sd' ' -)" = "$commands" ]
+}
+t_case help_lists_all_commands overview_lists
+one_text() { # COMMAND
+    "$bin" help "$1" >"$t_tmp/help" && "$bin" "$1" --help | cmp - "$t_tmp/help" &&
+        grep -q "^Usage: cellar $1" "$t_tmp/help" && grep -q '^Exit codes: 0 ' "$t_tmp/help" &&
+        [ "$(awk 'length($0) > 95' "$t_tmp/help" | wc -l)" -eq 0 ]
+}
+for c in $commands; do t_case "help_of_${c}_is_one_text" one_text "$c"; done
+options_are_documented() { # COMMAND: each option of the help is accepted, none is hidden
+    "$bin" help "$1" | sed -n 's/^  \(--[a-z-]*\).*/\1/p' >"$t_tmp/options"
+    [ -s "$t_tmp/options" ] || return 1
+    while read -r option; do
+        "$bin" "$1" "$option" --help >/dev/null 2>"$t_tmp/err" </dev/null
+        echo "$option: $(cat "$t_tmp/err")"
+        ! grep -q 'unknown option' "$t_tmp/err" || return 1
+    done <"$t_tmp/options"
+}
+for c in tour replay inspect; do t_case "options_of_${c}_exist" options_are_documented $c; done
+
+# ---- the man page ----
+section() { # TITLE of cellar(1): its text without markup
+    awk -v title="$1" '/^\.S[hs] / { on = substr($0, 5) == title; next }
+        on && !/^\.[A-Z]/ { sub(/^\\&/, ""); gsub(/\\e/, "\\"); print }' dist/doc/man1/cellar.1
+}
+man_is_help() { # COMMAND
+    section "cellar $1" | sed '/^$/d' >"$t_tmp/man"
+    "$bin" help "$1" | sed '/^$/d' >"$t_tmp/help"
+    [ -s "$t_tmp/man" ] && diff "$t_tmp/help" "$t_tmp/man"
+}
+man_is_overview() {
+    "$bin" --help | sed '/^Examples:/,$d; /^$/d' >"$t_tmp/help"
+    section DESCRIPTION | sed '/^$/d' | diff "$t_tmp/help" - || return 1
+    "$bin" --help | sed -n '/^Examples:/,/^$/s/^  //p' >"$t_tmp/help"
+    section EXAMPLES | diff "$t_tmp/help" -
+}
+$MAKE -s man || exit 1
+t_case man_page_is_the_overview man_is_overview
+for c in $commands; do t_case "man_page_is_the_help_of_$c" man_is_help "$c"; done
+man_names_neighbours() { # in the order of mdoc: by section, then by name
+    "$bin" --help | sed -n 's/^See also: //p' | tr -d ' ' | tr ',' '\n' |
+        sed 's/\(.*\)(\([0-9]\))/\1 \2/' >"$t_tmp/help"
+    sed -n 's/^\.Xr \([a-z_]* [0-9]\).*/\1/p' dist/doc/man1/cellar.1 | diff "$t_tmp/help" - &&
+        [ "$(wc -l <"$t_tmp/help")" -ge 2 ] || return 1
+    while read -r name number; do
+        [ -f "dist/doc/man$number/$name.$number" ] || { echo "no page $name($number)"; return 1; }
+    done <"$t_tmp/help"
+}
+t_case man_page_names_its_neighbours man_names_neighbours
+functions_name_neighbours() { # each page of a call names cellar(7), another call, and only pages
+    for page in dist/doc/man3/*.3; do
+        awk -v self="$(basename "$page" .3)" '/^\.Sh SEE ALSO/ { on = 1; next } /^\.Sh/ { on = 0 }
+            on && /^\.Xr / { n[$3]++; print $2, $3; wrong += $2 == self }
+            END { exit !(n[3] >= 1 && n[7] == 1 && !wrong) }' "$page" >"$t_tmp/names" ||
+            { echo "$page"; cat "$t_tmp/names"; return 1; }
+        while read -r name number; do
+            [ -f "dist/doc/man$number/$name.$number" ] || { echo "$page: no $name"; return 1; }
+        done <"$t_tmp/names"
+    done
+}
+t_case man_pages_of_calls_name_their_neighbours functions_name_neighbours
+
+# ---- mistyped words ----
+t_case mistyped_command_is_suggested refused \
+    'cellar: unknown command "inspct"; did you mean "inspect"?' inspct
+t_case swapped_letters_are_suggested refused 'cellar: unknown command "tuor"; did you mean "tour"?' tuor
+t_case mistyped_help_topic_is_suggested refused \
+    'cellar: unknown command "repaly"; did you mean "replay"?' help repaly
+t_case alias_is_suggested refused 'cellar: unknown command "dmo"; did you mean "demo"?' dmo
+t_case far_command_gets_the_list refused \
+    'cellar: unknown command "nonsense"; `cellar help` prints the list of commands' nonsense
+t_case empty_command_gets_the_list refused \
+    'cellar: unknown command ""; `cellar help` prints the list of commands' ''
+t_case mistyped_global_option_is_suggested refused \
+    'cellar: unknown option "--versoin"; did you mean "--version"?' --versoin
+t_case far_global_option_gets_the_usage refused \
+    'cellar: unknown option "-x"; `cellar help` prints the usage' -x
+t_case mistyped_option_is_suggested refused \
+    'cellar: replay: unknown option "--capcity=5"; did you mean "--capacity"?' replay --capcity=5 x
+t_case far_option_gets_the_list refused \
+    'cellar: tour: unknown option "--wrong"; `cellar tour --help` lists the options' tour --wrong
+t_case unknown_letter_gets_the_list refused \
+    'cellar: replay: unknown option "-p"; `cellar replay --help` lists the options' replay -p
+t_case start_of_several_options_is_refused refused \
+    'cellar: replay: option "--p" is the start of 2 options; write its whole name' replay --p x
+t_case option_without_its_value_is_refused refused \
+    'cellar: tour: option --memory needs a value; write --memory=VALUE' tour --memory
+t_case value_of_a_switch_is_refused refused \
+    'cellar: inspect: option --json takes no value; write --json alone' inspect --json=3 x
+
+# ---- the form of errors ----
+form() { # exit code, then ARGUMENT...: one line "cellar: COMMAND: sentence; remedy"
+    want=$1
+    shift
+    "$bin" "$@" >"$t_tmp/out" 2>"$t_tmp/err" </dev/null
+    got=$?
+    cat "$t_tmp/err"
+    [ $got -eq "$want" ] && [ ! -s "$t_tmp/out" ] && [ "$(wc -l <"$t_tmp/err")" -eq 1 ] &&
+        grep -Eq "^cellar: $1: [^ ].*(; | must be )" "$t_tmp/err" && ! grep -q '\.$' "$t_tmp/err"
+}
+t_case errors_of_tour_have_the_form form 2 tour /nowhere/at/all
+t_case errors_of_tour_about_options form 2 tour --threads=x
+t_case errors_of_tour_about_arguments form 2 tour a b
+t_case errors_of_replay_have_the_form form 2 replay /nowhere/at/all
+t_case errors_of_replay_about_a_trace form 1 replay README.md
+t_case errors_of_replay_about_options form 2 replay --policy=best x
+t_case errors_of_replay_without_a_trace form 2 replay
+t_case errors_of_inspect_have_the_form form 2 inspect "$t_tmp"
+t_case errors_of_inspect_without_a_directory form 2 inspect
+t_case errors_of_version form 2 version extra
+t_case errors_of_help form 2 help tour replay
+long_words() {
+    long=$(printf '%05000d' 0)
+    "$bin" tour "$long" "$long" 2>"$t_tmp/err"
+    [ $? -eq 2 ] && [ "$(wc -l <"$t_tmp/err")" -eq 1 ] && [ "$(wc -c <"$t_tmp/err")" -lt 4700 ]
+}
+t_case long_words_are_cut long_words
+t_end gate_program
