@@ -32,7 +32,7 @@ extern "C" {
  * is requested. Scans and listeners do not see it. No read returns an older value than a read
  * that was complete before it began. While a change of the key is being written, a read waits 1
  * ms at most and then misses. After a kill the index is read back first; until then reads may
- * miss (metric cellar_l2_warming). */
+ * miss (metric cellar_l2_index_rebuilding). */
 
 /* LOST
  * Two entries may share one word of the index: then the older one is lost, about one in 10,000
@@ -58,7 +58,7 @@ extern "C" {
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  *
  * ON_SET: the entry is offered before the call returns. The disk may drop it (metrics
- * cellar_l2_dropped_total, cellar_l2_refused_total).
+ * cellar_l2_dropped_total, cellar_l2_rejected_total).
  *
  * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
  * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most.
@@ -103,7 +103,7 @@ extern "C" {
  * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB;
  * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value that is
  * larger than half a segment, with key and up to 200 bytes of head, is never written (metric
- * cellar_l2_refused_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and memory_bytes
+ * cellar_l2_rejected_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and memory_bytes
  * from 64 MiB. Index, stage and tables are part of memory_bytes; where it is too small,
  * cellar_last_error names a sufficient budget. */
 

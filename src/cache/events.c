@@ -47,7 +47,7 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,
-        .value_hash = what->value_hash, .l2_addr = what->l2_addr,
+        .l2_addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
         .user_flags = what->user_flags, .kind = (cellar_kind)what->kind, .cost = what->cost,
         .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = view->disk_pack,

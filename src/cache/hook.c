@@ -294,10 +294,9 @@ static uint32_t cache_view_of(void *ctx, uint32_t owner)
 static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
 
 static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
-                        unsigned uses, uint64_t value_hash)
+                        unsigned uses)
 {
     cache_store *s = ctx;
-    (void)value_hash;
     cache_why_ended(s, hash, owner, cause, born_ms, uses);
 }
 
@@ -464,7 +463,6 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     p.user_flags = m->user_flags;
     p.kind = m->kind;
     p.cost = m->cost;
-    p.value_hash = m->value_hash;
     p.l2_addr = m->l2_addr;
     p.tag_fps = m->tags;
     p.tag_count = m->tag_count;

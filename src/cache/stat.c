@@ -525,9 +525,9 @@ static void cache_dump_views(cache_store *s, base_text *t)
         const cellar *at = cache_view_at(s, slot);
         const bool there = at != NULL && !at->dropped;
         if (there) {
-            base_text_add(t, "view %u \"", (unsigned)at->id);
+            base_text_add(t, "namespace %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);
-            base_text_add(t, "\": vgen %u, version %u, handles %u%s",
+            base_text_add(t, "\": generation %u, version %u, handles %u%s",
                           (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
             cache_dump_breaker(cache_breaker_state(at), t);
@@ -538,11 +538,6 @@ static void cache_dump_views(cache_store *s, base_text *t)
         base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
                       (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
-        if (v[STATS_TTL_RELOAD] != 0) {
-            base_text_add(t, "  %.0f %% of %llu reloads after the TTL brought identical bytes\n",
-                          (double)v[STATS_TTL_UNCHANGED] * 100 / (double)v[STATS_TTL_RELOAD],
-                          (unsigned long long)v[STATS_TTL_RELOAD]);
-        }
         cache_dump_advice(s, slot, t);
     }
 }

@@ -106,7 +106,7 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
     const l1_times *t = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
     cache_tier_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = t->stale_ms,
                           .idle_ms = t->idle_ms, .version = p->version,
-                          .value_hash = p->value_hash, .tag_born = p->tag_born,
+                          .tag_born = p->tag_born,
                           .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                           .uses = 1, /* the view, or the call, wants it there */
@@ -161,7 +161,7 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     const l1_put_spec p = { .value = value, .value_len = value_len,
                             .deadline_ms = i->deadline_ms, .stale_ms = i->stale_ms,
                             .idle_ms = i->idle_ms, .version = i->version,
-                            .value_hash = i->value_hash, .l2_addr = i->l2_addr,
+                            .l2_addr = i->l2_addr,
                             .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                             .tag_fps = fps, .tag_count = tags, .tag_born = born };
     return cache_store_spec(c, k, &p, kept, where);

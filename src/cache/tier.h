@@ -35,7 +35,7 @@ typedef struct cache_tier_meta { /* 0 where not said: none */
     int64_t deadline_ms;
     int64_t stale_ms, idle_ms;
     int64_t until_ms; /* with idle_ms: when it ends if nobody uses it any more; 0: deadline_ms */
-    uint64_t version, value_hash, l2_addr, tag_born;
+    uint64_t version, l2_addr, tag_born;
     const void *tag_fps; /* tag_count unaligned u64, into a put */
     uint32_t tag_count, user_flags;
     uint8_t kind, cost, uses; /* uses 0: nobody asked for it since it came */

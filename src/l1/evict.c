@@ -107,8 +107,7 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
                         .value = p + r.value_off, .value_len = info.value_len,
                         .hash = x->hash, .stamp = x->stamp,
                         .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
-                        .expires_ms = info.expires_ms,
-                        .version = info.version, .value_hash = info.value_hash,
+                        .expires_ms = info.expires_ms, .version = info.version,
                         .l2_addr = info.l2_addr, .tag_count = r.tag_count, .owner = r.owner,
                         .user_flags = info.user_flags, .idle_ms = (uint32_t)info.idle_ms,
                         .cause = (l1_cause)x->cause, .kind = info.kind, .cost = info.cost,
@@ -371,7 +370,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
         if (c->hooks.ended != NULL) {
             c->hooks.ended(c->hooks.ctx, hash, r->owner, (l1_cause)cause,
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
-                           l1_freq(slot->b, slot->i), l1_value_hash(c, slot));
+                           l1_freq(slot->b, slot->i));
         }
         l1_unlink(c, &h, slot, (l1_cause)cause, hash, stamp, v);
         l1_chain_trim(c, &h);

@@ -65,7 +65,7 @@ typedef struct l1_left {
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t expires_ms;  /* idle time applied */
     int64_t stale_ms;
-    uint64_t version, value_hash, l2_addr; /* 0: none */
+    uint64_t version, l2_addr; /* 0: none */
     uint64_t tag_born;
     const void *tag_fps; /* tag_count unaligned u64 */
     uint32_t tag_count;
@@ -85,9 +85,9 @@ typedef struct l1_hooks {
                    l1_change change, uint64_t *stamp);
     /* Note that an entry ended without a call (CAPACITY, EXPIRED, CLEARED, TAG). Called in its
      * window, after commit. Must not block. NULL: not called. born_ms: opening time of its segment.
-     * uses: the 2-bit counter. value_hash: 0 if none. */
+     * uses: the 2-bit counter. */
     void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
-                  unsigned uses, uint64_t value_hash);
+                  unsigned uses);
     /* Prefetch what `ended` will write to: this entry may end next. NULL: not called. */
     void (*soon)(void *ctx, uint64_t hash);
     /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
@@ -204,7 +204,7 @@ typedef struct l1_info {
     int64_t born_ms;     /* exact when born_exact, else opening time of its segment */
     int64_t idle_ms, stale_ms; /* 0: none */
     uint64_t version;    /* 0: none stored */
-    uint64_t value_hash, l2_addr;
+    uint64_t l2_addr;
     uint32_t user_flags, owner, retry_at, loader_code, tag_count;
     uint8_t kind, fails, cost, uses;
     bool born_exact, stale;
@@ -232,7 +232,6 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value it replaces */
 #define L1_WANT_VERSION 64u /* store a version and return it */
 #define L1_WANT_BORN 128u   /* store the exact birth time */
-#define L1_WANT_VHASH 256u  /* store a hash of the bytes of a value */
 
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
@@ -256,7 +255,7 @@ typedef struct l1_put_spec {
     uint64_t if_version;     /* with L1_IF_VERSION */
     const l1_info *same;     /* with L1_IF_SAME: the result of l1_inspect */
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
-    uint64_t value_hash, l2_addr; /* 0: not stored; out with L1_WANT_VHASH: the hash */
+    uint64_t l2_addr;        /* 0: not stored */
     const uint64_t *tag_fps; /* tag_count hashes of tags */
     uint32_t tag_count;      /* <= 16 */
     uint64_t tag_born;
@@ -267,7 +266,6 @@ typedef struct l1_put_spec {
     bool untagged;           /* l1_tagged returned false for this key */
     bool replaced;           /* out: it replaced a live value */
     l1_gone gone;            /* out: NOTHING with `replaced` stands for VALUE */
-    uint64_t gone_hash;      /* out when gone is EXPIRED: hash of its value; 0: none */
 } l1_put_spec;
 /* Store an entry. OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed). E_TOOBIG,
  * E_SPACE, E_NOMEM: the old value is removed unless L1_KEEP_OLD. */

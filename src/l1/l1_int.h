@@ -51,7 +51,6 @@
 #define L1_NONE UINT32_MAX
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38
-#define L1_VHASH_SALT 0x76616c75u /* salt for hashes of values; no generation has this number */
 #define L1_SMALL_COPY 1024 /* bytes that an odd window may copy */
 #define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
 #define L1_VICTIMS 16
@@ -79,7 +78,7 @@
  * mask. */
 #define L1_FIELDS(X) \
     X(KLEN, 4) X(APART, 16) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) \
-    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(VHASH, 8) X(L2, 8) X(TAGS, 0)
+    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(L2, 8) X(TAGS, 0)
 enum {
 #define L1_X(name, bytes) L1_XI_##name,
     L1_FIELDS(L1_X)
@@ -457,13 +456,6 @@ typedef struct l1_slot {
     uint64_t pos;
     l1_rec rec;
 } l1_slot;
-
-/* Return the hash stored with the value; 0: none. Under its bucket lock. */
-BASE_INLINE uint64_t l1_value_hash(const l1 *c, const l1_slot *s)
-{
-    if (BASE_LIKELY((s->rec.mask & L1_X_VHASH) == 0)) { return 0; }
-    return base_seq_u64(l1_at(c, s->pos) + l1_field(&s->rec, L1_X_VHASH));
-}
 
 BASE_INLINE l1_stripe *l1_stripe_of(const l1 *c, uint64_t hash)
 {

@@ -244,9 +244,6 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     if ((r->mask & L1_X_VERSION) != 0) {
         out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION));
     }
-    if ((r->mask & L1_X_VHASH) != 0) {
-        out->value_hash = base_seq_u64(p + l1_field(r, L1_X_VHASH));
-    }
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
 }
 
@@ -265,7 +262,7 @@ CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
  * record. */
 CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
 {
-    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)(p->value_hash | p->l2_addr) |
+    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)p->l2_addr |
                          (int64_t)(p->user_flags | p->retry_at | p->loader_code | p->tag_count) |
                          (int64_t)(p->kind | p->fails | p->cost) |
                          (int64_t)(p->flags & (L1_WANT_VERSION | L1_WANT_BORN));
@@ -317,7 +314,6 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     if ((p->flags & L1_WANT_BORN) != 0) { mask |= L1_X_BORN; }
     if (p->user_flags != 0) { mask |= L1_X_FLAGS; }
     if ((p->flags & L1_WANT_VERSION) != 0) { mask |= L1_X_VERSION; }
-    if (p->value_hash != 0) { mask |= L1_X_VHASH; }
     if (p->l2_addr != 0) { mask |= L1_X_L2; }
     if (p->tag_count != 0) { mask |= L1_X_TAGS; }
     int64_t now = 0;
@@ -390,9 +386,6 @@ static void l1_write_fields(unsigned char *p, const l1_image *im)
     }
     if ((r->mask & L1_X_VERSION) != 0) {
         base_seq_store_u64(p + l1_field(r, L1_X_VERSION), im->version);
-    }
-    if ((r->mask & L1_X_VHASH) != 0) {
-        base_seq_store_u64(p + l1_field(r, L1_X_VHASH), s->value_hash);
     }
     if ((r->mask & L1_X_L2) != 0) { base_seq_store_u64(p + l1_field(r, L1_X_L2), s->l2_addr); }
     if ((r->mask & L1_X_TAGS) != 0) {

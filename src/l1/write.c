@@ -60,13 +60,6 @@ BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
     return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
-/* Hash a value for L1_X_VHASH: never 0, which stands for none. */
-static uint64_t l1_hash_bytes(const l1 *c, const void *bytes, size_t len)
-{
-    const uint64_t hash = base_hash(c->hash_key, L1_VHASH_SALT, bytes, len);
-    return hash != 0 ? hash : 1;
-}
-
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
 {
     if ((slot->rec.mask & L1_X_VERSION) == 0) { return 0; }
@@ -160,7 +153,7 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
                           .value_len = slot->rec.vlen, .hash = k->hash,
                           .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
                           .expires_ms = info.expires_ms,
-                          .version = info.version, .value_hash = info.value_hash,
+                          .version = info.version,
                           .l2_addr = info.l2_addr, .owner = k->owner, .user_flags = info.user_flags,
                           .idle_ms = (uint32_t)info.idle_ms, .cause = L1_LEFT_REPLACED,
                           .kind = info.kind, .cost = info.cost, .fails = info.fails,
@@ -342,7 +335,6 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK) {
         l1_live_add(c, s, pos, weight);
         l1_quota_add(c, s, k->owner, weight);
-        p->gone_hash = o == L1_GONE_EXPIRED ? l1_value_hash(c, &slot) : 0;
         if (BASE_UNLIKELY(p->kind != (uint8_t)L1_VALUE)) { l1_absent_count(s, (int64_t)weight, 1); }
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
@@ -664,9 +656,6 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
     if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
     p->own = &own;
-    if ((p->flags & L1_WANT_VHASH) != 0 && p->kind == (uint8_t)L1_VALUE) {
-        p->value_hash = l1_hash_bytes(c, p->value_len != 0 ? p->value : "", p->value_len);
-    }
     const cellar_err err = l1_put_rounds(c, k, p, tagged);
     p->own = NULL;
     p->kept = (l1_times){ p->deadline_ms, p->idle_ms, p->stale_ms };
@@ -841,7 +830,6 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->cost = info.cost;
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
-    spec->value_hash = info.value_hash;
     spec->l2_addr = l1_addr_changed(info.l2_addr);
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
@@ -942,9 +930,6 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             unsigned char bytes[8];
             if (err == CELLAR_OK && e->add) {
                 err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
-                if (err == CELLAR_OK && spec.value_hash != 0) {
-                    spec.value_hash = l1_hash_bytes(c, bytes, sizeof bytes);
-                }
             }
             if (err == CELLAR_OK && e->renew != NULL && !l1_commit(c, k, L1_CHANGE_PUBLISH, &st)) {
                 err = CELLAR_CONFLICT;
@@ -1094,10 +1079,6 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
             *err = l1_sum((int64_t)base_seq_u64(p + slot.rec.value_off), delta, now_value);
             l1_addr_changes(c, &slot);
             base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
-            if ((slot.rec.mask & L1_X_VHASH) != 0) {
-                base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VHASH),
-                                   l1_hash_bytes(c, now_value, sizeof *now_value));
-            }
             if ((slot.rec.mask & L1_X_VERSION) != 0) {
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
                                    base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);

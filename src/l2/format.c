@@ -505,9 +505,10 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
 
 /* ---- extensions ----
  * TLVs: u8 type, u8 length, bytes.
- *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version  5 u64 value_hash  6 u8 kind
- *   7 u8 cost  8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none);
- *   expiry_wall_ms is then the end of the idle time
+ *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version  5 of older versions: skipped
+ *   6 u8 kind  7 u8 cost
+ *   8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none); expiry_wall_ms is
+ *   then the end of the idle time
  *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
@@ -550,7 +551,6 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (m->idle_ms != 0) { n += l2_ext_put(out + n, 2, &m->idle_ms, 4); }
     if (m->user_flags != 0) { n += l2_ext_put(out + n, 3, &m->user_flags, 4); }
     if (m->version != 0) { n += l2_ext_put(out + n, 4, &m->version, 8); }
-    if (m->value_hash != 0) { n += l2_ext_put(out + n, 5, &m->value_hash, 8); }
     if (m->kind != 0) { n += l2_ext_put(out + n, 6, &m->kind, 1); }
     if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
     if (end_wall_ms != 0) { n += l2_ext_put(out + n, 8, &end_wall_ms, 8); }
@@ -569,9 +569,9 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
 
 static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 {
-    static const uint8_t size[9] = { 0, 4, 4, 4, 8, 8, 1, 1, 8 };
+    static const uint8_t size[9] = { 0, 4, 4, 4, 8, 0, 1, 1, 8 };
     void *const at[9] = { NULL, &m->stale_ms, &m->idle_ms, &m->user_flags, &m->version,
-                          &m->value_hash, &m->kind, &m->cost, &m->end_wall_ms };
+                          NULL, &m->kind, &m->cost, &m->end_wall_ms };
     *n = type < 9 ? size[type] : type == L2_EXT_RAW ? 4 : 0;
     return type < 9 ? at[type] : type == L2_EXT_RAW ? &m->raw_bytes : NULL;
 }

@@ -87,7 +87,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t until_ms;    /* with idle_ms: expiry time unless the entry is used; 0: deadline_ms */
     uint32_t stale_ms, idle_ms;
-    uint64_t version, value_hash;
+    uint64_t version;
     uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */

@@ -36,18 +36,18 @@ typedef enum stats_unit {
     X(MISS, "cellar_misses_total", "", "", ONE, "Gets without a usable entry.") \
     X(SET, "cellar_sets_total", "", "", ONE, "Values stored, by any call.") \
     X(DELETE, "cellar_deletes_total", "", "", ONE, "Entries removed by a delete.") \
-    X(STORE_ERROR, "cellar_store_errors_total", "", "", ONE, "Failed writes.") \
-    X(REFUSED_SPACE, "cellar_store_refused_total", "reason", "space", ONE, \
+    X(STORE_ERROR, "cellar_write_errors_total", "", "", ONE, "Failed writes.") \
+    X(REFUSED_SPACE, "cellar_writes_rejected_total", "reason", "space", ONE, \
       "Failed writes, by reason.") \
-    X(REFUSED_TOOBIG, "cellar_store_refused_total", "reason", "too_big", ONE, \
+    X(REFUSED_TOOBIG, "cellar_writes_rejected_total", "reason", "too_big", ONE, \
       "Failed writes, by reason.") \
-    X(REFUSED_NOMEM, "cellar_store_refused_total", "reason", "no_memory", ONE, \
+    X(REFUSED_NOMEM, "cellar_writes_rejected_total", "reason", "no_memory", ONE, \
       "Failed writes, by reason.") \
     X(CONDITION, "cellar_conditions_unmet_total", "", "", ONE, \
       "Conditional writes with an unmet condition.") \
     X(EVICT_EXPIRED, "cellar_evictions_total", "cause", "expired", ONE, \
       "Entries removed, by cause.") \
-    X(EVICT_CAPACITY, "cellar_evictions_total", "cause", "capacity", ONE, \
+    X(EVICT_CAPACITY, "cellar_evictions_total", "cause", "evicted", ONE, \
       "Entries removed, by cause.") \
     X(EVICT_REPLACED, "cellar_evictions_total", "cause", "replaced", ONE, \
       "Entries removed, by cause.") \
@@ -55,11 +55,11 @@ typedef enum stats_unit {
       "Entries removed, by cause.") \
     X(EVICT_CLEARED, "cellar_evictions_total", "cause", "cleared", ONE, \
       "Entries removed, by cause.") \
-    X(EVICT_BUMPED, "cellar_evictions_total", "cause", "bumped", ONE, \
+    X(EVICT_BUMPED, "cellar_evictions_total", "cause", "version", ONE, \
       "Entries removed, by cause.") \
     X(EVICT_TAG, "cellar_evictions_total", "cause", "tag", ONE, \
       "Entries removed, by cause.") \
-    X(EVICT_GLOB, "cellar_evictions_total", "cause", "glob", ONE, \
+    X(EVICT_GLOB, "cellar_evictions_total", "cause", "pattern", ONE, \
       "Entries removed, by cause.") \
     X(EVICT_REJECTED, "cellar_evictions_total", "cause", "rejected", ONE, \
       "Entries removed, by cause.") \
@@ -67,18 +67,18 @@ typedef enum stats_unit {
       "Entries removed, by cause.") \
     X(EVICT_DEPENDENCY, "cellar_evictions_total", "cause", "dependency", ONE, \
       "Entries removed, by cause.") \
-    X(CLASS_FALLBACK, "cellar_class_fallbacks_total", "", "", ONE, \
+    X(CLASS_FALLBACK, "cellar_ttl_class_fallbacks_total", "", "", ONE, \
       "Writes with an unknown TTL class.") \
     X(CLEAR, "cellar_clears_total", "", "", ONE, "Calls of cellar_clear.") \
-    X(BUMP, "cellar_bumps_total", "", "", ONE, \
+    X(BUMP, "cellar_version_changes_total", "", "", ONE, \
       "Calls of cellar_version_increment and cellar_version_set.") \
     X(GLOB_DELETE, "cellar_pattern_deletes_total", "", "", ONE, \
       "Calls of cellar_delete_by_pattern.") \
     X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", "", ONE, \
       "Lookups rejected by a Bloom filter.") \
-    X(BLOOM_AUDIT, "cellar_bloom_audits_total", "", "", ONE, \
+    X(BLOOM_AUDIT, "cellar_bloom_check_loads_total", "", "", ONE, \
       "Loads of rejected keys that check a Bloom filter.") \
-    X(BLOOM_WOULD_ERR, "cellar_bloom_would_err_total", "", "", ONE, \
+    X(BLOOM_WOULD_ERR, "cellar_bloom_unknown_keys_found_total", "", "", ONE, \
       "Values found for keys that a Bloom filter would reject.") \
     X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", "", ONE, \
       "Times a Bloom filter lost its authority.") \
@@ -94,7 +94,7 @@ typedef enum stats_unit {
       "Loads handed over because their leader was lost or late.") \
     X(LOAD_TIMEOUT, "cellar_load_timeouts_total", "", "", ONE, \
       "Timed-out waits for the load of another call.") \
-    X(LOAD_CYCLE, "cellar_load_cycles_total", "", "", ONE, \
+    X(LOAD_CYCLE, "cellar_load_deadlocks_total", "", "", ONE, \
       "Waits for a load refused because they would deadlock.") \
     X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", "", ONE, \
       "Loads answered by a fallback or a default value.") \
@@ -103,23 +103,19 @@ typedef enum stats_unit {
     X(LOAD_NS, "cellar_load_seconds_total", "", "", NS, "Time spent in loaders.") \
     X(REFRESH, "cellar_refreshes_total", "", "", ONE, "Background loads.") \
     X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", "", ONE, \
-      "Background loads dropped because the queue was full.") \
-    X(TTL_RELOAD, "cellar_ttl_reloads_total", "", "", ONE, \
-      "Values stored again after expiry (watch_unchanged).") \
-    X(TTL_UNCHANGED, "cellar_ttl_reloads_unchanged_total", "", "", ONE, \
-      "Values stored again after expiry with unchanged bytes.")
+      "Background loads dropped because the queue was full.")
 
 /* Counters of the store: the same columns. */
 #define STATS_STORE_COUNTERS(X) \
     X(LIMIT_PINS, "cellar_limit_reached_total", "limit", "pins", ONE, \
       "Calls rejected by a fixed limit.") \
-    X(LIMIT_VIEWS, "cellar_limit_reached_total", "limit", "views", ONE, \
+    X(LIMIT_VIEWS, "cellar_limit_reached_total", "limit", "namespaces", ONE, \
       "Calls rejected by a fixed limit.") \
     X(LIMIT_LISTENERS, "cellar_limit_reached_total", "limit", "listeners", ONE, \
       "Calls rejected by a fixed limit.") \
     X(LIMIT_RETRIES, "cellar_limit_reached_total", "limit", "retries", ONE, \
       "Calls rejected by a fixed limit.") \
-    X(LIMIT_FLIGHTS, "cellar_limit_reached_total", "limit", "flights", ONE, \
+    X(LIMIT_FLIGHTS, "cellar_limit_reached_total", "limit", "loads", ONE, \
       "Calls rejected by a fixed limit.") \
     X(LIMIT_WAITERS, "cellar_limit_reached_total", "limit", "waiters", ONE, \
       "Calls rejected by a fixed limit.") \
@@ -153,7 +149,7 @@ typedef enum stats_unit {
 #define STATS_GIVEN(X) \
     X(ENTRIES, "cellar_entries", gauge, ONE, \
       "Entries in memory, including dead ones not yet reclaimed.") \
-    X(VIEWS, "cellar_views", gauge, ONE, "Open namespaces.") \
+    X(VIEWS, "cellar_namespaces", gauge, ONE, "Open namespaces.") \
     X(SEGMENTS, "cellar_l1_segments", gauge, ONE, "Segments of the log.") \
     X(SEGMENTS_FREE, "cellar_l1_free_segments", gauge, ONE, "Free segments of the log.") \
     X(SEGMENTS_PARKED, "cellar_l1_parked_segments", gauge, ONE, \
@@ -161,7 +157,7 @@ typedef enum stats_unit {
     X(BUCKETS, "cellar_l1_buckets", gauge, ONE, "Index buckets without overflow buckets.") \
     X(OVERFLOW, "cellar_l1_overflow_buckets", gauge, ONE, "Overflow buckets in use.") \
     X(BIG_BLOCKS, "cellar_l1_big_values", gauge, ONE, "Values outside the log.") \
-    X(LIMBO, "cellar_l1_limbo_bytes", gauge, BYTES, \
+    X(LIMBO, "cellar_l1_retire_bytes", gauge, BYTES, \
       "Bytes of removed values that readers may still see.") \
     X(INSERTED, "cellar_l1_inserts_total", counter, ONE, "Records appended to the log.") \
     X(EVICTED, "cellar_l1_evicted_total", counter, ONE, "Records evicted to make room.") \
@@ -193,7 +189,7 @@ typedef enum stats_unit {
       "Entries without value: negative entries and remembered errors.") \
     X(ABSENT_BYTES, "cellar_absent_bytes", gauge, BYTES, \
       "Bytes of entries without value.") \
-    X(ABSENT_REFUSED, "cellar_absent_refused_total", counter, ONE, \
+    X(ABSENT_REFUSED, "cellar_absent_rejected_total", counter, ONE, \
       "Entries without value refused because their share was used up.") \
     X(DEPS_EDGES, "cellar_dependencies", gauge, ONE, \
       "Pairs of a loaded key and a key that its loader read.") \
@@ -202,7 +198,7 @@ typedef enum stats_unit {
     X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the files of the disk tier.") \
     X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries in the index of the disk tier.") \
     X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold records.") \
-    X(L2_WARMING, "cellar_l2_warming", gauge, ONE, \
+    X(L2_WARMING, "cellar_l2_index_rebuilding", gauge, ONE, \
       "1 while the index is rebuilt after an open, else 0.") \
     X(L2_READS, "cellar_l2_reads_total", counter, ONE, "Lookups in the disk tier.") \
     X(L2_HITS, "cellar_l2_hits_total", counter, ONE, "Lookups answered by the disk tier.") \
@@ -213,18 +209,18 @@ typedef enum stats_unit {
       "Bytes of entries written to disk.") \
     X(L2_DROPPED, "cellar_l2_dropped_total", counter, ONE, \
       "Entries not written to disk: no room.") \
-    X(L2_REFUSED, "cellar_l2_refused_total", counter, ONE, "Entries rejected by disk admission.") \
-    X(L2_REFUSED_SIZE, "cellar_l2_refused_size_total", counter, ONE, \
+    X(L2_REFUSED, "cellar_l2_rejected_total", counter, ONE, "Entries rejected by disk admission.") \
+    X(L2_REFUSED_SIZE, "cellar_l2_rejected_size_total", counter, ONE, \
       "Rejected entries larger than half a segment of the disk tier.") \
-    X(L2_REFUSED_TTL, "cellar_l2_refused_ttl_total", counter, ONE, \
+    X(L2_REFUSED_TTL, "cellar_l2_rejected_ttl_total", counter, ONE, \
       "Rejected entries with too little time to live left.") \
-    X(L2_REFUSED_UNUSED, "cellar_l2_refused_unused_total", counter, ONE, \
+    X(L2_REFUSED_UNUSED, "cellar_l2_rejected_unused_total", counter, ONE, \
       "Rejected entries without a hit, evicted for the first time.") \
-    X(L2_REFUSED_BUDGET, "cellar_l2_refused_budget_total", counter, ONE, \
+    X(L2_REFUSED_BUDGET, "cellar_l2_rejected_budget_total", counter, ONE, \
       "Rejected entries beyond the write budget of the second or the day.") \
-    X(L2_REFUSED_CHANGED, "cellar_l2_refused_changed_total", counter, ONE, \
+    X(L2_REFUSED_CHANGED, "cellar_l2_rejected_changed_total", counter, ONE, \
       "Rejected entries that changed during their eviction.") \
-    X(L2_REFUSED_SEAL, "cellar_l2_refused_seal_total", counter, ONE, \
+    X(L2_REFUSED_SEAL, "cellar_l2_rejected_seal_total", counter, ONE, \
       "Rejected entries that the cipher failed to encrypt.") \
     X(L2_UNOPENED, "cellar_l2_unopened_total", counter, ONE, \
       "Lookups of entries that the present cipher setting cannot decrypt.") \
@@ -252,7 +248,7 @@ typedef enum stats_unit {
       "Bytes of entries written since midnight UTC, with a daily budget.") \
     X(L2_IDENTICAL, "cellar_l2_identical_total", counter, ONE, \
       "Entries not written because unchanged on disk.") \
-    X(L2_ENDED, "cellar_l2_ended_total", counter, ONE, \
+    X(L2_ENDED, "cellar_l2_invalidated_total", counter, ONE, \
       "Lookups that found an entry invalidated by tag or pattern.") \
     X(L2_TAGS, "cellar_l2_tags", gauge, ONE, "Invalidated tags that entries on disk may carry.") \
     X(L2_GLOBS, "cellar_l2_patterns", gauge, ONE, "Deleted patterns that keys on disk may match.") \

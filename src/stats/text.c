@@ -373,11 +373,11 @@ static void stats_put_views(stats_out *o, const stats *st, const stats_source *f
         }
         uint64_t figures[STATS_VIEW_COUNT] = { 0 };
         stats_read_range(st, slot, first, last, figures);
-        const stats_label view = { "view", name.bytes, name.len };
+        const stats_label view = { "namespace", name.bytes, name.len };
         stats_put_view(o, &view, first, last, figures);
     }
     if (k->cut) {
-        const stats_label view = { "view", "other", 5 };
+        const stats_label view = { "namespace", "other", 5 };
         stats_put_view(o, &view, first, last, others);
     }
 }
@@ -410,7 +410,7 @@ static void stats_tell_given(stats_out *o, const stats *st, const stats_source *
         if (known == 0 || !from->view_name(from->ctx, slot, &name)) { continue; }
         if (!begun) { stats_family(o, row.family, row.help, row.kind); }
         begun = true;
-        const stats_label view = { "view", name.bytes, name.len };
+        const stats_label view = { "namespace", name.bytes, name.len };
         stats_put_given(o, row.family, &view, first, known, value);
     }
 }

@@ -200,12 +200,12 @@ static void views_are_told_apart(void)
     T_REQUIRE(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
     T_CHECK(a.hit_ratio[HALF] + .05 < a.hit_ratio[NOW] &&
             a.hit_ratio[NOW] + .05 < a.hit_ratio[TWICE]);
-    T_CHECK(near(metric(c, "cellar_advisor_hit_ratio{scale=\"0.5\",view=\"mixed\"}"),
+    T_CHECK(near(metric(c, "cellar_advisor_hit_ratio{scale=\"0.5\",namespace=\"mixed\"}"),
                  a.hit_ratio[HALF], 1e-6));
     T_REQUIRE(advise(mixed, CELLAR_SCOPE_STORE, &all) == CELLAR_OK);
     T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
     T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
-    T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",view=\"rare\"}") < 0);
+    T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",namespace=\"rare\"}") < 0);
     /* Nothing is inherited by the next one of its name or its place. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
@@ -298,7 +298,7 @@ static void advisor_and_why_take_little(void)
         cfg.tuning.mean_entry_bytes = 108;
         cellar *c = api_open_with(&cfg);
         const double advisor = metric(c, "cellar_module_bytes{module=\"advisor\"}");
-        const double why = metric(c, "cellar_module_bytes{module=\"why\"}");
+        const double why = metric(c, "cellar_module_bytes{module=\"explain\"}");
         const double pct = (advisor + why) * 100 / (double)(mib[i] * MIB);
         printf("# %4u MiB: advisor %.0f, why %.0f bytes: %.2f %%\n", (unsigned)mib[i], advisor,
                why, pct);

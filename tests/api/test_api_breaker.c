@@ -179,15 +179,15 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
     o.open_ms = 100;
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 0\n"));
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 0\n"));
     T_CHECK(told(c, cellar_dump_write, ", breaker closed\n"));
-    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{view=\"\"}"));
+    T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"\"}"));
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
-    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));
     T_CHECK(told(c, cellar_dump_write, ", breaker open\n"));
     now_ms += 100;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
-    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{view=\"v\"} 1\n"));
+    T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }

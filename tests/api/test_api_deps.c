@@ -653,7 +653,8 @@ static void fans_are_followed_some_a_call(void)
         snprintf(key, sizeof key, "f%d", i);
         T_EQ_I64(has(c, key), CELLAR_MISS);
     }
-    T_EQ_I64((int64_t)metric(c, "cellar_evictions_total{view=\"\",cause=\"dependency\"} "), 300);
+    T_EQ_I64((int64_t)metric(c, "cellar_evictions_total{namespace=\"\",cause=\"dependency\"} "),
+             300);
     kit_close(c);
 }
 

@@ -393,8 +393,8 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg), *hidden;
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
-    const uint64_t unused = metric(c, "cellar_l2_refused_unused_total");
-    T_CHECK(unused >= 850 && metric(c, "cellar_l2_refused_total") >= unused);
+    const uint64_t unused = metric(c, "cellar_l2_rejected_unused_total");
+    T_CHECK(unused >= 850 && metric(c, "cellar_l2_rejected_total") >= unused);
     /* One look in 16,000 takes a stranger for one seen before. */
     T_CHECK(metric(c, "cellar_l2_put_bytes_total") <= 2048);
     uint32_t left = 0;
@@ -436,12 +436,12 @@ static void what_was_asked_for_long_ago_is_written_too(void)
         for (int n = 0; n < 3; n++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
         if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
-    T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
+    T_EQ_U64(metric(c, "cellar_l2_rejected_unused_total"), 0);
     /* A stranger's change in the moment of leaving costs a write, two keys of a class one. */
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 600; i++) { hits += look(c, i, 1) == CELLAR_OK; }
-    T_EQ_U64(metric(c, "cellar_l2_refused_unused_total"), 0);
-    T_CHECK(hits + metric(c, "cellar_l2_refused_changed_total") + 2 >= 600);
+    T_EQ_U64(metric(c, "cellar_l2_rejected_unused_total"), 0);
+    T_CHECK(hits + metric(c, "cellar_l2_rejected_changed_total") + 2 >= 600);
     shut(c);
     store_end();
 }
@@ -1038,7 +1038,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
         }
         await_kill(pid);
         cellar *c = open_with(&cfg);
-        while (metric(c, "cellar_l2_warming") != 0) { (void)cellar_tick(c, 1000, NULL); }
+        while (metric(c, "cellar_l2_index_rebuilding") != 0) { (void)cellar_tick(c, 1000, NULL); }
         for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(look(c, i, threads), CELLAR_OK); }
         shut(c);
     }
@@ -1094,11 +1094,12 @@ static void ticks_say_whether_the_disk_has_work(void)
     await_kill(pid);
     cellar *c = NULL;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_U64(metric(c, "cellar_l2_warming"), 1); /* its index is read back, by ticks alone */
+    T_EQ_U64(metric(c, "cellar_l2_index_rebuilding"),
+             1); /* its index is read back, by ticks alone */
     uint32_t pending = 0;
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) { pending++; }
     T_CHECK(pending > 0);
-    T_EQ_U64(metric(c, "cellar_l2_warming"), 0);
+    T_EQ_U64(metric(c, "cellar_l2_index_rebuilding"), 0);
     for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(c, i, 0), CELLAR_OK); }
     shut(c);
     store_end();

@@ -353,7 +353,7 @@ static void saved_time_and_cost_are_estimated(void)
 static double told(const char *text, const char *family, const char *name)
 {
     char line[96];
-    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, name);
+    snprintf(line, sizeof line, "\n%s{namespace=\"%s\"} ", family, name);
     const char *at = strstr(text, line);
     return at != NULL ? strtod(at + strlen(line), NULL) : -1;
 }

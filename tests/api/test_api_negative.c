@@ -100,7 +100,7 @@ static void flooded(uint32_t rule, uint64_t max_entries)
     printf("# rule %u%s: %d values, then %d; %d absent keys known, %d bytes; %d loads of hot ones, "
            "%d not kept\n", rule, max_entries != 0 ? ", by entries" : "", before, values, absent,
            (int)metric(c, "cellar_absent_bytes"), hot,
-           (int)metric(c, "cellar_absent_refused_total"));
+           (int)metric(c, "cellar_absent_rejected_total"));
     T_CHECK(values * 100 >= before * 75);
     T_CHECK((uint64_t)absent <= entries && entries <= (uint64_t)absent + 10);
     if (max_entries != 0) { T_CHECK(entries <= max_entries / 8); }
@@ -155,7 +155,7 @@ static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
     }
     printf("# %d sets and %d loads not kept\n", (int)refused, (int)loads_refused);
     T_CHECK(refused > 0 && loads_refused > 0);
-    T_EQ_U64(metric(c, "cellar_absent_refused_total"), refused + loads_refused);
+    T_EQ_U64(metric(c, "cellar_absent_rejected_total"), refused + loads_refused);
     kit_close(c);
 }
 

@@ -389,7 +389,7 @@ static void a_new_view_has_no_breaches_of_an_old_one(void)
 static uint64_t metric(const char *text, const char *family, const char *view)
 {
     char line[96];
-    snprintf(line, sizeof line, "\n%s{view=\"%s\"} ", family, view);
+    snprintf(line, sizeof line, "\n%s{namespace=\"%s\"} ", family, view);
     const char *at = strstr(text, line);
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
 }
@@ -414,7 +414,8 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
     T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
     char line[96];
-    snprintf(line, sizeof line, "\ncellar_evictions_total{view=\"b\",cause=\"capacity\"} %llu\n",
+    snprintf(line, sizeof line,
+             "\ncellar_evictions_total{namespace=\"b\",cause=\"evicted\"} %llu\n",
              (unsigned long long)of_b.ended[CELLAR_CAUSE_EVICTED]);
     T_CHECK(of_b.ended[CELLAR_CAUSE_EVICTED] != 0 && strstr(text, line) != NULL);
     T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);

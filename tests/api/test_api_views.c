@@ -349,7 +349,7 @@ static void root_options_and_name(void)
     T_EQ_I64(cellar_version_increment(c, &cls), CELLAR_OK);
     T_EQ_U64(cls, 8);
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
-    T_CHECK(strstr(text, "view=\"main\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"main\"") != NULL);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
 }

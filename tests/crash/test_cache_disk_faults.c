@@ -390,9 +390,9 @@ static void a_value_over_half_a_segment_is_counted_and_not_written(void)
         work(c, 0);
         const size_t half = (size_t)rows[i].segment / 2;
         T_EQ_I64(cellar_set(c, "fits", 4, value, half - 200, NULL), CELLAR_OK);
-        T_EQ_U64(metric(c, "cellar_l2_refused_size_total"), 0);
+        T_EQ_U64(metric(c, "cellar_l2_rejected_size_total"), 0);
         T_EQ_I64(cellar_set(c, "over", 4, value, half, NULL), CELLAR_OK);
-        T_CHECK(metric(c, "cellar_l2_refused_size_total") > 0);
+        T_CHECK(metric(c, "cellar_l2_rejected_size_total") > 0);
         shut(c);
         end();
     }

@@ -293,7 +293,7 @@ static void child_warms(void)
     size_t len;
     do {
         if (cellar_metrics_write(root, text, sizeof text, &len) != CELLAR_OK) { _exit(6); }
-    } while (strstr(text, "\ncellar_l2_warming 0\n") == NULL);
+    } while (strstr(text, "\ncellar_l2_index_rebuilding 0\n") == NULL);
 }
 
 static void child_lives(uint64_t dir)

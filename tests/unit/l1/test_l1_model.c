@@ -17,7 +17,7 @@ enum { ROWS = 10, VIEWS = 4, PINS = 12, TAGS = 8, OWNERS = 1 << 16, KEY_MOST = 9
 typedef struct entry { /* what the map knows of one key under one generation */
     int64_t deadline_ms, last_use_ms, born_ms, counter;
 
-    uint64_t seq, version, value_hash, l2_addr;
+    uint64_t seq, version, l2_addr;
     uint64_t stamp, end_stamp; /* last stamp of a change, and of its eviction */
     uint32_t idle_ms, stale_ms, user_flags, len, tag, tag_life;
     uint8_t kind, fails, cost;
@@ -209,7 +209,6 @@ static void on_left(void *ctx, const l1_left *what)
     T_EQ_U64(what->user_flags, e->user_flags);
     T_EQ_U64(what->kind, e->kind);
     T_EQ_U64(what->cost, e->cost);
-    T_EQ_U64(what->value_hash, e->value_hash);
     T_EQ_U64(what->l2_addr, e->l2_addr);
     T_EQ_U64(what->version, e->version);
     T_EQ_U64(what->tag_count, e->tagged ? 1 : 0);
@@ -318,7 +317,6 @@ static void some_options(const entry *e, l1_put_spec *s)
     if (kit_one_in(r, 10)) { s->user_flags = (uint32_t)kit_next(r) | 1u; }
     if (kit_one_in(r, 16)) { s->kind = kit_one_in(r, 2) ? L1_NEGATIVE : L1_ERROR; }
     if (kit_one_in(r, 30)) { s->cost = (uint8_t)kit_below(r, 256); }
-    if (kit_one_in(r, 30)) { s->value_hash = kit_next(r); }
     if (kit_one_in(r, 30)) { s->l2_addr = kit_next(r); }
     if (kit_one_in(r, 30)) { s->loader_code = 5; }
     if (kit_one_in(r, 8)) { s->flags |= L1_WANT_VERSION; }
@@ -361,7 +359,7 @@ static void store(pick *p, const l1_put_spec *s, const entry *before)
     *e = (entry){.deadline_ms = keep ? before->deadline_ms : s->deadline_ms,
                  .last_use_ms = kit_now(&m.k), .born_ms = kit_now(&m.k),
                  .version = s->version,
-                 .value_hash = s->value_hash, .l2_addr = s->l2_addr, .user_flags = s->user_flags,
+                 .l2_addr = s->l2_addr, .user_flags = s->user_flags,
                  .idle_ms = windows ? before->idle_ms : none ? 0 : (uint32_t)s->idle_ms,
                  .stale_ms = windows ? before->stale_ms : none ? 0 : (uint32_t)s->stale_ms,
                  .len = (uint32_t)s->value_len, .kind = s->kind, .cost = s->cost, .seq = m.seq,
@@ -452,7 +450,6 @@ static void check_info(const pick *p, const l1_info *i)
     T_EQ_U64(i->user_flags, e->user_flags);
     T_EQ_U64(i->kind, e->kind);
     T_EQ_U64(i->cost, e->cost);
-    T_EQ_U64(i->value_hash, e->value_hash);
     T_EQ_U64(i->l2_addr, e->l2_addr);
     T_EQ_U64(i->owner, p->r->owner);
     T_EQ_U64(i->tag_count, e->tagged);
@@ -600,7 +597,7 @@ static void do_incr(void)
         ended(p.r, p.e);
     }
     const entry before = *p.e;
-    if (before.tagged || before.value_hash != 0 || before.l2_addr != 0) { return; }
+    if (before.tagged || before.l2_addr != 0) { return; }
     int64_t start = 0, sum = 0, got_sum = 0;
     bool value = is_value(&before);
     if (value && before.len == 8) {

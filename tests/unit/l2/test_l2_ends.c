@@ -70,7 +70,7 @@ static void tags_are_returned_with_the_value(void)
                                             25, 26 };
     const l2_key id = key_of("many");
     const l2_meta in = { .deadline_ms = BASE_NEVER_MS, .stale_ms = 1, .idle_ms = 2, .version = 3,
-                         .value_hash = 4, .user_flags = 5, .cost = 6, .tag_count = CELLAR_TAGS_MAX,
+                         .user_flags = 5, .cost = 6, .tag_count = CELLAR_TAGS_MAX,
                          .tag_born = epoch + 9, .tag_fps = fps };
     T_EQ_I64(l2_put(kit.d, &id, "v", 1, &in, NULL), CELLAR_OK);
     killed();

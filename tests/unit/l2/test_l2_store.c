@@ -112,7 +112,7 @@ static void all_fields_are_restored(void)
     begin();
     open_it();
     l2_meta m = { .deadline_ms = kit.now_ms + 5000, .stale_ms = 1, .idle_ms = 2, .version = 3,
-                  .value_hash = 4, .user_flags = 5, .cost = 6 };
+                  .user_flags = 5, .cost = 6 };
     l2_meta n;
     const l2_key k = l2_kit_key(&kit, "key", 3, 9);
     size_t len = 99;
@@ -123,7 +123,7 @@ static void all_fields_are_restored(void)
         T_EQ_U64(len, 5);
         T_EQ_MEM(buf, "value", 5);
         T_EQ_I64(n.deadline_ms, m.deadline_ms);
-        T_CHECK(n.stale_ms == 1 && n.idle_ms == 2 && n.version == 3 && n.value_hash == 4);
+        T_CHECK(n.stale_ms == 1 && n.idle_ms == 2 && n.version == 3);
         T_CHECK(n.user_flags == 5 && n.cost == 6 && n.kind == 0 && n.addr != 0);
         T_EQ_I64(l2_get(kit.d, &k, buf, 4, &len, &n), CELLAR_E_BUFFER);
         T_EQ_U64(len, 5);

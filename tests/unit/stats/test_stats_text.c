@@ -219,15 +219,15 @@ static void prometheus_text_is_valid(void)
     const size_t want = 7 * (STATS_VIEW_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT + 4 +
                         BASE_MOD_COUNT + STATS_OP_COUNT * 18;
     T_EQ_U64(samples, want);
-    T_CHECK(strstr(text, "\ncellar_hits_total{view=\"\",tier=\"l1\"} 3\n") != NULL);
-    T_CHECK(strstr(text, "\ncellar_hit_ratio{view=\"\"} 0.750000\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_hits_total{namespace=\"\",tier=\"l1\"} 3\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_hit_ratio{namespace=\"\"} 0.750000\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_tick_seconds_total 1.500000042\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
-    T_CHECK(strstr(text, "view=\"quote\\\" back\\\\slash new\\nline\"") != NULL);
-    T_CHECK(strstr(text, "view=\"\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"") != NULL);
-    T_CHECK(strstr(text, "view=\"0x626164ff75746638\"") != NULL);
-    T_CHECK(strstr(text, "view=\"0x7a65726f00696e73696465\"") != NULL);
-    T_CHECK(strstr(text, "view=\"0xeda080\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"quote\\\" back\\\\slash new\\nline\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"0x626164ff75746638\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"0x7a65726f00696e73696465\"") != NULL);
+    T_CHECK(strstr(text, "namespace=\"0xeda080\"") != NULL);
     T_CHECK(strstr(text, "cellar_op_sampled_seconds_bucket{op=\"get_hit\",le=\"0.000000064\"}"));
     T_CHECK(strstr(text, "cellar_op_seconds_bucket{op=\"tick\",le=\"17.179869184\"}") != NULL);
     stats_destroy(st);
@@ -283,12 +283,12 @@ static void beyond_256_views_the_busiest_have_lines(void)
     T_EQ_STR(prom_check(text, &samples), NULL);
     T_EQ_U64((uint64_t)sum_of("cellar_misses_total{", &lines), total);
     T_EQ_U64(lines, 256);
-    T_CHECK(strstr(text, "cellar_misses_total{view=\"other\"}") != NULL);
+    T_CHECK(strstr(text, "cellar_misses_total{namespace=\"other\"}") != NULL);
     /* No namespace without lines has more gets than one with lines. */
     uint64_t least_in = UINT64_MAX, most_out = 0;
     for (uint32_t i = 1; i <= 300; i++) {
         char line[64];
-        snprintf(line, sizeof line, "cellar_misses_total{view=\"v%u\"}", (unsigned)i);
+        snprintf(line, sizeof line, "cellar_misses_total{namespace=\"v%u\"}", (unsigned)i);
         const uint64_t gets = stats_read(st, i, STATS_MISS);
         if (strstr(text, line) != NULL) {
             least_in = gets < least_in ? gets : least_in;
@@ -388,8 +388,8 @@ static void json_is_valid(void)
     T_EQ_U64(len, strlen(text));
     T_CHECK(json_valid(text));
     T_CHECK(strstr(text, "{\"name\":\"cellar_hits_total\","
-                         "\"labels\":{\"view\":\"\",\"tier\":\"l1\"},\"value\":3}") != NULL);
-    T_CHECK(strstr(text, "\"view\":\"q\\\" b\\\\ n\\n tab\\u0009\"") != NULL);
+                         "\"labels\":{\"namespace\":\"\",\"tier\":\"l1\"},\"value\":3}") != NULL);
+    T_CHECK(strstr(text, "\"namespace\":\"q\\\" b\\\\ n\\n tab\\u0009\"") != NULL);
     T_CHECK(strstr(text, "{\"op\":\"get_hit\",\"sampled\":true,\"saturated\":false,\"count\":"));
     T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
     stats_destroy(st);
@@ -431,7 +431,7 @@ static void figures_of_views_stand_where_they_are_known(void)
     T_EQ_U64(lines, 1);
     char line[96];
     snprintf(line, sizeof line,
-             "\ncellar_advisor_hit_ratio{scale=\"2\",view=\"a\\\"b\"} 0.%06d\n",
+             "\ncellar_advisor_hit_ratio{scale=\"2\",namespace=\"a\\\"b\"} 0.%06d\n",
              STATS_VIEW_ADVICE_200 * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
     snprintf(line, sizeof line, "\ncellar_advisor_store_hit_ratio{scale=\"0.25\"} 0.%06d\n",
@@ -439,7 +439,7 @@ static void figures_of_views_stand_where_they_are_known(void)
     T_CHECK(strstr(text, line) != NULL);
     (void)stats_write_json(st, &from, text, sizeof text);
     T_CHECK(json_valid(text));
-    T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"view\":\"two\"}"));
+    T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"namespace\":\"two\"}"));
     stats_destroy(st);
 }
 
