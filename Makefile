@@ -36,6 +36,8 @@ GATE     := $(wildcard src/gate/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h)
+# The C++ wrapper: installed and distributed with them, no part of the drop-in's two files.
+WRAPPER   = include/cellar.hpp
 
 .DEFAULT_GOAL := $(if $(T),test,all)
 CPUS     := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -320,10 +322,12 @@ $(DIST_O): dist/cellar.c dist/cellar.h
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
 EX_LIBS   = $(if $(LEAN),$(LZ_LIBS))
+WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \
+            -Wzero-as-null-pointer-constant -Wnon-virtual-dtor
 $(B)/examples/%_cc: tests/examples/%.cc $(EX_LIB)
 	$(say) CXX examples/$*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
+	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
 $(B)/examples/%: tests/examples/%.c $(EX_LIB)
 	$(say) CC examples/$*
@@ -437,7 +441,9 @@ dist/cellar.c: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
 	$(Q)$(FOLD) -v what=c >$@.tmp && mv $@.tmp $@
-dropin: dist/cellar.h dist/cellar.c
+dist/cellar.hpp: $(WRAPPER)
+	$(Q)mkdir -p dist && cp $< $@
+dropin: dist/cellar.h dist/cellar.c dist/cellar.hpp
 
 # Documentation out of the contracts; the date is the commit's, so that the bytes are too.
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
@@ -457,17 +463,18 @@ dist/doc/done: $(HEADERS) src/apidoc.awk tests/symbols.txt $(wildcard README.md)
 ## man: man pages and cellar-api.html in dist/doc, out of the contracts in include/
 man: dist/doc/done
 
-## dist: dist/cellar.h and dist/cellar.c (the drop-in), documentation, tar.gz with checksum
+## dist: dist/cellar.h, dist/cellar.c (the drop-in) and dist/cellar.hpp, documentation, tar.gz with
+## checksum
 dist: dropin man
 	$(say) GEN dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
 	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
-	$(Q)cp dist/cellar.h dist/cellar.c build/tar/cellar-$(VERSION)/dist
+	$(Q)cp dist/cellar.h dist/cellar.c dist/cellar.hpp build/tar/cellar-$(VERSION)/dist
 	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
 	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar
-	$(Q)cd dist && sha256sum cellar.h cellar.c cellar-$(VERSION).tar.gz >SHA256SUMS && cat SHA256SUMS
+	$(Q)cd dist && sha256sum cellar.h cellar.c cellar.hpp cellar-$(VERSION).tar.gz >SHA256SUMS && cat SHA256SUMS
 
 # Installation. LIBDIR and its like may be given below PREFIX or absolute; CMake's paths are worked
 # out from them, because a fixed "three folders up" breaks with a multiarch LIBDIR.
@@ -545,7 +552,7 @@ install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 install: lib man $(if $(GATE),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
-	$(Q)install -m 644 $(HEADERS) '$(DESTDIR)$(I_INC)'
+	$(Q)install -m 644 $(HEADERS) $(WRAPPER) '$(DESTDIR)$(I_INC)'
 	$(Q)install -m 644 $(B)/libcellar.a '$(DESTDIR)$(I_LIB)'
 	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
 	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
@@ -561,7 +568,7 @@ install: lib man $(if $(GATE),build/cellar)
 
 ## uninstall: remove exactly what install put there (same variables)
 uninstall: man
-	$(Q)rm -f $(foreach h,$(HEADERS),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	$(Q)rm -f $(foreach h,$(HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
