@@ -42,6 +42,8 @@ CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h)
+# The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
+WRAPPER   = include/cellar.hpp
 
 .DEFAULT_GOAL := $(if $(T),test,all)
 CPUS     := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

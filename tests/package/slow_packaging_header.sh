@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the public headers are clean C99, C11, C17 and C++11, 17, 20.
+# Aim:    the public headers are clean C99, C11, C17 and C++11, 17, 20; the wrapper C++17, 20.
 # Method: each header alone in a file, twice in one file, and in pairs, by every compiler there is,
 #         warnings are errors; the drop-in's header as well.
 . tests/support/t.sh
@@ -22,6 +22,15 @@ try() { # folder of the headers, language words, compiler: all alone, twice, and
         done
         alone "${a##*/}" || return 1
     done
+}
+wrapper() { # folder, words, compiler: cellar.hpp alone, twice, and each function with its types
+    folder=$1 words=$2 compiler=$3 suffix=cc
+    alone cellar.hpp && alone cellar.hpp cellar.hpp &&
+        $compiler $words -I"$folder" -fsyntax-only tests/examples/cpp_wrapper.cc
+}
+wrapper_without_limits() { # the drop-in without parts and texts
+    suffix=cc folder=dist words='-std=c++17 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_TEXT' compiler=$1
+    alone cellar.hpp
 }
 pulls_in_little() { # only stddef, stdint, stdbool and what they need themselves
     printf '#include "cellar.h"\n' >"$t_tmp/h.c"
@@ -54,6 +63,21 @@ for compiler in g++ clang++ clang++-19; do
             fi
         done
     done
+done
+for compiler in g++ clang++ clang++-19; do
+    for std in c++17 c++20; do
+        for folder in include dist; do
+            fact="${folder}_wrapper_in_${std}_$compiler"
+            if t_have $compiler; then
+                t_case "$fact" wrapper $folder "-std=$std $warn_cxx -Wnon-virtual-dtor" $compiler
+            else
+                t_skip "$fact" "no $compiler"
+            fi
+        done
+    done
+    fact=wrapper_without_limits_and_texts_$compiler
+    if t_have $compiler; then t_case "$fact" wrapper_without_limits $compiler
+    else t_skip "$fact" "no $compiler"; fi
 done
 t_case header_pulls_in_little pulls_in_little
 t_end packaging_header

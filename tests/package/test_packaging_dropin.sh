@@ -78,6 +78,10 @@ version_agrees() { # with the object that plain left
     [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
         s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
 }
+wrapper_runs() { # with the object that plain left
+    $CXX -std=c++17 -O0 -Wall -Wextra -Werror -Idist tests/examples/cpp_wrapper.cc "$t_tmp/o.o" \
+        -pthread -o "$t_tmp/w" && "$t_tmp/w"
+}
 
 t_case generates_in_another_folder first
 t_case dropin_is_reproducible_twice equal generate "$t_tmp/other place" awk
@@ -90,6 +94,8 @@ done
 t_case nothing_internal_is_left_to_include names_macros_only_once
 t_case plain_cc_is_silent plain
 t_case version_agrees_with_header version_agrees
+if t_have "${CXX:=g++}"; then t_case cxx_wrapper_runs_on_the_dropin wrapper_runs
+else t_skip cxx_wrapper_runs_on_the_dropin "no C++ compiler"; fi
 t_case warning_set_is_silent silent_with_warnings
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \

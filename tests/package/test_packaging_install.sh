@@ -12,7 +12,7 @@ version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
 
 install_to() { $MAKE -s install PREFIX="$prefix" LIBDIR="$libdir"; }
 expected_files() {
-    for f in include/cellar.h "$libdir/libcellar.a" "$libdir/libcellar.so" \
+    for f in include/cellar.h include/cellar.hpp "$libdir/libcellar.a" "$libdir/libcellar.so" \
         "$libdir/libcellar.so.$version" "$libdir/pkgconfig/cellar.pc" \
         "$libdir/cmake/cellar/cellar-config.cmake" share/man/man3/cellar_get.3 \
         share/man/man7/cellar.7 share/doc/cellar/LICENSE; do

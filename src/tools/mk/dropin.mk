@@ -27,7 +27,9 @@ dist/cellar.c: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
 	$(Q)$(FOLD) -v what=c >$@.tmp && mv $@.tmp $@
-dropin: dist/cellar.h dist/cellar.c
+dist/cellar.hpp: $(WRAPPER)
+	$(Q)mkdir -p dist && cp $< $@
+dropin: dist/cellar.h dist/cellar.c dist/cellar.hpp
 
 # The documentation is made from the contracts. Its date is that of the commit, so that one commit
 # gives the same bytes everywhere.
@@ -49,15 +51,16 @@ dist/doc/done: $(HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard 
 ## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/
 man: dist/doc/done
 
-## dist: dist/cellar.h and dist/cellar.c (the drop-in), documentation, tar.gz with checksum
+## dist: the drop-in and dist/cellar.hpp, documentation, tar.gz with checksum
 dist: dropin man
 	$(say) GEN dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
 	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
-	$(Q)cp dist/cellar.h dist/cellar.c build/tar/cellar-$(VERSION)/dist
+	$(Q)cp dist/cellar.h dist/cellar.c dist/cellar.hpp build/tar/cellar-$(VERSION)/dist
 	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
 	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar
-	$(Q)cd dist && sha256sum cellar.h cellar.c cellar-$(VERSION).tar.gz >SHA256SUMS && cat SHA256SUMS
+	$(Q)cd dist && sha256sum cellar.h cellar.c cellar.hpp cellar-$(VERSION).tar.gz >SHA256SUMS && \
+	  cat SHA256SUMS
 .PHONY: dropin man dist

@@ -80,7 +80,7 @@ install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 install: lib man $(if $(CLI),build/cellar)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
-	$(Q)install -m 644 $(HEADERS) '$(DESTDIR)$(I_INC)'
+	$(Q)install -m 644 $(HEADERS) $(WRAPPER) '$(DESTDIR)$(I_INC)'
 	$(Q)install -m 644 $(B)/libcellar.a '$(DESTDIR)$(I_LIB)'
 	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
 	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
@@ -101,7 +101,7 @@ OWN_FOLDERS = '$(DESTDIR)$(I_CMAKE)' | '$(DESTDIR)$(I_DOC)'$(if \
   $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)), | '$(DESTDIR)$(PREFIX)'*)
 ## uninstall: remove what install put there, and its folders when they are empty (same variables)
 uninstall: man
-	$(Q)rm -f $(foreach h,$(HEADERS),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	$(Q)rm -f $(foreach h,$(HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \

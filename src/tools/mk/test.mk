@@ -130,10 +130,12 @@ $(DIST_O): dist/cellar.c dist/cellar.h
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
 EX_LIBS   = $(if $(LEAN),$(LZ_LIBS))
+WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \
+            -Wzero-as-null-pointer-constant -Wnon-virtual-dtor
 $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 	$(say) CXX examples/$*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) -Iinclude $(CPPFLAGS) -pthread -Wall -Wextra $(CXXFLAGS) $(SAN_FLAGS) \
+	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 	$(say) CC examples/$*

@@ -1,0 +1,853 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar.hpp: C++17 wrapper of cellar, header only: handles close themselves, values have types.
+ *
+ * CALL PATTERN
+ *     #include "cellar.hpp"                                  link as for C: -lcellar -pthread
+ *     cellarpp::handle store(cellar_config_default());
+ *     cellarpp::handle users(store, "users");                a namespace of the store
+ *     users.set("user:7", std::string("Ada"), 60000);        one minute
+ *     if (auto name = users.get("user:7")) { use(*name); }   std::optional<std::string>
+ *
+ * OUTCOMES    A miss is an empty optional or false. An error throws cellarpp::error with its code.
+ * VALUES      codec<T> turns a value into bytes and back. Bytes that do not decode are a miss.
+ * OWNERSHIP   Each class is move-only and frees what it holds. A moved-from object is empty: only
+ *             its destructor, move assignment and raw() may be used. Results that were copied
+ *             outlive the store. A pin, a pinned result, a lease and a lock must not.
+ * EXCEPTIONS  No exception crosses C. The wrapper stores what a callback throws and rethrows it in
+ *             the calling thread. pthread_exit and cancellation must not end a callback.
+ * THREADS     Like the C calls: any thread calls any const or non-const function of a handle at
+ *             any time. Moving, closing and destroying an object must not overlap its other calls.
+ * C CALLS     raw() returns the C handle for all calls without a wrapper here. */
+#ifndef CELLAR_HPP
+#define CELLAR_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cellar.h"
+/* The cellar.h of the drop-in holds these headers, with their guards. */
+#ifndef CELLAR_ENTRY_H
+#include "cellar_entry.h"
+#endif
+#ifndef CELLAR_LOAD_H
+#include "cellar_load.h"
+#endif
+#ifndef CELLAR_INVALIDATE_H
+#include "cellar_invalidate.h"
+#endif
+#ifndef CELLAR_OMIT_LIMIT
+#ifndef CELLAR_LIMIT_H
+#include "cellar_limit.h"
+#endif
+#ifndef CELLAR_LOCK_H
+#include "cellar_lock.h"
+#endif
+#endif
+
+namespace cellarpp {
+
+/* ---- Errors --------------------------------------------------------------------------------- */
+
+/* An error of a C call; what() is the text of the handle for this error, else that of the code. */
+class error : public std::runtime_error {
+public:
+    explicit error(cellar_err e) : std::runtime_error(text_of(e)), code(e) {}
+    error(cellar_err e, const char *text) : std::runtime_error(text), code(e) {}
+
+    cellar_err code;
+
+private:
+    static std::string text_of(cellar_err e)
+    {
+#ifdef CELLAR_OMIT_TEXT
+        return "cellar: code " + std::to_string(static_cast<int>(e));
+#else
+        return cellar_strerror(e);
+#endif
+    }
+};
+
+/* Return a code that is no error. Throw cellarpp::error for a negative one. */
+inline cellar_err check(cellar_err e)
+{
+    if (e < 0) { throw error(e); }
+    return e;
+}
+
+/* Check a code, and throw the text of the last error of `c`; NULL is the last failed open. */
+inline cellar_err check(cellar_err e, cellar *c)
+{
+    if (e >= 0) { return e; }
+    cellar_error_info info = cellar_error_info_default();
+    if (cellar_last_error(c, &info) == CELLAR_OK && info.code == e && info.text[0] != '\0') {
+        throw error(e, info.text);
+    }
+    throw error(e);
+}
+
+/* ---- Values --------------------------------------------------------------------------------- */
+
+/* Encode and decode values of type T, which needs a default constructor. Specialize it:
+ *     static std::string_view encode(const T &value, std::string &room);  bytes, maybe in `room`
+ *     static bool decode(std::string_view bytes, T &value);               false: damaged, a miss
+ *     static constexpr std::size_t max_bytes = 8;                         optional: no encoding is
+ *                                                       longer; reads then allocate nothing */
+template <class T, class = void> struct codec;
+
+/* Store a string as its bytes. */
+template <> struct codec<std::string> {
+    static std::string_view encode(std::string_view value, std::string &) { return value; }
+    static bool decode(std::string_view bytes, std::string &value)
+    {
+        value.assign(bytes);
+        return true;
+    }
+};
+
+namespace detail {
+template <class T>
+inline constexpr bool is_text = std::is_convertible_v<const T &, std::string_view>;
+template <class T>
+inline constexpr bool is_plain = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> &&
+                                 !std::is_array_v<T> && !std::is_null_pointer_v<T> && !is_text<T>;
+} // namespace detail
+
+/* Store a trivially copyable value as its memory, in the layout of this program. Pointers and
+ * arrays have no codec. A struct must not contain pointers. */
+template <class T> struct codec<T, std::enable_if_t<detail::is_plain<T>>> {
+    static constexpr std::size_t max_bytes = sizeof(T);
+    static std::string_view encode(const T &value, std::string &)
+    {
+        return {static_cast<const char *>(static_cast<const void *>(&value)), sizeof value};
+    }
+    static bool decode(std::string_view bytes, T &value)
+    {
+        if (bytes.size() != sizeof value) { return false; }
+        std::memcpy(&value, bytes.data(), sizeof value);
+        return true;
+    }
+};
+
+namespace detail {
+
+template <class T, class = void> struct has_codec : std::false_type {};
+template <class T> struct has_codec<T, std::void_t<decltype(sizeof(codec<T>))>> : std::true_type {};
+template <class T, class = void> inline constexpr std::size_t max_bytes = 0; /* not known */
+template <class T>
+inline constexpr std::size_t max_bytes<T, std::void_t<decltype(codec<T>::max_bytes)>> =
+    codec<T>::max_bytes;
+/* Texts without a codec are stored as std::string: literals, pointers to char, string_views. */
+template <class T>
+using stored = std::conditional_t<is_text<T> && !has_codec<T>::value, std::string, T>;
+
+inline std::string_view view_of(const void *data, std::size_t len) noexcept
+{
+    return {static_cast<const char *>(data), len};
+}
+
+inline cellar_bytes bytes_of(std::string_view text) noexcept
+{
+    cellar_bytes b = cellar_bytes();
+    b.data = text.data();
+    b.len = text.size();
+    return b;
+}
+
+template <class T> std::optional<T> decoded(std::string_view bytes)
+{
+    std::optional<T> value(std::in_place);
+    if (!codec<T>::decode(bytes, *value)) { value.reset(); }
+    return value;
+}
+
+/* Run a callback of C. Store what it throws in `*thrown`, unless NULL, and return a code instead:
+ * that of a cellarpp::error, which tells the library more, else `otherwise`. */
+template <class Body>
+cellar_err guarded(std::exception_ptr *thrown, cellar_err otherwise, Body &&body) noexcept
+{
+    cellar_err code = otherwise;
+    try {
+        return body();
+    } catch (const error &e) {
+        if (e.code < 0) { code = e.code; }
+        if (thrown != nullptr) { *thrown = std::current_exception(); }
+    } catch (...) {
+        if (thrown != nullptr) { *thrown = std::current_exception(); }
+    }
+    return code;
+}
+
+/* A loader takes the key, or the key and the load for calls like cellar_load_set_ttl. */
+template <class F>
+inline constexpr bool takes_load = std::is_invocable_v<F &, std::string_view, cellar_load *>;
+template <class F>
+inline constexpr bool is_loader = takes_load<F> || std::is_invocable_v<F &, std::string_view>;
+
+/* Run a loader and report its value, or that there is none. */
+template <class T, class F>
+cellar_err load_with(F &fn, cellar_load *load, const void *key, std::size_t key_len)
+{
+    std::optional<T> value;
+    if constexpr (takes_load<F>) {
+        value = fn(view_of(key, key_len), load);
+    } else {
+        value = fn(view_of(key, key_len));
+    }
+    if (!value) { return cellar_load_absent(load); }
+    std::string room;
+    const std::string_view bytes = codec<T>::encode(*value, room);
+    return cellar_load_value(load, bytes.data(), bytes.size());
+}
+
+/* Return where the loader of a namespace stores its exception: a place of the running call of this
+ * thread. NULL in background loads: they have no caller that could catch. */
+inline std::exception_ptr *&thrown_here() noexcept
+{
+    static thread_local std::exception_ptr *place = nullptr;
+    return place;
+}
+
+/* Set thrown_here while an object lives. */
+class thrown_scope {
+public:
+    explicit thrown_scope(std::exception_ptr *place) noexcept
+        : before_(std::exchange(thrown_here(), place)) {}
+    thrown_scope(const thrown_scope &) = delete;
+    thrown_scope &operator=(const thrown_scope &) = delete;
+    ~thrown_scope() { thrown_here() = before_; }
+
+private:
+    std::exception_ptr *before_;
+};
+
+/* Loaders of the namespaces of one store. All handles of the store share the list. */
+class loader_list {
+public:
+    void add(std::shared_ptr<void> loader)
+    {
+        const std::lock_guard<std::mutex> hold(mutex_);
+        loaders_.push_back(std::move(loader));
+    }
+    void clear() noexcept
+    {
+        std::vector<std::shared_ptr<void>> gone;
+        {
+            const std::lock_guard<std::mutex> hold(mutex_);
+            gone.swap(loaders_);
+        }
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::shared_ptr<void>> loaders_;
+};
+
+} // namespace detail
+
+/* ---- Pins, results, leases ------------------------------------------------------------------ */
+
+/* A value read in place; see cellar_pin. Must not outlive the store. */
+class pin {
+public:
+    pin() = default;
+    pin(pin &&other) noexcept : p_(std::exchange(other.p_, cellar_pinned())) {}
+    pin &operator=(pin &&other) noexcept
+    {
+        pin taken(std::move(other));
+        std::swap(p_, taken.p_);
+        return *this;
+    }
+    pin(const pin &) = delete;
+    pin &operator=(const pin &) = delete;
+    ~pin() { cellar_unpin(&p_); }
+
+    /* Return the bytes; valid while the pin lives. */
+    std::string_view bytes() const noexcept { return detail::view_of(p_.value, p_.value_len); }
+    /* Decode the value; empty if its bytes are damaged. */
+    template <class T = std::string> std::optional<T> as() const
+    {
+        return detail::decoded<T>(bytes());
+    }
+    /* Return the C struct. */
+    const cellar_pinned &raw() const noexcept { return p_; }
+
+private:
+    friend class handle;
+    cellar_pinned p_ = cellar_pinned();
+};
+
+/* Result of a read-through with its details; see cellar_result. Outlives the store unless
+ * CELLAR_RESULT_PINNED is set in raw().flags. */
+class result {
+public:
+    result() = default;
+    result(result &&other) noexcept
+        : r_(std::exchange(other.r_, cellar_result_default())),
+          code_(std::exchange(other.code_, CELLAR_MISS)) {}
+    result &operator=(result &&other) noexcept
+    {
+        result taken(std::move(other));
+        std::swap(r_, taken.r_);
+        std::swap(code_, taken.code_);
+        return *this;
+    }
+    result(const result &) = delete;
+    result &operator=(const result &) = delete;
+    ~result() { cellar_result_free(&r_); }
+
+    /* Return true if there is a value, fresh or stale. */
+    explicit operator bool() const noexcept { return code_ == CELLAR_OK || code_ == CELLAR_STALE; }
+    /* Return the code of the call: OK, STALE, ABSENT, MISS or PENDING, for leases also LEASED. */
+    cellar_err code() const noexcept { return code_; }
+    /* Return the bytes; valid while the result lives; empty without a value. */
+    std::string_view bytes() const noexcept { return detail::view_of(r_.value, r_.value_len); }
+    /* Decode the value; empty without one, or if its bytes are damaged. */
+    template <class T = std::string> std::optional<T> as() const
+    {
+        if (!*this) { return std::nullopt; }
+        return detail::decoded<T>(bytes());
+    }
+    /* Return the C struct: source, age, TTL left, flags. */
+    const cellar_result &raw() const noexcept { return r_; }
+
+private:
+    friend class handle;
+    cellar_result r_ = cellar_result_default();
+    cellar_err code_ = CELLAR_MISS;
+};
+
+/* Exclusive permission to load one key; see cellar_lease_acquire. The destructor releases it, so
+ * that another caller may load. Must not outlive the handle that acquired it. */
+class lease {
+public:
+    lease() = default;
+    lease(lease &&other) noexcept
+        : c_(std::exchange(other.c_, nullptr)), l_(std::exchange(other.l_, cellar_lease())) {}
+    lease &operator=(lease &&other) noexcept
+    {
+        lease taken(std::move(other));
+        std::swap(c_, taken.c_);
+        std::swap(l_, taken.l_);
+        return *this;
+    }
+    lease(const lease &) = delete;
+    lease &operator=(const lease &) = delete;
+    ~lease()
+    {
+        if (*this) { cellar_lease_release(c_, &l_, 0); }
+    }
+
+    /* Return true from the acquire until the lease is fulfilled or released. */
+    explicit operator bool() const noexcept { return (l_.opaque[0] | l_.opaque[1]) != 0; }
+    /* Fulfill the lease: store the value and wake its waiters. Return OK, or why it is not stored:
+     * INVALIDATED, DROPPED, DISABLED. */
+    template <class T> cellar_err fulfill(const T &value, const cellar_set_opts *o = nullptr)
+    {
+        std::string room;
+        const std::string_view bytes = codec<detail::stored<T>>::encode(value, room);
+        return check(cellar_lease_fulfill(c_, &l_, bytes.data(), bytes.size(), o), c_);
+    }
+    /* Release the lease. loader_err 0: another caller may load; else the load failed with it. */
+    void release(std::int32_t loader_err = 0)
+    {
+        check(cellar_lease_release(c_, &l_, loader_err), c_);
+    }
+
+private:
+    friend class handle;
+    cellar *c_ = nullptr;
+    cellar_lease l_ = cellar_lease();
+};
+
+/* ---- Stores and namespaces ------------------------------------------------------------------ */
+
+/* A store, or a namespace of it. The destructor of a store waits until all its loads have ended. */
+class handle {
+public:
+    /* Open a store. */
+    explicit handle(const cellar_config &cfg = cellar_config_default())
+        : loaders_(std::make_shared<detail::loader_list>()), is_store_(true)
+    {
+        check(cellar_open(&cfg, &c_), nullptr);
+    }
+    /* Open a namespace, create it if it is new. It may outlive the store: calls then throw
+     * E_CLOSED. */
+    handle(const handle &store, const char *name, const cellar_namespace_opts *o = nullptr)
+        : loaders_(store.loaders_)
+    {
+        check(cellar_namespace_open(store.c_, name, o, &c_), store.c_);
+    }
+    handle(handle &&other) noexcept
+        : loaders_(std::move(other.loaders_)), c_(std::exchange(other.c_, nullptr)),
+          is_store_(other.is_store_) {}
+    handle &operator=(handle &&other) noexcept
+    {
+        handle taken(std::move(other));
+        std::swap(loaders_, taken.loaders_);
+        std::swap(c_, taken.c_);
+        std::swap(is_store_, taken.is_store_);
+        return *this;
+    }
+    handle(const handle &) = delete;
+    handle &operator=(const handle &) = delete;
+    ~handle()
+    {
+        while (cellar_close(c_) == CELLAR_E_BUSY) {}
+        if (c_ != nullptr && is_store_) { loaders_->clear(); }
+    }
+
+    /* Open a namespace with its own loader, fn(key) or fn(key, cellar_load *) -> std::optional<T>.
+     * Background refreshes use the loader. It must be callable from several threads. The store owns
+     * the loader and destroys it after all loads have ended, when the store closes: loads may still
+     * run when the namespace handle is closed. */
+    template <class T = std::string, class F>
+    static handle with_loader(const handle &store, const char *name, F fn,
+                              const cellar_namespace_opts *o = nullptr)
+    {
+        static_assert(detail::is_loader<F>, "fn takes std::string_view, and maybe cellar_load *");
+        auto owned = std::make_shared<F>(std::move(fn));
+        cellar_namespace_opts with = o != nullptr ? *o : cellar_namespace_opts_default();
+        with.loader_ctx = owned.get();
+        with.loader = [](cellar_load *load, const void *key, std::size_t key_len,
+                         void *ctx) -> cellar_err {
+            std::exception_ptr *thrown = detail::thrown_here();
+            const detail::thrown_scope inside(nullptr);
+            return detail::guarded(thrown, CELLAR_E_LOADER, [&] {
+                return detail::load_with<T>(*static_cast<F *>(ctx), load, key, key_len);
+            });
+        };
+        store.loaders_->add(std::move(owned));
+        return handle(store, name, &with);
+    }
+
+    /* Close the handle now. Throw E_BUSY, with the store still open, if its loads still run after
+     * close_timeout_ms. */
+    void close()
+    {
+        if (c_ == nullptr) { return; }
+        check(cellar_close(c_), c_);
+        c_ = nullptr;
+        if (is_store_) { loaders_->clear(); }
+    }
+    /* Return the C handle; NULL after close() or a move. */
+    cellar *raw() const noexcept { return c_; }
+
+    /* Copy and decode the value of a key. */
+    template <class T = std::string> std::optional<T> get(std::string_view key) const
+    {
+        std::size_t len = 0;
+        if constexpr (detail::max_bytes<T> != 0) {
+            char room[detail::max_bytes<T>];
+            const cellar_err e = cellar_get(c_, key.data(), key.size(), room, sizeof room, &len);
+            if (e == CELLAR_E_BUFFER || check(e, c_) != CELLAR_OK) { return std::nullopt; }
+            return detail::decoded<T>(detail::view_of(room, len));
+        }
+        void *value = nullptr;
+        if (check(cellar_get_alloc(c_, key.data(), key.size(), &value, &len), c_) != CELLAR_OK) {
+            return std::nullopt;
+        }
+        const std::unique_ptr<void, free_value> owned(value);
+        return detail::decoded<T>(detail::view_of(value, len));
+    }
+    /* Copy and decode the values of many keys, in their order. Values over 256 bytes are read a
+     * second time. */
+    template <class T = std::string>
+    std::vector<std::optional<T>> get_many(const std::vector<std::string_view> &keys) const
+    {
+        constexpr std::size_t room_each = 256;
+        std::vector<char> room(keys.size() * room_each);
+        std::vector<cellar_get_item> items(keys.size());
+        for (std::size_t i = 0; i < keys.size(); i++) {
+            items[i].key = keys[i].data();
+            items[i].key_len = keys[i].size();
+            items[i].buf = &room[i * room_each];
+            items[i].buf_cap = room_each;
+        }
+        check(cellar_get_many(c_, items.data(), items.size(), nullptr), c_);
+        std::vector<std::optional<T>> values(keys.size());
+        for (std::size_t i = 0; i < keys.size(); i++) {
+            if (items[i].status == CELLAR_E_BUFFER) {
+                values[i] = get<T>(keys[i]);
+            } else if (check(items[i].status) == CELLAR_OK) {
+                values[i] = detail::decoded<T>(detail::view_of(items[i].buf, items[i].value_len));
+            }
+        }
+        return values;
+    }
+    /* Pin a value to read it in place, without a copy. */
+    std::optional<pin> get_pinned(std::string_view key) const
+    {
+        pin p;
+        if (check(cellar_pin(c_, key.data(), key.size(), &p.p_), c_) != CELLAR_OK) {
+            return std::nullopt;
+        }
+        return p;
+    }
+    /* Check whether a live value exists; not a use of the entry. */
+    bool contains(std::string_view key) const
+    {
+        return check(cellar_contains(c_, key.data(), key.size()), c_) == CELLAR_OK;
+    }
+
+    /* Store a value; ttl_ms 0: the default of the namespace. Return false if it is disabled. */
+    template <class T> bool set(std::string_view key, const T &value, std::int64_t ttl_ms = 0)
+    {
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = ttl_ms;
+        return set(key, value, o);
+    }
+    /* Store a value with tags for delete_by_tag. */
+    template <class T>
+    bool set(std::string_view key, const T &value, std::int64_t ttl_ms,
+             std::initializer_list<std::string_view> tags)
+    {
+        cellar_bytes all[CELLAR_TAGS_MAX];
+        if (tags.size() > CELLAR_TAGS_MAX) { throw error(CELLAR_E_INVAL); }
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = ttl_ms;
+        o.tags = all;
+        for (const std::string_view tag : tags) { all[o.tag_count++] = detail::bytes_of(tag); }
+        return set(key, value, o);
+    }
+    /* Store a value with options. Return false if a condition of the options does not hold, or the
+     * namespace is disabled. */
+    template <class T> bool set(std::string_view key, const T &value, const cellar_set_opts &o)
+    {
+        std::string room;
+        const std::string_view bytes = codec<detail::stored<T>>::encode(value, room);
+        return check(cellar_set(c_, key.data(), key.size(), bytes.data(), bytes.size(), &o), c_) ==
+               CELLAR_OK;
+    }
+    /* Delete an entry. Return true if a live value was in memory. */
+    bool erase(std::string_view key)
+    {
+        return check(cellar_delete(c_, key.data(), key.size()), c_) == CELLAR_OK;
+    }
+    /* Give a live entry a new TTL from now on. Return false if there is none. */
+    bool touch(std::string_view key, std::int64_t ttl_ms)
+    {
+        return check(cellar_touch(c_, key.data(), key.size(), ttl_ms), c_) == CELLAR_OK;
+    }
+    /* Add to a counter and return its value; a missing one begins at `init`. Empty: disabled. */
+    std::optional<std::int64_t> increment(std::string_view key, std::int64_t delta = 1,
+                                          std::int64_t init = 0, std::int64_t ttl_if_new_ms = 0)
+    {
+        std::int64_t now = 0;
+        if (check(cellar_increment(c_, key.data(), key.size(), delta, init, ttl_if_new_ms, 0, &now),
+                  c_) != CELLAR_OK) {
+            return std::nullopt;
+        }
+        return now;
+    }
+    /* Update an entry atomically: fn(const std::optional<T> &old) -> std::optional<T>; an empty
+     * result removes the entry. fn may run more than once. Rethrow what fn throws; the entry is
+     * then unchanged. Return true if the entry has the new value. */
+    template <class T = std::string, class F>
+    bool update(std::string_view key, F &&fn, const cellar_set_opts *o = nullptr)
+    {
+        struct call {
+            std::remove_reference_t<F> *fn;
+            std::exception_ptr thrown;
+        } ctx = {&fn, nullptr};
+        const cellar_err e = cellar_update(c_, key.data(), key.size(), o,
+            [](const void *old, std::size_t old_len, cellar_buf *out, void *p) -> cellar_err {
+                call *const mine = static_cast<call *>(p);
+                return detail::guarded(&mine->thrown, CELLAR_E_CANCELLED, [&]() -> cellar_err {
+                    std::optional<T> before;
+                    if (old != nullptr) {
+                        before = detail::decoded<T>(detail::view_of(old, old_len));
+                    }
+                    const std::optional<T> after =
+                        (*mine->fn)(static_cast<const std::optional<T> &>(before));
+                    if (!after) { return CELLAR_REMOVED; }
+                    std::string room;
+                    const std::string_view bytes = codec<T>::encode(*after, room);
+                    return cellar_buf_append(out, bytes.data(), bytes.size());
+                });
+            }, &ctx);
+        if (ctx.thrown) { std::rethrow_exception(ctx.thrown); }
+        return check(e, c_) == CELLAR_OK;
+    }
+    /* Delete all entries with a tag, in all namespaces of the store. SOFT makes them stale. */
+    void delete_by_tag(std::string_view tag, cellar_tag_mode mode = CELLAR_TAG_HARD)
+    {
+        check(cellar_delete_by_tag(c_, tag.data(), tag.size(), mode), c_);
+    }
+    /* Clear this namespace. */
+    void clear() { check(cellar_clear(c_), c_); }
+
+    /* Read through the cache: fn(key) or fn(key, cellar_load *) -> std::optional<T>; empty: the
+     * source has no value. Loads of one key in several threads run one loader. fn runs in this
+     * thread or not at all. Rethrow what fn throws, unless a stale or default value replaces it. */
+    template <class T = std::string, class F, std::enable_if_t<detail::is_loader<F>, int> = 0>
+    std::optional<T> get_or_load(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
+    {
+        return load_value<T>(o, [&](const cellar_load_opts &with, result &r) {
+            load_into<T>(r, key, fn, with);
+        });
+    }
+    /* Read through the cache with the loader of the namespace; see with_loader. Rethrow what the
+     * loader throws in this thread; a load in another thread throws E_LOADER here. */
+    template <class T = std::string>
+    std::optional<T> get_or_load(std::string_view key, const cellar_load_opts *o = nullptr)
+    {
+        return load_value<T>(o, [&](const cellar_load_opts &with, result &r) {
+            load_into(r, key, with);
+        });
+    }
+    /* Like get_or_load, but return the bytes and details. CELLAR_LOAD_PIN: no copy of a hit. */
+    template <class T = std::string, class F, std::enable_if_t<detail::is_loader<F>, int> = 0>
+    result load_result(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
+    {
+        result r;
+        load_into<T>(r, key, fn, o != nullptr ? *o : cellar_load_opts_default());
+        return r;
+    }
+    /* Like get_or_load with the loader of the namespace, but return the bytes and details. */
+    result load_result(std::string_view key, const cellar_load_opts *o = nullptr)
+    {
+        result r;
+        load_into(r, key, o != nullptr ? *o : cellar_load_opts_default());
+        return r;
+    }
+    /* Read through the cache without a loader. The result has a value, or its code is LEASED: bring
+     * the value with the lease; or PENDING: another caller loads, call again. STALE may come with a
+     * lease to refresh the value. */
+    std::pair<result, lease> lease_acquire(std::string_view key,
+                                           const cellar_load_opts *o = nullptr)
+    {
+        std::pair<result, lease> got;
+        result &r = got.first;
+        lease &l = got.second;
+        l.c_ = c_;
+        r.code_ = cellar_lease_acquire(c_, key.data(), key.size(), o, nullptr, &l.l_, &r.r_);
+        check(r.code_, c_);
+        return got;
+    }
+
+private:
+    struct free_value {
+        void operator()(void *value) const noexcept { cellar_free(value); }
+    };
+
+    /* Load with a function of the caller. */
+    template <class T, class F>
+    void load_into(result &r, std::string_view key, F &fn, cellar_load_opts with)
+    {
+        struct call {
+            F *fn;
+            std::exception_ptr thrown;
+        } ctx = {&fn, nullptr};
+        /* ctx is on the stack: no background load may get it. */
+        with.flags &= ~CELLAR_LOAD_CTX_STATIC;
+        with.ctx_bytes = 0;
+        with.ctx_retain = nullptr;
+        with.ctx_release = nullptr;
+        r.code_ = cellar_get_or_load(c_, key.data(), key.size(), &with,
+            [](cellar_load *load, const void *k, std::size_t k_len, void *p) -> cellar_err {
+                call *const mine = static_cast<call *>(p);
+                return detail::guarded(&mine->thrown, CELLAR_E_LOADER, [&] {
+                    return detail::load_with<T>(*mine->fn, load, k, k_len);
+                });
+            }, &ctx, &r.r_);
+        if (r.code_ < 0 && ctx.thrown) { std::rethrow_exception(ctx.thrown); }
+        check(r.code_, c_);
+    }
+    /* Load with the loader of the namespace. */
+    void load_into(result &r, std::string_view key, const cellar_load_opts &with)
+    {
+        std::exception_ptr thrown;
+        {
+            const detail::thrown_scope inside(&thrown);
+            r.code_ = cellar_get_or_load(c_, key.data(), key.size(), &with, nullptr, nullptr,
+                                         &r.r_);
+        }
+        if (r.code_ < 0 && thrown) { std::rethrow_exception(thrown); }
+        check(r.code_, c_);
+    }
+    /* Decode what load(options, result) brings. Load again if a cached value does not decode. */
+    template <class T, class Load>
+    static std::optional<T> load_value(const cellar_load_opts *o, Load &&load)
+    {
+        cellar_load_opts with = o != nullptr ? *o : cellar_load_opts_default();
+        char room[512]; /* a hit that fits allocates nothing */
+        result r;
+        r.r_.buf = room;
+        r.r_.buf_cap = sizeof room;
+        load(with, r);
+        std::optional<T> value = r.template as<T>();
+        if (value || !r || r.raw().source == CELLAR_SOURCE_LOADED ||
+            (with.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+            return value;
+        }
+        with.flags |= CELLAR_LOAD_REFRESH;
+        result again;
+        load(with, again);
+        return again.template as<T>();
+    }
+
+    std::shared_ptr<detail::loader_list> loaders_; /* of the store; shared by all its handles */
+    cellar *c_ = nullptr;                          /* NULL: closed or moved from */
+    bool is_store_ = false;
+};
+
+#ifndef CELLAR_OMIT_LIMIT
+
+/* ---- Limiters ------------------------------------------------------------------------------- */
+
+/* A rate limiter with 1 to 7 rules; see cellar_limit.h. */
+class limiter {
+public:
+    /* Open a limiter: a call passes if every rule admits it. */
+    explicit limiter(std::initializer_list<cellar_rule> rules,
+                     const cellar_limiter_config *cfg = nullptr)
+    {
+        check(cellar_limiter_open(cfg, rules.begin(), static_cast<std::uint32_t>(rules.size()),
+                                  &l_));
+    }
+    limiter(limiter &&other) noexcept : l_(std::exchange(other.l_, nullptr)) {}
+    limiter &operator=(limiter &&other) noexcept
+    {
+        limiter taken(std::move(other));
+        std::swap(l_, taken.l_);
+        return *this;
+    }
+    limiter(const limiter &) = delete;
+    limiter &operator=(const limiter &) = delete;
+    ~limiter() { cellar_limiter_close(l_); }
+
+    /* Return the C handle. */
+    cellar_limiter *raw() const noexcept { return l_; }
+    /* Return true if `cost` units of the key are admitted, and charge them. */
+    bool allow(std::string_view key, std::uint64_t cost = 1)
+    {
+        return check(cellar_limiter_check(l_, key.data(), key.size(), cost, nullptr)) == CELLAR_OK;
+    }
+    /* Like allow, but return the details: units left, time to wait. */
+    cellar_limiter_result check_details(std::string_view key, std::uint64_t cost = 1)
+    {
+        cellar_limiter_result r = cellar_limiter_result();
+        check(cellar_limiter_check(l_, key.data(), key.size(), cost, &r));
+        return r;
+    }
+    /* Wait until the call is admitted. Return false if that takes longer than max_wait_ns. */
+    bool wait(std::string_view key, std::uint64_t max_wait_ns, std::uint64_t cost = 1)
+    {
+        const cellar_err e =
+            cellar_limiter_wait(l_, key.data(), key.size(), cost, max_wait_ns, nullptr);
+        return e != CELLAR_E_TIMEOUT && check(e) == CELLAR_OK;
+    }
+
+private:
+    cellar_limiter *l_ = nullptr;
+};
+
+/* ---- Locks ---------------------------------------------------------------------------------- */
+
+/* A lock held on one key. The destructor releases it. Must not outlive its table. */
+class lock {
+public:
+    lock() = default;
+    lock(lock &&other) noexcept
+        : t_(std::exchange(other.t_, nullptr)), l_(std::exchange(other.l_, cellar_lock())) {}
+    lock &operator=(lock &&other) noexcept
+    {
+        lock taken(std::move(other));
+        std::swap(t_, taken.t_);
+        std::swap(l_, taken.l_);
+        return *this;
+    }
+    lock(const lock &) = delete;
+    lock &operator=(const lock &) = delete;
+    ~lock()
+    {
+        if (t_ != nullptr) { cellar_lock_release(t_, &l_); }
+    }
+
+    /* Return the fencing token: higher than that of each earlier owner of the key. */
+    std::uint64_t fence() const noexcept { return l_.fence; }
+    /* Test whether the lock is still held: its lease has not ended. */
+    bool held() const noexcept { return t_ != nullptr && cellar_lock_check(t_, &l_) == CELLAR_OK; }
+    /* Set the lease to end lease_ms from now. Return false if the lock is lost. */
+    bool extend(std::int64_t lease_ms)
+    {
+        const cellar_err e = cellar_lock_extend(t_, &l_, lease_ms);
+        return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
+    }
+    /* Release the lock. Return false if its lease had ended: undo work done since. */
+    bool release()
+    {
+        const cellar_err e = cellar_lock_release(std::exchange(t_, nullptr), &l_);
+        return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
+    }
+    /* Return the C struct. */
+    const cellar_lock &raw() const noexcept { return l_; }
+
+private:
+    friend class locks;
+    cellar_locks *t_ = nullptr; /* NULL: not an owner */
+    cellar_lock l_ = cellar_lock();
+};
+
+/* A table of keyed locks; see cellar_lock.h. */
+class locks {
+public:
+    /* Open a table; cfg NULL: all defaults. */
+    explicit locks(const cellar_locks_config *cfg = nullptr)
+    {
+        check(cellar_locks_open(cfg, &t_));
+    }
+    locks(locks &&other) noexcept : t_(std::exchange(other.t_, nullptr)) {}
+    locks &operator=(locks &&other) noexcept
+    {
+        locks taken(std::move(other));
+        std::swap(t_, taken.t_);
+        return *this;
+    }
+    locks(const locks &) = delete;
+    locks &operator=(const locks &) = delete;
+    ~locks() { cellar_locks_close(t_); }
+
+    /* Return the C handle. */
+    cellar_locks *raw() const noexcept { return t_; }
+    /* Acquire the lock of a key, wait for its owner. Throw E_TIMEOUT after wait_timeout_ms. */
+    lock acquire(std::string_view key, const cellar_lock_opts *o = nullptr)
+    {
+        lock l;
+        check(cellar_lock_acquire(t_, key.data(), key.size(), o, &l.l_));
+        l.t_ = t_;
+        return l;
+    }
+    /* Acquire the lock of a key without a wait. Return empty if another owner holds it. */
+    std::optional<lock> try_acquire(std::string_view key, const cellar_lock_opts *o = nullptr)
+    {
+        lock l;
+        const cellar_err e = cellar_lock_try(t_, key.data(), key.size(), o, &l.l_);
+        if (e == CELLAR_E_BUSY) { return std::nullopt; }
+        check(e);
+        l.t_ = t_;
+        return l;
+    }
+
+private:
+    cellar_locks *t_ = nullptr;
+};
+
+#endif /* CELLAR_OMIT_LIMIT */
+
+} // namespace cellarpp
+
+#endif

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""cellar: the C interface from Python, by ctypes and the standard library alone.
+
+    import cellar
+    with cellar.Cache(memory_bytes=64 << 20) as cache:
+        cache.set("user:7", b"Ada", ttl=60)
+        page = cache.get_or_load("page", lambda key: fetch(key), ttl=60)
+
+Keys are bytes or str, values are bytes, times are seconds. A miss is None. An error raises OSError
+with the code of the library. CELLAR_LIBRARY names another shared library.
+"""
+import ctypes as C
+import os
+
+OK, STALE, LIMITED, E_LOADER = 0, 3, 9, -17
+ABI, SLIDING_LOG = 2, 2
+
+
+class Prefix(C.Structure):
+    """Options: the first fields of a C struct. struct_size tells the library where they end."""
+
+    def __init__(self, **fields):
+        super().__init__(struct_size=C.sizeof(type(self)), **fields)
+
+
+class Config(Prefix):
+    _fields_ = [("struct_size", C.c_size_t), ("abi", C.c_uint32), ("eviction", C.c_int),
+                ("memory_bytes", C.c_uint64)]
+
+
+class SetOpts(Prefix):
+    _fields_ = [("struct_size", C.c_size_t), ("ttl_ms", C.c_int64)]
+
+
+class LoadOpts(Prefix):
+    _fields_ = [("struct_size", C.c_size_t), ("ttl_ms", C.c_int64)]
+
+
+class Result(Prefix):
+    """cellar_result, whole: the library writes all its fields."""
+    _fields_ = [("struct_size", C.c_size_t), ("buf", C.c_void_p), ("buf_cap", C.c_size_t),
+                ("value", C.c_void_p), ("value_len", C.c_size_t), ("source", C.c_int),
+                ("flags", C.c_uint32), ("user_flags", C.c_uint32), ("loader_err", C.c_int32),
+                ("age_ms", C.c_int64), ("ttl_left_ms", C.c_int64), ("retry_after_ms", C.c_int64),
+                ("version", C.c_uint64), ("load_us", C.c_uint64), ("opaque", C.c_uint64 * 4)]
+
+
+class Rule(C.Structure):
+    """cellar_rule, whole. The rule makers of the header are inline: no library has them."""
+    _fields_ = [("algorithm", C.c_int), ("flags", C.c_uint32), ("limit", C.c_uint64),
+                ("period_ns", C.c_uint64), ("burst", C.c_uint64), ("ban_ns", C.c_uint64),
+                ("calendar", C.c_uint32), ("reserved0", C.c_uint32), ("name", C.c_char_p),
+                ("reserved1", C.c_uint64)]
+
+
+LOADER = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_void_p, C.c_size_t, C.c_void_p)
+_key = [C.c_void_p, C.c_char_p, C.c_size_t]
+_calls = {  # name: result, arguments
+    "open": (C.c_int, [C.POINTER(Config), C.POINTER(C.c_void_p)]),
+    "close": (C.c_int, [C.c_void_p]),
+    "get_alloc": (C.c_int, _key + [C.POINTER(C.c_void_p), C.POINTER(C.c_size_t)]),
+    "free": (None, [C.c_void_p]),
+    "set": (C.c_int, _key + [C.c_char_p, C.c_size_t, C.POINTER(SetOpts)]),
+    "delete": (C.c_int, _key),
+    "get_or_load": (C.c_int, _key + [C.POINTER(LoadOpts), LOADER, C.c_void_p, C.POINTER(Result)]),
+    "load_value": (C.c_int, [C.c_void_p, C.c_char_p, C.c_size_t]),
+    "load_absent": (C.c_int, [C.c_void_p]),
+    "result_free": (None, [C.POINTER(Result)]),
+    "limiter_open": (C.c_int, [C.c_void_p, C.POINTER(Rule), C.c_uint32, C.POINTER(C.c_void_p)]),
+    "limiter_check": (C.c_int, _key + [C.c_uint64, C.c_void_p]),
+    "limiter_close": (None, [C.c_void_p]),
+    "strerror": (C.c_char_p, [C.c_int]),
+}
+lib = C.CDLL(os.environ.get("CELLAR_LIBRARY", "libcellar.so.%d" % ABI))
+for _name, (_result, _arguments) in _calls.items():
+    _call = getattr(lib, "cellar_" + _name)
+    _call.restype, _call.argtypes = _result, _arguments
+
+
+def check(code):
+    """Return a code that is no error. Raise OSError for a negative one."""
+    if code < 0:
+        raise OSError(code, lib.cellar_strerror(code).decode())
+    return code
+
+
+def _bytes(key):
+    return key.encode() if isinstance(key, str) else key
+
+
+class Cache:
+    """A store. Use it in a with statement, or call close()."""
+
+    def __init__(self, memory_bytes=0):
+        self._c = C.c_void_p()
+        config = Config(abi=ABI, memory_bytes=memory_bytes)
+        check(lib.cellar_open(C.byref(config), C.byref(self._c)))
+
+    def get(self, key):
+        """Return the value, or None."""
+        key, value, size = _bytes(key), C.c_void_p(), C.c_size_t()
+        if check(lib.cellar_get_alloc(self._c, key, len(key), C.byref(value),
+                                      C.byref(size))) != OK:
+            return None
+        try:
+            return C.string_at(value, size.value)
+        finally:
+            lib.cellar_free(value)
+
+    def set(self, key, value, ttl=0):
+        """Store a value; ttl 0: no limit. Return False if the store is disabled."""
+        key, o = _bytes(key), SetOpts(ttl_ms=round(ttl * 1000))
+        return check(lib.cellar_set(self._c, key, len(key), value, len(value), C.byref(o))) == OK
+
+    def delete(self, key):
+        """Delete an entry. Return True if there was a value."""
+        key = _bytes(key)
+        return check(lib.cellar_delete(self._c, key, len(key))) == OK
+
+    def get_or_load(self, key, loader, ttl=0):
+        """Return the value, loaded by loader(key: bytes) -> bytes or None if it is missing.
+
+        Threads that ask for one missing key share one load. Raise what the loader raises."""
+        raised = []
+
+        def load(handle, key_at, key_len, _):
+            try:  # no exception may cross C
+                value = loader(C.string_at(key_at, key_len))
+                if value is None:
+                    return lib.cellar_load_absent(handle)
+                return lib.cellar_load_value(handle, value, len(value))
+            except BaseException as e:
+                raised.append(e)
+                return E_LOADER
+
+        key, o, result = _bytes(key), LoadOpts(ttl_ms=round(ttl * 1000)), Result()
+        callback = LOADER(load)  # lives until the call has returned
+        code = lib.cellar_get_or_load(self._c, key, len(key), C.byref(o), callback, None,
+                                      C.byref(result))
+        try:
+            if code < 0 and raised:
+                raise raised[-1]
+            if check(code) not in (OK, STALE):
+                return None
+            return C.string_at(result.value, result.value_len)
+        finally:
+            lib.cellar_result_free(C.byref(result))
+
+    def close(self):
+        """Close the store. No other call may run."""
+        check(lib.cellar_close(self._c))
+        self._c = C.c_void_p()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Limiter:
+    """At most `limit` calls of a key in any window of `seconds`, exactly."""
+
+    def __init__(self, limit, seconds):
+        self._l = C.c_void_p()
+        rule = Rule(algorithm=SLIDING_LOG, limit=limit, period_ns=round(seconds * 10**9))
+        check(lib.cellar_limiter_open(None, C.byref(rule), 1, C.byref(self._l)))
+
+    def allow(self, key, cost=1):
+        """Return True and charge the key if the call is admitted."""
+        key = _bytes(key)
+        return check(lib.cellar_limiter_check(self._l, key, len(key), cost, None)) != LIMITED
+
+    def close(self):
+        """Close the limiter. No other call may run."""
+        lib.cellar_limiter_close(self._l)
+        self._l = C.c_void_p()

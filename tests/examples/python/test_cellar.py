@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Tests of cellar.py, each a function without arguments: python3 test_cellar.py NAME...
+
+tests/test_packaging_python.sh runs them against the library of the build."""
+import ctypes
+import sys
+import threading
+import time
+
+import cellar
+
+
+def structs_have_the_sizes_of_the_header():
+    # include/cellar.h and its siblings, LP64
+    assert ctypes.sizeof(cellar.Result) == 128
+    assert ctypes.sizeof(cellar.Rule) == 64
+    assert ctypes.sizeof(cellar.SetOpts) == 16
+
+
+def values_come_back_and_a_miss_is_none():
+    with cellar.Cache() as cache:
+        assert cache.get("k") is None
+        assert cache.set("k", b"a\0b") and cache.get(b"k") == b"a\0b"
+        assert cache.set("empty", b"") and cache.get("empty") == b""
+        large = bytes(range(256)) * 1000
+        assert cache.set(b"\0key", large) and cache.get(b"\0key") == large
+        assert cache.delete("k") and not cache.delete("k") and cache.get("k") is None
+
+
+def prefix_of_the_config_sets_the_budget():
+    with cellar.Cache(memory_bytes=1 << 20) as cache:
+        try:
+            cache.set("k", bytes(2 << 20))
+        except OSError as e:
+            assert e.errno in (-3, -4), e  # E_SPACE, E_TOOBIG
+        else:
+            raise AssertionError("2 MiB fit into a budget of 1 MiB")
+    try:
+        cellar.Cache(memory_bytes=4096)
+    except OSError as e:
+        assert e.errno == -1, e  # E_INVAL
+    else:
+        raise AssertionError("a budget of 4096 bytes is accepted")
+
+
+def prefix_of_the_set_options_sets_the_ttl():
+    with cellar.Cache() as cache:
+        cache.set("short", b"x", ttl=0.001)
+        cache.set("long", b"y", ttl=3600)
+        time.sleep(0.02)
+        assert cache.get("short") is None and cache.get("long") == b"y"
+
+
+def many_reads_of_one_key_run_one_load():
+    runs, values = [], []
+    with cellar.Cache() as cache:
+        def load(key):
+            runs.append(key)
+            time.sleep(0.05)
+            return b"value of " + key
+
+        def read():
+            values.append(cache.get_or_load("k", load, ttl=60))
+
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert runs == [b"k"], runs
+        assert values == [b"value of k"] * 8, values
+        assert cache.get("k") == b"value of k"
+        assert cache.get_or_load("none", lambda key: None) is None
+
+
+def exception_of_a_loader_comes_back():
+    def fail(key):
+        raise KeyError(key)
+
+    with cellar.Cache() as cache:
+        try:
+            cache.get_or_load("k", fail)
+        except KeyError as e:
+            assert e.args == (b"k",)
+        else:
+            raise AssertionError("no exception")
+        assert cache.get_or_load("k", lambda key: b"up") == b"up"
+        try:
+            cache.get_or_load("text", lambda key: "str is no value")
+        except ctypes.ArgumentError:
+            pass
+        else:
+            raise AssertionError("a str is accepted")
+
+
+def limiter_denies_the_fourth_of_three():
+    limiter = cellar.Limiter(3, seconds=3600)
+    assert [limiter.allow("ip") for _ in range(4)] == [True, True, True, False]
+    assert limiter.allow("other", cost=3) and not limiter.allow("other")
+    limiter.close()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        globals()[name]()
