@@ -142,7 +142,7 @@ bench-drivers:
 .PHONY: bench-drivers
 BENCH_PEER_SUITES = peers servers memory grow churn open limit storm stampede expire hitratio
 
-## bench-report: figures of the last runs against their floors; tables of bench/README.md, plots
+## bench-report: last figures against their floors; tables of bench/README.md, picture, plots
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 

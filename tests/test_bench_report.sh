@@ -115,7 +115,7 @@ who_is_before_us_has_a_cause() { # a number in the row, its words once below; wh
     [ "$(grep -c '| \*\*2\*\* (1) |' "$t_tmp/out")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/out")" = 1 ] &&
         grep -q '| write | cellar .*| 1 | .*| dashmap 20 | 0.40 (2) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
         grep -q '| mix95 | otter .*| 0.71 | dashmap 6 | 0.83 |' "$t_tmp/out" &&
-        grep -q '^cause not looked into yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
+        grep -q '^cause not examined yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
         grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 who_refused_sets_has_no_place() {

@@ -136,7 +136,7 @@ END {
                 printf "%s %s (%s)", (i > 1 ? "," : ""), commit_at[i], suites[commit_at[i]]
             print "\n"
         }
-        print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | everyone |"
+        print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | all subjects |"
         print "|---|--:|---|---|--:|--:|---|--:|---|--:|---|"
     } else printf "%-46s %-14s %10s %10s %6s %7s\n", "figure", "first", "value", "cellar", "place", "ours/it"
     for (i = 1; i <= figures; i++) {
@@ -177,9 +177,9 @@ END {
     }
     printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values, `~~` medians of disturbed windows\n", \
            (md ? "\n" : ""), wins, losses
-    if (notes > 0) print (md ? "\n" : "") "why others are before us, by the number in the row:" (md ? "\n" : "")
+    if (notes > 0) print (md ? "\n" : "") "causes, by the number in the row:" (md ? "\n" : "")
     for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
-    if (without != "") print (md ? "\n" : "") "cause not looked into yet: " without
+    if (without != "") print (md ? "\n" : "") "cause not examined yet: " without
     if (shaky != "") print (md ? "\n" : "") "behind by noisy values, which prove nothing: " shaky
     if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
     for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"
