@@ -25,6 +25,7 @@ if [ -d "$from" ]; then
     files=$(ls -tr "$from"/*.jsonl 2>/dev/null) out=$from
 else
     files=$from out=$(dirname "$from")
+    [ -f "$from" ] || files=
 fi
 picture() { # into another file first: a table without the row leaves the old picture
     ${AWK:-awk} -f $here/picture.awk bench/README.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
