@@ -29,9 +29,7 @@ BEGIN {
                  "B1:metadata per entry, everything included, 3 M, bytes\n" \
                  "A15a:longest set while growing from empty to 2 M, us\n" \
                  "B2a:RSS growth / budget after churn of sizes\n" \
-                 "B2b:accounted bytes over budget, at any instant\n" \
-                 "B5c:drop-in, all of it, object at -O2, bytes\n" \
-                 "B5a:drop-in with all switches that leave parts out, object at -O2, bytes", row, "\n")
+                 "B2b:accounted bytes over budget, at any instant", row, "\n")
     # suite workload threads metric, and of whom (*: the best there):label
     peer_rows = split("servers servers 1 get redis:get x redis over a unix socket, one at a time, 1 thread\n" \
                   "servers servers 1 get_many64 redis:64 at once x redis over a unix socket, 1 thread\n" \

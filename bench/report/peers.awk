@@ -15,6 +15,7 @@
 #            cause in causes.tsv, printed once below the table under a number that the row shows;
 #            the rows that have none yet are named there, too; those of noisy values apart, since a
 #            cause of what may not be so cannot be found.
+# HEAD       md=1: processor, compiler, and the commits with the suites that ran at each of them.
 # TROUBLE    below the table: who crashed, hung or leaked, or was left out, and in which words.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
@@ -36,6 +37,13 @@ function times(ours, other, m) {
 # "4.2 [4.1 4.4]": a value and its quartiles.
 function spread(k) {
     return show(value[k]) (low[k] == "" || low[k] == high[k] ? "" : " [" show(low[k]) " " show(high[k]) "]")
+}
+# Note that a figure of `suite` is of `commit`.
+function suite_of(commit, suite) {
+    if (commit == "") return
+    if (!(commit in suites)) commit_at[++commits] = commit
+    if (!among(suites[commit] "", suite) || suites[commit] == "")
+        suites[commit] = suites[commit] (suites[commit] == "" ? "" : " ") suite
 }
 function among(list, word) { return list == "*" || index(" " list " ", " " word " ") > 0 }
 # Number of the cause why `who` is before us in figure part[]; "" and one more row without: no cause.
@@ -107,6 +115,8 @@ BEGIN {
     low[key] = high[key] = ""
     if (!/"vs":/) { low[key] = number("p25"); high[key] = number("p75") }
     unit[figure] = text("unit")
+    if (text("cpu") != "") machine = text("cpu") "; " text("cc") " " text("flags")
+    suite_of(text("commit"), text("bench"))
     noisy[key] = number("disturbed") > 0 ? "~~" : text("note") == "noisy" ? "~" : ""
     wrong[key] = number("bad") > 0 || text("note") == "wrong values" ? "WRONG VALUES" : \
                  text("note") == "sets refused" ? "SETS REFUSED" : \
@@ -120,7 +130,13 @@ END {
     if (figures == 0) exit 0
     if (quick) print "QUICK run: not for publication\n"
     if (md) {
-        print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | everyone |"
+        if (machine != "" && commits > 0) {
+            printf "%s; commit", machine
+            for (i = 1; i <= commits; i++)
+                printf "%s %s (%s)", (i > 1 ? "," : ""), commit_at[i], suites[commit_at[i]]
+            print "\n"
+        }
+        print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | all subjects |"
         print "|---|--:|---|---|--:|--:|---|--:|---|--:|---|"
     } else printf "%-46s %-14s %10s %10s %6s %7s\n", "figure", "first", "value", "cellar", "place", "ours/it"
     for (i = 1; i <= figures; i++) {
@@ -161,9 +177,9 @@ END {
     }
     printf "%splaces: first in %d, behind in %d figures; `~` marks noisy values, `~~` medians of disturbed windows\n", \
            (md ? "\n" : ""), wins, losses
-    if (notes > 0) print (md ? "\n" : "") "why others are before us, by the number in the row:" (md ? "\n" : "")
+    if (notes > 0) print (md ? "\n" : "") "causes, by the number in the row:" (md ? "\n" : "")
     for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
-    if (without != "") print (md ? "\n" : "") "cause not looked into yet: " without
+    if (without != "") print (md ? "\n" : "") "cause not examined yet: " without
     if (shaky != "") print (md ? "\n" : "") "behind by noisy values, which prove nothing: " shaky
     if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
     for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"

@@ -7,8 +7,9 @@
 # WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
 #          table on stdout -> if they are no quick run: Markdown between the markers of
 #          bench/README.md, ours among the peers between a second pair -> plots into the folder,
-#          where gnuplot is found.
-# EXIT     with --check 1 when a figure is under its floor.
+#          where gnuplot is found -> bench/reads.svg, the picture of README.md, from the table of
+#          bench/README.md. Without results only the picture is drawn, from the table as it is.
+# EXIT     with --check 1 when a figure is under its floor; 2 without results.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -24,8 +25,17 @@ if [ -d "$from" ]; then
     files=$(ls -tr "$from"/*.jsonl 2>/dev/null) out=$from
 else
     files=$from out=$(dirname "$from")
+    [ -f "$from" ] || files=
 fi
-[ -n "$files" ] || { echo "report: no results in $from: run make bench" >&2; exit 2; }
+picture() { # into another file first: a table without the row leaves the old picture
+    ${AWK:-awk} -f $here/picture.awk bench/README.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
+        echo "report: picture in bench/reads.svg"
+}
+if [ -z "$files" ]; then
+    picture "${TMPDIR:-/tmp}/reads.$$"
+    echo "report: no results in $from: run make bench" >&2
+    exit 2
+fi
 
 # shellcheck disable=SC2086
 $awk -f $here/table.awk $check $here/targets.tsv $files
@@ -57,4 +67,5 @@ if command -v gnuplot >/dev/null 2>&1; then
 else
     echo "report: gnuplot not found, no plots"
 fi
+[ -f bench/README.md ] && picture "$out/reads.svg"
 exit $status

@@ -115,7 +115,7 @@ who_is_before_us_has_a_cause() { # a number in the row, its words once below; wh
     [ "$(grep -c '| \*\*2\*\* (1) |' "$t_tmp/out")" = 2 ] && [ "$(grep -c '(1) It asks nobody' "$t_tmp/out")" = 1 ] &&
         grep -q '| write | cellar .*| 1 | .*| dashmap 20 | 0.40 (2) |' "$t_tmp/out" && grep -q '(2) No bound' "$t_tmp/out" &&
         grep -q '| mix95 | otter .*| 0.71 | dashmap 6 | 0.83 |' "$t_tmp/out" &&
-        grep -q '^cause not looked into yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
+        grep -q '^cause not examined yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
         grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 who_refused_sets_has_no_place() {
@@ -158,6 +158,26 @@ figures_name_their_commits() {
     report
     grep -q '^c; gcc.*; commit \(abc1234, def5678\|def5678, abc1234\); allocator glibc$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
+}
+# The head line of the table of peers: each commit with the suites that ran at it.
+peers_head_lists_commits_by_suite() {
+    { value cellar get 5 near 9 0 ',"commit":"abc1234","cc":"gcc","flags":"-O2","cpu":"c"'
+      value moka get 4 near 9 0 ',"commit":"abc1234","cc":"gcc","flags":"-O2","cpu":"c"'
+      value cellar get 5 near 9 0 ',"commit":"def5678","cc":"gcc","flags":"-O2","cpu":"c"' |
+          sed 's/"peers"/"storm"/'; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    [ "$(head -n 1 "$t_tmp/out")" = 'c; gcc -O2; commit abc1234 (peers), def5678 (storm)' ] ||
+        { cat "$t_tmp/out"; return 1; }
+}
+# The picture of README.md: the row of the table as it is, or a refusal.
+picture_agrees_with_the_table_under() { # awk
+    $1 -f bench/report/picture.awk bench/README.md | cmp - bench/reads.svg &&
+        grep -q 'commit [0-9a-f]\{7\};' bench/reads.svg
+}
+picture_without_a_row_is_refused() {
+    sed '/^| peers zipf1m_16_100 | 2 | get |/d' bench/README.md >"$t_tmp/in.md"
+    "${AWK:-awk}" -f bench/report/picture.awk "$t_tmp/in.md" >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ]
 }
 # Each id that the table asks for is a row of targets.tsv.
 numbers_know_their_rows() {
@@ -301,11 +321,16 @@ t_case who_fails_calls_is_seen who_fails_calls_is_seen
 t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
 t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
+t_case peers_head_lists_commits_by_suite peers_head_lists_commits_by_suite
+t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
 t_case numbers_know_their_rows numbers_know_their_rows
 t_case numbers_stand_beside_peers numbers_stand_beside_peers
 for a in mawk gawk "busybox awk"; do
     if t_have "${a%% *}"; then t_case "numbers_are_the_same_under_${a%% *}" numbers_are_the_same_under "$a"
     else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
+    if t_have "${a%% *}"; then
+        t_case "picture_agrees_with_the_table_under_${a%% *}" picture_agrees_with_the_table_under "$a"
+    else t_skip "picture_agrees_with_the_table_under_${a%% *}" "not installed"; fi
 done
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
 adaptive_adds() { # INSTRUCTIONS to a hit
