@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * circuit: breakers as callers and loads see them: with the store's clock, log and counters.
+ * breaker_calls: circuit breakers of callers and loads, with the clock, log and counters of a
+ * store.
  *
- * LIFETIME   a breaker keeps its view and the shell of its store alive: it may be destroyed after
- *            the store was closed. It must outlive the loads that name it.
- * LOCKING    none; the breaker is one atomic word (guard/breaker.c). VIEW to hang one on a view.
- * NOT HERE   what loads report: load.c. */
+ * LIFETIME   A breaker keeps its namespace and the shell of its store alive: it may be destroyed
+ *            after the store is closed. It must outlive the loads that use it.
+ * LOCKING    None; a breaker is one atomic word (src/breaker). VIEW when a namespace gets a
+ *            breaker.
+ * SEE ALSO   load_fallback.c: reports of loads. */
 #include "cache/cache_int.h"
 
 struct cellar_breaker {
     breaker b;
-    cellar *c;           /* with a ref; its store with one, too */
-    size_t bytes;        /* of this block */
+    cellar *c;           /* one ref, and one of its store */
+    size_t bytes;        /* size of this block */
 };
 
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
@@ -67,7 +69,7 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts
     if (cache_is_closed(c)) { return cache_closed(c); }
     *out = cache_breaker_new(c, &r);
     if (*out == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "no memory for a breaker"); }
-    (void)base_add_rlx(&c->refs, 1u); /* its handle is open: >= 1 */
+    (void)base_add_rlx(&c->refs, 1u); /* its handle is open: refs >= 1 */
     cache_store_hold(c->store);
     return CELLAR_OK;
 }
@@ -83,7 +85,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
     base_free_raw(&hooks, b, b->bytes);
 }
 
-/* ---- a view's own ---- */
+/* ---- breaker of a namespace ---- */
 
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o)
 {

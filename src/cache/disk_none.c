@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * disk_none: a library without src/l2 (CELLAR_OMIT_L2): a directory is refused, no other change. */
+ * l2_tier_none: a build without src/l2 (CELLAR_OMIT_L2) refuses an l2_path; nothing else changes.
+ */
 #include "cache/cache_int.h"
 
 #ifdef CELLAR_OMIT_L2

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * filter: what a view does with its Bloom filter: who adds, who asks, who is told of doubts.
+ * bloom_guard: the Bloom filter of a namespace: adds, look-ups, feed, seal, doubts.
  *
- * PICTURE    set, incr, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if moved]
+ * PICTURE    set, increment, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if
+ *            changed]
  *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
- *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader; 1 in 1,024 loads
- *                  all the same: a value found then ends the filter's authority
- *            OFF -open-> OBSERVING -feed (L1 scan, then the owner's keys), seal-> AUTHORITATIVE
- * INVARIANTS c->bloom goes from NULL to a filter once and stays until the view is freed; OFF is a
- *            state of the filter. A view without one pays two loads a set and one a miss.
- * ORDER      while over half of a view's sampled look-ups end "never", CACHE_FILTER stands in its
- *            state word and gets ask the filter before L1: the sampled get that finds it so sets
- *            the bit, and takes it back below .4.
- * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
- *            time (bloom_feeding).
- * NOT HERE   the filter itself: guard/bloom.c. Loads: load.c. Files: keep.c. */
+ *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader. 1 in 1,024 loads
+ *            runs anyway: a value found then ends the authority of the filter
+ *            OFF -open-> OBSERVING -feed (scan of L1, then keys of the owner), seal-> AUTHORITATIVE
+ * INVARIANTS c->bloom changes once, from NULL to a filter, and stays until the namespace is freed.
+ *            OFF is a state of the filter. A namespace without a filter pays two loads per set and
+ *            one per miss.
+ * ORDER      If over half of the sampled look-ups end with "never", a sampled read sets
+ *            CACHE_FILTER in the state word, and reads ask the filter before L1. Below 40 percent a
+ *            sampled read clears the bit.
+ * LOCKING    VIEW for c->bloom and the state word; the filter has its own locks. One feed per
+ *            namespace at a time (bloom_feeding).
+ * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
 #include "cache/cache_int.h"
 
-#define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */
+#define CACHE_SALT_BLOOM 0x626c6f6fu /* instead of the generation: the key belongs to the source */
 #define CACHE_AUDIT_MASK 1023u
 #define CACHE_HEAT_FULL 65536
 #define CACHE_HEAT_ON 32768
@@ -35,7 +37,7 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
     const uint32_t doubts = bloom_doubts(b);
     uint32_t told = base_load_rlx(&c->bloom_told);
     if (BASE_LIKELY(doubts == told)) { return; }
-    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* somebody else says it */
+    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* another thread logs it */
     bloom_figures f;
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
@@ -56,7 +58,7 @@ CELLAR_PRIVATE void cache_filter_begin_slow(cellar *c, const l1_key *k, cache_fi
 CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filter *f)
 {
     bloom *b = base_load_acq(&c->bloom);
-    if (f->b == NULL) { /* it came while the entry was written */
+    if (f->b == NULL) { /* the filter was opened during the write */
         bloom_add(b, cache_filter_hash(c, k->bytes, k->len));
         return;
     }
@@ -113,7 +115,8 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
     const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
     if (said == BLOOM_MAYBE) { return; }
     stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
-    bloom_add(b, cache_filter_hash(c, key, key_len)); /* also what will not be stored */
+    bloom_add(b, cache_filter_hash(c, key, key_len)); /* values that are not stored are added,
+                                                       * too */
     if (said == BLOOM_NEVER) { (void)bloom_distrust(b, BLOOM_FOUND); }
     cache_filter_tell(c, b);
 }
@@ -126,7 +129,8 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
                        bloom_ask(b, cache_filter_hash(c, key, key_len)) == BLOOM_NEVER;
     const int32_t old = base_load_rlx(&c->bloom_heat);
     const int32_t heat = old + ((never ? CACHE_HEAT_FULL : 0) - old) / 16;
-    base_store_rlx(&c->bloom_heat, heat); /* another sample's share may get lost: it is a hint */
+    base_store_rlx(&c->bloom_heat, heat); /* a lost update of another sample is harmless: it is a
+                                           * hint */
     const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
     if (first ? heat >= CACHE_HEAT_OFF : heat <= CACHE_HEAT_ON) { return; }
     cache_store *s = c->store;
@@ -152,7 +156,7 @@ CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_
     return CELLAR_OK;
 }
 
-/* ---- its life ---- */
+/* ---- open and drop ---- */
 
 static cellar_err cache_filter_made(cellar *c, bloom **out)
 {
@@ -165,7 +169,8 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
     *out = base_load_rlx(&c->bloom);
     if (*out == NULL) {
         *out = fresh;
-        /* Before any scan; a set that missed it looks again after its window (seq_cst there). */
+        /* Before any scan. A set that missed the filter looks again after its window (seq_cst
+         * there). */
         base_store_sc(&c->bloom, fresh);
         fresh = NULL;
     }
@@ -192,7 +197,8 @@ static cellar_err cache_filter_open(cellar *c, uint64_t keys, double fpp)
 {
     bloom *b;
     cellar_err err = cache_filter_made(c, &b);
-    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses it */
+    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses
+                                                          * NaN */
     if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp); }
     return err;
 }
@@ -243,7 +249,7 @@ static bool cache_feed_entry(void *ctx, const l1_seen *e)
     return true;
 }
 
-/* What the cache holds of the view. What is set from now on adds itself. */
+/* Add all cached keys of the namespace. Later sets add themselves. */
 static cellar_err cache_feed_scan(cache_feed *f)
 {
     uint64_t cursor = 0;
@@ -261,7 +267,7 @@ static cellar_err cache_feed_owner(cache_feed *f, cellar_next_key_fn next, void 
     for (;;) {
         cellar_bytes key = { NULL, 0 };
         const cellar_err err = next(&key, ctx);
-        if (err == CELLAR_MISS) { return CELLAR_OK; } /* that was the last one */
+        if (err == CELLAR_MISS) { return CELLAR_OK; } /* no more keys */
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_E_INVAL; }
         if (cache_key_bad(key.data, key.len)) { return CELLAR_E_INVAL; }
         if (cache_is_closed(f->c)) { return CELLAR_E_CLOSED; }
@@ -358,7 +364,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size");
 }
 
-/* ---- for open.c and view.c ---- */
+/* ---- for open.c and namespace.c ---- */
 
 CELLAR_PRIVATE void cache_filter_free(cellar *c)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_opts: what a load's options come to: the call's, else the view's, else the store's.
+ * load_plan: merge the options of a load: of the call, else of the namespace, else of the store.
  *
- * INVARIANTS what is refused is refused before anything is touched, on a hit as on a miss. A view
- *            keeps what it was given (0: nothing said), so that a change of the store's defaults
- *            or of its own is seen by the next load; a load works with a copy.
- * LOCKING    VIEW for the view's loader, which is three words; the rest are single atomic words.
- * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key whose loader left by
- *            longjmp. */
+ * INVARIANTS Bad options are refused before any change, on a hit as on a miss. A namespace keeps
+ *            the values it was given (0: not set), so the next load sees changed defaults. A load
+ *            works with a copy.
+ * LOCKING    VIEW for the loader of the namespace, which is three words; all others are single
+ *            atomic words.
+ * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key if its loader left
+ *            by longjmp. */
 #include "cache/load_int.h"
 
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
@@ -16,7 +17,7 @@
      CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC |     \
      CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT)
 
-/* What holds when nobody says anything; 0: off, or worked out from the others. */
+/* Values if no option is set; 0: off, or computed from others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
     [CACHE_ERROR_TTL] = 0, [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000,
     [CACHE_SOFT] = 0, [CACHE_HARD] = 30000, [CACHE_WAIT] = 0,
@@ -26,9 +27,9 @@ static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
     [CACHE_EAGER] = 0, [CACHE_XFETCH] = 0, [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
 };
 
-/* ---- checks, the same for call, view and store ---- */
+/* ---- checks for call, namespace and store ---- */
 
-typedef struct cache_load_range { /* what a call and a view both have */
+typedef struct cache_load_range { /* options that a call and a namespace share */
     int64_t ms[CACHE_LOAD_TIMES];
     uint32_t n[CACHE_LOAD_NUMBERS];
 } cache_load_range;
@@ -75,7 +76,7 @@ static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r
     };
 }
 
-/* What only a call may say. */
+/* Return the rule broken by options that only calls may set; NULL: none. */
 static const char *cache_load_view_extra(const cellar_load_opts *o)
 {
     if (o->ttl_ms != 0 || o->negative_ttl_ms != 0 || o->stale_ms != 0) {
@@ -106,7 +107,7 @@ CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, 
     }
     cache_load_range r;
     cache_load_range_read(&full, &r);
-    /* So that a load without options is never refused. */
+    /* Then a load without options is never refused. */
     if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
     *why = cache_load_view_extra(&full);
     if (*why == NULL) { *why = cache_load_range_check(&r); }
@@ -140,7 +141,7 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
     s->jitter[1] = t->jitter_mode;
 }
 
-/* ---- a call ---- */
+/* ---- one call ---- */
 
 static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
 {
@@ -189,7 +190,7 @@ static uint32_t cache_load_number(const cellar *c, const cache_load_range *r, un
     return n == CELLAR_OFF ? 0 : n;
 }
 
-/* Percent and mode go together: who names the one means the other. */
+/* Set percent and mode of the jitter together, from the same source. */
 static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_load_plan *p)
 {
     p->jitter_pct = r->n[CACHE_JITTER_PCT];
@@ -228,7 +229,7 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->takeovers = cache_load_number(c, r, CACHE_TAKEOVERS);
     p->eager_refresh_pct = cache_load_number(c, r, CACHE_EAGER);
     p->xfetch = cache_load_number(c, r, CACHE_XFETCH);
-    /* One of them from the call, the other from the view: the call's. */
+    /* If one is set by the call and one by the namespace, the call wins. */
     if (p->eager_refresh_pct != 0 && p->xfetch != 0) {
         if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_refresh_pct = 0; }
     }
@@ -263,11 +264,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (why != NULL) { return cache_load_refuse(c, why); }
     cache_load_plan_fill(c, in, &r, p);
     if (p->soft_timeout_ms <= p->hard_timeout_ms) { return CELLAR_OK; }
-    /* one of them the call's, the other the view's */
+    /* one set by the call, one by the namespace */
     if ((in->soft_timeout_ms | in->hard_timeout_ms) != 0) {
         return cache_load_refuse(c, cache_load_soft_over_hard);
     }
-    /* the view's were changed between two reads: not the call's fault */
+    /* the namespace changed between two reads: not a fault of the call */
     p->soft_timeout_ms = p->hard_timeout_ms;
     return CELLAR_OK;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * stat: numbers, texts and checks of a whole store.
+ * stat: statistics, texts and checks of a whole store.
  *
- * INVARIANTS gets is the sum of its outcomes by construction: there is no counter for it. The
- *            causes of ends are numbered as STATS_EVICT_... follow each other.
- * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
- * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
+ * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
+ *            order as STATS_EVICT_...
+ * LOCKING    None for counters. dump and metrics take VIEW for one name at a time.
+ * SEE ALSO   src/stats: counting, names of metrics. */
 #include "base/text.h"
 #include "cache/cache_int.h"
 #include "guard/flight.h"
@@ -62,7 +62,7 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->log_bytes = l.arena_bytes;
 }
 
-/* What gets that were no misses would have cost had each been a load, in ns and units of cost. */
+/* What reads without misses would have cost as loads: ns and units of cost. */
 typedef struct cache_saved { double ns, cost; } cache_saved;
 
 static cache_saved cache_saved_of(const uint64_t v[STATS_VIEW_COUNT])
@@ -143,7 +143,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 
 /* ---- advice ---- */
 
-/* As l1_advise, of a view's slot or STATS_STORE_SLOT, anchored at what was counted: *now. */
+/* Advise for a slot or STATS_STORE_SLOT, based on the counted hit ratio in *now. */
 static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now, l1_advice *out)
 {
     uint64_t v[STATS_VIEW_COUNT];
@@ -199,7 +199,7 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_latency_get: struct_size");
 }
 
-/* ---- audit ---- */
+/* ---- integrity check ---- */
 
 static const char *cache_audit_views(cache_store *s) SYNC_HOLDS(VIEW);
 static const char *cache_audit_views(cache_store *s)
@@ -238,7 +238,7 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
     }
     if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
-        cache_tick_pause(s); /* the maintenance thread is a writer too */
+        cache_tick_pause(s); /* the maintenance thread writes, too */
         wrong = cache_load_audit(s) ? l1_audit(s->l1) : "the table of loads";
         cache_tick_resume(s);
     }
@@ -261,8 +261,8 @@ CELLAR_API const char *cellar_strerror(cellar_err code)
     return "unknown code";
 }
 
-/* The name is borrowed by the writer while it runs; a view may be dropped meanwhile, so a copy in
- * the source is handed out, one name at a time. */
+/* The writer borrows a name while it runs. A namespace may be dropped meanwhile, so the source
+ * copies one name at a time. */
 typedef struct cache_names {
     cache_store *store;
     char name[CELLAR_NAME_MAX + 1];
@@ -287,7 +287,7 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)
 
 static uint64_t cache_ppm(double share) { return (uint64_t)(share * 1e6 + .5); } /* 0..1 */
 
-/* Figures of the advisor among first..last - 1. */
+/* Fill the figures of the advisor in first..last - 1. */
 static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int first, int last,
                                    uint64_t *out)
 {
@@ -317,7 +317,7 @@ static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
     }
 }
 
-/* A view that never loaded has none. */
+/* Compute what a namespace saved. Return 0 if it never loaded. */
 static uint32_t cache_given_saved(const cache_store *s, uint32_t slot, int id, uint64_t *out)
 {
     uint64_t v[STATS_VIEW_COUNT];
@@ -429,7 +429,7 @@ static void cache_dump_memory(const cache_store *s, base_text *t)
     }
 }
 
-/* What a larger or smaller budget would give a view, or (STATS_STORE_SLOT) all. */
+/* Write what other budgets would give a namespace, or with STATS_STORE_SLOT the store. */
 static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
     static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
@@ -477,7 +477,7 @@ static void cache_dump_l1(const cache_store *s, base_text *t)
                   (unsigned long long)l.cleared);
 }
 
-/* Ends the line. -1: there is none. */
+/* Write the breaker state and end the line. -1: no breaker. */
 static void cache_dump_breaker(int state, base_text *t)
 {
     static const char *const name[] = { [CELLAR_BREAKER_CLOSED] = "closed",
@@ -504,7 +504,7 @@ static void cache_dump_l2(const cache_store *s, base_text *t)
     cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
 }
 
-/* A name as text: bytes that are no plain characters as \xHH. */
+/* Write a name as text, bytes that are not printable as \xHH. */
 static void cache_dump_name(base_text *t, const char *name, uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++) {

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * tick: work that nobody asked for, by the host's call or by one thread, and what may change while
- * a store runs.
+ * maintenance: background work, by a call of the host or by one thread; options that change at run
+ * time.
  *
- * WALK       thread: tick of L1 and tier -> how long until the next entry is due? -> sleep so long,
- *            half a second at most, or until the bell (a view was cleared)
- * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange; only
- *            the mover starts or joins, so there is never more than one thread a store.
- * LOCKING    none of ours: L1 allows one tick at a time by itself.
- * LIMITS     the thread works in pieces of 2 ms. Where the host turns the clock, the thread finds
- *            out within half a second. */
+ * WALK       thread: tick of L1 and tier -> time until the next entry is due -> sleep that long, at
+ *            most 0.5 s, or until the bell (a namespace was cleared)
+ * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange. Only
+ *            the thread that moved it starts or joins, so a store has at most one thread.
+ * LOCKING    None of its own: L1 allows one tick at a time.
+ * LIMITS     The thread works in pieces of 2 ms. If the host supplies the clock, the thread notices
+ *            a jump within 0.5 s. */
 #include "cache/cache_int.h"
 
 BASE_SIZE_BEGIN
 
 #define CACHE_PIECE_US 2000u
 #define CACHE_SLEEP_MOST_MS 500
-#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing came free: another tick runs, say */
+#define CACHE_SLEEP_BARREN_MS 20 /* work is due but freed nothing: perhaps another tick runs */
 
-/* One piece of work; *removed: how many entries ended. OK: nothing that was due is left; PENDING;
- * E_BUSY: somebody else is at it, or an audit; nothing was done. */
+/* Run one piece of work. *removed: entries that ended. Return OK: nothing due is left; PENDING:
+ * more is left; E_BUSY: another tick or a check runs, nothing was done. */
 static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t *removed)
 {
     *removed = 0;
-    (void)base_add_sc(&s->ticking, 1u); /* store, then load: piece or pause sees the other */
+    (void)base_add_sc(&s->ticking, 1u); /* store, then load: the piece or the pause sees the
+                                         * other */
     if (base_load_sc(&s->paused) != 0) {
         (void)base_sub_ar(&s->ticking, 1u);
         return CELLAR_E_BUSY;
@@ -59,10 +60,11 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
-    const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are the host's */
-    /* Inside a listener the tick under way may be this thread's own: it would be waited for. */
+    const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
+                                                      * the host */
+    /* Inside a listener the running tick may belong to this thread: it would wait for itself. */
     if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
-    if (err == CELLAR_E_BUSY) { base_yield(); } /* who calls again and again waits, not spins */
+    if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
     return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
 }
 
@@ -134,7 +136,8 @@ static cellar_err cache_thread_end(cache_store *s)
 
 CELLAR_PRIVATE void cache_thread_stop(cache_store *s)
 {
-    while (cache_thread_end(s) == CELLAR_E_BUSY) { base_yield(); } /* who moves it will be done */
+    /* the moving thread finishes soon */
+    while (cache_thread_end(s) == CELLAR_E_BUSY) { base_yield(); }
 }
 
 /* ---- options at run time ---- */
@@ -145,7 +148,7 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
     if (s->forked && on != 0) {
         return cache_fail(c, CELLAR_E_FORKED, 0, "a forked child has no maintenance thread");
     }
-    if (base_self()->depth > 0) { /* the thread itself may be running this listener */
+    if (base_self()->depth > 0) { /* this thread may run the listener */
         return cache_fail(c, CELLAR_E_BUSY, 0, "the thread cannot be changed inside a listener");
     }
     const cellar_err err = on != 0 ? cache_thread_start(s) : cache_thread_end(s);

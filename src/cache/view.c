@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * view: named handles on one store, and the generations that make clear and bump O(1).
+ * namespace: named handles of one store, and the generations that make clear and version changes
+ * O(1).
  *
- * PICTURE    name -(uthash, keyed hash)-> view {slot, id, vgen, version, options}
- *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read without lock
- *                        |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
- *            clear: draw the next vgen -> its cell alive -> view's vgen -> old cell dead
- * INVARIANTS the vgen of an open view is alive; cells of living vgens never collide, because the
- *            counter skips a number whose cell is taken (twice as many cells as views, so at most
- *            half are); growing the table keeps that, as numbers apart mod n are apart mod 2n.
- *            A vgen is not given out twice while an entry carries it: when the 32 bits are used up,
- *            all vgens die, L1 is emptied, and every view gets a fresh number from 1 on.
- * LOCKING    VIEW for everything but reading vgens, pages and the options a write needs. Memory is
- *            taken before the lock and given back after it; only uthash's own tables grow under it.
- * LIFETIME   a view is freed when it is neither named nor open nor in use: refs, which rise from 0
- *            for nobody. Its slot is free again only then, so that events never name a stranger.
- * LIMITS     the cause of a generation's end is remembered for as many later draws as the table has
- *            cells (64 or more); older ones are told to the root's listeners as CLEARED, without
- *            their view, and counted at the root; a view's own listener misses them (counted).
- * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's
- *            windows. */
+ * PICTURE    name -(uthash, keyed hash)-> namespace {slot, id, generation, version, options}
+ *            table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
+ *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
+ *            clear: draw the next generation -> its cell alive -> set it in the namespace -> old
+ *            cell dead
+ * INVARIANTS The generation of an open namespace is alive. Cells of living generations never
+ *            collide: the counter skips numbers with a taken cell, and at most half of the cells
+ *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
+ *            A generation is not reused while an entry has it. When all 32 bits are used, all
+ *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
+ * LOCKING    VIEW, except for reads of generations, pages and the options of writes. Memory is
+ *            allocated before the lock and freed after it; only the tables of uthash grow under it.
+ * LIFETIME   A namespace is freed when it is neither named nor open nor in use: refs, which never
+ *            rise from 0. Only then its slot is free again, so an event never names another
+ *            namespace.
+ * LIMITS     The cause of a generation's end is kept for as many draws as the table has cells (64
+ *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
+ *            are counted at the root. A listener of one namespace misses them (counted).
+ * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
 #include "cache/cache_int.h"
 
 #include "base/pack.h"
@@ -41,11 +43,12 @@ static cache_vgens *cache_vgens_new(cache_store *s, uint32_t cells)
     cache_vgens *t = base_alloc(&s->account, BASE_MOD_VIEW, bytes, NULL);
     if (t == NULL) { return NULL; }
     t->mask = cells - 1;
-    t->bytes = (uint32_t)bytes; /* at most 16,384 cells */
+    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
     return t;
 }
 
-/* May one more view get a vgen? At least half of the cells stay free, so that a draw ends soon. */
+/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
+ * that a draw ends soon. */
 static bool cache_vgens_small(const cache_store *s) SYNC_HOLDS(VIEW);
 static bool cache_vgens_small(const cache_store *s)
 {
@@ -59,7 +62,7 @@ static void cache_vgens_install(cache_store *s, cache_vgens *t)
     BASE_ASSERT(t->mask == 2 * old->mask + 1);
     for (uint32_t i = 0; i <= old->mask; i++) {
         const uint64_t w = base_load_rlx(&old->cell[i]);
-        if (w == 0) { continue; } /* would be taken for vgen 0, the root's */
+        if (w == 0) { continue; } /* would look like generation 0, the root */
         base_store_rlx(&t->cell[CACHE_CELL_VGEN(w) & t->mask], w);
     }
     t->older = old;
@@ -81,7 +84,7 @@ CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen
     return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
-/* In every table, because a hook may just be reading an older one. */
+/* Mark a generation dead in every table: a hook may read an older one. */
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause) SYNC_HOLDS(VIEW);
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause)
 {
@@ -118,8 +121,8 @@ CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
     return true;
 }
 
-/* Wait until L1 is empty and numbers are there again. Not inside a listener: it may be the one who
- * empties L1 that called it. */
+/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
+ * empties L1 may have called it. */
 static void cache_renumber_wait(cache_store *s)
 {
     while (base_load_acq(&s->renumbering) != 0 && base_self()->depth == 0) {
@@ -127,7 +130,7 @@ static void cache_renumber_wait(cache_store *s)
     }
 }
 
-/* A view that only has a seat yet has no number either. */
+/* Return whether the namespace has a number; one that only has a slot has none. */
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
 
 static void cache_renumber_views(cache_store *s) SYNC_HOLDS(VIEW);
@@ -140,7 +143,7 @@ static void cache_renumber_views(cache_store *s)
     for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
         cellar *v = cache_view_at(s, slot);
         if (v == NULL || v->dropped || !cache_view_is_named(v)) { continue; }
-        /* Its old number may be one that another view has just been given: not to be killed. */
+        /* Its old number may now belong to another namespace: do not kill it. */
         base_store_rlx(&v->vgen, s->next_vgen);
         const bool ok = cache_vgen_next(v, CELLAR_CAUSE_CLEARED);
         BASE_ASSERT(ok);
@@ -162,7 +165,7 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     }
     sync_drop(VIEW, &s->view_lock);
     l1_stats now;
-    do { /* every put is vetoed from here on, so the count only falls */
+    do { /* every put is vetoed now, so the count only falls */
         l1_owner_died(s->l1);
         (void)l1_tick(s->l1, 20000);
         l1_stats_get(s->l1, &now);
@@ -185,13 +188,13 @@ CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
         if (base_load_acq(&s->renumbering) != 0 || base_self()->depth > 0) {
             cache_renumber_wait(s);
         } else {
-            cache_renumber(s); /* a forked child whose parent was in the middle of it */
+            cache_renumber(s); /* forked child: the parent was in the middle of it */
         }
     }
     cache_key(c, k, k->bytes, k->len);
 }
 
-/* ---- the table of views ---- */
+/* ---- table of namespaces ---- */
 
 CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot)
 {
@@ -360,7 +363,7 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
 
 typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 
-/* What a view's options need beside it: taken before the lock. */
+/* Allocate what the options of a namespace need, before the lock. */
 static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
                                  cache_class_name **names)
 {
@@ -380,7 +383,7 @@ static void cache_class_names_free(cache_store *s, cache_class_name *names)
     base_free(&s->account, BASE_MOD_VIEW, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
 }
 
-/* o has been checked; *names is taken over when the view has no room for names yet. */
+/* Apply checked options. Use *names if the namespace has no space for names yet. */
 static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
                                   cache_class_name **names)
     SYNC_HOLDS(VIEW);
@@ -406,16 +409,16 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
 }
 
-/* ---- shares of the memory ---- */
+/* ---- quotas ---- */
 
-/* What they need: taken before the lock. */
+/* Allocate what quotas need, before the lock. */
 static bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
 {
     return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
 
-/* The shares a view has, or is to have, as these options say. It gets its number before its first
- * generation or never: entries stored without one were not counted. */
+/* Set the quota of a namespace. Its number is set before its first generation or never: entries
+ * stored without a number were not counted. */
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
     SYNC_HOLDS(VIEW);
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
@@ -436,7 +439,7 @@ static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_names
     return CELLAR_OK;
 }
 
-/* The root is made before L1; nothing is stored yet. */
+/* Set the quota of the root, which is created before L1; nothing is stored yet. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
 {
     cellar_namespace_opts o;
@@ -459,7 +462,7 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
     return true;
 }
 
-/* Its number may be given to another view: its entries are dead, or it never had any. */
+/* Free the quota number: entries of the namespace are dead, or never existed. */
 static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
 static void cache_quota_give(cache_store *s, const cellar *v)
 {
@@ -483,7 +486,7 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
-    v->first_vgen = UINT32_MAX; /* it has none until it is settled, though it has a slot */
+    v->first_vgen = UINT32_MAX; /* none until the namespace is settled, though it has a slot */
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
     return v;
@@ -495,7 +498,7 @@ static bool cache_page_room(cache_store *s, uint32_t slot)
     cache_page *page = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *page, NULL);
     if (page == NULL) { return false; }
     if (!base_cas_ar(&s->page[slot / CACHE_PAGE_VIEWS], (cache_page *)NULL, page)) {
-        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* somebody was faster */
+        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* another thread was faster */
     }
     return true;
 }
@@ -519,7 +522,7 @@ CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* A number of its own, drawn from the store's counter; there is none of its own to kill yet. */
+/* Draw the first generation of a namespace; it has no old one to kill. */
 static bool cache_vgen_draw(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_vgen_draw(cache_store *s, cellar *v)
 {
@@ -527,7 +530,7 @@ static bool cache_vgen_draw(cache_store *s, cellar *v)
     return cache_vgen_next(v, CELLAR_CAUSE_NONE);
 }
 
-/* Is what the tier says of a view of this name about to change? */
+/* Return whether the tier is being told of a namespace with this name. */
 static bool cache_view_untold(const cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_view_untold(const cache_store *s, const cellar *v)
 {
@@ -541,9 +544,9 @@ static bool cache_view_untold(const cache_store *s, const cellar *v)
     return false;
 }
 
-/* The numbers the view had when the tier below last heard of it: what it stored is alive again.
- * False: it never did, or its cell of the table is taken, or a view of this name is just being
- * dropped; then its generation begins anew. */
+/* Adopt the numbers that the tier has stored, which revives its entries. Return false, with a new
+ * generation to be drawn, if the tier knows none, the cell is taken, or a namespace of this name is
+ * being dropped. */
 static bool cache_view_adopt(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_view_adopt(cache_store *s, cellar *v)
 {
@@ -551,7 +554,7 @@ static bool cache_view_adopt(cache_store *s, cellar *v)
     if (s->tier == NULL || s->tier->view_find == NULL) { return false; }
     if (!cache_tier_view_find(v, &t) || cache_view_untold(s, v)) { return false; }
     v->id = t.id;
-    if (v->no_disk) { return false; } /* it forgets what was there */
+    if (v->no_disk) { return false; } /* the tier forgets its entries */
     v->version = t.version;
     cache_vgens *table = base_load_rlx(&s->vgens);
     _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
@@ -598,7 +601,8 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     if (s->tier != NULL && s->tier->view_find != NULL && !v->no_disk) {
         const uint32_t wanted = v->version;
         base_store_rlx(&t->cell[0], (uint64_t)0);
-        /* The root keeps its id 0; another public version than the stored one is a bump. */
+        /* The root keeps its id 0. A public version that differs from the stored one is a version
+         * change. */
         if (!cache_view_adopt(s, v) ||
             (version != 0 && v->version != version)) {
             if (version != 0) { v->version = wanted; }
@@ -662,11 +666,12 @@ CELLAR_PRIVATE void cache_views_close(cache_store *s)
     }
 }
 
-/* Give `fresh` a slot, not yet a name. False: all slots are taken, or no memory (*err says). */
+/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
+ * left. */
 static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
 {
     uint32_t slot = 1;
-    for (;;) { /* a page may be missing; it is made without the lock, then looked again */
+    for (;;) { /* a missing page is allocated without the lock, then look again */
         sync_take(VIEW, &s->view_lock);
         while (slot < s->max_views && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL &&
                cache_view_at(s, slot) != NULL) {
@@ -688,7 +693,7 @@ static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
     }
 }
 
-/* The view of this name opened once more; NULL: there is none, or *err is not OK. */
+/* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
                                  const cellar_namespace_opts *o, cache_class_name **names,
                                  cellar_err *err) SYNC_HOLDS(VIEW);
@@ -701,12 +706,13 @@ static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
     if (o != NULL && (*err = cache_quota_take(s, v, o)) != CELLAR_OK) { return NULL; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->handles++;
-    (void)base_add_rlx(&v->refs, 1u); /* it is named, so refs >= 1 */
+    (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
     base_store_rel(&v->state, base_load_rlx(&v->state) & ~CACHE_CLOSED);
     return v;
 }
 
-/* Name the seated view and open it. False: numbers are used up, or no memory. */
+/* Name the namespace with a slot and open it. Return false if the numbers are used up or no memory
+ * is left. */
 static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
                               cache_class_name **names) SYNC_HOLDS(VIEW);
 static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
@@ -725,12 +731,14 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->untold = s->tier != NULL;
     v->handles = 1;
-    (void)base_add_rlx(&v->refs, 1u); /* its name has one; who walks the table may hold it */
+    (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
+                                       * one */
     base_store_rel(&v->state, cache_state_now(s));
     return true;
 }
 
-/* Take VIEW when there is a number and a cell for one more view. False: no memory, not taken. */
+/* Take VIEW when one more namespace has a number and a cell. Return false, without VIEW, if no
+ * memory is left. */
 static bool cache_view_ready(cache_store *s) SYNC_UNCHECKED;
 static bool cache_view_ready(cache_store *s)
 {
@@ -746,7 +754,7 @@ static bool cache_view_ready(cache_store *s)
         if (!used_up && !small) { break; }
         sync_drop(VIEW, &s->view_lock);
         if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
-        bigger = NULL; /* another creator's is in place */
+        bigger = NULL; /* another thread has installed one */
         if (used_up && base_self()->depth > 0) { return false; }
         if (used_up) { cache_renumber(s); }
         if (small && (bigger = cache_vgens_new(s, 2 * cells)) == NULL) { return false; }
@@ -755,7 +763,7 @@ static bool cache_view_ready(cache_store *s)
     return true;
 }
 
-/* Make the view, or find that somebody else just did. */
+/* Create the namespace, or open it if another thread just created it. */
 static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
                                     const cellar_namespace_opts *o, cache_class_name **names,
                                     cellar **out) SYNC_UNCHECKED;
@@ -886,7 +894,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     return CELLAR_OK;
 }
 
-/* Everybody who must know that a generation ended; no lock held. */
+/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
 static void cache_owner_died(cellar *v, uint32_t vgen)
 {
     cache_store *s = v->store;
@@ -922,7 +930,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
                                        "cellar_namespace_drop: unknown"); }
     cache_owner_died(v, 0);
-    /* its state, then the flights; cellar_lease_acquire: its flight, fence, the state */
+    /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
@@ -932,9 +940,9 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     return err;
 }
 
-/* ---- clear, bump, enable ---- */
+/* ---- clear, version, enable ---- */
 
-/* A new generation; version 0: as it is, else the new public one, UINT32_MAX + 1: one more. */
+/* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
 static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
 {
     cache_store *s = c->store;

@@ -58,7 +58,7 @@ CELLAR_PRIVATE void bloom_destroy(bloom *b);
 /* Reset the locks in a forked child: threads that held them do not exist there. */
 CELLAR_PRIVATE void bloom_forked(bloom *b);
 
-/* If the filter is OFF, start it empty as OBSERVING. Else open a second set of this size; the first
+/* Start the filter empty as OBSERVING if it is OFF. Else open a second set of this size; the first
  * set answers until bloom_seal. Return OK; or, with no change, E_INVAL, E_BUSY (a second set is
  * being filled already), E_SPACE, E_NOMEM. The caller holds no ranked lock. */
 CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
