@@ -16,10 +16,10 @@
  *            A thread that will compare a stamp sets `watched` first; each raise clears it.
  *            An unwatched stamp with nothing below need not rise: README.md, "Stamps".
  *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it.
- *            A read asks the tier only if no change of its key is pending (or one with another
- *            tag). Else it waits at most CACHE_READ_WAITS times. If it still may not ask, or if the
- *            tier has nothing and the stamp moved, it asks L1 again. After CACHE_LOOKS looks it
- *            misses.
+ *            A read asks the tier only if no change of its key is pending. (One pending change with
+ *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
+ *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
+ *            again. After CACHE_LOOKS looks it misses.
  * INVARIANTS pending counts changes with a kill or put that has not returned. tags is the sum of
  *            the tags of their keys, mod 256. Each raise is taken back once, by the call that made
  *            it: its frame has the sum.

@@ -3,9 +3,10 @@
  * bloom_persist: Bloom filters that outlive the process, with a disk tier.
  *
  * PICTURE    cellar_sync, close -> image of each filter -> bloom.snap
- *            namespace opened -> its image -> AUTHORITATIVE: it was, and the store was closed since
- *            -> OBSERVING, with its bits: after a kill, a power cut, or in a copy
- *                                       -> OBSERVING, empty: the image is damaged
+ *            namespace opened -> image -> AUTHORITATIVE: it was, and the store was closed since
+ *                                      -> OBSERVING, with its bits: after a kill, a power cut, or
+ *                                         in a copy
+ *                                      -> OBSERVING, empty: the image is damaged
  * INVARIANTS An image is believed only if the close wrote it and the namespace was not open since:
  *            README.md. A namespace gets its filter before it can be found by name. A second opener
  *            waits until then. A namespace opened without disk gives its image up: later adds are

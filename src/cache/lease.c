@@ -2,11 +2,9 @@
  *
  * lease: single flight without a waiting thread: acquire, fulfill, release.
  *
- * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {generation,
- *            shard, nonce}
- *                                         -> TAKEN: PENDING, a subscription hangs on the flight
- *            fulfill -> claim (once) -> store with the commit hook -> end: wake threads, call
- *            subscribers
+ * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {gen, shard, nonce}
+ *                                            -> TAKEN: PENDING, the flight has a subscription
+ *            fulfill -> claim (once) -> store with the commit hook -> wake threads, call subscribers
  * INVARIANTS A lease is claimed at most once: by fulfill or release, by a take-over past its hard
  *            time-out, by the tick, by the close of the store or the drop of its namespace. Its ref
  *            moves with the claim. The claimant reports to the breaker of the namespace.
