@@ -130,7 +130,7 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
     cellar_namespace_opts full;
     (void)cache_opts_in(&full, sizeof full, o); /* checked before: cache_view_opts_check */
     if (full.track_dependencies == 0) { return CELLAR_OK; }
-    *why = "deps of a view: the store was opened without";
+    *why = "track_dependencies: set tuning.track_dependencies at cellar_open, too";
     return deps ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
@@ -796,9 +796,11 @@ CELLAR_PRIVATE const char *cache_deps_audit(cache_store *s)
     const uint32_t edges = base_load_rlx(&d->edges), waiting = base_load_rlx(&d->due);
     const bool bytes_ok = key_bytes == d->key_bytes;
     sync_drop(DEPS, &d->lock);
-    if (listed != edges || chained != edges) { return "edges of dependencies are lost"; }
-    if (due != waiting) { return "the list of edges that are due is torn"; }
-    return bytes_ok ? NULL : "the keys of dependants are not counted rightly";
+    if (listed != edges || chained != edges) {
+        return "dependencies: number of edges differs from the lists";
+    }
+    if (due != waiting) { return "dependencies: number of delayed edges differs from their list"; }
+    return bytes_ok ? NULL : "dependencies: bytes of keys differ from their count";
 }
 
 CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s) SYNC_UNCHECKED

@@ -146,7 +146,8 @@ static void cache_disk_view_set(void *ctx, const cache_tier_view *v, const char 
     const cellar_err err = l2_view_set(s->disk, &view, name, len);
     if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
     /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
-    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "a view's generation was not kept");
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
+             "generation of a namespace not stored: it is empty after a restart");
 }
 
 static void cache_disk_numbers(void *ctx, uint32_t *next_vgen, uint32_t *next_id)
@@ -202,25 +203,31 @@ static void cache_disk_forked(void *ctx)
 static const char *cache_disk_why(cellar_err err, int sys_errno)
 {
     if (err == CELLAR_E_UNSUPPORTED) {
-        return "l2_path lies on a network file system, see l2_allow_network";
+        return "l2_path is on a network file system: use a local one, or l2.allow_network";
     }
-    if (err == CELLAR_E_BUSY) { return "l2_path is in use, by another process or store"; }
-    if (err == CELLAR_E_FOREIGN) { return "l2_path holds files that are not of a disk tier"; }
-    if (err == CELLAR_E_NEWER_FORMAT) { return "l2_path was written by a newer library"; }
-    if (err == CELLAR_E_CORRUPT) { return "the head of l2_path is damaged, see l2_on_bad"; }
+    if (err == CELLAR_E_BUSY) {
+        return "l2_path is in use by another process or store: use another directory";
+    }
+    if (err == CELLAR_E_FOREIGN) {
+        return "l2_path holds files that are not of a disk tier: use an empty directory";
+    }
+    if (err == CELLAR_E_NEWER_FORMAT) {
+        return "l2_path was written by a newer library: upgrade this one";
+    }
+    if (err == CELLAR_E_CORRUPT) { return "l2_path is damaged: see l2.on_damage"; }
     if (err != CELLAR_E_IO) { return cellar_code_name(err); }
     switch (sys_errno) {
     case EACCES:
-    case EPERM: return "l2_path may not be read and written by this process";
-    case EROFS: return "l2_path lies on a read-only file system";
-    case ENOTDIR: return "l2_path is not a directory";
+    case EPERM: return "l2_path may not be read and written by this process: change permissions";
+    case EROFS: return "l2_path is on a read-only file system";
+    case ENOTDIR: return "l2_path is not a directory: name one";
     case ELOOP: return "the link l2_path or its target has another owner: name the directory";
-    case EMLINK: return "l2_path leads over more than 8 symbolic links: name the directory itself";
+    case EMLINK: return "l2_path goes through more than 8 symbolic links: use the real path";
     case EFBIG: return "l2_bytes is above the process's limit of file size (RLIMIT_FSIZE)";
     case ENOENT: return "the folder l2_path lies in does not exist";
     case ENAMETOOLONG: return "l2_path is too long";
     case EMFILE:
-    case ENFILE: return "no file descriptor is left";
+    case ENFILE: return "no file descriptor is left: raise RLIMIT_NOFILE";
     case ENOSPC:
     case EDQUOT: return "there is no room on the disk of l2_path";
     default: return cellar_code_name(err);

@@ -32,8 +32,9 @@ static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
 
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
 {
-    static const char *const why[] = { "", "a key it denied was found", "it took too many keys",
-                                       "it could not grow", "its image was not trusted" };
+    static const char *const why[] = { "", "the source had a key that it denied",
+                                       "it has too many keys", "it could not grow",
+                                       "its stored image was not clean" };
     const uint32_t doubts = bloom_doubts(b);
     uint32_t told = base_load_rlx(&c->bloom_told);
     if (BASE_LIKELY(doubts == told)) { return; }
@@ -42,7 +43,7 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
     base_log(&c->store->log, BASE_LOG_WARNING, "bloom", (int)f.doubt,
-             "a view's Bloom filter only observes now: %s", why[f.doubt]);
+             "Bloom filter of a namespace only observes now: %s", why[f.doubt]);
 }
 
 /* ---- adding ---- */
@@ -69,7 +70,7 @@ CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filt
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_add: a key of 1 to 65,535 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_add: key must have 1..65,535 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -143,7 +144,8 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_check: a key of 1 to 65,535 bytes");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_check: key must have 1..65,535 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const bloom *b = base_load_acq(&c->bloom);
@@ -183,10 +185,12 @@ static cellar_err cache_filter_failed(cellar *c, cellar_err err)
 {
     switch ((int)err) {
     case CELLAR_E_INVAL:
-        return cache_fail(c, err, 0, "a filter has 1 to 2^40 keys and a rate of .0001 to .5");
-    case CELLAR_E_BUSY: return cache_fail(c, err, 0, "a new filter is being filled already");
-    case CELLAR_E_SPACE: return cache_fail(c, err, 0, "no room for the filter in the budget");
-    default: return cache_fail(c, err, 0, "no memory for the filter");
+        return cache_fail(c, err, 0, "bloom: expected_keys must be 1..2^40, rate 0.0001..0.5");
+    case CELLAR_E_BUSY:
+        return cache_fail(c, err, 0, "bloom: a second filter is being filled: activate or drop it");
+    case CELLAR_E_SPACE:
+        return cache_fail(c, err, 0, "bloom: filter does not fit: raise memory_bytes");
+    default: return cache_fail(c, err, 0, "bloom: no memory for the filter");
     }
 }
 
@@ -223,7 +227,8 @@ CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (part != CELLAR_BLOOM_PENDING && part != CELLAR_BLOOM_ALL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_drop: part must be 0 or 1");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_drop: part must be a cellar_bloom_part");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -302,22 +307,25 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 {
     if (count != NULL) { *count = 0; }
     if (c == NULL || next == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: c and next must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
     if (!cache_filter_is(c, &b)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "the view has no filter; cellar_bloom_open first");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_feed: no filter: call cellar_bloom_open first");
     }
     const cellar_err err = cache_feed_run(c, b, next, ctx, count);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "the feed did not end well");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_feed: ended early: feed all keys again");
 }
 
 CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if ((flags & ~CELLAR_BLOOM_EMPTY_SOURCE) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_activate: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_bloom_activate: flags has an unknown bit");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
@@ -328,18 +336,21 @@ CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
         if (err == CELLAR_OK) { err = bloom_seal(b); }
     }
     if (err == CELLAR_E_INVAL) {
-        return cache_fail(c, err, 0, "seal: the filter must have been fed first, to the end");
+        return cache_fail(c, err, 0, "cellar_bloom_activate: feed the filter to the end first");
     }
     if (err == CELLAR_E_LIMIT) {
-        return cache_fail(c, err, 0, "seal: more keys than the filter was opened for");
+        return cache_fail(c, err, 0,
+                          "cellar_bloom_activate: too many keys: open it with more expected_keys");
     }
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "seal: the cached keys were not added");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_activate: cached keys not added: retry");
 }
 
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
 {
     if (c == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_info_get: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_info_get: c and out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_bloom_info i = cellar_bloom_info_default();
@@ -361,7 +372,8 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
     const cellar_err err = cache_opts_out(out, &i, sizeof i);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
 /* ---- for open.c and namespace.c ---- */

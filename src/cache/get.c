@@ -25,7 +25,8 @@ BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
 
 BASE_COLD static cellar_err cache_get_refuse(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a buffer are needed");
+    return cache_fail(c, CELLAR_E_INVAL, 0,
+                      "get: key must have 1..65,535 bytes, buf must not be NULL");
 }
 
 /* Return whether to ask the tier, after a miss in L1 that is counted. */
@@ -267,8 +268,8 @@ static cellar_err cache_info_check(cellar *c, const cellar_entry_info *info)
 {
     size_t size;
     const cellar_err err = base_opts_size(info, &size);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0,
-                                               "struct_size of cellar_entry_info is wrong");
+    return err == CELLAR_OK ? err
+                            : cache_fail(c, err, 0, "info: start from cellar_entry_info_default()");
 }
 
 /* Inspect an entry. If a version is wanted and missing, give the entry one first. */
@@ -290,11 +291,12 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
 {
     cellar_err err = cache_opts_in(out, sizeof *out, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        return cache_fail(c, err, 0, "struct_size of the get options is wrong");
+        return cache_fail(c, err, 0, "cellar_get_with: start from cellar_get_opts_default()");
     }
     const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_get_with: options have an unknown flag or field");
     }
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
 }
@@ -443,12 +445,14 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
                                             cellar_entry_info *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_entry_info_get: a key and out are needed");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_entry_info_get: key must have 1..65,535 bytes, out not be NULL");
     }
     const cellar_err size_err = cache_info_check(c, out);
     if (size_err != CELLAR_OK) { return size_err; }
     if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_entry_info_get: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_entry_info_get: flags must be 0 or CELLAR_GET_WANT_VERSION");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
@@ -539,7 +543,8 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     if (value != NULL) { *value = NULL; }
     if (value_len != NULL) { *value_len = 0; }
     if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_get_alloc: an argument is missing");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_get_alloc: key must have 1..65,535 bytes, value not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_id outcome = STATS_MISS;
@@ -572,7 +577,8 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_pin: an argument is missing");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_pin: key must have 1..65,535 bytes, out not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = CELLAR_MISS;
@@ -593,7 +599,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {
         stats_count(c->stats, STATS_LIMIT_PINS, 1);
-        return cache_fail(c, err, 0, "cellar_pin: all pin slots are taken");
+        return cache_fail(c, err, 0, "cellar_pin: all pin slots are in use: unpin values");
     }
     return err;
 }

@@ -96,7 +96,7 @@ static void cache_keep_load(cellar *v, l2_image *im)
     }
     bloom_destroy(b);
     base_log(&s->log, BASE_LOG_WARNING, "bloom", (int)err,
-             "no room for a view's Bloom filter that was on disk: it is off");
+             "no memory for a stored Bloom filter of a namespace: it is off");
 }
 
 CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)

@@ -2,9 +2,9 @@
  *
  * lease: single flight without a waiting thread: acquire, fulfill, release.
  *
- * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {gen, shard, nonce}
+ * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {gen, shard}
  *                                            -> TAKEN: PENDING, the flight has a subscription
- *            fulfill -> claim (once) -> store with the commit hook -> wake threads, call subscribers
+ *            fulfill -> claim (once) -> store with the commit hook -> wake waiters and subscribers
  * INVARIANTS A lease is claimed at most once: by fulfill or release, by a take-over past its hard
  *            time-out, by the tick, by the close of the store or the drop of its namespace. Its ref
  *            moves with the claim. The claimant reports to the breaker of the namespace.
@@ -228,13 +228,19 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     cache_load_plan plan;
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
         (waiter != NULL && waiter->fn == NULL)) {
-        return cache_load_refuse(c, "cellar_lease_acquire: key, lease, result and the waiter's fn");
+        return cache_load_refuse(c,
+                                 "cellar_lease_acquire: bad key, or NULL lease, result or "
+                                 "waiter->fn");
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
-    if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_lease_acquire: flags"); }
+    if ((plan.flags & banned) != 0) {
+        return cache_load_refuse(c,
+                                 "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not "
+                                 "allowed");
+    }
     cache_call_begin(&call, c, key, key_len);
     call.o = o;
     call.p = plan;
@@ -375,7 +381,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
-        return cache_load_refuse(c, "cellar_lease_fulfill: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_plan_make(c, o, banned, &plan);
@@ -383,8 +389,8 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
         return cache_load_refuse(c,
-                                 "cellar_lease_fulfill: a value for a negative entry, "
-                                 "or a version");
+                                 "cellar_lease_fulfill: a negative entry has no value, "
+                                 "and new_version must be NULL");
     }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
@@ -404,7 +410,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
         out.err = err;
         out.loader_err = (int32_t)err;
         (void)cache_fail(c, err, 0,
-                         "cellar_lease_fulfill: the value is too long, or no memory for it");
+                         "cellar_lease_fulfill: value above max_value_bytes, or no memory");
     }
     cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
     out.source = CELLAR_SOURCE_LOADED;
@@ -421,7 +427,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL) {
-        return cache_load_refuse(c, "cellar_lease_release: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     flight_reap((uintptr_t)__builtin_frame_address(0));
@@ -447,7 +453,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
 CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
 {
     if (c == NULL || ticket == NULL) {
-        return cache_load_refuse(c, "cellar_lease_unsubscribe: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_unsubscribe: c and ticket must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const flight_lease l = { ticket->opaque[0], ticket->opaque[1] };

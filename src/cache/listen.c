@@ -168,11 +168,12 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
                                           uint64_t *id)
 {
     if (c == NULL || fn == NULL || id == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listener_add: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_listener_add: c, fn and id must not be NULL");
     }
     if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_listener_add: the mask has an unknown cause");
+                          "cellar_listener_add: causes has an unknown bit");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -197,7 +198,7 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
     if (l == NULL) {
         stats_count(s->stats, STATS_LIMIT_LISTENERS, 1);
         return cache_fail(c, CELLAR_E_LIMIT, 0,
-                          "cellar_listener_add: 16 listeners are there already");
+                          "cellar_listener_add: a store has at most 16 listeners: remove one");
     }
     l1_want_left(s->l1, true);
     return CELLAR_OK;
@@ -235,7 +236,7 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
     }
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
-                                       "cellar_listener_remove: unknown id"); }
+                                       "cellar_listener_remove: no listener has this id"); }
     l1_want_left(s->l1, false);
     if (view != NULL) { cache_view_release(view); }
     while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {

@@ -523,7 +523,7 @@ static void cache_rounds(cache_call *call, flight_table *t)
 
 static cellar_err cache_load_none(cellar *c)
 {
-    return cache_load_refuse(c, "a loader is needed: neither the call nor the view has one");
+    return cache_load_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
 }
 
 /* Select the loader of the call, else of the namespace. Return false if there is none. */
@@ -596,7 +596,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
     cache_call_count(&call);
     err = cache_call_out(&call, out);
-    if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "no memory for a load"); }
+    if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "cellar_get_or_load: no memory"); }
     const int cancel = call.cancel;
     cache_load_end(c);
     base_cancel_set(cancel);
@@ -617,8 +617,8 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                                          cellar_result *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {
-        return cache_load_refuse(c, "key of 1 to 65,535 bytes and an initialised result are "
-                                    "needed");
+        return cache_load_refuse(c, "cellar_get_or_load: key must have 1..65,535 bytes; start out "
+                                    "from cellar_result_default()");
     }
     bool audit = false;
     uint32_t state = base_load_acq(&c->state);

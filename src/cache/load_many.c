@@ -500,7 +500,8 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     cellar_load_opts full;
     cache_load_plan plan;
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
-        return cache_load_refuse(c, "items is NULL, or count is more than memory holds");
+        return cache_load_refuse(c,
+                                 "cellar_get_or_load_many: items is NULL, or count is too large");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
@@ -512,7 +513,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         sync_drop(VIEW, &c->store->view_lock);
     }
     if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {
-        return cache_load_refuse(c, "a bulk loader is needed: the view has none either");
+        return cache_load_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
     }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     flight_reap((uintptr_t)__builtin_frame_address(0));

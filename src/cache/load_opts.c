@@ -34,30 +34,47 @@ typedef struct cache_load_range { /* options that a call and a namespace share *
     uint32_t n[CACHE_LOAD_NUMBERS];
 } cache_load_range;
 
-static const char cache_load_soft_over_hard[] = "hard_timeout_ms is less than soft_timeout_ms";
+static const char cache_load_soft_over_hard[] =
+    "load: hard_timeout_ms must be at least soft_timeout_ms";
 
 static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
 
 static const char *cache_load_range_check(const cache_load_range *r)
 {
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
-        if (r->ms[i] < 0) { return "a duration of loads is negative"; }
+        if (r->ms[i] < 0) { return "load: a duration is negative: use 0 or more"; }
     }
-    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_timeout_ms is over 24 hours"; }
+    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) {
+        return "load: hard_timeout_ms must be at most 24 h";
+    }
     if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
         r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
         return cache_load_soft_over_hard;
     }
-    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) { return "error_ttl_max_ms is over 24 hours"; }
-    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
-    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
-    if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_refresh_pct is over 99"; }
-    if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
+    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
+        return "load: error_ttl_max_ms must be at most 24 h";
+    }
+    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) {
+        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
+    }
+    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
+        return "load: jitter_mode must be a cellar_jitter";
+    }
+    if (cache_above(r->n[CACHE_EAGER], 99)) {
+        return "load: eager_refresh_pct must be 0..99, or CELLAR_OFF";
+    }
+    if (cache_above(r->n[CACHE_XFETCH], 100000)) {
+        return "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF";
+    }
     const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
     const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_OFF;
-    if (eager && xfetch) { return "eager_refresh_pct and xfetch_beta_x100 exclude each other"; }
-    if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "join_retries is over 8"; }
-    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "leader_retries is over 15"; }
+    if (eager && xfetch) { return "load: set eager_refresh_pct or xfetch_beta_x100, not both"; }
+    if (cache_above(r->n[CACHE_HANDOVERS], 8)) {
+        return "load: join_retries must be 0..8, or CELLAR_OFF";
+    }
+    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) {
+        return "load: leader_retries must be 0..15, or CELLAR_OFF";
+    }
     return NULL;
 }
 
@@ -145,23 +162,23 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 
 static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
 {
-    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "a flag of the load is unknown"; }
+    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
     cache_load_range_read(o, r);
     const char *why = cache_load_range_check(r);
     if (why != NULL) { return why; }
     if ((o->ttl_ms | o->negative_ttl_ms | o->stale_ms | o->fallback_ttl_ms) < 0) {
-        return "a duration of the load is negative";
+        return "load: a duration is negative: use 0 or more";
     }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1 ms"; }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
     const cellar_bytes *d = o->default_value;
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
-        return "default_value: no bytes, or too many";
+        return "load: default_value has NULL data, or is too long";
     }
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
-    if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
-    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "ctx_bytes is over 256"; }
+    if ((o->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
+    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
     if ((o->ctx_retain == NULL) != (o->ctx_release == NULL)) {
-        return "ctx_retain and ctx_release: both or neither";
+        return "load: set both ctx_retain and ctx_release";
     }
     return NULL;
 }
@@ -252,10 +269,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (in->struct_size != sizeof none) {
         const cellar_err err = cache_opts_in(full, sizeof *full, in);
         if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-            return cache_fail(c, err, 0, "struct_size of the load options is wrong");
+            return cache_fail(c, err, 0, "load: start from cellar_load_opts_default()");
         }
         if (err != CELLAR_OK) {
-            return cache_fail(c, err, 0, "a field of the load options is newer than the library");
+            return cache_fail(c, err, 0,
+                              "load: options have a field that this library does not know");
         }
         in = *o = full;
     }

@@ -80,14 +80,13 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     uint64_t walk = 0;
     if (below && s->tier->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_delete_by_pattern: keys of this view may lie where no "
-                          "patterns are "
-                          "known");
+                          "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
         const cellar_err told = s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len, &walk);
         if (told != CELLAR_OK) {
-            return cache_fail(c, told, 0, "cellar_delete_by_pattern: no room for one more pattern");
+            return cache_fail(c, told, 0,
+                              "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
         cache_turns_match(s, m.owner, cache_match_key, &m);
@@ -119,7 +118,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     if (removed != NULL) { *removed = 0; }
     if (c == NULL || pattern == NULL || pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_by_pattern: a pattern has 1 to 1,024 bytes");
+                          "cellar_delete_by_pattern: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */

@@ -237,7 +237,7 @@ static cellar_err cache_memo_run(cellar *c, const void *key, size_t key_len,
     cellar_load_opts full = cellar_load_opts_default();
     const cellar_err err = o != NULL ? cache_opts_in(&full, sizeof full, o) : CELLAR_OK;
     if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0, "cellar_memoize: struct_size of the options, or a new field");
+        return cache_fail(c, err, 0, "cellar_memoize: start from cellar_load_opts_default()");
     }
     const bool keeps = m->ctx == NULL || (full.flags & CELLAR_LOAD_CTX_STATIC) != 0;
     full.flags &= ~CELLAR_LOAD_CTX_STATIC;
@@ -255,14 +255,14 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
     unsigned char small[512];
     size_t len;
     if (c == NULL || fn == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: c, fn and out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_memo_call m = { fn, ctx };
     cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &len);
     if (err == CELLAR_OK) { return cache_memo_run(c, small, len, o, &m, out); }
     if (err != CELLAR_E_BUFFER) {
-        return cache_fail(c, err, 0, "cellar_memoize: name, arguments or their length");
+        return cache_fail(c, err, 0, "cellar_memoize: name or an argument is invalid or too long");
     }
     const base_alloc_hooks hooks = c->store->hooks;
     const size_t bytes = len;

@@ -78,7 +78,7 @@ CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, 
 
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_CLOSED, 0, "the view or its store is closed");
+    return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
 }
 
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
@@ -120,7 +120,8 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
     if (cfg->tuning.hash_key != NULL) {
         memcpy(secret, cfg->tuning.hash_key, sizeof secret);
     } else if (!base_random_bytes(secret, sizeof secret)) {
-        return cache_open_refuse(CELLAR_E_NOMEM, "the system gave no random bytes");
+        return cache_open_refuse(CELLAR_E_NOMEM,
+                                 "no random bytes from the system: set tuning.hash_key");
     }
     base_hash_key_init(&s->hash_key, cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
                                                                         : BASE_HASH_FOLD, secret);
@@ -214,8 +215,8 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     }
     if (err != CELLAR_OK) {
         return cache_open_refuse(err, err == CELLAR_E_INVAL
-                                            ? "memory_bytes has no room for L1 beside the rest"
-                                            : "L1 could not be set up");
+                                            ? "memory_bytes is too small for the tables of L1"
+                                            : "no memory for L1");
     }
     s->account.make_room_ctx = s;
     s->account.make_room = cache_make_room;
@@ -377,13 +378,13 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
                                      .child = cache_fork_child, .ctx = s };
     err = CELLAR_E_NOMEM;
     if (!base_fork_register(&s->fork_node)) {
-        (void)cache_open_refuse(err, "the fork handlers could not be set up");
+        (void)cache_open_refuse(err, "no memory for the fork handlers");
         goto drop_l1;
     }
     if (!cfg->host.no_threads) {
         err = cache_thread_start(s);
         if (err != CELLAR_OK) {
-            (void)cache_open_refuse(err, "the maintenance thread could not be started");
+            (void)cache_open_refuse(err, "no maintenance thread: raise limits, or no_threads");
             goto drop_fork;
         }
     }
@@ -424,7 +425,7 @@ static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
                                      uint32_t first_vgen, cellar **out)
 {
-    if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out is NULL"); }
+    if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out must not be NULL"); }
     *out = NULL;
     cache_settings full;
     cellar_err err = cache_settings_read(&full, cfg);
@@ -451,12 +452,13 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         stats_destroy(s->stats);
         cache_disk_abandon(s);
         cache_shell_free(s);
-        return cache_open_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
+        return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the fork handlers");
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
     if (full.config.root != NULL && !cache_root_guards(s, full.config.root)) {
         (void)cellar_close(s->root);
-        return cache_open_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
+        return cache_open_refuse(CELLAR_E_SPACE,
+                                 "root.bloom or root.breaker does not fit: raise memory_bytes");
     }
     if (s->disk_err != CELLAR_OK) { /* logged where it happened */
         sync_take(ERROR, &s->error_lock);
@@ -591,7 +593,8 @@ CELLAR_API cellar_err cellar_close(cellar *c)
         c->handles++;
         sync_drop(VIEW, &s->view_lock);
         cache_store_release(s, 1);
-        return cache_fail(c, CELLAR_E_BUSY, 0, "cellar_close: loads are still running");
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "cellar_close: loads still run after close_timeout_ms: retry");
     }
     if (was_open) { cache_view_release(c); }
     cache_store_release(s, was_open ? 2 : 1);

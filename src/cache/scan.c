@@ -53,7 +53,7 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
                                   void *ctx)
 {
     if (c == NULL || cursor == NULL || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: c, cursor and fn must not be NULL");
     }
     if (pattern != NULL ? pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX
                         : pattern_len != 0) {

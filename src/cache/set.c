@@ -38,36 +38,36 @@ CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
 static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
 {
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
-        *why = "a flag or field of the set options is unknown";
+        *why = "set options: an unknown flag or field is set";
         return CELLAR_E_UNSUPPORTED;
     }
     if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
-        *why = "CELLAR_DURABLE and CELLAR_NO_L2 exclude each other";
+        *why = "set options: set CELLAR_DURABLE or CELLAR_NO_L2, not both";
         return CELLAR_E_INVAL;
     }
     const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
     const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
     if ((o->flags & banned) != 0 || ((o->flags & absent) != 0 && (o->flags & there) != 0)) {
-        *why = "these conditions do not go together or not with this call";
+        *why = "set options: flags exclude each other, or do not fit this call";
         return CELLAR_E_INVAL;
     }
     if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
-        *why = "a duration is negative";
+        *why = "set options: a duration is negative: use 0 or more";
         return CELLAR_E_INVAL;
     }
     if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
         o->stale_ms > CACHE_WINDOW_MAX) {
-        *why = "an idle time or stale window is over 2^32 - 1 ms";
+        *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
         return CELLAR_E_RANGE;
     }
     if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS ||
         o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
-        *why = "jitter or number of tags out of range";
+        *why = "set options: jitter_pct must be 0..100, jitter_mode known, tag_count 0..16";
         return CELLAR_E_INVAL;
     }
     for (uint32_t i = 0; i < o->tag_count; i++) {
         if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
-            *why = "a tag has 1 to 128 bytes";
+            *why = "set options: a tag must have 1..128 bytes";
             return CELLAR_E_INVAL;
         }
     }
@@ -101,7 +101,7 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     int64_t ttl = o->ttl_ms;
     if (o->ttl_class != 0) {
         if (o->ttl_class > base_load_acq(&c->class_count)) {
-            *why = "ttl_class is no class of this view";
+            *why = "set options: ttl_class is no class of this namespace";
             return CELLAR_E_INVAL;
         }
         if (ttl == 0) { ttl = base_load_rlx(&c->class_ttl_ms[o->ttl_class - 1]); }
@@ -110,7 +110,7 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     int64_t idle = o->idle_ms != 0 ? o->idle_ms : cache_default(c, CACHE_IDLE);
     if (idle == CELLAR_TTL_NONE || negative) { idle = 0; }
     if (o->max_age_ms != 0 && idle == 0) {
-        *why = "max_age_ms bounds an idle time, and there is none";
+        *why = "set options: max_age_ms needs an idle_ms";
         return CELLAR_E_INVAL;
     }
     plan->most_ms = BASE_NEVER_MS;
@@ -130,7 +130,7 @@ static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
     const cache_tier *t = c->store->tier;
     if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
-    *why = "CELLAR_DURABLE: the view has no disk tier that works, or it is at "
+    *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
            "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;
 }
@@ -201,7 +201,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     if (o == NULL) {
         cache_plan_defaults(c, plan);
     } else {
-        const char *why = "struct_size of the set options is wrong, or a field is newer than we";
+        const char *why = "set options: start from cellar_set_opts_default() of this library";
         cellar_set_opts full;
         cellar_err err = CELLAR_OK;
         if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
@@ -277,10 +277,10 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
     cache_count_refused(cache_mine(c), err);
     if (p->gone != L1_GONE_NOTHING) { cache_count_gone(c, p->gone, STATS_EVICT_REJECTED); }
     if (err == CELLAR_E_TOOBIG) {
-        return cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
     }
-    return cache_fail(c, err, 0, err == CELLAR_E_SPACE ? "no room in the memory budget"
-                                                       : "no memory for a value");
+    return cache_fail(c, err, 0, err == CELLAR_E_SPACE ? "value does not fit: raise memory_bytes"
+                                                       : "no memory for the value");
 }
 
 /* Follow the dependants of the value that this put ended. A load that replaced nothing ends none:
@@ -382,7 +382,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     }
     if (BASE_UNLIKELY(err == CELLAR_E_BUSY)) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
-        return cache_fail(c, err, 0, "the view was cleared again and again");
+        return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
     if (BASE_UNLIKELY(err != CELLAR_OK)) {
         if (err < 0) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_REJECTED); }
@@ -395,7 +395,8 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 
 static cellar_err cache_set_refuse(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a value are needed");
+    return cache_fail(c, CELLAR_E_INVAL, 0,
+                      "key must have 1..65,535 bytes; a negative entry has no value");
 }
 
 /* Compute the deadline of a set for which the namespace sets only a time to live. Return false in
@@ -632,7 +633,9 @@ static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
-    if (ttl_ms < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_touch: negative ttl_ms"); }
+    if (ttl_ms < 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_touch: ttl_ms must be 0 or more");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
@@ -645,7 +648,7 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
                                            : cache_touch_told(c, &k, deadline);
     if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_told(c, &k, deadline); }
     if (err < 0 && err != CELLAR_E_IO) {
-        return cache_fail(c, err, 0, "cellar_touch: no room for a deadline");
+        return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");
     }
     return cache_acked(c, err);
 }
@@ -710,14 +713,15 @@ static cellar_err cache_incr_done(cellar *c, cellar_err err)
     const bool done = err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO;
     if (done) { stats_add(cache_mine(c), STATS_SET, 1); }
     switch ((int)err) {
-    case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_increment: the value is no counter");
+    case CELLAR_E_TYPE:
+        return cache_fail(c, err, 0, "cellar_increment: the value is not an 8-byte counter");
     case CELLAR_E_IO: return cache_through(c, err);
     case CELLAR_E_RANGE: return cache_fail(c, err, 0,
-                                           "cellar_increment: the counter is at its limit");
+                                           "cellar_increment: the sum does not fit int64");
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
         cache_count_refused(cache_mine(c), err);
-        return cache_fail(c, err, 0, "cellar_increment: no room in the memory budget");
+        return cache_fail(c, err, 0, "cellar_increment: no memory: raise memory_bytes");
     default: return err;
     }
 }
@@ -728,10 +732,12 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
 {
     if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
     if ((flags & ~CELLAR_ONLY_IF_PRESENT) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_increment: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_increment: flags must be 0 or CELLAR_ONLY_IF_PRESENT");
     }
     if (ttl_if_new_ms < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_increment: negative ttl_if_new_ms");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_increment: ttl_if_new_ms must be 0 or more");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
@@ -749,7 +755,8 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
     }
     if (err == CELLAR_CONFLICT) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
-        return cache_fail(c, CELLAR_E_BUSY, 0, "the view was cleared again and again");
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "the namespace was cleared in each of 64 tries: retry");
     }
     if (now_value != NULL &&
         (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {

@@ -89,7 +89,8 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_stats_get: scope or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_stats_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
@@ -138,7 +139,8 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     cache_stats_store(s, &full);
     if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_stats_get: start from cellar_stats_default()");
 }
 
 /* ---- advice ---- */
@@ -164,7 +166,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_advice_get: scope or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_advice_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_advice full = cellar_advice_default();
@@ -178,9 +181,11 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
         full.hit_ratio[i] = a.ratio[i];
     }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_advice_get: struct_size"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_advice_get: start from cellar_advice_default()");
+    }
     return said == CELLAR_E_UNSUPPORTED
-               ? cache_fail(c, said, 0, "cellar_advice_get: there is no advisor") : said;
+               ? cache_fail(c, said, 0, "cellar_advice_get: tuning.no_advisor is set") : said;
 }
 
 CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
@@ -188,7 +193,8 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
                                    STATS_OP_DELETE, STATS_OP_TICK };
     if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_TICK) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_latency_get: op or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_latency_get: op is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_times t;
@@ -196,7 +202,8 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
                                   t.max_ns };
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_latency_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_latency_get: out needs its default function");
 }
 
 /* ---- integrity check ---- */
@@ -209,19 +216,21 @@ static const char *cache_audit_views(cache_store *s)
         const cellar *v = cache_view_at(s, slot);
         if (v == NULL) { continue; }
         count++;
-        if (v->slot != slot) { return "a view stands in a slot that is not its own"; }
-        if (base_load_rlx(&v->refs) < v->handles) { return "a view has fewer refs than handles"; }
+        if (v->slot != slot) { return "namespaces: one is in a slot of another"; }
+        if (base_load_rlx(&v->refs) < v->handles) {
+            return "namespaces: one has fewer refs than handles";
+        }
         if (!v->dropped && cache_view_is_named(v) &&
             !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
-            return "the generation of an open view is dead";
+            return "namespaces: the generation of an open one is dead";
         }
         const bloom *b = base_load_acq(&v->bloom);
         const char *why = b != NULL ? bloom_audit(b) : NULL;
         if (why != NULL) { return why; }
         if (slot != 0 && !v->dropped) { named++; }
     }
-    if (count != s->view_count) { return "the number of views does not agree with the slots"; }
-    if (named < HASH_COUNT(s->names)) { return "a name leads to a view without slot"; }
+    if (count != s->view_count) { return "namespaces: their number differs from the used slots"; }
+    if (named < HASH_COUNT(s->names)) { return "namespaces: a name has no slot"; }
     return NULL;
 }
 
@@ -239,7 +248,7 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
     if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
         cache_tick_pause(s); /* the maintenance thread writes, too */
-        wrong = cache_load_audit(s) ? l1_audit(s->l1) : "the table of loads";
+        wrong = cache_load_audit(s) ? l1_audit(s->l1) : "loads: the flights disagree";
         cache_tick_resume(s);
     }
     return wrong == NULL ? CELLAR_OK : cache_fail(c, CELLAR_E_CORRUPT, 0, wrong);
@@ -395,7 +404,7 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -500,7 +509,7 @@ static void cache_dump_l2(const cache_store *s, base_text *t)
                   (unsigned long long)given[STATS_GIVEN_L2_ENTRIES],
                   (unsigned long long)given[STATS_GIVEN_L2_BYTES],
                   (unsigned long long)given[STATS_GIVEN_L2_ERRORS],
-                  given[STATS_GIVEN_L2_OFF] == 2 ? ", over until the next open" : "");
+                  given[STATS_GIVEN_L2_OFF] == 2 ? ", off until the next open" : "");
     cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
 }
 
@@ -525,9 +534,9 @@ static void cache_dump_views(cache_store *s, base_text *t)
         const cellar *at = cache_view_at(s, slot);
         const bool there = at != NULL && !at->dropped;
         if (there) {
-            base_text_add(t, "view %u \"", (unsigned)at->id);
+            base_text_add(t, "namespace %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);
-            base_text_add(t, "\": vgen %u, version %u, handles %u%s",
+            base_text_add(t, "\": generation %u, version %u, handles %u%s",
                           (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
             cache_dump_breaker(cache_breaker_state(at), t);
@@ -551,13 +560,13 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump_write: buf is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump_write: buf must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     base_text t = { buf, cap, 0 };
     base_text_add(&t, "cellar %s\n", cellar_source_id());
-    base_text_add(&t, "thread: %s, listeners and tier: %u%s\n",
+    base_text_add(&t, "thread: %s, observers: %u%s\n",
                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);

@@ -146,13 +146,18 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
 {
     cache_store *s = c->store;
     if (s->forked && on != 0) {
-        return cache_fail(c, CELLAR_E_FORKED, 0, "a forked child has no maintenance thread");
+        return cache_fail(c, CELLAR_E_FORKED, 0,
+                          "cellar_option_set: a forked child cannot have a maintenance thread");
     }
     if (base_self()->depth > 0) { /* this thread may run the listener */
-        return cache_fail(c, CELLAR_E_BUSY, 0, "the thread cannot be changed inside a listener");
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "cellar_option_set: set the maintenance thread outside listeners");
     }
     const cellar_err err = on != 0 ? cache_thread_start(s) : cache_thread_end(s);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "the thread could not be changed"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0,
+                          "cellar_option_set: the maintenance thread was not changed: retry");
+    }
     return err;
 }
 
@@ -171,22 +176,25 @@ static cellar_err cache_set_log_level(cellar *c, int64_t level)
 static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 {
     if (bytes < (int64_t)CELLAR_MEMORY_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "memory_bytes: at least 1 MiB");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_option_set: memory_bytes must be at least 1 MiB");
     }
     if ((uint64_t)bytes < base_load_rlx(&c->store->account.limit) &&
         (uint64_t)bytes < l1_least_budget(c->l1)) {
-        return cache_fail(c, CELLAR_E_RANGE, 0, "memory_bytes: less than the store's tables need");
+        return cache_fail(c, CELLAR_E_RANGE, 0,
+                          "cellar_option_set: memory_bytes must hold the tables of the store");
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     if (err == CELLAR_OK) { return err; }
     return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0,
-                      "memory_bytes: not reachable");
+                      "cellar_option_set: memory_bytes: pinned entries prevent shrinking");
 }
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)
 {
     if (rule < CELLAR_EVICT_DEFAULT || rule > CELLAR_EVICT_FIFO) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "eviction: no such rule");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_option_set: eviction must be a cellar_eviction");
     }
     const uint32_t to = rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_ADAPTIVE
                                                      : (uint32_t)rule;
@@ -199,23 +207,26 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
 {
     cache_store *s = c->store;
     if (bytes < (int64_t)CELLAR_L2_BYTES_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "l2_bytes: at least 16 MiB");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_option_set: l2_bytes must be at least 16 MiB");
     }
     if (s->tier == NULL || s->tier->resize == NULL) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "l2_bytes: there is no disk tier that works");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_option_set: l2_bytes: no disk tier works");
     }
     const cellar_err err = s->tier->resize(s->tier->ctx, (uint64_t)bytes);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, err == CELLAR_E_SPACE
-        ? "l2_bytes: the disk is full" : err == CELLAR_E_RANGE
-        ? "l2_bytes: too little for its segments, or more than it can address"
-        : "l2_bytes: not reachable");
+        ? "cellar_option_set: l2_bytes: the disk is full" : err == CELLAR_E_RANGE
+        ? "cellar_option_set: l2_bytes is too small for its segments, or too large"
+        : "cellar_option_set: l2_bytes: resizing failed");
 }
 
 static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 {
     const bool window = which == CACHE_IDLE || which == CACHE_STALE;
     if (window && value > CACHE_WINDOW_MAX && !(which == CACHE_IDLE && value == CELLAR_TTL_NONE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "an idle time or stale window is over 2^32 - 1 ms");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_option_set: idle_ms and stale_ms must be at most 2^32 - 1");
     }
     cache_default_set(c, which, value);
     return CELLAR_OK;
@@ -224,7 +235,10 @@ static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
 {
     const cellar_err err = l1_set_max_entries(c->l1, (uint64_t)entries);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "max_entries: not reachable"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0,
+                          "cellar_option_set: max_entries: pinned entries prevent shrinking");
+    }
     base_store_rlx(&c->store->max_entries, (uint64_t)entries);
     return CELLAR_OK;
 }
@@ -233,7 +247,9 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    if (value < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "an option is negative"); }
+    if (value < 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_set: value must be 0 or more");
+    }
     switch (option) {
     case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);
     case CELLAR_OPT_MAX_ENTRIES: return cache_set_max_entries(c, value);
@@ -251,7 +267,8 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     }
-    return cache_fail(c, CELLAR_E_INVAL, 0, "unknown option, or its value is out of range");
+    return cache_fail(c, CELLAR_E_INVAL, 0,
+                      "cellar_option_set: unknown option, or value out of range");
 }
 
 static int64_t cache_log_level_public(uint32_t level)
@@ -265,7 +282,7 @@ static int64_t cache_log_level_public(uint32_t level)
 CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value)
 {
     if (c == NULL || value == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: c and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;

@@ -252,7 +252,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
-    return cache_fail(c, below, 0, "in memory, but the disk does not take the entry");
+    return cache_fail(c, below, 0, "the entry is in memory only: the disk tier did not store it");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
@@ -261,7 +261,7 @@ CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
     if (t == NULL) { return err; } /* forked since the change: the child has memory only */
     if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0,
-                      "the change is in memory, but a power cut may take it back: the disk failed");
+                      "the change is in memory only and not durable: the disk failed");
 }
 
 CELLAR_API cellar_err cellar_sync(cellar *c)

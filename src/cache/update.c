@@ -193,10 +193,10 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
     }
     if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
         cache_count_refused(cache_mine(c), err);
-        (void)cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+        (void)cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
     }
     if (err == CELLAR_E_INVAL && out.failed == err) {
-        (void)cache_fail(c, err, 0, "cellar_update: fn gave its buffer a NULL pointer");
+        (void)cache_fail(c, err, 0, "cellar_update: fn passed NULL to a cellar_buf call");
     }
     cache_buf_fini(&old);
     cache_buf_fini(&out);
@@ -207,7 +207,8 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                                     const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
 {
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_update: key and function are needed");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_update: key must have 1..65,535 bytes, fn not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan;
@@ -224,7 +225,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     err = cache_update_run(c, &k, &u, &plan);
     if (err == CELLAR_E_BUSY) { stats_count(c->stats, STATS_LIMIT_RETRIES, 1); }
     if (err == CELLAR_E_BUSY || err == CELLAR_E_NOMEM) {
-        (void)cache_fail(c, err, 0, "cellar_update: rounds lost to other writers, or no memory");
+        (void)cache_fail(c, err, 0, "cellar_update: no memory, or 64 tries lost to other writers");
     }
     cache_view_release(c);
     return err == CELLAR_REMOVED && cache_acked(c, CELLAR_OK) != CELLAR_OK ? CELLAR_E_IO : err;
@@ -324,7 +325,8 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     }
     if (err == CELLAR_OK || err == CELLAR_MISS) { err = cache_acked(c, err); }
     if (err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY) {
-        (void)cache_fail(c, err, 0, "cellar_delete_with: no memory, or rounds lost to writers");
+        (void)cache_fail(c, err, 0,
+                         "cellar_delete_with: no memory, or 64 tries lost to other writers");
     }
     cache_view_release(c);
     return err;

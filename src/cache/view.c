@@ -177,7 +177,8 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     sync_drop(VIEW, &s->view_lock);
     base_store_rel(&s->renumbering, 0u);
     sync_wake(&s->renumbering, INT32_MAX);
-    base_log(&s->log, BASE_LOG_WARNING, "cache", 0, "generations begin anew: L1 was emptied");
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+             "all generations are used: L1 was emptied, numbers restart at 1");
 }
 
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
@@ -300,35 +301,47 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
     const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
                               o->stale_ms };
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        if (times[i] < 0) { return "a duration of the view is negative"; }
+        if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
     }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
-        return "idle_ms is over 2^32 - 1";
+        return "namespace: idle_ms must be at most 2^32 - 1";
     }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
-    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "tier is not 0, 1 or 2"; }
-    if (o->hidden > 1) { return "hidden is not 0 or 1"; }
-    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) { return "l2_write is not 0, 1 or 2"; }
-    if (o->l2_lz4 > 1) { return "l2_lz4 is not 0 or 1"; }
-    if (o->track_dependencies > 1) { return "track_dependencies is not 0 or 1"; }
-    if (o->exact_age > 1) { return "exact_age is not 0 or 1"; }
-    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "namespace: stale_ms must be at most 2^32 - 1"; }
+    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "namespace: tier must be a cellar_tier"; }
+    if (o->hidden > 1) { return "namespace: hidden must be 0 or 1"; }
+    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) {
+        return "namespace: l2_write must be a cellar_l2_write";
+    }
+    if (o->l2_lz4 > 1) { return "namespace: l2_lz4 must be 0 or 1"; }
+    if (o->track_dependencies > 1) { return "namespace: track_dependencies must be 0 or 1"; }
+    if (o->exact_age > 1) { return "namespace: exact_age must be 0 or 1"; }
+    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) {
+        return "namespace: a quota must be 0..100 percent";
+    }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
-        return "quota_min_pct is over quota_max_pct";
+        return "namespace: quota_min_pct must be at most quota_max_pct";
     }
-    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "bloom is not 0 or 1"; }
-    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
-    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
-    if (o->ttl_class_fallback > o->ttl_class_count) { return "ttl_class_fallback names no class"; }
+    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "namespace: bloom must be 0 or 1"; }
+    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) {
+        return "namespace: ttl_class_count must be at most 16";
+    }
+    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
+        return "namespace: ttl_classes must not be NULL";
+    }
+    if (o->ttl_class_fallback > o->ttl_class_count) {
+        return "namespace: ttl_class_fallback must be 0..ttl_class_count";
+    }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
         const cellar_ttl_class *t = &o->ttl_classes[i];
         if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
-            return "a TTL class has no name or no time";
+            return "namespace: a TTL class needs a name and ttl_ms >= 1";
         }
-        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) { return "a TTL class's name is long"; }
+        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) {
+            return "namespace: the name of a TTL class is too long";
+        }
         for (uint32_t k = 0; k < i; k++) {
             if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
-                return "two TTL classes have one name";
+                return "namespace: two TTL classes have the same name";
             }
         }
     }
@@ -340,15 +353,15 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, 
     cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "struct_size of the namespace options is wrong: start from their default function";
+        *why = "namespace: start from cellar_namespace_opts_default()";
     } else if (err != CELLAR_OK) {
-        *why = "the namespace options have a field that this library does not know";
+        *why = "namespace: options have a field that this library does not know";
     } else if ((err = cache_load_view_check(&full, why)) != CELLAR_OK) {
         return err;
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
     } else if (full.l2_lz4 != 0 && !base_pack_there()) {
-        *why = "l2_lz4: this library was built without liblz4";
+        *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
         err = CELLAR_E_UNSUPPORTED;
     } else {
         err = cache_breaker_check(full.breaker, why);
@@ -633,7 +646,7 @@ CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings 
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
     if (err != CELLAR_OK) {
-        cache_fail_open(err, 0, "cellar_open: no memory for the root view");
+        cache_fail_open(err, 0, "cellar_open: no memory for the root namespace");
         cache_views_close(s);
     }
     return err;
@@ -832,10 +845,11 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             cellar **out)
 {
     if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0,
-                                         "cellar_namespace_open: out is NULL"); }
+                                         "cellar_namespace_open: out must not be NULL"); }
     *out = NULL;
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_open: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_open: c and name must not be NULL");
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
@@ -872,8 +886,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         if (err == CELLAR_E_LIMIT) {
             why = "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas";
         } else if (err == CELLAR_E_INVAL) {
-            why = "cellar_namespace_open: sum of quota_min_pct over 100, or a quota for a "
-                  "namespace created without";
+            why = "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
+                  "was created without quota";
         }
         return cache_fail(c, err, 0, why);
     }
@@ -881,10 +895,10 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
         err = cache_breaker_start(*out, o->breaker);
     }
-    const char *why = "cellar_namespace_open: no room for its Bloom filter or breaker";
+    const char *why = "cellar_namespace_open: bloom or breaker does not fit: raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(*out)) {
         err = cellar_version_set(*out, o->version);
-        why = "cellar_namespace_open: the version could not be set";
+        why = "cellar_namespace_open: version was not set: retry";
     }
     if (err != CELLAR_OK) {
         (void)cellar_close(*out);
@@ -907,7 +921,8 @@ static void cache_owner_died(cellar *v, uint32_t vgen)
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
 {
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_drop: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_drop: c and name must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -928,7 +943,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     }
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
-                                       "cellar_namespace_drop: unknown"); }
+                                       "cellar_namespace_drop: no namespace has this name"); }
     cache_owner_died(v, 0);
     /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
@@ -958,11 +973,15 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (drawn && now != NULL) { *now = c->version; }
         sync_drop(VIEW, &s->view_lock);
         if (closed) { return cache_closed(c); }
-        if (over) { return cache_fail(c, CELLAR_E_RANGE, 0, "the view's version is at its end"); }
+        if (over) {
+            return cache_fail(c, CELLAR_E_RANGE, 0,
+                              "cellar_version_increment: version is at its maximum 2^32 - 1");
+        }
         if (drawn) { break; }
         cache_renumber(s);
         if (base_self()->depth > 0) {
-            return cache_fail(c, CELLAR_E_BUSY, 0, "generation numbers begin anew just now");
+            return cache_fail(c, CELLAR_E_BUSY, 0,
+                              "generation numbers restart now: retry outside the listener");
         }
     }
     cache_owner_died(c, base_load_rlx(&c->vgen));
@@ -987,7 +1006,9 @@ CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: from 1 on"); }
+    if (version == 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: version must be at least 1");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
@@ -1009,7 +1030,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)
 {
     if (c == NULL || name == NULL || class_number == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: no argument may be NULL");
     }
     *class_number = 0;
     if (cache_is_closed(c)) { return cache_closed(c); }

@@ -344,17 +344,19 @@ static void cache_warm_caller_left(void *arg)
 static const char *cache_warm_check(const cellar_warm_opts *o)
 {
     if ((o->next != NULL) == (o->keys != NULL || o->key_count != 0)) {
-        return "cellar_warm: either keys or next";
+        return "cellar_warm: set either keys and key_count, or next";
     }
     if (cache_items_bad(o->keys, o->key_count, sizeof *o->keys)) {
-        return "cellar_warm: keys is NULL, or key_count is more than memory holds";
+        return "cellar_warm: keys is NULL, or key_count is too large";
     }
-    if (o->loader != NULL && o->loader_many != NULL) { return "cellar_warm: one loader, not two"; }
+    if (o->loader != NULL && o->loader_many != NULL) {
+        return "cellar_warm: set loader or loader_many, not both";
+    }
     if (o->threads > CACHE_WARM_THREADS || o->batch_keys > CACHE_WARM_BATCH ||
         o->max_failure_pct > 100 ||
         o->max_used_pct > 100 || o->timeout_ms < 0 || o->keys_per_s > 1000000000u ||
         (o->loader != NULL && o->batch_keys > 1)) {
-        return "cellar_warm: a number is out of range";
+        return "cellar_warm: a number is out of its range, see cellar_warm_opts";
     }
     return NULL;
 }
@@ -362,16 +364,22 @@ static const char *cache_warm_check(const cellar_warm_opts *o)
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out)
 {
     if (c == NULL || o == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_warm: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_warm: c, options and report must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_warm_report r = cellar_warm_report_default();
     cellar_err err = cache_opts_out(out, &r, sizeof r);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: the report's size"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_warm: start from cellar_warm_report_default()");
+    }
     cellar_warm_opts full;
     err = cache_opts_in(&full, sizeof full, o);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: struct_size, new fields"); }
-    const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0" : cache_warm_check(&full);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_warm: start from cellar_warm_opts_default()");
+    }
+    const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0 must be 0"
+                                          : cache_warm_check(&full);
     if (why != NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, why); }
     cellar_load_opts load; /* bad options fail this call, not each key */
     cache_load_plan plan;
@@ -406,7 +414,8 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     r.stopped = (cellar_err)base_load_rlx(&w->stopped);
     base_free_raw(&hooks, w, sizeof *w);
     (void)cache_opts_out(out, &r, sizeof r);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_warm ended early");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_warm: ended early: next, memory or threads");
 }
 
 /* ---- write through ---- */
@@ -451,7 +460,8 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
                             CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE;
     if (c == NULL || fn == NULL || cache_key_bad(key, key_len) ||
         (value == NULL && value_len != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_write_through: an argument is missing");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_write_through: key must have 1..65,535 bytes, fn not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan; /* bad options are refused before the source is written */

@@ -75,7 +75,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *c
     const size_t bytes = head + (size_t)table + BASE_LINE;
     cache_why *w = base_alloc(&s->account, BASE_MOD_WHY, bytes, NULL);
     if (w == NULL) {
-        cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the record of what left");
+        cache_fail_open(CELLAR_E_NOMEM, 0,
+                        "cellar_open: no memory to explain misses: set tuning.no_explain");
         return CELLAR_E_NOMEM;
     }
     w->bytes = bytes;
@@ -349,7 +350,8 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_why: a key and a result are needed");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_why: key must have 1..65,535 bytes, out not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -370,7 +372,8 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
         r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
     const cellar_err err = cache_opts_out(out, &r, sizeof r);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_why: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_why: start from cellar_reason_default()");
 }
 
 BASE_SIZE_END
