@@ -296,6 +296,11 @@ CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
 /* Record the error of a handle, log it if the host must know, and return `code`. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
+/* Refuse a call with E_INVAL: for a bad key with its length, else with the rule `rest`. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
+                                                   size_t key_len, const char *rest);
+/* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
 /* Copy an options struct of the caller into `dst` of `known` bytes by the size rule of the
  * header. */
 CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src);

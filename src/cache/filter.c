@@ -70,7 +70,7 @@ CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filt
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_add: key must have 1..65,535 bytes");
+        return cache_fail_key(c, "cellar_bloom_add", key, key_len, "");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -144,8 +144,7 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_bloom_check: key must have 1..65,535 bytes");
+        return cache_fail_key(c, "cellar_bloom_check", key, key_len, "");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const bloom *b = base_load_acq(&c->bloom);

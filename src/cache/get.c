@@ -23,10 +23,9 @@ BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
     return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
 }
 
-BASE_COLD static cellar_err cache_get_refuse(cellar *c)
+BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0,
-                      "get: key must have 1..65,535 bytes, buf must not be NULL");
+    return cache_fail_key(c, "cellar_get", key, key_len, "buf must not be NULL with buf_cap > 0");
 }
 
 /* Return whether to ask the tier, after a miss in L1 that is counted. */
@@ -165,7 +164,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
-        return cache_get_refuse(c);
+        return cache_get_refuse(c, key, key_len);
     }
     const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY(state != 0)) {
@@ -362,7 +361,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
 {
     if (o == NULL) { return cellar_get(c, key, key_len, buf, buf_cap, value_len); }
     if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
-        return cache_get_refuse(c);
+        return cache_fail_key(c, "cellar_get_with", key, key_len,
+                              "buf must not be NULL with buf_cap > 0");
     }
     cellar_get_opts full;
     cellar_err err = cache_get_opts_read(c, o, &full);
@@ -420,7 +420,9 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 
 CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_get_refuse(c); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_contains", key, key_len, "");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
@@ -445,8 +447,7 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
                                             cellar_entry_info *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_entry_info_get: key must have 1..65,535 bytes, out not be NULL");
+        return cache_fail_key(c, "cellar_entry_info_get", key, key_len, "out must not be NULL");
     }
     const cellar_err size_err = cache_info_check(c, out);
     if (size_err != CELLAR_OK) { return size_err; }
@@ -471,7 +472,9 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
 
 CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap)
 {
-    if (key == NULL || buf == NULL || buf_cap == 0) { return cache_get_refuse(c); }
+    if (key == NULL || buf == NULL || buf_cap == 0) {
+        return cache_fail_key(c, "cellar_get_str", key, 1, "buf must hold at least 1 byte");
+    }
     size_t len = 0;
     cellar_err err = cellar_get(c, key, strlen(key), buf, buf_cap, &len);
     if (err == CELLAR_OK && len == buf_cap) { err = CELLAR_E_BUFFER; }
@@ -543,8 +546,8 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     if (value != NULL) { *value = NULL; }
     if (value_len != NULL) { *value_len = 0; }
     if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_get_alloc: key must have 1..65,535 bytes, value not be NULL");
+        return cache_fail_key(c, "cellar_get_alloc", key, key_len,
+                              "value and value_len must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_id outcome = STATS_MISS;
@@ -577,8 +580,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_pin: key must have 1..65,535 bytes, out not be NULL");
+        return cache_fail_key(c, "cellar_pin", key, key_len, "out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = CELLAR_MISS;

@@ -228,9 +228,8 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     cache_load_plan plan;
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
         (waiter != NULL && waiter->fn == NULL)) {
-        return cache_load_refuse(c,
-                                 "cellar_lease_acquire: bad key, or NULL lease, result or "
-                                 "waiter->fn");
+        return cache_fail_key(c, "cellar_lease_acquire", key, key_len,
+                              "lease, out and waiter->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }

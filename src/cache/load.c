@@ -617,8 +617,8 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                                          cellar_result *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {
-        return cache_load_refuse(c, "cellar_get_or_load: key must have 1..65,535 bytes; start out "
-                                    "from cellar_result_default()");
+        return cache_fail_key(c, "cellar_get_or_load", key, key_len,
+                              "start out from cellar_result_default()");
     }
     bool audit = false;
     uint32_t state = base_load_acq(&c->state);

@@ -76,6 +76,26 @@ CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, 
     return code;
 }
 
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
+                                                   size_t key_len, const char *rest)
+{
+    char text[CACHE_ERROR_TEXT];
+    if (cache_key_bad(key, key_len)) {
+        (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
+                       key != NULL ? (unsigned long long)key_len : 0);
+    } else {
+        (void)snprintf(text, sizeof text, "%s: %s", call, rest);
+    }
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
     return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");

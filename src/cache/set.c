@@ -393,10 +393,10 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
 }
 
-static cellar_err cache_set_refuse(cellar *c)
+BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t key_len)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0,
-                      "key must have 1..65,535 bytes; a negative entry has no value");
+    return cache_fail_key(c, "cellar_set", key, key_len,
+                          "value must not be NULL; a negative entry has no value");
 }
 
 /* Compute the deadline of a set for which the namespace sets only a time to live. Return false in
@@ -465,7 +465,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) ||
                       (value == NULL && value_len != 0))) {
-        return cache_set_refuse(c);
+        return cache_set_refuse(c, key, key_len);
     }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     base_self_t *const self = base_self();
@@ -483,7 +483,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
-    if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) { return cache_set_refuse(c); }
+    if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) {
+        return cache_set_refuse(c, key, key_len);
+    }
     if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }
     plan.spec.value = value;
     plan.spec.value_len = value_len;
@@ -595,7 +597,9 @@ CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by)
 
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
 {
-    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) { return cache_set_refuse(c); }
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) {
+        return cache_fail_key(c, "cellar_delete", key, key_len, "");
+    }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
@@ -632,9 +636,11 @@ static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_
 
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_touch", key, key_len, "");
+    }
     if (ttl_ms < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_touch: ttl_ms must be 0 or more");
+        return cache_fail_number(c, "cellar_touch: ttl_ms must be 0 or more", ttl_ms);
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
@@ -730,14 +736,16 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
                                        int64_t *now_value)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_increment", key, key_len, "");
+    }
     if ((flags & ~CELLAR_ONLY_IF_PRESENT) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_increment: flags must be 0 or CELLAR_ONLY_IF_PRESENT");
     }
     if (ttl_if_new_ms < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_increment: ttl_if_new_ms must be 0 or more");
+        return cache_fail_number(c, "cellar_increment: ttl_if_new_ms must be 0 or more",
+                                 ttl_if_new_ms);
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
@@ -768,7 +776,9 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
 CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *value,
                                      int64_t ttl_ms)
 {
-    if (key == NULL || value == NULL) { return cache_set_refuse(c); }
+    if (key == NULL || value == NULL) {
+        return cache_fail_key(c, "cellar_set_str", key, 1, "value must not be NULL");
+    }
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);

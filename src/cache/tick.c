@@ -176,8 +176,8 @@ static cellar_err cache_set_log_level(cellar *c, int64_t level)
 static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 {
     if (bytes < (int64_t)CELLAR_MEMORY_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_option_set: memory_bytes must be at least 1 MiB");
+        return cache_fail_number(c, "cellar_option_set: memory_bytes must be at least 1 MiB",
+                                 bytes);
     }
     if ((uint64_t)bytes < base_load_rlx(&c->store->account.limit) &&
         (uint64_t)bytes < l1_least_budget(c->l1)) {
@@ -193,8 +193,7 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)
 {
     if (rule < CELLAR_EVICT_DEFAULT || rule > CELLAR_EVICT_FIFO) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_option_set: eviction must be a cellar_eviction");
+        return cache_fail_number(c, "cellar_option_set: eviction must be a cellar_eviction", rule);
     }
     const uint32_t to = rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_ADAPTIVE
                                                      : (uint32_t)rule;
@@ -207,8 +206,7 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
 {
     cache_store *s = c->store;
     if (bytes < (int64_t)CELLAR_L2_BYTES_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_option_set: l2_bytes must be at least 16 MiB");
+        return cache_fail_number(c, "cellar_option_set: l2_bytes must be at least 16 MiB", bytes);
     }
     if (s->tier == NULL || s->tier->resize == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
@@ -248,7 +246,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (value < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_set: value must be 0 or more");
+        return cache_fail_number(c, "cellar_option_set: value must be 0 or more", value);
     }
     switch (option) {
     case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);

@@ -207,8 +207,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                                     const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
 {
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_update: key must have 1..65,535 bytes, fn not be NULL");
+        return cache_fail_key(c, "cellar_update", key, key_len, "fn must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan;
@@ -296,8 +295,7 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
 {
     if (o == NULL) { return cellar_delete(c, key, key_len); }
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_with: key must have 1..65,535 bytes");
+        return cache_fail_key(c, "cellar_delete_with", key, key_len, "");
     }
     cellar_delete_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);

@@ -460,8 +460,8 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
                             CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE;
     if (c == NULL || fn == NULL || cache_key_bad(key, key_len) ||
         (value == NULL && value_len != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_write_through: key must have 1..65,535 bytes, fn not be NULL");
+        return cache_fail_key(c, "cellar_write_through", key, key_len,
+                              "fn and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan; /* bad options are refused before the source is written */

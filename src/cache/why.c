@@ -350,8 +350,7 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_why: key must have 1..65,535 bytes, out not be NULL");
+        return cache_fail_key(c, "cellar_why", key, key_len, "out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
