@@ -1,39 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * filter: a blocked Bloom filter that grows, is rebuilt while it serves, and knows its own doubts.
+ * filter: a blocked Bloom filter that grows, is rebuilt while it serves, and tracks its own doubts.
  *
- * PICTURE    desc {number, next layers, layers, filling, which set, state}       one 64-bit word
- *            set[2]   each up to 4 layers of n, 2n, 4n, 8n keys; adds go to the last one
- *            layer -> slab {blocks of 64 bytes}; a key owns k bits of one block
- *                hash * blocks >> 64 = block;  9-bit slices of a remix of hash = bits
+ * PICTURE    desc {number, next layers, layers, filling, which set, state} one 64-bit word
+ *            set[2] each up to 4 layers of n, 2n, 4n, 8n keys; adds go to the last layer
+ *            layer -> slab {blocks of 64 bytes}; a key owns k bits of one block:
+ *            hash * blocks >> 64 = block; 9-bit slices of a remix of hash = bits
  *            OFF -open-> OBSERVING -fill, seal-> AUTHORITATIVE -doubt-> OBSERVING
- *            rebuild: the other set is opened beside; adds go to both; seal swaps
- * LAYOUT     a slab is a region of its own: reserved by powers of two, unmapped only in
- *            bloom_destroy. When a set is given up its pages go back and read zero, so that a late
- *            reader may look; the slab serves the next set that fits.
- * INVARIANTS a key whose add has returned is in the set that answers, or the state is not
- *            AUTHORITATIVE; blocks * 64 <= reserved of the slab at every instant, whatever a late
- *            reader believes; `number` rises with each change of desc; fill_done == fill only if
- *            all keys came since the newest set was opened and nothing was doubted since.
- * LOCKING    readers: none. desc, then bits (acquire), then desc again: moved = "maybe".
- *            adders: one of 16 locks (rank BLOOM) by thread, for reading desc and setting bits: a
- *            set that the holder sees cannot be given up under it.
- *            open, swap, off: `busy` (a flag, waits by yielding), memory, then all 16 locks in
- *            order, desc, drop. Growth and doubt only CAS desc: older layers keep answering.
- * PROOF      no false negative over a swap: an adder that saw only the old set holds its lock while
- *            it reads desc and sets bits; after the entry is visible (a seq_cst CAS of its window)
- *            it loads desc seq_cst: either that load sees the second set, and the key is added
- *            again, or it comes before the publisher's store, and then the scan, which starts
- *            after that store and a fence, meets the window or the entry. Points bloom.*;
- *            tests/concurrency/sim/bloom.c.
- * LIMITS     2^40 keys, rates .01 % to 50 %; 15 n keys in a set, then doubt (FULL). Sizes are 64
- *            bits throughout.
- * TRIED      plain sizing by ln(1/p)/ln(2)^2: 1.14 x the rate at 1 %, 1.5 x at 0.1 %: blocks are
- *            not equally full; so a layer is sized by the rate of Poisson-filled blocks.
- *            h1 + i*h2 positions repeat inside 512 bits; slices of a mixed word do not.
- * NOT HERE   counters, logs, scans, who is told: cache/bloom_guard.c. Files: the disk tier.
- * SOURCE     Putze, Sanders, Singler 2007, blocked Bloom filters; Almeida et al. 2007, scalable
- *            ones. Own code. */
+ *            rebuild: open the other set, add to both sets, seal swaps them
+ * LAYOUT     A slab is a region of its own, reserved by powers of two and unmapped only in
+ *            bloom_destroy. The pages of a dropped set are given back and read zero; a late reader
+ *            may still look at them.
+ * INVARIANTS A key with a completed add is in the set that answers, or the state is not
+ *            AUTHORITATIVE.
+ *            blocks * 64 <= reserved bytes of the slab at every instant. `number` rises with each
+ *            change of desc. fill_done == fill only if all keys were added after the newest set was
+ *            opened, without a doubt.
+ * LOCKING    Readers: none. They read desc, bits (acquire), desc; a changed desc means "maybe".
+ *            Adders: one of 16 locks (rank BLOOM) per thread, while they read desc and set bits.
+ *            open, swap, off: `busy` (a flag; waiters yield), then all 16 locks in order.
+ *            Growth and doubt change desc by CAS only: older layers keep answering.
+ * LIMITS     2^40 keys, rates 0.01..50 percent; 15 n keys in a set, then doubt (FULL).
+ * SEE ALSO   src/bloom/README.md: proof, rejected designs, sources; bloom_guard.c: callers;
+ *            tests/concurrency/sim/bloom.c. */
 #include "bloom/filter.h"
 
 #include <string.h>
@@ -50,7 +39,7 @@
 #define BLOOM_HASHES 14u /* 7 slices of 9 bits from each of two words */
 #define BLOOM_SETS 2u
 
-/* desc */
+/* fields of desc */
 #define BLOOM_STATE(d) ((bloom_state)((d) & 3u))
 #define BLOOM_WHICH(d) ((unsigned)((d) >> 2) & 1u)
 #define BLOOM_FILLING(d) (((d) >> 3 & 1u) != 0)
@@ -61,18 +50,18 @@
 typedef struct bloom_slab { /* lives until bloom_destroy: late readers look into it */
     struct bloom_slab *next; /* all slabs of the filter; under busy */
     base_region mem;         /* constant */
-    _Atomic uint64_t blocks; /* in use now; release before the descriptor that names it */
-    _Atomic uint32_t hashes; /* k */
-    uint64_t bytes;          /* charged; 0: nobody's, and reads zero; under busy */
-    uint64_t committed;      /* the most `bytes` ever was; under busy */
+    _Atomic uint64_t blocks; /* blocks in use; release before the descriptor that names it */
+    _Atomic uint32_t hashes; /* k, bits per key */
+    uint64_t bytes;          /* charged bytes; 0: free slab that reads zero; under busy */
+    uint64_t committed;      /* maximum of `bytes` so far; under busy */
 } bloom_slab;
 
 typedef struct bloom_set {
     bloom_slab *_Atomic layer[BLOOM_LAYERS];
-    _Atomic uint64_t expected; /* n of layer 0 */
-    _Atomic uint64_t fpp_e9;   /* rate wanted, in 1e-9 */
-    _Atomic uint32_t stuck;    /* BLOOM_FULL or BLOOM_NOMEM: took more than it has room for */
-    _Atomic uint32_t every;    /* adds of a slot between two looks at the sum; a power of two */
+    _Atomic uint64_t expected; /* n of layer 0, keys */
+    _Atomic uint64_t fpp_e9;   /* wanted rate of false positives, in 1e-9 */
+    _Atomic uint32_t stuck;    /* BLOOM_FULL or BLOOM_NOMEM: more keys than the layers hold */
+    _Atomic uint32_t every;    /* adds of a slot between two checks of the sum; power of two */
 } bloom_set;
 
 typedef struct bloom_slot {
@@ -84,17 +73,17 @@ struct bloom {
     bloom_slot slot[BLOOM_SLOTS];
     _Atomic uint64_t desc BASE_ALIGNED(BASE_PAD); /* seq_cst; see PICTURE */
     bloom_set set[BLOOM_SETS];
-    _Atomic uint32_t busy;      /* 1: somebody changes sets or slabs */
-    _Atomic uint32_t fill;      /* +1 with each set opened and each doubt */
-    _Atomic uint32_t fill_done; /* the fill that ended well */
+    _Atomic uint32_t busy;      /* 1: a thread changes sets or slabs */
+    _Atomic uint32_t fill;      /* +1 with each opened set and each doubt */
+    _Atomic uint32_t fill_done; /* last fill that ended well */
     _Atomic uint32_t doubt;
-    _Atomic uint32_t doubts;    /* +1 with each time it stopped being believed */
+    _Atomic uint32_t doubts;    /* times the filter stopped being believed */
     bloom_slab *slabs;          /* under busy */
     base_account *account;
-    void *raw;                  /* the allocation this lies in */
+    void *raw;                  /* allocation that contains this struct */
 };
 
-/* ---- how large ---- */
+/* ---- size ---- */
 
 static double bloom_exp_neg(double x)
 {
@@ -119,8 +108,8 @@ static double bloom_power(double x, unsigned n)
     return r;
 }
 
-/* Rate of false positives when a block of 512 bits holds `mean` keys of k bits on average: the
- * number in a block is Poisson's. */
+/* Return the rate of false positives if a block of 512 bits holds `mean` keys of k bits on average.
+ * The number of keys in a block has a Poisson distribution. */
 static double bloom_rate(double mean, unsigned k)
 {
     const double keep = bloom_power(1.0 - 1.0 / (double)BLOOM_BITS, k);
@@ -134,7 +123,7 @@ static double bloom_rate(double mean, unsigned k)
     return rate;
 }
 
-/* The most keys a block may hold on average for this rate. */
+/* Return the largest mean number of keys per block for this rate. */
 static double bloom_mean(double fpp, unsigned k)
 {
     double low = 0.0, high = 400.0;
@@ -145,7 +134,7 @@ static double bloom_mean(double fpp, unsigned k)
     return low;
 }
 
-/* k and blocks for n keys at this rate; false: beyond the address space. */
+/* Compute k and the number of blocks for n keys. Return false beyond the address space. */
 static bool bloom_size(uint64_t n, double fpp, uint32_t *hashes, uint64_t *blocks)
 {
     unsigned want = 1;
@@ -163,12 +152,12 @@ static bool bloom_size(uint64_t n, double fpp, uint32_t *hashes, uint64_t *block
     BASE_ASSERT(best > 0.0);
     const double exact = (double)n / best + 1.0;
     if (exact > (double)(SIZE_MAX / 4 / BLOOM_BLOCK)) { return false; }
-    /* whole pages: what is charged is used */
+    /* whole pages: all charged bytes are usable */
     *blocks = base_round_up((uint64_t)exact, BASE_PAGE / BLOOM_BLOCK);
     return true;
 }
 
-/* ---- slabs; all under busy ---- */
+/* ---- slabs; all functions run under busy ---- */
 
 static bloom_slab *bloom_slab_find(bloom *b, uint64_t bytes)
 {
@@ -196,7 +185,7 @@ static bloom_slab *bloom_slab_new(bloom *b, uint64_t bytes)
     return s;
 }
 
-/* A slab with that many zeroed blocks. OK, E_SPACE, E_NOMEM. */
+/* Get a slab with that many zeroed blocks. Return OK, E_SPACE or E_NOMEM. */
 static cellar_err bloom_slab_take(bloom *b, uint64_t blocks, uint32_t hashes, bloom_slab **out)
 {
     const uint64_t bytes = blocks * BLOOM_BLOCK;
@@ -216,16 +205,16 @@ static cellar_err bloom_slab_take(bloom *b, uint64_t blocks, uint32_t hashes, bl
     return CELLAR_OK;
 }
 
-/* Its pages go back. A late reader sees zeros, or a page of before: it looks at desc afterwards. */
+/* Give the pages of a slab back. A late reader sees zeros or old bits, and then checks desc. */
 static void bloom_slab_give(bloom *b, bloom_slab *s)
 {
-    if (s->bytes == 0) { return; } /* in bloom_destroy */
+    if (s->bytes == 0) { return; } /* free already, in bloom_destroy */
     base_region_discard(&s->mem, 0, (size_t)s->bytes);
     base_uncharge(b->account, BASE_MOD_BLOOM, s->bytes);
     s->bytes = 0;
 }
 
-/* Only the layers it had: what stands behind them may serve the other set by now. */
+/* Give back the layers of the set only: slabs behind them may serve the other set already. */
 static void bloom_set_give(bloom *b, unsigned which, unsigned layers)
 {
     for (unsigned i = 0; i < layers; i++) {
@@ -239,7 +228,7 @@ static void bloom_set_give(bloom *b, unsigned which, unsigned layers)
 static uint64_t bloom_block(uint64_t hash, uint64_t blocks)
 {
     base_hash_mul(&hash, &blocks);
-    return blocks; /* the high half: hash * blocks / 2^64 */
+    return blocks; /* high half: hash * blocks / 2^64 */
 }
 
 static _Atomic uint64_t *bloom_line(const bloom_slab *s, uint64_t hash, uint64_t blocks)
@@ -266,7 +255,7 @@ static bool bloom_slab_has(const bloom_slab *s, uint64_t hash)
     return true;
 }
 
-/* True: a bit was new. */
+/* Set the bits of a key. Return true if a bit was new. */
 static bool bloom_slab_put(const bloom_slab *s, uint64_t hash)
 {
     const uint64_t blocks = base_load_rlx(&s->blocks);
@@ -319,7 +308,7 @@ CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b)
     return BLOOM_STATE(base_load_acq(&b->desc));
 }
 
-/* ---- who changes sets ---- */
+/* ---- changes of sets ---- */
 
 static void bloom_busy_take(bloom *b)
 {
@@ -328,7 +317,7 @@ static void bloom_busy_take(bloom *b)
 
 static void bloom_busy_drop(bloom *b) { base_store_rel(&b->busy, 0u); }
 
-/* Adders may be adding to what desc says now: all of them are kept out while it changes. */
+/* Change desc with all adders locked out, because they add to the sets that desc names. */
 static void bloom_publish(bloom *b, uint64_t clear, uint64_t set) SYNC_UNCHECKED;
 static void bloom_publish(bloom *b, uint64_t clear, uint64_t set)
 {
@@ -336,11 +325,13 @@ static void bloom_publish(bloom *b, uint64_t clear, uint64_t set)
     for (unsigned i = 0; i < BLOOM_SLOTS && all; i++) { sync_take(BLOOM, &b->slot[i].lock); }
     uint64_t d;
     do {
-        d = base_load_rlx(&b->desc); /* a doubt may be changing it: it takes no lock */
+        d = base_load_rlx(&b->desc); /* a doubt may change desc at the same time: it takes no
+                                      * lock */
     } while (!base_cas_sc(&b->desc, d, ((d & ~clear) | set) + BLOOM_NUMBER_ONE));
     BASE_POINT("bloom.published");
     for (unsigned i = BLOOM_SLOTS; i > 0 && all; i--) { sync_drop(BLOOM, &b->slot[i - 1].lock); }
-    base_fence_sc(); /* before any scan; pairs with the window's CAS and bloom_add_end's load */
+    base_fence_sc(); /* before any scan; pairs with the CAS of the window and the load in
+                      * bloom_add_end */
 }
 
 CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why)
@@ -371,7 +362,7 @@ static uint64_t bloom_fresh(const bloom *b, unsigned which)
     return n;
 }
 
-/* Keys that `layers` layers hold at the rate wanted. */
+/* Return the number of keys that `layers` layers hold at the wanted rate. */
 static uint64_t bloom_room(const bloom_set *set, unsigned layers)
 {
     return base_load_rlx(&set->expected) * (((uint64_t)1 << layers) - 1);
@@ -397,10 +388,10 @@ static cellar_err bloom_layer_take(bloom *b, bloom_set *set, unsigned layer)
     return err;
 }
 
-/* Set `which` has taken as many keys as its layers were made for. */
+/* Add a layer to set `which`, which holds as many keys as its layers were made for. */
 static void bloom_grow(bloom *b, unsigned which)
 {
-    if (!base_cas_ar(&b->busy, 0u, 1u)) { return; } /* the next adder looks again */
+    if (!base_cas_ar(&b->busy, 0u, 1u)) { return; } /* busy: a later add checks again */
     bloom_set *set = &b->set[which];
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned layers = BLOOM_LAYERS_OF(d, which);
@@ -425,7 +416,7 @@ static void bloom_grow(bloom *b, unsigned which)
 
 /* ---- adding ---- */
 
-/* Under the slot's lock. True: look whether the set is full. */
+/* Add the key under the lock of the slot. Return true if the set may be full. */
 static bool bloom_set_add(bloom *b, bloom_slot *slot, unsigned which, unsigned layers,
                           uint64_t hash)
 {
@@ -473,7 +464,7 @@ CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t
 
 CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash) { (void)bloom_add_begin(b, hash); }
 
-/* ---- life of a set ---- */
+/* ---- sets: open, fill, seal ---- */
 
 CELLAR_PRIVATE bloom *bloom_create(base_account *a)
 {
@@ -505,7 +496,7 @@ CELLAR_PRIVATE void bloom_forked(bloom *b)
     base_store_rel(&b->busy, 0u);
 }
 
-/* Nobody adds to it: it is in no descriptor. */
+/* Prepare a set. No descriptor names the set yet, so no thread adds to it. */
 static cellar_err bloom_set_init(bloom *b, unsigned which, uint64_t expected, double fpp)
 {
     bloom_set *set = &b->set[which];
@@ -519,7 +510,7 @@ static cellar_err bloom_set_init(bloom *b, unsigned which, uint64_t expected, do
     return bloom_layer_take(b, set, 0);
 }
 
-/* What desc says of set `which` alone: nothing but its number of layers. */
+/* Fields of desc for set `which` alone: its number of layers. */
 #define BLOOM_LAYERS_MASK(which) ((uint64_t)15 << (4 + 4 * (which)))
 #define BLOOM_LAYERS_1(which) ((uint64_t)1 << (4 + 4 * (which)))
 
@@ -550,14 +541,14 @@ CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
     return err;
 }
 
-/* The set that is being filled beside the one that answers is given up. */
+/* Drop the set that is being filled beside the answering set. */
 static void bloom_second_drop(bloom *b)
 {
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned second = BLOOM_WHICH(d) ^ 1u;
     bloom_publish(b, BLOOM_LAYERS_MASK(second) | 8u, 0);
     bloom_set_give(b, second, BLOOM_LAYERS_OF(d, second));
-    (void)base_add_ar(&b->fill, 1u); /* what was filled is gone: no seal before the next fill */
+    (void)base_add_ar(&b->fill, 1u); /* the filled keys are lost: no seal before the next fill */
 }
 
 CELLAR_PRIVATE void bloom_off(bloom *b, bool all)
@@ -592,7 +583,7 @@ CELLAR_PRIVATE cellar_err bloom_seal(bloom *b)
         err = CELLAR_E_INVAL;
     } else if (base_load_acq(&b->set[newest].stuck) != 0) {
         err = CELLAR_E_LIMIT;
-        if (newest != old) { bloom_second_drop(b); } /* a larger one can be opened */
+        if (newest != old) { bloom_second_drop(b); } /* the owner can open a larger set */
     } else {
         base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
         const uint64_t said = (uint64_t)BLOOM_AUTHORITATIVE | (uint64_t)newest << 2;
@@ -627,14 +618,14 @@ CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out)
 
 /* ---- images ----
  *
- * FORMAT     little-endian, 128 bytes, then the words of each layer, then u64 sum of those words
+ * FORMAT     Little-endian: 128 bytes, the words of each layer, u64 sum of those words.
  *              0 u32 magic   4 u32 version   8 u64 hash key's check   16 u64 expected
  *             24 u64 rate in 1e-9   32 u64 keys   40 u32 layers   44 u32 state
  *             48 4 x {u64 blocks, u32 k, u32 0}   112 u64 0   120 u64 sum of the first 120 bytes */
 
 #define BLOOM_MAGIC 0x4d4c4263u
 #define BLOOM_VERSION 1u
-#define BLOOM_PIECE 256u /* words moved at once */
+#define BLOOM_PIECE 256u /* words moved per call */
 
 typedef struct bloom_head {
     uint32_t magic, version;
@@ -702,7 +693,7 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
         }
     }
     if (!give(ctx, &sum, sizeof sum)) { return CELLAR_E_IO; }
-    const uint64_t now = base_load_sc(&b->desc); /* a set that was given up reads zero */
+    const uint64_t now = base_load_sc(&b->desc); /* a dropped set reads zero */
     return BLOOM_WHICH(now) == which && BLOOM_STATE(now) != BLOOM_OFF ? CELLAR_OK : CELLAR_E_BUSY;
 }
 
@@ -804,7 +795,8 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
 
 /* ---- audit ---- */
 
-/* Had an adder held no lock, it could have set bits in what was given up. */
+/* Return whether a free slab is all zero. An adder without a lock could have set bits in a dropped
+ * set. */
 static bool bloom_slab_clean(const bloom_slab *s)
 {
     const _Atomic uint64_t *words = (const _Atomic uint64_t *)(void *)s->mem.base;

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * filter: a filter over the keys that exist in a view's *source*, and when it may be believed.
+ * filter: a filter over the keys that exist in the *source* of a namespace, and its state of trust.
  *
- * CALL PATTERN
- *     bloom *b = bloom_create(account);                    OFF: nothing is added, nothing decided
+ * CALLS      A store adds every key; a reader may believe "never" while the filter is
+ *            AUTHORITATIVE.
+ *     bloom *b = bloom_create(account);                    OFF: adds nothing, decides nothing
  *     bloom_open(b, 1000000, 0.01);                        OBSERVING: adds, never decides
  *     bloom_ticket t = bloom_add_begin(b, hash);           around every store of a value:
- *     ... the entry becomes visible ...                    before it can be seen, and once more
- *     bloom_add_end(b, hash, &t);                          if the filter moved meanwhile
+ *     ... the entry becomes visible ...                    before it is visible, and once more
+ *     bloom_add_end(b, hash, &t);                          if the filter changed meanwhile
  *     uint32_t fill = bloom_fill_begin(b);  bloom_add(b, hash) ...  bloom_fill_end(b, fill);
  *     bloom_seal(b);                                       AUTHORITATIVE: "never" may be believed
  *     bloom_ask(b, hash)                                   any thread, no lock, no store
- * Hashes are the store's keyed ones, without the generation: a cleared cache changes no source.
- * Nothing is ever removed. How it works: filter.c. */
+ *
+ * Hashes are the keyed hashes of the store without the generation: to clear a namespace changes no
+ * source. Keys are never removed. How it works: filter.c. */
 #ifndef BLOOM_FILTER_H
 #define BLOOM_FILTER_H
 
@@ -28,15 +30,15 @@ typedef enum bloom_state {
     BLOOM_AUTHORITATIVE /* "never" may be believed */
 } bloom_state;
 
-/* Why a filter that was believed is not any more; the numbers are those of CELLAR_BLOOM_DOUBT_. */
+/* Reason why a filter is no longer believed. Same numbers as CELLAR_BLOOM_DOUBT_... */
 typedef enum bloom_doubt {
     BLOOM_TRUSTED, BLOOM_FOUND, BLOOM_FULL, BLOOM_NOMEM, BLOOM_IMAGE
 } bloom_doubt;
 
 typedef enum bloom_answer {
-    BLOOM_MAYBE, /* or: off, or somebody was just moving the filter */
-    BLOOM_NEVER, /* authoritative: was never added */
-    BLOOM_WOULD  /* observing: would have said never */
+    BLOOM_MAYBE, /* or: off, or the filter changed during the call */
+    BLOOM_NEVER, /* authoritative: the key was never added */
+    BLOOM_WOULD  /* observing: the answer would be "never" */
 } bloom_answer;
 
 #define BLOOM_KEYS_MAX ((uint64_t)1 << 40)
@@ -45,73 +47,73 @@ typedef enum bloom_answer {
 #define BLOOM_LAYERS 4u
 
 typedef struct bloom_ticket {
-    uint64_t desc; /* the descriptor that was added under */
+    uint64_t desc; /* descriptor of the moment of the add */
 } bloom_ticket;
 
-/* NULL: refused. Everything is charged to module BLOOM of the account, which outlives it. */
+/* Create a filter. All memory is charged to module BLOOM of the account, which must outlive the
+ * filter. Return NULL if no memory is left. */
 CELLAR_PRIVATE bloom *bloom_create(base_account *a);
-/* NULL accepted; nobody asks or adds any more. */
+/* Free the filter; NULL is allowed. No other thread may use it. */
 CELLAR_PRIVATE void bloom_destroy(bloom *b);
-/* In a forked child: whoever held a lock is gone. */
+/* Reset the locks in a forked child: threads that held them do not exist there. */
 CELLAR_PRIVATE void bloom_forked(bloom *b);
 
-/* OFF: begin, empty, OBSERVING. Else: begin a second set of this size beside the first, which goes
- * on answering until bloom_seal. OK; E_INVAL, E_BUSY (a second set is being filled already),
- * E_SPACE, E_NOMEM: nothing changed. No ranked lock held. */
+/* Start the filter empty as OBSERVING if it is OFF. Else open a second set of this size; the first
+ * set answers until bloom_seal. Return OK; or, with no change, E_INVAL, E_BUSY (a second set is
+ * being filled already), E_SPACE, E_NOMEM. The caller holds no ranked lock. */
 CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
-/* Give the second set up; with `all` the first, too: OFF. */
+/* Drop the second set; with `all` the first set, too, which turns the filter OFF. */
 CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
 
-/* The keys of the source follow by bloom_add. What this returns goes to bloom_fill_end when they
- * all came; a doubt in between makes it void. */
+/* Start feeding the keys of the source with bloom_add. After the last key the caller passes the
+ * result to bloom_fill_end. A doubt in between makes the fill void. */
 CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
 CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
-/* Everything is in: the newest set answers and is believed. OK; E_INVAL (not filled since it was
- * opened or doubted, or off), E_LIMIT (it took more keys than its layers hold, or could not
- * grow). */
+/* Believe the newest set, which has all keys now. Return OK; E_INVAL (off, or not filled since it
+ * was opened or doubted); E_LIMIT (more keys than its layers hold, or it could not grow). */
 CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
-/* It only observes, but was to be believed: counted as a doubt. */
+/* Count a doubt for a filter that observes but should have been believed. */
 BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why);
-/* True: it was believed and is no longer. */
+/* Stop believing the filter. Return true if it was believed until now. */
 CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
 
-/* No ranked lock held: a set that is full may grow. */
+/* Add a key. The caller holds no ranked lock: a full set may grow. */
 CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
 CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
 CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
 
 CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
-/* How often it stopped being believed. */
+/* Return how many times the filter stopped being believed. */
 CELLAR_PRIVATE uint32_t bloom_doubts(const bloom *b);
 CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
 
 typedef struct bloom_figures {
     bloom_state state;
-    bloom_doubt doubt;    /* the last one; TRUSTED: none since it was sealed */
+    bloom_doubt doubt;    /* last doubt; TRUSTED: none since bloom_seal */
     bool filling;         /* a second set is being filled */
-    uint32_t layers;      /* of the set that answers */
-    uint64_t expected, keys; /* keys: different ones, by bits they changed */
-    uint64_t bytes;       /* charged, both sets */
+    uint32_t layers;      /* layers of the set that answers, 1..4 */
+    uint64_t expected, keys; /* keys: distinct keys, counted by changed bits */
+    uint64_t bytes;       /* charged bytes of both sets */
     double fpp;
 } bloom_figures;
 CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
 
-/* What a store keeps of a filter: a header of BLOOM_HEAD bytes, then the bits of each layer, handed
- * to `give` in pieces of 2 KiB; false ends it. `check` names the hash key. Adds may go on: what was
- * added before the call is in. OK; E_IO (give said no), E_BUSY (the set was replaced
- * meanwhile), E_INVAL (off). */
+/* Write an image: a header of BLOOM_HEAD bytes, then the bits of each layer, in pieces of 2 KiB to
+ * `give`. False from `give` ends the call. `check` names the hash key. Adds may continue; all keys
+ * added before the call are in the image. Return OK; E_IO (`give` failed), E_BUSY (the set was
+ * replaced meanwhile), E_INVAL (off). */
 #define BLOOM_HEAD 128u
 BASE_SPARE CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                                      bool (*give)(void *ctx, const void *bytes, size_t len),
                                      void *ctx);
-/* Into a filter that is OFF. `clean`: no key came after the image was taken; only then an image of
- * an authoritative filter is believed again, else OBSERVING, with its bits. OK; E_IO (take said
- * no), E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN (other hash key), E_INVAL (not OFF), E_SPACE, E_NOMEM:
- * it is OFF as before. */
+/* Read an image into a filter that is OFF. `clean`: no key was added after the image was taken.
+ * Only a clean image of an authoritative filter is believed again; else the filter is OBSERVING,
+ * with these bits. Return OK; else the filter stays OFF: E_IO (`take` failed), E_CORRUPT,
+ * E_NEWER_FORMAT, E_FOREIGN (other hash key), E_INVAL (not OFF), E_SPACE, E_NOMEM. */
 BASE_SPARE CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
                                      bool (*take)(void *ctx, void *bytes, size_t len), void *ctx);
 
-/* Walk it: NULL, or what is wrong. Nobody adds meanwhile. */
+/* Check all invariants while no thread adds. Return NULL, or a text that names the fault. */
 BASE_SPARE CELLAR_PRIVATE const char *bloom_audit(const bloom *b);
 
 #endif

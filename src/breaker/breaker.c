@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * breaker: closed, open, half-open, in one 64-bit word.
+ * breaker: a circuit breaker (closed, open, half-open) in one 64-bit word.
  *
- * PICTURE    CLOSED --too many failures--> OPEN --its time is over, one probe passes--> HALF_OPEN
- *            HALF_OPEN --half_open_successes probes worked--> CLOSED;  --one failed--> OPEN, twice
- *            as long word {43 until, 4 turn, 1 probing, 6 row, 4 worked, 4 times, 2 state}
- * INVARIANTS at most one probe is out at a time: `probing` is set by the CAS that admits it, and a
- *            report takes it back only if `turn` is still the probe's. A pass given while CLOSED
- *            changes nothing once the breaker has opened: late failures do not open it twice.
- * TIME       milliseconds from birth, 43 bits: 278 years. open for U(1..min(open_ms * 2^times,
- *            open_max_ms)): full jitter, so that many processes do not come back in step. While
- *            HALF_OPEN, until = when a probe that was never reported is given up.
- * WINDOW     10 cells of one second; a cell of another second is begun anew by whoever finds it.
- *            Sums are of the last 10 s; emptied when it opens or closes.
- * LOCKING    none. Counters for people are relaxed.
- * LIMITS     2^20 - 1 calls a second are counted, more keep their share.
- * NOT HERE   what counts as a failure: who reports says so (cache/load.c, the disk tier). */
+ * PICTURE    CLOSED --too many failures--> OPEN --time over, one probe passes--> HALF_OPEN
+ *            HALF_OPEN --half_open_successes probes succeed--> CLOSED
+ *            HALF_OPEN --one probe fails--> OPEN, with twice the time
+ *            word {43 until, 4 turn, 1 probing, 6 row, 4 worked, 4 times, 2 state}
+ * INVARIANTS At most one probe is out at a time: the CAS that admits it sets `probing`. A report
+ *            clears `probing` only while `turn` is still the turn of that probe. A pass given while
+ *            CLOSED changes nothing after the breaker opened: late failures do not open it twice.
+ * TIME       Milliseconds since breaker_init, 43 bits: 278 years. Open for U(1..min(open_ms *
+ *            2^times, open_max_ms)). While HALF_OPEN, `until` is the time when an unreported probe
+ *            is given up.
+ * WINDOW     10 cells of one second. A caller that finds a cell of an older second resets the cell.
+ *            Sums cover the last 10 s; they are cleared when the breaker opens or closes.
+ * LOCKING    None. The statistics counters are relaxed.
+ * LIMITS     2^20 - 1 calls per second are counted exactly; above that the share of failures stays.
+ * SEE ALSO   src/breaker/README.md. What counts as a failure: breaker_calls.c, the loads, the disk
+ *            tier. */
 #include "breaker/breaker.h"
 
 #include "base/num.h"
@@ -32,7 +34,7 @@
     ((uint64_t)(state) | (uint64_t)(times) << 2 | (uint64_t)(worked) << 6 | (uint64_t)(row) << 10 \
      | (uint64_t)(probing) << 16 | (uint64_t)(turn) << 17 | (uint64_t)(until) << 21)
 
-#define BREAKER_PROBE 16u /* bit of a pass: it is a probe; below it the turn */
+#define BREAKER_PROBE 16u /* bit of a pass: probe; the 4 bits below are its turn */
 #define BREAKER_COUNT_MAX 0xfffffu
 
 CELLAR_PRIVATE bool breaker_rule_ok(const breaker_rule *r)
@@ -84,7 +86,7 @@ static uint64_t breaker_cell_add(uint64_t cell, uint32_t second, bool failed)
         calls = (uint32_t)(cell >> 20) & BREAKER_COUNT_MAX;
         failures = (uint32_t)cell & BREAKER_COUNT_MAX;
     }
-    if (calls == BREAKER_COUNT_MAX) { /* halved, the share stays */
+    if (calls == BREAKER_COUNT_MAX) { /* halve both counters: the share stays */
         calls /= 2;
         failures /= 2;
     }
@@ -166,7 +168,8 @@ static breaker_change breaker_report_probe(breaker *b, uint32_t turn, breaker_ou
         const uint64_t w = base_load_acq(&b->word);
         const bool mine = BREAKER_STATE(w) == BREAKER_HALF_OPEN && BREAKER_PROBING(w) &&
                           BREAKER_TURN(w) == turn;
-        if (!mine && !BASE_MUTANT("breaker.late_probe")) { return BREAKER_SAME; } /* given up */
+        /* the probe was given up */
+        if (!mine && !BASE_MUTANT("breaker.late_probe")) { return BREAKER_SAME; }
         breaker_change change = BREAKER_SAME;
         const unsigned worked = BREAKER_WORKED_OF(w) + (how == BREAKER_WORKED ? 1u : 0u);
         uint64_t next = BREAKER_WORD(BREAKER_HALF_OPEN, BREAKER_TIMES(w), worked, 0, 0, turn, 0);

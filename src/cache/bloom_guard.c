@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * bloom_guard: what a view does with its Bloom filter: who adds, who asks, who is told of doubts.
+ * bloom_guard: the Bloom filter of a namespace: adds, look-ups, feed, seal, doubts.
  *
- * PICTURE    set, incr, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if moved]
+ * PICTURE    set, increment, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if
+ *            changed]
  *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
- *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader; 1 in 1,024 loads
- *                  all the same: a value found then ends the filter's authority
- *            OFF -open-> OBSERVING -feed (L1 scan, then the owner's keys), seal-> AUTHORITATIVE
- * INVARIANTS c->bloom goes from NULL to a filter once and stays until the view is freed; OFF is a
- *            state of the filter. A view without one pays two loads a set and one a miss.
- * ORDER      while over half of a view's sampled look-ups end "never", CACHE_FILTER stands in its
- *            state word and gets ask the filter before L1: the sampled get that finds it so sets
- *            the bit, and takes it back below .4.
- * LOCKING    VIEW for c->bloom and the state word; the filter has its own. One feed of a view at a
- *            time (bloom_feeding).
- * NOT HERE   the filter itself: bloom/filter.c. Loads: load.c. Files: bloom_persist.c. */
+ *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader. 1 in 1,024 loads
+ *            runs anyway: a value found then ends the authority of the filter
+ *            OFF -open-> OBSERVING -feed (scan of L1, then keys of the owner), seal-> AUTHORITATIVE
+ * INVARIANTS c->bloom changes once, from NULL to a filter, and stays until the namespace is freed.
+ *            OFF is a state of the filter. A namespace without a filter pays two loads per set and
+ *            one per miss.
+ * ORDER      If over half of the sampled look-ups end with "never", a sampled read sets
+ *            CACHE_FILTER in the state word, and reads ask the filter before L1. Below 40 percent a
+ *            sampled read clears the bit.
+ * LOCKING    VIEW for c->bloom and the state word; the filter has its own locks. One feed per
+ *            namespace at a time (bloom_feeding).
+ * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
 #include "cache/cache_int.h"
 
-#define CACHE_SALT_BLOOM 0x626c6f6fu /* in the place of the generation: keys of the source */
+#define CACHE_SALT_BLOOM 0x626c6f6fu /* instead of the generation: the key belongs to the source */
 #define CACHE_AUDIT_MASK 1023u
 #define CACHE_HEAT_FULL 65536
 #define CACHE_HEAT_ON 32768
@@ -30,17 +32,18 @@ static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
 
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
 {
-    static const char *const why[] = { "", "a key it denied was found", "it took too many keys",
-                                       "it could not grow", "its image was not trusted" };
+    static const char *const why[] = { "", "the source had a key that it denied",
+                                       "it has too many keys", "it could not grow",
+                                       "its stored image was not clean" };
     const uint32_t doubts = bloom_doubts(b);
     uint32_t told = base_load_rlx(&c->bloom_told);
     if (BASE_LIKELY(doubts == told)) { return; }
-    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* somebody else says it */
+    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* another thread logs it */
     bloom_figures f;
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
     base_log(&c->store->log, BASE_LOG_WARNING, "bloom", (int)f.doubt,
-             "a view's Bloom filter only observes now: %s", why[f.doubt]);
+             "Bloom filter of a namespace only observes now: %s", why[f.doubt]);
 }
 
 /* ---- adding ---- */
@@ -56,7 +59,7 @@ CELLAR_PRIVATE void cache_filter_begin_slow(cellar *c, const l1_key *k, cache_fi
 CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filter *f)
 {
     bloom *b = base_load_acq(&c->bloom);
-    if (f->b == NULL) { /* it came while the entry was written */
+    if (f->b == NULL) { /* the filter was opened during the write */
         bloom_add(b, cache_filter_hash(c, k->bytes, k->len));
         return;
     }
@@ -67,7 +70,7 @@ CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filt
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_add: a key of 1 to 65,535 bytes");
+        return cache_fail_key(c, "cellar_bloom_add", key, key_len, "");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -113,7 +116,8 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
     const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
     if (said == BLOOM_MAYBE) { return; }
     stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
-    bloom_add(b, cache_filter_hash(c, key, key_len)); /* also what will not be stored */
+    bloom_add(b, cache_filter_hash(c, key, key_len)); /* values that are not stored are added,
+                                                       * too */
     if (said == BLOOM_NEVER) { (void)bloom_distrust(b, BLOOM_FOUND); }
     cache_filter_tell(c, b);
 }
@@ -126,7 +130,8 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
                        bloom_ask(b, cache_filter_hash(c, key, key_len)) == BLOOM_NEVER;
     const int32_t old = base_load_rlx(&c->bloom_heat);
     const int32_t heat = old + ((never ? CACHE_HEAT_FULL : 0) - old) / 16;
-    base_store_rlx(&c->bloom_heat, heat); /* another sample's share may get lost: it is a hint */
+    base_store_rlx(&c->bloom_heat, heat); /* a lost update of another sample is harmless: it is a
+                                           * hint */
     const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
     if (first ? heat >= CACHE_HEAT_OFF : heat <= CACHE_HEAT_ON) { return; }
     cache_store *s = c->store;
@@ -139,7 +144,7 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_check: a key of 1 to 65,535 bytes");
+        return cache_fail_key(c, "cellar_bloom_check", key, key_len, "");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const bloom *b = base_load_acq(&c->bloom);
@@ -152,7 +157,7 @@ CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_
     return CELLAR_OK;
 }
 
-/* ---- its life ---- */
+/* ---- open and drop ---- */
 
 static cellar_err cache_filter_made(cellar *c, bloom **out)
 {
@@ -165,7 +170,8 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
     *out = base_load_rlx(&c->bloom);
     if (*out == NULL) {
         *out = fresh;
-        /* Before any scan; a set that missed it looks again after its window (seq_cst there). */
+        /* Before any scan. A set that missed the filter looks again after its window (seq_cst
+         * there). */
         base_store_sc(&c->bloom, fresh);
         fresh = NULL;
     }
@@ -178,10 +184,12 @@ static cellar_err cache_filter_failed(cellar *c, cellar_err err)
 {
     switch ((int)err) {
     case CELLAR_E_INVAL:
-        return cache_fail(c, err, 0, "a filter has 1 to 2^40 keys and a rate of .0001 to .5");
-    case CELLAR_E_BUSY: return cache_fail(c, err, 0, "a new filter is being filled already");
-    case CELLAR_E_SPACE: return cache_fail(c, err, 0, "no room for the filter in the budget");
-    default: return cache_fail(c, err, 0, "no memory for the filter");
+        return cache_fail(c, err, 0, "bloom: expected_keys must be 1..2^40, rate 0.0001..0.5");
+    case CELLAR_E_BUSY:
+        return cache_fail(c, err, 0, "bloom: a second filter is being filled: activate or drop it");
+    case CELLAR_E_SPACE:
+        return cache_fail(c, err, 0, "bloom: filter does not fit: raise memory_bytes");
+    default: return cache_fail(c, err, 0, "bloom: no memory for the filter");
     }
 }
 
@@ -192,7 +200,8 @@ static cellar_err cache_filter_open(cellar *c, uint64_t keys, double fpp)
 {
     bloom *b;
     cellar_err err = cache_filter_made(c, &b);
-    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses it */
+    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses
+                                                          * NaN */
     if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp); }
     return err;
 }
@@ -217,7 +226,8 @@ CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (part != CELLAR_BLOOM_PENDING && part != CELLAR_BLOOM_ALL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_drop: part must be 0 or 1");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_drop: part must be a cellar_bloom_part");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -243,7 +253,7 @@ static bool cache_feed_entry(void *ctx, const l1_seen *e)
     return true;
 }
 
-/* What the cache holds of the view. What is set from now on adds itself. */
+/* Add all cached keys of the namespace. Later sets add themselves. */
 static cellar_err cache_feed_scan(cache_feed *f)
 {
     uint64_t cursor = 0;
@@ -261,7 +271,7 @@ static cellar_err cache_feed_owner(cache_feed *f, cellar_next_key_fn next, void 
     for (;;) {
         cellar_bytes key = { NULL, 0 };
         const cellar_err err = next(&key, ctx);
-        if (err == CELLAR_MISS) { return CELLAR_OK; } /* that was the last one */
+        if (err == CELLAR_MISS) { return CELLAR_OK; } /* no more keys */
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_E_INVAL; }
         if (cache_key_bad(key.data, key.len)) { return CELLAR_E_INVAL; }
         if (cache_is_closed(f->c)) { return CELLAR_E_CLOSED; }
@@ -296,22 +306,25 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 {
     if (count != NULL) { *count = 0; }
     if (c == NULL || next == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: c and next must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
     if (!cache_filter_is(c, &b)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "the view has no filter; cellar_bloom_open first");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_feed: no filter: call cellar_bloom_open first");
     }
     const cellar_err err = cache_feed_run(c, b, next, ctx, count);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "the feed did not end well");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_feed: ended early: feed all keys again");
 }
 
 CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if ((flags & ~CELLAR_BLOOM_EMPTY_SOURCE) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_bloom_activate: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_bloom_activate: flags has an unknown bit");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
@@ -322,18 +335,21 @@ CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
         if (err == CELLAR_OK) { err = bloom_seal(b); }
     }
     if (err == CELLAR_E_INVAL) {
-        return cache_fail(c, err, 0, "seal: the filter must have been fed first, to the end");
+        return cache_fail(c, err, 0, "cellar_bloom_activate: feed the filter to the end first");
     }
     if (err == CELLAR_E_LIMIT) {
-        return cache_fail(c, err, 0, "seal: more keys than the filter was opened for");
+        return cache_fail(c, err, 0,
+                          "cellar_bloom_activate: too many keys: open it with more expected_keys");
     }
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "seal: the cached keys were not added");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_activate: cached keys not added: retry");
 }
 
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
 {
     if (c == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_info_get: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_bloom_info_get: c and out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_bloom_info i = cellar_bloom_info_default();
@@ -355,7 +371,8 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
     const cellar_err err = cache_opts_out(out, &i, sizeof i);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
 /* ---- for open.c and namespace.c ---- */

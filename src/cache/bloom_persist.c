@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * bloom_persist: the Bloom filters of views outlive the process, where there is a disk tier.
+ * bloom_persist: Bloom filters that outlive the process, with a disk tier.
  *
- * PICTURE    cellar_sync, close -> of each view with a filter: its image -> bloom.snap
- *            view opened -> its image -> AUTHORITATIVE: it was, and the store was closed since
- *                                     -> OBSERVING, with its bits: kill, power cut, a copy
- *                                     -> OBSERVING, empty: the image is damaged
- * PROOF      no false negative: an image is believed only if it was written by the close, when no
- *            call is running any more, so every add is in it; and if the view has not been open
- *            since, so there was none to miss. A view gets its filter before it can be found by
- *            name; two who open it at once: the second waits until it can. A view opened without
- *            the disk (no_l2, secret) gives its image up, for nothing notes what is added then.
- * LOCKING    from cache_keep_begin to cache_keep_end the image is held (l2's `imaging`): VIEW may
+ * PICTURE    cellar_sync, close -> image of each filter -> bloom.snap
+ *            namespace opened -> image -> AUTHORITATIVE: it was, and the store was closed since
+ *                                      -> OBSERVING, with its bits: after a kill, a power cut, or
+ *                                         in a copy
+ *                                      -> OBSERVING, empty: the image is damaged
+ * INVARIANTS An image is believed only if the close wrote it and the namespace was not open since:
+ *            README.md. A namespace gets its filter before it can be found by name. A second opener
+ *            waits until then. A namespace opened without disk gives its image up: later adds are
+ *            not logged.
+ * LOCKING    The image is held (`imaging` of l2) from cache_keep_begin to cache_keep_end. VIEW may
  *            be taken meanwhile, never the other way round.
- * LIMITS     what comes into the source while the store is closed, or open without its disk, no
- *            image can know: the owner announces it, see cellar.h.
- * NOT HERE   files: l2/owner_images.c. Bits: bloom/filter.c. */
+ * LIMITS     An image misses keys that enter the source while the store is closed, or open without
+ *            its disk. The owner announces them, see cellar_bloom.h.
+ * SEE ALSO   src/l2/owner_images.c (files), src/bloom (bits). */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2
@@ -23,14 +23,14 @@
 
 #define CACHE_KEEP_TRIES 3
 
-/* Names the key that all hashes in a filter are made with. */
+/* Return a check of the hash key, which made all hashes in a filter. */
 static uint64_t cache_keep_check(const cache_store *s)
 {
-    /* Six bytes are near in no algorithm, which a compiler of 32-bit code cannot know. */
+    /* Six bytes are long for every hash algorithm; a compiler of 32-bit code cannot know that. */
     return base_hash_long(&s->hash_key, 0, "filter", 6);
 }
 
-/* A view may be called as the root is. */
+/* Write the name of the image: a prefix separates the root from a namespace with the same name. */
 static size_t cache_keep_name(const cellar *v, char name[CELLAR_NAME_MAX + 1])
 {
     name[0] = v == v->store->root ? 'r' : 'v';
@@ -44,7 +44,7 @@ static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b
 {
     char name[CELLAR_NAME_MAX + 1];
     const size_t len = cache_keep_name(v, name);
-    for (int i = 0; i < CACHE_KEEP_TRIES; i++) { /* a new filter may take its place meanwhile */
+    for (int i = 0; i < CACHE_KEEP_TRIES; i++) { /* a new filter may replace it meanwhile */
         bloom_figures f;
         bloom_figures_get(b, &f);
         if (f.state == BLOOM_OFF) { return; }
@@ -70,9 +70,9 @@ CELLAR_PRIVATE void cache_keep_all(void *ctx, struct l2_images *to)
     }
 }
 
-/* ---- coming back ---- */
+/* ---- loading ---- */
 
-/* Not to be read, or not what was saved: it begins anew, and says so. */
+/* Open an empty filter instead of an unreadable or changed image, and count a doubt. */
 static bool cache_keep_anew(bloom *b, const uint64_t note[2])
 {
     if (bloom_open(b, note[0], (double)note[1] * 1e-9) != CELLAR_OK) { return false; }
@@ -90,13 +90,13 @@ static void cache_keep_load(cellar *v, l2_image *im)
     }
     const bool memory = err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
     if (err == CELLAR_OK || (!memory && cache_keep_anew(b, l2_image_note(im)))) {
-        base_store_sc(&v->bloom, b); /* nobody finds the view yet */
+        base_store_sc(&v->bloom, b); /* no other thread can find the namespace yet */
         cache_filter_tell(v, b);
         return;
     }
     bloom_destroy(b);
     base_log(&s->log, BASE_LOG_WARNING, "bloom", (int)err,
-             "no room for a view's Bloom filter that was on disk: it is off");
+             "no memory for a stored Bloom filter of a namespace: it is off");
 }
 
 CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * breaker_calls: breakers as callers and loads see them: with the store's clock, log and counters.
+ * breaker_calls: circuit breakers of callers and loads, with the clock, log and counters of a
+ * store.
  *
- * LIFETIME   a breaker keeps its view and the shell of its store alive: it may be destroyed after
- *            the store was closed. It must outlive the loads that name it.
- * LOCKING    none; the breaker is one atomic word (breaker/breaker.c). VIEW to hang one on a view.
- * NOT HERE   what loads report: load.c. */
+ * LIFETIME   A breaker keeps its namespace and the shell of its store alive: it may be destroyed
+ *            after the store is closed. It must outlive the loads that use it.
+ * LOCKING    None; a breaker is one atomic word (src/breaker). VIEW when a namespace gets a
+ *            breaker.
+ * SEE ALSO   load_fallback.c: reports of loads. */
 #include "cache/cache_int.h"
 
 struct cellar_breaker {
     breaker b;
-    cellar *c;           /* with a ref; its store with one, too */
-    size_t bytes;        /* of this block */
+    cellar *c;           /* one ref, and one of its store */
+    size_t bytes;        /* size of this block */
 };
 
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
@@ -23,7 +25,7 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     if (o == NULL) { return CELLAR_OK; }
     cellar_breaker_opts full;
     const cellar_err err = cache_opts_in(&full, sizeof full, o);
-    *why = "the breaker's struct_size is not set, or it has unknown fields";
+    *why = "breaker: start from cellar_breaker_opts_default() of this library";
     if (err != CELLAR_OK) { return err; }
     if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
     if (full.min_calls != 0) { r->min_calls = full.min_calls; }
@@ -32,7 +34,7 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     if (full.open_ms != 0) { r->open_ms = full.open_ms; }
     if (full.open_max_ms != 0) { r->open_max_ms = full.open_max_ms; }
     if (full.open_max_ms == 0 && r->open_ms > r->open_max_ms) { r->open_max_ms = r->open_ms; }
-    *why = "a number of the breaker is out of range";
+    *why = "breaker: a number is out of its range, see cellar_breaker_opts";
     return breaker_rule_ok(r) ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
@@ -58,7 +60,8 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_breaker_create: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_breaker_create: c and out must not be NULL");
     }
     breaker_rule r;
     const char *why = "";
@@ -66,8 +69,10 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     *out = cache_breaker_new(c, &r);
-    if (*out == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "no memory for a breaker"); }
-    (void)base_add_rlx(&c->refs, 1u); /* its handle is open: >= 1 */
+    if (*out == NULL) {
+        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_breaker_create: no memory");
+    }
+    (void)base_add_rlx(&c->refs, 1u); /* its handle is open: refs >= 1 */
     cache_store_hold(c->store);
     return CELLAR_OK;
 }
@@ -83,7 +88,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
     base_free_raw(&hooks, b, b->bytes);
 }
 
-/* ---- a view's own ---- */
+/* ---- breaker of a namespace ---- */
 
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o)
 {
@@ -137,11 +142,11 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
     case BREAKER_OPENED:
         if (!cache_is_closed(c)) { stats_count(c->stats, STATS_BREAKER_OPENED, 1); }
         base_log(&s->log, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_BREAKER_OPEN,
-                 "a circuit breaker opened: its calls fail");
+                 "circuit breaker opened: too many calls failed");
         return;
     case BREAKER_CLOSED_AGAIN:
         base_log(&s->log, BASE_LOG_INFO, "breaker", (int)CELLAR_OK,
-                 "a circuit breaker closed: its calls work again");
+                 "circuit breaker closed: calls succeed again");
         return;
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cache: what the floors above use beside include/cellar.h, and what tests of the seams need. */
+ * cache: interface for the modules above, in addition to include/, and for tests of inner seams. */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
 
@@ -17,12 +17,12 @@
 #include "cellar_memo.h"
 #include "cellar_warm.h"
 
-/* cellar_open with a tier below L1. The tier outlives the store; NULL: none. Generations
- * begin at first_vgen; 0 = 1. */
+/* Open a store like cellar_open, with a tier below L1. The tier must outlive the store; NULL: none.
+ * The first generation is first_vgen; 0: 1. */
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
                                      uint32_t first_vgen, cellar **out);
-/* Everything tagged before now is a miss from now on: what a full table of invalidated tags falls
- * back to. */
+/* Invalidate all entries that were tagged before now. A full table of invalidated tags does the
+ * same. */
 BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);
 
 #endif

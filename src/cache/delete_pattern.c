@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * delete_pattern: deleting by pattern, without stopping anybody.
+ * delete_pattern: delete all keys that match a pattern, without stopping other threads.
  *
- * WALK       pattern without wildcards -> a plain delete. Else: what lies below hears of it ->
- *            glob_epoch + 1 -> loads of matching keys are detached, shard by shard -> L1 is walked,
- *            some buckets a step: copied out, matched with no lock held, removed as by a delete of
- *            the key -> glob_epoch + 1 -> what lies below hears that it is over
- * INVARIANTS loads are detached BEFORE the walk: one that was not there to be detached began after
- *            the call did, and one that was stores nothing (its window asks). The other way round
- *            a load could store into a part already walked. What is there from before the call
- *            until the walk comes by is removed; stale values and remembered errors go, too.
- *            glob_epoch: captured with the stamp in the window in which an entry leaves or is set,
- *            compared where the tier stores it: what was captured before or during the walk is not
- *            stored after it (during it the tier compares keys). Read before a look into the tier,
- *            compared in the window of the back-fill: what was read before the tier knew the
- *            pattern is not put into a part already walked.
- * LOCKING    none held while matching. A view that is cleared meanwhile has nothing left to walk.
- * LIMITS     what is set during the call may be removed or stay.
- * NOT HERE   how keys that are only on disk end: l2/invalidations.c. They are not in the count. A
- *            tier that knows no patterns refuses the call. */
+ * WALK       pattern without wildcards -> a plain delete. Else: the tier learns the pattern ->
+ *            glob_epoch + 1 -> invalidate loads of matching keys, shard by shard -> walk L1, some
+ *            buckets per step: copy keys out, match without a lock, delete each as a call would ->
+ *            glob_epoch + 1 -> the tier learns the end
+ * INVARIANTS Loads are invalidated BEFORE the walk. A load that is missed began after the call; an
+ *            invalidated load stores nothing. In the other order a load could store into a part
+ *            already walked.
+ *            Entries that exist from before the call until the walk reaches them are removed, with
+ *            stale values and remembered errors.
+ *            glob_epoch orders the walk against stores in the tier and back-fills: README.md,
+ *            "Patterns".
+ * LOCKING    No lock while matching. A namespace that is cleared meanwhile has nothing left to
+ *            walk.
+ * LIMITS     Entries set during the call may be removed or stay. Keys that are only on disk are not
+ *            counted. A tier without patterns refuses the call.
+ * SEE ALSO   src/l2/invalidations.c: keys that are only on disk. */
 #include "cache/cache_int.h"
 
 #include "base/glob.h"
@@ -31,7 +30,7 @@ typedef struct cache_match {
     const char *pattern;
     size_t pattern_len;
     uint32_t owner;
-    uint32_t by;          /* cache_why_act */
+    uint32_t by;          /* number of cache_why_act */
     uint64_t removed;
 } cache_match;
 
@@ -48,7 +47,7 @@ static bool cache_match_one(void *ctx, const l1_seen *e)
     if (!cache_match_key(m, e->key, e->key_len)) { return true; }
     l1_key k;
     cache_key(m->view, &k, e->key, e->key_len);
-    if (k.owner != m->owner) { return false; } /* cleared: it died of that */
+    if (k.owner != m->owner) { return false; } /* the clear ended the entry */
     if (cache_del_matched(m->view, &k, m->by) == CELLAR_OK) { m->removed++; }
     return true;
 }
@@ -81,14 +80,13 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     uint64_t walk = 0;
     if (below && s->tier->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_delete_by_pattern: keys of this view may lie where no "
-                          "patterns are "
-                          "known");
+                          "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
         const cellar_err told = s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len, &walk);
         if (told != CELLAR_OK) {
-            return cache_fail(c, told, 0, "cellar_delete_by_pattern: no room for one more pattern");
+            return cache_fail(c, told, 0,
+                              "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
         cache_turns_match(s, m.owner, cache_match_key, &m);
@@ -102,10 +100,10 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (below) {
         BASE_POINT("tier.glob_walked");
         if (!BASE_MUTANT("tier.glob_no_end")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
-        /* A listener that heard of an end may have forked: its child has no tier. */
+        /* A listener of a removed entry may have forked: its child has no tier. */
         if (s->tier != NULL && s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
     }
-    /* Keys that were on disk alone are not walked: who read any of the view's ends. */
+    /* The walk does not see keys that are only on disk: end all dependants of the namespace. */
     if (s->deps != NULL && s->tier != NULL && !c->no_disk) { cache_deps_owner(s, m.owner); }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }
@@ -120,10 +118,10 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     if (removed != NULL) { *removed = 0; }
     if (c == NULL || pattern == NULL || pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_by_pattern: a pattern has 1 to 1,024 bytes");
+                          "cellar_delete_by_pattern: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     cellar_err err = CELLAR_OK;
     (void)base_glob_prefix(pattern, pattern_len, &literal);
     if (literal) {

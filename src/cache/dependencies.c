@@ -1,85 +1,68 @@
 /* SPDX-License-Identifier: MIT
  *
- * dependencies: which loaded values were made out of which keys, so that a change of one ends the
+ * dependencies: which loaded values were made from which keys, so that a change of one ends the
  * others.
  *
- * PICTURE    loader of B reads A: [deps.note] edge {A -> B}, THEN the look at A
- *            change of A: its window, [deps.look] THEN the edges of A: B is deleted as by a call,
- *                         which detaches B's load too; then those who read B, breadth first
- *            edge {hash and generation of A, B's node, run}     hash of A -> list of edges
- *            node {key, hash, generation of B}  -> its edges    hash of B -> list of nodes
- * INVARIANTS an edge stands from before its key is read until what was read has been deleted, or
- *            was replaced: by a change of B, or by a later load of B that was stored. So a change
- *            of A either is over before B's loader reads, or finds the edge. A run is one call of a
- *            loader; an edge carries the first and the last run that noted it: who follows edges
- *            asks for the first (a later one may fail, and leave what is there), who removes them
- *            leaves those of a run begun after it looked. What could not be noted is not stored:
- *            more than CELLAR_DEPENDENCIES_MAX keys, no free edge, no memory, a thread without
- *            token, a generation that ended meanwhile.
- * TIMES      B lives no longer than what it was made of, and has its tags too: so a key that
- *            expired, or whose tag ended, needs no edge to be followed, and a value loaded where
- *            there was none is no change. One that takes the place of a live value is, and "not
- *            modified" with a nearer end or another tag, which B has not, and a touch that brings
- *            the end nearer. An idle time is taken as from the read on without use. B's node knows
- *            until when: a touch of B looks there, before and after (B may have been loaded anew
- *            meanwhile), and a load writes there before it stores, and the exact time after.
- *            "Not modified" stores no other bytes: what those were made of stays noted.
- * LOCKING    DEPS, a leaf: lists only. The heads of lists are read without it, behind a fence: note
- *            writes the head, then reads A; a change writes A, then reads the head.
- * DISK       An entry that was evicted may lie there, and end there like any other: its node and
- *            edges stay. What they say is lost with the store's life, so what was made of others
- *            bears the tag of that life (tags.c), and no later one serves it.
- * ROOM       A tick takes nodes back whose entry has expired, or was evicted from where there is no
- *            disk, and which nobody was made of: who was is reached through them. A full table ends
- *            some of the others, with all that follows from them.
- * LIMITS     CACHE_DEPS_CALL deletions and CACHE_DEPS_DEPTH steps a call; edges beyond are `due`
- *            and followed by ticks and by later changes. All in one block of budget / 128, keys in
- *            another budget / 512. Edges name keys by 64 bits of keyed hash: two alike can
- *            only end too much.
- * TRIED      a queue of keys still to be followed, with a view cleared when it overflows: edges
- *            wait where they are, so nothing can overflow.
- * NOT HERE   keys read in other stores, by scans, or outside loaders; leases. */
+ * PICTURE    loader of B reads A: [deps.note] write edge {A -> B}, then look at A
+ *            change of A: its window, then [deps.look] the edges of A: delete B as a call would,
+ *            which invalidates the load of B, too; then the dependants of B, breadth first
+ *            edge {hash and generation of A, node of B, run}     hash of A -> list of edges
+ *            node {key, hash, generation of B} -> its edges      hash of B -> list of nodes
+ * INVARIANTS An edge exists from before its key is read until the value made from it is deleted or
+ *            replaced. So a change of A is over before the loader of B reads A, or it finds the
+ *            edge.
+ *            A run is one call of a loader. An edge has the first and the last run that recorded
+ *            it.
+ *            A result with an unrecorded dependency is not stored: README.md, "Dependencies".
+ * LOCKING    DEPS, a leaf: list work only. List heads are read without it, behind a fence: the
+ *            recorder writes the head, then reads A; a change writes A, then reads the head.
+ * LIMITS     CACHE_DEPS_CALL deletions and CACHE_DEPS_DEPTH steps per call. Further edges are
+ *            `due`; ticks and later changes follow them. One block of budget / 128, keys in budget
+ *            / 512. Edges name keys by 64 bits of keyed hash: a collision deletes too much, never
+ *            too little.
+ * SEE ALSO   README.md, "Dependencies": times, disk, space, rejected designs. Not tracked: reads in
+ *            other stores, in scans, or outside loaders; leases. */
 #include "cache/load_int.h"
 
 #define CACHE_DEPS_CALL 256u
 #define CACHE_DEPS_DEPTH 8u
 #define CACHE_DEPS_BATCH 16u
-#define CACHE_DEPS_SWEEP 64u  /* nodes looked at for room */
-#define CACHE_DEPS_SPILL 8u   /* .. and ended for it */
-#define CACHE_DEPS_STRIDE 512u /* edges looked at under the lock at once */
+#define CACHE_DEPS_SWEEP 64u  /* nodes checked to find space */
+#define CACHE_DEPS_SPILL 8u   /* .. and deleted for it */
+#define CACHE_DEPS_STRIDE 512u /* edges checked per lock hold */
 
-typedef struct cache_edge { /* all fields: DEPS; the key that was read .. */
+typedef struct cache_edge { /* all fields: DEPS; hash and owner of the key that was read */
     uint64_t hash;
-    uint64_t since, run; /* the first and the last run that noted it, of those not ended */
+    uint64_t since, run; /* first and last run that recorded it and is still valid */
     uint32_t owner;
-    uint32_t node;       /* .. and who read it; 0: free */
-    uint32_t next, prev; /* of its list, or of the free ones; indices count from 1, 0: none */
-    uint32_t sister;     /* of its node */
+    uint32_t node;       /* node of the dependant; 0: free edge */
+    uint32_t next, prev; /* in its list, or in the free list; index from 1, 0: none */
+    uint32_t sister;     /* next edge of the same node */
     uint32_t due_next, due_prev;
-    uint32_t due;        /* 1: in the list of those to be followed */
+    uint32_t due;        /* 1: in the list of delayed edges */
 } cache_edge;
 
 typedef struct cache_node { /* all fields: DEPS; hash to key_len constant while pins > 0 */
     uint64_t hash;
-    uint64_t run;        /* the last one that noted for it */
-    int64_t until_ms;    /* what it reads ends no earlier, of any load that may be stored */
-    unsigned char *key;  /* owned; NULL: free */
+    uint64_t run;        /* last run that recorded for it */
+    int64_t until_ms;    /* lower bound of the deadlines of all it reads */
+    unsigned char *key;  /* owned; NULL: free node */
     uint32_t owner, key_len;
-    uint32_t next, first; /* of its list; its first edge */
-    uint32_t pins;       /* runs going on, walkers that use it */
+    uint32_t next, first; /* next of its list; its first edge */
+    uint32_t pins;       /* active runs, and walks that use it */
 } cache_node;
 
 struct cache_deps {
-    sync_lock lock;              /* rank DEPS; guards all but the words that are atomic */
-    uint32_t edge_count, node_count, mask; /* constant: how many there are, lists - 1 */
-    _Atomic uint32_t *edge_list; /* seq_cst fences: PICTURE */
+    sync_lock lock;              /* rank DEPS; guards all fields except atomic words */
+    uint32_t edge_count, node_count, mask; /* constant: capacities, and number of lists - 1 */
+    _Atomic uint32_t *edge_list; /* behind seq_cst fences: see PICTURE */
     _Atomic uint32_t *node_list;
     cache_edge *edge;            /* [0] is not used */
     cache_node *node;
     uint32_t edge_free, node_free, hand;
     uint32_t due_first, due_last;
-    _Atomic uint32_t due;        /* edges in that list */
-    _Atomic uint32_t edges;      /* in use */
+    _Atomic uint32_t due;        /* edges in the list of delayed edges */
+    _Atomic uint32_t edges;      /* edges in use */
     _Atomic uint64_t next_run;   /* drawn (release) by an attached flight; acquire in marks */
     uint64_t key_bytes, key_most;
     size_t bytes;
@@ -87,10 +70,10 @@ struct cache_deps {
 
 typedef struct cache_read { uint64_t hash; uint32_t owner; bool seen; } cache_read;
 
-struct cache_run { /* one call of a loader; of its thread alone */
+struct cache_run { /* one call of a loader; used by its thread only */
     cache_store *s;
     uint64_t id;
-    int64_t until_ms;    /* the first of the keys read expires */
+    int64_t until_ms;    /* earliest deadline of the keys read */
     bool unsound;        /* its result must not be stored */
     uint32_t reads, tags, nodes, node_room;
     cache_read read[CELLAR_DEPENDENCIES_MAX];
@@ -145,9 +128,9 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
                                            const char **why)
 {
     cellar_namespace_opts full;
-    (void)cache_opts_in(&full, sizeof full, o); /* checked: cache_view_opts_check */
+    (void)cache_opts_in(&full, sizeof full, o); /* checked before: cache_view_opts_check */
     if (full.track_dependencies == 0) { return CELLAR_OK; }
-    *why = "deps of a view: the store was opened without";
+    *why = "track_dependencies: set tuning.track_dependencies at cellar_open, too";
     return deps ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
@@ -191,7 +174,7 @@ static void cache_edge_undue(cache_deps *d, uint32_t at)
     (void)base_sub_rlx(&d->due, 1u);
 }
 
-/* Out of its list and free; its node's chain is the caller's. */
+/* Remove an edge from its list and free it. The caller removes it from its node. */
 static void cache_edge_cut(cache_deps *d, uint32_t at) SYNC_HOLDS(DEPS);
 static void cache_edge_cut(cache_deps *d, uint32_t at)
 {
@@ -223,7 +206,7 @@ static uint32_t cache_node_find(const cache_deps *d, const l1_key *k)
     return i;
 }
 
-/* A node nobody needs any more goes; its key is for the caller to free, after the lock. */
+/* Drop a node that is not needed. Return its key, which the caller frees after the lock. */
 static unsigned char *cache_node_drop(cache_deps *d, uint32_t at) SYNC_HOLDS(DEPS);
 static unsigned char *cache_node_drop(cache_deps *d, uint32_t at)
 {
@@ -245,7 +228,7 @@ static unsigned char *cache_node_drop(cache_deps *d, uint32_t at)
     return key;
 }
 
-/* Its edges noted before run `mark`: what they stood for is not served any more. */
+/* Remove the edges of a node that were recorded before run `mark`: their values are gone. */
 static void cache_node_forget(cache_deps *d, uint32_t at, uint64_t mark) SYNC_HOLDS(DEPS);
 static void cache_node_forget(cache_deps *d, uint32_t at, uint64_t mark)
 {
@@ -282,12 +265,12 @@ static void cache_node_unpin(cache_store *s, uint32_t at, uint64_t mark)
     cache_deps_free_key(s, key, len);
 }
 
-/* ---- following ---- */
+/* ---- following edges ---- */
 
 typedef struct cache_walk {
-    uint32_t left;       /* deletions */
+    uint32_t left;       /* deletions left */
     uint32_t count;
-    struct {             /* keys that have ended; mark: runs from it on began after that */
+    struct {             /* ended keys; mark: runs from this number on began after the end */
         uint64_t hash, mark;
         uint32_t owner, depth;
     } at[CACHE_DEPS_CALL + 1];
@@ -299,7 +282,8 @@ static void cache_walk_add(cache_walk *w, const cache_deps *d, uint64_t hash, ui
     w->at[w->count].hash = hash;
     w->at[w->count].owner = owner;
     w->at[w->count].depth = depth;
-    base_fence_sc(); /* the key's window, then the number: beside the one in cache_run_edges */
+    base_fence_sc(); /* window of the key, then the number; pairs with the fence in
+                      * cache_run_edges */
     w->at[w->count].mark = BASE_MUTANT("deps.one_mark") && w->count != 0
                                ? w->at[0].mark : base_load_acq(&d->next_run);
     w->count++;
@@ -308,7 +292,7 @@ static void cache_walk_add(cache_walk *w, const cache_deps *d, uint64_t hash, ui
 
 typedef struct cache_victim { l1_key k; uint32_t node; } cache_victim;
 
-/* Some of those who read the key, pinned. */
+/* Collect some dependants of the key, pinned. */
 static uint32_t cache_walk_some(cache_deps *d, const cache_walk *w, uint32_t i,
                                 cache_victim out[CACHE_DEPS_BATCH])
 {
@@ -349,18 +333,18 @@ static void cache_walk_delay(cache_store *s, const cache_walk *w, uint32_t i)
 static void cache_walk_end(cache_store *s, cache_walk *w, const cache_victim *v, uint32_t depth)
 {
     cache_whose whose;
-    const uint64_t mark = base_load_acq(&s->deps->next_run); /* before its window */
+    const uint64_t mark = base_load_acq(&s->deps->next_run); /* before the window of the deletion */
     cellar *view = cache_vgen_view(s, v->k.owner, &whose);
-    if (view != NULL) { /* handles or not: it may be opened again */
+    if (view != NULL) { /* also without handles: it may be opened again */
         cache_del_dependant(view, &v->k);
         cache_view_release(view);
     }
     w->left--;
-    cache_walk_add(w, s->deps, v->k.hash, v->k.owner, depth); /* after its window */
+    cache_walk_add(w, s->deps, v->k.hash, v->k.owner, depth); /* after the window of the deletion */
     cache_node_unpin(s, v->node, mark);
 }
 
-/* Breadth first; what is left when the bounds are reached is due. */
+/* Follow all edges breadth first. Delay the rest when a bound is reached. */
 static void cache_walk_all(cache_store *s, cache_walk *w)
 {
     bool rest = false;
@@ -379,9 +363,10 @@ static void cache_walk_all(cache_store *s, cache_walk *w)
     if (rest) { cache_thread_ring(s); }
 }
 
-/* ---- room ---- */
+/* ---- space ---- */
 
-/* The next node without run or walker, pinned. False: there is none in so many. */
+/* Pin the next node without run or walk. Return false if there is none among CACHE_DEPS_SWEEP
+ * nodes. */
 static bool cache_deps_idle(cache_deps *d, cache_victim *v, uint64_t *run, int64_t *until_ms)
 {
     bool found = false;
@@ -400,8 +385,8 @@ static bool cache_deps_idle(cache_deps *d, cache_victim *v, uint64_t *run, int64
     return found;
 }
 
-/* The entry has gone: its node goes, unless somebody was made of it: he is reached through it.
- * Asked after the look at the entry: who read it while it was there has noted so before. */
+/* Drop the node of a missing entry, unless it has dependants, which are found through it. Called
+ * after the look at the entry: a reader of the entry recorded its edge before. */
 static bool cache_node_retire(cache_store *s, uint32_t at, uint64_t mark)
 {
     cache_deps *d = s->deps;
@@ -417,7 +402,7 @@ static bool cache_node_retire(cache_store *s, uint32_t at, uint64_t mark)
     return alone;
 }
 
-/* Does an entry lie only in memory? That of a generation which has ended lies nowhere. */
+/* Return whether the entry can be in memory only. An entry of an ended generation is nowhere. */
 static bool cache_deps_memory_only(cache_store *s, uint32_t owner, int64_t until_ms)
 {
     cache_whose whose;
@@ -428,8 +413,8 @@ static bool cache_deps_memory_only(cache_store *s, uint32_t owner, int64_t until
     return only;
 }
 
-/* Look for nodes whose entry has gone by itself: expired, evicted, of an ended generation. What
- * went to disk, or is what others were made of, is ended when there must be room. */
+/* Drop nodes of entries that expired, were evicted, or belong to an ended generation. If space is
+ * needed, end entries that went to disk or have dependants. */
 static void cache_deps_sweep(cache_store *s, uint32_t looks, bool must)
 {
     cache_deps *d = s->deps;
@@ -444,7 +429,7 @@ static void cache_deps_sweep(cache_store *s, uint32_t looks, bool must)
         const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
         const cellar_err err = l1_inspect(s->l1, &v.k, NULL, 0, &info, flags);
         const bool dead = !cache_vgen_alive(s, v.k.owner), gone = err == CELLAR_MISS || dead;
-        /* A run that began since may have stored: its edges are younger than what we saw. */
+        /* A later run may have stored meanwhile: its edges are younger than this look. */
         if (dead) {
             cache_node_unpin(s, v.node, run + 1);
         } else if (gone && cache_deps_memory_only(s, v.k.owner, until_ms) &&
@@ -460,7 +445,7 @@ static void cache_deps_sweep(cache_store *s, uint32_t looks, bool must)
     }
 }
 
-/* ---- a run of a loader ---- */
+/* ---- runs of loaders ---- */
 
 CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys)
 {
@@ -473,11 +458,11 @@ CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys)
     r->id = base_add_ar(&s->deps->next_run, (uint64_t)1);
     r->until_ms = BASE_NEVER_MS;
     r->node_room = (uint32_t)keys;
-    r->unsound = base_self()->index == 0; /* no token: nobody knows what this thread reads */
+    r->unsound = base_self()->index == 0; /* no token: the reads of this thread are unknown */
     return r;
 }
 
-/* The run loads this key, too. */
+/* Add a key that the run loads. */
 CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k)
 {
     cache_deps *d = r->s->deps;
@@ -555,8 +540,9 @@ CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same)
     cache_deps *d = r->s->deps;
     sync_take(DEPS, &d->lock);
     const uint32_t at = cache_node_find(d, k);
-    if (at != 0 && !same) { cache_node_forget(d, at, r->id); } /* of the loads before it */
-    if (at != 0 && d->node[at].pins == 1) { d->node[at].until_ms = r->until_ms; } /* only ours */
+    if (at != 0 && !same) { cache_node_forget(d, at, r->id); } /* edges of earlier loads */
+    /* no other run is active */
+    if (at != 0 && d->node[at].pins == 1) { d->node[at].until_ms = r->until_ms; }
     sync_drop(DEPS, &d->lock);
 }
 
@@ -571,13 +557,13 @@ CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k)
     return until_ms;
 }
 
-/* ---- noting ---- */
+/* ---- recording ---- */
 
 static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
     SYNC_HOLDS(DEPS);
 static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_t node)
 {
-    /* Among what this one reads: others may read the key by the thousand. */
+    /* Search the edges of this node: the list of the key may have thousands of readers. */
     for (uint32_t i = d->node[node].first; i != 0; i = d->edge[i].sister) {
         cache_edge *e = &d->edge[i];
         if (e->hash == k->hash && e->owner == k->owner) {
@@ -595,7 +581,7 @@ static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_
                        .node = node, .next = base_load_rlx(head), .sister = d->node[node].first };
     if (e->next != 0) { d->edge[e->next].prev = at; }
     d->node[node].first = at;
-    base_store_sc(head, at); /* then the fence: cache_run_edges */
+    base_store_sc(head, at); /* the fence follows in cache_run_edges */
     (void)base_add_rlx(&d->edges, 1u);
     return true;
 }
@@ -610,16 +596,18 @@ static void cache_run_edges(cache_run *r, const l1_key *k)
         while (done < r->nodes && cache_edge_one(d, r, k, r->node[done])) { done++; }
         sync_drop(DEPS, &d->lock);
     }
-    base_fence_sc(); /* edge, then the look at the key; beside the one in cache_deps_changed */
+    base_fence_sc(); /* edge, then the look at the key; pairs with the fence in
+                      * cache_deps_changed */
     if (done < r->nodes) {
         r->unsound = true;
         stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
     }
-    if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; } /* cleared: not looked for */
+    /* cleared: its edges are not searched */
+    if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; }
 }
 
-/* How long the key lives, and its tags. False: it is not there, or (before the read) it lives for
- * so long after each use, and this may be one. */
+/* Record deadline and tags of the key. Return false if the key is missing, or (before the read) if
+ * its idle time restarts with this use. */
 static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before)
 {
     l1_info info;
@@ -639,7 +627,7 @@ static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before
     return true;
 }
 
-/* The run of the loader this thread is in; NULL: none, or it does not record. */
+/* Return the run of the loader in this thread. NULL: no loader, or it records nothing. */
 static cache_run *cache_run_here(const cellar *c)
 {
     const base_self_t *self = base_self();
@@ -680,12 +668,12 @@ CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
     if (BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
     if (read->seen || code == CELLAR_MISS || code == CELLAR_ABSENT) { return; }
     read->seen = cache_run_look(r, c, k, false);
-    if (!read->seen) { r->unsound = true; } /* an error, or nobody knows how long it lives */
+    if (!read->seen) { r->unsound = true; } /* an error, or an unknown deadline */
 }
 
-/* ---- what is left over ---- */
+/* ---- delayed edges ---- */
 
-/* One of those left over, and what follows from it. False: none is. */
+/* Follow one delayed edge and its dependants. Return false if there is none. */
 static bool cache_walk_due(cache_store *s, cache_walk *w)
 {
     cache_deps *d = s->deps;
@@ -745,7 +733,8 @@ CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark
 {
     const cache_deps *d = c->store->deps;
     const uint32_t list = cache_deps_list(d, k->hash);
-    base_fence_sc(); /* the key's window, then the heads; beside the one in cache_run_edges */
+    base_fence_sc(); /* window of the key, then the heads; pairs with the fence in
+                      * cache_run_edges */
     BASE_POINT("deps.look");
     if (base_load_acq(&d->edge_list[list]) == 0 && base_load_acq(&d->node_list[list]) == 0) {
         return;
@@ -753,11 +742,11 @@ CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark
     cache_deps_follow(c, k, mark);
 }
 
-/* Edges from keys of one generation, or (0) of all that have ended. */
+/* Delay the edges of keys of one generation, or with 0 of all ended ones; follow some. */
 CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner)
 {
     cache_deps *d = s->deps;
-    base_fence_sc(); /* the generation ended, then its edges: beside cache_run_edges */
+    base_fence_sc(); /* end of the generation, then its edges; pairs with cache_run_edges */
     for (uint32_t from = 1; from <= d->edge_count; from += CACHE_DEPS_STRIDE) {
         if (base_load_rlx(&d->edges) == 0) { break; }
         const uint32_t to = BASE_MIN(from + CACHE_DEPS_STRIDE, d->edge_count + 1);
@@ -773,7 +762,7 @@ CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner)
     if (cache_deps_tick(s, &removed)) { cache_thread_ring(s); }
 }
 
-/* ---- figures and facts ---- */
+/* ---- figures and checks ---- */
 
 CELLAR_PRIVATE void cache_deps_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
 {
@@ -807,9 +796,11 @@ CELLAR_PRIVATE const char *cache_deps_audit(cache_store *s)
     const uint32_t edges = base_load_rlx(&d->edges), waiting = base_load_rlx(&d->due);
     const bool bytes_ok = key_bytes == d->key_bytes;
     sync_drop(DEPS, &d->lock);
-    if (listed != edges || chained != edges) { return "edges of dependencies are lost"; }
-    if (due != waiting) { return "the list of edges that are due is torn"; }
-    return bytes_ok ? NULL : "the keys of dependants are not counted rightly";
+    if (listed != edges || chained != edges) {
+        return "dependencies: number of edges differs from the lists";
+    }
+    if (due != waiting) { return "dependencies: number of delayed edges differs from their list"; }
+    return bytes_ok ? NULL : "dependencies: bytes of keys differ from their count";
 }
 
 CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s) SYNC_UNCHECKED

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * events: who hears of entries that end, and what a tier gets of those that are evicted.
+ * events: listeners of entries that end, and eviction of entries into the tier.
  *
- * PICTURE    L1 hands over an entry, no lock held, bytes in place -> evicted and worth it: tier put
- *                -> the listeners whose mask and view fit, in the order they came
- * INVARIANTS L1 hands each end over once; a listener's `running` counts the snapshots that name it,
- *            so its place is free only when nobody may call it any more. told = listeners alive,
- *            one more with a tier, which L1 hands what is evicted and nothing else.
- * LOCKING    LISTEN for the table; dropped before any listener runs. VIEW, briefly, for the view.
- * WHO        completes an unlisten: whoever brings `running` to 0 after it was marked dead frees
- *            the
- * COMPLETES  place and wakes; unlisten itself if nobody runs.
- * LIMITS     16 listeners a store; events of sets nested deeper than 4 are counted, not told. What
- *            ended before cellar_listener_add returned may be told or not. */
+ * PICTURE    L1 hands over an entry, no lock held -> evicted and worth it: tier put
+ *                  -> then the listeners with a matching mask and namespace, in order
+ * INVARIANTS L1 hands over each end once. `running` of a listener counts the snapshots that name
+ *            it, so its slot is free only when no thread can call it. told = listeners + told_base
+ *            (tier, dependencies). Without listeners L1 hands over evicted entries only.
+ * LOCKING    LISTEN for the table; dropped before a listener runs. VIEW, briefly, for the
+ *            namespace.
+ * COMPLETION The thread that brings `running` of a dead listener to 0 frees its slot and wakes the
+ *            remover. If no call runs, the remover frees the slot itself.
+ * LIMITS     16 listeners per store. Events of changes nested deeper than 4 are counted, not
+ *            delivered. Entries that end during cellar_listener_add may be reported or not. */
 #include "cache/cache_int.h"
 
-/* ---- the cause, as the public list has it ---- */
+/* ---- causes as the public list names them ---- */
 
 static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 {
@@ -26,7 +26,7 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
     case L1_LEFT_REPLACED:
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
-    case L1_LEFT_DELETED: /* by a put: its new value found no place, the old one is not served */
+    case L1_LEFT_DELETED: /* by a put with a value that got no space: the old one is not served */
         if (frame != NULL && frame->matched) { return CELLAR_CAUSE_PATTERN; }
         if (frame != NULL && frame->depends) { return CELLAR_CAUSE_DEPENDENCY; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
@@ -42,7 +42,7 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
 {
     if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
-    /* Where sets do not go down by themselves, an address says that a read brought the entry up. */
+    /* With write on eviction an address says that a read brought the entry up. */
     const bool asked = what->l2_addr != 0 && view->disk_mode == CELLAR_L2_WRITE_ON_EVICTION;
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
@@ -55,16 +55,17 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *view
     (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
 }
 
-/* ---- telling ---- */
+/* ---- delivery ---- */
 
-typedef struct cache_ears { /* the listeners one event goes to */
+typedef struct cache_ears { /* listeners of one event */
     unsigned count;
     uint8_t at[CACHE_LISTENERS_MAX];
     cellar_listener_fn fn[CACHE_LISTENERS_MAX];
     void *ctx[CACHE_LISTENERS_MAX];
 } cache_ears;
 
-/* False: there are listeners of single views that cannot be told whether it was theirs. */
+/* Take a snapshot of the listeners for one event. Return false if a listener of a single namespace
+ * exists and the namespace of the entry is unknown. */
 static bool cache_ears_take(cache_store *s, const cellar *view, bool known, cellar_cause cause,
                             cache_ears *e)
 {
@@ -160,18 +161,19 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     if (view != NULL) { cache_view_release(view); }
 }
 
-/* ---- come and go ---- */
+/* ---- add and remove ---- */
 
 CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_listener_fn fn,
                                           void *ctx,
                                           uint64_t *id)
 {
     if (c == NULL || fn == NULL || id == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_listener_add: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_listener_add: c, fn and id must not be NULL");
     }
     if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_listener_add: the mask has an unknown cause");
+                          "cellar_listener_add: causes has an unknown bit");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -186,7 +188,8 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
         l->causes = causes != 0 ? causes : UINT32_MAX;
         l->view_id = c == s->root ? UINT32_MAX : c->id;
         l->view = c == s->root ? NULL : c;
-        if (l->view != NULL) { (void)base_add_rlx(&c->refs, 1u); } /* its handle is open: >= 1 */
+        /* its handle is open: refs >= 1 */
+        if (l->view != NULL) { (void)base_add_rlx(&c->refs, 1u); }
         l->id = *id = ++s->next_listener;
         l->dead = false;
         (void)base_add_rlx(&s->told, 1u);
@@ -195,7 +198,7 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
     if (l == NULL) {
         stats_count(s->stats, STATS_LIMIT_LISTENERS, 1);
         return cache_fail(c, CELLAR_E_LIMIT, 0,
-                          "cellar_listener_add: 16 listeners are there already");
+                          "cellar_listener_add: a store has at most 16 listeners: remove one");
     }
     l1_want_left(s->l1, true);
     return CELLAR_OK;
@@ -233,7 +236,7 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
     }
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
-                                       "cellar_listener_remove: unknown id"); }
+                                       "cellar_listener_remove: no listener has this id"); }
     l1_want_left(s->l1, false);
     if (view != NULL) { cache_view_release(view); }
     while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {

@@ -1,37 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * explain: what became of a key that is not there, from a small bounded record.
+ * explain: why a key is missing, from a small bounded record.
  *
- * PICTURE    hash (of key and generation) -> one place of 16 bytes: {u32 when, u32 fingerprint},
- *            {u32 age, u16 by, u8 cause, u8 hits}; two words
- *            ring of ended generations {view, old vgen, when, cause}: clear and bump leave keys
- *            behind that nobody looks at again; they are asked for under the generations they had
- *            ring of tags and patterns deleted {number, fingerprint, epoch, first 48 bytes}: what
- *            the `by` of a record or a dead entry is
- * INVARIANTS a record is written when an entry leaves or is refused, never on a hit; it takes the
- *            place of whatever was in its place. It is a hint: a stranger's record is believed with
- *            probability 2^-31, and two threads that write one place at one time may mix their
- *            causes (the fingerprint word is written last, and read before and after).
- * TIME       when and age in units of 64 ms; when since the store was opened, 8 years.
- * TRIED      lines of four places, searched for the key's own, else an empty one: 75 instructions
- *            more for each del, for a memory that forgets as much (507 of 2,232 evicted keys known
- *            instead of 512). The oldest of a line goes: 40 more again.
- * LOCKING    the records are relaxed words: notes are taken in L1's windows. VIEW for the ring.
- * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 asked for a
- *            view. no_explain in the configuration: nothing.
- *            No name of a secret view is kept. `by` is 16 bits of a number: one that the ring has
- *            moved past says nothing. */
+ * PICTURE    hash (of key and generation) -> one place of 16 bytes, two words: {u32 when, u32
+ *            fingerprint}, {u32 age, u16 by, u8 cause, u8 hits}
+ *            ring of ended generations {namespace, old generation, when, cause}: for keys that were
+ *            cleared
+ *            ring of deleted tags and patterns {number, fingerprint, epoch, first 48 bytes}: names
+ *            the `by` of a record or a dead entry
+ * INVARIANTS A record is written when an entry leaves or is refused, never on a hit. It replaces
+ *            the record in its place. It is a hint: another key's record is believed with
+ *            probability 2^-31, and two concurrent writers of one place may mix their causes. The
+ *            fingerprint word is written last, and read before and after.
+ * TIME       when and age in units of 64 ms; `when` counts from the open of the store: 8 years.
+ * LOCKING    Records are relaxed words: notes are taken in windows of L1. VIEW for the rings.
+ * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 searched per
+ *            namespace. tuning.no_explain: nothing. No name of a hidden namespace is kept. `by` is
+ *            16 bits of a number: an overwritten number names nothing.
+ * SEE ALSO   README.md, "Explaining a miss": rejected designs. */
 #include "cache/cache_int.h"
 #include "load/flight.h"
 
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
 #define CACHE_WHY_RING 256u
 #define CACHE_WHY_ASKED 16u
-#define CACHE_WHY_MIX UINT64_C(0x9e3779b97f4a7c15) /* odd: other bits than those L1 goes by */
+#define CACHE_WHY_MIX UINT64_C(0x9e3779b97f4a7c15) /* odd; uses other bits than L1 */
 #define CACHE_WHY_UNIT 6 /* 64 ms */
 
 typedef struct cache_why_place {
-    _Atomic uint64_t a, b; /* {when, fingerprint}, {age, by, cause, hits}; a 0: empty */
+    _Atomic uint64_t a, b; /* {when, fingerprint}, {age, by, cause, hits}; a == 0: empty */
 } cache_why_place;
 
 typedef struct cache_why_end { /* VIEW */
@@ -40,22 +37,22 @@ typedef struct cache_why_end { /* VIEW */
 } cache_why_end;
 
 typedef struct cache_why_act_at { /* VIEW */
-    uint64_t fp;      /* of a tag */
-    uint64_t epoch;   /* of its end: entries born before are its victims */
+    uint64_t fp;      /* fingerprint of a tag */
+    uint64_t epoch;   /* epoch of its end: it ended entries born before */
     uint32_t number;  /* from 1; 0: unused */
     uint8_t cause, len;
     char text[CELLAR_WHY_BY_MAX];
 } cache_why_act_at;
 
 struct cache_why {
-    cache_why_place *place; /* 2^(64 - shift) of them, 64-byte aligned */
+    cache_why_place *place; /* 2^(64 - shift) places, 64-byte aligned */
     unsigned shift;
     int64_t born_ms;
     cache_why_end *ring;
-    uint32_t ring_count, ring_next; /* a power of two; VIEW */
+    uint32_t ring_count, ring_next; /* ring_count: power of two; VIEW */
     cache_why_act_at *act;          /* ring_count of them */
-    uint32_t act_count;             /* deleted so far; VIEW */
-    size_t bytes;                   /* of this block */
+    uint32_t act_count;             /* tags and patterns deleted so far; VIEW */
+    size_t bytes;                   /* size of this block */
 };
 
 #define CACHE_WHY_WHEN(a) ((uint32_t)((a) >> 32))
@@ -78,7 +75,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *c
     const size_t bytes = head + (size_t)table + BASE_LINE;
     cache_why *w = base_alloc(&s->account, BASE_MOD_WHY, bytes, NULL);
     if (w == NULL) {
-        cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the record of what left");
+        cache_fail_open(CELLAR_E_NOMEM, 0,
+                        "cellar_open: no memory to explain misses: set tuning.no_explain");
         return CELLAR_E_NOMEM;
     }
     w->bytes = bytes;
@@ -100,7 +98,7 @@ CELLAR_PRIVATE void cache_why_close(cache_store *s)
     s->why = NULL;
 }
 
-/* ---- notes ---- */
+/* ---- record ---- */
 
 static uint32_t cache_why_units(int64_t ms)
 {
@@ -111,7 +109,7 @@ static uint32_t cache_why_units(int64_t ms)
 
 static int64_t cache_why_ms(uint32_t units) { return (int64_t)units << CACHE_WHY_UNIT; }
 
-/* The key's place; *print is never 0, as an empty word is. */
+/* Find the place of a key. *print is never 0, the value of an empty word. */
 BASE_INLINE cache_why_place *cache_why_at(const cache_why *w, uint64_t hash, uint32_t *print)
 {
     const uint64_t mixed = hash * CACHE_WHY_MIX;
@@ -119,7 +117,7 @@ BASE_INLINE cache_why_place *cache_why_at(const cache_why *w, uint64_t hash, uin
     return &w->place[mixed >> w->shift];
 }
 
-/* cause_by: the cause, and above 8 bits of it which tag or pattern. */
+/* Write a record. cause_by: cause in 8 bits, above it the number of tag or pattern. */
 BASE_INLINE void cache_why_write(cache_why *w, uint64_t hash, uint32_t cause_by, int64_t now_ms,
                                  int64_t age_ms, unsigned hits)
 {
@@ -154,7 +152,7 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     if (w == NULL) { return 0; }
     sync_take(VIEW, &s->view_lock);
     uint32_t number = ++w->act_count;
-    if ((number & 0xffffu) == 0) { number = ++w->act_count; } /* 0 stands for none in 16 bits */
+    if ((number & 0xffffu) == 0) { number = ++w->act_count; } /* in 16 bits 0 means none */
     cache_why_act_at *a = &w->act[number & (w->ring_count - 1)];
     a->number = number;
     a->fp = fp;
@@ -196,7 +194,7 @@ CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32
     };
 }
 
-/* ---- questions ---- */
+/* ---- answer ---- */
 
 static bool cache_why_read(const cache_why *w, uint64_t hash, uint64_t *a, uint64_t *b)
 {
@@ -214,7 +212,7 @@ static void cache_why_by_text(cellar_reason *r, const cache_why_act_at *a)
     memcpy(r->by, a->text, a->len);
 }
 
-/* The pattern that a record names. */
+/* Look up the pattern that a record names. */
 static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
 {
     const cache_why *w = s->why;
@@ -225,8 +223,8 @@ static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* Which of its tags ended an entry that is still there: the one deleted first of those that the
- * ring knows of. None: it ended with tags that had to be forgotten. */
+/* Find which tag ended a present entry: the first deleted one that the ring still has. Else the
+ * table of tags has forgotten it. */
 static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
 {
     cache_store *s = c->store;
@@ -262,7 +260,7 @@ static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t
     cache_why_by(s, r, CACHE_WHY_BY(b));
 }
 
-/* When one of its tags ended it; BASE_NEVER_MS: none, or not known. */
+/* Return when one of its tags ended the entry; BASE_NEVER_MS: none, or unknown. */
 static int64_t cache_why_tag_ms(cellar *c, const l1_key *k)
 {
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
@@ -270,13 +268,13 @@ static int64_t cache_why_tag_ms(cellar *c, const l1_key *k)
     return count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
 }
 
-/* What L1 says of it. False: nothing. */
+/* Answer with the state in L1. Return false if L1 knows nothing. */
 static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
 {
     l1_info info;
     const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
     const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, flags);
-    if (err == CELLAR_MISS && info.expires_ms == 0) { return false; } /* no record was looked at */
+    if (err == CELLAR_MISS && info.expires_ms == 0) { return false; } /* no record was found */
     r->age_ms = now_ms > info.born_ms ? now_ms - info.born_ms : 0;
     r->hits = info.uses;
     if (info.born_exact && info.deadline_ms != BASE_NEVER_MS) {
@@ -310,7 +308,7 @@ static bool cache_why_loading(cellar *c, const l1_key *k, int64_t now_ms, cellar
     return true;
 }
 
-/* Under the generations the view had: was it there when one ended? */
+/* Search the key under earlier generations of the namespace. */
 static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
 {
     cache_store *s = c->store;
@@ -352,7 +350,7 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_why: a key and a result are needed");
+        return cache_fail_key(c, "cellar_why", key, key_len, "out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -373,7 +371,8 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
         r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
     const cellar_err err = cache_opts_out(out, &r, sizeof r);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_why: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_why: start from cellar_reason_default()");
 }
 
 BASE_SIZE_END

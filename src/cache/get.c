@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * get: reading one key: copied, allocated, pinned, described.
+ * get: read one key: copied, allocated, pinned, described.
  *
- * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. On a hit no
- *            lock, no shared write, and no clock unless the entry has a deadline.
- *            A miss asks the tier, if there is one (hook.c); peek, exists and meta leave it below.
- *            A miss is said at once where neither a tier nor a filter wants to know (l1_none).
- * INVARIANTS each get that passed its checks adds to exactly one outcome; E_BUFFER counts as the
- *            hit it is. peek, exists and meta add to none.
- * FORMAT     what cellar_get_alloc returns: 32 bytes {hooks, size} that cellar_free needs, then the
- *            value and a zero byte: the caller may free it after the store is gone.
- * NOT HERE   many keys (many.c), loading. */
+ * WALK       cellar_get -> arguments -> state word -> hash -> l1_get -> one counter. A hit takes no
+ *            lock and makes no shared write; it reads the clock only for an entry with a deadline.
+ *            A miss asks the tier, if there is one (hook.c). peek, contains and info leave the
+ *            entry below.
+ *            Without tier and filter a miss needs no second look (l1_none).
+ * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
+ *            peek, contains and info add to none.
+ * FORMAT     Block of cellar_get_alloc: 32 bytes {hooks, size} for cellar_free, the value, a zero
+ *            byte. The caller may free it after the store is closed.
+ * SEE ALSO   many.c (many keys), load.c (loading). */
 #include "cache/cache_int.h"
 
-#define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is asked for */
+#define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
 
 BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
 {
@@ -22,12 +23,12 @@ BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
     return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
 }
 
-BASE_COLD static cellar_err cache_get_refuse(cellar *c)
+BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a buffer are needed");
+    return cache_fail_key(c, "cellar_get", key, key_len, "buf must not be NULL with buf_cap > 0");
 }
 
-/* After a miss in L1 that counts. */
+/* Return whether to ask the tier, after a miss in L1 that is counted. */
 BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
 {
     return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
@@ -35,7 +36,7 @@ BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
            BASE_UNLIKELY(c->store->tier != NULL);
 }
 
-/* What a miss in L1 still may become. */
+/* Ask the tier after a miss in L1, and set the outcome. */
 static cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                   size_t *value_len, stats_id *outcome)
 {
@@ -55,7 +56,7 @@ BASE_COLD CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *modul
     }
 }
 
-/* Views that are not plainly open: closed, switched off, or with a log that wants to hear. */
+/* Read from a namespace that is closed, disabled, or logged. */
 BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key_len, void *buf,
                                           size_t buf_cap, size_t *value_len)
 {
@@ -78,19 +79,19 @@ BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key
     return err;
 }
 
-/* What L1 said; looks below after a miss and counts. */
+/* End a read with the result of L1: ask the tier after a miss, and count. */
 BASE_ALWAYS_INLINE cellar_err cache_get_end(cellar *c, const l1_key *k, cellar_err err, void *buf,
                                             size_t buf_cap, size_t len, size_t *value_len)
 {
     stats_id outcome = cache_outcome(err);
-    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 leaves it alone */
+    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 does not set it then */
     if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, base_self(), outcome, 1);
     return err;
 }
 
-/* Everything but the plain hit. */
+/* Read in all cases except the plain hit. */
 BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
                                                size_t buf_cap, size_t *value_len)
 {
@@ -110,7 +111,7 @@ BASE_NOINLINE static cellar_err cache_get_timed(cellar *c, const l1_key *k, void
     return err;
 }
 
-/* Keys that are not hashed in line. */
+/* Read a key that is not hashed inline. */
 BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t key_len, void *buf,
                                               size_t buf_cap, size_t *value_len)
 {
@@ -124,7 +125,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     return cache_get_end(c, &k, err, buf, buf_cap, len, value_len);
 }
 
-/* Most look-ups of this view end with the filter's "never": it is asked before L1. */
+/* Ask the filter before L1, because most look-ups of this namespace end with "never". */
 BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, size_t key_len,
                                                    void *buf, size_t buf_cap, size_t *value_len)
 {
@@ -140,11 +141,11 @@ BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, s
                    : cache_get_rest(c, &k, buf, buf_cap, value_len);
 }
 
-/* The store notes what loaders read. */
+/* Read in a store that records reads of loaders. */
 BASE_NOINLINE static cellar_err cache_get_noted(cellar *c, const void *key, size_t key_len,
                                                 void *buf, size_t buf_cap, size_t *value_len)
 {
-    const bool loads = base_self()->leads != NULL; /* else nobody wants to know */
+    const bool loads = base_self()->leads != NULL; /* else no loader records reads */
     const uint32_t state = base_load_acq(&c->state) & ~CACHE_NOTES;
     l1_key k;
     if (loads && (state & CACHE_CLOSED) == 0) {
@@ -163,7 +164,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
-        return cache_get_refuse(c);
+        return cache_get_refuse(c, key, key_len);
     }
     const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY(state != 0)) {
@@ -202,7 +203,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 
 /* ---- with options ---- */
 
-/* 8 bits: 0 none, else 1 + exponent (5 bits) and mantissa (3 bits) of microseconds. */
+/* Decode a cost: 0 none, else 1 + {5 bits exponent, 3 bits mantissa} of microseconds. */
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code)
 {
     if (code == 0) { return 0; }
@@ -239,10 +240,10 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     i.stale_left_ms = in->stale_ms == 0 || in->expires_ms == BASE_NEVER_MS
                           ? 0 : cache_left_ms(base_add_sat(in->expires_ms, in->stale_ms), now);
     i.idle_ms = in->idle_ms;
-    (void)cache_opts_out(out, &i, sizeof i); /* its size was checked on the way in */
+    (void)cache_opts_out(out, &i, sizeof i); /* its size was checked before */
 }
 
-/* Of what the tier has. */
+/* Fill the info of an entry in the tier. */
 static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
                              cellar_err err, cellar_entry_info *out)
 {
@@ -266,11 +267,11 @@ static cellar_err cache_info_check(cellar *c, const cellar_entry_info *info)
 {
     size_t size;
     const cellar_err err = base_opts_size(info, &size);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0,
-                                               "struct_size of cellar_entry_info is wrong");
+    return err == CELLAR_OK ? err
+                            : cache_fail(c, err, 0, "info: start from cellar_entry_info_default()");
 }
 
-/* l1_inspect, with a version given to the entry first if it is wanted and has none. */
+/* Inspect an entry. If a version is wanted and missing, give the entry one first. */
 static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                 l1_info *info, unsigned flags, bool want_version)
 {
@@ -281,7 +282,7 @@ static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t bu
         uint64_t version;
         const cellar_err given = l1_version(c->l1, k, &version);
         if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
-        if (given != CELLAR_OK) { want_version = false; } /* stale: it keeps what it has */
+        if (given != CELLAR_OK) { want_version = false; } /* stale: it keeps its present version */
     }
 }
 
@@ -289,16 +290,17 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
 {
     cellar_err err = cache_opts_in(out, sizeof *out, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        return cache_fail(c, err, 0, "struct_size of the get options is wrong");
+        return cache_fail(c, err, 0, "cellar_get_with: start from cellar_get_opts_default()");
     }
     const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "an unknown get flag or field is set");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_get_with: options have an unknown flag or field");
     }
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
 }
 
-/* The L1 half of a get with options. */
+/* Read with options from L1. */
 static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len)
 {
@@ -316,8 +318,8 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
     return err;
 }
 
-/* And the other, after a miss. A version is L1's to give, with the bytes it is of: without room
- * there, there is none. */
+/* Read with options from the tier, after a miss. Only L1 gives a version, so without room in L1
+ * there is none. */
 static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                   size_t buf_cap, size_t *len)
 {
@@ -338,7 +340,7 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     return err;
 }
 
-/* The value of a get with options; no counter. */
+/* Read with options; count nothing. */
 static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len, stats_id *outcome)
 {
@@ -359,7 +361,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
 {
     if (o == NULL) { return cellar_get(c, key, key_len, buf, buf_cap, value_len); }
     if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
-        return cache_get_refuse(c);
+        return cache_fail_key(c, "cellar_get_with", key, key_len,
+                              "buf must not be NULL with buf_cap > 0");
     }
     cellar_get_opts full;
     cellar_err err = cache_get_opts_read(c, o, &full);
@@ -386,7 +389,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     return err;
 }
 
-/* Of a key that L1 does not have: OK, ABSENT or MISS. */
+/* Describe a key that L1 does not have. Return OK, ABSENT or MISS. */
 static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_meta *m, size_t *len)
 {
     *len = 0;
@@ -395,7 +398,7 @@ static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_me
     return err == CELLAR_E_BUFFER ? CELLAR_OK : err;
 }
 
-/* Describe the entry in *out; return OK, STALE, ABSENT, MISS, an error, or CONFLICT: once more. */
+/* Describe the entry in *out. Return OK, STALE, ABSENT, MISS, an error, or CONFLICT: look again. */
 static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_entry_info *out)
 {
     l1_info info;
@@ -417,7 +420,9 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 
 CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_get_refuse(c); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_contains", key, key_len, "");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
@@ -442,12 +447,13 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
                                             cellar_entry_info *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_entry_info_get: a key and out are needed");
+        return cache_fail_key(c, "cellar_entry_info_get", key, key_len, "out must not be NULL");
     }
     const cellar_err size_err = cache_info_check(c, out);
     if (size_err != CELLAR_OK) { return size_err; }
     if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_entry_info_get: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_entry_info_get: flags must be 0 or CELLAR_GET_WANT_VERSION");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
@@ -466,7 +472,9 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
 
 CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap)
 {
-    if (key == NULL || buf == NULL || buf_cap == 0) { return cache_get_refuse(c); }
+    if (key == NULL || buf == NULL || buf_cap == 0) {
+        return cache_fail_key(c, "cellar_get_str", key, 1, "buf must hold at least 1 byte");
+    }
     size_t len = 0;
     cellar_err err = cellar_get(c, key, strlen(key), buf, buf_cap, &len);
     if (err == CELLAR_OK && len == buf_cap) { err = CELLAR_E_BUFFER; }
@@ -474,11 +482,11 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
     return err;
 }
 
-/* ---- memory of the caller's ---- */
+/* ---- memory of the caller ---- */
 
 typedef struct cache_dup {
-    base_alloc_hooks hooks; /* a copy: the store may be gone when it is freed */
-    size_t bytes;           /* of the whole block */
+    base_alloc_hooks hooks; /* copy: the store may be closed when the block is freed */
+    size_t bytes;           /* size of the whole block */
 } cache_dup;
 #define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
 
@@ -501,7 +509,7 @@ CELLAR_API void cellar_free(void *value)
     base_free_raw(&head.hooks, block, head.bytes);
 }
 
-/* Read into fresh memory; the length may change between two looks. */
+/* Read into new memory; the length may change between two looks. */
 static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **value, size_t *len,
                                  stats_id *outcome)
 {
@@ -538,7 +546,8 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     if (value != NULL) { *value = NULL; }
     if (value_len != NULL) { *value_len = 0; }
     if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_get_alloc: an argument is missing");
+        return cache_fail_key(c, "cellar_get_alloc", key, key_len,
+                              "value and value_len must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_id outcome = STATS_MISS;
@@ -565,13 +574,13 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
 
 /* ---- pins ---- */
 
-/* Everything but the plain hit. */
+/* Pin in all cases except the plain hit. */
 BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,
                                                cellar_pinned *out)
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_pin: an argument is missing");
+        return cache_fail_key(c, "cellar_pin", key, key_len, "out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = CELLAR_MISS;
@@ -592,7 +601,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {
         stats_count(c->stats, STATS_LIMIT_PINS, 1);
-        return cache_fail(c, err, 0, "cellar_pin: all pin slots are taken");
+        return cache_fail(c, err, 0, "cellar_pin: all pin slots are in use: unpin values");
     }
     return err;
 }

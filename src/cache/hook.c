@@ -1,60 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * hook: what L1 asks inside its windows, and the order in which a tier below hears of changes.
+ * hook: answers to L1 inside its windows, and the order in which a tier learns of changes.
  *
- * PICTURE    change:   l1 window {commit: generation current? stamp +1, pending +1} -> tier kill
- *                      -> pending -1 -> return; where the tier has nothing of it, pending goes
- *                      back in the window, and a stamp that nobody watches stays
- *            eviction: l1 window {commit: stamp watched, captured} -> left hook (events.c) -> tier
- *                      put, which asks stamp_is when it has its place
- *            change that is stored below at once, durable or by l2_write: in the place of the kill
- *                      a put, with a kill if that fails; in which order those of one key: turn.c
- *            miss:     anything below? stamp watched, read -> tier get -> put into L1 as BACKFILL;
- *                      the window compares. A call that changes what is there (touch, update, incr,
- *                      a set with a condition) or reads it in place (pin) has it brought up first,
- *                      and goes on in L1; who only looks (exists, meta, peek) leaves it
- *                      below, unless a version is wanted, which L1 gives
- *            (what the walks of deletes by pattern add to that: delete_pattern.c)
- * PROOF      of the stamp that stays. Who compares it later has watched it first; a raise takes
- *            the watch away, so a watch is there for as long as an unmoved stamp is held.
- *            All under the key's bucket: the word (unwatched); the tier (nothing); the word (the
- *            same). An entry on its way down was captured under that bucket. At the first look its
- *            watch is there, or a stranger's raise has taken it: then its put comes too late, or
- *            has left its bits in the filter before that raise. A reader that watched before the
- *            second look is seen, or was raised upon; one that watches later finds nothing below:
- *            words go before their bits do (l2/tombstone_filter.c).
- *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it
- *            (l2/write.c, PROOF).
- * INVARIANTS a stamp word is {8 bits tags, 40 bits changes, watched, 15 bits pending}; pending
- *            counts changes whose kill, or put, has not returned; tags is the sum of the tags of
- *            their keys, mod 256. Each raise is taken back once, by the call that caused it: its
- *            frame holds the sum. Words are shared by hash: a change of another key costs a
- *            back-fill, never a wrong one.
- * READS      A read asks the tier only if no change of the key was pending when the read looked at
- *            the stamp. Let w be that look. Each change of the key with an L1 step before w has
- *            left nothing older below: its kill or put has returned, and the stamp or the turn
- *            refuses later puts of an older value. So the tier returns the value that was current
- *            at w, or a value that became current after w. Both moments lie inside the read: reads
- *            are linearizable. A change after w is free to move the stamp: a read that returned its
- *            value before this read began would put its L1 step before w. The tier's answer under a
- *            pending change has no such moment: another read may have returned the newer value
- *            already.
- *            If one change is pending and its tag is another one, the key is not the changed key
- *            and the read goes on. Else the read waits, at most CACHE_READ_WAITS times, and does
- *            not ask. In that case, and if the tier has nothing and the stamp has moved, L1 is
- *            asked again: a key that is overwritten in L1 while it is read below does not miss.
- *            After CACHE_LOOKS the read misses. A miss is always true of a cache, so a fork
- *            or a frozen disk adds no case.
- * LOCKING    commit runs in odd windows: atomic words only. Its store to the stamp is ordered by
- *            the window; the back-fill reads it acquire, stamp_is sc (l2/write.c, PROOF).
- * LIMITS     2^40 changes of a class until their count repeats;
- *            32,767 changes of one stamp class at once between window and kill.
- *            flights: a change of a key detaches its flight, a leader's store unlinks its own, both
- *            inside the window; the flight's shard lock is a leaf below it (load/flight.c, PROOF).
- * TRIED      the filter's line asked for ahead, before L1 looks for the key: a set over a tier that
- *            has nothing of it costs what it did (without a tier / with one .824, so .829; four
- *            runs in turn of 301 rounds, busy): L1's own lines are most of both.
- * NOT HERE   Tier implementations. */
+ * PICTURE    change: L1 window {commit: generation current? stamp + 1, pending + 1} -> tier kill ->
+ *            pending - 1 -> return. If the tier has nothing of the key, pending goes back in the
+ *            window.
+ *            eviction: L1 window {commit: watch the stamp, capture it} -> left hook (events.c) ->
+ *            tier put, which asks stamp_is when it has its place
+ *            stored change: a put in the place of the kill; kill if it fails; order of one key:
+ *            turn.c
+ *            miss: tier has the key? watch the stamp -> tier get -> put into L1 as BACKFILL; the
+ *            window compares. Calls that change or pin an entry bring it up first; calls that only
+ *            look leave it below, unless they want a version.
+ * PROTOCOL   A stamp word is {8 bits tags, 40 bits changes, watched, 15 bits pending}.
+ *            A thread that will compare a stamp sets `watched` first; each raise clears it.
+ *            An unwatched stamp with nothing below need not rise: README.md, "Stamps".
+ *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it.
+ *            A read asks the tier only if no change of its key is pending. (One pending change with
+ *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
+ *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
+ *            again. After CACHE_LOOKS looks it misses.
+ * INVARIANTS pending counts changes with a kill or put that has not returned. tags is the sum of
+ *            the tags of their keys, mod 256. Each raise is taken back once, by the call that made
+ *            it: its frame has the sum.
+ *            Words are shared by hash: a change of another key costs a back-fill, but stores
+ *            nothing wrong.
+ * LOCKING    commit runs in odd windows: atomic words, and the shard lock of the flights. The
+ *            window orders its store to the stamp; the back-fill reads acquire, stamp_is seq_cst.
+ * LIMITS     2^40 changes of a class until their count repeats; 32,767 changes of one class at a
+ *            time between window and kill.
+ * SEE ALSO   README.md, "Stamps" (proofs, reads, rejected designs); src/load/README.md (flights);
+ *            delete_pattern.c. */
 #include "cache/cache_int.h"
 #include "load/flight.h"
 
@@ -67,10 +43,10 @@
 #define CACHE_BRING_TRY 512u /* bytes tried on the stack */
 #define CACHE_BRING_ROUNDS 16u
 #define CACHE_BRING_WAITS 64u
-#define CACHE_WAIT_YIELDS 16u /* of them; the others sleep */
+#define CACHE_WAIT_YIELDS 16u /* waits that yield; later waits sleep */
 #define CACHE_WAIT_NS 50000u
 #define CACHE_READ_WAITS 18u
-#define CACHE_STAMP_GLOBS 40 /* a captured stamp: 40 bits of changes, 24 of glob_epoch above them */
+#define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
 
 static _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 {
@@ -91,14 +67,14 @@ static bool cache_stamp_holds(uint64_t word, uint64_t hash)
            (pending == 1 && CACHE_STAMP_TAGS(word) == CACHE_STAMP_TAGS(cache_stamp_part(hash)));
 }
 
-/* What an entry takes along: does it still hold when it is stored below? 2^24 walks, or 2^40
- * changes of its class, to the very number, would have to pass meanwhile. */
+/* Return the stamp that an entry takes along to the tier. It wrongly stays valid only after exactly
+ * 2^24 walks, or 2^40 changes of its class. */
 static uint64_t cache_captured(const cache_store *s, uint64_t word)
 {
     return CACHE_STAMP_CHANGES(word) | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
 }
 
-/* The word, for who will compare it: from now on the next change of the class raises it. */
+/* Watch the word: the next change of its class raises it. Return its value. */
 static uint64_t cache_stamp_watch(_Atomic uint64_t *word)
 {
     const uint64_t w = base_load_acq(word);
@@ -112,8 +88,8 @@ static bool cache_nothing_below(const cache_store *s, uint64_t hash)
     return s->tier->nothing != NULL && s->tier->nothing(s->tier->ctx, hash);
 }
 
-/* A call may look more than once, and make room between two looks: for that a listener may run,
- * which forks, and the child that comes back has no tier. */
+/* Return whether the tier cannot have the key. Ask before each look: a listener may run between two
+ * looks and fork, and the child has no tier. */
 static bool cache_never_below(const cellar *c, const l1_key *k)
 {
     return c->no_disk || c->store->tier == NULL || cache_nothing_below(c->store, k->hash);
@@ -121,14 +97,14 @@ static bool cache_never_below(const cellar *c, const l1_key *k)
 
 /* ---- the commit hook ---- */
 
-/* It goes by itself, not by a call that changes the key. */
+/* Return whether the entry leaves without a call that changes its key. */
 static bool cache_leaves(l1_change change)
 {
     return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG;
 }
 
-/* An entry leaves by itself: count it for its view, if the vgen table still knows whose it was. An
- * expired one stays expired, whatever became of its owner: so its listeners hear it. */
+/* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
+ * entry stays expired even if its generation is dead, as its listeners are told. */
 static void cache_count_end(const cache_store *s, uint32_t owner, l1_change change)
 {
     const bool expired = change == L1_CHANGE_EXPIRE;
@@ -136,7 +112,7 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
     const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
                   : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
-    if (CACHE_CELL_VGEN(w) != owner || w == 0) { /* forgotten, so long dead: counted at the root */
+    if (CACHE_CELL_VGEN(w) != owner || w == 0) { /* forgotten generation: counted at the root */
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
         return;
     }
@@ -146,8 +122,8 @@ static void cache_count_end(const cache_store *s, uint32_t owner, l1_change chan
     stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);
 }
 
-/* A change by a call. Nothing below, and nobody who has the stamp: nobody can tell that it did not
- * rise. See PROOF. */
+/* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
+ * may stay: README.md. */
 BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
                                           _Atomic uint64_t *word, cache_frame *frame,
                                           uint64_t *stamp)
@@ -168,7 +144,7 @@ BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
         w = base_load_sc(word);
     }
     *stamp = cache_captured(s, next);
-    if (none && cache_nothing_below(s, hash)) { /* nothing has come meanwhile, and nothing will */
+    if (none && cache_nothing_below(s, hash)) { /* nothing came meanwhile, and nothing will */
         (void)base_sub_ar(word, part);
         return;
     }
@@ -187,7 +163,7 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
         return true;
     }
     BASE_ASSERT(frame != NULL);
-    /* Under the bucket: no newer change of the key has had its window. */
+    /* Under the bucket lock: no newer change of the key has had its window. */
     if (change == L1_CHANGE_CLEAN) { return !cache_turn_overtaken(s, &frame->turn); }
     if (change == L1_CHANGE_BACKFILL) {
         const uint64_t now = base_load_acq(word);
@@ -201,7 +177,7 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
     return true;
 }
 
-/* The change has its turn behind the raise of its stamp: see cache_turns_use. */
+/* List the turn of the change after the raise of its stamp: see cache_turns_use. */
 BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash, uint32_t owner,
                                             const void *key, size_t key_len, uint64_t *stamp)
 {
@@ -217,7 +193,7 @@ BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
     }
 }
 
-/* For the mutant that looks before the window opens; fibers of the simulation only. */
+/* For the mutant that looks before the window opens; used by simulation fibers only. */
 static bool cache_flights_seen;
 
 CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
@@ -226,8 +202,8 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
     cache_flights_seen = t != NULL && flight_any(t, hash);
 }
 
-/* Loads of this key that run now: a change overtakes them, a leader's own store must still be the
- * one they wait for. With no load open this is two loads of lines that hardly ever change. */
+/* Update the running loads of this key. A change invalidates them; the leader may publish only if
+ * its own load is still valid. Without open loads this reads two rarely written lines. */
 BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t owner,
                                                const void *bytes, size_t key_len,
                                                l1_change change)
@@ -242,8 +218,8 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
     return true;
 }
 
-/* May the change happen? A write that began under a generation that has ended may not: else a value
- * of before the clear would come to life after it. What leaves by itself overtakes no load. */
+/* Decide whether a change may happen. A write of an ended generation may not, because it would
+ * revive a value from before the clear. An entry that leaves by itself invalidates no load. */
 static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
                          l1_change change, uint64_t *stamp)
 {
@@ -255,7 +231,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
                           change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
                           change == L1_CHANGE_PUBLISH;
         if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
-        flight_table *flights = base_load_sc(&s->flights); /* none before the first load */
+        flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
         if (BASE_UNLIKELY(flights != NULL) &&
             !cache_commit_flights(flights, hash, owner, key, key_len, change)) {
             return false;
@@ -273,7 +249,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
     return true;
 }
 
-/* Only while the generation lives: what a dead one left counts for nobody. */
+/* Return the quota of a living generation. Entries of a dead one count for no namespace. */
 static unsigned cache_quota_of(void *ctx, uint32_t owner)
 {
     const cache_store *s = ctx;
@@ -300,7 +276,7 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause
     cache_why_ended(s, hash, owner, cause, born_ms, uses);
 }
 
-/* A change that reads its entry back from L1 needs it there until the tier has it (tier.c). */
+/* Keep an entry in L1 while a change reads it back for the tier (tier.c). */
 static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t owner, const void *key,
                               size_t key_len)
 {
@@ -379,7 +355,7 @@ static void cache_tier_key_of(const cellar *c, const l1_key *k, cache_tier_key *
     *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->owner };
 }
 
-/* A change that has a turn calls the tier under it. */
+/* Call the tier under the turn of the change. */
 BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_key *k)
 {
     cache_store *s = c->store;
@@ -419,7 +395,7 @@ CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l
     if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
         err = cache_tier_store(c, k, p, urge, &f->turn);
     }
-    base_self()->load_frames = f->outer; /* till now: of l1_clean */
+    base_self()->load_frames = f->outer; /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
     if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
     return err;
@@ -427,9 +403,9 @@ CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l
 
 /* ---- after a miss ---- */
 
-/* Watch the key's stamp and store it in *word. Wait until no change of the key is pending. Return
- * false if one still is after `waits` waits, or if this thread itself may be the one that makes it:
- * a listener reads inside the change it is told of. */
+/* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
+ * Return false if one is pending after `waits` waits, or if this thread may make it itself: a
+ * listener reads inside the change that it observes. */
 static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned waits, uint64_t *word)
 {
     _Atomic uint64_t *stamp = cache_stamp(s, hash);
@@ -447,7 +423,7 @@ static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned wai
     }
 }
 
-/* CONFLICT: the key has changed since. */
+/* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
 static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
                                  const cache_tier_meta *m, uint64_t expect, uint64_t globs)
 {
@@ -474,12 +450,13 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
     const cellar_err err = l1_put(c->l1, k, &p);
-    cache_change_end(c, &f, k); /* a back-fill raises nothing */
+    cache_change_end(c, &f, k); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
     return err;
 }
 
-/* OK, ABSENT, E_BUFFER (*value_len is set): it lives, and *m is what it says beside its value. */
+/* Ask the tier. Return OK, ABSENT or E_BUFFER (*value_len is set) if the entry lives; *m has its
+ * other fields. */
 static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, cache_tier_meta *m)
 {
@@ -495,8 +472,8 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     return CELLAR_MISS;
 }
 
-/* Return CONFLICT for a miss if the stamp has counted a change since `word`: what was below may be
- * in L1 now. A callback inside the tier's call may have forked: the child has no stamps. */
+/* Return CONFLICT for a miss if the stamp counted a change since `word`: the entry may be in L1
+ * now. A callback inside the call of the tier may have forked: the child has no stamps. */
 static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t word, cellar_err err)
 {
     if (BASE_LIKELY(err != CELLAR_MISS) || c->store->stamps == NULL) { return err; }
@@ -534,7 +511,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len)
 {
     cache_tier_meta m;
-    cellar_err kept; /* vetoed, no room: the caller has its bytes all the same */
+    cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
     cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
     for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
         err = l1_get(c->l1, k, buf, buf_cap, value_len, 0);
@@ -544,7 +521,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }
 
-/* One fetch, with room for what comes. */
+/* Fetch once, with room for the value. */
 static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
 {
     unsigned char small[CACHE_BRING_TRY];
@@ -552,7 +529,8 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     size_t cap = sizeof small, len = 0;
     cache_tier_meta m;
     cellar_err err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
-    for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) { /* longer each time */
+    /* the value may be longer each time */
+    for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
         base_account *a = &c->store->account;
         if (room != small) { base_free(a, BASE_MOD_STORE, room, cap); }
         cap = len;
@@ -575,8 +553,9 @@ CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
         if (err == CELLAR_CONFLICT) { return true; }
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
         if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
-        if (!cache_vgen_alive(c->store, k->owner)) { return false; } /* nor will it be kept */
-        base_yield(); /* to the thread that makes the other change */
+        /* it will not be kept either */
+        if (!cache_vgen_alive(c->store, k->owner)) { return false; }
+        base_yield(); /* lets the thread of the other change run */
     }
     return false;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_tier: the disk level as a tier: what cache calls things, and what l2 calls them.
+ * l2_tier: the disk tier behind the tier interface: translation between cache and l2.
  *
- * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, listen, tick
- *            close -> what L1 holds goes down, then l2_end, l2_close
- * INVARIANTS without a disk that works the store is L1 alone: opening never fails because of it,
- *            unless l2_required says so; cellar_last_error of the root says why.
- * LOCKING    none of its own.
- * NOT HERE   what any tier is told: tier.c. A library without src/l2: l2_tier_none.c.
- * LIMITS     entries of kind error stay in memory; what a tag has made stale is not served from
- *            disk, nor written to it. */
+ * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, events,
+ *            maintenance
+ *            close -> entries of L1 are written to disk -> l2_end, l2_close
+ * INVARIANTS Without a working disk the store is L1 alone. Opening never fails because of the disk,
+ *            unless l2.required is set; cellar_last_error of the root has the reason.
+ * LOCKING    None of its own.
+ * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
+ *            disk and not written to it.
+ * SEE ALSO   tier.c (calls of any tier), l2_tier_none.c (builds without src/l2). */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2
@@ -117,7 +118,7 @@ static cellar_err cache_disk_glob(void *ctx, uint32_t view_id, uint32_t vgen, co
                                   size_t len, uint64_t *walk)
 {
     const cache_store *s = ctx;
-    (void)view_id; /* no other view has this generation */
+    (void)view_id; /* no other namespace has this generation */
     return l2_glob_begin(s->disk, vgen, pattern, len, walk);
 }
 
@@ -143,9 +144,10 @@ static void cache_disk_view_set(void *ctx, const cache_tier_view *v, const char 
     cache_store *s = ctx;
     const l2_view view = { v->id, v->vgen, v->version };
     const cellar_err err = l2_view_set(s->disk, &view, name, len);
-    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a child has none to keep it in */
-    /* Unknown after a restart: then the view gets a fresh one, and loses what it had. */
-    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "a view's generation was not kept");
+    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
+    /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
+             "generation of a namespace not stored: it is empty after a restart");
 }
 
 static void cache_disk_numbers(void *ctx, uint32_t *next_vgen, uint32_t *next_id)
@@ -189,7 +191,7 @@ static bool cache_disk_tick(void *ctx, uint64_t budget_us)
     return l2_tick(s->disk, budget_us);
 }
 
-/* A call of the tier may be what the fork came out of: it finds a shell, which stays. */
+/* Replace the tier by an inert one: a fork may happen inside a call of the tier. */
 static void cache_disk_forked(void *ctx)
 {
     const cache_store *s = ctx;
@@ -201,32 +203,38 @@ static void cache_disk_forked(void *ctx)
 static const char *cache_disk_why(cellar_err err, int sys_errno)
 {
     if (err == CELLAR_E_UNSUPPORTED) {
-        return "l2_path lies on a network file system, see l2_allow_network";
+        return "l2_path is on a network file system: use a local one, or l2.allow_network";
     }
-    if (err == CELLAR_E_BUSY) { return "l2_path is in use, by another process or store"; }
-    if (err == CELLAR_E_FOREIGN) { return "l2_path holds files that are not of a disk tier"; }
-    if (err == CELLAR_E_NEWER_FORMAT) { return "l2_path was written by a newer library"; }
-    if (err == CELLAR_E_CORRUPT) { return "the head of l2_path is damaged, see l2_on_bad"; }
+    if (err == CELLAR_E_BUSY) {
+        return "l2_path is in use by another process or store: use another directory";
+    }
+    if (err == CELLAR_E_FOREIGN) {
+        return "l2_path holds files that are not of a disk tier: use an empty directory";
+    }
+    if (err == CELLAR_E_NEWER_FORMAT) {
+        return "l2_path was written by a newer library: upgrade this one";
+    }
+    if (err == CELLAR_E_CORRUPT) { return "l2_path is damaged: see l2.on_damage"; }
     if (err != CELLAR_E_IO) { return cellar_code_name(err); }
     switch (sys_errno) {
     case EACCES:
-    case EPERM: return "l2_path may not be read and written by this process";
-    case EROFS: return "l2_path lies on a read-only file system";
-    case ENOTDIR: return "l2_path is not a directory";
+    case EPERM: return "l2_path may not be read and written by this process: change permissions";
+    case EROFS: return "l2_path is on a read-only file system";
+    case ENOTDIR: return "l2_path is not a directory: name one";
     case ELOOP: return "the link l2_path or its target has another owner: name the directory";
-    case EMLINK: return "l2_path leads over more than 8 symbolic links: name the directory itself";
+    case EMLINK: return "l2_path goes through more than 8 symbolic links: use the real path";
     case EFBIG: return "l2_bytes is above the process's limit of file size (RLIMIT_FSIZE)";
     case ENOENT: return "the folder l2_path lies in does not exist";
     case ENAMETOOLONG: return "l2_path is too long";
     case EMFILE:
-    case ENFILE: return "no file descriptor is left";
+    case ENFILE: return "no file descriptor is left: raise RLIMIT_NOFILE";
     case ENOSPC:
     case EDQUOT: return "there is no room on the disk of l2_path";
     default: return cellar_code_name(err);
     }
 }
 
-/* Say which memory_bytes is enough; the host's is too small for its l2_bytes. */
+/* Write the least memory_bytes that the index for this l2_bytes needs. */
 static void cache_disk_small(char *text, size_t cap, const char *lead, const cache_settings *cfg,
                              uint64_t least)
 {
@@ -303,7 +311,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .commit_each = c.level == L2_ALWAYS,
         .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
     };
-    base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another than last time is a resize */
+    base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
+                                                           * resize */
     s->tier = &s->disk_tier;
     return CELLAR_OK;
 }
@@ -316,7 +325,7 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
     s->tier = NULL;
 }
 
-/* ---- close: what is in memory goes down ---- */
+/* ---- close: entries of memory are written ---- */
 
 typedef struct cache_spill {
     cellar *view;
@@ -331,7 +340,7 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
     const cache_store *s = v->store;
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, k, fps, &born) : 0;
-    if (tags != i->tag_count) { return true; } /* it has just expired */
+    if (tags != i->tag_count) { return true; } /* just expired */
     const l2_key key = { k->bytes, k->len, k->owner, k->hash };
     const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
                         .idle_ms = (uint32_t)i->idle_ms, .until_ms = i->expires_ms,
@@ -373,8 +382,8 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     return more;
 }
 
-/* Nobody changes anything any more: no stamp is needed. Nor is it asked what was used: memory held
- * all of it to the end, and the next open begins with it. */
+/* Write the entries of memory to disk. No thread changes entries now, so no stamp is needed. Unused
+ * entries are written, too: memory kept them to the end, and the next open begins with them. */
 static void cache_disk_spill(cache_store *s, int64_t patience_ms)
 {
     cache_spill sp = { NULL, base_now_ns() + (uint64_t)patience_ms * 1000000u, false };

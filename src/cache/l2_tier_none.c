@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_tier_none: a library without src/l2 (CELLAR_OMIT_L2): a directory is refused, no other
- * change. */
+ * l2_tier_none: a build without src/l2 (CELLAR_OMIT_L2) refuses an l2_path; nothing else changes.
+ */
 #include "cache/cache_int.h"
 
 #ifdef CELLAR_OMIT_L2
@@ -10,7 +10,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
 {
     (void)s;
     if (cfg->config.l2_path == NULL) { return CELLAR_OK; }
-    cache_fail_open(CELLAR_E_UNSUPPORTED, 0, "l2_path: built without the disk tier");
+    cache_fail_open(CELLAR_E_UNSUPPORTED, 0,
+                    "cellar_open: l2_path must be NULL: this library has no disk tier");
     return CELLAR_E_UNSUPPORTED;
 }
 

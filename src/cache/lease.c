@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * lease: single flight without a waiting thread: begin, fulfil, abandon.
+ * lease: single flight without a waiting thread: acquire, fulfill, release.
  *
- * PICTURE    begin -> look -> flight_enter -> LED: second look, tier -> LEASED {generation, shard,
- *                  nonce}                  -> TAKEN: PENDING, a subscription hangs on the flight
- *            fulfil -> claim (once) -> store with the hook -> end: wake threads, call subscribers
- * INVARIANTS a lease is claimed at most once: by fulfil or abandon, by whoever takes it over past
- *            its hard time-out, by tick, by the store's close or the drop of its view; its ref goes
- *            with the claim, and with the ref the duty to tell the view's breaker how it ended.
- *            Threads and leases meet on one flight: each gets what the other brings.
- * LOCKING    as load.c. Subscribers are called with no lock held, by whoever ended the flight.
- * WHO        completes a PENDING: the end of its flight calls fn once, whatever the end was; then
- * COMPLETES  begin answers with the value, or one of those who ask gets the lease.
- * OPTIONS    what begin was given lies with the flight, as its draft, until the end of the lease:
- *            what it came to with the view's. Abandon goes by it (how long an error is kept, what
- *            stands in for the value ..), fulfil where its own options say nothing. Was nothing
- *            given, nothing is kept, and the view's of that moment are taken. Where the breaker
- *            refuses the lease, or a failure is remembered, fallbacks are asked at once.
- * LIMITS     a thread that holds a lease and waits for that key waits until hard_timeout_ms:
- * nobody can
- *            know that it is the one who would fulfil it. */
+ * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {gen, shard}
+ *                                            -> TAKEN: PENDING, the flight has a subscription
+ *            fulfill -> claim (once) -> store with the commit hook -> wake waiters and subscribers
+ * INVARIANTS A lease is claimed at most once: by fulfill or release, by a take-over past its hard
+ *            time-out, by the tick, by the close of the store or the drop of its namespace. Its ref
+ *            moves with the claim. The claimant reports to the breaker of the namespace.
+ *            Threads and leases share one flight: each gets the result of the other.
+ * LOCKING    As load.c. The thread that ends the flight calls the subscribers, without a lock.
+ * COMPLETION The end of a flight calls fn of each subscriber once. The next acquire then returns
+ *            the value, or gives the lease to one caller.
+ * OPTIONS    The flight keeps the options of acquire, merged with those of the namespace, as its
+ *            draft. Release uses them (error TTL, fallbacks, default value), fulfill where its own
+ *            options are not set. Without options nothing is kept: the options of the namespace at
+ *            that moment apply. If the breaker refuses, or a remembered failure exists, fallbacks
+ *            run immediately.
+ * LIMITS     A thread that holds a lease and waits for the same key waits until hard_timeout_ms:
+ *            the store cannot know that this thread should fulfill the lease. */
 #include "cache/load_int.h"
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
@@ -28,16 +27,16 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->opaque[1] = l->check;
 }
 
-/* ---- what begin was given ---- */
+/* ---- options of acquire ---- */
 
-typedef struct cache_kept { /* in the bytes the flight carries; the default's follow */
-    cache_load_plan p;      /* but for the breaker, which may be gone by then */
+typedef struct cache_kept { /* in the bytes of the flight; the bytes of the default value follow */
+    cache_load_plan p;      /* without the breaker, which may be destroyed by then */
     cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
     size_t default_len;
     bool has_default;
 } cache_kept;
 
-/* NULL: no memory. */
+/* Copy plan, fallbacks and default value of the call. Return NULL if no memory is left. */
 static flight_bytes *cache_kept_new(const cache_call *call)
 {
     const cellar_bytes *d = call->o->default_value;
@@ -52,7 +51,7 @@ static flight_bytes *cache_kept_new(const cache_call *call)
     return b;
 }
 
-/* The thread ended inside a fallback. */
+/* Clean up after the thread ended inside a fallback. */
 static void cache_lease_left(struct cellar_load *ld)
 {
     static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
@@ -64,10 +63,11 @@ static void cache_lease_left(struct cellar_load *ld)
     cache_load_end(c);
 }
 
-/* Its fallbacks run in this thread, as loaders do. */
+/* Lead the flight: fallbacks run in this thread, like loaders. */
 static void cache_lease_lead(struct cellar_load *ld, uintptr_t frame)
 {
-    if (flight_deep(base_self())) { ld->call->o = NULL; } /* they would be one too many */
+    if (flight_deep(base_self())) { ld->call->o = NULL; } /* fallbacks would exceed the nesting
+                                                           * limit */
     ld->left = cache_lease_left;
     flight_lead_begin(ld->f, frame);
     if (!cache_load_has_instead(ld->call->o)) { return; }
@@ -81,7 +81,7 @@ static void cache_lease_lead_end(struct cellar_load *ld)
     flight_lead_end(ld->f);
 }
 
-/* The view's breaker lets nothing through, or a failure is remembered and there are fallbacks. */
+/* Answer with fallbacks: the breaker is open, or a failure is remembered. */
 BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
 {
     struct cellar_load ld;
@@ -98,7 +98,8 @@ BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t,
     flight_end(t, f, &o);
 }
 
-/* Abandoned with an error; `kept`: what begin was given, or NULL. Takes it over. */
+/* Answer a lease that was released with an error. `kept`: options of acquire, or NULL; owned by
+ * this call. */
 BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept,
                                              int32_t loader_err, flight_outcome *o)
 {
@@ -121,14 +122,14 @@ BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_byte
     cache_lease_lead_end(ld);
     flight_bytes_drop(kept);
     cache_call_forget(call);
-    flight_bytes_drop(call->value); /* nobody is answered here */
+    flight_bytes_drop(call->value); /* release returns no value */
     call->value = NULL;
 }
 
-/* ---- begin ---- */
+/* ---- acquire ---- */
 
-/* Ours to load, unless a second look or the tier has it. False: the flight was taken over while
- * we looked: once more. */
+/* Give the lease, unless a second look or the tier has the value. Return false if the flight was
+ * taken over meanwhile: try again. */
 static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight_sub **sub,
                             cellar_lease *lease)
 {
@@ -147,7 +148,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         return true;
     }
     static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
-    if (cache_is_closed(call->c)) { /* dropped: who ended its leases may not have seen this one */
+    if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
         flight_end(t, f, &cancelled);
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return true;
@@ -156,7 +157,8 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     uint32_t pass = 0;
     cellar_breaker *ward = call->p.breaker;
     if (call->instead || (ward != NULL && !cache_breaker_admit(ward, &pass))) {
-        if (*sub != NULL) { flight_sub_free(t, *sub); } /* there is nobody to wait for */
+        if (*sub != NULL) { flight_sub_free(t, *sub); } /* no flight of another caller to wait
+                                                         * for */
         *sub = NULL;
         cache_lease_refused(call, t, f);
         return true;
@@ -186,7 +188,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     return true;
 }
 
-/* One try. True: answered. */
+/* Try once. Return true if the call is answered. */
 static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **sub,
                               cellar_lease *lease)
 {
@@ -205,7 +207,7 @@ static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **su
         cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
         return true;
     }
-    if (id != 0) { /* the flight's now; it may have been called already */
+    if (id != 0) { /* owned by the flight now; it may have been called already */
         flight_lease ticket;
         flight_ticket_of(t, call->k.hash, id, &ticket);
         cache_lease_out(lease, &ticket);
@@ -226,17 +228,23 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     cache_load_plan plan;
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
         (waiter != NULL && waiter->fn == NULL)) {
-        return cache_load_refuse(c, "cellar_lease_acquire: key, lease, result and the waiter's fn");
+        return cache_fail_key(c, "cellar_lease_acquire", key, key_len,
+                              "lease, out and waiter->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
-    if ((plan.flags & banned) != 0) { return cache_load_refuse(c, "cellar_lease_acquire: flags"); }
+    if ((plan.flags & banned) != 0) {
+        return cache_load_refuse(c,
+                                 "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not "
+                                 "allowed");
+    }
     cache_call_begin(&call, c, key, key_len);
     call.o = o;
     call.p = plan;
-    call.p.breaker = base_load_acq(&c->breaker); /* one given here may be gone by its end */
+    call.p.breaker = base_load_acq(&c->breaker); /* a breaker of this call may be destroyed
+                                                  * before the end */
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
     const int cancel = base_cancel_off();
@@ -258,21 +266,21 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     return err;
 }
 
-/* ---- the end of a lease ---- */
+/* ---- end of a lease ---- */
 
-/* Past its hard time-out that is a failure, as of any load. */
+/* Report a lease past its hard time-out as a failure, like any load. */
 CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note)
 {
     cache_whose whose;
     if (note == 0) { return; }
     cellar *view = cache_vgen_view(ctx, owner, &whose);
-    if (view == NULL) { return; } /* it was dropped, or is long forgotten: its breaker with it */
+    if (view == NULL) { return; } /* dropped or forgotten, and its breaker with it */
     cellar_breaker *b = base_load_acq(&view->breaker);
     if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }
     cache_view_release(view);
 }
 
-/* Claim it and set up what publishing needs. False: *err says why. */
+/* Claim the lease and prepare its publication. Return false with *err if there is no such lease. */
 static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct cellar_load *ld,
                         cellar_err *err)
 {
@@ -288,7 +296,7 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     ld->f = ld->t != NULL ? flight_claim(ld->t, &l, c->id) : NULL;
     if (ld->f == NULL) {
         cache_load_end(c);
-        *err = CELLAR_E_LEASE; /* another view's, perhaps: it stays with who holds it */
+        *err = CELLAR_E_LEASE; /* perhaps a lease of another namespace: its holder keeps it */
         return false;
     }
     memset(lease, 0, sizeof *lease);
@@ -304,22 +312,24 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
         call->p = begun.p;
         call->p.breaker = base_load_acq(&c->breaker);
     } else {
-        (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: nothing to refuse */
+        (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: cannot be refused */
     }
     ld->call = call;
     const uint64_t note = flight_noted(ld->f);
-    ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL; /* set once, as long as the view */
+    /* set once, lives as long as the namespace */
+    ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL;
     ld->pass = (uint32_t)(note - 1);
     return true;
 }
 
-/* Where fulfil says nothing begin may have: before the view. */
+/* Apply the options of acquire where fulfill sets none; they come before the namespace. */
 static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_opts *o,
                                cache_plan *plan)
 {
     const cache_load_plan *begun = &ld->call->p;
     const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
-    if (flight_drafted(ld->f) == NULL) { return; } /* they are the view's of now */
+    if (flight_drafted(ld->f) == NULL) { return; } /* the plan has the present options of the
+                                                    * namespace */
     if (o == NULL || (o->ttl_ms == 0 && (none || o->ttl_class == 0))) {
         plan->ttl_ms = BASE_MIN(none ? begun->negative_ttl_ms : begun->ttl_ms, plan->most_ms);
         plan->now_ms = ld->call->now_ms;
@@ -328,7 +338,7 @@ static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_op
     plan->spec.stale_ms = none || plan->ttl_ms == CELLAR_TTL_NONE ? 0 : stale;
 }
 
-/* The value, stored as a set of the caller's options would. */
+/* Store the value like a set with the options of the caller. */
 static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
                                      const cellar_set_opts *o, flight_bytes *value,
                                      flight_outcome *out)
@@ -353,7 +363,7 @@ static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
     p->value_len = value != NULL ? value->len : 0;
     p->deadline_ms = out->deadline_ms = cache_plan_deadline(call->c, plan, call->k.hash);
     if (none && call->p.no_negative && (o == NULL || o->ttl_ms == 0)) {
-        p->deadline_ms = call->now_ms; /* told, not kept */
+        p->deadline_ms = call->now_ms; /* reported, not kept */
     }
     const cellar_err err = cache_publish(ld, p, out);
     if (err == CELLAR_CONFLICT) { return CELLAR_INVALIDATED; }
@@ -370,7 +380,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
-        return cache_load_refuse(c, "cellar_lease_fulfill: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_plan_make(c, o, banned, &plan);
@@ -378,8 +388,8 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
         return cache_load_refuse(c,
-                                 "cellar_lease_fulfill: a value for a negative entry, "
-                                 "or a version");
+                                 "cellar_lease_fulfill: a negative entry has no value, "
+                                 "and new_version must be NULL");
     }
     flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
@@ -399,7 +409,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
         out.err = err;
         out.loader_err = (int32_t)err;
         (void)cache_fail(c, err, 0,
-                         "cellar_lease_fulfill: the value is too long, or no memory for it");
+                         "cellar_lease_fulfill: value above max_value_bytes, or no memory");
     }
     cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
     out.source = CELLAR_SOURCE_LOADED;
@@ -416,7 +426,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL) {
-        return cache_load_refuse(c, "cellar_lease_release: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     flight_reap((uintptr_t)__builtin_frame_address(0));
@@ -442,7 +452,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
 CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
 {
     if (c == NULL || ticket == NULL) {
-        return cache_load_refuse(c, "cellar_lease_unsubscribe: an argument is NULL");
+        return cache_load_refuse(c, "cellar_lease_unsubscribe: c and ticket must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const flight_lease l = { ticket->opaque[0], ticket->opaque[1] };

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * load: reading through the cache: who looks, who waits, who is answered with what.
+ * load: read through the cache: look, wait, answer.
  *
- * PICTURE    look at L1 -> fresh: answer.  negative, remembered error: answer.
- *                       -> stale or nearly: refresh (refresh.c), answer with what is there
+ * PICTURE    look at L1 -> fresh, negative, or remembered error: answer
+ *                       -> stale or early refresh: queue it (refresh.c), answer with this value
  *                       -> nothing: flight_enter -> LED: load_leader.c
  *                                                -> JOINED: wait -> its outcome, or look again
- * INVARIANTS each call adds to exactly one outcome of a get: hits and joined values are hits,
- *            "none" is a negative hit, a load of one's own and an error are misses. What a call
- *            answers with is a value that was current at some moment between its begin and its end,
- *            or, where a failure or a stale window says so, an older one, marked STALE.
- * LOCKING    none held while anything of the host runs or while waiting. `loading` counts calls in
- *            here, so that the store's close can wait for them.
- * WHO        completes a waiter: the flight's end wakes all who joined; each goes on by itself. A
- * COMPLETES  waiter that times out never loads by itself.
- * WALK       cellar_get_or_load -> plain hit in line -> cache_load_call -> rounds of look, enter,
- *            lead or join. A round ends when the flight joined was cancelled, or failed and may
- *            be tried again.
- * LIMITS     16 loads inside each other; waiters and flights as configured.
- * NOT HERE   the leader's work (load_leader.c), what loaders say (loader_api.c), options
- *            (load_plan.c), background loads (refresh.c), bulk (load_bulk.c), leases (lease.c). */
+ * INVARIANTS Each call adds to exactly one outcome of a get: hits and joined values are hits,
+ *            "absent" is a negative hit, an own load and an error are misses.
+ *            A call answers with a value that was current between its begin and its end. After a
+ *            failure or inside a stale window it may answer with an older value, marked STALE.
+ * LOCKING    No lock is held while code of the host runs or while the call waits. `loading` counts
+ *            the calls in here, so that the close of the store can wait for them.
+ * COMPLETION The end of a flight wakes all its waiters; each continues by itself. A waiter that
+ *            times out does not load.
+ * WALK       cellar_get_or_load -> plain hit inline -> cache_load_call -> rounds of look, enter,
+ *            lead or join. A new round begins if the joined flight was cancelled, or failed and may
+ *            be retried.
+ * LIMITS     16 nested loads; waiters and flights as configured.
+ * SEE ALSO   load_leader.c, loader_api.c, load_plan.c (options), refresh.c (background),
+ *            load_bulk.c, lease.c. */
 #include "cache/load_int.h"
 
-#define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is asked for */
+#define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
 
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
 {
@@ -30,8 +30,8 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
                                 &s->loading, cache_run_free, cache_lease_lost, s };
-    /* One after the other: a table each of a thousand first callers made would not fit the budget.
-     * With no lock held: room for it may have to be made, and who hears of that may load, too. */
+    /* Threads create the table in turn: a table of each of a thousand first callers would not fit
+     * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_self()->depth == 0;
     while (turns && !base_cas_ar(&s->flights_turn, 0u, 1u)) {
         (void)sync_wait(&s->flights_turn, 1u, UINT64_MAX);
@@ -39,12 +39,12 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     t = base_load_sc(&s->flights);
     if (t == NULL) {
         t = flight_table_create(&cfg);
-        /* Its small blocks do not ask for room themselves: for all of it at once. */
+        /* Its small blocks do not make room themselves: make room for all of them here. */
         if (t == NULL && l1_make_room(s->l1, flight_table_bytes(&s->account))) {
             t = flight_table_create(&cfg);
         }
-        /* It comes before the second look of the first flight, as its count: a writer that finds
-         * no table has opened its window before. */
+        /* The table exists before the second look of the first flight, like its count: a writer
+         * that finds no table has opened its window before. */
         if (t != NULL && !base_cas_sc(&s->flights, (flight_table *)NULL, t)) {
             flight_table_destroy(t);
             t = base_load_sc(&s->flights);
@@ -57,7 +57,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     return t;
 }
 
-/* Of this thread's calls; NULL: not noted. */
+/* Return the counter of the calls of this thread in the store. NULL: not counted. */
 static uint32_t *cache_loads_here(const cache_store *s, bool begins)
 {
     base_self_t *self = base_self();
@@ -85,7 +85,8 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c)
 {
     uint32_t *mine = cache_loads_here(c->store, true);
     if (mine != NULL) { ++*mine; }
-    (void)base_add_sc(&c->store->loading, 1u); /* store, then load: call or close sees the other */
+    (void)base_add_sc(&c->store->loading, 1u); /* store, then load: the call or the close sees
+                                                * the other */
     if ((base_load_sc(&c->state) & CACHE_CLOSED) == 0) { return true; }
     cache_load_end(c);
     return false;
@@ -97,10 +98,10 @@ CELLAR_PRIVATE void cache_load_end(cellar *c)
     uint32_t *mine = cache_loads_here(s, false);
     if (mine != NULL) { --*mine; }
     if (BASE_LIKELY(!s->forked)) {
-        (void)base_sub_ar(&s->loading, 1u); /* the store may be gone after this line */
+        (void)base_sub_ar(&s->loading, 1u); /* the store may be freed after this line */
         return;
     }
-    /* One that began in the parent and is not noted is not counted here. */
+    /* A call that began in the parent and is not counted for this thread is not in `loading`. */
     uint32_t n = base_load_rlx(&s->loading);
     while (n != 0 && !base_cas_ar(&s->loading, n, n - 1)) { n = base_load_rlx(&s->loading); }
 }
@@ -115,9 +116,9 @@ CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *ke
     cache_key(c, &call->k, key, key_len);
 }
 
-/* ---- looking ---- */
+/* ---- look ---- */
 
-/* The entry with its bytes. OK, STALE: *out owns them. */
+/* Read the entry with its bytes. With OK and STALE the caller owns *out. */
 static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
 {
     cellar *c = call->c;
@@ -127,7 +128,7 @@ static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
     flight_bytes *b = NULL;
     l1_info *info = &call->found;
     cellar_err err = l1_inspect(c->l1, &call->k, small, sizeof small, info, flags);
-    while (err == CELLAR_E_BUFFER) { /* it may change between two looks */
+    while (err == CELLAR_E_BUFFER) { /* the value may change between two looks */
         flight_bytes_drop(b);
         b = flight_bytes_new(hooks, info->value_len);
         if (b == NULL) { return CELLAR_E_NOMEM; }
@@ -148,8 +149,8 @@ static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
     return err;
 }
 
-/* retry_at of an entry. A remembered error's: signed milliseconds from its end. A value's may end
- * any time, or never: both words, absolute. */
+/* Return retry_at of an entry. An error stores signed milliseconds from its end. A value may end
+ * any time or never: it stores both words of the absolute time. */
 static int64_t cache_retry_at(const l1_info *info)
 {
     if (info->kind == (uint8_t)L1_VALUE) {
@@ -187,7 +188,7 @@ CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
     return call->now_ms < call->retry_at_ms ? CELLAR_E_LOADER : CELLAR_MISS;
 }
 
-/* ---- answering ---- */
+/* ---- answer ---- */
 
 CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32_t source)
 {
@@ -237,7 +238,7 @@ static int64_t cache_out_left(int64_t until_ms, int64_t now_ms)
     return until_ms < 0 ? -1 : BASE_MAX(until_ms - now_ms, 0);
 }
 
-/* Hand the answer over; drops what the call holds. */
+/* Copy the answer to the caller and drop everything the call holds. */
 CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
 {
     out->value = NULL;
@@ -290,7 +291,7 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call)
     }
 }
 
-/* ---- joining ---- */
+/* ---- join ---- */
 
 CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask)
 {
@@ -301,7 +302,7 @@ CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_a
         .kind = kind,
         .join = kind == FLIGHT_CALL && !call->p.no_wait,
         .take_queued = queued && call->old == NULL,
-        .leader_retries = (uint8_t)call->p.takeovers, /* at most 15: load_plan.c */
+        .leader_retries = (uint8_t)call->p.takeovers, /* <= 15: load_plan.c */
         .now_ms = call->now_ms,
         .hard_timeout_ms = call->p.hard_timeout_ms,
         .tag_born = base_load_acq(&call->c->store->tag_epoch),
@@ -322,7 +323,7 @@ CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entr
     return cache_answer_in_vain(call, err);
 }
 
-/* The outcome of a flight joined. True: it answers the call. */
+/* Use the outcome of a joined flight. Return true if it answers the call. */
 static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool untagged)
 {
     call->loader_err = o->loader_err;
@@ -352,7 +353,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
     return true;
 }
 
-/* How long this call waits: with something stale in hand soft_timeout_ms, else its own patience. */
+/* Return the end of the wait: soft_timeout_ms with a stale value, else wait_timeout_ms. */
 static int64_t cache_patience(cache_call *call)
 {
     if (call->patience_ms == 0) {
@@ -397,9 +398,9 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     return answered;
 }
 
-/* ---- a call ---- */
+/* ---- one call ---- */
 
-/* What the look says by itself. True: the call is answered. */
+/* Answer with the result of the look, if it suffices. Return true if the call is answered. */
 static bool cache_look_answers(cache_call *call, cellar_err look)
 {
     switch ((int)look) {
@@ -416,7 +417,7 @@ static bool cache_look_answers(cache_call *call, cellar_err look)
     }
 }
 
-/* ONLY_IF_CACHED: the tier may still have it. */
+/* Answer ONLY_IF_CACHED; the tier may have the key. */
 static void cache_only_cached(cache_call *call)
 {
     if (call->old != NULL) {
@@ -429,20 +430,21 @@ static void cache_only_cached(cache_call *call)
     }
 }
 
-/* Something stale, or fresh but early. True: answered with it. */
+/* Refresh a stale or early value. Return true if the call is answered with it. */
 static bool cache_with_old(cache_call *call, flight_table *t)
 {
-    if (!cache_background(call)) { return false; } /* this call refreshes, if it gets the flight */
+    if (!cache_background(call)) { return false; } /* this call refreshes, if it leads the flight */
     cache_refresh_later(call, t);
     if (call->early || call->p.soft_timeout_ms == 0) {
         cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
         return true;
     }
-    call->only_join = true; /* for soft_timeout_ms */
+    call->only_join = true; /* wait for soft_timeout_ms */
     return false;
 }
 
-/* Enter the key's flight and lead it or wait. True: answered; false: look again. */
+/* Enter the flight of the key, then lead or wait. Return true if the call is answered, false: look
+ * again. */
 static bool cache_round(cache_call *call, flight_table *t)
 {
     flight_ask ask;
@@ -455,7 +457,7 @@ static bool cache_round(cache_call *call, flight_table *t)
     case FLIGHT_LED: cache_lead(call, t, f); return true;
     case FLIGHT_JOINED: return cache_join(call, t, f, ask.tag_born);
     case FLIGHT_TAKEN:
-        if (call->only_join) { /* the refresh is over: see what it left, without asking for more */
+        if (call->only_join) { /* the refresh ended: look at its result, do not refresh again */
             call->only_join = false;
             call->p.soft_timeout_ms = 0;
             call->losses++;
@@ -484,7 +486,7 @@ CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return true;
     }
-    cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* of the view as it is now */
+    cache_key(call->c, &call->k, call->k.bytes, call->k.len); /* with the present generation */
     if (notes && cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
     if (blind || cache_is_off(call->c)) {
         call->now_ms = base_now_ms(&call->c->store->clock);
@@ -498,7 +500,7 @@ CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
         return true;
     }
     if (call->old != NULL && !call->only_join && call->now_ms < call->retry_at_ms) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR); /* a load has failed lately */
+        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR); /* a load failed recently */
         return true;
     }
     return false;
@@ -521,10 +523,10 @@ static void cache_rounds(cache_call *call, flight_table *t)
 
 static cellar_err cache_load_none(cellar *c)
 {
-    return cache_load_refuse(c, "a loader is needed: neither the call nor the view has one");
+    return cache_load_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
 }
 
-/* The loader of the call, else of the view. False: neither. */
+/* Select the loader of the call, else of the namespace. Return false if there is none. */
 static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
 {
     cache_store *s = call->c->store;
@@ -539,8 +541,8 @@ static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
     return call->fn != NULL || (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0;
 }
 
-/* CELLAR_LOAD_PIN: a plain hit in memory is handed out in place. An early refresh needs the age of
- * the entry: such a call takes the usual way, which copies. */
+/* Serve CELLAR_LOAD_PIN: pin a plain hit in memory. An early refresh needs the age of the entry, so
+ * such a call copies. */
 static bool cache_call_pins(cache_call *call, cellar_result *out)
 {
     cellar *c = call->c;
@@ -594,14 +596,14 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
     cache_call_count(&call);
     err = cache_call_out(&call, out);
-    if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "no memory for a load"); }
+    if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "cellar_get_or_load: no memory"); }
     const int cancel = call.cancel;
     cache_load_end(c);
     base_cancel_set(cancel);
     return err;
 }
 
-/* Size of the first cellar_result, of version 0.2. */
+/* size of the first cellar_result, version 0.2 */
 #define CACHE_RESULT_BYTES_LEAST (offsetof(cellar_result, opaque) + 4 * sizeof(uint64_t))
 
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
@@ -615,13 +617,13 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                                          cellar_result *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {
-        return cache_load_refuse(c, "key of 1 to 65,535 bytes and an initialised result are "
-                                    "needed");
+        return cache_fail_key(c, "cellar_get_or_load", key, key_len,
+                              "start out from cellar_result_default()");
     }
     bool audit = false;
     uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) {
-        if (base_self()->leads != NULL) { /* inside a loader: all of it the slow way */
+        if (base_self()->leads != NULL) { /* inside a loader: use the slow path */
             return cache_load_call(c, key, key_len, o, fn, ctx, false, out);
         }
         state &= ~CACHE_NOTES;

@@ -1,50 +1,50 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_bulk: many keys through the cache with one loader call for all that are missing.
+ * load_bulk: load many keys with one loader call for all missing ones.
  *
- * WALK       plain hits -> looks -> per missing key: lead or join -> the own loader for all keys
- *            led, published and ended -> keys that failed: their fallbacks, one by one -> only then
- *            wait for the joined -> who must try again goes through the same once more
- * INVARIANTS each item ends as its single call would have; own loads are finished before others'
- *            are waited for, so two calls that lead each other's keys cannot block; equal keys
- *            share a flight: the second joins the first. A leader that ends its thread inside the
- *            loader leaves nothing behind.
- *            While the fallbacks of one key run, the others that failed are led, too: who needs
- *            one of them inside it is told of the cycle. Keys whose failure is remembered, or was
- *            heard from another's flight, are led with the rest, but not asked of the loader.
- * LOCKING    as load.c.
- * LIMITS     4,096 keys a loader call; less working memory: smaller chunks, down to one key, then
- *            E_NOMEM for that item. */
+ * WALK       plain hits -> looks -> per missing key: lead or join -> own loader for all led keys,
+ *            store, end -> fallbacks for failed keys, one by one -> only then wait for joined keys
+ *            -> retry the rest
+ * INVARIANTS Each item ends like its single call. Own loads end before the call waits for others:
+ *            two calls that lead keys of each other cannot block. Equal keys share a flight: the
+ *            second joins the first. A leader that ends its thread inside the loader leaves nothing
+ *            behind.
+ *            While fallbacks of one key run, the other failed keys stay led, too: a fallback that
+ *            needs one of them gets E_DEADLOCK. Keys with a remembered failure, or one of another
+ *            flight, are led with the rest, but the loader is not asked for them.
+ * LOCKING    As load.c.
+ * LIMITS     4,096 keys per loader call. With less working memory chunks get smaller, down to one
+ *            key, then E_NOMEM for that item. */
 #include "cache/load_int.h"
 
 #define CACHE_BULK_MAX 4096u
 
 typedef struct cache_one { /* one missing item */
     cache_call call;
-    size_t at;          /* index of the caller's item */
+    size_t at;          /* index in the array of the caller */
     flight *f;          /* led or joined; NULL: neither */
-    uint64_t epoch;     /* of the join */
+    uint64_t epoch;     /* tag epoch of the join */
     bool led, done;
 } cache_one;
 
-typedef struct cache_bulk { /* in the block, not on the stack: what a longjmp leaves is found */
-    struct cellar_load ld; /* the loader's handle */
-    cache_call call;       /* of the loader call itself */
+typedef struct cache_bulk { /* in a heap block: reaping after a longjmp finds it */
+    struct cellar_load ld; /* handle of the loader */
+    cache_call call;       /* call of the loader as a whole */
     cache_one *one;
-    cache_item *item;      /* of the led ones, in the order of keys */
+    cache_item *item;      /* results of the led keys, in the order of `keys` */
     cellar_bytes *keys;
-    uint32_t *led;         /* item -> one */
+    uint32_t *led;         /* item index -> index in `one` */
     size_t count, bytes;
-    size_t led_count;      /* led now: first those the loader is asked for, */
-    size_t ask_count;      /* so many; of the rest their fallbacks only (call.instead) */
-    flight *outer;         /* of those led now the one begun first: all end with it */
-    uintptr_t frame;       /* of the call that leads them */
+    size_t led_count;      /* keys led now: first the keys for the loader, */
+    size_t ask_count;      /* this many; the rest run fallbacks only (call.instead) */
+    flight *outer;         /* led flight that began first: ending it ends all */
+    uintptr_t frame;       /* frame of the leading call */
     bool refused;          /* by the breaker: the loader did not run */
     cellar_load_item *items;
     flight_table *t;
 } cache_bulk;
 
-/* ---- what the loader reports ---- */
+/* ---- results of the loader ---- */
 
 static cache_item *cache_item_of(cellar_load *ld, size_t index)
 {
@@ -109,7 +109,7 @@ static size_t cache_bulk_bytes(size_t n)
            n * (sizeof(cache_one) + sizeof(cache_item) + sizeof(cellar_bytes) + sizeof(uint32_t));
 }
 
-/* Room for up to *n keys, at least one; NULL: not even that. */
+/* Allocate room for up to *n keys, at least one. Return NULL if not even one fits. */
 static cache_bulk *cache_bulk_new(cellar *c, size_t *n)
 {
     for (*n = BASE_MIN(*n, (size_t)CACHE_BULK_MAX); *n > 0; *n /= 2) {
@@ -127,7 +127,7 @@ static cache_bulk *cache_bulk_new(cellar *c, size_t *n)
     return NULL;
 }
 
-/* All it owns, but for the flights that are led. */
+/* Free all it owns, except the led flights. */
 static void cache_bulk_drop(cache_bulk *b)
 {
     cellar *c = b->call.c;
@@ -141,17 +141,17 @@ static void cache_bulk_drop(cache_bulk *b)
     base_free(&c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
 
-/* A longjmp out of the loader, or of a fallback; who reaps ends the flights. */
+/* Free a bulk lost by a longjmp out of the loader or a fallback. The reaper ends the flights. */
 static void cache_bulk_lost(flight_will *w)
 {
     if (w->c != NULL) { cache_breaker_report(w->c, w->n, BREAKER_SAID_NOTHING); }
     cache_bulk_drop(w->a);
 }
 
-/* ---- one pass: enter, load, publish, wait ---- */
+/* ---- one pass: enter, load, store, wait ---- */
 
-/* Somebody loads it: this call, for an item before this one, then there is no second try and no
- * waiting; or another. True: answered. */
+/* Handle a key that is being loaded: by this call for an earlier item (no retry, no wait), or by
+ * another call. Return true if it is answered. */
 static bool cache_bulk_joined(cache_bulk *b, cache_one *one)
 {
     cache_call *call = &one->call;
@@ -234,7 +234,7 @@ static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_l
     return CELLAR_E_LOADER;
 }
 
-/* The words of one key's load. */
+/* Prepare the handle for the load of one key. */
 static void cache_bulk_handle(cache_bulk *b, cache_one *one, struct cellar_load *ld)
 {
     *ld = b->ld;
@@ -256,7 +256,7 @@ static void cache_bulk_end(cache_bulk *b, cache_one *one, flight_outcome *o)
     one->done = true;
 }
 
-/* Publish and end one key the loader was asked for, if it has a result. */
+/* Store and end one key of the loader call, if it has a result. */
 static void cache_bulk_conclude(cache_bulk *b, size_t i)
 {
     cache_one *one = &b->one[b->led[i]];
@@ -277,7 +277,7 @@ static void cache_bulk_conclude(cache_bulk *b, size_t i)
     cache_bulk_end(b, one, &o);
 }
 
-/* One that has none. */
+/* End one key without a result. */
 static void cache_bulk_failed(cache_bulk *b, size_t i, bool asks)
 {
     cache_one *one = &b->one[b->led[i]];
@@ -299,14 +299,14 @@ static void cache_bulk_failed(cache_bulk *b, size_t i, bool asks)
     cache_bulk_end(b, one, &o);
 }
 
-/* The loader is through: results first, then what is asked instead of those that are missing. */
+/* Finish a loader call: results first, then fallbacks for missing results. */
 static void cache_bulk_results(cache_bulk *b)
 {
     const bool asks = cache_load_has_instead(b->call.o);
     flight_lead_end(b->outer);
     b->outer = NULL;
     for (size_t i = 0; i < b->ask_count && !b->refused; i++) { cache_bulk_conclude(b, i); }
-    for (size_t i = b->led_count; asks && i-- > 0;) { /* the one that ends first innermost */
+    for (size_t i = b->led_count; asks && i-- > 0;) { /* the flight that ends first is innermost */
         flight *f = b->one[b->led[i]].f;
         if (f == NULL) { continue; }
         flight_lead_begin(f, b->frame);
@@ -317,7 +317,7 @@ static void cache_bulk_results(cache_bulk *b)
     }
 }
 
-/* Those led now, in the order the loader sees them. */
+/* Collect the led keys in the order for the loader. */
 static void cache_bulk_gather(cache_bulk *b, bool instead)
 {
     for (size_t i = 0; i < b->count; i++) {
@@ -351,7 +351,7 @@ static void cache_bulk_load(cache_bulk *b)
     }
     b->refused = b->ask_count != 0 && !cache_guard_admit(&b->ld);
     if (!b->refused || cache_load_has_instead(b->call.o)) {
-        /* On the innermost flight: there it is found by who reads. */
+        /* On the innermost flight: reads find the record there. */
         cache_record_begin(&b->ld, b->ld.noted, b->led_count);
         for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
             cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
@@ -366,7 +366,7 @@ static void cache_bulk_load(cache_bulk *b)
     cache_record_end(&b->ld);
 }
 
-/* Wait for what others load. Returns how many must be tried again. */
+/* Wait for loads of other calls. Return how many items must be retried. */
 static size_t cache_bulk_wait(cache_bulk *b)
 {
     size_t again = 0;
@@ -396,7 +396,7 @@ static void cache_bulk_passes(cache_bulk *b)
             cache_one *one = &b->one[i];
             if (one->done) { continue; }
             one->call.k.bytes = b->items[one->at].key;
-            one->done = cache_look_round(&one->call, false); /* noted before: cache_item_easy */
+            one->done = cache_look_round(&one->call, false); /* recorded before: cache_item_easy */
             if (!one->done) { cache_bulk_enter(b, one); }
         }
         cache_bulk_load(b);
@@ -404,7 +404,7 @@ static void cache_bulk_passes(cache_bulk *b)
     }
 }
 
-/* ---- the call ---- */
+/* ---- the public call ---- */
 
 typedef struct cache_many_call {
     cellar *c;
@@ -420,7 +420,7 @@ static bool cache_load_item_bad(const cellar_load_item *it)
            cache_result_bad(it->result);
 }
 
-/* A plain hit, or a refusal; false: it is to be looked at closely. */
+/* Answer a plain hit or a bad item. Return false if the item needs a closer look. */
 static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
 {
     size_t len;
@@ -429,7 +429,7 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
     cache_key(m->c, &k, it->key, it->key_len);
-    if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before any flight of ours is led */
+    if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before this call leads a flight */
     if (m->p->flags != 0 || (m->p->eager_refresh_pct | m->p->xfetch) != 0 ||
         (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
@@ -444,13 +444,13 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     return true;
 }
 
-/* Up to `n` of the items marked in `status` from *from on. */
+/* Load up to `n` of the items marked in `status`, from *from on. */
 BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items,
                                            size_t count, size_t *from, size_t n, flight_table *t,
                                            int cancel)
 {
     cache_bulk *b = t != NULL ? cache_bulk_new(m->c, &n) : NULL;
-    if (b == NULL) { /* not even for one */
+    if (b == NULL) { /* no memory even for one item */
         for (; *from < count; (*from)++) {
             if (items[*from].status == CELLAR_PENDING) { items[*from].status = CELLAR_E_NOMEM; }
         }
@@ -485,7 +485,7 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
         cache_call_count(&b->one[i].call);
         cellar_load_item *it = &items[b->one[i].at];
         if (cache_notes(m->c)) {
-            b->one[i].call.k.bytes = it->key; /* a flight's copy may be gone */
+            b->one[i].call.k.bytes = it->key; /* the copy of the flight may be freed */
             cache_deps_seen(m->c, &b->one[i].call.k, b->one[i].call.code);
         }
         it->status = cache_call_out(&b->one[i].call, it->result);
@@ -500,7 +500,8 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     cellar_load_opts full;
     cache_load_plan plan;
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
-        return cache_load_refuse(c, "items is NULL, or count is more than memory holds");
+        return cache_load_refuse(c,
+                                 "cellar_get_or_load_many: items is NULL, or count is too large");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
@@ -512,7 +513,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         sync_drop(VIEW, &c->store->view_lock);
     }
     if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {
-        return cache_load_refuse(c, "a bulk loader is needed: the view has none either");
+        return cache_load_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
     }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     flight_reap((uintptr_t)__builtin_frame_address(0));

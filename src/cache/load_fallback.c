@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_fallback: what stands between a load and a source that is sick, or that never had the key.
+ * load_fallback: Bloom filter, breaker, fallbacks and default value of a load.
  *
- * PICTURE    miss -> Bloom filter knows it absent: ABSENT, no flight, no loader
- *            leader -> breaker open: no loader -> stale, else fallbacks, else default, else
- *            E_BREAKER_OPEN loader failed: the same order, with its error at the end
- * INVARIANTS a pass of the breaker is reported once, also when the loader's thread ends inside it.
- *            What a fallback brought is told as what it is: source FALLBACK or DEFAULT, kept for
- *            fallback_ttl_ms, in memory only. A loader that said "none" has answered: nothing else
- *            is asked.
- * LOCKING    none; the loaders of fallbacks run as any loader does.
- * LIMITS     3 fallbacks; they and the default value belong to loads in the foreground. In bulk
- *            they are asked key by key, of a lease where it is refused or abandoned.
- * NOT HERE   the filter (bloom_guard.c), the breaker (breaker/breaker.c). */
+ * PICTURE    miss -> filter says "never": ABSENT, no flight, no loader
+ *            leader -> breaker open: no loader -> stale value, else fallbacks, else default, else
+ *            E_BREAKER_OPEN
+ *                   -> loader failed: the same order, with its error at the end
+ * INVARIANTS Each pass of the breaker is reported once, also if the thread ends inside the loader.
+ *            A fallback result is marked: source FALLBACK or DEFAULT, kept for fallback_ttl_ms, in
+ *            memory only.
+ *            A loader that answers "absent" has succeeded: no fallback runs.
+ * LOCKING    None; fallbacks run like loaders.
+ * LIMITS     3 fallbacks. Fallbacks and default value belong to foreground loads. A bulk load asks
+ *            them per key, a lease asks them when it is refused or released with an error.
+ * SEE ALSO   bloom_guard.c (filter), src/breaker. */
 #include "cache/load_int.h"
 
 /* ---- the filter ---- */
@@ -21,7 +22,7 @@ CELLAR_PRIVATE bool cache_filter_answers(cache_call *call)
 {
     if (BASE_LIKELY(base_load_acq(&call->c->bloom) == NULL) || call->audit) { return false; }
     const cache_word word = cache_filter_stops(call->c, call->k.bytes, call->k.len);
-    call->audit = word == CACHE_WORD_AUDIT; /* also when it looks again */
+    call->audit = word == CACHE_WORD_AUDIT; /* stays set if the call looks again */
     if (word != CACHE_WORD_NEVER) { return false; }
     (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_BLOOM);
     return true;
@@ -41,7 +42,8 @@ static cellar_err cache_guarded_absent(cellar *c, cellar_result *out, bool sampl
 CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len,
                                       cellar_result *out, cellar_err *err, bool *audit)
 {
-    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0; /* nothing else: caller */
+    /* no other bit: the caller checked */
+    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
     const bool sampled = stats_sample(base_self());
     cache_word word = CACHE_WORD_MAYBE;
     if (first && !sampled) { word = cache_filter_stops(c, key, key_len); }
@@ -56,7 +58,7 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
             if (sampled) { cache_filter_note(c, key, key_len, CELLAR_OK); }
             return true;
         }
-        /* Something stale under a key that was never added: there is no such thing. */
+        /* A stale entry cannot exist under a key that was never added. */
         if (*err == CELLAR_MISS) { word = cache_filter_stops(c, key, key_len); }
     }
     *audit = word == CACHE_WORD_AUDIT;
@@ -91,9 +93,9 @@ CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdic
     ld->breaker = NULL;
 }
 
-/* ---- something instead ---- */
+/* ---- fallbacks ---- */
 
-/* The loader's handle as it was before anything was said. */
+/* Reset the handle of the loader to its first state. */
 static void cache_load_anew(struct cellar_load *ld)
 {
     ld->value = NULL;
@@ -108,7 +110,8 @@ static void cache_load_anew(struct cellar_load *ld)
     ld->returned = CELLAR_OK;
 }
 
-/* Kept, it would end before the source may be asked again, and with it who remembers that. */
+/* Return whether a stored fallback would expire before the source may be asked again. With it the
+ * remembered failure would be lost. */
 static bool cache_ends_early(const struct cellar_load *ld, bool none)
 {
     const cache_load_plan *p = &ld->call->p;
@@ -160,7 +163,7 @@ static bool cache_fallback_one(struct cellar_load *ld, const cellar_fallback *f,
     return true;
 }
 
-/* Which ones the options name: their functions, for ctx may be each caller's own. 0: none. */
+/* Return a mix of the fallback functions, without ctx, which may differ per caller. 0: none. */
 static uint32_t cache_fallbacks_of(const cellar_load_opts *o)
 {
     uint64_t mix = 0;
@@ -175,7 +178,7 @@ static bool cache_has_stale(const cache_call *call)
     return call->old != NULL && (call->p.flags & CELLAR_LOAD_REFRESH) == 0;
 }
 
-/* A copy; NULL: there is none, or no memory. */
+/* Copy the default value. Return NULL if there is none or no memory is left. */
 static flight_bytes *cache_default_value(const cache_call *call)
 {
     const cellar_bytes *from = call->o != NULL ? call->o->default_value : NULL;
@@ -202,7 +205,7 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
                                         uint32_t asked)
 {
     const uint32_t own = cache_fallbacks_of(call->o);
-    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { /* nothing is asked for it */
+    if ((call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { /* only a cached answer is wanted */
         (void)cache_answer(call, err, source);
         return true;
     }
@@ -248,7 +251,7 @@ CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *
     o->phase = FLIGHT_FAILED;
     o->err = err;
     o->loader_err = call->loader_err;
-    /* Of another's flight only who joined that one heard: who came later may ask the source. */
+    /* Only waiters of the failed flight get its error: later callers may ask the source. */
     if (open || call->hold_ms != 0) { o->flags |= FLIGHT_FINAL; }
     o->retry_at_ms = call->retry_at_ms;
     (void)cache_answer_failed(call, err);

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_leader: what the leader of a flight does: look again, load, store, end the flight.
+ * load_leader: the leader of a flight looks again, loads, stores, and ends the flight.
  *
- * PICTURE    flight.lead -> second look -> tier -> [flight.load] loader -> [flight.publish] store,
- *            in whose window the flight is unlinked -> end: outcome, [flight.wake], own ref
- * INVARIANTS the flight is attached and counted before the second look, and the look waits for an
- *            open window: so a change that did not see the flight is seen by the look. A result is
- *            stored only while the flight is attached; whatever happens to storing it, it reaches
- *            the caller and all who wait. The outcome is filled once, the flight ended once, also
- *            when the thread ends inside the loader.
- * LOCKING    none of ours. The loader runs with the caller's cancel state; nothing else here is a
- *            place where a thread may end.
- * TIMES      a value's: loader's TTL, else call's, view's; jittered once. A failure with a value in
- *            L1: retry_at on that entry; without one and with error_ttl: an entry of kind ERROR,
- *            whose fails double the pause up to error_ttl_max. retry_at of an error is kept as
- *            signed milliseconds from its end, of a value in full: neither wraps.
- * NOT HERE   who enters flights and waits (load.c), what the loader may say (loader_api.c). */
+ * PICTURE    flight.lead -> second look -> tier -> [flight.load] loader -> [flight.publish] store;
+ *            its window unlinks the flight -> end: outcome, [flight.wake], own ref
+ * INVARIANTS The flight is attached and counted before the second look, and the look waits for an
+ *            open window: the look sees each change that did not see the flight.
+ *            A result is stored only while the flight is attached. Stored or not, it reaches the
+ *            caller and all waiters. The outcome is filled once and the flight ended once, also if
+ *            the thread ends inside the loader.
+ * LOCKING    None of its own. The loader runs with the cancel state of the caller; no other code in
+ *            this file is a place where a thread may end.
+ * TIMES      A value: TTL of the loader, else of the call, else of the namespace; jittered once. A
+ *            failure with a value in L1: retry_at on that entry. A failure without one, with
+ *            error_ttl: an entry of kind ERROR; `fails` doubles the pause up to error_ttl_max.
+ *            retry_at of an error is signed milliseconds from its end, of a value the absolute
+ *            time: neither wraps.
+ * SEE ALSO   load.c (enter and wait), loader_api.c (calls of a loader). */
 #include "cache/load_int.h"
 
 static bool cache_blind(const cache_call *call)
@@ -30,7 +31,7 @@ static bool cache_keeps(const struct cellar_load *ld)
            !cache_is_off(ld->call->c);
 }
 
-/* ---- what the loader reads ---- */
+/* ---- reads of the loader ---- */
 
 CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys)
 {
@@ -50,7 +51,7 @@ CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld)
     ld->run = NULL;
 }
 
-/* The result is known: it has the tags of what was read, and is kept if all of that was noted. */
+/* Add the tags of the keys read to the result. Keep the result only if all reads were recorded. */
 static void cache_record_settle(struct cellar_load *ld)
 {
     if (ld->run == NULL) { return; }
@@ -59,9 +60,9 @@ static void cache_record_settle(struct cellar_load *ld)
     if (!ld->unrecorded) { cache_run_stores(ld->run, &ld->call->k); }
 }
 
-/* ---- the second look, the tier ---- */
+/* ---- second look and tier ---- */
 
-/* The outcome is what was found in L1: with its tags. */
+/* Mark the outcome as tagged if the entry found in L1 has tags. */
 static void cache_outcome_found(const cache_call *call, flight_outcome *o)
 {
     if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
@@ -79,7 +80,7 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
     const bool was_early = call->early;
     const cellar_err look = cache_look(call);
     BASE_POINT("flight.second");
-    if (call->hold_ms != 0) { /* the failure may be forgotten by now */
+    if (call->hold_ms != 0) { /* the failure may be forgotten now */
         call->instead = false;
         call->hold_ms = 0;
     }
@@ -109,9 +110,9 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcom
         return true;
     case CELLAR_MISS:
         if (call->job == NULL) { return false; }
-        o->phase = FLIGHT_CANCELLED; /* a refresh belongs to its entry, which has gone */
+        o->phase = FLIGHT_CANCELLED; /* a refresh belongs to its entry, which is gone */
         return true;
-    default: return false; /* no memory to copy it: then it is loaded */
+    default: return false; /* no memory for a copy: load it */
     }
 }
 
@@ -123,7 +124,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     cache_tier_meta m;
     flight_bytes *b = NULL;
     if (BASE_LIKELY(c->store->tier == NULL) ||
-        call->hold_ms != 0) { /* what L1 remembers is newer */
+        call->hold_ms != 0) { /* L1 remembers a newer failure */
         return false;
     }
     if (cache_is_off(c) || cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) {
@@ -154,9 +155,9 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     return true;
 }
 
-/* ---- storing ---- */
+/* ---- store ---- */
 
-/* A store by this flight: the key's bytes are the flight's own, by which the hook knows it. */
+/* Store for this flight: the commit hook knows the flight by its key pointer. */
 CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
 {
     cellar *c = ld->call->c;
@@ -198,13 +199,13 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
     plan->jitter_mode = p->jitter_mode;
     plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
-    if (ld->run != NULL) { /* no longer than what it was made of */
+    if (ld->run != NULL) { /* not longer than its dependencies */
         plan->spec.deadline_ms = BASE_MIN(plan->spec.deadline_ms, cache_run_until(ld->run));
     }
 }
 
-/* May it go to disk, where a later life of the store would find it and not know of what it was
- * made? */
+/* Return whether the value may reach the disk. A later life of the store would find it there
+ * without its dependencies. */
 static bool cache_reaches_disk(const struct cellar_load *ld)
 {
     const cellar *c = ld->call->c;
@@ -215,7 +216,7 @@ static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
 {
     p->tag_fps = ld->fps;
     p->tag_count = ld->tag_count;
-    const bool same = ld->said == CACHE_SAID_SAME; /* of what its bytes were made of */
+    const bool same = ld->said == CACHE_SAID_SAME; /* dependencies of its bytes */
     if (cache_reaches_disk(ld) && (same || cache_run_has_read(ld->run))) {
         if (p->tag_count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) {
             p->l2_addr = CACHE_NOT_ON_DISK;
@@ -224,13 +225,14 @@ static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
         }
     }
     if (p->tag_count == 0) { return; }
-    p->tag_born = flight_tag_born(ld->f); /* never later: what a tag's end overtook is dead */
+    p->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the end
+                                           * of a tag */
     if (BASE_MUTANT("tag.born_late")) {
         p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
     }
 }
 
-/* Stored or not: who came after one of its tags ended takes no part in it. */
+/* Mark the outcome as tagged. Callers after the end of a tag do not use it. */
 static void cache_outcome_said(const struct cellar_load *ld, flight_outcome *o)
 {
     if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
@@ -287,10 +289,11 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_outcome_said(ld, o);
     o->phase = FLIGHT_NONE;
     if (!cache_keeps(ld)) { return; }
-    if (ttl == 0 && !call->old_current) { return; } /* nothing that would go on being served */
+    if (ttl == 0 && !call->old_current) { return; } /* no value that would be served further */
     cache_plan plan;
     cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
-    if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead at once, over the old value */
+    if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead immediately; replaces the old
+                                                             * value */
     plan.spec.kind = (uint8_t)L1_NEGATIVE;
     plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries));
     cache_publish_tags(ld, &plan.spec);
@@ -319,15 +322,16 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     frame.below = urge != CACHE_LATER;
     const cellar_err err = l1_renew(c->l1, &k, r, NULL);
     if (err == CELLAR_OK && urge != CACHE_LATER) {
-        (void)cache_change_stored(c, &frame, &k, NULL, urge); /* counted; it is handed out */
+        (void)cache_change_stored(c, &frame, &k, NULL, urge); /* counted there; the value is
+                                                               * returned anyway */
     } else {
         cache_change_end(c, &frame, &k);
     }
     return err;
 }
 
-/* Does what is said of the tags leave none out of those it has? Only its load changes them: a set
- * would detach the flight. */
+/* Return whether the new tags include all present tags. Only its load changes them: a set would
+ * invalidate the flight. */
 static bool cache_same_tags(const struct cellar_load *ld)
 {
     uint64_t fps[CELLAR_TAGS_MAX], born;
@@ -349,8 +353,8 @@ static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
     return false;
 }
 
-/* Renewed in place it bears the tag of this life, too, if its bytes or this answer were made of
- * others. False: it has no room for it. */
+/* Add the tag of this life to an entry renewed in place, if its bytes or this answer have
+ * dependencies. Return false if there is no room for the tag. */
 static bool cache_same_life(struct cellar_load *ld, l1_renewal *r, uint64_t fps[CELLAR_TAGS_MAX])
 {
     uint64_t born;
@@ -372,9 +376,9 @@ static bool cache_same_life(struct cellar_load *ld, l1_renewal *r, uint64_t fps[
     return true;
 }
 
-/* The old bytes begin a new life: in place, or, evicted meanwhile, out of our hand. Not so if they
- * had tags: one of these may be what ended them; nor where it is noted of what they were made:
- * with the entry that may be forgotten. */
+/* Renew the old value: in place, or from our copy if it was evicted meanwhile. Do not store the
+ * copy if it had tags, one of which may have ended it, or dependencies, which may be forgotten with
+ * the entry. */
 static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
@@ -398,7 +402,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
     const cellar_err err = cache_same_life(ld, &r, fps) ? cache_renew(ld, &r) : CELLAR_E_SPACE;
     if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k, true); }
-    /* What was made of it took the later end, and not these tags. */
+    /* Dependants took over the later end and not these tags. */
     if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
         cache_deps_changed(call->c, &call->k, 0);
     }
@@ -427,7 +431,7 @@ CELLAR_PRIVATE bool cache_error_is_ours(int32_t code)
            code == CELLAR_E_LIMIT || code == CELLAR_E_DEPTH || code == CELLAR_E_CLOSED;
 }
 
-/* error_ttl doubled for each failure in a row, and of that the upper half at random. */
+/* Return the pause: error_ttl doubled for each failure in a row, upper half at random. */
 static int64_t cache_backoff_ms(const struct cellar_load *ld, uint32_t fails)
 {
     const cache_load_plan *p = &ld->call->p;
@@ -455,7 +459,7 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, fli
     o->retry_at_ms = base_add_sat(call->now_ms, pause);
     p.kind = (uint8_t)L1_ERROR;
     p.fails = (uint8_t)fails;
-    /* It outlives its pause, so that the next failure knows it is not the first. */
+    /* It outlives its pause, so that the next failure counts further. */
     p.deadline_ms = base_add_sat(o->retry_at_ms, call->p.error_max_ms);
     p.retry_at = cache_retry_field(o->retry_at_ms, p.deadline_ms);
     p.loader_code = (uint32_t)loader_err;
@@ -471,7 +475,7 @@ static bool cache_keeps_failure(const struct cellar_load *ld, int32_t loader_err
            (ld->failed || !cache_error_is_ours(loader_err));
 }
 
-/* Remember that it failed: on the value L1 has, else in an entry of its own. */
+/* Remember the failure: on the value in L1, else in an entry of its own. */
 static void cache_keep_failure(struct cellar_load *ld, int32_t loader_err, flight_outcome *o)
 {
     cache_call *call = ld->call;
@@ -482,7 +486,7 @@ static void cache_keep_failure(struct cellar_load *ld, int32_t loader_err, fligh
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
         const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
                                .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
-        (void)cache_renew(ld, &r); /* vetoed, gone, no room: nothing to hold back then */
+        (void)cache_renew(ld, &r); /* vetoed, gone or no room: no pause then */
     } else if (call->p.error_ttl_ms > 0) {
         cache_remember_error(ld, loader_err, o);
     }
@@ -528,7 +532,7 @@ static void cache_loader_left(void *arg)
     ld->left(ld);
 }
 
-/* Its frames were given up by a longjmp: what they owned beside the flight. */
+/* Free what the lost frames owned beside the flight, after a longjmp. */
 static void cache_loader_lost(flight_will *w)
 {
     flight_bytes_drop(w->a);
@@ -542,13 +546,14 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
     const uint64_t since_ns = base_now_ns();
     const flight_will will = { ld->lost != NULL ? ld->lost : cache_loader_lost, ld->host, call->old,
                                ld->breaker, ld->pass };
-    flight *holder = ld->f != NULL ? ld->f : ld->noted; /* innermost of what is led here */
+    flight *holder = ld->f != NULL ? ld->f : ld->noted; /* innermost flight led here */
     flight_will_set(holder, &will);
     if (ld->run != NULL) { flight_notes_set(ld->noted, ld->run); }
     BASE_POINT("flight.load");
     base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
     flight_will_set(holder, NULL);
-    if (ld->run != NULL) { flight_notes_set(ld->noted, NULL); } /* its thread ended: the flight's */
+    if (ld->run != NULL) { flight_notes_set(ld->noted, NULL); } /* if its thread ended, the
+                                                                 * flight has it */
     ld->ns = base_now_ns() - since_ns;
     call->load_us = ld->ns / 1000;
     call->now_ms = base_now_ms(&call->c->store->clock);
@@ -557,7 +562,7 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
     stats_add(mine, STATS_LOAD_NS, ld->ns);
 }
 
-/* The thread ends inside the loader: the flight goes to who waits. */
+/* Hand the flight over to a waiter, because the thread ended inside the loader. */
 static void cache_lead_left(struct cellar_load *ld)
 {
     static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
@@ -570,7 +575,7 @@ static void cache_lead_left(struct cellar_load *ld)
     cache_load_end(c);
 }
 
-/* What the loader's return and its words come to. */
+/* Return the verdict on return code and results of the loader. */
 static cellar_err cache_verdict(const struct cellar_load *ld)
 {
     if (ld->twice) { return CELLAR_E_RESULT_TWICE; }
@@ -586,7 +591,8 @@ CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, in
                                       flight_outcome *o)
 {
     cache_call *call = ld->call;
-    struct cellar_load instead = *ld; /* a failure is told in the words of the first loader */
+    struct cellar_load instead = *ld; /* the failure is reported with the results of the first
+                                       * loader */
     base_log(&call->c->store->log, BASE_LOG_WARNING, "loader", (int)err,
              "a loader failed (its code: %d)", (int)loader_err);
     if (ld->retry_after_ms > 0 && call->p.error_ttl_ms > 0) {
@@ -685,5 +691,5 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
     o.load_us = call->load_us;
     flight_lead_end(f);
     flight_end(t, f, &o);
-    call->k = own; /* the flight's copy of the key may be gone */
+    call->k = own; /* the key copy of the flight may be freed */
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_plan: what a load's options come to: the call's, else the view's, else the store's.
+ * load_plan: merge the options of a load: of the call, else of the namespace, else of the store.
  *
- * INVARIANTS what is refused is refused before anything is touched, on a hit as on a miss. A view
- *            keeps what it was given (0: nothing said), so that a change of the store's defaults
- *            or of its own is seen by the next load; a load works with a copy.
- * LOCKING    VIEW for the view's loader, which is three words; the rest are single atomic words.
- * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key whose loader left by
- *            longjmp. */
+ * INVARIANTS Bad options are refused before any change, on a hit as on a miss. A namespace keeps
+ *            the values it was given (0: not set), so the next load sees changed defaults. A load
+ *            works with a copy.
+ * LOCKING    VIEW for the loader of the namespace, which is three words; all others are single
+ *            atomic words.
+ * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key if its loader left
+ *            by longjmp. */
 #include "cache/load_int.h"
 
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
@@ -16,7 +17,7 @@
      CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC |     \
      CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT)
 
-/* What holds when nobody says anything; 0: off, or worked out from the others. */
+/* Values if no option is set; 0: off, or computed from others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
     [CACHE_ERROR_TTL] = 0, [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000,
     [CACHE_SOFT] = 0, [CACHE_HARD] = 30000, [CACHE_WAIT] = 0,
@@ -26,37 +27,54 @@ static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
     [CACHE_EAGER] = 0, [CACHE_XFETCH] = 0, [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
 };
 
-/* ---- checks, the same for call, view and store ---- */
+/* ---- checks for call, namespace and store ---- */
 
-typedef struct cache_load_range { /* what a call and a view both have */
+typedef struct cache_load_range { /* options that a call and a namespace share */
     int64_t ms[CACHE_LOAD_TIMES];
     uint32_t n[CACHE_LOAD_NUMBERS];
 } cache_load_range;
 
-static const char cache_load_soft_over_hard[] = "hard_timeout_ms is less than soft_timeout_ms";
+static const char cache_load_soft_over_hard[] =
+    "load: hard_timeout_ms must be at least soft_timeout_ms";
 
 static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
 
 static const char *cache_load_range_check(const cache_load_range *r)
 {
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
-        if (r->ms[i] < 0) { return "a duration of loads is negative"; }
+        if (r->ms[i] < 0) { return "load: a duration is negative: use 0 or more"; }
     }
-    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) { return "hard_timeout_ms is over 24 hours"; }
+    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) {
+        return "load: hard_timeout_ms must be at most 24 h";
+    }
     if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
         r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
         return cache_load_soft_over_hard;
     }
-    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) { return "error_ttl_max_ms is over 24 hours"; }
-    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) { return "jitter_pct is over 100"; }
-    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) { return "jitter_mode: no such mode"; }
-    if (cache_above(r->n[CACHE_EAGER], 99)) { return "eager_refresh_pct is over 99"; }
-    if (cache_above(r->n[CACHE_XFETCH], 100000)) { return "xfetch_beta_x100 is over 100,000"; }
+    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
+        return "load: error_ttl_max_ms must be at most 24 h";
+    }
+    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) {
+        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
+    }
+    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
+        return "load: jitter_mode must be a cellar_jitter";
+    }
+    if (cache_above(r->n[CACHE_EAGER], 99)) {
+        return "load: eager_refresh_pct must be 0..99, or CELLAR_OFF";
+    }
+    if (cache_above(r->n[CACHE_XFETCH], 100000)) {
+        return "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF";
+    }
     const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
     const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_OFF;
-    if (eager && xfetch) { return "eager_refresh_pct and xfetch_beta_x100 exclude each other"; }
-    if (cache_above(r->n[CACHE_HANDOVERS], 8)) { return "join_retries is over 8"; }
-    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) { return "leader_retries is over 15"; }
+    if (eager && xfetch) { return "load: set eager_refresh_pct or xfetch_beta_x100, not both"; }
+    if (cache_above(r->n[CACHE_HANDOVERS], 8)) {
+        return "load: join_retries must be 0..8, or CELLAR_OFF";
+    }
+    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) {
+        return "load: leader_retries must be 0..15, or CELLAR_OFF";
+    }
     return NULL;
 }
 
@@ -75,7 +93,7 @@ static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r
     };
 }
 
-/* What only a call may say. */
+/* Return the rule broken by options that only calls may set; NULL: none. */
 static const char *cache_load_view_extra(const cellar_load_opts *o)
 {
     if (o->ttl_ms != 0 || o->negative_ttl_ms != 0 || o->stale_ms != 0) {
@@ -106,7 +124,7 @@ CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, 
     }
     cache_load_range r;
     cache_load_range_read(&full, &r);
-    /* So that a load without options is never refused. */
+    /* Then a load without options is never refused. */
     if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
     *why = cache_load_view_extra(&full);
     if (*why == NULL) { *why = cache_load_range_check(&r); }
@@ -140,27 +158,27 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
     s->jitter[1] = t->jitter_mode;
 }
 
-/* ---- a call ---- */
+/* ---- one call ---- */
 
 static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
 {
-    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "a flag of the load is unknown"; }
+    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
     cache_load_range_read(o, r);
     const char *why = cache_load_range_check(r);
     if (why != NULL) { return why; }
     if ((o->ttl_ms | o->negative_ttl_ms | o->stale_ms | o->fallback_ttl_ms) < 0) {
-        return "a duration of the load is negative";
+        return "load: a duration is negative: use 0 or more";
     }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1 ms"; }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
     const cellar_bytes *d = o->default_value;
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
-        return "default_value: no bytes, or too many";
+        return "load: default_value has NULL data, or is too long";
     }
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
-    if ((o->flags & both) == both) { return "BYPASS and ONLY_IF_CACHED exclude each other"; }
-    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "ctx_bytes is over 256"; }
+    if ((o->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
+    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
     if ((o->ctx_retain == NULL) != (o->ctx_release == NULL)) {
-        return "ctx_retain and ctx_release: both or neither";
+        return "load: set both ctx_retain and ctx_release";
     }
     return NULL;
 }
@@ -189,7 +207,7 @@ static uint32_t cache_load_number(const cellar *c, const cache_load_range *r, un
     return n == CELLAR_OFF ? 0 : n;
 }
 
-/* Percent and mode go together: who names the one means the other. */
+/* Set percent and mode of the jitter together, from the same source. */
 static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_load_plan *p)
 {
     p->jitter_pct = r->n[CACHE_JITTER_PCT];
@@ -228,7 +246,7 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->takeovers = cache_load_number(c, r, CACHE_TAKEOVERS);
     p->eager_refresh_pct = cache_load_number(c, r, CACHE_EAGER);
     p->xfetch = cache_load_number(c, r, CACHE_XFETCH);
-    /* One of them from the call, the other from the view: the call's. */
+    /* If one is set by the call and one by the namespace, the call wins. */
     if (p->eager_refresh_pct != 0 && p->xfetch != 0) {
         if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_refresh_pct = 0; }
     }
@@ -251,10 +269,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (in->struct_size != sizeof none) {
         const cellar_err err = cache_opts_in(full, sizeof *full, in);
         if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-            return cache_fail(c, err, 0, "struct_size of the load options is wrong");
+            return cache_fail(c, err, 0, "load: start from cellar_load_opts_default()");
         }
         if (err != CELLAR_OK) {
-            return cache_fail(c, err, 0, "a field of the load options is newer than the library");
+            return cache_fail(c, err, 0,
+                              "load: options have a field that this library does not know");
         }
         in = *o = full;
     }
@@ -263,11 +282,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (why != NULL) { return cache_load_refuse(c, why); }
     cache_load_plan_fill(c, in, &r, p);
     if (p->soft_timeout_ms <= p->hard_timeout_ms) { return CELLAR_OK; }
-    /* one of them the call's, the other the view's */
+    /* one set by the call, one by the namespace */
     if ((in->soft_timeout_ms | in->hard_timeout_ms) != 0) {
         return cache_load_refuse(c, cache_load_soft_over_hard);
     }
-    /* the view's were changed between two reads: not the call's fault */
+    /* the namespace changed between two reads: not a fault of the call */
     p->soft_timeout_ms = p->hard_timeout_ms;
     return CELLAR_OK;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * loader_api: what a loader says of its result, and what it may ask.
+ * loader_api: calls of a loader: its result, options of the result, questions.
  *
- * INVARIANTS exactly one result: a second one drops both. Bytes given are freed exactly once, by
- *            whoever drops the last ref, or here when they are refused. Until the loader returns
- *            they hang on the flight too, so that a leader that is lost takes them along.
- * LOCKING    none; a cellar_load belongs to the thread that runs its loader. */
+ * INVARIANTS Exactly one result: a second one drops both. Given bytes are freed exactly once, with
+ *            their last ref, or here if they are refused. Until the loader returns, the flight
+ *            keeps them, too: a lost leader frees them with the flight.
+ * LOCKING    None; a cellar_load belongs to the thread that runs its loader. */
 #include "cache/load_int.h"
 
-#define CACHE_LOAD_BUF_LEAST 1024u /* first room of cellar_load_buf */
+#define CACHE_LOAD_BUF_LEAST 1024u /* first size of cellar_load_buf, bytes */
 
 /* ---- results ---- */
 
@@ -18,7 +18,7 @@ CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, si
     return value_len > l1_max_value(c->l1) ? CELLAR_E_TOOBIG : CELLAR_OK;
 }
 
-/* One more result of this kind; E_RESULT_TWICE drops what was there. */
+/* Begin one more result. E_RESULT_TWICE drops the first one. */
 static cellar_err cache_say(cellar_load *ld, uint8_t what)
 {
     if (ld == NULL || ld->many != NULL) { return CELLAR_E_INVAL; }
@@ -40,7 +40,7 @@ static cellar_err cache_say_trouble(cellar_load *ld, cellar_err err)
     return err;
 }
 
-/* Room for a value said; NULL: *err says why. */
+/* Allocate a value result. Return NULL with *err if it is refused. */
 static flight_bytes *cache_say_value(cellar_load *ld, const void *value, size_t value_len,
                                      cellar_err *err)
 {

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * maintenance: work that nobody asked for, by the host's call or by one thread, and what may
- * change while a store runs.
+ * maintenance: background work, by a call of the host or by one thread; options that change at run
+ * time.
  *
- * WALK       thread: tick of L1 and tier -> how long until the next entry is due? -> sleep so long,
- *            half a second at most, or until the bell (a view was cleared)
- * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange; only
- *            the mover starts or joins, so there is never more than one thread a store.
- * LOCKING    none of ours: L1 allows one tick at a time by itself.
- * LIMITS     the thread works in pieces of 2 ms. Where the host turns the clock, the thread finds
- *            out within half a second. */
+ * WALK       thread: tick of L1 and tier -> time until the next entry is due -> sleep that long, at
+ *            most 0.5 s, or until the bell (a namespace was cleared)
+ * INVARIANTS thread_state: OFF -> MOVING -> ON -> MOVING -> OFF, moved by compare-exchange. Only
+ *            the thread that moved it starts or joins, so a store has at most one thread.
+ * LOCKING    None of its own: L1 allows one tick at a time.
+ * LIMITS     The thread works in pieces of 2 ms. If the host supplies the clock, the thread notices
+ *            a jump within 0.5 s. */
 #include "cache/cache_int.h"
 
 BASE_SIZE_BEGIN
 
 #define CACHE_PIECE_US 2000u
 #define CACHE_SLEEP_MOST_MS 500
-#define CACHE_SLEEP_BARREN_MS 20 /* due, but nothing came free: another tick runs, say */
+#define CACHE_SLEEP_BARREN_MS 20 /* work is due but freed nothing: perhaps another tick runs */
 
-/* One piece of work; *removed: how many entries ended. OK: nothing that was due is left; PENDING;
- * E_BUSY: somebody else is at it, or an audit; nothing was done. */
+/* Run one piece of work. *removed: entries that ended. Return OK: nothing due is left; PENDING:
+ * more is left; E_BUSY: another tick or a check runs, nothing was done. */
 static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t *removed)
 {
     *removed = 0;
-    (void)base_add_sc(&s->ticking, 1u); /* store, then load: piece or pause sees the other */
+    (void)base_add_sc(&s->ticking, 1u); /* store, then load: the piece or the pause sees the
+                                         * other */
     if (base_load_sc(&s->paused) != 0) {
         (void)base_sub_ar(&s->ticking, 1u);
         return CELLAR_E_BUSY;
@@ -59,10 +60,11 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
-    const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are the host's */
-    /* Inside a listener the tick under way may be this thread's own: it would be waited for. */
+    const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
+                                                      * the host */
+    /* Inside a listener the running tick may belong to this thread: it would wait for itself. */
     if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
-    if (err == CELLAR_E_BUSY) { base_yield(); } /* who calls again and again waits, not spins */
+    if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
     return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
 }
 
@@ -134,7 +136,8 @@ static cellar_err cache_thread_end(cache_store *s)
 
 CELLAR_PRIVATE void cache_thread_stop(cache_store *s)
 {
-    while (cache_thread_end(s) == CELLAR_E_BUSY) { base_yield(); } /* who moves it will be done */
+    /* the moving thread finishes soon */
+    while (cache_thread_end(s) == CELLAR_E_BUSY) { base_yield(); }
 }
 
 /* ---- options at run time ---- */
@@ -143,13 +146,18 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
 {
     cache_store *s = c->store;
     if (s->forked && on != 0) {
-        return cache_fail(c, CELLAR_E_FORKED, 0, "a forked child has no maintenance thread");
+        return cache_fail(c, CELLAR_E_FORKED, 0,
+                          "cellar_option_set: a forked child cannot have a maintenance thread");
     }
-    if (base_self()->depth > 0) { /* the thread itself may be running this listener */
-        return cache_fail(c, CELLAR_E_BUSY, 0, "the thread cannot be changed inside a listener");
+    if (base_self()->depth > 0) { /* this thread may run the listener */
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "cellar_option_set: set the maintenance thread outside listeners");
     }
     const cellar_err err = on != 0 ? cache_thread_start(s) : cache_thread_end(s);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "the thread could not be changed"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0,
+                          "cellar_option_set: the maintenance thread was not changed: retry");
+    }
     return err;
 }
 
@@ -168,22 +176,24 @@ static cellar_err cache_set_log_level(cellar *c, int64_t level)
 static cellar_err cache_set_memory(cellar *c, int64_t bytes)
 {
     if (bytes < (int64_t)CELLAR_MEMORY_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "memory_bytes: at least 1 MiB");
+        return cache_fail_number(c, "cellar_option_set: memory_bytes must be at least 1 MiB",
+                                 bytes);
     }
     if ((uint64_t)bytes < base_load_rlx(&c->store->account.limit) &&
         (uint64_t)bytes < l1_least_budget(c->l1)) {
-        return cache_fail(c, CELLAR_E_RANGE, 0, "memory_bytes: less than the store's tables need");
+        return cache_fail(c, CELLAR_E_RANGE, 0,
+                          "cellar_option_set: memory_bytes must hold the tables of the store");
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     if (err == CELLAR_OK) { return err; }
     return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0,
-                      "memory_bytes: not reachable");
+                      "cellar_option_set: memory_bytes: pinned entries prevent shrinking");
 }
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)
 {
     if (rule < CELLAR_EVICT_DEFAULT || rule > CELLAR_EVICT_FIFO) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "eviction: no such rule");
+        return cache_fail_number(c, "cellar_option_set: eviction must be a cellar_eviction", rule);
     }
     const uint32_t to = rule == CELLAR_EVICT_DEFAULT ? (uint32_t)CELLAR_EVICT_ADAPTIVE
                                                      : (uint32_t)rule;
@@ -196,23 +206,25 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
 {
     cache_store *s = c->store;
     if (bytes < (int64_t)CELLAR_L2_BYTES_MIN) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "l2_bytes: at least 16 MiB");
+        return cache_fail_number(c, "cellar_option_set: l2_bytes must be at least 16 MiB", bytes);
     }
     if (s->tier == NULL || s->tier->resize == NULL) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "l2_bytes: there is no disk tier that works");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_option_set: l2_bytes: no disk tier works");
     }
     const cellar_err err = s->tier->resize(s->tier->ctx, (uint64_t)bytes);
     return err == CELLAR_OK ? err : cache_fail(c, err, 0, err == CELLAR_E_SPACE
-        ? "l2_bytes: the disk is full" : err == CELLAR_E_RANGE
-        ? "l2_bytes: too little for its segments, or more than it can address"
-        : "l2_bytes: not reachable");
+        ? "cellar_option_set: l2_bytes: the disk is full" : err == CELLAR_E_RANGE
+        ? "cellar_option_set: l2_bytes is too small for its segments, or too large"
+        : "cellar_option_set: l2_bytes: resizing failed");
 }
 
 static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 {
     const bool window = which == CACHE_IDLE || which == CACHE_STALE;
     if (window && value > CACHE_WINDOW_MAX && !(which == CACHE_IDLE && value == CELLAR_TTL_NONE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "an idle time or stale window is over 2^32 - 1 ms");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_option_set: idle_ms and stale_ms must be at most 2^32 - 1");
     }
     cache_default_set(c, which, value);
     return CELLAR_OK;
@@ -221,7 +233,10 @@ static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
 {
     const cellar_err err = l1_set_max_entries(c->l1, (uint64_t)entries);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "max_entries: not reachable"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0,
+                          "cellar_option_set: max_entries: pinned entries prevent shrinking");
+    }
     base_store_rlx(&c->store->max_entries, (uint64_t)entries);
     return CELLAR_OK;
 }
@@ -230,7 +245,9 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    if (value < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "an option is negative"); }
+    if (value < 0) {
+        return cache_fail_number(c, "cellar_option_set: value must be 0 or more", value);
+    }
     switch (option) {
     case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);
     case CELLAR_OPT_MAX_ENTRIES: return cache_set_max_entries(c, value);
@@ -248,7 +265,8 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     }
-    return cache_fail(c, CELLAR_E_INVAL, 0, "unknown option, or its value is out of range");
+    return cache_fail(c, CELLAR_E_INVAL, 0,
+                      "cellar_option_set: unknown option, or value out of range");
 }
 
 static int64_t cache_log_level_public(uint32_t level)
@@ -262,7 +280,7 @@ static int64_t cache_log_level_public(uint32_t level)
 CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value)
 {
     if (c == NULL || value == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: c and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;

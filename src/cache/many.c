@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * many: many keys in one call: groups of 32 whose cache misses overlap.
+ * many: many keys in one call, in groups of 32 with overlapping memory accesses.
  *
- * WALK       get: l1_get_many (hash and prefetch buckets, prefetch records, read), then those that
- *            were no plain hits one by one; counters once.
- *            set, del: hash all, l1_prefetch_many, then the single operation in the caller's order.
- * INVARIANTS each item gets the code its single call would have given; one that fails does not stop
- *            the others; equal keys: the last set wins. */
+ * WALK       get: l1_get_many (hash and prefetch buckets, prefetch records, read), then all items
+ *            that are no plain hit, one by one; counters once.
+ *            set, delete: hash all, l1_prefetch_many, then the single operation in the order of the
+ *            caller.
+ * INVARIANTS Each item gets the code of its single call. A failed item does not stop the others. Of
+ *            equal keys the last set wins. */
 #include "cache/cache_int.h"
 
 #define CACHE_GROUP 32u
 
 static cellar_err cache_many_bad(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "items is NULL, or count is more than memory holds");
+    return cache_fail(c, CELLAR_E_INVAL, 0, "many: items is NULL, or count is too large");
 }
 
 /* ---- get ---- */
 
-typedef struct cache_tally { /* outcomes of a call, added to the counters once */
+typedef struct cache_tally { /* outcomes of one call, added to the counters once */
     uint64_t hits, hits_l2, negative, misses;
 } cache_tally;
 
@@ -56,7 +57,7 @@ static bool cache_get_item_bad(const cellar_get_item *it)
            it->reserved0 != 0;
 }
 
-/* Reads inside a loader: before and after. */
+/* Record reads inside a loader, before and after them. */
 BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, uint32_t good,
                                      uint32_t owner, bool after)
 {
@@ -68,7 +69,7 @@ BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, ui
     }
 }
 
-/* Up to 32 items; L1 leaves the refused ones alone. */
+/* Get up to 32 items; L1 does not touch the refused ones. */
 static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
 {
     const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
@@ -171,7 +172,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (err != CELLAR_OK) { return err; }
     if (plan.version_out != NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: version must be NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: new_version must be NULL");
     }
     if (cache_is_off(c)) {
         for (size_t i = 0; i < count; i++) {
@@ -194,7 +195,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
     return CELLAR_OK;
 }
 
-/* ---- del ---- */
+/* ---- delete ---- */
 
 static void cache_del_group(cellar *c, cellar_delete_item *items, size_t n)
 {

@@ -2,16 +2,16 @@
  *
  * memoize: function arguments as keys that cannot collide.
  *
- * FORMAT     0x4D, format 1, u16 length and bytes of the function's name, u32 version, u8 count;
- *            then for each argument a tag and its payload, little-endian:
+ * FORMAT     0x4D, format 1, u16 length and bytes of the function name, u32 version, u8 count; then
+ *            per argument a tag and its payload, little-endian:
  *              1 i64   2 u64 above INT64_MAX   3 float bits u32   4 double bits u64
  *              5 text: u32 length, bytes   6 NULL text   7 bytes: u32 length, bytes
- * INVARIANTS equal keys come from equal arguments only: every part has a length or a fixed size,
- *            and the tag says which. An integer has one encoding whatever its C type, so 5 and 5L
- *            agree; -0.0 and 0.0, and NaNs of different bits, do not. Never hashed: a key that is
- *            too long is refused.
+ * INVARIANTS Equal keys come from equal arguments only: each part has a length or a fixed size,
+ *            given by its tag. An integer has one encoding for all C types: 5 and 5L agree. -0.0
+ *            and 0.0, and NaNs with different bits, do not agree. Keys are not hashed: a key that
+ *            is too long is refused.
  * LIMITS     16 arguments, names of 1..255 bytes, keys of CELLAR_KEY_MAX bytes.
- * TRIED      the function's address instead of a name: it is another one after a restart. */
+ * SEE ALSO   README.md, "Memoized calls": why names and not addresses. */
 #include "cache/load_int.h"
 
 #define CACHE_MEMO_MARK 0x4du
@@ -19,7 +19,7 @@
 enum { CACHE_MEMO_I64 = 1, CACHE_MEMO_U64, CACHE_MEMO_F32, CACHE_MEMO_F64, CACHE_MEMO_TEXT,
        CACHE_MEMO_NULL, CACHE_MEMO_BYTES };
 
-/* ---- writing: counts what does not fit, so that the full size comes out ---- */
+/* ---- write: counts bytes that do not fit, to return the full size ---- */
 
 typedef struct cache_memo_out {
     unsigned char *to;
@@ -29,7 +29,7 @@ typedef struct cache_memo_out {
 static void cache_memo_put(cache_memo_out *w, const void *from, size_t n)
 {
     if (n != 0 && n <= w->cap && w->len <= w->cap - n) { memcpy(w->to + w->len, from, n); }
-    w->len += n; /* at most 16 lengths below 2^32 on 64 bits; checked before on 32 */
+    w->len += n; /* <= 16 lengths below 2^32 on 64 bits; checked before on 32 */
 }
 
 static void cache_memo_int(cache_memo_out *w, uint64_t value, unsigned bytes)
@@ -46,7 +46,7 @@ static void cache_memo_data(cache_memo_out *w, unsigned tag, const void *data, s
     cache_memo_put(w, data, len);
 }
 
-/* False: no such argument. */
+/* Write one argument. Return false if its type or bytes are invalid. */
 static bool cache_memo_arg(cache_memo_out *w, const cellar_arg *a)
 {
     uint32_t bits;
@@ -57,7 +57,7 @@ static bool cache_memo_arg(cache_memo_out *w, const cellar_arg *a)
         cache_memo_int(w, CACHE_MEMO_I64, 1);
         cache_memo_int(w, (uint64_t)a->as.i64, 8);
         return true;
-    case CELLAR_ARG_U64: /* what an int64 can say is said that way */
+    case CELLAR_ARG_U64: /* values that fit int64 are written as int64 */
         cache_memo_int(w, a->as.u64 > INT64_MAX ? CACHE_MEMO_U64 : CACHE_MEMO_I64, 1);
         cache_memo_int(w, a->as.u64, 8);
         return true;
@@ -114,7 +114,7 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
     return w.len <= buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 
-/* ---- reading ---- */
+/* ---- read ---- */
 
 typedef struct cache_memo_in {
     const unsigned char *at;
@@ -159,7 +159,7 @@ static bool cache_memo_take_arg(cache_memo_in *r, cellar_arg *a)
     case CACHE_MEMO_F32:
         a->type = CELLAR_ARG_F32;
         if (!cache_memo_take(r, 4, &value)) { return false; }
-        bits = (uint32_t)value; /* four bytes were read */
+        bits = (uint32_t)value; /* 4 bytes were read */
         memcpy(&a->as.f32, &bits, sizeof bits);
         return true;
     case CACHE_MEMO_F64:
@@ -208,7 +208,7 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
     }
     if (r.left != 0) { return CELLAR_E_FOREIGN; }
     if (name != NULL) { *name = who; }
-    if (version != NULL) { *version = (uint32_t)ver; } /* four bytes were read */
+    if (version != NULL) { *version = (uint32_t)ver; } /* 4 bytes were read */
     if (arg_count != NULL) { *arg_count = (size_t)count; }
     return count <= arg_cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
@@ -220,7 +220,7 @@ typedef struct cache_memo_call { /* copied beside a background load */
     void *ctx;
 } cache_memo_call;
 
-/* The arguments come out of the key: so they are there when the caller has long returned. */
+/* Load with the arguments from the key: a background load runs after the caller has returned. */
 static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     const cache_memo_call *m = ctx;
@@ -237,7 +237,7 @@ static cellar_err cache_memo_run(cellar *c, const void *key, size_t key_len,
     cellar_load_opts full = cellar_load_opts_default();
     const cellar_err err = o != NULL ? cache_opts_in(&full, sizeof full, o) : CELLAR_OK;
     if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0, "cellar_memoize: struct_size of the options, or a new field");
+        return cache_fail(c, err, 0, "cellar_memoize: start from cellar_load_opts_default()");
     }
     const bool keeps = m->ctx == NULL || (full.flags & CELLAR_LOAD_CTX_STATIC) != 0;
     full.flags &= ~CELLAR_LOAD_CTX_STATIC;
@@ -255,14 +255,14 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
     unsigned char small[512];
     size_t len;
     if (c == NULL || fn == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: c, fn and out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_memo_call m = { fn, ctx };
     cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &len);
     if (err == CELLAR_OK) { return cache_memo_run(c, small, len, o, &m, out); }
     if (err != CELLAR_E_BUFFER) {
-        return cache_fail(c, err, 0, "cellar_memoize: name, arguments or their length");
+        return cache_fail(c, err, 0, "cellar_memoize: name or an argument is invalid or too long");
     }
     const base_alloc_hooks hooks = c->store->hooks;
     const size_t bytes = len;

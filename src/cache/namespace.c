@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * namespace: named handles on one store, and the generations that make clear and bump O(1).
+ * namespace: named handles of one store, and the generations that make clear and version changes
+ * O(1).
  *
- * PICTURE    name -(uthash, keyed hash)-> view {slot, id, vgen, version, options}
- *            vgen table: cell[vgen & mask] = {vgen, slot, cause, alive}; read without lock
- *                        |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
- *            clear: draw the next vgen -> its cell alive -> view's vgen -> old cell dead
- * INVARIANTS the vgen of an open view is alive; cells of living vgens never collide, because the
- *            counter skips a number whose cell is taken (twice as many cells as views, so at most
- *            half are); growing the table keeps that, as numbers apart mod n are apart mod 2n.
- *            A vgen is not given out twice while an entry carries it: when the 32 bits are used up,
- *            all vgens die, L1 is emptied, and every view gets a fresh number from 1 on.
- * LOCKING    VIEW for everything but reading vgens, pages and the options a write needs. Memory is
- *            taken before the lock and given back after it; only uthash's own tables grow under it.
- * LIFETIME   a view is freed when it is neither named nor open nor in use: refs, which rise from 0
- *            for nobody. Its slot is free again only then, so that events never name a stranger.
- * LIMITS     the cause of a generation's end is remembered for as many later draws as the table has
- *            cells (64 or more); older ones are told to the root's listeners as CLEARED, without
- *            their view, and counted at the root; a view's own listener misses them (counted).
- * TRIED      a plain array by vgen: no bound. uthash by vgen: needs a lock or RCU in L1's
- *            windows. */
+ * PICTURE    name -(uthash, keyed hash)-> namespace {slot, id, generation, version, options}
+ *            table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
+ *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
+ *            clear: draw the next generation -> its cell alive -> set it in the namespace -> old
+ *            cell dead
+ * INVARIANTS The generation of an open namespace is alive. Cells of living generations never
+ *            collide: the counter skips numbers with a taken cell, and at most half of the cells
+ *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
+ *            A generation is not reused while an entry has it. When all 32 bits are used, all
+ *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
+ * LOCKING    VIEW, except for reads of generations, pages and the options of writes. Memory is
+ *            allocated before the lock and freed after it; only the tables of uthash grow under it.
+ * LIFETIME   A namespace is freed when it is neither named nor open nor in use: refs, which never
+ *            rise from 0. Only then its slot is free again, so an event never names another
+ *            namespace.
+ * LIMITS     The cause of a generation's end is kept for as many draws as the table has cells (64
+ *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
+ *            are counted at the root. A listener of one namespace misses them (counted).
+ * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
 #include "cache/cache_int.h"
 
 #include "base/pack.h"
@@ -41,11 +43,12 @@ static cache_vgens *cache_vgens_new(cache_store *s, uint32_t cells)
     cache_vgens *t = base_alloc(&s->account, BASE_MOD_VIEW, bytes, NULL);
     if (t == NULL) { return NULL; }
     t->mask = cells - 1;
-    t->bytes = (uint32_t)bytes; /* at most 16,384 cells */
+    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
     return t;
 }
 
-/* May one more view get a vgen? At least half of the cells stay free, so that a draw ends soon. */
+/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
+ * that a draw ends soon. */
 static bool cache_vgens_small(const cache_store *s) SYNC_HOLDS(VIEW);
 static bool cache_vgens_small(const cache_store *s)
 {
@@ -59,7 +62,7 @@ static void cache_vgens_install(cache_store *s, cache_vgens *t)
     BASE_ASSERT(t->mask == 2 * old->mask + 1);
     for (uint32_t i = 0; i <= old->mask; i++) {
         const uint64_t w = base_load_rlx(&old->cell[i]);
-        if (w == 0) { continue; } /* would be taken for vgen 0, the root's */
+        if (w == 0) { continue; } /* would look like generation 0, the root */
         base_store_rlx(&t->cell[CACHE_CELL_VGEN(w) & t->mask], w);
     }
     t->older = old;
@@ -81,7 +84,7 @@ CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen
     return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
-/* In every table, because a hook may just be reading an older one. */
+/* Mark a generation dead in every table: a hook may read an older one. */
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause) SYNC_HOLDS(VIEW);
 static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause)
 {
@@ -118,8 +121,8 @@ CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
     return true;
 }
 
-/* Wait until L1 is empty and numbers are there again. Not inside a listener: it may be the one who
- * empties L1 that called it. */
+/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
+ * empties L1 may have called it. */
 static void cache_renumber_wait(cache_store *s)
 {
     while (base_load_acq(&s->renumbering) != 0 && base_self()->depth == 0) {
@@ -127,7 +130,7 @@ static void cache_renumber_wait(cache_store *s)
     }
 }
 
-/* A view that only has a seat yet has no number either. */
+/* Return whether the namespace has a number; one that only has a slot has none. */
 CELLAR_PRIVATE bool cache_view_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
 
 static void cache_renumber_views(cache_store *s) SYNC_HOLDS(VIEW);
@@ -140,7 +143,7 @@ static void cache_renumber_views(cache_store *s)
     for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
         cellar *v = cache_view_at(s, slot);
         if (v == NULL || v->dropped || !cache_view_is_named(v)) { continue; }
-        /* Its old number may be one that another view has just been given: not to be killed. */
+        /* Its old number may now belong to another namespace: do not kill it. */
         base_store_rlx(&v->vgen, s->next_vgen);
         const bool ok = cache_vgen_next(v, CELLAR_CAUSE_CLEARED);
         BASE_ASSERT(ok);
@@ -162,7 +165,7 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     }
     sync_drop(VIEW, &s->view_lock);
     l1_stats now;
-    do { /* every put is vetoed from here on, so the count only falls */
+    do { /* every put is vetoed now, so the count only falls */
         l1_owner_died(s->l1);
         (void)l1_tick(s->l1, 20000);
         l1_stats_get(s->l1, &now);
@@ -174,7 +177,8 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     sync_drop(VIEW, &s->view_lock);
     base_store_rel(&s->renumbering, 0u);
     sync_wake(&s->renumbering, INT32_MAX);
-    base_log(&s->log, BASE_LOG_WARNING, "cache", 0, "generations begin anew: L1 was emptied");
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+             "all generations are used: L1 was emptied, numbers restart at 1");
 }
 
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
@@ -185,13 +189,13 @@ CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
         if (base_load_acq(&s->renumbering) != 0 || base_self()->depth > 0) {
             cache_renumber_wait(s);
         } else {
-            cache_renumber(s); /* a forked child whose parent was in the middle of it */
+            cache_renumber(s); /* forked child: the parent was in the middle of it */
         }
     }
     cache_key(c, k, k->bytes, k->len);
 }
 
-/* ---- the table of views ---- */
+/* ---- table of namespaces ---- */
 
 CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot)
 {
@@ -297,35 +301,47 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
     const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
                               o->stale_ms };
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        if (times[i] < 0) { return "a duration of the view is negative"; }
+        if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
     }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
-        return "idle_ms is over 2^32 - 1";
+        return "namespace: idle_ms must be at most 2^32 - 1";
     }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "stale_ms is over 2^32 - 1"; }
-    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "tier is not 0, 1 or 2"; }
-    if (o->hidden > 1) { return "hidden is not 0 or 1"; }
-    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) { return "l2_write is not 0, 1 or 2"; }
-    if (o->l2_lz4 > 1) { return "l2_lz4 is not 0 or 1"; }
-    if (o->track_dependencies > 1) { return "track_dependencies is not 0 or 1"; }
-    if (o->exact_age > 1) { return "exact_age is not 0 or 1"; }
-    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) { return "a quota is over 100 per cent"; }
+    if (o->stale_ms > CACHE_WINDOW_MAX) { return "namespace: stale_ms must be at most 2^32 - 1"; }
+    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "namespace: tier must be a cellar_tier"; }
+    if (o->hidden > 1) { return "namespace: hidden must be 0 or 1"; }
+    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) {
+        return "namespace: l2_write must be a cellar_l2_write";
+    }
+    if (o->l2_lz4 > 1) { return "namespace: l2_lz4 must be 0 or 1"; }
+    if (o->track_dependencies > 1) { return "namespace: track_dependencies must be 0 or 1"; }
+    if (o->exact_age > 1) { return "namespace: exact_age must be 0 or 1"; }
+    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) {
+        return "namespace: a quota must be 0..100 percent";
+    }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
-        return "quota_min_pct is over quota_max_pct";
+        return "namespace: quota_min_pct must be at most quota_max_pct";
     }
-    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "bloom is not 0 or 1"; }
-    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) { return "too many TTL classes"; }
-    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) { return "ttl_classes is NULL"; }
-    if (o->ttl_class_fallback > o->ttl_class_count) { return "ttl_class_fallback names no class"; }
+    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "namespace: bloom must be 0 or 1"; }
+    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) {
+        return "namespace: ttl_class_count must be at most 16";
+    }
+    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
+        return "namespace: ttl_classes must not be NULL";
+    }
+    if (o->ttl_class_fallback > o->ttl_class_count) {
+        return "namespace: ttl_class_fallback must be 0..ttl_class_count";
+    }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
         const cellar_ttl_class *t = &o->ttl_classes[i];
         if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
-            return "a TTL class has no name or no time";
+            return "namespace: a TTL class needs a name and ttl_ms >= 1";
         }
-        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) { return "a TTL class's name is long"; }
+        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) {
+            return "namespace: the name of a TTL class is too long";
+        }
         for (uint32_t k = 0; k < i; k++) {
             if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
-                return "two TTL classes have one name";
+                return "namespace: two TTL classes have the same name";
             }
         }
     }
@@ -337,15 +353,15 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, 
     cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "struct_size of the namespace options is wrong: start from their default function";
+        *why = "namespace: start from cellar_namespace_opts_default()";
     } else if (err != CELLAR_OK) {
-        *why = "the namespace options have a field that this library does not know";
+        *why = "namespace: options have a field that this library does not know";
     } else if ((err = cache_load_view_check(&full, why)) != CELLAR_OK) {
         return err;
     } else if ((*why = cache_view_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
     } else if (full.l2_lz4 != 0 && !base_pack_there()) {
-        *why = "l2_lz4: this library was built without liblz4";
+        *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
         err = CELLAR_E_UNSUPPORTED;
     } else {
         err = cache_breaker_check(full.breaker, why);
@@ -360,7 +376,7 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
 
 typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 
-/* What a view's options need beside it: taken before the lock. */
+/* Allocate what the options of a namespace need, before the lock. */
 static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
                                  cache_class_name **names)
 {
@@ -380,7 +396,7 @@ static void cache_class_names_free(cache_store *s, cache_class_name *names)
     base_free(&s->account, BASE_MOD_VIEW, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
 }
 
-/* o has been checked; *names is taken over when the view has no room for names yet. */
+/* Apply checked options. Use *names if the namespace has no space for names yet. */
 static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
                                   cache_class_name **names)
     SYNC_HOLDS(VIEW);
@@ -406,16 +422,16 @@ static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
 }
 
-/* ---- shares of the memory ---- */
+/* ---- quotas ---- */
 
-/* What they need: taken before the lock. */
+/* Allocate what quotas need, before the lock. */
 static bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
 {
     return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
 
-/* The shares a view has, or is to have, as these options say. It gets its number before its first
- * generation or never: entries stored without one were not counted. */
+/* Set the quota of a namespace. Its number is set before its first generation or never: entries
+ * stored without a number were not counted. */
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
     SYNC_HOLDS(VIEW);
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
@@ -436,7 +452,7 @@ static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_names
     return CELLAR_OK;
 }
 
-/* The root is made before L1; nothing is stored yet. */
+/* Set the quota of the root, which is created before L1; nothing is stored yet. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
 {
     cellar_namespace_opts o;
@@ -459,7 +475,7 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
     return true;
 }
 
-/* Its number may be given to another view: its entries are dead, or it never had any. */
+/* Free the quota number: entries of the namespace are dead, or never existed. */
 static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
 static void cache_quota_give(cache_store *s, const cellar *v)
 {
@@ -483,7 +499,7 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
-    v->first_vgen = UINT32_MAX; /* it has none until it is settled, though it has a slot */
+    v->first_vgen = UINT32_MAX; /* none until the namespace is settled, though it has a slot */
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
     return v;
@@ -495,7 +511,7 @@ static bool cache_page_room(cache_store *s, uint32_t slot)
     cache_page *page = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *page, NULL);
     if (page == NULL) { return false; }
     if (!base_cas_ar(&s->page[slot / CACHE_PAGE_VIEWS], (cache_page *)NULL, page)) {
-        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* somebody was faster */
+        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* another thread was faster */
     }
     return true;
 }
@@ -519,7 +535,7 @@ CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* A number of its own, drawn from the store's counter; there is none of its own to kill yet. */
+/* Draw the first generation of a namespace; it has no old one to kill. */
 static bool cache_vgen_draw(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_vgen_draw(cache_store *s, cellar *v)
 {
@@ -527,7 +543,7 @@ static bool cache_vgen_draw(cache_store *s, cellar *v)
     return cache_vgen_next(v, CELLAR_CAUSE_NONE);
 }
 
-/* Is what the tier says of a view of this name about to change? */
+/* Return whether the tier is being told of a namespace with this name. */
 static bool cache_view_untold(const cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_view_untold(const cache_store *s, const cellar *v)
 {
@@ -541,9 +557,9 @@ static bool cache_view_untold(const cache_store *s, const cellar *v)
     return false;
 }
 
-/* The numbers the view had when the tier below last heard of it: what it stored is alive again.
- * False: it never did, or its cell of the table is taken, or a view of this name is just being
- * dropped; then its generation begins anew. */
+/* Adopt the numbers that the tier has stored, which revives its entries. Return false, with a new
+ * generation to be drawn, if the tier knows none, the cell is taken, or a namespace of this name is
+ * being dropped. */
 static bool cache_view_adopt(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
 static bool cache_view_adopt(cache_store *s, cellar *v)
 {
@@ -551,7 +567,7 @@ static bool cache_view_adopt(cache_store *s, cellar *v)
     if (s->tier == NULL || s->tier->view_find == NULL) { return false; }
     if (!cache_tier_view_find(v, &t) || cache_view_untold(s, v)) { return false; }
     v->id = t.id;
-    if (v->no_disk) { return false; } /* it forgets what was there */
+    if (v->no_disk) { return false; } /* the tier forgets its entries */
     v->version = t.version;
     cache_vgens *table = base_load_rlx(&s->vgens);
     _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
@@ -598,7 +614,8 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     if (s->tier != NULL && s->tier->view_find != NULL && !v->no_disk) {
         const uint32_t wanted = v->version;
         base_store_rlx(&t->cell[0], (uint64_t)0);
-        /* The root keeps its id 0; another public version than the stored one is a bump. */
+        /* The root keeps its id 0. A public version that differs from the stored one is a version
+         * change. */
         if (!cache_view_adopt(s, v) ||
             (version != 0 && v->version != version)) {
             if (version != 0) { v->version = wanted; }
@@ -629,7 +646,7 @@ CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings 
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
     if (err != CELLAR_OK) {
-        cache_fail_open(err, 0, "cellar_open: no memory for the root view");
+        cache_fail_open(err, 0, "cellar_open: no memory for the root namespace");
         cache_views_close(s);
     }
     return err;
@@ -662,11 +679,12 @@ CELLAR_PRIVATE void cache_views_close(cache_store *s)
     }
 }
 
-/* Give `fresh` a slot, not yet a name. False: all slots are taken, or no memory (*err says). */
+/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
+ * left. */
 static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
 {
     uint32_t slot = 1;
-    for (;;) { /* a page may be missing; it is made without the lock, then looked again */
+    for (;;) { /* a missing page is allocated without the lock, then look again */
         sync_take(VIEW, &s->view_lock);
         while (slot < s->max_views && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL &&
                cache_view_at(s, slot) != NULL) {
@@ -688,7 +706,7 @@ static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
     }
 }
 
-/* The view of this name opened once more; NULL: there is none, or *err is not OK. */
+/* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
 static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
                                  const cellar_namespace_opts *o, cache_class_name **names,
                                  cellar_err *err) SYNC_HOLDS(VIEW);
@@ -701,12 +719,13 @@ static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
     if (o != NULL && (*err = cache_quota_take(s, v, o)) != CELLAR_OK) { return NULL; }
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->handles++;
-    (void)base_add_rlx(&v->refs, 1u); /* it is named, so refs >= 1 */
+    (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
     base_store_rel(&v->state, base_load_rlx(&v->state) & ~CACHE_CLOSED);
     return v;
 }
 
-/* Name the seated view and open it. False: numbers are used up, or no memory. */
+/* Name the namespace with a slot and open it. Return false if the numbers are used up or no memory
+ * is left. */
 static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
                               cache_class_name **names) SYNC_HOLDS(VIEW);
 static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
@@ -725,12 +744,14 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_
     if (o != NULL) { cache_view_opts_apply(v, o, names); }
     v->untold = s->tier != NULL;
     v->handles = 1;
-    (void)base_add_rlx(&v->refs, 1u); /* its name has one; who walks the table may hold it */
+    (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
+                                       * one */
     base_store_rel(&v->state, cache_state_now(s));
     return true;
 }
 
-/* Take VIEW when there is a number and a cell for one more view. False: no memory, not taken. */
+/* Take VIEW when one more namespace has a number and a cell. Return false, without VIEW, if no
+ * memory is left. */
 static bool cache_view_ready(cache_store *s) SYNC_UNCHECKED;
 static bool cache_view_ready(cache_store *s)
 {
@@ -746,7 +767,7 @@ static bool cache_view_ready(cache_store *s)
         if (!used_up && !small) { break; }
         sync_drop(VIEW, &s->view_lock);
         if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
-        bigger = NULL; /* another creator's is in place */
+        bigger = NULL; /* another thread has installed one */
         if (used_up && base_self()->depth > 0) { return false; }
         if (used_up) { cache_renumber(s); }
         if (small && (bigger = cache_vgens_new(s, 2 * cells)) == NULL) { return false; }
@@ -755,7 +776,7 @@ static bool cache_view_ready(cache_store *s)
     return true;
 }
 
-/* Make the view, or find that somebody else just did. */
+/* Create the namespace, or open it if another thread just created it. */
 static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
                                     const cellar_namespace_opts *o, cache_class_name **names,
                                     cellar **out) SYNC_UNCHECKED;
@@ -824,10 +845,11 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             cellar **out)
 {
     if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0,
-                                         "cellar_namespace_open: out is NULL"); }
+                                         "cellar_namespace_open: out must not be NULL"); }
     *out = NULL;
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_open: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_open: c and name must not be NULL");
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
@@ -864,8 +886,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         if (err == CELLAR_E_LIMIT) {
             why = "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas";
         } else if (err == CELLAR_E_INVAL) {
-            why = "cellar_namespace_open: sum of quota_min_pct over 100, or a quota for a "
-                  "namespace created without";
+            why = "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
+                  "was created without quota";
         }
         return cache_fail(c, err, 0, why);
     }
@@ -873,10 +895,10 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
         err = cache_breaker_start(*out, o->breaker);
     }
-    const char *why = "cellar_namespace_open: no room for its Bloom filter or breaker";
+    const char *why = "cellar_namespace_open: bloom or breaker does not fit: raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(*out)) {
         err = cellar_version_set(*out, o->version);
-        why = "cellar_namespace_open: the version could not be set";
+        why = "cellar_namespace_open: version was not set: retry";
     }
     if (err != CELLAR_OK) {
         (void)cellar_close(*out);
@@ -886,7 +908,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     return CELLAR_OK;
 }
 
-/* Everybody who must know that a generation ended; no lock held. */
+/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
 static void cache_owner_died(cellar *v, uint32_t vgen)
 {
     cache_store *s = v->store;
@@ -899,7 +921,8 @@ static void cache_owner_died(cellar *v, uint32_t vgen)
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
 {
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_namespace_drop: no handle or no name");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_namespace_drop: c and name must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -920,9 +943,9 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     }
     sync_drop(VIEW, &s->view_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
-                                       "cellar_namespace_drop: unknown"); }
+                                       "cellar_namespace_drop: no namespace has this name"); }
     cache_owner_died(v, 0);
-    /* its state, then the flights; cellar_lease_acquire: its flight, fence, the state */
+    /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
@@ -932,9 +955,9 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     return err;
 }
 
-/* ---- clear, bump, enable ---- */
+/* ---- clear, version, enable ---- */
 
-/* A new generation; version 0: as it is, else the new public one, UINT32_MAX + 1: one more. */
+/* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
 static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
 {
     cache_store *s = c->store;
@@ -950,11 +973,15 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (drawn && now != NULL) { *now = c->version; }
         sync_drop(VIEW, &s->view_lock);
         if (closed) { return cache_closed(c); }
-        if (over) { return cache_fail(c, CELLAR_E_RANGE, 0, "the view's version is at its end"); }
+        if (over) {
+            return cache_fail(c, CELLAR_E_RANGE, 0,
+                              "cellar_version_increment: version is at its maximum 2^32 - 1");
+        }
         if (drawn) { break; }
         cache_renumber(s);
         if (base_self()->depth > 0) {
-            return cache_fail(c, CELLAR_E_BUSY, 0, "generation numbers begin anew just now");
+            return cache_fail(c, CELLAR_E_BUSY, 0,
+                              "generation numbers restart now: retry outside the listener");
         }
     }
     cache_owner_died(c, base_load_rlx(&c->vgen));
@@ -979,7 +1006,9 @@ CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (version == 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: from 1 on"); }
+    if (version == 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: version must be at least 1");
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
@@ -1001,7 +1030,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)
 {
     if (c == NULL || name == NULL || class_number == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: no argument may be NULL");
     }
     *class_number = 0;
     if (cache_is_closed(c)) { return cache_closed(c); }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: a store from its first byte to its last, and what went wrong on the way.
+ * open: open, close and fork a store; keep the last error.
  *
- * PICTURE    cellar_config -> cache_settings -> shell {account, hash key, clock, log}
- *                -> stats -> vgens, root view -> stamps (only with a tier) -> l1 -> fork -> thread
- *            close(root): views say CLOSED -> thread joined -> tier -> l1 -> stats; the shell and
- *            the views that are still open stay until their last cellar_close.
- * INVARIANTS a store in the registry has refs >= 1; refs = open handles + closes that are under
- *            way. What cellar_open could not finish it undoes in reverse: nothing is left.
- * LOCKING    registry lock (rank VIEW, held alone): the list of stores and their refs. That is how
- *            a second cellar_close of one handle finds nothing instead of freed memory.
- * FORK       one node a store: prepare takes VIEW, LISTEN, L1's stripes, ERROR, LOG in rank order;
- *            the child resets them, lets go of the tier and has no thread.
- * NOT HERE   views and generations (namespace.c), the thread's work (maintenance.c). */
+ * PICTURE    cellar_config -> cache_settings -> shell {account, hash key, clock, log} -> stats ->
+ *            generations, root namespace -> stamps (only with a tier) -> l1 -> fork -> thread
+ *            close(root): namespaces CLOSED -> join the thread -> tier -> l1 -> stats. The shell
+ *            and open namespaces stay until their last cellar_close.
+ * INVARIANTS A store in the registry has refs >= 1; refs = open handles + closes that run.
+ *            cellar_open undoes unfinished steps in reverse order.
+ * LOCKING    Registry lock (rank VIEW, held alone): the list of stores and their refs. A second
+ *            cellar_close of one handle finds no store, so it touches no freed memory.
+ * FORK       One node per store. prepare takes VIEW, LISTEN, stripes of L1, ERROR, LOG in rank
+ *            order. The child resets the locks, drops the tier and has no thread.
+ * SEE ALSO   namespace.c (generations), maintenance.c (the thread). */
 #include "cache/cache_int.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ static cache_store *cache_stores;     /* registry lock */
 static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
 
 static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
-static cache_error cache_open_error;    /* of the last cellar_open that failed in this process */
+static cache_error cache_open_error;    /* last failed cellar_open of this process */
 
 /* ---- options by the size rule ---- */
 
@@ -56,7 +56,7 @@ CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *
     sync_drop(ERROR, &cache_open_error_lock);
 }
 
-/* Is it one the host should hear of, rather than a caller's mistake? */
+/* Return whether the host must learn of the error; mistakes of a caller are not logged. */
 static bool cache_fail_is_loud(cellar_err code)
 {
     return code == CELLAR_E_NOMEM || code == CELLAR_E_SPACE || code == CELLAR_E_IO ||
@@ -76,9 +76,29 @@ CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, 
     return code;
 }
 
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
+                                                   size_t key_len, const char *rest)
+{
+    char text[CACHE_ERROR_TEXT];
+    if (cache_key_bad(key, key_len)) {
+        (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
+                       key != NULL ? (unsigned long long)key_len : 0);
+    } else {
+        (void)snprintf(text, sizeof text, "%s: %s", call, rest);
+    }
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_CLOSED, 0, "the view or its store is closed");
+    return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
 }
 
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
@@ -109,7 +129,7 @@ static bool cache_make_room(void *ctx, uint64_t bytes)
     return l1_make_room(s->l1, bytes);
 }
 
-/* The one place where a store gets the key all its hashes are made with. */
+/* Choose the key for all hashes of the store, at this place only. */
 static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
 {
     if (s->tier != NULL && s->tier->hash_key != NULL &&
@@ -120,7 +140,8 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
     if (cfg->tuning.hash_key != NULL) {
         memcpy(secret, cfg->tuning.hash_key, sizeof secret);
     } else if (!base_random_bytes(secret, sizeof secret)) {
-        return cache_open_refuse(CELLAR_E_NOMEM, "the system gave no random bytes");
+        return cache_open_refuse(CELLAR_E_NOMEM,
+                                 "no random bytes from the system: set tuning.hash_key");
     }
     base_hash_key_init(&s->hash_key, cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
                                                                         : BASE_HASH_FOLD, secret);
@@ -138,7 +159,7 @@ static base_log_level cache_log_level(uint32_t level)
     }
 }
 
-/* Memory of the shell, on a multiple of BASE_PAD as its account demands; zeroed. */
+/* Allocate the zeroed shell, aligned to BASE_PAD for its account. */
 static cache_store *cache_shell_new(const cache_settings *cfg)
 {
     const base_alloc_hooks hooks = { cfg->host.alloc, cfg->host.free, cfg->host.alloc_ctx };
@@ -197,7 +218,7 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     cache_hooks(s, &lc.hooks);
     lc.max_entries = cfg->config.max_entries;
     lc.max_value_bytes = cfg->tuning.max_value_bytes;
-    lc.mean_entry_bytes = (uint32_t)cfg->tuning.mean_entry_bytes; /* cache_settings_read */
+    lc.mean_entry_bytes = (uint32_t)cfg->tuning.mean_entry_bytes; /* range: cache_settings_read */
     lc.stripes = cfg->tuning.stripes;
     lc.policy = cache_policy(cfg->config.eviction);
     lc.no_advisor = cfg->tuning.no_advisor != 0;
@@ -214,8 +235,8 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     }
     if (err != CELLAR_OK) {
         return cache_open_refuse(err, err == CELLAR_E_INVAL
-                                            ? "memory_bytes has no room for L1 beside the rest"
-                                            : "L1 could not be set up");
+                                            ? "memory_bytes is too small for the tables of L1"
+                                            : "no memory for L1");
     }
     s->account.make_room_ctx = s;
     s->account.make_room = cache_make_room;
@@ -230,12 +251,12 @@ static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
 static void cache_fork_prepare(void *ctx)
 {
     cache_store *s = ctx;
-    sync_take(VIEW, &s->view_lock); /* behind it `ended` stays as it is */
+    sync_take(VIEW, &s->view_lock); /* `ended` cannot change after it */
     sync_take(LISTEN, &s->listen_lock);
     if (!s->ended) {
         l1_fork_prepare(s->l1);
         cache_load_fork_prepare(s);
-        sync_take(TAG, &s->tag_lock); /* no child sees records half moved */
+        sync_take(TAG, &s->tag_lock); /* no child sees half moved records */
         cache_deps_fork_prepare(s);
     }
     sync_take(ERROR, &s->error_lock);
@@ -266,7 +287,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->tag_lock);
     sync_reset(&s->view_lock);
     s->forked = true;
-    if (s->ended) { return; } /* what is left is handles, and they are closed */
+    if (s->ended) { return; } /* only closed handles are left */
     cache_deps_fork_child(s);
     cache_load_fork_child(s);
     l1_fork_child(s->l1);
@@ -277,7 +298,8 @@ static void cache_fork_child(void *ctx)
     base_store_rlx(&s->ticking, 0u);
     base_store_rlx(&s->paused, 0u);
     base_store_rlx(&s->flights_turn, 0u);
-    base_store_rlx(&s->renumbering, 0u); /* who did it is gone; the next write begins again */
+    base_store_rlx(&s->renumbering, 0u); /* the thread that did it is gone; the next write begins
+                                          * again */
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         base_store_rlx(&s->listener[i].running, 0u);
     }
@@ -288,7 +310,7 @@ static void cache_fork_child(void *ctx)
         l1_want_evicted(s->l1, false);
     }
     s->tier = NULL;
-    if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* given back with everything */
+    if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* freed by the close */
     s->stamps = NULL;
 }
 
@@ -329,7 +351,7 @@ static bool cache_registry_add(cache_store *s)
         return false;
     }
     sync_take(VIEW, &cache_registry_lock);
-    s->refs = 1; /* the root's handle */
+    s->refs = 1; /* handle of the root */
     s->next = cache_stores;
     cache_stores = s;
     sync_drop(VIEW, &cache_registry_lock);
@@ -376,20 +398,20 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
                                      .child = cache_fork_child, .ctx = s };
     err = CELLAR_E_NOMEM;
     if (!base_fork_register(&s->fork_node)) {
-        (void)cache_open_refuse(err, "the fork handlers could not be set up");
+        (void)cache_open_refuse(err, "no memory for the fork handlers");
         goto drop_l1;
     }
     if (!cfg->host.no_threads) {
         err = cache_thread_start(s);
         if (err != CELLAR_OK) {
-            (void)cache_open_refuse(err, "the maintenance thread could not be started");
+            (void)cache_open_refuse(err, "no maintenance thread: raise limits, or no_threads");
             goto drop_fork;
         }
     }
     if (s->tier != NULL && s->tier->attach != NULL) {
         s->tier->attach(s->tier->ctx, &s->tier_host);
     }
-    cache_tags_open(s); /* nothing is read or stored before it */
+    cache_tags_open(s); /* no read or write happens before it */
     return CELLAR_OK;
 drop_fork:
     base_fork_unregister(&s->fork_node);
@@ -423,7 +445,7 @@ static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
                                      uint32_t first_vgen, cellar **out)
 {
-    if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out is NULL"); }
+    if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out must not be NULL"); }
     *out = NULL;
     cache_settings full;
     cellar_err err = cache_settings_read(&full, cfg);
@@ -450,14 +472,15 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         stats_destroy(s->stats);
         cache_disk_abandon(s);
         cache_shell_free(s);
-        return cache_open_refuse(CELLAR_E_NOMEM, "the fork handlers could not be set up");
+        return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the fork handlers");
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
     if (full.config.root != NULL && !cache_root_guards(s, full.config.root)) {
         (void)cellar_close(s->root);
-        return cache_open_refuse(CELLAR_E_SPACE, "no room for the root's filter or breaker");
+        return cache_open_refuse(CELLAR_E_SPACE,
+                                 "root.bloom or root.breaker does not fit: raise memory_bytes");
     }
-    if (s->disk_err != CELLAR_OK) { /* logged where it was met */
+    if (s->disk_err != CELLAR_OK) { /* logged where it happened */
         sync_take(ERROR, &s->error_lock);
         cache_error_set(&s->root->error, s->disk_err, s->disk_errno, s->disk_text);
         sync_drop(ERROR, &s->error_lock);
@@ -473,7 +496,7 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
 
 /* ---- close ---- */
 
-/* The store this handle belongs to, with a ref; NULL: not an open store's handle. */
+/* Find the store of this handle, with a ref. Return NULL if the handle belongs to no open store. */
 static cache_store *cache_registry_find(const cellar *c)
 {
     cache_store *found = NULL;
@@ -514,7 +537,7 @@ CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
     cache_shell_free(s);
 }
 
-/* A new handle to an open store: its view is being opened. */
+/* Add a handle to an open store. */
 CELLAR_PRIVATE void cache_store_hold(cache_store *s)
 {
     sync_take(VIEW, &cache_registry_lock);
@@ -523,7 +546,7 @@ CELLAR_PRIVATE void cache_store_hold(cache_store *s)
     sync_drop(VIEW, &cache_registry_lock);
 }
 
-/* Close every view that is open, in a way that can be taken back, or open those again. */
+/* Close all open namespaces so that it can be undone, or open these again. */
 static void cache_store_mark(cache_store *s, bool ending)
 {
     sync_take(VIEW, &s->view_lock);
@@ -532,7 +555,8 @@ static void cache_store_mark(cache_store *s, bool ending)
         if (v == NULL) { continue; }
         const uint32_t state = base_load_rlx(&v->state);
         if (ending && (state & CACHE_CLOSED) == 0) {
-            base_store_sc(&v->state, state | CACHE_CLOSED | CACHE_ENDING); /* cache_load_begin */
+            /* pairs with cache_load_begin */
+            base_store_sc(&v->state, state | CACHE_CLOSED | CACHE_ENDING);
         } else if (!ending && (state & CACHE_ENDING) != 0) {
             base_store_rel(&v->state, state & ~(CACHE_CLOSED | CACHE_ENDING));
         }
@@ -540,7 +564,7 @@ static void cache_store_mark(cache_store *s, bool ending)
     sync_drop(VIEW, &s->view_lock);
 }
 
-/* End the store behind the handles: the root was closed. False: loads still run, nothing ended. */
+/* End the store after its root was closed. Return false, with no change, if loads still run. */
 static bool cache_store_end(cache_store *s)
 {
     cache_store_mark(s, true);
@@ -554,7 +578,7 @@ static bool cache_store_end(cache_store *s)
     }
     cache_disk_end(s);
     sync_take(VIEW, &s->view_lock);
-    s->ended = true; /* a fork finds all that follows, or nothing of it */
+    s->ended = true; /* a fork sees all that follows, or nothing of it */
     sync_drop(VIEW, &s->view_lock);
     cache_disk_close(s);
     s->account.make_room = NULL;
@@ -589,7 +613,8 @@ CELLAR_API cellar_err cellar_close(cellar *c)
         c->handles++;
         sync_drop(VIEW, &s->view_lock);
         cache_store_release(s, 1);
-        return cache_fail(c, CELLAR_E_BUSY, 0, "cellar_close: loads are still running");
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "cellar_close: loads still run after close_timeout_ms: retry");
     }
     if (was_open) { cache_view_release(c); }
     cache_store_release(s, was_open ? 2 : 1);

@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh: loads that nobody waits for: refreshes of what is stale or soon will be.
+ * refresh: background loads of stale values, and of values that will be stale soon.
  *
- * PICTURE    a look finds something stale or early -> flight QUEUED, a job beside it -> queue ->
- *            a worker, or cellar_tick where there are none -> flight LOADING -> load_leader.c
- * INVARIANTS a job has one ref of its flight and of its view, and, if the host said so, of ctx; all
- *            three go back exactly once. A job whose flight was taken over by a caller, or whose
- *            entry was changed or is gone, is dropped. Without ctx_bytes, retain, CTX_STATIC or a
- *            view's loader nothing runs in the background: ctx may be on the caller's stack.
- * LOCKING    QUEUE for the queue and the workers' array, alone. Loaders run with no lock.
- * WHO        completes a close: `loading` counts calls and running jobs, the close waits for 0 as
- * COMPLETES  long as close_ms, joins the workers and drops what is queued.
- * LIMITS     load_queue jobs; full: the stale value is served, counted, the next call tries again.
- *            Workers start one a job until there are load_workers, and stay until the close.
- * SOURCE     early refresh by chance: Vattani, Chierichetti, Lowenstein 2015 (XFetch). */
+ * PICTURE    a look finds a stale or early value -> flight QUEUED, with a job -> queue -> a worker,
+ *            or cellar_tick without workers -> flight LOADING -> load_leader.c
+ * INVARIANTS A job has one ref of its flight, its namespace and, if the host wants it, of ctx. Each
+ *            is given back exactly once. A job is dropped if a caller took over its flight, or if
+ *            its entry changed or is gone. Without ctx_bytes, ctx_retain, CTX_STATIC or a loader of
+ *            the namespace nothing runs in the background: ctx may be on the stack of the caller.
+ * LOCKING    QUEUE for the queue and the array of workers, held alone. Loaders run without a lock.
+ * COMPLETION A close waits up to close_ms until `loading` (calls and running jobs) is 0, joins the
+ *            workers and drops queued jobs.
+ * LIMITS     load_queue jobs. Full: the stale value is served and counted; the next call tries
+ *            again. Jobs start workers one by one up to load_workers; workers stay until the close.
+ * SEE ALSO   Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh (XFetch). */
 #include "cache/load_int.h"
 
 struct cache_job {
     cache_job *next;      /* QUEUE */
-    flight *f;            /* one ref; NULL in a forked child: its flight was the parent's */
+    flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
     cellar *view;         /* one ref */
     cache_load_plan p;
     cellar_loader_fn fn;
     void *ctx;
     void (*release)(void *ctx);
-    int64_t seen_ms;      /* early: deadline of the entry it refreshes, else -1 */
-    uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* of ctx */
+    int64_t seen_ms;      /* early refresh: deadline of the entry, ms; else -1 */
+    uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* copy of ctx */
 };
 
-/* ---- early? ---- */
+/* ---- early refresh ---- */
 
-/* -ln((64 + i + 1/2) / 128) in 1/65536: the leading 7 bits of a draw. */
+/* -ln((64 + i + 1/2) / 128) in 1/65536, by the leading 7 bits of a draw. */
 static const uint32_t cache_ln_table[64] = {
     44916, 43908, 42915, 41937, 40973, 40023, 39087, 38164, 37254, 36356,
     35470, 34596, 33734, 32883, 32043, 31213, 30394, 29585, 28786, 27996,
@@ -41,7 +41,7 @@ static const uint32_t cache_ln_table[64] = {
     1817, 1293, 773, 257,
 };
 
-/* -ln(u) in 1/65536 for u uniform in (0, 1]: at most 22.2 for 32 bits. */
+/* Return -ln(u) in 1/65536 for u uniform in (0, 1]; at most 22.2 for 32 bits. */
 static uint64_t cache_minus_ln(uint32_t draw)
 {
     const uint32_t u = draw != 0 ? draw : 1;
@@ -114,13 +114,13 @@ static cache_job *cache_job_new(const cache_call *call, flight *f)
         j->ctx = o->ctx_retain(call->ctx);
         j->release = o->ctx_release;
     } else if (!call->view_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
-        memcpy(j->copy, call->ctx, o->ctx_bytes); /* at most 256: load_plan.c */
+        memcpy(j->copy, call->ctx, o->ctx_bytes); /* <= 256: load_plan.c */
         j->ctx = j->copy;
     }
     return j;
 }
 
-/* After the leader left its thread inside the loader: the call is a job's. */
+/* Free the job after its leader ended its thread inside the loader. */
 CELLAR_PRIVATE void cache_job_left(cache_call *call)
 {
     cache_job_free(call->c->store, call->job);
@@ -146,7 +146,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         cache_call call;
         const flight_key k = flight_key_of(f);
         cache_call_begin(&call, j->view, k.bytes, k.len);
-        call.k.owner = k.owner; /* of its flight, which a clear has made a stranger */
+        call.k.owner = k.owner; /* of its flight; a clear has changed the present generation */
         call.k.hash = k.hash;
         call.p = j->p;
         call.fn = j->fn;
@@ -158,7 +158,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         const int cancel = call.cancel;
         stats_add(cache_mine(j->view), STATS_REFRESH, 1);
         cache_lead(&call, t, f);
-        if (call.code >= CELLAR_OK) { /* a failure has its line in cache_lead_failed */
+        if (call.code >= CELLAR_OK) { /* cache_lead_failed logs failures */
             base_log(&s->log, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed");
         }
         flight_bytes_drop(call.value);
@@ -166,7 +166,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         base_cancel_set(cancel);
     }
     cellar *view = j->view;
-    (void)base_add_rlx(&view->refs, 1u); /* the job's goes with it */
+    (void)base_add_rlx(&view->refs, 1u); /* the ref of the job is dropped with it */
     cache_job_free(s, j);
     cache_view_release(view);
     (void)base_sub_ar(&s->loading, 1u);
@@ -205,7 +205,7 @@ static void cache_worker_main(void *arg)
     }
 }
 
-/* One more worker, if there may be more and nobody else is making one. */
+/* Start one more worker, if more are allowed and no other thread starts one. */
 static void cache_worker_more(cache_store *s)
 {
     base_thread *array = NULL;
@@ -256,7 +256,7 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
     flight *f = NULL;
     cache_ask(call, FLIGHT_JOB, &ask);
     const flight_entry entry = flight_enter(t, &ask, &f);
-    if (entry == FLIGHT_TAKEN) { return; } /* it is being refreshed */
+    if (entry == FLIGHT_TAKEN) { return; } /* a refresh runs already */
     cache_job *j = NULL;
     bool queued = false;
     if (entry == FLIGHT_LED) {
@@ -322,8 +322,8 @@ static void cache_jobs_end(cache_store *s, bool end)
     sync_wake(&s->job_bell, INT32_MAX);
 }
 
-/* A worker counts itself in by taking a job, before it is seen in `loading`: joined first or last,
- * it ends only at its own pace; so the wait is for the loads, and the join comes after it. */
+/* End all loads. A worker takes a job before `loading` counts it. Joining ends no load, so the
+ * close waits for the loads first and joins the workers afterwards. */
 CELLAR_PRIVATE bool cache_load_close(cache_store *s)
 {
     flight_table *t = base_load_sc(&s->flights);
@@ -374,9 +374,9 @@ CELLAR_PRIVATE void cache_load_fork_child(cache_store *s)
     sync_reset(&s->job_lock);
     if (s->forking != NULL) { flight_fork_child(s->forking); }
     for (cache_job *j = s->job_first; j != NULL; j = j->next) { j->f = NULL; }
-    s->worker_count = 0; /* jobs of the child: by cellar_tick */
+    s->worker_count = 0; /* cellar_tick runs the jobs of the child */
     s->worker_starting = false;
-    base_store_rlx(&s->loading, cache_loads_mine(s)); /* who forked goes on here, too */
+    base_store_rlx(&s->loading, cache_loads_mine(s)); /* the forking thread continues here */
 }
 
 CELLAR_PRIVATE bool cache_load_audit(cache_store *s)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * scan: walking through a view, some buckets a call, with the host's function outside all locks.
+ * scan: walk through a namespace, some buckets per call; code of the host runs outside all locks.
  *
  * WALK       cursor -> one bucket of L1 (copied out) -> glob -> fn for each entry -> next bucket
- * INVARIANTS what is there from the first to the last call is seen at least once: L1's cursor
- *            counts buckets in reversed-bit order, and a stop takes effect between buckets only,
- *            so that nothing of the last one is lost.
- * LOCKING    none; the view is held, so that fn may close or drop it. */
+ * INVARIANTS An entry that exists from the first to the last call is seen at least once. The cursor
+ *            of L1 counts buckets in reversed-bit order. A stop takes effect between buckets, so no
+ *            entry of the last bucket is lost.
+ * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it. */
 #include "cache/cache_int.h"
 
 #include "base/glob.h"
@@ -15,10 +15,10 @@
 
 typedef struct cache_scan {
     const cellar *view;
-    uint32_t owner; /* the generation this bucket was read under */
+    uint32_t owner; /* generation of this bucket */
     cellar_scan_fn fn;
     void *ctx;
-    const char *match; /* NULL: all */
+    const char *match; /* NULL: all keys */
     size_t match_len;
     int64_t now_ms;
     bool stop;
@@ -27,8 +27,8 @@ typedef struct cache_scan {
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
-    /* fn may have closed, dropped or cleared its view: what is left of the bucket is no longer
-     * its. */
+    /* fn may have closed, dropped or cleared the namespace: the rest of the bucket is no longer its
+     * own. */
     if (cache_is_closed(scan->view)) { scan->stop = true; }
     if (cache_is_closed(scan->view) || base_load_acq(&scan->view->vgen) != scan->owner) {
         return false;
@@ -53,7 +53,7 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
                                   void *ctx)
 {
     if (c == NULL || cursor == NULL || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: c, cursor and fn must not be NULL");
     }
     if (pattern != NULL ? pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX
                         : pattern_len != 0) {
@@ -65,7 +65,7 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
     cache_scan scan = { c, 0, fn, ctx, pattern, pattern_len, base_now_ms(&s->clock), false };
     size_t left = bucket_count != 0 ? bucket_count : CACHE_SCAN_BUCKETS;
     cellar_err err = CELLAR_OK;
-    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     do {
         scan.owner = base_load_acq(&c->vgen);
         err = l1_scan(l1_of, cursor, 1, scan.owner, true, cache_scan_one, &scan);

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * set: writing one key: set, del, touch, incr, and what a write's options come to.
+ * set: write one key: set, delete, touch, increment; merge the options of a write.
  *
  * PICTURE    options -> cache_plan (one for a whole batch) -> l1_put -> [tier kill] -> counters
- *            deadline = now + jitter(min(ttl, max age with an idle time));  ttl: the call's, else
- *            its class, else the view's, else none. What jitter carries beyond the greatest age it
- *            takes off instead: the bound holds, and ends are spread all the same
- * INVARIANTS arguments that are refused change nothing: the plan is complete before L1 is touched.
- *            A veto of the commit hook means the view was cleared meanwhile: once more with its new
- *            generation, so that a set that returns after a clear has happened after it.
- * WALK       cellar_set -> over a plain entry, nothing asked for, nobody told but a tier:
- *            l1_set_hit {commit hook} -> [tier kill] -> counters; of a key not there, nobody told:
- *            l1_set_new {commit hook} -> counters; else cache_plan_make -> cache_put (rounds) ->
- *            l1_put {commit hook} -> listeners
- * LIMITS     64 rounds against clears of the view, then E_BUSY.
- * NOT HERE   update (update.c), many keys (many.c), policies. */
+ *            deadline = now + jitter(min(ttl, maximum age with an idle time)). ttl: of the call,
+ *            else its class, else the namespace, else none. Jitter beyond the maximum age is
+ *            subtracted instead: the bound holds, and deadlines still spread.
+ * INVARIANTS Refused arguments change nothing: the plan is complete before L1 is touched.
+ *            A veto of the commit hook means that the namespace was cleared meanwhile. The call
+ *            retries with the new generation, so a set that returns after a clear has happened
+ *            after it.
+ * WALK       cellar_set -> plain entry, no options, no observer except a tier: l1_set_hit {commit
+ *            hook} -> [tier kill] -> counters; new key without observers: l1_set_new {commit hook}
+ *            -> counters; else cache_plan_make -> cache_put (rounds) -> l1_put {commit hook} ->
+ *            listeners
+ * LIMITS     64 rounds against clears of the namespace, then E_BUSY.
+ * SEE ALSO   update.c, many.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_SET_FLAGS                                                                            \
@@ -23,7 +24,8 @@
 
 /* ---- options ---- */
 
-/* Microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 %; 0 = none. */
+/* Encode a cost in microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 percent; 0:
+ * none. */
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
 {
     if (us == 0) { return 0; }
@@ -36,36 +38,36 @@ CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
 static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
 {
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
-        *why = "a flag or field of the set options is unknown";
+        *why = "set options: an unknown flag or field is set";
         return CELLAR_E_UNSUPPORTED;
     }
     if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
-        *why = "CELLAR_DURABLE and CELLAR_NO_L2 exclude each other";
+        *why = "set options: set CELLAR_DURABLE or CELLAR_NO_L2, not both";
         return CELLAR_E_INVAL;
     }
     const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
     const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
     if ((o->flags & banned) != 0 || ((o->flags & absent) != 0 && (o->flags & there) != 0)) {
-        *why = "these conditions do not go together or not with this call";
+        *why = "set options: flags exclude each other, or do not fit this call";
         return CELLAR_E_INVAL;
     }
     if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
-        *why = "a duration is negative";
+        *why = "set options: a duration is negative: use 0 or more";
         return CELLAR_E_INVAL;
     }
     if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
         o->stale_ms > CACHE_WINDOW_MAX) {
-        *why = "an idle time or stale window is over 2^32 - 1 ms";
+        *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
         return CELLAR_E_RANGE;
     }
     if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS ||
         o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
-        *why = "jitter or number of tags out of range";
+        *why = "set options: jitter_pct must be 0..100, jitter_mode known, tag_count 0..16";
         return CELLAR_E_INVAL;
     }
     for (uint32_t i = 0; i < o->tag_count; i++) {
         if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
-            *why = "a tag has 1 to 128 bytes";
+            *why = "set options: a tag must have 1..128 bytes";
             return CELLAR_E_INVAL;
         }
     }
@@ -91,7 +93,7 @@ static uint32_t cache_l1_flags(uint32_t flags)
            ((flags & CELLAR_KEEP_TTL) != 0 ? L1_KEEP_TTL : 0u);
 }
 
-/* The time to live, idle and stale windows that hold for this write. *why: what is wrong. */
+/* Merge times to live, idle times and stale windows for this write. Set *why to a broken rule. */
 static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_plan *plan,
                                    const char **why)
 {
@@ -99,7 +101,7 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     int64_t ttl = o->ttl_ms;
     if (o->ttl_class != 0) {
         if (o->ttl_class > base_load_acq(&c->class_count)) {
-            *why = "ttl_class is no class of this view";
+            *why = "set options: ttl_class is no class of this namespace";
             return CELLAR_E_INVAL;
         }
         if (ttl == 0) { ttl = base_load_rlx(&c->class_ttl_ms[o->ttl_class - 1]); }
@@ -108,7 +110,7 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     int64_t idle = o->idle_ms != 0 ? o->idle_ms : cache_default(c, CACHE_IDLE);
     if (idle == CELLAR_TTL_NONE || negative) { idle = 0; }
     if (o->max_age_ms != 0 && idle == 0) {
-        *why = "max_age_ms bounds an idle time, and there is none";
+        *why = "set options: max_age_ms needs an idle_ms";
         return CELLAR_E_INVAL;
     }
     plan->most_ms = BASE_NEVER_MS;
@@ -128,12 +130,12 @@ static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
     const cache_tier *t = c->store->tier;
     if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
-    *why = "CELLAR_DURABLE: the view has no disk tier that works, or it is at "
+    *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
            "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;
 }
 
-/* What o comes to; it has this library's size. */
+/* Convert options of the size of this library into the plan. */
 static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                   cache_plan *plan, const char **why)
 {
@@ -158,7 +160,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
     return CELLAR_OK;
 }
 
-/* The view's defaults: cache_plan_times without anything asked for. */
+/* Fill the plan with the defaults of the namespace, like cache_plan_times without options. */
 BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
 {
     int64_t ttl = cache_default(c, CACHE_TTL), idle = cache_default(c, CACHE_IDLE);
@@ -179,7 +181,8 @@ BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
     plan->jitter_pct = 0;
 }
 
-/* In pieces of 64: over that gcc writes `rep stos`, which takes longer to begin than all of it. */
+/* Clear the spec in pieces of 64 bytes: for more gcc emits `rep stos`, which starts more slowly
+ * than this runs. */
 BASE_INLINE void cache_spec_clear(l1_put_spec *p)
 {
     unsigned char *bytes = (unsigned char *)p;
@@ -198,7 +201,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     if (o == NULL) {
         cache_plan_defaults(c, plan);
     } else {
-        const char *why = "struct_size of the set options is wrong, or a field is newer than we";
+        const char *why = "set options: start from cellar_set_opts_default() of this library";
         cellar_set_opts full;
         cellar_err err = CELLAR_OK;
         if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
@@ -217,7 +220,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     return CELLAR_OK;
 }
 
-/* Uniform in [ttl - j, ttl + j], or [ttl, ttl + j], folded at the greatest age; 1 ms at least. */
+/* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at
+ * least 1 ms. */
 static int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)
 {
     const int64_t ttl = plan->ttl_ms, pct = (int64_t)plan->jitter_pct;
@@ -243,7 +247,7 @@ CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *pl
     return cache_deadline_here(c, plan, hash);
 }
 
-/* ---- the one way to store ---- */
+/* ---- the only way to store ---- */
 
 CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
 {
@@ -255,7 +259,7 @@ CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
     }
 }
 
-/* What a change ended, as listeners hear it: an expired entry is no victim of the change. */
+/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
 static void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
@@ -273,14 +277,14 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
     cache_count_refused(cache_mine(c), err);
     if (p->gone != L1_GONE_NOTHING) { cache_count_gone(c, p->gone, STATS_EVICT_REJECTED); }
     if (err == CELLAR_E_TOOBIG) {
-        return cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
     }
-    return cache_fail(c, err, 0, err == CELLAR_E_SPACE ? "no room in the memory budget"
-                                                       : "no memory for a value");
+    return cache_fail(c, err, 0, err == CELLAR_E_SPACE ? "value does not fit: raise memory_bytes"
+                                                       : "no memory for the value");
 }
 
-/* Who was made of what this put has ended. A load that found nothing to replace ends nobody: what
- * it brings is what its readers wait for, or nobody read. */
+/* Follow the dependants of the value that this put ended. A load that replaced nothing ends none:
+ * its readers wait for its value. */
 BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1_put_spec *p,
                                             cellar_err err, uint64_t mark)
 {
@@ -292,7 +296,7 @@ BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1
     }
 }
 
-/* *below: whether what is promised of the tier holds: OK, E_IO. */
+/* Put one value and inform the observers. *below: OK, or E_IO if the tier breaks its promise. */
 BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_spec *p,
                                              bool durable, cellar_err *below)
 {
@@ -335,22 +339,22 @@ BASE_ALWAYS_INLINE void cache_count_here(cellar *c, const l1_put_spec *p)
     }
 }
 
-/* For the leaders of loads; apart, so that a plain set has them in line. */
+/* Put for leaders of loads; a separate function keeps the plain set inline. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p)
 {
-    cellar_err below; /* counted; what was loaded is handed out all the same */
+    cellar_err below; /* counted; the loaded value is returned anyway */
     return cache_put_here(c, k, p, false, &below);
 }
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p) { cache_count_here(c, p); }
 
 BASE_COLD static cellar_err cache_put_acked(cellar *c, const cache_plan *plan, cellar_err below)
 {
-    if (c->store->tier == NULL) { return CELLAR_OK; } /* a listener is told, nobody else */
+    if (c->store->tier == NULL) { return CELLAR_OK; } /* only listeners observe */
     if (below != CELLAR_OK || plan->commit_later) { return cache_through(c, below); }
     return plan->durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
 }
 
-/* The conditions that a key has to be there for, or not, are about what lies below, too. */
+/* Bring the key from the tier, because conditions on its presence include the tier. */
 BASE_COLD static void cache_put_bring(cellar *c, const l1_key *k)
 {
     l1_info info;
@@ -378,7 +382,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     }
     if (BASE_UNLIKELY(err == CELLAR_E_BUSY)) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
-        return cache_fail(c, err, 0, "the view was cleared again and again");
+        return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
     if (BASE_UNLIKELY(err != CELLAR_OK)) {
         if (err < 0) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_REJECTED); }
@@ -389,12 +393,14 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
 }
 
-static cellar_err cache_set_refuse(cellar *c)
+BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t key_len)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "key of 1 to 65,535 bytes and a value are needed");
+    return cache_fail_key(c, "cellar_set", key, key_len,
+                          "value must not be NULL; a negative entry has no value");
 }
 
-/* A set of which the view asks for nothing but its time to live: until when? False: any doubt. */
+/* Compute the deadline of a set for which the namespace sets only a time to live. Return false in
+ * doubt. */
 BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t *deadline_ms)
 {
     if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || base_load_rlx(&c->carries) != 0 ||
@@ -415,9 +421,8 @@ BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_self_t *self, co
     stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
 }
 
-/* The commonest set: nothing asked for but the view's time to live, over an entry of the same size,
- * nobody to be told; `told`: but a tier. False: any doubt, nothing was done; the caller begins
- * anew. */
+/* Set the most common case: only a time to live, over an entry of the same size, without observers;
+ * `told`: with a tier only. Return false in doubt, with nothing done: the caller starts over. */
 BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
                                        const void *value, size_t value_len, const bool told)
 {
@@ -433,7 +438,7 @@ BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const
     return true;
 }
 
-/* The next commonest: the same, of a key that is not there. */
+/* Set the second most common case: the same for a new key. */
 BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_self_t *self, const l1_key *k,
                                       const void *value, size_t value_len)
 {
@@ -446,7 +451,7 @@ BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_self_t *self, const 
     return true;
 }
 
-/* Out of line: without a tier a set has no room for a frame. */
+/* Set over a tier, out of line: a set without a tier needs no space for a frame. */
 BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_self_t *self, const l1_key *k,
                                               const void *value, size_t value_len)
 {
@@ -460,7 +465,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) ||
                       (value == NULL && value_len != 0))) {
-        return cache_set_refuse(c);
+        return cache_set_refuse(c, key, key_len);
     }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     base_self_t *const self = base_self();
@@ -478,7 +483,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
-    if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) { return cache_set_refuse(c); }
+    if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) {
+        return cache_set_refuse(c, key, key_len);
+    }
     if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }
     plan.spec.value = value;
     plan.spec.value_len = value_len;
@@ -490,7 +497,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     return err;
 }
 
-/* ---- del, touch, incr ---- */
+/* ---- delete, touch, increment ---- */
 
 BASE_ALWAYS_INLINE cellar_err cache_del_l1(cellar *c, const l1_key *k, const l1_put_spec *only_if,
                                            l1_gone *gone)
@@ -532,7 +539,7 @@ CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k)
     cache_count_gone(c, gone, STATS_EVICT_DEPENDENCY);
 }
 
-/* Cleared meanwhile: a load of the new generation must not outlive this delete either. */
+/* Delete again after a clear: a load of the new generation must not outlive this delete. */
 BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, cellar_err err)
 {
     l1_gone gone;
@@ -545,14 +552,14 @@ BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, 
     return err;
 }
 
-/* by: of a delete by pattern (cache_why_act), which has its own cause. */
+/* Delete one key. `by`: pattern number of cache_why_act, for a delete by pattern. */
 BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched, uint32_t by,
                                              const l1_put_spec *only_if)
 {
     l1_gone gone;
     cellar_err err = cache_del_once(c, k, matched, only_if, &gone);
     const bool loads = only_if == NULL && base_load_sc(&c->store->flights) != NULL;
-    /* Without flights nothing ever was loaded. */
+    /* Without flights no value was ever loaded. */
     if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
         err = cache_del_again(c, k, matched, err);
     }
@@ -590,7 +597,9 @@ CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by)
 
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
 {
-    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) { return cache_set_refuse(c); }
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) {
+        return cache_fail_key(c, "cellar_delete", key, key_len, "");
+    }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
@@ -601,12 +610,13 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
     return err;
 }
 
-/* What was made of other keys ends with them at the latest, and what was made of this one, too. */
+/* Touch an observed entry. It ends with its dependencies at the latest, and its dependants with
+ * it. */
 static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_ms)
 {
     const bool deps = c->store->deps != NULL;
     cellar_err err, below = CELLAR_OK;
-    do { /* once more when a load was stored meanwhile that ends earlier */
+    do { /* again if a load with an earlier deadline was stored meanwhile */
         int64_t was_ms = 0;
         cache_frame f;
         const cache_urge urge = cache_urge_of(c, false);
@@ -626,8 +636,12 @@ static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_
 
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
-    if (ttl_ms < 0) { return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_touch: negative ttl_ms"); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_touch", key, key_len, "");
+    }
+    if (ttl_ms < 0) {
+        return cache_fail_number(c, "cellar_touch: ttl_ms must be 0 or more", ttl_ms);
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
@@ -640,7 +654,7 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
                                            : cache_touch_told(c, &k, deadline);
     if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_told(c, &k, deadline); }
     if (err < 0 && err != CELLAR_E_IO) {
-        return cache_fail(c, err, 0, "cellar_touch: no room for a deadline");
+        return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");
     }
     return cache_acked(c, err);
 }
@@ -651,7 +665,8 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
     l1_gone gone = L1_GONE_NOTHING;
     cellar_err err;
     cache_filter filter = { NULL, 0, 0 };
-    if (!only_if_present) { cache_filter_begin(c, k, &filter); } /* what is there is in */
+    /* a present entry is in the filter already */
+    if (!only_if_present) { cache_filter_begin(c, k, &filter); }
     if (BASE_LIKELY(!cache_told(c->store))) {
         err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
@@ -677,7 +692,8 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
 
 static const l1_put_spec cache_incr_there = { .deadline_ms = BASE_NEVER_MS };
 
-/* The counter may have to be made; CONFLICT: the view was cleared in every round. */
+/* Increment a counter that may not exist. Return CONFLICT if the namespace was cleared in every
+ * round. */
 static cellar_err cache_incr_new(cellar *c, l1_key *k, int64_t delta, int64_t init, int64_t ttl_ms,
                                  bool only_if_present, int64_t *now)
 {
@@ -703,14 +719,15 @@ static cellar_err cache_incr_done(cellar *c, cellar_err err)
     const bool done = err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO;
     if (done) { stats_add(cache_mine(c), STATS_SET, 1); }
     switch ((int)err) {
-    case CELLAR_E_TYPE: return cache_fail(c, err, 0, "cellar_increment: the value is no counter");
+    case CELLAR_E_TYPE:
+        return cache_fail(c, err, 0, "cellar_increment: the value is not an 8-byte counter");
     case CELLAR_E_IO: return cache_through(c, err);
     case CELLAR_E_RANGE: return cache_fail(c, err, 0,
-                                           "cellar_increment: the counter is at its limit");
+                                           "cellar_increment: the sum does not fit int64");
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
         cache_count_refused(cache_mine(c), err);
-        return cache_fail(c, err, 0, "cellar_increment: no room in the memory budget");
+        return cache_fail(c, err, 0, "cellar_increment: no memory: raise memory_bytes");
     default: return err;
     }
 }
@@ -719,19 +736,23 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
                                        int64_t *now_value)
 {
-    if (c == NULL || cache_key_bad(key, key_len)) { return cache_set_refuse(c); }
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_increment", key, key_len, "");
+    }
     if ((flags & ~CELLAR_ONLY_IF_PRESENT) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_increment: unknown flag");
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_increment: flags must be 0 or CELLAR_ONLY_IF_PRESENT");
     }
     if (ttl_if_new_ms < 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_increment: negative ttl_if_new_ms");
+        return cache_fail_number(c, "cellar_increment: ttl_if_new_ms must be 0 or more",
+                                 ttl_if_new_ms);
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     l1_key k;
     cache_key(c, &k, key, key_len);
     int64_t now = 0;
-    /* A counter that is there needs neither clock nor options. */
+    /* An existing counter needs neither clock nor options. */
     cellar_err err = cache_incr_once(c, &k, delta, init, &cache_incr_there, true, &now);
     if (err == CELLAR_MISS && cache_brought(c, &k)) {
         err = cache_incr_once(c, &k, delta, init, &cache_incr_there, true, &now);
@@ -742,7 +763,8 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
     }
     if (err == CELLAR_CONFLICT) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
-        return cache_fail(c, CELLAR_E_BUSY, 0, "the view was cleared again and again");
+        return cache_fail(c, CELLAR_E_BUSY, 0,
+                          "the namespace was cleared in each of 64 tries: retry");
     }
     if (now_value != NULL &&
         (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {
@@ -754,7 +776,9 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
 CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *value,
                                      int64_t ttl_ms)
 {
-    if (key == NULL || value == NULL) { return cache_set_refuse(c); }
+    if (key == NULL || value == NULL) {
+        return cache_fail_key(c, "cellar_set_str", key, 1, "value must not be NULL");
+    }
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_ms;
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);

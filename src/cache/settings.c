@@ -13,7 +13,7 @@
 
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
-/* A number of an option struct. 0 is always allowed: the default. */
+/* Rule for one number of an option struct. 0 is always allowed and means the default. */
 typedef struct cache_rule {
     uint16_t offset;
     bool wide; /* 8 bytes, else 4 */
@@ -108,7 +108,7 @@ static cellar_err cache_rules_check(const void *options, const cache_rule *rules
     return CELLAR_OK;
 }
 
-/* Copy the struct `src` of the caller, NULL = all defaults, and check its numbers. */
+/* Copy the struct `src` of the caller and check its numbers. NULL: all defaults. */
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
 {

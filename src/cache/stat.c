@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * stat: numbers, texts and checks of a whole store.
+ * stat: statistics, texts and checks of a whole store.
  *
- * INVARIANTS gets is the sum of its outcomes by construction: there is no counter for it. The
- *            causes of ends are numbered as STATS_EVICT_... follow each other.
- * LOCKING    none for counters. dump and metrics take VIEW for a name at a time.
- * NOT HERE   how counting works (stats/), what a metric is called (stats/stats.h). */
+ * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
+ *            order as STATS_EVICT_...
+ * LOCKING    None for counters. dump and metrics take VIEW for one name at a time.
+ * SEE ALSO   src/stats: counting, names of metrics. */
 #include "base/text.h"
 #include "cache/cache_int.h"
 #include "load/flight.h"
@@ -62,7 +62,7 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->log_bytes = l.arena_bytes;
 }
 
-/* What gets that were no misses would have cost had each been a load, in ns and units of cost. */
+/* What reads without misses would have cost as loads: ns and units of cost. */
 typedef struct cache_saved { double ns, cost; } cache_saved;
 
 static cache_saved cache_saved_of(const uint64_t v[STATS_VIEW_COUNT])
@@ -89,7 +89,8 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_stats_get: scope or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_stats_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
@@ -138,12 +139,13 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     cache_stats_store(s, &full);
     if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_stats_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_stats_get: start from cellar_stats_default()");
 }
 
 /* ---- advice ---- */
 
-/* As l1_advise, of a view's slot or STATS_STORE_SLOT, anchored at what was counted: *now. */
+/* Advise for a slot or STATS_STORE_SLOT, based on the counted hit ratio in *now. */
 static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now, l1_advice *out)
 {
     uint64_t v[STATS_VIEW_COUNT];
@@ -164,7 +166,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_advice_get: scope or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_advice_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_advice full = cellar_advice_default();
@@ -178,9 +181,11 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
         full.hit_ratio[i] = a.ratio[i];
     }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_advice_get: struct_size"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_advice_get: start from cellar_advice_default()");
+    }
     return said == CELLAR_E_UNSUPPORTED
-               ? cache_fail(c, said, 0, "cellar_advice_get: there is no advisor") : said;
+               ? cache_fail(c, said, 0, "cellar_advice_get: tuning.no_advisor is set") : said;
 }
 
 CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
@@ -188,7 +193,8 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
                                    STATS_OP_DELETE, STATS_OP_TICK };
     if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_TICK) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_latency_get: op or out");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_latency_get: op is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_times t;
@@ -196,10 +202,11 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
                                   t.max_ns };
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_latency_get: struct_size");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_latency_get: out needs its default function");
 }
 
-/* ---- audit ---- */
+/* ---- integrity check ---- */
 
 static const char *cache_audit_views(cache_store *s) SYNC_HOLDS(VIEW);
 static const char *cache_audit_views(cache_store *s)
@@ -209,19 +216,21 @@ static const char *cache_audit_views(cache_store *s)
         const cellar *v = cache_view_at(s, slot);
         if (v == NULL) { continue; }
         count++;
-        if (v->slot != slot) { return "a view stands in a slot that is not its own"; }
-        if (base_load_rlx(&v->refs) < v->handles) { return "a view has fewer refs than handles"; }
+        if (v->slot != slot) { return "namespaces: one is in a slot of another"; }
+        if (base_load_rlx(&v->refs) < v->handles) {
+            return "namespaces: one has fewer refs than handles";
+        }
         if (!v->dropped && cache_view_is_named(v) &&
             !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
-            return "the generation of an open view is dead";
+            return "namespaces: the generation of an open one is dead";
         }
         const bloom *b = base_load_acq(&v->bloom);
         const char *why = b != NULL ? bloom_audit(b) : NULL;
         if (why != NULL) { return why; }
         if (slot != 0 && !v->dropped) { named++; }
     }
-    if (count != s->view_count) { return "the number of views does not agree with the slots"; }
-    if (named < HASH_COUNT(s->names)) { return "a name leads to a view without slot"; }
+    if (count != s->view_count) { return "namespaces: their number differs from the used slots"; }
+    if (named < HASH_COUNT(s->names)) { return "namespaces: a name has no slot"; }
     return NULL;
 }
 
@@ -238,8 +247,8 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
     }
     if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
-        cache_tick_pause(s); /* the maintenance thread is a writer too */
-        wrong = cache_load_audit(s) ? l1_audit(s->l1) : "the table of loads";
+        cache_tick_pause(s); /* the maintenance thread writes, too */
+        wrong = cache_load_audit(s) ? l1_audit(s->l1) : "loads: the flights disagree";
         cache_tick_resume(s);
     }
     return wrong == NULL ? CELLAR_OK : cache_fail(c, CELLAR_E_CORRUPT, 0, wrong);
@@ -261,8 +270,8 @@ CELLAR_API const char *cellar_strerror(cellar_err code)
     return "unknown code";
 }
 
-/* The name is borrowed by the writer while it runs; a view may be dropped meanwhile, so a copy in
- * the source is handed out, one name at a time. */
+/* The writer borrows a name while it runs. A namespace may be dropped meanwhile, so the source
+ * copies one name at a time. */
 typedef struct cache_names {
     cache_store *store;
     char name[CELLAR_NAME_MAX + 1];
@@ -287,7 +296,7 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)
 
 static uint64_t cache_ppm(double share) { return (uint64_t)(share * 1e6 + .5); } /* 0..1 */
 
-/* Figures of the advisor among first..last - 1. */
+/* Fill the figures of the advisor in first..last - 1. */
 static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int first, int last,
                                    uint64_t *out)
 {
@@ -317,7 +326,7 @@ static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
     }
 }
 
-/* A view that never loaded has none. */
+/* Compute what a namespace saved. Return 0 if it never loaded. */
 static uint32_t cache_given_saved(const cache_store *s, uint32_t slot, int id, uint64_t *out)
 {
     uint64_t v[STATS_VIEW_COUNT];
@@ -395,7 +404,7 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
@@ -429,7 +438,7 @@ static void cache_dump_memory(const cache_store *s, base_text *t)
     }
 }
 
-/* What a larger or smaller budget would give a view, or (STATS_STORE_SLOT) all. */
+/* Write what other budgets would give a namespace, or with STATS_STORE_SLOT the store. */
 static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
     static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
@@ -477,7 +486,7 @@ static void cache_dump_l1(const cache_store *s, base_text *t)
                   (unsigned long long)l.cleared);
 }
 
-/* Ends the line. -1: there is none. */
+/* Write the breaker state and end the line. -1: no breaker. */
 static void cache_dump_breaker(int state, base_text *t)
 {
     static const char *const name[] = { [CELLAR_BREAKER_CLOSED] = "closed",
@@ -500,11 +509,11 @@ static void cache_dump_l2(const cache_store *s, base_text *t)
                   (unsigned long long)given[STATS_GIVEN_L2_ENTRIES],
                   (unsigned long long)given[STATS_GIVEN_L2_BYTES],
                   (unsigned long long)given[STATS_GIVEN_L2_ERRORS],
-                  given[STATS_GIVEN_L2_OFF] == 2 ? ", over until the next open" : "");
+                  given[STATS_GIVEN_L2_OFF] == 2 ? ", off until the next open" : "");
     cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
 }
 
-/* A name as text: bytes that are no plain characters as \xHH. */
+/* Write a name as text, bytes that are not printable as \xHH. */
 static void cache_dump_name(base_text *t, const char *name, uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++) {
@@ -546,13 +555,13 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump_write: buf is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_dump_write: buf must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     base_text t = { buf, cap, 0 };
     base_text_add(&t, "cellar %s\n", cellar_source_id());
-    base_text_add(&t, "thread: %s, listeners and tier: %u%s\n",
+    base_text_add(&t, "thread: %s, observers: %u%s\n",
                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
                   (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);

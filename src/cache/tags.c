@@ -1,33 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * tags: ending all entries that carry a tag, whatever their number: only invalidated tags are
- * known.
+ * tags: invalidate all entries with a tag in O(1). Only invalidated tags are stored.
  *
  * PICTURE    entry {born, fingerprints}        table: fingerprint -> {hard epoch, soft epoch}
- *            delete_tag: e = epoch + 1 -> record(fp) = e -> epoch = e
- *            read: born >= epoch: valid (one compare). Else: born < floor, or hard > born: dead;
+ *            delete_by_tag: e = epoch + 1 -> record(fp) = e -> epoch = e
+ *            read: born >= epoch: valid (one compare). Else born < floor or hard > born: invalid;
  *            soft > born: stale
- *            full: the eighth with the oldest epochs goes, floor = the newest of them
- * INVARIANTS born is the epoch at which a set was called or a load began, so what was computed
- *            before an invalidation and stored after it is dead already. The record stands before
- *            the epoch does: a write that takes born = e, or a reader that sees epoch e, finds it.
- *            A record that is dropped has its epoch below the floor: all older entries are dead.
- *            What was made of keys whose changes are known to this life of the store only
- *            (dependencies.c) bears one tag more. It ended with every life before: no record says
- *            so, tag_life does.
- * LOCKING    TAG for writers. Readers take none, also inside L1's windows: a table that grows is
- *            published whole and the old one kept until the store closes; a fold moves records in
- *            place while `turn` is odd, and who looks then says "dead": a miss is always allowed.
- * LIMITS     Of a tag that ended twice the last time is known: it decides what ended an entry
- *            first, the tag or its deadline (cellar_why, listeners). A folded one's is not.
- *            memory / 4,096 records, 64 to 65,536, the table at most half full; no memory for it:
- *            the floor alone, that is all tagged entries end (coarser, never wrong), counted as a
- *            fold.
- * TRIED      two records a bucket of 64 bytes: full buckets would fold long before the table is.
- *            With a disk the epochs go on where no earlier life can have been, and what has ended
- *            is known again: l2/invalidations.c.
- * NOT HERE   names of tags: two with one fingerprint share their fate, which can only cost a miss.
- *            Records are not dropped when their last entry has expired: nobody knows when. */
+ *            full table: drop the eighth with the oldest epochs, floor = the newest of them
+ * INVARIANTS born is the epoch when a set was called or a load began: a value computed before an
+ *            invalidation and stored after it is invalid already.
+ *            The record is written before the epoch: a writer with born = e, or a reader of epoch
+ *            e, finds it. A dropped record has its epoch at or below the floor: all older entries
+ *            are invalid.
+ *            A value with dependencies has one more tag (dependencies.c). tag_life invalidates it
+ *            in each later life of the store.
+ * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
+ *            published whole, the old one is kept until the close. A fold moves records while
+ *            `turn` is odd; a reader then says "invalid": a miss is always allowed.
+ * LIMITS     memory / 4,096 records, 64..65,536; the table is at most half full. Without memory for
+ *            it the floor invalidates all tagged entries, counted as a fold. Two tags with one
+ *            fingerprint share their fate, which can only cost a miss.
+ * SEE ALSO   README.md, "Tags": limits in detail, rejected designs; src/l2/invalidations.c: tags
+ *            after a restart. */
 #include "cache/cache_int.h"
 
 #define CACHE_TAG_LEAST 128u /* slots of the first table */
@@ -36,19 +30,19 @@
 typedef struct cache_tag_slot {
     _Atomic uint64_t fp;   /* 0: empty; release after the epochs */
     _Atomic uint64_t hard, soft;
-    _Atomic int64_t hard_timeout_ms; /* when `hard` was; 0: in an earlier life */
+    _Atomic int64_t hard_timeout_ms; /* time of `hard`, ms; 0: in an earlier life */
 } cache_tag_slot;
 
 struct cache_tags {
     struct cache_tags *older; /* freed with the store */
-    uint32_t mask, used;      /* slots - 1, records; used: TAG */
+    uint32_t mask, used;      /* slots - 1; records (TAG) */
     size_t bytes;
     cache_tag_slot slot[];
 };
 
 static uint64_t cache_tag_print(uint64_t fp) { return fp != 0 ? fp : 1; }
 
-/* Its slot, or the empty one where it would be; the table is never full. */
+/* Find the slot of a tag, or the empty slot for it. The table is never full. */
 static cache_tag_slot *cache_tag_slot_of(cache_tags *t, uint64_t fp)
 {
     for (uint64_t i = base_mix64(fp);; i++) {
@@ -60,7 +54,8 @@ static cache_tag_slot *cache_tag_slot_of(cache_tags *t, uint64_t fp)
 
 /* ---- reading ---- */
 
-/* 0 valid, 1 stale, 2 dead. fps may be torn: then the caller looks again anyway. */
+/* Check an entry: 0 valid, 1 stale, 2 invalid. fps may be torn: then the caller looks again
+ * anyway. */
 static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, uint32_t count)
 {
     int verdict = 0;
@@ -73,7 +68,7 @@ static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, ui
     return verdict;
 }
 
-/* Does it bear the tag of the life in which it was put, and was that an earlier one? */
+/* Return whether the entry has the tag of its life, and that life was an earlier one. */
 static bool cache_tags_outlived(const cache_store *s, uint64_t born, const uint64_t *fps,
                                 uint32_t count)
 {
@@ -139,7 +134,7 @@ static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t so
     base_store_rel(&s->fp, fp); /* acquire in cache_tag_slot_of */
 }
 
-/* Take a record out: those behind it that it had pushed away move up. */
+/* Remove a record and move up the records behind it that it displaced. */
 static void cache_tag_cut(cache_tags *t, uint32_t at) SYNC_HOLDS(TAG);
 static void cache_tag_cut(cache_tags *t, uint32_t at)
 {
@@ -157,7 +152,8 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
             return;
         }
         const uint32_t home = (uint32_t)base_mix64(fp) & t->mask;
-        if (((i - home) & t->mask) < ((i - at) & t->mask)) { continue; } /* home is past the hole */
+        /* its home is past the hole */
+        if (((i - home) & t->mask) < ((i - at) & t->mask)) { continue; }
         base_store_rlx(&hole->fp, fp);
         base_store_rlx(&hole->hard, base_load_rlx(&s->hard));
         base_store_rlx(&hole->soft, base_load_rlx(&s->soft));
@@ -166,13 +162,13 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
     }
 }
 
-/* The epoch below or at which an eighth of the records lie. */
+/* Return the epoch that is the upper bound of the oldest eighth of the records. */
 static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high) SYNC_HOLDS(TAG);
 static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high)
 {
-    uint32_t wanted = t->used / 8 + 1; /* of those in from..high */
+    uint32_t wanted = t->used / 8 + 1; /* records in from..high */
     uint64_t from = 0;
-    while (low < high) { /* the table is long: parts of the range, all counted in one look at it */
+    while (low < high) { /* the table is long: split the range and count all parts in one pass */
         const uint64_t each = (high - low) / CACHE_TAG_PARTS;
         const unsigned shift = each != 0 ? base_log2_floor(each) + 1u : 0u;
         uint32_t count[CACHE_TAG_PARTS] = {0}, part = 0;
@@ -195,7 +191,7 @@ static void cache_tag_fold(cache_store *s, cache_tags *t)
 {
     const uint64_t was = base_load_rlx(&s->tag_floor);
     const uint64_t floor = cache_tag_eighth(t, was, base_load_rlx(&s->tag_epoch));
-    (void)base_add_sc(&s->tag_turn, 1u); /* odd: readers answer "dead" */
+    (void)base_add_sc(&s->tag_turn, 1u); /* odd: readers answer "invalid" */
     base_fence_rel();
     BASE_POINT("tag.fold");
     base_store_rel(&s->tag_floor, BASE_MAX(floor, was));
@@ -214,7 +210,8 @@ static uint32_t cache_tags_most(const cache_store *s)
     return (uint32_t)base_clamp(records, 64, 65536) * 2;
 }
 
-/* A table twice as large as `t` (NULL: the first), or NULL: no memory, or no larger one. */
+/* Allocate a table of twice the size of `t`; NULL: the first one. Return NULL if no memory is left
+ * or the maximum is reached. */
 static cache_tags *cache_tags_larger(cache_store *s, const cache_tags *t)
 {
     const uint32_t slots = t != NULL ? (t->mask + 1) * 2 : CACHE_TAG_LEAST;
@@ -241,7 +238,8 @@ static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
     base_store_rel(&s->tags, to); /* acquire in cache_tags_valid */
 }
 
-/* Room for one more record. False: not without a larger table, which may be given. */
+/* Make room for one more record, with `larger` if given. Return false if a larger table is
+ * needed. */
 static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
     SYNC_HOLDS(TAG);
 static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
@@ -267,12 +265,12 @@ static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
     if (t != NULL) {
         BASE_POINT("tag.record");
         cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
-    } else { /* no memory for a table: all that is older ends, soft or not */
+    } else { /* no memory for a table: all older entries become invalid, soft or not */
         base_store_rel(&s->tag_floor, e);
         stats_count(s->stats, STATS_TAG_FOLD, 1);
     }
     BASE_POINT("tag.epoch");
-    base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and where born is taken */
+    base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and at reads of born */
 }
 
 CELLAR_PRIVATE void cache_tag_floor(cellar *c)
@@ -285,7 +283,7 @@ CELLAR_PRIVATE void cache_tag_floor(cellar *c)
     sync_drop(TAG, &s->tag_lock);
 }
 
-/* ---- over restarts ---- */
+/* ---- after a restart ---- */
 
 static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
@@ -314,11 +312,11 @@ CELLAR_PRIVATE void cache_tags_open(cache_store *s)
 {
     uint64_t floor = 0;
     if (s->tier == NULL || s->tier->tags == NULL) { return; }
-    /* Above every epoch of before: what folds meanwhile finds them all below. */
+    /* Above every earlier epoch: a fold meanwhile finds them all below. */
     base_store_sc(&s->tag_epoch, UINT64_MAX);
     const uint64_t epoch = s->tier->tags(s->tier->ctx, &floor, cache_tag_known, s);
     base_store_rel(&s->tag_floor, BASE_MAX(floor, base_load_rlx(&s->tag_floor)));
-    s->tag_life = epoch; /* nobody else is here yet */
+    s->tag_life = epoch; /* no other thread uses the store yet */
     base_store_sc(&s->tag_epoch, epoch);
 }
 
@@ -338,7 +336,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
     if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
         mode > CELLAR_TAG_SOFT) {
         return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_by_tag: a tag of 1 to 128 bytes and a mode are needed");
+                          "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

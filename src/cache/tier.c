@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: MIT
  *
- * tier: what a tier below L1 is told beside gets and changes: views, stores at once, sync.
+ * tier: what a tier is told beside gets and changes: namespaces, immediate stores, sync.
  *
- * PICTURE    view opened -> its generation from the tier, or a fresh one that is logged
- *            change in a view with l2_write, durable set -> under its turn (turn.c): put at once,
- *            with patience if the call promises it (cache_urge); a tombstone if it is not stored.
- *            A put is its own tombstone: no kill comes before it, so a process that dies in
- *            between leaves the older record in place. What a touch, an incr or a renewal has made
- *            is read back from L1 for that. After the put the entry in L1 bears the address of its
- *            copy, so that neither its eviction nor a close writes it once more.
- *            level ALWAYS, or a durable set -> commit, then the call returns
- * INVARIANTS a view that may not use the tier (no_l2, secret) has a generation no record carries,
- *            so its changes need not be logged, and nothing of it is: not even its name.
- *            A view whose begin, new generation or end the tier does not know yet is `untold`: it
- *            is not asked for that name, or what a drop has ended would be adopted.
- * LOCKING    none of its own. Generations are logged after VIEW is dropped; they only grow, so the
+ * PICTURE    namespace opened -> its generation from the tier, or a new one that is logged
+ *            change with l2_write, or durable set -> under its turn (turn.c): put, with waiting if
+ *            the call promises it (cache_urge); a tombstone if the put fails. A put is its own
+ *            tombstone: a process that dies in between leaves the older record. Results of touch,
+ *            increment and renewal are read back from L1. After the put the entry in L1 has the
+ *            address of its copy, so neither eviction nor close writes it again.
+ *            level ALWAYS, or durable set -> commit, then the call returns
+ * INVARIANTS A namespace without the tier (tier L1, hidden) has a generation that no record has:
+ *            its changes need no log, and nothing of it is logged, not even its name.
+ *            A namespace is `untold` while the tier does not know its begin, new generation or end.
+ *            Its name is not looked up then: a dropped generation could be adopted.
+ * LOCKING    None of its own. Generations are logged after VIEW is dropped. They only grow, so the
  *            order in which two of them arrive does not matter. */
 #include "cache/cache_int.h"
 
 #define CACHE_TIER_TRY 512u /* bytes tried on the stack */
 
-/* ---- views ---- */
+/* ---- namespaces ---- */
 
-/* The root's row has no name, whatever its label: a view may be called so. */
+/* Find the row of a namespace. The root has an empty name here, because a namespace may have its
+ * label. */
 static bool cache_tier_view_row(const cellar *v, cache_tier_view *out)
 {
     const cache_tier *t = v->store->tier;
     return t->view_find(t->ctx, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0, out);
 }
 
-/* Where stores of before that was so have the root's: under the label. */
+/* Find the row of the root under its label, as older versions stored it. */
 static bool cache_tier_root_row(const cellar *v, cache_tier_view *out)
 {
     const cache_tier *t = v->store->tier;
@@ -60,8 +60,8 @@ static void cache_tier_view_say(const cellar *v, const cache_tier_view *now)
     }
 }
 
-/* Who tells holds no lock, so the view may be dropped meanwhile, and that be told before: then
- * once more. */
+/* Tell the tier the present state. The call holds no lock, so the namespace may be dropped
+ * meanwhile, and that may be told first: then tell again. */
 CELLAR_PRIVATE void cache_tier_view_tell(cellar *v)
 {
     cache_store *s = v->store;
@@ -86,7 +86,7 @@ CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
     cache_tier_view_tell(v);
 }
 
-/* ---- stores that do not wait for eviction ---- */
+/* ---- immediate stores ---- */
 
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
 {
@@ -109,26 +109,26 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
                           .tag_born = p->tag_born,
                           .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                          .uses = 1, /* the view, or the call, wants it there */
+                          .uses = 1, /* the namespace or the call wants it there */
                           .kept = kept, .pack = c->disk_pack, .where = where };
     if (m.idle_ms != 0) { m.until_ms = base_add_sat(base_now_ms(&c->store->clock), m.idle_ms); }
     return m;
 }
 
-/* What became of one try. */
+/* Result of one try. */
 typedef enum cache_stored {
-    CACHE_STORED,   /* OK, or there is no tier any more: it was forked in there */
-    CACHE_NO_ROOM,  /* for now */
+    CACHE_STORED,   /* OK, or the process forked inside and has no tier */
+    CACHE_NO_ROOM,  /* no room now */
     CACHE_GONE,     /* the entry left memory before it could be read back */
-    CACHE_UNWANTED, /* the entry is not meant to lie there: a flag, its tags, an error, stale */
-    CACHE_SHORT,    /* less than l2_min_ttl_ms is left */
-    CACHE_REFUSED   /* too large, over the write budget, not sealed */
+    CACHE_UNWANTED, /* the entry must not be stored: flag, tags, error, stale */
+    CACHE_SHORT,    /* less than l2.min_ttl_ms is left */
+    CACHE_REFUSED   /* too large, over the write budget, or not sealed */
 } cache_stored;
 
 static cache_stored cache_store_refused(cache_store *s, const cache_tier_meta *m)
 {
     if (m->tag_count != 0 && cache_tags_valid(s, m->tag_born, m->tag_fps, m->tag_count) != 0) {
-        return CACHE_UNWANTED; /* a tag has ended it since */
+        return CACHE_UNWANTED; /* a tag has ended it meanwhile */
     }
     const int64_t until = m->until_ms != 0 ? BASE_MIN(m->until_ms, m->deadline_ms)
                                            : m->deadline_ms;
@@ -167,7 +167,7 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     return cache_store_spec(c, k, &p, kept, where);
 }
 
-/* What L1 has. A newer change may have put it there: that is as good. */
+/* Store the entry that L1 has. A newer change may have put it there, which is as good. */
 static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept,
                                      uint64_t *where)
 {
@@ -193,7 +193,7 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept
 #define CACHE_STORE_YIELDS 16u
 #define CACHE_STORE_SLEEP_NS UINT64_C(100000)
 
-/* Wait for room below. False: the call has waited long enough. */
+/* Wait for room in the tier. Return false if the call has waited long enough. */
 static bool cache_store_wait(const cache_store *s, uint32_t waits, uint64_t *until_ns)
 {
     const uint64_t now = base_now_ns();
@@ -209,7 +209,7 @@ static bool cache_store_wait(const cache_store *s, uint32_t waits, uint64_t *unt
     return true;
 }
 
-/* What the call answers. What is not meant to lie there is no failure. */
+/* Return the answer of the call. An entry that must not be stored is no failure. */
 static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_urge urge)
 {
     const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || urge == CACHE_TRY ||
@@ -225,7 +225,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     const cache_store *s = c->store;
     cache_stored done = CACHE_NO_ROOM;
     uint64_t until_ns = 0, where = 0;
-    const bool kept = urge >= CACHE_THROUGH; /* the call says that it is there */
+    const bool kept = urge >= CACHE_THROUGH; /* the call reports that it is there */
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
         done = p != NULL ? cache_store_spec(c, k, p, kept, &where)
@@ -242,7 +242,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     if (done != CACHE_STORED) {
         const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
         s->tier->kill(s->tier->ctx, &key);
-    } else if (where != 0) { /* 0: a tier that names no copies */
+    } else if (where != 0) { /* 0: a tier without addresses */
         l1_clean(c->l1, k, where);
     }
     cache_turn_done(s, t);
@@ -252,16 +252,16 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
-    return cache_fail(c, below, 0, "in memory, but the disk does not take the entry");
+    return cache_fail(c, below, 0, "the entry is in memory only: the disk tier did not store it");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 {
     const cache_tier *t = c->store->tier;
-    if (t == NULL) { return err; } /* the child of a fork since the change: it has memory alone */
+    if (t == NULL) { return err; } /* forked since the change: the child has memory only */
     if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0,
-                      "the change is in memory, but a power cut may take it back: the disk failed");
+                      "the change is in memory only and not durable: the disk failed");
 }
 
 CELLAR_API cellar_err cellar_sync(cellar *c)

@@ -2,24 +2,24 @@
  *
  * turn: the order in which changes of one key reach the tier.
  *
- * PURPOSE    A record that a call has written to the tier must not be ended by the tombstone of an
- *            older change, and must not end what a newer change has written.
+ * PURPOSE    A tombstone of an older change must not end a record that a newer call has written,
+ *            and no change may end what a newer change has written.
  * PICTURE    L1 window of the key: a turn is listed, newest first -> window closed, listeners run
  *            -> begin {passed? wait until no turn of the key is busy; busy} -> put or kill
- *            -> done {not busy; all older turns of the key are passed} -> off the list
- * INVARIANTS Turns of one key stand in the list in the order of their L1 windows.
- *            At most one turn of a key is busy.
+ *            -> done {not busy; all older turns of the key are passed} -> removed from the list
+ * INVARIANTS Turns of one key stand in the list in the order of their L1 windows. At most one turn
+ *            of a key is busy.
  *            A passed turn calls the tier no more: a newer change has written its own record or
  *            tombstone, which also hides what the passed change would have hidden.
  *            A change that finds another turn of its key calls the tier in any case, even if
- *            nothing lies below yet: the older turn may be about to write.
- *            So a put under a turn needs no stamp: only changes of other keys move the stamp then.
- * LOCKING    TURN, one lock a shard, a leaf. It is taken inside odd windows of L1. No lock is held
+ *            nothing lies below: the older turn may be about to write. So a put under a turn needs
+ *            no stamp: only changes of other keys move the stamp then.
+ * LOCKING    TURN, one lock per shard, a leaf, taken inside odd windows of L1. No lock is held
  *            while a turn is busy. A busy turn waits for the disk alone, never for user code.
  * LIMITS     Turns are listed from the first call that writes through (turns_used). That call waits
- *            for the changes that began before, 100 ms at most.
- *            A delete by pattern passes matching turns by itself: the tier ends their keys.
- * SEE ALSO   hook.c (stamps), tier.c (what is written), delete_pattern.c. */
+ *            at most 100 ms for the changes that began before. A delete by pattern passes matching
+ *            turns itself: the tier ends their keys.
+ * SEE ALSO   hook.c (stamps), tier.c (stores), delete_pattern.c. */
 #include "cache/cache_int.h"
 
 #define CACHE_TURN_SHARDS 64u
@@ -28,7 +28,8 @@
 #define CACHE_TURN_BEFORE_NS UINT64_C(100000000)
 
 typedef struct cache_turn_shard {
-    sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank TURN; guards first, and the turns of its list */
+    sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank TURN; guards `first` and the turns of its
+                                             * list */
     cache_turn *first;
 } cache_turn_shard;
 
@@ -62,8 +63,8 @@ static void cache_turn_wait(uint32_t waits)
     }
 }
 
-/* A change raises its stamp, then reads turns_used; here the order is the other way round. All four
- * are sequentially consistent: a change without a turn is seen here as pending. */
+/* Enable turns. A change raises its stamp, then reads turns_used; this call does the opposite. All
+ * four accesses are seq_cst: it sees a change without a turn as pending. */
 CELLAR_PRIVATE void cache_turns_use(cache_store *s)
 {
     if (BASE_LIKELY(base_load_acq(&s->turns_used) != 0) || s->stamps == NULL) { return; }
@@ -71,7 +72,7 @@ CELLAR_PRIVATE void cache_turns_use(cache_store *s)
     const uint64_t until_ns = base_now_ns() + CACHE_TURN_BEFORE_NS;
     for (uint64_t i = 0; i <= s->stamp_mask; i++) {
         for (uint32_t waits = 0; CACHE_STAMP_PENDING(base_load_sc(&s->stamps[i])) != 0; waits++) {
-            if (base_now_ns() >= until_ns) { return; } /* a listener's own call may be pending */
+            if (base_now_ns() >= until_ns) { return; } /* the call of a listener may be pending */
             cache_turn_wait(waits);
         }
     }
@@ -105,7 +106,7 @@ CELLAR_PRIVATE bool cache_turn_list(const cache_store *s, cache_turn *t)
     return others;
 }
 
-/* No turn of the key is busy. */
+/* Return whether no turn of the key is busy. */
 static bool cache_turn_free(const cache_turn_shard *sh, const cache_turn *t) SYNC_HOLDS(TURN);
 static bool cache_turn_free(const cache_turn_shard *sh, const cache_turn *t)
 {
@@ -181,7 +182,7 @@ CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn 
 
 CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t)
 {
-    if (s->stamps == NULL) { return; } /* in a forked child: the list is the parent's */
+    if (s->stamps == NULL) { return; } /* forked child: the list belongs to the parent */
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     sync_take(TURN, &sh->lock);
     cache_turn **at = &sh->first;

@@ -2,19 +2,20 @@
  *
  * update: compute a new value from the old one, or remove it; the function runs outside all locks.
  *
- * WALK       copy old, brought up from the tier if it lies there -> fn(copy, out) -> put only if
- *            the entry is still the one copied -> else again
- * INVARIANTS what is stored was computed from the value it replaces: L1 compares identity and bytes
- *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). Negative entries are absent.
- * LOCKING    none here. The view is held, so that fn may close or drop it.
- * LIMITS     64 rounds; a lost round means that another writer succeeded. Buffers are charged to
- *            the store while the call runs, and end at max_value_bytes: what is longer is refused
- *            where it is written, so that no put fails of it and the old value stays. */
+ * WALK       copy the old value, from the tier if needed -> fn(copy, out) -> put if the entry is
+ *            unchanged -> else again
+ * INVARIANTS A stored value was computed from the value it replaces: L1 compares identity and bytes
+ *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). A negative entry counts as
+ *            absent.
+ * LOCKING    None. The call holds a ref of the namespace: fn may close or drop it.
+ * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
+ *            during the call and end at max_value_bytes: a longer value is refused while it is
+ *            written, so no put fails and the old value stays. */
 #include "cache/load_int.h"
 
 #define CACHE_BUF_INLINE 512u
 
-/* `room` of CACHE_BUF_INLINE bytes outlives the buffer. */
+/* Start a buffer. `room` has CACHE_BUF_INLINE bytes and outlives the buffer. */
 static void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {
     *b = (cellar_buf){ .store = s, .bytes = room, .room = room, .cap = CACHE_BUF_INLINE };
@@ -52,7 +53,7 @@ static cellar_err cache_buf_grow(cellar_buf *b, size_t len)
     size_t cap = (size_t)base_pow2_ceil(len);
     unsigned char *bytes = cache_buf_block(b, cap);
     if (bytes == NULL && cap != len) {
-        cap = len; /* tight, but it may just fit */
+        cap = len; /* tight, but it may fit */
         bytes = cache_buf_block(b, cap);
     }
     if (bytes == NULL) { return cache_buf_fail(b, CELLAR_E_NOMEM); }
@@ -100,9 +101,9 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data)
     return CELLAR_OK;
 }
 
-/* ---- the rounds ---- */
+/* ---- rounds ---- */
 
-/* Copy the live value; OK, MISS, or why it could not be read. */
+/* Copy the live value. Return OK, MISS, or the error of the read. */
 static cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old, l1_info *info)
 {
     for (unsigned i = 0; i < CACHE_ROUNDS; i++) {
@@ -114,17 +115,17 @@ static cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
         const cellar_err grown = cache_buf_grow(old, info->value_len);
         if (grown != CELLAR_OK) { return grown; }
     }
-    return CELLAR_E_BUSY; /* it grew faster than we could look */
+    return CELLAR_E_BUSY; /* it grew faster than this call could read */
 }
 
 typedef struct cache_update {
     cellar_update_fn fn;
     void *ctx;
     bool only_if_present;
-    uint32_t flags; /* of L1, as planned */
+    uint32_t flags; /* flags of the plan for L1 */
 } cache_update;
 
-/* Remove the entry that `info` and `old` describe, if it is still that one. */
+/* Remove the entry that `info` and `old` describe, if it is unchanged. */
 static cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
                                     const cellar_buf *old, uint64_t if_version)
 {
@@ -137,7 +138,7 @@ static cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
     return cache_del_if(c, k, &same);
 }
 
-/* The update function returned REMOVED. */
+/* Remove the entry, because the update function returned REMOVED. */
 static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
                                       const cellar_buf *old, bool there, bool *fn_said)
 {
@@ -145,10 +146,10 @@ static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
     const cellar_err err = cache_remove_same(c, k, info, old, 0);
     *fn_said = err == CELLAR_OK;
     if (err == CELLAR_OK) { return CELLAR_REMOVED; }
-    return err == CELLAR_MISS ? CELLAR_CONFLICT : err; /* it left meanwhile: once more */
+    return err == CELLAR_MISS ? CELLAR_CONFLICT : err; /* gone meanwhile: retry */
 }
 
-/* One round; CONFLICT or EXISTS: lost to another writer. */
+/* Run one round. CONFLICT or EXISTS: lost to another writer. */
 static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan,
                                      cellar_buf *old, cellar_buf *out, bool *fn_said)
 {
@@ -190,12 +191,12 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
         if (err == CELLAR_E_CLOSED) { break; }
         cache_rekey(c, k);
     }
-    if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and told like a put's */
+    if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
         cache_count_refused(cache_mine(c), err);
-        (void)cache_fail(c, err, 0, "the value is longer than max_value_bytes");
+        (void)cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
     }
     if (err == CELLAR_E_INVAL && out.failed == err) {
-        (void)cache_fail(c, err, 0, "cellar_update: fn gave its buffer a NULL pointer");
+        (void)cache_fail(c, err, 0, "cellar_update: fn passed NULL to a cellar_buf call");
     }
     cache_buf_fini(&old);
     cache_buf_fini(&out);
@@ -206,7 +207,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                                     const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
 {
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_update: key and function are needed");
+        return cache_fail_key(c, "cellar_update", key, key_len, "fn must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_plan plan;
@@ -219,11 +220,11 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                              plan.spec.flags & ~(uint32_t)L1_IF_PRESENT };
     l1_key k;
     cache_key(c, &k, key, key_len);
-    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     err = cache_update_run(c, &k, &u, &plan);
     if (err == CELLAR_E_BUSY) { stats_count(c->stats, STATS_LIMIT_RETRIES, 1); }
     if (err == CELLAR_E_BUSY || err == CELLAR_E_NOMEM) {
-        (void)cache_fail(c, err, 0, "cellar_update: rounds lost to other writers, or no memory");
+        (void)cache_fail(c, err, 0, "cellar_update: no memory, or 64 tries lost to other writers");
     }
     cache_view_release(c);
     return err == CELLAR_REMOVED && cache_acked(c, CELLAR_OK) != CELLAR_OK ? CELLAR_E_IO : err;
@@ -231,8 +232,8 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
 
 /* ---- delete with options ---- */
 
-/* One round of a delete that returns the old value; CONFLICT: lost to another writer, or, with
- * *differs, not the version wanted. */
+/* Run one round of a delete that returns the old value. CONFLICT: lost to another writer or, with
+ * *differs, another version. */
 static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, cellar_buf *old,
                                      unsigned char **copy, bool *differs)
 {
@@ -272,11 +273,12 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
         *o->old_value_len = old.len;
     }
     cache_buf_fini(&old);
-    /* Nothing live: a negative entry, and a load that runs, end as with cellar_delete. */
+    /* No live value: a negative entry and a running load end as with cellar_delete. */
     return err == CELLAR_MISS && o->if_version == 0 ? cache_del(c, k) : err;
 }
 
-/* Only a version that memory gave can match: what comes up from disk has a new one. */
+/* Delete the wanted version. Only a version from memory can match: an entry from disk gets a new
+ * one. */
 static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version)
 {
     l1_put_spec same;
@@ -293,8 +295,7 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
 {
     if (o == NULL) { return cellar_delete(c, key, key_len); }
     if (c == NULL || cache_key_bad(key, key_len)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_with: key must have 1..65,535 bytes");
+        return cache_fail_key(c, "cellar_delete_with", key, key_len, "");
     }
     cellar_delete_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
@@ -312,7 +313,7 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     if (cache_is_closed(c)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    (void)base_add_rlx(&c->refs, 1u); /* the caller's handle is open, so refs >= 1 */
+    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     if (full.old_value != NULL) {
         err = cache_delete_old(c, &k, &full);
     } else if (full.if_version != 0) {
@@ -322,7 +323,8 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     }
     if (err == CELLAR_OK || err == CELLAR_MISS) { err = cache_acked(c, err); }
     if (err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY) {
-        (void)cache_fail(c, err, 0, "cellar_delete_with: no memory, or rounds lost to writers");
+        (void)cache_fail(c, err, 0,
+                         "cellar_delete_with: no memory, or 64 tries lost to other writers");
     }
     cache_view_release(c);
     return err;

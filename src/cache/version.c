@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * version: which library this is; a file of its own, because the build hands in
+ * version: version and source id of the library; a separate file, because the build passes
  * CELLAR_SOURCE_ID. */
 #include "cache/cache_int.h"
 

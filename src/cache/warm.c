@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * warm: loading many keys before anybody asks, and writing to the source and the cache.
+ * warm: load many keys before they are requested; write to the source and the cache.
  *
  * PICTURE    keys or next() -> the calling thread fills chunks -> slots -> worker threads -> report
- *            parallel 0: the calling thread does the chunks itself
- * INVARIANTS each key named is counted once: hit, loaded, absent, failed or skipped. A slot goes
- *            EMPTY -> FULL (caller) -> EMPTY (worker). All threads are joined before the return.
- *            A loader that ends its thread, or a caller's that ends in next() or a load, ends the
- *            warm-up: its key has failed, what nobody looks at any more is skipped.
- * LOCKING    none: a slot is one word, its chunk belongs to who moved it; counters are atomic.
- * LIMITS     64 threads, 4,096 keys a chunk, two chunks a thread.
- * TIME       the process's own clock, not the store's: rates and deadlines are of the world. */
+ *            threads 0: the calling thread loads the chunks itself
+ * INVARIANTS Each key is counted once: hit, loaded, absent, failed or skipped. A slot goes EMPTY ->
+ *            FULL (caller) -> EMPTY (worker). All threads are joined before the call returns. A
+ *            thread that ends inside a loader or next() ends the call: its key has failed, the
+ *            remaining keys are skipped.
+ * LOCKING    None: a slot is one word, and the thread that moved it owns its chunk. Counters are
+ *            atomic.
+ * LIMITS     64 threads, 4,096 keys per chunk, two chunks per thread.
+ * TIME       The clock of the process, not of the store: rates and timeouts are real time. */
 #include "cache/load_int.h"
 
 BASE_SIZE_BEGIN
@@ -19,13 +20,13 @@ BASE_SIZE_BEGIN
 #define CACHE_WARM_BATCH 4096u
 
 typedef struct cache_chunk {
-    size_t count, done;      /* keys; those that are in the report */
-    size_t bytes;            /* used of data */
-    bool begun;              /* it is being loaded */
-    unsigned char *data;     /* the keys, one after another */
-    size_t data_bytes;       /* of the block */
-    cellar_load_item *item;  /* batch of them */
-    cellar_result *result;   /* batch of them, behind the items */
+    size_t count, done;      /* keys; keys already in the report */
+    size_t bytes;            /* used bytes of data */
+    bool begun;              /* true: being loaded */
+    unsigned char *data;     /* keys, one after another */
+    size_t data_bytes;       /* size of data, bytes */
+    cellar_load_item *item;  /* `batch` items */
+    cellar_result *result;   /* `batch` results, behind the items */
     size_t item_bytes;
 } cache_chunk;
 
@@ -50,14 +51,15 @@ typedef struct cache_warm {
     size_t batch;
     uint64_t since_ns;
     _Atomic uint64_t asked, hit, loaded, absent, failed, skipped; /* relaxed */
-    _Atomic int32_t stopped;  /* why no more is asked for */
+    _Atomic int32_t stopped;  /* why no more keys are taken; 0: go on */
     _Atomic uint32_t ends;    /* 1: no slot will be filled any more */
-    cellar_err err;           /* the caller's; */
-    uint32_t started;         /* the same: threads to be joined */
-    cache_warm_worker worker[CACHE_WARM_THREADS]; /* [0] has the one chunk without threads */
+    cellar_err err;           /* written by the caller */
+    uint32_t started;         /* written by the caller: threads to join */
+    cache_warm_worker worker[CACHE_WARM_THREADS]; /* [0] has the one chunk if there are no
+                                                   * threads */
 } cache_warm;
 
-/* ---- counting and stopping ---- */
+/* ---- count and stop ---- */
 
 static void cache_warm_count(cache_warm *w, cellar_err err, uint32_t source)
 {
@@ -95,7 +97,7 @@ static bool cache_warm_stop(cache_warm *w)
     return why != 0;
 }
 
-/* No faster than keys_per_s. */
+/* Sleep so that at most keys_per_s keys start per second. */
 static void cache_warm_pace(const cache_warm *w, uint64_t asked)
 {
     if (w->o.keys_per_s == 0) { return; }
@@ -163,7 +165,8 @@ static void cache_chunk_load(cache_warm *w, cache_chunk *k)
     k->begun = false;
 }
 
-/* The thread that loaded it has ended: the key it was at has failed, in bulk all of them. */
+/* Count the lost keys of a thread that ended inside the loader: its key, in bulk the whole
+ * chunk. */
 static void cache_chunk_left(cache_warm *w, cache_chunk *k)
 {
     if (!k->begun) { return; }
@@ -178,7 +181,7 @@ static void cache_warm_turns(void *arg)
 {
     cache_warm_worker *me = arg;
     for (;;) {
-        /* Before the slots: what was filled before it was set is found by this round. */
+        /* Before the slots: this round finds what was filled before the flag was set. */
         const bool ends = base_load_acq(&me->w->ends) != 0;
         bool idle = true;
         for (uint32_t i = 0; i < 2; i++) {
@@ -214,7 +217,7 @@ static cache_warm_slot *cache_warm_slot_at(cache_warm *w, uint32_t i)
     return &w->worker[i / 2].slot[i % 2];
 }
 
-/* A slot to fill, sooner or later; NULL: it was stopped, and there may be nobody to empty one. */
+/* Wait for an empty slot. Return NULL after a stop: no thread may be left to empty one. */
 static cache_warm_slot *cache_warm_slot_empty(cache_warm *w, uint32_t *turn)
 {
     if (w->o.threads == 0) { return cache_warm_slot_at(w, 0); }
@@ -243,7 +246,7 @@ static void cache_warm_hand_over(cache_warm *w, cache_warm_slot *s)
     sync_wake(&s->state, INT32_MAX);
 }
 
-/* ---- the caller's side ---- */
+/* ---- the calling thread ---- */
 
 static cellar_err cache_warm_next(cache_warm *w, size_t *at, cellar_bytes *key)
 {
@@ -286,7 +289,7 @@ static cellar_err cache_warm_feed(cache_warm *w)
         }
     }
     cache_warm_hand_over(w, s);
-    if (w->o.next == NULL && err == CELLAR_OK) { /* stopped: the rest was named, too */
+    if (w->o.next == NULL && err == CELLAR_OK) { /* stopped: the remaining keys are counted, too */
         (void)base_add_rlx(&w->asked, (uint64_t)(w->o.key_count - at));
         (void)base_add_rlx(&w->skipped, (uint64_t)(w->o.key_count - at));
     }
@@ -316,7 +319,7 @@ static void cache_warm_run(void *arg)
     if (w->err == CELLAR_OK) { w->err = cache_warm_feed(w); }
 }
 
-/* What nobody came to is skipped. */
+/* Join the threads and count the remaining keys as skipped. */
 static void cache_warm_finish(cache_warm *w)
 {
     base_store_rel(&w->ends, 1u);
@@ -328,7 +331,7 @@ static void cache_warm_finish(cache_warm *w)
     }
 }
 
-/* The calling thread ends inside next() or a load of its own. */
+/* Clean up after the calling thread ended inside next() or a load. */
 static void cache_warm_caller_left(void *arg)
 {
     cache_warm *w = arg;
@@ -341,17 +344,19 @@ static void cache_warm_caller_left(void *arg)
 static const char *cache_warm_check(const cellar_warm_opts *o)
 {
     if ((o->next != NULL) == (o->keys != NULL || o->key_count != 0)) {
-        return "cellar_warm: either keys or next";
+        return "cellar_warm: set either keys and key_count, or next";
     }
     if (cache_items_bad(o->keys, o->key_count, sizeof *o->keys)) {
-        return "cellar_warm: keys is NULL, or key_count is more than memory holds";
+        return "cellar_warm: keys is NULL, or key_count is too large";
     }
-    if (o->loader != NULL && o->loader_many != NULL) { return "cellar_warm: one loader, not two"; }
+    if (o->loader != NULL && o->loader_many != NULL) {
+        return "cellar_warm: set loader or loader_many, not both";
+    }
     if (o->threads > CACHE_WARM_THREADS || o->batch_keys > CACHE_WARM_BATCH ||
         o->max_failure_pct > 100 ||
         o->max_used_pct > 100 || o->timeout_ms < 0 || o->keys_per_s > 1000000000u ||
         (o->loader != NULL && o->batch_keys > 1)) {
-        return "cellar_warm: a number is out of range";
+        return "cellar_warm: a number is out of its range, see cellar_warm_opts";
     }
     return NULL;
 }
@@ -359,18 +364,24 @@ static const char *cache_warm_check(const cellar_warm_opts *o)
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out)
 {
     if (c == NULL || o == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_warm: an argument is NULL");
+        return cache_fail(c, CELLAR_E_INVAL, 0,
+                          "cellar_warm: c, options and report must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_warm_report r = cellar_warm_report_default();
     cellar_err err = cache_opts_out(out, &r, sizeof r);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: the report's size"); }
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_warm: start from cellar_warm_report_default()");
+    }
     cellar_warm_opts full;
     err = cache_opts_in(&full, sizeof full, o);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_warm: struct_size, new fields"); }
-    const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0" : cache_warm_check(&full);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_warm: start from cellar_warm_opts_default()");
+    }
+    const char *why = full.reserved0 != 0 ? "cellar_warm: reserved0 must be 0"
+                                          : cache_warm_check(&full);
     if (why != NULL) { return cache_fail(c, CELLAR_E_INVAL, 0, why); }
-    cellar_load_opts load; /* wrong ones are this call's failure, not each key's */
+    cellar_load_opts load; /* bad options fail this call, not each key */
     cache_load_plan plan;
     const cellar_load_opts *given = full.load;
     if (given != NULL && (err = cache_load_plan_make(c, &given, &load, &plan)) != CELLAR_OK) {
@@ -403,10 +414,11 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     r.stopped = (cellar_err)base_load_rlx(&w->stopped);
     base_free_raw(&hooks, w, sizeof *w);
     (void)cache_opts_out(out, &r, sizeof r);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, "cellar_warm ended early");
+    return err == CELLAR_OK
+               ? err : cache_fail(c, err, 0, "cellar_warm: ended early: next, memory or threads");
 }
 
-/* ---- writing through ---- */
+/* ---- write through ---- */
 
 typedef struct cache_writing { /* one call of the writer */
     cellar *c;
@@ -416,7 +428,7 @@ typedef struct cache_writing { /* one call of the writer */
     size_t value_len;
     cellar_writer_fn fn;
     void *ctx;
-    cellar_err err; /* what it returned */
+    cellar_err err; /* result of the writer */
 } cache_writing;
 
 static void cache_writing_body(void *arg)
@@ -426,13 +438,13 @@ static void cache_writing_body(void *arg)
     w->err = w->fn(w->key, w->key_len, w->value, w->value_len, w->ctx);
 }
 
-/* The source may have the key now, whatever the writer said. */
+/* Add the key to the filter: the source may have it now, whatever the writer returned. */
 static void cache_writing_over(const cache_writing *w)
 {
     if (base_load_acq(&w->c->bloom) != NULL) { (void)cellar_bloom_add(w->c, w->key, w->key_len); }
 }
 
-/* The thread ends inside the writer: that may hide a success, too. */
+/* Delete the key after the thread ended inside the writer, which may have succeeded. */
 static void cache_writing_left(void *arg)
 {
     const cache_writing *w = arg;
@@ -448,10 +460,11 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
                             CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE;
     if (c == NULL || fn == NULL || cache_key_bad(key, key_len) ||
         (value == NULL && value_len != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_write_through: an argument is missing");
+        return cache_fail_key(c, "cellar_write_through", key, key_len,
+                              "fn and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_plan plan; /* what is wrong with the options is said before the source is written to */
+    cache_plan plan; /* bad options are refused before the source is written */
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
     cache_writing w = { c, key, key_len, value, value_len, fn, ctx, CELLAR_OK };

@@ -1,51 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight: the table of loads that are running, and the word each of them is waited for on.
+ * flight: the table of running loads, and the futex word on which waiters of one load wait.
  *
  * PICTURE    keyed hash -> shard {lock | count | table -> sentinel, flight, flight .. | detached |
- *            spare}            flight {state, refs, outcome | key}
- *                state   phase 3 bits | WAITERS | take-overs 4 bits; the futex word
- *                attached --unlink (publish, end, overtaken, taken over)--> detached --last ref-->
- *                spare, or freed
- * INVARIANTS count == flights in the table without the sentinel == attached flights of the shard;
- *            a key has at most one attached flight that getters find; refs > 0 while a flight is in
- *            either list and never rises from 0; the outcome is written once, under the shard's
- *            lock, before the phase becomes final; records living == t->open.
- * LOCKING    one lock a shard, rank FLIGHT, a leaf but for GRAPH, which is taken alone: table work
- *            only, no allocation, never two shards. It is taken inside odd windows of L1, so its
- *            holder does nothing that waits.
- * PROOF      leader: attach, count +1 (seq_cst), fence, second look. Writer: window odd (seq_cst),
- *            then count. Either the writer sees the flight, or the look sees the odd window and
- *            waits for what the writer leaves. Publisher: unlink inside the window, so whoever
- *            finds no flight finds the entry. flight.pml has the same step names.
- * WHO        completes a flight: its leader, once; else whoever took it over, expired its lease or
- * COMPLETES  closed the store. Waiters keep it alive by their ref, subscriptions by being in its
- *            list; the leader drops its own ref last, after it woke.
- * CYCLES     a thread that leads something and is about to wait records the flight it waits for,
- *            then walks owner -> what that thread waits for -> ..; coming home means that the wait
- *            would never end. Edge first, walk after: of two threads closing a cycle exactly one is
- *            refused. One lock for the process: loads may nest across stores.
- * REFS       a joiner that finds the phase final (acquire) reads the outcome and lowers refs
- *            without the lock as long as others remain; the last one takes it, unlinks and frees.
- *            So a thousand who wake at once do not queue for one lock again.
- * LIMITS     max_flights records, max_waiters refs and subscriptions; 8 spares a shard stay, which
- *            is what memory comes back to. Threads beyond BASE_SELF_MAX have no token: no cycle is
- *            found through them, hard_at ends it.
- * TRIED      uthash allocates on the first add and frees on the last delete: a lone load would pay
- *            both. A sentinel a shard and `noexpand` keep the 32 buckets. A lock that only spins
- *            (the holder may be off the processor): the ranked lock spins 64 times, then sleeps.
- *            Waking 1,000 sleepers: the kernel takes 6 to 8 ms of processor time for it on the
- *            machine this was written on, whoever asks it (bench: load_bare_us); one call for all
- *            and outcomes without the lock come nearest. Each waking the next: 1.1 times as long;
- *            eight, each eight more: 1.0 to 1.3; sixteen words instead of one: 1.0 to 1.5.
- * NOT HERE   what writers and patterns do to flights, figures, the audit (flight_change.c), leases
- *            (flight_lease.c), a fork (flight_fork.c).
- * SOURCE     Spin models of the project; Drepper 2011 for the word. */
+ *            spare}
+ *            flight {state, refs, outcome | key}
+ *            state: 3 bits phase | WAITERS | 4 bits take-overs
+ *            attached --unlink (publish, end, invalidate, take over)--> detached --last ref-->
+ *            spare or freed
+ * INVARIANTS count == flights in the table without the sentinel == attached flights of the shard.
+ *            A key has at most one attached flight that readers find.
+ *            refs > 0 while a flight is in either list; refs never rises from 0.
+ *            The outcome is written once, under the lock of the shard, before the phase becomes
+ *            final.
+ *            The number of records in use == t->open.
+ * LOCKING    One lock per shard, rank FLIGHT: table work only, no allocation, never two shards. Odd
+ *            windows of L1 take it, so its holder does nothing that waits. GRAPH is taken alone.
+ * COMPLETION One thread completes a flight: its leader, or the thread that takes the flight over,
+ *            expires its lease or closes the store. Waiters keep it alive by refs, subscriptions by
+ *            its list.
+ * LIMITS     max_flights records; max_waiters waiters and subscriptions; 8 spare records per shard.
+ *            Threads beyond BASE_SELF_MAX have no token: hard_at ends a cycle through them.
+ * SEE ALSO   src/load/README.md: proofs of publishing, cycles and references; rejected designs.
+ *            flight_change.c (invalidation, figures, audit), flight_lease.c, flight_fork.c. */
 #include "load/flight_int.h"
 
 #define FLIGHT_SHARDS_MAX 64u
 #define FLIGHT_SPARES 8u
-#define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep by a clock the host turns */
+#define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep when the host supplies the clock */
 
 static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_self */
 
@@ -111,7 +93,7 @@ static void flight_sentinel_drop(flight_table *t, flight_shard *s)
     HASH_DELETE(hh, s->table, f);
 }
 
-/* A shard for every 256 KiB of budget: the table is some 3 KiB a shard. */
+/* Return the number of shards: one per 256 KiB of budget. A shard takes about 3 KiB. */
 static uint32_t flight_shard_count(const base_account *a)
 {
     const uint64_t n = base_pow2_floor(base_load_rlx(&a->limit) >> 18);
@@ -248,7 +230,7 @@ CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool si
 static void flight_attach(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
 static void flight_attach(flight_shard *s, flight *f)
 {
-    base_account *base_table_account = f->table->account; /* not asked: the buckets are there */
+    base_account *base_table_account = f->table->account; /* unused: the buckets exist already */
     const base_module base_table_module = BASE_MOD_FLIGHT;
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, f->key_len, flight_hashv(f->hash), f);
     f->attached = true;
@@ -259,7 +241,7 @@ static void flight_attach(flight_shard *s, flight *f)
 
 CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
 {
-    base_account *base_table_account = f->table->account; /* not asked: the sentinel stays */
+    base_account *base_table_account = f->table->account; /* unused: the sentinel stays */
     const base_module base_table_module = BASE_MOD_FLIGHT;
     BASE_ASSERT(f->attached && base_load_rlx(&f->refs) > 0);
     HASH_DELETE(hh, s->table, f);
@@ -270,10 +252,11 @@ CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
     (void)base_table_module;
 }
 
-/* So that who waits in here for itself, and a fork in here, know whose it is. */
+/* Record the leading thread of `f`, for the cycle check and for a fork. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_self_t *self)
 {
-    if (self != NULL && self->index == 0) { self = NULL; } /* shared by many threads: no token */
+    if (self != NULL && self->index == 0) { self = NULL; } /* many threads share index 0: no
+                                                            * token */
     base_store_rel(&f->leader, self); /* acquire in flight_cycle */
 }
 
@@ -294,9 +277,9 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     memcpy(f->key, k->bytes, k->len); /* key_len <= key_room: flight_enter */
     f->view_id = ask->view_id;
     f->kind = (uint8_t)ask->kind;
-    f->lease_open = false; /* flight_lease_open */
+    f->lease_open = false; /* set by flight_lease_open */
     f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
-    f->frame = 0; /* led from nowhere yet: flight_led_from */
+    f->frame = 0; /* no leading frame yet; see flight_led_from */
     flight_lead_take(f, queued ? NULL : base_self());
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
@@ -341,7 +324,7 @@ CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
     }
 }
 
-/* One ref less; what must be freed comes back, for after the lock. */
+/* Drop one ref under the lock. Return what the caller frees after the lock. */
 typedef struct flight_rest {
     flight *record;
     flight_bytes *value, *draft;
@@ -353,7 +336,8 @@ static flight_rest flight_let_go(flight_shard *s, flight *f)
 {
     flight_rest rest = { NULL, NULL, NULL, NULL };
     BASE_REQUIRE(base_load_rlx(&f->refs) > 0);
-    if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* others lower it without the lock */
+    if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* other threads lower it without the
+                                                          * lock */
     BASE_ASSERT(!f->attached && f->subs == NULL);
     flight_list_cut(s, f);
     rest.value = f->result.value;
@@ -380,7 +364,7 @@ static void flight_rest_free(flight_table *t, const flight_rest *rest)
     flight_record_free(t, rest->record);
 }
 
-/* One ref less without the lock, unless it is the last. */
+/* Drop one ref without the lock, unless it is the last. Return false then. */
 static bool flight_unref_shared(flight *f)
 {
     uint32_t refs = base_load_rlx(&f->refs);
@@ -408,13 +392,13 @@ CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f)
 
 /* ---- enter ---- */
 
-typedef struct flight_turn { /* what one look under the lock came to */
+typedef struct flight_turn { /* result of one look under the lock */
     flight_entry entry;
     flight *f;
-    bool again;          /* a record is needed first */
-    flight_ended ended;  /* of the one taken over, on which we then hold a ref */
+    bool again;          /* a record must be allocated first */
+    flight_ended ended;  /* of the flight taken over; we hold a ref of that flight */
     flight *late;
-    bool lost;           /* it was an open lease */
+    bool lost;           /* the late flight was an open lease */
 } flight_turn;
 
 CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
@@ -461,7 +445,7 @@ static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask,
     }
 }
 
-/* The record for a new flight; false: none at hand. */
+/* Get the record for a new flight. Return false if none is at hand. */
 static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
                                flight **fresh, flight_turn *turn) SYNC_HOLDS(FLIGHT);
 static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
@@ -509,7 +493,7 @@ static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask 
         (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &turn->ended);
         turn->lost = f->lease_open;
         if (f->lease_open) {
-            f->lease_open = false; /* its owner's ref becomes ours */
+            f->lease_open = false; /* the ref of the lease becomes ours */
         } else {
             (void)base_add_rlx(&f->refs, 1u);
         }
@@ -545,7 +529,7 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
     }
     flight_record_free(t, fresh);
     if (turn.entry == FLIGHT_LED) {
-        base_fence_sc(); /* between count and the second look: PROOF */
+        base_fence_sc(); /* between count and the second look: src/load/README.md */
         BASE_POINT("flight.lead");
     } else {
         BASE_POINT("flight.join");
@@ -562,7 +546,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
     sync_take(FLIGHT, &s->lock);
     const uint32_t state = base_load_rlx(&f->state);
     const bool ours = FLIGHT_PHASE(state) == FLIGHT_QUEUED && f->attached;
-    if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry has changed */
+    if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry changed */
         (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
     } else if (ours) {
         f->start_ms = now_ms;
@@ -574,7 +558,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
     return ours;
 }
 
-/* ---- who leads ---- */
+/* ---- leaders ---- */
 
 CELLAR_PRIVATE bool flight_deep(const base_self_t *self)
 {
@@ -585,7 +569,7 @@ CELLAR_PRIVATE bool flight_deep(const base_self_t *self)
 CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame)
 {
     base_self_t *self = base_self();
-    if (self->index == 0) { return; } /* shared by many threads: no token */
+    if (self->index == 0) { return; } /* many threads share index 0: no token */
     flight *outer = self->leads;
     f->outer = outer;
     f->frame = frame;
@@ -618,7 +602,7 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
         self->leads = outer;
         flight_end(t, f, &FLIGHT_HANDS_OVER);
         if (will.lost != NULL) { will.lost(&will); }
-        if (last) { (void)base_sub_ar(t->callers, 1u); } /* the table may be gone after it */
+        if (last) { (void)base_sub_ar(t->callers, 1u); } /* the table may be freed after this */
         f = outer;
     }
 }
@@ -658,7 +642,7 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
     sync_take(FLIGHT, &s->lock);
     flight_end_locked(s, f, o, &ended);
     const bool taken = f->result.value == o->value;
-    /* Nobody else knows it, and it is unlinked, so nobody will: the ref goes at once. */
+    /* refs == 1 and unlinked: no other thread can reach the flight, so the ref is dropped here. */
     const bool alone = (base_load_acq(&f->refs) == 1 && ended.subs == NULL) ||
                        BASE_MUTANT("flight.wake_after_unref");
     if (alone) { rest = flight_let_go(s, f); }
@@ -679,7 +663,8 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 
 /* ---- waiting ---- */
 
-/* True: waiting for f would be waiting for ourselves. Else the edge stands: flight_edge_drop. */
+/* Record that this thread waits for `f`. Return true, without an edge, if that closes a cycle. The
+ * caller drops the edge with flight_edge_drop. */
 static bool flight_cycle(base_self_t *self, flight *f)
 {
     bool cycle = false;
@@ -707,7 +692,8 @@ static void flight_edge_drop(base_self_t *self)
     sync_drop(GRAPH, &flight_graph);
 }
 
-/* Until when, by the clock the kernel waits on. A clock the host turns is looked at often. */
+/* Return the end of the wait on the clock of the kernel. With a clock of the host the wait is cut
+ * into slices. */
 static uint64_t flight_until_ns(const flight_table *t, int64_t now_ms, int64_t until_ms)
 {
     const uint64_t now_ns = base_now_ns();
@@ -754,14 +740,14 @@ CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t dea
         how = flight_sleep(t, f, deadline_ms);
         if (edge) { flight_edge_drop(self); }
     }
-    if (how == FLIGHT_DONE) { /* constant from now on: nobody needs the lock to read it */
+    if (how == FLIGHT_DONE) { /* The outcome is constant now and needs no lock. */
         flight_outcome_copy(f, out);
         flight_unref(t, f);
         (void)base_sub_ar(&t->waiters, 1u);
         return how;
     }
     sync_take(FLIGHT, &s->lock);
-    if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { /* meanwhile, after all */
+    if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { /* completed meanwhile */
         how = FLIGHT_DONE;
         flight_outcome_copy(f, out);
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_change: what changes of a key, patterns and the leader's own store do to its flights; what
- * others may ask of a flight.
+ * flight_change: invalidate flights by key and by pattern, publish a loaded value, report figures.
  *
- * INVARIANTS a change unlinks inside its window, the publisher in its own: PROOF in flight.c. A
- *            pattern looks at each flight of its owner once: a batch goes on where the one before
- *            ended, so that all of them cost what there are, not its square.
- * LOCKING    the shard's, one at a time; a pattern is matched with none. */
+ * INVARIANTS A change of a key unlinks inside its own window, a publisher inside its own.
+ *            A pattern visits each flight of its generation once: a batch continues where the last
+ *            one ended, so the cost is linear in the number of flights.
+ * LOCKING    One shard lock at a time; patterns are matched without a lock.
+ * SEE ALSO   src/load/README.md: proof of publishing. */
 #include "load/flight_int.h"
 
 /* ---- inside windows ---- */
@@ -27,9 +27,10 @@ CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
 
 #define FLIGHT_BATCH 16u
 
-/* The next flights of the shard that getters or writers find, from *from on (NULL: the first), or,
- * if that has been unlinked meanwhile, after the number `after`: one ref each for the caller, and
- * one for the new *from. A shard's table is in the order of gen: flight_init runs locked. */
+/* Collect up to FLIGHT_BATCH attached flights of the shard, one ref each for the caller, and one
+ * for the new *from. Start at *from (NULL: the first), or after number `after` if *from was
+ * unlinked meanwhile. The table of a shard is in the order of gen, because flight_init runs under
+ * the lock. */
 static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
                              flight **from, flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
 static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
@@ -43,7 +44,7 @@ static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, ui
         (void)base_add_rlx(&f->refs, 1u);
         out[n++] = f;
     }
-    *from = n == FLIGHT_BATCH ? f : NULL; /* the sentinel is the first, so it is not this */
+    *from = n == FLIGHT_BATCH ? f : NULL; /* the sentinel is the first, so f is not the sentinel */
     if (*from != NULL) { (void)base_add_rlx(&f->refs, 1u); }
     return n;
 }
@@ -101,7 +102,8 @@ CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
     }
     for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
         flight *next = flight_find(s, key, true, f);
-        /* Of loads side by side the first that ends is kept; a flight of others goes on. */
+        /* Of parallel loads without single flight, the first one that ends is stored. The flight of
+         * another leader continues. */
         if (f->key == (const unsigned char *)key->bytes || f->kind == FLIGHT_SIDE) {
             flight_unlink(s, f);
         }

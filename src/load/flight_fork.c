@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_fork: what becomes of flights in a forked child.
+ * flight_fork: flights in the child of a fork.
  *
- * INVARIANTS the child has none that others lead: they are unlinked, nobody is woken. Their records
- *            are freed at the next call, because a fork handler may not free. What the forking
- *            thread leads itself, or has claimed to end it, goes on in the child, detached.
- * LOCKING    all shards are held over the fork, in ascending order. */
+ * INVARIANTS The child keeps no flight that another thread leads. It unlinks them and wakes no
+ *            thread.
+ *            The next call frees their records, because a fork handler may not free memory.
+ *            A flight that the forking thread leads or has claimed continues in the child,
+ *            detached.
+ * LOCKING    All shard locks are held over the fork, taken in ascending order. */
 #include "load/flight_int.h"
 
 BASE_SIZE_BEGIN
@@ -22,8 +24,9 @@ CELLAR_PRIVATE void flight_fork_parent(flight_table *t) SYNC_UNCHECKED
     for (uint32_t i = t->mask + 1; i-- > 0;) { sync_drop(FLIGHT, &t->shard[i].lock); }
 }
 
-/* Led by the thread that forked, from inside a loader, or claimed by it: it goes on in the child,
- * detached. One that was taken over has another leader, but stays ours until its loader ends. */
+/* Return whether the forking thread leads `f` from a loader, or has claimed it. Such a flight
+ * continues in the child, detached. A flight that was taken over has another leader, but stays ours
+ * until its loader ends. */
 static bool flight_is_ours(const flight *f)
 {
     const base_self_t *self = base_self();
@@ -48,7 +51,7 @@ CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
         for (flight *f = s->detached, *next; f != NULL; f = next) {
             next = f->next;
             if (flight_is_ours(f)) {
-                base_store_rlx(&f->refs, 1u); /* the leader's; waiters are not there */
+                base_store_rlx(&f->refs, 1u); /* the ref of the leader; the child has no waiters */
                 continue;
             }
             flight_list_cut(s, f);

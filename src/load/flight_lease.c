@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_lease: flights whose leader is no thread: leases, those who are told of an end, and the
- * ends nobody else brings.
+ * flight_lease: leases, subscriptions, and flights that end without a leading thread.
  *
- * INVARIANTS a lease is {gen, nonce, shard}: open from flight_lease_open until it is claimed, taken
- *            over, expired, closed, or its view is dropped, whichever is first, each under the
- *            shard's lock; its ref goes with that. A subscription hangs on a flight, or is called,
- *            or was cut off: never two.
- * LOCKING    the shard's; subscribers are called with none. */
+ * INVARIANTS A lease is {gen, nonce, shard}. It is open from flight_lease_open until it is claimed,
+ *            taken over, expired or closed, or until its namespace is dropped; each of these takes
+ *            its ref.
+ *            A subscription hangs on a flight, or was called, or was removed: exactly one of these.
+ * LOCKING    The lock of the shard. Subscribers are called without a lock. */
 #include "load/flight_int.h"
 
 /* ---- leases ---- */
@@ -25,7 +24,7 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
     return open;
 }
 
-/* Every flight of the shard, attached or not: fn says when to stop. */
+/* Find the flight with number `gen` in the shard, attached or detached. */
 static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
 static flight *flight_by_gen(flight_shard *s, uint64_t gen)
 {
@@ -107,8 +106,9 @@ CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
     return true;
 }
 
-typedef struct flight_pick { /* which flights are to end */
-    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_VIEW } which; /* the last two: leases */
+typedef struct flight_pick { /* which flights end */
+    /* DUE and VIEW end leases only */
+    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_VIEW } which;
     int64_t now_ms;
     uint32_t view_id;
 } flight_pick;
@@ -120,7 +120,7 @@ static bool flight_picked(const flight *f, const flight_pick *p)
     return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms : f->view_id == p->view_id;
 }
 
-/* End one flight of the shard that is open and fits; false: there is none. */
+/* End one open flight of the shard that matches `pick`. Return false if there is none. */
 static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *pick)
 {
     flight_ended ended = { NULL, NULL };
@@ -137,7 +137,7 @@ static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *
     if (f != NULL) {
         if (f->attached) { flight_unlink(s, f); }
         (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
-        /* At the end of the store, or of the view, nobody asks. */
+        /* When the store closes or the namespace is dropped, no caller waits for the report. */
         lost = f->lease_open && pick->which == FLIGHT_PICK_DUE;
         if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
     }
