@@ -253,6 +253,18 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
 }
 
+/* Remove a negative entry, and detach a load that runs, as cellar_delete does. MISS, or CONFLICT:
+ * a value came first. */
+static cellar_err cache_delete_rest(cellar *c, l1_key *k)
+{
+    l1_put_spec none;
+    memset(&none, 0, sizeof none);
+    none.flags = L1_IF_ABSENT;
+    const cellar_err err = cache_del_if(c, k, &none);
+    const bool lost = err == CELLAR_EXISTS || !cache_vgen_alive(c->store, k->owner);
+    return lost ? CELLAR_CONFLICT : err;
+}
+
 static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opts *o)
 {
     cellar_buf old;
@@ -262,6 +274,7 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         err = cache_delete_round(c, k, o->if_version, &old, &copy, &differs);
+        if (err == CELLAR_MISS && o->if_version == 0) { err = cache_delete_rest(c, k); }
         if (err != CELLAR_CONFLICT || differs) { break; }
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
         if (err == CELLAR_E_CLOSED) { break; }
@@ -272,8 +285,7 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
         *o->old_value_len = old.len;
     }
     cache_buf_fini(&old);
-    /* Nothing live: a negative entry, and a load that runs, end as with cellar_delete. */
-    return err == CELLAR_MISS && o->if_version == 0 ? cache_del(c, k) : err;
+    return err;
 }
 
 /* Only a version that memory gave can match: what comes up from disk has a new one. */
