@@ -30,9 +30,10 @@ static void cache_buf_fini(cellar_buf *b)
 /* Keep the first failure; return it. */
 static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
 {
-    if (b->failed == CELLAR_OK) { b->failed = err; }
+    if (b->failed != CELLAR_OK) { return b->failed; }
+    b->failed = err;
     if (b->load != NULL) { cache_load_trouble(b->load, err); }
-    return b->failed;
+    return err;
 }
 
 /* Return a block of `cap` bytes for the buffer; NULL: no memory. */
