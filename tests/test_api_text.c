@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    text values: what cellar_get_str and cellar_set_str copy, refuse and leave behind, and the
- *         zero byte behind every value in new memory.
+ * Aim:    text values: what cellar_get_str and cellar_set_str copy, refuse and leave behind, and
+ *         the zero byte behind every value in new memory.
  * Method: public calls only; buffers full of 0xAA, with a guard byte behind. */
 #include "tests/api_kit.h"
 
