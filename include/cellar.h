@@ -117,7 +117,7 @@ typedef enum cellar_err {
 #define CELLAR_PATTERN_MAX        1024u       /* bytes of a pattern                               */
 #define CELLAR_MEMORY_MIN         1048576u    /* smallest budget: 1 MiB                           */
 #define CELLAR_TTL_NONE           INT64_MAX   /* no limit                                         */
-#define CELLAR_OFF                UINT32_MAX  /* none, in an option whose 0 is a default          */
+#define CELLAR_OFF                UINT32_MAX  /* none, where 0 in an option is a default          */
 
 /* Eviction policy. ADAPTIVE switches between the rules below as the hit ratio demands. */
 typedef enum cellar_eviction {

@@ -156,7 +156,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
 
 /* ---- Maintenance and checks ------------------------------------------------------------------ */
 
-/* Do due background work: expire entries, commit pages ahead, shrink the index. With no_threads
+/* Run due background work: expire entries, commit pages ahead, shrink the index. With no_threads
  * also the work of the disk tier: pending writes, index rebuild, free segments.
  * in:      any handle of the store; budget_us 0 = one bounded step
  * out:     *expired the entries that this call freed because they were due; optional

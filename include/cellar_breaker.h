@@ -10,41 +10,51 @@
 extern "C" {
 #endif
 
-/* Stops calling what keeps failing. CLOSED: calls pass; OPEN: they do not, for a time that doubles;
- * HALF_OPEN: one probe at a time passes, and a few that work close it. Loads ask the breaker of
- * their options or of their view by themselves; these calls are for everything else. A view's is in
- * the metrics (cellar_breaker_state); the disk tier has its own: fail_errors of cellar_l2_opts. */
+/* LOADS
+ * A load asks the breaker of its options or of its namespace by itself. A failure is: the loader
+ * failed, set no result, or ran longer than hard_timeout_ms. While the breaker is open, a load
+ * returns a stale value, a fallback or E_BREAKER_OPEN. The calls of this header serve every other
+ * kind of call that may fail. Metric cellar_breaker_state has the breakers of namespaces. The disk
+ * tier has a breaker of its own: see FAILURES in cellar_l2.h. */
+
+/* ---- Options --------------------------------------------------------------------------------- */
+
+/* State of a breaker. */
 typedef enum cellar_breaker_state {
-    CELLAR_BREAKER_CLOSED = 0,
-    CELLAR_BREAKER_OPEN = 1,
-    CELLAR_BREAKER_HALF_OPEN = 2
+    CELLAR_BREAKER_CLOSED = 0,   /* calls pass */
+    CELLAR_BREAKER_OPEN = 1,     /* calls are refused, for a time that doubles */
+    CELLAR_BREAKER_HALF_OPEN = 2 /* one probe at a time passes; a few successes close it */
 } cellar_breaker_state;
 
+/* Outcome of a call that was allowed. */
 typedef enum cellar_breaker_outcome {
     CELLAR_BREAKER_SUCCESS = 0,
     CELLAR_BREAKER_FAILURE = 1,
-    CELLAR_BREAKER_IGNORED = 2
+    CELLAR_BREAKER_IGNORED = 2 /* cancelled, or not made: counts as neither */
 } cellar_breaker_outcome;
 
-/* When a breaker opens and closes. 0 everywhere = what stands here. */
+/* When a breaker opens and closes. */
 typedef struct cellar_breaker_opts {
     size_t   struct_size; /* set by cellar_breaker_opts_default()                                 */
-    uint32_t failure_pct; /* opens at this share of failed calls in 10 s, 1..100; 50              */
-    uint32_t min_calls;   /* of at least so many, 1..1,000,000; 20                                */
-    uint32_t consecutive_failures; /* opens after so many failures in a row, 1..63; 5             */
-    uint32_t half_open_successes; /* probes that must work to close it, 1..15; 3                  */
-    int64_t  open_ms;     /* stays open for a random time up to this; 5,000                       */
-    int64_t  open_max_ms; /* doubled with each failed probe up to this; 60,000, or open_ms; from  */
-                          /* open_ms to 2^40                                                      */
+    uint32_t failure_pct; /* opens at this share of failed calls in 10 s. Range 1..100 percent.   */
+                          /* Default 50                                                           */
+    uint32_t min_calls;   /* calls in 10 s needed for it. Range 1..1,000,000. Default 20          */
+    uint32_t consecutive_failures; /* or opens after so many in a row. Range 1..63. Default 5     */
+    uint32_t half_open_successes;  /* successful probes that close it. Range 1..15. Default 3     */
+    int64_t  open_ms;     /* open for a random time, up to this. Default 5,000                    */
+    int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this. From open_ms to  */
+                          /* 2^40. Default 60,000, or open_ms where that is longer                */
 } cellar_breaker_opts;
 CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
 
-/* Make a breaker, to be shared by all calls of one thing that may fail.
- * in:      a handle whose store lends clock, log and allocator; o NULL = all defaults
- * out:     *out, or NULL on failure
- * returns: OK; E_INVAL (a number out of range), E_UNSUPPORTED, E_NOMEM, E_CLOSED
- * owns:    the caller destroys it with cellar_breaker_destroy, also after the store was closed, and
- *          after the last load that names it
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+/* Create a breaker for all calls of one service.
+ * in:      c: the breaker uses clock, log and allocator of its store; o NULL = all defaults
+ * out:     *out, NULL on failure
+ * returns: OK; E_NOMEM
+ * owns:    the caller destroys *out with cellar_breaker_destroy, after the last load that names it;
+ *          also after the store was closed
  * thread:  any
  * cost:    one allocation of about 250 bytes, not charged to the budget
  * example:
@@ -53,39 +63,37 @@ CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
 CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts *o,
                                             cellar_breaker **out);
 
-/* Free a breaker.
+/* Destroy a breaker.
  * in:      NULL is fine
- * thread:  any; nobody uses it any more
+ * thread:  any; must not overlap other calls on the breaker
  * cost:    one free
  * example: cellar_breaker_destroy(NULL);                                                         */
 CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 
-/* May the call be made?
+/* Ask whether a call may be made.
  * in:      a breaker
  * out:     *pass, for cellar_breaker_record
- * returns: OK; E_BREAKER_OPEN (do not call), E_INVAL
- * owns:    every OK is followed by one cellar_breaker_record; a probe that never is holds the
- *          others back for open_max_ms
+ * returns: OK (make the call, then cellar_breaker_record); E_BREAKER_OPEN (do not make it)
+ * owns:    a probe that is never recorded blocks the next one for open_max_ms
  * thread:  any
- * cost:    a clock reading and one load; no lock
+ * cost:    one clock reading and one load; no lock
  * example:
  *     uint32_t pass;
  *     if (cellar_breaker_allow(b, &pass) == CELLAR_OK) call_it(b, pass);                         */
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
-/* How did the call end?
- * in:      pass from cellar_breaker_allow; outcome CELLAR_BREAKER_SUCCESS, _FAILURE or _IGNORED
- *          (cancelled, not made after all)
- * returns: OK; E_INVAL
- * thread:  any; when it opens or closes, the log callback runs here
- * cost:    a clock reading and one or two shared writes
+/* Record the outcome of an allowed call.
+ * in:      pass from cellar_breaker_allow; outcome
+ * returns: OK
+ * thread:  any; when the breaker opens or closes, the log function runs in this call
+ * cost:    one clock reading and one or two shared writes
  * example: cellar_breaker_record(b, pass, CELLAR_BREAKER_SUCCESS);                               */
 CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
                                             cellar_breaker_outcome outcome);
 
-/* Close a breaker by hand, and forget what it has seen.
+/* Close a breaker and forget its recorded calls.
  * in:      a breaker
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any
  * cost:    O(1)
  * example: cellar_breaker_reset(b);                                                              */
@@ -96,20 +104,20 @@ typedef struct cellar_breaker_info {
     size_t   struct_size;    /* set by cellar_breaker_info_default()                              */
     cellar_breaker_state state;
     uint32_t reserved0;
-    int64_t  retry_after_ms; /* until a probe may pass; 0 when calls may                          */
-    uint64_t calls;          /* reported, without those that gave no verdict                      */
-    uint64_t failures;       /* of them                                                           */
-    uint64_t rejects;        /* not let through                                                   */
+    int64_t  retry_after_ms; /* until a probe may pass; 0 when calls pass                         */
+    uint64_t calls;          /* recorded, without IGNORED                                         */
+    uint64_t failures;       /* part of calls                                                     */
+    uint64_t rejects;        /* calls refused                                                     */
     uint64_t opens;          /* times it opened                                                   */
 } cellar_breaker_info;
 CELLAR_STRUCT(cellar_breaker_info, opens);
 
-/* Read state and counters.
+/* Read state and counters of a breaker.
  * in:      out->struct_size set
  * out:     *out
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any
- * cost:    a clock reading
+ * cost:    one clock reading
  * example:
  *     cellar_breaker_info i = cellar_breaker_info_default();
  *     cellar_breaker_info_get(b, &i);                                                            */

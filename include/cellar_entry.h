@@ -51,7 +51,7 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by cellar_get_opts_default()                                 */
-    cellar_entry_info *info;  /* filled from the entry whose bytes are returned; optional         */
+    cellar_entry_info *info;  /* describes the entry of the returned bytes; optional              */
     uint32_t     flags;       /* CELLAR_GET_...                                                   */
     uint32_t     reserved0;   /* must be 0                                                        */
 } cellar_get_opts;

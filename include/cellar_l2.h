@@ -122,7 +122,7 @@ typedef enum cellar_l2_sync {
     CELLAR_L2_SYNC_ALWAYS = 2
 } cellar_l2_sync;
 
-/* What to do with a directory whose head is damaged; see FAILURES. */
+/* What to do with a directory with a damaged head; see FAILURES. */
 typedef enum cellar_l2_damage {
     CELLAR_L2_REFUSE = 0,
     CELLAR_L2_SET_ASIDE = 1

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_memo: functions called through the cache. */
+ * cellar_memo: functions called through the cache, with keys made of their arguments.
+ *
+ * Unstable until 1.0: names and meanings may change. */
 #ifndef CELLAR_MEMO_H
 #define CELLAR_MEMO_H
 
@@ -10,8 +12,11 @@
 extern "C" {
 #endif
 
+/* ---- Arguments ------------------------------------------------------------------------------- */
+
 #define CELLAR_MEMO_ARGS_MAX 16u
-#define CELLAR_MEMO_NAME_MAX 255u
+#define CELLAR_MEMO_NAME_MAX 255u /* bytes of the name of a function */
+
 typedef enum cellar_arg_type {
     CELLAR_ARG_I64 = 1,
     CELLAR_ARG_U64 = 2,
@@ -21,8 +26,8 @@ typedef enum cellar_arg_type {
     CELLAR_ARG_BYTES = 6
 } cellar_arg_type;
 
-/* One argument of a memoized function. CELLAR_ARG(x) makes one out of any integer, bool, enum,
- * float, double, char pointer (NULL too) or cellar_bytes; other types do not compile. */
+/* One argument of a memoized function. CELLAR_ARG(x) makes one from any integer, bool, enum,
+ * float, double, char pointer (also NULL) or cellar_bytes; other types do not compile. */
 typedef struct cellar_arg {
     cellar_arg_type type;
     uint32_t reserved0; /* must be 0 */
@@ -31,7 +36,7 @@ typedef struct cellar_arg {
         uint64_t     u64;
         float        f32;
         double       f64;
-        cellar_bytes bytes; /* also text: without the ending 0; data NULL = a NULL pointer */
+        cellar_bytes bytes; /* also text, without its zero byte; data NULL = a NULL pointer */
     } as;
 } cellar_arg;
 
@@ -120,13 +125,15 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
              cellar_bytes: cellar_arg_bytes)(x)
 #endif
 
-/* Write a function's name, version and arguments as a key: equal keys come from equal ones only.
- * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes: of the function, not its address, because entries
- *          may outlive the process; version: raise it when the function changes; args, at most
- *          CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the length (buf may be NULL)
+/* ---- Keys ------------------------------------------------------------------------------------ */
+
+/* Write the key of a call: name, version and arguments of a function. Different calls have
+ * different keys.
+ * status:  unstable until 1.0
+ * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes; version: change it when the function changes;
+ *          args, at most CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the length (buf may be NULL)
  * out:     *key_len the full length; optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (also: longer than CELLAR_KEY_MAX; it is never
- *          hashed)
+ * returns: OK; E_BUFFER (*key_len set), E_INVAL (also: a key over CELLAR_KEY_MAX bytes)
  * owns:    nothing changes hands
  * thread:  any
  * cost:    O(key_len); no allocation
@@ -139,12 +146,13 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
                                       size_t arg_count, void *buf, size_t buf_cap,
                                       size_t *key_len);
 
-/* Read such a key: the other way round.
+/* Read name, version and arguments back from a key.
+ * status:  unstable until 1.0
  * in:      key of any origin; arg_cap 0 asks for the number of arguments (args may be NULL)
  * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
- * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (no such key), E_NEWER_FORMAT (of
- *          a newer format), E_INVAL
- * owns:    *name, and text and bytes of args, are borrowed from key; text is not 0-terminated
+ * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (not a key of cellar_memo_key),
+ *          E_NEWER_FORMAT
+ * owns:    *name, text and bytes of args are borrowed from key; text is not terminated
  * thread:  any
  * cost:    O(arguments); no allocation
  * example:
@@ -155,20 +163,24 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
                                         uint32_t *version, cellar_arg *args, size_t arg_cap,
                                         size_t *arg_count);
 
-/* What a memoized function looks like inside: args as they were given, text without its ending 0,
- * valid until it returns; it says its result through `load` like any loader. */
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+/* A memoized function. It gets its arguments, valid until it returns, and sets its result with
+ * `load` like a loader. */
 typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, size_t arg_count,
                                      void *ctx);
 
-/* Call a function through the cache: cellar_get_or_load under cellar_memo_key.
+/* Call a function through the cache: cellar_get_or_load with a key from cellar_memo_key.
+ * status:  unstable until 1.0
  * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
- *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes and ctx_retain are not used. Not
- *          in a view whose Bloom filter decides: its keys are none of the source's
+ *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and ctx_release are
+ *          ignored. Do not use a namespace with an authoritative Bloom filter: it does not know
+ *          these keys
  * out:     *out
- * returns: as cellar_get_or_load; E_INVAL also for arguments that make no key
+ * returns: as cellar_get_or_load; E_INVAL also as cellar_memo_key
  * owns:    as cellar_get_or_load
  * thread:  as cellar_get_or_load
- * cost:    as cellar_get_or_load, and writing the key; one allocation for keys over 512 bytes
+ * cost:    as cellar_get_or_load, and the key; one allocation for keys over 512 bytes
  * example:
  *     CELLAR_ARGS(a, 7, "berlin");
  *     cellar_result r = cellar_result_default();
@@ -179,7 +191,7 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
                                      const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
                                      cellar_result *out);
 
-/* CELLAR_ARGS(list, 1, x, "text"): declares the array `list` of 1..8 arguments. In C,
+/* CELLAR_ARGS(list, 1, x, "text") declares the array `list` of 1..8 arguments. In C,
  * CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, arguments...) is the whole call. */
 #define CELLAR_ARGS_1(a)      CELLAR_ARG(a)
 #define CELLAR_ARGS_2(a, ...) CELLAR_ARG(a), CELLAR_ARGS_1(__VA_ARGS__)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_warm: load many keys ahead; write to the source, then to the cache. */
+ * cellar_warm: load many keys ahead; write to the source, then to the cache.
+ *
+ * Unstable until 1.0: names and meanings may change. */
 #ifndef CELLAR_WARM_H
 #define CELLAR_WARM_H
 
@@ -10,52 +12,59 @@
 extern "C" {
 #endif
 
-/* How to warm up. Either keys or next. */
+/* ---- Warm ------------------------------------------------------------------------------------ */
+
+/* Options of cellar_warm. Set either keys or next. */
 typedef struct cellar_warm_opts {
     size_t   struct_size;         /* set by cellar_warm_opts_default()                            */
-    const cellar_bytes *keys;     /* key_count of them                                            */
+    const cellar_bytes *keys;     /* key_count keys                                               */
     size_t   key_count;
-    cellar_next_key_fn next;      /* or: hands out one key after another, in the calling thread   */
+    cellar_next_key_fn next;      /* instead of keys; called in the calling thread                */
     void    *next_ctx;
-    const cellar_load_opts *load; /* NULL = the view's defaults; outlives the call                */
-    cellar_loader_fn loader;      /* NULL with many NULL = the view's loader                      */
+    const cellar_load_opts *load; /* options of the loads. NULL = those of the namespace          */
+    cellar_loader_fn loader;      /* NULL with loader_many NULL = loader of the namespace         */
     cellar_loader_many_fn loader_many; /* instead of loader: many keys in one call                */
     void    *loader_ctx;          /* of loader or loader_many                                     */
-    int64_t  timeout_ms;          /* how long it may take; 0 = no limit                           */
-    uint32_t keys_per_s;          /* keys asked for in a second, up to 10^9; 0 = no limit         */
-    uint32_t threads;             /* threads made for it, 0..64; 0 = in the calling thread        */
-    uint32_t batch_keys;          /* keys of one bulk call, 1..4096; 0 = 256; 1 with fn           */
-    uint32_t max_failure_pct;     /* 1..100: stops above this share of failures (of 20 or more);  */
-                                  /* 0 = 100                                                      */
-    uint32_t max_used_pct;        /* 1..100: stops when the budget is used so far; 0 = 90         */
+    int64_t  timeout_ms;          /* maximum time. Default 0: no limit                            */
+    uint32_t keys_per_s;          /* keys a second. To 10^9. Default 0: no limit                  */
+    uint32_t threads;             /* threads that load. Range 0..64. 0 = the calling thread       */
+    uint32_t batch_keys;          /* keys of a bulk call. Range 1..4,096. Default 256; 1 with     */
+                                  /* loader                                                       */
+    uint32_t max_failure_pct;     /* stop above this share of failures, from 20 keys on. Range    */
+                                  /* 1..100 percent. Default 100                                  */
+    uint32_t max_used_pct;        /* stop when this share of the budget is used. Range 1..100     */
+                                  /* percent. Default 90                                          */
     uint32_t reserved0;           /* must be 0                                                    */
 } cellar_warm_opts;
 CELLAR_STRUCT(cellar_warm_opts, reserved0);
 
-/* keys == hits + loaded + absent + failed + skipped. Filled up to the caller's struct_size. */
+/* Report of cellar_warm: keys == hits + loaded + absent + failed + skipped. Filled up to the
+ * caller's struct_size. */
 typedef struct cellar_warm_report {
     size_t   struct_size; /* set by cellar_warm_report_default()                                  */
-    uint64_t keys;        /* keys named                                                           */
-    uint64_t hits;        /* were there already, or another caller was loading them               */
+    uint64_t keys;        /* keys given                                                           */
+    uint64_t hits;        /* keys in the cache, or loaded by another call                         */
     uint64_t loaded;
-    uint64_t absent;      /* the source has nothing                                               */
+    uint64_t absent;      /* the source has no value                                              */
     uint64_t failed;
-    uint64_t skipped;     /* it stopped before them                                               */
+    uint64_t skipped;     /* keys left when it stopped                                            */
     uint64_t elapsed_ms;
-    cellar_err stopped;   /* CELLAR_OK: not; E_TIMEOUT, E_SPACE (budget), E_LOADER (failures)     */
+    cellar_err stopped;   /* OK = it did not stop early; E_TIMEOUT, E_SPACE (max_used_pct),       */
+                          /* E_LOADER (max_failure_pct, or a loader ended its thread), E_CLOSED   */
     uint32_t reserved0;
 } cellar_warm_report;
 CELLAR_STRUCT(cellar_warm_report, reserved0);
 
-/* Load many keys before anybody asks. Ordinary loads: keys that are there are left alone, and who
- * asks for one meanwhile joins its load.
+/* Load many keys before they are requested. The loads are those of cellar_get_or_load: keys in the
+ * cache are not loaded, and other calls wait for these loads.
+ * status:  unstable until 1.0
  * in:      o; out->struct_size set
  * out:     *out, also when it stopped early
- * returns: OK (look at the report); what next failed with; E_INVAL, E_UNSUPPORTED, E_NOMEM (no
- *          thread, no memory; what was loaded stays), E_CLOSED
- * thread:  any; fn runs in up to `parallel` threads at once; they are joined before it returns. One
- *          that fn ends stops it: E_LOADER, its key failed, what is left is skipped
- * cost:    a load for each key that is missing
+ * returns: OK (look at the report); the negative code of next; E_NOMEM (no thread or no memory;
+ *          loaded entries stay)
+ * thread:  any; the loader runs in up to o->threads threads, which end before the return. If the
+ *          loader ends a thread, its key counts as failed and the rest is skipped
+ * cost:    one load for each missing key
  * example:
  *     cellar_warm_opts o = cellar_warm_opts_default();
  *     cellar_warm_report r = cellar_warm_report_default();
@@ -63,20 +72,22 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
  *     cellar_warm(c, &o, &r);                                                                    */
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out);
 
-/* Writes to the source: CELLAR_OK, or a negative code. No lock is held. */
+/* ---- Write through --------------------------------------------------------------------------- */
+
+/* Write to the source; return OK or a negative code. No lock is held. */
 typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const void *value,
                                        size_t value_len, void *ctx);
 
-/* Write to the source, then to the cache; when either fails the key is deleted from the cache, for
- * a failure of the source may hide a success.
- * in:      key, value, o as in cellar_set without conditions; fn, ctx
- * returns: OK; what fn failed with, or what cellar_set answered (the source has the value then; the
- *          cache has none); E_INVAL, E_RANGE, E_UNSUPPORTED, E_CLOSED (nothing done)
- * owns:    copied
- * thread:  any; fn may end its thread, then the key is deleted, too. Two writers of one key at one
- *          time may reach source and cache in different order: take a keyed lock around the call
- *          where that matters
- * cost:    fn, and a set
+/* Write to the source, then to the cache. If one of them fails, delete the key from the cache: a
+ * failed write to the source may have happened.
+ * status:  unstable until 1.0
+ * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn, ctx
+ * returns: OK; the code of fn; the code of cellar_set (the source has the value, the cache has
+ *          none); E_RANGE (options: nothing done)
+ * owns:    the bytes are copied
+ * thread:  any; if fn ends its thread, the key is deleted as well. Two writers of one key may reach
+ *          source and cache in different order: hold a keyed lock (cellar_lock.h) against that
+ * cost:    fn and a set
  * example: cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, db);                         */
 CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t key_len,
                                            const void *value, size_t value_len,

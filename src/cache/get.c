@@ -472,6 +472,7 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
 
 CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap)
 {
+    if (buf != NULL && buf_cap != 0) { buf[0] = '\0'; }
     if (key == NULL || buf == NULL || buf_cap == 0) {
         return cache_fail_key(c, "cellar_get_str", key, 1, "buf must hold at least 1 byte");
     }

@@ -99,6 +99,7 @@ CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdic
 static void cache_load_anew(struct cellar_load *ld)
 {
     ld->value = NULL;
+    ld->buf.load = NULL;
     ld->said = CACHE_SAID_NOTHING;
     ld->twice = ld->no_store = ld->failed = false;
     ld->has_ttl = ld->has_negative = ld->has_stale = false;

@@ -84,7 +84,11 @@ CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, voi
 
 CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err)
 {
-    if (ld->value != NULL) { (void)cache_say_trouble(ld, err); }
+    if (ld->value == NULL) { return; }
+    flight_draft(ld->f, NULL);
+    flight_bytes_drop(ld->value);
+    ld->value = NULL;
+    (void)cache_say_trouble(ld, err);
 }
 
 static void cache_buf_free(void *value, void *ctx)
@@ -96,7 +100,9 @@ static void cache_buf_free(void *value, void *ctx)
 CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
 {
     if (load == NULL || load->many != NULL) { return NULL; }
-    if (load->buf.load == load && load->value != NULL) { return &load->buf; }
+    if (load->buf.load == load && (load->value != NULL || load->buf.failed != CELLAR_OK)) {
+        return &load->buf;
+    }
     if (cache_say(load, CACHE_SAID_VALUE) != CELLAR_OK) { return NULL; }
     cache_store *s = load->call->c->store;
     unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);

@@ -519,8 +519,9 @@ BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool ma
     f.matched = matched;
     const cellar_err err = cache_del_l1(c, k, only_if, gone);
     cache_change_end(c, &f, k);
-    if (deps && (only_if == NULL || err == CELLAR_OK) &&
-        !BASE_MUTANT("deps.look_before_window")) {
+    const bool done = only_if == NULL || err == CELLAR_OK ||
+                      (err == CELLAR_MISS && (only_if->flags & L1_IF_ABSENT) != 0);
+    if (deps && done && !BASE_MUTANT("deps.look_before_window")) {
         cache_deps_changed(c, k, mark);
     }
     return err;

@@ -31,9 +31,10 @@ static void cache_buf_fini(cellar_buf *b)
 /* Keep the first failure; return it. */
 static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
 {
-    if (b->failed == CELLAR_OK) { b->failed = err; }
+    if (b->failed != CELLAR_OK) { return b->failed; }
+    b->failed = err;
     if (b->load != NULL) { cache_load_trouble(b->load, err); }
-    return b->failed;
+    return err;
 }
 
 /* Return a block of `cap` bytes for the buffer; NULL: no memory. */
@@ -254,6 +255,18 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
 }
 
+/* Remove a negative entry, and detach a load that runs, as cellar_delete does. MISS, or CONFLICT:
+ * a value came first. */
+static cellar_err cache_delete_rest(cellar *c, l1_key *k)
+{
+    l1_put_spec none;
+    memset(&none, 0, sizeof none);
+    none.flags = L1_IF_ABSENT;
+    const cellar_err err = cache_del_if(c, k, &none);
+    const bool lost = err == CELLAR_EXISTS || !cache_vgen_alive(c->store, k->owner);
+    return lost ? CELLAR_CONFLICT : err;
+}
+
 static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opts *o)
 {
     cellar_buf old;
@@ -263,6 +276,7 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
     cellar_err err = CELLAR_E_BUSY;
     for (unsigned round = 0; round < CACHE_ROUNDS; round++) {
         err = cache_delete_round(c, k, o->if_version, &old, &copy, &differs);
+        if (err == CELLAR_MISS && o->if_version == 0) { err = cache_delete_rest(c, k); }
         if (err != CELLAR_CONFLICT || differs) { break; }
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
         if (err == CELLAR_E_CLOSED) { break; }
@@ -273,8 +287,7 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
         *o->old_value_len = old.len;
     }
     cache_buf_fini(&old);
-    /* No live value: a negative entry and a running load end as with cellar_delete. */
-    return err == CELLAR_MISS && o->if_version == 0 ? cache_del(c, k) : err;
+    return err;
 }
 
 /* Delete the wanted version. Only a version from memory can match: an entry from disk gets a new

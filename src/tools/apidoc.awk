@@ -11,11 +11,12 @@
 #            contract; declarations that follow each other without a gap are one family, share it,
 #            and become one page with a link for each name:
 #                /* What it does, in a sentence. More sentences, `names` in backquotes.
-#                 * in:      what the arguments may be        (one line each, in this order;
+#                 * status:  unstable until 1.0               (one line each, in this order;
+#                 * in:      what the arguments may be
 #                 * out:     what is written                   more lines are indented;
 #                 * returns: codes                             a line that says nothing is left out)
-#                 * owns:    who frees what
-#                 * thread:  who may call it
+#                 * owns:    what the caller frees, and how
+#                 * thread:  threads that may call it
 #                 * cost:    what it costs
 #                 * example: code on this line,
 #                 *     or on the following lines, indented
@@ -31,7 +32,7 @@ function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat
 function trim(text) { sub(/^[ \t]+/, "", text); sub(/[ \t]+$/, "", text); return text }
 
 BEGIN {
-    keys = " in out returns owns thread cost example since "
+    keys = " status in out returns owns thread cost example since "
     while (symbols != "" && (getline line < symbols) > 0) {
         split(line, word, " ")
         if (line !~ /^#/ && word[1] != "") since_of[word[1]] = word[2]
@@ -300,6 +301,7 @@ function man_page(f,    n, i, k, list, title) {
     }
     print ".Sh DESCRIPTION" > page
     prose(field[f, "summary"])
+    if (field[f, "status"] != "") { print ".Pp" > page; prose("Status: " field[f, "status"] ".") }
     if (field[f, "in"] != "") { print ".Pp" > page; prose("In: " field[f, "in"]) }
     if (field[f, "out"] != "") { print ".Pp" > page; prose("Out: " field[f, "out"]) }
     section("RETURN VALUES", field[f, "returns"], "None.")
@@ -484,6 +486,7 @@ function html_page(    i, n, f) {
             }
         }
         print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
+        html_row("Status", field[f, "status"])
         html_row("In", field[f, "in"])
         html_row("Out", field[f, "out"])
         html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")

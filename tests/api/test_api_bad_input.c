@@ -544,6 +544,13 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, l.ctx_bytes = 8);
     static const cellar_bytes text = { "x", 1 };
     BAD_VIEW(E_INVAL, l.default_value = &text);
+    BAD_VIEW(E_INVAL, l.fallback[0].fn = (cellar_loader_fn)(void (*)(void))never_update);
+    BAD_VIEW(E_INVAL, l.ctx_retain = (void *(*)(void *))(void (*)(void))never_update);
+    BAD_VIEW(E_INVAL, l.ctx_release = (void (*)(void *))(void (*)(void))never_update);
+    BAD_VIEW(E_INVAL, l.breaker = (cellar_breaker *)(void *)&l);
+    for (uint32_t flag = 1; flag <= CELLAR_LOAD_NO_WAIT; flag <<= 1) {
+        if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_VIEW(E_INVAL, l.flags = flag); }
+    }
     BAD_VIEW(E_INVAL, o.track_dependencies = 1);
     BAD_VIEW(E_INVAL, o.track_dependencies = 2);
     tear_down();

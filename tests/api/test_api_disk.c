@@ -548,6 +548,69 @@ static void clear_bump_and_drop_stay_over_restarts(void)
 }
 
 /* The root's label is for statistics: it may change, and a view may bear it. */
+/* Open "v" of a store with a version. */
+static cellar *view_at(cellar *c, uint32_t version)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    o.version = version;
+    T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void version_at_open_survives_a_reopen(void)
+{
+    store_begin();
+    uint32_t version = 0;
+    for (uint32_t round = 0; round < 4; round++) {
+        static const uint32_t with[] = { 7, 7, 0, 9 }; /* new, the same, kept, another */
+        cellar *c = open_it(), *v = view_at(c, with[round]);
+        T_EQ_I64(look(v, 1, 1), round == 0 || round == 3 ? CELLAR_MISS : CELLAR_OK);
+        T_EQ_I64(put(v, 1, 1, 0), CELLAR_OK);
+        if (round == 3) {
+            T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+            T_EQ_U64(version, 10);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
+
+static cellar_err load_never(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_IO;
+}
+
+static void pinned_load_of_a_value_on_disk_is_copied(void)
+{
+    store_begin();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar *c = open_it();
+    T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
+    shut(c);
+    c = open_it();
+    o.flags = CELLAR_LOAD_PIN;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_never, NULL, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L2);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    T_EQ_MEM(r.value, "value", 5);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_never, NULL, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L1); /* the read brought it up */
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    T_EQ_MEM(r.value, "value", 5);
+    cellar_result_free(&r);
+    shut(c);
+    store_end();
+}
+
 static void a_view_may_be_called_as_the_root_is(void)
 {
     store_begin();
@@ -1604,6 +1667,8 @@ T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
        T_CASE(what_was_asked_for_long_ago_is_written_too),
        T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
        T_CASE(clear_bump_and_drop_stay_over_restarts),
+       T_CASE(version_at_open_survives_a_reopen),
+       T_CASE(pinned_load_of_a_value_on_disk_is_copied),
        T_CASE(a_view_may_be_called_as_the_root_is), T_CASE(secret_views_never_touch_the_disk),
        T_CASE(what_is_not_for_the_disk_never_gets_there),
        T_CASE(bulk_loads_and_leases_keep_off_the_disk),

@@ -744,6 +744,30 @@ static void bounds_of_load_options(void)
     kit_close(c);
 }
 
+/* Flags of the namespace and of the call are combined; the rest of its options are the call's
+ * where it has none. */
+static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
+{
+    cellar *c = kit_open(4 << 20), *v = NULL;
+    source s = SOURCE_INIT;
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default(), o = cellar_load_opts_default();
+    char text[64];
+    lo.flags = CELLAR_LOAD_NO_NEGATIVE;
+    vo.load = &lo;
+    T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+    o.flags = CELLAR_LOAD_PIN;
+    atomic_store(&s.say, SAY_NONE);
+    T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(v, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 2); /* it is told, not stored */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
+    T_EQ_I64(atomic_load(&s.calls), 3); /* the root has no such option */
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
 static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     (void)ld;
@@ -1135,6 +1159,7 @@ T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_
        T_CASE(views_have_their_own_loader_and_defaults), T_CASE(loaders_may_load_other_keys),
        T_CASE(cycle_self), T_CASE(loads_nest_sixteen_deep), T_CASE(xfetch_rate),
        T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
+       T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call),
         T_CASE(an_unknown_flag_is_refused_at_every_door),
        T_CASE(soft_over_hard_is_refused_whoever_said_it),
        T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),

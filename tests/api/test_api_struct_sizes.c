@@ -100,6 +100,12 @@ static cellar_err use_set_opts(void *p)
     return cellar_set(store, "s", 1, "x", 1, (const cellar_set_opts *)p);
 }
 
+static cellar_err use_delete_opts(void *p)
+{
+    T_EQ_I64(cellar_set(store, "d", 1, "x", 1, NULL), CELLAR_OK);
+    return cellar_delete_with(store, "d", 1, (const cellar_delete_opts *)p);
+}
+
 static cellar_err use_get_opts(void *p)
 {
     char buf[16];
@@ -215,6 +221,7 @@ static void options_of_a_call_of_every_size(void)
     open_store();
     CHECK_IN(cellar_set_opts, cellar_set_opts_default(), use_set_opts);
     CHECK_IN(cellar_get_opts, cellar_get_opts_default(), use_get_opts);
+    CHECK_IN(cellar_delete_opts, cellar_delete_opts_default(), use_delete_opts);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_load_opts);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_memo_opts);
     check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
@@ -307,6 +314,78 @@ static void structs_handed_out_end_where_the_caller_says(void)
     close_store();
 }
 
+/* A result must have at least the size it had in 0.2; what a newer caller has behind is its own. */
+static void results_from_their_first_size_on_are_filled(void)
+{
+    open_store();
+    for (size_t n = 0; n <= sizeof(cellar_result) + BEHIND; n++) {
+        const cellar_result init = cellar_result_default();
+        cellar_result *r = lay_out(&init, sizeof init, n);
+        const bool enough = n >= sizeof init;
+        memset(room.bytes + (n < sizeof init ? n : sizeof init), 0xAA, BEHIND);
+        const cellar_err err = cellar_get_or_load(store, "k", 1, NULL, load_x, NULL, r);
+        bool ok = T_EQ_I64(err, enough ? CELLAR_OK : CELLAR_E_INVAL);
+        ok = T_CHECK(untouched_from(enough ? sizeof init : n)) && ok;
+        if (enough) {
+            ok = T_EQ_MEM(r->value, "value", 5) && ok;
+            ok = T_EQ_U64(r->struct_size, n) && ok;
+            cellar_result_free(r);
+        }
+        if (!ok) { printf("# cellar_result with struct_size %zu\n", n); }
+    }
+    close_store();
+}
+
+/* Zero bytes and the size are the defaults: callers in other languages rely on it. */
+static void zeroed_structs_with_a_size_are_the_defaults(void)
+{
+#define DEFAULTS(type) { #type, sizeof(type), &made_##type, offsetof(type, struct_size) }
+#define MADE(type) const type made_##type = type##_default()
+    MADE(cellar_namespace_opts);
+    MADE(cellar_config);
+    MADE(cellar_set_opts);
+    MADE(cellar_error_info);
+    MADE(cellar_entry_info);
+    MADE(cellar_get_opts);
+    MADE(cellar_delete_opts);
+    MADE(cellar_result);
+    MADE(cellar_load_opts);
+    MADE(cellar_l2_cipher);
+    MADE(cellar_l2_opts);
+    MADE(cellar_stats);
+    MADE(cellar_latency);
+    MADE(cellar_advice);
+    MADE(cellar_reason);
+    MADE(cellar_bloom_info);
+    MADE(cellar_breaker_opts);
+    MADE(cellar_breaker_info);
+    MADE(cellar_host_opts);
+    MADE(cellar_tuning_opts);
+    MADE(cellar_warm_opts);
+    MADE(cellar_warm_report);
+    const struct { const char *name; size_t size; const void *made; size_t at; } all[] = {
+        DEFAULTS(cellar_namespace_opts), DEFAULTS(cellar_config), DEFAULTS(cellar_set_opts),
+        DEFAULTS(cellar_error_info), DEFAULTS(cellar_entry_info), DEFAULTS(cellar_get_opts),
+        DEFAULTS(cellar_delete_opts), DEFAULTS(cellar_result), DEFAULTS(cellar_load_opts),
+        DEFAULTS(cellar_l2_cipher), DEFAULTS(cellar_l2_opts), DEFAULTS(cellar_stats),
+        DEFAULTS(cellar_latency), DEFAULTS(cellar_advice), DEFAULTS(cellar_reason),
+        DEFAULTS(cellar_bloom_info), DEFAULTS(cellar_breaker_opts), DEFAULTS(cellar_breaker_info),
+        DEFAULTS(cellar_host_opts), DEFAULTS(cellar_tuning_opts), DEFAULTS(cellar_warm_opts),
+        DEFAULTS(cellar_warm_report),
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const uint32_t abi = CELLAR_ABI;
+        T_EQ_U64(all[i].at, 0);
+        T_REQUIRE(all[i].size <= ROOM);
+        memset(room.bytes, 0, all[i].size);
+        memcpy(room.bytes, &all[i].size, sizeof all[i].size);
+        if (strcmp(all[i].name, "cellar_config") == 0) {
+            memcpy(room.bytes + offsetof(cellar_config, abi), &abi, sizeof abi);
+        }
+        if (!T_EQ_MEM(all[i].made, room.bytes, all[i].size)) { printf("# %s\n", all[i].name); }
+    }
+}
+
 static void foreign_abi_is_refused(void)
 {
     settings cfg = settings_default();
@@ -324,4 +403,6 @@ T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(options_of_a_vie
        T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
        T_CASE(last_field_within_size_counts),
        T_CASE(structs_handed_out_end_where_the_caller_says),
+       T_CASE(results_from_their_first_size_on_are_filled),
+       T_CASE(zeroed_structs_with_a_size_are_the_defaults),
        T_CASE(foreign_abi_is_refused))

@@ -303,6 +303,47 @@ static void bump_counts_versions(void)
     api_shut(c);
 }
 
+/* Open "v" with a version. */
+static cellar *view_at(cellar *c, uint32_t version)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    o.version = version;
+    T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void version_at_open_begins_keeps_or_changes(void)
+{
+    cellar *c = open_bytes(2u << 20), *v = view_at(c, 7), *again;
+    cellar_stats st = cellar_stats_default();
+    uint32_t version = 0;
+    put(v, "k", "first");
+    again = view_at(c, 7); /* the same number: nothing changes */
+    T_EQ_STR(api_look(v, "k"), "first");
+    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    again = view_at(c, 0); /* 0 keeps it */
+    T_EQ_STR(api_look(v, "k"), "first");
+    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_U64(version, 8);
+    put(v, "k", "second");
+    again = view_at(c, 5); /* another number: like cellar_version_set */
+    T_EQ_STR(api_look(v, "k"), "MISS");
+    T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.version_changes, 2);
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_U64(version, 6);
+    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
+    v = view(c, "v"); /* new, without options */
+    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_U64(version, 2);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
 static void many_stores_side_by_side(void)
 {
     enum { STORES = 60 };
@@ -358,5 +399,6 @@ T_ONE_THREAD;
 T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
        T_CASE(dropped_views_are_gone), T_CASE(names_are_bytes), T_CASE(as_many_views_as_configured),
        T_CASE(views_come_and_go_without_a_trace), T_CASE(options_of_views_and_classes),
-       T_CASE(clear_is_o1_and_gives_its_room), T_CASE(bump_counts_versions), T_CASE(many_stores_side_by_side),
+       T_CASE(clear_is_o1_and_gives_its_room), T_CASE(bump_counts_versions),
+       T_CASE(version_at_open_begins_keeps_or_changes), T_CASE(many_stores_side_by_side),
        T_CASE(root_options_and_name))

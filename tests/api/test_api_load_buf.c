@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    results of loads without a copy: the growing buffer of a loader (cellar_load_buf) and
+ *         hits that stay in place (CELLAR_LOAD_PIN).
+ * Method: public calls only; loaders that follow a short script, an allocator that refuses the n-th
+ *         block, pins that take every slot. Blocks are counted after each case. */
+#include <pthread.h>
+
+#include "tests/support/api_kit.h"
+
+static cellar *open_store(void) { return api_open(4u << 20); }
+
+static cellar_err load(cellar *c, const char *key, const cellar_load_opts *o, cellar_loader_fn fn,
+                       void *ctx, cellar_result *r)
+{
+    *r = cellar_result_default();
+    return cellar_get_or_load(c, key, strlen(key), o, fn, ctx, r);
+}
+
+/* ---- cellar_load_buf ---- */
+
+/* Appends *ctx bytes, 'a', 'b', .., in pieces of 1, 2, 3, .. bytes. */
+static cellar_err append_pieces(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    const size_t total = *(const size_t *)ctx;
+    cellar_buf *b = cellar_load_buf(ld);
+    char piece[300];
+    size_t at = 0;
+    for (size_t n = 1; at < total; n = n % sizeof piece + 1) {
+        const size_t len = n < total - at ? n : total - at;
+        for (size_t i = 0; i < len; i++) { piece[i] = (char)('a' + (at + i) % 26); }
+        T_EQ_I64(cellar_buf_append(b, piece, len), CELLAR_OK);
+        at += len;
+    }
+    return CELLAR_OK;
+}
+
+static bool is_alphabet(const void *value, size_t len)
+{
+    const char *text = value;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] != (char)('a' + i % 26)) { return false; }
+    }
+    return true;
+}
+
+static void load_buf_of_any_length_is_the_result(void)
+{
+    static const size_t lengths[] = { 0, 1, 1023, 1024, 1025, 5000, 100000 };
+    cellar *c = open_store();
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        size_t len = lengths[i];
+        char key[16], room[2048];
+        cellar_result r = cellar_result_default();
+        snprintf(key, sizeof key, "%zu", len);
+        r.buf = room;
+        r.buf_cap = sizeof room;
+        T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, &len, &r), CELLAR_OK);
+        T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
+        T_EQ_U64(r.value_len, len);
+        T_CHECK((r.value == room) == (len <= sizeof room));
+        T_CHECK(is_alphabet(r.value, len));
+        cellar_result_free(&r);
+        T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, NULL, &r), CELLAR_OK);
+        T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+        T_EQ_U64(r.value_len, len);
+        T_CHECK(is_alphabet(r.value, len));
+        cellar_result_free(&r);
+    }
+    api_shut(c);
+}
+
+typedef enum step {
+    END = 0,      /* return OK */
+    APPEND,       /* "x" to the buffer; OK */
+    AGAIN,        /* the second call returns the same buffer */
+    RESIZE,       /* to 3 zero bytes */
+    TOO_LONG,     /* append more than max_value_bytes */
+    TOO_LONG_TOO, /* the same where the buffer has failed: the code of the first failure */
+    FAILED,       /* append "x": the code of the first failure */
+    NO_BYTES,     /* append NULL with a length */
+    SET_VALUE,    /* cellar_load_value "v", OK */
+    SET_TWICE,    /* cellar_load_value "v", E_RESULT_TWICE */
+    AFTER_TWICE,  /* append: E_RESULT_TWICE */
+    NO_BUFFER,    /* cellar_load_buf returns NULL */
+    TAKE_TWICE,   /* cellar_load_take, E_RESULT_TWICE */
+    FAIL,         /* cellar_load_fail 503 */
+    RETURN_ERROR, /* return E_IO */
+    LEAVE         /* end the thread */
+} step;
+
+static void take_back(void *value, void *ctx)
+{
+    (void)ctx;
+    free(value);
+}
+
+/* Follow the steps of `ctx`. */
+static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    static const char zeros[70000];
+    cellar_buf *b = NULL;
+    cellar_err first = CELLAR_OK;
+    void *data = NULL;
+    (void)key;
+    (void)key_len;
+    for (const step *at = ctx;; at++) {
+        switch (*at) {
+        case END: return CELLAR_OK;
+        case APPEND:
+            b = cellar_load_buf(ld);
+            T_EQ_I64(cellar_buf_append(b, "x", 1), CELLAR_OK);
+            break;
+        case AGAIN: T_CHECK(b != NULL && cellar_load_buf(ld) == b); break;
+        case RESIZE:
+            T_EQ_I64(cellar_buf_resize(b, 3, &data), CELLAR_OK);
+            T_REQUIRE(data != NULL);
+            break;
+        case TOO_LONG:
+            first = cellar_buf_append(b, zeros, sizeof zeros);
+            T_EQ_I64(first, CELLAR_E_TOOBIG);
+            break;
+        case TOO_LONG_TOO: T_EQ_I64(cellar_buf_append(b, zeros, sizeof zeros), first); break;
+        case FAILED:
+            T_EQ_I64(cellar_buf_append(b, "x", 1), first);
+            T_EQ_I64(cellar_buf_append(cellar_load_buf(ld), "x", 1), first);
+            T_EQ_I64(cellar_buf_resize(b, 0, &data), first);
+            T_CHECK(data == NULL);
+            break;
+        case NO_BYTES:
+            first = cellar_buf_append(b, NULL, 1);
+            T_EQ_I64(first, CELLAR_E_INVAL);
+            break;
+        case SET_VALUE: T_EQ_I64(cellar_load_value(ld, "v", 1), CELLAR_OK); break;
+        case SET_TWICE: T_EQ_I64(cellar_load_value(ld, "v", 1), CELLAR_E_RESULT_TWICE); break;
+        case AFTER_TWICE:
+            T_EQ_I64(cellar_buf_append(b, "x", 1), CELLAR_E_RESULT_TWICE);
+            T_EQ_I64(cellar_buf_resize(b, 5000, &data), CELLAR_E_RESULT_TWICE);
+            T_CHECK(data == NULL && cellar_load_buf(ld) == NULL);
+            break;
+        case NO_BUFFER:
+            T_CHECK(cellar_load_buf(ld) == NULL);
+            T_EQ_I64(cellar_buf_append(cellar_load_buf(ld), "x", 1), CELLAR_E_INVAL);
+            break;
+        case TAKE_TWICE:
+            data = malloc(3);
+            T_REQUIRE(data != NULL);
+            T_EQ_I64(cellar_load_take(ld, data, 3, take_back, NULL), CELLAR_E_RESULT_TWICE);
+            break;
+        case FAIL: T_EQ_I64(cellar_load_fail(ld, 503, 0, 0), CELLAR_OK); break;
+        case RETURN_ERROR: return CELLAR_E_IO;
+        case LEAVE: pthread_exit(NULL);
+        }
+    }
+}
+
+static cellar *open_short(void) /* values up to 65,536 bytes */
+{
+    settings cfg = api_config(4u << 20);
+    cfg.tuning.max_value_bytes = 65536;
+    return api_open_with(&cfg);
+}
+
+static void load_buf_may_be_asked_for_again_and_resized(void)
+{
+    cellar *c = open_store();
+    cellar_result r;
+    step steps[] = { APPEND, AGAIN, RESIZE, AGAIN, END };
+    T_EQ_I64(load(c, "k", NULL, follow, steps, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 3);
+    T_EQ_MEM(r.value, "x\0\0", 3);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
+/* Each row: what a loader does, and what its load fails with; nothing is stored. */
+static void load_buf_that_failed_fails_the_load(void)
+{
+    cellar *c = open_short();
+    struct row { step steps[8]; cellar_err err; int32_t loader_err; } rows[] = {
+        { { APPEND, TOO_LONG, FAILED, END }, CELLAR_E_TOOBIG, 0 },
+        { { APPEND, TOO_LONG, RETURN_ERROR }, CELLAR_E_TOOBIG, 0 },
+        { { APPEND, NO_BYTES, FAILED, END }, CELLAR_E_INVAL, 0 },
+        { { APPEND, TOO_LONG, SET_VALUE, FAILED, END }, CELLAR_E_TOOBIG, 0 },
+        { { APPEND, NO_BYTES, TOO_LONG_TOO, FAILED, END }, CELLAR_E_INVAL, 0 },
+        { { APPEND, SET_TWICE, AFTER_TWICE, END }, CELLAR_E_RESULT_TWICE, 0 },
+        { { APPEND, TAKE_TWICE, AFTER_TWICE, END }, CELLAR_E_RESULT_TWICE, 0 },
+        { { SET_VALUE, NO_BUFFER, END }, CELLAR_E_RESULT_TWICE, 0 },
+        { { APPEND, FAIL, END }, CELLAR_E_LOADER, 503 },
+        { { APPEND, FAIL, RETURN_ERROR }, CELLAR_E_LOADER, 503 },
+        { { APPEND, RETURN_ERROR }, CELLAR_E_LOADER, CELLAR_E_IO },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cellar_result r;
+        bool ok = T_EQ_I64(load(c, "k", NULL, follow, rows[i].steps, &r), rows[i].err);
+        ok = T_EQ_I64(r.loader_err, rows[i].loader_err) && ok;
+        ok = T_CHECK(r.value == NULL && r.value_len == 0) && ok;
+        ok = T_EQ_STR(api_look(c, "k"), "MISS") && ok;
+        if (!ok) { printf("# row %zu\n", i); }
+        cellar_result_free(&r);
+    }
+    api_shut(c);
+}
+
+static void load_buf_of_the_longest_value_is_stored(void)
+{
+    cellar *c = open_short();
+    cellar_result r;
+    size_t len = 65536;
+    T_EQ_I64(load(c, "k", NULL, append_pieces, &len, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 65536);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    api_shut(c);
+}
+
+static void load_buf_of_a_fallback_is_a_new_one(void)
+{
+    cellar *c = open_short();
+    cellar_result r;
+    cellar_load_opts o = cellar_load_opts_default();
+    step failing[] = { APPEND, TOO_LONG, END }, twice[] = { APPEND, SET_TWICE, END };
+    step working[] = { APPEND, AGAIN, END };
+    o.fallback[0] = (cellar_fallback){ follow, twice };
+    o.fallback[1] = (cellar_fallback){ follow, failing };
+    o.fallback[2] = (cellar_fallback){ follow, working };
+    T_EQ_I64(load(c, "k", &o, follow, failing, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_FALLBACK);
+    T_EQ_U64(r.value_len, 1);
+    T_EQ_MEM(r.value, "x", 1);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
+static cellar_err bulk_without_buffer(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                      void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    T_EQ_U64(count, 1);
+    T_CHECK(cellar_load_buf(ld) == NULL);
+    return cellar_load_item_value(ld, 0, "v", 1);
+}
+
+static void load_buf_in_a_bulk_loader_is_null(void)
+{
+    cellar *c = open_store();
+    cellar_result r = cellar_result_default();
+    cellar_load_item it[1] = { { "k", 1, &r, CELLAR_OK, 0 } };
+    T_CHECK(cellar_load_buf(NULL) == NULL);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, NULL, bulk_without_buffer, NULL), CELLAR_OK);
+    T_EQ_I64(it[0].status, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_STR(api_look(c, "k"), "v");
+    api_shut(c);
+}
+
+static void *load_and_leave(void *arg)
+{
+    static step steps[] = { APPEND, RESIZE, LEAVE };
+    cellar_result r;
+    (void)load(arg, "k", NULL, follow, steps, &r);
+    T_CHECK(false); /* the loader ended the thread */
+    return NULL;
+}
+
+static void load_buf_of_a_thread_that_ends_is_freed(void)
+{
+    cellar *c = open_store();
+    pthread_t t;
+    cellar_result r;
+    size_t len = 2000;
+    T_REQUIRE(pthread_create(&t, NULL, load_and_leave, c) == 0);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_EQ_I64(load(c, "k", NULL, append_pieces, &len, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 2000);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
+/* ---- refused blocks ---- */
+
+typedef struct refusing {
+    long left;  /* blocks until one is refused; negative: none is */
+    bool all;   /* from there on each is refused */
+    long held;
+} refusing;
+
+static void *refusing_alloc(size_t size, void *ctx)
+{
+    refusing *r = ctx;
+    if (r->left == 0) {
+        r->left -= r->all ? 0 : 1;
+        return NULL;
+    }
+    r->left -= r->left > 0;
+    void *block = malloc(size);
+    r->held += block != NULL;
+    return block;
+}
+
+static void refusing_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    ((refusing *)ctx)->held--;
+    free(block);
+}
+
+/* Appends 5,000 bytes as far as it can. */
+static cellar_err append_what_fits(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    cellar_buf *b = cellar_load_buf(ld);
+    cellar_err err = CELLAR_OK;
+    for (int i = 0; i < 50; i++) {
+        char piece[100];
+        memset(piece, 'p', sizeof piece);
+        const cellar_err now = cellar_buf_append(b, piece, sizeof piece);
+        T_CHECK(err == CELLAR_OK || now == err); /* the first failure stays */
+        T_CHECK(now == CELLAR_OK || now == (b == NULL ? CELLAR_E_INVAL : CELLAR_E_NOMEM));
+        err = now;
+    }
+    return CELLAR_OK;
+}
+
+/* Refuse the n-th block of a load, or all from there on, for the first 8; return how many loads
+ * failed. */
+static long load_with_refused_blocks(bool all)
+{
+    long failed = 0;
+    for (long nth = 0; nth < 8; nth++) {
+        refusing mem = { -1, all, 0 };
+        settings cfg = api_config(4u << 20);
+        cfg.host.alloc = refusing_alloc;
+        cfg.host.free = refusing_free;
+        cfg.host.alloc_ctx = &mem;
+        cellar *c = api_open_with(&cfg);
+        cellar_result r;
+        T_EQ_I64(load(c, "first", NULL, append_what_fits, NULL, &r), CELLAR_OK);
+        cellar_result_free(&r); /* what the first load of a store makes stands now */
+        mem.left = nth;
+        const cellar_err err = load(c, "k", NULL, append_what_fits, NULL, &r);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+        failed += err != CELLAR_OK;
+        mem.left = -1;
+        cellar_result_free(&r);
+        T_EQ_I64(load(c, "k", NULL, append_what_fits, NULL, &r), CELLAR_OK);
+        T_EQ_U64(r.value_len, 5000);
+        cellar_result_free(&r);
+        api_shut(c);
+        T_EQ_I64(mem.held, 0);
+    }
+    return failed;
+}
+
+static void load_buf_without_memory_is_a_code(void)
+{
+    T_CHECK(load_with_refused_blocks(false) >= 2); /* its two first blocks */
+    T_CHECK(load_with_refused_blocks(true) >= 5);  /* and those it grows into */
+}
+
+/* ---- CELLAR_LOAD_PIN ---- */
+
+static cellar_load_opts pinning(void)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_PIN;
+    return o;
+}
+
+/* Counts its calls in *ctx; the value is "loaded". */
+static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    ++*(int *)ctx;
+    return cellar_load_value(ld, "loaded", 6);
+}
+
+static void pinned_hit_is_not_copied(void)
+{
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_pinned p;
+    char room[64];
+    int calls = 0;
+    so.user_flags = 9;
+    so.ttl_ms = 60000;
+    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
+    T_EQ_I64(cellar_pin(c, "k", 1, &p), CELLAR_OK);
+    r.buf = room;
+    r.buf_cap = sizeof room;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_text, &calls, &r), CELLAR_OK);
+    T_CHECK(r.value == p.value); /* in place, and not in the buffer */
+    cellar_unpin(&p);
+    T_EQ_U64(r.value_len, 6);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    T_EQ_U64(r.user_flags, 9);
+    T_EQ_I64(r.age_ms, -1);
+    T_EQ_I64(r.ttl_left_ms, -1);
+    T_EQ_U64(r.version, 0);
+    T_EQ_I64(api_put(c, "k", "other!", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    for (int i = 0; i < 20000; i++) { (void)cellar_set(c, &i, sizeof i, room, sizeof room, NULL); }
+    T_EQ_MEM(r.value, "stored", 6);
+    cellar_result_free(&r);
+    T_CHECK(r.value == NULL && r.value_len == 0 && r.flags == 0);
+    cellar_result_free(&r); /* harmless */
+    T_CHECK(r.buf == room && r.buf_cap == sizeof room);
+    T_EQ_I64(calls, 0);
+    api_shut(c);
+}
+
+static void pinned_results_are_counted_as_one_hit_or_one_miss(void)
+{
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_stats st = cellar_stats_default();
+    cellar_result r;
+    int calls = 0;
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    T_EQ_MEM(r.value, "loaded", 6);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.misses, 1);
+    T_EQ_U64(st.gets, 1);
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    T_EQ_MEM(r.value, "loaded", 6);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l1, 1);
+    T_EQ_U64(st.misses, 1);
+    T_EQ_U64(st.gets, 2);
+    T_EQ_U64(st.loads, 1);
+    T_EQ_I64(calls, 1);
+    api_shut(c);
+}
+
+static void pinned_results_give_their_slots_back(void)
+{
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_result r;
+    int calls = 0;
+    T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
+    for (int i = 0; i < 50000; i++) { /* more than there are slots */
+        if (!T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK)) { break; }
+        if (!T_EQ_U64(r.flags, CELLAR_RESULT_PINNED)) { break; }
+        cellar_result_free(&r);
+    }
+    api_shut(c);
+}
+
+static void a_hit_is_copied_when_all_pin_slots_are_taken(void)
+{
+    enum { MOST = 8192 };
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_pinned *pin = calloc(MOST, sizeof *pin);
+    cellar_stats st = cellar_stats_default();
+    cellar_result r;
+    int calls = 0;
+    size_t n = 0;
+    T_REQUIRE(pin != NULL);
+    T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
+    while (n < MOST && cellar_pin(c, "k", 1, &pin[n]) == CELLAR_OK) { n++; }
+    T_CHECK(n > 0 && n < MOST);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    const uint64_t hits = st.hits_l1;
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    T_CHECK(r.value != pin[0].value);
+    T_EQ_MEM(r.value, "stored", 6);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.hits_l1, hits + 1);
+    cellar_unpin(&pin[0]);
+    cellar_result_free(&r);
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    cellar_result_free(&r);
+    for (size_t i = 1; i < n; i++) { cellar_unpin(&pin[i]); }
+    free(pin);
+    T_EQ_I64(calls, 0);
+    api_shut(c);
+}
+
+static void values_that_are_no_plain_hit_are_copied(void)
+{
+    cellar *c = open_store();
+    cellar_load_opts o = pinning();
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_result r;
+    int calls = 0;
+    so.ttl_ms = 1000;
+    so.stale_ms = 1000;
+    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
+    o.eager_refresh_pct = 90;
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    T_EQ_I64(r.ttl_left_ms, 1000);
+    cellar_result_free(&r);
+    o = pinning();
+    o.xfetch_beta_x100 = 100;
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    cellar_result_free(&r);
+    o = pinning();
+    o.flags |= CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    cellar_result_free(&r);
+    T_EQ_I64(load(c, "none", &o, NULL, NULL, &r), CELLAR_MISS);
+    T_EQ_U64(r.flags, 0);
+    atomic_fetch_add(&api_now_ms, 1000);
+    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_STALE);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    T_EQ_MEM(r.value, "stored", 6);
+    cellar_result_free(&r);
+    T_EQ_I64(calls, 0);
+    o = pinning();
+    o.flags |= CELLAR_LOAD_REFRESH; /* does not read */
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    cellar_result_free(&r);
+    T_EQ_I64(calls, 1);
+    so = cellar_set_opts_default();
+    so.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "absent", 6, NULL, 0, &so), CELLAR_OK);
+    o = pinning();
+    T_EQ_I64(load(c, "absent", &o, load_text, &calls, &r), CELLAR_ABSENT);
+    T_EQ_U64(r.flags, 0);
+    api_shut(c);
+}
+
+static void bulk_loads_and_leases_copy_in_spite_of_the_flag(void)
+{
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    cellar_load_item it[1] = { { "k", 1, &r, CELLAR_OK, 0 } };
+    T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_without_buffer, NULL), CELLAR_OK);
+    T_EQ_I64(it[0].status, CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    T_EQ_MEM(r.value, "stored", 6);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    T_EQ_MEM(r.value, "stored", 6);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
+/* Reads "a" pinned, and returns its bytes. */
+static cellar_err load_from_a(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const cellar_load_opts o = pinning();
+    cellar_result r;
+    int calls = 0;
+    (void)key;
+    (void)key_len;
+    T_EQ_I64(load(ctx, "a", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    const cellar_err err = cellar_load_value(ld, r.value, r.value_len);
+    cellar_result_free(&r);
+    return err;
+}
+
+static void pinned_reads_of_a_loader_are_dependencies(void)
+{
+    settings cfg = api_config(16u << 20);
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cfg.tuning.track_dependencies = 1;
+    root.track_dependencies = 1;
+    cfg.config.root = &root;
+    cellar *c = api_open_with(&cfg);
+    cellar_result r;
+    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
+    T_EQ_I64(load(c, "b", NULL, load_from_a, c, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "one", 3);
+    cellar_result_free(&r);
+    T_EQ_STR(api_look(c, "b"), "one");
+    T_EQ_I64(api_put(c, "a", "two", NULL), CELLAR_OK);
+    T_EQ_STR(api_look(c, "b"), "MISS");
+    api_shut(c);
+}
+
+static void a_deleted_tag_ends_pinned_hits(void)
+{
+    cellar *c = open_store();
+    cellar_load_opts o = pinning();
+    cellar_set_opts so = cellar_set_opts_default();
+    const cellar_bytes tag = { "red", 3 };
+    cellar_result held, r;
+    int calls = 0;
+    so.tags = &tag;
+    so.tag_count = 1;
+    so.ttl_ms = 60000;
+    so.stale_ms = 60000;
+    o.flags |= CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &o, NULL, NULL, &held), CELLAR_OK);
+    T_EQ_U64(held.flags, CELLAR_RESULT_PINNED);
+    T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_STALE);
+    T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &o, NULL, NULL, &r), CELLAR_MISS);
+    T_EQ_MEM(held.value, "stored", 6);
+    cellar_result_free(&held);
+    o = pinning();
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
+static void *free_result(void *arg)
+{
+    cellar_result_free(arg);
+    return NULL;
+}
+
+static void a_pinned_result_may_be_freed_by_another_thread(void)
+{
+    cellar *c = open_store();
+    const cellar_load_opts o = pinning();
+    cellar_result r;
+    pthread_t t;
+    int calls = 0;
+    T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
+    T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    T_REQUIRE(pthread_create(&t, NULL, free_result, &r) == 0);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+    T_CHECK(r.value == NULL);
+    api_shut(c);
+}
+
+T_MAIN("api_load_buf", T_CASE(load_buf_of_any_length_is_the_result),
+       T_CASE(load_buf_may_be_asked_for_again_and_resized),
+       T_CASE(load_buf_that_failed_fails_the_load),
+       T_CASE(load_buf_of_the_longest_value_is_stored),
+       T_CASE(load_buf_of_a_fallback_is_a_new_one), T_CASE(load_buf_in_a_bulk_loader_is_null),
+       T_CASE(load_buf_of_a_thread_that_ends_is_freed), T_CASE(load_buf_without_memory_is_a_code),
+       T_CASE(pinned_hit_is_not_copied),
+       T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss),
+       T_CASE(pinned_results_give_their_slots_back),
+       T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken),
+       T_CASE(values_that_are_no_plain_hit_are_copied),
+       T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag),
+       T_CASE(pinned_reads_of_a_loader_are_dependencies), T_CASE(a_deleted_tag_ends_pinned_hits),
+       T_CASE(a_pinned_result_may_be_freed_by_another_thread))

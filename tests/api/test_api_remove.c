@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    removals that look first: cellar_delete_with by version and with the old value, and
+ *         update functions that remove their entry.
+ * Method: public calls only; a listener that keeps the last event, races by functions that change
+ *         their own key, threads with values that occur once, and stores reopened on disk. */
+#include <pthread.h>
+
+#include "tests/support/api_kit.h"
+#include "tests/support/disk_store.h"
+
+static cellar *open_store(void) { return api_open(4u << 20); }
+
+typedef struct old_value {
+    void *bytes;
+    size_t len;
+} old_value;
+
+/* cellar_delete_with that returns the old value in *old. */
+static cellar_err delete_old(cellar *c, const char *key, uint64_t if_version, old_value *old)
+{
+    cellar_delete_opts o = cellar_delete_opts_default();
+    old->bytes = old; /* anything but NULL */
+    old->len = 77;
+    o.if_version = if_version;
+    o.old_value = &old->bytes;
+    o.old_value_len = &old->len;
+    return cellar_delete_with(c, key, strlen(key), &o);
+}
+
+static cellar_err delete_version(cellar *c, const char *key, uint64_t if_version)
+{
+    cellar_delete_opts o = cellar_delete_opts_default();
+    o.if_version = if_version;
+    return cellar_delete_with(c, key, strlen(key), &o);
+}
+
+static bool no_value(const old_value *old) { return old->bytes == NULL && old->len == 0; }
+
+/* ---- cellar_delete_with ---- */
+
+static void delete_with_any_version_removes_and_returns_the_value(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
+    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
+    T_EQ_U64(old.len, 3);
+    T_EQ_STR((char *)old.bytes, "one");
+    T_EQ_STR(api_look(c, "a"), "MISS");
+    T_EQ_I64(api_put(c, "a", "two", NULL), CELLAR_OK);
+    T_EQ_I64(delete_version(c, "a", 0), CELLAR_OK);
+    T_EQ_STR(api_look(c, "a"), "MISS");
+    T_EQ_I64(api_put(c, "a", "three", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_with(c, "a", 1, NULL), CELLAR_OK);
+    T_EQ_STR(api_look(c, "a"), "MISS");
+    api_shut(c);
+    T_EQ_STR((char *)old.bytes, "one"); /* also after the store was closed */
+    cellar_free(old.bytes);
+}
+
+static void delete_with_a_version_removes_only_that_version(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    cellar_set_opts o = cellar_set_opts_default();
+    uint64_t first = 0, second = 0;
+    o.new_version = &first;
+    o.ttl_ms = 5000;
+    T_EQ_I64(api_put(c, "k", "one", &o), CELLAR_OK);
+    o.new_version = &second;
+    T_EQ_I64(api_put(c, "k", "two", &o), CELLAR_OK);
+    T_CHECK(first != second);
+    T_EQ_I64(delete_version(c, "k", first), CELLAR_CONFLICT);
+    T_EQ_I64(delete_old(c, "k", first, &old), CELLAR_CONFLICT);
+    T_CHECK(no_value(&old));
+    cellar_entry_info i = cellar_entry_info_default();
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
+    T_EQ_U64(i.version, second);
+    T_EQ_I64(i.ttl_left_ms, 5000);
+    T_EQ_STR(api_look(c, "k"), "two");
+    T_EQ_I64(delete_old(c, "k", second, &old), CELLAR_OK);
+    T_EQ_STR((char *)old.bytes, "two");
+    cellar_free(old.bytes);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    o.new_version = &first;
+    T_EQ_I64(api_put(c, "k", "three", &o), CELLAR_OK);
+    T_EQ_I64(delete_version(c, "k", first), CELLAR_OK);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_EQ_I64(api_put(c, "k", "four", NULL), CELLAR_OK); /* it was given no version */
+    T_EQ_I64(delete_version(c, "k", first), CELLAR_CONFLICT);
+    T_EQ_I64(delete_old(c, "k", first, &old), CELLAR_CONFLICT);
+    T_EQ_STR(api_look(c, "k"), "four");
+    api_shut(c);
+}
+
+static void delete_with_of_a_missing_key_misses(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    cellar_set_opts o = cellar_set_opts_default();
+    T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
+    T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
+    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
+    T_CHECK(no_value(&old));
+    T_EQ_I64(delete_old(c, "k", 7, &old), CELLAR_MISS);
+    T_CHECK(no_value(&old));
+    o.ttl_ms = 10;
+    T_EQ_I64(api_put(c, "k", "expired", &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 10);
+    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
+    T_CHECK(no_value(&old));
+    api_shut(c);
+}
+
+static void delete_with_removes_a_negative_entry_only_without_a_version(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
+    T_EQ_STR(api_look(c, "k"), "ABSENT");
+    T_EQ_I64(delete_old(c, "k", 7, &old), CELLAR_MISS);
+    T_CHECK(no_value(&old));
+    T_EQ_STR(api_look(c, "k"), "ABSENT");
+    T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
+    T_CHECK(no_value(&old));
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    api_shut(c);
+}
+
+static void delete_with_refuses_one_output_of_two(void)
+{
+    cellar *c = open_store();
+    cellar_delete_opts o = cellar_delete_opts_default();
+    void *value = &o;
+    size_t len = 77;
+    T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
+    o.old_value = &value;
+    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
+    T_CHECK(value == &o);
+    o.old_value = NULL;
+    o.old_value_len = &len;
+    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
+    T_EQ_U64(len, 77);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "old_value_len") != NULL);
+    o = cellar_delete_opts_default();
+    T_EQ_I64(cellar_delete_with(c, "", 0, &o), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_with(c, NULL, 1, &o), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_delete_with(NULL, "k", 1, &o), CELLAR_E_INVAL);
+    o.struct_size = 0;
+    T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_E_INVAL);
+    T_EQ_STR(api_look(c, "k"), "v");
+    api_shut(c);
+}
+
+static void delete_with_works_in_a_disabled_namespace(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
+    T_EQ_STR((char *)old.bytes, "one");
+    cellar_free(old.bytes);
+    T_EQ_I64(delete_version(c, "b", 0), CELLAR_OK);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_STR(api_look(c, "a"), "MISS");
+    T_EQ_STR(api_look(c, "b"), "MISS");
+    api_shut(c);
+}
+
+typedef struct heard {
+    unsigned events;
+    cellar_cause cause;
+    char value[64];
+} heard;
+
+static void hear(const cellar_event *e, void *ctx)
+{
+    heard *h = ctx;
+    h->events++;
+    h->cause = e->cause;
+    T_REQUIRE(e->value_len < sizeof h->value);
+    memcpy(h->value, e->value, e->value_len);
+    h->value[e->value_len] = '\0';
+}
+
+static void delete_with_is_counted_and_heard_once(void)
+{
+    cellar *c = open_store();
+    old_value old;
+    heard h = { 0, CELLAR_CAUSE_NONE, "" };
+    uint64_t id = 0, version = 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_stats st = cellar_stats_default();
+    o.new_version = &version;
+    T_EQ_I64(cellar_listener_add(c, 0, hear, &h, &id), CELLAR_OK);
+    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
+    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
+    cellar_free(old.bytes);
+    T_EQ_U64(h.events, 1);
+    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_EQ_STR(h.value, "one");
+    T_EQ_I64(api_put(c, "b", "two", &o), CELLAR_OK);
+    T_EQ_I64(delete_version(c, "b", version + 1), CELLAR_CONFLICT);
+    T_EQ_I64(delete_old(c, "b", version + 1, &old), CELLAR_CONFLICT);
+    T_EQ_U64(h.events, 1);
+    T_EQ_I64(delete_version(c, "b", version), CELLAR_OK);
+    T_EQ_U64(h.events, 2);
+    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_EQ_STR(h.value, "two");
+    T_EQ_I64(delete_old(c, "b", 0, &old), CELLAR_MISS);
+    T_EQ_U64(h.events, 2);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.deletes, 2);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_DELETED], 2);
+    T_EQ_U64(st.gets, 0); /* reading the old value is no get */
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    api_shut(c);
+}
+
+/* ---- threads ---- */
+
+enum { THREADS = 4, KEYS = 3, ROUNDS = 20000 };
+
+typedef struct race {
+    cellar *c;
+    uint32_t first;      /* the values of this thread are first, first + 1, .. */
+    uint32_t stored, deleted;
+    _Atomic uint8_t *gone; /* by value: how often a delete returned it */
+} race;
+
+/* Sets where no value is, with a value that occurs once, and deletes with the old value. */
+static void *set_and_delete(void *arg)
+{
+    race *r = arg;
+    cellar_set_opts so = cellar_set_opts_default();
+    so.flags = CELLAR_ONLY_IF_ABSENT;
+    for (uint32_t i = 0; i < t_share(ROUNDS); i++) {
+        const uint32_t key = i % KEYS, value = r->first + r->stored;
+        const cellar_err set = cellar_set(r->c, &key, sizeof key, &value, sizeof value, &so);
+        T_CHECK(set == CELLAR_OK || set == CELLAR_EXISTS);
+        if (set == CELLAR_OK) { r->stored++; }
+        void *old = NULL;
+        size_t len = 0;
+        uint32_t was = 0;
+        cellar_delete_opts o = cellar_delete_opts_default();
+        o.old_value = &old;
+        o.old_value_len = &len;
+        const uint32_t other = (i / 2) % KEYS;
+        const cellar_err err = cellar_delete_with(r->c, &other, sizeof other, &o);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_BUSY);
+        T_CHECK((old != NULL) == (err == CELLAR_OK));
+        if (err != CELLAR_OK) { continue; }
+        r->deleted++;
+        T_EQ_U64(len, sizeof was);
+        memcpy(&was, old, sizeof was);
+        T_REQUIRE(was < THREADS * ROUNDS);
+        T_EQ_U64(atomic_fetch_add(&r->gone[was], 1), 0); /* each value is deleted once */
+        cellar_free(old);
+    }
+    return NULL;
+}
+
+static void every_value_deleted_by_threads_was_set_and_is_returned_once(void)
+{
+    cellar *c = open_store();
+    _Atomic uint8_t *gone = calloc(THREADS * ROUNDS, sizeof *gone);
+    pthread_t t[THREADS];
+    race r[THREADS];
+    uint32_t stored = 0, deleted = 0, left = 0;
+    T_REQUIRE(gone != NULL);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        r[i] = (race){ c, i * ROUNDS, 0, 0, gone };
+        T_REQUIRE(pthread_create(&t[i], NULL, set_and_delete, &r[i]) == 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) {
+        T_EQ_I64(pthread_join(t[i], NULL), 0);
+        stored += r[i].stored;
+        deleted += r[i].deleted;
+    }
+    for (uint32_t i = 0; i < THREADS; i++) {
+        for (uint32_t n = r[i].stored; n < ROUNDS; n++) { /* never stored: never returned */
+            if (!T_EQ_U64(atomic_load(&gone[i * ROUNDS + n]), 0)) { break; }
+        }
+    }
+    for (uint32_t key = 0; key < KEYS; key++) {
+        left += cellar_contains(c, &key, sizeof key) == CELLAR_OK;
+    }
+    T_EQ_U64(stored, deleted + left);
+    free((void *)gone);
+    api_shut(c);
+}
+
+/* ---- update functions that remove ---- */
+
+typedef struct remover {
+    unsigned calls;
+    cellar *c;           /* not NULL: the first call sets the key itself */
+    char seen[2][16];    /* the old value of the first two calls; "-": none */
+} remover;
+
+static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    remover *r = ctx;
+    T_REQUIRE(r->calls < 2 && old_len < sizeof r->seen[0]);
+    char *seen = r->seen[r->calls++];
+    memcpy(seen, old != NULL ? old : "-", old != NULL ? old_len : 1);
+    seen[old != NULL ? old_len : 1] = '\0';
+    T_EQ_I64(cellar_buf_append(out, "ignored", 7), CELLAR_OK);
+    if (r->c != NULL && r->calls == 1) {
+        T_EQ_I64(api_put(r->c, "k", "other", NULL), CELLAR_OK);
+    }
+    return CELLAR_REMOVED;
+}
+
+static void update_that_returns_removed_removes_the_entry(void)
+{
+    cellar *c = open_store();
+    remover r = { 0 };
+    heard h = { 0, CELLAR_CAUSE_NONE, "" };
+    uint64_t id = 0;
+    T_EQ_I64(cellar_listener_add(c, 0, hear, &h, &id), CELLAR_OK);
+    T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_U64(r.calls, 1);
+    T_EQ_STR(r.seen[0], "one");
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    T_EQ_U64(h.events, 1);
+    T_EQ_I64(h.cause, CELLAR_CAUSE_DELETED);
+    T_EQ_STR(h.value, "one");
+    T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
+    api_shut(c);
+}
+
+static void update_that_removes_nothing_misses(void)
+{
+    cellar *c = open_store();
+    remover r = { 0 };
+    cellar_set_opts o = cellar_set_opts_default();
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
+    T_EQ_U64(r.calls, 1);
+    T_EQ_STR(r.seen[0], "-");
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_MISS);
+    T_EQ_U64(r.calls, 1); /* the function did not run */
+    T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    api_shut(c);
+}
+
+static void update_that_removes_sees_a_set_of_its_own_round(void)
+{
+    cellar *c = open_store();
+    remover r = { 0, c, { "", "" } };
+    T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_U64(r.calls, 2); /* the set between read and removal costs a round */
+    T_EQ_STR(r.seen[0], "one");
+    T_EQ_STR(r.seen[1], "other");
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    r = (remover){ 0, c, { "", "" } };
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
+    T_EQ_U64(r.calls, 1); /* it saw no entry and removed none */
+    T_EQ_STR(api_look(c, "k"), "other");
+    api_shut(c);
+}
+
+/* ---- entries that are only on disk ---- */
+
+static cellar *open_disk(void)
+{
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    return c;
+}
+
+static cellar *reopen(cellar *c)
+{
+    api_shut(c);
+    return open_disk();
+}
+
+/* Every value of it was read from disk, or is there. */
+static cellar_tier tier_of(cellar *c, const char *key)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    return cellar_entry_info_get(c, key, strlen(key), 0, &i) == CELLAR_OK ? i.tier
+                                                                          : CELLAR_TIER_DEFAULT;
+}
+
+static void delete_with_returns_a_value_that_is_only_on_disk(void)
+{
+    store_begin();
+    old_value old;
+    cellar *c = open_disk();
+    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
+    c = reopen(c);
+    T_EQ_I64(tier_of(c, "a"), CELLAR_TIER_L2);
+    T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
+    T_EQ_STR((char *)old.bytes, "one");
+    cellar_free(old.bytes);
+    T_EQ_I64(tier_of(c, "b"), CELLAR_TIER_L2);
+    T_EQ_I64(delete_version(c, "b", 0), CELLAR_MISS); /* like cellar_delete */
+    c = reopen(c);
+    T_EQ_STR(api_look(c, "a"), "MISS");
+    T_EQ_STR(api_look(c, "b"), "MISS");
+    api_shut(c);
+    store_end();
+}
+
+static void delete_with_a_version_never_matches_on_disk(void)
+{
+    store_begin();
+    old_value old;
+    uint64_t version = 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar *c = open_disk();
+    o.new_version = &version;
+    T_EQ_I64(api_put(c, "a", "one", &o), CELLAR_OK);
+    T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
+    c = reopen(c);
+    T_EQ_I64(tier_of(c, "a"), CELLAR_TIER_L2);
+    T_EQ_I64(delete_old(c, "a", version, &old), CELLAR_CONFLICT);
+    T_CHECK(no_value(&old));
+    T_EQ_I64(delete_version(c, "b", version), CELLAR_CONFLICT);
+    T_EQ_STR(api_look(c, "a"), "one");
+    T_EQ_STR(api_look(c, "b"), "two");
+    api_shut(c);
+    store_end();
+}
+
+static void update_that_removes_ends_the_copy_on_disk(void)
+{
+    store_begin();
+    remover r = { 0 };
+    cellar *c = open_disk();
+    T_EQ_I64(api_put(c, "k", "one", NULL), CELLAR_OK);
+    c = reopen(c);
+    T_EQ_I64(tier_of(c, "k"), CELLAR_TIER_L2);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_STR(r.seen[0], "one");
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    c = reopen(c);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    api_shut(c);
+    store_end();
+}
+
+T_MAIN("api_remove", T_CASE(delete_with_any_version_removes_and_returns_the_value),
+       T_CASE(delete_with_a_version_removes_only_that_version),
+       T_CASE(delete_with_of_a_missing_key_misses),
+       T_CASE(delete_with_removes_a_negative_entry_only_without_a_version),
+       T_CASE(delete_with_refuses_one_output_of_two),
+       T_CASE(delete_with_works_in_a_disabled_namespace),
+       T_CASE(delete_with_is_counted_and_heard_once),
+       T_CASE(every_value_deleted_by_threads_was_set_and_is_returned_once),
+       T_CASE(update_that_returns_removed_removes_the_entry),
+       T_CASE(update_that_removes_nothing_misses),
+       T_CASE(update_that_removes_sees_a_set_of_its_own_round),
+       T_CASE(delete_with_returns_a_value_that_is_only_on_disk),
+       T_CASE(delete_with_a_version_never_matches_on_disk),
+       T_CASE(update_that_removes_ends_the_copy_on_disk))
