@@ -235,7 +235,8 @@ typedef struct cellar_namespace_opts {
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
     cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */
-    void *loader_ctx;            /* lives as long as the namespace                                */
+    void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
+                                 /* dropped and its running loads have ended                      */
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
 } cellar_namespace_opts;
 CELLAR_STRUCT(cellar_namespace_opts, breaker);
