@@ -143,7 +143,7 @@ if ! t_have strace || ! strace -o /dev/null -e trace=write -e inject=write:retva
     t_skip system_calls_come_in_order "no strace that may watch and inject"
     t_end $name
 fi
-t_case it_builds build
+t_case wal_program_builds build
 t_case system_calls_come_in_order in_order
 t_case a_wrong_order_is_noticed order_notices
 for c in pwrite64 fdatasync; do

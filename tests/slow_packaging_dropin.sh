@@ -195,9 +195,9 @@ if [ "${QUICK-}" = 1 ]; then t_end packaging_dropin_cells; fi
 
 if t_have clang; then measured clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
 else t_skip clang_c17_O2_DNDEBUG "no clang"; fi
-t_case callers_in_c callers
+t_case c_callers_compile callers
 t_case dropin_and_split_agree split_agrees
-if t_have g++; then t_case callers_in_cxx callers_cxx g++; else t_skip callers_in_cxx "no g++"; fi
+if t_have g++; then t_case cxx_callers_compile callers_cxx g++; else t_skip cxx_callers_compile "no g++"; fi
 t_case static_glibc static_glibc
 if t_have musl-gcc; then
     cell_libs=-static

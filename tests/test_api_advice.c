@@ -95,7 +95,7 @@ static double ratio_of(uint64_t entries)
     return st.hit_ratio;
 }
 
-static void other_budgets_are_told(void)
+static void advice_states_hit_ratio_of_other_budgets(void)
 {
     cellar_advice a;
     cellar *c = open_store(ENTRIES);
@@ -129,7 +129,7 @@ static void other_budgets_are_told(void)
 }
 
 /* Misses that no budget would have saved: of keys that were deleted. */
-static void misses_beside_the_sample_are_misses_at_every_size(void)
+static void unsampled_misses_count_at_every_budget(void)
 {
     cellar_advice a;
     cellar *c = open_store(1000);
@@ -155,7 +155,7 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
 }
 
 /* Where loads are timed, the dump says what the change is worth. */
-static void the_dump_tells_time_saved(void)
+static void dump_states_time_saved_by_other_budgets(void)
 {
     static char text[1 << 16];
     cellar *c = open_store(ENTRIES);
@@ -178,7 +178,7 @@ static void the_dump_tells_time_saved(void)
     api_shut(c);
 }
 
-static void views_are_told_apart(void)
+static void advice_is_separate_for_each_namespace(void)
 {
     cellar_advice a, all;
     cellar *c = open_store(ENTRIES);
@@ -218,7 +218,7 @@ static void views_are_told_apart(void)
 }
 
 /* The first 64 views that are asked for something have figures of their own; the store has all. */
-static void views_beyond_the_limit_are_in_the_sum_only(void)
+static void namespaces_beyond_64_count_in_the_sum_only(void)
 {
     cellar_advice a;
     char name[16];
@@ -239,7 +239,7 @@ static void views_beyond_the_limit_are_in_the_sum_only(void)
     api_shut(c);
 }
 
-static void there_may_be_no_advisor(void)
+static void advice_without_advisor_is_unsupported(void)
 {
     cellar_advice a;
     settings cfg = config(ENTRIES);
@@ -266,7 +266,7 @@ static void there_may_be_no_advisor(void)
     api_shut(c);
 }
 
-static void wrong_arguments_are_refused(void)
+static void advice_with_bad_arguments_is_refused(void)
 {
     cellar_advice a = cellar_advice_default();
     cellar *c = open_store(ENTRIES);
@@ -290,7 +290,7 @@ static void wrong_arguments_are_refused(void)
 }
 
 /* Of any budget; at 100-byte values that is what fills it. */
-static void advisor_and_why_take_little(void)
+static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
 {
     static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
@@ -309,9 +309,10 @@ static void advisor_and_why_take_little(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_advice", T_CASE(other_budgets_are_told),
-       T_CASE(misses_beside_the_sample_are_misses_at_every_size),
-       T_CASE(the_dump_tells_time_saved),
-       T_CASE(views_are_told_apart),
-       T_CASE(views_beyond_the_limit_are_in_the_sum_only), T_CASE(there_may_be_no_advisor),
-       T_CASE(wrong_arguments_are_refused), T_CASE(advisor_and_why_take_little))
+T_MAIN("api_advice", T_CASE(advice_states_hit_ratio_of_other_budgets),
+       T_CASE(unsampled_misses_count_at_every_budget),
+       T_CASE(dump_states_time_saved_by_other_budgets),
+       T_CASE(advice_is_separate_for_each_namespace),
+       T_CASE(namespaces_beyond_64_count_in_the_sum_only),
+       T_CASE(advice_without_advisor_is_unsupported), T_CASE(advice_with_bad_arguments_is_refused),
+       T_CASE(advisor_and_why_take_at_most_1_2_percent_of_budget))

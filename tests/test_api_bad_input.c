@@ -107,7 +107,7 @@ static void never_listen(const cellar_event *e, void *ctx)
     (void)e;
 }
 
-static void keys_of_wrong_length_are_refused(void)
+static void key_of_wrong_length_is_refused(void)
 {
     char buf[8];
     size_t len;
@@ -134,7 +134,7 @@ static void keys_of_wrong_length_are_refused(void)
     tear_down();
 }
 
-static void longest_key_and_binary_key_are_fine(void)
+static void longest_key_and_binary_key_are_accepted(void)
 {
     char buf[8];
     size_t len;
@@ -149,7 +149,7 @@ static void longest_key_and_binary_key_are_fine(void)
     tear_down();
 }
 
-static void null_pointers_are_refused(void)
+static void null_pointer_is_refused(void)
 {
     char buf[8];
     size_t len;
@@ -243,7 +243,7 @@ static void null_pointers_are_refused(void)
     tear_down();
 }
 
-static void load_calls_without_a_load_are_refused(void)
+static void load_calls_outside_a_loader_are_refused(void)
 {
     T_EQ_I64(cellar_load_set_cost(NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_set_user_flags(NULL, 1), CELLAR_E_INVAL);
@@ -489,7 +489,7 @@ static void config_fields_are_checked(void)
     T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
-static void view_options_are_checked(void)
+static void namespace_options_are_checked(void)
 {
     cellar *v;
     static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
@@ -550,7 +550,7 @@ static void view_options_are_checked(void)
 }
 
 /* Every budget there can be is answered: by a store, or at once by a code. */
-static void budgets_of_any_size_are_answered(void)
+static void open_with_any_budget_returns_store_or_code(void)
 {
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
@@ -583,7 +583,7 @@ static void budgets_of_any_size_are_answered(void)
 }
 
 /* However short entries are said to be: a store opens and holds some. */
-static void any_mean_length_of_entries_will_do(void)
+static void open_with_any_mean_entry_length_works(void)
 {
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
@@ -609,7 +609,7 @@ static void any_mean_length_of_entries_will_do(void)
 }
 
 /* Where the header names a bound: the value at it is taken, the next is not. */
-static void bounds_of_views_breakers_and_warm_ups(void)
+static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     settings cfg = settings_default();
@@ -700,7 +700,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     tear_down();
 }
 
-static void bad_items_do_not_stop_the_others(void)
+static void bad_item_does_not_stop_other_items(void)
 {
     char buf[8];
     size_t n = 99;
@@ -787,7 +787,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }
 
-static void closed_views_answer_closed(void)
+static void closed_namespace_returns_closed(void)
 {
     set_up();
     expect_closed(other);
@@ -796,7 +796,7 @@ static void closed_views_answer_closed(void)
     tear_down();
 }
 
-static void views_of_a_closed_store_answer_closed(void)
+static void namespace_of_closed_store_returns_closed(void)
 {
     cellar *a, *b;
     set_up();
@@ -816,7 +816,7 @@ static void views_of_a_closed_store_answer_closed(void)
     T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the shell is gone with the last handle */
 }
 
-static void errors_are_told_per_handle(void)
+static void last_error_is_kept_per_handle(void)
 {
     cellar *v;
     cellar_error_info e = cellar_error_info_default();
@@ -856,13 +856,13 @@ static void every_code_has_name_and_text(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
-       T_CASE(longest_key_and_binary_key_are_fine), T_CASE(null_pointers_are_refused),
-       T_CASE(load_calls_without_a_load_are_refused),
-       T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
-       T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
-       T_CASE(budgets_of_any_size_are_answered), T_CASE(any_mean_length_of_entries_will_do),
-       T_CASE(bounds_of_views_breakers_and_warm_ups),
-       T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),
-       T_CASE(views_of_a_closed_store_answer_closed), T_CASE(errors_are_told_per_handle),
+T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
+       T_CASE(longest_key_and_binary_key_are_accepted), T_CASE(null_pointer_is_refused),
+       T_CASE(load_calls_outside_a_loader_are_refused), T_CASE(flags_and_ranges_are_checked),
+       T_CASE(set_options_are_checked), T_CASE(config_fields_are_checked),
+       T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
+       T_CASE(open_with_any_mean_entry_length_works),
+       T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
+       T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
+       T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
        T_CASE(every_code_has_name_and_text))

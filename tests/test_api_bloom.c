@@ -102,7 +102,7 @@ static void bloom_seed_bug(void)
     shut(c);
 }
 
-static void every_way_of_storing_adds(void)
+static void every_storing_call_adds_key_to_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0.0001), CELLAR_OK);
@@ -122,7 +122,7 @@ static void every_way_of_storing_adds(void)
     shut(c);
 }
 
-static void nothing_is_removed(void)
+static void delete_and_clear_remove_nothing_from_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before there was a filter */
@@ -140,7 +140,7 @@ static void nothing_is_removed(void)
     shut(c);
 }
 
-static void a_flood_of_absent_keys_meets_the_filter_first(void)
+static void absent_get_with_authority_is_answered_by_filter(void)
 {
     cellar *c = open_store(16u << 20);
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
@@ -166,7 +166,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     shut(c);
 }
 
-static void a_view_may_begin_with_a_filter(void)
+static void namespace_options_open_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -201,7 +201,7 @@ static void a_view_may_begin_with_a_filter(void)
     shut(c);
 }
 
-static void it_counts_in_the_budget_and_gives_back(void)
+static void filter_bytes_are_charged_and_returned(void)
 {
     cellar *c = open_store(4u << 20);
     cellar_stats st = cellar_stats_default();
@@ -220,7 +220,7 @@ static void it_counts_in_the_budget_and_gives_back(void)
     shut(c);
 }
 
-static void a_filter_that_is_full_says_so_and_observes(void)
+static void full_filter_returns_to_observing(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
@@ -270,7 +270,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void rebuilds_under_writers_deny_nothing(void)
+static void rebuild_during_writes_denies_no_key(void)
 {
     memset(&load, 0, sizeof load);
     load.c = open_store(32u << 20);
@@ -293,7 +293,7 @@ static void rebuilds_under_writers_deny_nothing(void)
     shut(load.c);
 }
 
-static void a_forked_child_keeps_its_filter(void)
+static void forked_child_keeps_its_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);
@@ -370,9 +370,9 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_way_of_storing_adds),
-       T_CASE(nothing_is_removed), T_CASE(a_flood_of_absent_keys_meets_the_filter_first),
-       T_CASE(a_view_may_begin_with_a_filter), T_CASE(it_counts_in_the_budget_and_gives_back),
-       T_CASE(a_filter_that_is_full_says_so_and_observes),
-       T_CASE(rebuilds_under_writers_deny_nothing), T_CASE(a_forked_child_keeps_its_filter),
-       T_CASE(bad_input_of_filters))
+T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_to_filter),
+       T_CASE(delete_and_clear_remove_nothing_from_filter),
+       T_CASE(absent_get_with_authority_is_answered_by_filter),
+       T_CASE(namespace_options_open_a_filter), T_CASE(filter_bytes_are_charged_and_returned),
+       T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key),
+       T_CASE(forked_child_keeps_its_filter), T_CASE(bad_input_of_filters))

@@ -60,7 +60,7 @@ static void fail(cellar_breaker *b, unsigned times)
     }
 }
 
-static void breaker_lives_by_the_stores_clock(void)
+static void breaker_uses_clock_of_its_store(void)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
@@ -99,7 +99,7 @@ static void breaker_lives_by_the_stores_clock(void)
     cellar_breaker_destroy(b);
 }
 
-static void breaker_of_a_dropped_view(void)
+static void breaker_outlives_dropped_namespace(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
@@ -167,7 +167,7 @@ static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t
     return strstr(text, line) != NULL;
 }
 
-static void a_views_breaker_is_in_metrics_and_dump(void)
+static void breaker_of_namespace_is_in_metrics_and_dump(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker_opts o = cellar_breaker_opts_default();
@@ -193,6 +193,6 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_breaker", T_CASE(breaker_lives_by_the_stores_clock),
-       T_CASE(breaker_of_a_dropped_view), T_CASE(a_views_breaker_is_in_metrics_and_dump),
-       T_CASE(bad_input_of_breakers))
+T_MAIN("api_breaker", T_CASE(breaker_uses_clock_of_its_store),
+       T_CASE(breaker_outlives_dropped_namespace),
+       T_CASE(breaker_of_namespace_is_in_metrics_and_dump), T_CASE(bad_input_of_breakers))

@@ -110,7 +110,7 @@ static double edges(cellar *c) { return metric(c, "cellar_dependencies "); }
 
 /* ---- what ends it ---- */
 
-static void set_del_and_incr_end_who_read(void)
+static void set_delete_and_increment_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a", "b", "n" };
     cellar *c = open_deps(4u << 20);
@@ -153,7 +153,7 @@ static cellar_err double_it(const void *old, size_t len, cellar_buf *out, void *
     return cellar_buf_append(out, old, len);
 }
 
-static void patterns_updates_and_bulk_end_who_read(void)
+static void pattern_update_and_bulk_set_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a1" };
     cellar *c = open_deps(4u << 20);
@@ -175,7 +175,7 @@ static void patterns_updates_and_bulk_end_who_read(void)
     kit_close(c);
 }
 
-static void ended_views_and_tags_end_who_read(void)
+static void cleared_namespace_and_deleted_tag_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
@@ -203,7 +203,7 @@ static void ended_views_and_tags_end_who_read(void)
     kit_close(c);
 }
 
-static void a_value_lives_no_longer_than_what_it_was_made_of(void)
+static void dependent_expires_no_later_than_its_sources(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -226,7 +226,7 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
     kit_close(c);
 }
 
-static void touches_of_either_keep_the_order_of_their_ends(void)
+static void touch_keeps_dependent_expiring_no_later_than_source(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -260,7 +260,7 @@ static void touches_of_either_keep_the_order_of_their_ends(void)
     kit_close(c);
 }
 
-static void a_touch_that_writes_the_record_anew_ends_who_read(void)
+static void touch_that_moves_the_record_invalidates_dependents(void)
 {
     static const char *const reads[] = { "a" };
     const int64_t far = INT64_C(1) << 40; /* a deadline that needs a field of its own */
@@ -278,7 +278,7 @@ static void a_touch_that_writes_the_record_anew_ends_who_read(void)
     kit_close(c);
 }
 
-static void idle_time_bounds_who_read(void)
+static void idle_time_of_source_bounds_dependent(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -304,7 +304,7 @@ static void idle_time_bounds_who_read(void)
     kit_close(c);
 }
 
-static void not_modified_keeps_what_the_value_was_made_of(void)
+static void not_modified_keeps_dependencies(void)
 {
     static const char *const reads[] = { "a", "b" };
     cellar *c = open_deps(4u << 20);
@@ -335,7 +335,7 @@ static void refresh(cellar *c, source *s, int64_t ttl_ms)
     T_EQ_STR(text, "x");
 }
 
-static void not_modified_with_less_time_or_other_tags_is_a_change(void)
+static void not_modified_with_shorter_ttl_or_other_tags_invalidates_dependents(void)
 {
     static const char *const reads[] = { "a" };
     static const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
@@ -381,7 +381,7 @@ static void not_modified_with_less_time_or_other_tags_is_a_change(void)
 
 /* ---- loads ---- */
 
-static void loads_inside_loads_are_kept_and_linked(void)
+static void nested_loads_are_stored_and_linked(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -407,7 +407,7 @@ static void loads_inside_loads_are_kept_and_linked(void)
 static void change_now(cook *k) { put(k->c, k->reads[0], "new"); }
 static void clear_now(cook *k) { T_EQ_I64(cellar_clear(k->from), CELLAR_OK); }
 
-static void changes_during_the_load_are_seen(void)
+static void change_during_load_discards_dependent_value(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
@@ -442,7 +442,7 @@ static cellar_err many_cooks(cellar_load *ld, const cellar_bytes *keys, size_t n
     return CELLAR_OK;
 }
 
-static void bulk_loaders_read_for_all_their_keys(void)
+static void reads_of_bulk_loader_count_for_all_its_keys(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -526,7 +526,7 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void every_read_is_noted(void)
+static void every_reading_call_notes_a_dependency(void)
 {
     cellar *c = open_deps(4u << 20);
     for (int i = 0; i < 10; i++) {
@@ -542,7 +542,7 @@ static void every_read_is_noted(void)
     kit_close(c);
 }
 
-static void fallbacks_behind_an_open_breaker_are_noted(void)
+static void reads_of_fallback_behind_open_breaker_are_noted(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
@@ -586,7 +586,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
 
 /* ---- bounds ---- */
 
-static void deps_bounds(void)
+static void load_over_dependency_limit_is_not_stored(void)
 {
     static char name[CELLAR_DEPENDENCIES_MAX + 1][8];
     static const char *reads[CELLAR_DEPENDENCIES_MAX + 1];
@@ -609,7 +609,7 @@ static void deps_bounds(void)
     kit_close(c);
 }
 
-static void chains_are_followed_and_rests_are_due(void)
+static void chain_of_dependents_is_invalidated_completely(void)
 {
     char names[12][8];
     cellar *c = open_deps(4u << 20);
@@ -630,7 +630,7 @@ static void chains_are_followed_and_rests_are_due(void)
     kit_close(c);
 }
 
-static void fans_are_followed_some_a_call(void)
+static void fan_of_dependents_is_invalidated_in_bounded_steps(void)
 {
     static const char *const read = "r";
     cellar *c = open_deps(16u << 20);
@@ -657,7 +657,7 @@ static void fans_are_followed_some_a_call(void)
     kit_close(c);
 }
 
-static void cycles_end(void)
+static void cyclic_dependencies_end(void)
 {
     static const char *const a = "a", *const b = "b";
     cellar *c = open_deps(4u << 20);
@@ -681,7 +681,7 @@ static void cycles_end(void)
     kit_close(c);
 }
 
-static void the_table_is_bounded_and_swept(void)
+static void full_dependency_table_reuses_expired_places(void)
 {
     static const char *const read = "r";
     cellar *c = open_deps(1u << 20);
@@ -712,7 +712,7 @@ static void the_table_is_bounded_and_swept(void)
     kit_close(c);
 }
 
-static void reloads_drop_what_is_not_read_any_more(void)
+static void reload_drops_dependencies_it_no_longer_reads(void)
 {
     static const char *const both[] = { "a", "b" };
     cellar *c = open_deps(4u << 20);
@@ -740,7 +740,7 @@ static void heard(const cellar_event *e, void *ctx)
     if (e->cause == CELLAR_CAUSE_DEPENDENCY) { (*(int *)ctx)++; }
 }
 
-static void listeners_hear_of_dependants(void)
+static void listeners_receive_events_of_dependents(void)
 {
     static const char *const read = "a";
     cellar *c = open_deps(4u << 20);
@@ -758,7 +758,7 @@ static void listeners_hear_of_dependants(void)
     kit_close(c);
 }
 
-static void only_views_that_ask_note(void)
+static void namespaces_without_dependencies_note_nothing(void)
 {
     static const char *const read = "a";
     cellar *c = open_deps(4u << 20), *plain = NULL;
@@ -800,7 +800,7 @@ static void stingy_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void what_could_not_be_noted_is_not_served(void)
+static void load_with_unnoted_dependency_is_not_stored(void)
 {
     static const char *const read = "a";
     int not_stored = 0;
@@ -837,18 +837,24 @@ static void what_could_not_be_noted_is_not_served(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
-       T_CASE(patterns_updates_and_bulk_end_who_read), T_CASE(ended_views_and_tags_end_who_read),
-       T_CASE(a_value_lives_no_longer_than_what_it_was_made_of),
-       T_CASE(touches_of_either_keep_the_order_of_their_ends),
-       T_CASE(a_touch_that_writes_the_record_anew_ends_who_read),
-       T_CASE(idle_time_bounds_who_read), T_CASE(not_modified_keeps_what_the_value_was_made_of),
-       T_CASE(not_modified_with_less_time_or_other_tags_is_a_change),
-       T_CASE(loads_inside_loads_are_kept_and_linked), T_CASE(changes_during_the_load_are_seen),
-       T_CASE(bulk_loaders_read_for_all_their_keys), T_CASE(every_read_is_noted),
-       T_CASE(fallbacks_behind_an_open_breaker_are_noted), T_CASE(deps_bounds),
-       T_CASE(chains_are_followed_and_rests_are_due),
-       T_CASE(fans_are_followed_some_a_call), T_CASE(cycles_end),
-       T_CASE(the_table_is_bounded_and_swept), T_CASE(reloads_drop_what_is_not_read_any_more),
-       T_CASE(listeners_hear_of_dependants), T_CASE(only_views_that_ask_note),
-       T_CASE(what_could_not_be_noted_is_not_served))
+T_MAIN("cellar_api_deps", T_CASE(set_delete_and_increment_invalidate_dependents),
+       T_CASE(pattern_update_and_bulk_set_invalidate_dependents),
+       T_CASE(cleared_namespace_and_deleted_tag_invalidate_dependents),
+       T_CASE(dependent_expires_no_later_than_its_sources),
+       T_CASE(touch_keeps_dependent_expiring_no_later_than_source),
+       T_CASE(touch_that_moves_the_record_invalidates_dependents),
+       T_CASE(idle_time_of_source_bounds_dependent), T_CASE(not_modified_keeps_dependencies),
+       T_CASE(not_modified_with_shorter_ttl_or_other_tags_invalidates_dependents),
+       T_CASE(nested_loads_are_stored_and_linked),
+       T_CASE(change_during_load_discards_dependent_value),
+       T_CASE(reads_of_bulk_loader_count_for_all_its_keys),
+       T_CASE(every_reading_call_notes_a_dependency),
+       T_CASE(reads_of_fallback_behind_open_breaker_are_noted),
+       T_CASE(load_over_dependency_limit_is_not_stored),
+       T_CASE(chain_of_dependents_is_invalidated_completely),
+       T_CASE(fan_of_dependents_is_invalidated_in_bounded_steps), T_CASE(cyclic_dependencies_end),
+       T_CASE(full_dependency_table_reuses_expired_places),
+       T_CASE(reload_drops_dependencies_it_no_longer_reads),
+       T_CASE(listeners_receive_events_of_dependents),
+       T_CASE(namespaces_without_dependencies_note_nothing),
+       T_CASE(load_with_unnoted_dependency_is_not_stored))

@@ -163,7 +163,7 @@ static int pairs_of_disk(cellar *c, bool change)
     return below;
 }
 
-static void changes_end_what_lies_on_disk_alone(void)
+static void change_invalidates_dependents_only_on_disk(void)
 {
     begin();
     cellar *c = open_disk(CELLAR_L2_WRITE_THROUGH);
@@ -226,14 +226,14 @@ static void check_next_life(bool deps, bool killed)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }
-static void no_later_life_serves_what_was_made_of_others(void)
+static void reopened_store_serves_no_dependent_values(void)
 {
     check_next_life(true, false);
     check_next_life(false, false);
 }
-static void a_killed_life_serves_none_of_it_either(void) { check_next_life(true, true); }
+static void store_reopened_after_kill_serves_no_dependent_values(void) { check_next_life(true, true); }
 
-static void sixteen_tags_leave_no_place_on_disk(void)
+static void changed_source_invalidates_value_with_sixteen_tags(void)
 {
     static char text[CELLAR_TAGS_MAX][4];
     cellar_bytes tags[CELLAR_TAGS_MAX];
@@ -259,7 +259,7 @@ static void sixteen_tags_leave_no_place_on_disk(void)
     end();
 }
 
-static void a_view_nobody_has_open_is_reached(void)
+static void change_invalidates_dependents_of_closed_namespace(void)
 {
     begin();
     for (int disk = 0; disk < 2; disk++) {
@@ -283,7 +283,7 @@ static void a_view_nobody_has_open_is_reached(void)
 }
 
 /* Courses stay in memory, their dishes leave it, ticks look for places; then a changes. */
-static void evicted_values_are_steps_on_the_way(void)
+static void change_reaches_dependents_through_evicted_values(void)
 {
     int gone = 0;
     begin();
@@ -310,7 +310,7 @@ static void evicted_values_are_steps_on_the_way(void)
 }
 
 /* More than the table has places for: what lies on disk alone ends, and newer ones are kept. */
-static void a_full_table_ends_what_lies_on_disk(void)
+static void full_dependency_table_invalidates_values_only_on_disk(void)
 {
     enum { MANY = 1000 };
     begin();
@@ -337,8 +337,10 @@ static void a_full_table_ends_what_lies_on_disk(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_api_deps_disk", T_CASE(changes_end_what_lies_on_disk_alone),
-       T_CASE(no_later_life_serves_what_was_made_of_others),
-       T_CASE(a_killed_life_serves_none_of_it_either), T_CASE(sixteen_tags_leave_no_place_on_disk),
-       T_CASE(a_view_nobody_has_open_is_reached), T_CASE(evicted_values_are_steps_on_the_way),
-       T_CASE(a_full_table_ends_what_lies_on_disk))
+T_MAIN("cellar_api_deps_disk", T_CASE(change_invalidates_dependents_only_on_disk),
+       T_CASE(reopened_store_serves_no_dependent_values),
+       T_CASE(store_reopened_after_kill_serves_no_dependent_values),
+       T_CASE(changed_source_invalidates_value_with_sixteen_tags),
+       T_CASE(change_invalidates_dependents_of_closed_namespace),
+       T_CASE(change_reaches_dependents_through_evicted_values),
+       T_CASE(full_dependency_table_invalidates_values_only_on_disk))

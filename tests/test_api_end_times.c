@@ -67,7 +67,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- jitter ---- */
 
-static void jitter_keeps_to_the_greatest_age(void)
+static void jitter_stays_within_max_age(void)
 {
     cellar *c = open_it();
     for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
@@ -90,7 +90,7 @@ static void jitter_keeps_to_the_greatest_age(void)
     shut(c, NULL);
 }
 
-static void jitter_of_the_longest_times_is_no_end(void)
+static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
 {
     cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
@@ -104,7 +104,7 @@ static void jitter_of_the_longest_times_is_no_end(void)
     shut(c, NULL);
 }
 
-static void a_lease_keeps_to_the_greatest_age(void)
+static void fulfilled_lease_stays_within_max_age(void)
 {
     cellar *c = open_it();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -124,7 +124,7 @@ static void a_lease_keeps_to_the_greatest_age(void)
 }
 
 /* Whatever the view would have said of a set without a time to live. */
-static void a_fulfilled_value_has_the_window_it_was_given(void)
+static void fulfilled_value_keeps_its_stale_window(void)
 {
     cellar *c = open_it();
     cellar_load_opts o = cellar_load_opts_default();
@@ -153,7 +153,7 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
     return cellar_load_absent(load);
 }
 
-static void what_loaders_find_absent_has_an_exact_age_too(void)
+static void absent_result_of_loader_has_exact_age(void)
 {
     cellar *c = open_it();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -170,7 +170,7 @@ static void what_loaders_find_absent_has_an_exact_age_too(void)
     shut(c, v);
 }
 
-static void known_absent_keeps_the_end_and_no_windows(void)
+static void negative_entry_keeps_ttl_without_stale_windows(void)
 {
     cellar *c = open_it();
     cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -202,7 +202,7 @@ static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, voi
 }
 
 /* The share of its time to live that is over, not of its idle time. */
-static void uses_bring_no_refresh_nearer(void)
+static void use_of_idle_entry_triggers_no_eager_refresh(void)
 {
     cellar *c = open_it();
     int loads = 0;
@@ -245,7 +245,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     return c;
 }
 
-static void an_idle_time_goes_on_on_disk(void)
+static void idle_time_continues_on_disk(void)
 {
     for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
@@ -289,7 +289,7 @@ static cellar_err write_w(const void *old, size_t old_len, cellar_buf *out, void
     return cellar_buf_append(out, "w", 1);
 }
 
-static void a_kept_time_to_live_is_kept_on_disk(void)
+static void keep_ttl_is_kept_on_disk(void)
 {
     for (int how = 0; how < 8; how++) { /* set, many, update, none; each set, or durable */
         store_begin();
@@ -319,9 +319,10 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
     }
 }
 
-T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
-       T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
-       T_CASE(a_fulfilled_value_has_the_window_it_was_given),
-       T_CASE(what_loaders_find_absent_has_an_exact_age_too),
-       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer),
-       T_CASE(an_idle_time_goes_on_on_disk), T_CASE(a_kept_time_to_live_is_kept_on_disk))
+T_MAIN("cellar_api_end_times", T_CASE(jitter_stays_within_max_age),
+       T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited),
+       T_CASE(fulfilled_lease_stays_within_max_age), T_CASE(fulfilled_value_keeps_its_stale_window),
+       T_CASE(absent_result_of_loader_has_exact_age),
+       T_CASE(negative_entry_keeps_ttl_without_stale_windows),
+       T_CASE(use_of_idle_entry_triggers_no_eager_refresh), T_CASE(idle_time_continues_on_disk),
+       T_CASE(keep_ttl_is_kept_on_disk))

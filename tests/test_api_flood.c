@@ -286,7 +286,7 @@ static void murmur_collisions_cost_nothing(void) { compare("Murmur3", hostile_mu
 static void uthash_collisions_cost_nothing(void) { compare("Jenkins", hostile_jenkins, jenkins); }
 
 /* The table of view names is a uthash table: names of one Jenkins hash, without a zero byte. */
-static void hostile_view_names_cost_nothing(void)
+static void hostile_namespace_names_cost_nothing(void)
 {
     enum { VIEWS = 2000, LEAST = 3, MOST = 100 };
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
@@ -428,7 +428,7 @@ static bool due_at_once(void)
 
 /* 100 us are promised; a virtual machine's own interruptions count as CPU time here, and a reader
  * looks again and again while who changes the entry is off the processor: the best of ten. */
-static void a_million_due_at_once_stop_nobody(void)
+static void million_entries_expiring_together_delay_no_call(void)
 {
     bool ok = false;
     for (int i = 0; i < 10 && !ok && !t_failed(); i++) { ok = due_at_once(); }
@@ -436,5 +436,5 @@ static void a_million_due_at_once_stop_nobody(void)
 }
 
 T_MAIN("api_flood", T_ALONE(fnv_collisions_cost_nothing), T_ALONE(murmur_collisions_cost_nothing),
-       T_ALONE(uthash_collisions_cost_nothing), T_ALONE(hostile_view_names_cost_nothing),
-       T_CASE(a_million_due_at_once_stop_nobody))
+       T_ALONE(uthash_collisions_cost_nothing), T_ALONE(hostile_namespace_names_cost_nothing),
+       T_CASE(million_entries_expiring_together_delay_no_call))

@@ -67,7 +67,9 @@ static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
 {
     (void)ctx;
     unsigned char *to = out;
-    for (size_t i = 0; i < n; i++) { to[i] = (unsigned char)(((const char *)in)[i] ^ nonce[i % 12]); }
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (unsigned char)(((const char *)in)[i] ^ nonce[i % 12]);
+    }
     const uint64_t sum = toy_sum(toy_sum(toy_sum(7, nonce, 12), aad, aad_len), out, n);
     memcpy(to + n, &sum, TAG);
     perhaps_fork(CIPHER);
@@ -463,12 +465,22 @@ static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
     store_end();
 }
 
-static void a_listener_forks(void) { all_calls(0, CELLAR_L2_SYNC_MANUAL, LISTENER, 40); }
-static void a_listener_forks_beside_a_cipher(void) { all_calls(1, CELLAR_L2_SYNC_PERIODIC,
-                                                               LISTENER, 40); }
-static void a_cipher_forks(void) { all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40); }
-static void a_loader_or_a_walker_forks(void) { all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER |
-                                                         WALKER, 9); }
+static void fork_inside_listener_leaves_store_usable(void)
+{
+    all_calls(0, CELLAR_L2_SYNC_MANUAL, LISTENER, 40);
+}
+static void fork_inside_listener_with_cipher_leaves_store_usable(void)
+{
+    all_calls(1, CELLAR_L2_SYNC_PERIODIC, LISTENER, 40);
+}
+static void fork_inside_cipher_leaves_store_usable(void)
+{
+    all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40);
+}
+static void fork_inside_loader_or_scan_leaves_store_usable(void)
+{
+    all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER | WALKER, 9);
+}
 
 /* ---- beside open and close ---- */
 
@@ -508,7 +520,7 @@ static void *fork_on_and_on(void *arg)
 
 /* The child of whatever moment of an open or a close comes out of its fork, and what it has of the
  * store does not keep the next open out. */
-static void stores_come_and_go_beside_forks(void)
+static void fork_during_open_and_close_leaves_store_usable(void)
 {
     forker f = { .born = 0 };
     pthread_t t;
@@ -531,6 +543,8 @@ static void stores_come_and_go_beside_forks(void)
     store_end();
 }
 
-T_MAIN("api_fork_inside", T_CASE(stores_come_and_go_beside_forks), T_ALONE(a_listener_forks),
-       T_ALONE(a_listener_forks_beside_a_cipher), T_ALONE(a_cipher_forks),
-       T_ALONE(a_loader_or_a_walker_forks))
+T_MAIN("api_fork_inside", T_CASE(fork_during_open_and_close_leaves_store_usable),
+       T_ALONE(fork_inside_listener_leaves_store_usable),
+       T_ALONE(fork_inside_listener_with_cipher_leaves_store_usable),
+       T_ALONE(fork_inside_cipher_leaves_store_usable),
+       T_ALONE(fork_inside_loader_or_scan_leaves_store_usable))

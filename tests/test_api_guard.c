@@ -36,7 +36,7 @@ static void bloom_seed_bug_with_loads(void)
 }
 
 /* The owner declared an empty source that was not: audits find out, one load in 1,024. */
-static void bloom_audit_ends_a_false_authority(void)
+static void bloom_audit_revokes_false_authority(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -68,7 +68,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-static void absent_flood_calls_no_loader(void)
+static void flood_of_absent_keys_calls_no_loader(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -106,7 +106,7 @@ static void absent_flood_calls_no_loader(void)
 
 /* ---- breaker ---- */
 
-static void breaker_stops_calls_and_stale_is_served(void)
+static void open_breaker_stops_loads_and_serves_stale(void)
 {
     cellar *c = kit_open(8 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -158,7 +158,7 @@ static void *load_and_end(void *arg)
     return NULL;
 }
 
-static void breaker_passes_of_lost_loaders_come_back(void)
+static void breaker_pass_of_lost_loader_is_returned(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
@@ -190,7 +190,7 @@ static void breaker_passes_of_lost_loaders_come_back(void)
 
 /* ---- fallbacks ---- */
 
-static void fallback_order(void)
+static void fallbacks_run_in_documented_order(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
@@ -303,7 +303,7 @@ static uint32_t why_cause(cellar *c, const char *key)
     return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
 }
 
-static void why_knows_of_loads(void)
+static void why_reports_loads(void)
 {
     cellar *c = why_store = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -358,7 +358,7 @@ static double told(const char *text, const char *family, const char *name)
     return at != NULL ? strtod(at + strlen(line), NULL) : -1;
 }
 
-static void metrics_tell_what_each_view_saved(void)
+static void metrics_state_savings_of_each_namespace(void)
 {
     static char metrics[1 << 16];
     cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
@@ -412,7 +412,7 @@ static cellar_err write_row(const void *key, size_t key_len, const void *value, 
     return CELLAR_OK;
 }
 
-static void write_through_source_first(void)
+static void write_through_writes_source_before_cache(void)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_OK, .c = c };
@@ -426,7 +426,7 @@ static void write_through_source_first(void)
     kit_close(c);
 }
 
-static void write_through_failures_invalidate(void)
+static void failed_write_through_invalidates_key(void)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_E_IO, .c = c };
@@ -472,7 +472,7 @@ static void *write_in_a_thread(void *c)
     return NULL;
 }
 
-static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
+static void thread_exit_in_writer_leaves_no_old_value(void)
 {
     cellar *c = kit_open(4 << 20);
     pthread_t t;
@@ -490,7 +490,7 @@ static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
     kit_close(c);
 }
 
-static void enable_off_still_invalidates(void)
+static void disabled_namespace_still_invalidates(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -527,7 +527,7 @@ static void sums_up(const cellar_warm_report *r)
     T_EQ_U64(r->keys, r->hits + r->loaded + r->absent + r->failed + r->skipped);
 }
 
-static void warm_report_sums(void)
+static void warm_report_counts_every_key(void)
 {
     enum { KEYS = 1000 };
     static uint32_t number[KEYS];
@@ -595,7 +595,7 @@ static void *warm_here(void *arg)
 }
 
 /* More keys than two chunks a thread: nobody would ever empty one again. */
-static void warm_ends_with_its_threads(void)
+static void thread_exit_during_warm_ends_warm(void)
 {
     enum { KEYS = 300 };
     static uint32_t number[KEYS];
@@ -646,7 +646,7 @@ static cellar_err next_name(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-static void warm_in_bulk_and_its_limits(void)
+static void bulk_warm_keeps_its_limits(void)
 {
     cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
@@ -746,7 +746,7 @@ static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count,
     return cellar_load_value(ld, text, strlen(text));
 }
 
-static void memoized_calls_run_once(void)
+static void memoized_call_runs_once(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
@@ -788,14 +788,15 @@ static void memoized_calls_run_once(void)
     kit_close(c);
 }
 
-T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a_false_authority),
-       T_CASE(absent_flood_calls_no_loader), T_CASE(breaker_stops_calls_and_stale_is_served),
-       T_CASE(breaker_passes_of_lost_loaders_come_back), T_CASE(fallback_order),
-       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
-       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
-       T_CASE(write_through_source_first),
-       T_CASE(write_through_failures_invalidate),
-       T_CASE(a_thread_that_ends_in_a_writer_leaves_nothing_old), T_CASE(enable_off_still_invalidates),
-       T_CASE(warm_report_sums), T_CASE(warm_ends_with_its_threads),
-       T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
-       T_CASE(memoized_calls_run_once))
+T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_revokes_false_authority),
+       T_CASE(flood_of_absent_keys_calls_no_loader),
+       T_CASE(open_breaker_stops_loads_and_serves_stale),
+       T_CASE(breaker_pass_of_lost_loader_is_returned), T_CASE(fallbacks_run_in_documented_order),
+       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_reports_loads),
+       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_state_savings_of_each_namespace),
+       T_CASE(write_through_writes_source_before_cache),
+       T_CASE(failed_write_through_invalidates_key),
+       T_CASE(thread_exit_in_writer_leaves_no_old_value),
+       T_CASE(disabled_namespace_still_invalidates), T_CASE(warm_report_counts_every_key),
+       T_CASE(thread_exit_during_warm_ends_warm), T_CASE(bulk_warm_keeps_its_limits),
+       T_CASE(bad_input_of_warm), T_CASE(memoized_call_runs_once))

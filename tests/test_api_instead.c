@@ -81,7 +81,7 @@ static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void
     return cellar_load_value(ld, "second", 6);
 }
 
-static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
+static void bulk_load_calls_fallbacks_for_each_failed_key(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT, never = SOURCE_INIT;
@@ -122,7 +122,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     kit_close(c);
 }
 
-static void in_bulk_they_serve_an_open_breaker(void)
+static void bulk_load_behind_open_breaker_calls_fallbacks(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
@@ -169,7 +169,7 @@ static void *read_d(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
+static void thread_exit_inside_bulk_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -224,7 +224,7 @@ static void *read_k(void *arg)
     return NULL;
 }
 
-static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
+static void lease_released_with_error_calls_fallbacks(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -269,7 +269,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     kit_close(c);
 }
 
-static void what_is_kept_for_a_lease_goes_with_it(void)
+static void options_kept_for_lease_are_freed_with_it(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -301,7 +301,7 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void a_refused_lease_has_them_at_once(void)
+static void refused_lease_calls_fallbacks_immediately(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -355,7 +355,7 @@ static void *begin_and_end(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
+static void thread_exit_inside_lease_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -402,7 +402,7 @@ static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, cha
     return err;
 }
 
-static void a_remembered_failure_has_default_and_fallbacks(void)
+static void remembered_failure_calls_fallbacks_and_default(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -457,7 +457,7 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
 
 /* Where failures are remembered nobody asks before the time the source named, whatever a fallback
  * brought meanwhile. */
-static void fallbacks_do_not_shorten_a_retry_after(void)
+static void fallback_does_not_shorten_retry_after(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -511,7 +511,7 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
     kit_close(c);
 }
 
-static void in_bulk_a_remembered_failure_has_them(void)
+static void bulk_load_of_remembered_failure_calls_fallbacks(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -545,7 +545,7 @@ static void in_bulk_a_remembered_failure_has_them(void)
     kit_close(c);
 }
 
-static void a_lease_of_a_remembered_failure_has_them_at_once(void)
+static void lease_of_remembered_failure_calls_fallbacks_immediately(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -606,7 +606,7 @@ static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_
     for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
 }
 
-static void who_joined_a_failing_load_has_his_own(void)
+static void waiter_of_failed_load_calls_its_own_fallbacks(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -659,7 +659,7 @@ static void who_joined_a_failing_load_has_his_own(void)
     kit_close(c);
 }
 
-static void who_waits_in_vain_has_the_default(void)
+static void waiter_past_its_timeout_gets_the_default(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -711,7 +711,7 @@ static void *fail_and_end(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
+static void thread_exit_in_fallback_of_remembered_failure_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -736,15 +736,17 @@ static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
     kit_close(c);
 }
 
-T_MAIN("api_instead", T_CASE(in_bulk_each_key_that_failed_has_its_fallbacks),
-       T_CASE(in_bulk_they_serve_an_open_breaker),
-       T_CASE(a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing),
-       T_CASE(a_lease_abandoned_with_an_error_has_its_fallbacks),
-       T_CASE(what_is_kept_for_a_lease_goes_with_it), T_CASE(a_refused_lease_has_them_at_once),
-       T_CASE(a_thread_that_ends_inside_a_leases_fallback_leaves_nothing),
-       T_CASE(a_remembered_failure_has_default_and_fallbacks),
-       T_CASE(fallbacks_do_not_shorten_a_retry_after),
-       T_CASE(in_bulk_a_remembered_failure_has_them),
-       T_CASE(a_lease_of_a_remembered_failure_has_them_at_once),
-       T_CASE(who_joined_a_failing_load_has_his_own), T_CASE(who_waits_in_vain_has_the_default),
-       T_CASE(a_thread_that_ends_in_a_fallback_of_a_remembered_failure))
+T_MAIN("api_instead", T_CASE(bulk_load_calls_fallbacks_for_each_failed_key),
+       T_CASE(bulk_load_behind_open_breaker_calls_fallbacks),
+       T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing),
+       T_CASE(lease_released_with_error_calls_fallbacks),
+       T_CASE(options_kept_for_lease_are_freed_with_it),
+       T_CASE(refused_lease_calls_fallbacks_immediately),
+       T_CASE(thread_exit_inside_lease_fallback_leaves_nothing),
+       T_CASE(remembered_failure_calls_fallbacks_and_default),
+       T_CASE(fallback_does_not_shorten_retry_after),
+       T_CASE(bulk_load_of_remembered_failure_calls_fallbacks),
+       T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately),
+       T_CASE(waiter_of_failed_load_calls_its_own_fallbacks),
+       T_CASE(waiter_past_its_timeout_gets_the_default),
+       T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing))

@@ -47,7 +47,7 @@ static void close_all(cellar *v, cellar *c)
 
 /* ---- views ---- */
 
-static void clear_touches_no_other_view(void)
+static void clear_keeps_other_namespaces(void)
 {
     cellar *c = open_store();
     cellar *a = open_view(c, "image_task", NULL), *b = open_view(c, "image_task2", NULL);
@@ -65,7 +65,7 @@ static void clear_touches_no_other_view(void)
 }
 
 /* One view's name and key together spell another's: "zsxq" + ":1" and "zsxq:" + "1". */
-static void names_that_are_prefixes_never_mix(void)
+static void namespace_names_that_are_prefixes_never_mix(void)
 {
     cellar *c = open_store();
     cellar *a = open_view(c, "zsxq", NULL), *b = open_view(c, "zsxq:", NULL);
@@ -82,7 +82,7 @@ static void names_that_are_prefixes_never_mix(void)
     close_all(a, c);
 }
 
-static void bump_makes_old_versions_unreachable(void)
+static void version_increment_makes_old_entries_unreachable(void)
 {
     cellar *c = open_store(), *v = open_view(c, "pages", NULL);
     uint32_t version = 0;
@@ -96,7 +96,7 @@ static void bump_makes_old_versions_unreachable(void)
     close_all(v, c);
 }
 
-static void views_have_their_own_default_ttl(void)
+static void namespaces_have_their_own_default_ttl(void)
 {
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -151,7 +151,7 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
     close_all(v, c);
 }
 
-static void unknown_states_fall_back_and_are_counted(void)
+static void unknown_states_use_default_ttl_and_are_counted(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -169,7 +169,7 @@ static void unknown_states_fall_back_and_are_counted(void)
 
 /* ---- values ---- */
 
-static void set_get_exists_delete(void)
+static void set_get_contains_and_delete_agree(void)
 {
     cellar *c = open_store();
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
@@ -201,7 +201,7 @@ static void values_are_bytes_with_flags(void)
     close_all(NULL, c);
 }
 
-static void metadata_tells_age_ttl_and_version(void)
+static void entry_info_states_age_ttl_and_version(void)
 {
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -340,7 +340,7 @@ static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, v
     return err != CELLAR_OK ? err : cellar_buf_append(out, text, strlen(text));
 }
 
-static void merge_of_a_missing_key_creates_nothing(void)
+static void merge_of_missing_key_creates_nothing(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -351,7 +351,7 @@ static void merge_of_a_missing_key_creates_nothing(void)
     close_all(NULL, c);
 }
 
-static void merge_takes_the_new_states_ttl(void)
+static void merge_uses_ttl_of_the_new_state(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -407,7 +407,7 @@ static void seed_status_merges_both_survive(void)
 
 /* ---- many ---- */
 
-static void get_many_keeps_the_callers_order(void)
+static void get_many_keeps_order_of_caller(void)
 {
     cellar *c = open_store();
     cellar_set_opts negative = cellar_set_opts_default();
@@ -505,7 +505,7 @@ static void both_bounds_hold_under_every_policy(void)
     }
 }
 
-static void a_cache_of_ten_entries_behaves(void)
+static void store_of_ten_entries_serves_latest_sets(void)
 {
     static const uint32_t policy[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                        CELLAR_EVICT_FIFO };
@@ -525,7 +525,7 @@ static void a_cache_of_ten_entries_behaves(void)
     }
 }
 
-static void adaptive_is_the_default(void)
+static void adaptive_policy_is_the_default(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -540,7 +540,7 @@ static void adaptive_is_the_default(void)
     close_all(NULL, c);
 }
 
-static void tick_frees_what_is_due_and_says_how_many(void)
+static void tick_reclaims_due_entries_and_counts_them(void)
 {
     cellar *c = open_store();
     uint64_t entries, used, budget, empty, expired = 0, sum = 0;
@@ -563,7 +563,7 @@ static void tick_frees_what_is_due_and_says_how_many(void)
     close_all(NULL, c);
 }
 
-static void large_values_do_not_disturb_small_ones(void)
+static void large_values_do_not_evict_small_values(void)
 {
     cellar *c = open_with(160u << 20, 0, 0);
     const size_t size = 64u << 20;
@@ -595,7 +595,7 @@ static void large_values_do_not_disturb_small_ones(void)
 
 /* ---- switching off ---- */
 
-static void a_disabled_view_serves_and_stores_nothing(void)
+static void disabled_namespace_serves_and_stores_nothing(void)
 {
     cellar *c = open_store(), *v = open_view(c, "zsxq", NULL);
     put(v, "old", "1");
@@ -613,7 +613,7 @@ static void a_disabled_view_serves_and_stores_nothing(void)
 
 /* ---- statistics ---- */
 
-static void five_numbers_of_a_view(void)
+static void namespace_stats_hold_five_counts(void)
 {
     cellar *c = open_store(), *v = open_view(c, "v", NULL);
     cellar_stats st = cellar_stats_default();
@@ -701,7 +701,7 @@ static void note_end(const cellar_event *e, void *ctx)
     if (e->cause < CELLAR_CAUSE_COUNT) { heard[e->cause]++; }
 }
 
-static void listeners_hear_causes_and_counters_need_none(void)
+static void listeners_receive_causes_and_counters_work_without_listeners(void)
 {
     for (int listening = 0; listening < 2; listening++) {
         cellar *c = open_store();
@@ -727,7 +727,7 @@ static void listeners_hear_causes_and_counters_need_none(void)
     }
 }
 
-static void gets_and_sets_are_timed(void)
+static void gets_and_sets_are_sampled_for_latency(void)
 {
     cellar *c = open_store();
     for (int i = 0; i < 20000; i++) {
@@ -746,19 +746,23 @@ static void gets_and_sets_are_timed(void)
     close_all(NULL, c);
 }
 
-T_MAIN("api_inventory", T_CASE(clear_touches_no_other_view),
-       T_CASE(names_that_are_prefixes_never_mix), T_CASE(bump_makes_old_versions_unreachable),
-       T_CASE(views_have_their_own_default_ttl), T_CASE(each_state_has_its_ttl_to_the_millisecond),
-       T_CASE(unknown_states_fall_back_and_are_counted), T_CASE(set_get_exists_delete),
-       T_CASE(values_are_bytes_with_flags), T_CASE(metadata_tells_age_ttl_and_version),
-       T_CASE(seed_empty_value), T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data),
-       T_CASE(seed_zero_ttl), T_CASE(jitter_is_even_and_below_ten_seconds_too),
-       T_CASE(merge_of_a_missing_key_creates_nothing), T_CASE(merge_takes_the_new_states_ttl),
-       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_the_callers_order),
+T_MAIN("api_inventory", T_CASE(clear_keeps_other_namespaces),
+       T_CASE(namespace_names_that_are_prefixes_never_mix),
+       T_CASE(version_increment_makes_old_entries_unreachable),
+       T_CASE(namespaces_have_their_own_default_ttl),
+       T_CASE(each_state_has_its_ttl_to_the_millisecond),
+       T_CASE(unknown_states_use_default_ttl_and_are_counted),
+       T_CASE(set_get_contains_and_delete_agree), T_CASE(values_are_bytes_with_flags),
+       T_CASE(entry_info_states_age_ttl_and_version), T_CASE(seed_empty_value),
+       T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data), T_CASE(seed_zero_ttl),
+       T_CASE(jitter_is_even_and_below_ten_seconds_too),
+       T_CASE(merge_of_missing_key_creates_nothing), T_CASE(merge_uses_ttl_of_the_new_state),
+       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_order_of_caller),
        T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
-       T_CASE(a_cache_of_ten_entries_behaves), T_CASE(adaptive_is_the_default),
-       T_CASE(tick_frees_what_is_due_and_says_how_many),
-       T_ALONE(large_values_do_not_disturb_small_ones),
-       T_CASE(a_disabled_view_serves_and_stores_nothing), T_CASE(five_numbers_of_a_view),
-       T_CASE(outcomes_sum_to_calls), T_CASE(listeners_hear_causes_and_counters_need_none),
-       T_CASE(gets_and_sets_are_timed))
+       T_CASE(store_of_ten_entries_serves_latest_sets), T_CASE(adaptive_policy_is_the_default),
+       T_CASE(tick_reclaims_due_entries_and_counts_them),
+       T_ALONE(large_values_do_not_evict_small_values),
+       T_CASE(disabled_namespace_serves_and_stores_nothing),
+       T_CASE(namespace_stats_hold_five_counts), T_CASE(outcomes_sum_to_calls),
+       T_CASE(listeners_receive_causes_and_counters_work_without_listeners),
+       T_CASE(gets_and_sets_are_sampled_for_latency))

@@ -229,18 +229,18 @@ static void leave_from(int where, bool exits)
     T_EQ_I64(atomic_load(&blocks), 0);
 }
 
-static void longjmp_leaves_nothing_anywhere(void)
+static void longjmp_out_of_callback_leaves_nothing(void)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i, false); }
 }
 
-static void exit_leaves_nothing_anywhere(void)
+static void thread_exit_in_callback_leaves_nothing(void)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i, true); }
 }
 
 /* A half-open breaker lets one probe through: one that is lost gives its place back. */
-static void a_lost_probe_returns_its_pass(void)
+static void lost_probe_of_breaker_returns_its_pass(void)
 {
     static place p;
     static int where; /* lives over the jump */
@@ -261,5 +261,6 @@ static void a_lost_probe_returns_its_pass(void)
     }
 }
 
-T_MAIN("cellar_api_jump", T_CASE(longjmp_leaves_nothing_anywhere),
-       T_CASE(exit_leaves_nothing_anywhere), T_CASE(a_lost_probe_returns_its_pass))
+T_MAIN("cellar_api_jump", T_CASE(longjmp_out_of_callback_leaves_nothing),
+       T_CASE(thread_exit_in_callback_leaves_nothing),
+       T_CASE(lost_probe_of_breaker_returns_its_pass))

@@ -115,7 +115,7 @@ static bool kept(void)
 
 /* ---- it comes back ---- */
 
-static void a_closed_store_brings_filters_back_believed(void)
+static void reopened_store_restores_filters_with_authority(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v"), *w = view_of(c, "w");
@@ -158,7 +158,7 @@ static void a_closed_store_brings_filters_back_believed(void)
 }
 
 /* The sync names no life that is over: what is added behind it is in no file. */
-static void bloom_kill9_observes_on_disk(void)
+static void bloom_filter_after_kill9_only_observes(void)
 {
     begin();
     for (int close_first = 0; close_first < 2; close_first++) {
@@ -265,7 +265,7 @@ static void live(oracle *o, uint64_t seed)
     _Exit(0);
 }
 
-static void killed_at_any_moment_no_added_key_is_denied(void)
+static void kill_at_any_moment_denies_no_added_key(void)
 {
     begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -323,7 +323,7 @@ static void spill(const char *path, const unsigned char *p, size_t len)
 /* The whole store as it was after its close, so that each try begins with the same. */
 static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap" };
 
-static void damaged_files_are_never_believed(void)
+static void damaged_filter_file_never_decides(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -378,7 +378,7 @@ static void damaged_files_are_never_believed(void)
     store_end();
 }
 
-static void copies_and_files_of_others_only_observe(void)
+static void copied_or_foreign_filter_file_only_observes(void)
 {
     begin();
     cellar *c = open_it();
@@ -430,7 +430,7 @@ static void copies_and_files_of_others_only_observe(void)
     store_end();
 }
 
-static void an_older_file_put_back_only_observes(void)
+static void restored_older_filter_file_only_observes(void)
 {
     begin();
     cellar *c = open_it();
@@ -455,7 +455,7 @@ static void an_older_file_put_back_only_observes(void)
 
 /* ---- with the life of its view ---- */
 
-static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
+static void filter_survives_clear_and_resize_until_drop(void)
 {
     begin();
     cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
@@ -501,7 +501,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     store_end();
 }
 
-static void a_view_that_was_not_opened_keeps_its_filter(void)
+static void filter_of_unopened_namespace_is_kept(void)
 {
     begin();
     cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
@@ -566,7 +566,7 @@ static void *opens(void *arg)
 }
 
 /* Whoever of them makes the view, all find it with its filter: an add never goes nowhere. */
-static void openers_of_one_view_find_it_with_its_filter(void)
+static void concurrent_opens_of_namespace_find_its_filter(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -595,7 +595,7 @@ static void openers_of_one_view_find_it_with_its_filter(void)
     store_end();
 }
 
-static void filters_of_secret_views_stay_in_memory(void)
+static void filter_of_hidden_namespace_stays_in_memory(void)
 {
     begin();
     cellar *c = open_it();
@@ -627,7 +627,7 @@ static uint64_t bytes_of_files(void)
 }
 
 /* A filter as the options give it, 1.25 MB for a million keys, in the least l2_bytes. */
-static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
+static void default_filter_is_kept_with_smallest_l2_bytes(void)
 {
     char value[30000] = "v";
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -680,7 +680,7 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
 }
 
 /* Two filters, each of which fits, but not both: what is left out is off, and the size is kept. */
-static void what_does_not_fit_is_not_kept(void)
+static void filter_without_room_on_disk_is_not_kept(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -700,12 +700,14 @@ static void what_does_not_fit_is_not_kept(void)
     store_end();
 }
 
-T_MAIN("api_keep", T_CASE(a_closed_store_brings_filters_back_believed),
-       T_CASE(bloom_kill9_observes_on_disk), T_CASE(killed_at_any_moment_no_added_key_is_denied),
-       T_CASE(damaged_files_are_never_believed), T_CASE(copies_and_files_of_others_only_observe),
-       T_CASE(an_older_file_put_back_only_observes),
-       T_CASE(clear_bump_and_resize_change_nothing_drop_and_off_end_it),
-       T_CASE(a_view_that_was_not_opened_keeps_its_filter),
-       T_CASE(openers_of_one_view_find_it_with_its_filter),
-       T_CASE(filters_of_secret_views_stay_in_memory), T_CASE(what_does_not_fit_is_not_kept),
-       T_CASE(the_default_filter_is_kept_in_the_least_l2_bytes))
+T_MAIN("api_keep", T_CASE(reopened_store_restores_filters_with_authority),
+       T_CASE(bloom_filter_after_kill9_only_observes),
+       T_CASE(kill_at_any_moment_denies_no_added_key), T_CASE(damaged_filter_file_never_decides),
+       T_CASE(copied_or_foreign_filter_file_only_observes),
+       T_CASE(restored_older_filter_file_only_observes),
+       T_CASE(filter_survives_clear_and_resize_until_drop),
+       T_CASE(filter_of_unopened_namespace_is_kept),
+       T_CASE(concurrent_opens_of_namespace_find_its_filter),
+       T_CASE(filter_of_hidden_namespace_stays_in_memory),
+       T_CASE(filter_without_room_on_disk_is_not_kept),
+       T_CASE(default_filter_is_kept_with_smallest_l2_bytes))

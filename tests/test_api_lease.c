@@ -51,7 +51,7 @@ static void lease_is_fulfilled_once(void)
     kit_close(c);
 }
 
-static void lease_abandoned_goes_to_who_asks(void)
+static void released_lease_goes_to_next_caller(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -67,7 +67,7 @@ static void lease_abandoned_goes_to_who_asks(void)
     kit_close(c);
 }
 
-static void lease_overtaken_serves_but_does_not_store(void)
+static void invalidated_lease_serves_value_but_does_not_store_it(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -101,7 +101,7 @@ static void *wait_for_k(void *arg)
 }
 
 /* Its handles answer E_CLOSED, so nobody could fulfil them: who waits is let go at once. */
-static void leases_end_with_their_view(void)
+static void dropped_namespace_ends_its_leases(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
     cellar_lease a, b, own;
@@ -134,7 +134,7 @@ static void leases_end_with_their_view(void)
     kit_close(c);
 }
 
-static void lease_forgotten_is_taken_over(void)
+static void forgotten_lease_is_taken_over(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -153,7 +153,7 @@ static void lease_forgotten_is_taken_over(void)
     kit_close(c);
 }
 
-static void lease_of_a_stale_value_serves_it(void)
+static void lease_of_stale_entry_serves_stale_value(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_set_opts so = cellar_set_opts_default();
@@ -185,7 +185,7 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 }
 
 /* An abandoned lease goes by what its begin was given: errors kept and for how long, pauses. */
-static void lease_abandoned_by_the_options_it_began_with(void)
+static void released_lease_uses_options_of_its_acquire(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -231,7 +231,7 @@ static int64_t ttl_left(cellar *c)
 }
 
 /* What fulfil leaves open is begin's; what it says is its own. */
-static void lease_fulfilled_by_the_options_it_began_with(void)
+static void fulfilled_lease_uses_options_of_its_acquire(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -274,7 +274,7 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
     kit_close(c);
 }
 
-static void lease_and_thread_share_a_flight(void)
+static void lease_and_loading_thread_share_one_flight(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -292,7 +292,7 @@ static void lease_and_thread_share_a_flight(void)
     kit_close(c);
 }
 
-static void a_waiter_can_be_withdrawn(void)
+static void unsubscribed_waiter_is_not_called(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -310,7 +310,7 @@ static void a_waiter_can_be_withdrawn(void)
 }
 
 /* Who brings it to the wrong place has it still. */
-static void a_lease_stays_with_who_holds_it(void)
+static void fulfill_in_wrong_namespace_keeps_lease(void)
 {
     cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
     cellar_lease a, b;
@@ -341,7 +341,7 @@ static void a_lease_stays_with_who_holds_it(void)
 }
 
 /* Nothing of a switched-off view is read, who asks loads for himself. */
-static void a_switched_off_view_answers_no_lease(void)
+static void lease_in_disabled_namespace_reads_and_stores_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -487,7 +487,7 @@ static void bad_input_of_bulk_loads(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-static void many_order_status_dedup(void)
+static void bulk_load_keeps_order_status_and_duplicates(void)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
@@ -510,7 +510,7 @@ static void many_order_status_dedup(void)
 }
 
 /* Equal keys of one call are one load, also where it fails, or nobody shall wait for others. */
-static void many_duplicates_are_asked_once(void)
+static void bulk_load_requests_duplicate_keys_once(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -541,7 +541,7 @@ static void many_duplicates_are_asked_once(void)
     kit_close(c);
 }
 
-static void many_share_the_loaders_error(void)
+static void bulk_load_shares_error_of_its_loader(void)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .skip_d = true, .say = CELLAR_E_IO };
@@ -553,7 +553,7 @@ static void many_share_the_loaders_error(void)
     kit_close(c);
 }
 
-static void many_run_in_chunks(void)
+static void bulk_load_runs_in_chunks(void)
 {
     cellar *c = kit_open(64 << 20);
     const size_t n = 10000;
@@ -607,7 +607,7 @@ static void *cross_main(void *arg)
 }
 
 /* Two bulk loads that ask for disjoint and shared keys at once end, whoever leads what. */
-static void many_cross_lead(void)
+static void bulk_loads_that_lead_each_others_keys_end(void)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -746,7 +746,7 @@ static void fault_run(void)
     kit_close(c);
 }
 
-static void every_allocation_of_a_load_can_fail(void)
+static void load_with_any_failed_allocation_stays_consistent(void)
 {
     memset(&mem, 0, sizeof mem);
     fault_scenario();
@@ -773,7 +773,7 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 }
 
 /* Abandoned with an error is a failure, fulfilled is a success, given back says nothing. */
-static void lease_asks_the_views_breaker(void)
+static void lease_asks_breaker_of_its_namespace(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -808,7 +808,7 @@ static void lease_asks_the_views_breaker(void)
 
 /* A probe whose lease nobody fulfils is a failure as soon as the lease is known to be over: by a
  * tick, or by who takes it over. */
-static void a_lost_lease_is_told_to_the_breaker(void)
+static void lost_lease_is_recorded_as_breaker_failure(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
@@ -851,19 +851,18 @@ static void a_lost_lease_is_told_to_the_breaker(void)
     }
 }
 
-T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
-       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(leases_end_with_their_view),
-       T_CASE(lease_forgotten_is_taken_over),
-       T_CASE(lease_of_a_stale_value_serves_it),
-       T_CASE(lease_abandoned_by_the_options_it_began_with),
-       T_CASE(lease_fulfilled_by_the_options_it_began_with),
-       T_CASE(lease_and_thread_share_a_flight),
-       T_CASE(a_waiter_can_be_withdrawn), T_CASE(a_lease_stays_with_who_holds_it),
-       T_CASE(bad_input_of_leases),
-       T_CASE(a_switched_off_view_answers_no_lease),
-       T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
-       T_CASE(bad_input_of_bulk_loads),
-       T_CASE(many_order_status_dedup), T_CASE(many_duplicates_are_asked_once),
-       T_CASE(many_share_the_loaders_error),
-       T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
-       T_CASE(every_allocation_of_a_load_can_fail))
+T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_to_next_caller),
+       T_CASE(invalidated_lease_serves_value_but_does_not_store_it),
+       T_CASE(dropped_namespace_ends_its_leases), T_CASE(forgotten_lease_is_taken_over),
+       T_CASE(lease_of_stale_entry_serves_stale_value),
+       T_CASE(released_lease_uses_options_of_its_acquire),
+       T_CASE(fulfilled_lease_uses_options_of_its_acquire),
+       T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),
+       T_CASE(fulfill_in_wrong_namespace_keeps_lease), T_CASE(bad_input_of_leases),
+       T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing),
+       T_CASE(lease_asks_breaker_of_its_namespace),
+       T_CASE(lost_lease_is_recorded_as_breaker_failure), T_CASE(bad_input_of_bulk_loads),
+       T_CASE(bulk_load_keeps_order_status_and_duplicates),
+       T_CASE(bulk_load_requests_duplicate_keys_once), T_CASE(bulk_load_shares_error_of_its_loader),
+       T_CASE(bulk_load_runs_in_chunks), T_CASE(bulk_loads_that_lead_each_others_keys_end),
+       T_CASE(load_with_any_failed_allocation_stays_consistent))

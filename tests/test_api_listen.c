@@ -54,7 +54,7 @@ static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *c
     return cellar_buf_append(out, "+", 1);
 }
 
-static void each_way_to_end_has_its_cause(void)
+static void each_removal_has_its_cause(void)
 {
     cellar *c = open_bytes(4u << 20), *v;
     heard h;
@@ -125,7 +125,7 @@ static void each_way_to_end_has_its_cause(void)
     api_shut(c);
 }
 
-static void incr_replaces_and_touch_does_not_end(void)
+static void increment_reports_replace_and_touch_reports_nothing(void)
 {
     cellar *c = open_bytes(4u << 20);
     heard h;
@@ -145,7 +145,7 @@ static void incr_replaces_and_touch_does_not_end(void)
     api_shut(c);
 }
 
-static void masks_and_views_choose(void)
+static void mask_and_namespace_select_events(void)
 {
     cellar *c = open_bytes(4u << 20), *v, *w;
     heard all, deleted, only_v;
@@ -201,7 +201,7 @@ static void settle(const cellar_event *e, void *ctx)
     l->ended[e->cause]++;
 }
 
-static void each_end_is_told_once_and_nothing_else_is_missing(void)
+static void each_removal_is_reported_exactly_once(void)
 {
     enum { KEYS = 3000, OPS = 300000 };
     cellar *c = open_bytes(1u << 20);
@@ -341,7 +341,7 @@ static void *replace_one(void *arg)
     return NULL;
 }
 
-static void unlisten_waits_for_calls_that_run(void)
+static void unlisten_waits_for_running_listener(void)
 {
     cellar *c = open_bytes(4u << 20);
     slow s = { 0, 0, 0 };
@@ -358,7 +358,7 @@ static void unlisten_waits_for_calls_that_run(void)
     api_shut(c);
 }
 
-T_MAIN("api_listen", T_CASE(each_way_to_end_has_its_cause),
-       T_CASE(incr_replaces_and_touch_does_not_end), T_CASE(masks_and_views_choose),
-       T_ALONE(each_end_is_told_once_and_nothing_else_is_missing),
-       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_calls_that_run))
+T_MAIN("api_listen", T_CASE(each_removal_has_its_cause),
+       T_CASE(increment_reports_replace_and_touch_reports_nothing),
+       T_CASE(mask_and_namespace_select_events), T_ALONE(each_removal_is_reported_exactly_once),
+       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_running_listener))

@@ -99,14 +99,14 @@ static void one_key(size_t len)
     api_shut(c);
 }
 
-static void every_call_takes_it(void)
+static void every_call_accepts_longest_key(void)
 {
     one_key(0);
     one_key(100);
     one_key(20000);
 }
 
-static void views_and_batches_take_it(void)
+static void namespaces_and_batches_accept_longest_key(void)
 {
     cellar *c = open_one(), *v = NULL;
     char buf[8];
@@ -128,4 +128,5 @@ static void views_and_batches_take_it(void)
     api_shut(c);
 }
 
-T_MAIN("api_long_keys", T_CASE(every_call_takes_it), T_CASE(views_and_batches_take_it))
+T_MAIN("api_long_keys", T_CASE(every_call_accepts_longest_key),
+       T_CASE(namespaces_and_batches_accept_longest_key))

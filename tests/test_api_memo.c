@@ -62,7 +62,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void memo_injective(void)
+static void memo_keys_of_different_arguments_differ(void)
 {
     static const char *const names[] = { "f", "ff", "g", "f1" };
     const uint64_t wanted = t_env_u64("MEMO_TUPLES", t_share(2000000));
@@ -111,7 +111,7 @@ static bool agree(cellar_arg a, cellar_arg b)
 
 typedef enum colour { RED, GREEN = 5 } colour;
 
-static void types_agree_and_differ_as_said(void)
+static void memo_argument_types_match_as_documented(void)
 {
     const char text[] = "abc";
     char writable[] = "abc";
@@ -138,7 +138,7 @@ static void types_agree_and_differ_as_said(void)
 }
 
 /* The bytes are a format that outlives the process. */
-static void the_format_stands(void)
+static void memo_key_format_is_unchanged(void)
 {
     const cellar_arg a[] = { CELLAR_ARG(-2), CELLAR_ARG(UINT64_MAX), CELLAR_ARG(1.0f),
                              CELLAR_ARG(1.0), cellar_arg_text("hi"), cellar_arg_text(NULL) };
@@ -225,5 +225,6 @@ static void bad_input_of_memo_keys(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_memo", T_CASE(memo_injective), T_CASE(types_agree_and_differ_as_said),
-       T_CASE(the_format_stands), T_CASE(bad_input_of_memo_keys))
+T_MAIN("api_memo", T_CASE(memo_keys_of_different_arguments_differ),
+       T_CASE(memo_argument_types_match_as_documented), T_CASE(memo_key_format_is_unchanged),
+       T_CASE(bad_input_of_memo_keys))

@@ -108,7 +108,7 @@ static void flooded(uint32_t rule, uint64_t max_entries)
     kit_close(c);
 }
 
-static void absent_keys_hold_an_eighth(void)
+static void negative_entries_hold_at_most_an_eighth(void)
 {
     for (size_t i = 0; i < RULES; i++) {
         flooded(rules[i], 0);
@@ -118,7 +118,7 @@ static void absent_keys_hold_an_eighth(void)
 
 /* Long keys known absent and values so small that thousands of them lie between two of these: one
  * more that meets none to drop is not kept. What it was to replace is not served either. */
-static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
+static void negative_entry_without_victim_is_not_stored(void)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     cellar_set_opts none = cellar_set_opts_default();
@@ -160,7 +160,7 @@ static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
 }
 
 /* Known absent, remembered as failed, then a value and back: counted by the audit. */
-static void entries_change_between_value_and_none(void)
+static void entry_changes_between_value_and_negative(void)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     char key[24], text[64];
@@ -192,6 +192,6 @@ static void entries_change_between_value_and_none(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_negative", T_CASE(entries_change_between_value_and_none),
-       T_CASE(absent_keys_hold_an_eighth),
-       T_CASE(absent_keys_that_meet_none_to_drop_are_not_kept))
+T_MAIN("api_negative", T_CASE(entry_changes_between_value_and_negative),
+       T_CASE(negative_entries_hold_at_most_an_eighth),
+       T_CASE(negative_entry_without_victim_is_not_stored))

@@ -38,7 +38,7 @@ static uint64_t payload(size_t len)
     return held;
 }
 
-static void sixty_per_cent_whatever_the_size(void)
+static void payload_is_60_percent_for_any_value_size(void)
 {
     static const size_t edges[] = {2032, 2040, 4064, 4072, 4080, 5430, 5440, 5450, 8160, 8170, 8192,
                                    8193, 8200, 12280, 16384, 32768, 65536};
@@ -110,7 +110,7 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
 }
 
 /* What has gone, gone whichever way, is room for values of any other size, at once. */
-static void sixty_per_cent_after_values_of_another_size(void)
+static void payload_is_60_percent_after_values_of_another_size(void)
 {
     static const struct { uint64_t budget; size_t small, big; } stores[] = {
         {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
@@ -134,7 +134,7 @@ static void sixty_per_cent_after_values_of_another_size(void)
 }
 
 /* One store over which values of one random size after another go. */
-static void sixty_per_cent_whatever_was_there_before(void)
+static void payload_is_60_percent_after_any_earlier_values(void)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
     settings cfg = settings_default();
@@ -157,6 +157,6 @@ static void sixty_per_cent_whatever_was_there_before(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size),
-       T_ALONE(sixty_per_cent_after_values_of_another_size),
-       T_ALONE(sixty_per_cent_whatever_was_there_before))
+T_MAIN("api_payload", T_CASE(payload_is_60_percent_for_any_value_size),
+       T_ALONE(payload_is_60_percent_after_values_of_another_size),
+       T_ALONE(payload_is_60_percent_after_any_earlier_values))

@@ -92,7 +92,7 @@ static int child_work(busy *b)
     return 0;
 }
 
-static void a_child_may_use_the_cache_at_once(void)
+static void forked_child_uses_cache_immediately(void)
 {
     enum { THREADS = 8, FORKS = 25 };
     busy b = { open_bytes(8u << 20, 0), NULL, 0, 0, 0 };
@@ -146,7 +146,7 @@ __attribute__((constructor)) static void before_main(void)
     }
 }
 
-static void used_before_main(void)
+static void store_opened_before_main_works(void)
 {
     char buf[8];
     T_EQ_I64(early_err[0], CELLAR_OK);
@@ -161,7 +161,7 @@ static void close_early(void)
     if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* twice is harmless */
 }
 
-static void closed_at_exit(void)
+static void store_closed_at_exit_works(void)
 {
     fflush(stdout);
     const pid_t pid = fork();
@@ -226,7 +226,7 @@ static void with_less(int (*run)(void), const char *limit, const char *but)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-static void little_address_space_is_enough(void)
+static void open_with_little_address_space_works(void)
 {
     with_less(with_little_address_space, "RLIMIT_AS cannot be set", "t");
 }
@@ -286,7 +286,7 @@ static int with_memory_promised_first(void)
     return cellar_close(c) == CELLAR_OK ? 0 : 9;
 }
 
-static void memory_is_made_sure_of_before_it_is_used(void)
+static void memory_is_committed_before_use(void)
 {
     with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
 }
@@ -315,7 +315,7 @@ static uint64_t upkeep_blocked(void)
     return blocked;
 }
 
-static void the_thread_has_a_name_and_blocks_signals(void)
+static void maintenance_thread_is_named_and_blocks_signals(void)
 {
     cellar *c = open_bytes(1u << 20, 0);
     T_REQUIRE(c != NULL);
@@ -347,7 +347,7 @@ static unsigned open_descriptors(void)
     return n;
 }
 
-static void no_descriptor_stays_open(void)
+static void open_store_holds_no_descriptor(void)
 {
     const unsigned before = open_descriptors();
     cellar *c = open_bytes(8u << 20, 0);
@@ -366,7 +366,7 @@ static void on_tick(int sig)
     atomic_fetch_add(&ticks, 1);
 }
 
-static void signals_at_any_moment(void)
+static void signal_at_any_moment_does_no_harm(void)
 {
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
@@ -388,8 +388,8 @@ static void signals_at_any_moment(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_process", T_CASE(a_child_may_use_the_cache_at_once), T_CASE(used_before_main),
-       T_CASE(closed_at_exit), T_CASE(little_address_space_is_enough),
-       T_CASE(memory_is_made_sure_of_before_it_is_used),
-       T_CASE(the_thread_has_a_name_and_blocks_signals), T_CASE(no_descriptor_stays_open),
-       T_CASE(signals_at_any_moment))
+T_MAIN("api_process", T_CASE(forked_child_uses_cache_immediately),
+       T_CASE(store_opened_before_main_works), T_CASE(store_closed_at_exit_works),
+       T_CASE(open_with_little_address_space_works), T_CASE(memory_is_committed_before_use),
+       T_CASE(maintenance_thread_is_named_and_blocks_signals),
+       T_CASE(open_store_holds_no_descriptor), T_CASE(signal_at_any_moment_does_no_harm))

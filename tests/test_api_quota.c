@@ -88,7 +88,7 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
     api_shut(c);
 }
 
-static void a_least_share_is_held_under_a_flood(void)
+static void min_quota_is_held_under_flood(void)
 {
     static const uint32_t least[] = { 50, 10, 90 };
     for (size_t p = 0; p < POLICIES; p++) {
@@ -127,7 +127,7 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     api_shut(c);
 }
 
-static void a_greatest_share_is_never_passed(void)
+static void max_quota_is_never_exceeded(void)
 {
     for (size_t p = 0; p < POLICIES; p++) {
         most_against_itself(policies[p], 20, 0, false);
@@ -152,7 +152,7 @@ static uint64_t held_alone(uint32_t least, uint32_t others_least)
     return held;
 }
 
-static void an_idle_view_lends_what_it_has(void)
+static void idle_namespace_lends_unused_memory(void)
 {
     const uint64_t all = held_alone(0, 0);
     const uint64_t lent = held_alone(0, 60), own = held_alone(40, 60);
@@ -175,7 +175,7 @@ static void an_idle_view_lends_what_it_has(void)
 }
 
 /* All is divided: each gets its own, whoever asks for more. */
-static void all_least_shares_are_used(void)
+static void all_min_quotas_are_reached(void)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     for (size_t p = 0; p < POLICIES; p++) {
@@ -195,7 +195,7 @@ static void all_least_shares_are_used(void)
     }
 }
 
-static void none_starves_beside_one_that_has_more(void)
+static void namespace_that_reached_min_quota_keeps_it(void)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     static const uint32_t least[3] = { 50, 20, 0 };
@@ -226,7 +226,7 @@ static void none_starves_beside_one_that_has_more(void)
 
 /* ---- figures, options, ends ---- */
 
-static void figures_follow_a_view(void)
+static void quota_stats_follow_namespace(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *v = open_view(c, "v", 10, 90);
@@ -281,7 +281,7 @@ static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t
     return err;
 }
 
-static void shares_that_cannot_be(void)
+static void impossible_quotas_are_refused(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     T_EQ_I64(try_view(c, "v", 101, 0), CELLAR_E_INVAL);
@@ -309,7 +309,7 @@ static void shares_that_cannot_be(void)
     api_shut(c);
 }
 
-static void the_root_may_have_one(void)
+static void root_namespace_accepts_quota(void)
 {
     settings cfg = api_config(8u << 20);
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -345,7 +345,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void counts_are_exact_under_threads(void)
+static void quota_counts_are_exact_under_threads(void)
 {
     pthread_t thread[4];
     memset(&busy, 0, sizeof busy);
@@ -370,7 +370,7 @@ static void counts_are_exact_under_threads(void)
     api_shut(busy.store);
 }
 
-static void a_new_view_has_no_breaches_of_an_old_one(void)
+static void new_namespace_starts_without_quota_breaches(void)
 {
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_view(c, "a", 100, 0), *b = open_view(c, "b", 0, 0);
@@ -394,7 +394,7 @@ static uint64_t metric(const char *text, const char *family, const char *view)
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
 }
 
-static void shares_and_ends_of_a_view_are_in_the_metrics(void)
+static void quotas_and_removals_of_namespace_are_in_metrics(void)
 {
     static char text[1 << 18];
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
@@ -425,9 +425,10 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     api_shut(c);
 }
 
-T_MAIN("cellar_quota", T_ALONE(a_least_share_is_held_under_a_flood),
-       T_ALONE(a_greatest_share_is_never_passed), T_ALONE(an_idle_view_lends_what_it_has),
-       T_ALONE(all_least_shares_are_used), T_ALONE(none_starves_beside_one_that_has_more),
-       T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_ALONE(the_root_may_have_one),
-       T_CASE(counts_are_exact_under_threads), T_ALONE(a_new_view_has_no_breaches_of_an_old_one),
-       T_ALONE(shares_and_ends_of_a_view_are_in_the_metrics))
+T_MAIN("cellar_quota", T_ALONE(min_quota_is_held_under_flood), T_ALONE(max_quota_is_never_exceeded),
+       T_ALONE(idle_namespace_lends_unused_memory), T_ALONE(all_min_quotas_are_reached),
+       T_ALONE(namespace_that_reached_min_quota_keeps_it), T_CASE(quota_stats_follow_namespace),
+       T_CASE(impossible_quotas_are_refused), T_ALONE(root_namespace_accepts_quota),
+       T_CASE(quota_counts_are_exact_under_threads),
+       T_ALONE(new_namespace_starts_without_quota_breaches),
+       T_ALONE(quotas_and_removals_of_namespace_are_in_metrics))

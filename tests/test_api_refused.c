@@ -140,24 +140,24 @@ static void in_a_child(enum scarce what, uint64_t more, bool must_open)
 }
 
 /* Less than it would like to reserve: 8 times the budget for each of five areas. */
-static void a_gib_of_budget_in_less_address_space(void)
+static void open_of_1_gib_in_smaller_address_space_works(void)
 {
     in_a_child(SPACE, UINT64_C(18) << 30, true);
     in_a_child(SPACE, UINT64_C(12) << 30, true);
     in_a_child(SPACE, UINT64_C(4) << 30, true);
 }
 
-static void a_gib_of_budget_in_too_little_address_space(void)
+static void open_of_1_gib_in_too_little_address_space_works_or_fails_with_code(void)
 {
     in_a_child(SPACE, 300u << 20, false);
     in_a_child(SPACE, 2u << 20, false);
 }
 
-static void memory_refused_when_it_is_written_is_a_code(void)
+static void memory_refused_at_commit_returns_code(void)
 {
     in_a_child(MEMORY, 64u << 20, true);
 }
 
-T_MAIN("api_refused", T_CASE(a_gib_of_budget_in_less_address_space),
-       T_CASE(a_gib_of_budget_in_too_little_address_space),
-       T_CASE(memory_refused_when_it_is_written_is_a_code))
+T_MAIN("api_refused", T_CASE(open_of_1_gib_in_smaller_address_space_works),
+       T_CASE(open_of_1_gib_in_too_little_address_space_works_or_fails_with_code),
+       T_CASE(memory_refused_at_commit_returns_code))

@@ -49,7 +49,7 @@ static void note(const cellar_event *e, void *ctx)
 /* ---- ticks ---- */
 
 /* OK exactly when nothing due is left, and it comes, however little time a tick has. */
-static void a_tick_says_ok_when_nothing_is_left(void)
+static void tick_returns_ok_when_nothing_is_due(void)
 {
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
@@ -90,7 +90,7 @@ static void tick_inside(const cellar_event *e, void *ctx)
     while ((h->said = cellar_tick(h->tick, 0, NULL)) == CELLAR_PENDING) {}
 }
 
-static void a_tick_inside_a_listener_ends(void)
+static void tick_inside_listener_returns(void)
 {
     cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
@@ -111,7 +111,7 @@ static void a_tick_inside_a_listener_ends(void)
 
 /* ---- listeners and counters ---- */
 
-static void dropped_views_are_told_to_who_listens_to_them(void)
+static void drop_reports_entries_to_listeners_of_namespace(void)
 {
     cellar *c = api_open(2u << 20), *v, *w;
     heard h = { .view = c };
@@ -134,7 +134,7 @@ static void dropped_views_are_told_to_who_listens_to_them(void)
 }
 
 /* Entries of generations that nobody remembers any more are counted, not lost. */
-static void forgotten_generations_are_counted(void)
+static void entries_of_forgotten_generations_are_counted(void)
 {
     cellar *c = api_open(8u << 20), *v;
     heard own = { .view = NULL }, all = { .view = NULL };
@@ -183,7 +183,7 @@ static void every_way(cellar *v)
     T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
 }
 
-static void ended_agrees_with_listeners(void)
+static void ended_counts_match_listener_events(void)
 {
     for (int told = 0; told < 2; told++) {
         cellar *c = api_open(2u << 20), *v;
@@ -218,7 +218,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     return kept;
 }
 
-static void a_listener_costs_no_entries(void)
+static void listener_does_not_reduce_entry_count(void)
 {
     static const uint64_t bytes[] = { 1u << 20, 8u << 20 };
     for (int i = 0; i < 2; i++) {
@@ -248,7 +248,7 @@ static bool end_view(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void a_scan_ends_with_its_view(void)
+static void scan_of_dropped_namespace_ends(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = api_open(2u << 20);
@@ -266,7 +266,7 @@ static void a_scan_ends_with_its_view(void)
 
 /* ---- budgets ---- */
 
-static void a_budget_in_force_serves_small_sets(void)
+static void lowered_budget_still_stores_small_values(void)
 {
     static const unsigned from_mib[] = { 8, 64, 512, 1024 };
     static const unsigned to_kib[] = { 1024, 2048, 3072, 4096, 8192 };
@@ -297,7 +297,7 @@ static void a_budget_in_force_serves_small_sets(void)
     T_CHECK(refused > 0);
 }
 
-static void a_shrink_that_failed_on_pins_can_be_repeated(void)
+static void shrink_blocked_by_pins_succeeds_after_unpin(void)
 {
     enum { PINS = 200 };
     static const char big[100000];
@@ -321,7 +321,7 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
 
 /* ---- times, conditions, lengths ---- */
 
-static void keep_ttl_keeps_times_of_values_only(void)
+static void keep_ttl_ignores_negative_and_expired_entries(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -344,7 +344,7 @@ static void keep_ttl_keeps_times_of_values_only(void)
     api_shut(c);
 }
 
-static void keep_ttl_of_one_key_is_not_the_next_ones(void)
+static void keep_ttl_in_batch_applies_per_key(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -363,7 +363,7 @@ static void keep_ttl_of_one_key_is_not_the_next_ones(void)
     api_shut(c);
 }
 
-static void versions_of_before_a_clear_never_fit(void)
+static void version_from_before_clear_never_matches(void)
 {
     cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
@@ -383,7 +383,7 @@ static void versions_of_before_a_clear_never_fit(void)
     api_shut(c);
 }
 
-static void a_miss_has_no_length(void)
+static void miss_sets_length_to_zero(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -412,7 +412,7 @@ static void a_miss_has_no_length(void)
     api_shut(c);
 }
 
-static void the_stale_window_follows_an_idle_end(void)
+static void stale_window_follows_idle_expiry(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -436,7 +436,7 @@ static void the_stale_window_follows_an_idle_end(void)
     api_shut(c);
 }
 
-static void bad_items_are_bad_in_a_disabled_view_too(void)
+static void disabled_namespace_still_refuses_bad_items(void)
 {
     cellar *c = api_open(2u << 20);
     T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
@@ -448,7 +448,7 @@ static void bad_items_are_bad_in_a_disabled_view_too(void)
     api_shut(c);
 }
 
-static void codes_as_documented(void)
+static void negative_set_with_age_bound_is_refused(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -462,15 +462,14 @@ static void codes_as_documented(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_review", T_CASE(a_tick_says_ok_when_nothing_is_left),
-       T_CASE(a_tick_inside_a_listener_ends),
-       T_CASE(dropped_views_are_told_to_who_listens_to_them),
-       T_CASE(forgotten_generations_are_counted), T_CASE(ended_agrees_with_listeners),
-       T_CASE(a_listener_costs_no_entries), T_CASE(a_scan_ends_with_its_view),
-       T_CASE(a_budget_in_force_serves_small_sets),
-       T_CASE(a_shrink_that_failed_on_pins_can_be_repeated),
-       T_CASE(keep_ttl_keeps_times_of_values_only),
-       T_CASE(keep_ttl_of_one_key_is_not_the_next_ones),
-       T_CASE(versions_of_before_a_clear_never_fit), T_CASE(a_miss_has_no_length),
-       T_CASE(the_stale_window_follows_an_idle_end),
-       T_CASE(bad_items_are_bad_in_a_disabled_view_too), T_CASE(codes_as_documented))
+T_MAIN("api_review", T_CASE(tick_returns_ok_when_nothing_is_due),
+       T_CASE(tick_inside_listener_returns), T_CASE(drop_reports_entries_to_listeners_of_namespace),
+       T_CASE(entries_of_forgotten_generations_are_counted),
+       T_CASE(ended_counts_match_listener_events), T_CASE(listener_does_not_reduce_entry_count),
+       T_CASE(scan_of_dropped_namespace_ends), T_CASE(lowered_budget_still_stores_small_values),
+       T_CASE(shrink_blocked_by_pins_succeeds_after_unpin),
+       T_CASE(keep_ttl_ignores_negative_and_expired_entries),
+       T_CASE(keep_ttl_in_batch_applies_per_key), T_CASE(version_from_before_clear_never_matches),
+       T_CASE(miss_sets_length_to_zero), T_CASE(stale_window_follows_idle_expiry),
+       T_CASE(disabled_namespace_still_refuses_bad_items),
+       T_CASE(negative_set_with_age_bound_is_refused))

@@ -132,7 +132,7 @@ static void meet_it(cellar *c, int how)
     }
 }
 
-static void a_cut_stage_is_a_miss_until_the_next_open(void)
+static void truncated_stage_misses_until_next_open(void)
 {
     for (int how = 0; how < 10; how++) {
         begin();
@@ -178,7 +178,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
 }
 
 /* Between the signal and the worker's next look there is only the doorbell. */
-static void killed_right_after_it_nothing_dead_comes_back(void)
+static void kill_after_truncation_restores_no_dead_entry(void)
 {
     begin();
     const settings cfg = config();
@@ -232,7 +232,7 @@ static void *reads(void *arg)
     return NULL;
 }
 
-static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
+static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
 {
     for (int round = 0; round < 5; round++) {
         begin();
@@ -265,7 +265,7 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
 }
 
 /* The same with the data file, where what is read again comes out of a mapping. */
-static void a_mapped_file_that_is_cut_is_a_miss(void)
+static void truncated_mapped_file_misses(void)
 {
     begin();
     settings cfg = config();
@@ -343,7 +343,7 @@ static void touch_and_be_heard(volatile char *page, int times)
     T_EQ_I64(heard, times + 1);
 }
 
-static void signals_about_anything_else_arrive_where_they_did(void)
+static void foreign_sigbus_reaches_previous_handler(void)
 {
     begin();
     struct sigaction was, ours, now;
@@ -373,7 +373,7 @@ static void signals_about_anything_else_arrive_where_they_did(void)
 }
 
 /* Two stores have one handler; it goes with the last of them. */
-static void stores_come_and_go_in_any_order(void)
+static void sigbus_handler_outlives_stores_closed_in_any_order(void)
 {
     begin();
     struct sigaction was, now;
@@ -398,7 +398,7 @@ static void stores_come_and_go_in_any_order(void)
     store_end();
 }
 
-static void nobody_takes_the_signal_unasked(void)
+static void store_without_option_installs_no_sigbus_handler(void)
 {
     begin();
     struct sigaction was, now;
@@ -413,7 +413,7 @@ static void nobody_takes_the_signal_unasked(void)
 }
 
 /* With no handler of the host's it ends as it would have without us; a child of a store, too. */
-static void who_has_no_handler_ends_as_before(void)
+static void foreign_sigbus_without_handler_ends_process(void)
 {
     begin();
     volatile char *page = lost_page();
@@ -440,10 +440,10 @@ static void who_has_no_handler_ends_as_before(void)
     store_end();
 }
 
-T_MAIN("api_sigbus", T_CASE(a_cut_stage_is_a_miss_until_the_next_open),
-       T_CASE(killed_right_after_it_nothing_dead_comes_back),
-       T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
-       T_CASE(a_mapped_file_that_is_cut_is_a_miss),
-       T_CASE(signals_about_anything_else_arrive_where_they_did),
-       T_CASE(stores_come_and_go_in_any_order), T_CASE(nobody_takes_the_signal_unasked),
-       T_CASE(who_has_no_handler_ends_as_before))
+T_MAIN("api_sigbus", T_CASE(truncated_stage_misses_until_next_open),
+       T_CASE(kill_after_truncation_restores_no_dead_entry),
+       T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value),
+       T_CASE(truncated_mapped_file_misses), T_CASE(foreign_sigbus_reaches_previous_handler),
+       T_CASE(sigbus_handler_outlives_stores_closed_in_any_order),
+       T_CASE(store_without_option_installs_no_sigbus_handler),
+       T_CASE(foreign_sigbus_without_handler_ends_process))

@@ -199,7 +199,7 @@ static void config_of_every_size(void)
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
-static void options_of_a_view_of_every_size(void)
+static void namespace_options_of_every_struct_size_work(void)
 {
     open_store();
     CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_view_opts);
@@ -209,7 +209,7 @@ static void options_of_a_view_of_every_size(void)
     close_store();
 }
 
-static void options_of_a_call_of_every_size(void)
+static void call_options_of_every_struct_size_work(void)
 {
     const cellar_warm_opts warm = one_key();
     open_store();
@@ -235,7 +235,7 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 }
 
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
-static void last_field_within_size_counts(void)
+static void only_fields_within_struct_size_count(void)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
@@ -319,9 +319,9 @@ static void foreign_abi_is_refused(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(options_of_a_view_of_every_size),
-       T_CASE(options_of_a_call_of_every_size),
+T_MAIN("api_struct_sizes", T_CASE(config_of_every_size),
+       T_CASE(namespace_options_of_every_struct_size_work),
+       T_CASE(call_options_of_every_struct_size_work),
        T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
-       T_CASE(last_field_within_size_counts),
-       T_CASE(structs_handed_out_end_where_the_caller_says),
-       T_CASE(foreign_abi_is_refused))
+       T_CASE(only_fields_within_struct_size_count),
+       T_CASE(structs_handed_out_end_where_the_caller_says), T_CASE(foreign_abi_is_refused))

@@ -24,7 +24,7 @@ static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
     return cellar_delete_by_tag(c, tag, strlen(tag), mode);
 }
 
-static void tag_hard_misses(void)
+static void hard_tag_delete_misses(void)
 {
     cellar *c = kit_open(1u << 20), *v = NULL;
     const char *const both[] = { "red", "blue" };
@@ -53,7 +53,7 @@ static void tag_hard_misses(void)
     kit_close(c);
 }
 
-static void tag_soft_is_stale(void)
+static void soft_tag_delete_makes_entries_stale(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -115,7 +115,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     kit_close(c);
 }
 
-static void failed_refreshes_of_soft_ones_pause(void)
+static void failed_refresh_after_soft_tag_delete_is_throttled(void)
 {
     const int64_t day = (int64_t)24 * 3600 * 1000;
     soft_pause_is_the_throttle(60000);
@@ -138,7 +138,7 @@ static void match_it(source *s, cellar_load *ld)
     T_EQ_U64(removed, 0);
 }
 
-static void tag_during_load_wins(void)
+static void tag_delete_during_load_discards_result(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -194,7 +194,7 @@ static cellar *open_stale_red(source *s, cellar_load_opts *o)
     return c;
 }
 
-static void not_modified_brings_nothing_back(void)
+static void not_modified_after_tag_delete_restores_nothing(void)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -208,7 +208,7 @@ static void not_modified_brings_nothing_back(void)
     kit_close(c);
 }
 
-static void not_modified_loses_no_tag(void)
+static void not_modified_keeps_tags(void)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -221,7 +221,7 @@ static void not_modified_loses_no_tag(void)
     kit_close(c);
 }
 
-static void not_modified_takes_the_tags_said(void)
+static void not_modified_applies_new_tags(void)
 {
     static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
     source s = SOURCE_INIT;
@@ -296,7 +296,7 @@ static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t tt
     kit_close(c);
 }
 
-static void joiners_take_nothing_that_has_ended(void)
+static void waiter_gets_no_value_from_before_tag_delete(void)
 {
     joiner_after_the_end_loads_itself(SAY_VALUE, false, -1);
     joiner_after_the_end_loads_itself(SAY_VALUE, false, 0);
@@ -305,7 +305,7 @@ static void joiners_take_nothing_that_has_ended(void)
     joiner_after_the_end_loads_itself(SAY_NONE, true, -1);
 }
 
-static void joiners_of_a_lease_neither(void)
+static void waiter_of_lease_gets_no_value_from_before_tag_delete(void)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
@@ -329,7 +329,7 @@ static void joiners_of_a_lease_neither(void)
     kit_close(c);
 }
 
-static void match_during_load_wins(void)
+static void pattern_delete_during_load_discards_result(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -357,7 +357,7 @@ static void match_during_load_wins(void)
 }
 
 /* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
-static void folding_never_serves_invalid(void)
+static void folded_tag_table_never_serves_invalid_entries(void)
 {
     enum { TAGS = 6000 };
     cellar *c = kit_open(4u << 20);
@@ -404,7 +404,7 @@ static void folding_never_serves_invalid(void)
     kit_close(c);
 }
 
-static void match_removes_what_matches(void)
+static void pattern_delete_removes_matching_keys_only(void)
 {
     cellar *c = kit_open(8u << 20), *v = NULL;
     char key[32];
@@ -432,7 +432,7 @@ static void match_removes_what_matches(void)
     kit_close(c);
 }
 
-static void match_takes_stale_and_negative_ones(void)
+static void pattern_delete_removes_stale_and_negative_entries(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -500,7 +500,7 @@ static void why_names_the_tag_or_pattern(void)
 }
 
 /* Tags deleted before an entry was set did not end it, whatever did. */
-static void why_blames_no_older_tag(void)
+static void why_ignores_tags_deleted_before_the_set(void)
 {
     cellar *c = kit_open(1u << 20);
     const char *const both[] = { "red", "blue" };
@@ -538,7 +538,7 @@ static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 }
 
 /* A tag, then the time to live; and the other way round: the first of them ended it. */
-static void why_says_what_ended_it_first(void)
+static void why_reports_first_cause(void)
 {
     static const uint8_t known[32] = { 1 }; /* the reasons of both keys are remembered */
     cellar *c = kit_open_known(2u << 20, known);
@@ -567,7 +567,7 @@ static void why_says_what_ended_it_first(void)
     kit_close(c);
 }
 
-static void listeners_hear_tag_and_glob(void)
+static void listeners_receive_tag_and_pattern_causes(void)
 {
     cellar *c = kit_open(1u << 20);
     uint64_t id;
@@ -596,7 +596,7 @@ static void listeners_hear_tag_and_glob(void)
 }
 
 /* Who replaces or deletes what a tag has ended meets it as what it is. */
-static void what_a_tag_ended_is_no_expired_one(void)
+static void tag_deleted_entry_is_not_reported_as_expired(void)
 {
     cellar *c = kit_open(1u << 20);
     cellar_stats st = cellar_stats_default();
@@ -641,7 +641,7 @@ static void *tag_reader(void *arg)
     return NULL;
 }
 
-static void tags_end_beside_readers_and_writers(void)
+static void tag_deletes_with_readers_and_writers_stay_exact(void)
 {
     cellar *c = kit_open(1u << 20);
     pthread_t t[2];
@@ -684,15 +684,19 @@ static void bad_input_of_tags_and_patterns(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-T_MAIN("cellar_api_tags",
-       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale),
-       T_CASE(failed_refreshes_of_soft_ones_pause), T_CASE(tag_during_load_wins),
-       T_CASE(not_modified_brings_nothing_back), T_CASE(not_modified_loses_no_tag),
-       T_CASE(not_modified_takes_the_tags_said), T_CASE(joiners_take_nothing_that_has_ended),
-       T_CASE(joiners_of_a_lease_neither),
-       T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
-       T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
-       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_blames_no_older_tag),
-       T_CASE(why_says_what_ended_it_first),
-       T_CASE(listeners_hear_tag_and_glob), T_CASE(what_a_tag_ended_is_no_expired_one),
-       T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))
+T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),
+       T_CASE(soft_tag_delete_makes_entries_stale),
+       T_CASE(failed_refresh_after_soft_tag_delete_is_throttled),
+       T_CASE(tag_delete_during_load_discards_result),
+       T_CASE(not_modified_after_tag_delete_restores_nothing), T_CASE(not_modified_keeps_tags),
+       T_CASE(not_modified_applies_new_tags), T_CASE(waiter_gets_no_value_from_before_tag_delete),
+       T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete),
+       T_CASE(pattern_delete_during_load_discards_result),
+       T_CASE(folded_tag_table_never_serves_invalid_entries),
+       T_CASE(pattern_delete_removes_matching_keys_only),
+       T_CASE(pattern_delete_removes_stale_and_negative_entries),
+       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_ignores_tags_deleted_before_the_set),
+       T_CASE(why_reports_first_cause), T_CASE(listeners_receive_tag_and_pattern_causes),
+       T_CASE(tag_deleted_entry_is_not_reported_as_expired),
+       T_CASE(tag_deletes_with_readers_and_writers_stay_exact),
+       T_CASE(bad_input_of_tags_and_patterns))

@@ -143,7 +143,7 @@ static void *take_turns(void *arg)
     return NULL;
 }
 
-static void only_one_is_first(void)
+static void set_if_absent_by_many_threads_stores_once(void)
 {
     cellar *c = open_bytes(16u << 20, 0);
     job jobs[THREADS];
@@ -179,7 +179,7 @@ static void *swap_versions(void *arg)
     return NULL;
 }
 
-static void compare_and_set_by_version_loses_nothing(void)
+static void concurrent_set_by_version_loses_no_change(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -295,7 +295,7 @@ static void *read_values(void *arg)
     return NULL;
 }
 
-static void clears_against_writers(void)
+static void clear_during_writes_hides_old_values(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     race *r = calloc(1, sizeof *r);
@@ -359,7 +359,7 @@ static void *resize_or_copy(void *arg)
     return j->number < 2 ? copy_value(arg) : resize_value(arg);
 }
 
-static void copies_are_whole_and_none_is_lost(void)
+static void get_alloc_during_writes_returns_whole_values(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -426,7 +426,7 @@ static void *scan_or_churn(void *arg)
     return j->number == 0 ? scan_rounds(arg) : churn(arg);
 }
 
-static void scans_see_what_stays(void)
+static void scan_during_changes_visits_every_stable_key(void)
 {
     cellar *c = open_bytes(32u << 20, 0);
     job jobs[THREADS];
@@ -460,7 +460,7 @@ static void *open_views(void *arg)
     return NULL;
 }
 
-static void views_from_many_threads(void)
+static void concurrent_namespace_opens_and_closes_work(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -483,7 +483,7 @@ static void *open_stores(void *arg)
     return NULL;
 }
 
-static void stores_from_many_threads(void)
+static void concurrent_store_opens_and_closes_work(void)
 {
     job jobs[THREADS];
     T_EQ_U64(run_all(NULL, open_stores, NULL, jobs), THREADS * 25);
@@ -497,7 +497,7 @@ static void *end_soon(void *arg)
     return NULL;
 }
 
-static void short_threads_leave_nothing(void)
+static void ended_threads_leave_nothing_in_store(void)
 {
     cellar *c = open_bytes(4u << 20, 1);
     cellar_stats st = cellar_stats_default();
@@ -517,7 +517,7 @@ static void short_threads_leave_nothing(void)
     shut(c);
 }
 
-static void expiry_needs_no_traffic(void)
+static void maintenance_thread_reclaims_expired_entries_without_traffic(void)
 {
     cellar *c = open_bytes(32u << 20, 0);
     cellar_set_opts o = cellar_set_opts_default();
@@ -541,8 +541,11 @@ static void expiry_needs_no_traffic(void)
 }
 
 T_MAIN("api_threads", T_CASE(increments_are_not_lost), T_CASE(updates_are_not_lost),
-       T_CASE(only_one_is_first), T_CASE(compare_and_set_by_version_loses_nothing),
-       T_CASE(seed_counts), T_CASE(clears_against_writers),
-       T_CASE(copies_are_whole_and_none_is_lost), T_CASE(scans_see_what_stays),
-       T_CASE(views_from_many_threads), T_CASE(stores_from_many_threads),
-       T_CASE(short_threads_leave_nothing), T_CASE(expiry_needs_no_traffic))
+       T_CASE(set_if_absent_by_many_threads_stores_once),
+       T_CASE(concurrent_set_by_version_loses_no_change), T_CASE(seed_counts),
+       T_CASE(clear_during_writes_hides_old_values),
+       T_CASE(get_alloc_during_writes_returns_whole_values),
+       T_CASE(scan_during_changes_visits_every_stable_key),
+       T_CASE(concurrent_namespace_opens_and_closes_work),
+       T_CASE(concurrent_store_opens_and_closes_work), T_CASE(ended_threads_leave_nothing_in_store),
+       T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic))

@@ -63,7 +63,7 @@ static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_
     T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
 }
 
-static void why_each_cause(void)
+static void why_reports_each_cause(void)
 {
     cellar *c = open_store(0);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
@@ -107,7 +107,7 @@ static void why_each_cause(void)
     shut(c);
 }
 
-static void cleared_and_bumped_views_are_remembered(void)
+static void why_reports_clear_and_version_increment(void)
 {
     cellar *c = open_store(0), *v = NULL;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -129,7 +129,7 @@ static void cleared_and_bumped_views_are_remembered(void)
     shut(c);
 }
 
-static void evicted_keys_are_told_from_kept_ones(void)
+static void why_distinguishes_evicted_from_live_keys(void)
 {
     cellar *c = open_store(0);
     char key[16], value[1000] = { 0 };
@@ -159,7 +159,7 @@ static void evicted_keys_are_told_from_kept_ones(void)
     shut(c);
 }
 
-static void never_seen_needs_a_filter_that_knows(void)
+static void why_reports_never_seen_only_with_authoritative_filter(void)
 {
     cellar *c = open_store(0);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
@@ -172,7 +172,7 @@ static void never_seen_needs_a_filter_that_knows(void)
     shut(c);
 }
 
-static void without_a_record_only_what_is_there_is_known(void)
+static void why_without_record_reports_only_live_entries(void)
 {
     cellar *c = open_store(1);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
@@ -204,6 +204,7 @@ static void bad_input_of_why(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_why", T_CASE(why_each_cause), T_CASE(cleared_and_bumped_views_are_remembered),
-       T_CASE(evicted_keys_are_told_from_kept_ones), T_CASE(never_seen_needs_a_filter_that_knows),
-       T_CASE(without_a_record_only_what_is_there_is_known), T_CASE(bad_input_of_why))
+T_MAIN("api_why", T_CASE(why_reports_each_cause), T_CASE(why_reports_clear_and_version_increment),
+       T_CASE(why_distinguishes_evicted_from_live_keys),
+       T_CASE(why_reports_never_seen_only_with_authoritative_filter),
+       T_CASE(why_without_record_reports_only_live_entries), T_CASE(bad_input_of_why))

@@ -109,7 +109,7 @@ static int test_suite(const char *parts)
     return test_run(&suite_l2, &o);
 }
 
-static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)
+static void crashed_or_hung_peer_is_one_row_and_others_are_measured(void)
 {
     script_hangs = "lmdb";
     script_crashes = "rocksblob";
@@ -124,7 +124,7 @@ static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)
 }
 
 /* Ours is in every row: where it hangs, the suite ends; and it does not name another. */
-static void our_own_hang_ends_the_suite(void)
+static void hang_of_cellar_ends_the_suite(void)
 {
     script_hangs = "cellar";
     script_crashes = "";
@@ -137,7 +137,7 @@ static void our_own_hang_ends_the_suite(void)
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
 }
 
-static void nobody_in_trouble_is_no_trouble(void)
+static void healthy_stores_have_all_rows(void)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("put"), CELL_OK);
@@ -145,7 +145,7 @@ static void nobody_in_trouble_is_no_trouble(void)
     T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
 }
 
-static void all_are_opened_again(void)
+static void every_store_is_reopened(void)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("restart"), CELL_OK);
@@ -154,7 +154,7 @@ static void all_are_opened_again(void)
     T_EQ_U64(test_count("\"subject\":\"lmdb\",\"version\":\"1\"", ""), 1);
 }
 
-static void unknown_part_is_refused(void)
+static void unknown_part_of_suite_is_refused(void)
 {
     T_EQ_I64(test_suite("put gett"), CELL_USAGE);
     T_EQ_I64(test_suite("ge"), CELL_USAGE);
@@ -175,7 +175,7 @@ static void folder_is_empty_again(void)
     T_EQ_I64(rmdir(test_dir), 0);
 }
 
-T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(nobody_in_trouble_is_no_trouble),
-       T_CASE(peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs),
-       T_CASE(our_own_hang_ends_the_suite), T_CASE(all_are_opened_again),
-       T_CASE(unknown_part_is_refused), T_CASE(folder_is_empty_again))
+T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(healthy_stores_have_all_rows),
+       T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured),
+       T_CASE(hang_of_cellar_ends_the_suite), T_CASE(every_store_is_reopened),
+       T_CASE(unknown_part_of_suite_is_refused), T_CASE(folder_is_empty_again))

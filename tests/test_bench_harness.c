@@ -201,7 +201,7 @@ static long test_switches(void)
     return use.ru_nivcsw;
 }
 
-static void raw_equals_raw(void)
+static void equal_subjects_have_ratio_one(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
@@ -230,7 +230,7 @@ static void raw_equals_raw(void)
     T_CHECK(ratio >= 0.98 && ratio <= 1.02);
 }
 
-static void slowed_subject_is_seen(void)
+static void slowed_subject_has_its_ratio(void)
 {
     if (no_time_to_measure()) { return; }
     if (T_COST > 1) {
@@ -253,7 +253,7 @@ static void slowed_subject_is_seen(void)
     T_CHECK(fabs(ratio - 0.51) < 0.03);
 }
 
-static void wrong_value_is_caught(void)
+static void wrong_value_fails_the_row(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &script_wrong };
@@ -264,7 +264,7 @@ static void wrong_value_is_caught(void)
     T_CHECK(test_number(line, "\"bad\":") > 0);
 }
 
-static void failed_calls_are_in_the_row(void)
+static void failed_calls_are_counted_in_the_row(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_refuses };
@@ -338,7 +338,7 @@ static void missing_peer_is_a_line(void)
     T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "")[0] == '{');
 }
 
-static void too_large_a_population_is_skipped(void)
+static void too_large_population_is_skipped(void)
 {
     if (no_time_to_measure()) { return; }
     T_EQ_I64(test_forked("raw", "2147483647"), CELL_OK);
@@ -418,7 +418,7 @@ static void json_is_valid(void)
 
 /* The first mapping of code with a file: ours. Every page of it is there, so that none is counted
  * as memory of a store that runs it first. */
-static void code_is_in_memory_before_it_counts(void)
+static void code_pages_are_resident_before_memory_is_measured(void)
 {
     char line[512];
     unsigned long size_kb = 0, rss_kb = 0;
@@ -461,7 +461,7 @@ static void histogram_is_exact(void)
     T_EQ_U64(h.slot[HIST_SLOTS - 1], 1);
 }
 
-static void trace_is_same_everywhere(void)
+static void trace_is_the_same_on_every_machine(void)
 {
     char why[200];
     trace t;
@@ -475,7 +475,7 @@ static void trace_is_same_everywhere(void)
     trace_free(&t);
 }
 
-static void zipf_has_its_law(void)
+static void zipf_trace_follows_its_law(void)
 {
     char why[200];
     trace t;
@@ -515,7 +515,7 @@ static void scramble_is_a_bijection(void)
     }
 }
 
-static void torn_trace_names_its_record(void)
+static void truncated_trace_names_its_record(void)
 {
     char why[400];
     unsigned char bytes[40 * 16 + 5] = { 0 };
@@ -543,7 +543,7 @@ static void torn_trace_names_its_record(void)
     remove(path);
 }
 
-static void workload_names_the_wrong_line(void)
+static void bad_workload_names_its_line(void)
 {
     static const struct { const char *text, *want; } cases[] = {
         { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
@@ -593,7 +593,7 @@ static void every_published_workload_parses(void)
 }
 
 /* "1 2 cores" is 1 and 2 and, where there are more, as many as there are, at most eight. */
-static void cores_are_as_many_as_there_are(void)
+static void core_counts_follow_the_machine(void)
 {
     static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3,
                                                                                               8 } };
@@ -610,7 +610,7 @@ static void cores_are_as_many_as_there_are(void)
 }
 
 /* A window that is repeated meets other requests where the first try left its own behind. */
-static void repeated_window_meets_other_requests_of_a_bounded_store(void)
+static void repeated_window_of_bounded_store_uses_new_requests(void)
 {
     trace t = { .count = 65536 };
     workload w = test_workload(1000);
@@ -655,7 +655,7 @@ static void apart_dies(const void *in, void *out)
 static void apart_ends(const void *in, void *out) { *(uint32_t *)out = *(const uint32_t *)in; }
 
 /* Work in a process of its own ends this suite's row and not the bench, whatever it does. */
-static void a_process_apart_cannot_hold_up_the_bench(void)
+static void hung_child_process_does_not_stop_the_bench(void)
 {
     const uint32_t in = 7;
     uint32_t out = 0;
@@ -693,7 +693,7 @@ static int guarded_twice(void *ctx) /* its own child beats for it, too */
 }
 
 /* Work of any length is waited for; what stands still is ended, and we know where it was. */
-static void a_guard_ends_what_stands_still(void)
+static void guard_ends_work_without_progress(void)
 {
     if (no_time_to_measure()) { return; }
     char why[100] = "as it was", late[100];
@@ -725,7 +725,7 @@ static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
 }
 
 /* Put aside ten times for some microseconds is no disturbance; for long, or nobody knows, is. */
-static void a_window_is_dropped_for_time_not_for_switches(void)
+static void window_is_dropped_for_lost_time_not_for_switches(void)
 {
     T_EQ_U64(judged(10, 400000, 40000000), 0);
     T_EQ_U64(judged(2, 9000000, 40000000), 0);
@@ -744,7 +744,7 @@ static void *spin_until(void *stop)
     return NULL;
 }
 
-static void waiting_for_a_processor_is_seen(void)
+static void wait_for_a_processor_is_measured(void)
 {
     _Atomic bool stop = false;
     pthread_t other;
@@ -790,7 +790,7 @@ static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
     return s;
 }
 
-static void a_busy_machine_gets_a_figure_that_says_so(void)
+static void figure_of_busy_machine_is_marked(void)
 {
     double room[64];
     char text[100];
@@ -813,17 +813,17 @@ static void a_busy_machine_gets_a_figure_that_says_so(void)
     T_CHECK(!cell_noisy(&s));
 }
 
-T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
-       T_CASE(a_process_apart_cannot_hold_up_the_bench),
-       T_CASE(a_guard_ends_what_stands_still), T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
-       T_CASE(code_is_in_memory_before_it_counts),
-       T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
-       T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
-       T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
-       T_CASE(every_published_workload_parses), T_CASE(cores_are_as_many_as_there_are),
-       T_CASE(repeated_window_meets_other_requests_of_a_bounded_store),
-       T_CASE(failed_calls_are_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
-       T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
-       T_CASE(crash_and_hang_end_their_own_rows_only),
-       T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),
-       T_CASE(json_is_valid), T_CASE(slowed_subject_is_seen), T_CASE(raw_equals_raw))
+T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches),
+       T_CASE(hung_child_process_does_not_stop_the_bench), T_CASE(guard_ends_work_without_progress),
+       T_CASE(wait_for_a_processor_is_measured), T_CASE(figure_of_busy_machine_is_marked),
+       T_CASE(code_pages_are_resident_before_memory_is_measured), T_CASE(histogram_is_exact),
+       T_CASE(trace_is_the_same_on_every_machine), T_CASE(zipf_trace_follows_its_law),
+       T_CASE(scramble_is_a_bijection), T_CASE(truncated_trace_names_its_record),
+       T_CASE(bad_workload_names_its_line), T_CASE(every_published_workload_parses),
+       T_CASE(core_counts_follow_the_machine),
+       T_CASE(repeated_window_of_bounded_store_uses_new_requests),
+       T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
+       T_CASE(wrong_value_fails_the_row), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
+       T_CASE(crash_and_hang_end_their_own_rows_only), T_CASE(missing_peer_is_a_line),
+       T_CASE(too_large_population_is_skipped), T_CASE(json_is_valid),
+       T_CASE(slowed_subject_has_its_ratio), T_CASE(equal_subjects_have_ratio_one))

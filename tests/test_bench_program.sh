@@ -62,7 +62,7 @@ bounded_workload() { # window's ms; the bound holds a tenth, so hits are many an
     "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
     grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && ! grep -q '"subject":"raw"' "$t_tmp/b.jsonl"
 }
-suites_of_the_library_say_so() {
+suites_without_peers_state_it() {
     "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
         [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
 }
@@ -149,7 +149,7 @@ metrics_are_on_the_list() { # those of the targets, of the replay's scripts and 
         cat bench/suites/replay.sh bench/report/replay.awk src/gate/replay.c | tr -d '\\' |
         grep -o '"metric":"[a-z0-9_]*"' | cut -d'"' -f4 | sort -u | known_metric
 }
-better_is_the_same_everywhere() { # in the program and in the table of peers
+direction_of_metric_is_the_same_everywhere() { # in the program and in the table of peers
     "$bench" --metrics | awk '$1 != "scaling" { for (s = 1; s <= 2; s++)
         printf "{\"bench\":\"peers\",\"subject\":\"%s\",\"workload\":\"w\",\"metric\":\"%s\",\"value\":%d,\"rounds\":9}\n",
             s == 1 ? "moka" : "cellar", $1, s }' >"$t_tmp/m.jsonl"
@@ -210,7 +210,7 @@ wrong_value_of_a_driver_is_a_row() {
     [ $? -eq 1 ] && grep -q '"subject":"diskcache".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
         grep -q '^wrong: d get diskcache' "$t_tmp/out"
 }
-dead_driver_is_a_row_and_no_others_end() {
+dead_driver_is_one_row_and_others_continue() {
     plant dogpile 'if self.n == 300: os._exit(3)'
     plant cachetools pass
     rm -f "$t_tmp/k.jsonl"
@@ -219,7 +219,7 @@ dead_driver_is_a_row_and_no_others_end() {
         grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
         ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
 }
-hanging_driver_is_a_row_and_no_others_end() { # patience in ms
+hanging_driver_is_one_row_and_others_continue() { # patience in ms
     plant dogpile 'if self.n == 300: driver.time.sleep(600)'
     plant cachetools pass
     rm -f "$t_tmp/h.jsonl"
@@ -323,7 +323,7 @@ growth_sees_the_slow_insert() { # thread CPU: a sleep costs none, a loop does
 row = json.load(open(sys.argv[1]))
 assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, row' "$t_tmp/out"
 }
-expired_entries_are_told_from_those_set_anew() { # ms to look; this one keeps all of them, set anew or not
+expired_entries_are_distinguished_from_new_sets() { # ms to look; this one keeps all of them, set anew or not
     plant cachetools pass
     rm -f "$t_tmp/e.jsonl"
     echo "expire 10000 20 $1" | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
@@ -359,15 +359,15 @@ bad_trace() { # a file of records of 16 bytes that ends in the middle of its thi
     printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
     refuses 'torn record (record 3)' --workload "$t_tmp/torn.wl" --peers raw
 }
-t_case too_long_a_list_is_refused too_long_a_list
+t_case too_long_list_is_refused too_long_a_list
 t_case torn_trace_is_refused bad_trace
 t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
 t_case malformed_workload_names_its_line bad_file
 t_case unknown_subject_of_a_workload_names_its_line bad_subject
-t_case own_workload_runs own_workload
+t_case workload_from_file_runs own_workload
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs within bounded_workload 2 20 200
-t_case suites_of_the_library_say_so suites_of_the_library_say_so
+t_case suites_without_peers_state_it suites_without_peers_state_it
 t_case hanging_subject_is_a_row hanging_subject_is_a_row
 t_case hanging_compiler_is_a_row within hanging_compiler_is_a_row 300 3000
 t_case lost_suite_is_a_row_and_the_next_one_runs within lost_suite_is_a_row_and_the_next_one_runs 300 3000
@@ -376,19 +376,19 @@ t_case hanging_tool_is_a_row within hanging_tool_is_a_row 5000 30000
 t_case malformed_public_trace_is_refused malformed_public_trace_is_refused
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 t_case metrics_are_on_the_list metrics_are_on_the_list
-t_case better_is_the_same_everywhere better_is_the_same_everywhere
+t_case direction_of_metric_is_the_same_everywhere direction_of_metric_is_the_same_everywhere
 t_case unknown_peer_is_not_built unknown_peer_is_not_built
 with_python() { # fact, what to call for it
     if t_have python3; then t_case "$@"; else t_skip "$1" "no python3"; fi
 }
-for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
+for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_one_row_and_others_continue \
     stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
     accounted_bytes_of_a_driver foreign_trace_is_noticed refusal_and_reason_are_lines \
     driver_answers_nonsense_with_an_error; do
     with_python $fact $fact
 done
-with_python hanging_driver_is_a_row_and_no_others_end within hanging_driver_is_a_row_and_no_others_end 1500 15000
+with_python hanging_driver_is_one_row_and_others_continue within hanging_driver_is_one_row_and_others_continue 1500 15000
 with_python hanging_replay_is_a_row within hanging_replay_is_a_row 5000 30000
 with_python leaking_driver_is_a_row within leaking_driver_is_a_row 20 200 2000
-with_python expired_entries_are_told_from_those_set_anew within expired_entries_are_told_from_those_set_anew 40 400 4000
+with_python expired_entries_are_distinguished_from_new_sets within expired_entries_are_distinguished_from_new_sets 40 400 4000
 t_end bench_program

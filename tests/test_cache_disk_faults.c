@@ -116,7 +116,7 @@ static uint64_t metric(cellar *c, const char *name)
 }
 
 /* Every write says EROFS, reads work: errors -> breaker -> memory alone -> tried again, and back. */
-static void mounted_read_only_it_goes_on_and_heals(void)
+static void read_only_mount_leaves_memory_until_disk_recovers(void)
 {
     begin();
     cellar *c = open_it();
@@ -151,7 +151,7 @@ static void mounted_read_only_it_goes_on_and_heals(void)
 }
 
 /* Each kind of call has its line, one a second, with file, place and cause. */
-static void a_failing_call_to_the_disk_has_an_error_line(void)
+static void failed_disk_call_logs_an_error(void)
 {
     begin();
     cellar *c = open_it();
@@ -182,7 +182,7 @@ static void a_failing_call_to_the_disk_has_an_error_line(void)
     end();
 }
 
-static void a_removed_directory_leaves_memory_until_the_next_open(void)
+static void removed_directory_leaves_memory_until_next_open(void)
 {
     begin();
     cellar *c = open_it();
@@ -210,7 +210,7 @@ static void a_removed_directory_leaves_memory_until_the_next_open(void)
 }
 
 /* Once it is open it opens nothing. */
-static void without_descriptors_an_open_tier_works_on(void)
+static void open_tier_works_without_free_descriptors(void)
 {
     begin();
     cellar *c = open_it();
@@ -261,7 +261,7 @@ static void flip(const char *path, long at)
 }
 
 /* One that is in use; damaged; of somebody else. Each has its code and its words. */
-static void whose_directory_it_is_is_said_in_words(void)
+static void refused_directory_states_its_cause(void)
 {
     char path[400], name[420];
     begin();
@@ -283,7 +283,7 @@ static void whose_directory_it_is_is_said_in_words(void)
     end();
 }
 
-static void what_keeps_it_from_opening_is_said_in_words(void)
+static void failed_tier_open_states_its_cause(void)
 {
     static const struct {
         const char *site;
@@ -345,7 +345,7 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     return least;
 }
 
-static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
+static void too_small_budget_for_tier_names_sufficient_budget(void)
 {
     static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
     begin();
@@ -373,7 +373,7 @@ static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
 }
 
 /* The sizes of segments that cellar.h names, of new directories. */
-static void a_value_over_half_a_segment_is_counted_and_not_written(void)
+static void value_over_half_a_segment_is_counted_and_not_written(void)
 {
     static const struct { uint64_t l2, memory, segment; } rows[] = {
         { 16u << 20, 16u << 20, 512u << 10 }, { 32u << 20, 16u << 20, 1u << 20 },
@@ -398,7 +398,7 @@ static void a_value_over_half_a_segment_is_counted_and_not_written(void)
     }
 }
 
-static void a_link_as_l2_path_is_the_store_it_leads_to(void)
+static void symbolic_link_as_l2_path_opens_its_target(void)
 {
     char link[sizeof folder + 8];
     begin();
@@ -421,7 +421,7 @@ static void a_link_as_l2_path_is_the_store_it_leads_to(void)
     end();
 }
 
-static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
+static void file_size_limit_below_l2_bytes_returns_code(void)
 {
     struct rlimit was, low;
     begin();
@@ -446,13 +446,12 @@ static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
     end();
 }
 
-T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
-       T_CASE(a_failing_call_to_the_disk_has_an_error_line),
-       T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
-       T_CASE(without_descriptors_an_open_tier_works_on),
-       T_CASE(what_keeps_it_from_opening_is_said_in_words),
-       T_CASE(whose_directory_it_is_is_said_in_words),
-       T_CASE(a_budget_too_small_for_the_tier_names_one_that_is_enough),
-       T_CASE(a_value_over_half_a_segment_is_counted_and_not_written),
-       T_CASE(a_link_as_l2_path_is_the_store_it_leads_to),
-       T_CASE(a_limit_of_file_size_below_l2_bytes_is_a_code))
+T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_recovers),
+       T_CASE(failed_disk_call_logs_an_error),
+       T_CASE(removed_directory_leaves_memory_until_next_open),
+       T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
+       T_CASE(refused_directory_states_its_cause),
+       T_CASE(too_small_budget_for_tier_names_sufficient_budget),
+       T_CASE(value_over_half_a_segment_is_counted_and_not_written),
+       T_CASE(symbolic_link_as_l2_path_opens_its_target),
+       T_CASE(file_size_limit_below_l2_bytes_returns_code))

@@ -311,7 +311,7 @@ static void loads(size_t n)
 /* ---- counts of items ---- */
 
 /* More items than an address space holds: no array is that long. */
-static void counts_of_items_that_no_memory_holds_are_refused(void)
+static void impossible_item_count_is_refused(void)
 {
     set_up(0);
     cellar_warm_opts o = cellar_warm_opts_default();
@@ -332,7 +332,7 @@ static void counts_of_items_that_no_memory_holds_are_refused(void)
 
 /* ---- capacities: any is fine ---- */
 
-static void capacities_of_any_size_are_fine(void)
+static void buffer_capacity_of_any_size_is_accepted(void)
 {
     static char text[1 << 17];
     set_up(0);
@@ -396,7 +396,7 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
 }
 
-static void limiters_look_at_the_length_first(void)
+static void limiter_checks_length_before_reading_key(void)
 {
     static char text[1 << 16];
     size_t len;
@@ -432,7 +432,7 @@ static cellar_err never_locked(const cellar_lock *lk, void *ctx)
     return CELLAR_OK;
 }
 
-static void locks_look_at_the_length_first(void)
+static void lock_checks_length_before_reading_key(void)
 {
     static char text[1 << 16];
     cellar_locks *t;
@@ -471,11 +471,11 @@ static void lengths_are_checked_first(uint32_t exact_age)
     }
     tear_down();
 }
-static void lengths_are_checked_before_bytes_are_read(void) { lengths_are_checked_first(0); }
-static void lengths_are_checked_before_a_value_is_hashed(void) { lengths_are_checked_first(1); }
+static void key_length_is_checked_before_key_is_read(void) { lengths_are_checked_first(0); }
+static void value_length_is_checked_before_value_is_read(void) { lengths_are_checked_first(1); }
 
-T_MAIN("cache_huge", T_CASE(lengths_are_checked_before_bytes_are_read),
-       T_CASE(lengths_are_checked_before_a_value_is_hashed),
-       T_CASE(counts_of_items_that_no_memory_holds_are_refused),
-       T_CASE(capacities_of_any_size_are_fine), T_CASE(limiters_look_at_the_length_first),
-       T_CASE(locks_look_at_the_length_first))
+T_MAIN("cache_huge", T_CASE(key_length_is_checked_before_key_is_read),
+       T_CASE(value_length_is_checked_before_value_is_read),
+       T_CASE(impossible_item_count_is_refused), T_CASE(buffer_capacity_of_any_size_is_accepted),
+       T_CASE(limiter_checks_length_before_reading_key),
+       T_CASE(lock_checks_length_before_reading_key))

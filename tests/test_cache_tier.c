@@ -335,7 +335,7 @@ static void push_out(cellar *c, uint32_t others)
     for (uint32_t i = 1; i <= others; i++) { T_EQ_I64(put(c, i, "filler", 0), CELLAR_OK); }
 }
 
-static void evicted_entries_go_down_and_come_back(void)
+static void evicted_entry_is_written_to_tier_and_read_back(void)
 {
     cellar *c = open_on(&tier, 100);
     cellar_stats st = cellar_stats_default();
@@ -376,7 +376,7 @@ static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
 
 static const uint32_t zero = 0;
 
-static void who_looks_sees_it_below_and_leaves_it_there(void)
+static void peek_does_not_promote_from_disk(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     now_ms += 1000;
@@ -412,7 +412,7 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
     shut(c);
 }
 
-static void a_get_describes_what_came_from_below(void)
+static void get_describes_entry_read_from_tier(void)
 {
     cellar *c = open_below("zero", 4, 0);
     char buf[8];
@@ -450,7 +450,7 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
-static void who_changes_it_has_it_brought_up(void)
+static void change_promotes_entry_from_tier(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     cellar_pinned p;
@@ -490,7 +490,7 @@ static void who_changes_it_has_it_brought_up(void)
     shut(c);
 }
 
-static void a_condition_is_about_what_lies_below_too(void)
+static void condition_applies_to_entry_in_tier(void)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_below("zero", 4, 5000);
@@ -517,7 +517,7 @@ static void a_condition_is_about_what_lies_below_too(void)
     shut(c);
 }
 
-static void what_is_known_absent_below_is_absent(void)
+static void negative_entry_in_tier_answers_absent(void)
 {
     for (unsigned op = 0; op < 5; op++) {
         cellar *c = open_below("zero", 4, 5000);
@@ -544,7 +544,7 @@ static void what_is_known_absent_below_is_absent(void)
     }
 }
 
-static void what_changes_while_it_is_brought_up_counts(void)
+static void change_during_promotion_wins(void)
 {
     const int64_t forty = 40;
     int64_t now = 0;
@@ -587,7 +587,7 @@ static void what_changes_while_it_is_brought_up_counts(void)
     shut(c);
 }
 
-static void without_memory_it_stays_below(void)
+static void entry_stays_in_tier_without_memory_for_promotion(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     low.long_in_get = true;
@@ -600,7 +600,7 @@ static void without_memory_it_stays_below(void)
     shut(c);
 }
 
-static void only_what_was_evicted_goes_down(void)
+static void only_evicted_entries_are_written_to_tier(void)
 {
     cellar *c = open_on(&tier, 0);
     const uint32_t key = 1;
@@ -619,7 +619,7 @@ static void only_what_was_evicted_goes_down(void)
     shut(c);
 }
 
-static void every_change_kills_below(void)
+static void every_change_deletes_old_copy_in_tier(void)
 {
     cellar *c = open_on(&tier, 0);
     const uint32_t key = 1;
@@ -648,7 +648,7 @@ static void every_change_kills_below(void)
     shut(c);
 }
 
-static void a_change_after_the_unlink_stops_the_demotion(void)
+static void change_after_unlink_stops_demotion(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
@@ -662,7 +662,7 @@ static void a_change_after_the_unlink_stops_the_demotion(void)
     shut(c);
 }
 
-static void bytes_stay_in_place_while_handed_over(void)
+static void evicted_bytes_stay_in_place_during_demotion(void)
 {
     cellar *c = open_on(&tier, 500);
     for (uint32_t i = 0; i < 500; i++) { put(c, i, "some bytes that must stay", 0); }
@@ -673,7 +673,7 @@ static void bytes_stay_in_place_while_handed_over(void)
     shut(c);
 }
 
-static void a_set_during_the_read_wins_over_the_back_fill(void)
+static void set_during_tier_read_wins_over_backfill(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
@@ -687,7 +687,7 @@ static void a_set_during_the_read_wins_over_the_back_fill(void)
 }
 
 /* The key is absent from L1 before and after, so only the stamp tells that something happened. */
-static void a_del_during_the_read_is_not_undone(void)
+static void delete_during_tier_read_is_not_undone(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
@@ -701,7 +701,7 @@ static void a_del_during_the_read_is_not_undone(void)
 }
 
 /* Every call that reads below misses: it cannot know whether a newer value was seen. */
-static void reads_miss_below_while_a_change_of_the_key_is_pending(void)
+static void tier_read_during_pending_change_misses(void)
 {
     cellar *c = open_on(&tier, 100);
     const uint32_t key = 0;
@@ -718,7 +718,7 @@ static void reads_miss_below_while_a_change_of_the_key_is_pending(void)
     shut(c);
 }
 
-static void a_key_that_is_set_while_it_is_read_below_is_found(void)
+static void key_set_during_tier_read_hits(void)
 {
     cellar *c = open_on(&tier, 100);
     for (unsigned way = 0; way < WAYS; way++) {
@@ -735,7 +735,7 @@ static void a_key_that_is_set_while_it_is_read_below_is_found(void)
 
 /* Stamp words are shared by hash. One key in 256 of those that share one is taken for the changed
  * key. */
-static void a_pending_change_of_another_key_hides_nothing(void)
+static void pending_change_of_other_key_hides_nothing(void)
 {
     cellar *c = open_on(&tier, 100);
     low.set_in_put = low.in_call = true; /* a set may evict a key that shares its stamp */
@@ -766,7 +766,7 @@ static bool low_nothing(void *ctx, uint64_t hash)
 
 /* Where the tier has nothing of a key it is neither told of changes nor asked for the value; what is
  * captured all the same still tells of the next change. */
-static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
+static void tier_without_key_is_not_called(void)
 {
     cache_tier with = tier;
     with.nothing = low_nothing;
@@ -819,7 +819,7 @@ static void seed_backfilled_entry_expires_on_time(void)
     shut(c);
 }
 
-static void known_absence_comes_back_too(void)
+static void negative_entry_is_read_back_from_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     row *r = find(0, 77);
@@ -832,7 +832,7 @@ static void known_absence_comes_back_too(void)
     shut(c);
 }
 
-static void many_and_dup_look_below(void)
+static void get_many_and_get_alloc_read_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     for (uint32_t i = 0; i < 300; i++) { put(c, i, i % 2 ? "odd" : "even", 0); }
@@ -861,7 +861,7 @@ static void many_and_dup_look_below(void)
     shut(c);
 }
 
-static void clears_and_drops_are_told(void)
+static void tier_is_told_of_clear_and_drop(void)
 {
     cellar *c = open_on(&tier, 100), *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -985,7 +985,7 @@ static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
 }
 
 /* Its name is free before the tier has heard of the end, and the numbers there are the old ones. */
-static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
+static void namespace_reopened_during_drop_is_empty(void)
 {
     for (int back = 0; back < 2; back++) {
         memset(names, 0, sizeof names);
@@ -1008,7 +1008,7 @@ static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
     }
 }
 
-static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
+static void drop_before_concurrent_clear_or_open_is_final(void)
 {
     for (int round = 0; round < 4; round++) {
         memset(names, 0, sizeof names);
@@ -1032,7 +1032,7 @@ static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
 
 
 /* Stores of before had the root's row under its label. */
-static void a_root_known_by_its_label_is_brought_up(void)
+static void root_stored_under_its_label_is_converted(void)
 {
     for (int life = 0; life < 2; life++) {
         if (life == 0) { memset(names, 0, sizeof names); }
@@ -1059,7 +1059,7 @@ static void a_root_known_by_its_label_is_brought_up(void)
     }
 }
 
-static void without_a_tier_nothing_is_captured(void)
+static void change_without_tier_captures_no_stamp(void)
 {
     cellar *c = open_on(NULL, 100);
     put(c, 0, "zero", 0);
@@ -1070,7 +1070,7 @@ static void without_a_tier_nothing_is_captured(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void what_was_tagged_before_the_floor_is_dead(void)
+static void entry_tagged_before_epoch_floor_misses(void)
 {
     cellar *c = open_on(NULL, 0);
     const cellar_bytes tag = { "red", 3 };
@@ -1104,7 +1104,7 @@ static int child_without_tier(cellar *c)
     return low.gets + low.puts + low.kills == calls && low.bumps == 0 ? 0 : 7;
 }
 
-static void a_forked_child_has_no_tier(void)
+static void forked_child_has_no_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "zero", 0);
@@ -1132,7 +1132,7 @@ static void fork_once(const cellar_event *e, void *ctx)
 }
 
 /* Between two looks below, a long value makes room, and who hears of that forks. */
-static void a_listener_that_forks_between_two_looks(void)
+static void fork_in_listener_between_two_tier_reads_misses(void)
 {
     cellar *c = open_on(&tier, 0);
     uint64_t id;
@@ -1157,26 +1157,23 @@ static void a_listener_that_forks_between_two_looks(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
-       T_CASE(who_looks_sees_it_below_and_leaves_it_there),
-       T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),
-       T_CASE(a_condition_is_about_what_lies_below_too),
-       T_CASE(what_is_known_absent_below_is_absent),
-       T_CASE(what_changes_while_it_is_brought_up_counts), T_CASE(without_memory_it_stays_below),
-       T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
-       T_CASE(a_change_after_the_unlink_stops_the_demotion),
-       T_CASE(bytes_stay_in_place_while_handed_over),
-       T_CASE(a_set_during_the_read_wins_over_the_back_fill),
-       T_CASE(a_del_during_the_read_is_not_undone),
-       T_CASE(reads_miss_below_while_a_change_of_the_key_is_pending),
-       T_CASE(a_key_that_is_set_while_it_is_read_below_is_found),
-       T_CASE(a_pending_change_of_another_key_hides_nothing),
-       T_CASE(a_tier_that_has_nothing_of_a_key_is_left_alone),
-       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
-       T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
-       T_CASE(a_view_made_anew_during_a_drop_has_nothing_of_the_old_one),
-       T_CASE(a_drop_that_overtakes_a_clear_or_a_begin_is_final),
-       T_CASE(a_root_known_by_its_label_is_brought_up),
-       T_CASE(a_forked_child_has_no_tier), T_CASE(a_listener_that_forks_between_two_looks),
-       T_CASE(without_a_tier_nothing_is_captured),
-       T_CASE(what_was_tagged_before_the_floor_is_dead))
+T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_tier_and_read_back),
+       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_describes_entry_read_from_tier),
+       T_CASE(change_promotes_entry_from_tier), T_CASE(condition_applies_to_entry_in_tier),
+       T_CASE(negative_entry_in_tier_answers_absent), T_CASE(change_during_promotion_wins),
+       T_CASE(entry_stays_in_tier_without_memory_for_promotion),
+       T_CASE(only_evicted_entries_are_written_to_tier),
+       T_CASE(every_change_deletes_old_copy_in_tier), T_CASE(change_after_unlink_stops_demotion),
+       T_CASE(evicted_bytes_stay_in_place_during_demotion),
+       T_CASE(set_during_tier_read_wins_over_backfill),
+       T_CASE(delete_during_tier_read_is_not_undone),
+       T_CASE(tier_read_during_pending_change_misses), T_CASE(key_set_during_tier_read_hits),
+       T_CASE(pending_change_of_other_key_hides_nothing), T_CASE(tier_without_key_is_not_called),
+       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(negative_entry_is_read_back_from_tier),
+       T_CASE(get_many_and_get_alloc_read_tier), T_CASE(tier_is_told_of_clear_and_drop),
+       T_CASE(namespace_reopened_during_drop_is_empty),
+       T_CASE(drop_before_concurrent_clear_or_open_is_final),
+       T_CASE(root_stored_under_its_label_is_converted), T_CASE(forked_child_has_no_tier),
+       T_CASE(fork_in_listener_between_two_tier_reads_misses),
+       T_CASE(change_without_tier_captures_no_stamp),
+       T_CASE(entry_tagged_before_epoch_floor_misses))

@@ -46,7 +46,7 @@ static void expect_nothing_old(cellar *const views[3])
     T_EQ_U64(seen, 0);
 }
 
-static void numbers_begin_anew_over_an_empty_store(void)
+static void generation_numbers_restart_after_emptying_store(void)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -77,7 +77,7 @@ static void numbers_begin_anew_over_an_empty_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void a_new_view_begins_them_too(void)
+static void new_namespace_restarts_generation_numbers(void)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -139,5 +139,6 @@ static void generation_numbers_run_out_between_clears(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
-       T_CASE(a_new_view_begins_them_too), T_CASE(generation_numbers_run_out_between_clears))
+T_MAIN("cache_vgen", T_CASE(generation_numbers_restart_after_emptying_store),
+       T_CASE(new_namespace_restarts_generation_numbers),
+       T_CASE(generation_numbers_run_out_between_clears))

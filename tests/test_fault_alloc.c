@@ -216,7 +216,7 @@ static void every_allocation_can_fail(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void memory_that_does_not_come_back(void)
+static void allocations_that_keep_failing_leave_store_consistent(void)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -231,7 +231,7 @@ static void memory_that_does_not_come_back(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void threads_that_do_not_start(void)
+static void failed_thread_start_leaves_nothing_behind(void)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -256,5 +256,6 @@ static void threads_that_do_not_start(void)
     T_CHECK(refused > 5);
 }
 
-T_MAIN("fault_alloc", T_CASE(every_allocation_can_fail), T_CASE(memory_that_does_not_come_back),
-       T_CASE(threads_that_do_not_start))
+T_MAIN("fault_alloc", T_CASE(every_allocation_can_fail),
+       T_CASE(allocations_that_keep_failing_leave_store_consistent),
+       T_CASE(failed_thread_start_leaves_nothing_behind))

@@ -96,7 +96,7 @@ static void all_of_it(cellar *c, bool must)
     cellar_breaker_destroy(b);
 }
 
-static void any_refused_allocation_of_a_guard_is_a_code(void)
+static void failed_allocation_of_guard_returns_code(void)
 {
     uint64_t nth = 0, seen = 1;
     for (nth = 1; nth <= seen && nth < 2000; nth++) {
@@ -195,7 +195,7 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     }
 }
 
-static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
+static void failed_allocation_of_fallback_leaves_nothing(void)
 {
     static const cellar_bytes last = { "default", 7 };
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
@@ -226,5 +226,5 @@ static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
     T_CHECK(failed > 10);
 }
 
-T_MAIN("fault_guard", T_CASE(any_refused_allocation_of_a_guard_is_a_code),
-       T_CASE(any_refused_allocation_of_a_fallback_leaves_nothing))
+T_MAIN("fault_guard", T_CASE(failed_allocation_of_guard_returns_code),
+       T_CASE(failed_allocation_of_fallback_leaves_nothing))

@@ -62,7 +62,7 @@ static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t 
 
 /* ---- states ---- */
 
-static void off_and_observing_never_decide(void)
+static void filter_without_authority_never_decides(void)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
@@ -78,7 +78,7 @@ static void off_and_observing_never_decide(void)
     close_bloom(b);
 }
 
-static void seal_needs_keys_fed_since_it_was_opened(void)
+static void activate_needs_keys_fed_since_open(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
@@ -93,7 +93,7 @@ static void seal_needs_keys_fed_since_it_was_opened(void)
     close_bloom(b);
 }
 
-static void a_doubt_ends_authority_and_voids_what_was_fed(void)
+static void doubt_ends_authority_and_discards_feed(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it is not believed yet */
@@ -114,7 +114,7 @@ static void a_doubt_ends_authority_and_voids_what_was_fed(void)
     close_bloom(b);
 }
 
-static void bad_sizes_are_refused(void)
+static void filter_of_bad_size_is_refused(void)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
@@ -144,7 +144,7 @@ static double rate_of(bloom *b, uint64_t n, uint64_t asked)
     return 1.0 - (double)denied(b, 1, asked, 2) / (double)asked;
 }
 
-static void bloom_fpp_all_sizes(void)
+static void false_positive_rate_holds_for_all_sizes(void)
 {
     static const uint64_t sizes[] = { 1, 10, 100, 1000, 10000, 100000, 1000000 };
     static const double rates[] = { 0.05, 0.01, 0.005, 0.001, 0.0001 };
@@ -208,7 +208,7 @@ static void growth_keeps_every_key_and_the_rate(void)
     close_bloom(b);
 }
 
-static void keys_that_come_again_take_no_room(void)
+static void repeated_key_takes_no_room(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     for (int round = 0; round < 50; round++) {
@@ -222,7 +222,7 @@ static void keys_that_come_again_take_no_room(void)
 }
 
 /* Sizes beyond 2^32 bits: the keys of the upper part must be there and only there. */
-static void bloom_2e32_bits(void)
+static void filter_over_2e32_bits_uses_all_bits(void)
 {
     if (sizeof(size_t) == 4) {
         T_SKIP("an address space of 32 bits");
@@ -289,7 +289,7 @@ static void refill(race *r)
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_LIMIT);
 }
 
-static void bloom_no_false_negative_rebuild(void)
+static void rebuild_during_reads_denies_no_added_key(void)
 {
     race r = { .b = open_bloom(1000, 0.01) };
     pthread_t ask, add;
@@ -313,7 +313,7 @@ static void bloom_no_false_negative_rebuild(void)
     close_bloom(r.b);
 }
 
-static void bloom_no_false_negative_probes(void)
+static void probes_of_added_keys_are_never_denied(void)
 {
     const uint64_t asked = t_env_u64("BLOOM_PROBES", 0), keys = 1000000;
     const uint64_t probes = asked != 0 ? asked : 100000000;
@@ -335,7 +335,7 @@ static void bloom_no_false_negative_probes(void)
 
 /* ---- memory ---- */
 
-static void what_a_rebuild_leaves_comes_back(void)
+static void memory_of_replaced_filter_is_returned(void)
 {
     bloom *b = open_bloom(100000, 0.01);
     fill_and_seal(b);
@@ -361,7 +361,7 @@ static void what_a_rebuild_leaves_comes_back(void)
     close_bloom(b);
 }
 
-static void every_allocation_can_fail_in_open_and_growth(void)
+static void failed_allocation_in_open_or_growth_returns_code(void)
 {
     for (uint64_t nth = 1; nth < 8; nth++) {
         fresh_account((uint64_t)1 << 30);
@@ -384,7 +384,7 @@ static void every_allocation_can_fail_in_open_and_growth(void)
     }
 }
 
-static void a_budget_that_is_full_ends_authority_not_keys(void)
+static void full_budget_ends_authority_and_keeps_keys(void)
 {
     fresh_account(20000);
     bloom *b = bloom_create(&account);
@@ -438,7 +438,7 @@ static bloom *with_image(tape *t, bool sealed)
     return b;
 }
 
-static void an_image_brings_every_key_back(void)
+static void image_restores_every_key(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -460,7 +460,7 @@ static void an_image_brings_every_key_back(void)
 }
 
 /* kill -9, a power cut, a store that went on after the image: the bits are kept, not believed. */
-static void bloom_kill9_observes(void)
+static void image_without_clean_close_only_observes(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -482,7 +482,7 @@ static void bloom_kill9_observes(void)
     free(t.bytes);
 }
 
-static void damaged_images_are_refused(void)
+static void damaged_image_is_refused(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -515,20 +515,14 @@ static void damaged_images_are_refused(void)
     free(t.bytes);
 }
 
-T_MAIN("cellar_guard_bloom",
-       T_CASE(off_and_observing_never_decide),
-       T_CASE(seal_needs_keys_fed_since_it_was_opened),
-       T_CASE(a_doubt_ends_authority_and_voids_what_was_fed),
-       T_CASE(bad_sizes_are_refused),
-       T_ALONE(bloom_fpp_all_sizes),
-       T_ALONE(growth_keeps_every_key_and_the_rate),
-       T_CASE(keys_that_come_again_take_no_room),
-       T_CASE(bloom_2e32_bits),
-       T_CASE(bloom_no_false_negative_rebuild),
-       T_ALONE(bloom_no_false_negative_probes),
-       T_CASE(what_a_rebuild_leaves_comes_back),
-       T_CASE(every_allocation_can_fail_in_open_and_growth),
-       T_CASE(a_budget_that_is_full_ends_authority_not_keys),
-       T_CASE(an_image_brings_every_key_back),
-       T_CASE(bloom_kill9_observes),
-       T_CASE(damaged_images_are_refused))
+T_MAIN("cellar_guard_bloom", T_CASE(filter_without_authority_never_decides),
+       T_CASE(activate_needs_keys_fed_since_open), T_CASE(doubt_ends_authority_and_discards_feed),
+       T_CASE(filter_of_bad_size_is_refused), T_ALONE(false_positive_rate_holds_for_all_sizes),
+       T_ALONE(growth_keeps_every_key_and_the_rate), T_CASE(repeated_key_takes_no_room),
+       T_CASE(filter_over_2e32_bits_uses_all_bits),
+       T_CASE(rebuild_during_reads_denies_no_added_key),
+       T_ALONE(probes_of_added_keys_are_never_denied),
+       T_CASE(memory_of_replaced_filter_is_returned),
+       T_CASE(failed_allocation_in_open_or_growth_returns_code),
+       T_CASE(full_budget_ends_authority_and_keeps_keys), T_CASE(image_restores_every_key),
+       T_CASE(image_without_clean_close_only_observes), T_CASE(damaged_image_is_refused))

@@ -79,7 +79,7 @@ static void breaker_opens_at_half_of_twenty_in_ten_seconds(void)
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
 }
 
-static void breaker_no_verdict_counts_for_nothing(void)
+static void breaker_ignores_calls_without_verdict(void)
 {
     breaker b = fresh(0);
     for (int i = 0; i < 100; i++) { call(&b, BREAKER_SAID_NOTHING, 10); }
@@ -120,7 +120,7 @@ static void breaker_a_failed_probe_doubles_the_time(void)
     T_CHECK(shortest < 1000); /* full jitter */
 }
 
-static void breaker_late_passes_change_nothing(void)
+static void breaker_ignores_late_reports(void)
 {
     breaker b = fresh(0);
     uint32_t before, probe, other;
@@ -141,7 +141,7 @@ static void breaker_late_passes_change_nothing(void)
     T_CHECK(!refused(&b, 0));
 }
 
-static void breaker_rules_have_ranges(void)
+static void breaker_options_are_checked(void)
 {
     breaker_rule r = rule;
     T_CHECK(breaker_rule_ok(&r));
@@ -176,7 +176,7 @@ static void *prober(void *arg)
     return NULL;
 }
 
-static void breaker_one_probe_at_a_time(void)
+static void breaker_admits_one_probe_at_a_time(void)
 {
     pthread_t t[4];
     shared = fresh(0);
@@ -189,7 +189,6 @@ static void breaker_one_probe_at_a_time(void)
 
 T_MAIN("cellar_guard_breaker", T_CASE(breaker_opens_after_failures_in_a_row),
        T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds),
-       T_CASE(breaker_no_verdict_counts_for_nothing), T_CASE(breaker_three_probes_close_it),
-       T_CASE(breaker_a_failed_probe_doubles_the_time),
-       T_CASE(breaker_late_passes_change_nothing), T_CASE(breaker_rules_have_ranges),
-       T_CASE(breaker_one_probe_at_a_time))
+       T_CASE(breaker_ignores_calls_without_verdict), T_CASE(breaker_three_probes_close_it),
+       T_CASE(breaker_a_failed_probe_doubles_the_time), T_CASE(breaker_ignores_late_reports),
+       T_CASE(breaker_options_are_checked), T_CASE(breaker_admits_one_probe_at_a_time))

@@ -6,7 +6,7 @@
 #include "tests/settings.h"
 
 /* Its table of loads needs room that values hold, and nobody makes room under a lock. */
-static void the_first_load_of_a_full_store_works(void)
+static void first_load_of_full_store_works(void)
 {
     for (int extra = 0; extra < 12; extra++) {
         settings cfg = settings_default();
@@ -27,4 +27,4 @@ static void the_first_load_of_a_full_store_works(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("load_full", T_CASE(the_first_load_of_a_full_store_works))
+T_MAIN("load_full", T_CASE(first_load_of_full_store_works))

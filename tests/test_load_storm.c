@@ -122,7 +122,7 @@ static void storm_run(unsigned threads, unsigned keys)
     kit_close(c);
 }
 
-static void storm_loads_counted(void)
+static void storm_on_one_key_loads_once_per_generation(void)
 {
     storm_run(THREADS_MOST, 1);
     storm_run(THREADS_MOST, 1000 / KIT_SLOW);
@@ -197,7 +197,7 @@ static void *ask_main(void *arg)
 }
 
 /* A million distinct keys by four threads: the bytes of flights are exactly what they were. */
-static void flight_memory_baseline(void)
+static void million_loads_return_flight_memory(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -246,7 +246,7 @@ static void seed_slow_load_delays_no_other_key(void)
 
 /* Past hard_timeout_ms exactly one of those who wait loads anew; the late result reaches its own
  * caller and is not stored. */
-static void hard_hands_over(void)
+static void hard_timeout_hands_load_to_one_waiter(void)
 {
     cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
@@ -281,7 +281,7 @@ static void hard_hands_over(void)
 }
 
 /* A leader past its time whom nobody replaced does store. */
-static void a_late_load_nobody_waits_for_is_kept(void)
+static void late_load_without_takeover_is_stored(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -300,7 +300,7 @@ static void a_late_load_nobody_waits_for_is_kept(void)
 }
 
 /* Each stuck loader costs a thread: after leader_retries of them no more are begun. */
-static void takeovers_are_bounded(void)
+static void takeovers_are_bounded_by_leader_retries(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -327,7 +327,7 @@ static void takeovers_are_bounded(void)
     kit_close(c);
 }
 
-static void soft_serves_stale(void)
+static void soft_timeout_serves_stale(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -361,7 +361,7 @@ static void soft_serves_stale(void)
 }
 
 /* In the background: who waits soft_timeout_ms gets the fresh value if it comes in time. */
-static void soft_waits_for_the_background(void)
+static void soft_timeout_waits_for_background_refresh(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -387,7 +387,7 @@ static void soft_waits_for_the_background(void)
 }
 
 /* By the system's clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
-static void waiter_deadline(void)
+static void waiter_returns_within_10_ms_of_deadline(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -418,7 +418,7 @@ static void waiter_deadline(void)
     kit_close(c);
 }
 
-static void timeout_no_stampede(void)
+static void timed_out_waiters_start_no_stampede(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -447,7 +447,7 @@ static void timeout_no_stampede(void)
 /* ---- failures shared ---- */
 
 /* N joiners of a dead source cost 1 + join_retries loads, not N. */
-static void failures_are_shared_after_the_handovers(void)
+static void failure_is_shared_after_join_retries(void)
 {
     for (uint32_t hand = 0; hand < 3; hand++) {
         cellar *c = kit_open(4 << 20);
@@ -473,7 +473,7 @@ static void failures_are_shared_after_the_handovers(void)
     }
 }
 
-static void a_final_failure_is_shared_at_once(void)
+static void final_failure_is_shared_immediately(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -532,7 +532,7 @@ static void *knot_main(void *arg)
 }
 
 /* Two threads, each loading what the other waits for: exactly one wait is refused. */
-static void cycle_two_threads(void)
+static void load_cycle_of_two_threads_is_refused(void)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -561,7 +561,7 @@ static void load_b_inside(source *s, cellar_load *ld)
 }
 
 /* A caller leads a and waits for b, which a worker loads, whose loader waits for a. */
-static void cycle_through_worker(void)
+static void load_cycle_through_worker_is_refused(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -606,7 +606,7 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void worker_pool_starved(void)
+static void worker_that_waits_for_queued_refresh_runs_it(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -704,7 +704,7 @@ static void history_write(history *h, uint64_t round)
 }
 
 /* A get that starts after a delete, clear, bump, tag or pattern delete or set returned sees nothing loaded before it. */
-static void load_then_delete_history(void)
+static void get_after_change_sees_no_older_load(void)
 {
     for (int how = 0; how <= HISTORY_ALL; how++) {
         history h = { .how = how };
@@ -744,7 +744,7 @@ __attribute__((noinline)) static void jump_out(cellar *c)
 }
 
 /* Forbidden, and harmless: the thread's next call ends what it led. */
-static void longjmp_out_of_a_loader_leaves_nothing(void)
+static void longjmp_out_of_loader_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -763,7 +763,7 @@ static void *exit_main(void *arg)
     return NULL;
 }
 
-static void exit_of_the_leader_hands_over(void)
+static void thread_exit_of_leader_hands_load_over(void)
 {
     cellar *c = kit_open(4 << 20);
     source dies = SOURCE_INIT, lives = SOURCE_INIT;
@@ -866,7 +866,7 @@ static void *fuzz_main(void *arg)
 }
 
 /* Threads cancelled or ending anywhere in loads: nobody hangs, nothing is left open. */
-static void cancel_fuzz(void)
+static void cancelled_loading_threads_leave_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     fuzz f = { .c = c, .keys = 5 };
@@ -899,7 +899,7 @@ static void *close_main(void *arg)
 }
 
 /* Waiters end at once; the close waits for the loader, and gives up when it takes too long. */
-static void close_while_loading(void)
+static void close_during_load_ends_waiters(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -948,7 +948,7 @@ static void fork_inside(source *s, cellar_load *ld)
     T_EQ_I64(status, 0);
 }
 
-static void a_forked_child_loads_by_itself(void)
+static void forked_child_loads_by_itself(void)
 {
     cellar *c = kit_open(4 << 20);
     source busy = SOURCE_INIT, forks = SOURCE_INIT;
@@ -971,7 +971,7 @@ static void a_forked_child_loads_by_itself(void)
 
 /* ---- limits ---- */
 
-static void limits_are_codes(void)
+static void load_limits_return_codes(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -1024,7 +1024,7 @@ static void *soft_main(void *arg)
     return NULL;
 }
 
-static void soft_waiters_beside_the_workers(void)
+static void soft_waiters_race_with_starting_workers(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -1039,15 +1039,18 @@ static void soft_waiters_beside_the_workers(void)
     kit_close(c);
 }
 
-T_MAIN("load_storm", T_CASE(storm_loads_counted), T_CASE(seed_counts), T_CASE(seed_locks_grow),
-       T_CASE(flight_memory_baseline), T_CASE(seed_slow_load_delays_no_other_key),
-       T_CASE(hard_hands_over), T_CASE(a_late_load_nobody_waits_for_is_kept),
-       T_CASE(takeovers_are_bounded), T_CASE(soft_serves_stale),
-       T_CASE(soft_waits_for_the_background), T_CASE(waiter_deadline),
-       T_CASE(timeout_no_stampede), T_CASE(failures_are_shared_after_the_handovers),
-       T_CASE(a_final_failure_is_shared_at_once), T_CASE(cycle_two_threads),
-       T_CASE(cycle_through_worker), T_CASE(worker_pool_starved),
-       T_CASE(load_then_delete_history), T_CASE(longjmp_out_of_a_loader_leaves_nothing),
-       T_CASE(exit_of_the_leader_hands_over), T_CASE(cancel_fuzz), T_CASE(close_while_loading),
-       T_CASE(a_forked_child_loads_by_itself), T_CASE(limits_are_codes),
-       T_CASE(soft_waiters_beside_the_workers))
+T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(seed_counts),
+       T_CASE(seed_locks_grow), T_CASE(million_loads_return_flight_memory),
+       T_CASE(seed_slow_load_delays_no_other_key), T_CASE(hard_timeout_hands_load_to_one_waiter),
+       T_CASE(late_load_without_takeover_is_stored),
+       T_CASE(takeovers_are_bounded_by_leader_retries), T_CASE(soft_timeout_serves_stale),
+       T_CASE(soft_timeout_waits_for_background_refresh),
+       T_CASE(waiter_returns_within_10_ms_of_deadline), T_CASE(timed_out_waiters_start_no_stampede),
+       T_CASE(failure_is_shared_after_join_retries), T_CASE(final_failure_is_shared_immediately),
+       T_CASE(load_cycle_of_two_threads_is_refused), T_CASE(load_cycle_through_worker_is_refused),
+       T_CASE(worker_that_waits_for_queued_refresh_runs_it),
+       T_CASE(get_after_change_sees_no_older_load), T_CASE(longjmp_out_of_loader_leaves_nothing),
+       T_CASE(thread_exit_of_leader_hands_load_over),
+       T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_during_load_ends_waiters),
+       T_CASE(forked_child_loads_by_itself), T_CASE(load_limits_return_codes),
+       T_CASE(soft_waiters_race_with_starting_workers))

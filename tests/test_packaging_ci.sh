@@ -66,26 +66,26 @@ good() { # FILE: all that the workflow must and must not do
     ! grep -E '\.(continue-on-error|if|env|shell|strategy)[.=]|secrets\.' "$t_tmp/flat"
 }
 t_case workflow_runs_ci_run_and_nothing_else good $workflow
-t_case what_it_runs_is_executable test -x .ci/run
+t_case every_script_of_workflow_is_executable test -x .ci/run
 
 refused() { # SED PROGRAM: a copy with this change
     sed "$1" $workflow >"$t_tmp/copy.yml"
     ! cmp -s $workflow "$t_tmp/copy.yml" || return 1
     ! good "$t_tmp/copy.yml"
 }
-t_case another_command_is_refused refused 's|run: \.ci/run|run: make test|'
-t_case more_of_the_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
-t_case another_step_is_refused refused '$a\      - run: make bench'
-t_case another_action_is_refused refused '$a\      - uses: actions/cache@v4'
-t_case another_job_is_refused refused '$a\  more:\
+t_case unlisted_command_is_refused refused 's|run: \.ci/run|run: make test|'
+t_case extended_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
+t_case unlisted_step_is_refused refused '$a\      - run: make bench'
+t_case unlisted_action_is_refused refused '$a\      - uses: actions/cache@v4'
+t_case unlisted_job_is_refused refused '$a\  more:\
     runs-on: ubuntu-24.04'
-t_case another_container_is_refused refused 's|debian:12|debian:13|'
+t_case unlisted_container_is_refused refused 's|debian:12|debian:13|'
 t_case missing_container_is_refused refused '/image:/d'
 t_case masked_failure_is_refused refused '$a\        continue-on-error: true'
 t_case condition_is_refused refused '$a\        if: false'
 t_case more_permissions_are_refused refused 's|contents: read|contents: write|'
 t_case tab_is_refused refused 's|^    steps|\tsteps|'
-t_case key_twice_is_refused refused 's|^permissions:|on:|'
+t_case duplicate_key_is_refused refused 's|^permissions:|on:|'
 t_case block_of_text_is_refused refused 's#run: \.ci/run#run: |#'
 
 # ---- the documents ----

@@ -73,7 +73,7 @@ else
     t_skip deps_off_touches_nothing "no strace, or not allowed"
 fi
 t_case deps_present_is_not_listed present_is_not_listed
-t_case deps_one_bad_package_does_not_take_the_rest one_bad_package
+t_case deps_one_bad_package_does_not_stop_the_rest one_bad_package
 t_case deps_unknown_group_is_refused unknown_group
 t_case deps_no_service_is_installed no_service_is_installed
 t_end packaging_deps

@@ -48,7 +48,7 @@ fresh
 plant "$some_l1" '#include "cache/cache.h"'
 case_of upward_include_is_refused "include: \`l1\` may not include \`cache\`"
 one_fault_alone() { ask floors && told 'floors: 1 failures'; }
-t_case one_fault_alone_is_refused one_fault_alone
+t_case each_single_fault_is_refused one_fault_alone
 tell_cases
 
 # ---- all at once ----
@@ -76,9 +76,9 @@ plant "$some_l1" 'int l1_x(void) { return pthread_create(0, 0, 0, 0); }'
 case_of naked_thread_is_refused "seam: pthread_create"
 plant "$some_l1" '#include <time.h>'
 case_of naked_time_is_refused "seam: <time.h>"
-t_case all_at_once_are_refused ask floors
+t_case all_faults_together_are_refused ask floors
 tell_cases
-t_case each_fault_is_told_once told "floors: $planted failures"
+t_case each_fault_is_reported_once told "floors: $planted failures"
 
 # ---- no faults ----
 fresh

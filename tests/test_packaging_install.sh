@@ -99,7 +99,7 @@ for libdir in lib lib/x86_64-linux-gnu; do
     t_case "program_replays_$libdir" program_replays
     t_case "uninstall_leaves_nothing_$libdir" uninstall_leaves_nothing
 done
-if t_have pkg-config; then t_case a_prefix_with_a_blank by_pkg_config_with_a_blank
-else t_skip a_prefix_with_a_blank "no pkg-config"; fi
+if t_have pkg-config; then t_case prefix_with_a_blank_works by_pkg_config_with_a_blank
+else t_skip prefix_with_a_blank_works "no pkg-config"; fi
 t_case destdir_is_only_a_stage destdir_is_only_a_stage
 t_end packaging_install
