@@ -167,7 +167,7 @@ m32_passes() { # a test of the public calls
 packs_by_a_switch() { # what is a skip without the switch runs with it
     $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -I. $t_warn \
         tests/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
-        "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
+        "$t_tmp/packs" compressed_namespace_holds_more_on_disk >"$t_tmp/said" &&
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
 }
 

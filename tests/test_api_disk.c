@@ -117,7 +117,7 @@ static uint64_t metric(cellar *c, const char *name)
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : 0;
 }
 
-static void evicted_entries_come_back_from_disk(void)
+static void evicted_entry_is_read_back_from_disk(void)
 {
     store_begin();
     settings cfg = config();
@@ -155,7 +155,7 @@ static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void 
 
 /* After a close and an open: each call finds what only the disk has. Twice: with a value that must
  * be asked for again once its length is known. */
-static void what_lies_on_disk_counts_for_every_call(void)
+static void every_call_reads_entries_on_disk(void)
 {
     static char big[100000];
     static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look" };
@@ -236,7 +236,7 @@ static void *use_disk_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-static void the_disk_is_no_cancellation_point(void)
+static void disk_access_is_no_cancellation_point(void)
 {
     pthread_t t;
     int reached = 0;
@@ -257,7 +257,7 @@ static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, vo
 }
 
 /* Of a process that is killed: not what was set first, but what became of it. */
-static void each_change_goes_down_where_each_set_does(void)
+static void every_change_is_written_in_mode_each_set(void)
 {
     static char value[3000];
     const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
@@ -326,7 +326,7 @@ static void each_change_goes_down_where_each_set_does(void)
 }
 
 /* One by one, in bulk, for a lease. */
-static void loads_answered_from_disk_have_their_flags(void)
+static void load_answered_from_disk_has_its_flags(void)
 {
     store_begin();
     cellar *c = open_it();
@@ -360,7 +360,7 @@ static void loads_answered_from_disk_have_their_flags(void)
 }
 
 /* Long values, which a scan does not copy, and those longer than a segment of memory. */
-static void a_close_brings_down_values_of_all_sizes(void)
+static void close_writes_values_of_all_sizes(void)
 {
     static char value[1400000];
     store_begin();
@@ -386,7 +386,7 @@ static void a_close_brings_down_values_of_all_sizes(void)
     store_end();
 }
 
-static void what_nobody_asks_for_costs_no_write_the_first_time(void)
+static void unread_entry_is_not_written_at_first_eviction(void)
 {
     store_begin();
     settings cfg = config();
@@ -424,7 +424,7 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
 }
 
 /* Main lowers a counter each time it passes: whoever got there was asked for all the same. */
-static void what_was_asked_for_long_ago_is_written_too(void)
+static void entry_read_long_ago_is_written_at_eviction(void)
 {
     store_begin();
     settings cfg = config();
@@ -446,7 +446,7 @@ static void what_was_asked_for_long_ago_is_written_too(void)
     store_end();
 }
 
-static void a_back_filled_entry_keeps_its_deadline(void)
+static void backfilled_entry_keeps_its_deadline(void)
 {
     store_begin();
     settings cfg = config();
@@ -475,7 +475,7 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     store_end();
 }
 
-static void a_reopened_store_is_warm(void)
+static void reopened_store_is_warm(void)
 {
     store_begin();
     settings cfg = config();
@@ -502,7 +502,7 @@ static void a_reopened_store_is_warm(void)
     store_end();
 }
 
-static void clear_bump_and_drop_stay_over_restarts(void)
+static void clear_version_increment_and_drop_survive_restart(void)
 {
     store_begin();
     uint32_t version = 0;
@@ -548,7 +548,7 @@ static void clear_bump_and_drop_stay_over_restarts(void)
 }
 
 /* The root's label is for statistics: it may change, and a view may bear it. */
-static void a_view_may_be_called_as_the_root_is(void)
+static void namespace_with_label_of_root_is_separate(void)
 {
     store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
@@ -588,7 +588,7 @@ static bool in_files(const char *needle)
     return found;
 }
 
-static void secret_views_never_touch_the_disk(void)
+static void hidden_namespace_never_touches_disk(void)
 {
     store_begin();
     cellar *c = open_it(), *open_view, *secret;
@@ -689,7 +689,7 @@ static void push_out(cellar *c)
     }
 }
 
-static void what_is_not_for_the_disk_never_gets_there(void)
+static void entries_excluded_from_disk_are_never_written(void)
 {
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
@@ -757,7 +757,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 }
 
 /* No kind of load is a way round what its flags, or the view's switch, say of the disk. */
-static void bulk_loads_and_leases_keep_off_the_disk(void)
+static void bulk_loads_and_leases_respect_no_disk_options(void)
 {
     uint32_t from;
     static char text[] = "new";
@@ -801,7 +801,7 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     store_end();
 }
 
-static void the_disks_breaker_is_set_by_the_store(void)
+static void disk_breaker_follows_store_options(void)
 {
     for (int set = 0; set < 2; set++) {
         store_begin();
@@ -873,7 +873,7 @@ static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
     return 0;
 }
 
-static void with_a_cipher_values_lie_on_disk_sealed(void)
+static void cipher_encrypts_values_on_disk(void)
 {
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
@@ -935,7 +935,7 @@ static cellar_err look_at_page(cellar *c, uint32_t key)
 }
 
 /* Under a full budget, and three times as much on disk as its files could hold as it is. */
-static void packed_views_hold_more_on_the_same_disk(void)
+static void compressed_namespace_holds_more_on_disk(void)
 {
     enum { PAGES = 12000 };
     store_begin();
@@ -986,7 +986,7 @@ static void await_kill(pid_t pid)
     T_CHECK(WIFSIGNALED(status));
 }
 
-static void sets_of_these_modes_are_on_disk_at_once(void)
+static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
 {
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
@@ -1045,7 +1045,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
     store_end();
 }
 
-static void write_through_says_what_the_disk_did_not_take(void)
+static void write_through_reports_refused_disk_write(void)
 {
     store_begin();
     static char big[300 << 10]; /* over half a segment */
@@ -1074,7 +1074,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     store_end();
 }
 
-static void ticks_say_whether_the_disk_has_work(void)
+static void tick_returns_pending_while_disk_has_work(void)
 {
     store_begin();
     settings cfg = config();
@@ -1112,7 +1112,7 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
-static void durable_sets_are_on_disk_when_they_return(void)
+static void durable_set_is_on_disk_when_it_returns(void)
 {
     store_begin();
     settings cfg = config();
@@ -1180,7 +1180,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_close(w), CELLAR_OK);
 }
 
-static void at_always_each_change_says_whether_it_is_durable(void)
+static void change_at_sync_always_reports_durability(void)
 {
     store_begin();
     settings cfg = config();
@@ -1202,7 +1202,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     store_end();
 }
 
-static void the_disk_tier_is_resized_while_it_runs(void)
+static void disk_tier_is_resized_while_running(void)
 {
     store_begin();
     settings cfg = config();
@@ -1242,7 +1242,7 @@ static void the_disk_tier_is_resized_while_it_runs(void)
 
 /* ---- tags and patterns ---- */
 
-static void what_tags_and_patterns_end_on_disk_stays_so(void)
+static void tag_and_pattern_deletes_on_disk_survive_restart(void)
 {
     store_begin();
     settings cfg = config();
@@ -1299,7 +1299,7 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
     store_end();
 }
 
-static void tags_are_written_with_each_set_too(void)
+static void tags_are_written_in_mode_each_set(void)
 {
     store_begin();
     const settings cfg = config();
@@ -1332,7 +1332,7 @@ static void tags_are_written_with_each_set_too(void)
     store_end();
 }
 
-static void a_store_whose_disk_cannot_be_used_works_on(void)
+static void store_with_unusable_disk_continues_in_memory(void)
 {
     store_begin();
     cellar *c = open_it(), *second = NULL;
@@ -1364,7 +1364,7 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     store_end();
 }
 
-static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
+static void forked_child_keeps_memory_and_closes_disk(void)
 {
     store_begin();
     cellar *c = open_it();
@@ -1461,7 +1461,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     }
 }
 
-static void killed_at_any_moment_nothing_dead_comes_back(void)
+static void kill_at_any_moment_restores_no_dead_entry(void)
 {
     store_begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -1569,7 +1569,7 @@ static void *works(void *arg)
     return NULL;
 }
 
-static void threads_over_memory_and_disk_see_no_old_value(void)
+static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
 {
     store_begin();
     settings cfg = config();
@@ -1592,32 +1592,33 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
     store_end();
 }
 
-T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
-       T_CASE(evicted_entries_come_back_from_disk),
-       T_CASE(what_lies_on_disk_counts_for_every_call),
-       T_CASE(loads_answered_from_disk_have_their_flags),
-       T_CASE(a_close_brings_down_values_of_all_sizes),
-       T_CASE(each_change_goes_down_where_each_set_does),
-       T_CASE(the_disk_is_no_cancellation_point),
-       T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
-       T_CASE(what_was_asked_for_long_ago_is_written_too),
-       T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
-       T_CASE(clear_bump_and_drop_stay_over_restarts),
-       T_CASE(a_view_may_be_called_as_the_root_is), T_CASE(secret_views_never_touch_the_disk),
-       T_CASE(what_is_not_for_the_disk_never_gets_there),
-       T_CASE(bulk_loads_and_leases_keep_off_the_disk),
-       T_CASE(the_disks_breaker_is_set_by_the_store),
-       T_CASE(with_a_cipher_values_lie_on_disk_sealed),
-       T_ALONE(packed_views_hold_more_on_the_same_disk),
-       T_CASE(sets_of_these_modes_are_on_disk_at_once),
-       T_CASE(ticks_say_whether_the_disk_has_work),
+T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
+       T_CASE(evicted_entry_is_read_back_from_disk),
+       T_CASE(every_call_reads_entries_on_disk),
+       T_CASE(load_answered_from_disk_has_its_flags),
+       T_CASE(close_writes_values_of_all_sizes),
+       T_CASE(every_change_is_written_in_mode_each_set),
+       T_CASE(disk_access_is_no_cancellation_point),
+       T_CASE(unread_entry_is_not_written_at_first_eviction),
+       T_CASE(entry_read_long_ago_is_written_at_eviction),
+       T_CASE(backfilled_entry_keeps_its_deadline), T_CASE(reopened_store_is_warm),
+       T_CASE(clear_version_increment_and_drop_survive_restart),
+       T_CASE(namespace_with_label_of_root_is_separate),
+       T_CASE(hidden_namespace_never_touches_disk),
+       T_CASE(entries_excluded_from_disk_are_never_written),
+       T_CASE(bulk_loads_and_leases_respect_no_disk_options),
+       T_CASE(disk_breaker_follows_store_options),
+       T_CASE(cipher_encrypts_values_on_disk),
+       T_ALONE(compressed_namespace_holds_more_on_disk),
+       T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
+       T_CASE(tick_returns_pending_while_disk_has_work),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
-       T_CASE(write_through_says_what_the_disk_did_not_take),
-       T_CASE(durable_sets_are_on_disk_when_they_return),
-       T_CASE(at_always_each_change_says_whether_it_is_durable),
-       T_CASE(the_disk_tier_is_resized_while_it_runs),
-       T_CASE(what_tags_and_patterns_end_on_disk_stays_so),
-       T_CASE(tags_are_written_with_each_set_too),
-       T_CASE(a_store_whose_disk_cannot_be_used_works_on),
-       T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
-       T_CASE(killed_at_any_moment_nothing_dead_comes_back))
+       T_CASE(write_through_reports_refused_disk_write),
+       T_CASE(durable_set_is_on_disk_when_it_returns),
+       T_CASE(change_at_sync_always_reports_durability),
+       T_CASE(disk_tier_is_resized_while_running),
+       T_CASE(tag_and_pattern_deletes_on_disk_survive_restart),
+       T_CASE(tags_are_written_in_mode_each_set),
+       T_CASE(store_with_unusable_disk_continues_in_memory),
+       T_CASE(forked_child_keeps_memory_and_closes_disk),
+       T_CASE(kill_at_any_moment_restores_no_dead_entry))

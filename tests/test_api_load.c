@@ -26,7 +26,7 @@ static void first_call_loads_and_second_hits(void)
     kit_close(c);
 }
 
-static void values_said_in_three_ways(void)
+static void value_reported_in_three_ways_is_the_same(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -47,7 +47,7 @@ static void values_said_in_three_ways(void)
 }
 
 /* A result outlives its entry and its store. */
-static void result_is_the_callers(void)
+static void result_outlives_entry_and_store(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -63,7 +63,7 @@ static void result_is_the_callers(void)
     cellar_result_free(NULL);
 }
 
-static void room_of_the_caller_is_used(void)
+static void result_uses_buffer_of_caller(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -198,7 +198,7 @@ static void seed_store_failure(void)
 
 /* ---- negative entries, errors ---- */
 
-static void none_is_kept_for_its_own_time(void)
+static void negative_entry_has_its_own_ttl(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -227,7 +227,7 @@ static void none_is_kept_for_its_own_time(void)
 }
 
 /* A refresh that finds nothing ends what was served before, kept as negative or not. */
-static void none_ends_the_old_value(void)
+static void absent_result_removes_old_value(void)
 {
     cellar *c = kit_open(4 << 20);
     char text[64];
@@ -246,7 +246,7 @@ static void none_ends_the_old_value(void)
     kit_close(c);
 }
 
-static void errors_are_told_and_not_kept_unless_asked(void)
+static void loader_error_is_returned_and_kept_only_on_request(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -264,7 +264,7 @@ static void errors_are_told_and_not_kept_unless_asked(void)
     kit_close(c);
 }
 
-static void errors_back_off_and_end_with_success(void)
+static void remembered_errors_back_off_until_success(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -305,7 +305,7 @@ static void errors_back_off_and_end_with_success(void)
 
 /* ---- stale ---- */
 
-static void stale_is_served_when_the_loader_fails(void)
+static void stale_is_served_when_loader_fails(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -346,7 +346,7 @@ static void stale_is_served_when_the_loader_fails(void)
     kit_close(c);
 }
 
-static void stale_is_served_while_a_refresh_waits(void)
+static void stale_is_served_while_refresh_waits(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -377,7 +377,7 @@ static void stale_is_served_while_a_refresh_waits(void)
 }
 
 /* Deleted before its turn came: the job is dropped, nothing is asked, nothing comes back. */
-static void a_refresh_belongs_to_its_entry(void)
+static void delete_before_queued_refresh_drops_refresh(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -397,7 +397,7 @@ static void a_refresh_belongs_to_its_entry(void)
     kit_close(c);
 }
 
-static void not_modified_only_extends(void)
+static void not_modified_extends_ttl_only(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -427,7 +427,7 @@ static void not_modified_only_extends(void)
 
 /* ---- early refresh ---- */
 
-static void eager_refreshes_past_its_share(void)
+static void eager_refresh_starts_past_its_percentage(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -458,7 +458,7 @@ static void eager_refreshes_past_its_share(void)
 
 /* ---- flags ---- */
 
-static void flags_bypass_refresh_and_ask_the_cache_only(void)
+static void flags_bypass_refresh_and_restrict_to_cache(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -487,7 +487,7 @@ static void flags_bypass_refresh_and_ask_the_cache_only(void)
     kit_close(c);
 }
 
-static void a_disabled_view_loads_and_keeps_nothing(void)
+static void disabled_namespace_loads_and_stores_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -502,7 +502,7 @@ static void a_disabled_view_loads_and_keeps_nothing(void)
     kit_close(c);
 }
 
-static void views_have_their_own_loader_and_defaults(void)
+static void namespaces_have_their_own_loader_and_defaults(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -542,7 +542,7 @@ static void load_other(source *s, cellar_load *ld)
     T_EQ_STR(text, "inner");
 }
 
-static void loaders_may_load_other_keys(void)
+static void loader_may_load_other_keys(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -563,7 +563,7 @@ static void load_itself(source *s, cellar_load *ld)
     T_EQ_I64(atomic_load(&inner.calls), 0);
 }
 
-static void cycle_self(void)
+static void load_of_own_key_in_loader_is_refused(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -633,7 +633,7 @@ static int dear_calls(cellar *c, const cellar_load_opts *o, uint32_t first, uint
 /* A hit with `left` to go refreshes with probability e^-(left / (beta x cost)), whatever came
  * before: each key is asked once. Outside 6 sigma it fails; the table's 7 bits of a logarithm and
  * whole milliseconds move the rate by less than 1 %. */
-static void xfetch_rate(void)
+static void xfetch_refreshes_at_its_expected_rate(void)
 {
     static const struct { int64_t left_ms; uint32_t beta; double rate; } row[] = {
         { 1049, 100, 0.3677 }, { 2097, 100, 0.1353 }, { 3146, 100, 0.0498 },
@@ -760,7 +760,7 @@ static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t cou
     return never_many(ld, NULL, count, ctx);
 }
 
-static void an_unknown_flag_is_refused_at_every_door(void)
+static void unknown_flag_is_refused_by_every_call(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -784,7 +784,7 @@ static void an_unknown_flag_is_refused_at_every_door(void)
 
 /* soft_timeout_ms of the one and hard_timeout_ms of the other, or of nobody: a code all the
  * same. */
-static void soft_over_hard_is_refused_whoever_said_it(void)
+static void soft_timeout_over_hard_timeout_is_refused(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -904,7 +904,7 @@ static void bad_input_results_are_codes_and_keep_nothing(void)
 
 /* 100,000 entries set within one second, TTL 60 s, 10 %: away from the edges each bucket of 120 ms
  * of their ends holds what an even spread says, within 5 sigma. */
-static void jitter_histogram(void)
+static void jitter_spreads_expiry_evenly(void)
 {
     cellar *c = kit_open(64 << 20);
     static unsigned bucket[200];
@@ -976,7 +976,7 @@ static void jitter_repeats_with_the_secret(void)
 
 /* While something stale is served, a failure holds the source back for retry_throttle_ms, then one
  * load tries again; a success ends it. */
-static void throttle(void)
+static void failed_refresh_is_throttled(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -1055,7 +1055,7 @@ static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, s
     return CELLAR_E_IO;
 }
 
-static void a_failing_loader_has_a_warning_at_the_default_level(void)
+static void failing_loader_logs_warning_at_default_level(void)
 {
     cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     source s = SOURCE_INIT;
@@ -1122,24 +1122,28 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     kit_close(c);
 }
 
-T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits), T_CASE(values_said_in_three_ways),
-       T_CASE(result_is_the_callers), T_CASE(room_of_the_caller_is_used),
+T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits),
+       T_CASE(value_reported_in_three_ways_is_the_same),
+       T_CASE(result_outlives_entry_and_store), T_CASE(result_uses_buffer_of_caller),
        T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
-       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(none_is_kept_for_its_own_time),
-       T_CASE(none_ends_the_old_value), T_CASE(errors_are_told_and_not_kept_unless_asked),
-       T_CASE(errors_back_off_and_end_with_success), T_CASE(stale_is_served_when_the_loader_fails),
-       T_CASE(stale_is_served_while_a_refresh_waits), T_CASE(a_refresh_belongs_to_its_entry),
-       T_CASE(not_modified_only_extends), T_CASE(eager_refreshes_past_its_share),
-       T_CASE(flags_bypass_refresh_and_ask_the_cache_only),
-       T_CASE(a_disabled_view_loads_and_keeps_nothing),
-       T_CASE(views_have_their_own_loader_and_defaults), T_CASE(loaders_may_load_other_keys),
-       T_CASE(cycle_self), T_CASE(loads_nest_sixteen_deep), T_CASE(xfetch_rate),
+       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(negative_entry_has_its_own_ttl),
+       T_CASE(absent_result_removes_old_value),
+       T_CASE(loader_error_is_returned_and_kept_only_on_request),
+       T_CASE(remembered_errors_back_off_until_success), T_CASE(stale_is_served_when_loader_fails),
+       T_CASE(stale_is_served_while_refresh_waits),
+       T_CASE(delete_before_queued_refresh_drops_refresh),
+       T_CASE(not_modified_extends_ttl_only), T_CASE(eager_refresh_starts_past_its_percentage),
+       T_CASE(flags_bypass_refresh_and_restrict_to_cache),
+       T_CASE(disabled_namespace_loads_and_stores_nothing),
+       T_CASE(namespaces_have_their_own_loader_and_defaults), T_CASE(loader_may_load_other_keys),
+       T_CASE(load_of_own_key_in_loader_is_refused), T_CASE(loads_nest_sixteen_deep),
+       T_CASE(xfetch_refreshes_at_its_expected_rate),
        T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
-        T_CASE(an_unknown_flag_is_refused_at_every_door),
-       T_CASE(soft_over_hard_is_refused_whoever_said_it),
+        T_CASE(unknown_flag_is_refused_by_every_call),
+       T_CASE(soft_timeout_over_hard_timeout_is_refused),
        T_CASE(bad_input_arguments_are_refused), T_CASE(bad_input_of_a_loader_leaves_no_trace),
-       T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_histogram),
+       T_CASE(bad_input_results_are_codes_and_keep_nothing), T_CASE(jitter_spreads_expiry_evenly),
        T_CASE(jitter_repeats_with_the_secret),
-       T_CASE(throttle),
-       T_CASE(a_failing_loader_has_a_warning_at_the_default_level),
+       T_CASE(failed_refresh_is_throttled),
+       T_CASE(failing_loader_logs_warning_at_default_level),
        T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets))

@@ -43,7 +43,7 @@ static void buffer_sizes(void)
     api_shut(c);
 }
 
-static void sizes_from_nothing_to_oversized_come_back(void)
+static void values_of_any_size_are_returned_or_refused(void)
 {
     cellar *c = api_open(64u << 20);
     static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095,
@@ -78,7 +78,7 @@ static void sizes_from_nothing_to_oversized_come_back(void)
     api_shut(c);
 }
 
-static void pinned_bytes_stay(void)
+static void pinned_bytes_stay_in_place(void)
 {
     cellar *c = open_store();
     char value[2000];
@@ -101,7 +101,7 @@ static void pinned_bytes_stay(void)
     api_shut(c);
 }
 
-static void too_many_pins_are_a_code(void)
+static void too_many_pins_return_code(void)
 {
     enum { MOST = 8192 };
     cellar *c = open_store();
@@ -123,7 +123,7 @@ static void too_many_pins_are_a_code(void)
     api_shut(c);
 }
 
-static void peek_exists_and_meta_are_no_use(void)
+static void peek_contains_and_info_count_as_no_use(void)
 {
     cellar *c = open_store();
     char buf[8];
@@ -155,7 +155,7 @@ static void peek_exists_and_meta_are_no_use(void)
 
 /* ---- times ---- */
 
-static void ttl_boundaries(void)
+static void ttl_expires_at_exact_millisecond(void)
 {
     static const int64_t ttls[] = { 1, 2, 3, 7, 8, 9, 999, 1000, 1001, 65535, 65536, 2147483647,
                                     2147483648, 4294967295, 4294967296, 8640000000, INT64_MAX / 2 };
@@ -177,7 +177,7 @@ static void ttl_boundaries(void)
     }
 }
 
-static void longest_times_saturate(void)
+static void longest_ttl_saturates(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -194,7 +194,7 @@ static void longest_times_saturate(void)
     api_shut(c);
 }
 
-static void idle_times_slide_up_to_the_greatest_age(void)
+static void idle_time_slides_up_to_max_age(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -220,7 +220,7 @@ static void idle_times_slide_up_to_the_greatest_age(void)
     api_shut(c);
 }
 
-static void stale_values_come_only_to_those_who_ask(void)
+static void stale_value_is_returned_only_on_request(void)
 {
     cellar *c = open_store();
     char buf[8];
@@ -258,7 +258,7 @@ static void stale_values_come_only_to_those_who_ask(void)
     api_shut(c);
 }
 
-static void clock_steps_change_nothing_in_between(void)
+static void clock_steps_change_nothing_between_calls(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -275,7 +275,7 @@ static void clock_steps_change_nothing_in_between(void)
 
 /* ---- conditions ---- */
 
-static void conditions_hold(void)
+static void conditional_set_follows_its_condition(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -309,7 +309,7 @@ static void conditions_hold(void)
     api_shut(c);
 }
 
-static void versions_are_given_when_asked_for(void)
+static void version_is_returned_on_request(void)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -337,7 +337,7 @@ static void versions_are_given_when_asked_for(void)
     api_shut(c);
 }
 
-static void keep_ttl_keeps_it(void)
+static void keep_ttl_keeps_remaining_ttl(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -360,7 +360,7 @@ static void keep_ttl_keeps_it(void)
 }
 
 /* Room there is for a few bytes more: the entry is written over in place. */
-static void a_set_in_place_keeps_to_the_longest_value(void)
+static void set_in_place_respects_max_value_bytes(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -382,7 +382,7 @@ static void a_set_in_place_keeps_to_the_longest_value(void)
     api_shut(c);
 }
 
-static void a_failing_set_takes_the_old_value_along(void)
+static void failed_set_removes_old_value(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -419,7 +419,7 @@ static void a_failing_set_takes_the_old_value_along(void)
 
 /* ---- counters, updates ---- */
 
-static void incr_as_documented(void)
+static void increment_follows_its_contract(void)
 {
     cellar *c = open_store();
     int64_t n = 99;
@@ -478,7 +478,7 @@ static cellar_err run_script(const void *old, size_t old_len, cellar_buf *out, v
     return s->answer;
 }
 
-static void update_as_documented(void)
+static void update_follows_its_contract(void)
 {
     cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
@@ -534,7 +534,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     return err;
 }
 
-static void updates_of_any_length(void)
+static void update_accepts_values_of_any_length(void)
 {
     cellar *c = api_open(64u << 20);
     size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
@@ -554,7 +554,7 @@ static void updates_of_any_length(void)
 }
 
 /* One code for what is too long, whether or not there would be memory for it. */
-static void updates_end_at_the_longest_value(void)
+static void update_over_max_value_bytes_is_refused(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -601,7 +601,7 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     return CELLAR_OK;
 }
 
-static void an_update_fails_of_what_its_buffer_refused(void)
+static void update_fails_when_its_buffer_refused_bytes(void)
 {
     cellar *c = open_store();
     api_put(c, "k", "stays", NULL);
@@ -638,7 +638,7 @@ static bool note_entry(const cellar_scan_entry *e, void *ctx)
     return ++s->calls != s->stop_after;
 }
 
-static void scans_see_everything(void)
+static void scan_visits_every_entry(void)
 {
     cellar *c = open_store();
     seen *s = calloc(1, sizeof *s);
@@ -693,7 +693,7 @@ static bool sum_entry(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scan_matches_and_describes(void)
+static void scan_matches_pattern_and_describes_entries(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -722,7 +722,7 @@ static void scan_matches_and_describes(void)
 
 /* ---- options at run time, hooks ---- */
 
-static void options_change_while_it_runs(void)
+static void options_change_at_run_time(void)
 {
     cellar *c = api_open(16u << 20), *v;
     int64_t value = 0;
@@ -804,7 +804,7 @@ static void hook_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void the_hosts_allocator_is_used(void)
+static void allocator_of_host_is_used(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL, *v = NULL;
@@ -851,7 +851,7 @@ static void *alloc_and_change(size_t size, void *ctx)
     return block;
 }
 
-static void dup_follows_a_value_that_changes(void)
+static void get_alloc_returns_value_changed_during_allocation(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -913,7 +913,7 @@ static void take_line(cellar_log_level level, const char *module, cellar_err cod
     if (l->c != NULL) { (void)cellar_contains(l->c, "x", 1); } /* no lock is held */
 }
 
-static void the_log_is_quiet_by_default(void)
+static void log_is_quiet_by_default(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -949,7 +949,7 @@ static void the_log_is_quiet_by_default(void)
     api_shut(c);
 }
 
-static void secrets_make_hashing_repeatable(void)
+static void same_hash_key_gives_same_hashes(void)
 {
     static const uint8_t secret[32] = { 1, 2, 3 };
     uint64_t order[2][3] = { { 0 } };
@@ -1000,7 +1000,7 @@ static void small_budgets_hold_mostly_payload(void)
     api_shut(c);
 }
 
-static void texts_fit_or_say_how_long(void)
+static void text_that_does_not_fit_returns_its_length(void)
 {
     cellar *c = open_store();
     static char text[100000], part[100];
@@ -1022,7 +1022,7 @@ static void texts_fit_or_say_how_long(void)
     api_shut(c);
 }
 
-static void tags_are_stored_and_told(void)
+static void tags_are_stored_and_returned(void)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -1047,20 +1047,21 @@ static void tags_are_stored_and_told(void)
     api_shut(c);
 }
 
-T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_oversized_come_back),
-       T_CASE(pinned_bytes_stay), T_CASE(too_many_pins_are_a_code),
-       T_CASE(peek_exists_and_meta_are_no_use), T_CASE(ttl_boundaries),
-       T_CASE(longest_times_saturate), T_CASE(idle_times_slide_up_to_the_greatest_age),
-       T_CASE(stale_values_come_only_to_those_who_ask),
-       T_CASE(clock_steps_change_nothing_in_between), T_CASE(conditions_hold),
-       T_CASE(versions_are_given_when_asked_for), T_CASE(keep_ttl_keeps_it),
-       T_CASE(a_failing_set_takes_the_old_value_along),
-       T_CASE(a_set_in_place_keeps_to_the_longest_value), T_CASE(incr_as_documented),
-       T_CASE(update_as_documented), T_CASE(updates_of_any_length),
-       T_CASE(updates_end_at_the_longest_value),
-       T_CASE(an_update_fails_of_what_its_buffer_refused), T_CASE(scans_see_everything),
-       T_CASE(scan_matches_and_describes), T_CASE(options_change_while_it_runs),
-       T_CASE(the_hosts_allocator_is_used), T_CASE(dup_follows_a_value_that_changes),
-       T_CASE(the_log_is_quiet_by_default),
-       T_CASE(secrets_make_hashing_repeatable), T_CASE(small_budgets_hold_mostly_payload),
-       T_CASE(texts_fit_or_say_how_long), T_CASE(tags_are_stored_and_told))
+T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(values_of_any_size_are_returned_or_refused),
+       T_CASE(pinned_bytes_stay_in_place), T_CASE(too_many_pins_return_code),
+       T_CASE(peek_contains_and_info_count_as_no_use), T_CASE(ttl_expires_at_exact_millisecond),
+       T_CASE(longest_ttl_saturates), T_CASE(idle_time_slides_up_to_max_age),
+       T_CASE(stale_value_is_returned_only_on_request),
+       T_CASE(clock_steps_change_nothing_between_calls),
+       T_CASE(conditional_set_follows_its_condition),
+       T_CASE(version_is_returned_on_request), T_CASE(keep_ttl_keeps_remaining_ttl),
+       T_CASE(failed_set_removes_old_value),
+       T_CASE(set_in_place_respects_max_value_bytes), T_CASE(increment_follows_its_contract),
+       T_CASE(update_follows_its_contract), T_CASE(update_accepts_values_of_any_length),
+       T_CASE(update_over_max_value_bytes_is_refused),
+       T_CASE(update_fails_when_its_buffer_refused_bytes), T_CASE(scan_visits_every_entry),
+       T_CASE(scan_matches_pattern_and_describes_entries), T_CASE(options_change_at_run_time),
+       T_CASE(allocator_of_host_is_used), T_CASE(get_alloc_returns_value_changed_during_allocation),
+       T_CASE(log_is_quiet_by_default),
+       T_CASE(same_hash_key_gives_same_hashes), T_CASE(small_budgets_hold_mostly_payload),
+       T_CASE(text_that_does_not_fit_returns_its_length), T_CASE(tags_are_stored_and_returned))

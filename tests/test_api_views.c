@@ -29,7 +29,7 @@ static cellar_err put(cellar *c, const char *key, const char *value)
     return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
 }
 
-static void views_are_counted_and_keep_their_entries(void)
+static void closed_and_reopened_namespace_keeps_entries(void)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = view(c, "a"), *again = view(c, "a");
@@ -51,7 +51,7 @@ static void views_are_counted_and_keep_their_entries(void)
     api_shut(c);
 }
 
-static void dropped_views_are_gone(void)
+static void dropped_namespace_is_empty_and_closed(void)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = view(c, "a"), *b = view(c, "b");
@@ -75,7 +75,7 @@ static void dropped_views_are_gone(void)
     api_shut(c);
 }
 
-static void names_are_bytes(void)
+static void namespace_names_are_bytes(void)
 {
     cellar *c = open_bytes(4u << 20), *v[4];
     char longest[CELLAR_NAME_MAX + 1];
@@ -94,7 +94,7 @@ static void names_are_bytes(void)
     api_shut(c);
 }
 
-static void as_many_views_as_configured(void)
+static void namespaces_over_limit_are_refused(void)
 {
     settings cfg = settings_default();
     cellar *c, *v[200], *more;
@@ -126,7 +126,7 @@ static void as_many_views_as_configured(void)
     api_shut(c);
 }
 
-static void views_come_and_go_without_a_trace(void)
+static void opened_and_dropped_namespaces_leave_no_memory(void)
 {
     cellar *c = open_bytes(2u << 20);
     cellar_stats st = cellar_stats_default();
@@ -150,7 +150,7 @@ static void views_come_and_go_without_a_trace(void)
     api_shut(c);
 }
 
-static void options_of_views_and_classes(void)
+static void namespace_options_and_ttl_classes_apply(void)
 {
     cellar *c = open_bytes(4u << 20), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
@@ -247,7 +247,7 @@ static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int 
 }
 
 /* CLEAR_ENTRIES=10000000: as many (slow_api_clear.sh). */
-static void clear_is_o1_and_gives_its_room(void)
+static void clear_is_o1_and_frees_memory(void)
 {
     const uint32_t most = (uint32_t)t_env_u64("CLEAR_ENTRIES", CLEAR_ENTRIES);
     const int rounds = most > CLEAR_ENTRIES ? 3 : 9;
@@ -282,7 +282,7 @@ static void clear_is_o1_and_gives_its_room(void)
     api_shut(c);
 }
 
-static void bump_counts_versions(void)
+static void version_increment_counts_up(void)
 {
     cellar *c = open_bytes(2u << 20), *v = view(c, "v");
     uint32_t version = 0;
@@ -303,7 +303,7 @@ static void bump_counts_versions(void)
     api_shut(c);
 }
 
-static void many_stores_side_by_side(void)
+static void many_stores_are_independent(void)
 {
     enum { STORES = 60 };
     cellar *c[STORES];
@@ -320,7 +320,7 @@ static void many_stores_side_by_side(void)
     }
 }
 
-static void root_options_and_name(void)
+static void root_has_options_and_name(void)
 {
     settings cfg = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -355,8 +355,11 @@ static void root_options_and_name(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
-       T_CASE(dropped_views_are_gone), T_CASE(names_are_bytes), T_CASE(as_many_views_as_configured),
-       T_CASE(views_come_and_go_without_a_trace), T_CASE(options_of_views_and_classes),
-       T_CASE(clear_is_o1_and_gives_its_room), T_CASE(bump_counts_versions), T_CASE(many_stores_side_by_side),
-       T_CASE(root_options_and_name))
+T_MAIN("api_views", T_CASE(closed_and_reopened_namespace_keeps_entries),
+       T_CASE(dropped_namespace_is_empty_and_closed), T_CASE(namespace_names_are_bytes),
+       T_CASE(namespaces_over_limit_are_refused),
+       T_CASE(opened_and_dropped_namespaces_leave_no_memory),
+       T_CASE(namespace_options_and_ttl_classes_apply),
+       T_CASE(clear_is_o1_and_frees_memory), T_CASE(version_increment_counts_up),
+       T_CASE(many_stores_are_independent),
+       T_CASE(root_has_options_and_name))
