@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    every public function refuses what it cannot take, each with the code its contract names,
- *         and a refused call changes nothing.
- * Method: one store with one entry; a table of calls that must fail; after each the entry, the
+ * Aim:    Every public function refuses bad arguments with the code of its contract. A refused call
+ *         changes nothing.
+ * Method: One store with one entry; a table of calls that must fail. After each call the entry, the
  *         number of entries and the counters of sets and deletes are as before. */
 #include "tests/t.h"
 
@@ -19,7 +19,7 @@
 #include "tests/settings.h"
 
 static cellar *root;
-static cellar *other; /* a view that was closed */
+static cellar *other; /* a closed namespace */
 
 static const uint8_t long_key[CELLAR_KEY_MAX + 1] = { 1 };
 static char long_name[CELLAR_NAME_MAX + 2];
@@ -50,7 +50,7 @@ static void tear_down(void)
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
-/* Everything a refused call could have touched. */
+/* Check all state that a refused call could have changed. */
 static void expect_untouched(const char *call)
 {
     char buf[16];
@@ -236,7 +236,7 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_dump_write(root, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_integrity_check(NULL), E_INVAL);
     REFUSED(cellar_last_error(root, NULL), E_INVAL);
-    T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as free(NULL) */
+    T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as in free(NULL) */
     cellar_free(NULL);
     cellar_unpin(NULL);
     T_CHECK(copy == NULL);
@@ -326,7 +326,7 @@ static void set_options_are_checked(void)
         { 0, -1, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
         { 0, 0, -1, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
         { 0, 0, 0, -1, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
-        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* bounds no idle time */
+        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* max_age_ms bounds no idle time */
         { 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
         { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
         { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, "E_UNSUPPORTED" },
@@ -535,7 +535,7 @@ static void namespace_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
     BAD_VIEW(E_INVAL, l.hard_timeout_ms = -1);
     BAD_VIEW(E_INVAL, l.struct_size = 0);
-    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* options of calls alone */
+    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* an option of calls only */
     BAD_VIEW(E_INVAL, l.negative_ttl_ms = 1);
     BAD_VIEW(E_INVAL, l.stale_ms = 1);
     BAD_VIEW(E_INVAL, l.fallback_ttl_ms = 1);
@@ -549,7 +549,7 @@ static void namespace_options_are_checked(void)
     tear_down();
 }
 
-/* Every budget there can be is answered: by a store, or at once by a code. */
+/* Open and option_set answer every budget immediately, with a store or with a code. */
 static void open_with_any_budget_returns_store_or_code(void)
 {
     set_up();
@@ -560,7 +560,7 @@ static void open_with_any_budget_returns_store_or_code(void)
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
             if (off != 0 && bit > 30 && bit < 56) { continue; }
-            /* Granted, but an emulator keeps a note of each page. */
+            /* The mapping succeeds, but an emulator keeps a note of each page. */
             if (t_patience() > 1 && bit > 27 && bit < 48) { continue; }
             const bool bad = bytes < CELLAR_MEMORY_MIN;
             cfg.config.memory_bytes = bytes;
@@ -568,7 +568,7 @@ static void open_with_any_budget_returns_store_or_code(void)
             const cellar_err err = settings_open(&cfg, &c);
             bool ok = T_CHECK(bad || bytes > INT64_MAX ? err == CELLAR_E_INVAL
                                                        : err == CELLAR_OK || err == CELLAR_E_NOMEM);
-            if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* what no system grants */
+            if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* no system has so much */
             if (bit <= 26 && !bad) { ok = T_EQ_I64(err, CELLAR_OK) && ok; }
             if (err == CELLAR_OK) { T_EQ_I64(cellar_close(c), CELLAR_OK); }
             const cellar_err set = cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, (int64_t)bytes);
@@ -582,7 +582,7 @@ static void open_with_any_budget_returns_store_or_code(void)
     tear_down();
 }
 
-/* However short entries are said to be: a store opens and holds some. */
+/* For any stated mean length of entries a store opens and holds some entries. */
 static void open_with_any_mean_entry_length_works(void)
 {
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
@@ -608,7 +608,7 @@ static void open_with_any_mean_entry_length_works(void)
     }
 }
 
-/* Where the header names a bound: the value at it is taken, the next is not. */
+/* Where the header names a bound, the value at the bound is accepted and the next one refused. */
 static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
@@ -636,7 +636,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
 
     cfg.tuning.mean_entry_bytes = 0;
-    cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
+    cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as in every option */
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
@@ -690,7 +690,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     for (size_t i = 0; i < sizeof warm / sizeof warm[0]; i++) {
         cellar_warm_opts wo = cellar_warm_opts_default();
         wo.keys = &k;
-        wo.key_count = 1; /* it is there: nothing is loaded */
+        wo.key_count = 1; /* the key is in the cache: nothing is loaded */
         wo.loader = never_load;
         wo.keys_per_s = warm[i].rate;
         wo.max_failure_pct = warm[i].fail;
@@ -737,7 +737,7 @@ static void bad_item_does_not_stop_other_items(void)
     tear_down();
 }
 
-/* Every call on a view that was closed, and on views whose store is gone. */
+/* Call every function on a closed namespace, and on namespaces of a closed store. */
 static void expect_closed(cellar *v)
 {
     char buf[8];
@@ -811,9 +811,9 @@ static void namespace_of_closed_store_returns_closed(void)
     T_EQ_I64(e.code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    expect_closed(b); /* opened twice */
+    expect_closed(b); /* opened twice, so one handle is left */
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the shell is gone with the last handle */
+    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the handle is freed with its last reference */
 }
 
 static void last_error_is_kept_per_handle(void)

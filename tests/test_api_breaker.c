@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    breakers by public calls: the store's clock, counters, log lines, bad input, lifetime.
- * Method: a clock and a log of this file. */
+ * Aim:    Breakers through public calls: clock of the store, counters, log lines, bad input,
+ *         lifetime.
+ * Method: A clock and a log of this file. */
 #include "tests/t.h"
 
 #include "cellar.h"
@@ -94,7 +95,7 @@ static void breaker_uses_clock_of_its_store(void)
     T_EQ_I64(cellar_breaker_reset(b), CELLAR_OK);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_CLOSED);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    fail(b, 2); /* the store is gone, the breaker is not */
+    fail(b, 2); /* the breaker outlives the store */
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
     cellar_breaker_destroy(b);
 }
@@ -130,7 +131,7 @@ static void bad_input_of_breakers(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
-    o.open_ms = 90000; /* its greatest time follows */
+    o.open_ms = 90000; /* max_open_ms follows */
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     o.open_max_ms = 80000;

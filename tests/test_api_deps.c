@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a loaded value ends with what its loader read: at every kind of change, during the load
- *         and after it, through chains, fans and cycles, within bounds; what cannot be noted is not
- *         stored; nothing is noted where nobody asked.
- * Method: loaders that read a list of keys and answer with what they found, by single loads, plain
- *         gets and bulk; a clock of this file; bounds looked for with tables that are small. */
+ * Aim:    A loaded value is invalidated by a change of any key that its loader read. This holds for
+ *         every kind of change, during the load and after it, through chains, fans and cycles,
+ *         within bounds. A load whose dependencies cannot be noted is not stored. Namespaces
+ *         without the option note nothing.
+ * Method: Loaders read a list of keys and answer with the values. They run as single loads, after
+ *         plain gets and in bulk, on a clock of this file. Small tables reach the bounds. */
 #include "tests/load_kit.h"
 #include "tests/settings.h"
 
-typedef struct cook { /* its loader reads `reads`, and says them one after the other */
+typedef struct cook { /* its loader reads the keys `reads` and returns their values in order */
     cellar *c;
-    cellar *from;          /* where the keys are; NULL: c */
+    cellar *from;          /* namespace of the keys; NULL: c */
     const char *const *reads;
     size_t count;
     source *first;         /* loads reads[0] through the cache; NULL: plain gets */
@@ -108,7 +109,7 @@ static double metric(cellar *c, const char *line)
 
 static double edges(cellar *c) { return metric(c, "cellar_dependencies "); }
 
-/* ---- what ends it ---- */
+/* ---- what invalidates dependents ---- */
 
 static void set_delete_and_increment_invalidate_dependents(void)
 {
@@ -124,22 +125,23 @@ static void set_delete_and_increment_invalidate_dependents(void)
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
     T_EQ_STR(dish(&k, "d"), "2...");
-    put(c, "b", "7"); /* it was read as absent: that has changed, too */
+    put(c, "b", "7"); /* the loader read the key as absent; that has changed, too */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2.7..");
     T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2...");
-    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_MISS); /* nothing in memory; below it may be */
+    /* memory has nothing, but the disk tier may have */
+    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_MISS);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     T_EQ_I64(cellar_increment(c, "n", 1, 5, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     put(c, "other", "1");
-    T_EQ_I64(cellar_touch(c, "a", 1, CELLAR_TTL_NONE), CELLAR_OK); /* the same value, and end */
+    T_EQ_I64(cellar_touch(c, "a", 1, CELLAR_TTL_NONE), CELLAR_OK); /* same value, same expiry */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* a nearer one */
+    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* an earlier expiry */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
     T_EQ_I64(k.calls, 6);
@@ -216,7 +218,7 @@ static void dependent_expires_no_later_than_its_sources(void)
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    source s = SOURCE_INIT; /* loaded inside: known only after it was read */
+    source s = SOURCE_INIT; /* a nested load: its expiry is known only after the read */
     s.ttl_ms = 500;
     k.first = &s;
     T_EQ_STR(dish(&k, "e"), "1.");
@@ -236,16 +238,17 @@ static void touch_keeps_dependent_expiring_no_later_than_source(void)
     so.ttl_ms = 1000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     (void)dish(&k, "d");
-    T_EQ_I64(cellar_touch(c, "a", 1, 2000), CELLAR_OK); /* later: nobody's end */
+    T_EQ_I64(cellar_touch(c, "a", 1, 2000), CELLAR_OK); /* a later expiry changes no dependent */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK); /* not beyond what a had when read */
+    /* no later than the expiry that a had when it was read */
+    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    (void)dish(&k, "d"); /* again: a has 1,000 left */
+    (void)dish(&k, "d"); /* once more: a has 1,000 ms left */
     cook more = chain;
     (void)dish(&more, "e");
-    T_EQ_I64(cellar_touch(c, "d", 1, 300), CELLAR_OK); /* e was made of it */
+    T_EQ_I64(cellar_touch(c, "d", 1, 300), CELLAR_OK); /* e depends on d */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     T_EQ_I64(has(c, "e"), CELLAR_MISS);
     T_EQ_I64(cellar_touch(c, "d", 1, CELLAR_TTL_NONE), CELLAR_OK);
@@ -253,7 +256,7 @@ static void touch_keeps_dependent_expiring_no_later_than_source(void)
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    put(c, "d", "mine"); /* made of nothing: nothing bounds it */
+    put(c, "d", "mine"); /* a set value has no dependencies, so nothing bounds it */
     T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 4999);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
@@ -268,7 +271,7 @@ static void touch_that_moves_the_record_invalidates_dependents(void)
     cook k = { .c = c, .reads = reads, .count = 1 };
     put(c, "a", "x");
     (void)dish(&k, "d");
-    T_EQ_I64(cellar_touch(c, "a", 1, far), CELLAR_OK); /* it had no end */
+    T_EQ_I64(cellar_touch(c, "a", 1, far), CELLAR_OK); /* it had no deadline before */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     T_EQ_I64(cellar_touch(c, "a", 1, far + 1), CELLAR_OK);
@@ -289,11 +292,11 @@ static void idle_time_of_source_bounds_dependent(void)
     so.max_age_ms = 10000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 900);
-    (void)dish(&k, "d"); /* that is a use: 1,000 from here */
+    (void)dish(&k, "d"); /* the read is a use: 1,000 ms from now */
     atomic_fetch_add(&kit_now_ms, 999);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cook_read(&k, 0, text), CELLAR_OK); /* a lives on, what was made of it not */
+    T_EQ_I64(cook_read(&k, 0, text), CELLAR_OK); /* a stays; its dependent has expired */
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -314,7 +317,7 @@ static void not_modified_keeps_dependencies(void)
     char text[64];
     put(c, "a", "x");
     (void)dish(&k, "d");
-    atomic_store(&s.say, SAY_SAME); /* its loader reads nothing: the bytes are of a, all the same */
+    atomic_store(&s.say, SAY_SAME); /* the loader reads nothing, but the bytes still depend on a */
     o.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "d", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "x.");
@@ -346,9 +349,9 @@ static void not_modified_with_shorter_ttl_or_other_tags_invalidates_dependents(v
     refresh(c, &s, 10000);
     (void)dish(&k, "d");
     atomic_store(&s.say, SAY_SAME);
-    refresh(c, &s, 20000); /* more time: it ends when it would have */
+    refresh(c, &s, 20000); /* more time: the entry expires at its old time */
     refresh(c, &s, 15000);
-    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a reader may have taken the 20 s */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a reader may have copied the 20 s */
     (void)dish(&k, "d");
     refresh(c, &s, 15000);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
@@ -388,15 +391,16 @@ static void nested_loads_are_stored_and_linked(void)
     source s = SOURCE_INIT;
     char text[64];
     cook k = { .c = c, .reads = reads, .count = 1, .first = &s };
-    T_EQ_STR(dish(&k, "d"), "1."); /* a is loaded while d is: no change that ends d */
+    /* a is loaded during the load of d; this does not invalidate d */
+    T_EQ_STR(dish(&k, "d"), "1.");
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     cellar_load_opts again = cellar_load_opts_default();
     again.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "a", &again, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value took the place of the one read */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value replaced the value that was read */
     T_EQ_STR(dish(&k, "d"), "2.");
-    s.no_store = true; /* what is known to nobody can tell nobody */
+    s.no_store = true; /* a value that is not stored has no dependents */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     T_EQ_STR(dish(&k, "d"), "3.");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -413,7 +417,7 @@ static void change_during_load_discards_dependent_value(void)
     cellar *c = open_deps(4u << 20), *v = NULL;
     put(c, "a", "old");
     cook k = { .c = c, .reads = reads, .count = 1, .after = change_now };
-    T_EQ_STR(dish(&k, "d"), "old."); /* its caller gets it, nobody after */
+    T_EQ_STR(dish(&k, "d"), "old."); /* its caller gets it, no later caller does */
     T_CHECK((result_flags & CELLAR_RESULT_INVALIDATED) != 0);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     k.after = NULL;
@@ -470,7 +474,7 @@ static void reads_of_bulk_loader_count_for_all_its_keys(void)
     kit_close(c);
 }
 
-/* ---- every way to read ---- */
+/* ---- every reading call ---- */
 
 static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -558,7 +562,7 @@ static void reads_of_fallback_behind_open_breaker_are_noted(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = v, .from = c, .reads = reads, .count = 1 };
     atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* it opens */
+    T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* the breaker opens */
     o.fallback[0] = (cellar_fallback){ cook_load, &k };
     for (int how = 0; how < 3; how++) {
         cellar_lease lease;
@@ -601,7 +605,7 @@ static void load_over_dependency_limit_is_not_stored(void)
     T_EQ_I64((int64_t)edges(c), CELLAR_DEPENDENCIES_MAX);
     put(c, reads[CELLAR_DEPENDENCIES_MAX - 1], "x");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    k.count++; /* one more: not kept */
+    k.count++; /* one more dependency: not stored */
     (void)dish(&k, "d");
     T_CHECK((result_flags & CELLAR_RESULT_NOT_STORED) != 0);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -663,18 +667,18 @@ static void cyclic_dependencies_end(void)
     cellar *c = open_deps(4u << 20);
     cook reads_a = { .c = c, .reads = &a, .count = 1 };
     cook reads_b = { .c = c, .reads = &b, .count = 1 };
-    (void)dish(&reads_a, "b"); /* b was made of a, which was not there */
-    (void)dish(&reads_b, "a"); /* a of b: a value where none was is no change */
+    (void)dish(&reads_a, "b"); /* b depends on a, which is absent */
+    (void)dish(&reads_b, "a"); /* a depends on b; a value for an absent key is no change */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_OK);
     T_EQ_I64((int64_t)edges(c), 2);
-    put(c, "a", "set"); /* and is not made of b any more */
+    put(c, "a", "set"); /* now a has no dependencies */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_MISS);
     T_EQ_I64((int64_t)edges(c), 0);
     (void)dish(&reads_a, "a"); /* a hit */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
-    (void)dish(&reads_a, "a"); /* it read itself */
+    (void)dish(&reads_a, "a"); /* a depends on itself */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     put(c, "a", "mine");
     T_EQ_I64(has(c, "a"), CELLAR_OK);
@@ -695,13 +699,13 @@ static void full_dependency_table_reuses_expired_places(void)
         kept += last;
         T_EQ_I64(has(c, key), last ? CELLAR_OK : CELLAR_MISS);
     }
-    T_CHECK(kept > 20 && kept < 300); /* a table of some 100 */
+    T_CHECK(kept > 20 && kept < 300); /* the table has about 100 places */
     T_EQ_I64(last, 0);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.loads_not_stored, (uint64_t)(500 - kept));
     T_CHECK(metric(c, "cellar_memory_bytes{module=\"deps\"} ") < (1 << 20) / 100 + 4096);
-    atomic_fetch_add(&kit_now_ms, 2000); /* all of them have expired: places are found again */
+    atomic_fetch_add(&kit_now_ms, 2000); /* all of them have expired, so their places are free */
     for (int i = 500; i < 520; i++) {
         snprintf(key, sizeof key, "f%d", i);
         (void)dish(&k, key);
@@ -733,7 +737,7 @@ static void reload_drops_dependencies_it_no_longer_reads(void)
     kit_close(c);
 }
 
-/* ---- off, and refused ---- */
+/* ---- switched off, refused ---- */
 
 static void heard(const cellar_event *e, void *ctx)
 {
@@ -772,7 +776,8 @@ static void namespaces_without_dependencies_note_nothing(void)
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *other = kit_open(1u << 20), *v = NULL;
     o.track_dependencies = 1;
-    T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
+    /* the store tracks no dependencies */
+    T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL);
     o.track_dependencies = 2;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &v), CELLAR_E_INVAL);
     cook across = { .c = c, .from = other, .reads = &read, .count = 1 };
@@ -820,7 +825,7 @@ static void load_with_unnoted_dependency_is_not_stored(void)
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         cook k = { .c = c, .reads = &read, .count = 1 };
         put(c, "a", "x");
-        (void)dish(&k, "warm"); /* the table of loads is there */
+        (void)dish(&k, "warm"); /* allocate the table of loads first */
         atomic_store(&fail_at, atomic_load(&asked) + i);
         const cellar_err err = cellar_get_or_load(c, "d", 1, NULL, cook_load, &k, &r);
         atomic_store(&fail_at, -1);
@@ -833,7 +838,7 @@ static void load_with_unnoted_dependency_is_not_stored(void)
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
-    T_CHECK(not_stored >= 2); /* of the run, of the node's key */
+    T_CHECK(not_stored >= 2); /* failed allocations of the run and of the node's key */
 }
 
 T_ONE_THREAD;
