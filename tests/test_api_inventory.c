@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what the five programs cellar replaces did with their caches works, row by row, and the
- *         mistakes they made cannot be made (cases named seed_...; each states the faulty sequence
- *         and then drives exactly that one). Which row is which: tests/README.md.
- * Method: public calls only, a clock of this file. */
+ * Aim:    The uses that the five replaced programs made of their caches work, row by row. Their
+ *         mistakes are impossible: a case named seed_... states the faulty sequence and then runs
+ *         exactly this sequence. tests/README.md lists the rows.
+ * Method: Public calls only, a clock of this file. */
 #include "tests/api_kit.h"
 #include "tests/settings.h"
 
@@ -45,7 +45,7 @@ static void close_all(cellar *v, cellar *c)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* ---- views ---- */
+/* ---- namespaces ---- */
 
 static void clear_keeps_other_namespaces(void)
 {
@@ -64,7 +64,8 @@ static void clear_keeps_other_namespaces(void)
     close_all(a, c);
 }
 
-/* One view's name and key together spell another's: "zsxq" + ":1" and "zsxq:" + "1". */
+/* Name and key of one namespace together spell those of another: "zsxq" + ":1" and "zsxq:" +
+ * "1". */
 static void namespace_names_that_are_prefixes_never_mix(void)
 {
     cellar *c = open_store();
@@ -91,7 +92,7 @@ static void version_increment_makes_old_entries_unreachable(void)
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: dead entries stay dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
     close_all(v, c);
 }
@@ -116,7 +117,7 @@ static void namespaces_have_their_own_default_ttl(void)
     T_EQ_STR(api_look(emb, "k"), "x");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(emb, "k"), "MISS");
-    T_EQ_STR(api_look(c, "k"), "x"); /* the root has none */
+    T_EQ_STR(api_look(c, "k"), "x"); /* the root namespace has none */
     cellar_close(emb);
     close_all(llm, c);
 }
@@ -176,7 +177,8 @@ static void set_get_contains_and_delete_agree(void)
     T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:1"), "Alice");
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK);
-    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
+    /* the code tells whether an entry existed */
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_MISS);
     T_EQ_STR(api_look(c, "user:1"), "MISS");
     close_all(NULL, c);
@@ -223,8 +225,8 @@ static void entry_info_states_age_ttl_and_version(void)
     close_all(v, c);
 }
 
-/* D7, S1:56 and S1:93: `if value:` treats "" as nothing there and stores the text "NULL" for it.
- * Sequence: set an empty value, get it. */
+/* D7, S1:56 and S1:93: `if value:` treats "" as absent and stores the text "NULL" for it. Sequence:
+ * set an empty value, get it. */
 static void seed_empty_value(void)
 {
     cellar *c = open_store();
@@ -258,8 +260,8 @@ static void seed_null_string(void)
     close_all(NULL, c);
 }
 
-/* D26, S2:706-718: the stored "NULL" is not None, so the second caller is handed the text.
- * Sequence: first caller stores "known absent", second caller gets. */
+/* D26, S2:706-718: the stored "NULL" is not None, so the second caller gets the text. Sequence: the
+ * first caller stores "known absent", the second caller gets. */
 static void seed_negative_is_not_data(void)
 {
     cellar *c = open_store();
@@ -274,7 +276,7 @@ static void seed_negative_is_not_data(void)
     void *copy = &len;
     T_EQ_I64(cellar_get_alloc(c, "user:404", 8, &copy, &len), CELLAR_ABSENT);
     T_CHECK(copy == NULL);
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* known absent is absent */
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* a negative entry counts as absent */
     o.ttl_ms = 0;
     T_EQ_I64(cellar_set(c, "user:404", 8, "Bob", 3, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:404"), "Bob");
@@ -316,7 +318,8 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
         int64_t sum = 0, low = INT64_MAX, high = 0;
         o.jitter_mode = mode == 0 ? CELLAR_JITTER_PLUSMINUS : CELLAR_JITTER_PLUS;
         for (int i = 0; i < DRAWS; i++) {
-            /* Drawn from key and time: one key in one millisecond always draws the same. */
+            /* Jitter is drawn from key and time: the same key in the same millisecond gives the
+             * same draw. */
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
             T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
             sum += info.ttl_left_ms;
@@ -400,7 +403,7 @@ static void seed_status_merges_both_survive(void)
     }
     for (int i = 0; i < 2; i++) { pthread_join(id[i], NULL); }
     T_EQ_STR(api_look(merged, "task"), ">mm");
-    T_EQ_I64(calls[0] + calls[1], 3); /* the second to write has merged again */
+    T_EQ_I64(calls[0] + calls[1], 3); /* the second writer has merged again */
     pthread_barrier_destroy(&both_have_read);
     close_all(NULL, merged);
 }
@@ -516,7 +519,7 @@ static void store_of_ten_entries_serves_latest_sets(void)
             char key[32];
             snprintf(key, sizeof key, "k%d", i);
             T_EQ_I64(put(c, key, key), CELLAR_OK);
-            T_EQ_STR(api_look(c, key), key); /* what was just set is there */
+            T_EQ_STR(api_look(c, key), key); /* the latest set hits */
             count_entries(c, &entries, &used, &budget);
             if (!T_CHECK(entries <= 10)) { break; }
         }
@@ -619,11 +622,11 @@ static void namespace_stats_hold_five_counts(void)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
-    T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
+    T_CHECK(st.hit_ratio <= 0.0); /* without traffic */
     put(v, "k", "1");
     (void)api_look(v, "k");
     (void)api_look(v, "nothing");
-    (void)api_look(c, "k"); /* another view's */
+    (void)api_look(c, "k"); /* a get in another namespace */
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
@@ -739,7 +742,7 @@ static void gets_and_sets_are_sampled_for_latency(void)
     for (size_t i = 0; i < 3; i++) {
         cellar_latency t = cellar_latency_default();
         T_EQ_I64(cellar_latency_get(c, op[i], &t), CELLAR_OK);
-        /* One in 64: 312 expected; a third of that would need a broken sampler. */
+        /* One in 64: 312 expected; only a broken sampler gives less than a third. */
         T_CHECK(t.samples > 100 && t.samples < 1000);
         T_CHECK(t.p50_ns > 0 && t.p50_ns <= t.p99_ns && t.p99_ns <= t.max_ns);
     }

@@ -209,8 +209,8 @@ static void namespace_that_reached_min_quota_keeps_it(void)
         const unsigned flooder = phase % 3;
         for (uint64_t n = 0; n < fit; n++) {
             rng = rng * 6364136223846793005u + 1442695040888963407u;
-            const unsigned who = (rng >> 33) % 10 < 8 ? flooder : (unsigned)((rng >> 40) % 3);
-            put(v[who], next++);
+            const unsigned target = (rng >> 33) % 10 < 8 ? flooder : (unsigned)((rng >> 40) % 3);
+            put(v[target], next++);
         }
         for (unsigned i = 0; i < 3; i++) {
             const cellar_stats st = figures(v[i]);
