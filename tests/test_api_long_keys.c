@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a key of CELLAR_KEY_MAX bytes is a key like any other in the least store there may be:
- *         every call takes it, compares all of it, and names it to listeners and scans.
- * Method: public calls only, one store of 1 MiB; keys that differ in their last byte alone. */
+ * Aim:    A key of CELLAR_KEY_MAX bytes works like any other key in the smallest store. Every call
+ *         accepts it, compares all of it, and passes it to listeners and scans.
+ * Method: Public calls only, one store of 1 MiB; keys that differ only in their last byte. */
 #include "tests/api_kit.h"
 #include "tests/settings.h"
 

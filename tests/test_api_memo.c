@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    no two different argument lists ever share a key.
- * Method: what is written is read back and compared: an encoding that can be undone cannot collide.
- *         Lists are drawn from few values close to each other, where joined fields would meet. */
+ * Aim:    Two different argument lists never share a key.
+ * Method: Written keys are read back and compared: an encoding that can be decoded cannot
+ *         collide. Lists are drawn from few values close to each other, where joined fields
+ *         would collide. */
 #include "tests/t.h"
 
 #include "cellar.h"
@@ -156,11 +157,13 @@ static void memo_key_format_is_unchanged(void)
     T_EQ_I64(cellar_memo_key("f", 3, a, 6, key, sizeof key, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof want);
     T_EQ_MEM(key, want, sizeof want);
-    for (size_t cut = 0; cut < len; cut++) { /* every cut is refused, whatever is behind it */
+    /* every truncation is refused, with any bytes after it */
+    for (size_t cut = 0; cut < len; cut++) {
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
         T_CHECK(cellar_memo_parse(key, cut, NULL, NULL, got, 16, NULL) != CELLAR_OK);
     }
-    for (size_t bit = 0; bit < len * 8; bit++) { /* and what it reads differently, it writes so */
+    /* a changed key decodes to a list that encodes to the same bytes */
+    for (size_t bit = 0; bit < len * 8; bit++) {
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
         cellar_bytes name;
         uint32_t version;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    quota: a view's least share is held against a flood by another view, its greatest share
- *         is never passed, and memory nobody of its owners needs is everybody's; figures of a view.
- * Method: views with every kind of share under every policy, flooded by distinct keys; what is left
- *         is counted by cellar_contains and compared with the figures. Slack: a segment a stripe,
- *         as promised. A random mix of three views: none stays below its least share beside one
- *         above its own. Threads that set, delete and clear; the audit counts all shares anew. */
+ * Aim:    Quota: the min quota of a namespace is held against a flood by another namespace, and its
+ *         max quota is never exceeded. Memory that its owner does not need is available to all.
+ *         Figures of a namespace.
+ * Method: Namespaces with every kind of quota under every policy, flooded by distinct keys.
+ *         cellar_contains counts the rest, which is compared with the figures. Slack: a segment for
+ *         each stripe, as promised. A random mix of three namespaces: none stays below its min
+ *         quota while another is above its own. Threads set, delete and clear; the audit recounts
+ *         all quotas. */
 #include <pthread.h>
 
 #include "tests/api_kit.h"
@@ -56,15 +58,15 @@ static cellar_stats figures(cellar *v)
     return st;
 }
 
-/* A segment a stripe; stripes are at most 64 and a segment a 128th, so this is generous only where
- * both are at their bound. */
+/* A segment for each stripe. Stripes are at most 64 and a segment is 1/128, so the bound is
+ * generous only where both are at their maximum. */
 static uint64_t slack(uint64_t budget) { return budget / 50; }
 
 #define SHARE_OF_WORK (t_reduced() ? 4u : 1u)
-/* Under a sanitizer fewer of them: what it looks for is the same in all. */
+/* A sanitizer runs fewer entries: the checks are the same. */
 #define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
 
-/* ---- the least share ---- */
+/* ---- min quota ---- */
 
 static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t eviction,
                                 uint32_t least)
@@ -82,7 +84,7 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
     if (st.quota_bytes + may < st.quota_min_bytes) { T_EQ_U64(st.quota_bytes, st.quota_min_bytes); }
     T_EQ_U64(st.quota_borrowed_bytes,
              st.quota_bytes > st.quota_min_bytes ? st.quota_bytes - st.quota_min_bytes : 0);
-    T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other one still works */
+    T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other namespace still works */
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     api_shut(c);
@@ -100,9 +102,9 @@ static void min_quota_is_held_under_flood(void)
     }
 }
 
-/* ---- the greatest share ---- */
+/* ---- max quota ---- */
 
-/* `v` may not pass its ceiling whatever else the store holds; what others hold is theirs. */
+/* Check that `v` does not exceed its max quota, whatever other namespaces hold. */
 static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t others_pct, bool hot)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
@@ -120,7 +122,7 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     if (st.quota_bytes > st.quota_max_bytes + slack(bytes)) {
         T_EQ_U64(st.quota_bytes, st.quota_max_bytes);
     }
-    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* and it gets that far */
+    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* it does reach its quota */
     if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -158,7 +160,7 @@ static void idle_namespace_lends_unused_memory(void)
     const uint64_t lent = held_alone(0, 60), own = held_alone(40, 60);
     T_CHECK(lent * 100 >= all * 95);
     T_CHECK(own * 100 >= all * 95);
-    /* And it comes back with the owner's own sets. */
+    /* The memory returns with the sets of its owner. */
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_view(c, "a", 0, 0), *b = open_view(c, "b", 60, 0);
@@ -174,7 +176,7 @@ static void idle_namespace_lends_unused_memory(void)
     api_shut(c);
 }
 
-/* All is divided: each gets its own, whoever asks for more. */
+/* The whole budget is divided: each namespace gets its min quota, whatever the others request. */
 static void all_min_quotas_are_reached(void)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
@@ -215,7 +217,7 @@ static void namespace_that_reached_min_quota_keeps_it(void)
         for (unsigned i = 0; i < 3; i++) {
             const cellar_stats st = figures(v[i]);
             const bool had = held_once[i] + slack(bytes) >= st.quota_min_bytes;
-            /* Once it has had its share it is not below it again. */
+            /* A namespace that has reached its min quota does not fall below it again. */
             if (had) { T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes); }
             held_once[i] = st.quota_bytes;
         }
@@ -224,7 +226,7 @@ static void namespace_that_reached_min_quota_keeps_it(void)
     api_shut(c);
 }
 
-/* ---- figures, options, ends ---- */
+/* ---- figures, options, drop ---- */
 
 static void quota_stats_follow_namespace(void)
 {
@@ -247,13 +249,13 @@ static void quota_stats_follow_namespace(void)
     T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, 1000, NULL), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 60);
     T_CHECK(figures(v).quota_bytes > 59 * one + 1000);
-    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* a block */
+    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* one block */
     T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
     T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, 5000), CELLAR_OK);
     T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
     atomic_fetch_add(&api_now_ms, 6000);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
-    T_EQ_U64(figures(v).quota_entries, 59); /* expired, and swept */
+    T_EQ_U64(figures(v).quota_entries, 59); /* expired and reclaimed */
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 0);
@@ -290,13 +292,13 @@ static void impossible_quotas_are_refused(void)
     T_EQ_I64(try_view(c, "a", 60, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "b", 41, 0), CELLAR_E_INVAL); /* 101 % */
     T_EQ_I64(try_view(c, "b", 40, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing has changed */
+    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing changed */
     T_EQ_I64(try_view(c, "a", 10, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "b", 90, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
-    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* what a dropped one had is free */
+    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* the quota of a dropped namespace is free */
     char name[16];
     for (unsigned i = 0; i < 61; i++) {
         (void)snprintf(name, sizeof name, "n%u", i);
@@ -327,7 +329,7 @@ static void root_namespace_accepts_quota(void)
     api_shut(c);
 }
 
-/* A generation that ends under writers takes its count along, whatever they were doing. */
+/* A generation cleared during writes takes its count with it, whatever the writers do. */
 static struct { cellar *store, *v[2]; _Atomic uint32_t stop; } busy;
 
 static void *worker(void *arg)
@@ -412,7 +414,7 @@ static void quotas_and_removals_of_namespace_are_in_metrics(void)
     T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_max_bytes);
     T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed_bytes);
     T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
-    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has no quota */
     char line[96];
     snprintf(line, sizeof line, "\ncellar_evictions_total{view=\"b\",cause=\"capacity\"} %llu\n",
              (unsigned long long)of_b.ended[CELLAR_CAUSE_EVICTED]);

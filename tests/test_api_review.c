@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what reviews of the public calls found stays mended: ticks that say what is left, ended[]
- *         that agrees with listeners, scans that end with their view, budgets too small to serve,
- *         times and versions that are nobody else's.
- * Method: one case a finding; public calls only, a clock of this file, small stores. */
+ * Aim:    Findings of reviews of the public calls stay fixed: ticks report remaining work, ended[]
+ *         agrees with listeners, scans end with their namespace, budgets too small to serve, times
+ *         and versions of other entries are not used.
+ * Method: One case for each finding; public calls only, a clock of this file, small stores. */
 #include "tests/api_kit.h"
 #include "tests/settings.h"
 
@@ -48,14 +48,15 @@ static void note(const cellar_event *e, void *ctx)
 
 /* ---- ticks ---- */
 
-/* OK exactly when nothing due is left, and it comes, however little time a tick has. */
+/* A tick returns OK exactly when nothing due is left, and OK comes with any time budget. */
 static void tick_returns_ok_when_nothing_is_due(void)
 {
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
         cellar *c = api_open(8u << 20);
         cellar_set_opts o = cellar_set_opts_default();
-        for (uint32_t i = 0; i < 6000; i++) { /* every third stays, so that a pass has survivors */
+        /* every third entry stays, so that a pass has survivors */
+        for (uint32_t i = 0; i < 6000; i++) {
             o.ttl_ms = i % 3 == 0 ? 100000 : 50;
             T_EQ_I64(put_id(c, i, 40, &o), CELLAR_OK);
         }
@@ -72,7 +73,7 @@ static void tick_returns_ok_when_nothing_is_due(void)
         T_EQ_U64(gone, 4000);
         T_EQ_U64(entries(c), 2000);
         if (budget_us[b] == 0) { T_CHECK(calls > 10); }
-        atomic_fetch_add(&api_now_ms, 100000); /* the survivors' dues were not lost in between */
+        atomic_fetch_add(&api_now_ms, 100000); /* the deadlines of the survivors were kept */
         while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
         T_EQ_U64(entries(c), 0);
         for (uint32_t i = 0; i < 3000; i++) { T_EQ_I64(put_id(c, i, 40, NULL), CELLAR_OK); }
@@ -104,7 +105,7 @@ static void tick_inside_listener_returns(void)
     T_EQ_U64(h.count[CELLAR_CAUSE_EXPIRED], 300);
     T_EQ_I64(h.said, CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "a", NULL), CELLAR_OK);
-    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* and in one of a set */
+    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* also inside the listener of a set */
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     api_shut(c);
 }
@@ -121,7 +122,8 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
+    /* another namespace of this name */
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -133,7 +135,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
     api_shut(c);
 }
 
-/* Entries of generations that nobody remembers any more are counted, not lost. */
+/* Entries of forgotten generations are counted. */
 static void entries_of_forgotten_generations_are_counted(void)
 {
     cellar *c = api_open(8u << 20), *v;
@@ -167,7 +169,7 @@ static void every_way(cellar *v)
     api_put(v, "b", "1", &o);
     api_put(v, "c", "1", &o);
     atomic_fetch_add(&api_now_ms, 50);
-    /* over an expired one */
+    /* over an expired entry */
     T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "b", 1), CELLAR_MISS);
     T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
@@ -258,7 +260,7 @@ static void scan_of_dropped_namespace_ends(void)
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, end_view, &w), CELLAR_OK);
         T_EQ_U64(w.seen, 1);
-        if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest was walked, it was empty */
+        if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest of the namespace is empty */
         if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
         api_shut(c);
     }
@@ -335,11 +337,12 @@ static void keep_ttl_ignores_negative_and_expired_entries(void)
     atomic_fetch_add(&api_now_ms, 1000);
     T_EQ_I64(api_put(c, "k", "w", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 4000);
-    atomic_fetch_add(&api_now_ms, 4000); /* over an expired one: the call's own again */
+    atomic_fetch_add(&api_now_ms, 4000); /* over an expired entry: the call's own TTL applies */
     T_EQ_I64(api_put(c, "k", "x", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
     none.flags |= CELLAR_KEEP_TTL;
-    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK); /* over a value: the value's */
+    /* over a value: the TTL of the value applies */
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
     api_shut(c);
 }
@@ -429,7 +432,7 @@ static void stale_window_follows_idle_expiry(void)
     g.flags = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK;
     char buf[8];
     size_t len;
-    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it says */
+    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it reports */
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_STALE);
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_MISS);
@@ -455,7 +458,7 @@ static void negative_set_with_age_bound_is_refused(void)
     o.flags = CELLAR_NEGATIVE;
     o.max_age_ms = 100;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
-    o.idle_ms = 50; /* a negative entry has no idle time to be bounded */
+    o.idle_ms = 50; /* a negative entry has no idle time that the age could bound */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     api_shut(c);
