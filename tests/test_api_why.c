@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    cellar_why says what became of a key, and nothing it does not know.
- * Method: each cause is made to happen on a clock of this file. */
+ * Aim:    cellar_why reports the last event of a key, and UNKNOWN where it has no record.
+ * Method: Each cause happens on a clock of this file. */
 #include "tests/t.h"
 
 #include "cellar.h"
@@ -75,12 +75,12 @@ static void why_reports_each_cause(void)
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     now_ms += 2000;
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 2000);
-    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
+    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* no entry: nothing to record */
     T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
-    /* it is there again */
+    /* live again */
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
-    /* expired, not yet swept, and swept */
+    /* expired, before the reclaim and after it */
     T_EQ_I64(put(c, "e", 1000), CELLAR_OK);
     now_ms += 3000;
     gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 2000);
@@ -118,7 +118,7 @@ static void why_reports_clear_and_version_increment(void)
     now_ms += 5000;
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 5000);
     T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* in another namespace */
     T_EQ_I64(put(v, "b", 0), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a store on disk that stands still or crashes ends its own rows of suite l2, once, and the
- *         bench goes on.
- * Method: the suite is compiled into this program; its stores are scripted ones that keep nothing
- *         on disk, and nothing at all beyond a count. */
+ * Aim:    A store on disk that hangs or crashes ends its own rows of suite l2, once, and the bench
+ *         continues.
+ * Method: The suite is compiled into this program. Its stores are scripts that only count and keep
+ *         nothing on disk. */
 #define BENCH_HAVE_CELLAR 1
 #define BENCH_HAVE_ROCKSDB 1
 #define BENCH_HAVE_LMDB 1
@@ -40,7 +40,7 @@ void window_judge_noise(const host_steal *since, const window_job *job, window_r
 
 /* ---- Scripted stores ------------------------------------------------------------------------ */
 
-static const char *script_hangs = "", *script_crashes = ""; /* names; empty: nobody */
+static const char *script_hangs = "", *script_crashes = ""; /* names; empty: none */
 
 static void *script_open(const disk_cfg *cfg)
 {
@@ -55,7 +55,7 @@ static bool script_put(const char *name)
         pause();
     }
     if (strcmp(script_crashes, name) == 0) {
-        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+        raise(SIGKILL); /* not SIGSEGV: a sanitizer would turn it into an exit status */
     }
     return true;
 }
@@ -123,7 +123,7 @@ static void crashed_or_hung_peer_is_one_row_and_others_are_measured(void)
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"lmdb\""), 0);
 }
 
-/* Ours is in every row: where it hangs, the suite ends; and it does not name another. */
+/* Cellar is in every row: if it hangs, the suite ends and names no other store. */
 static void hang_of_cellar_ends_the_suite(void)
 {
     script_hangs = "cellar";
@@ -133,7 +133,7 @@ static void hang_of_cellar_ends_the_suite(void)
     T_EQ_U64(test_count("\"metric\"", ""), 0);
     script_hangs = "";
     script_crashes = "cellar";
-    T_EQ_I64(test_suite("put"), CELL_WRONG); /* a crash costs no time: the other parts are tried */
+    T_EQ_I64(test_suite("put"), CELL_WRONG); /* a crash costs no time: the other parts run */
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a limiter that is a process and crashes, hangs or denies a check ends its own rows of suite
- *         limit, once; ours and the others keep theirs.
- * Method: the suite is compiled into this program; governor and xtimerate are scripts that answer
- *         the protocol without any limiter. */
+ * Aim:    A limiter in a process of its own that crashes, hangs or denies a check ends its own rows
+ *         of suite limit, once. Cellar and the other limiters keep their rows.
+ * Method: The suite is compiled into this program; governor and xtimerate are scripts that answer
+ *         the protocol without a limiter. */
 #include "tests/t.h"
 
 #define BENCH_HAVE_CELLAR 1
@@ -55,7 +55,7 @@ void suite_say_rate(const suite_rate *r)
 }
 
 
-/* A peer that answers its first `windows` windows, and then does `then`. */
+/* A peer that answers its first `windows` windows and then does `then`. */
 static void test_script(const char *name, uint32_t windows, const char *then)
 {
     char path[480];
@@ -80,7 +80,7 @@ static int test_suite(void)
     return test_run(&suite_limit, &o);
 }
 
-/* Shapes: one key or many, one thread or as many as there are, up to two; each with both clocks. */
+/* Shapes: one key or many, one thread or all cores up to two; each with both clocks. */
 static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
 
 static void healthy_limiters_have_all_rows(void)
