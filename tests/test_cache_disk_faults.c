@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what happens to a disk from outside leaves a store whose memory works on, which says in
- *         words what is wrong, and takes the disk back where that is possible: mounted read-only,
- *         directory removed, no descriptor left, a path that cannot be written.
- * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
+ * Aim:    A disk fault from outside leaves a store that continues in memory and logs the fault in
+ *         words. The store uses the disk again where that is possible: mounted read-only, directory
+ *         removed, no free descriptor, a path that cannot be written.
+ * Method: Real files below TMPDIR. A fault that needs a mount or another user is injected
+ *         (base_fault_io). */
 #include "tests/disk_store.h"
 #include "tests/said.h"
 #include "tests/t.h"
@@ -21,7 +22,7 @@
 
 #define KEYS 150u
 
-static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
+static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
 static cellar_namespace_opts each_set;
 
 static void begin(void)
@@ -82,7 +83,7 @@ static cellar_err put(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, sizeof buf, NULL);
 }
 
-/* Its version, 0: a miss. */
+/* Return the version of the key; 0: a miss. */
 static uint32_t look(cellar *c, uint32_t key)
 {
     char buf[4000];
@@ -115,7 +116,8 @@ static uint64_t metric(cellar *c, const char *name)
     return strtoull(at + strlen(line), NULL, 10);
 }
 
-/* Every write says EROFS, reads work: errors -> breaker -> memory alone -> tried again, and back. */
+/* Each write fails with EROFS, reads work: errors -> breaker -> memory alone -> retry -> disk
+ * again. */
 static void read_only_mount_leaves_memory_until_disk_recovers(void)
 {
     begin();
@@ -129,7 +131,7 @@ static void read_only_mount_leaves_memory_until_disk_recovers(void)
     T_EQ_U64(look(c, 30), 1); /* from disk */
     for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
         put_all(c, 2 + n);
-        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* memory */
+        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* from memory */
         work(c, 200);
     }
     T_EQ_U64(metric(c, "cellar_l2_off"), 1);
@@ -150,7 +152,7 @@ static void read_only_mount_leaves_memory_until_disk_recovers(void)
     end();
 }
 
-/* Each kind of call has its line, one a second, with file, place and cause. */
+/* Each kind of failed call logs one line a second, with file, place and cause. */
 static void failed_disk_call_logs_an_error(void)
 {
     begin();
@@ -196,7 +198,7 @@ static void removed_directory_leaves_memory_until_next_open(void)
     for (uint32_t i = 0; i < KEYS; i++) { T_CHECK(look(c, i) <= 1); }
     put_all(c, 2);
     T_EQ_U64(look(c, KEYS - 1), 2);
-    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not say that anything is safe */
+    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not report that anything is safe */
     shut(c);
     c = open_it();
     T_EQ_U64(metric(c, "cellar_l2_off"), 0);
@@ -209,7 +211,7 @@ static void removed_directory_leaves_memory_until_next_open(void)
     end();
 }
 
-/* Once it is open it opens nothing. */
+/* An open tier opens no further file. */
 static void open_tier_works_without_free_descriptors(void)
 {
     begin();
@@ -260,7 +262,7 @@ static void flip(const char *path, long at)
     T_CHECK(fputc(was ^ 1, f) != EOF && fclose(f) == 0);
 }
 
-/* One that is in use; damaged; of somebody else. Each has its code and its words. */
+/* A directory in use, a damaged one, one of another program: each has its code and its text. */
 static void refused_directory_states_its_cause(void)
 {
     char path[400], name[420];
@@ -313,14 +315,14 @@ static void failed_tier_open_states_its_cause(void)
         T_EQ_I64(e.code, CELLAR_E_IO);
         T_EQ_I64(e.sys_errno, why[i].error);
         T_CHECK(strstr(e.text, why[i].words) != NULL);
-        T_EQ_I64(lines_with(why[i].words), 1); /* and once */
+        T_EQ_I64(lines_with(why[i].words), 1); /* logged once */
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(look(c, 1), 1);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         cfg.l2.required = 1;
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
-        c = open_it(); /* and nothing of it lasts */
+        c = open_it(); /* nothing of the fault remains */
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
         shut(c);
         end();
@@ -328,7 +330,7 @@ static void failed_tier_open_states_its_cause(void)
 }
 
 T_ONE_THREAD;
-/* The budget that the text of a refused open asks for; 0: it names none. */
+/* Return the budget that the error text of a refused open names; 0 if it names none. */
 static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
 {
     cellar *c = NULL;
@@ -352,7 +354,7 @@ static void too_small_budget_for_tier_names_sufficient_budget(void)
     settings cfg = config();
     cellar *c = NULL;
     cfg.config.max_entries = 0;
-    cfg.config.l2_bytes = 1u << 30; /* refused before anything is made */
+    cfg.config.l2_bytes = 1u << 30; /* refused before any file is created */
     T_CHECK(asked_for(&cfg, CELLAR_MEMORY_MIN) > CELLAR_MEMORY_MIN);
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.config.memory_bytes = 16u << 20;
@@ -364,7 +366,7 @@ static void too_small_budget_for_tier_names_sufficient_budget(void)
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         shut(c);
-        (void)asked_for(&cfg, least - least / 10); /* it asks for no more than a tenth too much */
+        (void)asked_for(&cfg, least - least / 10); /* it names at most a tenth too much */
     }
     cfg.config.memory_bytes = 1u << 20;
     cfg.l2.required = 0;
@@ -372,7 +374,7 @@ static void too_small_budget_for_tier_names_sufficient_budget(void)
     end();
 }
 
-/* The sizes of segments that cellar.h names, of new directories. */
+/* The segment sizes that cellar.h names, for new directories. */
 static void value_over_half_a_segment_is_counted_and_not_written(void)
 {
     static const struct { uint64_t l2, memory, segment; } rows[] = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    every public call checks a length or a count before it reads what that length belongs to.
- * Method: lengths that no memory holds, and one that is short after a cut to 32 bits, beside a
- *         pointer to a page that may not be read: a call that looks ends the program. Views with
- *         and without `exact_age`, a filter, tags. Buffers of any capacity are fine. */
+ * Aim:    Every public call checks a length or a count before it reads the bytes of that length.
+ * Method: Lengths that no memory holds, and one that is short after truncation to 32 bits, with a
+ *         pointer to an unreadable page: a call that reads it ends the program. Namespaces with and
+ *         without `exact_age`, a filter, tags. Buffers of any capacity are accepted. */
 #include <sys/mman.h>
 
 #include "cellar.h"
@@ -23,7 +23,7 @@
 #define SHORT_WHEN_CUT (((size_t)1 << sizeof(size_t) * 4) + 5)
 
 static const size_t lengths[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX / 2 + 1, SHORT_WHEN_CUT };
-static void *no; /* a page that may not be read */
+static void *no; /* an unreadable page */
 static cellar *root;
 
 static int64_t still(void *ctx)
@@ -79,7 +79,7 @@ static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out,
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_E_INVAL;
 }
-/* The source may take values that are too long for the cache. */
+/* The source may have values that are too long for the cache. */
 static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
                             void *ctx)
 {
@@ -137,7 +137,7 @@ static cellar_err huge_key(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-/* Keys that lie in items, options, arguments. */
+/* Keys in items, options, arguments. */
 static void keys_apart(size_t n)
 {
     char buf[8];
@@ -230,7 +230,7 @@ static void values(size_t n)
         set_as(n, flags[i], 1);
     }
     T_EQ_I64(cellar_set(root, "v", 1, "x", 1, NULL), CELLAR_OK);
-    ANSWERS(cellar_set(root, "v", 1, no, n, NULL), E_TOOBIG); /* over a value */
+    ANSWERS(cellar_set(root, "v", 1, no, n, NULL), E_TOOBIG); /* over an existing value */
     T_EQ_I64(cellar_set(root, "v", 1, "x", 1, NULL), CELLAR_OK);
     set_as(n, CELLAR_ONLY_IF_PRESENT, 0);
     set_with_bad_tags(n);
@@ -458,7 +458,7 @@ static void lock_checks_length_before_reading_key(void)
     tear_down();
 }
 
-/* ---- all of it in views of both kinds ---- */
+/* ---- all of it in namespaces of both kinds ---- */
 
 static void lengths_are_checked_first(uint32_t exact_age)
 {

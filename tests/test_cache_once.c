@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an entry that a call has written to the disk is not written again when it leaves memory
- *         or when the store is closed; one that has changed since is.
- * Method: stores of real files, closed, their records counted by l2_inspect. */
+ * Aim:    An entry that a call has written to disk is not written again when it is evicted or the
+ *         store is closed. An entry that has changed since is written.
+ * Method: Stores of real files are closed; l2_inspect counts their records. */
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "l2/l2.h"
@@ -79,7 +79,7 @@ static void value_set_once_is_written_once(void)
     }
 }
 
-/* A change of each kind, then a close: one record more for each, by the change itself. */
+/* A change of each kind, then a close: each adds one record, written by the change itself. */
 static void changed_entry_is_written_once_by_its_change(void)
 {
     cellar_namespace_opts v;
@@ -99,7 +99,7 @@ static void changed_entry_is_written_once_by_its_change(void)
     end();
 }
 
-/* Without a promise the change leaves nothing below: the close writes it. */
+/* Without write-through the change writes nothing: the close writes it. */
 static void plain_change_of_durable_entry_is_written_at_close(void)
 {
     cellar_namespace_opts v;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a store that is full of values still loads.
- * Method: stores of a dozen sizes, filled, then the first load of their lives. */
+ * Aim:    A store that is full of values still loads.
+ * Method: Stores of a dozen sizes, filled, then their first load. */
 #include "tests/load_kit.h"
 #include "tests/settings.h"
 
-/* Its table of loads needs room that values hold, and nobody makes room under a lock. */
+/* The table of loads needs memory that values hold, and no eviction runs under a lock. */
 static void first_load_of_full_store_works(void)
 {
     for (int extra = 0; extra < 12; extra++) {
