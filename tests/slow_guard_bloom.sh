@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    no false negative in 100,000,000 probes of a filter of a million keys, however long they
-#         take: in `make test` one second ends them. BLOOM_PROBES=n: so many.
-# Method: the case of test_guard_bloom, asked for a number.
+# Aim:    No false negative in 100,000,000 probes of a filter of a million keys, without the time
+#         limit of one second in `make test`. BLOOM_PROBES=n: n probes.
+# Method: The case of test_guard_bloom with that number.
 : "${MAKE:=make}"
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the public headers are clean C99, C11, C17 and C++11, 17, 20.
-# Method: each header alone in a file, twice in one file, and in pairs, by every compiler there is,
-#         warnings are errors; the drop-in's header as well.
+# Aim:    The public headers are clean C99, C11, C17 and C++11, 17, 20.
+# Method: Each header alone in a file, twice in one file, and in pairs, by every installed compiler,
+#         with warnings as errors; the header of the drop-in as well.
 . tests/t.sh
 warn_cxx="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wzero-as-null-pointer-constant \
   -Wold-style-cast -Werror"
@@ -23,7 +23,7 @@ try() { # folder of the headers, language words, compiler: all alone, twice, and
         alone "${a##*/}" || return 1
     done
 }
-pulls_in_little() { # only stddef, stdint, stdbool and what they need themselves
+pulls_in_little() { # only stddef, stdint, stdbool and their own includes
     printf '#include "cellar.h"\n' >"$t_tmp/h.c"
     ! $CC -std=c99 -Iinclude -M "$t_tmp/h.c" | tr ' ' '\n' |
         grep -E '/(stdio|stdlib|string|time|unistd|pthread|errno|fcntl|uthash|sys/(types|time))\.h'

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the report shows a missed floor first and in words, and never lets noise meet a target.
-# Method: doctored result lines through bench/report/table.awk, under every awk that is here; the
+# Aim:    The report prints a missed floor first and in words, and noise never meets a target.
+# Method: Doctored result lines through bench/report/table.awk, under every installed awk; the
 #         guard's comparison on doctored counts and baselines.
 . tests/t.sh
 
@@ -75,7 +75,7 @@ targets_are_well_formed() {
     awk -F'\t' '/^#/ { next } NF != 13 || ($13 != "h" && $13 != "l") { print FILENAME ": " $0; bad = 1 }
         seen[$1]++ { print "twice: " $1; bad = 1 } END { exit bad }' bench/report/targets.tsv
 }
-place_among_peers_is_by_value() { # behind is said, maps without a bound stand apart, wrong values win nothing
+place_among_peers_is_by_value() { # "behind" is printed, maps without a bound are listed separately, wrong values have no place
     { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
@@ -99,13 +99,13 @@ value() { # subject metric value state rounds dropped more...
     printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"
     printf '"p25":1,"p75":9,"rounds":%s,"dropped":%s,"c2c":"%s","bad":0%s}\n' "$5" "$6" "$4" "${7-}"
 }
-peers_are_compared_in_one_state() { # a state is that of the round: nobody picks his own
+peers_are_compared_in_one_state() { # a state is that of the round: no peer picks its own
     { value cellar get 5 near 0 8 ',"disturbed":8,"note":"noisy"'; value moka get 7 near 8 0; value moka get 3 far 3 1
       value cellar get 9 far 4 0; } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| moka | 7 \[1 9\] Mops/s | 5 \[1 9\]~~ | \*\*2\*\* | 0.71 |.*moka 7, cellar 5~~' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-leading_peer_has_a_cause() { # a number in the row, its words once below; what has none is named
+leading_peer_has_a_cause() { # a number in the row, its text once below; a peer without a cause is named
     { value cellar get 5 near 9 0; value moka get 7 near 9 0; value cellar hot 5 near 9 0; value moka hot 7 near 9 0
       value cellar mix95 5 near 9 0; value otter mix95 7 near 9 0; value dashmap mix95 6 near 9 0; value moka write 7 near 9 0
       value otter write 6 near 9 0; value cellar write 8 near 9 0; value dashmap write 20 near 9 0
@@ -125,7 +125,7 @@ peer_that_refused_sets_has_no_place() {
     grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
-peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of a read-through stand beside its value
+peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of a read-through are printed with its value
     { value cellar write 8 near 9 0; value moka write 9 near 9 0 ',"failed":12.5'; value otter write 7 near 9 0 ',"failed":0.25'
       value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
@@ -136,7 +136,8 @@ hang_is_printed_below_the_figures() {
     { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
     report; grep -q '^hang: l1 w moka: no answer within 9 ms$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the commit.
+# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the
+# commit.
 numbers_name_their_commit() {
     { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
       row get uthash64 9 8 9 near | sed 's/"rounds":21/"rounds":3/'
@@ -149,7 +150,7 @@ numbers_name_their_commit() {
         grep -q '^| bounded read-through x the same.* | - | 0 |$' "$t_tmp/out" &&
         grep -q '^| hot key x the same | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-# The table of figures: the commits of its own rows, whatever else lies beside them.
+# The table of figures: the commits of its own rows, whatever other files hold.
 figures_name_their_commits() {
     { row other peer 1 1 1 far | sed 's/"cpu"/"commit":"older00","cc":"gcc","cpu"/'
       row get uthash64 8 7 9 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'
@@ -159,13 +160,13 @@ figures_name_their_commits() {
     grep -q '^c; gcc.*; commit \(abc1234, def5678\|def5678, abc1234\); allocator glibc$' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
-# Each id that the table asks for is a row of targets.tsv.
+# Each id of the table is a row of targets.tsv.
 numbers_come_from_their_rows() {
     "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
         [ "$(grep -c '^| ' "$t_tmp/out")" -gt 10 ] && ! grep '| *|$' "$t_tmp/out"
 }
-# Rows beside peers: who is before us makes it bold, who lies or fails is no other, maps without a
-# bound are none either (stores on disk are); what no file has is named below.
+# Rows with peers: a faster peer makes the row bold. A peer with wrong or failed calls does not
+# count; neither do maps without a bound (stores on disk do). A peer without a row is named below.
 numbers_are_listed_with_peers() {
     said() { # suite workload threads subject metric value more
         printf '{"bench":"%s","subject":"%s","workload":"%s",%s"metric":"%s","value":%s,"rounds":9,"bad":0%s,' \
@@ -213,7 +214,7 @@ malformed_causes_name_their_line() {
 causes_are_well_formed() {
     "${AWK:-awk}" -v causes=bench/report/causes.tsv -f $lines -f bench/report/peers.awk /dev/null
 }
-plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else's is lost
+plots_leave_out_what_has_no_value() { # no clean window: no bar, and all other bars stay
     { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
@@ -235,7 +236,7 @@ same_under() { # awk
     $1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
 }
 
-# A program that only knows its key; the counts are given.
+# A program that only prints its key; the counts are given.
 printf '#!/bin/sh\necho "test 1, libc 1, m"\n' >"$t_tmp/program" && chmod +x "$t_tmp/program"
 printf '[\n{"key":"test 1, libc 1, m","get_hit":200.0,"del":100.0}\n]\n' >"$t_tmp/base.json"
 guard() { # counts of get_hit and del
@@ -256,7 +257,7 @@ guard_needs_its_entry_on_debian() {
     printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
     ! guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 failed'
 }
-guard_needs_valgrind_on_debian() { # elsewhere it is skipped without it
+guard_needs_valgrind_on_debian() { # elsewhere the guard is skipped without valgrind
     mkdir -p "$t_tmp/few"
     for c in awk cat cp env grep mktemp rm sed sh sort tail; do ln -sf "$(command -v $c)" "$t_tmp/few/$c"; done
     printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
@@ -308,7 +309,7 @@ for a in mawk gawk "busybox awk"; do
     else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
 done
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
-adaptive_adds() { # INSTRUCTIONS to a hit
+adaptive_adds() { # INSTRUCTIONS that adaptive adds to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
     printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"
     awk -v n="$1" 'BEGIN { print "get_hit_adaptive " 268 + n; print "get_hit_s3fifo 268" }' >"$t_tmp/counts"

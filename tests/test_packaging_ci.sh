@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the workflow of .github runs .ci/run in a Debian 12 container and no other check; the
+# Aim:    The workflow of .github runs .ci/run in a Debian 12 container and no other check. The
 #         documents of .github name targets and commands that exist.
-# Method: a parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE; the
+# Method: A parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE. The
 #         same checks must refuse copies with a planted fault.
 . tests/t.sh
 workflow=.github/workflows/ci.yml
@@ -50,7 +50,7 @@ flat() { awk -f "$t_tmp/yaml.awk" "$1" >"$t_tmp/flat"; }
 is() { # PATH VALUE
     grep -Fqx "$1=$2" "$t_tmp/flat" || { cat "$t_tmp/flat"; return 1; }
 }
-good() { # FILE: all that the workflow must and must not do
+good() { # FILE: check all that the workflow must and must not do
     flat "$1" && is permissions.contents read && is jobs.run.container.image debian:12 &&
         grep -q '^jobs\.run\.timeout-minutes=[0-9]*$' "$t_tmp/flat" || return 1
     # One job, and in it three steps: tools, sources, .ci/run.
@@ -89,7 +89,7 @@ t_case duplicate_key_is_refused refused 's|^permissions:|on:|'
 t_case block_of_text_is_refused refused 's#run: \.ci/run#run: |#'
 
 # ---- the documents ----
-names_targets() { # every `make TARGET` of a document is one
+names_targets() { # every `make TARGET` of a document exists
     grep -o '`make [a-z-]*' "$1" | sed 's/.*make //; /^$/d' | sort -u >"$t_tmp/targets"
     [ -s "$t_tmp/targets" ] || return 1
     while read -r target; do

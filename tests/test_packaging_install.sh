@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    what `make install` leaves can be used in every documented way, and `make uninstall`
+# Aim:    The files of `make install` can be used in every documented way, and `make uninstall`
 #         leaves nothing.
-# Method: two LIBDIRs below a PREFIX of the test, and a DESTDIR; a consumer by hand, by pkg-config
-#         (shared and static), by CMake (shared and static), in C++; then uninstall and count files.
+# Method: Two LIBDIRs below a PREFIX of the test, and a DESTDIR. Consumers by hand, by pkg-config
+#         (shared and static), by CMake (shared and static), in C++; then uninstall and a file count.
 . tests/t.sh
 version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
     s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
@@ -18,7 +18,7 @@ expected_files() {
         [ -e "$prefix/$f" ] || { echo "missing: $f"; return 1; }
     done
 }
-run_it() { # program: with the installed library first
+run_it() { # PROGRAM: with the installed library first
     LD_LIBRARY_PATH=$prefix/$libdir "$1"
 }
 by_hand() {
@@ -43,7 +43,7 @@ by_pkg_config_static() {
     $CC -static tests/consumers/consumer.c $(pc --static --cflags --libs cellar) \
         -o "$t_tmp/pc-static" && "$t_tmp/pc-static"
 }
-# A prefix with a blank: pkg-config says it in words for a shell.
+# A prefix with a blank: pkg-config quotes it for a shell.
 by_pkg_config_with_a_blank() {
     prefix=$t_tmp/a\ blank libdir=lib
     install_to && eval "$CC tests/consumers/consumer.c $(pc --cflags --libs cellar)" \
@@ -56,7 +56,7 @@ by_cmake() {
         cmake --build "$t_tmp/cmake-$n" && "$t_tmp/cmake-$n/consumer-shared" &&
         "$t_tmp/cmake-$n/consumer-static"
 }
-# The replay of traces comes with the program; cellar-replay is for those who build it.
+# The replay of traces is part of the program; cellar-replay is only a build target.
 program_replays() {
     [ ! -f "$prefix/bin/cellar" ] && { echo 'no program in this build'; return 0; }
     [ ! -e "$prefix/bin/cellar-replay" ] || return 1

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    no way for a test program to end is taken for a success unless it is one.
+# Aim:    Only a successful test program counts as a success, whatever its end.
 # Method: tests/run.sh over small commands that end well, badly, late, silently or by a signal.
 . tests/t.sh
 
@@ -13,7 +13,7 @@ sum_is() { # expected closing line, expected status, items...
     cat "$t_tmp/sum"
     [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: $want" ] && [ $got -eq "$status" ]
 }
-names() { # word, items...: the runner's report has the word
+names() { # WORD ITEM...: the runner's report has the word
     word=$1
     shift
     sh tests/run.sh -l 1 -o "$t_tmp/log" "$@" | tee "$t_tmp/sum" | grep -q "$word"
@@ -61,7 +61,7 @@ left_running() {
     export t_tmp
     stays='(sleep 60; : >"$t_tmp/over") >/dev/null 2>&1 & echo $! >>"$t_tmp/stays"'
     sh tests/run.sh -l 60 -j 1 -o "$t_tmp/log" "x|a|$stays" 'w|' "x|b|$stays" | tee "$t_tmp/sum"
-    # shellcheck disable=SC2046 # the shell's own kill: there may be no other
+    # shellcheck disable=SC2046 # the kill of the shell: another may be missing
     [ ! -f "$t_tmp/over" ] && kill $(cat "$t_tmp/stays")
 }
 t_case process_left_by_a_test_blocks_no_reader left_running
@@ -74,7 +74,7 @@ list_is() { # expected lines above the sum, items...
         >"$t_tmp/listed"
     [ "$(cat "$t_tmp/listed")" = "$want" ] && tail -n 1 "$t_tmp/sum" | grep -q '^cellar: '
 }
-# A suite in a lane of its own: what failed there is named with the lane.
+# A suite in a lane of its own: a failure is listed with the lane.
 inner='t|suite|echo "ok 1 - x"; echo "failed: test_a: deep_fact"; echo "cellar: 1 passed, 1 failed, 0 skipped"'
 t_case all_failures_are_listed_just_above_the_sum list_is 'failed: two: first_fact
 failed: two: second_fact
@@ -85,8 +85,8 @@ failed: late: no closing line, timed out after N s' \
     't|silent|exit 3' "$inner" "$good" 't|late|sleep 20'
 t_case green_run_lists_no_failure list_is '' "$good"
 
-asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # what make would do
-runs() { # item that is run, names...
+asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # the commands that make would run
+runs() { # ITEM NAME...: the item runs under each name
     item=$1
     shift
     for name; do

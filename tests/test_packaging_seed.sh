@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    a tree has one seed, each change of the library another; the simulation runs the same
-#         schedules however slow the machine is.
-# Method: the Makefile on a scratch copy; build/sim twice, once beside a busy processor.
+# Aim:    A tree has one seed; each change of the library gives another. The simulation runs the
+#         same schedules on a slower machine.
+# Method: The Makefile on a scratch copy; build/sim twice, once with a busy processor.
 . tests/t.sh
 
 copy=$t_tmp/copy
