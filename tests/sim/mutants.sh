@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mutants: runs every seeded mistake of mutants.txt; each must be caught.
+# mutants: run every seeded mistake of mutants.txt; each must be caught.
 #
 # USE        sh tests/sim/mutants.sh [part of a mutant's name]      CELLAR_SIM=program (build/sim)
-# VERDICT    a mutant is caught when the program ends with 1 within 60 s of CPU time and its seeds; one
-#            that no run met, a name in src or tests/sim without a line here, and a line whose name
-#            is gone are failures too. Ends with "mutants: N passed, N failed, N skipped".
+# VERDICT    A mutant is caught when the program ends with 1 within 60 s of CPU time and its seeds.
+#            Failures, too: a mutant that no run met, a name in src or tests/sim without a line
+#            here, and a line with an unknown name. Ends with "mutants: N passed, N failed, N skipped".
 set -u
 LC_ALL=C
 export LC_ALL
