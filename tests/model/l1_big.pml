@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_big: an oversized value's block is freed once, and not while somebody copies from it.
+ * l1_big: the block of an oversized value is freed once, and not during a copy from it.
  *
  * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
- *                free -> linked -> [handed over] -> limbo -> [in a sweeper's hand] -> free
+ *                free -> linked -> [handed over] -> retired -> [in a sweeper's hand] -> free
  * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
  *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_pass from tick
- * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the
+ * SWITCHES   Each unlink decides whether the block is handed over (want_left) or retired in the
  *            window.
- * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed
- *            twice, linked while in limbo, or forgotten.
+ * SHOWN      A copy, or a hook that is called with the bytes, finds the block linked or retired. No
+ *            block is freed twice, linked while retired, or forgotten.
  * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
  *            behind store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN,
  *            LIST_NOT_TAKEN (two sweepers have one block). */
@@ -86,7 +86,7 @@ inline HAND_OVER(p, o, told) {
      :: else
   fi }
 
-inline SWEEP(p) { /* one block at a time leaves limbo */
+inline SWEEP(p) { /* one block at a time leaves the retire list */
   q = 1;
   do
   :: q <= 2 ->

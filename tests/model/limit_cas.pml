@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit_cas: two keys, two slots, charges by compare-exchange beside whoever rewrites the slots.
+ * limit_cas: two keys, two slots, charges by compare-exchange while others rewrite the slots.
  *
  * PICTURE    slot {fp, word = 4 * tat + colour}; burst 1, T = 1: a key passes when tat <= now
  * THREADS    Clock; Check(X) twice over, Check(Y); Reset(Y). src/limit/narrow.c, steps 1 to 6; the
- *            region's lock is one bit. Nobody is moved.
- * GHOSTS     adm[n]: admissions of X with reading n (high_water included); owed: what X's history
- *            comes to
- * SHOWN      X passes at most once a reading, whoever takes its slot; it is denied only when its own
- *            history says so.
+ *            region's lock is one bit. No key is moved.
+ * GHOSTS     adm[n]: admissions of X with reading n (high_water included); owed: debt from X's
+ *            history
+ * SHOWN      X passes at most once a reading, whichever key takes its slot. X is denied only when
+ *            its own history requires it.
  * MUTANTS    EVICT_BY_STORE, NO_SECOND_FP_READ, NO_COLOUR, NO_HIGH_WATER, DENIES_UNCONFIRMED as in
  *            the code. */
 #define X 1

@@ -560,5 +560,5 @@ const base_sim_scenario sim_flight_tag = { "flight_tag", "a tag is deleted durin
                                     flight_tag_run, 0 };
 
 static void flight_pattern_run(void) { flight_swept(sky_unmatcher, false); }
-const base_sim_scenario sim_flight_pattern = { "flight_pattern", "keys deleted by pattern meanwhile",
+const base_sim_scenario sim_flight_pattern = { "flight_pattern", "keys deleted by pattern",
                                     flight_pattern_run, 0 };
