@@ -29,7 +29,7 @@
 #define FREE 0
 #define LINKED 1
 #define LEAVING 2 /* unlinked, being handed over */
-#define LIMBO 3
+#define RETIRED 3
 #define TAKEN 4   /* in a sweeper's hand */
 byte block[3];
 bool stripe;
@@ -71,17 +71,17 @@ inline UNLINK(p, o, told) {
 #ifdef LIMBO_FREED_EARLY
         block[o] = FREE
 #else
-        atomic { DRAINED(p) -> block[o] = LIMBO }
+        atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
   fi;
 #ifdef LIMBO_BEFORE_HAND_OVER
-  if :: told -> block[o] = LIMBO :: else fi;
+  if :: told -> block[o] = RETIRED :: else fi;
 #endif
 }
 inline HAND_OVER(p, o, told) {
   if :: told -> assert(block[o] != FREE); assert(block[o] != FREE); AT(l1.evict.handed)
 #ifndef LIMBO_BEFORE_HAND_OVER
-        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = LIMBO }
+        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
      :: else
   fi }
@@ -91,9 +91,9 @@ inline SWEEP(p) { /* one block at a time leaves the retire list */
   do
   :: q <= 2 ->
 #ifdef LIST_NOT_TAKEN
-     atomic { DRAINED(p) -> mine = (block[q] == LIMBO) };
+     atomic { DRAINED(p) -> mine = (block[q] == RETIRED) };
 #else
-     atomic { DRAINED(p) -> mine = (block[q] == LIMBO);
+     atomic { DRAINED(p) -> mine = (block[q] == RETIRED);
               if :: mine -> block[q] = TAKEN :: else fi };
 #endif
      if :: mine ->
@@ -102,8 +102,8 @@ inline SWEEP(p) { /* one block at a time leaves the retire list */
 #else
            s0 = mem[SLOT(0)];
            if :: s0 != q && mem[SLOT(1)] != q ->
-                 atomic { assert(block[q] == TAKEN || block[q] == LIMBO); block[q] = FREE }
-              :: else -> atomic { DRAINED(p) -> block[q] = LIMBO }
+                 atomic { assert(block[q] == TAKEN || block[q] == RETIRED); block[q] = FREE }
+              :: else -> atomic { DRAINED(p) -> block[q] = RETIRED }
            fi
 #endif
         :: else

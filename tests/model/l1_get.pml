@@ -91,8 +91,8 @@ inline LIVE_SUB(p, q) {
   atomic { DRAINED(p) -> assert(live[q] > 0); live[q]--; AT(l1.seg.emptied) } }
 
 /* Each new holder of the stripe lock frees emptied segments. A cursor that finds its record
- * unlinked under an even version has passed it: then the count of the
- * segment must be 0. */
+ * unlinked under an even version has passed it: then the count of the segment
+ * must be 0. */
 inline FREE_SEGS(q) {
   q = 1;
   do :: q <= 2 ->
