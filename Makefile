@@ -411,7 +411,7 @@ bench-peers:
 	$(Q)sh src/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory bench-drivers
 	$(Q)$(if $(JSON)$(SUITE),:,if [ -f $(BENCH_B)/peers.jsonl ]; then mv $(BENCH_B)/peers.jsonl $(BENCH_B)/peers.jsonl.before; fi)
-	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 MOST=$(or $(MOST),$(if $(filter 1,$(FULL)),,1800)) SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
+	$(Q)$(MAKE) --no-print-directory bench ALL_SUBJECTS=1 MOST=$(or $(MOST),$(if $(filter 1,$(FULL)),,1800)) SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
 	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 
 # The drop-in. The header text, the licence and the file list decide it, and the source id, which

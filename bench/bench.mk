@@ -23,8 +23,9 @@ BENCH_CC      = $(or $(CC),cc)
 BENCH_CFLAGS ?= -O2
 BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
                 -Wmissing-prototypes -Wvla -Wundef
-# A peer in C or C++ is built in when a program of one line with its header compiles. Found out when
-# a goal asks, and once: these headers take a second, and every make of the tree reads this file.
+# A peer in C or C++ is built in when a one-line program with its header compiles. This is checked
+# only by goals that need it, and once: these headers take a second, and every make of the tree
+# reads this file.
 BENCH_WANTED  = $(filter bench bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
 bench_once    = $(eval $(1) := $(2))$($(1))
 BENCH_GLIB    = $(call bench_once,BENCH_GLIB,$(shell \
@@ -66,13 +67,13 @@ BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
                 $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
-# Calls to the disk that can be made to wait: harness/freeze.c.
+# Calls to the disk that can be delayed: harness/freeze.c.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
-                $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(EVERYONE)),--everyone)
+                $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) $(if $(filter 1,$(ALL_SUBJECTS)),--all-subjects)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
                 -f bench/report/table.awk bench/report/targets.tsv
@@ -95,7 +96,7 @@ $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 $(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
-# The library once more, with the names of its disk level and no others.
+# The library once more, with the names of its disk tier and no others.
 BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get l2_inspect \
                 base_account_init \
                 base_log_init
@@ -108,7 +109,7 @@ $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) $(BENCH_CPP) -c -o $@ $<
-# The peers' own headers are system headers here: their warnings are theirs.
+# The peers' own headers are system headers here: their warnings do not count.
 $(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
 	$(bench_say) CXX "bench/peers/$*"
 	$(BENCH_Q)mkdir -p $(@D)
@@ -135,7 +136,7 @@ bench: $(BENCH_B)/cellar-bench
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
 endif
 
-# Peers of other languages: processes that time their own windows. What cannot be built is said with
+# Peers of other languages: processes that time their own windows. A failed build is printed with
 # its tool's own words and left out; the suites then print a skip line.
 bench-drivers:
 	$(BENCH_Q)sh bench/peers/build.sh $(BENCH_B) $(DRIVERS)

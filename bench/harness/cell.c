@@ -170,7 +170,7 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     if (w != NULL && !workload_wants(w, subject)) {
         return false;
     }
-    if (ours || o->full || o->everyone || o->peers != NULL) {
+    if (ours || o->full || o->all_subjects || o->peers != NULL) {
         return ours || o->peers == NULL || cell_named(o->peers, subject);
     }
     return (w != NULL && w->subjects[0] != '\0') || cell_named(CELL_USUAL, subject);
@@ -952,7 +952,7 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
 /* For the plot of latencies: ns and the share of slower gets, one file for each lane. */
 static void cell_write_latency(const cell_set *c)
 {
-    const bool wanted = c->latency != NULL && (c->o->everyone || c->o->full);
+    const bool wanted = c->latency != NULL && (c->o->all_subjects || c->o->full);
     for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
         const hist *h = &c->latency[c->latency[l].count > 0 ? l : c->lane_count + l];
         char path[600];

@@ -19,7 +19,7 @@ typedef struct cell_options {
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
     bool quick, full, warm; /* warm: each subject alone in a child of its own */
-    bool everyone;          /* all subjects take part, processes too */
+    bool all_subjects;          /* all subjects take part, processes too */
     uint32_t patience_ms;   /* a subject without progress for this time hangs; 0: 5 minutes */
     uint64_t until_ns;      /* host_wall_ns after which no workload and no suite begins; 0: never */
     uint32_t block_s;       /* a block of rounds begins no round after this time; 0: no limit */
