@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what one caller sees of loading: results, negative entries, remembered errors, stale
- *         windows, early refresh, options; and what is refused.
- * Method: a source whose answers are written down beforehand, a clock the test turns, loader calls
- *         counted. Threads only where a case is about them (the storms are in load_storm). */
+ * Aim:    Loading as one caller sees it: results, negative entries, remembered errors, stale
+ *         windows, early refresh, options, refused calls.
+ * Method: A source with prepared answers, a clock that the test turns, counted loader calls.
+ *         Threads only in cases about threads (storms are in test_load_storm). */
 #include "tests/load_kit.h"
 #include "tests/settings.h"
 
@@ -88,7 +88,7 @@ static void result_uses_buffer_of_caller(void)
 
 /* ---- the defects of the programs before us ---- */
 
-/* Seed: a real value "NULL" read as none, and with none disabled the text came back. */
+/* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */
 static void seed_null_string(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -119,7 +119,7 @@ static void seed_empty_value(void)
     kit_close(c);
 }
 
-/* Seed: the second caller of an absent row received the text that stood for it. */
+/* Seed: the second caller of an absent row got the text that stood for it. */
 static void seed_negative_is_not_data(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -168,7 +168,7 @@ static void seed_zero_ttl(void)
     kit_close(c);
 }
 
-/* Seed: a store that failed lost the value that had been loaded. */
+/* Seed: a store that failed lost the loaded value. */
 static void seed_store_failure(void)
 {
     cellar *c = kit_open(1 << 20);
@@ -179,7 +179,7 @@ static void seed_store_failure(void)
     char text[64];
     memset(value, 'v', sizeof value - 1);
     T_EQ_I64(cellar_set(c, "other", 5, value, sizeof value - 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pin(c, "other", 5, &pin), CELLAR_OK); /* no room for two of them */
+    T_EQ_I64(cellar_pin(c, "other", 5, &pin), CELLAR_OK); /* the budget does not hold two of them */
     s.text = value;
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
@@ -226,7 +226,8 @@ static void negative_entry_has_its_own_ttl(void)
     kit_close(c);
 }
 
-/* A refresh that finds nothing ends what was served before, kept as negative or not. */
+/* A refresh with an absent result removes the old value, whether or not the negative entry is
+ * kept. */
 static void absent_result_removes_old_value(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -296,7 +297,7 @@ static void remembered_errors_back_off_until_success(void)
     atomic_fetch_add(&kit_now_ms, 4999);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER);
     T_EQ_I64(atomic_load(&s.calls), 6);
-    /* A set is not shadowed by the remembered error. */
+    /* A remembered error does not hide a later set. */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
     T_EQ_STR(text, "v");
@@ -325,7 +326,7 @@ static void stale_is_served_when_loader_fails(void)
     T_EQ_I64(r.retry_after_ms, 2000);
     T_EQ_STR(s.old, "1");
     T_EQ_I64(atomic_load(&s.calls), 2);
-    /* throttle: nobody asks the source for 2 s */
+    /* throttle: no load for 2 s */
     atomic_fetch_add(&kit_now_ms, 1999);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
     T_EQ_I64(atomic_load(&s.calls), 2);
@@ -376,7 +377,8 @@ static void stale_is_served_while_refresh_waits(void)
     kit_close(c);
 }
 
-/* Deleted before its turn came: the job is dropped, nothing is asked, nothing comes back. */
+/* An entry deleted before its queued refresh: the refresh is dropped, the source is not called, no
+ * value comes back. */
 static void delete_before_queued_refresh_drops_refresh(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -522,7 +524,7 @@ static void namespaces_have_their_own_loader_and_defaults(void)
     cellar_result_free(&r);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_STALE);
-    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the view's loader outlives the call */
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING); /* the namespace's loader outlives the call */
     cellar_result_free(&r);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 2);
@@ -610,7 +612,7 @@ static void loads_nest_sixteen_deep(void)
     kit_close(c);
 }
 
-/* ---- early refresh by chance ---- */
+/* ---- probabilistic early refresh ---- */
 
 static cellar_err load_dear(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -630,9 +632,9 @@ static int dear_calls(cellar *c, const cellar_load_opts *o, uint32_t first, uint
     return calls;
 }
 
-/* A hit with `left` to go refreshes with probability e^-(left / (beta x cost)), whatever came
- * before: each key is asked once. Outside 6 sigma it fails; the table's 7 bits of a logarithm and
- * whole milliseconds move the rate by less than 1 %. */
+/* A hit with `left` to its deadline refreshes with probability e^-(left / (beta x cost)),
+ * independent of earlier hits: each key is read once. The case fails outside 6 sigma. The table's 7
+ * bits of a logarithm and whole milliseconds move the rate by less than 1 %. */
 static void xfetch_refreshes_at_its_expected_rate(void)
 {
     static const struct { int64_t left_ms; uint32_t beta; double rate; } row[] = {
@@ -679,7 +681,7 @@ static void bad_input_options_are_refused(void)
         NARROW(eager_refresh_pct, 100),
         NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
     };
-    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* refused on a hit, too */
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK); /* also refused on a hit */
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         cellar_load_opts o = cellar_load_opts_default();
         const uint32_t narrow = (uint32_t)bad[i].value;
@@ -710,7 +712,7 @@ static void bad_input_options_are_refused(void)
     kit_close(c);
 }
 
-/* The last value that is taken, and past it, where the header names one. */
+/* Where the header names a bound, the value at the bound is accepted and the next one refused. */
 static void bounds_of_load_options(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -782,8 +784,8 @@ static void unknown_flag_is_refused_by_every_call(void)
     kit_close(c);
 }
 
-/* soft_timeout_ms of the one and hard_timeout_ms of the other, or of nobody: a code all the
- * same. */
+/* soft_timeout_ms of one side and hard_timeout_ms of the other side, or the default: the code is
+ * the same. */
 static void soft_timeout_over_hard_timeout_is_refused(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
@@ -794,7 +796,7 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     char text[64];
-    o.soft_timeout_ms = 30001; /* over the 30,000 nobody has changed */
+    o.soft_timeout_ms = 30001; /* over the default of 30,000 */
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
     o.soft_timeout_ms = 30000;
@@ -805,7 +807,7 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     lo.soft_timeout_ms = 500;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o = cellar_load_opts_default();
-    o.hard_timeout_ms = 499; /* under the view's */
+    o.hard_timeout_ms = 499; /* below the namespace's soft timeout */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o.soft_timeout_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
@@ -814,7 +816,7 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     lo.hard_timeout_ms = 400;
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    o.soft_timeout_ms = 401; /* over the view's */
+    o.soft_timeout_ms = 401; /* over the namespace's hard timeout */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o.hard_timeout_ms = 401;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
@@ -902,8 +904,8 @@ static void bad_input_results_are_codes_and_keep_nothing(void)
 
 /* ---- jitter ---- */
 
-/* 100,000 entries set within one second, TTL 60 s, 10 %: away from the edges each bucket of 120 ms
- * of their ends holds what an even spread says, within 5 sigma. */
+/* 100,000 entries set within one second, TTL 60 s, 10 %. Each bucket of 120 ms of their deadlines,
+ * except the edges, holds the count of an even spread, within 5 sigma. */
 static void jitter_spreads_expiry_evenly(void)
 {
     cellar *c = kit_open(64 << 20);
@@ -928,7 +930,7 @@ static void jitter_spreads_expiry_evenly(void)
         const int64_t at = (end - from) / 120;
         if (at >= 0 && at < 200) { bucket[at]++; }
     }
-    /* ends are spread over 12 s of draw + 1 s of setting: full height from 1 s to 12 s */
+    /* deadlines are spread over 12 s of draw + 1 s of setting: full height from 1 s to 12 s */
     const double mean = entries * 120.0 / 12001.0;
     unsigned worst = 0;
     for (unsigned i = 9; i < 99; i++) {
@@ -942,7 +944,7 @@ static void jitter_spreads_expiry_evenly(void)
     kit_close(c);
 }
 
-/* The same secret, key and time give the same draw. */
+/* The same hash key, key and time give the same draw. */
 static void jitter_repeats_with_the_secret(void)
 {
     uint8_t secret[32] = { 7 };
@@ -974,8 +976,8 @@ static void jitter_repeats_with_the_secret(void)
     T_CHECK(left[0][0] != left[0][1]);
 }
 
-/* While something stale is served, a failure holds the source back for retry_throttle_ms, then one
- * load tries again; a success ends it. */
+/* While a stale value is served, a failure blocks loads for retry_throttle_ms, then one load tries
+ * again. A success ends the throttle. */
 static void failed_refresh_is_throttled(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -1004,7 +1006,7 @@ static void failed_refresh_is_throttled(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "5");
     atomic_fetch_add(&kit_now_ms, 100);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* nothing is held back any more */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* no throttle is left */
     T_EQ_STR(text, "6");
     kit_close(c);
 }
@@ -1026,7 +1028,7 @@ static bool was_logged(const char *line)
     const bool found = strstr(logged, line) != NULL;
     if (!found) { printf("# not in the log: %s# but: %s", line, logged); }
     logged[0] = '\0';
-    atomic_fetch_add(&kit_now_ms, 1001); /* equal lines come once a second */
+    atomic_fetch_add(&kit_now_ms, 1001); /* equal lines are logged once a second */
     return found;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what each call means: conditions, times to live to the millisecond, failing sets,
- *         counters, updates, pins, copies, scans, options, hooks of the configuration.
+ * Aim:    The meaning of each call: conditions, TTLs to the millisecond, failing sets, counters,
+ *         updates, pins, copies, scans, options, hooks of the configuration.
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/api_kit.h"
@@ -25,20 +25,21 @@ static void buffer_sizes(void)
     api_put(c, "k", "12345", NULL);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 4, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, 5);
-    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), CELLAR_E_BUFFER); /* asks for the size */
+    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), CELLAR_E_BUFFER); /* returns the size only */
     T_EQ_U64(len, 5);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 5, &len), CELLAR_OK);
     T_EQ_MEM(buf, "12345", 5);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 5, NULL), CELLAR_OK); /* the length is optional */
     T_EQ_I64(cellar_set(c, "e", 1, NULL, 0, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(c, "e", 1, NULL, 0, &len), CELLAR_OK); /* nothing fits into nothing */
+    /* an empty value fits into no bytes */
+    T_EQ_I64(cellar_get(c, "e", 1, NULL, 0, &len), CELLAR_OK);
     T_EQ_U64(len, 0);
     len = 77;
     T_EQ_I64(cellar_get(c, "none", 4, buf, 8, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
+    T_EQ_U64(st.hits_l1, 5); /* a value that does not fit counts as a hit */
     T_EQ_U64(st.misses, 1);
     api_shut(c);
 }
@@ -114,7 +115,7 @@ static void too_many_pins_return_code(void)
     while (n < MOST && (err = cellar_pin(c, "k", 1, &pin[n])) == CELLAR_OK) { n++; }
     T_EQ_I64(err, CELLAR_E_LIMIT);
     T_CHECK(n >= 100);
-    T_EQ_STR(api_look(c, "k"), "value"); /* a get does not need what users took */
+    T_EQ_STR(api_look(c, "k"), "value"); /* a get needs none of the users' pins */
     T_EQ_I64(cellar_get(c, "k", 1, big, 2, NULL), CELLAR_E_BUFFER);
     for (size_t i = 0; i < n; i++) { cellar_unpin(&pin[i]); }
     T_EQ_I64(cellar_pin(c, "k", 1, &pin[0]), CELLAR_OK);
@@ -171,7 +172,7 @@ static void ttl_expires_at_exact_millisecond(void)
         atomic_fetch_add(&api_now_ms, 1);
         T_EQ_STR(api_look(c, "k"), "MISS");
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-        T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* the dead are not revived */
+        T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* a dead entry is not revived */
         T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
         api_shut(c);
     }
@@ -212,7 +213,7 @@ static void idle_time_slides_up_to_max_age(void)
     T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(api_put(c, "i", "v", &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 99);
-    T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* is a use */
+    T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* touch counts as a use */
     atomic_fetch_add(&api_now_ms, 99);
     T_EQ_STR(api_look(c, "i"), "v");
     atomic_fetch_add(&api_now_ms, 100);
@@ -299,7 +300,7 @@ static void conditional_set_follows_its_condition(void)
     o.if_version = v1;
     T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_OK);
     T_CHECK(v2 > v1);
-    T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
+    T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is dead */
     T_EQ_STR(api_look(c, "k"), "d");
     cellar_delete(c, "k", 1);
     o.if_version = v2;
@@ -359,7 +360,7 @@ static void keep_ttl_keeps_remaining_ttl(void)
     api_shut(c);
 }
 
-/* Room there is for a few bytes more: the entry is written over in place. */
+/* With a few spare bytes in the record the entry is overwritten in place. */
 static void set_in_place_respects_max_value_bytes(void)
 {
     settings cfg = settings_default();
@@ -396,7 +397,7 @@ static void failed_set_removes_old_value(void)
     o.flags = CELLAR_KEEP_OLD_VALUE;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "old");
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* the set would not have happened */
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* the condition would have prevented the set */
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_EXISTS);
     T_EQ_STR(api_look(c, "k"), "old");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, NULL), CELLAR_E_TOOBIG);
@@ -407,7 +408,7 @@ static void failed_set_removes_old_value(void)
     T_EQ_U64(st.write_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
     api_shut(c);
-    c = api_open(2u << 20); /* larger than what the budget can ever hold */
+    c = api_open(2u << 20); /* larger than the budget can ever hold */
     char *huge = calloc(1, 8u << 20);
     T_REQUIRE(huge != NULL);
     api_put(c, "k", "old", NULL);
@@ -434,7 +435,7 @@ static void increment_follows_its_contract(void)
     T_EQ_I64(ttl_left(c, "n"), 400);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 400);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* begins anew */
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* starts a new entry */
     T_EQ_I64(n, 1);
     T_EQ_I64(ttl_left(c, "n"), CELLAR_TTL_NONE);
     static const char *const no_number[] = { "abc", " 5", "05", "-0", "+5", "", "1.5" };
@@ -461,7 +462,7 @@ static void increment_follows_its_contract(void)
     api_shut(c);
 }
 
-typedef struct script { /* what an update function does, round by round */
+typedef struct script { /* actions of an update function, round by round */
     cellar *c;
     unsigned runs, interfere;
     cellar_err answer;
@@ -498,14 +499,14 @@ static void update_follows_its_contract(void)
     o.flags = CELLAR_KEEP_TTL;
     T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 300);
-    s.answer = CELLAR_E_IO; /* the function's own refusal comes back, nothing changes */
+    s.answer = CELLAR_E_IO; /* the code of the function is returned, nothing changes */
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_E_IO);
     s.answer = CELLAR_CONFLICT;
     s.runs = 0;
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_CONFLICT);
     T_EQ_U64(s.runs, 1);
     T_EQ_STR(api_look(c, "k"), "+++");
-    s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers come in between */
+    s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers change the entry meanwhile */
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_U64(s.runs, 4);
     T_EQ_STR(api_look(c, "k"), "odd+");
@@ -526,7 +527,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     void *p = NULL;
     const size_t want = *(size_t *)ctx;
     cellar_err err = cellar_buf_resize(out, want, &p);
-    if (err != CELLAR_OK) { return CELLAR_OK; } /* swallowing it does not help */
+    if (err != CELLAR_OK) { return CELLAR_OK; } /* ignoring the code of the buffer does not help */
     for (size_t i = 0; i < want; i++) {
         if (((unsigned char *)p)[i] != 0) { return CELLAR_E_CORRUPT; }
     }
@@ -553,7 +554,7 @@ static void update_accepts_values_of_any_length(void)
     api_shut(c);
 }
 
-/* One code for what is too long, whether or not there would be memory for it. */
+/* One code for a value that is too long, with or without memory for it. */
 static void update_over_max_value_bytes_is_refused(void)
 {
     settings cfg = settings_default();
@@ -581,7 +582,7 @@ static void update_over_max_value_bytes_is_refused(void)
     }
 }
 
-/* Says what it is told to the buffer, and keeps the answers to itself. */
+/* Append the given parts to the buffer and ignore the codes. */
 static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
@@ -592,7 +593,7 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     if (*(const int *)ctx == 1) { T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_INVAL); }
     if (*(const int *)ctx == 2) {
         T_EQ_I64(cellar_buf_append(out, "x", SIZE_MAX), CELLAR_E_TOOBIG);
-        T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_TOOBIG); /* the first one counts */
+        T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_TOOBIG); /* the first code counts */
         T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_TOOBIG);
     }
     const cellar_err first = *(const int *)ctx == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL;
@@ -615,7 +616,7 @@ static void update_fails_when_its_buffer_refused_bytes(void)
 
 /* ---- scan ---- */
 
-typedef struct seen { /* which of the numbered keys a scan showed */
+typedef struct seen { /* numbered keys that a scan visited */
     cellar *c;
     unsigned char count[5000];
     unsigned calls, stop_after;
@@ -648,7 +649,7 @@ static void scan_visits_every_entry(void)
     uint64_t cursor = 0;
     unsigned steps = 0;
     do {
-        s->stop_after = s->calls + 1; /* stopping each time loses nothing */
+        s->stop_after = s->calls + 1; /* stopping after each entry loses nothing */
         T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 16, note_entry, s), CELLAR_OK);
         T_REQUIRE(++steps < 100000);
     } while (cursor != 0);
@@ -656,7 +657,7 @@ static void scan_visits_every_entry(void)
     T_CHECK(steps > 16);
     memset(s, 0, sizeof *s);
     s->c = c;
-    s->mode = 2; /* sets while it walks: the index splits under it */
+    s->mode = 2; /* sets during the scan: the index splits */
     do {
         T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
@@ -823,14 +824,14 @@ static void allocator_of_host_is_used(void)
     T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_U64(hook_blocks, 1); /* what the caller holds */
+    T_EQ_U64(hook_blocks, 1); /* the blocks that the caller holds */
     cellar_free(copy);
     T_EQ_U64(hook_blocks, 0);
     T_EQ_U64(hook_bytes, 0);
     free(big);
 }
 
-/* Between the two looks of a cellar_get_alloc the memory is asked for: there the value changes. */
+/* cellar_get_alloc allocates between its two reads of the entry: there the value changes. */
 static cellar *dup_store;
 static size_t dup_next_len;
 
@@ -856,7 +857,8 @@ static void get_alloc_returns_value_changed_during_allocation(void)
     settings cfg = settings_default();
     cellar *c;
     static char value[20000];
-    static const size_t next[4] = { 9000, 20, 700, 0 }; /* longer, shorter, nearly as long, gone */
+    /* longer, shorter, almost as long, absent */
+    static const size_t next[4] = { 9000, 20, 700, 0 };
     cfg.config.memory_bytes = 4u << 20;
     cfg.host.no_threads = 1;
     cfg.host.alloc = alloc_and_change;
@@ -866,8 +868,8 @@ static void get_alloc_returns_value_changed_during_allocation(void)
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     memset(value, 'o', sizeof value);
     T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
-    /* One call in 127 at the latest is timed, and the first of its kind makes a histogram: have
-     * them all, so that blocks are the copies' from here on. */
+    /* At least one call in 127 is timed, and the first of its kind allocates a histogram: do this
+     * now, so that the counted blocks are the copies'. */
     for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "k", 1, NULL, 0, NULL); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "none", 4, NULL, 0, NULL); }
@@ -880,7 +882,7 @@ static void get_alloc_returns_value_changed_during_allocation(void)
         dup_next_len = next[i];
         dup_store = c;
         const cellar_err err = cellar_get_alloc(c, "k", 1, &copy, &len);
-        T_CHECK(dup_store == NULL); /* it did change in between */
+        T_CHECK(dup_store == NULL); /* it did change meanwhile */
         T_EQ_I64(err, next[i] == 0 ? CELLAR_MISS : CELLAR_OK);
         T_EQ_U64(len, next[i]);
         if (err == CELLAR_OK) {
