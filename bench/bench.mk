@@ -10,7 +10,7 @@
 #            malloc for all: mimalloc is never linked here, it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
-#            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
+#            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
 #            JSON=file      lines are appended there instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 under a floor
@@ -123,7 +123,7 @@ $(BENCH_B)/cellar-bench: $(if $(BENCH_WANTED),$(BENCH_OBJS))
 
 bench-build: $(BENCH_B)/cellar-bench
 
-## bench: cellar beside its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
+## bench: cellar and its peers, table and JSON lines (SUITE= QUICK=1 FULL=1 PEERS= WL= JSON=)
 ifeq ($(SUITE),replay)
 bench: build/cellar
 	$(BENCH_Q)mkdir -p $(BENCH_B)
@@ -148,7 +148,7 @@ bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
 ## bench-numbers: the table of README.md, "Numbers", with its commit, out of the last full run
-## (rows beside peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
+## (rows of peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
 bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
 	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \

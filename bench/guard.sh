@@ -109,7 +109,7 @@ awk -v key="$key" -v entry="$(grep -F "\"key\":\"$key\"" "$baseline" 2>/dev/null
         if (NR == 0) failed++
         if ("get_hit_adaptive" in count && "get_hit_s3fifo" in count) {
             more = count["get_hit_adaptive"] - count["get_hit_s3fifo"]
-            printf "adaptive         %+9.2f instructions a hit beside s3fifo, 4 allowed: %s\n", more,
+            printf "adaptive         %+9.2f instructions a hit over s3fifo, 4 allowed: %s\n", more,
                 more <= 4 ? "ok" : "FAILED"
             if (more <= 4) passed++; else failed++
         }

@@ -3,7 +3,7 @@
 #
 # Aim:    Static analysers report nothing, and other machines can build and run the drop-in.
 # Method: cppcheck, gcc -fanalyzer and clang --analyze over the sources, with asserts visible; a
-#         cross build for aarch64 whose api tests run under qemu-user.
+#         cross build for aarch64; its api tests run under qemu-user.
 . tests/t.sh
 sources=$(ls src/*/*.c | grep -v '^src/base/sim.c')
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

@@ -23,7 +23,7 @@
  *            store have other lengths and stay the kernel's.
  * SHARE      t_share(n) is what this run does of n repetitions: all, or in `make test` a quarter.
  * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
- *            printed beside each failure; AUDIT=1 asks for a walk after every operation
+ *            printed with each failure; AUDIT=1 asks for a walk after every operation
  *            (t_audit_all() tells the test).
  */
 #ifndef CELLAR_TESTS_T_H
@@ -297,7 +297,7 @@ T_INLINE void t_live_and_end(void *(*fn)(void *), void *arg)
 }
 
 #define T_CASE(fn) { #fn, fn, false }
-/* A case without threads in a program whose other cases have threads: T_ONE_THREAD of a case. */
+/* A case without threads in a program with threads in other cases: T_ONE_THREAD of a case. */
 #define T_ALONE(fn) { #fn, fn, true }
 #define T_MAIN(name, ...)                                                       \
     int main(int argc, char **argv)                                             \

@@ -4,7 +4,7 @@
  *         for each namespace. It writes to cellar_advice_get, to the metrics and to the dump. It
  *         states nothing before it has seen enough; 0 never means "unknown". It can be switched
  *         off. Together with the record of cellar_why it takes at most 1.2 % of the budget.
- * Method: A skewed load whose hit ratio depends on the budget runs with one namespace that always
+ * Method: A skewed load (its hit ratio depends on the budget) runs with one namespace that always
  *         hits and one that never hits. Stores of half and twice the budget run the same load. The
  *         hash key is fixed, so that each run has the same sample. */
 #include "tests/api_kit.h"

@@ -2,7 +2,7 @@
  *
  * Aim:    A loaded value is invalidated by a change of any key that its loader read. This holds for
  *         every kind of change, during the load and after it, through chains, fans and cycles,
- *         within bounds. A load whose dependencies cannot be noted is not stored. Namespaces
+ *         within bounds. A load with dependencies that cannot be noted is not stored. Namespaces
  *         without the option note nothing.
  * Method: Loaders read a list of keys and answer with the values. They run as single loads, after
  *         plain gets and in bulk, on a clock of this file. Small tables reach the bounds. */

@@ -2,7 +2,7 @@
  *
  * Aim:    The disk tier as a user meets it. With two fields set, evicted entries are read back with
  *         the rest of their TTL, and a reopened store is warm. Deleted, overwritten, cleared or
- *         dropped entries stay dead after any end of the process. A store whose disk cannot be used
+ *         dropped entries stay dead after any end of the process. A store with an unusable disk
  *         continues in memory.
  * Method: Real directories under TMPDIR, a clock of this file. Children are killed in the middle of
  *         their work; an oracle in shared memory is written after each call. */
@@ -155,7 +155,7 @@ static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void 
 }
 
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
- * whose length needs a second call. */
+ * that needs a second call for its length. */
 static void every_call_reads_entries_on_disk(void)
 {
     static char big[100000];

@@ -318,7 +318,7 @@ static void hostile_namespace_names_cost_nothing(void)
         }
         ratio = (double)best[1] / (double)best[0];
     }
-    printf("# view names: %.2f x random ones\n", ratio);
+    printf("# namespace names: %.2f x random ones\n", ratio);
     T_CHECK(ratio <= 1.5);
 }
 
@@ -415,7 +415,7 @@ static bool due_at_once(void)
         if (after.used_bytes <= keep) { break; }
         T_CHECK(cellar_tick(t.c, 1000, NULL) >= CELLAR_OK);
     }
-    printf("# %d due: %" PRIu64 " ticks; longest of %" PRIu64 " calls beside them %" PRIu64
+    printf("# %d due: %" PRIu64 " ticks; longest of %" PRIu64 " calls meanwhile %" PRIu64
            " us, of as many after them %" PRIu64 " us; bytes %" PRIu64 " -> %" PRIu64 " -> %" PRIu64
            "\n", DUE, t.calls, calls, beside / 1000, quiet / 1000, before.used_bytes,
            full.used_bytes, after.used_bytes);

@@ -442,7 +442,7 @@ static void get_many_keeps_order_of_caller(void)
 }
 
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
- * Sequence: a batch whose second item cannot be stored. */
+ * Sequence: a batch with a second item that cannot be stored. */
 static void seed_set_many_reports_each_item(void)
 {
     cellar *c = open_store();

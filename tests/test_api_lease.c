@@ -812,8 +812,8 @@ static void lease_asks_breaker_of_its_namespace(void)
     kit_close(c);
 }
 
-/* A probe whose lease is never fulfilled is a failure. A tick or a takeover of the lease records
- * it. */
+/* A probe with a lease that is never fulfilled is a failure. A tick or a takeover of the lease
+ * records it. */
 static void lost_lease_is_recorded_as_breaker_failure(void)
 {
     for (int how = 0; how < 3; how++) {

@@ -265,7 +265,7 @@ static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
     }
 }
 
-/* The same for the data file, whose repeated reads use a mapping. */
+/* The same for the data file: its repeated reads use a mapping. */
 static void truncated_mapped_file_misses(void)
 {
     begin();

@@ -315,7 +315,7 @@ static void clear_during_writes_hides_old_values(void)
     shut(c);
 }
 
-/* ---- copies of a value whose length changes during the copy ---- */
+/* ---- copies of a value with a changing length ---- */
 
 static void *resize_value(void *arg)
 {

@@ -362,7 +362,7 @@ static void evicted_entry_is_written_to_tier_and_read_back(void)
     shut(c);
 }
 
-/* Open a store whose key 0 is only in the tier, with that value, time to live and user flags 5. */
+/* Open a store with key 0 only in the tier, with that value, time to live and user flags 5. */
 static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
 {
     cellar *c = open_on(&tier, 100);

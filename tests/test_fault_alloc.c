@@ -65,7 +65,7 @@ static void hear(const cellar_event *e, void *ctx)
     ++*(unsigned *)ctx;
 }
 
-/* A value set with OK reads back; a key whose set failed has the old value or misses. */
+/* A value set with OK reads back; a key has its old value or misses after a failed set. */
 static void set_and_check(run *r, cellar *c, const char *key, const void *value, size_t len)
 {
     static unsigned char got[500000];

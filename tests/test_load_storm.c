@@ -581,7 +581,7 @@ static void load_cycle_through_worker_is_refused(void)
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
-    /* the refresh of b gets a, whose load gets b: b is stale, so no thread waits */
+    /* the refresh of b gets a, and its load gets b: b is stale, so no thread waits */
     a.during = load_b_inside;
     a.arg = c;
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_STALE);

@@ -7,7 +7,7 @@
  *            NULL pointer means the subject cannot do it, and the suite leaves the row out. Peers of
  *            other languages are processes: their windows are asked for (harness/driver.h).
  * LOCKING    get, set, del, get_many, pin may be called by any thread; open, close, count and
- *            settle only while no other call runs. accounted_bytes may run beside writers. */
+ *            settle only while no other call runs. accounted_bytes may run during writes. */
 #ifndef BENCH_HARNESS_SUBJECT_H
 #define BENCH_HARNESS_SUBJECT_H
 

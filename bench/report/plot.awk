@@ -59,7 +59,7 @@ function bars(workload, metric) {
         if (!(text("subject") in p_seen)) { p_seen[text("subject")] = 1; p_name[++p_count] = text("subject") }
     }
 }
-# One exact LRU and one of each engine: the variants would lie on the same line.
+# One exact LRU and one of each engine: the variants would share one line.
 /"metric":"miss_ratio"/ && /"bench":"hitratio"/ &&
     !/"subject":"(uthash16|uthash64|uthash64t|cachetools|lru_cache|caffeine2|caffeine_fresh)"/ {
     split_at = match(text("workload"), /_[0-9]+$/)

@@ -1077,7 +1077,7 @@ static int disk_run_suite(const cell_options *o)
     b.status = CELL_OK;
     memset(b.gone, 0, sizeof b.gone);
     verify_fill(b.value, sizeof b.value);
-    printf("\nl2  (the disk level beside others; each figure until the data is synced)\n");
+    printf("\nl2  (the disk tier and others; each figure until the data is synced)\n");
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
         snprintf(b.dir[s], sizeof b.dir[s], "%s/l2-%s", o->scratch, disk_entries[s].name);
         if (disk_entries[s].subject == NULL) {

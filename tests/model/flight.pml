@@ -4,7 +4,7 @@
  * key's bucket and the lock of the flight table, taken inside it too.
  *
  * PICTURE    source -> loader -> entry[g] (one key; g its generation)   table[g] -> flight records
- *            record {phase, refs, attached, value, late (past its hard time-out)}
+ *            record {phase, refs, attached, value, late (past its hard timeout)}
  *                getter: look -> enter {attach | join | take over | take a queued one} -> look again
  *                        -> load -> window {attached? unlink, store} -> end {unlink, outcome, wake,
  *                        ref}

@@ -3,7 +3,7 @@
  * l1_emptied: which thread frees a segment whose last record is unlinked without the stripe lock.
  *
  * PICTURE    one segment; at first the open head of stripe 1. Records 0..2 are keys of stripe
- *            1, 3 of stripe 2. Its word = {count, QUEUED}; on[s] = how often it lies on the
+ *            1, 3 of stripe 2. Its word = {count, QUEUED}; on[s] = how often it is on the
  *            stack of stripe s.
  *                del: count - 1, at 0 QUEUED in the same step -> push      (in the key's window)
  *                holder of the stripe: take the stack, clear QUEUED; count 0, no head: release

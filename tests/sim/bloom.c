@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    An authoritative filter never denies a key whose set has returned, whatever growth,
+ * Aim:    An authoritative filter never denies a key after its set has returned, whatever growth,
  *         rebuilds, swaps, doubts and page returns happen meanwhile.
  * Method: Writers add a key, make it visible as L1 does (a window opened by a seq_cst CAS), add it
  *         again if the filter moved, and report done. A keeper rebuilds: open, scan the visible

@@ -479,7 +479,7 @@ static void flight_many_run(void)
 const base_sim_scenario sim_flight_many = { "flight_many", "bulk loads that lead each other's keys",
                                     flight_many_run, 0 };
 
-/* ---- invalidations of many keys at once ---- */
+/* ---- invalidations of many keys by one call ---- */
 
 static void sky_untag(void)
 {

@@ -54,12 +54,12 @@ static struct world {
     bool commit_hook;     /* the hook is installed */
     bool over;            /* a resize runs: the account may be over its limit */
     uint32_t key_len, key_count, id_count, event_count, clock;
-    uint32_t victims;     /* number of first keys whose records are imitated; 0: all */
+    uint32_t victims;     /* number of first keys with imitated records; 0: all */
     world_key key[WORLD_KEYS];
     world_event event[WORLD_EVENTS];
     struct {
         uint32_t key, len;
-        uint32_t victim;  /* key whose record its bytes imitate */
+        uint32_t victim;  /* its bytes imitate a record of this key */
         uint32_t left;    /* event clock of its announcement; 0: not announced */
         int64_t until_ms; /* last deadline of the value */
         bool stored;      /* its set returned OK */
@@ -210,7 +210,7 @@ static void world_open(const world_plan *p)
     base_sim_calm(false);
 }
 
-/* Make a new key whose hash has `value` in the bits of `mask`. */
+/* Make a new key with `value` in the bits `mask` of its hash. */
 static uint32_t world_key_with(uint64_t mask, uint64_t value)
 {
     static uint32_t serial;
@@ -318,7 +318,7 @@ static void world_hit(uint32_t key, uint32_t id, uint32_t start)
     world_note(WORLD_HIT, key, id, start);
 }
 
-/* Alone, or in a group with its neighbour, whose steps then interleave. */
+/* Alone, or in a group with its neighbour; the steps of both then interleave. */
 static cellar_err world_read_one(uint32_t key, unsigned char *buf, size_t cap, size_t *len)
 {
     l1_key k = world_l1_key(key), k2 = world_l1_key(key > 0 ? key - 1 : 0);

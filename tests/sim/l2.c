@@ -273,7 +273,7 @@ static void sim_l2_frozen_run(void)
     sim_l2_end();
 }
 
-/* Changes that wait for one another's syncs; KEEP, whose pages must be armed: some of them find the
+/* Changes that wait for one another's syncs. At KEEP pages must be armed: some changes find the
  * tier closed, and are in no log. */
 static void sim_l2_commit_run(void)
 {
@@ -1019,7 +1019,7 @@ static void sim_l2_ends_run(void)
     base_sim_calm(false);
 }
 
-/* ---- the same with one key, whose memory is a flag ---- */
+/* ---- the same with one key and a flag as its memory ---- */
 
 static struct { _Atomic uint64_t walks; uint64_t epoch; bool has; } meet;
 
@@ -1118,7 +1118,7 @@ static void sim_l2_meet_run(void)
 }
 
 const base_sim_scenario sim_l2_gates = {
-    "l2_gates", "what a change ended is served by nobody, also after a kill", sim_l2_gates_run, 0
+    "l2_gates", "no dead version is served, also after a kill", sim_l2_gates_run, 0
 };
 const base_sim_scenario sim_l2_class = {
     "l2_class", "keys that share a word of the index are all found", sim_l2_class_run, 0
@@ -1151,5 +1151,5 @@ const base_sim_scenario sim_l2_snap = {
     sim_l2_snap_run, 0
 };
 const base_sim_scenario sim_l2_map = {
-    "l2_map", "nobody reads through a mapping what the store cuts off its file", sim_l2_map_run, 0
+    "l2_map", "no read through a mapping of a truncated file", sim_l2_map_run, 0
 };
