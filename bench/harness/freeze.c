@@ -14,7 +14,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#if BENCH_HAVE_CELLAR /* its disk tier is what waits */
+#if BENCH_HAVE_CELLAR /* its disk tier waits */
 ssize_t __real_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t __real_pwrite(int fd, const void *buf, size_t n, off_t offset);
 int __real_fdatasync(int fd);

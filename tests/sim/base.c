@@ -13,7 +13,7 @@
 #include "base/seq.h"
 #include "base/sync.h"
 
-/* ---- litmus: two stores, two loads; both loads 0 is what a store buffer shows ---- */
+/* ---- litmus: two stores, two loads; a store buffer shows two loads of 0 ---- */
 
 static struct { _Atomic uint32_t x, y; uint32_t seen_x, seen_y; } litmus;
 
