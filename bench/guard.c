@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * guard: the operations whose instructions are counted, one dump of callgrind each.
+ * guard: the operations with counted instructions, one dump of callgrind for each.
  *
  * PICTURE    valgrind --tool=callgrind guard -> for each operation: prepare | collect on | N times
  *            | collect off, dump named after it -> guard.sh divides by N, compares with baseline
@@ -44,7 +44,7 @@ typedef struct guard_key {
     uint64_t word[2];
 } guard_key;
 
-static guard_key guard_keys[GUARD_OPS]; /* made before anything is counted */
+static guard_key guard_keys[GUARD_OPS]; /* made before the count begins */
 static unsigned char guard_value[GUARD_VALUE];
 static uint64_t guard_right; /* answers as expected, of the running operation */
 
@@ -138,7 +138,7 @@ static void guard_start(void)
     CALLGRIND_TOGGLE_COLLECT;
 }
 
-/* Ends the counting; the line tells guard.sh how many operations the dump holds. */
+/* End the count. The line tells guard.sh how many operations the dump holds. */
 static int guard_end(const char *name)
 {
     CALLGRIND_TOGGLE_COLLECT;
@@ -154,7 +154,7 @@ static int guard_end(const char *name)
 static int guard_all(cellar *c)
 {
     int wrong = 0;
-    /* The keys that are read below, stored before anything is counted. */
+    /* The keys of the reads below, stored before the count begins. */
     guard_make_keys(0);
     for (uint32_t i = 0; i < GUARD_KEYS; i++) {
         cellar_set(c, &guard_keys[i], 16, guard_value, GUARD_VALUE, NULL);
@@ -200,7 +200,7 @@ static int guard_locks(void)
     if (cellar_locks_open(&cfg, &t) != CELLAR_OK) {
         return 1;
     }
-    /* One key: hashes differ from run to run, and with them which keys share a hint. Taken once
+    /* One key: hashes differ between runs, and so do the keys that share a hint. It is taken once
      * before, so that it is in the table. */
     guard_lock(t);
     guard_start();
@@ -242,8 +242,8 @@ static int guard_limiter(void)
     return wrong;
 }
 
-/* The same hit under two policies, in stores that have seen the keys before: what the adaptive one
- * adds to a hit (guard.sh allows 4). */
+/* The same hit under two policies, in stores that have seen the keys before: the cost that the
+ * adaptive policy adds to a hit (guard.sh allows 4). */
 static int guard_policy(const cellar_config *like, uint32_t eviction, const char *name)
 {
     cellar_config cfg = *like;
@@ -263,8 +263,8 @@ static int guard_policy(const cellar_config *like, uint32_t eviction, const char
     return wrong;
 }
 
-/* set_in_place over a disk tier that has none of the keys, in the current folder: what a set pays
- * for one. */
+/* set_in_place over a disk tier without these keys, in the current folder: the cost of the tier for
+ * a set. */
 static int guard_disk(const cellar_config *like)
 {
     static const char *const file[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap",

@@ -18,7 +18,7 @@ set -u
 LC_ALL=C
 export LC_ALL
 write=0 counts=
-nothing() { # words, must there be figures?
+nothing() { # WORDS, and whether figures are required
     echo "# SKIP $1"
     [ "$2" = 0 ] || { echo "guard: FAILED: here it may not be skipped"; echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
     echo "guard: 0 passed, 0 failed, 1 skipped"
@@ -47,7 +47,7 @@ case $program in /*) ;; *) program=$PWD/$program ;; esac
 key=$(env -i "$program" --key) || { echo "guard: 0 passed, 1 failed, 0 skipped"; exit 1; }
 
 count_all() { # -> lines "operation instructions-per-operation"
-    # Without environment and with a fixed path: both are copied onto the stack and move addresses.
+    # Without environment and with a fixed path: both are copied onto the stack and shift addresses.
     (cd "$dir" && env -i valgrind --tool=callgrind --collect-atstart=no \
         --callgrind-out-file=out "$program" >ops 2>log) || { cat "$dir/ops" "$dir/log" >&2; return 1; }
     for file in "$dir"/out.*; do
@@ -109,7 +109,7 @@ awk -v key="$key" -v entry="$(grep -F "\"key\":\"$key\"" "$baseline" 2>/dev/null
         if (NR == 0) failed++
         if ("get_hit_adaptive" in count && "get_hit_s3fifo" in count) {
             more = count["get_hit_adaptive"] - count["get_hit_s3fifo"]
-            printf "adaptive         %+9.2f instructions a hit beside s3fifo, 4 allowed: %s\n", more,
+            printf "adaptive         %+9.2f instructions a hit over s3fifo, 4 allowed: %s\n", more,
                 more <= 4 ? "ok" : "FAILED"
             if (more <= 4) passed++; else failed++
         }

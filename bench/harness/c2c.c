@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * c2c: how long one cache line takes from one core to the other, now.
+ * c2c: the time that one cache line now takes from one core to the other.
  *
  * PICTURE    thread A (CPU 0)  waits for even, writes odd  --line-->  thread B (CPU 1) the reverse
  * WALK       500 hand-overs, six times, the best counts: interrupts only ever make it longer.

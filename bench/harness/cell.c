@@ -2,39 +2,28 @@
  *
  * cell: opens and fills the subjects of a workload, runs the rounds, turns windows into rows.
  *
- * PICTURE    round:  measure c2c | lane 3 | lane 4 | ... | lane 2      (rotated by one each round)
- *            lane  = subject x operation mix x threads; all lanes of a round start at the same
- *            position of the trace. One block of rounds per operation mix, with all its thread
- *            counts; batches and pins share a block with the plain reads they are compared to.
- * INVARIANTS a ratio is taken between windows of one round and never between rounds; its median,
- *            p25, p75 are over the rounds of one cross-core state; rounds in which one of the two
- *            windows was disturbed count for nothing, unless fewer than 5 others are left: then the
- *            figure is of all of them, and its row says how many of those were disturbed, by what,
- *            and that it is noisy: a busy machine gets a figure with a wide spread, not none.
- * WALK       rounds go on until one state has as many clean rounds as were asked for, at most twice
- *            (quick: one and a half times) as many in all. Under 9 clean rounds, or over 20 %
- *            dropped: the row is marked noisy and cannot meet a target.
- *            Where a suite has a limit of seconds a block (block_s; suites with every peer), no
- *            round begins after it once 9 have been; what is then too little says noisy like any
- *            other.
- * FAULTS     a workload runs in a child that tells in a shared page which subject it is at, and
- *            that it goes on. A child that dies, or stands still past all patience, is a row about
- *            that subject, and the workload begins again without it: the others keep their rows.
- *            A process whose memory grew, all work done, by a quarter and by more than half of what
- *            was written into its unchanging population leaks; its row says by how much.
- * REGIMES    cold: all subjects in one process, windows interleaved, so each window meets caches
- *            full of the others' data, as a cache in a real process does. warm: every subject alone
- *            in a child, two windows unrecorded before the first.
- * TRIED      subjects one after another (the state flips between them, factor of two); the best
- *            window (picks the lucky state); the median of same-round ratios is steady.
- * OTHERS     peers in other languages are processes; their windows take turns with everyone's. What
- *            such a process computes while others are measured (collector, compiler, policy) is
- *            billed to it as bg_cpu_ns; a window begins when they have come to rest, or after 100
- *            ms, and one that lost over 5 % of a CPU to them is repeated, a bounded store's with
- *            other requests: those of the first try would now hit. They are not asked who
- *            switched their threads (their own collectors do): stolen time and length judge them.
- *            A process that dies ends its own rows only.
- * LIMITS     40 subjects, 320 lanes a block, 4 thread counts. */
+ * PICTURE    round:  measure c2c | lane 3 | lane 4 | ... | lane 2   (rotated by one each round)
+ *            lane  = subject x operation mix x threads, each at the same position of the trace.
+ *            One block of rounds for each mix; batches and pins share one with their plain reads.
+ * INVARIANTS A ratio uses two windows of one round; its median, p25, p75 use the rounds of one
+ *            cross-core state. Rounds with a disturbed window of the two count only if fewer than
+ *            5 others are left; the row then says how many, why, and that it is noisy.
+ * WALK       Rounds run until one state has enough clean rounds, at most twice (quick: one and a
+ *            half times) as many in all. With block_s none begins after it once 9 ran.
+ *            Under 9 clean rounds, or over 20 % dropped: noisy; the row cannot meet a target.
+ * FAULTS     A workload runs in a child that reports its subject and its progress in a shared page.
+ *            A dead or hung child is a row of that subject; the workload runs again without it.
+ *            A process leaks if its memory, all work done, grew by a quarter and by over half of
+ *            the bytes written into its unchanging population; its row says by how much.
+ * REGIMES    cold: all subjects in one process, windows interleaved, so that caches are full of
+ *            other data, as in a real process. warm: each alone, two unrecorded windows first.
+ * OTHERS     Peers in other languages are processes that take turns. Work of such a process during
+ *            other windows (collector, compiler, policy) is its bg_cpu_ns. A window begins when all
+ *            rest, or after 100 ms. A window that lost over 5 % of a CPU to them is repeated, for a
+ *            bounded store with other requests: the first ones would hit now. Thread switches of
+ *            such a process do not count; stolen time and length do. A dead one ends its own rows.
+ * LIMITS     40 subjects, 320 lanes a block, 4 thread counts.
+ * TRIED      Subjects one after another: the state flips between them, factor of two. */
 #include "bench/harness/cell.h"
 
 #include <inttypes.h>
@@ -67,9 +56,9 @@
 #define CELL_LEAK_ENTRY 512     /* bytes an entry may cost while a bounded store fills */
 #define CELL_FULL_WINDOWS 200  /* of 100 ms, to fill a bounded store by its own misses */
 #define CELL_FULL_LIMITED 30   /* the same where blocks have a limit of time */
-#define CELL_OTHERS_MAX 0.05 /* of a CPU, spent by other processes of the run during a window */
+#define CELL_OTHERS_MAX 0.05 /* of a CPU, used by other processes of the run during a window */
 #define CELL_REPEATS 2
-#define CELL_REST_MS 100     /* that others get to finish what they put off */
+#define CELL_REST_MS 100     /* time for other processes to finish deferred work */
 #define CELL_CLEAN_LEAST 5   /* below, disturbed windows count too */
 #define CELL_CORES_MAX 8u    /* each thread has a trace of its own, in each process */
 #define CELL_TROUBLES 5      /* bits of window_trouble */
@@ -81,10 +70,10 @@ typedef struct cell_lane {
 /* Between a child that runs a workload and its parent; shared. */
 typedef struct cell_page {
     _Atomic uint64_t beats;             /* + 1 with every step of work */
-    _Atomic(const bench_subject *) at;  /* whom it is at; NULL: nobody */
+    _Atomic(const bench_subject *) at;  /* its subject; NULL: none */
 } cell_page;
 
-static cell_page *cell_watched; /* NULL: nobody watches this process */
+static cell_page *cell_watched; /* NULL: this process is not watched */
 
 static void cell_beat(const bench_subject *s)
 {
@@ -160,7 +149,8 @@ static bool cell_is_name(const char *word)
     return false;
 }
 
-/* A full name means this subject only ("uthash1" is not uthash16), a beginning all that have it. */
+/* A full name means this subject only ("uthash1" is not uthash16), a prefix all subjects with
+ * it. */
 static bool cell_named(const char *list, const char *subject)
 {
     char copy[CELL_NAMES], *rest = copy, *word;
@@ -180,19 +170,19 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     if (w != NULL && !workload_wants(w, subject)) {
         return false;
     }
-    if (ours || o->full || o->everyone || o->peers != NULL) {
+    if (ours || o->full || o->all_subjects || o->peers != NULL) {
         return ours || o->peers == NULL || cell_named(o->peers, subject);
     }
     return (w != NULL && w->subjects[0] != '\0') || cell_named(CELL_USUAL, subject);
 }
 
-/* One that is slow fills a population for minutes: not unless somebody asked for it. */
+/* A slow subject fills a population for minutes: it takes part only when it is named. */
 static bool cell_too_slow(const cell_options *o, const workload *w, const bench_subject *s)
 {
     return (s->caps & BENCH_SLOW) != 0 && w->subjects[0] == '\0' && o->peers == NULL && !o->full;
 }
 
-/* Does the subject take part? RAW keeps no deadlines and is compared all the same. */
+/* Return whether the subject takes part. RAW keeps no deadlines and is compared nevertheless. */
 static bool cell_able(const bench_subject *s, const workload *w)
 {
     const bool raw = strcmp(s->name, "raw") == 0;
@@ -306,7 +296,7 @@ static bool cell_put(FILE *f, const void *from, size_t bytes)
     return fwrite(from, 1, bytes, f) == bytes;
 }
 
-/* The trace as drivers read it; bench/peers/lib/README.md has the format. Hot mixes ask for one id,
+/* The trace as drivers read it; bench/peers/lib/README.md has the format. Hot mixes request one id,
  * so their bits are repeated over the length of the trace. */
 static bool cell_write_trace(cell_set *c)
 {
@@ -342,7 +332,7 @@ static bool cell_write_trace(cell_set *c)
     return f != NULL && fclose(f) == 0 && ok;
 }
 
-/* Opens and fills; a subject that cannot is left out with a line that says so. */
+/* Open and fill. A subject that cannot is left out with a line that states it. */
 static void cell_open_subjects(cell_set *c, const bench_subject *const *list, uint32_t count)
 {
     const workload *w = c->w;
@@ -382,7 +372,7 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
         cell_beat(list[k]);
         c->store[i] = list[k]->open(&cfg);
         if (c->store[i] == NULL) {
-            if (list[k]->driver == NULL) { /* a driver has said why */
+            if (list[k]->driver == NULL) { /* the driver has stated why */
                 json_say(c->bench, list[k]->name, w->name, "skip", "cannot be opened");
             }
             continue;
@@ -401,9 +391,9 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
     }
 }
 
-/* Where the windows of a round begin. Golden steps spread the rounds over the whole trace, and
- * windows with other thread counts start elsewhere: a bounded store that met the same requests
- * again a moment later would show hits it does not deserve. */
+/* Return the start of the windows of a round. Golden steps spread the rounds over the whole trace.
+ * Windows with other thread counts start elsewhere: a bounded store that meets the same requests
+ * again a moment later would have too many hits. */
 static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t threads)
 {
     const uint64_t n = c->traces[0].count;
@@ -414,7 +404,7 @@ static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t thread
     return (uint64_t)((double)n * fmod(round * 0.61803398875 + index * 0.19, 1.0));
 }
 
-/* CPU of every driver so far; 0 for those that live here or are gone. */
+/* CPU of every driver so far; 0 for subjects of this process and ended drivers. */
 static void cell_driver_cpu(const cell_set *c, uint64_t ns[CELL_SUBJECTS])
 {
     for (uint32_t i = 0; i < c->subject_count; i++) {
@@ -422,7 +412,8 @@ static void cell_driver_cpu(const cell_set *c, uint64_t ns[CELL_SUBJECTS])
     }
 }
 
-/* What the drivers that were not measured spent since `before`: billed to them. true: too much. */
+/* Add the time that idle drivers used since `before` to their figures. Return true if it is too
+ * much. */
 static bool cell_bill(cell_set *c, const cell_lane *l, const uint64_t *before, uint64_t wall_ns)
 {
     uint64_t now[CELL_SUBJECTS], others = 0;
@@ -438,8 +429,8 @@ static bool cell_bill(cell_set *c, const cell_lane *l, const uint64_t *before, u
     return (double)others > CELL_OTHERS_MAX * (double)wall_ns;
 }
 
-/* Waits until the others have done what they put off (collectors, compilers, policies): it would
- * fall into a window of somebody else. It is billed to them. */
+/* Wait until the others have done their deferred work (collectors, compilers, policies), which
+ * would disturb the next window. The work is added to their figures. */
 static void cell_rest(cell_set *c, const cell_lane *l)
 {
     const struct timespec look = { 0, 2000000 };
@@ -454,7 +445,7 @@ static void cell_rest(cell_set *c, const cell_lane *l)
     }
 }
 
-/* A window of a process. One that fails for good ends its own rows, never the others. */
+/* A window of a process. A process that fails permanently ends its own rows, never the others. */
 static bool cell_ask(cell_set *c, const cell_lane *l, const window_job *job, hist *latency,
                      window_result *r)
 {
@@ -503,8 +494,8 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
     return true;
 }
 
-/* Where the i-th try of a window begins. A bounded store just met the requests of the try before:
- * there it begins elsewhere. */
+/* Return the start of the i-th try of a window. A bounded store has just met the requests of the
+ * try before, so it begins elsewhere. */
 static uint64_t cell_again(const cell_set *c, uint64_t position, int i)
 {
     const bool bounded = c->w->capacity_entries + c->w->capacity_bytes > 0;
@@ -551,8 +542,8 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
     return ok;
 }
 
-/* Bounded stores are measured full: one pass over the trace, unrecorded, the same for all, except
- * that who is slow gets no more than so many windows. */
+/* Bounded stores are measured full: one pass over the trace, unrecorded, the same for all; a slow
+ * subject gets a limited number of windows. */
 static void cell_saturate(cell_set *c, uint32_t cell)
 {
     const uint64_t most = c->o->block_s != 0 ? CELL_FULL_LIMITED : CELL_FULL_WINDOWS;
@@ -602,8 +593,8 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
     }
 }
 
-/* With processes among the subjects hardly a round passes in which none is disturbed: there each
- * lane has to have its clean rounds, in the state that has most. */
+/* With processes among the subjects almost every round has a disturbed window. Then each lane needs
+ * its own clean rounds, in the state with most of them. */
 static uint32_t cell_clean_lanes(const cell_set *c)
 {
     uint32_t most = 0;
@@ -622,7 +613,7 @@ static uint32_t cell_clean_lanes(const cell_set *c)
     return most;
 }
 
-/* Clean rounds of the state that has most of them. */
+/* Return the clean rounds of the state with most of them. */
 static uint32_t cell_clean_rounds(const cell_set *c)
 {
     if (c->driver_count > 0) {
@@ -669,10 +660,10 @@ static bool cell_rounds(cell_set *c, uint32_t rounds, uint32_t window_ms)
             host_wall_ns() - start > c->o->block_s * UINT64_C(1000000000)) {
             break;
         }
-        cell_beat(NULL); /* on a busy machine this takes as long as it takes */
+        cell_beat(NULL); /* on a busy machine this takes any time */
         c->c2c_ns[r] = host_c2c_ns();
         for (uint32_t k = 0; k < c->lane_count; k++) {
-            /* Two lanes are not rotated: a b | b a | a b would give each its own leftovers. */
+            /* Two lanes are not rotated: a b | b a | a b would give each lane its own leftovers. */
             const uint32_t l = (k + (c->lane_count > 2 ? r : 0)) % c->lane_count;
             if (!cell_window(c, &c->lane[l], cell_position(c, r, c->lane[l].threads), window_ms,
                              &c->result[r * c->lane_count + l])) {
@@ -702,7 +693,7 @@ typedef struct cell_series {
     uint32_t cause[CELL_TROUBLES]; /* rounds that it disturbed, by bit of window_trouble */
 } cell_series;
 
-/* One round of a series, looked at twice where the clean ones are too few: then all count. */
+/* One round of a series, counted twice where clean rounds are too few: then all count. */
 static void cell_add(cell_series *s, uint32_t dropped, double figure, bool again)
 {
     if (!again) {
@@ -754,8 +745,7 @@ static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
     return n > 0 ? (uint64_t)cell_quantile(v, n, 0.5) : 0;
 }
 
-/* Sums that belong to a lane whatever the reference: hit ratio, wrong values, failed calls,
- * background CPU. */
+/* Sums of a lane without a reference: hit ratio, wrong values, failed calls, background CPU. */
 static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row *row)
 {
     uint64_t ops = 0, gets = 0, hits = 0, bg = 0, all = 0, failed = 0;
@@ -767,7 +757,7 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
         if (cell_state_of(c->c2c_ns[r]) != state) {
             continue;
         }
-        gets += w->gets; /* who was disturbed still hit or missed */
+        gets += w->gets; /* gets of disturbed windows still hit or missed */
         hits += w->hits;
         if (!w->dropped) {
             ops += w->ops;
@@ -805,7 +795,7 @@ static uint32_t cell_find_lane(const cell_set *c, const char *subject, const cha
     return UINT32_MAX;
 }
 
-/* What a lane is compared with: the same mix; for batches and pins the plain read. */
+/* Return the lane to compare with: the same mix; for batches and pins the plain read. */
 static const char *cell_base_metric(const workload_cell *cell)
 {
     return cell->op == WORKLOAD_MANY ? "get" : cell->op == WORKLOAD_PIN ? "pin_copy"
@@ -830,7 +820,7 @@ static void cell_row_head(const cell_set *c, cell_state state, uint32_t l, const
     cell_sums(c, state, l, row);
 }
 
-/* What disturbed windows of a series, and how many; NULL: nothing did. */
+/* Return the causes of disturbed windows of a series with counts; NULL if there are none. */
 static const char *cell_cause(const cell_series *s, char *text, size_t cap)
 {
     static const char *const names[CELL_TROUBLES] = { "stolen", "switches", "length", "peers",
@@ -846,7 +836,7 @@ static const char *cell_cause(const cell_series *s, char *text, size_t cap)
     return used > 0 ? text : NULL;
 }
 
-/* Writes the row; keeps median and quartiles in it for the table. */
+/* Write the row; keep median and quartiles in it for the table. */
 static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char *clock,
                       const char *vs, double value, json_row *row)
 {
@@ -871,7 +861,7 @@ static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char 
     row->cause = NULL; /* the text ends with this call */
 }
 
-/* Ours beside every peer in turn; the others beside the references. */
+/* Ours to every peer in turn; the others to the references. */
 static const char *cell_reference(const cell_set *c, const char *self, uint32_t i)
 {
     static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own" };
@@ -891,7 +881,7 @@ static const char *cell_reference(const cell_set *c, const char *self, uint32_t 
     return NULL;
 }
 
-/* All ratios of one figure of one lane; the table gets the one to uthash64 and the one to RAW. */
+/* All ratios of one figure of one lane; the table gets the ratios to uthash64 and to RAW. */
 static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, const char *metric,
                              cell_figure *wall, cell_figure *cpu, double *room)
 {
@@ -959,10 +949,10 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
            row.note != NULL ? row.note : "");
 }
 
-/* For the plot of latencies: ns and the share of gets that took longer, a file a lane. */
+/* For the plot of latencies: ns and the share of slower gets, one file for each lane. */
 static void cell_write_latency(const cell_set *c)
 {
-    const bool wanted = c->latency != NULL && (c->o->everyone || c->o->full);
+    const bool wanted = c->latency != NULL && (c->o->all_subjects || c->o->full);
     for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
         const hist *h = &c->latency[c->latency[l].count > 0 ? l : c->lane_count + l];
         char path[600];
@@ -1029,7 +1019,7 @@ static void cell_say_wrong(const cell_set *c)
     }
 }
 
-/* Drivers whose memory grew by what was written, although nothing new was to be kept. */
+/* Report drivers that grew by the written bytes, although their population did not grow. */
 static void cell_say_leaks(cell_set *c)
 {
     const workload *w = c->w;
@@ -1130,7 +1120,8 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
 
 /* ---- Which subjects, in which process -------------------------------------------------------- */
 
-/* true: may run; else it said why not. A third of what is free stays free. */
+/* Return true if the subject may run; otherwise state why not. A third of the free memory stays
+ * free. */
 static bool cell_memory_fits(const char *bench, const workload *w, uint32_t subjects)
 {
     const uint64_t free_bytes = host_available_bytes(), all = host_total_bytes();
@@ -1150,7 +1141,7 @@ static bool cell_memory_fits(const char *bench, const workload *w, uint32_t subj
     return false;
 }
 
-/* Waits for the child; ends one that stands still. 0 when it was ended. */
+/* Wait for the child; end it if it hangs. Return 0 if it was ended. */
 static int cell_wait(const cell_options *o, const cell_page *page, pid_t pid, int *status)
 {
     const uint32_t patience = o->patience_ms != 0 ? o->patience_ms : CELL_PATIENCE_MS;
@@ -1173,7 +1164,8 @@ static int cell_wait(const cell_options *o, const cell_page *page, pid_t pid, in
     return 1;
 }
 
-/* Exit status of the child, ours to pass on; *guilty is who ended it, when somebody did. */
+/* Return the exit status of the child for this process; *guilty is the subject that ended it, if
+ * any. */
 static int cell_fork(const cell_options *o, const char *bench, const workload *w,
                      const bench_subject *const *list, uint32_t count, const bench_subject **guilty)
 {
@@ -1211,7 +1203,8 @@ static int cell_fork(const cell_options *o, const char *bench, const workload *w
     return CELL_WRONG;
 }
 
-/* All of the list in one child; who ends it is left out, and the others begin again. */
+/* Run all of the list in one child. A subject that ends the child is left out, and the others begin
+ * again. */
 static int cell_fork_all(const cell_options *o, const char *bench, const workload *w,
                          const bench_subject **list, uint32_t count)
 {
@@ -1237,7 +1230,8 @@ static int cell_fork_all(const cell_options *o, const char *bench, const workloa
     return worst;
 }
 
-/* The first of the workload's subjects that nobody has heard of, up to the end of its list; NULL. */
+/* Return the first unknown subject of the workload, up to the end of its list; NULL if all are
+ * known. */
 static const char *cell_unknown(const workload *w)
 {
     const char *at = w->subjects + strspn(w->subjects, " \t");

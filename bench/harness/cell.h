@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cell: a workload run on all chosen subjects, from opening to printed rows; and what one run of
- * the bench was asked for. */
+ * cell: a workload run on all chosen subjects, from opening to printed rows; and the options of one
+ * run of the bench. */
 #ifndef BENCH_HARNESS_CELL_H
 #define BENCH_HARNESS_CELL_H
 
@@ -19,23 +19,23 @@ typedef struct cell_options {
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
     bool quick, full, warm; /* warm: each subject alone in a child of its own */
-    bool everyone;          /* all subjects take part, processes too */
-    uint32_t patience_ms;   /* a subject that does nothing for so long hangs; 0: 5 minutes */
-    uint64_t until_ns;      /* host_wall_ns from which on no workload and no suite begins; 0: never */
-    uint32_t block_s;       /* a block of rounds starts none after so long; 0: no such limit */
+    bool all_subjects;          /* all subjects take part, processes too */
+    uint32_t patience_ms;   /* a subject without progress for this time hangs; 0: 5 minutes */
+    uint64_t until_ns;      /* host_wall_ns after which no workload and no suite begins; 0: never */
+    uint32_t block_s;       /* a block of rounds begins no round after this time; 0: no limit */
 } cell_options;
 
 /* Exit status of a part: the worst one counts. */
 enum { CELL_OK = 0, CELL_WRONG = 1 /* a value was wrong, a crash */, CELL_USAGE = 2 };
 
-/* RAW and ours always; others when the workload wants them and `peers` names them (without `peers`:
- * the usual ones, all with `full` or when the workload names its subjects itself). */
+/* RAW and ours always; others when the workload names them and `peers` includes them (without
+ * `peers`: the usual ones, all with `full` or when the workload names its subjects itself). */
 bool cell_chosen(const cell_options *o, const workload *w, const char *subject);
 
-/* Runs one workload in a forked child, so that a crash ends this workload only. */
+/* Run one workload in a forked child, so that a crash ends this workload only. */
 int cell_run_forked(const cell_options *o, const char *bench, const char *workload_name);
 
-/* The same in this process, with subjects given by the caller (tests). */
+/* Run a workload in this process, with subjects of the caller (tests). */
 int cell_run(const cell_options *o, const char *bench, const workload *w,
              const bench_subject *const *subjects, uint32_t subject_count);
 
@@ -44,7 +44,7 @@ typedef enum cell_state { CELL_NEAR, CELL_MID, CELL_FAR, CELL_ONE, CELL_STATES }
 cell_state cell_state_of(uint64_t c2c_ns);
 const char *cell_state_name(cell_state s);
 
-/* Sorts; linear between neighbours; NAN for no values. */
+/* Sort; return the value linear between neighbours; NAN for no values. */
 double cell_quantile(double *values, uint32_t count, double q);
 
 #endif

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * driver: starts the peers of other languages, asks them, notices when they die.
+ * driver: starts the peers of other languages, sends them commands, detects their end.
  *
  * PICTURE    bench --command line--> stdin  [ peer: times its own window ]  stdout --JSON line-->
  *            bench
  * WALK       start: fork, limits, exec -> hello -> open W.wl T.bin -> warm where a compiler has to
- *            see the code first -> windows in turn with everyone else's -> quit.
- * INVARIANTS one command is under way at a time; an answer is one line. A driver that was silent
- *            past its patience is ended: its next line would answer the wrong question.
- * LIMITS     a child may have 60 % of the memory in data (RLIMIT_DATA) and ends with the bench
+ *            run the code first -> windows in turn with all other subjects -> quit.
+ * INVARIANTS One command is in progress at a time; an answer is one line. A driver that was silent
+ *            past its patience is ended: its next line would answer another command.
+ * LIMITS     A child may have 60 % of the memory in data (RLIMIT_DATA) and ends with the bench
  *            (PDEATHSIG); answers up to 1 MiB.
- * TRIED      a window measured from here, pipe included: 0.2-0.6 ms of 40; hence their own clock.
- *            */
+ * TRIED      A window measured here, pipe included: 0.2-0.6 ms of 40; hence the peer's own clock.
+ */
 #include "bench/harness/driver.h"
 
 #include <errno.h>
@@ -85,7 +85,7 @@ const char *driver_missing(const char *name)
     return text;
 }
 
-/* The process is over or has to be: says why, once. */
+/* The process has ended or must end: state why, once. */
 static void driver_gone(bench_driver *d, const char *why)
 {
     int status = 0;
@@ -142,7 +142,7 @@ bench_driver *driver_start(const char *name, char *why, size_t why_cap)
     }
     snprintf(d->name, sizeof d->name, "%s", name);
     driver_path(name, "", path, sizeof path);
-    signal(SIGPIPE, SIG_IGN); /* a peer that died is an answer of EPIPE, not our end */
+    signal(SIGPIPE, SIG_IGN); /* a dead peer is an answer of EPIPE and does not end this process */
     fflush(NULL);
     d->pid = fork();
     if (d->pid == 0) {
@@ -170,7 +170,7 @@ void driver_stop(bench_driver *d)
     if (d == NULL) {
         return;
     }
-    close(d->to); /* the end of its input is as good as quit */
+    close(d->to); /* the end of its input counts as quit */
     for (int i = 0; d->pid != 0 && waitpid(d->pid, NULL, WNOHANG) == 0; i++) {
         const struct timespec ms = { 0, 10000000 };
         if (i == 200) {
@@ -185,7 +185,7 @@ void driver_stop(bench_driver *d)
     free(d);
 }
 
-/* One line into d->answer. false: end of file, or nothing within the time. */
+/* Read one line into d->answer. Return false at the end of the file, or after the time. */
 static bool driver_read(bench_driver *d, uint32_t patience_ms)
 {
     const uint64_t until = host_wall_ns() + patience_ms * UINT64_C(1000000);
@@ -321,7 +321,7 @@ uint64_t driver_held_bytes(bench_driver *d)
     return used > 0 ? (uint64_t)used : host_rss_of(d->pid);
 }
 
-/* Does it read the same keys and set bits from the files as everybody else? */
+/* Check that the driver reads the same keys and set bits from the files as the other subjects. */
 static bool driver_agrees(bench_driver *d, uint64_t digest)
 {
     char text[40];
@@ -338,7 +338,7 @@ static bool driver_agrees(bench_driver *d, uint64_t digest)
     return true;
 }
 
-/* NULL: cannot be opened; it has said why. */
+/* Return NULL if it cannot be opened; it has stated why. */
 void *driver_open(const bench_cfg *cfg)
 {
     char text[1100], why[256];

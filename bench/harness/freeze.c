@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * freeze: see freeze.h. What a store into a page costs that the kernel wants back from the disk
- * first is not made up here: tests/crash/test_l2_frozen.c protects such pages. */
+ * freeze: see freeze.h. It does not simulate the cost of a store into a page that the kernel first
+ * writes back: tests/crash/test_l2_frozen.c protects such pages. */
 #include "bench/harness/freeze.h"
 
 #include <stdatomic.h>
@@ -14,7 +14,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#if BENCH_HAVE_CELLAR /* its level on disk is what waits */
+#if BENCH_HAVE_CELLAR /* its disk tier waits */
 ssize_t __real_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t __real_pwrite(int fd, const void *buf, size_t n, off_t offset);
 int __real_fdatasync(int fd);
@@ -62,7 +62,7 @@ int __wrap_fdatasync(int fd)
     return __real_fdatasync(fd);
 }
 
-/* The others are about memory of the process. */
+/* The others concern memory of the process. */
 int __wrap_madvise(void *p, size_t n, int advice)
 {
     if (advice == MADV_POPULATE_WRITE) { freeze_wait(); }

@@ -36,7 +36,8 @@ uint64_t hist_middle(uint32_t slot)
 
 uint64_t hist_percentile(const hist *h, uint32_t per_million)
 {
-    /* The smallest value with at least this many at or below it; rounded up, at least one. */
+    /* The smallest value with at least this many values at or below it; rounded up, at least
+     * one. */
     uint64_t rank = h->count / 1000000 * per_million;
     rank += (h->count % 1000000 * per_million + 999999) / 1000000;
     if (rank == 0) {

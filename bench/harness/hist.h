@@ -40,7 +40,8 @@ static inline void hist_add(hist *h, uint64_t value)
 void hist_clear(hist *h);
 void hist_merge(hist *into, const hist *from);
 uint64_t hist_middle(uint32_t slot); /* of the values a slot stands for */
-/* The value that `per_million` of all do not exceed; middle of its slot, never above max. */
+/* Return the value that `per_million` of all do not exceed: the middle of its slot, never above
+ * max. */
 uint64_t hist_percentile(const hist *h, uint32_t per_million);
 
 #endif

@@ -4,10 +4,11 @@
  *
  * WALK       the list of usable CPUs is read once (sched_getaffinity), so that a container with two
  *            of sixteen CPUs pins to its own two.
- *            A process apart is waited for by looking each few milliseconds. One piece of work has a
- *            length (host_watch); a row of them is watched by its pulse, a counter in memory shared
- *            with whoever waits (host_guard, which may stand in another one).
- * LIMITS     two guards round each other. Cycle counter on x86-64; elsewhere CLOCK_MONOTONIC in its place (coarser). */
+ *            A process apart is waited for by a look every few milliseconds. One piece of work has
+ *            a length (host_watch). A series of them is watched by its pulse, a counter in memory
+ *            shared with the waiting process (host_guard, which may run inside another one).
+ * LIMITS     Two nested guards. Cycle counter on x86-64; elsewhere CLOCK_MONOTONIC (coarser).
+ */
 #include "bench/harness/host.h"
 
 #include <fcntl.h>
@@ -48,7 +49,7 @@ uint64_t host_thread_preempted(void)
 int host_waited_open(void)
 {
     const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && host_waited_ns(fd) == 0) { /* a thread that runs has waited to be started */
+    if (fd >= 0 && host_waited_ns(fd) == 0) { /* a running thread has waited for its start */
         close(fd);
         return -1;
     }
@@ -73,7 +74,7 @@ uint64_t host_ticks(void)
 {
     unsigned int aux;
     const uint64_t t = __rdtscp(&aux);
-    _mm_lfence(); /* the timed operation does not start before the reading is done */
+    _mm_lfence(); /* the timed operation starts only after the reading */
     return t;
 }
 #else
@@ -217,10 +218,10 @@ typedef struct host_waiting {
     uint32_t each_ms, patience_ms;
     void (*look)(void *ctx); /* or NULL */
     void *ctx;
-    host_pulse *pulse;       /* NULL: the patience is for all of it */
+    host_pulse *pulse;       /* NULL: the patience covers all of it */
 } host_waiting;
 
-/* True: it left by itself, with the answer *status. False: `why`. */
+/* Return true if it exited by itself, with its answer in *status; false with `why`. */
 static bool host_outwait(pid_t pid, const host_waiting *w, int *status, char *why, size_t why_cap)
 {
     const struct timespec pause = { w->each_ms / 1000, w->each_ms % 1000 * 1000000L };

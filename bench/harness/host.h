@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * host: what the harness asks the machine: clocks, pinning, memory, stolen time, a process apart,
- * names for the header of a table. All of the bench that is Linux or x86-64 only lies in host.c, rss.c, c2c.c. */
+ * host: the facts of the machine for the harness: clocks, pinning, memory, stolen time, a process
+ * apart, names for the header of a table. All Linux and x86-64 code of the bench is in host.c,
+ * rss.c, c2c.c. */
 #ifndef BENCH_HARNESS_HOST_H
 #define BENCH_HARNESS_HOST_H
 
@@ -14,8 +15,8 @@ uint64_t host_wall_ns(void);       /* CLOCK_MONOTONIC */
 uint64_t host_thread_cpu_ns(void); /* of the calling thread */
 uint64_t host_process_cpu_ns(void);
 uint64_t host_thread_preempted(void); /* involuntary switches of the calling thread so far */
-/* A file that tells how long the calling thread was able to run and did not, for the next function,
- * which any thread may ask; -1: this kernel keeps no such count, and it answers 0. */
+/* Open a file with the time that the calling thread was able to run but did not, for the next
+ * function, which any thread may call; -1 if this kernel keeps no such count, and it returns 0. */
 int host_waited_open(void);
 uint64_t host_waited_ns(int fd);
 
@@ -35,35 +36,35 @@ host_steal host_steal_now(void);
 
 uint64_t host_rss_bytes(void);       /* of this process, smaps_rollup; 0: not readable */
 uint64_t host_rss_of(pid_t pid);     /* of another, its children not included */
-/* Every page of the program and its libraries that cannot be written is in memory from here on: its
- * code then is no part of what a store's memory grows by. */
+/* Make every read-only page of the program and its libraries resident, so that their code does not
+ * count as growth of a store's memory. */
 void host_touch_program(void);
 uint64_t host_available_bytes(void); /* MemAvailable */
 uint64_t host_total_bytes(void);     /* MemTotal */
 
-/* How long a process may take for one piece of work before it counts as hanging; 5 minutes. */
+/* Longest time of one piece of work of a process before it counts as hung; 5 minutes. */
 void host_patience(uint32_t ms);
 uint32_t host_patience_now(void);
-/* fork: nothing that waits in a buffer is written twice, and the child ends with this process. */
+/* Fork: buffered output is not written twice, and the child ends with this process. */
 pid_t host_fork(void);
-/* Waits for a child; ends one that takes longer, with the group of processes it leads, if it leads
- * one. True: it left with status 0, and `why` is as it was;
- * false: `why` has its signal or status, or HOST_SILENT and the time. */
+/* Wait for a child. End it if it takes longer, with the group of processes that it leads, if any.
+ * Return true if it exited with status 0; `why` is unchanged. Return false with its signal or
+ * status in `why`, or HOST_SILENT and the time. */
 #define HOST_SILENT "no answer within "
 bool host_wait(pid_t pid, char *why, size_t why_cap);
-/* The same, and calls `look` each so many milliseconds for as long as the child lives. */
+/* The same, and call `look` at this interval in ms while the child lives. */
 bool host_watch(pid_t pid, uint32_t each_ms, void (*look)(void *ctx), void *ctx, char *why,
                 size_t why_cap);
-/* fn in a process of its own: what it leaves in out, all zero before, comes back, also of one that
- * crashed. False, with the reason in `why`: it did not come to its end. */
+/* Run fn in a process of its own. Its `out`, all zero before, comes back, also after a crash.
+ * Return false, with the reason in `why`, if it did not reach its end. */
 bool host_apart(void (*fn)(const void *in, void *out), const void *in, void *out,
                 size_t out_bytes, char *why, size_t why_cap);
-/* fn in a process of its own that may take as long as it likes, and that stands still when it does
- * not call host_beat or host_at for patience_ms. What fn returns, 0..255; -1 when it crashed or stood
- * still, with the reason in `why`, and in *at the last number that host_at was told there. */
+/* Run fn in a process of its own for any time. It hangs when it does not call host_beat or host_at
+ * for patience_ms. Return fn's result, 0..255; -1 after a crash or a hang, with the reason in
+ * `why`, and in *at the last number of host_at. */
 int host_guard(int (*fn)(void *ctx), void *ctx, uint32_t patience_ms, uint32_t *at, char *why,
                size_t why_cap);
-/* To every host_guard around: something is done; and: this comes next. Any thread. */
+/* Tell every enclosing host_guard that a step is done, or which step comes next. Any thread. */
 void host_beat(void);
 void host_at(uint32_t number);
 

@@ -83,7 +83,8 @@ bool json_metric_lower_is_better(const char *metric)
     return m != NULL && m->good == 'l';
 }
 
-/* From the environment: a commit compiled in would be that of the last build, not of this run. */
+/* From the environment: a compiled-in commit would be the commit of the last build, not of this
+ * run. */
 const char *json_commit(void)
 {
     const char *text = getenv("BENCH_COMMIT");
@@ -155,7 +156,7 @@ static void json_str(json_line *l, const char *key, const char *text)
         if (c == '"' || c == '\\') {
             json_byte(l, '\\');
         }
-        /* Control bytes and bytes above ASCII have no place in our names: shown as '?'. */
+        /* Control bytes and bytes above ASCII do not occur in our names: printed as '?'. */
         json_byte(l, c < 0x20 || c > 0x7E ? '?' : *text);
     }
     json_byte(l, '"');

@@ -19,15 +19,15 @@ typedef struct json_row {
     const char *semantics;
     const char *note;              /* "noisy", "leak", ...; NULL: nothing to say */
     double value, best, ratio, p25, p75, hit, bg_cpu_ns;
-    double failed;                 /* of a hundred calls: answered an error, or refused a set */
+    double failed;                 /* of a hundred calls: returned an error, or refused a set */
     uint64_t c2c_ns, bad;
-    const char *cause;             /* what disturbed windows: "switches 3"; NULL: nothing */
+    const char *cause;             /* causes of disturbed windows: "switches 3"; NULL: none */
     uint32_t threads;
     uint32_t rounds, dropped;      /* clean and disturbed ones */
-    uint32_t disturbed;            /* of those dropped, the ones its figures include after all */
+    uint32_t disturbed;            /* dropped rounds that its figures include after all */
 } json_row;
 
-/* Everything a metric may be called, with its unit and what is good. Matched exactly. */
+/* All names of a metric, with unit and better direction. Matched exactly. */
 #define JSON_METRICS(X)                                                                    \
     X("get", "Mops/s", 'h') X("mix95", "Mops/s", 'h') X("mix50", "Mops/s", 'h')            \
     X("write", "Mops/s", 'h') X("readthrough", "Mops/s", 'h') X("hot", "Mops/s", 'h')      \
@@ -75,10 +75,10 @@ const char *json_commit(void); /* environment variable BENCH_COMMIT */
 const char *json_compiler(void);
 const char *json_flags(void);
 
-/* Facts that stand in each line; texts must outlive the run. */
+/* Facts of each line; texts must outlive the run. */
 void json_facts(bool quick, const char *alloc);
 
-/* Lines are appended; NULL: no file. false: the file cannot be opened. */
+/* Append lines to a file; NULL: no file. Return false if it cannot be opened. */
 bool json_open(const char *path);
 void json_close(void);
 void json_write(const json_row *row); /* ends the process when the metric is not on the list */

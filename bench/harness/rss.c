@@ -2,11 +2,11 @@
  *
  * rss: memory and stolen time as the kernel counts them.
  *
- * Only RSS counts for memory rows: what an allocator says it handed out misses what it holds back
- * (after size churn glibc keeps 1.45-2.21 times the accounted bytes). smaps_rollup is exact;
+ * Only RSS counts for memory rows: the allocated bytes of an allocator miss the bytes that it holds
+ * back (after size churn glibc keeps 1.45-2.21 times the accounted bytes). smaps_rollup is exact;
  * /proc/self/statm may lag by 64 pages a thread.
- * Steal is the time the hypervisor gave to others, in ticks of 10 ms over all CPUs: one tick in a
- * window of 40 ms on two CPUs already is 12 %, so a window with any steal is dropped. */
+ * Steal is the time that the hypervisor gave to others, in ticks of 10 ms over all CPUs. One tick
+ * in a window of 40 ms on two CPUs is already 12 %, so a window with any steal is dropped. */
 #include "bench/harness/host.h"
 
 #include <inttypes.h>
@@ -47,7 +47,7 @@ uint64_t host_rss_bytes(void) { return rss_read_kb("/proc/self/smaps_rollup", "R
 uint64_t host_available_bytes(void) { return rss_read_kb("/proc/meminfo", "MemAvailable:"); }
 uint64_t host_total_bytes(void) { return rss_read_kb("/proc/meminfo", "MemTotal:"); }
 
-/* What lies between two objects is read, too: not the sanitizers' business. */
+/* It also reads bytes between two objects, which is not the sanitizers' business. */
 __attribute__((no_sanitize_address, no_sanitize_thread, noinline))
 void host_touch_program(void)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * subject: what every measured store looks like to the harness; ours, the peers and the RAW limit.
+ * subject: the interface of every measured store to the harness; ours, the peers and the RAW limit.
  *
  * PICTURE    suite -> window -> [ table of function pointers ] -> raw | uthash | glib | cellar
  * INVARIANTS everything goes through these pointers, so the cost of the call is equal for all; a
  *            NULL pointer means the subject cannot do it, and the suite leaves the row out. Peers of
  *            other languages are processes: their windows are asked for (harness/driver.h).
  * LOCKING    get, set, del, get_many, pin may be called by any thread; open, close, count and
- *            settle only while no other call runs. accounted_bytes may run beside writers. */
+ *            settle only while no other call runs. accounted_bytes may run during writes. */
 #ifndef BENCH_HARNESS_SUBJECT_H
 #define BENCH_HARNESS_SUBJECT_H
 
@@ -24,12 +24,12 @@ enum bench_caps {
     BENCH_PERSIST = 32,
     BENCH_FIXED_KV = 64,  /* key and value sizes are fixed when it is opened */
     BENCH_SPMC = 128,     /* one writer at a time */
-    BENCH_LEAKS = 256,    /* never frees what it replaced: said in every row */
-    BENCH_NO_EVICT = 512, /* grows for ever: said in every row */
-    BENCH_JIT = 1024,     /* compiled while it runs: warmed up before it is measured */
+    BENCH_LEAKS = 256,    /* never frees replaced values: stated in every row */
+    BENCH_NO_EVICT = 512, /* grows without bound: stated in every row */
+    BENCH_JIT = 1024,     /* compiled while it runs: warmed up before the measurement */
     BENCH_BYTES = 2048,   /* the bound can be in bytes */
-    BENCH_SLOW = 4096     /* a million sets take a minute or more, or cross a socket each: takes part
-                             where it is named, and elsewhere in smaller sizes or not at all */
+    BENCH_SLOW = 4096     /* a million sets take a minute or more, or cross a socket each: takes
+                           * part where it is named, and elsewhere in smaller sizes or not at all */
 };
 
 #define BENCH_DIGEST 4096
@@ -39,14 +39,14 @@ typedef struct bench_key {
     size_t len;
 } bench_key;
 
-/* What a store is opened with. Zero means: no such bound, no such hint. */
+/* Options of an open. Zero means: no such bound, no such hint. */
 typedef struct bench_cfg {
     uint64_t key_count;        /* ids 0 .. key_count - 1 may come; only RAW and sizing need it */
     uint64_t hint_entries;     /* expected entries, for peers that can be pre-sized */
     uint64_t capacity_entries;
     uint64_t capacity_bytes;
     uint64_t payload_bytes;    /* keys and values of a full population; for those with a budget */
-    int64_t ttl_ms;            /* 0: entries live for ever */
+    int64_t ttl_ms;            /* 0: entries never expire */
     uint32_t key_len, value_len; /* bytes; value_len is the largest */
     uint32_t threads;
     uint32_t reserved;
@@ -67,7 +67,7 @@ typedef struct bench_pinned {
     uint64_t handle[8];
 } bench_pinned;
 
-/* Makes the value of a key that was missed; returns its length. */
+/* Make the value of a missed key; return its length. */
 typedef size_t bench_loader(void *ctx, void *value, size_t cap);
 
 typedef struct bench_subject {
@@ -75,8 +75,8 @@ typedef struct bench_subject {
     const char *semantics;      /* "copy": bytes copied out; "ref": reference or pin; "remote" */
     uint32_t caps;              /* bench_caps */
     uint32_t threads_max;       /* 0: any number */
-    /* A process of its own (harness/driver.h): the program's name, open and close; the pointers
-     * below are NULL and windows are asked for. NULL: lives in this process. */
+    /* A process of its own (harness/driver.h): the name of the program, open and close; the
+     * pointers below are NULL and the process times its windows. NULL: inside this process. */
     const char *driver;
     void *(*open)(const bench_cfg *cfg); /* NULL: cannot be opened with this configuration */
     void (*close)(void *store);
@@ -96,11 +96,12 @@ typedef struct bench_subject {
     int (*load)(void *store, const void *key, size_t key_len, bench_loader *loader, void *ctx,
                 void *buf, size_t buf_cap, size_t *value_len);
     uint64_t (*count)(void *store);
-    uint64_t (*accounted_bytes)(void *store); /* what the store says it holds; NULL: unknown */
-    uint64_t (*settle)(void *store); /* does the work it put off; CPU ns it took. NULL: none */
+    /* bytes held, as reported by the store; NULL: unknown */
+    uint64_t (*accounted_bytes)(void *store);
+    uint64_t (*settle)(void *store); /* do deferred work; return its CPU ns. NULL: none */
 } bench_subject;
 
-/* All that were built in, ours last; a peer whose headers were not found has a `missing` text. */
+/* All built-in subjects, ours last; a peer without its headers has a `missing` text. */
 typedef struct bench_entry {
     const char *name;
     const bench_subject *subject; /* NULL: see `missing` */

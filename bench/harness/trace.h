@@ -28,8 +28,9 @@ typedef struct trace {
     uint32_t *sizes;     /* TRACE_FILE: size of each id at its first request; else NULL; owned */
 } trace;
 
-/* The sequence of thread `thread`: same spec and thread, same ids, on every machine with the same
- * libm. false: `why` says what is wrong (a file that is missing, torn, or not dense in its ids). */
+/* Make the sequence of thread `thread`: same spec and thread, same ids, on every machine with the
+ * same libm. Return false with the fault in `why` (a file that is missing, torn, or not dense in
+ * its ids). */
 bool trace_make(trace_spec *spec, uint32_t thread, trace *out, char *why, size_t why_cap);
 void trace_free(trace *t);
 
@@ -48,7 +49,7 @@ static inline uint64_t trace_random(uint64_t *state)
     return z ^ z >> 31;
 }
 
-/* Bijection on 0 .. n - 1 that tears neighbours apart, so that hot ranks are not neighbours. */
+/* A bijection on 0 .. n - 1 that separates neighbours, so that hot ranks are not neighbours. */
 uint64_t trace_scramble(uint64_t rank, uint64_t n);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * verify: the keys and values every subject stores, and the check that each hit goes through.
+ * verify: the keys and values that every subject stores, and the check of each hit.
  *
  * FORMAT     key    16 bytes: mix64(id + 1), then id, both little-endian; 8 bytes: id alone
  *            value  bytes 0..7 id; 8..len-2 are 0x5A; last byte = low byte of id. Stamped at both
@@ -39,7 +39,7 @@ static inline void verify_make_key(unsigned char key[VERIFY_KEY_MAX], uint64_t i
     }
 }
 
-/* Stamps a buffer that verify_fill prepared. */
+/* Stamp a buffer that verify_fill prepared. */
 static inline void verify_stamp(unsigned char *value, size_t len, uint64_t id)
 {
     memcpy(value, &id, 8);
@@ -58,10 +58,10 @@ static inline bool verify_value(const unsigned char *value, size_t len, uint64_t
     return len == want_len && head == want && value[len - 1] == (unsigned char)id;
 }
 
-/* Takes the stamp of a shorter value away: every byte that a stamp may have touched. */
+/* Remove the stamp of a shorter value: every byte that a stamp may have changed. */
 void verify_fill(unsigned char *value, size_t cap);
 
-/* Every byte of a value, for tests and for suites that are not timed. */
+/* Check every byte of a value, for tests and for suites that are not timed. */
 bool verify_value_full(const unsigned char *value, size_t len, uint64_t id);
 
 #endif

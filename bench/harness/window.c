@@ -11,15 +11,13 @@
  *            counted itself done. `arrived`, `go` and `stop` are atomics on lines of their own.
  * WALK       workers spin at the start line for at most the time the last one needs to wake, so no
  *            thread measures while another is still asleep; main sleeps and costs nothing.
- * LIMITS     a window counts as disturbed (dropped) above 5 % steal; when a thread was put aside
+ * LIMITS     A window counts as disturbed (dropped) above 5 % steal; when a thread was preempted
  *            more than twice and so waited for its CPU over 5 % of the window (more than twice
  *            where the kernel does not tell how long); or outside 0.6 to 1.5 of its length.
- * TRIED      shared counters of the harness: 5-17 ns an operation, hence per-thread ones summed
- *            afterwards; a clock reading per operation: 20 ns, as much as a hit. More than two
- *            switches alone: where all CPUs are busy, whoever wakes up for some microseconds puts a
- *            thread aside. On an otherwise idle machine of two CPUs that dropped 1 % of the windows
- *            of one thread, 37 to 52 % of those of two, and most of all those of subjects whose
- *            threads never sleep: uthash1, which waits in its mutex, lost 7 %. */
+ * TRIED      Shared counters: 5-17 ns an operation. A clock reading per operation: 20 ns, as
+ *            much as a hit. More than two switches alone: on an idle machine of two CPUs it
+ *            dropped 1 % of the windows of one thread, 37 to 52 % of those of two, least for
+ *            subjects with threads that sleep: uthash1, which waits in its mutex, lost 7 %. */
 #include "bench/harness/window.h"
 
 #include <errno.h>
@@ -51,7 +49,7 @@ typedef struct window_worker {
     uint64_t ops, gets, hits, bad, errors, preempted;
     uint64_t cpu_ns;     /* of the window alone */
     uint64_t awake_ns;   /* CPU from waking to the end: with the wait at the start line */
-    uint64_t waited_ns;  /* of the window: able to run, and did not; UINT64_MAX: not known */
+    uint64_t waited_ns;  /* of the window: able to run, but not running; UINT64_MAX: unknown */
     uint64_t start_ns, end_ns;
 } window_worker;
 
@@ -83,7 +81,7 @@ static void window_set(window_worker *w, const window_job *j, const unsigned cha
     }
 }
 
-/* The answer of a get, looked at; true on a hit. */
+/* Check the answer of a get; return true on a hit. */
 static bool window_judge(window_worker *w, const window_job *j, int answer, const void *value,
                          size_t len, uint64_t id)
 {
@@ -96,7 +94,8 @@ static bool window_judge(window_worker *w, const window_job *j, int answer, cons
     return false;
 }
 
-/* Threads start apart, so that two readers of one .ctr file do not walk in step. */
+/* Threads start at distant positions, so that two readers of one .ctr file do not follow each
+ * other. */
 static uint64_t window_first(const window_worker *w, const window_job *j)
 {
     const uint64_t count = j->traces[w->index].count;
@@ -165,8 +164,8 @@ static void window_latency(window_worker *w, const window_job *j)
     }
 }
 
-/* One call for `n` keys. A slot that was not written keeps its poison, so the hits a subject
- * claims are counted against values that verify. */
+/* One call for `n` keys. An unwritten slot keeps its poison, so the claimed hits are compared with
+ * verified values. */
 static void window_many_call(window_worker *w, const window_job *j, const uint32_t *ids, uint32_t n)
 {
     unsigned char keys[WINDOW_MANY_MAX][VERIFY_KEY_MAX];
@@ -204,7 +203,7 @@ static void window_many(window_worker *w, const window_job *j)
     }
 }
 
-/* Looks at the first and last eight bytes where they lie. */
+/* Check the first and last eight bytes in place. */
 static void window_pin(window_worker *w, const window_job *j)
 {
     const trace *t = &j->traces[w->index];
@@ -398,7 +397,7 @@ void window_judge_noise(const host_steal *since, const window_job *j, window_res
                  (length ? WINDOW_LENGTH : 0u);
 }
 
-/* Returns the CPU time of the workers, waiting for each other included. */
+/* Return the CPU time of the workers, with their waits for each other. */
 static uint64_t window_collect(window_pool *p, const window_job *j, window_result *r)
 {
     uint64_t start = UINT64_MAX, end = 0, awake = 0;

@@ -25,19 +25,19 @@ typedef struct window_job {
     uint64_t position;           /* first request, the same for all subjects of a round */
 } window_job;
 
-/* Why a window counts for nothing. */
+/* Why a window does not count. */
 typedef enum window_trouble {
     WINDOW_STOLEN = 1,   /* the machine below took over 5 % */
-    WINDOW_SWITCHED = 2, /* a thread was put aside more than twice, and for over 5 % */
-    WINDOW_LENGTH = 4,   /* much longer or shorter than asked for, or empty */
+    WINDOW_SWITCHED = 2, /* a thread was preempted more than twice, and for over 5 % */
+    WINDOW_LENGTH = 4,   /* much longer or shorter than requested, or empty */
     WINDOW_OTHERS = 8,   /* another peer worked meanwhile */
-    WINDOW_ENDED = 16    /* its process is gone */
+    WINDOW_ENDED = 16    /* its process has ended */
 } window_trouble;
 
 typedef struct window_result {
     uint64_t ops, gets, hits;
-    uint64_t bad;                /* hits with another value than was stored: must be 0 */
-    uint64_t errors;             /* calls that answered a code below 0 */
+    uint64_t bad;                /* hits with another value than the stored one: must be 0 */
+    uint64_t errors;             /* calls that returned a code below 0 */
     uint64_t wall_ns, cpu_ns;    /* wall: first start to last end; cpu: sum of the threads */
     uint64_t bg_cpu_ns;          /* CPU of the process that no worker spent */
     uint64_t preempted;          /* involuntary switches of the worst thread */
@@ -58,9 +58,9 @@ void window_pool_destroy(window_pool *p);
 bool window_run(window_pool *p, const window_job *job, window_result *out);
 const hist *window_histogram(const window_pool *p);
 
-/* p50 p99 p99.9 p99.99 of a histogram whose unit is `ns_per_unit`. */
+/* p50 p99 p99.9 p99.99 of a histogram in units of `ns_per_unit`. */
 void window_percentiles(const hist *h, double ns_per_unit, window_result *r);
-/* Sets steal_share and dropped: was the window disturbed? `since`: reading before it. */
+/* Set steal_share and dropped: was the window disturbed? `since`: the reading before it. */
 void window_judge_noise(const host_steal *since, const window_job *job, window_result *r);
 
 double window_mops_wall(const window_result *r);

@@ -267,7 +267,7 @@ static const struct workload_word {
     { "min_memory", workload_memory }, { "subjects", workload_subjects },
 };
 
-/* NULL when the line is fine (or empty), else what is wrong with it. seen: bits of the keys so far. */
+/* Return NULL for a valid or empty line, else its fault. seen: bits of the keys so far. */
 static const char *workload_line(workload *w, char *line, uint32_t *seen)
 {
     line[strcspn(line, "#\r\n")] = '\0';

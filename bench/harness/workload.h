@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * workload: one .wl file; what is stored, which requests come, what is measured on it. */
+ * workload: one .wl file: stored entries, requests, measured operations. */
 #ifndef BENCH_HARNESS_WORKLOAD_H
 #define BENCH_HARNESS_WORKLOAD_H
 
@@ -42,7 +42,7 @@ typedef struct workload {
     int64_t ttl_ms;          /* on every set; 0: none */
     uint32_t thread[WORKLOAD_THREADS]; /* ascending */
     uint32_t thread_count;
-    bool cores;              /* as many as there are, too */
+    bool cores;              /* also the number of the machine's cores */
     uint32_t window_ms, rounds; /* 0: the run's defaults */
     uint64_t prefill;        /* ids 0 .. prefill - 1 are stored before timing */
     uint64_t min_memory;     /* bytes of MemAvailable below which it is skipped */
@@ -50,7 +50,7 @@ typedef struct workload {
     uint32_t subjects_line;  /* where the file says so */
 } workload;
 
-/* false: `why` says file, line and what is wrong with it. */
+/* Return false with file, line and fault in `why`. */
 bool workload_read(const char *path, workload *out, char *why, size_t why_cap);
 
 /* Length of the value of each id: table[id & mask]. Caller frees. NULL: out of memory. */

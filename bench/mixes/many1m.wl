@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# batches beside single gets of the same round
+# batches and single gets of the same round
 trace      = zipf 0.99 keys=1000000 ops=2097152 seed=3
 key        = 16
 value      = 100

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# one request at a time, and 64 in one batch: beside servers behind a socket, tables on disk, and
+# one request at a time, and 64 in one batch: with servers behind a socket, tables on disk, and
 # what needs 100 us a call
 trace      = zipf 0.99 keys=100000 ops=2097152 seed=3
 key        = 16

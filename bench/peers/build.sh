@@ -26,7 +26,7 @@ skip() { # name, words
     echo "$2" >"$out/peers/$1.skip"
     rm -f "$out/peers/$1"
 }
-last() { # the last line of the log that says something
+last() { # the last line of the log with text
     sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -v '^ *$' | grep -i -E 'error|cannot|not |fail' | tail -n 1 | cut -c1-200
 }
 need() { # name, tool
@@ -58,8 +58,8 @@ with_java() { # name, folder of Main.java
     fi
     javac -d "$jars/classes" -cp "$jars/lib/*" "$here/lib/java/Driver.java" "$here/$2/src/"*.java \
         >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
-    # A heap of its full size from the start, but where memory itself is measured: there it may grow
-    # and shrink (BENCH_HEAP). JMH forks JVMs of its own, with their own heaps.
+    # A heap of its full size from the start, except where memory itself is measured: there the heap
+    # may grow and shrink (BENCH_HEAP). JMH forks JVMs of its own, with their own heaps.
     heap='${BENCH_HEAP:--Xms3g -Xmx3g}'
     [ "$1" != caffeine_jmh ] || heap=
     program "$1" "exec java $heap -cp '$jars/classes:$jars/lib/*' Main"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * disk: what every store on disk looks like to suite l2; ours and the peers.
+ * disk: the interface of every store on disk to suite l2; ours and the peers.
  *
  * INVARIANTS one thread calls at a time. What was put is found until the store is removed. After
  *            settle all of it outlives the process and a power cut: the same promise for all.
@@ -26,9 +26,9 @@ typedef struct disk_cfg {
 typedef struct disk_subject {
     const char *name, *version;
     bool mapped; /* its pages stay in memory while it is open: no cold figure */
-    void *(*open)(const disk_cfg *cfg); /* what lies in dir, or a new one; NULL: cannot */
+    void *(*open)(const disk_cfg *cfg); /* opens the store in dir, or a new one; NULL: failed */
     void (*close)(void *store);
-    /* Until it is accepted; false: an error. */
+    /* Repeat until it is accepted; false: an error. */
     bool (*put)(void *store, const void *key, size_t key_len, const void *value, size_t value_len);
     int (*get)(void *store, const void *key, size_t key_len, void *buf, size_t cap, size_t *len);
     bool (*settle)(void *store);

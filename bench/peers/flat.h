@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * flat: what the C++ tables share: keys of 8 or 16 bytes as two words, values of a fixed shape.
+ * flat: common parts of the C++ tables: keys of 8 or 16 bytes as two words, values of fixed shape.
  *
  * Such tables want their types at compile time, so each is instantiated for the shapes 16/100,
  * 16/4096 and 8/8 (8-byte keys are padded); another shape cannot be opened. One virtual call picks

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * hash: the library's keyed hash for peers whose language cannot include its header. */
+ * hash: the library's keyed hash for peers in languages that cannot include its header. */
 #include "base/hash.h"
 #include "bench/harness/verify.h"
 #include "bench/peers/peers.h"

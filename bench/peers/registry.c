@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * registry: which subjects this binary holds or can start; what was not found says so by name. */
+ * registry: the subjects that this binary holds or can start; a missing one is listed by name. */
 #include <string.h>
 
 #include "bench/harness/driver.h"
 #include "bench/peers/peers.h"
 
-/* Processes: what they can do stands here, so that a workload need not start them to know. */
+/* Processes: their capabilities are listed here, so that a workload need not start them to know. */
 #define REGISTRY_DRIVER(id, sem, most, more)                                                   \
     static const bench_subject id##_subject = {                                                \
         .name = #id, .version = "", .semantics = sem, .caps = more, .threads_max = most,       \

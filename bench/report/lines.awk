@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# lines: what the report's programs share: fields of a result line, and figures as they are printed.
+# lines: common parts of the report's programs: fields of a result line, and the form of figures.
 #
 # USE        awk -f lines.awk -f PROGRAM.awk ...
 # INPUT      one JSON object a line, no nesting, no escapes, as bench/harness/json.c writes it.

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 #
-# numbers: the table of README.md, "Numbers", out of the lines of a run.
+# numbers: the table of README.md, "Numbers", from the lines of a run.
 #
 # USE        awk -f lines.awk -f numbers.awk targets.tsv RESULTS.jsonl... [peers=1 RESULTS.jsonl...]
 #            (make bench-numbers)
-# ROWS       chosen once, here, before any run: ids of targets.tsv, beside one another where the row
-#            has several; below them RAW's own distance, where the row is one to a peer.
-# PEERS      rows of the files behind the word peers=1 (peers.jsonl, l2.jsonl), chosen here, too: ours
-#            by the best of the others, value by value as in peers.awk, the other's name behind it.
-#            Others are the caches with a bound, on disk all stores. Who served a wrong value, refused
-#            sets or failed more than one call in a hundred is none. Bold: somebody is before us.
-#            A row that no file has is left out, and named below the table.
+# ROWS       chosen once, here, before any run: ids of targets.tsv, side by side where the row has
+#            several; below them RAW's own distance, where the row is a ratio to a peer.
+# PEERS      rows of the files after the word peers=1 (peers.jsonl, l2.jsonl), chosen here, too: ours
+#            by the best of the others, value by value as in peers.awk, with the other's name. Others
+#            are the caches with a bound, and on disk all stores. A subject with a wrong value,
+#            refused sets or more than one failed call in a hundred does not count. Bold: another
+#            subject is faster. A row that no file has is left out, and named below the table.
 # STATE      of the cross-core states the one with the most rounds; later lines replace earlier ones.
-#            A figure under its floor is bold, one of a noisy row has a ~ behind it, one that was not
-#            measured is "-".
-# LIMITS     POSIX awk (mawk, gawk, busybox). Commits of all lines that were used are named.
+#            A figure under its floor is bold, one of a noisy row has a ~, one that was not measured
+#            is "-".
+# LIMITS     POSIX awk (mawk, gawk, busybox). Commits of all used lines are named.
 BEGIN {
     rows = split("A5a A5b:get, of the speed of a bare two-line lookup without lock or cache (RAW), 1 / 2 threads\n" \
                  "A5a_ttl A5b_ttl:the same with a TTL on every entry, 1 / 2 threads\n" \
@@ -52,7 +52,7 @@ FNR == NR {
     next
 }
 function dash(s) { return s == "" ? "-" : s }
-# Ours in suite limit stands in the lines of its ratios: the one to uthash is always there.
+# Ours in suite limit is part of the lines of its ratios: the ratio to uthash always exists.
 peers && /"metric":/ {
     if (/"vs":/ && !(/"bench":"limit"/ && /"vs":"uthash"/)) next
     if (number("value") == "" || (text("bench") == "limit" && text("clock") == "cpu")) next
@@ -86,16 +86,16 @@ function name_commit(c) {
     if (!(c in named)) commits = commits (commits == "" ? "" : ", ") c
     named[c] = 1
 }
-# Ours by the best of the others, with its name; "": nobody to compare with.
-function beside(row_of, whom,    name, n, i, k, ours, best, times, less) {
+# Ours by the best of the others, with its name; "": no subject to compare with.
+function beside(row_of, rival,    name, n, i, k, ours, best, times, less) {
     ours = row_of SUBSEP "cellar"
     less = row_of ~ /miss_ratio$/
     if (!(ours in at_peer) || unfit[ours]) return ""
     n = split(others[row_of], name, " ")
     for (i = 1; i <= n; i++) {
         k = row_of SUBSEP name[i]
-        if (name[i] == "cellar" || unfit[k] || (whom != "*" && name[i] != whom)) continue
-        if (whom == "*" && row_of !~ /^l2 / && name[i] in unbounded) continue
+        if (name[i] == "cellar" || unfit[k] || (rival != "*" && name[i] != rival)) continue
+        if (rival == "*" && row_of !~ /^l2 / && name[i] in unbounded) continue
         if (best == "" || (less ? at_peer[k] < at_peer[best] : at_peer[k] > at_peer[best])) best = k
     }
     if (best == "" || (!less && at_peer[best] == 0)) return ""
@@ -111,7 +111,7 @@ function beside(row_of, whom,    name, n, i, k, ours, best, times, less) {
         times = short(at_peer[ours] / at_peer[k])
         if (at_peer[ours] < at_peer[k]) times = "**" times "**"
     }
-    return times (shaky[ours] || shaky[k] ? "~" : "") (whom == "*" ? " (" best ")" : "")
+    return times (shaky[ours] || shaky[k] ? "~" : "") (rival == "*" ? " (" best ")" : "")
 }
 function figure(id,    v) {
     if (!(KEY[id] in ROUNDS)) return "-"

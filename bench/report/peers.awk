@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# peers: who is first, metric by metric, and where we stand; the second table of bench/README.md.
+# peers: the first of each metric, and our place; the second table of bench/README.md.
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
 # INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire,
@@ -20,12 +20,12 @@
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
-# WRONG      who served a wrong value, refused sets where each one counts (grow: what is not stored
-#            costs nothing), or failed more than one call in a hundred is shown with that word and has
-#            no place. Fewer failed calls are shown, and so are the hits of a read-through: a miss
-#            costs a set there, and whatever the load costs its user.
-# NOTE       by value, not by ratios of one round: peers of other languages join the rounds, but
-#            suites without windows have none. The table of targets has the ratios.
+# WRONG      A subject with a wrong value, with refused sets where each one counts (grow: a value that
+#            is not stored costs nothing), or with over one failed call in a hundred is shown with
+#            that word and has no place. Fewer failed calls are shown, and so are the hits of a
+#            read-through: a miss costs a set there, and the load of its user.
+# NOTE       by value, not by ratios of one round, which suites without windows lack. The table of
+#            targets has the ratios.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
 function better(a, b, m) { return less[m] ? a < b : a > b }
 # Ours to the other, above 1 when ours is better; two zeros are equal.
@@ -46,7 +46,7 @@ function suite_of(commit, suite) {
         suites[commit] = suites[commit] (suites[commit] == "" ? "" : " ") suite
 }
 function among(list, word) { return list == "*" || index(" " list " ", " " word " ") > 0 }
-# Number of the cause why `who` is before us in figure part[]; "" and one more row without: no cause.
+# Number of the cause why a peer is before us in figure part[]; "" and one more row without a cause.
 function why(who,    i, row) {
     for (i = 1; i <= reasons; i++)
         if (among(r_suite[i], part[1]) && among(r_workload[i], part[2]) && among(r_threads[i], part[3]) &&
@@ -90,7 +90,7 @@ BEGIN {
           "points_from_reference advice_error", list, " ")
     for (i in list) less[list[i]] = 1
 }
-# The last word of each subject about a workload; a driver that was never built says so only once.
+# The last text of each subject about a workload; a driver that was never built prints it only once.
 /"(crash|hang|leak|skip)":"/ {
     kind = /"crash":"/ ? "crash" : /"hang":"/ ? "hang" : /"leak":"/ ? "leak" : "skip"
     if (!wanted[text("bench")]) next
@@ -100,7 +100,7 @@ BEGIN {
     if (index(", " trouble[said] ",", ", " where ",") == 0)
         trouble[said] = trouble[said] (trouble[said] == "" ? "" : ", ") where
 }
-# Ours in suite limit stands in the lines of its ratios: the one to uthash is always there.
+# Ours in suite limit is part of the lines of its ratios: the ratio to uthash always exists.
 /"metric":/ && (!/"vs":/ || (/"bench":"limit"/ && /"vs":"uthash"/)) {
     if (!wanted[text("bench")] || text("metric") == "scaling" || number("value") == "") next
     if (text("bench") == "limit" && text("clock") == "cpu") next
@@ -160,7 +160,7 @@ END {
             if (first == "") first = name[a]
             if (ours != "" && better(value[k], ours, m)) place++
         }
-        if (first == "" || n == 1) continue # nobody to compare with
+        if (first == "" || n == 1) continue # no subject to compare with
         if (ours == "") { rank = "not measured"; against = "-" }
         else { rank = place; against = times(ours, value[f, first], m); if (place == 1) wins++; else losses++ }
         because = ours != "" && place > 1 ? why(first) : ""

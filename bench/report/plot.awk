@@ -16,7 +16,7 @@
 # gnuplot takes an underscore for an index.
 function plain(name) { gsub(/_/, "-", name); return name }
 function label(name) { return name ~ /^cellar/ ? "\"{/:Bold " name "}\"" : "\"" plain(name) "\"" }
-# Places of list 1..n by worth, best first: a reader looks for the order, not for ours.
+# Places of list 1..n by value, best first: a reader looks for the order, not for ours.
 function rank(n,    i, k, swap) {
     for (i = 1; i <= n; i++) place[i] = i
     for (i = 2; i <= n; i++)
@@ -35,7 +35,7 @@ function scales(metric, name,    one, two) {
     key = text("metric") SUBSEP text("subject")
     if (number("value") != "" && (!(key in rounds) || number("rounds") + number("dropped") >= rounds[key])) {
         rounds[key] = number("rounds") + number("dropped")
-        l1_seen[text("subject")] = 1 # a subject without one window has no column
+        l1_seen[text("subject")] = 1 # a subject without a window has no column
         value[key] = number("value") " " number("p25") " " number("p75")
     }
 }
@@ -43,7 +43,7 @@ function scales(metric, name,    one, two) {
     if (!(text("subject") in meta)) memories[++m_count] = text("subject")
     meta[text("subject")] = number("value")
 }
-# Which plot of every peer a window belongs to; "": none.
+# Return the plot of all peers that a window belongs to; "": none.
 function bars(workload, metric) {
     if (workload == "zipf1m_16_100") return metric ~ /^(get|mix95|mix50|write)$/ ? metric : ""
     if (workload == "peers_hot") return metric ~ /^hot(95)?$/ ? metric : ""
@@ -59,7 +59,7 @@ function bars(workload, metric) {
         if (!(text("subject") in p_seen)) { p_seen[text("subject")] = 1; p_name[++p_count] = text("subject") }
     }
 }
-# One exact LRU and one of each engine: the variants would lie on the same line.
+# One exact LRU and one of each engine: the variants would share one line.
 /"metric":"miss_ratio"/ && /"bench":"hitratio"/ &&
     !/"subject":"(uthash16|uthash64|uthash64t|cachetools|lru_cache|caffeine2|caffeine_fresh)"/ {
     split_at = match(text("workload"), /_[0-9]+$/)
@@ -82,7 +82,7 @@ function bars(workload, metric) {
     limiter[text("subject"), number("threads")] = 1000 * number("threads") / number("value")
 }
 END {
-    # Of the caches one line each, as in plot.gp.
+    # One line for each cache, as in plot.gp.
     curves = "raw cellar uthash64 caffeine moka quick_cache foyer otter ristretto theine cachetools lru_cache"
     m = split("get mix95 mix50 write", metric, " ")
     any = n = 0
@@ -120,7 +120,7 @@ END {
             s = place[k]
             one = of_all[i] SUBSEP p_name[s] SUBSEP 1
             two = of_all[i] SUBSEP p_name[s] SUBSEP 2
-            if (p_value[one] + 0 > 0) # not every subject has a window
+            if (p_value[one] + 0 > 0) # some subjects have no window
                 print label(p_name[s]), p_value[one], \
                       (p_value[two] + 0 > 0 ? p_value[two] : "NaN NaN NaN") >file
         }

@@ -19,7 +19,7 @@ set key outside right top
 set grid ytics lc rgb '#dddddd'
 set style data histograms
 set style fill solid 0.8 border -1
-# Okabe and Ito's colours, told apart by those who see red and green alike; ours is black and thick.
+# Okabe and Ito's colours, distinct for red-green colour blindness; ours is black and thick.
 set linetype 1 lc rgb '#0072b2'
 set linetype 2 lc rgb '#e69f00'
 set linetype 3 lc rgb '#009e73'

@@ -73,7 +73,7 @@ END {
             if ((v - l) * 100 > worst) { worst = (v - l) * 100; worst_at = ct[i] " " cc[i] }
             if (v > l + .0005) worse++
             for (k = 1; k <= 3; k++) won[k] += v <= ref[peer[k], ct[i], cc[i]] + .001
-            if (("w-tinylfu", ct[i], cc[i]) in x) { # asking for it would make it
+            if (("w-tinylfu", ct[i], cc[i]) in x) { # a plain look-up would create it
                 won[4] += v <= x["w-tinylfu", ct[i], cc[i]] + .001
                 beside++
             }

@@ -116,7 +116,7 @@ END {
         $0 = said[i]
         kind = index($0, "\"skip\":") ? "skip" : index($0, "\"crash\":") ? "crash" : \
                index($0, "\"hang\":") ? "hang" : "leak"
-        # A second run of one file says the same again.
+        # A second run of one file repeats its lines.
         words = kind ": " text("bench") " " text("workload") " " text("subject") ": " text(kind)
         if (!(words in told)) print (md ? "* " : "") words
         told[words] = 1

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * churn: does a budget hold when value sizes change for good, again and again?
+ * churn: does a budget hold when the sizes of values change permanently, again and again?
  *
- * WALK       for each bounded subject, in a child: open with the budget -> five phases, each writes
+ * WALK       For each bounded subject, in a child: open with the budget -> five phases, each writes
  *            4 GB (or stops after 6 s) with its own law of sizes, one operation in five deletes ->
- *            every key is read once and what is still held is summed. Beside every peer 1 GB and
- *            2 s, in rows of another name; peers of other languages do the same by `churn`.
+ *            every key is read once and the held bytes are summed. For peers 1 GB and 2 s, in rows
+ *            of another name; peers of other languages run the same by `churn`.
  * PICTURE    writers:  set set set set del ...         watcher: accounted each ms, RSS each 100 ms
  * FIGURES    rss_churn     largest (RSS - RSS before open) / budget
  *            over_budget   largest (accounted - budget) ever seen, bytes
  *            payload_held  keys and values held at the end / budget
  *            churn_write   MB of keys and values written a second; a refused set is none
- * WHY        what an allocator says it handed out hides what it keeps: after size churn glibc holds
- *            1.45-2.21 times the accounted bytes. Samples go to churn_SUBJECT.tsv for the plot. */
+ * WHY        The allocated bytes of an allocator hide the bytes that it keeps: after size churn
+ *            glibc holds 1.45-2.21 times the accounted bytes. churn_SUBJECT.tsv has the samples. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>
@@ -58,7 +58,7 @@ typedef struct churn_run {
     uint64_t phase_bytes, phase_ns, budget;
     uint64_t key_count[CHURN_PHASES];
     _Atomic uint64_t written;          /* of the running phase; added per 64 operations */
-    _Atomic uint64_t total;            /* of the phases that are over */
+    _Atomic uint64_t total;            /* of the finished phases */
     _Atomic uint32_t cut;
     _Atomic bool finished;
     pthread_barrier_t gate;            /* writers start each phase together */
@@ -99,7 +99,7 @@ typedef struct churn_plan {
 
 static churn_plan churn_plan_of(const cell_options *o)
 {
-    const bool all = o->everyone && !o->full;
+    const bool all = o->all_subjects && !o->full;
     churn_plan p = { all ? "churn5_short" : "churn5", UINT64_C(256) << 20,
                      all ? UINT64_C(1) << 30 : UINT64_C(4) << 30, all ? 2000 : 6000 };
     if (o->quick) {
@@ -190,7 +190,7 @@ static void churn_watch(churn_run *c, uint64_t rss_before, FILE *f, churn_result
     }
 }
 
-/* Reads every key that may be there; what is found must carry the stamps of its own length. */
+/* Read every key that may be stored; each value must carry the stamps of its own length. */
 static void churn_count_held(churn_run *c, churn_result *out)
 {
     unsigned char key[VERIFY_KEY_MAX];
@@ -232,7 +232,7 @@ static void churn_child(const cell_options *o, const churn_plan *plan, const ben
     churn_writer w[CHURN_WRITERS];
     pthread_t thread[CHURN_WRITERS];
     churn_draw_lengths(length, mean);
-    for (uint32_t p = 0; p < CHURN_PHASES; p++) { /* four budgets' worth of keys */
+    for (uint32_t p = 0; p < CHURN_PHASES; p++) { /* keys for four budgets */
         c.key_count[p] = 4 * c.budget / (uint64_t)(mean[p] + 16);
     }
     const bench_cfg cfg = { .key_count = c.key_count[0], .capacity_bytes = c.budget,
@@ -271,7 +271,7 @@ static bool churn_write_lengths(const char *path)
     return f != NULL && fclose(f) == 0 && ok;
 }
 
-/* A process is looked at from outside: RSS each 100 ms; it says itself what it thinks it held. */
+/* A process is measured from outside: RSS each 100 ms; it reports its own accounted bytes. */
 static void churn_there(const cell_options *o, const churn_plan *plan, const bench_subject *s,
                         churn_result *out, char *why, size_t why_cap)
 {

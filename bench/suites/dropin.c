@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * dropin: what the two-file form costs to compile, and how large its object is.
+ * dropin: the time to compile the two-file form, and the size of its object.
  *
  * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then
- *            the object: the size of the file, and the bytes of it that are loaded (ELF sections
- *            with SHF_ALLOC, bss included). The same with every switch that leaves a part out
- *            ("core"): memory level, views, loading, eviction.
- * PATIENCE   a compiler that does not end is ended, with the processes it started (host_patience).
+ *            the object: the size of the file, and its loaded bytes (ELF sections with SHF_ALLOC,
+ *            bss included). The same with every switch that omits a part ("core"): memory level,
+ *            namespaces, loading, eviction.
+ * PATIENCE   A hung compiler is ended, with the processes that it started (host_patience).
  * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
 #include "bench/suites/suite.h"
 
@@ -29,7 +29,7 @@ static const char *dropin_env(const char *name, const char *fallback)
     return text != NULL && text[0] != '\0' ? text : fallback;
 }
 
-/* Loaded bytes of an ELF64 object; 0: it is not one. */
+/* Return the loaded bytes of an ELF64 object; 0 if it is none. */
 static uint64_t dropin_loaded(FILE *f)
 {
     Elf64_Ehdr head;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * expire: everything a store holds ends together; what do its callers feel?
+ * expire: all entries of a store expire together; how long do its calls take?
  *
- * WALK       for each subject with deadlines, in a process of its own: COUNT entries of 16/100 with
+ * WALK       For each subject with deadlines, in a process of its own: COUNT entries of 16/100 with
  *            one time to live -> sleep until the first is due -> for MS: 95:5 on those keys, each
- *            call timed by itself. The clock is the real one, so they end over the time the filling
- *            took. Peers of other languages do the same by `expire`.
- *            Who needs minutes for a million sets gets a tenth of the entries, in rows of that name.
+ *            call timed by itself. The clock is the real one, so entries expire over the time that
+ *            the fill took. Peers of other languages run the same by `expire`. A peer that needs
+ *            minutes for a million sets gets a tenth of the entries, in rows of that name.
  * FIGURES    expire_max   longest call, CPU of its thread (Node: wall)
  *            expire_p999  99.9 % of the calls, wall
- *            expire_left  entries that ended and that it still counts afterwards, housekeeping
- *                         done: all it counts but as many as the 5 % set anew. */
+ *            expire_left  expired entries that it still counts afterwards, housekeeping done: all
+ *                         it counts minus the 5 % set during the calls. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>

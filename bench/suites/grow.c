@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * grow: what one insert can cost while a store grows from empty, without any hint of its size.
+ * grow: the longest insert while a store grows from empty, without any hint of its size.
  *
  * WALK       fork -> open -> 2 M inserts, thread CPU time of each -> close; then 3 M inserts by the
  *            wall clock. Subjects alternate, several repetitions each; a fresh process each time.
- *            After a minute (FULL=1: never) nobody begins another repetition: the first is
- *            everybody's. One that dies or hangs is not asked again. Their rows come before the
- *            peers of other languages, whose own come one by one.
- * WHY        wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
- *            the longest insert is told in CPU time. One reading of that clock an insert; its cost,
- *            a system call, is inside every figure. So is the first touch of a page, which no
- *            insert can do in pieces: on a virtual machine of two CPUs, both busy, 2 M steps of a
- *            loop that touches 128 fresh bytes each took up to 490 and 634 us of CPU time, without
- *            a store, and up to 137 without memory; the longest inserts (550 and 823 us, two runs)
- *            were a first touch and an mprotect of 2 MiB.
- *            A peer in another language does the same by `grow`, once (a compiler that works while
- *            the program runs meets a small store first); Node has no clock of a thread and tells
- *            wall time.
- * NOT HERE   raw: it is sized when opened and does not grow. Collectors that pause a thread from
- *            another one: they are in grow_wall, not in grow_max. */
+ *            After a minute (FULL=1: never) no further repetition begins; every subject has a first
+ *            one. A subject that dies or hangs does not repeat. These rows come before the peers of
+ *            other languages, which follow one by one.
+ * WHY        Wall-clock maxima show the scheduler (a "10 ms pause of growth" was 371 us of CPU), so
+ *            the longest insert is given in CPU time. Each insert includes one reading of that
+ *            clock, a system call, and the first touches of pages, which no insert can split. On a
+ *            virtual machine of two busy CPUs, 2 M steps of a loop that touches 128 new bytes each
+ *            took up to 490 and 634 us of CPU time without a store, and up to 137 without memory.
+ *            The longest inserts (550 and 823 us, two runs) were a first touch and an mprotect of
+ *            2 MiB. A peer in another language runs the same by `grow`, once (its compiler meets a
+ *            small store first); Node has no clock of a thread and reports wall time.
+ * NOT HERE   raw: it is sized when opened and does not grow. Pauses of a thread by a collector in
+ *            another thread: they are in grow_wall, not in grow_max. */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>
@@ -101,7 +99,7 @@ static void grow_child(const bench_subject *s, grow_result *out)
     out->done = 1;
 }
 
-/* The same by a process. False: `why` says it. */
+/* The same in a process. Return false with the reason in `why`. */
 static bool grow_there(const bench_subject *s, grow_result *out, char *why, size_t why_cap)
 {
     char command[64];
@@ -152,7 +150,7 @@ static bool grow_here(const bench_subject *s, grow_result *out, char *why, size_
     return host_wait(pid, why, why_cap) && out->done;
 }
 
-/* True: there is a result. False: a row says why not. */
+/* Return true if there is a result. Return false after a row with the reason. */
 static bool grow_once(const bench_subject *s, grow_result *out, int *status)
 {
     char why[256] = "did not finish";
@@ -166,11 +164,11 @@ static bool grow_once(const bench_subject *s, grow_result *out, int *status)
     return false;
 }
 
-/* Subjects take turns; after the first turn only for as long as the suite has. */
+/* Subjects take turns; after the first turn only within the time limit of the suite. */
 static void grow_turns(const cell_options *o, const bench_subject *const *list, uint32_t count,
                        grow_result *room, int *status)
 {
-    const uint32_t repeats = o->quick || o->everyone ? 3 : o->full ? GROW_REPEATS : 5;
+    const uint32_t repeats = o->quick || o->all_subjects ? 3 : o->full ? GROW_REPEATS : 5;
     const uint64_t start = host_wall_ns(), most_ns = o->block_s * UINT64_C(1000000000);
     uint32_t done[GROW_SUBJECTS] = { 0 };
     for (uint32_t k = 0; k < repeats; k++) {

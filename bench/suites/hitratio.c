@@ -4,12 +4,12 @@
  *
  * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject that can
  *            be bounded in entries: get; on a miss set (8 bytes); each in a process of its own.
- *            What a peer puts off is done every 64 requests, as at a pace below full speed.
- * TRACES     mix: draws with a skew, a loop, a scan, the draws again; made here, always. Where
- *            BENCH_TRACES names a folder: its *.ctr.zst as well (by the tool zstd), those of at most
+ *            Deferred work of a peer runs every 64 requests, as at a pace below full speed.
+ * TRACES     mix: draws with a skew, a loop, a scan, the draws again; always made here. Where
+ *            BENCH_TRACES names a folder: also its *.ctr.zst (by the tool zstd) with at most
  *            HITRATIO_SHORT requests; with FULL=1 all, and peers that need 100 us a call too.
- * PATIENCE   a child, a process and the tool are ended when they do not answer (host_patience); who
- *            crashed or hung once is not asked again: it would hang at each size of each trace.
+ * PATIENCE   A child, a process or the tool is ended when it does not answer (host_patience). A
+ *            subject that crashed or hung is not run again: it would hang at each size and trace.
  * FIGURES    miss_ratio  misses / requests; ours is the default policy. */
 #include "bench/suites/suite.h"
 
@@ -51,7 +51,7 @@ static bool hitratio_record(FILE *f, uint64_t id)
     return fwrite(&id, 8, 1, f) == 1 && fwrite(rest, 8, 1, f) == 1;
 }
 
-/* Ids become 1 + rank of first appearance, as the format wants them. */
+/* Ids become 1 + rank of first appearance, as in the format. */
 static bool hitratio_make_mix(const char *path)
 {
     enum { DRAWS = 60000, LOOP = 3000, SCAN = 30000, KEYS = 20000 };
@@ -127,7 +127,7 @@ static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *wh
     return ok;
 }
 
-/* One trace, all capacities, all subjects. file_name: as its user knows it. */
+/* Run one trace at all capacities for all subjects. file_name: the name that the user knows. */
 static int hitratio_trace(const cell_options *o, const char *name, const char *path,
                           const char *file_name)
 {
@@ -138,7 +138,8 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
     int worst = CELL_OK;
     snprintf(spec.path, sizeof spec.path, "%s", path);
     if (!trace_make(&spec, 0, &t, why, sizeof why)) {
-        const char *what = strstr(why, ": "); /* the file it was unpacked into says nobody anything */
+        /* the unpacked file has a name that means nothing to the user */
+        const char *what = strstr(why, ": ");
         fprintf(stderr, "cellar-bench: %s%s\n", file_name, what != NULL ? what : "");
         return CELL_USAGE;
     }
@@ -184,7 +185,8 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
     return worst;
 }
 
-/* The tool unpacks; false: it is not there, or the file is no frame of its own, or it hangs. */
+/* Unpack with the tool. Return false if the tool is missing, the file is no frame, or the tool
+ * hangs. */
 static bool hitratio_unpack(const char *from, const char *to, char *why, size_t why_cap)
 {
     const pid_t pid = host_fork();
@@ -218,7 +220,7 @@ static int hitratio_folder(const cell_options *o, const char *folder, const char
             const bool there = strstr(why, "exit status 127") == NULL;
             snprintf(text, sizeof text, "zstd cannot unpack it: %s", why);
             json_say("hitratio", NULL, name, hangs ? "hang" : "skip", text);
-            if (!hangs && there) { /* the tool says no: the file is none of its own, or torn */
+            if (!hangs && there) { /* the tool refuses: the file is no frame, or torn */
                 fprintf(stderr, "cellar-bench: %s: %s\n", found.gl_pathv[i], text);
             }
             const int status = hangs ? CELL_WRONG : there ? CELL_USAGE : CELL_OK;

@@ -4,14 +4,14 @@
  *
  * l1    get, 95:5, 50:50, write-only, latency at 95:5, with 1 and 2 threads; read-through with room
  *       for a tenth of the keys; each without deadlines and with 1 h on every record.
- * many  batches of 1, 8, 32, 128 keys beside single gets of the same round.
- * hot   all threads on one key.
- * pin   reading 4 KiB and 64 KiB values in place beside copying them.
- * peers the reference workload, read-through with a bound in entries and in bytes, one hot key and
- *       large values with every subject there is, those of other languages too; a limit of time for
- *       each block of rounds.
- * servers  100 k keys: one request at a time and 64 a batch, beside servers, tables on disk, and
- *       others that a million sets would keep busy for minutes (BENCH_SLOW). */
+ * many     batches of 1, 8, 32, 128 keys, compared with single gets of the same round.
+ * hot      all threads on one key.
+ * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
+ * peers    the reference workload, read-through with a bound in entries and in bytes, one hot key
+ *          and large values with every subject, those of other languages too; each block of rounds
+ *          has a time limit.
+ * servers  100 k keys: one request at a time and 64 a batch, with servers, tables on disk, and
+ *          others that need minutes for a million sets (BENCH_SLOW). */
 #include "bench/suites/suite.h"
 
 #include <stddef.h>

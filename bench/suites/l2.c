@@ -1,33 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2: the disk level beside RocksDB, its BlobDB and LMDB; and what it costs the level above it.
+ * l2: the disk tier compared with RocksDB, its BlobDB and LMDB; and its cost for the tier above.
  *
  * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
  *                     written by the process a byte put, time of one put
  *            get      hot: all subjects open, data in the page cache, windows in turn. Cold: files
- *                     synced and dropped from the page cache, stores opened anew. map: the same
- *                     with l2_mmap_read.
+ *                     synced and dropped from the page cache, stores reopened. map: l2_mmap_read.
  *            restart  of a closed store, out of the page cache, until it answers a get
- *            reopen   of a store whose process ended without a word, and of a closed one, until
- *                     the index is complete, beside reading footers and trailers alone
- *            memory   index and filter a key, at the load the index is made for; keys lost
- *            flips    one random bit a megabyte of a closed store: what is left; wrong values
+ *            reopen   of a killed and of a closed store, until the index is complete, compared with
+ *                     reading footers and trailers alone
+ *            memory   index and filter a key, at the load of the index's design; keys lost
+ *            flips    one random bit a megabyte of a closed store: values left; wrong values
  *            there    foyer's hybrid cache, a process: put, reopen, cold get, keys lost
- *            L1       the whole cache with and without a disk level, on / off in turn
- * ROUNDS     the subjects of a round one after another, each round in another order; ratios within
+ *            L1       the whole cache with and without a disk tier, on / off in turn
+ * ROUNDS     Subjects of a round run one after another, in another order each round; ratios within
  *            a round. A store of a round is removed after it.
- * FAIRNESS   peers/disk.h. Ours is asked below L1: in a cache L1 would answer first. Its puts are
- *            tried until they are taken; a cache would drop what the disk cannot take.
- * WRITTEN    write_bytes of /proc/self/io, from before the open until the store is closed: also
- *            pages that the kernel writes later, but not those that were taken back before it did
- *            (cancelled_write_bytes).
- * APART      each of these in a process of its own: a store that crashes, or stands still in one step
- *            (a fill, a window, an opening) for the host's patience, is a row; then the part begins
- *            again without it, and no later part has it. Ours is in every row: its end is the part's,
- *            and after a hang the suite's.
- * VARIABLE   BENCH_L2="get l1": only these of put there get restart reopen flip l1 frozen slow;
- *            another word is refused with exit status 2.
- * LIMITS     a 1 MB/s writer takes 90 s: FULL=1, or by name. 10 M keys to reopen: FULL=1, else 1 M. */
+ * FAIRNESS   peers/disk.h. Ours is called below L1, which would answer first. Its puts are repeated
+ *            until accepted; a cache would drop what the disk cannot take.
+ * WRITTEN    write_bytes of /proc/self/io from open to close: also pages that the kernel writes
+ *            later, without those dropped before (cancelled_write_bytes).
+ * APART      Each in a process: a store that crashes, or hangs in one step, is a row, and this and
+ *            later parts run without it. Ours is in every row: its crash ends the part, its hang
+ *            the suite.
+ * VARIABLE   BENCH_L2="get l1": only these of put there get restart reopen flip l1 frozen slow.
+ * LIMITS     A 1 MB/s writer takes 90 s: FULL=1, or by name. Reopen: 1 M keys, FULL=1 10 M. */
 #include "bench/suites/suite.h"
 
 #include "bench/harness/json.h"
@@ -146,7 +142,7 @@ static uint64_t disk_written(void)
     if (f != NULL) {
         fclose(f);
     }
-    return n - cancelled; /* beside another `written`, modulo 2^64 */
+    return n - cancelled; /* modulo 2^64, relative to another `written` */
 }
 
 /* ---- one store ---- */
@@ -172,7 +168,7 @@ static bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint
     return s->put(store, key, DISK_KEY, b->value, value_len);
 }
 
-/* 1, 0, -1: hit, miss, wrong. */
+/* Return 1, 0, -1: hit, miss, wrong. */
 static int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
                         uint32_t value_len)
 {
@@ -191,7 +187,7 @@ static void disk_wrong(disk_bench *b, const char *subject, const char *what)
 
 static char disk_peer_version[48]; /* of the process asked last */
 
-/* NULL: ours, whose version is the row's commit. */
+/* NULL: ours, with the row's commit as its version. */
 static const char *disk_version(const char *subject)
 {
     if (strcmp(subject, "cellar") == 0) {
@@ -239,7 +235,7 @@ static void disk_row(const char *subject, const char *name, const char *metric, 
     json_write(&row);
 }
 
-/* Ours beside each peer that has figures, and each of those alone. */
+/* Ours to each peer with figures, and each of those alone. */
 static void disk_rows(const char *name, const char *metric,
                       double of[DISK_SUBJECTS][DISK_ROUNDS_MAX], const bool have[DISK_SUBJECTS],
                       uint32_t rounds)
@@ -346,7 +342,7 @@ static uint64_t disk_draw(disk_bench *b, uint64_t n)
     return (uint64_t)(((b->seed >> 32) * n) >> 32);
 }
 
-/* Gets a second for about `ms`; 0: a wrong value. */
+/* Return gets a second for about `ms`; 0: a wrong value. */
 static double disk_window(disk_bench *b, uint32_t i, void *store, uint64_t keys, uint32_t value_len,
                           uint32_t ms, uint64_t *missed)
 {
@@ -366,7 +362,7 @@ static double disk_window(disk_bench *b, uint32_t i, void *store, uint64_t keys,
     return (double)n * 1e9 / (double)(now - start);
 }
 
-/* Until the index is complete: what is not read yet is a miss. */
+/* Wait until the index is complete: a key that is not read yet misses. */
 static void disk_warm(void *store)
 {
     disk_figures f = { .warming = true };
@@ -435,7 +431,7 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
 
 /* ---- memory, reopen ---- */
 
-/* In a process of its own, so that it can end without a word. */
+/* In a process of its own, so that it can end by a kill. */
 static bool disk_fill_apart(disk_bench *b, const disk_cfg *cfg, bool close_it, double *bytes_a_key,
                             double *lost)
 {
@@ -525,7 +521,7 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
     disk_cfg cfg = disk_config(b, DISK_OURS, keys, 100);
     double ratio[DISK_ROUNDS_MAX], ms[DISK_ROUNDS_MAX], bytes = NAN, lost = NAN;
     cfg.exact = true;
-    cfg.bytes += keys * 64; /* records, footers, and a little room: nothing is reclaimed */
+    cfg.bytes += keys * 64; /* records, footers, and some spare space: nothing is reclaimed */
     cfg.memory_bytes = keys * 48;
     for (int closed = 0; closed < 2; closed++) {
         disk_clear(cfg.dir);
@@ -551,7 +547,7 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
                 return;
             }
             disk_cellar.close(store);
-            if (closed == 0 && r + 1 < rounds) { /* killed anew */
+            if (closed == 0 && r + 1 < rounds) { /* killed again */
                 disk_clear(cfg.dir);
                 (void)disk_fill_apart(b, &cfg, false, &bytes, &lost);
             }
@@ -566,9 +562,9 @@ static void disk_reopen_rows(disk_bench *b, uint64_t keys, uint32_t rounds)
     disk_clear(cfg.dir);
 }
 
-/* ---- a restart, beside the others ---- */
+/* ---- a restart, compared with the others ---- */
 
-/* A get of any key that hits; while ours still reads its index, a miss is asked again. */
+/* Get any key until one hits; while ours still reads its index, a miss is repeated. */
 static bool disk_answers(disk_bench *b, uint32_t s, void *store, uint64_t keys, uint32_t value_len)
 {
     const uint64_t id = disk_draw(b, keys);
@@ -578,7 +574,7 @@ static bool disk_answers(disk_bench *b, uint32_t s, void *store, uint64_t keys, 
                                value_len)) == 0 && f.warming) {
         disk_cellar_figures(store, &f);
     }
-    return hit >= 0; /* of the misses none is left but keys lost to the index */
+    return hit >= 0; /* only keys lost to the index still miss */
 }
 
 /* Closed, out of the page cache, opened until it answers. */
@@ -623,8 +619,8 @@ static void disk_restart_rows(disk_bench *b, const char *name, uint64_t keys, ui
 
 /* ---- flipped bits ---- */
 
-/* Values found, and wrong ones. The tier takes itself away for a while when more than one read in a
- * hundred is damaged: what is found then is told by the inspector, which reads every record. */
+/* Count values and wrong values. The tier switches itself off for a while when more than one read
+ * in a hundred is damaged: then the inspector, which reads every record, counts them. */
 static uint64_t disk_found(disk_bench *b, const disk_cfg *cfg, uint64_t *wrong)
 {
     const uint64_t live = disk_cellar_live(cfg->dir);
@@ -672,7 +668,7 @@ static void disk_flip_rows(disk_bench *b, const char *name, uint64_t keys, uint3
     disk_clear(cfg.dir);
 }
 
-/* ---- what it costs L1 ---- */
+/* ---- cost for L1 ---- */
 
 enum { DISK_HIT, DISK_SET, DISK_DEL, DISK_MISS, DISK_COSTS };
 static const char *const disk_cost_name[DISK_COSTS] = { "l1_hit", "l1_set", "l1_del", "l1_miss" };
@@ -753,8 +749,8 @@ static void disk_cost_rows(disk_bench *b)
 
 /* ---- a cache of memory and disk in another language ---- */
 
-/* One round: puts into a new store until all is synced; then, with what it wrote out of the page
- * cache, opened anew and asked. Figures by value: it takes no turns with the others. */
+/* One round: puts into a new store until all is synced; then reopened and read, with its writes
+ * dropped from the page cache. Figures by value: it takes no turns with the others. */
 static void disk_there(disk_bench *b, const char *peer, const char *name, uint64_t keys,
                        uint32_t value_len)
 {
@@ -809,9 +805,9 @@ static void disk_there(disk_bench *b, const char *peer, const char *name, uint64
     (void)rmdir(dir);
 }
 
-/* ---- a disk that stands still ---- */
+/* ---- a disk that hangs ---- */
 
-typedef struct disk_reads { /* of a thread beside, which the frozen disk may keep */
+typedef struct disk_reads { /* of another thread, which the frozen disk may block */
     cellar *c;
     _Atomic bool over;
 } disk_reads;
@@ -828,7 +824,7 @@ static void *disk_reads_run(void *arg)
     return NULL;
 }
 
-/* Calls of one thread about keys that memory holds: 80 % gets, 19 % sets, 1 % deletes. */
+/* Calls of one thread for keys in memory: 80 % gets, 19 % sets, 1 % deletes. */
 static void disk_calls(disk_bench *b, cellar *c, hist *h, uint64_t ms)
 {
     unsigned char key[VERIFY_KEY_MAX];
@@ -850,8 +846,8 @@ static void disk_calls(disk_bench *b, cellar *c, hist *h, uint64_t ms)
     }
 }
 
-/* p99.9 of L1's calls while the disk does not answer for ten seconds, beside the same before and
- * after; every set also goes to disk, and another thread asks for what only the disk has. */
+/* p99.9 of L1's calls while the disk does not answer for ten seconds, and the same before and
+ * after. Every set also goes to disk, and another thread reads keys that only the disk has. */
 static void disk_frozen_row(disk_bench *b, bool quick)
 {
     static hist well, frozen;
@@ -881,7 +877,7 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     }
     (void)cellar_sync(r.c);
     hist_clear(&well);
-    disk_calls(b, r.c, &well, ms / 4); /* what it asks for is in memory from here on */
+    disk_calls(b, r.c, &well, ms / 4); /* its keys are in memory from here on */
     hist_clear(&well);
     hist_clear(&frozen);
     disk_calls(b, r.c, &well, ms / 2);
@@ -969,7 +965,7 @@ static void disk_part_frozen(disk_bench *b, const disk_part *p)
 }
 static void disk_part_slow(disk_bench *b, const disk_part *p) { (void)p; disk_slow_row(b); }
 
-/* BENCH_L2="get l1": these parts only; empty: all. */
+/* BENCH_L2="get l1": only these parts; empty: all. */
 static const char *disk_only(void)
 {
     const char *only = getenv("BENCH_L2");
@@ -994,7 +990,7 @@ static bool disk_wanted(const char *part)
     return only == NULL || disk_among(only, part, strlen(part));
 }
 
-/* The first word of BENCH_L2 that is no part; NULL: none. */
+/* Return the first word of BENCH_L2 that names no part; NULL if there is none. */
 static const char *disk_unknown_part(void)
 {
     const char *at = disk_only();
@@ -1014,12 +1010,12 @@ typedef struct disk_part_call {
 static int disk_part_child(void *ctx)
 {
     const disk_part_call *call = ctx;
-    call->b->status = CELL_OK; /* ours is the parent's affair */
+    call->b->status = CELL_OK; /* the parent handles ours */
     call->part->run(call->b, call->part);
     return call->b->status;
 }
 
-/* Until it comes to its end, each time without one store more; false: ours stands still. */
+/* Repeat until it reaches its end, each time without one more store. Return false if ours hangs. */
 static bool disk_run_part(disk_bench *b, const disk_part *p)
 {
     disk_part_call call = { b, p };
@@ -1081,7 +1077,7 @@ static int disk_run_suite(const cell_options *o)
     b.status = CELL_OK;
     memset(b.gone, 0, sizeof b.gone);
     verify_fill(b.value, sizeof b.value);
-    printf("\nl2  (the disk level beside others; each figure until the data is synced)\n");
+    printf("\nl2  (the disk tier and others; each figure until the data is synced)\n");
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
         snprintf(b.dir[s], sizeof b.dir[s], "%s/l2-%s", o->scratch, disk_entries[s].name);
         if (disk_entries[s].subject == NULL) {
@@ -1091,7 +1087,8 @@ static int disk_run_suite(const cell_options *o)
     for (size_t i = 0; i < put_count && moving && disk_wanted("put"); i++) {
         moving = disk_run_part(&b, &puts[i]);
     }
-    for (size_t i = 0; i < put_count && disk_wanted("there"); i++) { /* has patience of its own */
+    /* has a time limit of its own */
+    for (size_t i = 0; i < put_count && disk_wanted("there"); i++) {
         disk_there(&b, "foyer_hybrid", puts[i].name, puts[i].keys, puts[i].value_len);
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && moving; i++) {

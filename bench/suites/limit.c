@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit: one check of a rate limiter, beside the usual way in C, governor and x/time/rate.
+ * limit: one check of a rate limiter, compared with the usual way in C, governor and x/time/rate.
  *
  * SUBJECTS   cellar     cellar_limiter_check, one token bucket, defaults
  *            cellar_at  cellar_limiter_check_at with a reading made once in 256 checks
@@ -13,8 +13,8 @@
  * WALK       rounds; in each, all subjects on the same keys in the same order, every second round
  *            backwards; ratios within a round. No quota is ever reached: every check admits.
  * CLOCK      both, as suite lock; CPU time does not include time that the machine steals.
- * BYTES      keys are put into a limiter of 16 MiB until a key in use has to give way to any (or to
- *            2 %) of the new ones: max_bytes by the keys it holds then. */
+ * BYTES      Keys are put into a limiter of 16 MiB until a new key evicts a key in use (or 2 % of
+ *            them do): max_bytes by the keys that it holds then. */
 #include "bench/suites/suite.h"
 
 #include "bench/harness/json.h"
@@ -41,7 +41,7 @@
 #define LIMIT_BENCH_THREADS 2u
 #define LIMIT_BENCH_BATCH 256u
 #define LIMIT_BENCH_RATE UINT64_C(500000000)
-#ifndef LIMIT_BENCH_PART /* a test of this suite does with a part of the keys and of the bytes */
+#ifndef LIMIT_BENCH_PART /* a test of this suite needs only a part of the keys and bytes */
 #define LIMIT_BENCH_PART 1u
 #endif
 
@@ -118,7 +118,7 @@ static uint64_t limit_batch_uthash(limit_bench *b, uint64_t *s, uint32_t count)
     return no;
 }
 
-/* Started, with its keys known; NULL: it has said why not. */
+/* Started, with its keys known; NULL: it has stated the reason. */
 static bench_driver *limit_driver_start(const char *name, uint32_t keys)
 {
     char line[64], why[256];
@@ -239,7 +239,7 @@ static void limit_report(const char *metric, uint32_t threads, limit_clock clock
     });
 }
 
-/* A peer that is gone, or denied what its quota admits: a row, and from here on it has no others. */
+/* A peer that ended, or denied a check within its quota: a row, and no further rows for it. */
 static void limit_lose(bench_driver **peer, uint32_t s, const char *name)
 {
     const bool dead = !driver_alive(*peer);
@@ -311,7 +311,7 @@ static uint64_t limit_clock_still(void *ctx)
     return UINT64_C(1000000000000);
 }
 
-/* Keys that never die, until so many new ones cost more than `share` / 1000 of them others. */
+/* Keys that never expire, until so many new ones evict more than `share` / 1000 of the others. */
 static double limit_bytes_a_key(uint64_t share)
 {
     const uint64_t step = 10000 / LIMIT_BENCH_PART;

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * load: what reading through the cache costs beside the plain calls it is made of.
+ * load: the cost of reading through the cache, compared with the plain calls that it consists of.
  *
  * FIGURES    load_hit        gets a second through cellar_get_or_load / through cellar_get: hits of
  *                            1 M keys, 16 B, 100 B, popularity 1/rank, the caller's own buffer
  *            load_miss_over  ns of a miss with an instant loader, less ns of set + get of such a
  *                            key
- *            load_calls      loader calls when 1000 threads ask for one cold key; it is loaded when
- *                            all of them have asked, and 1 ms later
- *            load_last_us    from the loader's return until the last of them has the value
- *            load_bare_us    the same for 1000 threads asleep on one word, woken by one call of the
- *                            kernel: what the machine itself takes
- *            load_last_x     load_last_us / load_bare_us of the same round
- *            absent_get      time of gets of absent keys, each asked once, under an authoritative
- *                            Bloom filter of the 1 M keys that are there / without one
- *            absent_load     the same of cellar_get_or_load whose loader says "none" at once
- *            bloom_over      share of those keys the filter lets through / its configured rate
+ *            load_calls   loader calls when 1000 threads request one cold key; it is loaded when
+ *                         all of them have asked, and 1 ms later
+ *            load_last_us from the loader's return until the last of them has the value
+ *            load_bare_us the same for 1000 threads asleep on one word, woken by one call of the
+ *                         kernel: the machine's own time
+ *            load_last_x  load_last_us / load_bare_us of the same round
+ *            absent_get   time of gets of absent keys, each requested once, under an authoritative
+ *                         Bloom filter of the 1 M cached keys / without one
+ *            absent_load  the same for cellar_get_or_load with a loader that returns "absent"
+ *            bloom_over   share of those keys that pass the filter / its configured rate
  * WALK       rounds; in each both sides one after the other on the same keys, every second round in
  *            turned order; a ratio or difference is taken within its round.
  * CLOCK      CPU time of the thread for the first two, wall for the storm. */
@@ -176,7 +176,7 @@ static int load_misses(uint32_t rounds)
     double over[LOAD_ROUNDS_MAX];
     uint64_t bad = 0, next = 0;
     if (c == NULL) { return CELL_WRONG; }
-    for (int i = 0; i < 8; i++) { /* full: evictions from here on, for both alike */
+    for (int i = 0; i < 8; i++) { /* full: evictions from here on, for both */
         (void)load_fresh(c, &next, (i & 1) != 0, &bad);
     }
     for (uint32_t n = 0; n < rounds; n++) {
@@ -213,7 +213,7 @@ static cellar_err load_next(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-/* The keys 0 to LOAD_KEYS - 1 are there; with a filter that knows it, or without one. */
+/* Store the keys 0 to LOAD_KEYS - 1; with an authoritative filter, or without one. */
 static cellar *load_open_known(bool filter)
 {
     cellar *c = load_open(512ull << 20);
@@ -234,7 +234,7 @@ static cellar *load_open_known(bool filter)
     return NULL;
 }
 
-/* ns a key nobody asked for before; all of them are answered that there is none. */
+/* ns a new key; each is answered as absent. */
 static double load_absent(cellar *c, uint64_t *next, bool load, uint64_t *bad)
 {
     char buf[LOAD_VALUE_LEN], key[LOAD_KEY_LEN];
@@ -290,8 +290,8 @@ static int load_absents(uint32_t rounds)
 
 typedef struct load_storm {
     cellar *c;
-    pthread_mutex_t gate; /* held by the main thread: nobody ends while others are still waking */
-    bool bare;            /* no cache: all sleep on `word` */
+    pthread_mutex_t gate; /* held by the main thread: no thread ends while others still wake */
+    bool bare;            /* no cache: all threads sleep on `word` */
     _Atomic uint32_t word;
     atomic_uint calls, bad, asking, done, index;
     _Atomic uint64_t loaded_ns;
@@ -330,7 +330,7 @@ static void *load_asker(void *arg)
     r.buf = buf;
     r.buf_cap = sizeof buf;
     const unsigned i = atomic_fetch_add(&s->index, 1);
-    size_t len; /* a thread's first call makes what it counts in: before the race */
+    size_t len; /* a thread's first call allocates its counters: before the race */
     (void)cellar_get(s->c, "other", 5, buf, sizeof buf, &len);
     atomic_fetch_add(&s->asking, 1);
     if (s->bare) {

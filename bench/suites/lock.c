@@ -276,7 +276,7 @@ static int lock_keys(const cell_options *o, const char *shape, uint32_t key_coun
     for (uint32_t threads = 1; threads <= LOCK_THREADS && threads <= host_cpu_count(); threads++) {
         const int s = lock_shape(o, &b, shape, threads);
         status = s > status ? s : status;
-        lock_entry *e, *next; /* what uthash_kept kept */
+        lock_entry *e, *next; /* entries that uthash_kept kept */
         HASH_ITER(hh, b.kept.table, e, next) {
             HASH_DELETE(hh, b.kept.table, e);
             free(e);

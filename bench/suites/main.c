@@ -5,9 +5,9 @@
  * WALK       options -> header with the facts of the machine -> suites, each workload in a child of
  *            its own -> exit status. Figures go to --json as they are made; bench/report/table.awk
  *            reads them there and compares with targets.tsv.
- * PATIENCE   a suite that is a function runs in a process of its own, too: where it crashes, or makes
+ * PATIENCE   A suite that is a function runs in a process of its own, too. If it crashes, or prints
  *            no line for three times the patience of one piece of work, that is a row, and the next
- *            suite begins. So the bench ends by itself whatever stands still.
+ *            suite begins. So the bench ends by itself, whatever hangs.
  * EXIT       0 done (skips are fine), 1 a subject gave a wrong value or crashed, 2 usage: unknown
  *            suite, subject, workload, or a malformed file (with its line number). */
 #include <inttypes.h>
@@ -21,7 +21,7 @@
 #include "bench/suites/suite.h"
 
 #define MAIN_SUITES 24
-#define MAIN_PATIENCE 3u /* of the host's: a suite asks several times between two lines */
+#define MAIN_PATIENCE 3u /* of the host's: a suite runs several steps between two lines */
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
@@ -35,7 +35,7 @@ typedef struct main_args {
     cell_options o;
     const char *json, *workload; /* workload: a .wl of the caller instead of suites */
     const bench_suite *suite[MAIN_SUITES];
-    uint32_t suite_count, most_s; /* most_s: 0, or after so long nothing new begins */
+    uint32_t suite_count, most_s; /* most_s: 0, or seconds after which nothing new begins */
 } main_args;
 
 void suite_say(const char *bench, const char *subject, const char *workload_name,
@@ -102,8 +102,8 @@ static int main_usage(const char *what, const char *arg)
     fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",
             arg != NULL ? arg : "");
     fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
-                    "       [--full] [--warm] [--everyone] [--peers \"NAME NAME\"] [--json FILE]\n"
-                    "       [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N]\n"
+                    "       [--full] [--warm] [--all-subjects] [--peers \"NAME NAME\"]\n"
+                    "       [--json FILE] [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N]\n"
                     "       [--patience-ms N] [--most-s N] [--list | --metrics]\nsuites:");
     for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
         fprintf(stderr, " %s", main_suites[i]->name);
@@ -149,7 +149,7 @@ static bool main_add_suites(main_args *a, const char *names)
     return a->suite_count > 0;
 }
 
-/* Every word must begin the name of at least one subject. */
+/* Check that every word is a prefix of at least one subject. */
 static bool main_peers_known(const char *peers)
 {
     char copy[CELL_NAMES], *rest = copy, *word;
@@ -180,7 +180,7 @@ static bool main_number(const char *text, uint32_t most, uint32_t *out)
     return true;
 }
 
-/* One option with its value; false: not understood. */
+/* Parse one option with its value; return false if it is unknown. */
 static bool main_option(main_args *a, const char *name, const char *value)
 {
     if (strcmp(name, "--suite") == 0) return main_add_suites(a, value);
@@ -212,8 +212,8 @@ static int main_parse(main_args *a, int argc, char **argv)
             a->o.quick = true;
         } else if (strcmp(argv[i], "--full") == 0) {
             a->o.full = true;
-        } else if (strcmp(argv[i], "--everyone") == 0) {
-            a->o.everyone = true;
+        } else if (strcmp(argv[i], "--all-subjects") == 0) {
+            a->o.all_subjects = true;
         } else if (strcmp(argv[i], "--warm") == 0) {
             a->o.warm = true;
         } else if (i + 1 == argc || !main_option(a, argv[i], argv[i + 1])) {
@@ -279,7 +279,7 @@ static int main_run_function(const cell_options *o, const bench_suite *s)
     return status;
 }
 
-/* True: its time is over, and it has said so. */
+/* Return true if its time is over, after a line that states it. */
 static bool main_late(const cell_options *o, const bench_suite *s, const char *name)
 {
     if (o->until_ns == 0 || host_wall_ns() < o->until_ns) {
@@ -296,7 +296,7 @@ static int main_run_suite(const cell_options *run, const bench_suite *s)
         return CELL_OK;
     }
     cell_options own = *run;
-    own.everyone = own.everyone || (s->asked && own.peers == NULL);
+    own.all_subjects = own.all_subjects || (s->asked && own.peers == NULL);
     own.block_s = own.full ? 0 : own.quick ? (s->block_s + 2) / 3 : s->block_s;
     const cell_options *o = &own;
     if (s->run != NULL) {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * memory: bytes an entry costs beyond its key and value, everything included.
+ * memory: bytes of an entry beyond its key and value, everything included.
  *
- * WALK       for each subject and size: this program is started anew (fork and exec, so that no
- *            freed heap of ours is lying around) -> RSS -> open, fill -> RSS -> one line back.
- *            A peer in another language fills itself (`fill`); RSS is read from outside.
- * CODE       pages of the program that are first run between the two readings would count as bytes
- *            of entries (760 KB for ours, 0.76 B each of a million): all are touched before, for
- *            all subjects in C alike. A process's code, a few hundred KB too, is in its figure.
- * FIGURES    meta_bytes      (RSS growth - payload) / entries: what the machine really lost
- *            meta_accounted  (bytes the store says it holds - payload) / entries; 0 for a peer
- *                            whose bound counts keys and values alone, whatever they cost
- *            Subjects in C are then set once more, every key: one that grows by over half of what
- *            was written has a line `leak`. (Processes are asked that in suite peers.)
+ * WALK       For each subject and size: this program starts again (fork and exec, so that it has no
+ *            freed heap) -> RSS -> open, fill -> RSS -> one line back. A peer in another language
+ *            fills itself (`fill`); RSS is read from outside.
+ * CODE       Pages of the program that first run between the two readings would count as bytes of
+ *            entries (760 KB for ours, 0.76 B each of a million): all are touched before, for all
+ *            subjects in C. The code of a process, a few hundred KB too, is in its figure.
+ * FIGURES    meta_bytes      (RSS growth - payload) / entries: the machine's real loss
+ *            meta_accounted  (bytes held, as reported by the store - payload) / entries; 0 for a
+ *                            peer with a bound on keys and values alone, whatever they cost
+ *            Subjects in C then set every key once more: growth by over half of the written bytes
+ *            is a line `leak`. (Suite peers checks this for processes.)
  * LIMITS     from 1 M entries on: huge pages and allocator slack round small runs (55 B an entry at
  *            100 k against 31 at 1 M for the same code). */
 #include "bench/suites/suite.h"
@@ -33,7 +33,7 @@
 #define MEMORY_VALUE 100
 #define MEMORY_REPEATS 3
 
-/* Every key once, and what was put off is done. */
+/* Set every key once; finish deferred work. */
 static bool memory_fill(const bench_subject *s, void *store, uint64_t entries)
 {
     unsigned char key[VERIFY_KEY_MAX], value[MEMORY_VALUE];
@@ -70,7 +70,7 @@ int suite_memory_child(const char *subject, uint64_t entries)
     const uint64_t after = host_rss_bytes();
     const uint64_t count = s->count(store);
     const uint64_t accounted = s->accounted_bytes != NULL ? s->accounted_bytes(store) : 0;
-    memory_fill(s, store, entries); /* over what is there: nothing more should be kept */
+    memory_fill(s, store, entries); /* over existing entries: it should keep nothing more */
     const uint64_t over = host_rss_bytes();
     printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", after - before, count, accounted,
            over > after ? over - after : 0);
@@ -78,7 +78,7 @@ int suite_memory_child(const char *subject, uint64_t entries)
     return CELL_OK;
 }
 
-/* Runs the child; its line in out[0..3]. The line fits into the pipe: it is read afterwards. */
+/* Run the child; its line goes to out[0..3]. The line fits into the pipe: it is read afterwards. */
 static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[4], char *why,
                        size_t why_cap)
 {
@@ -109,8 +109,8 @@ static bool memory_ask(const char *subject, uint64_t entries, uint64_t out[4], c
     return ended && read;
 }
 
-/* What a process with a bound in bytes says it holds, of a tenth of a million entries in a store
- * with room for four times as many: that many times more for `entries`. 0: it does not say. */
+/* Return the bytes that a process with a bound in bytes reports for a tenth of a million entries,
+ * in a store with room for four times as many, scaled to `entries`. 0: it reports none. */
 static uint64_t memory_accounted(bench_driver *d, const bench_subject *s, uint64_t entries)
 {
     const uint64_t count = 100000;
@@ -125,7 +125,7 @@ static uint64_t memory_accounted(bench_driver *d, const bench_subject *s, uint64
     return bytes > 0 ? (uint64_t)(bytes * (double)entries / (double)count) : 0;
 }
 
-/* The same of a process: its memory when it has greeted, and when it holds the entries. */
+/* The same for a process: its memory after the greeting, and with the entries. */
 static bool memory_ask_driver(const bench_subject *s, uint64_t entries, uint64_t out[4], char *why,
                               size_t why_cap)
 {
@@ -191,7 +191,7 @@ static int memory_run(const cell_options *o)
 {
     driver_heap_grows();
     static const uint64_t sizes[] = { 1000000, 3000000 };
-    const uint32_t repeats = o->quick || o->everyone ? 1 : MEMORY_REPEATS;
+    const uint32_t repeats = o->quick || o->all_subjects ? 1 : MEMORY_REPEATS;
     int worst = CELL_OK;
     printf("\nmemory  (bytes an entry beyond key and value, 16/100; a fresh process each)\n");
     for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {

@@ -10,11 +10,12 @@
  * FIGURES    open_capacity  thousand requests a second, one after another
  *            open20_* 50 80 90  time of a get from when it was due: p50, p99, p99.9, ns; of each
  *                           window, and the median of those
- * WHY        a closed loop asks the next thing only after the last answer: a pause of 5 ms is one
- *            slow get there, and here it is every request that was due meanwhile. One that cannot
- *            keep up with a share of its own capacity says "fell behind" and how far it came.
- * NOTE       whoever is scheduled away for 4 ms has 4 ms in its 99.9 %: hence the median of the
- *            windows, and RAW's row, which says how much the machine did of it.
+ * WHY        A closed loop sends the next request after the last answer: a pause of 5 ms is one
+ *            slow get there; here it delays every request that was due meanwhile. A subject that
+ *            cannot keep up with a share of its own capacity says "fell behind" and how far it
+ *            came.
+ * NOTE       A thread that is preempted for 4 ms has 4 ms in its 99.9 %: hence the median of the
+ *            windows, and RAW's row, which shows the part of the machine.
  * NOT HERE   more than one thread; loading; servers and tables on disk, which fill for minutes
  *            (BENCH_SLOW): by name, or with FULL=1. */
 #include "bench/suites/suite.h"
@@ -53,7 +54,7 @@ typedef struct open_plan {
 typedef struct open_figures {
     double kops[OPEN_TRIES];
     double p_ns[OPEN_SHARES][3][OPEN_TRIES]; /* p50, p99, p99.9 */
-    double kept[OPEN_SHARES][OPEN_TRIES];    /* of what was asked a second */
+    double kept[OPEN_SHARES][OPEN_TRIES];    /* achieved share of the requested rate */
     uint64_t bad;
     bool done;
 } open_figures;
@@ -114,8 +115,8 @@ static bool open_window_there(bench_driver *d, uint32_t ms, uint64_t rate, open_
     return w->wall_ns > 0;
 }
 
-/* One window; d: NULL for what runs here. Thousand requests a second; 0: the process is gone, or
- * does not answer. */
+/* Run one window; d: NULL for a subject of this process. Return thousand requests a second; 0: the
+ * process has ended, or does not answer. */
 static double open_once(const open_plan *p, void *store, bench_driver *d, uint64_t rate,
                         open_window *w)
 {

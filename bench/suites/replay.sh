@@ -26,8 +26,8 @@ awk 'function draw() { return int(exp(rand() * log(20000))) }
 "$program" --policy=adaptive,s3fifo,lru,fifo,exact-lru --capacity=1%,5%,10% --json="$out" \
     "$tmp/mix.txt"
 
-# What adaptation costs where nearly all is missed: both policies in turn, 7 rounds, of each size the
-# median of the rounds' ratios; the least of the sizes counts.
+# The cost of adaptation where almost every get misses: both policies in turn, 7 rounds, of each
+# size the median of the rounds' ratios; the least of the sizes counts.
 adaptation() { # TRACE CAPACITIES
     i=0
     while [ $i -lt 7 ]; do
@@ -69,7 +69,7 @@ awk -v lines=1 -f "$report/lines.awk" -f "$report/replay.awk" "$BENCH_TRACES/ref
 grep -v '^{' "$tmp/figures"
 grep '^{' "$tmp/figures" >>"$out"
 
-# Sizes counted, misses of objects: our choice by size beside GDSF, traces with sizes of their own.
+# Sizes counted, misses of objects: our admission by size and GDSF, traces with sizes of their own.
 "$program" --mode=byte --favor=objects --policy=adaptive,exact-fifo,gdsf \
     --json="$tmp/bytes.jsonl" "$BENCH_TRACES/web_1999.ctr.zst" \
     "$BENCH_TRACES/web_forum2012.ctr.zst" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null
@@ -84,7 +84,8 @@ awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
 grep -v '^{' "$tmp/figures"
 grep '^{' "$tmp/figures" >>"$out"
 
-# What the advisor says of eight sizes, against runs at those sizes, from 1,000 entries on.
+# Hit ratios that the advisor states for eight sizes, against runs at those sizes, from 1,000
+# entries on.
 "$program" --advisor --policy=adaptive --json="$tmp/advice.jsonl" "$BENCH_TRACES"/*.ctr.zst \
     >/dev/null
 awk -F'"value":' '/"subject":"advisor"/ { sum += $2 + 0; n++; if ($2 + 0 > worst) worst = $2 + 0 }

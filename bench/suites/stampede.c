@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * stampede: many ask for one key that nobody has; who loads it, and when has the last one it?
+ * stampede: many threads get one cold key; how often is it loaded, and when has the last thread it?
  *
- * WALK       for each subject, rounds with a fresh key, the first ten of them for nothing: 64 threads start together, each gets the
- *            key through the cache's own loading call, where there is one; a loader takes 1 ms. A
- *            subject without such a call does what its users do: get, on a miss load, set. Peers of
- *            other languages do the same by `stampede` (Node with 64 promises instead of threads).
- * FIGURES    load_calls    loader calls for one cold key; 1 is what a single flight promises
- *            load_last_us  from the value being loaded to the last thread having it
- * NOTE       starting 64 threads on few processors takes longer than the load: the last of them may
- *            only come when the value has long been there; best and quartiles say more than worst.
- *            */
+ * WALK       For each subject, rounds with a fresh key, the first ten unrecorded: 64 threads start
+ *            together, each gets the key through the cache's own loading call, if any; a loader
+ *            takes 1 ms. A subject without such a call does what its users do: get, on a miss load,
+ *            set. Peers of other languages run the same by `stampede` (Node with 64 promises
+ *            instead of threads).
+ * FIGURES    load_calls    loader calls for one cold key; a single flight promises 1
+ *            load_last_us  from the end of the load to the last thread having the value
+ * NOTE       Starting 64 threads on few processors takes longer than the load: the last of them may
+ *            start after the load; best and quartiles say more than worst. */
 #include "bench/suites/suite.h"
 
 #include <pthread.h>
@@ -99,7 +99,7 @@ static bool stampede_round(stampede_run *r, double *calls, double *last_us)
     pthread_attr_setstacksize(&attr, (size_t)128 << 10);
     for (uint32_t i = 0; i < STAMPEDE_THREADS; i++) {
         if (pthread_create(&thread[i], &attr, stampede_thread, r) != 0) {
-            return false; /* in a child: those that wait end with it */
+            return false; /* in a child: waiting threads end with it */
         }
     }
     for (uint32_t i = 0; i < STAMPEDE_THREADS; i++) {

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * storm: who keeps to a budget of bytes when sizes are as unkind as they can be?
+ * storm: does a store keep its budget of bytes with the most unfavorable sizes?
  *
  * WALK       for each subject that can be bounded in bytes, in a process of its own: memory before
  *            -> a store of BUDGET -> two threads set at full speed for three phases: sizes
  *            log-uniform from 8 B to 1 MiB, then only small ones, then only 1 MiB -> memory each 10
- *            ms all along. Peers of other languages do the same by `storm`, with as many threads as
- *            they have.
- * FIGURES    storm_rss   largest growth of RSS / budget: what the machine really lost, runtime and
- *                        all
- *            storm_over  most bytes the store itself said it held, less the budget
+ *            ms all along. Peers of other languages run the same by `storm`, with all the
+ *            threads that they have.
+ * FIGURES    storm_rss   largest growth of RSS / budget: the machine's real loss, runtime included
+ *            storm_over  most bytes that the store itself reported, less the budget
  *            storm_set   thousand sets a second
  *            over time: storm_SUBJECT.tsv, for the plot
- * TRIED      buffers of the writers made with the threads: their 2 MiB stood in everybody's figure,
- *            1.039 instead of 1.008 for one that keeps to its budget.
+ * TRIED      Buffers of the writers made with the threads: their 2 MiB counted in every figure,
+ *            1.039 instead of 1.008 for a store that keeps its budget.
  * NOTE       a runtime with a collector counts its garbage here too: that is what it costs. */
 #include "bench/suites/suite.h"
 
@@ -41,7 +40,8 @@
 typedef struct storm_run { /* shared with the child; zero at first */
     const bench_subject *subject;
     void *store;
-    unsigned char *value[STORM_THREADS]; /* the child's; touched before memory is first looked at */
+    /* the child's; touched before the first reading of memory */
+    unsigned char *value[STORM_THREADS];
     uint64_t start_ns, length_ns;
     _Atomic uint64_t ops, refused, most; /* most: accounted bytes */
     _Atomic bool ready, done;            /* ready: RSS is that of a process without the store */
@@ -123,9 +123,9 @@ static void storm_child(storm_run *r)
     }
 }
 
-/* A process whose memory is looked at, each time a line of the file. */
+/* A process with a memory reading for each line of the file. */
 typedef struct storm_watch {
-    storm_run *run; /* of a process of ours: told to go when its first memory has been read */
+    storm_run *run; /* of a process of ours: starts when its first memory has been read */
     pid_t pid;
     uint64_t before, start_ns;
     FILE *file;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * suite: what `make bench SUITE=name` runs. A suite is a list of workloads, or a function where a
- * window of operations says nothing: growth, memory, churn, the drop-in itself. */
+ * suite: a unit of `make bench SUITE=name`: a list of workloads, or a function where a window of
+ * operations shows nothing: growth, memory, churn, the drop-in itself. */
 #ifndef BENCH_SUITES_SUITE_H
 #define BENCH_SUITES_SUITE_H
 
@@ -23,8 +23,8 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
     suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
     suite_hitratio, suite_open, suite_l2;
 
-/* The program can be built without the library. A suite about it then keeps its name, and says so
- * when it is run: its file ends with this in place of a suite of its own for that case. */
+/* The program can be built without the library. A suite of the library then keeps its name and
+ * prints a skip when it runs: its file ends with this instead of the suite. */
 #if BENCH_HAVE_CELLAR
 #define SUITE_OF_LIBRARY(id, help, run, asked) \
     const bench_suite suite_##id = { #id, help, run, NULL, NULL, asked, true, 0 }
@@ -33,7 +33,7 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
     const bench_suite suite_##id = { #id, help, NULL, NULL, NULL, asked, true, 0 }
 #endif
 
-/* The process that the memory suite starts for one subject; exit status. */
+/* Run the process that the memory suite starts for one subject; return its exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);
 
 /* One figure with its spread over repetitions, as row and as table line. */

@@ -1,18 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    a clear of 10,000,000 entries costs what one of 1,000 does, at most twice; `make test`
-#         takes 200,000. CLEAR_ENTRIES=n: so many.
-# Method: the case of test_api_views, asked for a number; half a minute of one CPU. The store has
-#         64 bytes an entry and 64 MiB.
+# Aim:    A clear of 10,000,000 entries costs at most twice as much as a clear of 1,000; `make test`
+#         uses 200,000. CLEAR_ENTRIES=n: n entries.
+# Method: The case of test_api_views with that number; half a minute of one CPU. The store has
+#         64 bytes for each entry and 64 MiB.
 . tests/support/t.sh
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
 export CLEAR_ENTRIES="${CLEAR_ENTRIES:-10000000}"
 need=$((CLEAR_ENTRIES / 1024 * 64 * 5 / 4 + 131072))
 there=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)
 if [ "${there:-0}" -lt $need ]; then
-    t_skip clear_is_o1_and_gives_its_room "$need KiB of memory are wanted, ${there:-0} are there"
+    t_skip clear_is_o1_and_frees_memory "$need KiB of memory are needed, ${there:-0} are available"
     t_end slow_api_clear
 fi
 $MAKE --no-print-directory test-programs T=api_views NOLINK=1 >/dev/null || exit 2
-exec "$CELLAR_BUILD/t/test_api_views" clear_is_o1_and_gives_its_room
+exec "$CELLAR_BUILD/t/test_api_views" clear_is_o1_and_frees_memory

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the advisor says of a running cache what other budgets would give, for the store and for
- *         each view: in cellar_advice_get, in the metrics and in the dump; nothing before it has
- *         seen enough, never a 0 for "unknown"; it can be off; it takes at most 1.2 % of the
- *         budget together with what cellar_why needs.
- * Method: a skewed load whose hit ratio depends on the size, beside a view that always hits and one
- *         that never does; stores of twice and half the size under the same load. The secret is
- *         fixed, so that each run has the same sample. */
+ * Aim:    The advisor of a running cache states the hit ratio of other budgets, for the store and
+ *         for each namespace. It writes to cellar_advice_get, to the metrics and to the dump. It
+ *         states nothing before it has seen enough; 0 never means "unknown". It can be switched
+ *         off. Together with the record of cellar_why it takes at most 1.2 % of the budget.
+ * Method: A skewed load (its hit ratio depends on the budget) runs with one namespace that always
+ *         hits and one that never hits. Stores of half and twice the budget run the same load. The
+ *         hash key is fixed, so that each run has the same sample. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -76,7 +76,7 @@ static const char *metrics(cellar *c)
     return text;
 }
 
-/* The value of the line that begins so; -1: there is none. */
+/* Return the value of the line that begins with this text; -1 if no line does. */
 static double metric(cellar *c, const char *line)
 {
     const char *at = strstr(metrics(c), line);
@@ -95,7 +95,7 @@ static double ratio_of(uint64_t entries)
     return st.hit_ratio;
 }
 
-static void other_budgets_are_told(void)
+static void advice_states_hit_ratio_of_other_budgets(void)
 {
     cellar_advice a;
     cellar *c = open_store(ENTRIES);
@@ -114,7 +114,7 @@ static void other_budgets_are_told(void)
     const double half = ratio_of(ENTRIES / 2), twice = ratio_of(ENTRIES * 2);
     printf("# half %.3f said %.3f, twice %.3f said %.3f\n", half, a.hit_ratio[HALF], twice,
            a.hit_ratio[TWICE]);
-    T_CHECK(twice > half + .1); /* or else there is nothing to be told */
+    T_CHECK(twice > half + .1); /* otherwise the two budgets cannot be told apart */
     T_CHECK(near(a.hit_ratio[HALF], half, .04));
     T_CHECK(near(a.hit_ratio[TWICE], twice, .04));
     T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"2\"}"), a.hit_ratio[TWICE],
@@ -128,12 +128,12 @@ static void other_budgets_are_told(void)
     api_shut(c);
 }
 
-/* Misses that no budget would have saved: of keys that were deleted. */
-static void misses_beside_the_sample_are_misses_at_every_size(void)
+/* Misses of deleted keys, which no budget would have saved. */
+static void unsampled_misses_count_at_every_budget(void)
 {
     cellar_advice a;
     cellar *c = open_store(1000);
-    for (uint64_t i = 0; i < 500000; i++) { /* the first misses are forgotten by then */
+    for (uint64_t i = 0; i < 500000; i++) { /* the record has forgotten the first misses by then */
         const uint64_t id = i % 200;
         if (i % 3 == 0) { (void)cellar_delete(c, &id, sizeof id); }
         ask(c, id);
@@ -154,8 +154,8 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
     return cellar_load_value(l, key, len);
 }
 
-/* Where loads are timed, the dump says what the change is worth. */
-static void the_dump_tells_time_saved(void)
+/* Where loads are timed, the dump states the time that each budget would save. */
+static void dump_states_time_saved_by_other_budgets(void)
 {
     static char text[1 << 16];
     cellar *c = open_store(ENTRIES);
@@ -178,7 +178,7 @@ static void the_dump_tells_time_saved(void)
     api_shut(c);
 }
 
-static void views_are_told_apart(void)
+static void advice_is_separate_for_each_namespace(void)
 {
     cellar_advice a, all;
     cellar *c = open_store(ENTRIES);
@@ -206,7 +206,7 @@ static void views_are_told_apart(void)
     T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
     T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",namespace=\"rare\"}") < 0);
-    /* Nothing is inherited by the next one of its name or its place. */
+    /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
     mixed = view(c, "mixed");
@@ -217,8 +217,8 @@ static void views_are_told_apart(void)
     api_shut(c);
 }
 
-/* The first 64 views that are asked for something have figures of their own; the store has all. */
-static void views_beyond_the_limit_are_in_the_sum_only(void)
+/* The first 64 namespaces with requests have figures of their own; the sum of the store has all. */
+static void namespaces_beyond_64_count_in_the_sum_only(void)
 {
     cellar_advice a;
     char name[16];
@@ -239,7 +239,7 @@ static void views_beyond_the_limit_are_in_the_sum_only(void)
     api_shut(c);
 }
 
-static void there_may_be_no_advisor(void)
+static void advice_without_advisor_is_unsupported(void)
 {
     cellar_advice a;
     settings cfg = config(ENTRIES);
@@ -252,7 +252,7 @@ static void there_may_be_no_advisor(void)
     T_EQ_I64((int64_t)metric(c, "cellar_module_bytes{module=\"advisor\"}"), 0);
     api_shut(c);
     cfg = config(ENTRIES);
-    cfg.config.eviction = CELLAR_EVICT_LRU; /* what it models is the adaptive policy */
+    cfg.config.eviction = CELLAR_EVICT_LRU; /* the advisor models only the adaptive policy */
     c = api_open_with(&cfg);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     api_shut(c);
@@ -266,7 +266,7 @@ static void there_may_be_no_advisor(void)
     api_shut(c);
 }
 
-static void wrong_arguments_are_refused(void)
+static void advice_with_bad_arguments_is_refused(void)
 {
     cellar_advice a = cellar_advice_default();
     cellar *c = open_store(ENTRIES);
@@ -277,7 +277,8 @@ static void wrong_arguments_are_refused(void)
     a.struct_size = sizeof a.struct_size - 1;
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_INVAL);
     memset(&a, 0x5a, sizeof a);
-    a.struct_size = offsetof(cellar_advice, budget_pct); /* of a caller whose header was older */
+    /* the struct of a caller with an older header */
+    a.struct_size = offsetof(cellar_advice, budget_pct);
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_EQ_U64(a.budget_pct[0], 0x5a5a5a5a);
     cellar *v = view(c, "v"), *gone = view(c, "gone");
@@ -289,8 +290,8 @@ static void wrong_arguments_are_refused(void)
     api_shut(c);
 }
 
-/* Of any budget; at 100-byte values that is what fills it. */
-static void advisor_and_why_take_little(void)
+/* The bound holds for any budget; values of 100 bytes fill the record the most. */
+static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
 {
     static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
@@ -309,9 +310,10 @@ static void advisor_and_why_take_little(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_advice", T_CASE(other_budgets_are_told),
-       T_CASE(misses_beside_the_sample_are_misses_at_every_size),
-       T_CASE(the_dump_tells_time_saved),
-       T_CASE(views_are_told_apart),
-       T_CASE(views_beyond_the_limit_are_in_the_sum_only), T_CASE(there_may_be_no_advisor),
-       T_CASE(wrong_arguments_are_refused), T_CASE(advisor_and_why_take_little))
+T_MAIN("api_advice", T_CASE(advice_states_hit_ratio_of_other_budgets),
+       T_CASE(unsampled_misses_count_at_every_budget),
+       T_CASE(dump_states_time_saved_by_other_budgets),
+       T_CASE(advice_is_separate_for_each_namespace),
+       T_CASE(namespaces_beyond_64_count_in_the_sum_only),
+       T_CASE(advice_without_advisor_is_unsupported), T_CASE(advice_with_bad_arguments_is_refused),
+       T_CASE(advisor_and_why_take_at_most_1_2_percent_of_budget))

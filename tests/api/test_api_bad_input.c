@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    every public function refuses what it cannot take, each with the code its contract names,
- *         and a refused call changes nothing.
- * Method: one store with one entry; a table of calls that must fail; after each the entry, the
+ * Aim:    Every public function refuses bad arguments with the code of its contract. A refused call
+ *         changes nothing.
+ * Method: One store with one entry; a table of calls that must fail. After each call the entry, the
  *         number of entries and the counters of sets and deletes are as before. */
 #include "tests/support/t.h"
 
@@ -19,7 +19,7 @@
 #include "tests/support/settings.h"
 
 static cellar *root;
-static cellar *other; /* a view that was closed */
+static cellar *other; /* a closed namespace */
 
 static const uint8_t long_key[CELLAR_KEY_MAX + 1] = { 1 };
 static char long_name[CELLAR_NAME_MAX + 2];
@@ -50,7 +50,7 @@ static void tear_down(void)
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
-/* Everything a refused call could have touched. */
+/* Check all state that a refused call could have changed. */
 static void expect_untouched(const char *call)
 {
     char buf[16];
@@ -107,7 +107,7 @@ static void never_listen(const cellar_event *e, void *ctx)
     (void)e;
 }
 
-static void keys_of_wrong_length_are_refused(void)
+static void key_of_wrong_length_is_refused(void)
 {
     char buf[8];
     size_t len;
@@ -134,7 +134,7 @@ static void keys_of_wrong_length_are_refused(void)
     tear_down();
 }
 
-static void longest_key_and_binary_key_are_fine(void)
+static void longest_key_and_binary_key_are_accepted(void)
 {
     char buf[8];
     size_t len;
@@ -149,7 +149,7 @@ static void longest_key_and_binary_key_are_fine(void)
     tear_down();
 }
 
-static void null_pointers_are_refused(void)
+static void null_pointer_is_refused(void)
 {
     char buf[8];
     size_t len;
@@ -236,14 +236,14 @@ static void null_pointers_are_refused(void)
     REFUSED(cellar_dump_write(root, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_integrity_check(NULL), E_INVAL);
     REFUSED(cellar_last_error(root, NULL), E_INVAL);
-    T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as free(NULL) */
+    T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as in free(NULL) */
     cellar_free(NULL);
     cellar_unpin(NULL);
     T_CHECK(copy == NULL);
     tear_down();
 }
 
-static void load_calls_without_a_load_are_refused(void)
+static void load_calls_outside_a_loader_are_refused(void)
 {
     T_EQ_I64(cellar_load_set_cost(NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_set_user_flags(NULL, 1), CELLAR_E_INVAL);
@@ -326,7 +326,7 @@ static void set_options_are_checked(void)
         { 0, -1, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
         { 0, 0, -1, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
         { 0, 0, 0, -1, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" },
-        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* bounds no idle time */
+        { 0, 0, 5, 0, 0, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* max_age_ms bounds no idle time */
         { 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
         { 5, 0, 0, INT64_C(1) << 32, 0, 0, 0, 0, 0, NULL, 0, "E_RANGE" },
         { 0, 0, 0, 0, 0x8000u, 0, 0, 0, 0, NULL, 0, "E_UNSUPPORTED" },
@@ -489,7 +489,7 @@ static void config_fields_are_checked(void)
     T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
-static void view_options_are_checked(void)
+static void namespace_options_are_checked(void)
 {
     cellar *v;
     static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
@@ -535,7 +535,7 @@ static void view_options_are_checked(void)
     BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
     BAD_VIEW(E_INVAL, l.hard_timeout_ms = -1);
     BAD_VIEW(E_INVAL, l.struct_size = 0);
-    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* options of calls alone */
+    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* an option of calls only */
     BAD_VIEW(E_INVAL, l.negative_ttl_ms = 1);
     BAD_VIEW(E_INVAL, l.stale_ms = 1);
     BAD_VIEW(E_INVAL, l.fallback_ttl_ms = 1);
@@ -556,8 +556,8 @@ static void view_options_are_checked(void)
     tear_down();
 }
 
-/* Every budget there can be is answered: by a store, or at once by a code. */
-static void budgets_of_any_size_are_answered(void)
+/* Open and option_set answer every budget immediately, with a store or with a code. */
+static void open_with_any_budget_returns_store_or_code(void)
 {
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
@@ -567,7 +567,7 @@ static void budgets_of_any_size_are_answered(void)
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
             if (off != 0 && bit > 30 && bit < 56) { continue; }
-            /* Granted, but an emulator keeps a note of each page. */
+            /* The mapping succeeds, but an emulator keeps a note of each page. */
             if (t_patience() > 1 && bit > 27 && bit < 48) { continue; }
             const bool bad = bytes < CELLAR_MEMORY_MIN;
             cfg.config.memory_bytes = bytes;
@@ -575,7 +575,7 @@ static void budgets_of_any_size_are_answered(void)
             const cellar_err err = settings_open(&cfg, &c);
             bool ok = T_CHECK(bad || bytes > INT64_MAX ? err == CELLAR_E_INVAL
                                                        : err == CELLAR_OK || err == CELLAR_E_NOMEM);
-            if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* what no system grants */
+            if (bit >= 60) { ok = T_CHECK(err != CELLAR_OK) && ok; } /* no system has so much */
             if (bit <= 26 && !bad) { ok = T_EQ_I64(err, CELLAR_OK) && ok; }
             if (err == CELLAR_OK) { T_EQ_I64(cellar_close(c), CELLAR_OK); }
             const cellar_err set = cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, (int64_t)bytes);
@@ -589,8 +589,8 @@ static void budgets_of_any_size_are_answered(void)
     tear_down();
 }
 
-/* However short entries are said to be: a store opens and holds some. */
-static void any_mean_length_of_entries_will_do(void)
+/* For any stated mean length of entries a store opens and holds some entries. */
+static void open_with_any_mean_entry_length_works(void)
 {
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
@@ -615,8 +615,8 @@ static void any_mean_length_of_entries_will_do(void)
     }
 }
 
-/* Where the header names a bound: the value at it is taken, the next is not. */
-static void bounds_of_views_breakers_and_warm_ups(void)
+/* Where the header names a bound, the value at the bound is accepted and the next one refused. */
+static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     settings cfg = settings_default();
@@ -643,7 +643,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
 
     cfg.tuning.mean_entry_bytes = 0;
-    cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as everywhere */
+    cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as in every option */
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
@@ -697,7 +697,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     for (size_t i = 0; i < sizeof warm / sizeof warm[0]; i++) {
         cellar_warm_opts wo = cellar_warm_opts_default();
         wo.keys = &k;
-        wo.key_count = 1; /* it is there: nothing is loaded */
+        wo.key_count = 1; /* the key is in the cache: nothing is loaded */
         wo.loader = never_load;
         wo.keys_per_s = warm[i].rate;
         wo.max_failure_pct = warm[i].fail;
@@ -707,7 +707,7 @@ static void bounds_of_views_breakers_and_warm_ups(void)
     tear_down();
 }
 
-static void bad_items_do_not_stop_the_others(void)
+static void bad_item_does_not_stop_other_items(void)
 {
     char buf[8];
     size_t n = 99;
@@ -744,7 +744,7 @@ static void bad_items_do_not_stop_the_others(void)
     tear_down();
 }
 
-/* Every call on a view that was closed, and on views whose store is gone. */
+/* Call every function on a closed namespace, and on namespaces of a closed store. */
 static void expect_closed(cellar *v)
 {
     char buf[8];
@@ -794,7 +794,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }
 
-static void closed_views_answer_closed(void)
+static void closed_namespace_returns_closed(void)
 {
     set_up();
     expect_closed(other);
@@ -803,7 +803,7 @@ static void closed_views_answer_closed(void)
     tear_down();
 }
 
-static void views_of_a_closed_store_answer_closed(void)
+static void namespace_of_closed_store_returns_closed(void)
 {
     cellar *a, *b;
     set_up();
@@ -818,12 +818,12 @@ static void views_of_a_closed_store_answer_closed(void)
     T_EQ_I64(e.code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    expect_closed(b); /* opened twice */
+    expect_closed(b); /* opened twice, so one handle is left */
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the shell is gone with the last handle */
+    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the handle is freed with its last reference */
 }
 
-static void errors_are_told_per_handle(void)
+static void last_error_is_kept_per_handle(void)
 {
     cellar *v;
     cellar_error_info e = cellar_error_info_default();
@@ -863,13 +863,13 @@ static void every_code_has_name_and_text(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_bad_input", T_CASE(keys_of_wrong_length_are_refused),
-       T_CASE(longest_key_and_binary_key_are_fine), T_CASE(null_pointers_are_refused),
-       T_CASE(load_calls_without_a_load_are_refused),
-       T_CASE(flags_and_ranges_are_checked), T_CASE(set_options_are_checked),
-       T_CASE(config_fields_are_checked), T_CASE(view_options_are_checked),
-       T_CASE(budgets_of_any_size_are_answered), T_CASE(any_mean_length_of_entries_will_do),
-       T_CASE(bounds_of_views_breakers_and_warm_ups),
-       T_CASE(bad_items_do_not_stop_the_others), T_CASE(closed_views_answer_closed),
-       T_CASE(views_of_a_closed_store_answer_closed), T_CASE(errors_are_told_per_handle),
+T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
+       T_CASE(longest_key_and_binary_key_are_accepted), T_CASE(null_pointer_is_refused),
+       T_CASE(load_calls_outside_a_loader_are_refused), T_CASE(flags_and_ranges_are_checked),
+       T_CASE(set_options_are_checked), T_CASE(config_fields_are_checked),
+       T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
+       T_CASE(open_with_any_mean_entry_length_works),
+       T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
+       T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
+       T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
        T_CASE(every_code_has_name_and_text))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a view's Bloom filter decides only when its owner has declared the keys complete, never
- *         denies a key that was stored, and gives its authority up at the first doubt.
+ * Aim:    The Bloom filter of a namespace decides only after its owner has declared the keys
+ *         complete. The filter never denies a stored key and gives its authority up at the first
+ *         doubt.
  * Method: public calls; the source is an array of numbers that the test knows. */
 #include "tests/support/t.h"
 
@@ -54,7 +55,7 @@ static cellar_bloom_info info(cellar *c)
 
 typedef struct source {
     uint32_t at, end, step;
-    cellar_err last; /* instead of MISS */
+    cellar_err last; /* returned instead of MISS */
 } source;
 
 static cellar_err next_key(cellar_bytes *key, void *ctx)
@@ -74,18 +75,18 @@ static cellar_err feed(cellar *c, uint32_t from, uint32_t end, uint64_t *count)
     return cellar_bloom_feed(c, next_key, &s, count);
 }
 
-/* The seed: a filter that begins empty answers "not there" before the source is asked, and learns
- * only from what the source gave: so it stays empty, and no key is ever found. */
+/* The seed: a filter that begins empty answers "absent" before the source is asked. The filter
+ * learns only from results of the source, so it stays empty and every key misses. */
 static void bloom_seed_bug(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(says(c, 1), CELLAR_MISS); /* it was not added: and that decides nothing */
+    T_EQ_I64(says(c, 1), CELLAR_MISS); /* the key was not added, but the filter does not decide */
     T_EQ_I64(look(c, 1), CELLAR_MISS);
     T_EQ_U64(info(c).rejects, 0);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* nobody said that it is complete */
+    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* no call declared it complete */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
-    T_EQ_I64(put(c, 1), CELLAR_OK); /* the source was asked, and had it */
+    T_EQ_I64(put(c, 1), CELLAR_OK); /* the source was asked and had the key */
     T_EQ_I64(look(c, 1), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);
     uint64_t count = 9;
@@ -102,7 +103,7 @@ static void bloom_seed_bug(void)
     shut(c);
 }
 
-static void every_way_of_storing_adds(void)
+static void every_storing_call_adds_key_to_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0.0001), CELLAR_OK);
@@ -114,7 +115,7 @@ static void every_way_of_storing_adds(void)
     T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
     cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE; /* known to be absent: no key of the source */
+    o.flags = CELLAR_NEGATIVE; /* known to be absent: not a key of the source */
     T_EQ_I64(cellar_set(c, &keys[5], 4, NULL, 0, &o), CELLAR_OK);
     for (uint32_t key = 1; key <= 5; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     T_EQ_I64(says(c, 6), CELLAR_MISS);
@@ -122,13 +123,13 @@ static void every_way_of_storing_adds(void)
     shut(c);
 }
 
-static void nothing_is_removed(void)
+static void delete_and_clear_remove_nothing_from_filter(void)
 {
     cellar *c = open_store(8u << 20);
-    T_EQ_I64(put(c, 1), CELLAR_OK);   /* before there was a filter */
+    T_EQ_I64(put(c, 1), CELLAR_OK);   /* before the filter exists */
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
-    T_EQ_I64(says(c, 1), CELLAR_OK);  /* the scan found it */
+    T_EQ_I64(says(c, 1), CELLAR_OK);  /* activation scanned the cache */
     T_EQ_I64(put(c, 2), CELLAR_OK);
     const uint32_t key = 2;
     T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
@@ -140,7 +141,7 @@ static void nothing_is_removed(void)
     shut(c);
 }
 
-static void a_flood_of_absent_keys_meets_the_filter_first(void)
+static void absent_get_with_authority_is_answered_by_filter(void)
 {
     cellar *c = open_store(16u << 20);
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
@@ -152,7 +153,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.misses, 100000);
     T_CHECK(info(c).rejects > 98000 && info(c).rejects <= 100000);
-    /* Now it asks the filter first: what is there is found all the same, and counts once. */
+    /* Now the filter is asked first. A cached key still hits and counts once. */
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(look(c, key), CELLAR_OK); }
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 20000);
@@ -166,7 +167,7 @@ static void a_flood_of_absent_keys_meets_the_filter_first(void)
     shut(c);
 }
 
-static void a_view_may_begin_with_a_filter(void)
+static void namespace_options_open_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -179,7 +180,7 @@ static void a_view_may_begin_with_a_filter(void)
     T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* it is the same one */
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* the same filter */
     T_EQ_U64(info(v).bytes, i.bytes);
     o.bloom = 2;
     cellar *w = NULL;
@@ -201,13 +202,13 @@ static void a_view_may_begin_with_a_filter(void)
     shut(c);
 }
 
-static void it_counts_in_the_budget_and_gives_back(void)
+static void filter_bytes_are_charged_and_returned(void)
 {
     cellar *c = open_store(4u << 20);
     cellar_stats st = cellar_stats_default();
-    for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* full */
+    for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* the budget is full */
     T_EQ_I64(cellar_bloom_open(c, 100000000, 0), CELLAR_E_SPACE);
-    T_EQ_I64(cellar_bloom_open(c, 500000, 0), CELLAR_OK); /* entries make room */
+    T_EQ_I64(cellar_bloom_open(c, 500000, 0), CELLAR_OK); /* entries are evicted for the filter */
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= 4u << 20);
     T_CHECK(info(c).bytes > 500000);
@@ -220,7 +221,7 @@ static void it_counts_in_the_budget_and_gives_back(void)
     shut(c);
 }
 
-static void a_filter_that_is_full_says_so_and_observes(void)
+static void full_filter_returns_to_observing(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
@@ -243,7 +244,7 @@ static void a_filter_that_is_full_says_so_and_observes(void)
     shut(c);
 }
 
-/* ---- while others write ---- */
+/* ---- during writes ---- */
 
 static struct { cellar *c; atomic_bool stop; atomic_uint done; uint64_t wrong, asked; } load;
 
@@ -270,7 +271,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void rebuilds_under_writers_deny_nothing(void)
+static void rebuild_during_writes_denies_no_key(void)
 {
     memset(&load, 0, sizeof load);
     load.c = open_store(32u << 20);
@@ -279,11 +280,11 @@ static void rebuilds_under_writers_deny_nothing(void)
     T_EQ_I64(cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_REQUIRE(pthread_create(&w, NULL, writer, NULL) == 0);
     T_REQUIRE(pthread_create(&r, NULL, reader, NULL) == 0);
-    for (unsigned round = 0; round < 8; round++) { /* the owner has nothing but what is cached */
+    for (unsigned round = 0; round < 8; round++) { /* the owner knows only the cached keys */
         const cellar_err err = cellar_bloom_open(load.c, 40000, 0.01);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
         const cellar_err sealed = cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
-        T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt came in between */
+        T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt occurred meanwhile */
     }
     pthread_join(w, NULL);
     atomic_store(&load.stop, true);
@@ -293,7 +294,7 @@ static void rebuilds_under_writers_deny_nothing(void)
     shut(load.c);
 }
 
-static void a_forked_child_keeps_its_filter(void)
+static void forked_child_keeps_its_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);
@@ -370,9 +371,9 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_way_of_storing_adds),
-       T_CASE(nothing_is_removed), T_CASE(a_flood_of_absent_keys_meets_the_filter_first),
-       T_CASE(a_view_may_begin_with_a_filter), T_CASE(it_counts_in_the_budget_and_gives_back),
-       T_CASE(a_filter_that_is_full_says_so_and_observes),
-       T_CASE(rebuilds_under_writers_deny_nothing), T_CASE(a_forked_child_keeps_its_filter),
-       T_CASE(bad_input_of_filters))
+T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_to_filter),
+       T_CASE(delete_and_clear_remove_nothing_from_filter),
+       T_CASE(absent_get_with_authority_is_answered_by_filter),
+       T_CASE(namespace_options_open_a_filter), T_CASE(filter_bytes_are_charged_and_returned),
+       T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key),
+       T_CASE(forked_child_keeps_its_filter), T_CASE(bad_input_of_filters))

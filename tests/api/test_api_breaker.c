@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    breakers by public calls: the store's clock, counters, log lines, bad input, lifetime.
- * Method: a clock and a log of this file. */
+ * Aim:    Breakers through public calls: clock of the store, counters, log lines, bad input,
+ *         lifetime.
+ * Method: A clock and a log of this file. */
 #include "tests/support/t.h"
 
 #include "cellar.h"
@@ -60,7 +61,7 @@ static void fail(cellar_breaker *b, unsigned times)
     }
 }
 
-static void breaker_lives_by_the_stores_clock(void)
+static void breaker_uses_clock_of_its_store(void)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
@@ -94,12 +95,12 @@ static void breaker_lives_by_the_stores_clock(void)
     T_EQ_I64(cellar_breaker_reset(b), CELLAR_OK);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_CLOSED);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    fail(b, 2); /* the store is gone, the breaker is not */
+    fail(b, 2); /* the breaker outlives the store */
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
     cellar_breaker_destroy(b);
 }
 
-static void breaker_of_a_dropped_view(void)
+static void breaker_outlives_dropped_namespace(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
@@ -130,7 +131,7 @@ static void bad_input_of_breakers(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
-    o.open_ms = 90000; /* its greatest time follows */
+    o.open_ms = 90000; /* max_open_ms follows */
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     o.open_max_ms = 80000;
@@ -167,7 +168,7 @@ static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t
     return strstr(text, line) != NULL;
 }
 
-static void a_views_breaker_is_in_metrics_and_dump(void)
+static void breaker_of_namespace_is_in_metrics_and_dump(void)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker_opts o = cellar_breaker_opts_default();
@@ -193,6 +194,6 @@ static void a_views_breaker_is_in_metrics_and_dump(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_breaker", T_CASE(breaker_lives_by_the_stores_clock),
-       T_CASE(breaker_of_a_dropped_view), T_CASE(a_views_breaker_is_in_metrics_and_dump),
-       T_CASE(bad_input_of_breakers))
+T_MAIN("api_breaker", T_CASE(breaker_uses_clock_of_its_store),
+       T_CASE(breaker_outlives_dropped_namespace),
+       T_CASE(breaker_of_namespace_is_in_metrics_and_dump), T_CASE(bad_input_of_breakers))

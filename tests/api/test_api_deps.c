@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a loaded value ends with what its loader read: at every kind of change, during the load
- *         and after it, through chains, fans and cycles, within bounds; what cannot be noted is not
- *         stored; nothing is noted where nobody asked.
- * Method: loaders that read a list of keys and answer with what they found, by single loads, plain
- *         gets and bulk; a clock of this file; bounds looked for with tables that are small. */
+ * Aim:    A loaded value is invalidated by a change of any key that its loader read. This holds for
+ *         every kind of change, during the load and after it, through chains, fans and cycles,
+ *         within bounds. A load with dependencies that cannot be noted is not stored. Namespaces
+ *         without the option note nothing.
+ * Method: Loaders read a list of keys and answer with the values. They run as single loads, after
+ *         plain gets and in bulk, on a clock of this file. Small tables reach the bounds. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
-typedef struct cook { /* its loader reads `reads`, and says them one after the other */
+typedef struct cook { /* its loader reads the keys `reads` and returns their values in order */
     cellar *c;
-    cellar *from;          /* where the keys are; NULL: c */
+    cellar *from;          /* namespace of the keys; NULL: c */
     const char *const *reads;
     size_t count;
     source *first;         /* loads reads[0] through the cache; NULL: plain gets */
@@ -108,9 +109,9 @@ static double metric(cellar *c, const char *line)
 
 static double edges(cellar *c) { return metric(c, "cellar_dependencies "); }
 
-/* ---- what ends it ---- */
+/* ---- what invalidates dependents ---- */
 
-static void set_del_and_incr_end_who_read(void)
+static void set_delete_and_increment_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a", "b", "n" };
     cellar *c = open_deps(4u << 20);
@@ -124,22 +125,23 @@ static void set_del_and_incr_end_who_read(void)
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
     T_EQ_STR(dish(&k, "d"), "2...");
-    put(c, "b", "7"); /* it was read as absent: that has changed, too */
+    put(c, "b", "7"); /* the loader read the key as absent; that has changed, too */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2.7..");
     T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_STR(dish(&k, "d"), "2...");
-    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_MISS); /* nothing in memory; below it may be */
+    /* memory has nothing, but the disk tier may have */
+    T_EQ_I64(cellar_delete(c, "b", 1), CELLAR_MISS);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     T_EQ_I64(cellar_increment(c, "n", 1, 5, 0, 0, 0, &n), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     put(c, "other", "1");
-    T_EQ_I64(cellar_touch(c, "a", 1, CELLAR_TTL_NONE), CELLAR_OK); /* the same value, and end */
+    T_EQ_I64(cellar_touch(c, "a", 1, CELLAR_TTL_NONE), CELLAR_OK); /* same value, same expiry */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* a nearer one */
+    T_EQ_I64(cellar_touch(c, "a", 1, 5000), CELLAR_OK); /* an earlier expiry */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     T_EQ_U64(cause_of(c, "d"), CELLAR_CAUSE_DEPENDENCY);
     T_EQ_I64(k.calls, 6);
@@ -153,7 +155,7 @@ static cellar_err double_it(const void *old, size_t len, cellar_buf *out, void *
     return cellar_buf_append(out, old, len);
 }
 
-static void patterns_updates_and_bulk_end_who_read(void)
+static void pattern_update_and_bulk_set_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a1" };
     cellar *c = open_deps(4u << 20);
@@ -175,7 +177,7 @@ static void patterns_updates_and_bulk_end_who_read(void)
     kit_close(c);
 }
 
-static void ended_views_and_tags_end_who_read(void)
+static void cleared_namespace_and_deleted_tag_invalidate_dependents(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
@@ -203,7 +205,7 @@ static void ended_views_and_tags_end_who_read(void)
     kit_close(c);
 }
 
-static void a_value_lives_no_longer_than_what_it_was_made_of(void)
+static void dependent_expires_no_later_than_its_sources(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -216,7 +218,7 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    source s = SOURCE_INIT; /* loaded inside: known only after it was read */
+    source s = SOURCE_INIT; /* a nested load: its expiry is known only after the read */
     s.ttl_ms = 500;
     k.first = &s;
     T_EQ_STR(dish(&k, "e"), "1.");
@@ -226,7 +228,7 @@ static void a_value_lives_no_longer_than_what_it_was_made_of(void)
     kit_close(c);
 }
 
-static void touches_of_either_keep_the_order_of_their_ends(void)
+static void touch_keeps_dependent_expiring_no_later_than_source(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -236,16 +238,17 @@ static void touches_of_either_keep_the_order_of_their_ends(void)
     so.ttl_ms = 1000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     (void)dish(&k, "d");
-    T_EQ_I64(cellar_touch(c, "a", 1, 2000), CELLAR_OK); /* later: nobody's end */
+    T_EQ_I64(cellar_touch(c, "a", 1, 2000), CELLAR_OK); /* a later expiry changes no dependent */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK); /* not beyond what a had when read */
+    /* no later than the expiry that a had when it was read */
+    T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    (void)dish(&k, "d"); /* again: a has 1,000 left */
+    (void)dish(&k, "d"); /* once more: a has 1,000 ms left */
     cook more = chain;
     (void)dish(&more, "e");
-    T_EQ_I64(cellar_touch(c, "d", 1, 300), CELLAR_OK); /* e was made of it */
+    T_EQ_I64(cellar_touch(c, "d", 1, 300), CELLAR_OK); /* e depends on d */
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     T_EQ_I64(has(c, "e"), CELLAR_MISS);
     T_EQ_I64(cellar_touch(c, "d", 1, CELLAR_TTL_NONE), CELLAR_OK);
@@ -253,14 +256,14 @@ static void touches_of_either_keep_the_order_of_their_ends(void)
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    put(c, "d", "mine"); /* made of nothing: nothing bounds it */
+    put(c, "d", "mine"); /* a set value has no dependencies, so nothing bounds it */
     T_EQ_I64(cellar_touch(c, "d", 1, 5000), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 4999);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     kit_close(c);
 }
 
-static void a_touch_that_writes_the_record_anew_ends_who_read(void)
+static void touch_that_moves_the_record_invalidates_dependents(void)
 {
     static const char *const reads[] = { "a" };
     const int64_t far = INT64_C(1) << 40; /* a deadline that needs a field of its own */
@@ -268,7 +271,7 @@ static void a_touch_that_writes_the_record_anew_ends_who_read(void)
     cook k = { .c = c, .reads = reads, .count = 1 };
     put(c, "a", "x");
     (void)dish(&k, "d");
-    T_EQ_I64(cellar_touch(c, "a", 1, far), CELLAR_OK); /* it had no end */
+    T_EQ_I64(cellar_touch(c, "a", 1, far), CELLAR_OK); /* it had no deadline before */
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     (void)dish(&k, "d");
     T_EQ_I64(cellar_touch(c, "a", 1, far + 1), CELLAR_OK);
@@ -278,7 +281,7 @@ static void a_touch_that_writes_the_record_anew_ends_who_read(void)
     kit_close(c);
 }
 
-static void idle_time_bounds_who_read(void)
+static void idle_time_of_source_bounds_dependent(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -289,11 +292,11 @@ static void idle_time_bounds_who_read(void)
     so.max_age_ms = 10000;
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 900);
-    (void)dish(&k, "d"); /* that is a use: 1,000 from here */
+    (void)dish(&k, "d"); /* the read is a use: 1,000 ms from now */
     atomic_fetch_add(&kit_now_ms, 999);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
-    T_EQ_I64(cook_read(&k, 0, text), CELLAR_OK); /* a lives on, what was made of it not */
+    T_EQ_I64(cook_read(&k, 0, text), CELLAR_OK); /* a stays; its dependent has expired */
     atomic_fetch_add(&kit_now_ms, 1);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -304,7 +307,7 @@ static void idle_time_bounds_who_read(void)
     kit_close(c);
 }
 
-static void not_modified_keeps_what_the_value_was_made_of(void)
+static void not_modified_keeps_dependencies(void)
 {
     static const char *const reads[] = { "a", "b" };
     cellar *c = open_deps(4u << 20);
@@ -314,7 +317,7 @@ static void not_modified_keeps_what_the_value_was_made_of(void)
     char text[64];
     put(c, "a", "x");
     (void)dish(&k, "d");
-    atomic_store(&s.say, SAY_SAME); /* its loader reads nothing: the bytes are of a, all the same */
+    atomic_store(&s.say, SAY_SAME); /* the loader reads nothing, but the bytes still depend on a */
     o.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "d", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "x.");
@@ -335,7 +338,7 @@ static void refresh(cellar *c, source *s, int64_t ttl_ms)
     T_EQ_STR(text, "x");
 }
 
-static void not_modified_with_less_time_or_other_tags_is_a_change(void)
+static void not_modified_with_shorter_ttl_or_other_tags_invalidates_dependents(void)
 {
     static const char *const reads[] = { "a" };
     static const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
@@ -346,9 +349,9 @@ static void not_modified_with_less_time_or_other_tags_is_a_change(void)
     refresh(c, &s, 10000);
     (void)dish(&k, "d");
     atomic_store(&s.say, SAY_SAME);
-    refresh(c, &s, 20000); /* more time: it ends when it would have */
+    refresh(c, &s, 20000); /* more time: the entry expires at its old time */
     refresh(c, &s, 15000);
-    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a reader may have taken the 20 s */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a reader may have copied the 20 s */
     (void)dish(&k, "d");
     refresh(c, &s, 15000);
     T_EQ_I64(has(c, "d"), CELLAR_OK);
@@ -381,22 +384,23 @@ static void not_modified_with_less_time_or_other_tags_is_a_change(void)
 
 /* ---- loads ---- */
 
-static void loads_inside_loads_are_kept_and_linked(void)
+static void nested_loads_are_stored_and_linked(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
     source s = SOURCE_INIT;
     char text[64];
     cook k = { .c = c, .reads = reads, .count = 1, .first = &s };
-    T_EQ_STR(dish(&k, "d"), "1."); /* a is loaded while d is: no change that ends d */
+    /* a is loaded during the load of d; this does not invalidate d */
+    T_EQ_STR(dish(&k, "d"), "1.");
     T_EQ_I64(has(c, "d"), CELLAR_OK);
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     cellar_load_opts again = cellar_load_opts_default();
     again.flags = CELLAR_LOAD_REFRESH;
     T_EQ_I64(kit_load(c, "a", &again, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value took the place of the one read */
+    T_EQ_I64(has(c, "d"), CELLAR_MISS); /* a newer value replaced the value that was read */
     T_EQ_STR(dish(&k, "d"), "2.");
-    s.no_store = true; /* what is known to nobody can tell nobody */
+    s.no_store = true; /* a value that is not stored has no dependents */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     T_EQ_STR(dish(&k, "d"), "3.");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -407,13 +411,13 @@ static void loads_inside_loads_are_kept_and_linked(void)
 static void change_now(cook *k) { put(k->c, k->reads[0], "new"); }
 static void clear_now(cook *k) { T_EQ_I64(cellar_clear(k->from), CELLAR_OK); }
 
-static void changes_during_the_load_are_seen(void)
+static void change_during_load_discards_dependent_value(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
     put(c, "a", "old");
     cook k = { .c = c, .reads = reads, .count = 1, .after = change_now };
-    T_EQ_STR(dish(&k, "d"), "old."); /* its caller gets it, nobody after */
+    T_EQ_STR(dish(&k, "d"), "old."); /* its caller gets it, no later caller does */
     T_CHECK((result_flags & CELLAR_RESULT_INVALIDATED) != 0);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
     k.after = NULL;
@@ -442,7 +446,7 @@ static cellar_err many_cooks(cellar_load *ld, const cellar_bytes *keys, size_t n
     return CELLAR_OK;
 }
 
-static void bulk_loaders_read_for_all_their_keys(void)
+static void reads_of_bulk_loader_count_for_all_its_keys(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20);
@@ -470,7 +474,7 @@ static void bulk_loaders_read_for_all_their_keys(void)
     kit_close(c);
 }
 
-/* ---- every way to read ---- */
+/* ---- every reading call ---- */
 
 static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -526,7 +530,7 @@ static cellar_err reader_load(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void every_read_is_noted(void)
+static void every_reading_call_notes_a_dependency(void)
 {
     cellar *c = open_deps(4u << 20);
     for (int i = 0; i < 10; i++) {
@@ -542,7 +546,7 @@ static void every_read_is_noted(void)
     kit_close(c);
 }
 
-static void fallbacks_behind_an_open_breaker_are_noted(void)
+static void reads_of_fallback_behind_open_breaker_are_noted(void)
 {
     static const char *const reads[] = { "a" };
     cellar *c = open_deps(4u << 20), *v = NULL;
@@ -558,7 +562,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     cook k = { .c = v, .from = c, .reads = reads, .count = 1 };
     atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* it opens */
+    T_EQ_I64(kit_load(v, "x", NULL, &s, text, NULL), CELLAR_E_LOADER); /* the breaker opens */
     o.fallback[0] = (cellar_fallback){ cook_load, &k };
     for (int how = 0; how < 3; how++) {
         cellar_lease lease;
@@ -586,7 +590,7 @@ static void fallbacks_behind_an_open_breaker_are_noted(void)
 
 /* ---- bounds ---- */
 
-static void deps_bounds(void)
+static void load_over_dependency_limit_is_not_stored(void)
 {
     static char name[CELLAR_DEPENDENCIES_MAX + 1][8];
     static const char *reads[CELLAR_DEPENDENCIES_MAX + 1];
@@ -601,7 +605,7 @@ static void deps_bounds(void)
     T_EQ_I64((int64_t)edges(c), CELLAR_DEPENDENCIES_MAX);
     put(c, reads[CELLAR_DEPENDENCIES_MAX - 1], "x");
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
-    k.count++; /* one more: not kept */
+    k.count++; /* one more dependency: not stored */
     (void)dish(&k, "d");
     T_CHECK((result_flags & CELLAR_RESULT_NOT_STORED) != 0);
     T_EQ_I64(has(c, "d"), CELLAR_MISS);
@@ -609,7 +613,7 @@ static void deps_bounds(void)
     kit_close(c);
 }
 
-static void chains_are_followed_and_rests_are_due(void)
+static void chain_of_dependents_is_invalidated_completely(void)
 {
     char names[12][8];
     cellar *c = open_deps(4u << 20);
@@ -630,7 +634,7 @@ static void chains_are_followed_and_rests_are_due(void)
     kit_close(c);
 }
 
-static void fans_are_followed_some_a_call(void)
+static void fan_of_dependents_is_invalidated_in_bounded_steps(void)
 {
     static const char *const read = "r";
     cellar *c = open_deps(16u << 20);
@@ -658,31 +662,31 @@ static void fans_are_followed_some_a_call(void)
     kit_close(c);
 }
 
-static void cycles_end(void)
+static void cyclic_dependencies_end(void)
 {
     static const char *const a = "a", *const b = "b";
     cellar *c = open_deps(4u << 20);
     cook reads_a = { .c = c, .reads = &a, .count = 1 };
     cook reads_b = { .c = c, .reads = &b, .count = 1 };
-    (void)dish(&reads_a, "b"); /* b was made of a, which was not there */
-    (void)dish(&reads_b, "a"); /* a of b: a value where none was is no change */
+    (void)dish(&reads_a, "b"); /* b depends on a, which is absent */
+    (void)dish(&reads_b, "a"); /* a depends on b; a value for an absent key is no change */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_OK);
     T_EQ_I64((int64_t)edges(c), 2);
-    put(c, "a", "set"); /* and is not made of b any more */
+    put(c, "a", "set"); /* now a has no dependencies */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_MISS);
     T_EQ_I64((int64_t)edges(c), 0);
     (void)dish(&reads_a, "a"); /* a hit */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
-    (void)dish(&reads_a, "a"); /* it read itself */
+    (void)dish(&reads_a, "a"); /* a depends on itself */
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     put(c, "a", "mine");
     T_EQ_I64(has(c, "a"), CELLAR_OK);
     kit_close(c);
 }
 
-static void the_table_is_bounded_and_swept(void)
+static void full_dependency_table_reuses_expired_places(void)
 {
     static const char *const read = "r";
     cellar *c = open_deps(1u << 20);
@@ -696,14 +700,14 @@ static void the_table_is_bounded_and_swept(void)
         kept += last;
         T_EQ_I64(has(c, key), last ? CELLAR_OK : CELLAR_MISS);
     }
-    T_CHECK(kept > 20 && kept < 300); /* a table of some 100 */
+    T_CHECK(kept > 20 && kept < 300); /* the table has about 100 places */
     T_EQ_I64(last, 0);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.loads_not_stored, (uint64_t)(500 - kept));
     const double bytes = metric(c, "cellar_module_bytes{module=\"dependency\"} ");
     T_CHECK(bytes > 0 && bytes < (1 << 20) / 100 + 4096);
-    atomic_fetch_add(&kit_now_ms, 2000); /* all of them have expired: places are found again */
+    atomic_fetch_add(&kit_now_ms, 2000); /* all of them have expired, so their places are free */
     for (int i = 500; i < 520; i++) {
         snprintf(key, sizeof key, "f%d", i);
         (void)dish(&k, key);
@@ -714,7 +718,7 @@ static void the_table_is_bounded_and_swept(void)
     kit_close(c);
 }
 
-static void reloads_drop_what_is_not_read_any_more(void)
+static void reload_drops_dependencies_it_no_longer_reads(void)
 {
     static const char *const both[] = { "a", "b" };
     cellar *c = open_deps(4u << 20);
@@ -735,14 +739,14 @@ static void reloads_drop_what_is_not_read_any_more(void)
     kit_close(c);
 }
 
-/* ---- off, and refused ---- */
+/* ---- switched off, refused ---- */
 
 static void heard(const cellar_event *e, void *ctx)
 {
     if (e->cause == CELLAR_CAUSE_DEPENDENCY) { (*(int *)ctx)++; }
 }
 
-static void listeners_hear_of_dependants(void)
+static void listeners_receive_events_of_dependents(void)
 {
     static const char *const read = "a";
     cellar *c = open_deps(4u << 20);
@@ -760,7 +764,7 @@ static void listeners_hear_of_dependants(void)
     kit_close(c);
 }
 
-static void only_views_that_ask_note(void)
+static void namespaces_without_dependencies_note_nothing(void)
 {
     static const char *const read = "a";
     cellar *c = open_deps(4u << 20), *plain = NULL;
@@ -774,7 +778,8 @@ static void only_views_that_ask_note(void)
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *other = kit_open(1u << 20), *v = NULL;
     o.track_dependencies = 1;
-    T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL); /* the store keeps none */
+    /* the store tracks no dependencies */
+    T_EQ_I64(cellar_namespace_open(other, "v", &o, &v), CELLAR_E_INVAL);
     o.track_dependencies = 2;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &v), CELLAR_E_INVAL);
     cook across = { .c = c, .from = other, .reads = &read, .count = 1 };
@@ -802,7 +807,7 @@ static void stingy_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void what_could_not_be_noted_is_not_served(void)
+static void load_with_unnoted_dependency_is_not_stored(void)
 {
     static const char *const read = "a";
     int not_stored = 0;
@@ -822,7 +827,7 @@ static void what_could_not_be_noted_is_not_served(void)
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         cook k = { .c = c, .reads = &read, .count = 1 };
         put(c, "a", "x");
-        (void)dish(&k, "warm"); /* the table of loads is there */
+        (void)dish(&k, "warm"); /* allocate the table of loads first */
         atomic_store(&fail_at, atomic_load(&asked) + i);
         const cellar_err err = cellar_get_or_load(c, "d", 1, NULL, cook_load, &k, &r);
         atomic_store(&fail_at, -1);
@@ -835,22 +840,28 @@ static void what_could_not_be_noted_is_not_served(void)
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
-    T_CHECK(not_stored >= 2); /* of the run, of the node's key */
+    T_CHECK(not_stored >= 2); /* failed allocations of the run and of the node's key */
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_api_deps", T_CASE(set_del_and_incr_end_who_read),
-       T_CASE(patterns_updates_and_bulk_end_who_read), T_CASE(ended_views_and_tags_end_who_read),
-       T_CASE(a_value_lives_no_longer_than_what_it_was_made_of),
-       T_CASE(touches_of_either_keep_the_order_of_their_ends),
-       T_CASE(a_touch_that_writes_the_record_anew_ends_who_read),
-       T_CASE(idle_time_bounds_who_read), T_CASE(not_modified_keeps_what_the_value_was_made_of),
-       T_CASE(not_modified_with_less_time_or_other_tags_is_a_change),
-       T_CASE(loads_inside_loads_are_kept_and_linked), T_CASE(changes_during_the_load_are_seen),
-       T_CASE(bulk_loaders_read_for_all_their_keys), T_CASE(every_read_is_noted),
-       T_CASE(fallbacks_behind_an_open_breaker_are_noted), T_CASE(deps_bounds),
-       T_CASE(chains_are_followed_and_rests_are_due),
-       T_CASE(fans_are_followed_some_a_call), T_CASE(cycles_end),
-       T_CASE(the_table_is_bounded_and_swept), T_CASE(reloads_drop_what_is_not_read_any_more),
-       T_CASE(listeners_hear_of_dependants), T_CASE(only_views_that_ask_note),
-       T_CASE(what_could_not_be_noted_is_not_served))
+T_MAIN("cellar_api_deps", T_CASE(set_delete_and_increment_invalidate_dependents),
+       T_CASE(pattern_update_and_bulk_set_invalidate_dependents),
+       T_CASE(cleared_namespace_and_deleted_tag_invalidate_dependents),
+       T_CASE(dependent_expires_no_later_than_its_sources),
+       T_CASE(touch_keeps_dependent_expiring_no_later_than_source),
+       T_CASE(touch_that_moves_the_record_invalidates_dependents),
+       T_CASE(idle_time_of_source_bounds_dependent), T_CASE(not_modified_keeps_dependencies),
+       T_CASE(not_modified_with_shorter_ttl_or_other_tags_invalidates_dependents),
+       T_CASE(nested_loads_are_stored_and_linked),
+       T_CASE(change_during_load_discards_dependent_value),
+       T_CASE(reads_of_bulk_loader_count_for_all_its_keys),
+       T_CASE(every_reading_call_notes_a_dependency),
+       T_CASE(reads_of_fallback_behind_open_breaker_are_noted),
+       T_CASE(load_over_dependency_limit_is_not_stored),
+       T_CASE(chain_of_dependents_is_invalidated_completely),
+       T_CASE(fan_of_dependents_is_invalidated_in_bounded_steps), T_CASE(cyclic_dependencies_end),
+       T_CASE(full_dependency_table_reuses_expired_places),
+       T_CASE(reload_drops_dependencies_it_no_longer_reads),
+       T_CASE(listeners_receive_events_of_dependents),
+       T_CASE(namespaces_without_dependencies_note_nothing),
+       T_CASE(load_with_unnoted_dependency_is_not_stored))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what was made of other keys ends with them where it lies on disk, too: evicted, written
- *         through, renewed, or in a view nobody has open; and no later life of the store serves it,
- *         closed or killed. What is reached through an evicted value is reached all the same.
- * Method: dishes d0, d1, .. made of a0, a1, .., courses c0, .. made of dishes; a memory that is
- *         flooded, so that dishes lie on disk alone; a folder opened again, with the store's table
- *         or without. */
+ * Aim:    A change invalidates dependents on disk, too: evicted, written through, refreshed, or in
+ *         a namespace without an open handle. No reopened store serves them, after a close or a
+ *         kill. A change also reaches dependents through evicted values.
+ * Method: Dishes d0, d1, .. depend on a0, a1, ..; courses c0, .. depend on dishes. Memory is
+ *         flooded, so that dishes are only on disk. The folder is opened again, with the table of
+ *         the store or without it. */
 #include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAIRS = 100, FLOOD = 1400 }; /* flood: of 4 KiB, some more than the memory */
+enum { PAIRS = 100, FLOOD = 1400 }; /* FLOOD: entries of 4 KiB, slightly more than memory holds */
 
 #define MEMORY (4u << 20)
 
@@ -73,7 +73,7 @@ static cellar_err get(cellar *c, const char *key)
 
 typedef struct cook {
     cellar *c, *from;   /* from NULL: c */
-    bool same, nothing; /* says not modified; reads nothing */
+    bool same, nothing; /* reports not modified; reads nothing */
     const cellar_bytes *tags;
     size_t tag_count;
 } cook;
@@ -123,7 +123,7 @@ static const char *name(char kind, int i)
     return text[at];
 }
 
-/* Push out what nobody uses; `keep`: a kind that is used all the time. */
+/* Evict unused entries; `keep`: a kind of key that is read all the time. */
 static void flood(cellar *c, char keep)
 {
     static char value[4096];
@@ -147,7 +147,8 @@ static bool in_memory(cellar *c, const char *key)
         info.tier == CELLAR_TIER_L1;
 }
 
-/* Dishes that are on disk alone; with `change` each is served again, or has ended with its a. */
+/* Check dishes that are only on disk. With `change` each one misses after the change of its source;
+ * without it each one hits. */
 static int pairs_of_disk(cellar *c, bool change)
 {
     int below = 0;
@@ -163,7 +164,7 @@ static int pairs_of_disk(cellar *c, bool change)
     return below;
 }
 
-static void changes_end_what_lies_on_disk_alone(void)
+static void change_invalidates_dependents_only_on_disk(void)
 {
     begin();
     cellar *c = open_disk(CELLAR_L2_WRITE_THROUGH);
@@ -174,7 +175,7 @@ static void changes_end_what_lies_on_disk_alone(void)
             (void)dish(&k, name('d', i));
         }
         flood(c, 0);
-        /* First that they are there; they come back into memory and leave it again. */
+        /* First check that they hit; they return to memory and leave it again. */
         if (change == 0) { T_CHECK(pairs_of_disk(c, false) > PAIRS / 4); }
         if (change == 1) { T_EQ_I64(pairs_of_disk(c, true), 0); }
     }
@@ -206,14 +207,14 @@ static void check_next_life(bool deps, bool killed)
         put(c, "a1", "1");
         (void)dish(&k, "d1");
         (void)dish(&k, "o1");
-        k.same = k.nothing = true; /* bytes of a1, and an answer that read nothing */
+        k.same = k.nothing = true; /* the bytes depend on a1; the answer read nothing */
         (void)dish_with(&k, "d1", CELLAR_LOAD_REFRESH);
         T_EQ_I64(get(c, "d1"), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
     cellar *c = open_it(true, deps, CELLAR_L2_WRITE_ON_EVICTION, MEMORY);
     T_EQ_I64(get(c, "a1"), CELLAR_OK);
-    T_EQ_I64(get(c, "o1"), CELLAR_OK); /* made of nothing */
+    T_EQ_I64(get(c, "o1"), CELLAR_OK); /* no dependencies */
     T_EQ_I64(get(c, "d1"), CELLAR_MISS);
     cook k = { .c = c };
     T_EQ_U64(dish(&k, "d1"), CELLAR_SOURCE_LOADED);
@@ -226,14 +227,17 @@ static void check_next_life(bool deps, bool killed)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }
-static void no_later_life_serves_what_was_made_of_others(void)
+static void reopened_store_serves_no_dependent_values(void)
 {
     check_next_life(true, false);
     check_next_life(false, false);
 }
-static void a_killed_life_serves_none_of_it_either(void) { check_next_life(true, true); }
+static void store_reopened_after_kill_serves_no_dependent_values(void)
+{
+    check_next_life(true, true);
+}
 
-static void sixteen_tags_leave_no_place_on_disk(void)
+static void changed_source_invalidates_value_with_sixteen_tags(void)
 {
     static char text[CELLAR_TAGS_MAX][4];
     cellar_bytes tags[CELLAR_TAGS_MAX];
@@ -259,7 +263,7 @@ static void sixteen_tags_leave_no_place_on_disk(void)
     end();
 }
 
-static void a_view_nobody_has_open_is_reached(void)
+static void change_invalidates_dependents_of_closed_namespace(void)
 {
     begin();
     for (int disk = 0; disk < 2; disk++) {
@@ -282,8 +286,9 @@ static void a_view_nobody_has_open_is_reached(void)
     end();
 }
 
-/* Courses stay in memory, their dishes leave it, ticks look for places; then a changes. */
-static void evicted_values_are_steps_on_the_way(void)
+/* Courses stay in memory, their dishes leave it, ticks look for free places; then a source
+ * changes. */
+static void change_reaches_dependents_through_evicted_values(void)
 {
     int gone = 0;
     begin();
@@ -309,8 +314,9 @@ static void evicted_values_are_steps_on_the_way(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-/* More than the table has places for: what lies on disk alone ends, and newer ones are kept. */
-static void a_full_table_ends_what_lies_on_disk(void)
+/* More keys than places in the table: values only on disk are invalidated, newer values are
+ * stored. */
+static void full_dependency_table_invalidates_values_only_on_disk(void)
 {
     enum { MANY = 1000 };
     begin();
@@ -337,8 +343,10 @@ static void a_full_table_ends_what_lies_on_disk(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_api_deps_disk", T_CASE(changes_end_what_lies_on_disk_alone),
-       T_CASE(no_later_life_serves_what_was_made_of_others),
-       T_CASE(a_killed_life_serves_none_of_it_either), T_CASE(sixteen_tags_leave_no_place_on_disk),
-       T_CASE(a_view_nobody_has_open_is_reached), T_CASE(evicted_values_are_steps_on_the_way),
-       T_CASE(a_full_table_ends_what_lies_on_disk))
+T_MAIN("cellar_api_deps_disk", T_CASE(change_invalidates_dependents_only_on_disk),
+       T_CASE(reopened_store_serves_no_dependent_values),
+       T_CASE(store_reopened_after_kill_serves_no_dependent_values),
+       T_CASE(changed_source_invalidates_value_with_sixteen_tags),
+       T_CASE(change_invalidates_dependents_of_closed_namespace),
+       T_CASE(change_reaches_dependents_through_evicted_values),
+       T_CASE(full_dependency_table_invalidates_values_only_on_disk))

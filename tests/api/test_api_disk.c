@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the disk tier as a user meets it: two fields set, then evicted entries come back with
- *         what remains of their TTL, a reopened store is warm, what was deleted, overwritten,
- *         cleared or dropped stays so over any end, and a store whose disk cannot be used works on.
- * Method: real directories under TMPDIR, a clock of this file; children that are killed in the
- *         middle of their work, with an oracle in shared memory that is written after each call. */
+ * Aim:    The disk tier as a user meets it. With two fields set, evicted entries are read back with
+ *         the rest of their TTL, and a reopened store is warm. Deleted, overwritten, cleared or
+ *         dropped entries stay dead after any end of the process. A store with an unusable disk
+ *         continues in memory.
+ * Method: Real directories under TMPDIR, a clock of this file. Children are killed in the middle of
+ *         their work; an oracle in shared memory is written after each call. */
 #include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 
@@ -36,8 +37,8 @@ static settings config(void)
     return cfg;
 }
 
-/* Of two keys of one class the disk holds the newer: with this one no two keys of the tests that
- * count to the last share a class. With any other it is so for 2,000 keys about 97 times of 100. */
+/* Of two keys of one class the disk holds the newer: with this secret the exact tests have no two
+ * keys of one class. With any other secret this holds for 2,000 keys about 97 times of 100. */
 static const uint8_t known_secret[32] = { 1 };
 
 static cellar *open_with(const settings *cfg)
@@ -86,7 +87,7 @@ static cellar_err put_tagged(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
-/* MISS, OK, or CONFLICT when it is not this version. */
+/* MISS, OK, or CONFLICT for another version. */
 static cellar_err look(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512], want[512];
@@ -97,7 +98,7 @@ static cellar_err look(cellar *c, uint32_t key, uint32_t version)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-/* Asked for while it is in memory: worth its bytes on disk when it leaves. */
+/* Read while it is in memory: worth its bytes on disk at its eviction. */
 static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
 {
     const cellar_err err = put(c, key, version, ttl_ms);
@@ -117,7 +118,7 @@ static uint64_t metric(cellar *c, const char *name)
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : 0;
 }
 
-static void evicted_entries_come_back_from_disk(void)
+static void evicted_entry_is_read_back_from_disk(void)
 {
     store_begin();
     settings cfg = config();
@@ -140,7 +141,7 @@ static void evicted_entries_come_back_from_disk(void)
     T_EQ_U64(metric(c, "cellar_l2_hits_total"), st.hits_l2);
     const uint32_t key = 5;
     T_EQ_I64(look(c, key, 1), CELLAR_OK);
-    T_CHECK(cellar_delete(c, &key, sizeof key) >= 0); /* in memory or not: gone from both */
+    T_CHECK(cellar_delete(c, &key, sizeof key) >= 0); /* in memory or not: removed from both */
     T_EQ_I64(look(c, key, 1), CELLAR_MISS);
     shut(c);
     store_end();
@@ -153,9 +154,9 @@ static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void 
     return cellar_buf_append(out, "x", 1);
 }
 
-/* After a close and an open: each call finds what only the disk has. Twice: with a value that must
- * be asked for again once its length is known. */
-static void what_lies_on_disk_counts_for_every_call(void)
+/* After a close and an open each call reads entries that only the disk has. Twice: with a value
+ * that needs a second call for its length. */
+static void every_call_reads_entries_on_disk(void)
 {
     static char big[100000];
     static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look" };
@@ -187,7 +188,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
         T_EQ_U64(len, n);
         cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-        T_EQ_U64(st.entries, 0); /* it was looked at, and stayed where it is */
+        T_EQ_U64(st.entries, 0); /* the peek left the entry on disk */
         cellar_pinned p;
         T_EQ_I64(cellar_pin(c, "pin", 3, &p), CELLAR_OK);
         T_EQ_U64(p.value_len, n);
@@ -209,7 +210,7 @@ static void what_lies_on_disk_counts_for_every_call(void)
     }
 }
 
-/* Whatever the disk is asked for; the first place where the cancel counts is after all of it. */
+/* Run all work of the disk; the first cancellation point comes after it. */
 static void *use_disk_with_a_cancel_pending(void *arg)
 {
     int *reached = arg;
@@ -236,7 +237,7 @@ static void *use_disk_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-static void the_disk_is_no_cancellation_point(void)
+static void disk_access_is_no_cancellation_point(void)
 {
     pthread_t t;
     int reached = 0;
@@ -256,8 +257,8 @@ static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, vo
     return *(const bool *)ctx ? cellar_load_not_modified(ld) : cellar_load_value(ld, "v", 1);
 }
 
-/* Of a process that is killed: not what was set first, but what became of it. */
-static void each_change_goes_down_where_each_set_does(void)
+/* After a kill the last change of an entry is on disk, not its first set. */
+static void every_change_is_written_in_mode_each_set(void)
 {
     static char value[3000];
     const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
@@ -290,7 +291,7 @@ static void each_change_goes_down_where_each_set_does(void)
             lo.ttl_ms = 3600000;
             lo.jitter_pct = CELLAR_OFF;
             lo.flags = CELLAR_LOAD_REFRESH;
-            for (int i = 0; i < 2; i++) { /* the second says that it is the same still */
+            for (int i = 0; i < 2; i++) { /* the second one reports not modified */
                 bool again = i == 1;
                 now_ms += 1000;
                 if (cellar_get_or_load(c, "loaded", 6, &lo, load_once, &again, &r) != CELLAR_OK) {
@@ -317,7 +318,7 @@ static void each_change_goes_down_where_each_set_does(void)
         T_EQ_I64(now, 42);
         T_EQ_I64(cellar_contains(c, "u", 1), CELLAR_OK);
         T_EQ_I64(cellar_entry_info_get(c, "loaded", 6, 0, &info), CELLAR_OK);
-        T_CHECK(info.ttl_left_ms > 3600000); /* its clock is two seconds behind */
+        T_CHECK(info.ttl_left_ms > 3600000); /* the clock of the store is two seconds behind */
         T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, "long", 4), CELLAR_MISS);
         shut(c);
@@ -325,8 +326,8 @@ static void each_change_goes_down_where_each_set_does(void)
     }
 }
 
-/* One by one, in bulk, for a lease. */
-static void loads_answered_from_disk_have_their_flags(void)
+/* Single loads, bulk loads, leases. */
+static void load_answered_from_disk_has_its_flags(void)
 {
     store_begin();
     cellar *c = open_it();
@@ -359,8 +360,8 @@ static void loads_answered_from_disk_have_their_flags(void)
     store_end();
 }
 
-/* Long values, which a scan does not copy, and those longer than a segment of memory. */
-static void a_close_brings_down_values_of_all_sizes(void)
+/* Long values, which a scan does not copy, and values longer than a segment of memory. */
+static void close_writes_values_of_all_sizes(void)
 {
     static char value[1400000];
     store_begin();
@@ -386,7 +387,7 @@ static void a_close_brings_down_values_of_all_sizes(void)
     store_end();
 }
 
-static void what_nobody_asks_for_costs_no_write_the_first_time(void)
+static void unread_entry_is_not_written_at_first_eviction(void)
 {
     store_begin();
     settings cfg = config();
@@ -395,15 +396,15 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
     const uint64_t unused = metric(c, "cellar_l2_rejected_unused_total");
     T_CHECK(unused >= 850 && metric(c, "cellar_l2_rejected_total") >= unused);
-    /* One look in 16,000 takes a stranger for one seen before. */
+    /* The filter takes one lookup in 16,000 for a key seen before. */
     T_CHECK(metric(c, "cellar_l2_put_bytes_total") <= 2048);
     uint32_t left = 0;
     for (uint32_t i = 0; i < 1000; i++) {
         left += look(c, i, 1) == CELLAR_OK;
-        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK); /* loaded again: it left before, not long ago */
+        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK); /* loaded again: it was evicted not long ago */
         if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
-    T_CHECK(left <= 150); /* what was in memory: the rest was gone for good */
+    T_CHECK(left <= 150); /* entries in memory; the others were lost */
     T_CHECK(metric(c, "cellar_l2_put_bytes_total") > 500 * 100);
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 1000; i++) {
@@ -423,8 +424,8 @@ static void what_nobody_asks_for_costs_no_write_the_first_time(void)
     store_end();
 }
 
-/* Main lowers a counter each time it passes: whoever got there was asked for all the same. */
-static void what_was_asked_for_long_ago_is_written_too(void)
+/* Main lowers a counter at each pass: an entry that reaches main was read before. */
+static void entry_read_long_ago_is_written_at_eviction(void)
 {
     store_begin();
     settings cfg = config();
@@ -437,7 +438,8 @@ static void what_was_asked_for_long_ago_is_written_too(void)
         if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
     }
     T_EQ_U64(metric(c, "cellar_l2_rejected_unused_total"), 0);
-    /* A stranger's change in the moment of leaving costs a write, two keys of a class one. */
+    /* A change of another key with the same stamp during the eviction prevents a write; so may two
+     * keys of one class. */
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 600; i++) { hits += look(c, i, 1) == CELLAR_OK; }
     T_EQ_U64(metric(c, "cellar_l2_rejected_unused_total"), 0);
@@ -446,7 +448,7 @@ static void what_was_asked_for_long_ago_is_written_too(void)
     store_end();
 }
 
-static void a_back_filled_entry_keeps_its_deadline(void)
+static void backfilled_entry_keeps_its_deadline(void)
 {
     store_begin();
     settings cfg = config();
@@ -475,7 +477,7 @@ static void a_back_filled_entry_keeps_its_deadline(void)
     store_end();
 }
 
-static void a_reopened_store_is_warm(void)
+static void reopened_store_is_warm(void)
 {
     store_begin();
     settings cfg = config();
@@ -487,7 +489,7 @@ static void a_reopened_store_is_warm(void)
         T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
     }
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    shut(c); /* what memory held goes down */
+    shut(c); /* the close writes the entries of memory */
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
         T_EQ_U64(metric(c, "cellar_l2_opened"), 1);
@@ -502,7 +504,7 @@ static void a_reopened_store_is_warm(void)
     store_end();
 }
 
-static void clear_bump_and_drop_stay_over_restarts(void)
+static void clear_version_increment_and_drop_survive_restart(void)
 {
     store_begin();
     uint32_t version = 0;
@@ -513,7 +515,7 @@ static void clear_bump_and_drop_stay_over_restarts(void)
         T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
         for (uint32_t i = 0; i < 50; i++) {
             T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
-            T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* bumped */
+            T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* made dead by the version increment */
             T_EQ_I64(look(d, i, 1), CELLAR_MISS); /* dropped */
             T_EQ_I64(look(c, i, 1), CELLAR_MISS); /* the root was cleared */
             T_EQ_I64(put(a, i, 1, 0), CELLAR_OK);
@@ -522,7 +524,7 @@ static void clear_bump_and_drop_stay_over_restarts(void)
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         }
         T_EQ_I64(cellar_close(d), CELLAR_OK);
-        shut(c); /* all of it on disk */
+        shut(c); /* all entries are on disk */
         T_EQ_I64(cellar_close(a), CELLAR_OK);
         T_EQ_I64(cellar_close(b), CELLAR_OK);
         c = open_it();
@@ -547,7 +549,6 @@ static void clear_bump_and_drop_stay_over_restarts(void)
     store_end();
 }
 
-/* The root's label is for statistics: it may change, and a view may bear it. */
 /* Open "v" of a store with a version. */
 static cellar *view_at(cellar *c, uint32_t version)
 {
@@ -611,7 +612,8 @@ static void pinned_load_of_a_value_on_disk_is_copied(void)
     store_end();
 }
 
-static void a_view_may_be_called_as_the_root_is(void)
+/* The root's label is for statistics: it may change, and a namespace may have the same name. */
+static void namespace_with_label_of_root_is_separate(void)
 {
     store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
@@ -651,7 +653,7 @@ static bool in_files(const char *needle)
     return found;
 }
 
-static void secret_views_never_touch_the_disk(void)
+static void hidden_namespace_never_touches_disk(void)
 {
     store_begin();
     cellar *c = open_it(), *open_view, *secret;
@@ -670,7 +672,8 @@ static void secret_views_never_touch_the_disk(void)
     shut(c);
     T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
     T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
-    /* While the index is read after an open every change is logged, but none of a secret view. */
+    /* While the index is read after an open every change is logged, but none of a hidden
+     * namespace. */
     const settings cfg = config();
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
@@ -678,7 +681,7 @@ static void secret_views_never_touch_the_disk(void)
     T_EQ_I64(cellar_close(secret), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
-    /* A view that was on disk and is not any more loses what is there, also for later. */
+    /* A namespace that becomes hidden loses its entries on disk, also for later opens. */
     c = open_it();
     o.hidden = 0;
     o.tier = CELLAR_TIER_L1;
@@ -695,7 +698,7 @@ static void secret_views_never_touch_the_disk(void)
     store_end();
 }
 
-/* Behind the store's back: every record is another. */
+/* Replace every record on disk from outside the store. */
 static void spoil_the_disk(void)
 {
     char path[400];
@@ -722,7 +725,7 @@ static cellar_err load_it(cellar_load *ld, const void *key, size_t key_len, void
     return text != NULL ? cellar_load_value(ld, text, strlen(text)) : CELLAR_E_IO;
 }
 
-/* What a load of `key` answers with, or NULL: not OK. */
+/* Return the value of a load of `key`, or NULL for another code than OK. */
 static const char *loaded(cellar *c, const char *key, const cellar_load_opts *o, const char *text,
                           uint32_t *source)
 {
@@ -743,7 +746,7 @@ static bool there(cellar *c, const char *key)
     return cellar_get(c, key, strlen(key), buf, sizeof buf, NULL) == CELLAR_OK;
 }
 
-/* Others take all the room in memory. */
+/* Fill memory with other keys. */
 static void push_out(cellar *c)
 {
     for (uint32_t i = 0; i < 3000; i++) {
@@ -752,7 +755,7 @@ static void push_out(cellar *c)
     }
 }
 
-static void what_is_not_for_the_disk_never_gets_there(void)
+static void entries_excluded_from_disk_are_never_written(void)
 {
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
@@ -771,7 +774,7 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     fall.default_value = &last;
     fall.fallback_ttl_ms = 10000000;
     so.flags = CELLAR_NO_L2;
-    /* Once on disk, then read past it. */
+    /* The entry is on disk first, then a load bypasses it. */
     T_EQ_STR(loaded(c, "no", NULL, "first", &from), "first");
     T_EQ_STR(loaded(c, "yes", NULL, "first", &from), "first");
     T_CHECK(there(c, "no") && there(c, "yes"));
@@ -780,7 +783,7 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     cellar_load_item item = { "yes", 3, fresh_result(), CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_MISS);
-    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* on disk is cached, in bulk, too */
+    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* an entry on disk is cached, in bulk, too */
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &cached, NULL, NULL), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result->source, CELLAR_SOURCE_L2);
@@ -792,14 +795,14 @@ static void what_is_not_for_the_disk_never_gets_there(void)
     T_EQ_I64(cellar_set(c, "renewed", 7, "v", 1, &so), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, "renewed", 7, 10000000), CELLAR_OK);
     for (int i = 0; i < 4; i++) { T_CHECK(there(c, kept_out[i])); }
-    push_out(c); /* nor is the older copy of "no" served */
+    push_out(c); /* nor is the copy older than the negative entry served */
     for (int i = 0; i < 4; i++) { T_CHECK(!there(c, kept_out[i])); }
     T_CHECK(there(c, "yes"));
     T_EQ_STR(loaded(c, "no", &no, "third", &from), "third");
     T_EQ_STR(loaded(c, "fall", &fall, NULL, &from), "default");
     T_EQ_I64(cellar_set(c, "set", 3, "v", 1, &so), CELLAR_OK);
     shut(c);
-    c = open_with(&cfg); /* a close brings down the rest, not these */
+    c = open_with(&cfg); /* a close writes the remaining entries, but not these */
     for (int i = 0; i < 4; i++) { T_CHECK(!there(c, kept_out[i])); }
     T_CHECK(there(c, "yes"));
     T_EQ_I64(cellar_set(c, "set", 3, "v", 1, NULL), CELLAR_OK); /* the next set is another entry */
@@ -819,8 +822,8 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-/* No kind of load is a way round what its flags, or the view's switch, say of the disk. */
-static void bulk_loads_and_leases_keep_off_the_disk(void)
+/* Every kind of load respects the disk options of its flags and of its namespace. */
+static void bulk_loads_and_leases_respect_no_disk_options(void)
 {
     uint32_t from;
     static char text[] = "new";
@@ -846,7 +849,7 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     o.flags = CELLAR_LOAD_NO_L2;
     T_EQ_I64(cellar_lease_acquire(c, "lease", 5, &o, NULL, &lease, &r), CELLAR_LEASED);
     cellar_set_opts so = cellar_set_opts_default();
-    so.flags = CELLAR_DURABLE; /* nobody would wait for the disk */
+    so.flags = CELLAR_DURABLE; /* no disk write could be waited for */
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, &so), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, NULL), CELLAR_OK);
     T_CHECK(there(c, "bulk") && there(c, "lease"));
@@ -855,7 +858,7 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     T_EQ_STR(loaded(c, "off", NULL, "old", &from), "old");
     T_CHECK(there(c, "off"));
     push_out(c);
-    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* what is switched off has nothing on disk either */
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* a disabled namespace has nothing on disk either */
     T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_CHECK(loaded(c, "off", &o, NULL, &from) == NULL);
     T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
@@ -864,7 +867,7 @@ static void bulk_loads_and_leases_keep_off_the_disk(void)
     store_end();
 }
 
-static void the_disks_breaker_is_set_by_the_store(void)
+static void disk_breaker_follows_store_options(void)
 {
     for (int set = 0; set < 2; set++) {
         store_begin();
@@ -898,7 +901,7 @@ static void the_disks_breaker_is_set_by_the_store(void)
     }
 }
 
-/* Not a cipher to keep anything secret with; `ctx` is the key, the tag a sum over all of it. */
+/* A toy cipher, NOT for keeping secrets; `ctx` is the key, the tag a sum over all bytes. */
 static uint64_t toy_sum(const void *ctx, const unsigned char *nonce, const void *aad,
                         size_t aad_len, const unsigned char *sealed, size_t n)
 {
@@ -936,7 +939,7 @@ static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
     return 0;
 }
 
-static void with_a_cipher_values_lie_on_disk_sealed(void)
+static void cipher_encrypts_values_on_disk(void)
 {
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
@@ -949,7 +952,7 @@ static void with_a_cipher_values_lie_on_disk_sealed(void)
     cfg.l2.cipher = &crypt;
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
-    crypt.ctx = &wrong; /* the struct was copied */
+    crypt.ctx = &wrong; /* the store has copied the struct */
     char back[16];
     size_t len;
     T_EQ_I64(cellar_set(c, "knownkey", 8, "sealedvalue", 11, NULL), CELLAR_OK);
@@ -997,8 +1000,8 @@ static cellar_err look_at_page(cellar *c, uint32_t key)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-/* Under a full budget, and three times as much on disk as its files could hold as it is. */
-static void packed_views_hold_more_on_the_same_disk(void)
+/* Under a full budget, with three times more entries on disk than its files hold uncompressed. */
+static void compressed_namespace_holds_more_on_disk(void)
 {
     enum { PAGES = 12000 };
     store_begin();
@@ -1010,7 +1013,7 @@ static void packed_views_hold_more_on_the_same_disk(void)
     cfg.config.memory_bytes = 6u << 20;
     cellar *c = NULL;
     const cellar_err err = settings_open(&cfg, &c);
-    if (err == CELLAR_E_UNSUPPORTED) { /* by its code, at once, and not because of anything else */
+    if (err == CELLAR_E_UNSUPPORTED) { /* E_UNSUPPORTED comes immediately and has no other cause */
         o.l2_lz4 = 0;
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         o.l2_lz4 = 1;
@@ -1049,7 +1052,7 @@ static void await_kill(pid_t pid)
     T_CHECK(WIFSIGNALED(status));
 }
 
-static void sets_of_these_modes_are_on_disk_at_once(void)
+static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
 {
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
@@ -1108,7 +1111,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
     store_end();
 }
 
-static void write_through_says_what_the_disk_did_not_take(void)
+static void write_through_reports_refused_disk_write(void)
 {
     store_begin();
     static char big[300 << 10]; /* over half a segment */
@@ -1122,7 +1125,7 @@ static void write_through_says_what_the_disk_did_not_take(void)
     T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_E_IO);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 1);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK); /* in memory */
-    so.ttl_ms = 5000; /* less than l2_min_ttl_ms: not meant to lie there */
+    so.ttl_ms = 5000; /* less than l2_min_ttl_ms: not written to disk */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &so), CELLAR_OK);
     so = cellar_set_opts_default();
     so.flags = CELLAR_NO_L2;
@@ -1131,13 +1134,14 @@ static void write_through_says_what_the_disk_did_not_take(void)
     shut(c);
     o.l2_write = CELLAR_L2_WRITE_ON_SET;
     c = open_with(&cfg);
-    T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK); /* nothing is promised */
+    /* no durability is promised */
+    T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK);
     T_EQ_U64(metric(c, "cellar_l2_not_through_total"), 0);
     shut(c);
     store_end();
 }
 
-static void ticks_say_whether_the_disk_has_work(void)
+static void tick_returns_pending_while_disk_has_work(void)
 {
     store_begin();
     settings cfg = config();
@@ -1176,7 +1180,7 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
-static void durable_sets_are_on_disk_when_they_return(void)
+static void durable_set_is_on_disk_when_it_returns(void)
 {
     store_begin();
     settings cfg = config();
@@ -1198,7 +1202,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
-    o.ttl_ms = 5000; /* too short a time to be written */
+    o.ttl_ms = 5000; /* the TTL is too short for the disk */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
     T_EQ_I64(cellar_contains(c, "short", 5), CELLAR_OK);
     cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 },
@@ -1216,7 +1220,7 @@ static void durable_sets_are_on_disk_when_they_return(void)
     store_end();
 }
 
-/* Every kind of change, with the code each must answer; in memory all of them work. */
+/* Every kind of change, with its code; in memory all of them succeed. */
 static void change_all(cellar *c, cellar *v, cellar_err want)
 {
     cellar *w = NULL;
@@ -1244,7 +1248,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_close(w), CELLAR_OK);
 }
 
-static void at_always_each_change_says_whether_it_is_durable(void)
+static void change_at_sync_always_reports_durability(void)
 {
     store_begin();
     settings cfg = config();
@@ -1254,7 +1258,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     change_all(c, v, CELLAR_OK);
     snprintf(file, sizeof file, "%s/stage.buf", store);
-    T_EQ_I64(unlink(file), 0); /* what is written from now on nobody will find */
+    T_EQ_I64(unlink(file), 0); /* no later open finds records written from now on */
     now_ms += 2000;
     (void)cellar_tick(c, 1000, NULL);
     change_all(c, v, CELLAR_E_IO);
@@ -1266,7 +1270,7 @@ static void at_always_each_change_says_whether_it_is_durable(void)
     store_end();
 }
 
-static void the_disk_tier_is_resized_while_it_runs(void)
+static void disk_tier_is_resized_while_running(void)
 {
     store_begin();
     settings cfg = config();
@@ -1306,7 +1310,7 @@ static void the_disk_tier_is_resized_while_it_runs(void)
 
 /* ---- tags and patterns ---- */
 
-static void what_tags_and_patterns_end_on_disk_stays_so(void)
+static void tag_and_pattern_deletes_on_disk_survive_restart(void)
 {
     store_begin();
     settings cfg = config();
@@ -1322,7 +1326,8 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
         o.tags = tags;
         o.tag_count = 2;
         T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
-        (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len); /* so it is worth a write */
+        /* a read makes it worth a write */
+        (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
         (void)cellar_tick(c, 1000, NULL);
     }
     T_EQ_I64(cellar_delete_by_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
@@ -1342,11 +1347,11 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
             there += err == CELLAR_OK;
             (void)cellar_tick(c, 100, NULL);
         }
-        T_CHECK(there > 140); /* of 151: a put may find no room in time */
+        T_CHECK(there > 140); /* of 151: a write may find no free segment in time */
         shut(c);
         c = open_with(&cfg);
     }
-    /* What comes back into memory brings its tags along. */
+    /* An entry read back into memory has its tags. */
     T_EQ_I64(cellar_delete_by_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
     for (uint32_t i = 0; i < 200; i++) {
         char key[16], buf[4];
@@ -1363,7 +1368,7 @@ static void what_tags_and_patterns_end_on_disk_stays_so(void)
     store_end();
 }
 
-static void tags_are_written_with_each_set_too(void)
+static void tags_are_written_in_mode_each_set(void)
 {
     store_begin();
     const settings cfg = config();
@@ -1396,13 +1401,13 @@ static void tags_are_written_with_each_set_too(void)
     store_end();
 }
 
-static void a_store_whose_disk_cannot_be_used_works_on(void)
+static void store_with_unusable_disk_continues_in_memory(void)
 {
     store_begin();
     cellar *c = open_it(), *second = NULL;
     T_EQ_I64(put(c, 1, 1, 0), CELLAR_OK);
     settings cfg = config();
-    T_EQ_I64(settings_open(&cfg, &second), CELLAR_OK); /* somebody has it already */
+    T_EQ_I64(settings_open(&cfg, &second), CELLAR_OK); /* the directory is in use */
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(second, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_BUSY);
@@ -1417,7 +1422,7 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     shut(c);
     char file[330];
     snprintf(file, sizeof file, "%s/SUPER", store);
-    T_EQ_I64(truncate(file, 10), 0); /* not one of ours any more */
+    T_EQ_I64(truncate(file, 10), 0); /* no longer a valid file */
     cfg = config();
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
@@ -1428,7 +1433,7 @@ static void a_store_whose_disk_cannot_be_used_works_on(void)
     store_end();
 }
 
-static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
+static void forked_child_keeps_memory_and_closes_disk(void)
 {
     store_begin();
     cellar *c = open_it();
@@ -1457,12 +1462,12 @@ static void a_forked_child_has_its_memory_and_lets_go_of_the_disk(void)
 
 typedef struct oracle { /* shared with the child; written after a call has returned */
     _Atomic uint32_t now[KEYS];  /* version that is current, 0: none */
-    _Atomic uint32_t next[KEYS]; /* what the call in work makes of it */
+    _Atomic uint32_t next[KEYS]; /* version after the call in progress */
     _Atomic uint32_t cleared, clearing;
     _Atomic uint64_t calls;
 } oracle;
 
-/* One quarter of the keys ends, by its tag, or by patterns of its keys' first byte. */
+/* End one quarter of the keys, by their tag, or by patterns of the first byte of the keys. */
 static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
 {
     bool ok = true;
@@ -1525,12 +1530,12 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     }
 }
 
-static void killed_at_any_moment_nothing_dead_comes_back(void)
+static void kill_at_any_moment_restores_no_dead_entry(void)
 {
     store_begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(o != MAP_FAILED);
-    const uint64_t each = T_TSAN ? 1 : 4; /* which has threads: the others show TSan nothing */
+    const uint64_t each = T_TSAN ? 1 : 4; /* the kind with threads: the others show TSan nothing */
     const uint64_t cycles = t_env_u64("KILL_CYCLES", t_share(80)) * each / 4;
     uint64_t hits = 0, calls = 0;
     for (uint64_t n = 0; n < cycles && !t_failed(); n++) {
@@ -1554,10 +1559,11 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
         for (uint32_t key = 0; key < KEYS; key++) {
             const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
             cellar_err err = look(v, key, now);
-            if (err == CELLAR_CONFLICT) { err = look(v, key, next); } /* in work when killed */
+            /* the call was in progress at the kill */
+            if (err == CELLAR_CONFLICT) { err = look(v, key, next); }
             T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && (now != 0 || next != 0)));
             hits += err == CELLAR_OK;
-            /* Whatever became of that call: now it is decided. */
+            /* The call in progress is decided now, either way. */
             if (cellar_delete(v, &key, sizeof key) < 0) { T_CHECK(false); }
             T_EQ_I64(look(v, key, now), CELLAR_MISS);
             atomic_store(&o->now[key], 0);
@@ -1579,7 +1585,7 @@ static void killed_at_any_moment_nothing_dead_comes_back(void)
 #define EACH 48u
 
 static cellar *shared;
-static _Atomic uint32_t over[WRITERS * EACH]; /* versions up to it have ended, acknowledged */
+static _Atomic uint32_t over[WRITERS * EACH]; /* dead versions up to it, acknowledged */
 
 static uint32_t version_read(uint32_t key)
 {
@@ -1594,7 +1600,7 @@ static uint32_t version_read(uint32_t key)
     return version;
 }
 
-/* While the disk is slow it serves nobody: then longer, until it has. */
+/* A slow disk serves no value: then continue until it does. */
 static bool goes_on(uint32_t i)
 {
     if (i < 4000 || i % 256 != 0) { return true; }
@@ -1633,7 +1639,7 @@ static void *works(void *arg)
     return NULL;
 }
 
-static void threads_over_memory_and_disk_see_no_old_value(void)
+static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
 {
     store_begin();
     settings cfg = config();
@@ -1656,34 +1662,35 @@ static void threads_over_memory_and_disk_see_no_old_value(void)
     store_end();
 }
 
-T_MAIN("api_disk", T_CASE(threads_over_memory_and_disk_see_no_old_value),
-       T_CASE(evicted_entries_come_back_from_disk),
-       T_CASE(what_lies_on_disk_counts_for_every_call),
-       T_CASE(loads_answered_from_disk_have_their_flags),
-       T_CASE(a_close_brings_down_values_of_all_sizes),
-       T_CASE(each_change_goes_down_where_each_set_does),
-       T_CASE(the_disk_is_no_cancellation_point),
-       T_CASE(what_nobody_asks_for_costs_no_write_the_first_time),
-       T_CASE(what_was_asked_for_long_ago_is_written_too),
-       T_CASE(a_back_filled_entry_keeps_its_deadline), T_CASE(a_reopened_store_is_warm),
-       T_CASE(clear_bump_and_drop_stay_over_restarts),
+T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
+       T_CASE(evicted_entry_is_read_back_from_disk),
+       T_CASE(every_call_reads_entries_on_disk),
+       T_CASE(load_answered_from_disk_has_its_flags),
+       T_CASE(close_writes_values_of_all_sizes),
+       T_CASE(every_change_is_written_in_mode_each_set),
+       T_CASE(disk_access_is_no_cancellation_point),
+       T_CASE(unread_entry_is_not_written_at_first_eviction),
+       T_CASE(entry_read_long_ago_is_written_at_eviction),
+       T_CASE(backfilled_entry_keeps_its_deadline), T_CASE(reopened_store_is_warm),
+       T_CASE(clear_version_increment_and_drop_survive_restart),
        T_CASE(version_at_open_survives_a_reopen),
        T_CASE(pinned_load_of_a_value_on_disk_is_copied),
-       T_CASE(a_view_may_be_called_as_the_root_is), T_CASE(secret_views_never_touch_the_disk),
-       T_CASE(what_is_not_for_the_disk_never_gets_there),
-       T_CASE(bulk_loads_and_leases_keep_off_the_disk),
-       T_CASE(the_disks_breaker_is_set_by_the_store),
-       T_CASE(with_a_cipher_values_lie_on_disk_sealed),
-       T_ALONE(packed_views_hold_more_on_the_same_disk),
-       T_CASE(sets_of_these_modes_are_on_disk_at_once),
-       T_CASE(ticks_say_whether_the_disk_has_work),
+       T_CASE(namespace_with_label_of_root_is_separate),
+       T_CASE(hidden_namespace_never_touches_disk),
+       T_CASE(entries_excluded_from_disk_are_never_written),
+       T_CASE(bulk_loads_and_leases_respect_no_disk_options),
+       T_CASE(disk_breaker_follows_store_options),
+       T_CASE(cipher_encrypts_values_on_disk),
+       T_ALONE(compressed_namespace_holds_more_on_disk),
+       T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
+       T_CASE(tick_returns_pending_while_disk_has_work),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
-       T_CASE(write_through_says_what_the_disk_did_not_take),
-       T_CASE(durable_sets_are_on_disk_when_they_return),
-       T_CASE(at_always_each_change_says_whether_it_is_durable),
-       T_CASE(the_disk_tier_is_resized_while_it_runs),
-       T_CASE(what_tags_and_patterns_end_on_disk_stays_so),
-       T_CASE(tags_are_written_with_each_set_too),
-       T_CASE(a_store_whose_disk_cannot_be_used_works_on),
-       T_CASE(a_forked_child_has_its_memory_and_lets_go_of_the_disk),
-       T_CASE(killed_at_any_moment_nothing_dead_comes_back))
+       T_CASE(write_through_reports_refused_disk_write),
+       T_CASE(durable_set_is_on_disk_when_it_returns),
+       T_CASE(change_at_sync_always_reports_durability),
+       T_CASE(disk_tier_is_resized_while_running),
+       T_CASE(tag_and_pattern_deletes_on_disk_survive_restart),
+       T_CASE(tags_are_written_in_mode_each_set),
+       T_CASE(store_with_unusable_disk_continues_in_memory),
+       T_CASE(forked_child_keeps_memory_and_closes_disk),
+       T_CASE(kill_at_any_moment_restores_no_dead_entry))

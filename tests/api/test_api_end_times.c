@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an entry ends when the times it was stored with say so, wherever it lies: jitter passes no
- *         greatest age and no end of time, what has no value has no windows, uses do not age a
- *         value, and neither an idle time nor a kept time to live is longer on disk.
- * Method: one case a rule; public calls only, a clock of this file, a real folder for the disk. */
+ * Aim:    An entry expires exactly by the times it was stored with, in memory and on disk. Jitter
+ *         exceeds neither max_age_ms nor the end of time. A negative entry has no stale windows.
+ *         Uses do not age a value. Idle times and kept TTLs are no longer on disk than in memory.
+ * Method: One case for each rule; public calls only, a clock of this file, a real folder for the
+ *         disk. */
 #include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 
@@ -67,7 +68,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- jitter ---- */
 
-static void jitter_keeps_to_the_greatest_age(void)
+static void jitter_stays_within_max_age(void)
 {
     cellar *c = open_it();
     for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
@@ -85,12 +86,12 @@ static void jitter_keeps_to_the_greatest_age(void)
             T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
             early += info.ttl_left_ms < 9900;
         }
-        T_CHECK(early > 150); /* and is spread all the same */
+        T_CHECK(early > 150); /* still spread by jitter */
     }
     shut(c, NULL);
 }
 
-static void jitter_of_the_longest_times_is_no_end(void)
+static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
 {
     cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
@@ -104,7 +105,7 @@ static void jitter_of_the_longest_times_is_no_end(void)
     shut(c, NULL);
 }
 
-static void a_lease_keeps_to_the_greatest_age(void)
+static void fulfilled_lease_stays_within_max_age(void)
 {
     cellar *c = open_it();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -123,8 +124,8 @@ static void a_lease_keeps_to_the_greatest_age(void)
     shut(c, v);
 }
 
-/* Whatever the view would have said of a set without a time to live. */
-static void a_fulfilled_value_has_the_window_it_was_given(void)
+/* The default TTL of the namespace does not apply. */
+static void fulfilled_value_keeps_its_stale_window(void)
 {
     cellar *c = open_it();
     cellar_load_opts o = cellar_load_opts_default();
@@ -145,7 +146,7 @@ static void a_fulfilled_value_has_the_window_it_was_given(void)
     shut(c, NULL);
 }
 
-/* ---- what has no value, what is used ---- */
+/* ---- negative entries, uses ---- */
 
 static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
@@ -153,7 +154,7 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
     return cellar_load_absent(load);
 }
 
-static void what_loaders_find_absent_has_an_exact_age_too(void)
+static void absent_result_of_loader_has_exact_age(void)
 {
     cellar *c = open_it();
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -170,7 +171,7 @@ static void what_loaders_find_absent_has_an_exact_age_too(void)
     shut(c, v);
 }
 
-static void known_absent_keeps_the_end_and_no_windows(void)
+static void negative_entry_keeps_ttl_without_stale_windows(void)
 {
     cellar *c = open_it();
     cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -190,7 +191,7 @@ static void known_absent_keeps_the_end_and_no_windows(void)
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) {}
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.entries, 0); /* nobody waits for a window to close */
+    T_EQ_U64(st.entries, 0); /* no stale window delays the reclaim */
     shut(c, NULL);
 }
 
@@ -201,8 +202,8 @@ static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, voi
     return cellar_load_value(load, "loaded", 6);
 }
 
-/* The share of its time to live that is over, not of its idle time. */
-static void uses_bring_no_refresh_nearer(void)
+/* The refresh depends on the elapsed share of the TTL, not of the idle time. */
+static void use_of_idle_entry_triggers_no_eager_refresh(void)
 {
     cellar *c = open_it();
     int loads = 0;
@@ -245,7 +246,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     return c;
 }
 
-static void an_idle_time_goes_on_on_disk(void)
+static void idle_time_continues_on_disk(void)
 {
     for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
@@ -261,22 +262,23 @@ static void an_idle_time_goes_on_on_disk(void)
         T_EQ_I64(cellar_delete(v, "ends here", 9), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
         now_ms += 500;
-        T_EQ_I64(has(v, "lives"), CELLAR_OK); /* used: 900 old, 1,000 left */
+        /* used: 900 ms of idle time have passed, 1,000 are left */
+        T_EQ_I64(has(v, "lives"), CELLAR_OK);
         shut(c, v);
         c = open_disk(mode, &v);
         now_ms += 100;
         T_EQ_I64(has(v, "ends there"), CELLAR_MISS);
-        T_EQ_I64(ttl_left(v, "lives"), 900); /* to look is no use */
+        T_EQ_I64(ttl_left(v, "lives"), 900); /* a peek is no use */
         now_ms += 899;
         T_EQ_I64(has(v, "lives"), CELLAR_OK);
         now_ms += 999;
         T_EQ_I64(has(v, "lives"), CELLAR_OK);
-        T_EQ_I64(ttl_left(v, "lives"), 3000 - 2898); /* uses carry it to there */
+        T_EQ_I64(ttl_left(v, "lives"), 3000 - 2898); /* uses extend it up to this time */
         now_ms += 102;
         T_EQ_I64(has(v, "lives"), CELLAR_MISS);
         T_EQ_I64(has(v, "ends here"), CELLAR_MISS);
         T_EQ_I64(cellar_set(v, "again", 5, "v", 1, &o), CELLAR_OK);
-        now_ms += 1000; /* its copy, if it has one, is no younger than itself */
+        now_ms += 1000; /* a copy on disk is no younger than the entry */
         T_EQ_I64(has(v, "again"), CELLAR_MISS);
         shut(c, v);
         store_end();
@@ -289,9 +291,9 @@ static cellar_err write_w(const void *old, size_t old_len, cellar_buf *out, void
     return cellar_buf_append(out, "w", 1);
 }
 
-static void a_kept_time_to_live_is_kept_on_disk(void)
+static void keep_ttl_is_kept_on_disk(void)
 {
-    for (int how = 0; how < 8; how++) { /* set, many, update, none; each set, or durable */
+    for (int how = 0; how < 8; how++) { /* set, set_many, update, negative; each_set or durable */
         store_begin();
         cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION,
                                   &v);
@@ -313,15 +315,16 @@ static void a_kept_time_to_live_is_kept_on_disk(void)
         }
         T_EQ_I64(ttl_left(v, "k"), 5000);
         now_ms += 5000;
-        T_EQ_I64(has(v, "k"), CELLAR_MISS); /* it has ended, and so has its copy */
+        T_EQ_I64(has(v, "k"), CELLAR_MISS); /* it has expired, and so has its copy */
         shut(c, v);
         store_end();
     }
 }
 
-T_MAIN("cellar_api_end_times", T_CASE(jitter_keeps_to_the_greatest_age),
-       T_CASE(jitter_of_the_longest_times_is_no_end), T_CASE(a_lease_keeps_to_the_greatest_age),
-       T_CASE(a_fulfilled_value_has_the_window_it_was_given),
-       T_CASE(what_loaders_find_absent_has_an_exact_age_too),
-       T_CASE(known_absent_keeps_the_end_and_no_windows), T_CASE(uses_bring_no_refresh_nearer),
-       T_CASE(an_idle_time_goes_on_on_disk), T_CASE(a_kept_time_to_live_is_kept_on_disk))
+T_MAIN("cellar_api_end_times", T_CASE(jitter_stays_within_max_age),
+       T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited),
+       T_CASE(fulfilled_lease_stays_within_max_age), T_CASE(fulfilled_value_keeps_its_stale_window),
+       T_CASE(absent_result_of_loader_has_exact_age),
+       T_CASE(negative_entry_keeps_ttl_without_stale_windows),
+       T_CASE(use_of_idle_entry_triggers_no_eager_refresh), T_CASE(idle_time_continues_on_disk),
+       T_CASE(keep_ttl_is_kept_on_disk))

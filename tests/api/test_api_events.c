@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what happens to a process while it uses the cache: it forks with eight busy threads, its
- *         threads end or are cancelled, signals come ten thousand times a second.
- * Method: children that work on, audit and report by exit code; threads cancelled wherever
- *         they are; an interval timer over threads that check what they read. An alarm ends
- *         what hangs. */
+ * Aim:    A process forks with eight busy threads, its threads end or are cancelled, signals arrive
+ *         ten thousand times a second: the cache stays usable.
+ * Method: Children continue, audit and report by exit code. Threads are cancelled at any
+ *         instruction. An interval timer interrupts threads that check their reads. An alarm ends a
+ *         hung run. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -17,7 +17,7 @@
 #include "cellar_admin.h"
 #include "tests/support/settings.h"
 
-/* Fewer rounds where each step is ten times slower. */
+/* Fewer rounds where a sanitizer makes each step ten times slower. */
 #define EVENTS_SLOW (T_COST > 1 ? 8 : 1)
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
@@ -46,7 +46,7 @@ static uint64_t scan_all(cellar *c)
     return n;
 }
 
-/* ---- threads that do everything ---- */
+/* ---- threads that call everything ---- */
 
 typedef struct busy {
     cellar *c;
@@ -74,7 +74,7 @@ static void one_step(cellar *c, uint32_t x)
     }
 }
 
-/* gcc's ASan leaves red zones where a cancelled thread's frame was: such a frame has none. */
+/* gcc's ASan leaves red zones where the frame of a cancelled thread was; this frame has none. */
 __attribute__((no_sanitize("address"))) static void *work(void *arg)
 {
     busy *b = arg;
@@ -91,11 +91,11 @@ __attribute__((no_sanitize("address"))) static void *work(void *arg)
 
 /* ---- fork ---- */
 
-/* In the child: a set into every stripe, a scan, a store of its own, 1,000 calls. 0 = all well. */
+/* In the child: set into every stripe, scan, open a store, 1,000 calls. Return 0 if all is well. */
 static int child_work(busy *b)
 {
     alarm(30 * t_patience());
-    for (uint32_t i = 0; i < 600; i++) { /* 16 stripes at most: none is missed */
+    for (uint32_t i = 0; i < 600; i++) { /* at most 16 stripes: 600 keys reach each of them */
         const uint32_t key = 100000 + i;
         uint32_t got = 0;
         if (cellar_set(b->c, &key, sizeof key, &i, sizeof i, NULL) != CELLAR_OK) { return 2; }
@@ -133,7 +133,7 @@ static void fork_from_eight_busy_threads(void)
         T_REQUIRE(pid >= 0);
         if (pid == 0) { _exit(child_work(&b)); }
         atomic_store(&b.pause,
-                     1); /* they were busy when it came about; now it has the processors */
+                     1); /* they were busy at the fork; now the child has the processors */
         int status = 0;
         T_REQUIRE(waitpid(pid, &status, 0) == pid);
         atomic_store(&b.pause, 0);
@@ -151,8 +151,8 @@ static void fork_from_eight_busy_threads(void)
 
 /* ---- threads that end ---- */
 
-/* Threads are cancelled while they work, at whatever instruction they are: they end at the next
- * point of their own, never inside a call. */
+/* Cancel threads at any instruction of their work. They end at their next cancellation point, never
+ * inside a call. */
 static void cancelled_threads_lose_nothing(void)
 {
     enum { THREADS = 4 };
@@ -180,7 +180,7 @@ static void cancelled_threads_lose_nothing(void)
 static void *call_with_a_cancel_pending(void *arg)
 {
     int *reached = arg;
-    (void)pthread_cancel(pthread_self()); /* acted upon in the first cancellation point */
+    (void)pthread_cancel(pthread_self()); /* takes effect at the first cancellation point */
     cellar *c = open_bytes(2u << 20, 0);  /* starts a thread */
     for (uint32_t i = 0; i < 20000; i++) { one_step(c, i * 2654435761u); }
     T_CHECK(scan_all(c) > 0);
@@ -212,7 +212,7 @@ static void *use_and_end(void *arg)
     return NULL;
 }
 
-/* Twenty at a time, half of them by pthread_exit, while the memory held is watched. */
+/* Run twenty threads at a time, end half of them by pthread_exit, and measure the held memory. */
 static void ended_threads_leave_no_memory(void)
 {
     busy b = { .c = open_bytes(4u << 20, 0) };
@@ -261,7 +261,7 @@ static void *read_and_write(void *arg)
     return NULL;
 }
 
-/* 10,000 a second over four threads and the library's own, which blocks them. */
+/* 10,000 signals a second over four threads and the library's own, which blocks signals. */
 static void soak(int flags)
 {
     enum { THREADS = 4 };
@@ -290,7 +290,7 @@ static void soak(int flags)
     atomic_store(&b.stop, 1);
     for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
     T_REQUIRE(setitimer(ITIMER_REAL, &never, NULL) == 0);
-    sa.sa_handler = SIG_IGN; /* one may still be on its way: valgrind delivers them late */
+    sa.sa_handler = SIG_IGN; /* one may still be pending: valgrind delivers them late */
     T_REQUIRE(sigaction(SIGALRM, &sa, NULL) == 0);
     T_REQUIRE(sigaction(SIGALRM, &before, NULL) == 0);
     printf("# %" PRIu64 " signals, %" PRIu64 " pairs of calls, %u stores\n",
@@ -302,7 +302,7 @@ static void soak(int flags)
 static void signal_soak_with_restart(void) { soak(SA_RESTART); }
 static void signal_soak_without_restart(void) { soak(0); }
 
-/* First what no call before it may have made ready: the first store of a process asks the system. */
+/* First the setup that no earlier call may have done: the first store asks the system. */
 T_MAIN("api_events", T_CASE(no_call_is_a_cancellation_point), T_CASE(fork_from_eight_busy_threads),
        T_CASE(cancelled_threads_lose_nothing), T_CASE(ended_threads_leave_no_memory),
        T_CASE(signal_soak_with_restart), T_CASE(signal_soak_without_restart))

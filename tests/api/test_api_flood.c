@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keys chosen to be hard cost what random keys cost, and a million entries that fall due at
- *         once stop nobody.
- * Method: key sets of one single hash under three hashes of the trade (FNV-1a by a chain of
- *         colliding blocks, Murmur3 and the Jenkins hash of uthash by running them backwards).
- *         Each is first shown to ruin a plain chained table of that hash, then given to a
- *         store beside a random set of the same lengths: CPU time, buckets, overflow buckets.
- *         Expiry: a clock the test turns, a thread that ticks, and the longest single call by
- *         the caller's CPU time. */
+ * Aim:    Keys chosen to collide cost the same as random keys. A million entries that expire
+ *         together delay no call.
+ * Method: Key sets with one single hash under three common hashes (FNV-1a by a chain of colliding
+ *         blocks, Murmur3 and the Jenkins hash of uthash by running them backwards). Each set first
+ *         ruins a plain chained table of its hash. Then a store takes it, with a random set of the
+ *         same lengths for comparison: CPU time, buckets, overflow buckets. Expiry: a clock that
+ *         the test turns, a thread that ticks, and the longest single call by the CPU time of the
+ *         caller. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -78,7 +78,7 @@ static uint32_t murmur3(const unsigned char *p, size_t len) /* len a multiple of
     return h ^ (h >> 16);
 }
 
-/* Shifts to the right are positive; `back` takes the nine steps from the last to the first. */
+/* Shifts to the right are positive. `back` runs the nine steps from last to first. */
 static void jenkins_mix(uint32_t v[3], bool back)
 {
     static const struct { signed char to, by; } step[9] = { { 13, 2 }, { -8, 0 }, { 13, 1 },
@@ -102,11 +102,11 @@ static uint32_t jenkins(const unsigned char *p, size_t len) /* of uthash; len 12
 
 /* ---- hostile keys ---- */
 
-/* Two five-byte blocks that lead from `h` to the same state. */
+/* Find two five-byte blocks that lead from `h` to the same state. */
 static void fnv_pair(uint32_t h, unsigned char out[2][5])
 {
     enum { TABLE = 1 << 20 };
-    static uint64_t seen[TABLE]; /* block + 1 by state, the older one stays */
+    static uint64_t seen[TABLE]; /* block + 1 by state; the older block stays */
     memset(seen, 0, sizeof seen);
     for (;;) {
         const uint64_t n = rng() & UINT64_C(0xffffffffff);
@@ -187,9 +187,10 @@ static void random_keys(key_set *s, size_t len)
     }
 }
 
-/* ---- what they cost ---- */
+/* ---- costs ---- */
 
-/* Looking up `count` keys in a chained table of KEYS buckets, in comparisons: the oracle. */
+/* Return the comparisons for looking up `count` keys in a chained table of KEYS buckets: the
+ * oracle. */
 static uint64_t plain_table_compares(const key_set *s, hash_fn hash, unsigned count)
 {
     static uint32_t head[KEYS];
@@ -229,7 +230,7 @@ static unsigned long long number_after(const char *text, const char *word_before
     return at != NULL ? strtoull(at + strlen(word_before), NULL, 10) : 0;
 }
 
-/* Buckets in all and overflow buckets, as the dump tells them. */
+/* All buckets and overflow buckets, as the dump prints them. */
 static void chains(cellar *c, unsigned long long *buckets, unsigned long long *overflow)
 {
     static char text[65536];
@@ -244,7 +245,7 @@ static key_set hostile, harmless;
 
 static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
 {
-    enum { LEAST = 7, MOST = 100 }; /* a busy machine: until both have met their best */
+    enum { LEAST = 7, MOST = 100 }; /* a busy machine: repeat until both sets had their best run */
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
     double ratio = 0;
     unsigned long long buckets[2] = { 0, 0 }, overflow[2] = { 0, 0 };
@@ -252,20 +253,20 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
     rng_state = t_seed();
     make(&hostile);
     random_keys(&harmless, hostile.len);
-    for (unsigned n = 1; n < KEYS; n++) { /* the attack is real */
+    for (unsigned n = 1; n < KEYS; n++) { /* check that the attack works */
         const uint32_t first = hash(hostile.key[0], hostile.len);
         if (!T_EQ_U64(hash(hostile.key[n], hostile.len), first)) { break; }
     }
     T_CHECK(plain_table_compares(&hostile, hash, KEYS) >
             100 * plain_table_compares(&harmless, hash, KEYS));
     for (int round = 0; round < LEAST || (ratio > 1.5 && round < MOST && !t_failed()); round++) {
-        for (int k = 0; k < 2; k++) { /* a new store, a new secret */
+        for (int k = 0; k < 2; k++) { /* a new store, a new hash key */
             const key_set *s = k == 0 ? &harmless : &hostile;
             cellar *c = open_flood();
             const uint64_t ns = fill_and_read(c, s);
             best[k] = ns < best[k] ? ns : best[k];
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-            T_EQ_U64(st.entries, KEYS); /* none collided with another */
+            T_EQ_U64(st.entries, KEYS); /* all keys are stored separately */
             unsigned long long b, o;
             chains(c, &b, &o);
             buckets[k] = b > buckets[k] ? b : buckets[k];
@@ -285,8 +286,9 @@ static void fnv_collisions_cost_nothing(void) { compare("FNV-1a", hostile_fnv, f
 static void murmur_collisions_cost_nothing(void) { compare("Murmur3", hostile_murmur, murmur3); }
 static void uthash_collisions_cost_nothing(void) { compare("Jenkins", hostile_jenkins, jenkins); }
 
-/* The table of view names is a uthash table: names of one Jenkins hash, without a zero byte. */
-static void hostile_view_names_cost_nothing(void)
+/* The table of namespace names is a uthash table. The names share one Jenkins hash and have no zero
+ * byte. */
+static void hostile_namespace_names_cost_nothing(void)
 {
     enum { VIEWS = 2000, LEAST = 3, MOST = 100 };
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
@@ -316,11 +318,11 @@ static void hostile_view_names_cost_nothing(void)
         }
         ratio = (double)best[1] / (double)best[0];
     }
-    printf("# view names: %.2f x random ones\n", ratio);
+    printf("# namespace names: %.2f x random ones\n", ratio);
     T_CHECK(ratio <= 1.5);
 }
 
-/* ---- mass expiry ---- */
+/* ---- many entries expire together ---- */
 
 #define DUE (1000000u / (t_reduced() ? 8 : 1))
 static _Atomic int64_t now_ms;
@@ -352,7 +354,7 @@ static void *tick_all(void *arg)
     return NULL;
 }
 
-/* The longest of many calls by this thread's CPU time; keys of the due ones among them. */
+/* The longest of many calls by the CPU time of this thread; keys of due entries are among them. */
 static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least, uint64_t *calls)
 {
     uint64_t longest = 0;
@@ -375,7 +377,7 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
     return longest;
 }
 
-/* False: some call took longer than its like when all is quiet. */
+/* Return false if a call took longer than the bound for a quiet machine. */
 static bool due_at_once(void)
 {
     settings cfg = settings_default();
@@ -397,7 +399,7 @@ static bool due_at_once(void)
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &full), CELLAR_OK);
     T_EQ_U64(full.entries, DUE);
     uint64_t calls = 0;
-    atomic_fetch_add(&now_ms, 60000); /* all of them, now */
+    atomic_fetch_add(&now_ms, 60000); /* all entries are due now */
     pthread_t thread;
     T_REQUIRE(pthread_create(&thread, NULL, tick_all, &t) == 0);
     const uint64_t beside = longest_call(t.c, &t.done, 20000, &calls);
@@ -408,12 +410,12 @@ static bool due_at_once(void)
     const uint64_t keep = (full.used_bytes - before.used_bytes) / 20 + before.used_bytes;
     T_CHECK(after.entries <= 1000);
     for (uint32_t k = DUE; k < DUE + 1000; k++) { (void)cellar_delete(t.c, &k, sizeof k); }
-    for (unsigned i = 0; i < 100000; i++) { /* the index follows in ticks of its own */
+    for (unsigned i = 0; i < 100000; i++) { /* the index follows in separate ticks */
         T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
         if (after.used_bytes <= keep) { break; }
         T_CHECK(cellar_tick(t.c, 1000, NULL) >= CELLAR_OK);
     }
-    printf("# %d due: %" PRIu64 " ticks; longest of %" PRIu64 " calls beside them %" PRIu64
+    printf("# %d due: %" PRIu64 " ticks; longest of %" PRIu64 " calls meanwhile %" PRIu64
            " us, of as many after them %" PRIu64 " us; bytes %" PRIu64 " -> %" PRIu64 " -> %" PRIu64
            "\n", DUE, t.calls, calls, beside / 1000, quiet / 1000, before.used_bytes,
            full.used_bytes, after.used_bytes);
@@ -426,9 +428,10 @@ static bool due_at_once(void)
     return beside <= quiet + 5000000;
 }
 
-/* 100 us are promised; a virtual machine's own interruptions count as CPU time here, and a reader
- * looks again and again while who changes the entry is off the processor: the best of ten. */
-static void a_million_due_at_once_stop_nobody(void)
+/* The promise is 100 us. On a virtual machine interruptions count as CPU time. A reader also
+ * repeats its read while the writer of the entry is off the processor. Therefore the best of ten
+ * counts. */
+static void million_entries_expiring_together_delay_no_call(void)
 {
     bool ok = false;
     for (int i = 0; i < 10 && !ok && !t_failed(); i++) { ok = due_at_once(); }
@@ -436,5 +439,5 @@ static void a_million_due_at_once_stop_nobody(void)
 }
 
 T_MAIN("api_flood", T_ALONE(fnv_collisions_cost_nothing), T_ALONE(murmur_collisions_cost_nothing),
-       T_ALONE(uthash_collisions_cost_nothing), T_ALONE(hostile_view_names_cost_nothing),
-       T_CASE(a_million_due_at_once_stop_nobody))
+       T_ALONE(uthash_collisions_cost_nothing), T_ALONE(hostile_namespace_names_cost_nothing),
+       T_CASE(million_entries_expiring_together_delay_no_call))

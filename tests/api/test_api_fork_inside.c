@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a function of the caller's that forks (a listener, cipher, log, loader, update or scan
- *         function) and comes back in the child, too: the child goes on in the middle of the call,
- *         with memory alone, and ends its store; the parent notices nothing. Nor does it where a
- *         thread forks while another opens and closes.
- * Method: a full store over a real directory, values that take a block to be read, one call of each
- *         kind in which the n-th such function forks. The child uses what it has, audits, closes
- *         and reports by exit code; then the parent reads the disk. */
+ * Aim:    A function of the caller (listener, cipher, log, loader, update or scan function) forks
+ *         and also returns in the child. The child continues in the middle of the call, with memory
+ *         alone, and closes its store; the parent is not affected. The same holds when a thread
+ *         forks while another opens and closes stores.
+ * Method: A full store over a real directory, with values that take a block to be read. In one call
+ *         of each kind the n-th such function forks. The child uses its store, audits, closes and
+ *         reports by exit code; then the parent reads the disk. */
 #include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 
@@ -32,14 +32,14 @@
 enum { LISTENER = 1, CIPHER = 2, LOADER = 4, WALKER = 8 };
 
 static unsigned armed;  /* which functions fork */
-static unsigned before; /* calls of those that pass first */
-static pid_t child;     /* 0: this is one; -1: not forked */
+static unsigned before; /* calls of these functions that pass first */
+static pid_t child;     /* 0: this process is the child; -1: not forked */
 static unsigned forks;
 static cellar *root;
 
-static void perhaps_fork(unsigned who)
+static void perhaps_fork(unsigned kinds)
 {
-    if ((armed & who) == 0 || before-- != 0) { return; }
+    if ((armed & kinds) == 0 || before-- != 0) { return; }
     armed = 0;
     fflush(stdout);
     child = fork();
@@ -54,7 +54,7 @@ static void heard(const cellar_event *e, void *ctx)
     perhaps_fork(LISTENER);
 }
 
-/* ---- a toy cipher, NOT to keep anything secret with ---- */
+/* ---- a toy cipher, NOT for keeping secrets ---- */
 
 static uint64_t toy_sum(uint64_t h, const void *bytes, size_t n)
 {
@@ -67,7 +67,9 @@ static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
 {
     (void)ctx;
     unsigned char *to = out;
-    for (size_t i = 0; i < n; i++) { to[i] = (unsigned char)(((const char *)in)[i] ^ nonce[i % 12]); }
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (unsigned char)(((const char *)in)[i] ^ nonce[i % 12]);
+    }
     const uint64_t sum = toy_sum(toy_sum(toy_sum(7, nonce, 12), aad, aad_len), out, n);
     memcpy(to + n, &sum, TAG);
     perhaps_fork(CIPHER);
@@ -105,7 +107,7 @@ static void put(cellar *c, uint32_t key)
     (void)cellar_set(c, &key, sizeof key, bytes, value_of(key), NULL);
 }
 
-/* The right bytes, or none. */
+/* Return whether the key has the right bytes; a miss is accepted. */
 static bool got(cellar *c, uint32_t key)
 {
     static unsigned char buf[VALUE_MAX];
@@ -400,7 +402,7 @@ static const struct call { const char *name; void (*run)(cellar *c, uint32_t x);
     { "resize", call_resize }, { "tick", call_tick },
 };
 
-/* What the child does when its call is over: it has memory, and no disk. */
+/* Check in the child, after its call: memory works, the disk is off. */
 static int child_ends(cellar *c)
 {
     armed = 0;
@@ -416,11 +418,11 @@ static int child_ends(cellar *c)
     return t_failed();
 }
 
-static void one_call(cellar *c, const struct call *k, unsigned who, unsigned nth, uint32_t x)
+static void one_call(cellar *c, const struct call *k, unsigned kinds, unsigned nth, uint32_t x)
 {
-    const int failed = t_failed(); /* by the parent, before */
+    const int failed = t_failed(); /* failures of the parent before the fork */
     fill(c, x * 100, 100);
-    armed = who;
+    armed = kinds;
     before = nth;
     child = -1;
     k->run(c, x);
@@ -430,12 +432,12 @@ static void one_call(cellar *c, const struct call *k, unsigned who, unsigned nth
     int status = -1;
     T_REQUIRE(waitpid(child, &status, 0) == child);
     if (!T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-        printf("# in %s, who %u, number %u: status %d\n", k->name, who, nth, status);
+        printf("# in %s, kinds %u, number %u: status %d\n", k->name, kinds, nth, status);
     }
 }
 
-/* least: forks that there must have been */
-static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
+/* Run every call with forks in functions of `kinds`. At least `least` forks must happen. */
+static void all_calls(int cipher, uint32_t level, unsigned kinds, unsigned least)
 {
     forks = 0;
     store_begin();
@@ -443,14 +445,14 @@ static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
     fill(root, 0, KEYS);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         for (unsigned r = 0; r < ROUNDS; r++) {
-            one_call(root, &calls[i], who, r * r, (uint32_t)(i * 31 + r));
+            one_call(root, &calls[i], kinds, r * r, (uint32_t)(i * 31 + r));
         }
     }
     T_CHECK(forks >= least);
     fill(root, 0, KEYS);
     uint32_t there = 0;
     for (uint32_t i = 0; i < KEYS; i++) { there += got(root, i); }
-    T_CHECK(there > KEYS / 2); /* the parent's disk serves as ever */
+    T_CHECK(there > KEYS / 2); /* the disk of the parent serves as before */
     T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_option_set(root, CELLAR_OPT_L2_BYTES, (int64_t)CELLAR_L2_BYTES_MIN), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
@@ -463,16 +465,26 @@ static void all_calls(int cipher, uint32_t level, unsigned who, unsigned least)
     store_end();
 }
 
-static void a_listener_forks(void) { all_calls(0, CELLAR_L2_SYNC_MANUAL, LISTENER, 40); }
-static void a_listener_forks_beside_a_cipher(void) { all_calls(1, CELLAR_L2_SYNC_PERIODIC,
-                                                               LISTENER, 40); }
-static void a_cipher_forks(void) { all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40); }
-static void a_loader_or_a_walker_forks(void) { all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER |
-                                                         WALKER, 9); }
+static void fork_inside_listener_leaves_store_usable(void)
+{
+    all_calls(0, CELLAR_L2_SYNC_MANUAL, LISTENER, 40);
+}
+static void fork_inside_listener_with_cipher_leaves_store_usable(void)
+{
+    all_calls(1, CELLAR_L2_SYNC_PERIODIC, LISTENER, 40);
+}
+static void fork_inside_cipher_leaves_store_usable(void)
+{
+    all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40);
+}
+static void fork_inside_loader_or_scan_leaves_store_usable(void)
+{
+    all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER | WALKER, 9);
+}
 
-/* ---- beside open and close ---- */
+/* ---- fork during open and close ---- */
 
-/* Children that live on, as many as this at once: what they have of a store stays with them. */
+/* Most children that live at one time. Each keeps its part of the store. */
 enum { CHILDREN = 4 };
 typedef struct forker {
     _Atomic int stop;
@@ -488,7 +500,7 @@ static void *fork_on_and_on(void *arg)
         char one = 0;
         T_REQUIRE(pipe(ready) == 0);
         const pid_t p = fork();
-        if (p == 0) { /* the library's part of the fork is over */
+        if (p == 0) { /* the library's fork handlers have run */
             (void)!write(ready[1], &one, 1);
             for (;;) { pause(); }
         }
@@ -506,9 +518,9 @@ static void *fork_on_and_on(void *arg)
     return NULL;
 }
 
-/* The child of whatever moment of an open or a close comes out of its fork, and what it has of the
- * store does not keep the next open out. */
-static void stores_come_and_go_beside_forks(void)
+/* A child of any moment of an open or a close returns from its fork. Its copy of the store does not
+ * block the next open. */
+static void fork_during_open_and_close_leaves_store_usable(void)
 {
     forker f = { .born = 0 };
     pthread_t t;
@@ -531,6 +543,8 @@ static void stores_come_and_go_beside_forks(void)
     store_end();
 }
 
-T_MAIN("api_fork_inside", T_CASE(stores_come_and_go_beside_forks), T_ALONE(a_listener_forks),
-       T_ALONE(a_listener_forks_beside_a_cipher), T_ALONE(a_cipher_forks),
-       T_ALONE(a_loader_or_a_walker_forks))
+T_MAIN("api_fork_inside", T_CASE(fork_during_open_and_close_leaves_store_usable),
+       T_ALONE(fork_inside_listener_leaves_store_usable),
+       T_ALONE(fork_inside_listener_with_cipher_leaves_store_usable),
+       T_ALONE(fork_inside_cipher_leaves_store_usable),
+       T_ALONE(fork_inside_loader_or_scan_leaves_store_usable))

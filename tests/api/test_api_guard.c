@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what stands between loads and a sick source: filter, breaker, fallbacks, default values,
- *         writing through, warming up, memoized functions, and why a key is not there.
- * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+ * Aim:    The parts between loads and a failing source: filter, breaker, fallbacks, default values,
+ *         write-through, warm-up, memoized functions, and cellar_why.
+ * Method: Sources with prepared answers, on a clock of the test (load_kit.h). */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -15,7 +15,7 @@ static cellar_bloom_info bloom_info(cellar *c)
 
 /* ---- filter ---- */
 
-/* The seed asks its empty filter before the source, and answers None for ever. */
+/* The seed asks its empty filter before the source and answers None to every call. */
 static void bloom_seed_bug_with_loads(void)
 {
     cellar *c = kit_open(8 << 20);
@@ -23,20 +23,20 @@ static void bloom_seed_bug_with_loads(void)
     char text[64];
     cellar_result r;
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has it */
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has the key */
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_U64(bloom_info(c).unknown_keys_found, 1);
     T_EQ_I64(cellar_delete(c, "user:7", 6), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* it had been added */
+    T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the load added the key */
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
     T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
     T_EQ_I64(atomic_load(&s.calls), 2);
     kit_close(c);
 }
 
-/* The owner declared an empty source that was not: audits find out, one load in 1,024. */
-static void bloom_audit_ends_a_false_authority(void)
+/* The owner declared an empty source that was not empty. Audits, one load in 1,024, detect it. */
+static void bloom_audit_revokes_false_authority(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -53,7 +53,7 @@ static void bloom_audit_ends_a_false_authority(void)
     T_EQ_U64(info.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info.doubt, CELLAR_BLOOM_DOUBT_FOUND);
     T_CHECK(info.check_loads >= 1 && i < 40000);
-    T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* and then it loads */
+    T_EQ_I64(kit_load(c, "user:1", NULL, &s, text, NULL), CELLAR_OK); /* now the key is loaded */
     kit_close(c);
 }
 
@@ -68,7 +68,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-static void absent_flood_calls_no_loader(void)
+static void flood_of_absent_keys_calls_no_loader(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -96,7 +96,8 @@ static void absent_flood_calls_no_loader(void)
     T_EQ_I64(items[1].status, CELLAR_OK);
     cellar_result_free(items[0].result);
     cellar_result_free(items[1].result);
-    o = cellar_load_opts_default(); /* who does not read does not ask the filter */
+    /* a call that does not read the cache does not ask the filter */
+    o = cellar_load_opts_default();
     o.flags = CELLAR_LOAD_REFRESH;
     const int before = atomic_load(&s.calls);
     T_EQ_I64(kit_load(c, "absent:2", &o, &s, text, NULL), CELLAR_ABSENT);
@@ -106,7 +107,7 @@ static void absent_flood_calls_no_loader(void)
 
 /* ---- breaker ---- */
 
-static void breaker_stops_calls_and_stale_is_served(void)
+static void open_breaker_stops_loads_and_serves_stale(void)
 {
     cellar *c = kit_open(8 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -140,9 +141,10 @@ static void breaker_stops_calls_and_stale_is_served(void)
     T_EQ_I64(item.status, CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(atomic_load(&many), 0);
     cellar_result_free(item.result);
-    T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER); /* another view: closed */
+    /* the breaker of another namespace is closed */
+    T_EQ_I64(kit_load(c, "k9", NULL, &s, text, NULL), CELLAR_E_LOADER);
     atomic_fetch_add(&kit_now_ms, 1001);
-    atomic_store(&s.say, SAY_NONE); /* "none" is an answer of a source that works */
+    atomic_store(&s.say, SAY_NONE); /* "absent" is an answer of a healthy source */
     T_EQ_I64(kit_load(v, "k9", NULL, &s, text, NULL), CELLAR_ABSENT);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(v, "k8", NULL, &s, text, NULL), CELLAR_OK);
@@ -158,7 +160,7 @@ static void *load_and_end(void *arg)
     return NULL;
 }
 
-static void breaker_passes_of_lost_loaders_come_back(void)
+static void breaker_pass_of_lost_loader_is_returned(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
@@ -174,13 +176,14 @@ static void breaker_passes_of_lost_loaders_come_back(void)
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_E_LOADER);
     atomic_fetch_add(&kit_now_ms, 2);
-    atomic_store(&s.say, SAY_EXIT); /* the probe's thread ends inside the loader */
+    atomic_store(&s.say, SAY_EXIT); /* the probing thread exits inside the loader */
     pthread_t t;
     void *args[3] = { c, &o, &s };
     T_REQUIRE(pthread_create(&t, NULL, load_and_end, args) == 0);
     pthread_join(t, NULL);
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_OK); /* the next one may probe at once */
+    /* the next call may probe immediately */
+    T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_OK);
     cellar_breaker_info i = cellar_breaker_info_default();
     T_EQ_I64(cellar_breaker_info_get(b, &i), CELLAR_OK);
     T_EQ_U64(i.state, CELLAR_BREAKER_CLOSED);
@@ -190,7 +193,7 @@ static void breaker_passes_of_lost_loaders_come_back(void)
 
 /* ---- fallbacks ---- */
 
-static void fallback_order(void)
+static void fallbacks_run_in_documented_order(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
@@ -212,7 +215,7 @@ static void fallback_order(void)
     T_EQ_STR(text, "second");
     T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
     T_EQ_I64(r.ttl_left_ms, 500);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* kept so long */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* stored for this time */
     T_EQ_U64(r.source, CELLAR_SOURCE_L1);
     atomic_fetch_add(&kit_now_ms, 500);
     atomic_store(&f2.say, SAY_NOTHING);
@@ -221,14 +224,14 @@ static void fallback_order(void)
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     atomic_fetch_add(&kit_now_ms, 500);
     o.default_value = NULL;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER); /* the first one's error */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_E_LOADER); /* the error of the first one */
     T_EQ_I64(r.loader_err, CELLAR_E_IO);
     T_EQ_I64(atomic_load(&f1.calls), 3);
-    /* "none" is an answer: nobody else is asked. */
+    /* "absent" is an answer: no further fallback is called. */
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", &o, &s, text, &r), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&f1.calls), 3);
-    /* Something stale comes before any of them. */
+    /* A stale value comes before any fallback. */
     o.stale_ms = 10000;
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "s", &o, &s, text, &r), CELLAR_OK);
@@ -303,7 +306,7 @@ static uint32_t why_cause(cellar *c, const char *key)
     return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
 }
 
-static void why_knows_of_loads(void)
+static void why_reports_loads(void)
 {
     cellar *c = why_store = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -349,7 +352,7 @@ static void saved_time_and_cost_are_estimated(void)
     kit_close(c);
 }
 
-/* The line of a family and a view, as a number; -1: there is none. */
+/* Return the number in the line of a family and a namespace; -1 if no line matches. */
 static double told(const char *text, const char *family, const char *name)
 {
     char line[96];
@@ -358,7 +361,7 @@ static double told(const char *text, const char *family, const char *name)
     return at != NULL ? strtod(at + strlen(line), NULL) : -1;
 }
 
-static void metrics_tell_what_each_view_saved(void)
+static void metrics_state_savings_of_each_namespace(void)
 {
     static char metrics[1 << 16];
     cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
@@ -412,7 +415,7 @@ static cellar_err write_row(const void *key, size_t key_len, const void *value, 
     return CELLAR_OK;
 }
 
-static void write_through_source_first(void)
+static void write_through_writes_source_before_cache(void)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_OK, .c = c };
@@ -426,7 +429,7 @@ static void write_through_source_first(void)
     kit_close(c);
 }
 
-static void write_through_failures_invalidate(void)
+static void failed_write_through_invalidates_key(void)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_E_IO, .c = c };
@@ -437,7 +440,7 @@ static void write_through_failures_invalidate(void)
     T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
-    T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* it may be there all the same */
+    T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* the source may still have the key */
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_KEEP_OLD_VALUE;
@@ -447,7 +450,7 @@ static void write_through_failures_invalidate(void)
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, &o, write_row, &t), CELLAR_E_INVAL);
     T_EQ_I64(t.calls, 0);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK); /* not stored: then nothing old either */
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK); /* not stored: the old value goes, too */
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
     T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
@@ -472,7 +475,7 @@ static void *write_in_a_thread(void *c)
     return NULL;
 }
 
-static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
+static void thread_exit_in_writer_leaves_no_old_value(void)
 {
     cellar *c = kit_open(4 << 20);
     pthread_t t;
@@ -480,17 +483,17 @@ static void a_thread_that_ends_in_a_writer_leaves_nothing_old(void)
     T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
-    for (int i = 0; i < 2; i++) { /* new, then there */
+    for (int i = 0; i < 2; i++) { /* first a new key, then an existing one */
         T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);
         T_EQ_I64(pthread_join(t, NULL), 0);
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
-        T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK); /* it may be in the source now */
+        T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK); /* the source may have the key now */
         T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     }
     kit_close(c);
 }
 
-static void enable_off_still_invalidates(void)
+static void disabled_namespace_still_invalidates(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -500,7 +503,7 @@ static void enable_off_still_invalidates(void)
     T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
-    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads go through */
+    T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads reach the source */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
     T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
@@ -527,7 +530,7 @@ static void sums_up(const cellar_warm_report *r)
     T_EQ_U64(r->keys, r->hits + r->loaded + r->absent + r->failed + r->skipped);
 }
 
-static void warm_report_sums(void)
+static void warm_report_counts_every_key(void)
 {
     enum { KEYS = 1000 };
     static uint32_t number[KEYS];
@@ -558,7 +561,7 @@ static void warm_report_sums(void)
         T_EQ_U64(r.skipped, 0);
         T_EQ_I64(r.stopped, CELLAR_OK);
         T_EQ_I64(atomic_load(&calls), KEYS - 10);
-        o.max_failure_pct = 5; /* 10 % fail: it gives up */
+        o.max_failure_pct = 5; /* 10 % fail: the warm-up stops */
         T_EQ_I64(cellar_clear(c), CELLAR_OK);
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
@@ -594,8 +597,8 @@ static void *warm_here(void *arg)
     return w;
 }
 
-/* More keys than two chunks a thread: nobody would ever empty one again. */
-static void warm_ends_with_its_threads(void)
+/* More keys than two chunks for each thread: after the exits no thread would empty a chunk. */
+static void thread_exit_during_warm_ends_warm(void)
 {
     enum { KEYS = 300 };
     static uint32_t number[KEYS];
@@ -622,7 +625,7 @@ static void warm_ends_with_its_threads(void)
         w.o.threads = round < 2 ? 1 : 0;
         T_REQUIRE(pthread_create(&t, NULL, warm_here, &w) == 0);
         T_EQ_I64(pthread_join(t, &ended), 0);
-        T_CHECK((ended != NULL) == (round < 2)); /* else it was the caller's that ended */
+        T_CHECK((ended != NULL) == (round < 2)); /* otherwise the thread of the caller exited */
         if (round < 2) {
             sums_up(&w.r);
             T_EQ_U64(w.r.keys, KEYS);
@@ -646,7 +649,7 @@ static cellar_err next_name(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-static void warm_in_bulk_and_its_limits(void)
+static void bulk_warm_keeps_its_limits(void)
 {
     cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
@@ -710,10 +713,11 @@ static void bad_input_of_warm(void)
     r.struct_size = 1;
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_E_INVAL);
     r.struct_size = sizeof r;
-    o.loader_many = NULL; /* and the view has no loader: each key fails with a code */
+    o.loader_many = NULL; /* the namespace has no loader either: each key fails with a code */
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     T_EQ_U64(r.failed, 1);
-    cellar_load_opts lo = cellar_load_opts_default(); /* of the loads: refused before any of them */
+    /* load options are refused before the first load */
+    cellar_load_opts lo = cellar_load_opts_default();
     o.loader_many = load_all;
     o.load = &lo;
     lo.flags = 0x400;
@@ -746,7 +750,7 @@ static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count,
     return cellar_load_value(ld, text, strlen(text));
 }
 
-static void memoized_calls_run_once(void)
+static void memoized_call_runs_once(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
@@ -779,7 +783,7 @@ static void memoized_calls_run_once(void)
     T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_STALE);
     cellar_result_free(&r);
     T_EQ_I64(atomic_load(&weather_calls), before);
-    kit_tick(c); /* the refresh has its arguments out of the key */
+    kit_tick(c); /* the refresh takes its arguments from the key */
     T_EQ_I64(atomic_load(&weather_calls), before + 1);
     T_EQ_I64(cellar_memoize(c, "weather", 1, a, 2, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memoize(c, "", 1, a, 2, NULL, weather, NULL, &r), CELLAR_E_INVAL);
@@ -788,14 +792,15 @@ static void memoized_calls_run_once(void)
     kit_close(c);
 }
 
-T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_ends_a_false_authority),
-       T_CASE(absent_flood_calls_no_loader), T_CASE(breaker_stops_calls_and_stale_is_served),
-       T_CASE(breaker_passes_of_lost_loaders_come_back), T_CASE(fallback_order),
-       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_knows_of_loads),
-       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_tell_what_each_view_saved),
-       T_CASE(write_through_source_first),
-       T_CASE(write_through_failures_invalidate),
-       T_CASE(a_thread_that_ends_in_a_writer_leaves_nothing_old), T_CASE(enable_off_still_invalidates),
-       T_CASE(warm_report_sums), T_CASE(warm_ends_with_its_threads),
-       T_CASE(warm_in_bulk_and_its_limits), T_CASE(bad_input_of_warm),
-       T_CASE(memoized_calls_run_once))
+T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_revokes_false_authority),
+       T_CASE(flood_of_absent_keys_calls_no_loader),
+       T_CASE(open_breaker_stops_loads_and_serves_stale),
+       T_CASE(breaker_pass_of_lost_loader_is_returned), T_CASE(fallbacks_run_in_documented_order),
+       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_reports_loads),
+       T_CASE(saved_time_and_cost_are_estimated), T_CASE(metrics_state_savings_of_each_namespace),
+       T_CASE(write_through_writes_source_before_cache),
+       T_CASE(failed_write_through_invalidates_key),
+       T_CASE(thread_exit_in_writer_leaves_no_old_value),
+       T_CASE(disabled_namespace_still_invalidates), T_CASE(warm_report_counts_every_key),
+       T_CASE(thread_exit_during_warm_ends_warm), T_CASE(bulk_warm_keeps_its_limits),
+       T_CASE(bad_input_of_warm), T_CASE(memoized_call_runs_once))

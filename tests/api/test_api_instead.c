@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    fallbacks and default values where no single call waits for its own loader: in bulk they
- *         are asked for each key that failed, of a lease where it is refused or abandoned; who
- *         waits for the key gets what they bring, and a thread that ends inside one leaves nothing.
- *         A failure that is remembered, or of the load one waited for, does not hide them.
- * Method: sources whose answers are written down, on a clock of the test (load_kit.h). */
+ * Aim:    Fallbacks and default values where no single call waits for its own loader. A bulk load
+ *         calls them for each failed key; a lease calls them when it is refused or released with an
+ *         error. Waiters of the key get their result. A thread that exits inside a fallback leaves
+ *         nothing. A remembered failure, or a failed load of another thread, does not hide the
+ *         fallbacks.
+ * Method: Sources with prepared answers, on a clock of the test (load_kit.h). */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -28,7 +29,7 @@ typedef struct bulk {
     cellar_err returned;
 } bulk;
 
-/* a: a value, b: failed, c: none, d: not reported. */
+/* a: a value, b: failed, c: absent, d: not reported. */
 static cellar_err load_some(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     bulk *b = ctx;
@@ -67,7 +68,7 @@ static void is(cellar_load_item *it, cellar_err status, uint32_t from, const cha
 static cellar *inside_store;
 static int cycles;
 
-/* Knows b; while it is asked for that, d is still this thread's to bring. */
+/* Knows b. While the fallback for b runs, this thread still leads the load of d. */
 static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     source *s = ctx;
@@ -81,7 +82,7 @@ static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void
     return cellar_load_value(ld, "second", 6);
 }
 
-static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
+static void bulk_load_calls_fallbacks_for_each_failed_key(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT, never = SOURCE_INIT;
@@ -104,7 +105,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     T_EQ_I64(cycles, 1);
     T_EQ_I64(atomic_load(&never.calls), 2);
     T_EQ_I64(atomic_load(&f.calls), 2);
-    ask(c, "badc", &o, &b, it); /* all are kept */
+    ask(c, "badc", &o, &b, it); /* all values are stored */
     T_EQ_I64(b.calls, 1);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_L1, "second");
     is(&it[1], CELLAR_OK, CELLAR_SOURCE_L1, "bulk");
@@ -113,7 +114,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     atomic_fetch_add(&kit_now_ms, 500);
     o.default_value = NULL;
     b.returned = CELLAR_E_IO;
-    ask(c, "bd", &o, &b, it); /* the words of the bulk loader */
+    ask(c, "bd", &o, &b, it); /* the error text of the bulk loader */
     T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[1], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
@@ -122,7 +123,7 @@ static void in_bulk_each_key_that_failed_has_its_fallbacks(void)
     kit_close(c);
 }
 
-static void in_bulk_they_serve_an_open_breaker(void)
+static void bulk_load_behind_open_breaker_calls_fallbacks(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
@@ -154,7 +155,7 @@ static void *bulk_and_end(void *arg)
     bulk b = { 0, CELLAR_E_IO };
     cellar_load_item it[KEYS];
     ask(a[0], "abd", a[1], &b, it);
-    T_CHECK(false); /* the thread ended inside a fallback */
+    T_CHECK(false); /* not reached: the thread exited inside a fallback */
     return NULL;
 }
 
@@ -169,7 +170,7 @@ static void *read_d(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
+static void thread_exit_inside_bulk_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -186,7 +187,7 @@ static void a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing(void)
     atomic_store(&f.gate, 0);
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(pthread_join(waits, NULL), 0);
-    kit_close(c); /* no flight is left, and a close waits for no call */
+    kit_close(c); /* no flight is left, so the close waits for no call */
 }
 
 /* ---- leases ---- */
@@ -224,7 +225,7 @@ static void *read_k(void *arg)
     return NULL;
 }
 
-static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
+static void lease_released_with_error_calls_fallbacks(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -249,12 +250,13 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     T_EQ_STR(waited, "instead");
     T_EQ_U64(r.source, CELLAR_SOURCE_JOINED);
     T_EQ_I64(atomic_load(&told), 1);
-    T_EQ_I64(begin(c, &o, &b, text, &from), CELLAR_OK); /* kept, and so long */
+    T_EQ_I64(begin(c, &o, &b, text, &from), CELLAR_OK); /* stored, for this time */
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_L1);
     atomic_fetch_add(&kit_now_ms, 500);
     T_EQ_I64(begin(c, &o, &b, text, NULL), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_OK); /* no failure: nothing instead */
+    /* released without a failure: no fallback */
+    T_EQ_I64(cellar_lease_release(c, &b, 0), CELLAR_OK);
     T_EQ_I64(atomic_load(&f.calls), 1);
     char copied[] = "default";
     const cellar_bytes mine = { copied, 7 };
@@ -269,7 +271,7 @@ static void a_lease_abandoned_with_an_error_has_its_fallbacks(void)
     kit_close(c);
 }
 
-static void what_is_kept_for_a_lease_goes_with_it(void)
+static void options_kept_for_lease_are_freed_with_it(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -284,9 +286,9 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 30000);
-    kit_tick(c); /* forgotten */
+    kit_tick(c); /* the lease is forgotten */
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_E_LEASE);
-    so.ttl_ms = 100; /* something stale comes before any of them */
+    so.ttl_ms = 100; /* a stale value comes before any fallback */
     so.stale_ms = 100000;
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
@@ -297,11 +299,11 @@ static void what_is_kept_for_a_lease_goes_with_it(void)
     T_EQ_STR(text, "old");
     T_EQ_I64(atomic_load(&f.calls), 0);
     (void)cellar_delete(c, "k", 1);
-    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED); /* ended by the close */
+    T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED); /* the close ends it */
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void a_refused_lease_has_them_at_once(void)
+static void refused_lease_calls_fallbacks_immediately(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -327,7 +329,7 @@ static void a_refused_lease_has_them_at_once(void)
     T_EQ_STR(text, "instead");
     T_EQ_U64(from, CELLAR_SOURCE_FALLBACK);
     T_CHECK(a.opaque[0] == 0 && a.opaque[1] == 0);
-    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK); /* no time passes: it stays open */
+    T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK); /* no time passes, so the breaker stays open */
     atomic_store(&f.say, SAY_FAIL);
     T_EQ_I64(begin(v, &o, &a, text, &from), CELLAR_OK);
     T_EQ_STR(text, "default");
@@ -355,7 +357,7 @@ static void *begin_and_end(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
+static void thread_exit_inside_lease_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -378,7 +380,7 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
     T_REQUIRE(pthread_create(&lost, NULL, abandon_and_end, first) == 0);
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(atomic_load(&told), 1);
-    void *second[2] = { v, &o }; /* its breaker is open now: refused */
+    void *second[2] = { v, &o }; /* the breaker is open now: refused */
     T_REQUIRE(pthread_create(&lost, NULL, begin_and_end, second) == 0);
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(atomic_load(&f.calls), 2);
@@ -386,9 +388,9 @@ static void a_thread_that_ends_inside_a_leases_fallback_leaves_nothing(void)
     kit_close(c);
 }
 
-/* ---- a failure others heard ---- */
+/* ---- a failure that other calls received ---- */
 
-/* A call with options on k, of the text and source that come back. */
+/* Run one call with options on k; check the text and the source of its result. */
 static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, char text[64],
                             uint32_t *from)
 {
@@ -402,7 +404,7 @@ static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, cha
     return err;
 }
 
-static void a_remembered_failure_has_default_and_fallbacks(void)
+static void remembered_failure_calls_fallbacks_and_default(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -419,10 +421,11 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
     T_EQ_STR(text, "default");
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
-    T_EQ_I64(kit_load(c, "k", &plain, &s, text, &r), CELLAR_E_LOADER); /* it is remembered still */
+    /* the failure is still remembered */
+    T_EQ_I64(kit_load(c, "k", &plain, &s, text, &r), CELLAR_E_LOADER);
     T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
     o.fallback[1] = (cellar_fallback){ source_load, &f };
-    o.fallback_ttl_ms = 10; /* less than the pause: the memory of the failure stays */
+    o.fallback_ttl_ms = 10; /* shorter than the pause: the failure stays remembered */
     f.text = "instead";
     T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
     T_EQ_STR(text, "instead");
@@ -435,12 +438,12 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
     T_EQ_I64(r.loader_err, CELLAR_E_IO);
     T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
     T_CHECK(r.retry_after_ms > 0);
-    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* asks nobody */
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* calls no source */
     o.default_value = &last;
     T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_E_LOADER);
     T_EQ_I64(atomic_load(&f.calls), 3);
     o.flags = 0;
-    o.fallback_ttl_ms = 2000; /* not less: kept in the place of the failure */
+    o.fallback_ttl_ms = 2000; /* not shorter: stored in place of the failure */
     atomic_store(&f.say, SAY_VALUE);
     T_EQ_I64(read_with(c, &o, &s, text, &from), CELLAR_OK);
     T_EQ_I64(read_with(c, &plain, &s, text, &from), CELLAR_OK);
@@ -455,9 +458,9 @@ static void a_remembered_failure_has_default_and_fallbacks(void)
     kit_close(c);
 }
 
-/* Where failures are remembered nobody asks before the time the source named, whatever a fallback
- * brought meanwhile. */
-static void fallbacks_do_not_shorten_a_retry_after(void)
+/* A remembered failure blocks loads until the time that the source named, even if a fallback
+ * brought a value meanwhile. */
+static void fallback_does_not_shorten_retry_after(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -487,12 +490,12 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
-    /* Without a memory of failures there is nothing to keep: as long as fallback_ttl_ms. */
+    /* Without a remembered failure the value is stored for the whole fallback_ttl_ms. */
     atomic_store(&s.say, SAY_FAIL);
     o.error_ttl_ms = 0;
     T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 500);
-    /* Who did not want to read gets what a fallback brings; the old value stays for the others. */
+    /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other calls. */
     o.error_ttl_ms = 100;
     o.stale_ms = 1000000;
     o.ttl_ms = 1000;
@@ -511,7 +514,7 @@ static void fallbacks_do_not_shorten_a_retry_after(void)
     kit_close(c);
 }
 
-static void in_bulk_a_remembered_failure_has_them(void)
+static void bulk_load_of_remembered_failure_calls_fallbacks(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -526,16 +529,17 @@ static void in_bulk_a_remembered_failure_has_them(void)
     is(&it[1], CELLAR_E_NO_RESULT, CELLAR_SOURCE_NONE, NULL);
     o.fallback[0] = (cellar_fallback){ knows_b, &f };
     cycles = 0;
-    ask(c, "badb", &o, &b, it); /* the bulk loader is asked for a alone, the fallback once a key */
+    /* the bulk loader is asked only for a, the fallback once for each key */
+    ask(c, "badb", &o, &b, it);
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[1], CELLAR_OK, CELLAR_SOURCE_LOADED, "bulk");
     is(&it[2], CELLAR_E_LOADER, CELLAR_SOURCE_ERROR_ENTRY, NULL);
     is(&it[3], CELLAR_OK, CELLAR_SOURCE_JOINED, "second");
     T_EQ_I64(b.calls, 2);
-    T_EQ_I64(cycles, 0); /* inside it d is a failure, not one's own load */
+    T_EQ_I64(cycles, 0); /* inside the loader d is a failure, not a cycle with the own load */
     T_EQ_I64(atomic_load(&f.calls), 2);
     o.default_value = &last;
-    ask(c, "dbd", &o, &b, it); /* nothing for the bulk loader to do */
+    ask(c, "dbd", &o, &b, it); /* the bulk loader has no key to load */
     is(&it[0], CELLAR_OK, CELLAR_SOURCE_DEFAULT, "default");
     is(&it[1], CELLAR_OK, CELLAR_SOURCE_FALLBACK, "second");
     is(&it[2], CELLAR_OK, CELLAR_SOURCE_JOINED, "default");
@@ -545,7 +549,7 @@ static void in_bulk_a_remembered_failure_has_them(void)
     kit_close(c);
 }
 
-static void a_lease_of_a_remembered_failure_has_them_at_once(void)
+static void lease_of_remembered_failure_calls_fallbacks_immediately(void)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -591,7 +595,7 @@ static void *reader_main(void *arg)
 
 enum { READERS = 8 };
 
-/* One leads, the rest wait; then it fails, and that is final. */
+/* One thread leads, the others wait; then the load fails finally. */
 static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_opts *leads,
                                         const cellar_load_opts *o, reader d[READERS])
 {
@@ -606,7 +610,7 @@ static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_
     for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
 }
 
-static void who_joined_a_failing_load_has_his_own(void)
+static void waiter_of_failed_load_calls_its_own_fallbacks(void)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -624,7 +628,8 @@ static void who_joined_a_failing_load_has_his_own(void)
         T_EQ_U64(d[i].r.source, CELLAR_SOURCE_DEFAULT);
     }
     T_EQ_I64(atomic_load(&s.calls), 1);
-    /* Fallbacks: one of them asks, the others have it from him or from the cache. */
+    /* Fallbacks: one waiter calls them, the others get the value from that waiter or from the
+     * cache. */
     f.text = "instead";
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     failing_in_front_of_readers(c, &s, &none, &o, d);
@@ -637,7 +642,7 @@ static void who_joined_a_failing_load_has_his_own(void)
     T_EQ_I64(asked, 1);
     T_EQ_I64(atomic_load(&f.calls), 1);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    /* What the leader has asked in vain is not asked by each of those who waited. */
+    /* A fallback that the leader called in vain is not called by each waiter again. */
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     atomic_store(&f.say, SAY_FAIL);
     o.default_value = NULL;
@@ -648,7 +653,8 @@ static void who_joined_a_failing_load_has_his_own(void)
     }
     T_EQ_I64(atomic_load(&f.calls), 2);
     T_EQ_I64(atomic_load(&s.calls), 3);
-    /* Nor what one of them asked in vain after a leader who had none. */
+    /* A fallback that one waiter called in vain is not called again either, if the leader had
+     * none. */
     failing_in_front_of_readers(c, &s, &none, &o, d);
     for (int i = 0; i < READERS; i++) {
         T_EQ_I64(d[i].err, CELLAR_E_LOADER);
@@ -659,7 +665,7 @@ static void who_joined_a_failing_load_has_his_own(void)
     kit_close(c);
 }
 
-static void who_waits_in_vain_has_the_default(void)
+static void waiter_past_its_timeout_gets_the_default(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -698,7 +704,7 @@ static void who_waits_in_vain_has_the_default(void)
     atomic_store(&s.gate, 0);
     T_EQ_I64(pthread_join(leads.thread, NULL), 0);
     T_EQ_I64(leads.err, CELLAR_OK);
-    T_EQ_I64(atomic_load(&f.calls) + atomic_load(&other.calls), 0); /* they take their time */
+    T_EQ_I64(atomic_load(&f.calls) + atomic_load(&other.calls), 0); /* fallbacks are slow */
     T_EQ_U64(stats(c).load_timeouts, 1);
     kit_close(c);
 }
@@ -711,7 +717,7 @@ static void *fail_and_end(void *arg)
     return NULL;
 }
 
-static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
+static void thread_exit_in_fallback_of_remembered_failure_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -730,21 +736,23 @@ static void a_thread_that_ends_in_a_fallback_of_a_remembered_failure(void)
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     void *args[2] = { c, &o };
     pthread_t lost;
-    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0); /* a, b: asked; d: not */
+    T_REQUIRE(pthread_create(&lost, NULL, bulk_and_end, args) == 0); /* a, b: asked; d: not asked */
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(atomic_load(&f.calls), 2);
     kit_close(c);
 }
 
-T_MAIN("api_instead", T_CASE(in_bulk_each_key_that_failed_has_its_fallbacks),
-       T_CASE(in_bulk_they_serve_an_open_breaker),
-       T_CASE(a_thread_that_ends_inside_a_bulk_fallback_leaves_nothing),
-       T_CASE(a_lease_abandoned_with_an_error_has_its_fallbacks),
-       T_CASE(what_is_kept_for_a_lease_goes_with_it), T_CASE(a_refused_lease_has_them_at_once),
-       T_CASE(a_thread_that_ends_inside_a_leases_fallback_leaves_nothing),
-       T_CASE(a_remembered_failure_has_default_and_fallbacks),
-       T_CASE(fallbacks_do_not_shorten_a_retry_after),
-       T_CASE(in_bulk_a_remembered_failure_has_them),
-       T_CASE(a_lease_of_a_remembered_failure_has_them_at_once),
-       T_CASE(who_joined_a_failing_load_has_his_own), T_CASE(who_waits_in_vain_has_the_default),
-       T_CASE(a_thread_that_ends_in_a_fallback_of_a_remembered_failure))
+T_MAIN("api_instead", T_CASE(bulk_load_calls_fallbacks_for_each_failed_key),
+       T_CASE(bulk_load_behind_open_breaker_calls_fallbacks),
+       T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing),
+       T_CASE(lease_released_with_error_calls_fallbacks),
+       T_CASE(options_kept_for_lease_are_freed_with_it),
+       T_CASE(refused_lease_calls_fallbacks_immediately),
+       T_CASE(thread_exit_inside_lease_fallback_leaves_nothing),
+       T_CASE(remembered_failure_calls_fallbacks_and_default),
+       T_CASE(fallback_does_not_shorten_retry_after),
+       T_CASE(bulk_load_of_remembered_failure_calls_fallbacks),
+       T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately),
+       T_CASE(waiter_of_failed_load_calls_its_own_fallbacks),
+       T_CASE(waiter_past_its_timeout_gets_the_default),
+       T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing))

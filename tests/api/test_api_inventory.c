@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what the five programs cellar replaces did with their caches works, row by row, and the
- *         mistakes they made cannot be made (cases named seed_...; each states the faulty sequence
- *         and then drives exactly that one). Which row is which: tests/README.md.
- * Method: public calls only, a clock of this file. */
+ * Aim:    The uses that the five replaced programs made of their caches work, row by row. Their
+ *         mistakes are impossible: a case named seed_... states the faulty sequence and then runs
+ *         exactly this sequence. tests/README.md lists the rows.
+ * Method: Public calls only, a clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -45,9 +45,9 @@ static void close_all(cellar *v, cellar *c)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* ---- views ---- */
+/* ---- namespaces ---- */
 
-static void clear_touches_no_other_view(void)
+static void clear_keeps_other_namespaces(void)
 {
     cellar *c = open_store();
     cellar *a = open_view(c, "image_task", NULL), *b = open_view(c, "image_task2", NULL);
@@ -64,8 +64,9 @@ static void clear_touches_no_other_view(void)
     close_all(a, c);
 }
 
-/* One view's name and key together spell another's: "zsxq" + ":1" and "zsxq:" + "1". */
-static void names_that_are_prefixes_never_mix(void)
+/* Name and key of one namespace together spell those of another: "zsxq" + ":1" and "zsxq:" +
+ * "1". */
+static void namespace_names_that_are_prefixes_never_mix(void)
 {
     cellar *c = open_store();
     cellar *a = open_view(c, "zsxq", NULL), *b = open_view(c, "zsxq:", NULL);
@@ -82,7 +83,7 @@ static void names_that_are_prefixes_never_mix(void)
     close_all(a, c);
 }
 
-static void bump_makes_old_versions_unreachable(void)
+static void version_increment_makes_old_entries_unreachable(void)
 {
     cellar *c = open_store(), *v = open_view(c, "pages", NULL);
     uint32_t version = 0;
@@ -91,12 +92,12 @@ static void bump_makes_old_versions_unreachable(void)
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: what was dead stays dead */
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: dead entries stay dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
     close_all(v, c);
 }
 
-static void views_have_their_own_default_ttl(void)
+static void namespaces_have_their_own_default_ttl(void)
 {
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -116,7 +117,7 @@ static void views_have_their_own_default_ttl(void)
     T_EQ_STR(api_look(emb, "k"), "x");
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(emb, "k"), "MISS");
-    T_EQ_STR(api_look(c, "k"), "x"); /* the root has none */
+    T_EQ_STR(api_look(c, "k"), "x"); /* the root namespace has none */
     cellar_close(emb);
     close_all(llm, c);
 }
@@ -151,7 +152,7 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
     close_all(v, c);
 }
 
-static void unknown_states_fall_back_and_are_counted(void)
+static void unknown_states_use_default_ttl_and_are_counted(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -169,14 +170,15 @@ static void unknown_states_fall_back_and_are_counted(void)
 
 /* ---- values ---- */
 
-static void set_get_exists_delete(void)
+static void set_get_contains_and_delete_agree(void)
 {
     cellar *c = open_store();
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
     T_EQ_I64(put(c, "user:1", "Alice"), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:1"), "Alice");
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK);
-    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK); /* it says whether something was there */
+    /* the code tells whether an entry existed */
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_MISS);
     T_EQ_STR(api_look(c, "user:1"), "MISS");
     close_all(NULL, c);
@@ -201,7 +203,7 @@ static void values_are_bytes_with_flags(void)
     close_all(NULL, c);
 }
 
-static void metadata_tells_age_ttl_and_version(void)
+static void entry_info_states_age_ttl_and_version(void)
 {
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -223,8 +225,8 @@ static void metadata_tells_age_ttl_and_version(void)
     close_all(v, c);
 }
 
-/* D7, S1:56 and S1:93: `if value:` treats "" as nothing there and stores the text "NULL" for it.
- * Sequence: set an empty value, get it. */
+/* D7, S1:56 and S1:93: `if value:` treats "" as absent and stores the text "NULL" for it. Sequence:
+ * set an empty value, get it. */
 static void seed_empty_value(void)
 {
     cellar *c = open_store();
@@ -258,8 +260,8 @@ static void seed_null_string(void)
     close_all(NULL, c);
 }
 
-/* D26, S2:706-718: the stored "NULL" is not None, so the second caller is handed the text.
- * Sequence: first caller stores "known absent", second caller gets. */
+/* D26, S2:706-718: the stored "NULL" is not None, so the second caller gets the text. Sequence: the
+ * first caller stores "known absent", the second caller gets. */
 static void seed_negative_is_not_data(void)
 {
     cellar *c = open_store();
@@ -274,7 +276,7 @@ static void seed_negative_is_not_data(void)
     void *copy = &len;
     T_EQ_I64(cellar_get_alloc(c, "user:404", 8, &copy, &len), CELLAR_ABSENT);
     T_CHECK(copy == NULL);
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* known absent is absent */
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* a negative entry counts as absent */
     o.ttl_ms = 0;
     T_EQ_I64(cellar_set(c, "user:404", 8, "Bob", 3, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "user:404"), "Bob");
@@ -316,7 +318,8 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
         int64_t sum = 0, low = INT64_MAX, high = 0;
         o.jitter_mode = mode == 0 ? CELLAR_JITTER_PLUSMINUS : CELLAR_JITTER_PLUS;
         for (int i = 0; i < DRAWS; i++) {
-            /* Drawn from key and time: one key in one millisecond always draws the same. */
+            /* Jitter is drawn from key and time: the same key in the same millisecond gives the
+             * same draw. */
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
             T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
             sum += info.ttl_left_ms;
@@ -340,7 +343,7 @@ static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, v
     return err != CELLAR_OK ? err : cellar_buf_append(out, text, strlen(text));
 }
 
-static void merge_of_a_missing_key_creates_nothing(void)
+static void merge_of_missing_key_creates_nothing(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -351,7 +354,7 @@ static void merge_of_a_missing_key_creates_nothing(void)
     close_all(NULL, c);
 }
 
-static void merge_takes_the_new_states_ttl(void)
+static void merge_uses_ttl_of_the_new_state(void)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -400,14 +403,14 @@ static void seed_status_merges_both_survive(void)
     }
     for (int i = 0; i < 2; i++) { pthread_join(id[i], NULL); }
     T_EQ_STR(api_look(merged, "task"), ">mm");
-    T_EQ_I64(calls[0] + calls[1], 3); /* the second to write has merged again */
+    T_EQ_I64(calls[0] + calls[1], 3); /* the second writer has merged again */
     pthread_barrier_destroy(&both_have_read);
     close_all(NULL, merged);
 }
 
 /* ---- many ---- */
 
-static void get_many_keeps_the_callers_order(void)
+static void get_many_keeps_order_of_caller(void)
 {
     cellar *c = open_store();
     cellar_set_opts negative = cellar_set_opts_default();
@@ -439,7 +442,7 @@ static void get_many_keeps_the_callers_order(void)
 }
 
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
- * Sequence: a batch whose second item cannot be stored. */
+ * Sequence: a batch with a second item that cannot be stored. */
 static void seed_set_many_reports_each_item(void)
 {
     cellar *c = open_store();
@@ -505,7 +508,7 @@ static void both_bounds_hold_under_every_policy(void)
     }
 }
 
-static void a_cache_of_ten_entries_behaves(void)
+static void store_of_ten_entries_serves_latest_sets(void)
 {
     static const uint32_t policy[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                        CELLAR_EVICT_FIFO };
@@ -516,7 +519,7 @@ static void a_cache_of_ten_entries_behaves(void)
             char key[32];
             snprintf(key, sizeof key, "k%d", i);
             T_EQ_I64(put(c, key, key), CELLAR_OK);
-            T_EQ_STR(api_look(c, key), key); /* what was just set is there */
+            T_EQ_STR(api_look(c, key), key); /* the latest set hits */
             count_entries(c, &entries, &used, &budget);
             if (!T_CHECK(entries <= 10)) { break; }
         }
@@ -525,7 +528,7 @@ static void a_cache_of_ten_entries_behaves(void)
     }
 }
 
-static void adaptive_is_the_default(void)
+static void adaptive_policy_is_the_default(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -540,7 +543,7 @@ static void adaptive_is_the_default(void)
     close_all(NULL, c);
 }
 
-static void tick_frees_what_is_due_and_says_how_many(void)
+static void tick_reclaims_due_entries_and_counts_them(void)
 {
     cellar *c = open_store();
     uint64_t entries, used, budget, empty, expired = 0, sum = 0;
@@ -563,7 +566,7 @@ static void tick_frees_what_is_due_and_says_how_many(void)
     close_all(NULL, c);
 }
 
-static void large_values_do_not_disturb_small_ones(void)
+static void large_values_do_not_evict_small_values(void)
 {
     cellar *c = open_with(160u << 20, 0, 0);
     const size_t size = 64u << 20;
@@ -595,7 +598,7 @@ static void large_values_do_not_disturb_small_ones(void)
 
 /* ---- switching off ---- */
 
-static void a_disabled_view_serves_and_stores_nothing(void)
+static void disabled_namespace_serves_and_stores_nothing(void)
 {
     cellar *c = open_store(), *v = open_view(c, "zsxq", NULL);
     put(v, "old", "1");
@@ -613,17 +616,17 @@ static void a_disabled_view_serves_and_stores_nothing(void)
 
 /* ---- statistics ---- */
 
-static void five_numbers_of_a_view(void)
+static void namespace_stats_hold_five_counts(void)
 {
     cellar *c = open_store(), *v = open_view(c, "v", NULL);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);
-    T_CHECK(st.hit_ratio <= 0.0); /* of no traffic */
+    T_CHECK(st.hit_ratio <= 0.0); /* without traffic */
     put(v, "k", "1");
     (void)api_look(v, "k");
     (void)api_look(v, "nothing");
-    (void)api_look(c, "k"); /* another view's */
+    (void)api_look(c, "k"); /* a get in another namespace */
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.hits_l1, 1);
     T_EQ_U64(st.misses, 1);
@@ -701,7 +704,7 @@ static void note_end(const cellar_event *e, void *ctx)
     if (e->cause < CELLAR_CAUSE_COUNT) { heard[e->cause]++; }
 }
 
-static void listeners_hear_causes_and_counters_need_none(void)
+static void listeners_receive_causes_and_counters_work_without_listeners(void)
 {
     for (int listening = 0; listening < 2; listening++) {
         cellar *c = open_store();
@@ -727,7 +730,7 @@ static void listeners_hear_causes_and_counters_need_none(void)
     }
 }
 
-static void gets_and_sets_are_timed(void)
+static void gets_and_sets_are_sampled_for_latency(void)
 {
     cellar *c = open_store();
     for (int i = 0; i < 20000; i++) {
@@ -739,26 +742,30 @@ static void gets_and_sets_are_timed(void)
     for (size_t i = 0; i < 3; i++) {
         cellar_latency t = cellar_latency_default();
         T_EQ_I64(cellar_latency_get(c, op[i], &t), CELLAR_OK);
-        /* One in 64: 312 expected; a third of that would need a broken sampler. */
+        /* One in 64: 312 expected; only a broken sampler gives less than a third. */
         T_CHECK(t.samples > 100 && t.samples < 1000);
         T_CHECK(t.p50_ns > 0 && t.p50_ns <= t.p99_ns && t.p99_ns <= t.max_ns);
     }
     close_all(NULL, c);
 }
 
-T_MAIN("api_inventory", T_CASE(clear_touches_no_other_view),
-       T_CASE(names_that_are_prefixes_never_mix), T_CASE(bump_makes_old_versions_unreachable),
-       T_CASE(views_have_their_own_default_ttl), T_CASE(each_state_has_its_ttl_to_the_millisecond),
-       T_CASE(unknown_states_fall_back_and_are_counted), T_CASE(set_get_exists_delete),
-       T_CASE(values_are_bytes_with_flags), T_CASE(metadata_tells_age_ttl_and_version),
-       T_CASE(seed_empty_value), T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data),
-       T_CASE(seed_zero_ttl), T_CASE(jitter_is_even_and_below_ten_seconds_too),
-       T_CASE(merge_of_a_missing_key_creates_nothing), T_CASE(merge_takes_the_new_states_ttl),
-       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_the_callers_order),
+T_MAIN("api_inventory", T_CASE(clear_keeps_other_namespaces),
+       T_CASE(namespace_names_that_are_prefixes_never_mix),
+       T_CASE(version_increment_makes_old_entries_unreachable),
+       T_CASE(namespaces_have_their_own_default_ttl),
+       T_CASE(each_state_has_its_ttl_to_the_millisecond),
+       T_CASE(unknown_states_use_default_ttl_and_are_counted),
+       T_CASE(set_get_contains_and_delete_agree), T_CASE(values_are_bytes_with_flags),
+       T_CASE(entry_info_states_age_ttl_and_version), T_CASE(seed_empty_value),
+       T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data), T_CASE(seed_zero_ttl),
+       T_CASE(jitter_is_even_and_below_ten_seconds_too),
+       T_CASE(merge_of_missing_key_creates_nothing), T_CASE(merge_uses_ttl_of_the_new_state),
+       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_order_of_caller),
        T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
-       T_CASE(a_cache_of_ten_entries_behaves), T_CASE(adaptive_is_the_default),
-       T_CASE(tick_frees_what_is_due_and_says_how_many),
-       T_ALONE(large_values_do_not_disturb_small_ones),
-       T_CASE(a_disabled_view_serves_and_stores_nothing), T_CASE(five_numbers_of_a_view),
-       T_CASE(outcomes_sum_to_calls), T_CASE(listeners_hear_causes_and_counters_need_none),
-       T_CASE(gets_and_sets_are_timed))
+       T_CASE(store_of_ten_entries_serves_latest_sets), T_CASE(adaptive_policy_is_the_default),
+       T_CASE(tick_reclaims_due_entries_and_counts_them),
+       T_ALONE(large_values_do_not_evict_small_values),
+       T_CASE(disabled_namespace_serves_and_stores_nothing),
+       T_CASE(namespace_stats_hold_five_counts), T_CASE(outcomes_sum_to_calls),
+       T_CASE(listeners_receive_causes_and_counters_work_without_listeners),
+       T_CASE(gets_and_sets_are_sampled_for_latency))

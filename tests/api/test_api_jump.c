@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    code of the host that leaves sideways, by longjmp or by ending its thread, leaves nothing
- *         behind, wherever it runs: in a loader with something stale in hand, in a bulk loader
- *         with results said, in fallbacks of single loads, of bulk, of leases refused or abandoned.
- *         Who waits takes over, memory comes back to the byte, passes of breakers are returned.
- * Method: every block of the store is counted; one way to leave, asked for in each place, in this
- *         thread (longjmp; its next call is a get of another key) and in one that ends. */
+ * Aim:    Code of the host that leaves a callback by longjmp or by thread exit leaves nothing
+ *         behind. Places: a loader with a stale value in hand, a bulk loader with reported results,
+ *         fallbacks of single loads, of bulk loads, of refused and of released leases. A waiter
+ *         takes the load over, memory returns to the byte, breaker passes are returned.
+ * Method: Every block of the store is counted. Each way to leave runs in each place, in this thread
+ *         (longjmp; its next call is a get of another key) and in a thread that exits. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -88,7 +88,7 @@ typedef struct place {
     cellar_lease lease; /* PLACE_ABANDON */
 } place;
 
-/* Keys a, b, s (stale) and k; the last is what others wait for. */
+/* Keys a, b, s (stale) and k; other threads wait for k. */
 __attribute__((noinline)) static void go(place *p)
 {
     cellar_load_opts o = cellar_load_opts_default();
@@ -120,7 +120,7 @@ __attribute__((noinline)) static void go(place *p)
     case PLACE_ABANDON: (void)cellar_lease_release(p->c, &p->lease, 42); break;
     default: (void)cellar_lease_acquire(p->c, "k", 1, &o, NULL, &lease, &r); break;
     }
-    T_CHECK(false); /* it does not come back */
+    T_CHECK(false); /* not reached */
 }
 
 static void *go_main(void *arg)
@@ -129,7 +129,7 @@ static void *go_main(void *arg)
     return NULL;
 }
 
-/* Counters of a thread that has ended stay for the next one. */
+/* Counters of an ended thread are reused by the next thread. */
 static void *warm_main(void *arg)
 {
     source s = SOURCE_INIT;
@@ -185,7 +185,7 @@ static const char *const places[PLACES] = { "loader", "fallback", "bulk loader",
 
 static void leave_from(int where, bool exits)
 {
-    static place p; /* lives over the jump */
+    static place p; /* survives the jump */
     static int64_t before;
     static cellar_lease ticket;
     const cellar_subscriber w = { hear, NULL };
@@ -194,8 +194,8 @@ static void leave_from(int where, bool exits)
     char text[64];
     by_exit = exits;
     p = (place){ .c = open_counted(where == PLACE_REFUSED), .where = where };
-    T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* the tables are there */
-    if (where == PLACE_REFUSED) { /* it opens */
+    T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* the tables exist */
+    if (where == PLACE_REFUSED) { /* the breaker opens */
         T_EQ_I64(begin(p.c, "x", NULL, NULL, &ticket), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(p.c, &ticket, 1), CELLAR_OK);
     }
@@ -214,7 +214,8 @@ static void leave_from(int where, bool exits)
     } else {
         if (setjmp(back) == 0) { go(&p); }
         T_CHECK(flights(p.c) > 0);
-        T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* finds what was left */
+        /* the get cleans up the left load */
+        T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK);
     }
     T_EQ_U64(flights(p.c), 0);
     T_EQ_I64(atomic_load(&told), where == PLACE_ABANDON ? 1 : 0);
@@ -222,28 +223,28 @@ static void leave_from(int where, bool exits)
         printf("# %s, %s\n", places[where], exits ? "exit" : "longjmp");
     }
     if (where != PLACE_REFUSED) {
-        T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* nobody has it */
+        T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* no thread leads it */
     }
     T_EQ_I64(cellar_integrity_check(p.c), CELLAR_OK);
     T_EQ_I64(cellar_close(p.c), CELLAR_OK);
     T_EQ_I64(atomic_load(&blocks), 0);
 }
 
-static void longjmp_leaves_nothing_anywhere(void)
+static void longjmp_out_of_callback_leaves_nothing(void)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i, false); }
 }
 
-static void exit_leaves_nothing_anywhere(void)
+static void thread_exit_in_callback_leaves_nothing(void)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i, true); }
 }
 
-/* A half-open breaker lets one probe through: one that is lost gives its place back. */
-static void a_lost_probe_returns_its_pass(void)
+/* A half-open breaker admits one probe. A lost probe returns its pass. */
+static void lost_probe_of_breaker_returns_its_pass(void)
 {
     static place p;
-    static int where; /* lives over the jump */
+    static int where; /* survives the jump */
     for (where = PLACE_LOADER; where <= PLACE_BULK; where += PLACE_BULK - PLACE_LOADER) {
         source s = SOURCE_INIT;
         char text[64];
@@ -261,5 +262,6 @@ static void a_lost_probe_returns_its_pass(void)
     }
 }
 
-T_MAIN("cellar_api_jump", T_CASE(longjmp_leaves_nothing_anywhere),
-       T_CASE(exit_leaves_nothing_anywhere), T_CASE(a_lost_probe_returns_its_pass))
+T_MAIN("cellar_api_jump", T_CASE(longjmp_out_of_callback_leaves_nothing),
+       T_CASE(thread_exit_in_callback_leaves_nothing),
+       T_CASE(lost_probe_of_breaker_returns_its_pass))

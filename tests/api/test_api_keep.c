@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a view's Bloom filter outlives the process with the disk tier, and is believed again only
- *         if nothing can be missing from it: never does it deny a key that was added.
- * Method: real directories under TMPDIR; stores closed, children killed at any moment with an
- *         oracle in shared memory that is written after each call; files damaged, cut, copied and
- *         put into another store's place. */
+ * Aim:    The Bloom filter of a namespace outlives the process with the disk tier. A reopened
+ *         filter decides only if no key can be missing from it. A filter never denies an added key.
+ * Method: Real directories under TMPDIR. Stores are closed, or children are killed at any moment;
+ *         an oracle in shared memory is written after each call. Files are damaged, truncated,
+ *         copied and moved into the place of another store. */
 #include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 
@@ -83,7 +83,7 @@ static uint32_t denied(cellar *c, uint32_t from, uint32_t to)
     return n;
 }
 
-/* How many it has not got, whether it decides or not. */
+/* Count the keys that the filter lacks, whether or not it decides. */
 static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
 {
     uint32_t n = 0;
@@ -93,7 +93,7 @@ static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
     return n;
 }
 
-/* A filter that is believed and knows the keys below n. */
+/* Check that the filter decides and knows the keys below n. */
 static void sealed(cellar *c, uint64_t expected, uint32_t n)
 {
     T_EQ_I64(cellar_bloom_open(c, expected, 0.01), CELLAR_OK);
@@ -113,14 +113,14 @@ static bool kept(void)
     return access(path, F_OK) == 0;
 }
 
-/* ---- it comes back ---- */
+/* ---- restored filters ---- */
 
-static void a_closed_store_brings_filters_back_believed(void)
+static void reopened_store_restores_filters_with_authority(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v"), *w = view_of(c, "w");
     T_EQ_I64(cellar_bloom_open(w, 500, 0.05), CELLAR_OK); /* observes only */
-    sealed(c, 1000, 2000); /* it grew */
+    sealed(c, 1000, 2000); /* the filter grew */
     sealed(v, 5000, 10);
     T_EQ_I64(cellar_set(v, "set", 3, "1", 1, NULL), CELLAR_OK);
     const cellar_bloom_info was = info_of(c);
@@ -157,8 +157,8 @@ static void a_closed_store_brings_filters_back_believed(void)
     store_end();
 }
 
-/* The sync names no life that is over: what is added behind it is in no file. */
-static void bloom_kill9_observes_on_disk(void)
+/* The sync names no closed life: no file has the keys that are added after it. */
+static void bloom_filter_after_kill9_only_observes(void)
 {
     begin();
     for (int close_first = 0; close_first < 2; close_first++) {
@@ -175,10 +175,10 @@ static void bloom_kill9_observes_on_disk(void)
             } else {
                 sealed(c, 1000, 100);
             }
-            for (int i = 0; i < 2; i++) { /* the second one finds the store clean already */
+            for (int i = 0; i < 2; i++) { /* the second round finds a clean store */
                 if (cellar_sync(c) != CELLAR_OK) { _Exit(3); }
             }
-            add(c, 100, 200); /* nothing of it reaches the log */
+            add(c, 100, 200); /* none of these reaches the log */
             (void)raise(SIGKILL);
         }
         int status = 0;
@@ -192,9 +192,9 @@ static void bloom_kill9_observes_on_disk(void)
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
         T_EQ_U64(denied(c, 0, 10000), 0);
-        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* not without being fed */
+        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* refused without a feed */
         shut(c);
-        c = open_it(); /* a clean close does not mend what was lost before */
+        c = open_it(); /* a clean close does not restore what was lost before */
         T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
         shut(c);
     }
@@ -203,8 +203,8 @@ static void bloom_kill9_observes_on_disk(void)
 
 typedef struct oracle {
     uint32_t added;  /* keys below it were added, the last one perhaps */
-    uint32_t clean;  /* 1: the life before ended by a close that said OK; 2: it was killed in its
-                      * close, or in the open behind one: no matter which */
+    uint32_t clean;  /* 1: the life before ended with a close that returned OK. 2: it was killed in
+                      * its close or in the next open, which both count the same. */
     uint32_t lives, believed, wrong;
 } oracle;
 
@@ -265,7 +265,7 @@ static void live(oracle *o, uint64_t seed)
     _Exit(0);
 }
 
-static void killed_at_any_moment_no_added_key_is_denied(void)
+static void kill_at_any_moment_denies_no_added_key(void)
 {
     begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -279,13 +279,13 @@ static void killed_at_any_moment_no_added_key_is_denied(void)
         T_REQUIRE(pid >= 0);
         if (pid == 0) { live(o, seed); }
         const useconds_t us = (useconds_t)((seed >> 33) % 60000);
-        if ((seed >> 60) != 0) { usleep(us); } /* how far it gets is not what is tested */
+        if ((seed >> 60) != 0) { usleep(us); } /* the progress of the child is not what is tested */
         if ((seed >> 61) != 0) { (void)kill(pid, SIGKILL); }
         int status = 0;
         T_EQ_I64(waitpid(pid, &status, 0), pid);
         T_CHECK(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
         o->lives++;
-        if (o->added >= 5000) { /* from the start: another store */
+        if (o->added >= 5000) { /* a fresh start: another store */
             t_wipe(store);
             o->added = 0;
             o->clean = 0;
@@ -297,7 +297,7 @@ static void killed_at_any_moment_no_added_key_is_denied(void)
     store_end();
 }
 
-/* ---- what does not come back, or not believed ---- */
+/* ---- filters that stay lost or only observe ---- */
 
 static unsigned char *slurp(const char *path, size_t *len)
 {
@@ -320,10 +320,10 @@ static void spill(const char *path, const unsigned char *p, size_t len)
     close(fd);
 }
 
-/* The whole store as it was after its close, so that each try begins with the same. */
+/* The whole store after its close, so that each try begins with the same files. */
 static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap" };
 
-static void damaged_files_are_never_believed(void)
+static void damaged_filter_file_never_decides(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -343,10 +343,10 @@ static void damaged_files_are_never_believed(void)
     for (size_t t = 0; t < tries; t++) {
         for (int i = 0; i < 5; i++) {
             file_of(path, sizeof path, store, files[i]);
-            spill(path, was[i], len[i]); /* the last one is bloom.snap */
+            spill(path, was[i], len[i]); /* the last file is bloom.snap */
         }
         unsigned char *p = was[4];
-        /* Heads, then the bits; a flip, a cut. */
+        /* Heads, then the bits; a flipped bit, a truncation. */
         const size_t at = t < 20 ? t * 51 % 1024 : (t * 7919 + 1024) % len[4];
         const bool cut = t % 10 == 9;
         if (!cut) { p[at] ^= (unsigned char)(1u << t % 8); }
@@ -370,7 +370,7 @@ static void damaged_files_are_never_believed(void)
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
     }
-    /* Damage to one filter leaves the other: but each try costs one at least. */
+    /* Damage to one filter keeps the others, but each try costs at least one filter. */
     T_CHECK(believed <= tries);
     T_CHECK(observed > 0);
     T_CHECK(off > 0);
@@ -378,13 +378,13 @@ static void damaged_files_are_never_believed(void)
     store_end();
 }
 
-static void copies_and_files_of_others_only_observe(void)
+static void copied_or_foreign_filter_file_only_observes(void)
 {
     begin();
     cellar *c = open_it();
     sealed(c, 100, 100);
     shut(c);
-    /* A copy may be older than what the store has learnt since. */
+    /* A copy may be older than the keys that the store has added since. */
     char copy[sizeof store], from[600], to[600];
     snprintf(copy, sizeof copy, "%s/copy", folder);
     T_EQ_I64(mkdir(copy, 0700), 0);
@@ -407,7 +407,7 @@ static void copies_and_files_of_others_only_observe(void)
     T_EQ_U64(unknown(c, 0, 100), 0);
     shut(c);
     t_wipe(store);
-    /* Another store's file has another secret: no bit of it means anything here. */
+    /* The file of another store has another hash key: none of its bits applies here. */
     c = open_it();
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
     shut(c);
@@ -421,16 +421,16 @@ static void copies_and_files_of_others_only_observe(void)
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_OK);
     shut(c);
-    T_CHECK(!kept()); /* and goes with the next close */
+    T_CHECK(!kept()); /* the next close removes it */
     t_wipe(store);
     memcpy(store, mine, sizeof store);
-    c = open_it(); /* the one that was copied has lost nothing */
+    c = open_it(); /* the store that was copied has lost nothing */
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     shut(c);
     store_end();
 }
 
-static void an_older_file_put_back_only_observes(void)
+static void restored_older_filter_file_only_observes(void)
 {
     begin();
     cellar *c = open_it();
@@ -453,9 +453,9 @@ static void an_older_file_put_back_only_observes(void)
     store_end();
 }
 
-/* ---- with the life of its view ---- */
+/* ---- with the lifetime of its namespace ---- */
 
-static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
+static void filter_survives_clear_and_resize_until_drop(void)
 {
     begin();
     cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
@@ -465,7 +465,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     T_EQ_I64(cellar_clear(a), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(a, NULL), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* and a second one is begun */
+    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* a second filter begins to fill */
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
@@ -475,7 +475,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     b = view_of(c, "b");
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
-    T_EQ_U64(info_of(a).expected_keys, 100); /* the one that answered */
+    T_EQ_U64(info_of(a).expected_keys, 100); /* the filter that decides */
     T_EQ_U64(info_of(a).filling, 0);
     T_EQ_U64(info_of(b).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(denied(a, 0, 20), 0);
@@ -501,7 +501,7 @@ static void clear_bump_and_resize_change_nothing_drop_and_off_end_it(void)
     store_end();
 }
 
-static void a_view_that_was_not_opened_keeps_its_filter(void)
+static void filter_of_unopened_namespace_is_kept(void)
 {
     begin();
     cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
@@ -510,7 +510,8 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
-    for (int life = 0; life < 2; life++) { /* without a and b: carried over by sync and close */
+    /* neither a nor b is opened: sync and close carry their filters over */
+    for (int life = 0; life < 2; life++) {
         c = open_it();
         sealed(c, 1000, 20);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -524,7 +525,7 @@ static void a_view_that_was_not_opened_keeps_its_filter(void)
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    c = open_it(); /* opened without the disk: nothing will note what is added */
+    c = open_it(); /* opened without the disk: added keys are not noted */
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.tier = CELLAR_TIER_L1;
     a = view_with(c, "a", &o);
@@ -565,8 +566,9 @@ static void *opens(void *arg)
     return NULL;
 }
 
-/* Whoever of them makes the view, all find it with its filter: an add never goes nowhere. */
-static void openers_of_one_view_find_it_with_its_filter(void)
+/* Whichever thread creates the namespace, all threads find it with its filter, so that no add is
+ * lost. */
+static void concurrent_opens_of_namespace_find_its_filter(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -595,7 +597,7 @@ static void openers_of_one_view_find_it_with_its_filter(void)
     store_end();
 }
 
-static void filters_of_secret_views_stay_in_memory(void)
+static void filter_of_hidden_namespace_stays_in_memory(void)
 {
     begin();
     cellar *c = open_it();
@@ -626,8 +628,8 @@ static uint64_t bytes_of_files(void)
     return n;
 }
 
-/* A filter as the options give it, 1.25 MB for a million keys, in the least l2_bytes. */
-static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
+/* A filter from the default options, 1.25 MB for a million keys, with the smallest l2_bytes. */
+static void default_filter_is_kept_with_smallest_l2_bytes(void)
 {
     char value[30000] = "v";
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -638,7 +640,7 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
         cellar *c = open_it(), *v = view_with(c, "v", &o);
-        for (uint32_t k = 0; k < 600; k++) { /* more than it holds */
+        for (uint32_t k = 0; k < 600; k++) { /* more than memory holds */
             if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
             while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
         }
@@ -673,14 +675,15 @@ static void the_default_filter_is_kept_in_the_least_l2_bytes(void)
     for (uint32_t k = 250; k < 600; k++) {
         held += cellar_get(v, &k, sizeof k, value, sizeof value, &len) == CELLAR_OK;
     }
-    T_CHECK(held > 200); /* 6 of 12 MB: some places went to the filters, the oldest first */
+    T_CHECK(held > 200); /* 6 of 12 MB: the filters took some segments, the oldest first */
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     store_end();
 }
 
-/* Two filters, each of which fits, but not both: what is left out is off, and the size is kept. */
-static void what_does_not_fit_is_not_kept(void)
+/* Two filters, each of which fits alone. The one without room is off after the open; the
+ * files stay within their bound. */
+static void filter_without_room_on_disk_is_not_kept(void)
 {
     begin();
     cellar *c = open_it(), *v = view_of(c, "v");
@@ -700,12 +703,14 @@ static void what_does_not_fit_is_not_kept(void)
     store_end();
 }
 
-T_MAIN("api_keep", T_CASE(a_closed_store_brings_filters_back_believed),
-       T_CASE(bloom_kill9_observes_on_disk), T_CASE(killed_at_any_moment_no_added_key_is_denied),
-       T_CASE(damaged_files_are_never_believed), T_CASE(copies_and_files_of_others_only_observe),
-       T_CASE(an_older_file_put_back_only_observes),
-       T_CASE(clear_bump_and_resize_change_nothing_drop_and_off_end_it),
-       T_CASE(a_view_that_was_not_opened_keeps_its_filter),
-       T_CASE(openers_of_one_view_find_it_with_its_filter),
-       T_CASE(filters_of_secret_views_stay_in_memory), T_CASE(what_does_not_fit_is_not_kept),
-       T_CASE(the_default_filter_is_kept_in_the_least_l2_bytes))
+T_MAIN("api_keep", T_CASE(reopened_store_restores_filters_with_authority),
+       T_CASE(bloom_filter_after_kill9_only_observes),
+       T_CASE(kill_at_any_moment_denies_no_added_key), T_CASE(damaged_filter_file_never_decides),
+       T_CASE(copied_or_foreign_filter_file_only_observes),
+       T_CASE(restored_older_filter_file_only_observes),
+       T_CASE(filter_survives_clear_and_resize_until_drop),
+       T_CASE(filter_of_unopened_namespace_is_kept),
+       T_CASE(concurrent_opens_of_namespace_find_its_filter),
+       T_CASE(filter_of_hidden_namespace_stays_in_memory),
+       T_CASE(filter_without_room_on_disk_is_not_kept),
+       T_CASE(default_filter_is_kept_with_smallest_l2_bytes))

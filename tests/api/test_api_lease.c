@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    leases and bulk loads: who gets the value, who is told, what order and status items have,
- *         what is refused, and that any refused allocation leaves nothing behind.
- * Method: leases driven by one thread, with a second one where it must wait; bulk loaders whose
- *         reports are written down beforehand; the allocator given by the test fails the n-th
- *         call. */
+ * Aim:    Leases and bulk loads: which caller gets the value, which waiters are called, order and
+ *         status of items, refused calls. Any failed allocation leaves nothing behind.
+ * Method: One thread drives the leases, with a second thread where a call must wait. Bulk loaders
+ *         have prepared reports. The allocator of the test fails the n-th call. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -51,7 +50,7 @@ static void lease_is_fulfilled_once(void)
     kit_close(c);
 }
 
-static void lease_abandoned_goes_to_who_asks(void)
+static void released_lease_goes_to_next_caller(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -67,7 +66,7 @@ static void lease_abandoned_goes_to_who_asks(void)
     kit_close(c);
 }
 
-static void lease_overtaken_serves_but_does_not_store(void)
+static void invalidated_lease_serves_value_but_does_not_store_it(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -100,8 +99,9 @@ static void *wait_for_k(void *arg)
     return NULL;
 }
 
-/* Its handles answer E_CLOSED, so nobody could fulfil them: who waits is let go at once. */
-static void leases_end_with_their_view(void)
+/* The handles of a dropped namespace answer E_CLOSED, so no call can fulfill its leases. Its
+ * waiters return immediately. */
+static void dropped_namespace_ends_its_leases(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
     cellar_lease a, b, own;
@@ -125,7 +125,7 @@ static void leases_end_with_their_view(void)
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_fulfill(v, &a, "late", 4, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(begin(v, "k", &b, text), CELLAR_E_CLOSED);
-    /* of others: untouched */
+    /* of other namespaces: untouched */
     T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.loads_running, 0);
@@ -134,7 +134,7 @@ static void leases_end_with_their_view(void)
     kit_close(c);
 }
 
-static void lease_forgotten_is_taken_over(void)
+static void forgotten_lease_is_taken_over(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -148,12 +148,12 @@ static void lease_forgotten_is_taken_over(void)
     T_EQ_I64(cellar_lease_fulfill(c, &a, "late", 4, NULL), CELLAR_E_LEASE);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     atomic_fetch_add(&kit_now_ms, 30000);
-    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next arrival, without a tick */
+    T_EQ_I64(begin(c, "k", &b, text), CELLAR_LEASED); /* the next acquire, without a tick */
     T_EQ_I64(cellar_lease_fulfill(c, &b, "v", 1, NULL), CELLAR_OK);
     kit_close(c);
 }
 
-static void lease_of_a_stale_value_serves_it(void)
+static void lease_of_stale_entry_serves_stale_value(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_set_opts so = cellar_set_opts_default();
@@ -165,7 +165,7 @@ static void lease_of_a_stale_value_serves_it(void)
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
     T_EQ_STR(text, "old");
-    T_CHECK(a.opaque[0] != 0); /* the refresh is ours */
+    T_CHECK(a.opaque[0] != 0); /* this call has the lease of the refresh */
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
     T_CHECK(b.opaque[0] == 0);
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
@@ -184,8 +184,9 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
     return err;
 }
 
-/* An abandoned lease goes by what its begin was given: errors kept and for how long, pauses. */
-static void lease_abandoned_by_the_options_it_began_with(void)
+/* A released lease uses the options of its acquire: whether and how long errors are remembered, and
+ * pauses. */
+static void released_lease_uses_options_of_its_acquire(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -196,13 +197,14 @@ static void lease_abandoned_by_the_options_it_began_with(void)
     o.error_ttl_max_ms = 1000;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* remembered */
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* the failure is remembered */
     T_EQ_U64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
     T_EQ_I64(r.loader_err, 42);
     T_CHECK(r.retry_after_ms >= 500 && r.retry_after_ms <= 1000);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
-    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK); /* nothing given: nothing remembered */
+    /* without options no failure is remembered */
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     so.ttl_ms = 100;
@@ -230,8 +232,9 @@ static int64_t ttl_left(cellar *c)
     return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
 }
 
-/* What fulfil leaves open is begin's; what it says is its own. */
-static void lease_fulfilled_by_the_options_it_began_with(void)
+/* An option of the fulfill wins over the option of the acquire; an unset one takes it from the
+ * acquire. */
+static void fulfilled_lease_uses_options_of_its_acquire(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -258,7 +261,7 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
         }
         (void)cellar_delete(c, "k", 1);
     }
-    o.jitter_pct = 50; /* drawn from begin's */
+    o.jitter_pct = 50; /* drawn from the jitter of the acquire */
     o.jitter_mode = CELLAR_JITTER_PLUS;
     int64_t most = 0;
     for (int i = 0; i < 50; i++) {
@@ -274,7 +277,7 @@ static void lease_fulfilled_by_the_options_it_began_with(void)
     kit_close(c);
 }
 
-static void lease_and_thread_share_a_flight(void)
+static void lease_and_loading_thread_share_one_flight(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -292,7 +295,7 @@ static void lease_and_thread_share_a_flight(void)
     kit_close(c);
 }
 
-static void a_waiter_can_be_withdrawn(void)
+static void unsubscribed_waiter_is_not_called(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -309,8 +312,8 @@ static void a_waiter_can_be_withdrawn(void)
     kit_close(c);
 }
 
-/* Who brings it to the wrong place has it still. */
-static void a_lease_stays_with_who_holds_it(void)
+/* A fulfill in the wrong namespace keeps the lease. */
+static void fulfill_in_wrong_namespace_keeps_lease(void)
 {
     cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
     cellar_lease a, b;
@@ -340,8 +343,8 @@ static void a_lease_stays_with_who_holds_it(void)
     kit_close(c);
 }
 
-/* Nothing of a switched-off view is read, who asks loads for himself. */
-static void a_switched_off_view_answers_no_lease(void)
+/* A disabled namespace reads nothing; the first caller loads for itself. */
+static void lease_in_disabled_namespace_reads_and_stores_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -403,9 +406,9 @@ static void bad_input_of_leases(void)
 
 typedef struct bulk {
     int calls;
-    size_t keys;         /* of the last call */
+    size_t keys;         /* keys of the last call */
     char seen[64][8];
-    cellar_err say;      /* what it returns */
+    cellar_err say;      /* its return value */
     bool fail_b, none_c, skip_d, twice_e;
 } bulk;
 
@@ -470,7 +473,7 @@ static void bad_input_of_bulk_loads(void)
     o.ttl_ms = -1;
     T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_U64(b.calls, 0);
-    it[0].key_len = 0; /* of one item: the others are served */
+    it[0].key_len = 0; /* one bad item: the other items are served */
     it[2].key = NULL;
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_U64(b.keys, 1);
@@ -487,7 +490,7 @@ static void bad_input_of_bulk_loads(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-static void many_order_status_dedup(void)
+static void bulk_load_keeps_order_status_and_duplicates(void)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
@@ -509,8 +512,9 @@ static void many_order_status_dedup(void)
     kit_close(c);
 }
 
-/* Equal keys of one call are one load, also where it fails, or nobody shall wait for others. */
-static void many_duplicates_are_asked_once(void)
+/* Equal keys of one call are one load. This also holds when the load fails or the call must not
+ * wait. */
+static void bulk_load_requests_duplicate_keys_once(void)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -530,7 +534,7 @@ static void many_duplicates_are_asked_once(void)
                                                                          : CELLAR_OK, NULL);
         }
     }
-    bulk other = { 0 }; /* no_wait: of what somebody else loads nothing is known yet */
+    bulk other = { 0 }; /* no_wait: the result of another thread's load is not known yet */
     cellar_load_item it[] = { item("x"), item("y"), item("x") };
     T_EQ_I64(cellar_lease_acquire(c, "x", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, &o, bulk_load, &other), CELLAR_OK);
@@ -541,19 +545,19 @@ static void many_duplicates_are_asked_once(void)
     kit_close(c);
 }
 
-static void many_share_the_loaders_error(void)
+static void bulk_load_shares_error_of_its_loader(void)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .skip_d = true, .say = CELLAR_E_IO };
     cellar_load_item it[] = { item("a"), item("d") };
     T_EQ_I64(cellar_get_or_load_many(c, it, 2, NULL, bulk_load, &b), CELLAR_OK);
-    check_item(&it[0], CELLAR_OK, "<a>"); /* what was reported counts */
+    check_item(&it[0], CELLAR_OK, "<a>"); /* the reported item counts */
     T_EQ_I64(it[1].result->loader_err, CELLAR_E_IO);
     check_item(&it[1], CELLAR_E_LOADER, NULL);
     kit_close(c);
 }
 
-static void many_run_in_chunks(void)
+static void bulk_load_runs_in_chunks(void)
 {
     cellar *c = kit_open(64 << 20);
     const size_t n = 10000;
@@ -587,7 +591,7 @@ typedef struct cross { cellar *c; pthread_barrier_t both; } cross;
 static cellar_err cross_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     cross *x = ctx;
-    (void)pthread_barrier_wait(&x->both); /* both lead one key and want the other's */
+    (void)pthread_barrier_wait(&x->both); /* both lead one key and wait for the other key */
     for (size_t i = 0; i < count; i++) {
         T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
     }
@@ -606,8 +610,9 @@ static void *cross_main(void *arg)
     return NULL;
 }
 
-/* Two bulk loads that ask for disjoint and shared keys at once end, whoever leads what. */
-static void many_cross_lead(void)
+/* Two bulk loads with disjoint and shared keys at the same time end, whichever thread leads a
+ * key. */
+static void bulk_loads_that_lead_each_others_keys_end(void)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -705,7 +710,7 @@ static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, v
     return ctx != NULL ? CELLAR_E_IO : cellar_load_value(ld, "v", 1);
 }
 
-/* As above, but every code is allowed: what is checked is that nothing hangs, leaks or breaks. */
+/* As above, but every code is allowed: the check is that nothing hangs, leaks or breaks. */
 static void fault_run(void)
 {
     settings cfg = settings_default();
@@ -746,7 +751,7 @@ static void fault_run(void)
     kit_close(c);
 }
 
-static void every_allocation_of_a_load_can_fail(void)
+static void load_with_any_failed_allocation_stays_consistent(void)
 {
     memset(&mem, 0, sizeof mem);
     fault_scenario();
@@ -772,8 +777,9 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
     return err;
 }
 
-/* Abandoned with an error is a failure, fulfilled is a success, given back says nothing. */
-static void lease_asks_the_views_breaker(void)
+/* A release with an error is a failure, a fulfill is a success, a release without an error is no
+ * verdict. */
+static void lease_asks_breaker_of_its_namespace(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     cellar_namespace_opts vo = cellar_namespace_opts_default();
@@ -784,7 +790,7 @@ static void lease_asks_the_views_breaker(void)
     bo.open_ms = 1000;
     vo.breaker = &bo;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    for (int i = 0; i < 5; i++) { /* given back: no verdict */
+    for (int i = 0; i < 5; i++) { /* released without an error: no verdict */
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
     }
@@ -794,10 +800,10 @@ static void lease_asks_the_views_breaker(void)
     }
     T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
     T_EQ_U64(l.opaque[0], 0);
-    T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* another view's */
+    T_EQ_I64(begin_one(c, "a", &l), CELLAR_LEASED); /* the breaker of another namespace */
     T_EQ_I64(cellar_lease_fulfill(c, &l, "x", 1, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
-    T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe */
+    T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED); /* one probe is admitted */
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
@@ -806,9 +812,9 @@ static void lease_asks_the_views_breaker(void)
     kit_close(c);
 }
 
-/* A probe whose lease nobody fulfils is a failure as soon as the lease is known to be over: by a
- * tick, or by who takes it over. */
-static void a_lost_lease_is_told_to_the_breaker(void)
+/* A probe with a lease that is never fulfilled is a failure. A tick or a takeover of the lease
+ * records it. */
+static void lost_lease_is_recorded_as_breaker_failure(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
@@ -829,21 +835,23 @@ static void a_lost_lease_is_told_to_the_breaker(void)
         atomic_fetch_add(&kit_now_ms, 1000);
         T_EQ_I64(begin_one(v, "a", &probe), CELLAR_LEASED);
         T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
-        if (how == 2) { T_EQ_I64(cellar_clear(v), CELLAR_OK); } /* not of this generation then */
+        /* the lease belongs to the generation before */
+        if (how == 2) { T_EQ_I64(cellar_clear(v), CELLAR_OK); }
         atomic_fetch_add(&kit_now_ms, 100);
         if (how == 1) {
-            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN); /* it failed: opened again */
+            /* the probe failed: the breaker opened again */
+            T_EQ_I64(begin_one(v, "a", &l), CELLAR_E_BREAKER_OPEN);
         } else {
             kit_tick(c);
             T_EQ_I64(begin_one(v, "b", &l), CELLAR_E_BREAKER_OPEN);
         }
-        atomic_fetch_add(&kit_now_ms, 2000); /* twice as long, at most */
+        atomic_fetch_add(&kit_now_ms, 2000); /* at most twice as long */
         T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
-        /* too late, told once */
+        /* too late; the failure is recorded once */
         T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_E_LEASE);
         T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(begin_one(v, "c", &l), CELLAR_LEASED);
-        T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* closed */
+        T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* the breaker is closed */
         T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
         T_EQ_I64(cellar_lease_release(v, &probe, 0), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -851,19 +859,18 @@ static void a_lost_lease_is_told_to_the_breaker(void)
     }
 }
 
-T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(lease_abandoned_goes_to_who_asks),
-       T_CASE(lease_overtaken_serves_but_does_not_store), T_CASE(leases_end_with_their_view),
-       T_CASE(lease_forgotten_is_taken_over),
-       T_CASE(lease_of_a_stale_value_serves_it),
-       T_CASE(lease_abandoned_by_the_options_it_began_with),
-       T_CASE(lease_fulfilled_by_the_options_it_began_with),
-       T_CASE(lease_and_thread_share_a_flight),
-       T_CASE(a_waiter_can_be_withdrawn), T_CASE(a_lease_stays_with_who_holds_it),
-       T_CASE(bad_input_of_leases),
-       T_CASE(a_switched_off_view_answers_no_lease),
-       T_CASE(lease_asks_the_views_breaker), T_CASE(a_lost_lease_is_told_to_the_breaker),
-       T_CASE(bad_input_of_bulk_loads),
-       T_CASE(many_order_status_dedup), T_CASE(many_duplicates_are_asked_once),
-       T_CASE(many_share_the_loaders_error),
-       T_CASE(many_run_in_chunks), T_CASE(many_cross_lead),
-       T_CASE(every_allocation_of_a_load_can_fail))
+T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_to_next_caller),
+       T_CASE(invalidated_lease_serves_value_but_does_not_store_it),
+       T_CASE(dropped_namespace_ends_its_leases), T_CASE(forgotten_lease_is_taken_over),
+       T_CASE(lease_of_stale_entry_serves_stale_value),
+       T_CASE(released_lease_uses_options_of_its_acquire),
+       T_CASE(fulfilled_lease_uses_options_of_its_acquire),
+       T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),
+       T_CASE(fulfill_in_wrong_namespace_keeps_lease), T_CASE(bad_input_of_leases),
+       T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing),
+       T_CASE(lease_asks_breaker_of_its_namespace),
+       T_CASE(lost_lease_is_recorded_as_breaker_failure), T_CASE(bad_input_of_bulk_loads),
+       T_CASE(bulk_load_keeps_order_status_and_duplicates),
+       T_CASE(bulk_load_requests_duplicate_keys_once), T_CASE(bulk_load_shares_error_of_its_loader),
+       T_CASE(bulk_load_runs_in_chunks), T_CASE(bulk_loads_that_lead_each_others_keys_end),
+       T_CASE(load_with_any_failed_allocation_stays_consistent))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    listeners hear of each end exactly once, with its cause and its bytes; they may call the
- *         cache; unlisten ends it.
- * Method: every value is its own number; a ledger of the numbers alive, filled by the sets and
- *         emptied by the events, is compared with what the cache answers. A clock of this file. */
+ * Aim:    Listeners receive each removal exactly once, with its cause and its bytes. They may call
+ *         the cache. Unlisten ends the calls.
+ * Method: Every value is its own number. Sets fill a ledger of live numbers and events empty it;
+ *         the ledger is compared with the answers of the cache. A clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -35,7 +35,7 @@ static void note(const cellar_event *e, void *ctx)
     snprintf(h->value, sizeof h->value, "%.*s", (int)e->value_len, (const char *)e->value);
 }
 
-/* One event of this cause since the last look, with these bytes. */
+/* Check for one event of this cause and these bytes since the last check. */
 static void expect(heard *h, const char *cause, const char *key, const char *value)
 {
     T_EQ_U64(h->total, 1);
@@ -54,7 +54,7 @@ static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *c
     return cellar_buf_append(out, "+", 1);
 }
 
-static void each_way_to_end_has_its_cause(void)
+static void each_removal_has_its_cause(void)
 {
     cellar *c = open_bytes(4u << 20), *v;
     heard h;
@@ -65,7 +65,7 @@ static void each_way_to_end_has_its_cause(void)
     T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     api_put(c, "k", "one", NULL);
-    T_EQ_U64(h.total, 0); /* a beginning is no end */
+    T_EQ_U64(h.total, 0); /* a first set removes nothing */
     api_put(c, "k", "two", NULL); /* in place */
     expect(&h, "replaced", "k", "one");
     api_put(c, "k", "much longer than before, so that it moves", NULL);
@@ -88,7 +88,7 @@ static void each_way_to_end_has_its_cause(void)
     expect(&h, "expired", "t", "timed");
     api_put(v, "t", "timed", &o);
     atomic_fetch_add(&api_now_ms, 50);
-    api_put(v, "t", "next", NULL); /* over an expired one */
+    api_put(v, "t", "next", NULL); /* over an expired entry */
     expect(&h, "expired", "t", "timed");
     o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
@@ -125,7 +125,7 @@ static void each_way_to_end_has_its_cause(void)
     api_shut(c);
 }
 
-static void incr_replaces_and_touch_does_not_end(void)
+static void increment_reports_replace_and_touch_reports_nothing(void)
 {
     cellar *c = open_bytes(4u << 20);
     heard h;
@@ -145,7 +145,7 @@ static void incr_replaces_and_touch_does_not_end(void)
     api_shut(c);
 }
 
-static void masks_and_views_choose(void)
+static void mask_and_namespace_select_events(void)
 {
     cellar *c = open_bytes(4u << 20), *v, *w;
     heard all, deleted, only_v;
@@ -181,7 +181,7 @@ static void masks_and_views_choose(void)
     api_shut(c);
 }
 
-/* ---- the ledger ---- */
+/* ---- ledger ---- */
 
 typedef struct ledger {
     uint8_t alive[400000]; /* by value number */
@@ -201,7 +201,7 @@ static void settle(const cellar_event *e, void *ctx)
     l->ended[e->cause]++;
 }
 
-static void each_end_is_told_once_and_nothing_else_is_missing(void)
+static void each_removal_is_reported_exactly_once(void)
 {
     enum { KEYS = 3000, OPS = 300000 };
     cellar *c = open_bytes(1u << 20);
@@ -243,13 +243,13 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
             (void)cellar_tick(c, 50, NULL);
         }
     }
-    /* What the ledger holds alive is there; what it does not is not. */
+    /* A live value of the ledger hits, a removed one misses. */
     for (uint32_t key = 0; key < KEYS; key++) {
         cellar_entry_info info = cellar_entry_info_default();
         const cellar_err err = cellar_entry_info_get(c, &key, sizeof key, 0, &info);
         if (err == CELLAR_OK && !T_EQ_U64(l->alive[current[key]], 1)) { break; }
         if (current[key] != 0 && l->alive[current[key]] != 0 && err != CELLAR_OK) {
-            /* alive in the ledger and not served: only an expired one not yet swept */
+            /* live in the ledger but not served: only an expired entry before its reclaim */
             T_EQ_I64(err, CELLAR_MISS);
         }
     }
@@ -271,7 +271,7 @@ static void each_end_is_told_once_and_nothing_else_is_missing(void)
     free(l);
 }
 
-/* ---- listeners that act ---- */
+/* ---- listeners that call the cache ---- */
 
 typedef struct actor {
     cellar *c;
@@ -285,7 +285,7 @@ static void set_again(const cellar_event *e, void *ctx)
     a->calls++;
     if (++a->depth > a->deepest) { a->deepest = a->depth; }
     if (a->calls < 200) {
-        (void)cellar_set(e->ns, e->key, e->key_len, "again", 5, NULL); /* replaces: an event */
+        (void)cellar_set(e->ns, e->key, e->key_len, "again", 5, NULL); /* a replace: one event */
         (void)cellar_set(e->ns, e->key, e->key_len, "and again", 9, NULL);
     }
     a->depth--;
@@ -296,7 +296,7 @@ static void leave(const cellar_event *e, void *ctx)
     actor *a = ctx;
     (void)e;
     a->calls++;
-    /* from inside: does not wait for itself */
+    /* from inside a listener: does not wait for itself */
     T_EQ_I64(cellar_listener_remove(a->c, a->id), CELLAR_OK);
 }
 
@@ -341,7 +341,7 @@ static void *replace_one(void *arg)
     return NULL;
 }
 
-static void unlisten_waits_for_calls_that_run(void)
+static void unlisten_waits_for_running_listener(void)
 {
     cellar *c = open_bytes(4u << 20);
     slow s = { 0, 0, 0 };
@@ -358,7 +358,7 @@ static void unlisten_waits_for_calls_that_run(void)
     api_shut(c);
 }
 
-T_MAIN("api_listen", T_CASE(each_way_to_end_has_its_cause),
-       T_CASE(incr_replaces_and_touch_does_not_end), T_CASE(masks_and_views_choose),
-       T_ALONE(each_end_is_told_once_and_nothing_else_is_missing),
-       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_calls_that_run))
+T_MAIN("api_listen", T_CASE(each_removal_has_its_cause),
+       T_CASE(increment_reports_replace_and_touch_reports_nothing),
+       T_CASE(mask_and_namespace_select_events), T_ALONE(each_removal_is_reported_exactly_once),
+       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_running_listener))

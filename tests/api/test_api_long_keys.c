@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a key of CELLAR_KEY_MAX bytes is a key like any other in the least store there may be:
- *         every call takes it, compares all of it, and names it to listeners and scans.
- * Method: public calls only, one store of 1 MiB; keys that differ in their last byte alone. */
+ * Aim:    A key of CELLAR_KEY_MAX bytes works like any other key in the smallest store. Every call
+ *         accepts it, compares all of it, and passes it to listeners and scans.
+ * Method: Public calls only, one store of 1 MiB; keys that differ only in their last byte. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -99,14 +99,14 @@ static void one_key(size_t len)
     api_shut(c);
 }
 
-static void every_call_takes_it(void)
+static void every_call_accepts_longest_key(void)
 {
     one_key(0);
     one_key(100);
     one_key(20000);
 }
 
-static void views_and_batches_take_it(void)
+static void namespaces_and_batches_accept_longest_key(void)
 {
     cellar *c = open_one(), *v = NULL;
     char buf[8];
@@ -128,4 +128,5 @@ static void views_and_batches_take_it(void)
     api_shut(c);
 }
 
-T_MAIN("api_long_keys", T_CASE(every_call_takes_it), T_CASE(views_and_batches_take_it))
+T_MAIN("api_long_keys", T_CASE(every_call_accepts_longest_key),
+       T_CASE(namespaces_and_batches_accept_longest_key))

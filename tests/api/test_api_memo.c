@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    no two different argument lists ever share a key.
- * Method: what is written is read back and compared: an encoding that can be undone cannot collide.
- *         Lists are drawn from few values close to each other, where joined fields would meet. */
+ * Aim:    Two different argument lists never share a key.
+ * Method: Written keys are read back and compared: an encoding that can be decoded cannot
+ *         collide. Lists are drawn from few values close to each other, where joined fields
+ *         would collide. */
 #include "tests/support/t.h"
 
 #include "cellar.h"
@@ -62,7 +63,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void memo_injective(void)
+static void memo_keys_of_different_arguments_differ(void)
 {
     static const char *const names[] = { "f", "ff", "g", "f1" };
     const uint64_t wanted = t_env_u64("MEMO_TUPLES", t_share(2000000));
@@ -111,7 +112,7 @@ static bool agree(cellar_arg a, cellar_arg b)
 
 typedef enum colour { RED, GREEN = 5 } colour;
 
-static void types_agree_and_differ_as_said(void)
+static void memo_argument_types_match_as_documented(void)
 {
     const char text[] = "abc";
     char writable[] = "abc";
@@ -138,7 +139,7 @@ static void types_agree_and_differ_as_said(void)
 }
 
 /* The bytes are a format that outlives the process. */
-static void the_format_stands(void)
+static void memo_key_format_is_unchanged(void)
 {
     const cellar_arg a[] = { CELLAR_ARG(-2), CELLAR_ARG(UINT64_MAX), CELLAR_ARG(1.0f),
                              CELLAR_ARG(1.0), cellar_arg_text("hi"), cellar_arg_text(NULL) };
@@ -156,11 +157,13 @@ static void the_format_stands(void)
     T_EQ_I64(cellar_memo_key("f", 3, a, 6, key, sizeof key, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof want);
     T_EQ_MEM(key, want, sizeof want);
-    for (size_t cut = 0; cut < len; cut++) { /* every cut is refused, whatever is behind it */
+    /* every truncation is refused, with any bytes after it */
+    for (size_t cut = 0; cut < len; cut++) {
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
         T_CHECK(cellar_memo_parse(key, cut, NULL, NULL, got, 16, NULL) != CELLAR_OK);
     }
-    for (size_t bit = 0; bit < len * 8; bit++) { /* and what it reads differently, it writes so */
+    /* a changed key decodes to a list that encodes to the same bytes */
+    for (size_t bit = 0; bit < len * 8; bit++) {
         cellar_arg got[CELLAR_MEMO_ARGS_MAX];
         cellar_bytes name;
         uint32_t version;
@@ -225,5 +228,6 @@ static void bad_input_of_memo_keys(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_memo", T_CASE(memo_injective), T_CASE(types_agree_and_differ_as_said),
-       T_CASE(the_format_stands), T_CASE(bad_input_of_memo_keys))
+T_MAIN("api_memo", T_CASE(memo_keys_of_different_arguments_differ),
+       T_CASE(memo_argument_types_match_as_documented), T_CASE(memo_key_format_is_unchanged),
+       T_CASE(bad_input_of_memo_keys))

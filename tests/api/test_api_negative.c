@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keys that are absent cannot push values out: what is known of them, and remembered errors
- *         too, holds an eighth of the budget at most, under every rule of eviction, with a bound of
- *         entries as well; and what is asked for again and again stays known.
- * Method: a store full of values, then a flood of absent keys many times its size; counted by
- *         looking for each key afterwards. */
+ * Aim:    Absent keys cannot evict values. Negative entries and remembered errors hold at most an
+ *         eighth of the budget, under every eviction policy and with a bound of entries. Negative
+ *         entries that are read often stay.
+ * Method: A store full of values, then a flood of absent keys many times its size. Afterwards a
+ *         lookup of each key counts the rest. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -65,7 +65,7 @@ static uint64_t metric(cellar *c, const char *family)
     return strtoull(at + strlen(line), NULL, 10);
 }
 
-/* Each a load that says none; every tenth time one of ten that are asked for always as well. */
+/* Each load reports absent; every tenth time one of ten hot keys is loaded as well. */
 static void flood(cellar *c, int from, int n, int *loads)
 {
     char key[24];
@@ -104,11 +104,11 @@ static void flooded(uint32_t rule, uint64_t max_entries)
     T_CHECK(values * 100 >= before * 75);
     T_CHECK((uint64_t)absent <= entries && entries <= (uint64_t)absent + 10);
     if (max_entries != 0) { T_CHECK(entries <= max_entries / 8); }
-    T_CHECK(absent >= fit / 20); /* and not nothing */
+    T_CHECK(absent >= fit / 20); /* some absent keys stay, too */
     kit_close(c);
 }
 
-static void absent_keys_hold_an_eighth(void)
+static void negative_entries_hold_at_most_an_eighth(void)
 {
     for (size_t i = 0; i < RULES; i++) {
         flooded(rules[i], 0);
@@ -116,9 +116,9 @@ static void absent_keys_hold_an_eighth(void)
     }
 }
 
-/* Long keys known absent and values so small that thousands of them lie between two of these: one
- * more that meets none to drop is not kept. What it was to replace is not served either. */
-static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
+/* Negative entries with long keys among thousands of very small values: a new negative entry that
+ * finds no negative victim is not stored. The value that it replaces is not served either. */
+static void negative_entry_without_victim_is_not_stored(void)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     cellar_set_opts none = cellar_set_opts_default();
@@ -142,7 +142,7 @@ static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
         refused += err == CELLAR_E_SPACE;
         const cellar_err now = cellar_get(c, key, sizeof key, NULL, 0, NULL);
         T_EQ_I64(now, err == CELLAR_OK ? CELLAR_ABSENT : CELLAR_MISS);
-        if (err == CELLAR_E_SPACE) { /* a load has its answer all the same */
+        if (err == CELLAR_E_SPACE) { /* a load still returns its answer */
             source s = SOURCE_INIT;
             cellar_result r = cellar_result_default();
             atomic_store(&s.say, SAY_NONE);
@@ -159,8 +159,8 @@ static void absent_keys_that_meet_none_to_drop_are_not_kept(void)
     kit_close(c);
 }
 
-/* Known absent, remembered as failed, then a value and back: counted by the audit. */
-static void entries_change_between_value_and_none(void)
+/* An entry changes between negative, remembered error and value; the audit counts. */
+static void entry_changes_between_value_and_negative(void)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     char key[24], text[64];
@@ -192,6 +192,6 @@ static void entries_change_between_value_and_none(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_negative", T_CASE(entries_change_between_value_and_none),
-       T_CASE(absent_keys_hold_an_eighth),
-       T_CASE(absent_keys_that_meet_none_to_drop_are_not_kept))
+T_MAIN("api_negative", T_CASE(entry_changes_between_value_and_negative),
+       T_CASE(negative_entries_hold_at_most_an_eighth),
+       T_CASE(negative_entry_without_victim_is_not_stored))

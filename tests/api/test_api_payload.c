@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    of the least budget, 1 MiB, at least 60 % is keys and values, whatever the size of the
- *         values, from 56 bytes beside a key of 16 up to 45 % of the budget; of any budget, after
- *         values of another size that were evicted, deleted or cleared, with no tick between.
- * Method: stores of 1 MiB opened as by default, each filled four times over with values of one size;
- *         sizes in steps of a twentieth and at the edges of what a segment or a page takes. Payload
- *         is what a look afterwards finds; nothing may be above the budget on the way. */
+ * Aim:    Of the smallest budget, 1 MiB, at least 60 % is keys and values, for any value size from
+ *         56 bytes (key of 16) up to 45 % of the budget. The same holds for any budget after values
+ *         of another size were evicted, deleted or cleared, with no tick between.
+ * Method: Stores of 1 MiB with default options, each filled four times over with values of one
+ *         size. Sizes rise in steps of a twentieth, plus the edges of segments and pages. Payload
+ *         is counted by lookups afterwards; used bytes never exceed the budget. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -13,7 +13,7 @@ enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
 
 static char value[1 << 20];
 
-/* Bytes of keys and values held after filling a store with values of `len`. */
+/* Return the bytes of keys and values held after filling a store with values of `len`. */
 static uint64_t payload(size_t len)
 {
     const settings cfg = settings_default();
@@ -38,11 +38,11 @@ static uint64_t payload(size_t len)
     return held;
 }
 
-static void sixty_per_cent_whatever_the_size(void)
+static void payload_is_60_percent_for_any_value_size(void)
 {
     static const size_t edges[] = {2032, 2040, 4064, 4072, 4080, 5430, 5440, 5450, 8160, 8170, 8192,
                                    8193, 8200, 12280, 16384, 32768, 65536};
-    const size_t stride = t_reduced() ? 8 : 1; /* no edge is left out */
+    const size_t stride = t_reduced() ? 8 : 1; /* every edge is tested */
     uint64_t worst = BUDGET;
     size_t worst_len = 0;
     for (size_t i = 0, len = 56; len <= BUDGET * 45 / 100; len += stride * (1 + len / 20)) {
@@ -68,8 +68,9 @@ static void sixty_per_cent_whatever_the_size(void)
 
 enum { EVICTED, DELETED, MATCHED, CLEARED, WAYS };
 
-/* `count` values of `len`, under keys of one generation. Bytes of those that are there in the end; who
- * looks is no user of theirs, or the next generation would have to prove itself against them. */
+/* Set `count` values of `len`, under keys of one generation. Return the bytes that are still held.
+ * The lookup is a peek: a get would give these entries a use that the next generation must compete
+ * with. */
 static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
 {
     char key[KEY + 1];
@@ -86,8 +87,8 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
     return held;
 }
 
-/* A store full of values of `from`, which go one way or another, then sets of `to`, by a host that
- * never calls cellar_tick. */
+/* Fill a store with values of `from`, remove them one way or another, then set values of `to`. The
+ * host never calls cellar_tick. */
 static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
 {
     settings cfg = settings_default();
@@ -109,8 +110,9 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
     return held;
 }
 
-/* What has gone, gone whichever way, is room for values of any other size, at once. */
-static void sixty_per_cent_after_values_of_another_size(void)
+/* Memory of removed values is available immediately for values of any other size, whichever way
+ * they went. */
+static void payload_is_60_percent_after_values_of_another_size(void)
 {
     static const struct { uint64_t budget; size_t small, big; } stores[] = {
         {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
@@ -133,8 +135,8 @@ static void sixty_per_cent_after_values_of_another_size(void)
     }
 }
 
-/* One store over which values of one random size after another go. */
-static void sixty_per_cent_whatever_was_there_before(void)
+/* One store takes values of one random size after another. */
+static void payload_is_60_percent_after_any_earlier_values(void)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
     settings cfg = settings_default();
@@ -143,7 +145,8 @@ static void sixty_per_cent_whatever_was_there_before(void)
     cellar *c = api_open_with(&cfg);
     uint64_t rng = t_seed(), worst = STORE;
     for (unsigned step = 0; step < STEPS; step++) {
-        rng = rng * 6364136223846793005u + 1; /* each doubling from 56 to 458,752 is as likely */
+        /* each doubling from 56 to 458,752 is equally likely */
+        rng = rng * 6364136223846793005u + 1;
         uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
         len += (rng >> 43) % len;
         const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
@@ -157,6 +160,6 @@ static void sixty_per_cent_whatever_was_there_before(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_payload", T_CASE(sixty_per_cent_whatever_the_size),
-       T_ALONE(sixty_per_cent_after_values_of_another_size),
-       T_ALONE(sixty_per_cent_whatever_was_there_before))
+T_MAIN("api_payload", T_CASE(payload_is_60_percent_for_any_value_size),
+       T_ALONE(payload_is_60_percent_after_values_of_another_size),
+       T_ALONE(payload_is_60_percent_after_any_earlier_values))

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what the header promises about the process around the library: fork while everything
- *         runs, use before main and at exit, little address space, threads with their signals
- *         blocked.
- * Method: children that report by their exit code; a watchdog alarm ends what hangs. */
+ * Aim:    The promises of the header about the process: fork at any time, use before main and at
+ *         exit, little address space, threads with their signals blocked.
+ * Method: Children report by their exit code; a watchdog alarm ends a hung child. */
 #include "tests/support/t.h"
 
 #include <dirent.h>
@@ -65,7 +64,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* In the child: the parent's store works at once, its own too, both can be closed. 0 = all well. */
+/* In the child: the store of the parent works immediately, a new store works, both close. Return 0
+ * if all is well. */
 static int child_work(busy *b)
 {
     char buf[64];
@@ -92,7 +92,7 @@ static int child_work(busy *b)
     return 0;
 }
 
-static void a_child_may_use_the_cache_at_once(void)
+static void forked_child_uses_cache_immediately(void)
 {
     enum { THREADS = 8, FORKS = 25 };
     busy b = { open_bytes(8u << 20, 0), NULL, 0, 0, 0 };
@@ -138,15 +138,15 @@ __attribute__((constructor)) static void before_main(void)
     early = open_bytes(1u << 20, 1);
     early_err[0] = early != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     early_err[1] = cellar_set(early, "k", 1, "early", 5, NULL);
-    /* One get in some dozens is timed, and the first of these takes memory for its histogram: now,
-     * not in the case below, whose blocks are counted. */
+    /* One get in some dozens is timed, and the first timed get allocates its histogram. It happens
+     * here and not in the case below, which counts blocks. */
     for (int i = 0; i < 4096; i++) {
         char buf[8];
         (void)cellar_get(early, "k", 1, buf, sizeof buf, NULL);
     }
 }
 
-static void used_before_main(void)
+static void store_opened_before_main_works(void)
 {
     char buf[8];
     T_EQ_I64(early_err[0], CELLAR_OK);
@@ -158,10 +158,10 @@ static void used_before_main(void)
 static void close_early(void)
 {
     if (cellar_close(early) != CELLAR_OK) { _exit(21); }
-    if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* twice is harmless */
+    if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* a second close is harmless */
 }
 
-static void closed_at_exit(void)
+static void store_closed_at_exit_works(void)
 {
     fflush(stdout);
     const pid_t pid = fork();
@@ -184,16 +184,16 @@ static int with_little_address_space(void)
     FILE *f = fopen("/proc/self/statm", "r");
     if (f == NULL || fscanf(f, "%llu", &pages) != 1) { return 77; }
     fclose(f);
-    const rlim_t most = (rlim_t)pages * 4096 + (100u << 20); /* half of what it would like */
+    const rlim_t most = (rlim_t)pages * 4096 + (100u << 20); /* half of the preferred reservation */
     const struct rlimit limit = { most, most };
     if (setrlimit(RLIMIT_AS, &limit) != 0) { return 77; }
-    cellar *c = open_bytes(4u << 20, 1); /* reservations are halved until they are granted */
+    cellar *c = open_bytes(4u << 20, 1); /* reservations are halved until one succeeds */
     if (c == NULL) { return 2; }
     for (uint32_t i = 0; i < 30000; i++) {
         if (cellar_set(c, &i, sizeof i, "some value", 10, NULL) != CELLAR_OK) { return 3; }
     }
     if (cellar_close(c) != CELLAR_OK) { return 4; }
-    if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, not a crash */
+    if (open_bytes(UINT64_C(64) << 30, 1) != NULL) { return 5; } /* a code, no crash */
     cellar_error_info e = cellar_error_info_default();
     (void)cellar_last_error(NULL, &e);
     return e.code == CELLAR_E_NOMEM ? 0 : 6;
@@ -201,7 +201,7 @@ static int with_little_address_space(void)
 
 static const char sanitizer = T_TSAN ? 't' : T_COST > 1 ? 'a' : '\0';
 
-/* Runs in a child with a limit of its own; under no sanitizer of `but`. */
+/* Runs in a child with a limit of its own; skipped under the sanitizers in `but`. */
 static void with_less(int (*run)(void), const char *limit, const char *but)
 {
     if (sanitizer != '\0' && strchr(but, sanitizer) != NULL) {
@@ -226,13 +226,13 @@ static void with_less(int (*run)(void), const char *limit, const char *but)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-static void little_address_space_is_enough(void)
+static void open_with_little_address_space_works(void)
 {
     with_less(with_little_address_space, "RLIMIT_AS cannot be set", "t");
 }
 
-/* Makes pages a promise before they are used, as vm.overcommit_memory=2 does: reserved addresses
- * cost nothing, what becomes writable may be refused. Within the data limit of this process. */
+/* Limit the data of this process: pages are promised before use, as with vm.overcommit_memory=2.
+ * Reserved addresses cost nothing; a page that becomes writable may be refused. */
 static bool promise_at_most(uint64_t more)
 {
     unsigned long long now = 0;
@@ -248,7 +248,8 @@ static bool promise_at_most(uint64_t more)
     return refused; /* since Linux 4.7 */
 }
 
-/* Each set is done, each hit is right; 0, or where it was not so. */
+/* Check that each set succeeds and each hit is right. Return 0, or the number of the failed
+ * check. */
 static int fill_and_read(cellar *c, uint32_t keys, uint32_t *found)
 {
     static unsigned char value[3000], buf[3000];
@@ -271,13 +272,14 @@ static int with_memory_promised_first(void)
     uint32_t found = 0;
     int rc;
     if (!promise_at_most(24u << 20)) { return 77; }
-    cellar *c = open_bytes(16u << 20, 1); /* keeps to what it was given: nothing is refused */
+    cellar *c = open_bytes(16u << 20, 1); /* stays within its budget: nothing is refused */
     if (c == NULL) { return 2; }
     for (int i = 0; i < 2; i++) {
         if ((rc = fill_and_read(c, 40000, &found)) != 0) { return 10 + rc; }
     }
     if (found < 16 * 60 * 10486 / 1500 || cellar_close(c) != CELLAR_OK) { return 6; } /* 60 % */
-    c = open_bytes(256u << 20, 1); /* all 120,000 would fit, were there more than a tenth of it */
+    /* all 120,000 entries would fit, but the limit leaves only a tenth of the budget */
+    c = open_bytes(256u << 20, 1);
     if (c == NULL) { return 7; }
     if ((rc = fill_and_read(c, 120000, &found)) != 0) { return 20 + rc; }
     /* It evicts instead. */
@@ -286,12 +288,13 @@ static int with_memory_promised_first(void)
     return cellar_close(c) == CELLAR_OK ? 0 : 9;
 }
 
-static void memory_is_made_sure_of_before_it_is_used(void)
+static void memory_is_committed_before_use(void)
 {
     with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
 }
 
-/* Of the thread called cellar-upkeep: its blocked signals, as /proc says; 0 when it is not. */
+/* Return the blocked signals of the thread named cellar-upkeep, from /proc; 0 if it is not
+ * there. */
 static uint64_t upkeep_blocked(void)
 {
     uint64_t blocked = 0;
@@ -315,12 +318,13 @@ static uint64_t upkeep_blocked(void)
     return blocked;
 }
 
-static void the_thread_has_a_name_and_blocks_signals(void)
+static void maintenance_thread_is_named_and_blocks_signals(void)
 {
     cellar *c = open_bytes(1u << 20, 0);
     T_REQUIRE(c != NULL);
     uint64_t blocked = 0;
-    for (int i = 0; i < 20000 && blocked == 0; i++) { /* it names itself when it first runs */
+    /* the thread names itself when it first runs */
+    for (int i = 0; i < 20000 && blocked == 0; i++) {
         blocked = upkeep_blocked();
         usleep(500);
     }
@@ -329,7 +333,8 @@ static void the_thread_has_a_name_and_blocks_signals(void)
         T_CHECK((blocked >> (some[i] - 1) & 1) == 1);
     }
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
-    for (int i = 0; i < 20000 && blocked != 0; i++) { /* it has ended; /proc forgets it later */
+    /* the thread has ended; /proc forgets it later */
+    for (int i = 0; i < 20000 && blocked != 0; i++) {
         blocked = upkeep_blocked();
         usleep(500);
     }
@@ -347,7 +352,7 @@ static unsigned open_descriptors(void)
     return n;
 }
 
-static void no_descriptor_stays_open(void)
+static void open_store_holds_no_descriptor(void)
 {
     const unsigned before = open_descriptors();
     cellar *c = open_bytes(8u << 20, 0);
@@ -366,7 +371,7 @@ static void on_tick(int sig)
     atomic_fetch_add(&ticks, 1);
 }
 
-static void signals_at_any_moment(void)
+static void signal_at_any_moment_does_no_harm(void)
 {
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
@@ -388,8 +393,8 @@ static void signals_at_any_moment(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_process", T_CASE(a_child_may_use_the_cache_at_once), T_CASE(used_before_main),
-       T_CASE(closed_at_exit), T_CASE(little_address_space_is_enough),
-       T_CASE(memory_is_made_sure_of_before_it_is_used),
-       T_CASE(the_thread_has_a_name_and_blocks_signals), T_CASE(no_descriptor_stays_open),
-       T_CASE(signals_at_any_moment))
+T_MAIN("api_process", T_CASE(forked_child_uses_cache_immediately),
+       T_CASE(store_opened_before_main_works), T_CASE(store_closed_at_exit_works),
+       T_CASE(open_with_little_address_space_works), T_CASE(memory_is_committed_before_use),
+       T_CASE(maintenance_thread_is_named_and_blocks_signals),
+       T_CASE(open_store_holds_no_descriptor), T_CASE(signal_at_any_moment_does_no_harm))

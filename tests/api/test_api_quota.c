@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    quota: a view's least share is held against a flood by another view, its greatest share
- *         is never passed, and memory nobody of its owners needs is everybody's; figures of a view.
- * Method: views with every kind of share under every policy, flooded by distinct keys; what is left
- *         is counted by cellar_contains and compared with the figures. Slack: a segment a stripe,
- *         as promised. A random mix of three views: none stays below its least share beside one
- *         above its own. Threads that set, delete and clear; the audit counts all shares anew. */
+ * Aim:    Quota: the min quota of a namespace is held against a flood by another namespace, and its
+ *         max quota is never exceeded. Memory that its owner does not need is available to all.
+ *         Figures of a namespace.
+ * Method: Namespaces with every kind of quota under every policy, flooded by distinct keys.
+ *         cellar_contains counts the rest, which is compared with the figures. Slack: a segment for
+ *         each stripe, as promised. A random mix of three namespaces: none stays below its min
+ *         quota while another is above its own. Threads set, delete and clear; the audit recounts
+ *         all quotas. */
 #include <pthread.h>
 
 #include "tests/support/api_kit.h"
@@ -56,15 +58,15 @@ static cellar_stats figures(cellar *v)
     return st;
 }
 
-/* A segment a stripe; stripes are at most 64 and a segment a 128th, so this is generous only where
- * both are at their bound. */
+/* A segment for each stripe. Stripes are at most 64 and a segment is 1/128, so the bound is
+ * generous only where both are at their maximum. */
 static uint64_t slack(uint64_t budget) { return budget / 50; }
 
 #define SHARE_OF_WORK (t_reduced() ? 4u : 1u)
-/* Under a sanitizer fewer of them: what it looks for is the same in all. */
+/* A sanitizer runs fewer entries: the checks are the same. */
 #define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
 
-/* ---- the least share ---- */
+/* ---- min quota ---- */
 
 static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t eviction,
                                 uint32_t least)
@@ -82,13 +84,13 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
     if (st.quota_bytes + may < st.quota_min_bytes) { T_EQ_U64(st.quota_bytes, st.quota_min_bytes); }
     T_EQ_U64(st.quota_borrowed_bytes,
              st.quota_bytes > st.quota_min_bytes ? st.quota_bytes - st.quota_min_bytes : 0);
-    T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other one still works */
+    T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other namespace still works */
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     api_shut(c);
 }
 
-static void a_least_share_is_held_under_a_flood(void)
+static void min_quota_is_held_under_flood(void)
 {
     static const uint32_t least[] = { 50, 10, 90 };
     for (size_t p = 0; p < POLICIES; p++) {
@@ -100,9 +102,9 @@ static void a_least_share_is_held_under_a_flood(void)
     }
 }
 
-/* ---- the greatest share ---- */
+/* ---- max quota ---- */
 
-/* `v` may not pass its ceiling whatever else the store holds; what others hold is theirs. */
+/* Check that `v` does not exceed its max quota, whatever other namespaces hold. */
 static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t others_pct, bool hot)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
@@ -120,14 +122,14 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     if (st.quota_bytes > st.quota_max_bytes + slack(bytes)) {
         T_EQ_U64(st.quota_bytes, st.quota_max_bytes);
     }
-    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* and it gets that far */
+    T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* it does reach its quota */
     if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
 }
 
-static void a_greatest_share_is_never_passed(void)
+static void max_quota_is_never_exceeded(void)
 {
     for (size_t p = 0; p < POLICIES; p++) {
         most_against_itself(policies[p], 20, 0, false);
@@ -152,13 +154,13 @@ static uint64_t held_alone(uint32_t least, uint32_t others_least)
     return held;
 }
 
-static void an_idle_view_lends_what_it_has(void)
+static void idle_namespace_lends_unused_memory(void)
 {
     const uint64_t all = held_alone(0, 0);
     const uint64_t lent = held_alone(0, 60), own = held_alone(40, 60);
     T_CHECK(lent * 100 >= all * 95);
     T_CHECK(own * 100 >= all * 95);
-    /* And it comes back with the owner's own sets. */
+    /* The memory returns with the sets of its owner. */
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_view(c, "a", 0, 0), *b = open_view(c, "b", 60, 0);
@@ -174,8 +176,8 @@ static void an_idle_view_lends_what_it_has(void)
     api_shut(c);
 }
 
-/* All is divided: each gets its own, whoever asks for more. */
-static void all_least_shares_are_used(void)
+/* The whole budget is divided: each namespace gets its min quota, whatever the others request. */
+static void all_min_quotas_are_reached(void)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     for (size_t p = 0; p < POLICIES; p++) {
@@ -195,7 +197,7 @@ static void all_least_shares_are_used(void)
     }
 }
 
-static void none_starves_beside_one_that_has_more(void)
+static void namespace_that_reached_min_quota_keeps_it(void)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     static const uint32_t least[3] = { 50, 20, 0 };
@@ -209,13 +211,13 @@ static void none_starves_beside_one_that_has_more(void)
         const unsigned flooder = phase % 3;
         for (uint64_t n = 0; n < fit; n++) {
             rng = rng * 6364136223846793005u + 1442695040888963407u;
-            const unsigned who = (rng >> 33) % 10 < 8 ? flooder : (unsigned)((rng >> 40) % 3);
-            put(v[who], next++);
+            const unsigned target = (rng >> 33) % 10 < 8 ? flooder : (unsigned)((rng >> 40) % 3);
+            put(v[target], next++);
         }
         for (unsigned i = 0; i < 3; i++) {
             const cellar_stats st = figures(v[i]);
             const bool had = held_once[i] + slack(bytes) >= st.quota_min_bytes;
-            /* Once it has had its share it is not below it again. */
+            /* A namespace that has reached its min quota does not fall below it again. */
             if (had) { T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes); }
             held_once[i] = st.quota_bytes;
         }
@@ -224,9 +226,9 @@ static void none_starves_beside_one_that_has_more(void)
     api_shut(c);
 }
 
-/* ---- figures, options, ends ---- */
+/* ---- figures, options, drop ---- */
 
-static void figures_follow_a_view(void)
+static void quota_stats_follow_namespace(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *v = open_view(c, "v", 10, 90);
@@ -247,13 +249,13 @@ static void figures_follow_a_view(void)
     T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, 1000, NULL), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 60);
     T_CHECK(figures(v).quota_bytes > 59 * one + 1000);
-    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* a block */
+    T_EQ_I64(cellar_set(v, &id, KEY_BYTES, longer, sizeof longer, NULL), CELLAR_OK); /* one block */
     T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
     T_EQ_I64(cellar_touch(v, &id, KEY_BYTES, 5000), CELLAR_OK);
     T_CHECK(figures(v).quota_bytes > 59 * one + sizeof longer);
     atomic_fetch_add(&api_now_ms, 6000);
     while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) {}
-    T_EQ_U64(figures(v).quota_entries, 59); /* expired, and swept */
+    T_EQ_U64(figures(v).quota_entries, 59); /* expired and reclaimed */
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 0);
@@ -281,7 +283,7 @@ static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t
     return err;
 }
 
-static void shares_that_cannot_be(void)
+static void impossible_quotas_are_refused(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     T_EQ_I64(try_view(c, "v", 101, 0), CELLAR_E_INVAL);
@@ -290,13 +292,13 @@ static void shares_that_cannot_be(void)
     T_EQ_I64(try_view(c, "a", 60, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "b", 41, 0), CELLAR_E_INVAL); /* 101 % */
     T_EQ_I64(try_view(c, "b", 40, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing has changed */
+    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing changed */
     T_EQ_I64(try_view(c, "a", 10, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "b", 90, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 0), CELLAR_OK);
     T_EQ_I64(try_view(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
-    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* what a dropped one had is free */
+    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* the quota of a dropped namespace is free */
     char name[16];
     for (unsigned i = 0; i < 61; i++) {
         (void)snprintf(name, sizeof name, "n%u", i);
@@ -309,7 +311,7 @@ static void shares_that_cannot_be(void)
     api_shut(c);
 }
 
-static void the_root_may_have_one(void)
+static void root_namespace_accepts_quota(void)
 {
     settings cfg = api_config(8u << 20);
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -327,7 +329,7 @@ static void the_root_may_have_one(void)
     api_shut(c);
 }
 
-/* A generation that ends under writers takes its count along, whatever they were doing. */
+/* A generation cleared during writes takes its count with it, whatever the writers do. */
 static struct { cellar *store, *v[2]; _Atomic uint32_t stop; } busy;
 
 static void *worker(void *arg)
@@ -345,7 +347,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void counts_are_exact_under_threads(void)
+static void quota_counts_are_exact_under_threads(void)
 {
     pthread_t thread[4];
     memset(&busy, 0, sizeof busy);
@@ -370,7 +372,7 @@ static void counts_are_exact_under_threads(void)
     api_shut(busy.store);
 }
 
-static void a_new_view_has_no_breaches_of_an_old_one(void)
+static void new_namespace_starts_without_quota_breaches(void)
 {
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_view(c, "a", 100, 0), *b = open_view(c, "b", 0, 0);
@@ -394,7 +396,7 @@ static uint64_t metric(const char *text, const char *family, const char *view)
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
 }
 
-static void shares_and_ends_of_a_view_are_in_the_metrics(void)
+static void quotas_and_removals_of_namespace_are_in_metrics(void)
 {
     static char text[1 << 18];
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
@@ -412,7 +414,7 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     T_EQ_U64(metric(text, "cellar_quota_ceiling_bytes", "b"), of_b.quota_max_bytes);
     T_EQ_U64(metric(text, "cellar_quota_borrowed_bytes", "b"), of_b.quota_borrowed_bytes);
     T_EQ_U64(metric(text, "cellar_quota_breaches_total", "a"), st.quota_breaches);
-    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has none */
+    T_EQ_U64(metric(text, "cellar_quota_bytes", "plain"), UINT64_MAX); /* it has no quota */
     char line[96];
     snprintf(line, sizeof line,
              "\ncellar_evictions_total{namespace=\"b\",cause=\"evicted\"} %llu\n",
@@ -426,9 +428,10 @@ static void shares_and_ends_of_a_view_are_in_the_metrics(void)
     api_shut(c);
 }
 
-T_MAIN("cellar_quota", T_ALONE(a_least_share_is_held_under_a_flood),
-       T_ALONE(a_greatest_share_is_never_passed), T_ALONE(an_idle_view_lends_what_it_has),
-       T_ALONE(all_least_shares_are_used), T_ALONE(none_starves_beside_one_that_has_more),
-       T_CASE(figures_follow_a_view), T_CASE(shares_that_cannot_be), T_ALONE(the_root_may_have_one),
-       T_CASE(counts_are_exact_under_threads), T_ALONE(a_new_view_has_no_breaches_of_an_old_one),
-       T_ALONE(shares_and_ends_of_a_view_are_in_the_metrics))
+T_MAIN("cellar_quota", T_ALONE(min_quota_is_held_under_flood), T_ALONE(max_quota_is_never_exceeded),
+       T_ALONE(idle_namespace_lends_unused_memory), T_ALONE(all_min_quotas_are_reached),
+       T_ALONE(namespace_that_reached_min_quota_keeps_it), T_CASE(quota_stats_follow_namespace),
+       T_CASE(impossible_quotas_are_refused), T_ALONE(root_namespace_accepts_quota),
+       T_CASE(quota_counts_are_exact_under_threads),
+       T_ALONE(new_namespace_starts_without_quota_breaches),
+       T_ALONE(quotas_and_removals_of_namespace_are_in_metrics))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    where the machine will not give 1 GiB, a store of 1 GiB opens and works with what there
- *         is, or fails with a code; what it answers is right, and it goes on when there is more.
- * Method: children under RLIMIT_AS (address space) and RLIMIT_DATA, which refuses private memory at
- *         the moment it is made writable, as vm.overcommit_memory=2 does for the whole machine;
- *         where that is in force, every test of the suite is such a test. */
+ * Aim:    Where the machine does not grant 1 GiB, a store of 1 GiB opens and works with less, or
+ *         fails with a code. Its answers are right, and it continues when there is more memory.
+ * Method: Children under RLIMIT_AS (address space) and RLIMIT_DATA. RLIMIT_DATA refuses private
+ *         memory when it becomes writable, as vm.overcommit_memory=2 does for the whole machine. On
+ *         a machine with that setting every test of the suite is such a test. */
 #include "tests/support/t.h"
 
 #include <sys/resource.h>
@@ -19,7 +19,7 @@
 enum { NOT_HERE = 77 };
 enum scarce { SPACE, MEMORY };
 
-/* A line of /proc/self/status, in bytes. */
+/* Return a line of /proc/self/status, in bytes. */
 static uint64_t held(const char *name)
 {
     char line[200];
@@ -45,18 +45,19 @@ static bool limit_be(enum scarce what, const struct rlimit *limit)
     return (what == SPACE ? setrlimit(RLIMIT_AS, limit) : setrlimit(RLIMIT_DATA, limit)) == 0;
 }
 
-/* The soft limit, which may be raised again: what is held now and `more`. */
+/* Set the soft limit to the held bytes plus `more`; it may be raised again. */
 static bool leave(enum scarce what, uint64_t more)
 {
     struct rlimit limit;
     const uint64_t now = held(what == SPACE ? "VmSize:" : "VmData:");
     if (now == 0 || !limit_is(what, &limit)) { return false; }
-    const bool all = now + more > SIZE_MAX; /* 32 bits have not so many addresses */
+    const bool all = now + more > SIZE_MAX; /* 32 bits have fewer addresses */
     limit.rlim_cur = all ? RLIM_INFINITY : (rlim_t)(now + more);
     return limit_be(what, &limit);
 }
 
-/* Byte i is key * 31 + i, out of a row of all numbers: a loop here took most of the test's time. */
+/* Byte i is key * 31 + i, copied from a table of all numbers: a loop here took most of the test's
+ * time. */
 static void fill(unsigned char *value, uint32_t key)
 {
     static unsigned char row[256 + VALUE];
@@ -66,7 +67,8 @@ static void fill(unsigned char *value, uint32_t key)
     memcpy(value, row + (key * 31 & 255), VALUE);
 }
 
-/* Sets keys from..to, looks at each and at one of before: 0, or what went wrong. */
+/* Set keys from..to; look up each and one earlier key. Return 0, or the number of the failed
+ * check. */
 static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
 {
     unsigned char value[VALUE], got[VALUE];
@@ -82,13 +84,14 @@ static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
             if (is != CELLAR_OK || len != VALUE) { return 11; }
             fill(value, k);
             if (memcmp(value, got, VALUE) != 0) { return 12; }
-            if (k == key && err != CELLAR_OK) { return 13; } /* what was refused is not there */
+            if (k == key && err != CELLAR_OK) { return 13; } /* a refused value misses */
         }
     }
     return cellar_integrity_check(c) == CELLAR_OK ? 0 : 14;
 }
 
-/* 200 MB of values where `more` bytes are left; `must_open`: address space is not what is short. */
+/* Set 200 MB of values where `more` bytes are left. `must_open`: the address space is
+ * sufficient. */
 static int a_gib_with(enum scarce what, uint64_t more, bool must_open)
 {
     settings cfg = settings_default();
@@ -105,8 +108,8 @@ static int a_gib_with(enum scarce what, uint64_t more, bool must_open)
     const int wrong = use(c, 0, 200000, &refused);
     if (wrong != 0) { return wrong; }
     if (cellar_stats_get(c, CELLAR_SCOPE_STORE, &st) != CELLAR_OK) { return 3; }
-    if (st.used_bytes > more + (8u << 20)) { return 4; } /* or the limit was none */
-    if (st.entries < fits) { return 5; } /* what there was is used */
+    if (st.used_bytes > more + (8u << 20)) { return 4; } /* otherwise the limit had no effect */
+    if (st.entries < fits) { return 5; } /* the granted memory is used */
     if (!limit_be(what, &all)) { return 6; }
     refused = 0;
     const int later = use(c, 200000, 260000, &refused);
@@ -139,25 +142,25 @@ static void in_a_child(enum scarce what, uint64_t more, bool must_open)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-/* Less than it would like to reserve: 8 times the budget for each of five areas. */
-static void a_gib_of_budget_in_less_address_space(void)
+/* Less than the store prefers to reserve: 8 times the budget for each of five areas. */
+static void open_of_1_gib_in_smaller_address_space_works(void)
 {
     in_a_child(SPACE, UINT64_C(18) << 30, true);
     in_a_child(SPACE, UINT64_C(12) << 30, true);
     in_a_child(SPACE, UINT64_C(4) << 30, true);
 }
 
-static void a_gib_of_budget_in_too_little_address_space(void)
+static void open_of_1_gib_in_too_little_address_space_works_or_fails_with_code(void)
 {
     in_a_child(SPACE, 300u << 20, false);
     in_a_child(SPACE, 2u << 20, false);
 }
 
-static void memory_refused_when_it_is_written_is_a_code(void)
+static void memory_refused_at_commit_returns_code(void)
 {
     in_a_child(MEMORY, 64u << 20, true);
 }
 
-T_MAIN("api_refused", T_CASE(a_gib_of_budget_in_less_address_space),
-       T_CASE(a_gib_of_budget_in_too_little_address_space),
-       T_CASE(memory_refused_when_it_is_written_is_a_code))
+T_MAIN("api_refused", T_CASE(open_of_1_gib_in_smaller_address_space_works),
+       T_CASE(open_of_1_gib_in_too_little_address_space_works_or_fails_with_code),
+       T_CASE(memory_refused_at_commit_returns_code))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what reviews of the public calls found stays mended: ticks that say what is left, ended[]
- *         that agrees with listeners, scans that end with their view, budgets too small to serve,
- *         times and versions that are nobody else's.
- * Method: one case a finding; public calls only, a clock of this file, small stores. */
+ * Aim:    Findings of reviews of the public calls stay fixed: ticks report remaining work, ended[]
+ *         agrees with listeners, scans end with their namespace, budgets too small to serve, times
+ *         and versions of other entries are not used.
+ * Method: One case for each finding; public calls only, a clock of this file, small stores. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 
@@ -48,14 +48,15 @@ static void note(const cellar_event *e, void *ctx)
 
 /* ---- ticks ---- */
 
-/* OK exactly when nothing due is left, and it comes, however little time a tick has. */
-static void a_tick_says_ok_when_nothing_is_left(void)
+/* A tick returns OK exactly when nothing due is left, and OK comes with any time budget. */
+static void tick_returns_ok_when_nothing_is_due(void)
 {
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
         cellar *c = api_open(8u << 20);
         cellar_set_opts o = cellar_set_opts_default();
-        for (uint32_t i = 0; i < 6000; i++) { /* every third stays, so that a pass has survivors */
+        /* every third entry stays, so that a pass has survivors */
+        for (uint32_t i = 0; i < 6000; i++) {
             o.ttl_ms = i % 3 == 0 ? 100000 : 50;
             T_EQ_I64(put_id(c, i, 40, &o), CELLAR_OK);
         }
@@ -72,7 +73,7 @@ static void a_tick_says_ok_when_nothing_is_left(void)
         T_EQ_U64(gone, 4000);
         T_EQ_U64(entries(c), 2000);
         if (budget_us[b] == 0) { T_CHECK(calls > 10); }
-        atomic_fetch_add(&api_now_ms, 100000); /* the survivors' dues were not lost in between */
+        atomic_fetch_add(&api_now_ms, 100000); /* the deadlines of the survivors were kept */
         while (cellar_tick(c, budget_us[b], NULL) == CELLAR_PENDING) {}
         T_EQ_U64(entries(c), 0);
         for (uint32_t i = 0; i < 3000; i++) { T_EQ_I64(put_id(c, i, 40, NULL), CELLAR_OK); }
@@ -90,7 +91,7 @@ static void tick_inside(const cellar_event *e, void *ctx)
     while ((h->said = cellar_tick(h->tick, 0, NULL)) == CELLAR_PENDING) {}
 }
 
-static void a_tick_inside_a_listener_ends(void)
+static void tick_inside_listener_returns(void)
 {
     cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
@@ -104,14 +105,14 @@ static void a_tick_inside_a_listener_ends(void)
     T_EQ_U64(h.count[CELLAR_CAUSE_EXPIRED], 300);
     T_EQ_I64(h.said, CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "a", NULL), CELLAR_OK);
-    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* and in one of a set */
+    T_EQ_I64(api_put(c, "k", "b", NULL), CELLAR_OK); /* also inside the listener of a set */
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     api_shut(c);
 }
 
 /* ---- listeners and counters ---- */
 
-static void dropped_views_are_told_to_who_listens_to_them(void)
+static void drop_reports_entries_to_listeners_of_namespace(void)
 {
     cellar *c = api_open(2u << 20), *v, *w;
     heard h = { .view = c };
@@ -121,7 +122,8 @@ static void dropped_views_are_told_to_who_listens_to_them(void)
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK); /* another one of this name */
+    /* another namespace of this name */
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "b", NULL), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -133,8 +135,8 @@ static void dropped_views_are_told_to_who_listens_to_them(void)
     api_shut(c);
 }
 
-/* Entries of generations that nobody remembers any more are counted, not lost. */
-static void forgotten_generations_are_counted(void)
+/* Entries of forgotten generations are counted. */
+static void entries_of_forgotten_generations_are_counted(void)
 {
     cellar *c = api_open(8u << 20), *v;
     heard own = { .view = NULL }, all = { .view = NULL };
@@ -167,7 +169,7 @@ static void every_way(cellar *v)
     api_put(v, "b", "1", &o);
     api_put(v, "c", "1", &o);
     atomic_fetch_add(&api_now_ms, 50);
-    /* over an expired one */
+    /* over an expired entry */
     T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "b", 1), CELLAR_MISS);
     T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
@@ -183,7 +185,7 @@ static void every_way(cellar *v)
     T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
 }
 
-static void ended_agrees_with_listeners(void)
+static void ended_counts_match_listener_events(void)
 {
     for (int told = 0; told < 2; told++) {
         cellar *c = api_open(2u << 20), *v;
@@ -218,7 +220,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     return kept;
 }
 
-static void a_listener_costs_no_entries(void)
+static void listener_does_not_reduce_entry_count(void)
 {
     static const uint64_t bytes[] = { 1u << 20, 8u << 20 };
     for (int i = 0; i < 2; i++) {
@@ -248,7 +250,7 @@ static bool end_view(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void a_scan_ends_with_its_view(void)
+static void scan_of_dropped_namespace_ends(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = api_open(2u << 20);
@@ -258,7 +260,7 @@ static void a_scan_ends_with_its_view(void)
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
         T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, end_view, &w), CELLAR_OK);
         T_EQ_U64(w.seen, 1);
-        if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest was walked, it was empty */
+        if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest of the namespace is empty */
         if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
         api_shut(c);
     }
@@ -266,7 +268,7 @@ static void a_scan_ends_with_its_view(void)
 
 /* ---- budgets ---- */
 
-static void a_budget_in_force_serves_small_sets(void)
+static void lowered_budget_still_stores_small_values(void)
 {
     static const unsigned from_mib[] = { 8, 64, 512, 1024 };
     static const unsigned to_kib[] = { 1024, 2048, 3072, 4096, 8192 };
@@ -297,7 +299,7 @@ static void a_budget_in_force_serves_small_sets(void)
     T_CHECK(refused > 0);
 }
 
-static void a_shrink_that_failed_on_pins_can_be_repeated(void)
+static void shrink_blocked_by_pins_succeeds_after_unpin(void)
 {
     enum { PINS = 200 };
     static const char big[100000];
@@ -321,7 +323,7 @@ static void a_shrink_that_failed_on_pins_can_be_repeated(void)
 
 /* ---- times, conditions, lengths ---- */
 
-static void keep_ttl_keeps_times_of_values_only(void)
+static void keep_ttl_ignores_negative_and_expired_entries(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -335,16 +337,17 @@ static void keep_ttl_keeps_times_of_values_only(void)
     atomic_fetch_add(&api_now_ms, 1000);
     T_EQ_I64(api_put(c, "k", "w", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 4000);
-    atomic_fetch_add(&api_now_ms, 4000); /* over an expired one: the call's own again */
+    atomic_fetch_add(&api_now_ms, 4000); /* over an expired entry: the call's own TTL applies */
     T_EQ_I64(api_put(c, "k", "x", &keep), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
     none.flags |= CELLAR_KEEP_TTL;
-    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK); /* over a value: the value's */
+    /* over a value: the TTL of the value applies */
+    T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 5000);
     api_shut(c);
 }
 
-static void keep_ttl_of_one_key_is_not_the_next_ones(void)
+static void keep_ttl_in_batch_applies_per_key(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -363,7 +366,7 @@ static void keep_ttl_of_one_key_is_not_the_next_ones(void)
     api_shut(c);
 }
 
-static void versions_of_before_a_clear_never_fit(void)
+static void version_from_before_clear_never_matches(void)
 {
     cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
@@ -383,7 +386,7 @@ static void versions_of_before_a_clear_never_fit(void)
     api_shut(c);
 }
 
-static void a_miss_has_no_length(void)
+static void miss_sets_length_to_zero(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -412,7 +415,7 @@ static void a_miss_has_no_length(void)
     api_shut(c);
 }
 
-static void the_stale_window_follows_an_idle_end(void)
+static void stale_window_follows_idle_expiry(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -429,14 +432,14 @@ static void the_stale_window_follows_an_idle_end(void)
     g.flags = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK;
     char buf[8];
     size_t len;
-    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it says */
+    atomic_fetch_add(&api_now_ms, left - 1); /* it is served exactly as long as it reports */
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_STALE);
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, sizeof buf, &len), CELLAR_MISS);
     api_shut(c);
 }
 
-static void bad_items_are_bad_in_a_disabled_view_too(void)
+static void disabled_namespace_still_refuses_bad_items(void)
 {
     cellar *c = api_open(2u << 20);
     T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
@@ -448,29 +451,28 @@ static void bad_items_are_bad_in_a_disabled_view_too(void)
     api_shut(c);
 }
 
-static void codes_as_documented(void)
+static void negative_set_with_age_bound_is_refused(void)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     o.max_age_ms = 100;
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
-    o.idle_ms = 50; /* a negative entry has no idle time to be bounded */
+    o.idle_ms = 50; /* a negative entry has no idle time that the age could bound */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     api_shut(c);
 }
 
 T_ONE_THREAD;
-T_MAIN("api_review", T_CASE(a_tick_says_ok_when_nothing_is_left),
-       T_CASE(a_tick_inside_a_listener_ends),
-       T_CASE(dropped_views_are_told_to_who_listens_to_them),
-       T_CASE(forgotten_generations_are_counted), T_CASE(ended_agrees_with_listeners),
-       T_CASE(a_listener_costs_no_entries), T_CASE(a_scan_ends_with_its_view),
-       T_CASE(a_budget_in_force_serves_small_sets),
-       T_CASE(a_shrink_that_failed_on_pins_can_be_repeated),
-       T_CASE(keep_ttl_keeps_times_of_values_only),
-       T_CASE(keep_ttl_of_one_key_is_not_the_next_ones),
-       T_CASE(versions_of_before_a_clear_never_fit), T_CASE(a_miss_has_no_length),
-       T_CASE(the_stale_window_follows_an_idle_end),
-       T_CASE(bad_items_are_bad_in_a_disabled_view_too), T_CASE(codes_as_documented))
+T_MAIN("api_review", T_CASE(tick_returns_ok_when_nothing_is_due),
+       T_CASE(tick_inside_listener_returns), T_CASE(drop_reports_entries_to_listeners_of_namespace),
+       T_CASE(entries_of_forgotten_generations_are_counted),
+       T_CASE(ended_counts_match_listener_events), T_CASE(listener_does_not_reduce_entry_count),
+       T_CASE(scan_of_dropped_namespace_ends), T_CASE(lowered_budget_still_stores_small_values),
+       T_CASE(shrink_blocked_by_pins_succeeds_after_unpin),
+       T_CASE(keep_ttl_ignores_negative_and_expired_entries),
+       T_CASE(keep_ttl_in_batch_applies_per_key), T_CASE(version_from_before_clear_never_matches),
+       T_CASE(miss_sets_length_to_zero), T_CASE(stale_window_follows_idle_expiry),
+       T_CASE(disabled_namespace_still_refuses_bad_items),
+       T_CASE(negative_set_with_age_bound_is_refused))

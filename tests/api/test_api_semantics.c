@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what each call means: conditions, times to live to the millisecond, failing sets,
- *         counters, updates, pins, copies, scans, options, hooks of the configuration.
+ * Aim:    The meaning of each call: conditions, TTLs to the millisecond, failing sets, counters,
+ *         updates, pins, copies, scans, options, hooks of the configuration.
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/support/api_kit.h"
@@ -25,25 +25,26 @@ static void buffer_sizes(void)
     api_put(c, "k", "12345", NULL);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 4, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, 5);
-    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), CELLAR_E_BUFFER); /* asks for the size */
+    T_EQ_I64(cellar_get(c, "k", 1, NULL, 0, &len), CELLAR_E_BUFFER); /* returns the size only */
     T_EQ_U64(len, 5);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 5, &len), CELLAR_OK);
     T_EQ_MEM(buf, "12345", 5);
     T_EQ_I64(cellar_get(c, "k", 1, buf, 5, NULL), CELLAR_OK); /* the length is optional */
     T_EQ_I64(cellar_set(c, "e", 1, NULL, 0, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get(c, "e", 1, NULL, 0, &len), CELLAR_OK); /* nothing fits into nothing */
+    /* an empty value fits into no bytes */
+    T_EQ_I64(cellar_get(c, "e", 1, NULL, 0, &len), CELLAR_OK);
     T_EQ_U64(len, 0);
     len = 77;
     T_EQ_I64(cellar_get(c, "none", 4, buf, 8, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.hits_l1, 5); /* a value that does not fit is there all the same */
+    T_EQ_U64(st.hits_l1, 5); /* a value that does not fit counts as a hit */
     T_EQ_U64(st.misses, 1);
     api_shut(c);
 }
 
-static void sizes_from_nothing_to_oversized_come_back(void)
+static void values_of_any_size_are_returned_or_refused(void)
 {
     cellar *c = api_open(64u << 20);
     static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095,
@@ -78,7 +79,7 @@ static void sizes_from_nothing_to_oversized_come_back(void)
     api_shut(c);
 }
 
-static void pinned_bytes_stay(void)
+static void pinned_bytes_stay_in_place(void)
 {
     cellar *c = open_store();
     char value[2000];
@@ -101,7 +102,7 @@ static void pinned_bytes_stay(void)
     api_shut(c);
 }
 
-static void too_many_pins_are_a_code(void)
+static void too_many_pins_return_code(void)
 {
     enum { MOST = 8192 };
     cellar *c = open_store();
@@ -114,7 +115,7 @@ static void too_many_pins_are_a_code(void)
     while (n < MOST && (err = cellar_pin(c, "k", 1, &pin[n])) == CELLAR_OK) { n++; }
     T_EQ_I64(err, CELLAR_E_LIMIT);
     T_CHECK(n >= 100);
-    T_EQ_STR(api_look(c, "k"), "value"); /* a get does not need what users took */
+    T_EQ_STR(api_look(c, "k"), "value"); /* a get needs none of the users' pins */
     T_EQ_I64(cellar_get(c, "k", 1, big, 2, NULL), CELLAR_E_BUFFER);
     for (size_t i = 0; i < n; i++) { cellar_unpin(&pin[i]); }
     T_EQ_I64(cellar_pin(c, "k", 1, &pin[0]), CELLAR_OK);
@@ -123,7 +124,7 @@ static void too_many_pins_are_a_code(void)
     api_shut(c);
 }
 
-static void peek_exists_and_meta_are_no_use(void)
+static void peek_contains_and_info_count_as_no_use(void)
 {
     cellar *c = open_store();
     char buf[8];
@@ -155,7 +156,7 @@ static void peek_exists_and_meta_are_no_use(void)
 
 /* ---- times ---- */
 
-static void ttl_boundaries(void)
+static void ttl_expires_at_exact_millisecond(void)
 {
     static const int64_t ttls[] = { 1, 2, 3, 7, 8, 9, 999, 1000, 1001, 65535, 65536, 2147483647,
                                     2147483648, 4294967295, 4294967296, 8640000000, INT64_MAX / 2 };
@@ -171,13 +172,13 @@ static void ttl_boundaries(void)
         atomic_fetch_add(&api_now_ms, 1);
         T_EQ_STR(api_look(c, "k"), "MISS");
         T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-        T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* the dead are not revived */
+        T_EQ_I64(cellar_touch(c, "k", 1, 50), CELLAR_MISS); /* a dead entry is not revived */
         T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
         api_shut(c);
     }
 }
 
-static void longest_times_saturate(void)
+static void longest_ttl_saturates(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -194,7 +195,7 @@ static void longest_times_saturate(void)
     api_shut(c);
 }
 
-static void idle_times_slide_up_to_the_greatest_age(void)
+static void idle_time_slides_up_to_max_age(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -212,7 +213,7 @@ static void idle_times_slide_up_to_the_greatest_age(void)
     T_EQ_STR(api_look(c, "k"), "MISS");
     T_EQ_I64(api_put(c, "i", "v", &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 99);
-    T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* is a use */
+    T_EQ_I64(cellar_touch(c, "i", 1, 1000), CELLAR_OK); /* touch counts as a use */
     atomic_fetch_add(&api_now_ms, 99);
     T_EQ_STR(api_look(c, "i"), "v");
     atomic_fetch_add(&api_now_ms, 100);
@@ -220,7 +221,7 @@ static void idle_times_slide_up_to_the_greatest_age(void)
     api_shut(c);
 }
 
-static void stale_values_come_only_to_those_who_ask(void)
+static void stale_value_is_returned_only_on_request(void)
 {
     cellar *c = open_store();
     char buf[8];
@@ -258,7 +259,7 @@ static void stale_values_come_only_to_those_who_ask(void)
     api_shut(c);
 }
 
-static void clock_steps_change_nothing_in_between(void)
+static void clock_steps_change_nothing_between_calls(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -275,7 +276,7 @@ static void clock_steps_change_nothing_in_between(void)
 
 /* ---- conditions ---- */
 
-static void conditions_hold(void)
+static void conditional_set_follows_its_condition(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -299,7 +300,7 @@ static void conditions_hold(void)
     o.if_version = v1;
     T_EQ_I64(api_put(c, "k", "d", &o), CELLAR_OK);
     T_CHECK(v2 > v1);
-    T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is over */
+    T_EQ_I64(api_put(c, "k", "e", &o), CELLAR_CONFLICT); /* v1 is dead */
     T_EQ_STR(api_look(c, "k"), "d");
     cellar_delete(c, "k", 1);
     o.if_version = v2;
@@ -309,7 +310,7 @@ static void conditions_hold(void)
     api_shut(c);
 }
 
-static void versions_are_given_when_asked_for(void)
+static void version_is_returned_on_request(void)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -337,7 +338,7 @@ static void versions_are_given_when_asked_for(void)
     api_shut(c);
 }
 
-static void keep_ttl_keeps_it(void)
+static void keep_ttl_keeps_remaining_ttl(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -359,8 +360,8 @@ static void keep_ttl_keeps_it(void)
     api_shut(c);
 }
 
-/* Room there is for a few bytes more: the entry is written over in place. */
-static void a_set_in_place_keeps_to_the_longest_value(void)
+/* With a few spare bytes in the record the entry is overwritten in place. */
+static void set_in_place_respects_max_value_bytes(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -382,7 +383,7 @@ static void a_set_in_place_keeps_to_the_longest_value(void)
     api_shut(c);
 }
 
-static void a_failing_set_takes_the_old_value_along(void)
+static void failed_set_removes_old_value(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -396,7 +397,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     o.flags = CELLAR_KEEP_OLD_VALUE;
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "old");
-    o.flags = CELLAR_ONLY_IF_ABSENT; /* the set would not have happened */
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* the condition would have prevented the set */
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_EXISTS);
     T_EQ_STR(api_look(c, "k"), "old");
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, NULL), CELLAR_E_TOOBIG);
@@ -407,7 +408,7 @@ static void a_failing_set_takes_the_old_value_along(void)
     T_EQ_U64(st.write_errors, 2);
     T_EQ_U64(st.ended[CELLAR_CAUSE_REJECTED], 1);
     api_shut(c);
-    c = api_open(2u << 20); /* larger than what the budget can ever hold */
+    c = api_open(2u << 20); /* larger than the budget can ever hold */
     char *huge = calloc(1, 8u << 20);
     T_REQUIRE(huge != NULL);
     api_put(c, "k", "old", NULL);
@@ -419,7 +420,7 @@ static void a_failing_set_takes_the_old_value_along(void)
 
 /* ---- counters, updates ---- */
 
-static void incr_as_documented(void)
+static void increment_follows_its_contract(void)
 {
     cellar *c = open_store();
     int64_t n = 99;
@@ -434,7 +435,7 @@ static void incr_as_documented(void)
     T_EQ_I64(ttl_left(c, "n"), 400);
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 400);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* begins anew */
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* starts a new entry */
     T_EQ_I64(n, 1);
     T_EQ_I64(ttl_left(c, "n"), CELLAR_TTL_NONE);
     static const char *const no_number[] = { "abc", " 5", "05", "-0", "+5", "", "1.5" };
@@ -461,7 +462,7 @@ static void incr_as_documented(void)
     api_shut(c);
 }
 
-typedef struct script { /* what an update function does, round by round */
+typedef struct script { /* actions of an update function, round by round */
     cellar *c;
     unsigned runs, interfere;
     cellar_err answer;
@@ -478,7 +479,7 @@ static cellar_err run_script(const void *old, size_t old_len, cellar_buf *out, v
     return s->answer;
 }
 
-static void update_as_documented(void)
+static void update_follows_its_contract(void)
 {
     cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
@@ -498,14 +499,14 @@ static void update_as_documented(void)
     o.flags = CELLAR_KEEP_TTL;
     T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 300);
-    s.answer = CELLAR_E_IO; /* the function's own refusal comes back, nothing changes */
+    s.answer = CELLAR_E_IO; /* the code of the function is returned, nothing changes */
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_E_IO);
     s.answer = CELLAR_CONFLICT;
     s.runs = 0;
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_CONFLICT);
     T_EQ_U64(s.runs, 1);
     T_EQ_STR(api_look(c, "k"), "+++");
-    s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers come in between */
+    s = (script){ c, 0, 3, CELLAR_OK, NULL }; /* three writers change the entry meanwhile */
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_OK);
     T_EQ_U64(s.runs, 4);
     T_EQ_STR(api_look(c, "k"), "odd+");
@@ -526,7 +527,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     void *p = NULL;
     const size_t want = *(size_t *)ctx;
     cellar_err err = cellar_buf_resize(out, want, &p);
-    if (err != CELLAR_OK) { return CELLAR_OK; } /* swallowing it does not help */
+    if (err != CELLAR_OK) { return CELLAR_OK; } /* ignoring the code of the buffer does not help */
     for (size_t i = 0; i < want; i++) {
         if (((unsigned char *)p)[i] != 0) { return CELLAR_E_CORRUPT; }
     }
@@ -534,7 +535,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     return err;
 }
 
-static void updates_of_any_length(void)
+static void update_accepts_values_of_any_length(void)
 {
     cellar *c = api_open(64u << 20);
     size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
@@ -553,8 +554,8 @@ static void updates_of_any_length(void)
     api_shut(c);
 }
 
-/* One code for what is too long, whether or not there would be memory for it. */
-static void updates_end_at_the_longest_value(void)
+/* One code for a value that is too long, with or without memory for it. */
+static void update_over_max_value_bytes_is_refused(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -581,7 +582,7 @@ static void updates_end_at_the_longest_value(void)
     }
 }
 
-/* Says what it is told to the buffer, and keeps the answers to itself. */
+/* Append the given parts to the buffer and ignore the codes. */
 static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
@@ -592,7 +593,7 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     if (*(const int *)ctx == 1) { T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_INVAL); }
     if (*(const int *)ctx == 2) {
         T_EQ_I64(cellar_buf_append(out, "x", SIZE_MAX), CELLAR_E_TOOBIG);
-        T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_TOOBIG); /* the first one counts */
+        T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_TOOBIG); /* the first code counts */
         T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_TOOBIG);
     }
     const cellar_err first = *(const int *)ctx == 2 ? CELLAR_E_TOOBIG : CELLAR_E_INVAL;
@@ -601,7 +602,7 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     return CELLAR_OK;
 }
 
-static void an_update_fails_of_what_its_buffer_refused(void)
+static void update_fails_when_its_buffer_refused_bytes(void)
 {
     cellar *c = open_store();
     api_put(c, "k", "stays", NULL);
@@ -615,7 +616,7 @@ static void an_update_fails_of_what_its_buffer_refused(void)
 
 /* ---- scan ---- */
 
-typedef struct seen { /* which of the numbered keys a scan showed */
+typedef struct seen { /* numbered keys that a scan visited */
     cellar *c;
     unsigned char count[5000];
     unsigned calls, stop_after;
@@ -638,7 +639,7 @@ static bool note_entry(const cellar_scan_entry *e, void *ctx)
     return ++s->calls != s->stop_after;
 }
 
-static void scans_see_everything(void)
+static void scan_visits_every_entry(void)
 {
     cellar *c = open_store();
     seen *s = calloc(1, sizeof *s);
@@ -648,7 +649,7 @@ static void scans_see_everything(void)
     uint64_t cursor = 0;
     unsigned steps = 0;
     do {
-        s->stop_after = s->calls + 1; /* stopping each time loses nothing */
+        s->stop_after = s->calls + 1; /* stopping after each entry loses nothing */
         T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 16, note_entry, s), CELLAR_OK);
         T_REQUIRE(++steps < 100000);
     } while (cursor != 0);
@@ -656,7 +657,7 @@ static void scans_see_everything(void)
     T_CHECK(steps > 16);
     memset(s, 0, sizeof *s);
     s->c = c;
-    s->mode = 2; /* sets while it walks: the index splits under it */
+    s->mode = 2; /* sets during the scan: the index splits */
     do {
         T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
@@ -693,7 +694,7 @@ static bool sum_entry(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scan_matches_and_describes(void)
+static void scan_matches_pattern_and_describes_entries(void)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -722,7 +723,7 @@ static void scan_matches_and_describes(void)
 
 /* ---- options at run time, hooks ---- */
 
-static void options_change_while_it_runs(void)
+static void options_change_at_run_time(void)
 {
     cellar *c = api_open(16u << 20), *v;
     int64_t value = 0;
@@ -804,7 +805,7 @@ static void hook_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void the_hosts_allocator_is_used(void)
+static void allocator_of_host_is_used(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL, *v = NULL;
@@ -823,14 +824,14 @@ static void the_hosts_allocator_is_used(void)
     T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_U64(hook_blocks, 1); /* what the caller holds */
+    T_EQ_U64(hook_blocks, 1); /* the blocks that the caller holds */
     cellar_free(copy);
     T_EQ_U64(hook_blocks, 0);
     T_EQ_U64(hook_bytes, 0);
     free(big);
 }
 
-/* Between the two looks of a cellar_get_alloc the memory is asked for: there the value changes. */
+/* cellar_get_alloc allocates between its two reads of the entry: there the value changes. */
 static cellar *dup_store;
 static size_t dup_next_len;
 
@@ -851,12 +852,13 @@ static void *alloc_and_change(size_t size, void *ctx)
     return block;
 }
 
-static void dup_follows_a_value_that_changes(void)
+static void get_alloc_returns_value_changed_during_allocation(void)
 {
     settings cfg = settings_default();
     cellar *c;
     static char value[20000];
-    static const size_t next[4] = { 9000, 20, 700, 0 }; /* longer, shorter, nearly as long, gone */
+    /* longer, shorter, almost as long, absent */
+    static const size_t next[4] = { 9000, 20, 700, 0 };
     cfg.config.memory_bytes = 4u << 20;
     cfg.host.no_threads = 1;
     cfg.host.alloc = alloc_and_change;
@@ -866,8 +868,8 @@ static void dup_follows_a_value_that_changes(void)
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     memset(value, 'o', sizeof value);
     T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK);
-    /* One call in 127 at the latest is timed, and the first of its kind makes a histogram: have
-     * them all, so that blocks are the copies' from here on. */
+    /* At least one call in 127 is timed, and the first of its kind allocates a histogram: do this
+     * now, so that the counted blocks are the copies'. */
     for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_set(c, "k", 1, value, 600, NULL), CELLAR_OK); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "k", 1, NULL, 0, NULL); }
     for (int i = 0; i < 300; i++) { (void)cellar_get(c, "none", 4, NULL, 0, NULL); }
@@ -880,7 +882,7 @@ static void dup_follows_a_value_that_changes(void)
         dup_next_len = next[i];
         dup_store = c;
         const cellar_err err = cellar_get_alloc(c, "k", 1, &copy, &len);
-        T_CHECK(dup_store == NULL); /* it did change in between */
+        T_CHECK(dup_store == NULL); /* it did change meanwhile */
         T_EQ_I64(err, next[i] == 0 ? CELLAR_MISS : CELLAR_OK);
         T_EQ_U64(len, next[i]);
         if (err == CELLAR_OK) {
@@ -913,7 +915,7 @@ static void take_line(cellar_log_level level, const char *module, cellar_err cod
     if (l->c != NULL) { (void)cellar_contains(l->c, "x", 1); } /* no lock is held */
 }
 
-static void the_log_is_quiet_by_default(void)
+static void log_is_quiet_by_default(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -949,7 +951,7 @@ static void the_log_is_quiet_by_default(void)
     api_shut(c);
 }
 
-static void secrets_make_hashing_repeatable(void)
+static void same_hash_key_gives_same_hashes(void)
 {
     static const uint8_t secret[32] = { 1, 2, 3 };
     uint64_t order[2][3] = { { 0 } };
@@ -1000,7 +1002,7 @@ static void small_budgets_hold_mostly_payload(void)
     api_shut(c);
 }
 
-static void texts_fit_or_say_how_long(void)
+static void text_that_does_not_fit_returns_its_length(void)
 {
     cellar *c = open_store();
     static char text[100000], part[100];
@@ -1022,7 +1024,7 @@ static void texts_fit_or_say_how_long(void)
     api_shut(c);
 }
 
-static void tags_are_stored_and_told(void)
+static void tags_are_stored_and_returned(void)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -1047,20 +1049,21 @@ static void tags_are_stored_and_told(void)
     api_shut(c);
 }
 
-T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(sizes_from_nothing_to_oversized_come_back),
-       T_CASE(pinned_bytes_stay), T_CASE(too_many_pins_are_a_code),
-       T_CASE(peek_exists_and_meta_are_no_use), T_CASE(ttl_boundaries),
-       T_CASE(longest_times_saturate), T_CASE(idle_times_slide_up_to_the_greatest_age),
-       T_CASE(stale_values_come_only_to_those_who_ask),
-       T_CASE(clock_steps_change_nothing_in_between), T_CASE(conditions_hold),
-       T_CASE(versions_are_given_when_asked_for), T_CASE(keep_ttl_keeps_it),
-       T_CASE(a_failing_set_takes_the_old_value_along),
-       T_CASE(a_set_in_place_keeps_to_the_longest_value), T_CASE(incr_as_documented),
-       T_CASE(update_as_documented), T_CASE(updates_of_any_length),
-       T_CASE(updates_end_at_the_longest_value),
-       T_CASE(an_update_fails_of_what_its_buffer_refused), T_CASE(scans_see_everything),
-       T_CASE(scan_matches_and_describes), T_CASE(options_change_while_it_runs),
-       T_CASE(the_hosts_allocator_is_used), T_CASE(dup_follows_a_value_that_changes),
-       T_CASE(the_log_is_quiet_by_default),
-       T_CASE(secrets_make_hashing_repeatable), T_CASE(small_budgets_hold_mostly_payload),
-       T_CASE(texts_fit_or_say_how_long), T_CASE(tags_are_stored_and_told))
+T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(values_of_any_size_are_returned_or_refused),
+       T_CASE(pinned_bytes_stay_in_place), T_CASE(too_many_pins_return_code),
+       T_CASE(peek_contains_and_info_count_as_no_use), T_CASE(ttl_expires_at_exact_millisecond),
+       T_CASE(longest_ttl_saturates), T_CASE(idle_time_slides_up_to_max_age),
+       T_CASE(stale_value_is_returned_only_on_request),
+       T_CASE(clock_steps_change_nothing_between_calls),
+       T_CASE(conditional_set_follows_its_condition),
+       T_CASE(version_is_returned_on_request), T_CASE(keep_ttl_keeps_remaining_ttl),
+       T_CASE(failed_set_removes_old_value),
+       T_CASE(set_in_place_respects_max_value_bytes), T_CASE(increment_follows_its_contract),
+       T_CASE(update_follows_its_contract), T_CASE(update_accepts_values_of_any_length),
+       T_CASE(update_over_max_value_bytes_is_refused),
+       T_CASE(update_fails_when_its_buffer_refused_bytes), T_CASE(scan_visits_every_entry),
+       T_CASE(scan_matches_pattern_and_describes_entries), T_CASE(options_change_at_run_time),
+       T_CASE(allocator_of_host_is_used), T_CASE(get_alloc_returns_value_changed_during_allocation),
+       T_CASE(log_is_quiet_by_default),
+       T_CASE(same_hash_key_gives_same_hashes), T_CASE(small_budgets_hold_mostly_payload),
+       T_CASE(text_that_does_not_fit_returns_its_length), T_CASE(tags_are_stored_and_returned))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a stage that another program cuts short while the store is open ends nobody who has set
- *         l2_sigbus_handler: the tier goes off, once, says so, and the next open begins anew, however
- *         long the file is by then; what comes back until then is right or a miss. SIGBUS about
- *         anything else arrives where it did before, and nobody takes the signal without the option.
- * Method: real files below TMPDIR, cut by truncate(2); whoever is to die does so in a child. */
+ * Aim:    Another program truncates a stage while the store is open: with l2_sigbus_handler set,
+ *         the process continues. The tier goes off once and logs it; the next open starts with an
+ *         empty stage, whatever the length of the file by then. Until then each read is right or a
+ *         miss. SIGBUS about anything else reaches the previous handler. Without the option the
+ *         store installs no handler.
+ * Method: Real files below TMPDIR, truncated by truncate(2). A process that must die is a child. */
 #include "tests/support/disk_store.h"
 #include "tests/support/said.h"
 #include "tests/support/t.h"
@@ -25,7 +26,7 @@
 #define KEYS 200u
 
 static char stage[T_FOLDER_MAX + 40];
-static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
+static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
 static cellar_namespace_opts each_set;
 
 static void begin(void)
@@ -81,7 +82,7 @@ static cellar_err put(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), NULL);
 }
 
-/* MISS, OK, or CONFLICT when it is not this version. */
+/* MISS, OK, or CONFLICT for another version. */
 static cellar_err look(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[1024], want[1024];
@@ -118,21 +119,21 @@ static void meet_it(cellar *c, int how)
     switch (how) {
     case 0: T_EQ_I64(put(c, 1000, 1), CELLAR_OK); break;
     case 1: T_CHECK(cellar_delete(c, &some, sizeof some) >= CELLAR_OK); break;
-    case 2: /* not in memory any more */
+    case 2: /* no longer in memory */
         for (uint32_t i = 0; i < KEYS; i++) {
             const cellar_err err = look(c, i, 1);
             T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
         }
         break;
     case 3: T_EQ_I64(cellar_clear(c), CELLAR_OK); break;
-    default: /* nobody calls: the worker notices that the file is short */
+    default: /* no call: the worker notices the short file */
         now_ms += 2000;
         (void)cellar_tick(c, 100000, NULL);
         break;
     }
 }
 
-static void a_cut_stage_is_a_miss_until_the_next_open(void)
+static void truncated_stage_misses_until_next_open(void)
 {
     for (int how = 0; how < 10; how++) {
         begin();
@@ -142,7 +143,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
         const uint32_t gone = 3;
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
         shut(c);
-        c = open_with(&cfg); /* all of it lies in data.seg; what follows in the stage */
+        c = open_with(&cfg); /* all of it is in data.seg; later records are in the stage */
         for (uint32_t i = 100; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
         T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK); /* it is no longer in memory */
         const int64_t size = cut_stage();
@@ -152,7 +153,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
             T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
             T_CHECK(i != gone || err == CELLAR_MISS);
         }
-        T_EQ_I64(put(c, 2000, 9), CELLAR_OK); /* memory goes on */
+        T_EQ_I64(put(c, 2000, 9), CELLAR_OK); /* memory continues */
         T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
         now_ms += 2000;
         while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -160,7 +161,7 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
         T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 1);
         T_EQ_I64(lines_with("until the next open"), 1);
         shut(c);
-        /* As short as it is; or as long as it was, with nothing in it. */
+        /* Once with the short file, once with the old length and no content. */
         if (how % 2 != 0) { T_REQUIRE(truncate(stage, size) == 0); }
         c = open_with(&cfg);
         T_EQ_U64(metric(c, "cellar_l2_off"), 0);
@@ -177,8 +178,8 @@ static void a_cut_stage_is_a_miss_until_the_next_open(void)
     }
 }
 
-/* Between the signal and the worker's next look there is only the doorbell. */
-static void killed_right_after_it_nothing_dead_comes_back(void)
+/* Between the signal and the next look of the worker only the doorbell tells. */
+static void kill_after_truncation_restores_no_dead_entry(void)
 {
     begin();
     const settings cfg = config();
@@ -195,7 +196,7 @@ static void killed_right_after_it_nothing_dead_comes_back(void)
         (void)cellar_delete(c, &before, sizeof before);
         (void)cut_stage();
         (void)cellar_delete(c, &after, sizeof after);
-        _exit(0); /* nobody has looked since */
+        _exit(0); /* no thread has looked since */
     }
     int status = 1;
     T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
@@ -210,9 +211,8 @@ static void killed_right_after_it_nothing_dead_comes_back(void)
 /* ---- threads ---- */
 
 #if T_TSAN
-/* To it the zeros that are mapped over a page that has gone are written there, beside whoever is
- * about to write or read the page: what they do is lost, and the tier knows that
- * (base/sigbus.c). */
+/* TSan counts the zeros that are mapped over a lost page as a write, which races with readers and
+ * writers of the page. Their work is lost, and the tier knows this (base/sigbus.c). */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void) { return "race:base_bus_handler\n"; }
 #endif
@@ -233,7 +233,7 @@ static void *reads(void *arg)
     return NULL;
 }
 
-static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
+static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
 {
     for (int round = 0; round < 5; round++) {
         begin();
@@ -258,15 +258,15 @@ static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
         T_EQ_U64(atomic_load(&wrong), 0);
         shut(shared);
         cfg.host.no_threads = 1;
-        shared = open_with(&cfg); /* what was cut does not come back */
+        shared = open_with(&cfg); /* truncated data does not return */
         for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(shared, i, 1), CELLAR_MISS); }
         shut(shared);
         store_end();
     }
 }
 
-/* The same with the data file, where what is read again comes out of a mapping. */
-static void a_mapped_file_that_is_cut_is_a_miss(void)
+/* The same for the data file: its repeated reads use a mapping. */
+static void truncated_mapped_file_misses(void)
 {
     begin();
     settings cfg = config();
@@ -288,7 +288,7 @@ static void a_mapped_file_that_is_cut_is_a_miss(void)
         T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
         left += err == CELLAR_OK;
     }
-    T_CHECK(left < KEYS); /* what was in memory */
+    T_CHECK(left < KEYS); /* KEYS minus the entries in memory */
     T_EQ_U64(metric(c, "cellar_l2_mapped_bytes"), 0);
     T_EQ_I64(put(c, 2000, 9), CELLAR_OK);
     T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
@@ -296,7 +296,7 @@ static void a_mapped_file_that_is_cut_is_a_miss(void)
     store_end();
 }
 
-/* ---- other people's signals ---- */
+/* ---- signals of other code ---- */
 
 static sigjmp_buf out_of_it;
 static volatile sig_atomic_t heard, jumps;
@@ -317,7 +317,7 @@ static void hear_plainly(int sig)
     if (jumps != 0) { siglongjmp(out_of_it, 1); }
 }
 
-/* A page of a file of the host's, which is gone. */
+/* A page of a file of the host, truncated. */
 static volatile char *lost_page(void)
 {
     char path[T_FOLDER_MAX + 20];
@@ -340,11 +340,11 @@ static void touch_and_be_heard(volatile char *page, int times)
     }
     jumps = 0;
     T_EQ_I64(heard, times);
-    T_EQ_I64(raise(SIGBUS), 0); /* sent, not arisen */
+    T_EQ_I64(raise(SIGBUS), 0); /* sent by raise, no fault */
     T_EQ_I64(heard, times + 1);
 }
 
-static void signals_about_anything_else_arrive_where_they_did(void)
+static void foreign_sigbus_reaches_previous_handler(void)
 {
     begin();
     struct sigaction was, ours, now;
@@ -358,7 +358,7 @@ static void signals_about_anything_else_arrive_where_they_did(void)
         cellar *c = open_with(&cfg);
         touch_and_be_heard(page, 3);
         T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 0);
-        /* The host's handler is not asked about what is ours. */
+        /* The host's handler is not called for pages of the store. */
         (void)cut_stage();
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 1);
@@ -373,8 +373,8 @@ static void signals_about_anything_else_arrive_where_they_did(void)
     store_end();
 }
 
-/* Two stores have one handler; it goes with the last of them. */
-static void stores_come_and_go_in_any_order(void)
+/* Two stores share one handler; the last close removes it. */
+static void sigbus_handler_outlives_stores_closed_in_any_order(void)
 {
     begin();
     struct sigaction was, now;
@@ -389,7 +389,7 @@ static void stores_come_and_go_in_any_order(void)
     (void)cut_stage();
     T_EQ_I64(put(b, 1, 1), CELLAR_OK);
     T_EQ_U64(metric(b, "cellar_l2_cuts_total"), 1);
-    a = open_with(&cfg); /* one that has nothing to do with it */
+    a = open_with(&cfg); /* a store without the option */
     T_EQ_U64(metric(a, "cellar_l2_cuts_total"), 0);
     shut(b);
     shut(a);
@@ -399,7 +399,7 @@ static void stores_come_and_go_in_any_order(void)
     store_end();
 }
 
-static void nobody_takes_the_signal_unasked(void)
+static void store_without_option_installs_no_sigbus_handler(void)
 {
     begin();
     struct sigaction was, now;
@@ -413,8 +413,9 @@ static void nobody_takes_the_signal_unasked(void)
     store_end();
 }
 
-/* With no handler of the host's it ends as it would have without us; a child of a store, too. */
-static void who_has_no_handler_ends_as_before(void)
+/* Without a handler of the host the process ends as without the library; so does a forked child of
+ * a store. */
+static void foreign_sigbus_without_handler_ends_process(void)
 {
     begin();
     volatile char *page = lost_page();
@@ -432,7 +433,7 @@ static void who_has_no_handler_ends_as_before(void)
         }
         int status = 0;
         T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
-        /* A sanitizer's handler says why, and then ends it in its own way. */
+        /* A sanitizer's handler prints the cause and then ends the process in its own way. */
         T_CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) ||
                 (WIFEXITED(status) && WEXITSTATUS(status) != 0));
         if (how == 3) { shut(c); }
@@ -441,10 +442,10 @@ static void who_has_no_handler_ends_as_before(void)
     store_end();
 }
 
-T_MAIN("api_sigbus", T_CASE(a_cut_stage_is_a_miss_until_the_next_open),
-       T_CASE(killed_right_after_it_nothing_dead_comes_back),
-       T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
-       T_CASE(a_mapped_file_that_is_cut_is_a_miss),
-       T_CASE(signals_about_anything_else_arrive_where_they_did),
-       T_CASE(stores_come_and_go_in_any_order), T_CASE(nobody_takes_the_signal_unasked),
-       T_CASE(who_has_no_handler_ends_as_before))
+T_MAIN("api_sigbus", T_CASE(truncated_stage_misses_until_next_open),
+       T_CASE(kill_after_truncation_restores_no_dead_entry),
+       T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value),
+       T_CASE(truncated_mapped_file_misses), T_CASE(foreign_sigbus_reaches_previous_handler),
+       T_CASE(sigbus_handler_outlives_stores_closed_in_any_order),
+       T_CASE(store_without_option_installs_no_sigbus_handler),
+       T_CASE(foreign_sigbus_without_handler_ends_process))

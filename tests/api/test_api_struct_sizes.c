@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a caller and a library of different age understand each other: what an older caller did
- *         not have counts as zero, what a newer one has and we do not know is refused, and nothing
- *         is written behind a caller's struct.
- *         A struct_size that ends inside a field is refused.
- * Method: every struct with every struct_size from 0 to its size + 64, laid into memory full of
- *         0xAA: what lies behind struct_size would be noticed at once if it was read. */
+ * Aim:    A caller and a library of different age work together. A field that an older caller
+ *         lacks counts as zero. An unknown field of a newer caller is refused. Nothing is written
+ *         behind a caller's struct. A struct_size that ends inside a field is refused.
+ * Method: Every struct with every struct_size from 0 to its size + 64, in memory full of 0xAA: a
+ *         read behind struct_size would show immediately. */
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "cellar_load.h"
@@ -23,7 +22,7 @@ static cellar *store;
 static void open_store(void)
 {
     settings cfg = settings_default();
-    cfg.config.memory_bytes = 16u << 20; /* the least with an advisor */
+    cfg.config.memory_bytes = 16u << 20; /* the smallest budget with an advisor */
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &store) == CELLAR_OK);
     T_REQUIRE(cellar_set(store, "k", 1, "value", 5, NULL) == CELLAR_OK);
@@ -35,7 +34,7 @@ static void close_store(void)
     store = NULL;
 }
 
-/* Each kind of struct that goes in: its initial value, and a call that must return OK with it. */
+/* Each kind of input struct: its initial value, and a call that must return OK with it. */
 static cellar_err use_config(void *p)
 {
     cellar *c = NULL;
@@ -205,7 +204,7 @@ static void config_of_every_size(void)
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
-static void options_of_a_view_of_every_size(void)
+static void namespace_options_of_every_struct_size_work(void)
 {
     open_store();
     CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_view_opts);
@@ -215,7 +214,7 @@ static void options_of_a_view_of_every_size(void)
     close_store();
 }
 
-static void options_of_a_call_of_every_size(void)
+static void call_options_of_every_struct_size_work(void)
 {
     const cellar_warm_opts warm = one_key();
     open_store();
@@ -228,7 +227,7 @@ static void options_of_a_call_of_every_size(void)
     close_store();
 }
 
-/* The call must neither follow half a pointer nor take half a number. */
+/* The call must neither follow half a pointer nor read half a number. */
 static void struct_size_inside_a_pointer_is_refused_by_name(void)
 {
     cellar_config cfg = cellar_config_default();
@@ -242,7 +241,7 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 }
 
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
-static void last_field_within_size_counts(void)
+static void only_fields_within_struct_size_count(void)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
@@ -257,7 +256,7 @@ static void last_field_within_size_counts(void)
     close_store();
 }
 
-/* Structs that are handed out. */
+/* Output structs. */
 static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 1, 0,
                                                                     (cellar_entry_info *)p); }
 static cellar_err fill_info_of_get(void *p)
@@ -398,10 +397,11 @@ static void foreign_abi_is_refused(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_struct_sizes", T_CASE(config_of_every_size), T_CASE(options_of_a_view_of_every_size),
-       T_CASE(options_of_a_call_of_every_size),
+T_MAIN("api_struct_sizes", T_CASE(config_of_every_size),
+       T_CASE(namespace_options_of_every_struct_size_work),
+       T_CASE(call_options_of_every_struct_size_work),
        T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
-       T_CASE(last_field_within_size_counts),
+       T_CASE(only_fields_within_struct_size_count),
        T_CASE(structs_handed_out_end_where_the_caller_says),
        T_CASE(results_from_their_first_size_on_are_filled),
        T_CASE(zeroed_structs_with_a_size_are_the_defaults),

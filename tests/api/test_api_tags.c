@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a tag or a pattern ends what it names, at once and for good, and nothing else; loads that
- *         run meanwhile bring nothing back.
- * Method: a clock of this file; a model of which tag ended when for the table that folds. */
+ * Aim:    A tag or pattern delete invalidates exactly the entries that it names, immediately and
+ *         permanently. Loads that run meanwhile restore nothing.
+ * Method: A clock of this file; a model of the delete time of each tag for the table that folds. */
 #include "tests/support/load_kit.h"
 
 static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
@@ -24,7 +24,7 @@ static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
     return cellar_delete_by_tag(c, tag, strlen(tag), mode);
 }
 
-static void tag_hard_misses(void)
+static void hard_tag_delete_misses(void)
 {
     cellar *c = kit_open(1u << 20), *v = NULL;
     const char *const both[] = { "red", "blue" };
@@ -36,7 +36,7 @@ static void tag_hard_misses(void)
     T_EQ_I64(put(c, "rb", both, 2), CELLAR_OK);
     T_EQ_I64(put1(v, "r", "red"), CELLAR_OK);
     T_EQ_I64(put(c, "plain", NULL, 0), CELLAR_OK);
-    T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK); /* of nobody */
+    T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK); /* a tag without entries */
     T_EQ_I64(has(c, "r"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "r"), CELLAR_MISS);
@@ -45,7 +45,7 @@ static void tag_hard_misses(void)
     T_EQ_I64(has(v, "r"), CELLAR_MISS);
     T_EQ_I64(has(c, "b"), CELLAR_OK);
     T_EQ_I64(has(c, "plain"), CELLAR_OK);
-    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK); /* after it: valid */
+    T_EQ_I64(put1(c, "r", "red"), CELLAR_OK); /* set after the tag delete: valid */
     T_EQ_I64(has(c, "r"), CELLAR_OK);
     T_EQ_I64(untag(v, "blue", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_MISS);
@@ -53,7 +53,7 @@ static void tag_hard_misses(void)
     kit_close(c);
 }
 
-static void tag_soft_is_stale(void)
+static void soft_tag_delete_makes_entries_stale(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -66,13 +66,13 @@ static void tag_soft_is_stale(void)
     o.ttl_ms = 60000;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
-    T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain look-up takes nothing stale */
+    T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain get returns nothing stale */
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_STALE);
     T_EQ_STR(text, "1");
     atomic_fetch_add(&kit_now_ms, 30000); /* past the throttle */
     atomic_store(&s.say, SAY_SAME);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* as good as new */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* fresh again */
     T_EQ_STR(text, "1");
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
@@ -88,7 +88,7 @@ static void tag_soft_is_stale(void)
     kit_close(c);
 }
 
-/* A failed refresh is tried again after the throttle, whatever the end of the entry, if any. */
+/* A failed refresh is tried again after the throttle, whatever the deadline of the entry. */
 static void soft_pause_is_the_throttle(int64_t ttl_ms)
 {
     cellar *c = kit_open(1u << 20);
@@ -115,7 +115,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     kit_close(c);
 }
 
-static void failed_refreshes_of_soft_ones_pause(void)
+static void failed_refresh_after_soft_tag_delete_is_throttled(void)
 {
     const int64_t day = (int64_t)24 * 3600 * 1000;
     soft_pause_is_the_throttle(60000);
@@ -138,7 +138,7 @@ static void match_it(source *s, cellar_load *ld)
     T_EQ_U64(removed, 0);
 }
 
-static void tag_during_load_wins(void)
+static void tag_delete_during_load_discards_result(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -148,7 +148,7 @@ static void tag_during_load_wins(void)
     s.tag_count = 1;
     s.arg = c;
     s.during = end_it;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller has it */
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller gets the value */
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     s.during = NULL;
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
@@ -157,7 +157,7 @@ static void tag_during_load_wins(void)
     kit_close(c);
 }
 
-/* Until it is evicted. */
+/* Repeat until the entry is evicted. */
 static void flood_it(source *s, cellar_load *ld)
 {
     static const char value[1000];
@@ -166,15 +166,16 @@ static void flood_it(source *s, cellar_load *ld)
     (void)ld;
     for (int i = 0; i < 100000 && r.answer != CELLAR_WHY_LOADING; i++) {
         snprintf(key, sizeof key, "f%d", i);
-        for (int twice = 0; twice < 2; twice++) { /* so that they are worth more than it */
+        /* twice, so that they are worth more than the entry */
+        for (int twice = 0; twice < 2; twice++) {
             T_EQ_I64(cellar_set(s->arg, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
         }
         if (i % 1000 == 999) { T_EQ_I64(cellar_why(s->arg, "k", 1, &r), CELLAR_OK); }
     }
-    T_EQ_U64(r.answer, CELLAR_WHY_LOADING); /* nothing of it is left */
+    T_EQ_U64(r.answer, CELLAR_WHY_LOADING); /* no entry is left */
 }
 
-/* Stale under the tag "red"; its next loader says "not modified". */
+/* An entry stale by the tag "red"; its next loader reports "not modified". */
 static cellar *open_stale_red(source *s, cellar_load_opts *o)
 {
     static const cellar_bytes red = { "red", 3 };
@@ -194,7 +195,7 @@ static cellar *open_stale_red(source *s, cellar_load_opts *o)
     return c;
 }
 
-static void not_modified_brings_nothing_back(void)
+static void not_modified_after_tag_delete_restores_nothing(void)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -202,26 +203,26 @@ static void not_modified_brings_nothing_back(void)
     char text[64];
     cellar *c = open_stale_red(&s, &o);
     s.during = end_it;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* its own caller has it */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* its own caller gets the value */
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     kit_close(c);
 }
 
-static void not_modified_loses_no_tag(void)
+static void not_modified_keeps_tags(void)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
     char text[64];
     cellar *c = open_stale_red(&s, &o);
-    s.during = flood_it; /* evicts it */
+    s.during = flood_it; /* evicts the entry */
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     kit_close(c);
 }
 
-static void not_modified_takes_the_tags_said(void)
+static void not_modified_applies_new_tags(void)
 {
     static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
     source s = SOURCE_INIT;
@@ -233,7 +234,7 @@ static void not_modified_takes_the_tags_said(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "1");
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(has(c, "k"), CELLAR_OK); /* red no more */
+    T_EQ_I64(has(c, "k"), CELLAR_OK); /* red is no longer its tag */
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     kit_close(c);
@@ -269,7 +270,8 @@ static void wait_for_a_joiner(cellar *c)
     } while (st.load_waiters == 0);
 }
 
-/* Who asks after the tag's end takes no part in a load begun before it, whatever that load says. */
+/* A call after the tag delete does not join a load that began before, whatever that load
+ * returns. */
 static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t ttl_ms)
 {
     static const cellar_bytes red = { "red", 3 };
@@ -296,7 +298,7 @@ static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t tt
     kit_close(c);
 }
 
-static void joiners_take_nothing_that_has_ended(void)
+static void waiter_gets_no_value_from_before_tag_delete(void)
 {
     joiner_after_the_end_loads_itself(SAY_VALUE, false, -1);
     joiner_after_the_end_loads_itself(SAY_VALUE, false, 0);
@@ -305,7 +307,7 @@ static void joiners_take_nothing_that_has_ended(void)
     joiner_after_the_end_loads_itself(SAY_NONE, true, -1);
 }
 
-static void joiners_of_a_lease_neither(void)
+static void waiter_of_lease_gets_no_value_from_before_tag_delete(void)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
@@ -329,7 +331,7 @@ static void joiners_of_a_lease_neither(void)
     kit_close(c);
 }
 
-static void match_during_load_wins(void)
+static void pattern_delete_during_load_discards_result(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -340,9 +342,9 @@ static void match_during_load_wins(void)
     T_EQ_I64(kit_load(c, "key1", NULL, &s, text, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     T_EQ_I64(has(c, "key1"), CELLAR_MISS);
-    T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match */
+    T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match the pattern */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
-    /* loads side by side, leases: detached as well */
+    /* bulk loads and leases are detached as well */
     cellar_load_opts o = cellar_load_opts_default();
     o.flags = CELLAR_LOAD_NO_JOIN;
     T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
@@ -357,7 +359,7 @@ static void match_during_load_wins(void)
 }
 
 /* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
-static void folding_never_serves_invalid(void)
+static void folded_tag_table_never_serves_invalid_entries(void)
 {
     enum { TAGS = 6000 };
     cellar *c = kit_open(4u << 20);
@@ -404,7 +406,7 @@ static void folding_never_serves_invalid(void)
     kit_close(c);
 }
 
-static void match_removes_what_matches(void)
+static void pattern_delete_removes_matching_keys_only(void)
 {
     cellar *c = kit_open(8u << 20), *v = NULL;
     char key[32];
@@ -432,7 +434,7 @@ static void match_removes_what_matches(void)
     kit_close(c);
 }
 
-static void match_takes_stale_and_negative_ones(void)
+static void pattern_delete_removes_stale_and_negative_entries(void)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -445,9 +447,9 @@ static void match_takes_stale_and_negative_ones(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
     T_EQ_I64(cellar_delete_by_pattern(c, "[k]", 3, &removed), CELLAR_OK);
-    T_EQ_U64(removed, 0); /* it was not live any more */
+    T_EQ_U64(removed, 0); /* it was already dead */
     atomic_store(&s.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER); /* nothing stale is left */
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER); /* no stale value is left */
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(cellar_delete_by_pattern(c, "n*", 2, NULL), CELLAR_OK);
@@ -485,7 +487,7 @@ static void why_names_the_tag_or_pattern(void)
     T_EQ_MEM(r.by, "user:*", 6);
     for (int i = 0; i < 300; i++) { T_EQ_I64(cellar_delete_by_pattern(c, "x*", 2, NULL),
                                              CELLAR_OK); }
-    r = why(c, "user:1"); /* the ring has moved on */
+    r = why(c, "user:1"); /* the ring has overwritten the record */
     T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
     vo.hidden = 1;
@@ -499,8 +501,8 @@ static void why_names_the_tag_or_pattern(void)
     kit_close(c);
 }
 
-/* Tags deleted before an entry was set did not end it, whatever did. */
-static void why_blames_no_older_tag(void)
+/* A tag deleted before the set of an entry is not the cause of its end. */
+static void why_ignores_tags_deleted_before_the_set(void)
 {
     cellar *c = kit_open(1u << 20);
     const char *const both[] = { "red", "blue" };
@@ -508,7 +510,8 @@ static void why_blames_no_older_tag(void)
     cellar_reason r;
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
-    for (int i = 0; i < 1000 && has(c, "k") == CELLAR_OK; i++) { /* until it goes with a fold */
+    /* until a fold of the table removes it */
+    for (int i = 0; i < 1000 && has(c, "k") == CELLAR_OK; i++) {
         snprintf(tag, sizeof tag, "t%d", i);
         T_EQ_I64(untag(c, tag, CELLAR_TAG_SOFT), CELLAR_OK);
     }
@@ -537,10 +540,10 @@ static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
     return cellar_set(c, key, strlen(key), "value", 5, &o);
 }
 
-/* A tag, then the time to live; and the other way round: the first of them ended it. */
-static void why_says_what_ended_it_first(void)
+/* A tag delete, then the TTL; and the other way round: the first one is the cause. */
+static void why_reports_first_cause(void)
 {
-    static const uint8_t known[32] = { 1 }; /* the reasons of both keys are remembered */
+    static const uint8_t known[32] = { 1 }; /* the record keeps the causes of both keys */
     cellar *c = kit_open_known(2u << 20, known);
     cellar_reason r;
     T_EQ_I64(put_for(c, "tag", 3000), CELLAR_OK);
@@ -549,14 +552,14 @@ static void why_says_what_ended_it_first(void)
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
     kit_now_ms += 1000;
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    for (int round = 0; round < 3; round++) { /* before its time, past it, and swept */
+    for (int round = 0; round < 3; round++) { /* before its deadline, after it, and reclaimed */
         r = why(c, "tag");
         T_EQ_U64(r.answer, CELLAR_WHY_GONE);
         T_EQ_STR(cellar_cause_name((cellar_cause)r.cause), "tag");
         if (round < 2) {
             T_EQ_I64(r.ago_ms, 1000 + round * 4000);
             T_EQ_U64(r.by_len, 4);
-            T_EQ_MEM(r.by, "blue", 4); /* red came later */
+            T_EQ_MEM(r.by, "blue", 4); /* red was deleted later */
         }
         r = why(c, "time");
         T_EQ_U64(r.answer, CELLAR_WHY_GONE);
@@ -567,7 +570,7 @@ static void why_says_what_ended_it_first(void)
     kit_close(c);
 }
 
-static void listeners_hear_tag_and_glob(void)
+static void listeners_receive_tag_and_pattern_causes(void)
 {
     cellar *c = kit_open(1u << 20);
     uint64_t id;
@@ -585,7 +588,7 @@ static void listeners_hear_tag_and_glob(void)
     T_EQ_I64(cellar_delete_by_pattern(c, "g*", 2, NULL), CELLAR_OK);
     T_EQ_U64(heard[CELLAR_CAUSE_PATTERN], 50);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* when the memory is reclaimed */
+    T_EQ_U64(heard[CELLAR_CAUSE_TAG], 0); /* reported when the memory is reclaimed */
     for (int i = 0; i < 3000; i++) {
         snprintf(key, sizeof key, "f%d", i);
         T_EQ_I64(cellar_set(c, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
@@ -595,8 +598,8 @@ static void listeners_hear_tag_and_glob(void)
     kit_close(c);
 }
 
-/* Who replaces or deletes what a tag has ended meets it as what it is. */
-static void what_a_tag_ended_is_no_expired_one(void)
+/* A replace or delete of a tag-deleted entry reports the cause TAG. */
+static void tag_deleted_entry_is_not_reported_as_expired(void)
 {
     cellar *c = kit_open(1u << 20);
     cellar_stats st = cellar_stats_default();
@@ -641,7 +644,7 @@ static void *tag_reader(void *arg)
     return NULL;
 }
 
-static void tags_end_beside_readers_and_writers(void)
+static void tag_deletes_with_readers_and_writers_stay_exact(void)
 {
     cellar *c = kit_open(1u << 20);
     pthread_t t[2];
@@ -684,15 +687,19 @@ static void bad_input_of_tags_and_patterns(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-T_MAIN("cellar_api_tags",
-       T_CASE(tag_hard_misses), T_CASE(tag_soft_is_stale),
-       T_CASE(failed_refreshes_of_soft_ones_pause), T_CASE(tag_during_load_wins),
-       T_CASE(not_modified_brings_nothing_back), T_CASE(not_modified_loses_no_tag),
-       T_CASE(not_modified_takes_the_tags_said), T_CASE(joiners_take_nothing_that_has_ended),
-       T_CASE(joiners_of_a_lease_neither),
-       T_CASE(match_during_load_wins), T_CASE(folding_never_serves_invalid),
-       T_CASE(match_removes_what_matches), T_CASE(match_takes_stale_and_negative_ones),
-       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_blames_no_older_tag),
-       T_CASE(why_says_what_ended_it_first),
-       T_CASE(listeners_hear_tag_and_glob), T_CASE(what_a_tag_ended_is_no_expired_one),
-       T_CASE(tags_end_beside_readers_and_writers), T_CASE(bad_input_of_tags_and_patterns))
+T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),
+       T_CASE(soft_tag_delete_makes_entries_stale),
+       T_CASE(failed_refresh_after_soft_tag_delete_is_throttled),
+       T_CASE(tag_delete_during_load_discards_result),
+       T_CASE(not_modified_after_tag_delete_restores_nothing), T_CASE(not_modified_keeps_tags),
+       T_CASE(not_modified_applies_new_tags), T_CASE(waiter_gets_no_value_from_before_tag_delete),
+       T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete),
+       T_CASE(pattern_delete_during_load_discards_result),
+       T_CASE(folded_tag_table_never_serves_invalid_entries),
+       T_CASE(pattern_delete_removes_matching_keys_only),
+       T_CASE(pattern_delete_removes_stale_and_negative_entries),
+       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_ignores_tags_deleted_before_the_set),
+       T_CASE(why_reports_first_cause), T_CASE(listeners_receive_tag_and_pattern_causes),
+       T_CASE(tag_deleted_entry_is_not_reported_as_expired),
+       T_CASE(tag_deletes_with_readers_and_writers_stay_exact),
+       T_CASE(bad_input_of_tags_and_patterns))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    atomic means atomic: counters, updates, conditions and versions under several writers;
- *         scans while everything moves; clears against writers; views and stores opened and closed
- *         from many threads; the maintenance thread beside it all.
- * Method: short runs of 4 threads over a few keys; sums and sets that must come out exactly. */
+ * Aim:    Counters, updates, conditions and versions are atomic under several writers. Scans work
+ *         during changes, clears during writes. Many threads open and close namespaces and stores.
+ *         The maintenance thread runs at the same time.
+ * Method: Short runs of 4 threads over a few keys; sums and sets must be exact. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -143,7 +143,7 @@ static void *take_turns(void *arg)
     return NULL;
 }
 
-static void only_one_is_first(void)
+static void set_if_absent_by_many_threads_stores_once(void)
 {
     cellar *c = open_bytes(16u << 20, 0);
     job jobs[THREADS];
@@ -179,7 +179,7 @@ static void *swap_versions(void *arg)
     return NULL;
 }
 
-static void compare_and_set_by_version_loses_nothing(void)
+static void concurrent_set_by_version_loses_no_change(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -192,10 +192,10 @@ static void compare_and_set_by_version_loses_nothing(void)
     shut(c);
 }
 
-/* D8, S1:60-71: the look before the lock and the look after it both count, or neither: 1000 callers
- * of one cold key make 1000 misses although 999 are served. Sequence: all ask for one cold key at
- * once, the first to miss stores it, everybody asks until served. (Joined loads: with the
- * loads.) */
+/* D8, S1:60-71: the lookup before the lock and the lookup after it both count, or neither: 1000
+ * callers of one cold key make 1000 misses although 999 are served. Sequence: all threads get one
+ * cold key at the same time, the first to miss stores it, every thread repeats until served.
+ * (Joined loads: in the tests of loads.) */
 static _Atomic int served_at_once;
 
 static void *ask_until_served(void *arg)
@@ -231,9 +231,8 @@ static void seed_counts(void)
     }
 }
 
-/* Writers and clears. Each value is a number of its own; `ended` holds how many clears had begun
- * when its set returned. Who reads it after one more clear than that has returned, reads what a
- * clear should have hidden. */
+/* Writers and clears. Each value is a number of its own; `ended` holds the number of clears begun
+ * when its set returned. A read after one more returned clear must not see the value. */
 enum { VALUES = 400000, CLEARS = 2000 };
 #define BEST(a, b) ((a) < (uint64_t)(b) ? (a) : (uint64_t)(b))
 typedef struct race {
@@ -270,8 +269,8 @@ static void *clear_often(void *arg)
 {
     race *r = arg;
     for (int i = 0; i < CLEARS; i++) {
-        /* Writers go on between two clears, however few processors there are: else all clears may
-         * be over before the first set, and the test has seen nothing. */
+        /* Writers continue between two clears, however few processors there are. Otherwise all
+         * clears may be over before the first set. */
         const uint64_t seen = atomic_load(&r->next);
         while (atomic_load(&r->next) < BEST(seen + 2, VALUES)) { sched_yield(); }
         atomic_fetch_add(&r->begun, 1);
@@ -295,7 +294,7 @@ static void *read_values(void *arg)
     return NULL;
 }
 
-static void clears_against_writers(void)
+static void clear_during_writes_hides_old_values(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     race *r = calloc(1, sizeof *r);
@@ -316,7 +315,7 @@ static void clears_against_writers(void)
     shut(c);
 }
 
-/* ---- copies of a value whose length changes between two looks ---- */
+/* ---- copies of a value with a changing length ---- */
 
 static void *resize_value(void *arg)
 {
@@ -334,14 +333,14 @@ static void *resize_value(void *arg)
 static void *copy_value(void *arg)
 {
     job *j = arg;
-    /* That many copies by one of them, however the threads are scheduled. */
+    /* One thread makes this number of copies, however the threads are scheduled. */
     while (j->done < 5000 && atomic_load(j->stop) == 0) {
         void *copy = NULL;
         size_t len = 0;
         const cellar_err err = cellar_get_alloc(j->c, "d", 1, &copy, &len);
         if (err == CELLAR_OK) {
             const unsigned char *bytes = copy;
-            T_EQ_U64(bytes[0], len / 100); /* length and bytes are of one set */
+            T_EQ_U64(bytes[0], len / 100); /* length and bytes belong to one set */
             T_EQ_U64(bytes[len - 1], len / 100);
             j->done++;
         } else if (!T_EQ_I64(err, CELLAR_MISS) || !T_CHECK(copy == NULL)) {
@@ -359,16 +358,16 @@ static void *resize_or_copy(void *arg)
     return j->number < 2 ? copy_value(arg) : resize_value(arg);
 }
 
-static void copies_are_whole_and_none_is_lost(void)
+static void get_alloc_during_writes_returns_whole_values(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
     _Atomic int stop = 0;
     T_CHECK(run_all(c, resize_or_copy, &stop, jobs) >= 5000);
-    shut(c); /* blocks alive are counted after each case */
+    shut(c); /* live blocks are counted after each case */
 }
 
-/* ---- scanning while the index moves ---- */
+/* ---- scans while the index changes ---- */
 
 typedef struct walk {
     unsigned char seen[4000];
@@ -426,7 +425,7 @@ static void *scan_or_churn(void *arg)
     return j->number == 0 ? scan_rounds(arg) : churn(arg);
 }
 
-static void scans_see_what_stays(void)
+static void scan_during_changes_visits_every_stable_key(void)
 {
     cellar *c = open_bytes(32u << 20, 0);
     job jobs[THREADS];
@@ -436,7 +435,7 @@ static void scans_see_what_stays(void)
     shut(c);
 }
 
-/* ---- views and stores from many threads ---- */
+/* ---- namespaces and stores of many threads ---- */
 
 static void *open_views(void *arg)
 {
@@ -460,7 +459,7 @@ static void *open_views(void *arg)
     return NULL;
 }
 
-static void views_from_many_threads(void)
+static void concurrent_namespace_opens_and_closes_work(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -483,7 +482,7 @@ static void *open_stores(void *arg)
     return NULL;
 }
 
-static void stores_from_many_threads(void)
+static void concurrent_store_opens_and_closes_work(void)
 {
     job jobs[THREADS];
     T_EQ_U64(run_all(NULL, open_stores, NULL, jobs), THREADS * 25);
@@ -497,7 +496,7 @@ static void *end_soon(void *arg)
     return NULL;
 }
 
-static void short_threads_leave_nothing(void)
+static void ended_threads_leave_nothing_in_store(void)
 {
     cellar *c = open_bytes(4u << 20, 1);
     cellar_stats st = cellar_stats_default();
@@ -517,7 +516,7 @@ static void short_threads_leave_nothing(void)
     shut(c);
 }
 
-static void expiry_needs_no_traffic(void)
+static void maintenance_thread_reclaims_expired_entries_without_traffic(void)
 {
     cellar *c = open_bytes(32u << 20, 0);
     cellar_set_opts o = cellar_set_opts_default();
@@ -527,13 +526,13 @@ static void expiry_needs_no_traffic(void)
         T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK);
     }
     int waited_ms = 0;
-    do { /* the bound is 2 s; a slow machine gets more, a broken one never ends */
+    do { /* the bound is 2 s; a slow machine gets more time, a broken one never ends */
         usleep(20000);
         waited_ms += 20;
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     } while (st.entries != 0 && waited_ms < 40000);
     T_EQ_U64(st.entries, 0);
-    /* Once more: counters are summed before the gauge is read. */
+    /* One more round: counters are summed before the gauge is read. */
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.ended[CELLAR_CAUSE_EXPIRED], 100000);
     printf("# 100,000 due entries were gone %d ms after the last set\n", waited_ms);
@@ -541,8 +540,11 @@ static void expiry_needs_no_traffic(void)
 }
 
 T_MAIN("api_threads", T_CASE(increments_are_not_lost), T_CASE(updates_are_not_lost),
-       T_CASE(only_one_is_first), T_CASE(compare_and_set_by_version_loses_nothing),
-       T_CASE(seed_counts), T_CASE(clears_against_writers),
-       T_CASE(copies_are_whole_and_none_is_lost), T_CASE(scans_see_what_stays),
-       T_CASE(views_from_many_threads), T_CASE(stores_from_many_threads),
-       T_CASE(short_threads_leave_nothing), T_CASE(expiry_needs_no_traffic))
+       T_CASE(set_if_absent_by_many_threads_stores_once),
+       T_CASE(concurrent_set_by_version_loses_no_change), T_CASE(seed_counts),
+       T_CASE(clear_during_writes_hides_old_values),
+       T_CASE(get_alloc_during_writes_returns_whole_values),
+       T_CASE(scan_during_changes_visits_every_stable_key),
+       T_CASE(concurrent_namespace_opens_and_closes_work),
+       T_CASE(concurrent_store_opens_and_closes_work), T_CASE(ended_threads_leave_nothing_in_store),
+       T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic))

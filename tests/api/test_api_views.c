@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    views isolate, are counted, keep their entries, and clear in O(1).
+ * Aim:    Namespaces are isolated and counted, keep their entries, and clear in O(1).
  * Method: public calls only. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
@@ -29,7 +29,7 @@ static cellar_err put(cellar *c, const char *key, const char *value)
     return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
 }
 
-static void views_are_counted_and_keep_their_entries(void)
+static void closed_and_reopened_namespace_keeps_entries(void)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = view(c, "a"), *again = view(c, "a");
@@ -42,7 +42,7 @@ static void views_are_counted_and_keep_their_entries(void)
     a = view(c, "a");
     T_EQ_STR(api_look(a, "k"), "v");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    /* Any view leads to all others, and the root may be closed under it last. */
+    /* Any namespace leads to all others, and the root handle may be closed last. */
     cellar *b = view(a, "b");
     put(b, "k", "w");
     T_EQ_STR(api_look(a, "k"), "v");
@@ -51,7 +51,7 @@ static void views_are_counted_and_keep_their_entries(void)
     api_shut(c);
 }
 
-static void dropped_views_are_gone(void)
+static void dropped_namespace_is_empty_and_closed(void)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = view(c, "a"), *b = view(c, "b");
@@ -69,13 +69,13 @@ static void dropped_views_are_gone(void)
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED);
     T_EQ_STR(api_look(b, "k"), "other");
-    T_EQ_I64(cellar_namespace_drop(b, "b"), CELLAR_OK); /* itself */
+    T_EQ_I64(cellar_namespace_drop(b, "b"), CELLAR_OK); /* a drop through its own handle */
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(fresh), CELLAR_OK);
     api_shut(c);
 }
 
-static void names_are_bytes(void)
+static void namespace_names_are_bytes(void)
 {
     cellar *c = open_bytes(4u << 20), *v[4];
     char longest[CELLAR_NAME_MAX + 1];
@@ -94,7 +94,7 @@ static void names_are_bytes(void)
     api_shut(c);
 }
 
-static void as_many_views_as_configured(void)
+static void namespaces_over_limit_are_refused(void)
 {
     settings cfg = settings_default();
     cellar *c, *v[200], *more;
@@ -111,7 +111,7 @@ static void as_many_views_as_configured(void)
     T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_CHECK(more == NULL);
     T_EQ_I64(cellar_namespace_drop(c, "view-7"), CELLAR_OK);
-    /* its handle is open */
+    /* its handle is still open */
     T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_close(v[7]), CELLAR_OK);
     v[7] = view(c, "one more");
@@ -126,7 +126,7 @@ static void as_many_views_as_configured(void)
     api_shut(c);
 }
 
-static void views_come_and_go_without_a_trace(void)
+static void opened_and_dropped_namespaces_leave_no_memory(void)
 {
     cellar *c = open_bytes(2u << 20);
     cellar_stats st = cellar_stats_default();
@@ -145,12 +145,12 @@ static void views_come_and_go_without_a_trace(void)
         }
     }
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_CHECK(st.used_bytes <= used + 40000); /* segments of the log come and go, views do not */
-    T_EQ_U64(st.sets, 3000); /* what dropped views counted stays in the sum */
+    T_CHECK(st.used_bytes <= used + 40000); /* segments of the log come and go, namespaces do not */
+    T_EQ_U64(st.sets, 3000); /* counts of dropped namespaces stay in the sum */
     api_shut(c);
 }
 
-static void options_of_views_and_classes(void)
+static void namespace_options_and_ttl_classes_apply(void)
 {
     cellar *c = open_bytes(4u << 20), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
@@ -176,7 +176,7 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(i.ttl_left_ms, CELLAR_TTL_NONE);
     T_CHECK((i.flags & CELLAR_INFO_AGE_APPROX) == 0);
     s.ttl_class = 1;
-    s.ttl_ms = 77; /* the call's own wins */
+    s.ttl_ms = 77; /* the option of the call wins */
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK(i.ttl_left_ms <= 77);
@@ -184,7 +184,7 @@ static void options_of_views_and_classes(void)
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_E_INVAL);
     T_EQ_I64(cellar_ttl_class_find(c, "processing", &cls), CELLAR_MISS);
     T_EQ_U64(cls, 0);
-    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &same), CELLAR_OK); /* no options: as it is */
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &same), CELLAR_OK); /* no options: unchanged */
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 2);
     o.ttl_class_count = 1;
@@ -215,7 +215,7 @@ static void fill(cellar *v, uint32_t n)
     for (uint32_t i = 0; i < n; i++) { cellar_set(v, &i, sizeof i, "value", 5, NULL); }
 }
 
-/* Of 1,000 names in n those that are there. */
+/* Count the names of 1,000 in n that exist. */
 static unsigned there_of_1000(cellar *v, uint32_t n)
 {
     unsigned there = 0;
@@ -226,8 +226,8 @@ static unsigned there_of_1000(cellar *v, uint32_t n)
     return there;
 }
 
-/* The quickest of some clears of a view of n entries, beside another of m. Last of all so much is
- * written that the processor's caches hold the same for any n and m. */
+/* Return the quickest of several clears of a namespace of n entries, with another of m. At the end
+ * many bytes are written, so that the processor's caches hold the same for any n and m. */
 static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int rounds)
 {
     uint64_t best = UINT64_MAX;
@@ -246,28 +246,29 @@ static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int 
     return best;
 }
 
-/* CLEAR_ENTRIES=10000000: as many (slow_api_clear.sh). */
-static void clear_is_o1_and_gives_its_room(void)
+/* CLEAR_ENTRIES=10000000: so many entries (slow_api_clear.sh). */
+static void clear_is_o1_and_frees_memory(void)
 {
     const uint32_t most = (uint32_t)t_env_u64("CLEAR_ENTRIES", CLEAR_ENTRIES);
     const int rounds = most > CLEAR_ENTRIES ? 3 : 9;
     cellar *c = open_bytes(((uint64_t)64 << 20) + (uint64_t)most * 64);
     cellar *v = view(c, "v"), *w = view(c, "w");
     bool alike = false;
-    for (int i = 0; i < 10 && !alike && !t_failed(); i++) { /* a machine may change in between */
+    for (int i = 0; i < 10 && !alike && !t_failed(); i++) { /* a machine may change meanwhile */
         const uint64_t few = clear_ns(v, 1000, w, most, rounds);
         T_EQ_I64(cellar_clear(w), CELLAR_OK);
         const uint64_t many = clear_ns(w, most, v, 1000, rounds);
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
         printf("# clear of 1,000 entries %llu ns, of %u %llu ns\n", (unsigned long long)few, most,
                (unsigned long long)many);
-        alike = many < 2 * few + 2000; /* the clock itself is good for that much */
+        alike = many < 2 * few + 2000; /* the resolution of the clock */
     }
     T_CHECK(alike);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
-    c = open_bytes(8u << 20); /* full, cleared: as much fits again, and nothing alive goes */
+    /* full, cleared: the same amount fits again, and no live entry is evicted */
+    c = open_bytes(8u << 20);
     v = view(c, "v");
     static char value[1000];
     for (int i = 0; i < 20000; i++) { cellar_set(v, &i, sizeof i, value, sizeof value, NULL); }
@@ -282,7 +283,7 @@ static void clear_is_o1_and_gives_its_room(void)
     api_shut(c);
 }
 
-static void bump_counts_versions(void)
+static void version_increment_counts_up(void)
 {
     cellar *c = open_bytes(2u << 20), *v = view(c, "v");
     uint32_t version = 0;
@@ -291,7 +292,7 @@ static void bump_counts_versions(void)
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* back: what was there stays dead */
+    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: dead entries stay dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
     T_EQ_I64(cellar_version_set(v, UINT32_MAX), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_E_RANGE);
@@ -344,7 +345,7 @@ static void version_at_open_begins_keeps_or_changes(void)
     api_shut(c);
 }
 
-static void many_stores_side_by_side(void)
+static void many_stores_are_independent(void)
 {
     enum { STORES = 60 };
     cellar *c[STORES];
@@ -361,7 +362,7 @@ static void many_stores_side_by_side(void)
     }
 }
 
-static void root_options_and_name(void)
+static void root_has_options_and_name(void)
 {
     settings cfg = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
@@ -396,9 +397,12 @@ static void root_options_and_name(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_views", T_CASE(views_are_counted_and_keep_their_entries),
-       T_CASE(dropped_views_are_gone), T_CASE(names_are_bytes), T_CASE(as_many_views_as_configured),
-       T_CASE(views_come_and_go_without_a_trace), T_CASE(options_of_views_and_classes),
-       T_CASE(clear_is_o1_and_gives_its_room), T_CASE(bump_counts_versions),
-       T_CASE(version_at_open_begins_keeps_or_changes), T_CASE(many_stores_side_by_side),
-       T_CASE(root_options_and_name))
+T_MAIN("api_views", T_CASE(closed_and_reopened_namespace_keeps_entries),
+       T_CASE(dropped_namespace_is_empty_and_closed), T_CASE(namespace_names_are_bytes),
+       T_CASE(namespaces_over_limit_are_refused),
+       T_CASE(opened_and_dropped_namespaces_leave_no_memory),
+       T_CASE(namespace_options_and_ttl_classes_apply),
+       T_CASE(clear_is_o1_and_frees_memory), T_CASE(version_increment_counts_up),
+       T_CASE(version_at_open_begins_keeps_or_changes),
+       T_CASE(many_stores_are_independent),
+       T_CASE(root_has_options_and_name))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    cellar_why says what became of a key, and nothing it does not know.
- * Method: each cause is made to happen on a clock of this file. */
+ * Aim:    cellar_why reports the last event of a key, and UNKNOWN where it has no record.
+ * Method: Each cause happens on a clock of this file. */
 #include "tests/support/t.h"
 
 #include "cellar.h"
@@ -63,7 +63,7 @@ static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_
     T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
 }
 
-static void why_each_cause(void)
+static void why_reports_each_cause(void)
 {
     cellar *c = open_store(0);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
@@ -75,12 +75,12 @@ static void why_each_cause(void)
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
     now_ms += 2000;
     gone_by(c, "k", CELLAR_CAUSE_DELETED, 2000);
-    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* nothing was there: nothing to tell */
+    T_EQ_I64(cellar_delete(c, "other", 5), CELLAR_MISS); /* no entry: nothing to record */
     T_EQ_U64(why(c, "other").answer, CELLAR_WHY_UNKNOWN);
-    /* it is there again */
+    /* live again */
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE);
-    /* expired, not yet swept, and swept */
+    /* expired, before the reclaim and after it */
     T_EQ_I64(put(c, "e", 1000), CELLAR_OK);
     now_ms += 3000;
     gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 2000);
@@ -107,7 +107,7 @@ static void why_each_cause(void)
     shut(c);
 }
 
-static void cleared_and_bumped_views_are_remembered(void)
+static void why_reports_clear_and_version_increment(void)
 {
     cellar *c = open_store(0), *v = NULL;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -118,7 +118,7 @@ static void cleared_and_bumped_views_are_remembered(void)
     now_ms += 5000;
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 5000);
     T_EQ_U64(why(v, "never").answer, CELLAR_WHY_UNKNOWN);
-    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* another view's */
+    T_EQ_U64(why(c, "k").answer, CELLAR_WHY_LIVE); /* in another namespace */
     T_EQ_I64(put(v, "b", 0), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
     gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
@@ -129,7 +129,7 @@ static void cleared_and_bumped_views_are_remembered(void)
     shut(c);
 }
 
-static void evicted_keys_are_told_from_kept_ones(void)
+static void why_distinguishes_evicted_from_live_keys(void)
 {
     cellar *c = open_store(0);
     char key[16], value[1000] = { 0 };
@@ -159,7 +159,7 @@ static void evicted_keys_are_told_from_kept_ones(void)
     shut(c);
 }
 
-static void never_seen_needs_a_filter_that_knows(void)
+static void why_reports_never_seen_only_with_authoritative_filter(void)
 {
     cellar *c = open_store(0);
     T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
@@ -172,7 +172,7 @@ static void never_seen_needs_a_filter_that_knows(void)
     shut(c);
 }
 
-static void without_a_record_only_what_is_there_is_known(void)
+static void why_without_record_reports_only_live_entries(void)
 {
     cellar *c = open_store(1);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
@@ -204,6 +204,7 @@ static void bad_input_of_why(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_why", T_CASE(why_each_cause), T_CASE(cleared_and_bumped_views_are_remembered),
-       T_CASE(evicted_keys_are_told_from_kept_ones), T_CASE(never_seen_needs_a_filter_that_knows),
-       T_CASE(without_a_record_only_what_is_there_is_known), T_CASE(bad_input_of_why))
+T_MAIN("api_why", T_CASE(why_reports_each_cause), T_CASE(why_reports_clear_and_version_increment),
+       T_CASE(why_distinguishes_evicted_from_live_keys),
+       T_CASE(why_reports_never_seen_only_with_authoritative_filter),
+       T_CASE(why_without_record_reports_only_live_entries), T_CASE(bad_input_of_why))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a store on disk that stands still or crashes ends its own rows of suite l2, once, and the
- *         bench goes on.
- * Method: the suite is compiled into this program; its stores are scripted ones that keep nothing
- *         on disk, and nothing at all beyond a count. */
+ * Aim:    A store on disk that hangs or crashes ends its own rows of suite l2, once, and the bench
+ *         continues.
+ * Method: The suite is compiled into this program. Its stores are scripts that only count and keep
+ *         nothing on disk. */
 #define BENCH_HAVE_CELLAR 1
 #define BENCH_HAVE_ROCKSDB 1
 #define BENCH_HAVE_LMDB 1
@@ -40,7 +40,7 @@ void window_judge_noise(const host_steal *since, const window_job *job, window_r
 
 /* ---- Scripted stores ------------------------------------------------------------------------ */
 
-static const char *script_hangs = "", *script_crashes = ""; /* names; empty: nobody */
+static const char *script_hangs = "", *script_crashes = ""; /* names; empty: none */
 
 static void *script_open(const disk_cfg *cfg)
 {
@@ -55,7 +55,7 @@ static bool script_put(const char *name)
         pause();
     }
     if (strcmp(script_crashes, name) == 0) {
-        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+        raise(SIGKILL); /* not SIGSEGV: a sanitizer would turn it into an exit status */
     }
     return true;
 }
@@ -109,7 +109,7 @@ static int test_suite(const char *parts)
     return test_run(&suite_l2, &o);
 }
 
-static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)
+static void crashed_or_hung_peer_is_one_row_and_others_are_measured(void)
 {
     script_hangs = "lmdb";
     script_crashes = "rocksblob";
@@ -123,8 +123,8 @@ static void peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs(void)
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"vs\":\"lmdb\""), 0);
 }
 
-/* Ours is in every row: where it hangs, the suite ends; and it does not name another. */
-static void our_own_hang_ends_the_suite(void)
+/* Cellar is in every row: if it hangs, the suite ends and names no other store. */
+static void hang_of_cellar_ends_the_suite(void)
 {
     script_hangs = "cellar";
     script_crashes = "";
@@ -133,11 +133,11 @@ static void our_own_hang_ends_the_suite(void)
     T_EQ_U64(test_count("\"metric\"", ""), 0);
     script_hangs = "";
     script_crashes = "cellar";
-    T_EQ_I64(test_suite("put"), CELL_WRONG); /* a crash costs no time: the other parts are tried */
+    T_EQ_I64(test_suite("put"), CELL_WRONG); /* a crash costs no time: the other parts run */
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
 }
 
-static void nobody_in_trouble_is_no_trouble(void)
+static void healthy_stores_have_all_rows(void)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("put"), CELL_OK);
@@ -145,7 +145,7 @@ static void nobody_in_trouble_is_no_trouble(void)
     T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
 }
 
-static void all_are_opened_again(void)
+static void every_store_is_reopened(void)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("restart"), CELL_OK);
@@ -154,7 +154,7 @@ static void all_are_opened_again(void)
     T_EQ_U64(test_count("\"subject\":\"lmdb\",\"version\":\"1\"", ""), 1);
 }
 
-static void unknown_part_is_refused(void)
+static void unknown_part_of_suite_is_refused(void)
 {
     T_EQ_I64(test_suite("put gett"), CELL_USAGE);
     T_EQ_I64(test_suite("ge"), CELL_USAGE);
@@ -175,7 +175,7 @@ static void folder_is_empty_again(void)
     T_EQ_I64(rmdir(test_dir), 0);
 }
 
-T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(nobody_in_trouble_is_no_trouble),
-       T_CASE(peer_that_crashes_or_hangs_is_a_row_and_the_others_have_theirs),
-       T_CASE(our_own_hang_ends_the_suite), T_CASE(all_are_opened_again),
-       T_CASE(unknown_part_is_refused), T_CASE(folder_is_empty_again))
+T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(healthy_stores_have_all_rows),
+       T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured),
+       T_CASE(hang_of_cellar_ends_the_suite), T_CASE(every_store_is_reopened),
+       T_CASE(unknown_part_of_suite_is_refused), T_CASE(folder_is_empty_again))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the bench measures what it says: it sees slow, wrong, crashing and leaking subjects, and
- *         two equal subjects are equal.
- * Method: the harness is compiled into this program; its registry is one of scripted subjects, all
- *         made of RAW. Figures are taken in CPU time, so that a busy machine disturbs less; where
- *         it still leaves too few clean rounds, the case is skipped with that reason. */
+ * Aim:    The bench measures what it states: it detects slow, wrong, crashing and leaking subjects,
+ *         and two equal subjects have equal figures.
+ * Method: The harness is compiled into this program with a registry of scripted subjects, all made
+ *         of RAW. Figures are CPU time, so that a busy machine disturbs less. Where a busy machine
+ *         still leaves too few clean rounds, the case is skipped with that reason. */
 #include "bench/harness/c2c.c"
 #include "bench/harness/cell.c"
 #include "bench/harness/driver.c"
@@ -21,7 +21,7 @@
 
 #include <sys/resource.h>
 
-/* Valgrind runs one thread at a time, each for a long while: windows of time do not end in it. */
+/* Valgrind runs one thread at a time, each for long: timed windows do not end under it. */
 static bool no_time_to_measure(void)
 {
     if (t_patience() == 1) { return false; }
@@ -38,7 +38,7 @@ static int script_get_wrong(void *store, const void *key, size_t key_len, void *
 {
     const int answer = raw_get(store, key, key_len, buf, cap, len);
     if (++script_calls % 10000 == 0) {
-        ((unsigned char *)buf)[0] ^= 1; /* a neighbour's value */
+        ((unsigned char *)buf)[0] ^= 1; /* the value of a neighbour */
     }
     return answer;
 }
@@ -65,7 +65,7 @@ static int script_get_crash(void *store, const void *key, size_t key_len, void *
                             size_t *len)
 {
     if (++script_calls > 100) {
-        raise(SIGKILL); /* not SIGSEGV: sanitizers would turn it into an exit status */
+        raise(SIGKILL); /* not SIGSEGV: a sanitizer would turn it into an exit status */
     }
     return raw_get(store, key, key_len, buf, cap, len);
 }
@@ -79,7 +79,7 @@ static int script_get_hang(void *store, const void *key, size_t key_len, void *b
     return raw_get(store, key, key_len, buf, cap, len);
 }
 
-/* Takes everything while it is filled, and then every second set. */
+/* Accepts every set during the fill, and then every second set. */
 static int script_set_every_second(void *store, const void *key, size_t key_len, const void *value,
                                    size_t len, int64_t ttl_ms)
 {
@@ -181,7 +181,8 @@ static double test_number(const char *line, const char *key)
     return at != NULL ? strtod(at + strlen(key), NULL) : NAN;
 }
 
-/* Ratio of `subject` to the other one in CPU time; NAN when the machine is too busy to say. */
+/* Return the ratio of `subject` to the other subject in CPU time; NAN on a machine that is too
+ * busy. */
 static double test_ratio(const workload *w, const bench_subject *const *list, const char *subject)
 {
     char want[64];
@@ -193,7 +194,7 @@ static double test_ratio(const workload *w, const bench_subject *const *list, co
                ? NAN : test_number(line, "\"ratio\":");
 }
 
-/* Of all threads so far, ended ones, too: others that wanted their processor. */
+/* Of all threads so far, with ended ones: switches to other threads. */
 static long test_switches(void)
 {
     struct rusage use;
@@ -201,19 +202,19 @@ static long test_switches(void)
     return use.ru_nivcsw;
 }
 
-static void raw_equals_raw(void)
+static void equal_subjects_have_ratio_one(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
     const workload w = test_workload(100000);
     double ratio = NAN;
-    int clean = 0; /* a neighbour on the core may shift a whole run, and it is clean nevertheless */
+    int clean = 0; /* a neighbour on the core may shift a whole run that counts as clean */
     for (int attempt = 0; attempt < (clean > 0 ? 30 : 8) && !(ratio >= 0.98 && ratio <= 1.02);
          attempt++) {
         const long before = test_switches();
         double r = test_ratio(&w, list, "raw");
         const long switches = test_switches() - before;
-        if (switches > 20) { r = NAN; } /* one a window: a neighbour in the caches, not fairness */
+        if (switches > 20) { r = NAN; } /* one switch a window: a neighbour uses the caches */
         printf("# %ld switches, %.4f\n", switches, r);
         clean += !isnan(r);
         ratio = isnan(r) ? ratio : r;
@@ -230,7 +231,7 @@ static void raw_equals_raw(void)
     T_CHECK(ratio >= 0.98 && ratio <= 1.02);
 }
 
-static void slowed_subject_is_seen(void)
+static void slowed_subject_has_its_ratio(void)
 {
     if (no_time_to_measure()) { return; }
     if (T_COST > 1) {
@@ -253,7 +254,7 @@ static void slowed_subject_is_seen(void)
     T_CHECK(fabs(ratio - 0.51) < 0.03);
 }
 
-static void wrong_value_is_caught(void)
+static void wrong_value_fails_the_row(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &script_wrong };
@@ -264,7 +265,7 @@ static void wrong_value_is_caught(void)
     T_CHECK(test_number(line, "\"bad\":") > 0);
 }
 
-static void failed_calls_are_in_the_row(void)
+static void failed_calls_are_counted_in_the_row(void)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_refuses };
@@ -287,7 +288,7 @@ static void leak_is_printed(void)
     T_CHECK(test_line("\"leak\":", "leaking", "test")[0] == '{');
 }
 
-/* As bench does it: workload from a file, in a child. */
+/* As in bench: workload from a file, in a child process. */
 static int test_forked(const char *subjects, const char *trace_keys)
 {
     char text[400];
@@ -313,7 +314,7 @@ static void crash_is_a_row(void)
             NULL);
 }
 
-/* Who crashes or stands still ends its own rows: those beside it are measured without it. */
+/* A crashed or hung subject ends its own rows only; the others are measured without it. */
 static void crash_and_hang_end_their_own_rows_only(void)
 {
     if (no_time_to_measure()) { return; }
@@ -324,7 +325,7 @@ static void crash_and_hang_end_their_own_rows_only(void)
     T_CHECK(test_line("\"crash\":\"signal 9", "\"subject\":\"crashing\"", "")[0] == '{');
     T_CHECK(test_line("\"hang\":\"did nothing for 4000 ms", "\"subject\":\"hanging\"", "")[0] ==
             '{');
-    /* A busy machine leaves no clean window, and then no value; the row is there. */
+    /* A busy machine leaves no clean window and then no value; the row exists. */
     T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "\"rounds\":")[0] == '{');
     T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
 }
@@ -338,7 +339,7 @@ static void missing_peer_is_a_line(void)
     T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "")[0] == '{');
 }
 
-static void too_large_a_population_is_skipped(void)
+static void too_large_population_is_skipped(void)
 {
     if (no_time_to_measure()) { return; }
     T_EQ_I64(test_forked("raw", "2147483647"), CELL_OK);
@@ -347,7 +348,8 @@ static void too_large_a_population_is_skipped(void)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-/* One flat object: strings without control bytes, numbers; nothing else. NULL: valid. */
+/* Check for one flat object: strings without control bytes, numbers, nothing else. Return NULL if
+ * valid. */
 static const char *test_json_fault(const char *p)
 {
     if (*p++ != '{') {
@@ -416,9 +418,9 @@ static void json_is_valid(void)
 
 /* ---- Pieces --------------------------------------------------------------------------------- */
 
-/* The first mapping of code with a file: ours. Every page of it is there, so that none is counted
- * as memory of a store that runs it first. */
-static void code_is_in_memory_before_it_counts(void)
+/* Our first mapping of code from a file. Every page is resident, so that none counts as memory of
+ * the store that runs it first. */
+static void code_pages_are_resident_before_memory_is_measured(void)
 {
     char line[512];
     unsigned long size_kb = 0, rss_kb = 0;
@@ -452,7 +454,7 @@ static void histogram_is_exact(void)
         const double got = (double)hist_percentile(&h, ask[i]);
         T_CHECK(fabs(got / ask[i] - 1) <= 0.016);
     }
-    for (uint64_t v = 0; v < 1 << 20; v++) { /* slots never go back, neighbours never skip one */
+    for (uint64_t v = 0; v < 1 << 20; v++) { /* slots never decrease and never skip a neighbour */
         T_REQUIRE(hist_slot(v + 1) - hist_slot(v) <= 1);
     }
     hist_clear(&h);
@@ -461,7 +463,7 @@ static void histogram_is_exact(void)
     T_EQ_U64(h.slot[HIST_SLOTS - 1], 1);
 }
 
-static void trace_is_same_everywhere(void)
+static void trace_is_the_same_on_every_machine(void)
 {
     char why[200];
     trace t;
@@ -469,13 +471,13 @@ static void trace_is_same_everywhere(void)
     T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
     uint32_t *mask = trace_set_mask(t.count, 5, 9);
     T_REQUIRE(mask != NULL);
-    /* Worked out apart by a few lines of Python: same seeds, splitmix64, FNV-1a. */
+    /* Computed separately by a few lines of Python: same seeds, splitmix64, FNV-1a. */
     T_EQ_U64(trace_digest(&t, mask, 100000), UINT64_C(0xcf94b16689b022d));
     free(mask);
     trace_free(&t);
 }
 
-static void zipf_has_its_law(void)
+static void zipf_trace_follows_its_law(void)
 {
     char why[200];
     trace t;
@@ -515,7 +517,7 @@ static void scramble_is_a_bijection(void)
     }
 }
 
-static void torn_trace_names_its_record(void)
+static void truncated_trace_names_its_record(void)
 {
     char why[400];
     unsigned char bytes[40 * 16 + 5] = { 0 };
@@ -543,7 +545,7 @@ static void torn_trace_names_its_record(void)
     remove(path);
 }
 
-static void workload_names_the_wrong_line(void)
+static void bad_workload_names_its_line(void)
 {
     static const struct { const char *text, *want; } cases[] = {
         { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
@@ -592,8 +594,8 @@ static void every_published_workload_parses(void)
     }
 }
 
-/* "1 2 cores" is 1 and 2 and, where there are more, as many as there are, at most eight. */
-static void cores_are_as_many_as_there_are(void)
+/* "1 2 cores" is 1 and 2 and, on a larger machine, the number of its cores, at most eight. */
+static void core_counts_follow_the_machine(void)
 {
     static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3,
                                                                                               8 } };
@@ -609,8 +611,8 @@ static void cores_are_as_many_as_there_are(void)
     }
 }
 
-/* A window that is repeated meets other requests where the first try left its own behind. */
-static void repeated_window_meets_other_requests_of_a_bounded_store(void)
+/* A repeated window uses new requests where the first try left entries in the store. */
+static void repeated_window_of_bounded_store_uses_new_requests(void)
 {
     trace t = { .count = 65536 };
     workload w = test_workload(1000);
@@ -654,8 +656,8 @@ static void apart_dies(const void *in, void *out)
 }
 static void apart_ends(const void *in, void *out) { *(uint32_t *)out = *(const uint32_t *)in; }
 
-/* Work in a process of its own ends this suite's row and not the bench, whatever it does. */
-static void a_process_apart_cannot_hold_up_the_bench(void)
+/* Work in a child process ends the row of this suite and not the bench, whatever it does. */
+static void hung_child_process_does_not_stop_the_bench(void)
 {
     const uint32_t in = 7;
     uint32_t out = 0;
@@ -685,15 +687,15 @@ static int guarded_step(void *ctx) /* 40 steps of 10 ms; stops, dies or ends at 
     return 2;
 }
 
-static int guarded_twice(void *ctx) /* its own child beats for it, too */
+static int guarded_twice(void *ctx) /* the child of the step reports progress for it, too */
 {
     char why[100];
     uint32_t at;
     return host_guard(guarded_step, ctx, 20000, &at, why, sizeof why) == 2 ? 1 : 0;
 }
 
-/* Work of any length is waited for; what stands still is ended, and we know where it was. */
-static void a_guard_ends_what_stands_still(void)
+/* Work of any length is waited for. Work without progress is ended, and its position is known. */
+static void guard_ends_work_without_progress(void)
 {
     if (no_time_to_measure()) { return; }
     char why[100] = "as it was", late[100];
@@ -702,7 +704,7 @@ static void a_guard_ends_what_stands_still(void)
     T_EQ_U64(at, 39);
     T_EQ_STR(why, "as it was");
     T_EQ_I64(host_guard(guarded_twice, "ends", 20000, &at, why, sizeof why), 1);
-    at = 0; /* a machine that stands still for so long looks like one that hangs before the 30th */
+    at = 0; /* a machine that stops for so long looks like a hang before the 30th step */
     for (uint32_t ms = 200; ms < 20000 && at != 30; ms *= 2) {
         T_EQ_I64(host_guard(guarded_step, "hangs", ms, &at, why, sizeof why), -1);
         (void)snprintf(late, sizeof late, "no answer within %" PRIu32 " ms", ms);
@@ -724,8 +726,8 @@ static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
     return r.dropped & ~(uint32_t)WINDOW_STOLEN;
 }
 
-/* Put aside ten times for some microseconds is no disturbance; for long, or nobody knows, is. */
-static void a_window_is_dropped_for_time_not_for_switches(void)
+/* Ten switches of some microseconds are no disturbance. A long or unknown wait is one. */
+static void window_is_dropped_for_lost_time_not_for_switches(void)
 {
     T_EQ_U64(judged(10, 400000, 40000000), 0);
     T_EQ_U64(judged(2, 9000000, 40000000), 0);
@@ -735,7 +737,7 @@ static void a_window_is_dropped_for_time_not_for_switches(void)
     T_EQ_U64(judged(9, 30000000, 70000000), WINDOW_LENGTH | WINDOW_SWITCHED);
 }
 
-/* This thread spins on the CPU of another that spins: it has waited for about half the time. */
+/* This thread spins on the processor of another spinning thread: it waits about half the time. */
 static void *spin_until(void *stop)
 {
     host_pin(0);
@@ -744,11 +746,12 @@ static void *spin_until(void *stop)
     return NULL;
 }
 
-static void waiting_for_a_processor_is_seen(void)
+static void wait_for_a_processor_is_measured(void)
 {
     _Atomic bool stop = false;
     pthread_t other;
-    if (no_time_to_measure()) { /* there threads wait for each other, not for a processor */
+    /* under valgrind threads wait for each other, not for a processor */
+    if (no_time_to_measure()) {
         return;
     }
     const int fd = host_waited_open();
@@ -756,7 +759,7 @@ static void waiting_for_a_processor_is_seen(void)
         T_SKIP("the kernel does not tell how long a thread waited");
         return;
     }
-    host_pin(0); /* before the other: the list of processors is read by the first who asks */
+    host_pin(0); /* before the other thread: the first call reads the list of processors */
     T_REQUIRE(pthread_create(&other, NULL, spin_until, &stop) == 0);
     const uint64_t waited = host_waited_ns(fd), end = host_wall_ns() + 200000000;
     while (host_wall_ns() < end) {
@@ -768,7 +771,7 @@ static void waiting_for_a_processor_is_seen(void)
     close(fd);
 }
 
-/* Rounds of one lane, `clean` of them undisturbed at 10 Mops/s and the others at 1 to `dirty`. */
+/* Rounds of one lane: `clean` of them undisturbed at 10 Mops/s, the others at 1 to `dirty`. */
 static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
 {
     static window_result result[64];
@@ -790,7 +793,7 @@ static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
     return s;
 }
 
-static void a_busy_machine_gets_a_figure_that_says_so(void)
+static void figure_of_busy_machine_is_marked(void)
 {
     double room[64];
     char text[100];
@@ -813,17 +816,17 @@ static void a_busy_machine_gets_a_figure_that_says_so(void)
     T_CHECK(!cell_noisy(&s));
 }
 
-T_MAIN("bench_harness", T_CASE(a_window_is_dropped_for_time_not_for_switches),
-       T_CASE(a_process_apart_cannot_hold_up_the_bench),
-       T_CASE(a_guard_ends_what_stands_still), T_CASE(waiting_for_a_processor_is_seen), T_CASE(a_busy_machine_gets_a_figure_that_says_so),
-       T_CASE(code_is_in_memory_before_it_counts),
-       T_CASE(histogram_is_exact), T_CASE(trace_is_same_everywhere),
-       T_CASE(zipf_has_its_law), T_CASE(scramble_is_a_bijection),
-       T_CASE(torn_trace_names_its_record), T_CASE(workload_names_the_wrong_line),
-       T_CASE(every_published_workload_parses), T_CASE(cores_are_as_many_as_there_are),
-       T_CASE(repeated_window_meets_other_requests_of_a_bounded_store),
-       T_CASE(failed_calls_are_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
-       T_CASE(wrong_value_is_caught), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
-       T_CASE(crash_and_hang_end_their_own_rows_only),
-       T_CASE(missing_peer_is_a_line), T_CASE(too_large_a_population_is_skipped),
-       T_CASE(json_is_valid), T_CASE(slowed_subject_is_seen), T_CASE(raw_equals_raw))
+T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches),
+       T_CASE(hung_child_process_does_not_stop_the_bench), T_CASE(guard_ends_work_without_progress),
+       T_CASE(wait_for_a_processor_is_measured), T_CASE(figure_of_busy_machine_is_marked),
+       T_CASE(code_pages_are_resident_before_memory_is_measured), T_CASE(histogram_is_exact),
+       T_CASE(trace_is_the_same_on_every_machine), T_CASE(zipf_trace_follows_its_law),
+       T_CASE(scramble_is_a_bijection), T_CASE(truncated_trace_names_its_record),
+       T_CASE(bad_workload_names_its_line), T_CASE(every_published_workload_parses),
+       T_CASE(core_counts_follow_the_machine),
+       T_CASE(repeated_window_of_bounded_store_uses_new_requests),
+       T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
+       T_CASE(wrong_value_fails_the_row), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
+       T_CASE(crash_and_hang_end_their_own_rows_only), T_CASE(missing_peer_is_a_line),
+       T_CASE(too_large_population_is_skipped), T_CASE(json_is_valid),
+       T_CASE(slowed_subject_has_its_ratio), T_CASE(equal_subjects_have_ratio_one))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a limiter that is a process and crashes, hangs or denies a check ends its own rows of suite
- *         limit, once; ours and the others keep theirs.
- * Method: the suite is compiled into this program; governor and xtimerate are scripts that answer
- *         the protocol without any limiter. */
+ * Aim:    A limiter in a process of its own that crashes, hangs or denies a check ends its own rows
+ *         of suite limit, once. Cellar and the other limiters keep their rows.
+ * Method: The suite is compiled into this program; governor and xtimerate are scripts that answer
+ *         the protocol without a limiter. */
 #include "tests/support/t.h"
 
 #define BENCH_HAVE_CELLAR 1
@@ -55,7 +55,7 @@ void suite_say_rate(const suite_rate *r)
 }
 
 
-/* A peer that answers its first `windows` windows, and then does `then`. */
+/* A peer that answers its first `windows` windows and then does `then`. */
 static void test_script(const char *name, uint32_t windows, const char *then)
 {
     char path[480];
@@ -80,10 +80,10 @@ static int test_suite(void)
     return test_run(&suite_limit, &o);
 }
 
-/* Shapes: one key or many, one thread or as many as there are, up to two; each with both clocks. */
+/* Shapes: one key or many, one thread or all cores up to two; each with both clocks. */
 static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
 
-static void all_have_their_rows(void)
+static void healthy_limiters_have_all_rows(void)
 {
     test_script("governor", 1000, "exit 1");
     test_script("xtimerate", 1000, "exit 1");
@@ -95,7 +95,7 @@ static void all_have_their_rows(void)
     T_EQ_U64(test_count("", ""), 0);
 }
 
-static void who_crashes_or_denies_ends_its_own_rows(void)
+static void crashed_or_denying_limiter_ends_its_own_rows(void)
 {
     test_script("governor", 4, "exit 3"); /* in the second shape */
     test_script("xtimerate", 1,
@@ -112,7 +112,7 @@ static void who_crashes_or_denies_ends_its_own_rows(void)
     T_EQ_U64(test_count("", ""), 2);
 }
 
-static void who_hangs_ends_its_own_rows(void)
+static void hung_limiter_ends_its_own_rows(void)
 {
     test_script("governor", 1, "exec sleep 60");
     test_script("xtimerate", 1000, "exit 1");
@@ -143,6 +143,6 @@ static void folder_is_empty_again(void)
     T_EQ_I64(rmdir(test_dir), 0);
 }
 
-T_MAIN("bench_limit", T_CASE(folder_is_made), T_CASE(all_have_their_rows),
-       T_CASE(who_crashes_or_denies_ends_its_own_rows), T_CASE(who_hangs_ends_its_own_rows),
+T_MAIN("bench_limit", T_CASE(folder_is_made), T_CASE(healthy_limiters_have_all_rows),
+       T_CASE(crashed_or_denying_limiter_ends_its_own_rows), T_CASE(hung_limiter_ends_its_own_rows),
        T_CASE(folder_is_empty_again))

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    cellar-bench says no to what it does not know, with exit status 2 and the line number, and
-#         runs a workload of the caller's.
-# Method: the program without the library and without glib, so that it is built in a second or two.
+# Aim:    cellar-bench refuses unknown words with exit status 2 and the line number, and runs a
+#         workload from a file.
+# Method: The program is built without the library and without glib, which takes a second or two.
 . tests/support/t.sh
 
 bench=$t_tmp/cellar-bench
@@ -15,15 +15,15 @@ build() {
         bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
         bench/peers/memcached/subject.c src/base/hash.c -lm
 }
-# Where a time decides what is seen, a machine that stands still for a moment has another try: with
-# each of these milliseconds until the fact is one.
+# A time limit may fail on a machine that stops for a moment: try again with each of these
+# milliseconds until the fact holds.
 within() { # fact, milliseconds...
     fact=$1
     shift
     for ms; do "$fact" "$ms" && return 0; done
     return 1
 }
-refuses() { # words in the message, arguments...
+refuses() { # MESSAGE ARGUMENT...: words of the message, arguments
     words=$1
     shift
     "$bench" --json "$t_tmp/no.jsonl" "$@" >"$t_tmp/out" 2>"$t_tmp/err"
@@ -33,7 +33,7 @@ bad_file() {
     printf 'key = 16\nvalue = 100\nops = get 91 set 9\n' >"$t_tmp/bad.wl"
     refuses 'bad.wl:3: value not understood' --workload "$t_tmp/bad.wl"
 }
-bad_subject() { # of a workload; and lists that name nothing
+bad_subject() { # of a workload; and lists with unknown names
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get\nthreads = 1\nsubjects = raw uthash640\n' \
         >"$t_tmp/bad.wl"
     refuses 'bad.wl:6: unknown subject uthash640$' --workload "$t_tmp/bad.wl" || return 1
@@ -55,14 +55,14 @@ for line in open(sys.argv[1]):
     row = json.loads(line)
     assert isinstance(row, dict) and "bench" in row, line' "$t_tmp/own.jsonl"
 }
-bounded_workload() { # window's ms; the bound holds a tenth, so hits are many and not all
+bounded_workload() { # MS of the window; the bound holds a tenth, so many but not all gets hit
     printf 'trace = zipf 0.99 keys=20000 ops=65536 seed=1\nkey = 16\nvalue = 100\nops = readthrough\n' >"$t_tmp/b.wl"
     printf 'threads = 1\ncapacity = entries 2000\nprefill = none\nttl_ms = 3600000\n' >>"$t_tmp/b.wl"
     rm -f "$t_tmp/b.jsonl"
     "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
     grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && ! grep -q '"subject":"raw"' "$t_tmp/b.jsonl"
 }
-suites_of_the_library_say_so() {
+suites_without_peers_state_it() {
     "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
         [ "$(grep -c '"skip":"built without the library"' "$t_tmp/lib.jsonl")" = 4 ]
 }
@@ -74,14 +74,14 @@ hanging_subject_is_a_row() { # of suites with processes of their own; it is not 
         grep -q '"bench":"storm".*"hang"' "$t_tmp/p.jsonl" && ! grep -q '"metric"' "$t_tmp/p.jsonl" ||
         { cat "$t_tmp/out"; return 1; }
 }
-hang=600$$ # seconds; whoever sleeps so long is ours
+hang=600$$ # seconds; a process that sleeps so long belongs to this test
 no_process_is_left() {
     for p in /proc/[0-9]*/cmdline; do
         tr '\0' ' ' <"$p" 2>/dev/null | grep -q "^sleep $hang" && return 1
     done
     return 0
 }
-hanging_compiler_is_a_row() { # patience in ms; and so is one that takes the suite's own process with it, or stops it
+hanging_compiler_is_a_row() { # MS of patience; the same holds for a compiler that kills or stops the suite's own process
     rm -f "$t_tmp/c.jsonl"
     BENCH_DIST=$bench BENCH_CC="sleep $hang; :" "$bench" --suite dropin --scratch "$t_tmp" --patience-ms "$1" \
         --json "$t_tmp/c.jsonl" >"$t_tmp/out" 2>&1
@@ -100,14 +100,14 @@ lost_suite_is_a_row_and_the_next_one_runs() { # patience in ms
     [ $? -eq 1 ] && grep -q "\"bench\":\"dropin\",\"hang\":\"no answer within $((3 * $1)) ms\"" "$t_tmp/c.jsonl" &&
         grep -q '"bench":"lock".*"skip"' "$t_tmp/c.jsonl" || { cat "$t_tmp/out"; return 1; }
 }
-run_ends_by_its_time() { # what is not begun by then is a line
+run_ends_by_its_time() { # a suite that has not begun by then is a line
     rm -f "$t_tmp/m.jsonl"
     "$bench" --suite "storm lock" --quick --scratch "$t_tmp" --peers uthash64 --most-s 1 --json "$t_tmp/m.jsonl" \
         >"$t_tmp/out" 2>&1 || { cat "$t_tmp/out"; return 1; }
     grep -q '"bench":"storm".*"metric":"storm_rss"' "$t_tmp/m.jsonl" &&
         grep -q '"bench":"lock","skip":"the time of this run was over' "$t_tmp/m.jsonl"
 }
-hanging_tool_is_a_row() { # patience in ms; the one that unpacks traces
+hanging_tool_is_a_row() { # MS of patience; the tool that unpacks traces
     mkdir -p "$t_tmp/bin" "$t_tmp/traces"
     printf '#!/bin/sh\nexec sleep %s\n' "$hang" >"$t_tmp/bin/zstd"
     chmod +x "$t_tmp/bin/zstd"
@@ -119,7 +119,7 @@ hanging_tool_is_a_row() { # patience in ms; the one that unpacks traces
         grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/z.jsonl" &&
         no_process_is_left || { cat "$t_tmp/out"; return 1; }
 }
-malformed_public_trace_is_refused() { # what the tool says no to, what is torn inside; the rest is measured
+malformed_public_trace_is_refused() { # refused by the tool, or truncated inside; the other traces are measured
     mkdir -p "$t_tmp/bin" "$t_tmp/public"
     printf '#!/bin/sh\nfor f; do :; done\ncase $f in *odd*) exit 1 ;; esac\ncp "$f" "$5"\n' >"$t_tmp/bin/zstd"
     chmod +x "$t_tmp/bin/zstd"
@@ -143,13 +143,13 @@ known_metric() { # names on stdin
         cut -d' ' -f1 "$t_tmp/metrics" | grep -qx "$m" || { echo "not on the list: $m"; return 1; }
     done
 }
-metrics_are_on_the_list() { # those of the targets, of the replay's scripts and of ours in C
+metrics_are_on_the_list() { # names of the targets, of the scripts of the replay and of our C sources
     "$bench" --metrics >"$t_tmp/metrics"
     awk -F'\t' '!/^#/ { print $7 }' bench/report/targets.tsv | sort -u | known_metric &&
         cat bench/suites/replay.sh bench/report/replay.awk src/cli/replay.c | tr -d '\\' |
         grep -o '"metric":"[a-z0-9_]*"' | cut -d'"' -f4 | sort -u | known_metric
 }
-better_is_the_same_everywhere() { # in the program and in the table of peers
+direction_of_metric_is_the_same_everywhere() { # in the program and in the table of peers
     "$bench" --metrics | awk '$1 != "scaling" { for (s = 1; s <= 2; s++)
         printf "{\"bench\":\"peers\",\"subject\":\"%s\",\"workload\":\"w\",\"metric\":\"%s\",\"value\":%d,\"rounds\":9}\n",
             s == 1 ? "moka" : "cellar", $1, s }' >"$t_tmp/m.jsonl"
@@ -166,8 +166,8 @@ unknown_peer_is_not_built() {
     done
 }
 
-# Drivers with planted faults: the library of the Python peers round a dict that misbehaves.
-plant() { # name of a registered peer, what its get does
+# Drivers with planted faults: the library of the Python peers around a dict that misbehaves.
+plant() { # PEER GET: name of a registered peer, body of its get
     mkdir -p "$t_tmp/s/peers"
     { echo '#!/usr/bin/env python3'
       echo 'import os, sys'
@@ -187,7 +187,7 @@ plant() { # name of a registered peer, what its get does
     } >"$t_tmp/s/peers/$1"
     chmod +x "$t_tmp/s/peers/$1"
 }
-drivers() { # peers, file of lines, more options...; three rounds: what they say counts, not how fast
+drivers() { # PEERS LINES OPTION...: three rounds, because the output counts, not the speed
     names=$1 lines=$2
     shift 2
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get | get 95 set 5\n' >"$t_tmp/d.wl"
@@ -210,7 +210,7 @@ wrong_value_of_a_driver_is_a_row() {
     [ $? -eq 1 ] && grep -q '"subject":"diskcache".*"metric":"get".*"bad":[1-9]' "$t_tmp/w.jsonl" &&
         grep -q '^wrong: d get diskcache' "$t_tmp/out"
 }
-dead_driver_is_a_row_and_no_others_end() {
+dead_driver_is_one_row_and_others_continue() {
     plant dogpile 'if self.n == 300: os._exit(3)'
     plant cachetools pass
     rm -f "$t_tmp/k.jsonl"
@@ -219,7 +219,7 @@ dead_driver_is_a_row_and_no_others_end() {
         grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/k.jsonl" &&
         ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/k.jsonl"
 }
-hanging_driver_is_a_row_and_no_others_end() { # patience in ms
+hanging_driver_is_one_row_and_others_continue() { # patience in ms
     plant dogpile 'if self.n == 300: driver.time.sleep(600)'
     plant cachetools pass
     rm -f "$t_tmp/h.jsonl"
@@ -228,7 +228,7 @@ hanging_driver_is_a_row_and_no_others_end() { # patience in ms
         grep -q '"subject":"cachetools".*"metric":"mix95"' "$t_tmp/h.jsonl" &&
         ! grep -q '"subject":"dogpile".*"metric":"get".*"value":[0-9]' "$t_tmp/h.jsonl"
 }
-hanging_replay_is_a_row() { # patience in ms; once: it is not asked at the other sizes
+hanging_replay_is_a_row() { # MS of patience; the other sizes are not tried
     plant cachetools 'if self.n == 300: driver.time.sleep(600)'
     sed -i "s/'ttl'/'entries'/" "$t_tmp/s/peers/cachetools"
     rm -f "$t_tmp/h.jsonl"
@@ -239,7 +239,7 @@ hanging_replay_is_a_row() { # patience in ms; once: it is not asked at the other
         grep -q '"subject":"uthash1","workload":"mix_10","metric":"miss_ratio"' "$t_tmp/h.jsonl" ||
         { cat "$t_tmp/out"; return 1; }
 }
-leaking_driver_is_a_row() { # window's ms; what it replaces it keeps; the one beside it does not
+leaking_driver_is_a_row() { # MS of the window; it keeps replaced values; its neighbour does not
     plant dogpile pass
     plant cachetools pass
     sed -i 's/def set(self, key, value):/& self.__dict__.setdefault("kept", []).append(value);/' "$t_tmp/s/peers/dogpile"
@@ -251,14 +251,14 @@ leaking_driver_is_a_row() { # window's ms; what it replaces it keeps; the one be
     grep -q '"subject":"dogpile","workload":"over","leak":"grew by [0-9]* MiB while' "$t_tmp/l.jsonl" &&
         ! grep -q '"subject":"cachetools".*"leak":' "$t_tmp/l.jsonl"
 }
-foreign_trace_is_noticed() { # a driver that reads other keys is no peer of anybody
+foreign_trace_is_noticed() { # a driver that reads other keys is not comparable
     plant cachetools pass
     sed -i 's/^driver.serve/driver.key_bytes = lambda number, n: b"0" * n\n&/' "$t_tmp/s/peers/cachetools"
     rm -f "$t_tmp/f.jsonl"
     drivers cachetools "$t_tmp/f.jsonl"
     grep -q '"subject":"cachetools".*"skip":"reads another trace' "$t_tmp/f.jsonl"
 }
-stampede_looks_at_values() { # threads that get another value than was loaded
+stampede_looks_at_values() { # threads that get another value than the loaded one
     plant cachetools pass
     sed -i "s/'ttl'/'load'/; s/def count/def load(self, key, f): return f()\n    &/" "$t_tmp/s/peers/cachetools"
     echo 'stampede 4 3 1' | "$t_tmp/s/peers/cachetools" | grep -q '"calls":\[4,4,4\],.*"bad":0}' || return 1
@@ -270,7 +270,7 @@ stampede_looks_at_values() { # threads that get another value than was loaded
     [ $? -eq 1 ] && grep -q '"subject":"dogpile".*"metric":"load_calls".*"note":"wrong values"' "$t_tmp/v.jsonl" &&
         [ "$(grep -c '"subject":"dogpile".*"rounds":2' "$t_tmp/v.jsonl")" = 2 ] || { cat "$t_tmp/out"; return 1; }
 }
-refusal_and_reason_are_lines() { # what a driver will not open, and what was never built
+refusal_and_reason_are_lines() { # a workload that a driver refuses, and a peer that was never built
     plant cachetools 'raise ValueError("no room")'
     sed -i 's/self.d, self.n, self.cfg = .*/raise ValueError("no room")/' "$t_tmp/s/peers/cachetools"
     echo 'error: rustc is too old' >"$t_tmp/s/peers/moka.skip"
@@ -280,7 +280,7 @@ refusal_and_reason_are_lines() { # what a driver will not open, and what was nev
         grep -q '"subject":"moka".*"skip":"error: rustc is too old"' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"otter".*"skip":"not built: make bench-peers"' "$t_tmp/r.jsonl"
 }
-waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, many were due
+waiting_is_not_hidden() { # a pause of 60 ms each 3000 gets: few gets are slow, many were due meanwhile
     plant cachetools 'if self.n % 3000 == 0: driver.time.sleep(0.06)'
     rm -f "$t_tmp/o.jsonl"
     "$bench" --suite open --quick --scratch "$t_tmp/s" --peers cachetools --json "$t_tmp/o.jsonl" >"$t_tmp/out" ||
@@ -298,7 +298,7 @@ def late(line):
 rows = sys.stdin.read().splitlines()
 assert late(rows[1]) < 0.05 < late(rows[2]), rows'
 }
-planted_bound() { # a store that says what it holds and has no bound
+planted_bound() { # a store that reports its bytes and has no bound
     plant cachetools pass
     sed -i "s/'ttl'/'bytes'/; s/def count/def delete(self, key): self.d.pop(key, None)\n    def accounted(self): return sum(16 + len(v) for v in self.d.values())\n    &/" \
         "$t_tmp/s/peers/cachetools"
@@ -323,7 +323,7 @@ growth_sees_the_slow_insert() { # thread CPU: a sleep costs none, a loop does
 row = json.load(open(sys.argv[1]))
 assert row["over_1ms"] >= 1 and row["max_ns"] > 1000000 and row["wall_ns"] > 0, row' "$t_tmp/out"
 }
-expired_entries_are_told_from_those_set_anew() { # ms to look; this one keeps all of them, set anew or not
+expired_entries_are_distinguished_from_new_sets() { # MS to look; this driver keeps all entries, with or without a new set
     plant cachetools pass
     rm -f "$t_tmp/e.jsonl"
     echo "expire 10000 20 $1" | "$t_tmp/s/peers/cachetools" >"$t_tmp/out"
@@ -331,7 +331,7 @@ expired_entries_are_told_from_those_set_anew() { # ms to look; this one keeps al
 row = json.load(open(sys.argv[1]))
 assert row["left"] == 10000 and 10 < row["anew"] < 10000, row' "$t_tmp/out"
 }
-accounted_bytes_of_a_driver() { # as it says them itself
+accounted_bytes_of_a_driver() { # as the driver reports them
     planted_bound
     printf 'fill 500 16 100 1000000\nmem\nfill 500 16 100\n' | "$t_tmp/s/peers/cachetools" | grep -q '"accounted":58000}'
 }
@@ -348,26 +348,26 @@ t_case program_builds_without_a_warning build
 t_case unknown_suite_is_refused refuses nonsense --suite nonsense
 t_case unknown_peer_is_refused refuses nobody --peers nobody
 t_case unknown_option_is_refused refuses usage --frobnicate 1
-long_list() { awk 'BEGIN { for (i = 0; i < 300; i++) printf "raw " }'; } # cut short it would say less than it asks
+long_list() { awk 'BEGIN { for (i = 0; i < 300; i++) printf "raw " }'; } # truncated, it would request fewer peers than given
 too_long_a_list() {
     refuses 'not understood' --peers "$(long_list)" && refuses 'not understood' --suite "$(long_list)"
 }
-bad_trace() { # a file of records of 16 bytes that ends in the middle of its third
+bad_trace() { # a file of records of 16 bytes that ends inside its third record
     one='\001\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
     # shellcheck disable=SC2059
     printf "$one$one\001\000" >"$t_tmp/torn.ctr"
     printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
     refuses 'torn record (record 3)' --workload "$t_tmp/torn.wl" --peers raw
 }
-t_case too_long_a_list_is_refused too_long_a_list
+t_case too_long_list_is_refused too_long_a_list
 t_case torn_trace_is_refused bad_trace
 t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp/none.wl"
 t_case malformed_workload_names_its_line bad_file
 t_case unknown_subject_of_a_workload_names_its_line bad_subject
-t_case own_workload_runs own_workload
+t_case workload_from_file_runs own_workload
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs within bounded_workload 2 20 200
-t_case suites_of_the_library_say_so suites_of_the_library_say_so
+t_case suites_without_peers_state_it suites_without_peers_state_it
 t_case hanging_subject_is_a_row hanging_subject_is_a_row
 t_case hanging_compiler_is_a_row within hanging_compiler_is_a_row 300 3000
 t_case lost_suite_is_a_row_and_the_next_one_runs within lost_suite_is_a_row_and_the_next_one_runs 300 3000
@@ -376,19 +376,19 @@ t_case hanging_tool_is_a_row within hanging_tool_is_a_row 5000 30000
 t_case malformed_public_trace_is_refused malformed_public_trace_is_refused
 t_case metrics_are_those_of_the_page metrics_are_those_of_the_page
 t_case metrics_are_on_the_list metrics_are_on_the_list
-t_case better_is_the_same_everywhere better_is_the_same_everywhere
+t_case direction_of_metric_is_the_same_everywhere direction_of_metric_is_the_same_everywhere
 t_case unknown_peer_is_not_built unknown_peer_is_not_built
-with_python() { # fact, what to call for it
+with_python() { # FACT COMMAND...
     if t_have python3; then t_case "$@"; else t_skip "$1" "no python3"; fi
 }
-for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_a_row_and_no_others_end \
+for fact in good_driver_has_rows wrong_value_of_a_driver_is_a_row dead_driver_is_one_row_and_others_continue \
     stampede_looks_at_values waiting_is_not_hidden churn_counts_what_is_held growth_sees_the_slow_insert \
     accounted_bytes_of_a_driver foreign_trace_is_noticed refusal_and_reason_are_lines \
     driver_answers_nonsense_with_an_error; do
     with_python $fact $fact
 done
-with_python hanging_driver_is_a_row_and_no_others_end within hanging_driver_is_a_row_and_no_others_end 1500 15000
+with_python hanging_driver_is_one_row_and_others_continue within hanging_driver_is_one_row_and_others_continue 1500 15000
 with_python hanging_replay_is_a_row within hanging_replay_is_a_row 5000 30000
 with_python leaking_driver_is_a_row within leaking_driver_is_a_row 20 200 2000
-with_python expired_entries_are_told_from_those_set_anew within expired_entries_are_told_from_those_set_anew 40 400 4000
+with_python expired_entries_are_distinguished_from_new_sets within expired_entries_are_distinguished_from_new_sets 40 400 4000
 t_end bench_program

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the report shows a missed floor first and in words, and never lets noise meet a target.
-# Method: doctored result lines through bench/report/table.awk, under every awk that is here; the
+# Aim:    The report prints a missed floor first and in words, and noise never meets a target.
+# Method: Doctored result lines through bench/report/table.awk, under every installed awk; the
 #         guard's comparison on doctored counts and baselines.
 . tests/support/t.sh
 
@@ -43,7 +43,7 @@ spread_matters() { # a quartile more than 10 % below the floor
     row get uthash64 6.5 5.3 7 far >"$t_tmp/in.jsonl"
     report; is UNDER A1
 }
-noise_meets_nothing() {
+noisy_figure_meets_no_target() {
     row get uthash64 20 19 21 far noisy >"$t_tmp/in.jsonl"
     report -v check=1 && is noisy A1 && grep -q ' 1 noisy' "$t_tmp/out"
 }
@@ -56,7 +56,7 @@ later_lines_replace() {
     { row get uthash64 4 3.9 4.1 far; row get uthash64 8 7.9 8.1 far; } >"$t_tmp/in.jsonl"
     report -v check=1 && is met A1
 }
-hit_gain_is_a_difference() {
+hit_ratio_gain_is_a_difference() {
     { row readthrough uthash64 2 2 2 far '' cellar 0.78; row readthrough - 1 1 1 far '' uthash64 0.77; } |
         sed 's/"vs":"-",//' >"$t_tmp/in.jsonl"
     report && is want A3 || return 1
@@ -75,7 +75,7 @@ targets_are_well_formed() {
     awk -F'\t' '/^#/ { next } NF != 13 || ($13 != "h" && $13 != "l") { print FILENAME ": " $0; bad = 1 }
         seen[$1]++ { print "twice: " $1; bad = 1 } END { exit bad }' bench/report/targets.tsv
 }
-peers_place_is_by_value() { # behind is said, maps without a bound stand apart, wrong values win nothing
+place_among_peers_is_by_value() { # "behind" is printed, maps without a bound are listed separately, wrong values have no place
     { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
@@ -99,13 +99,13 @@ value() { # subject metric value state rounds dropped more...
     printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"
     printf '"p25":1,"p75":9,"rounds":%s,"dropped":%s,"c2c":"%s","bad":0%s}\n' "$5" "$6" "$4" "${7-}"
 }
-peers_are_compared_in_one_state() { # a state is that of the round: nobody picks his own
+peers_are_compared_in_one_state() { # a state is that of the round: no peer picks its own
     { value cellar get 5 near 0 8 ',"disturbed":8,"note":"noisy"'; value moka get 7 near 8 0; value moka get 3 far 3 1
       value cellar get 9 far 4 0; } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| moka | 7 \[1 9\] Mops/s | 5 \[1 9\]~~ | \*\*2\*\* | 0.71 |.*moka 7, cellar 5~~' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-who_is_before_us_has_a_cause() { # a number in the row, its words once below; what has none is named
+leading_peer_has_a_cause() { # a number in the row, its text once below; a peer without a cause is named
     { value cellar get 5 near 9 0; value moka get 7 near 9 0; value cellar hot 5 near 9 0; value moka hot 7 near 9 0
       value cellar mix95 5 near 9 0; value otter mix95 7 near 9 0; value dashmap mix95 6 near 9 0; value moka write 7 near 9 0
       value otter write 6 near 9 0; value cellar write 8 near 9 0; value dashmap write 20 near 9 0
@@ -118,14 +118,14 @@ who_is_before_us_has_a_cause() { # a number in the row, its words once below; wh
         grep -q '^cause not examined yet: peers w 2 mix95 (otter)$' "$t_tmp/out" &&
         grep -q '^behind by noisy values, which prove nothing: peers w 2 mix50 (theine)$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-who_refused_sets_has_no_place() {
+peer_that_refused_sets_has_no_place() {
     { value cellar grow_wall 500 near 9 0; value moka grow_wall 600 near 9 0
       value ristretto grow_wall 300 near 9 0 ',"note":"sets refused"'; } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| grow_wall | cellar .*| 1 | .*ristretto 300 (SETS REFUSED), cellar 500, moka 600 |' "$t_tmp/out" ||
         { cat "$t_tmp/out"; return 1; }
 }
-who_fails_calls_is_seen() { # over one in a hundred: no place; hits of a read-through stand beside its value
+peer_with_failed_calls_is_marked() { # over one in a hundred: no place; hits of a read-through are printed with its value
     { value cellar write 8 near 9 0; value moka write 9 near 9 0 ',"failed":12.5'; value otter write 7 near 9 0 ',"failed":0.25'
       value cellar readthrough 8 near 9 0 ',"hit":0.81249'; value moka readthrough 7 near 9 0 ',"hit":0.9'; } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
@@ -136,7 +136,8 @@ hang_is_printed_below_the_figures() {
     { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
     report; grep -q '^hang: l1 w moka: no answer within 9 ms$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the commit.
+# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the
+# commit.
 numbers_name_their_commit() {
     { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
       row get uthash64 9 8 9 near | sed 's/"rounds":21/"rounds":3/'
@@ -149,7 +150,7 @@ numbers_name_their_commit() {
         grep -q '^| bounded read-through x the same.* | - | 0 |$' "$t_tmp/out" &&
         grep -q '^| hot key x the same | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-# The table of figures: the commits of its own rows, whatever else lies beside them.
+# The table of figures: the commits of its own rows, whatever other files hold.
 figures_name_their_commits() {
     { row other peer 1 1 1 far | sed 's/"cpu"/"commit":"older00","cc":"gcc","cpu"/'
       row get uthash64 8 7 9 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'
@@ -180,13 +181,13 @@ picture_without_a_row_is_refused() {
     [ $? -eq 2 ]
 }
 # Each id that the table asks for is a row of targets.tsv.
-numbers_know_their_rows() {
+numbers_come_from_their_rows() {
     "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
         [ "$(grep -c '^| ' "$t_tmp/out")" -gt 10 ] && ! grep '| *|$' "$t_tmp/out"
 }
-# Rows beside peers: who is before us makes it bold, who lies or fails is no other, maps without a
-# bound are none either (stores on disk are); what no file has is named below.
-numbers_stand_beside_peers() {
+# Rows with peers: a faster peer makes the row bold. A peer with wrong or failed calls does not
+# count; neither do maps without a bound (stores on disk do). A peer without a row is named below.
+numbers_are_listed_with_peers() {
     said() { # suite workload threads subject metric value more
         printf '{"bench":"%s","subject":"%s","workload":"%s",%s"metric":"%s","value":%s,"rounds":9,"bad":0%s,' \
             "$1" "$4" "$2" "${3:+\"threads\":$3,}" "$5" "$6" "${7-}"
@@ -233,7 +234,7 @@ malformed_causes_name_their_line() {
 causes_are_well_formed() {
     "${AWK:-awk}" -v causes=bench/report/causes.tsv -f $lines -f bench/report/peers.awk /dev/null
 }
-plots_leave_out_what_has_no_value() { # no clean window: no bar, and nobody else's is lost
+plots_leave_out_what_has_no_value() { # no clean window: no bar, and all other bars stay
     { printf '{"bench":"peers","subject":"cellar","workload":"zipf1m_16_100","threads":1,"metric":"get","unit":"Mops/s","rounds":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":1,"metric":"get","value":5,"p25":4,"p75":6,"rounds":9}\n'
       printf '{"bench":"peers","subject":"moka","workload":"zipf1m_16_100","threads":2,"metric":"get","value":8,"p25":7,"p75":9,"rounds":9}\n'
@@ -255,7 +256,7 @@ same_under() { # awk
     $1 -f $lines -f $table "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" | cmp - "$t_tmp/want"
 }
 
-# A program that only knows its key; the counts are given.
+# A program that only prints its key; the counts are given.
 printf '#!/bin/sh\necho "test 1, libc 1, m"\n' >"$t_tmp/program" && chmod +x "$t_tmp/program"
 printf '[\n{"key":"test 1, libc 1, m","get_hit":200.0,"del":100.0}\n]\n' >"$t_tmp/base.json"
 guard() { # counts of get_hit and del
@@ -267,7 +268,7 @@ guard_fails_on_4_percent() {
     guard 208 100 && return 1
     grep -q '^get_hit.*FAILED' "$t_tmp/guard" && tail -n 1 "$t_tmp/guard" | grep -q '1 passed, 1 failed'
 }
-guard_asks_when_better() { guard 190 100 && grep -q '^get_hit.*new baseline' "$t_tmp/guard"; }
+guard_asks_for_new_baseline_when_better() { guard 190 100 && grep -q '^get_hit.*new baseline' "$t_tmp/guard"; }
 guard_skips_an_unknown_compiler() {
     echo '[' >"$t_tmp/base.json"
     guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '0 passed, 0 failed, 2 skipped'
@@ -276,7 +277,7 @@ guard_needs_its_entry_on_debian() {
     printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
     ! guard 200 100 && tail -n 1 "$t_tmp/guard" | grep -q '2 failed'
 }
-guard_needs_valgrind_on_debian() { # elsewhere it is skipped without it
+guard_needs_valgrind_on_debian() { # elsewhere the guard is skipped without valgrind
     mkdir -p "$t_tmp/few"
     for c in awk cat cp env grep mktemp rm sed sh sort tail; do ln -sf "$(command -v $c)" "$t_tmp/few/$c"; done
     printf '#!/bin/sh\necho "gcc 12.2.0, glibc 2.36, x86_64"\n' >"$t_tmp/program"
@@ -297,13 +298,13 @@ guard_writes_an_entry_and_finds_it() {
         [ "$(grep -c key "$t_tmp/base.json")" = 2 ] && grep -q '"other"' "$t_tmp/base.json"
 }
 
-t_case report_fails_red fails_red
+t_case report_fails_on_missed_floor fails_red
 t_case report_passes_when_met passes_when_met
 t_case wide_spread_does_not_meet spread_matters
-t_case noise_meets_nothing noise_meets_nothing
+t_case noisy_figure_meets_no_target noisy_figure_meets_no_target
 t_case every_measured_state_counts every_state_counts
 t_case later_lines_replace_earlier later_lines_replace
-t_case hit_gain_is_a_difference hit_gain_is_a_difference
+t_case hit_ratio_gain_is_a_difference hit_ratio_gain_is_a_difference
 t_case slack_lowers_floors slack_is_for_ci
 t_case wrong_values_fail_the_report wrong_values_fail
 t_case targets_are_well_formed targets_are_well_formed
@@ -311,20 +312,20 @@ for a in mawk gawk "busybox awk"; do
     if t_have "${a%% *}"; then t_case "table_is_the_same_under_${a%% *}" same_under "$a"
     else t_skip "table_is_the_same_under_${a%% *}" "not installed"; fi
 done
-t_case peers_place_is_by_value peers_place_is_by_value
-for fact in peers_are_compared_in_one_state who_is_before_us_has_a_cause malformed_causes_name_their_line \
+t_case place_among_peers_is_by_value place_among_peers_is_by_value
+for fact in peers_are_compared_in_one_state leading_peer_has_a_cause malformed_causes_name_their_line \
     causes_are_well_formed; do
     t_case $fact $fact
 done
-t_case who_refused_sets_has_no_place who_refused_sets_has_no_place
-t_case who_fails_calls_is_seen who_fails_calls_is_seen
+t_case peer_that_refused_sets_has_no_place peer_that_refused_sets_has_no_place
+t_case peer_with_failed_calls_is_marked peer_with_failed_calls_is_marked
 t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
 t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
 t_case peers_head_lists_commits_by_suite peers_head_lists_commits_by_suite
 t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
-t_case numbers_know_their_rows numbers_know_their_rows
-t_case numbers_stand_beside_peers numbers_stand_beside_peers
+t_case numbers_come_from_their_rows numbers_come_from_their_rows
+t_case numbers_are_listed_with_peers numbers_are_listed_with_peers
 for a in mawk gawk "busybox awk"; do
     if t_have "${a%% *}"; then t_case "numbers_are_the_same_under_${a%% *}" numbers_are_the_same_under "$a"
     else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
@@ -333,19 +334,19 @@ for a in mawk gawk "busybox awk"; do
     else t_skip "picture_agrees_with_the_table_under_${a%% *}" "not installed"; fi
 done
 t_case plots_leave_out_what_has_no_value plots_leave_out_what_has_no_value
-adaptive_adds() { # INSTRUCTIONS to a hit
+adaptive_adds() { # INSTRUCTIONS that adaptive adds to a hit
     echo '[{"key":"gcc 13.1, glibc 2.38, x86_64","get_hit_adaptive":270,"get_hit_s3fifo":268}]' >"$t_tmp/hit.json"
     printf '#!/bin/sh\necho "gcc 13.1, glibc 2.38, x86_64"\n' >"$t_tmp/hit" && chmod +x "$t_tmp/hit"
     awk -v n="$1" 'BEGIN { print "get_hit_adaptive " 268 + n; print "get_hit_s3fifo 268" }' >"$t_tmp/counts"
     sh bench/guard.sh --counts "$t_tmp/counts" "$t_tmp/hit" "$t_tmp/hit.json" >"$t_tmp/guard"
 }
-guard_knows_what_adaptive_may_cost_a_hit() {
+guard_allows_adaptive_cost_of_a_hit() {
     adaptive_adds 4 && ! adaptive_adds 4.1 && grep -q '^adaptive .*FAILED' "$t_tmp/guard"
 }
-t_case guard_knows_what_adaptive_may_cost_a_hit guard_knows_what_adaptive_may_cost_a_hit
+t_case guard_allows_adaptive_cost_of_a_hit guard_allows_adaptive_cost_of_a_hit
 t_case guard_passes_on_2_percent guard_passes_on_2_percent
 t_case guard_fails_on_4_percent guard_fails_on_4_percent
-t_case guard_asks_when_better guard_asks_when_better
+t_case guard_asks_for_new_baseline_when_better guard_asks_for_new_baseline_when_better
 t_case guard_skips_an_unknown_compiler guard_skips_an_unknown_compiler
 t_case guard_needs_its_entry_on_debian guard_needs_its_entry_on_debian
 t_case guard_needs_valgrind_on_debian guard_needs_valgrind_on_debian

@@ -34,7 +34,7 @@ typedef struct setting {
     uint32_t keys;        /* one in four is a counter */
     uint32_t in_memory;   /* max_entries */
     uint32_t durable_pct; /* of the sets */
-    uint32_t parts;       /* HISTORY_OPS is divided by it: a durable set waits for the disk */
+    uint32_t parts;       /* divisor of HISTORY_OPS: a durable set waits for the disk */
 } setting;
 
 static struct {
@@ -43,8 +43,8 @@ static struct {
     uint32_t threads;
     uint64_t round_ops;              /* of a thread */
     uint64_t first_id, ids;          /* of the round */
-    _Atomic uint64_t next_id, ran, counted, not_through; /* of incr: calls, those with E_IO */
-    _Atomic uint8_t *replaced;       /* by id of the round: an update has read it and succeeded */
+    _Atomic uint64_t next_id, ran, counted, not_through; /* of incr: calls; calls with E_IO */
+    _Atomic uint8_t *replaced;       /* by id of the round: an update read it and succeeded */
     lin_log log[THREADS_MAX];
 } all;
 
@@ -98,7 +98,7 @@ static void note_read(actor *a, uint32_t key, const void *bytes, size_t len, uin
 
 /* ---- changes ---- */
 
-/* A set that fails may have stored its value or removed the old one. A write covers both. */
+/* A failed set may have stored its value or removed the old one. A write covers both. */
 static void act_set(actor *a, uint32_t key)
 {
     const uint64_t id = new_id();
@@ -140,7 +140,7 @@ static cellar_err replace(const void *old, size_t old_len, cellar_buf *out, void
 /* Check that no two changes have replaced one value. */
 static void note_replaced(uint64_t id)
 {
-    if (id < all.first_id || id - all.first_id >= all.ids) { return; } /* the checker tells */
+    if (id < all.first_id || id - all.first_id >= all.ids) { return; } /* the checker reports it */
     T_EQ_U64(atomic_exchange(&all.replaced[id - all.first_id], 1), 0);
 }
 
@@ -158,7 +158,7 @@ static void act_update(actor *a, uint32_t key)
     }
 }
 
-/* A counter begins at a number of its own, so that each of its numbers is written once. */
+/* A counter begins at a number of its own, so that each number is written once. */
 static void act_incr(actor *a, uint32_t key)
 {
     const uint64_t first = COUNTER_BIT | new_id() << 20;
@@ -166,7 +166,7 @@ static void act_incr(actor *a, uint32_t key)
     const uint64_t start = base_now_ns();
     const cellar_err err = cellar_increment(all.c, &key, sizeof key, 1, (int64_t)first, 0, 0, &now);
     const uint64_t end = base_now_ns();
-    /* E_IO: done in memory, and evicted before it was read back to be written through. */
+    /* E_IO: done in memory, evicted before the write-through read it back. */
     if (err == CELLAR_E_IO) {
         atomic_fetch_add(&all.not_through, 1);
     } else if (!T_EQ_I64(err, CELLAR_OK)) {
@@ -296,7 +296,7 @@ static void *actor_main(void *arg)
     return NULL;
 }
 
-/* Judge what the round has recorded. */
+/* Judge the operations that the round has recorded. */
 static bool judged(uint64_t *ops)
 {
     lin_report r;
@@ -366,7 +366,7 @@ static void close_all(void)
     store_end();
 }
 
-/* A slow disk serves few values: go on until some have come from it. */
+/* A slow disk answers few reads: continue until some values came from it. */
 static void judge(setting how)
 {
     open_all(&how);
@@ -395,11 +395,11 @@ static void judge(setting how)
     close_all();
 }
 
-static void reads_stay_in_order_with_puts_on_eviction(void)
+static void reads_stay_in_order_with_writes_on_eviction(void)
 {
     judge((setting){ CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
-static void reads_stay_in_order_with_puts_of_each_set(void)
+static void reads_stay_in_order_with_writes_of_each_set(void)
 {
     judge((setting){ CELLAR_L2_WRITE_ON_SET, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
@@ -416,8 +416,8 @@ static void reads_stay_in_order_over_keys_that_share_stamps(void)
     judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_SYNC_MANUAL, 120, 20, 0, 1 });
 }
 
-T_MAIN("cache_history", T_CASE(reads_stay_in_order_with_puts_on_eviction),
-       T_CASE(reads_stay_in_order_with_puts_of_each_set),
+T_MAIN("cache_history", T_CASE(reads_stay_in_order_with_writes_on_eviction),
+       T_CASE(reads_stay_in_order_with_writes_of_each_set),
        T_CASE(reads_stay_in_order_with_write_through),
        T_CASE(reads_stay_in_order_with_durable_sets),
        T_CASE(reads_stay_in_order_over_keys_that_share_stamps))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the zone checker of lin.c says yes to exactly the histories that are linearizable.
- * Method: 50 histories judged by hand; all histories of up to 5 operations (and of 6, a share of
- *         them) against a brute-force search for an order, random ones with equal times too;
- *         violations planted in histories recorded from real threads, each of which must be
- *         found. */
+ * Aim:    The zone checker of tests/support/lin.c accepts exactly the linearizable histories.
+ * Method: 50 histories judged by hand. All histories of up to 5 operations (and a share of those of
+ *         6) against a brute-force search for an order, random ones with equal times too.
+ *         Violations planted in histories recorded from real threads, each of which must be
+ *         detected. */
 #include "tests/support/l1_kit.h"
 #include "tests/support/lin.c"
 
@@ -25,7 +25,7 @@ static const struct { const char *text; bool fine; } by_hand[] = {
     {"w1@0-1 w2@2-3 r1@4-5", false},        /* stale */
     {"w1@0-1 w2@2-5 r1@3-4", true},         /* the write may take effect late */
     {"w1@0-1 w2@2-5 r2@3-4 r1@6-7", false},
-    {"w1@0-1 w2@2-9 r2@3-4 r1@5-6", false}, /* new, then old again */
+    {"w1@0-1 w2@2-9 r2@3-4 r1@5-6", false}, /* a new value, then the old one */
     {"w1@0-1 w2@2-9 r1@3-4 r2@5-6", true},
     {"w1@0-1 w2@2-9 r1@3-6 r2@4-5", true},  /* overlapping reads, any order */
     {"w1@0-9 w2@0-9 r1@1-2 r2@3-4", true},
@@ -56,7 +56,7 @@ static const struct { const char *text; bool fine; } by_hand[] = {
     {"w1@7-- r1@5-6", false},
     {"w1@0-- w2@0-- r1@1-2 r2@3-4", true},
     {"w1@0-- w2@0-- r1@1-2 r2@3-4 r1@5-6", false},
-    {"w1@0-1 w2@2-3 w9@4-5 r2@6-7", false}, /* 9: a delete; what it removed came back */
+    {"w1@0-1 w2@2-3 w9@4-5 r2@6-7", false}, /* 9: a delete; the removed value came back */
     {"w1@0-1 w2@2-3 w9@4-7 r2@5-6", true},
     {"w1@0-1 w9@2-3 w2@4-5 r2@6-7 r2@8-9", true},
     {"w1@0-4 w2@1-5 w3@2-6 r1@7-8 r1@9-10", true},
@@ -96,7 +96,7 @@ static void hand_written_histories_are_judged_right(void)
     }
 }
 
-/* ---- brute force: is there an order? --------------------------------------------------------- */
+/* ---- brute force: does an order exist? ------------------------------------------------------ */
 static bool order_exists(const lin_op *op, size_t n, unsigned done, uint64_t now)
 {
     if (done == (1u << n) - 1) { return true; }
@@ -105,7 +105,7 @@ static bool order_exists(const lin_op *op, size_t n, unsigned done, uint64_t now
         if ((done >> i & 1u) == 0 && op[i].end < first_end) { first_end = op[i].end; }
     }
     for (size_t i = 0; i < n; i++) {
-        /* Next may be who did not start after somebody else had ended. */
+        /* An operation can be next if it started before every other remaining one ended. */
         if ((done >> i & 1u) != 0 || op[i].start > first_end) { continue; }
         if (!LIN_IS_WRITE(&op[i]) && LIN_ID(&op[i]) != now) { continue; }
         if (order_exists(op, n, done | 1u << i, LIN_ID(&op[i]))) { return true; }
@@ -128,7 +128,7 @@ static bool agree(const lin_op *op, size_t n)
     return T_CHECK(zone == brute);
 }
 
-/* All ways to write or read with `n` operations whose times are set. */
+/* All ways to write or read with `n` operations of given times. */
 static uint64_t all_values(lin_op *op, size_t n)
 {
     uint64_t judged = 0;
@@ -155,7 +155,7 @@ static uint64_t all_values(lin_op *op, size_t n)
 
 static struct { size_t n; uint64_t turn, stride, judged; } every;
 
-/* All ways to pair 2n moments into n intervals: the first free moment begins one. */
+/* All ways to pair 2n moments into n intervals: the first free moment begins an interval. */
 static void all_intervals(lin_op *op, size_t made, unsigned used)
 {
     const size_t n = every.n;
@@ -217,8 +217,8 @@ static struct {
     _Atomic uint32_t turn;
 } reg;
 
-/* A step number all threads share: finer than any clock, so that most operations follow each
- * other. */
+/* A step number shared by all threads: finer than any clock, so that most operations follow one
+ * another. */
 static uint64_t moment(void) { return atomic_fetch_add(&reg.tick, 1); }
 
 static void use_register(void *arg)
@@ -266,7 +266,7 @@ static size_t record(lin_op *all)
     return n;
 }
 
-/* Spoil one read so that no order explains it; false: this read cannot be. */
+/* Spoil one read so that no order explains it; return false if this read cannot be spoiled. */
 static bool plant(lin_op *op, size_t n, size_t at, unsigned kind)
 {
     lin_op *read = &op[at];
@@ -274,7 +274,7 @@ static bool plant(lin_op *op, size_t n, size_t at, unsigned kind)
     for (size_t i = 0; i < n; i++) {
         const lin_op *w1 = &op[i];
         if (!LIN_IS_WRITE(w1) || w1->key != read->key) { continue; }
-        if (kind == 0 && w1->start > read->end) { /* from the future */
+        if (kind == 0 && w1->start > read->end) { /* a read from the future */
             read->kind_id = LIN_ID(w1);
             return true;
         }

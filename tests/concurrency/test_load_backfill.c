@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what comes back from disk is as old as what was loaded: a get that starts after a delete,
- *         set, tag or pattern delete returned sees nothing from before it, whether the value was
- *         loaded, found on disk, or on its way from there into memory.
- * Method: more keys than fit into memory, so that most answers are back-fills; a source of numbers
- *         that only rise; for each key the least number that may still be seen. Reads from disk are
- *         counted, so that a run without any fails. */
+ * Aim:    A back-fill is as current as a load. A get that starts after a returned delete, set, tag
+ *         or pattern delete sees no older value. This holds for values that were loaded, read from
+ *         disk, or on their way from disk into memory.
+ * Method: More keys than memory holds, so that most answers are back-fills; a source of rising
+ *         numbers; for each key the smallest number that may still be seen. Reads from disk are
+ *         counted: a run without any fails. */
 #include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
@@ -31,7 +31,7 @@ static void wipe(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-/* The key's number, its tag's number beside it, and the bytes of a value. */
+/* The number of the key, the number of its tag, and the bytes of a value. */
 static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     world *w = ctx;
@@ -78,7 +78,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-/* All keys of a group, or one. */
+/* All keys of a group, or one key. */
 static void change(world *w, uint32_t round)
 {
     static char value[VALUE];
@@ -100,7 +100,7 @@ static void change(world *w, uint32_t round)
         break;
     case 2:
         T_CHECK(cellar_delete_by_tag(w->c, &"01234567"[k % GROUPS], 1, CELLAR_TAG_HARD) >= 0);
-        /* what was set has no tag: */
+        /* a set value has no tag */
         for (uint32_t i = k % GROUPS; i < KEYS; i += GROUPS) {
             name(key, i);
             (void)cellar_delete(w->c, key, sizeof key);
@@ -124,7 +124,7 @@ static uint64_t from_disk(cellar *c)
     return st.hits_l2;
 }
 
-static void load_then_delete_history_back_fill(void)
+static void get_after_change_sees_no_older_backfill(void)
 {
     static world w;
     settings cfg = settings_default();
@@ -158,4 +158,4 @@ static void load_then_delete_history_back_fill(void)
     wipe();
 }
 
-T_MAIN("load_backfill", T_CASE(load_then_delete_history_back_fill))
+T_MAIN("load_backfill", T_CASE(get_after_change_sees_no_older_backfill))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what many threads see of loading: one load a generation, waiters that end in time, loaders
- *         that are lost, writers that win.
- * Method: real threads; loads counted exactly by the source; a gate in the loader instead of sleeps;
- *         the clock turned by the test. A watchdog far outside ends what hangs. */
+ * Aim:    Many threads and loading: one load for each generation, waiters that return in time, lost
+ *         loaders, changes that win over loads.
+ * Method: Real threads. The source counts loads exactly. A gate in the loader replaces sleeps, and
+ *         the test turns the clock. A watchdog with a wide margin ends a hung run. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -65,7 +65,7 @@ static cellar_stats figures(cellar *c)
     return st;
 }
 
-/* Until n calls have joined a load. */
+/* Wait until n calls have joined a load. */
 static void wait_for_waiters(cellar *c, uint64_t n)
 {
     while (figures(c).load_waiters < n) { kit_nap(); }
@@ -114,7 +114,7 @@ static void storm_run(unsigned threads, unsigned keys)
     (void)pthread_barrier_destroy(&st.go);
     free(t);
     T_EQ_U64(atomic_load(&st.wrong), 0);
-    T_EQ_I64(atomic_load(&s.calls), (int)keys); /* one generation each */
+    T_EQ_I64(atomic_load(&s.calls), (int)keys); /* one generation for each key */
     const cellar_stats f = figures(c);
     T_EQ_U64(f.loads, keys);
     T_EQ_U64(f.misses, keys);
@@ -122,7 +122,7 @@ static void storm_run(unsigned threads, unsigned keys)
     kit_close(c);
 }
 
-static void storm_loads_counted(void)
+static void storm_on_one_key_loads_once_per_generation(void)
 {
     storm_run(THREADS_MOST, 1);
     storm_run(THREADS_MOST, 1000 / KIT_SLOW);
@@ -157,7 +157,7 @@ static void seed_counts(void)
     kit_close(c);
 }
 
-/* Seed: the lock table grew by one for every key ever asked for. */
+/* Seed: the lock table grew by one for every requested key. */
 static void seed_locks_grow(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -196,8 +196,9 @@ static void *ask_main(void *arg)
     return NULL;
 }
 
-/* A million distinct keys by four threads: the bytes of flights are exactly what they were. */
-static void flight_memory_baseline(void)
+/* A million distinct keys by four threads: afterwards flights hold exactly the same bytes as
+ * before. */
+static void million_loads_return_flight_memory(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -242,11 +243,11 @@ static void seed_slow_load_delays_no_other_key(void)
     kit_close(c);
 }
 
-/* ---- time-outs ---- */
+/* ---- timeouts ---- */
 
-/* Past hard_timeout_ms exactly one of those who wait loads anew; the late result reaches its own
- * caller and is not stored. */
-static void hard_hands_over(void)
+/* Past hard_timeout_ms exactly one waiter loads again. The late result reaches its own caller and
+ * is not stored. */
+static void hard_timeout_hands_load_to_one_waiter(void)
 {
     cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
@@ -280,8 +281,8 @@ static void hard_hands_over(void)
     kit_close(c);
 }
 
-/* A leader past its time whom nobody replaced does store. */
-static void a_late_load_nobody_waits_for_is_kept(void)
+/* A leader past its timeout without a takeover stores its value. */
+static void late_load_without_takeover_is_stored(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -299,8 +300,8 @@ static void a_late_load_nobody_waits_for_is_kept(void)
     kit_close(c);
 }
 
-/* Each stuck loader costs a thread: after leader_retries of them no more are begun. */
-static void takeovers_are_bounded(void)
+/* Each stuck loader costs a thread: after leader_retries takeovers no further load begins. */
+static void takeovers_are_bounded_by_leader_retries(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -319,7 +320,7 @@ static void takeovers_are_bounded(void)
     atomic_fetch_add(&kit_now_ms, 9999);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_TIMEOUT);
     T_EQ_I64(atomic_load(&s.calls), 3);
-    atomic_fetch_add(&kit_now_ms, 1); /* one more for every ten hard time-outs */
+    atomic_fetch_add(&kit_now_ms, 1); /* one more for every ten hard timeouts */
     start(&k[3], c, &s, &o, "k");
     wait_for(&s.inside, 4);
     atomic_store(&s.gate, 0);
@@ -327,7 +328,7 @@ static void takeovers_are_bounded(void)
     kit_close(c);
 }
 
-static void soft_serves_stale(void)
+static void soft_timeout_serves_stale(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -341,7 +342,7 @@ static void soft_serves_stale(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&s.gate, 1);
-    start(&k, c, &s, &o, "k"); /* no ctx for the background: it leads */
+    start(&k, c, &s, &o, "k"); /* no context for a background load: this call leads */
     wait_for(&s.inside, 1);
     start(&w, c, &s, &o, "k");
     wait_for_waiters(c, 1);
@@ -350,7 +351,7 @@ static void soft_serves_stale(void)
     T_EQ_I64(w.err, CELLAR_STALE);
     T_EQ_STR(w.text, "1");
     T_EQ_U64(w.r.source, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
-    /* soft_timeout_ms 0: at once */
+    /* soft_timeout_ms 0: immediately */
     o.soft_timeout_ms = CELLAR_TTL_NONE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
     atomic_store(&s.gate, 0);
@@ -360,8 +361,8 @@ static void soft_serves_stale(void)
     kit_close(c);
 }
 
-/* In the background: who waits soft_timeout_ms gets the fresh value if it comes in time. */
-static void soft_waits_for_the_background(void)
+/* A background refresh that ends within soft_timeout_ms gives waiters the fresh value. */
+static void soft_timeout_waits_for_background_refresh(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -386,8 +387,8 @@ static void soft_waits_for_the_background(void)
     kit_close(c);
 }
 
-/* By the system's clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
-static void waiter_deadline(void)
+/* By the system clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
+static void waiter_returns_within_10_ms_of_deadline(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -406,19 +407,20 @@ static void waiter_deadline(void)
         start(&w, c, &s, &o, "k");
         join(&w);
         T_EQ_I64(w.err, CELLAR_E_TIMEOUT);
-        T_CHECK(w.took_ms >= 4.0); /* a millisecond clock: never more than one early */
+        T_CHECK(w.took_ms >= 4.0); /* a millisecond clock: at most one early */
         late += w.took_ms > 15.0;
         trials++;
     }
     printf("# %u of %u waits of 5 ms took more than 15 ms\n", late, trials);
-    T_CHECK(late < trials); /* a busy machine is late; who does not look at the time, always */
-    T_EQ_I64(atomic_load(&s.calls), 1); /* none of them loaded by itself */
+    /* a busy machine is sometimes late; a waiter that ignores the time, always */
+    T_CHECK(late < trials);
+    T_EQ_I64(atomic_load(&s.calls), 1); /* no waiter loaded by itself */
     atomic_store(&s.gate, 0);
     join(&k);
     kit_close(c);
 }
 
-static void timeout_no_stampede(void)
+static void timed_out_waiters_start_no_stampede(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -446,8 +448,8 @@ static void timeout_no_stampede(void)
 
 /* ---- failures shared ---- */
 
-/* N joiners of a dead source cost 1 + join_retries loads, not N. */
-static void failures_are_shared_after_the_handovers(void)
+/* N joiners of a failing source cost 1 + join_retries loads, not N. */
+static void failure_is_shared_after_join_retries(void)
 {
     for (uint32_t hand = 0; hand < 3; hand++) {
         cellar *c = kit_open(4 << 20);
@@ -466,14 +468,14 @@ static void failures_are_shared_after_the_handovers(void)
             T_EQ_I64(k[i].err, CELLAR_E_LOADER);
             T_EQ_I64(k[i].r.loader_err, CELLAR_E_IO);
         }
-        /* more only for threads that came when the flight had already ended */
+        /* more only for threads that came after the end of the flight */
         T_CHECK(atomic_load(&s.calls) >= (int)(1 + (hand > 0)));
         T_CHECK(atomic_load(&s.calls) <= 17);
         kit_close(c);
     }
 }
 
-static void a_final_failure_is_shared_at_once(void)
+static void final_failure_is_shared_immediately(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -531,8 +533,8 @@ static void *knot_main(void *arg)
     return NULL;
 }
 
-/* Two threads, each loading what the other waits for: exactly one wait is refused. */
-static void cycle_two_threads(void)
+/* Two threads, each loading a key that the other waits for: exactly one wait is refused. */
+static void load_cycle_of_two_threads_is_refused(void)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -560,8 +562,8 @@ static void load_b_inside(source *s, cellar_load *ld)
     atomic_store(&s->old_seen, (int)kit_load(s->arg, "b", NULL, &inner, text, NULL));
 }
 
-/* A caller leads a and waits for b, which a worker loads, whose loader waits for a. */
-static void cycle_through_worker(void)
+/* A caller leads a and waits for b; a worker loads b, and its loader waits for a. */
+static void load_cycle_through_worker_is_refused(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -579,7 +581,7 @@ static void cycle_through_worker(void)
     o.flags = CELLAR_LOAD_CTX_STATIC;
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
-    /* the refresh of b asks for a, whose load asks for b: it is stale, so nobody waits */
+    /* the refresh of b gets a, and its load gets b: b is stale, so no thread waits */
     a.during = load_b_inside;
     a.arg = c;
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_STALE);
@@ -588,7 +590,8 @@ static void cycle_through_worker(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* The only worker waits for what stands in the queue behind it: it takes it over itself. */
+/* The only worker waits for a refresh that is queued behind its own job: it runs the refresh
+ * itself. */
 static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     source *s = ctx;
@@ -598,7 +601,7 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
     while (atomic_load(&s->gate) != 0) { kit_nap(); }
     if (*(const char *)key == 'a') {
         source inner = SOURCE_INIT;
-        /* nothing stale: the next call needs the load itself */
+        /* no stale value: the next call needs the load itself */
         (void)cellar_delete(s->arg, "b", 1);
         const cellar_err err = kit_load(s->arg, "b", NULL, &inner, text, NULL);
         T_EQ_I64(err, CELLAR_OK);
@@ -606,7 +609,7 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void worker_pool_starved(void)
+static void worker_that_waits_for_queued_refresh_runs_it(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -646,18 +649,18 @@ static void worker_pool_starved(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* ---- writers win ---- */
+/* ---- changes win over loads ---- */
 
 typedef struct history {
     cellar *c;
-    _Atomic uint64_t db;      /* the source: a number that only rises */
-    _Atomic uint64_t floor_;  /* what a writer that returned has made sure of */
+    _Atomic uint64_t db;      /* the source: a rising number */
+    _Atomic uint64_t floor_;  /* a returned change guarantees at least this number */
     _Atomic int stop;
     _Atomic uint64_t stale, reads;
     int how;
 } history;
 
-enum { HISTORY_ALL = 6 }; /* ways to write; as `how`: one after the other */
+enum { HISTORY_ALL = 6 }; /* number of ways to change; `how` takes them in turn */
 
 static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -703,8 +706,9 @@ static void history_write(history *h, uint64_t round)
     atomic_store(&h->floor_, now);
 }
 
-/* A get that starts after a delete, clear, bump, tag or pattern delete or set returned sees nothing loaded before it. */
-static void load_then_delete_history(void)
+/* A get that starts after a returned change (delete, clear, version increment, tag or pattern
+ * delete, set) sees no value loaded before it. */
+static void get_after_change_sees_no_older_load(void)
 {
     for (int how = 0; how <= HISTORY_ALL; how++) {
         history h = { .how = how };
@@ -724,7 +728,7 @@ static void load_then_delete_history(void)
     }
 }
 
-/* ---- loaders that are lost ---- */
+/* ---- lost loaders ---- */
 
 static jmp_buf back;
 
@@ -743,8 +747,8 @@ __attribute__((noinline)) static void jump_out(cellar *c)
     (void)cellar_get_or_load(c, "k", 1, NULL, jump_load, NULL, &r);
 }
 
-/* Forbidden, and harmless: the thread's next call ends what it led. */
-static void longjmp_out_of_a_loader_leaves_nothing(void)
+/* Undefined by contract, harmless here: the next call of the thread ends its led load. */
+static void longjmp_out_of_loader_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -763,7 +767,7 @@ static void *exit_main(void *arg)
     return NULL;
 }
 
-static void exit_of_the_leader_hands_over(void)
+static void thread_exit_of_leader_hands_load_over(void)
 {
     cellar *c = kit_open(4 << 20);
     source dies = SOURCE_INIT, lives = SOURCE_INIT;
@@ -789,13 +793,13 @@ typedef struct fuzz {
     uint32_t keys;
 } fuzz;
 
-/* A thread that is not cancelled may leave its outermost loader by longjmp: what it led then ends
- * with its next call, which a cancelled one might not come to make. */
+/* A thread that is not cancelled may leave its outermost loader by longjmp. Its next call ends the
+ * led load; a cancelled thread might make no further call. */
 typedef struct fuzzer {
     fuzz *f;
     jmp_buf back;
     pthread_t thread;
-    volatile uint32_t turn;    /* lives over a longjmp */
+    volatile uint32_t turn;    /* survives a longjmp */
     bool jumps;
     int depth;
 } fuzzer;
@@ -811,7 +815,7 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
     const uint64_t turn = atomic_fetch_add(&f->begun, 1);
     fuzzer *self = fuzz_self;
     (void)cellar_load_value(ld, key, sizeof n);
-    for (int i = 0; i < 3; i++) { /* a place to be cancelled at that no sanitizer stands around */
+    for (int i = 0; i < 3; i++) { /* a cancellation point without a sanitizer's wrapper */
         pthread_testcancel();
         sched_yield();
     }
@@ -854,7 +858,7 @@ static void *fuzz_main(void *arg)
             (void)cellar_delete(f->c, &key, sizeof key);
         }
     }
-    if (self->jumps) { /* what the last one may have left */
+    if (self->jumps) { /* a load that the last longjmp may have left */
         cellar_load_opts o = cellar_load_opts_default();
         cellar_result r = cellar_result_default();
         o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
@@ -865,8 +869,8 @@ static void *fuzz_main(void *arg)
     return NULL;
 }
 
-/* Threads cancelled or ending anywhere in loads: nobody hangs, nothing is left open. */
-static void cancel_fuzz(void)
+/* Threads are cancelled or end anywhere in loads: no thread hangs, no flight stays open. */
+static void cancelled_loading_threads_leave_nothing(void)
 {
     cellar *c = kit_open(4 << 20);
     fuzz f = { .c = c, .keys = 5 };
@@ -898,8 +902,9 @@ static void *close_main(void *arg)
     return NULL;
 }
 
-/* Waiters end at once; the close waits for the loader, and gives up when it takes too long. */
-static void close_while_loading(void)
+/* Waiters return immediately. The close waits for the loader and gives up when it takes too
+ * long. */
+static void close_during_load_ends_waiters(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -918,7 +923,7 @@ static void close_while_loading(void)
     T_EQ_I64(cellar_close(c), CELLAR_E_BUSY);
     join(&w);
     T_EQ_I64(w.err, CELLAR_E_CLOSED);
-    /* it lives on */
+    /* the store stays open */
     source other = SOURCE_INIT;
     T_EQ_I64(kit_load(c, "other", NULL, &other, text, NULL), CELLAR_OK);
     e.c = c;
@@ -938,7 +943,7 @@ static void fork_inside(source *s, cellar_load *ld)
     if (child == 0) {
         source fresh = SOURCE_INIT;
         char text[64];
-        /* the flights of the parent's other threads are not here: this does not wait for them */
+        /* flights of other threads of the parent are not here: this call does not wait for them */
         T_EQ_I64(kit_load(c, "busy", NULL, &fresh, text, NULL), CELLAR_OK);
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
         _exit(t_failed() ? 1 : 0);
@@ -948,7 +953,7 @@ static void fork_inside(source *s, cellar_load *ld)
     T_EQ_I64(status, 0);
 }
 
-static void a_forked_child_loads_by_itself(void)
+static void forked_child_loads_by_itself(void)
 {
     cellar *c = kit_open(4 << 20);
     source busy = SOURCE_INIT, forks = SOURCE_INIT;
@@ -971,7 +976,7 @@ static void a_forked_child_loads_by_itself(void)
 
 /* ---- limits ---- */
 
-static void limits_are_codes(void)
+static void load_limits_return_codes(void)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -998,7 +1003,7 @@ static void limits_are_codes(void)
     kit_close(c);
 }
 
-/* Callers with something stale in hand wait for jobs that a worker is just beginning. */
+/* Callers with a stale value wait for jobs that a worker is just starting. */
 static cellar_err soft_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     (void)ctx;
@@ -1024,7 +1029,7 @@ static void *soft_main(void *arg)
     return NULL;
 }
 
-static void soft_waiters_beside_the_workers(void)
+static void soft_waiters_race_with_starting_workers(void)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -1039,15 +1044,18 @@ static void soft_waiters_beside_the_workers(void)
     kit_close(c);
 }
 
-T_MAIN("load_storm", T_CASE(storm_loads_counted), T_CASE(seed_counts), T_CASE(seed_locks_grow),
-       T_CASE(flight_memory_baseline), T_CASE(seed_slow_load_delays_no_other_key),
-       T_CASE(hard_hands_over), T_CASE(a_late_load_nobody_waits_for_is_kept),
-       T_CASE(takeovers_are_bounded), T_CASE(soft_serves_stale),
-       T_CASE(soft_waits_for_the_background), T_CASE(waiter_deadline),
-       T_CASE(timeout_no_stampede), T_CASE(failures_are_shared_after_the_handovers),
-       T_CASE(a_final_failure_is_shared_at_once), T_CASE(cycle_two_threads),
-       T_CASE(cycle_through_worker), T_CASE(worker_pool_starved),
-       T_CASE(load_then_delete_history), T_CASE(longjmp_out_of_a_loader_leaves_nothing),
-       T_CASE(exit_of_the_leader_hands_over), T_CASE(cancel_fuzz), T_CASE(close_while_loading),
-       T_CASE(a_forked_child_loads_by_itself), T_CASE(limits_are_codes),
-       T_CASE(soft_waiters_beside_the_workers))
+T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(seed_counts),
+       T_CASE(seed_locks_grow), T_CASE(million_loads_return_flight_memory),
+       T_CASE(seed_slow_load_delays_no_other_key), T_CASE(hard_timeout_hands_load_to_one_waiter),
+       T_CASE(late_load_without_takeover_is_stored),
+       T_CASE(takeovers_are_bounded_by_leader_retries), T_CASE(soft_timeout_serves_stale),
+       T_CASE(soft_timeout_waits_for_background_refresh),
+       T_CASE(waiter_returns_within_10_ms_of_deadline), T_CASE(timed_out_waiters_start_no_stampede),
+       T_CASE(failure_is_shared_after_join_retries), T_CASE(final_failure_is_shared_immediately),
+       T_CASE(load_cycle_of_two_threads_is_refused), T_CASE(load_cycle_through_worker_is_refused),
+       T_CASE(worker_that_waits_for_queued_refresh_runs_it),
+       T_CASE(get_after_change_sees_no_older_load), T_CASE(longjmp_out_of_loader_leaves_nothing),
+       T_CASE(thread_exit_of_leader_hands_load_over),
+       T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_during_load_ends_waiters),
+       T_CASE(forked_child_loads_by_itself), T_CASE(load_limits_return_codes),
+       T_CASE(soft_waiters_race_with_starting_workers))

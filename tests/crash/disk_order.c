@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * disk_order: a user of the disk tier that says on a file what it is about to do and what has been
- * acknowledged, so that somebody who watches its system calls, or makes them fail, can judge them.
+ * disk_order: a user of the disk tier that writes to a file each begun and each acknowledged call,
+ * so that a test that traces its system calls, or makes them fail, can judge them.
  *
  * USE        disk_order work FOLDER     lines "i KEY VERSION" before a call, "a .." after it
- *            disk_order verify FOLDER   opens what `work` left: each key must be what was
- *            acknowledged last, what the call in work makes of it, or absent. Prints "hits N".
- * ENDS       with 0; 1: something is wrong, said on stdout. Who cannot open the disk tier works on
- *            in memory. */
+ *            disk_order verify FOLDER   opens the store of `work`: each key must have the version
+ *            acknowledged last, the version of the call in progress, or be absent. Prints "hits N".
+ * ENDS       with 0; 1: a check failed, printed on stdout. Without a usable disk tier the program
+ *            works in memory. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static void say(int fd, char what, unsigned key, unsigned version)
     if (write(fd, line, (size_t)n) != n) { exit(1); }
 }
 
-/* 0: absent or right; else it is something else. */
+/* Return 0 if the key is absent or right, else another number. */
 static int differs(cellar *c, unsigned key, unsigned version, unsigned *hits)
 {
     char buf[512], want[512];

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the disk tier's counts: 3 million random crash states and all subsets of short traces,
-#         5,000 kills (500 of them on a disk), 200 for each promise of one change, every bit of a
-#         store and a million mutants under ASan and UBSan, every bit of stages that hold deletes
-#         and overwrites, files of earlier lives, a million entries that end at once.
-# Method: the programs of `make test`, asked for more, two at a time. PROOF_TIMES=n: n times as many
-#         of all but the bits, which are all there are (of the stages that hold deletes a third, all
-#         from 2 on), and the entries (1,000,000 kills: 200).
+# Aim:    The full counts of the disk tier: 3 million random crash states and all subsets of short
+#         traces, 5,000 kills (500 of them on a disk), 200 for each promise of one change, every
+#         bit of a store and a million mutants under ASan and UBSan, every bit of stages that hold
+#         deletes and overwrites, files of earlier lives, a million entries that expire together.
+# Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
+#         counts, except the bits, which are complete (of the stages with deletes a third, all of
+#         them from 2 on), and the entries (1,000,000 kills: 200).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
 seed=${SEED:-random}
@@ -23,15 +23,16 @@ $MAKE --no-print-directory test-programs $san >/dev/null || exit 2
 # shellcheck disable=SC2086
 checked=$($MAKE --no-print-directory -s where $san)/t
 
-# What is freed is kept for some lives, not for a thousand, and calls that led to a block for a few
-# frames: a third of the time. SEED repeats a report without them.
+# The sanitizer keeps freed memory for some lives, not for a thousand, and call stacks of a few
+# frames: this takes a third of the time. SEED repeats a report with the full settings.
 asan=quarantine_size_mb=4:thread_local_quarantine_size_kb=64:malloc_context_size=4
 asan=$asan${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
-item() { # label, number, program, settings, case
+item() { # LABEL NUMBER PROGRAM SETTINGS CASE
     echo "t|$1 $2|SEED=$((seed + $2 * 10000000 * times)) $4 $3 $5"
 }
-# What waits for the disk first: it leaves a processor to the others. Then the longest first.
+# First the item that waits for the disk: it leaves a processor to the others. Then the longest
+# ones.
 kill="$CELLAR_BUILD/t/test_l2_kill"
 set -- "$(item "kills on disk" 1 "$kill" KILL_DISK=$((500 * times)) disk)" \
     "$(item "kills on tmpfs" 1 "$kill" KILL_CYCLES=$((4500 * times)) tmpfs)"
@@ -44,7 +45,7 @@ for c in closed killed; do
         "ASAN_OPTIONS=$asan DAMAGE_STEP=1 DAMAGE_SLOW=1" any_bit_of_a_$c)"
 done
 old="$CELLAR_BUILD/t/test_l2_old_values"
-if [ "$times" -gt 1 ]; then step=1; else step=3; fi # SEED says which third
+if [ "$times" -gt 1 ]; then step=1; else step=3; fi # SEED selects the third
 set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
     "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
     "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    P12, P9, by somebody who does not know the seams of the code: what the library asks of the
-#         system comes in the order the disk tier's promises rest on, and any such call may fail or
-#         be the last one.
+# Aim:    P12, P9, without knowledge of the code: the system calls of the library come in the order
+#         that the promises of the disk tier need, and any such call may fail or be the last one.
 # Method: strace over tests/crash/disk_order.c, linked with the archive as users link it. First
-#         its log is read: SUPER said DIRTY durably before each acknowledgement; CLEAN only behind
-#         syncs of data, stage and META; the rename behind a sync, and the directory's behind it.
-#         Then the n-th pwrite64, fdatasync, pread64 fails with EIO or ENOSPC, does less than it
-#         says (what strace injects is not executed), or brings SIGKILL; opened again each time.
+#         its log is read: SUPER was durably DIRTY before each acknowledgement; CLEAN only after
+#         syncs of data, stage and META; the rename after a sync, and the sync of the directory
+#         after the rename. Then the n-th pwrite64, fdatasync, pread64 fails with EIO or ENOSPC,
+#         does less than it reports (strace replaces the call), or brings SIGKILL; the store is
+#         opened again each time.
 #         STRACE_EACH=n: every n-th call (default 3).
 . tests/support/t.sh
 name=slow_l2_strace
@@ -24,7 +24,7 @@ build() { $CC -std=c11 -D_GNU_SOURCE $t_warn -Iinclude -o "$bin" tests/crash/dis
 fresh() { rm -rf "$store" && mkdir "$store"; }
 watch() { strace -f -y -xx -s 160 -o "$t_tmp/log" -e trace="$calls" "$@"; }
 
-# Names in the log are \xNN, too; the last component of each is enough.
+# Names in the log are \xNN, too; the last component of each is sufficient.
 cat >"$t_tmp/order.awk" <<'END'
 function text(hex,   i, s) { # of printable bytes
     s = ""
@@ -85,7 +85,7 @@ in_order() {
     fresh && watch "$bin" work "$store" && awk -f "$t_tmp/order.awk" "$t_tmp/log" || return 1
     "$bin" verify "$store" >"$t_tmp/said" && cat "$t_tmp/said" && ! grep -q 'hits 0' "$t_tmp/said"
 }
-# The check itself: a log without the marks DIRTY, or without the syncs of the stage, is refused.
+# The check itself: a log without the DIRTY marks, or without the syncs of the stage, is refused.
 order_notices() {
     grep -v 'fdatasync.*\\x73\\x74\\x61\\x67\\x65\|fdatasync.*stage' "$t_tmp/log" >"$t_tmp/log2"
     cmp -s "$t_tmp/log" "$t_tmp/log2" && return 1
@@ -94,7 +94,7 @@ order_notices() {
     ! awk -f "$t_tmp/order.awk" "$t_tmp/log2"
 }
 
-# Every `each`-th call of one kind goes wrong in one way; then what is left is opened.
+# Every `each`-th call of one kind fails in one way; then the result is opened.
 goes_wrong() { # call, what
     fresh && watch "$bin" work "$store" || return 1
     most=$(grep -c "^[0-9 ]*$1(" "$t_tmp/log")
@@ -124,7 +124,7 @@ reads_go_wrong() { # what
     fresh && "$bin" work "$store" && watch "$bin" verify "$store" >/dev/null || return 1
     most=$(grep -c "^[0-9 ]*pread64(" "$t_tmp/log")
     [ "$most" -gt 10 ] || { echo "only $most calls of pread64"; return 1; }
-    # The first ones are the dynamic loader's.
+    # The first ones belong to the dynamic loader.
     n=$((1 + $(grep "^[0-9 ]*pread64(" "$t_tmp/log" | grep -vc 'store\|\\x73\\x74\\x6f\\x72\\x65')))
     while [ "$n" -le "$most" ]; do
         strace -f -o /dev/null -e trace=pread64 -e inject="pread64:$1:when=$n" "$bin" verify \
@@ -143,7 +143,7 @@ if ! t_have strace || ! strace -o /dev/null -e trace=write -e inject=write:retva
     t_skip system_calls_come_in_order "no strace that may watch and inject"
     t_end $name
 fi
-t_case it_builds build
+t_case wal_program_builds build
 t_case system_calls_come_in_order in_order
 t_case a_wrong_order_is_noticed order_notices
 for c in pwrite64 fdatasync; do

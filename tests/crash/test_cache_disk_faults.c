@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what happens to a disk from outside leaves a store whose memory works on, which says in
- *         words what is wrong, and takes the disk back where that is possible: mounted read-only,
- *         directory removed, no descriptor left, a path that cannot be written.
- * Method: real files below TMPDIR; what needs a mount or another user is injected (base_fault_io). */
+ * Aim:    A disk fault from outside leaves a store that continues in memory and logs the fault in
+ *         words. The store uses the disk again where that is possible: mounted read-only, directory
+ *         removed, no free descriptor, a path that cannot be written.
+ * Method: Real files below TMPDIR. A fault that needs a mount or another user is injected
+ *         (base_fault_io). */
 #include "tests/support/disk_store.h"
 #include "tests/support/said.h"
 #include "tests/support/t.h"
@@ -21,7 +22,7 @@
 
 #define KEYS 150u
 
-static const uint8_t known_secret[32] = { 1 }; /* no two of the keys share a class */
+static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
 static cellar_namespace_opts each_set;
 
 static void begin(void)
@@ -82,7 +83,7 @@ static cellar_err put(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, sizeof buf, NULL);
 }
 
-/* Its version, 0: a miss. */
+/* Return the version of the key; 0: a miss. */
 static uint32_t look(cellar *c, uint32_t key)
 {
     char buf[4000];
@@ -115,8 +116,9 @@ static uint64_t metric(cellar *c, const char *name)
     return strtoull(at + strlen(line), NULL, 10);
 }
 
-/* Every write says EROFS, reads work: errors -> breaker -> memory alone -> tried again, and back. */
-static void mounted_read_only_it_goes_on_and_heals(void)
+/* Each write fails with EROFS, reads work: errors -> breaker -> memory alone -> retry -> disk
+ * again. */
+static void read_only_mount_leaves_memory_until_disk_recovers(void)
 {
     begin();
     cellar *c = open_it();
@@ -129,7 +131,7 @@ static void mounted_read_only_it_goes_on_and_heals(void)
     T_EQ_U64(look(c, 30), 1); /* from disk */
     for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
         put_all(c, 2 + n);
-        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* memory */
+        T_EQ_U64(look(c, KEYS - 1), 2 + n); /* from memory */
         work(c, 200);
     }
     T_EQ_U64(metric(c, "cellar_l2_off"), 1);
@@ -150,8 +152,8 @@ static void mounted_read_only_it_goes_on_and_heals(void)
     end();
 }
 
-/* Each kind of call has its line, one a second, with file, place and cause. */
-static void a_failing_call_to_the_disk_has_an_error_line(void)
+/* Each kind of failed call logs one line a second, with file, place and cause. */
+static void failed_disk_call_logs_an_error(void)
 {
     begin();
     cellar *c = open_it();
@@ -182,7 +184,7 @@ static void a_failing_call_to_the_disk_has_an_error_line(void)
     end();
 }
 
-static void a_removed_directory_leaves_memory_until_the_next_open(void)
+static void removed_directory_leaves_memory_until_next_open(void)
 {
     begin();
     cellar *c = open_it();
@@ -196,7 +198,7 @@ static void a_removed_directory_leaves_memory_until_the_next_open(void)
     for (uint32_t i = 0; i < KEYS; i++) { T_CHECK(look(c, i) <= 1); }
     put_all(c, 2);
     T_EQ_U64(look(c, KEYS - 1), 2);
-    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not say that anything is safe */
+    T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not report that anything is safe */
     shut(c);
     c = open_it();
     T_EQ_U64(metric(c, "cellar_l2_off"), 0);
@@ -209,8 +211,8 @@ static void a_removed_directory_leaves_memory_until_the_next_open(void)
     end();
 }
 
-/* Once it is open it opens nothing. */
-static void without_descriptors_an_open_tier_works_on(void)
+/* An open tier opens no further file. */
+static void open_tier_works_without_free_descriptors(void)
 {
     begin();
     cellar *c = open_it();
@@ -260,8 +262,8 @@ static void flip(const char *path, long at)
     T_CHECK(fputc(was ^ 1, f) != EOF && fclose(f) == 0);
 }
 
-/* One that is in use; damaged; of somebody else. Each has its code and its words. */
-static void whose_directory_it_is_is_said_in_words(void)
+/* A directory in use, a damaged one, one of another program: each has its code and its text. */
+static void refused_directory_states_its_cause(void)
 {
     char path[400], name[420];
     begin();
@@ -283,7 +285,7 @@ static void whose_directory_it_is_is_said_in_words(void)
     end();
 }
 
-static void what_keeps_it_from_opening_is_said_in_words(void)
+static void failed_tier_open_states_its_cause(void)
 {
     static const struct {
         const char *site;
@@ -313,14 +315,14 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
         T_EQ_I64(e.code, CELLAR_E_IO);
         T_EQ_I64(e.sys_errno, why[i].error);
         T_CHECK(strstr(e.text, why[i].words) != NULL);
-        T_EQ_I64(lines_with(why[i].words), 1); /* and once */
+        T_EQ_I64(lines_with(why[i].words), 1); /* logged once */
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(look(c, 1), 1);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         cfg.l2.required = 1;
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
-        c = open_it(); /* and nothing of it lasts */
+        c = open_it(); /* nothing of the fault remains */
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
         shut(c);
         end();
@@ -328,7 +330,7 @@ static void what_keeps_it_from_opening_is_said_in_words(void)
 }
 
 T_ONE_THREAD;
-/* The budget that the text of a refused open asks for; 0: it names none. */
+/* Return the budget that the error text of a refused open names; 0 if it names none. */
 static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
 {
     cellar *c = NULL;
@@ -345,14 +347,14 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     return least;
 }
 
-static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
+static void too_small_budget_for_tier_names_sufficient_budget(void)
 {
     static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
     begin();
     settings cfg = config();
     cellar *c = NULL;
     cfg.config.max_entries = 0;
-    cfg.config.l2_bytes = 1u << 30; /* refused before anything is made */
+    cfg.config.l2_bytes = 1u << 30; /* refused before any file is created */
     T_CHECK(asked_for(&cfg, CELLAR_MEMORY_MIN) > CELLAR_MEMORY_MIN);
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.config.memory_bytes = 16u << 20;
@@ -364,7 +366,7 @@ static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         shut(c);
-        (void)asked_for(&cfg, least - least / 10); /* it asks for no more than a tenth too much */
+        (void)asked_for(&cfg, least - least / 10); /* it names at most a tenth too much */
     }
     cfg.config.memory_bytes = 1u << 20;
     cfg.l2.required = 0;
@@ -372,8 +374,8 @@ static void a_budget_too_small_for_the_tier_names_one_that_is_enough(void)
     end();
 }
 
-/* The sizes of segments that cellar.h names, of new directories. */
-static void a_value_over_half_a_segment_is_counted_and_not_written(void)
+/* The segment sizes that cellar.h names, for new directories. */
+static void value_over_half_a_segment_is_counted_and_not_written(void)
 {
     static const struct { uint64_t l2, memory, segment; } rows[] = {
         { 16u << 20, 16u << 20, 512u << 10 }, { 32u << 20, 16u << 20, 1u << 20 },
@@ -398,7 +400,7 @@ static void a_value_over_half_a_segment_is_counted_and_not_written(void)
     }
 }
 
-static void a_link_as_l2_path_is_the_store_it_leads_to(void)
+static void symbolic_link_as_l2_path_opens_its_target(void)
 {
     char link[sizeof folder + 8];
     begin();
@@ -421,7 +423,7 @@ static void a_link_as_l2_path_is_the_store_it_leads_to(void)
     end();
 }
 
-static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
+static void file_size_limit_below_l2_bytes_returns_code(void)
 {
     struct rlimit was, low;
     begin();
@@ -446,13 +448,12 @@ static void a_limit_of_file_size_below_l2_bytes_is_a_code(void)
     end();
 }
 
-T_MAIN("cache_disk_faults", T_CASE(mounted_read_only_it_goes_on_and_heals),
-       T_CASE(a_failing_call_to_the_disk_has_an_error_line),
-       T_CASE(a_removed_directory_leaves_memory_until_the_next_open),
-       T_CASE(without_descriptors_an_open_tier_works_on),
-       T_CASE(what_keeps_it_from_opening_is_said_in_words),
-       T_CASE(whose_directory_it_is_is_said_in_words),
-       T_CASE(a_budget_too_small_for_the_tier_names_one_that_is_enough),
-       T_CASE(a_value_over_half_a_segment_is_counted_and_not_written),
-       T_CASE(a_link_as_l2_path_is_the_store_it_leads_to),
-       T_CASE(a_limit_of_file_size_below_l2_bytes_is_a_code))
+T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_recovers),
+       T_CASE(failed_disk_call_logs_an_error),
+       T_CASE(removed_directory_leaves_memory_until_next_open),
+       T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
+       T_CASE(refused_directory_states_its_cause),
+       T_CASE(too_small_budget_for_tier_names_sufficient_budget),
+       T_CASE(value_over_half_a_segment_is_counted_and_not_written),
+       T_CASE(symbolic_link_as_l2_path_opens_its_target),
+       T_CASE(file_size_limit_below_l2_bytes_returns_code))

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what a call has promised of the disk holds when the process is killed: a set that
- *         CELLAR_DURABLE or CELLAR_L2_WRITE_THROUGH has acknowledged is found with that value or a
- *         newer one; in no mode comes an overwritten or deleted value back, or a wrong byte.
- * Method: a child opens a store through the public interface, looks at what its predecessor left,
- *         then works in several threads on the same keys until SIGKILL, at any moment. What each
- *         thread has begun and what was acknowledged stands in shared memory, with a clock that
- *         counts calls. Other keys are written all the time: they share stamps, log and index.
- *         CACHE_KILL_CYCLES=n: so many kills in each mode; CACHE_KILL_IN=folder. */
+ * Aim:    The promises of a call about the disk hold when the process is killed. A set acknowledged
+ *         with CELLAR_DURABLE or CELLAR_L2_WRITE_THROUGH is read back with that value or a newer
+ *         one. In no mode does an overwritten or deleted value or a wrong byte come back.
+ * Method: A child opens a store through the public interface and checks the entries of its
+ *         predecessor. Then it works in several threads on the same keys until SIGKILL, at any
+ *         moment. Shared memory holds the begun and the acknowledged calls of each thread, with a
+ *         clock that counts calls. Other keys are written all the time: they share stamps, log and
+ *         index. CACHE_KILL_CYCLES=n: n kills in each mode; CACHE_KILL_IN=folder. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,9 +25,10 @@
 #define KEYS 48u
 #define OTHERS 1500u
 #define THREADS 3u
-#define BASE THREADS /* the last writer: what the last life left */
+#define BASE THREADS /* the last writer: the entries of the previous life */
 #define LIVES 20u    /* of one directory */
-#define SURE_BYTES ((uint64_t)10 << 20) /* logged behind a set: it cannot have been reclaimed */
+/* logged after a set, so that the set has not been reclaimed */
+#define SURE_BYTES ((uint64_t)10 << 20)
 
 enum { DURABLE, WRITE_THROUGH, EACH_SET };
 enum { OP_SET, OP_PLAIN, OP_DEL };
@@ -36,13 +37,13 @@ typedef struct op { /* written before the call, `end` after it */
     _Atomic uint64_t start, end, version, kind, logged;
 } op;
 
-typedef struct writer { /* of one key: op n lies in at[n % 2] */
+typedef struct writer { /* for each key: op n is at[n % 2] */
     _Atomic uint64_t begun, acked;
     op at[2];
 } writer;
 
 typedef struct oracle {
-    _Atomic uint32_t half; /* what holds: a child fills the other one, then turns */
+    _Atomic uint32_t half; /* the valid half: a child fills the other half, then switches */
     writer key[2][KEYS][THREADS + 1];
     _Atomic uint64_t clock, calls, logged, looked, sure, busy;
     _Atomic uint64_t version[THREADS];
@@ -64,7 +65,7 @@ static size_t fill(unsigned char *buf, uint32_t key, uint64_t version)
     return n;
 }
 
-/* The writer stands in the lowest bits. */
+/* The writer is in the lowest bits. */
 static uint64_t version_by(uint32_t thread)
 {
     return (atomic_fetch_add(&o->version[thread], 1) + 1) * (THREADS + 1) + thread;
@@ -77,7 +78,7 @@ static void fail(const char *what, uint32_t key, uint64_t got)
     _exit(3);
 }
 
-/* The version of the key as the store has it; 0: none. */
+/* Return the version of the key in the store; 0: none. */
 static uint64_t look(uint32_t key)
 {
     unsigned char buf[1024], want[1024];
@@ -92,11 +93,11 @@ static uint64_t look(uint32_t key)
     return version;
 }
 
-/* ---- is that what the last life may leave? ---- */
+/* ---- checks of the previous life ---- */
 
 static op *op_at(writer *w, uint64_t n) { return &w->at[n % 2]; }
 
-/* Calls `fn` with the last op each writer had acknowledged, and with the one in flight. */
+/* Call `fn` with the last acknowledged op of each writer, and with the op in flight. */
 static bool any_op(writer *ws, bool (*fn)(const op *x, bool acked, const op *of), const op *of)
 {
     for (uint32_t t = 0; t <= THREADS; t++) {
@@ -119,7 +120,7 @@ static bool is_set_behind(const op *x, bool acked, const op *of)
 
 static writer *looked_at;
 
-/* It may be why nothing is there. */
+/* It may explain a miss. */
 static bool may_miss(const op *x, bool acked, const op *of)
 {
     (void)of;
@@ -146,7 +147,7 @@ static void judge(writer *ws, uint32_t key, uint64_t got)
     writer *w = &ws[got % (THREADS + 1)];
     const op *last = op_at(w, w->acked), *next = op_at(w, w->acked + 1);
     if (w->begun > w->acked && next->kind != OP_DEL && next->version == got) { return; }
-    if (op_at(&ws[BASE], 1)->version == got) { /* what this life has found, by any writer */
+    if (op_at(&ws[BASE], 1)->version == got) { /* a value that this life has read, by any writer */
         w = &ws[BASE];
         last = op_at(w, 1);
     }
@@ -174,7 +175,7 @@ static void look_at_all(void)
     atomic_fetch_add(&o->half, 1);
 }
 
-/* ---- what a child does ---- */
+/* ---- work of a child ---- */
 
 static void one_op(uint32_t thread, uint32_t key, uint64_t kind)
 {
@@ -221,7 +222,7 @@ static void *works(void *arg)
             one_op(thread, key, OP_PLAIN);
         } else if (what < 10) {
             (void)look(key);
-        } else { /* another key: it moves stamps and fills the log */
+        } else { /* another key: it changes stamps and fills the log */
             unsigned char buf[256] = { 1 };
             const uint32_t other = 1000000 + (uint32_t)base_rng_below(&r, OTHERS);
             atomic_fetch_add(&o->logged, sizeof buf + 64);
@@ -276,7 +277,7 @@ static void child_opens(uint64_t dir)
     cfg.l2.sigbus_handler = cfg.l2.mmap_read = dir % 4 == 2;
     v.l2_lz4 = dir % 4 == 3;
     cellar_err err = settings_open(&cfg, &root);
-    if (err == CELLAR_E_UNSUPPORTED && v.l2_lz4 != 0) { /* built without */
+    if (err == CELLAR_E_UNSUPPORTED && v.l2_lz4 != 0) { /* built without lz4 */
         v.l2_lz4 = 0;
         err = settings_open(&cfg, &root);
     }
@@ -286,7 +287,7 @@ static void child_opens(uint64_t dir)
     }
 }
 
-/* The index of a killed life is read back first: until then a get may miss. */
+/* The index of a killed life is read back first; until then a get may miss. */
 static void child_warms(void)
 {
     static char text[1 << 18];
@@ -308,7 +309,7 @@ static void child_lives(uint64_t dir)
     for (;;) { pause(); }
 }
 
-/* ---- one life after the other ---- */
+/* ---- one life after another ---- */
 
 static void life(uint64_t n, base_rng *rng)
 {

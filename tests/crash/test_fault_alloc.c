@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    any allocation, mapping or thread start may fail: the call returns the code its contract
- *         names, the store stays consistent, nothing is left behind, and the same call then works.
- * Method: a scenario that uses every public function is run once to count its allocations; then
- *         with each of them failing once, with all from each on failing, and with random ones
- *         failing. What must hold for a value afterwards: the one that was set last with OK, or a
- *         miss; the number of blocks is back where it began. Counts and sites are printed. */
+ * Aim:    Any allocation, mapping or thread start may fail. The call returns the code of its
+ *         contract, the store stays consistent, no memory is leaked, and the same call then works.
+ * Method: A scenario with every public function runs once to count its allocations. Then it runs
+ *         with each allocation failing once, with all allocations failing from each one on, and
+ *         with random failures. Afterwards a value is the last one set with OK, or a miss; the
+ *         number of blocks is back at its start. Counts and sites are printed. */
 #include "tests/support/t.h"
 
 #include "base/mem.h"
@@ -25,11 +25,11 @@ static int64_t read_clock(void *ctx)
 }
 
 typedef struct run {
-    uint64_t failed;      /* calls that said E_NOMEM or E_SPACE */
-    uint64_t unexpected;  /* any other code that is not in the contract */
+    uint64_t failed;      /* calls with E_NOMEM or E_SPACE */
+    uint64_t unexpected;  /* calls with any other code outside their contract */
 } run;
 
-/* OK, or the two codes of missing memory. True: OK. */
+/* Return true for OK; accept the two codes of missing memory. */
 static bool fine(run *r, cellar_err err, const char *call)
 {
     if (err == CELLAR_OK) { return true; }
@@ -65,7 +65,7 @@ static void hear(const cellar_event *e, void *ctx)
     ++*(unsigned *)ctx;
 }
 
-/* A value that was set with OK reads back; one whose set failed is the old one or nothing. */
+/* A value set with OK reads back; a key has its old value or misses after a failed set. */
 static void set_and_check(run *r, cellar *c, const char *key, const void *value, size_t len)
 {
     static unsigned char got[500000];
@@ -77,7 +77,7 @@ static void set_and_check(run *r, cellar *c, const char *key, const void *value,
         T_EQ_U64(got_len, len);
         T_EQ_MEM(got, value, len);
     } else {
-        T_EQ_I64(err, CELLAR_MISS); /* what it was to replace is not served */
+        T_EQ_I64(err, CELLAR_MISS); /* the value that it replaces is not served */
     }
 }
 
@@ -167,7 +167,7 @@ static void scenario(run *r, bool threads)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* The scenario with call `nth` failing; nothing may be left behind, and afterwards all is well. */
+/* Run the scenario with call `nth` failing; check for leaks and a working store. */
 static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
 {
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
@@ -185,7 +185,7 @@ static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
     return calls;
 }
 
-static void every_allocation_can_fail(void)
+static void each_armed_allocation_fails(void)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -195,11 +195,11 @@ static void every_allocation_can_fail(void)
     unsigned hits[64], count = 0;
     const uint64_t calls = run_failing(0, false, NULL);
     T_CHECK(calls > 100);
-    const uint64_t share = calls / t_share(calls); /* the first ones, then one of `share` */
+    const uint64_t share = calls / t_share(calls); /* the first ones, then one in `share` */
     for (uint64_t nth = 1; nth <= calls && !t_failed(); nth += nth < 40 ? 1 : share) {
         const char *site = NULL;
         (void)run_failing(nth, false, &site);
-        if (site == NULL) { continue; } /* the scenario took another way and asked less often */
+        if (site == NULL) { continue; } /* this run took another path with fewer allocations */
         unsigned i = 0;
         while (i < count && strcmp(sites[i], site) != 0) { i++; }
         if (i == count && count < 64) {
@@ -216,7 +216,7 @@ static void every_allocation_can_fail(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void memory_that_does_not_come_back(void)
+static void allocations_that_keep_failing_leave_store_consistent(void)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -231,7 +231,7 @@ static void memory_that_does_not_come_back(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void threads_that_do_not_start(void)
+static void failed_thread_start_leaves_nothing_behind(void)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -256,5 +256,6 @@ static void threads_that_do_not_start(void)
     T_CHECK(refused > 5);
 }
 
-T_MAIN("fault_alloc", T_CASE(every_allocation_can_fail), T_CASE(memory_that_does_not_come_back),
-       T_CASE(threads_that_do_not_start))
+T_MAIN("fault_alloc", T_CASE(each_armed_allocation_fails),
+       T_CASE(allocations_that_keep_failing_leave_store_consistent),
+       T_CASE(failed_thread_start_leaves_nothing_behind))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    any allocation of the guards may fail: filters, breakers, warm-up, memoized calls,
- *         write-through, and fallbacks in bulk and of leases answer with a code, leave a whole
- *         store, and work when asked again.
- * Method: the n-th allocation after the store was opened fails once, for every n that is reached;
- *         then everything is done once more without a failure. */
+ * Aim:    Any allocation of the guards may fail. Filters, breakers, warm-up, memoized calls,
+ *         write-through, and fallbacks of bulk loads and leases return a code, leave a consistent
+ *         store, and work in the next call.
+ * Method: The n-th allocation after the open fails once, for every n that is reached. Then
+ *         everything runs once more without a failure. */
 #include "tests/support/load_kit.h"
 
 #include "base/mem.h"
@@ -48,7 +48,7 @@ static bool fine(cellar_err err)
     return err == CELLAR_OK || err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
 }
 
-/* Everything once. With `must` each call succeeds. */
+/* Run everything once. With `must` each call succeeds. */
 static void all_of_it(cellar *c, bool must)
 {
     cellar_breaker *b = NULL;
@@ -65,7 +65,7 @@ static void all_of_it(cellar *c, bool must)
     if (err == CELLAR_OK) {
         err = cellar_bloom_feed(c, next_number, &n, NULL);
         T_CHECK(fine(err) && (!must || err == CELLAR_OK));
-        if (err == CELLAR_OK) { /* E_LIMIT: it could not grow while it was fed */
+        if (err == CELLAR_OK) { /* E_LIMIT: it could not grow during the feed */
             err = cellar_bloom_activate(c, 0);
             T_CHECK(err == CELLAR_OK || (!must && err == CELLAR_E_LIMIT));
         }
@@ -86,8 +86,8 @@ static void all_of_it(cellar *c, bool must)
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     T_EQ_U64(report.keys, report.hits + report.loaded + report.absent + report.failed +
                                report.skipped);
-    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL),
-             CELLAR_OK); /* it knows nothing of memoized calls */
+    /* the filter lacks the keys of memoized calls */
+    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
     err = CELLAR_MEMOIZE(c, "f", 1, NULL, give_text, NULL, &r, &text[0]);
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     cellar_result_free(&r);
@@ -96,7 +96,7 @@ static void all_of_it(cellar *c, bool must)
     cellar_breaker_destroy(b);
 }
 
-static void any_refused_allocation_of_a_guard_is_a_code(void)
+static void failed_allocation_of_guard_returns_code(void)
 {
     uint64_t nth = 0, seen = 1;
     for (nth = 1; nth <= seen && nth < 2000; nth++) {
@@ -114,7 +114,7 @@ static void any_refused_allocation_of_a_guard_is_a_code(void)
 
 /* ---- fallbacks ---- */
 
-/* Reports a, fails the rest. */
+/* Reports a, fails the other keys. */
 static cellar_err load_a(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     cellar_err err = CELLAR_OK;
@@ -126,7 +126,7 @@ static cellar_err load_a(cellar_load *ld, const cellar_bytes *keys, size_t count
     return err;
 }
 
-/* Knows b and l; the others have the default. */
+/* Knows b and l; other keys get the default. */
 static cellar_err load_b(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     const char first = *(const char *)key;
@@ -135,7 +135,7 @@ static cellar_err load_b(cellar_load *ld, const void *key, size_t key_len, void 
     return first == 'b' || first == 'l' ? cellar_load_value(ld, "second", 6) : CELLAR_E_IO;
 }
 
-/* A value is one of those that were brought for the key, or there is none and a code says why. */
+/* The result is a value that was brought for the key, or no value and a code. */
 static void is_whole(cellar_err err, cellar_result *r, const char *mine, const char *instead)
 {
     if (err == CELLAR_OK) {
@@ -168,7 +168,7 @@ static void fallbacks_in_bulk(cellar *c, const cellar_load_opts *o, bool must)
     }
 }
 
-/* A lease that fails while somebody waits: who waits is told, and then asks again. */
+/* Fail a lease with a waiter: the waiter is called and then acquires. */
 static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must)
 {
     cellar_lease lease, ticket;
@@ -183,11 +183,11 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     T_CHECK(err == CELLAR_PENDING || (!must && err == CELLAR_E_NOMEM));
     cellar_result_free(&r);
     const bool waits = err == CELLAR_PENDING;
-    T_EQ_I64(cellar_lease_release(c, &lease, 42), CELLAR_OK); /* whatever memory there is */
+    T_EQ_I64(cellar_lease_release(c, &lease, 42), CELLAR_OK); /* with any amount of memory */
     T_EQ_I64(told, waits);
     err = cellar_lease_acquire(c, "l", 1, o, NULL, &lease, &r);
     if (must) { T_EQ_I64(err, CELLAR_OK); }
-    if (err == CELLAR_LEASED) { /* what was brought found no room */
+    if (err == CELLAR_LEASED) { /* the value could not be stored */
         T_EQ_I64(cellar_lease_release(c, &lease, 0), CELLAR_OK);
         cellar_result_free(&r);
     } else {
@@ -195,7 +195,7 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     }
 }
 
-static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
+static void failed_allocation_of_fallback_leaves_nothing(void)
 {
     static const cellar_bytes last = { "default", 7 };
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
@@ -206,7 +206,7 @@ static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
     o.fallback[0] = (cellar_fallback){ load_b, NULL };
     o.default_value = &last;
     for (nth = 1; nth <= seen && nth < 2000 && !t_failed(); nth++) {
-        for (int on = 0; on < 2; on++) { /* once, and from there on */
+        for (int on = 0; on < 2; on++) { /* fail once; fail from there on */
             cellar *c = kit_open(2 << 20);
             (void)base_fault_alloc_arm(nth, on != 0);
             fallbacks_in_bulk(c, &o, false);
@@ -214,7 +214,7 @@ static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
             failed += base_fault_alloc_site() != NULL;
             const uint64_t calls = base_fault_alloc_arm(0, false);
             if (on == 0 && calls > seen) { seen = calls; }
-            atomic_fetch_add(&kit_now_ms, 100000); /* all that was kept is over */
+            atomic_fetch_add(&kit_now_ms, 100000); /* all stored results have expired */
             fallbacks_in_bulk(c, &o, true);
             fallbacks_of_a_lease(c, &o, true);
             kit_close(c);
@@ -226,5 +226,5 @@ static void any_refused_allocation_of_a_fallback_leaves_nothing(void)
     T_CHECK(failed > 10);
 }
 
-T_MAIN("fault_guard", T_CASE(any_refused_allocation_of_a_guard_is_a_code),
-       T_CASE(any_refused_allocation_of_a_fallback_leaves_nothing))
+T_MAIN("fault_guard", T_CASE(failed_allocation_of_guard_returns_code),
+       T_CASE(failed_allocation_of_fallback_leaves_nothing))

@@ -156,7 +156,7 @@ static void every_call_can_fail_with_every_errno(void)
            hits);
 }
 
-static void every_allocation_can_fail(void)
+static void each_armed_allocation_fails(void)
 {
     uint32_t version = 0;
     uint64_t n = 0;
@@ -188,4 +188,4 @@ static void every_allocation_can_fail(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_fault", T_CASE(every_call_can_fail_with_every_errno), T_CASE(every_allocation_can_fail))
+T_MAIN("l2_fault", T_CASE(every_call_can_fail_with_every_errno), T_CASE(each_armed_allocation_fails))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cxx_caller: the C interface from C++11, wrapped as one would in an application: handles close
- * themselves, strings go in and out, and no exception leaves a callback.
+ * cxx_caller: the C interface from C++11, wrapped as in an application: handles close themselves,
+ * strings go in and out, and no exception leaves a callback.
  *
  *     c++ -O2 cxx_caller.cc -lcellar -pthread */
 #include <cstdio>
@@ -34,7 +34,7 @@ public:
         handle_.reset(c);
     }
 
-    /* False: not there. */
+    /* Returns false on a miss. */
     bool get(const std::string &key, std::string *value) const
     {
         void *bytes = nullptr;
@@ -72,7 +72,7 @@ private:
         std::exception_ptr thrown;
     };
 
-    /* The library is C: an exception must not pass through it, so it travels beside it. */
+    /* The library is C: an exception must not pass through it, so it is carried around the call. */
     template <typename Fn>
     static cellar_err run(const void *old, std::size_t old_len, cellar_buf *out, void *ctx)
     {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * epoll_loads: a server with one thread and an epoll loop loads through the cache without ever
- * waiting: whoever asks first for a key gets the lease and asks the backend, everybody else is told
- * by an eventfd when the value is there.
+ * epoll_loads: a server with one thread and an epoll loop loads through the cache without waiting.
+ * The first request of a key gets the lease and asks the backend. All other requests of the key are
+ * told by an eventfd when the value is stored.
  *
- * Here the backend is a pipe whose answer comes 20 ms later, and 50 requests ask for 5 keys. The
- * program checks itself: 5 questions to the backend, 50 answers, the loop never blocked. */
+ * Here the backend is a pipe that answers 20 ms later, and 50 requests ask for 5 keys. The program
+ * checks itself: 5 questions to the backend, 50 answers, the loop never blocked. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,11 +30,11 @@ typedef struct server {
     cellar *c;
     int loop, bell, timer;
     request request[REQUESTS];
-    cellar_lease lease[KEYS]; /* of questions under way; id 0: none */
+    cellar_lease lease[KEYS]; /* of questions in progress; id 0: none */
     int asked, answered;
 } server;
 
-/* Called by whoever brings a value that somebody waits for: only rings. */
+/* Ring the bell. The thread that fulfills a lease with waiters calls this. */
 static void ring(void *ctx)
 {
     const uint64_t one = 1;
@@ -51,7 +51,7 @@ static void ask_backend(server *s, const request *q, const cellar_lease *lease)
     (void)timerfd_settime(s->timer, 0, &soon, NULL);
 }
 
-/* Try to answer one request; it stays open when somebody is loading. */
+/* Try to answer one request; it stays open while a load of its key runs. */
 static void serve(server *s, request *q)
 {
     const cellar_subscriber tell = { ring, &s->bell };
@@ -64,7 +64,7 @@ static void serve(server *s, request *q)
         s->answered++;
         break;
     case CELLAR_LEASED:
-        ask_backend(s, q, &lease); /* and this request waits like all others: ask once more */
+        ask_backend(s, q, &lease); /* and this request waits like all others: acquire once more */
         break;
     default: break; /* PENDING: the bell will ring */
     }
@@ -100,11 +100,11 @@ static void run_loop(server *s)
         struct epoll_event e;
         uint64_t count;
         const int n = epoll_wait(s->loop, &e, 1, 2000);
-        if (n <= 0) { return; } /* nothing for two seconds: the check below says so */
+        if (n <= 0) { return; } /* nothing for two seconds: the check below reports it */
         if (read(e.data.fd, &count, sizeof count) != (ssize_t)sizeof count) { continue; }
         if (e.data.fd == s->timer) { on_backend(s); }
         serve_all(s);
-        (void)cellar_tick(s->c, 100, NULL); /* no thread of the library: its work is done here */
+        (void)cellar_tick(s->c, 100, NULL); /* no thread of the library: its work runs here */
     }
 }
 

@@ -2,8 +2,8 @@
  *
  * event_loop: a cache without any thread of its own, in a program that is one epoll loop.
  *
- * cfg.no_threads leaves all background work (expiry without reads, above all) to cellar_tick, which
- * the loop calls from a timer with a budget of microseconds, so that no request waits for it.
+ * cfg.no_threads leaves all background work (mainly expiry without reads) to cellar_tick. The loop
+ * calls it from a timer with a budget of microseconds, so that no request waits for it.
  *
  *     cc -O2 event_loop.c -lcellar -pthread */
 #include <errno.h>
@@ -24,7 +24,7 @@ enum { LOOP_TICK_MS = 10, LOOP_TICK_BUDGET_US = 500, LOOP_SHORT_TTL_MS = 30 };
 typedef struct loop {
     cellar *cache;
     int epoll, timer, server; /* server: our end of the connection */
-    uint64_t ticks, expired;  /* entries freed although nobody asked for them */
+    uint64_t ticks, expired;  /* entries reclaimed without a request */
     int done;
 } loop;
 
@@ -58,7 +58,7 @@ static void loop_background(loop *l)
 {
     uint64_t rings, expired = 0;
     if (read(l->timer, &rings, sizeof rings) < 0) { return; }
-    /* PENDING means there is more: the next round goes on, the requests come first. */
+    /* PENDING means more work: the next round continues, requests come first. */
     const cellar_err err = cellar_tick(l->cache, LOOP_TICK_BUDGET_US, &expired);
     if (err == CELLAR_OK || err == CELLAR_PENDING) {
         l->ticks++;
@@ -75,7 +75,7 @@ static int loop_watch(loop *l, int fd)
     return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
 }
 
-/* One round; 0: nothing came within `timeout_ms`. */
+/* Run one round. Return 0 if nothing came within `timeout_ms`. */
 static int loop_step(loop *l, int timeout_ms)
 {
     struct epoll_event e[8];
@@ -153,7 +153,7 @@ int main(void)
     check(cellar_stats_get(l.cache, CELLAR_SCOPE_STORE, &st) == CELLAR_OK && st.sets == 2,
           "two sets are counted");
 
-    /* Nobody asks for them again: the timer alone gives the memory back. Ten seconds at most. */
+    /* No request reads them again: the timer alone reclaims the memory. Ten seconds at most. */
     for (int round = 0; round < 1000 && l.expired < 2; round++) {
         if (loop_step(&l, 100) < 0) { break; }
     }

@@ -3,9 +3,9 @@
  * fork_server: a program that fills a cache and then forks one process a request, as classic
  * servers do.
  *
- * A child has its own copy of everything the parent had cached and may use it at once. It has no
- * maintenance thread (threads do not survive a fork), so a long-lived child calls cellar_tick. What
- * it stores stays with it; the parent and the other children do not see it.
+ * A child has its own copy of the parent's cache and may use it immediately. It has no maintenance
+ * thread (threads do not survive a fork), so a long-lived child calls cellar_tick. Entries that it
+ * stores stay in the child; the parent and the other children do not see them.
  *
  *     cc -O2 fork_server.c -lcellar -pthread */
 #include <stdio.h>
@@ -27,7 +27,7 @@ static cellar_err server_store(cellar *c, int n, const char *text)
     return cellar_set(c, key, (size_t)len, text, strlen(text), NULL);
 }
 
-/* 1: the cached page is `text`. */
+/* Return 1 if the cached page is `text`. */
 static int server_has(cellar *c, int n, const char *text)
 {
     char key[32], page[64];
@@ -37,13 +37,14 @@ static int server_has(cellar *c, int n, const char *text)
            page_len == strlen(text) && memcmp(page, text, page_len) == 0;
 }
 
-/* What a child does with its request; 0: all is well. The number tells the parent what was not. */
+/* Serve one request in a child. Return 0 if all is well; another number tells the parent the failed
+ * check. */
 static int server_child(cellar *c, int request)
 {
     char text[32];
     for (int n = 0; n < SERVER_KEYS; n++) {
         snprintf(text, sizeof text, "page %d", n);
-        if (!server_has(c, n, text)) { return 1; } /* all of the parent's cache is there */
+        if (!server_has(c, n, text)) { return 1; } /* the child has all of the parent's cache */
     }
     snprintf(text, sizeof text, "child %d", request);
     if (server_store(c, request, text) != CELLAR_OK) { return 2; }
@@ -54,7 +55,8 @@ static int server_child(cellar *c, int request)
     if (cellar_open(NULL, &own) != CELLAR_OK) { return 5; }
     if (server_store(own, 0, "mine") != CELLAR_OK || !server_has(own, 0, "mine")) { return 6; }
     if (cellar_close(own) != CELLAR_OK) { return 7; }
-    return cellar_close(c) == CELLAR_OK ? 0 : 8; /* fine in a child, and needless before _exit */
+    /* allowed in a child, and not needed before _exit */
+    return cellar_close(c) == CELLAR_OK ? 0 : 8;
 }
 
 static int passed, failed;

@@ -13,12 +13,12 @@
 #include "cellar_limit.h"
 #include "cellar_lock.h"
 
-/* ---- a store that protects itself by the fence ---- */
+/* ---- a database that protects itself by the fence ---- */
 
 static _Atomic uint64_t newest_fence;
 static _Atomic int inside, most_inside, imports;
 
-/* Refuses writers that are not the newest: one that slept through the end of its lease. */
+/* Refuse writers without the newest fence, such as one that slept past its lease. */
 static int store_write(uint64_t fence)
 {
     uint64_t seen = atomic_load(&newest_fence);
@@ -43,7 +43,7 @@ static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
     }
 }
 
-/* The work under the lock; what it returns, cellar_lock_run returns. */
+/* The work under the lock; cellar_lock_run returns its result. */
 static cellar_err import(const cellar_lock *lk, void *ctx)
 {
     (void)ctx;

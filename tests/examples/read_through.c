@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * read_through: ask the cache first, else the database, and remember what the database said, also
- * when it said "no such row".
+ * read_through: read the cache first, else the database, and store the answer of the database, also
+ * the answer "no such row".
  *
  *     cc -O2 read_through.c -lcellar -pthread       (or: cc read_through.c cellar.c -pthread) */
 #include <stdio.h>
@@ -10,11 +10,11 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 
-/* ---- the slow thing behind the cache ---- */
+/* ---- the slow database behind the cache ---- */
 
 static int database_calls;
 
-/* Length of the name of user `id` in buf, or -1: there is none. */
+/* Write the name of user `id` to buf. Return its length, or -1 if there is no such user. */
 static int database_user_name(int id, char *buf, size_t cap)
 {
     static const char *const name[] = { "ada", "grace", "barbara" };
@@ -25,7 +25,7 @@ static int database_user_name(int id, char *buf, size_t cap)
 
 /* ---- what an application writes ---- */
 
-/* The same answer as the database, from the cache if it is there. */
+/* Return the answer of the database, from the cache if it is stored there. */
 static int user_name(cellar *users, int id, char *buf, size_t cap)
 {
     size_t len;
@@ -36,13 +36,13 @@ static int user_name(cellar *users, int id, char *buf, size_t cap)
     case CELLAR_ABSENT:
         return -1; /* known not to exist: the database is not asked again */
     default:
-        break; /* a miss, or a cache that cannot help: never an error of ours */
+        break; /* a miss, or a cache that cannot help: never an error for the caller */
     }
 
     const int found = database_user_name(id, buf, cap);
     cellar_set_opts o = cellar_set_opts_default();
     if (found < 0) {
-        o.flags = CELLAR_NEGATIVE; /* lives for the view's negative_ttl_ms */
+        o.flags = CELLAR_NEGATIVE; /* lives for the namespace's negative_ttl_ms */
         cellar_set(users, &id, sizeof id, NULL, 0, &o);
     } else {
         o.jitter_pct = 10; /* entries stored together do not expire together */
@@ -51,7 +51,7 @@ static int user_name(cellar *users, int id, char *buf, size_t cap)
     return found;
 }
 
-/* Writes go to the database first, then the old answer is dropped. */
+/* Write to the database first, then delete the old entry. */
 static void user_renamed(cellar *users, int id) { cellar_delete(users, &id, sizeof id); }
 
 /* ---- the example checks itself ---- */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz/l2: the disk tier's readers and its recovery, on files that say anything.
+ * fuzz/l2: the readers and the recovery of the disk tier, on files with any content.
  *
  * INPUT      u8 which store: odd: it was closed, and has index.snap; else killed
  *            operations, each: u8 what, u16 where, u8 length, bytes
  *            what & 7: 0, 1 bytes into a file as they are; 2 index.snap (its head, its rows, a
  *            block), 3 SUPER, 4 a trailer, 5 a header in the stage, 6 a footer page, 7 a record:
- *            its fields or bytes, with a right check, so that what is behind the checks is
+ *            its fields or bytes, with a valid check, so that the code behind the checks is
  *            reached, too
  * ORACLE     no crash, no sanitizer report, no failed assert; a store that opens passes its audit
  *            after warm-up, and inspect opens what l2_open does.
@@ -22,8 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static l2_dev fuzz_dev, fuzz_closed, fuzz_hurt;
 static l2_form fuzz_form;
 static bool fuzz_ready;
-static bool fuzz_snapped; /* this input has written index.snap with right checks */
-static uint64_t fuzz_by_snap; /* opens that have used one */
+static bool fuzz_snapped; /* this input has written index.snap with valid checks */
+static uint64_t fuzz_by_snap; /* opens that used one */
 
 static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
 {
@@ -46,7 +46,7 @@ static void fuzz_make(l2_dev *on, bool close)
     const l2_view v = { 1, 1, 1 };
     (void)l2_view_set(k.d, &v, "v", 1);
     for (uint32_t i = 0; i < 160; i++) { fuzz_put(&k, i % 50, i % 11 == 0 ? 0 : i); }
-    fuzz_form = k.d->form; /* of both the same */
+    fuzz_form = k.d->form; /* the same for both */
     if (close) { l2_close(k.d); } else { l2_kit_kill(&k); }
 }
 
@@ -73,7 +73,7 @@ static void fuzz_over(void *to, size_t room, size_t at, const uint8_t *from, siz
     memcpy((unsigned char *)to + at, from, BASE_MIN(n, room - at));
 }
 
-#define FUZZ_SNAP_SEED UINT64_C(0x696e646578) /* as snap.c has it */
+#define FUZZ_SNAP_SEED UINT64_C(0x696e646578) /* as in snap.c */
 
 static uint64_t fuzz_snap_sum(const unsigned char *head, uint64_t at, const void *bytes, size_t n)
 {
@@ -82,7 +82,7 @@ static uint64_t fuzz_snap_sum(const unsigned char *head, uint64_t at, const void
     return base_sum(&fuzz_form.sum, seed, bytes, n);
 }
 
-/* One of its parts is changed; then all sums are made right again, as far as its sizes go. */
+/* Change one of its parts; then correct all sums, as far as its sizes allow. */
 static void fuzz_snap(l2_dev_file *f, uint32_t part, size_t at, const uint8_t *from, size_t n)
 {
     const size_t block = (size_t)1 << 20;
@@ -106,14 +106,14 @@ static void fuzz_snap(l2_dev_file *f, uint32_t part, size_t at, const uint8_t *f
     fuzz_snapped = true;
 }
 
-/* A structure of a valid page is changed and written again, check and all. */
+/* Change a structure of a valid page and write it again with its check. */
 static void fuzz_super(unsigned char *page, size_t at, const uint8_t *from, size_t n)
 {
     l2_super s;
     if (l2_super_read(page, &s) != CELLAR_OK) { return; }
     fuzz_over(&s, sizeof s, at % sizeof s, from, n);
     s.bad_count = BASE_MIN(s.bad_count, L2_BAD_MAX);
-    /* The disk made of memory has room for so much. */
+    /* The memory disk has space for this. */
     if (((uint64_t)s.nseg + s.nstage) * s.seg_bytes > FUZZ_ROOM) { return; }
     l2_super_write(page, &s);
 }
@@ -144,7 +144,7 @@ static void fuzz_foot(unsigned char *page, size_t at, const uint8_t *from, size_
     l2_foot_close(&fuzz_form, page, segseq);
 }
 
-/* The first record of a segment; its lengths stay, the rest may be anything. */
+/* Change the first record of a segment; its lengths stay, the rest may be anything. */
 static void fuzz_record(unsigned char *seg, size_t at, const uint8_t *from, size_t n)
 {
     l2_head h;
@@ -208,7 +208,7 @@ static void fuzz_look(void)
     }
     for (uint32_t key = 0; key < 90; key++) { fuzz_put(&k, key, key % 3); }
     const char *bad = l2_audit(k.d);
-    if (bad != NULL && !fuzz_snapped) { /* words that anybody with the secret made up */
+    if (bad != NULL && !fuzz_snapped) { /* invented words with a valid secret */
         fprintf(stderr, "audit: %s\n", bad);
         abort();
     }

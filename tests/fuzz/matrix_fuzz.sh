@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    inputs that a fuzzer finds by coverage do no harm to the disk tier's readers.
+# Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier.
 # Method: libFuzzer with ASan and UBSan over tests/fuzz/l2.c, FUZZ_SECONDS (60) from an empty corpus.
 . tests/support/t.sh
 sources="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    static analysers have nothing to say, and other machines can build and run the drop-in.
-# Method: cppcheck, gcc -fanalyzer and clang --analyze over the sources, asserts visible to them; a
-#         cross build for aarch64 whose api tests run under qemu-user.
+# Aim:    Static analysers report nothing, and other machines can build and run the drop-in.
+# Method: cppcheck, gcc -fanalyzer and clang --analyze over the sources, with asserts visible; a
+#         cross build for aarch64; its api tests run under qemu-user.
 . tests/support/t.sh
 sources=$(ls src/*/*.c | grep -v '^src/base/sim.c')
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -15,12 +15,12 @@ cppcheck_is_silent() {
         -D__ORDER_LITTLE_ENDIAN__=1 -D__BYTE_ORDER__=1 \
         --suppress=missingIncludeSystem -Iinclude -Isrc $sources
 }
-# One source a time, or gcc's analyser runs out of memory.
+# One source at a time, or gcc's analyser runs out of memory.
 each() { # shell command; "$1" is the source
     printf '%s\n' $sources | xargs -P "$jobs" -n 1 sh -c "$1" each
 }
-# All its checks but one, in one file: gcc 12 loses sight of what hangs in an array that hangs in a
-# struct (names of a folder, files of a walk). LeakSanitizer watches test_gate_walk.
+# All checks but one, for one file: gcc 12 loses track of memory owned by an array inside a struct
+# (names of a folder, files of a walk). LeakSanitizer checks test_gate_walk.
 gcc_is_silent() {
     each 'case $1 in src/cli/walk.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac
         gcc -std=c11 -D_GNU_SOURCE -DCELLAR_SOURCE_ID="\"0\"" -DBASE_DEBUG=1 -Iinclude -Isrc -O1 \
@@ -51,7 +51,7 @@ for c in clang clang-19; do
     if t_have $c; then t_case "${c}_analyzer_is_silent" clang_is_silent $c
     else t_skip "${c}_analyzer_is_silent" "no $c"; fi
 done
-# The compiler comes without the headers of its libc.
+# The compiler may be installed without the headers of its libc.
 if echo '#include <errno.h>' | aarch64-linux-gnu-gcc -E - >/dev/null 2>&1
 then t_case aarch64_api_tests aarch64
 else t_skip aarch64_api_tests "no aarch64-linux-gnu-gcc, or no headers for it"; fi

@@ -14,10 +14,10 @@ mkdir -p "$t_tmp/obj" "$t_tmp/passed"
 : >"$t_tmp/cells"
 export t_tmp t_warn
 
-plan() { # fact, compiler, standard, flags...: a cell; planned twice it is one
+plan() { # FACT COMPILER STANDARD FLAG...: a cell; planned twice it is one
     grep -q "^$1 " "$t_tmp/cells" || echo "$*" >>"$t_tmp/cells"
 }
-compile() { # the object of every cell, as many at once as there are CPUs
+compile() { # the object of every cell, one for each CPU at a time
     awk '{ print NR }' "$t_tmp/cells" | xargs -P "$jobs" -n 1 sh -c '
         set -- $(sed -n "${1}p" "$t_tmp/cells")
         fact=$1 compiler=$2 std=$3
@@ -27,9 +27,9 @@ compile() { # the object of every cell, as many at once as there are CPUs
             -o "$t_tmp/obj/$fact.o" >"$t_tmp/obj/$fact.said" 2>&1 &&
             echo $((($(date +%s%N) - begin) / 1000000)) >"$t_tmp/obj/$fact.ms"' compile
 }
-# Has this compiler made these very bytes of the library before, in a cell that passed? It does for
-# other standards, and for NDEBUG. What -flto leaves in an object tells standards apart even where
-# the code is the same: there the cell without it has to be.
+# Has this compiler produced the same bytes of the library before, in a cell that passed? It does
+# for other standards, and for NDEBUG. The sections of -flto differ between standards even where the
+# code is the same: there the cell without -flto must be the same.
 passed_before() { # fact, compiler
     for old in "$t_tmp/passed/$2".*; do
         [ -f "$old" ] || continue
@@ -42,10 +42,10 @@ passed_before() { # fact, compiler
     done
     return 1
 }
-# The objects of the api tests, once for a compiler, and once more with -flto: whatever the words of
-# the library, its callers are these, not optimized, which would take as long as the library does.
-# In one program, so that what -flto does is done once; the test with a cache that is open before
-# main stays alone.
+# The objects of the api tests, once for each compiler, and once more with -flto. Callers are not
+# optimized, whatever the flags of the library: optimizing them takes as long as the library. They
+# are linked into one program, so that the work of -flto is done once. The test with a cache that is
+# open before main stays alone.
 callers_of() { # folder, compiler, words...
     [ ! -f "$1/all.o" ] || return 0
     mkdir -p "$1"
@@ -69,7 +69,7 @@ callers_of() { # folder, compiler, words...
     }' >"$where/all.c"
     $compiler $words -c "$where/all.c" -o "$where/all.o"
 }
-# Runs the api tests on the object of a cell.
+# Run the api tests on the object of a cell.
 cell() { # fact
     set -- $(grep "^$1 " "$t_tmp/cells")
     fact=$1 compiler=$2
@@ -113,8 +113,8 @@ measured() { # fact: the case, then what it measured as a comment
     rm -f "$t_tmp/measured"
 }
 syntax() { $* -Idist -fsyntax-only dist/cellar.c; }
-compiles() { $* -Idist -c dist/cellar.c -o "$t_tmp/o.o"; } # what only an optimizer warns of, too
-switches() { # compiler words: all 64 combinations, as many at once as there are CPUs
+compiles() { $* -Idist -c dist/cellar.c -o "$t_tmp/o.o"; } # warnings of the optimizer count, too
+switches() { # WORDS of a compiler: all 64 combinations, one for each CPU at a time
     export words="$* $t_warn" t_tmp
     awk 'BEGIN { for (i = 0; i < 64; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
         for x in L2 LIMIT WORK KIT RESP TEXT; do
@@ -170,7 +170,7 @@ m32_passes() { # a test of the public calls
 packs_by_a_switch() { # what is a skip without the switch runs with it
     $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -Iinclude -I. $t_warn \
         tests/api/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
-        "$t_tmp/packs" packed_views_hold_more_on_the_same_disk >"$t_tmp/said" &&
+        "$t_tmp/packs" compressed_namespace_holds_more_on_disk >"$t_tmp/said" &&
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
 }
 
@@ -198,9 +198,9 @@ if [ "${QUICK-}" = 1 ]; then t_end packaging_dropin_cells; fi
 
 if t_have clang; then measured clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
 else t_skip clang_c17_O2_DNDEBUG "no clang"; fi
-t_case callers_in_c callers
+t_case c_callers_compile callers
 t_case dropin_and_split_agree split_agrees
-if t_have g++; then t_case callers_in_cxx callers_cxx g++; else t_skip callers_in_cxx "no g++"; fi
+if t_have g++; then t_case cxx_callers_compile callers_cxx g++; else t_skip cxx_callers_compile "no g++"; fi
 t_case static_glibc static_glibc
 if t_have musl-gcc; then
     cell_libs=-static

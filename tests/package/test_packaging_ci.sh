@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the workflow of .github runs .ci/run in a Debian 12 container and no other check; the
+# Aim:    The workflow of .github runs .ci/run in a Debian 12 container and no other check. The
 #         documents of .github name targets and commands that exist.
-# Method: a parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE; the
+# Method: A parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE. The
 #         same checks must refuse copies with a planted fault.
 . tests/support/t.sh
 workflow=.github/workflows/ci.yml
@@ -50,7 +50,7 @@ flat() { awk -f "$t_tmp/yaml.awk" "$1" >"$t_tmp/flat"; }
 is() { # PATH VALUE
     grep -Fqx "$1=$2" "$t_tmp/flat" || { cat "$t_tmp/flat"; return 1; }
 }
-good() { # FILE: all that the workflow must and must not do
+good() { # FILE: check all that the workflow must and must not do
     flat "$1" && is permissions.contents read && is jobs.run.container.image debian:12 &&
         grep -q '^jobs\.run\.timeout-minutes=[0-9]*$' "$t_tmp/flat" || return 1
     # One job, and in it three steps: tools, sources, .ci/run.
@@ -66,30 +66,30 @@ good() { # FILE: all that the workflow must and must not do
     ! grep -E '\.(continue-on-error|if|env|shell|strategy)[.=]|secrets\.' "$t_tmp/flat"
 }
 t_case workflow_runs_ci_run_and_nothing_else good $workflow
-t_case what_it_runs_is_executable test -x .ci/run
+t_case every_script_of_workflow_is_executable test -x .ci/run
 
 refused() { # SED PROGRAM: a copy with this change
     sed "$1" $workflow >"$t_tmp/copy.yml"
     ! cmp -s $workflow "$t_tmp/copy.yml" || return 1
     ! good "$t_tmp/copy.yml"
 }
-t_case another_command_is_refused refused 's|run: \.ci/run|run: make test|'
-t_case more_of_the_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
-t_case another_step_is_refused refused '$a\      - run: make bench'
-t_case another_action_is_refused refused '$a\      - uses: actions/cache@v4'
-t_case another_job_is_refused refused '$a\  more:\
+t_case unlisted_command_is_refused refused 's|run: \.ci/run|run: make test|'
+t_case extended_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
+t_case unlisted_step_is_refused refused '$a\      - run: make bench'
+t_case unlisted_action_is_refused refused '$a\      - uses: actions/cache@v4'
+t_case unlisted_job_is_refused refused '$a\  more:\
     runs-on: ubuntu-24.04'
-t_case another_container_is_refused refused 's|debian:12|debian:13|'
+t_case unlisted_container_is_refused refused 's|debian:12|debian:13|'
 t_case missing_container_is_refused refused '/image:/d'
 t_case masked_failure_is_refused refused '$a\        continue-on-error: true'
 t_case condition_is_refused refused '$a\        if: false'
 t_case more_permissions_are_refused refused 's|contents: read|contents: write|'
 t_case tab_is_refused refused 's|^    steps|\tsteps|'
-t_case key_twice_is_refused refused 's|^permissions:|on:|'
+t_case duplicate_key_is_refused refused 's|^permissions:|on:|'
 t_case block_of_text_is_refused refused 's#run: \.ci/run#run: |#'
 
 # ---- the documents ----
-names_targets() { # every `make TARGET` of a document is one
+names_targets() { # every `make TARGET` of a document exists
     grep -o '`make [a-z-]*' "$1" | sed 's/.*make //; /^$/d' | sort -u >"$t_tmp/targets"
     [ -s "$t_tmp/targets" ] || return 1
     while read -r target; do

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the dependency script explains without root, never acts when told not to, and never asks
-#         for what is there.
-# Method: run with a compiler that finds nothing, as another user, and under strace.
+# Aim:    The dependency script explains itself without root, does nothing with DEPS=off, and never
+#         lists an installed package.
+# Method: Run with a compiler that finds nothing, as another user, and under strace.
 . tests/support/t.sh
 blind='CPPFLAGS=-nostdinc'
 
@@ -47,7 +47,8 @@ no_service_is_installed() { # rule: a daemon would start on installation
         grep -E 'redis-server|memcached'
 }
 
-# apt-get that cannot install several packages at once: the rest must not suffer.
+# apt-get that cannot install several packages in one call: the remaining packages must be
+# installed.
 one_bad_package() {
     mkdir -p "$t_tmp/bin"
     printf '%s\n' '#!/bin/sh' 'echo 0' >"$t_tmp/bin/id"
@@ -73,7 +74,7 @@ else
     t_skip deps_off_touches_nothing "no strace, or not allowed"
 fi
 t_case deps_present_is_not_listed present_is_not_listed
-t_case deps_one_bad_package_does_not_take_the_rest one_bad_package
+t_case deps_one_bad_package_does_not_stop_the_rest one_bad_package
 t_case deps_unknown_group_is_refused unknown_group
 t_case deps_no_service_is_installed no_service_is_installed
 t_end packaging_deps

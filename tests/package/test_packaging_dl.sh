@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the shared library may be loaded, used, closed and unloaded again and again, while threads
-#         that called it live on, and after them.
-# Method: a host without cellar in its link: 300 times dlopen, a store with its own thread, calls
-#         from a thread that lives on over dlclose and one that ends after it, close, dlclose. In
-#         between stores that are never closed. Threads, descriptors and pthread keys are counted.
+# Aim:    The shared library may be loaded, used, closed and unloaded repeatedly, while threads that
+#         called it live on, and after their end.
+# Method: A host without cellar in its link: 300 times dlopen, a store with its own thread, calls
+#         from a thread that outlives dlclose and one that ends after it, close, dlclose. In
+#         between some stores are never closed. Threads, descriptors and pthread keys are counted.
 . tests/support/t.sh
 
 cycles() {

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    what is written down is true as far as a machine can tell.
-# Method: man pages through mandoc -Tlint, one page for each public function with all sections,
-#         identical bytes with every awk; the C blocks of README.md are built and run; `make help`
+# Aim:    The documents are true as far as a machine can check.
+# Method: Man pages through mandoc -Tlint, one page for each public function with all sections,
+#         identical bytes with every awk. The C blocks of README.md are built and run. `make help`
 #         names every documented target.
 . tests/support/t.sh
 
@@ -33,13 +33,13 @@ every_command_has_its_help() { # in cellar(1)
             grep -q "^Usage: cellar $c" dist/doc/man1/cellar.1 || { echo "no help: $c"; return 1; }
     done
 }
-lint_is_clean() { # whether a named page is installed depends on the machine; links have no text
+lint_is_clean() { # installed pages that a page names depend on the machine; links have no text
     # shellcheck disable=SC2046
     mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
     cat "$t_tmp/lint"
     [ ! -s "$t_tmp/lint" ]
 }
-links_lead_to_pages() { # of functions that share one
+links_lead_to_pages() { # several functions share one page
     sed -n 's/^\.so //p' dist/doc/man3/*.3 | sort -u | while read -r page; do
         [ -f "dist/doc/$page" ] && ! grep -q '^\.so ' "dist/doc/$page" || { echo "no page $page"; exit 1; }
     done

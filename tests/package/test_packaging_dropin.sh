@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the drop-in is what the page says: two files, reproducible, silent, closed.
-# Method: dist/ generated in other folders, locales and awks; compiled as users would, also wrongly.
-#         The full matrix is tests/package/slow_packaging_dropin.sh with FULL=1.
+# Aim:    The drop-in is as documented: two files, reproducible, silent, closed.
+# Method: dist/ is generated in other folders, locales and awks, and compiled in the ways of users,
+#         also in wrong ways. The full matrix is tests/package/slow_packaging_dropin.sh with FULL=1.
 . tests/support/t.sh
 
 generate() { # folder, awk, more words for make -> checksums
@@ -19,10 +19,10 @@ in_locale() { LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 generate "$t_tmp/b c" awk; }
 
 compiles() { $CC -Idist "$@" -c dist/cellar.c -o "$t_tmp/o.o"; }
 silent() { compiles "$@" >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"; }
-# A run of a share of the work asks at -O0, where one compilation is 5 s, and all of it at -O2.
+# A run of a share uses -O0, where one compilation takes 5 s; a full run uses -O2.
 level=-O2
 [ "${T_SHARE:-1}" = 1 ] || level=-O0
-# The compiler of this build has just met it with these words: then what it said is the answer.
+# If the compiler of this build has just compiled it with these words, its output is the answer.
 silent_with_warnings() {
     made=${CELLAR_DIST-}
     if [ "$made" -nt dist/cellar.c ] && [ -f "$made.said" ] && has_words "$made.words"; then
@@ -31,7 +31,7 @@ silent_with_warnings() {
         silent -std=c11 $level $t_warn
     fi
 }
-has_words() { # file: in it stands what we would give the compiler
+has_words() { # FILE: it contains the words that the compiler would get
     for word in -std=c11 $level $t_warn; do
         [ "$word" = -Werror ] || grep -q -e " $word " "$1" || return 1
     done
@@ -45,8 +45,8 @@ plain() { # leaves an object
     fi
 }
 understood() { $CC -Idist "$@" -fsyntax-only dist/cellar.c; }
-# The sentence comes first: as C++ the whole file would be half a minute of errors.
-refused() { # message, compiler words: does not compile and says why
+# The message comes first: as C++ the whole file would give errors for half a minute.
+refused() { # MESSAGE WORD...: compiling fails and states the reason
     message=$1
     shift
     ! $CC -Wfatal-errors -Idist "$@" -o "$t_tmp/o.o" >"$t_tmp/said" 2>&1 && grep "$message" "$t_tmp/said"
@@ -56,7 +56,7 @@ late() { # standard: system headers first, then cellar.c
         '#include "cellar.c"' >"$t_tmp/late.c"
     refused "put #define _GNU_SOURCE" "-std=$1" -c "$t_tmp/late.c"
 }
-unknown_processor() { # the headers of the compiler alone: the system's are this processor's
+unknown_processor() { # only the headers of the compiler: the system's headers are for this processor
     refused "x86-64, aarch64 and i386" -std=c11 -ffreestanding -U__x86_64__ -U__i386__ \
         -U__aarch64__ -x c -c src/base/port.h
 }
@@ -71,7 +71,7 @@ lines_form() {
     generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
         $CC -I"$made" -fsyntax-only "$made/cellar.c"
 }
-version_agrees() { # with the object that plain left
+version_agrees() { # compare with the object that plain left
     printf '%s\n' '#include "cellar.h"' '#include <stdio.h>' \
         'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
     $CC -Idist "$t_tmp/v.c" "$t_tmp/o.o" -pthread -o "$t_tmp/v" || return 1

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    what the tree promises holds, and each way to break it is refused with its message.
-# Method: `make floors` and the contract check here, then on scratch copies. One copy has all faults
-#         planted, each in a line of its own, and the check is asked once: it has to name every one,
-#         with file and line, and nothing else, so that none hides behind another. One copy has all
-#         that may look like a fault and is none.
+# Aim:    The promises of the tree hold, and each way to break one is refused with its message.
+# Method: `make floors` and the contract check run here, then on scratch copies. One copy has all
+#         faults planted, each in a line of its own, and the check runs once: it has to name every
+#         fault, with file and line, and nothing else, so that none hides another. One copy has all
+#         texts that look like a fault and are none.
 . tests/support/t.sh
 export MIMALLOC=off LZ4=off # nothing is compiled here, so no make needs to look for them
 
@@ -20,10 +20,10 @@ plant() { # FILE LINE -> where: at its end
     printf '%s\n' "$2" >>"$t_tmp/tree/$1"
     where="$1:$(wc -l <"$t_tmp/tree/$1"): "
 }
-case_of() { # FACT MESSAGE: of what was planted last, for tell_cases
+case_of() { # FACT MESSAGE: of the last planted fault, for tell_cases
     printf '%s|%s%s\n' "$1" "$where" "$2" >>"$t_tmp/cases"
 }
-ask() { # TARGET: has to refuse; what it says stays
+ask() { # TARGET: has to refuse; its output stays
     if $MAKE -s -C "$t_tmp/tree" "$1" >"$t_tmp/said" 2>&1; then
         echo "was not refused"
         return 1
@@ -42,15 +42,15 @@ some_cache=$(ls src/cache/*.c 2>/dev/null | head -n 1)
 t_case floors_hold $MAKE -s floors
 t_case contracts_complete $MAKE -s contracts
 
-# ---- one fault alone is enough ----
+# ---- each single fault ----
 fresh
 plant "$some_l1" '#include "cache/cache.h"'
 case_of upward_include_is_refused "include: \`l1\` may not include \`cache\`"
 one_fault_alone() { ask floors && told 'floors: 1 failures'; }
-t_case one_fault_alone_is_refused one_fault_alone
+t_case each_single_fault_is_refused one_fault_alone
 tell_cases
 
-# ---- all at once ----
+# ---- all faults together ----
 fresh
 planted=0
 echo '/* SPDX-License-Identifier: MIT */' >"$t_tmp/tree/src/base/forgotten.c"
@@ -92,9 +92,9 @@ case_of use_through_an_inline_function_is_refused \
 sed -i 's/^in cli: sha256 text/circle cli: sha256 text/' "$t_tmp/tree/src/tools/floors.txt"
 where=$order planted=$((planted + 1))
 case_of circle_that_became_smaller_is_refused "a listed circle is smaller: cli/"
-t_case all_at_once_are_refused ask floors
+t_case all_faults_together_are_refused ask floors
 tell_cases
-t_case each_fault_is_told_once told "floors: $planted failures"
+t_case each_fault_is_reported_once told "floors: $planted failures"
 
 # ---- no faults ----
 fresh

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    linking cellar changes nothing in the host: not its malloc, not its names.
-# Method: a host linked to the shared library asks the loader who owns malloc and where its blocks
-#         come from; an object that defines every hidden name of the library is linked beside the
+# Aim:    Linking cellar changes nothing in the host: neither its malloc nor its names.
+# Method: A host linked to the shared library asks the loader for the owner of malloc and of its
+#         blocks. An object that defines every hidden name of the library is linked with the
 #         archive.
 . tests/support/t.sh
 
@@ -40,7 +40,7 @@ END
         $CC -Iinclude "$t_tmp/host.c" "$t_tmp/$soname" -o "$t_tmp/host" &&
         LD_LIBRARY_PATH=$t_tmp "$t_tmp/host"
 }
-no_foreign_names() { # every name hidden in the archive exists a second time in the host
+no_foreign_names() { # every hidden name of the archive exists a second time in the host
     nm "$CELLAR_A" | sed -n 's/^[0-9a-f]* [tTdDbBrR] \([a-z][a-z0-9_]*\)$/\1/p' |
         grep -v '^cellar_' | sort -u | sed 's/.*/int & = 1;/' >"$t_tmp/clash.c"
     echo "$(wc -l <"$t_tmp/clash.c") names twice"
@@ -49,7 +49,7 @@ no_foreign_names() { # every name hidden in the archive exists a second time in 
         $CC -Iinclude tests/package/consumers/consumer.c "$t_tmp/clash.o" "$CELLAR_A" -pthread \
             -o "$t_tmp/clash" && "$t_tmp/clash"
 }
-hidden_copy() { # the drop-in inside a file of the host's, all its names static: one name leaves
+hidden_copy() { # the drop-in inside a file of the host, all its names static: one name is exported
     printf '%s\n' '#include "cellar.c"' "int use_it(void);" \
         "__attribute__((visibility(\"default\"))) int use_it(void) {" \
         'cellar_config cfg = cellar_config_default(); cellar *c; size_t n = 0;' \

@@ -19,7 +19,7 @@ expected_files() {
         [ -e "$prefix/$f" ] || { echo "missing: $f"; return 1; }
     done
 }
-run_it() { # program: with the installed library first
+run_it() { # PROGRAM: with the installed library first
     LD_LIBRARY_PATH=$prefix/$libdir "$1"
 }
 by_hand() {
@@ -44,7 +44,7 @@ by_pkg_config_static() {
     $CC -static $consumers/consumer.c $(pc --static --cflags --libs cellar) \
         -o "$t_tmp/pc-static" && "$t_tmp/pc-static"
 }
-# A prefix with a blank: pkg-config says it in words for a shell.
+# A prefix with a blank: pkg-config quotes it for a shell.
 by_pkg_config_with_a_blank() {
     prefix=$t_tmp/a\ blank libdir=lib
     install_to && eval "$CC $consumers/consumer.c $(pc --cflags --libs cellar)" \
@@ -57,7 +57,7 @@ by_cmake() {
         cmake --build "$t_tmp/cmake-$n" && "$t_tmp/cmake-$n/consumer-shared" &&
         "$t_tmp/cmake-$n/consumer-static"
 }
-# The replay of traces comes with the program; cellar-replay is for those who build it.
+# The replay of traces is part of the program; cellar-replay is only a build target.
 program_replays() {
     [ ! -f "$prefix/bin/cellar" ] && { echo 'no program in this build'; return 0; }
     [ ! -e "$prefix/bin/cellar-replay" ] || return 1
@@ -109,8 +109,8 @@ for libdir in lib lib/x86_64-linux-gnu; do
     t_case "program_replays_$libdir" program_replays
     t_case "uninstall_leaves_nothing_$libdir" uninstall_leaves_nothing
 done
-if t_have pkg-config; then t_case a_prefix_with_a_blank by_pkg_config_with_a_blank
-else t_skip a_prefix_with_a_blank "no pkg-config"; fi
+if t_have pkg-config; then t_case prefix_with_a_blank_works by_pkg_config_with_a_blank
+else t_skip prefix_with_a_blank_works "no pkg-config"; fi
 prefix=$t_tmp/shared
 t_case uninstall_leaves_files_and_folders_of_others others_stay
 t_case destdir_is_only_a_stage destdir_is_only_a_stage

@@ -14,7 +14,7 @@ sum_is() { # expected closing line, expected status, items...
     cat "$t_tmp/sum"
     [ "$(tail -n 1 "$t_tmp/sum")" = "cellar: $want" ] && [ $got -eq "$status" ]
 }
-names() { # word, items...: the runner's report has the word
+names() { # WORD ITEM...: the runner's report has the word
     word=$1
     shift
     sh $run_sh -l 1 -o "$t_tmp/log" "$@" | tee "$t_tmp/sum" | grep -q "$word"
@@ -66,7 +66,7 @@ left_running() {
     # shellcheck disable=SC2046 # the shell's own kill: there may be no other
     [ ! -f "$t_tmp/over" ] && kill $(cat "$t_tmp/stays")
 }
-t_case what_a_test_leaves_running_keeps_no_reader_waiting left_running
+t_case process_left_by_a_test_blocks_no_reader left_running
 list_is() { # expected lines above the sum, items...
     want=$1
     shift
@@ -76,7 +76,7 @@ list_is() { # expected lines above the sum, items...
         >"$t_tmp/listed"
     [ "$(cat "$t_tmp/listed")" = "$want" ] && tail -n 1 "$t_tmp/sum" | grep -q '^cellar: '
 }
-# A suite in a lane of its own: what failed there is named with the lane.
+# A suite in a lane of its own: a failure is listed with the lane.
 inner='t|suite|echo "ok 1 - x"; echo "failed: test_a: deep_fact"; echo "cellar: 1 passed, 1 failed, 0 skipped"'
 t_case all_failures_are_listed_just_above_the_sum list_is 'failed: two: first_fact
 failed: two: second_fact
@@ -85,10 +85,10 @@ failed: suite: test_a: deep_fact
 failed: late: no closing line, timed out after N s' \
     't|two|echo "not ok 1 - first_fact"; echo "not ok 2 - second_fact"; echo "b: 0 passed, 2 failed, 0 skipped"; exit 1' \
     't|silent|exit 3' "$inner" "$good" 't|late|sleep 20'
-t_case a_green_run_lists_nothing list_is '' "$good"
+t_case green_run_lists_no_failure list_is '' "$good"
 
-asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # what make would do
-runs() { # item that is run, names...
+asked() { $MAKE -n DEPS=off "$@" 2>"$t_tmp/said"; } # the commands that make would run
+runs() { # ITEM NAME...: the item runs under each name
     item=$1
     shift
     for name; do
@@ -111,7 +111,7 @@ t_case several_names_are_all_run both
 # Without a C++ compiler its example is a skip of that name.
 others() { runs '|build/' examples/read_through simulation && runs 'cxx_caller' cxx_caller_cc; }
 t_case examples_and_the_simulation_have_names others
-t_case no_such_test_is_said_with_the_nearest_names no_such l1_bigg 'l1_bigg; nearest: l1_big l[^ ]* [a-z]'
-t_case each_name_that_is_none_is_said no_such 'api_dsik.c l1_big relay' 'api_dsik.c; nearest: api_disk ' \
+t_case unknown_test_is_reported_with_nearest_names no_such l1_bigg 'l1_bigg; nearest: l1_big l[^ ]* [a-z]'
+t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_big relay' 'api_dsik.c; nearest: api_disk ' \
     'relay; nearest: gate_replay '
 t_end packaging_runner

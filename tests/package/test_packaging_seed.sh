@@ -1,30 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    a tree has one seed, each change of the library another; the simulation runs the same
-#         schedules however slow the machine is.
-# Method: the Makefile on a scratch copy; build/sim twice, once beside a busy processor.
+# Aim:    A tree has one seed; each change of the library gives another. The simulation runs the
+#         same schedules on a slower machine.
+# Method: The Makefile on a scratch copy; build/sim twice, once with a busy processor.
 . tests/support/t.sh
 
 copy=$t_tmp/copy
 mkdir -p "$copy" && cp -R Makefile src include "$copy"
 seed() { (unset SEED && cd "$copy" && $MAKE -s seed "$@"); }
 
-one_tree_one_seed() {
+same_tree_gives_same_seed() {
     first=$(seed) && again=$(seed) || return 1
     echo "$first, $again"
     [ "$first" = "$again" ] && [ "$first" -gt 0 ]
 }
-a_change_of_the_library_is_another_seed() {
+changed_library_gives_another_seed() {
     before=$(seed) && echo '/* */' >>"$copy/src/base/err.c" && source=$(seed) &&
         echo '/* */' >>"$copy/include/cellar.h" && header=$(seed) || return 1
     echo "$before, $source, $header"
     [ "$before" != "$source" ] && [ "$source" != "$header" ]
 }
-a_given_seed_is_taken() {
+given_seed_is_used() {
     [ "$(seed SEED=77)" = 77 ] && [ "$(cd "$copy" && SEED=78 $MAKE -s seed)" = 78 ]
 }
-random_draws() {
+seed_random_draws_a_seed() {
     first=$(seed SEED=random) && again=$(seed SEED=random) || return 1
     echo "$first, $again"
     [ "$first" != "$again" ]
@@ -39,10 +39,10 @@ same_schedules_on_a_slower_machine() {
     grep -q '^sim: [1-9][0-9]* passed, 0 failed' "$t_tmp/idle" && diff "$t_tmp/idle" "$t_tmp/busy"
 }
 
-t_case one_tree_one_seed one_tree_one_seed
-t_case a_change_of_the_library_is_another_seed a_change_of_the_library_is_another_seed
-t_case a_given_seed_is_taken a_given_seed_is_taken
-t_case random_draws random_draws
+t_case same_tree_gives_same_seed same_tree_gives_same_seed
+t_case changed_library_gives_another_seed changed_library_gives_another_seed
+t_case given_seed_is_used given_seed_is_used
+t_case seed_random_draws_a_seed seed_random_draws_a_seed
 sim=build/sim
 if [ -x $sim ]; then
     export SEED="${SEED:-1}"

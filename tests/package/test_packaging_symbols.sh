@@ -30,7 +30,7 @@ headers_match() { # the name before the first parenthesis of each declaration
 shared_matches() { names -D --defined-only "$so" >"$t_tmp/so" && same "$t_tmp/so"; }
 archive_matches() { names -g --defined-only "$a" >"$t_tmp/a" && same "$t_tmp/a"; }
 archive_is_one_object() { [ "$(ar t "$a" | wc -l)" -eq 1 ]; }
-dropin() { # its object: in a whole `make test` there is a plain one, up to date
+dropin() { # its object: a whole `make test` has a plain one, up to date
     o=${CELLAR_BUILD:-build}/dist/cellar.o
     [ "$o" -nt dist/cellar.c ] || o=$t_tmp/dropin.o
     [ -f "$o" ] || $CC -O0 -c dist/cellar.c -o "$o"
@@ -44,8 +44,8 @@ missing_is_noticed() {
     grep -v '^cellar_version$' "$t_tmp/want" >"$t_tmp/x"
     ! same "$t_tmp/x" && grep -q 'missing: cellar_version' "$t_tmp/diff"
 }
-# A function that somebody forgot to mark leaves the drop-in: the check above must see that. It is
-# put into the object that is there.
+# A function without its mark is exported by the drop-in: the check above must detect it. The
+# function is added to the existing object.
 stray_global_is_refused() {
     echo 'int base_stray(void); int base_stray(void) { return 1; }' >"$t_tmp/one.c"
     dropin && $CC -c "$t_tmp/one.c" -o "$t_tmp/one.o" &&

@@ -35,16 +35,16 @@ t_case every_row_has_its_test check tests/README.md
 t_case a_missing_test_is_refused refuses 'D7: no test is called seed_full_value' \
     's/seed_empty_value/seed_full_value/'
 t_case a_missing_row_is_refused refuses 'row 43 stands in no row' '/^| 43 |/d'
-t_case a_row_twice_is_refused refuses 'D19 stands in two rows' 's/^\(| D\)20 |/\119 |/'
+t_case duplicate_row_is_refused refuses 'D19 stands in two rows' 's/^\(| D\)20 |/\119 |/'
 t_case an_empty_cell_is_refused refuses 'P2: names neither' 's/^\(| P2 |.*|\)[^|]*|$/\1 soon |/'
-t_case a_part_that_is_there_is_refused refuses 'waits for src/l1/read.c, which is there' \
+t_case later_row_of_existing_part_is_refused refuses 'waits for src/l1/read.c, which is there' \
     's,later: src/work/task.c,later: src/l1/read.c,'
 t_case a_missing_name_of_a_pages_row_is_refused refuses 'no test is called storm_loads_uncounted' \
-    '/^| storms/s/storm_loads_counted/storm_loads_uncounted/'
+    '/^| storms/s/storm_on_one_key_loads_once_per_generation/storm_loads_uncounted/'
 t_case a_missing_mutant_is_refused refuses 'no test is called flightless' \
     's/`flight\.\*`/`flightless.*`/'
 t_case a_missing_model_is_refused refuses 'no model is called bloom2' 's/`bloom.pml`/`bloom2.pml`/'
 t_case a_missing_program_is_refused refuses 'no program is called test_l1_adaptiv' \
     's/`test_l1_adaptive`/`test_l1_adaptiv`/'
-t_case a_failed_test_is_refused refuses_log
+t_case failed_test_is_refused refuses_log
 t_end tests_inventory

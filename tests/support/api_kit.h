@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_kit: what tests of the public calls share: a clock they turn, a store without threads on it,
- * keys and values as text. Public header only, so that they also run against dist/. */
+ * api_kit: helpers of the tests of public calls: a clock that the test turns, a store without
+ * threads on it, keys and values as text. Public headers only, so that the tests also run against
+ * dist/. */
 #ifndef CELLAR_TESTS_API_KIT_H
 #define CELLAR_TESTS_API_KIT_H
 
@@ -65,7 +66,7 @@ T_INLINE cellar_err api_put(cellar *c, const char *key, const char *value,
     return cellar_set(c, key, strlen(key), value, strlen(value), o);
 }
 
-/* "value", or the name of the code: "MISS", "ABSENT". Good until the next call. */
+/* Return "value", or the name of the code: "MISS", "ABSENT". Valid until the next call. */
 T_INLINE const char *api_look(cellar *c, const char *key)
 {
     static char text[256];

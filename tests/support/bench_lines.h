@@ -15,7 +15,7 @@
 
 static char test_dir[400], test_lines[440];
 
-/* Its lines go to a fresh test_lines; who does not answer for 3 s hangs. */
+/* Write its lines to a new test_lines. A subject without an answer for 3 s hangs. */
 T_INLINE int test_run(const bench_suite *suite, const cell_options *o)
 {
     remove(test_lines);

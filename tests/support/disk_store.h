@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * disk_store: where a store on real files lies, in a new folder, and the clock of the test that
- * opens it. */
+ * disk_store: a new folder for a store on real files, and the clock of the test that opens the
+ * store. */
 #ifndef CELLAR_TESTS_DISK_STORE_H
 #define CELLAR_TESTS_DISK_STORE_H
 

@@ -25,7 +25,7 @@ T_INLINE void t_folder(char out[T_FOLDER_MAX])
     t_folder_in(tmp != NULL ? tmp : "/tmp", out);
 }
 
-/* The files of a folder, and the folder; nothing where none is. */
+/* Remove the files of a folder, and the folder; do nothing if it does not exist. */
 T_INLINE void t_wipe(const char *path)
 {
     char file[T_FOLDER_MAX + 300];

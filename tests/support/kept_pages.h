@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * kept_pages: for tests that open stores by the million. A region of address space that is given
- * back is kept, and is the next one of its size: three calls of the kernel and a page fault less,
- * some 15 % of the life of a tiny store.
+ * kept_pages: for tests that open stores by the million. A returned region of address space is
+ * kept and reused for the next region of its size. This saves three calls of the kernel and a page
+ * fault, some 15 % of the life of a tiny store.
  *
- * INVARIANTS what is committed reads zero, as pages of the kernel do. What was given back holds
- *            nonsense until then, and is poisoned where the address sanitizer looks.
- * LIMITS     one thread, a few regions. Who looks at one that was given back does not fault: the
- *            other tests of the disk tier are for that. */
+ * INVARIANTS Committed bytes read zero, as pages of the kernel do. A returned region holds garbage
+ *            until then, and is poisoned under the address sanitizer.
+ * LIMITS     One thread, a few regions. A read of a returned region does not fault: the other tests
+ *            of the disk tier check that. */
 #ifndef TESTS_KEPT_PAGES_H
 #define TESTS_KEPT_PAGES_H
 
@@ -28,8 +28,8 @@
 #define KEPT_MOST 4
 
 typedef struct kept_region {
-    unsigned char *at;  /* NULL: none */
-    size_t bytes, open; /* of it; of them from the start, that the kernel lets us touch */
+    unsigned char *at;  /* NULL: no region */
+    size_t bytes, open; /* its size; bytes from its start that are committed */
     bool used;
 } kept_region;
 

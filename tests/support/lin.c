@@ -71,7 +71,8 @@ static void lin_blame(lin_report *r, lin_fault fault, uint64_t key, uint64_t id,
     }
 }
 
-/* The cluster op[0..n): same key, same id, the write first. False: no zone, it is at fault. */
+/* Build the zone of the cluster op[0..n): same key, same id, the write first. Return false if it
+ * has none: the cluster is at fault. */
 static bool lin_cluster(const lin_op *op, size_t n, lin_zone *z, lin_report *r)
 {
     if (!LIN_IS_WRITE(&op[0])) {
@@ -92,7 +93,7 @@ static bool lin_cluster(const lin_op *op, size_t n, lin_zone *z, lin_report *r)
     return true;
 }
 
-/* All zones of one key. */
+/* Judge all zones of one key. */
 static void lin_zones(lin_zone *z, size_t n, uint64_t key, lin_report *r)
 {
     qsort(z, n, sizeof *z, lin_by_begin);
@@ -167,7 +168,7 @@ const char *lin_fault_text(lin_fault f)
 {
     switch (f) {
     case LIN_FINE: return "fine";
-    case LIN_UNKNOWN: return "a read of a value nobody wrote";
+    case LIN_UNKNOWN: return "a read of a value that was never written";
     case LIN_TWICE: return "a value written twice";
     case LIN_EARLY: return "a read ended before its write started";
     case LIN_OVERLAP: return "two values certainly current at one moment";

@@ -2,13 +2,13 @@
  *
  * lin: recorded histories of single keys and the zone checker that judges them.
  *
- * A history is what threads saw: for each operation on a register (a key), the id of the value it
- * wrote or read and two times, before the call and after the return. Written ids are unique within
- * a key. The promise: every hit is the latest write in some order consistent with real time; a miss
- * says nothing, because a cache may drop. So misses are not recorded, and a delete is a write of an
- * id nobody reads.
+ * A history is what threads observed: for each operation on a register (a key), the id of the value
+ * it wrote or read and two times, before the call and after the return. Written ids are unique
+ * within a key. The promise: every hit is the latest write in some order consistent with real time.
+ * A miss proves nothing, because a cache may evict. So misses are not recorded, and a delete is a
+ * write of an id that is never read.
  *
- * Use: one lin_log a thread, preallocated; lin_check over all of them once the threads have
+ * Use: one lin_log for each thread, preallocated; lin_check over all of them once the threads have
  *      stopped. */
 #ifndef CELLAR_TESTS_LIN_H
 #define CELLAR_TESTS_LIN_H
@@ -39,7 +39,7 @@ static inline lin_op lin_make(lin_kind kind, uint64_t key, uint64_t id, uint64_t
 typedef struct lin_log { /* one writer */
     lin_op *op;
     size_t count, cap;
-    /* operations that found it full: a history with holes in its writes is no proof */
+    /* operations that found it full: a history with lost writes is no proof */
     uint64_t dropped;
 } lin_log;
 
@@ -52,7 +52,7 @@ static inline void lin_note(lin_log *l, lin_op op)
 
 typedef enum lin_fault {
     LIN_FINE,
-    LIN_UNKNOWN,    /* a read of an id nobody wrote */
+    LIN_UNKNOWN,    /* a read of an id that was never written */
     LIN_TWICE,      /* an id written twice: the history is no history */
     LIN_EARLY,      /* a read ended before its write started */
     LIN_OVERLAP,    /* two values, each certainly current at one same moment */
@@ -63,11 +63,11 @@ typedef enum lin_fault {
 typedef struct lin_report {
     lin_fault fault; /* of the first violation */
     uint64_t violations;
-    uint64_t key, id, other_id; /* of the first one */
+    uint64_t key, id, other_id; /* of the first violation */
     uint64_t keys, values;      /* judged */
 } lin_report;
 
-/* Judge `count` operations; sorts them. True: linearizable. */
+/* Judge `count` operations; sort them. Return true if they are linearizable. */
 bool lin_check(lin_op *op, size_t count, lin_report *out);
 /* Judge several logs as one history. */
 bool lin_check_logs(const lin_log *logs, size_t n, lin_report *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_kit: a clock the test turns, and a source whose answers the test writes down beforehand. */
+ * load_kit: a clock that the test turns, and a source with answers that the test prepares. */
 #ifndef CELLAR_TESTS_LOAD_KIT_H
 #define CELLAR_TESTS_LOAD_KIT_H
 
@@ -21,7 +21,7 @@
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
 
-/* Fewer rounds where each step is ten times slower, but no less of them than threads need to meet. */
+/* Fewer rounds where each step is ten times slower, but enough for threads to meet. */
 #define KIT_SLOW (T_COST > 1 ? 8 : 1)
 
 static _Atomic int64_t kit_now_ms;
@@ -35,22 +35,22 @@ T_INLINE int64_t kit_clock(void *ctx)
 enum { SAY_VALUE, SAY_NONE, SAY_FAIL, SAY_NOTHING, SAY_TWICE, SAY_SAME, SAY_RESERVE, SAY_GIVE,
        SAY_HUGE, SAY_EXIT };
 
-typedef struct source { /* what its loader does; one for any number of threads */
+typedef struct source { /* behavior of its loader; one source for any number of threads */
     _Atomic int calls, frees, inside;
     _Atomic int say;
     const char *text;         /* NULL: the number of the call as text */
     int32_t err;              /* with SAY_FAIL: the code returned; CELLAR_E_IO when 0 */
-    int32_t said_err;         /* not 0: by cellar_load_fail */
+    int32_t said_err;         /* not 0: reported by cellar_load_fail */
     int64_t retry_after_ms;
     uint32_t fail_flags;
-    int64_t ttl_ms, negative_ttl_ms, stale_ms; /* -1: not said */
+    int64_t ttl_ms, negative_ttl_ms, stale_ms; /* -1: not reported */
     bool no_store;
     const cellar_bytes *tags;
     size_t tag_count;
     _Atomic int gate;         /* 1: the loader waits until it is 0 */
     void (*during)(struct source *s, cellar_load *ld); /* runs inside the loader */
     void *arg;
-    char old[64];             /* what cellar_load_stale_value showed last */
+    char old[64];             /* the last value of cellar_load_stale_value */
     _Atomic int old_seen;
 } source;
 
@@ -140,7 +140,7 @@ T_INLINE cellar_err source_load(cellar_load *ld, const void *key, size_t key_len
     }
 }
 
-/* `secret`: NULL draws one, so that it is chance which keys share a place of a table. */
+/* `secret`: NULL draws one, so that chance decides which keys share a place of a table. */
 T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 {
     settings cfg = settings_default();
@@ -156,7 +156,7 @@ T_INLINE cellar *kit_open_known(uint64_t bytes, const uint8_t *secret)
 
 T_INLINE cellar *kit_open(uint64_t bytes) { return kit_open_known(bytes, NULL); }
 
-/* All background work that is due now. */
+/* Run all background work that is due now. */
 T_INLINE void kit_tick(cellar *c)
 {
     cellar_err err;

@@ -14,7 +14,7 @@
 #                                      and disks more than it works: one after the other, beside
 #                                      JOBS of what follows
 # VERDICT    closing line "NAME: N passed, N failed, N skipped", the last line of stdout. No such
-#            line, a signal, a time-out, or an exit status that contradicts it is one failure
+#            line, a signal, a timeout, or an exit status that contradicts it is one failure
 #            more; a program in which nothing ran is one failure. All that, summed, is the last
 #            line of this script, "cellar: ..."; a sum with nothing passed fails. Above it each
 #            failure is listed once more: "failed: LABEL: FACT".
@@ -148,8 +148,8 @@ from_to() { # numbers of the items, how many at once
     awk -v i="$1" -v last="$2" 'BEGIN { while (i <= last) print i++ }' |
         xargs -P "$3" -n 1 sh "$0" --one "$dir" "$limit"
 }
-# A pipe, because & would be deaf to Ctrl-C. Whatever a test leaves running has no part of ours: who
-# reads what we say would wait for its end.
+# A pipe, because a job in the background ignores Ctrl-C. A process that a test leaves running must
+# not hold our output open: a reader would wait for its end.
 phase() { # first to last, with what waits before $beside
     {
         from_to "$first" $((beside - 1)) 1 >&3 3>&- |

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * said: what a store logged, a line each, for tests that count lines. */
+ * said: the log lines of a store, for tests that count lines. */
 #ifndef CELLAR_TESTS_SAID_H
 #define CELLAR_TESTS_SAID_H
 

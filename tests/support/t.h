@@ -4,8 +4,8 @@
  *
  * PICTURE    T_MAIN -> t_run -> for each case: run, hooks of T_AFTER_EACH, leak count, "ok N - .."
  *                            -> "NAME: N passed, N failed, N skipped", exit status
- * INVARIANTS passed + failed + skipped == cases that ended; a case fails when any check in it
- *            failed, in whichever thread; a failed case is never counted as skipped.
+ * INVARIANTS passed + failed + skipped == cases that ended. A case fails when any check in it
+ *            failed, in any thread. A failed case is never counted as skipped.
  * LOCKING    the flags of the running case are atomics, so checks work in any thread. A thread
  *            that outlives its case reports into the next one: join what you start.
  * WALK       T_CHECK and T_EQ_* note the failure and go on (and yield true or false); T_REQUIRE
@@ -15,15 +15,15 @@
  *            than it found fails; a program that keeps a store over several cases opens it before
  *            the first one or says T_KEEPS_BLOCKS at file scope.
  * LIMITS     8 hooks. A forked child has its own flags: end it with `_exit(t_failed())`.
- * TSAN       what has one thread is left out: whole programs that say T_ONE_THREAD, cases that stand
- *            in T_MAIN as T_ALONE. By name they run.
- * SECRETS    what the library draws from the kernel, 32 bytes for the secret of a store and 8 for
- *            the generator of a thread, comes from the seed (getrandom below): else it would be
- *            chance, in every run anew, which keys share a place of a table. What tells a store
- *            from those beside it, ids and nonces, has other lengths and stays the kernel's.
+ * TSAN       Programs that say T_ONE_THREAD and cases in T_MAIN as T_ALONE have one thread and are
+ *            left out. By name they run.
+ * SECRETS    The library draws 32 bytes for the secret of a store and 8 for the generator of a
+ *            thread from the kernel. Here both come from the seed (getrandom below): otherwise
+ *            chance decides in every run which keys share a place of a table. Ids and nonces of a
+ *            store have other lengths and stay the kernel's.
  * SHARE      t_share(n) is what this run does of n repetitions: all, or in `make test` a quarter.
  * USE        ./program [part of a case name]; SEED=n repeats a run, the seed of a failed one is
- *            printed beside each failure; AUDIT=1 asks for a walk after every operation
+ *            printed with each failure; AUDIT=1 asks for a walk after every operation
  *            (t_audit_all() tells the test).
  */
 #ifndef CELLAR_TESTS_T_H
@@ -47,9 +47,9 @@
 
 #define T_INLINE static inline __attribute__((unused))
 
-/* Which sanitizer this is, and what a step costs under it in steps of a plain build: what one thread
- * repeats to show more of the same, it repeats so many times less. Threads that are to meet want
- * more turns than that: KIT_SLOW of load_kit.h. */
+/* Which sanitizer this is, and how many steps of a plain build one of its steps costs. A repetition
+ * by one thread that only shows more of the same is divided by it. Threads that must meet need more
+ * rounds: KIT_SLOW of load_kit.h. */
 #if defined(__has_feature)
 #define T_FEATURE(what) __has_feature(what)
 #else
@@ -107,10 +107,10 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
     __attribute__((constructor)) static void t_keeps_blocks(void) { t_.keeps_blocks = true; } \
     struct t_eat_semicolon_keeps { int unused; }
 
-/* At file scope: neither a case nor the library below it starts a second thread. Such a program has
- * nothing for ThreadSanitizer to see and takes it fifty times as long: the Makefile leaves it out of
- * that suite (ONE_THREAD). In a plain build, whoever starts one all the same ends the program,
- * unless it is several tests in one (T_TOGETHER). */
+/* At file scope: neither a case nor the library starts a second thread. ThreadSanitizer has nothing
+ * to check in such a program and takes fifty times as long: the Makefile leaves it out of that
+ * suite (ONE_THREAD). In a plain build, starting a second thread ends the program, unless it is
+ * several tests in one (T_TOGETHER). */
 #if T_COST > 1 || defined(T_TOGETHER)
 #define T_ONE_THREAD struct t_eat_semicolon_thread { int unused; }
 #else
@@ -125,8 +125,8 @@ T_INLINE uint64_t t_live_blocks(void) { return 0; }
     struct t_eat_semicolon_thread { int unused; }
 #endif
 
-/* Registers a function that runs after each case and may use T_CHECK: the audit of a structure,
- * a count of live bytes. At file scope: T_AFTER_EACH(my_hook) */
+/* Register a function that runs after each case and may use T_CHECK: the audit of a structure, a
+ * count of live bytes. At file scope: T_AFTER_EACH(my_hook) */
 #define T_AFTER_EACH(fn)                                                  \
     __attribute__((constructor)) static void t_register_##fn(void)        \
     {                                                                     \
@@ -149,7 +149,8 @@ T_INLINE uint64_t t_share(uint64_t n)
     const uint64_t share = n / t_.share;
     return share != 0 ? share : 1;
 }
-/* Return whether this run does less than everything: a share, or the part a sanitizer has time for. */
+/* Return whether this run does less than everything: a share, or the part that a sanitizer can
+ * do. */
 T_INLINE bool t_reduced(void) { return T_COST > 1 || t_share(2) == 1; }
 T_INLINE uint64_t t_pick_seed(void)
 {
@@ -166,8 +167,9 @@ __attribute__((constructor)) static void t_draw_seed(void)
     if (t_.share == 0) { t_.share = 1; }
 }
 
-/* In place of libc's, for the library linked below: weak as pthread_create above, but where a
- * sanitizer has a weak one of its own. Zeros first: MSan does not know what a bare call writes. */
+/* Replaces the function of libc for the library linked below: weak as pthread_create above, unless
+ * a sanitizer has a weak one of its own. Zeros first: MSan does not know the bytes of a raw system
+ * call. */
 #if T_COST == 1
 __attribute__((weak))
 #endif
@@ -185,8 +187,9 @@ ssize_t getrandom(void *to, size_t len, unsigned flags)
     }
     return (ssize_t)len;
 }
-/* How many times slower than a processor this program runs on: under valgrind (T_WRAP names it) and
- * qemu (T_SLOW says so). Watchdogs wait so much longer; what measures the process is left out. */
+/* Return how many times slower than a processor this program runs: under valgrind (T_WRAP names it)
+ * and qemu (T_SLOW states it). Watchdogs wait longer by this factor; measurements of the process
+ * are left out. */
 T_INLINE unsigned t_patience(void)
 {
     const char *wrap = getenv("T_WRAP");
@@ -269,9 +272,8 @@ T_INLINE bool t_eq_mem(const void *got, const void *want, size_t len, const char
 #define T_EQ_MEM(got, want, len) t_eq_mem((got), (want), (len), __FILE__, __LINE__, #got)
 #define T_SKIP(why) atomic_store(&t_.skip_why, (why))
 
-/* A thread from its start to its end, which the kernel, too, knows of when this comes back. After
- * pthread_join alone its number may be taken for a moment more: who asks for it, as the library does
- * (base_thread_gone), finds somebody there. */
+/* Run a thread to its end, and return when the kernel knows of the end, too. After pthread_join
+ * alone its number may be taken for a moment more, and base_thread_gone would find the thread. */
 typedef struct t_life {
     void *(*fn)(void *);
     void *arg;
@@ -295,7 +297,7 @@ T_INLINE void t_live_and_end(void *(*fn)(void *), void *arg)
 }
 
 #define T_CASE(fn) { #fn, fn, false }
-/* In a program whose other cases have threads, one that has none: T_ONE_THREAD of a case. */
+/* A case without threads in a program with threads in other cases: T_ONE_THREAD of a case. */
 #define T_ALONE(fn) { #fn, fn, true }
 #define T_MAIN(name, ...)                                                       \
     int main(int argc, char **argv)                                             \

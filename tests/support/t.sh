@@ -2,12 +2,12 @@
 #
 # t.sh: t.h for shell tests; read with `. tests/support/t.sh`, from the project's root.
 #
-#   t_case FACT COMMAND...   runs it; 0 is passed; its output is shown when it failed
+#   t_case FACT COMMAND...   run it; 0 is passed; a failed command's output is shown
 #   t_skip FACT WHY          counted, the reason printed
-#   t_have TOOL              is it in PATH
-#   t_terminal               can a command run on a terminal here
+#   t_have TOOL              whether it is in PATH
+#   t_terminal               whether a command can run on a terminal here
 #   t_end NAME               the closing line and the exit status
-#   $t_tmp                   a folder of one's own, gone at the end
+#   $t_tmp                   a folder of its own, removed at the end
 t_passed=0 t_failed=0 t_skipped=0
 t_tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-test.XXXXXX") || exit 2
 trap 'rm -rf "$t_tmp"' EXIT
@@ -15,7 +15,7 @@ trap 'exit 2' HUP INT TERM
 t_root=$PWD
 : "${CC:=cc}" "${MAKE:=make}"
 export CC MAKE
-# The outer make's words are not for the makes that tests start.
+# The make variables of the outer make are not for the makes that tests start.
 unset MAKEFLAGS MFLAGS MAKELEVEL T SAN DROPIN DEPS 2>/dev/null
 
 t_warn="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \

@@ -5,7 +5,7 @@
  * PICTURE    key -> ck_ht (byte strings) -> item: length, key, value
  * LOCKING    writers take one mutex; readers nothing. A set makes a new item and swaps the pointer.
  * LEAKS      what was replaced may still be read and is never freed: the library leaves reclamation
- *            to its user (ck_epoch), and whoever takes the table alone gets this. Said in every row;
+ *            to its user (ck_epoch), so a user of the table alone gets this. Said in every row;
  *            past 2 GiB of it sets are refused, which counts as failed calls. */
 #include <ck_ht.h>
 #include <pthread.h>

@@ -10,7 +10,7 @@
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
-#            PEERS="uthash" only these beside raw   FULL=1  all shapes and sizes
+#            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
 #            JSON=file      append lines to it instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 below a floor
@@ -74,7 +74,7 @@ BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
                 $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
                 $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) \
-                $(if $(filter 1,$(EVERYONE)),--everyone)
+                $(if $(filter 1,$(ALL_SUBJECTS)),--all-subjects)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
 BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
                 -f bench/report/table.awk bench/report/targets.tsv
@@ -159,7 +159,7 @@ bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
 ## bench-numbers: the table of README.md, "Numbers", with its commit, out of the last full run
-## (rows beside peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
+## (rows of peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
 bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
 	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \

@@ -9,8 +9,8 @@
  *            reader: desc -> bits of the set that answers -> desc moved? "maybe"
  * THREADS    Adder x 2, a key and a lock each; Keeper: ROUNDS rebuilds, its scan is all it feeds;
  *            Reader: asks twice for either key.
- * SHOWN      who is told "never" asked for a key whose add had not returned; adds go to no set that
- *            has been given up.
+ * SHOWN      A reader that is told "never" asked for a key whose add had not returned. No add goes
+ *            to a set that has been given up.
  * MUTANTS    as in the code: NO_RECHECK SWAP_UNLOCKED ADD_FIRST_ONLY NO_SECOND_ADD; in the model
  *            only: SCAN_FIRST (the scan begins before the second set is published), ONE_LOCK (the
  *            publisher takes one of the locks).
@@ -26,7 +26,7 @@
 byte number;
 bit which, filling;
 bool in[4], named[2], lock[KEYS], done[KEYS];
-byte window[KEYS];            /* 1: being written, 2: there */
+byte window[KEYS];            /* 1: being written, 2: visible */
 
 inline add(key, slot) {
     atomic { !lock[slot] -> lock[slot] = true };

@@ -4,22 +4,22 @@
  * key's bucket and the lock of the flight table, taken inside it too.
  *
  * PICTURE    source -> loader -> entry[g] (one key; g its generation)   table[g] -> flight records
- *            record {phase, refs, attached, value, late (past its hard time-out)}
+ *            record {phase, refs, attached, value, late (past its hard timeout)}
  *                getter: look -> enter {attach | join | take over | take a queued one} -> look again
  *                        -> load -> window {attached? unlink, store} -> end {unlink, outcome, wake,
  *                        ref}
  *                writer: window {odd; count; unlink the flight; change} ; clear: next generation
- * THREADS    Getter x NG (the second one times out when it likes), Writer: OPS times set or del,
+ * THREADS    Getter x NG (the second one may time out at any step), Writer: OPS times set or del,
  *            and by switch CLEAR, GLOB (keys deleted by pattern), HARD (one flight may become
  *            late), JOB (a queued refresh), L2 (an old record on disk, its tombstone after the window).
- * SHOWN      no getter that began after a change returned gets what was loaded before it; no more
- *            loads than generations; no record is used after it is free, none is left; everybody
- *            ends (LIVE: also under weak fairness).
+ * SHOWN      No getter that began after a change returned gets a value loaded before it. There are
+ *            no more loads than generations. No record is used after it is free, none is left.
+ *            Every thread ends (LIVE: also under weak fairness).
  * MUTANTS    as in the code: LOST_WAKE NO_DETACH TIMEOUT_FREE NO_WAKE CLEAR_ANY NO_SECOND_PROBE
  *            UNLINK_BEFORE_WINDOW COUNT_BEFORE_WINDOW LATE_STORE WAKE_AFTER_UNREF
  *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE PLAIN_UNREF GLOB_L1_FIRST; and in the model
  *            only: NO_PENDING (the disk is read although a change is on its way into it),
- *            NO_VGEN_TEST (a change of a generation that has ended is not begun anew).
+ *            NO_VGEN_TEST (a change of a dead generation is not repeated in the new one).
  * LIMITS     sequentially consistent: the fence after count is not shown here. */
 #define AT(step)
 #ifndef NG
@@ -36,7 +36,7 @@
 #define CANCELLED 5
 #define OPEN(x) (phase[x] <= LOADING)
 
-byte source = 1, certain = 1;      /* what the source says; what changes have made sure of */
+byte source = 1, certain = 1;      /* the source's number; the number that changes guarantee */
 byte vgen, entry[2], table[2], count[2];
 bool odd[2], lock[2];
 byte phase[RECORDS], value[RECORDS], refs[RECORDS];
@@ -294,7 +294,7 @@ inline sweep() { /* a flight of the key is detached under the lock, in no window
         if :: table[0] != 0 -> attached[table[0]] = false; table[0] = 0; count[0]--; generations++
            :: else fi } }
 }
-inline walk() { /* what is there goes as by a delete; what is not is no change */
+inline walk() { /* a live entry is deleted; an absent one is no change */
     AT(flight.glob)
     if
     :: atomic { !odd[0] && entry[0] != 0 -> odd[0] = true };

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_big: an oversized value's block is freed once, and not while somebody copies from it.
+ * l1_big: the block of an oversized value is freed once, and not during a copy from it.
  *
  * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
- *                free -> linked -> [handed over] -> limbo -> [in a sweeper's hand] -> free
+ *                free -> linked -> [handed over] -> retired -> [in a sweeper's hand] -> free
  * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
  *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_pass from tick
- * SWITCHES   each unlink decides whether it is handed over (want_left) or goes to limbo in the
+ * SWITCHES   Each unlink decides whether the block is handed over (want_left) or retired in the
  *            window.
- * SHOWN      who copies, or is called with the bytes, finds the block there; no block is freed
- *            twice, linked while in limbo, or forgotten.
+ * SHOWN      A copy, or a hook that is called with the bytes, finds the block linked or retired. No
+ *            block is freed twice, linked while retired, or forgotten.
  * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
  *            behind store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN,
  *            LIST_NOT_TAKEN (two sweepers have one block). */
@@ -29,7 +29,7 @@
 #define FREE 0
 #define LINKED 1
 #define LEAVING 2 /* unlinked, being handed over */
-#define LIMBO 3
+#define RETIRED 3
 #define TAKEN 4   /* in a sweeper's hand */
 byte block[3];
 bool stripe;
@@ -71,29 +71,29 @@ inline UNLINK(p, o, told) {
 #ifdef LIMBO_FREED_EARLY
         block[o] = FREE
 #else
-        atomic { DRAINED(p) -> block[o] = LIMBO }
+        atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
   fi;
 #ifdef LIMBO_BEFORE_HAND_OVER
-  if :: told -> block[o] = LIMBO :: else fi;
+  if :: told -> block[o] = RETIRED :: else fi;
 #endif
 }
 inline HAND_OVER(p, o, told) {
   if :: told -> assert(block[o] != FREE); assert(block[o] != FREE); AT(l1.evict.handed)
 #ifndef LIMBO_BEFORE_HAND_OVER
-        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = LIMBO }
+        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
      :: else
   fi }
 
-inline SWEEP(p) { /* one block at a time leaves limbo */
+inline SWEEP(p) { /* one block at a time leaves the retire list */
   q = 1;
   do
   :: q <= 2 ->
 #ifdef LIST_NOT_TAKEN
-     atomic { DRAINED(p) -> mine = (block[q] == LIMBO) };
+     atomic { DRAINED(p) -> mine = (block[q] == RETIRED) };
 #else
-     atomic { DRAINED(p) -> mine = (block[q] == LIMBO);
+     atomic { DRAINED(p) -> mine = (block[q] == RETIRED);
               if :: mine -> block[q] = TAKEN :: else fi };
 #endif
      if :: mine ->
@@ -102,8 +102,8 @@ inline SWEEP(p) { /* one block at a time leaves limbo */
 #else
            s0 = mem[SLOT(0)];
            if :: s0 != q && mem[SLOT(1)] != q ->
-                 atomic { assert(block[q] == TAKEN || block[q] == LIMBO); block[q] = FREE }
-              :: else -> atomic { DRAINED(p) -> block[q] = LIMBO }
+                 atomic { assert(block[q] == TAKEN || block[q] == RETIRED); block[q] = FREE }
+              :: else -> atomic { DRAINED(p) -> block[q] = RETIRED }
            fi
 #endif
         :: else

@@ -10,8 +10,8 @@
  *            Deleter (l1_remove: bucket lock only, never trims)   DEL
  *            Other (another chain of the group takes a bucket, fills it, gives it back)   OTHER
  * GHOSTS     absent[k] = callers since whose start key k was absent at some time.
- * SHOWN      what is present throughout is found, by get and by scan; a bucket is in one chain
- *            or on the free list once.
+ * SHOWN      Get and scan find every key that is present throughout. A bucket is in one chain or on
+ *            the free list, once.
  * MUTANTS    NO_RECHECK as in the code; and TRIM_UNLOCKED (after the bucket's unlock), DEL_TRIMS
  *            (without the stripe lock), MOVE_FORGETS (the last bucket is given back with its
  *            slot), NONE_NO_CHAIN (l1_none takes the first bucket for all). */
@@ -54,7 +54,7 @@ inline OVF_TAKE(p, n) {
 inline OVF_GIVE(p, n) {
   ST(p, OFF(n), free); atomic { DRAINED(p) -> assert(inuse[n]); inuse[n] = false; free = n } }
 
-/* l1_find; i 3: none. */
+/* l1_find; i 3: not found. */
 inline FIND(k, i) {
   i = 0;
   do
@@ -86,7 +86,7 @@ proctype Reader(byte k, me) { byte v, at, o;
 #ifdef NONE
   v = mem[VER];
   if :: (v & 1) != 0 -> goto again :: else fi;
-  /* Tags are of keys: another key's is no match. */
+  /* Tags are of keys: the tag of another key is no match. */
   if :: mem[TAG(0)] != 0 && mem[OFF(0)] == k -> goto again :: else fi;
 #ifndef NONE_NO_CHAIN
   if :: mem[OVF(0)] != 0 -> goto again :: else fi;

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_emptied: who frees a segment when its last record is unlinked without the stripe lock.
+ * l1_emptied: which thread frees a segment whose last record is unlinked without the stripe lock.
  *
  * PICTURE    one segment; at first the open head of stripe 1. Records 0..2 are keys of stripe
- *            1, 3 of stripe 2. Its word = {count, QUEUED}; on[s] = how often it lies on the
+ *            1, 3 of stripe 2. Its word = {count, QUEUED}; on[s] = how often it is on the
  *            stack of stripe s.
  *                del: count - 1, at 0 QUEUED in the same step -> push      (in the key's window)
  *                holder of the stripe: take the stack, clear QUEUED; count 0, no head: release
  * THREADS    Deleter of each key; Holder(s) x ROUNDS: l1_free_emptied, then append, open
  *            another head, close an empty head (l1_rest_stripe), run the cursor over it, or
  *            take it when it is free.
- * SHOWN      it is released once, by its owner, with the whole word 0 and on no stack, and lies
- *            on one stack at most; when all is deleted and the stripes were held once more, it
- *            is free.
+ * SHOWN      The segment is released once, by its owner, with the whole word 0 and on no stack. It
+ *            is on at most one stack. When all records are deleted and each stripe lock was taken
+ *            once more, the segment is free.
  * MUTANTS    HEAD_CLOSED_EARLY as in the code; and QUEUED_APART (count and mark in two steps:
  *            the code as it was at first), HEAD_FORGOTTEN (a head emptied while open is not pushed
- *            when the next one opens), STACK_AFTER_COUNT (the count is looked at before QUEUED
+ *            when the next one opens), STACK_AFTER_COUNT (the count is read before QUEUED
  *            is cleared). */
 #define AT(step)
 #ifndef ROUNDS
@@ -120,7 +120,7 @@ init { byte s, n; bool last;
     run Holder(2)
 #endif
   };
-  (_nr_pr == 1);   /* all have returned; if all is deleted, one tick gives the segment back */
+  (_nr_pr == 1);   /* all have returned; if all is deleted, one tick releases the segment */
   if :: count != 0 -> goto done :: else fi;
   s = 1;
   do

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_fork: a forked child finds what threads of its parent left half done (l1_mend).
+ * l1_fork: a forked child repairs what threads of its parent left half done (l1_mend).
  *
  * PICTURE    one stripe, bucket 0 with key K {VA, VB}; its segment's count, its queue's sum.
  *            All stripe locks were held at the fork, so only holders of a bucket can be missing.
  * THREADS    init picks what was going on at the fork. Then, in the child: Reader (l1_meet_odd),
  *            Setter (l1_lock_key takes the stripe first), Merger (l1_lock_number: split,
  *            contraction, scan), and last the cursor, which settles the counts.
- * SHOWN      nobody hangs, no torn value is served, count and sum are right in the end.
+ * SHOWN      No thread hangs, no torn value is served, count and sum are right in the end.
  * MUTANTS    MERGE_NO_MEND, GET_NO_MEND (they wait for the word to become even), LOCK_NO_STRIPE
  *            (a writer of the child takes the bucket only: it looks like an orphan),
  *            NO_RECOUNT. */

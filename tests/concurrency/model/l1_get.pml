@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_get: one key K against everything that moves or removes it.
+ * l1_get: one key K with every operation that moves or removes it.
  *
  * PICTURE    two buckets of one slot (ls odd: K lives in 1, else in 0), two segments of one
  *            record {KEY, VA, VB}. KEY 1 is K; a foreign record may imitate it (KEY 1, value 6).
@@ -14,9 +14,9 @@
  *            SPLIT   Splitter (l1_split; MERGE: then l1_contract_one and l1_split again)
  * GHOSTS     cur = value of K by the stores in odd windows (0: none); mask[i] = values K had
  *            since caller i began; gone = dels that began after the load and have returned.
- * SHOWN      a hit is whole and was K's value during the call; a miss or a del's MISS saw K
- *            absent; a freed segment is not linked, its count is 0, nobody reads its bytes any
- *            more; what a leader read before a del that returned is not published after it.
+ * SHOWN      A hit is whole and was K's value during the call. A miss or a del's MISS saw K absent.
+ *            A freed segment is not linked, its count is 0, and no thread reads its bytes. A value
+ *            that a leader read before a del that returned is not published after it.
  * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD NONE_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_PLACES_NOTED
  *            LS_OUTSIDE_WINDOW KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK
  *            VERSION_RESTARTS REUSE_BEFORE_UNLINK as in the code; and NONE_NO_VERSION,
@@ -71,7 +71,7 @@ inline LOCK(p, b, v) {
   AT(l1.lock) atomic { DRAINED(p) && EVEN(b) -> v = mem[VER(b)]; mem[VER(b)] = v + 1 } }
 inline UNLOCK(p, b, v) { ST(p, VER(b), v + 2) }
 
-/* Without the stripe lock: who waited looks at ls again, and once more under the lock. */
+/* Without the stripe lock: a waiter reads ls again, and once more under the lock. */
 inline LOCK_KEY(p) {
   do
   :: ls = mem[LS]; b = NUMBER(ls);
@@ -90,8 +90,9 @@ inline LOCK_KEY(p) {
 inline LIVE_SUB(p, q) {
   atomic { DRAINED(p) -> assert(live[q] > 0); live[q]--; AT(l1.seg.emptied) } }
 
-/* What each new holder of the stripe lock does: emptied segments are freed, and a cursor that finds
- * its record unlinked under an even version has passed it: then the count is 0, or it dies. */
+/* Each new holder of the stripe lock frees emptied segments. A cursor that finds its record
+ * unlinked under an even version has passed it: then the count of the segment
+ * must be 0. */
 inline FREE_SEGS(q) {
   q = 1;
   do :: q <= 2 ->

@@ -10,8 +10,9 @@
  *            Cursor (l1_cursor_step: judge without the bucket, lock from that version or judge
  *            again; the segment is released once the cursor is behind it, and reused)
  * GHOSTS     owner[q] = whose bytes lie at q (1: K).
- * SHOWN      a renewal never writes into somebody else's bytes and never turns time back; what is
- *            dropped as expired was so under its lock; what the cursor has passed is not linked.
+ * SHOWN      A renewal never writes into bytes of another record and never turns time back. A
+ *            record dropped as expired was expired under its lock. A record behind the cursor is
+ *            not linked.
  * MUTANTS    IDLE_BARE_STORE as in the code; and TOUCH_TURNS_BACK (stores without comparing),
  *            JUDGED_BEFORE (the deadline is read before the version),
  *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays

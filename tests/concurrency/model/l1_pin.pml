@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_pin: pinned bytes stay where and what they are.
+ * l1_pin: pinned bytes keep their place and their content.
  *
  * PICTURE    one key, one bucket {version, link}, two segments of one record {w0, VA, VB}, one
  *            slot a pinner. w0's only bit here is PINNED.
@@ -10,7 +10,7 @@
  *            COUNT    Counter (incr in place)
  * SWITCHES   LONG: values above 1 KiB, never written in place, no PINNED bit needed.
  * GHOSTS     hold[i] = position that pinner i was given; uses[q] = times a position was reused.
- * SHOWN      between pin and unpin nobody reuses the segment, and the bytes do not change;
+ * SHOWN      Between pin and unpin no thread reuses the segment, and the bytes do not change.
  *            PINNED is set in memory of that record only.
  * MUTANTS    PIN_PLAIN_STORE (only behind store buffers) PIN_NO_SECOND_RECHECK PIN_LATE_LOOK
  *            W0_BEFORE_LOCK as in the code; and PIN_NO_FIRST_RECHECK, NO_BIT, COUNT_BLIND (incr
@@ -101,13 +101,13 @@ have: skip;
   d_step { hold[i] = 0; x = 0; y = 0; v = 0; o = 0; g = 0; w = 0 }; ST(i, SLOT(i), 0);
 done: skip }
 
-/* l1_seg_release once the count is 0: named by a slot, it is parked. */
+/* l1_seg_release once the count is 0: a segment named by a slot is parked. */
 inline RELEASE(p, q) {
   if :: q == 0 :: else -> DRAINED(p);
         if :: NAMED(q) -> state[q] = PARKED :: else -> state[q] = FREE fi
   fi }
-/* l1_seg_find: free, or parked and not named any more. A slot may be set between the two scans: the
- * pinner's first recheck will not let it through. */
+/* l1_seg_find: free, or parked and no longer named. A slot may be set between the two scans: the
+ * pinner's first recheck then fails. */
 inline SEG_TAKE(p, n) {
   DRAINED(p);
   atomic {

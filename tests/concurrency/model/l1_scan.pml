@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1_scan: what is present throughout a scan is seen, whatever splits and merges come between.
+ * l1_scan: a scan visits every key that is present throughout, whatever splits and merges happen.
  *
  * PICTURE    one key with any 3-bit hash; 2 to 8 primary buckets. The cursor counts the low
  *            bits of the address from the top down (Redis' SCAN); a step copies bucket b and,
  *            if b < split, b + 2^L.
  * THREADS    Scanner (l1_scan_step without locks)   Grower x MOVES: l1_split or l1_contract_one
  * GHOSTS     at = the bucket the key is in.
- * SHOWN      the key was copied by some step that stood its validation.
+ * SHOWN      Some step that passed its validation copied the key.
  * MUTANTS    LS_NO_COUNT PLAIN_ORDER (0, 1, 2 ..) ONE_BUCKET (b only) LS_NOT_RELOADED: against
  *            the design. */
 #define AT(step)

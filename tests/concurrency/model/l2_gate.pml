@@ -8,14 +8,14 @@
  *            put:    captured stamp -> gate {log {open? filter bit; then: stamp as captured?
  *            reserve} memo out, word in} -> copy -> check
  *            frozen: a change that cannot get on closes, rings, counts itself, is acknowledged;
- *            the worker: log {FLOOR} -> bell gone -> open; a bell that was made too late
- *            goes while RUNG stands alone
+ *            the worker: log {FLOOR} -> bell removed -> open; a bell that was made too late
+ *            is removed while RUNG alone is set
  *            `closed` of the code is three variables: shut, rung and cnt; each exchange is atomic
- * HOLDS      what a change ended is served by no read that begins after it was acknowledged, nor by
- *            the process that opens what a kill at any step leaves (MONITOR). No doorbell stays
- *            that nobody relies on and nobody will take away.
- * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO changers, NO_READER, FREEZE:
- *            the disk may stand still
+ * HOLDS      No read that begins after a change was acknowledged returns an older version; nor does
+ *            the process that opens the disk after a kill at any step (MONITOR). No doorbell is
+ *            left that no thread relies on and no thread will remove.
+ * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO
+ *            changers, NO_READER, FREEZE: the disk may hang
  * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
  *            CLOSED_BEFORE_LOG
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED
@@ -34,7 +34,7 @@
 #define LOG 9
 
 byte stamp = 0, now = 1, next = 1; /* L1 */
-byte over = 0;                     /* versions up to it are over, acknowledged */
+byte over = 0;                     /* dead versions up to it, acknowledged */
 byte rec[LOG];                     /* version of a put, 0: tombstone */
 bool whole[LOG];
 byte tail = 0, flr = 0;            /* records below flr are dead */
@@ -123,7 +123,7 @@ proctype change()
                 fi;
 #ifdef FREEZE
                 if
-                :: close_tier() /* frozen: the gate, or the log, is not to be had */
+                :: close_tier() /* frozen: the gate, or the log, is not available */
                 :: GATE ->
 #else
                 GATE;
@@ -204,7 +204,7 @@ proctype put()
     od
 }
 
-/* l2_bell_tidy: RUNG alone keeps everybody from closing meanwhile. */
+/* l2_bell_tidy: RUNG alone keeps other threads from closing meanwhile. */
 inline tidy()
 {
     LOOK(w);
@@ -258,7 +258,7 @@ proctype worker()
             }
 #ifndef RELIED_UNSEEN
             if
-            :: took -> late = true /* made behind the removal: nobody needs it any more */
+            :: took -> late = true /* made after the removal: no thread needs it any more */
             :: else
             fi
 #endif

@@ -12,12 +12,13 @@
  *            worker: META {lsn, then rows}; reclaim {META first, if a control is in it; word out;
  *                   given up}; the next header's floor; rows below it are forgotten
  *            A place of the log is a segment of its own, and each may be the last under a header.
- * HOLDS      what an end has ended is served by no read that begins after it returned, is not in
- *            L1, nor with the process that opens what a kill at any step leaves (MONITOR).
- *            LISTS: no list of patterns is freed under a reader. LIVE: the end returns.
- * SWITCHES   TAG: a tag, else a pattern; PUTS=, GETS= rounds, TWO: a second one who puts; NO_GET,
- *            NO_WORKER; ROOMLESS: the control may find no room, then all older is given up;
- *            LISTS alone: how lists are replaced
+ * HOLDS      No read that begins after an invalidation returned serves an entry that it made dead.
+ *            The entry is not in L1, nor in the process that opens the disk after a kill at any
+ *            step (MONITOR). LISTS: no list of patterns is freed under a reader. LIVE: the call
+ *            returns.
+ * SWITCHES   TAG: a tag, else a pattern; PUTS=, GETS= rounds, TWO: a second putter; NO_GET,
+ *            NO_WORKER; ROOMLESS: the control may find no space, then all older records are given
+ *            up; LISTS alone: how lists are replaced
  * MISTAKES   PUT_PAST_ENDS PUT_PAST_WALKS END_AFTER_LOG GLOB_NO_EPOCH GLOB_NO_END
  *            BACKFILL_PAST_GLOB ROW_AFTER_LOG ENDS_BEFORE_ROW NOTED_LATE ENDS_BEFORE_LOCK
  *            WALK_OVER_FIRST FLOOR_FIRST FORGOTTEN_EARLY META_ROWS_FIRST CONTROL_TORN WALK_BY_LSN
@@ -50,13 +51,13 @@ bool row = false, walking = false;
 byte row_lsn = NEVER;
 bool hard = false;                       /* the tag, in the owner's table: never forgotten there */
 byte meta_lsn = 0, meta_row = 0;         /* META: lsn covered; lsn of its row, 0: none */
-bool over = false;                       /* the end has returned */
+bool over = false;                       /* the invalidation has returned */
 
 #define BUCKET atomic { !bucket -> bucket = true }
 #define UNBUCKET bucket = false
 #define TAKE_LOG atomic { !log -> log = true }
 
-/* Under the log's lock. A new header may come with it, or the old segment goes on. */
+/* Under the lock of the log. A new header may come with it, or the old segment continues. */
 inline reserve(what)
 {
     atomic {
@@ -70,7 +71,7 @@ inline reserve(what)
     }
 }
 
-/* l2_control_log. ROOMLESS: what is older is dead, a FLOOR says so, and there is no control. */
+/* l2_control_log. ROOMLESS: older records are dead, a FLOOR states it, and there is no control. */
 inline log_control()
 {
     atomic {
@@ -142,7 +143,7 @@ proctype ender()
     over = true
 }
 
-/* One that walks counts whatever its control's place is. */
+/* A row that walks counts, whatever the place of its control. */
 #ifdef WALK_BY_LSN
 #define KEPT_OUT (walking && row_lsn != 0)
 #elif defined(PUT_PAST_WALKS)
@@ -265,7 +266,7 @@ proctype getter()
     od
 }
 
-/* Rows whose control lies where nothing counts any more. */
+/* Rows whose control is at a place where no record counts any more. */
 inline forget()
 {
     atomic {

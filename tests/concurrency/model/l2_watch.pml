@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_watch: a stamp that a change leaves as it is, because nothing of the key lies below and nobody
- * has the stamp, as built in src/cache/hook.c.
+ * l2_watch: a change leaves a stamp unchanged when the tier has nothing of the key and no thread
+ * has captured the stamp, as built in src/cache/hook.c.
  *
  * PICTURE    change: bucket {word; tier: nothing? word: unwatched and the same -> L1's step; else
  *            raise, unwatch, pending; tier: nothing? pending back} -> kill, pending back -> acked
  *            evict:  bucket {watch, capture, unlink} -> put: bits, then: stamp as captured? record
  *            read:   watch, capture -> tier's record -> bucket {as captured, nothing pending: in}
  *            mate:   a change of another key of the class; reclaim: words go, then their bits
- * HOLDS      what a change ended is neither in L1 nor below once it is acknowledged.
+ * HOLDS      A dead version is neither in L1 nor in the tier once its change is acknowledged.
  * SWITCHES   CHANGES=
  * MISTAKES   UNWATCHED_EVICT UNWATCHED_READ NO_FIRST_LOOK NO_SECOND_LOOK NO_SECOND_ASK
  * LEFT OUT   the log and its gates (l2_gate.pml), other buckets. */
@@ -17,9 +17,9 @@
 #endif
 
 byte l1v = 0, now = 1, next = 1, over = 0;
-byte rec = 1, era = 0;            /* below: version, and which bits name it */
+byte rec = 1, era = 0;            /* below: version, and the bits that name it */
 bool bits[2];
-byte cnt = 0, pending = 0;        /* the stamp's word, with */
+byte cnt = 0, pending = 0;        /* the word of the stamp: count and pending */
 bool watched = false;
 bool bucket = false, gate = false;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * limit_cas: two keys, two slots, charges by compare-exchange beside whoever rewrites the slots.
+ * limit_cas: two keys, two slots, charges by compare-exchange while others rewrite the slots.
  *
  * PICTURE    slot {fp, word = 4 * tat + colour}; burst 1, T = 1: a key passes when tat <= now
  * THREADS    Clock; Check(X) twice over, Check(Y); Reset(Y). src/limit/table_single.c, steps 1 to 6; the

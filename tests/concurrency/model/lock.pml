@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock: a keyed lock with a lease: taken by one exchange, waited for in line, handed over, lost.
+ * lock: a keyed lock with a lease: taken by one exchange, waited for in a queue, handed over, lost.
  *
  * PICTURE    one key, one record: word {fence, HELD, FROZEN}, lease_end, lease_of; a queue of two.
  * THREADS    Fast x FASTS (lock_fast, lock_tell; the fast way out, else lock_release_slow)
- *            Waiter x 2 (lock_slow: take, or stand in line, look, time out when TIMEOUT is set)
- *            Leaver (takes the fast way and never gives back: its lease must end it)
+ *            Waiter x 2 (lock_slow: take, or wait in the queue, look, time out when TIMEOUT is set)
+ *            Leaver (takes the fast way and never releases: the lease must end its ownership)
  *            Clock (0 .. END); a lease lasts 2
- * GHOSTS     owner, until: who believes to own the key, and how long; last: highest fence handed out
- * SHOWN      never two owners by lease time; fences rise; a lock that was handed over is held by
- *            somebody who knows it; nobody waits for ever (an invalid end state).
+ * GHOSTS     owner, until: the thread that believes to own the key, and how long; last: highest
+ *            fence
+ * SHOWN      Never two owners by lease time. Fences rise. A thread holds a lock that was handed over
+ *            and knows it. No thread waits without end (an invalid end state).
  * MUTANTS    as in the code: RELEASE_BLIND WAITERS_UNMARKED GRANTED_BEFORE_WORD GRANT_WITHOUT_WAKE
  *            TIMEOUT_OVER_GRANT UNTOLD_JUDGED EXTEND_REVIVES LAST_COMES_FIRST; and of design:
  *            NO_FREEZE (a waiter looks and takes without freezing the word), TOLD_FIRST (lease_of
  *            is written before the lease)
- * LIMITS     sequentially consistent: all that is not under the stripe lock is an exchange on the
- *            word, or a field told by lease_of. One key: pages and floors are the simulation's
- *            (lock.floor_*), and so is who watches the lease after a time-out
+ * LIMITS     Sequentially consistent: everything outside the stripe lock is an exchange on the
+ *            word, or a field published by lease_of. One key. The simulation covers pages and
+ *            floors (lock.floor_*), and which thread watches the lease after a timeout
  *            (lock.timeout_kicks_nobody). */
 #define NM 1
 #define NP 1
@@ -32,10 +33,10 @@
 
 byte fence, lease_end, lease_of, now;
 bool held, frozen, mtx;
-byte line[NW], in_line;      /* waiters' numbers + 1, first comes first */
+byte line[NW], in_line;      /* numbers of waiters + 1, first come first */
 byte event[NW];              /* bit 0 granted; kicks count in the rest, modulo 4 */
 byte granted[NW];
-byte arrival[NW], arrivals;  /* ghost: order of standing in line */
+byte arrival[NW], arrivals;  /* ghost: order of arrival in the queue */
 byte owner, until, last;     /* ghosts; owner: fence */
 
 #define OVER (lease_of == fence && lease_end <= now)
@@ -45,7 +46,7 @@ byte owner, until, last;     /* ghosts; owner: fence */
 #define LOST OVER
 #endif
 
-/* Whoever gets the lock: nobody else may believe to own it. */
+/* Become the owner: no other thread may believe to own the lock. */
 inline OWN(f, end) {
   assert(owner == 0 || until <= now);
   assert(f > last);
@@ -72,7 +73,7 @@ inline SETTLE() {
   frozen = in_line > 0
 #endif
 }
-/* The first in line becomes the owner; under the stripe lock, the word frozen. */
+/* The first of the queue becomes the owner; under the stripe lock, the word frozen. */
 inline HAND_OVER(i) {
   i = line[0] - 1;
   assert(in_line < 2 || arrival[i] < arrival[line[1] - 1]);
@@ -88,7 +89,7 @@ inline HAND_OVER(i) {
   AT(lock.grant) event[i] = event[i] | 1; WAKE(i);
   KICK()
 }
-/* Under the stripe lock, frozen, ours no more: pass on, or idle. */
+/* Under the stripe lock, frozen, no longer ours: pass on, or idle. */
 inline PASS_ON(i) {
   if :: in_line > 0 -> HAND_OVER(i)
      :: else -> atomic { held = false; SETTLE() } fi
@@ -136,7 +137,7 @@ active [FASTS] proctype Fast() { byte my, i, t;
 #else
     if :: lease_end > t ->
 #endif
-          assert(until > t || owner != my);    /* only a lease that was not over is prolonged */
+          assert(until > t || owner != my);    /* only a valid lease is extended */
           atomic { lease_end = t + 2; if :: owner == my -> until = lease_end :: else fi }
        :: else fi;
     SETTLE()
@@ -149,7 +150,8 @@ out: skip
 
 #ifdef LEAVER
 active proctype Leaver() { byte my;
-  atomic { if :: now + 2 <= END && !held && !frozen -> /* the clock goes on until its lease ends */
+  /* the clock continues until its lease ends */
+  atomic { if :: now + 2 <= END && !held && !frozen ->
                  my = fence + 1; OWN(my, 255); fence = my; held = true; lease_end = now + 2
               :: else -> goto out fi };
   atomic { lease_of = my; if :: owner == my -> until = lease_end :: else fi };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * memory.h: the words that threads share, at once or (TSO=1) behind store buffers.
+ * memory.h: the words that threads share, written immediately or (TSO=1) behind store buffers.
  *
  * PICTURE    mem[NM] = words; thread p < NP stores with ST. TSO: the store waits in p's first-in-
- *            first-out buffer (x86's reordering, sparc's TSO) and reaches memory whenever Drain
- *            likes. What is a read-modify-write, a seq_cst store or a lock in the code is
- *            guarded by DRAINED(p) and then touches mem directly.
+ *            first-out buffer (x86's reordering, sparc's TSO) and reaches memory at any later step
+ *            of Drain. A read-modify-write, a seq_cst store or a lock in the code is guarded by
+ *            DRAINED(p) and then accesses mem directly.
  * RULES      no thread here loads a word it has itself in its buffer: forwarding is not modelled.
  *            AT(step) names a BASE_POINT of src/l1 and is no step of the model.
  * LIMITS     weaker memory than TSO is not shown; SBN stores wait at most. */

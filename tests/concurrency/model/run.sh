@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run: every model's base configurations must be free of errors, every seeded mistake must be found.
+# run: every base configuration of a model must be free of errors, every seeded mistake must be found.
 #
 # PICTURE    table below -> [worker: spin -a, cc, pan, own folder] x JOBS -> one line each
 # TABLE      tier, verdict, model, switches. tier: q always, c not with QUICK=1, f with FULL=1 only
@@ -249,8 +249,8 @@ q fail limit_cas NO_HIGH_WATER
 q fail limit_cas DENIES_UNCONFIRMED
 END
 }
-# The simulation shows them: arithmetic of one thread; pages and more than one key; who watches; a
-# record's first word, warm-up, of which the models have none.
+# The simulation shows them: arithmetic of one thread; pages and more than one key; the thread that
+# watches a lease; the first word of a record and the warm-up, which the models lack.
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record
@@ -271,12 +271,12 @@ say() { # passed? line
     if [ "$1" = 0 ]; then echo "ok   $2"; else echo "FAIL $2"; fi
 }
 
-check() { # spin, cc, pan in the current folder -> the essence on stdout; status 0: as expected
+check() { # spin, cc, pan in the current folder -> the verdict on stdout; status 0: as expected
     tier=$1 want=$2 model=$3
     shift 3
     defs=
     for s; do
-        # A switch nobody reads would make a base configuration easier than it looks.
+        # An unused switch would make a base configuration easier than it looks.
         grep -q "\<${s%%=*}\>" "$root/$here/$model.pml" "$root/$here/memory.h" || {
             echo "no switch ${s%%=*}"
             return 1
@@ -289,7 +289,7 @@ check() { # spin, cc, pan in the current folder -> the essence on stdout; status
         return 1
     }
     # Most searches are shorter than an optimised build of them. All but those of FULL have their
-    # states in 1 GiB as they are: squeezed into a third of that, they cost a quarter more time.
+    # states in 1 GiB uncompressed: compressed into a third, they take a quarter more time.
     case $tier$want in
     f*) build="-O1 -DCOLLAPSE" ;;
     q* | cfail) build=-O0 ;;
@@ -339,7 +339,7 @@ if [ "${1-}" = --one ]; then
     exit 0
 fi
 
-compare_steps() { # what only one side has
+compare_steps() { # names that only one side has
     # shellcheck disable=SC2086 # file names
     grep -ho 'BASE_POINT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*")' src/l1/*.c \
         src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c $l2_steps | cut -d'"' -f2 |
@@ -367,7 +367,7 @@ compare_mutants() {
 passed=0 failed=0 skipped=0
 count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
 
-dir=build/model/$$ # a run of somebody else may be under way
+dir=build/model/$$ # another run may be in progress
 rm -rf "$dir"
 mkdir -p "$dir" || exit 2
 compare_steps

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what every protocol above stands on holds in every interleaving: lock, event, account,
- *         sequence-locked bytes, threads; and the driver itself finds planted mistakes.
- * Method: small fibers with mistakes that can be switched on (BASE_MUTANT): "sim.*" are planted
- *         here to test the driver, "sync.*" stand in src/base/sync.c. */
+ * Aim:    The base of every protocol holds in every interleaving: lock, event, account,
+ *         sequence-locked bytes, threads. The driver itself detects planted mistakes.
+ * Method: Small fibers with mistakes that can be switched on (BASE_MUTANT). "sim.*" are planted
+ *         here to test the driver, "sync.*" are in src/base/sync.c. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "base/seqlock.h"
 #include "base/sync.h"
 
-/* ---- litmus: two stores, two loads; both loads 0 is what a store buffer shows ---- */
+/* ---- litmus: two stores, two loads; a store buffer shows two loads of 0 ---- */
 
 static struct { _Atomic uint32_t x, y; uint32_t seen_x, seen_y; } litmus;
 
@@ -135,7 +135,7 @@ static void event_run(void)
 
 const base_sim_scenario sim_event = { "event", "no lost wake-up, time-outs end", event_run, 0 };
 
-/* ---- a waiter without time-out: a wake-up that is forgotten is a deadlock ---- */
+/* ---- a waiter without timeout: a forgotten wake-up is a deadlock ---- */
 
 static struct { _Atomic uint32_t done[3]; } threads;
 
@@ -179,7 +179,7 @@ static void threads_run(void)
 const base_sim_scenario sim_threads = { "threads", "start, sleep, wake, join, failed start",
                                         threads_run, 20000 };
 
-/* ---- account: never above the limit, whoever asks when ---- */
+/* ---- account: never above the limit, in any order of charges ---- */
 
 static base_account account;
 enum { ACCOUNT_LIMIT = 1000 };
@@ -217,7 +217,7 @@ static void account_block(void *arg)
         BASE_SIM_CHECK((p == NULL) == refused);
         base_free(&account, BASE_MOD_TAG, p, 100);
     }
-    /* Lowered while others charge: once it is under, it stays under. */
+    /* Lowered during charges: once it is under the limit, it stays under. */
     base_account_limit(&account, 300);
     while (base_load_rlx(&account.used) > 300) { base_yield(); }
     for (int i = 0; i < 6; i++) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    no key whose set has returned is ever denied by a filter that is believed, whatever
- *         growth, rebuilds, swaps, doubts and page returns happen meanwhile.
- * Method: writers add, make a key visible as L1 does (a window opened by a seq_cst CAS), add again
- *         if the filter moved, and say done; a keeper rebuilds: open, scan what is visible, seal;
- *         readers ask for keys that are done. Visible keys that the source does not have are what
- *         makes the second add necessary, so the keeper feeds nothing but its scan. */
+ * Aim:    An authoritative filter never denies a key after its set has returned, whatever growth,
+ *         rebuilds, swaps, doubts and page returns happen meanwhile.
+ * Method: Writers add a key, make it visible as L1 does (a window opened by a seq_cst CAS), add it
+ *         again if the filter moved, and report done. A keeper rebuilds: open, scan the visible
+ *         keys, activate. Readers probe for done keys. The second add is needed for visible keys
+ *         that the source lacks, so the keeper feeds only its scan. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -97,7 +97,7 @@ static void blooms_run(void)
 
 const base_sim_scenario sim_bloom = { "bloom", "no added key is ever denied", blooms_run, 0 };
 
-/* ---- bits of one block, set by two adders at once; a set given up while somebody adds ---- */
+/* ---- bits of one block, set by two adders at a time; a set given up during an add ---- */
 
 static void bits_adder(void *arg)
 {
@@ -139,5 +139,5 @@ static void bits_run(void)
     BASE_SIM_CHECK(base_load_rlx(&blooms.account.used) == 0);
 }
 
-const base_sim_scenario sim_bloom_bits = { "bloom_bits", "no bit is lost, none set in what is gone",
+const base_sim_scenario sim_bloom_bits = { "bloom_bits", "no bit lost, none set in a freed filter",
                                            bits_run, 0 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an open breaker lets one probe through at a time, and one that was given up changes
- *         nothing any more.
- * Method: callers ask, stay a while, report; time jumps past the patience with a probe. Who holds
- *         the newest pass is noted, so that a report of another one that moves the state is seen. */
+ * Aim:    An open breaker admits one probe at a time, and a probe that was given up changes nothing
+ *         afterwards.
+ * Method: Callers ask, stay for a while, and report; time jumps past the limit of a probe. The
+ *         owner of the newest pass is noted: a report of another pass that changes the state is
+ *         detected. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@
 
 static struct {
     breaker b;
-    uint32_t inside; /* probes out whose patience is not over */
+    uint32_t inside; /* probes in progress within their time */
     int64_t until;   /* of the newest one */
     uint32_t newest;
 } circuit;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a value that was made of another key is never served after a change of that key has
- *         returned, in whatever order loads, notes, changes and ends meet.
- * Method: "a" lies in a view that is set, deleted and cleared; the loader of "b" reads it, that of
- *         "c" loads "b". The source is a number that only rises. A set comes before its source
- *         changes, a delete and a clear after: as in flight.c. */
+ * Aim:    A value that depends on another key is never served after a change of that key has
+ *         returned, in any order of loads, notes, changes and removals.
+ * Method: "a" is in a namespace that is set, deleted and cleared. The loader of "b" reads "a", the
+ *         loader of "c" loads "b". The source is a number that only rises. A set comes before its
+ *         source changes, a delete and a clear after: as in flight.c. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -18,9 +18,9 @@
 
 static struct soup {
     cellar *c, *v;
-    uint64_t db, least; /* the source; what changes that returned have made sure of */
+    uint64_t db, least; /* the source; the number that returned changes guarantee */
     uint32_t asked, answered;
-    bool nested;        /* "a" is loaded, too, when it is not there */
+    bool nested;        /* "a" is loaded, too, when it is absent */
 } soup;
 
 static void soup_open(void)
@@ -140,7 +140,7 @@ static cellar_err soup_load_spilt(cellar_load *ld, const void *key, size_t key_l
     return err == CELLAR_OK ? CELLAR_E_LOADER : err;
 }
 
-/* A load in place of "b" that fails: what is there stays, and what it was made of. */
+/* A failing load in place of "b": the entry stays, and its dependencies. */
 static void soup_spiller(void *arg)
 {
     cellar_load_opts o = cellar_load_opts_default();
@@ -206,4 +206,4 @@ static void deps_run(void)
     soup_look();
     soup_close();
 }
-const base_sim_scenario sim_deps = { "deps", "what a value was made of changes", deps_run, 0 };
+const base_sim_scenario sim_deps = { "deps", "a dependency of a value changes", deps_run, 0 };

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what loading promises holds in every interleaving of the whole cache: one load a key and
- *         generation, nothing loaded before a change is served after it, nobody hangs, nothing is
- *         left; with the mistakes that can be switched on ("flight.*"), each of which some
- *         scenario here must catch.
- * Method: a few fibers read one key through the cache while others set, delete, clear, let time
- *         pass, run queued refreshes or hold leases. The source is a number that only rises; each
- *         read is checked against what the writers that had returned by its begin had made sure
- *         of. A hang is found by the driver, the rest by audits at the end.
- * ORDERS  a set comes before its source changes, a delete and a clear after: the two orders in
- *         which a load that is not overtaken would bring back what is old. */
+ * Aim:    The promises of loading hold in every interleaving of the whole cache. One load runs for
+ *         each key and generation. No value loaded before a change is served after it. No call
+ *         hangs and nothing is left. Some scenario here must catch each mistake that can be
+ *         switched on ("flight.*").
+ * Method: A few fibers read one key through the cache while others set, delete, clear, let time
+ *         pass, run queued refreshes or hold leases. The source is a number that only rises. Each
+ *         read is checked against the number that was guaranteed by writers that had returned
+ *         before the read began. The driver detects a hang, audits at the end detect the rest.
+ * ORDERS  A set comes before its source changes, a delete and a clear after: the two orders in
+ *         which a load that no change invalidates would bring an old value back. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <stdio.h>
@@ -25,13 +25,13 @@
 
 static struct sky {
     cellar *c;
-    uint64_t db, least;        /* the source; what writers that returned have made sure of */
+    uint64_t db, least;        /* the source; the number that returned writers guarantee */
     uint32_t loads, changes;
     uint32_t asked, answered, failed, late; /* late: E_TIMEOUT, when the driver let time jump */
     unsigned fail_in, leave_in, stall_in; /* one in so many loads; 0: never */
     cellar_load_opts o;
     uint32_t told;             /* waiters of leases called */
-    bool tagged;               /* what is loaded and set carries a tag */
+    bool tagged;               /* loaded and set values carry a tag */
 } sky;
 
 static const cellar_bytes sky_tag = { "red", 3 };
@@ -72,7 +72,7 @@ static void sky_made_sure(uint64_t of) { sky.least = of > sky.least ? of : sky.l
 
 static bool sky_one_in(unsigned n) { return n != 0 && base_sim_below(n) == 0; }
 
-/* Is what L1 has still what the source said? */
+/* Check that the entry in L1 still equals the source. */
 static bool sky_is_old(cellar_load *ld, uint64_t seen)
 {
     const void *old;
@@ -135,7 +135,7 @@ static void sky_read(void *arg)
 
 static void sky_nothing(void *arg) { (void)arg; }
 
-/* A thread that may be lost inside a loader: its own frame is where that ends. */
+/* A thread that may be lost inside a loader: its own frame is where it returns to. */
 static void sky_reader(void *arg) { base_callout(sky_read, sky_nothing, arg, 0); }
 
 static void sky_set(void)
@@ -178,7 +178,7 @@ static void sky_deleter(void *arg)
     sky_del();
 }
 
-/* Beside another writer: that one alone says what is certain. */
+/* With another writer: only that writer knows the guaranteed number. */
 static void sky_clearer(void *arg)
 {
     (void)arg;
@@ -191,7 +191,7 @@ static void sky_setter(void *arg)
     sky_set_after();
 }
 
-/* Alone: what the source said before the clear is gone with it. */
+/* Without another writer: the source's number from before the clear is dead. */
 static void sky_lone_clearer(void *arg)
 {
     (void)arg;
@@ -213,8 +213,8 @@ static void flight_run(void)
     base_sim_no_rescue();
     base_sim_join_all();
     BASE_SIM_CHECK(sky.answered == sky.asked);
-    /* A change ends what is stored and, in the same window, a load that was begun meanwhile by who
-     * had looked before it was stored. */
+    /* A change invalidates the stored value and, in the same window, a load that another thread
+     * began after a lookup before the store. */
     BASE_SIM_CHECK(sky.loads <= 1 + 2 * sky.changes);
     sky_close();
 }
@@ -256,10 +256,10 @@ static void flight_clear_run(void)
     BASE_SIM_CHECK(sky.answered == sky.asked);
     sky_close();
 }
-const base_sim_scenario sim_flight_clear = { "flight_clear", "the view is cleared in the middle",
+const base_sim_scenario sim_flight_clear = { "flight_clear", "the namespace is cleared meanwhile",
                                     flight_clear_run, 0 };
 
-/* ---- loaders that fail, leave or stall; waiters with little patience ---- */
+/* ---- loaders that fail, leave or stall; waiters with short timeouts ---- */
 
 static void flight_lost_run(void)
 {
@@ -351,7 +351,7 @@ static void sky_leaser(void *arg)
             case 0: (void)cellar_lease_release(sky.c, &lease, 0); break;
             case 1: (void)cellar_lease_release(sky.c, &lease, 5); break;
             case 2:
-                /* forgotten: past hard_timeout_ms others take it */
+                /* forgotten: past hard_timeout_ms another thread takes it over */
                 if (sky.o.hard_timeout_ms < 1000) { break; }
                 /* fall through */
             default: {
@@ -372,7 +372,7 @@ static void flight_lease_run(void)
     sky_open();
     sky.o.hard_timeout_ms = base_sim_below(2) == 0 ? 100 : 100000;
     sky.o.wait_timeout_ms = 10000;
-    if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; } /* of who abandons */
+    if (base_sim_below(2) == 0) { sky.o.fallback[0].fn = sky_load; } /* for a released lease */
     base_sim_spawn("leaser1", sky_leaser, NULL);
     base_sim_spawn("leaser2", sky_leaser, NULL);
     base_sim_spawn("reader", sky_reader, NULL);
@@ -383,7 +383,7 @@ static void flight_lease_run(void)
     base_sim_calm(false);
     sky_close();
 }
-const base_sim_scenario sim_flight_lease = { "flight_lease", "leases beside waiting threads",
+const base_sim_scenario sim_flight_lease = { "flight_lease", "leases and waiting threads",
                                     flight_lease_run, 0 };
 
 /* ---- loads inside loads ---- */
@@ -421,7 +421,7 @@ static void flight_cycle_run(void)
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("tied", sky_tier, (void *)i); }
     base_sim_no_rescue();
     base_sim_join_all();
-    BASE_SIM_CHECK(sky.failed >= 1); /* the ring breaks, and by a refusal */
+    BASE_SIM_CHECK(sky.failed >= 1); /* the cycle breaks, and by a refusal */
     sky_close();
 }
 const base_sim_scenario sim_flight_cycle = { "flight_cycle", "three loaders that need each other",
@@ -479,7 +479,7 @@ static void flight_many_run(void)
 const base_sim_scenario sim_flight_many = { "flight_many", "bulk loads that lead each other's keys",
                                     flight_many_run, 0 };
 
-/* ---- invalidations of many keys at once ---- */
+/* ---- invalidations of many keys by one call ---- */
 
 static void sky_untag(void)
 {
@@ -489,7 +489,7 @@ static void sky_untag(void)
     sky_made_sure(value);
 }
 
-/* The source is as it was: who looks finds that out. */
+/* The source is unchanged: the next read shows this. */
 static void sky_softener(void *arg)
 {
     (void)arg;
@@ -556,9 +556,9 @@ static void flight_swept(void (*changer)(void *), bool tagged)
 }
 
 static void flight_tag_run(void) { flight_swept(sky_untagger, true); }
-const base_sim_scenario sim_flight_tag = { "flight_tag", "a tag ends while its entries are loaded",
+const base_sim_scenario sim_flight_tag = { "flight_tag", "a tag is deleted during its loads",
                                     flight_tag_run, 0 };
 
-static void flight_glob_run(void) { flight_swept(sky_unmatcher, false); }
-const base_sim_scenario sim_flight_glob = { "flight_glob", "keys are deleted by pattern meanwhile",
-                                    flight_glob_run, 0 };
+static void flight_pattern_run(void) { flight_swept(sky_unmatcher, false); }
+const base_sim_scenario sim_flight_pattern = { "flight_pattern", "keys deleted by pattern",
+                                    flight_pattern_run, 0 };

@@ -6,8 +6,8 @@
  * Method: one key in one place with a window (odd: being changed); getters look, enter, lead or
  *         wait; a writer sets or deletes inside the window as L1's commit hook does. The source is
  *         a number that only rises; it travels as the outcome's load_us.
- * SHOWN   no getter gets what was loaded before a change that had returned; loads <= generations;
- *         nobody hangs; no record is left. */
+ * SHOWN   No getter gets a value loaded before a change that had returned; loads <= generations;
+ *         no call hangs; no record is left. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -92,7 +92,7 @@ static void yard_lead(flight *f)
 static void yard_getter(void *arg)
 {
     const uint64_t least = yard.least;
-    const int64_t until = arg != NULL ? 1000 : BASE_NEVER_MS; /* no patience at all */
+    const int64_t until = arg != NULL ? 1000 : BASE_NEVER_MS; /* a wait timeout of zero */
     for (;;) {
         uint64_t got = yard_look();
         if (got != 0) {
@@ -128,8 +128,8 @@ static void yard_change(bool sets)
     if (BASE_MUTANT("flight.count_before_window") ? early : any) {
         flight_overtake(yard.t, &yard_key);
     }
-    /* It may end two: what is stored, and a load that found nothing before that was stored, and
-     * began in this window. */
+    /* It may invalidate two: the stored value, and a load in this window that began after a miss
+     * before that store. */
     yard.generations += (any ? 1u : 0u) + (base_load_rlx(&yard.entry) != 0 ? 1u : 0u);
     base_store_rel(&yard.entry, sets ? value : 0);
     yard_shut(v);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    what L1 promises holds in every interleaving: a hit is the latest set, deletes win,
- *         values are whole and of their key, nothing is lost below the budget, each end is
- *         announced once, pinned bytes stay, the account is never over its limit; with the
- *         mistakes that can be switched on in src/l1 ("l1.*"), each of which some scenario here
- *         must catch.
- * Method: a few fibers with random operations on a few keys in one small store. Every value
- *         carries a number of its own; calls and results go into a history with a clock that
- *         counts events, and at the end the history of each key is checked by its rules, l1_audit
- *         walks the structure, and everything must have been given back.
- * RULES   Of one value: read only after its set began; not after something later was certainly
- *         there (zones of Gibbons and Korach). A miss is allowed after a delete that may have been
- *         last, and anywhere in scenarios that evict. A value announced as gone is not read any
- *         more. */
+ * Aim:    The promises of L1 hold in every interleaving. A hit is the latest set, deletes win,
+ *         values are whole and belong to their key, nothing is lost below the budget. Each removal
+ *         is announced once, pinned bytes stay, the account is never over its limit. Some scenario
+ *         here must catch each mistake that can be switched on in src/l1 ("l1.*").
+ * Method: A few fibers with random operations on a few keys in one small store. Every value carries
+ *         a number of its own. Calls and results go into a history with a clock that counts
+ *         events. At the end the history of each key is checked by its rules, l1_audit walks the
+ *         structure, and all memory must be returned.
+ * RULES   A value is read only after its set began, and not after a later value was certainly
+ *         current (zones of Gibbons and Korach). A miss is allowed after a delete that may have
+ *         been last, and anywhere in scenarios that evict. A value announced as removed is not
+ *         read any more. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <stdio.h>
@@ -29,9 +28,9 @@ enum {
     WORLD_EVENTS = 1024,
     WORLD_IDS = 2048,
     WORLD_KEY_LEN = 7,
-    WORLD_KEY_LONG = 300, /* in segments of 512 bytes no record holds it */
+    WORLD_KEY_LONG = 300, /* no record in segments of 512 bytes holds it */
     WORLD_VALUE_MAX = 3000,
-    WORLD_LIMBO = 256
+    WORLD_RETIRED = 256
 };
 
 typedef enum world_what { WORLD_SET, WORLD_HIT, WORLD_GONE, WORLD_MISS } world_what;
@@ -51,42 +50,42 @@ static struct world {
     base_account account;
     base_hash_key hash_key;
     l1 *c;
-    bool no_loss;         /* nothing may be evicted: a miss must be justified */
-    bool commit_hook;     /* it is installed */
-    bool over;            /* a resize is going on: the account may be over its limit */
+    bool no_loss;         /* eviction is forbidden: a miss must be justified */
+    bool commit_hook;     /* the hook is installed */
+    bool over;            /* a resize runs: the account may be over its limit */
     uint32_t key_len, key_count, id_count, event_count, clock;
-    uint32_t victims;     /* keys whose records are imitated: the first so many; 0: all */
+    uint32_t victims;     /* number of first keys with imitated records; 0: all */
     world_key key[WORLD_KEYS];
     world_event event[WORLD_EVENTS];
     struct {
         uint32_t key, len;
-        uint32_t victim;  /* key whose record its bytes imitate */
+        uint32_t victim;  /* its bytes imitate a record of this key */
         uint32_t left;    /* event clock of its announcement; 0: not announced */
-        int64_t until_ms; /* last deadline it was given */
+        int64_t until_ms; /* last deadline of the value */
         bool stored;      /* its set returned OK */
     } id[WORLD_IDS];
-    int64_t touching_ms[WORLD_KEYS]; /* deadline that a touch is about to give, 0: none */
+    int64_t touching_ms[WORLD_KEYS]; /* deadline that a running touch gives, 0: none */
     uint64_t commits[WORLD_KEYS];  /* calls of the commit hook per key */
     uint64_t changes[WORLD_KEYS];  /* calls that must have run it */
-    void *limbo[WORLD_LIMBO];      /* freed blocks, kept and poisoned to the end of the run */
-    uint32_t limbo_count;
+    void *retired[WORLD_RETIRED];  /* freed blocks, kept and poisoned until the end of the run */
+    uint32_t retired_count;
 } world;
 
 static uint32_t world_tick(void) { return ++world.clock; }
 
-/* ---- values: number, key, then bytes that follow from the number ---- */
+/* ---- values: number, key, then bytes computed from the number ---- */
 
 enum { WORLD_IMAGE_AT = 17, WORLD_IMAGE = 8 + WORLD_KEY_LEN + 8 };
 
-/* From 48 bytes on a value contains the image of a plain record of some other key, where a granule
- * starts (the value begins 15 bytes behind one), with a number nobody ever set. */
+/* From 48 bytes on a value contains the image of a plain record of another key, at the start of a
+ * granule (the value begins 15 bytes after one). The number in the image was never set. */
 static void world_fill(unsigned char *to, uint32_t id, uint32_t len)
 {
     memcpy(to, &id, 4);
     to[4] = (unsigned char)world.id[id].key;
     for (uint32_t i = 5; i < len; i++) { to[i] = (unsigned char)(id * 37 + i); }
     if (len < 48) { return; }
-    const uint32_t vlen = id % 2 == 0 ? 8 : 500; /* the longer one reaches behind its segment */
+    const uint32_t vlen = id % 2 == 0 ? 8 : 500; /* the longer one reaches past its segment */
     uint32_t w0 = L1_W0_ALWAYS | vlen << 8 | WORLD_KEY_LEN, due = 0, forged = 0x7fffff00;
     unsigned char *at = to + WORLD_IMAGE_AT;
     memcpy(at, &w0, 4);
@@ -95,7 +94,7 @@ static void world_fill(unsigned char *to, uint32_t id, uint32_t len)
     memcpy(at + 8 + WORLD_KEY_LEN, &forged, 4);
 }
 
-/* The number of a value that is whole and belongs to `key`; anything else ends the run. */
+/* Return the number of a value that is whole and belongs to `key`; any other value ends the run. */
 static uint32_t world_read(const unsigned char *v, size_t len, uint32_t key)
 {
     uint32_t id;
@@ -124,8 +123,8 @@ static void world_free(void *p, size_t bytes, void *ctx)
 {
     (void)ctx;
     memset(p, 0xdd, bytes);
-    if (world.limbo_count < WORLD_LIMBO) {
-        world.limbo[world.limbo_count++] = p;
+    if (world.retired_count < WORLD_RETIRED) {
+        world.retired[world.retired_count++] = p;
     } else {
         free(p);
     }
@@ -137,7 +136,7 @@ static uint32_t world_key_of(const void *bytes, size_t len)
 {
     char name[WORLD_KEY_LONG];
     if (len != world.key_len) { base_sim_fail("a hook got a key of %zu bytes", len); }
-    base_seq_load(name, bytes, len); /* may lie in the log */
+    base_seq_load(name, bytes, len); /* may be in the log */
     for (uint32_t i = 0; i < world.key_count; i++) {
         if (memcmp(world.key[i].name, name, len) == 0) { return i; }
     }
@@ -162,7 +161,7 @@ static void world_left(void *ctx, const l1_left *e)
     unsigned char copy[WORLD_VALUE_MAX];
     uint32_t k = world_key_of(e->key, e->key_len);
     BASE_SIM_CHECK(e->value_len <= WORLD_VALUE_MAX && e->hash == world.key[k].hash);
-    /* In pieces, with others running in between: the bytes must stay where they are. */
+    /* In pieces, with steps of others in between: the bytes must stay in place. */
     size_t half = e->value_len / 2;
     base_seq_load(copy, e->value, half);
     base_sim_point("left");
@@ -211,7 +210,7 @@ static void world_open(const world_plan *p)
     base_sim_calm(false);
 }
 
-/* A new key whose hash has `value` in the bits of `mask`. */
+/* Make a new key with `value` in the bits `mask` of its hash. */
 static uint32_t world_key_with(uint64_t mask, uint64_t value)
 {
     static uint32_t serial;
@@ -274,7 +273,7 @@ static uint32_t world_new_id(uint32_t key, uint32_t len)
     return id;
 }
 
-/* What a finished put means for the history. */
+/* Record the result of a finished put in the history. */
 static void world_put_done(cellar_err err, const l1_put_spec *p, uint32_t key, uint32_t id,
                            uint32_t start)
 {
@@ -319,7 +318,7 @@ static void world_hit(uint32_t key, uint32_t id, uint32_t start)
     world_note(WORLD_HIT, key, id, start);
 }
 
-/* Alone, or in a group with its neighbour, whose steps then lie between its own. */
+/* Alone, or in a group with its neighbour; the steps of both then interleave. */
 static cellar_err world_read_one(uint32_t key, unsigned char *buf, size_t cap, size_t *len)
 {
     l1_key k = world_l1_key(key), k2 = world_l1_key(key > 0 ? key - 1 : 0);
@@ -358,7 +357,7 @@ static void world_del(uint32_t key)
     world_note(WORLD_GONE, key, 0, start);
 }
 
-/* Pin, read in pieces while others run, unpin: the bytes may not move. */
+/* Pin, read in pieces during steps of others, unpin: the bytes may not move. */
 static void world_pin(uint32_t key)
 {
     l1_pin_ref ref;
@@ -386,7 +385,8 @@ static void world_pin(uint32_t key)
 
 /* ---- the rules ---- */
 
-typedef struct world_zone { /* of one number: when it was certainly, or at some moment, there */
+/* for one number: the time when it was certainly, or at some moment, current */
+typedef struct world_zone {
     uint32_t low, high;
     bool forward;
 } world_zone;
@@ -436,8 +436,8 @@ static void world_check_zones(uint32_t key)
     }
 }
 
-/* Without eviction a miss needs a delete (or the time before the first set) that may be the
- * last. */
+/* Without eviction a miss needs a delete that may be the last change (or the time before the first
+ * set). */
 static void world_check_misses(uint32_t key)
 {
     for (uint32_t i = 0; i < world.event_count; i++) {
@@ -448,7 +448,8 @@ static void world_check_misses(uint32_t key)
             const world_event *s = &world.event[j];
             any_set |= s->key == key && s->what == WORLD_SET && s->end < m->start;
             if (s->key != key || s->what != WORLD_GONE || s->start > m->end) { continue; }
-            bool covered = false; /* by a set that came certainly after it and before the miss */
+            /* by a set that came certainly after the delete and before the miss */
+            bool covered = false;
             for (uint32_t x = 0; x < world.event_count && !covered; x++) {
                 const world_event *t = &world.event[x];
                 covered = t->key == key && t->what == WORLD_SET && t->start > s->end &&
@@ -501,7 +502,7 @@ static void world_close(bool left_checked)
     if (world.account.used != 0) {
         base_sim_fail("account after close: %llu", (unsigned long long)world.account.used);
     }
-    for (uint32_t i = 0; i < world.limbo_count; i++) { free(world.limbo[i]); }
+    for (uint32_t i = 0; i < world.retired_count; i++) { free(world.retired[i]); }
     base_sim_calm(false);
 }
 
@@ -511,8 +512,8 @@ typedef struct world_mix { /* weights; lengths to draw from */
     uint32_t set, get, del, pin, tick, ops;
     uint32_t key_first, key_count;
     uint32_t len[4];
-    uint32_t flags; /* drawn on or off per set */
-    uint32_t hold;  /* in half of the runs: stands still after up to so many steps */
+    uint32_t flags; /* drawn on or off for each set */
+    uint32_t hold;  /* in half of the runs: pauses after up to so many steps */
 } world_mix;
 
 static void world_mixer(void *arg)
@@ -568,11 +569,12 @@ static void l1_kv_run(void)
 const base_sim_scenario sim_l1_kv = { "l1_kv", "set, get, del: linearizable, whole, none lost",
                                       l1_kv_run, 0 };
 
-/* ---- split: keys of the bucket that is split are read, deleted, set meanwhile ---- */
+/* ---- split: keys of the splitting bucket are read, deleted, set ---- */
 
 enum { SPLIT_WATCHED = 6 };
 
-/* Entries a fresh stripe takes before its first split: asked once, of a store of its own. */
+/* Return the entries that a fresh stripe takes before its first split: measured once, with a store
+ * of its own. */
 static uint32_t split_below(void)
 {
     static uint32_t known;
@@ -682,8 +684,8 @@ const base_sim_scenario sim_l1_contract = {
 
 enum { EVICT_KEYS = 48, EVICT_FIXED = 16 << 10, EVICT_SEG = 512 };
 
-/* Sets until eviction has begun. What was before nobody disputes: the history begins with a set of
- * each value that is there. */
+/* Set until eviction has begun. The history begins with a set of each live value; earlier events
+ * are not judged. */
 static void world_fill_up(uint32_t keys, uint32_t len)
 {
     base_sim_calm(true);
@@ -732,7 +734,7 @@ static void sample_fiber(void *arg)
 
 static void l1_sample_run(void)
 {
-    /* 64 entries share one ring, 96 have several, and the fibers meet at the shadows. */
+    /* 64 entries share one ring, 96 have several, and the fibers race on the shadows. */
     world_open(&(world_plan){ .budget = (base_sim_below(2) == 0 ? 64u : 96u) << 10,
                               .seg_bytes = 1024,
                               .policy = L1_ADAPTIVE });
@@ -748,7 +750,7 @@ static void l1_sample_run(void)
 const base_sim_scenario sim_l1_sample = { "l1_sample", "sampled keys: rings and shadows stay whole",
                                           l1_sample_run, 0 };
 
-/* ---- pin: bytes stay while the key is set in place, deleted, evicted, its segment wanted ---- */
+/* ---- pin: bytes stay while the key is set in place, deleted, evicted, its segment needed ---- */
 
 static void l1_pin_run(void)
 {
@@ -781,7 +783,7 @@ static void l1_pin_run(void)
 
 const base_sim_scenario sim_l1_pin = { "l1_pin", "pinned bytes stay", l1_pin_run, 0 };
 
-/* ---- big: values outside the log, replaced and evicted under readers and pins ---- */
+/* ---- big: values outside the log, replaced and evicted during reads and pins ---- */
 
 static void l1_big_run(void)
 {
@@ -801,17 +803,17 @@ static void l1_big_run(void)
     world_close(base_load_rlx(&world.c->want_left) != 0);
 }
 
-const base_sim_scenario sim_l1_big = { "l1_big", "oversized values: limbo, pins, budget",
+const base_sim_scenario sim_l1_big = { "l1_big", "oversized values: retire list, pins, budget",
                                        l1_big_run, 0 };
 
-/* ---- apart: keys in blocks, two of them with one hash, under the same traffic ---- */
+/* ---- apart: keys in blocks, two of them with one hash, under the same operations ---- */
 
 static void l1_apart_run(void)
 {
     world_open(&(world_plan){ .budget = EVICT_FIXED + (18 << 10), .seg_bytes = EVICT_SEG,
                               .want_left = base_sim_below(2) == 0, .long_keys = true });
     for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, i % 2); }
-    world.key[1].hash = world.key[0].hash; /* only the bytes tell them apart */
+    world.key[1].hash = world.key[0].hash; /* only the bytes differ */
     (void)world_set(0, 24);
     static const world_mix writer = { .set = 5, .get = 1, .del = 1, .tick = 1, .ops = 5,
                                       .key_count = 3, .len = { 24, 24, 1500, 100 } };
@@ -828,7 +830,7 @@ static void l1_apart_run(void)
 const base_sim_scenario sim_l1_apart = { "l1_apart", "keys outside the log: all of them compared",
                                          l1_apart_run, 0 };
 
-/* ---- fork: a real one, between any two steps of threads that the child then does not have ---- */
+/* ---- fork: a real one, between any two steps of threads that the child then lacks ---- */
 
 static void fork_must(bool x, const char *what)
 {
@@ -837,13 +839,13 @@ static void fork_must(bool x, const char *what)
     _exit(1);
 }
 
-/* Everything can be read, and everything can be had back: nothing is left but what is never given
- * back, and the sums say so. */
+/* Everything can be read and reclaimed. Only memory that is never returned is left, and the sums
+ * agree. */
 static void fork_child(void)
 {
     l1 *c = world.c;
     l1_fork_child(c);
-    /* Before anybody looks at a bucket. */
+    /* Before any other call looks at a bucket. */
     if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c, UINT64_MAX); }
     for (uint32_t i = 0; i < world.key_count; i++) {
         unsigned char buf[WORLD_VALUE_MAX];
@@ -874,7 +876,7 @@ static void fork_child(void)
     l1_stats s;
     l1_stats_get(c, &s);
     fork_must(s.entries == 0, "entries stay");
-    fork_must(s.limbo_bytes == 0, "limbo stays");
+    fork_must(s.limbo_bytes == 0, "retire list stays");
     fork_must(s.big_bytes == 0 && s.big_blocks == 0, "blocks stay");
     fork_must(base_load_rlx(&world.account.by_module[BASE_MOD_BIG]) == 0, "pages stay charged");
     fork_must(s.segments + s.segments_parked == 0, "segments stay");
@@ -927,10 +929,11 @@ static void l1_fork_run(void)
     world_close(base_load_rlx(&world.c->want_left) != 0);
 }
 
-const base_sim_scenario sim_l1_fork = { "l1_fork", "a child has back what lost threads had in hand",
+const base_sim_scenario sim_l1_fork = { "l1_fork", "a child reclaims what lost threads held",
                                         l1_fork_run, 0 };
 
-/* ---- expire: deadlines of a few ms, touched, swept; a hit is never late by a millisecond ---- */
+/* ---- expire: deadlines of a few ms, touched, reclaimed; a hit is never late by a millisecond
+ * ---- */
 
 static void expire_hit_check(uint32_t key, uint32_t id, int64_t start_ms)
 {
@@ -941,7 +944,7 @@ static void expire_hit_check(uint32_t key, uint32_t id, int64_t start_ms)
     }
 }
 
-/* A touch moves the deadline of whatever is there: of every number of the key, for this check. One
+/* A touch moves the deadline of the current value: of every number of the key, for this check. One
  * touch of a key at a time. */
 static void expire_touch(uint32_t key, int64_t until_ms)
 {
@@ -1000,7 +1003,7 @@ static void l1_expire_run(void)
     base_sim_calm(true);
     base_sim_advance_ms(100);
     for (uint32_t k = 0; k < 3; k++) { expire_reader(k); }
-    /* Everything that is due goes without being asked for: who is left has no deadline. */
+    /* Every due entry is reclaimed without a read; the remaining ones have no deadline. */
     for (int i = 0; i < 3; i++) { (void)l1_tick(world.c, 1000000); }
     l1_stats st;
     l1_stats_get(world.c, &st);
@@ -1017,7 +1020,7 @@ static void l1_expire_run(void)
 const base_sim_scenario sim_l1_expire = { "l1_expire", "deadlines are exact, the sweep is complete",
                                           l1_expire_run, 0 };
 
-/* ---- idle: hits renew last_use while the memory is recycled ---- */
+/* ---- idle: hits update last_use while the memory is reused ---- */
 
 static void idle_fiber(void *arg)
 {
@@ -1028,7 +1031,7 @@ static void idle_fiber(void *arg)
     }
 }
 
-/* Sets others until the segment of this key is the next one to be evicted. */
+/* Set others until the segment of this key is the next one to be evicted. */
 static void world_age(uint32_t key)
 {
     l1_info info;
@@ -1065,10 +1068,10 @@ static void l1_idle_run(void)
     world_close(false);
 }
 
-const base_sim_scenario sim_l1_idle = { "l1_idle", "renewing last_use never touches others' bytes",
+const base_sim_scenario sim_l1_idle = { "l1_idle", "updates of last_use never touch other bytes",
                                         l1_idle_run, 0 };
 
-/* ---- resize: the budget shrinks and grows under load ---- */
+/* ---- resize: the budget shrinks and grows during operations ---- */
 
 static void resize_fiber(void *arg)
 {
@@ -1109,7 +1112,7 @@ const base_sim_scenario sim_l1_resize = {
     "l1_resize", "the budget holds when it shrinks under load", l1_resize_run, 0
 };
 
-/* ---- scan: who is present throughout is seen, through splits and deletes of others ---- */
+/* ---- scan: a key present throughout is visited, through splits and deletes of others ---- */
 
 static struct { unsigned char seen[WORLD_KEYS]; } scan;
 
@@ -1163,7 +1166,7 @@ static void l1_scan_run(void)
     world_close(false);
 }
 
-const base_sim_scenario sim_l1_scan = { "l1_scan", "present throughout a scan is seen", l1_scan_run,
+const base_sim_scenario sim_l1_scan = { "l1_scan", "a scan visits each stable key", l1_scan_run,
                                         0 };
 
 /* ---- incr and conditional sets: no change is lost ---- */
@@ -1260,7 +1263,7 @@ static void l1_fault_run(void)
 
 const base_sim_scenario sim_l1_fault = { "l1_fault", "any allocation may fail", l1_fault_run, 0 };
 
-/* ---- forged: segments are recycled so that images of records lie where records were ---- */
+/* ---- forged: segments are reused so that images of records are where records were ---- */
 
 static void l1_forged_run(void)
 {
@@ -1289,7 +1292,7 @@ static void l1_forged_run(void)
 const base_sim_scenario sim_l1_forged = { "l1_forged", "images of records are never served",
                                           l1_forged_run, 0 };
 
-/* ---- inspect: what is said of a key that is gone is nothing ---- */
+/* ---- inspect: a dead key has no answer ---- */
 
 static void l1_inspect_deleter(void *arg)
 {
@@ -1305,7 +1308,7 @@ static void l1_inspect_looker(void *arg)
         l1_info info;
         const cellar_err err = l1_inspect(world.c, &k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
-        /* No deadline, so nothing dead lies there: who looked and lost the round forgets it. */
+        /* No deadline, so no expired entry exists: the thread that lost the round forgets it. */
         BASE_SIM_CHECK((err == CELLAR_OK) == (info.expires_ms != 0));
     }
 }
@@ -1321,7 +1324,7 @@ static void l1_inspect_run(void)
     world_close(false);
 }
 
-const base_sim_scenario sim_l1_inspect = { "l1_inspect", "what is said of a key that is gone",
+const base_sim_scenario sim_l1_inspect = { "l1_inspect", "inspect of a dead key returns nothing",
                                            l1_inspect_run, 0 };
 
 /* ---- pin_write: one key, written in place and pinned at the same time ---- */
@@ -1345,7 +1348,7 @@ static void l1_pin_write_run(void)
 const base_sim_scenario sim_l1_pin_write = { "l1_pin_write", "pins against writes in place",
                                              l1_pin_write_run, 0 };
 
-/* ---- split_read: nobody deletes, so each get must hit, whenever the bucket is split ---- */
+/* ---- split_read: without deletes each get must hit, whenever the bucket is split ---- */
 
 static void split_one(void *arg)
 {
@@ -1389,8 +1392,8 @@ static void regrow_actor(void *arg)
     (void)arg;
     (void)l1_tick(world.c, 1000000);
     BASE_SIM_CHECK(world.c->stripe[0].merges == 1);
-    (void)world_set(0, 20); /* leaves its old place, which is then used again */
-    /* What was deleted comes back; the last one makes the same split again. */
+    (void)world_set(0, 20); /* leaves its old place, which is then reused */
+    /* Deleted keys are set again; the last one makes the same split again. */
     for (uint32_t k = 1; k <= split_below() + 1 - CONTRACT_LEFT; k++) { (void)world_set(k, 8); }
     BASE_SIM_CHECK(world.c->stripe[0].splits == 2);
 }
@@ -1423,7 +1426,7 @@ static void l1_regrow_run(void)
 const base_sim_scenario sim_l1_regrow = { "l1_regrow", "a version never comes back", l1_regrow_run,
                                           0 };
 
-/* ---- absent: what has no value is counted, near its ceiling too ---- */
+/* ---- absent: negative entries are counted, near their ceiling too ---- */
 
 enum { ABSENT_KEYS = 8, ABSENT_MOST = 4 };
 
@@ -1468,7 +1471,7 @@ static void l1_absent_run(void)
     base_sim_join_all();
     base_sim_calm(true);
     base_sim_advance_ms(100);
-    for (int i = 0; i < 3; i++) { (void)l1_tick(world.c, 1000000); } /* what is due goes */
+    for (int i = 0; i < 3; i++) { (void)l1_tick(world.c, 1000000); } /* due entries are reclaimed */
     l1_stats st;
     l1_stats_get(world.c, &st);
     uint64_t there = 0;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the disk level's stamps, gates and doorbell: whatever a change has ended is served by
- *         nobody who asks after the change has returned, and by no process that opens what a kill
- *         at that moment leaves, also when the disk stands still meanwhile and comes back.
- * Method: the shipped level on a disk made of memory. Each key has one writer; others store what
- *         they have captured, late, read, work, let the worker hang; one opens a copy of the disk
- *         as a kill now would leave it. `l2_class`, `l2_class_warm`: the keys share a word of the
- *         index, and what was put is kept: as long as it is current, each get, and the process that
- *         opens what a kill leaves, finds it. `l2_ends`: the whole cache above such a disk, where
- *         tags and patterns end entries while these go down, come back, and the process is killed.
- *         No read returns an older version than a completed read.
- *         `l2_map`: a real file, mapped, is made shorter by the store while others read there.
- *         `l2_snap`: lives that end in a close and begin with the index it saved, killed in the
- *         middle of both, resized in between, with places that fail. What was saved is used but
- *         where a call of the close failed or a resize is to blame: other tables, the open slot. */
+ * Aim:    The stamps, gates and doorbell of the disk tier. After a change has returned, no read
+ *         returns a value that the change made dead, and no process that opens the disk after a
+ *         kill at that moment does. This holds also when the disk hangs meanwhile and returns.
+ * Method: The shipped tier on a disk made of memory. Each key has one writer. Other fibers store
+ *         captured values late, read, work, let the worker hang; one opens a copy of the disk as a
+ *         kill at this moment leaves it. `l2_class`, `l2_class_warm`: the keys share a word of the
+ *         index, and puts are kept: while a put is current, each get finds it, and so does a
+ *         process that opens the disk after a kill. `l2_ends`: the whole cache above such a disk;
+ *         tags and patterns invalidate entries while these are written, read back, and the process
+ *         is killed. No read returns an older version than a completed read. `l2_map`: the store
+ *         truncates a real mapped file while others read it. `l2_snap`: lives that end in a close
+ *         and begin with the saved index, killed in both, resized in between, with failing calls.
+ *         The saved index is used unless a call of the close failed or a resize prevents it: other
+ *         tables, the open slot. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <sys/mman.h>
@@ -29,14 +29,14 @@
 static struct {
     l2_dev dev, crash;
     l2_kit kit, again;
-    _Atomic uint64_t stamp[SIM_L2_KEYS]; /* as cache has it, one for each key */
+    _Atomic uint64_t stamp[SIM_L2_KEYS]; /* as in the cache, one for each key */
     uint32_t now[SIM_L2_KEYS];  /* current version, 0: none; moves with the stamp */
-    uint32_t over[SIM_L2_KEYS]; /* versions up to it are over, and that was acknowledged */
+    uint32_t over[SIM_L2_KEYS]; /* dead versions up to it, acknowledged */
     uint32_t next;
     uint32_t mate; /* kept: the name of key 1 on disk; each other key has its number */
     uint32_t stored[SIM_L2_KEYS]; /* version that was promised and acknowledged; 0: none */
-    bool pending[SIM_L2_KEYS];    /* a change has not left its tombstone yet: it ends any put */
-    bool kept;    /* puts are, and the keys are of one class */
+    bool pending[SIM_L2_KEYS];    /* a change has not written its tombstone yet: it stops any put */
+    bool kept;    /* puts are kept, and the keys are of one class */
     bool commits; /* changes are acknowledged when committed, and crashes are power cuts */
 } disk;
 
@@ -45,10 +45,10 @@ static l2_key sim_l2_key(l2_kit *k, const uint32_t *key)
     return l2_kit_key(k, disk.kept && *key == 1 ? &disk.mate : key, sizeof *key, SIM_L2_VGEN);
 }
 
-/* Two names that one word of the index stands for: whatever is set for one, the other finds. */
+/* Find two names that share one word of the index: a set of one changes the other's. */
 static void sim_l2_names(void)
 {
-    static uint32_t second; /* found once: all stores have one secret, and tables of a size */
+    static uint32_t second; /* found once: all stores have one hash key, and tables of a size */
     l2 *d = disk.kit.d;
     if (!disk.kept) { return; }
     const uint64_t first = l2_h48(sim_l2_key(&disk.kit, &(uint32_t){ 0 }).hash);
@@ -82,7 +82,7 @@ static void sim_l2_writer(void *arg)
 {
     const uint32_t key = *(const uint32_t *)arg;
     for (unsigned i = 0; i < 3; i++) {
-        base_sim_calm(true); /* L1's step, under its bucket */
+        base_sim_calm(true); /* the step of L1, under its bucket */
         const uint32_t ended = disk.now[key];
         disk.pending[key] = true;
         (void)base_add_sc(&disk.stamp[key], (uint64_t)1);
@@ -142,7 +142,7 @@ static void sim_l2_worker(void *arg)
     }
 }
 
-/* A worker that hangs in a call, while no page can be stored into without waiting for it. */
+/* A worker that hangs in a call, while no page can be written without waiting for it. */
 static void sim_l2_freezer(void *arg)
 {
     l2 *d = disk.kit.d;
@@ -158,7 +158,7 @@ static void sim_l2_freezer(void *arg)
     }
 }
 
-/* What a kill, or a power cut, at this moment leaves, opened. */
+/* Open the disk as a kill, or a power cut, at this moment leaves it. */
 static void sim_l2_crash(void)
 {
     base_sim_calm(true);
@@ -190,7 +190,7 @@ static void sim_l2_killer(void *arg)
     }
 }
 
-/* Keys from `first` on are stored; the filter has never heard of the others. */
+/* Keys from `first` on are stored; the filter does not know the others. */
 static void sim_l2_begin_as(uint32_t first, l2_level level, bool kept)
 {
     static const unsigned char value[40];
@@ -229,7 +229,7 @@ static void sim_l2_end(void)
 {
     base_sim_calm(true);
     for (int i = 0; i < 3; i++) { (void)l2_tick(disk.kit.d, 0); }
-    BASE_SIM_CHECK(!disk.dev.bell); /* nobody relies on it, so the next open must not find it */
+    BASE_SIM_CHECK(!disk.dev.bell); /* no thread relies on it, so the next open must not find it */
     const char *wrong = l2_audit(disk.kit.d);
     if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
     for (uint32_t key = 0; key < SIM_L2_KEYS; key++) {
@@ -273,8 +273,8 @@ static void sim_l2_frozen_run(void)
     sim_l2_end();
 }
 
-/* Changes that wait for one another's syncs; KEEP, whose pages must be armed: so some of them find
- * the tier closed, and are in no log. */
+/* Changes that wait for one another's syncs. At KEEP pages must be armed: some changes find the
+ * tier closed, and are in no log. */
 static void sim_l2_commit_run(void)
 {
     sim_l2_begin_at(0, L2_KEEP);
@@ -292,7 +292,7 @@ static void sim_l2_commit_run(void)
     sim_l2_end();
 }
 
-/* The index is read while keys change: what replay comes to later is older. */
+/* The index is read while keys change: later records of the replay are older. */
 static void sim_l2_warm_run(void)
 {
     sim_l2_begin(0);
@@ -347,7 +347,7 @@ static void sim_l2_class_run(void)
     sim_l2_class_spawn();
 }
 
-/* Their words are read back meanwhile. */
+/* The index words are read back meanwhile. */
 static void sim_l2_class_warm_run(void)
 {
     sim_l2_begin_as(0, L2_DROP, true);
@@ -373,7 +373,7 @@ static void sim_l2_class_warm_run(void)
 
 /* ---- blocks for packing ---- */
 
-/* Whoever has one has it alone, as long as they want. */
+/* A packer has one owner at a time, for any time. */
 static void sim_l2_packer(void *arg)
 {
     l2 *d = disk.kit.d;
@@ -394,14 +394,15 @@ static void sim_l2_packers_run(void)
 {
     static const uint32_t who[4] = { 0, 1, 2, 3 };
     sim_l2_begin(0);
-    disk.kit.d->packs = true; /* the blocks are there whether liblz4 is or not */
+    disk.kit.d->packs = true; /* the blocks exist with or without liblz4 */
     const uint64_t used = base_load_acq(&disk.kit.account.used);
     for (unsigned i = 0; i < 4; i++) {
         base_sim_spawn("packer", sim_l2_packer, (void *)(uintptr_t)&who[i]);
     }
     base_sim_join_all();
     base_sim_calm(true);
-    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS / 2); /* it seals nothing */
+    /* it compresses nothing */
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->packers) == L2_PACKERS / 2);
     uint32_t there = 0;
     for (uint32_t i = 0; i < L2_PACKERS; i++) {
         there += base_load_acq(&disk.kit.d->packer[i]) != NULL;
@@ -412,15 +413,15 @@ static void sim_l2_packers_run(void)
     sim_l2_end();
 }
 
-/* ---- a mapped file that gets shorter ---- */
+/* ---- a mapped file that is truncated ---- */
 
 #define SIM_MAP_KEYS 8u
-#define SIM_MAP_FILL (4 * SIM_MAP_KEYS) /* so that the newest lie in the highest places */
+#define SIM_MAP_FILL (4 * SIM_MAP_KEYS) /* so that the newest are in the highest places */
 
-/* What is mapped is a real file with the bytes of data.seg, as long as that: who reads behind its
- * end meets SIGBUS, which the store handles and says (mapped_bytes). */
+/* A real file with the bytes and the length of data.seg is mapped. A read past its end causes
+ * SIGBUS, which the store handles and reports (mapped_bytes). */
 static int sim_map_fd;
-static bool sim_map_over; /* the resizer is through */
+static bool sim_map_over; /* the resizer has ended */
 
 static bool sim_map_is(const base_vfs_file *f)
 {
@@ -464,7 +465,7 @@ static int sim_map_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
     return l2_dev_preallocate(ctx, f, bytes);
 }
 
-/* Through the mapping or not: never what lies behind the end of the file. */
+/* Through the mapping or not: never bytes past the end of the file. */
 static void sim_map_reader(void *arg)
 {
     l2_kit *k = &disk.kit;
@@ -538,25 +539,25 @@ static void sim_l2_map_run(void)
     base_sim_calm(false);
 }
 
-/* ---- lives that end in a close, and begin with what it saved ---- */
+/* ---- lives that end in a close, and begin with its saved index ---- */
 
 #define SIM_SNAP_PLACES 9u
 #define SIM_SNAP_LIVES 3u
-#define SIM_SNAP_OLD 24u  /* keys stored once, so that older segments hold something, too */
-#define SIM_SNAP_STEP 12u /* one of them for so many puts: two in a segment, at the most */
+#define SIM_SNAP_OLD 24u  /* keys stored once, so that older segments hold entries, too */
+#define SIM_SNAP_STEP 12u /* one of them for so many puts: at most two in a segment */
 
 static struct {
-    uint32_t had[SIM_L2_KEYS]; /* served when the last close began; 0: a miss */
+    uint32_t had[SIM_L2_KEYS]; /* version served when the last close began; 0: a miss */
     bool had_old[SIM_SNAP_OLD];
-    bool over_old[SIM_SNAP_OLD]; /* deleted; what was only reclaimed a kill may bring back */
+    bool over_old[SIM_SNAP_OLD]; /* deleted; a kill may restore a key that was only reclaimed */
     uint32_t olds;             /* stored so far */
-    uint32_t buckets, lines;   /* of its tables: a resize may ask for others at the next open */
-    bool whole;                /* no call failed, the open slot lies where its header says */
+    uint32_t buckets, lines;   /* of its tables: after a resize the next open may need others */
+    bool whole;                /* no call failed, the open slot is where its header says */
 } snap;
 
 static bool sim_snap_old(l2_kit *k, uint32_t i) { return sim_l2_look(k, 100 + i) == 1; }
 
-/* Of those stored once an open may have given up the oldest segment's. */
+/* Of the keys stored once, an open may have given up those of the oldest segment. */
 static void sim_snap_look_old(l2_kit *k, bool saved)
 {
     uint32_t kept = 0, lost = 0;
@@ -570,7 +571,7 @@ static void sim_snap_look_old(l2_kit *k, bool saved)
     BASE_SIM_CHECK(!saved || lost <= 3);
 }
 
-/* An open behind a close, of the disk itself or of what a kill leaves of it. */
+/* Open after a close: the disk itself or the disk that a kill leaves. */
 static void sim_snap_look(l2_kit *k)
 {
     const l2_stats st = l2_kit_figures(k);
@@ -614,7 +615,7 @@ static void sim_snap_opener(void *arg)
     BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
 }
 
-/* Fewer places and, mostly, as many as before: segments have places then that are not their
+/* Fewer places and, mostly, as many as before: then segments have places that are not their
  * indexes. */
 static void sim_snap_resizer(void *arg)
 {
@@ -626,7 +627,7 @@ static void sim_snap_resizer(void *arg)
     }
 }
 
-/* Values of many sizes, so that segments come and go, and eras of the filter. */
+/* Values of many sizes, so that segments and eras of the filter are reused. */
 static void sim_snap_history(uint32_t puts)
 {
     static const unsigned char value[900];
@@ -659,8 +660,8 @@ static void sim_snap_life(void)
     base_sim_join_all();
 }
 
-/* A resize may have given the open slot another place, and its header says so only once it is
- * sealed: the next open may find yet another one for it. */
+/* A resize may have moved the open slot, and its header states this only once it is sealed: the
+ * next open may use yet another slot. */
 static bool sim_snap_placed(const l2 *d)
 {
     const l2_slot *s = d->open_slot;
@@ -669,7 +670,7 @@ static bool sim_snap_placed(const l2 *d)
            (l2_head_read(&d->form, s->base, &h) && h.segid == base_load_rlx(&d->seg[s->seg].place));
 }
 
-/* Of this open all that the close knew is there, by what it saved. */
+/* After this open everything that the close knew is present, from the saved index. */
 static void sim_snap_opened(void)
 {
     base_sim_calm(true);
@@ -696,12 +697,12 @@ static void sim_l2_snap_run(void)
     sim_snap_history(20 + (uint32_t)base_sim_below(260));
     base_sim_calm(false);
     for (unsigned life = 0; life < SIM_SNAP_LIVES; life++) {
-        disk.dev.fail_site = DEV_PWRITE; /* a segment comes to lie in another place than its own */
+        disk.dev.fail_site = DEV_PWRITE; /* a segment moves to another place */
         disk.dev.fail_errno = EIO;
         disk.dev.fail_at = base_sim_below(2) == 0 ? 1 + base_sim_below(4) : 0;
         sim_snap_history(30 + (uint32_t)base_sim_below(120));
         disk.dev.fail_at = 0;
-        for (uint32_t n = 0; n < 6; n++) { /* a change of what only older segments hold */
+        for (uint32_t n = 0; n < 6; n++) { /* a change of keys that only older segments hold */
             const uint32_t i = (uint32_t)base_sim_below(SIM_SNAP_OLD), old = 100 + i;
             const l2_key once = sim_l2_key(&disk.kit, &old);
             l2_kill(disk.kit.d, &once);
@@ -715,7 +716,7 @@ static void sim_l2_snap_run(void)
         for (uint32_t i = 0; i < SIM_SNAP_OLD; i++) {
             snap.had_old[i] = sim_snap_old(&disk.kit, i);
         }
-        disk.dev.fail_site = -1; /* now and then any call of the close fails, once */
+        disk.dev.fail_site = -1; /* sometimes any call of the close fails, once */
         disk.dev.fail_errno = EIO;
         disk.dev.fail_at = base_sim_below(3) == 0 ? 1 + base_sim_below(80) : 0;
         snap.whole = disk.dev.fail_at == 0 && sim_snap_placed(disk.kit.d);
@@ -743,7 +744,7 @@ static struct {
     cellar *c;
     uint32_t vgen;
     uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
-    uint32_t over[SIM_ENDS_KEYS]; /* versions up to it have ended, acknowledged */
+    uint32_t over[SIM_ENDS_KEYS]; /* dead versions up to it, acknowledged */
     uint32_t seen[SIM_ENDS_KEYS]; /* newest version that a completed read has returned */
     uint32_t next;
     uint32_t walks;               /* begun, of deletes by pattern */
@@ -751,7 +752,7 @@ static struct {
 
 static const char *const sim_ends_key[SIM_ENDS_KEYS] = { "a1", "a2", "b1" };
 
-/* Until nobody else can run, or for some steps of others. */
+/* Wait until no other fiber can run, or for some steps of others. */
 static void sim_ends_linger(const char *point)
 {
     const uint64_t how = base_sim_below(4);
@@ -759,7 +760,7 @@ static void sim_ends_linger(const char *point)
     for (uint64_t i = how == 1 ? base_sim_below(30) : 1; i > 0; i--) { base_sim_point(point); }
 }
 
-/* With what was read just before a walk by pattern began, into that walk. */
+/* Read just before a walk by pattern begins; return inside that walk. */
 static void sim_ends_await_walk(void)
 {
     const uint32_t walks = ends.walks;
@@ -830,7 +831,7 @@ static void sim_ends_kill(void *ctx, const cache_tier_key *k)
 {
     const l2_key id = sim_ends_id(k);
     (void)ctx;
-    if (base_sim_below(4) == 0) { base_sim_hold(base_sim_below(20)); } /* pending all the while */
+    if (base_sim_below(4) == 0) { base_sim_hold(base_sim_below(20)); } /* pending all this time */
     l2_kill(disk.kit.d, &id);
 }
 
@@ -861,7 +862,7 @@ static cellar_err sim_ends_glob(void *ctx, uint32_t view_id, uint32_t vgen, cons
     (void)view_id;
     const cellar_err err = l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
     ends.walks++;
-    if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* stands in the walk */
+    if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* pauses inside the walk */
     return err;
 }
 
@@ -891,7 +892,7 @@ static void sim_ends_over(uint32_t key, uint32_t version)
     if (version > ends.over[key]) { ends.over[key] = version; }
 }
 
-/* Its own keys: 0 and 2, or 1. The memory takes one entry: the others go down. */
+/* Its own keys: 0 and 2, or 1. Memory holds one entry: the others are written to disk. */
 static void sim_ends_setter(void *arg)
 {
     const uint32_t first = *(const uint32_t *)arg;
@@ -932,7 +933,7 @@ static void sim_ends_reader(void *arg)
     }
 }
 
-/* All entries with 'a', by their tag or by a pattern. */
+/* Delete all entries with 'a', by their tag or by a pattern. */
 static void sim_ends_ender(void *arg)
 {
     (void)arg;
@@ -1018,7 +1019,7 @@ static void sim_l2_ends_run(void)
     base_sim_calm(false);
 }
 
-/* ---- the same with one key, whose memory is a flag ---- */
+/* ---- the same with one key and a flag as its memory ---- */
 
 static struct { _Atomic uint64_t walks; uint64_t epoch; bool has; } meet;
 
@@ -1117,7 +1118,7 @@ static void sim_l2_meet_run(void)
 }
 
 const base_sim_scenario sim_l2_gates = {
-    "l2_gates", "what a change ended is served by nobody, also after a kill", sim_l2_gates_run, 0
+    "l2_gates", "no dead version is served, also after a kill", sim_l2_gates_run, 0
 };
 const base_sim_scenario sim_l2_class = {
     "l2_class", "keys that share a word of the index are all found", sim_l2_class_run, 0
@@ -1150,5 +1151,5 @@ const base_sim_scenario sim_l2_snap = {
     sim_l2_snap_run, 0
 };
 const base_sim_scenario sim_l2_map = {
-    "l2_map", "nobody reads through a mapping what the store cuts off its file", sim_l2_map_run, 0
+    "l2_map", "no read through a mapping of a truncated file", sim_l2_map_run, 0
 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    no interleaving of checks, takings over, moves, resets, rule changes, tickets and permits
- *         admits more than the algorithm's bound, or denies a key that its own history lets pass;
- *         with the mistakes that can be switched on in src/limit ("limit.*").
- * Method: a few fibers with random calls on few keys in a table of few slots, and a clock that any
+ * Aim:    No interleaving of checks, takeovers of slots, moves, resets, rule changes, tickets and
+ *         permits admits more than the algorithm's bound, or denies a key that its own history
+ *         lets pass. Scenarios catch the mistakes that can be switched on in src/limit
+ *         ("limit.*").
+ * Method: A few fibers with random calls on few keys in a table of few slots, and a clock that any
  *         of them turns. Every admission is recorded with the reading its decision used and with
  *         the event clock of its call. At the end:
  *         bound    of each key, between two resets of it: units admitted with readings in [a, b]
@@ -31,7 +32,7 @@ static struct rl {
     cellar_limiter *l;
     _Atomic uint64_t now_ns;
     uint32_t clock, count, resets;
-    uint64_t burst, step_ns;  /* what the bound is made of */
+    uint64_t burst, step_ns;  /* parameters of the bound */
     bool denies_more;         /* denials have other reasons as well: not checked */
     rl_event event[RL_EVENTS];
     struct { uint32_t key, start, end; } reset[64];
@@ -162,8 +163,8 @@ static bool rl_forgiven(const rl_event *a, const rl_event *d)
     return false;
 }
 
-/* The most the key can owe when the denial was decided: some admission found it idle, and all that
- * may have come after that one, and before the denial ended, are on top. */
+/* Return the most the key can owe when the denial was decided: some admission found it idle, and
+ * every admission that may have come after that one, and before the denial ended, is added. */
 static void rl_check_needless(const rl_event *d)
 {
     uint64_t debt = 0;
@@ -271,7 +272,7 @@ static void rl_run_move(void)
 const base_sim_scenario sim_limit_move = { "limit_move",
     "keys move to their other bucket while they are charged", rl_run_move, 0 };
 
-/* ---- rules that change, plans, bans ---- */
+/* ---- changing rules, plans, bans ---- */
 
 static void rl_change_fiber(void *arg)
 {
@@ -298,8 +299,8 @@ static void rl_run_rules(void)
     base_sim_calm(false);
     base_sim_spawn("changer", rl_change_fiber, NULL);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("user", rl_user_fiber, (void *)i); }
-    /* A debt keeps its share: what the smaller bucket drains in a while is twice as much of the
-     * larger one. */
+    /* A debt keeps its share: what drains from the smaller bucket in a while is twice as much in
+     * the larger one. */
     rl.step_ns = RL_T_NS / 2;
     rl.burst = 4 + 1;
     rl_end();
@@ -307,7 +308,7 @@ static void rl_run_rules(void)
 const base_sim_scenario sim_limit_rules = { "limit_rules",
     "rules change while keys are charged: no charge is lost", rl_run_rules, 0 };
 
-/* Rules with the same numbers: every charge must survive the walk exactly. */
+/* Rules with the same numbers: every charge must survive the change exactly. */
 static void rl_same_fiber(void *arg)
 {
     (void)arg;
@@ -362,7 +363,7 @@ static void rl_run_ticket(void)
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 2);
     base_sim_calm(true);
     rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
-    rl.denies_more = true; /* a take that is given back later may deny others meanwhile */
+    rl.denies_more = true; /* a take that is returned later may deny others meanwhile */
     base_sim_calm(false);
     for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_ticket_fiber, (void *)i); }
     rl_end();
@@ -370,7 +371,7 @@ static void rl_run_ticket(void)
 const base_sim_scenario sim_limit_ticket = { "limit_ticket",
     "takes given back sooner and later mint nothing", rl_run_ticket, 0 };
 
-/* Several of one key out at a time, given back in any order. */
+/* Several of one key taken at a time, returned in any order. */
 static void rl_tickets_fiber(void *arg)
 {
     (void)arg;
@@ -442,7 +443,7 @@ const base_sim_scenario sim_limit_rate = { "limit_rate",
 
 static void rl_run_wide(void)
 {
-    /* The log is the same bound written otherwise: 1 in a period of T. */
+    /* The log is the same bound in another form: 1 in a period of T. */
     const cellar_rule rules[2] = { cellar_rule_token_bucket(1, RL_T_NS, 1),
                                       cellar_rule_sliding_log(1, RL_T_NS) };
     base_sim_calm(true);
@@ -498,7 +499,8 @@ static void rl_denied_fiber(void *arg)
 static void rl_back_fiber(void *arg)
 {
     (void)arg;
-    for (int i = 0; i < 6; i++) { /* the slot is the one's, the other's with all debt, the one's */
+    /* the slot belongs to the key, to the other with all debt, to the key */
+    for (int i = 0; i < 6; i++) {
         rl_reset(0);
         for (int k = 0; k < 3; k++) { rl_check(1); }
         rl_reset(1);
@@ -567,7 +569,7 @@ static void rl_run_calendar(void)
     base_sim_calm(true);
     for (uint32_t a = 0; a < rl.count; a++) {
         uint64_t n = 0;
-        for (uint32_t b = 0; b < rl.count; b++) { /* those that lie in a's minute for certain */
+        for (uint32_t b = 0; b < rl.count; b++) { /* those that are certainly in a's minute */
             n += rl_day[b].admitted && rl_day[b].key == rl_day[a].key &&
                  rl_day[b].from == rl_day[a].from && rl_day[b].to == rl_day[a].from;
         }
@@ -579,7 +581,7 @@ static void rl_run_calendar(void)
     cellar_limiter_close(rl.l);
 }
 const base_sim_scenario sim_limit_calendar = { "limit_calendar",
-    "a minute admits its limit, however late it is told", rl_run_calendar, 0 };
+    "a minute admits its limit, however late the call", rl_run_calendar, 0 };
 
 /* A log alone: each denial has N stamps of its window behind it. */
 static void rl_log_fiber(void *arg)
@@ -647,7 +649,7 @@ static void rl_run_permits(void)
     rl_end();
 }
 const base_sim_scenario sim_limit_permits = { "limit_permits",
-    "two permits, four fibers that want one", rl_run_permits, 0 };
+    "two permits, four fibers that take one", rl_run_permits, 0 };
 
 /* ---- chains: the site admits only for a user ---- */
 

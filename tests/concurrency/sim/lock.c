@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keyed locks hold in every interleaving: one owner by lease time, fences that rise, no
- * call
- *         hangs, a lock handed over is never lost, a late owner takes nothing from the next,
- *         records that change keys under a fast taker change nothing; with the mistakes that can be
- *         switched on in src/lock ("lock.*").
- * Method: fibers that acquire, try, extend and release a few keys in one table on the driver's
- *         clock. An owner notes itself in a plain variable. It fails if it finds another owner
- *         there with a running lease. Every acquisition's fence is compared with the last one of
- *         its key. At the end the structure is walked, no thread waits, and the tick leaves
- *         nothing. */
+ * Aim:    Keyed locks hold in every interleaving. One owner at any lease time, rising fences, no
+ *         call hangs, a lock handed over is never lost, a late owner takes nothing from the next
+ *         one. Records that change keys under a fast taker change nothing. Scenarios here catch the
+ *         mistakes that can be switched on in src/lock ("lock.*").
+ * Method: Fibers acquire, try, extend and release a few keys in one table on the driver's clock. An
+ *         owner notes itself in a plain variable. It fails if it finds another owner there with a
+ *         running lease. Every fence is compared with the last one of its key. At the end the
+ *         structure is walked, no thread waits, and the tick leaves nothing. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -76,7 +74,7 @@ static void lock_shut(void)
     base_sim_calm(false);
 }
 
-/* The lease as the table has it, if it is still ours. */
+/* Return the lease in the table, if this fiber still owns it. */
 static void lock_note_end(unsigned char k, const cellar_lock *lk)
 {
     lock_record *r = lock_at(locks.t, lock_handle_record(lk));
@@ -88,7 +86,7 @@ static void lock_note_end(unsigned char k, const cellar_lock *lk)
     if (ours && locks.key[k].owner == lk->fence) { locks.key[k].until_ms = end_ms; }
 }
 
-/* An extend that may shorten the lease: while it runs the lease is not known. */
+/* Extend a lease, which may shorten it: during the call the lease is unknown. */
 static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t lease_ms)
 {
     const bool mine = locks.key[k].owner == lk->fence;
@@ -127,13 +125,13 @@ static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t le
         return CELLAR_OK;
     }
     locks.key[k].last = lk->fence;
-    if (locks.key[k].owner != 0) { /* it is lost: its time was over before ours began */
+    if (locks.key[k].owner != 0) { /* lost: its time was over before this lease began */
         const int32_t tid = locks.key[k].bound_tid;
         BASE_SIM_CHECK(locks.key[k].until_ms <= lock_now() || (tid != 0 && base_thread_gone(tid)));
     }
     locks.key[k].bound_tid = flags != 0 ? base_thread_id() : 0;
     locks.key[k].owner = lk->fence;
-    locks.key[k].until_ms = INT64_MIN; /* unless it is ours still */
+    locks.key[k].until_ms = INT64_MIN; /* unless this fiber still owns it */
     lock_note_end(k, lk);
     return CELLAR_OK;
 }
@@ -194,7 +192,8 @@ static void lock_schedules_run(void)
 const base_sim_scenario sim_lock_schedules = { "lock_schedules", "one owner, no call hangs",
                                                lock_schedules_run, 0 };
 
-/* ---- lock_lease: leases that end, deadlines that pass, threads that leave without a word ---- */
+/* ---- lock_lease: leases that expire, deadlines that pass, threads that leave without a release
+ * ---- */
 
 static void lock_late(void *arg)
 {
@@ -240,10 +239,10 @@ static void lock_lease_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_lease = { "lock_lease", "leases end, owners die, waiters time out",
+const base_sim_scenario sim_lock_lease = { "lock_lease", "leases expire, owners exit, waits end",
                                            lock_lease_run, 0 };
 
-/* ---- lock_queue: first come, first served; the queue's head watches the lease ---- */
+/* ---- lock_queue: first come, first served; the head of the queue watches the lease ---- */
 
 static void lock_in_line(void *arg)
 {
@@ -268,16 +267,17 @@ static void lock_queue_run(void)
     uint64_t waits = 0;
     for (uintptr_t i = 0; i < 3; i++) {
         base_sim_spawn("in line", lock_in_line, (void *)i);
-        while (s.waits <= waits && locks.left <= i) { /* it stands in line before the next comes */
+        /* it waits in the queue before the next one comes */
+        while (s.waits <= waits && locks.left <= i) {
             base_yield();
             BASE_SIM_CHECK(cellar_locks_stats_get(locks.t, &s) == CELLAR_OK);
         }
-        /* One that is through already may have waited since the last look. */
+        /* A fiber that is through may have waited since the last look. */
         BASE_SIM_CHECK(cellar_locks_stats_get(locks.t, &s) == CELLAR_OK);
         waits = s.waits;
     }
-    if (base_sim_below(3) != 0) { (void)lock_give(0, &lk); } /* else only the lease ends it... */
-    else { (void)lock_prolong(0, &lk, 7); } /* ...which is a shorter one now */
+    if (base_sim_below(3) != 0) { (void)lock_give(0, &lk); } /* else only the end of the lease... */
+    else { (void)lock_prolong(0, &lk, 7); } /* ...which is shorter now */
     base_sim_join_all();
     for (uint32_t i = 1; i < locks.order_next; i++) {
         BASE_SIM_CHECK(locks.order[i] > locks.order[i - 1]);
@@ -317,7 +317,7 @@ static void lock_records_run(void)
 const base_sim_scenario sim_lock_records = { "lock_records", "records change keys under takers",
                                              lock_records_run, 0 };
 
-/* ---- lock_copies: copies of one handle in several hands, while others wait for the key ---- */
+/* ---- lock_copies: copies of one handle in several fibers, while others wait for the key ---- */
 
 static struct { cellar_lock lk; uint32_t given; } shared_lock;
 

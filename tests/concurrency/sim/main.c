@@ -65,7 +65,7 @@ static void sim_headline(const char *what, const base_sim_scenario *s, uint64_t 
            sim_args.mutant != NULL ? sim_args.mutant : "");
 }
 
-/* The process is in pieces: say where and go, with what stdio allows. */
+/* Report a fatal signal with the calls that stdio still allows. */
 static void sim_on_signal(int number)
 {
     static char text[2048];
@@ -106,7 +106,7 @@ static void sim_report(const base_sim_scenario *s, uint64_t seed, const base_sim
     fflush(stdout);
 }
 
-/* Schedules a second of CPU time; a scenario without a line gets what the slowest ones reach. */
+/* Schedules a second of CPU time; a scenario without a line gets the figure of the slowest ones. */
 static uint64_t sim_pace_of(const base_sim_scenario *s)
 {
     static const struct { const base_sim_scenario *s; uint64_t pace; } table[] = {
@@ -124,8 +124,8 @@ typedef struct sim_tally {
     uint64_t schedules, steps, mutant_hits, most_steps;
 } sim_tally;
 
-/* Seeds from `first`, until `count` are done or the clock says stop. False: one failed,
- * reported. */
+/* Run seeds from `first`, until `count` are done or the time is over. Return false if one failed,
+ * which is reported. */
 static bool sim_range(const base_sim_scenario *s, uint64_t first, uint64_t count, double until,
                       sim_tally *t)
 {
@@ -201,7 +201,7 @@ static int sim_seeds(const base_sim_scenario *s)
     return ok ? 0 : 1;
 }
 
-/* ---- --pace: what a second of CPU time is worth ---- */
+/* ---- --pace: schedules of a second of CPU time ---- */
 
 static int sim_pace(void)
 {
@@ -258,7 +258,7 @@ static int sim_survey(const base_sim_scenario *s)
         ssize_t n = read(fd[0], &got, sizeof got);
         close(fd[0]);
         (void)waitpid(child, NULL, 0);
-        if (n != (ssize_t)sizeof got) { return 1; } /* died of a signal, which it has reported */
+        if (n != (ssize_t)sizeof got) { return 1; } /* ended by a signal, which it has reported */
         for (int p = 0; p < BASE_SIM_PICKERS; p++) { runs[p] += got.runs[p]; }
         if (got.picker >= 0) { caught[got.picker]++; }
         seed = got.seed;

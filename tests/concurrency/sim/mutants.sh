@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mutants: runs every seeded mistake of mutants.txt; each must be caught.
+# mutants: run every seeded mistake of mutants.txt; each must be caught.
 #
 # USE        sh tests/concurrency/sim/mutants.sh [part of a mutant's name]
 #            CELLAR_SIM=program (build/sim)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * pace: about how many schedules of each scenario a second of CPU time is worth.
+ * pace: about how many schedules of each scenario run in a second of CPU time.
  *
- * With it `sim --work SECONDS` runs a number of schedules that the tree alone decides: a machine
- * twice as fast does not go twice as far, to seeds that nobody tried before the commit. Nothing but
- * the shares of the time depends on the figures; build/sim --pace prints them anew. A scenario
- * without a line gets SIM_PACE_UNKNOWN. */
+ * With it `sim --work SECONDS` runs a number of schedules that depends on the tree alone. A machine
+ * twice as fast does not run twice as far, to seeds that no run tried before the commit. Only the
+ * shares of the time depend on the figures. build/sim --pace prints new ones. A scenario without a
+ * line gets SIM_PACE_UNKNOWN. */
 #ifndef CELLAR_TESTS_SIM_PACE_H
 #define CELLAR_TESTS_SIM_PACE_H
 
@@ -25,7 +25,7 @@
     X(limit_chain, 17000) X(limit_wide_move, 8800) X(limit_wide_back, 10000) \
     X(limit_calendar, 17000) X(flight, 3600) X(flight_once, 3700) X(flight_clear, 1800) \
     X(flight_lost, 3600) X(flight_hard, 3500) X(flight_job, 3300) X(flight_lease, 3400) \
-    X(flight_cycle, 3500) X(flight_many, 3300) X(flight_tag, 3500) X(flight_glob, 3300) \
+    X(flight_cycle, 3500) X(flight_many, 3300) X(flight_tag, 3500) X(flight_pattern, 3300) \
     X(flight_table, 210000) X(deps, 2800) X(l2_gates, 2700) X(l2_frozen, 2700) X(l2_warm, 1600) \
     X(l2_class, 2300) X(l2_class_warm, 1700) \
     X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1900) \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the counts behind a view's share are exact in every interleaving of stores and deletes
- *         with the end of its generation; with two mistakes ("cache.share_after_vgen",
- *         "l1.share_any_owner"), which the scenario must catch.
- * Method: two fibers set and delete a few keys of a view with a quota, a third clears it. At the
- *         end the audit counts all records anew, and the figure is what cellar_contains finds. */
+ * Aim:    The counts behind the quota of a namespace are exact in every interleaving of stores and
+ *         deletes with the end of its generation. The scenario must catch two mistakes
+ *         ("cache.share_after_vgen", "l1.share_any_owner").
+ * Method: Two fibers set and delete a few keys of a namespace with a quota, a third clears it. At
+ *         the end the audit recounts all records, and the figure equals the keys that
+ *         cellar_contains finds. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>
@@ -75,5 +76,5 @@ static void quota_run(void)
     BASE_SIM_CHECK(cellar_close(share.store) == CELLAR_OK);
     base_sim_calm(false);
 }
-const base_sim_scenario sim_quota = { "quota", "a view's share while its generation ends",
+const base_sim_scenario sim_quota = { "quota", "quota of a namespace while its generation ends",
                                       quota_run, 0 };

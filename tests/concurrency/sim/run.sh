@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run: what `make check` does with the simulation: of every scenario what its share of SIM_SECONDS
-# (90) is worth, and SIM_FLIGHTS schedules (1,000,000) of the table of flights, from the seed of the
-# tree. Ends with the sum of the closing lines.
+# run: the simulation of `make check`: each scenario for its share of SIM_SECONDS (90), then
+# SIM_FLIGHTS schedules (1,000,000) of the table of flights, from the seed of the tree. Ends with
+# the sum of the closing lines.
 set -u
 LC_ALL=C
 export LC_ALL

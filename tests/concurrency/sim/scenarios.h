@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * scenarios: the one table of what the simulation program can run.
+ * scenarios: the table of all scenarios of the simulation program.
  *
  * A scenario is a function that runs as the first fiber, spawns others, joins them and checks. It
  * draws its choices from base_sim_below and must not depend on anything else. To add one: a line
@@ -24,7 +24,7 @@
     X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
     X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
-    X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_glob) \
+    X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_pattern) \
     X(flight_table) X(deps) \
     X(l2_gates) X(l2_class) X(l2_class_warm) X(l2_frozen) X(l2_warm) X(l2_commit) X(l2_meet) \
     X(l2_ends) X(l2_packers) X(l2_map) X(l2_snap)

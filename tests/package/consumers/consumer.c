@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * consumer: the smallest program an installed cellar must serve; 0 when a value comes back. */
+ * consumer: the smallest program for an installed cellar; 0 when a value is read back. */
 #include <cellar.h>
 
 #include <stdio.h>

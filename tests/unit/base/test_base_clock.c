@@ -26,7 +26,7 @@ static int64_t coarse(void *ctx)
 }
 static const base_clock clock_ = { precise, coarse, &fake };
 
-static void exact_at_every_offset_and_lag(void)
+static void deadline_is_exact_at_every_offset_and_lag(void)
 {
     for (int64_t lag = 0; lag <= BASE_COARSE_LAG_MS; lag++) {
         for (int64_t off = -50; off <= 50; off++) {
@@ -89,7 +89,7 @@ static void coarse_and_precise_system_clocks_agree(void)
     T_CHECK(late < 2000);
 }
 
-static void suspend_is_seen_with_the_next_tick(void)
+static void suspend_is_detected_at_the_next_tick(void)
 {
     base_self_t *self = base_self();
     bool back = false;
@@ -116,7 +116,7 @@ static void sleep_and_wall_clock_match_the_system(void)
     T_CHECK(wall / 1000 >= from - 1 && wall / 1000 <= until + 1);
 }
 
-T_MAIN("base_clock", T_CASE(exact_at_every_offset_and_lag),
+T_MAIN("base_clock", T_CASE(deadline_is_exact_at_every_offset_and_lag),
        T_CASE(extreme_deadlines_and_times_are_decided),
-       T_CASE(coarse_and_precise_system_clocks_agree), T_CASE(suspend_is_seen_with_the_next_tick),
+       T_CASE(coarse_and_precise_system_clocks_agree), T_CASE(suspend_is_detected_at_the_next_tick),
        T_CASE(sleep_and_wall_clock_match_the_system))

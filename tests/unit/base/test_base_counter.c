@@ -130,9 +130,9 @@ static void far_is_never_reached_by(bool counter)
     T_CHECK(proofs > 1000);
 }
 
-static void far_by_the_counter_is_never_reached(void) { far_is_never_reached_by(true); }
+static void deadline_far_by_counter_is_never_reached(void) { far_is_never_reached_by(true); }
 
-static void far_by_the_coarse_clock_is_never_reached(void)
+static void deadline_far_by_coarse_clock_is_never_reached(void)
 {
     far_is_never_reached_by(false);
     T_EQ_U64(forged_counts, 0);
@@ -201,7 +201,7 @@ static void choice_is_measured_once_with_a_trusted_counter(void)
 
 /* Machine and counter were suspended: until the span ends no thread can detect it. Then the counter
  * is dropped for all threads. */
-static void a_counter_that_stood_still_is_dropped(void)
+static void stopped_counter_is_detected_and_dropped(void)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -336,12 +336,12 @@ static void real_counter_is_at_least_as_fast_as_assumed(void) { T_SKIP("x86-64 o
 #endif
 
 T_MAIN("base_counter", T_CASE(deadline_is_far_only_after_a_clock_reading),
-       T_CASE(far_by_the_counter_is_never_reached),
-       T_CASE(far_by_the_coarse_clock_is_never_reached),
+       T_CASE(deadline_far_by_counter_is_never_reached),
+       T_CASE(deadline_far_by_coarse_clock_is_never_reached),
        T_CASE(suspend_is_detected_at_the_next_coarse_tick),
        T_CASE(thread_follows_a_changed_clock_choice), T_CASE(choice_follows_measured_costs),
        T_CASE(choice_is_measured_once_with_a_trusted_counter),
-       T_CASE(a_counter_that_stood_still_is_dropped),
+       T_CASE(stopped_counter_is_detected_and_dropped),
        T_CASE(counter_that_went_back_reads_the_clock),
        T_CASE(counter_that_jumped_ahead_reads_the_clock),
        T_CASE(pause_during_a_reading_keeps_far_exact), T_CASE(host_clock_bypasses_the_counter),

@@ -120,7 +120,7 @@ static void weak_secret_spreads_short_keys(void)
 }
 
 /* Each input bit flips each output bit about half of the time: 40 keys of each of 3 lengths. */
-static void each_bit_of_key_and_salt_matters(void)
+static void each_bit_of_key_and_salt_changes_the_hash(void)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -184,5 +184,5 @@ static void hash_reads_nothing_outside_the_key(void)
 }
 
 T_MAIN("base_hash", T_CASE(vectors_are_bit_exact), T_CASE(every_secret_word_of_fold_is_odd),
-       T_CASE(weak_secret_spreads_short_keys), T_CASE(each_bit_of_key_and_salt_matters),
+       T_CASE(weak_secret_spreads_short_keys), T_CASE(each_bit_of_key_and_salt_changes_the_hash),
        T_CASE(appended_zero_byte_changes_the_hash), T_CASE(hash_reads_nothing_outside_the_key))

@@ -178,7 +178,7 @@ static void freed_large_block_returns_its_pages(void)
     T_EQ_I64(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &resident), -1);
 }
 
-static void every_allocation_can_fail(void)
+static void each_armed_allocation_fails(void)
 {
     base_account a;
     base_account_init(&a, 1 << 20, NULL);
@@ -289,6 +289,6 @@ static void table_on_a_full_budget_stays_consistent(void)
 
 T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(refused_charge_calls_make_room_once),
        T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
-       T_CASE(freed_large_block_returns_its_pages), T_CASE(every_allocation_can_fail),
+       T_CASE(freed_large_block_returns_its_pages), T_CASE(each_armed_allocation_fails),
        T_CASE(hooks_receive_the_size_of_every_block),
        T_CASE(table_on_a_full_budget_stays_consistent))

@@ -130,7 +130,7 @@ static void reservation_under_rlimit_is_halved(void)
     T_EQ_I64(status, 0);
 }
 
-static void each_call_can_fail(void)
+static void each_armed_region_call_fails(void)
 {
     base_region r;
     (void)base_fault_alloc_arm(1, true);
@@ -175,5 +175,5 @@ static void access_to_uncommitted_page_faults(void)
 
 T_MAIN("base_pages", T_CASE(region_reads_zero_after_commit_and_discard),
        T_CASE(region_of_a_huge_page_is_aligned), T_CASE(discard_zeroes_partial_pages),
-       T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_call_can_fail),
+       T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_armed_region_call_fails),
        T_CASE(access_to_uncommitted_page_faults))

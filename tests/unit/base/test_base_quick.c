@@ -67,7 +67,7 @@ static bool near(int64_t most_ns)
     return false;
 }
 
-static void it_keeps_to_the_clock_at_any_rate(void)
+static void quick_clock_follows_the_clock_at_any_rate(void)
 {
     static const uint64_t rates[] = { 24, 100, 1000, 2400, 3999, 5500 }; /* 24 MHz to 5.5 GHz */
     for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++) {
@@ -207,7 +207,7 @@ static void threads_read_values_near_the_clock(void)
     T_CHECK(least < 80000);
 }
 
-T_MAIN("base_quick", T_CASE(it_keeps_to_the_clock_at_any_rate),
+T_MAIN("base_quick", T_CASE(quick_clock_follows_the_clock_at_any_rate),
        T_CASE(quick_clock_after_a_pause_is_near_the_clock),
        T_CASE(restart_or_jump_of_counter_ends_with_the_stretch),
        T_CASE(changed_counter_rate_is_measured_again), T_CASE(untrusted_counter_reads_the_clock),

@@ -30,7 +30,7 @@ static void record_of_a_thread_is_stable(void)
     T_CHECK(base_self_count() > s->index);
 }
 
-static void short_threads_leave_no_trace(void)
+static void records_of_ended_threads_are_reused(void)
 {
     (void)base_self();
     uint32_t before = base_self_count();
@@ -100,7 +100,7 @@ static void on_prepare(void *c) { ((int *)c)[0]++; }
 static void on_parent(void *c) { ((int *)c)[1]++; }
 static void on_child(void *c) { ((int *)c)[2]++; }
 
-static void a_child_keeps_its_record(void)
+static void forked_child_keeps_its_record(void)
 {
     base_thread t;
     base_store_rel(&bunch.go, 0u);
@@ -144,6 +144,7 @@ static void a_child_keeps_its_record(void)
     base_thread_join(&t);
 }
 
-T_MAIN("base_self", T_CASE(record_of_a_thread_is_stable), T_CASE(short_threads_leave_no_trace),
+T_MAIN("base_self", T_CASE(record_of_a_thread_is_stable),
+       T_CASE(records_of_ended_threads_are_reused),
        T_CASE(live_threads_share_no_record), T_CASE(records_of_live_threads_differ),
-       T_CASE(a_child_keeps_its_record))
+       T_CASE(forked_child_keeps_its_record))

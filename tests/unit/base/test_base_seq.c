@@ -145,7 +145,7 @@ static void read_main(void *arg)
     }
 }
 
-static void a_checked_read_is_never_a_mix(void)
+static void checked_read_never_returns_a_mix(void)
 {
     base_thread writer, reader;
     base_store_rel(&stop, 0u);
@@ -161,4 +161,4 @@ static void a_checked_read_is_never_a_mix(void)
 
 T_MAIN("base_seq", T_CASE(moves_at_every_offset_and_length_are_exact), T_CASE(long_moves_are_exact),
        T_CASE(near_forms_agree_with_plain_forms), T_CASE(words_at_every_offset_are_exact),
-       T_CASE(a_checked_read_is_never_a_mix))
+       T_CASE(checked_read_never_returns_a_mix))

@@ -187,7 +187,7 @@ static void no_wake_up_is_lost(void)
     T_EQ_U64(ping.rounds, 40000);
 }
 
-static void waits_end_in_time(void)
+static void wait_ends_at_its_deadline(void)
 {
     _Atomic uint32_t word = 3;
     T_CHECK(sync_wait(&word, 4, UINT64_MAX)); /* the word differs already */
@@ -204,7 +204,7 @@ static void waits_end_in_time(void)
 static void on_alarm(int number) { (void)number; }
 
 /* One signal per millisecond, without SA_RESTART: the wait neither ends early nor grows. */
-static void signals_do_not_end_a_wait(void)
+static void signal_neither_ends_nor_extends_a_wait(void)
 {
     struct sigaction action = { .sa_handler = on_alarm }, old;
     T_REQUIRE(sigaction(SIGALRM, &action, &old) == 0);
@@ -236,7 +236,7 @@ static void look_around(void *arg)
     born.running = base_load_acq(&born.thread.running);
 }
 
-static void threads_are_named_and_deaf(void)
+static void thread_starts_named_with_signals_blocked(void)
 {
     sigset_t before, after;
     pthread_sigmask(SIG_SETMASK, NULL, &before);
@@ -253,7 +253,7 @@ static void threads_are_named_and_deaf(void)
     for (int n = 1; n < 32; n++) { T_EQ_I64(sigismember(&after, n), sigismember(&before, n)); }
 }
 
-static void a_thread_that_cannot_start_is_a_code(void)
+static void failed_thread_start_returns_a_code(void)
 {
     base_thread t;
     (void)base_fault_alloc_arm(1, false);
@@ -297,6 +297,7 @@ static void no_wait_is_a_cancellation_point(void)
 }
 
 T_MAIN("base_sync", T_CASE(lock_excludes_other_threads), T_CASE(try_on_a_held_lock_does_not_wait),
-       T_CASE(wrong_lock_order_aborts), T_CASE(no_wake_up_is_lost), T_CASE(waits_end_in_time),
-       T_CASE(signals_do_not_end_a_wait), T_CASE(threads_are_named_and_deaf),
-       T_CASE(a_thread_that_cannot_start_is_a_code), T_CASE(no_wait_is_a_cancellation_point))
+       T_CASE(wrong_lock_order_aborts), T_CASE(no_wake_up_is_lost),
+       T_CASE(wait_ends_at_its_deadline), T_CASE(signal_neither_ends_nor_extends_a_wait),
+       T_CASE(thread_starts_named_with_signals_blocked),
+       T_CASE(failed_thread_start_returns_a_code), T_CASE(no_wait_is_a_cancellation_point))

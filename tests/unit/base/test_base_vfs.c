@@ -526,7 +526,7 @@ static int use_all(void)
     return e;
 }
 
-static void every_call_can_fail(void)
+static void each_armed_disk_call_fails(void)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
         "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate", "rename",
@@ -582,7 +582,7 @@ static void short_transfer_is_reported(void)
 }
 
 /* O_DIRECT accepts whole blocks only: a refused transfer uses the page cache. */
-static void a_refused_direct_transfer_is_done_without(void)
+static void refused_direct_transfer_uses_the_page_cache(void)
 {
     base_vfs_file *f;
     char text[100], back[100];
@@ -613,5 +613,5 @@ T_MAIN("base_vfs", T_CASE(file_returns_written_bytes), T_CASE(maps_share_and_arm
        T_CASE(file_direct_reports_the_open_mode), T_CASE(read_does_not_update_the_access_time),
        T_CASE(file_of_another_user_is_readable), T_CASE(open_of_a_fifo_does_not_wait),
        T_CASE(bell_that_cannot_be_opened_exists), T_CASE(bell_of_another_user_is_ignored),
-       T_CASE(list_returns_every_name), T_CASE(a_refused_direct_transfer_is_done_without),
-       T_CASE(every_call_can_fail), T_CASE(short_transfer_is_reported))
+       T_CASE(list_returns_every_name), T_CASE(refused_direct_transfer_uses_the_page_cache),
+       T_CASE(each_armed_disk_call_fails), T_CASE(short_transfer_is_reported))

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    no false negative in 100,000,000 probes of a filter of a million keys, however long they
-#         take: in `make test` one second ends them. BLOOM_PROBES=n: so many.
-# Method: the case of test_guard_bloom, asked for a number.
+# Aim:    No false negative in 100,000,000 probes of a filter of a million keys, without the time
+#         limit of one second in `make test`. BLOOM_PROBES=n: n probes.
+# Method: The case of test_guard_bloom with that number.
 : "${MAKE:=make}"
 unset T SAN DROPIN
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
 $MAKE --no-print-directory test-programs T=guard_bloom NOLINK=1 >/dev/null || exit 2
 BLOOM_PROBES=${BLOOM_PROBES:-100000000} exec "$CELLAR_BUILD/t/test_guard_bloom" \
-    bloom_no_false_negative_probes
+    probes_of_added_keys_are_never_denied

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a key that was added is never denied, through growth, rebuild, doubt and images; false
- *         positives stay within 1.1 of what was asked for; what it takes is charged and comes back.
- * Method: keys are numbers hashed with a fixed key; the even ones are added, the odd ones asked.
- *         100,000,000 probes of added keys, or what a second allows; BLOOM_PROBES=n asks for n. */
+ * Aim:    An added key is never denied, through growth, rebuild, doubt and images. False positives
+ *         stay within 1.1 times the requested rate. The memory of a filter is charged and returned.
+ * Method: Keys are numbers hashed with a fixed key; even ones are added, odd ones are probed.
+ *         100,000,000 probes of added keys, or the number that one second allows; BLOOM_PROBES=n
+ *         runs n. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -62,13 +63,13 @@ static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t 
 
 /* ---- states ---- */
 
-static void off_and_observing_never_decide(void)
+static void filter_without_authority_never_decides(void)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
     T_REQUIRE(b != NULL);
     T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
-    bloom_add(b, hash_of(1)); /* nowhere to */
+    bloom_add(b, hash_of(1)); /* no filter is open */
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
     T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
     T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK);
@@ -78,12 +79,13 @@ static void off_and_observing_never_decide(void)
     close_bloom(b);
 }
 
-static void seal_needs_keys_fed_since_it_was_opened(void)
+static void activate_needs_keys_fed_since_open(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
     const uint32_t fill = bloom_fill_begin(b);
-    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK); /* another set: what was fed is not in it */
+    /* another filter: it lacks the keys of the feed */
+    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK);
     bloom_fill_end(b, fill);
     T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
     T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_E_BUSY);
@@ -93,10 +95,10 @@ static void seal_needs_keys_fed_since_it_was_opened(void)
     close_bloom(b);
 }
 
-static void a_doubt_ends_authority_and_voids_what_was_fed(void)
+static void doubt_ends_authority_and_discards_feed(void)
 {
     bloom *b = open_bloom(1000, 0.01);
-    T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it is not believed yet */
+    T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it has no authority yet */
     fill_and_seal(b);
     const uint32_t fill = bloom_fill_begin(b);
     T_CHECK(bloom_distrust(b, BLOOM_FOUND));
@@ -114,7 +116,7 @@ static void a_doubt_ends_authority_and_voids_what_was_fed(void)
     close_bloom(b);
 }
 
-static void bad_sizes_are_refused(void)
+static void filter_of_bad_size_is_refused(void)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
@@ -144,11 +146,12 @@ static double rate_of(bloom *b, uint64_t n, uint64_t asked)
     return 1.0 - (double)denied(b, 1, asked, 2) / (double)asked;
 }
 
-static void bloom_fpp_all_sizes(void)
+static void false_positive_rate_holds_for_all_sizes(void)
 {
     static const uint64_t sizes[] = { 1, 10, 100, 1000, 10000, 100000, 1000000 };
     static const double rates[] = { 0.05, 0.01, 0.005, 0.001, 0.0001 };
-    const size_t most = sizeof sizes / sizeof sizes[0] - (BASE_TSAN ? 1 : 0); /* minutes there */
+    /* the others take minutes under TSan */
+    const size_t most = sizeof sizes / sizeof sizes[0] - (BASE_TSAN ? 1 : 0);
     for (size_t i = 0; i < most; i++) {
         for (size_t j = 0; j < sizeof rates / sizeof rates[0]; j++) {
             bloom *b = open_bloom(sizes[i], rates[j]);
@@ -157,7 +160,7 @@ static void bloom_fpp_all_sizes(void)
             bloom_figures f;
             bloom_figures_get(b, &f);
             T_EQ_U64(f.layers, 1);
-            /* 1.1 times, and four sigma of the count that was drawn */
+            /* 1.1 times, and four sigma of the drawn count */
             const double hits = rates[j] * (double)asked;
             double sigma = hits;
             for (int k = 0; k < 40; k++) { sigma = (sigma + hits / sigma) / 2; }
@@ -192,11 +195,12 @@ static void growth_keeps_every_key_and_the_rate(void)
     T_EQ_U64(f.doubt, BLOOM_FULL);
     T_EQ_U64(denied(b, 0, 15 * 20000 - 3000, 2), 0);
     bloom_fill_end(b, bloom_fill_begin(b));
-    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT); /* it would have to doubt at once */
+    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT); /* it would reach a doubt immediately */
     T_EQ_I64(bloom_open(b, 400000, 0.01), CELLAR_OK);
     fill_and_seal(b);
     T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
-    /* A second one that is too small is refused and gone; the first goes on; a third may come. */
+    /* A second filter that is too small is refused and freed; the first one continues; a third may
+     * open. */
     T_EQ_I64(bloom_open(b, 100, 0.01), CELLAR_OK);
     for (uint64_t n = 0; n < 5000; n++) { bloom_add(b, hash_of(2 * n)); }
     bloom_fill_end(b, bloom_fill_begin(b));
@@ -208,7 +212,7 @@ static void growth_keeps_every_key_and_the_rate(void)
     close_bloom(b);
 }
 
-static void keys_that_come_again_take_no_room(void)
+static void repeated_key_takes_no_room(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     for (int round = 0; round < 50; round++) {
@@ -221,28 +225,29 @@ static void keys_that_come_again_take_no_room(void)
     close_bloom(b);
 }
 
-/* Sizes beyond 2^32 bits: the keys of the upper part must be there and only there. */
-static void bloom_2e32_bits(void)
+/* Sizes beyond 2^32 bits: keys of the upper part are set in the upper part. */
+static void filter_over_2e32_bits_uses_all_bits(void)
 {
     if (sizeof(size_t) == 4) {
         T_SKIP("an address space of 32 bits");
         return;
     }
-    bloom *b = open_bloom((uint64_t)1 << 29, 0.01); /* 5.3e9 bits, touched where keys fall */
+    bloom *b = open_bloom((uint64_t)1 << 29, 0.01); /* 5.3e9 bits, only touched pages exist */
     bloom_figures f;
     bloom_figures_get(b, &f);
     T_CHECK(f.bytes * 8 > (uint64_t)1 << 32);
     for (uint64_t i = 0; i < 3000; i++) { bloom_add(b, hash_of(2 * i)); }
     T_EQ_U64(denied(b, 0, 3000, 2), 0);
-    T_EQ_U64(denied(b, 1, 3000, 2), 3000); /* a size cut to 32 bits would fold them together */
+    /* a size truncated to 32 bits would fold them together */
+    T_EQ_U64(denied(b, 1, 3000, 2), 3000);
     close_bloom(b);
 }
 
-/* ---- while serving ---- */
+/* ---- with concurrent probes ---- */
 
 typedef struct race {
     bloom *b;
-    _Atomic uint64_t upto; /* keys below were added, and are visible */
+    _Atomic uint64_t upto; /* keys below it were added and are visible */
     atomic_bool stop;
     _Atomic uint64_t asked;
     uint64_t wrong;
@@ -276,11 +281,11 @@ static void *race_add(void *arg)
     return NULL;
 }
 
-/* The scan of the real thing: what is visible goes in again. */
+/* The scan of a store: visible keys are fed again. */
 static void refill(race *r)
 {
     cellar_err err = CELLAR_E_INVAL;
-    while (err == CELLAR_E_INVAL) { /* doubted meanwhile: the set that answers is full */
+    while (err == CELLAR_E_INVAL) { /* a doubt occurred meanwhile: the deciding filter is full */
         const uint32_t fill = bloom_fill_begin(r->b);
         for (uint64_t i = 0; i < atomic_load(&r->upto); i++) { bloom_add(r->b, hash_of(i)); }
         bloom_fill_end(r->b, fill);
@@ -289,7 +294,7 @@ static void refill(race *r)
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_LIMIT);
 }
 
-static void bloom_no_false_negative_rebuild(void)
+static void rebuild_during_reads_denies_no_added_key(void)
 {
     race r = { .b = open_bloom(1000, 0.01) };
     pthread_t ask, add;
@@ -313,7 +318,7 @@ static void bloom_no_false_negative_rebuild(void)
     close_bloom(r.b);
 }
 
-static void bloom_no_false_negative_probes(void)
+static void probes_of_added_keys_are_never_denied(void)
 {
     const uint64_t asked = t_env_u64("BLOOM_PROBES", 0), keys = 1000000;
     const uint64_t probes = asked != 0 ? asked : 100000000;
@@ -335,7 +340,7 @@ static void bloom_no_false_negative_probes(void)
 
 /* ---- memory ---- */
 
-static void what_a_rebuild_leaves_comes_back(void)
+static void memory_of_replaced_filter_is_returned(void)
 {
     bloom *b = open_bloom(100000, 0.01);
     fill_and_seal(b);
@@ -361,7 +366,7 @@ static void what_a_rebuild_leaves_comes_back(void)
     close_bloom(b);
 }
 
-static void every_allocation_can_fail_in_open_and_growth(void)
+static void failed_allocation_in_open_or_growth_returns_code(void)
 {
     for (uint64_t nth = 1; nth < 8; nth++) {
         fresh_account((uint64_t)1 << 30);
@@ -384,7 +389,7 @@ static void every_allocation_can_fail_in_open_and_growth(void)
     }
 }
 
-static void a_budget_that_is_full_ends_authority_not_keys(void)
+static void full_budget_ends_authority_and_keeps_keys(void)
 {
     fresh_account(20000);
     bloom *b = bloom_create(&account);
@@ -438,11 +443,12 @@ static bloom *with_image(tape *t, bool sealed)
     return b;
 }
 
-static void an_image_brings_every_key_back(void)
+static void image_restores_every_key(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
-    T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_INVAL); /* it is not off */
+    /* refused: the filter is not off */
+    T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_INVAL);
     bloom *copy = bloom_create(&account);
     T_REQUIRE(copy != NULL);
     t.at = 0;
@@ -459,8 +465,8 @@ static void an_image_brings_every_key_back(void)
     free(t.bytes);
 }
 
-/* kill -9, a power cut, a store that went on after the image: the bits are kept, not believed. */
-static void bloom_kill9_observes(void)
+/* After kill -9, a power cut, or changes after the image: the bits are kept without authority. */
+static void image_without_clean_close_only_observes(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -474,7 +480,7 @@ static void bloom_kill9_observes(void)
     T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
     close_bloom(b);
     free(t.bytes);
-    b = with_image(&t, false); /* and one that was observing stays so, however clean */
+    b = with_image(&t, false); /* an observing filter keeps observing, whatever the close */
     bloom_off(b, true);
     T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_OK);
     T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
@@ -482,7 +488,7 @@ static void bloom_kill9_observes(void)
     free(t.bytes);
 }
 
-static void damaged_images_are_refused(void)
+static void damaged_image_is_refused(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -515,20 +521,14 @@ static void damaged_images_are_refused(void)
     free(t.bytes);
 }
 
-T_MAIN("cellar_guard_bloom",
-       T_CASE(off_and_observing_never_decide),
-       T_CASE(seal_needs_keys_fed_since_it_was_opened),
-       T_CASE(a_doubt_ends_authority_and_voids_what_was_fed),
-       T_CASE(bad_sizes_are_refused),
-       T_ALONE(bloom_fpp_all_sizes),
-       T_ALONE(growth_keeps_every_key_and_the_rate),
-       T_CASE(keys_that_come_again_take_no_room),
-       T_CASE(bloom_2e32_bits),
-       T_CASE(bloom_no_false_negative_rebuild),
-       T_ALONE(bloom_no_false_negative_probes),
-       T_CASE(what_a_rebuild_leaves_comes_back),
-       T_CASE(every_allocation_can_fail_in_open_and_growth),
-       T_CASE(a_budget_that_is_full_ends_authority_not_keys),
-       T_CASE(an_image_brings_every_key_back),
-       T_CASE(bloom_kill9_observes),
-       T_CASE(damaged_images_are_refused))
+T_MAIN("cellar_guard_bloom", T_CASE(filter_without_authority_never_decides),
+       T_CASE(activate_needs_keys_fed_since_open), T_CASE(doubt_ends_authority_and_discards_feed),
+       T_CASE(filter_of_bad_size_is_refused), T_ALONE(false_positive_rate_holds_for_all_sizes),
+       T_ALONE(growth_keeps_every_key_and_the_rate), T_CASE(repeated_key_takes_no_room),
+       T_CASE(filter_over_2e32_bits_uses_all_bits),
+       T_CASE(rebuild_during_reads_denies_no_added_key),
+       T_ALONE(probes_of_added_keys_are_never_denied),
+       T_CASE(memory_of_replaced_filter_is_returned),
+       T_CASE(failed_allocation_in_open_or_growth_returns_code),
+       T_CASE(full_budget_ends_authority_and_keeps_keys), T_CASE(image_restores_every_key),
+       T_CASE(image_without_clean_close_only_observes), T_CASE(damaged_image_is_refused))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a breaker opens when it should and not before, lets one probe through at a time, backs
- *         off, and closes again.
- * Method: time is an argument. */
+ * Aim:    A breaker opens exactly when its rule says so, admits one probe at a time, backs off, and
+ *         closes again.
+ * Method: Time is an argument. */
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -32,7 +32,7 @@ static bool refused(breaker *b, int64_t now)
     return !breaker_admit(b, now, &pass);
 }
 
-/* Opened at `now`; returns when the first probe may pass. */
+/* Return a breaker opened at `now`; the result is the time when the first probe may pass. */
 static int64_t opened(breaker *b, int64_t now)
 {
     for (int i = 0; i < 4; i++) { T_EQ_U64(call(b, BREAKER_FAILED, now), BREAKER_SAME); }
@@ -51,7 +51,7 @@ static void breaker_opens_after_failures_in_a_row(void)
     T_CHECK(refused(&b, 300));
     T_CHECK(refused(&b, until - 1));
     T_CHECK(!refused(&b, until));
-    T_CHECK(refused(&b, until)); /* that was the probe */
+    T_CHECK(refused(&b, until)); /* that was the only probe */
     T_EQ_U64(base_load_rlx(&b.opens), 1);
     T_EQ_U64(base_load_rlx(&b.rejects), 3);
 }
@@ -70,7 +70,7 @@ static void breaker_opens_at_half_of_twenty_in_ten_seconds(void)
         call(&b, BREAKER_WORKED, 1000 * i);
         call(&b, BREAKER_FAILED, 1000 * i);
     }
-    call(&b, BREAKER_WORKED, 10000); /* the first second is out of the window */
+    call(&b, BREAKER_WORKED, 10000); /* the first second has left the window */
     T_EQ_U64(call(&b, BREAKER_FAILED, 10000), BREAKER_SAME);
     b = fresh(0);
     for (int i = 0; i < 1000; i++) { /* 40 % */
@@ -79,13 +79,13 @@ static void breaker_opens_at_half_of_twenty_in_ten_seconds(void)
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
 }
 
-static void breaker_no_verdict_counts_for_nothing(void)
+static void breaker_ignores_calls_without_verdict(void)
 {
     breaker b = fresh(0);
     for (int i = 0; i < 100; i++) { call(&b, BREAKER_SAID_NOTHING, 10); }
     T_EQ_U64(base_load_rlx(&b.calls), 0);
     const int64_t until = opened(&b, 20);
-    T_EQ_U64(call(&b, BREAKER_SAID_NOTHING, until), BREAKER_SAME); /* its slot is back */
+    T_EQ_U64(call(&b, BREAKER_SAID_NOTHING, until), BREAKER_SAME); /* its slot was returned */
     T_EQ_U64(call(&b, BREAKER_SAID_NOTHING, until), BREAKER_SAME);
     T_EQ_U64(breaker_state_of(&b), BREAKER_HALF_OPEN);
 }
@@ -98,7 +98,7 @@ static void breaker_three_probes_close_it(void)
     T_EQ_U64(call(&b, BREAKER_WORKED, until), BREAKER_SAME);
     T_EQ_U64(call(&b, BREAKER_WORKED, until), BREAKER_CLOSED_AGAIN);
     for (int i = 0; i < 4; i++) { T_EQ_U64(call(&b, BREAKER_FAILED, until), BREAKER_SAME); }
-    T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED); /* what was before is forgotten */
+    T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED); /* earlier failures are forgotten */
 }
 
 static void breaker_a_failed_probe_doubles_the_time(void)
@@ -120,7 +120,7 @@ static void breaker_a_failed_probe_doubles_the_time(void)
     T_CHECK(shortest < 1000); /* full jitter */
 }
 
-static void breaker_late_passes_change_nothing(void)
+static void breaker_ignores_late_reports(void)
 {
     breaker b = fresh(0);
     uint32_t before, probe, other;
@@ -134,14 +134,15 @@ static void breaker_late_passes_change_nothing(void)
     T_EQ_U64(breaker_report(&b, probe, BREAKER_FAILED, until + 60001), BREAKER_SAME);
     T_EQ_U64(breaker_state_of(&b), BREAKER_HALF_OPEN);
     T_EQ_U64(breaker_report(&b, other, BREAKER_WORKED, until + 60002), BREAKER_SAME);
-    T_EQ_U64(breaker_report(&b, other, BREAKER_FAILED, until + 60002), BREAKER_SAME); /* twice */
+    /* a second report */
+    T_EQ_U64(breaker_report(&b, other, BREAKER_FAILED, until + 60002), BREAKER_SAME);
     T_EQ_U64(breaker_state_of(&b), BREAKER_HALF_OPEN);
     breaker_reset(&b);
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
     T_CHECK(!refused(&b, 0));
 }
 
-static void breaker_rules_have_ranges(void)
+static void breaker_options_are_checked(void)
 {
     breaker_rule r = rule;
     T_CHECK(breaker_rule_ok(&r));
@@ -154,7 +155,7 @@ static void breaker_rules_have_ranges(void)
         { 50, 1000001, 5, 3, 5000, 60000 },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) { T_CHECK(!breaker_rule_ok(&bad[i])); }
-    breaker b = fresh(INT64_MAX - 5); /* clocks may start anywhere, and may be read a little late */
+    breaker b = fresh(INT64_MAX - 5); /* clocks may start anywhere and may be read slightly late */
     T_CHECK(!refused(&b, 0));
 }
 
@@ -176,7 +177,7 @@ static void *prober(void *arg)
     return NULL;
 }
 
-static void breaker_one_probe_at_a_time(void)
+static void breaker_admits_one_probe_at_a_time(void)
 {
     pthread_t t[4];
     shared = fresh(0);
@@ -189,7 +190,6 @@ static void breaker_one_probe_at_a_time(void)
 
 T_MAIN("cellar_guard_breaker", T_CASE(breaker_opens_after_failures_in_a_row),
        T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds),
-       T_CASE(breaker_no_verdict_counts_for_nothing), T_CASE(breaker_three_probes_close_it),
-       T_CASE(breaker_a_failed_probe_doubles_the_time),
-       T_CASE(breaker_late_passes_change_nothing), T_CASE(breaker_rules_have_ranges),
-       T_CASE(breaker_one_probe_at_a_time))
+       T_CASE(breaker_ignores_calls_without_verdict), T_CASE(breaker_three_probes_close_it),
+       T_CASE(breaker_a_failed_probe_doubles_the_time), T_CASE(breaker_ignores_late_reports),
+       T_CASE(breaker_options_are_checked), T_CASE(breaker_admits_one_probe_at_a_time))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    every public call checks a length or a count before it reads what that length belongs to.
- * Method: lengths that no memory holds, and one that is short after a cut to 32 bits, beside a
- *         pointer to a page that may not be read: a call that looks ends the program. Views with
- *         and without `exact_age`, a filter, tags. Buffers of any capacity are fine. */
+ * Aim:    Every public call checks a length or a count before it reads the bytes of that length.
+ * Method: Lengths that no memory holds, and one that is short after truncation to 32 bits, with a
+ *         pointer to an unreadable page: a call that reads it ends the program. Namespaces with and
+ *         without `exact_age`, a filter, tags. Buffers of any capacity are accepted. */
 #include <sys/mman.h>
 
 #include "cellar.h"
@@ -23,7 +23,7 @@
 #define SHORT_WHEN_CUT (((size_t)1 << sizeof(size_t) * 4) + 5)
 
 static const size_t lengths[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX / 2 + 1, SHORT_WHEN_CUT };
-static void *no; /* a page that may not be read */
+static void *no; /* an unreadable page */
 static cellar *root;
 
 static int64_t still(void *ctx)
@@ -79,7 +79,7 @@ static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out,
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_E_INVAL;
 }
-/* The source may take values that are too long for the cache. */
+/* The source may have values that are too long for the cache. */
 static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
                             void *ctx)
 {
@@ -137,7 +137,7 @@ static cellar_err huge_key(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-/* Keys that lie in items, options, arguments. */
+/* Keys in items, options, arguments. */
 static void keys_apart(size_t n)
 {
     char buf[8];
@@ -230,7 +230,7 @@ static void values(size_t n)
         set_as(n, flags[i], 1);
     }
     T_EQ_I64(cellar_set(root, "v", 1, "x", 1, NULL), CELLAR_OK);
-    ANSWERS(cellar_set(root, "v", 1, no, n, NULL), E_TOOBIG); /* over a value */
+    ANSWERS(cellar_set(root, "v", 1, no, n, NULL), E_TOOBIG); /* over an existing value */
     T_EQ_I64(cellar_set(root, "v", 1, "x", 1, NULL), CELLAR_OK);
     set_as(n, CELLAR_ONLY_IF_PRESENT, 0);
     set_with_bad_tags(n);
@@ -311,7 +311,7 @@ static void loads(size_t n)
 /* ---- counts of items ---- */
 
 /* More items than an address space holds: no array is that long. */
-static void counts_of_items_that_no_memory_holds_are_refused(void)
+static void impossible_item_count_is_refused(void)
 {
     set_up(0);
     cellar_warm_opts o = cellar_warm_opts_default();
@@ -332,7 +332,7 @@ static void counts_of_items_that_no_memory_holds_are_refused(void)
 
 /* ---- capacities: any is fine ---- */
 
-static void capacities_of_any_size_are_fine(void)
+static void buffer_capacity_of_any_size_is_accepted(void)
 {
     static char text[1 << 17];
     set_up(0);
@@ -396,7 +396,7 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
 }
 
-static void limiters_look_at_the_length_first(void)
+static void limiter_checks_length_before_reading_key(void)
 {
     static char text[1 << 16];
     size_t len;
@@ -432,7 +432,7 @@ static cellar_err never_locked(const cellar_lock *lk, void *ctx)
     return CELLAR_OK;
 }
 
-static void locks_look_at_the_length_first(void)
+static void lock_checks_length_before_reading_key(void)
 {
     static char text[1 << 16];
     cellar_locks *t;
@@ -458,7 +458,7 @@ static void locks_look_at_the_length_first(void)
     tear_down();
 }
 
-/* ---- all of it in views of both kinds ---- */
+/* ---- all of it in namespaces of both kinds ---- */
 
 static void lengths_are_checked_first(uint32_t exact_age)
 {
@@ -471,11 +471,11 @@ static void lengths_are_checked_first(uint32_t exact_age)
     }
     tear_down();
 }
-static void lengths_are_checked_before_bytes_are_read(void) { lengths_are_checked_first(0); }
-static void lengths_are_checked_before_a_value_is_hashed(void) { lengths_are_checked_first(1); }
+static void key_length_is_checked_before_key_is_read(void) { lengths_are_checked_first(0); }
+static void value_length_is_checked_before_value_is_read(void) { lengths_are_checked_first(1); }
 
-T_MAIN("cache_huge", T_CASE(lengths_are_checked_before_bytes_are_read),
-       T_CASE(lengths_are_checked_before_a_value_is_hashed),
-       T_CASE(counts_of_items_that_no_memory_holds_are_refused),
-       T_CASE(capacities_of_any_size_are_fine), T_CASE(limiters_look_at_the_length_first),
-       T_CASE(locks_look_at_the_length_first))
+T_MAIN("cache_huge", T_CASE(key_length_is_checked_before_key_is_read),
+       T_CASE(value_length_is_checked_before_value_is_read),
+       T_CASE(impossible_item_count_is_refused), T_CASE(buffer_capacity_of_any_size_is_accepted),
+       T_CASE(limiter_checks_length_before_reading_key),
+       T_CASE(lock_checks_length_before_reading_key))

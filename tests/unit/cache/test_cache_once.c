@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    an entry that a call has written to the disk is not written again when it leaves memory
- *         or when the store is closed; one that has changed since is.
- * Method: stores of real files, closed, their records counted by l2_inspect. */
+ * Aim:    An entry that a call has written to disk is not written again when it is evicted or the
+ *         store is closed. An entry that has changed since is written.
+ * Method: Stores of real files are closed; l2_inspect counts their records. */
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "l2/l2.h"
@@ -59,7 +59,7 @@ static void set(cellar *c, uint32_t key, uint32_t flags)
     T_EQ_I64(cellar_set(c, &key, sizeof key, value, sizeof value, &o), CELLAR_OK);
 }
 
-static void values_set_once_are_written_once(void)
+static void value_set_once_is_written_once(void)
 {
     const struct { uint32_t mode, flags, count; uint64_t memory; } how[] = {
         { CELLAR_L2_WRITE_THROUGH, 0, 3000, 8u << 20 },
@@ -79,8 +79,8 @@ static void values_set_once_are_written_once(void)
     }
 }
 
-/* A change of each kind, then a close: one record more for each, by the change itself. */
-static void changed_entries_are_written_by_their_change_alone(void)
+/* A change of each kind, then a close: each adds one record, written by the change itself. */
+static void changed_entry_is_written_once_by_its_change(void)
 {
     cellar_namespace_opts v;
     int64_t n = 0;
@@ -99,8 +99,8 @@ static void changed_entries_are_written_by_their_change_alone(void)
     end();
 }
 
-/* Without a promise the change leaves nothing below: the close writes it. */
-static void plain_changes_of_durable_entries_are_written_at_the_close(void)
+/* Without write-through the change writes nothing: the close writes it. */
+static void plain_change_of_durable_entry_is_written_at_close(void)
 {
     cellar_namespace_opts v;
     int64_t n = 0, now = 0;
@@ -124,6 +124,6 @@ static void plain_changes_of_durable_entries_are_written_at_the_close(void)
     end();
 }
 
-T_MAIN("cache_once", T_CASE(values_set_once_are_written_once),
-       T_CASE(changed_entries_are_written_by_their_change_alone),
-       T_CASE(plain_changes_of_durable_entries_are_written_at_the_close))
+T_MAIN("cache_once", T_CASE(value_set_once_is_written_once),
+       T_CASE(changed_entry_is_written_once_by_its_change),
+       T_CASE(plain_change_of_durable_entry_is_written_at_close))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the seams a level below L1 will hang on: order of L1 step and tier call, stamps captured
- *         in the unlinking window, the commit hook also for a del of an absent key, back-fills
- *         that are refused when the key has changed or a change is pending, bytes in place during
- *         a hand-over.
- * Method: a tier made of a small array, whose functions interfere on request: they set, delete and
- *         read the very key they are called for, at the worst moment. A clock of this file. */
+ * Aim:    The interface between L1 and a tier below it: order of L1 step and tier call; stamps
+ *         captured in the unlink window; the commit hook, also for the delete of an absent key;
+ *         refused back-fills when the key has changed or a change is pending; bytes in place during
+ *         a demotion.
+ * Method: The tier is a small array. On request its functions interfere: they set, delete and read
+ *         the key that they are called for, at the worst moment. A clock of this file. */
 #include "tests/support/t.h"
 
 #include <sys/wait.h>
@@ -30,7 +30,7 @@ typedef struct row {
     bool used;
     uint32_t vgen, key, len;
     uint64_t hash, stamp;
-    bool current; /* the stamp was, before the change that is watched */
+    bool current; /* whether the stamp was current before the watched change */
     unsigned char value[64];
     int64_t deadline_ms;
     uint32_t user_flags;
@@ -47,9 +47,9 @@ static struct lower {
     bool set_in_put, set_in_get, del_in_get, clear_in_get, incr_in_kill, churn_in_put;
     bool reads_in_kill, mates_in_kill, set_before_get;
     unsigned missed_in_kill, mates, mates_served;
-    bool long_in_get; /* the next get says: more room, much more */
+    bool long_in_get; /* the next get returns a much larger size */
     bool armed;       /* fork_once forks */
-    pid_t child;      /* of fork_once; 0 in the child; -1: not yet */
+    pid_t child;      /* of fork_once; 0 in the child; -1: not forked */
     int64_t counted_in_kill;
 } low;
 
@@ -93,19 +93,19 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
     (void)ctx;
     low.gets++;
     const uint32_t key = key_of(k);
-    if (low.set_before_get) { /* the value moves from here into L1 while it is looked for here */
+    if (low.set_before_get) { /* the value moves from the tier into L1 during the lookup */
         low.set_before_get = false;
         T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
     }
     const row *r = find(k->vgen, key);
     if (r == NULL || !r->used) { return CELLAR_MISS; }
     const row copy = *r;
-    if (low.set_in_get && !low.in_call) { /* somebody sets a newer value during our read */
+    if (low.set_in_get && !low.in_call) { /* another thread sets a newer value during the read */
         low.in_call = true;
         T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
         low.in_call = false;
     }
-    if (low.del_in_get && !low.in_call) { /* a whole del, in both levels, during our read */
+    if (low.del_in_get && !low.in_call) { /* a complete delete, in both levels, during the read */
         low.in_call = true;
         T_EQ_I64(cellar_delete(low.c, &key, sizeof key), CELLAR_MISS);
         low.in_call = false;
@@ -141,12 +141,12 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
     unsigned char before[64];
     T_CHECK(value_len <= sizeof before);
     memcpy(before, value, value_len);
-    /* Captured in the unlinking window, and nobody else is here: unless this test churns, the stamp
-     * is still the key's. */
+    /* Captured in the unlink window with no other thread: unless this test churns or sets, the
+     * stamp is still the stamp of the key. */
     if (!low.churn_in_put && !low.set_in_put) {
         T_CHECK(low.host.stamp_is(low.host.ctx, k->hash, stamp));
     }
-    if (low.churn_in_put && !low.in_call) { /* bytes stay in place whatever else happens */
+    if (low.churn_in_put && !low.in_call) { /* bytes stay in place during other changes */
         low.in_call = true;
         for (uint32_t i = 0; i < 3000; i++) {
             const uint32_t other = 1000000 + i;
@@ -158,7 +158,7 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
         memcpy(&again, k->bytes, sizeof again);
         T_EQ_U64(again, key);
     }
-    if (low.set_in_put && !low.in_call) { /* a change comes between unlink and hand-over */
+    if (low.set_in_put && !low.in_call) { /* a change between unlink and demotion */
         low.in_call = true;
         T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
         low.in_call = false;
@@ -179,7 +179,7 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
 
 enum { WAYS = 9 };
 
-/* Read the key by one of the calls that only read. */
+/* Read the key by one of the read-only calls. */
 static cellar_err read_by(unsigned way, uint32_t key)
 {
     char buf[64];
@@ -211,7 +211,7 @@ static cellar_err read_by(unsigned way, uint32_t key)
     return err;
 }
 
-/* Read each other key that shares the stamp which this change has moved. */
+/* Read each other key that shares the stamp of the changed key. */
 static void read_mates(uint32_t changed)
 {
     for (size_t i = 0; i < SLOTS; i++) {
@@ -233,11 +233,13 @@ static void low_kill(void *ctx, const cache_tier_key *k)
     (void)ctx;
     const uint32_t key = key_of(k);
     low.kills++;
-    for (unsigned i = 0; low.reads_in_kill && i < WAYS; i++) { /* L1 done, tombstone not yet */
+    /* the L1 step is done, the tombstone is not */
+    for (unsigned i = 0; low.reads_in_kill && i < WAYS; i++) {
         low.missed_in_kill += read_by(i, key) == CELLAR_MISS;
     }
     if (low.mates_in_kill) { read_mates(key); }
-    if (low.incr_in_kill && !low.in_call) { /* what lies below is no more, and not yet gone */
+    /* the old value of the tier is dead but not yet removed */
+    if (low.incr_in_kill && !low.in_call) {
         low.in_call = true;
         T_EQ_I64(cellar_increment(low.c, &key, sizeof key, 1, 0, 0, 0, &low.counted_in_kill),
                  CELLAR_OK);
@@ -329,13 +331,13 @@ static const char *look(cellar *c, uint32_t key)
     return text;
 }
 
-/* Key 0 first, then enough others to push it out. */
+/* Set key 0 first, then enough others to evict it. */
 static void push_out(cellar *c, uint32_t others)
 {
     for (uint32_t i = 1; i <= others; i++) { T_EQ_I64(put(c, i, "filler", 0), CELLAR_OK); }
 }
 
-static void evicted_entries_go_down_and_come_back(void)
+static void evicted_entry_is_written_to_tier_and_read_back(void)
 {
     cellar *c = open_on(&tier, 100);
     cellar_stats st = cellar_stats_default();
@@ -360,7 +362,7 @@ static void evicted_entries_go_down_and_come_back(void)
     shut(c);
 }
 
-/* A store whose key 0 lies only below, with that value, time to live and user flags 5. */
+/* Open a store with key 0 only in the tier, with that value, time to live and user flags 5. */
 static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
 {
     cellar *c = open_on(&tier, 100);
@@ -376,7 +378,7 @@ static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
 
 static const uint32_t zero = 0;
 
-static void who_looks_sees_it_below_and_leaves_it_there(void)
+static void peek_does_not_promote_from_disk(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     now_ms += 1000;
@@ -394,7 +396,7 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
         T_EQ_I64(peek(c, &zero, sizeof zero, buf, 3, &len), CELLAR_E_BUFFER);
         T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
         T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
-        T_EQ_U64(low.gets, 5 * round); /* each was answered below, none from L1 */
+        T_EQ_U64(low.gets, 5 * round); /* the tier answered each of them, L1 none */
         T_EQ_U64(info.tier, CELLAR_TIER_L2);
         T_EQ_U64(info.value_len, 4);
         T_EQ_U64(info.user_flags, 5);
@@ -412,7 +414,7 @@ static void who_looks_sees_it_below_and_leaves_it_there(void)
     shut(c);
 }
 
-static void a_get_describes_what_came_from_below(void)
+static void get_describes_entry_read_from_tier(void)
 {
     cellar *c = open_below("zero", 4, 0);
     char buf[8];
@@ -428,7 +430,7 @@ static void a_get_describes_what_came_from_below(void)
     T_EQ_U64(info.tier, CELLAR_TIER_L1);
     T_EQ_U64(low.gets, 1);
     shut(c);
-    for (unsigned how = 0; how < 3; how++) { /* a version is L1's to give: the entry comes up */
+    for (unsigned how = 0; how < 3; how++) { /* only L1 has versions: the entry is promoted */
         c = open_below("zero", 4, 0);
         o.flags = CELLAR_GET_WANT_VERSION | (how == 1 ? CELLAR_GET_PEEK : 0u);
         T_EQ_I64(how == 2 ? cellar_entry_info_get(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION,
@@ -450,7 +452,7 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
-static void who_changes_it_has_it_brought_up(void)
+static void change_promotes_entry_from_tier(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     cellar_pinned p;
@@ -467,7 +469,7 @@ static void who_changes_it_has_it_brought_up(void)
     c = open_below("zero", 4, 5000);
     cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 9000), CELLAR_OK);
-    T_CHECK(!find(0, 0)->used); /* its end is not what it was */
+    T_CHECK(!find(0, 0)->used); /* its deadline has changed */
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_U64(info.tier, CELLAR_TIER_L1);
     T_EQ_I64(info.ttl_left_ms, 9000);
@@ -486,11 +488,11 @@ static void who_changes_it_has_it_brought_up(void)
     T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, 0, 0, &now), CELLAR_OK);
     T_EQ_I64(now, 42);
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
-    T_EQ_I64(info.ttl_left_ms, 5000); /* its own, not that of a new one */
+    T_EQ_I64(info.ttl_left_ms, 5000); /* the entry's own TTL, not that of a new entry */
     shut(c);
 }
 
-static void a_condition_is_about_what_lies_below_too(void)
+static void condition_applies_to_entry_in_tier(void)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_below("zero", 4, 5000);
@@ -517,7 +519,7 @@ static void a_condition_is_about_what_lies_below_too(void)
     shut(c);
 }
 
-static void what_is_known_absent_below_is_absent(void)
+static void negative_entry_in_tier_answers_absent(void)
 {
     for (unsigned op = 0; op < 5; op++) {
         cellar *c = open_below("zero", 4, 5000);
@@ -544,7 +546,7 @@ static void what_is_known_absent_below_is_absent(void)
     }
 }
 
-static void what_changes_while_it_is_brought_up_counts(void)
+static void change_during_promotion_wins(void)
 {
     const int64_t forty = 40;
     int64_t now = 0;
@@ -562,7 +564,7 @@ static void what_changes_while_it_is_brought_up_counts(void)
     o.flags = CELLAR_GET_WANT_VERSION;
     o.info = &info;
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
-    T_EQ_U64(len, 5); /* a version is of the bytes it comes with */
+    T_EQ_U64(len, 5); /* a version belongs to the bytes that come with it */
     T_EQ_MEM(buf, "newer", 5);
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, CELLAR_GET_WANT_VERSION, &later),
              CELLAR_OK);
@@ -578,16 +580,16 @@ static void what_changes_while_it_is_brought_up_counts(void)
     c = open_below(&forty, sizeof forty, 0);
     low.incr_in_kill = true;
     T_EQ_I64(cellar_delete(c, &zero, sizeof zero), CELLAR_MISS);
-    T_EQ_I64(low.counted_in_kill, 1); /* of the deleted 40 nothing comes back */
+    T_EQ_I64(low.counted_in_kill, 1); /* the deleted 40 is not counted on */
     shut(c);
     c = open_below(&forty, sizeof forty, 0);
     low.clear_in_get = true;
     T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 5, 0, 0, &now), CELLAR_OK);
-    T_EQ_I64(now, 7); /* nor of the cleared */
+    T_EQ_I64(now, 7); /* nor is the cleared value */
     shut(c);
 }
 
-static void without_memory_it_stays_below(void)
+static void entry_stays_in_tier_without_memory_for_promotion(void)
 {
     cellar *c = open_below("zero", 4, 5000);
     low.long_in_get = true;
@@ -600,7 +602,7 @@ static void without_memory_it_stays_below(void)
     shut(c);
 }
 
-static void only_what_was_evicted_goes_down(void)
+static void only_evicted_entries_are_written_to_tier(void)
 {
     cellar *c = open_on(&tier, 0);
     const uint32_t key = 1;
@@ -611,20 +613,20 @@ static void only_what_was_evicted_goes_down(void)
     now_ms += 10;
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_CHECK(low.ticks > 0);
-    low.work = 3; /* the lower level's is part of what a tick has to say */
+    low.work = 3; /* the work of the tier is part of the result of a tick */
     T_EQ_I64(cellar_tick(c, 1000, NULL), CELLAR_PENDING);
     T_EQ_I64(cellar_tick(c, 1000, NULL), CELLAR_PENDING);
     T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
-    T_EQ_U64(low.puts, 0); /* replaced, deleted, expired: nothing for a lower level */
+    T_EQ_U64(low.puts, 0); /* replaced, deleted, expired: not written to the tier */
     shut(c);
 }
 
-static void every_change_kills_below(void)
+static void every_change_deletes_old_copy_in_tier(void)
 {
     cellar *c = open_on(&tier, 0);
     const uint32_t key = 1;
     T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS);
-    T_EQ_U64(low.kills, 1); /* also where L1 has nothing: the old copy may be below */
+    T_EQ_U64(low.kills, 1); /* also when L1 has no entry: the tier may have an old copy */
     put(c, 1, "a", 0);
     T_EQ_U64(low.kills, 2);
     put(c, 1, "b", 0);
@@ -641,14 +643,14 @@ static void every_change_kills_below(void)
     T_EQ_U64(low.kills, 5);
     static char big[3u << 20];
     T_EQ_I64(cellar_set(c, &key, sizeof key, big, sizeof big, NULL), CELLAR_E_TOOBIG);
-    T_EQ_U64(low.kills, 6); /* the failed set took the old value along, below too */
+    T_EQ_U64(low.kills, 6); /* the failed set removed the old value in the tier, too */
     cellar_delete_item del = { &key, sizeof key, CELLAR_OK, 0 };
     T_EQ_I64(cellar_delete_many(c, &del, 1, NULL), CELLAR_OK);
     T_EQ_U64(low.kills, 7);
     shut(c);
 }
 
-static void a_change_after_the_unlink_stops_the_demotion(void)
+static void change_after_unlink_stops_demotion(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
@@ -657,12 +659,13 @@ static void a_change_after_the_unlink_stops_the_demotion(void)
     low.set_in_put = false;
     T_CHECK(low.refused > 0);
     row *r = find(0, 0);
-    T_CHECK(r == NULL || !r->used); /* the old value was not written behind the new one's kill */
+    /* the old value was not written after the tombstone of the new value */
+    T_CHECK(r == NULL || !r->used);
     T_EQ_STR(look(c, 0), "newer");
     shut(c);
 }
 
-static void bytes_stay_in_place_while_handed_over(void)
+static void evicted_bytes_stay_in_place_during_demotion(void)
 {
     cellar *c = open_on(&tier, 500);
     for (uint32_t i = 0; i < 500; i++) { put(c, i, "some bytes that must stay", 0); }
@@ -673,35 +676,35 @@ static void bytes_stay_in_place_while_handed_over(void)
     shut(c);
 }
 
-static void a_set_during_the_read_wins_over_the_back_fill(void)
+static void set_during_tier_read_wins_over_backfill(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
     push_out(c, 200);
     T_CHECK(find(0, 0)->used);
     low.set_in_get = true;
-    (void)look(c, 0); /* may be old or newer: the set overlaps this get */
+    (void)look(c, 0); /* old or newer: the set overlaps this get */
     low.set_in_get = false;
     T_EQ_STR(look(c, 0), "newer");
     shut(c);
 }
 
-/* The key is absent from L1 before and after, so only the stamp tells that something happened. */
-static void a_del_during_the_read_is_not_undone(void)
+/* The key is absent from L1 before and after, so only the stamp shows the change. */
+static void delete_during_tier_read_is_not_undone(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "old", 0);
     push_out(c, 200);
     T_CHECK(find(0, 0)->used);
     low.del_in_get = true;
-    T_EQ_STR(look(c, 0), "old"); /* it overlaps the del: legal */
+    T_EQ_STR(look(c, 0), "old"); /* overlaps the delete: allowed */
     low.del_in_get = false;
-    T_EQ_STR(look(c, 0), "MISS"); /* later than the del: the old value must not be back */
+    T_EQ_STR(look(c, 0), "MISS"); /* after the delete: the old value must not return */
     shut(c);
 }
 
-/* Every call that reads below misses: it cannot know whether a newer value was seen. */
-static void reads_miss_below_while_a_change_of_the_key_is_pending(void)
+/* Every call that reads the tier misses: it cannot know whether a newer value was already read. */
+static void tier_read_during_pending_change_misses(void)
 {
     cellar *c = open_on(&tier, 100);
     const uint32_t key = 0;
@@ -710,15 +713,16 @@ static void reads_miss_below_while_a_change_of_the_key_is_pending(void)
     T_CHECK(find(0, 0)->used);
     low.gets = 0;
     low.reads_in_kill = true;
-    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS); /* L1 has none, the tier's dies */
+    /* L1 has no entry; the tier's entry is deleted */
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS);
     low.reads_in_kill = false;
     T_EQ_U64(low.missed_in_kill, WAYS);
     T_EQ_U64(low.gets, 0);
-    T_EQ_STR(look(c, 0), "MISS"); /* nothing has come back into L1 */
+    T_EQ_STR(look(c, 0), "MISS"); /* nothing was back-filled into L1 */
     shut(c);
 }
 
-static void a_key_that_is_set_while_it_is_read_below_is_found(void)
+static void key_set_during_tier_read_hits(void)
 {
     cellar *c = open_on(&tier, 100);
     for (unsigned way = 0; way < WAYS; way++) {
@@ -733,9 +737,9 @@ static void a_key_that_is_set_while_it_is_read_below_is_found(void)
     shut(c);
 }
 
-/* Stamp words are shared by hash. One key in 256 of those that share one is taken for the changed
- * key. */
-static void a_pending_change_of_another_key_hides_nothing(void)
+/* Keys share stamp words by hash. One key in 256 of those that share a word is taken for the
+ * changed key. */
+static void pending_change_of_other_key_hides_nothing(void)
 {
     cellar *c = open_on(&tier, 100);
     low.set_in_put = low.in_call = true; /* a set may evict a key that shares its stamp */
@@ -764,9 +768,9 @@ static bool low_nothing(void *ctx, uint64_t hash)
     return true;
 }
 
-/* Where the tier has nothing of a key it is neither told of changes nor asked for the value; what is
- * captured all the same still tells of the next change. */
-static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
+/* A tier without the key is neither told of changes nor asked for the value. A captured stamp still
+ * detects the next change. */
+static void tier_without_key_is_not_called(void)
 {
     cache_tier with = tier;
     with.nothing = low_nothing;
@@ -781,14 +785,14 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
     put(c, 0, "zero", 0);
     push_out(c, 200);
     T_CHECK(find(0, 0)->used);
-    T_EQ_STR(look(c, 0), "zero"); /* it has something: asked, and told */
+    T_EQ_STR(look(c, 0), "zero"); /* the tier has a value: it is asked and told */
     T_CHECK(low.gets == 1 && low.kills == 0);
     put(c, 0, "one", 0);
     T_EQ_U64(low.kills, 1);
     T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
-    T_EQ_U64(low.kills, 1); /* gone with the set */
+    T_EQ_U64(low.kills, 1); /* removed by the set */
     shut(c);
-    c = open_on(&with, 100); /* a change between unlink and hand-over, the tier still empty */
+    c = open_on(&with, 100); /* a change between unlink and demotion, the tier still empty */
     put(c, 0, "zero", 0);
     low.set_in_put = true;
     push_out(c, 300);
@@ -797,8 +801,8 @@ static void a_tier_that_has_nothing_of_a_key_is_left_alone(void)
     shut(c);
 }
 
-/* D14, S2:369-389: an entry copied up from the second level has no TTL and is served for ever.
- * Sequence: set with a TTL, pushed out, read back, waited for. */
+/* D14, S2:369-389: an entry copied up from the second level has no TTL and never expires. Sequence:
+ * set with a TTL, evicted, read back, waited for. */
 static void seed_backfilled_entry_expires_on_time(void)
 {
     cellar *c = open_on(&tier, 100);
@@ -809,7 +813,7 @@ static void seed_backfilled_entry_expires_on_time(void)
     now_ms += 400;
     T_EQ_STR(look(c, 0), "timed");
     T_EQ_I64(cellar_entry_info_get(c, &key, sizeof key, 0, &info), CELLAR_OK);
-    T_EQ_I64(info.ttl_left_ms, 600); /* what remained, not what it was set with */
+    T_EQ_I64(info.ttl_left_ms, 600); /* the remaining TTL, not the TTL of the set */
     now_ms += 599;
     T_EQ_STR(look(c, 0), "timed");
     now_ms += 1;
@@ -819,7 +823,7 @@ static void seed_backfilled_entry_expires_on_time(void)
     shut(c);
 }
 
-static void known_absence_comes_back_too(void)
+static void negative_entry_is_read_back_from_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     row *r = find(0, 77);
@@ -832,7 +836,7 @@ static void known_absence_comes_back_too(void)
     shut(c);
 }
 
-static void many_and_dup_look_below(void)
+static void get_many_and_get_alloc_read_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     for (uint32_t i = 0; i < 300; i++) { put(c, i, i % 2 ? "odd" : "even", 0); }
@@ -857,11 +861,11 @@ static void many_and_dup_look_below(void)
     char buf[2];
     uint32_t key = 0;
     while (find(0, key) == NULL || !find(0, key)->used) { key++; }
-    (void)cellar_get(c, &key, 4, buf, 2, &len); /* too small a buffer, from either level */
+    (void)cellar_get(c, &key, 4, buf, 2, &len); /* too small a buffer, at either level */
     shut(c);
 }
 
-static void clears_and_drops_are_told(void)
+static void tier_is_told_of_clear_and_drop(void)
 {
     cellar *c = open_on(&tier, 100), *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -872,7 +876,7 @@ static void clears_and_drops_are_told(void)
     T_EQ_U64(low.bumps, 1);
     T_EQ_U64(low.bumped_view, id);
     T_CHECK(low.bumped_vgen != 0);
-    T_EQ_STR(look(v, 3), "MISS"); /* the tier is asked under the new generation */
+    T_EQ_STR(look(v, 3), "MISS"); /* the tier is asked with the new generation */
     put(v, 3, "again", 0);
     T_EQ_STR(look(v, 3), "again");
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
@@ -882,14 +886,14 @@ static void clears_and_drops_are_told(void)
     shut(c);
 }
 
-/* ---- names of views, as the disk's table has them ---- */
+/* ---- names of namespaces, as in the table of the disk ---- */
 
 static struct low_name {
     char name[16];
     cache_tier_view v;
 } names[8];
 
-/* What other threads do while one is on its way to that table, or on its way back; once. */
+/* Work of other threads while one thread goes to that table or returns from it; once. */
 static struct {
     cellar *c;
     bool set, drop, view, on_the_way_back;
@@ -984,8 +988,9 @@ static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
 }
 
-/* Its name is free before the tier has heard of the end, and the numbers there are the old ones. */
-static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
+/* The name is free before the tier is told of the drop, and the tier still has the old generation
+ * numbers. */
+static void namespace_reopened_during_drop_is_empty(void)
 {
     for (int back = 0; back < 2; back++) {
         memset(names, 0, sizeof names);
@@ -999,7 +1004,7 @@ static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
         T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
         T_REQUIRE(others.made != NULL);
         T_EQ_STR(look(others.made, 1), "MISS");
-        T_REQUIRE(named("v", 1, 0) != NULL); /* it outlives the store */
+        T_REQUIRE(named("v", 1, 0) != NULL); /* the name outlives the store */
         T_CHECK(named("v", 1, 0)->v.id != was.id && named("v", 1, 0)->v.vgen > was.vgen);
         T_EQ_I64(cellar_lease_fulfill(others.made, &others.lease, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(cellar_close(others.made), CELLAR_OK);
@@ -1008,7 +1013,7 @@ static void a_view_made_anew_during_a_drop_has_nothing_of_the_old_one(void)
     }
 }
 
-static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
+static void drop_before_concurrent_clear_or_open_is_final(void)
 {
     for (int round = 0; round < 4; round++) {
         memset(names, 0, sizeof names);
@@ -1031,8 +1036,8 @@ static void a_drop_that_overtakes_a_clear_or_a_begin_is_final(void)
 }
 
 
-/* Stores of before had the root's row under its label. */
-static void a_root_known_by_its_label_is_brought_up(void)
+/* Older stores kept the row of the root namespace under its label. */
+static void root_stored_under_its_label_is_converted(void)
 {
     for (int life = 0; life < 2; life++) {
         if (life == 0) { memset(names, 0, sizeof names); }
@@ -1059,7 +1064,7 @@ static void a_root_known_by_its_label_is_brought_up(void)
     }
 }
 
-static void without_a_tier_nothing_is_captured(void)
+static void change_without_tier_captures_no_stamp(void)
 {
     cellar *c = open_on(NULL, 100);
     put(c, 0, "zero", 0);
@@ -1070,7 +1075,7 @@ static void without_a_tier_nothing_is_captured(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void what_was_tagged_before_the_floor_is_dead(void)
+static void entry_tagged_before_epoch_floor_misses(void)
 {
     cellar *c = open_on(NULL, 0);
     const cellar_bytes tag = { "red", 3 };
@@ -1089,7 +1094,7 @@ static void what_was_tagged_before_the_floor_is_dead(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-/* In the child: L1 goes on, the tier is never touched. 0 = all is well. */
+/* In the child: L1 works, the tier is never called. Return 0 if all is well. */
 static int child_without_tier(cellar *c)
 {
     const unsigned calls = low.gets + low.puts + low.kills;
@@ -1104,7 +1109,7 @@ static int child_without_tier(cellar *c)
     return low.gets + low.puts + low.kills == calls && low.bumps == 0 ? 0 : 7;
 }
 
-static void a_forked_child_has_no_tier(void)
+static void forked_child_has_no_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     put(c, 0, "zero", 0);
@@ -1131,8 +1136,9 @@ static void fork_once(const cellar_event *e, void *ctx)
     }
 }
 
-/* Between two looks below, a long value makes room, and who hears of that forks. */
-static void a_listener_that_forks_between_two_looks(void)
+/* Between two reads of the tier a long value evicts entries, and a listener of the eviction
+ * forks. */
+static void fork_in_listener_between_two_tier_reads_misses(void)
 {
     cellar *c = open_on(&tier, 0);
     uint64_t id;
@@ -1143,7 +1149,7 @@ static void a_listener_that_forks_between_two_looks(void)
     low.child = -1;
     low.armed = low.long_in_get = true;
     const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);
-    if (low.child == 0) { /* the tier has gone: the key is not there */
+    if (low.child == 0) { /* the child has no tier: the key misses */
         _exit(err == CELLAR_MISS && low.forked && cellar_close(c) == CELLAR_OK ? 0 : 1);
     }
     low.armed = false;
@@ -1157,26 +1163,23 @@ static void a_listener_that_forks_between_two_looks(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_tier", T_CASE(evicted_entries_go_down_and_come_back),
-       T_CASE(who_looks_sees_it_below_and_leaves_it_there),
-       T_CASE(a_get_describes_what_came_from_below), T_CASE(who_changes_it_has_it_brought_up),
-       T_CASE(a_condition_is_about_what_lies_below_too),
-       T_CASE(what_is_known_absent_below_is_absent),
-       T_CASE(what_changes_while_it_is_brought_up_counts), T_CASE(without_memory_it_stays_below),
-       T_CASE(only_what_was_evicted_goes_down), T_CASE(every_change_kills_below),
-       T_CASE(a_change_after_the_unlink_stops_the_demotion),
-       T_CASE(bytes_stay_in_place_while_handed_over),
-       T_CASE(a_set_during_the_read_wins_over_the_back_fill),
-       T_CASE(a_del_during_the_read_is_not_undone),
-       T_CASE(reads_miss_below_while_a_change_of_the_key_is_pending),
-       T_CASE(a_key_that_is_set_while_it_is_read_below_is_found),
-       T_CASE(a_pending_change_of_another_key_hides_nothing),
-       T_CASE(a_tier_that_has_nothing_of_a_key_is_left_alone),
-       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(known_absence_comes_back_too),
-       T_CASE(many_and_dup_look_below), T_CASE(clears_and_drops_are_told),
-       T_CASE(a_view_made_anew_during_a_drop_has_nothing_of_the_old_one),
-       T_CASE(a_drop_that_overtakes_a_clear_or_a_begin_is_final),
-       T_CASE(a_root_known_by_its_label_is_brought_up),
-       T_CASE(a_forked_child_has_no_tier), T_CASE(a_listener_that_forks_between_two_looks),
-       T_CASE(without_a_tier_nothing_is_captured),
-       T_CASE(what_was_tagged_before_the_floor_is_dead))
+T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_tier_and_read_back),
+       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_describes_entry_read_from_tier),
+       T_CASE(change_promotes_entry_from_tier), T_CASE(condition_applies_to_entry_in_tier),
+       T_CASE(negative_entry_in_tier_answers_absent), T_CASE(change_during_promotion_wins),
+       T_CASE(entry_stays_in_tier_without_memory_for_promotion),
+       T_CASE(only_evicted_entries_are_written_to_tier),
+       T_CASE(every_change_deletes_old_copy_in_tier), T_CASE(change_after_unlink_stops_demotion),
+       T_CASE(evicted_bytes_stay_in_place_during_demotion),
+       T_CASE(set_during_tier_read_wins_over_backfill),
+       T_CASE(delete_during_tier_read_is_not_undone),
+       T_CASE(tier_read_during_pending_change_misses), T_CASE(key_set_during_tier_read_hits),
+       T_CASE(pending_change_of_other_key_hides_nothing), T_CASE(tier_without_key_is_not_called),
+       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(negative_entry_is_read_back_from_tier),
+       T_CASE(get_many_and_get_alloc_read_tier), T_CASE(tier_is_told_of_clear_and_drop),
+       T_CASE(namespace_reopened_during_drop_is_empty),
+       T_CASE(drop_before_concurrent_clear_or_open_is_final),
+       T_CASE(root_stored_under_its_label_is_converted), T_CASE(forked_child_has_no_tier),
+       T_CASE(fork_in_listener_between_two_tier_reads_misses),
+       T_CASE(change_without_tier_captures_no_stamp),
+       T_CASE(entry_tagged_before_epoch_floor_misses))

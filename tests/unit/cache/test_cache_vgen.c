@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a generation number is not given out again while an entry carries it.
- * Method: the counter is put to its end by hand while entries of the first generations are there,
- *         more of them than one piece of upkeep removes; the new numbers are the same ones. */
+ * Aim:    A generation number is not reused while an entry carries it.
+ * Method: The counter is set to its end by hand while entries of the first generations exist, more
+ *         than one step of maintenance removes. The new numbers are the same ones. */
 #include "tests/support/t.h"
 
 #include "cache/cache_int.h"
@@ -34,7 +34,7 @@ static cellar *open_store(void)
     return c;
 }
 
-/* Nothing of before is seen under any view, whichever number it has now. */
+/* No namespace sees an old entry, whatever its new number. */
 static void expect_nothing_old(cellar *const views[3])
 {
     unsigned seen = 0;
@@ -46,7 +46,7 @@ static void expect_nothing_old(cellar *const views[3])
     T_EQ_U64(seen, 0);
 }
 
-static void numbers_begin_anew_over_an_empty_store(void)
+static void generation_numbers_restart_after_emptying_store(void)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -57,14 +57,14 @@ static void numbers_begin_anew_over_an_empty_store(void)
     }
     use_up_numbers(c);
     T_EQ_I64(cellar_clear(b), CELLAR_OK);
-    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK); /* before any write could mend it */
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK); /* before any write could repair it */
     cellar *const views[3] = { c, a, b };
-    uint32_t again = 0; /* some view has the number that a's entries carried */
+    uint32_t again = 0; /* namespaces with the number of a's entries */
     for (int i = 0; i < 3; i++) { again += base_load_rlx(&views[i]->vgen) == 1; }
     T_EQ_U64(again, 1);
     expect_nothing_old(views);
     for (int i = 0; i < 3; i++) { T_EQ_I64(put(views[i], 100 + (uint32_t)i, 1), CELLAR_OK); }
-    for (int i = 0; i < 3; i++) { /* none of these writes emptied the store again */
+    for (int i = 0; i < 3; i++) { /* none of these writes empties the store a second time */
         const uint32_t key = 100 + (uint32_t)i;
         T_EQ_I64(cellar_contains(views[i], &key, sizeof key), CELLAR_OK);
     }
@@ -77,7 +77,7 @@ static void numbers_begin_anew_over_an_empty_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void a_new_view_begins_them_too(void)
+static void new_namespace_restarts_generation_numbers(void)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -102,7 +102,7 @@ static cellar *view(cellar *c, const char *name)
     return v;
 }
 
-/* All of L1 is emptied once, no old value comes back, namespaces stay apart. */
+/* All of L1 is emptied once, no old value returns, namespaces stay separate. */
 static void generation_numbers_run_out_between_clears(void)
 {
     settings cfg = settings_default();
@@ -139,5 +139,6 @@ static void generation_numbers_run_out_between_clears(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_vgen", T_CASE(numbers_begin_anew_over_an_empty_store),
-       T_CASE(a_new_view_begins_them_too), T_CASE(generation_numbers_run_out_between_clears))
+T_MAIN("cache_vgen", T_CASE(generation_numbers_restart_after_emptying_store),
+       T_CASE(new_namespace_restarts_generation_numbers),
+       T_CASE(generation_numbers_run_out_between_clears))

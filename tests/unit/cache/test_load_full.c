@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a store that is full of values still loads.
- * Method: stores of a dozen sizes, filled, then the first load of their lives. */
+ * Aim:    A store that is full of values still loads.
+ * Method: Stores of a dozen sizes, filled, then their first load. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
-/* Its table of loads needs room that values hold, and nobody makes room under a lock. */
-static void the_first_load_of_a_full_store_works(void)
+/* The table of loads needs memory that values hold, and no eviction runs under a lock. */
+static void first_load_of_full_store_works(void)
 {
     for (int extra = 0; extra < 12; extra++) {
         settings cfg = settings_default();
@@ -27,4 +27,4 @@ static void the_first_load_of_a_full_store_works(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("load_full", T_CASE(the_first_load_of_a_full_store_works))
+T_MAIN("load_full", T_CASE(first_load_of_full_store_works))

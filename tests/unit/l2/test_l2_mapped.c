@@ -338,7 +338,7 @@ static void stop_readers(void)
     for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(reader[i], NULL), 0); }
 }
 
-static void threads_that_read_while_it_is_cut_see_no_wrong_value(void)
+static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
 {
     for (int round = 0; round < 5; round++) {
         begin_on_files(30);
@@ -435,6 +435,6 @@ T_MAIN("l2_mapped", T_CASE(recently_read_pages_need_no_call),
        T_CASE(short_of_addresses_the_store_maps_less_or_nothing),
        T_CASE(the_mapping_is_bounded_by_memory_and_charged),
        T_CASE(after_a_mapping_fails_gets_read_the_file), T_CASE(a_file_truncated_by_others_misses),
-       T_CASE(threads_that_read_while_it_is_cut_see_no_wrong_value),
+       T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value),
        T_CASE(threads_continue_to_read_during_a_resize), T_CASE(a_failed_resize_keeps_the_mapping),
        T_CASE(a_child_keeps_the_mapping_of_its_parent))

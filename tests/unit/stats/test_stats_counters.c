@@ -75,7 +75,7 @@ static void hit_ratio_without_traffic_is_zero(void)
     T_EQ_U64(stats_hit_ppm(none), 0);
 }
 
-static void threads_that_end_leave_sums_and_no_rows(void)
+static void ended_threads_leave_sums_and_no_rows(void)
 {
     stats *st = open_stats(64u << 20);
     adder a = { st, 0, 50 };
@@ -226,7 +226,7 @@ static void count_down_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void any_refused_allocation_leaves_nothing_behind(void)
+static void refused_allocation_leaves_no_memory_behind(void)
 {
     const base_alloc_hooks hooks = { count_down_alloc, count_down_free, NULL };
     int made = 0;
@@ -277,10 +277,10 @@ static void fork_clears_threads_that_were_allocating(void)
 }
 
 T_MAIN("stats_counters", T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
-       T_CASE(threads_that_end_leave_sums_and_no_rows),
+       T_CASE(ended_threads_leave_sums_and_no_rows),
        T_CASE(reused_slot_starts_at_zero_and_keeps_totals),
        T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_counts),
        T_CASE(each_cause_counts_in_its_counter), T_CASE(refused_block_loses_no_count),
        T_CASE(count_during_make_room_does_not_recurse),
-       T_CASE(any_refused_allocation_leaves_nothing_behind), T_CASE(small_budgets_pay_little),
+       T_CASE(refused_allocation_leaves_no_memory_behind), T_CASE(small_budgets_pay_little),
        T_CASE(fork_clears_threads_that_were_allocating))

@@ -410,7 +410,7 @@ static uint32_t view_given(void *ctx, uint32_t slot, int first, int last, uint64
     return known;
 }
 
-static void figures_of_views_stand_where_they_are_known(void)
+static void known_figures_of_namespaces_are_written(void)
 {
     stats *st = open_stats();
     fill(st);
@@ -464,4 +464,4 @@ static void promtool_accepts_the_text(void)
 T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
        T_CASE(any_buffer_size_is_safe_and_returns_the_length),
        T_CASE(beyond_256_views_the_busiest_have_lines), T_CASE(json_is_valid),
-       T_CASE(figures_of_views_stand_where_they_are_known), T_CASE(promtool_accepts_the_text))
+       T_CASE(known_figures_of_namespaces_are_written), T_CASE(promtool_accepts_the_text))
