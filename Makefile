@@ -147,7 +147,7 @@ $(B)/cli/%.o: src/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -c -o $@ $<
 
-# The archive is one object whose hidden names are local: a `base_alloc` of the host and that of
+# The archive is one object, and its hidden names are local: a `base_alloc` of the host and that of
 # the library must not meet.
 $(B)/cellar.o: $(OBJ_LIB)
 	$(say) LD $@

@@ -30,7 +30,7 @@ BEGIN {
                  "A15a:longest set while growing from empty to 2 M, us\n" \
                  "B2a:RSS growth / budget after churn of sizes\n" \
                  "B2b:accounted bytes over budget, at any instant", row, "\n")
-    # suite workload threads metric, and of whom (*: the best there):label
+    # suite workload threads metric, and the subject (*: the best one):label
     peer_rows = split("servers servers 1 get redis:get x redis over a unix socket, one at a time, 1 thread\n" \
                   "servers servers 1 get_many64 redis:64 at once x redis over a unix socket, 1 thread\n" \
                   "peers zipf1m_16_100 2 get *:get x the best other cache in the process, 2 threads\n" \

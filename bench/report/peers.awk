@@ -7,16 +7,14 @@
 #            hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
 #            figure the one with most rounds counts, which is the same for all subjects; later lines
 #            of the same state replace earlier ones.
-# WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> one line:
-#            first of those with a bound, ours, our place among them, ours / first; then the fastest
-#            of the unbounded maps and ours / that one; everyone's value. First and ours with p25
-#            and p75 where there are several rounds.
-# WHY        who is before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
-#            cause in causes.tsv, printed once below the table under a number that the row shows;
-#            the rows that have none yet are named there, too; those of noisy values apart, since a
-#            cause of what may not be so cannot be found.
+# WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> a line:
+#            first of those with a bound, ours, our place among them, ours / first; the fastest of the
+#            unbounded maps and ours / that one; all values. First and ours with p25 and p75.
+# WHY        A subject before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
+#            cause in causes.tsv, printed once below the table under the number of the row. Rows
+#            without a cause are named there; noisy ones apart, since an uncertain value has no cause.
 # HEAD       md=1: processor, compiler, and the commits with the suites that ran at each of them.
-# TROUBLE    below the table: who crashed, hung or leaked, or was left out, and in which words.
+# TROUBLE    below the table: subjects that crashed, hung, leaked or were left out, with the text.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.

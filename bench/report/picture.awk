@@ -21,7 +21,7 @@ BEGIN {
 inside && head == "" && /; commit / { head = $0; next }
 inside && index($0, ROW) == 1 { row = $0 }
 
-# Return the commit whose list of suites in the head line names `suite`.
+# Return the commit of `suite` in the head line.
 function commit_of(suite,    rest, commit, suites) {
     rest = substr(head, index(head, "; commit ") + 9)
     while (match(rest, /[^ ,(]+ \([^)]*\)/)) {

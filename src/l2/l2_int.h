@@ -790,7 +790,8 @@ CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked);
  * lacks. */
 CELLAR_PRIVATE void *l2_alloc(l2 *d, size_t bytes);
 
-/* group_commit.c */
+/* ---- group_commit.c ---- */
+/* Refuse commits until older records are durable again. */
 CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e) SYNC_HOLDS(L2_LOG);
 /* Permit commits again if a header with this floor is durable after the last failure. */
 CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor) SYNC_HOLDS(L2_LOG);

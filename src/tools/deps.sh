@@ -11,7 +11,7 @@
 #            ones one by one, so that one package that cannot be had does not take the rest with it
 #            -> probe again -> needed and still missing: the compiler's own message, exit 2
 #            not root: say what is missing, what is lost, the exact command; exit 2 if needed
-# RULES      the package manager is not asked what is there: a header is preprocessed, a library
+# RULES      the package manager is not asked: a header is preprocessed, a library
 #            linked, a tool looked up in PATH. So hand-made installations and other systems count.
 #            Nothing present is put on the list, so nothing present is upgraded. No service may
 #            start on this machine: memcached is unpacked below build/peers, never installed.

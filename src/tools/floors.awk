@@ -10,15 +10,14 @@
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
 #                      stays at home; a quoted include without a folder must exist in include/;
 #                      cli/ includes public headers and what floors.txt allows
-#            order     inside a module, an arrow points from a .c to another whose function it
-#                      names, itself or through an inline function or a macro of a header, or
-#                      whose header it includes. The groups of floors.txt stand bottom to top and
+#            order     inside a module, an arrow points from a .c to another of which it names
+#                      a function, itself or through an inline function or a macro of a header, or
+#                      of which it includes the header. The groups of floors.txt stand bottom to top and
 #                      arrows point down. Files of a `circle` line reach each other; a circle that
 #                      has become smaller is an error, so the list shrinks with the code.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
 #            ifdef     no conditional outside base/ except an include guard and CELLAR_OMIT_ lines
-#            banned    sprintf strcpy strcat atoi strtok rand localtime setenv signal and their kin,
-#                      everywhere
+#            banned    sprintf strcpy atoi rand signal and their kin, everywhere
 #            seam      memory, time, threads, files and waiting only in base/ (and in cli/, which
 #                      is a program of its own)
 #            form      SPDX in the first line, no tab, no blank at the end of a line

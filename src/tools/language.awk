@@ -16,7 +16,7 @@
 # LIMITS   The lists hold only words that are wrong in every place; a reader finds the rest. The
 #          function rule knows words that are no imperative, not all verbs.
 
-function report(line, what) { printf "%s:%d: %s\n", FILENAME, line, what; findings++ }
+function report(line, what) { printf "%s:%d: %s\n", file, line, what; findings++ }
 
 function words(text, set,    n, i, list) {
     n = split(text, list, " ")
@@ -290,6 +290,7 @@ function start_file() {
     above_line = -1
     head = 1
     head_lines = head_seen = head_format = 0
+    file = FILENAME
     public = FILENAME ~ /(^|\/)include\/[^\/]*\.h$/
     in_tests = FILENAME !~ /(^|\/)(src|include)\//
     kind = FILENAME ~ /\.(c|h|cc)$/ ? "c" : FILENAME ~ /\.md$/ ? "md" : "hash"

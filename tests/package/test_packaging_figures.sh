@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    `make figures` counts what it says.
-# Method: the part without a compiler in a small tree whose figures are known; then here, where each
+# Method: the part without a compiler in a small tree with known figures; then here, where each
 #         line must have a figure.
 . tests/support/t.sh
 

@@ -2,8 +2,8 @@
 #
 # check.mk: form of the sources, `make check` and `make check-matrix`.
 #
-# LANES      A lane is an item of run.sh: a command that ends with a closing line (t), or whose exit
-#            status counts (x). Short lanes and those that keep every processor busy come first and
+# LANES      A lane is an item of run.sh: a command that ends with a closing line (t), or one
+#            that counts by its exit status (x). Short lanes and those that keep every processor busy come first and
 #            run alone, builds above all: of two lanes that run together, none may build what the
 #            other uses. After the item j| two lanes run together, the longest first, so that a lane
 #            with work for one processor leaves the other free. No lane measures time: the guard
@@ -50,7 +50,8 @@ BUILD_OF  = $(MAKE) -j$(CPUS) --no-print-directory test-programs NOLINK=1 SHARE=
 # TSan of gcc 12 does not start where the kernel randomizes more than 28 bits of addresses.
 NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
               echo setarch -R)
-LANES_QUICK = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
+  'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suite with all repetitions runs as on a machine that has just booted: the clocks of each
@@ -65,7 +66,8 @@ PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_
               l2_expiry cache_kill) \
             $(if $(call in_dirs,slow_guard_bloom.sh),guard_bloom) \
             $(if $(call in_dirs,slow_api_clear.sh),api_views)
-LANES     = 'x|floors|$(MAKE) -s floors' 'x|contracts|$(MAKE) -s contracts' \
+LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
+  'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
   'x|build: all repetitions|$(BUILD_OF) T=' \

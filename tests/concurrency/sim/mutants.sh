@@ -7,7 +7,7 @@
 #            CELLAR_SIM=program (build/sim)
 # VERDICT    a mutant is caught when the program ends with 1 within 60 s of CPU time and its seeds; one
 #            that no run met, a name in src or here without a line in mutants.txt, and a line
-#            whose name is gone are failures too. Ends with "mutants: N passed, N failed, N skipped".
+#            with an unknown name are failures too. Ends with "mutants: N passed, N failed, N skipped".
 set -u
 LC_ALL=C
 export LC_ALL
