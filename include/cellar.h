@@ -213,7 +213,7 @@ typedef struct cellar_ttl_class {
 /* Options of a namespace. 0 in a time = the value of the store. */
 typedef struct cellar_namespace_opts {
     size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
-    int64_t  default_ttl_ms;     /* TTL of entries stored without one                             */
+    int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
     int64_t  negative_ttl_ms;    /* TTL of negative entries                                       */
     int64_t  idle_ms;            /* maximum time without use, to 2^32 - 1; not for loaded values  */
     int64_t  max_age_ms;         /* maximum age of an entry with idle time                        */
@@ -581,7 +581,8 @@ typedef struct cellar_error_info {
 } cellar_error_info;
 CELLAR_STRUCT(cellar_error_info, text);
 
-/* Return the last error of this handle, of any thread.
+/* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
+ * do not change it: compare out->code with the code of the call.
  * in:      a handle; NULL = the last failed cellar_open of the process. A refusal of an argument
  *          that names no handle is not kept
  * out:     *out

@@ -2,9 +2,11 @@
  *
  * cellar_l2: the disk tier: its promises, options and sync.
  *
- * With l2_path and l2_bytes set, entries that leave memory continue on disk. After a restart,
- * clean or not, the cache is warm. The disk tier is best effort. A damaged record is a miss;
- * after disk errors the store continues in memory, and cellar_last_error of the root says why. */
+ * With l2_path and l2_bytes set, entries that leave memory continue on disk, and cellar_close
+ * writes the others. A restart finds the entries on disk again. After a kill these are the entries
+ * that had left memory, and all entries of a namespace with l2_write ON_SET or THROUGH. The disk
+ * tier is best effort: a damaged record is a miss; after disk errors the store continues in memory,
+ * and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 

@@ -186,8 +186,13 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     if (err == CELLAR_OK) { return err; }
-    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0,
-                      "cellar_option_set: memory_bytes: pinned entries prevent shrinking");
+    const char *why = "cellar_option_set: memory_bytes: another resize is running";
+    if (err == CELLAR_E_SPACE) {
+        why = "cellar_option_set: memory_bytes: pinned entries prevent shrinking";
+    } else if (err == CELLAR_E_RANGE) {
+        why = "cellar_option_set: memory_bytes is beyond the address space reserved at open";
+    }
+    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0, why);
 }
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)

@@ -556,6 +556,16 @@ static void namespace_options_are_checked(void)
     tear_down();
 }
 
+static void budget_beyond_reserved_address_space_names_the_reason(void)
+{
+    cellar_error_info e = cellar_error_info_default();
+    set_up();
+    T_EQ_I64(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, INT64_C(1) << 60), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "address space") != NULL);
+    tear_down();
+}
+
 /* Open and option_set answer every budget immediately, with a store or with a code. */
 static void open_with_any_budget_returns_store_or_code(void)
 {
@@ -868,6 +878,7 @@ T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(load_calls_outside_a_loader_are_refused), T_CASE(flags_and_ranges_are_checked),
        T_CASE(set_options_are_checked), T_CASE(config_fields_are_checked),
        T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
+       T_CASE(budget_beyond_reserved_address_space_names_the_reason),
        T_CASE(open_with_any_mean_entry_length_works),
        T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
        T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
