@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tests of cellar.py, each a function without arguments: python3 test_cellar.py NAME...
 
-tests/test_packaging_python.sh runs them against the library of the build."""
+tests/package/test_packaging_python.sh runs them against the library of the build."""
 import ctypes
 import sys
 import threading
