@@ -9,7 +9,7 @@
  *            A deadline beyond far_ms is alive while the CPU's counter has moved by less than one
  *            span since the thread read the precise clock (proof: README.md, "Far deadlines").
  *            The measured offset is never above the true one, and the true one only grows.
- * LOCKING    None. Each thread keeps its last readings in base_self(). base_count_span and
+ * LOCKING    None. Each thread keeps its last readings in base_thread_self(). base_count_span and
  *            base_far_by are process-wide atomics.
  * SUSPEND    CLOCK_MONOTONIC stops while the machine sleeps. Each thread reads the offset again
  *            when its coarse clock shows a new value (every 1 to 10 ms), so it detects a suspend
@@ -46,7 +46,7 @@ static int64_t base_system_coarse_ms(void)
     return now - now % 10;
 }
 
-static void base_count_anew(base_self_t *self) { (void)self; }
+static void base_count_anew(base_thread_record *self) { (void)self; }
 CELLAR_PRIVATE void base_clock_ready(void) {}
 CELLAR_PRIVATE void base_clock_choose(bool counter) { (void)counter; }
 CELLAR_PRIVATE bool base_counter_trusted(void) { return false; }
@@ -73,7 +73,7 @@ static int64_t base_offset_ms(void)
 }
 
 /* Update the thread's offset after the coarse clock changed: once per tick and thread. */
-BASE_COLD static int64_t base_coarse_moved(base_self_t *self, const struct timespec *t)
+BASE_COLD static int64_t base_coarse_moved(base_thread_record *self, const struct timespec *t)
 {
     const int64_t ms = (int64_t)t->tv_sec * 1000 + (int64_t)t->tv_nsec / 1000000;
     const int64_t offset = base_offset_ms();
@@ -87,7 +87,7 @@ BASE_COLD static int64_t base_coarse_moved(base_self_t *self, const struct times
 
 static int64_t base_system_coarse_ms(void)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     struct timespec t = { 0, 0 };
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     if (BASE_LIKELY(t.tv_nsec == self->coarse_ns && t.tv_sec == self->coarse_s)) {
@@ -168,7 +168,7 @@ static volatile uint32_t base_pace_sum;
  * the chain yields. `serial`: each chain starts at the end of the previous one. */
 BASE_ALWAYS_INLINE uint64_t base_pace_round(bool counter, bool serial)
 {
-    base_self_t self = { .count_span = UINT64_MAX };
+    base_thread_record self = { .count_span = UINT64_MAX };
     struct timespec t = { 0, 0 };
     uint32_t at = 0, sum = 0;
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
@@ -226,7 +226,7 @@ CELLAR_PRIVATE void base_clock_ready(void)
 }
 
 /* Start a new span if the thread has none: store counter and clock. */
-static void base_count_anew(base_self_t *self)
+static void base_count_anew(base_thread_record *self)
 {
     const uint64_t span =
         base_load_rlx(&base_far_by) == BASE_FAR_COUNTER ? base_load_rlx(&base_count_span) : 0;
@@ -280,7 +280,7 @@ static bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t co
 CELLAR_PRIVATE BASE_NOINLINE bool base_clock_look(const base_clock *c, int64_t deadline_ms)
 {
     if (deadline_ms == INT64_MAX) { return false; }
-    if (c->precise_ms == NULL) { base_count_anew(base_self()); }
+    if (c->precise_ms == NULL) { base_count_anew(base_thread_self()); }
     const int64_t coarse = base_coarse_ms(c);
     if (BASE_LIKELY(deadline_ms > 0 && deadline_ms - BASE_COARSE_LAG_MS > coarse)) { return false; }
     return base_clock_near(c, deadline_ms, coarse);

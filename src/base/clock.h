@@ -60,14 +60,14 @@ BASE_ALWAYS_INLINE uint64_t base_counter_read(void)
 
 /* Prove a deadline far by the counter: this thread read the clock less than a span ago, and the
  * deadline is more than BASE_FAR_MS beyond that reading. */
-BASE_ALWAYS_INLINE bool base_counter_far(const base_self_t *self, int64_t deadline_ms)
+BASE_ALWAYS_INLINE bool base_counter_far(const base_thread_record *self, int64_t deadline_ms)
 {
     return deadline_ms > self->far_ms && BASE_COUNTER() - self->count_from < self->count_span;
 }
 
 /* Prove a deadline far by the coarse clock: the clock has not changed since this thread's last
  * reading, and the deadline is beyond the lag. */
-BASE_ALWAYS_INLINE bool base_coarse_far(const base_self_t *self, int64_t deadline_ms)
+BASE_ALWAYS_INLINE bool base_coarse_far(const base_thread_record *self, int64_t deadline_ms)
 {
 #if BASE_SIM
     (void)self;
@@ -83,7 +83,7 @@ BASE_ALWAYS_INLINE bool base_coarse_far(const base_self_t *self, int64_t deadlin
 
 /* Return true only if the deadline is certainly not reached by the system clock. False proves
  * nothing. Proof: README.md, "Far deadlines". */
-BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *self,
+BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_thread_record *self,
                                        int64_t deadline_ms)
 {
     if (BASE_UNLIKELY(c->precise_ms != NULL)) { return false; }
@@ -95,7 +95,7 @@ BASE_ALWAYS_INLINE bool base_clock_far(const base_clock *c, const base_self_t *s
  * passed. Use the counter, else the coarse clock. After a suspend the result may lag until the span
  * ends (README.md, "Far deadlines"). */
 CELLAR_PRIVATE int64_t base_clock_ahead_look(const base_clock *c, int64_t *from_ms);
-BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self_t *self,
+BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_thread_record *self,
                                             int64_t *from_ms)
 {
     if (BASE_LIKELY(c->precise_ms == NULL && self->far_ms != INT64_MAX &&
@@ -111,7 +111,7 @@ BASE_ALWAYS_INLINE int64_t base_clock_ahead(const base_clock *c, const base_self
  * without any reading. The coarse clock is not inlined here: only gets gain by that. */
 BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
 {
-    if (BASE_LIKELY(c->precise_ms == NULL && base_counter_far(base_self(), deadline_ms))) {
+    if (BASE_LIKELY(c->precise_ms == NULL && base_counter_far(base_thread_self(), deadline_ms))) {
         return false;
     }
     return base_clock_look(c, deadline_ms);

@@ -11,7 +11,7 @@
  *            The handler takes no lock, allocates nothing and preserves errno.
  *            The handler is installed only on request: a signal has one action per process, and
  *            that action belongs to the host.
- * LOCKING    base_bus.busy holds a process id during the two sigaction calls. A child that finds
+ * LOCKING    base_sigbus.busy holds a process id during the two sigaction calls. A child that finds
  *            the id of its parent there takes the word over. A guard belongs to the caller that
  *            made it; its fields are atomic because the handler reads them at any time.
  * LIMITS     An old handler runs with our signal mask and on our stack. A handler that is installed
@@ -31,26 +31,26 @@
 #include "base/atomic.h"
 #include "base/sync.h"
 
-typedef struct base_bus_range {
+typedef struct base_sigbus_range {
     _Atomic uintptr_t base; /* 0: free; released after `bytes` is set, acquired in the handler */
     _Atomic size_t bytes;
     _Atomic uint32_t used;  /* 1: taken, from before base is set until after it is cleared */
-    _Atomic uint32_t hit;   /* release in the handler, acquire in base_bus_hit */
-} base_bus_range;
+    _Atomic uint32_t hit;   /* release in the handler, acquire in base_sigbus_hit */
+} base_sigbus_range;
 
-static struct base_bus {
-    base_bus_range guard[BASE_BUS_GUARDS];
+static struct base_sigbus {
+    base_sigbus_range guard[BASE_SIGBUS_GUARDS];
     _Atomic uint32_t busy;   /* id of the process that changes the next two fields, or 0 */
     uint32_t count;          /* guards in use */
     bool installed;          /* `before` is valid */
     struct sigaction before; /* constant while installed */
-    _Atomic uint32_t active; /* == count; read by base_bus_hear without `busy` */
+    _Atomic uint32_t active; /* == count; read by base_sigbus_hear without `busy` */
     size_t page_bytes;       /* set before `installed` */
-} base_bus;
+} base_sigbus;
 
-static void base_bus_pass_on(int sig, siginfo_t *info, void *context)
+static void base_sigbus_pass_on(int sig, siginfo_t *info, void *context)
 {
-    const struct sigaction *old = &base_bus.before;
+    const struct sigaction *old = &base_sigbus.before;
     if ((old->sa_flags & SA_SIGINFO) != 0) {
         old->sa_sigaction(sig, info, context);
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
@@ -66,75 +66,77 @@ static void base_bus_pass_on(int sig, siginfo_t *info, void *context)
     }
 }
 
-static void base_bus_handler(int sig, siginfo_t *info, void *context)
+static void base_sigbus_handler(int sig, siginfo_t *info, void *context)
 {
     const int was = errno;
     const uintptr_t at = (uintptr_t)info->si_addr;
-    for (uint32_t i = 0; i < BASE_BUS_GUARDS && info->si_code > 0; i++) {
-        base_bus_range *g = &base_bus.guard[i];
+    for (uint32_t i = 0; i < BASE_SIGBUS_GUARDS && info->si_code > 0; i++) {
+        base_sigbus_range *g = &base_sigbus.guard[i];
         const uintptr_t base = atomic_load(&g->base);
         if (base == 0 || at < base || at - base >= atomic_load(&g->bytes)) { continue; }
         atomic_store(&g->hit, 1u);
-        void *page = (unsigned char *)info->si_addr - at % base_bus.page_bytes;
-        const void *now = mmap(page, base_bus.page_bytes, PROT_READ | PROT_WRITE,
+        void *page = (unsigned char *)info->si_addr - at % base_sigbus.page_bytes;
+        const void *now = mmap(page, base_sigbus.page_bytes, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         errno = was;
         if (now != MAP_FAILED) { return; }
     }
-    base_bus_pass_on(sig, info, context);
+    base_sigbus_pass_on(sig, info, context);
     errno = was;
 }
 
-static void base_bus_take(void)
+static void base_sigbus_take(void)
 {
     const uint32_t me = (uint32_t)getpid();
     for (;;) {
         uint32_t holder = 0;
-        if (atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
+        if (atomic_compare_exchange_strong(&base_sigbus.busy, &holder, me)) { return; }
         /* A thread of the parent held the word at the fork: take it over. */
-        if (holder != me && atomic_compare_exchange_strong(&base_bus.busy, &holder, me)) { return; }
+        if (holder != me && atomic_compare_exchange_strong(&base_sigbus.busy, &holder, me)) {
+            return;
+        }
         base_yield();
     }
 }
 
-static void base_bus_drop(void) { atomic_store(&base_bus.busy, 0u); }
+static void base_sigbus_drop(void) { atomic_store(&base_sigbus.busy, 0u); }
 
 /* Install the handler unless it is the action, or a link of the chain, already. */
-static int base_bus_install(void)
+static int base_sigbus_install(void)
 {
     struct sigaction ours;
-    if (base_bus.installed) { return 0; }
+    if (base_sigbus.installed) { return 0; }
     memset(&ours, 0, sizeof ours);
-    ours.sa_sigaction = base_bus_handler;
+    ours.sa_sigaction = base_sigbus_handler;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     (void)sigemptyset(&ours.sa_mask);
-    base_bus.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    base_sigbus.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     /* Read first: the handler may run before the second call returns. */
-    if (sigaction(SIGBUS, NULL, &base_bus.before) != 0) { return errno; }
+    if (sigaction(SIGBUS, NULL, &base_sigbus.before) != 0) { return errno; }
     if (sigaction(SIGBUS, &ours, NULL) != 0) { return errno; }
-    base_bus.installed = true;
+    base_sigbus.installed = true;
     return 0;
 }
 
-static void base_bus_uninstall(void)
+static void base_sigbus_uninstall(void)
 {
     struct sigaction now;
-    if (!base_bus.installed || sigaction(SIGBUS, NULL, &now) != 0) { return; }
-    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != base_bus_handler) { return; }
-    if (sigaction(SIGBUS, &base_bus.before, NULL) == 0) { base_bus.installed = false; }
+    if (!base_sigbus.installed || sigaction(SIGBUS, NULL, &now) != 0) { return; }
+    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != base_sigbus_handler) { return; }
+    if (sigaction(SIGBUS, &base_sigbus.before, NULL) == 0) { base_sigbus.installed = false; }
 }
 
-CELLAR_PRIVATE int base_bus_guard(void *map, size_t bytes, uint32_t *guard)
+CELLAR_PRIVATE int base_sigbus_guard(void *map, size_t bytes, uint32_t *guard)
 {
-    for (uint32_t i = 0; i < BASE_BUS_GUARDS; i++) {
-        base_bus_range *g = &base_bus.guard[i];
+    for (uint32_t i = 0; i < BASE_SIGBUS_GUARDS; i++) {
+        base_sigbus_range *g = &base_sigbus.guard[i];
         uint32_t unused = 0;
         if (!atomic_compare_exchange_strong(&g->used, &unused, 1u)) { continue; }
-        base_bus_take();
-        const int e = base_bus_install();
-        base_bus.count += e == 0 ? 1u : 0u;
-        atomic_store(&base_bus.active, base_bus.count);
-        base_bus_drop();
+        base_sigbus_take();
+        const int e = base_sigbus_install();
+        base_sigbus.count += e == 0 ? 1u : 0u;
+        atomic_store(&base_sigbus.active, base_sigbus.count);
+        base_sigbus_drop();
         if (e != 0) {
             atomic_store(&g->used, 0u);
             return e;
@@ -148,33 +150,33 @@ CELLAR_PRIVATE int base_bus_guard(void *map, size_t bytes, uint32_t *guard)
     return EAGAIN;
 }
 
-CELLAR_PRIVATE void base_bus_release(uint32_t guard, bool forked)
+CELLAR_PRIVATE void base_sigbus_release(uint32_t guard, bool forked)
 {
     if (guard == 0) { return; }
-    BASE_ASSERT(guard <= BASE_BUS_GUARDS);
-    base_bus_range *g = &base_bus.guard[guard - 1];
+    BASE_ASSERT(guard <= BASE_SIGBUS_GUARDS);
+    base_sigbus_range *g = &base_sigbus.guard[guard - 1];
     atomic_store(&g->base, (uintptr_t)0);
-    base_bus_take();
-    base_bus.count--;
-    atomic_store(&base_bus.active, base_bus.count);
+    base_sigbus_take();
+    base_sigbus.count--;
+    atomic_store(&base_sigbus.active, base_sigbus.count);
     /* A forked child does not change the action that it inherited. */
-    if (base_bus.count == 0 && !forked) { base_bus_uninstall(); }
-    base_bus_drop();
+    if (base_sigbus.count == 0 && !forked) { base_sigbus_uninstall(); }
+    base_sigbus_drop();
     atomic_store(&g->used, 0u);
 }
 
-CELLAR_PRIVATE bool base_bus_hit(uint32_t guard)
+CELLAR_PRIVATE bool base_sigbus_hit(uint32_t guard)
 {
-    return guard != 0 && atomic_load_explicit(&base_bus.guard[guard - 1].hit,
-                                              memory_order_acquire) != 0;
+    return guard != 0 &&
+           atomic_load_explicit(&base_sigbus.guard[guard - 1].hit, memory_order_acquire) != 0;
 }
 
 /* Unblock SIGBUS in this thread. Threads of the library block all signals, and a blocked SIGBUS
  * that the kernel raises ends the process. */
-CELLAR_PRIVATE void base_bus_hear(void)
+CELLAR_PRIVATE void base_sigbus_hear(void)
 {
     sigset_t bus;
-    if (atomic_load(&base_bus.active) == 0) { return; }
+    if (atomic_load(&base_sigbus.active) == 0) { return; }
     (void)sigemptyset(&bus);
     (void)sigaddset(&bus, SIGBUS);
     (void)pthread_sigmask(SIG_UNBLOCK, &bus, NULL);

@@ -86,7 +86,7 @@ typedef struct base_sim_fiber {
     base_thread *thread;    /* of the library, or NULL */
     size_t store_first, store_count; /* ring of waiting stores */
     base_sim_store_entry store[BASE_SIM_STORES];
-    base_self_t self;
+    base_thread_record self;
     unsigned char *stack;   /* mapped once, kept for all runs; the guard page is below it */
 #if defined(__x86_64__)
     void *sp;
@@ -837,12 +837,12 @@ CELLAR_PRIVATE bool base_sim_thread_gone(int32_t tid)
     return f->state == BASE_SIM_FREE || f->state == BASE_SIM_DONE;
 }
 
-CELLAR_PRIVATE base_self_t *base_sim_self(void)
+CELLAR_PRIVATE base_thread_record *base_sim_thread(void)
 {
     return base_sim.current != NULL ? &base_sim.current->self : &base_sim.home.self;
 }
 
-CELLAR_PRIVATE uint32_t base_self_count(void) { return BASE_SIM_FIBERS + 1; }
+CELLAR_PRIVATE uint32_t base_thread_count(void) { return BASE_SIM_FIBERS + 1; }
 
 CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n)
 {

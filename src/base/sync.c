@@ -59,7 +59,7 @@ static bool sync_rank_ordered(sync_rank r)
 CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
 {
 #if BASE_DEBUG
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; } /* shared record: it keeps no locks */
     for (uint32_t i = 0; i < self->noted_count && !self->forking; i++) {
         BASE_REQUIRE(self->held[i].lock != lock); /* taken twice */
@@ -85,7 +85,7 @@ CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
 CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock)
 {
 #if BASE_DEBUG
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; }
     BASE_REQUIRE(self->held_count > 0);
     uint32_t n = self->noted_count;
@@ -108,7 +108,7 @@ CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock)
 CELLAR_PRIVATE void sync_assert_none(void)
 {
 #if BASE_DEBUG
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     BASE_ASSERT(self->index == 0 || self->held_count == 0);
 #endif
 }
@@ -116,7 +116,7 @@ CELLAR_PRIVATE void sync_assert_none(void)
 CELLAR_PRIVATE void sync_assert_not(sync_rank r)
 {
 #if BASE_DEBUG
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     for (uint32_t i = 0; self->index != 0 && i < self->noted_count && !self->forking; i++) {
         BASE_ASSERT(self->held[i].rank != r);
     }
@@ -297,7 +297,7 @@ static void *sync_thread_main(void *p)
     int old;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     (void)pthread_setname_np(pthread_self(), t->name); /* failure is harmless */
-    base_bus_hear();
+    base_sigbus_hear();
     t->fn(t->arg);
     base_store_rel(&t->running, 0u);
     return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: locks with ranks, events, threads, fork, and the record of a thread (base_self).
+ * sync: locks with ranks, events, threads, fork, and the record of a thread (base_thread_self).
  *
  * RANKS      One list for the whole library. A thread takes a lock only above every rank it holds
  *            (BASE_DEBUG aborts otherwise). A lock of equal rank is taken by sync_try, which never
@@ -11,7 +11,7 @@
  *            lost.
  * SELF       One record per thread, found by one thread-local load. No pthread_key: the record of a
  *            dead thread is found by its tid and reused. Index 0 is shared by all threads beyond
- *            BASE_SELF_MAX: counters under it need atomic adds. */
+ *            BASE_THREAD_MAX: counters under it need atomic adds. */
 #ifndef BASE_SYNC_H
 #define BASE_SYNC_H
 
@@ -21,9 +21,9 @@
 
 /* name, number (with gaps), ordered: 1 = locks of this rank are taken in ascending address order */
 #define SYNC_RANKS(X) \
-    X(VIEW, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
+    X(NAMESPACE, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
     X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_PAGES, 34, 0) X(L1_BIG, 36, 0) \
-    X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(TURN, 44, 0) X(L2_GATE, 50, 0) X(L2_LOG, 60, 0) \
+    X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(TURN, 44, 0) X(L2_TOMBSTONE_LOCK, 50, 0) X(L2_LOG, 60, 0) \
     X(L2_SHARD, 62, 0) X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) X(DEPS, 69, 0) \
     X(SHADOW, 70, 0) X(HOT, 72, 0) \
     X(LIMIT, 80, 1) X(LIMIT_BUCKET, 81, 1) X(LOCK, 82, 0) X(LIMIT_SIDE, 83, 0) \
@@ -137,14 +137,14 @@ CELLAR_PRIVATE void base_sleep_ns(uint64_t ns);
 #else
 #define SYNC_HELD_MAX 1
 #endif
-#define BASE_SELF_MAX 4096
+#define BASE_THREAD_MAX 4096
 #define BASE_LOADS_MAX 4 /* stores with a running load of one thread; more are not noted */
 /* Own cache lines; under ThreadSanitizer an own page (base_record_init). */
-#define BASE_SELF_ALIGN (BASE_TSAN ? BASE_PAGE : BASE_PAD)
+#define BASE_THREAD_ALIGN (BASE_TSAN ? BASE_PAGE : BASE_PAD)
 
-typedef struct base_self {
-    /* 1..BASE_SELF_MAX-1: owned by this thread; 0: shared */
-    uint32_t index BASE_ALIGNED(BASE_SELF_ALIGN);
+typedef struct base_thread_self {
+    /* 1..BASE_THREAD_MAX-1: owned by this thread; 0: shared */
+    uint32_t index BASE_ALIGNED(BASE_THREAD_ALIGN);
     _Atomic int32_t tid;      /* of the owner; written under the registration lock, 0: never used */
     uint32_t countdown;       /* samples: calls until the next one (stats) */
     uint32_t depth;           /* nested listener and loader calls */
@@ -168,24 +168,25 @@ typedef struct base_self {
     void *guards;             /* simulation: innermost base_callout */
     uintptr_t stack_low, stack_high; /* bounds of the stack; 0, 0 until base_stack_bounds ran */
     struct { sync_rank rank; const void *lock; } held[SYNC_HELD_MAX];
-} base_self_t;
+} base_thread_record;
 
 /* Return the record of this thread, never NULL. Under simulation: of the fiber. */
 #if BASE_SIM
-CELLAR_PRIVATE base_self_t *base_sim_self(void);
-BASE_INLINE base_self_t *base_self(void) { return base_sim_self(); }
+CELLAR_PRIVATE base_thread_record *base_sim_thread(void);
+BASE_INLINE base_thread_record *base_thread_self(void) { return base_sim_thread(); }
 #else
-CELLAR_PRIVATE base_self_t *base_self_slow(void);
-BASE_THREAD_DECLARE(base_self_t *, base_self_mine); /* NULL until this thread's first call */
-BASE_ALWAYS_INLINE base_self_t *base_self(void)
+CELLAR_PRIVATE base_thread_record *base_thread_slow(void);
+/* NULL until this thread's first call */
+BASE_THREAD_DECLARE(base_thread_record *, base_thread_mine);
+BASE_ALWAYS_INLINE base_thread_record *base_thread_self(void)
 {
-    base_self_t *s = base_self_mine;
-    return BASE_LIKELY(s != NULL) ? s : base_self_slow();
+    base_thread_record *s = base_thread_mine;
+    return BASE_LIKELY(s != NULL) ? s : base_thread_slow();
 }
 #endif
 /* Return the number of records so far, the shared one included: an upper bound of every index in
  * use. */
-BASE_SPARE CELLAR_PRIVATE uint32_t base_self_count(void);
+BASE_SPARE CELLAR_PRIVATE uint32_t base_thread_count(void);
 
 typedef struct base_thread { /* owned by the caller; must not move from start to join */
     uint64_t handle;          /* pthread_t, or the fiber */
@@ -201,11 +202,11 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
                                      const char *name);
 CELLAR_PRIVATE void base_thread_join(base_thread *t);
 
-/* Return the tid of this thread. Only threads beyond BASE_SELF_MAX call the kernel. */
+/* Return the tid of this thread. Only threads beyond BASE_THREAD_MAX call the kernel. */
 CELLAR_PRIVATE int32_t base_thread_id_slow(void);
 BASE_INLINE int32_t base_thread_id(void)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     return BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
 }
 /* Return whether the process has no thread `tid`. False while a new thread has the same tid. */
@@ -222,7 +223,7 @@ CELLAR_PRIVATE void base_cancel_set(int state);
 CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel);
 /* Return whether a longjmp has abandoned the stack frame at `at`. True only if it lies below `now`,
  * a frame of the running function, and both lie on the initial stack of the thread. */
-CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now);
+CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now);
 
 /* Handlers of one store at a fork: `prepare` takes its ranked locks, `parent` drops them, `child`
  * resets them. The process calls pthread_atfork once, at the first registration. */

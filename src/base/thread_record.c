@@ -9,8 +9,8 @@
  *            fresh record; if none is left test 64 more, then share record 0
  * INVARIANTS A record belongs to at most one live thread of this process, index 0 excepted. Chunks
  *            (at most 64) are mapped when first needed and never unmapped; records are reused.
- * LOCKING    Registration takes base_selves.lock, which has no rank: rank checks need a record. The
- *            fields of a record belong to its thread; `tid` is written under the lock.
+ * LOCKING    Registration takes base_thread_records.lock, which has no rank: rank checks need a
+ *            record. The fields of a record belong to its thread; `tid` is written under the lock.
  * FORK       tgkill sees only this process: in a forked child the tids of the parent are dead, so
  *            all other records are free. The child handler stores the new tid of its own thread.
  * LIMITS     4,095 records. Threads beyond them share record 0 and must not keep state in it. In a
@@ -41,18 +41,18 @@ static struct base_forks {
 } base_forks;
 
 #if !BASE_SIM
-static struct base_selves {
+static struct base_thread_records {
     sync_lock lock;              /* no rank; guards the fields below */
     pthread_once_t once;         /* pthread_atfork, once per process image */
     bool atfork;                 /* pthread_atfork succeeded */
     _Atomic uint32_t count;      /* records handed out, the shared one included; never falls */
     uint32_t cursor;             /* record at which the next search for an orphan starts */
-    base_self_t *chunk[BASE_SELF_MAX / 64]; /* mapped, never unmapped */
-} base_selves = { .once = PTHREAD_ONCE_INIT };
+    base_thread_record *chunk[BASE_THREAD_MAX / 64]; /* mapped, never unmapped */
+} base_thread_records = { .once = PTHREAD_ONCE_INIT };
 
 /* index 0: shared by threads beyond the limit or without memory */
-static base_self_t base_self_shared = { .far_ms = INT64_MAX };
-BASE_THREAD_DEFINE(base_self_t *, base_self_mine);
+static base_thread_record base_thread_shared = { .far_ms = INT64_MAX };
+BASE_THREAD_DEFINE(base_thread_record *, base_thread_mine);
 
 static void base_raw_take(sync_lock *l)
 {
@@ -68,26 +68,26 @@ static int32_t base_tid(void) { return (int32_t)syscall(SYS_gettid); }
 
 static void base_fork_prepare(void)
 {
-    base_self()->forking = true;
+    base_thread_self()->forking = true;
     base_raw_take(&base_forks.lock);
     for (base_fork_node *n = base_forks.first; n != NULL; n = n->next) { n->prepare(n->ctx); }
-    base_raw_take(&base_selves.lock);
+    base_raw_take(&base_thread_records.lock);
 }
 
 static void base_fork_parent(void)
 {
-    base_raw_drop(&base_selves.lock);
+    base_raw_drop(&base_thread_records.lock);
     for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->parent(n->ctx); }
     base_raw_drop(&base_forks.lock);
-    base_self()->forking = false;
+    base_thread_self()->forking = false;
 }
 
 static void base_fork_child(void)
 {
-    sync_reset(&base_selves.lock);
+    sync_reset(&base_thread_records.lock);
     sync_reset(&base_forks.lock);
     (void)base_add_rlx(&base_forks.generation, 1u);
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index != 0) { base_store_rlx(&self->tid, base_tid()); }
     for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->child(n->ctx); }
     self->held_count = self->noted_count = 0;
@@ -96,7 +96,7 @@ static void base_fork_child(void)
 
 static void base_atfork_once(void)
 {
-    base_selves.atfork =
+    base_thread_records.atfork =
         pthread_atfork(base_fork_prepare, base_fork_parent, base_fork_child) == 0;
 }
 
@@ -114,53 +114,54 @@ CELLAR_PRIVATE bool base_thread_gone(int32_t tid)
 
 /* ---- records ---- */
 
-static base_self_t *base_record(uint32_t index)
+static base_thread_record *base_record(uint32_t index)
 {
-    return &base_selves.chunk[index / 64][index % 64];
+    return &base_thread_records.chunk[index / 64][index % 64];
 }
 
 /* Return whether the owner of the record is dead: the process has no such thread, or the kernel has
  * given its tid to the calling thread. */
-static bool base_record_is_orphan(const base_self_t *r, int32_t my_tid)
+static bool base_record_is_orphan(const base_thread_record *r, int32_t my_tid)
 {
     int32_t tid = base_load_rlx(&r->tid);
     if (tid == 0 || tid == my_tid) { return true; }
     return base_thread_gone(tid);
 }
 
-static base_self_t *base_record_orphan(int32_t my_tid, uint32_t looks)
+static base_thread_record *base_record_orphan(int32_t my_tid, uint32_t looks)
 {
-    uint32_t count = base_load_rlx(&base_selves.count);
+    uint32_t count = base_load_rlx(&base_thread_records.count);
     for (uint32_t i = 0; i < looks && i + 1 < count; i++) {
-        base_selves.cursor = base_selves.cursor + 1 < count ? base_selves.cursor + 1 : 1;
-        base_self_t *r = base_record(base_selves.cursor);
+        base_thread_records.cursor =
+            base_thread_records.cursor + 1 < count ? base_thread_records.cursor + 1 : 1;
+        base_thread_record *r = base_record(base_thread_records.cursor);
         if (base_record_is_orphan(r, my_tid)) { return r; }
     }
     return NULL;
 }
 
-static base_self_t *base_record_fresh(void)
+static base_thread_record *base_record_fresh(void)
 {
-    uint32_t index = base_load_rlx(&base_selves.count);
+    uint32_t index = base_load_rlx(&base_thread_records.count);
     if (index == 0) { index = 1; } /* 0 is the shared record */
-    if (index >= BASE_SELF_MAX) { return NULL; }
-    base_self_t **chunk = &base_selves.chunk[index / 64];
+    if (index >= BASE_THREAD_MAX) { return NULL; }
+    base_thread_record **chunk = &base_thread_records.chunk[index / 64];
     if (*chunk == NULL) {
         void *p = MAP_FAILED;
         if (!base_fault_alloc("base.self")) {
-            p = mmap(NULL, 64 * sizeof(base_self_t), PROT_READ | PROT_WRITE,
+            p = mmap(NULL, 64 * sizeof(base_thread_record), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         }
         if (p == MAP_FAILED) { return NULL; }
         *chunk = p;
     }
-    base_store_rel(&base_selves.count, index + 1);
+    base_store_rel(&base_thread_records.count, index + 1);
     base_record(index)->index = index;
     return base_record(index);
 }
 
 /* Reset a record for a new owner. The index stays, so that its counters continue. */
-static void base_record_init(base_self_t *r, int32_t tid)
+static void base_record_init(base_thread_record *r, int32_t tid)
 {
     uint32_t index = r->index;
 #if BASE_TSAN
@@ -179,37 +180,39 @@ static void base_record_init(base_self_t *r, int32_t tid)
     base_rng_seed(&r->rng, seed);
 }
 
-BASE_COLD CELLAR_PRIVATE base_self_t *base_self_slow(void)
+BASE_COLD CELLAR_PRIVATE base_thread_record *base_thread_slow(void)
 {
     int saved = errno;
-    (void)pthread_once(&base_selves.once, base_atfork_once);
+    (void)pthread_once(&base_thread_records.once, base_atfork_once);
     int32_t tid = base_tid();
-    base_raw_take(&base_selves.lock);
-    base_self_t *r = base_record_orphan(tid, 8);
+    base_raw_take(&base_thread_records.lock);
+    base_thread_record *r = base_record_orphan(tid, 8);
     if (r == NULL) { r = base_record_fresh(); }
     if (r == NULL) { r = base_record_orphan(tid, 64); }
     if (r != NULL) {
         base_record_init(r, tid);
     } else {
-        r = &base_self_shared;
-        if (base_self_shared.rng.s[0] == 0) { base_rng_seed(&base_self_shared.rng, (uint64_t)tid); }
+        r = &base_thread_shared;
+        if (base_thread_shared.rng.s[0] == 0) {
+            base_rng_seed(&base_thread_shared.rng, (uint64_t)tid);
+        }
     }
-    base_raw_drop(&base_selves.lock);
-    base_self_mine = r;
+    base_raw_drop(&base_thread_records.lock);
+    base_thread_mine = r;
     errno = saved;
     return r;
 }
 
-CELLAR_PRIVATE uint32_t base_self_count(void)
+CELLAR_PRIVATE uint32_t base_thread_count(void)
 {
-    uint32_t n = base_load_acq(&base_selves.count);
+    uint32_t n = base_load_acq(&base_thread_records.count);
     return n > 0 ? n : 1;
 }
 
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
 {
-    (void)base_self();
-    if (!base_selves.atfork || base_fault_alloc("base.fork_register")) { return false; }
+    (void)base_thread_self();
+    if (!base_thread_records.atfork || base_fault_alloc("base.fork_register")) { return false; }
     base_raw_take(&base_forks.lock);
     n->next = NULL;
     n->prev = base_forks.last;

@@ -30,26 +30,26 @@ CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void 
 {
     base_guard guard;
     (void)cancel;
-    guard.outer = base_self()->guards;
-    base_self()->guards = &guard;
+    guard.outer = base_thread_self()->guards;
+    base_thread_self()->guards = &guard;
     if (setjmp(guard.env) == 0) {
         fn(arg);
-        base_self()->guards = guard.outer;
+        base_thread_self()->guards = guard.outer;
         return;
     }
-    base_self()->guards = guard.outer;
+    base_thread_self()->guards = guard.outer;
     left(arg);
     if (guard.outer != NULL) { base_sim_leave(); }
 }
 
 CELLAR_PRIVATE void base_sim_leave(void)
 {
-    base_guard *guard = base_self()->guards;
+    base_guard *guard = base_thread_self()->guards;
     BASE_REQUIRE(guard != NULL);
     longjmp(guard->env, 1);
 }
 
-CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now)
+CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now)
 {
     (void)self;
     (void)at;
@@ -76,7 +76,7 @@ CELLAR_PRIVATE void base_cancel_set(int state)
 
 /* Store the bounds of this thread's stack in its record. Called at most once per thread, while the
  * thread leads a load in an outer frame. */
-static void base_stack_bounds(base_self_t *self)
+static void base_stack_bounds(base_thread_record *self)
 {
     pthread_attr_t attr;
     void *low = NULL;
@@ -103,7 +103,7 @@ typedef struct base_leaving {
 __attribute__((no_sanitize("address"), noinline)) static void base_left_clean(void *p)
 {
     base_leaving *l = p;
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     const uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     if (here > self->stack_low && here < self->stack_high) {
         __asan_unpoison_memory_region((void *)self->stack_low, here - self->stack_low);
@@ -115,7 +115,7 @@ __attribute__((no_sanitize("address"))) CELLAR_PRIVATE void
 base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
 {
     base_leaving l = { left, arg };
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index != 0 && self->stack_high == 0) { base_stack_bounds(self); }
     pthread_cleanup_push(base_left_clean, &l);
     base_cancel_set(cancel);
@@ -134,7 +134,7 @@ CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void 
 }
 #endif
 
-CELLAR_PRIVATE bool base_frame_is_gone(base_self_t *self, uintptr_t at, uintptr_t now)
+CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now)
 {
     if (at >= now) { return false; }
     if (self->stack_high == 0) { base_stack_bounds(self); }

@@ -433,7 +433,7 @@ static bool bloom_set_add(bloom *b, bloom_slot *slot, unsigned which, unsigned l
 
 CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash)
 {
-    bloom_slot *slot = &b->slot[base_self()->index % BLOOM_SLOTS];
+    bloom_slot *slot = &b->slot[base_thread_self()->index % BLOOM_SLOTS];
     bool full[BLOOM_SETS] = { false, false };
     sync_take(BLOOM, &slot->lock);
     const uint64_t d = base_load_sc(&b->desc);

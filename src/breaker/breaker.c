@@ -156,7 +156,7 @@ static uint64_t breaker_opened(const breaker *b, uint64_t w, unsigned times, int
     int64_t most = b->rule.open_ms;
     for (unsigned i = 0; i < times && most < b->rule.open_max_ms; i++) { most *= 2; }
     most = BASE_MIN(most, b->rule.open_max_ms);
-    const int64_t stays = 1 + (int64_t)base_rng_below(&base_self()->rng, (uint64_t)most);
+    const int64_t stays = 1 + (int64_t)base_rng_below(&base_thread_self()->rng, (uint64_t)most);
     return BREAKER_WORD(BREAKER_OPEN, BASE_MIN(times + 1, 15u), 0, 0, 0, BREAKER_TURN(w),
                         now + stays);
 }

@@ -7,14 +7,15 @@
  *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
  *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader. 1 in 1,024 loads
  *            runs anyway: a value found then ends the authority of the filter
- *            OFF -open-> OBSERVING -feed (scan of L1, then keys of the owner), seal-> AUTHORITATIVE
+ *            OFF -open-> OBSERVING -feed (scan of L1, then keys of the generation), seal->
+ *            AUTHORITATIVE
  * INVARIANTS c->bloom changes once, from NULL to a filter, and stays until the namespace is freed.
  *            OFF is a state of the filter. A namespace without a filter pays two loads per set and
  *            one per miss.
  * ORDER      If over half of the sampled look-ups end with "never", a sampled read sets
  *            CACHE_FILTER in the state word, and reads ask the filter before L1. Below 40 percent a
  *            sampled read clears the bit.
- * LOCKING    VIEW for c->bloom and the state word; the filter has its own locks. One feed per
+ * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
  * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
 #include "cache/cache_int.h"
@@ -36,9 +37,9 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
                                        "it has too many keys", "it could not grow",
                                        "its stored image was not clean" };
     const uint32_t doubts = bloom_doubts(b);
-    uint32_t told = base_load_rlx(&c->bloom_told);
+    uint32_t told = base_load_rlx(&c->bloom_logged);
     if (BASE_LIKELY(doubts == told)) { return; }
-    if (!base_cas_ar(&c->bloom_told, told, doubts)) { return; } /* another thread logs it */
+    if (!base_cas_ar(&c->bloom_logged, told, doubts)) { return; } /* another thread logs it */
     bloom_figures f;
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
@@ -101,7 +102,7 @@ CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t 
     if (b == NULL || bloom_ask(b, cache_filter_hash(c, key, key_len)) != BLOOM_NEVER) {
         return CACHE_WORD_MAYBE;
     }
-    if (BASE_UNLIKELY((base_rng_next(&base_self()->rng) >> 32 & CACHE_AUDIT_MASK) == 0)) {
+    if (BASE_UNLIKELY((base_rng_next(&base_thread_self()->rng) >> 32 & CACHE_AUDIT_MASK) == 0)) {
         stats_add(cache_mine(c), STATS_BLOOM_AUDIT, 1);
         return CACHE_WORD_AUDIT;
     }
@@ -135,10 +136,10 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
     const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
     if (first ? heat >= CACHE_HEAT_OFF : heat <= CACHE_HEAT_ON) { return; }
     cache_store *s = c->store;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_FILTER;
     base_store_rel(&c->state, rest | (first ? 0u : CACHE_FILTER));
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len)
@@ -166,7 +167,7 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
     if (*out != NULL) { return CELLAR_OK; }
     bloom *fresh = bloom_create(&s->account);
     if (fresh == NULL) { return CELLAR_E_NOMEM; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     *out = base_load_rlx(&c->bloom);
     if (*out == NULL) {
         *out = fresh;
@@ -175,7 +176,7 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
         base_store_sc(&c->bloom, fresh);
         fresh = NULL;
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     bloom_destroy(fresh);
     return CELLAR_OK;
 }
@@ -260,13 +261,13 @@ static cellar_err cache_feed_scan(cache_feed *f)
     cellar_err err;
     do {
         if (cache_is_closed(f->c)) { return CELLAR_E_CLOSED; }
-        err = l1_scan(f->c->l1, &cursor, 64, base_load_acq(&f->c->vgen), false, cache_feed_entry,
-                      f);
+        err = l1_scan(f->c->l1, &cursor, 64, base_load_acq(&f->c->generation), false,
+                      cache_feed_entry, f);
     } while (err == CELLAR_OK && cursor != 0);
     return err;
 }
 
-static cellar_err cache_feed_owner(cache_feed *f, cellar_next_key_fn next, void *ctx)
+static cellar_err cache_feed_generation(cache_feed *f, cellar_next_key_fn next, void *ctx)
 {
     for (;;) {
         cellar_bytes key = { NULL, 0 };
@@ -287,7 +288,7 @@ static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_next_key_fn next, v
     if (!base_cas_ar(&c->bloom_feeding, 0u, 1u)) { return CELLAR_E_BUSY; }
     const uint32_t fill = bloom_fill_begin(b);
     cellar_err err = cache_feed_scan(&f);
-    if (err == CELLAR_OK && next != NULL) { err = cache_feed_owner(&f, next, ctx); }
+    if (err == CELLAR_OK && next != NULL) { err = cache_feed_generation(&f, next, ctx); }
     if (err == CELLAR_OK) { bloom_fill_end(b, fill); }
     base_store_rel(&c->bloom_feeding, 0u);
     cache_filter_tell(c, b);
@@ -386,20 +387,20 @@ CELLAR_PRIVATE void cache_filter_free(cellar *c)
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        sync_take(VIEW, &s->view_lock);
-        cellar *v = cache_view_at(s, slot);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        cellar *v = cache_namespace_at(s, slot);
         bloom *b = v != NULL ? base_load_acq(&v->bloom) : NULL;
         if (v != NULL) { base_store_rlx(&v->bloom, (bloom *)NULL); }
-        sync_drop(VIEW, &s->view_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         bloom_destroy(b);
     }
 }
 
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s)
 {
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        cellar *v = cache_view_at(s, slot);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
         bloom *b = v != NULL ? base_load_acq(&v->bloom) : NULL;
         if (b == NULL) { continue; }
         bloom_forked(b);

@@ -11,11 +11,11 @@
  *            README.md. A namespace gets its filter before it can be found by name. A second opener
  *            waits until then. A namespace opened without disk gives its image up: later adds are
  *            not logged.
- * LOCKING    The image is held (`imaging` of l2) from cache_keep_begin to cache_keep_end. VIEW may
- *            be taken meanwhile, never the other way round.
+ * LOCKING    The image is held (`imaging` of l2) from cache_keep_begin to cache_keep_end. NAMESPACE
+ *            may be taken meanwhile, never the other way round.
  * LIMITS     An image misses keys that enter the source while the store is closed, or open without
- *            its disk. The owner announces them, see cellar_bloom.h.
- * SEE ALSO   src/l2/owner_images.c (files), src/bloom (bits). */
+ *            its disk. The generation announces them, see cellar_bloom.h.
+ * SEE ALSO   src/l2/generation_images.c (files), src/bloom (bits). */
 #include "cache/cache_int.h"
 
 #ifndef CELLAR_OMIT_L2
@@ -58,15 +58,16 @@ static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b
 CELLAR_PRIVATE void cache_keep_all(void *ctx, struct l2_images *to)
 {
     cache_store *s = ctx;
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        sync_take(VIEW, &s->view_lock);
-        cellar *v = cache_view_at(s, slot);
-        const bool wanted = v != NULL && v->first_vgen != UINT32_MAX && !v->no_disk &&
-                            !v->dropped && base_load_acq(&v->bloom) != NULL && cache_view_hold(v);
-        sync_drop(VIEW, &s->view_lock);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        cellar *v = cache_namespace_at(s, slot);
+        const bool wanted = v != NULL && v->first_generation != UINT32_MAX && !v->no_disk &&
+                            !v->dropped && base_load_acq(&v->bloom) != NULL &&
+                            cache_namespace_hold(v);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         if (!wanted) { continue; }
         cache_keep_one(s, v, base_load_acq(&v->bloom), to);
-        cache_view_release(v);
+        cache_namespace_release(v);
     }
 }
 

@@ -5,7 +5,7 @@
  *
  * LIFETIME   A breaker keeps its namespace and the shell of its store alive: it may be destroyed
  *            after the store is closed. It must outlive the loads that use it.
- * LOCKING    None; a breaker is one atomic word (src/breaker). VIEW when a namespace gets a
+ * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
  * SEE ALSO   load_fallback.c: reports of loads. */
 #include "cache/cache_int.h"
@@ -83,7 +83,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
     cellar *c = b->c;
     cache_store *s = c->store;
     const base_alloc_hooks hooks = s->hooks;
-    cache_view_release(c);
+    cache_namespace_release(c);
     cache_store_release(s, 1);
     base_free_raw(&hooks, b, b->bytes);
 }

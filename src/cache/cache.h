@@ -18,9 +18,9 @@
 #include "cellar_warm.h"
 
 /* Open a store like cellar_open, with a tier below L1. The tier must outlive the store; NULL: none.
- * The first generation is first_vgen; 0: 1. */
+ * The first generation is first_generation; 0: 1. */
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
-                                     uint32_t first_vgen, cellar **out);
+                                     uint32_t first_generation, cellar **out);
 /* Invalidate all entries that were tagged before now. A full table of invalidated tags does the
  * same. */
 BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);

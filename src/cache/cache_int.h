@@ -9,13 +9,13 @@
  *            Two living generations never share a cell: the counter skips numbers that would.
  *            A slot belongs to one namespace until that namespace is freed.
  *            refs of a store = open handles + calls that look for one.
- * LOCKING    VIEW: names, slots, options, handle counts, the generation counter. LISTEN: listeners.
- *            The registry of stores has a lock of its own, held alone. Hooks of L1 take no lock:
- *            they read the generation table and the stamps, which are atomic words.
+ * LOCKING    NAMESPACE: names, slots, options, handle counts, the generation counter. LISTEN:
+ *            listeners. The registry of stores has a lock of its own, held alone. Hooks of L1 take
+ *            no lock: they read the generation table and the stamps, which are atomic words.
  * LIFETIME   Closing the root ends L1, statistics, thread and tier, and marks all namespaces
  *            closed. The shell of the store and its namespaces stay until the last handle is
  *            closed.
- * SEE ALSO   README.md in this folder. In identifiers: view = namespace, vgen = generation. */
+ * SEE ALSO   README.md in this folder. */
 #ifndef CACHE_CACHE_INT_H
 #define CACHE_CACHE_INT_H
 
@@ -42,8 +42,8 @@
 #define CACHE_NOTES 32u /* reads inside loaders are recorded: dependencies.c */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
 
-#define CACHE_VIEWS_MAX 4096u /* includes the root */
-#define CACHE_PAGE_VIEWS 64u
+#define CACHE_NAMESPACES_MAX 4096u /* includes the root */
+#define CACHE_PAGE_NAMESPACES 64u
 #define CACHE_LISTENERS_MAX 16u
 #define CACHE_LISTEN_DEPTH 4u
 #define CACHE_ROUNDS 64u          /* tries of one call against other writers */
@@ -84,14 +84,15 @@ typedef struct cache_settings {
     cellar_host_opts host;
     cellar_tuning_opts tuning;
     cellar_l2_cipher cipher; /* seal NULL: no cipher */
-    uint32_t first_vgen;     /* first generation, for tests; 0: 1 */
+    uint32_t first_generation;     /* first generation, for tests; 0: 1 */
 } cache_settings;
 
 #define CACHE_CARRIES_BIRTH 1u
 
 struct cellar {
-    _Atomic uint32_t state; /* CACHE_...; written under VIEW, read by every call */
-    _Atomic uint32_t vgen;  /* generation; release under VIEW, acquire when a key is made */
+    _Atomic uint32_t state; /* CACHE_...; written under NAMESPACE, read by every call */
+    /* generation; release under NAMESPACE, acquire when a key is made */
+    _Atomic uint32_t generation;
     uint32_t slot;          /* index in stats and in the generation table; constant */
     _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry */
     _Atomic uint32_t deps;  /* 1: reads by its loaders are recorded */
@@ -100,26 +101,28 @@ struct cellar {
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
     const base_hash_key *hash_key;
     cache_store *store;
-    bloom *_Atomic bloom;   /* NULL: never opened; seq_cst store under VIEW, see bloom_guard.c */
-    _Atomic int64_t def[CACHE_DEFAULTS]; /* values in force: own, else of the store; VIEW */
-    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as set for the namespace; VIEW */
+    /* NULL: never opened; seq_cst store under NAMESPACE, see bloom_guard.c */
+    bloom *_Atomic bloom;
+    _Atomic int64_t def[CACHE_DEFAULTS]; /* values in force: own, else of the store; NAMESPACE */
+    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as set for the namespace; NAMESPACE */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
-    cellar_loader_fn loader; /* this and the next two: VIEW */
+    cellar_loader_fn loader; /* this and the next two: NAMESPACE */
     cellar_loader_many_fn loader_many;
     void *loader_ctx;
     _Atomic uint32_t class_count;
     _Atomic uint32_t ttl_class_fallback; /* class number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
-    char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1]; /* VIEW; owned; NULL: no classes so far */
-    UT_hash_handle hh;      /* VIEW; names of the store, without the root */
+    /* NAMESPACE; owned; NULL: no classes so far */
+    char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1];
+    UT_hash_handle hh;      /* NAMESPACE; names of the store, without the root */
     uint32_t id;            /* unique in this store, never reused */
-    uint32_t first_vgen;    /* its generations are >= this one */
-    uint32_t version;       /* public version; VIEW */
-    uint32_t handles;       /* open handles; VIEW */
+    uint32_t first_generation;    /* its generations are >= this one */
+    uint32_t version;       /* public version; NAMESPACE */
+    uint32_t handles;       /* open handles; NAMESPACE */
     _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that need it */
     uint32_t name_len;
-    uint32_t untold;        /* VIEW; changes that the tier is being told of now */
-    bool dropped;           /* VIEW */
+    uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
+    bool dropped;           /* NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
     bool no_disk;           /* constant; true: the tier stores and logs nothing of it */
     bool secret;            /* constant; true: no text of its keys is kept */
@@ -129,35 +132,36 @@ struct cellar {
     cache_error error;      /* guarded by error_lock of the store, rank ERROR */
     cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the namespace */
     _Atomic int32_t bloom_heat;     /* share of sampled reads that end with "never", of 65,536 */
-    _Atomic uint32_t bloom_told;    /* doubts that were logged */
+    _Atomic uint32_t bloom_logged;    /* doubts that were logged */
     _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
 };
 
-typedef struct cache_vgens {
-    struct cache_vgens *older; /* smaller tables that were replaced; freed with the store */
+typedef struct cache_generations {
+    struct cache_generations *older; /* smaller tables that were replaced; freed with the store */
     uint32_t mask;
     uint32_t bytes;
     _Atomic uint64_t cell[]; /* CACHE_CELL; 0: never used */
-} cache_vgens;
+} cache_generations;
 #define CACHE_CELL_ALIVE 1u
 #define CACHE_CELL_LIVES(quota) (CACHE_CELL_ALIVE | (uint32_t)(quota) << 1)
 #define CACHE_CELL_QUOTA(w) ((uint32_t)((w) >> 1) & 0x7fu)
-#define CACHE_CELL(vgen, slot, cause, alive) \
-    ((uint64_t)(vgen) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | (uint64_t)(alive))
-#define CACHE_CELL_VGEN(w) ((uint32_t)((w) >> 32))
+#define CACHE_CELL(generation, slot, cause, alive) \
+    ((uint64_t)(generation) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | \
+     (uint64_t)(alive))
+#define CACHE_CELL_GENERATION(w) ((uint32_t)((w) >> 32))
 #define CACHE_CELL_SLOT(w) ((uint32_t)((w) >> 16) & 0xffffu)
 #define CACHE_CELL_CAUSE(w) ((uint32_t)((w) >> 8) & 0xffu)
 
 typedef struct cache_page {
-    cellar *_Atomic view[CACHE_PAGE_VIEWS]; /* written under VIEW */
+    cellar *_Atomic namespace[CACHE_PAGE_NAMESPACES]; /* written under NAMESPACE */
 } cache_page;
 
 typedef struct cache_listener { /* all fields except `running`: LISTEN */
     cellar_listener_fn fn; /* NULL: free slot */
     void *ctx;
     uint32_t causes;
-    uint32_t view_id;    /* namespace id; UINT32_MAX: all namespaces */
-    cellar *view;        /* one ref: a dropped namespace is kept while it has a listener */
+    uint32_t namespace_id;    /* namespace id; UINT32_MAX: all namespaces */
+    cellar *namespace;        /* one ref: a dropped namespace is kept while it has a listener */
     uint64_t id;
     bool dead;           /* true: no new call of fn begins */
     _Atomic uint32_t running; /* running calls of fn + snapshots that name it; futex word of the
@@ -168,7 +172,7 @@ typedef struct cache_turn { /* one change of a key on its way into the tier, see
     struct cache_turn *next; /* older turn; this and all below except `listed`: TURN */
     const void *bytes;       /* key bytes of the caller, valid while the turn is listed */
     uint64_t hash;
-    uint32_t len, owner;
+    uint32_t len, generation;
     bool listed;             /* caller only */
     bool busy;               /* its call of the tier runs now */
     bool passed;             /* true: a newer change of the key has reached the tier */
@@ -221,24 +225,28 @@ struct cache_store {
     _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
                                     * delete_pattern.c */
     cache_why *why;         /* NULL: no_explain; constant until the root is closed */
-    cache_vgens *_Atomic vgens;
+    cache_generations *_Atomic generations;
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
 
-    sync_lock view_lock;    /* rank VIEW */
-    cellar *root;           /* slot 0; this down to next_vgen: VIEW */
-    cellar *names;          /* uthash; VIEW */
-    cache_page *_Atomic page[CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS]; /* not freed before the close */
-    uint32_t view_count, max_views, next_id;
-    uint32_t next_vgen;     /* 0: all numbers are used */
-    uint64_t quotas_used;   /* bit n: quota number n + 1 of L1 is in use; VIEW */
+    sync_lock namespace_lock;    /* rank NAMESPACE */
+    cellar *root;           /* slot 0; this down to next_generation: NAMESPACE */
+    cellar *names;          /* uthash; NAMESPACE */
+    /* not freed before the close */
+    cache_page *_Atomic page[CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES];
+    uint32_t namespace_count, max_namespaces, next_id;
+    uint32_t next_generation;     /* 0: all numbers are used */
+    uint64_t quotas_used;   /* bit n: quota number n + 1 of L1 is in use; NAMESPACE */
     _Atomic uint32_t renumbering; /* futex word; 1 while L1 is emptied to restart the generations */
 
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
     cache_listener listener[CACHE_LISTENERS_MAX];
     uint64_t next_listener;
-    _Atomic uint32_t told;  /* listeners + told_base; > 0: changes are observed and have a frame */
-    uint32_t told_base;     /* 1 with a tier, + 1 with dependencies; a forked child has no tier */
-    uint32_t told_kills;    /* `told` up to this value: only the tier observes, and a kill is
+    /* listeners + observers_base; > 0: changes are observed and have a frame */
+    _Atomic uint32_t observers;
+    /* 1 with a tier, + 1 with dependencies; a forked child has no tier */
+    uint32_t observers_base;
+    uint32_t
+        observers_tier_only; /* `observers` up to this value: only the tier observes, and a kill is
                              * enough; constant */
 
     base_thread thread;     /* written by the thread that moved thread_state to MOVING */
@@ -251,7 +259,7 @@ struct cache_store {
     _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
     _Atomic uint64_t max_entries;  /* 0: no limit */
     bool forked;            /* true: this process is a child of the process that opened the store */
-    bool ended;             /* VIEW; true: its parts are freed, or being freed */
+    bool ended;             /* NAMESPACE; true: its parts are freed, or being freed */
 
     struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no
                                            * load so far */
@@ -307,9 +315,10 @@ CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src
 /* Copy `known` bytes to a struct of the caller, which begins with its own size. */
 CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
 /* Check the load options of a namespace. Set *why to the broken rule. */
-CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, const char **why);
-CELLAR_PRIVATE void cache_load_view_apply(cellar *v,
-                                          const cellar_namespace_opts *o) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
+                                                     const char **why);
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg);
 /* End all flights, join the workers, drop the jobs. Return false if loads still run after
  * close_ms. */
@@ -326,33 +335,35 @@ CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* adds one handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
 /* ---- namespace.c ---- */
-CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings *cfg);
+CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
 /* Set the quota of the root, after L1 is open. Return false if no memory is left. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
-CELLAR_PRIVATE void cache_views_close(cache_store *s); /* frees all namespaces */
-CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why);
-CELLAR_PRIVATE bool cache_view_is_named(const cellar *v); /* VIEW; false while it is being
+CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
+CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
+                                                     const char **why);
+CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
 /* Add one ref. Return false if the last ref is already dropped. */
-CELLAR_PRIVATE bool cache_view_hold(cellar *v);
-/* VIEW, or the store closes */
-CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot);
-CELLAR_PRIVATE void cache_view_release(cellar *v); /* drops one ref; may free it */
+CELLAR_PRIVATE bool cache_namespace_hold(cellar *v);
+/* Return the namespace of a slot. The caller holds NAMESPACE, or the store closes. */
+CELLAR_PRIVATE cellar *cache_namespace_at(const cache_store *s, uint32_t slot);
+CELLAR_PRIVATE void cache_namespace_release(cellar *v); /* drops one ref; may free it */
 /* Give the namespace its next generation; entries of the old one end with `cause`. Return false if
  * all numbers are used: call cache_renumber first. */
-CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause) SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE void cache_renumber(cache_store *s);
 /* Return why a generation ended; CLEARED if the table has forgotten it. No lock. */
-CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen);
-CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen);
+CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation);
+CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation);
 typedef struct cache_whose {
     cellar_cause dead_by; /* cause of the end, if the generation is dead */
     bool known;           /* the table still has the generation */
     bool dropped;         /* the namespace was dropped */
 } cache_whose;
 /* Find the namespace of a generation, with a ref. Return NULL if it is unknown or freed. */
-CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whose *whose);
-CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk);
+CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
+                                                  cache_whose *whose);
+CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
@@ -368,7 +379,10 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
 /* Return whether changes are observed (listeners, tier, dependencies). Then cache_change_begin and
  * cache_change_end enclose each change. The frame describes the change to the hooks and sums what
  * the stamp must be lowered by. */
-BASE_ALWAYS_INLINE bool cache_told(const cache_store *s) { return base_load_rlx(&s->told) != 0; }
+BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
+{
+    return base_load_rlx(&s->observers) != 0;
+}
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier, in a stamp
@@ -409,11 +423,12 @@ CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
 
 /* ---- tier.c ---- */
 /* Find the numbers of the namespace that the tier stored last. */
-CELLAR_PRIVATE bool cache_tier_view_find(const cellar *v, cache_tier_view *out);
-/* Tell the tier the present state of the namespace. The caller has raised `untold`. No lock
+CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, cache_tier_namespace *out);
+/* Tell the tier the present state of the namespace. The caller has raised `unreported`. No lock
  * held. */
-CELLAR_PRIVATE void cache_tier_view_tell(cellar *v);
-CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen); /* vgen 0: dropped */
+CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
+/* Tell the tier the end of a generation; 0: the namespace was dropped. */
+CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
 /* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
@@ -434,7 +449,7 @@ CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_turns_close(cache_store *s);
 /* List changes in turns from now on. Call it before the first change that writes through. */
 CELLAR_PRIVATE void cache_turns_use(cache_store *s);
-/* List a turn inside the window of the key; bytes, len, hash and owner are set. Return true if
+/* List a turn inside the window of the key; bytes, len, hash and generation are set. Return true if
  * another turn of the key is listed. */
 CELLAR_PRIVATE bool cache_turn_list(const cache_store *s, cache_turn *t);
 /* Wait until this change may call the tier. Until done or pause no other change of the key calls
@@ -445,11 +460,11 @@ CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t);
 /* Return whether a newer change of the key is listed or has reached the tier. */
 CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn *t);
 /* Return whether a change of the key has a turn. key_len: at most CELLAR_KEY_MAX. */
-CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t owner,
+CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len);
 CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t);
-/* Pass all turns of the owner with a matching key. Wait until none of them is busy. */
-CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t owner,
+/* Pass all turns of the generation with a matching key. Wait until none of them is busy. */
+CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t generation,
                                       bool (*match)(void *ctx, const void *key, size_t len),
                                       void *ctx);
 
@@ -597,7 +612,7 @@ CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark
 /* Return the earliest deadline of the dependencies of the key: its own upper bound. */
 CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k);
 /* Delete entries that depend on keys of this generation, or with 0 of all ended generations. */
-CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner);
+CELLAR_PRIVATE void cache_deps_generation(cache_store *s, uint32_t generation);
 /* Follow some delayed edges. Return true if more are left. */
 CELLAR_PRIVATE bool cache_deps_tick(cache_store *s, uint64_t *removed);
 CELLAR_PRIVATE void cache_deps_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
@@ -619,10 +634,10 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
                                       const void *text, size_t len);
 /* Prefetch the record of an entry that leaves: a hook of L1, in its window. */
 CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
-CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owner, l1_cause cause,
-                                    int64_t born_ms, unsigned uses);
-CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
-                                         cellar_cause cause) SYNC_HOLDS(VIEW);
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t generation,
+                                    l1_cause cause, int64_t born_ms, unsigned uses);
+CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
+                                         cellar_cause cause) SYNC_HOLDS(NAMESPACE);
 
 /* ---- breaker_calls.c ---- */
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
@@ -661,8 +676,8 @@ BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t 
 {
     k->bytes = key;
     k->len = (uint32_t)key_len; /* <= CELLAR_KEY_MAX: cache_key_bad */
-    k->owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
-    k->hash = base_hash(c->hash_key, k->owner, key, key_len);
+    k->generation = base_load_acq(&c->generation); /* release in cache_generation_next */
+    k->hash = base_hash(c->hash_key, k->generation, key, key_len);
 }
 /* Make the key again with the new generation, after a veto because the namespace was cleared. */
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k);

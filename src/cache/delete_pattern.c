@@ -26,10 +26,10 @@
 #define CACHE_MATCH_BUCKETS 16u
 
 typedef struct cache_match {
-    cellar *view;
+    cellar *namespace;
     const char *pattern;
     size_t pattern_len;
-    uint32_t owner;
+    uint32_t generation;
     uint32_t by;          /* number of cache_why_act */
     uint64_t removed;
 } cache_match;
@@ -43,12 +43,15 @@ static bool cache_match_key(void *ctx, const void *key, size_t key_len)
 static bool cache_match_one(void *ctx, const l1_seen *e)
 {
     cache_match *m = ctx;
-    if (cache_is_closed(m->view) || base_load_acq(&m->view->vgen) != m->owner) { return false; }
+    if (cache_is_closed(m->namespace) ||
+        base_load_acq(&m->namespace->generation) != m->generation) {
+        return false;
+    }
     if (!cache_match_key(m, e->key, e->key_len)) { return true; }
     l1_key k;
-    cache_key(m->view, &k, e->key, e->key_len);
-    if (k.owner != m->owner) { return false; } /* the clear ended the entry */
-    if (cache_del_matched(m->view, &k, m->by) == CELLAR_OK) { m->removed++; }
+    cache_key(m->namespace, &k, e->key, e->key_len);
+    if (k.generation != m->generation) { return false; } /* the clear ended the entry */
+    if (cache_del_matched(m->namespace, &k, m->by) == CELLAR_OK) { m->removed++; }
     return true;
 }
 
@@ -58,24 +61,24 @@ static cellar_err cache_match_walk(cache_match *m)
     cellar_err err = CELLAR_OK;
     do {
         BASE_POINT("flight.glob");
-        err = l1_scan_stored(m->view->l1, &cursor, CACHE_MATCH_BUCKETS, m->owner, cache_match_one,
-                             m);
-    } while (err == CELLAR_OK && cursor != 0 && !cache_is_closed(m->view) &&
-             base_load_acq(&m->view->vgen) == m->owner);
+        err = l1_scan_stored(m->namespace->l1, &cursor, CACHE_MATCH_BUCKETS, m->generation,
+                             cache_match_one, m);
+    } while (err == CELLAR_OK && cursor != 0 && !cache_is_closed(m->namespace) &&
+             base_load_acq(&m->namespace->generation) == m->generation);
     return err;
 }
 
 static void cache_match_loads(cache_match *m)
 {
-    flight_table *t = base_load_sc(&m->view->store->flights);
+    flight_table *t = base_load_sc(&m->namespace->store->flights);
     BASE_POINT("flight.glob");
-    if (t != NULL) { flight_overtake_match(t, m->owner, cache_match_key, m); }
+    if (t != NULL) { flight_overtake_match(t, m->generation, cache_match_key, m); }
 }
 
 static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, uint64_t *removed)
 {
     cache_store *s = c->store;
-    cache_match m = { c, pattern, len, base_load_acq(&c->vgen), 0, 0 };
+    cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, 0 };
     const bool below = s->tier != NULL && !c->no_disk;
     uint64_t walk = 0;
     if (below && s->tier->glob == NULL) {
@@ -83,13 +86,14 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
-        const cellar_err told = s->tier->glob(s->tier->ctx, c->id, m.owner, pattern, len, &walk);
+        const cellar_err told =
+            s->tier->glob(s->tier->ctx, c->id, m.generation, pattern, len, &walk);
         if (told != CELLAR_OK) {
             return cache_fail(c, told, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
-        cache_turns_match(s, m.owner, cache_match_key, &m);
+        cache_turns_match(s, m.generation, cache_match_key, &m);
         BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, len);
@@ -104,7 +108,9 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         if (s->tier != NULL && s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
     }
     /* The walk does not see keys that are only on disk: end all dependants of the namespace. */
-    if (s->deps != NULL && s->tier != NULL && !c->no_disk) { cache_deps_owner(s, m.owner); }
+    if (s->deps != NULL && s->tier != NULL && !c->no_disk) {
+        cache_deps_generation(s, m.generation);
+    }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }
     return CELLAR_OK;
@@ -135,6 +141,6 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     stats_add(cache_mine(c), STATS_GLOB_DELETE, 1);
     if (removed != NULL) { *removed = count; }
     err = cache_acked(c, err);
-    cache_view_release(c);
+    cache_namespace_release(c);
     return err;
 }

@@ -31,10 +31,10 @@
 #define CACHE_DEPS_SPILL 8u   /* .. and deleted for it */
 #define CACHE_DEPS_STRIDE 512u /* edges checked per lock hold */
 
-typedef struct cache_edge { /* all fields: DEPS; hash and owner of the key that was read */
+typedef struct cache_edge { /* all fields: DEPS; hash and generation of the key that was read */
     uint64_t hash;
     uint64_t since, run; /* first and last run that recorded it and is still valid */
-    uint32_t owner;
+    uint32_t generation;
     uint32_t node;       /* node of the dependant; 0: free edge */
     uint32_t next, prev; /* in its list, or in the free list; index from 1, 0: none */
     uint32_t sister;     /* next edge of the same node */
@@ -47,7 +47,7 @@ typedef struct cache_node { /* all fields: DEPS; hash to key_len constant while 
     uint64_t run;        /* last run that recorded for it */
     int64_t until_ms;    /* lower bound of the deadlines of all it reads */
     unsigned char *key;  /* owned; NULL: free node */
-    uint32_t owner, key_len;
+    uint32_t generation, key_len;
     uint32_t next, first; /* next of its list; its first edge */
     uint32_t pins;       /* active runs, and walks that use it */
 } cache_node;
@@ -68,7 +68,7 @@ struct cache_deps {
     size_t bytes;
 };
 
-typedef struct cache_read { uint64_t hash; uint32_t owner; bool seen; } cache_read;
+typedef struct cache_read { uint64_t hash; uint32_t generation; bool seen; } cache_read;
 
 struct cache_run { /* one call of a loader; used by its thread only */
     cache_store *s;
@@ -128,7 +128,7 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
                                            const char **why)
 {
     cellar_namespace_opts full;
-    (void)cache_opts_in(&full, sizeof full, o); /* checked before: cache_view_opts_check */
+    (void)cache_opts_in(&full, sizeof full, o); /* checked before: cache_namespace_opts_check */
     if (full.track_dependencies == 0) { return CELLAR_OK; }
     *why = "track_dependencies: set tuning.track_dependencies at cellar_open, too";
     return deps ? CELLAR_OK : CELLAR_E_INVAL;
@@ -198,7 +198,7 @@ static uint32_t cache_node_find(const cache_deps *d, const l1_key *k)
     uint32_t i = base_load_rlx(&d->node_list[cache_deps_list(d, k->hash)]);
     for (; i != 0; i = d->node[i].next) {
         const cache_node *n = &d->node[i];
-        if (n->hash == k->hash && n->owner == k->owner && n->key_len == k->len &&
+        if (n->hash == k->hash && n->generation == k->generation && n->key_len == k->len &&
             memcmp(n->key, k->bytes, k->len) == 0) {
             break;
         }
@@ -272,15 +272,15 @@ typedef struct cache_walk {
     uint32_t count;
     struct {             /* ended keys; mark: runs from this number on began after the end */
         uint64_t hash, mark;
-        uint32_t owner, depth;
+        uint32_t generation, depth;
     } at[CACHE_DEPS_CALL + 1];
 } cache_walk;
 
-static void cache_walk_add(cache_walk *w, const cache_deps *d, uint64_t hash, uint32_t owner,
+static void cache_walk_add(cache_walk *w, const cache_deps *d, uint64_t hash, uint32_t generation,
                            uint32_t depth)
 {
     w->at[w->count].hash = hash;
-    w->at[w->count].owner = owner;
+    w->at[w->count].generation = generation;
     w->at[w->count].depth = depth;
     base_fence_sc(); /* window of the key, then the number; pairs with the fence in
                       * cache_run_edges */
@@ -302,13 +302,13 @@ static uint32_t cache_walk_some(cache_deps *d, const cache_walk *w, uint32_t i,
     uint32_t at = base_load_rlx(&d->edge_list[cache_deps_list(d, w->at[i].hash)]);
     for (; at != 0 && n < most; at = d->edge[at].next) {
         const cache_edge *e = &d->edge[at];
-        if (e->hash != w->at[i].hash || e->owner != w->at[i].owner ||
+        if (e->hash != w->at[i].hash || e->generation != w->at[i].generation ||
             e->since >= w->at[i].mark) {
             continue;
         }
         cache_node *node = &d->node[e->node];
         node->pins++;
-        out[n++] = (cache_victim){ { node->key, node->key_len, node->owner, node->hash },
+        out[n++] = (cache_victim){ { node->key, node->key_len, node->generation, node->hash },
                                    e->node };
     }
     sync_drop(DEPS, &d->lock);
@@ -322,7 +322,7 @@ static void cache_walk_delay(cache_store *s, const cache_walk *w, uint32_t i)
     uint32_t at = base_load_rlx(&d->edge_list[cache_deps_list(d, w->at[i].hash)]);
     for (; at != 0; at = d->edge[at].next) {
         const cache_edge *e = &d->edge[at];
-        if (e->hash == w->at[i].hash && e->owner == w->at[i].owner &&
+        if (e->hash == w->at[i].hash && e->generation == w->at[i].generation &&
             e->since < w->at[i].mark) {
             cache_edge_due(d, at);
         }
@@ -334,13 +334,14 @@ static void cache_walk_end(cache_store *s, cache_walk *w, const cache_victim *v,
 {
     cache_whose whose;
     const uint64_t mark = base_load_acq(&s->deps->next_run); /* before the window of the deletion */
-    cellar *view = cache_vgen_view(s, v->k.owner, &whose);
-    if (view != NULL) { /* also without handles: it may be opened again */
-        cache_del_dependant(view, &v->k);
-        cache_view_release(view);
+    cellar *namespace = cache_generation_namespace(s, v->k.generation, &whose);
+    if (namespace != NULL) { /* also without handles: it may be opened again */
+        cache_del_dependant(namespace, &v->k);
+        cache_namespace_release(namespace);
     }
     w->left--;
-    cache_walk_add(w, s->deps, v->k.hash, v->k.owner, depth); /* after the window of the deletion */
+    /* after the window of the deletion */
+    cache_walk_add(w, s->deps, v->k.hash, v->k.generation, depth);
     cache_node_unpin(s, v->node, mark);
 }
 
@@ -376,7 +377,7 @@ static bool cache_deps_idle(cache_deps *d, cache_victim *v, uint64_t *run, int64
         cache_node *n = &d->node[d->hand];
         if (n->key == NULL || n->pins != 0) { continue; }
         n->pins = 1;
-        *v = (cache_victim){ { n->key, n->key_len, n->owner, n->hash }, d->hand };
+        *v = (cache_victim){ { n->key, n->key_len, n->generation, n->hash }, d->hand };
         *run = n->run;
         *until_ms = n->until_ms;
         found = true;
@@ -393,7 +394,7 @@ static bool cache_node_retire(cache_store *s, uint32_t at, uint64_t mark)
     sync_take(DEPS, &d->lock);
     const cache_node *n = &d->node[at];
     uint32_t i = base_load_rlx(&d->edge_list[cache_deps_list(d, n->hash)]);
-    while (i != 0 && (d->edge[i].hash != n->hash || d->edge[i].owner != n->owner)) {
+    while (i != 0 && (d->edge[i].hash != n->hash || d->edge[i].generation != n->generation)) {
         i = d->edge[i].next;
     }
     const bool alone = i == 0;
@@ -403,13 +404,13 @@ static bool cache_node_retire(cache_store *s, uint32_t at, uint64_t mark)
 }
 
 /* Return whether the entry can be in memory only. An entry of an ended generation is nowhere. */
-static bool cache_deps_memory_only(cache_store *s, uint32_t owner, int64_t until_ms)
+static bool cache_deps_memory_only(cache_store *s, uint32_t generation, int64_t until_ms)
 {
     cache_whose whose;
     if (s->tier == NULL || base_clock_reached(&s->clock, until_ms)) { return true; }
-    cellar *view = cache_vgen_view(s, owner, &whose);
-    const bool only = view == NULL || view->no_disk;
-    if (view != NULL) { cache_view_release(view); }
+    cellar *namespace = cache_generation_namespace(s, generation, &whose);
+    const bool only = namespace == NULL || namespace->no_disk;
+    if (namespace != NULL) { cache_namespace_release(namespace); }
     return only;
 }
 
@@ -428,11 +429,12 @@ static void cache_deps_sweep(cache_store *s, uint32_t looks, bool must)
         if (!cache_deps_idle(d, &v, &run, &until_ms)) { return; }
         const unsigned flags = L1_PEEK | L1_STALE_OK | L1_SEE_ERRORS;
         const cellar_err err = l1_inspect(s->l1, &v.k, NULL, 0, &info, flags);
-        const bool dead = !cache_vgen_alive(s, v.k.owner), gone = err == CELLAR_MISS || dead;
+        const bool dead = !cache_generation_alive(s, v.k.generation),
+                   gone = err == CELLAR_MISS || dead;
         /* A later run may have stored meanwhile: its edges are younger than this look. */
         if (dead) {
             cache_node_unpin(s, v.node, run + 1);
-        } else if (gone && cache_deps_memory_only(s, v.k.owner, until_ms) &&
+        } else if (gone && cache_deps_memory_only(s, v.k.generation, until_ms) &&
                    cache_node_retire(s, v.node, run + 1)) {
             continue;
         } else if (gone && w.left > 0) {
@@ -458,7 +460,8 @@ CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys)
     r->id = base_add_ar(&s->deps->next_run, (uint64_t)1);
     r->until_ms = BASE_NEVER_MS;
     r->node_room = (uint32_t)keys;
-    r->unsound = base_self()->index == 0; /* no token: the reads of this thread are unknown */
+    /* no token: the reads of this thread are unknown */
+    r->unsound = base_thread_self()->index == 0;
     return r;
 }
 
@@ -475,7 +478,7 @@ CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k)
             _Atomic uint32_t *head = &d->node_list[cache_deps_list(d, k->hash)];
             at = d->node_free;
             d->node_free = d->node[at].next;
-            d->node[at] = (cache_node){ .hash = k->hash, .key = copy, .owner = k->owner,
+            d->node[at] = (cache_node){ .hash = k->hash, .key = copy, .generation = k->generation,
                                         .until_ms = BASE_NEVER_MS, .key_len = k->len,
                                         .next = base_load_rlx(head) };
             memcpy(copy, k->bytes, k->len);
@@ -566,7 +569,7 @@ static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_
     /* Search the edges of this node: the list of the key may have thousands of readers. */
     for (uint32_t i = d->node[node].first; i != 0; i = d->edge[i].sister) {
         cache_edge *e = &d->edge[i];
-        if (e->hash == k->hash && e->owner == k->owner) {
+        if (e->hash == k->hash && e->generation == k->generation) {
             e->since = BASE_MUTANT("deps.last_run") ? r->id : BASE_MIN(e->since, r->id);
             e->run = BASE_MAX(e->run, r->id);
             return true;
@@ -577,7 +580,7 @@ static bool cache_edge_one(cache_deps *d, cache_run *r, const l1_key *k, uint32_
     _Atomic uint32_t *head = &d->edge_list[cache_deps_list(d, k->hash)];
     cache_edge *e = &d->edge[at];
     d->edge_free = e->next;
-    *e = (cache_edge){ .hash = k->hash, .since = r->id, .run = r->id, .owner = k->owner,
+    *e = (cache_edge){ .hash = k->hash, .since = r->id, .run = r->id, .generation = k->generation,
                        .node = node, .next = base_load_rlx(head), .sister = d->node[node].first };
     if (e->next != 0) { d->edge[e->next].prev = at; }
     d->node[node].first = at;
@@ -603,7 +606,7 @@ static void cache_run_edges(cache_run *r, const l1_key *k)
         stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
     }
     /* cleared: its edges are not searched */
-    if (!cache_vgen_alive(r->s, k->owner)) { r->unsound = true; }
+    if (!cache_generation_alive(r->s, k->generation)) { r->unsound = true; }
 }
 
 /* Record deadline and tags of the key. Return false if the key is missing, or (before the read) if
@@ -630,7 +633,7 @@ static bool cache_run_look(cache_run *r, cellar *c, const l1_key *k, bool before
 /* Return the run of the loader in this thread. NULL: no loader, or it records nothing. */
 static cache_run *cache_run_here(const cellar *c)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     if (self->leads == NULL || self->index == 0) { return NULL; }
     cache_run *r = flight_notes(self->leads);
     return r != NULL && r->s == c->store && r->nodes != 0 ? r : NULL;
@@ -639,7 +642,9 @@ static cache_run *cache_run_here(const cellar *c)
 static cache_read *cache_run_read(cache_run *r, const l1_key *k)
 {
     for (uint32_t i = 0; i < r->reads; i++) {
-        if (r->read[i].hash == k->hash && r->read[i].owner == k->owner) { return &r->read[i]; }
+        if (r->read[i].hash == k->hash && r->read[i].generation == k->generation) {
+            return &r->read[i];
+        }
     }
     return NULL;
 }
@@ -654,7 +659,7 @@ CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
         return;
     }
     cache_read *read = &r->read[r->reads++];
-    *read = (cache_read){ k->hash, k->owner, false };
+    *read = (cache_read){ k->hash, k->generation, false };
     if (!BASE_MUTANT("deps.edge_after_read")) { cache_run_edges(r, k); }
     BASE_POINT("deps.note");
     read->seen = cache_run_look(r, c, k, true);
@@ -682,7 +687,7 @@ static bool cache_walk_due(cache_store *s, cache_walk *w)
     if (at != 0) {
         cache_edge_undue(d, at);
         w->count = 0;
-        cache_walk_add(w, d, d->edge[at].hash, d->edge[at].owner, 0);
+        cache_walk_add(w, d, d->edge[at].hash, d->edge[at].generation, 0);
     }
     sync_drop(DEPS, &d->lock);
     if (at == 0) { return false; }
@@ -711,7 +716,7 @@ BASE_NOINLINE static void cache_deps_follow(cellar *c, const l1_key *k, uint64_t
     cache_walk w;
     w.left = CACHE_DEPS_CALL;
     w.count = 0;
-    cache_walk_add(&w, d, k->hash, k->owner, 0);
+    cache_walk_add(&w, d, k->hash, k->generation, 0);
     if (mark != 0 && base_load_rlx(&d->node_list[cache_deps_list(d, k->hash)]) != 0) {
         sync_take(DEPS, &d->lock);
         const uint32_t at = cache_node_find(d, k);
@@ -743,7 +748,7 @@ CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark
 }
 
 /* Delay the edges of keys of one generation, or with 0 of all ended ones; follow some. */
-CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner)
+CELLAR_PRIVATE void cache_deps_generation(cache_store *s, uint32_t generation)
 {
     cache_deps *d = s->deps;
     base_fence_sc(); /* end of the generation, then its edges; pairs with cache_run_edges */
@@ -753,7 +758,8 @@ CELLAR_PRIVATE void cache_deps_owner(cache_store *s, uint32_t owner)
         sync_take(DEPS, &d->lock);
         for (uint32_t i = from; i < to; i++) {
             const cache_edge *e = &d->edge[i];
-            const bool hit = owner != 0 ? e->owner == owner : !cache_vgen_alive(s, e->owner);
+            const bool hit = generation != 0 ? e->generation == generation
+                                             : !cache_generation_alive(s, e->generation);
             if (e->node != 0 && hit) { cache_edge_due(d, i); }
         }
         sync_drop(DEPS, &d->lock);

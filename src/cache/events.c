@@ -5,9 +5,10 @@
  * PICTURE    L1 hands over an entry, no lock held -> evicted and worth it: tier put
  *                  -> then the listeners with a matching mask and namespace, in order
  * INVARIANTS L1 hands over each end once. `running` of a listener counts the snapshots that name
- *            it, so its slot is free only when no thread can call it. told = listeners + told_base
- *            (tier, dependencies). Without listeners L1 hands over evicted entries only.
- * LOCKING    LISTEN for the table; dropped before a listener runs. VIEW, briefly, for the
+ *            it, so its slot is free only when no thread can call it. observers = listeners +
+ *            observers_base (tier, dependencies). Without listeners L1 hands over evicted entries
+ *            only.
+ * LOCKING    LISTEN for the table; dropped before a listener runs. NAMESPACE, briefly, for the
  *            namespace.
  * COMPLETION The thread that brings `running` of a dead listener to 0 frees its slot and wakes the
  *            remover. If no call runs, the remover frees the slot itself.
@@ -19,7 +20,7 @@
 
 static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 {
-    const cache_frame *frame = base_self()->load_frames;
+    const cache_frame *frame = base_thread_self()->load_frames;
     const bool stores = frame != NULL && frame->stores;
     switch (what->cause) {
     case L1_LEFT_CAPACITY: return CELLAR_CAUSE_EVICTED;
@@ -38,19 +39,20 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 
 /* ---- the tier ---- */
 
-static void cache_demote(cache_store *s, const l1_left *what, const cellar *view)
+static void cache_demote(cache_store *s, const l1_left *what, const cellar *namespace)
 {
     if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
-    const cache_tier_key key = { what->key, what->key_len, what->hash, view->id, what->owner };
+    const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
+                                 what->generation };
     /* With write on eviction an address says that a read brought the entry up. */
-    const bool asked = what->l2_addr != 0 && view->disk_mode == CELLAR_L2_WRITE_ON_EVICTION;
+    const bool asked = what->l2_addr != 0 && namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION;
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,
         .l2_addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
-        .user_flags = what->user_flags, .kind = (cellar_kind)what->kind, .cost = what->cost,
-        .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = view->disk_pack,
+        .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
+        .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = namespace->disk_pack,
     };
     (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
 }
@@ -66,7 +68,7 @@ typedef struct cache_ears { /* listeners of one event */
 
 /* Take a snapshot of the listeners for one event. Return false if a listener of a single namespace
  * exists and the namespace of the entry is unknown. */
-static bool cache_ears_take(cache_store *s, const cellar *view, bool known, cellar_cause cause,
+static bool cache_ears_take(cache_store *s, const cellar *namespace, bool known, cellar_cause cause,
                             cache_ears *e)
 {
     bool all = true;
@@ -76,7 +78,8 @@ static bool cache_ears_take(cache_store *s, const cellar *view, bool known, cell
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         cache_listener *l = &s->listener[i];
         if (l->fn == NULL || l->dead || (l->causes & bit) == 0) { continue; }
-        if (l->view_id != UINT32_MAX && (view == NULL || view->id != l->view_id)) {
+        if (l->namespace_id != UINT32_MAX &&
+            (namespace == NULL || namespace->id != l->namespace_id)) {
             all = all && known;
             continue;
         }
@@ -92,13 +95,13 @@ static bool cache_ears_take(cache_store *s, const cellar *view, bool known, cell
 static void cache_ears_drop(cache_store *s, const cache_ears *e)
 {
     bool wake[CACHE_LISTENERS_MAX] = { false };
-    cellar *view[CACHE_LISTENERS_MAX];
+    cellar *namespace[CACHE_LISTENERS_MAX];
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < e->count; i++) {
         cache_listener *l = &s->listener[e->at[i]];
         if (base_sub_ar(&l->running, 1u) == 1 && l->dead) {
             l->fn = NULL;
-            view[i] = l->view;
+            namespace[i] = l->namespace;
             wake[i] = true;
         }
     }
@@ -106,20 +109,21 @@ static void cache_ears_drop(cache_store *s, const cache_ears *e)
     for (unsigned i = 0; i < e->count; i++) {
         if (!wake[i]) { continue; }
         sync_wake(&s->listener[e->at[i]].running, INT32_MAX);
-        if (view[i] != NULL) { cache_view_release(view[i]); }
+        if (namespace[i] != NULL) { cache_namespace_release(namespace[i]); }
     }
 }
 
-static void cache_tell(cache_store *s, const l1_left *what, cellar *view, const cache_whose *whose)
+static void cache_tell(cache_store *s, const l1_left *what, cellar *namespace,
+                       const cache_whose *whose)
 {
     cache_ears ears;
     const cellar_cause cause = cache_cause(what, whose->dead_by);
-    if (!cache_ears_take(s, view, whose->known, cause, &ears)) {
+    if (!cache_ears_take(s, namespace, whose->known, cause, &ears)) {
         stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
     }
     if (ears.count == 0) { return; }
     const cellar_event event = {
-        .ns = whose->dropped ? NULL : view,
+        .ns = whose->dropped ? NULL : namespace,
         .key = what->key,
         .key_len = what->key_len,
         .value = what->value,
@@ -128,7 +132,7 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *view, const 
         .user_flags = what->user_flags,
         .kind = (cellar_kind)what->kind,
     };
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     self->depth++;
     for (unsigned i = 0; i < ears.count; i++) {
         sync_assert_none();
@@ -143,22 +147,22 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 {
     cache_store *s = ctx;
     cache_whose whose;
-    cellar *view = cache_vgen_view(s, what->owner, &whose);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && view != NULL && !whose.dropped) {
-        if (view->no_disk) {
+    cellar *namespace = cache_generation_namespace(s, what->generation, &whose);
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && namespace != NULL && !whose.dropped) {
+        if (namespace->no_disk) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         } else {
-            cache_demote(s, what, view);
+            cache_demote(s, what, namespace);
         }
     }
-    if (base_load_rlx(&s->told) > s->told_base) {
-        if (base_self()->depth >= CACHE_LISTEN_DEPTH) {
+    if (base_load_rlx(&s->observers) > s->observers_base) {
+        if (base_thread_self()->depth >= CACHE_LISTEN_DEPTH) {
             stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
         } else {
-            cache_tell(s, what, view, &whose);
+            cache_tell(s, what, namespace, &whose);
         }
     }
-    if (view != NULL) { cache_view_release(view); }
+    if (namespace != NULL) { cache_namespace_release(namespace); }
 }
 
 /* ---- add and remove ---- */
@@ -186,13 +190,13 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
         l->fn = fn;
         l->ctx = ctx;
         l->causes = causes != 0 ? causes : UINT32_MAX;
-        l->view_id = c == s->root ? UINT32_MAX : c->id;
-        l->view = c == s->root ? NULL : c;
+        l->namespace_id = c == s->root ? UINT32_MAX : c->id;
+        l->namespace = c == s->root ? NULL : c;
         /* its handle is open: refs >= 1 */
-        if (l->view != NULL) { (void)base_add_rlx(&c->refs, 1u); }
+        if (l->namespace != NULL) { (void)base_add_rlx(&c->refs, 1u); }
         l->id = *id = ++s->next_listener;
         l->dead = false;
-        (void)base_add_rlx(&s->told, 1u);
+        (void)base_add_rlx(&s->observers, 1u);
     }
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) {
@@ -218,7 +222,7 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cache_listener *l = NULL;
-    cellar *view = NULL;
+    cellar *namespace = NULL;
     bool idle = false;
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX && l == NULL; i++) {
@@ -230,16 +234,16 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
         idle = base_load_acq(&l->running) == 0;
         if (idle) {
             l->fn = NULL;
-            view = l->view;
+            namespace = l->namespace;
         }
-        (void)base_sub_rlx(&s->told, 1u);
+        (void)base_sub_rlx(&s->observers, 1u);
     }
     sync_drop(LISTEN, &s->listen_lock);
     if (l == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
                                        "cellar_listener_remove: no listener has this id"); }
     l1_want_left(s->l1, false);
-    if (view != NULL) { cache_view_release(view); }
-    while (!idle && base_self()->depth == 0 && cache_listener_is(s, l, id)) {
+    if (namespace != NULL) { cache_namespace_release(namespace); }
+    while (!idle && base_thread_self()->depth == 0 && cache_listener_is(s, l, id)) {
         const uint32_t running = base_load_acq(&l->running);
         if (running != 0) { (void)sync_wait(&l->running, running, base_now_ns() + 50000000u); }
     }

@@ -13,7 +13,7 @@
  *            probability 2^-31, and two concurrent writers of one place may mix their causes. The
  *            fingerprint word is written last, and read before and after.
  * TIME       when and age in units of 64 ms; `when` counts from the open of the store: 8 years.
- * LOCKING    Records are relaxed words: notes are taken in windows of L1. VIEW for the rings.
+ * LOCKING    Records are relaxed words: notes are taken in windows of L1. NAMESPACE for the rings.
  * LIMITS     min(1 MiB, budget / 256) as a power of two; at most 256 generations, 16 searched per
  *            namespace. tuning.no_explain: nothing. No name of a hidden namespace is kept. `by` is
  *            16 bits of a number: an overwritten number names nothing.
@@ -31,12 +31,12 @@ typedef struct cache_why_place {
     _Atomic uint64_t a, b; /* {when, fingerprint}, {age, by, cause, hits}; a == 0: empty */
 } cache_why_place;
 
-typedef struct cache_why_end { /* VIEW */
-    uint32_t view_id, vgen, when;
+typedef struct cache_why_end { /* NAMESPACE */
+    uint32_t namespace_id, generation, when;
     uint8_t cause; /* 0: unused */
 } cache_why_end;
 
-typedef struct cache_why_act_at { /* VIEW */
+typedef struct cache_why_act_at { /* NAMESPACE */
     uint64_t fp;      /* fingerprint of a tag */
     uint64_t epoch;   /* epoch of its end: it ended entries born before */
     uint32_t number;  /* from 1; 0: unused */
@@ -49,9 +49,9 @@ struct cache_why {
     unsigned shift;
     int64_t born_ms;
     cache_why_end *ring;
-    uint32_t ring_count, ring_next; /* ring_count: power of two; VIEW */
+    uint32_t ring_count, ring_next; /* ring_count: power of two; NAMESPACE */
     cache_why_act_at *act;          /* ring_count of them */
-    uint32_t act_count;             /* tags and patterns deleted so far; VIEW */
+    uint32_t act_count;             /* tags and patterns deleted so far; NAMESPACE */
     size_t bytes;                   /* size of this block */
 };
 
@@ -150,7 +150,7 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     cache_store *s = c->store;
     cache_why *w = s->why;
     if (w == NULL) { return 0; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     uint32_t number = ++w->act_count;
     if ((number & 0xffffu) == 0) { number = ++w->act_count; } /* in 16 bits 0 means none */
     cache_why_act_at *a = &w->act[number & (w->ring_count - 1)];
@@ -160,7 +160,7 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     a->cause = (uint8_t)cause;
     a->len = c->secret ? 0 : (uint8_t)BASE_MIN(len, sizeof a->text);
     memcpy(a->text, text, a->len);
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     return number;
 }
 
@@ -171,26 +171,26 @@ CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash)
     BASE_PREFETCH_W(cache_why_at(w, hash, &print));
 }
 
-CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t owner, l1_cause cause,
-                                    int64_t born_ms, unsigned uses)
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t generation,
+                                    l1_cause cause, int64_t born_ms, unsigned uses)
 {
     if (s->why == NULL) { return; }
     const int64_t now = base_coarse_ms(&s->clock);
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
-    if (cause == L1_LEFT_CLEARED) { why = cache_vgen_cause(s, owner); }
+    if (cause == L1_LEFT_CLEARED) { why = cache_generation_cause(s, generation); }
     if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
     cache_why_write(s->why, hash, (uint32_t)why, now, now - born_ms, uses);
 }
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t vgen,
+CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
                                          cellar_cause cause)
 {
     cache_why *w = s->why;
     if (w == NULL) { return; }
     w->ring[w->ring_next++ & (w->ring_count - 1)] = (cache_why_end){
-        v->id, vgen, cache_why_units(base_now_ms(&s->clock) - w->born_ms), (uint8_t)cause
+        v->id, generation, cache_why_units(base_now_ms(&s->clock) - w->born_ms), (uint8_t)cause
     };
 }
 
@@ -217,10 +217,10 @@ static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
 {
     const cache_why *w = s->why;
     if (by == 0) { return; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const cache_why_act_at *a = &w->act[by & (w->ring_count - 1)]; /* ring_count <= 2^16 */
     if ((a->number & 0xffffu) == by && a->cause == r->cause) { cache_why_by_text(r, a); }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 /* Find which tag ended a present entry: the first deleted one that the ring still has. Else the
@@ -233,7 +233,7 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
     if (w == NULL || count == 0) { return; }
     const cache_why_act_at *first = NULL;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     for (uint32_t i = 0; i < w->ring_count; i++) {
         const cache_why_act_at *a = &w->act[i];
         bool one = false;
@@ -244,7 +244,7 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
         if (first == NULL || a->number < first->number) { first = a; }
     }
     if (first != NULL) { cache_why_by_text(r, first); }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t b,
@@ -300,7 +300,7 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
 static bool cache_why_loading(cellar *c, const l1_key *k, int64_t now_ms, cellar_reason *r)
 {
     flight_table *t = base_load_acq(&c->store->flights);
-    const flight_key key = { k->bytes, k->len, k->owner, k->hash };
+    const flight_key key = { k->bytes, k->len, k->generation, k->hash };
     int64_t start_ms = 0;
     if (t == NULL || !flight_since(t, &key, &start_ms)) { return false; }
     r->answer = CELLAR_WHY_LOADING;
@@ -314,18 +314,18 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
     cache_store *s = c->store;
     cache_why_end ended[CACHE_WHY_ASKED];
     unsigned count = 0;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const cache_why *w = s->why;
     for (uint32_t i = 1; i <= w->ring_count && count < CACHE_WHY_ASKED; i++) { /* newest first */
         const cache_why_end *e = &w->ring[(w->ring_next - i) & (w->ring_count - 1)];
-        if (e->cause != 0 && e->view_id == c->id) { ended[count++] = *e; }
+        if (e->cause != 0 && e->namespace_id == c->id) { ended[count++] = *e; }
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     for (unsigned i = 0; i < count; i++) {
         const cache_why_end *e = &ended[i];
         l1_key old = *k;
-        old.owner = e->vgen;
-        old.hash = base_hash(c->hash_key, old.owner, k->bytes, k->len);
+        old.generation = e->generation;
+        old.hash = base_hash(c->hash_key, old.generation, k->bytes, k->len);
         uint64_t a, b;
         l1_info info;
         const cellar_err err = l1_inspect(c->l1, &old, NULL, 0, &info, L1_PEEK | L1_STALE_OK);

@@ -87,7 +87,7 @@ BASE_ALWAYS_INLINE cellar_err cache_get_end(cellar *c, const l1_key *k, cellar_e
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 does not set it then */
     if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
     if (value_len != NULL) { *value_len = len; }
-    stats_add_mine(c->stats, c->stats_tag, base_self(), outcome, 1);
+    stats_add_mine(c->stats, c->stats_tag, base_thread_self(), outcome, 1);
     return err;
 }
 
@@ -118,7 +118,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     l1_key k;
     size_t len = 0;
     cache_key(c, &k, key, key_len);
-    if (BASE_UNLIKELY(stats_sample(base_self()))) {
+    if (BASE_UNLIKELY(stats_sample(base_thread_self()))) {
         return cache_get_timed(c, &k, buf, buf_cap, value_len);
     }
     const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
@@ -129,7 +129,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
 BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, size_t key_len,
                                                    void *buf, size_t buf_cap, size_t *value_len)
 {
-    const bool sampled = stats_sample(base_self());
+    const bool sampled = stats_sample(base_thread_self());
     if (BASE_LIKELY(!sampled) && cache_filter_never(c, key, key_len)) {
         if (value_len != NULL) { *value_len = 0; }
         stats_add(cache_mine(c), STATS_MISS, 1);
@@ -145,7 +145,7 @@ BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, s
 BASE_NOINLINE static cellar_err cache_get_noted(cellar *c, const void *key, size_t key_len,
                                                 void *buf, size_t buf_cap, size_t *value_len)
 {
-    const bool loads = base_self()->leads != NULL; /* else no loader records reads */
+    const bool loads = base_thread_self()->leads != NULL; /* else no loader records reads */
     const uint32_t state = base_load_acq(&c->state) & ~CACHE_NOTES;
     l1_key k;
     if (loads && (state & CACHE_CLOSED) == 0) {
@@ -178,22 +178,23 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }
-    base_self_t *const self = base_self();
+    base_thread_record *const self = base_thread_self();
     const uint32_t klen = (uint32_t)key_len;
-    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
-    const uint64_t hash = base_hash_near(c->hash_key, owner, key, key_len);
+    /* release in cache_generation_next */
+    const uint32_t generation = base_load_acq(&c->generation);
+    const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
     if (BASE_UNLIKELY(stats_sample(self))) {
-        const l1_key k = { key, klen, owner, hash };
+        const l1_key k = { key, klen, generation, hash };
         return cache_get_timed(c, &k, buf, buf_cap, value_len);
     }
     size_t len;
-    if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, owner, hash, buf, buf_cap, &len))) {
+    if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len))) {
         if (base_load_acq(&c->bloom) == NULL && c->store->tier == NULL && l1_none(c->l1, hash)) {
             if (value_len != NULL) { *value_len = 0; }
             stats_add_mine(c->stats, c->stats_tag, self, STATS_MISS, 1);
             return CELLAR_MISS;
         }
-        const l1_key k = { key, klen, owner, hash };
+        const l1_key k = { key, klen, generation, hash };
         return cache_get_rest(c, &k, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
@@ -613,11 +614,12 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
         BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
         return cache_pin_rest(c, key, key_len, out);
     }
-    const base_self_t *self = base_self();
-    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
-    const uint64_t hash = base_hash(c->hash_key, owner, key, key_len);
+    const base_thread_record *self = base_thread_self();
+    /* release in cache_generation_next */
+    const uint32_t generation = base_load_acq(&c->generation);
+    const uint64_t hash = base_hash(c->hash_key, generation, key, key_len);
     l1_pin_ref ref;
-    if (BASE_UNLIKELY(!l1_pin_hit(c->l1, self, key, (uint32_t)key_len, owner, hash, &ref))) {
+    if (BASE_UNLIKELY(!l1_pin_hit(c->l1, self, key, (uint32_t)key_len, generation, hash, &ref))) {
         return cache_pin_rest(c, key, key_len, out);
     }
     cache_pin_out(c, &ref, out);

@@ -105,14 +105,15 @@ static bool cache_leaves(l1_change change)
 
 /* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
  * entry stays expired even if its generation is dead, as its listeners are told. */
-static void cache_count_end(const cache_store *s, uint32_t owner, l1_change change)
+static void cache_count_end(const cache_store *s, uint32_t generation, l1_change change)
 {
     const bool expired = change == L1_CHANGE_EXPIRE;
-    const cache_vgens *t = base_load_acq(&s->vgens);
-    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
                   : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
-    if (CACHE_CELL_VGEN(w) != owner || w == 0) { /* forgotten generation: counted at the root */
+    /* forgotten generation: counted at the root */
+    if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
         return;
     }
@@ -156,7 +157,7 @@ BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
 static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change, uint64_t *stamp)
 {
     _Atomic uint64_t *word = cache_stamp(s, hash);
-    cache_frame *frame = base_self()->load_frames;
+    cache_frame *frame = base_thread_self()->load_frames;
     if (cache_leaves(change)) {
         const bool down = change == L1_CHANGE_EVICT && !BASE_MUTANT("tier.unwatched_evict");
         *stamp = cache_captured(s, down ? cache_stamp_watch(word) : base_load_acq(word));
@@ -178,15 +179,16 @@ static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change
 }
 
 /* List the turn of the change after the raise of its stamp: see cache_turns_use. */
-BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash, uint32_t owner,
-                                            const void *key, size_t key_len, uint64_t *stamp)
+BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
+                                            uint32_t generation, const void *key, size_t key_len,
+                                            uint64_t *stamp)
 {
-    cache_frame *frame = base_self()->load_frames;
+    cache_frame *frame = base_thread_self()->load_frames;
     cache_turn *t = &frame->turn;
     t->bytes = key;
     t->hash = hash;
     t->len = (uint32_t)key_len;
-    t->owner = owner;
+    t->generation = generation;
     if (cache_turn_list(s, t) && frame->raised == 0) {
         frame->below = true; /* an older change of the key is about to write */
         cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
@@ -204,11 +206,10 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
 
 /* Update the running loads of this key. A change invalidates them; the leader may publish only if
  * its own load is still valid. Without open loads this reads two rarely written lines. */
-BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t owner,
-                                               const void *bytes, size_t key_len,
-                                               l1_change change)
+BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t generation,
+                                               const void *bytes, size_t key_len, l1_change change)
 {
-    const flight_key key = { bytes, (uint32_t)key_len, owner, hash };
+    const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
     const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
                          change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
@@ -220,20 +221,20 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
 
 /* Decide whether a change may happen. A write of an ended generation may not, because it would
  * revive a value from before the clear. An entry that leaves by itself invalidates no load. */
-static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
-                         l1_change change, uint64_t *stamp)
+static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const void *key,
+                         size_t key_len, l1_change change, uint64_t *stamp)
 {
     cache_store *s = ctx;
     if (cache_leaves(change)) {
-        cache_count_end(s, owner, change);
+        cache_count_end(s, generation, change);
     } else {
         const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
                           change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
                           change == L1_CHANGE_PUBLISH;
-        if (adds && BASE_UNLIKELY(!cache_vgen_alive(s, owner))) { return false; }
+        if (adds && BASE_UNLIKELY(!cache_generation_alive(s, generation))) { return false; }
         flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
         if (BASE_UNLIKELY(flights != NULL) &&
-            !cache_commit_flights(flights, hash, owner, key, key_len, change)) {
+            !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
             return false;
         }
     }
@@ -241,7 +242,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
         const bool may = cache_commit_stamped(s, hash, change, stamp);
         if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0) && !cache_leaves(change) &&
             change != L1_CHANGE_BACKFILL && change != L1_CHANGE_CLEAN) {
-            cache_commit_turn(s, hash, owner, key, key_len, stamp);
+            cache_commit_turn(s, hash, generation, key, key_len, stamp);
         }
         return may;
     }
@@ -250,37 +251,41 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t owner, const void *k
 }
 
 /* Return the quota of a living generation. Entries of a dead one count for no namespace. */
-static unsigned cache_quota_of(void *ctx, uint32_t owner)
+static unsigned cache_quota_of(void *ctx, uint32_t generation)
 {
     const cache_store *s = ctx;
-    const cache_vgens *t = base_load_acq(&s->vgens);
-    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
-    return CACHE_CELL_VGEN(w) == owner ? CACHE_CELL_QUOTA(w) : 0;
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    return CACHE_CELL_GENERATION(w) == generation ? CACHE_CELL_QUOTA(w) : 0;
 }
 
-static uint32_t cache_view_of(void *ctx, uint32_t owner)
+static uint32_t cache_namespace_of(void *ctx, uint32_t generation)
 {
     const cache_store *s = ctx;
-    const cache_vgens *t = base_load_acq(&s->vgens);
-    const uint64_t w = base_load_acq(&t->cell[owner & t->mask]);
-    return CACHE_CELL_VGEN(w) == owner && (w & CACHE_CELL_ALIVE) != 0 ? CACHE_CELL_SLOT(w)
-                                                                      : L1_NO_VIEW;
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    return CACHE_CELL_GENERATION(w) == generation && (w & CACHE_CELL_ALIVE) != 0
+               ? CACHE_CELL_SLOT(w)
+               : L1_NO_NAMESPACE;
 }
 
-static bool cache_owner_alive(void *ctx, uint32_t owner) { return cache_vgen_alive(ctx, owner); }
+static bool cache_hook_generation_alive(void *ctx, uint32_t generation)
+{
+    return cache_generation_alive(ctx, generation);
+}
 
-static void cache_ended(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
-                        unsigned uses)
+static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause cause,
+                        int64_t born_ms, unsigned uses)
 {
     cache_store *s = ctx;
-    cache_why_ended(s, hash, owner, cause, born_ms, uses);
+    cache_why_ended(s, hash, generation, cause, born_ms, uses);
 }
 
 /* Keep an entry in L1 while a change reads it back for the tier (tier.c). */
-static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t owner, const void *key,
+static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t generation, const void *key,
                               size_t key_len)
 {
-    return cache_turn_listed(ctx, hash, owner, key, key_len);
+    return cache_turn_listed(ctx, hash, generation, key, key_len);
 }
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
@@ -288,9 +293,9 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->ctx = s;
     out->commit = cache_commit;
     out->left = cache_left;
-    out->owner_alive = cache_owner_alive;
+    out->generation_alive = cache_hook_generation_alive;
     out->quota_of = cache_quota_of;
-    out->view_of = cache_view_of;
+    out->namespace_of = cache_namespace_of;
     out->tags_valid = cache_tags_valid;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
@@ -339,7 +344,7 @@ CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
 
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     f->outer = self->load_frames;
     f->stores = stores;
     f->negative = negative;
@@ -352,7 +357,7 @@ CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negativ
 
 static void cache_tier_key_of(const cellar *c, const l1_key *k, cache_tier_key *out)
 {
-    *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->owner };
+    *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
 }
 
 /* Call the tier under the turn of the change. */
@@ -372,8 +377,8 @@ BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 {
     cache_store *s = c->store;
-    BASE_ASSERT(base_self()->load_frames == f);
-    base_self()->load_frames = f->outer;
+    BASE_ASSERT(base_thread_self()->load_frames == f);
+    base_thread_self()->load_frames = f->outer;
     if (BASE_UNLIKELY(f->turn.listed)) {
         cache_change_kill(c, f, k);
         return;
@@ -391,11 +396,11 @@ CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l
 {
     cache_store *s = c->store;
     cellar_err err = CELLAR_OK;
-    BASE_ASSERT(base_self()->load_frames == f);
+    BASE_ASSERT(base_thread_self()->load_frames == f);
     if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
         err = cache_tier_store(c, k, p, urge, &f->turn);
     }
-    base_self()->load_frames = f->outer; /* until here for l1_clean */
+    base_thread_self()->load_frames = f->outer; /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
     if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
     return err;
@@ -414,7 +419,7 @@ static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned wai
         if (BASE_LIKELY(!cache_stamp_holds(*word, hash)) || BASE_MUTANT("tier.read_pending")) {
             return true;
         }
-        if (i == waits || base_self()->load_frames != NULL) { return false; }
+        if (i == waits || base_thread_self()->load_frames != NULL) { return false; }
         if (i < CACHE_WAIT_YIELDS) {
             base_yield();
         } else {
@@ -554,7 +559,7 @@ CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
         if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
         /* it will not be kept either */
-        if (!cache_vgen_alive(c->store, k->owner)) { return false; }
+        if (!cache_generation_alive(c->store, k->generation)) { return false; }
         base_yield(); /* lets the thread of the other change run */
     }
     return false;

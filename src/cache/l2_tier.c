@@ -35,7 +35,8 @@ static bool cache_disk_hash_key(void *ctx, base_hash_key *out)
 
 static l2_key cache_disk_key(const cache_tier_key *k)
 {
-    return (l2_key){ k->bytes, (uint32_t)k->len, k->vgen, k->hash }; /* len <= CELLAR_KEY_MAX */
+    /* len <= CELLAR_KEY_MAX */
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
 }
 
 static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
@@ -114,12 +115,12 @@ static uint64_t cache_disk_tags(void *ctx, uint64_t *floor,
     return l2_tags_known(s->disk, floor, fn, fn_ctx);
 }
 
-static cellar_err cache_disk_glob(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern,
-                                  size_t len, uint64_t *walk)
+static cellar_err cache_disk_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
+                                  const char *pattern, size_t len, uint64_t *walk)
 {
     const cache_store *s = ctx;
-    (void)view_id; /* no other namespace has this generation */
-    return l2_glob_begin(s->disk, vgen, pattern, len, walk);
+    (void)namespace_id; /* no other namespace has this generation */
+    return l2_glob_begin(s->disk, generation, pattern, len, walk);
 }
 
 static void cache_disk_glob_end(void *ctx, uint64_t walk)
@@ -130,30 +131,32 @@ static void cache_disk_glob_end(void *ctx, uint64_t walk)
 
 BASE_SIZE_BEGIN
 
-static bool cache_disk_view_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
+static bool cache_disk_namespace_find(void *ctx, const char *name, size_t len,
+                                      cache_tier_namespace *out)
 {
     const cache_store *s = ctx;
-    l2_view v;
-    if (!l2_view_find(s->disk, name, len, &v)) { return false; }
-    *out = (cache_tier_view){ v.id, v.vgen, v.version };
+    l2_namespace v;
+    if (!l2_namespace_find(s->disk, name, len, &v)) { return false; }
+    *out = (cache_tier_namespace){ v.id, v.generation, v.version };
     return true;
 }
 
-static void cache_disk_view_set(void *ctx, const cache_tier_view *v, const char *name, size_t len)
+static void cache_disk_namespace_set(void *ctx, const cache_tier_namespace *v, const char *name,
+                                     size_t len)
 {
     cache_store *s = ctx;
-    const l2_view view = { v->id, v->vgen, v->version };
-    const cellar_err err = l2_view_set(s->disk, &view, name, len);
+    const l2_namespace namespace = { v->id, v->generation, v->version };
+    const cellar_err err = l2_namespace_set(s->disk, &namespace, name, len);
     if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
     /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
              "generation of a namespace not stored: it is empty after a restart");
 }
 
-static void cache_disk_numbers(void *ctx, uint32_t *next_vgen, uint32_t *next_id)
+static void cache_disk_numbers(void *ctx, uint32_t *next_generation, uint32_t *next_id)
 {
     const cache_store *s = ctx;
-    *next_vgen = l2_next_vgen(s->disk);
+    *next_generation = l2_next_generation(s->disk);
     *next_id = l2_next_id(s->disk);
 }
 
@@ -299,17 +302,31 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
     s->disk_tier = (cache_tier){
-        .ctx = s, .survives_restart = true, .kill_is_synchronous = true,
-        .hash_key = cache_disk_hash_key, .get = cache_disk_get, .put = cache_disk_put,
-        .off = cache_disk_off, .min_ttl_ms = min_ttl, .pack_ready = cache_disk_pack_ready,
+        .ctx = s,
+        .survives_restart = true,
+        .kill_is_synchronous = true,
+        .hash_key = cache_disk_hash_key,
+        .get = cache_disk_get,
+        .put = cache_disk_put,
+        .off = cache_disk_off,
+        .min_ttl_ms = min_ttl,
+        .pack_ready = cache_disk_pack_ready,
         .kill = cache_disk_kill,
-        .nothing = cache_disk_nothing, .tag = cache_disk_tag, .tags = cache_disk_tags,
-        .glob = cache_disk_glob, .glob_end = cache_disk_glob_end, .view_find = cache_disk_view_find,
-        .view_set = cache_disk_view_set, .numbers = cache_disk_numbers,
-        .retire = cache_disk_retire, .sync = cache_disk_sync,
-        .resize = cache_disk_resize, .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
+        .nothing = cache_disk_nothing,
+        .tag = cache_disk_tag,
+        .tags = cache_disk_tags,
+        .glob = cache_disk_glob,
+        .glob_end = cache_disk_glob_end,
+        .namespace_find = cache_disk_namespace_find,
+        .namespace_set = cache_disk_namespace_set,
+        .numbers = cache_disk_numbers,
+        .retire = cache_disk_retire,
+        .sync = cache_disk_sync,
+        .resize = cache_disk_resize,
+        .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
         .commit_each = c.level == L2_ALWAYS,
-        .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL, .forked = cache_disk_forked,
+        .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL,
+        .forked = cache_disk_forked,
     };
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
@@ -328,7 +345,7 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
 /* ---- close: entries of memory are written ---- */
 
 typedef struct cache_spill {
-    cellar *view;
+    cellar *namespace;
     uint64_t until_ns;
     bool over; /* out of time */
 } cache_spill;
@@ -336,12 +353,12 @@ typedef struct cache_spill {
 static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i,
                               const void *value, size_t value_len)
 {
-    const cellar *v = sp->view;
+    const cellar *v = sp->namespace;
     const cache_store *s = v->store;
     uint64_t fps[CELLAR_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, k, fps, &born) : 0;
     if (tags != i->tag_count) { return true; } /* just expired */
-    const l2_key key = { k->bytes, k->len, k->owner, k->hash };
+    const l2_key key = { k->bytes, k->len, k->generation, k->hash };
     const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
                         .idle_ms = (uint32_t)i->idle_ms, .until_ms = i->expires_ms,
                         .version = i->version,
@@ -365,13 +382,13 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
 static bool cache_spill_one(void *ctx, const l1_seen *e)
 {
     cache_spill *sp = ctx;
-    const cache_store *s = sp->view->store;
+    const cache_store *s = sp->namespace->store;
     const l1_info *i = &e->info;
     if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
         return true;
     }
-    const l1_key k = { e->key, (uint32_t)e->key_len, i->owner,
-                       base_hash(&s->hash_key, i->owner, e->key, e->key_len) };
+    const l1_key k = { e->key, (uint32_t)e->key_len, i->generation,
+                       base_hash(&s->hash_key, i->generation, e->key, e->key_len) };
     if (e->value != NULL || e->value_len == 0) {
         return cache_spill_value(sp, &k, i, e->value, e->value_len);
     }
@@ -387,14 +404,14 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
 static void cache_disk_spill(cache_store *s, int64_t patience_ms)
 {
     cache_spill sp = { NULL, base_now_ns() + (uint64_t)patience_ms * 1000000u, false };
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX && !sp.over; slot++) {
-        cellar *v = cache_view_at(s, slot);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && !sp.over; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
         if (v == NULL || v->no_disk || v->dropped) { continue; }
-        sp.view = v;
+        sp.namespace = v;
         uint64_t cursor = 0;
         do {
-            if (l1_scan(s->l1, &cursor, 64, base_load_acq(&v->vgen), true, cache_spill_one, &sp) !=
-                CELLAR_OK) {
+            if (l1_scan(s->l1, &cursor, 64, base_load_acq(&v->generation), true, cache_spill_one,
+                        &sp) != CELLAR_OK) {
                 return;
             }
         } while (cursor != 0 && !sp.over);

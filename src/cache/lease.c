@@ -66,7 +66,9 @@ static void cache_lease_left(struct cellar_load *ld)
 /* Lead the flight: fallbacks run in this thread, like loaders. */
 static void cache_lease_lead(struct cellar_load *ld, uintptr_t frame)
 {
-    if (flight_deep(base_self())) { ld->call->o = NULL; } /* fallbacks would exceed the nesting
+    if (flight_deep(base_thread_self())) {
+        ld->call->o = NULL;
+    } /* fallbacks would exceed the nesting
                                                            * limit */
     ld->left = cache_lease_left;
     flight_lead_begin(ld->f, frame);
@@ -269,15 +271,15 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
 /* ---- end of a lease ---- */
 
 /* Report a lease past its hard time-out as a failure, like any load. */
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note)
+CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
 {
     cache_whose whose;
     if (note == 0) { return; }
-    cellar *view = cache_vgen_view(ctx, owner, &whose);
-    if (view == NULL) { return; } /* dropped or forgotten, and its breaker with it */
-    cellar_breaker *b = base_load_acq(&view->breaker);
+    cellar *namespace = cache_generation_namespace(ctx, generation, &whose);
+    if (namespace == NULL) { return; } /* dropped or forgotten, and its breaker with it */
+    cellar_breaker *b = base_load_acq(&namespace->breaker);
     if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }
-    cache_view_release(view);
+    cache_namespace_release(namespace);
 }
 
 /* Claim the lease and prepare its publication. Return false with *err if there is no such lease. */
@@ -302,7 +304,7 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     memset(lease, 0, sizeof *lease);
     const flight_key k = flight_key_of(ld->f);
     cache_call_begin(call, c, k.bytes, k.len);
-    call->k.owner = k.owner;
+    call->k.generation = k.generation;
     call->k.hash = k.hash;
     call->now_ms = base_now_ms(&s->clock);
     const flight_bytes *kept = flight_drafted(ld->f);

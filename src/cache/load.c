@@ -32,7 +32,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
                                 &s->loading, cache_run_free, cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
-    const bool turns = base_self()->depth == 0;
+    const bool turns = base_thread_self()->depth == 0;
     while (turns && !base_cas_ar(&s->flights_turn, 0u, 1u)) {
         (void)sync_wait(&s->flights_turn, 1u, UINT64_MAX);
     }
@@ -60,7 +60,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
 /* Return the counter of the calls of this thread in the store. NULL: not counted. */
 static uint32_t *cache_loads_here(const cache_store *s, bool begins)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     uint32_t *room = NULL;
     for (unsigned i = 0; self->index != 0 && i < BASE_LOADS_MAX; i++) {
         if (self->loads[i].count == 0) {
@@ -297,8 +297,8 @@ CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_a
 {
     const bool queued = kind == FLIGHT_CALL || kind == FLIGHT_LEASE;
     *ask = (flight_ask){
-        .key = { call->k.bytes, call->k.len, call->k.owner, call->k.hash },
-        .view_id = call->c->id,
+        .key = { call->k.bytes, call->k.len, call->k.generation, call->k.hash },
+        .namespace_id = call->c->id,
         .kind = kind,
         .join = kind == FLIGHT_CALL && !call->p.no_wait,
         .take_queued = queued && call->old == NULL,
@@ -511,7 +511,7 @@ static void cache_rounds(cache_call *call, flight_table *t)
     if (cache_is_off(call->c)) { call->p.flags |= CELLAR_LOAD_NO_STORE; }
     for (;;) {
         if (cache_look_round(call, true)) { return; }
-        if (flight_deep(base_self())) {
+        if (flight_deep(base_thread_self())) {
             stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
             (void)cache_answer_failed(call, CELLAR_E_DEPTH);
             return;
@@ -533,11 +533,11 @@ static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
     call->fn = fn;
     call->ctx = ctx;
     if (fn != NULL) { return true; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     call->fn = call->c->loader;
     call->ctx = call->c->loader_ctx;
-    sync_drop(VIEW, &s->view_lock);
-    call->view_loader = true;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    call->namespace_loader = true;
     return call->fn != NULL || (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0;
 }
 
@@ -623,7 +623,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
     bool audit = false;
     uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) {
-        if (base_self()->leads != NULL) { /* inside a loader: use the slow path */
+        if (base_thread_self()->leads != NULL) { /* inside a loader: use the slow path */
             return cache_load_call(c, key, key_len, o, fn, ctx, false, out);
         }
         state &= ~CACHE_NOTES;

@@ -384,7 +384,7 @@ static size_t cache_bulk_wait(cache_bulk *b)
 static void cache_bulk_passes(cache_bulk *b)
 {
     size_t open = b->count;
-    if (flight_deep(base_self())) {
+    if (flight_deep(base_thread_self())) {
         stats_count(b->call.c->stats, STATS_LIMIT_DEPTH, 1);
         for (size_t i = 0; i < b->count; i++) {
             (void)cache_answer_failed(&b->one[i].call, CELLAR_E_DEPTH);
@@ -507,10 +507,10 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) {
-        sync_take(VIEW, &c->store->view_lock);
+        sync_take(NAMESPACE, &c->store->namespace_lock);
         fn = c->loader_many;
         ctx = c->loader_ctx;
-        sync_drop(VIEW, &c->store->view_lock);
+        sync_drop(NAMESPACE, &c->store->namespace_lock);
     }
     if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {
         return cache_load_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");

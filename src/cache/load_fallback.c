@@ -44,7 +44,7 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
 {
     /* no other bit: the caller checked */
     const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
-    const bool sampled = stats_sample(base_self());
+    const bool sampled = stats_sample(base_thread_self());
     cache_word word = CACHE_WORD_MAYBE;
     if (first && !sampled) { word = cache_filter_stops(c, key, key_len); }
     if (word == CACHE_WORD_MAYBE) {
@@ -210,7 +210,7 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
         (void)cache_answer(call, err, source);
         return true;
     }
-    if (own != 0 && own != asked && !cache_has_stale(call) && !flight_deep(base_self())) {
+    if (own != 0 && own != asked && !cache_has_stale(call) && !flight_deep(base_thread_self())) {
         call->instead = true;
         call->failed = err;
         call->hold_ms = source == CELLAR_SOURCE_ERROR_ENTRY ? call->retry_at_ms : 0;

@@ -30,7 +30,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     cellar_loader_fn fn;
     void *ctx;
     cache_job *job;             /* background job; NULL: call of a thread */
-    bool view_loader;           /* fn and ctx belong to the namespace */
+    bool namespace_loader;           /* fn and ctx belong to the namespace */
     bool only_join;             /* soft wait: the call never leads */
     bool audit;                 /* the filter said "never": this load checks it */
     bool instead;               /* the source failed recently or in the joined flight: */
@@ -118,7 +118,7 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
                                                cellar_load_opts *full, cache_load_plan *p);
 /* Return whether the options have a fallback or a default value. */
 CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o);
-CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest);
+CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest);
 
 /* ---- loader_api.c ---- */
 /* End the load with `err`, because writing its result failed. */
@@ -246,7 +246,7 @@ CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
 
 /* ---- lease.c ---- */
 /* Report the breaker pass of a lost lease. */
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t owner, uint64_t note);
+CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note);
 
 /* ---- refresh.c ---- */
 /* Return whether the loader of this call may run after the call. */

@@ -162,7 +162,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
 {
     cellar *c = ld->call->c;
     const flight_key fk = flight_key_of(ld->f);
-    const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
+    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
     p->change = L1_CHANGE_PUBLISH;
     const bool no_disk = ld->no_disk || (ld->call->p.flags & CELLAR_LOAD_NO_L2) != 0;
     if (no_disk && c->store->tier != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
@@ -313,9 +313,9 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
 {
     cellar *c = ld->call->c;
     const flight_key fk = flight_key_of(ld->f);
-    const l1_key k = { fk.bytes, fk.len, fk.owner, fk.hash };
+    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
     BASE_POINT("flight.publish");
-    if (!cache_told(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
+    if (!cache_is_observed(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
     cache_frame frame;
     const cache_urge urge = cache_urge_of(c, false);
     cache_change_begin(&frame, false, false);

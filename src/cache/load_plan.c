@@ -5,7 +5,7 @@
  * INVARIANTS Bad options are refused before any change, on a hit as on a miss. A namespace keeps
  *            the values it was given (0: not set), so the next load sees changed defaults. A load
  *            works with a copy.
- * LOCKING    VIEW for the loader of the namespace, which is three words; all others are single
+ * LOCKING    NAMESPACE for the loader of the namespace, which is three words; all others are single
  *            atomic words.
  * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key if its loader left
  *            by longjmp. */
@@ -94,7 +94,7 @@ static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r
 }
 
 /* Return the rule broken by options that only calls may set; NULL: none. */
-static const char *cache_load_view_extra(const cellar_load_opts *o)
+static const char *cache_load_namespace_extra(const cellar_load_opts *o)
 {
     if (o->ttl_ms != 0 || o->negative_ttl_ms != 0 || o->stale_ms != 0) {
         return "load: set ttl_ms, negative_ttl_ms and stale_ms in the namespace options";
@@ -114,7 +114,8 @@ static const char *cache_load_view_extra(const cellar_load_opts *o)
     return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, const char **why)
+CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
+                                                     const char **why)
 {
     cellar_load_opts full = cellar_load_opts_default();
     const cellar_err err = o->load != NULL ? cache_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
@@ -126,12 +127,12 @@ CELLAR_PRIVATE cellar_err cache_load_view_check(const cellar_namespace_opts *o, 
     cache_load_range_read(&full, &r);
     /* Then a load without options is never refused. */
     if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
-    *why = cache_load_view_extra(&full);
+    *why = cache_load_namespace_extra(&full);
     if (*why == NULL) { *why = cache_load_range_check(&r); }
     return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
-CELLAR_PRIVATE void cache_load_view_apply(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
 {
     cellar_load_opts full = cellar_load_opts_default();
     if (o->load != NULL) { (void)cache_opts_in(&full, sizeof full, o->load); } /* checked before */
@@ -192,10 +193,10 @@ CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
     return o->default_value != NULL;
 }
 
-CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *view, int64_t rest)
+CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
 {
     if (call != 0) { return call; }
-    const int64_t own = view != NULL ? base_load_rlx(view) : 0;
+    const int64_t own = namespace != NULL ? base_load_rlx(namespace) : 0;
     return own != 0 ? own : rest;
 }
 

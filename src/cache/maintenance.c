@@ -46,7 +46,7 @@ static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t 
 CELLAR_PRIVATE void cache_tick_pause(cache_store *s)
 {
     (void)base_add_sc(&s->paused, 1u);
-    while (base_load_sc(&s->ticking) != 0 && base_self()->depth == 0) { base_yield(); }
+    while (base_load_sc(&s->ticking) != 0 && base_thread_self()->depth == 0) { base_yield(); }
 }
 
 CELLAR_PRIVATE void cache_tick_resume(cache_store *s) { (void)base_sub_ar(&s->paused, 1u); }
@@ -63,7 +63,7 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
                                                       * the host */
     /* Inside a listener the running tick may belong to this thread: it would wait for itself. */
-    if (err == CELLAR_E_BUSY && base_self()->depth > 0) { return CELLAR_OK; }
+    if (err == CELLAR_E_BUSY && base_thread_self()->depth > 0) { return CELLAR_OK; }
     if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
     return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
 }
@@ -149,7 +149,7 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
         return cache_fail(c, CELLAR_E_FORKED, 0,
                           "cellar_option_set: a forked child cannot have a maintenance thread");
     }
-    if (base_self()->depth > 0) { /* this thread may run the listener */
+    if (base_thread_self()->depth > 0) { /* this thread may run the listener */
         return cache_fail(c, CELLAR_E_BUSY, 0,
                           "cellar_option_set: set the maintenance thread outside listeners");
     }
@@ -169,7 +169,7 @@ static cellar_err cache_set_log_level(cellar *c, int64_t level)
     const base_log_level inner = of[level];
     base_store_rlx(&s->quiet_level, (uint32_t)inner);
     base_store_rlx(&s->log.level, s->log.fn != NULL ? (int)inner : (int)BASE_LOG_OFF);
-    cache_views_talk(s, inner >= BASE_LOG_INFO);
+    cache_namespaces_talk(s, inner >= BASE_LOG_INFO);
     return CELLAR_OK;
 }
 

@@ -59,12 +59,12 @@ static bool cache_get_item_bad(const cellar_get_item *it)
 
 /* Record reads inside a loader, before and after them. */
 BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, uint32_t good,
-                                     uint32_t owner, bool after)
+                                     uint32_t generation, bool after)
 {
-    for (uint32_t m = base_self()->leads != NULL ? good : 0; m != 0; m &= m - 1) {
+    for (uint32_t m = base_thread_self()->leads != NULL ? good : 0; m != 0; m &= m - 1) {
         const cellar_get_item *it = &items[__builtin_ctz(m)];
-        l1_key k = { it->key, (uint32_t)it->key_len, owner, 0 };
-        k.hash = base_hash(c->hash_key, owner, it->key, it->key_len);
+        l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
+        k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
         if (after) { cache_deps_seen(c, &k, it->status); } else { cache_deps_note(c, &k); }
     }
 }
@@ -77,9 +77,10 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
     for (uint32_t i = 0; i < n; i++) {
         if (BASE_LIKELY(!cache_get_item_bad(&items[i]))) { good |= 1u << i; }
     }
-    const uint32_t owner = base_load_acq(&c->vgen); /* release in cache_vgen_next */
-    if (cache_notes(c)) { cache_get_note(c, items, good, owner, false); }
-    const uint32_t hits = l1_get_many(c->l1, owner, items, n, good, 0);
+    /* release in cache_generation_next */
+    const uint32_t generation = base_load_acq(&c->generation);
+    if (cache_notes(c)) { cache_get_note(c, items, good, generation, false); }
+    const uint32_t hits = l1_get_many(c->l1, generation, items, n, good, 0);
     t->hits += (uint64_t)__builtin_popcount(hits);
     for (uint32_t m = all & ~hits; m != 0; m &= m - 1) {
         const uint32_t i = (uint32_t)__builtin_ctz(m);
@@ -91,13 +92,13 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         }
         const bool below = it->status == CELLAR_MISS && c->store->tier != NULL;
         if (below) {
-            l1_key k = { it->key, (uint32_t)it->key_len, owner, 0 };
-            k.hash = base_hash(c->hash_key, owner, it->key, it->key_len);
+            l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
+            k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
             it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len);
         }
         cache_tally_note(t, it->status, below);
     }
-    if (cache_notes(c)) { cache_get_note(c, items, good, owner, true); }
+    if (cache_notes(c)) { cache_get_note(c, items, good, generation, true); }
 }
 
 static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally *t)

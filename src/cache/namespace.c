@@ -13,7 +13,7 @@
  *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
  *            A generation is not reused while an entry has it. When all 32 bits are used, all
  *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
- * LOCKING    VIEW, except for reads of generations, pages and the options of writes. Memory is
+ * LOCKING    NAMESPACE, except for reads of generations, pages and the options of writes. Memory is
  *            allocated before the lock and freed after it; only the tables of uthash grow under it.
  * LIFETIME   A namespace is freed when it is neither named nor open nor in use: refs, which never
  *            rise from 0. Only then its slot is free again, so an event never names another
@@ -27,20 +27,21 @@
 #include "base/pack.h"
 #include "load/flight.h"
 
-#define CACHE_VGENS_LEAST 64u
-#define CACHE_VGENS_DISK 1024u /* numbers from before a restart should find their cells free */
+#define CACHE_GENERATIONS_LEAST 64u
+/* numbers from before a restart should find their cells free */
+#define CACHE_GENERATIONS_DISK 1024u
 
 /* ---- generations ---- */
 
-static size_t cache_vgens_bytes(uint32_t cells)
+static size_t cache_generations_bytes(uint32_t cells)
 {
-    return sizeof(cache_vgens) + (size_t)cells * sizeof(uint64_t);
+    return sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
 }
 
-static cache_vgens *cache_vgens_new(cache_store *s, uint32_t cells)
+static cache_generations *cache_generations_new(cache_store *s, uint32_t cells)
 {
-    const size_t bytes = cache_vgens_bytes(cells);
-    cache_vgens *t = base_alloc(&s->account, BASE_MOD_VIEW, bytes, NULL);
+    const size_t bytes = cache_generations_bytes(cells);
+    cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (t == NULL) { return NULL; }
     t->mask = cells - 1;
     t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
@@ -49,73 +50,75 @@ static cache_vgens *cache_vgens_new(cache_store *s, uint32_t cells)
 
 /* Return whether the table is too small for one more namespace. Half of the cells stay free, so
  * that a draw ends soon. */
-static bool cache_vgens_small(const cache_store *s) SYNC_HOLDS(VIEW);
-static bool cache_vgens_small(const cache_store *s)
+static bool cache_generations_small(const cache_store *s) SYNC_HOLDS(NAMESPACE);
+static bool cache_generations_small(const cache_store *s)
 {
-    return base_load_rlx(&s->vgens)->mask + 1 < 2 * (s->view_count + 1);
+    return base_load_rlx(&s->generations)->mask + 1 < 2 * (s->namespace_count + 1);
 }
 
-static void cache_vgens_install(cache_store *s, cache_vgens *t) SYNC_HOLDS(VIEW);
-static void cache_vgens_install(cache_store *s, cache_vgens *t)
+static void cache_generations_install(cache_store *s, cache_generations *t) SYNC_HOLDS(NAMESPACE);
+static void cache_generations_install(cache_store *s, cache_generations *t)
 {
-    cache_vgens *old = base_load_rlx(&s->vgens);
+    cache_generations *old = base_load_rlx(&s->generations);
     BASE_ASSERT(t->mask == 2 * old->mask + 1);
     for (uint32_t i = 0; i <= old->mask; i++) {
         const uint64_t w = base_load_rlx(&old->cell[i]);
         if (w == 0) { continue; } /* would look like generation 0, the root */
-        base_store_rlx(&t->cell[CACHE_CELL_VGEN(w) & t->mask], w);
+        base_store_rlx(&t->cell[CACHE_CELL_GENERATION(w) & t->mask], w);
     }
     t->older = old;
-    base_store_rel(&s->vgens, t); /* acquire in cache_vgen_alive */
+    base_store_rel(&s->generations, t); /* acquire in cache_generation_alive */
 }
 
-CELLAR_PRIVATE bool cache_vgen_alive(const cache_store *s, uint32_t vgen)
+CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation)
 {
-    const cache_vgens *t = base_load_acq(&s->vgens);
-    const uint64_t w = base_load_acq(&t->cell[vgen & t->mask]);
-    return CACHE_CELL_VGEN(w) == vgen && (w & CACHE_CELL_ALIVE) != 0;
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    return CACHE_CELL_GENERATION(w) == generation && (w & CACHE_CELL_ALIVE) != 0;
 }
 
-CELLAR_PRIVATE cellar_cause cache_vgen_cause(const cache_store *s, uint32_t vgen)
+CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation)
 {
-    const cache_vgens *t = base_load_acq(&s->vgens);
-    const uint64_t w = base_load_acq(&t->cell[vgen & t->mask]);
-    const bool bumped = CACHE_CELL_VGEN(w) == vgen && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    const bool bumped =
+        CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
     return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
 /* Mark a generation dead in every table: a hook may read an older one. */
-static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause) SYNC_HOLDS(VIEW);
-static void cache_vgen_kill(cache_store *s, uint32_t vgen, cellar_cause cause)
+static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
+    SYNC_HOLDS(NAMESPACE);
+static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
 {
-    for (cache_vgens *t = base_load_rlx(&s->vgens); t != NULL; t = t->older) {
-        const uint64_t w = base_load_rlx(&t->cell[vgen & t->mask]);
-        if (CACHE_CELL_VGEN(w) == vgen) {
-            base_store_sc(&t->cell[vgen & t->mask],
-                          CACHE_CELL(vgen, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
+    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
+        const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
+        if (CACHE_CELL_GENERATION(w) == generation) {
+            base_store_sc(&t->cell[generation & t->mask],
+                          CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
         }
     }
 }
 
-CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
+CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
 {
     cache_store *s = v->store;
-    cache_vgens *t = base_load_rlx(&s->vgens);
-    const uint32_t old = base_load_rlx(&v->vgen);
-    uint32_t vgen = 0;
+    cache_generations *t = base_load_rlx(&s->generations);
+    const uint32_t old = base_load_rlx(&v->generation);
+    uint32_t generation = 0;
     do {
-        vgen = s->next_vgen;
-        if (vgen == 0) { return false; }
-        s->next_vgen = vgen + 1; /* 0 after the last one */
-    } while ((base_load_rlx(&t->cell[vgen & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    base_store_rel(&t->cell[vgen & t->mask],
-                   CACHE_CELL(vgen, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    const bool late = BASE_MUTANT("cache.share_after_vgen");
-    if (v->quota != 0 && !late) { l1_quota_owner(s->l1, v->quota, vgen); }
-    base_store_rel(&v->vgen, vgen); /* acquire in cache_key */
-    if (v->quota != 0 && late) { l1_quota_owner(s->l1, v->quota, vgen); }
-    if (old != vgen) {
-        cache_vgen_kill(s, old, cause);
+        generation = s->next_generation;
+        if (generation == 0) { return false; }
+        s->next_generation = generation + 1; /* 0 after the last one */
+    } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
+    base_store_rel(&t->cell[generation & t->mask],
+                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    const bool late = BASE_MUTANT("cache.share_after_generation");
+    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
+    base_store_rel(&v->generation, generation); /* acquire in cache_key */
+    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
+    if (old != generation) {
+        cache_generation_end(s, old, cause);
         cache_why_generation(s, v, old, cause);
     }
     return true;
@@ -125,30 +128,30 @@ CELLAR_PRIVATE bool cache_vgen_next(cellar *v, cellar_cause cause)
  * empties L1 may have called it. */
 static void cache_renumber_wait(cache_store *s)
 {
-    while (base_load_acq(&s->renumbering) != 0 && base_self()->depth == 0) {
+    while (base_load_acq(&s->renumbering) != 0 && base_thread_self()->depth == 0) {
         (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
     }
 }
 
 /* Return whether the namespace has a number; one that only has a slot has none. */
-CELLAR_PRIVATE bool cache_view_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
+CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
 
-static void cache_renumber_views(cache_store *s) SYNC_HOLDS(VIEW);
-static void cache_renumber_views(cache_store *s)
+static void cache_renumber_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
+static void cache_renumber_namespaces(cache_store *s)
 {
-    for (cache_vgens *t = base_load_rlx(&s->vgens); t != NULL; t = t->older) {
+    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
         for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
     }
-    s->next_vgen = 1;
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        cellar *v = cache_view_at(s, slot);
-        if (v == NULL || v->dropped || !cache_view_is_named(v)) { continue; }
+    s->next_generation = 1;
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
+        if (v == NULL || v->dropped || !cache_namespace_is_named(v)) { continue; }
         /* Its old number may now belong to another namespace: do not kill it. */
-        base_store_rlx(&v->vgen, s->next_vgen);
-        const bool ok = cache_vgen_next(v, CELLAR_CAUSE_CLEARED);
+        base_store_rlx(&v->generation, s->next_generation);
+        const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
         BASE_ASSERT(ok);
         (void)ok;
-        v->first_vgen = base_load_rlx(&v->vgen);
+        v->first_generation = base_load_rlx(&v->generation);
     }
 }
 
@@ -158,23 +161,25 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
         cache_renumber_wait(s);
         return;
     }
-    sync_take(VIEW, &s->view_lock);
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        cellar *v = cache_view_at(s, slot);
-        if (v != NULL) { cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED); }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
+        if (v != NULL) {
+            cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
+        }
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     l1_stats now;
     do { /* every put is vetoed now, so the count only falls */
-        l1_owner_died(s->l1);
+        l1_generation_died(s->l1);
         (void)l1_tick(s->l1, 20000);
         l1_stats_get(s->l1, &now);
         base_yield();
     } while (now.entries != 0);
     if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
-    sync_take(VIEW, &s->view_lock);
-    cache_renumber_views(s);
-    sync_drop(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cache_renumber_namespaces(s);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     base_store_rel(&s->renumbering, 0u);
     sync_wake(&s->renumbering, INT32_MAX);
     base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
@@ -184,9 +189,10 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
 {
     cache_store *s = c->store;
-    const uint32_t vgen = base_load_acq(&c->vgen);
-    if (vgen == k->owner && !cache_vgen_alive(s, vgen) && !cache_is_closed(c)) {
-        if (base_load_acq(&s->renumbering) != 0 || base_self()->depth > 0) {
+    const uint32_t generation = base_load_acq(&c->generation);
+    if (generation == k->generation && !cache_generation_alive(s, generation) &&
+        !cache_is_closed(c)) {
+        if (base_load_acq(&s->renumbering) != 0 || base_thread_self()->depth > 0) {
             cache_renumber_wait(s);
         } else {
             cache_renumber(s); /* forked child: the parent was in the middle of it */
@@ -197,17 +203,18 @@ CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
 
 /* ---- table of namespaces ---- */
 
-CELLAR_PRIVATE cellar *cache_view_at(const cache_store *s, uint32_t slot)
+CELLAR_PRIVATE cellar *cache_namespace_at(const cache_store *s, uint32_t slot)
 {
-    const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]);
-    return page != NULL ? base_load_acq(&page->view[slot % CACHE_PAGE_VIEWS]) : NULL;
+    const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]);
+    return page != NULL ? base_load_acq(&page->namespace[slot % CACHE_PAGE_NAMESPACES]) : NULL;
 }
 
-static void cache_view_put(cache_store *s, uint32_t slot, cellar *v) SYNC_HOLDS(VIEW);
-static void cache_view_put(cache_store *s, uint32_t slot, cellar *v)
+static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v) SYNC_HOLDS(NAMESPACE);
+static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v)
 {
-    cache_page *page = base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]);
-    base_store_rel(&page->view[slot % CACHE_PAGE_VIEWS], v); /* acquire in cache_view_at */
+    cache_page *page = base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]);
+    /* acquire in cache_namespace_at */
+    base_store_rel(&page->namespace[slot % CACHE_PAGE_NAMESPACES], v);
 }
 
 static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
@@ -215,8 +222,9 @@ static unsigned cache_name_hash(const cache_store *s, const char *name, size_t l
     return (unsigned)base_hash(&s->hash_key, CACHE_SALT_NAME, name, len);
 }
 
-static cellar *cache_view_find(cache_store *s, const char *name, size_t len) SYNC_HOLDS(VIEW);
-static cellar *cache_view_find(cache_store *s, const char *name, size_t len)
+static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
+    SYNC_HOLDS(NAMESPACE);
+static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
 {
     cellar *v = NULL;
     const unsigned hash = cache_name_hash(s, name, len);
@@ -224,46 +232,46 @@ static cellar *cache_view_find(cache_store *s, const char *name, size_t len)
     return v;
 }
 
-static bool cache_view_name(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
-static bool cache_view_name(cache_store *s, cellar *v)
+static bool cache_namespace_name(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+static bool cache_namespace_name(cache_store *s, cellar *v)
 {
     base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_VIEW;
+    const base_module base_table_module = BASE_MOD_NAMESPACE;
     const unsigned hash = cache_name_hash(s, v->name, v->name_len);
     v->hh.tbl = NULL;
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->names, v->name, v->name_len, hash, v);
     return v->hh.tbl != NULL;
 }
 
-static void cache_view_unname(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
-static void cache_view_unname(cache_store *s, cellar *v)
+static void cache_namespace_unname(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+static void cache_namespace_unname(cache_store *s, cellar *v)
 {
     base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_VIEW;
+    const base_module base_table_module = BASE_MOD_NAMESPACE;
     HASH_DELETE(hh, s->names, v);
 }
 
-static void cache_view_free(cache_store *s, cellar *v)
+static void cache_namespace_free(cache_store *s, cellar *v)
 {
     cache_filter_free(v);
     cache_breaker_free(v);
-    base_free(&s->account, BASE_MOD_VIEW, v->class_name,
+    base_free(&s->account, BASE_MOD_NAMESPACE, v->class_name,
               sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
-    base_free(&s->account, BASE_MOD_VIEW, v, sizeof *v);
+    base_free(&s->account, BASE_MOD_NAMESPACE, v, sizeof *v);
 }
 
-CELLAR_PRIVATE void cache_view_release(cellar *v)
+CELLAR_PRIVATE void cache_namespace_release(cellar *v)
 {
     if (base_sub_ar(&v->refs, 1u) != 1) { return; }
     cache_store *s = v->store;
-    sync_take(VIEW, &s->view_lock);
-    cache_view_put(s, v->slot, NULL);
-    s->view_count--;
-    sync_drop(VIEW, &s->view_lock);
-    cache_view_free(s, v);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cache_namespace_put(s, v->slot, NULL);
+    s->namespace_count--;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    cache_namespace_free(s, v);
 }
 
-CELLAR_PRIVATE bool cache_view_hold(cellar *v)
+CELLAR_PRIVATE bool cache_namespace_hold(cellar *v)
 {
     uint32_t refs = base_load_rlx(&v->refs);
     while (refs != 0) {
@@ -273,22 +281,25 @@ CELLAR_PRIVATE bool cache_view_hold(cellar *v)
     return false;
 }
 
-CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whose *whose)
+CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
+                                                  cache_whose *whose)
 {
     *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
     cellar *found = NULL;
-    sync_take(VIEW, &s->view_lock);
-    const cache_vgens *t = base_load_rlx(&s->vgens);
-    const uint64_t w = base_load_rlx(&t->cell[vgen & t->mask]);
-    if (CACHE_CELL_VGEN(w) == vgen && w != 0) {
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cache_generations *t = base_load_rlx(&s->generations);
+    const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
+    if (CACHE_CELL_GENERATION(w) == generation && w != 0) {
         const uint32_t cause = CACHE_CELL_CAUSE(w);
         whose->known = true;
         if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
-        cellar *v = cache_view_at(s, CACHE_CELL_SLOT(w));
-        if (v != NULL && v->first_vgen <= vgen && cache_view_hold(v)) { found = v; }
+        cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
+        if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
+            found = v;
+        }
         whose->dropped = found != NULL && found->dropped;
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     return found;
 }
 
@@ -296,7 +307,7 @@ CELLAR_PRIVATE cellar *cache_vgen_view(cache_store *s, uint32_t vgen, cache_whos
 
 BASE_SIZE_BEGIN
 
-static const char *cache_view_opts_range(const cellar_namespace_opts *o)
+static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
 {
     const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
                               o->stale_ms };
@@ -348,7 +359,8 @@ static const char *cache_view_opts_range(const cellar_namespace_opts *o)
     return NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, const char **why)
+CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
+                                                     const char **why)
 {
     cellar_namespace_opts full;
     cellar_err err = cache_opts_in(&full, sizeof full, o);
@@ -356,9 +368,9 @@ CELLAR_PRIVATE cellar_err cache_view_opts_check(const cellar_namespace_opts *o, 
         *why = "namespace: start from cellar_namespace_opts_default()";
     } else if (err != CELLAR_OK) {
         *why = "namespace: options have a field that this library does not know";
-    } else if ((err = cache_load_view_check(&full, why)) != CELLAR_OK) {
+    } else if ((err = cache_load_namespace_check(&full, why)) != CELLAR_OK) {
         return err;
-    } else if ((*why = cache_view_opts_range(&full)) != NULL) {
+    } else if ((*why = cache_namespace_opts_range(&full)) != NULL) {
         err = CELLAR_E_INVAL;
     } else if (full.l2_lz4 != 0 && !base_pack_there()) {
         *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
@@ -377,8 +389,8 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
 typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 
 /* Allocate what the options of a namespace need, before the lock. */
-static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
-                                 cache_class_name **names)
+static bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
+                                      cache_class_name **names)
 {
     *names = NULL;
     const cache_tier *t = s->tier;
@@ -387,28 +399,28 @@ static bool cache_view_opts_room(cache_store *s, const cellar_namespace_opts *o,
         return false;
     }
     if (o == NULL || o->ttl_class_count == 0) { return true; }
-    *names = base_alloc(&s->account, BASE_MOD_VIEW, sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
+    *names = base_alloc(&s->account, BASE_MOD_NAMESPACE,
+                        sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
     return *names != NULL;
 }
 
 static void cache_class_names_free(cache_store *s, cache_class_name *names)
 {
-    base_free(&s->account, BASE_MOD_VIEW, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
+    base_free(&s->account, BASE_MOD_NAMESPACE, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
 }
 
 /* Apply checked options. Use *names if the namespace has no space for names yet. */
-static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                  cache_class_name **names)
-    SYNC_HOLDS(VIEW);
-static void cache_view_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                  cache_class_name **names)
+static void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                       cache_class_name **names) SYNC_HOLDS(NAMESPACE);
+static void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                       cache_class_name **names)
 {
     const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
                                           o->max_age_ms, o->stale_ms };
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
     base_store_rlx(&v->carries, o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u);
     base_store_rlx(&v->deps, o->track_dependencies);
-    cache_load_view_apply(v, o);
+    cache_load_namespace_apply(v, o);
     if (o->ttl_class_count > 0 && v->class_name == NULL) {
         v->class_name = *names;
         *names = NULL;
@@ -433,12 +445,12 @@ static bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
 /* Set the quota of a namespace. Its number is set before its first generation or never: entries
  * stored without a number were not counted. */
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
-    SYNC_HOLDS(VIEW);
+    SYNC_HOLDS(NAMESPACE);
 static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
 {
     const bool any = (o->quota_min_pct | o->quota_max_pct) != 0;
     if (v->quota == 0 && !any) { return CELLAR_OK; }
-    if (v->quota == 0 && v->first_vgen != UINT32_MAX) { return CELLAR_E_INVAL; }
+    if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
     const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
     if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
     l1_share now;
@@ -459,24 +471,24 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
     if (cfg->config.root == NULL) { return true; }
     (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
     if (!cache_quota_room(s, &o)) { return false; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = s->root;
-    const uint32_t first = v->first_vgen, vgen = base_load_rlx(&v->vgen);
-    v->first_vgen = UINT32_MAX;
+    const uint32_t first = v->first_generation, generation = base_load_rlx(&v->generation);
+    v->first_generation = UINT32_MAX;
     (void)cache_quota_take(s, v, &o); /* the first one: there is room */
-    v->first_vgen = first;
+    v->first_generation = first;
     if (v->quota != 0) {
-        cache_vgens *t = base_load_rlx(&s->vgens);
-        l1_quota_owner(s->l1, v->quota, vgen);
-        base_store_rel(&t->cell[vgen & t->mask],
-                       CACHE_CELL(vgen, 0u, 0u, CACHE_CELL_LIVES(v->quota)));
+        cache_generations *t = base_load_rlx(&s->generations);
+        l1_quota_generation(s->l1, v->quota, generation);
+        base_store_rel(&t->cell[generation & t->mask],
+                       CACHE_CELL(generation, 0u, 0u, CACHE_CELL_LIVES(v->quota)));
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     return true;
 }
 
 /* Free the quota number: entries of the namespace are dead, or never existed. */
-static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
+static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
 static void cache_quota_give(cache_store *s, const cellar *v)
 {
     if (v->quota == 0) { return; }
@@ -486,9 +498,9 @@ static void cache_quota_give(cache_store *s, const cellar *v)
 
 /* ---- open and close ---- */
 
-static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
+static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name_len)
 {
-    cellar *v = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *v, NULL);
+    cellar *v = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *v, NULL);
     if (v == NULL) { return NULL; }
     v->store = s;
     v->l1 = s->l1;
@@ -499,7 +511,8 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
-    v->first_vgen = UINT32_MAX; /* none until the namespace is settled, though it has a slot */
+    /* none until the namespace is settled, though it has a slot */
+    v->first_generation = UINT32_MAX;
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
     return v;
@@ -507,11 +520,12 @@ static cellar *cache_view_new(cache_store *s, const char *name, size_t name_len)
 
 static bool cache_page_room(cache_store *s, uint32_t slot)
 {
-    if (base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL) { return true; }
-    cache_page *page = base_alloc(&s->account, BASE_MOD_VIEW, sizeof *page, NULL);
+    if (base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL) { return true; }
+    cache_page *page = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *page, NULL);
     if (page == NULL) { return false; }
-    if (!base_cas_ar(&s->page[slot / CACHE_PAGE_VIEWS], (cache_page *)NULL, page)) {
-        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page); /* another thread was faster */
+    if (!base_cas_ar(&s->page[slot / CACHE_PAGE_NAMESPACES], (cache_page *)NULL, page)) {
+        /* another thread was faster */
+        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
     }
     return true;
 }
@@ -523,33 +537,33 @@ static uint32_t cache_state_now(const cache_store *s)
            (s->deps != NULL ? CACHE_NOTES : 0u);
 }
 
-CELLAR_PRIVATE void cache_views_talk(cache_store *s, bool talk)
+CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
 {
-    sync_take(VIEW, &s->view_lock);
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        cellar *v = cache_view_at(s, slot);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
         if (v == NULL) { continue; }
         const uint32_t rest = base_load_rlx(&v->state) & ~CACHE_TALK;
         base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 /* Draw the first generation of a namespace; it has no old one to kill. */
-static bool cache_vgen_draw(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
-static bool cache_vgen_draw(cache_store *s, cellar *v)
+static bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+static bool cache_generation_draw(cache_store *s, cellar *v)
 {
-    base_store_rlx(&v->vgen, s->next_vgen);
-    return cache_vgen_next(v, CELLAR_CAUSE_NONE);
+    base_store_rlx(&v->generation, s->next_generation);
+    return cache_generation_next(v, CELLAR_CAUSE_NONE);
 }
 
 /* Return whether the tier is being told of a namespace with this name. */
-static bool cache_view_untold(const cache_store *s, const cellar *v) SYNC_HOLDS(VIEW);
-static bool cache_view_untold(const cache_store *s, const cellar *v)
+static bool cache_namespace_unreported(const cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
+static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
 {
-    for (uint32_t slot = 1; slot < s->max_views; slot++) {
-        const cellar *o = cache_view_at(s, slot);
-        if (o != NULL && o != v && o->untold != 0 && o->name_len == v->name_len &&
+    for (uint32_t slot = 1; slot < s->max_namespaces; slot++) {
+        const cellar *o = cache_namespace_at(s, slot);
+        if (o != NULL && o != v && o->unreported != 0 && o->name_len == v->name_len &&
             memcmp(o->name, v->name, v->name_len) == 0) {
             return true;
         }
@@ -560,41 +574,41 @@ static bool cache_view_untold(const cache_store *s, const cellar *v)
 /* Adopt the numbers that the tier has stored, which revives its entries. Return false, with a new
  * generation to be drawn, if the tier knows none, the cell is taken, or a namespace of this name is
  * being dropped. */
-static bool cache_view_adopt(cache_store *s, cellar *v) SYNC_HOLDS(VIEW);
-static bool cache_view_adopt(cache_store *s, cellar *v)
+static bool cache_namespace_adopt(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+static bool cache_namespace_adopt(cache_store *s, cellar *v)
 {
-    cache_tier_view t;
-    if (s->tier == NULL || s->tier->view_find == NULL) { return false; }
-    if (!cache_tier_view_find(v, &t) || cache_view_untold(s, v)) { return false; }
+    cache_tier_namespace t;
+    if (s->tier == NULL || s->tier->namespace_find == NULL) { return false; }
+    if (!cache_tier_namespace_find(v, &t) || cache_namespace_unreported(s, v)) { return false; }
     v->id = t.id;
     if (v->no_disk) { return false; } /* the tier forgets its entries */
     v->version = t.version;
-    cache_vgens *table = base_load_rlx(&s->vgens);
-    _Atomic uint64_t *cell = &table->cell[t.vgen & table->mask];
-    if (t.vgen == 0 || (base_load_rlx(cell) & CACHE_CELL_ALIVE) != 0) { return false; }
-    base_store_rel(cell, CACHE_CELL(t.vgen, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    if (v->quota != 0) { l1_quota_owner(s->l1, v->quota, t.vgen); }
-    base_store_rel(&v->vgen, t.vgen); /* acquire in cache_key */
+    cache_generations *table = base_load_rlx(&s->generations);
+    _Atomic uint64_t *cell = &table->cell[t.generation & table->mask];
+    if (t.generation == 0 || (base_load_rlx(cell) & CACHE_CELL_ALIVE) != 0) { return false; }
+    base_store_rel(cell, CACHE_CELL(t.generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    if (v->quota != 0) { l1_quota_generation(s->l1, v->quota, t.generation); }
+    base_store_rel(&v->generation, t.generation); /* acquire in cache_key */
     return true;
 }
 
 static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
 {
     const char *name = cfg->host.name != NULL ? cfg->host.name : "";
-    cellar *v = cache_view_new(s, name, strlen(name));
+    cellar *v = cache_namespace_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
     cache_class_name *names = NULL;
     cellar_namespace_opts o;
     if (cfg->config.root != NULL) {
         (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
-        if (!cache_view_opts_room(s, &o, &names)) {
-            cache_view_free(s, v);
+        if (!cache_namespace_opts_room(s, &o, &names)) {
+            cache_namespace_free(s, v);
             return CELLAR_E_NOMEM;
         }
     }
     const uint32_t version = cfg->config.root != NULL ? o.version : 0;
-    sync_take(VIEW, &s->view_lock);
-    if (cfg->config.root != NULL) { cache_view_opts_apply(v, &o, &names); }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    if (cfg->config.root != NULL) { cache_namespace_opts_apply(v, &o, &names); }
     v->version = version != 0 ? version : 1;
     if (cfg->config.root != NULL) {
         v->no_disk = o.tier == CELLAR_TIER_L1 || o.hidden != 0;
@@ -603,121 +617,123 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
         v->disk_pack = o.l2_lz4 != 0;
     }
     v->handles = 1;
-    v->first_vgen = 0;
+    v->first_generation = 0;
     base_store_rlx(&v->refs, 2u);
     base_store_rlx(&v->state, cache_state_now(s));
-    cache_view_put(s, 0, v);
+    cache_namespace_put(s, 0, v);
     s->root = v;
-    s->view_count = 1;
-    cache_vgens *t = base_load_rlx(&s->vgens);
+    s->namespace_count = 1;
+    cache_generations *t = base_load_rlx(&s->generations);
     base_store_rlx(&t->cell[0], CACHE_CELL(0u, 0u, 0u, CACHE_CELL_ALIVE));
-    if (s->tier != NULL && s->tier->view_find != NULL && !v->no_disk) {
+    if (s->tier != NULL && s->tier->namespace_find != NULL && !v->no_disk) {
         const uint32_t wanted = v->version;
         base_store_rlx(&t->cell[0], (uint64_t)0);
         /* The root keeps its id 0. A public version that differs from the stored one is a version
          * change. */
-        if (!cache_view_adopt(s, v) ||
-            (version != 0 && v->version != version)) {
+        if (!cache_namespace_adopt(s, v) || (version != 0 && v->version != version)) {
             if (version != 0) { v->version = wanted; }
-            (void)cache_vgen_next(v, CELLAR_CAUSE_VERSION); /* numbers are left: checked at open */
+            /* numbers are left: checked at open */
+            (void)cache_generation_next(v, CELLAR_CAUSE_VERSION);
         }
         v->id = 0;
     }
-    v->untold = s->tier != NULL;
-    sync_drop(VIEW, &s->view_lock);
-    if (s->tier != NULL) { cache_tier_view_tell(v); }
+    v->unreported = s->tier != NULL;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_views_open(cache_store *s, const cache_settings *cfg)
+CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg)
 {
-    s->max_views = cfg->tuning.max_namespaces != 0 ? cfg->tuning.max_namespaces : CACHE_VIEWS_MAX;
-    s->next_vgen = cfg->first_vgen != 0 ? cfg->first_vgen : 1;
+    s->max_namespaces =
+        cfg->tuning.max_namespaces != 0 ? cfg->tuning.max_namespaces : CACHE_NAMESPACES_MAX;
+    s->next_generation = cfg->first_generation != 0 ? cfg->first_generation : 1;
     s->next_id = 1;
-    uint32_t cells = CACHE_VGENS_LEAST;
+    uint32_t cells = CACHE_GENERATIONS_LEAST;
     if (s->tier != NULL && s->tier->numbers != NULL) {
-        uint32_t next_vgen;
-        s->tier->numbers(s->tier->ctx, &next_vgen, &s->next_id);
-        s->next_vgen = BASE_MAX(s->next_vgen, next_vgen);
-        cells = CACHE_VGENS_DISK;
+        uint32_t next_generation;
+        s->tier->numbers(s->tier->ctx, &next_generation, &s->next_id);
+        s->next_generation = BASE_MAX(s->next_generation, next_generation);
+        cells = CACHE_GENERATIONS_DISK;
     }
-    cache_vgens *t = cache_vgens_new(s, cells);
-    base_store_rlx(&s->vgens, t);
+    cache_generations *t = cache_generations_new(s, cells);
+    base_store_rlx(&s->generations, t);
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
     if (err != CELLAR_OK) {
         cache_fail_open(err, 0, "cellar_open: no memory for the root namespace");
-        cache_views_close(s);
+        cache_namespaces_close(s);
     }
     return err;
 }
 
-CELLAR_PRIVATE void cache_views_close(cache_store *s)
+CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
 {
     base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_VIEW;
-    sync_take(VIEW, &s->view_lock);
+    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    sync_take(NAMESPACE, &s->namespace_lock);
     HASH_CLEAR(hh, s->names);
-    sync_drop(VIEW, &s->view_lock);
-    for (uint32_t i = 0; i < CACHE_VIEWS_MAX / CACHE_PAGE_VIEWS; i++) {
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    for (uint32_t i = 0; i < CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES; i++) {
         cache_page *page = base_load_rlx(&s->page[i]);
         if (page == NULL) { continue; }
-        for (uint32_t j = 0; j < CACHE_PAGE_VIEWS; j++) {
-            cellar *v = base_load_rlx(&page->view[j]);
-            if (v != NULL) { cache_view_free(s, v); }
+        for (uint32_t j = 0; j < CACHE_PAGE_NAMESPACES; j++) {
+            cellar *v = base_load_rlx(&page->namespace[j]);
+            if (v != NULL) { cache_namespace_free(s, v); }
         }
-        base_free(&s->account, BASE_MOD_VIEW, page, sizeof *page);
+        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
         base_store_rlx(&s->page[i], (cache_page *)NULL);
     }
     s->root = NULL;
-    cache_vgens *t = base_load_rlx(&s->vgens);
-    base_store_rlx(&s->vgens, (cache_vgens *)NULL);
+    cache_generations *t = base_load_rlx(&s->generations);
+    base_store_rlx(&s->generations, (cache_generations *)NULL);
     while (t != NULL) {
-        cache_vgens *older = t->older;
-        base_free(&s->account, BASE_MOD_VIEW, t, t->bytes);
+        cache_generations *older = t->older;
+        base_free(&s->account, BASE_MOD_NAMESPACE, t, t->bytes);
         t = older;
     }
 }
 
 /* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
  * left. */
-static bool cache_view_seat(cache_store *s, cellar *fresh, cellar_err *err)
+static bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err)
 {
     uint32_t slot = 1;
     for (;;) { /* a missing page is allocated without the lock, then look again */
-        sync_take(VIEW, &s->view_lock);
-        while (slot < s->max_views && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL &&
-               cache_view_at(s, slot) != NULL) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        while (slot < s->max_namespaces &&
+               base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL &&
+               cache_namespace_at(s, slot) != NULL) {
             slot++;
         }
-        const bool full = slot >= s->max_views;
-        const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_VIEWS]) != NULL;
+        const bool full = slot >= s->max_namespaces;
+        const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL;
         if (paged) {
             fresh->slot = slot;
             fresh->stats_tag = stats_tag(s->stats, slot);
-            cache_view_put(s, slot, fresh);
-            s->view_count++;
+            cache_namespace_put(s, slot, fresh);
+            s->namespace_count++;
         }
-        sync_drop(VIEW, &s->view_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         if (paged) { return true; }
         *err = full ? CELLAR_E_LIMIT : CELLAR_E_NOMEM;
-        if (full) { stats_count(s->stats, STATS_LIMIT_VIEWS, 1); }
+        if (full) { stats_count(s->stats, STATS_LIMIT_NAMESPACES, 1); }
         if (full || !cache_page_room(s, slot)) { return false; }
     }
 }
 
 /* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
-static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_namespace_opts *o, cache_class_name **names,
-                                 cellar_err *err) SYNC_HOLDS(VIEW);
-static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
-                                 const cellar_namespace_opts *o, cache_class_name **names,
-                                 cellar_err *err)
+static cellar *cache_namespace_reopen(cache_store *s, const char *name, size_t len,
+                                      const cellar_namespace_opts *o, cache_class_name **names,
+                                      cellar_err *err) SYNC_HOLDS(NAMESPACE);
+static cellar *cache_namespace_reopen(cache_store *s, const char *name, size_t len,
+                                      const cellar_namespace_opts *o, cache_class_name **names,
+                                      cellar_err *err)
 {
-    cellar *v = cache_view_find(s, name, len);
+    cellar *v = cache_namespace_find(s, name, len);
     if (v == NULL) { return NULL; }
     if (o != NULL && (*err = cache_quota_take(s, v, o)) != CELLAR_OK) { return NULL; }
-    if (o != NULL) { cache_view_opts_apply(v, o, names); }
+    if (o != NULL) { cache_namespace_opts_apply(v, o, names); }
     v->handles++;
     (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
     base_store_rel(&v->state, base_load_rlx(&v->state) & ~CACHE_CLOSED);
@@ -726,23 +742,23 @@ static cellar *cache_view_reopen(cache_store *s, const char *name, size_t len,
 
 /* Name the namespace with a slot and open it. Return false if the numbers are used up or no memory
  * is left. */
-static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
-                              cache_class_name **names) SYNC_HOLDS(VIEW);
-static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
-                              cache_class_name **names)
+static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
+                                   cache_class_name **names) SYNC_HOLDS(NAMESPACE);
+static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
+                                   cache_class_name **names)
 {
-    if (!cache_view_name(s, v)) { return false; }
-    if (!cache_view_adopt(s, v)) {
-        if (!cache_vgen_draw(s, v)) {
-            cache_view_unname(s, v);
+    if (!cache_namespace_name(s, v)) { return false; }
+    if (!cache_namespace_adopt(s, v)) {
+        if (!cache_generation_draw(s, v)) {
+            cache_namespace_unname(s, v);
             return false;
         }
         if (o != NULL && o->version != 0) { v->version = o->version; }
     }
-    v->first_vgen = base_load_rlx(&v->vgen);
+    v->first_generation = base_load_rlx(&v->generation);
     if (v->id == 0) { v->id = s->next_id++; }
-    if (o != NULL) { cache_view_opts_apply(v, o, names); }
-    v->untold = s->tier != NULL;
+    if (o != NULL) { cache_namespace_opts_apply(v, o, names); }
+    v->unreported = s->tier != NULL;
     v->handles = 1;
     (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
                                        * one */
@@ -750,61 +766,61 @@ static bool cache_view_settle(cache_store *s, cellar *v, const cellar_namespace_
     return true;
 }
 
-/* Take VIEW when one more namespace has a number and a cell. Return false, without VIEW, if no
- * memory is left. */
-static bool cache_view_ready(cache_store *s) SYNC_UNCHECKED;
-static bool cache_view_ready(cache_store *s)
+/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
+ * if no memory is left. */
+static bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
+static bool cache_namespace_ready(cache_store *s)
 {
-    cache_vgens *bigger = NULL;
+    cache_generations *bigger = NULL;
     for (;;) {
-        sync_take(VIEW, &s->view_lock);
-        const uint32_t cells = base_load_rlx(&s->vgens)->mask + 1;
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
         if (bigger != NULL && bigger->mask == 2 * cells - 1) {
-            cache_vgens_install(s, bigger);
+            cache_generations_install(s, bigger);
             bigger = NULL;
         }
-        const bool used_up = s->next_vgen == 0, small = cache_vgens_small(s);
+        const bool used_up = s->next_generation == 0, small = cache_generations_small(s);
         if (!used_up && !small) { break; }
-        sync_drop(VIEW, &s->view_lock);
-        if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
         bigger = NULL; /* another thread has installed one */
-        if (used_up && base_self()->depth > 0) { return false; }
+        if (used_up && base_thread_self()->depth > 0) { return false; }
         if (used_up) { cache_renumber(s); }
-        if (small && (bigger = cache_vgens_new(s, 2 * cells)) == NULL) { return false; }
+        if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
     }
-    if (bigger != NULL) { base_free(&s->account, BASE_MOD_VIEW, bigger, bigger->bytes); }
+    if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
     return true;
 }
 
 /* Create the namespace, or open it if another thread just created it. */
-static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
-                                    const cellar_namespace_opts *o, cache_class_name **names,
-                                    cellar **out) SYNC_UNCHECKED;
-static cellar_err cache_view_create(cache_store *s, const char *name, size_t len,
-                                    const cellar_namespace_opts *o, cache_class_name **names,
-                                    cellar **out)
+static cellar_err cache_namespace_create(cache_store *s, const char *name, size_t len,
+                                         const cellar_namespace_opts *o, cache_class_name **names,
+                                         cellar **out) SYNC_UNCHECKED;
+static cellar_err cache_namespace_create(cache_store *s, const char *name, size_t len,
+                                         const cellar_namespace_opts *o, cache_class_name **names,
+                                         cellar **out)
 {
     cellar_err err = CELLAR_E_NOMEM;
-    cellar *fresh = cache_view_new(s, name, len);
+    cellar *fresh = cache_namespace_new(s, name, len);
     if (fresh == NULL) { return err; }
-    if (!cache_view_seat(s, fresh, &err)) {
-        cache_view_free(s, fresh);
+    if (!cache_namespace_seat(s, fresh, &err)) {
+        cache_namespace_free(s, fresh);
         return err;
     }
     if (!stats_slot_open(s->stats, fresh->slot)) {
-        cache_view_release(fresh);
+        cache_namespace_release(fresh);
         return CELLAR_E_NOMEM;
     }
     const bool no_disk = o != NULL && (o->tier == CELLAR_TIER_L1 || o->hidden != 0);
     struct l2_image *kept = cache_keep_begin(fresh, no_disk);
-    if (!cache_view_ready(s)) {
+    if (!cache_namespace_ready(s)) {
         cache_keep_end(kept, false);
-        cache_view_release(fresh);
+        cache_namespace_release(fresh);
         return CELLAR_E_NOMEM;
     }
     l1_advise_anew(s->l1, fresh->slot);
     err = CELLAR_OK;
-    *out = cache_view_reopen(s, name, len, o, names, &err);
+    *out = cache_namespace_reopen(s, name, len, o, names, &err);
     if (o != NULL) {
         fresh->no_disk = no_disk;
         fresh->secret = o->hidden != 0;
@@ -812,15 +828,16 @@ static cellar_err cache_view_create(cache_store *s, const char *name, size_t len
         fresh->disk_pack = o->l2_lz4 != 0;
     }
     if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
-    const bool settled = *out == NULL && err == CELLAR_OK && cache_view_settle(s, fresh, o, names);
+    const bool settled =
+        *out == NULL && err == CELLAR_OK && cache_namespace_settle(s, fresh, o, names);
     if (!settled) { cache_quota_give(s, fresh); }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     cache_keep_end(kept, settled);
     if (settled) {
         *out = fresh;
-        if (s->tier != NULL) { cache_tier_view_tell(fresh); }
+        if (s->tier != NULL) { cache_tier_namespace_tell(fresh); }
     } else {
-        cache_view_release(fresh);
+        cache_namespace_release(fresh);
     }
     return *out != NULL ? CELLAR_OK : err != CELLAR_OK ? err : CELLAR_E_NOMEM;
 }
@@ -834,9 +851,9 @@ static size_t cache_name_len(const char *name)
 /* Return the public version of the namespace. */
 static uint32_t cache_version(cellar *v)
 {
-    sync_take(VIEW, &v->store->view_lock);
+    sync_take(NAMESPACE, &v->store->namespace_lock);
     const uint32_t version = v->version;
-    sync_drop(VIEW, &v->store->view_lock);
+    sync_drop(NAMESPACE, &v->store->namespace_lock);
     return version;
 }
 
@@ -860,7 +877,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     cellar_namespace_opts full;
     if (o != NULL) {
         const char *why = "";
-        cellar_err err = cache_view_opts_check(o, &why);
+        cellar_err err = cache_namespace_opts_check(o, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         const cache_store *in = c->store;
         err = cache_deps_check(o, in->deps != NULL, &why);
@@ -870,15 +887,17 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     }
     cache_store *s = c->store;
     cache_class_name *names;
-    if (!cache_quota_room(s, o) || !cache_view_opts_room(s, o, &names)) {
+    if (!cache_quota_room(s, o) || !cache_namespace_opts_room(s, o, &names)) {
         return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_namespace_open: no memory");
     }
     cache_store_hold(s);
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     cellar_err err = CELLAR_OK;
-    *out = cache_view_reopen(s, name, len, o, &names, &err);
-    sync_drop(VIEW, &s->view_lock);
-    if (*out == NULL && err == CELLAR_OK) { err = cache_view_create(s, name, len, o, &names, out); }
+    *out = cache_namespace_reopen(s, name, len, o, &names, &err);
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (*out == NULL && err == CELLAR_OK) {
+        err = cache_namespace_create(s, name, len, o, &names, out);
+    }
     if (names != NULL) { cache_class_names_free(s, names); }
     if (err != CELLAR_OK) {
         cache_store_release(s, 1);
@@ -909,12 +928,12 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 }
 
 /* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
-static void cache_owner_died(cellar *v, uint32_t vgen)
+static void cache_generation_died(cellar *v, uint32_t generation)
 {
     cache_store *s = v->store;
-    if (s->tier != NULL) { cache_tier_view_died(v, vgen); }
-    l1_owner_died(s->l1);
-    if (s->deps != NULL) { cache_deps_owner(s, 0); }
+    if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
+    l1_generation_died(s->l1);
+    if (s->deps != NULL) { cache_deps_generation(s, 0); }
     cache_thread_ring(s);
 }
 
@@ -931,27 +950,27 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
         return cache_fail(c, CELLAR_E_INVAL, 0,
                           "cellar_namespace_drop: name must have 1..64 bytes");
     }
-    sync_take(VIEW, &s->view_lock);
-    cellar *v = cache_view_find(s, name, len);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cellar *v = cache_namespace_find(s, name, len);
     if (v != NULL) {
-        cache_view_unname(s, v);
+        cache_namespace_unname(s, v);
         v->dropped = true;
-        v->untold += s->tier != NULL;
+        v->unreported += s->tier != NULL;
         base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
-        cache_vgen_kill(s, base_load_rlx(&v->vgen), CELLAR_CAUSE_CLEARED);
+        cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
         cache_quota_give(s, v);
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
                                        "cellar_namespace_drop: no namespace has this name"); }
-    cache_owner_died(v, 0);
+    cache_generation_died(v, 0);
     /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
     if (t != NULL) { flight_end_leases(t, v->id); }
     cellar_err err = cache_acked(v, CELLAR_OK);
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
-    cache_view_release(v); /* it is no longer named */
+    cache_namespace_release(v); /* it is no longer named */
     return err;
 }
 
@@ -962,16 +981,16 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
 {
     cache_store *s = c->store;
     for (;;) {
-        sync_take(VIEW, &s->view_lock);
+        sync_take(NAMESPACE, &s->namespace_lock);
         const bool closed = cache_is_closed(c);
         const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
-        const bool drawn = !closed && !over && cache_vgen_next(c, cause);
+        const bool drawn = !closed && !over && cache_generation_next(c, cause);
         if (drawn && version != 0) {
             c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
         }
-        if (drawn) { c->untold += s->tier != NULL; }
+        if (drawn) { c->unreported += s->tier != NULL; }
         if (drawn && now != NULL) { *now = c->version; }
-        sync_drop(VIEW, &s->view_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         if (closed) { return cache_closed(c); }
         if (over) {
             return cache_fail(c, CELLAR_E_RANGE, 0,
@@ -979,12 +998,12 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         }
         if (drawn) { break; }
         cache_renumber(s);
-        if (base_self()->depth > 0) {
+        if (base_thread_self()->depth > 0) {
             return cache_fail(c, CELLAR_E_BUSY, 0,
                               "generation numbers restart now: retry outside the listener");
         }
     }
-    cache_owner_died(c, base_load_rlx(&c->vgen));
+    cache_generation_died(c, base_load_rlx(&c->generation));
     stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
     return cache_acked(c, CELLAR_OK);
 }
@@ -1017,13 +1036,13 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     cache_store *s = c->store;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const bool closed = cache_is_closed(c);
     if (!closed) {
         const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
         base_store_rel(&c->state, rest | (enabled ? 0u : CACHE_OFF));
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     return closed ? cache_closed(c) : CELLAR_OK;
 }
 
@@ -1036,14 +1055,14 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     uint32_t found = 0;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const uint32_t count = base_load_rlx(&c->class_count);
     for (uint32_t i = 0; i < count && found == 0; i++) {
         if (strcmp(c->class_name[i], name) == 0) { found = i + 1; }
     }
     const bool fallback = found == 0 && count > 0;
     if (fallback) { found = base_load_rlx(&c->ttl_class_fallback); }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     if (fallback) { stats_add(cache_mine(c), STATS_CLASS_FALLBACK, 1); }
     *class_number = found;
     return count == 0 ? CELLAR_MISS : CELLAR_OK;

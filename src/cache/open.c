@@ -8,9 +8,9 @@
  *            and open namespaces stay until their last cellar_close.
  * INVARIANTS A store in the registry has refs >= 1; refs = open handles + closes that run.
  *            cellar_open undoes unfinished steps in reverse order.
- * LOCKING    Registry lock (rank VIEW, held alone): the list of stores and their refs. A second
- *            cellar_close of one handle finds no store, so it touches no freed memory.
- * FORK       One node per store. prepare takes VIEW, LISTEN, stripes of L1, ERROR, LOG in rank
+ * LOCKING    Registry lock (rank NAMESPACE, held alone): the list of stores and their refs. A
+ *            second cellar_close of one handle finds no store, so it touches no freed memory.
+ * FORK       One node per store. prepare takes NAMESPACE, LISTEN, stripes of L1, ERROR, LOG in rank
  *            order. The child resets the locks, drops the tier and has no thread.
  * SEE ALSO   namespace.c (generations), maintenance.c (the thread). */
 #include "cache/cache_int.h"
@@ -19,7 +19,7 @@
 
 #include "base/opts.h"
 
-static sync_lock cache_registry_lock; /* rank VIEW; never held together with another lock */
+static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */
 static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
 
@@ -251,7 +251,7 @@ static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
 static void cache_fork_prepare(void *ctx)
 {
     cache_store *s = ctx;
-    sync_take(VIEW, &s->view_lock); /* `ended` cannot change after it */
+    sync_take(NAMESPACE, &s->namespace_lock); /* `ended` cannot change after it */
     sync_take(LISTEN, &s->listen_lock);
     if (!s->ended) {
         l1_fork_prepare(s->l1);
@@ -275,7 +275,7 @@ static void cache_fork_parent(void *ctx)
         l1_fork_parent(s->l1);
     }
     sync_drop(LISTEN, &s->listen_lock);
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 static void cache_fork_child(void *ctx)
@@ -285,7 +285,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->error_lock);
     sync_reset(&s->listen_lock);
     sync_reset(&s->tag_lock);
-    sync_reset(&s->view_lock);
+    sync_reset(&s->namespace_lock);
     s->forked = true;
     if (s->ended) { return; } /* only closed handles are left */
     cache_deps_fork_child(s);
@@ -305,8 +305,8 @@ static void cache_fork_child(void *ctx)
     }
     if (s->tier != NULL && s->tier->forked != NULL) { s->tier->forked(s->tier->ctx); }
     if (s->tier != NULL) {
-        (void)base_sub_rlx(&s->told, 1u);
-        s->told_base--;
+        (void)base_sub_rlx(&s->observers, 1u);
+        s->observers_base--;
         l1_want_evicted(s->l1, false);
     }
     s->tier = NULL;
@@ -320,7 +320,7 @@ static void cache_registry_parent(void *ctx) SYNC_UNCHECKED;
 static void cache_registry_prepare(void *ctx)
 {
     (void)ctx;
-    sync_take(VIEW, &cache_registry_lock);
+    sync_take(NAMESPACE, &cache_registry_lock);
     sync_take(ERROR, &cache_open_error_lock);
 }
 
@@ -328,7 +328,7 @@ static void cache_registry_parent(void *ctx)
 {
     (void)ctx;
     sync_drop(ERROR, &cache_open_error_lock);
-    sync_drop(VIEW, &cache_registry_lock);
+    sync_drop(NAMESPACE, &cache_registry_lock);
 }
 
 static void cache_registry_child(void *ctx)
@@ -350,11 +350,11 @@ static bool cache_registry_add(cache_store *s)
         base_store_rel(&cache_registry_forks, 0u);
         return false;
     }
-    sync_take(VIEW, &cache_registry_lock);
+    sync_take(NAMESPACE, &cache_registry_lock);
     s->refs = 1; /* handle of the root */
     s->next = cache_stores;
     cache_stores = s;
-    sync_drop(VIEW, &cache_registry_lock);
+    sync_drop(NAMESPACE, &cache_registry_lock);
     return true;
 }
 
@@ -374,11 +374,11 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
     }
     err = cache_deps_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stats; }
-    err = cache_views_open(s, cfg);
+    err = cache_namespaces_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_deps; }
     if (s->tier != NULL) {
         err = cache_stamps_open(s, cfg->config.memory_bytes);
-        if (err != CELLAR_OK) { goto drop_views; }
+        if (err != CELLAR_OK) { goto drop_namespaces; }
     }
     err = cache_why_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_stamps; }
@@ -390,9 +390,9 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
         (void)cache_open_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }
-    s->told_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
-    s->told_kills = s->tier != NULL && s->deps == NULL && !s->tier->commit_each ? 1u : 0u;
-    base_store_rlx(&s->told, s->told_base);
+    s->observers_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
+    s->observers_tier_only = s->tier != NULL && s->deps == NULL && !s->tier->commit_each ? 1u : 0u;
+    base_store_rlx(&s->observers, s->observers_base);
     if (s->tier != NULL) { l1_want_evicted(s->l1, true); }
     s->fork_node = (base_fork_node){ .prepare = cache_fork_prepare, .parent = cache_fork_parent,
                                      .child = cache_fork_child, .ctx = s };
@@ -423,8 +423,8 @@ drop_why:
     cache_why_close(s);
 drop_stamps:
     cache_stamps_close(s);
-drop_views:
-    cache_views_close(s);
+drop_namespaces:
+    cache_namespaces_close(s);
 drop_deps:
     cache_deps_close(s);
 drop_stats:
@@ -443,14 +443,14 @@ static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 }
 
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
-                                     uint32_t first_vgen, cellar **out)
+                                     uint32_t first_generation, cellar **out)
 {
     if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out must not be NULL"); }
     *out = NULL;
     cache_settings full;
     cellar_err err = cache_settings_read(&full, cfg);
     if (err != CELLAR_OK) { return err; }
-    full.first_vgen = first_vgen;
+    full.first_generation = first_generation;
     cache_store *s = cache_shell_new(&full);
     if (s == NULL) { return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the store"); }
     s->tier = tier;
@@ -467,7 +467,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         cache_tags_close(s);
         cache_why_close(s);
         cache_stamps_close(s);
-        cache_views_close(s);
+        cache_namespaces_close(s);
         cache_deps_close(s);
         stats_destroy(s->stats);
         cache_disk_abandon(s);
@@ -500,22 +500,22 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
 static cache_store *cache_registry_find(const cellar *c)
 {
     cache_store *found = NULL;
-    sync_take(VIEW, &cache_registry_lock);
+    sync_take(NAMESPACE, &cache_registry_lock);
     for (cache_store *s = cache_stores; s != NULL && found == NULL; s = s->next) {
-        for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot += CACHE_PAGE_VIEWS) {
-            const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_VIEWS]);
+        for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot += CACHE_PAGE_NAMESPACES) {
+            const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]);
             if (page == NULL) { continue; }
-            for (uint32_t i = 0; i < CACHE_PAGE_VIEWS && found == NULL; i++) {
-                if (base_load_acq(&page->view[i]) == c) { found = s; }
+            for (uint32_t i = 0; i < CACHE_PAGE_NAMESPACES && found == NULL; i++) {
+                if (base_load_acq(&page->namespace[i]) == c) { found = s; }
             }
         }
     }
     if (found != NULL) { found->refs++; }
-    sync_drop(VIEW, &cache_registry_lock);
+    sync_drop(NAMESPACE, &cache_registry_lock);
     return found;
 }
 
-static void cache_registry_unlink(cache_store *s) SYNC_HOLDS(VIEW);
+static void cache_registry_unlink(cache_store *s) SYNC_HOLDS(NAMESPACE);
 static void cache_registry_unlink(cache_store *s)
 {
     cache_store **at = &cache_stores;
@@ -525,33 +525,33 @@ static void cache_registry_unlink(cache_store *s)
 
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
 {
-    sync_take(VIEW, &cache_registry_lock);
+    sync_take(NAMESPACE, &cache_registry_lock);
     BASE_ASSERT(s->refs >= count);
     s->refs -= count;
     const bool last = s->refs == 0;
     if (last) { cache_registry_unlink(s); }
-    sync_drop(VIEW, &cache_registry_lock);
+    sync_drop(NAMESPACE, &cache_registry_lock);
     if (!last) { return; }
     base_fork_unregister(&s->fork_node);
-    cache_views_close(s);
+    cache_namespaces_close(s);
     cache_shell_free(s);
 }
 
 /* Add a handle to an open store. */
 CELLAR_PRIVATE void cache_store_hold(cache_store *s)
 {
-    sync_take(VIEW, &cache_registry_lock);
+    sync_take(NAMESPACE, &cache_registry_lock);
     BASE_ASSERT(s->refs > 0);
     s->refs++;
-    sync_drop(VIEW, &cache_registry_lock);
+    sync_drop(NAMESPACE, &cache_registry_lock);
 }
 
 /* Close all open namespaces so that it can be undone, or open these again. */
 static void cache_store_mark(cache_store *s, bool ending)
 {
-    sync_take(VIEW, &s->view_lock);
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        cellar *v = cache_view_at(s, slot);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
         if (v == NULL) { continue; }
         const uint32_t state = base_load_rlx(&v->state);
         if (ending && (state & CACHE_CLOSED) == 0) {
@@ -561,7 +561,7 @@ static void cache_store_mark(cache_store *s, bool ending)
             base_store_rel(&v->state, state & ~(CACHE_CLOSED | CACHE_ENDING));
         }
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 /* End the store after its root was closed. Return false, with no change, if loads still run. */
@@ -577,9 +577,9 @@ static bool cache_store_end(cache_store *s)
         s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
     }
     cache_disk_end(s);
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     s->ended = true; /* a fork sees all that follows, or nothing of it */
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     cache_disk_close(s);
     s->account.make_room = NULL;
     l1 *gone = s->l1;
@@ -601,22 +601,22 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     if (c == NULL) { return CELLAR_OK; }
     cache_store *s = cache_registry_find(c);
     if (s == NULL) { return CELLAR_E_CLOSED; }
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     const bool was_open = c->handles > 0;
     const bool root_ends = was_open && c == s->root;
     if (was_open && --c->handles == 0 && !root_ends) {
         base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_CLOSED);
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     if (root_ends && !cache_store_end(s)) {
-        sync_take(VIEW, &s->view_lock);
+        sync_take(NAMESPACE, &s->namespace_lock);
         c->handles++;
-        sync_drop(VIEW, &s->view_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         cache_store_release(s, 1);
         return cache_fail(c, CELLAR_E_BUSY, 0,
                           "cellar_close: loads still run after close_timeout_ms: retry");
     }
-    if (was_open) { cache_view_release(c); }
+    if (was_open) { cache_namespace_release(c); }
     cache_store_release(s, was_open ? 2 : 1);
     return was_open ? CELLAR_OK : CELLAR_E_CLOSED;
 }

@@ -19,7 +19,7 @@
 struct cache_job {
     cache_job *next;      /* QUEUE */
     flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
-    cellar *view;         /* one ref */
+    cellar *namespace;         /* one ref */
     cache_load_plan p;
     cellar_loader_fn fn;
     void *ctx;
@@ -55,7 +55,7 @@ static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
     const uint64_t cost_us = cache_cost_us(call->found.cost);
     const uint64_t spread_us = cost_us * call->p.xfetch / 100; /* < 2^42: xfetch <= 100,000 */
     if (cost_us == 0 || (uint64_t)left_ms > spread_us * 23 / 1000) { return false; }
-    const uint32_t draw = (uint32_t)(base_rng_next(&base_self()->rng) >> 32);
+    const uint32_t draw = (uint32_t)(base_rng_next(&base_thread_self()->rng) >> 32);
     return spread_us * cache_minus_ln(draw) / 65536 / 1000 >= (uint64_t)left_ms;
 }
 
@@ -80,7 +80,7 @@ CELLAR_PRIVATE bool cache_background(const cache_call *call)
 {
     const cellar_load_opts *o = call->o;
     if ((call->p.flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
-    if (call->view_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
+    if (call->namespace_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
     return o != NULL && (o->ctx_bytes != 0 || o->ctx_retain != NULL);
 }
 
@@ -90,7 +90,7 @@ static void cache_job_free(cache_store *s, cache_job *j)
         sync_assert_none();
         j->release(j->ctx);
     }
-    cache_view_release(j->view);
+    cache_namespace_release(j->namespace);
     base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
 }
 
@@ -100,20 +100,20 @@ static cache_job *cache_job_new(const cache_call *call, flight *f)
     const cellar_load_opts *o = call->o;
     cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
     if (j == NULL) { return NULL; }
-    if (!cache_view_hold(call->c)) {
+    if (!cache_namespace_hold(call->c)) {
         base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
         return NULL;
     }
     j->f = f;
-    j->view = call->c;
+    j->namespace = call->c;
     j->p = call->p;
     j->fn = call->fn;
     j->ctx = call->ctx;
     j->seen_ms = call->early ? call->found.deadline_ms : -1;
-    if (!call->view_loader && o != NULL && o->ctx_retain != NULL) {
+    if (!call->namespace_loader && o != NULL && o->ctx_retain != NULL) {
         j->ctx = o->ctx_retain(call->ctx);
         j->release = o->ctx_release;
-    } else if (!call->view_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
+    } else if (!call->namespace_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
         memcpy(j->copy, call->ctx, o->ctx_bytes); /* <= 256: load_plan.c */
         j->ctx = j->copy;
     }
@@ -135,7 +135,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         cache_job_free(s, j);
         return;
     }
-    if (!cache_load_begin(j->view)) {
+    if (!cache_load_begin(j->namespace)) {
         flight_end(t, f, &cancelled);
         cache_job_free(s, j);
         return;
@@ -145,8 +145,9 @@ static void cache_job_run(cache_store *s, cache_job *j)
     } else {
         cache_call call;
         const flight_key k = flight_key_of(f);
-        cache_call_begin(&call, j->view, k.bytes, k.len);
-        call.k.owner = k.owner; /* of its flight; a clear has changed the present generation */
+        cache_call_begin(&call, j->namespace, k.bytes, k.len);
+        /* of its flight; a clear has changed the present generation */
+        call.k.generation = k.generation;
         call.k.hash = k.hash;
         call.p = j->p;
         call.fn = j->fn;
@@ -156,7 +157,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
         call.found.deadline_ms = j->seen_ms;
         call.cancel = base_cancel_off();
         const int cancel = call.cancel;
-        stats_add(cache_mine(j->view), STATS_REFRESH, 1);
+        stats_add(cache_mine(j->namespace), STATS_REFRESH, 1);
         cache_lead(&call, t, f);
         if (call.code >= CELLAR_OK) { /* cache_lead_failed logs failures */
             base_log(&s->log, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed");
@@ -165,10 +166,10 @@ static void cache_job_run(cache_store *s, cache_job *j)
         cache_call_forget(&call);
         base_cancel_set(cancel);
     }
-    cellar *view = j->view;
-    (void)base_add_rlx(&view->refs, 1u); /* the ref of the job is dropped with it */
+    cellar *namespace = j->namespace;
+    (void)base_add_rlx(&namespace->refs, 1u); /* the ref of the job is dropped with it */
     cache_job_free(s, j);
-    cache_view_release(view);
+    cache_namespace_release(namespace);
     (void)base_sub_ar(&s->loading, 1u);
 }
 
@@ -275,7 +276,7 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
 CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
 {
     flight_table *t = base_load_sc(&s->flights);
-    if (t == NULL || base_self()->depth > 0) { return false; }
+    if (t == NULL || base_thread_self()->depth > 0) { return false; }
     (void)flight_expire(t, base_now_ms(&s->clock));
     const uint64_t since_ns = base_now_ns();
     for (;;) {

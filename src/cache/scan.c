@@ -14,8 +14,8 @@
 #define CACHE_SCAN_BUCKETS 64u
 
 typedef struct cache_scan {
-    const cellar *view;
-    uint32_t owner; /* generation of this bucket */
+    const cellar *namespace;
+    uint32_t generation; /* generation of this bucket */
     cellar_scan_fn fn;
     void *ctx;
     const char *match; /* NULL: all keys */
@@ -29,8 +29,9 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
     cache_scan *scan = ctx;
     /* fn may have closed, dropped or cleared the namespace: the rest of the bucket is no longer its
      * own. */
-    if (cache_is_closed(scan->view)) { scan->stop = true; }
-    if (cache_is_closed(scan->view) || base_load_acq(&scan->view->vgen) != scan->owner) {
+    if (cache_is_closed(scan->namespace)) { scan->stop = true; }
+    if (cache_is_closed(scan->namespace) ||
+        base_load_acq(&scan->namespace->generation) != scan->generation) {
         return false;
     }
     if (scan->match != NULL &&
@@ -67,10 +68,10 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
     cellar_err err = CELLAR_OK;
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     do {
-        scan.owner = base_load_acq(&c->vgen);
-        err = l1_scan(l1_of, cursor, 1, scan.owner, true, cache_scan_one, &scan);
+        scan.generation = base_load_acq(&c->generation);
+        err = l1_scan(l1_of, cursor, 1, scan.generation, true, cache_scan_one, &scan);
     } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan.stop && !cache_is_closed(c));
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
-    cache_view_release(c);
+    cache_namespace_release(c);
     return err;
 }

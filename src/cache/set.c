@@ -304,7 +304,7 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
     const bool value = p->kind == (uint8_t)L1_VALUE;
     cellar_err err;
     if (value) { cache_filter_begin(c, k, &filter); }
-    if (BASE_LIKELY(!cache_told(c->store))) {
+    if (BASE_LIKELY(!cache_is_observed(c->store))) {
         err = l1_put(c->l1, k, p);
     } else {
         cache_frame f;
@@ -390,7 +390,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     }
     cache_count_here(c, p);
     if (plan->version_out != NULL) { *plan->version_out = p->version; }
-    return BASE_LIKELY(!cache_told(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
+    return BASE_LIKELY(!cache_is_observed(c->store)) ? CELLAR_OK : cache_put_acked(c, plan, below);
 }
 
 BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t key_len)
@@ -414,7 +414,8 @@ BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t *deadline_ms)
     return true;
 }
 
-BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_self_t *self, const l1_key *k)
+BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_thread_record *self,
+                                          const l1_key *k)
 {
     cache_filter none = { NULL, 0, 0 };
     cache_filter_end(c, k, &none);
@@ -423,7 +424,7 @@ BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_self_t *self, co
 
 /* Set the most common case: only a time to live, over an entry of the same size, without observers;
  * `told`: with a tier only. Return false in doubt, with nothing done: the caller starts over. */
-BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const l1_key *k,
+BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_thread_record *self, const l1_key *k,
                                        const void *value, size_t value_len, const bool told)
 {
     int64_t deadline;
@@ -439,11 +440,11 @@ BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_self_t *self, const
 }
 
 /* Set the second most common case: the same for a new key. */
-BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_self_t *self, const l1_key *k,
+BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_thread_record *self, const l1_key *k,
                                       const void *value, size_t value_len)
 {
     int64_t deadline;
-    if (BASE_UNLIKELY(cache_told(c->store)) || !cache_set_plain(c, &deadline) ||
+    if (BASE_UNLIKELY(cache_is_observed(c->store)) || !cache_set_plain(c, &deadline) ||
         !l1_set_new(c->l1, k, value, value_len, deadline)) {
         return false;
     }
@@ -452,11 +453,11 @@ BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_self_t *self, const 
 }
 
 /* Set over a tier, out of line: a set without a tier needs no space for a frame. */
-BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_self_t *self, const l1_key *k,
-                                              const void *value, size_t value_len)
+BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_thread_record *self,
+                                              const l1_key *k, const void *value, size_t value_len)
 {
     const cache_store *s = c->store;
-    return base_load_rlx(&s->told) <= s->told_kills && c->disk_mode == 0 &&
+    return base_load_rlx(&s->observers) <= s->observers_tier_only && c->disk_mode == 0 &&
            cache_set_over(c, self, k, value, value_len, true);
 }
 
@@ -468,14 +469,14 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
         return cache_set_refuse(c, key, key_len);
     }
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
-    base_self_t *const self = base_self();
+    base_thread_record *const self = base_thread_self();
     const bool sampled = stats_sample(self);
     l1_key k;
     cache_key(c, &k, key, key_len);
     const bool tagged = l1_tagged(c->l1, &k);
     if (o == NULL && BASE_LIKELY(!sampled) &&
         (!tagged ? cache_set_new(c, self, &k, value, value_len)
-         : BASE_LIKELY(!cache_told(c->store))
+         : BASE_LIKELY(!cache_is_observed(c->store))
              ? cache_set_over(c, self, &k, value, value_len, false)
              : cache_set_over_tier(c, self, &k, value, value_len))) {
         return CELLAR_OK;
@@ -502,7 +503,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 BASE_ALWAYS_INLINE cellar_err cache_del_l1(cellar *c, const l1_key *k, const l1_put_spec *only_if,
                                            l1_gone *gone)
 {
-    return only_if == NULL ? l1_del_told(c->l1, k, NULL, gone)
+    return only_if == NULL ? l1_del_reported(c->l1, k, NULL, gone)
                            : l1_del_if(c->l1, k, only_if, gone);
 }
 
@@ -510,7 +511,7 @@ BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool ma
                                              const l1_put_spec *only_if, l1_gone *gone)
 {
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
-    if (BASE_LIKELY(!cache_told(c->store))) { return cache_del_l1(c, k, only_if, gone); }
+    if (BASE_LIKELY(!cache_is_observed(c->store))) { return cache_del_l1(c, k, only_if, gone); }
     cache_frame f;
     const bool deps = c->store->deps != NULL;
     const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
@@ -533,7 +534,7 @@ CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k)
     cache_frame f;
     cache_change_begin(&f, false, false);
     f.depends = true;
-    const cellar_err err = l1_del_told(c->l1, k, NULL, &gone);
+    const cellar_err err = l1_del_reported(c->l1, k, NULL, &gone);
     cache_change_end(c, &f, k);
     if (err == CELLAR_OK) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_DEPENDENCY); }
     if (err == CELLAR_OK && gone == L1_GONE_NOTHING) { gone = L1_GONE_VALUE; }
@@ -548,7 +549,7 @@ BASE_COLD static cellar_err cache_del_again(cellar *c, l1_key *k, bool matched, 
         cache_rekey(c, k);
         const cellar_err now = cache_del_once(c, k, matched, NULL, &gone);
         if (now == CELLAR_OK) { err = now; }
-        if (cache_vgen_alive(c->store, k->owner)) { break; }
+        if (cache_generation_alive(c->store, k->generation)) { break; }
     }
     return err;
 }
@@ -561,7 +562,7 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
     cellar_err err = cache_del_once(c, k, matched, only_if, &gone);
     const bool loads = only_if == NULL && base_load_sc(&c->store->flights) != NULL;
     /* Without flights no value was ever loaded. */
-    if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_vgen_alive(c->store, k->owner))) {
+    if (BASE_UNLIKELY(loads) && BASE_UNLIKELY(!cache_generation_alive(c->store, k->generation))) {
         err = cache_del_again(c, k, matched, err);
     }
     const stats_id id = matched ? STATS_EVICT_GLOB : STATS_EVICT_DELETED;
@@ -604,7 +605,7 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
     if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (BASE_LIKELY(!stats_sample(base_self()))) { return cache_acked(c, cache_del(c, &k)); }
+    if (BASE_LIKELY(!stats_sample(base_thread_self()))) { return cache_acked(c, cache_del(c, &k)); }
     const uint64_t since_ns = base_now_ns();
     const cellar_err err = cache_acked(c, cache_del(c, &k));
     stats_time(c->stats, STATS_OP_DELETE, base_now_ns() - since_ns);
@@ -613,7 +614,7 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
 
 /* Touch an observed entry. It ends with its dependencies at the latest, and its dependants with
  * it. */
-static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_ms)
+static cellar_err cache_touch_reported(cellar *c, const l1_key *k, int64_t deadline_ms)
 {
     const bool deps = c->store->deps != NULL;
     cellar_err err, below = CELLAR_OK;
@@ -624,7 +625,7 @@ static cellar_err cache_touch_told(cellar *c, const l1_key *k, int64_t deadline_
         if (deps) { deadline_ms = BASE_MIN(deadline_ms, cache_deps_until(c->store, k)); }
         cache_change_begin(&f, false, false);
         f.below = urge != CACHE_LATER;
-        err = l1_touch_told(c->l1, k, deadline_ms, -1, NULL, &was_ms);
+        err = l1_touch_reported(c->l1, k, deadline_ms, -1, NULL, &was_ms);
         if (err == CELLAR_OK && urge != CACHE_LATER) {
             below = cache_change_stored(c, &f, k, NULL, urge);
         } else {
@@ -651,9 +652,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
                                  : base_add_sat(base_now_ms(&c->store->clock), ttl);
     l1_key k;
     cache_key(c, &k, key, key_len);
-    cellar_err err = !cache_told(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
-                                           : cache_touch_told(c, &k, deadline);
-    if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_told(c, &k, deadline); }
+    cellar_err err = !cache_is_observed(c->store) ? l1_touch(c->l1, &k, deadline, -1, NULL)
+                                           : cache_touch_reported(c, &k, deadline);
+    if (err == CELLAR_MISS && cache_brought(c, &k)) { err = cache_touch_reported(c, &k, deadline); }
     if (err < 0 && err != CELLAR_E_IO) {
         return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");
     }
@@ -668,8 +669,8 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
     cache_filter filter = { NULL, 0, 0 };
     /* a present entry is in the filter already */
     if (!only_if_present) { cache_filter_begin(c, k, &filter); }
-    if (BASE_LIKELY(!cache_told(c->store))) {
-        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+    if (BASE_LIKELY(!cache_is_observed(c->store))) {
+        err = l1_incr_reported(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
         cache_frame f;
         const bool deps = c->store->deps != NULL;
@@ -677,7 +678,7 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         const cache_urge urge = cache_urge_of(c, false);
         cache_change_begin(&f, true, false);
         f.below = urge != CACHE_LATER;
-        err = l1_incr_told(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
+        err = l1_incr_reported(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
         if ((err == CELLAR_OK || err == CELLAR_E_RANGE) && urge != CACHE_LATER) {
             const cellar_err below = cache_change_stored(c, &f, k, NULL, urge);
             if (err == CELLAR_OK) { err = below; }

@@ -5,7 +5,8 @@
  * PICTURE     cellar_config, root, l2, host, tuning of the caller -> cache_settings, one copy:
  *             missing structs and fields are zero, numbers are in range, pointers are the caller's.
  * INVARIANTS  The call refuses before it allocates anything. Each refusal names field and rule.
- * LIMITS      TTL classes, load options, breaker and quotas of the root: cache_view_opts_check. */
+ * LIMITS      TTL classes, load options, breaker and quotas of the root:
+ *             cache_namespace_opts_check. */
 #include "cache/cache_int.h"
 
 #include <stddef.h>
@@ -68,7 +69,7 @@ static const cache_rule cache_tuning_rules[] = {
     CACHE_TUNING(optimize, 0, CELLAR_OPTIMIZE_OBJECTS),
     CACHE_TUNING(jitter_mode, 0, CELLAR_JITTER_PLUS),
     CACHE_TUNING(stripes, 0, 1024),
-    CACHE_TUNING(max_namespaces, 0, CACHE_VIEWS_MAX),
+    CACHE_TUNING(max_namespaces, 0, CACHE_NAMESPACES_MAX),
     CACHE_TUNING(track_dependencies, 0, 1),
     CACHE_TUNING(no_explain, 0, 1),
     CACHE_TUNING(no_advisor, 0, 1),
@@ -173,7 +174,7 @@ static cellar_err cache_root_check(const cache_settings *o)
 {
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
-    cellar_err err = cache_view_opts_check(o->config.root, &why);
+    cellar_err err = cache_namespace_opts_check(o->config.root, &why);
     if (err == CELLAR_OK) {
         err = cache_deps_check(o->config.root, o->tuning.track_dependencies != 0, &why);
     }

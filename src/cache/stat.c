@@ -4,7 +4,7 @@
  *
  * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
  *            order as STATS_EVICT_...
- * LOCKING    None for counters. dump and metrics take VIEW for one name at a time.
+ * LOCKING    None for counters. dump and metrics take NAMESPACE for one name at a time.
  * SEE ALSO   src/stats: counting, names of metrics. */
 #include "base/text.h"
 #include "cache/cache_int.h"
@@ -65,7 +65,7 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
 /* What reads without misses would have cost as loads: ns and units of cost. */
 typedef struct cache_saved { double ns, cost; } cache_saved;
 
-static cache_saved cache_saved_of(const uint64_t v[STATS_VIEW_COUNT])
+static cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT])
 {
     const double hits = (double)(stats_gets(v) - v[STATS_MISS]), n = (double)v[STATS_LOAD];
     if (v[STATS_LOAD] == 0) { return (cache_saved){ 0, 0 }; }
@@ -94,7 +94,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
-    uint64_t v[STATS_VIEW_COUNT];
+    uint64_t v[STATS_NAMESPACE_COUNT];
     if (scope == CELLAR_SCOPE_NAMESPACE) {
         stats_read_slot(s->stats, c->slot, v);
     } else {
@@ -148,7 +148,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 /* Advise for a slot or STATS_STORE_SLOT, based on the counted hit ratio in *now. */
 static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now, l1_advice *out)
 {
-    uint64_t v[STATS_VIEW_COUNT];
+    uint64_t v[STATS_NAMESPACE_COUNT];
     const bool store = slot == STATS_STORE_SLOT;
     if (store) {
         stats_read_all(s->stats, v);
@@ -157,7 +157,7 @@ static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now,
     }
     const uint64_t gets = stats_gets(v);
     *now = gets != 0 ? (double)(gets - v[STATS_MISS]) / (double)gets : 0;
-    return l1_advise(s->l1, store ? L1_NO_VIEW : slot, gets != 0 ? *now : -1, out);
+    return l1_advise(s->l1, store ? L1_NO_NAMESPACE : slot, gets != 0 ? *now : -1, out);
 }
 
 CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out)
@@ -208,20 +208,20 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
 
 /* ---- integrity check ---- */
 
-static const char *cache_audit_views(cache_store *s) SYNC_HOLDS(VIEW);
-static const char *cache_audit_views(cache_store *s)
+static const char *cache_audit_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
+static const char *cache_audit_namespaces(cache_store *s)
 {
     uint32_t count = 0, named = 0;
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        const cellar *v = cache_view_at(s, slot);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        const cellar *v = cache_namespace_at(s, slot);
         if (v == NULL) { continue; }
         count++;
         if (v->slot != slot) { return "namespaces: one is in a slot of another"; }
         if (base_load_rlx(&v->refs) < v->handles) {
             return "namespaces: one has fewer refs than handles";
         }
-        if (!v->dropped && cache_view_is_named(v) &&
-            !cache_vgen_alive(s, base_load_rlx(&v->vgen))) {
+        if (!v->dropped && cache_namespace_is_named(v) &&
+            !cache_generation_alive(s, base_load_rlx(&v->generation))) {
             return "namespaces: the generation of an open one is dead";
         }
         const bloom *b = base_load_acq(&v->bloom);
@@ -229,7 +229,9 @@ static const char *cache_audit_views(cache_store *s)
         if (why != NULL) { return why; }
         if (slot != 0 && !v->dropped) { named++; }
     }
-    if (count != s->view_count) { return "namespaces: their number differs from the used slots"; }
+    if (count != s->namespace_count) {
+        return "namespaces: their number differs from the used slots";
+    }
     if (named < HASH_COUNT(s->names)) { return "namespaces: a name has no slot"; }
     return NULL;
 }
@@ -241,9 +243,9 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
     cache_store *s = c->store;
     const char *wrong = NULL;
     if (base_load_rlx(&s->renumbering) == 0) {
-        sync_take(VIEW, &s->view_lock);
-        wrong = cache_audit_views(s);
-        sync_drop(VIEW, &s->view_lock);
+        sync_take(NAMESPACE, &s->namespace_lock);
+        wrong = cache_audit_namespaces(s);
+        sync_drop(NAMESPACE, &s->namespace_lock);
     }
     if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
@@ -277,20 +279,20 @@ typedef struct cache_names {
     char name[CELLAR_NAME_MAX + 1];
 } cache_names;
 
-static bool cache_metric_name(void *ctx, uint32_t slot, stats_view_name *out)
+static bool cache_metric_name(void *ctx, uint32_t slot, stats_namespace_name *out)
 {
     cache_names *n = ctx;
     cache_store *s = n->store;
     bool there = false;
-    sync_take(VIEW, &s->view_lock);
-    const cellar *v = cache_view_at(s, slot);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cellar *v = cache_namespace_at(s, slot);
     if (v != NULL && !v->dropped) {
         memcpy(n->name, v->name, v->name_len);
         out->bytes = n->name;
         out->len = v->name_len;
         there = true;
     }
-    sync_drop(VIEW, &s->view_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     return there;
 }
 
@@ -303,7 +305,7 @@ static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int firs
     l1_advice a;
     double now;
     uint32_t known = 0;
-    if (first != STATS_VIEW_ADVICE_025 || cache_advise(s, slot, &now, &a) != CELLAR_OK) {
+    if (first != STATS_NAMESPACE_ADVICE_025 || cache_advise(s, slot, &now, &a) != CELLAR_OK) {
         return 0;
     }
     for (int i = 0; i < last - first; i++) {
@@ -316,12 +318,14 @@ static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int firs
 static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
 {
     switch (id) {
-    case STATS_VIEW_QUOTA_ENTRIES: *out = q->entries; return 1;
-    case STATS_VIEW_QUOTA_BYTES: *out = q->bytes; return 1;
-    case STATS_VIEW_QUOTA_FLOOR: *out = q->floor; return 1;
-    case STATS_VIEW_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
-    case STATS_VIEW_QUOTA_BORROWED: *out = q->bytes > q->floor ? q->bytes - q->floor : 0; return 1;
-    case STATS_VIEW_QUOTA_BREACHES: *out = q->breached; return 1;
+    case STATS_NAMESPACE_QUOTA_ENTRIES: *out = q->entries; return 1;
+    case STATS_NAMESPACE_QUOTA_BYTES: *out = q->bytes; return 1;
+    case STATS_NAMESPACE_QUOTA_FLOOR: *out = q->floor; return 1;
+    case STATS_NAMESPACE_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
+    case STATS_NAMESPACE_QUOTA_BORROWED:
+        *out = q->bytes > q->floor ? q->bytes - q->floor : 0;
+        return 1;
+    case STATS_NAMESPACE_QUOTA_BREACHES: *out = q->breached; return 1;
     default: return 0;
     }
 }
@@ -329,11 +333,11 @@ static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
 /* Compute what a namespace saved. Return 0 if it never loaded. */
 static uint32_t cache_given_saved(const cache_store *s, uint32_t slot, int id, uint64_t *out)
 {
-    uint64_t v[STATS_VIEW_COUNT];
+    uint64_t v[STATS_NAMESPACE_COUNT];
     stats_read_slot(s->stats, slot, v);
     if (v[STATS_LOAD] == 0) { return 0; }
     const cache_saved saved = cache_saved_of(v);
-    const double figure = id == STATS_VIEW_SAVED_NS ? saved.ns : saved.cost;
+    const double figure = id == STATS_NAMESPACE_SAVED_NS ? saved.ns : saved.cost;
     *out = figure < 0x1p63 ? (uint64_t)figure : UINT64_MAX;
     return 1;
 }
@@ -342,16 +346,18 @@ static uint32_t cache_metric_given(void *ctx, uint32_t slot, int first, int last
 {
     const cache_names *n = ctx;
     cache_store *s = n->store;
-    if (first >= STATS_VIEW_ADVICE_025) { return cache_given_advice(s, slot, first, last, out); }
+    if (first >= STATS_NAMESPACE_ADVICE_025) {
+        return cache_given_advice(s, slot, first, last, out);
+    }
     BASE_ASSERT(last == first + 1);
-    if (first >= STATS_VIEW_SAVED_NS) { return cache_given_saved(s, slot, first, out); }
-    sync_take(VIEW, &s->view_lock);
-    const cellar *v = cache_view_at(s, slot);
+    if (first >= STATS_NAMESPACE_SAVED_NS) { return cache_given_saved(s, slot, first, out); }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cellar *v = cache_namespace_at(s, slot);
     const bool there = v != NULL && !v->dropped;
     const unsigned quota = there ? v->quota : 0;
     const int state = there ? cache_breaker_state(v) : -1;
-    sync_drop(VIEW, &s->view_lock);
-    if (first == STATS_VIEW_BREAKER) {
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (first == STATS_NAMESPACE_BREAKER) {
         *out = (uint64_t)BASE_MAX(state, 0);
         return state >= 0;
     }
@@ -365,9 +371,9 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
 {
     l1_stats l;
     l1_stats_get(s->l1, &l);
-    sync_take(VIEW, &s->view_lock);
-    from->given[STATS_GIVEN_VIEWS] = s->view_count;
-    sync_drop(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    from->given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
+    sync_drop(NAMESPACE, &s->namespace_lock);
     cache_deps_given(s, from->given);
     from->given[STATS_GIVEN_ENTRIES] = l.entries;
     from->given[STATS_GIVEN_SEGMENTS] = l.segments;
@@ -376,7 +382,7 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     from->given[STATS_GIVEN_BUCKETS] = l.buckets;
     from->given[STATS_GIVEN_OVERFLOW] = l.overflow_buckets;
     from->given[STATS_GIVEN_BIG_BLOCKS] = l.big_blocks;
-    from->given[STATS_GIVEN_LIMBO] = l.limbo_bytes;
+    from->given[STATS_GIVEN_RETIRED] = l.retired_bytes;
     from->given[STATS_GIVEN_INSERTED] = l.inserts;
     from->given[STATS_GIVEN_EVICTED] = l.evicted;
     from->given[STATS_GIVEN_EXPIRED] = l.expired;
@@ -411,8 +417,8 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
     cache_names names = { .store = s };
     stats_source from;
     memset(&from, 0, sizeof from);
-    from.view_name = cache_metric_name;
-    from.view_given = cache_metric_given;
+    from.namespace_name = cache_metric_name;
+    from.namespace_given = cache_metric_given;
     from.ctx = &names;
     cache_metrics_given(s, &from);
     const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
@@ -443,7 +449,7 @@ static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
     static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
                                                   "8" };
-    uint64_t v[STATS_VIEW_COUNT];
+    uint64_t v[STATS_NAMESPACE_COUNT];
     l1_advice a;
     double now;
     if (cache_advise(s, slot, &now, &a) != CELLAR_OK) { return; }
@@ -526,22 +532,22 @@ static void cache_dump_name(base_text *t, const char *name, uint32_t len)
     }
 }
 
-static void cache_dump_views(cache_store *s, base_text *t)
+static void cache_dump_namespaces(cache_store *s, base_text *t)
 {
-    for (uint32_t slot = 0; slot < CACHE_VIEWS_MAX; slot++) {
-        uint64_t v[STATS_VIEW_COUNT];
-        sync_take(VIEW, &s->view_lock);
-        const cellar *at = cache_view_at(s, slot);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        uint64_t v[STATS_NAMESPACE_COUNT];
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const cellar *at = cache_namespace_at(s, slot);
         const bool there = at != NULL && !at->dropped;
         if (there) {
             base_text_add(t, "namespace %u \"", (unsigned)at->id);
             cache_dump_name(t, at->name, at->name_len);
             base_text_add(t, "\": generation %u, version %u, handles %u%s",
-                          (unsigned)base_load_rlx(&at->vgen), (unsigned)at->version,
+                          (unsigned)base_load_rlx(&at->generation), (unsigned)at->version,
                           (unsigned)at->handles, cache_is_off(at) ? ", off" : "");
             cache_dump_breaker(cache_breaker_state(at), t);
         }
-        sync_drop(VIEW, &s->view_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
         if (!there) { continue; }
         stats_read_slot(s->stats, slot, v);
         base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
@@ -563,12 +569,12 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     base_text_add(&t, "cellar %s\n", cellar_source_id());
     base_text_add(&t, "thread: %s, observers: %u%s\n",
                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
-                  (unsigned)base_load_rlx(&s->told), s->forked ? ", forked" : "");
+                  (unsigned)base_load_rlx(&s->observers), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
     cache_dump_l2(s, &t);
     cache_dump_advice(s, STATS_STORE_SLOT, &t);
-    cache_dump_views(s, &t);
+    cache_dump_namespaces(s, &t);
     if (len != NULL) { *len = t.len; }
     return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }

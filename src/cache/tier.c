@@ -11,10 +11,10 @@
  *            level ALWAYS, or durable set -> commit, then the call returns
  * INVARIANTS A namespace without the tier (tier L1, hidden) has a generation that no record has:
  *            its changes need no log, and nothing of it is logged, not even its name.
- *            A namespace is `untold` while the tier does not know its begin, new generation or end.
- *            Its name is not looked up then: a dropped generation could be adopted.
- * LOCKING    None of its own. Generations are logged after VIEW is dropped. They only grow, so the
- *            order in which two of them arrive does not matter. */
+ *            A namespace is `unreported` while the tier does not know its begin, new generation or
+ *            end. Its name is not looked up then: a dropped generation could be adopted.
+ * LOCKING    None of its own. Generations are logged after NAMESPACE is dropped. They only grow, so
+ *            the order in which two of them arrive does not matter. */
 #include "cache/cache_int.h"
 
 #define CACHE_TIER_TRY 512u /* bytes tried on the stack */
@@ -23,67 +23,71 @@
 
 /* Find the row of a namespace. The root has an empty name here, because a namespace may have its
  * label. */
-static bool cache_tier_view_row(const cellar *v, cache_tier_view *out)
+static bool cache_tier_namespace_row(const cellar *v, cache_tier_namespace *out)
 {
     const cache_tier *t = v->store->tier;
-    return t->view_find(t->ctx, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0, out);
+    return t->namespace_find(t->ctx, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0,
+                             out);
 }
 
 /* Find the row of the root under its label, as older versions stored it. */
-static bool cache_tier_root_row(const cellar *v, cache_tier_view *out)
+static bool cache_tier_root_row(const cellar *v, cache_tier_namespace *out)
 {
     const cache_tier *t = v->store->tier;
     return v->slot == 0 && v->name_len != 0 &&
-           t->view_find(t->ctx, v->name, v->name_len, out) && out->id == 0;
+           t->namespace_find(t->ctx, v->name, v->name_len, out) && out->id == 0;
 }
 
-CELLAR_PRIVATE bool cache_tier_view_find(const cellar *v, cache_tier_view *out)
+CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, cache_tier_namespace *out)
 {
-    return cache_tier_view_row(v, out) || cache_tier_root_row(v, out);
+    return cache_tier_namespace_row(v, out) || cache_tier_root_row(v, out);
 }
 
-static void cache_tier_view_say(const cellar *v, const cache_tier_view *now)
+static void cache_tier_namespace_say(const cellar *v, const cache_tier_namespace *now)
 {
     const cache_tier *t = v->store->tier;
-    cache_tier_view known;
-    const bool there = cache_tier_view_row(v, &known);
+    cache_tier_namespace known;
+    const bool there = cache_tier_namespace_row(v, &known);
     if ((!there && cache_tier_root_row(v, &known)) || (there && v->no_disk &&
         (known.id == v->id || v->slot == 0))) {
-        const cache_tier_view gone = { known.id, 0, 0 };
-        t->view_set(t->ctx, &gone, NULL, 0);
+        const cache_tier_namespace gone = { known.id, 0, 0 };
+        t->namespace_set(t->ctx, &gone, NULL, 0);
     }
     if (v->no_disk) { return; }
-    if (now->vgen == 0) {
-        t->view_set(t->ctx, now, NULL, 0);
+    if (now->generation == 0) {
+        t->namespace_set(t->ctx, now, NULL, 0);
     } else if (!there || memcmp(&known, now, sizeof known) != 0) {
-        t->view_set(t->ctx, now, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0);
+        t->namespace_set(t->ctx, now, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0);
     }
 }
 
 /* Tell the tier the present state. The call holds no lock, so the namespace may be dropped
  * meanwhile, and that may be told first: then tell again. */
-CELLAR_PRIVATE void cache_tier_view_tell(cellar *v)
+CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
 {
     cache_store *s = v->store;
     bool gone;
-    sync_take(VIEW, &s->view_lock);
+    sync_take(NAMESPACE, &s->namespace_lock);
     do {
         gone = v->dropped;
-        const cache_tier_view now = { v->id, gone ? 0 : base_load_rlx(&v->vgen), v->version };
-        sync_drop(VIEW, &s->view_lock);
-        if (s->tier != NULL && s->tier->view_set != NULL) { cache_tier_view_say(v, &now); }
-        sync_take(VIEW, &s->view_lock);
+        const cache_tier_namespace now = { v->id, gone ? 0 : base_load_rlx(&v->generation),
+                                           v->version };
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (s->tier != NULL && s->tier->namespace_set != NULL) {
+            cache_tier_namespace_say(v, &now);
+        }
+        sync_take(NAMESPACE, &s->namespace_lock);
     } while (v->dropped && !gone);
-    BASE_ASSERT(v->untold > 0);
-    v->untold--;
-    sync_drop(VIEW, &s->view_lock);
+    BASE_ASSERT(v->unreported > 0);
+    v->unreported--;
+    sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-CELLAR_PRIVATE void cache_tier_view_died(cellar *v, uint32_t vgen)
+CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation)
 {
     const cache_store *s = v->store;
-    if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, vgen); }
-    cache_tier_view_tell(v);
+    if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, generation); }
+    cache_tier_namespace_tell(v);
 }
 
 /* ---- immediate stores ---- */
@@ -143,7 +147,7 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
     cache_store *s = c->store;
     const cache_tier *t = s->tier;
     if (p->l2_addr == CACHE_NOT_ON_DISK || p->kind == (uint8_t)L1_ERROR) { return CACHE_UNWANTED; }
-    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->generation };
     const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
     const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
     if (err == CELLAR_OK || s->tier == NULL) { return CACHE_STORED; }
@@ -176,7 +180,9 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept
     l1_pin_ref pin;
     const unsigned how = L1_PEEK | L1_STALE_OK;
     const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, how);
-    if (err == CELLAR_STALE || !cache_vgen_alive(c->store, k->owner)) { return CACHE_UNWANTED; }
+    if (err == CELLAR_STALE || !cache_generation_alive(c->store, k->generation)) {
+        return CACHE_UNWANTED;
+    }
     if (err == CELLAR_OK || err == CELLAR_ABSENT) {
         return cache_store_seen(c, k, &info, small, info.value_len, kept, where);
     }
@@ -240,7 +246,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     }
     if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
     if (done != CACHE_STORED) {
-        const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->owner };
+        const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->generation };
         s->tier->kill(s->tier->ctx, &key);
     } else if (where != 0) { /* 0: a tier without addresses */
         l1_clean(c->l1, k, where);

@@ -6,8 +6,8 @@
  *            kill or put of the tier (turn.c) -> pending back -> the call returns. If the tier has
  *            nothing of the key, no kill follows, see hook.c.
  *            Eviction: `put` gets the stamp captured in the unlinking window. The tier stores the
- *            entry only while host.stamp_is is true under its own gate: else a newer change is on
- *            its way.
+ *            entry only while host.stamp_is is true under its own tombstone lock: else a newer
+ *            change is on its way.
  *            Read: a get that missed L1 reads the stamp, then the tier. While a change of the key
  *            is pending it waits briefly, then misses. The result goes into L1 only if the stamp
  *            counted no change since.
@@ -28,8 +28,8 @@ typedef struct cache_tier_key {
     const void *bytes;
     size_t len;
     uint64_t hash;
-    uint32_t view_id; /* namespace id, never reused in a store */
-    uint32_t vgen;
+    uint32_t namespace_id; /* namespace id, never reused in a store */
+    uint32_t generation;
 } cache_tier_key;
 
 typedef struct cache_tier_meta { /* 0: not set, none */
@@ -49,9 +49,9 @@ typedef struct cache_tier_meta { /* 0: not set, none */
 /* Tag that no call deletes: a reopened store does not serve entries with it. */
 #define CACHE_TIER_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
 
-typedef struct cache_tier_view {
-    uint32_t id, vgen, version;
-} cache_tier_view;
+typedef struct cache_tier_namespace {
+    uint32_t id, generation, version;
+} cache_tier_namespace;
 
 typedef struct cache_tier_host { /* passed to attach; valid until close */
     void *ctx;
@@ -90,15 +90,16 @@ typedef struct cache_tier {
      * older stamp may still bring an entry. Called in windows, with any lock held. NULL: always
      * false. */
     bool (*nothing)(void *ctx, uint64_t hash);
-    void (*bump)(void *ctx, uint32_t view_id, uint32_t vgen); /* vgen 0: the namespace was
+    void (*bump)(void *ctx, uint32_t namespace_id,
+                 uint32_t generation); /* generation 0: the namespace was
                                                                * dropped */
     /* Stop serving entries with the tag that were born before `epoch`. */
     void (*tag)(void *ctx, uint64_t fp, uint64_t epoch, bool soft);
     /* Stop serving records of the generation with a matching key that were put before. Until
      * glob_end(*walk) no matching record is stored. E_NOMEM, E_LIMIT: nothing was done. NULL: not
      * supported. */
-    cellar_err (*glob)(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern, size_t len,
-                       uint64_t *walk);
+    cellar_err (*glob)(void *ctx, uint32_t namespace_id, uint32_t generation, const char *pattern,
+                       size_t len, uint64_t *walk);
     void (*glob_end)(void *ctx, uint64_t walk);
     cellar_err (*sync)(void *ctx, int level);
     /* Make all earlier calls safe against a power cut. May wait. NULL: not supported. */
@@ -107,18 +108,18 @@ typedef struct cache_tier {
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* Walk one step from *cursor (0: begin and end); fn runs without locks. */
-    cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t vgen,
+    cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t generation,
                           bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value,
                                      size_t value_len, const cache_tier_meta *meta),
                           void *fn_ctx);
     void (*stats)(void *ctx, cache_tier_stats *out);
     void (*close)(void *ctx, int64_t deadline_ms);
     /* Only for tiers that survive a restart, else NULL: names and numbers of namespaces. */
-    bool (*view_find)(void *ctx, const char *name, size_t len, cache_tier_view *out);
-    /* Valid from now on; vgen 0: dropped. name NULL: already known. */
-    void (*view_set)(void *ctx, const cache_tier_view *v, const char *name, size_t len);
+    bool (*namespace_find)(void *ctx, const char *name, size_t len, cache_tier_namespace *out);
+    /* Valid from now on; generation 0: dropped. name NULL: already known. */
+    void (*namespace_set)(void *ctx, const cache_tier_namespace *v, const char *name, size_t len);
     /* numbers that were never given out */
-    void (*numbers)(void *ctx, uint32_t *next_vgen, uint32_t *next_id);
+    void (*numbers)(void *ctx, uint32_t *next_generation, uint32_t *next_id);
     /* Reports earlier invalidated tags to fn; entries born before *floor are invalid. Returns the
      * first epoch of the store. NULL: epoch 0. */
     uint64_t (*tags)(void *ctx, uint64_t *floor, void (*fn)(void *fn_ctx, uint64_t fp,

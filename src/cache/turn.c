@@ -80,7 +80,7 @@ CELLAR_PRIVATE void cache_turns_use(cache_store *s)
 
 static bool cache_turn_same(const cache_turn *a, const cache_turn *b)
 {
-    return a->hash == b->hash && a->owner == b->owner && a->len == b->len &&
+    return a->hash == b->hash && a->generation == b->generation && a->len == b->len &&
            memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
@@ -152,11 +152,13 @@ CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t)
     sync_drop(TURN, &sh->lock);
 }
 
-CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t owner,
+CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len)
 {
     if (s->stamps == NULL || base_load_acq(&s->turns_used) == 0) { return false; }
-    const cache_turn t = { .bytes = key, .hash = hash, .len = (uint32_t)key_len, .owner = owner };
+    const cache_turn t = {
+        .bytes = key, .hash = hash, .len = (uint32_t)key_len, .generation = generation
+    };
     cache_turn_shard *sh = cache_turn_shard_of(s, hash);
     bool listed = false;
     sync_take(TURN, &sh->lock);
@@ -193,13 +195,13 @@ CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t)
 }
 
 /* Pass the matching turns of one shard. Return false if one of them is busy. */
-static bool cache_turns_pass(cache_turn_shard *sh, uint32_t owner,
+static bool cache_turns_pass(cache_turn_shard *sh, uint32_t generation,
                              bool (*match)(void *ctx, const void *key, size_t len), void *ctx)
 {
     bool all = true;
     sync_take(TURN, &sh->lock);
     for (cache_turn *t = sh->first; t != NULL; t = t->next) {
-        if (t->owner != owner || !match(ctx, t->bytes, t->len)) { continue; }
+        if (t->generation != generation || !match(ctx, t->bytes, t->len)) { continue; }
         t->passed = true;
         all = all && !t->busy;
     }
@@ -207,14 +209,14 @@ static bool cache_turns_pass(cache_turn_shard *sh, uint32_t owner,
     return all;
 }
 
-CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t owner,
+CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t generation,
                                       bool (*match)(void *ctx, const void *key, size_t len),
                                       void *ctx)
 {
     if (s->stamps == NULL || base_load_sc(&s->turns_used) == 0) { return; }
     for (uint32_t i = 0; i < CACHE_TURN_SHARDS; i++) {
         uint32_t waits = 0;
-        while (!cache_turns_pass(&s->turns->shard[i], owner, match, ctx)) {
+        while (!cache_turns_pass(&s->turns->shard[i], generation, match, ctx)) {
             cache_turn_wait(waits++);
         }
     }

@@ -227,7 +227,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (err == CELLAR_E_BUSY || err == CELLAR_E_NOMEM) {
         (void)cache_fail(c, err, 0, "cellar_update: no memory, or 64 tries lost to other writers");
     }
-    cache_view_release(c);
+    cache_namespace_release(c);
     return err == CELLAR_REMOVED && cache_acked(c, CELLAR_OK) != CELLAR_OK ? CELLAR_E_IO : err;
 }
 
@@ -263,7 +263,7 @@ static cellar_err cache_delete_rest(cellar *c, l1_key *k)
     memset(&none, 0, sizeof none);
     none.flags = L1_IF_ABSENT;
     const cellar_err err = cache_del_if(c, k, &none);
-    const bool lost = err == CELLAR_EXISTS || !cache_vgen_alive(c->store, k->owner);
+    const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
     return lost ? CELLAR_CONFLICT : err;
 }
 
@@ -339,6 +339,6 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
         (void)cache_fail(c, err, 0,
                          "cellar_delete_with: no memory, or 64 tries lost to other writers");
     }
-    cache_view_release(c);
+    cache_namespace_release(c);
     return err;
 }

@@ -145,13 +145,13 @@ bool guards_run(guards_result *r)
     memset(r, 0, sizeof *r);
     cfg.memory_bytes = (uint64_t)16 << 20;
     if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return false; }
-    const uint64_t start_ns = gate_clock_ns();
+    const uint64_t start_ns = cli_clock_ns();
     bool fine = guards_stampede(&s, r);
-    r->load_ns = gate_clock_ns() - start_ns;
+    r->load_ns = cli_clock_ns() - start_ns;
     guards_sick(&s, r);
-    r->stale_ns = gate_clock_ns() - start_ns - r->load_ns;
+    r->stale_ns = cli_clock_ns() - start_ns - r->load_ns;
     fine = guards_flood(&s, r) && fine;
-    r->flood_ns = gate_clock_ns() - start_ns - r->load_ns - r->stale_ns;
+    r->flood_ns = cli_clock_ns() - start_ns - r->load_ns - r->stale_ns;
     (void)cellar_close(s.c);
     return fine;
 }

@@ -27,28 +27,28 @@ uint64_t guards_findings(const guards_result *r)
 
 void guards_print(const guards_result *r)
 {
-    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
     printf("\nloading: %s threads request one missing key: %s load, %s joined it (%s)\n",
-           gate_count(a, r->threads), gate_count(b, r->loads), gate_count(c, r->joined),
-           gate_duration(d, r->load_ns));
+           cli_count(a, r->threads), cli_count(b, r->loads), cli_count(c, r->joined),
+           cli_duration(d, r->load_ns));
     printf("failing loader: %s gets, %s served stale, %s load tried (%s)\n",
-           gate_count(a, r->asked), gate_count(b, r->stale), gate_count(c, r->failed_loads),
-           gate_duration(d, r->stale_ns));
-    printf("absent keys: %s requested, %s rejected by the Bloom filter, ", gate_count(a, r->flood),
-           gate_count(b, r->stopped));
-    printf("%s loads, %s of them audits (%s)\n", gate_count(a, r->flood_loads),
-           gate_count(b, r->audits), gate_duration(c, r->flood_ns));
+           cli_count(a, r->asked), cli_count(b, r->stale), cli_count(c, r->failed_loads),
+           cli_duration(d, r->stale_ns));
+    printf("absent keys: %s requested, %s rejected by the Bloom filter, ", cli_count(a, r->flood),
+           cli_count(b, r->stopped));
+    printf("%s loads, %s of them audits (%s)\n", cli_count(a, r->flood_loads),
+           cli_count(b, r->audits), cli_duration(c, r->flood_ns));
     if (r->loads != 1 || r->values != r->threads) {
         printf("FINDING loading: %s loads, %s of %s threads got the value\n",
-               gate_count(a, r->loads), gate_count(b, r->values), gate_count(c, r->threads));
+               cli_count(a, r->loads), cli_count(b, r->values), cli_count(c, r->threads));
     }
     if (r->stale != r->asked || r->failed_loads != 1) {
-        printf("FINDING failing loader: %s of %s served, %s loads\n", gate_count(a, r->stale),
-               gate_count(b, r->asked), gate_count(c, r->failed_loads));
+        printf("FINDING failing loader: %s of %s served, %s loads\n", cli_count(a, r->stale),
+               cli_count(b, r->asked), cli_count(c, r->failed_loads));
     }
     if (guards_flood_odd(r)) {
-        printf("FINDING absent keys: %s loads for %s keys\n", gate_count(a, r->flood_loads),
-               gate_count(b, r->flood));
+        printf("FINDING absent keys: %s loads for %s keys\n", cli_count(a, r->flood_loads),
+               cli_count(b, r->flood));
     }
 }
 

@@ -24,28 +24,28 @@
 
 /* ---- ids ---- */
 
-void gate_ids_free(gate_ids *ids)
+void cli_ids_free(cli_ids *ids)
 {
     free(ids->id);
     free(ids->number);
     memset(ids, 0, sizeof *ids);
 }
 
-static uint64_t ideal_slot(const gate_ids *ids, uint64_t id)
+static uint64_t ideal_slot(const cli_ids *ids, uint64_t id)
 {
     uint64_t at = (id * UINT64_C(0x9e3779b97f4a7c15)) >> 20 & (ids->slots - 1);
     while (ids->number[at] != 0 && ids->id[at] != id) { at = (at + 1) & (ids->slots - 1); }
     return at;
 }
 
-static bool ideal_ids_grow(gate_ids *ids)
+static bool ideal_ids_grow(cli_ids *ids)
 {
-    gate_ids more = { .slots = ids->slots != 0 ? ids->slots * 2 : 4096, .count = ids->count };
+    cli_ids more = { .slots = ids->slots != 0 ? ids->slots * 2 : 4096, .count = ids->count };
     if (more.slots > SIZE_MAX / 16) { return false; }
     more.id = malloc((size_t)more.slots * sizeof *more.id);
     more.number = calloc((size_t)more.slots, sizeof *more.number);
     if (more.id == NULL || more.number == NULL) {
-        gate_ids_free(&more);
+        cli_ids_free(&more);
         return false;
     }
     for (uint64_t i = 0; i < ids->slots; i++) {
@@ -54,18 +54,18 @@ static bool ideal_ids_grow(gate_ids *ids)
         more.id[at] = ids->id[i];
         more.number[at] = ids->number[i];
     }
-    gate_ids_free(ids);
+    cli_ids_free(ids);
     *ids = more;
     return true;
 }
 
-uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh)
+uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh)
 {
     *fresh = false;
-    if (ids->count >= ids->slots / 2 && !ideal_ids_grow(ids)) { return GATE_IDS_NONE; }
+    if (ids->count >= ids->slots / 2 && !ideal_ids_grow(ids)) { return CLI_IDS_NONE; }
     const uint64_t at = ideal_slot(ids, id);
     if (ids->number[at] == 0) {
-        if (ids->count == GATE_IDS_NONE - 1) { return GATE_IDS_NONE; }
+        if (ids->count == CLI_IDS_NONE - 1) { return CLI_IDS_NONE; }
         ids->id[at] = id;
         ids->number[at] = ++ids->count;
         *fresh = true;
@@ -73,9 +73,9 @@ uint32_t gate_ids_add(gate_ids *ids, uint64_t id, bool *fresh)
     return ids->number[at] - 1;
 }
 
-uint32_t gate_ids_find(const gate_ids *ids, uint64_t id)
+uint32_t cli_ids_find(const cli_ids *ids, uint64_t id)
 {
-    return ids->slots == 0 ? GATE_IDS_NONE : ids->number[ideal_slot(ids, id)] - 1;
+    return ids->slots == 0 ? CLI_IDS_NONE : ids->number[ideal_slot(ids, id)] - 1;
 }
 
 /* ---- policies ---- */
@@ -86,38 +86,38 @@ typedef struct ideal_future {
     uint32_t next, number;
 } ideal_future;
 
-struct gate_ideal {
-    gate_ideal_kind kind;
+struct cli_ideal {
+    cli_ideal_kind kind;
     bool bytes, failed;
     uint64_t capacity, held;
     uint32_t objects;
     uint32_t *next, *prev; /* list through numbers; [objects] is its head */
     uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
     uint32_t *when;        /* Belady: per request the next request of the same object */
-    uint32_t *newest;      /* per object: its last request in gate_ideal_foresee, then its next */
+    uint32_t *newest;      /* per object: its last request in cli_ideal_foresee, then its next */
     uint32_t foreseen, foreseen_room, now;
     ideal_future *heap;
     size_t heap_n, heap_room;
     double *priority, age;  /* GDSF: of stored objects; infinite for others */
     uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
     uint32_t leaves;        /* power of two above `objects` */
-    gate_tiny *tiny;        /* W-TinyLFU: the whole policy */
+    cli_tiny *tiny;        /* W-TinyLFU: the whole policy */
 };
 
 /* ---- the tree of GDSF ---- */
 
-static uint32_t ideal_tree_at(const gate_ideal *p, uint32_t node)
+static uint32_t ideal_tree_at(const cli_ideal *p, uint32_t node)
 {
     return node >= p->leaves ? node - p->leaves : p->least[node];
 }
 
-static void ideal_tree_node(gate_ideal *p, uint32_t node)
+static void ideal_tree_node(cli_ideal *p, uint32_t node)
 {
     const uint32_t a = ideal_tree_at(p, 2 * node), b = ideal_tree_at(p, 2 * node + 1);
     p->least[node] = p->priority[b] < p->priority[a] ? b : a;
 }
 
-static void ideal_tree_set(gate_ideal *p, uint32_t number, double priority)
+static void ideal_tree_set(cli_ideal *p, uint32_t number, double priority)
 {
     p->priority[number] = priority;
     for (uint32_t node = (number + p->leaves) / 2; node >= 1; node /= 2) {
@@ -125,7 +125,7 @@ static void ideal_tree_set(gate_ideal *p, uint32_t number, double priority)
     }
 }
 
-static bool ideal_tree_open(gate_ideal *p, size_t n)
+static bool ideal_tree_open(cli_ideal *p, size_t n)
 {
     p->leaves = 2;
     while (p->leaves < n) {
@@ -141,25 +141,25 @@ static bool ideal_tree_open(gate_ideal *p, size_t n)
     return true;
 }
 
-gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects)
+cli_ideal *cli_ideal_open(cli_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects)
 {
-    gate_ideal *p = calloc(1, sizeof *p);
+    cli_ideal *p = calloc(1, sizeof *p);
     if (p == NULL) { return NULL; }
-    *p = (gate_ideal){ .kind = kind, .capacity = capacity, .bytes = bytes, .objects = objects };
+    *p = (cli_ideal){ .kind = kind, .capacity = capacity, .bytes = bytes, .objects = objects };
     const size_t n = (size_t)objects + 1;
-    if (kind == GATE_IDEAL_TINYLFU) {
-        p->tiny = gate_tiny_open(capacity, objects);
+    if (kind == CLI_IDEAL_TINYLFU) {
+        p->tiny = cli_tiny_open(capacity, objects);
         if (p->tiny != NULL) { return p; }
         free(p);
         return NULL;
     }
     p->size = calloc(n, sizeof *p->size);
     bool ok = p->size != NULL;
-    if (kind == GATE_IDEAL_BELADY) {
+    if (kind == CLI_IDEAL_BELADY) {
         p->newest = malloc(n * sizeof *p->newest);
         ok = ok && p->newest != NULL;
         for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
-    } else if (kind == GATE_IDEAL_GDSF) {
+    } else if (kind == CLI_IDEAL_GDSF) {
         ok = ok && ideal_tree_open(p, n);
     } else {
         p->next = malloc(n * sizeof *p->next);
@@ -168,11 +168,11 @@ gate_ideal *gate_ideal_open(gate_ideal_kind kind, uint64_t capacity, bool bytes,
         if (ok) { p->next[objects] = p->prev[objects] = objects; }
     }
     if (ok) { return p; }
-    gate_ideal_close(p);
+    cli_ideal_close(p);
     return NULL;
 }
 
-void gate_ideal_close(gate_ideal *p)
+void cli_ideal_close(cli_ideal *p)
 {
     if (p == NULL) { return; }
     free(p->next);
@@ -184,13 +184,13 @@ void gate_ideal_close(gate_ideal *p)
     free(p->priority);
     free(p->uses);
     free(p->least);
-    gate_tiny_close(p->tiny);
+    cli_tiny_close(p->tiny);
     free(p);
 }
 
-bool gate_ideal_failed(const gate_ideal *p) { return p->failed; }
+bool cli_ideal_failed(const cli_ideal *p) { return p->failed; }
 
-bool gate_ideal_foresee(gate_ideal *p, uint32_t number)
+bool cli_ideal_foresee(cli_ideal *p, uint32_t number)
 {
     if (p->foreseen == p->foreseen_room) {
         const uint64_t room = p->foreseen_room != 0 ? (uint64_t)p->foreseen_room * 2 : 65536;
@@ -208,13 +208,13 @@ bool gate_ideal_foresee(gate_ideal *p, uint32_t number)
 
 /* ---- the list ---- */
 
-static void ideal_unlink(gate_ideal *p, uint32_t n)
+static void ideal_unlink(cli_ideal *p, uint32_t n)
 {
     p->next[p->prev[n]] = p->next[n];
     p->prev[p->next[n]] = p->prev[n];
 }
 
-static void ideal_to_front(gate_ideal *p, uint32_t n)
+static void ideal_to_front(cli_ideal *p, uint32_t n)
 {
     const uint32_t head = p->objects;
     p->next[n] = p->next[head];
@@ -236,12 +236,12 @@ static void ideal_sift(ideal_future *h, size_t n, size_t at)
     h[at] = x;
 }
 
-static bool ideal_alive(const gate_ideal *p, const ideal_future *f)
+static bool ideal_alive(const cli_ideal *p, const ideal_future *f)
 {
     return p->size[f->number] != 0 && p->newest[f->number] == f->next;
 }
 
-static void ideal_push(gate_ideal *p, uint32_t number)
+static void ideal_push(cli_ideal *p, uint32_t number)
 {
     if (p->heap_n == p->heap_room) {
         size_t live = 0;
@@ -272,15 +272,15 @@ static void ideal_push(gate_ideal *p, uint32_t number)
 
 /* Choose the object to evict: the last of the list, the farthest use, the least priority. Return
  * false if nothing is stored. */
-static bool ideal_victim(gate_ideal *p, uint32_t *n)
+static bool ideal_victim(cli_ideal *p, uint32_t *n)
 {
-    if (p->kind == GATE_IDEAL_GDSF) {
+    if (p->kind == CLI_IDEAL_GDSF) {
         *n = ideal_tree_at(p, 1);
         if (p->priority[*n] == INFINITY) { return false; }
         p->age = p->priority[*n];
         return true;
     }
-    if (p->kind != GATE_IDEAL_BELADY) {
+    if (p->kind != CLI_IDEAL_BELADY) {
         *n = p->prev[p->objects];
         return *n != p->objects;
     }
@@ -295,18 +295,18 @@ static bool ideal_victim(gate_ideal *p, uint32_t *n)
     return false;
 }
 
-static bool ideal_has_list(const gate_ideal *p)
+static bool ideal_has_list(const cli_ideal *p)
 {
-    return p->kind == GATE_IDEAL_FIFO || p->kind == GATE_IDEAL_LRU;
+    return p->kind == CLI_IDEAL_FIFO || p->kind == CLI_IDEAL_LRU;
 }
 
-static void ideal_forget(gate_ideal *p, uint32_t n)
+static void ideal_forget(cli_ideal *p, uint32_t n)
 {
     if (ideal_has_list(p)) { ideal_unlink(p, n); }
-    if (p->kind == GATE_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+    if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
 }
 
-static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
+static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
 {
     uint32_t old;
     if (p->size[n] != 0) { /* stored with another size */
@@ -322,32 +322,32 @@ static void ideal_insert(gate_ideal *p, uint32_t n, uint64_t size)
     }
     p->size[n] = size;
     p->held += size;
-    if (p->kind == GATE_IDEAL_BELADY) { ideal_push(p, n); }
+    if (p->kind == CLI_IDEAL_BELADY) { ideal_push(p, n); }
     if (ideal_has_list(p)) { ideal_to_front(p, n); }
 }
 
-bool gate_ideal_request(gate_ideal *p, uint32_t n, uint64_t size)
+bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
 {
     const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
-    if (p->kind == GATE_IDEAL_TINYLFU) { return gate_tiny_request(p->tiny, n); }
+    if (p->kind == CLI_IDEAL_TINYLFU) { return cli_tiny_request(p->tiny, n); }
     const bool hit = p->size[n] != 0;
-    if (p->kind == GATE_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
-    if (p->kind == GATE_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
+    if (p->kind == CLI_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
+    if (p->kind == CLI_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
     if (!hit || p->size[n] != weight) {
         ideal_insert(p, n, weight);
-    } else if (p->kind == GATE_IDEAL_LRU) {
+    } else if (p->kind == CLI_IDEAL_LRU) {
         ideal_unlink(p, n);
         ideal_to_front(p, n);
-    } else if (p->kind == GATE_IDEAL_BELADY) {
+    } else if (p->kind == CLI_IDEAL_BELADY) {
         ideal_push(p, n);
     }
-    if (p->kind == GATE_IDEAL_GDSF && p->size[n] != 0) {
+    if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return hit;
 }
 
-void gate_ideal_write(gate_ideal *p, uint32_t n, uint64_t size)
+void cli_ideal_write(cli_ideal *p, uint32_t n, uint64_t size)
 {
-    (void)gate_ideal_request(p, n, size);
+    (void)cli_ideal_request(p, n, size);
 }

@@ -21,7 +21,7 @@
 #include "l2/l2.h"
 
 typedef struct inspect_namespace {
-    l2_view v;
+    l2_namespace v;
     char name[L2_NAME_MAX + 1];
 } inspect_namespace;
 
@@ -51,7 +51,8 @@ static bool inspect_room(inspect_run *r, void **rows, size_t size, size_t count,
     return true;
 }
 
-static void inspect_on_namespace(void *ctx, const l2_view *v, const char *name, size_t name_len)
+static void inspect_on_namespace(void *ctx, const l2_namespace *v, const char *name,
+                                 size_t name_len)
 {
     inspect_run *r = ctx;
     void *rows = r->space;
@@ -75,17 +76,17 @@ static void inspect_on_segment(void *ctx, const l2_report_segment *s)
 /* ---- times ---- */
 
 /* Write a time in UTC, "2026-11-20 14:03:59"; "-" for 0. */
-static const char *inspect_time(char out[GATE_TEXT], int64_t wall_ms)
+static const char *inspect_time(char out[CLI_TEXT], int64_t wall_ms)
 {
     struct tm tm;
     const time_t t = (time_t)(wall_ms / 1000);
     if (wall_ms == 0 || gmtime_r(&t, &tm) == NULL) { return "-"; }
-    (void)snprintf(out, GATE_TEXT, "%04d-%02d-%02d %02d:%02d:%02d", tm.tm_year + 1900,
-                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    (void)snprintf(out, CLI_TEXT, "%04d-%02d-%02d %02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1,
+                   tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
     return out;
 }
 
-static void inspect_uuid(char out[GATE_TEXT], const unsigned char uuid[16])
+static void inspect_uuid(char out[CLI_TEXT], const unsigned char uuid[16])
 {
     static const char digit[] = "0123456789abcdef";
     char *to = out;
@@ -102,27 +103,27 @@ static void inspect_uuid(char out[GATE_TEXT], const unsigned char uuid[16])
 static void inspect_on_key(void *ctx, const l2_report_record *k)
 {
     inspect_run *r = ctx;
-    char text[256], space[L2_NAME_MAX + 1] = "", time[GATE_TEXT];
+    char text[256], space[L2_NAME_MAX + 1] = "", time[CLI_TEXT];
     const size_t n = k->key_len < sizeof text - 1 ? k->key_len : sizeof text - 1;
     memcpy(text, k->key, n);
     text[n] = '\0';
-    memcpy(space, k->view, k->view_len); /* at most L2_NAME_MAX */
+    memcpy(space, k->namespace, k->namespace_len); /* at most L2_NAME_MAX */
     if (!r->json) {
         fputs("key ", stdout);
-        gate_plain(stdout, space);
+        cli_plain(stdout, space);
         putchar('/');
-        gate_plain(stdout, text);
+        cli_plain(stdout, text);
         printf("%s  %" PRIu32 " B  %s\n", n < k->key_len ? ".." : "", k->value_len,
                k->left_ms < 0 ? "no expiry"
-                              : gate_duration(time, (uint64_t)k->left_ms * UINT64_C(1000000)));
+                              : cli_duration(time, (uint64_t)k->left_ms * UINT64_C(1000000)));
         return;
     }
     fputs("{\"key\":", stdout);
-    gate_json_string(stdout, text);
+    cli_json_string(stdout, text);
     fputs(",\"hex\":\"", stdout);
     for (size_t i = 0; i < k->key_len; i++) { printf("%02x", k->key[i]); }
     fputs("\",\"namespace\":", stdout);
-    gate_json_string(stdout, space);
+    cli_json_string(stdout, space);
     printf(",\"value_bytes\":%" PRIu32 ",\"left_ms\":%" PRId64 ",\"version\":%" PRIu64
            ",\"flags\":%" PRIu32 ",\"negative\":%s}\n", k->value_len, k->left_ms, k->version,
            k->user_flags, k->kind != 0 ? "true" : "false");
@@ -137,9 +138,9 @@ static int inspect_good_copies(const l2_report *p)
 
 static void inspect_print_store(const char *dir, const l2_report *p)
 {
-    char id[GATE_TEXT], a[GATE_TEXT], b[GATE_TEXT], at[GATE_TEXT];
+    char id[CLI_TEXT], a[CLI_TEXT], b[CLI_TEXT], at[CLI_TEXT];
     inspect_uuid(id, p->uuid);
-    gate_plain(stdout, dir);
+    cli_plain(stdout, dir);
     printf(": format %u.%u, store %s\n", p->major, p->minor, id);
     printf("state       %s; sync level %s\n",
            p->clean ? "closed or synced, no change since"
@@ -150,10 +151,10 @@ static void inspect_print_store(const char *dir, const l2_report *p)
            "\n", inspect_time(at, p->last_seen_wall_ms), p->serial, p->epoch,
            inspect_good_copies(p));
     printf("size        %s configured, %s in files, granule %" PRIu32 " B\n",
-           gate_bytes(a, p->l2_bytes), gate_bytes(b, p->file_bytes), p->granule_bytes);
+           cli_bytes(a, p->l2_bytes), cli_bytes(b, p->file_bytes), p->granule_bytes);
     const uint32_t used = p->places_sealed + p->places_torn;
     printf("segments    %" PRIu32 " of %s: %" PRIu32 " sealed, %" PRIu32 " half written, %" PRIu32
-           " free; %" PRIu32 " bad places\n", p->seg_count, gate_bytes(a, p->seg_bytes),
+           " free; %" PRIu32 " bad places\n", p->seg_count, cli_bytes(a, p->seg_bytes),
            p->places_sealed, p->places_torn, p->seg_count > used ? p->seg_count - used : 0,
            p->bad_places);
     printf("stage       %" PRIu32 " of %" PRIu32 " slots in use\n", p->slots_used, p->slot_count);
@@ -161,15 +162,15 @@ static void inspect_print_store(const char *dir, const l2_report *p)
 
 static void inspect_print_extras(const l2_report *p)
 {
-    char a[GATE_TEXT];
+    char a[CLI_TEXT];
     if (p->image_bytes != 0) {
         printf("filters     %" PRIu32 " in bloom.snap (%s), %s\n", p->images,
-               gate_bytes(a, p->image_bytes),
+               cli_bytes(a, p->image_bytes),
                p->images_clean ? "of the last close: in use after the next open"
                                : "not of the last close: the next open fills them again");
     }
     if (p->snap_bytes > 0) {
-        printf("index       saved in index.snap (%s), %s\n", gate_bytes(a, p->snap_bytes),
+        printf("index       saved in index.snap (%s), %s\n", cli_bytes(a, p->snap_bytes),
                p->snap_fits ? "of the last close: the next open reads it"
                             : "not of the last close: the next open ignores it");
     }
@@ -182,13 +183,13 @@ static void inspect_print_extras(const l2_report *p)
 
 static void inspect_print_rows(const inspect_run *r)
 {
-    char a[GATE_TEXT], b[GATE_TEXT], at[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], at[CLI_TEXT];
     for (size_t i = 0; i < r->space_count; i++) {
         const inspect_namespace *v = &r->space[i];
         fputs("namespace   ", stdout);
-        gate_plain(stdout, v->name[0] != '\0' ? v->name : "(the root)");
+        cli_plain(stdout, v->name[0] != '\0' ? v->name : "(the root)");
         printf(": id %" PRIu32 ", generation %" PRIu32 ", version %" PRIu32 "\n", v->v.id,
-               v->v.vgen, v->v.version);
+               v->v.generation, v->v.version);
     }
     if (r->segment_count > 0) {
         puts("segment       place  begun (UTC)          "
@@ -198,7 +199,7 @@ static void inspect_print_rows(const inspect_run *r)
         const l2_report_segment *s = &r->segment[i];
         printf("%-12" PRIu64 " %6" PRIu32 "  %-19s  %9" PRIu32 " %9" PRIu32 "  %10s  %10s%s",
                s->segseq, s->place, inspect_time(at, s->base_wall_ms), s->records, s->live,
-               gate_bytes(a, s->live_bytes), gate_bytes(b, s->dead_bytes),
+               cli_bytes(a, s->live_bytes), cli_bytes(b, s->dead_bytes),
                s->unreadable ? "  unreadable" : "");
         if (s->damaged > 0) { printf("  %" PRIu32 " damaged", s->damaged); }
         putchar('\n');
@@ -207,18 +208,18 @@ static void inspect_print_rows(const inspect_run *r)
 
 static void inspect_print_records(const inspect_run *r, const l2_report *p)
 {
-    char n[3][GATE_TEXT], t[2][GATE_TEXT];
-    printf("namespaces  %s\n", gate_count(n[0], r->space_count));
-    printf("records     %s: %s live, %s tombstones\n", gate_count(n[0], p->records),
-           gate_count(n[1], p->live), gate_count(n[2], p->tombstones));
-    printf("bytes       %s live, %s dead\n", gate_bytes(n[0], p->live_bytes),
-           gate_bytes(n[1], p->dead_bytes));
+    char n[3][CLI_TEXT], t[2][CLI_TEXT];
+    printf("namespaces  %s\n", cli_count(n[0], r->space_count));
+    printf("records     %s: %s live, %s tombstones\n", cli_count(n[0], p->records),
+           cli_count(n[1], p->live), cli_count(n[2], p->tombstones));
+    printf("bytes       %s live, %s dead\n", cli_bytes(n[0], p->live_bytes),
+           cli_bytes(n[1], p->dead_bytes));
     printf("live from   %s to %s UTC (start of their segments)\n",
            inspect_time(t[0], p->oldest_wall_ms), inspect_time(t[1], p->newest_wall_ms));
     if (r->verify) {
         printf("checked     every record; %s cleared, %s expired, %s invalidated\n",
-               gate_count(n[0], p->old_generation), gate_count(n[1], p->expired),
-               gate_count(n[2], p->ended));
+               cli_count(n[0], p->old_generation), cli_count(n[1], p->expired),
+               cli_count(n[2], p->ended));
     } else {
         puts("checked     the footers of the segments; --verify checks every record");
     }
@@ -241,10 +242,10 @@ static void inspect_print_damage(const l2_report *p)
 
 static void inspect_json(const char *dir, const inspect_run *r, const l2_report *p)
 {
-    char id[GATE_TEXT];
+    char id[CLI_TEXT];
     inspect_uuid(id, p->uuid);
     fputs("{\"super\":", stdout);
-    gate_json_string(stdout, dir);
+    cli_json_string(stdout, dir);
     printf(",\"format\":\"%u.%u\",\"uuid\":\"%s\",\"good_copies\":%d,\"serial\":%" PRIu64
            ",\"epoch\":%" PRIu64 ",\"clean\":%s,\"level\":\"%s\",\"segment_bytes\":%" PRIu32
            ",\"segments\":%" PRIu32 ",\"slots\":%" PRIu32 ",\"granule_bytes\":%" PRIu32
@@ -259,9 +260,9 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            p->snap_bytes, p->snap_fits ? "true" : "false", p->begins_anew ? "true" : "false");
     for (size_t i = 0; i < r->space_count; i++) {
         fputs("{\"namespace\":", stdout);
-        gate_json_string(stdout, r->space[i].name);
+        cli_json_string(stdout, r->space[i].name);
         printf(",\"id\":%" PRIu32 ",\"generation\":%" PRIu32 ",\"version\":%" PRIu32 "}\n",
-               r->space[i].v.id, r->space[i].v.vgen, r->space[i].v.version);
+               r->space[i].v.id, r->space[i].v.generation, r->space[i].v.version);
     }
     for (size_t i = 0; i < r->segment_count; i++) {
         const l2_report_segment *s = &r->segment[i];
@@ -304,7 +305,7 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
                             "directory, or delete it" },
         { CELLAR_E_NOMEM, "out of memory; it needs about 12 bytes a record" },
     };
-    if (sys_errno != 0) { why = gate_errno_text(sys_errno); }
+    if (sys_errno != 0) { why = cli_errno_text(sys_errno); }
     if (sys_errno == ELOOP) { why = "the link or its target has another owner"; }
     if (sys_errno == EMLINK) { why = "more than 8 symbolic links lead to it"; }
     const char *remedy = "; name the directory itself";
@@ -313,8 +314,8 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
         why = known[i].why;
         remedy = "";
     }
-    gate_complain("inspect", "cannot read %s: %s%s", dir, why, remedy);
-    return err == CELLAR_E_NOMEM ? GATE_NO_START : GATE_USAGE;
+    cli_complain("inspect", "cannot read %s: %s%s", dir, why, remedy);
+    return err == CELLAR_E_NOMEM ? CLI_NO_START : CLI_USAGE;
 }
 
 static int inspect_do(const char *dir, inspect_run *r)
@@ -322,7 +323,7 @@ static int inspect_do(const char *dir, inspect_run *r)
     l2_report report;
     int sys_errno = 0;
     const l2_inspect_how how = {
-        .path = dir, .verify = r->verify, .force = r->force, .view = inspect_on_namespace,
+        .path = dir, .verify = r->verify, .force = r->force, .namespace = inspect_on_namespace,
         .segment = inspect_on_segment, .record = r->keys ? inspect_on_key : NULL, .ctx = r,
     };
     const cellar_err err = l2_inspect(&how, &report, &sys_errno);
@@ -337,10 +338,10 @@ static int inspect_do(const char *dir, inspect_run *r)
         inspect_print_records(r, &report);
         inspect_print_damage(&report);
     }
-    return l2_report_damage(&report) == 0 ? GATE_DONE : GATE_FINDING;
+    return l2_report_damage(&report) == 0 ? CLI_DONE : CLI_FINDING;
 }
 
-static int inspect_run_command(int argc, char **argv, const gate_terminal *term)
+static int inspect_run_command(int argc, char **argv, const cli_terminal *term)
 {
     static const struct option options[] = {
         { "verify", no_argument, NULL, 'v' }, { "segments", no_argument, NULL, 's' },
@@ -352,21 +353,21 @@ static int inspect_run_command(int argc, char **argv, const gate_terminal *term)
     (void)term;
     memset(&r, 0, sizeof r);
     optind = 0;
-    for (int c; (c = gate_option("inspect", argc, argv, options)) != -1;) {
+    for (int c; (c = cli_option("inspect", argc, argv, options)) != -1;) {
         switch (c) {
         case 'v': r.verify = true; break;
         case 's': r.segments = true; break;
         case 'k': r.keys = true; break;
         case 'j': r.json = true; break;
         case 'f': r.force = true; break;
-        case 'h': fputs(gate_inspect.help, stdout); return GATE_DONE;
-        default: return GATE_USAGE; /* gate_option has printed why */
+        case 'h': fputs(cli_inspect.help, stdout); return CLI_DONE;
+        default: return CLI_USAGE; /* cli_option has printed why */
         }
     }
     if (argc - optind != 1) {
-        gate_complain("inspect", "takes one directory (got %d); name the l2_path of a store",
-                      argc - optind);
-        return GATE_USAGE;
+        cli_complain("inspect", "takes one directory (got %d); name the l2_path of a store",
+                     argc - optind);
+        return CLI_USAGE;
     }
     const int code = inspect_do(argv[optind], &r);
     free(r.space);
@@ -374,7 +375,7 @@ static int inspect_run_command(int argc, char **argv, const gate_terminal *term)
     return code;
 }
 
-const gate_command gate_inspect = {
+const cli_command cli_inspect = {
     "inspect", "", "print what the directory of a disk tier holds; changes nothing",
     "Usage: cellar inspect [OPTION]... DIR\n"
     "\n"

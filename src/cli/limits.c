@@ -61,7 +61,7 @@ static void limits_batch(limits_worker *w, int kind)
 static void *limits_work(void *arg)
 {
     limits_worker *w = arg;
-    while (gate_clock_ns() < w->until_ns) {
+    while (cli_clock_ns() < w->until_ns) {
         for (int kind = 0; kind < LIMITS_KINDS; kind++) { limits_batch(w, kind); }
     }
     return NULL;
@@ -107,7 +107,7 @@ static void limits_sum(const limits_worker *w, uint64_t *all, limits_report *out
 
 static bool limits_threads(limits_worker *w, cellar_limiter **limiter, limits_report *out)
 {
-    const uint64_t start_ns = gate_clock_ns();
+    const uint64_t start_ns = cli_clock_ns();
     out->threads = 0;
     for (uint32_t i = 0; i < LIMITS_THREADS; i++) {
         w[i].limiter = limiter;
@@ -116,7 +116,7 @@ static bool limits_threads(limits_worker *w, cellar_limiter **limiter, limits_re
         out->threads++;
     }
     for (uint32_t i = 0; i < out->threads; i++) { (void)pthread_join(w[i].thread, NULL); }
-    out->elapsed_ns = gate_clock_ns() - start_ns;
+    out->elapsed_ns = cli_clock_ns() - start_ns;
     return out->threads == LIMITS_THREADS;
 }
 
@@ -157,14 +157,14 @@ uint64_t limits_findings(const limits_report *r)
 
 void limits_print(const limits_report *r)
 {
-    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
     printf("\nrate limits: %u threads, one key, limit %s a second, for %s\n", (unsigned)r->threads,
-           gate_count(a, r->limit), gate_duration(b, r->elapsed_ns));
+           cli_count(a, r->limit), cli_duration(b, r->elapsed_ns));
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const limits_figures *f = &r->of[kind];
         printf("%-20s  %s checks, %s admitted, at most %s in any second, %s a check\n", f->name,
-               gate_count(a, f->checks), gate_count(b, f->admitted), gate_count(c, f->most),
-               gate_duration(d, f->check_ns));
+               cli_count(a, f->checks), cli_count(b, f->admitted), cli_count(c, f->most),
+               cli_duration(d, f->check_ns));
         if (f->most > r->limit || f->odd > 0 || f->admitted == 0) {
             printf("FINDING %s: %llu admitted in a second, limit %llu; %llu wrong codes\n", f->name,
                    (unsigned long long)f->most, (unsigned long long)r->limit,

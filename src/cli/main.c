@@ -3,7 +3,7 @@
  * main: the `cellar` program: find the command and call it.
  *
  * WALK       The first argument is a command, --version or --help. The command reads its own
- *            options with gate_option. `help COMMAND` and `COMMAND --help` print one text, the
+ *            options with cli_option. `help COMMAND` and `COMMAND --help` print one text, the
  *            text of the man page (src/apidoc.awk, mode=program).
  * FORMAT     Exit codes: 0 done, 1 finding, 2 wrong usage or an unreadable argument, 3 cannot
  *            start, 4 internal error. Results go to stdout; errors and the live line to stderr. An
@@ -18,10 +18,10 @@
 /* mimalloc, where the program is linked with it. */
 extern int mi_version(void) __attribute__((weak));
 
-static int gate_version_run(int argc, char **argv, const gate_terminal *term);
-static int gate_help_run(int argc, char **argv, const gate_terminal *term);
+static int cli_version_run(int argc, char **argv, const cli_terminal *term);
+static int cli_help_run(int argc, char **argv, const cli_terminal *term);
 
-static const gate_command gate_version = {
+static const cli_command cli_version = {
     "version", "", "print version, source and compiler",
     "Usage: cellar version\n"
     "       cellar --version\n"
@@ -30,10 +30,10 @@ static const gate_command gate_version = {
     "was built with.\n"
     "\n"
     "Exit codes: 0 printed, 2 wrong usage.\n",
-    gate_version_run
+    cli_version_run
 };
 
-static const gate_command gate_help = {
+static const cli_command cli_help = {
     "help", "", "print help on a command",
     "Usage: cellar help [COMMAND]\n"
     "       cellar --help\n"
@@ -42,25 +42,25 @@ static const gate_command gate_help = {
     "Prints the list of commands, or the usage and the options of COMMAND.\n"
     "\n"
     "Exit codes: 0 printed, 2 unknown command.\n",
-    gate_help_run
+    cli_help_run
 };
 
-static const gate_command *const gate_commands[] = {
-    &gate_tour, &gate_replay, &gate_inspect, &gate_version, &gate_help
+static const cli_command *const cli_commands[] = {
+    &cli_tour, &cli_replay, &cli_inspect, &cli_version, &cli_help
 };
-#define GATE_COMMANDS (sizeof gate_commands / sizeof gate_commands[0])
+#define CLI_COMMANDS (sizeof cli_commands / sizeof cli_commands[0])
 
-static const gate_command *gate_find(const char *name)
+static const cli_command *cli_find(const char *name)
 {
-    for (size_t i = 0; i < GATE_COMMANDS; i++) {
-        const gate_command *c = gate_commands[i];
+    for (size_t i = 0; i < CLI_COMMANDS; i++) {
+        const cli_command *c = cli_commands[i];
         if (strcmp(name, c->name) == 0) { return c; }
         if (c->alias[0] != '\0' && strcmp(name, c->alias) == 0) { return c; }
     }
     return NULL;
 }
 
-static void gate_overview(FILE *to)
+static void cli_overview(FILE *to)
 {
     fputs("cellar: the program of the cellar cache library: demonstrate, measure, inspect\n"
           "\n"
@@ -68,8 +68,8 @@ static void gate_overview(FILE *to)
           "       cellar --version | --help\n"
           "\n"
           "Commands:\n", to);
-    for (size_t i = 0; i < GATE_COMMANDS; i++) {
-        fprintf(to, "  %-10s %s\n", gate_commands[i]->name, gate_commands[i]->line);
+    for (size_t i = 0; i < CLI_COMMANDS; i++) {
+        fprintf(to, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->line);
     }
     fputs("\n"
           "`cellar COMMAND --help` prints the options of a command.\n"
@@ -85,35 +85,35 @@ static void gate_overview(FILE *to)
           "See also: cellar_advice_get(3), cellar_open(3), cellar_source_id(3), cellar(7)\n", to);
 }
 
-static int gate_unknown(const char *name)
+static int cli_unknown(const char *name)
 {
-    gate_guess guess = gate_guess_of(name);
+    cli_guess guess = cli_guess_of(name);
     const bool option = name[0] == '-';
     if (option) {
-        gate_guess_try(&guess, "--version");
-        gate_guess_try(&guess, "--help");
+        cli_guess_try(&guess, "--version");
+        cli_guess_try(&guess, "--help");
     }
-    for (size_t i = 0; i < GATE_COMMANDS && !option; i++) {
-        gate_guess_try(&guess, gate_commands[i]->name);
-        gate_guess_try(&guess, gate_commands[i]->alias);
+    for (size_t i = 0; i < CLI_COMMANDS && !option; i++) {
+        cli_guess_try(&guess, cli_commands[i]->name);
+        cli_guess_try(&guess, cli_commands[i]->alias);
     }
     const char *const what = option ? "option" : "command";
     if (guess.nearest != NULL) {
-        gate_complain(NULL, "unknown %s \"%s\"; did you mean \"%s\"?", what, name, guess.nearest);
+        cli_complain(NULL, "unknown %s \"%s\"; did you mean \"%s\"?", what, name, guess.nearest);
     } else {
-        gate_complain(NULL, "unknown %s \"%s\"; `cellar help` prints the %s", what, name,
-                      option ? "usage" : "list of commands");
+        cli_complain(NULL, "unknown %s \"%s\"; `cellar help` prints the %s", what, name,
+                     option ? "usage" : "list of commands");
     }
-    return GATE_USAGE;
+    return CLI_USAGE;
 }
 
-static int gate_version_run(int argc, char **argv, const gate_terminal *term)
+static int cli_version_run(int argc, char **argv, const cli_terminal *term)
 {
     (void)term;
     if (argc > 1) {
-        gate_complain("version", "takes no arguments (got \"%s\"); write `cellar version` alone",
-                      argv[1]);
-        return GATE_USAGE;
+        cli_complain("version", "takes no arguments (got \"%s\"); write `cellar version` alone",
+                     argv[1]);
+        return CLI_USAGE;
     }
     /* clang names itself in __VERSION__, gcc does not. */
     const bool named = strstr(__VERSION__, "lang") != NULL;
@@ -122,44 +122,44 @@ static int gate_version_run(int argc, char **argv, const gate_terminal *term)
            __STDC_VERSION__, sizeof(void *) * 8);
     printf("allocator  %s\n", mi_version != NULL ? "mimalloc" : "malloc");
     printf("lz4        %s\n", base_pack_there() ? "yes" : "no");
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
-static int gate_help_run(int argc, char **argv, const gate_terminal *term)
+static int cli_help_run(int argc, char **argv, const cli_terminal *term)
 {
     (void)term;
     if (argc > 2) {
-        gate_complain("help", "takes one command (got \"%s\" and \"%s\"); name one of them",
-                      argv[1], argv[2]);
-        return GATE_USAGE;
+        cli_complain("help", "takes one command (got \"%s\" and \"%s\"); name one of them", argv[1],
+                     argv[2]);
+        return CLI_USAGE;
     }
     if (argc < 2) {
-        gate_overview(stdout);
-        return GATE_DONE;
+        cli_overview(stdout);
+        return CLI_DONE;
     }
-    const gate_command *c = gate_find(argv[1]);
-    if (c == NULL) { return gate_unknown(argv[1]); }
+    const cli_command *c = cli_find(argv[1]);
+    if (c == NULL) { return cli_unknown(argv[1]); }
     fputs(c->help, stdout);
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
-static int gate_dispatch(int argc, char **argv, const gate_terminal *term)
+static int cli_dispatch(int argc, char **argv, const cli_terminal *term)
 {
     if (argc < 2) {
-        gate_overview(stderr);
-        return GATE_USAGE;
+        cli_overview(stderr);
+        return CLI_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0) { return gate_version_run(argc - 1, argv + 1, term); }
+    if (strcmp(argv[1], "--version") == 0) { return cli_version_run(argc - 1, argv + 1, term); }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        return gate_help_run(argc - 1, argv + 1, term);
+        return cli_help_run(argc - 1, argv + 1, term);
     }
-    const gate_command *c = gate_find(argv[1]);
-    if (c == NULL) { return gate_unknown(argv[1]); }
+    const cli_command *c = cli_find(argv[1]);
+    if (c == NULL) { return cli_unknown(argv[1]); }
     if (argc > 2 && strcmp(argv[2], "--help") == 0) {
         fputs(c->help, stdout);
-        return GATE_DONE;
+        return CLI_DONE;
     }
     return c->run(argc - 1, argv + 1, term);
 }
 
-int main(int argc, char **argv) { return gate_program(argc, argv, gate_dispatch); }
+int main(int argc, char **argv) { return cli_program(argc, argv, cli_dispatch); }

@@ -37,7 +37,7 @@ static uint64_t policies_draw(uint64_t *state)
     return z ^ z >> 31;
 }
 
-static size_t policies_key(const gate_files *files, uint64_t rank, char key[POLICIES_KEY])
+static size_t policies_key(const cli_files *files, uint64_t rank, char key[POLICIES_KEY])
 {
     const char *path = files->file[rank % files->count].path;
     const size_t len = strlen(path), take = len < POLICIES_KEY - 24 ? len : POLICIES_KEY - 24;
@@ -46,7 +46,7 @@ static size_t policies_key(const gate_files *files, uint64_t rank, char key[POLI
 }
 
 /* Run the gets and count the hits. Return false if a call returned a code that it must not. */
-static bool policies_gets(cellar *store, const gate_files *files, const policies_result *r,
+static bool policies_gets(cellar *store, const cli_files *files, const policies_result *r,
                           uint64_t *hits)
 {
     static const unsigned char value[POLICIES_VALUE];
@@ -70,7 +70,7 @@ static bool policies_gets(cellar *store, const gate_files *files, const policies
     return true;
 }
 
-static bool policies_one(const gate_files *files, policies_result *r, uint32_t eviction,
+static bool policies_one(const cli_files *files, policies_result *r, uint32_t eviction,
                          uint64_t room, uint64_t *hits, cellar_advice *advice, bool *advised)
 {
     static const uint8_t secret[32] = { 3 };
@@ -97,7 +97,7 @@ static bool policies_one(const gate_files *files, policies_result *r, uint32_t e
     return fine;
 }
 
-bool policies_run(const gate_files *files, policies_result *r)
+bool policies_run(const cli_files *files, policies_result *r)
 {
     cellar_advice advice = cellar_advice_default();
     *r = (policies_result){ .keys = files->count };

@@ -20,7 +20,7 @@ typedef struct policies_result {
 } policies_result;
 
 /* Run each policy. Return false without memory. */
-bool policies_run(const gate_files *files, policies_result *r);
+bool policies_run(const cli_files *files, policies_result *r);
 /* Return the number of broken promises. */
 uint64_t policies_findings(const policies_result *r);
 void policies_print(const policies_result *r);

@@ -15,12 +15,12 @@ uint64_t policies_findings(const policies_result *r)
 
 void policies_print(const policies_result *r)
 {
-    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
     printf("\nsmall budget by policy: %s gets of %s keys, %s entries; hit ratio:",
-           gate_count(a, r->gets), gate_count(b, r->keys), gate_count(c, r->room));
+           cli_count(a, r->gets), cli_count(b, r->keys), cli_count(c, r->room));
     for (unsigned p = 0; p < POLICIES; p++) {
         printf("%s %s %s", p != 0 ? "," : "", policies_names[p],
-               gate_percent(a, r->hits[p], r->gets));
+               cli_percent(a, r->hits[p], r->gets));
     }
     putchar('\n');
     if (r->advised) {

@@ -2,7 +2,7 @@
  *
  * program: the frame of each program: terminal, signals, the last flush, options, suggestions.
  *
- * INVARIANTS Each wrong option gives one line of gate_complain with the remedy; getopt_long prints
+ * INVARIANTS Each wrong option gives one line of cli_complain with the remedy; getopt_long prints
  *            nothing itself.
  * LIMITS     Words of more than 31 bytes get no suggestion. */
 #include <errno.h>
@@ -14,22 +14,22 @@
 
 #include "cli/cli.h"
 
-#define GATE_WORD 32u /* longest name that is suggested, and its end */
+#define CLI_WORD 32u /* longest name that is suggested, and its end */
 
 /* ---- start and end ---- */
 
-static gate_terminal gate_look_at_terminal(void)
+static cli_terminal cli_look_at_terminal(void)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     const bool out = isatty(STDOUT_FILENO) == 1;
     const bool smart = term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
-    return (gate_terminal){
+    return (cli_terminal){
         .color = out && smart && (no_color == NULL || no_color[0] == '\0'),
         .progress = out && smart && isatty(STDERR_FILENO) == 1,
     };
 }
 
-int gate_program(int argc, char **argv, gate_run_fn run)
+int cli_program(int argc, char **argv, cli_run_fn run)
 {
     /* A closed pipe becomes a write error, which is reported below. The program decides this: the
      * library installs no handler. */
@@ -38,12 +38,12 @@ int gate_program(int argc, char **argv, gate_run_fn run)
     ignore.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &ignore, NULL);
 
-    const gate_terminal term = gate_look_at_terminal();
+    const cli_terminal term = cli_look_at_terminal();
     const int code = run(argc, argv, &term);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        gate_complain(NULL, "cannot write the output: %s; give stdout a place with room",
-                      gate_errno_text(errno));
-        return GATE_INTERNAL;
+        cli_complain(NULL, "cannot write the output: %s; give stdout a place with room",
+                     cli_errno_text(errno));
+        return CLI_INTERNAL;
     }
     return code;
 }
@@ -51,10 +51,10 @@ int gate_program(int argc, char **argv, gate_run_fn run)
 /* ---- suggestions ---- */
 
 /* Return the least number of inserted, deleted, replaced or swapped letters that turn `a` into `b`.
- * Both have less than GATE_WORD bytes. */
-static size_t gate_edits(const char *a, const char *b)
+ * Both have less than CLI_WORD bytes. */
+static size_t cli_edits(const char *a, const char *b)
 {
-    size_t row[GATE_WORD + 1][GATE_WORD + 1];
+    size_t row[CLI_WORD + 1][CLI_WORD + 1];
     const size_t an = strlen(a), bn = strlen(b);
     for (size_t i = 0; i <= an; i++) { row[i][0] = i; }
     for (size_t k = 0; k <= bn; k++) { row[0][k] = k; }
@@ -73,16 +73,16 @@ static size_t gate_edits(const char *a, const char *b)
     return row[an][bn];
 }
 
-gate_guess gate_guess_of(const char *word)
+cli_guess cli_guess_of(const char *word)
 {
     /* One edit for each three letters is near. */
-    return (gate_guess){ .word = word, .edits = strlen(word) / 3 + 1 };
+    return (cli_guess){ .word = word, .edits = strlen(word) / 3 + 1 };
 }
 
-void gate_guess_try(gate_guess *g, const char *name)
+void cli_guess_try(cli_guess *g, const char *name)
 {
-    if (strlen(g->word) >= GATE_WORD || strlen(name) >= GATE_WORD || name[0] == '\0') { return; }
-    const size_t edits = gate_edits(g->word, name);
+    if (strlen(g->word) >= CLI_WORD || strlen(name) >= CLI_WORD || name[0] == '\0') { return; }
+    const size_t edits = cli_edits(g->word, name);
     if (edits < g->edits) {
         g->nearest = name;
         g->edits = edits;
@@ -92,31 +92,30 @@ void gate_guess_try(gate_guess *g, const char *name)
 /* ---- options ---- */
 
 /* Print why getopt_long did not know `word`: no such option, or the start of several. */
-static void gate_option_unknown(const char *command, const char *word, const struct option *known)
+static void cli_option_unknown(const char *command, const char *word, const struct option *known)
 {
-    char name[GATE_WORD] = "";
+    char name[CLI_WORD] = "";
     const bool whole = strncmp(word, "--", 2) == 0;
     const size_t len = strcspn(word + 1 + whole, "=");
     if (len < sizeof name) { memcpy(name, word + 1 + whole, len); }
-    gate_guess guess = gate_guess_of(name);
+    cli_guess guess = cli_guess_of(name);
     unsigned starts = 0;
     for (const struct option *o = known; o->name != NULL; o++) {
-        gate_guess_try(&guess, o->name);
+        cli_guess_try(&guess, o->name);
         starts += whole && strncmp(o->name, name, strlen(name)) == 0;
     }
     if (starts > 1) {
-        gate_complain(command, "option \"%s\" is the start of %u options; write its whole name",
-                      word, starts);
+        cli_complain(command, "option \"%s\" is the start of %u options; write its whole name",
+                     word, starts);
     } else if (guess.nearest != NULL) {
-        gate_complain(command, "unknown option \"%s\"; did you mean \"--%s\"?", word,
-                      guess.nearest);
+        cli_complain(command, "unknown option \"%s\"; did you mean \"--%s\"?", word, guess.nearest);
     } else {
-        gate_complain(command, "unknown option \"%s\"; `cellar %s --help` lists the options", word,
-                      command);
+        cli_complain(command, "unknown option \"%s\"; `cellar %s --help` lists the options", word,
+                     command);
     }
 }
 
-int gate_option(const char *command, int argc, char **argv, const struct option *known)
+int cli_option(const char *command, int argc, char **argv, const struct option *known)
 {
     opterr = 0;
     const int before = optind == 0 ? 1 : optind;
@@ -127,14 +126,14 @@ int gate_option(const char *command, int argc, char **argv, const struct option 
     const struct option *o = known;
     while (o->name != NULL && o->val != optopt) { o++; }
     if (c == ':' && o->name != NULL) {
-        gate_complain(command, "option --%s needs a value; write --%s=VALUE", o->name, o->name);
+        cli_complain(command, "option --%s needs a value; write --%s=VALUE", o->name, o->name);
     } else if (optopt == 0) {
-        gate_option_unknown(command, word, known);
+        cli_option_unknown(command, word, known);
     } else if (o->name != NULL && strncmp(word, "--", 2) == 0) {
-        gate_complain(command, "option --%s takes no value; write --%s alone", o->name, o->name);
+        cli_complain(command, "option --%s takes no value; write --%s alone", o->name, o->name);
     } else {
         const char letter[3] = { '-', (char)optopt, '\0' };
-        gate_option_unknown(command, letter, known);
+        cli_option_unknown(command, letter, known);
     }
     return '?';
 }

@@ -57,19 +57,19 @@ typedef struct replay_policy {
     const char *name;
     bool exact;
     uint32_t eviction;     /* CELLAR_EVICT_...; engine */
-    gate_ideal_kind ideal; /* exact */
+    cli_ideal_kind ideal; /* exact */
 } replay_policy;
 
 static const replay_policy replay_policies[] = {
-    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, GATE_IDEAL_FIFO },
-    { "s3fifo", false, CELLAR_EVICT_S3FIFO, GATE_IDEAL_FIFO },
-    { "lru", false, CELLAR_EVICT_LRU, GATE_IDEAL_FIFO },
-    { "fifo", false, CELLAR_EVICT_FIFO, GATE_IDEAL_FIFO },
-    { "exact-fifo", true, 0, GATE_IDEAL_FIFO },
-    { "exact-lru", true, 0, GATE_IDEAL_LRU },
-    { "gdsf", true, 0, GATE_IDEAL_GDSF },
-    { "w-tinylfu", true, 0, GATE_IDEAL_TINYLFU },
-    { "belady", true, 0, GATE_IDEAL_BELADY },
+    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO },
+    { "s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO },
+    { "lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO },
+    { "fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO },
+    { "exact-fifo", true, 0, CLI_IDEAL_FIFO },
+    { "exact-lru", true, 0, CLI_IDEAL_LRU },
+    { "gdsf", true, 0, CLI_IDEAL_GDSF },
+    { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU },
+    { "belady", true, 0, CLI_IDEAL_BELADY },
 };
 #define REPLAY_POLICIES (sizeof replay_policies / sizeof replay_policies[0])
 #define REPLAY_ENGINE_ALL 4u /* policies at the start of the table: the default */
@@ -85,7 +85,7 @@ typedef struct replay_options {
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
     bool default_capacities, byte_mode, objects, advisor;
-    gate_trace_how how;
+    cli_trace_how how;
     uint64_t stripes, threads;
     const char *json, *plot;
 } replay_options;
@@ -121,7 +121,7 @@ typedef struct replay_engine { /* a store and its workers */
     uint64_t max_value;
     _Atomic int64_t now_ms; /* clock of the store; written by workers */
     unsigned char *value;   /* zeros: the value of every set */
-    const gate_request *piece;
+    const cli_request *piece;
     size_t piece_n;
     _Atomic size_t claimed;
     _Atomic bool ending;
@@ -136,18 +136,18 @@ typedef struct replay_trace { /* results of the scan */
     const char *path, *form;
     char name[96];
     uint64_t requests, writes, unique_bytes, backwards, largest;
-    gate_ids ids;
+    cli_ids ids;
     bool again, scanned;
 } replay_trace;
 
 typedef struct replay_run {
     const replay_options *o;
-    const gate_terminal *term;
-    gate_request *piece; /* REPLAY_PIECE */
+    const cli_terminal *term;
+    cli_request *piece; /* REPLAY_PIECE */
     replay_trace trace;
     replay_result *result;
     size_t result_n, result_room;
-    char why[GATE_TRACE_WHY]; /* sentence of the first error */
+    char why[CLI_TRACE_WHY]; /* sentence of the first error */
     int code;            /* exit code of that error */
     char doing[64];      /* for the live line */
     uint64_t shown_ns;
@@ -157,21 +157,21 @@ typedef struct replay_run {
 
 /* ---- reading a trace from its first to its last record ---- */
 
-typedef bool (*replay_take)(void *ctx, const gate_request *r, size_t n, char *why);
+typedef bool (*replay_take)(void *ctx, const cli_request *r, size_t n, char *why);
 
-static void replay_live(replay_run *run, const gate_trace *t, uint64_t done)
+static void replay_live(replay_run *run, const cli_trace *t, uint64_t done)
 {
     if (!run->term->progress) { return; }
-    const uint64_t now = gate_clock_ns();
+    const uint64_t now = cli_clock_ns();
     if (now - run->shown_ns < 1000000000u) { return; }
     run->shown_ns = now;
     run->live = true;
     uint64_t at, of;
-    char part[GATE_TEXT] = "", count[GATE_TEXT];
-    gate_trace_place(t, &at, &of);
-    if (of != 0) { gate_percent(part, at, of); }
+    char part[CLI_TEXT] = "", count[CLI_TEXT];
+    cli_trace_place(t, &at, &of);
+    if (of != 0) { cli_percent(part, at, of); }
     fprintf(stderr, "\r\033[K%s: %s, %s requests %s", run->trace.name, run->doing,
-            gate_count(count, done), part);
+            cli_count(count, done), part);
     fflush(stderr);
 }
 
@@ -185,37 +185,37 @@ static bool replay_pass(replay_run *run, replay_take take, void *ctx)
 {
     uint64_t done = 0;
     bool wrong = false, ok = true;
-    gate_trace *t = gate_trace_open(run->trace.path, &run->o->how, &wrong, run->why);
+    cli_trace *t = cli_trace_open(run->trace.path, &run->o->how, &wrong, run->why);
     if (t == NULL) {
-        run->code = wrong ? GATE_FINDING : GATE_USAGE;
+        run->code = wrong ? CLI_FINDING : CLI_USAGE;
         return false;
     }
-    run->trace.again = gate_trace_again(t);
+    run->trace.again = cli_trace_again(t);
     for (size_t n; ok; done += n) {
-        n = gate_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
+        n = cli_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
         if (n == 0) { break; }
         ok = take(ctx, run->piece, n, run->why);
         replay_live(run, t, done + n);
     }
-    run->trace.backwards = gate_trace_backwards(t);
-    run->trace.form = gate_trace_form(t);
-    gate_trace_close(t);
-    if (wrong) { run->code = GATE_FINDING; }
+    run->trace.backwards = cli_trace_backwards(t);
+    run->trace.form = cli_trace_form(t);
+    cli_trace_close(t);
+    if (wrong) { run->code = CLI_FINDING; }
     return ok && !wrong;
 }
 
 static bool replay_out_of_memory(char *why)
 {
-    snprintf(why, GATE_TRACE_WHY, "out of memory; end other programs or use a shorter trace");
+    snprintf(why, CLI_TRACE_WHY, "out of memory; end other programs or use a shorter trace");
     return false;
 }
 
-static bool replay_take_scan(void *ctx, const gate_request *r, size_t n, char *why)
+static bool replay_take_scan(void *ctx, const cli_request *r, size_t n, char *why)
 {
     replay_trace *t = ctx;
     for (size_t i = 0; i < n; i++) {
         bool fresh;
-        if (gate_ids_add(&t->ids, r[i].id, &fresh) == GATE_IDS_NONE) {
+        if (cli_ids_add(&t->ids, r[i].id, &fresh) == CLI_IDS_NONE) {
             return replay_out_of_memory(why);
         }
         if (fresh) { t->unique_bytes += r[i].size; }
@@ -229,54 +229,54 @@ static bool replay_take_scan(void *ctx, const gate_request *r, size_t n, char *w
 /* ---- exact policies ---- */
 
 typedef struct replay_exact {
-    gate_ideal *policy;
-    const gate_ids *ids;
+    cli_ideal *policy;
+    const cli_ids *ids;
     replay_counts counts;
     bool foreseeing, changed; /* changed: an object that the scan has not seen */
     uint64_t elapsed_ns;
 } replay_exact;
 
-static bool replay_take_exact(void *ctx, const gate_request *r, size_t n, char *why)
+static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *why)
 {
     replay_exact *x = ctx;
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     for (size_t i = 0; i < n; i++) {
-        const uint32_t number = gate_ids_find(x->ids, r[i].id);
-        if (number == GATE_IDS_NONE) {
+        const uint32_t number = cli_ids_find(x->ids, r[i].id);
+        if (number == CLI_IDS_NONE) {
             x->changed = true;
-            snprintf(why, GATE_TRACE_WHY, "the trace changed during the run; run it again");
+            snprintf(why, CLI_TRACE_WHY, "the trace changed during the run; run it again");
             return false;
         }
         if (x->foreseeing) {
-            if (!gate_ideal_foresee(x->policy, number)) { return replay_out_of_memory(why); }
+            if (!cli_ideal_foresee(x->policy, number)) { return replay_out_of_memory(why); }
             continue;
         }
         if (r[i].write) {
-            gate_ideal_write(x->policy, number, r[i].size);
+            cli_ideal_write(x->policy, number, r[i].size);
             continue;
         }
-        const bool hit = gate_ideal_request(x->policy, number, r[i].size);
+        const bool hit = cli_ideal_request(x->policy, number, r[i].size);
         x->counts.requests++;
         x->counts.bytes += r[i].size;
         x->counts.misses += !hit;
         x->counts.missed_bytes += hit ? 0 : r[i].size;
     }
-    x->elapsed_ns += gate_clock_ns() - start;
-    return gate_ideal_failed(x->policy) ? replay_out_of_memory(why) : true;
+    x->elapsed_ns += cli_clock_ns() - start;
+    return cli_ideal_failed(x->policy) ? replay_out_of_memory(why) : true;
 }
 
-static bool replay_exactly(replay_run *run, gate_ideal_kind kind, uint64_t capacity,
+static bool replay_exactly(replay_run *run, cli_ideal_kind kind, uint64_t capacity,
                            replay_result *out)
 {
-    replay_exact x = { .ids = &run->trace.ids, .foreseeing = kind == GATE_IDEAL_BELADY };
-    x.policy = gate_ideal_open(kind, capacity, run->o->byte_mode, run->trace.ids.count);
+    replay_exact x = { .ids = &run->trace.ids, .foreseeing = kind == CLI_IDEAL_BELADY };
+    x.policy = cli_ideal_open(kind, capacity, run->o->byte_mode, run->trace.ids.count);
     if (x.policy == NULL) { return replay_out_of_memory(run->why); }
     bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x);
     x.foreseeing = false;
     x.elapsed_ns = 0;
     ok = ok && replay_pass(run, replay_take_exact, &x);
-    gate_ideal_close(x.policy);
-    if (x.changed) { run->code = GATE_FINDING; }
+    cli_ideal_close(x.policy);
+    if (x.changed) { run->code = CLI_FINDING; }
     out->counts = x.counts;
     out->ns = (double)x.elapsed_ns;
     return ok;
@@ -290,7 +290,7 @@ static int64_t replay_clock(void *ctx)
     return atomic_load_explicit(&e->now_ms, memory_order_relaxed);
 }
 
-static void replay_store(replay_engine *e, replay_worker *w, const gate_request *r)
+static void replay_store(replay_engine *e, replay_worker *w, const cli_request *r)
 {
     const uint64_t len = e->byte_mode ? r->size : REPLAY_VALUE;
     if (len > e->max_value) {
@@ -308,7 +308,7 @@ static void replay_store(replay_engine *e, replay_worker *w, const gate_request 
     }
 }
 
-static void replay_one(replay_engine *e, replay_worker *w, const gate_request *r)
+static void replay_one(replay_engine *e, replay_worker *w, const cli_request *r)
 {
     if (atomic_load_explicit(&e->now_ms, memory_order_relaxed) < r->time_ms + REPLAY_START_MS) {
         atomic_store_explicit(&e->now_ms, r->time_ms + REPLAY_START_MS, memory_order_relaxed);
@@ -364,11 +364,11 @@ static void *replay_work(void *arg)
 static uint64_t replay_spent_ns(bool alone)
 {
     struct timespec now;
-    if (!alone || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0) { return gate_clock_ns(); }
+    if (!alone || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0) { return cli_clock_ns(); }
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static bool replay_take_engine(void *ctx, const gate_request *r, size_t n, char *why)
+static bool replay_take_engine(void *ctx, const cli_request *r, size_t n, char *why)
 {
     replay_engine *e = ctx;
     const uint64_t start = replay_spent_ns(e->threads == 1);
@@ -386,8 +386,10 @@ static bool replay_take_engine(void *ctx, const gate_request *r, size_t n, char 
     for (uint64_t i = 0; i < e->threads; i++) {
         const cellar_err err = e->worker[i].error;
         if (err == CELLAR_OK) { continue; }
-        snprintf(why, GATE_TRACE_WHY, "a call of the cache returned %s (%s), which it must not; "
-                 "report this as a fault of cellar", cellar_code_name(err), cellar_strerror(err));
+        snprintf(why, CLI_TRACE_WHY,
+                 "a call of the cache returned %s (%s), which it must not; "
+                 "report this as a fault of cellar",
+                 cellar_code_name(err), cellar_strerror(err));
         return false;
     }
     return true;
@@ -465,7 +467,7 @@ static bool replay_threads_start(replay_engine *e, char *why)
     e->short_of_threads = n < e->threads;
     pthread_mutex_unlock(&e->start);
     if (!e->short_of_threads) { return true; }
-    snprintf(why, GATE_TRACE_WHY, "cannot start %" PRIu64 " threads; give a smaller --threads",
+    snprintf(why, CLI_TRACE_WHY, "cannot start %" PRIu64 " threads; give a smaller --threads",
              e->threads);
     return false;
 }
@@ -489,8 +491,10 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     e->threads = run->o->threads;
     const cellar_err err = replay_open(run, e, eviction, capacity);
     if (err != CELLAR_OK) {
-        snprintf(run->why, GATE_TRACE_WHY, "cannot open a store of capacity %" PRIu64
-                 ": %s; free memory or give a smaller --capacity", capacity, cellar_strerror(err));
+        snprintf(run->why, CLI_TRACE_WHY,
+                 "cannot open a store of capacity %" PRIu64
+                 ": %s; free memory or give a smaller --capacity",
+                 capacity, cellar_strerror(err));
         return false;
     }
     bool ok = (e->value = calloc(1, (size_t)e->max_value + 1)) != NULL;
@@ -510,7 +514,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
         out->counts.bytes += w->counts.bytes;
         out->counts.missed_bytes += w->counts.missed_bytes;
         out->counts.refused += w->counts.refused;
-        if (w->error != CELLAR_OK) { run->code = GATE_INTERNAL; }
+        if (w->error != CELLAR_OK) { run->code = CLI_INTERNAL; }
         free(w->buf);
     }
     out->ns = (double)e->elapsed_ns;
@@ -531,7 +535,7 @@ typedef struct replay_both {
     replay_engine *engine;
 } replay_both;
 
-static bool replay_take_both(void *ctx, const gate_request *r, size_t n, char *why)
+static bool replay_take_both(void *ctx, const cli_request *r, size_t n, char *why)
 {
     replay_both *b = ctx;
     return replay_take_scan(b->trace, r, n, why) && replay_take_engine(b->engine, r, n, why);
@@ -621,14 +625,14 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
     replay_result fifo = { .capacity = capacity };
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
     const bool compare = run->trace.again;
-    if (compare && !replay_exactly(run, GATE_IDEAL_FIFO, capacity, &fifo)) { return false; }
+    if (compare && !replay_exactly(run, CLI_IDEAL_FIFO, capacity, &fifo)) { return false; }
     replay_finish(&fifo);
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         replay_result r = { .policy = o->policy[i], .capacity = capacity };
         snprintf(run->doing, sizeof run->doing, "%s at %" PRIu64, p->name, capacity);
         bool ok = true;
-        if (p->exact && p->ideal == GATE_IDEAL_FIFO) {
+        if (p->exact && p->ideal == CLI_IDEAL_FIFO) {
             r = fifo;
             r.policy = o->policy[i];
         } else if (p->exact) {
@@ -646,8 +650,8 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
     return true;
 }
 
-/* Compute a capacity of the run into *out; 0: this default is left out. Return GATE_DONE, or
- * GATE_USAGE with `why`. */
+/* Compute a capacity of the run into *out; 0: this default is left out. Return CLI_DONE, or
+ * CLI_USAGE with `why`. */
 static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
 {
     const replay_trace *t = &run->trace;
@@ -656,24 +660,29 @@ static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
     if (run->o->default_capacities &&
         *out < (run->o->byte_mode ? CELLAR_MEMORY_MIN : REPLAY_LEAST_DEFAULT)) {
         *out = 0;
-        return GATE_DONE;
+        return CLI_DONE;
     }
     const char *const unit = run->o->byte_mode ? "bytes" : "objects";
     if (*out == 0) {
-        snprintf(run->why, GATE_TRACE_WHY, "%.250s: a capacity must be at least 1 entry (got 0); "
-                 "name a larger number or share", t->path);
+        snprintf(run->why, CLI_TRACE_WHY,
+                 "%.250s: a capacity must be at least 1 entry (got 0); "
+                 "name a larger number or share",
+                 t->path);
     } else if (*out > all && t->scanned) {
-        snprintf(run->why, GATE_TRACE_WHY, "%.250s: capacity %" PRIu64 " is larger than the whole "
+        snprintf(run->why, CLI_TRACE_WHY,
+                 "%.250s: capacity %" PRIu64 " is larger than the whole "
                  "trace (%" PRIu64 " %s): nothing is evicted, so the figures of all policies say "
-                 "nothing; name a capacity below %" PRIu64 ", such as --capacity=10%%", t->path,
-                 *out, all, unit, all);
+                 "nothing; name a capacity below %" PRIu64 ", such as --capacity=10%%",
+                 t->path, *out, all, unit, all);
     } else if (run->o->byte_mode && *out < CELLAR_MEMORY_MIN) {
-        snprintf(run->why, GATE_TRACE_WHY, "%.250s: a capacity in --mode=byte must be at least "
-                 "1 MiB (got %" PRIu64 " bytes); name a larger number or share", t->path, *out);
+        snprintf(run->why, CLI_TRACE_WHY,
+                 "%.250s: a capacity in --mode=byte must be at least "
+                 "1 MiB (got %" PRIu64 " bytes); name a larger number or share",
+                 t->path, *out);
     } else {
-        return GATE_DONE;
+        return CLI_DONE;
     }
-    return GATE_USAGE;
+    return CLI_USAGE;
 }
 
 static void replay_name(replay_trace *t)
@@ -700,17 +709,18 @@ static int replay_once(replay_run *run)
     const replay_options *o = run->o;
     if (o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
         replay_policies[o->policy[0]].exact || o->advisor) {
-        snprintf(run->why, GATE_TRACE_WHY, "%.250s is no regular file and is read only once; give "
-                 "one policy of the engine and one capacity as a number%s", run->trace.path,
-                 o->advisor ? ", without --advisor" : "");
-        return GATE_USAGE;
+        snprintf(run->why, CLI_TRACE_WHY,
+                 "%.250s is no regular file and is read only once; give "
+                 "one policy of the engine and one capacity as a number%s",
+                 run->trace.path, o->advisor ? ", without --advisor" : "");
+        return CLI_USAGE;
     }
     uint64_t capacity;
     int code = replay_size(run, &o->capacity[0], &capacity);
     run->trace.again = false;
-    if (code == GATE_DONE && !replay_cell(run, capacity)) { code = run->code; }
+    if (code == CLI_DONE && !replay_cell(run, capacity)) { code = run->code; }
     run->trace.scanned = true;
-    return code != GATE_DONE ? code : replay_size(run, &o->capacity[0], &capacity);
+    return code != CLI_DONE ? code : replay_size(run, &o->capacity[0], &capacity);
 }
 
 static int replay_all(replay_run *run)
@@ -720,25 +730,25 @@ static int replay_all(replay_run *run)
     const bool again = replay_is_file(run->trace.path);
     if (!again) {
         const int code = replay_once(run);
-        if (code != GATE_DONE) { return code; }
+        if (code != CLI_DONE) { return code; }
     } else if (!replay_pass(run, replay_take_scan, &run->trace)) {
         return run->code;
     }
     run->trace.scanned = true;
     if (run->trace.requests == 0) {
-        snprintf(run->why, GATE_TRACE_WHY, "%.250s: no request before the end; expected %s",
+        snprintf(run->why, CLI_TRACE_WHY, "%.250s: no request before the end; expected %s",
                  run->trace.path, run->trace.form);
-        return GATE_FINDING;
+        return CLI_FINDING;
     }
     uint64_t capacity[REPLAY_CAPACITIES_MAX];
     for (unsigned i = 0; again && i < o->capacity_count; i++) {
         const int code = replay_size(run, &o->capacity[i], &capacity[i]);
-        if (code != GATE_DONE) { return code; }
+        if (code != CLI_DONE) { return code; }
     }
     for (unsigned i = 0; again && i < o->capacity_count; i++) {
         if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return run->code; }
     }
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
 /* ---- printing ---- */
@@ -746,21 +756,21 @@ static int replay_all(replay_run *run)
 static void replay_table(const replay_run *run)
 {
     const replay_trace *t = &run->trace;
-    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT];
-    gate_plain(stdout, t->name);
-    printf(": %s requests, %s objects, %s", gate_count(a, t->requests),
-           gate_count(b, t->ids.count), gate_bytes(c, t->unique_bytes));
-    if (t->writes != 0) { printf(", %s writes", gate_count(a, t->writes)); }
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+    cli_plain(stdout, t->name);
+    printf(": %s requests, %s objects, %s", cli_count(a, t->requests), cli_count(b, t->ids.count),
+           cli_bytes(c, t->unique_bytes));
+    if (t->writes != 0) { printf(", %s writes", cli_count(a, t->writes)); }
     if (t->backwards != 0) {
         printf("; %s times ran backwards and were replaced by the time before",
-               gate_count(a, t->backwards));
+               cli_count(a, t->backwards));
     }
     printf("\n%-12s %14s %12s %10s %10s %10s %8s %8s\n", "policy", "capacity", "requests",
            "miss ratio", "byte m.r.", "reduction", "ns/req", "B/entry");
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
         printf("%-12s %14s %12s %10.6f %10.6f ", replay_policies[r->policy].name,
-               gate_count(a, r->capacity), gate_count(b, r->counts.requests), r->miss_ratio,
+               cli_count(a, r->capacity), cli_count(b, r->counts.requests), r->miss_ratio,
                r->byte_miss_ratio);
         if (r->has_reduction) { printf("%10.4f ", r->reduction); } else { printf("%10s ", "-"); }
         printf("%8.1f ", r->ns);
@@ -770,8 +780,8 @@ static void replay_table(const replay_run *run)
         const replay_result *r = &run->result[i];
         if (r->counts.refused == 0) { continue; }
         printf("%s at %s: %s values were too large to be stored\n",
-               replay_policies[r->policy].name, gate_count(a, r->capacity),
-               gate_count(b, r->counts.refused));
+               replay_policies[r->policy].name, cli_count(a, r->capacity),
+               cli_count(b, r->counts.refused));
     }
 }
 
@@ -781,7 +791,7 @@ static void replay_lines(const replay_run *run, FILE *to)
         const replay_result *r = &run->result[i];
         fprintf(to, "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":",
                 replay_policies[r->policy].name);
-        gate_json_string(to, run->trace.name);
+        cli_json_string(to, run->trace.name);
         fprintf(to, ",\"metric\":\"miss_ratio\",\"capacity\":%" PRIu64 ",\"mode\":\"%s\","
                 "\"value\":%.6f,\"byte_miss_ratio\":%.6f,\"requests\":%" PRIu64 ",\"threads\":%"
                 PRIu64 ",\"ns_per_request\":%.1f",
@@ -805,11 +815,11 @@ static double replay_advice_error(const replay_result *r)
 
 static void replay_advice(const replay_run *run)
 {
-    char a[GATE_TEXT];
+    char a[CLI_TEXT];
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
         if (!r->has_advice) { continue; }
-        printf("advisor at %s, mean error %.2f points\n%-12s", gate_count(a, r->capacity),
+        printf("advisor at %s, mean error %.2f points\n%-12s", cli_count(a, r->capacity),
                replay_advice_error(r), "  size");
         for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %6.2fx", replay_scale[k]); }
         printf("\n%-12s", "  said");
@@ -826,7 +836,7 @@ static void replay_advice_lines(const replay_run *run, FILE *to)
         const replay_result *r = &run->result[i];
         if (!r->has_advice) { continue; }
         fputs("{\"bench\":\"replay\",\"subject\":\"advisor\",\"workload\":", to);
-        gate_json_string(to, run->trace.name);
+        cli_json_string(to, run->trace.name);
         fprintf(to, ",\"metric\":\"advice_error\",\"unit\":\"points\",\"capacity\":%" PRIu64
                 ",\"mode\":\"%s\",\"value\":%.4f,\"sizes\":[", r->capacity,
                 run->o->byte_mode ? "byte" : "object", replay_advice_error(r));
@@ -861,10 +871,10 @@ static void replay_tics(const replay_run *run, FILE *to)
     uint64_t least = UINT64_MAX, most = 1;
     for (size_t i = 0; i < run->result_n; i++) {
         if (run->result[i].policy != run->o->policy[0]) { continue; }
-        char label[GATE_TEXT];
+        char label[CLI_TEXT];
         const uint64_t c = run->result[i].capacity;
         fprintf(to, "%s\"%s\" %" PRIu64, before,
-                run->o->byte_mode ? gate_bytes(label, c) : gate_count(label, c), c);
+                run->o->byte_mode ? cli_bytes(label, c) : cli_count(label, c), c);
         before = ", ";
         least = c < least ? c : least;
         most = c > most ? c : most;
@@ -917,15 +927,19 @@ static int replay_plot(replay_run *run, bool several)
                                      plot + stem)
                           : snprintf(file, sizeof file, "%s", plot);
     if (n < 0 || (size_t)n >= sizeof file) {
-        gate_complain("replay", "the file name of --plot must have at most %zu bytes with the name "
-                      "of the trace; give a shorter one", sizeof file - 1);
-        return GATE_USAGE;
+        cli_complain("replay",
+                     "the file name of --plot must have at most %zu bytes with the name "
+                     "of the trace; give a shorter one",
+                     sizeof file - 1);
+        return CLI_USAGE;
     }
     FILE *script = tmpfile();
     if (script == NULL) {
-        gate_complain("replay", "--plot cannot make a temporary file: %s; set TMPDIR to a folder "
-                      "with room", gate_errno_text(errno));
-        return GATE_NO_START;
+        cli_complain("replay",
+                     "--plot cannot make a temporary file: %s; set TMPDIR to a folder "
+                     "with room",
+                     cli_errno_text(errno));
+        return CLI_NO_START;
     }
     replay_script(run, file, script);
     (void)fseek(script, 0, SEEK_SET);
@@ -942,15 +956,15 @@ static int replay_plot(replay_run *run, bool several)
     }
     fclose(script);
     if (err != 0) {
-        gate_complain("replay", "--plot needs gnuplot (%s); install it or leave out --plot",
-                      err == ENOENT ? "not installed" : gate_errno_text(err));
-        return GATE_NO_START;
+        cli_complain("replay", "--plot needs gnuplot (%s); install it or leave out --plot",
+                     err == ENOENT ? "not installed" : cli_errno_text(err));
+        return CLI_NO_START;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        gate_complain("replay", "gnuplot could not draw %s; name a file that can be written", file);
-        return GATE_INTERNAL;
+        cli_complain("replay", "gnuplot could not draw %s; name a file that can be written", file);
+        return CLI_INTERNAL;
     }
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
 static int replay_trace_run(replay_run *run, const char *path, bool several)
@@ -958,12 +972,12 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     memset(&run->trace, 0, sizeof run->trace);
     run->trace.path = path;
     run->result_n = 0;
-    run->code = GATE_NO_START; /* all but the errors that set it */
+    run->code = CLI_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
     int code = replay_all(run);
     replay_live_end(run);
-    if (code != GATE_DONE) {
-        gate_complain("replay", "%s", run->why);
+    if (code != CLI_DONE) {
+        cli_complain("replay", "%s", run->why);
     } else {
         replay_table(run);
         replay_advice(run);
@@ -971,7 +985,7 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
         replay_advice_lines(run, run->json != NULL ? run->json : stdout);
         if (run->o->plot != NULL) { code = replay_plot(run, several); }
     }
-    gate_ids_free(&run->trace.ids);
+    cli_ids_free(&run->trace.ids);
     return code;
 }
 
@@ -1010,7 +1024,7 @@ static bool replay_parse_capacities(char *text, replay_options *o)
             c->share = true;
             c->fraction = strtod(at, &end) / 100;
             if (end != at + n - 1 || !(c->fraction >= 0 && c->fraction <= 1)) { return false; }
-        } else if (!gate_parse_bytes(at, &c->value)) {
+        } else if (!cli_parse_bytes(at, &c->value)) {
             return false;
         }
     }
@@ -1050,27 +1064,27 @@ static const char *replay_parse_one(int c, replay_options *o)
         return o->byte_mode || strcmp(optarg, "object") == 0 ? NULL
             : "--mode must be object or byte";
     case 'f':
-        return gate_trace_format_of(optarg, &o->how.format) ? NULL
+        return cli_trace_format_of(optarg, &o->how.format) ? NULL
             : "--format must be ctr, oracle, lis, twitter, csv, txt or auto";
     case 'k':
-        return gate_trace_columns_of(optarg, &o->how) ? NULL
+        return cli_trace_columns_of(optarg, &o->how) ? NULL
             : "--columns must be names of time, key, size, ttl and -, in the order of the file, "
               "with key among them";
     case 'u':
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
             : "--time-unit must be s, ms, us or ns";
     case 's':
-        return gate_parse_count(optarg, 1, 1024, &o->stripes) &&
+        return cli_parse_count(optarg, 1, 1024, &o->stripes) &&
                (o->stripes & (o->stripes - 1)) == 0 ? NULL
             : "--stripes must be a power of two in 1..1024";
     case 't':
-        return gate_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
+        return cli_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
             : "--threads must be 1..64";
     default: return "";
     }
 }
 
-/* Read the options. Return GATE_DONE or the exit code; set *helped if the help was printed. */
+/* Read the options. Return CLI_DONE or the exit code; set *helped if the help was printed. */
 static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
 {
     static const struct option known[] = {
@@ -1085,7 +1099,7 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
     };
     int c;
     optind = 0;
-    while ((c = gate_option("replay", argc, argv, known)) != -1) {
+    while ((c = cli_option("replay", argc, argv, known)) != -1) {
         if (c == 'j') {
             o->json = optarg;
         } else if (c == 'g') {
@@ -1093,37 +1107,37 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
         } else if (c == 'a') {
             o->advisor = true;
         } else if (c == 'h') {
-            fputs(gate_replay.help, stdout);
+            fputs(cli_replay.help, stdout);
             *helped = true;
-            return GATE_DONE;
+            return CLI_DONE;
         } else if (c == '?') {
-            return GATE_USAGE; /* gate_option has printed why */
+            return CLI_USAGE; /* cli_option has printed why */
         } else {
             char given[64]; /* the parsers cut optarg */
             snprintf(given, sizeof given, "%s", optarg);
             const char *wrong = replay_parse_one(c, o);
             if (wrong == NULL) { continue; }
-            gate_complain("replay", "%s (got \"%s\")", wrong, given);
-            return GATE_USAGE;
+            cli_complain("replay", "%s (got \"%s\")", wrong, given);
+            return CLI_USAGE;
         }
     }
     if (optind == argc) {
-        gate_complain("replay", "needs a trace; name one or more files");
-        return GATE_USAGE;
+        cli_complain("replay", "needs a trace; name one or more files");
+        return CLI_USAGE;
     }
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         if (!p->exact || !o->byte_mode) { continue; }
-        if (p->ideal == GATE_IDEAL_BELADY || p->ideal == GATE_IDEAL_TINYLFU) {
-            gate_complain("replay", "policy %s ignores sizes; leave it out or use --mode=object",
-                          p->name);
-            return GATE_USAGE;
+        if (p->ideal == CLI_IDEAL_BELADY || p->ideal == CLI_IDEAL_TINYLFU) {
+            cli_complain("replay", "policy %s ignores sizes; leave it out or use --mode=object",
+                         p->name);
+            return CLI_USAGE;
         }
     }
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
-static int replay_main(int argc, char **argv, const gate_terminal *term)
+static int replay_main(int argc, char **argv, const cli_terminal *term)
 {
     static const double share[] = { .001, .01, .05, .1, .2 };
     replay_options o = { .policy_count = REPLAY_ENGINE_ALL, .capacity_count = 5,
@@ -1134,32 +1148,32 @@ static int replay_main(int argc, char **argv, const gate_terminal *term)
     }
     bool helped = false;
     int code = replay_parse(argc, argv, &o, &helped);
-    if (code != GATE_DONE || helped) { return code; }
+    if (code != CLI_DONE || helped) { return code; }
     replay_run run = { .o = &o, .term = term };
     run.piece = malloc(REPLAY_PIECE * sizeof *run.piece);
     if (run.piece == NULL) {
-        gate_complain("replay", "out of memory; end other programs");
-        return GATE_NO_START;
+        cli_complain("replay", "out of memory; end other programs");
+        return CLI_NO_START;
     }
     if (o.json != NULL && (run.json = fopen(o.json, "ae")) == NULL) {
-        gate_complain("replay", "--json cannot write %s: %s; name a file that can be written",
-                      o.json, gate_errno_text(errno));
-        code = GATE_USAGE;
+        cli_complain("replay", "--json cannot write %s: %s; name a file that can be written",
+                     o.json, cli_errno_text(errno));
+        code = CLI_USAGE;
     }
-    for (int i = optind; i < argc && code == GATE_DONE; i++) {
+    for (int i = optind; i < argc && code == CLI_DONE; i++) {
         code = replay_trace_run(&run, argv[i], argc - optind > 1);
     }
-    if (run.json != NULL && fclose(run.json) != 0 && code == GATE_DONE) {
-        gate_complain("replay", "--json cannot write %s: %s; name a file with room", o.json,
-                      gate_errno_text(errno));
-        code = GATE_INTERNAL;
+    if (run.json != NULL && fclose(run.json) != 0 && code == CLI_DONE) {
+        cli_complain("replay", "--json cannot write %s: %s; name a file with room", o.json,
+                     cli_errno_text(errno));
+        code = CLI_INTERNAL;
     }
     free(run.result);
     free(run.piece);
     return code;
 }
 
-const gate_command gate_replay = {
+const cli_command cli_replay = {
     "replay", "", "measure miss ratios of request traces",
     "Usage: cellar replay [OPTION]... TRACE...\n"
     "\n"

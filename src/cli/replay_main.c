@@ -3,4 +3,4 @@
  * replay_main: `cellar replay` as a program of its own, for scripts that measure policies. */
 #include "cli/cli.h"
 
-int main(int argc, char **argv) { return gate_program(argc, argv, gate_replay.run); }
+int main(int argc, char **argv) { return cli_program(argc, argv, cli_replay.run); }

@@ -3,29 +3,29 @@
  * text: errors, numbers and names as text for people and as JSON.
  *
  * INVARIANTS No function reads the locale: the same figures give the same bytes everywhere.
- * LIMITS     GATE_TEXT bytes hold every 64-bit number with its separators and unit.
- *            GATE_SENTENCE bytes of an error are printed; the rest is cut off. */
+ * LIMITS     CLI_TEXT bytes hold every 64-bit number with its separators and unit.
+ *            CLI_SENTENCE bytes of an error are printed; the rest is cut off. */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
-#define GATE_SENTENCE 4608 /* a path of PATH_MAX bytes and the words around it */
+#define CLI_SENTENCE 4608 /* a path of PATH_MAX bytes and the words around it */
 
-void gate_complain(const char *command, const char *format, ...)
+void cli_complain(const char *command, const char *format, ...)
 {
-    char sentence[GATE_SENTENCE];
+    char sentence[CLI_SENTENCE];
     va_list args;
     va_start(args, format);
     (void)vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     fprintf(stderr, "cellar: %s%s", command != NULL ? command : "", command != NULL ? ": " : "");
-    gate_plain(stderr, sentence);
+    cli_plain(stderr, sentence);
     fputc('\n', stderr);
 }
 
-const char *gate_errno_text(int error)
+const char *cli_errno_text(int error)
 {
     switch (error) {
     case EACCES: return "permission denied";
@@ -44,7 +44,7 @@ const char *gate_errno_text(int error)
     }
 }
 
-char *gate_count(char out[GATE_TEXT], uint64_t n)
+char *cli_count(char out[CLI_TEXT], uint64_t n)
 {
     char digits[24];
     const int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
@@ -58,50 +58,50 @@ char *gate_count(char out[GATE_TEXT], uint64_t n)
 }
 
 /* Print value / unit with one decimal from 10 on and two decimals below. */
-static char *gate_scaled(char out[GATE_TEXT], uint64_t value, uint64_t unit, const char *name)
+static char *cli_scaled(char out[CLI_TEXT], uint64_t value, uint64_t unit, const char *name)
 {
     const uint64_t whole = value / unit, rest = value % unit;
     /* rest < unit <= 10^12 and 2^40, so the products fit. */
     if (whole >= 10) {
-        snprintf(out, GATE_TEXT, "%llu.%u %s", (unsigned long long)whole,
+        snprintf(out, CLI_TEXT, "%llu.%u %s", (unsigned long long)whole,
                  (unsigned)(rest * 10 / unit), name);
     } else {
-        snprintf(out, GATE_TEXT, "%llu.%02u %s", (unsigned long long)whole,
+        snprintf(out, CLI_TEXT, "%llu.%02u %s", (unsigned long long)whole,
                  (unsigned)(rest * 100 / unit), name);
     }
     return out;
 }
 
-char *gate_bytes(char out[GATE_TEXT], uint64_t bytes)
+char *cli_bytes(char out[CLI_TEXT], uint64_t bytes)
 {
-    if (bytes >= (uint64_t)1 << 40) { return gate_scaled(out, bytes, (uint64_t)1 << 40, "TiB"); }
-    if (bytes >= (uint64_t)1 << 30) { return gate_scaled(out, bytes, (uint64_t)1 << 30, "GiB"); }
-    if (bytes >= (uint64_t)1 << 20) { return gate_scaled(out, bytes, (uint64_t)1 << 20, "MiB"); }
-    if (bytes >= (uint64_t)1 << 10) { return gate_scaled(out, bytes, (uint64_t)1 << 10, "KiB"); }
-    snprintf(out, GATE_TEXT, "%u B", (unsigned)bytes);
+    if (bytes >= (uint64_t)1 << 40) { return cli_scaled(out, bytes, (uint64_t)1 << 40, "TiB"); }
+    if (bytes >= (uint64_t)1 << 30) { return cli_scaled(out, bytes, (uint64_t)1 << 30, "GiB"); }
+    if (bytes >= (uint64_t)1 << 20) { return cli_scaled(out, bytes, (uint64_t)1 << 20, "MiB"); }
+    if (bytes >= (uint64_t)1 << 10) { return cli_scaled(out, bytes, (uint64_t)1 << 10, "KiB"); }
+    snprintf(out, CLI_TEXT, "%u B", (unsigned)bytes);
     return out;
 }
 
-char *gate_duration(char out[GATE_TEXT], uint64_t ns)
+char *cli_duration(char out[CLI_TEXT], uint64_t ns)
 {
-    if (ns >= 1000000000u) { return gate_scaled(out, ns, 1000000000u, "s"); }
-    if (ns >= 1000000u) { return gate_scaled(out, ns, 1000000u, "ms"); }
-    if (ns >= 1000u) { return gate_scaled(out, ns, 1000u, "us"); }
-    snprintf(out, GATE_TEXT, "%u ns", (unsigned)ns);
+    if (ns >= 1000000000u) { return cli_scaled(out, ns, 1000000000u, "s"); }
+    if (ns >= 1000000u) { return cli_scaled(out, ns, 1000000u, "ms"); }
+    if (ns >= 1000u) { return cli_scaled(out, ns, 1000u, "us"); }
+    snprintf(out, CLI_TEXT, "%u ns", (unsigned)ns);
     return out;
 }
 
-char *gate_percent(char out[GATE_TEXT], uint64_t part, uint64_t whole)
+char *cli_percent(char out[CLI_TEXT], uint64_t part, uint64_t whole)
 {
     /* Rounded down: 100.0 % means all. */
     const uint64_t permille = whole == 0 ? 0 : (uint64_t)((double)part * 1000.0 / (double)whole);
-    snprintf(out, GATE_TEXT, "%u.%u %%", (unsigned)(permille / 10), (unsigned)(permille % 10));
+    snprintf(out, CLI_TEXT, "%u.%u %%", (unsigned)(permille / 10), (unsigned)(permille % 10));
     return out;
 }
 
 /* Parse digits without sign or blank. Return the first byte after them; NULL if there is no digit
  * or the number does not fit. */
-static const char *gate_digits(const char *text, uint64_t *n)
+static const char *cli_digits(const char *text, uint64_t *n)
 {
     if (*text < '0' || *text > '9') { return NULL; }
     for (*n = 0; *text >= '0' && *text <= '9'; text++) {
@@ -112,16 +112,16 @@ static const char *gate_digits(const char *text, uint64_t *n)
     return text;
 }
 
-bool gate_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *n)
+bool cli_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *n)
 {
-    const char *end = gate_digits(text, n);
+    const char *end = cli_digits(text, n);
     return end != NULL && *end == '\0' && *n >= least && *n <= most;
 }
 
-bool gate_parse_bytes(const char *text, uint64_t *bytes)
+bool cli_parse_bytes(const char *text, uint64_t *bytes)
 {
     static const char unit[] = "KMGT";
-    const char *end = gate_digits(text, bytes);
+    const char *end = cli_digits(text, bytes);
     if (end == NULL) { return false; }
     if (*end == '\0') { return true; }
     const char upper = *end >= 'a' && *end <= 'z' ? (char)(*end - 'a' + 'A') : *end;
@@ -135,7 +135,7 @@ bool gate_parse_bytes(const char *text, uint64_t *bytes)
 
 /* Return the length of the UTF-8 sequence at p, 0 if there is none. The terminating 0 byte ends
  * every sequence. */
-static size_t gate_utf8_len(const unsigned char *p)
+static size_t cli_utf8_len(const unsigned char *p)
 {
     if (p[0] < 0x80) { return 1; }
     const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
@@ -149,12 +149,12 @@ static size_t gate_utf8_len(const unsigned char *p)
     return len;
 }
 
-void gate_json_string(FILE *to, const char *text)
+void cli_json_string(FILE *to, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
     fputc('"', to);
     while (*p != '\0') {
-        const size_t len = gate_utf8_len(p);
+        const size_t len = cli_utf8_len(p);
         if (len == 0) {
             fputs("\\ufffd", to);
             p++;
@@ -172,7 +172,7 @@ void gate_json_string(FILE *to, const char *text)
     fputc('"', to);
 }
 
-void gate_plain(FILE *to, const char *text)
+void cli_plain(FILE *to, const char *text)
 {
     for (; *text != '\0'; text++) {
         const unsigned char c = (unsigned char)*text;

@@ -26,17 +26,17 @@ typedef struct tinylfu_list { /* tail: least recently used; number + 1, 0: none 
     uint64_t n, most;
 } tinylfu_list;
 
-struct gate_tiny {
-    tinylfu_list list[4];         /* by gate_tiny_place; [GATE_TINY_OUT] unused */
+struct cli_tiny {
+    tinylfu_list list[4];         /* by cli_tiny_place; [CLI_TINY_OUT] unused */
     uint32_t *next, *prev;        /* by number: towards the tail, the head; number + 1 */
-    uint8_t *place;               /* by number: gate_tiny_place */
+    uint8_t *place;               /* by number: cli_tiny_place */
     uint8_t *row;                 /* TINYLFU_ROWS rows of row_mask + 1 counters */
     uint64_t row_mask, added, reset_at, capacity;
 };
 
 /* ---- lists ---- */
 
-static void tinylfu_push(gate_tiny *t, gate_tiny_place at, uint32_t number)
+static void tinylfu_push(cli_tiny *t, cli_tiny_place at, uint32_t number)
 {
     tinylfu_list *l = &t->list[at];
     t->place[number] = (uint8_t)at;
@@ -47,19 +47,19 @@ static void tinylfu_push(gate_tiny *t, gate_tiny_place at, uint32_t number)
     l->n++;
 }
 
-static void tinylfu_take(gate_tiny *t, uint32_t number)
+static void tinylfu_take(cli_tiny *t, uint32_t number)
 {
     tinylfu_list *l = &t->list[t->place[number]];
     const uint32_t next = t->next[number], prev = t->prev[number];
     if (prev != 0) { t->next[prev - 1] = next; } else { l->head = next; }
     if (next != 0) { t->prev[next - 1] = prev; } else { l->tail = prev; }
-    t->place[number] = GATE_TINY_OUT;
+    t->place[number] = CLI_TINY_OUT;
     l->n--;
 }
 
 /* ---- the sketch ---- */
 
-static uint8_t *tinylfu_counter(const gate_tiny *t, uint32_t number, unsigned row)
+static uint8_t *tinylfu_counter(const cli_tiny *t, uint32_t number, unsigned row)
 {
     static const uint64_t seed[TINYLFU_ROWS] = { UINT64_C(0xc3a5c85c97cb3127),
         UINT64_C(0xb492b66fbe98f273), UINT64_C(0x9ae16a3b2f90404f), UINT64_C(0xcbf29ce484222325) };
@@ -70,7 +70,7 @@ static uint8_t *tinylfu_counter(const gate_tiny *t, uint32_t number, unsigned ro
     return &t->row[row * (t->row_mask + 1) + (h & t->row_mask)];
 }
 
-unsigned gate_tiny_uses(const gate_tiny *t, uint32_t number)
+unsigned cli_tiny_uses(const cli_tiny *t, uint32_t number)
 {
     unsigned least = TINYLFU_MOST;
     for (unsigned i = 0; i < TINYLFU_ROWS; i++) {
@@ -80,7 +80,7 @@ unsigned gate_tiny_uses(const gate_tiny *t, uint32_t number)
     return least;
 }
 
-static void tinylfu_used(gate_tiny *t, uint32_t number)
+static void tinylfu_used(cli_tiny *t, uint32_t number)
 {
     for (unsigned i = 0; i < TINYLFU_ROWS; i++) {
         uint8_t *n = tinylfu_counter(t, number, i);
@@ -93,62 +93,62 @@ static void tinylfu_used(gate_tiny *t, uint32_t number)
 
 /* ---- requests ---- */
 
-static bool tinylfu_hit(gate_tiny *t, uint32_t number)
+static bool tinylfu_hit(cli_tiny *t, uint32_t number)
 {
-    tinylfu_list *const safe = &t->list[GATE_TINY_PROTECTED];
-    gate_tiny_place to = gate_tiny_where(t, number);
-    if (to == GATE_TINY_OUT) { return false; }
-    if (to == GATE_TINY_PROBATION) { to = GATE_TINY_PROTECTED; }
+    tinylfu_list *const safe = &t->list[CLI_TINY_PROTECTED];
+    cli_tiny_place to = cli_tiny_where(t, number);
+    if (to == CLI_TINY_OUT) { return false; }
+    if (to == CLI_TINY_PROBATION) { to = CLI_TINY_PROTECTED; }
     tinylfu_take(t, number);
     tinylfu_push(t, to, number);
     if (safe->n > safe->most) {
         const uint32_t oldest = safe->tail - 1;
         tinylfu_take(t, oldest);
-        tinylfu_push(t, GATE_TINY_PROBATION, oldest);
+        tinylfu_push(t, CLI_TINY_PROBATION, oldest);
     }
     return true;
 }
 
-bool gate_tiny_request(gate_tiny *t, uint32_t number)
+bool cli_tiny_request(cli_tiny *t, uint32_t number)
 {
-    const tinylfu_list *const window = &t->list[GATE_TINY_WINDOW];
+    const tinylfu_list *const window = &t->list[CLI_TINY_WINDOW];
     tinylfu_used(t, number);
     if (tinylfu_hit(t, number)) { return true; }
-    tinylfu_push(t, GATE_TINY_WINDOW, number);
+    tinylfu_push(t, CLI_TINY_WINDOW, number);
     if (window->n <= window->most) { return false; }
     const uint32_t candidate = window->tail - 1;
-    const uint64_t held = window->n + t->list[GATE_TINY_PROBATION].n +
-                          t->list[GATE_TINY_PROTECTED].n;
+    const uint64_t held = window->n + t->list[CLI_TINY_PROBATION].n +
+                          t->list[CLI_TINY_PROTECTED].n;
     tinylfu_take(t, candidate);
     if (held > t->capacity) {
-        const gate_tiny_place from = t->list[GATE_TINY_PROBATION].n != 0 ? GATE_TINY_PROBATION
-                                                                         : GATE_TINY_PROTECTED;
+        const cli_tiny_place from = t->list[CLI_TINY_PROBATION].n != 0 ? CLI_TINY_PROBATION
+                                                                         : CLI_TINY_PROTECTED;
         if (t->list[from].n == 0) { return false; } /* the window is the whole capacity */
         const uint32_t victim = t->list[from].tail - 1;
-        if (gate_tiny_uses(t, candidate) <= gate_tiny_uses(t, victim)) { return false; }
+        if (cli_tiny_uses(t, candidate) <= cli_tiny_uses(t, victim)) { return false; }
         tinylfu_take(t, victim);
     }
-    tinylfu_push(t, GATE_TINY_PROBATION, candidate);
+    tinylfu_push(t, CLI_TINY_PROBATION, candidate);
     return false;
 }
 
-gate_tiny_place gate_tiny_where(const gate_tiny *t, uint32_t number)
+cli_tiny_place cli_tiny_where(const cli_tiny *t, uint32_t number)
 {
-    return (gate_tiny_place)t->place[number];
+    return (cli_tiny_place)t->place[number];
 }
 
 /* ---- open, close ---- */
 
-gate_tiny *gate_tiny_open(uint64_t capacity, uint32_t objects)
+cli_tiny *cli_tiny_open(uint64_t capacity, uint32_t objects)
 {
-    gate_tiny *t = calloc(1, sizeof *t);
+    cli_tiny *t = calloc(1, sizeof *t);
     if (t == NULL) { return NULL; }
     uint64_t row = 16;
     while (row < capacity * 4 && row < (uint64_t)1 << 32) { row *= 2; }
     const uint64_t main_most = capacity - (capacity + 99) / 100;
     t->capacity = capacity;
-    t->list[GATE_TINY_WINDOW].most = capacity - main_most;
-    t->list[GATE_TINY_PROTECTED].most = main_most * 4 / 5;
+    t->list[CLI_TINY_WINDOW].most = capacity - main_most;
+    t->list[CLI_TINY_PROTECTED].most = main_most * 4 / 5;
     t->row_mask = row - 1;
     t->reset_at = capacity * TINYLFU_RESET;
     t->next = malloc(((size_t)objects + 1) * sizeof *t->next);
@@ -156,11 +156,11 @@ gate_tiny *gate_tiny_open(uint64_t capacity, uint32_t objects)
     t->place = calloc((size_t)objects + 1, sizeof *t->place);
     t->row = calloc((size_t)row, TINYLFU_ROWS);
     if (t->next != NULL && t->prev != NULL && t->place != NULL && t->row != NULL) { return t; }
-    gate_tiny_close(t);
+    cli_tiny_close(t);
     return NULL;
 }
 
-void gate_tiny_close(gate_tiny *t)
+void cli_tiny_close(cli_tiny *t)
 {
     if (t == NULL) { return; }
     free(t->next);

@@ -78,7 +78,7 @@ typedef struct tour_worker {
     uint64_t compared, different;
     uint64_t worst_over;     /* most bytes over the budget at a check */
     uint64_t most_used;
-    uint64_t skipped[GATE_SKIP_COUNT];
+    uint64_t skipped[CLI_SKIP_COUNT];
     cellar_err error;        /* first code that a call must not return here */
 } tour_worker;
 
@@ -91,8 +91,8 @@ typedef struct tour_figures { /* a row of the table */
 
 struct tour_run {
     const tour_options *options;
-    const gate_terminal *term;
-    gate_files files;
+    const cli_terminal *term;
+    cli_files files;
     unsigned char *usable;       /* one per file: 1 once pass 1 has answered it */
     uint64_t *latency_ns;        /* one per operation of the running pass */
     cellar *store;               /* of the running pass */
@@ -116,7 +116,7 @@ static const char *const tour_names[TOUR_PASSES] = { "cold", "from L1", "small b
 /* ---- one answer ---- */
 
 typedef struct tour_digest {
-    gate_sha256 sha;
+    cli_sha256 sha;
     uint64_t lines, bytes;
     _Atomic uint64_t *read_bytes;
 } tour_digest;
@@ -124,7 +124,7 @@ typedef struct tour_digest {
 static void tour_digest_piece(void *ctx, const unsigned char *p, size_t n)
 {
     tour_digest *d = ctx;
-    gate_sha256_add(&d->sha, p, n);
+    cli_sha256_add(&d->sha, p, n);
     for (const unsigned char *at = p; (at = memchr(at, '\n', (size_t)(p + n - at))) != NULL; at++) {
         d->lines++;
     }
@@ -132,20 +132,20 @@ static void tour_digest_piece(void *ctx, const unsigned char *p, size_t n)
     atomic_fetch_add_explicit(d->read_bytes, n, memory_order_relaxed);
 }
 
-/* Compute the answer of one file. Return GATE_SKIP_COUNT, or the reason why there is none. */
-static gate_skip tour_compute(tour_worker *w, const gate_file *file, tour_answer *out)
+/* Compute the answer of one file. Return CLI_SKIP_COUNT, or the reason why there is none. */
+static cli_skip tour_compute(tour_worker *w, const cli_file *file, tour_answer *out)
 {
     tour_run *run = w->run;
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     tour_digest d = { .read_bytes = &run->read_bytes };
-    gate_sha256_init(&d.sha);
-    const gate_skip why = gate_file_read(&run->files, file, run->deadline_ns, w->buf,
-                                         TOUR_READ_BYTES, tour_digest_piece, &d);
-    if (why != GATE_SKIP_COUNT) { return why; }
+    cli_sha256_init(&d.sha);
+    const cli_skip why = cli_file_read(&run->files, file, run->deadline_ns, w->buf, TOUR_READ_BYTES,
+                                       tour_digest_piece, &d);
+    if (why != CLI_SKIP_COUNT) { return why; }
     *out = (tour_answer){ .lines = d.lines, .bytes = d.bytes };
-    gate_sha256_end(&d.sha, out->digest);
-    out->cost_ns = gate_clock_ns() - start;
-    return GATE_SKIP_COUNT;
+    cli_sha256_end(&d.sha, out->digest);
+    out->cost_ns = cli_clock_ns() - start;
+    return CLI_SKIP_COUNT;
 }
 
 /* ---- one operation ---- */
@@ -158,11 +158,11 @@ static void tour_note_error(tour_worker *w, cellar_err err)
 static void tour_miss(tour_worker *w, size_t index)
 {
     tour_run *run = w->run;
-    const gate_file *file = &run->files.file[index];
+    const cli_file *file = &run->files.file[index];
     tour_answer answer;
     w->misses++;
-    const gate_skip why = tour_compute(w, file, &answer);
-    if (why != GATE_SKIP_COUNT) {
+    const cli_skip why = tour_compute(w, file, &answer);
+    if (why != CLI_SKIP_COUNT) {
         if (run->kind == TOUR_COLD) { w->skipped[why]++; }
         return;
     }
@@ -179,10 +179,10 @@ static void tour_miss(tour_worker *w, size_t index)
 }
 
 /* Compute the answer of `file` again and compare it with the cached one. */
-static void tour_recompute(tour_worker *w, const gate_file *file, const tour_answer *cached)
+static void tour_recompute(tour_worker *w, const cli_file *file, const tour_answer *cached)
 {
     tour_answer fresh;
-    if (tour_compute(w, file, &fresh) != GATE_SKIP_COUNT) { return; } /* the file has changed */
+    if (tour_compute(w, file, &fresh) != CLI_SKIP_COUNT) { return; } /* the file has changed */
     w->compared++;
     if (memcmp(cached, &fresh, TOUR_COMPARED) != 0) { w->different++; }
 }
@@ -226,10 +226,10 @@ static void tour_operate(tour_worker *w, uint64_t op)
 {
     tour_run *run = w->run;
     const size_t index = tour_pick(w, op);
-    const gate_file *file = &run->files.file[index];
+    const cli_file *file = &run->files.file[index];
     tour_answer answer;
     size_t len = 0;
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     const cellar_err err = cellar_get(run->store, file->path, strlen(file->path), &answer,
                                       sizeof answer, &len);
     if (err == CELLAR_OK) {
@@ -239,7 +239,7 @@ static void tour_operate(tour_worker *w, uint64_t op)
     } else {
         tour_note_error(w, err);
     }
-    run->latency_ns[op] = gate_clock_ns() - start;
+    run->latency_ns[op] = cli_clock_ns() - start;
     if (err == CELLAR_OK) {
         w->saved_ns += answer.cost_ns;
         if (len != sizeof answer) { w->different++; }
@@ -254,7 +254,7 @@ static void *tour_work(void *arg)
 {
     tour_worker *w = arg;
     tour_run *run = w->run;
-    while (gate_clock_ns() < run->deadline_ns) {
+    while (cli_clock_ns() < run->deadline_ns) {
         const uint64_t op = atomic_fetch_add_explicit(&run->claimed, 1, memory_order_relaxed);
         if (op >= run->operations) { break; }
         tour_operate(w, op);
@@ -273,12 +273,12 @@ static uint64_t tour_done(tour_run *run)
 
 static void tour_live_line(tour_run *run)
 {
-    char done[GATE_TEXT], all[GATE_TEXT], bytes[GATE_TEXT], time[GATE_TEXT];
+    char done[CLI_TEXT], all[CLI_TEXT], bytes[CLI_TEXT], time[CLI_TEXT];
     const uint64_t read_bytes = atomic_load_explicit(&run->read_bytes, memory_order_relaxed);
     fprintf(stderr, "\rpass %d of %d, %s: %s of %s files, %s read, %s \033[K", (int)run->kind + 1,
-            (int)TOUR_PASSES, tour_names[run->kind], gate_count(done, tour_done(run)),
-            gate_count(all, run->operations), gate_bytes(bytes, read_bytes),
-            gate_duration(time, gate_clock_ns() - run->start_ns));
+            (int)TOUR_PASSES, tour_names[run->kind], cli_count(done, tour_done(run)),
+            cli_count(all, run->operations), cli_bytes(bytes, read_bytes),
+            cli_duration(time, cli_clock_ns() - run->start_ns));
     fflush(stderr);
 }
 
@@ -336,7 +336,7 @@ static void tour_sum(tour_run *run, tour_figures *f, cellar_err *error)
         f->different += w->different;
         if (w->worst_over > f->over_bytes) { f->over_bytes = w->worst_over; }
         if (w->most_used > f->most_used) { f->most_used = w->most_used; }
-        for (int s = 0; s < GATE_SKIP_COUNT; s++) { run->files.skipped[s] += w->skipped[s]; }
+        for (int s = 0; s < CLI_SKIP_COUNT; s++) { run->files.skipped[s] += w->skipped[s]; }
         if (*error == CELLAR_OK) { *error = w->error; }
     }
 }
@@ -347,7 +347,7 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
     tour_figures *f = &run->figures[kind];
     cellar_stats before = cellar_stats_default(), after = cellar_stats_default();
     cellar_err error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &before);
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     run->kind = kind;
     run->store = store;
     run->operations = run->files.count;
@@ -357,16 +357,17 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
     for (uint32_t i = 0; i < run->options->threads; i++) {
         if (run->worker[i].started) { pthread_join(run->worker[i].thread, NULL); }
     }
-    f->elapsed_ns = gate_clock_ns() - start;
+    f->elapsed_ns = cli_clock_ns() - start;
     tour_look_at_budget(&run->worker[0]);
     tour_sum(run, f, &error);
     f->operations = tour_done(run);
     f->cut = f->operations < run->operations;
     if (error == CELLAR_OK) { error = cellar_stats_get(store, CELLAR_SCOPE_STORE, &after); }
     if (error != CELLAR_OK) {
-        gate_complain("tour", "pass %d: a call of the cache returned %s (%s), which it must not; "
-                      "report this as a fault of cellar", (int)kind + 1,
-                      cellar_code_name(error), cellar_strerror(error));
+        cli_complain("tour",
+                     "pass %d: a call of the cache returned %s (%s), which it must not; "
+                     "report this as a fault of cellar",
+                     (int)kind + 1, cellar_code_name(error), cellar_strerror(error));
         return false;
     }
     f->used_bytes = after.used_bytes;
@@ -386,7 +387,7 @@ static bool tour_pass(tour_run *run, tour_kind kind, cellar *store, uint64_t dea
 /* Drop the files without an answer from the list; keep the order. */
 static void tour_keep_usable(tour_run *run)
 {
-    gate_files *files = &run->files;
+    cli_files *files = &run->files;
     size_t kept = 0;
     files->bytes = 0;
     for (size_t i = 0; i < files->count; i++) {
@@ -411,8 +412,10 @@ static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
     cfg.host = &host;
     const cellar_err err = cellar_open(&cfg, &store);
     if (err == CELLAR_OK) { return store; }
-    gate_complain("tour", "cannot open a store of %llu bytes: %s; free memory or give a smaller "
-                  "--memory", (unsigned long long)memory_bytes, cellar_strerror(err));
+    cli_complain("tour",
+                 "cannot open a store of %llu bytes: %s; free memory or give a smaller "
+                 "--memory",
+                 (unsigned long long)memory_bytes, cellar_strerror(err));
     return NULL;
 }
 
@@ -420,26 +423,26 @@ static int tour_large_passes(tour_run *run)
 {
     const uint64_t none = UINT64_MAX;
     cellar *store = tour_open_store(run->options->memory_bytes, 0);
-    if (store == NULL) { return GATE_NO_START; }
-    int code = GATE_INTERNAL;
+    if (store == NULL) { return CLI_NO_START; }
+    int code = CLI_INTERNAL;
     if (!tour_pass(run, TOUR_COLD, store,
                    run->options->all ? none : run->start_ns + TOUR_LIST_NS)) {
         goto close_store;
     }
-    if (run->figures[TOUR_COLD].cut || run->files.skipped[GATE_SKIP_LATE] > 0) {
-        run->files.cut = GATE_CUT_TIME;
+    if (run->figures[TOUR_COLD].cut || run->files.skipped[CLI_SKIP_LATE] > 0) {
+        run->files.cut = CLI_CUT_TIME;
     }
     tour_keep_usable(run);
     if (run->files.count == 0) {
-        code = GATE_DONE; /* the caller prints the skipped files */
+        code = CLI_DONE; /* the caller prints the skipped files */
         goto close_store;
     }
     if (!tour_pass(run, TOUR_WARM, store, none)) { goto close_store; }
-    code = GATE_DONE;
+    code = CLI_DONE;
     if (!survive_run(store, &run->files, &run->survive)) {
-        gate_complain("tour", "cannot start a process for the disk tier: no memory or no process "
-                      "is left; end other programs");
-        code = GATE_NO_START;
+        cli_complain("tour", "cannot start a process for the disk tier: no memory or no process "
+                             "is left; end other programs");
+        code = CLI_NO_START;
     }
 close_store:
     cellar_close(store);
@@ -453,11 +456,11 @@ static int tour_small_pass(tour_run *run)
     const uint64_t certain = TOUR_SMALL_MEMORY / 512;
     const uint64_t eighth = run->files.count / 8 > 0 ? run->files.count / 8 : 1;
     cellar *store = tour_open_store(TOUR_SMALL_MEMORY, eighth < certain ? eighth : 0);
-    if (store == NULL) { return GATE_NO_START; }
+    if (store == NULL) { return CLI_NO_START; }
     const bool fine = tour_pass(run, TOUR_SMALL, store,
-                                run->options->all ? UINT64_MAX : gate_clock_ns() + TOUR_SMALL_NS);
+                                run->options->all ? UINT64_MAX : cli_clock_ns() + TOUR_SMALL_NS);
     cellar_close(store);
-    return fine ? GATE_DONE : GATE_INTERNAL;
+    return fine ? CLI_DONE : CLI_INTERNAL;
 }
 
 /* ---- printing ---- */
@@ -479,47 +482,47 @@ static uint64_t tour_findings(const tour_run *run)
     return n;
 }
 
-static const char *tour_cut_name(gate_cut cut)
+static const char *tour_cut_name(cli_cut cut)
 {
     switch (cut) {
-    case GATE_CUT_FILES: return "files";
-    case GATE_CUT_BYTES: return "bytes";
-    case GATE_CUT_TIME: return "time";
-    case GATE_CUT_NONE: break;
+    case CLI_CUT_FILES: return "files";
+    case CLI_CUT_BYTES: return "bytes";
+    case CLI_CUT_TIME: return "time";
+    case CLI_CUT_NONE: break;
     }
     return "none";
 }
 
-static const char *tour_cut_words(gate_cut cut)
+static const char *tour_cut_words(cli_cut cut)
 {
     switch (cut) {
-    case GATE_CUT_FILES: return "cut at 20,000 files (--all lifts it)";
-    case GATE_CUT_BYTES: return "cut at 1 GiB (--all lifts it)";
-    case GATE_CUT_TIME: return "cut after 10 s (--all lifts it)";
-    case GATE_CUT_NONE: break;
+    case CLI_CUT_FILES: return "cut at 20,000 files (--all lifts it)";
+    case CLI_CUT_BYTES: return "cut at 1 GiB (--all lifts it)";
+    case CLI_CUT_TIME: return "cut after 10 s (--all lifts it)";
+    case CLI_CUT_NONE: break;
     }
     return "all of them";
 }
 
-static const char *const tour_skip_words[GATE_SKIP_COUNT] = {
-#define GATE_X(id, words) [GATE_SKIP_##id] = words,
-    GATE_SKIPS(GATE_X)
-#undef GATE_X
+static const char *const tour_skip_words[CLI_SKIP_COUNT] = {
+#define CLI_X(id, words) [CLI_SKIP_##id] = words,
+    CLI_SKIPS(CLI_X)
+#undef CLI_X
 };
 
 static void tour_print_head(const tour_run *run)
 {
-    char count[GATE_TEXT], bytes[GATE_TEXT];
+    char count[CLI_TEXT], bytes[CLI_TEXT];
     printf("cellar %s, tour of ", cellar_version());
-    gate_plain(stdout, run->options->folder);
+    cli_plain(stdout, run->options->folder);
     const unsigned threads = (unsigned)run->options->threads;
-    printf("\n%s file%s, %s, %u thread%s; %s\nskipped:", gate_count(count, run->files.count),
-           run->files.count == 1 ? "" : "s", gate_bytes(bytes, run->files.bytes), threads,
+    printf("\n%s file%s, %s, %u thread%s; %s\nskipped:", cli_count(count, run->files.count),
+           run->files.count == 1 ? "" : "s", cli_bytes(bytes, run->files.bytes), threads,
            threads == 1 ? "" : "s", tour_cut_words(run->files.cut));
     bool any = false;
-    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+    for (int s = 0; s < CLI_SKIP_COUNT; s++) {
         if (run->files.skipped[s] == 0) { continue; }
-        printf("%s %s %s", any ? "," : "", gate_count(count, run->files.skipped[s]),
+        printf("%s %s %s", any ? "," : "", cli_count(count, run->files.skipped[s]),
                tour_skip_words[s]);
         any = true;
     }
@@ -527,7 +530,7 @@ static void tour_print_head(const tour_run *run)
 }
 
 /* Print one line of the table: a name and the figure of each pass. */
-static void tour_print_line(const char *name, char cell[TOUR_PASSES][GATE_TEXT])
+static void tour_print_line(const char *name, char cell[TOUR_PASSES][CLI_TEXT])
 {
     printf("%-14s", name);
     for (int k = 0; k < TOUR_PASSES; k++) { printf(" %16s", cell[k]); }
@@ -536,31 +539,31 @@ static void tour_print_line(const char *name, char cell[TOUR_PASSES][GATE_TEXT])
 
 static void tour_print_figures(const tour_run *run)
 {
-    typedef char *(*form)(char out[GATE_TEXT], uint64_t n);
+    typedef char *(*form)(char out[CLI_TEXT], uint64_t n);
     static const struct {
         const char *name;
         form form; /* NULL: the hit ratio, computed from two fields */
         size_t at;
     } line[] = {
-        { "operations", gate_count, offsetof(tour_figures, operations) },
-        { "hits", gate_count, offsetof(tour_figures, hits) },
-        { "misses", gate_count, offsetof(tour_figures, misses) },
+        { "operations", cli_count, offsetof(tour_figures, operations) },
+        { "hits", cli_count, offsetof(tour_figures, hits) },
+        { "misses", cli_count, offsetof(tour_figures, misses) },
         { "hit ratio", NULL, 0 },
-        { "answer, p50", gate_duration, offsetof(tour_figures, p50_ns) },
-        { "answer, p99", gate_duration, offsetof(tour_figures, p99_ns) },
-        { "bytes held", gate_bytes, offsetof(tour_figures, used_bytes) },
-        { "budget", gate_bytes, offsetof(tour_figures, budget_bytes) },
-        { "evicted", gate_count, offsetof(tour_figures, evicted) },
-        { "time saved", gate_duration, offsetof(tour_figures, saved_ns) },
-        { "time taken", gate_duration, offsetof(tour_figures, elapsed_ns) },
+        { "answer, p50", cli_duration, offsetof(tour_figures, p50_ns) },
+        { "answer, p99", cli_duration, offsetof(tour_figures, p99_ns) },
+        { "bytes held", cli_bytes, offsetof(tour_figures, used_bytes) },
+        { "budget", cli_bytes, offsetof(tour_figures, budget_bytes) },
+        { "evicted", cli_count, offsetof(tour_figures, evicted) },
+        { "time saved", cli_duration, offsetof(tour_figures, saved_ns) },
+        { "time taken", cli_duration, offsetof(tour_figures, elapsed_ns) },
     };
     for (size_t i = 0; i < sizeof line / sizeof line[0]; i++) {
-        char cell[TOUR_PASSES][GATE_TEXT];
+        char cell[TOUR_PASSES][CLI_TEXT];
         for (int k = 0; k < TOUR_PASSES; k++) {
             const tour_figures *f = &run->figures[k];
             uint64_t value;
             if (line[i].form == NULL) {
-                gate_percent(cell[k], f->hits, f->operations);
+                cli_percent(cell[k], f->hits, f->operations);
             } else {
                 memcpy(&value, (const char *)f + line[i].at, sizeof value);
                 line[i].form(cell[k], value);
@@ -572,10 +575,10 @@ static void tour_print_figures(const tour_run *run)
 
 static void tour_print_checks(const tour_run *run)
 {
-    char a[GATE_TEXT], b[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT];
     const tour_figures *warm = &run->figures[TOUR_WARM];
     printf("\nrecomputed %s of the cached answers: %s different\n",
-           gate_count(a, warm->compared), gate_count(b, warm->different));
+           cli_count(a, warm->compared), cli_count(b, warm->different));
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         if (!tour_agrees(f)) {
@@ -586,22 +589,22 @@ static void tour_print_checks(const tour_run *run)
         }
         if (f->over_bytes > 0) {
             printf("FINDING pass %d: %s bytes over the budget\n", k + 1,
-                   gate_count(a, f->over_bytes));
+                   cli_count(a, f->over_bytes));
         }
         if (f->different > 0) {
             printf("FINDING pass %d: %s answers differ from the stored ones\n", k + 1,
-                   gate_count(a, f->different));
+                   cli_count(a, f->different));
         }
     }
     if (tour_findings(run) == 0) {
         puts("hits + misses = operations in every pass; never a byte over the budget");
     }
-    printf("took %s\n", gate_duration(a, gate_clock_ns() - run->start_ns));
+    printf("took %s\n", cli_duration(a, cli_clock_ns() - run->start_ns));
 }
 
 static void tour_print_table(const tour_run *run)
 {
-    char head[TOUR_PASSES][GATE_TEXT];
+    char head[TOUR_PASSES][CLI_TEXT];
     tour_print_head(run);
     for (int k = 0; k < TOUR_PASSES; k++) {
         snprintf(head[k], sizeof head[k], "%d %s", k + 1, tour_names[k]);
@@ -620,12 +623,12 @@ static void tour_print_table(const tour_run *run)
 static void tour_print_json(const tour_run *run)
 {
     fputs("{\"tour\":", stdout);
-    gate_json_string(stdout, run->options->folder);
+    cli_json_string(stdout, run->options->folder);
     printf(",\"version\":\"%s\",\"files\":%zu,\"bytes\":%llu,\"threads\":%u,\"cut\":\"%s\","
            "\"skipped\":{", cellar_version(), run->files.count,
            (unsigned long long)run->files.bytes, (unsigned)run->options->threads,
            tour_cut_name(run->files.cut));
-    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+    for (int s = 0; s < CLI_SKIP_COUNT; s++) {
         printf("%s\"%s\":%llu", s == 0 ? "" : ",", tour_skip_words[s],
                (unsigned long long)run->files.skipped[s]);
     }
@@ -654,7 +657,7 @@ static void tour_print_json(const tour_run *run)
     guards_print_json(&run->guards);
     survive_print_json(&run->survive);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
-           (unsigned long long)(gate_clock_ns() - run->start_ns));
+           (unsigned long long)(cli_clock_ns() - run->start_ns));
 }
 
 /* ---- the command ---- */
@@ -663,16 +666,16 @@ static int tour_nothing_to_do(const tour_run *run)
 {
     char skipped[512] = "";
     size_t at = 0;
-    for (int s = 0; s < GATE_SKIP_COUNT; s++) {
+    for (int s = 0; s < CLI_SKIP_COUNT; s++) {
         if (run->files.skipped[s] == 0 || at >= sizeof skipped) { continue; }
         const int n = snprintf(skipped + at, sizeof skipped - at, "%s%llu %s",
                                at != 0 ? ", " : " (skipped: ",
                                (unsigned long long)run->files.skipped[s], tour_skip_words[s]);
         at += n > 0 ? (size_t)n : 0;
     }
-    gate_complain("tour", "%s holds no readable file with content%s%s; name another folder",
-                  run->options->folder, skipped, at != 0 ? ")" : "");
-    return GATE_USAGE;
+    cli_complain("tour", "%s holds no readable file with content%s%s; name another folder",
+                 run->options->folder, skipped, at != 0 ? ")" : "");
+    return CLI_USAGE;
 }
 
 static bool tour_allocate(tour_run *run)
@@ -690,11 +693,11 @@ static bool tour_allocate(tour_run *run)
 static int tour_passes(tour_run *run)
 {
     if (!tour_allocate(run)) {
-        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
-        return GATE_NO_START;
+        cli_complain("tour", "out of memory; end other programs or name a smaller folder");
+        return CLI_NO_START;
     }
     const int code = tour_large_passes(run);
-    if (code != GATE_DONE) { return code; }
+    if (code != CLI_DONE) { return code; }
     if (run->files.count == 0) { return tour_nothing_to_do(run); }
     return tour_small_pass(run);
 }
@@ -702,37 +705,37 @@ static int tour_passes(tour_run *run)
 static int tour_go(tour_run *run)
 {
     const bool all = run->options->all;
-    const gate_limits limits = {
+    const cli_limits limits = {
         .files = all ? UINT64_MAX : TOUR_FILES,
         .bytes = all ? UINT64_MAX : TOUR_BYTES,
         .deadline_ns = all ? UINT64_MAX : run->start_ns + TOUR_LIST_NS,
     };
-    const int error = gate_files_open(&run->files, run->options->folder, &limits);
+    const int error = cli_files_open(&run->files, run->options->folder, &limits);
     if (error != 0) {
-        gate_complain("tour", "cannot read %s: %s; name an existing folder",
-                      run->options->folder, gate_errno_text(error));
-        return error == ENOMEM ? GATE_NO_START : GATE_USAGE;
+        cli_complain("tour", "cannot read %s: %s; name an existing folder", run->options->folder,
+                     cli_errno_text(error));
+        return error == ENOMEM ? CLI_NO_START : CLI_USAGE;
     }
     if (run->files.count == 0) { return tour_nothing_to_do(run); }
     const int code = tour_passes(run);
-    if (code != GATE_DONE) { return code; }
+    if (code != CLI_DONE) { return code; }
     if (!policies_run(&run->files, &run->policies)) {
-        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
-        return GATE_NO_START;
+        cli_complain("tour", "out of memory; end other programs or name a smaller folder");
+        return CLI_NO_START;
     }
     if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
-        gate_complain("tour", "out of memory or threads; end other programs, or see ulimit -u");
-        return GATE_NO_START;
+        cli_complain("tour", "out of memory or threads; end other programs, or see ulimit -u");
+        return CLI_NO_START;
     }
     if (run->options->json) {
         tour_print_json(run);
     } else {
         tour_print_table(run);
     }
-    return tour_findings(run) == 0 ? GATE_DONE : GATE_FINDING;
+    return tour_findings(run) == 0 ? CLI_DONE : CLI_FINDING;
 }
 
-/* Read the options. Return GATE_DONE or the exit code; set *helped if the help was printed. */
+/* Read the options. Return CLI_DONE or the exit code; set *helped if the help was printed. */
 static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
 {
     static const struct option known[] = {
@@ -742,35 +745,37 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
     };
     int c;
     optind = 0;
-    while ((c = gate_option("tour", argc, argv, known)) != -1) {
+    while ((c = cli_option("tour", argc, argv, known)) != -1) {
         switch (c) {
         case 'a': o->all = true; break;
         case 'j': o->json = true; break;
         case 't':
-            if (gate_parse_count(optarg, 1, TOUR_THREADS_MAX, &o->threads)) { break; }
-            gate_complain("tour", "--threads must be 1..%u (got \"%s\")", TOUR_THREADS_MAX,
-                          optarg);
-            return GATE_USAGE;
+            if (cli_parse_count(optarg, 1, TOUR_THREADS_MAX, &o->threads)) { break; }
+            cli_complain("tour", "--threads must be 1..%u (got \"%s\")", TOUR_THREADS_MAX, optarg);
+            return CLI_USAGE;
         case 'm':
-            if (gate_parse_bytes(optarg, &o->memory_bytes) &&
-                o->memory_bytes >= CELLAR_MEMORY_MIN) { break; }
-            gate_complain("tour", "--memory must be a size of at least 1M, such as 64M (got "
-                          "\"%s\")", optarg);
-            return GATE_USAGE;
+            if (cli_parse_bytes(optarg, &o->memory_bytes) && o->memory_bytes >= CELLAR_MEMORY_MIN) {
+                break;
+            }
+            cli_complain("tour",
+                         "--memory must be a size of at least 1M, such as 64M (got "
+                         "\"%s\")",
+                         optarg);
+            return CLI_USAGE;
         case 'h':
-            fputs(gate_tour.help, stdout);
+            fputs(cli_tour.help, stdout);
             *helped = true;
-            return GATE_DONE;
-        default: return GATE_USAGE; /* gate_option has printed why */
+            return CLI_DONE;
+        default: return CLI_USAGE; /* cli_option has printed why */
         }
     }
     if (argc - optind > 1) {
-        gate_complain("tour", "takes one folder (got \"%s\" and \"%s\"); name one of them",
-                      argv[optind], argv[optind + 1]);
-        return GATE_USAGE;
+        cli_complain("tour", "takes one folder (got \"%s\" and \"%s\"); name one of them",
+                     argv[optind], argv[optind + 1]);
+        return CLI_USAGE;
     }
     if (argc - optind == 1) { o->folder = argv[optind]; }
-    return GATE_DONE;
+    return CLI_DONE;
 }
 
 static uint64_t tour_default_threads(void)
@@ -779,32 +784,32 @@ static uint64_t tour_default_threads(void)
     return cpus < 2 ? 2 : cpus > 8 ? 8 : (uint64_t)cpus;
 }
 
-static int tour_main(int argc, char **argv, const gate_terminal *term)
+static int tour_main(int argc, char **argv, const cli_terminal *term)
 {
     tour_options o = { .folder = "/usr/share", .threads = tour_default_threads(),
                        .memory_bytes = TOUR_MEMORY };
     bool helped = false;
     int code = tour_parse(argc, argv, &o, &helped);
-    if (code != GATE_DONE || helped) { return code; }
+    if (code != CLI_DONE || helped) { return code; }
     tour_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
-        gate_complain("tour", "out of memory; end other programs or name a smaller folder");
-        return GATE_NO_START;
+        cli_complain("tour", "out of memory; end other programs or name a smaller folder");
+        return CLI_NO_START;
     }
     run->options = &o;
     run->term = term;
-    run->start_ns = gate_clock_ns();
+    run->start_ns = cli_clock_ns();
     run->files.root = -1;
     code = tour_go(run);
     for (uint32_t i = 0; i < TOUR_THREADS_MAX; i++) { free(run->worker[i].buf); }
     free(run->usable);
     free(run->latency_ns);
-    gate_files_close(&run->files);
+    cli_files_close(&run->files);
     free(run);
     return code;
 }
 
-const gate_command gate_tour = {
+const cli_command cli_tour = {
     "tour", "demo", "cache real results for files, with figures and checks (alias: demo)",
     "Usage: cellar tour [OPTION]... [FOLDER]\n"
     "\n"

@@ -52,7 +52,8 @@ static void survive_wipe(const char *folder)
     if (d != NULL) { (void)closedir(d); }
 }
 
-typedef struct survive_store { cellar *root, *view; } survive_store; /* view NULL: no store */
+/* namespace NULL: no store */
+typedef struct survive_store { cellar *root, *namespace; } survive_store;
 
 static survive_store survive_open(const char *folder, uint32_t mode)
 {
@@ -67,14 +68,14 @@ static survive_store survive_open(const char *folder, uint32_t mode)
     cfg.l2 = &disk;
     o.l2_write = (cellar_l2_write)mode;
     if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
-    if (cellar_namespace_open(s.root, "tour", &o, &s.view) == CELLAR_OK) { return s; }
+    if (cellar_namespace_open(s.root, "tour", &o, &s.namespace) == CELLAR_OK) { return s; }
     (void)cellar_close(s.root);
     return (survive_store){ NULL, NULL };
 }
 
 static void survive_close(survive_store s)
 {
-    (void)cellar_close(s.view);
+    (void)cellar_close(s.namespace);
     (void)cellar_close(s.root);
 }
 
@@ -93,41 +94,42 @@ static void survive_wait(cellar *v, const void *key, size_t key_len)
 /* ---- closed and reopened ---- */
 
 /* Close and reopen a store with the answers of `from`. Return false if the disk cannot be used. */
-static bool survive_closed(cellar *from, const gate_files *files, const char *folder,
+static bool survive_closed(cellar *from, const cli_files *files, const char *folder,
                            survive_result *r)
 {
     unsigned char value[SURVIVE_VALUE], back[SURVIVE_VALUE];
     size_t len, back_len;
     survive_store s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
-    if (s.view == NULL) { return false; }
+    if (s.namespace == NULL) { return false; }
     for (size_t i = 0; i < files->count; i++) {
         const char *path = files->file[i].path;
         if (cellar_get(from, path, strlen(path), value, sizeof value, &len) != CELLAR_OK) {
             continue;
         }
-        (void)cellar_set(s.view, path, strlen(path), value, len, NULL);
+        (void)cellar_set(s.namespace, path, strlen(path), value, len, NULL);
     }
     survive_close(s);
     s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
-    if (s.view == NULL) { return false; }
+    if (s.namespace == NULL) { return false; }
     if (files->count > 0) {
         const char *path = files->file[0].path;
-        survive_wait(s.view, path, strlen(path));
+        survive_wait(s.namespace, path, strlen(path));
     }
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     for (size_t i = 0; i < files->count; i++) {
         const char *path = files->file[i].path;
         if (cellar_get(from, path, strlen(path), value, sizeof value, &len) != CELLAR_OK) {
             continue;
         }
         r->asked++;
-        if (cellar_get(s.view, path, strlen(path), back, sizeof back, &back_len) != CELLAR_OK) {
+        if (cellar_get(s.namespace, path, strlen(path), back, sizeof back, &back_len) !=
+            CELLAR_OK) {
             continue;
         }
         r->hits++;
         r->different += back_len != len || memcmp(value, back, len) != 0;
     }
-    r->get_ns = r->asked > 0 ? (gate_clock_ns() - start) / r->asked : 0;
+    r->get_ns = r->asked > 0 ? (cli_clock_ns() - start) / r->asked : 0;
     cellar_stats st = cellar_stats_default();
     if (cellar_stats_get(s.root, CELLAR_SCOPE_STORE, &st) == CELLAR_OK) {
         r->from_disk = st.hits_l2;
@@ -150,7 +152,7 @@ static bool survive_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EAC
 static int survive_child(const char *folder, survive_shared *shared)
 {
     unsigned char value[SURVIVE_VALUE];
-    cellar *const v = survive_open(folder, CELLAR_L2_WRITE_ON_SET).view;
+    cellar *const v = survive_open(folder, CELLAR_L2_WRITE_ON_SET).namespace;
     if (v == NULL) { return 1; }
     for (uint32_t n = 0;; n++) {
         const uint32_t key = survive_deletes(n) ? n - 3 : n;
@@ -197,8 +199,8 @@ static bool survive_killed(const char *folder, survive_result *r, bool *used)
     if (child == 0) { _exit(survive_child(folder, shared)); }
     int status = 0;
     pid_t ended = 0;
-    const uint64_t until = gate_clock_ns() + SURVIVE_PATIENCE_NS;
-    while (child > 0 && ended == 0 && gate_clock_ns() < until &&
+    const uint64_t until = cli_clock_ns() + SURVIVE_PATIENCE_NS;
+    while (child > 0 && ended == 0 && cli_clock_ns() < until &&
            atomic_load_explicit(&shared->acked, memory_order_acquire) < SURVIVE_ACKS) {
         const struct timespec pause = { 0, 500000 };
         nanosleep(&pause, NULL);
@@ -210,23 +212,23 @@ static bool survive_killed(const char *folder, survive_result *r, bool *used)
     }
     const uint32_t acked = atomic_load_explicit(&shared->acked, memory_order_acquire);
     (void)munmap(shared, sizeof *shared);
-    const uint64_t start = gate_clock_ns();
+    const uint64_t start = cli_clock_ns();
     survive_store s = { NULL, NULL };
     if (child > 0 && ended == 0) { s = survive_open(folder, CELLAR_L2_WRITE_ON_SET); }
-    *used = s.view != NULL;
-    if (s.view == NULL) { return child > 0; }
-    r->open_ns = gate_clock_ns() - start;
+    *used = s.namespace != NULL;
+    if (s.namespace == NULL) { return child > 0; }
+    r->open_ns = cli_clock_ns() - start;
     const uint32_t first = 0;
-    survive_wait(s.view, &first, sizeof first);
+    survive_wait(s.namespace, &first, sizeof first);
     const base_vfs *v = base_vfs_system();
     unsigned char boot[16];
     r->no_boot_id = v->boot_id(v->ctx, boot) != 0;
-    survive_verify(s.view, acked, r);
+    survive_verify(s.namespace, acked, r);
     survive_close(s);
     return true;
 }
 
-bool survive_run(cellar *store, const gate_files *files, survive_result *r)
+bool survive_run(cellar *store, const cli_files *files, survive_result *r)
 {
     const char *tmp = getenv("TMPDIR");
     char folder[300];

@@ -18,7 +18,7 @@ typedef struct survive_result {
 } survive_result;
 
 /* Run both parts; `store` has the answers of the files. Return false if no process can start. */
-bool survive_run(cellar *store, const gate_files *files, survive_result *r);
+bool survive_run(cellar *store, const cli_files *files, survive_result *r);
 /* Return the number of broken promises. */
 uint64_t survive_findings(const survive_result *r);
 void survive_print(const survive_result *r);

@@ -20,24 +20,24 @@ uint64_t survive_findings(const survive_result *r)
 
 void survive_print(const survive_result *r)
 {
-    char a[GATE_TEXT], b[GATE_TEXT], c[GATE_TEXT], d[GATE_TEXT], e[GATE_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT], e[CLI_TEXT];
     if (r->skipped != NULL) {
         printf("disk tier: skipped, %s\n", r->skipped);
         return;
     }
     printf("closed and reopened: %s answers requested, %s from disk, %s different, %s a get\n",
-           gate_count(a, r->asked), gate_count(b, r->from_disk), gate_count(c, r->different),
-           gate_duration(d, r->get_ns));
+           cli_count(a, r->asked), cli_count(b, r->from_disk), cli_count(c, r->different),
+           cli_duration(d, r->get_ns));
     if (r->from_disk < r->asked) {
         printf("  not from disk: %s; two entries can share a word of the index, which keeps the "
                "newer one\n  (about 1 in 10,000, no entry that is written through); or the disk "
-               "was slow\n", gate_count(a, r->asked - r->from_disk));
+               "was slow\n", cli_count(a, r->asked - r->from_disk));
     }
     printf("killed during writes: %s writes and %s deletes acknowledged, reopened in %s\n",
-           gate_count(a, r->acked - r->deleted), gate_count(b, r->deleted),
-           gate_duration(c, r->open_ns));
+           cli_count(a, r->acked - r->deleted), cli_count(b, r->deleted),
+           cli_duration(c, r->open_ns));
     printf("  verified: %s values found, %s wrong, %s deleted values returned\n",
-           gate_count(a, r->found), gate_count(b, r->wrong), gate_count(e, r->risen));
+           cli_count(a, r->found), cli_count(b, r->wrong), cli_count(e, r->risen));
     if (r->different > 0) { puts("FINDING answers from disk differ from the stored ones"); }
     if (r->from_disk == 0 && r->asked > 0) { puts("FINDING no answer came from disk"); }
     if (r->wrong > 0) { puts("FINDING a killed store returned wrong values"); }

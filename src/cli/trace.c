@@ -40,9 +40,9 @@
 
 extern char **environ;
 
-struct gate_trace {
+struct cli_trace {
     const char *path;      /* owned by the caller */
-    gate_trace_how how;
+    cli_trace_how how;
     int fd;                /* the file or the pipe that is read */
     int file;              /* the compressed file, for its position; -1: fd is the file */
     pid_t child;           /* decompressor; 0: none */
@@ -63,22 +63,22 @@ struct gate_trace {
 
 static const struct trace_name {
     const char *name;
-    gate_trace_format format;
+    cli_trace_format format;
     const char *form; /* for errors: expected FORM */
 } trace_names[] = {
-    { "auto", GATE_TRACE_AUTO, "one word a line; for other files give --format, or --columns" },
-    { "ctr", GATE_TRACE_CTR, "ctr records of 16 bytes: u64 id, u32 size, u32 seconds" },
-    { "oracle", GATE_TRACE_ORACLE,
+    { "auto", CLI_TRACE_AUTO, "one word a line; for other files give --format, or --columns" },
+    { "ctr", CLI_TRACE_CTR, "ctr records of 16 bytes: u64 id, u32 size, u32 seconds" },
+    { "oracle", CLI_TRACE_ORACLE,
       "oracle records of 24 bytes: u32 seconds, u64 id, u32 size, i64 next use" },
-    { "lis", GATE_TRACE_LIS, "4 numbers a line: start count ignored request" },
-    { "twitter", GATE_TRACE_TWITTER,
+    { "lis", CLI_TRACE_LIS, "4 numbers a line: start count ignored request" },
+    { "twitter", CLI_TRACE_TWITTER,
       "7 columns a line: time,key,key size,value size,client,operation,ttl" },
-    { "csv", GATE_TRACE_CSV, "the columns of --columns, with numbers as time, size and ttl" },
-    { "txt", GATE_TRACE_TXT, "one key a line" },
+    { "csv", CLI_TRACE_CSV, "the columns of --columns, with numbers as time, size and ttl" },
+    { "txt", CLI_TRACE_TXT, "one key a line" },
 };
 #define TRACE_NAMES (sizeof trace_names / sizeof trace_names[0])
 
-bool gate_trace_format_of(const char *name, gate_trace_format *out)
+bool cli_trace_format_of(const char *name, cli_trace_format *out)
 {
     for (size_t i = 0; i < TRACE_NAMES; i++) {
         if (strcmp(name, trace_names[i].name) != 0) { continue; }
@@ -88,14 +88,14 @@ bool gate_trace_format_of(const char *name, gate_trace_format *out)
     return false;
 }
 
-const char *gate_trace_form(const gate_trace *t)
+const char *cli_trace_form(const cli_trace *t)
 {
     size_t i = 0;
     while (!t->words && i < TRACE_NAMES - 1 && trace_names[i].format != t->how.format) { i++; }
     return trace_names[i].form; /* of a guess: the first one */
 }
 
-bool gate_trace_columns_of(const char *text, gate_trace_how *how)
+bool cli_trace_columns_of(const char *text, cli_trace_how *how)
 {
     static const char *const name[] = { "-", "time", "key", "size", "ttl" };
     bool key = false;
@@ -104,12 +104,12 @@ bool gate_trace_columns_of(const char *text, gate_trace_how *how)
         const size_t n = strcspn(text, ",");
         unsigned c = 0;
         while (c < 5 && !(strlen(name[c]) == n && memcmp(text, name[c], n) == 0)) { c++; }
-        if (c == 5 || how->column_count == GATE_COLUMNS_MAX) { return false; }
+        if (c == 5 || how->column_count == CLI_COLUMNS_MAX) { return false; }
         for (unsigned i = 0; i < how->column_count; i++) {
-            if (c != GATE_COLUMN_SKIP && how->column[i] == (gate_trace_column)c) { return false; }
+            if (c != CLI_COLUMN_SKIP && how->column[i] == (cli_trace_column)c) { return false; }
         }
-        how->column[how->column_count++] = (gate_trace_column)c;
-        key = key || c == GATE_COLUMN_KEY;
+        how->column[how->column_count++] = (cli_trace_column)c;
+        key = key || c == CLI_COLUMN_KEY;
         if (text[n] == '\0') { return key; }
         text += n + 1;
     }
@@ -118,20 +118,20 @@ bool gate_trace_columns_of(const char *text, gate_trace_how *how)
 /* ---- bytes ---- */
 
 /* Write "FILE: line N: REASON in "LINE"; expected FORM" into `why`. */
-static void trace_reason(const gate_trace *t, char *why, const char *reason)
+static void trace_reason(const cli_trace *t, char *why, const char *reason)
 {
-    const gate_trace_format f = t->how.format;
-    const bool binary = f == GATE_TRACE_CTR || f == GATE_TRACE_ORACLE;
+    const cli_trace_format f = t->how.format;
+    const bool binary = f == CLI_TRACE_CTR || f == CLI_TRACE_ORACLE;
     const int shown = t->line_len < 40 ? (int)t->line_len : 40;
-    snprintf(why, GATE_TRACE_WHY, "%.250s: %s %" PRIu64 ": %s%s%.*s%s; expected %s", t->path,
-             binary ? "record" : "line", t->record, reason, t->line != NULL ? " in \"" : "",
-             shown, t->line != NULL ? (const char *)t->line : "", t->line != NULL ? "\"" : "",
-             gate_trace_form(t));
+    snprintf(why, CLI_TRACE_WHY, "%.250s: %s %" PRIu64 ": %s%s%.*s%s; expected %s", t->path,
+             binary ? "record" : "line", t->record, reason, t->line != NULL ? " in \"" : "", shown,
+             t->line != NULL ? (const char *)t->line : "", t->line != NULL ? "\"" : "",
+             cli_trace_form(t));
 }
 
 /* Wait for the decompressor. Return whether it unpacked the whole file: an end of the pipe alone
  * does not say so. */
-static bool trace_child_fine(gate_trace *t)
+static bool trace_child_fine(cli_trace *t)
 {
     if (t->child == 0) { return true; }
     int status = 0;
@@ -142,7 +142,7 @@ static bool trace_child_fine(gate_trace *t)
 }
 
 /* Read until the buffer has `want` unread bytes or the file ends. Return false on an error. */
-static bool trace_fill(gate_trace *t, size_t want, char *why)
+static bool trace_fill(cli_trace *t, size_t want, char *why)
 {
     if (t->end - t->at >= want || t->eof) { return true; }
     memmove(t->buf, t->buf + t->at, t->end - t->at);
@@ -153,7 +153,7 @@ static bool trace_fill(gate_trace *t, size_t want, char *why)
         if (n < 0 && errno == EINTR) { continue; }
         if (n < 0) {
             t->record++;
-            trace_reason(t, why, gate_errno_text(errno));
+            trace_reason(t, why, cli_errno_text(errno));
             return false;
         }
         t->end += (size_t)n;
@@ -198,7 +198,7 @@ static uint64_t trace_key(const unsigned char *p, size_t n)
 
 /* ---- times ---- */
 
-static void trace_time(gate_trace *t, int64_t time, gate_request *r)
+static void trace_time(cli_trace *t, int64_t time, cli_request *r)
 {
     const int64_t unit = t->how.per_second;
     if (!t->begun) {
@@ -224,7 +224,7 @@ typedef struct trace_field {
     size_t n;
 } trace_field;
 
-static int trace_bad(const gate_trace *t, char *why, const char *reason)
+static int trace_bad(const cli_trace *t, char *why, const char *reason)
 {
     trace_reason(t, why, reason);
     return -1;
@@ -243,7 +243,7 @@ static const char *trace_no_word(const unsigned char *p, size_t n)
 
 /* Read the next line that is not empty, without its end, into *out. Return 1; 0 at the end of the
  * file; -1 on an error. */
-static int trace_line(gate_trace *t, trace_field *out, char *why)
+static int trace_line(cli_trace *t, trace_field *out, char *why)
 {
     t->line = NULL;
     t->line_len = 0;
@@ -311,7 +311,7 @@ static bool trace_is(trace_field f, const char *word)
     return strlen(word) == f.n && memcmp(f.p, word, f.n) == 0;
 }
 
-static int trace_size(const gate_trace *t, trace_field f, uint64_t *size, char *why)
+static int trace_size(const cli_trace *t, trace_field f, uint64_t *size, char *why)
 {
     int64_t n;
     if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the size is not a number"); }
@@ -320,7 +320,7 @@ static int trace_size(const gate_trace *t, trace_field f, uint64_t *size, char *
     return 1;
 }
 
-static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *why)
+static int trace_ttl(const cli_trace *t, trace_field f, int64_t *ttl_ms, char *why)
 {
     int64_t n;
     if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the ttl is not a number"); }
@@ -333,9 +333,9 @@ static int trace_ttl(const gate_trace *t, trace_field f, int64_t *ttl_ms, char *
 
 /* Read all records in the buffer, up to `most`. (One at a time costs as much as its request.)
  * Return their number; 0 at the end, or on an error (*wrong). */
-static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
+static size_t trace_fixed(cli_trace *t, cli_request *out, size_t most, bool *wrong, char *why)
 {
-    const bool ctr = t->how.format == GATE_TRACE_CTR;
+    const bool ctr = t->how.format == CLI_TRACE_CTR;
     const size_t each = ctr ? 16 : 24;
     *wrong = !trace_fill(t, each, why);
     if (*wrong) { return 0; }
@@ -347,8 +347,8 @@ static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *w
         *wrong = true;
     }
     const unsigned char *p = t->buf + t->at;
-    for (gate_request *r = out; r < out + n; r++, p += each) {
-        *r = (gate_request){ .id = trace_mix(trace_u64(ctr ? p : p + 4)),
+    for (cli_request *r = out; r < out + n; r++, p += each) {
+        *r = (cli_request){ .id = trace_mix(trace_u64(ctr ? p : p + 4)),
                              .size = trace_u32(ctr ? p + 8 : p + 12) };
         trace_time(t, (int64_t)trace_u32(ctr ? p + 12 : p), r);
     }
@@ -357,7 +357,7 @@ static size_t trace_fixed(gate_trace *t, gate_request *out, size_t most, bool *w
     return n;
 }
 
-static int trace_lis(gate_trace *t, gate_request *r, char *why)
+static int trace_lis(cli_trace *t, cli_request *r, char *why)
 {
     if (t->run_left == 0) {
         trace_field line, f[5];
@@ -381,7 +381,7 @@ static int trace_lis(gate_trace *t, gate_request *r, char *why)
     return 1;
 }
 
-static int trace_twitter(gate_trace *t, gate_request *r, char *why)
+static int trace_twitter(cli_trace *t, cli_request *r, char *why)
 {
     static const char *const writes[] = { "set", "add", "replace", "cas", "append", "prepend",
                                           "incr", "decr" };
@@ -410,9 +410,9 @@ static int trace_twitter(gate_trace *t, gate_request *r, char *why)
     return read || write ? 1 : 2;
 }
 
-static int trace_csv(gate_trace *t, gate_request *r, char *why)
+static int trace_csv(cli_trace *t, cli_request *r, char *why)
 {
-    trace_field line, f[GATE_COLUMNS_MAX + 1];
+    trace_field line, f[CLI_COLUMNS_MAX + 1];
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
     const unsigned n = t->how.column_count;
@@ -424,21 +424,21 @@ static int trace_csv(gate_trace *t, gate_request *r, char *why)
     for (unsigned i = 0; i < n; i++) {
         int64_t time;
         switch (t->how.column[i]) {
-        case GATE_COLUMN_SKIP: break;
-        case GATE_COLUMN_TIME:
+        case CLI_COLUMN_SKIP: break;
+        case CLI_COLUMN_TIME:
             if (!trace_number(f[i], &time, true)) {
                 return trace_bad(t, why, "the time is not a number");
             }
             trace_time(t, time, r);
             break;
-        case GATE_COLUMN_KEY:
+        case CLI_COLUMN_KEY:
             if (f[i].n == 0) { return trace_bad(t, why, "no key"); }
             r->id = trace_key(f[i].p, f[i].n);
             break;
-        case GATE_COLUMN_SIZE:
+        case CLI_COLUMN_SIZE:
             if (trace_size(t, f[i], &r->size, why) < 0) { return -1; }
             break;
-        case GATE_COLUMN_TTL:
+        case CLI_COLUMN_TTL:
             if (trace_ttl(t, f[i], &r->ttl_ms, why) < 0) { return -1; }
             break;
         }
@@ -446,7 +446,7 @@ static int trace_csv(gate_trace *t, gate_request *r, char *why)
     return 1;
 }
 
-static int trace_txt(gate_trace *t, gate_request *r, char *why)
+static int trace_txt(cli_trace *t, cli_request *r, char *why)
 {
     trace_field line;
     const int got = trace_line(t, &line, why);
@@ -454,28 +454,28 @@ static int trace_txt(gate_trace *t, gate_request *r, char *why)
     return got;
 }
 
-size_t gate_trace_read(gate_trace *t, gate_request *out, size_t most, bool *wrong, char *why)
+size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, char *why)
 {
     size_t n = 0;
     *wrong = false;
     while (n < most) {
-        if (t->how.format == GATE_TRACE_CTR || t->how.format == GATE_TRACE_ORACLE) {
+        if (t->how.format == CLI_TRACE_CTR || t->how.format == CLI_TRACE_ORACLE) {
             const size_t more = trace_fixed(t, out + n, most - n, wrong, why);
             if (more == 0) { break; }
             n += more;
             continue;
         }
         int got = 0;
-        gate_request *r = &out[n];
-        *r = (gate_request){ .size = 1, .time_ms = t->last_ms };
+        cli_request *r = &out[n];
+        *r = (cli_request){ .size = 1, .time_ms = t->last_ms };
         switch (t->how.format) {
-        case GATE_TRACE_AUTO:
-        case GATE_TRACE_CTR:
-        case GATE_TRACE_ORACLE: break; /* above */
-        case GATE_TRACE_LIS: got = trace_lis(t, r, why); break;
-        case GATE_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
-        case GATE_TRACE_CSV: got = trace_csv(t, r, why); break;
-        case GATE_TRACE_TXT: got = trace_txt(t, r, why); break;
+        case CLI_TRACE_AUTO:
+        case CLI_TRACE_CTR:
+        case CLI_TRACE_ORACLE: break; /* above */
+        case CLI_TRACE_LIS: got = trace_lis(t, r, why); break;
+        case CLI_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
+        case CLI_TRACE_CSV: got = trace_csv(t, r, why); break;
+        case CLI_TRACE_TXT: got = trace_txt(t, r, why); break;
         }
         if (got == 2) { continue; }
         if (got == 0) { break; }
@@ -495,13 +495,13 @@ static bool trace_ends(const char *path, size_t n, const char *end)
 }
 
 /* Start the decompressor and read its output instead of the file. */
-static bool trace_unpack(gate_trace *t, char *why)
+static bool trace_unpack(cli_trace *t, char *why)
 {
     int ends[2];
     posix_spawn_file_actions_t act;
     char *const argv[] = { (char *)(uintptr_t)t->tool, (char *)(uintptr_t)"-dc", NULL };
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        snprintf(why, GATE_TRACE_WHY, "cannot start %s: %s", t->tool, gate_errno_text(errno));
+        snprintf(why, CLI_TRACE_WHY, "cannot start %s: %s", t->tool, cli_errno_text(errno));
         return false;
     }
     int err = posix_spawn_file_actions_init(&act);
@@ -519,10 +519,12 @@ static bool trace_unpack(gate_trace *t, char *why)
         close(ends[0]);
         t->child = 0;
         if (err == ENOENT) {
-            snprintf(why, GATE_TRACE_WHY, "%.250s: needs the program %s, which is not installed; "
-                     "install it, or unpack the file", t->path, t->tool);
+            snprintf(why, CLI_TRACE_WHY,
+                     "%.250s: needs the program %s, which is not installed; "
+                     "install it, or unpack the file",
+                     t->path, t->tool);
         } else {
-            snprintf(why, GATE_TRACE_WHY, "cannot start %s: %s", t->tool, gate_errno_text(err));
+            snprintf(why, CLI_TRACE_WHY, "cannot start %s: %s", t->tool, cli_errno_text(err));
         }
         return false;
     }
@@ -531,30 +533,30 @@ static bool trace_unpack(gate_trace *t, char *why)
     return true;
 }
 
-/* Choose the format by the name, else by the first line. Return GATE_TRACE_AUTO on an error. */
-static gate_trace_format trace_guess(gate_trace *t, const char *name, size_t n, char *why)
+/* Choose the format by the name, else by the first line. Return CLI_TRACE_AUTO on an error. */
+static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, char *why)
 {
-    if (trace_ends(name, n, ".ctr")) { return GATE_TRACE_CTR; }
+    if (trace_ends(name, n, ".ctr")) { return CLI_TRACE_CTR; }
     if (trace_ends(name, n, ".oracleGeneral") || trace_ends(name, n, ".og") ||
         trace_ends(name, n, ".oracleGeneral.bin")) {
-        return GATE_TRACE_ORACLE;
+        return CLI_TRACE_ORACLE;
     }
-    if (trace_ends(name, n, ".lis")) { return GATE_TRACE_LIS; }
-    if (t->how.column_count != 0) { return GATE_TRACE_CSV; }
+    if (trace_ends(name, n, ".lis")) { return CLI_TRACE_LIS; }
+    if (t->how.column_count != 0) { return CLI_TRACE_CSV; }
     trace_field line, f[8];
     const size_t at = t->at;
     const uint64_t record = t->record;
     const int got = trace_line(t, &line, why);
-    if (got < 0) { return GATE_TRACE_AUTO; }
+    if (got < 0) { return CLI_TRACE_AUTO; }
     const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7;
     t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
     t->words = !seven;
-    return seven ? GATE_TRACE_TWITTER : GATE_TRACE_TXT;
+    return seven ? CLI_TRACE_TWITTER : CLI_TRACE_TXT;
 }
 
 /* Refuse a binary format if the first 4 KiB are text: a record has zero bytes, in its size. */
-static bool trace_is_binary(gate_trace *t, char *why)
+static bool trace_is_binary(cli_trace *t, char *why)
 {
     if (!trace_fill(t, 4096, why)) { return false; }
     const unsigned char *p = t->buf + t->at;
@@ -570,14 +572,14 @@ static bool trace_is_binary(gate_trace *t, char *why)
     return false;
 }
 
-gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, bool *wrong, char *why)
+cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wrong, char *why)
 {
-    gate_trace *t = calloc(1, sizeof *t);
+    cli_trace *t = calloc(1, sizeof *t);
     struct stat st;
     *wrong = false;
     if (t == NULL || (t->buf = calloc(1, TRACE_BUFFER + 1)) == NULL) {
         free(t);
-        snprintf(why, GATE_TRACE_WHY, "out of memory for %.250s; end other programs", path);
+        snprintf(why, CLI_TRACE_WHY, "out of memory for %.250s; end other programs", path);
         return NULL;
     }
     t->path = path;
@@ -585,12 +587,12 @@ gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, bool *w
     t->file = -1;
     t->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (t->fd < 0 || fstat(t->fd, &st) != 0) {
-        snprintf(why, GATE_TRACE_WHY, "cannot read %.250s: %s; name a file that can be read", path,
-                 gate_errno_text(errno));
+        snprintf(why, CLI_TRACE_WHY, "cannot read %.250s: %s; name a file that can be read", path,
+                 cli_errno_text(errno));
         goto fail;
     }
     if (S_ISDIR(st.st_mode)) {
-        snprintf(why, GATE_TRACE_WHY, "%.250s is a folder; name the trace files in it", path);
+        snprintf(why, CLI_TRACE_WHY, "%.250s is a folder; name the trace files in it", path);
         goto fail;
     }
     t->again = S_ISREG(st.st_mode);
@@ -604,28 +606,30 @@ gate_trace *gate_trace_open(const char *path, const gate_trace_how *how, bool *w
         n -= 3;
     }
     if (t->tool != NULL && !trace_unpack(t, why)) { goto fail; }
-    if (t->how.format == GATE_TRACE_AUTO) {
+    if (t->how.format == CLI_TRACE_AUTO) {
         t->how.format = trace_guess(t, path, n, why);
-        *wrong = t->how.format == GATE_TRACE_AUTO;
+        *wrong = t->how.format == CLI_TRACE_AUTO;
     }
-    if (t->how.format == GATE_TRACE_CTR || t->how.format == GATE_TRACE_ORACLE) {
+    if (t->how.format == CLI_TRACE_CTR || t->how.format == CLI_TRACE_ORACLE) {
         *wrong = !trace_is_binary(t, why);
     }
     if (*wrong) { goto fail; }
     /* Only csv has a unit to choose. */
-    if (t->how.format != GATE_TRACE_CSV) { t->how.per_second = 1; }
-    if (t->how.format == GATE_TRACE_CSV && t->how.column_count == 0) {
-        snprintf(why, GATE_TRACE_WHY, "%.250s: csv needs --columns, such as "
-                 "--columns=time,key,size", path);
+    if (t->how.format != CLI_TRACE_CSV) { t->how.per_second = 1; }
+    if (t->how.format == CLI_TRACE_CSV && t->how.column_count == 0) {
+        snprintf(why, CLI_TRACE_WHY,
+                 "%.250s: csv needs --columns, such as "
+                 "--columns=time,key,size",
+                 path);
         goto fail;
     }
     return t;
 fail:
-    gate_trace_close(t);
+    cli_trace_close(t);
     return NULL;
 }
 
-void gate_trace_close(gate_trace *t)
+void cli_trace_close(cli_trace *t)
 {
     if (t == NULL) { return; }
     if (t->fd >= 0) { close(t->fd); }
@@ -635,10 +639,10 @@ void gate_trace_close(gate_trace *t)
     free(t);
 }
 
-uint64_t gate_trace_backwards(const gate_trace *t) { return t->backwards; }
-bool gate_trace_again(const gate_trace *t) { return t->again; }
+uint64_t cli_trace_backwards(const cli_trace *t) { return t->backwards; }
+bool cli_trace_again(const cli_trace *t) { return t->again; }
 
-void gate_trace_place(const gate_trace *t, uint64_t *at, uint64_t *of)
+void cli_trace_place(const cli_trace *t, uint64_t *at, uint64_t *of)
 {
     const off_t here = lseek(t->file >= 0 ? t->file : t->fd, 0, SEEK_CUR);
     *of = t->bytes;

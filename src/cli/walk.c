@@ -9,7 +9,7 @@
  *            replaced by a link does not lead to another file.
  * WALK       Iterative. A folder is entered at the place of its name in the order, so every run
  *            gives the same list. The first limit that is reached ends the list.
- * LIMITS     GATE_DEPTH open folders; deeper ones are counted. Other file systems are not entered
+ * LIMITS     CLI_DEPTH open folders; deeper ones are counted. Other file systems are not entered
  *            (/proc holds files without end). Special files are never opened. */
 #include "cli/walk.h"
 
@@ -22,44 +22,44 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GATE_DEPTH 128
+#define CLI_DEPTH 128
 
-typedef struct gate_folder {
+typedef struct cli_folder {
     int fd;
     char **name; /* sorted; owned */
     size_t count, at;
-    size_t path_len; /* of gate_walk.path while its names are visited */
-} gate_folder;
+    size_t path_len; /* of cli_walk.path while its names are visited */
+} cli_folder;
 
-typedef struct gate_walk {
-    gate_files *out;
-    const gate_limits *limits;
-    gate_folder folder[GATE_DEPTH];
+typedef struct cli_walk {
+    cli_files *out;
+    const cli_limits *limits;
+    cli_folder folder[CLI_DEPTH];
     size_t depth;
     uint64_t device; /* of the root */
     char *path;      /* below the root, of the current folder, ends with '/' or is empty */
-} gate_walk;
+} cli_walk;
 
-uint64_t gate_clock_ns(void)
+uint64_t cli_clock_ns(void)
 {
     struct timespec now = { 0, 0 };
     clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail on Linux with this clock */
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int64_t gate_time_ns(const struct timespec *t)
+static int64_t cli_time_ns(const struct timespec *t)
 {
     return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-static int64_t gate_changed_ns(const struct stat *st)
+static int64_t cli_changed_ns(const struct stat *st)
 {
-    const int64_t m = gate_time_ns(&st->st_mtim), c = gate_time_ns(&st->st_ctim);
+    const int64_t m = cli_time_ns(&st->st_mtim), c = cli_time_ns(&st->st_ctim);
     return m > c ? m : c;
 }
 
 /* Double the room of *array if count has reached it. Return false without memory. */
-static bool gate_grow(void **array, size_t *room, size_t count, size_t element)
+static bool cli_grow(void **array, size_t *room, size_t count, size_t element)
 {
     if (count < *room) { return true; }
     const size_t more = *room == 0 ? 64 : *room * 2;
@@ -71,21 +71,21 @@ static bool gate_grow(void **array, size_t *room, size_t count, size_t element)
     return true;
 }
 
-static int gate_by_name(const void *a, const void *b)
+static int cli_by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void gate_folder_fini(gate_folder *d)
+static void cli_folder_fini(cli_folder *d)
 {
     for (size_t i = 0; i < d->count; i++) { free(d->name[i]); }
     free(d->name);
     if (d->fd >= 0) { close(d->fd); }
-    *d = (gate_folder){ .fd = -1 };
+    *d = (cli_folder){ .fd = -1 };
 }
 
 /* Read all names of d->fd into d and sort them. Return 0 or an errno; names read so far stay. */
-static int gate_folder_names(gate_folder *d)
+static int cli_folder_names(cli_folder *d)
 {
     const int copy = dup(d->fd); /* closedir closes its descriptor */
     if (copy < 0) { return errno; }
@@ -106,7 +106,7 @@ static int gate_folder_names(gate_folder *d)
         }
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) { continue; }
         void *array = d->name;
-        const bool grown = gate_grow(&array, &room, d->count, sizeof *d->name);
+        const bool grown = cli_grow(&array, &room, d->count, sizeof *d->name);
         d->name = array;
         char *name = grown ? strdup(e->d_name) : NULL;
         if (name == NULL) {
@@ -116,12 +116,12 @@ static int gate_folder_names(gate_folder *d)
         d->name[d->count++] = name;
     }
     closedir(dir);
-    if (d->count > 1) { qsort(d->name, d->count, sizeof *d->name, gate_by_name); }
+    if (d->count > 1) { qsort(d->name, d->count, sizeof *d->name, cli_by_name); }
     return error;
 }
 
 /* Return the path of the current folder and `name`; NULL without memory. */
-static char *gate_walk_path(const gate_walk *w, const char *name, bool folder)
+static char *cli_walk_path(const cli_walk *w, const char *name, bool folder)
 {
     const size_t name_len = strlen(name), base = w->folder[w->depth - 1].path_len;
     char *path = malloc(base + name_len + 2);
@@ -134,114 +134,114 @@ static char *gate_walk_path(const gate_walk *w, const char *name, bool folder)
 }
 
 /* Enter a folder. Return 0 or ENOMEM. A folder with any other error is counted and skipped. */
-static int gate_walk_enter(gate_walk *w, const char *name, const struct stat *st)
+static int cli_walk_enter(cli_walk *w, const char *name, const struct stat *st)
 {
-    gate_files *out = w->out;
+    cli_files *out = w->out;
     if ((uint64_t)st->st_dev != w->device) {
-        out->skipped[GATE_SKIP_ELSEWHERE]++;
+        out->skipped[CLI_SKIP_ELSEWHERE]++;
         return 0;
     }
-    if (w->depth == GATE_DEPTH) {
-        out->skipped[GATE_SKIP_DEEP]++;
+    if (w->depth == CLI_DEPTH) {
+        out->skipped[CLI_SKIP_DEEP]++;
         return 0;
     }
     const int fd = openat(w->folder[w->depth - 1].fd, name,
                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        out->skipped[errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE]++;
+        out->skipped[errno == ENOENT ? CLI_SKIP_VANISHED : CLI_SKIP_UNREADABLE]++;
         return 0;
     }
-    char *path = gate_walk_path(w, name, true);
+    char *path = cli_walk_path(w, name, true);
     if (path == NULL) {
         close(fd);
         return ENOMEM;
     }
     free(w->path);
     w->path = path;
-    gate_folder *d = &w->folder[w->depth++];
-    *d = (gate_folder){ .fd = fd, .path_len = strlen(path) };
-    const int error = gate_folder_names(d);
+    cli_folder *d = &w->folder[w->depth++];
+    *d = (cli_folder){ .fd = fd, .path_len = strlen(path) };
+    const int error = cli_folder_names(d);
     if (error == ENOMEM) { return ENOMEM; }
-    if (error != 0) { out->skipped[GATE_SKIP_UNREADABLE]++; }
+    if (error != 0) { out->skipped[CLI_SKIP_UNREADABLE]++; }
     return 0;
 }
 
 /* Add a file to the list, or set out->cut if that exceeds a limit. Return 0 or ENOMEM. */
-static int gate_walk_note(gate_walk *w, const char *name, const struct stat *st)
+static int cli_walk_note(cli_walk *w, const char *name, const struct stat *st)
 {
-    gate_files *out = w->out;
+    cli_files *out = w->out;
     const uint64_t size = (uint64_t)st->st_size;
     if (size > w->limits->bytes) {
-        out->skipped[GATE_SKIP_LARGE]++;
+        out->skipped[CLI_SKIP_LARGE]++;
         return 0;
     }
     if (out->count >= w->limits->files) {
-        out->cut = GATE_CUT_FILES;
+        out->cut = CLI_CUT_FILES;
         return 0;
     }
     if (size > w->limits->bytes - out->bytes) {
-        out->cut = GATE_CUT_BYTES;
+        out->cut = CLI_CUT_BYTES;
         return 0;
     }
     void *array = out->file;
-    const bool grown = gate_grow(&array, &out->room, out->count, sizeof *out->file);
+    const bool grown = cli_grow(&array, &out->room, out->count, sizeof *out->file);
     out->file = array;
-    char *path = grown ? gate_walk_path(w, name, false) : NULL;
+    char *path = grown ? cli_walk_path(w, name, false) : NULL;
     if (path == NULL) { return ENOMEM; }
-    out->file[out->count++] = (gate_file){ .path = path, .size = size,
+    out->file[out->count++] = (cli_file){ .path = path, .size = size,
                                            .device = (uint64_t)st->st_dev,
                                            .inode = (uint64_t)st->st_ino,
-                                           .changed_ns = gate_changed_ns(st) };
+                                           .changed_ns = cli_changed_ns(st) };
     out->bytes += size;
     return 0;
 }
 
-static int gate_walk_visit(gate_walk *w, const char *name)
+static int cli_walk_visit(cli_walk *w, const char *name)
 {
     struct stat st;
     if (fstatat(w->folder[w->depth - 1].fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        w->out->skipped[errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE]++;
+        w->out->skipped[errno == ENOENT ? CLI_SKIP_VANISHED : CLI_SKIP_UNREADABLE]++;
         return 0;
     }
-    if (S_ISDIR(st.st_mode)) { return gate_walk_enter(w, name, &st); }
+    if (S_ISDIR(st.st_mode)) { return cli_walk_enter(w, name, &st); }
     if (S_ISLNK(st.st_mode)) {
-        w->out->skipped[GATE_SKIP_SYMLINK]++;
+        w->out->skipped[CLI_SKIP_SYMLINK]++;
     } else if (!S_ISREG(st.st_mode)) {
-        w->out->skipped[GATE_SKIP_SPECIAL]++;
+        w->out->skipped[CLI_SKIP_SPECIAL]++;
     } else if (st.st_size <= 0) {
-        w->out->skipped[GATE_SKIP_EMPTY]++;
+        w->out->skipped[CLI_SKIP_EMPTY]++;
     } else {
-        return gate_walk_note(w, name, &st);
+        return cli_walk_note(w, name, &st);
     }
     return 0;
 }
 
-static int gate_walk_all(gate_walk *w)
+static int cli_walk_all(cli_walk *w)
 {
-    while (w->depth > 0 && w->out->cut == GATE_CUT_NONE) {
-        gate_folder *d = &w->folder[w->depth - 1];
+    while (w->depth > 0 && w->out->cut == CLI_CUT_NONE) {
+        cli_folder *d = &w->folder[w->depth - 1];
         if (d->at == d->count) {
-            gate_folder_fini(d);
+            cli_folder_fini(d);
             w->depth--;
             continue;
         }
-        if (gate_clock_ns() >= w->limits->deadline_ns) {
-            w->out->cut = GATE_CUT_TIME;
+        if (cli_clock_ns() >= w->limits->deadline_ns) {
+            w->out->cut = CLI_CUT_TIME;
             return 0;
         }
-        const int error = gate_walk_visit(w, d->name[d->at++]);
+        const int error = cli_walk_visit(w, d->name[d->at++]);
         if (error != 0) { return error; }
     }
     return 0;
 }
 
-int gate_files_open(gate_files *f, const char *folder, const gate_limits *limits)
+int cli_files_open(cli_files *f, const char *folder, const cli_limits *limits)
 {
     struct stat st;
     int error = 0;
-    *f = (gate_files){ .root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+    *f = (cli_files){ .root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
     if (f->root < 0) { return errno; }
-    gate_walk *w = calloc(1, sizeof *w);
+    cli_walk *w = calloc(1, sizeof *w);
     if (w == NULL) { return ENOMEM; }
     w->out = f;
     w->limits = limits;
@@ -251,54 +251,53 @@ int gate_files_open(gate_files *f, const char *folder, const gate_limits *limits
         error = errno;
     } else {
         w->device = (uint64_t)st.st_dev;
-        error = gate_folder_names(&w->folder[0]);
+        error = cli_folder_names(&w->folder[0]);
     }
-    if (error == 0) { error = gate_walk_all(w); }
-    while (w->depth > 0) { gate_folder_fini(&w->folder[--w->depth]); }
+    if (error == 0) { error = cli_walk_all(w); }
+    while (w->depth > 0) { cli_folder_fini(&w->folder[--w->depth]); }
     free(w->path);
     free(w);
     return error;
 }
 
-void gate_files_close(gate_files *f)
+void cli_files_close(cli_files *f)
 {
     for (size_t i = 0; i < f->count; i++) { free(f->file[i].path); }
     free(f->file);
     if (f->root >= 0) { close(f->root); }
-    *f = (gate_files){ .root = -1 };
+    *f = (cli_files){ .root = -1 };
 }
 
-gate_skip gate_file_read(const gate_files *f, const gate_file *file, uint64_t deadline_ns,
-                         unsigned char *buf, size_t buf_len,
-                         void (*fn)(void *ctx, const unsigned char *p, size_t n), void *ctx)
+cli_skip cli_file_read(const cli_files *f, const cli_file *file, uint64_t deadline_ns,
+                       unsigned char *buf, size_t buf_len,
+                       void (*fn)(void *ctx, const unsigned char *p, size_t n), void *ctx)
 {
     struct stat st;
-    gate_skip why = GATE_SKIP_COUNT;
+    cli_skip why = CLI_SKIP_COUNT;
     const int fd = openat(f->root, file->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) { return errno == ENOENT ? GATE_SKIP_VANISHED : GATE_SKIP_UNREADABLE; }
+    if (fd < 0) { return errno == ENOENT ? CLI_SKIP_VANISHED : CLI_SKIP_UNREADABLE; }
     if (fstat(fd, &st) != 0) {
-        why = GATE_SKIP_UNREADABLE;
+        why = CLI_SKIP_UNREADABLE;
     } else if ((uint64_t)st.st_dev != file->device || (uint64_t)st.st_ino != file->inode) {
-        why = GATE_SKIP_VANISHED;
-    } else if (gate_changed_ns(&st) != file->changed_ns || (uint64_t)st.st_size != file->size) {
-        why = GATE_SKIP_CHANGED;
+        why = CLI_SKIP_VANISHED;
+    } else if (cli_changed_ns(&st) != file->changed_ns || (uint64_t)st.st_size != file->size) {
+        why = CLI_SKIP_CHANGED;
     }
     uint64_t left = file->size;
-    while (why == GATE_SKIP_COUNT && left > 0) {
+    while (why == CLI_SKIP_COUNT && left > 0) {
         const ssize_t n = read(fd, buf, left < buf_len ? (size_t)left : buf_len);
         if (n < 0 && errno == EINTR) { continue; }
         if (n <= 0) {
-            why = n == 0 ? GATE_SKIP_CHANGED : GATE_SKIP_UNREADABLE;
+            why = n == 0 ? CLI_SKIP_CHANGED : CLI_SKIP_UNREADABLE;
         } else {
             fn(ctx, buf, (size_t)n);
             left -= (uint64_t)n;
-            if (left > 0 && gate_clock_ns() >= deadline_ns) { why = GATE_SKIP_LATE; }
+            if (left > 0 && cli_clock_ns() >= deadline_ns) { why = CLI_SKIP_LATE; }
         }
     }
     /* A write during the read: the bytes are a mix of two versions. */
-    if (why == GATE_SKIP_COUNT &&
-        (fstat(fd, &st) != 0 || gate_changed_ns(&st) != file->changed_ns)) {
-        why = GATE_SKIP_CHANGED;
+    if (why == CLI_SKIP_COUNT && (fstat(fd, &st) != 0 || cli_changed_ns(&st) != file->changed_ns)) {
+        why = CLI_SKIP_CHANGED;
     }
     close(fd);
     return why;

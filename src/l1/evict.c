@@ -57,10 +57,10 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
                                        .cause = (uint8_t)cause, .uses = (uint8_t)uses};
     } else if (block != NULL) {
-        l1_big_limbo(c, block);
+        l1_large_retire(c, block);
     }
     l1_live_sub(c, h->s, slot->pos, weight);
-    l1_quota_sub(c, h->s, slot->rec.owner, weight);
+    l1_quota_sub(c, h->s, slot->rec.generation, weight);
     if ((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
         (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) {
         return;
@@ -73,7 +73,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
  * child. */
 CELLAR_PRIVATE void l1_victims_child(l1 *c)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; } /* index 0 is shared: the forking thread is unknown */
     for (uint32_t seg = 0; seg < c->fresh; seg++) {
         if (base_load_rlx(&c->seg[seg].busy) != 0) { base_store_rlx(&c->seg[seg].busy, 0u); }
@@ -88,7 +88,7 @@ CELLAR_PRIVATE void l1_victims_child(l1 *c)
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 {
     if (v->n == 0) { return; }
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     v->store = c;
     v->at = 0;
     v->outer = self->handing;
@@ -103,26 +103,41 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         l1_info info;
         l1_info_of(c, x->pos, &r, &info);
         const unsigned char *p = l1_at(c, x->pos);
-        l1_left left = {.key = l1_key_at(c, x->pos, &r), .key_len = r.klen,
-                        .value = p + r.value_off, .value_len = info.value_len,
-                        .hash = x->hash, .stamp = x->stamp,
-                        .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
-                        .expires_ms = info.expires_ms, .version = info.version,
-                        .l2_addr = info.l2_addr, .tag_count = r.tag_count, .owner = r.owner,
-                        .user_flags = info.user_flags, .idle_ms = (uint32_t)info.idle_ms,
-                        .cause = (l1_cause)x->cause, .kind = info.kind, .cost = info.cost,
-                        .fails = info.fails, .uses = x->uses};
+        l1_left left = { .key = l1_key_at(c, x->pos, &r),
+                         .key_len = r.klen,
+                         .value = p + r.value_off,
+                         .value_len = info.value_len,
+                         .hash = x->hash,
+                         .stamp = x->stamp,
+                         .deadline_ms = info.deadline_ms,
+                         .stale_ms = info.stale_ms,
+                         .expires_ms = info.expires_ms,
+                         .version = info.version,
+                         .l2_addr = info.l2_addr,
+                         .tag_count = r.tag_count,
+                         .generation = r.generation,
+                         .user_flags = info.user_flags,
+                         .idle_ms = (uint32_t)info.idle_ms,
+                         .cause = (l1_cause)x->cause,
+                         .kind = info.kind,
+                         .cost = info.cost,
+                         .fails = info.fails,
+                         .uses = x->uses };
         if (r.tag_count != 0) {
             left.tag_born = base_seq_u64(p + r.tag_off + 8);
             left.tag_fps = p + r.tag_off + 16;
         }
         l1_big *const block = l1_block_of(c, x->pos, &r);
         if ((r.w0 & L1_W0_BIG) != 0) { left.value = l1_big_bytes(block); }
-        if (block != NULL && BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
+        if (block != NULL && BASE_MUTANT("l1.retired_before_hand_over")) {
+            l1_large_retire(c, block);
+        }
         sync_assert_none();
         if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");
-        if (block != NULL && !BASE_MUTANT("l1.limbo_before_hand_over")) { l1_big_limbo(c, block); }
+        if (block != NULL && !BASE_MUTANT("l1.retired_before_hand_over")) {
+            l1_large_retire(c, block);
+        }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
     }
     if (self->index != 0) { self->handing = v->outer; }
@@ -333,7 +348,7 @@ BASE_NOINLINE static bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec 
 {
     return c->hooks.writing != NULL &&
            base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_L2)) == L1_ADDR_LATER &&
-           c->hooks.writing(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen);
+           c->hooks.writing(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen);
 }
 
 /* Unlink the record that was linked under `ver`, unless another thread changed it since. For an
@@ -362,13 +377,14 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
     if (there) {
         uint64_t stamp = 0;
         if (c->hooks.commit != NULL) {
-            (void)c->hooks.commit(c->hooks.ctx, hash, r->owner, l1_key_at(c, pos, r), r->klen,
+            (void)c->hooks.commit(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
-                                  : cause == L1_LEFT_TAG ? L1_CHANGE_UNTAG : L1_CHANGE_EVICT,
+                                  : cause == L1_LEFT_TAG   ? L1_CHANGE_UNTAG
+                                                           : L1_CHANGE_EVICT,
                                   &stamp);
         }
         if (c->hooks.ended != NULL) {
-            c->hooks.ended(c->hooks.ctx, hash, r->owner, (l1_cause)cause,
+            c->hooks.ended(c->hooks.ctx, hash, r->generation, (l1_cause)cause,
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
                            l1_freq(slot->b, slot->i));
         }
@@ -528,7 +544,8 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     const uint64_t weight = l1_weight(c, pos, r);
     l1_verdict verdict;
     bool spared = false;
-    if (c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner)) {
+    if (c->hooks.generation_alive != NULL &&
+        !c->hooks.generation_alive(c->hooks.ctx, r->generation)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
         verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, r)};
@@ -542,7 +559,7 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
             verdict = l1_weigh(c, s, pos, r, hash, q, verdict);
         }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            const l1_say say = l1_quota_judge(c, s, r->owner, weight, freed);
+            const l1_say say = l1_quota_judge(c, s, r->generation, weight, freed);
             spared = say == L1_SAY_KEEP;
             if (say == L1_SAY_DROP) { verdict.keep = false; }
         }
@@ -656,7 +673,8 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, 
     int64_t keep;
     r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
     (void)l1_expires(c, pos, r, &keep);
-    const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    const bool dead = c->hooks.generation_alive != NULL &&
+                      !c->hooks.generation_alive(c->hooks.ctx, r->generation);
     slot.rec = *r;
     if ((dead || base_clock_reached(c->clock, keep)) &&
         l1_drop(c, s, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : l1_over(c, pos, r), v)) {
@@ -801,7 +819,7 @@ static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
 /* Return the larger of two random stripes. */
 static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_entries)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     l1_stripe *best = NULL;
     for (unsigned i = 0; i < 2; i++) {
         l1_stripe *s = &c->stripe[base_rng_below(&self->rng, c->stripe_count)];
@@ -1003,7 +1021,7 @@ CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
     const uint64_t gone = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
                           base_load_rlx(&a->by_module[BASE_MOD_BIG]);
     const uint64_t used = base_load_rlx(&a->used);
-    const uint64_t stays = (used > gone ? used - gone : 0) + base_load_rlx(&c->limbo_bytes);
+    const uint64_t stays = (used > gone ? used - gone : 0) + base_load_rlx(&c->retired_bytes);
     const uint64_t limit = base_load_rlx(&a->limit);
     return stays <= limit && limit - stays >= bytes;
 }
@@ -1015,14 +1033,14 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
     unsigned idle = 0;
     l1_round round = {0};
     for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
-        l1_limbo_for(c, bytes);
-        l1_limbo_wait(c);
+        l1_retired_for(c, bytes);
+        l1_retired_wait(c);
         if (l1_give_back(c, bytes, 0)) { return true; }
         if (!l1_may_fit(c, bytes)) { return false; }
         const uint64_t more = l1_evict_round(c, c->seg_bytes, &round);
         idle = more == 0 ? idle + 1 : 0;
         freed += more;
     }
-    l1_limbo_for(c, bytes);
+    l1_retired_for(c, bytes);
     return l1_give_back(c, bytes, 0);
 }

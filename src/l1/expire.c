@@ -155,7 +155,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
-    const bool swept = l1_limbo_turn(c, end_ns);
+    const bool swept = l1_retired_turn(c, end_ns);
     bool done = true;
     const uint32_t first = c->sweep_stripe;
     uint32_t i = 0;
@@ -200,4 +200,4 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
     return due >= (uint64_t)BASE_NEVER_MS ? BASE_NEVER_MS : (int64_t)due;
 }
 
-CELLAR_PRIVATE void l1_owner_died(l1 *c) { base_add_rlx(&c->dead_round, 1u); }
+CELLAR_PRIVATE void l1_generation_died(l1 *c) { base_add_rlx(&c->dead_round, 1u); }

@@ -209,7 +209,7 @@ CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
     if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
         return base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_APART) + 8);
     }
-    return base_hash(c->hash_key, r->owner, l1_at(c, pos) + r->key_off, r->klen);
+    return base_hash(c->hash_key, r->generation, l1_at(c, pos) + r->key_off, r->klen);
 }
 
 /* ---- the version word ------------------------------------------------------------------------ */
@@ -240,13 +240,13 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             base_store_rlx(&at->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
-            l1_quota_sub(c, s, r.owner, l1_weight(c, pos, &r));
+            l1_quota_sub(c, s, r.generation, l1_weight(c, pos, &r));
             if (l1_is_absent(c, pos, &r)) {
                 l1_absent_count(s, -(int64_t)l1_weight(c, pos, &r), -1);
             }
             l1_big *const block = l1_block_of(c, pos, &r);
             /* l1_bigs_child handles a block in hand. */
-            if (block != NULL && block->where == L1_LINKED) { l1_big_limbo(c, block); }
+            if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
         }
         uint16_t n = base_load_rlx(&at->ovf);
         if (at != b) { base_store_rlx(&at->freq, 0u); }
@@ -356,13 +356,14 @@ CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h)
 static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
 {
     const unsigned char *at = l1_at(c, pos);
-    const uint32_t key_off = k->owner != 0 ? 12u : 8u, w0 = base_seq_u32(at);
-    const uint32_t want = k->len | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u);
+    const uint32_t key_off = k->generation != 0 ? 12u : 8u, w0 = base_seq_u32(at);
+    const uint32_t want = k->len | L1_W0_ALWAYS | (k->generation != 0 ? L1_W0_GENERATION : 0u);
     if ((w0 & ~(L1_VLEN_LIMIT << 8)) != want) { return false; }
-    if (k->owner != 0 && base_seq_u32(at + 8) != k->owner) { return false; }
+    if (k->generation != 0 && base_seq_u32(at + 8) != k->generation) { return false; }
     if (!base_seq_equal(at + key_off, k->bytes, k->len)) { return false; }
     const uint32_t value_off = key_off + k->len, vlen = L1_W0_VLEN(w0);
-    *r = (l1_rec){ .w0 = w0, .due = base_seq_u32(at + 4), .owner = k->owner, .klen = k->len,
+    *r = (l1_rec){ .w0 = w0, .due = base_seq_u32(at + 4), .generation = k->generation,
+                   .klen = k->len,
                    .vlen = vlen, .field_off = key_off, .key_off = key_off,
                    .value_off = value_off,
                    .size = (uint32_t)base_round_up(value_off + vlen, 1u << c->gshift) };
@@ -825,10 +826,10 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
     bool has_value;
 } l1_scan_item;
 
-/* Append the live entries of one chain that belong to `owner`. Return false when the buffer is too
- * small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
+/* Append the live entries of one chain that belong to `generation`. Return false when the buffer is
+ * too small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
  * locked. Else a key in a block sets *apart; only a holder of the lock may read that key. */
-static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t owner,
+static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t generation,
                          l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
     unsigned hops = 0;
@@ -836,7 +837,8 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             l1_rec r;
             uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-            if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) || r.owner != owner) {
+            if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) ||
+                r.generation != generation) {
                 continue;
             }
             if (r.mask != 0 && what != L1_SCAN_STORED &&
@@ -875,9 +877,9 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ow
 /* Copy both chains with an address that ends in the low bits `low`, under validation. After some
  * failed rounds copy them under the bucket locks, so that a busy bucket cannot starve the scan.
  * Unchecked: only those rounds hold the stripe lock. */
-static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t generation, l1_scan_what what,
                          l1_scan_buf *out, size_t *need, unsigned *level) SYNC_UNCHECKED;
-static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_scan_what what,
+static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t generation, l1_scan_what what,
                          l1_scan_buf *out, size_t *need, unsigned *level)
 {
     bool apart = false;
@@ -898,8 +900,8 @@ static bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t owner, l1_s
             even = even && (v[i] & 1u) == 0 && v[i] != 0;
         }
         for (unsigned i = 0; i < n && even && fits; i++) {
-            fits = l1_scan_copy(c, s, number[i], owner, what, out, need,
-                                locked ? NULL : &apart);
+            fits =
+                l1_scan_copy(c, s, number[i], generation, what, out, need, locked ? NULL : &apart);
         }
         base_fence_acq();
         for (unsigned i = n; i-- > 0;) {
@@ -948,7 +950,7 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
     return go_on;
 }
 
-static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx)
 {
@@ -961,7 +963,7 @@ static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint3
     while (go_on && buckets > 0 && stripe < c->stripe_count) {
         size_t need = 0;
         unsigned level;
-        if (!l1_scan_step(c, &c->stripe[stripe], low, owner, what, &buf, &need, &level)) {
+        if (!l1_scan_step(c, &c->stripe[stripe], low, generation, what, &buf, &need, &level)) {
             base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
             buf.cap = (size_t)base_pow2_ceil(need + 1);
             buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
@@ -979,16 +981,17 @@ static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint3
     return err;
 }
 
-CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx)
 {
-    return l1_scan_what_is(c, cursor, buckets, owner, want_values ? L1_SCAN_VALUES : L1_SCAN_KEYS,
-                           fn, ctx);
+    return l1_scan_what_is(c, cursor, buckets, generation,
+                           want_values ? L1_SCAN_VALUES : L1_SCAN_KEYS, fn, ctx);
 }
 
-CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets,
+                                         uint32_t generation,
                                          bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
 {
-    return l1_scan_what_is(c, cursor, buckets, owner, L1_SCAN_STORED, fn, ctx);
+    return l1_scan_what_is(c, cursor, buckets, generation, L1_SCAN_STORED, fn, ctx);
 }

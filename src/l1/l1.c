@@ -282,7 +282,7 @@ static bool l1_shrink(l1 *c)
     unsigned idle = 0;
     l1_round at = {0};
     for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
-        l1_limbo_for(c, 0);
+        l1_retired_for(c, 0);
         if (l1_give_back(c, 0, 0)) { return true; }
         if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
         if (l1_evict_round(c, c->seg_bytes, &at) == 0) { idle++; } else { idle = 0; }
@@ -461,7 +461,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->arena_bytes = base_load_rlx(&c->account->by_module[BASE_MOD_SEGMENT]);
     out->big_blocks = base_load_rlx(&c->big_blocks);
     out->big_bytes = base_load_rlx(&c->big_bytes);
-    out->limbo_bytes = base_load_rlx(&c->limbo_bytes);
+    out->retired_bytes = base_load_rlx(&c->retired_bytes);
     out->no_space = base_load_rlx(&c->no_space);
     out->absent_refused = base_load_rlx(&c->absent_refused);
     out->chain_full = base_load_rlx(&c->chain_full);

@@ -3,16 +3,16 @@
  * l1: the in-memory level: keys, values and deadlines under one hard byte budget.
  *
  * PICTURE    cache -> l1_get, l1_put, .. -> index + log      README.md, l1_int.h
- *                 <- hooks: commit, left, ended, owner_alive, tags_valid, ..
- *            L1 knows no namespaces, loads or disk. An entry belongs to a 32-bit `owner`: the
+ *                 <- hooks: commit, left, ended, generation_alive, tags_valid, ..
+ *            L1 knows no namespaces, loads or disk. An entry belongs to a 32-bit `generation`: the
  *            generation of its namespace. Other floors learn of changes through the hooks.
  * INVARIANTS Results: CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a live negative entry), CELLAR_STALE
  *            (only with L1_STALE_OK), CELLAR_EXISTS, CELLAR_CONFLICT, errors named at each call.
  *            Callers check arguments; L1 asserts them: key 1..65535 bytes, hash =
- *            base_hash(hash_key, owner, key), deadlines in absolute milliseconds of the store
+ *            base_hash(hash_key, generation, key), deadlines in absolute milliseconds of the store
  *            clock, BASE_NEVER_MS = none.
  * LOCKING    Any thread may call any function at any time between l1_open and l1_close.
- *            hooks.left and scan callbacks run without a lock. hooks.commit, owner_alive and
+ *            hooks.left and scan callbacks run without a lock. hooks.commit, generation_alive and
  *            tags_valid run under locks: they must not block, allocate or call back. */
 #ifndef L1_L1_H
 #define L1_L1_H
@@ -29,7 +29,7 @@ typedef struct l1 l1;
 typedef struct l1_key {
     const void *bytes;
     uint32_t len;
-    uint32_t owner;
+    uint32_t generation;
     uint64_t hash;
 } l1_key;
 
@@ -69,7 +69,7 @@ typedef struct l1_left {
     uint64_t tag_born;
     const void *tag_fps; /* tag_count unaligned u64 */
     uint32_t tag_count;
-    uint32_t owner, user_flags, idle_ms;
+    uint32_t generation, user_flags, idle_ms;
     l1_cause cause;
     uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: no request */
 } l1_left;
@@ -81,12 +81,12 @@ typedef struct l1_hooks {
      * BACKFILL, PUBLISH, SET, INCR, UPDATE and CLEAN may be vetoed. After a veto nothing has
      * changed, and the call returns CELLAR_CONFLICT. *stamp is passed to `left` and to the
      * caller. */
-    bool (*commit)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
+    bool (*commit)(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
     /* Note that an entry ended without a call (CAPACITY, EXPIRED, CLEARED, TAG). Called in its
      * window, after commit. Must not block. NULL: not called. born_ms: opening time of its segment.
      * uses: the 2-bit counter. */
-    void (*ended)(void *ctx, uint64_t hash, uint32_t owner, l1_cause cause, int64_t born_ms,
+    void (*ended)(void *ctx, uint64_t hash, uint32_t generation, l1_cause cause, int64_t born_ms,
                   unsigned uses);
     /* Prefetch what `ended` will write to: this entry may end next. NULL: not called. */
     void (*soon)(void *ctx, uint64_t hash);
@@ -94,13 +94,13 @@ typedef struct l1_hooks {
      * l1_want_evicted is on. */
     void (*left)(void *ctx, const l1_left *what);
     /* Return whether a generation is current. Called under the stripe lock; O(1). NULL: all are. */
-    bool (*owner_alive)(void *ctx, uint32_t owner);
+    bool (*generation_alive)(void *ctx, uint32_t generation);
     /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
      * windows; O(1), no lock. NULL: there are no shares. */
-    unsigned (*quota_of)(void *ctx, uint32_t owner);
-    /* Return the number of the namespace for the advisor, below L1_NO_VIEW; L1_NO_VIEW: dropped.
-     * O(1), no lock. NULL: no namespaces. */
-    uint32_t (*view_of)(void *ctx, uint32_t owner);
+    unsigned (*quota_of)(void *ctx, uint32_t generation);
+    /* Return the number of the namespace for the advisor, below L1_NO_NAMESPACE; L1_NO_NAMESPACE:
+     * dropped. O(1), no lock. NULL: no namespaces. */
+    uint32_t (*namespace_of)(void *ctx, uint32_t generation);
     /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic readers call
      * it too: fps may be torn, count <= 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
@@ -110,7 +110,7 @@ typedef struct l1_hooks {
     /* Return whether a change of this key is about to be written to disk. Then eviction keeps the
      * entry if the log has room. Called under the stripe lock, for entries with L1_ADDR_LATER.
      * NULL: no. */
-    bool (*writing)(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len);
+    bool (*writing)(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t key_len);
 } l1_hooks;
 
 typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3 } l1_policy;
@@ -154,8 +154,8 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 
 /* Read a plain hit only, for a key of 8..16 bytes: true means CELLAR_OK of l1_get. False proves
  * nothing: call l1_get. For the one caller that needs the shortest path. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
-                           uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
+CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
+                           uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
 
 /* Return whether an entry of this key may exist. False: none existed at the look. A hint. */
@@ -177,7 +177,7 @@ CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t 
 
 /* Read the items with a bit in `which`, of 0..n-1, n <= 32, of one generation, in three passes. Set
  * status and value_len as single calls would. Return the bits of the plain hits (CELLAR_OK). */
-CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *items, uint32_t n,
+CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
                                     uint32_t which, unsigned flags);
 /* Prefetch buckets, then records, for set_many and delete_many; n <= 32. A hint. */
 CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n);
@@ -190,8 +190,9 @@ typedef struct l1_pin_ref {
     uint32_t slot; /* private; UINT32_MAX after l1_unpin */
 } l1_pin_ref;
 /* Pin a plain record on the short path. False proves nothing: call l1_pin. */
-CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, uint32_t key_len,
-                               uint32_t owner, uint64_t hash, l1_pin_ref *out);
+CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void *key,
+                               uint32_t key_len, uint32_t generation, uint64_t hash,
+                               l1_pin_ref *out);
 /* Keep the bytes in place until l1_unpin (by any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
@@ -205,7 +206,7 @@ typedef struct l1_info {
     int64_t idle_ms, stale_ms; /* 0: none */
     uint64_t version;    /* 0: none stored */
     uint64_t l2_addr;
-    uint32_t user_flags, owner, retry_at, loader_code, tag_count;
+    uint32_t user_flags, generation, retry_at, loader_code, tag_count;
     uint8_t kind, fails, cost, uses;
     bool born_exact, stale;
     /* identity for L1_IF_SAME */
@@ -291,37 +292,37 @@ CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr);
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c);
 /* Delete a key. OK: a live entry was removed. MISS: none (hooks.commit ran anyway). *stamp may be
  * NULL. */
-CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
+CELLAR_PRIVATE cellar_err l1_del_reported(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone);
 /* Delete the entry if it meets the L1_IF_ flags of `only_if`; else return their code. */
 CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
                                     l1_gone *gone);
 BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
 {
     l1_gone gone;
-    return l1_del_told(c, k, stamp, &gone);
+    return l1_del_reported(c, k, stamp, &gone);
 }
 /* Set an absolute deadline for a live entry, and its idle time if idle_ms >= 0 (-1: keep). OK;
  * MISS, ABSENT: nothing changed; E_SPACE: the record had to be rewritten and did not fit. *stamp
  * may be NULL. *was_ms may be NULL; OK writes the old deadline. */
-CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline_ms,
-                                        int64_t idle_ms, uint64_t *stamp, int64_t *was_ms);
+CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
+                                            int64_t idle_ms, uint64_t *stamp, int64_t *was_ms);
 BASE_INLINE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
                                 uint64_t *stamp)
 {
-    return l1_touch_told(c, k, deadline_ms, idle_ms, stamp, NULL);
+    return l1_touch_reported(c, k, deadline_ms, idle_ms, stamp, NULL);
 }
 /* Add `delta` to an 8-byte little-endian int64. An absent key (or negative entry) stores init +
  * delta with the fields of if_new, or returns MISS with only_if_present. E_TYPE: other length.
  * E_RANGE: saturated, the limit is stored. OK and E_RANGE set *now_value. */
-CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                       const l1_put_spec *if_new, bool only_if_present,
-                                       int64_t *now_value, uint64_t *stamp, l1_gone *gone);
+CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                           const l1_put_spec *if_new, bool only_if_present,
+                                           int64_t *now_value, uint64_t *stamp, l1_gone *gone);
 BASE_INLINE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
                                uint64_t *stamp)
 {
     l1_gone gone;
-    return l1_incr_told(c, k, delta, init, if_new, only_if_present, now_value, stamp, &gone);
+    return l1_incr_reported(c, k, delta, init, if_new, only_if_present, now_value, stamp, &gone);
 }
 
 /* ---- walking ------------------------------------------------------------------------------- */
@@ -333,13 +334,14 @@ typedef struct l1_seen {
     l1_info info;
 } l1_seen;
 /* Scan up to `buckets` buckets from *cursor on (0: begin); set *cursor (0: end). Call fn without a
- * lock for each live entry of `owner`. An entry that exists during the whole scan is passed at
+ * lock for each live entry of `generation`. An entry that exists during the whole scan is passed at
  * least once. fn false: stop; *cursor continues after this bucket. E_NOMEM. */
-CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
 /* Scan every record: stale values and remembered errors too, no values. */
-CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets, uint32_t owner,
+CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets,
+                                         uint32_t generation,
                                          bool (*fn)(void *ctx, const l1_seen *e), void *ctx);
 
 /* ---- maintenance -------------------------------------------------------------------------- */
@@ -359,7 +361,7 @@ BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
  * and evictions take them before live ones. */
-CELLAR_PRIVATE void l1_owner_died(l1 *c);
+CELLAR_PRIVATE void l1_generation_died(l1 *c);
 /* Evict until the budget has `bytes` free. False: not possible. The caller holds no lock. */
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
 /* Return the smallest budget with which a store opened like this one reliably takes small sets. */
@@ -384,7 +386,7 @@ typedef struct l1_share {
 } l1_share;
 CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* call before the first number; false: no memory */
 /* Let the number count a new generation. The generation has no entry, and no call uses it yet. */
-CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner);
+CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generation);
 CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
 CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, percent */
 CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
@@ -392,23 +394,23 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 /* Estimated hit ratios at other budgets, in percent of this budget, from a sample. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
-#define L1_NO_VIEW 0xffffu
+#define L1_NO_NAMESPACE 0xffffu
 typedef struct l1_advice {
     uint64_t requests; /* sampled requests behind the figures; older ones count less */
     double ratio[L1_ADVICE];
 } l1_advice;
 /* Estimate hit ratios at other budgets. OK; PENDING: too few requests, *out has `requests` only;
- * E_UNSUPPORTED: no advisor, or another policy. view: as hooks.view_of; L1_NO_VIEW: the whole
- * store. measured: the counted hit ratio; its difference from the model moves all points; negative:
- * unknown. */
-CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_advice *out);
+ * E_UNSUPPORTED: no advisor, or another policy. namespace: as hooks.namespace_of; L1_NO_NAMESPACE:
+ * the whole store. measured: the counted hit ratio; its difference from the model moves all points;
+ * negative: unknown. */
+CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, l1_advice *out);
 /* Forget the figures of a number: another namespace has it now, or none. */
-CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t view);
+CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace);
 
 typedef struct l1_stats {
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
-        limbo_bytes;
+        retired_bytes;
     uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */

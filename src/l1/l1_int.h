@@ -12,9 +12,9 @@
  *
  * FORMAT     record, at a multiple of the granule (8 B while the arena is <= 32 GiB):
  *              0  u32 w0    bits 0..7 key length (255: in EXT), 8..25 value bytes in the log, then
- *                           OWNER EXT BIG SPECIAL PINNED and a bit that is always 1
+ *                           GENERATION EXT BIG SPECIAL PINNED and a bit that is always 1
  *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
- *              8  u32 owner             if OWNER: the generation (0 is not stored)
+ *              8  u32 generation             if GENERATION: the generation (0 is not stored)
  *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
  *                 key, value            BIG: the value is a 16-byte descriptor {block, length}.
  *                                       APART: no key here, the field names {block, hash}
@@ -57,12 +57,13 @@
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
 #define L1_BIG_BIT (UINT64_C(1) << 63)
-/* Bits 62..48 of a slot name its owner: a copy inside a call, or 1 + the number of the thread. */
+/* Bits 62..48 of a slot name its generation: a copy inside a call, or 1 + the number of the
+ * thread. */
 #define L1_PIN_SHIFT 48
 #define L1_PIN_OWNER (UINT64_C(0x7fff) << L1_PIN_SHIFT)
 #define L1_PIN_INTERNAL L1_PIN_OWNER
 
-#define L1_W0_OWNER (1u << 26)
+#define L1_W0_GENERATION (1u << 26)
 #define L1_W0_EXT (1u << 27)
 #define L1_W0_BIG (1u << 28)
 #define L1_W0_SPECIAL (1u << 29)
@@ -206,20 +207,21 @@ typedef struct l1_stripe {
 } l1_stripe;
 
 typedef struct l1_pin_line {
-    _Atomic uint64_t slot[L1_PIN_SLOTS]; /* 0 free; owner | segment + 1, or block | L1_BIG_BIT */
+    /* 0 free; generation | segment + 1, or block | L1_BIG_BIT */
+    _Atomic uint64_t slot[L1_PIN_SLOTS];
 } l1_pin_line;
 
 /* Header of an oversized block. Behind it lie the value, if BIG, and then the key, if APART. */
 typedef enum l1_where {
     L1_LINKED, L1_IN_HAND, L1_SWEPT, /* in the hands of one thread */
-    L1_IN_LIMBO,
+    L1_RETIRED,
     L1_STUCK /* on the retire list, and pinned at the last look */
 } l1_where;
 typedef struct l1_big {
     struct l1_big *next, **link; /* its list, and the pointer to it there; L1_BIG */
     uint64_t hash;               /* of its key; set when made */
     uint32_t bytes;              /* whole units, header included */
-    uint16_t where, who; /* L1_BIG; IN_HAND, SWEPT: index of the thread (base_self) */
+    uint16_t where, who; /* L1_BIG; IN_HAND, SWEPT: index of the thread (base_thread_self) */
 } l1_big;
 typedef struct l1_bigs {
     l1_big *first, **last; /* *last == NULL */
@@ -312,11 +314,11 @@ struct l1 {
 
     l1_pages pages;
     sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards both lists */
-    l1_bigs limbo; /* retire list: newest first, then the stuck ones */
+    l1_bigs retired; /* retire list: newest first, then the stuck ones */
     l1_bigs hand;  /* in one thread: made, not yet linked; or unlinked, not yet retired */
     _Atomic uint32_t sweepers; /* calls that may hold a retired block */
-    _Atomic uint64_t limbo_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
-    _Atomic uint64_t limbo_fresh; /* retired bytes that are not stuck; the same */
+    _Atomic uint64_t retired_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
+    _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
@@ -328,7 +330,7 @@ struct l1 {
 
 /* ---- record.c, segment.c: records and segments ----------------------------------------------- */
 typedef struct l1_rec { /* decoded header; offsets from the start of the record */
-    uint32_t w0, due, owner, mask;
+    uint32_t w0, due, generation, mask;
     uint32_t klen, vlen;   /* bytes in the log */
     uint32_t field_off, key_off, value_off, tag_off, tag_count;
     uint32_t size;         /* padded */
@@ -583,11 +585,12 @@ BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
     a->pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
     return true;
 }
-/* Begin step 3: return whether it is a plain record of such a key. own: 1 if `owner` is stored. */
+/* Begin step 3: return whether it is a plain record of such a key. own: 1 if `generation` is
+ * stored. */
 BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
 {
     return (w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) ==
-           (klen | L1_W0_ALWAYS | own * L1_W0_OWNER);
+           (klen | L1_W0_ALWAYS | own * L1_W0_GENERATION);
 }
 
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
@@ -629,7 +632,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     uint64_t examined;
     unsigned rounds, due_looks, own_looks;
     bool paid;
-    uint32_t owner;       /* of the new entry */
+    uint32_t generation;       /* of the new entry */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
     uint64_t absent;      /* weight of a new entry without value; else 0 */
     unsigned absent_looks;
@@ -677,7 +680,7 @@ BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
 {
     return base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
 }
-/* Set the table. Its owner synchronizes all calls, except l1_ghost_prefetch: any time. */
+/* Set the table. Its generation synchronizes all calls, except l1_ghost_prefetch: any time. */
 CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines);
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed);
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
@@ -733,23 +736,22 @@ BASE_INLINE bool l1_rule_keeps(const l1_rule *r, unsigned uses, uint64_t small, 
 #define L1_QUOTA_KEEPS 64u
 #define L1_QUOTA_LOOKS 128u
 /* Count next to each change of seg.live, in the same window; `quotas` must not be NULL. */
-BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t owner,
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
                                              int64_t bytes, int entries);
-BASE_INLINE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t owner, uint64_t weight)
+BASE_INLINE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
 {
     if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
-    l1_quota_count(c, s, owner, (int64_t)weight, 1);
+    l1_quota_count(c, s, generation, (int64_t)weight, 1);
 }
-BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t owner, uint64_t weight)
+BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
 {
     if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
-    l1_quota_count(c, s, owner, -(int64_t)weight, -1);
+    l1_quota_count(c, s, generation, -(int64_t)weight, -1);
 }
 /* Decision of the share of a generation on a live record under the cursor. */
 typedef enum l1_say { L1_SAY_NOTHING, L1_SAY_KEEP, L1_SAY_DROP } l1_say;
-BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t owner,
-                                               uint64_t weight, l1_freed *f)
-    SYNC_HOLDS(L1_STRIPE);
+BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
+                                               uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_STRIPE);
 /* Drop entries of a generation at its ceiling before it stores one. */
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
@@ -788,7 +790,7 @@ CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
 typedef struct l1_asked { /* requests for sampled keys, in their order */
     uint32_t n;
     uint32_t key[L1_ASKED_KEYS];
-    uint16_t view[L1_ASKED_KEYS]; /* as hooks.view_of returns */
+    uint16_t namespace[L1_ASKED_KEYS]; /* as hooks.namespace_of returns */
     uint8_t count[L1_ASKED_KEYS]; /* 1..255 */
 } l1_asked;
 /* Take the sampled requests. False: busy, nothing taken. */
@@ -819,28 +821,28 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c);
  * is read again, so that no thread frees it meanwhile. */
 CELLAR_PRIVATE l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
                                    const l1_rec *r, const l1_key *k);
-CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b);
+CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b);
 /* Free `bytes` of the retire list, or all that no reader uses. Return the freed bytes. A piece of a
  * long block may do. */
-CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes);
+CELLAR_PRIVATE uint64_t l1_retired_sweep(l1 *c, uint64_t bytes);
 /* Reclaim until the budget has `bytes` free, or only pinned blocks are left. */
-CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes);
+CELLAR_PRIVATE void l1_retired_for(l1 *c, uint64_t bytes);
 /* Reclaim as much as any set can afford. */
 #define L1_SWEEP_LOOKS 64u
-CELLAR_PRIVATE void l1_limbo_some(l1 *c);
+CELLAR_PRIVATE void l1_retired_some(l1 *c);
 /* Go through the whole retire list once, in pieces. False: the time ran out. */
-CELLAR_PRIVATE bool l1_limbo_turn(l1 *c, uint64_t end_ns);
+CELLAR_PRIVATE bool l1_retired_turn(l1 *c, uint64_t end_ns);
 /* Reclaim for a set without a lock: while sets free room, retired blocks give theirs first. They
  * stay charged until then. A pass looks at pinned blocks again when more blocks have come. */
-BASE_INLINE void l1_limbo_use(l1 *c)
+BASE_INLINE void l1_retired_use(l1 *c)
 {
     if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
-    if (BASE_UNLIKELY(base_load_rlx(&c->limbo_fresh) >= c->seg_bytes)) { l1_limbo_some(c); }
+    if (BASE_UNLIKELY(base_load_rlx(&c->retired_fresh) >= c->seg_bytes)) { l1_retired_some(c); }
 }
 /* Wait a bounded time for memory in flight: blocks that another thread reclaims, and segments being
  * given back. Neither is free or on the retire list yet. After that the retire list holds only
  * pinned blocks. */
-CELLAR_PRIVATE void l1_limbo_wait(l1 *c);
+CELLAR_PRIVATE void l1_retired_wait(l1 *c);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
 
@@ -876,7 +878,7 @@ CELLAR_PRIVATE void l1_samples_close(l1 *c);
 CELLAR_PRIVATE void l1_samples_child(l1 *c);
 CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit);
 /* Count a request for a key with a hash below the limit. */
-BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner);
+BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation);
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
 /* ---- shared by the cursor and the tick (evict.c) --------------------------------------------- */

@@ -373,7 +373,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     }
     uint64_t claimed = 0;
     for (unsigned i = 0; i < L1_GIVING; i++) { claimed += p->giving[i].to != 0; }
-    const uint64_t blocks = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->limbo_bytes);
+    const uint64_t blocks = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->retired_bytes);
     if (pages != p->page_count ||
         base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) != pages * BASE_PAGE ||
         (claimed == 0 && units << p->unit_shift != blocks)) {

@@ -10,7 +10,8 @@
  *                made -> HAND -> linked -> HAND (noted by a victim) -> retire list -> SWEPT -> free
  *            A replaced or evicted block waits on the retire list until no pin slot names it. New
  *            blocks enter at the front; blocks found pinned stand behind them.
- * INVARIANTS big_bytes + limbo_bytes == units in use. A block is linked or in one of two lists: it
+ * INVARIANTS big_bytes + retired_bytes == units in use. A block is linked or in one of two lists:
+ * it
  *            enters a list before its slot is cleared, and leaves it after its slot is set.
  * LOCKING    Lists and sums under L1_BIG, taken inside bucket windows and under L1_PAGES.
  *            Fork: blocks in the hands of lost threads go to the retire list of the child. A lost
@@ -27,28 +28,28 @@
 /* ---- lists ----------------------------------------------------------------------------------- */
 CELLAR_PRIVATE void l1_bigs_open(l1 *c)
 {
-    c->limbo.last = &c->limbo.first;
+    c->retired.last = &c->retired.first;
     c->hand.last = &c->hand.first;
 }
 
 static l1_bigs *l1_bigs_of(l1 *c, unsigned where)
 {
-    return where == L1_IN_LIMBO || where == L1_STUCK ? &c->limbo : &c->hand;
+    return where == L1_RETIRED || where == L1_STUCK ? &c->retired : &c->hand;
 }
 
 static void l1_bigs_add(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
 static void l1_bigs_add(l1 *c, l1_big *b, l1_where where)
 {
     l1_bigs *list = l1_bigs_of(c, where);
-    const bool fresh = where == L1_IN_LIMBO;
+    const bool fresh = where == L1_RETIRED;
     b->where = (uint16_t)where;
-    b->who = (uint16_t)base_self()->index;
+    b->who = (uint16_t)base_thread_self()->index;
     b->link = fresh ? &list->first : list->last;
     b->next = *b->link;
     *b->link = b;
     if (b->next != NULL) { b->next->link = &b->next; } else { list->last = &b->next; }
     list->count++;
-    if (fresh) { base_add_rlx(&c->limbo_fresh, (uint64_t)b->bytes); }
+    if (fresh) { base_add_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
 }
 
 static void l1_bigs_remove(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
@@ -56,7 +57,7 @@ static void l1_bigs_remove(l1 *c, l1_big *b)
 {
     if (b->where == L1_LINKED) { return; }
     l1_bigs *list = l1_bigs_of(c, b->where);
-    if (b->where == L1_IN_LIMBO) { base_sub_rlx(&c->limbo_fresh, (uint64_t)b->bytes); }
+    if (b->where == L1_RETIRED) { base_sub_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
     *b->link = b->next;
     if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
     list->count--;
@@ -76,7 +77,7 @@ CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b)
 {
     sync_take(L1_BIG, &c->big_lock);
     if (b->where == L1_SWEPT) {
-        base_sub_rlx(&c->limbo_bytes, (uint64_t)b->bytes);
+        base_sub_rlx(&c->retired_bytes, (uint64_t)b->bytes);
     } else {
         base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
         base_sub_rlx(&c->big_blocks, (uint64_t)1);
@@ -89,7 +90,7 @@ CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes)
 {
     BASE_ASSERT(b->where == L1_SWEPT && b->bytes > bytes);
     sync_take(L1_BIG, &c->big_lock);
-    base_sub_rlx(&c->limbo_bytes, b->bytes - bytes);
+    base_sub_rlx(&c->retired_bytes, b->bytes - bytes);
     b->bytes = (uint32_t)bytes;
     sync_drop(L1_BIG, &c->big_lock);
 }
@@ -109,33 +110,33 @@ CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-static void l1_limbo_add(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
-static void l1_limbo_add(l1 *c, l1_big *b)
+static void l1_retired_add(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
+static void l1_retired_add(l1 *c, l1_big *b)
 {
     l1_bigs_remove(c, b);
-    l1_bigs_add(c, b, L1_IN_LIMBO);
-    base_add_rlx(&c->limbo_bytes, (uint64_t)b->bytes);
+    l1_bigs_add(c, b, L1_RETIRED);
+    base_add_rlx(&c->retired_bytes, (uint64_t)b->bytes);
     base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
     base_sub_rlx(&c->big_blocks, (uint64_t)1);
 }
 
-CELLAR_PRIVATE void l1_big_limbo(l1 *c, l1_big *b)
+CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b)
 {
-    BASE_POINT("l1.big.limbo");
-    if (BASE_MUTANT("l1.limbo_freed_early")) {
+    BASE_POINT("l1.big.retired");
+    if (BASE_MUTANT("l1.retired_freed_early")) {
         l1_big_drop(c, b);
         return;
     }
     sync_take(L1_BIG, &c->big_lock);
-    l1_limbo_add(c, b);
+    l1_retired_add(c, b);
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-/* Put the blocks of lost threads on the retire list. Threads above BASE_SELF_MAX share an index, so
- * the forking thread is unknown. Blocks of that index stay in hand. */
+/* Put the blocks of lost threads on the retire list. Threads above BASE_THREAD_MAX share an index,
+ * so the forking thread is unknown. Blocks of that index stay in hand. */
 CELLAR_PRIVATE void l1_bigs_child(l1 *c)
 {
-    const uint32_t own = base_self()->index;
+    const uint32_t own = base_thread_self()->index;
     for (l1_big *b = c->hand.first, *next; b != NULL; b = next) {
         next = b->next;
         if (b->who == own) { continue; }
@@ -143,9 +144,9 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
         sync_take(L1_BIG, &c->big_lock);
         if (b->where == L1_SWEPT) {
             l1_bigs_remove(c, b);
-            l1_bigs_add(c, b, L1_IN_LIMBO);
+            l1_bigs_add(c, b, L1_RETIRED);
         } else {
-            l1_limbo_add(c, b);
+            l1_retired_add(c, b);
         }
         sync_drop(L1_BIG, &c->big_lock);
     }
@@ -161,7 +162,7 @@ static bool l1_on_its_way(l1 *c)
     return back;
 }
 
-CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
+CELLAR_PRIVATE void l1_retired_wait(l1 *c)
 {
     for (unsigned i = 0; l1_on_its_way(c) && i < 1000; i++) {
         if (i < 128) {
@@ -174,7 +175,7 @@ CELLAR_PRIVATE void l1_limbo_wait(l1 *c)
 
 /* Free a block off the retire list that no reader uses: all of it, or a piece of `most` bytes at
  * its end. A piece is at least as long as a segment. */
-static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
+static uint64_t l1_retired_free(l1 *c, l1_big *b, uint64_t most)
 {
     const uint64_t had = b->bytes, least = BASE_MAX(most, (uint64_t)c->seg_bytes);
     const uint64_t piece = base_round_up(BASE_MIN(least, had), BASE_PAGE);
@@ -185,7 +186,7 @@ static uint64_t l1_limbo_free(l1 *c, l1_big *b, uint64_t most)
     l1_run_cut(c, b, had - piece);
     sync_take(L1_BIG, &c->big_lock);
     l1_bigs_remove(c, b);
-    l1_bigs_add(c, b, L1_IN_LIMBO);
+    l1_bigs_add(c, b, L1_RETIRED);
     sync_drop(L1_BIG, &c->big_lock);
     return piece;
 }
@@ -199,18 +200,18 @@ typedef struct l1_sweep {
 } l1_sweep;
 
 /* Reclaim blocks from the front of the retire list, none of them twice. Return the freed bytes. */
-static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
+static uint64_t l1_retired_pass(l1 *c, l1_sweep *w)
 {
-    if (base_load_rlx(&c->limbo_bytes) == 0) {
+    if (base_load_rlx(&c->retired_bytes) == 0) {
         w->looks = 0;
         return 0;
     }
     uint64_t freed = 0;
     sync_take(L1_BIG, &c->big_lock);
     base_add_rlx(&c->sweepers, 1u);
-    w->looks = BASE_MIN(w->looks, c->limbo.count);
+    w->looks = BASE_MIN(w->looks, c->retired.count);
     while (w->looks > 0 && freed < w->bytes) {
-        l1_big *b = c->limbo.first;
+        l1_big *b = c->retired.first;
         /* The next set with a block may choose among the others, unless sets already free room. */
         const bool enough = w->kept != NULL && base_load_rlx(&c->low) == 0;
         if (b == NULL || enough) {
@@ -226,7 +227,7 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
         if (!pinned && w->keep && w->kept == NULL && fits) {
             w->kept = b;
         } else if (!pinned) {
-            const uint64_t had = b->bytes, gone = l1_limbo_free(c, b, w->bytes - freed);
+            const uint64_t had = b->bytes, gone = l1_retired_free(c, b, w->bytes - freed);
             if (gone != had) { w->looks++; } /* the rest of it is first in the list again */
             freed += gone;
         }
@@ -237,14 +238,14 @@ static uint64_t l1_limbo_pass(l1 *c, l1_sweep *w)
         }
     }
     sync_drop(L1_BIG, &c->big_lock);
-    base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_limbo_wait */
+    base_sub_ar(&c->sweepers, 1u); /* release here, acquire in l1_retired_wait */
     /* Judge `low` again: sets must not evict for a shortage that is over. */
     if (freed != 0) { (void)l1_unpark(c, 0); }
     return freed;
 }
 
 /* Return the bytes that any set may reclaim: at most some hundred microseconds in the kernel. */
-static uint64_t l1_limbo_share(const l1 *c) { return (uint64_t)L1_SWEEP_LOOKS * c->record_max; }
+static uint64_t l1_retired_share(const l1 *c) { return (uint64_t)L1_SWEEP_LOOKS * c->record_max; }
 
 static l1_sweep l1_sweep_for(const l1 *c, uint64_t bytes)
 {
@@ -252,44 +253,44 @@ static l1_sweep l1_sweep_for(const l1 *c, uint64_t bytes)
     return (l1_sweep){.looks = (uint32_t)BASE_MIN(blocks, (uint64_t)UINT32_MAX), .bytes = bytes};
 }
 
-CELLAR_PRIVATE uint64_t l1_limbo_sweep(l1 *c, uint64_t bytes)
+CELLAR_PRIVATE uint64_t l1_retired_sweep(l1 *c, uint64_t bytes)
 {
     l1_sweep w = {.looks = UINT32_MAX, .bytes = bytes};
-    return l1_limbo_pass(c, &w);
+    return l1_retired_pass(c, &w);
 }
 
-CELLAR_PRIVATE void l1_limbo_for(l1 *c, uint64_t bytes)
+CELLAR_PRIVATE void l1_retired_for(l1 *c, uint64_t bytes)
 {
-    for (uint64_t lack; (lack = l1_lack(c, bytes)) != 0 && l1_limbo_sweep(c, lack) != 0;) { }
+    for (uint64_t lack; (lack = l1_lack(c, bytes)) != 0 && l1_retired_sweep(c, lack) != 0;) { }
 }
 
-CELLAR_PRIVATE void l1_limbo_some(l1 *c)
+CELLAR_PRIVATE void l1_retired_some(l1 *c)
 {
-    l1_sweep w = l1_sweep_for(c, l1_limbo_share(c));
-    (void)l1_limbo_pass(c, &w);
+    l1_sweep w = l1_sweep_for(c, l1_retired_share(c));
+    (void)l1_retired_pass(c, &w);
 }
 
-CELLAR_PRIVATE bool l1_limbo_turn(l1 *c, uint64_t end_ns)
+CELLAR_PRIVATE bool l1_retired_turn(l1 *c, uint64_t end_ns)
 {
     sync_take(L1_BIG, &c->big_lock);
-    uint32_t left = c->limbo.count;
+    uint32_t left = c->retired.count;
     sync_drop(L1_BIG, &c->big_lock);
     while (left != 0) {
         const uint32_t looks = BASE_MIN(left, L1_SWEEP_LOOKS);
-        l1_sweep w = {.looks = looks, .bytes = l1_limbo_share(c)};
-        (void)l1_limbo_pass(c, &w);
+        l1_sweep w = {.looks = looks, .bytes = l1_retired_share(c)};
+        (void)l1_retired_pass(c, &w);
         left -= looks - w.looks;
         if (left != 0 && base_now_ns() >= end_ns) { return false; }
     }
     return true;
 }
 
-static l1_big *l1_limbo_keep(l1 *c, uint64_t want)
+static l1_big *l1_retired_keep(l1 *c, uint64_t want)
 {
-    l1_sweep w = l1_sweep_for(c, BASE_MAX(want, l1_limbo_share(c)));
+    l1_sweep w = l1_sweep_for(c, BASE_MAX(want, l1_retired_share(c)));
     w.keep = true;
     w.want = want;
-    (void)l1_limbo_pass(c, &w);
+    (void)l1_retired_pass(c, &w);
     return w.kept;
 }
 
@@ -307,7 +308,7 @@ static void l1_log_refill(l1 *c)
     bool there = false, more = true;
     l1_round at = {0};
     for (unsigned round = 0; round < 4 && more && !there; round++) {
-        l1_limbo_for(c, next);
+        l1_retired_for(c, next);
         there = l1_give_back(c, next, 0);
         more = there || (l1_may_fit(c, next) && l1_evict_round(c, c->seg_bytes, &at) != 0);
     }
@@ -322,7 +323,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
     l1_run got = L1_RUN_OK;
     l1_round at = {0};
-    *out = l1_limbo_keep(c, bytes);
+    *out = l1_retired_keep(c, bytes);
     if (*out != NULL) { l1_run_reuse(c, *out, bytes, k->hash); } else {
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
@@ -336,7 +337,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         /* Reuse the pages of a victim before the kernel gets them. Do not evict for a block that
          * cannot fit. */
         if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
-        *out = l1_limbo_keep(c, bytes);
+        *out = l1_retired_keep(c, bytes);
         if (*out != NULL) {
             l1_run_reuse(c, *out, bytes, k->hash);
             got = L1_RUN_OK;

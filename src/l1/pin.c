@@ -30,10 +30,10 @@ CELLAR_PRIVATE bool l1_pins_open(l1 *c)
     return c->pin != NULL;
 }
 
-/* Return the owner bits of a slot of this thread: bits 48..62. */
-BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_self_t *self)
+/* Return the generation bits of a slot of this thread: bits 48..62. */
+BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_thread_record *self)
 {
-    _Static_assert(BASE_SELF_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
+    _Static_assert(BASE_THREAD_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
     return (uint64_t)(self->index + 1) << L1_PIN_SHIFT;
 }
 
@@ -48,7 +48,7 @@ BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
 }
 
 /* Return the first line for pins of a thread. No two threads share a line until all are in use. */
-BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_self_t *self)
+BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_thread_record *self)
 {
     const uint32_t t = self->index;
     return &c->pin[BASE_LIKELY(t < c->user_pin_lines) ? t : t % c->user_pin_lines];
@@ -56,7 +56,7 @@ BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_self_t *self
 
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     BASE_ASSERT((what & L1_PIN_OWNER) == 0);
     what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
     const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
@@ -85,7 +85,7 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
 
 CELLAR_PRIVATE void l1_pins_child(l1 *c)
 {
-    const uint64_t own = l1_pin_own(base_self());
+    const uint64_t own = l1_pin_own(base_thread_self());
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
             _Atomic uint64_t *slot = &c->pin[i].slot[j];
@@ -182,8 +182,9 @@ BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t 
 
 /* Pin a plain record at the first match, in one of the first two slots of the thread. On any doubt
  * return false; the caller starts over. Same steps as in read.c. */
-BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
-                                     uint32_t owner, uint64_t hash, l1_pin_ref *out)
+BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, const void *key,
+                                     uint32_t klen, uint32_t generation, uint64_t hash,
+                                     l1_pin_ref *out)
 {
     l1_aim a;
     l1_aim_at(c, hash, &a);
@@ -191,14 +192,14 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_self_t *self, const void 
     const unsigned char *const p = l1_at(c, a.pos);
     const uint64_t head = base_seq_u64(p);
     const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
-    const uint32_t own = owner != 0, key_at = 8u + 4u * own;
+    const uint32_t own = generation != 0, key_at = 8u + 4u * own;
     if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
     const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
     if (BASE_UNLIKELY(((uint32_t)a.pos & seg_mask) + value_at + vlen - 1 > seg_mask)) {
         return false;
     }
     if (BASE_UNLIKELY(!base_seq_equal(p + key_at, key, klen))) { return false; }
-    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
+    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return false; }
     out->deadline_ms = BASE_NEVER_MS;
     const uint32_t seg = l1_seg_of(c, a.pos);
     if (due != 0) {
@@ -225,10 +226,10 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_self_t *self, const void 
     return true;
 }
 
-CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
-                               uint32_t owner, uint64_t hash, l1_pin_ref *out)
+CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void *key,
+                               uint32_t klen, uint32_t generation, uint64_t hash, l1_pin_ref *out)
 {
-    return l1_pin_plain(c, self, key, klen, owner, hash, out);
+    return l1_pin_plain(c, self, key, klen, generation, hash, out);
 }
 
 typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
@@ -300,8 +301,8 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
     cellar_err err;
     l1_slot slot = {.b = NULL};
     bool done = false;
-    if ((flags & L1_PEEK) == 0 &&
-        BASE_LIKELY(l1_pin_plain(c, base_self(), k->bytes, k->len, k->owner, k->hash, out))) {
+    if ((flags & L1_PEEK) == 0 && BASE_LIKELY(l1_pin_plain(c, base_thread_self(), k->bytes, k->len,
+                                                           k->generation, k->hash, out))) {
         return CELLAR_OK;
     }
     memset(out, 0, sizeof *out);

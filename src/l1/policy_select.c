@@ -30,7 +30,7 @@
 #define L1_SHADOW_MOST 512u
 #define L1_ADVISOR_MOST 512u
 #define L1_ADVISOR_LEAST_ENTRIES 1000u
-#define L1_ADVISOR_VIEWS 64u
+#define L1_ADVISOR_NAMESPACES 64u
 #define L1_ADVISOR_SHARE 150u  /* 1 / share of the budget; `why` takes up to .53 % more */
 #define L1_ADVISOR_WINDOW 32u  /* requests per entry, then older ones count half */
 #define L1_ADVISOR_SURE 512u  /* sampled requests before the advisor answers */
@@ -59,9 +59,10 @@ typedef struct l1_shadow_cache {
 typedef struct l1_advised { uint32_t requests, hits[L1_ADVICE]; } l1_advised;
 typedef struct l1_advisor {
     uint32_t n, limit;  /* entries at 100 %; largest key it sees */
-    uint32_t view_count;
-    uint16_t view[L1_ADVISOR_VIEWS]; /* their numbers, in the order of their first request */
-    l1_advised of[L1_ADVISOR_VIEWS], all;
+    uint32_t namespace_count;
+    /* their numbers, in the order of their first request */
+    uint16_t namespace[L1_ADVISOR_NAMESPACES];
+    l1_advised of[L1_ADVISOR_NAMESPACES], all;
     size_t bytes;       /* size of this block */
     l1_shadow_cache cache[L1_ADVICE];
 } l1_advisor;
@@ -378,14 +379,14 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
 }
 
 /* Return the figures of a namespace; NULL: none of its own. */
-static l1_advised *l1_advisor_view(l1_advisor *a, uint32_t view, bool make)
+static l1_advised *l1_advisor_namespace(l1_advisor *a, uint32_t namespace, bool make)
 {
     uint32_t i = 0;
-    while (i < a->view_count && a->view[i] != view) { i++; }
-    if (i == a->view_count) {
-        if (!make || view == L1_NO_VIEW || i == L1_ADVISOR_VIEWS) { return NULL; }
-        a->view_count++;
-        a->view[i] = (uint16_t)view; /* < L1_NO_VIEW */
+    while (i < a->namespace_count && a->namespace[i] != namespace) { i++; }
+    if (i == a->namespace_count) {
+        if (!make || namespace == L1_NO_NAMESPACE || i == L1_ADVISOR_NAMESPACES) { return NULL; }
+        a->namespace_count++;
+        a->namespace[i] = (uint16_t)namespace; /* < L1_NO_NAMESPACE */
         memset(&a->of[i], 0, sizeof a->of[i]);
     }
     return &a->of[i];
@@ -402,14 +403,15 @@ static void l1_advisor_count(const l1_advisor *a, l1_advised *d, const uint32_t 
     }
 }
 
-static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t count, uint32_t view)
+static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t count,
+                           uint32_t namespace)
 {
     uint32_t hits[L1_ADVICE];
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         hits[i] = l1_shade_request(&a->cache[i], l1_rule_now(c), key, count) + count - 1;
     }
     l1_advisor_count(a, &a->all, hits, count);
-    l1_advised *d = l1_advisor_view(a, view, true);
+    l1_advised *d = l1_advisor_namespace(a, namespace, true);
     if (d != NULL) { l1_advisor_count(a, d, hits, count); }
 }
 
@@ -424,12 +426,13 @@ static l1_advisor *l1_advisor_take(l1 *c)
 
 static void l1_advisor_give(l1 *c) { base_store_rel(&base_load_acq(&c->shadow)->busy, 0u); }
 
-CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_advice *out)
+CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, l1_advice *out)
 {
     memset(out, 0, sizeof *out);
     l1_advisor *a = base_load_rlx(&c->policy) == L1_ADAPTIVE ? l1_advisor_take(c) : NULL;
     if (a == NULL) { return CELLAR_E_UNSUPPORTED; }
-    const l1_advised *of = view == L1_NO_VIEW ? &a->all : l1_advisor_view(a, view, false);
+    const l1_advised *of =
+        namespace == L1_NO_NAMESPACE ? &a->all : l1_advisor_namespace(a, namespace, false);
     const l1_advised d = of != NULL ? *of : (l1_advised){ .requests = 0 };
     l1_advisor_give(c);
     out->requests = d.requests;
@@ -449,23 +452,24 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t view, double measured, l1_ad
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t view)
+CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 {
     l1_advisor *a = l1_advisor_take(c);
     if (a == NULL) { return; }
-    l1_advised *d = l1_advisor_view(a, view, false);
+    l1_advised *d = l1_advisor_namespace(a, namespace, false);
     if (d != NULL) {
-        const uint32_t last = --a->view_count;
-        a->view[d - a->of] = a->view[last];
+        const uint32_t last = --a->namespace_count;
+        a->namespace[d - a->of] = a->namespace[last];
         *d = a->of[last];
     }
     l1_advisor_give(c);
 }
 
-static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count, uint32_t view)
+static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count,
+                          uint32_t namespace)
 {
     if (w->advisor != NULL && key <= w->advisor->limit) {
-        l1_advisor_key(c, w->advisor, key, count, view);
+        l1_advisor_key(c, w->advisor, key, count, namespace);
     }
     uint32_t hits = 0;
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
@@ -488,7 +492,9 @@ CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a)
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL) { return false; }
     if (base_xchg_ar(&w->busy, 1u) != 0 && !BASE_MUTANT("l1.shadow_no_flag")) { return false; }
-    for (uint32_t i = 0; i < a->n; i++) { l1_shadow_key(c, w, a->key[i], a->count[i], a->view[i]); }
+    for (uint32_t i = 0; i < a->n; i++) {
+        l1_shadow_key(c, w, a->key[i], a->count[i], a->namespace[i]);
+    }
     BASE_POINT("l1.shadow.fed");
     base_store_rel(&w->busy, 0u);
     return true;

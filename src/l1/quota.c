@@ -16,8 +16,9 @@
  *            at 0 before any set can use that generation. It changes inside the window that links
  *            or unlinks a record. No word counts what an older generation left.
  * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
- *            generation, published after it (release in cache_vgen_next, acquire in cache_key).
- *            Sums, floors and ceilings are relaxed hints, at most one append per stripe old.
+ *            generation, published after it (release in cache_generation_next, acquire in
+ *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per stripe
+ *            old.
  * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %. One call keeps
  *            L1_QUOTA_KEEPS records, then it drops one (counted in `breached`). README.md: bounds.
  * SEE ALSO   cache/namespace.c: numbers of namespaces. evict.c: the cursor. */
@@ -45,7 +46,7 @@ struct l1_quotas {
     l1_quota_words word[]; /* stripe x L1_QUOTAS */
 };
 
-#define L1_QUOTA_WORD(owner, n) ((uint64_t)(owner) << 32 | (uint64_t)(n))
+#define L1_QUOTA_WORD(generation, n) ((uint64_t)(generation) << 32 | (uint64_t)(n))
 
 static l1_quota_words *l1_quota_at(struct l1_quotas *q, uint32_t stripe, unsigned number)
 {
@@ -54,11 +55,13 @@ static l1_quota_words *l1_quota_at(struct l1_quotas *q, uint32_t stripe, unsigne
 
 /* Add `by` to the word if it counts this generation. In a forked child the addition of a lost
  * thread may be missing, so the count stops at 0. */
-static void l1_quota_move(_Atomic uint64_t *word, uint32_t owner, int64_t by)
+static void l1_quota_move(_Atomic uint64_t *word, uint32_t generation, int64_t by)
 {
     for (;;) {
         const uint64_t was = base_load_rlx(word);
-        if ((uint32_t)(was >> 32) != owner && !BASE_MUTANT("l1.share_any_owner")) { return; }
+        if ((uint32_t)(was >> 32) != generation && !BASE_MUTANT("l1.share_any_generation")) {
+            return;
+        }
         const int64_t n = (int64_t)(uint32_t)was + by;
         const uint64_t now = n < 0 ? 0 : BASE_MIN((uint64_t)n, (uint64_t)UINT32_MAX);
         BASE_POINT("l1.quota.moved");
@@ -66,21 +69,21 @@ static void l1_quota_move(_Atomic uint64_t *word, uint32_t owner, int64_t by)
     }
 }
 
-static unsigned l1_quota_of(const l1 *c, uint32_t owner)
+static unsigned l1_quota_of(const l1 *c, uint32_t generation)
 {
-    return c->hooks.quota_of != NULL ? c->hooks.quota_of(c->hooks.ctx, owner) : 0;
+    return c->hooks.quota_of != NULL ? c->hooks.quota_of(c->hooks.ctx, generation) : 0;
 }
 
-BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t owner,
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
                                              int64_t bytes, int entries)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
-    const unsigned number = l1_quota_of(c, owner);
+    const unsigned number = l1_quota_of(c, generation);
     if (q == NULL || number == 0) { return; }
     l1_quota_words *w = l1_quota_at(q, s->index_number, number);
     const int64_t units = (BASE_MAX(bytes, -bytes) + 7) >> L1_QUOTA_UNIT;
-    l1_quota_move(&w->bytes, owner, bytes < 0 ? -units : units);
-    if (entries != 0) { l1_quota_move(&w->entries, owner, entries); }
+    l1_quota_move(&w->bytes, generation, bytes < 0 ? -units : units);
+    if (entries != 0) { l1_quota_move(&w->entries, generation, entries); }
 }
 
 /* ---- sums and shares ------------------------------------------------------------------------- */
@@ -140,11 +143,11 @@ static void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
 }
 
 /* ---- the cursor ------------------------------------------------------------------------------ */
-BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t owner,
+BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
                                                uint64_t weight, l1_freed *f)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
-    const unsigned number = l1_quota_of(c, owner);
+    const unsigned number = l1_quota_of(c, generation);
     if (number == 0) { return L1_SAY_NOTHING; }
     l1_quota_look(c, s, q);
     l1_quota *o = &q->of[number - 1];
@@ -209,7 +212,8 @@ static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool
     r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
     int64_t keep;
     (void)l1_expires(c, pos, r, &keep);
-    const bool dead = c->hooks.owner_alive != NULL && !c->hooks.owner_alive(c->hooks.ctx, r->owner);
+    const bool dead = c->hooks.generation_alive != NULL &&
+                      !c->hooks.generation_alive(c->hooks.ctx, r->generation);
     const bool expired = !dead && base_clock_reached(c->clock, keep);
     const unsigned uses = l1_freq(slot.b, slot.i);
     if (!dead && !expired && uses != 0 && spare) {
@@ -226,7 +230,7 @@ static uint64_t l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
-    const unsigned number = l1_quota_of(c, t->owner);
+    const unsigned number = l1_quota_of(c, t->generation);
     if (number == 0) { return; }
     l1_quota_look(c, s, q);
     const l1_quota *o = &q->of[number - 1];
@@ -237,7 +241,9 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t,
          t->own_looks++) {
         uint64_t pos;
         l1_rec r;
-        if (!l1_quota_next(c, s, &s->quota_pass, &pos, &r) || r.owner != t->owner) { continue; }
+        if (!l1_quota_next(c, s, &s->quota_pass, &pos, &r) || r.generation != t->generation) {
+            continue;
+        }
         t->own_freed += l1_quota_take(c, s, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
     }
 }
@@ -290,11 +296,11 @@ CELLAR_PRIVATE bool l1_quotas_open(l1 *c)
 {
     if (base_load_acq(&c->quotas) != NULL) { return true; }
     const size_t bytes = l1_quotas_bytes(c);
-    struct l1_quotas *q = base_alloc(c->account, BASE_MOD_VIEW, bytes, NULL);
+    struct l1_quotas *q = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (q == NULL) { return false; }
     q->block_bytes = bytes;
     if (!base_cas_ar(&c->quotas, (struct l1_quotas *)NULL, q)) {
-        base_free(c->account, BASE_MOD_VIEW, q, bytes);
+        base_free(c->account, BASE_MOD_NAMESPACE, q, bytes);
     }
     return true;
 }
@@ -302,17 +308,17 @@ CELLAR_PRIVATE bool l1_quotas_open(l1 *c)
 CELLAR_PRIVATE void l1_quotas_close(l1 *c)
 {
     struct l1_quotas *q = base_load_rlx(&c->quotas);
-    if (q != NULL) { base_free(c->account, BASE_MOD_VIEW, q, q->block_bytes); }
+    if (q != NULL) { base_free(c->account, BASE_MOD_NAMESPACE, q, q->block_bytes); }
 }
 
-CELLAR_PRIVATE void l1_quota_owner(l1 *c, unsigned number, uint32_t owner)
+CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generation)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_quota_words *w = l1_quota_at(q, i, number);
-        base_store_rel(&w->bytes, L1_QUOTA_WORD(owner, 0));
-        BASE_POINT("l1.quota.owner");
-        base_store_rel(&w->entries, L1_QUOTA_WORD(owner, 0));
+        base_store_rel(&w->bytes, L1_QUOTA_WORD(generation, 0));
+        BASE_POINT("l1.quota.generation");
+        base_store_rel(&w->entries, L1_QUOTA_WORD(generation, 0));
     }
 }
 
@@ -356,11 +362,12 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
 }
 
 /* ---- audit ----------------------------------------------------------------------------------- */
-static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t owner, uint64_t found)
+static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t generation,
+                            uint64_t found)
 {
     const uint64_t w = base_load_rlx(word);
     /* In the child, records stay counted that a lost thread had not yet subtracted. */
-    return (uint32_t)(w >> 32) != owner || (uint32_t)w == found || c->forked;
+    return (uint32_t)(w >> 32) != generation || (uint32_t)w == found || c->forked;
 }
 
 /* Compare the counts of the stripe with its records. Return NULL, or what is wrong. */
@@ -368,10 +375,11 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     uint64_t bytes[L1_QUOTAS] = {0}, entries[L1_QUOTAS] = {0};
-    uint32_t owner[L1_QUOTAS] = {0};
+    uint32_t generation[L1_QUOTAS] = {0};
     int64_t absent = 0, absent_bytes = 0;
     for (unsigned n = 0; q != NULL && n < L1_QUOTAS; n++) {
-        owner[n] = (uint32_t)(base_load_rlx(&l1_quota_at(q, s->index_number, n + 1)->bytes) >> 32);
+        generation[n] =
+            (uint32_t)(base_load_rlx(&l1_quota_at(q, s->index_number, n + 1)->bytes) >> 32);
     }
     for (unsigned k = 0; k < 2; k++) {
         for (uint32_t seg = s->queue[k].tail; seg != L1_NONE; seg = c->seg[seg].next) {
@@ -388,8 +396,8 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
                     absent++;
                     absent_bytes += (int64_t)l1_weight(c, pos, &r);
                 }
-                const unsigned number = q != NULL ? l1_quota_of(c, r.owner) : 0;
-                if (number == 0 || owner[number - 1] != r.owner ||
+                const unsigned number = q != NULL ? l1_quota_of(c, r.generation) : 0;
+                if (number == 0 || generation[number - 1] != r.generation ||
                     !l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
                     continue;
                 }
@@ -404,9 +412,9 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
     }
     for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
         l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
-        if (l1_quota_of(c, owner[n]) != n + 1) { continue; } /* of a dropped namespace */
-        if (!l1_quota_agrees(c, &w->bytes, owner[n], bytes[n]) ||
-            !l1_quota_agrees(c, &w->entries, owner[n], entries[n])) {
+        if (l1_quota_of(c, generation[n]) != n + 1) { continue; } /* of a dropped namespace */
+        if (!l1_quota_agrees(c, &w->bytes, generation[n], bytes[n]) ||
+            !l1_quota_agrees(c, &w->entries, generation[n], entries[n])) {
             return "count of a share differs";
         }
     }

@@ -347,8 +347,8 @@ any:
 /* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
  * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. */
 BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
-                                bool near_key, uint32_t owner, void *buf, size_t buf_cap,
-                                size_t *value_len, unsigned flags, const base_self_t *self,
+                                bool near_key, uint32_t generation, void *buf, size_t buf_cap,
+                                size_t *value_len, unsigned flags, const base_thread_record *self,
                                 int64_t *sure_ms)
 {
     const unsigned char *const p = l1_at(c, a->pos);
@@ -357,7 +357,7 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
      * padded. So the first 12 bytes always lie inside the segment. */
     const uint64_t head = base_seq_u64(p);
     const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
-    const uint32_t own = owner != 0, key_at = 8u + 4u * own;
+    const uint32_t own = generation != 0, key_at = 8u + 4u * own;
     if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
     if (BASE_UNLIKELY(vlen > buf_cap)) { return false; }
     const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
@@ -368,7 +368,7 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
         return false;
     }
-    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != owner)) { return false; }
+    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return false; }
     if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
     if (due != 0) {
         const int64_t at =
@@ -394,35 +394,36 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     return true;
 }
 
-BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
-                                    bool near_key, uint32_t owner, uint64_t hash, void *buf,
-                                    size_t buf_cap, size_t *value_len, unsigned flags)
+BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const void *key,
+                                    uint32_t klen, bool near_key, uint32_t generation,
+                                    uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
+                                    unsigned flags)
 {
     l1_aim a;
     l1_aim_at(c, hash, &a);
     if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) { return false; }
     BASE_PREFETCH(l1_at(c, a.pos) + 64);
-    if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, owner, buf, buf_cap, value_len, flags,
-                               self, NULL))) {
+    if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, generation, buf, buf_cap, value_len,
+                               flags, self, NULL))) {
         return false;
     }
-    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, owner); }
+    if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, generation); }
     return true;
 }
 
 /* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
-CELLAR_PRIVATE bool l1_hit(l1 *c, const base_self_t *self, const void *key, uint32_t klen,
-                           uint32_t owner, uint64_t hash, void *buf, size_t buf_cap,
+CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t klen,
+                           uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len)
 {
-    return l1_get_fast(c, self, key, klen, true, owner, hash, buf, buf_cap, value_len, 0);
+    return l1_get_fast(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0);
 }
 
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags)
 {
-    if (BASE_LIKELY(l1_get_fast(c, base_self(), k->bytes, k->len, false, k->owner, k->hash, buf,
-                                buf_cap, value_len, flags))) {
+    if (BASE_LIKELY(l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation,
+                                k->hash, buf, buf_cap, value_len, flags))) {
         return CELLAR_OK;
     }
     return l1_get_rest(c, k, buf, buf_cap, value_len, flags);
@@ -448,7 +449,7 @@ CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t 
                                       size_t *value_len, unsigned flags)
 {
     if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
-        l1_sampled(c, k->hash, k->owner);
+        l1_sampled(c, k->hash, k->generation);
     }
     return l1_get_walk(c, k, buf, buf_cap, value_len, flags);
 }
@@ -463,27 +464,27 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
 /* ---- many keys ---- */
 
 /* Read one item of the group for which the three steps did not suffice. */
-static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t owner, uint64_t hash, cellar_get_item *it,
+static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t generation, uint64_t hash, cellar_get_item *it,
                                      unsigned flags)
 {
-    const l1_key k = {it->key, (uint32_t)it->key_len, owner, hash};
+    const l1_key k = {it->key, (uint32_t)it->key_len, generation, hash};
     size_t len = 0;
     it->status = l1_none(c, hash) ? CELLAR_MISS
                                   : l1_get_rest(c, &k, it->buf, it->buf_cap, &len, flags);
     it->value_len = len;
 }
 
-CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *items, uint32_t n,
+CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
                                     uint32_t which, unsigned flags)
 {
     l1_aim aim[32];
     uint64_t hash[32], least = UINT64_MAX; /* lowest hash: tells whether any key is sampled */
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     int64_t sure_ms = BASE_NEVER_MS; /* the first deadline reads the clock for all items */
     BASE_ASSERT(n <= 32);
     for (uint32_t i = 0; i < n; i++) {
         if (BASE_UNLIKELY((which >> i & 1u) == 0)) { continue; }
-        hash[i] = base_hash(c->hash_key, owner, items[i].key, items[i].key_len);
+        hash[i] = base_hash(c->hash_key, generation, items[i].key, items[i].key_len);
         least = BASE_MIN(least, hash[i]);
         l1_aim_at(c, hash[i], &aim[i]);
         BASE_PREFETCH(aim[i].primary);
@@ -503,17 +504,17 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t owner, cellar_get_item *item
         cellar_get_item *it = &items[i];
         const uint32_t klen = (uint32_t)it->key_len; /* at most CELLAR_KEY_MAX */
         if (BASE_LIKELY((seen >> i & 1u) != 0 &&
-                        l1_take(c, &aim[i], it->key, klen, klen - 8 <= 8, owner, it->buf,
+                        l1_take(c, &aim[i], it->key, klen, klen - 8 <= 8, generation, it->buf,
                                 it->buf_cap, &it->value_len, flags, self, &sure_ms))) {
             it->status = CELLAR_OK;
             hits |= 1u << i;
         } else if ((which >> i & 1u) != 0) {
-            l1_get_one(c, owner, hash[i], it, flags);
+            l1_get_one(c, generation, hash[i], it, flags);
         }
     }
     const uint64_t limit = base_load_rlx(&c->sample_limit);
     for (uint32_t i = 0; BASE_UNLIKELY(least < limit) && i < n; i++) {
-        if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i], owner); }
+        if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i], generation); }
     }
     return hits;
 }

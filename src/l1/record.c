@@ -48,9 +48,9 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
     /* Most records have only key and value. The general code below gives the same in twice the
      * steps. */
-    if (BASE_LIKELY((r->w0 & (L1_W0_OWNER | L1_W0_EXT | L1_W0_BIG)) == 0)) {
+    if (BASE_LIKELY((r->w0 & (L1_W0_GENERATION | L1_W0_EXT | L1_W0_BIG)) == 0)) {
         const uint32_t klen = L1_W0_KLEN(r->w0), vlen = L1_W0_VLEN(r->w0);
-        r->owner = r->mask = r->tag_off = r->tag_count = 0;
+        r->generation = r->mask = r->tag_off = r->tag_count = 0;
         r->field_off = r->key_off = 8;
         r->klen = klen;
         r->vlen = vlen;
@@ -59,10 +59,10 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
         return klen - 1 < L1_KLEN_LONG - 1 && r->size <= room;
     }
     uint32_t at = 8;
-    r->owner = 0;
+    r->generation = 0;
     r->mask = 0;
-    if ((r->w0 & L1_W0_OWNER) != 0) {
-        r->owner = base_seq_u32(p + at);
+    if ((r->w0 & L1_W0_GENERATION) != 0) {
+        r->generation = base_seq_u32(p + at);
         at += 4;
     }
     if ((r->w0 & L1_W0_EXT) != 0) {
@@ -167,7 +167,7 @@ static bool l1_apart_may_be(const l1 *c, uint64_t pos, const l1_rec *r, const l1
 
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
 {
-    if (r->klen != k->len || r->owner != k->owner) { return false; }
+    if (r->klen != k->len || r->generation != k->generation) { return false; }
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
     }
@@ -178,7 +178,7 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
 CELLAR_PRIVATE l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
                                    const l1_rec *r, const l1_key *k)
 {
-    if (r->klen != k->len || r->owner != k->owner) { return L1_LOOK_NONE; }
+    if (r->klen != k->len || r->generation != k->generation) { return L1_LOOK_NONE; }
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len) ? L1_LOOK_FOUND
                                                                              : L1_LOOK_NONE;
@@ -217,7 +217,7 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     }
     out->deadline_ms = l1_deadline(c, pos, r);
     out->expires_ms = l1_expires(c, pos, r, NULL);
-    out->owner = r->owner;
+    out->generation = r->generation;
     out->tag_count = r->tag_count;
     out->at = pos;
     out->seq = base_load_rlx(&c->seg[l1_seg_of(c, pos)].seq);
@@ -274,16 +274,16 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
 {
     const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
     if (l1_is_plain(c, k, p) && form == 0 && p->value_len <= c->record_max) {
-        const uint32_t head = k->owner != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
-        im->rec =
-            (l1_rec){.w0 = k->len | (vlen << 8) | L1_W0_ALWAYS | (k->owner != 0 ? L1_W0_OWNER : 0u),
-                     .owner = k->owner,
-                     .klen = k->len,
-                     .vlen = vlen,
-                     .field_off = head,
-                     .key_off = head,
-                     .value_off = head + k->len,
-                     .size = l1_pad(c, head + k->len + vlen)};
+        const uint32_t head = k->generation != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
+        im->rec = (l1_rec){ .w0 = k->len | (vlen << 8) | L1_W0_ALWAYS |
+                                  (k->generation != 0 ? L1_W0_GENERATION : 0u),
+                            .generation = k->generation,
+                            .klen = k->len,
+                            .vlen = vlen,
+                            .field_off = head,
+                            .key_off = head,
+                            .value_off = head + k->len,
+                            .size = l1_pad(c, head + k->len + vlen) };
         im->key = k->bytes;
         im->value = p->value;
         im->value_len = p->value_len;
@@ -325,11 +325,11 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     if (exact || l1_due_far(c, p->deadline_ms)) { mask |= L1_X_DEADLINE; }
 
     l1_rec *r = &im->rec;
-    r->owner = k->owner;
+    r->generation = k->generation;
     r->mask = mask;
     r->klen = k->len;
     r->vlen = big ? L1_DESCRIPTOR : (uint32_t)p->value_len;
-    r->field_off = 8u + (k->owner != 0 ? 4u : 0u) + (mask != 0 ? 4u : 0u);
+    r->field_off = 8u + (k->generation != 0 ? 4u : 0u) + (mask != 0 ? 4u : 0u);
     r->key_off = r->field_off + l1_field_bytes(mask);
     r->value_off = r->key_off + (apart ? 0 : k->len);
     uint64_t end = (uint64_t)r->value_off + (big ? L1_DESCRIPTOR : p->value_len);
@@ -342,7 +342,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     if (end > most || r->vlen > L1_VLEN_LIMIT) { return false; }
     r->size = l1_pad(c, (uint32_t)end);
     r->w0 = BASE_MIN(k->len, L1_KLEN_LONG) | (r->vlen << 8) | L1_W0_ALWAYS |
-            (k->owner != 0 ? L1_W0_OWNER : 0u) | (mask != 0 ? L1_W0_EXT : 0u) |
+            (k->generation != 0 ? L1_W0_GENERATION : 0u) | (mask != 0 ? L1_W0_EXT : 0u) |
             (big ? L1_W0_BIG : 0u) | ((mask & L1_X_SPECIAL) != 0 ? L1_W0_SPECIAL : 0u);
     return true;
 }
@@ -401,7 +401,7 @@ CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
     unsigned char *p = l1_at(c, pos);
     base_seq_store_u32(p, r->w0);
     base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->deadline_ms, r->mask));
-    if (r->owner != 0) { base_seq_store_u32(p + 8, r->owner); }
+    if (r->generation != 0) { base_seq_store_u32(p + 8, r->generation); }
     if (r->mask != 0) {
         base_seq_store_u32(p + r->field_off - 4, r->mask);
         l1_write_fields(p, im);

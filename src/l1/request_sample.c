@@ -71,11 +71,11 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
     return s == NULL ? 0 : base_load_rlx(&s->dropped);
 }
 
-CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner)
+CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
 {
     struct l1_samples *s = base_load_acq(&c->samples);
     if (s == NULL) { return; }
-    l1_ring *r = &s->ring[base_self()->index & s->mask];
+    l1_ring *r = &s->ring[base_thread_self()->index & s->mask];
     l1_asked *a = &r->asked;
     const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
     if (base_xchg_ar(&r->busy, 1u) != 0 && !BASE_MUTANT("l1.sample_no_flag")) {
@@ -89,8 +89,10 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t owner)
     } else {
         BASE_ASSERT(a->n < L1_ASKED_KEYS);
         a->key[a->n] = key;
-        a->view[a->n] = (uint16_t)(c->hooks.view_of != NULL /* <= L1_NO_VIEW, which fits */
-                                       ? c->hooks.view_of(c->hooks.ctx, owner) : L1_NO_VIEW);
+        a->namespace[a->n] =
+            (uint16_t)(c->hooks.namespace_of != NULL /* <= L1_NO_NAMESPACE, which fits */
+                           ? c->hooks.namespace_of(c->hooks.ctx, generation)
+                           : L1_NO_NAMESPACE);
         BASE_POINT("l1.sample.noted");
         a->count[a->n++] = 1;
         if (a->n == L1_ASKED_KEYS) {

@@ -26,7 +26,7 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
 {
     *stamp = 0;
     if (c->hooks.commit == NULL) { return true; }
-    return c->hooks.commit(c->hooks.ctx, k->hash, k->owner, k->bytes, k->len, change, stamp);
+    return c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes, k->len, change, stamp);
 }
 
 /* Return why an entry is not fresh: a tag ended it before its time was over, or it expired. */
@@ -149,15 +149,24 @@ static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slo
     l1_info info;
     l1_info_of(c, slot->pos, &slot->rec, &info);
     base_seq_load(old->value, l1_at(c, slot->pos) + slot->rec.value_off, slot->rec.vlen);
-    old->left = (l1_left){.key = k->bytes, .key_len = k->len, .value = old->value,
-                          .value_len = slot->rec.vlen, .hash = k->hash,
-                          .deadline_ms = info.deadline_ms, .stale_ms = info.stale_ms,
-                          .expires_ms = info.expires_ms,
-                          .version = info.version,
-                          .l2_addr = info.l2_addr, .owner = k->owner, .user_flags = info.user_flags,
-                          .idle_ms = (uint32_t)info.idle_ms, .cause = L1_LEFT_REPLACED,
-                          .kind = info.kind, .cost = info.cost, .fails = info.fails,
-                          .uses = (uint8_t)l1_freq(slot->b, slot->i)};
+    old->left = (l1_left){ .key = k->bytes,
+                           .key_len = k->len,
+                           .value = old->value,
+                           .value_len = slot->rec.vlen,
+                           .hash = k->hash,
+                           .deadline_ms = info.deadline_ms,
+                           .stale_ms = info.stale_ms,
+                           .expires_ms = info.expires_ms,
+                           .version = info.version,
+                           .l2_addr = info.l2_addr,
+                           .generation = k->generation,
+                           .user_flags = info.user_flags,
+                           .idle_ms = (uint32_t)info.idle_ms,
+                           .cause = L1_LEFT_REPLACED,
+                           .kind = info.kind,
+                           .cost = info.cost,
+                           .fails = info.fails,
+                           .uses = (uint8_t)l1_freq(slot->b, slot->i) };
     if (slot->rec.tag_count != 0) {
         const unsigned char *tags = l1_at(c, slot->pos) + slot->rec.tag_off;
         base_seq_load(old->fps, tags + 16, 8u * (size_t)slot->rec.tag_count);
@@ -248,8 +257,8 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
 }
 
 /* Write in place and report the old value. Out of line: its frame holds a copy of the old value. */
-static BASE_NOINLINE l1_done l1_put_in_place_told(l1 *c, const l1_key *k, l1_put_spec *p,
-                                                  l1_image *im, cellar_err *err)
+static BASE_NOINLINE l1_done l1_put_in_place_reported(l1 *c, const l1_key *k, l1_put_spec *p,
+                                                      l1_image *im, cellar_err *err)
 {
     l1_overwritten old;
     return l1_put_in_place(c, k, p, im, err, &old);
@@ -334,7 +343,7 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
     if (err == CELLAR_OK) {
         l1_live_add(c, s, pos, weight);
-        l1_quota_add(c, s, k->owner, weight);
+        l1_quota_add(c, s, k->generation, weight);
         if (BASE_UNLIKELY(p->kind != (uint8_t)L1_VALUE)) { l1_absent_count(s, (int64_t)weight, 1); }
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
@@ -354,7 +363,8 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
-    l1_toll toll = {.owner = k->owner, .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0};
+    l1_toll toll = { .generation = k->generation,
+                     .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0 };
     unsigned q = 2, no_bucket = 0;
     cellar_err err;
     v.n = 0;
@@ -401,10 +411,10 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
-            l1_limbo_some(c);
-            l1_limbo_wait(c);
+            l1_retired_some(c);
+            l1_retired_wait(c);
         } else if (im->block == NULL) { /* a set with a block had its choice */
-            l1_limbo_use(c);
+            l1_retired_use(c);
         }
         /* The chain needs one more bucket and the budget had no page for it: evict for that,
          * too. */
@@ -444,7 +454,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
                                             uint64_t *stamp)
 {
     const uint64_t hash = k->hash;
-    const uint32_t klen = k->len, owner = k->owner;
+    const uint32_t klen = k->len, generation = k->generation;
     l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
     l1_bucket *const b = l1_bucket_at(s, number);
@@ -462,9 +472,9 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     BASE_PREFETCH_W(ahead + klen + vlen);
     l1_hold h;
     if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h, false))) { return L1_OVER_NOT; }
-    const uint32_t own = owner != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
+    const uint32_t own = generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
     const uint32_t size = (head + klen + vlen + pad) & ~pad;
-    const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_OWNER;
+    const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_GENERATION;
     l1_over_done done = L1_OVER_NOT;
     /* A listener may exist since the first look. A later listener sees later changes only. */
     if (BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)) { m = 0; }
@@ -477,7 +487,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
         const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
         if ((w0 & ~(L1_VLEN_LIMIT << 8)) != want ||
             !base_seq_equal(at + head, k->bytes, klen) ||
-            (own != 0 && base_seq_u32(at + 8) != owner)) {
+            (own != 0 && base_seq_u32(at + 8) != generation)) {
             continue;
         }
         const uint32_t old = base_seq_u32(at + 4);
@@ -492,7 +502,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
         }
         *stamp = 0;
         if (c->hooks.commit != NULL &&
-            !c->hooks.commit(c->hooks.ctx, hash, owner, k->bytes, klen, change, stamp)) {
+            !c->hooks.commit(c->hooks.ctx, hash, generation, k->bytes, klen, change, stamp)) {
             done = L1_OVER_VETOED;
             break;
         }
@@ -540,7 +550,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k
     }
     if (done == L1_OVER_DONE) {
         l1_live_add(c, s, pos, size);
-        l1_quota_add(c, s, k->owner, size);
+        l1_quota_add(c, s, k->generation, size);
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
     l1_unlock(c, &h);
@@ -554,14 +564,15 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
                                              uint64_t *stamp)
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
-    const uint32_t klen = k->len, owner = k->owner, own = owner != 0, head = 8u + 4u * own;
+    const uint32_t klen = k->len, generation = k->generation, own = generation != 0,
+                   head = 8u + 4u * own;
     const uint32_t pad = (1u << c->gshift) - 1, size = (head + klen + vlen + pad) & ~pad;
     if (BASE_UNLIKELY(klen > c->key_max || klen >= L1_KLEN_LONG ||
                       head + klen + vlen > c->record_max || l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
     }
     l1_over_done done = L1_OVER_NOT;
-    l1_toll toll = {.owner = owner};
+    l1_toll toll = {.generation = generation};
     l1_victims v;
     l1_slot old;
     uint64_t pos;
@@ -577,9 +588,9 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
         if (BASE_LIKELY(l1_room_for(c, s, q, size, true, &toll, &v, &pos) == L1_ROOM_OK)) {
             unsigned char *const at = l1_at(c, pos);
             base_fence_rel(); /* as in l1_append */
-            base_seq_store_u32(at, klen | (vlen << 8) | L1_W0_ALWAYS | own * L1_W0_OWNER);
+            base_seq_store_u32(at, klen | (vlen << 8) | L1_W0_ALWAYS | own * L1_W0_GENERATION);
             base_seq_store_u32(at + 4, l1_encode_due(c, pos, deadline_ms, 0));
-            if (own != 0) { base_seq_store_u32(at + 8, owner); }
+            if (own != 0) { base_seq_store_u32(at + 8, generation); }
             base_seq_store(at + head, k->bytes, klen);
             if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
             BASE_POINT("l1.append.written");
@@ -594,7 +605,7 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
     }
     sync_drop(L1_STRIPE, &s->lock);
     if (BASE_UNLIKELY(v.n != 0)) { l1_hand_over(c, &v); }
-    l1_limbo_use(c);
+    l1_retired_use(c);
     return done;
 }
 
@@ -632,7 +643,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
         if ((p->flags & judged) != 0 || tagged) {
             l1_done done = BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)
-                ? l1_put_in_place_told(c, k, p, &im, &err)
+                ? l1_put_in_place_reported(c, k, p, &im, &err)
                 : l1_put_in_place(c, k, p, &im, &err, NULL);
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
@@ -720,7 +731,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         l1_unlock(c, &h);
         BASE_POINT("l1.del.late");
         l1_live_sub(c, h.s, slot.pos, weight);
-        l1_quota_sub(c, h.s, k->owner, weight);
+        l1_quota_sub(c, h.s, k->generation, weight);
         if (l1_is_absent(c, slot.pos, &slot.rec)) { l1_absent_count(h.s, -(int64_t)weight, -1); }
         return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
     }
@@ -733,7 +744,7 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
     return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
 }
 
-CELLAR_PRIVATE cellar_err l1_del_told(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
+CELLAR_PRIVATE cellar_err l1_del_reported(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
 {
     return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
 }
@@ -948,8 +959,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 l1_live_add(c, s, pos, old_weight - slot.rec.size + im.rec.size);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
                 l1_live_sub(c, s, from, old_weight);
-                l1_quota_sub(c, s, k->owner, old_weight);
-                l1_quota_add(c, s, k->owner, old_weight - slot.rec.size + im.rec.size);
+                l1_quota_sub(c, s, k->generation, old_weight);
+                l1_quota_add(c, s, k->generation, old_weight - slot.rec.size + im.rec.size);
                 if (l1_is_absent(c, from, &slot.rec)) { /* and stays so */
                     l1_absent_count(s, (int64_t)im.rec.size - (int64_t)slot.rec.size, 0);
                 }
@@ -965,7 +976,7 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { l1_limbo_some(c); } else { l1_limbo_use(c); }
+        if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_retired_use(c); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
     }
 }
@@ -991,8 +1002,8 @@ CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, 
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c) { return c->max_value_bytes; }
 
 /* ---- touch ----------------------------------------------------------------------------------- */
-CELLAR_PRIVATE cellar_err l1_touch_told(l1 *c, const l1_key *k, int64_t deadline_ms,
-                                        int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
+CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
+                                            int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
 {
     l1_hold h;
     l1_slot slot;
@@ -1095,9 +1106,9 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
     return done;
 }
 
-CELLAR_PRIVATE cellar_err l1_incr_told(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                       const l1_put_spec *if_new, bool only_if_present,
-                                       int64_t *now_value, uint64_t *stamp, l1_gone *gone)
+CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                           const l1_put_spec *if_new, bool only_if_present,
+                                           int64_t *now_value, uint64_t *stamp, l1_gone *gone)
 {
     l1_overwritten old;
     uint64_t st = 0;

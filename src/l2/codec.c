@@ -5,7 +5,7 @@
  * PICTURE    put   value -> compress, if asked and if it saves 1/8 -> | compressed value |
  *                  -> encrypt -> | nonce 12 | ciphertext, `overhead` bytes longer | -> record
  *            get   record verified, key and TTL right -> decrypt -> decompress -> caller's buffer
- * FORMAT     Authenticated data (aad): 0 u8[16] uuid  16 u32 vgen  20 u32 klen
+ * FORMAT     Authenticated data (aad): 0 u8[16] uuid  16 u32 generation  20 u32 klen
  *            24 i64 expiry_wall_ms  32 ext of the record, then the key
  *            A compressed value is one LZ4 block. ext has its raw length and is authenticated, so a
  *            forged bit next to the value length has no effect.
@@ -51,7 +51,7 @@ static void l2_aad_write(const l2 *d, unsigned char *to, const l2_rec *r, const 
                          const void *key)
 {
     memcpy(to, d->super.uuid, 16); /* constant */
-    l2_w32(to + 16, r->vgen);
+    l2_w32(to + 16, r->generation);
     l2_w32(to + 20, r->klen);
     l2_w64(to + 24, (uint64_t)r->expiry_wall_ms);
     memcpy(to + L2_AAD_HEAD, ext, l2_aad_ext(r));

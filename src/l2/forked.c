@@ -123,13 +123,13 @@ static void l2_locks_reset(l2 *d) SYNC_UNCHECKED;
 static void l2_locks_reset(l2 *d)
 {
     for (uint32_t i = 0; i < L2_SHARDS; i++) { sync_reset(&d->index.shard[i].lock); }
-    for (uint32_t i = 0; d->gates != NULL && i < d->gate_count; i++) {
-        sync_reset(&d->gates[i].lock);
+    for (uint32_t i = 0; d->tombstone_locks != NULL && i < d->cli_count; i++) {
+        sync_reset(&d->tombstone_locks[i].lock);
     }
     sync_reset(&d->ends.lock);
     sync_reset(&d->trouble.lock);
     sync_reset(&d->log_lock);
-    sync_reset(&d->view_lock);
+    sync_reset(&d->namespace_lock);
     base_store_rel(&d->working, 0u);
     base_store_rel(&d->imaging, 0u);
     base_store_rel(&d->committing, 0u);

@@ -14,7 +14,7 @@
  *            56 u64 check
  *            In a slot the first 8 bytes are "CL2begun" while the rest is written.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
- *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_vgen
+ *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_generation
  *            128 copy of the header  4088 u64 check. An open slot has only the header at 128, so
  *            either copy identifies the slot.
  *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
@@ -25,10 +25,10 @@
  *            8 u32 vlen, 30 bits; bit 30: the value is compressed (LZ4), 31: then encrypted
  *            (codec.c) 12 u8 kind 0 put 1 tombstone 2 control; flags: bit 4 acknowledged as
  *            durable, bit 5 the first 8 bytes of ext are a link  13 u8 ext (8 B units)
- *            14 u48 expiry_wall_ms (0 none)  20 u32 vgen  24 ext, key, value; padded to the granule
- *            mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable before the
- *            body is complete.
- *   control  value: u8 type 1 VIEW, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
+ *            14 u48 expiry_wall_ms (0 none)  20 u32 generation  24 ext, key, value; padded to the
+ *            granule mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable
+ *            before the body is complete.
+ *   control  value: u8 type 1 NAMESPACE, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
  *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
  * INVARIANTS A reader uses no byte before the check that covers it.
@@ -259,7 +259,7 @@ CELLAR_PRIVATE void l2_trailer_write(const l2_form *f, unsigned char page[L2_PAG
     l2_w32(page + 32, t->footer_pages);
     l2_w32(page + 36, t->tombs);
     l2_w32(page + 40, t->controls);
-    l2_w32(page + 44, t->max_vgen);
+    l2_w32(page + 44, t->max_generation);
     l2_head_write(f, page + L2_HEAD_COPY, &t->head);
     l2_w64(page + L2_CHECK_AT, base_sum(&f->sum, l2_seed(f, t->head.segseq, L2_SALT_TRAILER),
                                         page, L2_CHECK_AT));
@@ -285,7 +285,7 @@ CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L
     out->footer_pages = l2_r32(page + 32);
     out->tombs = l2_r32(page + 36);
     out->controls = l2_r32(page + 40);
-    out->max_vgen = l2_r32(page + 44);
+    out->max_generation = l2_r32(page + 44);
     const uint64_t pages = ((uint64_t)out->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     return out->footer_pages == pages && out->data_end >= L2_HEAD_BYTES &&
            out->data_end % f->granule == 0 &&
@@ -452,7 +452,7 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     const uint64_t expiry = (uint64_t)r->expiry_wall_ms;
     BASE_ASSERT(expiry >> 48 == 0);
     memcpy(at + 14, &expiry, 6);
-    l2_w32(at + 20, r->vgen);
+    l2_w32(at + 20, r->generation);
     l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
 }
 
@@ -488,7 +488,7 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
     uint64_t expiry = 0;
     memcpy(&expiry, at + 14, 6);
     out->expiry_wall_ms = (int64_t)expiry;
-    out->vgen = l2_r32(at + 20);
+    out->generation = l2_r32(at + 20);
     const uint64_t bytes = (uint64_t)L2_RECORD_HEAD + 8u * out->ext + out->klen + out->vlen;
     if (bytes > end - off || !known || out->ext * 8u < l2_link_bytes(out)) { return false; }
     if (out->kind != L2_KIND_PUT && out->form != 0) { return false; }

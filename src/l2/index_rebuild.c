@@ -190,7 +190,8 @@ static void l2_warm_done(l2 *d)
     l2_warm_free(d);
     BASE_POINT("l2.warm");
     base_store_rel(&d->warming, 0u); /* acquire in l2_kill */
-    l2_gates_pass(d); /* No change leaves a tomb word any more: the existing ones may be removed. */
+    /* No change leaves a tomb word any more: the existing ones may be removed. */
+    l2_tombstone_locks_pass(d);
     l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
     l2_index_warm_end(d);
 }

@@ -418,11 +418,11 @@ typedef struct l2_look {
 } l2_look;
 
 /* Find the namespace of a generation. No other thread has this store. */
-static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen) SYNC_UNCHECKED;
-static const l2_view_row *l2_look_view(const l2 *d, uint32_t vgen)
+static const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation) SYNC_UNCHECKED;
+static const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation)
 {
-    for (uint32_t i = 0; i < d->view_count; i++) {
-        if (d->view[i].v.vgen == vgen) { return &d->view[i]; }
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        if (d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
     }
     return NULL;
 }
@@ -442,12 +442,12 @@ static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool name
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
     l2_meta m;
     memset(&m, 0, sizeof m);
-    if (l2_h48(base_hash(&d->hash_key, r.vgen, key, r.klen)) != e->h48 ||
+    if (l2_h48(base_hash(&d->hash_key, r.generation, key, r.klen)) != e->h48 ||
         !l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
         return L2_HURT;
     }
     if (r.kind != L2_KIND_PUT || !named) { return L2_DEAD; }
-    const l2_view_row *v = l2_look_view(d, r.vgen);
+    const l2_namespace_row *v = l2_look_namespace(d, r.generation);
     if (v == NULL) {
         k->out->old_generation++;
         return L2_DEAD;
@@ -456,8 +456,8 @@ static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool name
         k->out->expired++;
         return L2_DEAD;
     }
-    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r.vgen, l2_lsn(d, k->seg.segseq, e->off),
-                                                      false, key, r.klen)) {
+    if (l2_tags_verdict(d, &m) != 0 ||
+        l2_globs_match(d, r.generation, l2_lsn(d, k->seg.segseq, e->off), false, key, r.klen)) {
         k->out->ended++;
         return L2_DEAD;
     }
@@ -549,8 +549,9 @@ static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out
         buf = base_alloc(d->cfg.account, BASE_MOD_L2, d->form.seg_bytes, NULL);
         if (buf == NULL) { return CELLAR_E_NOMEM; }
     }
-    for (uint32_t i = 0; i < d->view_count && how->view != NULL; i++) {
-        how->view(how->ctx, &d->view[i].v, d->view[i].name, d->view[i].name_len);
+    for (uint32_t i = 0; i < d->namespace_count && how->namespace != NULL; i++) {
+        how->namespace(how->ctx, &d->namespace[i].v, d->namespace[i].name,
+                       d->namespace[i].name_len);
     }
     l2_look k = { .how = how, .out = out, .wall_ms = l2_wall_now(d) };
     for (uint32_t i = d->order_count; i > 0; i--) {
@@ -563,7 +564,7 @@ static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out
     out->images_damaged = d->image_bad + (how->verify ? l2_images_damaged(d) : 0);
     l2_stats st;
     l2_stats_get(d, &st);
-    out->views = d->view_count;
+    out->namespaces = d->namespace_count;
     out->floor_lsn = base_load_acq(&d->floor_lsn);
     out->wall_ms = k.wall_ms;
     out->holes = st.holes;

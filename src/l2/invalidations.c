@@ -33,7 +33,7 @@
 typedef struct l2_glob {
     _Atomic uint64_t lsn;     /* UINT64_MAX: no control yet; release under GLOB */
     _Atomic uint32_t walking; /* 1: in progress; release under GLOB */
-    uint32_t vgen, off, len;  /* off, len: pattern in the text of the list */
+    uint32_t generation, off, len;  /* off, len: pattern in the text of the list */
     uint64_t seq;             /* identifies the pattern in all lists */
 } l2_glob;
 
@@ -210,7 +210,7 @@ static void l2_globs_add(l2_globs *to, const l2_glob *g, const void *pattern)
     l2_glob *x = &to->row[to->count++];
     base_store_rlx(&x->lsn, base_load_rlx(&g->lsn));
     base_store_rlx(&x->walking, base_load_rlx(&g->walking));
-    x->vgen = g->vgen;
+    x->generation = g->generation;
     x->off = to->text_bytes;
     x->len = g->len;
     x->seq = g->seq;
@@ -222,8 +222,8 @@ static void l2_globs_add(l2_globs *to, const l2_glob *g, const void *pattern)
 static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fresh,
                          const void *pattern)
 {
-    return g->vgen == fresh->vgen && g->len == fresh->len && base_load_rlx(&g->walking) == 0 &&
-           base_load_rlx(&g->lsn) != UINT64_MAX &&
+    return g->generation == fresh->generation && g->len == fresh->len &&
+           base_load_rlx(&g->walking) == 0 && base_load_rlx(&g->lsn) != UINT64_MAX &&
            memcmp(l2_globs_text(t) + g->off, pattern, g->len) == 0;
 }
 
@@ -352,13 +352,13 @@ static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
     return NULL;
 }
 
-CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern, size_t len,
+CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *pattern, size_t len,
                                         uint64_t *seq)
 {
     l2_ends *e = &d->ends;
     unsigned char value[L2_GLOB_HEAD + BASE_GLOB_MAX];
     BASE_ASSERT(len <= BASE_GLOB_MAX);
-    l2_glob fresh = { .vgen = vgen, .len = (uint32_t)len };
+    l2_glob fresh = { .generation = generation, .len = (uint32_t)len };
     base_store_rlx(&fresh.lsn, UINT64_MAX);
     base_store_rlx(&fresh.walking, 1u);
     const cellar_err err = l2_glob_enter(d, &fresh, pattern);
@@ -370,7 +370,7 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *patter
     memset(value, 0, L2_GLOB_HEAD);
     value[0] = L2_CTL_GLOB;
     l2_w16(value + 2, (uint16_t)len);
-    l2_w32(value + 4, vgen);
+    l2_w32(value + 4, generation);
     memcpy(value + L2_GLOB_HEAD, pattern, len);
     const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0);
     if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
@@ -389,7 +389,7 @@ CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq)
     sync_drop(GLOB, &d->ends.lock);
 }
 
-CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walking,
+CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen)
 {
     l2_ends *e = &d->ends;
@@ -403,7 +403,7 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walk
          * Puts from memory are still refused. */
         const bool counts = walking ? base_load_acq(&g->walking) != 0
                                     : base_load_acq(&g->lsn) > lsn;
-        if (g->vgen != vgen || !counts) { continue; }
+        if (g->generation != generation || !counts) { continue; }
         found = base_glob_match(l2_globs_text(t) + g->off, g->len, key, klen);
     }
     (void)base_sub_ar(&e->readers, 1u); /* release; seq_cst load in l2_globs_swap */
@@ -473,7 +473,7 @@ CELLAR_PRIVATE size_t l2_ends_write(l2 *d, unsigned char *head, unsigned char *t
             break;
         }
         const uint64_t at = base_load_rlx(&g->lsn);
-        l2_w32(to + n, g->vgen);
+        l2_w32(to + n, g->generation);
         l2_w32(to + n + 4, g->len);
         l2_w64(to + n + 8, at == UINT64_MAX ? lsn : at);
         memcpy(to + n + L2_META_GLOB, l2_globs_text(t) + g->off, g->len);
@@ -516,9 +516,10 @@ static bool l2_tag_found(l2 *d, uint64_t fp, uint64_t hard, uint64_t soft, uint6
     return true;
 }
 
-static bool l2_glob_found(l2 *d, uint32_t vgen, const void *pattern, uint32_t len, uint64_t lsn)
+static bool l2_glob_found(l2 *d, uint32_t generation, const void *pattern, uint32_t len,
+                          uint64_t lsn)
 {
-    l2_glob fresh = { .vgen = vgen, .len = len };
+    l2_glob fresh = { .generation = generation, .len = len };
     base_store_rlx(&fresh.lsn, lsn);
     return l2_glob_enter(d, &fresh, pattern) != CELLAR_E_NOMEM;
 }

@@ -76,10 +76,10 @@ typedef struct l2_config {
     void *images_ctx;
 } l2_config;
 
-typedef struct l2_key { /* key of one entry; hash is base_hash(l2_hash_key, vgen, bytes) */
+typedef struct l2_key { /* key of one entry; hash is base_hash(l2_hash_key, generation, bytes) */
     const void *bytes;
     uint32_t len;
-    uint32_t vgen;
+    uint32_t generation;
     uint64_t hash;
 } l2_key;
 
@@ -169,25 +169,27 @@ BASE_SPARE CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
 /* Log the deletion of a pattern: matching entries put before are not served any more. Until
  * l2_glob_end(seq) puts of matching keys of the generation are dropped. OK, E_NOMEM, or E_LIMIT
  * (256 patterns in progress). On an error nothing is done. */
-BASE_SPARE CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t vgen, const void *pattern,
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *pattern,
                                                    size_t len, uint64_t *seq);
 BASE_SPARE CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq);
 
 /* ---- namespaces: the current generation of each name ---- */
-#define L2_VIEWS_MAX 4096u
+#define L2_NAMESPACES_MAX 4096u
 #define L2_NAME_MAX 64u
-typedef struct l2_view {
+typedef struct l2_namespace {
     uint32_t id;      /* never reused */
-    uint32_t vgen;    /* generation; 0: no such namespace */
+    uint32_t generation;    /* generation; 0: no such namespace */
     uint32_t version; /* public version; stored only */
-} l2_view;
+} l2_namespace;
 /* Find the ids of a namespace by name. Return false if the name is unknown. */
-BASE_SPARE CELLAR_PRIVATE bool l2_view_find(l2 *d, const char *name, size_t name_len, l2_view *out);
-/* Set and log the ids of a namespace. name NULL: the namespace is known. vgen 0: it is removed. */
-BASE_SPARE CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name,
-                                                 size_t name_len);
+BASE_SPARE CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len,
+                                                 l2_namespace *out);
+/* Set and log the ids of a namespace. name NULL: the namespace is known. generation 0: it is
+ * removed. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v,
+                                                      const char *name, size_t name_len);
 /* Return the lowest generation, or id, that was never used. */
-BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d);
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
 /* ---- images: data of the cache that lies next to the log under a name, see owner_images.c ---- */
@@ -279,8 +281,8 @@ typedef struct l2_report_segment {
 typedef struct l2_report_record { /* a live record; pointers are valid during the call */
     const unsigned char *key;
     uint32_t key_len;
-    const char *view;
-    uint32_t view_len, value_len;
+    const char *namespace;
+    uint32_t namespace_len, value_len;
     int64_t left_ms; /* remaining TTL; -1: none */
     uint64_t version;
     uint32_t user_flags;
@@ -290,7 +292,7 @@ typedef struct l2_inspect_how { /* options; each callback may be NULL */
     const char *path;
     bool verify; /* check every record, not only the footers */
     bool force;  /* also inspect while a store is open; its writes may look like damage */
-    void (*view)(void *ctx, const l2_view *v, const char *name, size_t name_len);
+    void (*namespace)(void *ctx, const l2_namespace *v, const char *name, size_t name_len);
     void (*segment)(void *ctx, const l2_report_segment *s); /* oldest first */
     void (*record)(void *ctx, const l2_report_record *r);
     void *ctx;
@@ -309,7 +311,7 @@ typedef struct l2_report {
     uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
     uint64_t ended; /* invalidated by a tag or a pattern */
     uint64_t holes, pages_healed, read_errors, records_damaged;
-    uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, views;
+    uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, namespaces;
     uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
     uint64_t image_bytes; /* size of bloom.snap; 0: no file */
     uint32_t images, images_damaged; /* images in it, damaged ones; 1 damaged: perhaps the whole

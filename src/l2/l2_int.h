@@ -13,7 +13,7 @@
  *            Each record that a replay could find has its bits in the tombstone filter. The
  *            exception are records below the floor of a header in the stage. A record is complete
  *            when its check is set. No code asserts bytes from disk.
- * LOCKING    tombstone lock of the key's class (L2_GATE) -> log lock (L2_LOG) or a shard
+ * LOCKING    tombstone lock of the key's class (L2_TOMBSTONE_LOCK) -> log lock (L2_LOG) or a shard
  *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG
  *            guards it while it is OPEN, the worker alone uses it from FULL on. The worker is the
  *            thread that holds `working`, which has no rank, because it is held during I/O.
@@ -68,7 +68,7 @@ enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
 /* The two bits above a value's length. Both may be set. */
 enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
 /* First byte of a control's value. For a TAG and a GLOB also the hash48 of the footer line. */
-enum { L2_CTL_VIEW = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
+enum { L2_CTL_NAMESPACE = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
 #define L2_CTL_BYTES_MAX 1040u /* of a value: a GLOB */
 
 /* ---- format.c: bytes ------------------------------------------------------------------------- */
@@ -107,7 +107,7 @@ typedef struct l2_head { /* header of a segment */
 
 typedef struct l2_trailer {
     l2_head head; /* second copy; either copy is enough */
-    uint32_t data_end, entries, footer_pages, tombs, controls, max_vgen;
+    uint32_t data_end, entries, footer_pages, tombs, controls, max_generation;
 } l2_trailer;
 
 typedef struct l2_entry { /* one footer line */
@@ -123,7 +123,7 @@ typedef struct l2_rec { /* the 24-byte head of a record, decoded */
     uint8_t kind, ext, form; /* form: L2_FORM_..., for a put */
     uint8_t flags;   /* L2_FLAG_... */
     int64_t expiry_wall_ms; /* 0: none */
-    uint32_t vgen;
+    uint32_t generation;
     uint32_t bytes;  /* without padding */
 } l2_rec;
 
@@ -266,11 +266,11 @@ typedef struct l2_class { /* position of the words of a hash48; tag: fingerprint
 
 /* ---- tombstone_filter.c: tombstone locks, memo, tombstone filter ----------------------------- */
 
-typedef struct l2_gate {
-    sync_lock lock;                /* rank L2_GATE */
+typedef struct l2_tombstone_lock {
+    sync_lock lock;                /* rank L2_TOMBSTONE_LOCK */
     /* hash48 with a complete tombstone as newest record; 0: none */
-    unsigned char memo[L2_MEMO][6] SYNC_GUARDED(L2_GATE);
-} l2_gate;
+    unsigned char memo[L2_MEMO][6] SYNC_GUARDED(L2_TOMBSTONE_LOCK);
+} l2_tombstone_lock;
 
 typedef struct l2_filter_line { _Atomic uint64_t w[8]; } l2_filter_line;
 
@@ -283,7 +283,8 @@ typedef struct l2_slot {
     l2_head head;             /* set from READY on; L2_LOG, the worker's from FULL on */
     uint32_t state SYNC_GUARDED(L2_LOG); /* L2_SLOT_... */
     uint32_t seg;             /* index of its segment */
-    uint32_t pos, entries, tombs, controls, max_vgen; /* L2_LOG while OPEN, then worker only */
+    /* L2_LOG while OPEN, then worker only */
+    uint32_t pos, entries, tombs, controls, max_generation;
     uint32_t armed_end SYNC_GUARDED(L2_LOG);   /* bytes: a store up to here does not wait */
     uint32_t armed_lines SYNC_GUARDED(L2_LOG); /* the same limit for footer lines */
     uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* bytes; a caller beyond requests more arming */
@@ -317,11 +318,11 @@ typedef struct l2_seg {
 } l2_seg;
 _Static_assert(sizeof(l2_seg) == 40, "free_seg costs nothing");
 
-typedef struct l2_view_row {
-    l2_view v;
+typedef struct l2_namespace_row {
+    l2_namespace v;
     uint32_t name_len;
     char name[L2_NAME_MAX];
-} l2_view_row;
+} l2_namespace_row;
 
 /* ---- invalidations.c: tags and patterns ------------------------------------------------------ */
 
@@ -475,7 +476,7 @@ struct l2 {
     size_t seg_have;         /* committed bytes of seg_region; worker only */
     l2_slot slot[L2_SLOTS_MAX];
 
-    sync_lock log_lock;      /* rank L2_LOG; guards the fields down to view_lock */
+    sync_lock log_lock;      /* rank L2_LOG; guards the fields down to namespace_lock */
     l2_slot *open_slot SYNC_GUARDED(L2_LOG); /* NULL: none since an overflow */
     uint64_t next_segseq SYNC_GUARDED(L2_LOG);
     uint64_t segseq_end SYNC_GUARDED(L2_LOG); /* numbers below `segseq_end` may be used */
@@ -489,10 +490,10 @@ struct l2 {
     uint32_t meta_lost;      /* lost_controls at the time of the current META */
     uint32_t meta_done;      /* serial of that META; only the worker changes it */
 
-    sync_lock view_lock;     /* rank L2_DEV; guards the fields down to next_id */
-    l2_view_row *view SYNC_GUARDED(L2_DEV);
-    uint32_t view_count SYNC_GUARDED(L2_DEV), view_cap SYNC_GUARDED(L2_DEV);
-    uint32_t next_vgen SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
+    sync_lock namespace_lock;     /* rank L2_DEV; guards the fields down to next_id */
+    l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
+    uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
+    uint32_t next_generation SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
 
     l2_ends ends;
 
@@ -525,8 +526,8 @@ struct l2 {
     _Atomic uint32_t reads_stuck; /* 1: a read takes longer than 100 ms */
 
     l2_index index;
-    l2_gate *gates;
-    uint32_t gate_count;     /* power of two */
+    l2_tombstone_lock *tombstone_locks;
+    uint32_t cli_count;     /* power of two */
     l2_filter_line *lines;
     uint32_t line_count;
     _Atomic uint32_t warming; /* 1: the filter is incomplete; release when it is complete */
@@ -617,21 +618,24 @@ CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* upper boun
 CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
 
 /* tombstone_filter.c */
-CELLAR_PRIVATE uint32_t l2_gates_in(uint64_t memory_bytes); /* tombstone locks of a store */
+/* Return the number of tombstone locks of a store. */
+CELLAR_PRIVATE uint32_t l2_tombstone_locks_in(uint64_t memory_bytes);
 CELLAR_PRIVATE uint32_t l2_lines_in(uint64_t objects);      /* lines of its filter */
-CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects);
-CELLAR_PRIVATE void l2_gates_close(l2 *d);
+CELLAR_PRIVATE bool l2_tombstone_locks_open(l2 *d, uint64_t objects);
+CELLAR_PRIVATE void l2_tombstone_locks_close(l2 *d);
 /* Return the tombstone lock of a class. Fingerprint and shard select it, so that a class has one
  * lock. */
-BASE_INLINE l2_gate *l2_gate_of(l2 *d, uint64_t h48)
+BASE_INLINE l2_tombstone_lock *l2_tombstone_lock_of(l2 *d, uint64_t h48)
 {
-    return &d->gates[((h48 & 0xffffu) | h48 >> 42 << 16) & (d->gate_count - 1)];
+    return &d->tombstone_locks[((h48 & 0xffffu) | h48 >> 42 << 16) & (d->cli_count - 1)];
 }
 /* Wait until each thread that held a tombstone lock before the call has released it. */
-CELLAR_PRIVATE void l2_gates_pass(l2 *d);
-CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
-CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
-CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48) SYNC_HOLDS(L2_GATE);
+CELLAR_PRIVATE void l2_tombstone_locks_pass(l2 *d);
+CELLAR_PRIVATE bool l2_memo_knows(const l2_tombstone_lock *g, uint64_t h48)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+CELLAR_PRIVATE void l2_memo_note(l2_tombstone_lock *g, uint64_t h48) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+CELLAR_PRIVATE void l2_memo_forget(l2_tombstone_lock *g, uint64_t h48)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
 CELLAR_PRIVATE void l2_filter_ahead(const l2 *d, uint64_t h48); /* prefetch the line of a key */
 CELLAR_PRIVATE void l2_filter_add(l2 *d, uint64_t h48, uint32_t era);
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48);
@@ -764,7 +768,8 @@ CELLAR_PRIVATE int64_t l2_wall_now(const l2 *d);
 CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
                                      uint64_t lsn, uint64_t *floor);
 /* Apply a row to the namespace table. Return false if memory is short. */
-CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len);
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len);
 /* Load the valid copy of META with the higher serial. d->meta_lsn is its lsn. */
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d);
 
@@ -860,7 +865,7 @@ CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
 /* write.c */
 /* Log a control. Return its lsn, or 0 if no older record is left to which it could apply. */
 CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t vgen);
+                                       uint32_t bytes, uint32_t generation);
 /* Return the state of a record's tags according to the cache; 0: valid. */
 CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
 
@@ -869,7 +874,7 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
 CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t count);
 /* Return true if a pattern deletes this key's record at `lsn`. walking: only patterns in
  * progress. */
-CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t vgen, uint64_t lsn, bool walking,
+CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen);
 /* Return a lower bound of the bytes that tags and patterns need in META. l2_ends_write writes their
  * rows for META's `lsn` and returns SIZE_MAX if `cap` is too small. */
@@ -901,7 +906,7 @@ CELLAR_PRIVATE bool l2_disk_works(l2 *d);
 CELLAR_PRIVATE void l2_stage_lost(l2 *d);
 BASE_INLINE void l2_stage_look(l2 *d)
 {
-    if (base_bus_hit(d->guard)) { l2_stage_lost(d); }
+    if (base_sigbus_hit(d->guard)) { l2_stage_lost(d); }
 }
 /* Return false if the files are not intact. The worker does nothing with them any more. */
 CELLAR_PRIVATE bool l2_heartbeat(l2 *d);
@@ -930,7 +935,8 @@ CELLAR_PRIVATE bool l2_bell_found(l2 *d);
 CELLAR_PRIVATE void l2_bell_gone(l2 *d);
 CELLAR_PRIVATE void l2_bell_made(l2 *d); /* the next open begins an empty store */
 /* Take the tombstone lock for a change. Return false if the disk is frozen. */
-CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_TRIES(L2_GATE);
+CELLAR_PRIVATE bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g)
+    SYNC_TRIES(L2_TOMBSTONE_LOCK);
 
 /* link.c */
 typedef struct l2_link { /* position of a new record in its class */

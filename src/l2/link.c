@@ -37,7 +37,7 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
          (word & L2_WORD_LINKED) != 0) &&
         l2_rec_marked(&d->form, at, segseq, off, d->form.seg_bytes, &r)) {
         const unsigned char *ext = at + L2_RECORD_HEAD;
-        const bool own = r.klen == k->len && r.vgen == k->vgen &&
+        const bool own = r.klen == k->len && r.generation == k->generation &&
                          memcmp(ext + (size_t)r.ext * 8, k->bytes, r.klen) == 0;
         same = own ? L2_OWN : L2_OTHER;
         if (l2_link_bytes(&r) != 0) {
@@ -45,7 +45,7 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
         }
     }
     (void)base_sub_ar(&s->pins, 1u);
-    return base_bus_hit(d->guard) ? L2_UNKNOWN : same;
+    return base_sigbus_hit(d->guard) ? L2_UNKNOWN : same;
 }
 
 CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out)

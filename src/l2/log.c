@@ -77,7 +77,7 @@ CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
     d->newest_segseq = segseq;
     s->seg = seg;
     s->pos = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
-    s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
+    s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
     l2_slot_heads_write(d, s);
     d->seg[seg].era = l2_era_begin(d, segseq);
     d->seg[seg].controls = 0;
@@ -148,7 +148,7 @@ CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *
     s->last_off = off;
     s->tombs += r->kind == L2_KIND_TOMB;
     s->controls += r->kind == L2_KIND_CONTROL;
-    s->max_vgen = BASE_MAX(s->max_vgen, r->vgen);
+    s->max_generation = BASE_MAX(s->max_generation, r->generation);
 }
 
 /* Return true if a change that does not fit into the open slot can use another one immediately.
@@ -287,7 +287,7 @@ static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t) SYNC_HOLDS(L2_L
 static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
 {
     const uint32_t era = d->seg[d->open_slot->seg].era;
-    const bool late = BASE_MUTANT("l2.filter_after_look") || BASE_MUTANT("l2.filter_after_gate");
+    const bool late = BASE_MUTANT("l2.filter_after_look") || BASE_MUTANT("l2.filter_after_lock");
     if (!late) { l2_filter_add(d, h48, era); }
     BASE_POINT("l2.put_named");
     const bool may = l2_is_current(t);
@@ -369,7 +369,7 @@ static void l2_seal_build(l2 *d, l2_slot *s)
     memset(s->base + s->pos, 0, end - s->pos);
     const l2_trailer t = { .head = s->head, .data_end = s->pos, .entries = s->entries,
                            .footer_pages = pages, .tombs = s->tombs, .controls = s->controls,
-                           .max_vgen = s->max_vgen };
+                           .max_generation = s->max_generation };
     l2_head_write(&d->form, s->base, &s->head);
     l2_trailer_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE, &t);
 }

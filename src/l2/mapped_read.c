@@ -52,7 +52,7 @@ static int l2_map_most(l2 *d)
         if (e == 0) { break; }
     }
     if (e != 0) { return e; }
-    e = base_bus_guard(at, m->bytes, &m->guard);
+    e = base_sigbus_guard(at, m->bytes, &m->guard);
     if (e != 0) {
         d->vfs->unmap(d->vfs->ctx, at, m->bytes);
         return e;
@@ -74,7 +74,7 @@ CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked)
 {
     l2_mapped *m = &d->mapped;
     if (m->at == NULL) { return; }
-    base_bus_release(m->guard, forked);
+    base_sigbus_release(m->guard, forked);
     if (!forked) { d->vfs->unmap(d->vfs->ctx, (void *)(uintptr_t)m->at, m->bytes); }
     if (m->fresh != NULL) {
         base_free(d->cfg.account, BASE_MOD_L2, m->fresh, l2_fresh_bytes(m));
@@ -114,7 +114,7 @@ CELLAR_PRIVATE void l2_map_open(l2 *d)
 CELLAR_PRIVATE void l2_map_set(l2 *d)
 {
     l2_mapped *m = &d->mapped;
-    if (m->at == NULL || base_bus_hit(m->guard)) { return; }
+    if (m->at == NULL || base_sigbus_hit(m->guard)) { return; }
     const size_t most = m->bytes / d->form.seg_bytes;
     /* seq_cst load in l2_map_read */
     base_store_rel(&m->places, (uint32_t)BASE_MIN(most, d->places));
@@ -201,7 +201,7 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
     }
     (void)base_add_ar(&m->done, (uint64_t)1); /* acquire in l2_map_shut */
     if (!there) { return false; }
-    if (base_bus_hit(m->guard)) { /* the copy may be zeros */
+    if (base_sigbus_hit(m->guard)) { /* the copy may be zeros */
         l2_map_lost(d);
         return false;
     }

@@ -174,7 +174,8 @@ static uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
     const uint64_t index = (uint64_t)l2_index_buckets(objects) * L2_SHARDS * L2_WAYS;
     const uint64_t words = index + l2_seen_in(c->memory_bytes, objects);
     const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
-    return words * sizeof(uint64_t) + l2_gates_in(c->memory_bytes) * sizeof(l2_gate) +
+    return words * sizeof(uint64_t) +
+           l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
            l2_lines_in(objects) * sizeof(l2_filter_line) + (uint64_t)s->nseg * row +
            (uint64_t)s->nstage * s->seg_bytes;
 }
@@ -212,7 +213,7 @@ static bool l2_tables_open(l2 *d)
     d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->order != NULL && l2_rows_open(d, d->nseg) &&
-           l2_index_open(d, objects) && l2_gates_open(d, objects) &&
+           l2_index_open(d, objects) && l2_tombstone_locks_open(d, objects) &&
            l2_seen_open(d, objects);
 }
 
@@ -222,11 +223,11 @@ static void l2_tables_close(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_seen_close(d);
-    l2_gates_close(d);
+    l2_tombstone_locks_close(d);
     l2_index_close(d);
     l2_rows_close(d);
     base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);
-    base_free(a, BASE_MOD_L2, d->view, d->view_cap * sizeof *d->view);
+    base_free(a, BASE_MOD_L2, d->namespace, d->namespace_cap * sizeof *d->namespace);
     l2_ends_close(d);
 }
 
@@ -281,7 +282,7 @@ static int l2_stage_map(l2 *d)
     void *map = NULL;
     int e = d->vfs->map_shared(d->vfs->ctx, d->stage_file, d->map_bytes, &map);
     d->map = map;
-    if (e == 0 && d->cfg.sigbus) { e = base_bus_guard(map, d->map_bytes, &d->guard); }
+    if (e == 0 && d->cfg.sigbus) { e = base_sigbus_guard(map, d->map_bytes, &d->guard); }
     if (e == 0) { e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, 0, d->map_bytes); }
     for (uint32_t i = 0; i < d->nstage && e == 0; i++) {
         d->slot[i].base = d->map + (size_t)i * d->form.seg_bytes;
@@ -607,7 +608,7 @@ static void l2_thread_main(void *arg)
         const uint32_t bell = base_load_acq(&d->bell);
         if (!ready && base_load_acq(&d->ready) != 0) {
             ready = true;
-            base_bus_hear(); /* The map did not exist when this thread began. */
+            base_sigbus_hear(); /* The map did not exist when this thread began. */
         }
         const bool more = ready && l2_tick(d, 2000);
         if (!more && base_load_acq(&d->stop) == 0) {
@@ -632,7 +633,7 @@ CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
     l2_images_fini(d);
     l2_snap_close(d);
     l2_map_close(d, forked);
-    base_bus_release(d->guard, forked || d->map == NULL);
+    base_sigbus_release(d->guard, forked || d->map == NULL);
     if (d->map != NULL && !forked) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes); }
     d->guard = 0;
@@ -672,9 +673,9 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
-    sync_take(L2_DEV, &d->view_lock);
-    d->next_vgen = d->next_id = 1;
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
+    d->next_generation = d->next_id = 1;
+    sync_drop(L2_DEV, &d->namespace_lock);
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
     const uint64_t refusals = base_load_rlx(&cfg->account->refused);

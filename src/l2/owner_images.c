@@ -18,7 +18,8 @@
  *            (LIMITS), else none.
  *            The last piece is returned only after the sum over all pieces was compared.
  * LOCKING    `imaging` has no rank, because it is held during I/O: by a save, and from the opening
- *            of an image to its end. Its holder may take VIEW and L2_DEV. The worker continues.
+ *            of an image to its end. Its holder may take NAMESPACE and L2_DEV. The worker
+ *            continues.
  * LIMITS     All files together fit into l2_bytes plus one segment. A save that needs more drops
  *            the oldest segments of the log, at most a quarter. If old and new file together do not
  *            fit, the old one is removed first. A larger image is not kept. A resize restores the
@@ -177,7 +178,7 @@ CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
     bool ok = e == 0 && l2_r32(head) == L2_IMAGES_MAGIC && l2_r32(head + 4) == L2_IMAGES_VERSION;
     const uint64_t life = ok ? l2_r64(head + 8) : 0, lsn = ok ? l2_r64(head + 16) : 0;
     ok = ok && l2_images_holds(d, head, life, lsn, 0) && l2_r64(head + 24) <= st.size_bytes &&
-         l2_r32(head + 32) > 0 && l2_r32(head + 32) <= L2_VIEWS_MAX;
+         l2_r32(head + 32) > 0 && l2_r32(head + 32) <= L2_NAMESPACES_MAX;
     if (ok) { ok = l2_images_rows(d, l2_r32(head + 32), l2_r64(head + 24), life, lsn); }
     d->image_clean = clean && lsn != 0 && lsn == d->super.clean_lsn && life + 1 == d->super.opens;
     base_store_rlx(&d->image_bytes, st.size_bytes);
@@ -289,7 +290,7 @@ CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len, 
         to->need += L2_IMAGE_HEAD + base_round_up(bytes, L2_IMAGE_HEAD);
         return false;
     }
-    if (to->e != 0 || to->count == L2_VIEWS_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
+    if (to->e != 0 || to->count == L2_NAMESPACES_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
     to->done = to->sum = 0;
     to->held = 0;
     to->whole = true;

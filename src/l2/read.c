@@ -64,7 +64,7 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
                     : m.end_wall_ms < L2_WALL_END_MS ? m.end_wall_ms - d->wall_offset_ms
                                                      : BASE_NEVER_MS;
     m.addr = lsn;
-    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->vgen, lsn, false, key, r->klen) ||
+    if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->generation, lsn, false, key, r->klen) ||
         l2_is_below_floor(d, lsn)) {
         L2_COUNT(d, miss_ended);
         return CELLAR_MISS;
@@ -88,7 +88,7 @@ static bool l2_judge_key(l2 *d, const l2_want *w, const unsigned char *at, const
                          uint64_t lsn)
 {
     const unsigned char *ext = at + L2_RECORD_HEAD;
-    if (r->kind != L2_KIND_CONTROL && r->klen == w->k->len && r->vgen == w->k->vgen &&
+    if (r->kind != L2_KIND_CONTROL && r->klen == w->k->len && r->generation == w->k->generation &&
         memcmp(ext + (size_t)r->ext * 8, w->k->bytes, r->klen) == 0) {
         return true;
     }
@@ -250,7 +250,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
         err = l2_get_staged(d, w, s->base + off, word, segseq, off);
     }
     (void)base_sub_ar(&s->pins, 1u);
-    if (base_bus_hit(d->guard)) { /* The bytes may have become zeros between check and copy. */
+    if (base_sigbus_hit(d->guard)) { /* The bytes may have become zeros between check and copy. */
         l2_stage_lost(d);
         return CELLAR_MISS;
     }

@@ -43,7 +43,7 @@
 typedef struct l2_find { /* a segment that was found */
     uint64_t segseq, prev, floor;
     int64_t base_wall_ms;
-    uint32_t place, controls, footer_pages, data_end, entries, max_vgen, meta;
+    uint32_t place, controls, footer_pages, data_end, entries, max_generation, meta;
 } l2_find;
 
 typedef struct l2_finds {
@@ -70,7 +70,7 @@ static void l2_find_of(const l2_trailer *t, uint32_t place, l2_find *out)
 {
     *out = (l2_find){ t->head.segseq, t->head.prev_segseq, t->head.floor_lsn,
                       t->head.base_wall_ms, place, t->controls, t->footer_pages, t->data_end,
-                      t->entries, t->max_vgen, t->head.meta };
+                      t->entries, t->max_generation, t->head.meta };
 }
 
 static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
@@ -238,7 +238,7 @@ static uint64_t l2_rec_h48(const l2 *d, const unsigned char *at, const l2_rec *r
         return type == L2_CTL_TAG || type == L2_CTL_GLOB ? type : 0;
     }
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
-    return l2_h48(base_hash(&d->hash_key, r->vgen, key, r->klen));
+    return l2_h48(base_hash(&d->hash_key, r->generation, key, r->klen));
 }
 
 /* Return true if the mark is of an earlier use of the slot. After a process death a mark without a
@@ -256,7 +256,7 @@ static bool l2_walk_is_past(const l2 *d, const l2_walk *w, uint32_t off, const l
 static bool l2_control_there(const l2_rec *r, const unsigned char *value, uint64_t lsn)
 {
     switch (value[0]) {
-    case L2_CTL_VIEW: return r->vlen == 16u + value[1] && l2_r32(value + 8) == r->vgen;
+    case L2_CTL_NAMESPACE: return r->vlen == 16u + value[1] && l2_r32(value + 8) == r->generation;
     case L2_CTL_FLOOR: return r->vlen == 16 && l2_r64(value + 8) <= lsn;
     case L2_CTL_TAG: return r->vlen == 32;
     case L2_CTL_GLOB: return r->vlen == 16u + l2_r16(value + 2);
@@ -339,7 +339,7 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
     bool sure = false;
     l2_rec other = *r;
     for (uint32_t bit = 0; bit < 32 && !sure; bit++) {
-        other.vgen = r->vgen ^ (uint32_t)1 << bit;
+        other.generation = r->generation ^ (uint32_t)1 << bit;
         sure = l2_rec_h48(d, copy, &other) == said;
     }
     for (uint32_t bit = key * 8; bit < (key + r->klen) * 8 && !sure; bit++) {
@@ -487,7 +487,7 @@ static void l2_walk_ends(const l2 *d, l2_walk *w)
 static void l2_slot_walk(l2 *d, l2_finds *f, l2_slot *s, l2_walk *w)
 {
     *w = (l2_walk){ .f = f, .s = s };
-    s->entries = s->tombs = s->controls = s->max_vgen = s->last_off = 0;
+    s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
     w->next = w->guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
     bool more = true;
     for (; more && !w->hole; w->old_index++) {
@@ -614,7 +614,7 @@ static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
     f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
                                    s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
                                    s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
-                                   s->max_vgen, s->head.meta };
+                                   s->max_generation, s->head.meta };
     return 0;
 }
 
@@ -810,12 +810,12 @@ static void l2_adopt(l2 *d, l2_finds *f)
 {
     const int64_t wall = l2_wall_now(d);
     uint64_t oldest = UINT64_MAX;
-    uint32_t vgen = 0;
+    uint32_t generation = 0;
     d->order_count = d->order_at = 0;
     base_store_rlx(&d->floor_lsn, f->floor);
     for (uint32_t i = 0; i < f->count; i++) {
         const l2_find *g = &f->at[i];
-        vgen = BASE_MAX(vgen, g->max_vgen);
+        generation = BASE_MAX(generation, g->max_generation);
         d->newest_segseq = BASE_MAX(d->newest_segseq, g->segseq);
         if (l2_lsn(d, g->segseq + 1, 0) <= f->floor) { continue; }
         l2_seg *s = &d->seg[g->place];
@@ -850,9 +850,9 @@ static void l2_adopt(l2 *d, l2_finds *f)
         d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
     }
     d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
-    sync_take(L2_DEV, &d->view_lock);
-    d->next_vgen = BASE_MAX(d->next_vgen, vgen + 1);
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
+    d->next_generation = BASE_MAX(d->next_generation, generation + 1);
+    sync_drop(L2_DEV, &d->namespace_lock);
 }
 
 static void l2_tables_reset(l2 *d)

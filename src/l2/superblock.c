@@ -142,12 +142,12 @@ static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap) SYNC_HOLD
 static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap)
 {
     size_t n = 0;
-    for (uint32_t i = 0; i < d->view_count; i++) {
-        const l2_view_row *v = &d->view[i];
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        const l2_namespace_row *v = &d->namespace[i];
         const size_t row = L2_META_ROW + (size_t)base_round_up(v->name_len, 8);
         if (row > cap - n) { return SIZE_MAX; }
         l2_w32(to + n, v->v.id);
-        l2_w32(to + n + 4, v->v.vgen);
+        l2_w32(to + n + 4, v->v.generation);
         l2_w32(to + n + 8, v->v.version);
         l2_w32(to + n + 12, v->name_len);
         memcpy(to + n + L2_META_ROW, v->name, v->name_len);
@@ -188,12 +188,12 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     l2_w64(buf + 8, d->form.epoch);
     l2_w64(buf + 16, d->meta_serial + 1);
     l2_w64(buf + 24, lsn);
-    sync_take(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
     size_t rows = l2_meta_rows(d, buf + L2_META_HEAD, cap - L2_META_HEAD);
-    l2_w32(buf + 32, d->view_count);
-    l2_w32(buf + 48, d->next_vgen);
+    l2_w32(buf + 32, d->namespace_count);
+    l2_w32(buf + 48, d->next_generation);
     l2_w32(buf + 52, d->next_id);
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_drop(L2_DEV, &d->namespace_lock);
     if (rows == SIZE_MAX) { return EOVERFLOW; }
     const size_t at = L2_META_HEAD + rows;
     const size_t more = l2_ends_write(d, buf, buf + at, cap - 512 - at, lsn);
@@ -215,10 +215,10 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     int e = EOVERFLOW;
     for (int i = 0; e == EOVERFLOW && i < L2_META_ROUNDS; i++) { /* rows were added meanwhile */
         const size_t ends = l2_ends_bytes(d);
-        sync_take(L2_DEV, &d->view_lock);
+        sync_take(L2_DEV, &d->namespace_lock);
         const size_t cap = L2_META_HEAD + 512 + ends +
-                           ((size_t)d->view_count + 16) * (L2_META_ROW + L2_NAME_MAX);
-        sync_drop(L2_DEV, &d->view_lock);
+                           ((size_t)d->namespace_count + 16) * (L2_META_ROW + L2_NAME_MAX);
+        sync_drop(L2_DEV, &d->namespace_lock);
         unsigned char *buf = base_alloc(d->cfg.account, BASE_MOD_L2, cap, NULL);
         if (buf == NULL) { return ENOMEM; }
         e = l2_meta_write(d, buf, cap, lsn);
@@ -270,14 +270,14 @@ static bool l2_meta_take(l2 *d, const unsigned char *buf)
     const bool same = l2_r64(buf + 8) == d->form.epoch;
     for (uint32_t i = l2_r32(buf + 32); i > 0 && ok; i--) {
         const uint32_t len = l2_r32(buf + n + 12);
-        const l2_view v = { l2_r32(buf + n), l2_r32(buf + n + 4), l2_r32(buf + n + 8) };
-        ok = l2_view_apply(d, &v, (const char *)buf + n + L2_META_ROW, len);
+        const l2_namespace v = { l2_r32(buf + n), l2_r32(buf + n + 4), l2_r32(buf + n + 8) };
+        ok = l2_namespace_apply(d, &v, (const char *)buf + n + L2_META_ROW, len);
         n += L2_META_ROW + (size_t)base_round_up(len, 8);
     }
-    sync_take(L2_DEV, &d->view_lock);
-    d->next_vgen = BASE_MAX(d->next_vgen, l2_r32(buf + 48));
+    sync_take(L2_DEV, &d->namespace_lock);
+    d->next_generation = BASE_MAX(d->next_generation, l2_r32(buf + 48));
     d->next_id = BASE_MAX(d->next_id, l2_r32(buf + 52));
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_drop(L2_DEV, &d->namespace_lock);
     d->meta_lsn = same ? l2_r64(buf + 24) : 0;
     return ok && (!same || l2_ends_take(d, buf, buf + n));
 }
@@ -304,9 +304,9 @@ CELLAR_PRIVATE bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t
     if (bytes < 16) { return true; }
     if (value[0] == L2_CTL_FLOOR) {
         *floor = BASE_MAX(*floor, l2_r64(value + 8));
-    } else if (value[0] == L2_CTL_VIEW && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
-        const l2_view v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
-        return l2_view_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
+    } else if (value[0] == L2_CTL_NAMESPACE && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
+        const l2_namespace v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
+        return l2_namespace_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
     }
     return l2_ends_control(d, value, bytes, lsn);
 }
@@ -394,10 +394,10 @@ CELLAR_PRIVATE void l2_retire(l2 *d)
     l2_worker_take(d);
     base_store_rel(&d->broken, (uint32_t)L2_BROKEN);
     l2_empty(d);
-    sync_take(L2_DEV, &d->view_lock);
-    d->view_count = 0;
-    d->next_vgen = d->next_id = 1;
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
+    d->namespace_count = 0;
+    d->next_generation = d->next_id = 1;
+    sync_drop(L2_DEV, &d->namespace_lock);
     l2_ends_forget(d);
     (void)l2_dirty_now(d);
     d->super.stage.inode = 0; /* none: the next open begins an empty store */

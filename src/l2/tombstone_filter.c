@@ -10,8 +10,8 @@
  *            above that era. So a change that the filter denies hides nothing and is not
  *            logged. Index words may be lost at any time; filter bits may not.
  *            A key in a memo has no put after its tombstone. A lost memo entry costs a tombstone.
- * LOCKING    L2_GATE guards the memo. Filter bits and stamps are seq_cst: a put sets its bits
- *            before it checks its stamp; a change reads the bits after it raised the stamp
+ * LOCKING    L2_TOMBSTONE_LOCK guards the memo. Filter bits and stamps are seq_cst: a put sets its
+ *            bits before it checks its stamp; a change reads the bits after it raised the stamp
  *            (write.c). Eras change under L2_LOG.
  * LIMITS     6 bits per put in each of two eras: 13 % of changes of absent keys log needlessly.
  * SEE ALSO   README.md: bytes per day without the filter. */
@@ -19,10 +19,10 @@
 
 #define L2_ERA_BITS 170u
 _Static_assert(L2_ERAS == 3, "l2_filter_maybe");
-#define L2_GATE_NS UINT64_C(1000000) /* wait before the state of the disk is checked */
+#define L2_TOMBSTONE_LOCK_NS UINT64_C(1000000) /* wait before the state of the disk is checked */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
-CELLAR_PRIVATE uint32_t l2_gates_in(uint64_t memory_bytes)
+CELLAR_PRIVATE uint32_t l2_tombstone_locks_in(uint64_t memory_bytes)
 {
     return (uint32_t)base_clamp(base_pow2_floor(memory_bytes >> 14), 64, 1u << 20);
 }
@@ -32,66 +32,66 @@ CELLAR_PRIVATE uint32_t l2_lines_in(uint64_t objects)
     return (uint32_t)base_clamp(objects / 56 + 1, 64, UINT32_MAX / 2);
 }
 
-CELLAR_PRIVATE bool l2_gates_open(l2 *d, uint64_t objects)
+CELLAR_PRIVATE bool l2_tombstone_locks_open(l2 *d, uint64_t objects)
 {
-    d->gate_count = l2_gates_in(d->cfg.memory_bytes);
+    d->cli_count = l2_tombstone_locks_in(d->cfg.memory_bytes);
     d->line_count = l2_lines_in(objects);
-    d->gates = base_alloc(d->cfg.account, BASE_MOD_L2_FILTER,
-                          (size_t)d->gate_count * sizeof *d->gates, NULL);
+    d->tombstone_locks = base_alloc(d->cfg.account, BASE_MOD_L2_FILTER,
+                                    (size_t)d->cli_count * sizeof *d->tombstone_locks, NULL);
     d->lines = base_alloc(d->cfg.account, BASE_MOD_L2_FILTER,
                           (size_t)d->line_count * sizeof *d->lines, NULL);
-    return d->gates != NULL && d->lines != NULL;
+    return d->tombstone_locks != NULL && d->lines != NULL;
 }
 
-CELLAR_PRIVATE void l2_gates_close(l2 *d)
+CELLAR_PRIVATE void l2_tombstone_locks_close(l2 *d)
 {
-    base_free(d->cfg.account, BASE_MOD_L2_FILTER, d->gates,
-              (size_t)d->gate_count * sizeof *d->gates);
+    base_free(d->cfg.account, BASE_MOD_L2_FILTER, d->tombstone_locks,
+              (size_t)d->cli_count * sizeof *d->tombstone_locks);
     base_free(d->cfg.account, BASE_MOD_L2_FILTER, d->lines,
               (size_t)d->line_count * sizeof *d->lines);
-    d->gates = NULL;
+    d->tombstone_locks = NULL;
     d->lines = NULL;
 }
 
-CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g) SYNC_UNCHECKED;
-CELLAR_PRIVATE bool l2_gate_take(l2 *d, l2_gate *g)
+CELLAR_PRIVATE bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g) SYNC_UNCHECKED;
+CELLAR_PRIVATE bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g)
 {
-    if (sync_try(L2_GATE, &g->lock)) { return true; }
-    while (!sync_until(L2_GATE, &g->lock, base_now_ns() + L2_GATE_NS)) {
+    if (sync_try(L2_TOMBSTONE_LOCK, &g->lock)) { return true; }
+    while (!sync_until(L2_TOMBSTONE_LOCK, &g->lock, base_now_ns() + L2_TOMBSTONE_LOCK_NS)) {
         if (l2_frozen(d)) { return false; }
     }
     return true;
 }
 
-CELLAR_PRIVATE void l2_gates_pass(l2 *d)
+CELLAR_PRIVATE void l2_tombstone_locks_pass(l2 *d)
 {
-    for (uint32_t i = 0; i < d->gate_count; i++) {
-        sync_take(L2_GATE, &d->gates[i].lock);
-        sync_drop(L2_GATE, &d->gates[i].lock);
+    for (uint32_t i = 0; i < d->cli_count; i++) {
+        sync_take(L2_TOMBSTONE_LOCK, &d->tombstone_locks[i].lock);
+        sync_drop(L2_TOMBSTONE_LOCK, &d->tombstone_locks[i].lock);
     }
 }
 
 /* ---- memo ---- */
 
-static uint32_t l2_memo_at(const l2_gate *g, uint64_t h48)
+static uint32_t l2_memo_at(const l2_tombstone_lock *g, uint64_t h48)
 {
     uint32_t i = 0;
     while (i < L2_MEMO && memcmp(g->memo[i], &h48, 6) != 0) { i++; }
     return i;
 }
 
-CELLAR_PRIVATE bool l2_memo_knows(const l2_gate *g, uint64_t h48)
+CELLAR_PRIVATE bool l2_memo_knows(const l2_tombstone_lock *g, uint64_t h48)
 {
     return h48 != 0 && l2_memo_at(g, h48) < L2_MEMO;
 }
 
-CELLAR_PRIVATE void l2_memo_note(l2_gate *g, uint64_t h48)
+CELLAR_PRIVATE void l2_memo_note(l2_tombstone_lock *g, uint64_t h48)
 {
     memmove(g->memo[1], g->memo[0], sizeof g->memo - sizeof g->memo[0]);
     memcpy(g->memo[0], &h48, 6);
 }
 
-CELLAR_PRIVATE void l2_memo_forget(l2_gate *g, uint64_t h48)
+CELLAR_PRIVATE void l2_memo_forget(l2_tombstone_lock *g, uint64_t h48)
 {
     const uint32_t i = l2_memo_at(g, h48);
     if (i < L2_MEMO) { memset(g->memo[i], 0, 6); }

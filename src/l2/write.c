@@ -13,25 +13,25 @@
  * INVARIANTS A tombstone is complete before its word is removed and before the memo has it. One
  *            hold of the tombstone lock covers all three. While the filter is incomplete (index
  *            rebuild) each change leaves a tombstone and a tomb word, which hides older records.
- * LOCKING    L2_GATE, then L2_LOG or L2_SHARD. A put waits about 50 us for either, a change as long
- *            as the disk makes progress (stall.c). Marking the store DIRTY is I/O: the tombstone
- *            lock is dropped for it.
+ * LOCKING    L2_TOMBSTONE_LOCK, then L2_LOG or L2_SHARD. A put waits about 50 us for either, a
+ *            change as long as the disk makes progress (stall.c). Marking the store DIRTY is I/O:
+ *            the tombstone lock is dropped for it.
  * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
  *            that: no record of it exists.
  * SEE ALSO   admission.c: which entries are worth a write. README.md: cost of the filter check. */
 #include "l2/l2_int.h"
 
-#define L2_GATE_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
+#define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 #define L2_END_ROUNDS 3
 
 /* ---- tombstones ---- */
 
 /* Store the tombstone's word in its class. No word stays if the class has nothing else. */
-static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
-                            uint64_t word) SYNC_HOLDS(L2_GATE);
-static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link, bool warming,
-                            uint64_t word)
+static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                            bool warming, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                            bool warming, uint64_t word)
 {
     if (link->word == 0) {
         l2_index_set(d, h48, warming ? word : 0);
@@ -46,16 +46,16 @@ static void l2_kill_indexed(l2 *d, l2_gate *g, uint64_t h48, const l2_link *link
 
 /* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
  * FROZEN. */
-static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
-    SYNC_HOLDS(L2_GATE);
-static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
+static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
 {
     /* Read before the plan: words that the index rebuild adds later may lead to older records of
      * the key. */
     const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
     l2_link link;
     l2_link_plan(d, h48, k, true, &link);
-    l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .vgen = k->vgen,
+    l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
                  .flags = link.flags };
     r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
     r.bytes = L2_RECORD_HEAD + r.ext * 8u + r.klen;
@@ -80,17 +80,17 @@ static l2_took l2_kill_logged(l2 *d, l2_gate *g, uint64_t h48, const l2_key *k)
 
 static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
 {
-    l2_gate *g = l2_gate_of(d, h48);
+    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_took took = L2_TOOK;
-    if (!l2_gate_take(d, g)) { return L2_IS_FROZEN; }
-    BASE_POINT("l2.kill_gate");
+    if (!l2_tombstone_lock_take(d, g)) { return L2_IS_FROZEN; }
+    BASE_POINT("l2.kill_lock");
     if (l2_memo_knows(g, h48)) {
         L2_COUNT(d, remembered);
     } else {
         took = l2_kill_logged(d, g, h48, k);
         if (took != L2_IS_CLEAN) { L2_COUNT(d, kills); }
     }
-    sync_drop(L2_GATE, &g->lock);
+    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
     return took;
 }
 
@@ -137,9 +137,9 @@ CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 }
 
 CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t vgen)
+                                       uint32_t bytes, uint32_t generation)
 {
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .vgen = vgen };
+    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .generation = generation };
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
     l2_spot at;
     l2_took took;
@@ -169,11 +169,12 @@ static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
            addr >= base_load_acq(&d->floor_lsn);
 }
 
-static bool l2_gate_try(l2_gate *g) SYNC_TRIES(L2_GATE) SYNC_UNCHECKED;
-static bool l2_gate_try(l2_gate *g)
+static bool l2_tombstone_lock_try(l2_tombstone_lock *g)
+    SYNC_TRIES(L2_TOMBSTONE_LOCK) SYNC_UNCHECKED;
+static bool l2_tombstone_lock_try(l2_tombstone_lock *g)
 {
-    for (int i = 0; i < L2_GATE_ROUNDS; i++) {
-        if (sync_try(L2_GATE, &g->lock)) { return true; }
+    for (int i = 0; i < L2_TOMBSTONE_LOCK_ROUNDS; i++) {
+        if (sync_try(L2_TOMBSTONE_LOCK, &g->lock)) { return true; }
         base_pause();
     }
     return false;
@@ -181,9 +182,10 @@ static bool l2_gate_try(l2_gate *g)
 
 /* Reserve the record, link it to its class and store its word. The fields that a get needs to
  * follow the link are complete before the word is stored. */
-static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
-                             l2_rec *r, const l2_terms *terms, l2_spot *at) SYNC_HOLDS(L2_GATE);
-static l2_took l2_put_linked(l2 *d, l2_gate *g, const l2_key *k, const unsigned char *ext,
+static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const unsigned char *ext,
+                             l2_rec *r, const l2_terms *terms, l2_spot *at)
+    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const unsigned char *ext,
                              l2_rec *r, const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
@@ -214,14 +216,14 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
                                uint64_t addr, const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
-    l2_gate *g = l2_gate_of(d, h48);
+    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     cellar_err err = CELLAR_OK;
     l2_windows w;
-    if (!l2_gate_try(g)) {
+    if (!l2_tombstone_lock_try(g)) {
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
     }
-    BASE_POINT("l2.put_gate");
+    BASE_POINT("l2.put_lock");
     l2_filter_ahead(d, h48); /* l2_put_named writes the line under the log lock */
     if (!l2_is_current(terms)) { /* an early check; the decisive one follows with the reservation */
         err = L2_REFUSED;
@@ -248,8 +250,8 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
             if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
         }
     }
-    sync_drop(L2_GATE, &g->lock);
-    if (err == CELLAR_OK && BASE_MUTANT("l2.filter_after_gate")) {
+    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
+    if (err == CELLAR_OK && BASE_MUTANT("l2.filter_after_lock")) {
         BASE_POINT("l2.put_late");
         l2_filter_add(d, h48, at->era);
     }
@@ -292,7 +294,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
     r->flags = m->kept ? L2_FLAG_KEPT : 0;
-    r->vgen = k->vgen;
+    r->generation = k->generation;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
     if (until == BASE_NEVER_MS) { return true; }
@@ -341,7 +343,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
         BASE_POINT("l2.put_noted");
         const bool dead = l2_tags_verdict(d, m) != 0;
         if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
-                     l2_globs_match(d, k->vgen, 0, true, k->bytes, k->len))) {
+                     l2_globs_match(d, k->generation, 0, true, k->bytes, k->len))) {
             L2_COUNT(d, refused_ended);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
@@ -413,12 +415,12 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
 
 /* ---- namespaces ---- */
 
-static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
     SYNC_HOLDS(L2_DEV);
-static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
 {
-    for (uint32_t i = 0; i < d->view_count; i++) {
-        l2_view_row *v = &d->view[i];
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        l2_namespace_row *v = &d->namespace[i];
         if (name == NULL ? v->v.id == id
                          : v->name_len == name_len && memcmp(v->name, name, name_len) == 0) {
             return v;
@@ -427,51 +429,51 @@ static l2_view_row *l2_view_at(l2 *d, uint32_t id, const char *name, size_t name
     return NULL;
 }
 
-CELLAR_PRIVATE bool l2_view_find(l2 *d, const char *name, size_t name_len, l2_view *out)
+CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len, l2_namespace *out)
 {
-    sync_take(L2_DEV, &d->view_lock);
-    const l2_view_row *v = l2_view_at(d, 0, name, name_len);
+    sync_take(L2_DEV, &d->namespace_lock);
+    const l2_namespace_row *v = l2_namespace_at(d, 0, name, name_len);
     if (v != NULL) { *out = v->v; }
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_drop(L2_DEV, &d->namespace_lock);
     return v != NULL;
 }
 
-CELLAR_PRIVATE uint32_t l2_next_vgen(l2 *d)
+CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
 {
-    sync_take(L2_DEV, &d->view_lock);
-    const uint32_t n = d->next_vgen;
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
+    const uint32_t n = d->next_generation;
+    sync_drop(L2_DEV, &d->namespace_lock);
     return n;
 }
 
 CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
 {
-    sync_take(L2_DEV, &d->view_lock);
+    sync_take(L2_DEV, &d->namespace_lock);
     const uint32_t n = d->next_id;
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_drop(L2_DEV, &d->namespace_lock);
     return n;
 }
 
 /* Make room for one more row, without the lock. Return false if memory is short. */
-static bool l2_view_room(l2 *d)
+static bool l2_namespace_room(l2 *d)
 {
-    const size_t row = sizeof(l2_view_row);
-    l2_view_row *old = NULL, *rows = NULL;
+    const size_t row = sizeof(l2_namespace_row);
+    l2_namespace_row *old = NULL, *rows = NULL;
     uint32_t old_cap = 0, cap = 0;
     for (;;) {
-        sync_take(L2_DEV, &d->view_lock);
-        const bool enough = d->view_count < d->view_cap;
-        if (!enough && rows != NULL && cap > d->view_cap) {
-            if (d->view_count > 0) { memcpy(rows, d->view, d->view_count * row); }
-            old = d->view;
-            old_cap = d->view_cap;
-            d->view = rows;
-            d->view_cap = cap;
+        sync_take(L2_DEV, &d->namespace_lock);
+        const bool enough = d->namespace_count < d->namespace_cap;
+        if (!enough && rows != NULL && cap > d->namespace_cap) {
+            if (d->namespace_count > 0) { memcpy(rows, d->namespace, d->namespace_count * row); }
+            old = d->namespace;
+            old_cap = d->namespace_cap;
+            d->namespace = rows;
+            d->namespace_cap = cap;
             rows = NULL;
         }
-        const bool done = d->view_count < d->view_cap;
-        const uint32_t want = d->view_cap == 0 ? 16 : d->view_cap * 2;
-        sync_drop(L2_DEV, &d->view_lock);
+        const bool done = d->namespace_count < d->namespace_cap;
+        const uint32_t want = d->namespace_cap == 0 ? 16 : d->namespace_cap * 2;
+        sync_drop(L2_DEV, &d->namespace_lock);
         base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
         old = NULL;
         if (done) {
@@ -480,51 +482,57 @@ static bool l2_view_room(l2 *d)
         }
         base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
         cap = want;
-        rows = cap <= 2 * L2_VIEWS_MAX ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
-                                       : NULL;
+        rows = cap <= 2 * L2_NAMESPACES_MAX
+                   ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
+                   : NULL;
         if (rows == NULL) { return false; }
     }
 }
 
-CELLAR_PRIVATE bool l2_view_apply(l2 *d, const l2_view *v, const char *name, size_t name_len)
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len)
 {
-    l2_view_row *row;
+    l2_namespace_row *row;
     for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
-        sync_take(L2_DEV, &d->view_lock);
-        row = l2_view_at(d, v->id, name, name_len);
-        if (row != NULL || name == NULL || d->view_count < d->view_cap) { break; }
-        sync_drop(L2_DEV, &d->view_lock);
-        if (!l2_view_room(d)) { return false; }
+        sync_take(L2_DEV, &d->namespace_lock);
+        row = l2_namespace_at(d, v->id, name, name_len);
+        if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
+        sync_drop(L2_DEV, &d->namespace_lock);
+        if (!l2_namespace_room(d)) { return false; }
     }
-    if (v->vgen == 0 && row != NULL) {
-        *row = d->view[--d->view_count];
-    } else if (v->vgen != 0 || name != NULL) {
+    if (v->generation == 0 && row != NULL) {
+        *row = d->namespace[--d->namespace_count];
+    } else if (v->generation != 0 || name != NULL) {
         if (row == NULL && name != NULL) {
-            row = &d->view[d->view_count++];
+            row = &d->namespace[d->namespace_count++];
             memset(row, 0, sizeof *row);
             row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
             memcpy(row->name, name, name_len);
         }
         /* Two changes may be logged in the other order, so generations only grow. */
-        if (row != NULL && v->vgen >= row->v.vgen) { row->v = *v; }
+        if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
     }
-    if (v->vgen >= d->next_vgen && v->vgen != UINT32_MAX) { d->next_vgen = v->vgen + 1; }
+    if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {
+        d->next_generation = v->generation + 1;
+    }
     if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
-    sync_drop(L2_DEV, &d->view_lock);
+    sync_drop(L2_DEV, &d->namespace_lock);
     return true;
 }
 
-CELLAR_PRIVATE cellar_err l2_view_set(l2 *d, const l2_view *v, const char *name, size_t name_len)
+CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const char *name,
+                                           size_t name_len)
 {
     BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
     const size_t named = name != NULL ? name_len : 0;
     /* The table first: a META that is written after the control must have the row. */
-    if (!l2_view_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
-    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_VIEW, (unsigned char)named, name != NULL };
+    if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
+                                              name != NULL };
     l2_w32(value + 4, v->id);
-    l2_w32(value + 8, v->vgen);
+    l2_w32(value + 8, v->generation);
     l2_w32(value + 12, v->version);
     if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->vgen);
+    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation);
     return CELLAR_OK;
 }

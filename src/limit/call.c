@@ -212,7 +212,8 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
             return CELLAR_E_TIMEOUT;
         }
         const uint64_t most = max_wait_ns - gone;
-        const uint64_t jitter = base_rng_below(&base_self()->rng, r->retry_after_ns / 100 + 1);
+        const uint64_t jitter =
+            base_rng_below(&base_thread_self()->rng, r->retry_after_ns / 100 + 1);
         base_sleep_ns(limit_min_u64(r->retry_after_ns + jitter, most));
     }
 }

@@ -364,7 +364,7 @@ CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t
                                 uint64_t units, limit_at *out);
 BASE_INLINE limit_row *limit_my_row(cellar_limiter *l, bool *shared)
 {
-    const uint32_t index = base_self()->index;
+    const uint32_t index = base_thread_self()->index;
     *shared = index == 0 || index >= l->rows;
     return &l->row[*shared ? 0 : index];
 }

@@ -20,7 +20,7 @@
  *            expires its lease or closes the store. Waiters keep it alive by refs, subscriptions by
  *            its list.
  * LIMITS     max_flights records; max_waiters waiters and subscriptions; 8 spare records per shard.
- *            Threads beyond BASE_SELF_MAX have no token: hard_at ends a cycle through them.
+ *            Threads beyond BASE_THREAD_MAX have no token: hard_at ends a cycle through them.
  * SEE ALSO   src/load/README.md: proofs of publishing, cycles and references; rejected designs.
  *            flight_change.c (invalidation, figures, audit), flight_lease.c, flight_fork.c. */
 #include "load/flight_int.h"
@@ -29,7 +29,7 @@
 #define FLIGHT_SPARES 8u
 #define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep when the host supplies the clock */
 
-static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_self */
+static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_thread_self */
 
 /* ---- bytes ---- */
 
@@ -218,7 +218,7 @@ CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool si
     UT_hash_handle *at = after != NULL ? after->hh.hh_next : table->buckets[bucket].hh_head;
     for (; at != NULL; at = at->hh_next) {
         flight *f = (flight *)ELMT_FROM_HH(table, at);
-        if (at->hashv == hashv && f->key_len == k->len && f->owner == k->owner &&
+        if (at->hashv == hashv && f->key_len == k->len && f->generation == k->generation &&
             f != &s->sentinel && (side || f->kind != FLIGHT_SIDE) &&
             memcmp(f->key, k->bytes, k->len) == 0) {
             return f;
@@ -253,7 +253,7 @@ CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
 }
 
 /* Record the leading thread of `f`, for the cycle check and for a fork. */
-CELLAR_PRIVATE void flight_lead_take(flight *f, base_self_t *self)
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self)
 {
     if (self != NULL && self->index == 0) { self = NULL; } /* many threads share index 0: no
                                                             * token */
@@ -272,15 +272,15 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     base_store_rlx(&f->refs, 1u);
     f->gen = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
     f->hash = k->hash;
-    f->owner = k->owner;
+    f->generation = k->generation;
     f->key_len = k->len;
     memcpy(f->key, k->bytes, k->len); /* key_len <= key_room: flight_enter */
-    f->view_id = ask->view_id;
+    f->namespace_id = ask->namespace_id;
     f->kind = (uint8_t)ask->kind;
     f->lease_open = false; /* set by flight_lease_open */
     f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
     f->frame = 0; /* no leading frame yet; see flight_led_from */
-    flight_lead_take(f, queued ? NULL : base_self());
+    flight_lead_take(f, queued ? NULL : base_thread_self());
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
     f->tag_born = ask->tag_born;
@@ -300,7 +300,7 @@ CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outco
     e->subs = NULL;
     if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return false; }
     f->result = *o;
-    base_store_rlx(&f->leader, (base_self_t *)NULL);
+    base_store_rlx(&f->leader, (base_thread_record *)NULL);
     base_store_rel(&f->state, (state & ~7u) | (uint32_t)o->phase); /* acquire in flight_wait */
     if ((state & FLIGHT_WAITERS) != 0) { e->wake = f; }
     e->subs = f->subs;
@@ -404,7 +404,7 @@ typedef struct flight_turn { /* result of one look under the lock */
 CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
 {
     sync_assert_none();
-    if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->owner, f->note); }
+    if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->generation, f->note); }
 }
 
 static bool flight_stuck(const flight *f, const flight_ask *ask)
@@ -560,7 +560,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
 
 /* ---- leaders ---- */
 
-CELLAR_PRIVATE bool flight_deep(const base_self_t *self)
+CELLAR_PRIVATE bool flight_deep(const base_thread_record *self)
 {
     const flight *f = self->index != 0 ? self->leads : NULL;
     return f != NULL && f->depth >= FLIGHT_DEPTH_MAX;
@@ -568,7 +568,7 @@ CELLAR_PRIVATE bool flight_deep(const base_self_t *self)
 
 CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; } /* many threads share index 0: no token */
     flight *outer = self->leads;
     f->outer = outer;
@@ -580,19 +580,19 @@ CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame)
 
 CELLAR_PRIVATE void flight_lead_end(flight *f)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (self->index != 0) { self->leads = f->outer; }
 }
 
 CELLAR_PRIVATE bool flight_led_from(const flight *f, uintptr_t frame)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     return self->index != 0 && base_load_acq(&f->leader) == self && f->frame == frame;
 }
 
 CELLAR_PRIVATE void flight_reap(uintptr_t frame)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     if (BASE_LIKELY(self->leads == NULL) || self->index == 0) { return; }
     for (flight *f = self->leads; f != NULL && base_frame_is_gone(self, f->frame, frame);) {
         flight *outer = f->outer;
@@ -626,7 +626,7 @@ static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *
 {
     const bool keep = BASE_MUTANT("flight.no_unlink_on_fail") && o->phase == FLIGHT_FAILED;
     if (BASE_MUTANT("flight.clear_any")) {
-        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
+        const flight_key k = { f->key, f->key_len, f->generation, f->hash };
         flight *any = flight_find(s, &k, false, NULL);
         if (any != NULL && any != f) { flight_unlink(s, any); }
     }
@@ -665,14 +665,14 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 
 /* Record that this thread waits for `f`. Return true, without an edge, if that closes a cycle. The
  * caller drops the edge with flight_edge_drop. */
-static bool flight_cycle(base_self_t *self, flight *f)
+static bool flight_cycle(base_thread_record *self, flight *f)
 {
     bool cycle = false;
     sync_take(GRAPH, &flight_graph);
     self->waits_for = f;
     for (const flight *at = f; at != NULL;) {
         if (FLIGHT_PHASE(base_load_acq(&at->state)) > FLIGHT_LOADING) { break; }
-        const base_self_t *leader = base_load_acq(&at->leader);
+        const base_thread_record *leader = base_load_acq(&at->leader);
         if (leader == NULL) { break; }
         cycle = leader == self;
         if (cycle) { break; }
@@ -685,7 +685,7 @@ static bool flight_cycle(base_self_t *self, flight *f)
 
 CELLAR_PRIVATE void flight_graph_reset(void) { sync_reset(&flight_graph); }
 
-static void flight_edge_drop(base_self_t *self)
+static void flight_edge_drop(base_thread_record *self)
 {
     sync_take(GRAPH, &flight_graph);
     self->waits_for = NULL;
@@ -732,7 +732,7 @@ static void flight_outcome_copy(const flight *f, flight_outcome *out)
 CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
                                          flight_outcome *out)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     flight_shard *s = flight_shard_of(t, f->hash);
     const bool edge = self->leads != NULL && self->index != 0;
     flight_waited how = FLIGHT_CYCLE;

@@ -89,7 +89,7 @@ typedef struct flight flight;
 typedef struct flight_key {
     const void *bytes;
     uint32_t len;
-    uint32_t owner;          /* generation */
+    uint32_t generation;          /* generation */
     uint64_t hash;
 } flight_key;
 
@@ -100,7 +100,7 @@ typedef struct flight_config {
     _Atomic uint32_t *callers; /* calls inside loads; flight_reap lowers it for each lost frame */
     void (*notes_free)(void *notes); /* frees what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
-    void (*lease_lost)(void *ctx, uint32_t owner, uint64_t note);
+    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
 } flight_config;
 
@@ -122,7 +122,7 @@ typedef enum flight_entry {
 
 typedef struct flight_ask {
     flight_key key;
-    uint32_t view_id;
+    uint32_t namespace_id;
     flight_kind kind;
     bool join;          /* wait if a flight exists; else FLIGHT_TAKEN */
     bool only_join;     /* never lead: TAKEN without a flight if none exists */
@@ -144,7 +144,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
  * the flight to the thread that leads it, for cycles and for leaders lost by longjmp. `frame` is an
  * address in the leading function. Several flights of one frame begin one after the other. */
 #define FLIGHT_DEPTH_MAX 16u
-CELLAR_PRIVATE bool flight_deep(const base_self_t *self);
+CELLAR_PRIVATE bool flight_deep(const base_thread_record *self);
 CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame);
 CELLAR_PRIVATE void flight_lead_end(flight *f); /* ends all flights begun after it, too */
 /* Return whether this thread leads the flight from this frame. For a flight that was joined. */
@@ -192,9 +192,9 @@ CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
 /* ---- inside the window of the key's bucket ---- */
 CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash);
 CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key);
-/* Invalidate all flights of generation `owner` with a matching key. No lock is held while `match`
- * runs. Flights that begin during the call may stay. */
-CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+/* Invalidate all flights of generation `generation` with a matching key. No lock is held while
+ * `match` runs. Flights that begin during the call may stay. */
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx);
 /* Unlink the flight of the publisher. `key->bytes` is the pointer of flight_key_of and names the
@@ -211,7 +211,7 @@ CELLAR_PRIVATE void flight_note(flight *f, uint64_t note);
 CELLAR_PRIVATE uint64_t flight_noted(const flight *f);
 /* Find the flight of an open lease with its ref. Return NULL if the lease is unknown, used, taken
  * over, or of another namespace. */
-CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id);
+CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t namespace_id);
 CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx);
 CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s);
 CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,
@@ -222,7 +222,7 @@ CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms);
 /* End all open leases of a dropped namespace: no caller can fulfill them. The caller first sets the
  * state, then fences, then looks for the table. A lease that begins later checks the state after it
  * has its flight. */
-CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id);
+CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t namespace_id);
 /* End all flights, because the store closes. */
 CELLAR_PRIVATE void flight_close(flight_table *t);
 

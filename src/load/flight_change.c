@@ -31,15 +31,15 @@ CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
  * for the new *from. Start at *from (NULL: the first), or after number `after` if *from was
  * unlinked meanwhile. The table of a shard is in the order of gen, because flight_init runs under
  * the lock. */
-static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t after, uint64_t last,
                              flight **from, flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
-static unsigned flight_batch(flight_shard *s, uint32_t owner, uint64_t after, uint64_t last,
+static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t after, uint64_t last,
                              flight **from, flight *out[FLIGHT_BATCH])
 {
     unsigned n = 0;
     flight *f = *from != NULL && (*from)->attached ? *from : s->table;
     for (; f != NULL && n < FLIGHT_BATCH; f = f->hh.next) {
-        if (f == &s->sentinel || f->owner != owner || f->gen <= after) { continue; }
+        if (f == &s->sentinel || f->generation != generation || f->gen <= after) { continue; }
         if (f->gen > last) { break; }
         (void)base_add_rlx(&f->refs, 1u);
         out[n++] = f;
@@ -60,7 +60,7 @@ static void flight_overtake_one(flight_table *t, flight_shard *s, flight *f,
     flight_unref(t, f);
 }
 
-CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
+CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx)
 {
@@ -72,7 +72,7 @@ CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t owner,
         do {
             flight *begun = from;
             sync_take(FLIGHT, &s->lock);
-            const unsigned n = flight_batch(s, owner, after, last, &from, found);
+            const unsigned n = flight_batch(s, generation, after, last, &from, found);
             sync_drop(FLIGHT, &s->lock);
             if (begun != NULL) { flight_unref(t, begun); }
             if (n != 0) { after = found[n - 1]->gen; }
@@ -117,7 +117,7 @@ CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
 
 CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
 {
-    return (flight_key){ f->key, f->key_len, f->owner, f->hash };
+    return (flight_key){ f->key, f->key_len, f->generation, f->hash };
 }
 CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
 CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
@@ -153,7 +153,7 @@ static bool flight_audit_shard(flight_shard *s, uint32_t *records)
         ok = ok && f->attached && base_load_rlx(&f->refs) > 0;
         ok = ok && f->hh.hashv == flight_hashv(f->hash);
         ok = ok && FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
-        const flight_key k = { f->key, f->key_len, f->owner, f->hash };
+        const flight_key k = { f->key, f->key_len, f->generation, f->hash };
         ok = ok && (f->kind == FLIGHT_SIDE || flight_find(s, &k, false, NULL) == f);
     }
     for (const flight *f = s->detached; f != NULL; f = f->next) {

@@ -29,7 +29,7 @@ CELLAR_PRIVATE void flight_fork_parent(flight_table *t) SYNC_UNCHECKED
  * until its loader ends. */
 static bool flight_is_ours(const flight *f)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     if (self->index != 0 && base_load_rlx(&f->leader) == self) { return true; }
     for (const flight *at = self->index != 0 ? self->leads : NULL; at != NULL; at = at->outer) {
         if (at == f) { return true; }
@@ -40,7 +40,7 @@ static bool flight_is_ours(const flight *f)
 CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
 {
     flight_graph_reset();
-    base_self()->waits_for = NULL;
+    base_thread_self()->waits_for = NULL;
     for (uint32_t i = 0; i <= t->mask; i++) {
         flight_shard *s = &t->shard[i];
         sync_reset(&s->lock);

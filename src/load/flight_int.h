@@ -28,13 +28,14 @@ struct flight {
                                   * lowered without it */
     uint64_t gen;                /* unique in the store; names a lease */
     uint64_t hash;
-    uint32_t owner;              /* generation, part of the key */
+    uint32_t generation;              /* generation, part of the key */
     uint32_t key_len, key_room;
-    uint32_t view_id;
+    uint32_t namespace_id;
     uint32_t nonce;              /* check number of the lease */
     uint8_t kind;                /* flight_kind */
     bool attached, lease_open, resident;
-    base_self_t *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, a lease, or no
+    base_thread_record
+        *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, a lease, or no
                                   * token */
     int64_t start_ms, hard_at_ms;
     uint64_t tag_born;
@@ -73,7 +74,7 @@ struct flight_table {
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers;   /* from flight_config */
     void (*notes_free)(void *notes); /* this and the next two: from flight_config; constant */
-    void (*lease_lost)(void *ctx, uint32_t owner, uint64_t note);
+    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* refs of waiters, and subscriptions */
@@ -104,7 +105,7 @@ CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outco
                                   flight_ended *e) SYNC_HOLDS(FLIGHT);
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
 /* Make `self` the leader of the flight; NULL: no leader. */
-CELLAR_PRIVATE void flight_lead_take(flight *f, base_self_t *self);
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
 /* Report an expired, unclaimed lease once through lease_lost. The caller holds its ref. */
 CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f);
 CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f); /* NULL is allowed */

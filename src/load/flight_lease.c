@@ -37,15 +37,16 @@ static flight *flight_by_gen(flight_shard *s, uint64_t gen)
     return NULL;
 }
 
-CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t view_id)
+CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t namespace_id)
 {
     if (l->id == 0 || (uint32_t)l->check > t->mask) { return NULL; }
     flight_shard *s = &t->shard[(uint32_t)l->check];
     sync_take(FLIGHT, &s->lock);
     flight *f = flight_by_gen(s, l->id);
-    if (f != NULL && f->lease_open && f->view_id == view_id && f->nonce == l->check >> 32) {
+    if (f != NULL && f->lease_open && f->namespace_id == namespace_id &&
+        f->nonce == l->check >> 32) {
         f->lease_open = false;
-        flight_lead_take(f, base_self());
+        flight_lead_take(f, base_thread_self());
     } else {
         f = NULL;
     }
@@ -107,17 +108,18 @@ CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
 }
 
 typedef struct flight_pick { /* which flights end */
-    /* DUE and VIEW end leases only */
-    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_VIEW } which;
+    /* DUE and NAMESPACE end leases only */
+    enum { FLIGHT_PICK_ALL, FLIGHT_PICK_DUE, FLIGHT_PICK_NAMESPACE } which;
     int64_t now_ms;
-    uint32_t view_id;
+    uint32_t namespace_id;
 } flight_pick;
 
 static bool flight_picked(const flight *f, const flight_pick *p)
 {
     if (p->which == FLIGHT_PICK_ALL) { return true; }
     if (f->kind != FLIGHT_LEASE) { return false; }
-    return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms : f->view_id == p->view_id;
+    return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms
+                                       : f->namespace_id == p->namespace_id;
 }
 
 /* End one open flight of the shard that matches `pick`. Return false if there is none. */
@@ -160,11 +162,11 @@ CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
     return ended;
 }
 
-CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t view_id)
+CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t namespace_id)
 {
-    const flight_pick view = { .which = FLIGHT_PICK_VIEW, .view_id = view_id };
+    const flight_pick namespace = { .which = FLIGHT_PICK_NAMESPACE, .namespace_id = namespace_id };
     for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], &view)) {}
+        while (flight_end_one(t, &t->shard[i], &namespace)) {}
     }
 }
 

@@ -31,7 +31,7 @@
 /* ---- tenure ---- */
 
 /* Write the tenure fields of the owner, lease_of last. */
-BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_self_t *self, lock_record *r,
+BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_thread_record *self, lock_record *r,
                                   uint64_t fence, const lock_want *w)
 {
     int64_t from_ms, ahead_ms;
@@ -56,7 +56,9 @@ BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_self_t *self, lock
 CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
                               cellar_lock_lost *cause)
 {
-    if (!lock_told(r, lock_fence(word)) && !BASE_MUTANT("lock.untold_judged")) { return false; }
+    if (!lock_is_announced(r, lock_fence(word)) && !BASE_MUTANT("lock.unannounced_judged")) {
+        return false;
+    }
     *cause = CELLAR_LOCK_LOST_EXPIRED;
     if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
     *cause = CELLAR_LOCK_LOST_OWNER_DIED;
@@ -126,7 +128,7 @@ static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint
     const uint32_t event = base_load_rlx(&first->event) | 1u;
     lock_dequeue(s, r, first);
     fence++;
-    lock_tell(t, base_self(), r, fence, first->want);
+    lock_tell(t, base_thread_self(), r, fence, first->want);
     first->fence = fence;
     s->count[STATS_LOCK_HANDED_OVER]++;
     if (BASE_MUTANT("lock.granted_before_word")) { base_store_rel(&first->event, event); }
@@ -169,7 +171,7 @@ static uint64_t lock_sleep_until(const cellar_locks *t, const lock_record *r, co
     int64_t until_ms = me->want->deadline_ms;
     if (r->first == me) {
         const uint64_t word = base_load_rlx(&r->word);
-        if (!lock_told(r, lock_fence(word))) {
+        if (!lock_is_announced(r, lock_fence(word))) {
             until_ms = BASE_MIN(until_ms, now_ms + LOCK_UNTOLD_MS);
         } else {
             until_ms = BASE_MIN(until_ms, base_load_rlx(&r->lease_end));
@@ -272,7 +274,7 @@ BASE_ALWAYS_INLINE bool lock_same(const unsigned char *a, const unsigned char *b
 }
 
 /* Take an idle record that a hint names, with one exchange. Return false if that was impossible. */
-BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_self_t *self, lock_stripe *s,
+BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_thread_record *self, lock_stripe *s,
                                   const lock_want *w, cellar_lock *out)
 {
     const _Atomic uint32_t *near = lock_near(s, w->hash);
@@ -311,7 +313,8 @@ static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uin
     SYNC_DROPS(LOCK)
 {
     w->deadline_ms = w->wait_timeout_ms == 0 ? INT64_MIN : base_add_sat(now_ms, w->wait_timeout_ms);
-    const bool mine = lock_told(r, lock_fence(word)) && base_load_rlx(&r->owner) == w->tid &&
+    const bool mine = lock_is_announced(r, lock_fence(word)) &&
+                      base_load_rlx(&r->owner) == w->tid &&
                       (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0;
     if (w->deadline_ms <= now_ms || mine) {
         s->count[w->deadline_ms <= now_ms ? STATS_LOCK_BUSY : STATS_LOCK_DEADLOCK]++;
@@ -347,7 +350,7 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
         held = (word & LOCK_HELD) != 0;
     }
     if (held) { return lock_held(t, s, r, word, w, now_ms, &a, out); }
-    lock_tell(t, base_self(), r, ++fence, w);
+    lock_tell(t, base_thread_self(), r, ++fence, w);
     lock_settle(t, s, r, fence, true, false, &a);
     lock_leave(t, s, &a);
     lock_out(t, s, r, fence, out);
@@ -438,7 +441,7 @@ BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, siz
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
         return CELLAR_E_INVAL;
     }
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
                     .lease_ms = LOCK_LEASE_DEFAULT_MS,
@@ -630,7 +633,7 @@ static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
     out->fence = lock_fence(word);
     const lock_waiter *first = r->first, *w = first;
     for (; w != NULL; w = w->next != first ? w->next : NULL) { out->waiters++; }
-    if (!lock_told(r, out->fence)) { return; } /* acquired at this instant */
+    if (!lock_is_announced(r, out->fence)) { return; } /* acquired at this instant */
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     out->held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
     out->lease_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);

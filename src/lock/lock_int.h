@@ -64,7 +64,8 @@ typedef struct lock_waiter {
 } lock_waiter;
 
 /* Tenure fields belong to the tenure of `lease_of`. The owner, or the thread that passes the lock
- * on, writes them before lease_of; its release store pairs with the acquire in lock_told. */
+ * on, writes them before lease_of; its release store pairs with the acquire in
+ * lock_is_announced. */
 typedef struct lock_record {
     _Atomic uint64_t word;      /* see WORD; acquire and release in every change */
     _Atomic uint64_t hash;      /* of the key; stripe lock; without it only a hint */
@@ -198,7 +199,7 @@ BASE_INLINE const unsigned char *lock_key(const lock_record *r)
 }
 /* Tell whether the tenure fields are those of `fence`. Between its exchange and its last store they
  * are not yet. */
-BASE_INLINE bool lock_told(const lock_record *r, uint64_t fence)
+BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
 {
     return base_load_acq(&r->lease_of) == fence;
 }

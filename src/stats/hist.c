@@ -43,7 +43,7 @@ static uint64_t stats_bucket_end(uint32_t bucket)
     return ((STATS_LINEAR + step + 1) << shift) - 1;
 }
 
-CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self)
+CELLAR_PRIVATE uint32_t stats_sample_redraw(base_thread_record *self)
 {
     /* Threads of record 0 would race on its countdown: they do not sample. */
     if (self->index == 0) { return 0; }
@@ -54,7 +54,7 @@ CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self)
 
 static stats_hist *stats_hist_mine(stats *st, stats_op op)
 {
-    const uint32_t index = base_self()->index;
+    const uint32_t index = base_thread_self()->index;
     stats_hist *_Atomic *at = &st->hist[op][index & (st->stripes - 1)];
     stats_hist *h = base_load_acq(at);
     if (h != NULL || index == 0 || !stats_ask(st, index)) { return h; }

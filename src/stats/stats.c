@@ -5,7 +5,8 @@
  * PICTURE    stats -> near/far[thread index] -> row -> near/far[slot] -> counters of a namespace
  *                                                  \-> counters of the store
  *            a figure is the sum over all rows; row 0 serves all threads without a row
- * INVARIANTS Only the thread that owns an index in base_self writes its row and blocks. Any thread
+ * INVARIANTS Only the thread that owns an index in base_thread_self writes its row and blocks. Any
+ * thread
  *            writes row 0 and its blocks (shared == 1), with atomic adds.
  *            Nothing is freed before stats_destroy. A cell never decreases.
  *            Each open slot has a block in row 0, made by stats_slot_open, so stats_mine always
@@ -28,14 +29,15 @@
 /* A block of row 0, with the sums of its slot at the time its present namespace took it. */
 typedef struct stats_shared_block {
     stats_block block;
-    _Atomic uint64_t start[STATS_VIEW_COUNT]; /* written by stats_slot_open, read by any thread */
+    /* written by stats_slot_open, read by any thread */
+    _Atomic uint64_t start[STATS_NAMESPACE_COUNT];
 } stats_shared_block;
 
 _Static_assert(offsetof(stats_shared_block, block) == 0, "row 0 points at the block itself");
 _Static_assert(offsetof(stats_block, cell) + 5 * sizeof(uint64_t) <= BASE_LINE,
                "the outcomes of a get share the first line of a block");
 _Static_assert(STATS_FAR_PAGES * STATS_FAR_SLOTS == STATS_SLOTS_MAX, "pages cover all slots");
-_Static_assert(STATS_ROW_PAGES * STATS_NEAR_ROWS == BASE_SELF_MAX, "pages cover all indexes");
+_Static_assert(STATS_ROW_PAGES * STATS_NEAR_ROWS == BASE_THREAD_MAX, "pages cover all indexes");
 
 /* Allocate zeroed memory at a multiple of BASE_PAD. *raw: argument for stats_free_padded. */
 static void *stats_alloc_padded(stats *st, size_t bytes, void **raw)
@@ -192,7 +194,7 @@ CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted)
 CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot)
 {
     BASE_ASSERT(slot < STATS_SLOTS_MAX);
-    const stats_row *row = stats_row_at(st, base_self()->index);
+    const stats_row *row = stats_row_at(st, base_thread_self()->index);
     stats_block *block = row != NULL ? stats_block_at(row, slot) : NULL;
     if (block == NULL) { block = stats_block_at(base_load_acq(&st->near[0]), slot); }
     BASE_REQUIRE(block != NULL); /* NULL: the slot was never opened */
@@ -201,7 +203,7 @@ CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot)
 
 CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     const uint32_t index = self->index;
     stats_block *block = stats_held(st, slot);
     if (block->shared && index != 0 && stats_ask(st, index)) {
@@ -218,11 +220,11 @@ CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
 
 CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n)
 {
-    BASE_ASSERT(id >= STATS_VIEW_COUNT && id < STATS_COUNT);
-    const uint32_t index = base_self()->index;
+    BASE_ASSERT(id >= STATS_NAMESPACE_COUNT && id < STATS_COUNT);
+    const uint32_t index = base_thread_self()->index;
     stats_row *row = stats_row_at(st, index);
     if (row == NULL) { row = base_load_acq(&st->near[0]); }
-    _Atomic uint64_t *cell = &row->cell[id - STATS_VIEW_COUNT];
+    _Atomic uint64_t *cell = &row->cell[id - STATS_NAMESPACE_COUNT];
     if (row->shared) {
         (void)base_add_rlx(cell, n);
     } else {
@@ -252,22 +254,25 @@ static stats_shared_block *stats_shared_at(const stats *st, uint32_t slot)
 
 CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id)
 {
-    BASE_ASSERT(slot < STATS_SLOTS_MAX && id < STATS_VIEW_COUNT);
+    BASE_ASSERT(slot < STATS_SLOTS_MAX && id < STATS_NAMESPACE_COUNT);
     const stats_shared_block *shared = stats_shared_at(st, slot);
     if (shared == NULL) { return 0; }
     const uint64_t start = base_load_rlx(&shared->start[id]);
     return stats_sum(st, slot, id) - start;
 }
 
-CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot, uint64_t out[STATS_VIEW_COUNT])
+CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
+                                    uint64_t out[STATS_NAMESPACE_COUNT])
 {
-    for (int id = 0; id < STATS_VIEW_COUNT; id++) { out[id] = stats_read(st, slot, (stats_id)id); }
+    for (int id = 0; id < STATS_NAMESPACE_COUNT; id++) {
+        out[id] = stats_read(st, slot, (stats_id)id);
+    }
 }
 
-CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_VIEW_COUNT])
+CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT])
 {
     const uint32_t top = base_load_acq(&st->slot_top);
-    for (int id = 0; id < STATS_VIEW_COUNT; id++) {
+    for (int id = 0; id < STATS_NAMESPACE_COUNT; id++) {
         out[id] = 0;
         for (uint32_t slot = 0; slot < top; slot++) {
             out[id] += stats_sum(st, slot, (stats_id)id);
@@ -277,22 +282,22 @@ CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_VIEW_COUN
 
 CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id)
 {
-    BASE_ASSERT(id >= STATS_VIEW_COUNT && id < STATS_COUNT);
+    BASE_ASSERT(id >= STATS_NAMESPACE_COUNT && id < STATS_COUNT);
     const uint32_t top = base_load_acq(&st->row_top);
     uint64_t sum = 0;
     for (uint32_t index = 0; index < top; index++) {
         const stats_row *row = stats_row_at(st, index);
-        if (row != NULL) { sum += base_load_rlx(&row->cell[id - STATS_VIEW_COUNT]); }
+        if (row != NULL) { sum += base_load_rlx(&row->cell[id - STATS_NAMESPACE_COUNT]); }
     }
     return sum;
 }
 
-CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t view[STATS_VIEW_COUNT])
+CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t namespace[STATS_NAMESPACE_COUNT])
 {
-    const uint64_t gets = stats_gets(view);
+    const uint64_t gets = stats_gets(namespace);
     if (gets == 0) { return 0; }
     /* The quotient is at most 1, so the cast holds. */
-    return (uint64_t)(1e6 * ((double)(gets - view[STATS_MISS]) / (double)gets));
+    return (uint64_t)(1e6 * ((double)(gets - namespace[STATS_MISS]) / (double)gets));
 }
 
 /* ---- life ---- */
@@ -310,7 +315,7 @@ CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot)
         stats_raise(&st->slot_top, slot + 1);
         return true;
     }
-    for (int id = 0; id < STATS_VIEW_COUNT; id++) {
+    for (int id = 0; id < STATS_NAMESPACE_COUNT; id++) {
         base_store_rlx(&shared->start[id], stats_sum(st, slot, (stats_id)id));
     }
     return true;
@@ -358,7 +363,7 @@ static void stats_row_free(stats *st, stats_row *row)
 CELLAR_PRIVATE void stats_destroy(stats *st)
 {
     if (st == NULL) { return; }
-    for (uint32_t index = 0; index < BASE_SELF_MAX; index++) {
+    for (uint32_t index = 0; index < BASE_THREAD_MAX; index++) {
         stats_row_free(st, stats_row_at(st, index));
     }
     for (uint32_t p = 0; p < STATS_ROW_PAGES; p++) {
@@ -372,8 +377,8 @@ CELLAR_PRIVATE void stats_destroy(stats *st)
  * its allocation (from a listener of an eviction); it then calls stats_asked itself. */
 CELLAR_PRIVATE void stats_forked(stats *st)
 {
-    const uint32_t mine = base_self()->index;
-    for (uint32_t i = 0; i < BASE_SELF_MAX / 64; i++) {
+    const uint32_t mine = base_thread_self()->index;
+    for (uint32_t i = 0; i < BASE_THREAD_MAX / 64; i++) {
         const uint64_t kept = mine != 0 && i == mine / 64 ? (uint64_t)1 << (mine % 64) : 0;
         base_store_rlx(&st->asking[i], base_load_rlx(&st->asking[i]) & kept);
     }

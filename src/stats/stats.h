@@ -28,7 +28,7 @@ typedef enum stats_unit {
 /* Counters of a namespace: id, family, label name and value ("" for none), unit, help (of the
  * family). Lines of one family stand together. The outcomes of a get come first: they share the
  * first cache line of a block with its header. EVICT_* are in the order of CELLAR_CAUSES. */
-#define STATS_VIEW_COUNTERS(X) \
+#define STATS_NAMESPACE_COUNTERS(X) \
     X(HIT_L1, "cellar_hits_total", "tier", "l1", ONE, "Gets answered with a live value.") \
     X(HIT_L2, "cellar_hits_total", "tier", "l2", ONE, "Gets answered with a live value.") \
     X(STALE, "cellar_stale_hits_total", "", "", ONE, "Gets answered with an allowed stale value.") \
@@ -109,7 +109,7 @@ typedef enum stats_unit {
 #define STATS_STORE_COUNTERS(X) \
     X(LIMIT_PINS, "cellar_limit_reached_total", "limit", "pins", ONE, \
       "Calls rejected by a fixed limit.") \
-    X(LIMIT_VIEWS, "cellar_limit_reached_total", "limit", "namespaces", ONE, \
+    X(LIMIT_NAMESPACES, "cellar_limit_reached_total", "limit", "namespaces", ONE, \
       "Calls rejected by a fixed limit.") \
     X(LIMIT_LISTENERS, "cellar_limit_reached_total", "limit", "listeners", ONE, \
       "Calls rejected by a fixed limit.") \
@@ -149,7 +149,7 @@ typedef enum stats_unit {
 #define STATS_GIVEN(X) \
     X(ENTRIES, "cellar_entries", gauge, ONE, \
       "Entries in memory, including dead ones not yet reclaimed.") \
-    X(VIEWS, "cellar_namespaces", gauge, ONE, "Open namespaces.") \
+    X(NAMESPACES, "cellar_namespaces", gauge, ONE, "Open namespaces.") \
     X(SEGMENTS, "cellar_l1_segments", gauge, ONE, "Segments of the log.") \
     X(SEGMENTS_FREE, "cellar_l1_free_segments", gauge, ONE, "Free segments of the log.") \
     X(SEGMENTS_PARKED, "cellar_l1_parked_segments", gauge, ONE, \
@@ -157,7 +157,7 @@ typedef enum stats_unit {
     X(BUCKETS, "cellar_l1_buckets", gauge, ONE, "Index buckets without overflow buckets.") \
     X(OVERFLOW, "cellar_l1_overflow_buckets", gauge, ONE, "Overflow buckets in use.") \
     X(BIG_BLOCKS, "cellar_l1_big_values", gauge, ONE, "Values outside the log.") \
-    X(LIMBO, "cellar_l1_retire_bytes", gauge, BYTES, \
+    X(RETIRED, "cellar_l1_retire_bytes", gauge, BYTES, \
       "Bytes of removed values that readers may still see.") \
     X(INSERTED, "cellar_l1_inserts_total", counter, ONE, "Records appended to the log.") \
     X(EVICTED, "cellar_l1_evicted_total", counter, ONE, "Records evicted to make room.") \
@@ -280,7 +280,7 @@ typedef enum stats_unit {
 
 /* Present figures of a namespace, which the source passes; a namespace without a figure has no
  * line: id, family, label name and value, kind, unit, help. */
-#define STATS_VIEW_GIVEN(X) \
+#define STATS_NAMESPACE_GIVEN(X) \
     X(QUOTA_ENTRIES, "cellar_quota_entries", "", "", gauge, ONE, \
       "Entries of a namespace with a quota.") \
     X(QUOTA_BYTES, "cellar_quota_bytes", "", "", gauge, BYTES, \
@@ -348,12 +348,12 @@ typedef enum stats_unit {
 
 typedef enum stats_id {
 #define STATS_X(id, family, label, value, unit, help) STATS_##id,
-    STATS_VIEW_COUNTERS(STATS_X) STATS_VIEW_COUNT,
-    STATS_FIRST_STORE_ = STATS_VIEW_COUNT - 1, /* the next line continues from here */
+    STATS_NAMESPACE_COUNTERS(STATS_X) STATS_NAMESPACE_COUNT,
+    STATS_FIRST_STORE_ = STATS_NAMESPACE_COUNT - 1, /* the next line continues from here */
     STATS_STORE_COUNTERS(STATS_X) STATS_COUNT
 #undef STATS_X
 } stats_id;
-#define STATS_STORE_COUNT (STATS_COUNT - STATS_VIEW_COUNT)
+#define STATS_STORE_COUNT (STATS_COUNT - STATS_NAMESPACE_COUNT)
 
 typedef enum stats_given {
 #define STATS_X(id, family, kind, unit, help) STATS_GIVEN_##id,
@@ -361,11 +361,11 @@ typedef enum stats_given {
 #undef STATS_X
 } stats_given;
 
-typedef enum stats_view_given {
-#define STATS_X(id, family, label, value, kind, unit, help) STATS_VIEW_##id,
-    STATS_VIEW_GIVEN(STATS_X) STATS_VIEW_GIVEN_COUNT
+typedef enum stats_namespace_given {
+#define STATS_X(id, family, label, value, kind, unit, help) STATS_NAMESPACE_##id,
+    STATS_NAMESPACE_GIVEN(STATS_X) STATS_NAMESPACE_GIVEN_COUNT
 #undef STATS_X
-} stats_view_given;
+} stats_namespace_given;
 
 typedef enum stats_op {
 #define STATS_X(id, name, sampled) STATS_OP_##id,
@@ -384,7 +384,7 @@ typedef enum stats_lock {
 #define STATS_FAR_SLOTS 256u  /* slots per page */
 #define STATS_FAR_PAGES (STATS_SLOTS_MAX / STATS_FAR_SLOTS)
 #define STATS_NEAR_ROWS 64u   /* thread indexes found without a page */
-#define STATS_ROW_PAGES (BASE_SELF_MAX / STATS_NEAR_ROWS)
+#define STATS_ROW_PAGES (BASE_THREAD_MAX / STATS_NEAR_ROWS)
 
 /* Counters of one thread for one namespace, or of all threads without a block (shared). Starts at a
  * multiple of BASE_PAD, so two threads never write one line. Lives as long as the stats. */
@@ -392,7 +392,8 @@ typedef struct stats_block {
     void *raw;       /* block of base_alloc */
     uint32_t shared; /* 1: many threads add atomically; constant */
     uint32_t reserved;
-    _Atomic uint64_t cell[STATS_VIEW_COUNT]; /* relaxed; written by the owner, read by any thread */
+    /* relaxed; written by the owner, read by any thread */
+    _Atomic uint64_t cell[STATS_NAMESPACE_COUNT];
 } stats_block;
 
 typedef struct stats_page { /* blocks of 256 more slots */
@@ -420,7 +421,7 @@ typedef struct stats {
     uint64_t id;                       /* unique in the process; a multiple of 4,096 */
     stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] is never NULL */
     stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* other rows, 64 per page; [0] stays NULL */
-    _Atomic uint64_t asking[BASE_SELF_MAX / 64]; /* bit: this index is inside an allocation */
+    _Atomic uint64_t asking[BASE_THREAD_MAX / 64]; /* bit: this index is inside an allocation */
     _Atomic uint32_t row_top;          /* rows of indexes >= this do not exist */
     _Atomic uint32_t slot_top;         /* slots >= this were never opened */
     _Atomic uint32_t denied;           /* allocations refused since the last success */
@@ -448,7 +449,7 @@ CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
  * try again. */
 BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
 {
-    const base_self_t *self = base_self();
+    const base_thread_record *self = base_thread_self();
     if (BASE_LIKELY(self->mine_tag == (st->id | slot))) { return (stats_block *)self->mine; }
     return stats_mine_slow(st, slot);
 }
@@ -456,7 +457,7 @@ BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
 /* Return the key under which a thread remembers its block of an open slot, for stats_add_mine. */
 BASE_INLINE uint64_t stats_tag(const stats *st, uint32_t slot) { return st->id | slot; }
 /* Add to a counter of the namespace of `tag`, with the record of the calling thread. */
-BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_t *self,
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_thread_record *self,
                                        stats_id id, uint64_t n);
 
 /* Return the block of this thread if it exists, else the shared block. Never allocates; any lock
@@ -466,7 +467,7 @@ CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
 /* Add to a counter of a namespace. */
 BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
 {
-    BASE_ASSERT(id < STATS_VIEW_COUNT);
+    BASE_ASSERT(id < STATS_NAMESPACE_COUNT);
     if (BASE_UNLIKELY(block->shared)) {
         (void)base_add_rlx(&block->cell[id], n);
     } else {
@@ -474,10 +475,10 @@ BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
     }
 }
 
-BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_self_t *self,
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_thread_record *self,
                                        stats_id id, uint64_t n)
 {
-    BASE_ASSERT(id < STATS_VIEW_COUNT);
+    BASE_ASSERT(id < STATS_NAMESPACE_COUNT);
     if (BASE_LIKELY(self->mine_tag == tag)) { /* `mine` is never a shared block: stats_mine_slow */
         _Atomic uint64_t *cell = &((stats_block *)self->mine)->cell[id];
         base_store_rlx(cell, base_load_rlx(cell) + n);
@@ -499,25 +500,25 @@ CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
 /* ---- reading: no lock, any thread; exact while no thread counts ---- */
 CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a slot */
 CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
-                                    uint64_t out[STATS_VIEW_COUNT]);
+                                    uint64_t out[STATS_NAMESPACE_COUNT]);
 /* Sum the counters of all namespaces, dropped ones included. */
-CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_VIEW_COUNT]);
+CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT]);
 CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);
-BASE_INLINE uint64_t stats_gets(const uint64_t view[STATS_VIEW_COUNT])
+BASE_INLINE uint64_t stats_gets(const uint64_t namespace[STATS_NAMESPACE_COUNT])
 {
-    return view[STATS_HIT_L1] + view[STATS_HIT_L2] + view[STATS_STALE] + view[STATS_NEGATIVE] +
-           view[STATS_MISS];
+    return namespace[STATS_HIT_L1] + namespace[STATS_HIT_L2] + namespace[STATS_STALE] +
+           namespace[STATS_NEGATIVE] + namespace[STATS_MISS];
 }
 /* Return the share of answered gets in millionths; 0 without gets. */
-CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t view[STATS_VIEW_COUNT]);
+CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t namespace[STATS_NAMESPACE_COUNT]);
 
 /* ---- histograms ---- */
 #define STATS_BUCKETS 528u /* 16 of 1 ns, then 32 octaves of 16 */
 
-CELLAR_PRIVATE uint32_t stats_sample_redraw(base_self_t *self);
+CELLAR_PRIVATE uint32_t stats_sample_redraw(base_thread_record *self);
 
 /* Return whether this call is sampled: one in 64 on average, the distance drawn from 1..127. */
-BASE_INLINE bool stats_sample(base_self_t *self)
+BASE_INLINE bool stats_sample(base_thread_record *self)
 {
     if (BASE_LIKELY(self->countdown > 1)) {
         self->countdown--;
@@ -547,20 +548,20 @@ CELLAR_PRIVATE uint64_t stats_times_below(const stats *st, stats_op op, uint64_t
 #define STATS_STORE_SLOT UINT32_MAX /* slot number for the whole store */
 
 #ifndef CELLAR_OMIT_TEXT
-#define STATS_VIEWS_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
+#define STATS_NAMESPACES_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
 
-typedef struct stats_view_name {
+typedef struct stats_namespace_name {
     const char *bytes; /* valid during the call of the writer */
     size_t len;
-} stats_view_name;
+} stats_namespace_name;
 
 typedef struct stats_source {
     /* Return the name of the namespace in `slot`; false: the slot is free. May be called several
      * times per slot. Takes no lock that the caller of the writer holds. */
-    bool (*view_name)(void *ctx, uint32_t slot, stats_view_name *out);
+    bool (*namespace_name)(void *ctx, uint32_t slot, stats_namespace_name *out);
     /* Store the known figures first..last - 1 of the namespace in `slot` and return them as bits
-     * 0.. (bit 0 = first). Locks as in view_name. NULL: no figures. */
-    uint32_t (*view_given)(void *ctx, uint32_t slot, int first, int last, uint64_t *out);
+     * 0.. (bit 0 = first). Locks as in namespace_name. NULL: no figures. */
+    uint32_t (*namespace_given)(void *ctx, uint32_t slot, int first, int last, uint64_t *out);
     void *ctx;
     uint64_t given[STATS_GIVEN_COUNT]; /* present values */
 } stats_source;

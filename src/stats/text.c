@@ -40,8 +40,8 @@ typedef struct stats_label { /* name "": no label; value of `value_len` bytes, u
 
 /* Namespaces with lines of their own. */
 typedef struct stats_pick {
-    uint64_t gets[STATS_VIEWS_SHOWN - 1]; /* min-heap by gets, if namespaces are too many */
-    uint16_t slot[STATS_VIEWS_SHOWN - 1];
+    uint64_t gets[STATS_NAMESPACES_SHOWN - 1]; /* min-heap by gets, if namespaces are too many */
+    uint16_t slot[STATS_NAMESPACES_SHOWN - 1];
     uint32_t count;
     bool cut;                                /* some namespaces are summed in "other" */
     uint64_t shown[STATS_SLOTS_MAX / 64];    /* bit i: slot i has its own lines */
@@ -63,7 +63,7 @@ typedef struct stats_line_of {
 static const stats_line_of stats_registry[STATS_COUNT] = {
 #define STATS_X(id, fam, lab, val, un, hlp) \
     [STATS_##id] = { STATS_WORDS(fam, lab, val, "counter", hlp), STATS_##un },
-    STATS_VIEW_COUNTERS(STATS_X) STATS_STORE_COUNTERS(STATS_X)
+    STATS_NAMESPACE_COUNTERS(STATS_X) STATS_STORE_COUNTERS(STATS_X)
 #undef STATS_X
 };
 
@@ -74,10 +74,10 @@ static const stats_line_of stats_given_registry[STATS_GIVEN_COUNT] = {
 #undef STATS_X
 };
 
-static const stats_line_of stats_view_registry[STATS_VIEW_GIVEN_COUNT] = {
+static const stats_line_of stats_namespace_registry[STATS_NAMESPACE_GIVEN_COUNT] = {
 #define STATS_X(id, fam, lab, val, knd, un, hlp) \
-    [STATS_VIEW_##id] = { STATS_WORDS(fam, lab, val, #knd, hlp), STATS_##un },
-    STATS_VIEW_GIVEN(STATS_X)
+    [STATS_NAMESPACE_##id] = { STATS_WORDS(fam, lab, val, #knd, hlp), STATS_##un },
+    STATS_NAMESPACE_GIVEN(STATS_X)
 #undef STATS_X
 };
 
@@ -295,7 +295,7 @@ static void stats_heap_sink(stats_pick *k, uint32_t at)
  * stays. */
 static void stats_heap_offer(stats_pick *k, uint32_t slot, uint64_t gets)
 {
-    if (k->count < STATS_VIEWS_SHOWN - 1) {
+    if (k->count < STATS_NAMESPACES_SHOWN - 1) {
         uint32_t at = k->count++;
         k->gets[at] = gets;
         k->slot[at] = (uint16_t)slot; /* slot < STATS_SLOTS_MAX = 4096 */
@@ -311,18 +311,18 @@ static void stats_heap_offer(stats_pick *k, uint32_t slot, uint64_t gets)
     }
 }
 
-static void stats_pick_views(const stats *st, const stats_source *from, stats_pick *k)
+static void stats_pick_namespaces(const stats *st, const stats_source *from, stats_pick *k)
 {
     const uint32_t top = base_load_acq(&st->slot_top);
-    stats_view_name name;
-    uint32_t views = 0;
+    stats_namespace_name name;
+    uint32_t namespaces = 0;
     *k = (stats_pick){ .count = 0 };
     for (uint32_t slot = 0; slot < top; slot++) {
-        views += from->view_name(from->ctx, slot, &name);
+        namespaces += from->namespace_name(from->ctx, slot, &name);
     }
-    k->cut = views > STATS_VIEWS_SHOWN;
+    k->cut = namespaces > STATS_NAMESPACES_SHOWN;
     for (uint32_t slot = 0; slot < top; slot++) {
-        if (!from->view_name(from->ctx, slot, &name)) { continue; }
+        if (!from->namespace_name(from->ctx, slot, &name)) { continue; }
         if (k->cut) {
             stats_heap_offer(k, slot, stats_slot_gets(st, slot));
         } else {
@@ -334,63 +334,63 @@ static void stats_pick_views(const stats *st, const stats_source *from, stats_pi
     }
 }
 
-static void stats_put_ratio(stats_out *o, const stats_label *view,
-                            const uint64_t figures[STATS_VIEW_COUNT])
+static void stats_put_ratio(stats_out *o, const stats_label *namespace,
+                            const uint64_t figures[STATS_NAMESPACE_COUNT])
 {
-    stats_sample_one(o, "cellar_hit_ratio", "", STATS_PPM, view, 1, stats_hit_ppm(figures));
+    stats_sample_one(o, "cellar_hit_ratio", "", STATS_PPM, namespace, 1, stats_hit_ppm(figures));
 }
 
 /* Write the counters first..last-1 of one namespace, or its hit ratio if first == last. */
-static void stats_put_view(stats_out *o, const stats_label *view, int first, int last,
-                           const uint64_t figures[STATS_VIEW_COUNT])
+static void stats_put_namespace(stats_out *o, const stats_label *namespace, int first, int last,
+                                const uint64_t figures[STATS_NAMESPACE_COUNT])
 {
-    if (first == last) { stats_put_ratio(o, view, figures); }
+    if (first == last) { stats_put_ratio(o, namespace, figures); }
     for (int id = first; id < last; id++) {
         const stats_row_of row = stats_words(&stats_registry[id]);
-        const stats_label labels[2] = { *view, stats_label_of(row.label, row.value) };
+        const stats_label labels[2] = { *namespace, stats_label_of(row.label, row.value) };
         stats_sample_one(o, row.family, "", row.unit, labels, 2, figures[id]);
     }
 }
 
 static void stats_read_range(const stats *st, uint32_t slot, int first, int last,
-                             uint64_t add_to[STATS_VIEW_COUNT])
+                             uint64_t add_to[STATS_NAMESPACE_COUNT])
 {
     if (first == last) { first = 0, last = STATS_MISS + 1; } /* the ratio needs the outcomes */
     for (int id = first; id < last; id++) { add_to[id] += stats_read(st, slot, (stats_id)id); }
 }
 
-static void stats_put_views(stats_out *o, const stats *st, const stats_source *from,
-                            const stats_pick *k, int first, int last)
+static void stats_put_namespaces(stats_out *o, const stats *st, const stats_source *from,
+                                 const stats_pick *k, int first, int last)
 {
     const uint32_t top = base_load_acq(&st->slot_top);
-    uint64_t others[STATS_VIEW_COUNT] = { 0 };
+    uint64_t others[STATS_NAMESPACE_COUNT] = { 0 };
     for (uint32_t slot = 0; slot < top; slot++) {
-        stats_view_name name;
-        if (!from->view_name(from->ctx, slot, &name)) { continue; }
+        stats_namespace_name name;
+        if (!from->namespace_name(from->ctx, slot, &name)) { continue; }
         if (!stats_shown(k, slot)) {
             stats_read_range(st, slot, first, last, others);
             continue;
         }
-        uint64_t figures[STATS_VIEW_COUNT] = { 0 };
+        uint64_t figures[STATS_NAMESPACE_COUNT] = { 0 };
         stats_read_range(st, slot, first, last, figures);
-        const stats_label view = { "namespace", name.bytes, name.len };
-        stats_put_view(o, &view, first, last, figures);
+        const stats_label namespace = { "namespace", name.bytes, name.len };
+        stats_put_namespace(o, &namespace, first, last, figures);
     }
     if (k->cut) {
-        const stats_label view = { "namespace", "other", 5 };
-        stats_put_view(o, &view, first, last, others);
+        const stats_label namespace = { "namespace", "other", 5 };
+        stats_put_namespace(o, &namespace, first, last, others);
     }
 }
 
 /* ---- figures of namespaces that the source passes ---- */
 
-static void stats_put_given(stats_out *o, const char *family, const stats_label *view, int first,
-                            uint32_t known, const uint64_t *value)
+static void stats_put_given(stats_out *o, const char *family, const stats_label *namespace,
+                            int first, uint32_t known, const uint64_t *value)
 {
     for (int i = 0; known >> i != 0; i++) {
-        const stats_row_of row = stats_words(&stats_view_registry[first + i]);
+        const stats_row_of row = stats_words(&stats_namespace_registry[first + i]);
         if ((known >> i & 1u) == 0) { continue; }
-        const stats_label labels[2] = { stats_label_of(row.label, row.value), *view };
+        const stats_label labels[2] = { stats_label_of(row.label, row.value), *namespace };
         stats_sample_one(o, family, "", row.unit, labels, 2, value[i]);
     }
 }
@@ -399,40 +399,40 @@ static void stats_put_given(stats_out *o, const char *family, const stats_label 
 static void stats_tell_given(stats_out *o, const stats *st, const stats_source *from,
                              const stats_pick *k, int first, int last)
 {
-    const stats_row_of row = stats_words(&stats_view_registry[first]);
+    const stats_row_of row = stats_words(&stats_namespace_registry[first]);
     const uint32_t top = base_load_acq(&st->slot_top);
     bool begun = false;
     for (uint32_t slot = 0; slot < top; slot++) {
-        uint64_t value[STATS_VIEW_GIVEN_COUNT];
-        stats_view_name name;
+        uint64_t value[STATS_NAMESPACE_GIVEN_COUNT];
+        stats_namespace_name name;
         if (!stats_shown(k, slot)) { continue; }
-        const uint32_t known = from->view_given(from->ctx, slot, first, last, value);
-        if (known == 0 || !from->view_name(from->ctx, slot, &name)) { continue; }
+        const uint32_t known = from->namespace_given(from->ctx, slot, first, last, value);
+        if (known == 0 || !from->namespace_name(from->ctx, slot, &name)) { continue; }
         if (!begun) { stats_family(o, row.family, row.help, row.kind); }
         begun = true;
-        const stats_label view = { "namespace", name.bytes, name.len };
-        stats_put_given(o, row.family, &view, first, known, value);
+        const stats_label namespace = { "namespace", name.bytes, name.len };
+        stats_put_given(o, row.family, &namespace, first, known, value);
     }
 }
 
-static void stats_tell_views_given(stats_out *o, const stats *st, const stats_source *from,
-                                   const stats_pick *k)
+static void stats_tell_namespaces_given(stats_out *o, const stats *st, const stats_source *from,
+                                        const stats_pick *k)
 {
-    if (from->view_given == NULL) { return; }
-    for (int id = 0; id < STATS_VIEW_GIVEN_COUNT;) {
-        const char *family = stats_view_registry[id].words;
+    if (from->namespace_given == NULL) { return; }
+    for (int id = 0; id < STATS_NAMESPACE_GIVEN_COUNT;) {
+        const char *family = stats_namespace_registry[id].words;
         int last = id + 1;
-        while (last < STATS_VIEW_GIVEN_COUNT &&
-               strcmp(stats_view_registry[last].words, family) == 0) {
+        while (last < STATS_NAMESPACE_GIVEN_COUNT &&
+               strcmp(stats_namespace_registry[last].words, family) == 0) {
             last++;
         }
         stats_tell_given(o, st, from, k, id, last);
         id = last;
     }
-    uint64_t value[STATS_VIEW_GIVEN_COUNT];
-    const int first = STATS_VIEW_ADVICE_025;
-    const uint32_t known = from->view_given(from->ctx, STATS_STORE_SLOT, first,
-                                            STATS_VIEW_ADVICE_800 + 1, value);
+    uint64_t value[STATS_NAMESPACE_GIVEN_COUNT];
+    const int first = STATS_NAMESPACE_ADVICE_025;
+    const uint32_t known = from->namespace_given(from->ctx, STATS_STORE_SLOT, first,
+                                                 STATS_NAMESPACE_ADVICE_800 + 1, value);
     if (known == 0) { return; }
     const stats_label nobody = stats_label_of("", "");
     stats_family(o, "cellar_advisor_store_hit_ratio",
@@ -442,29 +442,30 @@ static void stats_tell_views_given(stats_out *o, const stats *st, const stats_so
 
 /* ---- the whole ---- */
 
-static void stats_tell_views(stats_out *o, const stats *st, const stats_source *from)
+static void stats_tell_namespaces(stats_out *o, const stats *st, const stats_source *from)
 {
     stats_pick pick;
-    stats_pick_views(st, from, &pick);
-    for (int id = 0; id < STATS_VIEW_COUNT;) {
+    stats_pick_namespaces(st, from, &pick);
+    for (int id = 0; id < STATS_NAMESPACE_COUNT;) {
         const stats_row_of row = stats_words(&stats_registry[id]);
         int last = id + 1;
-        while (last < STATS_VIEW_COUNT && strcmp(stats_registry[last].words, row.family) == 0) {
+        while (last < STATS_NAMESPACE_COUNT &&
+               strcmp(stats_registry[last].words, row.family) == 0) {
             last++;
         }
         stats_family(o, row.family, row.help, row.kind);
-        stats_put_views(o, st, from, &pick, id, last);
+        stats_put_namespaces(o, st, from, &pick, id, last);
         id = last;
     }
     stats_family(o, "cellar_hit_ratio", "Share of answered gets since the start.", "gauge");
-    stats_put_views(o, st, from, &pick, 0, 0);
-    stats_tell_views_given(o, st, from, &pick);
+    stats_put_namespaces(o, st, from, &pick, 0, 0);
+    stats_tell_namespaces_given(o, st, from, &pick);
 }
 
 static void stats_tell_store(stats_out *o, const stats *st, const stats_source *from)
 {
     const char *family = "";
-    for (int id = STATS_VIEW_COUNT; id < STATS_COUNT; id++) {
+    for (int id = STATS_NAMESPACE_COUNT; id < STATS_COUNT; id++) {
         const stats_row_of row = stats_words(&stats_registry[id]);
         if (strcmp(family, row.family) != 0) {
             family = row.family;
@@ -584,7 +585,7 @@ CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source
                                              size_t cap)
 {
     stats_out o = { .buf = buf, .cap = cap };
-    stats_tell_views(&o, st, from);
+    stats_tell_namespaces(&o, st, from);
     stats_tell_store(&o, st, from);
     stats_tell_account(&o, st);
     stats_tell_ops(&o, st, true);
@@ -597,7 +598,7 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
 {
     stats_out o = { .buf = buf, .cap = cap, .json = true, .first = true };
     stats_puts(&o, "{\"metrics\":[");
-    stats_tell_views(&o, st, from);
+    stats_tell_namespaces(&o, st, from);
     stats_tell_store(&o, st, from);
     stats_tell_account(&o, st);
     stats_puts(&o, "],\n\"times\":[");

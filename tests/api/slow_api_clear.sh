@@ -3,7 +3,7 @@
 #
 # Aim:    A clear of 10,000,000 entries costs at most twice as much as a clear of 1,000; `make test`
 #         uses 200,000. CLEAR_ENTRIES=n: n entries.
-# Method: The case of test_api_views with that number; half a minute of one CPU. The store has
+# Method: The case of test_api_namespaces with that number; half a minute of one CPU. The store has
 #         64 bytes for each entry and 64 MiB.
 . tests/support/t.sh
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
@@ -14,5 +14,5 @@ if [ "${there:-0}" -lt $need ]; then
     t_skip clear_is_o1_and_frees_memory "$need KiB of memory are needed, ${there:-0} are available"
     t_end slow_api_clear
 fi
-$MAKE --no-print-directory test-programs T=api_views NOLINK=1 >/dev/null || exit 2
-exec "$CELLAR_BUILD/t/test_api_views" clear_is_o1_and_frees_memory
+$MAKE --no-print-directory test-programs T=api_namespaces NOLINK=1 >/dev/null || exit 2
+exec "$CELLAR_BUILD/t/test_api_namespaces" clear_is_o1_and_frees_memory

@@ -56,7 +56,7 @@ static void skewed(cellar *v, uint32_t requests)
     }
 }
 
-static cellar *view(cellar *c, const char *name)
+static cellar *namespace(cellar *c, const char *name)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
@@ -182,8 +182,8 @@ static void advice_is_separate_for_each_namespace(void)
 {
     cellar_advice a, all;
     cellar *c = open_store(ENTRIES);
-    cellar *hot = view(c, "hot"), *cold = view(c, "cold"), *mixed = view(c, "mixed");
-    cellar *rare = view(c, "rare");
+    cellar *hot = namespace(c, "hot"), *cold = namespace(c, "cold"), *mixed = namespace(c, "mixed");
+    cellar *rare = namespace(c, "rare");
     uint64_t fresh = 0;
     seed = 4711;
     for (uint32_t i = 0; i < ROUND; i++) {
@@ -209,11 +209,11 @@ static void advice_is_separate_for_each_namespace(void)
     /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
-    mixed = view(c, "mixed");
+    mixed = namespace(c, "mixed");
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
-    cellar *const all_views[] = { hot, cold, mixed, rare };
-    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(cellar_close(all_views[i]), CELLAR_OK); }
+    cellar *const all_namespaces[] = { hot, cold, mixed, rare };
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(cellar_close(all_namespaces[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -225,7 +225,7 @@ static void namespaces_beyond_64_count_in_the_sum_only(void)
     cellar *c = open_store(1000), *v[70];
     for (unsigned i = 0; i < 70; i++) {
         snprintf(name, sizeof name, "v%u", i);
-        v[i] = view(c, name);
+        v[i] = namespace(c, name);
         for (uint64_t id = 0; id < 50; id++) { ask(v[i], id); }
     }
     for (uint32_t i = 0; i < 60000; i++) {
@@ -281,7 +281,7 @@ static void advice_with_bad_arguments_is_refused(void)
     a.struct_size = offsetof(cellar_advice, budget_pct);
     T_EQ_I64(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_EQ_U64(a.budget_pct[0], 0x5a5a5a5a);
-    cellar *v = view(c, "v"), *gone = view(c, "gone");
+    cellar *v = namespace(c, "v"), *gone = namespace(c, "gone");
     T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
     a = cellar_advice_default();
     T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);

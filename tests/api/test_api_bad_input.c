@@ -497,7 +497,7 @@ static void namespace_options_are_checked(void)
     static const cellar_ttl_class twice[] = { { "x", 5 }, { "x", 6 } };
     static const cellar_ttl_class lengthy[] = { { "01234567890123456789012345678901", 5 } };
     set_up();
-#define BAD_VIEW(code, assignments)                                                                \
+#define BAD_NAMESPACE(code, assignments)                                                           \
     do {                                                                                           \
         cellar_namespace_opts o = cellar_namespace_opts_default();                                 \
         cellar_load_opts l = cellar_load_opts_default();                                           \
@@ -507,52 +507,52 @@ static void namespace_options_are_checked(void)
         T_CHECK(v == NULL);                                                                        \
         T_EQ_I64(cellar_namespace_drop(root, "v"), CELLAR_E_NOT_FOUND);                            \
     } while (0)
-    BAD_VIEW(E_INVAL, o.struct_size = 0);
-    BAD_VIEW(E_INVAL, o.default_ttl_ms = -1);
-    BAD_VIEW(E_INVAL, o.negative_ttl_ms = -1);
-    BAD_VIEW(E_INVAL, o.idle_ms = INT64_C(1) << 32);
-    BAD_VIEW(E_INVAL, o.max_age_ms = -1);
-    BAD_VIEW(E_INVAL, o.stale_ms = INT64_C(1) << 32);
-    BAD_VIEW(E_INVAL, o.exact_age = 2);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_name);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = empty);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 2; o.ttl_classes = twice);
-    BAD_VIEW(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.ttl_class_fallback = 2);
-    BAD_VIEW(E_INVAL, l.jitter_pct = 101);
-    BAD_VIEW(E_INVAL, l.eager_refresh_pct = 50; l.xfetch_beta_x100 = 100);
-    BAD_VIEW(E_INVAL, l.soft_timeout_ms = 2; l.hard_timeout_ms = 1);
-    BAD_VIEW(E_INVAL, l.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
-    BAD_VIEW(E_INVAL, o.quota_max_pct = 101);
-    BAD_VIEW(E_INVAL, o.quota_min_pct = 101);
-    BAD_VIEW(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
-    BAD_VIEW(E_INVAL, o.hidden = 2);
-    BAD_VIEW(E_INVAL, o.tier = (cellar_tier)3);
-    BAD_VIEW(E_INVAL, o.l2_write = 3);
-    BAD_VIEW(E_INVAL, o.l2_lz4 = 2);
-    BAD_VIEW(E_INVAL, l.hard_timeout_ms = -1);
-    BAD_VIEW(E_INVAL, l.struct_size = 0);
-    BAD_VIEW(E_INVAL, l.ttl_ms = 1); /* an option of calls only */
-    BAD_VIEW(E_INVAL, l.negative_ttl_ms = 1);
-    BAD_VIEW(E_INVAL, l.stale_ms = 1);
-    BAD_VIEW(E_INVAL, l.fallback_ttl_ms = 1);
-    BAD_VIEW(E_INVAL, l.flags = CELLAR_LOAD_NO_WAIT);
-    BAD_VIEW(E_INVAL, l.fallback[2].ctx = &o);
-    BAD_VIEW(E_INVAL, l.ctx_bytes = 8);
+    BAD_NAMESPACE(E_INVAL, o.struct_size = 0);
+    BAD_NAMESPACE(E_INVAL, o.default_ttl_ms = -1);
+    BAD_NAMESPACE(E_INVAL, o.negative_ttl_ms = -1);
+    BAD_NAMESPACE(E_INVAL, o.idle_ms = INT64_C(1) << 32);
+    BAD_NAMESPACE(E_INVAL, o.max_age_ms = -1);
+    BAD_NAMESPACE(E_INVAL, o.stale_ms = INT64_C(1) << 32);
+    BAD_NAMESPACE(E_INVAL, o.exact_age = 2);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 17; o.ttl_classes = fine);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_name);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = empty);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = no_time);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = lengthy);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 2; o.ttl_classes = twice);
+    BAD_NAMESPACE(E_INVAL, o.ttl_class_count = 1; o.ttl_classes = fine; o.ttl_class_fallback = 2);
+    BAD_NAMESPACE(E_INVAL, l.jitter_pct = 101);
+    BAD_NAMESPACE(E_INVAL, l.eager_refresh_pct = 50; l.xfetch_beta_x100 = 100);
+    BAD_NAMESPACE(E_INVAL, l.soft_timeout_ms = 2; l.hard_timeout_ms = 1);
+    BAD_NAMESPACE(E_INVAL, l.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
+    BAD_NAMESPACE(E_INVAL, o.quota_max_pct = 101);
+    BAD_NAMESPACE(E_INVAL, o.quota_min_pct = 101);
+    BAD_NAMESPACE(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
+    BAD_NAMESPACE(E_INVAL, o.hidden = 2);
+    BAD_NAMESPACE(E_INVAL, o.tier = (cellar_tier)3);
+    BAD_NAMESPACE(E_INVAL, o.l2_write = 3);
+    BAD_NAMESPACE(E_INVAL, o.l2_lz4 = 2);
+    BAD_NAMESPACE(E_INVAL, l.hard_timeout_ms = -1);
+    BAD_NAMESPACE(E_INVAL, l.struct_size = 0);
+    BAD_NAMESPACE(E_INVAL, l.ttl_ms = 1); /* an option of calls only */
+    BAD_NAMESPACE(E_INVAL, l.negative_ttl_ms = 1);
+    BAD_NAMESPACE(E_INVAL, l.stale_ms = 1);
+    BAD_NAMESPACE(E_INVAL, l.fallback_ttl_ms = 1);
+    BAD_NAMESPACE(E_INVAL, l.flags = CELLAR_LOAD_NO_WAIT);
+    BAD_NAMESPACE(E_INVAL, l.fallback[2].ctx = &o);
+    BAD_NAMESPACE(E_INVAL, l.ctx_bytes = 8);
     static const cellar_bytes text = { "x", 1 };
-    BAD_VIEW(E_INVAL, l.default_value = &text);
-    BAD_VIEW(E_INVAL, l.fallback[0].fn = (cellar_loader_fn)(void (*)(void))never_update);
-    BAD_VIEW(E_INVAL, l.ctx_retain = (void *(*)(void *))(void (*)(void))never_update);
-    BAD_VIEW(E_INVAL, l.ctx_release = (void (*)(void *))(void (*)(void))never_update);
-    BAD_VIEW(E_INVAL, l.breaker = (cellar_breaker *)(void *)&l);
+    BAD_NAMESPACE(E_INVAL, l.default_value = &text);
+    BAD_NAMESPACE(E_INVAL, l.fallback[0].fn = (cellar_loader_fn)(void (*)(void))never_update);
+    BAD_NAMESPACE(E_INVAL, l.ctx_retain = (void *(*)(void *))(void (*)(void))never_update);
+    BAD_NAMESPACE(E_INVAL, l.ctx_release = (void (*)(void *))(void (*)(void))never_update);
+    BAD_NAMESPACE(E_INVAL, l.breaker = (cellar_breaker *)(void *)&l);
     for (uint32_t flag = 1; flag <= CELLAR_LOAD_NO_WAIT; flag <<= 1) {
-        if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_VIEW(E_INVAL, l.flags = flag); }
+        if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_NAMESPACE(E_INVAL, l.flags = flag); }
     }
-    BAD_VIEW(E_INVAL, o.track_dependencies = 1);
-    BAD_VIEW(E_INVAL, o.track_dependencies = 2);
+    BAD_NAMESPACE(E_INVAL, o.track_dependencies = 1);
+    BAD_NAMESPACE(E_INVAL, o.track_dependencies = 2);
     tear_down();
 }
 
@@ -809,7 +809,7 @@ static void closed_namespace_returns_closed(void)
     set_up();
     expect_closed(other);
     T_EQ_I64(cellar_close(other), CELLAR_E_CLOSED);
-    expect_untouched("calls on a closed view");
+    expect_untouched("calls on a closed namespace");
     tear_down();
 }
 

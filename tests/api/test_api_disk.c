@@ -550,7 +550,7 @@ static void clear_version_increment_and_drop_survive_restart(void)
 }
 
 /* Open "v" of a store with a version. */
-static cellar *view_at(cellar *c, uint32_t version)
+static cellar *namespace_at(cellar *c, uint32_t version)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
@@ -565,7 +565,7 @@ static void version_at_open_survives_a_reopen(void)
     uint32_t version = 0;
     for (uint32_t round = 0; round < 4; round++) {
         static const uint32_t with[] = { 7, 7, 0, 9 }; /* new, the same, kept, another */
-        cellar *c = open_it(), *v = view_at(c, with[round]);
+        cellar *c = open_it(), *v = namespace_at(c, with[round]);
         T_EQ_I64(look(v, 1, 1), round == 0 || round == 3 ? CELLAR_MISS : CELLAR_OK);
         T_EQ_I64(put(v, 1, 1, 0), CELLAR_OK);
         if (round == 3) {
@@ -656,19 +656,19 @@ static bool in_files(const char *needle)
 static void hidden_namespace_never_touches_disk(void)
 {
     store_begin();
-    cellar *c = open_it(), *open_view, *secret;
+    cellar *c = open_it(), *open_namespace, *secret;
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_set(open_view, "knownkey", 8, "knownvalue", 10, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(open_namespace, "knownkey", 8, "knownvalue", 10, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_clear(secret), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(secret), CELLAR_OK);
-    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
     shut(c);
     T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
     T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
@@ -685,15 +685,15 @@ static void hidden_namespace_never_touches_disk(void)
     c = open_it();
     o.hidden = 0;
     o.tier = CELLAR_TIER_L1;
-    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_view), CELLAR_OK);
-    T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_delete(open_view, "knownkey", 8), CELLAR_MISS);
-    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_namespace), CELLAR_OK);
+    T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_delete(open_namespace, "knownkey", 8), CELLAR_MISS);
+    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
     shut(c);
     c = open_it();
-    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_view), CELLAR_OK);
-    T_EQ_I64(cellar_get(open_view, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_close(open_view), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
+    T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
     shut(c);
     store_end();
 }

@@ -39,7 +39,7 @@ static cellar *open_it(void)
     return open_with(&cfg);
 }
 
-static cellar *view_of(cellar *c, const cellar_namespace_opts *o)
+static cellar *namespace_of(cellar *c, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, "v", o, &v) == CELLAR_OK);
@@ -111,7 +111,7 @@ static void fulfilled_lease_stays_within_max_age(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     vo.idle_ms = 50000;
     vo.max_age_ms = 1000;
-    cellar *v = view_of(c, &vo);
+    cellar *v = namespace_of(c, &vo);
     cellar_load_opts o = cellar_load_opts_default();
     o.ttl_ms = 30000;
     cellar_lease lease;
@@ -161,7 +161,7 @@ static void absent_result_of_loader_has_exact_age(void)
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
     vo.exact_age = 1;
-    cellar *v = view_of(c, &vo);
+    cellar *v = namespace_of(c, &vo);
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
     now_ms += 300;
@@ -213,7 +213,7 @@ static void use_of_idle_entry_triggers_no_eager_refresh(void)
     vo.loader = load_v;
     vo.loader_ctx = &loads;
     vo.load = &load;
-    cellar *v = view_of(c, &vo);
+    cellar *v = namespace_of(c, &vo);
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = 100000;
     o.idle_ms = 1000;
@@ -242,7 +242,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     cfg.l2.required = 1;
     cellar *c = open_with(&cfg);
     vo.l2_write = mode;
-    *v = view_of(c, &vo);
+    *v = namespace_of(c, &vo);
     return c;
 }
 

@@ -290,7 +290,7 @@ static void uthash_collisions_cost_nothing(void) { compare("Jenkins", hostile_je
  * byte. */
 static void hostile_namespace_names_cost_nothing(void)
 {
-    enum { VIEWS = 2000, LEAST = 3, MOST = 100 };
+    enum { NAMESPACES = 2000, LEAST = 3, MOST = 100 };
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
     double ratio = 0;
     rng_state = t_seed();
@@ -299,12 +299,12 @@ static void hostile_namespace_names_cost_nothing(void)
     for (int round = 0; round < LEAST || (ratio > 1.5 && round < MOST && !t_failed()); round++) {
         for (int k = 0; k < 2; k++) {
             const key_set *s = k == 0 ? &harmless : &hostile;
-            static cellar *v[VIEWS];
+            static cellar *v[NAMESPACES];
             cellar *c = open_flood();
             char name[13] = { 0 };
             unsigned made = 0;
             const uint64_t start = cpu_ns();
-            for (unsigned n = 0; n < KEYS && made < VIEWS; n++) {
+            for (unsigned n = 0; n < KEYS && made < NAMESPACES; n++) {
                 if (memchr(s->key[n], 0, 12) != NULL) { continue; }
                 memcpy(name, s->key[n], 12);
                 if (!T_EQ_I64(cellar_namespace_open(c, name, NULL, &v[made]), CELLAR_OK)) { break; }
@@ -312,7 +312,7 @@ static void hostile_namespace_names_cost_nothing(void)
             }
             const uint64_t ns = cpu_ns() - start;
             best[k] = ns < best[k] ? ns : best[k];
-            T_EQ_U64(made, VIEWS);
+            T_EQ_U64(made, NAMESPACES);
             while (made > 0) { T_EQ_I64(cellar_close(v[--made]), CELLAR_OK); }
             T_EQ_I64(cellar_close(c), CELLAR_OK);
         }

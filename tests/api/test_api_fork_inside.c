@@ -351,7 +351,7 @@ static void call_tags(cellar *c, uint32_t x)
     }
 }
 
-static void call_views(cellar *c, uint32_t x)
+static void call_namespaces(cellar *c, uint32_t x)
 {
     char name[16];
     for (uint32_t i = 0; i < 40 && armed != 0; i++) {
@@ -398,7 +398,7 @@ static const struct call { const char *name; void (*run)(cellar *c, uint32_t x);
     { "durable", call_set_durable }, { "set_many", call_set_many }, { "del", call_del },
     { "update", call_update }, { "incr", call_incr }, { "load", call_load },
     { "lease", call_lease }, { "scan", call_scan }, { "match", call_match },
-    { "tags", call_tags }, { "views", call_views }, { "sync", call_sync },
+    { "tags", call_tags }, { "namespaces", call_namespaces }, { "sync", call_sync },
     { "resize", call_resize }, { "tick", call_tick },
 };
 

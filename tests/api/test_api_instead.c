@@ -495,7 +495,8 @@ static void fallback_does_not_shorten_retry_after(void)
     o.error_ttl_ms = 0;
     T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 500);
-    /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other calls. */
+    /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other
+     * calls. */
     o.error_ttl_ms = 100;
     o.stale_ms = 1000000;
     o.ttl_ms = 1000;

@@ -19,7 +19,7 @@ static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t e
 
 static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
 
-static cellar *open_view(cellar *c, const char *name, const cellar_namespace_opts *o)
+static cellar *open_namespace(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
@@ -50,7 +50,7 @@ static void close_all(cellar *v, cellar *c)
 static void clear_keeps_other_namespaces(void)
 {
     cellar *c = open_store();
-    cellar *a = open_view(c, "image_task", NULL), *b = open_view(c, "image_task2", NULL);
+    cellar *a = open_namespace(c, "image_task", NULL), *b = open_namespace(c, "image_task2", NULL);
     put(c, "k", "root");
     put(a, "k", "a");
     put(b, "k", "b");
@@ -69,7 +69,7 @@ static void clear_keeps_other_namespaces(void)
 static void namespace_names_that_are_prefixes_never_mix(void)
 {
     cellar *c = open_store();
-    cellar *a = open_view(c, "zsxq", NULL), *b = open_view(c, "zsxq:", NULL);
+    cellar *a = open_namespace(c, "zsxq", NULL), *b = open_namespace(c, "zsxq:", NULL);
     put(a, ":1", "of a");
     T_EQ_STR(api_look(b, "1"), "MISS");
     T_EQ_STR(api_look(b, ":1"), "MISS");
@@ -85,7 +85,7 @@ static void namespace_names_that_are_prefixes_never_mix(void)
 
 static void version_increment_makes_old_entries_unreachable(void)
 {
-    cellar *c = open_store(), *v = open_view(c, "pages", NULL);
+    cellar *c = open_store(), *v = open_namespace(c, "pages", NULL);
     uint32_t version = 0;
     put(v, "k", "1");
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
@@ -102,9 +102,9 @@ static void namespaces_have_their_own_default_ttl(void)
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.default_ttl_ms = 300000;
-    cellar *llm = open_view(c, "llm:", &o);
+    cellar *llm = open_namespace(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
-    cellar *emb = open_view(c, "emb:", &o);
+    cellar *emb = open_namespace(c, "emb:", &o);
     put(llm, "k", "x");
     put(emb, "k", "x");
     put(c, "k", "x");
@@ -134,7 +134,7 @@ static cellar *open_tasks(cellar *c)
     o.ttl_classes = task_classes;
     o.ttl_class_count = 4;
     o.ttl_class_fallback = 1;
-    return open_view(c, "image_task", &o);
+    return open_namespace(c, "image_task", &o);
 }
 
 static void each_state_has_its_ttl_to_the_millisecond(void)
@@ -208,7 +208,7 @@ static void entry_info_states_age_ttl_and_version(void)
     cellar *c = open_store();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.exact_age = 1;
-    cellar *v = open_view(c, "zsxq", &o);
+    cellar *v = open_namespace(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
     atomic_fetch_add(&api_now_ms, 1234);
@@ -600,7 +600,7 @@ static void large_values_do_not_evict_small_values(void)
 
 static void disabled_namespace_serves_and_stores_nothing(void)
 {
-    cellar *c = open_store(), *v = open_view(c, "zsxq", NULL);
+    cellar *c = open_store(), *v = open_namespace(c, "zsxq", NULL);
     put(v, "old", "1");
     put(v, "kept", "2");
     T_EQ_I64(cellar_enable(v, false), CELLAR_OK);
@@ -618,7 +618,7 @@ static void disabled_namespace_serves_and_stores_nothing(void)
 
 static void namespace_stats_hold_five_counts(void)
 {
-    cellar *c = open_store(), *v = open_view(c, "v", NULL);
+    cellar *c = open_store(), *v = open_namespace(c, "v", NULL);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.gets, 0);

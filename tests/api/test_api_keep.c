@@ -51,14 +51,14 @@ static void shut(cellar *c)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static cellar *view_with(cellar *c, const char *name, const cellar_namespace_opts *o)
+static cellar *namespace_with(cellar *c, const char *name, const cellar_namespace_opts *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
     return v;
 }
 
-static cellar *view_of(cellar *c, const char *name) { return view_with(c, name, NULL); }
+static cellar *namespace_of(cellar *c, const char *name) { return namespace_with(c, name, NULL); }
 
 static cellar_bloom_info info_of(cellar *c)
 {
@@ -118,7 +118,7 @@ static bool kept(void)
 static void reopened_store_restores_filters_with_authority(void)
 {
     begin();
-    cellar *c = open_it(), *v = view_of(c, "v"), *w = view_of(c, "w");
+    cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
     T_EQ_I64(cellar_bloom_open(w, 500, 0.05), CELLAR_OK); /* observes only */
     sealed(c, 1000, 2000); /* the filter grew */
     sealed(v, 5000, 10);
@@ -141,8 +141,8 @@ static void reopened_store_restores_filters_with_authority(void)
         T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
         T_CHECK(denied(c, 1000000, 1001000) > 900);
-        v = view_of(c, "v");
-        w = view_of(c, "w");
+        v = namespace_of(c, "v");
+        w = namespace_of(c, "w");
         T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
         T_EQ_U64(denied(v, 0, 10 + life * 100), 0);
         T_EQ_I64(cellar_bloom_check(v, "set", 3), CELLAR_OK);
@@ -222,7 +222,7 @@ static void live(oracle *o, uint64_t seed)
 {
     const uint32_t was = o->clean;
     o->clean = was != 0 ? 2 : 0;
-    cellar *c = open_it(), *v = view_of(c, "v");
+    cellar *c = open_it(), *v = namespace_of(c, "v");
     o->clean = 0;
     const cellar_bloom_info i = info_of(v);
     if (i.state == CELLAR_BLOOM_AUTHORITATIVE) {
@@ -247,7 +247,7 @@ static void live(oracle *o, uint64_t seed)
         if (what < 2) {
             if (cellar_sync(c) != CELLAR_OK) { _Exit(1); }
         } else if (what == 2) {
-            cellar *other = view_of(c, "other");
+            cellar *other = namespace_of(c, "other");
             if (cellar_clear(v) != CELLAR_OK || cellar_close(other) != CELLAR_OK) { _Exit(1); }
         } else if (what < 30) {
             if (cellar_set(v, &k, sizeof k, "value", 5, NULL) < 0) { _Exit(1); }
@@ -326,7 +326,7 @@ static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom
 static void damaged_filter_file_never_decides(void)
 {
     begin();
-    cellar *c = open_it(), *v = view_of(c, "v");
+    cellar *c = open_it(), *v = namespace_of(c, "v");
     sealed(c, 200, 100);
     sealed(v, 100, 100);
     shut(c);
@@ -353,7 +353,7 @@ static void damaged_filter_file_never_decides(void)
         spill(path, p, cut ? at : len[4]);
         if (!cut) { p[at] ^= (unsigned char)(1u << t % 8); }
         c = open_it();
-        v = view_of(c, "v");
+        v = namespace_of(c, "v");
         cellar *both[2] = { c, v };
         for (int i = 0; i < 2; i++) {
             const cellar_bloom_info is = info_of(both[i]);
@@ -458,7 +458,7 @@ static void restored_older_filter_file_only_observes(void)
 static void filter_survives_clear_and_resize_until_drop(void)
 {
     begin();
-    cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
+    cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
     sealed(c, 100, 20);
     sealed(a, 100, 20);
     sealed(b, 100, 20);
@@ -471,8 +471,8 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     l2_bytes *= 2;
     c = open_it();
-    a = view_of(c, "a");
-    b = view_of(c, "b");
+    a = namespace_of(c, "a");
+    b = namespace_of(c, "b");
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 100); /* the filter that decides */
@@ -489,7 +489,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     l2_bytes /= 2;
     c = open_it();
-    a = view_of(c, "a");
+    a = namespace_of(c, "a");
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
@@ -504,7 +504,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
 static void filter_of_unopened_namespace_is_kept(void)
 {
     begin();
-    cellar *c = open_it(), *a = view_of(c, "a"), *b = view_of(c, "b");
+    cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
     sealed(a, 100, 20);
     sealed(b, 100000, 20); /* more than one piece */
     shut(c);
@@ -519,7 +519,7 @@ static void filter_of_unopened_namespace_is_kept(void)
         shut(c);
     }
     c = open_it();
-    a = view_of(c, "a");
+    a = namespace_of(c, "a");
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -528,15 +528,15 @@ static void filter_of_unopened_namespace_is_kept(void)
     c = open_it(); /* opened without the disk: added keys are not noted */
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.tier = CELLAR_TIER_L1;
-    a = view_with(c, "a", &o);
+    a = namespace_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     const uint32_t k = 21;
     T_EQ_I64(cellar_set(a, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     c = open_it();
-    a = view_of(c, "a");
-    b = view_of(c, "b");
+    a = namespace_of(c, "a");
+    b = namespace_of(c, "b");
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(denied(a, 0, 22), 0);
     T_EQ_U64(info_of(b).state, CELLAR_BLOOM_AUTHORITATIVE);
@@ -558,7 +558,7 @@ static void *opens(void *arg)
 {
     opener *o = arg;
     (void)pthread_barrier_wait(o->go);
-    o->v = view_of(o->c, "v");
+    o->v = namespace_of(o->c, "v");
     o->state = info_of(o->v).state;
     const uint32_t k = 7;
     (void)cellar_bloom_add(o->v, &k, sizeof k);
@@ -571,7 +571,7 @@ static void *opens(void *arg)
 static void concurrent_opens_of_namespace_find_its_filter(void)
 {
     begin();
-    cellar *c = open_it(), *v = view_of(c, "v");
+    cellar *c = open_it(), *v = namespace_of(c, "v");
     sealed(v, 20000, 7);
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -603,7 +603,7 @@ static void filter_of_hidden_namespace_stays_in_memory(void)
     cellar *c = open_it();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.hidden = 1;
-    cellar *v = view_with(c, "hidden", &o);
+    cellar *v = namespace_with(c, "hidden", &o);
     sealed(v, 100, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(!kept());
@@ -639,7 +639,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
-        cellar *c = open_it(), *v = view_with(c, "v", &o);
+        cellar *c = open_it(), *v = namespace_with(c, "v", &o);
         for (uint32_t k = 0; k < 600; k++) { /* more than memory holds */
             if (cellar_set(v, &k, sizeof k, value, sizeof value, NULL) != CELLAR_OK) { _Exit(1); }
             while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
@@ -653,7 +653,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     int status = 0;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_CHECK(WIFSIGNALED(status));
-    cellar *c = open_it(), *v = view_with(c, "v", &o);
+    cellar *c = open_it(), *v = namespace_with(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(info_of(v).expected_keys, 1000000);
     T_EQ_U64(unknown(v, 0, 600), 0);
@@ -665,7 +665,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = view_with(c, "v", &o);
+    v = namespace_with(c, "v", &o);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(v, 0, 600), 0);
     T_CHECK(denied(v, 1000, 2000) > 900);
@@ -686,7 +686,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
 static void filter_without_room_on_disk_is_not_kept(void)
 {
     begin();
-    cellar *c = open_it(), *v = view_of(c, "v");
+    cellar *c = open_it(), *v = namespace_of(c, "v");
     sealed(c, 4000000, 20);
     sealed(v, 1000, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -695,7 +695,7 @@ static void filter_without_room_on_disk_is_not_kept(void)
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
-    v = view_of(c, "v");
+    v = namespace_of(c, "v");
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     shut(c);

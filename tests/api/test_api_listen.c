@@ -19,7 +19,7 @@ static cellar *open_bytes(uint64_t bytes)
 typedef struct heard {
     unsigned count[CELLAR_CAUSE_COUNT], total;
     char key[64], value[64];
-    cellar *view;
+    cellar *namespace;
     uint32_t kind, flags;
 } heard;
 
@@ -28,7 +28,7 @@ static void note(const cellar_event *e, void *ctx)
     heard *h = ctx;
     h->count[e->cause]++;
     h->total++;
-    h->view = e->ns;
+    h->namespace = e->ns;
     h->kind = e->kind;
     h->flags = e->user_flags;
     snprintf(h->key, sizeof h->key, "%.*s", (int)e->key_len, (const char *)e->key);
@@ -83,7 +83,7 @@ static void each_removal_has_its_cause(void)
     uint64_t freed = 0;
     T_EQ_I64(cellar_tick(c, 100000, &freed), CELLAR_OK);
     T_EQ_U64(freed, 1);
-    T_CHECK(h.view == v);
+    T_CHECK(h.namespace == v);
     T_EQ_U64(h.flags, 42);
     expect(&h, "expired", "t", "timed");
     api_put(v, "t", "timed", &o);
@@ -112,7 +112,7 @@ static void each_removal_has_its_cause(void)
     api_put(v, "d", "dropped", NULL);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-    T_CHECK(h.view == NULL);
+    T_CHECK(h.namespace == NULL);
     expect(&h, "cleared", "d", "dropped");
     T_EQ_I64(cellar_touch(c, "none", 4, 5), CELLAR_MISS);
     T_EQ_U64(h.total, 0);
@@ -158,16 +158,16 @@ static void mask_and_namespace_select_events(void)
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &id[0]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(DELETED), note, &deleted, &id[1]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &only_v, &id[2]), CELLAR_OK);
-    cellar *views[3] = { c, v, w };
+    cellar *namespaces[3] = { c, v, w };
     for (int i = 0; i < 3; i++) {
-        api_put(views[i], "k", "1", NULL);
-        api_put(views[i], "k", "2", NULL);
-        T_EQ_I64(cellar_delete(views[i], "k", 1), CELLAR_OK);
+        api_put(namespaces[i], "k", "1", NULL);
+        api_put(namespaces[i], "k", "2", NULL);
+        T_EQ_I64(cellar_delete(namespaces[i], "k", 1), CELLAR_OK);
     }
     T_EQ_U64(all.total, 6);
     T_EQ_U64(deleted.total, 3);
     T_EQ_U64(only_v.total, 2);
-    T_CHECK(only_v.view == v);
+    T_CHECK(only_v.namespace == v);
     T_EQ_I64(cellar_listener_remove(c, id[1]), CELLAR_OK);
     uint64_t more[20];
     int n = 0;

@@ -84,10 +84,12 @@ static int child_work(busy *b)
         on != 0) { return 8; }
     if (cellar_option_set(b->c, CELLAR_OPT_MAINTENANCE_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
     if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
-    cellar *own = open_bytes(1u << 20, 1), *view;
+    cellar *own = open_bytes(1u << 20, 1), *namespace;
     if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
-    if (cellar_namespace_open(b->c, "made in the child", NULL, &view) != CELLAR_OK) { return 12; }
-    if (cellar_close(view) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
+    if (cellar_namespace_open(b->c, "made in the child", NULL, &namespace) != CELLAR_OK) {
+        return 12;
+    }
+    if (cellar_close(namespace) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
     if (cellar_close(b->c) != CELLAR_OK || cellar_close(b->v) != CELLAR_OK) { return 14; }
     return 0;
 }

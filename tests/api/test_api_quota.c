@@ -27,7 +27,7 @@ static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
     return api_open_with(&cfg);
 }
 
-static cellar *open_view(cellar *c, const char *name, uint32_t least, uint32_t most)
+static cellar *open_namespace(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
@@ -73,7 +73,7 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
 {
     const uint64_t fit = entries != 0 ? entries : bytes / 150;
     cellar *c = open_store(bytes, entries, eviction);
-    cellar *a = open_view(c, "a", least, 0), *b = open_view(c, "b", 0, 0);
+    cellar *a = open_namespace(c, "a", least, 0), *b = open_namespace(c, "b", 0, 0);
     for (uint64_t id = 0; id < fit; id++) { put(a, id); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
     const cellar_stats st = figures(a);
@@ -109,7 +109,7 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     cellar *c = open_store(bytes, 0, eviction);
-    cellar *a = open_view(c, "a", 0, 0), *v = open_view(c, "v", 0, most);
+    cellar *a = open_namespace(c, "a", 0, 0), *v = open_namespace(c, "v", 0, most);
     const uint64_t others = fit * others_pct / 100;
     for (uint64_t id = 0; id < others; id++) { put(a, id); }
     for (uint64_t id = 0; id < 2 * fit; id++) {
@@ -144,8 +144,8 @@ static uint64_t held_alone(uint32_t least, uint32_t others_least)
 {
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
-    cellar *a = open_view(c, "a", least, 0), *b = NULL;
-    if (others_least != 0) { b = open_view(c, "b", others_least, 0); }
+    cellar *a = open_namespace(c, "a", least, 0), *b = NULL;
+    if (others_least != 0) { b = open_namespace(c, "b", others_least, 0); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(a, id); }
     const uint64_t held = count(a, 0, 3 * fit);
     if (b != NULL) { T_EQ_I64(cellar_close(b), CELLAR_OK); }
@@ -163,7 +163,7 @@ static void idle_namespace_lends_unused_memory(void)
     /* The memory returns with the sets of its owner. */
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     cellar *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
-    cellar *a = open_view(c, "a", 0, 0), *b = open_view(c, "b", 60, 0);
+    cellar *a = open_namespace(c, "a", 0, 0), *b = open_namespace(c, "b", 60, 0);
     for (uint64_t id = 0; id < 2 * fit; id++) { put(a, id); }
     for (uint64_t id = 0; id < fit; id++) {
         put(b, id);
@@ -182,7 +182,7 @@ static void all_min_quotas_are_reached(void)
     const uint64_t bytes = (4u << 20) / SHARE_OF_WORK, fit = bytes / 150;
     for (size_t p = 0; p < POLICIES; p++) {
         cellar *c = open_store(bytes, 0, policies[p]);
-        cellar *a = open_view(c, "a", 70, 0), *b = open_view(c, "b", 30, 0);
+        cellar *a = open_namespace(c, "a", 70, 0), *b = open_namespace(c, "b", 30, 0);
         for (uint64_t id = 0; id < 2 * fit; id++) {
             put(a, id);
             put(b, id);
@@ -204,7 +204,7 @@ static void namespace_that_reached_min_quota_keeps_it(void)
     uint64_t rng = t_seed(), next = 0;
     cellar *v[3], *c = open_store(bytes, 0, CELLAR_EVICT_ADAPTIVE);
     for (unsigned i = 0; i < 3; i++) {
-        v[i] = open_view(c, i == 0 ? "0" : i == 1 ? "1" : "2", least[i], 0);
+        v[i] = open_namespace(c, i == 0 ? "0" : i == 1 ? "1" : "2", least[i], 0);
     }
     uint64_t held_once[3] = { 0, 0, 0 };
     for (unsigned phase = 0; phase < 12; phase++) {
@@ -231,7 +231,7 @@ static void namespace_that_reached_min_quota_keeps_it(void)
 static void quota_stats_follow_namespace(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    cellar *v = open_view(c, "v", 10, 90);
+    cellar *v = open_namespace(c, "v", 10, 90);
     for (uint64_t id = 0; id < 100; id++) { put(v, id); }
     cellar_stats st = figures(v);
     T_EQ_U64(st.quota_entries, 100);
@@ -272,7 +272,7 @@ static void quota_stats_follow_namespace(void)
     api_shut(c);
 }
 
-static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t most)
+static cellar_err try_namespace(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
@@ -286,28 +286,29 @@ static cellar_err try_view(cellar *c, const char *name, uint32_t least, uint32_t
 static void impossible_quotas_are_refused(void)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    T_EQ_I64(try_view(c, "v", 101, 0), CELLAR_E_INVAL);
-    T_EQ_I64(try_view(c, "v", 0, 101), CELLAR_E_INVAL);
-    T_EQ_I64(try_view(c, "v", 50, 40), CELLAR_E_INVAL);
-    T_EQ_I64(try_view(c, "a", 60, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "b", 41, 0), CELLAR_E_INVAL); /* 101 % */
-    T_EQ_I64(try_view(c, "b", 40, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing changed */
-    T_EQ_I64(try_view(c, "a", 10, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "b", 90, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "plain", 0, 0), CELLAR_OK);
-    T_EQ_I64(try_view(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
+    T_EQ_I64(try_namespace(c, "v", 101, 0), CELLAR_E_INVAL);
+    T_EQ_I64(try_namespace(c, "v", 0, 101), CELLAR_E_INVAL);
+    T_EQ_I64(try_namespace(c, "v", 50, 40), CELLAR_E_INVAL);
+    T_EQ_I64(try_namespace(c, "a", 60, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "b", 41, 0), CELLAR_E_INVAL); /* 101 % */
+    T_EQ_I64(try_namespace(c, "b", 40, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "a", 61, 0), CELLAR_E_INVAL); /* nothing changed */
+    T_EQ_I64(try_namespace(c, "a", 10, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "b", 90, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "plain", 0, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "plain", 0, 50), CELLAR_E_INVAL); /* its entries were not counted */
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
-    T_EQ_I64(try_view(c, "c", 90, 0), CELLAR_OK); /* the quota of a dropped namespace is free */
+    /* the quota of a dropped namespace is free */
+    T_EQ_I64(try_namespace(c, "c", 90, 0), CELLAR_OK);
     char name[16];
     for (unsigned i = 0; i < 61; i++) {
         (void)snprintf(name, sizeof name, "n%u", i);
-        T_EQ_I64(try_view(c, name, 0, 50), CELLAR_OK);
+        T_EQ_I64(try_namespace(c, name, 0, 50), CELLAR_OK);
     }
-    T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_E_LIMIT);
+    T_EQ_I64(try_namespace(c, "one more", 0, 50), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_namespace_drop(c, "n7"), CELLAR_OK);
-    T_EQ_I64(try_view(c, "one more", 0, 50), CELLAR_OK);
-    T_EQ_I64(try_view(c, "without", 0, 0), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "one more", 0, 50), CELLAR_OK);
+    T_EQ_I64(try_namespace(c, "without", 0, 0), CELLAR_OK);
     api_shut(c);
 }
 
@@ -317,7 +318,7 @@ static void root_namespace_accepts_quota(void)
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.quota_min_pct = 25;
     cfg.config.root = &o;
-    cellar *c = api_open_with(&cfg), *b = open_view(c, "b", 0, 0);
+    cellar *c = api_open_with(&cfg), *b = open_namespace(c, "b", 0, 0);
     const uint64_t fit = (8u << 20) / 150;
     for (uint64_t id = 0; id < fit / 2; id++) { put(c, id); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(b, id); }
@@ -352,8 +353,8 @@ static void quota_counts_are_exact_under_threads(void)
     pthread_t thread[4];
     memset(&busy, 0, sizeof busy);
     busy.store = open_store(4u << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    busy.v[0] = open_view(busy.store, "0", 40, 50);
-    busy.v[1] = open_view(busy.store, "1", 20, 0);
+    busy.v[0] = open_namespace(busy.store, "0", 40, 50);
+    busy.v[1] = open_namespace(busy.store, "1", 20, 0);
     for (uintptr_t i = 0; i < 4; i++) {
         T_REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
     }
@@ -375,23 +376,23 @@ static void quota_counts_are_exact_under_threads(void)
 static void new_namespace_starts_without_quota_breaches(void)
 {
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    cellar *a = open_view(c, "a", 100, 0), *b = open_view(c, "b", 0, 0);
+    cellar *a = open_namespace(c, "a", 100, 0), *b = open_namespace(c, "b", 0, 0);
     for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
     for (uint64_t id = 0; id < 20000 && figures(a).quota_breaches == 0; id++) { put(b, id); }
     T_CHECK(figures(a).quota_breaches != 0);
     T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
-    a = open_view(c, "new", 10, 0);
+    a = open_namespace(c, "new", 10, 0);
     T_EQ_U64(figures(a).quota_breaches, 0);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(b), CELLAR_OK);
     api_shut(c);
 }
 
-static uint64_t metric(const char *text, const char *family, const char *view)
+static uint64_t metric(const char *text, const char *family, const char *namespace)
 {
     char line[96];
-    snprintf(line, sizeof line, "\n%s{namespace=\"%s\"} ", family, view);
+    snprintf(line, sizeof line, "\n%s{namespace=\"%s\"} ", family, namespace);
     const char *at = strstr(text, line);
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
 }
@@ -400,8 +401,8 @@ static void quotas_and_removals_of_namespace_are_in_metrics(void)
 {
     static char text[1 << 18];
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
-    cellar *a = open_view(c, "a", 90, 95), *b = open_view(c, "b", 0, 10);
-    cellar *plain = open_view(c, "plain", 0, 0);
+    cellar *a = open_namespace(c, "a", 90, 95), *b = open_namespace(c, "b", 0, 10);
+    cellar *plain = open_namespace(c, "plain", 0, 0);
     for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
     for (uint64_t id = 0; id < 20000; id++) { put(b, id); }
     for (uint64_t id = 0; id < 20000; id++) { put(plain, id); }

@@ -35,7 +35,7 @@ static uint64_t ended(cellar *c, int scope, cellar_cause cause)
 
 typedef struct heard {
     uint64_t count[CELLAR_CAUSE_COUNT];
-    cellar *view, *tick;
+    cellar *namespace, *tick;
     cellar_err said;
 } heard;
 
@@ -43,7 +43,7 @@ static void note(const cellar_event *e, void *ctx)
 {
     heard *h = ctx;
     h->count[e->cause]++;
-    h->view = e->ns;
+    h->namespace = e->ns;
 }
 
 /* ---- ticks ---- */
@@ -115,7 +115,7 @@ static void tick_inside_listener_returns(void)
 static void drop_reports_entries_to_listeners_of_namespace(void)
 {
     cellar *c = api_open(2u << 20), *v, *w;
-    heard h = { .view = c };
+    heard h = { .namespace = c };
     uint64_t id;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &h, &id), CELLAR_OK);
@@ -129,7 +129,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     T_EQ_U64(h.count[CELLAR_CAUSE_CLEARED], 100);
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
-    T_CHECK(h.view == NULL);
+    T_CHECK(h.namespace == NULL);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
     api_shut(c);
@@ -139,7 +139,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
 static void entries_of_forgotten_generations_are_counted(void)
 {
     cellar *c = api_open(8u << 20), *v;
-    heard own = { .view = NULL }, all = { .view = NULL };
+    heard own = { .namespace = NULL }, all = { .namespace = NULL };
     uint64_t id;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(v, 0, note, &own, &id), CELLAR_OK);
@@ -189,7 +189,7 @@ static void ended_counts_match_listener_events(void)
 {
     for (int told = 0; told < 2; told++) {
         cellar *c = api_open(2u << 20), *v;
-        heard h = { .view = NULL };
+        heard h = { .namespace = NULL };
         uint64_t id;
         T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         if (told == 1) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
@@ -209,7 +209,7 @@ static void ended_counts_match_listener_events(void)
 static uint64_t full_entries(uint64_t bytes, bool told)
 {
     cellar *c = api_open(bytes);
-    heard h = { .view = NULL };
+    heard h = { .namespace = NULL };
     uint64_t id;
     if (told) { T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK); }
     const uint32_t n = (uint32_t)(bytes / 40);
@@ -234,19 +234,19 @@ static void listener_does_not_reduce_entry_count(void)
 /* ---- scans ---- */
 
 typedef struct walk {
-    cellar *root, *view;
+    cellar *root, *namespace;
     int how; /* 0 drop, 1 close, 2 clear */
     unsigned seen;
 } walk;
 
-static bool end_view(const cellar_scan_entry *e, void *ctx)
+static bool end_namespace(const cellar_scan_entry *e, void *ctx)
 {
     walk *w = ctx;
     (void)e;
     if (w->seen++ != 0) { return true; }
     if (w->how == 0) { T_EQ_I64(cellar_namespace_drop(w->root, "v"), CELLAR_OK); }
-    if (w->how == 1) { T_EQ_I64(cellar_close(w->view), CELLAR_OK); }
-    if (w->how == 2) { T_EQ_I64(cellar_clear(w->view), CELLAR_OK); }
+    if (w->how == 1) { T_EQ_I64(cellar_close(w->namespace), CELLAR_OK); }
+    if (w->how == 2) { T_EQ_I64(cellar_clear(w->namespace), CELLAR_OK); }
     return true;
 }
 
@@ -256,12 +256,14 @@ static void scan_of_dropped_namespace_ends(void)
         cellar *c = api_open(2u << 20);
         walk w = { .root = c, .how = how };
         uint64_t cursor = 0;
-        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.view), CELLAR_OK);
-        for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(put_id(w.view, i, 4, NULL), CELLAR_OK); }
-        T_EQ_I64(cellar_scan(w.view, &cursor, NULL, 0, 100000, end_view, &w), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w.namespace), CELLAR_OK);
+        for (uint32_t i = 0; i < 2000; i++) {
+            T_EQ_I64(put_id(w.namespace, i, 4, NULL), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_scan(w.namespace, &cursor, NULL, 0, 100000, end_namespace, &w), CELLAR_OK);
         T_EQ_U64(w.seen, 1);
         if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest of the namespace is empty */
-        if (how != 1) { T_EQ_I64(cellar_close(w.view), CELLAR_OK); }
+        if (how != 1) { T_EQ_I64(cellar_close(w.namespace), CELLAR_OK); }
         api_shut(c);
     }
 }

@@ -214,7 +214,7 @@ static void kill_after_truncation_restores_no_dead_entry(void)
 /* TSan counts the zeros that are mapped over a lost page as a write, which races with readers and
  * writers of the page. Their work is lost, and the tier knows this (base/sigbus.c). */
 const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void) { return "race:base_bus_handler\n"; }
+const char *__tsan_default_suppressions(void) { return "race:base_sigbus_handler\n"; }
 #endif
 
 static cellar *shared;

@@ -43,7 +43,7 @@ static cellar_err use_config(void *p)
     return err;
 }
 
-static cellar_err use_view_opts(void *p)
+static cellar_err use_namespace_opts(void *p)
 {
     cellar *v = NULL;
     cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_opts *)p, &v);
@@ -51,11 +51,11 @@ static cellar_err use_view_opts(void *p)
     return err;
 }
 
-static cellar_err use_view_load(void *p)
+static cellar_err use_namespace_load(void *p)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.load = (const cellar_load_opts *)p;
-    return use_view_opts(&o);
+    return use_namespace_opts(&o);
 }
 
 static cellar_err use_l2_opts(void *p)
@@ -79,11 +79,11 @@ static cellar_err use_tuning_opts(void *p)
     return use_config(&cfg);
 }
 
-static cellar_err use_view_breaker(void *p)
+static cellar_err use_namespace_breaker(void *p)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.breaker = (const cellar_breaker_opts *)p;
-    return use_view_opts(&o);
+    return use_namespace_opts(&o);
 }
 
 static cellar_err use_breaker_opts(void *p)
@@ -207,9 +207,9 @@ static void config_of_every_size(void)
 static void namespace_options_of_every_struct_size_work(void)
 {
     open_store();
-    CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_view_opts);
-    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_view_load);
-    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_view_breaker);
+    CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_namespace_opts);
+    CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_namespace_load);
+    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_namespace_breaker);
     CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_breaker_opts);
     close_store();
 }

@@ -437,7 +437,7 @@ static void scan_during_changes_visits_every_stable_key(void)
 
 /* ---- namespaces and stores of many threads ---- */
 
-static void *open_views(void *arg)
+static void *open_namespaces(void *arg)
 {
     job *j = arg;
     char name[16];
@@ -463,7 +463,7 @@ static void concurrent_namespace_opens_and_closes_work(void)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
-    (void)run_all(c, open_views, NULL, jobs);
+    (void)run_all(c, open_namespaces, NULL, jobs);
     shut(c);
 }
 

@@ -117,7 +117,7 @@ static void use_entries(run *r, cellar *c)
     (void)cellar_delete(c, "big", 3);
 }
 
-static void use_views(run *r, cellar *c)
+static void use_namespaces(run *r, cellar *c)
 {
     static const cellar_ttl_class cls = { "one", 50 };
     char name[16];
@@ -126,7 +126,7 @@ static void use_views(run *r, cellar *c)
     o.ttl_class_count = 1;
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
         cellar *v;
-        snprintf(name, sizeof name, "view%d", i % 100);
+        snprintf(name, sizeof name, "namespace%d", i % 100);
         if (!FINE(cellar_namespace_open(c, name, i % 3 == 0 ? &o : NULL, &v))) {
             T_CHECK(v == NULL);
             continue;
@@ -154,7 +154,7 @@ static void scenario(run *r, bool threads)
         return;
     }
     T_EQ_I64(cellar_listener_add(c, 0, hear, &heard, &id), CELLAR_OK);
-    use_views(r, c);
+    use_namespaces(r, c);
     use_entries(r, c);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 2 << 20), CELLAR_OK);
     (void)FINE(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1));

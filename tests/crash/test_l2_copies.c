@@ -36,7 +36,9 @@ static void closed(int m)
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
     l2_kit_warm(&other);
     while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest segment is reclaimed */
-    for (uint32_t i = 0; i < L2_KIT_KEYS; i++) { seen[m][i] = l2_kit_look(&other, i, L2_KIT_VGEN); }
+    for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
+        seen[m][i] = l2_kit_look(&other, i, L2_KIT_GENERATION);
+    }
     l2_kit_kill(&other);
 }
 
@@ -46,7 +48,7 @@ static void changes(uint32_t version, uint32_t step)
         l2_kit_del(&kit, i);
         (void)l2_tick(kit.d, 1000);
         if (i % (2 * step) != 0) { continue; }
-        T_EQ_I64(l2_kit_put(&kit, i, version, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, version, L2_KIT_GENERATION), CELLAR_OK);
     }
 }
 
@@ -120,7 +122,7 @@ static uint32_t opened(l2_dev *v, const uint32_t *oracle)
     l2_kit_warm(&other);
     while (l2_tick(other.d, 1000)) {} /* with index.snap, too, the oldest segment is reclaimed */
     for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
-        const uint32_t version = l2_kit_look(&other, i, L2_KIT_VGEN);
+        const uint32_t version = l2_kit_look(&other, i, L2_KIT_GENERATION);
         served += version != 0;
         if (version != 0) { T_EQ_U64(version, oracle[i]); }
     }

@@ -26,8 +26,8 @@ typedef struct world { /* the oracle */
                               * later change; or 0 */
     uint32_t log_key[PAST], log_version[PAST];
     uint64_t events, kept;   /* all changes; changes before the last barrier */
-    uint32_t vgen;           /* acknowledged generation of the namespace */
-    uint32_t vgen_before;
+    uint32_t generation;           /* acknowledged generation of the namespace */
+    uint32_t generation_before;
     uint64_t epoch;          /* of tags */
     uint64_t born[KEYS];     /* tag epoch of the current version */
     bool clean;              /* nothing was acknowledged since the last sync */
@@ -60,12 +60,12 @@ static size_t length_of(uint32_t key, uint32_t version)
 }
 
 /* Return the version of the key in the store; 0: a miss. */
-static uint32_t look(l2_kit *k, uint32_t key, uint32_t vgen)
+static uint32_t look(l2_kit *k, uint32_t key, uint32_t generation)
 {
     unsigned char buf[1024], want[1024];
     size_t len = 0;
     l2_meta m;
-    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(k, &key, sizeof key, generation);
     const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     T_EQ_I64(err, CELLAR_OK);
@@ -95,26 +95,26 @@ typedef enum { KILL, POWER } how;
 
 static void judge(l2_kit *k, how h, l2_level level, bool deep)
 {
-    l2_view v = { 0, 0, 0 };
-    const bool known = l2_view_find(k->d, "v", 1, &v);
+    l2_namespace v = { 0, 0, 0 };
+    const bool known = l2_namespace_find(k->d, "v", 1, &v);
     const bool exact = h == KILL || (w.clean && !w.in_sync);
     const bool keeps = level == L2_KEEP || level == L2_ALWAYS;
     if ((exact || level == L2_ALWAYS) && !w.failed) {
-        T_CHECK(known && (v.vgen == w.vgen || v.vgen == w.vgen_before));
+        T_CHECK(known && (v.generation == w.generation || v.generation == w.generation_before));
     }
     l2_stats st;
     l2_stats_get(k->d, &st);
     snaps_met += st.snaps;
     for (uint32_t key = 0; key < KEYS; key++) {
-        const uint32_t got = look(k, key, v.vgen);
+        const uint32_t got = look(k, key, v.generation);
         if (got == 0) {
             /* At DROP the mark DIRTY precedes its change: a power cut between the two leaves
              * nothing. That also holds during an open. */
             const bool marking = h == POWER && level == L2_DROP && (w.in_op || deep);
             const bool still = w.now[key] == w.before[key] && w.reclaimed + st.reclaimed == 0;
             const bool must = exact && !marking && still && w.stored[key] != 0 &&
-                              w.stored[key] == w.before[key] && v.vgen == w.vgen &&
-                              w.vgen == w.vgen_before;
+                              w.stored[key] == w.before[key] && v.generation == w.generation &&
+                              w.generation == w.generation_before;
             const bool synced = h == POWER && keeps && still && w.durable[key] != 0 &&
                                 w.durable[key] == w.before[key];
             if ((must || synced) && !T_EQ_U64(got, must ? w.stored[key] : w.durable[key])) {
@@ -187,19 +187,19 @@ static void crash_open(how h, bool two_deep)
 /* Change everything in a second run, then crash again. No old version may be served. */
 static void crash_again(void)
 {
-    l2_view v;
-    const bool known = l2_view_find(again.d, "v", 1, &v);
+    l2_namespace v;
+    const bool known = l2_namespace_find(again.d, "v", 1, &v);
     for (uint32_t key = 0; key < KEYS && known; key++) {
-        const l2_key id = l2_kit_key(&again, &key, sizeof key, v.vgen);
+        const l2_key id = l2_kit_key(&again, &key, sizeof key, v.generation);
         l2_kill(again.d, &id);
-        T_EQ_U64(look(&again, key, v.vgen), 0);
+        T_EQ_U64(look(&again, key, v.generation), 0);
     }
     l2_kit_kill(&again);
     crash.locked = false;
     T_REQUIRE(l2_kit_open(&again) == CELLAR_OK);
     l2_kit_warm(&again);
     for (uint32_t key = 0; key < KEYS && known; key++) {
-        T_EQ_U64(look(&again, key, v.vgen), 0);
+        T_EQ_U64(look(&again, key, v.generation), 0);
     }
 }
 
@@ -267,7 +267,7 @@ static void acknowledged(void)
 {
     w.clean = false;
     memcpy(w.before, w.now, sizeof w.now);
-    w.vgen_before = w.vgen;
+    w.generation_before = w.generation;
 }
 
 /* Commit at ALWAYS, or at KEEP now and then, like a durable call. */
@@ -298,7 +298,7 @@ static void op_tick_only(void) { (void)l2_tick(kit.d, 0); }
 static void op_change(uint32_t version)
 {
     const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.generation);
     changed(key, base_rng_below(&rng, 3) == 0 ? 0 : version);
     l2_kill(kit.d, &id);
     op_commit();
@@ -315,7 +315,7 @@ static void op_demote(void)
     const uint64_t tag = 1 + key % TAGS;
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
                         .tag_born = w.born[key], .tag_fps = &tag };
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.generation);
     const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
     if (err == CELLAR_OK) { w.stored[key] = version; }
     w.clean = false; /* a dropped put has the store marked DIRTY for the next one */
@@ -325,10 +325,10 @@ static void op_demote(void)
 
 static void op_clear(void)
 {
-    const l2_view v = { 1, w.vgen + 1, 1 };
+    const l2_namespace v = { 1, w.generation + 1, 1 };
     for (uint32_t key = 0; key < KEYS; key++) { changed(key, 0); }
-    w.vgen = v.vgen;
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    w.generation = v.generation;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     op_commit();
     acknowledged();
 }
@@ -351,7 +351,7 @@ static void op_match(bool low)
     for (uint32_t key = 0; key < KEYS; key++) {
         if ((key < 5) == low) { changed(key, 0); }
     }
-    T_EQ_I64(l2_glob_begin(kit.d, w.vgen, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
+    T_EQ_I64(l2_glob_begin(kit.d, w.generation, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
     if (base_rng_below(&rng, 2) == 0) { op_tick_only(); }
     l2_glob_end(kit.d, walk);
     op_commit();
@@ -407,7 +407,7 @@ static void op_reopen(void)
     l2_stats_get(kit.d, &st);
     w.reclaimed = w.reclaimed_before + st.reclaimed + st.emptied;
     for (uint32_t key = 0; key < KEYS && w.reclaimed == 0; key++) {
-        const uint32_t got = look(&kit, key, w.vgen);
+        const uint32_t got = look(&kit, key, w.generation);
         T_CHECK(got == w.now[key] || got == 0);
         T_CHECK(got == w.stored[key] || w.stored[key] == 0);
     }
@@ -463,11 +463,11 @@ static void life(uint32_t before, uint32_t ops)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     kit.cfg.uuid = NULL;
     l2_kit_warm(&kit);
-    const l2_view v = { 1, 5, 1 };
-    w.vgen = w.vgen_before = 5;
+    const l2_namespace v = { 1, 5, 1 };
+    w.generation = w.generation_before = 5;
     uint64_t floor;
     w.epoch = l2_tags_known(kit.d, &floor, no_tag, NULL);
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     for (uint32_t i = 0; i < before; i++) { one_op(); }
     op_sync();
     dev.hook = device_hook;
@@ -544,7 +544,7 @@ static uint16_t mark_of(const l2_form *f, uint64_t segseq, uint32_t off, const l
 static bool same_mark(const l2 *d, uint32_t least, uint32_t most, l2_rec *r, uint32_t *n)
 {
     const uint64_t segseq = d->open_slot->head.segseq;
-    *r = (l2_rec){ .kind = L2_KIND_PUT, .ext = LEAD / 8, .vgen = 5 };
+    *r = (l2_rec){ .kind = L2_KIND_PUT, .ext = LEAD / 8, .generation = 5 };
     for (r->klen = 4; r->klen < 600; r->klen++) {
         for (r->vlen = 100; r->vlen < 1400; r->vlen++) {
             const uint32_t room = l2_rec_room(&d->form, LEAD, r->klen, r->vlen);
@@ -566,7 +566,7 @@ static cellar_err put_long(uint32_t number, const l2_rec *r, bool look_only)
     l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = number };
     memcpy(key, &number, sizeof number);
     memset(value, (int)number, r->vlen);
-    const l2_key id = l2_kit_key(&kit, key, r->klen, r->vgen);
+    const l2_key id = l2_kit_key(&kit, key, r->klen, r->generation);
     if (!look_only) { return l2_put(kit.d, &id, value, r->vlen, &m, NULL); }
     const cellar_err err = l2_get(kit.d, &id, got, sizeof got, &len, &m);
     if (err == CELLAR_OK) { T_EQ_MEM(got, value, r->vlen); }
@@ -618,21 +618,23 @@ static void old_bytes_of_a_used_slot_are_no_damage(void)
 static void chance_is_no_damage(l2_level level, uint32_t off)
 {
     l2_kit_begin(&kit, &dev, level);
-    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_VGEN), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
     (void)l2_tick(kit.d, 0);
     const l2_slot *s = NULL;
     for (uint32_t i = 0; i < kit.d->nstage; i++) {
         if (kit.d->slot[i].state == L2_SLOT_READY) { s = &kit.d->slot[i]; }
     }
     T_REQUIRE(s != NULL && s->entries == 0);
-    const l2_rec r = { .kind = L2_KIND_PUT, .klen = 8, .vlen = L2_PAGE, .vgen = L2_KIT_VGEN };
+    const l2_rec r = {
+        .kind = L2_KIND_PUT, .klen = 8, .vlen = L2_PAGE, .generation = L2_KIT_GENERATION
+    };
     unsigned char *lines = s->base + kit.d->form.seg_bytes - 2 * L2_PAGE;
     l2_rec_begin(&kit.d->form, s->base + off, s->head.segseq, off, &r);
     memset(s->base + off, 1, 4); /* its check */
     memset(lines, 0x55, L2_PAGE);
     l2_kit_killed(&kit, &dev);
     T_EQ_U64(l2_kit_figures(&kit).holes, 0);
-    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_VGEN), 7);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 7);
     l2_kit_end(&kit, &dev);
 }
 

@@ -16,7 +16,7 @@ static l2_dev former; /* the same store, earlier */
 static l2_kit kit;
 static uint32_t now[KEYS];
 static unsigned char value[KEYS][512]; /* the value of each key, and more of the same bytes */
-static uint32_t vgen;
+static uint32_t generation;
 static uint64_t opened, refused, hits, whole; /* whole: hits without damage */
 static base_rng rng;
 static char story[160]; /* the last mutant */
@@ -34,7 +34,7 @@ static void fill(unsigned char *buf, size_t n, uint32_t key, uint32_t version)
 static void store(uint32_t key, uint32_t version)
 {
     unsigned char buf[512];
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     now[key] = version;
     l2_kill(kit.d, &id);
@@ -55,14 +55,14 @@ static void build(bool closed)
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_view v = { 1, 5, 1 };
-    vgen = 5;
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    l2_namespace v = { 1, 5, 1 };
+    generation = 5;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     uint32_t version = 1;
     for (uint32_t i = 0; i < 120; i++) { store(i % KEYS, version++); }
-    v.vgen = vgen = 6;
+    v.generation = generation = 6;
     memset(now, 0, sizeof now);
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
     for (uint32_t i = 0; i < 20; i++) { store(i, version++); }
     l2_dev_clone(&dev, &former, NULL);
     for (uint32_t i = 0; i < 60; i++) { store((i * 7) % KEYS, version++); }
@@ -82,8 +82,8 @@ static void build(bool closed)
 
 static void look_at_all(l2_kit *k)
 {
-    l2_view v = { 0, 0, 0 };
-    (void)l2_view_find(k->d, "v", 1, &v);
+    l2_namespace v = { 0, 0, 0 };
+    (void)l2_namespace_find(k->d, "v", 1, &v);
     for (uint32_t vg = 5; vg <= 6; vg++) {
         for (uint32_t key = 0; key < KEYS; key++) {
             unsigned char buf[512];
@@ -94,7 +94,8 @@ static void look_at_all(l2_kit *k)
             const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
             if (err == CELLAR_MISS) { continue; }
             if (vg == 5) {
-                T_CHECK(v.vgen == 6 || v.vgen == 0); /* cleared, so the cache does not ask for it */
+                /* cleared, so the cache does not ask for it */
+                T_CHECK(v.generation == 6 || v.generation == 0);
                 continue;
             }
             hits++;
@@ -314,13 +315,13 @@ static l2_dev_file *meta_copy(l2_dev *v, bool newer)
  * reused if `taken`. Key 0 is the evicted one, key 1 the last stored one. */
 static void cleared_long_ago(bool closed, bool taken)
 {
-    l2_view v = { 1, 5, 1 };
+    l2_namespace v = { 1, 5, 1 };
     l2_kit_begin(&kit, &dev, L2_DROP);
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     kit.now_ms += 10000;
     (void)l2_tick(kit.d, 1000); /* META */
-    v.vgen = 6;
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    v.generation = 6;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     const uint64_t cleared_in = kit.d->open_slot->head.segseq;
     uint32_t n = 2;
     for (; kit.d->open_slot->head.segseq < cleared_in + 5; n++) {
@@ -349,7 +350,7 @@ static void cleared_long_ago(bool closed, bool taken)
 
 static void one_META_hurt(bool closed, bool taken, bool newer)
 {
-    l2_view v = { 0, 0, 0 };
+    l2_namespace v = { 0, 0, 0 };
     /* After a close the older copy is as new as the reclaim: nothing is missing. */
     const bool missing = newer && !closed;
     cleared_long_ago(closed, taken);
@@ -357,15 +358,15 @@ static void one_META_hurt(bool closed, bool taken, bool newer)
     meta_copy(&dev, newer)->live[70] ^= 1;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
-    T_CHECK(l2_view_find(kit.d, "v", 1, &v));
-    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_CHECK(l2_namespace_find(kit.d, "v", 1, &v));
+    T_EQ_U64(v.generation == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
     T_EQ_U64(l2_kit_look(&kit, 1, 6), missing ? 0 : 1);
     T_EQ_U64(l2_kit_figures(&kit).holes, missing ? 1 : 0);
     /* New records stay: META is complete again. */
-    T_EQ_I64(l2_kit_put(&kit, 3, 9, v.vgen), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 3, 9, v.generation), CELLAR_OK);
     l2_kit_killed(&kit, &dev);
-    T_EQ_U64(l2_kit_look(&kit, 3, v.vgen), 9);
-    T_EQ_U64(v.vgen == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
+    T_EQ_U64(l2_kit_look(&kit, 3, v.generation), 9);
+    T_EQ_U64(v.generation == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
     T_EQ_U64(l2_kit_figures(&kit).holes, 0);
     l2_kit_end(&kit, &dev);
 }

@@ -89,7 +89,7 @@ static uint32_t stored_of(uint32_t keys)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < keys; i++) {
-        const uint32_t got = l2_kit_look(&kit, i, L2_KIT_VGEN);
+        const uint32_t got = l2_kit_look(&kit, i, L2_KIT_GENERATION);
         T_CHECK(got == 0 || got == i + 1);
         found += got != 0;
     }
@@ -99,7 +99,7 @@ static uint32_t stored_of(uint32_t keys)
 static void fill_store(uint32_t keys)
 {
     for (uint32_t i = 0; i < keys; i++) {
-        T_EQ_I64(l2_kit_put(&kit, i, i + 1, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, i + 1, L2_KIT_GENERATION), CELLAR_OK);
         if (i % 64 == 0) {
             while (l2_tick(kit.d, 1000)) {}
         }
@@ -157,9 +157,9 @@ static void disk_is_full_meanwhile(void)
     snprintf(file, sizeof file, "%s/filler", mount_at);
     fill_disk(file);
     for (uint32_t i = 0; i < 300; i++) { /* names that META has no room for */
-        const l2_view v = { 10 + i, 100 + i, 1 };
+        const l2_namespace v = { 10 + i, 100 + i, 1 };
         const int n = snprintf(name, sizeof name, "a long name %u", i);
-        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)n), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(kit.d, &v, name, (size_t)n), CELLAR_OK);
     }
     T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
     for (int i = 0; i < 200; i++) {
@@ -167,9 +167,9 @@ static void disk_is_full_meanwhile(void)
         (void)l2_tick(kit.d, 1000);
     }
     (void)stored_of(2000);
-    const l2_key id = l2_kit_key(&kit, &(uint32_t){ 7 }, 4, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &(uint32_t){ 7 }, 4, L2_KIT_GENERATION);
     l2_kill(kit.d, &id);
-    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_VGEN), 0);
+    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_GENERATION), 0);
     T_EQ_I64(unlink(file), 0);
     for (int i = 0; i < 400 && l2_sync(kit.d) != CELLAR_OK; i++) {
         kit.now_ms += 500;
@@ -177,18 +177,18 @@ static void disk_is_full_meanwhile(void)
     }
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
     /* CLEAN: it must be marked DIRTY first */
-    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_DROPPED);
+    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_GENERATION), CELLAR_DROPPED);
     (void)l2_tick(kit.d, 1000);
-    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_VGEN), CELLAR_OK);
-    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 4);
+    T_EQ_I64(l2_kit_put(&kit, 3, 4, L2_KIT_GENERATION), CELLAR_OK);
+    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_GENERATION), 4);
     l2_close(kit.d);
     kit_here((uint64_t)16 << 20);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
-    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_VGEN), 0);
-    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 4);
-    l2_view v;
-    T_CHECK(l2_view_find(kit.d, name, strlen(name), &v) && v.vgen == 399);
+    T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_GENERATION), 0);
+    T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_GENERATION), 4);
+    l2_namespace v;
+    T_CHECK(l2_namespace_find(kit.d, name, strlen(name), &v) && v.generation == 399);
     l2_close(kit.d);
 }
 

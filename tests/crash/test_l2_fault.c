@@ -67,8 +67,8 @@ static void work(uint32_t *version)
         if (i == 40) { (void)l2_sync(kit.d); }
         kit.now_ms += 90;
     }
-    const l2_view v = { 1, 4, 1 };
-    (void)l2_view_set(kit.d, &v, "v", 1);
+    const l2_namespace v = { 1, 4, 1 };
+    (void)l2_namespace_set(kit.d, &v, "v", 1);
     check_all();
 }
 

@@ -25,12 +25,15 @@ static void fill(uint32_t version) { l2_kit_fill(&kit, version); }
 static void del(uint32_t key) { l2_kit_del(&kit, key); }
 static l2_stats figures(void) { return l2_kit_figures(&kit); }
 
-static cellar_err put_as(uint32_t key, uint32_t version, uint32_t vgen)
+static cellar_err put_as(uint32_t key, uint32_t version, uint32_t generation)
 {
-    return l2_kit_put(&kit, key, version, vgen);
+    return l2_kit_put(&kit, key, version, generation);
 }
 
-static uint32_t look_as(uint32_t key, uint32_t vgen) { return l2_kit_look(&kit, key, vgen); }
+static uint32_t look_as(uint32_t key, uint32_t generation)
+{
+    return l2_kit_look(&kit, key, generation);
+}
 
 /* Freeze the disk: the worker hangs in a call, and no page accepts a store without a wait. */
 static void freeze(void)
@@ -92,25 +95,25 @@ static void the_tier_reopens_when_the_disk_answers_again(void)
 static void a_clear_during_a_stall_stays_in_force(void)
 {
     begin(L2_DROP);
-    l2_view v = { 1, 3, 1 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    l2_namespace v = { 1, 3, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
     (void)put_as(0, 1, 3); /* dropped, but it has the store marked DIRTY */
     (void)l2_tick(kit.d, 1000);
     fill(1);
     freeze();
-    v.vgen = 4;
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    v.generation = 4;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     T_CHECK(dev.bell);
     (void)l2_tick(kit.d, 1000);
     T_EQ_I64(put_as(7, 9, 3), CELLAR_OK); /* read before the clear, put late */
     T_EQ_I64(put_as(8, 9, 4), CELLAR_OK);
     l2_kit_killed(&kit, &dev);
-    l2_view now;
-    T_REQUIRE(l2_view_find(kit.d, "v", 1, &now));
-    T_EQ_U64(now.vgen, 4);
-    T_EQ_U64(look_as(7, now.vgen), 0);
-    T_EQ_U64(look_as(8, now.vgen), 9);
+    l2_namespace now;
+    T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &now));
+    T_EQ_U64(now.generation, 4);
+    T_EQ_U64(look_as(7, now.generation), 0);
+    T_EQ_U64(look_as(8, now.generation), 9);
     end();
 }
 

@@ -55,7 +55,7 @@ typedef struct oracle { /* shared with the child; written after a call has retur
     _Atomic uint64_t stored_at[KEYS]; /* `logged` at that put */
     _Atomic uint64_t born[KEYS];   /* tag epoch of the current version */
     _Atomic uint64_t epoch;
-    _Atomic uint32_t vgen, vgen_next;
+    _Atomic uint32_t generation, generation_next;
     _Atomic uint64_t logged;       /* upper bound of the bytes of all records */
     _Atomic uint64_t emptied;      /* 1: all records were dropped, or may be at the next open */
     _Atomic uint64_t calls;
@@ -119,7 +119,7 @@ static void works_put(uint32_t key)
     const uint64_t tag = 1 + key % TAGS;
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .tag_count = 1,
                         .tag_born = atomic_load(&o->born[key]), .tag_fps = &tag };
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->vgen));
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->generation));
     atomic_fetch_add(&o->logged, n + 96);
     if (l2_put(kit.d, &id, buf, n, &m, NULL) != CELLAR_OK) { return; }
     atomic_store(&o->stored_at[key], atomic_load(&o->logged));
@@ -128,7 +128,7 @@ static void works_put(uint32_t key)
 
 static void works_change(uint32_t key, uint32_t version)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->vgen));
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, atomic_load(&o->generation));
     atomic_store(&o->stored[key], 0);
     atomic_store(&o->next[key], version);
     atomic_fetch_add(&o->logged, 64);
@@ -164,8 +164,8 @@ static void works_end(uint32_t tag, bool by_tag)
         l2_tag_end(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
     } else {
         uint64_t walk;
-        const uint32_t vgen = atomic_load(&o->vgen);
-        if (l2_glob_begin(kit.d, vgen, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
+        const uint32_t generation = atomic_load(&o->generation);
+        if (l2_glob_begin(kit.d, generation, pattern, n + 2, &walk) != CELLAR_OK) { _exit(6); }
         l2_glob_end(kit.d, walk);
     }
     if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
@@ -174,23 +174,23 @@ static void works_end(uint32_t tag, bool by_tag)
 
 static void works_clear(void)
 {
-    const l2_view v = { 1, l2_next_vgen(kit.d), 1 };
+    const l2_namespace v = { 1, l2_next_generation(kit.d), 1 };
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->stored[k], 0); }
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
-    atomic_store(&o->vgen_next, v.vgen);
+    atomic_store(&o->generation_next, v.generation);
     atomic_fetch_add(&o->logged, 64);
-    if (l2_view_set(kit.d, &v, NULL, 0) != CELLAR_OK) { _exit(3); }
-    atomic_store(&o->vgen, v.vgen);
+    if (l2_namespace_set(kit.d, &v, NULL, 0) != CELLAR_OK) { _exit(3); }
+    atomic_store(&o->generation, v.generation);
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
 }
 
 /* Return the version of the key in the store; 0: a miss; UINT32_MAX: other bytes. */
-static uint32_t look(uint32_t key, uint32_t vgen)
+static uint32_t look(uint32_t key, uint32_t generation)
 {
     unsigned char buf[1024], want[1024];
     size_t len = 0;
     l2_meta m;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const cellar_err err = l2_get(kit.d, &id, buf, sizeof buf, &len, &m);
     if (err == CELLAR_MISS) { return 0; }
     fill(want, sizeof want, key, m.user_flags);
@@ -215,7 +215,7 @@ static void child_works(uint64_t seed)
         } else if (what < 84) {
             works_put(key);
         } else if (what < 100) {
-            const uint32_t got = look(key, atomic_load(&o->vgen));
+            const uint32_t got = look(key, atomic_load(&o->generation));
             if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
         } else if (what < 102 && base_rng_below(&r, 8) == 0) {
             works_clear();
@@ -275,12 +275,13 @@ static void child_dies(uint64_t cycle)
 
 static uint64_t cycles, hits, sure;
 
-static void look_at_all(uint32_t vgen)
+static void look_at_all(uint32_t generation)
 {
-    const bool same = vgen == atomic_load(&o->vgen) && vgen == atomic_load(&o->vgen_next);
+    const bool same =
+        generation == atomic_load(&o->generation) && generation == atomic_load(&o->generation_next);
     for (uint32_t key = 0; key < KEYS; key++) {
         const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
-        const uint32_t got = look(key, vgen), stored = atomic_load(&o->stored[key]);
+        const uint32_t got = look(key, generation), stored = atomic_load(&o->stored[key]);
         const uint64_t since = atomic_load(&o->logged) - atomic_load(&o->stored_at[key]);
         T_CHECK(got == 0 || got == now || got == next);
         hits += got != 0;
@@ -300,29 +301,29 @@ static void cycle_once(uint64_t cycle)
     kit_new(cycle);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
-    l2_view v;
-    T_REQUIRE(l2_view_find(kit.d, "v", 1, &v));
+    l2_namespace v;
+    T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &v));
     /* An emptied store may have returned to a generation without any live records. */
-    if (v.vgen != atomic_load(&o->vgen) && atomic_load(&o->emptied) == 0) {
-        T_EQ_U64(v.vgen, atomic_load(&o->vgen_next));
+    if (v.generation != atomic_load(&o->generation) && atomic_load(&o->emptied) == 0) {
+        T_EQ_U64(v.generation, atomic_load(&o->generation_next));
     }
-    look_at_all(v.vgen);
+    look_at_all(v.generation);
     atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
     T_EQ_STR(l2_audit(kit.d), NULL);
     /* The result of the interrupted call is now fixed. */
     for (uint32_t key = 0; key < KEYS; key++) {
-        const uint32_t got = look(key, v.vgen);
-        const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.vgen);
+        const uint32_t got = look(key, v.generation);
+        const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.generation);
         atomic_store(&o->stored[key], 0);
         if (got == 0 || cycle % 5 == 0) {
             l2_kill(kit.d, &id);
-            T_EQ_U64(look(key, v.vgen), 0);
+            T_EQ_U64(look(key, v.generation), 0);
         }
         atomic_store(&o->now[key], cycle % 5 == 0 ? 0 : got);
         atomic_store(&o->next[key], cycle % 5 == 0 ? 0 : got);
     }
-    atomic_store(&o->vgen, v.vgen);
-    atomic_store(&o->vgen_next, v.vgen);
+    atomic_store(&o->generation, v.generation);
+    atomic_store(&o->generation_next, v.generation);
     if (cycle % 3 == 0) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -353,10 +354,10 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
     cycles = hits = sure = 0;
     kit_new(1);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    const l2_view v = { 1, 5, 1 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
-    atomic_store(&o->vgen, 5);
-    atomic_store(&o->vgen_next, 5);
+    const l2_namespace v = { 1, 5, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+    atomic_store(&o->generation, 5);
+    atomic_store(&o->generation_next, 5);
     l2_close(kit.d);
     kit.d = NULL;
     for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }

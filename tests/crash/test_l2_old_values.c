@@ -16,8 +16,8 @@
 
 #define KEYS 64u
 #define ENDED 6u          /* keys each of the cleared namespace, the tag and the pattern */
-#define VIEW_OLD 5u
-#define VIEW_NEW 6u
+#define NAMESPACE_OLD 5u
+#define NAMESPACE_NEW 6u
 #define TAG UINT64_C(77)
 #define VALUE_MOST 3600u
 
@@ -54,7 +54,7 @@ static void put(uint32_t key, uint32_t version)
 {
     static unsigned char buf[VALUE_MOST];
     const uint32_t n = length_of(key, version);
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     fill(buf, n, key, version);
     l2_kill(kit.d, &id);
@@ -62,10 +62,10 @@ static void put(uint32_t key, uint32_t version)
     if (l2_put(kit.d, &id, buf, n, &m, NULL) == CELLAR_OK) { now[key] = version; }
 }
 
-static l2_key ended_key(l2_kit *k, uint32_t i, const char *what, uint32_t vgen, char text[16])
+static l2_key ended_key(l2_kit *k, uint32_t i, const char *what, uint32_t generation, char text[16])
 {
     const int n = snprintf(text, 16, "%s:%u", what, i);
-    return l2_kit_key(k, text, (size_t)n, vgen);
+    return l2_kit_key(k, text, (size_t)n, generation);
 }
 
 /* Store the keys that the controls invalidate later. */
@@ -77,25 +77,25 @@ static void put_ended(void)
         const l2_meta plain = { .deadline_ms = BASE_NEVER_MS };
         const l2_meta tagged = { .deadline_ms = BASE_NEVER_MS, .tag_count = 1, .tag_born = epoch,
                                  .tag_fps = &tag };
-        l2_key id = ended_key(&kit, i, "view", VIEW_OLD, text);
+        l2_key id = ended_key(&kit, i, "namespace", NAMESPACE_OLD, text);
         T_EQ_I64(l2_put(kit.d, &id, text, 6, &plain, NULL), CELLAR_OK);
-        id = ended_key(&kit, i, "glob", L2_KIT_VGEN, text);
+        id = ended_key(&kit, i, "glob", L2_KIT_GENERATION, text);
         T_EQ_I64(l2_put(kit.d, &id, text, 6, &plain, NULL), CELLAR_OK);
-        id = ended_key(&kit, i, "tag", L2_KIT_VGEN, text);
+        id = ended_key(&kit, i, "tag", L2_KIT_GENERATION, text);
         T_EQ_I64(l2_put(kit.d, &id, text, 5, &tagged, NULL), CELLAR_OK);
     }
 }
 
 static void end_one(uint32_t which)
 {
-    const l2_view cleared = { 1, VIEW_NEW, 1 };
+    const l2_namespace cleared = { 1, NAMESPACE_NEW, 1 };
     uint64_t walk;
     if (which == 0) {
-        T_EQ_I64(l2_view_set(kit.d, &cleared, NULL, 0), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(kit.d, &cleared, NULL, 0), CELLAR_OK);
     } else if (which == 1) {
         l2_tag_end(kit.d, TAG, epoch + 1, false);
     } else {
-        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "glob:*", 6, &walk), CELLAR_OK);
+        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "glob:*", 6, &walk), CELLAR_OK);
         l2_glob_end(kit.d, walk);
     }
 }
@@ -113,7 +113,7 @@ static void next_segment(void)
 {
     const uint64_t at = kit.d->open_slot->head.segseq;
     for (uint32_t n = 1000; kit.d->open_slot->head.segseq == at; n++) {
-        (void)l2_kit_put(&kit, n, 1, L2_KIT_VGEN);
+        (void)l2_kit_put(&kit, n, 1, L2_KIT_GENERATION);
         (void)l2_tick(kit.d, 1000);
     }
     while (l2_tick(kit.d, 1000)) {}
@@ -162,7 +162,7 @@ static void kit_for(l2_kit *k, l2_dev *on)
 
 static void build(const layout *as, uint64_t seed)
 {
-    const l2_view v = { 1, VIEW_OLD, 1 };
+    const l2_namespace v = { 1, NAMESPACE_OLD, 1 };
     base_rng_seed(&rng, seed);
     shape = *as;
     l2_dev_init(&dev);
@@ -171,7 +171,7 @@ static void build(const layout *as, uint64_t seed)
     l2_kit_warm(&kit);
     uint64_t tag_floor;
     epoch = l2_tags_known(kit.d, &tag_floor, no_tag, NULL);
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     for (uint32_t key = 0; key < KEYS; key++) {
         put(key, 1);
         while (l2_tick(kit.d, 1000)) {}
@@ -187,12 +187,12 @@ static void build(const layout *as, uint64_t seed)
     }
 }
 
-static bool ended_is_there(l2_kit *k, uint32_t i, const char *what, uint32_t vgen)
+static bool ended_is_there(l2_kit *k, uint32_t i, const char *what, uint32_t generation)
 {
     char text[16], buf[16];
     size_t len;
     l2_meta m;
-    const l2_key id = ended_key(k, i, what, vgen, text);
+    const l2_key id = ended_key(k, i, what, generation, text);
     k->d->trouble.damaged = 0;
     return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK;
 }
@@ -200,17 +200,17 @@ static bool ended_is_there(l2_kit *k, uint32_t i, const char *what, uint32_t vge
 static void judge(l2_kit *k)
 {
     static unsigned char buf[VALUE_MOST], want[VALUE_MOST];
-    l2_view v = { 0, 0, 0 };
-    (void)l2_view_find(k->d, "v", 1, &v);
+    l2_namespace v = { 0, 0, 0 };
+    (void)l2_namespace_find(k->d, "v", 1, &v);
     for (uint32_t i = 0; i < ENDED; i++) {
-        T_CHECK(v.vgen != VIEW_OLD || !ended_is_there(k, i, "view", VIEW_OLD));
-        T_CHECK(!ended_is_there(k, i, "glob", L2_KIT_VGEN));
-        T_CHECK(!ended_is_there(k, i, "tag", L2_KIT_VGEN));
+        T_CHECK(v.generation != NAMESPACE_OLD || !ended_is_there(k, i, "namespace", NAMESPACE_OLD));
+        T_CHECK(!ended_is_there(k, i, "glob", L2_KIT_GENERATION));
+        T_CHECK(!ended_is_there(k, i, "tag", L2_KIT_GENERATION));
     }
     for (uint32_t key = 0; key < KEYS; key++) {
         size_t len;
         l2_meta m;
-        const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_VGEN);
+        const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
         k->d->trouble.damaged = 0; /* the tier stays on, however many records are damaged */
         if (l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_MISS) { continue; }
         hits++;

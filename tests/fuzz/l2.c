@@ -43,8 +43,8 @@ static void fuzz_make(l2_dev *on, bool close)
     l2_dev_init(on);
     l2_kit_init(&k, on);
     if (l2_kit_open(&k) != CELLAR_OK) { abort(); }
-    const l2_view v = { 1, 1, 1 };
-    (void)l2_view_set(k.d, &v, "v", 1);
+    const l2_namespace v = { 1, 1, 1 };
+    (void)l2_namespace_set(k.d, &v, "v", 1);
     for (uint32_t i = 0; i < 160; i++) { fuzz_put(&k, i % 50, i % 11 == 0 ? 0 : i); }
     fuzz_form = k.d->form; /* the same for both */
     if (close) { l2_close(k.d); } else { l2_kit_kill(&k); }

@@ -102,8 +102,8 @@ no_such() { # names, start of each expected message...
     shift
     for message; do grep -q "^no such test: $message" "$t_tmp/said" || return 1; done
 }
-t_case a_script_has_each_of_its_names runs ' tests/unit/cli/test_gate_replay.sh ' gate_replay \
-    test_gate_replay test_gate_replay.sh tests/unit/cli/test_gate_replay.sh
+t_case a_script_has_each_of_its_names runs ' tests/unit/cli/test_cli_replay.sh ' cli_replay \
+    test_cli_replay test_cli_replay.sh tests/unit/cli/test_cli_replay.sh
 t_case a_program_has_each_of_its_names runs '/t/test_api_load ' api_load test_api_load test_api_load.c \
     tests/api/test_api_load.c dist/test_api_load
 both() { runs '/t/test_l1_big ' 'l1_big api_load' && runs '/t/test_api_load ' 'l1_big api_load'; }
@@ -113,5 +113,5 @@ others() { runs '|build/' examples/read_through simulation && runs 'cxx_caller' 
 t_case examples_and_the_simulation_have_names others
 t_case unknown_test_is_reported_with_nearest_names no_such l1_bigg 'l1_bigg; nearest: l1_big l[^ ]* [a-z]'
 t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_big relay' 'api_dsik.c; nearest: api_disk ' \
-    'relay; nearest: gate_replay '
+    'relay; nearest: cli_replay '
 t_end packaging_runner

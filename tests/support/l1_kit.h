@@ -133,7 +133,7 @@ T_INLINE void kit_init(kit *k, uint64_t budget, uint64_t seed)
     base_hash_key_init(&k->hash_key, BASE_HASH_FOLD, secret);
     atomic_store(&k->clock.now_ms, KIT_START_MS);
     k->base = (base_clock){.precise_ms = kit_precise, .coarse_ms = kit_coarse, .ctx = &k->clock};
-    base_rng_seed(&base_self()->rng, seed); /* decides from which stripe a set steals */
+    base_rng_seed(&base_thread_self()->rng, seed); /* decides from which stripe a set steals */
 }
 
 T_INLINE void kit_real_clock(kit *k) { k->base = (base_clock){NULL, NULL, NULL}; }
@@ -190,19 +190,19 @@ typedef struct kit_key {
     char text[24];
 } kit_key;
 
-T_INLINE const l1_key *kit_key_bytes(const kit *k, kit_key *out, uint32_t owner, const void *bytes,
-                                     uint32_t len)
+T_INLINE const l1_key *kit_key_bytes(const kit *k, kit_key *out, uint32_t generation,
+                                     const void *bytes, uint32_t len)
 {
-    out->key = (l1_key){.bytes = bytes, .len = len, .owner = owner,
-                        .hash = base_hash(&k->hash_key, owner, bytes, len)};
+    out->key = (l1_key){.bytes = bytes, .len = len, .generation = generation,
+                        .hash = base_hash(&k->hash_key, generation, bytes, len)};
     return &out->key;
 }
 
-T_INLINE const l1_key *kit_key_of(const kit *k, kit_key *out, uint32_t owner, uint64_t id)
+T_INLINE const l1_key *kit_key_of(const kit *k, kit_key *out, uint32_t generation, uint64_t id)
 {
     static const char digit[] = "0123456789abcdef";
     for (unsigned i = 0; i < 16; i++) { out->text[i] = digit[id >> (60 - 4 * i) & 15u]; }
-    return kit_key_bytes(k, out, owner, out->text, 16);
+    return kit_key_bytes(k, out, generation, out->text, 16);
 }
 
 T_INLINE uint64_t kit_id_of(const void *key, size_t len)
@@ -276,8 +276,8 @@ T_INLINE bool kit_is(const void *buf, size_t len, uint64_t id, uint64_t seq)
 }
 
 /* ---- short forms ----------------------------------------------------------------------------- */
-T_INLINE cellar_err kit_put_until(kit *k, uint32_t owner, uint64_t id, uint64_t seq, size_t len,
-                                  int64_t deadline_ms)
+T_INLINE cellar_err kit_put_until(kit *k, uint32_t generation, uint64_t id, uint64_t seq,
+                                  size_t len, int64_t deadline_ms)
 {
     unsigned char small[4096];
     unsigned char *v = len <= sizeof small ? small : malloc(len);
@@ -286,7 +286,7 @@ T_INLINE cellar_err kit_put_until(kit *k, uint32_t owner, uint64_t id, uint64_t 
     kit_fill(v, len, id, seq);
     l1_put_spec p =
         {.value = v, .value_len = len, .deadline_ms = deadline_ms, .change = L1_CHANGE_SET};
-    cellar_err err = l1_put(k->c, kit_key_of(k, &key, owner, id), &p);
+    cellar_err err = l1_put(k->c, kit_key_of(k, &key, generation, id), &p);
     if (v != small) { free(v); }
     return err;
 }

@@ -707,15 +707,16 @@ T_INLINE void l2_kit_warm(l2_kit *k)
     while (base_load_acq(&k->d->warming) != 0) { (void)l2_tick(k->d, 1000); }
 }
 
-T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t vgen)
+T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t generation)
 {
-    return (l2_key){ bytes, (uint32_t)len, vgen, base_hash(l2_hash_key(k->d), vgen, bytes, len) };
+    return (l2_key){ bytes, (uint32_t)len, generation,
+                     base_hash(l2_hash_key(k->d), generation, bytes, len) };
 }
 
 /* ---- a store of 6 segments; user_flags of a value is its version ---- */
 
 #define L2_KIT_KEYS 40u
-#define L2_KIT_VGEN 3u
+#define L2_KIT_GENERATION 3u
 
 /* Make a new disk and open a store on it. */
 T_INLINE void l2_kit_begin(l2_kit *k, l2_dev *dev, l2_level level)
@@ -746,28 +747,28 @@ T_INLINE void l2_kit_killed(l2_kit *k, l2_dev *dev)
     l2_kit_warm(k);
 }
 
-T_INLINE cellar_err l2_kit_put(l2_kit *k, uint32_t key, uint32_t version, uint32_t vgen)
+T_INLINE cellar_err l2_kit_put(l2_kit *k, uint32_t key, uint32_t version, uint32_t generation)
 {
     unsigned char buf[200];
     memset(buf, (int)(key + version), sizeof buf);
-    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(k, &key, sizeof key, generation);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     return l2_put(k->d, &id, buf, sizeof buf, &m, NULL);
 }
 
 /* Return the version that is served; 0: a miss. */
-T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t vgen)
+T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t generation)
 {
     unsigned char buf[200];
     size_t len;
     l2_meta m;
-    const l2_key id = l2_kit_key(k, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(k, &key, sizeof key, generation);
     return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK ? m.user_flags : 0;
 }
 
 T_INLINE void l2_kit_del(l2_kit *k, uint32_t key)
 {
-    const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
     l2_kill(k->d, &id);
 }
 
@@ -776,7 +777,7 @@ T_INLINE void l2_kit_fill(l2_kit *k, uint32_t version)
     for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
         l2_kit_del(k, i);
         (void)l2_tick(k->d, 1000);
-        T_EQ_I64(l2_kit_put(k, i, version, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(k, i, version, L2_KIT_GENERATION), CELLAR_OK);
         (void)l2_tick(k->d, 1000);
     }
 }

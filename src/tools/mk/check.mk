@@ -65,7 +65,7 @@ LANES_AT_ONCE ?= 2
 PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_old_values \
               l2_expiry cache_kill) \
             $(if $(call in_dirs,slow_guard_bloom.sh),guard_bloom) \
-            $(if $(call in_dirs,slow_api_clear.sh),api_views)
+            $(if $(call in_dirs,slow_api_clear.sh),api_namespaces)
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
@@ -104,9 +104,9 @@ matrix-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
 # valgrind is twenty times slower. It runs the tests that read and free memory in many ways, but not
 # storms, models and speeds, which the sanitizers cover.
-T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys l1_many l1_owner \
+T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys l1_many l1_generation \
              l1_pins l1_resize l1_runs l1_scan cache_* guard_* lock_keys limit_calls limit_snapshot\
-             l2_form l2_open l2_store fault_* api_bad_input api_semantics api_views api_process \
+             l2_form l2_open l2_store fault_* api_bad_input api_semantics api_namespaces api_process \
              api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
 have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
 M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1

@@ -6,8 +6,8 @@
 #            test_api_*.c: a second time, on the drop-in -> $(B)/dist/
 #            examples: as a user builds them, on the archive -> $(B)/examples/
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
-# NAMES      T= accepts every form of a name that a report prints: gate_replay,
-#            test_gate_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_big.c,
+# NAMES      T= accepts every form of a name that a report prints: cli_replay,
+#            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_big.c,
 #            examples/read_through, simulation. The name of a test is unique in all folders.
 # LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1

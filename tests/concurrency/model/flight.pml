@@ -19,7 +19,7 @@
  *            UNLINK_BEFORE_WINDOW COUNT_BEFORE_WINDOW LATE_STORE WAKE_AFTER_UNREF
  *            NO_UNLINK_ON_FAIL TAKEOVER_NO_PROBE PLAIN_UNREF GLOB_L1_FIRST; and in the model
  *            only: NO_PENDING (the disk is read although a change is on its way into it),
- *            NO_VGEN_TEST (a change of a dead generation is not repeated in the new one).
+ *            NO_GENERATION_TEST (a change of a dead generation is not repeated in the new one).
  * LIMITS     sequentially consistent: the fence after count is not shown here. */
 #define AT(step)
 #ifndef NG
@@ -37,7 +37,7 @@
 #define OPEN(x) (phase[x] <= LOADING)
 
 byte source = 1, certain = 1;      /* the source's number; the number that changes guarantee */
-byte vgen, entry[2], table[2], count[2];
+byte generation, entry[2], table[2], count[2];
 bool odd[2], lock[2];
 byte phase[RECORDS], value[RECORDS], refs[RECORDS];
 bool used[RECORDS], attached[RECORDS], late[RECORDS];
@@ -116,12 +116,12 @@ inline lead(g, f) {
         if
         :: how == GOOD ->
 #ifdef UNLINK_BEFORE_WINDOW
-            atomic { !lock[g]; may = attached[f] && vgen == g;
+            atomic { !lock[g]; may = attached[f] && generation == g;
                      if :: attached[f] -> d_step { unlink(g, f) } :: else fi };
             atomic { !odd[g] -> odd[g] = true };
 #else
             atomic { !odd[g] -> odd[g] = true };
-            atomic { !lock[g]; may = attached[f] && vgen == g;
+            atomic { !lock[g]; may = attached[f] && generation == g;
                      if :: may -> d_step { unlink(g, f) } :: else fi };
 #ifdef LATE_STORE
             may = true;
@@ -156,7 +156,7 @@ proctype getter(byte me; bool hasty) {
     byte least, g, f, got, n, how; bool may, probe = true, on_disk;
     least = certain;
 again:
-    g = vgen;
+    g = generation;
     look(g);
     if :: got != 0 -> assert(got >= least); goto out :: else fi;
     AT(flight.enter)
@@ -236,7 +236,7 @@ proctype writer() {
         if :: sets = true :: sets = false fi;
         if :: !sets -> d_step { source++; mine = source } :: else fi;
 anew:
-        g = vgen;
+        g = generation;
 #ifdef COUNT_BEFORE_WINDOW
         seen = count[g];
         atomic { !odd[g] -> odd[g] = true };
@@ -255,14 +255,14 @@ anew:
            :: else fi;
 #endif
         if
-#ifndef NO_VGEN_TEST
-        :: atomic { vgen != g -> odd[g] = false };
+#ifndef NO_GENERATION_TEST
+        :: atomic { generation != g -> odd[g] = false };
 #ifdef L2
            pending--;
 #endif
            goto anew
-        :: atomic { sets && vgen == g -> d_step { source++; mine = source; entry[g] = mine } }
-        :: atomic { !sets && vgen == g -> d_step {
+        :: atomic { sets && generation == g -> d_step { source++; mine = source; entry[g] = mine } }
+        :: atomic { !sets && generation == g -> d_step {
 #else
         :: atomic { sets -> d_step { source++; mine = source; entry[g] = mine } }
         :: atomic { !sets -> d_step {
@@ -283,7 +283,7 @@ anew:
 proctype clear() {
     byte mine;
     d_step { source++; mine = source };
-    d_step { vgen = 1; generations++ };
+    d_step { generation = 1; generations++ };
     d_step { if :: certain < mine -> certain = mine :: else fi; mine = 0 };
     ended++
 }
@@ -374,7 +374,7 @@ init {
     d_step {
         assert(table[0] == 0 && table[1] == 0 && count[0] == 0 && count[1] == 0);
         i = 1; do :: i < RECORDS -> assert(!used[i]); i++ :: else -> break od;
-        assert(entry[vgen] == 0 || entry[vgen] >= certain)
+        assert(entry[generation] == 0 || entry[generation] >= certain)
     }
 }
 #ifdef LIVE

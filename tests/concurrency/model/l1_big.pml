@@ -6,12 +6,12 @@
  *                free -> linked -> [handed over] -> retired -> [in a sweeper's hand] -> free
  * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
- *            REMOVE   Remover (del or drop)          SWEEPER  l1_limbo_pass from tick
+ *            REMOVE   Remover (del or drop)          SWEEPER  l1_retired_pass from tick
  * SWITCHES   Each unlink decides whether the block is handed over (want_left) or retired in the
  *            window.
  * SHOWN      A copy, or a hook that is called with the bytes, finds the block linked or retired. No
  *            block is freed twice, linked while retired, or forgotten.
- * MUTANTS    LIMBO_FREED_EARLY LIMBO_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
+ * MUTANTS    RETIRED_FREED_EARLY RETIRED_BEFORE_HAND_OVER as in the code, PIN_PLAIN_STORE (only
  *            behind store buffers); and NO_LOOK_AFTER_PUBLISH, SWEEP_WITHOUT_SCAN,
  *            LIST_NOT_TAKEN (two sweepers have one block). */
 #define NM 4
@@ -67,21 +67,21 @@ done: skip }
 /* l1_unlink in the window, then l1_hand_over outside. */
 inline UNLINK(p, o, told) {
   if :: told = true; block[o] = LEAVING
-     :: told = false; AT(l1.big.limbo)
-#ifdef LIMBO_FREED_EARLY
+     :: told = false; AT(l1.big.retired)
+#ifdef RETIRED_FREED_EARLY
         block[o] = FREE
 #else
         atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
   fi;
-#ifdef LIMBO_BEFORE_HAND_OVER
+#ifdef RETIRED_BEFORE_HAND_OVER
   if :: told -> block[o] = RETIRED :: else fi;
 #endif
 }
 inline HAND_OVER(p, o, told) {
   if :: told -> assert(block[o] != FREE); assert(block[o] != FREE); AT(l1.evict.handed)
-#ifndef LIMBO_BEFORE_HAND_OVER
-        AT(l1.big.limbo) atomic { DRAINED(p) -> block[o] = RETIRED }
+#ifndef RETIRED_BEFORE_HAND_OVER
+        AT(l1.big.retired) atomic { DRAINED(p) -> block[o] = RETIRED }
 #endif
      :: else
   fi }

@@ -26,7 +26,7 @@
  * NOT NEEDED META before the reclaim of a control's segment, for ends alone: all that one ends lies
  *            before it, and the header that overwrites its place says that this is over. (Views
  *            need it: their controls speak of records behind them.)
- * LEFT OUT   changes of the key (l2_gate.pml), full tables (sim, l2_ends), the warm-up. */
+ * LEFT OUT   changes of the key (l2_tombstone_lock.pml), full tables (sim, l2_ends), the warm-up. */
 #ifndef PUTS
 #define PUTS 2
 #endif

@@ -142,7 +142,7 @@ static struct { _Atomic uint32_t done[3]; } threads;
 static void threads_main(void *arg)
 {
     _Atomic uint32_t *word = arg;
-    base_sleep_ns(1 + base_self()->index * 1000u);
+    base_sleep_ns(1 + base_thread_self()->index * 1000u);
     base_store_sc(word, 1u);
     if (BASE_MUTANT("sim.forgotten_wake")) { return; }
     if (BASE_MUTANT("sim.endless")) {

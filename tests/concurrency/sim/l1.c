@@ -143,11 +143,11 @@ static uint32_t world_key_of(const void *bytes, size_t len)
     base_sim_fail("a hook got an unknown key");
 }
 
-static bool world_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
-                         l1_change change, uint64_t *stamp)
+static bool world_commit(void *ctx, uint64_t hash, uint32_t generation, const void *key,
+                         size_t key_len, l1_change change, uint64_t *stamp)
 {
     (void)ctx;
-    (void)owner;
+    (void)generation;
     uint32_t k = world_key_of(key, key_len);
     BASE_SIM_CHECK(world.key[k].hash == hash);
     if (change != L1_CHANGE_EVICT && change != L1_CHANGE_EXPIRE) { world.commits[k]++; }
@@ -231,7 +231,7 @@ static uint32_t world_key_with(uint64_t mask, uint64_t value)
 
 static l1_key world_l1_key(uint32_t key)
 {
-    return (l1_key){ .bytes = world.key[key].name, .len = world.key_len, .owner = 0,
+    return (l1_key){ .bytes = world.key[key].name, .len = world.key_len, .generation = 0,
                      .hash = world.key[key].hash };
 }
 
@@ -326,7 +326,7 @@ static cellar_err world_read_one(uint32_t key, unsigned char *buf, size_t cap, s
     unsigned char other[WORLD_VALUE_MAX];
     cellar_get_item it[2] = { { k2.bytes, k2.len, other, sizeof other, 0, CELLAR_OK, 0 },
                               { k.bytes, k.len, buf, cap, 0, CELLAR_OK, 0 } };
-    const uint32_t hits = l1_get_many(world.c, k.owner, it, 2, 3, 0);
+    const uint32_t hits = l1_get_many(world.c, k.generation, it, 2, 3, 0);
     BASE_SIM_CHECK((hits & 2u) == 0 || it[1].status == CELLAR_OK);
     *len = it[1].value_len;
     return it[1].status;
@@ -579,7 +579,7 @@ static uint32_t split_below(void)
 {
     static uint32_t known;
     if (known != 0) { return known; }
-    const base_rng rng = base_self()->rng;
+    const base_rng rng = base_thread_self()->rng;
     base_sim_calm(true);
     base_account account;
     const base_hash_key key = { .secret = { 1, 3, 5, 7 }, .algo = BASE_HASH_FOLD };
@@ -597,7 +597,7 @@ static uint32_t split_below(void)
     }
     l1_close(c);
     base_sim_calm(false);
-    base_self()->rng = rng; /* the first run of a program is like all others */
+    base_thread_self()->rng = rng; /* the first run of a program is like all others */
     BASE_SIM_CHECK(n < 200);
     known = n - 1;
     return known;
@@ -846,7 +846,7 @@ static void fork_child(void)
     l1 *c = world.c;
     l1_fork_child(c);
     /* Before any other call looks at a bucket. */
-    if (base_sim_below(2) == 0) { (void)l1_limbo_sweep(c, UINT64_MAX); }
+    if (base_sim_below(2) == 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
     for (uint32_t i = 0; i < world.key_count; i++) {
         unsigned char buf[WORLD_VALUE_MAX];
         size_t len = 0;
@@ -860,7 +860,7 @@ static void fork_child(void)
                       world.id[id].len == len, "a torn value");
         }
     }
-    (void)l1_limbo_sweep(c, UINT64_MAX);
+    (void)l1_retired_sweep(c, UINT64_MAX);
     for (uint32_t i = 0; i < world.key_count; i++) {
         const l1_key k = world_l1_key(i);
         (void)l1_del(c, &k, NULL);
@@ -876,7 +876,7 @@ static void fork_child(void)
     l1_stats s;
     l1_stats_get(c, &s);
     fork_must(s.entries == 0, "entries stay");
-    fork_must(s.limbo_bytes == 0, "retire list stays");
+    fork_must(s.retired_bytes == 0, "retire list stays");
     fork_must(s.big_bytes == 0 && s.big_blocks == 0, "blocks stay");
     fork_must(base_load_rlx(&world.account.by_module[BASE_MOD_BIG]) == 0, "pages stay charged");
     fork_must(s.segments + s.segments_parked == 0, "segments stay");
@@ -890,7 +890,7 @@ static void fork_fiber(void *arg)
 {
     (void)arg;
     for (uint64_t n = base_sim_below(120); n > 0; n--) { base_sim_point("fork.wait"); }
-    (void)base_self();
+    (void)base_thread_self();
     l1_fork_prepare(world.c);
     base_sim_calm(true);
     fflush(stdout);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    The stamps, gates and doorbell of the disk tier. After a change has returned, no read
+ * Aim:    The stamps, tombstone_locks and doorbell of the disk tier. After a change has returned,
+ * no read
  *         returns a value that the change made dead, and no process that opens the disk after a
  *         kill at that moment does. This holds also when the disk hangs meanwhile and returns.
  * Method: The shipped tier on a disk made of memory. Each key has one writer. Other fibers store
@@ -24,7 +25,7 @@
 #include "tests/support/settings.h"
 
 #define SIM_L2_KEYS 2u
-#define SIM_L2_VGEN 3u
+#define SIM_L2_GENERATION 3u
 
 static struct {
     l2_dev dev, crash;
@@ -42,7 +43,7 @@ static struct {
 
 static l2_key sim_l2_key(l2_kit *k, const uint32_t *key)
 {
-    return l2_kit_key(k, disk.kept && *key == 1 ? &disk.mate : key, sizeof *key, SIM_L2_VGEN);
+    return l2_kit_key(k, disk.kept && *key == 1 ? &disk.mate : key, sizeof *key, SIM_L2_GENERATION);
 }
 
 /* Find two names that share one word of the index: a set of one changes the other's. */
@@ -247,7 +248,7 @@ static void sim_l2_end(void)
 
 static const uint32_t sim_l2_keys[SIM_L2_KEYS] = { 0, 1 };
 
-static void sim_l2_gates_run(void)
+static void sim_l2_tombstone_locks_run(void)
 {
     sim_l2_begin(1);
     base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
@@ -742,7 +743,7 @@ static void sim_l2_snap_run(void)
 
 static struct {
     cellar *c;
-    uint32_t vgen;
+    uint32_t generation;
     uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
     uint32_t over[SIM_ENDS_KEYS]; /* dead versions up to it, acknowledged */
     uint32_t seen[SIM_ENDS_KEYS]; /* newest version that a completed read has returned */
@@ -776,7 +777,7 @@ static bool sim_ends_hash_key(void *ctx, base_hash_key *out)
 
 static l2_key sim_ends_id(const cache_tier_key *k)
 {
-    return (l2_key){ k->bytes, (uint32_t)k->len, k->vgen, k->hash };
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
 }
 
 static cellar_err sim_ends_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
@@ -817,7 +818,7 @@ static cellar_err sim_ends_put(void *ctx, const cache_tier_key *k, const void *v
                                size_t value_len, const cache_tier_meta *m, uint64_t stamp)
 {
     (void)ctx;
-    ends.vgen = k->vgen;
+    ends.generation = k->generation;
     const l2_key id = sim_ends_id(k);
     const l2_meta meta = { .deadline_ms = m->deadline_ms, .addr = m->l2_addr,
                            .tag_count = m->tag_count, .tag_born = m->tag_born,
@@ -855,12 +856,12 @@ static uint64_t sim_ends_tags(void *ctx, uint64_t *floor,
     return l2_tags_known(disk.kit.d, floor, fn, fn_ctx);
 }
 
-static cellar_err sim_ends_glob(void *ctx, uint32_t view_id, uint32_t vgen, const char *pattern,
-                                size_t len, uint64_t *walk)
+static cellar_err sim_ends_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
+                                const char *pattern, size_t len, uint64_t *walk)
 {
     (void)ctx;
-    (void)view_id;
-    const cellar_err err = l2_glob_begin(disk.kit.d, vgen, pattern, len, walk);
+    (void)namespace_id;
+    const cellar_err err = l2_glob_begin(disk.kit.d, generation, pattern, len, walk);
     ends.walks++;
     if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* pauses inside the walk */
     return err;
@@ -958,11 +959,11 @@ static void sim_ends_crash(void)
     disk.again.cfg.seg_count = 6;
     BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
     l2_kit_warm(&disk.again);
-    for (uint32_t key = 0; key < SIM_ENDS_KEYS && ends.vgen != 0; key++) {
+    for (uint32_t key = 0; key < SIM_ENDS_KEYS && ends.generation != 0; key++) {
         uint32_t got = 0;
         size_t len = 0;
         l2_meta m;
-        const l2_key id = l2_kit_key(&disk.again, sim_ends_key[key], 2, ends.vgen);
+        const l2_key id = l2_kit_key(&disk.again, sim_ends_key[key], 2, ends.generation);
         const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
         BASE_SIM_CHECK(err == CELLAR_MISS || sim_ends_ok(key, ends.over[key], &got, len));
     }
@@ -1066,7 +1067,7 @@ static void sim_meet_end(void *arg)
     if (*(const bool *)arg) {
         l2_tag_end(disk.kit.d, 5, meet.epoch + 1, base_sim_below(2) == 0);
     } else {
-        BASE_SIM_CHECK(l2_glob_begin(disk.kit.d, SIM_L2_VGEN, "?*", 2, &walk) == CELLAR_OK);
+        BASE_SIM_CHECK(l2_glob_begin(disk.kit.d, SIM_L2_GENERATION, "?*", 2, &walk) == CELLAR_OK);
         (void)base_add_sc(&meet.walks, (uint64_t)1);
         base_sim_point("sim.walk");
         meet.has = false;
@@ -1117,8 +1118,9 @@ static void sim_l2_meet_run(void)
     base_sim_calm(false);
 }
 
-const base_sim_scenario sim_l2_gates = {
-    "l2_gates", "no dead version is served, also after a kill", sim_l2_gates_run, 0
+const base_sim_scenario sim_l2_tombstone_locks = {
+    "l2_tombstone_locks", "no dead version is served, also after a kill",
+    sim_l2_tombstone_locks_run, 0
 };
 const base_sim_scenario sim_l2_class = {
     "l2_class", "keys that share a word of the index are all found", sim_l2_class_run, 0

@@ -26,7 +26,8 @@
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
     X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_pattern) \
     X(flight_table) X(deps) \
-    X(l2_gates) X(l2_class) X(l2_class_warm) X(l2_frozen) X(l2_warm) X(l2_commit) X(l2_meet) \
+    X(l2_tombstone_locks) X(l2_class) X(l2_class_warm) X(l2_frozen) X(l2_warm) X(l2_commit) \
+    X(l2_meet) \
     X(l2_ends) X(l2_packers) X(l2_map) X(l2_snap)
 
 #define SIM_X(name) extern const base_sim_scenario sim_##name;

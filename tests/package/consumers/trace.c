@@ -3,7 +3,6 @@
  * trace: a million operations from a fixed seed, clock and secret; prints a digest of every
  * outcome. Two builds of the same source must print the same. */
 #include "cellar.h"
-#include "cellar_admin.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -91,7 +91,7 @@ static void coarse_and_precise_system_clocks_agree(void)
 
 static void suspend_is_detected_at_the_next_tick(void)
 {
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     bool back = false;
     /* A pause between the two readings of an offset makes it too small: not in every round. */
     for (int i = 0; i < 200 && !back; i++) {

@@ -63,18 +63,18 @@ static void forge(uint64_t counts_per_span)
     base_store_rlx(&base_count_asked, 1u);
     base_store_rlx(&base_count_span, counts_per_span);
     base_clock_choose(true);
-    base_self()->far_ms = INT64_MAX;
-    base_self()->coarse_ns = -1;
-    base_self()->coarse_s = -1;
-    base_self()->coarse_ms = 0;
-    base_self()->boot_offset_ms = 0;
+    base_thread_self()->far_ms = INT64_MAX;
+    base_thread_self()->coarse_ns = -1;
+    base_thread_self()->coarse_s = -1;
+    base_thread_self()->coarse_ms = 0;
+    base_thread_self()->boot_offset_ms = 0;
 }
 
 static int64_t forged_ms(void) { return forged_ns / 1000000; }
 
 static bool far_from_now(int64_t ms)
 {
-    return base_clock_far(&system_clock, base_self(), forged_ms() + ms);
+    return base_clock_far(&system_clock, base_thread_self(), forged_ms() + ms);
 }
 
 static void pass(int64_t ns, uint64_t counts)
@@ -119,7 +119,7 @@ static void far_is_never_reached_by(bool counter)
             pass(us * 1000, (uint64_t)us * rate / 1000);
             const int64_t off = (int64_t)base_rng_below(&r, 300) - 100;
             const int64_t deadline = forged_ms() + off;
-            const bool far = base_clock_far(&system_clock, base_self(), deadline);
+            const bool far = base_clock_far(&system_clock, base_thread_self(), deadline);
             T_CHECK(!far || off > 0);
             proofs += far;
             T_CHECK(base_clock_reached(&system_clock, deadline) == (off <= 0));
@@ -149,7 +149,7 @@ static void suspend_is_detected_at_the_next_coarse_tick(void)
     forged_slept_ns = 2 * HOUR_MS * 1000000;
     pass(forged_slept_ns, 0);
     pass(10000000, SPAN);
-    T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
+    T_CHECK(!base_clock_far(&system_clock, base_thread_self(), deadline));
     T_CHECK(base_clock_reached(&system_clock, deadline));
 }
 
@@ -228,7 +228,7 @@ static void counter_that_went_back_reads_the_clock(void)
     const int64_t deadline = forged_ms() + HOUR_MS;
     pass(2 * HOUR_MS * 1000000, 0);
     forged_count -= 1;
-    T_CHECK(!base_clock_far(&system_clock, base_self(), deadline));
+    T_CHECK(!base_clock_far(&system_clock, base_thread_self(), deadline));
     T_CHECK(base_clock_reached(&system_clock, deadline));
     T_CHECK(far_from_now(HOUR_MS)); /* new span */
     forged_count = 5;               /* reset, as after a sleep */
@@ -260,7 +260,7 @@ static void pause_during_a_reading_keeps_far_exact(void)
         forged_after_ns = (i & 2) != 0 ? INT64_C(300) * 1000000 : 0;
         T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
         for (int64_t off = 0; off <= 2 * BASE_FAR_MS; off++) {
-            T_CHECK(!base_clock_far(&system_clock, base_self(), forged_ms() - off));
+            T_CHECK(!base_clock_far(&system_clock, base_thread_self(), forged_ms() - off));
         }
         T_CHECK(base_clock_reached(&system_clock, forged_ms()));
     }
@@ -276,7 +276,7 @@ static void host_clock_bypasses_the_counter(void)
     int64_t now = 1000;
     const base_clock hosts = { hosts_clock, hosts_clock, &now };
     const int64_t deadline = forged_ms() + HOUR_MS;
-    T_CHECK(!base_clock_far(&hosts, base_self(), deadline));
+    T_CHECK(!base_clock_far(&hosts, base_thread_self(), deadline));
     T_CHECK(!base_clock_reached(&hosts, deadline));
     now = deadline;
     T_CHECK(base_clock_reached(&hosts, deadline));
@@ -297,7 +297,7 @@ static void untrusted_counter_is_never_read(void)
 static void shared_record_keeps_no_reading(void)
 {
     forge(SPAN);
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     const uint32_t index = self->index;
     self->index = 0;
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));

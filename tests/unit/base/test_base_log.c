@@ -21,7 +21,7 @@ static void on_line(cellar_log_level level, const char *module, cellar_err code,
                     void *ctx)
 {
     T_CHECK(ctx == &seen);
-    T_EQ_U64(base_self()->held_count, 0);
+    T_EQ_U64(base_thread_self()->held_count, 0);
     seen.lines++;
     seen.level = level;
     seen.code = code;

@@ -2,7 +2,8 @@
  *
  * Aim:    the quick clock follows CLOCK_MONOTONIC for any counter: rates, restarts, jumps, a long
  *         pause, many threads. Without a trusted counter it is the clock itself.
- * Method: base/tsc_clock.c over a counter and a clock that the test sets, each reading costing time;
+ * Method: base/tsc_clock.c over a counter and a clock that the test sets, each reading costing
+ * time;
  *         then the real ones compared. */
 #include <pthread.h>
 

@@ -35,13 +35,13 @@ static int64_t still(void *ctx)
 static void set_up(uint32_t exact_age)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts view = cellar_namespace_opts_default();
+    cellar_namespace_opts namespace = cellar_namespace_opts_default();
     cfg.config.memory_bytes = 4u << 20;
     cfg.tuning.max_value_bytes = 4096;
     cfg.host.no_threads = 1;
     cfg.host.clock = still;
-    view.exact_age = exact_age;
-    cfg.config.root = &view;
+    namespace.exact_age = exact_age;
+    cfg.config.root = &namespace;
     if (no == NULL) {
         no = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         T_REQUIRE(no != MAP_FAILED);

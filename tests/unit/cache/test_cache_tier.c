@@ -28,7 +28,7 @@ static int64_t read_clock(void *ctx)
 
 typedef struct row {
     bool used;
-    uint32_t vgen, key, len;
+    uint32_t generation, key, len;
     uint64_t hash, stamp;
     bool current; /* whether the stamp was current before the watched change */
     unsigned char value[64];
@@ -42,7 +42,7 @@ static struct lower {
     cache_tier_host host;
     cellar *c;
     unsigned gets, puts, refused, kills, bumps, closes, ticks, work, asked;
-    uint32_t bumped_view, bumped_vgen, last_view;
+    uint32_t bumped_namespace, bumped_generation, last_namespace;
     bool in_call, forked;
     bool set_in_put, set_in_get, del_in_get, clear_in_get, incr_in_kill, churn_in_put;
     bool reads_in_kill, mates_in_kill, set_before_get;
@@ -53,12 +53,12 @@ static struct lower {
     int64_t counted_in_kill;
 } low;
 
-static row *find(uint32_t vgen, uint32_t key)
+static row *find(uint32_t generation, uint32_t key)
 {
     row *free_row = NULL;
     for (size_t i = 0; i < SLOTS; i++) {
         row *r = &low.rows[(key * 7u + i) % SLOTS];
-        if (r->used && r->vgen == vgen && r->key == key) { return r; }
+        if (r->used && r->generation == generation && r->key == key) { return r; }
         if (!r->used && free_row == NULL) { free_row = r; }
         if (!r->used && i > 50) { break; }
     }
@@ -97,7 +97,7 @@ static cellar_err low_get(void *ctx, const cache_tier_key *k, void *buf, size_t 
         low.set_before_get = false;
         T_EQ_I64(cellar_set(low.c, &key, sizeof key, "newer", 5, NULL), CELLAR_OK);
     }
-    const row *r = find(k->vgen, key);
+    const row *r = find(k->generation, key);
     if (r == NULL || !r->used) { return CELLAR_MISS; }
     const row copy = *r;
     if (low.set_in_get && !low.in_call) { /* another thread sets a newer value during the read */
@@ -137,7 +137,7 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
     (void)ctx;
     const uint32_t key = key_of(k);
     low.puts++;
-    low.last_view = k->view_id;
+    low.last_namespace = k->namespace_id;
     unsigned char before[64];
     T_CHECK(value_len <= sizeof before);
     memcpy(before, value, value_len);
@@ -168,9 +168,9 @@ static cellar_err low_put(void *ctx, const cache_tier_key *k, const void *value,
         low.refused++;
         return CACHE_TIER_REFUSED;
     }
-    row *r = find(k->vgen, key);
+    row *r = find(k->generation, key);
     if (r == NULL) { return CELLAR_DROPPED; }
-    *r = (row){ .used = true, .vgen = k->vgen, .key = key, .len = (uint32_t)value_len,
+    *r = (row){ .used = true, .generation = k->generation, .key = key, .len = (uint32_t)value_len,
                 .hash = k->hash, .stamp = stamp, .deadline_ms = m->deadline_ms,
                 .user_flags = m->user_flags };
     memcpy(r->value, value, value_len);
@@ -245,16 +245,16 @@ static void low_kill(void *ctx, const cache_tier_key *k)
                  CELLAR_OK);
         low.in_call = false;
     }
-    row *r = find(k->vgen, key);
+    row *r = find(k->generation, key);
     if (r != NULL) { r->used = false; }
 }
 
-static void low_bump(void *ctx, uint32_t view_id, uint32_t vgen)
+static void low_bump(void *ctx, uint32_t namespace_id, uint32_t generation)
 {
     (void)ctx;
     low.bumps++;
-    low.bumped_view = view_id;
-    low.bumped_vgen = vgen;
+    low.bumped_namespace = namespace_id;
+    low.bumped_generation = generation;
 }
 
 static bool low_tick(void *ctx, uint64_t budget_us)
@@ -827,7 +827,8 @@ static void negative_entry_is_read_back_from_tier(void)
 {
     cellar *c = open_on(&tier, 100);
     row *r = find(0, 77);
-    *r = (row){ .used = true, .vgen = 0, .key = 77, .deadline_ms = now_ms + 500, .negative = true };
+    *r = (row){ .used = true, .generation = 0, .key = 77, .deadline_ms = now_ms + 500,
+                .negative = true };
     T_EQ_STR(look(c, 77), "ABSENT");
     r->used = false;
     T_EQ_STR(look(c, 77), "ABSENT");
@@ -870,18 +871,18 @@ static void tier_is_told_of_clear_and_drop(void)
     cellar *c = open_on(&tier, 100), *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { put(v, i, "v", 0); }
-    const uint32_t id = low.last_view;
+    const uint32_t id = low.last_namespace;
     T_CHECK(id != 0);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_U64(low.bumps, 1);
-    T_EQ_U64(low.bumped_view, id);
-    T_CHECK(low.bumped_vgen != 0);
+    T_EQ_U64(low.bumped_namespace, id);
+    T_CHECK(low.bumped_generation != 0);
     T_EQ_STR(look(v, 3), "MISS"); /* the tier is asked with the new generation */
     put(v, 3, "again", 0);
     T_EQ_STR(look(v, 3), "again");
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_U64(low.bumps, 2);
-    T_EQ_U64(low.bumped_vgen, 0);
+    T_EQ_U64(low.bumped_generation, 0);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     shut(c);
 }
@@ -890,13 +891,13 @@ static void tier_is_told_of_clear_and_drop(void)
 
 static struct low_name {
     char name[16];
-    cache_tier_view v;
+    cache_tier_namespace v;
 } names[8];
 
 /* Work of other threads while one thread goes to that table or returns from it; once. */
 static struct {
     cellar *c;
-    bool set, drop, view, on_the_way_back;
+    bool set, drop, namespace, on_the_way_back;
     cellar *made;
     cellar_lease lease;
 } others;
@@ -905,14 +906,14 @@ static struct low_name *named(const char *name, size_t len, uint32_t id)
 {
     for (size_t i = 0; i < 8; i++) {
         struct low_name *n = &names[i];
-        if (n->v.vgen == 0) { continue; }
+        if (n->v.generation == 0) { continue; }
         if (name == NULL ? n->v.id == id
                          : strlen(n->name) == len && memcmp(n->name, name, len) == 0) { return n; }
     }
     return NULL;
 }
 
-static bool names_find(void *ctx, const char *name, size_t len, cache_tier_view *out)
+static bool names_find(void *ctx, const char *name, size_t len, cache_tier_namespace *out)
 {
     (void)ctx;
     const struct low_name *n = named(name, len, 0);
@@ -920,28 +921,28 @@ static bool names_find(void *ctx, const char *name, size_t len, cache_tier_view 
     return n != NULL;
 }
 
-static void names_keep(const cache_tier_view *v, const char *name, size_t len)
+static void names_keep(const cache_tier_namespace *v, const char *name, size_t len)
 {
     struct low_name *n = named(name, len, v->id);
-    if (n == NULL && v->vgen != 0 && name != NULL) {
-        for (n = names; n->v.vgen != 0; n++) {}
+    if (n == NULL && v->generation != 0 && name != NULL) {
+        for (n = names; n->v.generation != 0; n++) {}
         (void)snprintf(n->name, sizeof n->name, "%.*s", (int)len, name);
     }
-    if (n != NULL && (v->vgen == 0 || v->vgen >= n->v.vgen)) { n->v = *v; }
+    if (n != NULL && (v->generation == 0 || v->generation >= n->v.generation)) { n->v = *v; }
 }
 
 static void others_work(void)
 {
-    const bool set = others.set, drop = others.drop, view = others.view;
+    const bool set = others.set, drop = others.drop, namespace = others.namespace;
     cellar *v;
-    others.set = others.drop = others.view = false;
+    others.set = others.drop = others.namespace = false;
     if (set) {
         T_EQ_I64(cellar_namespace_open(others.c, "v", NULL, &v), CELLAR_OK);
         T_EQ_I64(put(v, 1, "dropped", 0), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
     }
     if (drop) { T_EQ_I64(cellar_namespace_drop(others.c, "v"), CELLAR_OK); }
-    if (view) {
+    if (namespace) {
         cellar_result r = cellar_result_default();
         T_EQ_I64(cellar_namespace_open(others.c, "v", NULL, &others.made), CELLAR_OK);
         T_EQ_STR(look(others.made, 1), "MISS");
@@ -951,7 +952,7 @@ static void others_work(void)
     }
 }
 
-static void names_set(void *ctx, const cache_tier_view *v, const char *name, size_t len)
+static void names_set(void *ctx, const cache_tier_namespace *v, const char *name, size_t len)
 {
     (void)ctx;
     if (!others.on_the_way_back) { others_work(); }
@@ -963,8 +964,8 @@ static const cache_tier *tier_with_names(void)
 {
     static cache_tier t;
     t = tier;
-    t.view_find = names_find;
-    t.view_set = names_set;
+    t.namespace_find = names_find;
+    t.namespace_set = names_set;
     memset(&others, 0, sizeof others);
     return &t;
 }
@@ -976,13 +977,13 @@ static cellar *open_on_names(void)
     return c;
 }
 
-static void expect_an_empty_view(cellar *c, uint32_t forbidden_vgen)
+static void expect_an_empty_namespace(cellar *c, uint32_t forbidden_generation)
 {
     cellar *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_STR(look(v, 1), "MISS");
     const struct low_name *n = named("v", 1, 0);
-    T_CHECK(n != NULL && n->v.vgen > forbidden_vgen);
+    T_CHECK(n != NULL && n->v.generation > forbidden_generation);
     T_EQ_I64(put(v, 1, "new", 0), CELLAR_OK);
     T_EQ_STR(look(v, 1), "new");
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -998,14 +999,15 @@ static void namespace_reopened_during_drop_is_empty(void)
         T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
         T_EQ_I64(put(v, 1, "old", 0), CELLAR_OK);
         T_REQUIRE(named("v", 1, 0) != NULL);
-        const cache_tier_view was = named("v", 1, 0)->v;
+        const cache_tier_namespace was = named("v", 1, 0)->v;
         others.on_the_way_back = back != 0;
-        others.view = true;
+        others.namespace = true;
         T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
         T_REQUIRE(others.made != NULL);
         T_EQ_STR(look(others.made, 1), "MISS");
         T_REQUIRE(named("v", 1, 0) != NULL); /* the name outlives the store */
-        T_CHECK(named("v", 1, 0)->v.id != was.id && named("v", 1, 0)->v.vgen > was.vgen);
+        T_CHECK(named("v", 1, 0)->v.id != was.id &&
+                named("v", 1, 0)->v.generation > was.generation);
         T_EQ_I64(cellar_lease_fulfill(others.made, &others.lease, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(cellar_close(others.made), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -1029,7 +1031,7 @@ static void drop_before_concurrent_clear_or_open_is_final(void)
         T_CHECK(!others.drop);
         T_CHECK(named("v", 1, 0) == NULL);
         T_EQ_STR(look(v, 1), "E_CLOSED");
-        expect_an_empty_view(c, 1);
+        expect_an_empty_namespace(c, 1);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         shut(c);
     }
@@ -1052,13 +1054,13 @@ static void root_stored_under_its_label_is_converted(void)
         memset(&low, 0, sizeof low);
         T_REQUIRE(open_tier(&cfg, t, &c) == CELLAR_OK);
         T_REQUIRE(named("", 0, 0) != NULL);
-        T_CHECK(named("", 0, 0)->v.vgen == 40 && named("", 0, 0)->v.version == 3);
+        T_CHECK(named("", 0, 0)->v.generation == 40 && named("", 0, 0)->v.version == 3);
         T_EQ_I64(put(c, 1, "root", 0), CELLAR_OK);
         T_EQ_I64(cellar_namespace_open(c, "main", NULL, &v), CELLAR_OK);
         T_EQ_STR(look(v, 1), "MISS");
         T_REQUIRE(named("main", 4, 0) != NULL);
-        T_CHECK(named("main", 4, 0)->v.id != 0 && named("main", 4, 0)->v.vgen != 40);
-        T_CHECK(named("", 0, 0) != NULL && named("", 0, 0)->v.vgen == 40);
+        T_CHECK(named("main", 4, 0)->v.id != 0 && named("main", 4, 0)->v.generation != 40);
+        T_CHECK(named("", 0, 0) != NULL && named("", 0, 0)->v.generation == 40);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }

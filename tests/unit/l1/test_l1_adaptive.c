@@ -455,15 +455,15 @@ static void advisor_error(void)
     l1_config cfg = {.max_entries = entries, .policy = L1_ADAPTIVE};
     kit_init(&k, KIT_MIB(64), 7);
     T_REQUIRE(kit_try_open(&k, &cfg) == CELLAR_OK);
-    T_EQ_I64(l1_advise(k.c, L1_NO_VIEW, -1, &a), CELLAR_PENDING); /* no requests yet */
+    T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, -1, &a), CELLAR_PENDING); /* no requests yet */
     const double now = (double)advised_load(&k, requests) / (double)requests;
-    T_REQUIRE(l1_advise(k.c, L1_NO_VIEW, now, &a) == CELLAR_OK);
+    T_REQUIRE(l1_advise(k.c, L1_NO_NAMESPACE, now, &a) == CELLAR_OK);
     /* Together with the tables of cellar_why 1.2 % of the budget: test_api_advice. */
     T_CHECK(base_load_rlx(&k.account.by_module[BASE_MOD_ADVISOR]) <= KIT_MIB(64) / 150);
     T_CHECK(fabs(a.ratio[3] - now) < 1e-9);
     l1_set_policy(k.c, L1_LRU);
     /* The advisor models the adaptive policy only. */
-    T_EQ_I64(l1_advise(k.c, L1_NO_VIEW, now, &none), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, now, &none), CELLAR_E_UNSUPPORTED);
     kit_close(&k);
     double sum = 0;
     for (unsigned i = 0; i < L1_ADVICE; i++) {

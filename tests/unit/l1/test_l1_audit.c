@@ -151,7 +151,7 @@ static void damaged_charge_or_bound_is_reported(void)
     DAMAGE(a->limit, a->used - 1);
     DAMAGE(k.c->max_entries, 10);
     DAMAGE(k.c->tickets, k.c->tickets + 1);
-    DAMAGE(k.c->limbo_bytes, 1);
+    DAMAGE(k.c->retired_bytes, 1);
     kit_close(&k);
 }
 

@@ -95,7 +95,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     T_CHECK(!kit_has(&g.k, 1));
     (void)l1_tick(g.k.c, UINT64_MAX);
     T_EQ_U64(kit_stats(&g.k).big_blocks, 0);
-    T_EQ_U64(kit_stats(&g.k).limbo_bytes, 0);
+    T_EQ_U64(kit_stats(&g.k).retired_bytes, 0);
     kit_close(&g.k);
     free(value);
 }

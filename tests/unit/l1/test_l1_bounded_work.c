@@ -14,13 +14,12 @@ static struct {
     uint64_t gone, gone_most; /* in the current call; most in any call */
 } w;
 
-static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
-                      l1_change change,
-                      uint64_t *stamp)
+static bool on_commit(void *ctx, uint64_t hash, uint32_t generation, const void *key,
+                      size_t key_len, l1_change change, uint64_t *stamp)
 {
     (void)ctx;
     (void)hash;
-    (void)owner;
+    (void)generation;
     (void)key;
     (void)key_len;
     *stamp = 0;
@@ -274,14 +273,14 @@ static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, u
     }
     for (uint64_t id = 0; id < count; id++) { (void)kit_del(k, id); }
     T_EQ_U64(kit_stats(k).big_blocks, 0);
-    T_CHECK(kit_stats(k).limbo_bytes > budget / 2);
+    T_CHECK(kit_stats(k).retired_bytes > budget / 2);
     return pinned;
 }
 
 static uint32_t stuck(kit *k)
 {
     uint32_t count = 0;
-    for (const l1_big *b = k->c->limbo.first; b != NULL; b = b->next) {
+    for (const l1_big *b = k->c->retired.first; b != NULL; b = b->next) {
         count += b->where == L1_STUCK;
     }
     return count;
@@ -294,10 +293,10 @@ static void sets_after(uint64_t budget, size_t dead, size_t small)
     kit k;
     (void)all_dead(&k, budget, dead, NULL, 0);
     const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
-    uint64_t most = 0, before = kit_stats(&k).limbo_bytes, put_bytes = 0, sets = 0;
+    uint64_t most = 0, before = kit_stats(&k).retired_bytes, put_bytes = 0, sets = 0;
     for (; put_bytes < budget * 6 / 10; put_bytes += small) {
         T_EQ_I64(put(&k, 1000000 + sets, small), CELLAR_OK);
-        const uint64_t after = kit_stats(&k).limbo_bytes;
+        const uint64_t after = kit_stats(&k).retired_bytes;
         most = BASE_MAX(most, before - BASE_MIN(after, before));
         before = after;
         sets++;
@@ -331,10 +330,10 @@ static void tick_reclaims_a_share_of_dead_blocks(void)
         kit k;
         (void)all_dead(&k, KIT_MIB(16), len[i], NULL, 0);
         const uint64_t share = (uint64_t)L1_SWEEP_LOOKS * k.c->record_max + k.c->seg_bytes;
-        uint64_t removed, before = kit_stats(&k).limbo_bytes, ticks = 0;
+        uint64_t removed, before = kit_stats(&k).retired_bytes, ticks = 0;
         while (before != 0 && ticks < 1000) {
             const cellar_err err = l1_upkeep(k.c, 0, &removed);
-            const uint64_t after = kit_stats(&k).limbo_bytes;
+            const uint64_t after = kit_stats(&k).retired_bytes;
             T_CHECK(before - after <= share && after < before);
             T_CHECK(after == 0 || err == CELLAR_PENDING);
             before = after;
@@ -363,11 +362,11 @@ static void pinned_dead_blocks_are_checked_in_turns(void)
     printf("# %u of %u pinned blocks checked, by one set at most %u\n", before, pinned, most);
     T_EQ_U64(before, pinned);
     T_CHECK(most <= 2 * L1_SWEEP_LOOKS);
-    T_CHECK(base_load_rlx(&k.c->limbo_fresh) < k.c->seg_bytes); /* no set looks again */
+    T_CHECK(base_load_rlx(&k.c->retired_fresh) < k.c->seg_bytes); /* no set looks again */
     for (unsigned i = 0; i < pinned; i++) { l1_unpin(k.c, &pin[i]); }
     T_EQ_I64(kit_put(&k, 1, 1, KIT_MIB(6)), CELLAR_OK); /* a set that needs them finds them */
     while (l1_upkeep(k.c, 0, &(uint64_t){0}) == CELLAR_PENDING) { }
-    T_EQ_U64(kit_stats(&k).limbo_bytes, 0);
+    T_EQ_U64(kit_stats(&k).retired_bytes, 0);
     kit_close(&k);
 }
 

@@ -153,9 +153,9 @@ static void make_room_evicts_for_other_modules(void)
     for (uint64_t id = 0; id < 40000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
     for (uint64_t bytes = 4096; bytes <= KIT_MIB(2); bytes *= 2) {
         T_CHECK(l1_make_room(k.c, bytes));
-        T_CHECK(base_charge(&k.account, BASE_MOD_VIEW, bytes));
+        T_CHECK(base_charge(&k.account, BASE_MOD_NAMESPACE, bytes));
         T_CHECK(kit_used(&k) <= KIT_MIB(4));
-        base_uncharge(&k.account, BASE_MOD_VIEW, bytes);
+        base_uncharge(&k.account, BASE_MOD_NAMESPACE, bytes);
     }
     T_CHECK(!l1_make_room(k.c, KIT_MIB(5)));
     T_EQ_I64(kit_put(&k, 1, 1, 100), CELLAR_OK);

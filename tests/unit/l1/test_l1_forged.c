@@ -19,19 +19,19 @@ static struct {
 } f;
 
 /* Write the record of victim `v` as the log would hold it, value all 0xEE. Return its bytes. */
-static size_t image(unsigned char *out, uint64_t v, uint32_t owner, bool fields, uint32_t vlen)
+static size_t image(unsigned char *out, uint64_t v, uint32_t generation, bool fields, uint32_t vlen)
 {
     kit_key key;
     size_t at = 8;
-    kit_key_of(&f.k, &key, owner, v);
+    kit_key_of(&f.k, &key, generation, v);
     uint32_t w0 =
-        16u | vlen << 8 | L1_W0_ALWAYS | (owner != 0 ? L1_W0_OWNER : 0u)
+        16u | vlen << 8 | L1_W0_ALWAYS | (generation != 0 ? L1_W0_GENERATION : 0u)
             | (fields ? L1_W0_EXT : 0u);
     uint32_t due = 0, mask = L1_X_FLAGS, flags = 7;
     memcpy(out, &w0, 4);
     memcpy(out + 4, &due, 4);
-    if (owner != 0) {
-        memcpy(out + at, &owner, 4);
+    if (generation != 0) {
+        memcpy(out + at, &generation, 4);
         at += 4;
     }
     if (fields) {
@@ -98,7 +98,7 @@ static void read_victim(kit_rng *r)
             look(v, buf, info.value_len);
         }
         break;
-    case 2: (void)l1_scan(f.k.c, &cursor, 4, key.key.owner, true, on_seen, NULL); break;
+    case 2: (void)l1_scan(f.k.c, &cursor, 4, key.key.generation, true, on_seen, NULL); break;
     default:
         if (l1_get(f.k.c, &key.key, buf, sizeof buf, &len, 0) == CELLAR_OK) { look(v, buf, len); }
         break;
@@ -126,13 +126,13 @@ static void touch_victim(kit_rng *r)
 {
     uint64_t v = kit_below(r, VICTIMS);
     kit_key key;
-    uint32_t owner = kit_one_in(r, 3) ? 5u : 0u;
+    uint32_t generation = kit_one_in(r, 3) ? 5u : 0u;
     if (kit_one_in(r, 2)) {
-        (void)l1_del(f.k.c, kit_key_of(&f.k, &key, owner, v), NULL);
+        (void)l1_del(f.k.c, kit_key_of(&f.k, &key, generation, v), NULL);
     } else {
         int64_t until = kit_one_in(r, 2) ? kit_now(&f.k) + (int64_t)kit_below(r, 10)
             : BASE_NEVER_MS;
-        (void)kit_put_until(&f.k, owner, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100),
+        (void)kit_put_until(&f.k, generation, v, atomic_fetch_add(&f.seq, 1), 8 + kit_below(r, 100),
                             until);
     }
 }

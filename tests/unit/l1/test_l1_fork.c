@@ -205,10 +205,10 @@ static struct {
 static void on_left(void *ctx, const l1_left *what)
 {
     (void)ctx;
-    if (what->owner == 1) {
+    if (what->generation == 1) {
         atomic_fetch_add(&h.ready, 1);
         while (atomic_load(&h.go) == 0) { base_sleep_ns(1000000); }
-    } else if (what->owner == 2 && h.told++ == 0) {
+    } else if (what->generation == 2 && h.told++ == 0) {
         fflush(stdout);
         h.pid = fork();
         T_REQUIRE(h.pid >= 0);
@@ -263,8 +263,8 @@ static void a_child_takes_back_what_lost_threads_held(void)
         T_EQ_U64(busy, 0);
         T_EQ_U64(pinned, 1);
         T_EQ_U64(kit_stats(&h.k).big_blocks, 0);
-        (void)l1_limbo_sweep(h.k.c, UINT64_MAX);
-        T_EQ_U64(kit_stats(&h.k).limbo_bytes, 0);
+        (void)l1_retired_sweep(h.k.c, UINT64_MAX);
+        T_EQ_U64(kit_stats(&h.k).retired_bytes, 0);
         for (uint64_t id = 1000; id < 4000; id++) {
             T_EQ_I64(kit_put(&h.k, id, id, 900), CELLAR_OK);
         }

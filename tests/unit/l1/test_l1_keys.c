@@ -12,15 +12,15 @@ enum { MOST = 65535 };
 static unsigned char text[MOST];
 
 /* Make a key of `len` bytes that differs from others of its length in its last bytes only. */
-static const l1_key *key_of(const kit *k, l1_key *out, unsigned char *bytes, uint32_t owner,
+static const l1_key *key_of(const kit *k, l1_key *out, unsigned char *bytes, uint32_t generation,
                             uint32_t len, uint32_t serial)
 {
     memset(bytes, 'k', len);
     for (uint32_t i = 0; i < BASE_MIN(len, 4u); i++) {
         bytes[len - 1 - i] = (unsigned char)(serial >> (8 * i));
     }
-    *out = (l1_key){.bytes = bytes, .len = len, .owner = owner,
-                    .hash = base_hash(&k->hash_key, owner, bytes, len)};
+    *out = (l1_key){.bytes = bytes, .len = len, .generation = generation,
+                    .hash = base_hash(&k->hash_key, generation, bytes, len)};
     return out;
 }
 
@@ -76,7 +76,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     l1_unpin(k->c, &ref);
     (void)holds(k, key, 7, 2, len);
     seen = (struct seen){key, 0};
-    T_EQ_I64(l1_scan(k->c, &cursor, SIZE_MAX, key->owner, true, on_seen, &seen), CELLAR_OK);
+    T_EQ_I64(l1_scan(k->c, &cursor, SIZE_MAX, key->generation, true, on_seen, &seen), CELLAR_OK);
     T_EQ_U64(seen.found, 1);
     const l1_put_spec zero = {.deadline_ms = BASE_NEVER_MS};
     cellar_err err = l1_incr(k->c, key, 5, 10, &zero, false, &sum, NULL);
@@ -112,7 +112,7 @@ static void keys_of_every_length_work_in_every_store(void)
             }
             kit_audit(&k);
             (void)l1_tick(k.c, UINT64_MAX);
-            T_EQ_U64(kit_stats(&k).big_blocks + kit_stats(&k).limbo_bytes, 0);
+            T_EQ_U64(kit_stats(&k).big_blocks + kit_stats(&k).retired_bytes, 0);
             kit_close(&k);
         }
     }

@@ -12,7 +12,7 @@
  * Limits: without a listener and with evictions a miss is always allowed. */
 #include "tests/support/l1_kit.h"
 
-enum { ROWS = 10, VIEWS = 4, PINS = 12, TAGS = 8, OWNERS = 1 << 16, KEY_MOST = 9000 };
+enum { ROWS = 10, NAMESPACES = 4, PINS = 12, TAGS = 8, OWNERS = 1 << 16, KEY_MOST = 9000 };
 
 typedef struct entry { /* what the map knows of one key under one generation */
     int64_t deadline_ms, last_use_ms, born_ms, counter;
@@ -26,7 +26,7 @@ typedef struct entry { /* what the map knows of one key under one generation */
 
 typedef struct row {
     entry *e;
-    uint32_t owner;
+    uint32_t generation;
     uint64_t present; /* entries that have not ended */
 } row;
 
@@ -53,10 +53,10 @@ static struct model {
     const config *cfg;
     kit_rng r;
     row rows[ROWS];
-    unsigned view[VIEWS]; /* row of each namespace */
+    unsigned namespace[NAMESPACES]; /* row of each namespace */
     uint8_t row_of[OWNERS];   /* row + 1 */
     bool alive[OWNERS];
-    uint32_t next_owner;
+    uint32_t next_generation;
     int tag_state[TAGS];      /* 2 is permanent: a later entry uses the next life */
     uint32_t tag_life[TAGS];
     held pin[PINS];
@@ -66,7 +66,7 @@ static struct model {
     /* the current operation */
     struct {
         bool active, deleting, vetoed, may_fail;
-        uint32_t owner;
+        uint32_t generation;
         uint64_t id;
         /* ends: reported ends of this key; evicted: for lack of room */
         unsigned commits, ends, evicted;
@@ -142,9 +142,10 @@ static void ended(row *r, entry *e)
     r->present--;
 }
 
-static entry *at(uint32_t owner, uint64_t id)
+static entry *at(uint32_t generation, uint64_t id)
 {
-    return m.row_of[owner] != 0 && id < m.cfg->keys ? &m.rows[m.row_of[owner] - 1].e[id] : NULL;
+    return m.row_of[generation] != 0 && id < m.cfg->keys ? &m.rows[m.row_of[generation] - 1].e[id]
+                                                         : NULL;
 }
 
 static uint32_t key_len_of(uint64_t id)
@@ -155,23 +156,24 @@ static uint32_t key_len_of(uint64_t id)
     return m.cfg->long_keys && (id & 7) == 7 ? longer[id >> 3 & 3] : length[id & 7];
 }
 
-static const l1_key *key_of(kit_key *out, unsigned char text[KEY_MOST], uint32_t owner, uint64_t id)
+static const l1_key *key_of(kit_key *out, unsigned char text[KEY_MOST], uint32_t generation,
+                            uint64_t id)
 {
     const uint32_t len = key_len_of(id);
-    (void)kit_key_of(&m.k, out, owner, id);
+    (void)kit_key_of(&m.k, out, generation, id);
     memcpy(text, out->text, 16);
     memset(text + 16, 'x', len - 16);
-    return kit_key_bytes(&m.k, out, owner, text, len);
+    return kit_key_bytes(&m.k, out, generation, text, len);
 }
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
-static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key, size_t key_len,
-                      l1_change change, uint64_t *stamp)
+static bool on_commit(void *ctx, uint64_t hash, uint32_t generation, const void *key,
+                      size_t key_len, l1_change change, uint64_t *stamp)
 {
     (void)ctx;
     (void)hash;
     uint64_t id = kit_id_of(key, key_len);
-    entry *e = at(owner, id);
+    entry *e = at(generation, id);
     T_EQ_U64(key_len, key_len_of(id));
     *stamp = ++m.stamp;
     if (e == NULL) { return T_CHECK(e != NULL); }
@@ -180,7 +182,7 @@ static bool on_commit(void *ctx, uint64_t hash, uint32_t owner, const void *key,
         return true;
     }
     e->stamp = *stamp;
-    T_CHECK(m.now.active && m.now.id == id && m.now.owner == owner);
+    T_CHECK(m.now.active && m.now.id == id && m.now.generation == generation);
     m.now.commits++;
     m.now.stamp = *stamp;
     if (m.cfg->vetoes && change != L1_CHANGE_DEL && change != L1_CHANGE_TOUCH &&
@@ -196,11 +198,11 @@ static void on_left(void *ctx, const l1_left *what)
 {
     (void)ctx;
     uint64_t id = kit_id_of(what->key, what->key_len);
-    entry *e = at(what->owner, id);
+    entry *e = at(what->generation, id);
     T_EQ_U64(what->key_len, key_len_of(id));
     if (!T_CHECK(e != NULL)) { return; }
-    row *r = &m.rows[m.row_of[what->owner] - 1];
-    const bool own = m.now.active && m.now.id == id && m.now.owner == what->owner;
+    row *r = &m.rows[m.row_of[what->generation] - 1];
+    const bool own = m.now.active && m.now.id == id && m.now.generation == what->generation;
     if (!T_CHECK(e->present)) { return; } /* ended twice, or never present */
     T_CHECK(value_is(e, id, what->value, what->value_len));
     T_CHECK(deadline_is(e, what->deadline_ms));
@@ -215,14 +217,14 @@ static void on_left(void *ctx, const l1_left *what)
     T_CHECK(what->stamp == e->stamp || what->stamp == e->end_stamp);
     switch (what->cause) {
     case L1_LEFT_CAPACITY:
-        T_CHECK(!m.cfg->fits && m.alive[what->owner]);
+        T_CHECK(!m.cfg->fits && m.alive[what->generation]);
         T_CHECK(!reached(keep_until(e)));
         m.evictions++;
         break;
     case L1_LEFT_EXPIRED: T_CHECK(own ? !fresh(e) : reached(keep_until(e))); break;
     case L1_LEFT_REPLACED: T_CHECK(own && !m.now.deleting && fresh(e)); break;
     case L1_LEFT_DELETED: T_CHECK(own && (m.now.deleting || m.now.may_fail) && fresh(e)); break;
-    case L1_LEFT_CLEARED: T_CHECK(!m.alive[what->owner]); break;
+    case L1_LEFT_CLEARED: T_CHECK(!m.alive[what->generation]); break;
     case L1_LEFT_TAG: T_CHECK(what->tag_count != 0 && !fresh(e)); break;
     }
     if (own) { m.now.ends++; }
@@ -230,10 +232,10 @@ static void on_left(void *ctx, const l1_left *what)
     ended(r, e);
 }
 
-static bool on_alive(void *ctx, uint32_t owner)
+static bool on_alive(void *ctx, uint32_t generation)
 {
     (void)ctx;
-    return m.alive[owner];
+    return m.alive[generation];
 }
 
 static int on_tags(void *ctx, uint64_t born, const void *fps, uint32_t count)
@@ -253,11 +255,11 @@ static void turn_tag(uint64_t tag)
     if (before == 2) { m.tag_life[tag]++; }
 }
 
-static void begin(uint32_t owner, uint64_t id)
+static void begin(uint32_t generation, uint64_t id)
 {
     memset(&m.now, 0, sizeof m.now);
     m.now.active = true;
-    m.now.owner = owner;
+    m.now.generation = generation;
     m.now.id = id;
 }
 
@@ -273,11 +275,11 @@ typedef struct pick { /* one key of one namespace */
 
 static void choose(pick *p)
 {
-    p->r = &m.rows[m.view[kit_below(&m.r, VIEWS)]];
+    p->r = &m.rows[m.namespace[kit_below(&m.r, NAMESPACES)]];
     uint64_t n = m.cfg->keys;
     p->id = kit_one_in(&m.r, 2) ? kit_below(&m.r, BASE_MAX(n / 10, 1)) : kit_below(&m.r, n);
     p->e = &p->r->e[p->id];
-    p->k = key_of(&p->key, p->text, p->r->owner, p->id);
+    p->k = key_of(&p->key, p->text, p->r->generation, p->id);
 }
 
 static int64_t some_deadline(void)
@@ -415,7 +417,7 @@ static void do_put(void)
     }
     kit_fill(m.value, s.value_len, p.id, ++m.seq);
     const entry before = *p.e;
-    begin(p.r->owner, p.id);
+    begin(p.r->generation, p.id);
     m.now.may_fail = true;
     cellar_err err = l1_put(m.k.c, p.k, &s);
     cellar_err want = condition(&before, &s, same);
@@ -451,7 +453,7 @@ static void check_info(const pick *p, const l1_info *i)
     T_EQ_U64(i->kind, e->kind);
     T_EQ_U64(i->cost, e->cost);
     T_EQ_U64(i->l2_addr, e->l2_addr);
-    T_EQ_U64(i->owner, p->r->owner);
+    T_EQ_U64(i->generation, p->r->generation);
     T_EQ_U64(i->tag_count, e->tagged);
     T_EQ_U64(i->version, e->version);
     T_EQ_U64(i->born_exact, e->born_exact);
@@ -507,7 +509,7 @@ static void do_del(void)
     choose(&p);
     const bool was_value = is_value(p.e), was = p.e->present;
     uint64_t stamp = 0;
-    begin(p.r->owner, p.id);
+    begin(p.r->generation, p.id);
     m.now.deleting = true;
     cellar_err err = l1_del(m.k.c, p.k, &stamp);
     T_EQ_U64(m.now.commits, 1);
@@ -526,7 +528,7 @@ static void do_touch(void)
         : 1 + (int64_t)kit_below(&m.r, 300);
     cellar_err want = !fresh(p.e) ? CELLAR_MISS : p.e->kind != L1_VALUE ? CELLAR_ABSENT : CELLAR_OK;
     uint64_t stamp = 0;
-    begin(p.r->owner, p.id);
+    begin(p.r->generation, p.id);
     cellar_err got = l1_touch(m.k.c, p.k, deadline, idle, &stamp);
     if (got == CELLAR_MISS && want != CELLAR_MISS && (may_forget() || m.now.ends != 0)) {
         if (p.e->present) { ended(p.r, p.e); }
@@ -565,7 +567,7 @@ static void do_version(void)
     bool stale;
     cellar_err want = judged(p.e, 0, &stale);
     uint64_t version = 0;
-    begin(p.r->owner, p.id);
+    begin(p.r->generation, p.id);
     cellar_err got = l1_version(m.k.c, p.k, &version);
     if (got == CELLAR_MISS && want != CELLAR_MISS && (may_forget() || m.now.ends != 0)) {
         if (p.e->present) { ended(p.r, p.e); }
@@ -614,7 +616,7 @@ static void do_incr(void)
     if (value && before.len != 8) { want = CELLAR_E_TYPE; }
     if (!value && only_present) { want = CELLAR_MISS; }
     uint64_t stamp = 0;
-    begin(p.r->owner, p.id);
+    begin(p.r->generation, p.id);
     cellar_err got = l1_incr(m.k.c, p.k, delta, init, &s, only_present, &got_sum, &stamp);
     if (got == CELLAR_E_SPACE) {
         m.space++;
@@ -724,12 +726,13 @@ static void do_scan(void)
 {
     pick p;
     uint64_t cursor = 0;
-    p.r = &m.rows[m.view[kit_below(&m.r, VIEWS)]];
+    p.r = &m.rows[m.namespace[kit_below(&m.r, NAMESPACES)]];
     memset(m.seen, 0, m.cfg->keys);
     const bool values = kit_one_in(&m.r, 2);
     do {
-        T_EQ_I64(l1_scan(m.k.c, &cursor, 1 + kit_below(&m.r, 50), p.r->owner, values, on_seen, &p),
-                 CELLAR_OK);
+        T_EQ_I64(
+            l1_scan(m.k.c, &cursor, 1 + kit_below(&m.r, 50), p.r->generation, values, on_seen, &p),
+            CELLAR_OK);
     } while (cursor != 0);
     for (uint64_t id = 0; id < m.cfg->keys; id++) {
         if (m.seen[id] == 0 && fresh(&p.r->e[id]) && p.r->e[id].kind != L1_ERROR) {
@@ -738,38 +741,42 @@ static void do_scan(void)
     }
 }
 
-static void do_owner_death(void)
+static void do_generation_death(void)
 {
-    unsigned view = (unsigned)kit_below(&m.r, VIEWS), next = 0;
-    row *old = &m.rows[m.view[view]];
+    unsigned namespace = (unsigned)kit_below(&m.r, NAMESPACES), next = 0;
+    row *old = &m.rows[m.namespace[namespace]];
     m.now.active = false;
-    m.alive[old->owner] = false;
-    l1_owner_died(m.k.c);
-    for (unsigned i = 0; i < VIEWS; i++) { T_CHECK(i == view || m.view[i] != m.view[view]); }
+    m.alive[old->generation] = false;
+    l1_generation_died(m.k.c);
+    for (unsigned i = 0; i < NAMESPACES; i++) {
+        T_CHECK(i == namespace || m.namespace[i] != m.namespace[namespace]);
+    }
     for (unsigned round = 0; round < 2; round++) {
         for (next = 0; next < ROWS; next++) {
             row *r = &m.rows[next];
             bool current = false;
-            for (unsigned i = 0; i < VIEWS; i++) { current = current || m.view[i] == next; }
+            for (unsigned i = 0; i < NAMESPACES; i++) {
+                current = current || m.namespace[i] == next;
+            }
             if (!current && r->present == 0) { break; }
         }
         if (next < ROWS) { break; }
         (void)l1_tick(m.k.c, UINT64_MAX); /* no row left: every dead entry must be reported now */
         for (unsigned i = 0; i < ROWS && !m.cfg->left; i++) {
-            for (uint64_t id = 0; id < m.cfg->keys && !m.alive[m.rows[i].owner]; id++) {
+            for (uint64_t id = 0; id < m.cfg->keys && !m.alive[m.rows[i].generation]; id++) {
                 m.rows[i].e[id].present = false;
             }
-            if (!m.alive[m.rows[i].owner]) { m.rows[i].present = 0; }
+            if (!m.alive[m.rows[i].generation]) { m.rows[i].present = 0; }
         }
     }
-    T_REQUIRE(next < ROWS && m.next_owner < OWNERS);
+    T_REQUIRE(next < ROWS && m.next_generation < OWNERS);
     row *r = &m.rows[next];
-    m.row_of[r->owner] = 0;
-    r->owner = m.next_owner++;
-    m.row_of[r->owner] = (uint8_t)(next + 1);
-    m.alive[r->owner] = true;
+    m.row_of[r->generation] = 0;
+    r->generation = m.next_generation++;
+    m.row_of[r->generation] = (uint8_t)(next + 1);
+    m.alive[r->generation] = true;
     memset(r->e, 0, m.cfg->keys * sizeof *r->e);
-    m.view[view] = next;
+    m.namespace[namespace] = next;
 }
 
 static void do_time(void)
@@ -854,7 +861,7 @@ static void one_operation(void)
     else if (what < 9990) { (void)l1_tick(m.k.c, kit_one_in(&m.r, 2) ? 0 : UINT64_MAX); }
     else if (what < 9993) { turn_tag(kit_below(&m.r, TAGS)); }
     else if (what < 9994) { do_scan(); }
-    else if (what < 9995) { if (kit_one_in(&m.r, 4)) { do_owner_death(); } }
+    else if (what < 9995) { if (kit_one_in(&m.r, 4)) { do_generation_death(); } }
     else if (what < 9996 && m.cfg->changes) { do_resize(); }
     else if (what < 9997 && m.cfg->changes) { do_bound(); }
     else if (m.cfg->changes) { l1_set_policy(m.k.c, (l1_policy)kit_below(&m.r, 3)); }
@@ -867,15 +874,15 @@ static void open_model(const config *cfg)
     memset(&m, 0, sizeof m);
     m.cfg = cfg;
     m.r.s = t_seed();
-    m.next_owner = VIEWS;
+    m.next_generation = NAMESPACES;
     for (unsigned i = 0; i < ROWS; i++) {
         m.rows[i].e = calloc(cfg->keys, sizeof *m.rows[i].e);
         T_REQUIRE(m.rows[i].e != NULL);
-        m.rows[i].owner = OWNERS - 1; /* no generation yet */
+        m.rows[i].generation = OWNERS - 1; /* no generation yet */
     }
-    for (unsigned i = 0; i < VIEWS; i++) {
-        m.view[i] = i;
-        m.rows[i].owner = i;
+    for (unsigned i = 0; i < NAMESPACES; i++) {
+        m.namespace[i] = i;
+        m.rows[i].generation = i;
         m.row_of[i] = (uint8_t)(i + 1);
         m.alive[i] = true;
     }
@@ -886,7 +893,7 @@ static void open_model(const config *cfg)
     T_REQUIRE(m.buf != NULL && m.value != NULL && m.seen != NULL);
     l1_config l = cfg->l1;
     l.hooks =
-        (l1_hooks){.commit = on_commit, .left = on_left, .owner_alive = on_alive,
+        (l1_hooks){.commit = on_commit, .left = on_left, .generation_alive = on_alive,
                    .tags_valid = on_tags};
     kit_open(&m.k, cfg->budget, &l);
     atomic_store(&m.k.clock.lag_ms, 10);
@@ -899,14 +906,14 @@ static void close_model(void)
     for (unsigned i = 0; i < PINS; i++) {
         if (m.pin[i].copy != NULL) { drop_pin(&m.pin[i]); }
     }
-    for (unsigned v = 0; v < VIEWS; v++) {
-        row *r = &m.rows[m.view[v]];
+    for (unsigned v = 0; v < NAMESPACES; v++) {
+        row *r = &m.rows[m.namespace[v]];
         for (uint64_t id = 0; id < m.cfg->keys; id++) {
             kit_key key;
             unsigned char text[KEY_MOST];
-            begin(r->owner, id);
+            begin(r->generation, id);
             m.now.deleting = true;
-            (void)l1_del(m.k.c, key_of(&key, text, r->owner, id), NULL);
+            (void)l1_del(m.k.c, key_of(&key, text, r->generation, id), NULL);
             if (!m.cfg->left && r->e[id].present) { ended(r, &r->e[id]); }
             T_CHECK(!r->e[id].present);
         }

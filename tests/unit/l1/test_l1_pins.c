@@ -124,7 +124,7 @@ static void pinned_bytes_survive_update_and_delete(void)
         free(buf);
     }
     (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(kit_stats(&k).limbo_bytes, 0);
+    T_EQ_U64(kit_stats(&k).retired_bytes, 0);
     kit_close(&k);
 }
 

@@ -40,7 +40,7 @@ static bool on_seen(void *ctx, const l1_seen *s)
     walk *w = ctx;
     uint64_t id = kit_id_of(s->key, s->key_len);
     if (!T_CHECK(id < STAY + OTHERS)) { return false; }
-    if (s->info.owner != 0) { w->foreign++; }
+    if (s->info.generation != 0) { w->foreign++; }
     if (w->seen[id] < 255) { w->seen[id]++; }
     w->told++;
     T_EQ_U64(s->value_len, 8);

@@ -101,11 +101,11 @@ static void growth_refused_by_the_account(void)
             uint64_t room = base_load_rlx(&k.account.limit) - kit_used(&k),
             leave = kit_below(&r, 4) * 4096;
             hog = room > leave ? room - leave : 0;
-            if (hog != 0 && !base_charge(&k.account, BASE_MOD_VIEW, hog)) { hog = 0; }
+            if (hog != 0 && !base_charge(&k.account, BASE_MOD_NAMESPACE, hog)) { hog = 0; }
             until = i + kit_below(&r, 400);
         }
         if (hog != 0 && i >= until) {
-            base_uncharge(&k.account, BASE_MOD_VIEW, hog);
+            base_uncharge(&k.account, BASE_MOD_NAMESPACE, hog);
             hog = 0;
         }
         cellar_err err = kit_put(&k, i, i, 8 + kit_below(&r, 40));
@@ -116,7 +116,7 @@ static void growth_refused_by_the_account(void)
         T_EQ_U64(kit_has(&k, earlier), there[earlier]);
         if (i % 20000 == 19999) { check_all(&k); }
     }
-    if (hog != 0) { base_uncharge(&k.account, BASE_MOD_VIEW, hog); }
+    if (hog != 0) { base_uncharge(&k.account, BASE_MOD_NAMESPACE, hog); }
     printf("# %" PRIu64 " sets refused, %" PRIu64 " evicted, %" PRIu64 " splits\n", refused,
            kit_stats(&k).evicted,
            kit_stats(&k).splits);

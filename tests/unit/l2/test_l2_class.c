@@ -6,7 +6,7 @@
  *         tables of another size follow in any order and are compared with an oracle. */
 #include "tests/support/l2_kit.h"
 
-#define CLASS_VGEN 3u
+#define CLASS_GENERATION 3u
 #define CLASS_KEYS 3u
 
 static l2_kit kit;
@@ -37,7 +37,7 @@ static int class_order(const void *a, const void *b)
 
 static l2_key key_of(const uint64_t *key)
 {
-    return l2_kit_key(&kit, key, sizeof *key, CLASS_VGEN);
+    return l2_kit_key(&kit, key, sizeof *key, CLASS_GENERATION);
 }
 
 #define CLASS_GROUPS 3u

@@ -53,14 +53,14 @@ static void committed_changes_survive_a_power_cut(void)
         for (uint32_t i = 0; i < KEYS; i += 2) {
             l2_kit_del(&kit, i);
             (void)l2_tick(kit.d, 1000); /* at KEEP puts wait for armed pages */
-            if (i % 4 == 0) { T_EQ_I64(l2_kit_put(&kit, i, 2, L2_KIT_VGEN), CELLAR_OK); }
+            if (i % 4 == 0) { T_EQ_I64(l2_kit_put(&kit, i, 2, L2_KIT_GENERATION), CELLAR_OK); }
         }
         T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
         for (int n = 0; n < 20; n++) {
             open_cut(&r);
             for (uint32_t i = 0; i < KEYS; i++) {
                 const uint32_t want = i % 4 == 0 ? 2 : i % 2 == 0 ? 0 : 1;
-                T_EQ_U64(l2_kit_look(&after, i, L2_KIT_VGEN), want);
+                T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), want);
             }
             l2_kit_kill(&after);
         }
@@ -105,7 +105,7 @@ static void commits_fail_after_a_failed_sync_until_older_records_are_dead(void)
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     /* the disk reports success now, which would be wrong */
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
-    T_EQ_U64(l2_kit_look(&kit, 4, L2_KIT_VGEN), 0);
+    T_EQ_U64(l2_kit_look(&kit, 4, L2_KIT_GENERATION), 0);
     dev.fail_at = 1;
     dev.fail_sticky = true;
     (void)l2_tick(kit.d, 1000); /* the header that would permit commits again fails, too */
@@ -113,12 +113,12 @@ static void commits_fail_after_a_failed_sync_until_older_records_are_dead(void)
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
-    T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_VGEN), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_GENERATION), CELLAR_OK);
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     for (int n = 0; n < 20; n++) {
         open_cut(&r);
         for (uint32_t i = 0; i < KEYS; i++) {
-            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_VGEN), i == 5 ? 2 : 0);
+            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), i == 5 ? 2 : 0);
         }
         l2_kit_kill(&after);
     }
@@ -140,7 +140,7 @@ static void commits_fail_while_changes_rely_on_the_stall_marker(void)
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     for (int n = 0; n < 20; n++) {
         open_cut(&r);
-        T_EQ_U64(l2_kit_look(&after, 3, L2_KIT_VGEN), 0);
+        T_EQ_U64(l2_kit_look(&after, 3, L2_KIT_GENERATION), 0);
         l2_kit_kill(&after);
     }
     end();
@@ -167,17 +167,19 @@ static void commits_fail_after_the_files_were_removed(void)
 static void an_unused_slot_leaves_no_gap_for_the_next_run(void)
 {
     begin(L2_KEEP);
-    for (uint32_t i = 0; i < 8; i++) { T_EQ_I64(l2_kit_put(&kit, i, 1, L2_KIT_VGEN), CELLAR_OK); }
+    for (uint32_t i = 0; i < 8; i++) {
+        T_EQ_I64(l2_kit_put(&kit, i, 1, L2_KIT_GENERATION), CELLAR_OK);
+    }
     (void)l2_tick(kit.d, 1000); /* the second slot is READY and empty */
     for (int life = 0; life < 2; life++) {
         l2_kit_kill(&kit);
         dev.locked = false;
         T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-        T_EQ_I64(l2_kit_put(&kit, 8 + (uint32_t)life, 1, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, 8 + (uint32_t)life, 1, L2_KIT_GENERATION), CELLAR_OK);
     } /* killed before the worker prepares the next slot */
     l2_kit_killed(&kit, &dev);
     T_EQ_U64(l2_kit_figures(&kit).holes, 0);
-    for (uint32_t i = 0; i < 10; i++) { T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_VGEN), 1); }
+    for (uint32_t i = 0; i < 10; i++) { T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_GENERATION), 1); }
     end();
 }
 
@@ -194,7 +196,7 @@ static void *changes(void *arg)
     for (uint32_t i = 0; i < EACH; i++) {
         const uint32_t key = first * EACH + i;
         l2_kit_del(&kit, key);
-        (void)l2_kit_put(&kit, key, 7, L2_KIT_VGEN);
+        (void)l2_kit_put(&kit, key, 7, L2_KIT_GENERATION);
         l2_kit_del(&kit, key);
         if (T_CHECK(l2_commit(kit.d) == CELLAR_OK)) { (void)atomic_fetch_add(&done, 1); }
     }

@@ -37,7 +37,10 @@ static void killed(void)
     (void)known();
 }
 
-static l2_key key_of(const char *text) { return l2_kit_key(&kit, text, strlen(text), L2_KIT_VGEN); }
+static l2_key key_of(const char *text)
+{
+    return l2_kit_key(&kit, text, strlen(text), L2_KIT_GENERATION);
+}
 
 static cellar_err put(const char *key, uint64_t tag, uint64_t born)
 {
@@ -59,7 +62,7 @@ static bool there(const char *key)
 static void match(const char *pattern)
 {
     uint64_t walk;
-    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, pattern, strlen(pattern), &walk), CELLAR_OK);
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, pattern, strlen(pattern), &walk), CELLAR_OK);
     l2_glob_end(kit.d, walk);
 }
 
@@ -124,11 +127,11 @@ static void a_pattern_deletes_entries_put_before(void)
     T_EQ_I64(put("user:1", 0, 0), CELLAR_OK);
     T_EQ_I64(put("user:2", 0, 0), CELLAR_OK);
     T_EQ_I64(put("item:1", 0, 0), CELLAR_OK);
-    const l2_key other = l2_kit_key(&kit, "user:1", 6, L2_KIT_VGEN + 1);
+    const l2_key other = l2_kit_key(&kit, "user:1", 6, L2_KIT_GENERATION + 1);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), CELLAR_OK);
     uint64_t walk;
-    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "user:*", 6, &walk), CELLAR_OK);
     T_CHECK(!there("user:1") && !there("user:2") && there("item:1"));
     T_EQ_I64(put("user:3", 0, 0), CELLAR_DROPPED); /* the pattern is in progress */
     T_EQ_I64(put("item:2", 0, 0), CELLAR_OK);
@@ -140,7 +143,7 @@ static void a_pattern_deletes_entries_put_before(void)
     char buf[4];
     size_t len;
     l2_meta out;
-    const l2_key same = l2_kit_key(&kit, "user:1", 6, L2_KIT_VGEN + 1);
+    const l2_key same = l2_kit_key(&kit, "user:1", 6, L2_KIT_GENERATION + 1);
     T_EQ_I64(l2_get(kit.d, &same, buf, sizeof buf, &len, &out), CELLAR_OK);
     l2_kit_end(&kit, &dev);
 }
@@ -160,7 +163,7 @@ static bool end_now(void *ctx, uint64_t hash, uint64_t stamp)
     if (by_tag) {
         l2_tag_end(kit.d, 5, epoch + 1, false);
     } else {
-        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "k*", 2, &walk_of_it), CELLAR_OK);
+        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "k*", 2, &walk_of_it), CELLAR_OK);
         l2_glob_end(kit.d, walk_of_it);
     }
     return true;
@@ -303,10 +306,10 @@ static void too_many_patterns_in_progress_hit_the_limit(void)
     kit.now_ms += 1;
     for (unsigned i = 0; i < L2_GLOBS_MAX; i++) {
         snprintf(text, sizeof text, "x%u*", i);
-        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, text, strlen(text), &walk[i]), CELLAR_OK);
+        T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, text, strlen(text), &walk[i]), CELLAR_OK);
         (void)l2_tick(kit.d, 1000);
     }
-    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "y*", 2, &more), CELLAR_E_LIMIT);
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "y*", 2, &more), CELLAR_E_LIMIT);
     for (unsigned i = 0; i < L2_GLOBS_MAX; i++) { l2_glob_end(kit.d, walk[i]); }
     match("y*");
     l2_kit_end(&kit, &dev);
@@ -338,7 +341,7 @@ static void a_pattern_without_a_control_refuses_its_keys(void)
     }
     T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
     uint64_t walk;
-    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_VGEN, "user:*", 6, &walk), CELLAR_OK);
+    T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "user:*", 6, &walk), CELLAR_OK);
     for (uint32_t i = 0; i < 100 && put("item:1", 0, 0) != CELLAR_OK; i++) {
         (void)l2_tick(kit.d, 1000);
     }
@@ -451,7 +454,7 @@ static void invalidations_hold_after_any_refused_allocation(void)
         (void)base_fault_alloc_arm(n, false);
         l2_tag_end(kit.d, 5, epoch + 1, false);
         uint64_t walk = 0;
-        const cellar_err err = l2_glob_begin(kit.d, L2_KIT_VGEN, "q*", 2, &walk);
+        const cellar_err err = l2_glob_begin(kit.d, L2_KIT_GENERATION, "q*", 2, &walk);
         const bool more = base_fault_alloc_arm(0, false) >= n;
         if (err == CELLAR_OK) { l2_glob_end(kit.d, walk); }
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);

@@ -53,7 +53,7 @@ static void store_init(void)
 
 static cellar_err put(uint32_t key, int64_t deadline_ms)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     const l2_meta m = { .deadline_ms = deadline_ms };
     return l2_put(kit.d, &id, &key, sizeof key, &m, NULL);
 }
@@ -61,7 +61,7 @@ static cellar_err put(uint32_t key, int64_t deadline_ms)
 /* Read a key. If it is served, it had not expired at the start of the get. */
 static bool look(uint32_t key)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     const int64_t before = atomic_load(&now_ms);
     uint32_t value;
     size_t len;

@@ -19,7 +19,7 @@ static void form_make(void)
 static uint32_t record(unsigned char *at, uint64_t segseq, uint32_t off, const char *key,
                        const char *value)
 {
-    l2_rec r = { .klen = (uint16_t)strlen(key), .vlen = (uint32_t)strlen(value), .vgen = 9,
+    l2_rec r = { .klen = (uint16_t)strlen(key), .vlen = (uint32_t)strlen(value), .generation = 9,
                  .expiry_wall_ms = 1234567890123 };
     l2_rec_begin(&form, at, segseq, off, &r);
     memcpy(at + 24, key, r.klen);
@@ -39,7 +39,7 @@ static void records_verify_only_at_their_position(void)
     T_EQ_U64(r.bytes, n);
     T_EQ_U64(r.klen, 8);
     T_EQ_U64(r.vlen, 13);
-    T_EQ_U64(r.vgen, 9);
+    T_EQ_U64(r.generation, 9);
     T_EQ_I64(r.expiry_wall_ms, 1234567890123);
     T_EQ_U64(l2_r16(at + 6), 8); /* the offsets of the format */
     T_EQ_U64(l2_r32(at + 8), 13);
@@ -82,7 +82,7 @@ static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
     static unsigned char page[L2_PAGE], copy[L2_PAGE];
     const l2_trailer t = { .head = { 5, 7, 6, 3 * 16384, 99, 2, 16384 }, .data_end = 8000,
                            .entries = 408, .footer_pages = 2, .tombs = 3, .controls = 4,
-                           .max_vgen = 11 };
+                           .max_generation = 11 };
     l2_trailer u;
     l2_trailer_write(&form, page, &t);
     T_CHECK(l2_trailer_read(&form, page, &u) == (8000 + 3 * 4096 <= 16384));
@@ -92,7 +92,7 @@ static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
     T_CHECK(l2_trailer_read(&form, page, &u));
     T_CHECK(u.head.segseq == 7 && u.head.prev_segseq == 6 && u.head.floor_lsn == 3 * 16384 &&
             u.head.base_wall_ms == 99 && u.head.segid == 2 && u.entries == 408 && u.tombs == 3 &&
-            u.controls == 4 && u.max_vgen == 11 && u.footer_pages == 2);
+            u.controls == 4 && u.max_generation == 11 && u.footer_pages == 2);
     memcpy(copy, page, L2_PAGE);
     for (uint32_t bit = 0; bit < L2_PAGE * 8; bit++) {
         page[bit / 8] ^= (unsigned char)(1u << bit % 8);

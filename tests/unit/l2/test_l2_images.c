@@ -96,7 +96,7 @@ static void an_image_is_clean_only_if_the_close_wrote_it(void)
         l2_images_save(kit.d, false);
         T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
         l2_images_save(kit.d, false);
-        while (l2_kit_put(&kit, 1, (uint32_t)is, L2_KIT_VGEN) == CELLAR_DROPPED) {
+        while (l2_kit_put(&kit, 1, (uint32_t)is, L2_KIT_GENERATION) == CELLAR_DROPPED) {
             (void)l2_tick(kit.d, 1000); /* the store was marked CLEAN */
         }
         life = closed = is;
@@ -128,7 +128,7 @@ static bool cuts; /* crash at each step, too */
 static void put_large(uint32_t key)
 {
     static unsigned char buf[LARGE_BYTES];
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = key + 1 };
     cellar_err err = CELLAR_DROPPED;
     for (int i = 0; i < 100 && err == CELLAR_DROPPED; i++) {
@@ -143,7 +143,7 @@ static bool has_large(uint32_t key)
     static unsigned char buf[LARGE_BYTES];
     size_t len;
     l2_meta m;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     return l2_get(kit.d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK && m.user_flags == key + 1;
 }
 

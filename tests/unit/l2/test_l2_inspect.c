@@ -12,14 +12,14 @@
 
 static l2_dev dev, hurt, before;
 static l2_kit kit;
-static uint32_t vgen;
+static uint32_t generation;
 static base_rng rng;
 
 static void store(uint32_t key, uint32_t version, int64_t ttl_ms)
 {
     unsigned char buf[512];
     const size_t n = 8 + (key * 131 + version * 37) % 300;
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const l2_meta m = { .deadline_ms = ttl_ms == 0 ? BASE_NEVER_MS : kit.now_ms + ttl_ms,
                         .user_flags = version };
     l2_kill(kit.d, &id);
@@ -36,12 +36,12 @@ static void build(bool closed)
     kit.cfg.seg_count = 6;
     kit.cfg.bytes = 10 * 16384;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    l2_view v = { 1, 5, 1 };
-    vgen = 5;
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    l2_namespace v = { 1, 5, 1 };
+    generation = 5;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     for (uint32_t i = 0; i < 90; i++) { store(i % KEYS, i + 1, 0); }
-    v.vgen = vgen = 6;
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
+    v.generation = generation = 6;
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* cleared */
     for (uint32_t i = 0; i < 150; i++) { store((i * 7) % KEYS, i + 200, i % 3 == 0 ? 50000 : 0); }
     for (uint32_t i = 0; i < KEYS; i += 5) { store(i, 0, 0); } /* deleted */
     for (uint32_t i = 1; i < KEYS; i += 9) { store(i, 900 + i, 1000); } /* expires soon */
@@ -63,7 +63,7 @@ static void on_record(void *ctx, const l2_report_record *r)
     seen *s = ctx;
     uint32_t key = KEYS;
     if (r->key_len == sizeof key) { memcpy(&key, r->key, sizeof key); }
-    if (key >= KEYS || r->view_len != 1 || r->view[0] != 'v') {
+    if (key >= KEYS || r->namespace_len != 1 || r->namespace[0] != 'v') {
         s->odd++;
         return;
     }
@@ -112,14 +112,14 @@ static bool inspect_and_open(l2_report *out)
     T_EQ_I64(err, opened);
     if (opened != CELLAR_OK || err != CELLAR_OK) { return false; }
     l2_kit_warm(&k);
-    l2_view v = { 0, 0, 0 };
-    const bool known = l2_view_find(k.d, "v", 1, &v);
+    l2_namespace v = { 0, 0, 0 };
+    const bool known = l2_namespace_find(k.d, "v", 1, &v);
     uint64_t live = 0;
     for (uint32_t key = 0; key < KEYS; key++) {
         unsigned char buf[512];
         size_t len = 0;
         l2_meta m;
-        const l2_key id = l2_kit_key(&k, &key, sizeof key, v.vgen);
+        const l2_key id = l2_kit_key(&k, &key, sizeof key, v.generation);
         k.d->trouble.damaged = 0; /* keep the tier on, however many records are damaged */
         const cellar_err got = known ? l2_get(k.d, &id, buf, sizeof buf, &len, &m) : CELLAR_MISS;
         T_EQ_U64(s.times[key], got == CELLAR_OK ? 1 : 0);
@@ -159,7 +159,7 @@ static void a_whole_store_is_reported(bool closed)
     begin(closed);
     T_REQUIRE(inspect_and_open(&r));
     T_EQ_U64(l2_report_damage(&r), 0);
-    T_CHECK(r.clean == closed && !r.begins_anew && r.views == 1 && r.live > KEYS / 2);
+    T_CHECK(r.clean == closed && !r.begins_anew && r.namespaces == 1 && r.live > KEYS / 2);
     T_CHECK(r.expired > 0 && r.tombstones > 0);
     T_CHECK(r.segments >= 2 && r.segments <= 6 && r.places_sealed > 0 && r.slots_used > 0);
     T_CHECK((r.snap_bytes > 0) == closed && r.snap_fits == closed);

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 
 #define KEYS 400u
-#define VGEN L2_KIT_VGEN
+#define GENERATION L2_KIT_GENERATION
 
 static l2_dev dev;
 static l2_kit kit;
@@ -68,7 +68,7 @@ static void work(void)
 static void fill(uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        T_EQ_I64(l2_kit_put(&kit, i, 1 + i % 3, VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, 1 + i % 3, GENERATION), CELLAR_OK);
         work();
     }
 }
@@ -78,7 +78,7 @@ static uint32_t served(void)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < KEYS; i++) {
-        const uint32_t got = l2_kit_look(&kit, i, VGEN);
+        const uint32_t got = l2_kit_look(&kit, i, GENERATION);
         T_CHECK(got == 0 || got == 1 + i % 3);
         n += got != 0;
     }
@@ -138,11 +138,11 @@ static void reused_places_serve_their_new_records(void)
     for (uint32_t round = 0; round < 6; round++) {
         for (uint32_t i = 0; i < KEYS; i++) {
             l2_kit_del(&kit, i);
-            T_EQ_I64(l2_kit_put(&kit, i, 1 + round, VGEN), CELLAR_OK);
+            T_EQ_I64(l2_kit_put(&kit, i, 1 + round, GENERATION), CELLAR_OK);
             work();
             for (uint32_t n = 0; n < 3; n++) { /* from the second one on from the mapping */
                 const uint32_t other = (i + KEYS - n * 17) % KEYS;
-                const uint32_t got = l2_kit_look(&kit, other, VGEN);
+                const uint32_t got = l2_kit_look(&kit, other, GENERATION);
                 T_CHECK(got == 0 || got == (other <= i ? 1 + round : round));
             }
         }
@@ -309,7 +309,7 @@ static void *reads(void *arg)
     uint64_t x = *(const uint32_t *)arg + 1;
     while (!atomic_load(&over)) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
-        const uint32_t key = (uint32_t)(x >> 33) % KEYS, got = l2_kit_look(&kit, key, VGEN);
+        const uint32_t key = (uint32_t)(x >> 33) % KEYS, got = l2_kit_look(&kit, key, GENERATION);
         T_CHECK(got == 0 || got == 1 + key % 3);
         if (got != 0) { (void)atomic_fetch_add(&found, 1); }
     }
@@ -360,7 +360,7 @@ static void threads_continue_to_read_during_a_resize(void)
     for (uint32_t n = 0; n < 20; n++) {
         T_EQ_I64(l2_resize_to(kit.d, n % 2 == 0 ? 12 + n : 40, n + 1), CELLAR_OK);
         for (uint32_t i = n; i < KEYS; i += 20) {
-            (void)l2_kit_put(&kit, i, 1 + i % 3, VGEN);
+            (void)l2_kit_put(&kit, i, 1 + i % 3, GENERATION);
             work();
         }
     }

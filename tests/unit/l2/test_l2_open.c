@@ -581,7 +581,9 @@ static void store_back(bool interim)
 static uint32_t served_of(l2_kit *k, uint32_t from, uint32_t to)
 {
     uint32_t n = 0;
-    for (uint32_t i = from; i < to; i++) { n += l2_kit_look(k, i, L2_KIT_VGEN) == 1 + i / 20; }
+    for (uint32_t i = from; i < to; i++) {
+        n += l2_kit_look(k, i, L2_KIT_GENERATION) == 1 + i / 20;
+    }
     return n;
 }
 
@@ -589,10 +591,10 @@ static void older(l2_level level, bool closed, bool interim)
 {
     l2_dev_init(&cut);
     l2_kit_begin(&kit, &dev, level);
-    l2_view v = { 1, L2_KIT_VGEN, 1 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    l2_namespace v = { 1, L2_KIT_GENERATION, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     for (uint32_t i = 0; i < 100; i++) {
-        T_EQ_I64(l2_kit_put(&kit, i, 1 + i / 20, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, 1 + i / 20, L2_KIT_GENERATION), CELLAR_OK);
         (void)l2_tick(kit.d, 1000);
         kit.now_ms += 300; /* META is written, and headers have its serial */
     }
@@ -618,9 +620,9 @@ static void older(l2_level level, bool closed, bool interim)
         cut.locked = false;
         T_EQ_I64(l2_kit_open(&other), CELLAR_OK);
         l2_kit_warm(&other);
-        T_CHECK(l2_view_find(other.d, "v", 1, &v));
+        T_CHECK(l2_namespace_find(other.d, "v", 1, &v));
         T_CHECK(served_of(&other, 0, 99) >= there / 2); /* an interrupted open may have reclaimed */
-        T_EQ_U64(l2_kit_look(&other, 99, L2_KIT_VGEN), 0);
+        T_EQ_U64(l2_kit_look(&other, 99, L2_KIT_GENERATION), 0);
         T_EQ_U64(l2_kit_figures(&other).holes, 0);
         l2_super s;
         T_EQ_I64(l2_super_read(l2_dev_find(&cut, "SUPER")->live, &s), CELLAR_OK);

@@ -25,7 +25,7 @@ static l2_dev dev;
 static l2_kit kit;
 static base_rng rng;
 static entry of[KEYS];
-static uint32_t vgen, version;
+static uint32_t generation, version;
 static uint64_t epoch, gone_before, served, had_to;
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
@@ -49,7 +49,7 @@ static void ended(uint32_t key) { of[key] = (entry){ 0, false, 0, 0 }; }
 
 static void changed(uint32_t key)
 {
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     ended(key);
     l2_kill(kit.d, &id);
 }
@@ -64,7 +64,7 @@ static void put(uint32_t key)
     const l2_meta m = { .deadline_ms = ttl_ms != 0 ? kit.now_ms + ttl_ms : BASE_NEVER_MS,
                         .user_flags = version, .tag_count = 1, .tag_born = epoch,
                         .tag_fps = &tag };
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     changed(key);
     fill(buf, n, key, version);
     const cellar_err err = l2_put(kit.d, &id, buf, n, &m, NULL);
@@ -74,11 +74,11 @@ static void put(uint32_t key)
 
 static void clear(void)
 {
-    const l2_view v = { 1, l2_next_vgen(kit.d), 1 };
-    T_CHECK(v.vgen > vgen);
-    vgen = v.vgen;
+    const l2_namespace v = { 1, l2_next_generation(kit.d), 1 };
+    T_CHECK(v.generation > generation);
+    generation = v.generation;
     for (uint32_t key = 0; key < KEYS; key++) { ended(key); }
-    T_EQ_I64(l2_view_set(kit.d, &v, "v", 1), CELLAR_OK);
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
 }
 
 static void end_tag(uint32_t tag)
@@ -94,7 +94,7 @@ static void end_pattern(bool low)
     for (uint32_t key = 0; key < KEYS; key++) {
         if ((key < 10) == low) { ended(key); }
     }
-    T_EQ_I64(l2_glob_begin(kit.d, vgen, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
+    T_EQ_I64(l2_glob_begin(kit.d, generation, pattern[low], low ? 6 : 7, &walk), CELLAR_OK);
     l2_glob_end(kit.d, walk);
 }
 
@@ -104,7 +104,7 @@ static void look(uint32_t key, bool must)
     size_t len = 0;
     l2_meta m;
     const entry *e = &of[key];
-    const l2_key id = l2_kit_key(&kit, &key, sizeof key, vgen);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const cellar_err err = l2_get(kit.d, &id, buf, sizeof buf, &len, &m);
     const bool over = e->expiry_wall_ms != 0 && e->expiry_wall_ms <= l2_wall_now(kit.d);
     if (err == CELLAR_MISS) {
@@ -194,13 +194,13 @@ static void reopen(void)
     const int64_t wall = l2_wall_now(kit.d);
     T_CHECK(boot ? wall >= BASE_MAX(kit.wall_ms, before - SEEN_MS)
                  : wall >= before && wall < before + 2000);
-    l2_view v = { 0, 0, 0 };
+    l2_namespace v = { 0, 0, 0 };
     const bool power = boot && !closed; /* like a power cut that loses nothing */
-    const bool known = l2_view_find(kit.d, "v", 1, &v);
-    T_CHECK((known && v.vgen == vgen) || (power && level == L2_DROP));
+    const bool known = l2_namespace_find(kit.d, "v", 1, &v);
+    T_CHECK((known && v.generation == generation) || (power && level == L2_DROP));
     for (uint32_t key = 0; key < KEYS; key++) { look(key, !power); }
-    if (!known || v.vgen != vgen) { /* a new epoch; numbers start again */
-        vgen = 0;
+    if (!known || v.generation != generation) { /* a new epoch; numbers start again */
+        generation = 0;
         clear();
     }
     for (uint32_t key = 0; key < KEYS && power; key++) { of[key].stored = false; }
@@ -212,7 +212,7 @@ static void a_store(void)
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
     memset(of, 0, sizeof of);
-    vgen = 0;
+    generation = 0;
     epoch = gone_before = 0;
     kit.cfg.seg_count = 12 + (uint32_t)base_rng_below(&rng, 9);
     kit.cfg.level = (l2_level)base_rng_below(&rng, 3);

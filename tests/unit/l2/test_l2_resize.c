@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define KEYS 1200u
-#define VGEN L2_KIT_VGEN
+#define GENERATION L2_KIT_GENERATION
 
 static l2_dev dev, cut;
 static l2_kit kit, after;
@@ -52,7 +52,7 @@ static void fill(uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
         now[i] = 1 + i % 3;
-        T_EQ_I64(l2_kit_put(&kit, i, now[i], VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, now[i], GENERATION), CELLAR_OK);
         if (i % 7 == 3) {
             const uint32_t other = i - 3;
             l2_kit_del(&kit, other);
@@ -66,7 +66,7 @@ static uint32_t served(l2_kit *k)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < KEYS; i++) {
-        const uint32_t got = l2_kit_look(k, i, VGEN);
+        const uint32_t got = l2_kit_look(k, i, GENERATION);
         T_CHECK(got == 0 || got == now[i]);
         n += got != 0;
     }
@@ -96,7 +96,7 @@ static void a_resize_keeps_the_newest_records_that_fit(void)
         bool gap = false;
         /* oldest first: no missing key follows a present one */
         for (uint32_t i = 0; i < 700; i++) {
-            const bool here = l2_kit_look(&kit, i, VGEN) != 0;
+            const bool here = l2_kit_look(&kit, i, GENERATION) != 0;
             if (now[i] != 0 && gap) { T_CHECK(here); }
             gap = gap || here;
         }
@@ -160,7 +160,7 @@ static void cut_here(void *ctx)
         l2_kit_warm(&after);
         const uint64_t reclaimed = l2_kit_figures(&after).reclaimed;
         for (uint32_t k = 0; k < KEYS; k++) {
-            const uint32_t got = l2_kit_look(&after, k, VGEN);
+            const uint32_t got = l2_kit_look(&after, k, GENERATION);
             T_CHECK(got == 0 || got == now[k]);
             cut_hits += got != 0;
             if (must[k] && reclaimed == 0 && !T_EQ_U64(got, now[k])) { break; }
@@ -194,7 +194,7 @@ static void a_resize_interrupted_anywhere_leaves_a_valid_store(void)
         T_REQUIRE(l2_kit_open(&after) == CELLAR_OK);
         l2_kit_warm(&after);
         T_EQ_I64(l2_resize_to(after.d, 13, 1), CELLAR_OK);
-        for (uint32_t i = 0; i < KEYS; i++) { must[i] = l2_kit_look(&after, i, VGEN) != 0; }
+        for (uint32_t i = 0; i < KEYS; i++) { must[i] = l2_kit_look(&after, i, GENERATION) != 0; }
         l2_kit_kill(&after);
         dev.hook = cut_here;
         T_EQ_I64(l2_resize_to(kit.d, 14, 1), CELLAR_OK);
@@ -264,7 +264,7 @@ static void impossible_sizes_are_refused(void)
     T_EQ_I64(l2_resize(kit.d, L2_BYTES_MIN * 2), CELLAR_OK);
     T_CHECK(l2_kit_figures(&kit).file_bytes >= L2_BYTES_MIN * 2 - (2 << 20));
     T_CHECK(l2_kit_figures(&kit).file_bytes <= L2_BYTES_MIN * 2);
-    const l2_key id = l2_kit_key(&kit, "k", 1, VGEN);
+    const l2_key id = l2_kit_key(&kit, "k", 1, GENERATION);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
     T_EQ_I64(l2_put(kit.d, &id, "v", 1, &m, NULL), CELLAR_OK);
     l2_close(kit.d);
@@ -277,7 +277,7 @@ static void impossible_sizes_are_refused(void)
     char v[4];
     size_t len;
     l2_meta out;
-    const l2_key again = l2_kit_key(&kit, "k", 1, VGEN);
+    const l2_key again = l2_kit_key(&kit, "k", 1, GENERATION);
     T_EQ_I64(l2_get(kit.d, &again, v, sizeof v, &len, &out), CELLAR_OK);
     l2_close(kit.d);
     kit.d = NULL;
@@ -296,12 +296,12 @@ static void *reads(void *arg)
     while (atomic_load(&over) == 0) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
         const uint32_t key = (uint32_t)(x >> 33) % KEYS;
-        const uint32_t got = l2_kit_look(&kit, key, VGEN);
+        const uint32_t got = l2_kit_look(&kit, key, GENERATION);
         T_CHECK(got == 0 || got == 1 + key % 3);
         if (got != 0) { (void)atomic_fetch_add(&found, 1); }
         if ((x >> 60) == 0) {
             l2_kit_del(&kit, key);
-            (void)l2_kit_put(&kit, key, 1 + key % 3, VGEN);
+            (void)l2_kit_put(&kit, key, 1 + key % 3, GENERATION);
         }
     }
     return NULL;
@@ -319,7 +319,7 @@ static void readers_and_writers_continue_during_a_resize(void)
     kit.cfg.no_thread = false;
     kit.cfg.avg_object_bytes = 100;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    for (uint32_t i = 0; i < KEYS; i++) { (void)l2_kit_put(&kit, i, 1 + i % 3, VGEN); }
+    for (uint32_t i = 0; i < KEYS; i++) { (void)l2_kit_put(&kit, i, 1 + i % 3, GENERATION); }
     pthread_t t[READERS];
     uint32_t id[READERS];
     atomic_store(&over, 0);
@@ -448,7 +448,7 @@ static void big_vfs(void)
 static void big_check(uint32_t keys)
 {
     for (uint32_t i = 0; i < keys; i++) {
-        T_EQ_U64(l2_kit_look(&kit, i, VGEN), i % 5 == 4 ? 0 : 1 + i % 3);
+        T_EQ_U64(l2_kit_look(&kit, i, GENERATION), i % 5 == 4 ? 0 : 1 + i % 3);
     }
 }
 
@@ -474,7 +474,7 @@ static void addresses_reach_4_tib(void)
         *b = x;
     }
     for (uint32_t i = 0; i < keys; i++) {
-        T_EQ_I64(l2_kit_put(&kit, i, 1 + i % 3, VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, i, 1 + i % 3, GENERATION), CELLAR_OK);
         if (i % 20 == 19) { /* the worker gets the open slot */
             sync_take(L2_LOG, &kit.d->log_lock);
             T_CHECK(l2_slot_open(kit.d));

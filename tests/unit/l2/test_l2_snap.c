@@ -42,7 +42,7 @@ static uint64_t served(l2_kit *k)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < L2_KIT_KEYS; i++) {
-        sum += (uint64_t)(i + 1) * l2_kit_look(k, i, L2_KIT_VGEN) * 1000003u;
+        sum += (uint64_t)(i + 1) * l2_kit_look(k, i, L2_KIT_GENERATION) * 1000003u;
     }
     return sum;
 }
@@ -89,7 +89,7 @@ static void a_saved_index_equals_a_rebuilt_one(void)
             T_EQ_U64(l2_kit_figures(&kit).snaps, 1);
             l2_kit_fill(&kit, 100 + (uint32_t)round); /* reclaim and eras continue */
             l2_kit_del(&kit, 3);
-            T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_VGEN), 0);
+            T_EQ_U64(l2_kit_look(&kit, 3, L2_KIT_GENERATION), 0);
         }
         end();
     }
@@ -191,7 +191,7 @@ static void fill_to_the_top(uint32_t *version)
     for (uint32_t n = 0; n < 2000 && open_place() != kit.d->places - 1; n++) {
         l2_kit_del(&kit, n % L2_KIT_KEYS);
         (void)l2_tick(kit.d, 1000);
-        T_EQ_I64(l2_kit_put(&kit, n % L2_KIT_KEYS, ++*version, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, n % L2_KIT_KEYS, ++*version, L2_KIT_GENERATION), CELLAR_OK);
         (void)l2_tick(kit.d, 1000);
     }
     T_EQ_U64(open_place(), kit.d->places - 1);
@@ -378,7 +378,7 @@ static void the_saved_index_counts_towards_the_size(void)
     for (uint64_t avg = 32; avg <= 1024; avg *= 32) {
         kit.cfg.avg_object_bytes = avg;
         T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-        T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_VGEN), CELLAR_OK);
+        T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
         closed();
         uint64_t sum = 0;
         for (int i = 0; i < DEV_FILES; i++) {
@@ -388,7 +388,7 @@ static void the_saved_index_counts_towards_the_size(void)
         T_CHECK(snap_of(&dev) != NULL);
         T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
         T_EQ_U64(l2_kit_figures(&kit).snaps, 1);
-        T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_VGEN), 7);
+        T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 7);
         T_EQ_STR(l2_audit(kit.d), NULL);
         closed();
         for (int i = 0; i < DEV_FILES; i++) { dev.file[i].name[0] = '\0'; }

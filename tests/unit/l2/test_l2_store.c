@@ -696,33 +696,34 @@ static void namespaces_and_generations_persist(void)
 {
     begin();
     open_it();
-    l2_view v = { 1, 10, 5 }, got;
-    T_CHECK(!l2_view_find(kit.d, "sessions", 8, &got));
-    T_EQ_I64(l2_view_set(kit.d, &v, "sessions", 8), CELLAR_OK);
-    v = (l2_view){ 2, 11, 1 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "other", 5), CELLAR_OK);
+    l2_namespace v = { 1, 10, 5 }, got;
+    T_CHECK(!l2_namespace_find(kit.d, "sessions", 8, &got));
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "sessions", 8), CELLAR_OK);
+    v = (l2_namespace){ 2, 11, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "other", 5), CELLAR_OK);
     for (int round = 0; round < 4; round++) {
-        v = (l2_view){ 1, 20 + (uint32_t)round, 6 + (uint32_t)round };
-        T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* a clear */
+        v = (l2_namespace){ 1, 20 + (uint32_t)round, 6 + (uint32_t)round };
+        T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* a clear */
         if (round % 2 == 0) {
             l2_close(kit.d);
         } else {
             l2_kit_kill(&kit);
         }
         open_it();
-        T_CHECK(l2_view_find(kit.d, "sessions", 8, &got));
-        T_CHECK(got.id == 1 && got.vgen == v.vgen && got.version == v.version);
-        T_CHECK(l2_next_vgen(kit.d) > v.vgen && l2_next_id(kit.d) == 3);
+        T_CHECK(l2_namespace_find(kit.d, "sessions", 8, &got));
+        T_CHECK(got.id == 1 && got.generation == v.generation && got.version == v.version);
+        T_CHECK(l2_next_generation(kit.d) > v.generation && l2_next_id(kit.d) == 3);
     }
-    v = (l2_view){ 2, 0, 0 };
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    v = (l2_namespace){ 2, 0, 0 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
     l2_kit_kill(&kit);
     open_it();
-    T_CHECK(!l2_view_find(kit.d, "other", 5, &got));
+    T_CHECK(!l2_namespace_find(kit.d, "other", 5, &got));
     for (uint32_t i = 0; i < 300; i++) { /* over many writes of META and many segments */
-        v = (l2_view){ 3 + i, 100 + i, 1 };
+        v = (l2_namespace){ 3 + i, 100 + i, 1 };
         char name[16];
-        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)),
+                 CELLAR_OK);
         (void)put(i, 1, 200);
         while (l2_tick(kit.d, 1000)) {}
     }
@@ -730,8 +731,8 @@ static void namespaces_and_generations_persist(void)
     open_it();
     for (uint32_t i = 0; i < 300; i++) {
         char name[16];
-        T_CHECK(l2_view_find(kit.d, name, (size_t)snprintf(name, 16, "v%u", i), &got));
-        T_EQ_U64(got.vgen, 100 + i);
+        T_CHECK(l2_namespace_find(kit.d, name, (size_t)snprintf(name, 16, "v%u", i), &got));
+        T_EQ_U64(got.generation, 100 + i);
     }
     end();
 }
@@ -741,25 +742,26 @@ static void dropping_a_namespace_needs_no_memory(void)
 {
     begin();
     open_it();
-    l2_view v, got;
+    l2_namespace v, got;
     char name[16];
     for (uint32_t i = 1; i <= 16; i++) {
-        v = (l2_view){ i, 100 + i, 1 };
-        T_EQ_I64(l2_view_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)), CELLAR_OK);
+        v = (l2_namespace){ i, 100 + i, 1 };
+        T_EQ_I64(l2_namespace_set(kit.d, &v, name, (size_t)snprintf(name, 16, "v%u", i)),
+                 CELLAR_OK);
     }
     (void)base_fault_alloc_arm(1, true);
-    v = (l2_view){ 4, 200, 2 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "v4", 2), CELLAR_OK); /* cleared */
-    v = (l2_view){ 50, 201, 1 };
-    T_EQ_I64(l2_view_set(kit.d, &v, "new", 3), CELLAR_E_NOMEM);
-    v = (l2_view){ 3, 0, 0 };
-    T_EQ_I64(l2_view_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
+    v = (l2_namespace){ 4, 200, 2 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v4", 2), CELLAR_OK); /* cleared */
+    v = (l2_namespace){ 50, 201, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "new", 3), CELLAR_E_NOMEM);
+    v = (l2_namespace){ 3, 0, 0 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
     (void)base_fault_alloc_arm(0, false);
     l2_kit_kill(&kit);
     open_it();
-    T_CHECK(l2_view_find(kit.d, "v4", 2, &got) && got.vgen == 200);
-    T_CHECK(!l2_view_find(kit.d, "v3", 2, &got));
-    T_CHECK(!l2_view_find(kit.d, "new", 3, &got));
+    T_CHECK(l2_namespace_find(kit.d, "v4", 2, &got) && got.generation == 200);
+    T_CHECK(!l2_namespace_find(kit.d, "v3", 2, &got));
+    T_CHECK(!l2_namespace_find(kit.d, "new", 3, &got));
     end();
 }
 

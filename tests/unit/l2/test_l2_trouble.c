@@ -20,11 +20,11 @@ static void begin(l2_level level)
 
 static void end(void) { l2_kit_end(&kit, &dev); }
 static void del(uint32_t key) { l2_kit_del(&kit, key); }
-static uint32_t look(uint32_t key) { return l2_kit_look(&kit, key, L2_KIT_VGEN); }
+static uint32_t look(uint32_t key) { return l2_kit_look(&kit, key, L2_KIT_GENERATION); }
 
 static cellar_err put(uint32_t key, uint32_t version)
 {
-    return l2_kit_put(&kit, key, version, L2_KIT_VGEN);
+    return l2_kit_put(&kit, key, version, L2_KIT_GENERATION);
 }
 
 static void fill(uint32_t version)
@@ -385,7 +385,7 @@ static void a_record_that_does_not_verify_is_read_past_the_page_cache(void)
     T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
     dev.stale = 0;
     const uint32_t first = 0; /* damaged on disk, too: one of the oldest */
-    const l2_key id = l2_kit_key(&kit, &first, sizeof first, L2_KIT_VGEN);
+    const l2_key id = l2_kit_key(&kit, &first, sizeof first, L2_KIT_GENERATION);
     const uint64_t word = l2_index_find(kit.d, l2_h48(id.hash));
     const l2_seg *g = &kit.d->seg[l2_word_seg(kit.d, word)];
     T_EQ_U64(L2_SEG_STATE(base_load_rlx(&g->word)), L2_SEG_DISK);

@@ -290,7 +290,8 @@ static void lock_is_never_held_for_less_than_nothing(void)
     shut(t);
 }
 
-/* On the system's clock a lease of a second or more starts from a bound of the time: never short. */
+/* On the system's clock a lease of a second or more starts from a bound of the time: never
+ * short. */
 static void leases_on_the_system_clock_are_never_short(void)
 {
     cellar_locks *t = open_with(NULL);

@@ -51,27 +51,27 @@ static void eight_threads_sum_exact(void)
     stats *st = open_stats(64u << 20);
     adder a = { st, 0, 1000000 };
     pthread_t id[8];
-    uint64_t view[STATS_VIEW_COUNT];
+    uint64_t namespace[STATS_NAMESPACE_COUNT];
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
     /* While the adders run, readers see ascending sums. */
     uint64_t last = 0;
     for (int i = 0; i < 200; i++) {
-        stats_read_slot(st, 0, view);
-        T_CHECK(stats_gets(view) >= last);
-        last = stats_gets(view);
+        stats_read_slot(st, 0, namespace);
+        T_CHECK(stats_gets(namespace) >= last);
+        last = stats_gets(namespace);
     }
     for (int i = 0; i < 8; i++) { pthread_join(id[i], NULL); }
-    stats_read_slot(st, 0, view);
-    T_EQ_U64(stats_gets(view), 8u * a.times);
-    T_EQ_U64(view[STATS_MISS], 8u * a.times / 5);
-    T_EQ_U64(stats_hit_ppm(view), 800000);
+    stats_read_slot(st, 0, namespace);
+    T_EQ_U64(stats_gets(namespace), 8u * a.times);
+    T_EQ_U64(namespace[STATS_MISS], 8u * a.times / 5);
+    T_EQ_U64(stats_hit_ppm(namespace), 800000);
     T_EQ_U64(stats_read_store(st, STATS_TICK), 8u * a.times / 4 * 3);
     close_stats(st);
 }
 
 static void hit_ratio_without_traffic_is_zero(void)
 {
-    const uint64_t none[STATS_VIEW_COUNT] = { 0 };
+    const uint64_t none[STATS_NAMESPACE_COUNT] = { 0 };
     T_EQ_U64(stats_hit_ppm(none), 0);
 }
 
@@ -82,9 +82,9 @@ static void ended_threads_leave_sums_and_no_rows(void)
     t_live_and_end(add_outcomes, &a);
     const uint64_t after_one = base_load_rlx(&account.used);
     for (int i = 1; i < 2000; i++) { t_live_and_end(add_outcomes, &a); }
-    uint64_t view[STATS_VIEW_COUNT];
-    stats_read_slot(st, 0, view);
-    T_EQ_U64(stats_gets(view), 2000u * a.times);
+    uint64_t namespace[STATS_NAMESPACE_COUNT];
+    stats_read_slot(st, 0, namespace);
+    T_EQ_U64(stats_gets(namespace), 2000u * a.times);
     /* Records are reused: at most eight rows, not 2,000. */
     T_CHECK(base_load_rlx(&account.used) <= after_one + 8 * (sizeof(stats_row) + 1024));
     close_stats(st);
@@ -101,7 +101,7 @@ static void reused_slot_starts_at_zero_and_keeps_totals(void)
     T_EQ_U64(stats_read(st, 5, STATS_SET), 0);
     stats_add(stats_mine(st, 5), STATS_SET, 1);
     T_EQ_U64(stats_read(st, 5, STATS_SET), 1);
-    uint64_t all[STATS_VIEW_COUNT];
+    uint64_t all[STATS_NAMESPACE_COUNT];
     stats_read_all(st, all);
     T_EQ_U64(all[STATS_SET], 10);
     T_EQ_U64(stats_read(st, 6, STATS_SET), 0); /* never opened */
@@ -167,9 +167,9 @@ static void refused_block_loses_no_count(void)
     pthread_t id[4];
     for (int i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&id[i], NULL, add_outcomes, &a) == 0); }
     for (int i = 0; i < 4; i++) { pthread_join(id[i], NULL); }
-    uint64_t view[STATS_VIEW_COUNT];
-    stats_read_slot(st, 0, view);
-    T_EQ_U64(stats_gets(view), 4u * a.times);
+    uint64_t namespace[STATS_NAMESPACE_COUNT];
+    stats_read_slot(st, 0, namespace);
+    T_EQ_U64(stats_gets(namespace), 4u * a.times);
     T_EQ_U64(stats_read_store(st, STATS_TICK), 4u * a.times / 4 * 3);
     T_CHECK(stats_mine(st, 0)->shared);
     T_CHECK(!stats_slot_open(st, 3));

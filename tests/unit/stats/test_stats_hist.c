@@ -100,7 +100,7 @@ static void full_bucket_stops_and_sets_saturated(void)
     stats *st = open_stats();
     stats_times t;
     stats_time(st, STATS_OP_SET, 3);
-    const uint32_t stripe = base_self()->index & (st->stripes - 1);
+    const uint32_t stripe = base_thread_self()->index & (st->stripes - 1);
     stats_hist *h = base_load_acq(&st->hist[STATS_OP_SET][stripe]);
     T_REQUIRE(h != NULL);
     base_store_rlx(&h->bucket[3], UINT32_MAX - 1);
@@ -138,7 +138,7 @@ static void eight_threads_time_exactly(void)
 static void sampling_takes_one_in_64_without_a_period(void)
 {
     enum { CALLS = 640000 };
-    base_self_t *self = base_self();
+    base_thread_record *self = base_thread_self();
     uint64_t taken = 0, gap = 0, longest = 0, by_phase[64] = { 0 };
     T_REQUIRE(self->index != 0);
     for (uint64_t i = 0; i < CALLS; i++) {

@@ -12,16 +12,16 @@
 static base_account account;
 static char text[1 << 21];
 
-typedef struct named_views {
+typedef struct named_namespaces {
     const char *name[STATS_SLOTS_MAX];
     size_t len[STATS_SLOTS_MAX]; /* 0: use strlen */
     char made[400][16];
-} named_views;
-static named_views views;
+} named_namespaces;
+static named_namespaces namespaces;
 
-static bool view_name(void *ctx, uint32_t slot, stats_view_name *out)
+static bool namespace_name(void *ctx, uint32_t slot, stats_namespace_name *out)
 {
-    const named_views *v = ctx;
+    const named_namespaces *v = ctx;
     if (v->name[slot] == NULL) { return false; }
     out->bytes = v->name[slot];
     out->len = v->len[slot] != 0 ? v->len[slot] : strlen(v->name[slot]);
@@ -33,12 +33,15 @@ static stats *open_stats(void)
     base_account_init(&account, 64u << 20, NULL);
     stats *st = stats_create(&account);
     T_REQUIRE(st != NULL);
-    memset(&views, 0, sizeof views);
-    views.name[0] = "";
+    memset(&namespaces, 0, sizeof namespaces);
+    namespaces.name[0] = "";
     return st;
 }
 
-static stats_source source(void) { return (stats_source){ .view_name = view_name, .ctx = &views }; }
+static stats_source source(void)
+{
+    return (stats_source){ .namespace_name = namespace_name, .ctx = &namespaces };
+}
 
 /* ---- Prometheus text 0.0.4, line by line; NULL: valid, else the fault ---- */
 
@@ -194,8 +197,8 @@ static void fill(stats *st)
 static void name_slot(stats *st, uint32_t slot, const char *name, size_t len)
 {
     T_REQUIRE(stats_slot_open(st, slot));
-    views.name[slot] = name;
-    views.len[slot] = len;
+    namespaces.name[slot] = name;
+    namespaces.len[slot] = len;
 }
 
 static void prometheus_text_is_valid(void)
@@ -216,8 +219,8 @@ static void prometheus_text_is_valid(void)
     size_t samples = 0;
     T_EQ_STR(prom_check(text, &samples), NULL);
     /* Seven namespaces with all counters and the ratio: no sample is missing or superfluous. */
-    const size_t want = 7 * (STATS_VIEW_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT + 4 +
-                        BASE_MOD_COUNT + STATS_OP_COUNT * 18;
+    const size_t want = 7 * (STATS_NAMESPACE_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT +
+                        4 + BASE_MOD_COUNT + STATS_OP_COUNT * 18;
     T_EQ_U64(samples, want);
     T_CHECK(strstr(text, "\ncellar_hits_total{namespace=\"\",tier=\"l1\"} 3\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_hit_ratio{namespace=\"\"} 0.750000\n") != NULL);
@@ -266,13 +269,13 @@ static double sum_of(const char *family, size_t *lines)
     return sum;
 }
 
-static void beyond_256_views_the_busiest_have_lines(void)
+static void beyond_256_namespaces_the_busiest_have_lines(void)
 {
     stats *st = open_stats();
     uint64_t total = 0;
     for (uint32_t i = 1; i <= 300; i++) {
-        snprintf(views.made[i], sizeof views.made[i], "v%u", (unsigned)i);
-        name_slot(st, i, views.made[i], 0);
+        snprintf(namespaces.made[i], sizeof namespaces.made[i], "v%u", (unsigned)i);
+        name_slot(st, i, namespaces.made[i], 0);
         const uint64_t gets = (uint64_t)i * 7919 % 1009; /* distinct, in no order */
         stats_add(stats_mine(st, i), STATS_MISS, gets);
         total += gets;
@@ -396,17 +399,17 @@ static void json_is_valid(void)
 }
 
 /* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others and the store. */
-static uint32_t view_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+static uint32_t namespace_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
 {
     (void)ctx;
-    T_CHECK(first < last && last <= STATS_VIEW_GIVEN_COUNT);
+    T_CHECK(first < last && last <= STATS_NAMESPACE_GIVEN_COUNT);
     uint32_t known = 0;
     for (int i = 0; i < last - first; i++) {
         out[i] = (uint64_t)(first + i) * 1000 + (slot == STATS_STORE_SLOT ? 9 : slot);
         known |= 1u << i;
     }
     if (slot == 0) { return 0; }
-    if (slot == 2) { return first == STATS_VIEW_QUOTA_BYTES ? 1 : 0; }
+    if (slot == 2) { return first == STATS_NAMESPACE_QUOTA_BYTES ? 1 : 0; }
     return known;
 }
 
@@ -421,10 +424,10 @@ static void known_figures_of_namespaces_are_written(void)
     T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_advisor") == NULL);
     size_t without = 0, with = 0, lines;
     T_EQ_STR(prom_check(text, &without), NULL);
-    from.view_given = view_given;
+    from.namespace_given = namespace_given;
     T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
     T_EQ_STR(prom_check(text, &with), NULL);
-    T_EQ_U64(with, without + STATS_VIEW_GIVEN_COUNT + 1 + 8);
+    T_EQ_U64(with, without + STATS_NAMESPACE_GIVEN_COUNT + 1 + 8);
     (void)sum_of("cellar_quota_bytes{", &lines);
     T_EQ_U64(lines, 2);
     (void)sum_of("cellar_quota_breaches_total{", &lines);
@@ -432,10 +435,10 @@ static void known_figures_of_namespaces_are_written(void)
     char line[96];
     snprintf(line, sizeof line,
              "\ncellar_advisor_hit_ratio{scale=\"2\",namespace=\"a\\\"b\"} 0.%06d\n",
-             STATS_VIEW_ADVICE_200 * 1000 + 1);
+             STATS_NAMESPACE_ADVICE_200 * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
     snprintf(line, sizeof line, "\ncellar_advisor_store_hit_ratio{scale=\"0.25\"} 0.%06d\n",
-             STATS_VIEW_ADVICE_025 * 1000 + 9);
+             STATS_NAMESPACE_ADVICE_025 * 1000 + 9);
     T_CHECK(strstr(text, line) != NULL);
     (void)stats_write_json(st, &from, text, sizeof text);
     T_CHECK(json_valid(text));
@@ -463,5 +466,5 @@ static void promtool_accepts_the_text(void)
 
 T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
        T_CASE(any_buffer_size_is_safe_and_returns_the_length),
-       T_CASE(beyond_256_views_the_busiest_have_lines), T_CASE(json_is_valid),
+       T_CASE(beyond_256_namespaces_the_busiest_have_lines), T_CASE(json_is_valid),
        T_CASE(known_figures_of_namespaces_are_written), T_CASE(promtool_accepts_the_text))

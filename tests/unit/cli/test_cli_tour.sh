@@ -235,5 +235,5 @@ else
     skip dumb_terminals_get_plain_text "no script, or no terminals here"
 fi
 
-echo "gate_tour: $passed passed, $failed failed, $skipped skipped"
+echo "cli_tour: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

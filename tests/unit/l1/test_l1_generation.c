@@ -16,17 +16,17 @@ static struct {
     _Atomic uint64_t cleared, capacity, other;
 } o;
 
-static bool alive(void *ctx, uint32_t owner)
+static bool alive(void *ctx, uint32_t generation)
 {
     (void)ctx;
-    return owner == 0 || owner >= atomic_load(&o.dead_below);
+    return generation == 0 || generation >= atomic_load(&o.dead_below);
 }
 
 static void on_left(void *ctx, const l1_left *what)
 {
     (void)ctx;
     if (what->cause == L1_LEFT_CLEARED) {
-        T_CHECK(!alive(NULL, what->owner));
+        T_CHECK(!alive(NULL, what->generation));
         atomic_fetch_add(&o.cleared, 1);
     } else if (what->cause == L1_LEFT_CAPACITY) {
         atomic_fetch_add(&o.capacity, 1);
@@ -38,23 +38,23 @@ static void on_left(void *ctx, const l1_left *what)
 static void open_owned(uint64_t budget, l1_config cfg, bool listen)
 {
     memset(&o, 0, sizeof o);
-    cfg.hooks = (l1_hooks){.owner_alive = alive, .left = on_left};
+    cfg.hooks = (l1_hooks){.generation_alive = alive, .left = on_left};
     kit_open(&o.k, budget, &cfg);
     if (listen) { l1_want_left(o.k.c, true); }
 }
 
-static void die_below(uint32_t owner)
+static void die_below(uint32_t generation)
 {
-    atomic_store(&o.dead_below, owner);
-    l1_owner_died(o.k.c);
+    atomic_store(&o.dead_below, generation);
+    l1_generation_died(o.k.c);
 }
 
-static bool has(uint32_t owner, uint64_t id)
+static bool has(uint32_t generation, uint64_t id)
 {
     kit_key key;
     l1_info info;
-    return l1_inspect(o.k.c, kit_key_of(&o.k, &key, owner, id), NULL, 0, &info,
-                      L1_PEEK) == CELLAR_OK;
+    return l1_inspect(o.k.c, kit_key_of(&o.k, &key, generation, id), NULL, 0, &info, L1_PEEK) ==
+           CELLAR_OK;
 }
 
 /* Check that the entries of a dead generation make room for as many new ones. */
@@ -168,12 +168,12 @@ static void setter(void *arg)
     while (atomic_load(&stop) == 0) {
         for (unsigned i = 0; i < 40; i++) {
             kit_key key;
-            uint32_t owner = kit_one_in(&r, 3) ? 0 : atomic_load(&current);
+            uint32_t generation = kit_one_in(&r, 3) ? 0 : atomic_load(&current);
             uint64_t id = kit_below(&r, 1500);
-            (void)kit_put_until(&o.k, owner, id, id, 8 + kit_below(&r, 200), BASE_NEVER_MS);
+            (void)kit_put_until(&o.k, generation, id, id, 8 + kit_below(&r, 200), BASE_NEVER_MS);
             id = kit_below(&r, 1500);
-            if (l1_get(o.k.c, kit_key_of(&o.k, &key, owner, id), buf, sizeof buf, &len,
-                       0) == CELLAR_OK) {
+            if (l1_get(o.k.c, kit_key_of(&o.k, &key, generation, id), buf, sizeof buf, &len, 0) ==
+                CELLAR_OK) {
                 T_CHECK(kit_whole(buf, len, id, &seq) && seq == id);
             }
         }
@@ -274,7 +274,7 @@ static void rotation_without_free_segment_ends(void)
     kit_close(&o.k);
 }
 
-T_MAIN("l1_owner", T_CASE(dead_generation_frees_its_room),
+T_MAIN("l1_generation", T_CASE(dead_generation_frees_its_room),
        T_CASE(dead_generation_frees_its_tickets), T_CASE(dying_is_cheap_whatever_the_size),
        T_CASE(deaths_under_load_leave_only_live_entries), T_CASE(listener_may_set_and_delete),
        T_CASE(rotation_without_free_segment_ends))

@@ -101,8 +101,8 @@ static int run(const char *a, const char *b, const char *d)
     T_REQUIRE(out >= 0 && err >= 0 && to >= 0 && bad >= 0);
     dup2(to, 1);
     dup2(bad, 2);
-    const gate_terminal term = { false, false };
-    const int code = gate_inspect.run(argc, argv, &term);
+    const cli_terminal term = { false, false };
+    const int code = cli_inspect.run(argc, argv, &term);
     fflush(stdout);
     dup2(out, 1);
     dup2(err, 2);
@@ -166,7 +166,7 @@ static void summary_has_at_most_15_lines(void)
 {
     begin();
     make_store();
-    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     T_CHECK(lines_said() >= 10 && lines_said() <= 15);
     T_CHECK(says("format 1.2, store [0-9a-f]*-"));
     T_CHECK(says("^state  *closed or synced, no change since; sync level manual$"));
@@ -185,14 +185,14 @@ static void segments_option_adds_a_row_each(void)
 {
     begin();
     make_store();
-    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     const unsigned summary = lines_said();
-    T_EQ_I64(run("--segments", store, NULL), GATE_DONE);
+    T_EQ_I64(run("--segments", store, NULL), CLI_DONE);
     T_CHECK(lines_said() >= summary + 3);
     T_CHECK(says("^namespace  *people: id ") && says("^segment  *place  begun (UTC)"));
     T_CHECK(says("^[1-9][0-9]*  *[0-9]*  20[0-9-]* [0-9:]*  .* [KM]iB"));
-    T_EQ_I64(run("--segment", store, NULL), GATE_DONE);
-    T_EQ_I64(run("--segmnts", store, NULL), GATE_USAGE);
+    T_EQ_I64(run("--segment", store, NULL), CLI_DONE);
+    T_EQ_I64(run("--segmnts", store, NULL), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: unknown option \"--segmnts\"; did you mean "
                       "\"--segments\"?$") && says_nothing());
     end();
@@ -202,13 +202,13 @@ static void verify_keys_and_json_print_every_live_record(void)
 {
     begin();
     make_store();
-    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_DONE);
     T_CHECK(says("^key people/key-999  64 B  no expiry$") && !says("key-0 "));
     T_CHECK(says("999 live") && says("^checked  *every record; "));
-    T_EQ_I64(run_and_compare("--json", "--verify"), GATE_DONE);
+    T_EQ_I64(run_and_compare("--json", "--verify"), CLI_DONE);
     T_CHECK(says("^{\"super\":") && says("^{\"namespace\":\"people\",") && says("^{\"segment\":"));
     T_CHECK(says("^{\"total\":[0-9]*,\"live\":999,") && says("\"damage\":0}$"));
-    T_EQ_I64(run_and_compare("--json", "--keys"), GATE_DONE);
+    T_EQ_I64(run_and_compare("--json", "--keys"), CLI_DONE);
     T_CHECK(says("^{\"key\":\"key-7\",\"hex\":\"6b65792d37\",\"namespace\":\"people\","
                  "\"value_bytes\":64,\"left_ms\":-1,"));
     end();
@@ -227,7 +227,7 @@ static void killed_store_has_no_damage(void)
     int status;
     T_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
     shell("rm -rf '%2$s'; cp -a '%1$s' '%2$s'", store, copy);
-    T_EQ_I64(run("--verify", store, NULL), GATE_DONE);
+    T_EQ_I64(run("--verify", store, NULL), CLI_DONE);
     T_CHECK(says("^state  *open or killed") && says("499 live") && says("none found"));
     char command[1000];
     snprintf(command, sizeof command, "diff -r '%s' '%s' >/dev/null", store, copy);
@@ -248,9 +248,9 @@ static void store_in_use_is_refused_without_force(void)
     begin();
     cellar *c = open_store();
     fill(c, 100);
-    T_EQ_I64(run(store, NULL, NULL), GATE_USAGE);
+    T_EQ_I64(run(store, NULL, NULL), CLI_USAGE);
     T_CHECK(complains("a running program has it open") && says_nothing());
-    T_EQ_I64(run("--force", store, NULL), GATE_DONE);
+    T_EQ_I64(run("--force", store, NULL), CLI_DONE);
     T_CHECK(says("99 live"));
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
@@ -261,18 +261,18 @@ static void damage_is_a_finding(void)
     begin();
     make_store();
     flip("SUPER", 300);
-    T_EQ_I64(run_and_compare(store, NULL), GATE_FINDING);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_FINDING);
     T_CHECK(says("1 of 2 superblocks"));
     flip("SUPER", 300);
-    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     flip("stage.buf", 20000); /* in a value of a slot; found by its check */
-    T_EQ_I64(run_and_compare("--verify", "--json"), GATE_FINDING);
+    T_EQ_I64(run_and_compare("--verify", "--json"), CLI_FINDING);
     T_CHECK(says("\"records_damaged\":1,") && says("\"damage\":1}$"));
     flip("stage.buf", 20000);
     char path[400];
     snprintf(path, sizeof path, "%s/data.seg", store);
     T_REQUIRE(truncate(path, 4096) == 0);
-    T_EQ_I64(run_and_compare("--verify", "--json"), GATE_FINDING);
+    T_EQ_I64(run_and_compare("--verify", "--json"), CLI_FINDING);
     T_CHECK(says("\"files_short\":1,"));
     end();
 }
@@ -280,31 +280,31 @@ static void damage_is_a_finding(void)
 static void refusal_names_cause_and_remedy(void)
 {
     begin();
-    T_EQ_I64(run("/nowhere/at/all", NULL, NULL), GATE_USAGE);
+    T_EQ_I64(run("/nowhere/at/all", NULL, NULL), CLI_USAGE);
     T_CHECK(complains("^cellar: inspect: cannot read /nowhere/at/all: no such file or folder; "
                       "name ") && says_nothing());
-    T_EQ_I64(run(folder, NULL, NULL), GATE_USAGE);
+    T_EQ_I64(run(folder, NULL, NULL), CLI_USAGE);
     T_CHECK(complains("no store of cellar; name the l2_path") && says_nothing());
-    T_EQ_I64(run(said, NULL, NULL), GATE_USAGE);
+    T_EQ_I64(run(said, NULL, NULL), CLI_USAGE);
     T_CHECK(complains("not a folder"));
     make_store();
     flip("SUPER", 300);
     flip("SUPER", 4096 + 300);
-    T_EQ_I64(run_and_compare(store, NULL), GATE_USAGE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_USAGE);
     T_CHECK(complains("both copies of its superblock are damaged") && says_nothing());
     flip("SUPER", 1);
     flip("SUPER", 4096 + 1);
-    T_EQ_I64(run_and_compare(store, NULL), GATE_USAGE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_USAGE);
     T_CHECK(complains("no store of cellar"));
-    T_EQ_I64(run(NULL, NULL, NULL), GATE_USAGE);
+    T_EQ_I64(run(NULL, NULL, NULL), CLI_USAGE);
     T_CHECK(complains("takes one directory (got 0)"));
-    T_EQ_I64(run("--wrong", store, NULL), GATE_USAGE);
+    T_EQ_I64(run("--wrong", store, NULL), CLI_USAGE);
     T_CHECK(complains("unknown option \"--wrong\"; `cellar inspect --help` lists the options$"));
-    T_EQ_I64(run("-x", store, NULL), GATE_USAGE);
+    T_EQ_I64(run("-x", store, NULL), CLI_USAGE);
     T_CHECK(complains("unknown option \"-x\""));
-    T_EQ_I64(run("--json=3", store, NULL), GATE_USAGE);
+    T_EQ_I64(run("--json=3", store, NULL), CLI_USAGE);
     T_CHECK(complains("option --json takes no value"));
-    T_EQ_I64(run("--help", NULL, NULL), GATE_DONE);
+    T_EQ_I64(run("--help", NULL, NULL), CLI_DONE);
     T_CHECK(says("^Usage: cellar inspect"));
     end();
 }
@@ -341,7 +341,7 @@ static void records_that_an_open_does_not_serve_are_dead(void)
         cellar_result_free(&r);
     }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_DONE);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_DONE);
     T_CHECK(says("^key /plain") && !says("^key /m") && says(" 1 live") && says("2 invalidated"));
     end();
 }
@@ -352,24 +352,23 @@ static void filters_are_printed_and_checked(void)
     cellar *c = open_store();
     T_EQ_I64(cellar_bloom_open(c, 1000, 0.01), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     T_CHECK(says("^filters  *1 in bloom.snap (.*), of the last close: in use "));
-    T_EQ_I64(run_and_compare("--json", "--verify"), GATE_DONE);
+    T_EQ_I64(run_and_compare("--json", "--verify"), CLI_DONE);
     T_CHECK(says("\"filters\":1,\"filter_bytes\":[1-9][0-9]*,\"filters_believed\":true"));
     flip("bloom.snap", 1500); /* of its bytes: seen when they are read */
-    T_EQ_I64(run_and_compare(store, NULL), GATE_DONE);
-    T_EQ_I64(run_and_compare("--verify", "--keys"), GATE_FINDING);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
+    T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_FINDING);
     T_CHECK(says(" 1 filters, 0 of 2 superblocks"));
     flip("bloom.snap", 600); /* of its head */
-    T_EQ_I64(run_and_compare(store, NULL), GATE_FINDING);
+    T_EQ_I64(run_and_compare(store, NULL), CLI_FINDING);
     T_CHECK(says("^filters  *0 in bloom.snap") && says(" 1 filters, 0 of 2 superblocks"));
     c = open_store();
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }
 
-T_MAIN("gate_inspect", T_CASE(summary_has_at_most_15_lines),
-       T_CASE(segments_option_adds_a_row_each),
+T_MAIN("cli_inspect", T_CASE(summary_has_at_most_15_lines), T_CASE(segments_option_adds_a_row_each),
        T_CASE(verify_keys_and_json_print_every_live_record),
        T_CASE(records_that_an_open_does_not_serve_are_dead), T_CASE(killed_store_has_no_damage),
        T_CASE(store_in_use_is_refused_without_force), T_CASE(damage_is_a_finding),

@@ -119,7 +119,7 @@ const char *cellar_version(void) { return "test"; }
 const char *cellar_code_name(cellar_err code) { return code == CELLAR_OK ? "OK" : "E"; }
 const char *cellar_strerror(cellar_err code) { return cellar_code_name(code); }
 
-/* Figures of two limiters. test_gate_tour.sh has the real run, which takes a second. */
+/* Figures of two limiters. test_cli_tour.sh has the real run, which takes a second. */
 bool limits_run(limits_report *out)
 {
     if (wanted == LIMITERS_FAIL) { return false; }
@@ -134,8 +134,8 @@ bool limits_run(limits_report *out)
     return true;
 }
 
-/* Figures of loads. test_gate_tour.sh has the real run, which needs the real cache. */
-bool survive_run(cellar *store, const gate_files *files, survive_result *r)
+/* Figures of loads. test_cli_tour.sh has the real run, which needs the real cache. */
+bool survive_run(cellar *store, const cli_files *files, survive_result *r)
 {
     (void)store;
     *r = (survive_result){ .asked = files->count, .hits = files->count, .from_disk = files->count,
@@ -148,7 +148,7 @@ bool survive_run(cellar *store, const gate_files *files, survive_result *r)
     return wanted != DISK_FAILS;
 }
 
-bool policies_run(const gate_files *files, policies_result *r)
+bool policies_run(const cli_files *files, policies_result *r)
 {
     *r = (policies_result){ .keys = files->count, .room = 10, .gets = 100,
                             .hits = { 70, 60, 50, 40 }, .advised = wanted != NO_ADVICE,
@@ -192,7 +192,7 @@ static void make_folder(void)
 /* Run the tour. Return its exit code; `output` has its output. */
 static int tour_with(mistake m, const char *option)
 {
-    static const gate_terminal quiet = { false, false };
+    static const cli_terminal quiet = { false, false };
     char name[] = "tour", opt[64];
     snprintf(opt, sizeof opt, "%s", option);
     char *argv[] = { name, opt, folder, NULL };
@@ -206,7 +206,7 @@ static int tour_with(mistake m, const char *option)
     T_REQUIRE(real >= 0 && real_err >= 0);
     dup2(fileno(to), STDOUT_FILENO);
     dup2(fileno(to), STDERR_FILENO);
-    const int code = gate_tour.run(3, argv, &quiet);
+    const int code = cli_tour.run(3, argv, &quiet);
     fflush(stdout);
     dup2(real, STDOUT_FILENO);
     dup2(real_err, STDERR_FILENO);
@@ -220,107 +220,107 @@ static int tour_with(mistake m, const char *option)
 
 static void correct_cache_has_no_finding(void)
 {
-    T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
+    T_EQ_I64(tour_with(NONE, "--threads=2"), CLI_DONE);
     T_CHECK(strstr(output, "FINDING") == NULL);
     T_CHECK(strstr(output, "300 files") != NULL);
     T_CHECK(strstr(output, "recomputed 3 of the cached answers: 0 different") != NULL);
-    T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
     T_CHECK(strstr(output, "\"findings\":0") != NULL);
 }
 
 static void wrong_answers_are_found(void)
 {
-    T_EQ_I64(tour_with(OTHER_BYTES, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(OTHER_BYTES, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING pass 2: 3 answers differ from the stored ones") != NULL);
-    T_EQ_I64(tour_with(SHORT_VALUE, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(SHORT_VALUE, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING pass 2") != NULL && strstr(output, "FINDING pass 3") != NULL);
-    T_EQ_I64(tour_with(OTHER_BYTES, "--json"), GATE_FINDING);
+    T_EQ_I64(tour_with(OTHER_BYTES, "--json"), CLI_FINDING);
     T_CHECK(strstr(output, "\"findings\":1,") != NULL);
 }
 
 static void byte_over_the_budget_is_found(void)
 {
-    T_EQ_I64(tour_with(OVER_BUDGET, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(OVER_BUDGET, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING pass 1: 1 bytes over the budget") != NULL);
     T_CHECK(strstr(output, "FINDING pass 3: 1 bytes over the budget") != NULL);
 }
 
 static void counts_that_do_not_add_up_are_found(void)
 {
-    T_EQ_I64(tour_with(MISCOUNTED_GETS, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(MISCOUNTED_GETS, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING pass 1: 0 hits and 300 misses in 300 operations") != NULL);
-    T_EQ_I64(tour_with(MISCOUNTED_HITS, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(MISCOUNTED_HITS, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING pass 2") != NULL);
 }
 
 static void failing_cache_ends_the_tour(void)
 {
-    T_EQ_I64(tour_with(OPEN_FAILS, "--threads=2"), GATE_NO_START);
-    T_EQ_I64(tour_with(GET_FAILS, "--threads=2"), GATE_INTERNAL);
-    T_EQ_I64(tour_with(SET_FAILS, "--threads=2"), GATE_INTERNAL);
-    T_EQ_I64(tour_with(STATS_FAIL, "--threads=2"), GATE_INTERNAL);
+    T_EQ_I64(tour_with(OPEN_FAILS, "--threads=2"), CLI_NO_START);
+    T_EQ_I64(tour_with(GET_FAILS, "--threads=2"), CLI_INTERNAL);
+    T_EQ_I64(tour_with(SET_FAILS, "--threads=2"), CLI_INTERNAL);
+    T_EQ_I64(tour_with(STATS_FAIL, "--threads=2"), CLI_INTERNAL);
     T_CHECK(strstr(output, "FINDING") == NULL);
 }
 
 static void rejected_set_is_no_finding(void)
 {
-    T_EQ_I64(tour_with(SET_REFUSED, "--threads=2"), GATE_DONE);
-    T_EQ_I64(tour_with(SET_REFUSED, "--json"), GATE_DONE);
+    T_EQ_I64(tour_with(SET_REFUSED, "--threads=2"), CLI_DONE);
+    T_EQ_I64(tour_with(SET_REFUSED, "--json"), CLI_DONE);
     T_CHECK(strstr(output, "\"refused\":300") != NULL);
 }
 
 static void second_load_is_found(void)
 {
-    T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
     T_CHECK(strstr(output, "\"one missing key\",\"threads\":64,\"loads\":1,\"joined\":63,") !=
             NULL);
-    T_EQ_I64(tour_with(TWO_LOADS, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(TWO_LOADS, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING loading: 2 loads, 64 of 64 threads got the value") != NULL);
-    T_EQ_I64(tour_with(VALUE_LOST, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(VALUE_LOST, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING loading: 1 loads, 63 of 64 threads got the value") != NULL);
-    T_EQ_I64(tour_with(FAILED_GET, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(FAILED_GET, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING failing loader: 999 of 1,000 served, 1 loads") != NULL);
-    T_EQ_I64(tour_with(FLOOD_LOADED, "--json"), GATE_FINDING);
+    T_EQ_I64(tour_with(FLOOD_LOADED, "--json"), CLI_FINDING);
     T_CHECK(strstr(output, "\"findings\":1,") != NULL);
-    T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), GATE_NO_START);
+    T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), CLI_NO_START);
 }
 
 static void wrong_answers_from_disk_are_found(void)
 {
-    T_EQ_I64(tour_with(NONE, "--json"), GATE_DONE);
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
     T_CHECK(strstr(output, "\"disk\":\"killed\",\"shown\":true,\"acknowledged\":100,") != NULL);
-    T_EQ_I64(tour_with(DISK_DIFFERENT, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(DISK_DIFFERENT, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING answers from disk differ from the stored ones") != NULL);
-    T_EQ_I64(tour_with(DISK_EMPTY, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(DISK_EMPTY, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING no answer came from disk") != NULL);
-    T_EQ_I64(tour_with(KILLED_WRONG, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(KILLED_WRONG, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING a killed store returned wrong values") != NULL);
-    T_EQ_I64(tour_with(KILLED_RISEN, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(KILLED_RISEN, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING a killed store returned deleted values") != NULL);
-    T_EQ_I64(tour_with(KILLED_EMPTY, "--json"), GATE_FINDING);
-    T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), GATE_NO_START);
+    T_EQ_I64(tour_with(KILLED_EMPTY, "--json"), CLI_FINDING);
+    T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), CLI_NO_START);
 }
 
 static void miscounted_policies_are_found(void)
 {
-    T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), GATE_FINDING);
-    T_EQ_I64(tour_with(NO_ADVICE, "--json"), GATE_FINDING);
-    T_EQ_I64(tour_with(POLICIES_FAIL, "--threads=2"), GATE_NO_START);
+    T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), CLI_FINDING);
+    T_EQ_I64(tour_with(NO_ADVICE, "--json"), CLI_FINDING);
+    T_EQ_I64(tour_with(POLICIES_FAIL, "--threads=2"), CLI_NO_START);
 }
 
 static void exceeded_rate_limit_is_found(void)
 {
-    T_EQ_I64(tour_with(NONE, "--threads=2"), GATE_DONE);
+    T_EQ_I64(tour_with(NONE, "--threads=2"), CLI_DONE);
     T_CHECK(strstr(output, "\ntwo                   9,000 checks, 2,000 admitted, at most 1,000 in "
                            "any second, 30 ns a check\n") != NULL);
-    T_EQ_I64(tour_with(LIMIT_PASSED, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(LIMIT_PASSED, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "FINDING two: 1001 admitted in a second, limit 1000") != NULL);
-    T_EQ_I64(tour_with(LIMIT_PASSED, "--json"), GATE_FINDING);
+    T_EQ_I64(tour_with(LIMIT_PASSED, "--json"), CLI_FINDING);
     T_CHECK(strstr(output, "\"most_in_a_second\":1001,") != NULL);
-    T_EQ_I64(tour_with(LIMIT_ODD, "--threads=2"), GATE_FINDING);
+    T_EQ_I64(tour_with(LIMIT_ODD, "--threads=2"), CLI_FINDING);
     T_CHECK(strstr(output, "1 wrong codes") != NULL);
-    T_EQ_I64(tour_with(NOTHING_ADMITTED, "--threads=2"), GATE_FINDING);
-    T_EQ_I64(tour_with(LIMITERS_FAIL, "--threads=2"), GATE_NO_START);
+    T_EQ_I64(tour_with(NOTHING_ADMITTED, "--threads=2"), CLI_FINDING);
+    T_EQ_I64(tour_with(LIMITERS_FAIL, "--threads=2"), CLI_NO_START);
 }
 
 static void windows_are_half_open(void)
@@ -344,9 +344,9 @@ static void remove_folder(void)
 }
 T_AFTER_EACH(remove_folder);
 
-T_MAIN("gate_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
+T_MAIN("cli_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
        T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
        T_CASE(second_load_is_found), T_CASE(wrong_answers_from_disk_are_found),
-       T_CASE(miscounted_policies_are_found),
-       T_CASE(exceeded_rate_limit_is_found), T_CASE(windows_are_half_open))
+       T_CASE(miscounted_policies_are_found), T_CASE(exceeded_rate_limit_is_found),
+       T_CASE(windows_are_half_open))

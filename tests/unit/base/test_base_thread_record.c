@@ -15,39 +15,39 @@
 static void *touch(void *arg)
 {
     (void)arg;
-    base_self_t *s = base_self();
+    base_thread_record *s = base_thread_self();
     s->countdown++;
     return NULL;
 }
 
 static void record_of_a_thread_is_stable(void)
 {
-    base_self_t *s = base_self();
-    T_CHECK(s == base_self());
-    T_CHECK(s->index >= 1 && s->index < BASE_SELF_MAX);
+    base_thread_record *s = base_thread_self();
+    T_CHECK(s == base_thread_self());
+    T_CHECK(s->index >= 1 && s->index < BASE_THREAD_MAX);
     T_EQ_I64(base_load_rlx(&s->tid), (int64_t)syscall(SYS_gettid));
     T_EQ_U64((uintptr_t)s % BASE_PAD, 0);
-    T_CHECK(base_self_count() > s->index);
+    T_CHECK(base_thread_count() > s->index);
 }
 
 static void records_of_ended_threads_are_reused(void)
 {
-    (void)base_self();
-    uint32_t before = base_self_count();
+    (void)base_thread_self();
+    uint32_t before = base_thread_count();
     const uint64_t threads = t_share(20000 / T_COST);
     for (uint64_t i = 0; i < threads; i++) { t_live_and_end(touch, NULL); }
-    T_CHECK(base_self_count() <= before + 1);
+    T_CHECK(base_thread_count() <= before + 1);
 }
 
 /* ---- many threads at the same time ---- */
 
 enum { BUNCH = 60 };
-static struct { _Atomic uint32_t go, there; base_self_t *record[BUNCH]; } bunch;
+static struct { _Atomic uint32_t go, there; base_thread_record *record[BUNCH]; } bunch;
 
 static void bunch_main(void *arg)
 {
     size_t i = (size_t)(uintptr_t)arg;
-    bunch.record[i] = base_self();
+    bunch.record[i] = base_thread_self();
     (void)base_add_ar(&bunch.there, 1u);
     while (base_load_acq(&bunch.go) == 0) { (void)sync_wait(&bunch.go, 0, UINT64_MAX); }
 }
@@ -65,7 +65,7 @@ static void live_threads_share_no_record(void)
         sync_wake(&bunch.go, INT32_MAX);
         for (size_t i = 0; i < BUNCH; i++) { base_thread_join(&t[i]); }
         for (size_t i = 0; i < BUNCH; i++) {
-            T_CHECK(bunch.record[i] != base_self() && bunch.record[i]->index != 0);
+            T_CHECK(bunch.record[i] != base_thread_self() && bunch.record[i]->index != 0);
             most = bunch.record[i]->index > most ? bunch.record[i]->index : most;
         }
     }
@@ -109,21 +109,21 @@ static void forked_child_keeps_its_record(void)
     base_fork_node second = node;
     T_REQUIRE(base_fork_register(&node));
     T_REQUIRE(base_fork_register(&second));
-    base_self_t *mine = base_self();
+    base_thread_record *mine = base_thread_self();
     uint32_t generation = base_fork_generation();
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        T_CHECK(base_self() == mine);
+        T_CHECK(base_thread_self() == mine);
         T_EQ_I64(base_load_rlx(&mine->tid), (int64_t)syscall(SYS_gettid));
         T_EQ_U64(base_fork_generation(), generation + 1);
         T_EQ_I64(forks.children, 2);
         T_CHECK(!mine->forking);
-        uint32_t before = base_self_count();
+        uint32_t before = base_thread_count();
         /* The other threads of the parent do not exist here: their records are free.
          * ThreadSanitizer refuses threads in a child of a process with threads. */
         for (int i = 0; i < 100 && !BASE_TSAN; i++) { t_live_and_end(touch, NULL); }
-        T_CHECK(base_self_count() <= before + 1);
+        T_CHECK(base_thread_count() <= before + 1);
         _exit(t_failed());
     }
     int status = 1;
@@ -144,7 +144,6 @@ static void forked_child_keeps_its_record(void)
     base_thread_join(&t);
 }
 
-T_MAIN("base_self", T_CASE(record_of_a_thread_is_stable),
-       T_CASE(records_of_ended_threads_are_reused),
-       T_CASE(live_threads_share_no_record), T_CASE(records_of_live_threads_differ),
-       T_CASE(forked_child_keeps_its_record))
+T_MAIN("base_thread_self", T_CASE(record_of_a_thread_is_stable),
+       T_CASE(records_of_ended_threads_are_reused), T_CASE(live_threads_share_no_record),
+       T_CASE(records_of_live_threads_differ), T_CASE(forked_child_keeps_its_record))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_gate: stamps, gates, filter, memo and doorbell of the disk level, one key, as built in
+ * l2_tombstone_lock: stamps, tombstone_locks, filter, memo and doorbell of the disk level, one key, as built in
  * src/l2/write.c, tombstone_filter.c, stall.c and src/cache/hook.c.
  *
  * PICTURE    change: L1's step raises the stamp -> kill: filter says maybe -> gate {memo does not
@@ -128,7 +128,7 @@ proctype change()
 #else
                 GATE;
 #endif
-                    /* AT(l2.kill_gate) */
+                    /* AT(l2.kill_lock) */
                     if
                     :: memo
                     :: !memo ->
@@ -164,7 +164,7 @@ proctype put()
         n++;
         atomic { s = stamp; v = now }
         GATE;
-        /* AT(l2.put_gate) */
+        /* AT(l2.put_lock) */
 #ifdef CLOSED_BEFORE_LOG
         c = shut;
         atomic { !log -> log = true };

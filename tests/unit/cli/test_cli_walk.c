@@ -46,7 +46,7 @@ static void leave_root(void)
     T_CHECK(system(command) == 0);
 }
 
-static const gate_limits no_limits = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+static const cli_limits no_limits = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
 static void add_text(void *ctx, const unsigned char *p, size_t n)
 {
@@ -55,11 +55,11 @@ static void add_text(void *ctx, const unsigned char *p, size_t n)
     end[n] = '\0';
 }
 
-static gate_skip read_into(const gate_files *f, size_t i, char *out)
+static cli_skip read_into(const cli_files *f, size_t i, char *out)
 {
     unsigned char buf[3]; /* small on purpose: several pieces */
     out[0] = '\0';
-    return gate_file_read(f, &f->file[i], UINT64_MAX, buf, sizeof buf, add_text, out);
+    return cli_file_read(f, &f->file[i], UINT64_MAX, buf, sizeof buf, add_text, out);
 }
 
 static void finds_regular_files_in_order_and_counts_the_rest(void)
@@ -85,20 +85,20 @@ static void finds_regular_files_in_order_and_counts_the_rest(void)
     in_root(path, sizeof path, "fifo");
     T_REQUIRE(mkfifo(path, 0600) == 0);
 
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
     static const char *const want[] = { "a", "b/a", "b/deep/x", "z" };
     T_REQUIRE(f.count == 4);
     for (size_t i = 0; i < 4; i++) { T_EQ_STR(f.file[i].path, want[i]); }
     T_EQ_U64(f.bytes, 5 + 3 + 6 + 4);
-    T_EQ_U64(f.skipped[GATE_SKIP_SYMLINK], 4);
-    T_EQ_U64(f.skipped[GATE_SKIP_SPECIAL], 1);
-    T_EQ_U64(f.skipped[GATE_SKIP_EMPTY], 1);
-    T_EQ_U64(f.skipped[GATE_SKIP_UNREADABLE], 0);
-    T_EQ_I64(f.cut, GATE_CUT_NONE);
-    T_EQ_I64(read_into(&f, 2, text), GATE_SKIP_COUNT);
+    T_EQ_U64(f.skipped[CLI_SKIP_SYMLINK], 4);
+    T_EQ_U64(f.skipped[CLI_SKIP_SPECIAL], 1);
+    T_EQ_U64(f.skipped[CLI_SKIP_EMPTY], 1);
+    T_EQ_U64(f.skipped[CLI_SKIP_UNREADABLE], 0);
+    T_EQ_I64(f.cut, CLI_CUT_NONE);
+    T_EQ_I64(read_into(&f, 2, text), CLI_SKIP_COUNT);
     T_EQ_STR(text, "deep x");
-    gate_files_close(&f);
+    cli_files_close(&f);
     leave_root();
 }
 
@@ -111,30 +111,30 @@ static void limits_cut_the_list_at_the_same_place(void)
         put(name, "0123456789");
     }
     put("aaa large", "0123456789012345678901234567890123456789012345678901234567890123456789");
-    gate_files f;
-    gate_limits limits = { 7, UINT64_MAX, UINT64_MAX };
-    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    cli_files f;
+    cli_limits limits = { 7, UINT64_MAX, UINT64_MAX };
+    T_EQ_I64(cli_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 7);
-    T_EQ_I64(f.cut, GATE_CUT_FILES);
+    T_EQ_I64(f.cut, CLI_CUT_FILES);
     T_EQ_STR(f.file[6].path, "f05");
-    gate_files_close(&f);
-    limits = (gate_limits){ 31, UINT64_MAX, UINT64_MAX };
-    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    cli_files_close(&f);
+    limits = (cli_limits){ 31, UINT64_MAX, UINT64_MAX };
+    T_EQ_I64(cli_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 31);
-    T_EQ_I64(f.cut, GATE_CUT_NONE); /* the limit equals the number of files */
-    gate_files_close(&f);
-    limits = (gate_limits){ UINT64_MAX, 55, UINT64_MAX };
-    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_I64(f.cut, CLI_CUT_NONE); /* the limit equals the number of files */
+    cli_files_close(&f);
+    limits = (cli_limits){ UINT64_MAX, 55, UINT64_MAX };
+    T_EQ_I64(cli_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 5);
     T_EQ_U64(f.bytes, 50);
-    T_EQ_I64(f.cut, GATE_CUT_BYTES);
-    T_EQ_U64(f.skipped[GATE_SKIP_LARGE], 1); /* larger than the limit: skipped, no cut */
-    gate_files_close(&f);
-    limits = (gate_limits){ UINT64_MAX, UINT64_MAX, 1 };
-    T_EQ_I64(gate_files_open(&f, root, &limits), 0);
+    T_EQ_I64(f.cut, CLI_CUT_BYTES);
+    T_EQ_U64(f.skipped[CLI_SKIP_LARGE], 1); /* larger than the limit: skipped, no cut */
+    cli_files_close(&f);
+    limits = (cli_limits){ UINT64_MAX, UINT64_MAX, 1 };
+    T_EQ_I64(cli_files_open(&f, root, &limits), 0);
     T_EQ_U64(f.count, 0);
-    T_EQ_I64(f.cut, GATE_CUT_TIME);
-    gate_files_close(&f);
+    T_EQ_I64(f.cut, CLI_CUT_TIME);
+    cli_files_close(&f);
     leave_root();
 }
 
@@ -148,11 +148,11 @@ static void folders_below_the_depth_limit_are_counted(void)
         T_REQUIRE(mkdir(path, 0700) == 0);
     }
     put("top", "x");
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
     T_EQ_U64(f.count, 1);
-    T_EQ_U64(f.skipped[GATE_SKIP_DEEP], 1);
-    gate_files_close(&f);
+    T_EQ_U64(f.skipped[CLI_SKIP_DEEP], 1);
+    cli_files_close(&f);
     leave_root();
 }
 
@@ -165,8 +165,8 @@ static void file_changed_after_the_list_is_skipped(void)
     put("d/link", "link");
     put("d/other", "other");
     put("d/written", "written");
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
     T_REQUIRE(f.count == 4);
     in_root(a, sizeof a, "d/gone");
     T_REQUIRE(unlink(a) == 0);
@@ -177,24 +177,24 @@ static void file_changed_after_the_list_is_skipped(void)
     in_root(b, sizeof b, "d/other");
     T_REQUIRE(rename(a, b) == 0);
     put("d/written", "written, longer");
-    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_VANISHED);
-    T_EQ_I64(read_into(&f, 1, text), GATE_SKIP_UNREADABLE);
-    T_EQ_I64(read_into(&f, 2, text), GATE_SKIP_VANISHED);
-    T_EQ_I64(read_into(&f, 3, text), GATE_SKIP_CHANGED);
+    T_EQ_I64(read_into(&f, 0, text), CLI_SKIP_VANISHED);
+    T_EQ_I64(read_into(&f, 1, text), CLI_SKIP_UNREADABLE);
+    T_EQ_I64(read_into(&f, 2, text), CLI_SKIP_VANISHED);
+    T_EQ_I64(read_into(&f, 3, text), CLI_SKIP_CHANGED);
 
     /* A link to a folder with the same names replaces the folder. */
     put("d/fresh", "ours");
-    gate_files_close(&f);
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    cli_files_close(&f);
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
     T_EQ_STR(f.file[0].path, "d/fresh");
     folder("elsewhere");
     put("elsewhere/fresh", "not ours");
     in_root(a, sizeof a, "d");
     in_root(b, sizeof b, "moved");
     T_REQUIRE(rename(a, b) == 0 && symlink("elsewhere", a) == 0);
-    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_VANISHED);
+    T_EQ_I64(read_into(&f, 0, text), CLI_SKIP_VANISHED);
     T_EQ_STR(text, "");
-    gate_files_close(&f);
+    cli_files_close(&f);
     leave_root();
 }
 
@@ -211,12 +211,12 @@ static void unreadable_files_and_folders_are_counted(void)
     /* Root reads every file: act as another user here. */
     const uid_t me = geteuid();
     T_REQUIRE(me != 0 || seteuid(65534) == 0);
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
     T_EQ_U64(f.count, 1);
-    T_EQ_U64(f.skipped[GATE_SKIP_UNREADABLE], 1);
-    T_EQ_I64(read_into(&f, 0, text), GATE_SKIP_UNREADABLE);
-    gate_files_close(&f);
+    T_EQ_U64(f.skipped[CLI_SKIP_UNREADABLE], 1);
+    T_EQ_I64(read_into(&f, 0, text), CLI_SKIP_UNREADABLE);
+    cli_files_close(&f);
     T_REQUIRE(seteuid(me) == 0);
     T_REQUIRE(chmod(path, 0700) == 0);
     leave_root();
@@ -228,40 +228,40 @@ static void deadline_stops_a_read_inside_a_file(void)
     char text[64] = "";
     enter_root();
     put("long", "0123456789");
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, root, &no_limits), 0);
-    T_EQ_I64(gate_file_read(&f, &f.file[0], 1, buf, sizeof buf, add_text, text), GATE_SKIP_LATE);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, root, &no_limits), 0);
+    T_EQ_I64(cli_file_read(&f, &f.file[0], 1, buf, sizeof buf, add_text, text), CLI_SKIP_LATE);
     T_EQ_STR(text, "01");
-    gate_files_close(&f);
+    cli_files_close(&f);
     leave_root();
 }
 
 static void missing_folder_gives_its_errno(void)
 {
-    gate_files f;
-    T_EQ_I64(gate_files_open(&f, "/nowhere/at/all", &no_limits), ENOENT);
-    gate_files_close(&f);
-    T_EQ_I64(gate_files_open(&f, "/etc/passwd", &no_limits), ENOTDIR);
-    gate_files_close(&f);
+    cli_files f;
+    T_EQ_I64(cli_files_open(&f, "/nowhere/at/all", &no_limits), ENOENT);
+    cli_files_close(&f);
+    T_EQ_I64(cli_files_open(&f, "/etc/passwd", &no_limits), ENOTDIR);
+    cli_files_close(&f);
 }
 
 static void numbers_have_separators_and_units(void)
 {
-    char out[GATE_TEXT];
-    T_EQ_STR(gate_count(out, 0), "0");
-    T_EQ_STR(gate_count(out, 999), "999");
-    T_EQ_STR(gate_count(out, 20000), "20,000");
-    T_EQ_STR(gate_count(out, UINT64_MAX), "18,446,744,073,709,551,615");
-    T_EQ_STR(gate_bytes(out, 1023), "1023 B");
-    T_EQ_STR(gate_bytes(out, 1536), "1.50 KiB");
-    T_EQ_STR(gate_bytes(out, 64u << 20), "64.0 MiB");
-    T_EQ_STR(gate_bytes(out, UINT64_MAX), "16777215.9 TiB");
-    T_EQ_STR(gate_duration(out, 5), "5 ns");
-    T_EQ_STR(gate_duration(out, 61234), "61.2 us");
-    T_EQ_STR(gate_duration(out, 1500000000), "1.50 s");
-    T_EQ_STR(gate_percent(out, 1, 1), "100.0 %");
-    T_EQ_STR(gate_percent(out, 99999, 100000), "99.9 %");
-    T_EQ_STR(gate_percent(out, 0, 0), "0.0 %");
+    char out[CLI_TEXT];
+    T_EQ_STR(cli_count(out, 0), "0");
+    T_EQ_STR(cli_count(out, 999), "999");
+    T_EQ_STR(cli_count(out, 20000), "20,000");
+    T_EQ_STR(cli_count(out, UINT64_MAX), "18,446,744,073,709,551,615");
+    T_EQ_STR(cli_bytes(out, 1023), "1023 B");
+    T_EQ_STR(cli_bytes(out, 1536), "1.50 KiB");
+    T_EQ_STR(cli_bytes(out, 64u << 20), "64.0 MiB");
+    T_EQ_STR(cli_bytes(out, UINT64_MAX), "16777215.9 TiB");
+    T_EQ_STR(cli_duration(out, 5), "5 ns");
+    T_EQ_STR(cli_duration(out, 61234), "61.2 us");
+    T_EQ_STR(cli_duration(out, 1500000000), "1.50 s");
+    T_EQ_STR(cli_percent(out, 1, 1), "100.0 %");
+    T_EQ_STR(cli_percent(out, 99999, 100000), "99.9 %");
+    T_EQ_STR(cli_percent(out, 0, 0), "0.0 %");
 }
 
 static void sizes_are_parsed_strictly(void)
@@ -275,13 +275,13 @@ static void sizes_are_parsed_strictly(void)
     };
     uint64_t n = 0;
     for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
-        T_CHECK(gate_parse_bytes(v[i].text, &n) == v[i].fine);
+        T_CHECK(cli_parse_bytes(v[i].text, &n) == v[i].fine);
         if (v[i].fine) { T_EQ_U64(n, v[i].bytes); }
     }
-    T_CHECK(gate_parse_count("64", 1, 64, &n) && n == 64);
-    T_CHECK(!gate_parse_count("65", 1, 64, &n));
-    T_CHECK(!gate_parse_count("0", 1, 64, &n));
-    T_CHECK(!gate_parse_count("2x", 1, 64, &n));
+    T_CHECK(cli_parse_count("64", 1, 64, &n) && n == 64);
+    T_CHECK(!cli_parse_count("65", 1, 64, &n));
+    T_CHECK(!cli_parse_count("0", 1, 64, &n));
+    T_CHECK(!cli_parse_count("2x", 1, 64, &n));
 }
 
 static void strings_are_escaped_for_json_and_terminal(void)
@@ -296,19 +296,19 @@ static void strings_are_escaped_for_json_and_terminal(void)
         char out[128] = "";
         FILE *f = fmemopen(out, sizeof out, "w");
         T_REQUIRE(f != NULL);
-        gate_json_string(f, v[i].in);
+        cli_json_string(f, v[i].in);
         fclose(f);
         T_EQ_STR(out, v[i].json);
         memset(out, 0, sizeof out);
         f = fmemopen(out, sizeof out, "w");
         T_REQUIRE(f != NULL);
-        gate_plain(f, v[i].in);
+        cli_plain(f, v[i].in);
         fclose(f);
         T_EQ_STR(out, v[i].plain);
     }
 }
 
-T_MAIN("gate_walk", T_CASE(finds_regular_files_in_order_and_counts_the_rest),
+T_MAIN("cli_walk", T_CASE(finds_regular_files_in_order_and_counts_the_rest),
        T_CASE(limits_cut_the_list_at_the_same_place),
        T_CASE(folders_below_the_depth_limit_are_counted),
        T_CASE(file_changed_after_the_list_is_skipped),

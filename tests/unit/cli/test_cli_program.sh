@@ -158,4 +158,4 @@ long_words() {
     [ $? -eq 2 ] && [ "$(wc -l <"$t_tmp/err")" -eq 1 ] && [ "$(wc -c <"$t_tmp/err")" -lt 4700 ]
 }
 t_case long_words_are_cut long_words
-t_end gate_program
+t_end cli_program

@@ -5,7 +5,7 @@
 #         and counts as a textbook does. A file that is no trace is refused with its first wrong line
 #         or record, the expected form, exit code 1 and nothing on stdout.
 # Method: traces of a few records made here with known miss ratios; the same requests in each
-#         format must give the same figures. Public traces: test_gate_replay_public.sh.
+#         format must give the same figures. Public traces: test_cli_replay_public.sh.
 set -u
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
@@ -349,4 +349,4 @@ no_advice() { # the cache is too small for advice: nothing is printed, nothing f
     [ $rc -eq 0 ] && ! grep -q advisor "$t_tmp/out"
 }
 t_case advisor_of_a_small_cache_is_silent no_advice
-t_end gate_replay
+t_end cli_replay

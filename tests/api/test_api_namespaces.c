@@ -17,7 +17,7 @@ static cellar *open_bytes(uint64_t bytes)
     return c;
 }
 
-static cellar *view(cellar *c, const char *name)
+static cellar *namespace(cellar *c, const char *name)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, NULL, &v) == CELLAR_OK);
@@ -32,18 +32,18 @@ static cellar_err put(cellar *c, const char *key, const char *value)
 static void closed_and_reopened_namespace_keeps_entries(void)
 {
     cellar *c = open_bytes(4u << 20);
-    cellar *a = view(c, "a"), *again = view(c, "a");
+    cellar *a = namespace(c, "a"), *again = namespace(c, "a");
     T_CHECK(a == again);
     put(a, "k", "v");
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "v"); /* opened twice, closed once */
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
-    a = view(c, "a");
+    a = namespace(c, "a");
     T_EQ_STR(api_look(a, "k"), "v");
     T_EQ_STR(api_look(c, "k"), "MISS");
     /* Any namespace leads to all others, and the root handle may be closed last. */
-    cellar *b = view(a, "b");
+    cellar *b = namespace(a, "b");
     put(b, "k", "w");
     T_EQ_STR(api_look(a, "k"), "v");
     T_EQ_I64(cellar_close(a), CELLAR_OK);
@@ -54,13 +54,13 @@ static void closed_and_reopened_namespace_keeps_entries(void)
 static void dropped_namespace_is_empty_and_closed(void)
 {
     cellar *c = open_bytes(4u << 20);
-    cellar *a = view(c, "a"), *b = view(c, "b");
+    cellar *a = namespace(c, "a"), *b = namespace(c, "b");
     put(a, "k", "old");
     put(b, "k", "other");
     T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_E_NOT_FOUND);
-    cellar *fresh = view(c, "a");
+    cellar *fresh = namespace(c, "a");
     T_CHECK(fresh != a);
     T_EQ_STR(api_look(fresh, "k"), "MISS");
     put(fresh, "k", "new");
@@ -83,7 +83,7 @@ static void namespace_names_are_bytes(void)
     longest[CELLAR_NAME_MAX] = '\0';
     const char *const names[4] = { longest, "\xff\x01\n", " ", "\xc3\xa4" };
     for (int i = 0; i < 4; i++) {
-        v[i] = view(c, names[i]);
+        v[i] = namespace(c, names[i]);
         put(v[i], "k", names[i]);
     }
     for (int i = 0; i < 4; i++) { T_EQ_STR(api_look(v[i], "k"), names[i]); }
@@ -104,17 +104,17 @@ static void namespaces_over_limit_are_refused(void)
     cfg.tuning.max_namespaces = 101; /* the root is one */
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 100; i++) {
-        snprintf(name, sizeof name, "view-%d", i);
-        v[i] = view(c, name);
+        snprintf(name, sizeof name, "namespace-%d", i);
+        v[i] = namespace(c, name);
         T_EQ_I64(cellar_set(v[i], "k", 1, &i, sizeof i, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_CHECK(more == NULL);
-    T_EQ_I64(cellar_namespace_drop(c, "view-7"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "namespace-7"), CELLAR_OK);
     /* its handle is still open */
     T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_close(v[7]), CELLAR_OK);
-    v[7] = view(c, "one more");
+    v[7] = namespace(c, "one more");
     for (int i = 0; i < 100; i++) {
         int seen = -1;
         const cellar_err want = i == 7 ? CELLAR_MISS : CELLAR_OK;
@@ -134,7 +134,7 @@ static void opened_and_dropped_namespaces_leave_no_memory(void)
     char name[32];
     for (int i = 0; i < 3000; i++) {
         snprintf(name, sizeof name, "v%d", i);
-        cellar *v = view(c, name);
+        cellar *v = namespace(c, name);
         put(v, "k", "v");
         T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
         T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -252,7 +252,7 @@ static void clear_is_o1_and_frees_memory(void)
     const uint32_t most = (uint32_t)t_env_u64("CLEAR_ENTRIES", CLEAR_ENTRIES);
     const int rounds = most > CLEAR_ENTRIES ? 3 : 9;
     cellar *c = open_bytes(((uint64_t)64 << 20) + (uint64_t)most * 64);
-    cellar *v = view(c, "v"), *w = view(c, "w");
+    cellar *v = namespace(c, "v"), *w = namespace(c, "w");
     bool alike = false;
     for (int i = 0; i < 10 && !alike && !t_failed(); i++) { /* a machine may change meanwhile */
         const uint64_t few = clear_ns(v, 1000, w, most, rounds);
@@ -269,7 +269,7 @@ static void clear_is_o1_and_frees_memory(void)
     api_shut(c);
     /* full, cleared: the same amount fits again, and no live entry is evicted */
     c = open_bytes(8u << 20);
-    v = view(c, "v");
+    v = namespace(c, "v");
     static char value[1000];
     for (int i = 0; i < 20000; i++) { cellar_set(v, &i, sizeof i, value, sizeof value, NULL); }
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
@@ -285,7 +285,7 @@ static void clear_is_o1_and_frees_memory(void)
 
 static void version_increment_counts_up(void)
 {
-    cellar *c = open_bytes(2u << 20), *v = view(c, "v");
+    cellar *c = open_bytes(2u << 20), *v = namespace(c, "v");
     uint32_t version = 0;
     put(v, "k", "1");
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
@@ -305,7 +305,7 @@ static void version_increment_counts_up(void)
 }
 
 /* Open "v" with a version. */
-static cellar *view_at(cellar *c, uint32_t version)
+static cellar *namespace_at(cellar *c, uint32_t version)
 {
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *v = NULL;
@@ -316,20 +316,20 @@ static cellar *view_at(cellar *c, uint32_t version)
 
 static void version_at_open_begins_keeps_or_changes(void)
 {
-    cellar *c = open_bytes(2u << 20), *v = view_at(c, 7), *again;
+    cellar *c = open_bytes(2u << 20), *v = namespace_at(c, 7), *again;
     cellar_stats st = cellar_stats_default();
     uint32_t version = 0;
     put(v, "k", "first");
-    again = view_at(c, 7); /* the same number: nothing changes */
+    again = namespace_at(c, 7); /* the same number: nothing changes */
     T_EQ_STR(api_look(v, "k"), "first");
     T_EQ_I64(cellar_close(again), CELLAR_OK);
-    again = view_at(c, 0); /* 0 keeps it */
+    again = namespace_at(c, 0); /* 0 keeps it */
     T_EQ_STR(api_look(v, "k"), "first");
     T_EQ_I64(cellar_close(again), CELLAR_OK);
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
     T_EQ_U64(version, 8);
     put(v, "k", "second");
-    again = view_at(c, 5); /* another number: like cellar_version_set */
+    again = namespace_at(c, 5); /* another number: like cellar_version_set */
     T_EQ_STR(api_look(v, "k"), "MISS");
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.version_changes, 2);
@@ -338,7 +338,7 @@ static void version_at_open_begins_keeps_or_changes(void)
     T_EQ_I64(cellar_close(again), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
-    v = view(c, "v"); /* new, without options */
+    v = namespace(c, "v"); /* new, without options */
     T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -385,7 +385,7 @@ static void root_has_options_and_name(void)
     int64_t value;
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, 4000);
-    cellar *v = view(c, "v");
+    cellar *v = namespace(c, "v");
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, 9000);
     T_EQ_I64(cellar_version_increment(c, &cls), CELLAR_OK);
@@ -397,12 +397,10 @@ static void root_has_options_and_name(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_views", T_CASE(closed_and_reopened_namespace_keeps_entries),
+T_MAIN("api_namespaces", T_CASE(closed_and_reopened_namespace_keeps_entries),
        T_CASE(dropped_namespace_is_empty_and_closed), T_CASE(namespace_names_are_bytes),
        T_CASE(namespaces_over_limit_are_refused),
        T_CASE(opened_and_dropped_namespaces_leave_no_memory),
-       T_CASE(namespace_options_and_ttl_classes_apply),
-       T_CASE(clear_is_o1_and_frees_memory), T_CASE(version_increment_counts_up),
-       T_CASE(version_at_open_begins_keeps_or_changes),
-       T_CASE(many_stores_are_independent),
-       T_CASE(root_has_options_and_name))
+       T_CASE(namespace_options_and_ttl_classes_apply), T_CASE(clear_is_o1_and_frees_memory),
+       T_CASE(version_increment_counts_up), T_CASE(version_at_open_begins_keeps_or_changes),
+       T_CASE(many_stores_are_independent), T_CASE(root_has_options_and_name))

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    W-TinyLFU, with which policies are compared, is the published one.
+ * Method: cases worked out by hand at 10 entries (window 1, main 9, protected 7); 200,000 random
+ *         requests compared with a model that has plain arrays as lists. */
+#include "tests/support/t.h"
+
+#include "cli/tinylfu.c"
+
+#include <string.h>
+
+static cli_tiny *open_ten(void)
+{
+    cli_tiny *t = cli_tiny_open(10, 200);
+    T_REQUIRE(t != NULL);
+    for (uint32_t i = 1; i <= 10; i++) { T_CHECK(!cli_tiny_request(t, i)); }
+    return t;
+}
+
+static void new_entry_enters_the_window(void)
+{
+    cli_tiny *t = open_ten();
+    T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_WINDOW);
+    for (uint32_t i = 1; i <= 9; i++) { T_EQ_U64(cli_tiny_where(t, i), CLI_TINY_PROBATION); }
+    T_CHECK(cli_tiny_request(t, 10)); /* a hit in the window leaves it there */
+    T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_WINDOW);
+    cli_tiny_close(t);
+}
+
+static void new_entry_loses_a_tie(void)
+{
+    cli_tiny *t = open_ten();
+    T_CHECK(!cli_tiny_request(t, 11)); /* 10, used once, against 1, used once */
+    T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_OUT);
+    T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_PROBATION);
+    T_EQ_U64(cli_tiny_where(t, 11), CLI_TINY_WINDOW);
+    T_CHECK(!cli_tiny_request(t, 10)); /* now used twice; 11 loses against 1 */
+    T_EQ_U64(cli_tiny_where(t, 11), CLI_TINY_OUT);
+    T_CHECK(!cli_tiny_request(t, 12)); /* 10, used twice, against 1 */
+    T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_PROBATION);
+    T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_OUT);
+    T_EQ_U64(cli_tiny_uses(t, 10), 2);
+    cli_tiny_close(t);
+}
+
+static void hit_in_probation_protects(void)
+{
+    cli_tiny *t = open_ten();
+    for (uint32_t i = 1; i <= 7; i++) { T_CHECK(cli_tiny_request(t, i)); }
+    for (uint32_t i = 1; i <= 7; i++) { T_EQ_U64(cli_tiny_where(t, i), CLI_TINY_PROTECTED); }
+    T_CHECK(cli_tiny_request(t, 1)); /* 2 is now the least recently used of seven */
+    T_CHECK(cli_tiny_request(t, 8)); /* an eighth: it goes back to probation */
+    T_EQ_U64(cli_tiny_where(t, 8), CLI_TINY_PROTECTED);
+    T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_PROTECTED);
+    T_EQ_U64(cli_tiny_where(t, 2), CLI_TINY_PROBATION);
+    /* Probation is 9, then 2: the victim is 9, and 10 was not used more often. */
+    T_CHECK(cli_tiny_request(t, 10));
+    T_CHECK(!cli_tiny_request(t, 11));
+    T_EQ_U64(cli_tiny_where(t, 9), CLI_TINY_OUT);
+    T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_PROBATION);
+    cli_tiny_close(t);
+}
+
+static void uses_are_halved_after_ten_requests_an_entry(void)
+{
+    cli_tiny *t = open_ten(); /* 10 requests */
+    for (unsigned i = 0; i < 12; i++) { (void)cli_tiny_request(t, 1); }
+    T_EQ_U64(cli_tiny_uses(t, 1), 13);
+    for (unsigned i = 0; i < 77; i++) { (void)cli_tiny_request(t, 2); }
+    T_EQ_U64(cli_tiny_uses(t, 2), 15); /* no more than that */
+    (void)cli_tiny_request(t, 2);      /* the hundredth */
+    T_EQ_U64(cli_tiny_uses(t, 1), 6);
+    T_EQ_U64(cli_tiny_uses(t, 2), 7);
+    T_EQ_U64(cli_tiny_uses(t, 3), 0);
+    for (unsigned i = 0; i < 49; i++) { (void)cli_tiny_request(t, 3); } /* 50 are remembered */
+    T_EQ_U64(cli_tiny_uses(t, 1), 6);
+    (void)cli_tiny_request(t, 3);
+    T_EQ_U64(cli_tiny_uses(t, 1), 3);
+    cli_tiny_close(t);
+}
+
+static void one_and_two_entries_work(void)
+{
+    cli_tiny *t = cli_tiny_open(1, 8);
+    T_REQUIRE(t != NULL);
+    T_CHECK(!cli_tiny_request(t, 1));
+    T_CHECK(cli_tiny_request(t, 1));
+    T_CHECK(!cli_tiny_request(t, 2)); /* a window only: the newest stays */
+    T_CHECK(cli_tiny_request(t, 2));
+    T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_OUT);
+    cli_tiny_close(t);
+    t = cli_tiny_open(2, 8);
+    T_REQUIRE(t != NULL);
+    T_CHECK(!cli_tiny_request(t, 1));
+    T_CHECK(!cli_tiny_request(t, 2));
+    T_CHECK(cli_tiny_request(t, 1)); /* protected has no room: back to probation */
+    T_EQ_U64(cli_tiny_where(t, 1), CLI_TINY_PROBATION);
+    T_EQ_U64(cli_tiny_where(t, 2), CLI_TINY_WINDOW);
+    cli_tiny_close(t);
+}
+
+static void shares_are_as_published(void)
+{
+    static const uint64_t at[][3] = { { 1, 1, 0 }, { 2, 1, 0 }, { 10, 1, 7 }, { 100, 1, 79 },
+                                      { 101, 2, 79 }, { 1000, 10, 792 }, { 69004, 691, 54650 } };
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        cli_tiny *t = cli_tiny_open(at[i][0], 8);
+        T_REQUIRE(t != NULL);
+        T_EQ_U64(t->list[CLI_TINY_WINDOW].most, at[i][1]);
+        T_EQ_U64(t->list[CLI_TINY_PROTECTED].most, at[i][2]);
+        T_EQ_U64(t->reset_at, at[i][0] * 10);
+        cli_tiny_close(t);
+    }
+}
+
+/* ---- the model: [0] window, [1] probation, [2] protected; the newest first ---- */
+
+enum { HELD = 150, KEYS = 600 };
+static uint32_t model[3][HELD + 1];
+static size_t model_n[3];
+
+static void model_out(unsigned list, size_t at)
+{
+    model_n[list]--;
+    memmove(&model[list][at], &model[list][at + 1], (model_n[list] - at) * sizeof model[0][0]);
+}
+
+static void model_in(unsigned list, uint32_t key)
+{
+    memmove(&model[list][1], &model[list][0], model_n[list] * sizeof model[0][0]);
+    model[list][0] = key;
+    model_n[list]++;
+}
+
+static bool model_request(const cli_tiny *t, uint32_t key) /* t: for its sketch, already raised */
+{
+    const size_t window = 2, guarded = (HELD - window) * 4 / 5;
+    for (unsigned l = 0; l < 3; l++) {
+        for (size_t i = 0; i < model_n[l]; i++) {
+            if (model[l][i] != key) { continue; }
+            model_out(l, i);
+            model_in(l == 0 ? 0 : 2, key);
+            if (model_n[2] > guarded) {
+                model_in(1, model[2][model_n[2] - 1]);
+                model_out(2, model_n[2] - 1);
+            }
+            return true;
+        }
+    }
+    model_in(0, key);
+    if (model_n[0] <= window) { return false; }
+    const uint32_t candidate = model[0][model_n[0] - 1];
+    model_out(0, model_n[0] - 1);
+    if (model_n[0] + model_n[1] + model_n[2] >= HELD) {
+        const unsigned from = model_n[1] != 0 ? 1 : 2;
+        const uint32_t victim = model[from][model_n[from] - 1];
+        if (cli_tiny_uses(t, candidate) <= cli_tiny_uses(t, victim)) { return false; }
+        model_out(from, model_n[from] - 1);
+    }
+    model_in(1, candidate);
+    return false;
+}
+
+static void random_requests_match_the_model(void)
+{
+    cli_tiny *t = cli_tiny_open(HELD, KEYS);
+    T_REQUIRE(t != NULL);
+    uint64_t x = t_seed() | 1, hits = 0, differ = 0, misplaced = 0;
+    for (unsigned i = 0; i < 200000; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        const uint32_t a = (uint32_t)(x >> 33) % KEYS, b = (uint32_t)(x >> 13) % KEYS;
+        const uint32_t key = a < b ? a : b; /* low ones more often */
+        const bool hit = cli_tiny_request(t, key);
+        differ += hit != model_request(t, key);
+        hits += hit;
+    }
+    for (unsigned l = 0; l < 3; l++) {
+        for (size_t i = 0; i < model_n[l]; i++) {
+            misplaced += cli_tiny_where(t, model[l][i]) != (cli_tiny_place)(l + 1);
+        }
+    }
+    T_EQ_U64(differ, 0);
+    T_EQ_U64(misplaced, 0);
+    T_EQ_U64(model_n[0] + model_n[1] + model_n[2], HELD);
+    T_CHECK(hits > 60000 && hits < 190000);
+    cli_tiny_close(t);
+}
+
+static void sketch_never_counts_too_few(void)
+{
+    cli_tiny *t = cli_tiny_open(1000, 5000);
+    T_REQUIRE(t != NULL);
+    uint64_t more = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        for (uint32_t k = 0; k <= i % 9; k++) { tinylfu_used(t, i); }
+    }
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_CHECK(cli_tiny_uses(t, i) >= i % 9 + 1); /* never fewer */
+        more += cli_tiny_uses(t, i) > i % 9 + 1;
+    }
+    for (uint32_t i = 1000; i < 5000; i++) { more += cli_tiny_uses(t, i) != 0; }
+    T_CHECK(more < 50); /* of 5,000; one row of the four alone is wrong for 1,000 */
+    cli_tiny_close(t);
+}
+
+T_MAIN("cli_tinylfu", T_CASE(new_entry_enters_the_window), T_CASE(new_entry_loses_a_tie),
+       T_CASE(hit_in_probation_protects), T_CASE(uses_are_halved_after_ten_requests_an_entry),
+       T_CASE(one_and_two_entries_work), T_CASE(shares_are_as_published),
+       T_CASE(random_requests_match_the_model), T_CASE(sketch_never_counts_too_few))
