@@ -53,6 +53,7 @@ typedef struct busy {
     _Atomic int stop, pause;
     _Atomic uint64_t ops;
     _Atomic uint32_t number;
+    _Atomic int settled; /* threads whose first calls are over */
 } busy;
 
 static void one_step(cellar *c, uint32_t x)
@@ -74,16 +75,22 @@ static void one_step(cellar *c, uint32_t x)
     }
 }
 
+/* Calls after which a thread allocates no more: it has its counters, and its sampled calls (one in
+ * 64) have made the histograms. */
+enum { SETTLED = 4096 };
+
 /* gcc's ASan leaves red zones where the frame of a cancelled thread was; this frame has none. */
 __attribute__((no_sanitize("address"))) static void *work(void *arg)
 {
     busy *b = arg;
     uint32_t x = atomic_fetch_add(&b->number, 1) * 77777u + 1;
+    uint32_t steps = 0;
     while (!atomic_load(&b->stop)) {
         while (atomic_load(&b->pause)) { usleep(500); }
         x = x * 1664525u + 1013904223u;
         one_step(b->c, x);
         atomic_fetch_add(&b->ops, 1);
+        if (++steps == SETTLED) { atomic_fetch_add(&b->settled, 1); }
         pthread_testcancel();
     }
     return NULL;
@@ -125,6 +132,10 @@ static void fork_from_eight_busy_threads(void)
     pthread_t t[THREADS];
     alarm(110 * t_patience());
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0); }
+    /* The allocator of a sanitizer is not fork-safe: a thread of the parent that is inside malloc
+     * or free at the fork leaves a lock taken, and the child waits for it forever. Threads allocate
+     * in their start and in their first calls, so such a build forks after those. */
+    while (T_COST > 1 && atomic_load(&b.settled) < THREADS) { usleep(500); }
     for (int i = 0; i < forks; i++) {
         const uint64_t seen = atomic_load(&b.ops);
         while (atomic_load(&b.ops) < seen + 50) { usleep(50); }
