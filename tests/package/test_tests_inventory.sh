@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    tests/README.md names an existing test for each promise, row and defect of what is built.
+# Aim:    tests/README.md names an existing test for each promise, tests/inventory.tsv one for each
+#         requirement and defect of what is built.
 # Method: inventory.awk over the tests' sources; then over tables with one mistake each, which it
 #         must refuse.
 . tests/support/t.sh
@@ -10,41 +11,47 @@ awk=${AWK:-awk}
 sources="tests/*/test_* tests/unit/*/test_* tests/*/slow_* tests/unit/*/slow_* tests/*/matrix_* \
     tests/concurrency/sim/*.c tests/concurrency/sim/mutants.txt"
 inventory=tests/support/inventory.awk
-check() { # README; the sources are always the real ones
+check() { # folder of README.md and inventory.tsv; the sources are always the real ones
     # shellcheck disable=SC2086 # the patterns are meant to be expanded
-    $awk -f $inventory "$1" $sources
+    $awk -f $inventory "$1/README.md" "$1/inventory.tsv" $sources
 }
-refuses() { # words of the complaint, sed program that plants the mistake
-    sed "$2" tests/README.md >"$t_tmp/README.md"
-    if cmp -s tests/README.md "$t_tmp/README.md"; then
+refuses() { # words of the complaint, file, sed program that plants the mistake
+    cp tests/README.md tests/inventory.tsv "$t_tmp"
+    sed "$3" "tests/$2" >"$t_tmp/$2"
+    if cmp -s "tests/$2" "$t_tmp/$2"; then
         echo "the mistake was not planted"
         return 1
     fi
-    check "$t_tmp/README.md" >"$t_tmp/said" && return 1
+    check "$t_tmp" >"$t_tmp/said" && return 1
     cat "$t_tmp/said"
     grep -q "$1" "$t_tmp/said"
 }
 refuses_log() { # a test that failed in the last run
     printf 'not ok 3 - seed_empty_value\n' >"$t_tmp/x.out"
     # shellcheck disable=SC2086
-    $awk -f $inventory tests/README.md $sources "$t_tmp/x.out" >"$t_tmp/said" && return 1
+    $awk -f $inventory tests/README.md tests/inventory.tsv $sources "$t_tmp/x.out" \
+        >"$t_tmp/said" && return 1
     grep -q 'D7: seed_empty_value fails' "$t_tmp/said"
 }
 
-t_case every_row_has_its_test check tests/README.md
-t_case a_missing_test_is_refused refuses 'D7: no test is called seed_full_value' \
+t_case every_row_has_its_test check tests
+t_case a_missing_test_is_refused refuses 'D7: no test is called seed_full_value' inventory.tsv \
     's/seed_empty_value/seed_full_value/'
-t_case a_missing_row_is_refused refuses 'row 43 stands in no row' '/^| 43 |/d'
-t_case duplicate_row_is_refused refuses 'D19 stands in two rows' 's/^\(| D\)20 |/\119 |/'
-t_case an_empty_cell_is_refused refuses 'P2: names neither' 's/^\(| P2 |.*|\)[^|]*|$/\1 soon |/'
+t_case a_missing_row_is_refused refuses 'row 43 stands in no row' inventory.tsv '/^43	/d'
+t_case duplicate_row_is_refused refuses 'D19 stands in two rows' inventory.tsv 's/^D20	/D19	/'
+t_case a_row_without_a_column_is_refused refuses 'has not three columns' inventory.tsv \
+    's/^D20	/D20 /'
+t_case an_empty_cell_is_refused refuses 'P2: names neither' README.md \
+    's/^\(| P2 |.*|\)[^|]*|$/\1 soon |/'
 t_case later_row_of_existing_part_is_refused refuses 'waits for src/l1/read.c, which is there' \
-    's,later: src/work/task.c,later: src/l1/read.c,'
+    inventory.tsv 's,later: src/work/task.c,later: src/l1/read.c,'
 t_case a_missing_name_of_a_pages_row_is_refused refuses 'no test is called storm_loads_uncounted' \
-    '/^| storms/s/storm_on_one_key_loads_once_per_generation/storm_loads_uncounted/'
-t_case a_missing_mutant_is_refused refuses 'no test is called flightless' \
+    README.md '/^| storms/s/storm_on_one_key_loads_once_per_generation/storm_loads_uncounted/'
+t_case a_missing_mutant_is_refused refuses 'no test is called flightless' README.md \
     's/`flight\.\*`/`flightless.*`/'
-t_case a_missing_model_is_refused refuses 'no model is called bloom2' 's/`bloom.pml`/`bloom2.pml`/'
-t_case a_missing_program_is_refused refuses 'no program is called test_l1_adaptiv' \
+t_case a_missing_model_is_refused refuses 'no model is called bloom2' README.md \
+    's/`bloom.pml`/`bloom2.pml`/'
+t_case a_missing_program_is_refused refuses 'no program is called test_l1_adaptiv' README.md \
     's/`test_l1_adaptive`/`test_l1_adaptiv`/'
 t_case failed_test_is_refused refuses_log
 t_end tests_inventory

@@ -2,19 +2,19 @@
 #
 # inventory: every promise, every row and every defect of the inventory has a test that exists.
 #
-# USE        awk -f tests/support/inventory.awk tests/README.md FILE...
+# USE        awk -f tests/support/inventory.awk tests/README.md tests/inventory.tsv FILE...
 #            FILE: test sources (.c .cc .sh), and logs of a run (.out) where there is one
-# READS      rows of the tables in tests/README.md that start with a promise (P1), a row (1, 16-23)
-#            or a defect (D1) and end with a cell that names
+# READS      rows of tests/README.md that start with a promise (P1), and lines of inventory.tsv that
+#            start with a requirement (1, 16-23) or a defect (D1). Each ends with a cell that names
 #              `tests`          each must be a case of some source, and pass where a log has it
 #              later: FILE      the part is not built: FILE must not exist yet
 #              doc: FILE        met by words: FILE must exist
-#            rows below a heading that ends in "rows" (of a design page, not of the inventory):
+#            rows of tests/README.md below a heading that ends in "rows":
 #              `name` is a case, a scenario or a mutant, `name_*` some of them, `test_x` and its like
 #              a program, `x.pml` a model; and programs wherever a table names one
 # REFUSES    a number that stands in no row or in two; a row without any of the three; a test that
 #            does not exist or failed; a part that exists while its rows still say later.
-# LIMITS     one row a line; the last cell decides. Ranges only where all wait for one part.
+# LIMITS     one row a line; the third cell decides. Ranges only where all wait for one part.
 
 function bad(message) { print "inventory: " message; errors++ }
 
@@ -65,11 +65,10 @@ function read_log(line) {
     }
 }
 
-function read_row(line,    cells, n, id, last, kind, from, to, at) {
-    n = split(line, cells, "|")
-    id = cells[2]
+# Note a row: its number and the cell with its tests.
+function read_row(id, cell,    kind, from, to, at) {
     gsub(/ /, "", id)
-    if (id !~ /^[PD]?[0-9]+(-[0-9]+)?$/ || n < 5) return
+    if (id !~ /^[PD]?[0-9]+(-[0-9]+)?$/) return
     kind = id ~ /^P/ ? "P" : id ~ /^D/ ? "D" : "row "
     at = index(id, "-")
     from = number_of(at ? substr(id, 1, at - 1) : id)
@@ -77,7 +76,7 @@ function read_row(line,    cells, n, id, last, kind, from, to, at) {
     claim(kind, from, to)
     rows++
     row_id[rows] = kind == "row " ? "row " id : id
-    row_cell[rows] = cells[n - 1]
+    row_cell[rows] = cell
     row_range[rows] = to > from
 }
 
@@ -94,8 +93,19 @@ function read_names(line,    word) {
     }
 }
 
-FNR == NR && /^## / { page_rows = / rows$/ && !/^## Inventory/ }
-FNR == NR { if ($0 ~ /^\|/) { read_row($0); read_names($0) } next }
+FNR == NR && /^## / { page_rows = / rows$/ }
+FNR == NR {
+    if ($0 ~ /^\|/) {
+        if (split($0, cells, "|") >= 5) read_row(cells[2], cells[4])
+        read_names($0)
+    }
+    next
+}
+FILENAME ~ /\.tsv$/ {
+    if ($0 !~ /^#/ && split($0, cells, "\t") != 3) bad("line " FNR " has not three columns: " $0)
+    else if ($0 !~ /^#/) read_row(cells[1], cells[3])
+    next
+}
 FNR == 1 { name = FILENAME; sub(/.*\//, "", name); sub(/\.[a-z]+$/, "", name); programs[name] = 1 }
 FILENAME ~ /mutants\.txt$/ { if ($1 ~ /^[a-z0-9_]+\.[a-z0-9_]+$/) known[$1] = FILENAME; next }
 FILENAME ~ /\.out$/ { read_log($0); next }
