@@ -15,7 +15,8 @@ extern "C" {
  * leader; calls for the same key wait for its result. A delete, clear, newer set or version
  * change during the load wins: leader and waiters get the late result, the cache does not store
  * it (CELLAR_RESULT_INVALIDATED). After hard_timeout_ms, or when the leader's thread ends inside
- * the loader, a waiter leads the next load. */
+ * the loader, a waiter leads the next load. All times are times of the store's clock
+ * (cellar_host_opts.clock). */
 
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
@@ -75,7 +76,8 @@ typedef enum cellar_source {
 #define CELLAR_RESULT_PINNED      8u /* value points to the entry; see PINNED RESULTS             */
 
 /* Result of a load. With buf set, a value that fits is copied there and a hit allocates nothing.
- * Presence is the code, never the pointer: an empty value is a value. */
+ * Presence is the code, never the pointer: an empty value is a value. A plain hit is a fresh value
+ * in memory that was stored without idle time, stale window, tags and dependencies. */
 typedef struct cellar_result {
     size_t      struct_size;    /* set by cellar_result_default()                                 */
     void       *buf;            /* in: buffer of the caller; optional                             */

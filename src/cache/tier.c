@@ -258,7 +258,9 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
-    return cache_fail(c, below, 0, "the entry is in memory only: the disk tier did not store it");
+    return cache_fail(c, below, 0,
+                      "the entry is in memory only: it is over half a disk segment, a write limit "
+                      "is used up, or the disk tier is off (cellar_dump)");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)

@@ -53,7 +53,7 @@ typedef struct busy {
     _Atomic int stop, pause;
     _Atomic uint64_t ops;
     _Atomic uint32_t number;
-    _Atomic int settled; /* threads whose first calls are over */
+    _Atomic int settled; /* threads that have made their first calls */
 } busy;
 
 static void one_step(cellar *c, uint32_t x)
