@@ -12,7 +12,7 @@
  *   header   0 u32 magic  4 u16 major, minor  8 u64 epoch  16 u64 segseq  24 u32 place
  *            28 u32 serial of META  32 i64 base_wall_ms  40 u64 prev_segseq  48 u64 floor_lsn
  *            56 u64 check
- *            In a slot the first 8 bytes are "CL2begun" while the rest is written.
+ *            In a slot the first 8 bytes are "CL2begun" while the rest is written, in both copies.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
  *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_generation
  *            128 copy of the header  4088 u64 check. An open slot has only the header at 128, so

@@ -50,20 +50,32 @@ static unsigned char *l2_slot_foot(const l2 *d, const l2_slot *s, uint32_t page)
     return s->base + d->form.seg_bytes - (size_t)(page + 2) * L2_PAGE;
 }
 
+static unsigned char *l2_slot_back(const l2 *d, const l2_slot *s)
+{
+    return s->base + d->form.seg_bytes - L2_PAGE + 128;
+}
+
+/* Store a header of a slot. A process death in between leaves "begun" in its first bytes. */
+static void l2_slot_head_store(unsigned char *at, const unsigned char head[L2_HEAD_BYTES])
+{
+    base_store_rlx((_Atomic uint64_t *)(void *)at, L2_HEAD_BEGUN);
+    base_fence_rel();
+    memcpy(at + 8, head + 8, L2_HEAD_BYTES - 8);
+    BASE_POINT("l2.head_begun");
+    base_store_rel((_Atomic uint64_t *)(void *)at, l2_r64(head));
+}
+
 /* Write both headers. A process death in between must not look like damage. Until the copy is
- * complete the first page keeps its old contents, then says "begun" (l2_slot_is_fresh). */
+ * complete the first page keeps its old contents. Those are zero in a wiped slot, so the copy says
+ * "begun" meanwhile (l2_slot_head_find). Then the first page does (l2_slot_is_fresh). */
 static void l2_slot_heads_write(l2 *d, l2_slot *s)
 {
-    unsigned char *back = s->base + d->form.seg_bytes - L2_PAGE;
     unsigned char head[L2_HEAD_BYTES] BASE_ALIGNED(8);
-    memset(back, 0, L2_PAGE);
-    l2_head_write(&d->form, back + 128, &s->head);
-    BASE_POINT("l2.head_copy");
     l2_head_write(&d->form, head, &s->head);
-    base_store_rel((_Atomic uint64_t *)(void *)s->base, L2_HEAD_BEGUN);
-    memcpy(s->base + 8, head + 8, L2_HEAD_BYTES - 8);
-    BASE_POINT("l2.head_begun");
-    base_store_rel((_Atomic uint64_t *)(void *)s->base, l2_r64(head));
+    memset(s->base + d->form.seg_bytes - L2_PAGE, 0, L2_PAGE);
+    l2_slot_head_store(l2_slot_back(d, s), head);
+    BASE_POINT("l2.head_copy");
+    l2_slot_head_store(s->base, head);
 }
 
 CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
@@ -131,12 +143,20 @@ static void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)
     memcpy(l2_foot_entry(page, last % L2_FOOT_ENTRIES) + 6, &dist, 3);
 }
 
+/* Return true if recovery notes the lines of this page again. They stay meanwhile: a process death
+ * may interrupt it. */
+static bool l2_foot_is_same(const l2 *d, const l2_slot *s, const unsigned char *page, uint32_t off)
+{
+    return l2_r64(page + 16) == s->head.segseq && l2_r32(page + 8) == off / d->form.granule &&
+           l2_r16(page + 14) == s->entries / L2_FOOT_ENTRIES;
+}
+
 CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *r, uint32_t off)
 {
     l2_slot_dist(d, s, off);
     const uint32_t index = s->entries / L2_FOOT_ENTRIES, line = s->entries % L2_FOOT_ENTRIES;
     unsigned char *page = l2_slot_foot(d, s, index);
-    if (line == 0) {
+    if (line == 0 && !l2_foot_is_same(d, s, page, off)) {
         memset(page, 0, L2_PAGE);
         l2_w32(page + 8, off / d->form.granule);
         l2_w16(page + 14, (uint16_t)index);
@@ -362,7 +382,11 @@ static void l2_seal_build(l2 *d, l2_slot *s)
     l2_slot_dist(d, s, s->pos);
     const uint32_t pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     for (uint32_t i = 0; i < pages; i++) {
-        l2_foot_close(&d->form, l2_slot_foot(d, s, i), s->head.segseq);
+        unsigned char *page = l2_slot_foot(d, s, i);
+        const uint32_t lines = BASE_MIN(s->entries - i * L2_FOOT_ENTRIES, L2_FOOT_ENTRIES);
+        const size_t used = L2_FOOT_HEAD + (size_t)lines * L2_ENTRY_BYTES;
+        memset(page + used, 0, L2_PAGE - used); /* lines of records that recovery dropped */
+        l2_foot_close(&d->form, page, s->head.segseq);
     }
     const uint32_t end = l2_data_limit(d, s->entries);
     BASE_ASSERT(s->pos <= end);
@@ -698,8 +722,9 @@ CELLAR_PRIVATE void l2_disarm(l2 *d)
 
 CELLAR_PRIVATE void l2_slot_wipe(l2 *d, l2_slot *s)
 {
-    memset(s->base, 0, L2_HEAD_BYTES);
-    memset(s->base + d->form.seg_bytes - L2_PAGE + 128, 0, L2_HEAD_BYTES);
+    static const unsigned char none[L2_HEAD_BYTES] BASE_ALIGNED(8);
+    l2_slot_head_store(s->base, none);
+    l2_slot_head_store(l2_slot_back(d, s), none);
 }
 
 /* Undo a slot that was made but never opened. It has the newest number. */

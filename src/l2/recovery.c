@@ -137,6 +137,13 @@ static bool l2_all_zero(const unsigned char *p, size_t n)
     return true;
 }
 
+/* Return true if no segment has a header here: a process death interrupted its store, or the slot
+ * was not used in this epoch. */
+static bool l2_head_is_blank(const l2 *d, const unsigned char *at)
+{
+    return l2_r64(at) == L2_HEAD_BEGUN || l2_all_zero(at, L2_HEAD_BYTES) || l2_head_is_old(d, at);
+}
+
 /* Find the header of a slot. Return false if both are damaged. segseq 0: the slot is empty. */
 static bool l2_slot_head_find(const l2 *d, l2_slot *s)
 {
@@ -148,8 +155,7 @@ static bool l2_slot_head_find(const l2 *d, l2_slot *s)
     if (has_b && b.segseq >= s->head.segseq) { s->head = b; }
     /* Begun without a copy, possible after a power cut: the slot was free, so it is empty. */
     if (has_a || has_b || l2_r64(front) == L2_HEAD_BEGUN) { return true; }
-    return (l2_all_zero(front, L2_HEAD_BYTES) || l2_head_is_old(d, front)) &&
-           (l2_all_zero(back, L2_HEAD_BYTES) || l2_head_is_old(d, back));
+    return l2_head_is_blank(d, front) && l2_head_is_blank(d, back);
 }
 
 typedef struct l2_walk {
@@ -422,8 +428,7 @@ static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
 static bool l2_slot_is_fresh(const l2 *d, const l2_slot *s)
 {
     l2_head h;
-    return l2_r64(s->base) == L2_HEAD_BEGUN || l2_all_zero(s->base, L2_HEAD_BYTES) ||
-           l2_head_is_old(d, s->base) || l2_head_read(&d->form, s->base, &h);
+    return l2_head_is_blank(d, s->base) || l2_head_read(&d->form, s->base, &h);
 }
 
 /* Return true if the walk ended too early, after `lines` records: records and lines are lost. Signs
