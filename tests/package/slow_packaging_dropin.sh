@@ -214,7 +214,7 @@ if m32 2>/dev/null; then
     t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
     if "$t_tmp/m32" 2>/dev/null; then
         t_case m32_runs m32_runs
-        tests="semantics views process"
+        tests="semantics namespaces process"
         if [ "${FULL-}" = 1 ]; then
             tests=$(ls tests/api/test_api_*.c | sed 's/.*_api_//; s/\.c$//')
         fi
