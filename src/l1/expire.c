@@ -13,15 +13,19 @@
  *            is held for pieces of 64 records; victims are handed over between the pieces.
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
-#include "l1/l1_int.h"
+#include "l1/evict.h"
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/record.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
 
 #define L1_PIECE 64u
 #define L1_COLLAPSE_EVERY_MS 5
 
 /* Find the oldest segment of the stripe with a passed deadline. */
-static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
-    SYNC_HOLDS(L1_STRIPE);
-static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
+static SYNC_HOLDS(L1_STRIPE) bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now,
+                                                 l1_pass *p)
 {
     for (unsigned q = 0; q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
@@ -35,9 +39,8 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
 }
 
 /* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
-static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
-    SYNC_HOLDS(L1_STRIPE);
-static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
+static SYNC_HOLDS(L1_STRIPE) bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v,
+                                                 uint64_t *removed)
 {
     const uint32_t seg = p->seg - 1;
     l1_seg *g = &c->seg[seg];

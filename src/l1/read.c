@@ -14,19 +14,14 @@
  *            store into a record could change the value of another entry.
  * LOCKING    None. After 8 failed rounds a reader locks the bucket like a writer. For values above
  *            1 KiB this reader publishes the segment in a pin slot, unlocks, copies, clears.
- * SEE ALSO   l1_int.h, MEMORY ORDER; README.md: measurements of the read path. */
+ * SEE ALSO   types.h, MEMORY ORDER; README.md: measurements of the read path. */
 #include <string.h>
 
-#include "l1/l1_int.h"
-
-typedef struct l1_probe { /* an optimistic look at one key */
-    l1_stripe *s;
-    l1_bucket *primary, *b;
-    uint32_t ver;
-    unsigned i;
-    uint64_t pos;
-    l1_rec rec;
-} l1_probe;
+#include "l1/index.h"
+#include "l1/pin_slots.h"
+#include "l1/policy.h"
+#include "l1/read.h"
+#include "l1/record.h"
 
 BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
 {
@@ -48,12 +43,46 @@ static BASE_COLD void l1_meet_odd(l1 *c, uint64_t hash, unsigned round)
     if (round < 64) { base_pause(); } else { base_yield(); }
 }
 
-static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
+/* Compare an APART key of a record found under version `ver`. Publish the block before the version
+ * is read again, so that no thread frees it meanwhile. */
+static l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k)
+{
+    const l1_big *block = l1_block_of(c, pos, r);
+    const unsigned char *key = l1_key_at(c, pos, r); /* not read yet: it may point anywhere */
+    base_fence_acq();
+    if (base_load_rlx(&primary->ver) != ver) { return L1_LOOK_AGAIN; }
+    /* Without a free pin slot the reader comes back with the lock after some rounds. */
+    _Atomic uint64_t *slot = l1_pin_take(c, (uint64_t)(uintptr_t)block | L1_BIG_BIT, true);
+    if (slot == NULL) { return L1_LOOK_AGAIN; }
+    BASE_POINT("l1.apart.published");
+    l1_look look = L1_LOOK_AGAIN;
+    if (base_load_sc(&primary->ver) == ver) {
+        look = BASE_MUTANT("l1.apart_by_hash") || memcmp(key, k->bytes, k->len) == 0
+                   ? L1_LOOK_FOUND : L1_LOOK_NONE;
+    }
+    base_store_rel(slot, (uint64_t)0);
+    return look;
+}
+
+/* Compare the key without a lock, under version `ver` of the bucket that held the slot. */
+static l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
+                                   const l1_rec *r, const l1_key *k)
+{
+    if (r->klen != k->len || r->generation != k->generation) { return L1_LOOK_NONE; }
+    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
+        return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len) ? L1_LOOK_FOUND
+                                                                             : L1_LOOK_NONE;
+    }
+    if (l1_hash_of(c, pos, r) != k->hash) { return L1_LOOK_NONE; }
+    return l1_big_look(c, primary, ver, pos, r, k);
+}
+
+CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
     const uint64_t ls = base_load_acq(&s->ls);
     const uint64_t number = l1_number(ls, k->hash);
-    p->s = s;
     p->primary = l1_bucket_at(s, number);
     p->ver = base_load_acq(&p->primary->ver);
     if ((p->ver & 1u) != 0 || p->ver == 0) {
@@ -61,19 +90,19 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
         return L1_LOOK_AGAIN;
     }
     const uint16_t tag = l1_tag_of(k->hash);
-    p->b = p->primary;
+    p->at.b = p->primary;
     for (unsigned hop = 0;; hop++) {
-        for (uint32_t m = l1_match(p->b, tag); m != 0; m &= m - 1) {
-            p->i = (unsigned)__builtin_ctz(m);
-            p->pos = l1_pos(c, base_load_rlx(&p->b->off[p->i]));
+        for (uint32_t m = l1_match(p->at.b, tag); m != 0; m &= m - 1) {
+            p->at.i = (unsigned)__builtin_ctz(m);
+            p->at.pos = l1_pos(c, base_load_rlx(&p->at.b->off[p->at.i]));
             BASE_POINT("l1.probe.matched");
-            if (!l1_decode(c, p->pos, &p->rec)) { continue; }
-            const l1_look look = l1_rec_look(c, p->primary, p->ver, p->pos, &p->rec, k);
+            if (!l1_decode(c, p->at.pos, &p->at.rec)) { continue; }
+            const l1_look look = l1_rec_look(c, p->primary, p->ver, p->at.pos, &p->at.rec, k);
             if (look != L1_LOOK_NONE) { return look; }
         }
-        uint16_t n = base_load_rlx(&p->b->ovf);
+        uint16_t n = base_load_rlx(&p->at.b->ovf);
         if (n == 0 || hop == L1_CHAIN_MAX) { break; }
-        p->b = l1_next(s, number, n);
+        p->at.b = l1_next(s, number, n);
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     /* A split since then may have moved the key before this look. */
@@ -83,44 +112,13 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     return L1_LOOK_NONE;
 }
 
-/* Return what a reader may do with this record now. MISS: the reader treats the record as
- * absent. */
-CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
-{
-    int64_t keep;
-    bool stale = false;
-    if (r->due != 0 || (r->mask & (L1_X_IDLE | L1_X_STALE)) != 0) {
-        int64_t at = l1_expires(c, pos, r, &keep);
-        if (base_clock_reached(c->clock, at)) {
-            if ((flags & L1_STALE_OK) == 0 || base_clock_reached(c->clock, keep)) {
-                return CELLAR_MISS;
-            }
-            stale = true;
-        }
-    }
-    if ((r->mask & L1_X_TAGS) != 0 && c->hooks.tags_valid != NULL) {
-        const unsigned char *tags = l1_at(c, pos) + r->tag_off;
-        uint64_t fps[L1_TAG_MAX];
-        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
-        int verdict = c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count);
-        if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
-        stale = stale || verdict == 1;
-    }
-    if ((r->mask & L1_X_KIND) != 0) {
-        uint32_t kind = base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u;
-        const bool unseen = kind == L1_ERROR && (flags & L1_SEE_ERRORS) == 0;
-        if (kind != L1_VALUE) { return stale || unseen ? CELLAR_MISS : CELLAR_ABSENT; }
-    }
-    return stale ? CELLAR_STALE : CELLAR_OK;
-}
-
 /* Copy an oversized value into `buf`. The reader publishes the block before it reads the version
  * again, so no thread frees the block during the copy. */
 static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar_err *err)
 {
     l1_big *block;
     uint32_t len;
-    l1_descriptor(c, p->pos, &p->rec, &block, &len);
+    l1_descriptor(c, p->at.pos, &p->at.rec, &block, &len);
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     _Atomic uint64_t *slot = l1_pin_take(c, (uint64_t)(uintptr_t)block | L1_BIG_BIT, true);
     if (slot == NULL) {
@@ -137,7 +135,7 @@ static l1_look l1_copy_big(l1 *c, const l1_probe *p, void *buf, size_t n, cellar
  * without the lock could write into recycled memory. Return false when another writer was first. */
 static bool l1_renew_idle(l1 *c, const l1_key *k, l1_probe *p)
 {
-    unsigned char *f = l1_at(c, p->pos) + l1_field(&p->rec, L1_X_IDLE) + 4;
+    unsigned char *f = l1_at(c, p->at.pos) + l1_field(&p->at.rec, L1_X_IDLE) + 4;
     uint64_t now = (uint64_t)base_now_ms(c->clock);
     if (now <= base_seq_u64(f)) { return true; }
     if (BASE_MUTANT("l1.idle_bare_store")) {
@@ -176,27 +174,27 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
             if (lost) { memset(info, 0, sizeof *info); } /* an earlier round may have filled it */
             return CELLAR_MISS;
         }
-        cellar_err err = l1_judge(c, p.pos, &p.rec, flags);
-        l1_info_of(c, p.pos, &p.rec, info);
-        info->uses = (uint8_t)l1_freq(p.b, p.i);
+        cellar_err err = l1_judge(c, p.at.pos, &p.at.rec, flags);
+        l1_info_of(c, p.at.pos, &p.at.rec, info);
+        info->uses = (uint8_t)l1_freq(p.at.b, p.at.i);
         info->stale = err == CELLAR_STALE;
         bool hit = err == CELLAR_OK || err == CELLAR_STALE;
         if (hit && buf != NULL && info->value_len > buf_cap) { err = CELLAR_E_BUFFER; }
         if (hit && buf != NULL && err != CELLAR_E_BUFFER && info->value_len != 0) {
-            if ((p.rec.w0 & L1_W0_BIG) != 0) {
+            if ((p.at.rec.w0 & L1_W0_BIG) != 0) {
                 if (l1_copy_big(c, &p, buf, info->value_len, &err) == L1_LOOK_AGAIN) { continue; }
             } else {
-                base_seq_load(buf, l1_at(c, p.pos) + p.rec.value_off, info->value_len);
+                base_seq_load(buf, l1_at(c, p.at.pos) + p.at.rec.value_off, info->value_len);
             }
         }
         BASE_POINT("l1.probe.copied");
         if (!l1_unchanged(p.primary, p.ver)) { continue; }
         BASE_POINT("l1.probe.validated");
         if (hit && (flags & L1_PEEK) == 0) {
-            if ((p.rec.mask & L1_X_IDLE) != 0 && !info->stale && !l1_renew_idle(c, k, &p)) {
+            if ((p.at.rec.mask & L1_X_IDLE) != 0 && !info->stale && !l1_renew_idle(c, k, &p)) {
                 continue;
             }
-            l1_freq_hit(p.b, p.i);
+            l1_freq_hit(p.at.b, p.at.i);
         }
         return err;
     }
@@ -341,7 +339,7 @@ any:
 }
 
 /* The common case: a plain record at the first match, in three steps. Steps 1 and 2 are l1_aim_at
- * and l1_spot in l1_int.h. On any doubt a step returns false; the caller starts over in
+ * and l1_spot in read.h. On any doubt a step returns false; the caller starts over in
  * l1_get_walk. Each instruction here delays the next get in flight. */
 
 /* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
@@ -461,8 +459,7 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
     return l1_read_any(c, k, buf, buf_cap, out, flags);
 }
 
-/* ---- many keys ---- */
-
+/* ---- many keys ------------------------------------------------------------------------------- */
 /* Read one item of the group for which the three steps did not suffice. */
 static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t generation, uint64_t hash, cellar_get_item *it,
                                      unsigned flags)

@@ -2,7 +2,7 @@
  *
  * record: lay out, write and decode the bytes of one entry in the log.
  *
- * PICTURE    l1_int.h, FORMAT.
+ * PICTURE    types.h, FORMAT.
  *              set                     -> l1_layout (choose fields) -> reserve -> l1_write_head,
  *                                         l1_write_value -> link
  *              reader, cursor, tick    -> l1_decode
@@ -15,7 +15,7 @@
  *            proves that it is the right record. */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/record.h"
 
 static uint32_t l1_field_bytes(uint32_t mask)
 {
@@ -156,13 +156,14 @@ CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l
     return l1_big_bytes(block) + len;
 }
 
-/* Return whether the key in the block may be this key: the hashes are equal. The caller compares
- * the bytes in the block once it may safely read them. */
-static bool l1_apart_may_be(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
+/* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
+ * never change, and writers wrote them under the stripe lock. */
+CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    uint64_t hash;
-    (void)l1_apart(c, pos, r, &hash);
-    return hash == k->hash;
+    if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
+        return base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_APART) + 8);
+    }
+    return base_hash(c->hash_key, r->generation, l1_at(c, pos) + r->key_off, r->klen);
 }
 
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
@@ -171,20 +172,8 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
     }
-    return l1_apart_may_be(c, pos, r, k) &&
+    return l1_hash_of(c, pos, r) == k->hash &&
            (BASE_MUTANT("l1.apart_by_hash") || memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0);
-}
-
-CELLAR_PRIVATE l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
-                                   const l1_rec *r, const l1_key *k)
-{
-    if (r->klen != k->len || r->generation != k->generation) { return L1_LOOK_NONE; }
-    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
-        return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len) ? L1_LOOK_FOUND
-                                                                             : L1_LOOK_NONE;
-    }
-    if (!l1_apart_may_be(c, pos, r, k)) { return L1_LOOK_NONE; }
-    return l1_big_look(c, primary, ver, pos, r, k);
 }
 
 CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
