@@ -217,11 +217,10 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
     }
 }
 
-CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h,
-                                 bool have_stripe)
+CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    if (BASE_UNLIKELY(c->forked) && !have_stripe) { return false; }
+    if (BASE_UNLIKELY(c->forked)) { return false; }
     if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
     base_fence_rel();
     uint64_t number = l1_number(base_load_acq(&s->ls), hash);

@@ -14,66 +14,6 @@
 #include "l1/read.h"
 #include "l1/record.h"
 
-/* Renew the idle time of the pinned record: a pin is a use. */
-static void l1_pin_renew(l1 *c, const l1_key *k, uint64_t pos)
-{
-    l1_hold h;
-    l1_slot slot;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
-    l1_lock_key(c, k->hash, &h, false);
-    if (l1_find(c, &h, k, &slot) && slot.pos == pos) {
-        unsigned char *f = l1_at(c, pos) + l1_field(&slot.rec, L1_X_IDLE) + 4;
-        base_seq_store_u64(f, BASE_MAX(now, base_seq_u64(f)));
-    }
-    l1_unlock(c, &h);
-}
-
-static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big *block,
-                        const l1_info *info, l1_pin_ref *out)
-{
-    out->value = block != NULL ? l1_big_bytes(block) : l1_at(c, at->pos) + at->rec.value_off;
-    out->value_len = info->value_len;
-    out->deadline_ms = info->deadline_ms;
-    out->user_flags = info->user_flags;
-    out->slot = (uint32_t)(slot - &c->pin[0].slot[0]);
-}
-
-/* Pin under the bucket lock, in one window: no thread can move the record. Set PINNED in the
- * window, so that the next writer appends. */
-static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags,
-                                l1_slot *at)
-{
-    l1_hold h;
-    l1_slot slot;
-    l1_info info;
-    l1_lock_key(c, k->hash, &h, false);
-    cellar_err err = CELLAR_MISS;
-    _Atomic uint64_t *pin = NULL;
-    l1_big *block = NULL;
-    if (l1_find(c, &h, k, &slot)) {
-        l1_info_of(c, slot.pos, &slot.rec, &info);
-        err = l1_judge(c, slot.pos, &slot.rec, 0);
-    }
-    if (err == CELLAR_OK) {
-        uint32_t len;
-        if ((slot.rec.w0 & L1_W0_BIG) != 0) { l1_descriptor(c, slot.pos, &slot.rec, &block, &len); }
-        pin = l1_pin_take(c, block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
-                                           : (uint64_t)l1_seg_of(c, slot.pos) + 1, false);
-        if (pin == NULL) {
-            err = CELLAR_E_LIMIT;
-        } else if (block == NULL) {
-            base_or_sc((_Atomic uint32_t *)(void *)l1_at(c, slot.pos), L1_W0_PINNED);
-        }
-        if ((flags & L1_PEEK) == 0) { l1_freq_hit(slot.b, slot.i); }
-    }
-    l1_unlock(c, &h);
-    if (err == CELLAR_OK) {
-        l1_pin_fill(c, pin, &slot, block, &info, out);
-        *at = slot;
-    }
-    return err;
-}
-
 /* Return whether the published slot names what version `ver` showed, safe from in-place writers.
  * Writers change only records with values of at most 1 KiB in place. */
 BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t pos,
@@ -151,64 +91,69 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
     return l1_pin_plain(c, self, key, klen, generation, hash, out);
 }
 
-typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
-
-/* Run one optimistic round. The head essay gives the order of steps. */
-static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at,
-                              cellar_err *err)
+/* Pin any record. After some rounds, and in a forked child, pin under the bucket lock: no thread
+ * can move the record. PINNED set in the window makes the next writer append. */
+static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
-    l1_probe p;
-    const l1_look look = l1_look_up(c, k, &p);
-    *err = CELLAR_MISS;
-    if (look != L1_LOOK_FOUND) { return look == L1_LOOK_NONE ? L1_PIN_DONE : L1_PIN_AGAIN; }
-    l1_info info;
-    l1_big *block = NULL;
-    uint32_t len;
-    *at = p.at;
-    l1_info_of(c, at->pos, &at->rec, &info);
-    *err = l1_judge(c, at->pos, &at->rec, 0);
-    if ((at->rec.w0 & L1_W0_BIG) != 0) { l1_descriptor(c, at->pos, &at->rec, &block, &len); }
-    base_fence_acq();
-    if (base_load_rlx(&p.primary->ver) != p.ver) { return L1_PIN_AGAIN; }
-    if (*err != CELLAR_OK) { return L1_PIN_DONE; }
-
-    _Atomic uint64_t *pin = l1_pin_take(c,
-                                        block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
-                                                      : (uint64_t)l1_seg_of(c, at->pos) + 1,
-                                        false);
-    if (pin == NULL) {
-        *err = CELLAR_E_LIMIT;
-        return L1_PIN_DONE;
+    for (unsigned round = 0;; round++) {
+        const bool locked = round == L1_RETRIES || c->forked;
+        l1_hold h;
+        l1_probe p;
+        l1_info info;
+        l1_look look;
+        if (locked) {
+            l1_lock_key(c, k->hash, &h, false);
+            look = l1_find(c, &h, k, &p.at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
+        } else {
+            look = l1_look_up(c, k, &p);
+        }
+        if (look == L1_LOOK_AGAIN) { continue; }
+        const uint64_t pos = p.at.pos;
+        const l1_rec *const r = &p.at.rec;
+        cellar_err err = CELLAR_MISS;
+        _Atomic uint64_t *pin = NULL;
+        if (look == L1_LOOK_FOUND) {
+            uint64_t len;
+            out->value = l1_value_at(c, pos, r, &len);
+            l1_info_of(c, pos, r, &info);
+            err = l1_judge(c, pos, r, 0);
+            if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
+        }
+        if (err == CELLAR_OK) {
+            const bool big = (r->w0 & L1_W0_BIG) != 0;
+            pin = l1_pin_take(c, l1_memory_of(c, pos, r), false);
+            if (pin == NULL) {
+                err = CELLAR_E_LIMIT;
+            } else if (locked && !big) {
+                base_or_sc((_Atomic uint32_t *)(void *)l1_at(c, pos), L1_W0_PINNED);
+            } else if (!locked &&
+                       !l1_pin_hold(c, p.primary, p.ver, pos, big ? SIZE_MAX : info.value_len)) {
+                base_store_rel(pin, (uint64_t)0);
+                continue;
+            }
+            if ((flags & L1_PEEK) == 0) { l1_freq_hit(p.at.b, p.at.i); }
+        }
+        if (locked) { l1_unlock(c, &h); }
+        if (err != CELLAR_OK) {
+            *out = (l1_pin_ref){ .slot = UINT32_MAX };
+            return err;
+        }
+        out->value_len = info.value_len;
+        out->deadline_ms = info.deadline_ms;
+        out->user_flags = info.user_flags;
+        out->slot = (uint32_t)(pin - &c->pin[0].slot[0]);
+        if ((flags & L1_PEEK) == 0 && (r->mask & L1_X_IDLE) != 0) { l1_idle_used(c, k, &p.at); }
+        return err;
     }
-    if (!l1_pin_hold(c, p.primary, p.ver, at->pos, block == NULL ? info.value_len : SIZE_MAX)) {
-        base_store_rel(pin, (uint64_t)0);
-        return L1_PIN_AGAIN;
-    }
-    if ((flags & L1_PEEK) == 0) { l1_freq_hit(at->b, at->i); }
-    l1_pin_fill(c, pin, at, block, &info, out);
-    return L1_PIN_DONE;
 }
 
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
-    cellar_err err;
-    l1_slot slot = {.b = NULL};
-    bool done = false;
     if ((flags & L1_PEEK) == 0 && BASE_LIKELY(l1_pin_plain(c, base_thread_self(), k->bytes, k->len,
                                                            k->generation, k->hash, out))) {
         return CELLAR_OK;
     }
-    memset(out, 0, sizeof *out);
-    out->slot = UINT32_MAX;
-    for (unsigned round = 0; round < L1_RETRIES && !done && !c->forked; round++) {
-        done = l1_pin_once(c, k, out, flags, &slot, &err) == L1_PIN_DONE;
-        if (!done) { base_pause(); }
-    }
-    if (!done) { err = l1_pin_locked(c, k, out, flags, &slot); }
-    if (err == CELLAR_OK && (flags & L1_PEEK) == 0 && (slot.rec.mask & L1_X_IDLE) != 0) {
-        l1_pin_renew(c, k, slot.pos);
-    }
-    return err;
+    return l1_pin_any(c, k, out, flags);
 }
 
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)

@@ -14,8 +14,18 @@ typedef struct l1_probe { /* an optimistic look at one key */
     l1_slot at;
 } l1_probe;
 
+/* End a look: return whether what was read since version `ver` belongs to it. */
+BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
+{
+    if (BASE_MUTANT("l1.no_recheck")) { return true; }
+    base_fence_acq();
+    return base_load_rlx(&primary->ver) == ver;
+}
+
 /* Find the record of a key without a lock, under version p->ver of its bucket. */
 CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p);
+/* Renew last_use of an entry with an idle time: a read or a pin at `at` used it. */
+CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k, const l1_slot *at);
 
 /* A plain hit in three steps, for get, get_many and pin. get_many runs the steps of other keys
  * between them. The caller reads the record in step 3, and validates it against the version that

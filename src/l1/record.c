@@ -125,39 +125,38 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
     return at;
 }
 
-static l1_big *l1_apart(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t *hash)
+CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const l1_rec *r,
+                                                uint64_t *len)
 {
-    const unsigned char *f = l1_at(c, pos) + l1_field(r, L1_X_APART);
-    *hash = base_seq_u64(f + 8);
-    return (l1_big *)(uintptr_t)base_seq_u64(f);
+    const unsigned char *p = l1_at(c, pos) + r->value_off;
+    *len = r->vlen;
+    if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return p; }
+    *len = base_seq_u32(p + 8);
+    return l1_big_bytes((l1_big *)(uintptr_t)base_seq_u64(p));
 }
 
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    l1_big *block = NULL;
-    uint64_t hash;
-    uint32_t len;
-    if ((r->mask & L1_X_APART) != 0) {
-        block = l1_apart(c, pos, r, &hash);
-    } else if ((r->w0 & L1_W0_BIG) != 0) {
-        l1_descriptor(c, pos, r, &block, &len);
-    }
-    return block;
+    if (BASE_LIKELY(l1_form_of(r) == 0)) { return NULL; }
+    const uint32_t at = (r->mask & L1_X_APART) != 0 ? l1_field(r, L1_X_APART) : r->value_off;
+    return (l1_big *)(uintptr_t)base_seq_u64(l1_at(c, pos) + at);
+}
+
+/* Return the bytes of the value that lie in a block. */
+static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    uint64_t len;
+    if ((r->w0 & L1_W0_BIG) == 0) { return 0; }
+    (void)l1_value_at(c, pos, r, &len);
+    return len;
 }
 
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) { return l1_at(c, pos) + r->key_off; }
-    l1_big *block;
-    uint64_t hash;
-    uint32_t len = 0;
-    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
-    block = l1_apart(c, pos, r, &hash);
-    return l1_big_bytes(block) + len;
+    return l1_big_bytes(l1_block_of(c, pos, r)) + l1_outside(c, pos, r);
 }
 
-/* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
- * never change, and writers wrote them under the stripe lock. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
@@ -176,34 +175,19 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
            (BASE_MUTANT("l1.apart_by_hash") || memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0);
 }
 
-CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
-                                  uint32_t *len)
-{
-    const unsigned char *p = l1_at(c, pos) + r->value_off;
-    *block = (l1_big *)(uintptr_t)base_seq_u64(p);
-    *len = base_seq_u32(p + 8);
-}
-
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY(l1_form_of(r) == 0)) { return r->size; }
-    l1_big *block;
-    uint32_t len = 0;
-    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
-    return r->size + (uint64_t)len + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
+    return r->size + l1_outside(c, pos, r) + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
 }
 
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
 {
     const unsigned char *p = l1_at(c, pos);
     memset(out, 0, sizeof *out);
-    out->value_len = r->vlen;
-    if ((r->w0 & L1_W0_BIG) != 0) {
-        l1_big *block;
-        uint32_t len;
-        l1_descriptor(c, pos, r, &block, &len);
-        out->value_len = len;
-    }
+    uint64_t len;
+    (void)l1_value_at(c, pos, r, &len);
+    out->value_len = (size_t)len;
     out->deadline_ms = l1_deadline(c, pos, r);
     out->expires_ms = l1_expires(c, pos, r, NULL);
     out->generation = r->generation;

@@ -45,8 +45,16 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return the block that holds the value, the key or both; NULL: none. */
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r);
-CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
-                                  uint32_t *len);
+/* Return where the value lies, and its length: in the log or in a block. A torn record may point
+ * anywhere. */
+CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const l1_rec *r,
+                                                uint64_t *len);
+/* Return what a pin slot names for this value: its segment or its block. */
+BASE_INLINE uint64_t l1_memory_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return (r->w0 & L1_W0_BIG) != 0 ? (uint64_t)(uintptr_t)l1_block_of(c, pos, r) | L1_BIG_BIT
+                                    : (uint64_t)l1_seg_of(c, pos) + 1;
+}
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
 /* Return the bytes that the entry counts for: its record and its bytes in a block. */
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);

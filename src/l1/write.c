@@ -444,7 +444,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     BASE_PREFETCH_W(ahead + BASE_LINE);
     BASE_PREFETCH_W(ahead + klen + vlen);
     l1_hold h;
-    if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h, false))) { return L1_OVER_NOT; }
+    if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h))) { return L1_OVER_NOT; }
     const uint32_t own = generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
     const uint32_t size = (head + klen + vlen + pad) & ~pad;
     const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_GENERATION;
