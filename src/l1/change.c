@@ -41,32 +41,15 @@ CELLAR_PRIVATE l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot)
 CELLAR_PRIVATE BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot,
                                       l1_overwritten *old)
 {
-    l1_info info;
-    l1_info_of(c, slot->pos, &slot->rec, &info);
-    base_seq_load(old->value, l1_at(c, slot->pos) + slot->rec.value_off, slot->rec.vlen);
-    old->left = (l1_left){ .key = k->bytes,
-                           .key_len = k->len,
-                           .value = old->value,
-                           .value_len = slot->rec.vlen,
-                           .hash = k->hash,
-                           .deadline_ms = info.deadline_ms,
-                           .stale_ms = info.stale_ms,
-                           .expires_ms = info.expires_ms,
-                           .version = info.version,
-                           .l2_addr = info.l2_addr,
-                           .generation = k->generation,
-                           .user_flags = info.user_flags,
-                           .idle_ms = (uint32_t)info.idle_ms,
-                           .cause = L1_LEFT_REPLACED,
-                           .kind = info.kind,
-                           .cost = info.cost,
-                           .fails = info.fails,
-                           .uses = (uint8_t)l1_freq(slot->b, slot->i) };
+    l1_left_of(c, slot->pos, &slot->rec, &old->left);
+    base_seq_load(old->value, old->left.value, slot->rec.vlen);
+    old->left.key = k->bytes;
+    old->left.value = old->value;
+    old->left.hash = k->hash;
+    old->left.cause = L1_LEFT_REPLACED;
+    old->left.uses = (uint8_t)l1_freq(slot->b, slot->i);
     if (slot->rec.tag_count != 0) {
-        const unsigned char *tags = l1_at(c, slot->pos) + slot->rec.tag_off;
-        base_seq_load(old->fps, tags + 16, 8u * (size_t)slot->rec.tag_count);
-        old->left.tag_count = slot->rec.tag_count;
-        old->left.tag_born = base_seq_u64(tags + 8);
+        (void)l1_tags_load(c, slot->pos, &slot->rec, old->fps);
         old->left.tag_fps = old->fps;
     }
 }

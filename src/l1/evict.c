@@ -41,7 +41,7 @@ static l1_sizes l1_sizes_of(const l1 *c, const l1_stripe *s)
 typedef struct l1_verdict {
     bool keep, ghost;
     uint8_t freq; /* after the move */
-    uint8_t cause;
+    l1_cause cause;
 } l1_verdict;
 
 static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigned freq,
@@ -134,34 +134,29 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
     base_seq_store_u32(d + 4, l1_encode_due(c, to, l1_deadline(c, from, r), r->mask));
 }
 
-/* Move the slot of a kept record from `pos` to a copy in main. Return false when a delete or a set
- * was faster; then the copy is dead. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r,
-                                          uint64_t hash, l1_bucket *b, uint32_t ver, uint8_t freq,
+/* Move the slot of a kept record to a copy in main. Return false when a delete or a set was faster;
+ * then the copy is dead. */
+static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e, uint8_t freq,
                                           uint64_t to)
 {
+    const uint64_t pos = e->slot.pos, hash = e->hash;
+    l1_slot slot = e->slot;
+    l1_rec *const r = &slot.rec;
     const uint64_t weight = l1_weight(c, pos, r);
-    const uint16_t tag = l1_tag_of(hash);
     l1_hold h;
-    l1_slot slot;
     base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
     l1_copy_record(c, pos, to, r, false);
-    bool locked = !BASE_MUTANT("l1.kept_no_version") && l1_lock_here(s, b, ver, &h);
-    if (!locked) {
+    if (BASE_MUTANT("l1.kept_no_version") || !l1_lock_here(s, e->primary, e->ver, &h)) {
         /* A writer was faster. Copy again under the lock; above 1 KiB only what may have
          * changed. */
         l1_lock_key(c, hash, &h, true);
-        if (!l1_find_pos(c, &h, tag, pos, &slot) || !l1_decode(c, pos, r)) {
+        if (!l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
             return false;
         }
         if (!BASE_MUTANT("l1.kept_no_version")) {
             l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
         }
-    } else {
-        bool found = l1_find_pos(c, &h, tag, pos, &slot);
-        BASE_ASSERT(found);
-        (void)found;
     }
     l1_live_add(c, s, to, weight);
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
@@ -203,22 +198,21 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q
 }
 
 /* Find the slot like l1_linked, on a short path for the first match in the primary bucket. */
-BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE) bool l1_linked_first(l1 *c, l1_stripe *s, uint64_t pos,
-                                                              uint64_t hash, l1_bucket **b,
-                                                              uint32_t *ver, l1_slot *slot)
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE) bool l1_linked_first(l1 *c, l1_stripe *s, l1_entry *e)
 {
-    *b = l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash));
-    *ver = base_load_acq(&(*b)->ver);
-    const uint32_t m = l1_match(*b, l1_tag_of(hash));
-    if (BASE_LIKELY((*ver & 1u) == 0 && m != 0)) {
-        slot->b = *b;
-        slot->i = (unsigned)__builtin_ctz(m);
-        slot->pos = pos;
-        const bool linked = base_load_rlx(&(*b)->off[slot->i]) == (uint32_t)(pos >> c->gshift);
+    l1_bucket *const b = e->primary = l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), e->hash));
+    const uint64_t pos = e->slot.pos;
+    e->ver = base_load_acq(&b->ver);
+    const uint32_t m = l1_match(b, l1_tag_of(e->hash));
+    if (BASE_LIKELY((e->ver & 1u) == 0 && m != 0)) {
+        e->slot.b = b;
+        e->slot.i = (unsigned)__builtin_ctz(m);
+        e->slot.rec.due = base_seq_u32(l1_at(c, pos) + 4); /* a touch may have moved it */
+        const bool linked = base_load_rlx(&b->off[e->slot.i]) == (uint32_t)(pos >> c->gshift);
         base_fence_acq();
-        if (BASE_LIKELY(linked && base_load_rlx(&(*b)->ver) == *ver)) { return true; }
+        if (BASE_LIKELY(linked && base_load_rlx(&b->ver) == e->ver)) { return true; }
     }
-    return l1_linked(c, s, pos, hash, b, ver, slot);
+    return l1_linked(c, s, e);
 }
 
 /* Return whether the stripe still has to rotate its queues because a generation died. One rotation
@@ -266,43 +260,29 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
 {
     uint64_t pos;
     if (!l1_cursor_next(c, s, q, &pos)) { return L1_STEP_END; }
-    l1_slot slot;
-    l1_rec *const r = &slot.rec;
+    l1_entry e;
+    l1_slot *const slot = &e.slot;
+    l1_rec *const r = &slot->rec;
     bool ok = l1_decode(c, pos, r);
     BASE_REQUIRE(ok);
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     const uint32_t size = r->size;
     g->cursor += size;
     const bool known = s->ahead.pos == pos && s->ahead.seq == base_load_rlx(&g->seq);
-    const uint64_t hash = known ? s->ahead.hash : l1_hash_of(c, pos, r);
-    BASE_ASSERT(hash == l1_hash_of(c, pos, r));
+    e.hash = known ? s->ahead.hash : l1_hash_of(c, pos, r);
+    slot->pos = pos;
+    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
     if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + size); }
-
-    l1_bucket *b;
-    uint32_t ver;
-    bool linked = l1_linked_first(c, s, pos, hash, &b, &ver, &slot);
-    if (!linked) {
+    if (!l1_linked_first(c, s, &e)) {
         freed->log_bytes += size;
         return L1_STEP_DEAD;
     }
-
-    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version: a touch may have moved it */
-    int64_t keep_until = BASE_NEVER_MS;
-    if (r->due != 0 || r->mask != 0) { (void)l1_expires(c, pos, r, &keep_until); }
-    const uint64_t weight = l1_weight(c, pos, r);
-    l1_verdict verdict;
+    const uint64_t hash = e.hash, weight = l1_weight(c, pos, r);
+    l1_verdict verdict = {0};
     bool spared = false;
-    if (c->hooks.generation_alive != NULL &&
-        !c->hooks.generation_alive(c->hooks.ctx, r->generation)) {
-        verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
-    } else if (base_clock_reached(c->clock, keep_until)) {
-        verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, r)};
-    } else if (BASE_UNLIKELY((r->mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, r)) {
-        verdict = (l1_verdict){.cause = L1_LEFT_TAG};
-    } else {
-        unsigned kind = (r->mask & L1_X_KIND) != 0
-            ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;
-        verdict = l1_decide(c, s, q, l1_freq(slot.b, slot.i), kind, force);
+    if (!l1_is_over(c, pos, r, &verdict.cause)) {
+        const unsigned kind = l1_kind_of(c, pos, r);
+        verdict = l1_decide(c, s, q, l1_freq(slot->b, slot->i), kind, force);
         if ((c->favor_objects || s->cost_mean64 != 0) && kind == L1_VALUE && !force) {
             verdict = l1_weigh(c, s, pos, r, hash, q, verdict);
         }
@@ -315,7 +295,7 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
             spared = l1_is_written(c, pos, r, hash);
         }
         if (rotate || (spared && !verdict.keep)) {
-            verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot.b, slot.i)};
+            verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
         }
     }
     uint64_t to;
@@ -331,7 +311,7 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     if (verdict.keep) {
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
         if (l1_log_reserve(c, s, stay ? q : 1, size, &to)) {
-            if (l1_keep(c, s, pos, r, hash, b, ver, verdict.freq, to)) { return L1_STEP_KEPT; }
+            if (l1_keep(c, s, &e, verdict.freq, to)) { return L1_STEP_KEPT; }
             return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
         }
         if (rotate) {
@@ -341,7 +321,7 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
         s->forced++; /* no room to keep it */
         verdict.keep = false;
     }
-    if (l1_drop(c, s, hash, b, ver, &slot, verdict.cause, v)) {
+    if (l1_drop(c, s, &e, verdict.cause, v)) {
         if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash)); }
         if (force) { s->forced++; }
         freed->log_bytes += size;
@@ -394,8 +374,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
             if (due == UINT64_MAX) { continue; }
             if (whole) { due = BASE_MAX(due, g->max_due_ms); }
             if (due <= now && g->swept_s != now_s) {
-                s->due_pass = (l1_pass){.seg = seg + 1, .seq = base_load_rlx(&g->seq),
-                                        .at = g->cursor};
+                s->due_pass = l1_pass_of(c, seg);
                 g->swept_s = now_s;
                 base_store_rlx(&g->min_due_ms, UINT64_MAX);
                 return true;
@@ -407,25 +386,15 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
     return false;
 }
 
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_victims *v)
 {
-    const uint64_t hash = l1_hash_of(c, pos, r);
-    l1_bucket *b;
-    l1_slot slot;
-    uint32_t ver;
-    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return false; }
-    int64_t keep;
-    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-    (void)l1_expires(c, pos, r, &keep);
-    const bool dead = c->hooks.generation_alive != NULL &&
-                      !c->hooks.generation_alive(c->hooks.ctx, r->generation);
-    slot.rec = *r;
-    if ((dead || base_clock_reached(c->clock, keep)) &&
-        l1_drop(c, s, hash, b, ver, &slot, dead ? L1_LEFT_CLEARED : l1_over(c, pos, r), v)) {
-        return true;
-    }
-    if (l1_decode(c, pos, r)) {
-        (void)l1_expires(c, pos, r, &keep);
+    l1_entry e;
+    l1_cause cause;
+    if (!l1_entry_at(c, s, pos, r, &e)) { return false; }
+    if (l1_is_over(c, pos, &e.slot.rec, &cause) && l1_drop(c, s, &e, cause, v)) { return true; }
+    if (l1_decode(c, pos, &e.slot.rec)) {
+        int64_t keep;
+        (void)l1_expires(c, pos, &e.slot.rec, &keep);
         l1_due_note(c, pos, keep);
     }
     return false;
@@ -441,20 +410,10 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *fr
         const int64_t now = base_coarse_ms(c->clock);
         if (now < 0 || (uint64_t)now < due || !l1_due_pick(c, s, (uint64_t)now)) { return false; }
     }
-    const uint32_t seg = p->seg - 1;
-    l1_seg *g = &c->seg[seg];
-    p->at = BASE_MAX(p->at, g->cursor);
-    *out = L1_STEP_DEAD;
-    if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
-        p->seg = 0; /* freed since, or finished */
-        return true;
-    }
-    const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
+    uint64_t pos;
     l1_rec r;
-    bool ok = l1_decode(c, pos, &r);
-    BASE_REQUIRE(ok);
-    p->at += r.size;
-    if (l1_due_record(c, s, pos, &r, v)) {
+    *out = L1_STEP_DEAD;
+    if (l1_pass_next(c, p, &pos, &r) && l1_due_record(c, s, pos, &r, v)) {
         freed->log_bytes += r.size;
         *out = L1_STEP_DROPPED;
     }

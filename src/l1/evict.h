@@ -26,7 +26,8 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll
 CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost) SYNC_HOLDS(L1_STRIPE);
 /* Drop the decoded record at `pos` and return true if its time has come or its generation is dead.
  * Else note its next deadline; `r` may be decoded again. */
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, l1_victims *v)
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r,
+                                  l1_victims *v)
     SYNC_HOLDS(L1_STRIPE);
 /* Return whether a stripe has not yet seen the last death of a generation. l1_rotate_step moves one
  * of its records; false: the stripe has seen it now. */

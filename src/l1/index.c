@@ -382,9 +382,8 @@ CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
     return false;
 }
 
-CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h)
+CELLAR_PRIVATE void l1_chain_trim(l1_hold *h)
 {
-    (void)c;
     l1_bucket *before = NULL, *last = h->b, *hole = NULL;
     if (BASE_LIKELY(base_load_rlx(&last->ovf) == 0)) { return; }
     unsigned hole_slot = 0;

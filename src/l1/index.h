@@ -86,7 +86,7 @@ CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
 /* Close one hole from the end of the chain after an unlink. Give back the last overflow bucket when
  * it is empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every
  * chain for good. */
-CELLAR_PRIVATE void l1_chain_trim(l1 *c, l1_hold *h);
+CELLAR_PRIVATE void l1_chain_trim(l1_hold *h);
 
 /* ---- index_grow.c ---- */
 CELLAR_PRIVATE bool l1_index_open(l1 *c);

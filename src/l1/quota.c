@@ -18,6 +18,7 @@
 #include "l1/quota.h"
 #include "l1/quota_count.h"
 #include "l1/record.h"
+#include "l1/segment.h"
 #include "l1/unlink.h"
 
 #define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
@@ -49,56 +50,39 @@ static SYNC_HOLDS(L1_STRIPE) void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p,
     uint32_t next = g != NULL ? g->next : L1_NONE;
     if (next == L1_NONE) { next = s->queue[was_small ? 1 : 0].tail; }
     if (next == L1_NONE) { next = s->queue[was_small ? 0 : 1].tail; }
-    *p = (l1_pass){ .seg = next + 1 }; /* L1_NONE + 1 is 0 */
-    if (next != L1_NONE) { p->seq = base_load_rlx(&c->seg[next].seq); }
+    *p = next != L1_NONE ? l1_pass_of(c, next) : (l1_pass){0};
 }
 
-/* Read the next record of the pass. Return false when the pass reached an end instead. */
+/* Read the next record of the pass. Return false when the pass reached an end instead. Turn with
+ * the last record of a segment: the caller may empty the segment, and it may be free before the
+ * next look. Then the pass would start over at records of others. */
 static SYNC_HOLDS(L1_STRIPE) bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos,
                                                 l1_rec *r)
 {
-    if (p->seg != 0 && base_load_rlx(&c->seg[p->seg - 1].seq) != p->seq) { p->seg = 0; }
     const l1_seg *g = p->seg != 0 ? &c->seg[p->seg - 1] : NULL;
-    if (g != NULL) { p->at = BASE_MAX(p->at, g->cursor); }
-    if (g == NULL || p->at >= g->used_bytes) {
-        l1_quota_turn(c, s, p, g);
-        return false;
-    }
-    *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
-    const bool ok = l1_decode(c, *pos, r);
-    BASE_REQUIRE(ok);
-    p->at += r->size;
-    /* Turn now: the caller may empty this segment, and it may be free before the next look. Then
-     * the pass would start over at records of others. */
-    if (p->at >= g->used_bytes) { l1_quota_turn(c, s, p, g); }
-    return true;
+    const bool same = g != NULL && base_load_rlx(&g->seq) == p->seq;
+    const bool any = l1_pass_next(c, p, pos, r);
+    if (!any || p->at >= g->used_bytes) { l1_quota_turn(c, s, p, same ? g : NULL); }
+    return any;
 }
 
 /* Drop the record in place; a used record survives its first look. Return the freed bytes. */
 static SYNC_HOLDS(L1_STRIPE) uint64_t
-    l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, l1_rec *r, bool spare, l1_victims *v)
+    l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, bool spare, l1_victims *v)
 {
-    l1_bucket *b;
-    l1_slot slot;
-    uint32_t ver;
-    const uint64_t hash = l1_hash_of(c, pos, r);
-    if (!l1_linked(c, s, pos, hash, &b, &ver, &slot)) { return 0; }
-    r->due = base_seq_u32(l1_at(c, pos) + 4); /* as of that version */
-    int64_t keep;
-    (void)l1_expires(c, pos, r, &keep);
-    const bool dead = c->hooks.generation_alive != NULL &&
-                      !c->hooks.generation_alive(c->hooks.ctx, r->generation);
-    const bool expired = !dead && base_clock_reached(c->clock, keep);
-    const unsigned uses = l1_freq(slot.b, slot.i);
-    if (!dead && !expired && uses != 0 && spare) {
-        l1_freq_set(slot.b, slot.i, uses - 1); /* a hint: a concurrent hit may be lost */
-        return 0;
+    l1_entry e;
+    l1_cause cause;
+    if (!l1_entry_at(c, s, pos, r, &e)) { return 0; }
+    const unsigned uses = l1_freq(e.slot.b, e.slot.i);
+    if (!l1_is_over(c, pos, &e.slot.rec, &cause)) {
+        cause = L1_LEFT_CAPACITY;
+        if (uses != 0 && spare) {
+            l1_freq_set(e.slot.b, e.slot.i, uses - 1); /* a hint: a concurrent hit may be lost */
+            return 0;
+        }
     }
     const uint64_t weight = l1_weight(c, pos, r);
-    const l1_cause cause = dead ? L1_LEFT_CLEARED
-                           : expired ? l1_over(c, pos, r) : L1_LEFT_CAPACITY;
-    slot.rec = *r;
-    return l1_drop(c, s, hash, b, ver, &slot, cause, v) ? weight : 0;
+    return l1_drop(c, s, &e, cause, v) ? weight : 0;
 }
 
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
@@ -185,22 +169,19 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
             l1_rec r;
             for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
                 const uint64_t pos = ((uint64_t)seg << c->seg_shift) + at;
-                l1_bucket *b;
-                l1_slot slot;
-                uint32_t ver;
+                l1_entry e;
                 if (!l1_decode(c, pos, &r)) { return "bytes in the log are no record"; }
-                if (l1_is_absent(c, pos, &r) &&
-                    l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
+                if (!l1_entry_at(c, s, pos, &r, &e)) { continue; }
+                const uint64_t weight = l1_weight(c, pos, &r);
+                if (l1_is_absent(c, pos, &r)) {
                     absent++;
-                    absent_bytes += (int64_t)l1_weight(c, pos, &r);
+                    absent_bytes += (int64_t)weight;
                 }
                 const unsigned number = q != NULL ? l1_quota_of(c, r.generation) : 0;
-                if (number == 0 || generation[number - 1] != r.generation ||
-                    !l1_linked(c, s, pos, l1_hash_of(c, pos, &r), &b, &ver, &slot)) {
-                    continue;
+                if (number != 0 && generation[number - 1] == r.generation) {
+                    bytes[number - 1] += (weight + 7) >> L1_QUOTA_UNIT;
+                    entries[number - 1]++;
                 }
-                bytes[number - 1] += (l1_weight(c, pos, &r) + 7) >> L1_QUOTA_UNIT;
-                entries[number - 1]++;
             }
         }
     }

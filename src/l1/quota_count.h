@@ -50,8 +50,7 @@ BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t generation, ui
 /* Return whether a record has no value: negative entry, remembered error. */
 BASE_INLINE bool l1_is_absent(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    return BASE_UNLIKELY((r->mask & L1_X_KIND) != 0) &&
-           (base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u) != (uint32_t)L1_VALUE;
+    return l1_kind_of(c, pos, r) != (unsigned)L1_VALUE;
 }
 /* Count next to l1_quota_add and l1_quota_sub. */
 BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)

@@ -192,10 +192,8 @@ CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64
     uint32_t count = 0;
     l1_lock_key(c, k->hash, &h, false);
     if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_TAGS) != 0) {
-        const unsigned char *tags = l1_at(c, slot.pos) + slot.rec.tag_off;
         count = slot.rec.tag_count;
-        *born = base_seq_u64(tags + 8);
-        base_seq_load(fps, tags + 16, 8u * (size_t)count);
+        *born = l1_tags_load(c, slot.pos, &slot.rec, fps);
     }
     l1_unlock(c, &h);
     return count;

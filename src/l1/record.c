@@ -220,6 +220,33 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
 }
 
+CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out)
+{
+    l1_info info;
+    uint64_t len;
+    l1_info_of(c, pos, r, &info);
+    *out = (l1_left){ .key = l1_key_at(c, pos, r),
+                      .key_len = r->klen,
+                      .value = l1_value_at(c, pos, r, &len),
+                      .value_len = info.value_len,
+                      .deadline_ms = info.deadline_ms,
+                      .stale_ms = info.stale_ms,
+                      .expires_ms = info.expires_ms,
+                      .version = info.version,
+                      .l2_addr = info.l2_addr,
+                      .tag_count = r->tag_count,
+                      .generation = r->generation,
+                      .user_flags = info.user_flags,
+                      .idle_ms = (uint32_t)info.idle_ms,
+                      .kind = info.kind,
+                      .cost = info.cost,
+                      .fails = info.fails };
+    if (r->tag_count != 0) {
+        out->tag_born = base_seq_u64(l1_at(c, pos) + r->tag_off + 8);
+        out->tag_fps = l1_at(c, pos) + r->tag_off + 16;
+    }
+}
+
 /* Return whether a deadline is too far ahead for `due`. `due` reaches 49.7 days past the opening of
  * the segment. The log closes heads older than half of that (segment.c). So a deadline within the
  * other half fits any segment that the record moves to. */

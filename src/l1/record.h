@@ -32,6 +32,13 @@ BASE_INLINE unsigned l1_form_of(const l1_rec *r)
  * (torn or recycled). */
 CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r);
 CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field); /* offset of a present field */
+/* Return the l1_kind of an entry. */
+BASE_INLINE unsigned l1_kind_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return BASE_UNLIKELY((r->mask & L1_X_KIND) != 0)
+               ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u
+               : (unsigned)L1_VALUE;
+}
 /* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
  * never change, and writers wrote them under the stripe lock. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
@@ -56,6 +63,8 @@ BASE_INLINE uint64_t l1_memory_of(const l1 *c, uint64_t pos, const l1_rec *r)
                                     : (uint64_t)l1_seg_of(c, pos) + 1;
 }
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
+/* Describe an entry that ended. The pointers lead into the record and its block. */
+CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out);
 /* Return the bytes that the entry counts for: its record and its bytes in a block. */
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Lay out a record. Return false if it is longer than `most`. At record_max, key or value must then
@@ -76,12 +85,13 @@ CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadlin
 /* ---- judge.c ---- */
 /* Return what a reader may do with this record now. MISS: treat it as absent. */
 CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags);
-/* Return whether an invalidation made one of the tags dead. */
-CELLAR_PRIVATE bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r);
+/* Copy the tags of a record. Return the time that they count from. */
+CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
+                                     uint64_t fps[L1_TAG_MAX]);
 /* Return whether a tag ended the record before `end_ms`, when its time was over. */
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
-/* Return the cause for a record past its time: a tag, or expiry. */
-CELLAR_PRIVATE l1_cause l1_over(const l1 *c, uint64_t pos, const l1_rec *r);
+/* Return whether the record is over: a dead generation, a passed time, a dead tag. *cause: why. */
+CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
 /* Return whether the caller of a change still has to read this entry, to write it to disk. */
 CELLAR_PRIVATE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash);
 

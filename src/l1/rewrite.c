@@ -72,10 +72,8 @@ static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_s
         spec->tag_fps = anew->tag_fps;
         spec->tag_born = anew->tag_born;
     } else if (r->tag_count != 0) {
-        const unsigned char *tags = l1_at(c, slot->pos) + r->tag_off;
-        const uint64_t born = base_seq_u64(tags + 8);
+        const uint64_t born = l1_tags_load(c, slot->pos, r, fps);
         spec->tag_born = anew != NULL ? BASE_MAX(born, anew->tag_born) : born;
-        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
     }
 }
 

@@ -345,6 +345,22 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
     }
 }
 
+CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
+{
+    if (p->seg == 0) { return false; }
+    const l1_seg *g = &c->seg[p->seg - 1];
+    p->at = BASE_MAX(p->at, g->cursor);
+    if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
+        p->seg = 0; /* freed since, or finished */
+        return false;
+    }
+    *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
+    const bool ok = l1_decode(c, *pos, r);
+    BASE_REQUIRE(ok);
+    p->at += r->size;
+    return true;
+}
+
 /* ---- giving back ----------------------------------------------------------------------------- */
 static void l1_returned(l1 *c, uint32_t seg)
 {

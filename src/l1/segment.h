@@ -29,6 +29,14 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weig
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
 /* Note when a record expires and when its stale window ends. */
 CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+/* Return a pass over the segment, from its cursor on. */
+BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
+{
+    return (l1_pass){ seg + 1, base_load_rlx(&c->seg[seg].seq), c->seg[seg].cursor };
+}
+/* Read the next record of a pass. Return false when the pass is over. */
+CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
+    SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);

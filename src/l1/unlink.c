@@ -87,35 +87,13 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         bool ok = l1_decode(c, x->pos, &r);
         BASE_ASSERT(ok);
         if (!ok) { continue; }
-        l1_info info;
-        l1_info_of(c, x->pos, &r, &info);
-        const unsigned char *p = l1_at(c, x->pos);
-        l1_left left = { .key = l1_key_at(c, x->pos, &r),
-                         .key_len = r.klen,
-                         .value = p + r.value_off,
-                         .value_len = info.value_len,
-                         .hash = x->hash,
-                         .stamp = x->stamp,
-                         .deadline_ms = info.deadline_ms,
-                         .stale_ms = info.stale_ms,
-                         .expires_ms = info.expires_ms,
-                         .version = info.version,
-                         .l2_addr = info.l2_addr,
-                         .tag_count = r.tag_count,
-                         .generation = r.generation,
-                         .user_flags = info.user_flags,
-                         .idle_ms = (uint32_t)info.idle_ms,
-                         .cause = (l1_cause)x->cause,
-                         .kind = info.kind,
-                         .cost = info.cost,
-                         .fails = info.fails,
-                         .uses = x->uses };
-        if (r.tag_count != 0) {
-            left.tag_born = base_seq_u64(p + r.tag_off + 8);
-            left.tag_fps = p + r.tag_off + 16;
-        }
+        l1_left left;
+        l1_left_of(c, x->pos, &r, &left);
+        left.hash = x->hash;
+        left.stamp = x->stamp;
+        left.cause = (l1_cause)x->cause;
+        left.uses = x->uses;
         l1_big *const block = l1_block_of(c, x->pos, &r);
-        if ((r.w0 & L1_W0_BIG) != 0) { left.value = l1_big_bytes(block); }
         if (block != NULL && BASE_MUTANT("l1.retired_before_hand_over")) {
             l1_large_retire(c, block);
         }
@@ -132,39 +110,18 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 }
 
 /* ---- dropping -------------------------------------------------------------------------------- */
-static void l1_count_cause(l1_stripe *s, unsigned cause)
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1_victims *v)
 {
-    if (cause == L1_LEFT_EXPIRED) {
-        s->expired++;
-    } else if (cause == L1_LEFT_CLEARED || cause == L1_LEFT_TAG) {
-        s->cleared++;
-    } else {
-        s->evicted++;
-    }
-}
-
-/* Unlink the record that was linked under `ver`, unless another thread changed it since. For an
- * expired record the caller read its times after that version, so no thread has moved them
- * since. */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, uint32_t ver,
-                            l1_slot *slot, unsigned cause, l1_victims *v)
-{
-    const uint64_t pos = slot->pos;
-    l1_rec *const r = &slot->rec;
+    const uint64_t pos = e->slot.pos, hash = e->hash;
+    l1_rec *const r = &e->slot.rec;
     l1_hold h;
     bool there = true;
-    if (BASE_UNLIKELY(!l1_lock_here(s, b, ver, &h))) { /* a writer was faster: check again */
+    if (BASE_UNLIKELY(!l1_lock_here(s, e->primary, e->ver, &h))) {
+        /* A writer was faster: a touch may have moved the time, a refresh the tags. */
         l1_lock_key(c, hash, &h, true);
-        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, slot) && l1_decode(c, pos, r);
-        if (there && cause == L1_LEFT_EXPIRED) {
-            int64_t keep;
-            (void)l1_expires(c, pos, r, &keep);
-            there = base_clock_reached(c->clock, keep); /* a touch may have moved it */
-        } else if (there && cause == L1_LEFT_TAG) {
-            there = l1_tags_dead(c, pos, r); /* or a refresh */
-        } else if (there && (r->mask & L1_X_L2) != 0) {
-            there = !l1_is_written(c, pos, r, hash);
-        }
+        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &e->slot) && l1_decode(c, pos, r) &&
+                (cause != L1_LEFT_CAPACITY ? l1_is_over(c, pos, r, &cause)
+                 : (r->mask & L1_X_L2) == 0 || !l1_is_written(c, pos, r, hash));
     }
     if (there) {
         uint64_t stamp = 0;
@@ -176,38 +133,44 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
                                   &stamp);
         }
         if (c->hooks.ended != NULL) {
-            c->hooks.ended(c->hooks.ctx, hash, r->generation, (l1_cause)cause,
+            c->hooks.ended(c->hooks.ctx, hash, r->generation, cause,
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
-                           l1_freq(slot->b, slot->i));
+                           l1_freq(e->slot.b, e->slot.i));
         }
-        l1_unlink(c, &h, slot, (l1_cause)cause, hash, stamp, v);
-        l1_chain_trim(c, &h);
-        l1_count_cause(s, cause);
+        l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
+        l1_chain_trim(&h);
+        *(cause == L1_LEFT_EXPIRED ? &s->expired
+          : cause == L1_LEFT_CAPACITY ? &s->evicted : &s->cleared) += 1;
     }
     l1_unlock(c, &h);
     return there;
 }
 
-CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, uint64_t pos, uint64_t hash, l1_bucket **b,
-                              uint32_t *ver, l1_slot *slot)
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, l1_entry *e)
 {
+    const uint64_t pos = e->slot.pos;
     for (unsigned spins = 0;; spins++) {
-        uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
-        *b = l1_bucket_at(s, number);
-        *ver = base_load_acq(&(*b)->ver);
-        if ((*ver & 1u) != 0) {
-            if (c->forked || spins > 64) {
-                l1_hold h; /* repairs the bucket, or waits for the writer */
-                l1_lock_key(c, hash, &h, true);
-                l1_unlock(c, &h);
-            } else {
-                base_pause();
-            }
-            continue;
+        l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), e->hash)};
+        h.b = e->primary = l1_bucket_at(s, h.number);
+        e->ver = base_load_acq(&h.b->ver);
+        if ((e->ver & 1u) == 0) {
+            const bool linked = l1_find_pos(c, &h, l1_tag_of(e->hash), pos, &e->slot);
+            e->slot.rec.due = base_seq_u32(l1_at(c, pos) + 4); /* a touch may have moved it */
+            base_fence_acq();
+            if (base_load_rlx(&h.b->ver) == e->ver) { return linked; }
+        } else if (c->forked || spins > 64) { /* repair the bucket, or wait for the writer */
+            l1_lock_key(c, e->hash, &h, true);
+            l1_unlock(c, &h);
+        } else {
+            base_pause();
         }
-        l1_hold h = {.s = s, .b = *b, .number = number};
-        bool linked = l1_find_pos(c, &h, l1_tag_of(hash), pos, slot);
-        base_fence_acq();
-        if (base_load_rlx(&(*b)->ver) == *ver) { return linked; }
     }
+}
+
+CELLAR_PRIVATE bool l1_entry_at(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_entry *e)
+{
+    e->slot.pos = pos;
+    e->slot.rec = *r;
+    e->hash = l1_hash_of(c, pos, r);
+    return l1_linked(c, s, e);
 }
