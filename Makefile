@@ -20,8 +20,9 @@
 SRC_BASE  = err text opts mem clock tsc_clock timezone hash random sync thread_record \
             user_callback seqlock table glob log vfs pages pack sigbus sim
 SRC_STATS = hist stats text
-SRC_L1    = record segment index large_alloc large_value pin ghost policy_select quota evict \
-            expire request_sample read write l1
+SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
+            index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
+            large_value change write rewrite expire resize check l1
 SRC_L2    = format index link tombstone_filter log group_commit admission codec write read \
             invalidations superblock mapped_read health stall stage_trim recovery index_rebuild \
             index_snapshot resize check owner_images open forked inspect

@@ -13,21 +13,25 @@
  *            is held for pieces of 64 records; victims are handed over between the pieces.
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
-#include "l1/l1_int.h"
+#include "l1/evict.h"
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/record.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
 
 #define L1_PIECE 64u
 #define L1_COLLAPSE_EVERY_MS 5
 
 /* Find the oldest segment of the stripe with a passed deadline. */
-static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
-    SYNC_HOLDS(L1_STRIPE);
-static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pass *p)
+static SYNC_HOLDS(L1_STRIPE) bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now,
+                                                 l1_pass *p)
 {
     for (unsigned q = 0; q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (base_load_rlx(&g->min_due_ms) > now) { continue; }
-            *p = (l1_pass){.seg = seg + 1, .seq = base_load_rlx(&g->seq), .at = g->cursor};
+            *p = l1_pass_of(c, seg);
             return true;
         }
     }
@@ -35,24 +39,16 @@ static bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now, l1_pas
 }
 
 /* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
-static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
-    SYNC_HOLDS(L1_STRIPE);
-static bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v, uint64_t *removed)
+static SYNC_HOLDS(L1_STRIPE) bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v,
+                                                 uint64_t *removed)
 {
-    const uint32_t seg = p->seg - 1;
-    l1_seg *g = &c->seg[seg];
-    if (base_load_rlx(&g->seq) != p->seq) { return true; } /* freed since the pass began */
-    p->at = BASE_MAX(p->at, g->cursor);
-    for (unsigned i = 0; p->at < g->used_bytes; i++) {
-        if (i == L1_PIECE || v->n == L1_VICTIMS) { return false; }
-        const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
+    for (unsigned i = 0; i < L1_PIECE && v->n < L1_VICTIMS; i++) {
+        uint64_t pos;
         l1_rec r;
-        bool ok = l1_decode(c, pos, &r);
-        BASE_REQUIRE(ok);
-        p->at += r.size;
+        if (!l1_pass_next(c, p, &pos, &r)) { return true; }
         if (l1_due_record(c, s, pos, &r, v)) { (*removed)++; }
     }
-    return true;
+    return false;
 }
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
@@ -72,10 +68,7 @@ static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed
             base_store_rlx(&c->seg[c->pass.seg - 1].min_due_ms, UINT64_MAX);
         }
         const bool any = c->pass.seg != 0;
-        if (any && l1_sweep_piece(c, s, &c->pass, &v, removed)) {
-            c->pass.seg = 0;
-            l1_free_emptied(c, s);
-        }
+        if (any && l1_sweep_piece(c, s, &c->pass, &v, removed)) { l1_free_emptied(c, s); }
         const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, s, now, &(l1_pass){0}));
         if (!more && s->stuck_round == base_load_rlx(&c->dead_round)) {
             s->swept_round = s->stuck_round; /* no dead generation is left in any segment */

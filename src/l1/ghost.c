@@ -14,7 +14,8 @@
  *            README.md: rejected horizons. */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/index.h"
+#include "l1/policy.h"
 
 static uint16_t *l1_ghost_line(const l1_ghosts *g, uint64_t mixed, uint16_t *fp)
 {
@@ -63,7 +64,6 @@ CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon
 }
 
 /* ---- the table of a store: one part for each stripe ------------------------------------------ */
-
 /* Return the number of entries that the tables are sized for: the bound, or the estimate for the
  * budget. */
 CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget)
@@ -83,7 +83,7 @@ static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
 {
     uint16_t *old = c->ghosts;
     const size_t old_bytes = c->ghost_bytes;
-    l1_fork_prepare(c); /* takes all stripe locks */
+    l1_stripes_take(c);
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
@@ -91,7 +91,7 @@ static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
             table != NULL ? table + (size_t)(i * lines) * (L1_GHOST_LINE / sizeof *table) : NULL;
         l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
-    l1_fork_parent(c);
+    l1_stripes_drop(c);
     base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
 }
 

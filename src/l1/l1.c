@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1: open, close, resize, configure, measure, audit and fork the in-memory level.
+ * l1: open, close, measure and fork the in-memory level.
  *
- * INVARIANTS What l1_audit checks: each slot points to a live record of its key, stripe and bucket;
- *            live counts agree; queues are disjoint lists; charges equal what is committed.
  * LIMITS     Address space: arena, index and page runs reserve 8 x budget each (at least 64 MiB),
  *            overflow twice the index. If the system refuses one of them, l1_open asks for all of
  *            them at half the size, down to 1 x; then for the index down to a quarter. The minimum
@@ -15,7 +13,13 @@
  * SEE ALSO   README.md: why the regions shrink together. */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/pin_slots.h"
+#include "l1/policy.h"
+#include "l1/quota_count.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
 
 BASE_SIZE_BEGIN
 
@@ -25,7 +29,6 @@ BASE_SIZE_BEGIN
 #define L1_MEAN_LEAST 16u /* no record is shorter; below it ghosts alone exceed the budget */
 #define L1_VALUE_LIMIT (((uint64_t)1 << 30) - 1)
 #define L1_STRIPES_DEFAULT 64u
-#define L1_SEGS_LEAST 16u /* with 8, some of 1,000 sets fail; with 11, sometimes one */
 /* 8 B, not 4: it costs 4 B per entry at 16/100, but such records stay within two lines: get +14
  * %. */
 #define L1_GRANULE_SHIFT 3
@@ -144,13 +147,6 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
     return false;
 }
 
-static uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
-{
-    uint64_t segs = budget / c->seg_bytes;
-    /* Each stripe has one tail in progress: partly consumed, not yet free. */
-    return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
-}
-
 static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
 {
     c->stripe_bytes = c->stripe_count * sizeof(l1_stripe);
@@ -261,157 +257,6 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_free(a, BASE_MOD_STORE, c->self_block, sizeof(l1) + BASE_PAD);
 }
 
-/* ---- changes at run time --------------------------------------------------------------------- */
-static void l1_contract_all(l1 *c, unsigned pct)
-{
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        for (bool more = true; more;) {
-            sync_take(L1_STRIPE, &s->lock);
-            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s, pct); }
-            if (!more) { l1_overflow_rest(c, s); }
-            sync_drop(L1_STRIPE, &s->lock);
-        }
-    }
-}
-
-/* Evict down to the limit and shrink the index along with it. An index of the old size would
- * outlive its entries, and only an empty store would fit. */
-static bool l1_shrink(l1 *c)
-{
-    unsigned idle = 0;
-    l1_round at = {0};
-    for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
-        l1_retired_for(c, 0);
-        if (l1_give_back(c, 0, 0)) { return true; }
-        if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
-        if (l1_evict_round(c, c->seg_bytes, &at) == 0) { idle++; } else { idle = 0; }
-    }
-    l1_contract_all(c, L1_SHRINK_PCT);
-    return l1_give_back(c, 0, 0);
-}
-
-/* Return the memory that a large store keeps when it shrinks. That is its tables, one index page
- * per stripe, and segments of the size chosen at open. With fewer segments sets begin to find no
- * room. */
-CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
-{
-    const base_account *a = c->account;
-    uint64_t gone = 0; /* what shrinking gives back, or makes again for the new budget */
-    static const base_module of[] = {BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW,
-                                     BASE_MOD_BIG, BASE_MOD_GHOST};
-    for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
-        gone += base_load_rlx(&a->by_module[of[i]]);
-    }
-    const uint64_t used = base_load_rlx(&a->used);
-    return (used > gone ? used - gone : 0) + (uint64_t)c->stripe_count * BASE_PAGE +
-           (uint64_t)c->seg_bytes * L1_SEGS_LEAST;
-}
-
-CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
-{
-    if (budget_bytes > c->arena_region.reserved_bytes ||
-        budget_bytes < (uint64_t)c->seg_bytes * 4) {
-        return CELLAR_E_RANGE;
-    }
-    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    const uint64_t old = base_load_rlx(&c->account->limit);
-    const bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
-    base_account_limit(c->account, budget_bytes);
-    sync_take(L1_SEG, &c->seg_lock);
-    base_store_rlx(&c->reserve, l1_reserve_segs(c, budget_bytes));
-    sync_drop(L1_SEG, &c->seg_lock);
-    cellar_err err = CELLAR_OK;
-    /* Also when an earlier call could not reach this same budget. */
-    if (budget_bytes < old || base_load_rlx(&c->account->used) > budget_bytes) {
-        if (other_ghosts) { l1_ghosts_close(c); }
-        /* Pinned memory or the tables prevent the shrink: the limit stays, growth is refused. */
-        if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
-        if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
-    } else {
-        (void)l1_unpark(c, 2); /* judges `low` again */
-    }
-    if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
-    l1_shadow_refit(c);
-    base_store_rel(&c->resizing, 0u);
-    return err;
-}
-
-CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
-{
-    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    /* Under all stripe locks: tickets and grants change together. */
-    l1_fork_prepare(c);
-    uint64_t granted = 0;
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                         L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
-        s->granted = max_entries != 0 ? (uint32_t)count : 0;
-        granted += s->granted;
-    }
-    base_store_rlx(&c->max_entries, max_entries);
-    base_store_rlx(&c->tickets, max_entries > granted ? max_entries - granted : 0);
-    uint64_t excess = granted > max_entries ? granted - max_entries : 0;
-    l1_fork_parent(c);
-    cellar_err err = CELLAR_OK;
-    for (unsigned idle = 0; excess != 0 && idle < 1000 + 16 * c->stripe_count;) {
-        uint64_t gone = l1_evict_excess(c, BASE_MIN(excess, (uint64_t)L1_HOLD_MAX / 2));
-        excess -= BASE_MIN(gone, excess);
-        idle = gone == 0 ? idle + 1 : 0;
-    }
-    if (excess != 0) { err = CELLAR_E_BUSY; }
-    l1_shadow_refit(c);
-    base_store_rel(&c->resizing, 0u);
-    return err;
-}
-
-BASE_SIZE_END
-
-/* Return the unused tickets of a stripe to the pool. A delete leaves its ticket to its stripe, so
- * the next set there need not touch the pool. If deletes and later sets favor different stripes,
- * some stripes evict while others keep unused tickets. So every tick calls this, and a set that
- * finds the pool empty checks another stripe every eighth time. */
-CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
-{
-    const uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
-    if (s->granted <= count) { return false; }
-    base_add_rlx(&c->tickets, s->granted - count);
-    s->granted = (uint32_t)count;
-    return true;
-}
-
-CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s) SYNC_UNCHECKED;
-CELLAR_PRIVATE bool l1_tickets_gather(l1 *c, l1_stripe *s)
-{
-    const uint32_t times = s->ticketless++;
-    if (times % 8 != 0) { return false; }
-    l1_stripe *other = &c->stripe[(s->index_number + 1 + times / 8) & c->stripe_mask];
-    if (other == s || !sync_try(L1_STRIPE, &other->lock)) { return false; }
-    const bool any = l1_tickets_back(c, other);
-    sync_drop(L1_STRIPE, &other->lock);
-    return any;
-}
-
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
-{
-    base_store_rlx(&c->policy, (uint32_t)policy);
-    if (policy != L1_ADAPTIVE) {
-        base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
-        l1_sample(c, 0);
-    } else if (c->favor_objects) { /* the shadow caches know no sizes: their choice may not suit */
-        base_store_rlx(&c->rule, 0u);
-        l1_sample(c, 0);
-    } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
-        /* Without shadow caches: the rule with the smallest loss when it is wrong, also in a tiny
-         * cache. */
-        base_store_rlx(&c->rule, l1_shadow_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
-    }
-}
-
 CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on)
 {
     if (on) { base_add_ar(&c->want_evicted, 1u); } else { base_sub_ar(&c->want_evicted, 1u); }
@@ -475,161 +320,21 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->granule = 1u << c->gshift;
 }
 
-/* ---- audit ----------------------------------------------------------------------------------- */
-static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint64_t *live,
-                                   uint32_t *chained)
-{
-    const uint64_t ls = base_load_rlx(&s->ls);
-    const l1_bucket *b = l1_bucket_at(s, number);
-    uint32_t ver = base_load_rlx(&b->ver);
-    if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
-    for (unsigned hop = 0;; hop++) {
-        if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
-            uint16_t tag = base_load_rlx(&b->tag[i]);
-            if (tag == 0) { continue; }
-            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-            const uint32_t seg = l1_seg_of(c, pos);
-            l1_rec r;
-            if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
-            const uint64_t hash = l1_hash_of(c, pos, &r);
-            if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
-                l1_number(ls, hash) != number) {
-                return "record is in the wrong bucket";
-            }
-            const l1_seg *g = &c->seg[seg];
-            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
-                g->stripe != s->index_number) {
-                return "live record is in a segment outside its stripe";
-            }
-            uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
-            if (at < g->cursor || at + r.size > g->used_bytes) {
-                return "live record is outside the used bytes of its segment";
-            }
-            live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
-        }
-        uint16_t next = base_load_rlx(&b->ovf);
-        if (next == 0) { return NULL; }
-        (*chained)++;
-        b = l1_next(s, number, next);
-    }
-}
-
-/* Return whether the live count of a segment agrees with the linked records found. In a forked
- * child a count may be too high, never too low: a writer of the parent was lost between unlink and
- * count. The cursor repairs it when it leaves the segment. */
-static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
-{
-    return linked == found || (c->forked && L1_LIVE_COUNT(linked) >= L1_LIVE_COUNT(found) &&
-                               L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
-}
-
-static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
-{
-    const uint64_t ls = base_load_rlx(&s->ls);
-    if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
-        return "ls and the bucket count differ";
-    }
-    uint32_t chained = 0;
-    for (uint64_t n = 0; n < s->bucket_count; n++) {
-        const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
-        if (wrong != NULL) { return wrong; }
-    }
-    if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
-    uint64_t held = 0;
-    for (unsigned q = 0; q < 2; q++) {
-        uint64_t sum = 0;
-        uint32_t prev = L1_NONE;
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
-            const l1_seg *g = &c->seg[seg];
-            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
-                return "links of a queue differ";
-            }
-            const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (!l1_audit_live(c, linked, live[seg])) { return "live count of a segment differs"; }
-            if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
-                return "segment has more used bytes than its size";
-            }
-            sum += linked;
-            held++;
-        }
-        if (s->queue[q].head != prev) { return "head of a queue is not its last segment"; }
-        if (sum != base_load_rlx(&s->queue[q].live)) { return "live count of a queue differs"; }
-    }
-    if (held != base_load_rlx(&s->held_segs)) { return "count of held segments differs"; }
-    *segs += held;
-    return NULL;
-}
-
-CELLAR_PRIVATE const char *l1_audit(l1 *c)
-{
-    const size_t bytes = ((size_t)c->fresh + 1) * sizeof(uint64_t);
-    uint64_t *live = base_alloc_raw(&c->account->hooks, bytes);
-    if (live == NULL) { return NULL; }
-    memset(live, 0, bytes);
-    const char *wrong = NULL;
-    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0;
-    for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
-        l1_stripe *s = &c->stripe[i];
-        sync_take(L1_STRIPE, &s->lock);
-        if (c->forked) { l1_mend_stripe(c, s); }
-        wrong = l1_audit_stripe(c, s, live, &segs);
-        if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
-        index += s->charged_bytes;
-        for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
-        entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                   L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
-        granted += s->granted;
-        sync_drop(L1_STRIPE, &s->lock);
-    }
-    base_free_raw(&c->account->hooks, live, bytes);
-    if (wrong != NULL) { return wrong; }
-    base_account *a = c->account;
-    uint64_t max = base_load_rlx(&c->max_entries);
-    if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
-    segs += (uint64_t)c->free_count + c->parked_count + c->returning;
-    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
-        return "segment charge differs";
-    }
-    if (base_load_rlx(&a->by_module[BASE_MOD_INDEX]) != index) { return "index charge differs"; }
-    if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) {
-        return "overflow charge differs";
-    }
-    if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
-    if ((wrong = l1_shadow_audit(c)) != NULL) { return wrong; }
-    if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
-        return "entries exceed max_entries";
-    }
-    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "charges exceed the budget"; }
-    return NULL;
-}
-
 /* ---- fork ------------------------------------------------------------------------------------ */
-/* Take one lock without sync_take: the rank check cannot keep all stripes. */
-static void l1_fork_take(sync_lock *l)
-{
-    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
-}
-
-static void l1_fork_drop(sync_lock *l)
-{
-    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
-}
-
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
 {
-    for (uint32_t i = 0; i < c->stripe_count; i++) { l1_fork_take(&c->stripe[i].lock); }
-    l1_fork_take(&c->seg_lock);
-    l1_fork_take(&c->pages.lock);
-    l1_fork_take(&c->big_lock);
+    l1_stripes_take(c);
+    l1_bare_take(&c->seg_lock);
+    l1_bare_take(&c->pages.lock);
+    l1_bare_take(&c->big_lock);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
-    l1_fork_drop(&c->big_lock);
-    l1_fork_drop(&c->pages.lock);
-    l1_fork_drop(&c->seg_lock);
-    for (uint32_t i = c->stripe_count; i-- > 0;) { l1_fork_drop(&c->stripe[i].lock); }
+    l1_bare_drop(&c->big_lock);
+    l1_bare_drop(&c->pages.lock);
+    l1_bare_drop(&c->seg_lock);
+    l1_stripes_drop(c);
 }
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)

@@ -18,7 +18,7 @@
  * SEE ALSO   README.md: rejected allocators. */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/large.h"
 
 #define L1_RUNS_STEP ((uint64_t)2 << 20)
 #define L1_LEAF_WORDS 64u
@@ -220,8 +220,7 @@ static l1_giving *l1_giving_free(l1_pages *p)
 }
 
 /* Return a free place in giving[]. Call with the lock held. */
-static l1_giving *l1_giving_wait(l1_pages *p) SYNC_HOLDS(L1_PAGES);
-static l1_giving *l1_giving_wait(l1_pages *p)
+static SYNC_HOLDS(L1_PAGES) l1_giving *l1_giving_wait(l1_pages *p)
 {
     l1_giving *g;
     while ((g = l1_giving_free(p)) == NULL) { /* a thread discards each of these ranges now */

@@ -2,158 +2,17 @@
  *
  * pin: hand out a pointer into the log that stays valid until unpin.
  *
- * PICTURE    Lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value.
- *                |thread 1|thread 2|thread 3|..|internal|internal|
- *            A thread starts at the line of its own number. The last quarter of the lines serves
- *            internal copies only, so that pins of users cannot starve a get.
- * INVARIANTS A segment named by a slot is neither reused nor given back. A block named by a slot is
- *            not freed. The evictor still evicts entries of a pinned segment: a pin keeps memory.
  * LOCKING    None for the pinning thread.
- *            Recycling: the pinner publishes the slot (CAS seq_cst), then reads the version again.
- *            The recycler unlinks every record (each changes a version), then scans the slots.
+ *            Recycling: pin_slots.c.
  *            In-place writers: the pinner sets PINNED (atomic or), then reads the version again.
  *            The writer locks (CAS seq_cst), then reads w0. README.md has the proof.
- *            In the child of a fork l1_pins_child frees every slot of other threads. The forking
- *            thread keeps its slots; it cannot have been inside a copy.
- * LIMITS     16 x lines slots; without a free slot: CELLAR_E_LIMIT.
  * SEE ALSO   README.md: proof of the pin protocol, measurements. Michael 2004, hazard pointers. */
 #include <string.h>
 
-#include "l1/l1_int.h"
-
-CELLAR_PRIVATE bool l1_pins_open(l1 *c)
-{
-    c->pin_lines = (uint32_t)base_clamp(base_pow2_ceil(4u * (uint64_t)base_cpu_count()), 16, 256);
-    c->user_pin_lines = c->pin_lines / 4 * 3;
-    c->pin_bytes = (size_t)c->pin_lines * sizeof(l1_pin_line);
-    c->pin = base_alloc(c->account, BASE_MOD_PIN, c->pin_bytes, NULL);
-    return c->pin != NULL;
-}
-
-/* Return the generation bits of a slot of this thread: bits 48..62. */
-BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_thread_record *self)
-{
-    _Static_assert(BASE_THREAD_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
-    return (uint64_t)(self->index + 1) << L1_PIN_SHIFT;
-}
-
-BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
-{
-    if (base_load_rlx(slot) != 0) { return false; }
-    if (BASE_MUTANT("l1.pin_plain_store")) {
-        base_store_rlx(slot, what);
-        return true;
-    }
-    return base_cas_sc(slot, (uint64_t)0, what);
-}
-
-/* Return the first line for pins of a thread. No two threads share a line until all are in use. */
-BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_thread_record *self)
-{
-    const uint32_t t = self->index;
-    return &c->pin[BASE_LIKELY(t < c->user_pin_lines) ? t : t % c->user_pin_lines];
-}
-
-CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
-{
-    const base_thread_record *self = base_thread_self();
-    BASE_ASSERT((what & L1_PIN_OWNER) == 0);
-    what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
-    const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
-    /* Internal copies start in lines that pins of users never take. */
-    uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
-                           : (uint32_t)(l1_pin_home(c, self) - c->pin);
-    for (uint32_t i = 0; i < lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            if (l1_pin_put(&c->pin[at].slot[j], what)) { return &c->pin[at].slot[j]; }
-        }
-        at = at + 1 < lines ? at + 1 : 0;
-    }
-    base_add_rlx(&c->pin_limit, (uint64_t)1);
-    return NULL;
-}
-
-CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
-{
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            if ((base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER) == what) { return true; }
-        }
-    }
-    return false;
-}
-
-CELLAR_PRIVATE void l1_pins_child(l1 *c)
-{
-    const uint64_t own = l1_pin_own(base_thread_self());
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            _Atomic uint64_t *slot = &c->pin[i].slot[j];
-            const uint64_t what = base_load_rlx(slot);
-            if (what != 0 && (what & L1_PIN_OWNER) != own) { base_store_rlx(slot, (uint64_t)0); }
-        }
-    }
-}
-
-/* Renew the idle time of the pinned record: a pin is a use. */
-static void l1_pin_renew(l1 *c, const l1_key *k, uint64_t pos)
-{
-    l1_hold h;
-    l1_slot slot;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
-    l1_lock_key(c, k->hash, &h, false);
-    if (l1_find(c, &h, k, &slot) && slot.pos == pos) {
-        unsigned char *f = l1_at(c, pos) + l1_field(&slot.rec, L1_X_IDLE) + 4;
-        base_seq_store_u64(f, BASE_MAX(now, base_seq_u64(f)));
-    }
-    l1_unlock(c, &h);
-}
-
-static void l1_pin_fill(l1 *c, _Atomic uint64_t *slot, const l1_slot *at, l1_big *block,
-                        const l1_info *info, l1_pin_ref *out)
-{
-    out->value = block != NULL ? l1_big_bytes(block) : l1_at(c, at->pos) + at->rec.value_off;
-    out->value_len = info->value_len;
-    out->deadline_ms = info->deadline_ms;
-    out->user_flags = info->user_flags;
-    out->slot = (uint32_t)(slot - &c->pin[0].slot[0]);
-}
-
-/* Pin under the bucket lock, in one window: no thread can move the record. Set PINNED in the
- * window, so that the next writer appends. */
-static cellar_err l1_pin_locked(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags,
-                                l1_slot *at)
-{
-    l1_hold h;
-    l1_slot slot;
-    l1_info info;
-    l1_lock_key(c, k->hash, &h, false);
-    cellar_err err = CELLAR_MISS;
-    _Atomic uint64_t *pin = NULL;
-    l1_big *block = NULL;
-    if (l1_find(c, &h, k, &slot)) {
-        l1_info_of(c, slot.pos, &slot.rec, &info);
-        err = l1_judge(c, slot.pos, &slot.rec, 0);
-    }
-    if (err == CELLAR_OK) {
-        uint32_t len;
-        if ((slot.rec.w0 & L1_W0_BIG) != 0) { l1_descriptor(c, slot.pos, &slot.rec, &block, &len); }
-        pin = l1_pin_take(c, block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
-                                           : (uint64_t)l1_seg_of(c, slot.pos) + 1, false);
-        if (pin == NULL) {
-            err = CELLAR_E_LIMIT;
-        } else if (block == NULL) {
-            base_or_sc((_Atomic uint32_t *)(void *)l1_at(c, slot.pos), L1_W0_PINNED);
-        }
-        if ((flags & L1_PEEK) == 0) { l1_freq_hit(slot.b, slot.i); }
-    }
-    l1_unlock(c, &h);
-    if (err == CELLAR_OK) {
-        l1_pin_fill(c, pin, &slot, block, &info, out);
-        *at = slot;
-    }
-    return err;
-}
+#include "l1/index.h"
+#include "l1/pin_slots.h"
+#include "l1/read.h"
+#include "l1/record.h"
 
 /* Return whether the published slot names what version `ver` showed, safe from in-place writers.
  * Writers change only records with values of at most 1 KiB in place. */
@@ -232,90 +91,69 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
     return l1_pin_plain(c, self, key, klen, generation, hash, out);
 }
 
-typedef enum l1_pin_try { L1_PIN_DONE, L1_PIN_AGAIN } l1_pin_try;
-
-/* Run one optimistic round. The head essay gives the order of steps. */
-static l1_pin_try l1_pin_once(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags, l1_slot *at,
-                              cellar_err *err)
+/* Pin any record. After some rounds, and in a forked child, pin under the bucket lock: no thread
+ * can move the record. PINNED set in the window makes the next writer append. */
+static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
-    l1_stripe *s = l1_stripe_of(c, k->hash);
-    const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, k->hash);
-    l1_hold h = {.s = s, .b = l1_bucket_at(s, number), .number = number};
-    l1_slot slot = {.b = NULL};
-    const uint32_t ver = base_load_acq(&h.b->ver);
-    if ((ver & 1u) != 0 || ver == 0) { return L1_PIN_AGAIN; }
-
-    l1_bucket *b = h.b;
-    const uint16_t tag = l1_tag_of(k->hash);
-    for (unsigned hop = 0; slot.b == NULL; hop++) {
-        for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
-            slot.i = (unsigned)__builtin_ctz(m);
-            slot.pos = l1_pos(c, base_load_rlx(&b->off[slot.i]));
-            if (!l1_decode(c, slot.pos, &slot.rec)) { continue; }
-            const l1_look look = l1_rec_look(c, h.b, ver, slot.pos, &slot.rec, k);
-            if (look == L1_LOOK_AGAIN) { return L1_PIN_AGAIN; }
-            if (look == L1_LOOK_FOUND) {
-                slot.b = b;
-                break;
-            }
+    for (unsigned round = 0;; round++) {
+        const bool locked = round == L1_RETRIES || c->forked;
+        l1_hold h;
+        l1_probe p;
+        l1_info info;
+        l1_look look;
+        if (locked) {
+            l1_lock_key(c, k->hash, &h, false);
+            look = l1_find(c, &h, k, &p.at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
+        } else {
+            look = l1_look_up(c, k, &p);
         }
-        uint16_t n = base_load_rlx(&b->ovf);
-        if (slot.b != NULL || n == 0 || hop == L1_CHAIN_MAX) { break; }
-        b = l1_next(s, number, n);
+        if (look == L1_LOOK_AGAIN) { continue; }
+        const uint64_t pos = p.at.pos;
+        const l1_rec *const r = &p.at.rec;
+        cellar_err err = CELLAR_MISS;
+        _Atomic uint64_t *pin = NULL;
+        if (look == L1_LOOK_FOUND) {
+            uint64_t len;
+            out->value = l1_value_at(c, pos, r, &len);
+            l1_info_of(c, pos, r, &info);
+            err = l1_judge(c, pos, r, 0);
+            if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
+        }
+        if (err == CELLAR_OK) {
+            const bool big = (r->w0 & L1_W0_BIG) != 0;
+            pin = l1_pin_take(c, l1_memory_of(c, pos, r), false);
+            if (pin == NULL) {
+                err = CELLAR_E_LIMIT;
+            } else if (locked && !big) {
+                base_or_sc((_Atomic uint32_t *)(void *)l1_at(c, pos), L1_W0_PINNED);
+            } else if (!locked &&
+                       !l1_pin_hold(c, p.primary, p.ver, pos, big ? SIZE_MAX : info.value_len)) {
+                base_store_rel(pin, (uint64_t)0);
+                continue;
+            }
+            if ((flags & L1_PEEK) == 0) { l1_freq_hit(p.at.b, p.at.i); }
+        }
+        if (locked) { l1_unlock(c, &h); }
+        if (err != CELLAR_OK) {
+            *out = (l1_pin_ref){ .slot = UINT32_MAX };
+            return err;
+        }
+        out->value_len = info.value_len;
+        out->deadline_ms = info.deadline_ms;
+        out->user_flags = info.user_flags;
+        out->slot = (uint32_t)(pin - &c->pin[0].slot[0]);
+        if ((flags & L1_PEEK) == 0 && (r->mask & L1_X_IDLE) != 0) { l1_idle_used(c, k, &p.at); }
+        return err;
     }
-    l1_info info;
-    l1_big *block = NULL;
-    uint32_t len;
-    *err = CELLAR_MISS;
-    if (slot.b != NULL) {
-        l1_info_of(c, slot.pos, &slot.rec, &info);
-        *err = l1_judge(c, slot.pos, &slot.rec, 0);
-        if ((slot.rec.w0 & L1_W0_BIG) != 0) { l1_descriptor(c, slot.pos, &slot.rec, &block, &len); }
-    }
-    base_fence_acq();
-    if (base_load_rlx(&h.b->ver) != ver) { return L1_PIN_AGAIN; }
-    if (slot.b == NULL && base_load_acq(&s->ls) != ls) { return L1_PIN_AGAIN; }
-    if (*err != CELLAR_OK) { return L1_PIN_DONE; }
-
-    _Atomic uint64_t *pin = l1_pin_take(c,
-                                        block != NULL ? (uint64_t)(uintptr_t)block | L1_BIG_BIT
-                                                      : (uint64_t)l1_seg_of(c, slot.pos) + 1,
-                                        false);
-    if (pin == NULL) {
-        *err = CELLAR_E_LIMIT;
-        return L1_PIN_DONE;
-    }
-    const bool same = l1_pin_hold(c, h.b, ver, slot.pos, block == NULL ? info.value_len : SIZE_MAX);
-    if (!same) {
-        base_store_rel(pin, (uint64_t)0);
-        return L1_PIN_AGAIN;
-    }
-    if ((flags & L1_PEEK) == 0) { l1_freq_hit(slot.b, slot.i); }
-    l1_pin_fill(c, pin, &slot, block, &info, out);
-    *at = slot;
-    return L1_PIN_DONE;
 }
 
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
-    cellar_err err;
-    l1_slot slot = {.b = NULL};
-    bool done = false;
     if ((flags & L1_PEEK) == 0 && BASE_LIKELY(l1_pin_plain(c, base_thread_self(), k->bytes, k->len,
                                                            k->generation, k->hash, out))) {
         return CELLAR_OK;
     }
-    memset(out, 0, sizeof *out);
-    out->slot = UINT32_MAX;
-    for (unsigned round = 0; round < L1_RETRIES && !done && !c->forked; round++) {
-        done = l1_pin_once(c, k, out, flags, &slot, &err) == L1_PIN_DONE;
-        if (!done) { base_pause(); }
-    }
-    if (!done) { err = l1_pin_locked(c, k, out, flags, &slot); }
-    if (err == CELLAR_OK && (flags & L1_PEEK) == 0 && (slot.rec.mask & L1_X_IDLE) != 0) {
-        l1_pin_renew(c, k, slot.pos);
-    }
-    return err;
+    return l1_pin_any(c, k, out, flags);
 }
 
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)

@@ -24,7 +24,7 @@
  *            (spatial sampling); McNemar 1947; Yang et al. 2023 (S3-FIFO). */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/policy.h"
 
 #define L1_SHADOW_LEAST 32u
 #define L1_SHADOW_MOST 512u
@@ -82,7 +82,6 @@ struct l1_shadow {
 };
 
 /* ---- one cache ------------------------------------------------------------------------------- */
-
 static uint16_t *l1_shade_at(l1_shadow_cache *s, uint32_t key)
 {
     uint16_t *at = &s->chain[(key >> 3) & s->mask];
@@ -183,7 +182,6 @@ static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key,
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
-
 static size_t l1_shadow_bytes(uint32_t n, uint32_t *heads, uint32_t *lines)
 {
     *heads = (uint32_t)base_pow2_floor(n);
@@ -223,11 +221,11 @@ static size_t l1_shadow_block(uint32_t n)
            (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64) * L1_EXPERTS;
 }
 
-static uint32_t l1_shadow_size(const l1 *c, uint64_t entries)
+static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     if (entries <= L1_SHADOW_LEAST) { return (uint32_t)BASE_MAX(entries, 1); }
     const uint64_t spent = base_block_bytes(c->account, c->ghost_bytes) +
-                           base_block_bytes(c->account, (size_t)l1_samples_bytes(entries));
+                           base_block_bytes(c->account, (size_t)ring_bytes);
     const uint64_t may = BASE_MAX(L1_SHADOW_TABLES, entries * 15 / 4);
     uint32_t n = (uint32_t)BASE_MIN(entries, base_clamp(entries / 50, 128, L1_SHADOW_MOST));
     while (n > L1_SHADOW_LEAST && spent + base_block_bytes(c->account, l1_shadow_block(n)) > may) {
@@ -245,7 +243,7 @@ static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
     /* ln .8 = -.223 in 8 C requests, at least 1,000 */
     w->decay = (uint32_t)BASE_MAX(14624 * requests / BASE_MAX(8 * w->entries, 1000), 1);
     const bool all = w->n >= w->entries;
-    l1_sample(c, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
+    base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
 }
 
 static size_t l1_advisor_bytes(uint32_t n)
@@ -260,8 +258,9 @@ static size_t l1_advisor_bytes(uint32_t n)
 }
 
 /* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */
-static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries, uint64_t budget)
+static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
 {
+    const uint64_t budget = base_load_rlx(&c->account->limit);
     if (c->no_advisor || entries < L1_ADVISOR_LEAST_ENTRIES) { return NULL; }
     uint32_t n = BASE_MIN(shadow_n, L1_ADVISOR_MOST);
     while (n > 16 && l1_advisor_bytes(n) > budget / L1_ADVISOR_SHARE) { n--; }
@@ -282,30 +281,24 @@ static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries, u
     return a;
 }
 
-CELLAR_PRIVATE bool l1_shadow_open(l1 *c)
+CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
-    const uint64_t budget = base_load_rlx(&c->account->limit), entries = l1_entries_of(c, budget);
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w != NULL) { /* open since an earlier adaptive phase; a resize may have followed */
         l1_shadow_refit(c);
         return true;
     }
-    if (entries < 2) { return false; }
-    const uint32_t n = l1_shadow_size(c, entries);
+    const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
     uint32_t heads, lines;
     const size_t each = (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64);
     const size_t head = (size_t)base_round_up(sizeof *w, 64);
     const size_t bytes = l1_shadow_block(n);
     unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
     if (block == NULL) { return false; }
-    if (!l1_samples_open(c, entries)) {
-        base_free(c->account, BASE_MOD_SHADOW, block, bytes);
-        return false;
-    }
     w = (struct l1_shadow *)(void *)block;
     w->bytes = bytes;
     w->n = n;
-    w->advisor = l1_advisor_open(c, n, entries, budget);
+    w->advisor = l1_advisor_open(c, n, entries);
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
         l1_shadow_cache_open(&w->cache[e], n, block + head + each * e);
     }
@@ -332,7 +325,6 @@ CELLAR_PRIVATE void l1_shadow_close(l1 *c)
 }
 
 /* ---- the controller -------------------------------------------------------------------------- */
-
 static uint64_t l1_entries_now(const l1 *c)
 {
     uint64_t n = 0;

@@ -2,7 +2,7 @@
  *
  * record: lay out, write and decode the bytes of one entry in the log.
  *
- * PICTURE    l1_int.h, FORMAT.
+ * PICTURE    types.h, FORMAT.
  *              set                     -> l1_layout (choose fields) -> reserve -> l1_write_head,
  *                                         l1_write_value -> link
  *              reader, cursor, tick    -> l1_decode
@@ -15,7 +15,7 @@
  *            proves that it is the right record. */
 #include <string.h>
 
-#include "l1/l1_int.h"
+#include "l1/record.h"
 
 static uint32_t l1_field_bytes(uint32_t mask)
 {
@@ -125,44 +125,44 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
     return at;
 }
 
-static l1_big *l1_apart(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t *hash)
+CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const l1_rec *r,
+                                                uint64_t *len)
 {
-    const unsigned char *f = l1_at(c, pos) + l1_field(r, L1_X_APART);
-    *hash = base_seq_u64(f + 8);
-    return (l1_big *)(uintptr_t)base_seq_u64(f);
+    const unsigned char *p = l1_at(c, pos) + r->value_off;
+    *len = r->vlen;
+    if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return p; }
+    *len = base_seq_u32(p + 8);
+    return l1_big_bytes((l1_big *)(uintptr_t)base_seq_u64(p));
 }
 
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    l1_big *block = NULL;
-    uint64_t hash;
-    uint32_t len;
-    if ((r->mask & L1_X_APART) != 0) {
-        block = l1_apart(c, pos, r, &hash);
-    } else if ((r->w0 & L1_W0_BIG) != 0) {
-        l1_descriptor(c, pos, r, &block, &len);
-    }
-    return block;
+    if (BASE_LIKELY(l1_form_of(r) == 0)) { return NULL; }
+    const uint32_t at = (r->mask & L1_X_APART) != 0 ? l1_field(r, L1_X_APART) : r->value_off;
+    return (l1_big *)(uintptr_t)base_seq_u64(l1_at(c, pos) + at);
+}
+
+/* Return the bytes of the value that lie in a block. */
+static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    uint64_t len;
+    if ((r->w0 & L1_W0_BIG) == 0) { return 0; }
+    (void)l1_value_at(c, pos, r, &len);
+    return len;
 }
 
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) { return l1_at(c, pos) + r->key_off; }
-    l1_big *block;
-    uint64_t hash;
-    uint32_t len = 0;
-    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
-    block = l1_apart(c, pos, r, &hash);
-    return l1_big_bytes(block) + len;
+    return l1_big_bytes(l1_block_of(c, pos, r)) + l1_outside(c, pos, r);
 }
 
-/* Return whether the key in the block may be this key: the hashes are equal. The caller compares
- * the bytes in the block once it may safely read them. */
-static bool l1_apart_may_be(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
+CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    uint64_t hash;
-    (void)l1_apart(c, pos, r, &hash);
-    return hash == k->hash;
+    if (BASE_UNLIKELY((r->mask & L1_X_APART) != 0)) {
+        return base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_APART) + 8);
+    }
+    return base_hash(c->hash_key, r->generation, l1_at(c, pos) + r->key_off, r->klen);
 }
 
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
@@ -171,50 +171,23 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
     }
-    return l1_apart_may_be(c, pos, r, k) &&
+    return l1_hash_of(c, pos, r) == k->hash &&
            (BASE_MUTANT("l1.apart_by_hash") || memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0);
-}
-
-CELLAR_PRIVATE l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
-                                   const l1_rec *r, const l1_key *k)
-{
-    if (r->klen != k->len || r->generation != k->generation) { return L1_LOOK_NONE; }
-    if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
-        return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len) ? L1_LOOK_FOUND
-                                                                             : L1_LOOK_NONE;
-    }
-    if (!l1_apart_may_be(c, pos, r, k)) { return L1_LOOK_NONE; }
-    return l1_big_look(c, primary, ver, pos, r, k);
-}
-
-CELLAR_PRIVATE void l1_descriptor(const l1 *c, uint64_t pos, const l1_rec *r, l1_big **block,
-                                  uint32_t *len)
-{
-    const unsigned char *p = l1_at(c, pos) + r->value_off;
-    *block = (l1_big *)(uintptr_t)base_seq_u64(p);
-    *len = base_seq_u32(p + 8);
 }
 
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY(l1_form_of(r) == 0)) { return r->size; }
-    l1_big *block;
-    uint32_t len = 0;
-    if ((r->w0 & L1_W0_BIG) != 0) { l1_descriptor(c, pos, r, &block, &len); }
-    return r->size + (uint64_t)len + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
+    return r->size + l1_outside(c, pos, r) + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
 }
 
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
 {
     const unsigned char *p = l1_at(c, pos);
     memset(out, 0, sizeof *out);
-    out->value_len = r->vlen;
-    if ((r->w0 & L1_W0_BIG) != 0) {
-        l1_big *block;
-        uint32_t len;
-        l1_descriptor(c, pos, r, &block, &len);
-        out->value_len = len;
-    }
+    uint64_t len;
+    (void)l1_value_at(c, pos, r, &len);
+    out->value_len = (size_t)len;
     out->deadline_ms = l1_deadline(c, pos, r);
     out->expires_ms = l1_expires(c, pos, r, NULL);
     out->generation = r->generation;
@@ -245,6 +218,33 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
         out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION));
     }
     if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
+}
+
+CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out)
+{
+    l1_info info;
+    uint64_t len;
+    l1_info_of(c, pos, r, &info);
+    *out = (l1_left){ .key = l1_key_at(c, pos, r),
+                      .key_len = r->klen,
+                      .value = l1_value_at(c, pos, r, &len),
+                      .value_len = info.value_len,
+                      .deadline_ms = info.deadline_ms,
+                      .stale_ms = info.stale_ms,
+                      .expires_ms = info.expires_ms,
+                      .version = info.version,
+                      .l2_addr = info.l2_addr,
+                      .tag_count = r->tag_count,
+                      .generation = r->generation,
+                      .user_flags = info.user_flags,
+                      .idle_ms = (uint32_t)info.idle_ms,
+                      .kind = info.kind,
+                      .cost = info.cost,
+                      .fails = info.fails };
+    if (r->tag_count != 0) {
+        out->tag_born = base_seq_u64(l1_at(c, pos) + r->tag_off + 8);
+        out->tag_fps = l1_at(c, pos) + r->tag_off + 16;
+    }
 }
 
 /* Return whether a deadline is too far ahead for `due`. `due` reaches 49.7 days past the opening of

@@ -15,9 +15,7 @@
  * LIMITS     1 ring up to 64 entries, 8 up to 4,000, 16 up to 16,000, then 64: the rings are
  *            charged to the budget.
  * SEE ALSO   README.md: rejected ring sizes. */
-#include <string.h>
-
-#include "l1/l1_int.h"
+#include "l1/policy.h"
 
 typedef struct l1_ring {
     _Atomic uint32_t busy; /* 1 while a thread writes or drains the ring; guards all */
@@ -37,24 +35,24 @@ static uint32_t l1_rings(uint64_t entries)
     return entries <= 64 ? 1u : entries <= 4000 ? 8u : entries <= 16000 ? 16u : 64u;
 }
 
-CELLAR_PRIVATE uint64_t l1_samples_bytes(uint64_t entries)
+CELLAR_PRIVATE bool l1_samples_open(l1 *c)
 {
-    return (l1_rings(entries) + 1) * (uint64_t)sizeof(l1_ring) + sizeof(struct l1_samples);
-}
-
-CELLAR_PRIVATE bool l1_samples_open(l1 *c, uint64_t entries)
-{
-    if (base_load_acq(&c->samples) != NULL) { return true; }
-    const size_t bytes = (size_t)l1_samples_bytes(entries);
-    struct l1_samples *s = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
-    if (s == NULL) { return false; }
-    s->mask = l1_rings(entries) - 1;
-    s->bytes = bytes;
-    s->ring = (l1_ring *)(uintptr_t)base_round_up((uint64_t)(uintptr_t)(s + 1), sizeof(l1_ring));
-    if (!base_cas_ar(&c->samples, (struct l1_samples *)NULL, s)) {
-        base_free(c->account, BASE_MOD_SHADOW, s, bytes);
+    const uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
+    const uint32_t rings = l1_rings(entries);
+    const size_t bytes = (rings + 1) * sizeof(l1_ring) + sizeof(struct l1_samples);
+    if (base_load_acq(&c->samples) == NULL) {
+        struct l1_samples *s =
+            entries < 2 ? NULL : base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
+        if (s == NULL) { return false; }
+        s->mask = rings - 1;
+        s->bytes = bytes;
+        s->ring =
+            (l1_ring *)(uintptr_t)base_round_up((uint64_t)(uintptr_t)(s + 1), sizeof(l1_ring));
+        if (!base_cas_ar(&c->samples, (struct l1_samples *)NULL, s)) {
+            base_free(c->account, BASE_MOD_SHADOW, s, bytes);
+        }
     }
-    return true;
+    return l1_shadow_open(c, entries, bytes);
 }
 
 CELLAR_PRIVATE void l1_samples_close(l1 *c)
@@ -62,8 +60,6 @@ CELLAR_PRIVATE void l1_samples_close(l1 *c)
     struct l1_samples *s = base_load_rlx(&c->samples);
     if (s != NULL) { base_free(c->account, BASE_MOD_SHADOW, s, s->bytes); }
 }
-
-CELLAR_PRIVATE void l1_sample(l1 *c, uint64_t limit) { base_store_rlx(&c->sample_limit, limit); }
 
 CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
 {

@@ -20,9 +20,9 @@
  *            stack. The step that counts to 0 also sets QUEUED in the same word. A segment is freed
  *            only while the whole word is 0, so no push comes late.
  * LIMITS     `due` counts from the opening of the segment: a head older than 2^31 ms is closed. */
-#include <string.h>
-
-#include "l1/l1_int.h"
+#include "l1/pin_slots.h"
+#include "l1/record.h"
+#include "l1/segment.h"
 
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
 
@@ -41,6 +41,13 @@ static uint32_t l1_pop(l1 *c, uint32_t *head, uint32_t *count)
     *head = c->seg[seg].next;
     (*count)--;
     return seg;
+}
+
+CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
+{
+    uint64_t segs = budget / c->seg_bytes;
+    /* Each stripe has one tail in progress: partly consumed, not yet free. */
+    return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
 }
 
 static void l1_judge_low(l1 *c)
@@ -278,6 +285,15 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
     if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: a lost update is fine */
 }
 
+CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    int64_t keep_until, first = l1_expires(c, pos, r, &keep_until);
+    l1_due_note(c, pos, BASE_MIN(first, keep_until));
+    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    uint64_t last = keep_until == BASE_NEVER_MS ? UINT64_MAX : (uint64_t)BASE_MAX(keep_until, 0);
+    g->max_due_ms = BASE_MAX(g->max_due_ms, last);
+}
+
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
 {
     l1_seg *g = &c->seg[seg];
@@ -329,6 +345,23 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
     }
 }
 
+CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
+{
+    if (p->seg == 0) { return false; }
+    const l1_seg *g = &c->seg[p->seg - 1];
+    p->at = BASE_MAX(p->at, g->cursor);
+    if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
+        p->seg = 0; /* freed since, or finished */
+        return false;
+    }
+    *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
+    const bool ok = l1_decode(c, *pos, r);
+    BASE_REQUIRE(ok);
+    p->at += r->size;
+    return true;
+}
+
+/* ---- giving back ----------------------------------------------------------------------------- */
 static void l1_returned(l1 *c, uint32_t seg)
 {
     base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
@@ -417,8 +450,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 
 /* Return whether the next 2 MiB may become a huge page. All of it must be charged: a huge page
  * would also back what was given back. */
-static bool l1_collapse_ready(const l1 *c) SYNC_HOLDS(L1_SEG);
-static bool l1_collapse_ready(const l1 *c)
+static SYNC_HOLDS(L1_SEG) bool l1_collapse_ready(const l1 *c)
 {
     return !c->collapse_off && c->back_count == 0 && c->returning == 0 &&
            c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * write: change one key: set, delete, touch, increment, renew, version on demand.
+ * write: set and delete one key.
  *
  * PICTURE    set of the same key, padded size and fields, <= 1 KiB, not pinned:
  *                write in place, under the bucket lock alone
@@ -13,46 +13,23 @@
  *            absent key. A condition is judged in the window of the change that it guards.
  *            A set that fails removes the old value unless L1_KEEP_OLD.
  *            The end of an entry is reported once.
- * LOCKING    In place, delete, touch, increment: bucket only. Append, rewrite: stripe, then bucket.
+ * LOCKING    In place, delete: bucket only. Append: stripe, then bucket.
  *            Under these locks no thread allocates, hands over victims or calls code of the host.
  * LIMITS     A window copies at most 1 KiB. A writer writes longer values before the window, and
  *            they never change in place.
- * SEE ALSO   README.md: measurements of the write path. */
+ * SEE ALSO   rewrite.c: changes of an entry that keep its value or add to it.
+ *            README.md: measurements of the write path. */
 #include <string.h>
 
-#include "l1/l1_int.h"
-
-static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
-{
-    *stamp = 0;
-    if (c->hooks.commit == NULL) { return true; }
-    return c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes, k->len, change, stamp);
-}
-
-/* Return why an entry is not fresh: a tag ended it before its time was over, or it expired. */
-BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
-{
-    const l1_rec *r = &slot->rec;
-    const int64_t end = l1_expires(c, slot->pos, r, NULL);
-    const bool tag = (r->mask & L1_X_TAGS) != 0 && (!base_clock_reached(c->clock, end) ||
-                                                    l1_tags_first(c, slot->pos, r, end));
-    return tag ? L1_GONE_TAG : L1_GONE_EXPIRED;
-}
-
-/* Classify the entry that a change meets, under its lock, as a get would, tags included. To a
- * condition, an entry that no get returns is absent. A remembered error counts as a negative
- * entry. */
-static l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot)
-{
-    if (!found) { return L1_GONE_NOTHING; }
-    if (slot->rec.due == 0 && (slot->rec.w0 & L1_W0_EXT) == 0) { return L1_GONE_VALUE; }
-    const cellar_err err = l1_judge(c, slot->pos, &slot->rec, L1_SEE_ERRORS);
-    if (err == CELLAR_MISS) { return l1_old_ended(c, slot); }
-    return err == CELLAR_OK ? L1_GONE_VALUE : L1_GONE_NEGATIVE;
-}
-
-/* Return whether a plain get answers: with a value or with "known to be absent". */
-BASE_INLINE bool l1_is_fresh(l1_gone o) { return o == L1_GONE_VALUE || o == L1_GONE_NEGATIVE; }
+#include "l1/change.h"
+#include "l1/evict.h"
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/policy.h"
+#include "l1/quota_count.h"
+#include "l1/record.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
 
 /* Return the cause under which a change ends the entry: `live`, unless it had ended before. */
 BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
@@ -134,48 +111,6 @@ static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 }
 
 /* ---- in place -------------------------------------------------------------------------------- */
-typedef enum l1_done { L1_DONE, L1_APPEND, L1_AGAIN } l1_done;
-
-/* The old bytes of an overwritten entry, for the report to the listener. */
-typedef struct l1_overwritten {
-    l1_left left;
-    uint64_t fps[L1_TAG_MAX];
-    unsigned char value[L1_SMALL_COPY];
-} l1_overwritten;
-
-static BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot,
-                                      l1_overwritten *old)
-{
-    l1_info info;
-    l1_info_of(c, slot->pos, &slot->rec, &info);
-    base_seq_load(old->value, l1_at(c, slot->pos) + slot->rec.value_off, slot->rec.vlen);
-    old->left = (l1_left){ .key = k->bytes,
-                           .key_len = k->len,
-                           .value = old->value,
-                           .value_len = slot->rec.vlen,
-                           .hash = k->hash,
-                           .deadline_ms = info.deadline_ms,
-                           .stale_ms = info.stale_ms,
-                           .expires_ms = info.expires_ms,
-                           .version = info.version,
-                           .l2_addr = info.l2_addr,
-                           .generation = k->generation,
-                           .user_flags = info.user_flags,
-                           .idle_ms = (uint32_t)info.idle_ms,
-                           .cause = L1_LEFT_REPLACED,
-                           .kind = info.kind,
-                           .cost = info.cost,
-                           .fails = info.fails,
-                           .uses = (uint8_t)l1_freq(slot->b, slot->i) };
-    if (slot->rec.tag_count != 0) {
-        const unsigned char *tags = l1_at(c, slot->pos) + slot->rec.tag_off;
-        base_seq_load(old->fps, tags + 16, 8u * (size_t)slot->rec.tag_count);
-        old->left.tag_count = slot->rec.tag_count;
-        old->left.tag_born = base_seq_u64(tags + 8);
-        old->left.tag_fps = old->fps;
-    }
-}
-
 /* Return whether the image fits over the record. `early`: w0 before the lock, for the mutant that
  * trusts it. */
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im, uint32_t early)
@@ -265,21 +200,6 @@ static BASE_NOINLINE l1_done l1_put_in_place_reported(l1 *c, const l1_key *k, l1
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
-/* Find the record of a key under the stripe lock, which keeps records in place. A key in a block
- * may be read only under its bucket lock. */
-static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
-    SYNC_HOLDS(L1_STRIPE);
-static bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
-{
-    uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
-    l1_hold h = {.s = s, .b = l1_bucket_at(s, number), .number = number};
-    if (BASE_LIKELY(k->len <= c->key_max)) { return l1_find(c, &h, k, slot); }
-    l1_lock_key(c, k->hash, &h, true);
-    const bool found = l1_find(c, &h, k, slot);
-    l1_unlock(c, &h);
-    return found;
-}
-
 /* Prefetch together all lines that a new record touches. Half of the time each line is dirty in the
  * cache of another core. One after the other they would cost more than the set. */
 static void l1_prefetch_append(l1 *c, const l1_stripe *s)
@@ -314,8 +234,7 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 }
 
 /* Finish the append of a linked record. `end`: the end of its bytes. */
-BASE_INLINE void l1_appended(l1 *c, l1_stripe *s, uint64_t end) SYNC_HOLDS(L1_STRIPE);
-BASE_INLINE void l1_appended(l1 *c, l1_stripe *s, uint64_t end)
+BASE_INLINE SYNC_HOLDS(L1_STRIPE) void l1_appended(l1 *c, l1_stripe *s, uint64_t end)
 {
     s->inserts++;
     l1_split_if_due(c, s);
@@ -426,10 +345,64 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     }
 }
 
-/* ---- set ------------------------------------------------------------------------------------- */
+/* ---- delete ---------------------------------------------------------------------------------- */
+/* Remove a key. `only_if`: the conditions of a set that failed. If a condition is not met, change
+ * nothing and return its result. */
 static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
-                            const l1_put_spec *only_if, l1_gone *gone);
+                            const l1_put_spec *only_if, l1_gone *gone)
+{
+    l1_hold h;
+    l1_slot slot;
+    l1_victims v;
+    uint64_t st = 0;
+    v.n = 0;
+    *gone = L1_GONE_NOTHING;
+    l1_lock_key(c, k->hash, &h, false);
+    const bool found = l1_find(c, &h, k, &slot);
+    const l1_gone o = l1_look_old(c, found, &slot);
+    const cellar_err unmet = only_if != NULL ? l1_condition(c, o, &slot, only_if) : CELLAR_OK;
+    if (unmet != CELLAR_OK) {
+        l1_unlock(c, &h);
+        return unmet;
+    }
+    *gone = o;
+    if ((found || !BASE_MUTANT("l1.del_absent_no_hook")) && !l1_commit(c, k, change, &st) &&
+        change == L1_CHANGE_PUBLISH) {
+        *gone = L1_GONE_NOTHING;
+        l1_unlock(c, &h);
+        return CELLAR_CONFLICT;
+    }
+    if (found && BASE_MUTANT("l1.del_counts_late")) {
+        uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
+        l1_slot_clear(&slot);
+        l1_unlock(c, &h);
+        BASE_POINT("l1.del.late");
+        l1_live_sub(c, h.s, slot.pos, weight);
+        l1_quota_sub(c, h.s, k->generation, weight);
+        if (l1_is_absent(c, slot.pos, &slot.rec)) { l1_absent_count(h.s, -(int64_t)weight, -1); }
+        return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
+    }
+    if (found) {
+        l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_DELETED), k->hash, st, &v);
+    }
+    l1_unlock(c, &h);
+    if (v.n != 0) { l1_hand_over(c, &v); }
+    if (stamp != NULL) { *stamp = st; }
+    return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
+}
 
+CELLAR_PRIVATE cellar_err l1_del_reported(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
+{
+    return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
+}
+
+CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
+                                    l1_gone *gone)
+{
+    return l1_remove(c, k, L1_CHANGE_DEL, NULL, only_if, gone);
+}
+
+/* ---- set ------------------------------------------------------------------------------------- */
 /* Remove the old value after a set that failed, so that no get returns it. Keep it with KEEP_OLD,
  * or if a condition says that the set would not have happened. */
 static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_err err)
@@ -471,7 +444,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     BASE_PREFETCH_W(ahead + BASE_LINE);
     BASE_PREFETCH_W(ahead + klen + vlen);
     l1_hold h;
-    if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h, false))) { return L1_OVER_NOT; }
+    if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h))) { return L1_OVER_NOT; }
     const uint32_t own = generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
     const uint32_t size = (head + klen + vlen + pad) & ~pad;
     const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_GENERATION;
@@ -528,12 +501,9 @@ CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t
 }
 
 /* Link a written plain record of an absent key, under the stripe lock. */
-BASE_ALWAYS_INLINE l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b,
-                                            uint64_t pos, uint32_t size, l1_change change,
-                                            uint64_t *stamp) SYNC_HOLDS(L1_STRIPE);
-BASE_ALWAYS_INLINE l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b,
-                                            uint64_t pos, uint32_t size, l1_change change,
-                                            uint64_t *stamp)
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE)
+l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uint64_t pos,
+                         uint32_t size, l1_change change, uint64_t *stamp)
 {
     l1_hold h;
     l1_slot slot;
@@ -698,459 +668,4 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     return l1_put_any(c, k, p, tagged);
 }
 
-/* ---- delete ---------------------------------------------------------------------------------- */
-/* Remove a key. `only_if`: the conditions of a set that failed. If a condition is not met, change
- * nothing and return its result. */
-static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp,
-                            const l1_put_spec *only_if, l1_gone *gone)
-{
-    l1_hold h;
-    l1_slot slot;
-    l1_victims v;
-    uint64_t st = 0;
-    v.n = 0;
-    *gone = L1_GONE_NOTHING;
-    l1_lock_key(c, k->hash, &h, false);
-    const bool found = l1_find(c, &h, k, &slot);
-    const l1_gone o = l1_look_old(c, found, &slot);
-    const cellar_err unmet = only_if != NULL ? l1_condition(c, o, &slot, only_if) : CELLAR_OK;
-    if (unmet != CELLAR_OK) {
-        l1_unlock(c, &h);
-        return unmet;
-    }
-    *gone = o;
-    if ((found || !BASE_MUTANT("l1.del_absent_no_hook")) && !l1_commit(c, k, change, &st) &&
-        change == L1_CHANGE_PUBLISH) {
-        *gone = L1_GONE_NOTHING;
-        l1_unlock(c, &h);
-        return CELLAR_CONFLICT;
-    }
-    if (found && BASE_MUTANT("l1.del_counts_late")) {
-        uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
-        l1_slot_clear(&slot);
-        l1_unlock(c, &h);
-        BASE_POINT("l1.del.late");
-        l1_live_sub(c, h.s, slot.pos, weight);
-        l1_quota_sub(c, h.s, k->generation, weight);
-        if (l1_is_absent(c, slot.pos, &slot.rec)) { l1_absent_count(h.s, -(int64_t)weight, -1); }
-        return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
-    }
-    if (found) {
-        l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_DELETED), k->hash, st, &v);
-    }
-    l1_unlock(c, &h);
-    if (v.n != 0) { l1_hand_over(c, &v); }
-    if (stamp != NULL) { *stamp = st; }
-    return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
-}
-
-CELLAR_PRIVATE cellar_err l1_del_reported(l1 *c, const l1_key *k, uint64_t *stamp, l1_gone *gone)
-{
-    return l1_remove(c, k, L1_CHANGE_DEL, stamp, NULL, gone);
-}
-
-CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
-                                    l1_gone *gone)
-{
-    return l1_remove(c, k, L1_CHANGE_DEL, NULL, only_if, gone);
-}
-
-/* ---- rewrite: the same entry with other fields ------------------------------------------- */
-typedef struct l1_edit {
-    bool add_version, set_times, add;
-    const l1_renewal *renew;
-    int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
-    int64_t delta, *sum;          /* with add: to an 8-byte value; *sum gets the stored sum */
-    cellar_err *range;            /* with add: E_RANGE when the sum stopped at a limit */
-    l1_overwritten *old; /* with add: NULL, or the old entry for the listener */
-    int64_t *was_ms;     /* NULL, or OK writes the old deadline */
-} l1_edit;
-
-/* Return the l2_addr of an entry after a change: the record on disk is out of date. */
-static uint64_t l1_addr_changed(uint64_t addr)
-{
-    return addr == 0 || addr == L1_ADDR_NEVER ? addr : L1_ADDR_LATER;
-}
-
-BASE_NOINLINE static void l1_addr_store(l1 *c, const l1_slot *slot)
-{
-    unsigned char *at = l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_L2);
-    base_seq_store_u64(at, l1_addr_changed(base_seq_u64(at)));
-}
-
-BASE_INLINE void l1_addr_changes(l1 *c, const l1_slot *slot)
-{
-    if (BASE_UNLIKELY((slot->rec.mask & L1_X_L2) != 0)) { l1_addr_store(c, slot); }
-}
-
-CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr)
-{
-    l1_hold h;
-    l1_slot slot;
-    uint64_t stamp;
-    l1_lock_key(c, k->hash, &h, false);
-    if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_L2) != 0 &&
-        l1_commit(c, k, L1_CHANGE_CLEAN, &stamp)) {
-        base_seq_store_u64(l1_at(c, slot.pos) + l1_field(&slot.rec, L1_X_L2), addr);
-    }
-    l1_unlock(c, &h);
-}
-
-/* Set the tags of the image: those of the record, or the new ones of a refresh. */
-static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_spec *spec,
-                          uint64_t fps[L1_TAG_MAX])
-{
-    const l1_rec *r = &slot->rec;
-    const l1_renewal *anew = e->renew != NULL && e->renew->times ? e->renew : NULL;
-    spec->tag_count = r->tag_count;
-    spec->tag_fps = fps;
-    if (anew != NULL && anew->tag_count != 0) {
-        spec->tag_count = anew->tag_count;
-        spec->tag_fps = anew->tag_fps;
-        spec->tag_born = anew->tag_born;
-    } else if (r->tag_count != 0) {
-        const unsigned char *tags = l1_at(c, slot->pos) + r->tag_off;
-        const uint64_t born = base_seq_u64(tags + 8);
-        spec->tag_born = anew != NULL ? BASE_MAX(born, anew->tag_born) : born;
-        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
-    }
-}
-
-/* Build the image of a linked record with an edit applied. */
-static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_edit *e,
-                        l1_put_spec *spec, uint64_t fps[L1_TAG_MAX], l1_image *im)
-{
-    const l1_rec *r = &slot->rec;
-    l1_info info;
-    l1_info_of(c, slot->pos, r, &info);
-    const unsigned char *p = l1_at(c, slot->pos);
-    memset(spec, 0, sizeof *spec);
-    spec->value_len = info.value_len;
-    spec->deadline_ms = e->set_times ? e->deadline_ms : info.deadline_ms;
-    spec->idle_ms = e->set_times && e->idle_ms >= 0 ? e->idle_ms : info.idle_ms;
-    spec->stale_ms = info.stale_ms;
-    if (e->renew != NULL && e->renew->times) {
-        spec->deadline_ms = e->renew->deadline_ms;
-        spec->stale_ms = e->renew->stale_ms;
-    }
-    spec->flags = (e->add_version || info.version != 0 ? L1_WANT_VERSION : 0u) |
-                  (info.born_exact ? L1_WANT_BORN : 0u);
-    spec->user_flags = info.user_flags;
-    spec->kind = info.kind;
-    spec->fails = info.fails;
-    spec->cost = info.cost;
-    spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
-    spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
-    spec->l2_addr = l1_addr_changed(info.l2_addr);
-    l1_image_tags(c, slot, e, spec, fps);
-    if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
-    im->block = l1_block_of(c, slot->pos, r);
-    im->value = p + r->value_off;
-    im->version = info.version;
-    const bool anew = e->renew != NULL && e->renew->times;
-    if (info.born_exact && !anew) { im->born_ms = (uint64_t)info.born_ms; }
-    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !anew) {
-        im->last_use_ms = base_seq_u64(p + l1_field(r, L1_X_IDLE) + 4);
-    }
-    return true;
-}
-
-static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
-{
-    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
-    *out = b < 0 ? INT64_MIN : INT64_MAX;
-    return CELLAR_E_RANGE;
-}
-
-/* Replace the old number in the image by the sum, inside the window. */
-static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot,
-                              const l1_edit *e, l1_image *im, unsigned char bytes[8],
-                              uint64_t *stamp)
-{
-    if (im->rec.vlen != 8 || (im->rec.w0 & L1_W0_BIG) != 0) { return CELLAR_E_TYPE; }
-    if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) { return CELLAR_CONFLICT; }
-    if (e->old != NULL) {
-        l1_save_old(c, k, slot, e->old);
-        e->old->left.stamp = *stamp;
-    }
-    const int64_t before = (int64_t)base_seq_u64(l1_at(c, slot->pos) + slot->rec.value_off);
-    *e->range = l1_sum(before, e->delta, e->sum);
-    memcpy(bytes, e->sum, 8);
-    im->value = bytes;
-    if ((im->rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
-        im->last_use_ms = BASE_MAX((uint64_t)base_now_ms(c->clock), im->last_use_ms);
-    }
-    if ((im->rec.mask & L1_X_VERSION) != 0) {
-        im->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
-    }
-    return CELLAR_OK;
-}
-
-/* Return whether a refresh may give a stale value new times. */
-static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *e)
-{
-    return found && e->renew != NULL &&
-           l1_judge(c, slot->pos, &slot->rec, L1_STALE_OK) == CELLAR_STALE;
-}
-
-/* Redirect the slot of the key to a copy with other fields. OK, MISS, E_SPACE. The entry does not
- * end: no report, and an oversized block moves along. */
-static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version,
-                             uint64_t *stamp)
-{
-    l1_stripe *s = l1_stripe_of(c, k->hash);
-    l1_victims v;
-    l1_toll toll = {0};
-    v.n = 0;
-    for (;;) {
-        l1_slot slot;
-        l1_put_spec spec;
-        l1_image im;
-        uint64_t fps[L1_TAG_MAX], pos = 0;
-        cellar_err err = CELLAR_MISS;
-        l1_room room = L1_ROOM_NONE;
-        sync_take(L1_STRIPE, &s->lock);
-        l1_hold h;
-        bool found = l1_find_stripe(c, s, k, &slot);
-        if (found) { err = CELLAR_E_SPACE; } /* no room for more fields, or none in the log */
-        const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
-        const uint64_t from = fits ? slot.pos : 0;
-        const uint32_t size = fits ? im.rec.size : 0;
-        const unsigned q = fits && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
-        if (fits) {
-            room = l1_room_for(c, s, q, size, false, &toll, &v, &pos);
-        }
-        if (room == L1_ROOM_OK) {
-            /* Values above 1 KiB do not change in place: write them before the window. */
-            const bool early = im.rec.vlen > L1_SMALL_COPY;
-            base_fence_rel(); /* as in l1_append */
-            if (early) { l1_write_value(c, pos, &im); }
-            l1_lock_key(c, k->hash, &h, true);
-            found = l1_find(c, &h, k, &slot);
-            l1_gone o = l1_look_old(c, found, &slot);
-            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
-            const bool may = there || l1_may_renew(c, found, &slot, e);
-            err = may ? CELLAR_OK : CELLAR_MISS;
-            /* An in-place write may have made its value a few bytes longer meanwhile. */
-            if (err == CELLAR_OK &&
-                (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
-                 im.rec.size != size)) {
-                err = CELLAR_E_BUSY;
-            }
-            uint64_t st = 0;
-            unsigned char bytes[8];
-            if (err == CELLAR_OK && e->add) {
-                err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
-            }
-            if (err == CELLAR_OK && e->renew != NULL && !l1_commit(c, k, L1_CHANGE_PUBLISH, &st)) {
-                err = CELLAR_CONFLICT;
-            }
-            if (err == CELLAR_OK) {
-                if (e->set_times) { (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st); }
-                if (stamp != NULL) { *stamp = st; }
-                if (e->add_version && im.version == 0) {
-                    im.version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
-                }
-                if (version != NULL) { *version = im.version; }
-                if (e->was_ms != NULL) { *e->was_ms = l1_deadline(c, from, &slot.rec); }
-                l1_write_head(c, pos, &im);
-                if (!early) { l1_write_value(c, pos, &im); }
-                const uint64_t old_weight = l1_weight(c, from, &slot.rec);
-                l1_live_add(c, s, pos, old_weight - slot.rec.size + im.rec.size);
-                base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
-                l1_live_sub(c, s, from, old_weight);
-                l1_quota_sub(c, s, k->generation, old_weight);
-                l1_quota_add(c, s, k->generation, old_weight - slot.rec.size + im.rec.size);
-                if (l1_is_absent(c, from, &slot.rec)) { /* and stays so */
-                    l1_absent_count(s, (int64_t)im.rec.size - (int64_t)slot.rec.size, 0);
-                }
-            }
-            l1_unlock(c, &h);
-            l1_rec r;
-            if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
-            if (err != CELLAR_OK) {
-                /* The cursor must find a record here. The reserved bytes are the last of their
-                 * segment: undo. */
-                l1_log_undo(c, s, q, pos, size);
-            }
-        }
-        sync_drop(L1_STRIPE, &s->lock);
-        if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_retired_use(c); }
-        if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
-    }
-}
-
-CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
-{
-    l1_info info;
-    cellar_err err = l1_inspect(c, k, NULL, 0, &info, L1_PEEK);
-    if (err == CELLAR_OK && info.version == 0) {
-        const l1_edit e = {.add_version = true};
-        return l1_rewrite(c, k, &e, version, NULL);
-    }
-    *version = info.version;
-    return err;
-}
-
-CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp)
-{
-    const l1_edit e = {.renew = r, .was_ms = r->was_ms};
-    return l1_rewrite(c, k, &e, NULL, stamp);
-}
-
 CELLAR_PRIVATE uint64_t l1_max_value(const l1 *c) { return c->max_value_bytes; }
-
-/* ---- touch ----------------------------------------------------------------------------------- */
-CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
-                                            int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
-{
-    l1_hold h;
-    l1_slot slot;
-    uint64_t st = 0;
-    bool rewrite = false;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
-    l1_lock_key(c, k->hash, &h, false);
-    const bool found = l1_find(c, &h, k, &slot);
-    const l1_gone o = l1_look_old(c, found, &slot);
-    cellar_err err = !l1_is_fresh(o) ? CELLAR_MISS : o != L1_GONE_VALUE ? CELLAR_ABSENT : CELLAR_OK;
-    if (err == CELLAR_OK) {
-        const l1_rec *r = &slot.rec;
-        unsigned char *p = l1_at(c, slot.pos);
-        const bool has_idle = (r->mask & L1_X_IDLE) != 0;
-        /* With an idle time the deadline is the greatest age: it may come nearer, but never move
-         * away. */
-        if (has_idle && idle_ms != 0) {
-            deadline_ms = BASE_MIN(deadline_ms, l1_deadline(c, slot.pos, r));
-        }
-        uint32_t due = l1_encode_due(c, slot.pos, deadline_ms, r->mask);
-        /* As in l1_layout: a later deadline may not fit relative to the segment of a later copy. */
-        const bool exact = (r->mask & L1_X_STALE) != 0 && deadline_ms != BASE_NEVER_MS;
-        rewrite = ((r->mask & L1_X_DEADLINE) == 0 &&
-                   (exact || due == L1_DUE_EXT || l1_due_far(c, deadline_ms))) ||
-                  (idle_ms >= 0 && (idle_ms > 0) != has_idle);
-        if (!rewrite) {
-            (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
-            l1_addr_changes(c, &slot);
-            if (was_ms != NULL) { *was_ms = l1_deadline(c, slot.pos, r); }
-            if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
-                base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
-            }
-            base_seq_store_u32(p + 4, due);
-            if (has_idle) {
-                unsigned char *f = p + l1_field(r, L1_X_IDLE);
-                if (idle_ms > 0) { base_seq_store_u32(f, (uint32_t)idle_ms); }
-                base_seq_store_u64(f + 4, BASE_MAX(now, base_seq_u64(f + 4)));
-            }
-            int64_t keep;
-            l1_rec after = *r;
-            after.due = due;
-            l1_due_note(c, slot.pos, l1_expires(c, slot.pos, &after, &keep));
-        }
-    }
-    l1_unlock(c, &h);
-    if (rewrite) {
-        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms,
-                           .was_ms = was_ms};
-        return l1_rewrite(c, k, &e, NULL, stamp);
-    }
-    if (stamp != NULL) { *stamp = st; }
-    return err;
-}
-
-/* ---- increment ------------------------------------------------------------------------------- */
-/* Add in place once. L1_APPEND: pinned, so rewrite; L1_AGAIN: absent. */
-static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value,
-                                l1_overwritten *old, cellar_err *err, uint64_t *stamp)
-{
-    l1_hold h;
-    l1_slot slot;
-    l1_done done = L1_DONE;
-    bool announce = false;
-    l1_lock_key(c, k->hash, &h, false);
-    const bool found = l1_find(c, &h, k, &slot);
-    const l1_gone o = l1_look_old(c, found, &slot);
-    if (o != L1_GONE_VALUE) {
-        done = L1_AGAIN;
-    } else if (slot.rec.vlen != 8 || (slot.rec.w0 & L1_W0_BIG) != 0) {
-        *err = CELLAR_E_TYPE;
-    } else {
-        unsigned char *p = l1_at(c, slot.pos);
-        const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)p;
-        if ((base_load_sc(w0) & L1_W0_PINNED) != 0) {
-            done = L1_APPEND;
-        } else if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) {
-            *err = CELLAR_CONFLICT;
-        } else {
-            announce = base_load_rlx(&c->want_left) != 0;
-            if (announce) {
-                l1_save_old(c, k, &slot, old);
-                old->left.stamp = *stamp;
-            }
-            *err = l1_sum((int64_t)base_seq_u64(p + slot.rec.value_off), delta, now_value);
-            l1_addr_changes(c, &slot);
-            base_seq_store_u64(p + slot.rec.value_off, (uint64_t)*now_value);
-            if ((slot.rec.mask & L1_X_VERSION) != 0) {
-                base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
-                                   base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
-            }
-            if ((slot.rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
-                unsigned char *f = p + l1_field(&slot.rec, L1_X_IDLE) + 4;
-                base_seq_store_u64(f, BASE_MAX((uint64_t)base_now_ms(c->clock), base_seq_u64(f)));
-            }
-            l1_freq_hit(slot.b, slot.i);
-        }
-    }
-    l1_unlock(c, &h);
-    if (announce && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old->left); }
-    return done;
-}
-
-CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                           const l1_put_spec *if_new, bool only_if_present,
-                                           int64_t *now_value, uint64_t *stamp, l1_gone *gone)
-{
-    l1_overwritten old;
-    uint64_t st = 0;
-    for (unsigned round = 0;; round++) {
-        cellar_err err = CELLAR_OK;
-        l1_done done = l1_incr_in_place(c, k, delta, now_value, &old, &err, &st);
-        if (done == L1_APPEND) {
-            const bool told = base_load_rlx(&c->want_left) != 0;
-            cellar_err range = CELLAR_OK;
-            const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
-                               .old = told ? &old : NULL};
-            err = l1_rewrite(c, k, &e, NULL, &st);
-            if (err == CELLAR_MISS && round < 64) { continue; } /* removed meanwhile */
-            if (err == CELLAR_OK) {
-                err = range;
-                if (told && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
-            }
-            done = L1_DONE;
-        }
-        if (done == L1_DONE) {
-            *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
-            if (stamp != NULL) { *stamp = st; }
-            return err;
-        }
-        if (only_if_present) { return CELLAR_MISS; }
-        l1_put_spec p = *if_new;
-        int64_t value;
-        const cellar_err sum = l1_sum(init, delta, &value);
-        unsigned char bytes[8];
-        memcpy(bytes, &value, 8);
-        p.value = bytes;
-        p.value_len = 8;
-        p.change = L1_CHANGE_INCR;
-        p.flags |= L1_IF_ABSENT;
-        err = l1_put(c, k, &p);
-        if (err == CELLAR_EXISTS && round < 64) { continue; } /* another writer was faster */
-        if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
-        if (err == CELLAR_OK) {
-            *now_value = value;
-            *gone = p.gone;
-            if (stamp != NULL) { *stamp = p.stamp; }
-        }
-        return err == CELLAR_OK ? sum : err;
-    }
-}

@@ -21,7 +21,10 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "l1/l1_int.h"
+#include "l1/evict.h"
+#include "l1/large.h"
+#include "l1/policy.h"
+#include "l1/segment.h"
 
 enum {
     WORLD_KEYS = 256,

@@ -10,7 +10,7 @@
 
 #include <sys/mman.h>
 
-#include "l1/l1_int.h"
+#include "l1/policy.h"
 
 enum { UNIVERSE = 100000 };
 

@@ -5,7 +5,7 @@
  *         it. Restore the word: the audit must pass again. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/record.h"
 
 static kit k;
 

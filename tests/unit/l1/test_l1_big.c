@@ -8,7 +8,7 @@
  *         and charges are counted before and after (kit_close expects no charge). */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/types.h"
 
 static struct {
     kit k;
@@ -192,7 +192,7 @@ static void scenario(kit *k)
     }
     uint64_t cursor = 0, seen = 0;
     fine(l1_scan(k->c, &cursor, SIZE_MAX, 0, true, all_seen, &seen));
-    l1_sample(k->c, UINT32_MAX);
+    base_store_rlx(&k->c->sample_limit, (uint64_t)UINT32_MAX);
     fine(l1_resize(k->c, KIT_MIB(3)));
     fine(l1_resize(k->c, KIT_MIB(4)));
     (void)l1_tick(k->c, UINT64_MAX);

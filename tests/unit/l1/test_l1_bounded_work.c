@@ -8,7 +8,8 @@
  *         mixed sizes, bounded entries, half of it pinned. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/evict.h"
+#include "l1/large.h"
 
 static struct {
     uint64_t gone, gone_most; /* in the current call; most in any call */

@@ -4,7 +4,7 @@
  *         once the store was full. The same for one, for several stripes, policies and threads.
  * Method: sets one by one; check the count and the left hook after each. Updates, deletes and
  *         expiry in between. Then a bound over eight stripes, filled and churned. */
-#include "l1/l1_int.h"
+#include "l1/types.h"
 #include "tests/support/l1_kit.h"
 
 static struct {

@@ -8,7 +8,7 @@
  *         an honest value or a miss. One thread with a virtual clock, then several. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/types.h"
 
 enum { VICTIMS = 32, LONGEST = 1900 };
 

@@ -7,7 +7,7 @@
  *         Each child reads, scans, sets, pins, deletes, ticks and audits, under an alarm. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/large.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -8,7 +8,7 @@
  *         switched on and off. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/segment.h"
 
 static struct {
     kit k;

@@ -7,7 +7,7 @@
  *         load. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/types.h"
 
 enum { PINS = 6 };
 

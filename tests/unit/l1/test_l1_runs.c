@@ -7,7 +7,7 @@
  *         take examines. The audit compares map, tree and charges throughout. */
 #include "tests/support/l1_kit.h"
 
-#include "l1/l1_int.h"
+#include "l1/large.h"
 
 typedef struct block { unsigned char *at; uint64_t bytes; l1_big *big; } block;
 

@@ -7,7 +7,7 @@
  *         entry without a reported end must hit. Threads get and delete while others insert. A tick
  *         turns full pages of the index into huge pages, none beyond the charge, and again after a
  *         part was given back. */
-#include "l1/l1_int.h"
+#include "l1/index.h"
 #include "tests/support/l1_kit.h"
 
 enum { MANY = 1000000, HOT = 500 };

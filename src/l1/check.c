@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check: audit the structures of a level.
+ *
+ * INVARIANTS What l1_audit checks: each slot points to a live record of its key, stripe and bucket;
+ *            live counts agree; queues are disjoint lists; charges equal what is committed.
+ * LOCKING    One stripe lock at a time. Tests stop all writers first. */
+#include <string.h>
+
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/policy.h"
+#include "l1/quota.h"
+#include "l1/record.h"
+
+BASE_SIZE_BEGIN
+
+static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint64_t *live,
+                                   uint32_t *chained)
+{
+    const uint64_t ls = base_load_rlx(&s->ls);
+    const l1_bucket *b = l1_bucket_at(s, number);
+    uint32_t ver = base_load_rlx(&b->ver);
+    if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
+    for (unsigned hop = 0;; hop++) {
+        if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            uint16_t tag = base_load_rlx(&b->tag[i]);
+            if (tag == 0) { continue; }
+            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+            const uint32_t seg = l1_seg_of(c, pos);
+            l1_rec r;
+            if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
+            const uint64_t hash = l1_hash_of(c, pos, &r);
+            if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
+                l1_number(ls, hash) != number) {
+                return "record is in the wrong bucket";
+            }
+            const l1_seg *g = &c->seg[seg];
+            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
+                g->stripe != s->index_number) {
+                return "live record is in a segment outside its stripe";
+            }
+            uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
+            if (at < g->cursor || at + r.size > g->used_bytes) {
+                return "live record is outside the used bytes of its segment";
+            }
+            live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        if (next == 0) { return NULL; }
+        (*chained)++;
+        b = l1_next(s, number, next);
+    }
+}
+
+/* Return whether the live count of a segment agrees with the linked records found. In a forked
+ * child a count may be too high, never too low: a writer of the parent was lost between unlink and
+ * count. The cursor repairs it when it leaves the segment. */
+static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
+{
+    return linked == found || (c->forked && L1_LIVE_COUNT(linked) >= L1_LIVE_COUNT(found) &&
+                               L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
+}
+
+static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
+{
+    const uint64_t ls = base_load_rlx(&s->ls);
+    if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
+        return "ls and the bucket count differ";
+    }
+    uint32_t chained = 0;
+    for (uint64_t n = 0; n < s->bucket_count; n++) {
+        const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
+        if (wrong != NULL) { return wrong; }
+    }
+    if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
+    uint64_t held = 0;
+    for (unsigned q = 0; q < 2; q++) {
+        uint64_t sum = 0;
+        uint32_t prev = L1_NONE;
+        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
+            const l1_seg *g = &c->seg[seg];
+            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
+                return "links of a queue differ";
+            }
+            const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
+            if (!l1_audit_live(c, linked, live[seg])) { return "live count of a segment differs"; }
+            if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
+                return "segment has more used bytes than its size";
+            }
+            sum += linked;
+            held++;
+        }
+        if (s->queue[q].head != prev) { return "head of a queue is not its last segment"; }
+        if (sum != base_load_rlx(&s->queue[q].live)) { return "live count of a queue differs"; }
+    }
+    if (held != base_load_rlx(&s->held_segs)) { return "count of held segments differs"; }
+    *segs += held;
+    return NULL;
+}
+
+CELLAR_PRIVATE const char *l1_audit(l1 *c)
+{
+    const size_t bytes = ((size_t)c->fresh + 1) * sizeof(uint64_t);
+    uint64_t *live = base_alloc_raw(&c->account->hooks, bytes);
+    if (live == NULL) { return NULL; }
+    memset(live, 0, bytes);
+    const char *wrong = NULL;
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0;
+    for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
+        l1_stripe *s = &c->stripe[i];
+        sync_take(L1_STRIPE, &s->lock);
+        if (c->forked) { l1_mend_stripe(c, s); }
+        wrong = l1_audit_stripe(c, s, live, &segs);
+        if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
+        index += s->charged_bytes;
+        for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
+        entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                   L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+        granted += s->granted;
+        sync_drop(L1_STRIPE, &s->lock);
+    }
+    base_free_raw(&c->account->hooks, live, bytes);
+    if (wrong != NULL) { return wrong; }
+    base_account *a = c->account;
+    uint64_t max = base_load_rlx(&c->max_entries);
+    if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
+    segs += (uint64_t)c->free_count + c->parked_count + c->returning;
+    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
+        return "segment charge differs";
+    }
+    if (base_load_rlx(&a->by_module[BASE_MOD_INDEX]) != index) { return "index charge differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_OVERFLOW]) != overflow) {
+        return "overflow charge differs";
+    }
+    if ((wrong = l1_runs_audit(c)) != NULL) { return wrong; }
+    if ((wrong = l1_shadow_audit(c)) != NULL) { return wrong; }
+    if (max != 0 && (entries > max || granted + base_load_rlx(&c->tickets) > max)) {
+        return "entries exceed max_entries";
+    }
+    if (base_load_rlx(&a->used) > base_load_rlx(&a->limit)) { return "charges exceed the budget"; }
+    return NULL;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * index: buckets, chains and slots (index.c); growth of the table (index_grow.c). */
+#ifndef L1_INDEX_H
+#define L1_INDEX_H
+
+#include "l1/types.h"
+
+/* Return the slots of one bucket with this fingerprint, as bits 0..8. */
+BASE_INLINE uint32_t l1_match(const l1_bucket *b, uint16_t tag)
+{
+    return base_seq_match8(b->tag, tag) | (uint32_t)(base_load_rlx(&b->tag[8]) == tag) << 8;
+}
+BASE_INLINE unsigned l1_freq(const l1_bucket *b, unsigned i)
+{
+    return (base_load_rlx(&b->freq) >> (2 * i)) & 3u;
+}
+BASE_INLINE void l1_freq_set(l1_bucket *b, unsigned i, unsigned f)
+{
+    uint32_t old = base_load_rlx(&b->freq);
+    base_store_rlx(&b->freq, (old & ~(3u << (2 * i))) | (f << (2 * i)));
+}
+BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
+{
+    uint32_t f = base_load_rlx(&b->freq);
+    if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
+}
+BASE_INLINE uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
+
+/* Take or drop one lock where the rank check cannot keep all locks. */
+BASE_INLINE void l1_bare_take(sync_lock *l)
+{
+    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
+}
+BASE_INLINE void l1_bare_drop(sync_lock *l)
+{
+    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
+}
+
+/* ---- index.c ---- */
+CELLAR_PRIVATE void l1_stripes_take(l1 *c); /* all stripe locks, ascending */
+CELLAR_PRIVATE void l1_stripes_drop(l1 *c);
+/* Charge index memory; give back free segments for it. */
+CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more);
+/* Charge, commit and touch one overflow bucket of the group. Then a take inside a window needs
+ * neither a charge nor the kernel. Stripe lock, no bucket lock. */
+CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number);
+/* Take the bucket that l1_ovf_ready found or made; 0: none. */
+CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number);
+CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n);
+CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
+CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number);
+/* Wait longer with each call. */
+CELLAR_PRIVATE void l1_backoff(unsigned *spins);
+CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe) SYNC_UNCHECKED;
+/* Lock only if the version is still `ver` (even) and the key still belongs to `b`. */
+CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
+    SYNC_UNCHECKED;
+/* Lock a bucket found under the stripe lock, held since: the key still belongs to it. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver,
+                                                    l1_hold *h)
+{
+    if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
+    base_fence_rel();
+    SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
+    *h = (l1_hold){ .s = s, .b = b, .number = l1_bucket_number(s, b), .ver = ver };
+    return true;
+}
+CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
+/* Repair, in a forked child, every bucket that a writer of the parent left locked. */
+CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Repair the chain of one key in the fork handler: no other thread is here. */
+CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash) SYNC_UNCHECKED;
+/* Find the record of exactly this key, live or expired. Under the bucket lock. */
+CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
+/* Find the slot that points to `pos`. Under the bucket lock. */
+CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
+                                l1_slot *out);
+/* Prepare what l1_slot_empty may need, before the bucket is locked. A hint: it may fail. */
+CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash);
+/* Find an empty slot; lengthen the chain if needed. Under stripe and bucket lock. */
+CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
+CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);
+CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
+/* Close one hole from the end of the chain after an unlink. Give back the last overflow bucket when
+ * it is empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every
+ * chain for good. */
+CELLAR_PRIVATE void l1_chain_trim(l1_hold *h);
+
+/* ---- index_grow.c ---- */
+CELLAR_PRIVATE bool l1_index_open(l1 *c);
+CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Merge the last bucket while less than `pct` percent of the primary slots are taken. */
+#define L1_CONTRACT_PCT 25u /* from tick */
+#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 64 */
+CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct);
+/* Make one more huge page of the index; false: nothing to do. */
+CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
+CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * large: lists of blocks (large_list.c), runs of units (large_alloc.c), the retire list (retire.c),
+ * blocks for oversized values and keys (large_value.c). */
+#ifndef L1_LARGE_H
+#define L1_LARGE_H
+
+#include "l1/types.h"
+
+/* ---- large_list.c ---- */
+CELLAR_PRIVATE void l1_bigs_open(l1 *c);
+/* Move a block into the list of `where`. */
+CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
+CELLAR_PRIVATE void l1_retired_add(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
+/* Move a block out of its list, in the window that sets its slot; back into it before the slot is
+ * cleared. A block that is not linked is in a list. So the child of a fork finds the blocks that
+ * lost threads were about to link, hand over or free. */
+CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b);
+CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b);
+CELLAR_PRIVATE void l1_big_begin(l1 *c, l1_big *b); /* in hand for the first time; L1_PAGES held */
+CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b);   /* its units are free; L1_PAGES held */
+CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes); /* updates sums; L1_PAGES held */
+
+/* ---- large_alloc.c ---- */
+/* Return the largest reservation. SIZE_MAX limits the addresses; a larger budget is not cut. */
+BASE_INLINE uint64_t l1_reserve_most(uint64_t budget)
+{
+    return BASE_MAX((uint64_t)SIZE_MAX / 8, budget);
+}
+CELLAR_PRIVATE bool l1_runs_reserve(l1 *c, uint64_t budget, uint64_t factor);
+CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget);
+CELLAR_PRIVATE void l1_runs_close(l1 *c);
+/* Return the size of a block for that many bytes. */
+CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes);
+typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
+/* Take a run. CHARGE: the budget lacks *need bytes. NONE: no run that long, or no memory. */
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
+                                  uint64_t *need);
+CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
+/* Free the end of a block off the retire list. */
+CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes);
+/* Reuse a block off the retire list for a new one, at most as long: its pages stay. */
+CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
+CELLAR_PRIVATE void l1_runs_child(l1 *c);
+CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
+
+/* ---- retire.c ---- */
+CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b);
+/* Free `bytes` of the retire list, or all that no reader uses. Return the freed bytes. A piece of a
+ * long block may do. */
+CELLAR_PRIVATE uint64_t l1_retired_sweep(l1 *c, uint64_t bytes);
+/* Reclaim until the budget has `bytes` free, or only pinned blocks are left. */
+CELLAR_PRIVATE void l1_retired_for(l1 *c, uint64_t bytes);
+/* Reclaim as much as any set can afford. */
+#define L1_SWEEP_LOOKS 64u
+CELLAR_PRIVATE void l1_retired_some(l1 *c);
+/* Go through the whole retire list once, in pieces. False: the time ran out. */
+CELLAR_PRIVATE bool l1_retired_turn(l1 *c, uint64_t end_ns);
+/* Reclaim like l1_retired_some, but keep one unpinned block of at least `want` bytes in the hand of
+ * this thread and return it; NULL: none. */
+CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want);
+/* Wait a bounded time for memory in flight: blocks that another thread reclaims, and segments being
+ * given back. Neither is free or on the retire list yet. After that the retire list holds only
+ * pinned blocks. */
+CELLAR_PRIVATE void l1_retired_wait(l1 *c);
+/* Reclaim for a set without a lock: while sets free room, retired blocks give theirs first. They
+ * stay charged until then. A pass looks at pinned blocks again when more blocks have come. */
+BASE_INLINE void l1_retired_use(l1 *c)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
+    if (BASE_UNLIKELY(base_load_rlx(&c->retired_fresh) >= c->seg_bytes)) { l1_retired_some(c); }
+}
+
+/* ---- large_value.c ---- */
+/* Make a block with these bytes for k, in the hand of this thread. apart: its key follows the
+ * value; either may be missing. */
+CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
+                                      bool apart, l1_big **out);
+CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
+CELLAR_PRIVATE void l1_bigs_child(l1 *c);
+
+#endif

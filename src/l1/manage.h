@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * manage: the calls that manage an open level: maintenance, budget, policy, shares, advice,
+ * statistics, fork. l1.h includes this header. */
+#ifndef L1_MANAGE_H
+#define L1_MANAGE_H
+
+#include "base/mem.h"
+#include "base/port.h"
+#include "cellar.h"
+
+typedef struct l1 l1;
+typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3 } l1_policy;
+
+/* Reclaim expired entries, dead generations, parked segments, the retire list and idle pages;
+ * shrink the index. Stop after budget_us, at most one piece later; each call completes a piece,
+ * also with 0. *removed: number of removed entries. OK: no entry due at the call is left. PENDING:
+ * the time ran out. E_BUSY: another tick runs, nothing was done. */
+CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
+/* Reclaim like l1_upkeep; return only the number of removed entries. */
+BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
+{
+    uint64_t removed;
+    (void)l1_upkeep(c, budget_us, &removed);
+    return removed;
+}
+/* Return when l1_tick next has work, in ms of the store clock; BASE_NEVER_MS: never. */
+CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
+/* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
+ * and evictions take them before live ones. */
+CELLAR_PRIVATE void l1_generation_died(l1 *c);
+/* Evict until the budget has `bytes` free. False: not possible. The caller holds no lock. */
+CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes);
+/* Return the smallest budget with which a store opened like this one reliably takes small sets. */
+CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
+/* Set a new budget; it holds before the return. E_RANGE: beyond the reservation or below the
+ * minimum. */
+CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
+CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
+CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
+/* Add or remove a listener: hand over entries that end while one exists. */
+CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
+/* Add or remove a listener for L1_LEFT_CAPACITY only. Replaced or deleted entries cost nothing
+ * more. */
+CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on);
+/* Shares of some namespaces (quota.c). The caller serializes calls for one number. */
+#define L1_QUOTAS 63u
+typedef struct l1_share {
+    uint64_t bytes, entries; /* held now */
+    uint64_t floor, ceiling; /* bytes; 0 and UINT64_MAX: none */
+    uint64_t breached;       /* records dropped although below the floor */
+    uint32_t least_pct, most_pct;
+} l1_share;
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* call before the first number; false: no memory */
+/* Let the number count a new generation. The generation has no entry, and no call uses it yet. */
+CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generation);
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, percent */
+CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
+
+/* Estimated hit ratios at other budgets, in percent of this budget, from a sample. */
+#define L1_ADVICE 8
+#define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }
+#define L1_NO_NAMESPACE 0xffffu
+typedef struct l1_advice {
+    uint64_t requests; /* sampled requests behind the figures; older ones count less */
+    double ratio[L1_ADVICE];
+} l1_advice;
+/* Estimate hit ratios at other budgets. OK; PENDING: too few requests, *out has `requests` only;
+ * E_UNSUPPORTED: no advisor, or another policy. namespace: as hooks.namespace_of; L1_NO_NAMESPACE:
+ * the whole store. measured: the counted hit ratio; its difference from the model moves all points;
+ * negative: unknown. */
+CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, l1_advice *out);
+/* Forget the figures of a number: another namespace has it now, or none. */
+CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace);
+
+typedef struct l1_stats {
+    uint64_t entries, record_bytes, segments, segments_free, segments_parked;
+    uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
+        retired_bytes;
+    uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
+    uint64_t no_space, chain_full, pin_limit, fallback_reads,
+        examined_max; /* per set: BASE_DEBUG */
+    uint64_t ghost_hits, parked_total;
+    uint64_t absent, absent_bytes; /* linked records without value, and their bytes */
+    uint64_t absent_refused;       /* not stored: at their ceiling */
+    uint64_t sample_dropped, rule_switches; /* adaptive: requests dropped; changes of the rule */
+    uint32_t rule;                          /* number of the current rule; see policy_select.c */
+    uint32_t stripes, seg_bytes, granule;
+} l1_stats;
+CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
+/* Check all structures: NULL, or what is wrong (static text). Takes one stripe lock at a time;
+ * tests stop all writers first. */
+CELLAR_PRIVATE const char *l1_audit(l1 *c);
+
+/* Prepare for a fork: take all stripe locks. The parent drops them, the child resets them. In the
+ * child a thread takes the stripe lock before a bucket lock. It repairs buckets that a lost writer
+ * left odd. */
+CELLAR_PRIVATE void l1_fork_prepare(l1 *c);
+CELLAR_PRIVATE void l1_fork_parent(l1 *c);
+CELLAR_PRIVATE void l1_fork_child(l1 *c);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pin_slots: publish that a thread reads a segment or a block, so that its memory stays.
+ *
+ * PICTURE    Lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value.
+ *                |thread 1|thread 2|thread 3|..|internal|internal|
+ *            A thread starts at the line of its own number. The last quarter of the lines serves
+ *            internal copies only, so that pins of users cannot starve a get.
+ * INVARIANTS A segment named by a slot is neither reused nor given back. A block named by a slot is
+ *            not freed. The evictor still evicts entries of a pinned segment: a pin keeps memory.
+ * LOCKING    The pinner publishes the slot (CAS seq_cst), then reads the version again. The
+ *            recycler unlinks every record (each changes a version), then scans the slots.
+ *            README.md has the proof. In the child of a fork l1_pins_child frees every slot of
+ *            other threads. The forking thread keeps its slots; it cannot have been inside a copy.
+ * LIMITS     16 x lines slots; without a free slot: CELLAR_E_LIMIT. */
+#include "l1/pin_slots.h"
+
+CELLAR_PRIVATE bool l1_pins_open(l1 *c)
+{
+    c->pin_lines = (uint32_t)base_clamp(base_pow2_ceil(4u * (uint64_t)base_cpu_count()), 16, 256);
+    c->user_pin_lines = c->pin_lines / 4 * 3;
+    c->pin_bytes = (size_t)c->pin_lines * sizeof(l1_pin_line);
+    c->pin = base_alloc(c->account, BASE_MOD_PIN, c->pin_bytes, NULL);
+    return c->pin != NULL;
+}
+
+CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
+{
+    const base_thread_record *self = base_thread_self();
+    BASE_ASSERT((what & L1_PIN_OWNER) == 0);
+    what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
+    const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
+    /* Internal copies start in lines that pins of users never take. */
+    uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
+                           : (uint32_t)(l1_pin_home(c, self) - c->pin);
+    for (uint32_t i = 0; i < lines; i++) {
+        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+            if (l1_pin_put(&c->pin[at].slot[j], what)) { return &c->pin[at].slot[j]; }
+        }
+        at = at + 1 < lines ? at + 1 : 0;
+    }
+    base_add_rlx(&c->pin_limit, (uint64_t)1);
+    return NULL;
+}
+
+CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
+{
+    for (uint32_t i = 0; i < c->pin_lines; i++) {
+        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+            if ((base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER) == what) { return true; }
+        }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void l1_pins_child(l1 *c)
+{
+    const uint64_t own = l1_pin_own(base_thread_self());
+    for (uint32_t i = 0; i < c->pin_lines; i++) {
+        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+            _Atomic uint64_t *slot = &c->pin[i].slot[j];
+            const uint64_t what = base_load_rlx(slot);
+            if (what != 0 && (what & L1_PIN_OWNER) != own) { base_store_rlx(slot, (uint64_t)0); }
+        }
+    }
+}

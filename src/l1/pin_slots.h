@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pin_slots: slots that keep a segment or a block in place. */
+#ifndef L1_PIN_SLOTS_H
+#define L1_PIN_SLOTS_H
+
+#include "l1/types.h"
+
+/* Return the owner bits of a slot of this thread: bits 48..62. */
+BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_thread_record *self)
+{
+    _Static_assert(BASE_THREAD_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
+    return (uint64_t)(self->index + 1) << L1_PIN_SHIFT;
+}
+
+BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
+{
+    if (base_load_rlx(slot) != 0) { return false; }
+    if (BASE_MUTANT("l1.pin_plain_store")) {
+        base_store_rlx(slot, what);
+        return true;
+    }
+    return base_cas_sc(slot, (uint64_t)0, what);
+}
+
+/* Return the first line for pins of a thread. No two threads share a line until all are in use. */
+BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_thread_record *self)
+{
+    const uint32_t t = self->index;
+    return &c->pin[BASE_LIKELY(t < c->user_pin_lines) ? t : t % c->user_pin_lines];
+}
+
+CELLAR_PRIVATE bool l1_pins_open(l1 *c);
+/* Publish segment + 1, or a block | L1_BIG_BIT, in a free slot. NULL: no slot is free. */
+CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
+CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
+CELLAR_PRIVATE void l1_pins_child(l1 *c);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: rules of eviction; ghosts (ghost.c), shadow caches (policy_select.c), samples
+ * (request_sample.c). */
+#ifndef L1_POLICY_H
+#define L1_POLICY_H
+
+#include "l1/types.h"
+
+/* ---- rules: policy_select.c chooses, evict.c applies ---- */
+typedef struct l1_rule {
+    uint16_t share;    /* of small, of 1024 */
+    uint8_t keep_from; /* counter with which a record moves from small to main */
+    uint8_t horizon;   /* of ghosts, in tenths of the entries */
+    bool fill;         /* a main below its share takes all that leaves small */
+    bool gate;         /* a ghost enters main only over an unused record */
+    bool clock;        /* all go into main */
+} l1_rule;
+enum { L1_EXPERTS = 5, L1_RULE_FIXED = 2, L1_RULE_S3FIFO = L1_EXPERTS, L1_RULES };
+
+BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
+{
+    static const l1_rule rule[L1_RULES] = {
+        { 102, 1, 9, false, false, false },
+        { 102, 2, 13, true, false, false },
+        { 410, 2, 9, false, false, false },
+        { 102, 1, 9, false, false, true },
+        { 10, 1, 13, true, true, false },
+        { 102, 2, 9, false, false, false }, /* S3FIFO, not among the competing rules */
+    };
+    return &rule[i];
+}
+BASE_INLINE const l1_rule *l1_rule_now(const l1 *c) { return l1_rule_at(base_load_rlx(&c->rule)); }
+BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, uint64_t total)
+{
+    return BASE_MAX(total * r->share / 1024, 1);
+}
+/* Return the queue that gives the next record, by their sizes; not both may be empty. */
+BASE_INLINE unsigned l1_rule_queue(const l1_rule *r, uint64_t small, uint64_t mainq)
+{
+    if (small == 0 || mainq == 0) { return small == 0 ? 1 : 0; }
+    return r->clock || small >= l1_rule_target(r, small + mainq) ? 0 : 1;
+}
+/* Return whether a record with this counter moves from small to main. Sizes before the move. */
+BASE_INLINE bool l1_rule_keeps(const l1_rule *r, unsigned uses, uint64_t small, uint64_t mainq)
+{
+    return uses >= r->keep_from || (r->fill && small > l1_rule_target(r, small + mainq));
+}
+
+/* ---- ghost.c ---- */
+#define L1_GHOST_LINE 64u
+#define L1_GHOST_FPS 31u
+#define L1_GHOST_TENTHS 13u /* ghosts per ten entries: the farthest horizon of a rule */
+BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
+{
+    return base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
+}
+/* Set the table. Its generation synchronizes all calls, except l1_ghost_prefetch: any time. */
+CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines);
+CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed);
+CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
+/* Return whether the key was evicted within the last `horizon` ghosts. Remove its ghost. */
+CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon);
+CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget);
+/* Size the ghosts for a budget; false: no memory (the cache works without). */
+CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);
+CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget);
+CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
+
+/* ---- policy_select.c ---- */
+/* Open shadow caches for a store of so many entries. ring_bytes: what the rings take. False: no
+ * memory. */
+CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes);
+CELLAR_PRIVATE void l1_shadow_close(l1 *c);
+/* Adapt to a new bound or budget. */
+CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
+#define L1_ASKED_KEYS 8u
+typedef struct l1_asked { /* requests for sampled keys, in their order */
+    uint32_t n;
+    uint32_t key[L1_ASKED_KEYS];
+    uint16_t namespace[L1_ASKED_KEYS]; /* as hooks.namespace_of returns */
+    uint8_t count[L1_ASKED_KEYS]; /* 1..255 */
+} l1_asked;
+/* Take the sampled requests. False: busy, nothing taken. */
+CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a);
+CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c);
+CELLAR_PRIVATE void l1_shadow_child(l1 *c);
+CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
+
+/* ---- request_sample.c ---- */
+/* Open rings and shadow caches. False: no memory, or too few entries to decide. */
+CELLAR_PRIVATE bool l1_samples_open(l1 *c);
+CELLAR_PRIVATE void l1_samples_close(l1 *c);
+CELLAR_PRIVATE void l1_samples_child(l1 *c);
+/* Count a request for a key with a hash below the limit. */
+BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation);
+CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quota: floors and ceilings of namespaces, as the cursor and a set apply them. */
+#ifndef L1_QUOTA_H
+#define L1_QUOTA_H
+
+#include "l1/types.h"
+
+#define L1_QUOTA_KEEPS 64u
+#define L1_QUOTA_LOOKS 128u
+/* Decision of the share of a generation on a live record under the cursor. */
+typedef enum l1_say { L1_SAY_NOTHING, L1_SAY_KEEP, L1_SAY_DROP } l1_say;
+BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
+                                               uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_STRIPE);
+/* Drop entries of a generation at its ceiling before it stores one. */
+CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
+/* Make room for one more entry without value, near their ceiling by dropping others of them. Like
+ * l1_room_for; NONE: there is none of them to drop. */
+BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quota_count: count what each namespace holds, and its floor and ceiling.
+ *
+ * PICTURE    number 1..L1_QUOTAS (cache assigns one to a namespace) -> {share, sums of the store}
+ *            stripe x number -> two words {generation, bytes / 8}, {generation, entries}
+ *                sums = total over the stripes, taken from time to time; whole = live bytes
+ *                floor = whole x least share, ceiling = whole x greatest share
+ * INVARIANTS A word counts the linked records of the generation it names and of no other. It starts
+ *            at 0 before any set can use that generation. It changes inside the window that links
+ *            or unlinks a record. No word counts what an older generation left.
+ * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
+ *            generation, published after it (release in cache_generation_next, acquire in
+ *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per stripe
+ *            old.
+ * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %.
+ * SEE ALSO   cache/namespace.c: numbers of namespaces. quota.c: what enforces the shares. */
+#include <string.h>
+
+#include "l1/quota_count.h"
+
+#define L1_QUOTA_WORD(generation, n) ((uint64_t)(generation) << 32 | (uint64_t)(n))
+
+/* Add `by` to the word if it counts this generation. In a forked child the addition of a lost
+ * thread may be missing, so the count stops at 0. */
+static void l1_quota_move(_Atomic uint64_t *word, uint32_t generation, int64_t by)
+{
+    for (;;) {
+        const uint64_t was = base_load_rlx(word);
+        if ((uint32_t)(was >> 32) != generation && !BASE_MUTANT("l1.share_any_generation")) {
+            return;
+        }
+        const int64_t n = (int64_t)(uint32_t)was + by;
+        const uint64_t now = n < 0 ? 0 : BASE_MIN((uint64_t)n, (uint64_t)UINT32_MAX);
+        BASE_POINT("l1.quota.moved");
+        if (base_cas_ar(word, was, L1_QUOTA_WORD(was >> 32, now))) { return; }
+    }
+}
+
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
+                                             int64_t bytes, int entries)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    const unsigned number = l1_quota_of(c, generation);
+    if (q == NULL || number == 0) { return; }
+    l1_quota_words *w = l1_quota_at(q, s->index_number, number);
+    const int64_t units = (BASE_MAX(bytes, -bytes) + 7) >> L1_QUOTA_UNIT;
+    l1_quota_move(&w->bytes, generation, bytes < 0 ? -units : units);
+    if (entries != 0) { l1_quota_move(&w->entries, generation, entries); }
+}
+
+/* ---- sums and shares ------------------------------------------------------------------------- */
+/* Return the live bytes that the shares divide: those of the full store. Before the store is full,
+ * return the live bytes expected then. */
+static uint64_t l1_quota_whole(const l1 *c)
+{
+    uint64_t bytes = 0, entries = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        for (unsigned q = 0; q < 2; q++) {
+            const uint64_t live = base_load_rlx(&c->stripe[i].queue[q].live);
+            bytes += L1_LIVE_BYTES(live);
+            entries += L1_LIVE_COUNT(live);
+        }
+    }
+    const uint64_t max = base_load_rlx(&c->max_entries);
+    if (base_load_rlx(&c->low) != 0) { return bytes; }
+    if (max != 0) { return entries < max && entries != 0 ? bytes / entries * max : bytes; }
+    const base_account *a = c->account;
+    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
+    const uint64_t others = used > log ? used - log : 0;
+    return BASE_MAX(bytes, limit > others ? (limit - others) / 8 * 7 : 0);
+}
+
+static uint64_t l1_quota_total(struct l1_quotas *q, uint32_t stripes, unsigned number, bool entries)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < stripes; i++) {
+        const l1_quota_words *w = l1_quota_at(q, i, number);
+        sum += (uint32_t)base_load_rlx(entries ? &w->entries : &w->bytes);
+    }
+    return entries ? sum : sum << L1_QUOTA_UNIT;
+}
+
+static void l1_quota_sum(l1 *c, struct l1_quotas *q)
+{
+    const uint64_t whole = l1_quota_whole(c);
+    const uint32_t high = base_load_acq(&q->high);
+    for (unsigned n = 1; n <= high; n++) {
+        l1_quota *o = &q->of[n - 1];
+        const uint32_t least = base_load_rlx(&o->least_pct), most = base_load_rlx(&o->most_pct);
+        base_store_rlx(&o->bytes, l1_quota_total(q, c->stripe_count, n, false));
+        base_store_rlx(&o->floor, whole / 100 * least);
+        base_store_rlx(&o->ceiling, most != 0 ? whole / 100 * most : UINT64_MAX);
+    }
+}
+
+/* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
+CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
+{
+    if (++s->quota_due < c->stripe_count) { return; }
+    s->quota_due = 0;
+    l1_quota_sum(c, q);
+}
+
+static size_t l1_quotas_bytes(const l1 *c)
+{
+    return sizeof(struct l1_quotas) +
+           (size_t)c->stripe_count * L1_QUOTAS * sizeof(l1_quota_words);
+}
+
+CELLAR_PRIVATE bool l1_quotas_open(l1 *c)
+{
+    if (base_load_acq(&c->quotas) != NULL) { return true; }
+    const size_t bytes = l1_quotas_bytes(c);
+    struct l1_quotas *q = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
+    if (q == NULL) { return false; }
+    q->block_bytes = bytes;
+    if (!base_cas_ar(&c->quotas, (struct l1_quotas *)NULL, q)) {
+        base_free(c->account, BASE_MOD_NAMESPACE, q, bytes);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l1_quotas_close(l1 *c)
+{
+    struct l1_quotas *q = base_load_rlx(&c->quotas);
+    if (q != NULL) { base_free(c->account, BASE_MOD_NAMESPACE, q, q->block_bytes); }
+}
+
+CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generation)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_quota_words *w = l1_quota_at(q, i, number);
+        base_store_rel(&w->bytes, L1_QUOTA_WORD(generation, 0));
+        BASE_POINT("l1.quota.generation");
+        base_store_rel(&w->entries, L1_QUOTA_WORD(generation, 0));
+    }
+}
+
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    l1_quota *o = &q->of[number - 1];
+    BASE_ASSERT(number >= 1 && number <= L1_QUOTAS);
+    const uint32_t had = base_load_rlx(&o->least_pct) | base_load_rlx(&o->most_pct);
+    if (had == 0) { base_store_rlx(&o->breached, (uint64_t)0); } /* of an older namespace, maybe */
+    base_store_rlx(&o->least_pct, least_pct);
+    base_store_rlx(&o->most_pct, most_pct);
+    if (base_load_rlx(&q->high) < number) { base_store_rel(&q->high, number); }
+    l1_quota_sum(c, q);
+}
+
+CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    uint32_t sum = 0;
+    for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
+        sum += base_load_rlx(&q->of[n].least_pct);
+    }
+    return sum;
+}
+
+CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    memset(out, 0, sizeof *out);
+    if (q == NULL || number == 0) { return; }
+    l1_quota_sum(c, q);
+    const l1_quota *o = &q->of[number - 1];
+    out->bytes = base_load_rlx(&o->bytes);
+    out->floor = base_load_rlx(&o->floor);
+    out->ceiling = base_load_rlx(&o->ceiling);
+    out->entries = l1_quota_total(q, c->stripe_count, number, true);
+    out->breached = base_load_rlx(&o->breached);
+    out->least_pct = base_load_rlx(&o->least_pct);
+    out->most_pct = base_load_rlx(&o->most_pct);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quota_count: what each namespace holds, its floor and its ceiling. */
+#ifndef L1_QUOTA_COUNT_H
+#define L1_QUOTA_COUNT_H
+
+#include "l1/record.h"
+
+#define L1_QUOTA_UNIT 3u /* log2: granules are 8 bytes or more */
+
+typedef struct l1_quota_words { _Atomic uint64_t bytes, entries; } l1_quota_words;
+
+typedef struct l1_quota {
+    _Atomic uint32_t least_pct, most_pct; /* 0, 0: none; most 0: no ceiling */
+    _Atomic uint64_t bytes;               /* as last summed; hints, relaxed, like the next two */
+    _Atomic uint64_t floor, ceiling;      /* ceiling UINT64_MAX: none */
+    _Atomic uint64_t breached;
+} l1_quota;
+
+struct l1_quotas {
+    size_t block_bytes;
+    _Atomic uint32_t high; /* numbers in use are below or equal */
+    l1_quota of[L1_QUOTAS];
+    l1_quota_words word[]; /* stripe x L1_QUOTAS */
+};
+
+BASE_INLINE l1_quota_words *l1_quota_at(struct l1_quotas *q, uint32_t stripe, unsigned number)
+{
+    return &q->word[(size_t)stripe * L1_QUOTAS + number - 1];
+}
+
+BASE_INLINE unsigned l1_quota_of(const l1 *c, uint32_t generation)
+{
+    return c->hooks.quota_of != NULL ? c->hooks.quota_of(c->hooks.ctx, generation) : 0;
+}
+
+/* Count next to each change of seg.live, in the same window; `quotas` must not be NULL. */
+BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
+                                             int64_t bytes, int entries);
+BASE_INLINE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
+    l1_quota_count(c, s, generation, (int64_t)weight, 1);
+}
+BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
+    l1_quota_count(c, s, generation, -(int64_t)weight, -1);
+}
+/* Return whether a record has no value: negative entry, remembered error. */
+BASE_INLINE bool l1_is_absent(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return l1_kind_of(c, pos, r) != (unsigned)L1_VALUE;
+}
+/* Count next to l1_quota_add and l1_quota_sub. */
+BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
+{
+    (void)base_add_rlx(&s->absent_bytes, weight);
+    if (BASE_MUTANT("l1.absent_plain_add")) { /* deletes of other keys hold no stripe lock */
+        const int64_t was = base_load_rlx(&s->absent_count);
+        BASE_POINT("l1.absent.counted");
+        base_store_rlx(&s->absent_count, was + entries);
+        return;
+    }
+    (void)base_add_rlx(&s->absent_count, (int64_t)entries);
+}
+/* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
+CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_quotas_close(l1 *c);
+
+#endif

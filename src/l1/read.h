@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * read: the steps of optimistic reads that get and pin share (read.c). */
+#ifndef L1_READ_H
+#define L1_READ_H
+
+#include "l1/index.h"
+
+typedef enum l1_look { L1_LOOK_FOUND, L1_LOOK_NONE, L1_LOOK_AGAIN } l1_look;
+
+typedef struct l1_probe { /* an optimistic look at one key */
+    l1_bucket *primary;
+    uint32_t ver; /* of `primary` when the look began */
+    l1_slot at;
+} l1_probe;
+
+/* End a look: return whether what was read since version `ver` belongs to it. */
+BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
+{
+    if (BASE_MUTANT("l1.no_recheck")) { return true; }
+    base_fence_acq();
+    return base_load_rlx(&primary->ver) == ver;
+}
+
+/* Find the record of a key without a lock, under version p->ver of its bucket. */
+CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p);
+/* Renew last_use of an entry with an idle time: a read or a pin at `at` used it. */
+CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k, const l1_slot *at);
+
+/* A plain hit in three steps, for get, get_many and pin. get_many runs the steps of other keys
+ * between them. The caller reads the record in step 3, and validates it against the version that
+ * step 2 read. */
+typedef struct l1_aim {
+    const l1_stripe *s;
+    l1_bucket *primary, *b;
+    uint64_t number, pos;
+    uint32_t ver;
+    unsigned i;
+} l1_aim;
+
+/* Step 1: choose the bucket; read nothing of it. */
+BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
+{
+    a->s = l1_stripe_of(c, hash);
+    a->number = l1_number(base_load_acq(&a->s->ls), hash);
+    a->primary = l1_bucket_at(a->s, a->number);
+}
+
+/* Step 2: read version and slot; read nothing of the record. */
+BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
+{
+    a->b = a->primary;
+    a->ver = base_load_acq(&a->primary->ver);
+    uint32_t m = l1_match(a->b, l1_tag_of(hash));
+    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
+        const uint16_t n = base_load_rlx(&a->b->ovf);
+        if (n == 0) { return false; }
+        a->b = l1_next(a->s, a->number, n);
+        m = l1_match(a->b, l1_tag_of(hash));
+        if (m == 0) { return false; }
+    }
+    if (BASE_UNLIKELY((a->ver & 1u) != 0)) { return false; }
+    a->i = (unsigned)__builtin_ctz(m);
+    a->pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
+    return true;
+}
+/* Begin step 3: return whether it is a plain record of such a key. own: 1 if `generation` is
+ * stored. */
+BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
+{
+    return (w0 & ~((L1_VLEN_LIMIT << 8) | L1_W0_PINNED)) ==
+           (klen | L1_W0_ALWAYS | own * L1_W0_GENERATION);
+}
+
+#endif

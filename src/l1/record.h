@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * record: lay out, write and decode records (record.c); judge them (judge.c). */
+#ifndef L1_RECORD_H
+#define L1_RECORD_H
+
+#include "l1/types.h"
+
+/* Parts outside the log: L1_FORM_BIG the value, L1_FORM_APART the key. */
+#define L1_FORM_BIG 1u
+#define L1_FORM_APART 2u
+
+typedef struct l1_image { /* a record about to be written */
+    l1_rec rec;
+    const void *key;
+    const void *value;
+    uint64_t value_len;
+    l1_big *block; /* BIG, APART: already filled */
+    const l1_put_spec *spec;
+    int64_t deadline_ms, idle_ms, stale_ms;
+    uint64_t version, born_ms, last_use_ms, hash;
+} l1_image;
+
+BASE_INLINE unsigned l1_form_of(const l1_rec *r)
+{
+    return ((r->w0 & L1_W0_BIG) != 0 ? L1_FORM_BIG : 0u) |
+           ((r->mask & L1_X_APART) != 0 ? L1_FORM_APART : 0u);
+}
+
+/* ---- record.c ---- */
+/* Decode the record at `pos`. Return false when the bytes cannot be a record inside one segment
+ * (torn or recycled). */
+CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r);
+CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field); /* offset of a present field */
+/* Return the l1_kind of an entry. */
+BASE_INLINE unsigned l1_kind_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return BASE_UNLIKELY((r->mask & L1_X_KIND) != 0)
+               ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u
+               : (unsigned)L1_VALUE;
+}
+/* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
+ * never change, and writers wrote them under the stripe lock. */
+CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
+CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
+/* Return when a plain get stops answering: deadline and idle time applied. *keep_until is the end
+ * of the stale window. */
+CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
+/* Return whether the record has exactly this key. Under its bucket lock. */
+CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
+/* Return the bytes of the key: of a linked record under its bucket lock, or of a victim. */
+CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);
+/* Return the block that holds the value, the key or both; NULL: none. */
+CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r);
+/* Return where the value lies, and its length: in the log or in a block. A torn record may point
+ * anywhere. */
+CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const l1_rec *r,
+                                                uint64_t *len);
+/* Return what a pin slot names for this value: its segment or its block. */
+BASE_INLINE uint64_t l1_memory_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return (r->w0 & L1_W0_BIG) != 0 ? (uint64_t)(uintptr_t)l1_block_of(c, pos, r) | L1_BIG_BIT
+                                    : (uint64_t)l1_seg_of(c, pos) + 1;
+}
+CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
+/* Describe an entry that ended. The pointers lead into the record and its block. */
+CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out);
+/* Return the bytes that the entry counts for: its record and its bytes in a block. */
+CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
+/* Lay out a record. Return false if it is longer than `most`. At record_max, key or value must then
+ * go into a block. A rewritten record may grow by some fields up to seg_bytes. */
+CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, unsigned form,
+                              uint32_t most, l1_image *im);
+/* Write header, fields, key and tags. l1_write_value writes the value (or descriptor). */
+CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im);
+CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im);
+/* Overwrite a record of the same key, size and fields with what may change in place. */
+CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im);
+/* Return whether a deadline is too far ahead for `due` and needs the DEADLINE field. */
+CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms);
+CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p);
+CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadline_ms,
+                                      uint32_t mask);
+
+/* ---- judge.c ---- */
+/* Return what a reader may do with this record now. MISS: treat it as absent. */
+CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags);
+/* Copy the tags of a record. Return the time that they count from. */
+CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
+                                     uint64_t fps[L1_TAG_MAX]);
+/* Return whether a tag ended the record before `end_ms`, when its time was over. */
+CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
+/* Return whether the record is over: a dead generation, a passed time, a dead tag. *cause: why. */
+CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
+/* Return whether the caller of a change still has to read this entry, to write it to disk. */
+CELLAR_PRIVATE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash);
+
+#endif

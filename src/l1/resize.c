@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * resize: change the budget, the bound of entries and the policy of an open level.
+ *
+ * LOCKING    One change at a time: `resizing`, a flag. Evictions run in rounds with own locks.
+ * LIMITS     A budget goes down to l1_least_budget; pinned memory stays, then growth is refused. */
+#include "l1/evict.h"
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/policy.h"
+#include "l1/segment.h"
+
+BASE_SIZE_BEGIN
+
+#define L1_SEGS_LEAST 16u /* with 8, some of 1,000 sets fail; with 11, sometimes one */
+
+static void l1_contract_all(l1 *c, unsigned pct)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        for (bool more = true; more;) {
+            sync_take(L1_STRIPE, &s->lock);
+            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s, pct); }
+            if (!more) { l1_overflow_rest(c, s); }
+            sync_drop(L1_STRIPE, &s->lock);
+        }
+    }
+}
+
+/* Evict down to the limit and shrink the index along with it. An index of the old size would
+ * outlive its entries, and only an empty store would fit. */
+static bool l1_shrink(l1 *c)
+{
+    unsigned idle = 0;
+    l1_round at = {0};
+    for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
+        l1_retired_for(c, 0);
+        if (l1_give_back(c, 0, 0)) { return true; }
+        if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
+        if (l1_evict_round(c, c->seg_bytes, &at) == 0) { idle++; } else { idle = 0; }
+    }
+    l1_contract_all(c, L1_SHRINK_PCT);
+    return l1_give_back(c, 0, 0);
+}
+
+/* Return the memory that a large store keeps when it shrinks. That is its tables, one index page
+ * per stripe, and segments of the size chosen at open. With fewer segments sets begin to find no
+ * room. */
+CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
+{
+    const base_account *a = c->account;
+    uint64_t gone = 0; /* what shrinking gives back, or makes again for the new budget */
+    static const base_module of[] = {BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW,
+                                     BASE_MOD_BIG, BASE_MOD_GHOST};
+    for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
+        gone += base_load_rlx(&a->by_module[of[i]]);
+    }
+    const uint64_t used = base_load_rlx(&a->used);
+    return (used > gone ? used - gone : 0) + (uint64_t)c->stripe_count * BASE_PAGE +
+           (uint64_t)c->seg_bytes * L1_SEGS_LEAST;
+}
+
+CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
+{
+    if (budget_bytes > c->arena_region.reserved_bytes ||
+        budget_bytes < (uint64_t)c->seg_bytes * 4) {
+        return CELLAR_E_RANGE;
+    }
+    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    const uint64_t old = base_load_rlx(&c->account->limit);
+    const bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
+    base_account_limit(c->account, budget_bytes);
+    sync_take(L1_SEG, &c->seg_lock);
+    base_store_rlx(&c->reserve, l1_reserve_segs(c, budget_bytes));
+    sync_drop(L1_SEG, &c->seg_lock);
+    cellar_err err = CELLAR_OK;
+    /* Also when an earlier call could not reach this same budget. */
+    if (budget_bytes < old || base_load_rlx(&c->account->used) > budget_bytes) {
+        if (other_ghosts) { l1_ghosts_close(c); }
+        /* Pinned memory or the tables prevent the shrink: the limit stays, growth is refused. */
+        if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
+        if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
+    } else {
+        (void)l1_unpark(c, 2); /* judges `low` again */
+    }
+    if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
+    l1_shadow_refit(c);
+    base_store_rel(&c->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
+{
+    if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    l1_stripes_take(c); /* tickets and grants change together */
+    uint64_t granted = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                         L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+        s->granted = max_entries != 0 ? (uint32_t)count : 0;
+        granted += s->granted;
+    }
+    base_store_rlx(&c->max_entries, max_entries);
+    base_store_rlx(&c->tickets, max_entries > granted ? max_entries - granted : 0);
+    uint64_t excess = granted > max_entries ? granted - max_entries : 0;
+    l1_stripes_drop(c);
+    cellar_err err = CELLAR_OK;
+    for (unsigned idle = 0; excess != 0 && idle < 1000 + 16 * c->stripe_count;) {
+        uint64_t gone = l1_evict_excess(c, BASE_MIN(excess, (uint64_t)L1_HOLD_MAX / 2));
+        excess -= BASE_MIN(gone, excess);
+        idle = gone == 0 ? idle + 1 : 0;
+    }
+    if (excess != 0) { err = CELLAR_E_BUSY; }
+    l1_shadow_refit(c);
+    base_store_rel(&c->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
+{
+    base_store_rlx(&c->policy, (uint32_t)policy);
+    if (policy != L1_ADAPTIVE) {
+        base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
+        base_store_rlx(&c->sample_limit, (uint64_t)0);
+    } else if (c->favor_objects) { /* the shadow caches know no sizes: their choice may not suit */
+        base_store_rlx(&c->rule, 0u);
+        base_store_rlx(&c->sample_limit, (uint64_t)0);
+    } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
+        /* Without shadow caches: the rule with the smallest loss when it is wrong, also in a tiny
+         * cache. */
+        base_store_rlx(&c->rule, l1_samples_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
+    }
+}
+
+BASE_SIZE_END

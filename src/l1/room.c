@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * room: free room for sets and for others; grant the tickets of entries.
+ *
+ * PICTURE    l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
+ *            other stripes -> E_SPACE.
+ * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
+ *            Sum of granted tickets + tickets in the pool == max_entries.
+ * LOCKING    Stripe lock. Other stripes only by try-lock.
+ * LIMITS     README.md, Bounded work: records that one set examines, bytes that one call frees. */
+#include "l1/evict.h"
+#include "l1/large.h"
+#include "l1/quota.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
+
+#define L1_STEAL_ROUNDS 8
+#define L1_DUE_LOOKS 16u
+
+/* ---- tickets --------------------------------------------------------------------------------- */
+/* Return the unused tickets of a stripe to the pool. A delete leaves its ticket to its stripe, so
+ * the next set there need not touch the pool. If deletes and later sets favor different stripes,
+ * some stripes evict while others keep unused tickets. So every tick calls this, and a set that
+ * finds the pool empty checks another stripe every eighth time. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
+{
+    const uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+                           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+    if (s->granted <= count) { return false; }
+    base_add_rlx(&c->tickets, s->granted - count);
+    s->granted = (uint32_t)count;
+    return true;
+}
+
+/* Look from time to time for unused tickets in another stripe, when the pool has none. */
+static SYNC_UNCHECKED bool l1_tickets_gather(l1 *c, l1_stripe *s)
+{
+    const uint32_t times = s->ticketless++;
+    if (times % 8 != 0) { return false; }
+    l1_stripe *other = &c->stripe[(s->index_number + 1 + times / 8) & c->stripe_mask];
+    if (other == s || !sync_try(L1_STRIPE, &other->lock)) { return false; }
+    const bool any = l1_tickets_back(c, other);
+    sync_drop(L1_STRIPE, &other->lock);
+    return any;
+}
+
+static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
+{
+    /* Take one ticket at a time: spare tickets of one stripe make others evict below the bound.
+     * Once the store is full, the pool is only read. */
+    uint64_t have;
+    do {
+        have = base_load_rlx(&c->tickets);
+        if (have == 0) { return false; }
+    } while (!base_cas_ar(&c->tickets, have, have - 1));
+    s->granted++;
+    return true;
+}
+
+/* Return the larger of two random stripes. */
+static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_entries)
+{
+    base_thread_record *self = base_thread_self();
+    l1_stripe *best = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        l1_stripe *s = &c->stripe[base_rng_below(&self->rng, c->stripe_count)];
+        if (s == not_this) { continue; }
+        if (best == NULL ||
+            (by_entries ? l1_stripe_entries(s) > l1_stripe_entries(best)
+                        : base_load_rlx(&s->held_segs) > base_load_rlx(&best->held_segs))) {
+            best = s;
+        }
+    }
+    return best;
+}
+
+/* Get one entry ticket for `s`: an idle one, from the pool, from another stripe, or by an eviction
+ * here. The caller holds the lock of `s`. Unchecked: one path holds a second stripe, and tokens
+ * know ranks, not locks. */
+static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+{
+    uint64_t max = base_load_rlx(&c->max_entries);
+    if (max == 0) { return L1_ROOM_OK; }
+    for (unsigned held = 0;; held++) {
+        uint64_t count = l1_stripe_entries(s);
+        if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
+        if (l1_tickets_gather(c, s)) { continue; }
+        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
+        l1_stripe *from = s;
+        /* Use another stripe only when this one is clearly below the average: its lock and lines
+         * are far away. */
+        bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
+        if (!own && c->stripe_count > 1) {
+            l1_stripe *other = l1_larger_of_two(c, s, true);
+            if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
+        }
+        bool force = ++t->examined > 16;
+        l1_freed freed = {.spared = t->freed.spared};
+        l1_step step = L1_STEP_KEPT;
+        if (from == s || l1_stripe_entries(from) >= from->granted) {
+            step = l1_step_any(c, from, force, v, &freed);
+        }
+        t->freed.spared = freed.spared;
+        t->freed.log_bytes += from == s ? freed.log_bytes : 0;
+        if (from != s) {
+            if (from->granted != 0 && l1_stripe_entries(from) < from->granted) {
+                from->granted--;
+                s->granted++;
+            }
+            sync_drop(L1_STRIPE, &from->lock);
+        } else if (step == L1_STEP_END && count == 0 && held >= L1_HOLD_MAX / 2) {
+            return L1_ROOM_AGAIN;
+        }
+    }
+}
+
+/* ---- room for one set ------------------------------------------------------------------------ */
+static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
+{
+    uint32_t low = base_load_rlx(&c->low);
+    if (low == 0) { return 0; }
+    /* Stripes above their share free more, so that memory moves to the others. */
+    bool above =
+        (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
+    if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
+    return size;
+}
+
+typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
+
+/* Free `want` bytes: by policy within the allowance, then by force within a second one. */
+static SYNC_HOLDS(L1_STRIPE) l1_paid
+    l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
+{
+    const uint64_t allowance = 16 + size / 8;
+    for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
+        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
+        if (t->examined >= 2 * allowance) { break; }
+        bool force = t->examined >= allowance;
+        if (force && t->freed.log_bytes >= size) { break; }
+        t->examined++;
+        if (l1_step_any(c, s, force, v, &t->freed) == L1_STEP_END) { break; }
+    }
+    t->paid = true;
+    return L1_PAID;
+}
+
+/* Evict a segment of another stripe that a try-lock gets, when pool and own tails gave nothing. */
+static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+{
+    l1_stripe *other = l1_larger_of_two(c, s, false);
+    if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
+    l1_freed freed = {0};
+    const uint32_t before = base_load_rlx(&other->held_segs);
+    for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
+        if (base_load_rlx(&other->held_segs) < before || freed.big_bytes >= c->seg_bytes) { break; }
+        t->examined++;
+        if (l1_step_any(c, other, i > 64, v, &freed) == L1_STEP_END) { break; }
+    }
+    sync_drop(L1_STRIPE, &other->lock);
+}
+
+/* Return the bound of records that one set examines, for any pinned, victim or retired record. */
+CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
+{
+    const uint64_t rounds = L1_STEAL_ROUNDS + c->stripe_count / 4;
+    return 2 * (16 + (uint64_t)size / 8) + rounds * 2 * L1_HOLD_MAX;
+}
+
+/* Let expired entries make room before live ones: a few looks per set beyond its allowance. Within
+ * the allowance a segment with few expired records would use it up, and force would evict live
+ * entries. */
+static SYNC_HOLDS(L1_STRIPE) void l1_due_first(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+{
+    l1_step step;
+    if (base_load_rlx(&s->due_ms) == UINT64_MAX && s->due_pass.seg == 0) { return; }
+    for (; t->due_looks < L1_DUE_LOOKS && l1_stripe_full(c, s); t->due_looks++) {
+        if (v->n == L1_VICTIMS || !l1_due_step(c, s, v, &t->freed, &step)) { return; }
+    }
+}
+
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
+                                   bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
+{
+    l1_free_emptied(c, s);
+    if (t->examined != 0 && t->examined >= l1_most_examined(c, size)) {
+        base_add_rlx(&c->no_space, (uint64_t)1);
+        return L1_ROOM_NONE;
+    }
+    l1_due_first(c, s, t, v);
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_pay(c, s, size, t, v); }
+    if (BASE_UNLIKELY(t->absent != 0)) {
+        const l1_room r = l1_absent_pay(c, s, t, v);
+        if (r != L1_ROOM_OK) { return r; }
+    }
+    if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
+        return L1_ROOM_AGAIN;
+    }
+    if (new_entry) {
+        l1_room r = l1_ticket(c, s, t, v);
+        if (r != L1_ROOM_OK) { return r; }
+    }
+    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (t->freed.big_bytes >= c->seg_bytes) { /* the freed blocks are retired: try again */
+        t->freed.big_bytes = 0;
+        return L1_ROOM_AGAIN;
+    }
+    /* No segment is free although the set paid. Drop here until a whole segment comes free, then
+     * elsewhere. */
+    l1_freed freed = {0};
+    for (unsigned i = 0; i < L1_HOLD_MAX; i++) {
+        /* Blocks make room too, once they leave the retire list. Do not drop a whole tail of
+         * them. */
+        if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
+        t->examined++;
+        if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
+        l1_step step = l1_step_any(c, s, true, v, &freed);
+        if (step == L1_STEP_END) { break; }
+        if (i % 16 == 15 && l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (c->stripe_count > 1) { l1_steal(c, s, t, v); }
+    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
+    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
+        base_add_rlx(&c->no_space, (uint64_t)1);
+        return L1_ROOM_NONE;
+    }
+    return L1_ROOM_AGAIN;
+}
+
+/* ---- room for others ------------------------------------------------------------------------- */
+CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
+{
+    if (r->s == NULL) {
+        *r = (l1_round){.s = l1_larger_of_two(c, NULL, false)};
+        BASE_ASSERT(r->s != NULL); /* NULL only with a stripe to skip */
+        r->held_segs = base_load_rlx(&r->s->held_segs);
+    }
+    l1_stripe *const s = r->s;
+    const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
+    l1_victims v;
+    v.n = 0;
+    bool done = false;
+    sync_take(L1_STRIPE, &s->lock);
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
+        const bool whole =
+            base_load_rlx(&s->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
+        done = whole || r->freed.big_bytes >= bytes ||
+               l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
+    }
+    sync_drop(L1_STRIPE, &s->lock);
+    l1_hand_over(c, &v);
+    const uint64_t freed = r->freed.log_bytes + r->freed.big_bytes - before;
+    if (done || freed == 0) { r->s = NULL; }
+    return freed;
+}
+
+CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
+{
+    l1_stripe *s = l1_larger_of_two(c, NULL, true);
+    BASE_ASSERT(s != NULL);
+    l1_victims v;
+    l1_freed freed = {0};
+    uint64_t dropped = 0;
+    v.n = 0;
+    sync_take(L1_STRIPE, &s->lock);
+    while (dropped < entries && s->granted > l1_stripe_entries(s)) { /* a delete left it idle */
+        s->granted--;
+        dropped++;
+    }
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && dropped < entries; i++) {
+        l1_step step = l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed);
+        if (step == L1_STEP_END) { break; }
+        if (step == L1_STEP_DROPPED && s->granted != 0) {
+            s->granted--;
+            dropped++;
+        }
+    }
+    sync_drop(L1_STRIPE, &s->lock);
+    if (v.n != 0) { l1_hand_over(c, &v); }
+    return dropped;
+}
+
+/* Return whether `bytes` fit if the store evicts every entry. After a full pass the retire list
+ * holds only pinned blocks. */
+CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
+{
+    const base_account *a = c->account;
+    const uint64_t gone = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                          base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used);
+    const uint64_t stays = (used > gone ? used - gone : 0) + base_load_rlx(&c->retired_bytes);
+    const uint64_t limit = base_load_rlx(&a->limit);
+    return stays <= limit && limit - stays >= bytes;
+}
+
+CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
+{
+    /* Stop after that: the rest of the store does not free what is pinned. */
+    const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
+    unsigned idle = 0;
+    l1_round round = {0};
+    for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
+        l1_retired_for(c, bytes);
+        l1_retired_wait(c);
+        if (l1_give_back(c, bytes, 0)) { return true; }
+        if (!l1_may_fit(c, bytes)) { return false; }
+        const uint64_t more = l1_evict_round(c, c->seg_bytes, &round);
+        idle = more == 0 ? idle + 1 : 0;
+        freed += more;
+    }
+    l1_retired_for(c, bytes);
+    return l1_give_back(c, bytes, 0);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scan: visit the entries of a namespace, bucket by bucket.
+ *
+ * PICTURE    cursor = stripe << 32 | low bits of a bucket number, counted in reversed-bit order
+ *            both chains with these low bits -> copy to a buffer, under validation -> callbacks
+ * INVARIANTS An entry that exists during the whole scan is passed at least once, also when buckets
+ *            split or merge meanwhile.
+ * LOCKING    None; after some failed rounds, or for a key in a block, the bucket locks. Callbacks
+ *            run without a lock.
+ * SEE ALSO   Redis SCAN: cursor in reversed-bit order. */
+#include "l1/index.h"
+#include "l1/record.h"
+
+typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
+
+typedef struct l1_scan_buf {
+    unsigned char *bytes;
+    size_t cap, used;
+    unsigned count;
+} l1_scan_buf;
+
+typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 8 */
+    l1_info info;
+    uint32_t key_len, value_len;
+    bool has_value;
+} l1_scan_item;
+
+/* Append the live entries of one chain that belong to `generation`. Return false when the buffer is
+ * too small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
+ * locked. Else a key in a block sets *apart; only a holder of the lock may read that key. */
+static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t generation,
+                         l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
+{
+    unsigned hops = 0;
+    for (const l1_bucket *b = l1_bucket_at(s, number);; hops++) {
+        for (unsigned i = 0; i < L1_SLOTS; i++) {
+            l1_rec r;
+            uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+            if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) ||
+                r.generation != generation) {
+                continue;
+            }
+            if (r.mask != 0 && what != L1_SCAN_STORED &&
+                l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
+                continue;
+            }
+            if ((r.mask & L1_X_APART) != 0 && apart != NULL) {
+                *apart = true;
+                return true;
+            }
+            bool value = what == L1_SCAN_VALUES && (r.w0 & L1_W0_BIG) == 0;
+            size_t bytes =
+                (size_t)base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
+            if (out->cap - out->used < bytes) {
+                *need = out->used + bytes;
+                return false;
+            }
+            l1_scan_item *item = (l1_scan_item *)(void *)(out->bytes + out->used);
+            l1_info_of(c, pos, &r, &item->info);
+            item->info.uses = (uint8_t)l1_freq(b, i);
+            item->key_len = r.klen;
+            item->value_len = r.vlen;
+            item->has_value = value;
+            unsigned char *to = (unsigned char *)(item + 1);
+            base_seq_load(to, l1_key_at(c, pos, &r), r.klen);
+            if (value) { base_seq_load(to + r.klen, l1_at(c, pos) + r.value_off, r.vlen); }
+            out->used += bytes;
+            out->count++;
+        }
+        uint16_t next = base_load_rlx(&b->ovf);
+        if (next == 0 || hops == L1_CHAIN_MAX) { return true; }
+        b = l1_next(s, number, next);
+    }
+}
+
+/* Copy both chains with an address that ends in the low bits `low`, under validation. After some
+ * failed rounds copy them under the bucket locks, so that a busy bucket cannot starve the scan.
+ * Unchecked: only those rounds hold the stripe lock. */
+static SYNC_UNCHECKED bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint32_t generation,
+                                        l1_scan_what what, l1_scan_buf *out, size_t *need,
+                                        unsigned *level)
+{
+    bool apart = false;
+    for (unsigned round = 0;; round++) {
+        const bool locked = round >= L1_RETRIES || c->forked || apart;
+        if (locked) { sync_take(L1_STRIPE, &s->lock); }
+        const uint64_t ls = base_load_acq(&s->ls);
+        *level = (unsigned)(ls >> 32) & 255u;
+        uint64_t number[2] = {low & ((1u << *level) - 1), 0};
+        number[1] = number[0] + (1u << *level);
+        const unsigned n = number[1] < (uint32_t)ls ? 2 : 1;
+        uint32_t v[2] = {0, 0};
+        bool even = true, fits = true, same = true;
+        out->used = out->count = 0;
+        for (unsigned i = 0; i < n; i++) {
+            _Atomic uint32_t *ver = &l1_bucket_at(s, number[i])->ver;
+            v[i] = locked ? l1_lock_number(c, s, number[i]) : base_load_acq(ver);
+            even = even && (v[i] & 1u) == 0 && v[i] != 0;
+        }
+        for (unsigned i = 0; i < n && even && fits; i++) {
+            fits =
+                l1_scan_copy(c, s, number[i], generation, what, out, need, locked ? NULL : &apart);
+        }
+        base_fence_acq();
+        for (unsigned i = n; i-- > 0;) {
+            if (locked) {
+                SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, number[i]));
+                base_store_rel(&l1_bucket_at(s, number[i])->ver, l1_ver_after(v[i]));
+            } else {
+                same = same && base_load_rlx(&l1_bucket_at(s, number[i])->ver) == v[i];
+            }
+        }
+        same = same && base_load_acq(&s->ls) == ls;
+        if (locked) { sync_drop(L1_STRIPE, &s->lock); }
+        if (locked || (even && same && !apart)) { return fits; }
+        unsigned spins = round * 16;
+        l1_backoff(&spins);
+    }
+}
+
+static uint32_t l1_reverse(uint32_t v)
+{
+    v = ((v >> 1) & 0x55555555u) | ((v & 0x55555555u) << 1);
+    v = ((v >> 2) & 0x33333333u) | ((v & 0x33333333u) << 2);
+    v = ((v >> 4) & 0x0f0f0f0fu) | ((v & 0x0f0f0f0fu) << 4);
+    return __builtin_bswap32(v);
+}
+
+/* Pass the buffered entries to `fn`, except expired ones unless stored ones are asked for. */
+static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
+                         bool (*fn)(void *, const l1_seen *), void *ctx)
+{
+    bool go_on = true;
+    size_t at = 0;
+    for (unsigned i = 0; i < buf->count && go_on; i++) {
+        const l1_scan_item *item = (const l1_scan_item *)(const void *)(buf->bytes + at);
+        const unsigned char *key = (const unsigned char *)(item + 1);
+        const size_t value_len = item->has_value ? item->value_len : 0u;
+        at += (size_t)base_round_up(sizeof *item + item->key_len + value_len, 8);
+        if (what != L1_SCAN_STORED && base_clock_reached(c->clock, item->info.expires_ms)) {
+            continue;
+        }
+        l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
+                        .value = item->has_value ? key + item->key_len : NULL,
+                        .value_len = item->info.value_len};
+        go_on = fn(ctx, &seen);
+    }
+    return go_on;
+}
+
+static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
+                                  l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
+                                  void *ctx)
+{
+    uint32_t stripe = (uint32_t)(*cursor >> 32), low = (uint32_t)*cursor;
+    l1_scan_buf buf = {.cap = (size_t)16 << 10};
+    buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
+    if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+    cellar_err err = CELLAR_OK;
+    bool go_on = true;
+    while (go_on && buckets > 0 && stripe < c->stripe_count) {
+        size_t need = 0;
+        unsigned level;
+        if (!l1_scan_step(c, &c->stripe[stripe], low, generation, what, &buf, &need, &level)) {
+            base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
+            buf.cap = (size_t)base_pow2_ceil(need + 1);
+            buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
+            if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+            continue;
+        }
+        uint32_t mask = (1u << level) - 1;
+        low = l1_reverse(l1_reverse(low | ~mask) + 1);
+        if (low == 0) { stripe++; }
+        buckets--;
+        go_on = l1_scan_tell(c, &buf, what, fn, ctx);
+    }
+    *cursor = stripe >= c->stripe_count ? 0 : (uint64_t)stripe << 32 | low;
+    base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
+                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+                                  void *ctx)
+{
+    return l1_scan_what_is(c, cursor, buckets, generation,
+                           want_values ? L1_SCAN_VALUES : L1_SCAN_KEYS, fn, ctx);
+}
+
+CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets,
+                                         uint32_t generation,
+                                         bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
+{
+    return l1_scan_what_is(c, cursor, buckets, generation, L1_SCAN_STORED, fn, ctx);
+}

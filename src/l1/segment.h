@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * segment: segments of the log and the counts of their linked records. */
+#ifndef L1_SEGMENT_H
+#define L1_SEGMENT_H
+
+#include "l1/types.h"
+
+/* Return the bytes still to be freed so that `bytes` are available. */
+BASE_INLINE uint64_t l1_lack(const l1 *c, uint64_t bytes)
+{
+    const uint64_t used = base_load_rlx(&c->account->used);
+    const uint64_t limit = base_load_rlx(&c->account->limit);
+    const uint64_t want = bytes > UINT64_MAX - used ? UINT64_MAX : used + bytes;
+    return want > limit ? want - limit : 0;
+}
+
+CELLAR_PRIVATE bool l1_log_open(l1 *c);
+/* Return the segments that blocks leave to the log. */
+CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget);
+/* Reserve `size` bytes at the head of queue q; the record there is not linked. Stripe lock. */
+CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, uint32_t size)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_live_add(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+/* Subtract a record, inside the odd window of its bucket. */
+CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
+/* Note when a record expires and when its stale window ends. */
+CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+/* Return a pass over the segment, from its cursor on. */
+BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
+{
+    return (l1_pass){ seg + 1, base_load_rlx(&c->seg[seg].seq), c->seg[seg].cursor };
+}
+/* Read the next record of a pass. Return false when the pass is over. */
+CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
+    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
+CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Check up to `limit` parked segments again and judge `low`. Return true when one became free. */
+CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
+/* Give back free segments until the budget has `bytes` free or the log has only `leave` left.
+ * Return whether the budget has them free. */
+CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave);
+CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns);
+CELLAR_PRIVATE void l1_log_child(l1 *c);
+/* Make one more huge page of the arena (2 MiB); false: nothing to do. Called by the tick. */
+CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
+CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
+
+#endif

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: the structures that the files of L1 share.
+ *
+ * PICTURE    hash -> stripe -> bucket (64 B: version, nine 16-bit fingerprints, nine offsets, nine
+ *            2-bit counters) -> record in a segment of the stripe's log. A hit reads two lines.
+ *
+ *                stripe   ls, bucket area, overflow area | lock, two queues of segments, counts
+ *                small    [seg]->[seg]->[seg]<- head     new entries are appended at the head
+ *                main     [seg]->[seg]<- head            records that the evictor kept
+ *                           ^ the cursor judges the oldest segment record by record
+ *
+ * FORMAT     record, at a multiple of the granule (8 B while the arena is <= 32 GiB):
+ *              0  u32 w0    bits 0..7 key length (255: in EXT), 8..25 value bytes in the log, then
+ *                           GENERATION EXT BIG SPECIAL PINNED and a bit that is always 1
+ *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
+ *              8  u32 generation             if GENERATION: the generation (0 is not stored)
+ *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
+ *                 key, value            BIG: the value is a 16-byte descriptor {block, length}.
+ *                                       APART: no key here, the field names {block, hash}
+ *                 tag block             if L1_X_TAGS, at the next multiple of 4
+ *            last_use and born are absolute u64 milliseconds.
+ * INVARIANTS A slot with a fingerprint points to a live record of its stripe. Every linked record
+ *            lies in a SMALL or MAIN segment. seg.live counts the linked records of the segment.
+ *            The word of a queue is the sum over its segments. Charges of INDEX, OVERFLOW, SEGMENT,
+ *            LOG_TABLE, BIG, PIN and GHOST equal what is committed.
+ * LOCKING    Stripe lock (L1_STRIPE): queues, cursors, splits, overflow lists, appends. Bucket word
+ *            (odd = locked; rank L1_BUCKET): slots of its chain, in-place bytes of its records. A
+ *            writer without the stripe lock (delete, in place, touch, idle, fallback) loads `ls`
+ *            again under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: blocks
+ *            that no slot links.
+ * MEMORY     Readers are optimistic: version even, look, copy, version unchanged. Pages of a region
+ * ORDER      are never unmapped; bytes move through base/seqlock.h. lock = CAS seq_cst + release
+ *            fence; unlock = store release; reader = load acquire .. acquire fence, load. A miss
+ *            also needs an unchanged `ls`; a split stores `ls` inside its odd windows.
+ * SEE ALSO   README.md: map of the files, words, protocols, proofs, sources. */
+#ifndef L1_TYPES_H
+#define L1_TYPES_H
+
+#include "base/atomic.h"
+#include "base/num.h"
+#include "base/seqlock.h"
+#include "base/sync.h"
+#include "l1/l1.h"
+
+#define L1_SLOTS 9
+#define L1_CHAIN_MAX 7
+#define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
+#define L1_GROUP_SHIFT 15 /* primary buckets of one overflow group */
+#define L1_STRIPES_MAX 1024
+#define L1_NONE UINT32_MAX
+#define L1_TAG_SHIFT 48
+#define L1_STRIPE_SHIFT 38
+#define L1_SMALL_COPY 1024 /* bytes that an odd window may copy */
+#define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
+#define L1_VICTIMS 16
+#define L1_RETRIES 8
+#define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
+#define L1_BIG_BIT (UINT64_C(1) << 63)
+/* Bits 62..48 of a slot name its generation: a copy inside a call, or 1 + the number of the
+ * thread. */
+#define L1_PIN_SHIFT 48
+#define L1_PIN_OWNER (UINT64_C(0x7fff) << L1_PIN_SHIFT)
+#define L1_PIN_INTERNAL L1_PIN_OWNER
+
+#define L1_W0_GENERATION (1u << 26)
+#define L1_W0_EXT (1u << 27)
+#define L1_W0_BIG (1u << 28)
+#define L1_W0_SPECIAL (1u << 29)
+#define L1_W0_PINNED (1u << 30)
+#define L1_W0_ALWAYS (1u << 31)
+#define L1_W0_KLEN(w) ((w) & 255u)
+#define L1_W0_VLEN(w) (((w) >> 8) & 0x3ffffu)
+#define L1_KLEN_LONG 255u
+#define L1_VLEN_LIMIT 0x3ffffu
+#define L1_DUE_EXT UINT32_MAX
+
+/* Optional fields: name, bytes; the order is the order in the record and of the bits in the
+ * mask. */
+#define L1_FIELDS(X) \
+    X(KLEN, 4) X(APART, 16) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) \
+    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(L2, 8) X(TAGS, 0)
+enum {
+#define L1_X(name, bytes) L1_XI_##name,
+    L1_FIELDS(L1_X)
+#undef L1_X
+    L1_XI_COUNT
+};
+enum {
+#define L1_X(name, bytes) L1_X_##name = 1u << L1_XI_##name,
+    L1_FIELDS(L1_X)
+#undef L1_X
+    L1_X_ALL = (1u << L1_XI_COUNT) - 1
+};
+/* Fields that make a record SPECIAL: examined before a reader may return a plain hit. */
+#define L1_X_SPECIAL (L1_X_KIND | L1_X_IDLE | L1_X_STALE | L1_X_TAGS)
+#define L1_TAG_MAX 16
+#define L1_TAG_BLOCK(n) (16u + 8u * (n))
+#define L1_DESCRIPTOR 16u
+
+typedef struct l1_bucket {
+    _Atomic uint32_t
+        ver; /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
+    _Atomic uint32_t freq; /* 9 x 2 bits; racy hints, no result depends on them */
+    _Atomic uint16_t ovf;  /* next overflow bucket of the group, 0 none */
+    _Atomic uint16_t tag[L1_SLOTS]; /* fingerprints: hash bits 63..48, 0 empty */
+    _Atomic uint32_t off[L1_SLOTS]; /* record position / granule */
+} l1_bucket;
+_Static_assert(sizeof(l1_bucket) == 64, "a bucket is a line");
+
+typedef enum l1_seg_state {
+    L1_SEG_FREE = 0,
+    L1_SEG_SMALL,
+    L1_SEG_MAIN,
+    L1_SEG_PARKED,
+    L1_SEG_RETURNING /* its pages are being discarded */
+} l1_seg_state;
+
+/* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
+#define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
+#define L1_LIVE_BYTES(w) ((w) >> 28)
+#define L1_LIVE_COUNT(w) ((w) & ((1u << 28) - 1))
+/* Only in the word of a segment: it is, or soon will be, on the stack of emptied segments. The step
+ * that takes the count to 0 sets the bit, so no thread frees the segment before the push. */
+#define L1_LIVE_QUEUED (UINT64_C(1) << 27)
+#define L1_LIVE_LINKED(w) ((w) & ~L1_LIVE_QUEUED)
+
+typedef struct l1_seg {
+    _Atomic uint64_t live;        /* L1_LIVE of linked records; a delete lowers it in its window */
+    _Atomic uint64_t
+        min_due_ms; /* no record expires (or idles out) before; UINT64_MAX never */
+    uint64_t max_due_ms;          /* all have expired after; UINT64_MAX unknown; stripe lock */
+    uint32_t used_bytes;          /* appended; stripe lock */
+    uint32_t cursor;              /* bytes consumed by the cursor; stripe lock */
+    uint32_t next, prev;          /* queue order towards the head; stripe lock. Lists: L1_SEG */
+    uint16_t stripe;
+    uint8_t state;                /* l1_seg_state; stripe lock, L1_SEG when in no stripe */
+    uint8_t unused;
+    _Atomic uint32_t busy; /* victims in hand-over; raised in the window, lowered without lock */
+    _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no stripe */
+    _Atomic uint32_t empty_next;  /* stack of emptied segments of the stripe: index + 1 */
+    uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; stripe */
+} l1_seg;
+_Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
+
+typedef struct l1_queue {
+    uint32_t head, tail; /* L1_NONE: empty; stripe lock */
+    _Atomic uint64_t live; /* L1_LIVE over its segments */
+} l1_queue;
+
+typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe lock */
+    uint32_t writable_bytes, charged_bytes;
+    uint32_t high; /* numbers 1..high were handed out once */
+    uint32_t free; /* list through off[0], 0 none */
+} l1_group;
+
+typedef struct l1_ghosts { /* ghost.c */
+    uint16_t *_Atomic line; /* L1_GHOST_LINE bytes each; stripe lock, but for l1_ghost_prefetch: */
+    _Atomic uint64_t lines; /* 0: none;                  its look is a hint: relaxed */
+} l1_ghosts;
+
+typedef struct l1_pass { /* a pass over one segment; it may take several calls */
+    uint32_t seg;            /* + 1; 0: none */
+    uint32_t seq, at;
+} l1_pass;
+
+typedef struct l1_ahead { /* the next record for the cursor, as seen by an earlier step */
+    uint64_t pos, hash;
+    uint32_t seq; /* of its segment: while it holds, the record there keeps its key; 0: none */
+} l1_ahead;
+
+typedef struct l1_stripe {
+    /* for readers: ls moves with each split only, the rest is fixed at open */
+    _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
+    l1_bucket *bucket;     /* the first; the others: l1_bucket_at */
+    l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
+    l1_group *group;
+    l1_ghosts ghost;       /* of this stripe; their bytes: stripe lock */
+    uint32_t index_number; /* number of this stripe */
+    uint32_t others;       /* number of other stripes */
+    /* For writers: fields that each set touches share a line. Half of the time that line is dirty
+     * in the cache of another core. */
+    sync_lock lock BASE_ALIGNED(BASE_PAD);
+    _Atomic uint32_t empty;     /* stack of segments with a live count of 0: index + 1 */
+    l1_queue queue[2];          /* 0 small, 1 main */
+    uint32_t granted;           /* entry tickets; stripe lock */
+    uint32_t ticketless;        /* times the pool had no ticket for it; stripe lock */
+    _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
+    uint32_t bucket_count;
+    uint32_t swept_round;       /* last dead-generation round this stripe finished */
+    l1_ahead ahead;             /* stripe lock */
+    uint64_t inserts;           /* statistics; stripe lock */
+    uint64_t evicted, expired, cleared, kept, forced, splits, merges, ghost_hits, examined_max;
+    _Atomic uint64_t next_version;
+    uint64_t charged_bytes;     /* of its pages of buckets */
+    uint32_t ver_base;          /* new buckets start above this version; even */
+    uint32_t overflow_count;
+    uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
+    l1_pass due_pass;           /* of sets that need room; stripe lock */
+    l1_pass quota_pass;         /* of sets of generations at their ceiling; stripe lock */
+    l1_pass absent_pass;        /* of entries without value at their ceiling; stripe lock */
+    _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
+    uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
+    uint32_t quota_due;         /* looks since the last sum of shares; stripe lock */
+    _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
+    uint32_t stuck_round; /* round in which the tick removes dead records in place */
+} l1_stripe;
+
+typedef struct l1_pin_line {
+    /* 0 free; generation | segment + 1, or block | L1_BIG_BIT */
+    _Atomic uint64_t slot[L1_PIN_SLOTS];
+} l1_pin_line;
+
+/* Header of an oversized block. Behind it lie the value, if BIG, and then the key, if APART. */
+typedef enum l1_where {
+    L1_LINKED, L1_IN_HAND, L1_SWEPT, /* in the hands of one thread */
+    L1_RETIRED,
+    L1_STUCK /* on the retire list, and pinned at the last look */
+} l1_where;
+typedef struct l1_big {
+    struct l1_big *next, **link; /* its list, and the pointer to it there; L1_BIG */
+    uint64_t hash;               /* of its key; set when made */
+    uint32_t bytes;              /* whole units, header included */
+    uint16_t where, who; /* L1_BIG; IN_HAND, SWEPT: index of the thread (base_thread_self) */
+} l1_big;
+typedef struct l1_bigs {
+    l1_big *first, **last; /* *last == NULL */
+    uint32_t count;
+} l1_bigs;
+
+typedef struct l1_span { /* free units of a part of the map */
+    uint32_t first, best, last; /* at its start, its longest run, at its end */
+} l1_span;
+typedef struct l1_giving { uint64_t from, to; } l1_giving; /* pages being given back; to 0: none */
+#define L1_GIVING 8u
+
+typedef struct l1_pages { /* room for blocks (large_alloc.c); all but what open sets: L1_PAGES */
+    base_region region;
+    uint64_t *map;       /* 1 bit per unit: 1 in use */
+    l1_span *tree;       /* [1] all of it, [n] over [2n] and [2n + 1], [leaves + i] 4096 units */
+    size_t map_bytes, tree_bytes;
+    uint32_t unit_shift, page_units, leaves;
+    uint64_t page_count; /* with a unit in use: charged */
+    uint64_t writable_bytes;
+    l1_giving giving[L1_GIVING];
+    uint64_t looked; /* words and nodes that the last take examined; BASE_DEBUG */
+    sync_lock lock;
+} l1_pages;
+#define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
+
+struct l1 {
+    /* read on every call; written at open, resize and fork only */
+    l1_stripe *stripe;
+    unsigned char *arena;
+    _Atomic uint64_t *seg_base_ms; /* packed mirror for readers; relaxed, checked by the version */
+    l1_seg *seg;
+    const base_clock *clock;
+    uint32_t stripe_mask, seg_bytes;
+    uint8_t gshift, seg_shift;
+    bool forked; /* this process is a forked child */
+    bool no_advisor;   /* fixed at open */
+    bool favor_objects; /* fixed at open */
+    bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
+    _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
+    _Atomic uint32_t want_left;
+    _Atomic uint32_t want_evicted;
+    _Atomic uint32_t policy;
+    _Atomic uint32_t rule; /* of l1_rule_at: S3FIFO, or of policy_select.c; relaxed, a hint */
+    _Atomic uint32_t low; /* 1: appends must free room; 2: at most half of the reserve is left */
+    _Atomic int64_t rough_ms; /* store clock of the last opened segment or tick */
+    l1_hooks hooks;
+    const base_hash_key *hash_key;
+    base_account *account;
+    uint64_t max_value_bytes;
+    uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
+    uint32_t mean_bytes; /* of an entry, as configured */
+    uint32_t over_max;   /* longest value a plain set may write over another */
+    uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
+    uint32_t key_max;    /* keys up to this length always lie in the log */
+    base_region arena_region, index_region, overflow_region, table_region, base_region_;
+    size_t stripe_stride, overflow_stride; /* address space of a stripe in these two */
+    l1_pin_line *pin;
+    uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
+    uint16_t *ghosts;
+    size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
+    void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
+    _Atomic uint64_t max_entries;
+    _Atomic uint64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted */
+    /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
+    struct l1_samples *_Atomic samples;
+    struct l1_shadow *_Atomic shadow;
+    struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
+
+    sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
+    uint32_t free_head, free_count;     /* committed and charged, in no stripe */
+    uint32_t back_head, back_count;     /* given back: neither charged nor backed by pages */
+    uint32_t parked_head, parked_count; /* emptied, but named by a pin or in hand-over */
+    uint32_t fresh;                     /* segments [0, fresh) have existed */
+    uint32_t returning;                 /* popped, pages being discarded */
+    uint32_t free_least;                /* least free_count since the last tick */
+    uint32_t opened;                    /* segments ever opened, modulo 2^32 */
+    uint64_t collapsed_bytes;           /* of the arena, from its start: tried for huge pages */
+    uint64_t index_seen;                /* index_writable at the last look of a tick */
+    int64_t index_grew_ms;              /* store clock of its last growth */
+    uint64_t index_collapsed;           /* index bytes tried for it; a contraction lowers it */
+    uint64_t index_step;                /* bytes made writable together, beyond the first step */
+    bool collapse_off;                  /* no huge pages by ticks */
+    _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
+    _Atomic uint32_t held;              /* segments in stripes; read anywhere */
+    uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
+    _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
+    _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
+    uint64_t parked_total;
+
+    l1_pages pages;
+    sync_lock big_lock BASE_ALIGNED(BASE_PAD); /* rank L1_BIG; guards both lists */
+    l1_bigs retired; /* retire list: newest first, then the stuck ones */
+    l1_bigs hand;  /* in one thread: made, not yet linked; or unlinked, not yet retired */
+    _Atomic uint32_t sweepers; /* calls that may hold a retired block */
+    _Atomic uint64_t retired_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
+    _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
+
+    _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
+    _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
+    _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
+    _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
+    uint32_t sweep_stripe;     /* stripe where the next tick continues */
+    l1_pass pass;              /* of the stripe sweep_stripe; written under its lock by the tick */
+};
+
+/* A decoded header; offsets from the start of the record. */
+typedef struct l1_rec {
+    uint32_t w0, due, generation, mask;
+    uint32_t klen, vlen;   /* bytes in the log */
+    uint32_t field_off, key_off, value_off, tag_off, tag_count;
+    uint32_t size;         /* padded */
+} l1_rec;
+
+BASE_INLINE unsigned char *l1_at(const l1 *c, uint64_t pos) { return c->arena + pos; }
+BASE_INLINE uint64_t l1_pos(const l1 *c, uint32_t off) { return (uint64_t)off << c->gshift; }
+BASE_INLINE uint32_t l1_seg_of(const l1 *c, uint64_t pos)
+{
+    return (uint32_t)(pos >> c->seg_shift);
+}
+
+typedef struct l1_hold { /* a locked chain */
+    l1_stripe *s;
+    l1_bucket *b; /* primary */
+    uint64_t number;
+    uint32_t ver; /* even value before the lock */
+    bool took_stripe;
+} l1_hold;
+typedef struct l1_slot {
+    l1_bucket *b; /* NULL: none */
+    unsigned i;
+    uint64_t pos;
+    l1_rec rec;
+} l1_slot;
+
+BASE_INLINE l1_stripe *l1_stripe_of(const l1 *c, uint64_t hash)
+{
+    return &c->stripe[(uint32_t)(hash >> L1_STRIPE_SHIFT) & c->stripe_mask];
+}
+BASE_INLINE uint16_t l1_tag_of(uint64_t hash)
+{
+    uint16_t t = (uint16_t)(hash >> L1_TAG_SHIFT);
+    return t != 0 ? t : (uint16_t)1;
+}
+/* Return b = h mod 2^(level+1), or h mod 2^level if that bucket does not exist yet. No branch: no
+ * processor could predict it. */
+BASE_INLINE uint64_t l1_number(uint64_t ls, uint64_t hash)
+{
+    const uint64_t half = (uint64_t)1 << ((ls >> 32) & 63u), count = (uint32_t)ls;
+    const uint64_t wide = hash & (2 * half - 1);
+    return wide - half + (half & (uint64_t)-(int64_t)(wide < count));
+}
+/* Pages of buckets alternate between the stripes: index.c, PICTURE. */
+#define L1_PAGE_BUCKETS (BASE_PAGE / sizeof(l1_bucket))
+BASE_ALWAYS_INLINE l1_bucket *l1_bucket_at(const l1_stripe *s, uint64_t number)
+{
+    return &s->bucket[number + (number & ~(uint64_t)(L1_PAGE_BUCKETS - 1)) * s->others];
+}
+/* Return the number of such a bucket. */
+BASE_ALWAYS_INLINE uint64_t l1_bucket_number(const l1_stripe *s, const l1_bucket *b)
+{
+    const uint64_t at = (uint64_t)(b - s->bucket), in_page = at & (L1_PAGE_BUCKETS - 1);
+    return in_page + ((at - in_page) >> __builtin_ctz(s->others + 1));
+}
+BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
+{
+    return &s->overflow[((number >> L1_GROUP_SHIFT) << 16) + ovf];
+}
+
+BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)
+{
+    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
+           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+}
+
+BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }
+
+typedef struct l1_victim {
+    uint64_t pos, stamp, hash;
+    uint8_t cause, uses;
+} l1_victim;
+typedef struct l1_victims { /* entries unlinked under locks, handed over after them */
+    unsigned n;
+    unsigned at;              /* the one in hand-over */
+    const l1 *store;          /* during hand-over: of this store, inside that hand-over */
+    struct l1_victims *outer;
+    l1_victim v[L1_VICTIMS];
+} l1_victims;
+typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
+typedef struct l1_freed {
+    uint64_t log_bytes; /* consumed in the log, finally */
+    uint64_t big_bytes; /* blocks on their way to the retire list */
+    unsigned spared;    /* records kept for the least share of their generation */
+} l1_freed;
+typedef struct l1_toll { /* what one set has paid so far */
+    l1_freed freed;
+    uint64_t examined;
+    unsigned rounds, due_looks, own_looks;
+    bool paid;
+    uint32_t generation;       /* of the new entry */
+    uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
+    uint64_t absent;      /* weight of a new entry without value; else 0 */
+    unsigned absent_looks;
+} l1_toll;
+#endif

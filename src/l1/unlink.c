@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * unlink: remove entries from the index and hand them over to the listener.
+ *
+ * PICTURE    find the slot of a record -> lock its bucket from the version seen -> commit hook ->
+ *            clear the slot, lower the counts, note the victim -> unlock -> .. -> hand over
+ * INVARIANTS The thread that unlinks a record notes the victim in the window, raises `busy` of the
+ *            segment, and hands the victim over once, after its last unlock.
+ * LOCKING    l1_unlink: inside the window of the bucket. l1_drop, l1_linked: stripe lock.
+ *            l1_hand_over: none. */
+#include "l1/index.h"
+#include "l1/large.h"
+#include "l1/policy.h"
+#include "l1/quota_count.h"
+#include "l1/record.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
+
+/* Return whether a request hit the record since its insertion. The cursor lowers the counter. If
+ * only use leads into main, a place in main proves a use. */
+static bool l1_was_used(const l1 *c, const l1_slot *slot)
+{
+    if (l1_freq(slot->b, slot->i) > 0) { return true; }
+    const l1_rule *r = l1_rule_now(c);
+    return c->seg[l1_seg_of(c, slot->pos)].state == L1_SEG_MAIN &&
+           (base_load_rlx(&c->policy) == L1_LRU || !(r->clock || r->fill));
+}
+
+CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
+                              uint64_t stamp, l1_victims *out)
+{
+    uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
+    unsigned uses = l1_freq(slot->b, slot->i);
+    if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
+    l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
+    if (block != NULL) { l1_big_unlinked(c, block); }
+    if (cause != L1_LEFT_EXPIRED || !BASE_MUTANT("l1.reuse_before_unlink")) { l1_slot_clear(slot); }
+    BASE_POINT("l1.evict.unlinked");
+    if (base_load_rlx(&c->want_left) != 0 ||
+        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0)) {
+        BASE_ASSERT(out->n < L1_VICTIMS);
+        base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
+        out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
+                                       .cause = (uint8_t)cause, .uses = (uint8_t)uses};
+    } else if (block != NULL) {
+        l1_large_retire(c, block);
+    }
+    l1_live_sub(c, h->s, slot->pos, weight);
+    l1_quota_sub(c, h->s, slot->rec.generation, weight);
+    if ((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
+        (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) {
+        return;
+    }
+    if (l1_is_absent(c, slot->pos, &slot->rec)) { l1_absent_count(h->s, -(int64_t)weight, -1); }
+}
+
+/* ---- victims --------------------------------------------------------------------------------- */
+/* Reset `busy` in a forked child: threads lost between unlink and hand-over never lower it. Count
+ * what this thread was handing over: when a listener forked, the hand-over continues in the
+ * child. */
+CELLAR_PRIVATE void l1_victims_child(l1 *c)
+{
+    const base_thread_record *self = base_thread_self();
+    if (self->index == 0) { return; } /* index 0 is shared: the forking thread is unknown */
+    for (uint32_t seg = 0; seg < c->fresh; seg++) {
+        if (base_load_rlx(&c->seg[seg].busy) != 0) { base_store_rlx(&c->seg[seg].busy, 0u); }
+    }
+    for (const l1_victims *v = self->handing; v != NULL; v = v->outer) {
+        for (unsigned i = v->at; v->store == c && i < v->n; i++) {
+            base_add_rlx(&c->seg[l1_seg_of(c, v->v[i].pos)].busy, 1u);
+        }
+    }
+}
+
+CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
+{
+    if (v->n == 0) { return; }
+    base_thread_record *self = base_thread_self();
+    v->store = c;
+    v->at = 0;
+    v->outer = self->handing;
+    if (self->index != 0) { self->handing = v; }
+    for (unsigned i = 0; i < v->n; i++) {
+        const l1_victim *x = &v->v[i];
+        v->at = i;
+        l1_rec r;
+        bool ok = l1_decode(c, x->pos, &r);
+        BASE_ASSERT(ok);
+        if (!ok) { continue; }
+        l1_left left;
+        l1_left_of(c, x->pos, &r, &left);
+        left.hash = x->hash;
+        left.stamp = x->stamp;
+        left.cause = (l1_cause)x->cause;
+        left.uses = x->uses;
+        l1_big *const block = l1_block_of(c, x->pos, &r);
+        if (block != NULL && BASE_MUTANT("l1.retired_before_hand_over")) {
+            l1_large_retire(c, block);
+        }
+        sync_assert_none();
+        if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
+        BASE_POINT("l1.evict.handed");
+        if (block != NULL && !BASE_MUTANT("l1.retired_before_hand_over")) {
+            l1_large_retire(c, block);
+        }
+        base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
+    }
+    if (self->index != 0) { self->handing = v->outer; }
+    v->n = 0;
+}
+
+/* ---- dropping -------------------------------------------------------------------------------- */
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1_victims *v)
+{
+    const uint64_t pos = e->slot.pos, hash = e->hash;
+    l1_rec *const r = &e->slot.rec;
+    l1_hold h;
+    bool there = true;
+    if (BASE_UNLIKELY(!l1_lock_here(s, e->primary, e->ver, &h))) {
+        /* A writer was faster: a touch may have moved the time, a refresh the tags. */
+        l1_lock_key(c, hash, &h, true);
+        there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &e->slot) && l1_decode(c, pos, r) &&
+                (cause != L1_LEFT_CAPACITY ? l1_is_over(c, pos, r, &cause)
+                 : (r->mask & L1_X_L2) == 0 || !l1_is_written(c, pos, r, hash));
+    }
+    if (there) {
+        uint64_t stamp = 0;
+        if (c->hooks.commit != NULL) {
+            (void)c->hooks.commit(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen,
+                                  cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
+                                  : cause == L1_LEFT_TAG   ? L1_CHANGE_UNTAG
+                                                           : L1_CHANGE_EVICT,
+                                  &stamp);
+        }
+        if (c->hooks.ended != NULL) {
+            c->hooks.ended(c->hooks.ctx, hash, r->generation, cause,
+                           (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
+                           l1_freq(e->slot.b, e->slot.i));
+        }
+        l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
+        l1_chain_trim(&h);
+        *(cause == L1_LEFT_EXPIRED ? &s->expired
+          : cause == L1_LEFT_CAPACITY ? &s->evicted : &s->cleared) += 1;
+    }
+    l1_unlock(c, &h);
+    return there;
+}
+
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, l1_entry *e)
+{
+    const uint64_t pos = e->slot.pos;
+    for (unsigned spins = 0;; spins++) {
+        l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), e->hash)};
+        h.b = e->primary = l1_bucket_at(s, h.number);
+        e->ver = base_load_acq(&h.b->ver);
+        if ((e->ver & 1u) == 0) {
+            const bool linked = l1_find_pos(c, &h, l1_tag_of(e->hash), pos, &e->slot);
+            e->slot.rec.due = base_seq_u32(l1_at(c, pos) + 4); /* a touch may have moved it */
+            base_fence_acq();
+            if (base_load_rlx(&h.b->ver) == e->ver) { return linked; }
+        } else if (c->forked || spins > 64) { /* repair the bucket, or wait for the writer */
+            l1_lock_key(c, e->hash, &h, true);
+            l1_unlock(c, &h);
+        } else {
+            base_pause();
+        }
+    }
+}
+
+CELLAR_PRIVATE bool l1_entry_at(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_entry *e)
+{
+    e->slot.pos = pos;
+    e->slot.rec = *r;
+    e->hash = l1_hash_of(c, pos, r);
+    return l1_linked(c, s, e);
+}
