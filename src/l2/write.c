@@ -109,13 +109,6 @@ static bool l2_logged_else(l2 *d, l2_took took)
     return d->forked; /* A callback of the closing forked: a shell has no log. */
 }
 
-/* Check like l2_kill. A closed tier must count each change, whatever the filter says. */
-CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
-{
-    return !l2_is_closed(d) && base_load_acq(&d->warming) == 0 &&
-           !l2_filter_maybe(d, l2_h48(hash));
-}
-
 CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
