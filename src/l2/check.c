@@ -5,7 +5,12 @@
  * PICTURE    segments against slots and the free list -> each word: a live segment, a valid place,
  *            a correct count -> each put on disk: its bits are in the tombstone filter
  * LOCKING    Takes the worker. No other call may run. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
+
+#include "l2/footer.h"
+#include "l2/index.h"
+#include "l2/progress.h"
+#include "l2/tombstone_filter.h"
 
 BASE_SIZE_BEGIN
 

@@ -21,7 +21,9 @@
  *            one), then drops the oldest class, plain words first: a miss, nothing else.
  * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
  *            et al. 2014 (partial keys). */
-#include "l2/l2_int.h"
+#include "l2/index.h"
+
+#include "l2/progress.h"
 
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)

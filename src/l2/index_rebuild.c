@@ -18,7 +18,16 @@
  *            less memory areas are smaller; without memory lines are added one by one.
  * SEE ALSO   recovery.c: which segments count; index_snapshot.c: the saved index; README.md:
  *            measurements. */
-#include "l2/l2_int.h"
+#include "l2/index_rebuild.h"
+
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
+#include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/superblock.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_SORT_MOST ((uint64_t)64 << 20)
 #define L2_SORT_LEAST 8u /* lines per area */

@@ -30,9 +30,14 @@
  *            footers.
  * SEE ALSO   index_rebuild.c: the index rebuild; owner_images.c: Bloom filters. README.md:
  *            periodic snapshots. */
-#include "l2/l2_int.h"
+#include "l2/index_snapshot.h"
 
 #include <errno.h>
+
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
+#include "l2/progress.h"
 
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
 #define L2_SNAP_VERSION 3u /* 1: other positions of words and lines; 2: words without flags */

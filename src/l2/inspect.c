@@ -20,9 +20,18 @@
  *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
  *            before the close.
  * SEE ALSO   README.md: why recovery runs here instead of a second reader of the format. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
+
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/index_rebuild.h"
+#include "l2/index_snapshot.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/owner_images.h"
 
 BASE_SIZE_BEGIN
 

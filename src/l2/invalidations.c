@@ -21,9 +21,11 @@
  *            wrong). 256 patterns, 64 KiB: the oldest becomes a FLOOR of the log at its lsn. The
  *            same two replace a row for which memory is short.
  * SEE ALSO   The cache has the table that decides which tags are valid. README.md: why a FLOOR. */
-#include "l2/l2_int.h"
+#include "l2/invalidations.h"
 
 #include "base/glob.h"
+#include "l2/control.h"
+#include "l2/format.h"
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
 #define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */
@@ -172,6 +174,14 @@ CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t
     }
     sync_drop(GLOB, &e->lock);
     return verdict;
+}
+
+CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
+{
+    if (m->tag_count == 0) { return 0; }
+    return d->cfg.tags_valid != NULL
+               ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
+               : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
 }
 
 /* Report all tags during open. `fn` may take locks that rank below GLOB. */

@@ -14,7 +14,11 @@
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
  * SEE ALSO   index.c, LINKS; read.c follows links. */
-#include "l2/l2_int.h"
+#include "l2/link.h"
+
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
 
 typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
 

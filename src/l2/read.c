@@ -16,10 +16,22 @@
  *            A change is acknowledged after the word of each older record is gone. So a get that
  *            returns an old value began before that.
  * LOCKING    None. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
 #include <stddef.h>
+
+#include "l2/codec.h"
+#include "l2/format.h"
+#include "l2/health.h"
+#include "l2/heartbeat.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/link.h"
+#include "l2/mapped_read.h"
+#include "l2/progress.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
 #define L2_GET_SLEEP_NS UINT64_C(300000)

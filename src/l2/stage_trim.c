@@ -19,9 +19,13 @@
  *            syncs zero while segments are sealed. Without support (tmpfs) all pages are written.
  *            XFS uses new blocks for zeros. If it has none, the store continues in memory.
  * SEE ALSO   README.md: bytes written per byte put. */
-#include "l2/l2_int.h"
+#include "l2/stage_trim.h"
 
 #include <errno.h>
+
+#include "l2/heartbeat.h"
+#include "l2/progress.h"
+#include "l2/slot.h"
 
 #define L2_SCRAP_QUIET_MS 1000
 

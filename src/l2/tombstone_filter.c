@@ -15,7 +15,9 @@
  *            (write.c). Eras change under L2_LOG.
  * LIMITS     6 bits per put in each of two eras: 13 % of changes of absent keys log needlessly.
  * SEE ALSO   README.md: bytes per day without the filter. */
-#include "l2/l2_int.h"
+#include "l2/tombstone_filter.h"
+
+#include "l2/progress.h"
 
 #define L2_ERA_BITS 170u
 _Static_assert(L2_ERAS == 3, "l2_filter_has");

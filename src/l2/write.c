@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * write: store entries; log tombstones for changed keys; keep the table of namespaces.
+ * write: store entries; log tombstones for changed keys.
  *
  * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve}
  *                  memo cleared, word stored} -> copy -> check
@@ -19,10 +19,22 @@
  * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
  *            that: no record of it exists.
  * SEE ALSO   admission.c: which entries are worth a write. README.md: cost of the filter check. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
+
+#include "l2/admission.h"
+#include "l2/codec.h"
+#include "l2/control.h"
+#include "l2/format.h"
+#include "l2/heartbeat.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/link.h"
+#include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/stall.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
-#define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 #define L2_END_ROUNDS 3
 
 /* ---- tombstones ---- */
@@ -94,21 +106,6 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
     return took;
 }
 
-/* Handle a result without a reservation. Return true if the change needs no record, false to
- * retry. */
-static bool l2_logged_else(l2 *d, l2_took took)
-{
-    if (took == L2_IS_CLEAN) {
-        l2_dirty_wait(d);
-    } else if (took == L2_IS_FROZEN && l2_close_tier(d)) {
-        return true;
-    } else {
-        L2_COUNT(d, waits);
-        base_sleep_ns(L2_STALLED_SLEEP_NS);
-    }
-    return d->forked; /* A callback of the closing forked: a shell has no log. */
-}
-
 CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
@@ -127,29 +124,6 @@ CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
         }
         if (l2_logged_else(d, took)) { return; }
     }
-}
-
-CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t generation)
-{
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .generation = generation };
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
-    l2_spot at;
-    l2_took took;
-    while ((took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at)) > L2_IS_EMPTY ||
-           took == L2_IS_CLEAN) {
-        (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
-        /* META has the control before any other record */
-        if (l2_logged_else(d, took)) { return 0; }
-    }
-    if (took == L2_TOOK) {
-        memcpy(at.at + L2_RECORD_HEAD, value, bytes);
-        l2_spot_done(d, &at);
-    }
-    l2_stage_look(d); /* a FLOOR is also a store into the stage */
-    if (took != L2_TOOK) { return 0; } /* all records were dropped, of all namespaces */
-    L2_COUNT(d, controls);
-    return l2_lsn(d, at.segseq, at.off);
 }
 
 /* ---- preparation of a put ---- */
@@ -301,14 +275,6 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     return true;
 }
 
-CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
-{
-    if (m->tag_count == 0) { return 0; }
-    return d->cfg.tags_valid != NULL
-               ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
-               : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
-}
-
 /* Compress and encrypt the value as required. Return false if the put is refused. */
 static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char ext[L2_EXT_MAX],
                          l2_rec *r, l2_box *box)
@@ -404,128 +370,4 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     l2_box_free(d, &box);
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
-}
-
-/* ---- namespaces ---- */
-
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
-    SYNC_HOLDS(L2_DEV);
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
-{
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        l2_namespace_row *v = &d->namespace[i];
-        if (name == NULL ? v->v.id == id
-                         : v->name_len == name_len && memcmp(v->name, name, name_len) == 0) {
-            return v;
-        }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len, l2_namespace *out)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const l2_namespace_row *v = l2_namespace_at(d, 0, name, name_len);
-    if (v != NULL) { *out = v->v; }
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return v != NULL;
-}
-
-CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const uint32_t n = d->next_generation;
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return n;
-}
-
-CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const uint32_t n = d->next_id;
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return n;
-}
-
-/* Make room for one more row, without the lock. Return false if memory is short. */
-static bool l2_namespace_room(l2 *d)
-{
-    const size_t row = sizeof(l2_namespace_row);
-    l2_namespace_row *old = NULL, *rows = NULL;
-    uint32_t old_cap = 0, cap = 0;
-    for (;;) {
-        sync_take(L2_DEV, &d->namespace_lock);
-        const bool enough = d->namespace_count < d->namespace_cap;
-        if (!enough && rows != NULL && cap > d->namespace_cap) {
-            if (d->namespace_count > 0) { memcpy(rows, d->namespace, d->namespace_count * row); }
-            old = d->namespace;
-            old_cap = d->namespace_cap;
-            d->namespace = rows;
-            d->namespace_cap = cap;
-            rows = NULL;
-        }
-        const bool done = d->namespace_count < d->namespace_cap;
-        const uint32_t want = d->namespace_cap == 0 ? 16 : d->namespace_cap * 2;
-        sync_drop(L2_DEV, &d->namespace_lock);
-        base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
-        old = NULL;
-        if (done) {
-            base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
-            return true;
-        }
-        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
-        cap = want;
-        rows = cap <= 2 * L2_NAMESPACES_MAX
-                   ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
-                   : NULL;
-        if (rows == NULL) { return false; }
-    }
-}
-
-CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
-                                       size_t name_len)
-{
-    l2_namespace_row *row;
-    for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
-        sync_take(L2_DEV, &d->namespace_lock);
-        row = l2_namespace_at(d, v->id, name, name_len);
-        if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
-        sync_drop(L2_DEV, &d->namespace_lock);
-        if (!l2_namespace_room(d)) { return false; }
-    }
-    if (v->generation == 0 && row != NULL) {
-        *row = d->namespace[--d->namespace_count];
-    } else if (v->generation != 0 || name != NULL) {
-        if (row == NULL && name != NULL) {
-            row = &d->namespace[d->namespace_count++];
-            memset(row, 0, sizeof *row);
-            row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
-            memcpy(row->name, name, name_len);
-        }
-        /* Two changes may be logged in the other order, so generations only grow. */
-        if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
-    }
-    if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {
-        d->next_generation = v->generation + 1;
-    }
-    if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return true;
-}
-
-CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const char *name,
-                                           size_t name_len)
-{
-    BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
-    const size_t named = name != NULL ? name_len : 0;
-    /* The table first: a META that is written after the control must have the row. */
-    if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
-    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
-                                              name != NULL };
-    l2_w32(value + 4, v->id);
-    l2_w32(value + 8, v->generation);
-    l2_w32(value + 12, v->version);
-    if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation);
-    return CELLAR_OK;
 }
