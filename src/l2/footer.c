@@ -15,9 +15,9 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
 {
     const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes +
                         d->form.seg_bytes - (uint64_t)(index + 2) * L2_PAGE;
-    const l2_feet *feet = &d->feet;
-    if (feet->bytes != 0 && at >= feet->at && at + L2_PAGE <= feet->at + feet->bytes) {
-        memcpy(d->page, feet->buf + (at - feet->at), L2_PAGE);
+    const l2_footers *f = &d->footers;
+    if (f->bytes != 0 && at >= f->at && at + L2_PAGE <= f->at + f->bytes) {
+        memcpy(d->page, f->buf + (at - f->at), L2_PAGE);
         if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
     }
     l2_beat(d);

@@ -128,8 +128,8 @@ static void l2_locks_reset(l2 *d)
     for (uint32_t i = 0; d->tombstone_locks != NULL && i < d->cli_count; i++) {
         sync_reset(&d->tombstone_locks[i].lock);
     }
-    sync_reset(&d->ends.lock);
-    sync_reset(&d->trouble.lock);
+    sync_reset(&d->invalidations.lock);
+    sync_reset(&d->health.lock);
     sync_reset(&d->log_lock);
     sync_reset(&d->namespace_lock);
     base_store_rel(&d->working, 0u);

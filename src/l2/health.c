@@ -8,7 +8,7 @@
  * INVARIANTS While OFF only the probe uses the disk. Gets of records on disk miss, puts are
  *            dropped, tombstones and controls go to the stage. When the stage is full a FLOOR drops
  *            all records (log.c). So no old value is served afterwards.
- * LOCKING    L2_DEV (`trouble.lock`) for times and counts. All threads read `disk`.
+ * LOCKING    L2_DEV (`health.lock`) for times and counts. All threads read `disk`.
  * SEE ALSO   stall.c: a disk that does not answer at all. */
 #include "l2/health.h"
 
@@ -19,7 +19,7 @@ BASE_SIZE_BEGIN
 #define L2_WINDOW_MS 10000
 #define L2_DAMAGED_LEAST 8u
 
-CELLAR_PRIVATE void l2_trouble_init(l2 *d)
+CELLAR_PRIVATE void l2_health_init(l2 *d)
 {
     l2_config *c = &d->cfg;
     if (c->off_errors == 0) { c->off_errors = 8; }
@@ -31,8 +31,8 @@ CELLAR_PRIVATE void l2_trouble_init(l2 *d)
 
 CELLAR_PRIVATE void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
 {
-    d->trouble.off_ms = off_ms;
-    d->trouble.until_ms = base_add_sat(now, off_ms);
+    d->health.off_ms = off_ms;
+    d->health.until_ms = base_add_sat(now, off_ms);
     base_store_rel(&d->disk, (uint32_t)L2_DISK_OFF);
     L2_COUNT(d, offs);
 }
@@ -53,7 +53,7 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, 
              "%s of %s at byte %llu failed: %s (errno %d)", op + sizeof "l2_" - 1,
              l2_file_name(d, f), (unsigned long long)at, base_errno_text(e), e);
     const int64_t now = base_now_ms(d->cfg.clock);
-    l2_trouble *t = &d->trouble;
+    l2_health *t = &d->health;
     L2_COUNT(d, io_errors);
     sync_take(L2_DEV, &t->lock);
     const uint32_t most = d->cfg.off_errors;
@@ -75,7 +75,7 @@ CELLAR_PRIVATE void l2_read_damaged(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
     const uint64_t reads = base_load_rlx(&d->n.gets);
-    l2_trouble *t = &d->trouble;
+    l2_health *t = &d->health;
     L2_COUNT(d, miss_damage);
     sync_take(L2_DEV, &t->lock);
     if (t->damaged == 0 || now - t->damage_ms > L2_WINDOW_MS) {

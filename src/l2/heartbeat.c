@@ -70,7 +70,7 @@ static void l2_places_back(l2 *d)
 
 CELLAR_PRIVATE bool l2_disk_works(l2 *d)
 {
-    l2_trouble *t = &d->trouble;
+    l2_health *t = &d->health;
     if (base_load_acq(&d->disk) == L2_DISK_OK) { return true; }
     const int64_t now = base_now_ms(d->cfg.clock);
     sync_take(L2_DEV, &t->lock);
@@ -98,7 +98,7 @@ CELLAR_PRIVATE bool l2_disk_works(l2 *d)
 CELLAR_PRIVATE void l2_stage_lost(l2 *d)
 {
     if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
-    l2_bell_made(d); /* A thread that sees `broken` acknowledges changes without a record. */
+    l2_marker_make(d); /* A thread that sees `broken` acknowledges changes without a record. */
     BASE_POINT("l2.stage_lost");
     if (base_xchg_ar(&d->broken, (uint32_t)L2_BROKEN_STAGE) == L2_BROKEN_STAGE) { return; }
     base_store_rel(&d->lost, 1u);
@@ -119,7 +119,7 @@ static void l2_renounce(l2 *d, int64_t now)
     d->super.state = L2_DIRTY;
     if (l2_super_store(d) != 0) { return; }
     base_store_rel(&d->lost, 0u);
-    l2_bell_gone(d);
+    l2_marker_remove(d);
 }
 
 /* ---- heartbeat ---- */

@@ -23,11 +23,11 @@ CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 /* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or
  * its bucket pair has turned away a word. */
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
-CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d);
+CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d);
 /* Remove all words for which `dead` returns true. Works without footers. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg);
-CELLAR_PRIVATE void l2_index_warm_end(l2 *d);
+CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d);
 CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
                                      uint32_t bytes);
 CELLAR_PRIVATE uint32_t l2_word_seg(const l2 *d, uint64_t word);

@@ -8,10 +8,10 @@
 #include "l2/types.h"
 
 /* Allocate the buffers. Return false if memory is short. */
-CELLAR_PRIVATE bool l2_warm_begin(l2 *d);
-CELLAR_PRIVATE void l2_warm_free(l2 *d);
-CELLAR_PRIVATE bool l2_warm_step(l2 *d);
+CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d);
+CELLAR_PRIVATE void l2_rebuild_free(l2 *d);
+CELLAR_PRIVATE bool l2_rebuild_step(l2 *d);
 /* Skip an `unread` segment that is reclaimed: add its puts to the filter, not to the index. */
-CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg);
+CELLAR_PRIVATE void l2_rebuild_skip(l2 *d, uint32_t seg);
 
 #endif

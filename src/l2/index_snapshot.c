@@ -303,7 +303,7 @@ static int l2_snap_write(l2 *d, const l2_snap_sizes *z, uint32_t rows)
 CELLAR_PRIVATE void l2_snap_save(l2 *d)
 {
     uint64_t oldest;
-    if (d->super.state != L2_CLEAN || base_load_acq(&d->warming) != 0 ||
+    if (d->super.state != L2_CLEAN || base_load_acq(&d->rebuilding) != 0 ||
         base_load_acq(&d->broken) != 0 || base_load_acq(&d->disk) != L2_DISK_OK ||
         base_load_rlx(&d->emptied) != 0) {
         return;

@@ -185,9 +185,9 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
     /* checked under the lock: see l2_reopen */
     if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; }
     /* No invalidation of this put has an earlier place in the log. */
-    if (terms != NULL && base_load_sc(&d->ends.ends) != terms->ends &&
+    if (terms != NULL && base_load_sc(&d->invalidations.count) != terms->invalidations &&
         !BASE_MUTANT("l2.put_past_ends")) {
-        return L2_IS_ENDED;
+        return L2_IS_INVALID;
     }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
     if (!fits) {
@@ -224,7 +224,7 @@ CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_re
     const bool filled = before == L2_SLOT_OPEN && d->open_slot != was;
     const bool soon = d->open_slot != NULL && d->open_slot->pos > d->open_slot->armed_soon;
     sync_drop(L2_LOG, &d->log_lock);
-    if (filled) { l2_ring(d); }
+    if (filled) { l2_worker_wake(d); }
     if (soon || took == L2_IS_STALLED) { l2_arm_wish(d); }
     return took;
 }

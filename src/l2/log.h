@@ -14,11 +14,11 @@ typedef struct l2_spot { /* a reserved record; the slot's writers count it */
     uint32_t seg, off, era;
 } l2_spot;
 typedef enum l2_took {
-    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_ENDED,
+    L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_INVALID,
     L2_IS_OLD
 } l2_took;
 typedef struct l2_terms { /* conditions for a put */
-    uint64_t ends;             /* l2_ends.ends before its tags and its key were checked */
+    uint64_t invalidations;    /* count before its tags and its key were checked */
     const l2_current *current; /* NULL: always current */
     uint64_t hash;
 } l2_terms;
@@ -34,7 +34,7 @@ BASE_INLINE bool l2_is_current(const l2_terms *t)
  * - L2_IS_CLEAN: the caller must mark the store dirty first.
  * - L2_IS_EMPTY: a KEEP record found no room, so all older records were dropped.
  * - L2_IS_STALLED, L2_IS_FROZEN: the disk does not answer.
- * - L2_IS_ENDED, L2_IS_OLD: a tag or pattern, or a change of the key, invalidated the put. */
+ * - L2_IS_INVALID, L2_IS_OLD: a tag or pattern, or a change of the key, invalidated the put. */
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
                                   const l2_terms *terms, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);

@@ -78,7 +78,7 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     sync_drop(L2_DEV, &d->namespace_lock);
     if (rows == SIZE_MAX) { return EOVERFLOW; }
     const size_t at = L2_META_HEAD + rows;
-    const size_t more = l2_ends_write(d, buf, buf + at, cap - 512 - at, lsn);
+    const size_t more = l2_invalidation_write(d, buf, buf + at, cap - 512 - at, lsn);
     if (more == SIZE_MAX) { return EOVERFLOW; }
     rows += more;
     l2_w64(buf + 56, l2_meta_sum(d, buf, L2_META_HEAD + rows));
@@ -96,9 +96,9 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
     int e = EOVERFLOW;
     for (int i = 0; e == EOVERFLOW && i < L2_META_ROUNDS; i++) { /* rows were added meanwhile */
-        const size_t ends = l2_ends_bytes(d);
+        const size_t more = l2_invalidation_bytes(d);
         sync_take(L2_DEV, &d->namespace_lock);
-        const size_t cap = L2_META_HEAD + 512 + ends +
+        const size_t cap = L2_META_HEAD + 512 + more +
                            ((size_t)d->namespace_count + 16) * (L2_META_ROW + L2_NAME_MAX);
         sync_drop(L2_DEV, &d->namespace_lock);
         unsigned char *buf = base_alloc(d->cfg.account, BASE_MOD_L2, cap, NULL);
@@ -140,9 +140,9 @@ static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t 
         n += L2_META_ROW + (size_t)base_round_up(l2_r32(*buf + n + 12), 8);
         if (n > *cap) { return 0; }
     }
-    size_t ends;
-    if (!l2_ends_skip(*buf, *buf + n, *cap - n, &ends)) { return 0; }
-    n += ends;
+    size_t more;
+    if (!l2_invalidation_skip(*buf, *buf + n, *cap - n, &more)) { return 0; }
+    n += more;
     return l2_meta_sum(d, *buf, n) == l2_r64(*buf + 56) ? l2_r64(*buf + 16) : 0;
 }
 
@@ -163,7 +163,7 @@ static bool l2_meta_take(l2 *d, const unsigned char *buf)
     d->next_id = BASE_MAX(d->next_id, l2_r32(buf + 52));
     sync_drop(L2_DEV, &d->namespace_lock);
     d->meta_lsn = same ? l2_r64(buf + 24) : 0;
-    return ok && (!same || l2_ends_take(d, buf, buf + n));
+    return ok && (!same || l2_invalidation_take(d, buf, buf + n));
 }
 
 CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d)

@@ -156,7 +156,7 @@ static void l2_tables_close(l2 *d)
     l2_rows_close(d);
     base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);
     base_free(a, BASE_MOD_L2, d->namespace, d->namespace_cap * sizeof *d->namespace);
-    l2_ends_close(d);
+    l2_invalidation_close(d);
 }
 
 /* ---- format ---- */
@@ -292,18 +292,18 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    l2_bell_name(d, &stage_was);
-    const bool rung = l2_bell_found(d); /* changes that no log has: the contents are invalid */
+    l2_marker_name(d, &stage_was);
+    const bool marked = l2_marker_found(d); /* changes that no log has: the contents are invalid */
     /* The files of a copy may be of different moments. Only a close defines what it holds. */
     const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
-    const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
-    if (!alive && !kept && stage_was.inode != 0 && !rung) {
+    const bool alive = !marked && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
+    if (!alive && !kept && stage_was.inode != 0 && !marked) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "the directory was copied while in use, or lacks its stage.buf: "
                  "the store begins empty");
     }
     /* A copy may be older than its store, so its images are only hints. */
-    const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
+    const bool untouched = kept && !marked && d->super.state == L2_CLEAN;
     if (c->images) { l2_images_open(d, untouched); }
     d->opened = untouched && d->super.closed != 0 ? L2_OPENED_NO_SNAP : L2_OPENED_KILLED;
     if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
@@ -325,8 +325,10 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
     /* The stall marker of a copied store belongs to that store. */
-    if (e == 0 && rung && l2_stage_is(&stage_was, &d->super.stage, same_boot)) { l2_bell_gone(d); }
-    l2_bell_name(d, &d->super.stage);
+    if (e == 0 && marked && l2_stage_is(&stage_was, &d->super.stage, same_boot)) {
+        l2_marker_remove(d);
+    }
+    l2_marker_name(d, &d->super.stage);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
     l2_arm_wish(d);
@@ -407,7 +409,7 @@ static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     if (!d->forked) { l2_files_close(d, false); }
-    l2_warm_free(d);
+    l2_rebuild_free(d);
     l2_tables_close(d);
     l2_codec_close(d);
     base_free(a, BASE_MOD_L2, d->page_raw, 5 * L2_PAGE);
@@ -423,7 +425,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     d->cfg = *cfg;
     d->cfg.path = NULL;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
-    l2_trouble_init(d);
+    l2_health_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
@@ -456,8 +458,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         return err;
     }
     base_store_rel(&d->ready, 1u);
-    (void)base_add_ar(&d->bell, 1u);
-    sync_wake(&d->bell, INT32_MAX);
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, INT32_MAX);
     *out = d;
     return CELLAR_OK;
 }

@@ -5,7 +5,7 @@
  * PICTURE    working: 0 free, 1 held, 2 held with waiters; the thread that holds it is the worker
  *            beat: set before each call to the disk; 20 ms old: quiet, 100 ms: stalled, 500 ms:
  *            frozen; 0: the worker is idle
- *            bell: raised to wake the worker's thread
+ *            wake: raised to wake the worker's thread
  * INVARIANTS A thread waits for `working` only without locks, because its holder does I/O.
  * LOCKING    The holder of `working` stores `beat`; all threads read it relaxed.
  * LIMITS     A read that has only just begun proves nothing: callers' reads count as stuck after
@@ -42,18 +42,18 @@ CELLAR_PRIVATE void l2_worker_drop(l2 *d)
     if (base_xchg_ar(&d->working, 0u) == 2) { sync_wake(&d->working, INT32_MAX); }
 }
 
-CELLAR_PRIVATE void l2_ring(l2 *d)
+CELLAR_PRIVATE void l2_worker_wake(l2 *d)
 {
     if (!d->threaded) { return; }
-    (void)base_add_ar(&d->bell, 1u);
-    sync_wake(&d->bell, 1);
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, 1);
 }
 
 CELLAR_PRIVATE void l2_arm_wish(l2 *d)
 {
     if (base_load_rlx(&d->arm_wanted) != 0) { return; }
     base_store_rel(&d->arm_wanted, 1u);
-    l2_ring(d);
+    l2_worker_wake(d);
 }
 
 /* ---- progress ---- */

@@ -9,7 +9,7 @@
 CELLAR_PRIVATE void l2_worker_take(l2 *d);
 CELLAR_PRIVATE bool l2_worker_try(l2 *d);
 CELLAR_PRIVATE void l2_worker_drop(l2 *d);
-CELLAR_PRIVATE void l2_ring(l2 *d);
+CELLAR_PRIVATE void l2_worker_wake(l2 *d);
 CELLAR_PRIVATE bool l2_quiet(const l2 *d);   /* no progress of the worker for 20 ms */
 CELLAR_PRIVATE bool l2_stalled(const l2 *d); /* for 100 ms */
 CELLAR_PRIVATE bool l2_frozen(const l2 *d);  /* for 500 ms */

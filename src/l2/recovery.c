@@ -244,14 +244,14 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         const bool cold = d->order_count > 0 && !l2_snap_take(d, newest);
         if (d->order_count == 0) {
             d->opened = d->form.epoch == epoch || d->super.opens == 1 ? L2_OPENED_EMPTY
-                                                                      : L2_OPENED_ANEW;
+                                                                      : L2_OPENED_RESET;
         }
-        base_store_rlx(&d->warming, cold ? 1u : 0u);
-        if (cold && !l2_warm_begin(d)) { err = CELLAR_E_NOMEM; }
+        base_store_rlx(&d->rebuilding, cold ? 1u : 0u);
+        if (cold && !l2_rebuild_begin(d)) { err = CELLAR_E_NOMEM; }
         slotted = err == CELLAR_OK && e == 0;
         if (slotted && !l2_first_slot(d)) { e = EIO; }
         if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
-        d->ends.open = true;
+        d->invalidations.open = true;
     }
     const bool failed = err != CELLAR_OK || e != 0;
     if (failed && !slotted && f.copy && f.clean_lsn != 0) { l2_copy_back(d, &f, stage_was); }

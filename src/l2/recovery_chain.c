@@ -63,7 +63,7 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
         const l2_namespace v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
         return l2_namespace_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
     }
-    return l2_ends_control(d, value, bytes, lsn);
+    return l2_invalidation_control(d, value, bytes, lsn);
 }
 
 typedef struct l2_controls {
@@ -119,9 +119,9 @@ CELLAR_PRIVATE int l2_controls_read(l2 *d, l2_finds *f)
         }
     }
     base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
-    sync_take(GLOB, &d->ends.lock);
-    f->floor = BASE_MAX(f->floor, d->ends.floor);
-    sync_drop(GLOB, &d->ends.lock);
+    sync_take(GLOB, &d->invalidations.lock);
+    f->floor = BASE_MAX(f->floor, d->invalidations.floor);
+    sync_drop(GLOB, &d->invalidations.lock);
     return 0;
 }
 

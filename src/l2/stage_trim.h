@@ -7,8 +7,8 @@
 
 #include "l2/types.h"
 
-CELLAR_PRIVATE void l2_scrap_work(l2 *d); /* periodic; worker only */
+CELLAR_PRIVATE void l2_trim_work(l2 *d); /* periodic; worker only */
 /* Zero all of the stage that its next sync need not write. No thread appends. */
-CELLAR_PRIVATE void l2_scrap_all(l2 *d);
+CELLAR_PRIVATE void l2_trim_all(l2 *d);
 
 #endif

@@ -11,7 +11,7 @@
  *            When the disk answers: FLOOR logged -> stall marker removed -> tier open.
  *            After a process death: the next open finds the marker and begins an empty store.
  * INVARIANTS While the tier is closed gets miss and puts are dropped. A change is finished once it
- *            has counted itself in `closed` with RUNG set. The reopening clears both bits and
+ *            has counted itself in `closed` with MARKED set. The reopening clears both bits and
  *            writes its FLOOR before that, so it comes later than each such change.
  *            A put checks `closed`, checks its stamp and reserves within one hold of the log lock.
  *            The FLOOR is written under that lock. So no put that saw an old stamp follows the
@@ -32,30 +32,30 @@
 
 /* ---- the marker ---- */
 
-static int l2_bell(l2 *d, base_vfs_bell how)
+static int l2_marker(l2 *d, base_vfs_bell how)
 {
-    return d->vfs->bell != NULL ? d->vfs->bell(d->vfs->ctx, d->bell_id, how) : ENOSYS;
+    return d->vfs->bell != NULL ? d->vfs->bell(d->vfs->ctx, d->marker_id, how) : ENOSYS;
 }
 
-CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage)
+CELLAR_PRIVATE void l2_marker_name(l2 *d, const l2_stage_id *stage)
 {
     const uint64_t device = stage->device != 0 ? base_mix64(stage->device) : 0;
     const uint64_t born = stage->born_ns != 0 ? base_mix64((uint64_t)stage->born_ns) : 0;
-    memcpy(d->bell_id, d->super.uuid, sizeof d->bell_id);
-    l2_w64(d->bell_id, l2_r64(d->bell_id) ^ stage->inode);
-    l2_w64(d->bell_id + 8, l2_r64(d->bell_id + 8) ^ device ^ born);
+    memcpy(d->marker_id, d->super.uuid, sizeof d->marker_id);
+    l2_w64(d->marker_id, l2_r64(d->marker_id) ^ stage->inode);
+    l2_w64(d->marker_id + 8, l2_r64(d->marker_id + 8) ^ device ^ born);
 }
 
 /* Look for the marker. Only these codes prove that there is none, or no place for one. */
-CELLAR_PRIVATE bool l2_bell_found(l2 *d)
+CELLAR_PRIVATE bool l2_marker_found(l2 *d)
 {
-    const int e = l2_bell(d, BASE_VFS_BELL_LOOK);
+    const int e = l2_marker(d, BASE_VFS_BELL_LOOK);
     return e != ENOENT && e != ENOTDIR && e != EACCES && e != ENOSYS;
 }
 
-CELLAR_PRIVATE void l2_bell_gone(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_REMOVE); }
+CELLAR_PRIVATE void l2_marker_remove(l2 *d) { (void)l2_marker(d, BASE_VFS_BELL_REMOVE); }
 
-CELLAR_PRIVATE void l2_bell_made(l2 *d) { (void)l2_bell(d, BASE_VFS_BELL_MAKE); }
+CELLAR_PRIVATE void l2_marker_make(l2 *d) { (void)l2_marker(d, BASE_VFS_BELL_MAKE); }
 
 /* ---- the closed tier ---- */
 
@@ -70,12 +70,12 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
     uint32_t w = base_load_acq(&d->closed);
     bool made = false;
     while ((w & L2_CLOSED) != 0 && !l2_must_mark(d)) {
-        if ((w & L2_RUNG) == 0 && !BASE_MUTANT("l2.no_doorbell")) {
-            if (l2_bell(d, BASE_VFS_BELL_MAKE) != 0) { break; }
+        if ((w & L2_MARKED) == 0 && !BASE_MUTANT("l2.no_doorbell")) {
+            if (l2_marker(d, BASE_VFS_BELL_MAKE) != 0) { break; }
             BASE_POINT("l2.bell_made");
             made = true;
         }
-        const uint32_t next = (w | L2_RUNG) + L2_CLOSED_ONE;
+        const uint32_t next = (w | L2_MARKED) + L2_CLOSED_ONE;
         if (base_cas_sc(&d->closed, w, next)) { /* l2_reopen clears both bits. */
             L2_COUNT(d, relied);
             /* seq_cst, paired with l2_sync: one of the two sees the other. */
@@ -84,14 +84,15 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
         w = base_load_acq(&d->closed);
     }
     /* The worker removed the marker just before this one was made. No change relies on it. */
-    if (made && !l2_is_closed(d)) { base_store_rel(&d->bell_late, 1u); }
+    if (made && !l2_is_closed(d)) { base_store_rel(&d->marker_late, 1u); }
     return false;
 }
 
 CELLAR_PRIVATE bool l2_close_tier(l2 *d)
 {
     const uint32_t w = base_load_acq(&d->closed);
-    const bool mine = (w & (L2_CLOSED | L2_RUNG)) == 0 && base_cas_sc(&d->closed, w, w | L2_CLOSED);
+    const bool mine = (w & (L2_CLOSED | L2_MARKED)) == 0 &&
+                      base_cas_sc(&d->closed, w, w | L2_CLOSED);
     if (mine) { L2_COUNT(d, closings); }
     const bool over = l2_closed_over(d);
     /* The log line follows the marker, because the host may write its log to the same disk. */
@@ -103,35 +104,35 @@ CELLAR_PRIVATE bool l2_close_tier(l2 *d)
     return over;
 }
 
-/* Remove a late marker. RUNG alone keeps other threads from closing the tier, so no change can rely
- * on the marker that is removed. */
-static void l2_bell_tidy(l2 *d)
+/* Remove a late marker. MARKED alone keeps other threads from closing the tier, so no change can
+ * rely on the marker that is removed. */
+static void l2_marker_tidy(l2 *d)
 {
     const uint32_t w = base_load_acq(&d->closed);
-    if ((w & L2_CLOSED) != 0 || !base_cas_sc(&d->closed, w, w | L2_RUNG)) { return; }
-    base_store_rel(&d->bell_late, 0u);
-    l2_bell_gone(d);
+    if ((w & L2_CLOSED) != 0 || !base_cas_sc(&d->closed, w, w | L2_MARKED)) { return; }
+    base_store_rel(&d->marker_late, 0u);
+    l2_marker_remove(d);
     (void)base_xchg_ar(&d->closed, w + L2_CLOSED_ONE);
 }
 
 CELLAR_PRIVATE void l2_reopen(l2 *d)
 {
-    if (base_load_acq(&d->bell_late) != 0) { l2_bell_tidy(d); }
+    if (base_load_acq(&d->marker_late) != 0) { l2_marker_tidy(d); }
     if (!l2_is_closed(d)) { return; }
     BASE_POINT("l2.reopen");
-    if (BASE_MUTANT("l2.bell_before_floor")) { l2_bell_gone(d); }
+    if (BASE_MUTANT("l2.bell_before_floor")) { l2_marker_remove(d); }
     l2_empty(d);
     BASE_POINT("l2.reopen_floor");
     const uint32_t before = base_load_acq(&d->closed);
-    l2_bell_gone(d);
+    l2_marker_remove(d);
     BASE_POINT("l2.reopen_open");
     uint32_t w = base_load_acq(&d->closed);
-    while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_RUNG)) + L2_CLOSED_ONE)) {
+    while (!base_cas_sc(&d->closed, w, (w & ~(L2_CLOSED | L2_MARKED)) + L2_CLOSED_ONE)) {
         /* acquire in l2_reserve_held: each stamp raised before is visible there */
         w = base_load_acq(&d->closed);
     }
     /* A change came to rely on the marker meanwhile and may have made it after its removal. */
-    if (w != before) { base_store_rel(&d->bell_late, 1u); }
+    if (w != before) { base_store_rel(&d->marker_late, 1u); }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
              "the disk answers again: the disk tier restarts empty");
 }

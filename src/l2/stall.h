@@ -11,10 +11,10 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d);
 CELLAR_PRIVATE bool l2_close_tier(l2 *d); /* like l2_closed_over, but closes the tier first */
 CELLAR_PRIVATE void l2_reopen(l2 *d);     /* worker only */
 /* Derive the name of the stall marker from the identity of the stage. A copy has another name. */
-CELLAR_PRIVATE void l2_bell_name(l2 *d, const l2_stage_id *stage);
+CELLAR_PRIVATE void l2_marker_name(l2 *d, const l2_stage_id *stage);
 /* Return true if the stall marker exists, or if that is unknown. */
-CELLAR_PRIVATE bool l2_bell_found(l2 *d);
-CELLAR_PRIVATE void l2_bell_gone(l2 *d);
-CELLAR_PRIVATE void l2_bell_made(l2 *d); /* the next open begins an empty store */
+CELLAR_PRIVATE bool l2_marker_found(l2 *d);
+CELLAR_PRIVATE void l2_marker_remove(l2 *d);
+CELLAR_PRIVATE void l2_marker_make(l2 *d); /* the next open begins an empty store */
 
 #endif

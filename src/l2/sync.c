@@ -40,11 +40,11 @@ static void l2_writers_wait(l2 *d)
  * then; it holds less than one segment that is not in data.seg. */
 static int l2_sync_files(l2 *d, bool quiet)
 {
-    const bool drop = d->cfg.level == L2_DROP, scraps = drop && !d->no_scrap;
+    const bool drop = d->cfg.level == L2_DROP, trims = drop && !d->no_trim;
     if (drop) { l2_drain(d); }
     const int e = l2_datasync(d, d->data_file);
-    if (e != 0 || (scraps && !quiet)) { return e; }
-    if (scraps) { l2_scrap_all(d); }
+    if (e != 0 || (trims && !quiet)) { return e; }
+    if (trims) { l2_trim_all(d); }
     l2_disarm(d);
     return l2_datasync(d, d->stage_file);
 }
@@ -114,7 +114,7 @@ CELLAR_PRIVATE void l2_retire(l2 *d)
     d->namespace_count = 0;
     d->next_generation = d->next_id = 1;
     sync_drop(L2_DEV, &d->namespace_lock);
-    l2_ends_forget(d);
+    l2_invalidation_forget(d);
     (void)l2_dirty_now(d);
     d->super.stage.inode = 0; /* none: the next open begins an empty store */
     (void)l2_meta_store(d);

@@ -59,11 +59,11 @@
 #define L2_FLOOR_ROOM 64u    /* bytes at the end of a slot, reserved for a FLOOR */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
-/* Flags next to the kind, in a record and in its footer line. KEPT: the durability of the put was
- * acknowledged. LINKED: the record names an older record of its class, see index.c, LINKS. */
-#define L2_FLAG_KEPT 0x10u
+/* Flags next to the kind, in a record and in its footer line. DURABLE: the durability of the put
+ * was acknowledged. LINKED: the record names an older record of its class, see index.c, LINKS. */
+#define L2_FLAG_DURABLE 0x10u
 #define L2_FLAG_LINKED 0x20u
-#define L2_FLAGS (L2_FLAG_KEPT | L2_FLAG_LINKED)
+#define L2_FLAGS (L2_FLAG_DURABLE | L2_FLAG_LINKED)
 #define L2_LINK_BYTES 8u /* first bytes of a record's extension */
 #define L2_VLEN_MASK 0x3fffffffu
 /* The two bits above a value's length. Both may be set. */
@@ -152,11 +152,11 @@ typedef struct l2_index {
 
 #define L2_WORD_TWIN ((uint64_t)1)   /* the class has, or had, another word */
 #define L2_WORD_TOMB ((uint64_t)2)   /* the word names a tombstone */
-#define L2_WORD_KEPT ((uint64_t)4)   /* L2_FLAG_KEPT of the record */
+#define L2_WORD_DURABLE ((uint64_t)4)   /* L2_FLAG_DURABLE of the record */
 #define L2_WORD_LINKED ((uint64_t)8) /* L2_FLAG_LINKED of the record */
 #define L2_WORD_FLAGS(flags) ((uint64_t)((flags) & L2_FLAGS) >> 2)
 /* Heavy words: words that leave only together with their class, see index.c, LINKS. */
-#define L2_WORD_HEAVY (L2_WORD_KEPT | L2_WORD_LINKED | L2_WORD_TOMB)
+#define L2_WORD_HEAVY (L2_WORD_DURABLE | L2_WORD_LINKED | L2_WORD_TOMB)
 #define L2_CLASS_WORDS (2 * L2_WAYS)
 #define L2_WORD_ADDR(w) ((w) >> 28)
 #define L2_WORD_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
@@ -243,9 +243,9 @@ typedef struct l2_tag_row {
 
 typedef struct l2_globs l2_globs;
 
-typedef struct l2_ends {
+typedef struct l2_invalidations {
     sync_lock lock;           /* rank GLOB; guards all fields that are not atomic */
-    _Atomic uint64_t ends;    /* number of invalidations; raised between row and control */
+    _Atomic uint64_t count;   /* number of invalidations; raised between row and control */
     l2_tag_row *tag SYNC_GUARDED(GLOB);
     uint32_t tag_count SYNC_GUARDED(GLOB), tag_cap SYNC_GUARDED(GLOB);
     uint64_t tag_floor SYNC_GUARDED(GLOB); /* epoch; tagged entries born before are invalid */
@@ -255,7 +255,7 @@ typedef struct l2_ends {
     uint64_t last_seq SYNC_GUARDED(GLOB);
     uint64_t floor SYNC_GUARDED(GLOB); /* highest lsn of a FLOOR that replaced a pattern */
     bool open;                /* the log accepts controls; constant after the open */
-} l2_ends;
+} l2_invalidations;
 
 typedef struct l2_image_row { /* an image in bloom.snap that was not opened yet */
     uint64_t at, bytes, sum, note[2]; /* at: position of its head */
@@ -290,7 +290,7 @@ typedef struct l2_mapped {
 enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* values of l2.disk */
 enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* values of l2.broken */
 
-typedef struct l2_trouble {
+typedef struct l2_health {
     sync_lock lock;        /* rank L2_DEV; guards the rest */
     /* ring of cfg.off_errors times of errors, in ms */
     int64_t error_ms[L2_ERRORS_MOST] SYNC_GUARDED(L2_DEV);
@@ -300,16 +300,16 @@ typedef struct l2_trouble {
     uint64_t damage_reads SYNC_GUARDED(L2_DEV); /* gets before damage_ms */
     int64_t off_ms SYNC_GUARDED(L2_DEV);        /* length of the current pause */
     int64_t until_ms SYNC_GUARDED(L2_DEV);      /* end of the current pause */
-} l2_trouble;
+} l2_health;
 
 typedef struct l2_counts { /* relaxed counters; l2_stats_get returns them */
     _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
         io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
-        kills /* neither denied nor remembered */, tombstones, denied, remembered, controls,
+        invalidated /* neither denied nor remembered */, tombstones, denied, remembered, controls,
         sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits, refused_budget, refused_unused,
-        refused_seal, miss_sealed, commits, miss_ended, refused_ended, folds, packed, packed_saved,
-        miss_packed, cuts, reread, snaps, scrapped_bytes;
+        stalled, closings, relied, waits, refused_budget, refused_unused, refused_seal, miss_sealed,
+        commits, miss_invalid, refused_invalid, folds, packed, packed_saved, miss_packed,
+        cuts, reread, snaps, trimmed_bytes;
 } l2_counts;
 
 typedef struct l2_budget { /* bytes of puts in a window of one second or one day */
@@ -319,13 +319,13 @@ typedef struct l2_budget { /* bytes of puts in a window of one second or one day
 
 typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
 
-typedef struct l2_feet { /* index rebuild: footer pages of a segment, one read; worker only */
+typedef struct l2_footers { /* index rebuild: footer pages of a segment, one read; worker only */
     unsigned char *buf; /* NULL: none */
-    size_t room;        /* bytes; the longest footer, at most L2_FEET_BYTES */
+    size_t room;        /* bytes; the longest footer, at most L2_FOOTERS_BYTES */
     uint64_t at;        /* position in data.seg */
     size_t bytes;       /* bytes read; 0: pages are read one by one */
-} l2_feet;
-#define L2_FEET_BYTES ((size_t)256 << 10)
+} l2_footers;
+#define L2_FOOTERS_BYTES ((size_t)256 << 10)
 
 typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worker only */
     l2_sort_line *line;    /* `room` lines per shard; NULL: none */
@@ -393,7 +393,7 @@ struct l2 {
     uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
     uint32_t next_generation SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
 
-    l2_ends ends;
+    l2_invalidations invalidations;
 
     _Atomic uint64_t floor_lsn;   /* only grows; raised under L2_LOG */
     _Atomic uint64_t oldest_lsn;  /* start of the oldest live segment; worker only */
@@ -403,7 +403,7 @@ struct l2 {
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
     _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by each writer */
-    l2_trouble trouble;
+    l2_health health;
     cellar_l2_cipher crypt;  /* constant; seal NULL: no encryption */
     unsigned char nonce[12]; /* nonce of the first encryption since the open; constant */
     _Atomic uint64_t seals;  /* encryptions so far */
@@ -415,8 +415,8 @@ struct l2 {
     _Atomic uint64_t *seen;   /* keys refused as unused, see admission.c */
     uint32_t seen_words;      /* constant */
     _Atomic uint32_t closed;      /* L2_CLOSED..; see stall.c */
-    _Atomic uint32_t bell_late;   /* 1: a stall marker was made after the tier reopened */
-    unsigned char bell_id[16];    /* name of the stall marker; constant */
+    _Atomic uint32_t marker_late;   /* 1: a stall marker was made after the tier reopened */
+    unsigned char marker_id[16];    /* name of the stall marker; constant */
     _Atomic uint32_t lost_controls; /* controls not logged; no slot opens until META has them */
     _Atomic uint64_t beat;        /* ns of the worker's last progress; 0: the worker is idle */
     _Atomic uint32_t arm_wanted;  /* 1: a caller came close to armed_end */
@@ -428,7 +428,7 @@ struct l2 {
     uint32_t cli_count;     /* power of two */
     l2_filter_line *lines;
     uint32_t line_count;
-    _Atomic uint32_t warming; /* 1: the filter is incomplete; release when it is complete */
+    _Atomic uint32_t rebuilding; /* 1: the filter is incomplete; release when it is complete */
     /* eras of the filter, see tombstone_filter.c */
     struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS] SYNC_GUARDED(L2_LOG);
     uint32_t clear_at;       /* next line to clear; worker only */
@@ -442,7 +442,7 @@ struct l2 {
     uint64_t meta_serial, meta_lsn, meta_controls;
     int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
     int64_t sealed_ms;        /* time of the last seal, or of the open */
-    bool no_scrap;            /* the file system cannot zero a range */
+    bool no_trim;            /* the file system cannot zero a range */
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: time and reads_done of the last check */
     bool reads_out;           /* reads were active at the last check */
     uint32_t arm_window;      /* bytes to arm ahead */
@@ -451,7 +451,7 @@ struct l2 {
     l2_goal goal;             /* see resize.c */
     bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
-    l2_feet feet;             /* of order[order_at - 1] */
+    l2_footers footers;           /* of order[order_at - 1] */
     l2_sort sort;
 
     /* Fields of owner_images.c. */
@@ -474,7 +474,7 @@ struct l2 {
     uint64_t commit_floor SYNC_GUARDED(L2_LOG);
     base_thread thread;
     bool threaded, ended;
-    _Atomic uint32_t stop, bell;
+    _Atomic uint32_t stop, wake;
     _Atomic uint32_t ready; /* 1: the open is finished, the worker may begin */
     _Atomic uint32_t resizing; /* 1: a caller waits for `goal` */
     l2_counts n;
@@ -507,7 +507,7 @@ BASE_INLINE uint32_t l2_sort_gap(uint32_t count)
 BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1; }
 
 #define L2_CLOSED 1u
-#define L2_RUNG 2u
+#define L2_MARKED 2u
 #define L2_CLOSED_ONE 4u /* unit of the counter in the upper bits; no old word comes back */
 BASE_INLINE bool l2_is_closed(const l2 *d) { return (base_load_acq(&d->closed) & L2_CLOSED) != 0; }
 

@@ -93,12 +93,12 @@ CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_seal_work(d);
         l2_barrier_work(d);
         l2_recycle(d);
-        l2_scrap_work(d);
+        l2_trim_work(d);
         if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
         (void)l2_prepare(d);
         l2_arm_work(d);
         l2_upkeep(d);
-        more = l2_warm_step(d) || more;
+        more = l2_rebuild_step(d) || more;
         more = l2_era_work(d) || more;
         more = l2_resize_work(d) || more;
         if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
@@ -122,14 +122,14 @@ CELLAR_PRIVATE void l2_thread_main(void *arg)
     l2 *d = arg;
     bool ready = false;
     while (base_load_acq(&d->stop) == 0) {
-        const uint32_t bell = base_load_acq(&d->bell);
+        const uint32_t wake = base_load_acq(&d->wake);
         if (!ready && base_load_acq(&d->ready) != 0) {
             ready = true;
             base_sigbus_hear(); /* The map did not exist when this thread began. */
         }
         const bool more = ready && l2_tick(d, 2000);
         if (!more && base_load_acq(&d->stop) == 0) {
-            (void)sync_wait(&d->bell, bell, base_now_ns() + L2_SLEEP_NS);
+            (void)sync_wait(&d->wake, wake, base_now_ns() + L2_SLEEP_NS);
         }
     }
 }
@@ -138,8 +138,8 @@ CELLAR_PRIVATE void l2_thread_end(l2 *d)
 {
     base_store_rel(&d->stop, 1u);
     if (!d->threaded) { return; }
-    (void)base_add_ar(&d->bell, 1u);
-    sync_wake(&d->bell, INT32_MAX);
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, INT32_MAX);
     base_thread_join(&d->thread);
 }
 

@@ -2,10 +2,10 @@
  *
  * write: store entries; log tombstones for changed keys.
  *
- * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve}
- *                  memo cleared, word stored} -> copy -> check
- *            kill  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
- *                  word removed, memo set}
+ * PICTURE    put         tombstone lock {log lock {filter bits, then: stamp current? reserve}
+ *                        memo cleared, word stored} -> copy -> check
+ *            invalidate  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
+ *                        word removed, memo set}
  * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
  *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
  *            refused, or the change sees the bits. Then the change takes the tombstone lock after
@@ -40,14 +40,14 @@
 /* ---- tombstones ---- */
 
 /* Store the tombstone's word in its class. No word stays if the class has nothing else. */
-static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                            bool warming, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                            bool warming, uint64_t word)
+static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                                 bool rebuilding, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                                 bool rebuilding, uint64_t word)
 {
     if (link->word == 0) {
-        l2_index_set(d, h48, warming ? word : 0);
-    } else if (link->alone && !warming) {
+        l2_index_set(d, h48, rebuilding ? word : 0);
+    } else if (link->alone && !rebuilding) {
         l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
     } else {
         l2_index_link(d, h48, word, link->word);
@@ -58,13 +58,13 @@ static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_
 
 /* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
  * FROZEN. */
-static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
     SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
 {
     /* Read before the plan: words that the index rebuild adds later may lead to older records of
      * the key. */
-    const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
+    const bool rebuilding = base_load_acq(&d->rebuilding) != 0 && !BASE_MUTANT("l2.no_tomb_word");
     l2_link link;
     l2_link_plan(d, h48, k, true, &link);
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
@@ -86,11 +86,11 @@ static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l
     L2_COUNT(d, tombstones);
     uint64_t word = l2_word_make(d, at.seg, at.off, h48, r.bytes);
     word |= L2_WORD_TOMB | L2_WORD_FLAGS(r.flags);
-    l2_kill_indexed(d, g, h48, &link, warming, word);
+    l2_tombstone_indexed(d, g, h48, &link, rebuilding, word);
     return L2_TOOK;
 }
 
-static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_locked(l2 *d, uint64_t h48, const l2_key *k)
 {
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_took took = L2_TOOK;
@@ -99,25 +99,25 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
     if (l2_memo_knows(g, h48)) {
         L2_COUNT(d, remembered);
     } else {
-        took = l2_kill_logged(d, g, h48, k);
-        if (took != L2_IS_CLEAN) { L2_COUNT(d, kills); }
+        took = l2_tombstone_logged(d, g, h48, k);
+        if (took != L2_IS_CLEAN) { L2_COUNT(d, invalidated); }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
     return took;
 }
 
-CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
+CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* no open reads this log */
     const uint64_t h48 = l2_h48(k->hash);
     while (!l2_closed_over(d)) {
         BASE_POINT("l2.kill_asks");
-        if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) {
+        if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
             L2_COUNT(d, denied);
             return;
         }
-        const l2_took took = l2_kill_gated(d, h48, k);
+        const l2_took took = l2_tombstone_locked(d, h48, k);
         if (took == L2_TOOK) {
             l2_stage_look(d);
             return;
@@ -179,8 +179,8 @@ static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const
 
 /* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
  * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
-static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
-                               uint64_t addr, const l2_terms *terms, l2_spot *at)
+static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                                uint64_t addr, const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
@@ -202,7 +202,7 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
         err = L2_REFUSED;
     } else {
         const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
-        if (took == L2_IS_ENDED) {
+        if (took == L2_IS_INVALID) {
             err = CELLAR_CONFLICT;
             l2_budgets_back(d, &w, r->bytes);
         } else if (took == L2_IS_OLD) {
@@ -260,7 +260,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     r->vlen = (uint32_t)value_len;
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
-    r->flags = m->kept ? L2_FLAG_KEPT : 0;
+    r->flags = m->durable ? L2_FLAG_DURABLE : 0;
     r->generation = k->generation;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
@@ -298,17 +298,17 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
                                 const l2_meta *m, const l2_current *current, l2_spot *at)
 {
     for (int round = 0; round < L2_END_ROUNDS; round++) {
-        const uint64_t ends = base_load_sc(&d->ends.ends);
+        const uint64_t count = base_load_sc(&d->invalidations.count);
         BASE_POINT("l2.put_noted");
         const bool dead = l2_tags_verdict(d, m) != 0;
         if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
                      l2_globs_match(d, k->generation, 0, true, k->bytes, k->len))) {
-            L2_COUNT(d, refused_ended);
+            L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { ends, current, k->hash };
+        const l2_terms terms = { count, current, k->hash };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
-        const cellar_err err = l2_put_gated(d, k, ext, r, addr, &terms, at);
+        const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }
     }
     L2_COUNT(d, dropped);
@@ -366,7 +366,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         L2_COUNT_BY(d, put_bytes, r.bytes);
         if (meta->where != NULL) { *meta->where = l2_lsn(d, at.segseq, at.off); }
     } else if (err == CELLAR_DROPPED) {
-        l2_ring(d);
+        l2_worker_wake(d);
     }
     l2_box_free(d, &box);
     return err == CELLAR_EXISTS ? CELLAR_OK : err;

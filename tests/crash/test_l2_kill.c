@@ -152,7 +152,7 @@ static void works_change(uint32_t key, uint32_t version)
     atomic_store(&o->stored[key], 0);
     atomic_store(&o->next[key], version);
     atomic_fetch_add(&o->logged, 64);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
     atomic_store(&o->born[key], atomic_load(&o->epoch));
     atomic_store(&o->now[key], version);
@@ -181,7 +181,7 @@ static void works_end(uint32_t tag, bool by_tag)
     memcpy(pattern + n, "]*", 2);
     atomic_fetch_add(&o->logged, 192);
     if (by_tag) {
-        l2_tag_end(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
+        l2_tag_invalidate(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
     } else {
         uint64_t walk;
         const uint32_t generation = atomic_load(&o->generation);
@@ -336,7 +336,7 @@ static void cycle_once(uint64_t cycle)
         const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.generation);
         atomic_store(&o->stored[key], 0);
         if (got == 0 || cycle % 5 == 0) {
-            l2_kill(kit.d, &id);
+            l2_invalidate(kit.d, &id);
             T_EQ_U64(look(key, v.generation), 0);
         }
         atomic_store(&o->now[key], cycle % 5 == 0 ? 0 : got);

@@ -743,7 +743,7 @@ T_INLINE void l2_kit_kill(l2_kit *k)
 
 T_INLINE void l2_kit_warm(l2_kit *k)
 {
-    while (base_load_acq(&k->d->warming) != 0) { (void)l2_tick(k->d, 1000); }
+    while (base_load_acq(&k->d->rebuilding) != 0) { (void)l2_tick(k->d, 1000); }
 }
 
 T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t generation)
@@ -808,7 +808,7 @@ T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t generation)
 T_INLINE void l2_kit_del(l2_kit *k, uint32_t key)
 {
     const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
-    l2_kill(k->d, &id);
+    l2_invalidate(k->d, &id);
 }
 
 T_INLINE void l2_kit_fill(l2_kit *k, uint32_t version)
