@@ -23,9 +23,11 @@ SRC_STATS = hist stats text
 SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
             large_value change write rewrite expire resize check l1
-SRC_L2    = format index link tombstone_filter log group_commit admission codec write read \
-            invalidations superblock mapped_read health stall stage_trim recovery index_rebuild \
-            index_snapshot resize check owner_images open forked inspect
+SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
+            superblock link footer slot log stall heartbeat control seal barrier stage_trim \
+            namespaces invalidations group_commit index_rebuild meta write read reclaim \
+            index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
+            geometry worker owner_images files forked stat check open inspect
 SRC_LOAD  = flight flight_change flight_lease flight_fork
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check

@@ -187,7 +187,7 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     bool depends;           /* a delete because a dependency changed */
     bool below;             /* the tier must be told in any case */
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
-    _Atomic uint64_t *word; /* stamp that this change raised */
+    _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
     cache_turn turn;
 } cache_frame;

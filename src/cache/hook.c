@@ -123,27 +123,21 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_change
     stats_add(stats_held(s->stats, CACHE_CELL_SLOT(w)), id, 1);
 }
 
-/* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
- * may stay: README.md. */
-BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
-                                          _Atomic uint64_t *word, cache_frame *frame,
-                                          uint64_t *stamp)
+/* Raise the stamp for a change that the tier may have to know. `none`: nothing lies below, but a
+ * thread watches the stamp. */
+BASE_NOINLINE static void cache_stamp_raise_noted(const cache_store *s, uint64_t hash,
+                                                  _Atomic uint64_t *word, cache_frame *frame,
+                                                  uint64_t *stamp, bool none)
 {
-    uint64_t w = base_load_sc(word), next;
-    const bool none = !frame->below && cache_nothing_below(s, hash);
     const uint64_t part = cache_stamp_part(hash);
-    if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
-        *stamp = cache_captured(s, w);
-        return;
-    }
-    for (;;) {
+    uint64_t w, next;
+    do {
+        w = base_load_sc(word);
         next = CACHE_STAMP_CHANGES(w + CACHE_STAMP_ONE) << 16 |
                CACHE_STAMP_TAGS(w) << 56 | CACHE_STAMP_PENDING(w);
         next += part;
         if (frame->below) { next |= CACHE_STAMP_WATCHED; }
-        if (base_cas_sc(word, w, next)) { break; }
-        w = base_load_sc(word);
-    }
+    } while (!base_cas_sc(word, w, next));
     *stamp = cache_captured(s, next);
     if (none && cache_nothing_below(s, hash)) { /* nothing came meanwhile, and nothing will */
         (void)base_sub_ar(word, part);
@@ -154,28 +148,46 @@ BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
     frame->raised += part;
 }
 
-static bool cache_commit_stamped(cache_store *s, uint64_t hash, l1_change change, uint64_t *stamp)
+/* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
+ * may stay: README.md. */
+BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
+                                          _Atomic uint64_t *word, cache_frame *frame,
+                                          uint64_t *stamp)
 {
-    _Atomic uint64_t *word = cache_stamp(s, hash);
-    cache_frame *frame = base_thread_self()->load_frames;
-    if (cache_leaves(change)) {
-        const bool down = change == L1_CHANGE_EVICT && !BASE_MUTANT("tier.unwatched_evict");
-        *stamp = cache_captured(s, down ? cache_stamp_watch(word) : base_load_acq(word));
-        return true;
+    const uint64_t w = base_load_sc(word);
+    const bool none = !frame->below && cache_nothing_below(s, hash);
+    if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
+        *stamp = cache_captured(s, w);
+        return;
     }
+    cache_stamp_raise_noted(s, hash, word, frame, stamp, none);
+}
+
+/* Count an entry that leaves by itself. Return its stamp for the tier. */
+BASE_NOINLINE static uint64_t cache_commit_left(cache_store *s, uint64_t hash, uint32_t generation,
+                                                l1_change change)
+{
+    cache_count_end(s, generation, change);
+    if (s->stamps == NULL) { return 0; }
+    _Atomic uint64_t *word = cache_stamp(s, hash);
+    const bool down = change == L1_CHANGE_EVICT && !BASE_MUTANT("tier.unwatched_evict");
+    return cache_captured(s, down ? cache_stamp_watch(word) : base_load_acq(word));
+}
+
+/* Decide whether a copy of the entry on the tier may enter L1, or L1's copy may count as saved. */
+BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_change change,
+                                            uint64_t *stamp)
+{
+    cache_frame *frame = base_thread_self()->load_frames;
     BASE_ASSERT(frame != NULL);
     /* Under the bucket lock: no newer change of the key has had its window. */
     if (change == L1_CHANGE_CLEAN) { return !cache_turn_overtaken(s, &frame->turn); }
-    if (change == L1_CHANGE_BACKFILL) {
-        const uint64_t now = base_load_acq(word);
-        *stamp = cache_captured(s, now);
-        /* no change of the key was pending at the start: cache_tier_fetch */
-        return CACHE_STAMP_CHANGES(now) == frame->expect &&
-               (BASE_MUTANT("tier.backfill_past_glob") ||
-                base_load_acq(&s->glob_epoch) == frame->globs);
-    }
-    cache_stamp_raise(s, hash, word, frame, stamp);
-    return true;
+    const uint64_t now = base_load_acq(cache_stamp(s, hash));
+    *stamp = cache_captured(s, now);
+    /* no change of the key was pending at the start: cache_tier_fetch */
+    return CACHE_STAMP_CHANGES(now) == frame->expect &&
+           (BASE_MUTANT("tier.backfill_past_glob") ||
+            base_load_acq(&s->glob_epoch) == frame->globs);
 }
 
 /* List the turn of the change after the raise of its stamp: see cache_turns_use. */
@@ -226,27 +238,31 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const vo
 {
     cache_store *s = ctx;
     if (cache_leaves(change)) {
-        cache_count_end(s, generation, change);
-    } else {
-        const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
-                          change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
-                          change == L1_CHANGE_PUBLISH;
-        if (adds && BASE_UNLIKELY(!cache_generation_alive(s, generation))) { return false; }
-        flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
-        if (BASE_UNLIKELY(flights != NULL) &&
-            !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
-            return false;
-        }
+        *stamp = cache_commit_left(s, hash, generation, change);
+        return true;
     }
-    if (BASE_UNLIKELY(s->stamps != NULL)) {
-        const bool may = cache_commit_stamped(s, hash, change, stamp);
-        if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0) && !cache_leaves(change) &&
-            change != L1_CHANGE_BACKFILL && change != L1_CHANGE_CLEAN) {
-            cache_commit_turn(s, hash, generation, key, key_len, stamp);
-        }
-        return may;
+    const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
+                      change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
+                      change == L1_CHANGE_PUBLISH;
+    if (adds && BASE_UNLIKELY(!cache_generation_alive(s, generation))) { return false; }
+    flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
+    if (BASE_UNLIKELY(flights != NULL) &&
+        !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
+        return false;
     }
-    *stamp = 0;
+    if (s->stamps == NULL) {
+        *stamp = 0;
+        return true;
+    }
+    if (change == L1_CHANGE_CLEAN || change == L1_CHANGE_BACKFILL) {
+        return cache_commit_copy(s, hash, change, stamp);
+    }
+    cache_frame *frame = base_thread_self()->load_frames;
+    BASE_ASSERT(frame != NULL);
+    cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
+    if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0)) {
+        cache_commit_turn(s, hash, generation, key, key_len, stamp);
+    }
     return true;
 }
 
@@ -349,8 +365,6 @@ CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negativ
     f->stores = stores;
     f->negative = negative;
     f->matched = f->depends = f->below = f->turn.listed = false;
-    f->expect = f->globs = 0;
-    f->word = NULL;
     f->raised = 0;
     self->load_frames = f;
 }
@@ -360,7 +374,7 @@ static void cache_tier_key_of(const cellar *c, const l1_key *k, cache_tier_key *
     *out = (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
 }
 
-/* Call the tier under the turn of the change. */
+/* Call the tier, under the turn of the change if it has one. */
 BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_key *k)
 {
     cache_store *s = c->store;
@@ -371,24 +385,14 @@ BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_
         cache_turn_done(s, &f->turn);
     }
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
-    cache_turn_leave(s, &f->turn);
+    if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
 }
 
 CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
 {
-    cache_store *s = c->store;
     BASE_ASSERT(base_thread_self()->load_frames == f);
     base_thread_self()->load_frames = f->outer;
-    if (BASE_UNLIKELY(f->turn.listed)) {
-        cache_change_kill(c, f, k);
-        return;
-    }
-    if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
-        cache_tier_key key;
-        cache_tier_key_of(c, k, &key);
-        s->tier->kill(s->tier->ctx, &key);
-    }
-    if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
+    if (BASE_UNLIKELY(f->raised != 0 || f->turn.listed)) { cache_change_kill(c, f, k); }
 }
 
 CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,

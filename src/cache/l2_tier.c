@@ -70,7 +70,7 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
                         .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
-                        .kept = meta->kept, .pack = meta->pack, .where = meta->where };
+                        .durable = meta->kept, .pack = meta->pack, .where = meta->where };
     _Static_assert(L2_REFUSED == CACHE_TIER_REFUSED, "handed on as it is");
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
     return l2_put(s->disk, &key, value, value_len, &m, &current);
@@ -92,7 +92,7 @@ static void cache_disk_kill(void *ctx, const cache_tier_key *k)
 {
     const cache_store *s = ctx;
     const l2_key key = cache_disk_key(k);
-    l2_kill(s->disk, &key);
+    l2_invalidate(s->disk, &key);
 }
 
 static bool cache_disk_nothing(void *ctx, uint64_t hash)
@@ -104,7 +104,7 @@ static bool cache_disk_nothing(void *ctx, uint64_t hash)
 static void cache_disk_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
 {
     const cache_store *s = ctx;
-    l2_tag_end(s->disk, fp, epoch, soft);
+    l2_tag_invalidate(s->disk, fp, epoch, soft);
 }
 
 static uint64_t cache_disk_tags(void *ctx, uint64_t *floor,
@@ -365,7 +365,7 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
                         .addr = i->l2_addr,
                         .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                         .tag_count = tags, .tag_born = born, .tag_fps = fps,
-                        .kept = v->disk_mode == CELLAR_L2_WRITE_THROUGH,
+                        .durable = v->disk_mode == CELLAR_L2_WRITE_THROUGH,
                         .pack = v->disk_pack };
     while (l2_put(s->disk, &key, value, value_len, &m, NULL) == CELLAR_DROPPED) {
         l2_stats now;
@@ -439,7 +439,7 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_BYTES] = l.file_bytes;
     given[STATS_GIVEN_L2_ENTRIES] = l.entries;
     given[STATS_GIVEN_L2_SEGMENTS] = l.segments_live;
-    given[STATS_GIVEN_L2_WARMING] = l.warming;
+    given[STATS_GIVEN_L2_WARMING] = l.rebuilding;
     given[STATS_GIVEN_L2_READS] = l.gets;
     given[STATS_GIVEN_L2_HITS] = l.hits;
     given[STATS_GIVEN_L2_DAMAGE] = l.miss_damage;
@@ -449,7 +449,7 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_DROPPED] = l.dropped;
     given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
                                         l.refused_budget + l.refused_unused + l.refused_seal +
-                                        l.refused_ended;
+                                        l.refused_invalid;
     given[STATS_GIVEN_L2_REFUSED_SIZE] = l.refused_size;
     given[STATS_GIVEN_L2_REFUSED_TTL] = l.refused_ttl;
     given[STATS_GIVEN_L2_REFUSED_UNUSED] = l.refused_unused;
@@ -468,11 +468,11 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     given[STATS_GIVEN_L2_UNPACKED] = l.miss_packed;
     given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
     given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
-    given[STATS_GIVEN_L2_ENDED] = l.miss_ended;
+    given[STATS_GIVEN_L2_ENDED] = l.miss_invalid;
     given[STATS_GIVEN_L2_TAGS] = l.tags;
     given[STATS_GIVEN_L2_GLOBS] = l.globs;
     given[STATS_GIVEN_L2_FOLDS] = l.folds;
-    given[STATS_GIVEN_L2_KILLS] = l.kills;
+    given[STATS_GIVEN_L2_KILLS] = l.invalidated;
     given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;
     given[STATS_GIVEN_L2_SEALED_BYTES] = l.sealed_bytes;
     given[STATS_GIVEN_L2_RECLAIMED] = l.reclaimed;

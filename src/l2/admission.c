@@ -14,7 +14,7 @@
  * LIMITS     `seen`: 2 bytes per key, as many keys as the disk holds, at most 1/64 of the memory.
  *            A new key counts as seen once in 16,000 checks.
  * SEE ALSO   write.c for unchanged copies; README.md: why not the ghosts of L1. */
-#include "l2/l2_int.h"
+#include "l2/admission.h"
 
 #define L2_SEEN_LEAST 64u /* words */
 

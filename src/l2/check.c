@@ -5,7 +5,12 @@
  * PICTURE    segments against slots and the free list -> each word: a live segment, a valid place,
  *            a correct count -> each put on disk: its bits are in the tombstone filter
  * LOCKING    Takes the worker. No other call may run. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
+
+#include "l2/footer.h"
+#include "l2/index.h"
+#include "l2/progress.h"
+#include "l2/tombstone_filter.h"
 
 BASE_SIZE_BEGIN
 
@@ -43,10 +48,13 @@ static const char *l2_audit_words(l2 *d)
             if (w == 0) { continue; }
             words++;
             if (l2_word_seg(d, w) >= d->nseg) { return "a word outside the file"; }
-            const bool tomb = (w & L2_WORD_TOMB) != 0, warming = base_load_rlx(&d->warming) != 0;
+            const bool tomb = (w & L2_WORD_TOMB) != 0;
+            const bool rebuilding = base_load_rlx(&d->rebuilding) != 0;
             const bool alone = (w & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
-            if (tomb && alone && !warming) { return "a tomb word without a class"; }
-            if (!(tomb && warming) && l2_word_lsn(d, w) == 0) { return "a word of a free place"; }
+            if (tomb && alone && !rebuilding) { return "a tomb word without a class"; }
+            if (!(tomb && rebuilding) && l2_word_lsn(d, w) == 0) {
+                return "a word of a free place";
+            }
         }
     }
     return words == base_load_rlx(&d->index.words) ? NULL : "wrong count of words";
@@ -63,7 +71,7 @@ static const char *l2_audit_filter(l2 *d)
     for (uint32_t i = 0; i < d->nseg; i++) {
         const l2_seg *g = &d->seg[i];
         const uint64_t w = base_load_acq(&g->word);
-        if (L2_SEG_STATE(w) != L2_SEG_DISK || base_load_rlx(&d->warming) != 0 ||
+        if (L2_SEG_STATE(w) != L2_SEG_DISK || base_load_rlx(&d->rebuilding) != 0 ||
             l2_lsn(d, L2_SEG_SEQ(w), 0) < base_load_acq(&d->floor_lsn)) {
             continue;
         }

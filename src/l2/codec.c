@@ -21,10 +21,11 @@
  *            Two opens with 2^32 encryptions each share a nonce with probability 2^-63.
  *            Keys, namespace names, lengths and times are not encrypted.
  * SEE ALSO   base/pack.c for LZ4; README.md for the reserved blocks. */
-#include "l2/l2_int.h"
+#include "l2/codec.h"
 
 #include "base/pack.h"
 #include "base/random.h"
+#include "l2/format.h"
 
 #define L2_NONCE 12u
 #define L2_AAD_HEAD 32u
@@ -104,6 +105,14 @@ static bool l2_packers_have(l2 *d, uint32_t want)
 CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
 {
     return !d->packs || l2_packers_have(d, d->crypt.seal != NULL ? L2_PACKERS : L2_PACKERS / 2);
+}
+
+CELLAR_PRIVATE void *l2_alloc(l2 *d, size_t bytes)
+{
+    void *p = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (BASE_LIKELY(!d->forked)) { return p; }
+    base_free(d->cfg.account, BASE_MOD_L2, p, p != NULL ? bytes : 0);
+    return NULL;
 }
 
 CELLAR_PRIVATE bool l2_codec_open(l2 *d)

@@ -14,9 +14,11 @@
  *            stays as it was; only calls that were active during the fork still change tables.
  * LIMITS     The memory of the tables stays charged in the child until it closes the store.
  * SEE ALSO   README.md: rejected designs. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
+
+#include "l2/files.h"
 
 BASE_SIZE_BEGIN
 
@@ -126,8 +128,8 @@ static void l2_locks_reset(l2 *d)
     for (uint32_t i = 0; d->tombstone_locks != NULL && i < d->cli_count; i++) {
         sync_reset(&d->tombstone_locks[i].lock);
     }
-    sync_reset(&d->ends.lock);
-    sync_reset(&d->trouble.lock);
+    sync_reset(&d->invalidations.lock);
+    sync_reset(&d->health.lock);
     sync_reset(&d->log_lock);
     sync_reset(&d->namespace_lock);
     base_store_rel(&d->working, 0u);
@@ -152,14 +154,6 @@ CELLAR_PRIVATE void l2_forked(l2 *d)
     base_store_rlx(&d->lost, 0u);
     base_store_rlx(&d->closed, 0u);
     base_store_rel(&d->broken, (uint32_t)L2_BROKEN_STAGE);
-}
-
-CELLAR_PRIVATE void *l2_alloc(l2 *d, size_t bytes)
-{
-    void *p = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
-    if (BASE_LIKELY(!d->forked)) { return p; }
-    base_free(d->cfg.account, BASE_MOD_L2, p, p != NULL ? bytes : 0);
-    return NULL;
 }
 
 BASE_SIZE_END

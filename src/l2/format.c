@@ -2,7 +2,7 @@
  *
  * format: write and read the bytes on disk, without knowledge of files, locks or RAM tables.
  *
- * PICTURE    directory: LOCK, SUPER, META.0, META.1 (superblock.c), stage.buf, data.seg, bloom.snap
+ * PICTURE    directory: LOCK, SUPER, META.0, META.1 (meta.c), stage.buf, data.seg, bloom.snap
  *            (owner_images.c), index.snap (index_snapshot.c)
  *            data.seg, stage.buf:  |segment|segment|..    one segment per place, or per slot
  *            segment:  |header 64|records|zeros|footer pages, number 0 last|trailer 4096|
@@ -33,7 +33,7 @@
  *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
  * INVARIANTS A reader uses no byte before the check that covers it.
  * SEE ALSO   SUPER and extensions: at their sections below. README.md: versions, repair of bits. */
-#include "l2/l2_int.h"
+#include "l2/format.h"
 
 #define L2_MAGIC_HEAD 0x48324c43u    /* "CL2H" */
 #define L2_MAGIC_TRAILER 0x54324c43u /* "CL2T" */

@@ -20,9 +20,13 @@
  *            all records complete. So a change that the tombstone filter denies costs no sync.
  *            At level ALWAYS pages are not armed, because each sync would write them once more. A
  *            store into a page that a sync has just cleaned may wait for the file system. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
+
+#include "l2/arm.h"
+#include "l2/barrier.h"
+#include "l2/health.h"
 
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
 
@@ -67,19 +71,6 @@ static int l2_commit_lead(l2 *d)
     L2_COUNT(d, commits);
     base_store_rel(&d->committed, sees); /* acquire in l2_commit */
     return l2_commit_barred(d);
-}
-
-CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e)
-{
-    if (d->cfg.level == L2_DROP) { return; }
-    d->commit_floor = base_load_rlx(&d->floor_lsn);
-    base_store_rel(&d->committed, (uint64_t)0);
-    base_store_rel(&d->commit_errno, (uint32_t)e); /* acquire in l2_commit_barred */
-}
-
-CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor)
-{
-    if (floor >= d->commit_floor) { base_store_rel(&d->commit_errno, 0u); }
 }
 
 /* Return true if nothing was reserved since the last commit. The bar is checked first: after a

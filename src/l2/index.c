@@ -4,13 +4,13 @@
  *
  * PICTURE    hash48 = | place 32 | fingerprint 16 |    place -> shard (6 bits), bucket b1 of it
  *            b2 = (mix(fingerprint) - b1) mod n; either bucket of a pair gives the other one
- *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | size hint 8 | linked|kept|tomb|twin
+ *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | hint 8 | linked|durable|tomb|twin
  * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
  *            word, of its newest record. A new record replaces a plain word, so the older key is
- *            lost. A word is heavy if it is kept, linked or tomb. Only a record that links to the
- *            record of the old word replaces a heavy word, see link.c. The index rebuild keeps one
- *            word per hash48 of a class, all marked `twin`. A tomb word stays while its class has
- *            other words. A get takes the newest record of its key among all of these (read.c).
+ *            lost. A word is heavy if it is durable, linked or tomb. Only a record that links to
+ *            the record of the old word replaces a heavy word, see link.c. The index rebuild keeps
+ *            one word per hash48 of a class, all marked `twin`. A tomb word stays while its class
+ *            has other words. A get takes the newest record of its key among all of these (read.c).
  * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never
  *            0, because a segment begins with its header.
  *            If a record of a key is reachable, so is the key's newest record. So a word leaves
@@ -21,7 +21,9 @@
  *            one), then drops the oldest class, plain words first: a miss, nothing else.
  * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
  *            et al. 2014 (partial keys). */
-#include "l2/l2_int.h"
+#include "l2/index.h"
+
+#include "l2/progress.h"
 
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)
@@ -75,7 +77,7 @@ CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects)
 
 CELLAR_PRIVATE void l2_index_close(l2 *d)
 {
-    l2_index_warm_end(d);
+    l2_index_rebuild_end(d);
     base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.way, l2_index_bytes(d));
     d->index.way = NULL;
 }
@@ -474,7 +476,7 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
 static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
 static size_t l2_place_bytes(const l2 *d) { return l2_index_bytes(d) / 2; }
 
-CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d)
+CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d)
 {
     const size_t bytes = l2_bits_bytes(d);
     d->index.closed = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes * L2_SHARDS, NULL);
@@ -488,7 +490,7 @@ CELLAR_PRIVATE bool l2_index_warm_begin(l2 *d)
     return true;
 }
 
-CELLAR_PRIVATE void l2_index_warm_end(l2 *d)
+CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d)
 {
     if (d->index.closed == NULL) { return; }
     for (uint32_t i = 0; i < L2_SHARDS; i++) {

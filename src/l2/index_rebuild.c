@@ -11,14 +11,23 @@
  *            or misses. A segment is `unread` until the tables have all its lines. If it is
  *            reclaimed before, its words are removed and its puts are added to the filter. Its
  *            lines in the buffer are skipped.
- *            The filter is complete when `warming` ends. Until then each change logs a tombstone
+ *            The filter is complete when `rebuilding` ends. Until then each change logs a tombstone
  *            and leaves a tomb word.
  * LOCKING    Worker only; shard locks as in index.c.
  * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
  *            less memory areas are smaller; without memory lines are added one by one.
  * SEE ALSO   recovery.c: which segments count; index_snapshot.c: the saved index; README.md:
  *            measurements. */
-#include "l2/l2_int.h"
+#include "l2/index_rebuild.h"
+
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
+#include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/superblock.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_SORT_MOST ((uint64_t)64 << 20)
 #define L2_SORT_LEAST 8u /* lines per area */
@@ -26,11 +35,11 @@
 
 /* ---- lines, by shard ---- */
 
-CELLAR_PRIVATE bool l2_warm_begin(l2 *d)
+CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
-    if (!l2_index_warm_begin(d)) { return false; }
+    if (!l2_index_rebuild_begin(d)) { return false; }
     uint64_t most = 0;
     uint32_t longest = 0; /* longest footer, in pages */
     for (uint32_t i = 0; i < d->order_count; i++) {
@@ -39,8 +48,8 @@ CELLAR_PRIVATE bool l2_warm_begin(l2 *d)
         longest = BASE_MAX(longest, pages);
     }
     /* Without this buffer pages are read one by one. */
-    d->feet.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FEET_BYTES);
-    d->feet.buf = base_alloc(a, BASE_MOD_L2, d->feet.room, NULL);
+    d->footers.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FOOTERS_BYTES);
+    d->footers.buf = base_alloc(a, BASE_MOD_L2, d->footers.room, NULL);
     const uint64_t bytes = BASE_MIN(d->cfg.memory_bytes / 8, L2_SORT_MOST);
     most = BASE_MIN(most / L2_SHARDS * 9 / 8, bytes / L2_SHARDS / sizeof(l2_sort_line));
     most = BASE_MAX(most, L2_SORT_LEAST);
@@ -52,13 +61,13 @@ CELLAR_PRIVATE bool l2_warm_begin(l2 *d)
     return true;
 }
 
-CELLAR_PRIVATE void l2_warm_free(l2 *d)
+CELLAR_PRIVATE void l2_rebuild_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
-    base_free(a, BASE_MOD_L2, d->feet.buf, d->feet.room);
+    base_free(a, BASE_MOD_L2, d->footers.buf, d->footers.room);
     base_free(a, BASE_MOD_L2, s->line, (size_t)s->room * L2_SHARDS * sizeof *s->line);
-    d->feet = (l2_feet){ 0 };
+    d->footers = (l2_footers){ 0 };
     *s = (l2_sort){ 0 };
 }
 
@@ -115,14 +124,14 @@ static void l2_sort_add(l2 *d, uint64_t h48, uint64_t word)
 
 /* ---- footers ---- */
 
-typedef struct l2_warm {
+typedef struct l2_rebuilt {
     uint32_t seg;
     uint64_t segseq;
-} l2_warm;
+} l2_rebuilt;
 
-static void l2_warm_line(l2 *d, void *ctx, const l2_entry *e)
+static void l2_rebuild_line(l2 *d, void *ctx, const l2_entry *e)
 {
-    const l2_warm *w = ctx;
+    const l2_rebuilt *w = ctx;
     if (e->kind == L2_KIND_CONTROL) { return; }
     if (l2_lsn(d, w->segseq, e->off) < base_load_acq(&d->floor_lsn)) { return; }
     const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes) |
@@ -138,7 +147,7 @@ static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 }
 
 /* Drop everything below `lsn`, which is unknown, and log that floor. */
-static void l2_warm_hole(l2 *d, uint64_t lsn)
+static void l2_rebuild_hole(l2 *d, uint64_t lsn)
 {
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
     l2_spot at;
@@ -159,18 +168,18 @@ static void l2_warm_hole(l2 *d, uint64_t lsn)
     l2_spot_done(d, &at);
 }
 
-static void l2_warm_filter(l2 *d, void *ctx, const l2_entry *e)
+static void l2_rebuild_filter(l2 *d, void *ctx, const l2_entry *e)
 {
-    const l2_warm *w = ctx;
+    const l2_rebuilt *w = ctx;
     if (e->kind == L2_KIND_PUT) { l2_filter_add(d, e->h48, d->seg[w->seg].era); }
 }
 
 /* Readable records stay in the filter until a header with a floor above them exists. Otherwise the
  * next open could serve a record after a change that the filter denied. */
-CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
+CELLAR_PRIVATE void l2_rebuild_skip(l2 *d, uint32_t seg)
 {
     l2_seg *g = &d->seg[seg];
-    l2_warm w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
+    l2_rebuilt w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
     bool ok = true;
     g->unread = false;
     sync_take(L2_LOG, &d->log_lock);
@@ -179,28 +188,28 @@ CELLAR_PRIVATE void l2_warm_skip(l2 *d, uint32_t seg)
     if (!open) { return; } /* The next header comes later, or all records were dropped. */
     for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
         ok = l2_foot_load(d, g, w.segseq, p - 1) &&
-             l2_foot_each(d, g->data_end, true, l2_warm_filter, &w);
+             l2_foot_each(d, g->data_end, true, l2_rebuild_filter, &w);
     }
-    if (!ok) { l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0)); }
+    if (!ok) { l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0)); }
 }
 
-static void l2_warm_done(l2 *d)
+static void l2_rebuild_done(l2 *d)
 {
     for (uint32_t i = 0; i < d->order_count; i++) { d->seg[d->order[i]].unread = false; }
-    l2_warm_free(d);
+    l2_rebuild_free(d);
     BASE_POINT("l2.warm");
-    base_store_rel(&d->warming, 0u); /* acquire in l2_kill */
+    base_store_rel(&d->rebuilding, 0u); /* acquire in l2_invalidate */
     /* No change leaves a tomb word any more: the existing ones may be removed. */
     l2_tombstone_locks_pass(d);
     l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));
-    l2_index_warm_end(d);
+    l2_index_rebuild_end(d);
 }
 
 /* Read the footer pages below index `pages` with one call, as many as the buffer holds. They are
  * adjacent, the last one first. A failed read is repeated page by page. */
-static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
+static void l2_rebuild_read(l2 *d, const l2_seg *g, uint32_t pages)
 {
-    l2_feet *f = &d->feet;
+    l2_footers *f = &d->footers;
     const uint64_t at = ((uint64_t)base_load_rlx(&g->place) + 1) * d->form.seg_bytes -
                         (uint64_t)(pages + 1) * L2_PAGE;
     const bool first = pages == g->footer_pages;
@@ -212,7 +221,7 @@ static void l2_warm_read(l2 *d, const l2_seg *g, uint32_t pages)
 }
 
 /* Prefetch the next segment's footer while the lines of this one are added. */
-static void l2_warm_ahead(l2 *d)
+static void l2_rebuild_ahead(l2 *d)
 {
     if (d->order_at == d->order_count || d->vfs->ahead == NULL) { return; }
     const l2_seg *g = &d->seg[d->order[d->order_at]];
@@ -222,28 +231,28 @@ static void l2_warm_ahead(l2 *d)
     if (g->unread && bytes > 0) { d->vfs->ahead(d->vfs->ctx, d->data_file, end - bytes, bytes); }
 }
 
-CELLAR_PRIVATE bool l2_warm_step(l2 *d)
+CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
 {
-    if (base_load_rlx(&d->warming) == 0) { return false; }
+    if (base_load_rlx(&d->rebuilding) == 0) { return false; }
     if (d->order_at == d->order_count) {
         if (l2_sort_rest(d)) { return true; }
-        l2_warm_done(d);
+        l2_rebuild_done(d);
         return false;
     }
-    l2_warm w = { .seg = (uint32_t)d->order[d->order_at++] };
+    l2_rebuilt w = { .seg = (uint32_t)d->order[d->order_at++] };
     l2_seg *g = &d->seg[w.seg];
     w.segseq = L2_SEG_SEQ(base_load_acq(&g->word));
     if (!g->unread) { return true; } /* reclaimed meanwhile */
     bool ok = true;
     for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
-        l2_warm_read(d, g, p);
-        if (p == g->footer_pages) { l2_warm_ahead(d); } /* after the read that is needed first */
+        l2_rebuild_read(d, g, p);
+        if (p == g->footer_pages) { l2_rebuild_ahead(d); } /* after the read that is needed first */
         ok = l2_foot_load(d, g, w.segseq, p - 1);
-        if (ok) { ok = l2_foot_each(d, g->data_end, true, l2_warm_line, &w); }
+        if (ok) { ok = l2_foot_each(d, g->data_end, true, l2_rebuild_line, &w); }
     }
-    d->feet.bytes = 0; /* The place may get another segment. */
+    d->footers.bytes = 0; /* The place may get another segment. */
     if (!ok) {
-        l2_warm_hole(d, l2_lsn(d, w.segseq + 1, 0));
+        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0));
         d->order_at = d->order_count;
     }
     return true;

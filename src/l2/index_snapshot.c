@@ -30,9 +30,14 @@
  *            footers.
  * SEE ALSO   index_rebuild.c: the index rebuild; owner_images.c: Bloom filters. README.md:
  *            periodic snapshots. */
-#include "l2/l2_int.h"
+#include "l2/index_snapshot.h"
 
 #include <errno.h>
+
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
+#include "l2/progress.h"
 
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
 #define L2_SNAP_VERSION 3u /* 1: other positions of words and lines; 2: words without flags */
@@ -298,7 +303,7 @@ static int l2_snap_write(l2 *d, const l2_snap_sizes *z, uint32_t rows)
 CELLAR_PRIVATE void l2_snap_save(l2 *d)
 {
     uint64_t oldest;
-    if (d->super.state != L2_CLEAN || base_load_acq(&d->warming) != 0 ||
+    if (d->super.state != L2_CLEAN || base_load_acq(&d->rebuilding) != 0 ||
         base_load_acq(&d->broken) != 0 || base_load_acq(&d->disk) != L2_DISK_OK ||
         base_load_rlx(&d->emptied) != 0) {
         return;

@@ -20,9 +20,18 @@
  *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
  *            before the close.
  * SEE ALSO   README.md: why recovery runs here instead of a second reader of the format. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
+
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/index_rebuild.h"
+#include "l2/index_snapshot.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/owner_images.h"
 
 BASE_SIZE_BEGIN
 
@@ -275,7 +284,7 @@ static int l2_layer_boot_id(void *ctx, unsigned char out[16])
 }
 
 /* Look for the stall marker that the next open would find. */
-static int l2_layer_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
+static int l2_layer_marker(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
     const l2_layer *y = ctx;
     if (how != BASE_VFS_BELL_LOOK) { return EROFS; }
@@ -290,7 +299,7 @@ static base_vfs l2_layer_vfs(l2_layer *y)
         .arm = l2_layer_arm, .datasync = l2_layer_nothing, .sync_dir = l2_layer_nothing,
         .truncate = l2_layer_truncate, .rename = l2_layer_rename, .unlink = l2_layer_unlink,
         .lock = l2_layer_nothing, .lock_shared = l2_layer_nothing, .stat = l2_layer_stat,
-        .boot_id = l2_layer_boot_id, .bell = l2_layer_bell, .ctx = y };
+        .boot_id = l2_layer_boot_id, .bell = l2_layer_marker, .ctx = y };
 }
 
 /* Return the bytes of all files on disk. */
@@ -594,7 +603,7 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     cellar_err err = l2_open(&cfg, &d, sys_errno);
     if (err != CELLAR_OK) { return err; }
     out->file_bytes = l2_layer_bytes(y);
-    while (l2_warm_step(d)) {} /* Only that: l2_tick would reclaim. */
+    while (l2_rebuild_step(d)) {} /* Only that: l2_tick would reclaim. */
     out->begins_anew = d->form.epoch != s->epoch;
     err = l2_look_store(d, how, out);
     l2_forked(d); /* discard the store: no seal, no sync */

@@ -4,9 +4,9 @@
  *
  * PICTURE    tag      row {fingerprint, hard epoch, soft epoch, lsn of its control}
  *            pattern  row {generation, pattern, lsn}: matching records below lsn are dead
- * PROTOCOL   invalidation: row entered -> `ends` + 1 -> control reserved -> row gets its lsn
- *            put: `ends` noted -> tags valid? no matching pattern in progress? -> reserved only if
- *            `ends` is unchanged and the stamp is still current (l2_current)
+ * PROTOCOL   invalidation: row entered -> `count` + 1 -> control reserved -> row gets its lsn
+ *            put: `count` noted -> tags valid? no matching pattern in progress? -> reserved only if
+ *            `count` is unchanged and the stamp is still current (l2_current)
  * INVARIANTS No record that a control invalidates follows the control in the log. So a row may be
  *            forgotten once a durable header says that nothing below its control counts.
  *            META holds each row with a control below META's lsn: a row comes before its control,
@@ -21,9 +21,11 @@
  *            wrong). 256 patterns, 64 KiB: the oldest becomes a FLOOR of the log at its lsn. The
  *            same two replace a row for which memory is short.
  * SEE ALSO   The cache has the table that decides which tags are valid. README.md: why a FLOOR. */
-#include "l2/l2_int.h"
+#include "l2/invalidations.h"
 
 #include "base/glob.h"
+#include "l2/control.h"
+#include "l2/format.h"
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
 #define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */
@@ -49,8 +51,8 @@ struct l2_globs { /* constant once published, except lsn and walking of each row
 static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp) SYNC_HOLDS(GLOB);
 static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
 {
-    for (uint32_t i = 0; i < d->ends.tag_count; i++) {
-        if (d->ends.tag[i].fp == fp) { return &d->ends.tag[i]; }
+    for (uint32_t i = 0; i < d->invalidations.tag_count; i++) {
+        if (d->invalidations.tag[i].fp == fp) { return &d->invalidations.tag[i]; }
     }
     return NULL;
 }
@@ -61,7 +63,7 @@ static uint64_t l2_tag_last(const l2_tag_row *t) { return BASE_MAX(t->hard, t->s
 static void l2_tags_fold(l2 *d) SYNC_HOLDS(GLOB);
 static void l2_tags_fold(l2 *d)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     uint64_t low = e->tag_floor, high = UINT64_MAX;
     while (low < high) {
         const uint64_t mid = low + (high - low) / 2;
@@ -82,7 +84,7 @@ static void l2_tags_fold(l2 *d)
 static bool l2_tag_room(l2 *d)
 {
     base_account *a = d->cfg.account;
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_tag_row *rows = NULL;
     uint32_t cap = 0;
     for (;;) {
@@ -111,7 +113,7 @@ static bool l2_tag_room(l2 *d)
 static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft) SYNC_HOLDS(GLOB);
 static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_tag_row *t = l2_tag_of(d, fp);
     if (t == NULL && e->tag_count == L2_TAGS_MAX) { l2_tags_fold(d); }
     if (t == NULL && e->tag_count == e->tag_cap) {
@@ -127,9 +129,9 @@ static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     return t;
 }
 
-CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
+CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     unsigned char value[L2_TAG_BYTES] = { L2_CTL_TAG, soft };
     (void)l2_tag_room(d);
     sync_take(GLOB, &e->lock);
@@ -141,10 +143,10 @@ CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     l2_w64(value + 24, e->tag_floor);
     sync_drop(GLOB, &e->lock);
     BASE_POINT("l2.end_entered");
-    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     BASE_POINT("l2.end_raised");
     const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0);
-    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     sync_take(GLOB, &e->lock);
     t = l2_tag_of(d, fp);
     if (t != NULL && entered) {
@@ -154,9 +156,9 @@ CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
     sync_drop(GLOB, &e->lock);
 }
 
-CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t count)
+CELLAR_PRIVATE int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     int verdict = 0;
     sync_take(GLOB, &e->lock);
     if (count > 0 && born < e->tag_floor) { verdict = 2; }
@@ -174,6 +176,14 @@ CELLAR_PRIVATE int l2_tags_ended(l2 *d, uint64_t born, const void *fps, uint32_t
     return verdict;
 }
 
+CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
+{
+    if (m->tag_count == 0) { return 0; }
+    return d->cfg.tags_valid != NULL
+               ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
+               : l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count);
+}
+
 /* Report all tags during open. `fn` may take locks that rank below GLOB. */
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
@@ -182,7 +192,7 @@ CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx)
 {
-    const l2_ends *e = &d->ends;
+    const l2_invalidations *e = &d->invalidations;
     *floor = e->tag_floor;
     for (uint32_t i = 0; i < e->tag_count; i++) {
         fn(ctx, e->tag[i].fp, e->tag[i].hard, e->tag[i].soft);
@@ -201,7 +211,7 @@ static unsigned char *l2_globs_text(const l2_globs *t)
 static bool l2_glob_is_over(const l2 *d, const l2_glob *g) SYNC_HOLDS(GLOB);
 static bool l2_glob_is_over(const l2 *d, const l2_glob *g)
 {
-    const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->ends.floor);
+    const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->invalidations.floor);
     return base_load_rlx(&g->lsn) <= floor && base_load_rlx(&g->walking) == 0;
 }
 
@@ -233,7 +243,7 @@ static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, 
 static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
                               uint32_t *text)
 {
-    const l2_globs *from = base_load_rlx(&d->ends.globs);
+    const l2_globs *from = base_load_rlx(&d->invalidations.globs);
     uint32_t n = 0;
     *text = 0;
     for (uint32_t i = 0; from != NULL && i < from->count; i++) {
@@ -250,7 +260,7 @@ static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, 
 static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them) SYNC_HOLDS(GLOB);
 static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_globs *old = base_load_rlx(&e->globs);
     *free_them = NULL;
     if (old != NULL) {
@@ -275,7 +285,7 @@ static void l2_globs_free(l2 *d, l2_globs *t)
 /* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if there is none. */
 static bool l2_globs_floor(l2 *d)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     uint64_t lsn = UINT64_MAX;
     sync_take(GLOB, &e->lock);
     const l2_globs *t = base_load_rlx(&e->globs);
@@ -304,7 +314,7 @@ static bool l2_globs_floor(l2 *d)
 /* Enter a pattern with its text. OK, E_NOMEM or E_LIMIT. */
 static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_globs *made = NULL, *old = NULL;
     uint32_t room = 0, space = 0;
     cellar_err err = CELLAR_PENDING;
@@ -345,7 +355,7 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
 static l2_glob *l2_glob_of(l2 *d, uint64_t seq) SYNC_HOLDS(GLOB);
 static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
 {
-    l2_globs *t = base_load_rlx(&d->ends.globs);
+    l2_globs *t = base_load_rlx(&d->invalidations.globs);
     for (uint32_t i = 0; t != NULL && i < t->count; i++) {
         if (t->row[i].seq == seq) { return &t->row[i]; }
     }
@@ -355,7 +365,7 @@ static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
 CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *pattern, size_t len,
                                         uint64_t *seq)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     unsigned char value[L2_GLOB_HEAD + BASE_GLOB_MAX];
     BASE_ASSERT(len <= BASE_GLOB_MAX);
     l2_glob fresh = { .generation = generation, .len = (uint32_t)len };
@@ -365,7 +375,7 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     if (err != CELLAR_OK) { return err; }
     *seq = fresh.seq;
     BASE_POINT("l2.end_entered");
-    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     BASE_POINT("l2.end_raised");
     memset(value, 0, L2_GLOB_HEAD);
     value[0] = L2_CTL_GLOB;
@@ -373,7 +383,7 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     l2_w32(value + 4, generation);
     memcpy(value + L2_GLOB_HEAD, pattern, len);
     const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0);
-    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->ends, (uint64_t)1); }
+    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     sync_take(GLOB, &e->lock);
     l2_glob *g = l2_glob_of(d, *seq);
     if (g != NULL) { base_store_rel(&g->lsn, lsn); }
@@ -383,16 +393,16 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
 
 CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq)
 {
-    sync_take(GLOB, &d->ends.lock);
+    sync_take(GLOB, &d->invalidations.lock);
     l2_glob *g = l2_glob_of(d, seq);
     if (g != NULL) { base_store_rel(&g->walking, 0u); }
-    sync_drop(GLOB, &d->ends.lock);
+    sync_drop(GLOB, &d->invalidations.lock);
 }
 
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     bool found = false;
     if (BASE_LIKELY(base_load_acq(&e->globs) == NULL)) { return false; }
     (void)base_add_sc(&e->readers, 1u);
@@ -412,9 +422,9 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, boo
 
 /* ---- META and controls ---- */
 
-CELLAR_PRIVATE size_t l2_ends_bytes(l2 *d)
+CELLAR_PRIVATE size_t l2_invalidation_bytes(l2 *d)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     sync_take(GLOB, &e->lock);
     const l2_globs *t = base_load_rlx(&e->globs);
     size_t n = (size_t)(e->tag_count + 16) * L2_META_TAG + 2048;
@@ -429,10 +439,10 @@ static bool l2_tag_is_over(const l2 *d, const l2_tag_row *t)
 }
 
 /* Remove rows that are over, as far as that needs no memory. */
-static void l2_ends_prune(l2 *d, l2_globs **free_them) SYNC_HOLDS(GLOB);
-static void l2_ends_prune(l2 *d, l2_globs **free_them)
+static void l2_invalidation_prune(l2 *d, l2_globs **free_them) SYNC_HOLDS(GLOB);
+static void l2_invalidation_prune(l2 *d, l2_globs **free_them)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < e->tag_count; i++) {
         if (!l2_tag_is_over(d, &e->tag[i])) { e->tag[kept++] = e->tag[i]; }
@@ -446,15 +456,15 @@ static void l2_ends_prune(l2 *d, l2_globs **free_them)
     if (!any) { l2_globs_swap(d, NULL, free_them); }
 }
 
-CELLAR_PRIVATE size_t l2_ends_write(l2 *d, unsigned char *head, unsigned char *to, size_t cap,
-                                    uint64_t lsn)
+CELLAR_PRIVATE size_t l2_invalidation_write(l2 *d, unsigned char *head, unsigned char *to,
+                                            size_t cap, uint64_t lsn)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_globs *old = NULL;
     size_t n = 0;
     uint32_t globs = 0;
     sync_take(GLOB, &e->lock);
-    l2_ends_prune(d, &old);
+    l2_invalidation_prune(d, &old);
     const l2_globs *t = base_load_rlx(&e->globs);
     if ((size_t)e->tag_count * L2_META_TAG > cap) { n = SIZE_MAX; }
     for (uint32_t i = 0; i < e->tag_count && n != SIZE_MAX; i++, n += L2_META_TAG) {
@@ -488,8 +498,8 @@ CELLAR_PRIVATE size_t l2_ends_write(l2 *d, unsigned char *head, unsigned char *t
     return n;
 }
 
-CELLAR_PRIVATE bool l2_ends_skip(const unsigned char *head, const unsigned char *from, size_t cap,
-                                 size_t *n)
+CELLAR_PRIVATE bool l2_invalidation_skip(const unsigned char *head, const unsigned char *from,
+                                         size_t cap, size_t *n)
 {
     const uint32_t tags = l2_r32(head + 36);
     *n = 0;
@@ -506,7 +516,7 @@ CELLAR_PRIVATE bool l2_ends_skip(const unsigned char *head, const unsigned char 
 
 static bool l2_tag_found(l2 *d, uint64_t fp, uint64_t hard, uint64_t soft, uint64_t lsn)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     if (!l2_tag_room(d)) { return false; }
     sync_take(GLOB, &e->lock);
     l2_tag_row *t = hard != 0 || soft == 0 ? l2_tag_enter(d, fp, hard, false) : NULL;
@@ -526,12 +536,13 @@ static bool l2_glob_found(l2 *d, uint32_t generation, const void *pattern, uint3
 
 static void l2_tag_floor_raise(l2 *d, uint64_t epoch)
 {
-    sync_take(GLOB, &d->ends.lock);
-    d->ends.tag_floor = BASE_MAX(d->ends.tag_floor, epoch);
-    sync_drop(GLOB, &d->ends.lock);
+    sync_take(GLOB, &d->invalidations.lock);
+    d->invalidations.tag_floor = BASE_MAX(d->invalidations.tag_floor, epoch);
+    sync_drop(GLOB, &d->invalidations.lock);
 }
 
-CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigned char *from)
+CELLAR_PRIVATE bool l2_invalidation_take(l2 *d, const unsigned char *head,
+                                         const unsigned char *from)
 {
     size_t n = 0;
     bool ok = true;
@@ -548,7 +559,8 @@ CELLAR_PRIVATE bool l2_ends_take(l2 *d, const unsigned char *head, const unsigne
     return ok;
 }
 
-CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t bytes, uint64_t lsn)
+CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, uint32_t bytes,
+                                            uint64_t lsn)
 {
     if (value[0] == L2_CTL_TAG && bytes >= L2_TAG_BYTES) {
         const uint64_t epoch = l2_r64(value + 16);
@@ -566,29 +578,29 @@ CELLAR_PRIVATE bool l2_ends_control(l2 *d, const unsigned char *value, uint32_t 
 
 /* ---- open and close ---- */
 
-CELLAR_PRIVATE void l2_ends_forget(l2 *d)
+CELLAR_PRIVATE void l2_invalidation_forget(l2 *d)
 {
     l2_globs *old = NULL;
-    sync_take(GLOB, &d->ends.lock);
-    d->ends.tag_count = 0;
+    sync_take(GLOB, &d->invalidations.lock);
+    d->invalidations.tag_count = 0;
     l2_globs_swap(d, NULL, &old);
-    sync_drop(GLOB, &d->ends.lock);
+    sync_drop(GLOB, &d->invalidations.lock);
     l2_globs_free(d, old);
 }
 
 /* Free all tables. No other thread uses the store any more. */
-CELLAR_PRIVATE void l2_ends_close(l2 *d) SYNC_UNCHECKED;
-CELLAR_PRIVATE void l2_ends_close(l2 *d)
+CELLAR_PRIVATE void l2_invalidation_close(l2 *d) SYNC_UNCHECKED;
+CELLAR_PRIVATE void l2_invalidation_close(l2 *d)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     l2_globs_free(d, base_load_rlx(&e->globs));
     l2_globs_free(d, e->replaced);
     base_free(d->cfg.account, BASE_MOD_L2, e->tag, e->tag_cap * sizeof *e->tag);
 }
 
-CELLAR_PRIVATE void l2_ends_count(l2 *d, l2_stats *out)
+CELLAR_PRIVATE void l2_invalidation_count(l2 *d, l2_stats *out)
 {
-    l2_ends *e = &d->ends;
+    l2_invalidations *e = &d->invalidations;
     sync_take(GLOB, &e->lock);
     const l2_globs *t = base_load_rlx(&e->globs);
     out->tags = e->tag_count;

@@ -4,7 +4,7 @@
  *
  * PICTURE    cache -put-> log in data.seg -get-> cache    src/l2/README.md has the whole picture
  *            A put brings a stamp and a function that says whether the stamp is still current.
- *            Each change of a key calls l2_kill, so that no older value is served afterwards.
+ *            Each change of a key calls l2_invalidate, so that no older value is served afterwards.
  * INVARIANTS Damage and I/O errors are misses. A get never returns a value that is older than a
  *            finished change of its key.
  * LOCKING    Any thread may call any function between l2_open and l2_close, unless a function
@@ -93,7 +93,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: the entry had no get since it was stored. Its second put within a
                   * while is written, see admission.c */
-    bool kept;   /* into a put: acknowledged as durable, so a later open must find the entry */
+    bool durable; /* into a put: acknowledged as durable, so a later open must find the entry */
     bool pack;   /* into a put: compress the value if that saves at least 1/8 */
     uint32_t raw_bytes; /* size of a compressed value before compression; set by l2 only */
     int64_t end_wall_ms; /* deadline_ms as stored in a record with until_ms; set by l2 only */
@@ -128,16 +128,16 @@ BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, s
 
 /* Check that a key is unchanged since its value was read, and that no pattern deleted it since.
  * l2_put asks under the log lock, after it has compared the active patterns. The function reads the
- * stamp with seq_cst; each change raises the stamp with seq_cst before it calls l2_kill. */
+ * stamp with seq_cst; each change raises the stamp with seq_cst before it calls l2_invalidate. */
 typedef struct l2_current {
     bool (*is)(void *ctx, uint64_t hash, uint64_t stamp); /* NULL: always current */
     void *ctx;
     uint64_t stamp;
 } l2_current;
 /* Store an entry. Never waits. OK: the log has this copy or an identical one, and it replaces all
- * older copies. So a change that puts needs no l2_kill. DROPPED: no room in time. REFUSED: the
- * stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a write
- * budget. */
+ * older copies. So a change that puts needs no l2_invalidate. DROPPED: no room in time. REFUSED:
+ * the stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a
+ * write budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
@@ -147,20 +147,20 @@ BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
 BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 /* Ensure that no older value of a changed or deleted key is served any more, also after a
  * restart. */
-BASE_SPARE CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k);
+BASE_SPARE CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k);
 /* Return true if no put of this hash with a current stamp can be served, now or after a reopen.
- * Then neither l2_get nor l2_kill need be called. The caller raises the stamp with seq_cst before,
- * so that later puts are refused. Reads atomic words only. */
+ * Then neither l2_get nor l2_invalidate need be called. The caller raises the stamp with seq_cst
+ * before, so that later puts are refused. Reads atomic words only. */
 BASE_SPARE CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash);
 
 /* ---- invalidation without lookup: epochs of tags, patterns; see invalidations.c ---- */
 /* Tag of entries that are valid only in the run of the store in which they were put. The cache's
- * tags_valid enforces that; where l2 does not call tags_valid, l2_tags_ended does. */
+ * tags_valid enforces that; where l2 does not call tags_valid, l2_tags_state does. */
 #define L2_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
 /* Log the invalidation of a tag: entries born before `epoch` are not served any more. soft: they
  * are stale, which the disk tier also treats as a miss. `epoch` exceeds all earlier ones and the
  * result of l2_tags_known. */
-BASE_SPARE CELLAR_PRIVATE void l2_tag_end(l2 *d, uint64_t fp, uint64_t epoch, bool soft);
+BASE_SPARE CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool soft);
 /* Call `fn` for each known tag, during open. Return the epoch from which the cache continues.
  * Entries born before *floor are invalid. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
@@ -243,19 +243,19 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
     L2_OPENED_KILLED,  /* the last run did not close, or the directory is a copy */
     L2_OPENED_NO_SNAP, /* the last close wrote no index.snap, or it cannot be opened */
     L2_OPENED_UNFIT,   /* index.snap is damaged or does not fit what recovery found */
-    L2_OPENED_ANEW     /* the old contents are invalid: the store begins empty */
+    L2_OPENED_RESET     /* the old contents are invalid: the store begins empty */
 } l2_opened;
 
 typedef struct l2_stats {
     uint64_t file_bytes, log_bytes, segments_live, segments_free, entries, index_slots;
     uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired, io_errors;
     uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
-    uint64_t kills, tombstones, denied, remembered, controls;
+    uint64_t invalidated, tombstones, denied, remembered, controls;
     uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
-    uint64_t scrapped_bytes; /* bytes of dirty stage pages that need not be written */
+    uint64_t trimmed_bytes; /* bytes of dirty stage pages that need not be written */
     uint64_t recovered, holes, bad_places, offs;
     uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
-    uint64_t miss_ended, refused_ended, folds, tags, globs; /* see invalidations.c */
+    uint64_t miss_invalid, refused_invalid, folds, tags, globs; /* see invalidations.c */
     uint64_t stalled, closings, relied, waits; /* see stall.c */
     uint64_t commits; /* syncs for l2_commit */
     uint64_t reread; /* damaged records that were read again past the page cache */
@@ -263,7 +263,7 @@ typedef struct l2_stats {
     uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
     uint64_t snaps; /* 1: this open read index.snap instead of the footers */
     uint64_t packed, packed_saved, miss_packed; /* see codec.c; packed_saved in bytes */
-    bool warming, dirty, empty;
+    bool rebuilding, dirty, empty;
     l2_opened opened;
     bool set_aside; /* by this open */
     bool off;    /* too many errors; the tier probes the disk again by itself */

@@ -5,16 +5,20 @@
  * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
  *            link = bytes of the record on disk (format.c); the index has one word per chain
  * PROTOCOL   class without heavy words    the new record replaces them, no link
- *            newest heavy word: own key   the new record takes over its link, a put also its KEPT
+ *            newest heavy word: own key   the new record takes over its link, a put DURABLE, too
  *                               else      the new record links to it
  * INVARIANTS A word has no room for a key, so a writer recognizes its own key only in a slot. A
- *            record that is KEPT, or that leads to one, is therefore linked and not lost. A get of
- *            another key follows the link.
+ *            record that is DURABLE, or that leads to one, is therefore linked and not lost. A get
+ *            of another key follows the link.
  * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
  * SEE ALSO   index.c, LINKS; read.c follows links. */
-#include "l2/l2_int.h"
+#include "l2/link.h"
+
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/io.h"
 
 typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
 
@@ -68,7 +72,7 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
         out->to = link;
         out->alone = n == 1 && !linked;
         out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
-        if (!tomb && (out->word & L2_WORD_KEPT) != 0) { out->flags |= L2_FLAG_KEPT; }
+        if (!tomb && (out->word & L2_WORD_DURABLE) != 0) { out->flags |= L2_FLAG_DURABLE; }
     } else {
         out->to = newest;
         out->flags = L2_FLAG_LINKED;

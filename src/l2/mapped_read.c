@@ -19,8 +19,8 @@
  * LIMITS     At most 8 times the memory budget is mapped (512 MiB with 32-bit pointers). Places of
  *            a later resize are read from the file until the next open. Charged: the bits, and page
  *            tables as if all pages were present.
- * SEE ALSO   log.c for the stage, which is always mapped. README.md: measurements. */
-#include "l2/l2_int.h"
+ * SEE ALSO   slot.c for the stage, which is always mapped. README.md: measurements. */
+#include "l2/mapped_read.h"
 
 #include <errno.h>
 
@@ -83,15 +83,12 @@ CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked)
     memset(m, 0, sizeof *m);
 }
 
-CELLAR_PRIVATE void l2_map_open(l2 *d)
+CELLAR_PRIVATE void l2_map_open(l2 *d, uint64_t wanted)
 {
     l2_mapped *m = &d->mapped;
     if (!d->cfg.mmap_read || d->vfs->map_read == NULL) { return; }
     BASE_ASSERT(d->cfg.sigbus);
     const uint64_t seg = d->form.seg_bytes;
-    const uint64_t wanted = d->cfg.seg_count == 0 ? l2_places_in(&d->cfg, &d->super,
-                                                                 d->cfg.bytes) : 0;
-    /* includes the places that a resize will add */
     uint64_t bytes = BASE_MAX(d->places, wanted) * seg;
     bytes = BASE_MIN(bytes, d->cfg.memory_bytes * L2_MAPPED_TIMES);
     if (sizeof(void *) == 4) { bytes = BASE_MIN(bytes, (uint64_t)512 << 20); }

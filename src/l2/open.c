@@ -9,7 +9,6 @@
  * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
  *            no SUPER. One has a SUPER without our magic, or of a newer library. The third has both
  *            copies of SUPER damaged; l2_on_bad permits to rename it (with a LOCK in it).
- *            All files together never exceed l2_bytes; nseg follows from that.
  *            A copy is a directory with files for which SUPER was not written: stage.buf has
  *            another inode or creation time, or, if that is unknown, another device. It is believed
  *            only if a close wrote SUPER, and only up to the end that SUPER names.
@@ -19,15 +18,36 @@
  * LOCKING    The lock belongs to the open file, so a second open in one process is refused, too.
  * LIMITS     A store keeps its geometry, except its size: another l2_bytes starts a resize after
  *            the open (resize.c). */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
 
 #include "base/random.h"
+#include "l2/admission.h"
+#include "l2/arm.h"
+#include "l2/codec.h"
+#include "l2/files.h"
+#include "l2/format.h"
+#include "l2/geometry.h"
+#include "l2/health.h"
+#include "l2/index.h"
+#include "l2/index_rebuild.h"
+#include "l2/index_snapshot.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/owner_images.h"
+#include "l2/progress.h"
+#include "l2/recovery.h"
+#include "l2/resize.h"
+#include "l2/slot.h"
+#include "l2/stall.h"
+#include "l2/superblock.h"
+#include "l2/sync.h"
+#include "l2/tombstone_filter.h"
+#include "l2/worker.h"
 
 BASE_SIZE_BEGIN
 
-#define L2_SLEEP_NS UINT64_C(100000000)
 #define L2_LOCK_TRIES 5
 #define L2_PLACES_CHEAP 1024u /* SUPER may name so many places without a check of the file */
 #define L2_LOCK_NS UINT64_C(2000000)
@@ -53,17 +73,6 @@ static void l2_count_name(void *ctx, const char *name)
     c->snap = c->snap || strcmp(name, "index.snap") == 0;
     c->snap_rest = c->snap_rest || strcmp(name, "index.new") == 0; /* left by an interrupted save */
     c->foreign = c->foreign || !ours;
-}
-
-static int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
-{
-    return d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
-}
-
-static void l2_file_close(l2 *d, base_vfs_file **f)
-{
-    if (*f != NULL) { d->vfs->close(d->vfs->ctx, *f); }
-    *f = NULL;
 }
 
 /* Repair a damaged copy and use it if it is newer. The older copy may say CLEAN for a store in
@@ -107,40 +116,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
     return ours ? CELLAR_E_CORRUPT : CELLAR_E_FOREIGN;
 }
 
-/* ---- geometry ---- */
-
-static uint32_t l2_seg_bytes_for(const l2_config *c)
-{
-    if (c->seg_bytes != 0) { return c->seg_bytes; }
-    uint64_t seg = (uint64_t)512 << 10;
-    if (c->bytes >= (uint64_t)32 << 20) { seg = (uint64_t)1 << 20; }
-    if (c->bytes >= (uint64_t)128 << 20) { seg = (uint64_t)4 << 20; }
-    if (c->bytes >= (uint64_t)1 << 30) { seg = (uint64_t)8 << 20; }
-    const uint64_t most = base_pow2_floor(BASE_MAX(c->memory_bytes / 16, (uint64_t)64 << 10));
-    return (uint32_t)BASE_MIN(seg, most);
-}
-
-static cellar_err l2_geometry(const l2_config *c, l2_super *s)
-{
-    s->seg_bytes = l2_seg_bytes_for(c);
-    s->nstage = c->stage_count != 0 ? c->stage_count : 4;
-    while (c->stage_count == 0 && s->nstage > 2 &&
-           (uint64_t)s->nstage * s->seg_bytes > c->memory_bytes / 8) {
-        s->nstage--;
-    }
-    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes;
-    if (c->seg_count == 0 && (c->bytes < L2_BYTES_MIN || c->bytes < rest)) {
-        return CELLAR_E_INVAL;
-    }
-    const uint64_t nseg = c->seg_count != 0 ? c->seg_count : l2_places_in(c, s, c->bytes);
-    if (nseg < L2_SEGS_MIN || nseg > UINT32_MAX / 2) { return CELLAR_E_INVAL; }
-    s->nseg = (uint32_t)nseg;
-    s->granule = 8;
-    while (s->granule < 64 && nseg * s->seg_bytes / s->granule > L2_ADDR_MAX) { s->granule *= 2; }
-    if (nseg * s->seg_bytes / s->granule > L2_ADDR_MAX) { return CELLAR_E_INVAL; }
-    s->l2_bytes = c->bytes;
-    return CELLAR_OK;
-}
+/* ---- tables ---- */
 
 static void l2_form_set(l2 *d)
 {
@@ -156,54 +132,6 @@ static void l2_form_set(l2 *d)
     d->keep_free = l2_free_kept(s->nseg);
     const uint32_t fresh = l2_data_limit(d, 2) - L2_HEAD_BYTES - s->granule - d->reserve;
     d->room_max = BASE_MIN(fresh, s->seg_bytes / 2);
-}
-
-/* ---- memory ---- */
-
-/* Return the objects that the tables are made for: for the current or the requested size. */
-static uint64_t l2_objects_for(const l2_config *c, const l2_super *s)
-{
-    const uint64_t wanted = c->seg_count == 0 ? l2_data_room(s, c->bytes) : 0;
-    return l2_objects_in(c, BASE_MAX((uint64_t)s->nseg * s->seg_bytes, wanted));
-}
-
-/* Return the bytes that an open charges to the budget, within some KiB: tables and stage. */
-static uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
-{
-    const uint64_t objects = l2_objects_for(c, s);
-    const uint64_t index = (uint64_t)l2_index_buckets(objects) * L2_SHARDS * L2_WAYS;
-    const uint64_t words = index + l2_seen_in(c->memory_bytes, objects);
-    const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
-    return words * sizeof(uint64_t) +
-           l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
-           l2_lines_in(objects) * sizeof(l2_filter_line) + (uint64_t)s->nseg * row +
-           (uint64_t)s->nstage * s->seg_bytes;
-}
-
-/* Return true if the tables fit into c->memory_bytes together with memory and the rest of a store,
- * or with recovery during an open. README.md has the measured share. */
-static bool l2_fits(const l2_config *c, const l2_super *s)
-{
-    const uint64_t beside = BASE_MAX(c->memory_bytes / 24, l2_recover_bytes(s));
-    return l2_tables_bytes(c, s) + beside + ((uint64_t)128 << 10) <= c->memory_bytes;
-}
-
-/* Return a budget above cfg->memory_bytes that suffices for the store in `made`, or for a new one.
- * It exceeds the least such budget by at most 2 %, by this estimate. */
-static uint64_t l2_memory_least(const l2_config *cfg, const l2_super *made)
-{
-    l2_config c = *cfg;
-    do {
-        c.memory_bytes += c.memory_bytes / 64;
-        l2_super s = { .nseg = 0 };
-        if (made != NULL) {
-            s = *made;
-        } else if (l2_geometry(&c, &s) != CELLAR_OK) {
-            continue;
-        }
-        if (l2_fits(&c, &s)) { break; }
-    } while (c.memory_bytes < (uint64_t)1 << 50);
-    return c.memory_bytes;
 }
 
 static bool l2_tables_open(l2 *d)
@@ -228,106 +156,10 @@ static void l2_tables_close(l2 *d)
     l2_rows_close(d);
     base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);
     base_free(a, BASE_MOD_L2, d->namespace, d->namespace_cap * sizeof *d->namespace);
-    l2_ends_close(d);
+    l2_invalidation_close(d);
 }
 
-/* ---- files ---- */
-
-static int l2_data_size(l2 *d)
-{
-    base_vfs_stat st;
-    int e = d->vfs->stat(d->vfs->ctx, d->data_file, &st);
-    const uint64_t want = (uint64_t)d->nseg * d->form.seg_bytes;
-    if (e == 0 && st.size_bytes < want) {
-        e = d->vfs->preallocate(d->vfs->ctx, d->data_file, want);
-    } else if (e == 0 && st.size_bytes > want) { /* left by an interrupted resize */
-        e = d->vfs->truncate(d->vfs->ctx, d->data_file, want);
-    }
-    return e;
-}
-
-/* Return true if both identities are the same file. A copy may have the same inode, on another file
- * system or after a removal. Without creation times the device decides while its number is
- * valid. */
-static bool l2_stage_is(const l2_stage_id *a, const l2_stage_id *b, bool same_boot)
-{
-    if (a->inode != b->inode || a->inode == 0) { return false; }
-    if (a->born_ns != 0 && b->born_ns != 0) { return a->born_ns == b->born_ns; }
-    return !same_boot || a->device == 0 || b->device == 0 || a->device == b->device;
-}
-
-/* Measure stage.buf. *whole: it has its full length. *kept: it is also the file that SUPER
- * names. */
-static int l2_stage_size(l2 *d, bool same_boot, bool *whole, bool *kept)
-{
-    base_vfs_stat st;
-    int e = d->vfs->stat(d->vfs->ctx, d->stage_file, &st);
-    if (e != 0) { return e; }
-    const uint64_t want = (uint64_t)d->nstage * d->form.seg_bytes;
-    *whole = st.size_bytes >= want;
-    if (!*whole) { e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, want); }
-    const l2_stage_id found = { st.inode, st.device, st.born_ns };
-    *kept = *whole && l2_stage_is(&d->super.stage, &found, same_boot);
-    d->super.stage = found;
-    return e;
-}
-
-static int l2_stage_map(l2 *d)
-{
-    d->map_bytes = (size_t)d->nstage * d->form.seg_bytes;
-    if (!base_charge_room(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes)) {
-        d->map_bytes = 0;
-        return ENOMEM;
-    }
-    void *map = NULL;
-    int e = d->vfs->map_shared(d->vfs->ctx, d->stage_file, d->map_bytes, &map);
-    d->map = map;
-    if (e == 0 && d->cfg.sigbus) { e = base_sigbus_guard(map, d->map_bytes, &d->guard); }
-    if (e == 0) { e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, 0, d->map_bytes); }
-    for (uint32_t i = 0; i < d->nstage && e == 0; i++) {
-        d->slot[i].base = d->map + (size_t)i * d->form.seg_bytes;
-    }
-    return e;
-}
-
-static int l2_files_open(l2 *d, bool same_boot, bool *whole, bool *kept)
-{
-    const uint32_t w = BASE_VFS_WRITE | BASE_VFS_CREATE;
-    int e = l2_file(d, "META.0", w, &d->meta[0]);
-    if (e == 0) { e = l2_file(d, "META.1", w, &d->meta[1]); }
-    if (e == 0) { e = l2_file(d, "stage.buf", w, &d->stage_file); }
-    if (e == 0) { e = l2_file(d, "data.seg", w, &d->data_file); }
-    if (e == 0) { e = l2_data_size(d); }
-    if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_WRITE | BASE_VFS_DIRECT, &d->data_direct); }
-    if (e == 0) { e = l2_stage_size(d, same_boot, whole, kept); }
-    if (e == 0) { e = l2_stage_map(d); }
-    if (e == 0) { l2_map_open(d); }
-    return e;
-}
-
-static int l2_super_open(l2 *d)
-{
-    return l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
-}
-
-/* Write both copies under another name, then rename the file once it is durable. */
-static int l2_super_make(l2 *d)
-{
-    base_vfs_file *f = NULL;
-    int e = l2_file(d, "SUPER.new", BASE_VFS_CREATE | BASE_VFS_WRITE, &f);
-    for (uint64_t i = 0; i < 2 && e == 0; i++) {
-        d->super.serial = 2 + i;
-        l2_super_write(d->page, &d->super);
-        e = l2_write(d, f, d->page, L2_PAGE, (d->super.serial & 1) * L2_PAGE);
-    }
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, f); }
-    l2_file_close(d, &f);
-    if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "SUPER.new", "SUPER"); }
-    if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
-    return e;
-}
-
-/* ---- format, open ---- */
+/* ---- format ---- */
 
 static cellar_err l2_secrets(l2 *d)
 {
@@ -336,37 +168,6 @@ static cellar_err l2_secrets(l2 *d)
     if (d->cfg.secret == NULL && !base_random_bytes(s->secret, 32)) { return CELLAR_E_NOMEM; }
     if (d->cfg.uuid != NULL) { memcpy(s->uuid, d->cfg.uuid, 16); }
     return d->cfg.uuid != NULL || base_random_bytes(s->uuid, 16) ? CELLAR_OK : CELLAR_E_NOMEM;
-}
-
-/* Make the files before SUPER names them: as many segments as the disk has room for, less the needs
- * of the other files. */
-static int l2_format_files(l2 *d)
-{
-    base_vfs_file *stage = NULL, *data = NULL;
-    l2_super *s = &d->super;
-    const bool chosen = d->cfg.seg_count != 0;
-    const uint64_t least = chosen ? s->nseg : L2_BYTES_MIN / 2 / s->seg_bytes;
-    const uint64_t rest = chosen ? 0 : L2_REST_WORST;
-    int e = l2_file(d, "stage.buf", BASE_VFS_CREATE | BASE_VFS_WRITE, &stage);
-    if (e == 0) {
-        e = d->vfs->preallocate(d->vfs->ctx, stage, (uint64_t)s->nstage * s->seg_bytes);
-    }
-    if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_CREATE | BASE_VFS_WRITE, &data); }
-    while (e == 0) {
-        const uint64_t bytes = (uint64_t)s->nseg * s->seg_bytes;
-        e = d->vfs->preallocate(d->vfs->ctx, data, bytes + rest);
-        if (e == 0 && rest != 0) { e = d->vfs->truncate(d->vfs->ctx, data, bytes); }
-        if ((e != ENOSPC && e != EDQUOT) || s->nseg - s->nseg / 4 < least || s->nseg < 4) { break; }
-        s->nseg -= s->nseg / 4;
-        e = d->vfs->truncate(d->vfs->ctx, data, 0);
-    }
-    l2_file_close(d, &stage);
-    l2_file_close(d, &data);
-    if (e != 0) { /* keep nothing on a disk that may be full */
-        (void)d->vfs->unlink(d->vfs->ctx, d->dir, "stage.buf");
-        (void)d->vfs->unlink(d->vfs->ctx, d->dir, "data.seg");
-    }
-    return e;
 }
 
 static cellar_err l2_format(l2 *d, int *sys_errno)
@@ -397,6 +198,8 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     *sys_errno = e;
     return e == 0 ? CELLAR_OK : e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO;
 }
+
+/* ---- open ---- */
 
 static void l2_clock_set(l2 *d, bool same_boot)
 {
@@ -489,18 +292,18 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (e == 0) { e = d->vfs->sync_dir(d->vfs->ctx, d->dir); }
     *sys_errno = e;
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    l2_bell_name(d, &stage_was);
-    const bool rung = l2_bell_found(d); /* changes that no log has: the contents are invalid */
+    l2_marker_name(d, &stage_was);
+    const bool marked = l2_marker_found(d); /* changes that no log has: the contents are invalid */
     /* The files of a copy may be of different moments. Only a close defines what it holds. */
     const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
-    const bool alive = !rung && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
-    if (!alive && !kept && stage_was.inode != 0 && !rung) {
+    const bool alive = !marked && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
+    if (!alive && !kept && stage_was.inode != 0 && !marked) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
                  "the directory was copied while in use, or lacks its stage.buf: "
                  "the store begins empty");
     }
     /* A copy may be older than its store, so its images are only hints. */
-    const bool untouched = kept && !rung && d->super.state == L2_CLEAN;
+    const bool untouched = kept && !marked && d->super.state == L2_CLEAN;
     if (c->images) { l2_images_open(d, untouched); }
     d->opened = untouched && d->super.closed != 0 ? L2_OPENED_NO_SNAP : L2_OPENED_KILLED;
     if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
@@ -522,8 +325,10 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
     /* The stall marker of a copied store belongs to that store. */
-    if (e == 0 && rung && l2_stage_is(&stage_was, &d->super.stage, same_boot)) { l2_bell_gone(d); }
-    l2_bell_name(d, &d->super.stage);
+    if (e == 0 && marked && l2_stage_is(&stage_was, &d->super.stage, same_boot)) {
+        l2_marker_remove(d);
+    }
+    l2_marker_name(d, &d->super.stage);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
     l2_arm_wish(d);
@@ -598,62 +403,13 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     return l2_open_dir(d, path, sys_errno);
 }
 
-/* ---- the worker's thread ---- */
-
-static void l2_thread_main(void *arg)
-{
-    l2 *d = arg;
-    bool ready = false;
-    while (base_load_acq(&d->stop) == 0) {
-        const uint32_t bell = base_load_acq(&d->bell);
-        if (!ready && base_load_acq(&d->ready) != 0) {
-            ready = true;
-            base_sigbus_hear(); /* The map did not exist when this thread began. */
-        }
-        const bool more = ready && l2_tick(d, 2000);
-        if (!more && base_load_acq(&d->stop) == 0) {
-            (void)sync_wait(&d->bell, bell, base_now_ns() + L2_SLEEP_NS);
-        }
-    }
-}
-
-static void l2_thread_end(l2 *d)
-{
-    base_store_rel(&d->stop, 1u);
-    if (!d->threaded) { return; }
-    (void)base_add_ar(&d->bell, 1u);
-    sync_wake(&d->bell, INT32_MAX);
-    base_thread_join(&d->thread);
-}
-
 /* ---- open and close ---- */
-
-CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
-{
-    l2_images_fini(d);
-    l2_snap_close(d);
-    l2_map_close(d, forked);
-    base_sigbus_release(d->guard, forked || d->map == NULL);
-    if (d->map != NULL && !forked) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
-    if (d->map_bytes != 0) { base_uncharge(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes); }
-    d->guard = 0;
-    d->map = NULL;
-    d->map_bytes = 0;
-    /* A child forked during an open or a close has a copy of the descriptor that stays open. A
-     * child of any other moment closes its own copy; the lock is shared, so it must not unlock. */
-    if (!forked && d->lock_file != NULL && d->vfs->unlock != NULL) {
-        d->vfs->unlock(d->vfs->ctx, d->lock_file);
-    }
-    base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
-                                &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
-}
 
 static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
     if (!d->forked) { l2_files_close(d, false); }
-    l2_warm_free(d);
+    l2_rebuild_free(d);
     l2_tables_close(d);
     l2_codec_close(d);
     base_free(a, BASE_MOD_L2, d->page_raw, 5 * L2_PAGE);
@@ -669,7 +425,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     d->cfg = *cfg;
     d->cfg.path = NULL;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
-    l2_trouble_init(d);
+    l2_health_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
@@ -702,8 +458,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         return err;
     }
     base_store_rel(&d->ready, 1u);
-    (void)base_add_ar(&d->bell, 1u);
-    sync_wake(&d->bell, INT32_MAX);
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, INT32_MAX);
     *out = d;
     return CELLAR_OK;
 }

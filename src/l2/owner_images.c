@@ -25,9 +25,16 @@
  *            fit, the old one is removed first. A larger image is not kept. A resize restores the
  *            places.
  * SEE ALSO   bloom/filter.c: contents of an image; cache/bloom_persist.c: use of clean images. */
-#include "l2/l2_int.h"
+#include "l2/owner_images.h"
 
 #include <errno.h>
+
+#include "l2/format.h"
+#include "l2/geometry.h"
+#include "l2/health.h"
+#include "l2/io.h"
+#include "l2/progress.h"
+#include "l2/worker.h"
 
 BASE_SIZE_BEGIN
 

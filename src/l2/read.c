@@ -16,10 +16,22 @@
  *            A change is acknowledged after the word of each older record is gone. So a get that
  *            returns an old value began before that.
  * LOCKING    None. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
 
 #include <errno.h>
 #include <stddef.h>
+
+#include "l2/codec.h"
+#include "l2/format.h"
+#include "l2/health.h"
+#include "l2/heartbeat.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/link.h"
+#include "l2/mapped_read.h"
+#include "l2/progress.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
 #define L2_GET_SLEEP_NS UINT64_C(300000)
@@ -66,7 +78,7 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     m.addr = lsn;
     if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->generation, lsn, false, key, r->klen) ||
         l2_is_below_floor(d, lsn)) {
-        L2_COUNT(d, miss_ended);
+        L2_COUNT(d, miss_invalid);
         return CELLAR_MISS;
     }
     const uint32_t len = m.raw_bytes != 0 ? m.raw_bytes : n;
@@ -272,7 +284,7 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
         const cellar_err err = l2_get_word(d, w, word[at]);
         if (err != CELLAR_MISS || !w->step->other) { return err; }
         /* Most absent keys end here, before the next read. */
-        if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) { return CELLAR_MISS; }
+        if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) { return CELLAR_MISS; }
         const uint64_t link = w->step->link < lsn[at] ? w->step->link : 0;
         word[at] = link != 0 ? l2_link_word(d, link) : 0;
         if (word[at] == L2_LINK_LOST) { return CELLAR_MISS; }

@@ -20,51 +20,23 @@
  *            the old bytes, or finds the file cut and retries (l2_get_disk).
  * LIMITS     Index and filter keep their size. At most 16 times the places of the open. A place
  *            that cannot be read ends a shrink with E_IO. */
-#include "l2/l2_int.h"
+#include "l2/resize.h"
 
 #include <errno.h>
 
+#include "l2/health.h"
+#include "l2/io.h"
+#include "l2/mapped_read.h"
+#include "l2/progress.h"
+#include "l2/reclaim.h"
+#include "l2/superblock.h"
+
 BASE_SIZE_BEGIN
 
-#define L2_AVG_BYTES 1024u
 #define L2_COPY_BYTES ((uint32_t)256 << 10)
 #define L2_IDLE_NS UINT64_C(5000000000) /* longest wait for slots to be sealed */
 
-CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
-{
-    const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
-    const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */
-    return base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
-}
-
-CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)
-{
-    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes;
-    return bytes > rest ? (bytes - rest) / s->seg_bytes * s->seg_bytes : 0;
-}
-
-CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes)
-{
-    const uint64_t room = l2_data_room(s, bytes);
-    return l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
-}
-
-CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes)
-{
-    const uint64_t room = l2_data_room(s, bytes), snap = l2_snap_kept(c, s, bytes);
-    return room > snap ? (room - snap) / s->seg_bytes : 0;
-}
-
-CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
-                                         uint64_t images)
-{
-    const uint64_t rest = L2_REST_WORST + (uint64_t)s->nstage * s->seg_bytes + images +
-                          l2_snap_kept(c, s, bytes);
-    const uint64_t most = bytes + s->seg_bytes;
-    return BASE_MIN(most > rest ? (most - rest) / s->seg_bytes : 0, l2_places_in(c, s, bytes));
-}
-
-/* ---- tables ---- */
+/* ---- rows of segments ---- */
 
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
 {
@@ -398,8 +370,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
 
 /* ---- the goal ---- */
 
-/* End the resize: restore keep_free and the mapping. */
-static void l2_goal_over(l2 *d, cellar_err result)
+CELLAR_PRIVATE void l2_goal_over(l2 *d, cellar_err result)
 {
     d->goal = (l2_goal){ .result = result };
     d->keep_free = l2_free_kept(d->places);
@@ -428,40 +399,6 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
     if (err == CELLAR_PENDING) { return true; }
     l2_goal_over(d, err);
     return false;
-}
-
-CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
-{
-    cellar_err err = CELLAR_OK;
-    if (!base_cas_ar(&d->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    l2_worker_take(d);
-    d->goal = (l2_goal){ .on = true, .places = places, .bytes = bytes };
-    bool on = true;
-    while (on) {
-        const bool works = base_load_rlx(&d->broken) == 0 &&
-                           base_load_acq(&d->disk) == L2_DISK_OK;
-        if (!works) { l2_goal_over(d, CELLAR_E_IO); }
-        if (works) { (void)l2_work(d, 0); }
-        on = d->goal.on;
-        err = d->goal.result;
-        if (!on) { break; }
-        l2_worker_drop(d); /* let other waiters for the worker in */
-        base_yield();
-        l2_worker_take(d);
-    }
-    l2_worker_drop(d);
-    base_store_rel(&d->resizing, 0u);
-    return err;
-}
-
-CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
-{
-    if (bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
-    const uint64_t images = base_load_rlx(&d->image_bytes); /* all else is constant */
-    const uint64_t places = l2_places_beside(&d->cfg, &d->super, bytes, images);
-    const uint32_t least = d->nstage + L2_RESIZE_LEAST;
-    if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
-    return l2_resize_to(d, (uint32_t)places, bytes);
 }
 
 BASE_SIZE_END

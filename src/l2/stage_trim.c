@@ -19,16 +19,20 @@
  *            syncs zero while segments are sealed. Without support (tmpfs) all pages are written.
  *            XFS uses new blocks for zeros. If it has none, the store continues in memory.
  * SEE ALSO   README.md: bytes written per byte put. */
-#include "l2/l2_int.h"
+#include "l2/stage_trim.h"
 
 #include <errno.h>
 
-#define L2_SCRAP_QUIET_MS 1000
+#include "l2/heartbeat.h"
+#include "l2/progress.h"
+#include "l2/slot.h"
+
+#define L2_TRIM_QUIET_MS 1000
 
 /* Allocate the blocks again. Some file systems free the blocks of zeros, and a store into a page
  * without a block raises a signal. On a full disk nothing is stored any more; the next open begins
  * empty. */
-static void l2_scrap_refill(l2 *d)
+static void l2_trim_refill(l2 *d)
 {
     const uint64_t bytes = (uint64_t)d->nstage * d->form.seg_bytes;
     const int e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, bytes);
@@ -36,23 +40,23 @@ static void l2_scrap_refill(l2 *d)
 }
 
 /* Zero a range. After a failure no further attempt is made. The bytes do not count in any case. */
-static bool l2_scrap_range(l2 *d, const l2_slot *s, size_t from, size_t end)
+static bool l2_trim_range(l2 *d, const l2_slot *s, size_t from, size_t end)
 {
-    if (d->no_scrap || d->vfs->zero == NULL || from >= end) { return false; }
+    if (d->no_trim || d->vfs->zero == NULL || from >= end) { return false; }
     l2_beat(d);
     const uint64_t at = (uint64_t)(s->base - d->map) + from;
     const int e = d->vfs->zero(d->vfs->ctx, d->stage_file, at, end - from);
-    d->no_scrap = e != 0;
-    if (e != 0 && e != EOPNOTSUPP) { l2_scrap_refill(d); }
+    d->no_trim = e != 0;
+    if (e != 0 && e != EOPNOTSUPP) { l2_trim_refill(d); }
     BASE_POINT("l2.scrapped");
-    if (d->no_scrap) { return false; }
-    L2_COUNT_BY(d, scrapped_bytes, end - from);
+    if (d->no_trim) { return false; }
+    L2_COUNT_BY(d, trimmed_bytes, end - from);
     return true;
 }
 
 /* Take out a FREE slot with dirty pages. all: no thread appends, and armed pages count, too. NULL:
  * there is none, or only the last one. */
-static l2_slot *l2_scrap_take(l2 *d, bool all)
+static l2_slot *l2_trim_take(l2 *d, bool all)
 {
     l2_slot *s = NULL;
     uint32_t spare = 0;
@@ -68,11 +72,11 @@ static l2_slot *l2_scrap_take(l2 *d, bool all)
     return s;
 }
 
-static void l2_scrap_free(l2 *d, bool all)
+static void l2_trim_free(l2 *d, bool all)
 {
     l2_slot *s;
-    while (!d->no_scrap && (s = l2_scrap_take(d, all)) != NULL) {
-        (void)l2_scrap_range(d, s, 0, d->form.seg_bytes);
+    while (!d->no_trim && (s = l2_trim_take(d, all)) != NULL) {
+        (void)l2_trim_range(d, s, 0, d->form.seg_bytes);
         /* the slot is not used again */
         if (base_load_acq(&d->broken) == L2_BROKEN_STAGE) { return; }
         sync_take(L2_LOG, &d->log_lock);
@@ -84,23 +88,23 @@ static void l2_scrap_free(l2 *d, bool all)
     }
 }
 
-CELLAR_PRIVATE void l2_scrap_work(l2 *d)
+CELLAR_PRIVATE void l2_trim_work(l2 *d)
 {
     if (d->cfg.level != L2_DROP ||
-        base_now_ms(d->cfg.clock) - d->sealed_ms < L2_SCRAP_QUIET_MS) {
+        base_now_ms(d->cfg.clock) - d->sealed_ms < L2_TRIM_QUIET_MS) {
         return;
     }
-    l2_scrap_free(d, false);
+    l2_trim_free(d, false);
 }
 
-CELLAR_PRIVATE void l2_scrap_all(l2 *d)
+CELLAR_PRIVATE void l2_trim_all(l2 *d)
 {
     BASE_ASSERT(d->cfg.level == L2_DROP && base_load_rlx(&d->dirty) != L2_NOW_DIRTY);
-    l2_scrap_free(d, true);
+    l2_trim_free(d, true);
     sync_take(L2_LOG, &d->log_lock);
     const l2_slot *s = d->open_slot;
     const size_t from = s != NULL ? (size_t)base_round_up(s->pos, L2_PAGE) : 0;
     const size_t end = s != NULL ? l2_data_limit(d, s->entries) : 0;
     sync_drop(L2_LOG, &d->log_lock);
-    if (s != NULL) { (void)l2_scrap_range(d, s, from, end); }
+    if (s != NULL) { (void)l2_trim_range(d, s, from, end); }
 }

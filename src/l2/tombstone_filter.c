@@ -15,10 +15,12 @@
  *            (write.c). Eras change under L2_LOG.
  * LIMITS     6 bits per put in each of two eras: 13 % of changes of absent keys log needlessly.
  * SEE ALSO   README.md: bytes per day without the filter. */
-#include "l2/l2_int.h"
+#include "l2/tombstone_filter.h"
+
+#include "l2/progress.h"
 
 #define L2_ERA_BITS 170u
-_Static_assert(L2_ERAS == 3, "l2_filter_maybe");
+_Static_assert(L2_ERAS == 3, "l2_filter_has");
 #define L2_TOMBSTONE_LOCK_NS UINT64_C(1000000) /* wait before the state of the disk is checked */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
@@ -140,25 +142,35 @@ static uint64_t l2_bit_of(const l2_filter_line *line, uint32_t at)
     return base_load_sc(&line->w[at / 64]) >> (at % 64) & 1;
 }
 
-/* Test a key. The first bit of all eras is tested together, without branches, then each era bit by
- * bit. The first bit of a key that was never stored is usually absent. */
-CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48)
+/* Test all bits of a key, era by era. */
+BASE_NOINLINE static bool l2_filter_all(const l2_filter_line *line, uint64_t bits)
+{
+    for (uint32_t era = 0; era < L2_ERAS; era++) {
+        uint32_t n = 0;
+        while (n < 4 && l2_bit_of(line, era * L2_ERA_BITS + l2_bit_at(bits, n)) != 0) { n++; }
+        if (n == 4) { return true; }
+    }
+    return false;
+}
+
+/* Test a key. The first bit of all eras is tested together, without branches. The first bit of a
+ * key that was never stored is usually absent. */
+BASE_ALWAYS_INLINE bool l2_filter_has(const l2 *d, uint64_t h48)
 {
     uint64_t bits;
     const l2_filter_line *line = l2_line_of(d, h48, &bits);
     const uint32_t first = l2_bit_at(bits, 0);
-    if ((l2_bit_of(line, first) | l2_bit_of(line, L2_ERA_BITS + first) |
-         l2_bit_of(line, 2 * L2_ERA_BITS + first)) == 0) {
-        return false;
-    }
-    for (uint32_t era = 0; era < L2_ERAS; era++) {
-        uint32_t n = 0;
-        for (; n < 4; n++) {
-            if (l2_bit_of(line, era * L2_ERA_BITS + l2_bit_at(bits, n)) == 0) { break; }
-        }
-        if (n == 4) { return true; }
-    }
-    return false;
+    return (l2_bit_of(line, first) | l2_bit_of(line, L2_ERA_BITS + first) |
+            l2_bit_of(line, 2 * L2_ERA_BITS + first)) != 0 && l2_filter_all(line, bits);
+}
+
+CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48) { return l2_filter_has(d, h48); }
+
+/* Check like l2_invalidate. A closed tier must count each change, whatever the filter says. */
+CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
+{
+    return !l2_is_closed(d) && base_load_acq(&d->rebuilding) == 0 &&
+           !l2_filter_has(d, l2_h48(hash));
 }
 
 /* ---- eras ---- */

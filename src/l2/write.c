@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * write: store entries; log tombstones for changed keys; keep the table of namespaces.
+ * write: store entries; log tombstones for changed keys.
  *
- * PICTURE    put   tombstone lock {log lock {filter bits, then: stamp current? reserve}
- *                  memo cleared, word stored} -> copy -> check
- *            kill  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
- *                  word removed, memo set}
+ * PICTURE    put         tombstone lock {log lock {filter bits, then: stamp current? reserve}
+ *                        memo cleared, word stored} -> copy -> check
+ *            invalidate  filter: maybe? -> tombstone lock {memo: unknown? complete tombstone,
+ *                        word removed, memo set}
  * PROTOCOL   A change raises its stamp, then reads the filter. A put sets its filter bits, then
  *            reads the stamp. All four steps are seq_cst. So either the put sees the change and is
  *            refused, or the change sees the bits. Then the change takes the tombstone lock after
@@ -19,23 +19,35 @@
  * LIMITS     A value above half a segment is refused, and so is a key with a tombstone above
  *            that: no record of it exists.
  * SEE ALSO   admission.c: which entries are worth a write. README.md: cost of the filter check. */
-#include "l2/l2_int.h"
+#include "l2/types.h"
+
+#include "l2/admission.h"
+#include "l2/codec.h"
+#include "l2/control.h"
+#include "l2/format.h"
+#include "l2/heartbeat.h"
+#include "l2/index.h"
+#include "l2/invalidations.h"
+#include "l2/link.h"
+#include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/stall.h"
+#include "l2/tombstone_filter.h"
 
 #define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
-#define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 #define L2_END_ROUNDS 3
 
 /* ---- tombstones ---- */
 
 /* Store the tombstone's word in its class. No word stays if the class has nothing else. */
-static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                            bool warming, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                            bool warming, uint64_t word)
+static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                                 bool rebuilding, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
+static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
+                                 bool rebuilding, uint64_t word)
 {
     if (link->word == 0) {
-        l2_index_set(d, h48, warming ? word : 0);
-    } else if (link->alone && !warming) {
+        l2_index_set(d, h48, rebuilding ? word : 0);
+    } else if (link->alone && !rebuilding) {
         l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
     } else {
         l2_index_link(d, h48, word, link->word);
@@ -46,13 +58,13 @@ static void l2_kill_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_
 
 /* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
  * FROZEN. */
-static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
     SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
 {
     /* Read before the plan: words that the index rebuild adds later may lead to older records of
      * the key. */
-    const bool warming = base_load_acq(&d->warming) != 0 && !BASE_MUTANT("l2.no_tomb_word");
+    const bool rebuilding = base_load_acq(&d->rebuilding) != 0 && !BASE_MUTANT("l2.no_tomb_word");
     l2_link link;
     l2_link_plan(d, h48, k, true, &link);
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
@@ -74,11 +86,11 @@ static l2_took l2_kill_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l
     L2_COUNT(d, tombstones);
     uint64_t word = l2_word_make(d, at.seg, at.off, h48, r.bytes);
     word |= L2_WORD_TOMB | L2_WORD_FLAGS(r.flags);
-    l2_kill_indexed(d, g, h48, &link, warming, word);
+    l2_tombstone_indexed(d, g, h48, &link, rebuilding, word);
     return L2_TOOK;
 }
 
-static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
+static l2_took l2_tombstone_locked(l2 *d, uint64_t h48, const l2_key *k)
 {
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_took took = L2_TOOK;
@@ -87,76 +99,31 @@ static l2_took l2_kill_gated(l2 *d, uint64_t h48, const l2_key *k)
     if (l2_memo_knows(g, h48)) {
         L2_COUNT(d, remembered);
     } else {
-        took = l2_kill_logged(d, g, h48, k);
-        if (took != L2_IS_CLEAN) { L2_COUNT(d, kills); }
+        took = l2_tombstone_logged(d, g, h48, k);
+        if (took != L2_IS_CLEAN) { L2_COUNT(d, invalidated); }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
     return took;
 }
 
-/* Handle a result without a reservation. Return true if the change needs no record, false to
- * retry. */
-static bool l2_logged_else(l2 *d, l2_took took)
-{
-    if (took == L2_IS_CLEAN) {
-        l2_dirty_wait(d);
-    } else if (took == L2_IS_FROZEN && l2_close_tier(d)) {
-        return true;
-    } else {
-        L2_COUNT(d, waits);
-        base_sleep_ns(L2_STALLED_SLEEP_NS);
-    }
-    return d->forked; /* A callback of the closing forked: a shell has no log. */
-}
-
-/* Check like l2_kill. A closed tier must count each change, whatever the filter says. */
-CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
-{
-    return !l2_is_closed(d) && base_load_acq(&d->warming) == 0 &&
-           !l2_filter_maybe(d, l2_h48(hash));
-}
-
-CELLAR_PRIVATE void l2_kill(l2 *d, const l2_key *k)
+CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
 {
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* no open reads this log */
     const uint64_t h48 = l2_h48(k->hash);
     while (!l2_closed_over(d)) {
         BASE_POINT("l2.kill_asks");
-        if (base_load_acq(&d->warming) == 0 && !l2_filter_maybe(d, h48)) {
+        if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
             L2_COUNT(d, denied);
             return;
         }
-        const l2_took took = l2_kill_gated(d, h48, k);
+        const l2_took took = l2_tombstone_locked(d, h48, k);
         if (took == L2_TOOK) {
             l2_stage_look(d);
             return;
         }
         if (l2_logged_else(d, took)) { return; }
     }
-}
-
-CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char *value,
-                                       uint32_t bytes, uint32_t generation)
-{
-    const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = bytes, .generation = generation };
-    if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
-    l2_spot at;
-    l2_took took;
-    while ((took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at)) > L2_IS_EMPTY ||
-           took == L2_IS_CLEAN) {
-        (void)base_add_ar(&d->lost_controls, took == L2_IS_FROZEN ? 1u : 0u);
-        /* META has the control before any other record */
-        if (l2_logged_else(d, took)) { return 0; }
-    }
-    if (took == L2_TOOK) {
-        memcpy(at.at + L2_RECORD_HEAD, value, bytes);
-        l2_spot_done(d, &at);
-    }
-    l2_stage_look(d); /* a FLOOR is also a store into the stage */
-    if (took != L2_TOOK) { return 0; } /* all records were dropped, of all namespaces */
-    L2_COUNT(d, controls);
-    return l2_lsn(d, at.segseq, at.off);
 }
 
 /* ---- preparation of a put ---- */
@@ -212,8 +179,8 @@ static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const
 
 /* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
  * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
-static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
-                               uint64_t addr, const l2_terms *terms, l2_spot *at)
+static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
+                                uint64_t addr, const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
@@ -235,7 +202,7 @@ static cellar_err l2_put_gated(l2 *d, const l2_key *k, const unsigned char *ext,
         err = L2_REFUSED;
     } else {
         const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
-        if (took == L2_IS_ENDED) {
+        if (took == L2_IS_INVALID) {
             err = CELLAR_CONFLICT;
             l2_budgets_back(d, &w, r->bytes);
         } else if (took == L2_IS_OLD) {
@@ -293,7 +260,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     r->vlen = (uint32_t)value_len;
     r->ext = (uint8_t)(ext_bytes / 8);
     r->kind = L2_KIND_PUT;
-    r->flags = m->kept ? L2_FLAG_KEPT : 0;
+    r->flags = m->durable ? L2_FLAG_DURABLE : 0;
     r->generation = k->generation;
     r->bytes = (uint32_t)(L2_RECORD_HEAD + ext_bytes + k->len + value_len);
     const int64_t until = l2_is_idle(m) ? BASE_MIN(m->until_ms, m->deadline_ms) : m->deadline_ms;
@@ -306,14 +273,6 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     }
     r->expiry_wall_ms = expiry < L2_WALL_END_MS ? expiry : 0;
     return true;
-}
-
-CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
-{
-    if (m->tag_count == 0) { return 0; }
-    return d->cfg.tags_valid != NULL
-               ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
-               : l2_tags_ended(d, m->tag_born, m->tag_fps, m->tag_count);
 }
 
 /* Compress and encrypt the value as required. Return false if the put is refused. */
@@ -339,17 +298,17 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
                                 const l2_meta *m, const l2_current *current, l2_spot *at)
 {
     for (int round = 0; round < L2_END_ROUNDS; round++) {
-        const uint64_t ends = base_load_sc(&d->ends.ends);
+        const uint64_t count = base_load_sc(&d->invalidations.count);
         BASE_POINT("l2.put_noted");
         const bool dead = l2_tags_verdict(d, m) != 0;
         if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
                      l2_globs_match(d, k->generation, 0, true, k->bytes, k->len))) {
-            L2_COUNT(d, refused_ended);
+            L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { ends, current, k->hash };
+        const l2_terms terms = { count, current, k->hash };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
-        const cellar_err err = l2_put_gated(d, k, ext, r, addr, &terms, at);
+        const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }
     }
     L2_COUNT(d, dropped);
@@ -407,132 +366,8 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         L2_COUNT_BY(d, put_bytes, r.bytes);
         if (meta->where != NULL) { *meta->where = l2_lsn(d, at.segseq, at.off); }
     } else if (err == CELLAR_DROPPED) {
-        l2_ring(d);
+        l2_worker_wake(d);
     }
     l2_box_free(d, &box);
     return err == CELLAR_EXISTS ? CELLAR_OK : err;
-}
-
-/* ---- namespaces ---- */
-
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
-    SYNC_HOLDS(L2_DEV);
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
-{
-    for (uint32_t i = 0; i < d->namespace_count; i++) {
-        l2_namespace_row *v = &d->namespace[i];
-        if (name == NULL ? v->v.id == id
-                         : v->name_len == name_len && memcmp(v->name, name, name_len) == 0) {
-            return v;
-        }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len, l2_namespace *out)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const l2_namespace_row *v = l2_namespace_at(d, 0, name, name_len);
-    if (v != NULL) { *out = v->v; }
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return v != NULL;
-}
-
-CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const uint32_t n = d->next_generation;
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return n;
-}
-
-CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
-{
-    sync_take(L2_DEV, &d->namespace_lock);
-    const uint32_t n = d->next_id;
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return n;
-}
-
-/* Make room for one more row, without the lock. Return false if memory is short. */
-static bool l2_namespace_room(l2 *d)
-{
-    const size_t row = sizeof(l2_namespace_row);
-    l2_namespace_row *old = NULL, *rows = NULL;
-    uint32_t old_cap = 0, cap = 0;
-    for (;;) {
-        sync_take(L2_DEV, &d->namespace_lock);
-        const bool enough = d->namespace_count < d->namespace_cap;
-        if (!enough && rows != NULL && cap > d->namespace_cap) {
-            if (d->namespace_count > 0) { memcpy(rows, d->namespace, d->namespace_count * row); }
-            old = d->namespace;
-            old_cap = d->namespace_cap;
-            d->namespace = rows;
-            d->namespace_cap = cap;
-            rows = NULL;
-        }
-        const bool done = d->namespace_count < d->namespace_cap;
-        const uint32_t want = d->namespace_cap == 0 ? 16 : d->namespace_cap * 2;
-        sync_drop(L2_DEV, &d->namespace_lock);
-        base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
-        old = NULL;
-        if (done) {
-            base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
-            return true;
-        }
-        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
-        cap = want;
-        rows = cap <= 2 * L2_NAMESPACES_MAX
-                   ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
-                   : NULL;
-        if (rows == NULL) { return false; }
-    }
-}
-
-CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
-                                       size_t name_len)
-{
-    l2_namespace_row *row;
-    for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
-        sync_take(L2_DEV, &d->namespace_lock);
-        row = l2_namespace_at(d, v->id, name, name_len);
-        if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
-        sync_drop(L2_DEV, &d->namespace_lock);
-        if (!l2_namespace_room(d)) { return false; }
-    }
-    if (v->generation == 0 && row != NULL) {
-        *row = d->namespace[--d->namespace_count];
-    } else if (v->generation != 0 || name != NULL) {
-        if (row == NULL && name != NULL) {
-            row = &d->namespace[d->namespace_count++];
-            memset(row, 0, sizeof *row);
-            row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
-            memcpy(row->name, name, name_len);
-        }
-        /* Two changes may be logged in the other order, so generations only grow. */
-        if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
-    }
-    if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {
-        d->next_generation = v->generation + 1;
-    }
-    if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
-    sync_drop(L2_DEV, &d->namespace_lock);
-    return true;
-}
-
-CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const char *name,
-                                           size_t name_len)
-{
-    BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
-    const size_t named = name != NULL ? name_len : 0;
-    /* The table first: a META that is written after the control must have the row. */
-    if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
-    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
-                                              name != NULL };
-    l2_w32(value + 4, v->id);
-    l2_w32(value + 8, v->generation);
-    l2_w32(value + 12, v->version);
-    if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation);
-    return CELLAR_OK;
 }

@@ -93,7 +93,7 @@ static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 static void end_all(uint32_t first, uint32_t now[EACH], bool by_tag)
 {
     if (by_tag) {
-        l2_tag_end(kit.d, 1 + first, atomic_fetch_add(&epoch, 1) + 1, false);
+        l2_tag_invalidate(kit.d, 1 + first, atomic_fetch_add(&epoch, 1) + 1, false);
     } else {
         const char pattern[6] = { '[', (char)first, '-', (char)(first + EACH - 1), ']', '*' };
         uint64_t walk = 0;
@@ -128,7 +128,7 @@ static void *writer(void *arg)
         const uint64_t what = base_rng_below(&r, 10);
         if (what < 4) { /* a change; its result may be stored later */
             unsigned char buf[1024];
-            l2_kill(kit.d, &k);
+            l2_invalidate(kit.d, &k);
             if (now[n] != 0) { atomic_store(&ended[key], now[n]); }
             now[n] = 0;
             if (what == 0) { continue; }

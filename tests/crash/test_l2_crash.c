@@ -191,7 +191,7 @@ static void crash_again(void)
     const bool known = l2_namespace_find(again.d, "v", 1, &v);
     for (uint32_t key = 0; key < KEYS && known; key++) {
         const l2_key id = l2_kit_key(&again, &key, sizeof key, v.generation);
-        l2_kill(again.d, &id);
+        l2_invalidate(again.d, &id);
         T_EQ_U64(look(&again, key, v.generation), 0);
     }
     l2_kit_kill(&again);
@@ -300,7 +300,7 @@ static void op_change(uint32_t version)
     const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, w.generation);
     changed(key, base_rng_below(&rng, 3) == 0 ? 0 : version);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     op_commit();
     acknowledged();
 }
@@ -338,7 +338,7 @@ static void op_tag(uint32_t tag)
     for (uint32_t key = 0; key < KEYS; key++) {
         if (key % TAGS == tag) { changed(key, 0); }
     }
-    l2_tag_end(kit.d, 1 + tag, ++w.epoch, false);
+    l2_tag_invalidate(kit.d, 1 + tag, ++w.epoch, false);
     op_commit();
     acknowledged();
 }

@@ -37,7 +37,7 @@ static void store(uint32_t key, uint32_t version)
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     now[key] = version;
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     if (version == 0) { return; }
     fill(buf, length_of(key, version), key, version);
     T_EQ_I64(l2_put(kit.d, &id, buf, length_of(key, version), &m, NULL), CELLAR_OK);
@@ -90,7 +90,7 @@ static void look_at_all(l2_kit *k)
             size_t len;
             l2_meta m;
             const l2_key id = l2_kit_key(k, &key, sizeof key, vg);
-            k->d->trouble.damaged = 0; /* keep the tier on, however many records are damaged */
+            k->d->health.damaged = 0; /* keep the tier on, however many records are damaged */
             const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
             if (err == CELLAR_MISS) { continue; }
             if (vg == 5) {

@@ -168,7 +168,7 @@ static void disk_is_full_meanwhile(void)
     }
     (void)stored_of(2000);
     const l2_key id = l2_kit_key(&kit, &(uint32_t){ 7 }, 4, L2_KIT_GENERATION);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     T_EQ_U64(l2_kit_look(&kit, 7, L2_KIT_GENERATION), 0);
     T_EQ_I64(unlink(file), 0);
     for (int i = 0; i < 400 && l2_sync(kit.d) != CELLAR_OK; i++) {

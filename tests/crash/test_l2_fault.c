@@ -56,7 +56,7 @@ static void work(uint32_t *version)
         const l2_key id = l2_kit_key(&kit, &key, sizeof key, 3);
         unsigned char buf[512];
         now[key] = i % 5 == 4 ? 0 : ++*version;
-        l2_kill(kit.d, &id);
+        l2_invalidate(kit.d, &id);
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = now[key] };
         fill(buf, sizeof buf, key, now[key]);
         if (now[key] != 0) {

@@ -25,22 +25,42 @@ static void kill_point(const char *name);
 #undef BASE_POINT
 #define BASE_POINT(name) kill_point(name)
 #include "l2/admission.c"
+#include "l2/arm.c"
+#include "l2/barrier.c"
 #include "l2/check.c"
 #include "l2/codec.c"
+#include "l2/control.c"
+#include "l2/files.c"
+#include "l2/footer.c"
 #include "l2/format.c"
+#include "l2/geometry.c"
 #include "l2/group_commit.c"
 #include "l2/health.c"
+#include "l2/heartbeat.c"
 #include "l2/index.c"
 #include "l2/inspect.c"
 #include "l2/invalidations.c"
+#include "l2/io.c"
 #include "l2/log.c"
+#include "l2/meta.c"
+#include "l2/namespaces.c"
 #include "l2/open.c"
+#include "l2/progress.c"
 #include "l2/read.c"
+#include "l2/reclaim.c"
 #include "l2/recovery.c"
+#include "l2/recovery_chain.c"
+#include "l2/recovery_place.c"
+#include "l2/recovery_slot.c"
 #include "l2/resize.c"
+#include "l2/seal.c"
+#include "l2/slot.c"
 #include "l2/stall.c"
+#include "l2/stat.c"
 #include "l2/superblock.c"
+#include "l2/sync.c"
 #include "l2/tombstone_filter.c"
+#include "l2/worker.c"
 #include "l2/write.c"
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
@@ -136,7 +156,7 @@ static void works_change(uint32_t key, uint32_t version)
     atomic_store(&o->stored[key], 0);
     atomic_store(&o->next[key], version);
     atomic_fetch_add(&o->logged, 64);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     if (kit.cfg.level == L2_ALWAYS && l2_commit(kit.d) != CELLAR_OK) { _exit(5); }
     atomic_store(&o->born[key], atomic_load(&o->epoch));
     atomic_store(&o->now[key], version);
@@ -165,7 +185,7 @@ static void works_end(uint32_t tag, bool by_tag)
     memcpy(pattern + n, "]*", 2);
     atomic_fetch_add(&o->logged, 192);
     if (by_tag) {
-        l2_tag_end(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
+        l2_tag_invalidate(kit.d, 1 + tag, atomic_fetch_add(&o->epoch, 1) + 1, false);
     } else {
         uint64_t walk;
         const uint32_t generation = atomic_load(&o->generation);
@@ -328,7 +348,7 @@ static void settle(uint32_t generation, bool drop)
         const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
         atomic_store(&o->stored[key], 0);
         if (got == 0 || drop) {
-            l2_kill(kit.d, &id);
+            l2_invalidate(kit.d, &id);
             T_EQ_U64(look(key, generation), 0);
         }
         atomic_store(&o->now[key], drop ? 0 : got);

@@ -57,7 +57,7 @@ static void put(uint32_t key, uint32_t version)
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, L2_KIT_GENERATION);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version };
     fill(buf, n, key, version);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     now[key] = 0;
     if (l2_put(kit.d, &id, buf, n, &m, NULL) == CELLAR_OK) { now[key] = version; }
 }
@@ -93,7 +93,7 @@ static void end_one(uint32_t which)
     if (which == 0) {
         T_EQ_I64(l2_namespace_set(kit.d, &cleared, NULL, 0), CELLAR_OK);
     } else if (which == 1) {
-        l2_tag_end(kit.d, TAG, epoch + 1, false);
+        l2_tag_invalidate(kit.d, TAG, epoch + 1, false);
     } else {
         T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "glob:*", 6, &walk), CELLAR_OK);
         l2_glob_end(kit.d, walk);
@@ -193,7 +193,7 @@ static bool ended_is_there(l2_kit *k, uint32_t i, const char *what, uint32_t gen
     size_t len;
     l2_meta m;
     const l2_key id = ended_key(k, i, what, generation, text);
-    k->d->trouble.damaged = 0;
+    k->d->health.damaged = 0;
     return l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_OK;
 }
 
@@ -211,7 +211,7 @@ static void judge(l2_kit *k)
         size_t len;
         l2_meta m;
         const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
-        k->d->trouble.damaged = 0; /* the tier stays on, however many records are damaged */
+        k->d->health.damaged = 0; /* the tier stays on, however many records are damaged */
         if (l2_get(k->d, &id, buf, sizeof buf, &len, &m) == CELLAR_MISS) { continue; }
         hits++;
         fill(want, length_of(key, now[key]), key, now[key]);

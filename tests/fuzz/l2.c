@@ -31,7 +31,7 @@ static void fuzz_put(l2_kit *k, uint32_t key, uint32_t version)
     const l2_key id = l2_kit_key(k, &key, sizeof key, 1);
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .version = version, .pack = key % 2 == 0 };
     memset(buf, (int)key, sizeof buf);
-    l2_kill(k->d, &id);
+    l2_invalidate(k->d, &id);
     if (version == 0) { return; }
     (void)l2_put(k->d, &id, buf, 30 + key * 3 % 200, &m, NULL);
     while (l2_tick(k->d, 1000)) {}

@@ -21,7 +21,46 @@
 #include <errno.h>
 
 #include "base/random.h"
-#include "l2/l2_int.h"
+#include "l2/admission.h"
+#include "l2/arm.h"
+#include "l2/barrier.h"
+#include "l2/codec.h"
+#include "l2/control.h"
+#include "l2/files.h"
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/geometry.h"
+#include "l2/health.h"
+#include "l2/heartbeat.h"
+#include "l2/index.h"
+#include "l2/index_rebuild.h"
+#include "l2/index_snapshot.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/l2.h"
+#include "l2/link.h"
+#include "l2/log.h"
+#include "l2/mapped_read.h"
+#include "l2/meta.h"
+#include "l2/namespaces.h"
+#include "l2/owner_images.h"
+#include "l2/progress.h"
+#include "l2/reclaim.h"
+#include "l2/recovery.h"
+#include "l2/recovery_chain.h"
+#include "l2/recovery_place.h"
+#include "l2/recovery_slot.h"
+#include "l2/recovery_types.h"
+#include "l2/resize.h"
+#include "l2/seal.h"
+#include "l2/slot.h"
+#include "l2/stage_trim.h"
+#include "l2/stall.h"
+#include "l2/superblock.h"
+#include "l2/sync.h"
+#include "l2/tombstone_filter.h"
+#include "l2/types.h"
+#include "l2/worker.h"
 #include "tests/support/t.h"
 
 #define DEV_FILES 12
@@ -704,7 +743,7 @@ T_INLINE void l2_kit_kill(l2_kit *k)
 
 T_INLINE void l2_kit_warm(l2_kit *k)
 {
-    while (base_load_acq(&k->d->warming) != 0) { (void)l2_tick(k->d, 1000); }
+    while (base_load_acq(&k->d->rebuilding) != 0) { (void)l2_tick(k->d, 1000); }
 }
 
 T_INLINE l2_key l2_kit_key(l2_kit *k, const void *bytes, size_t len, uint32_t generation)
@@ -769,7 +808,7 @@ T_INLINE uint32_t l2_kit_look(l2_kit *k, uint32_t key, uint32_t generation)
 T_INLINE void l2_kit_del(l2_kit *k, uint32_t key)
 {
     const l2_key id = l2_kit_key(k, &key, sizeof key, L2_KIT_GENERATION);
-    l2_kill(k->d, &id);
+    l2_invalidate(k->d, &id);
 }
 
 T_INLINE void l2_kit_fill(l2_kit *k, uint32_t version)

@@ -94,7 +94,7 @@ void disk_cellar_figures(void *store, disk_figures *out)
         .index_bytes = o->account.by_module[BASE_MOD_L2_INDEX],
         .filter_bytes = o->account.by_module[BASE_MOD_L2_FILTER],
         .objects = s.entries, .retried = o->retried, .segments = s.segments_live,
-        .lost_words = s.index_full, .warming = s.warming,
+        .lost_words = s.index_full, .warming = s.rebuilding,
     };
 }
 

@@ -90,7 +90,7 @@ static void sim_l2_writer(void *arg)
         disk.now[key] = base_sim_below(4) == 0 ? 0 : ++disk.next;
         base_sim_calm(false);
         const l2_key id = sim_l2_key(&disk.kit, &key);
-        l2_kill(disk.kit.d, &id);
+        l2_invalidate(disk.kit.d, &id);
         disk.pending[key] = false;
         const bool ok = !disk.commits || l2_commit(disk.kit.d) == CELLAR_OK;
         if (ended != 0 && ok) { disk.over[key] = ended; }
@@ -113,7 +113,7 @@ static void sim_l2_demoter(void *arg)
         memset(value, (int)version, sizeof value);
         const l2_key id = sim_l2_key(&disk.kit, &key);
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version,
-                            .kept = disk.kept };
+                            .durable = disk.kept };
         const l2_current current = { sim_l2_is, &disk.stamp[key], stamp };
         const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, &current);
         if (err == CELLAR_OK && kept && disk.now[key] == version) { disk.stored[key] = version; }
@@ -126,7 +126,7 @@ static void sim_l2_reader(void *arg)
     for (unsigned i = 0; i < 6; i++) {
         const uint32_t key = (uint32_t)base_sim_below(SIM_L2_KEYS), over = disk.over[key];
         const uint32_t kept = disk.stored[key];
-        const bool warm = base_load_acq(&disk.kit.d->warming) == 0;
+        const bool warm = base_load_acq(&disk.kit.d->rebuilding) == 0;
         const uint32_t got = sim_l2_look(&disk.kit, key);
         BASE_SIM_CHECK(got == 0 || got > over);
         BASE_SIM_CHECK(got == kept || kept == 0 || kept != disk.now[key] || !warm);
@@ -212,7 +212,7 @@ static void sim_l2_begin_as(uint32_t first, l2_level level, bool kept)
         disk.now[key] = ++disk.next;
         if (key < first) { continue; }
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next,
-                            .kept = disk.kept };
+                            .durable = disk.kept };
         BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL) == CELLAR_OK);
         if (disk.kept) { disk.stored[key] = disk.next; }
     }
@@ -303,7 +303,7 @@ static void sim_l2_warm_run(void)
         static const unsigned char value[600];
         const l2_key id = sim_l2_key(&disk.kit, &key);
         disk.over[key] = disk.now[key];
-        l2_kill(disk.kit.d, &id);
+        l2_invalidate(disk.kit.d, &id);
         disk.now[key] = ++disk.next;
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next };
         if (l2_put(disk.kit.d, &id, value, 40 + n * 4, &m, NULL) != CELLAR_OK) {
@@ -315,7 +315,7 @@ static void sim_l2_warm_run(void)
     l2_kit_kill(&disk.kit);
     disk.dev.locked = false;
     BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
-    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->warming) != 0);
+    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->rebuilding) != 0);
     base_sim_calm(false);
     base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
     base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
@@ -358,9 +358,9 @@ static void sim_l2_class_warm_run(void)
         static const unsigned char value[600];
         const l2_key id = sim_l2_key(&disk.kit, &key);
         disk.over[key] = disk.now[key];
-        l2_kill(disk.kit.d, &id);
+        l2_invalidate(disk.kit.d, &id);
         disk.now[key] = ++disk.next;
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next, .kept = true };
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next, .durable = true };
         const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
         disk.stored[key] = err == CELLAR_OK ? disk.next : 0;
         (void)l2_tick(disk.kit.d, 0);
@@ -636,7 +636,7 @@ static void sim_snap_history(uint32_t puts)
         const uint32_t key = n % SIM_L2_KEYS;
         const l2_key id = sim_l2_key(&disk.kit, &key);
         disk.over[key] = disk.now[key];
-        l2_kill(disk.kit.d, &id);
+        l2_invalidate(disk.kit.d, &id);
         disk.now[key] = ++disk.next;
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next };
         BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, 400 + n % 500, &m, NULL) == CELLAR_OK);
@@ -706,7 +706,7 @@ static void sim_l2_snap_run(void)
         for (uint32_t n = 0; n < 6; n++) { /* a change of keys that only older segments hold */
             const uint32_t i = (uint32_t)base_sim_below(SIM_SNAP_OLD), old = 100 + i;
             const l2_key once = sim_l2_key(&disk.kit, &old);
-            l2_kill(disk.kit.d, &once);
+            l2_invalidate(disk.kit.d, &once);
             snap.over_old[i] = i < snap.olds;
         }
         sim_snap_life();
@@ -833,7 +833,7 @@ static void sim_ends_kill(void *ctx, const cache_tier_key *k)
     const l2_key id = sim_ends_id(k);
     (void)ctx;
     if (base_sim_below(4) == 0) { base_sim_hold(base_sim_below(20)); } /* pending all this time */
-    l2_kill(disk.kit.d, &id);
+    l2_invalidate(disk.kit.d, &id);
 }
 
 static bool sim_ends_nothing(void *ctx, uint64_t hash)
@@ -845,7 +845,7 @@ static bool sim_ends_nothing(void *ctx, uint64_t hash)
 static void sim_ends_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
 {
     (void)ctx;
-    l2_tag_end(disk.kit.d, fp, epoch, soft);
+    l2_tag_invalidate(disk.kit.d, fp, epoch, soft);
 }
 
 static uint64_t sim_ends_tags(void *ctx, uint64_t *floor,
@@ -1065,7 +1065,7 @@ static void sim_meet_end(void *arg)
 {
     uint64_t walk = 0;
     if (*(const bool *)arg) {
-        l2_tag_end(disk.kit.d, 5, meet.epoch + 1, base_sim_below(2) == 0);
+        l2_tag_invalidate(disk.kit.d, 5, meet.epoch + 1, base_sim_below(2) == 0);
     } else {
         BASE_SIM_CHECK(l2_glob_begin(disk.kit.d, SIM_L2_GENERATION, "?*", 2, &walk) == CELLAR_OK);
         (void)base_add_sc(&meet.walks, (uint64_t)1);
@@ -1097,7 +1097,7 @@ static void sim_l2_meet_run(void)
     meet.epoch = l2_tags_known(disk.kit.d, &floor, sim_meet_no_tag, NULL);
     const uint32_t key = 0;
     const l2_key id = sim_l2_key(&disk.kit, &key);
-    l2_kill(disk.kit.d, &id);
+    l2_invalidate(disk.kit.d, &id);
     meet.has = true;
     base_sim_calm(false);
     base_sim_spawn("demote-1", sim_meet_demote, NULL);

@@ -93,7 +93,7 @@ static cellar_err put(uint64_t key, uint32_t version, bool kept)
     unsigned char value[100];
     memset(value, (int)version, sizeof value);
     const l2_key k = key_of(&key);
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .kept = kept };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .durable = kept };
     return l2_put(kit.d, &k, value, sizeof value, &m, NULL);
 }
 
@@ -111,7 +111,7 @@ static void put_kept(uint64_t key, uint32_t version)
 static void del(uint64_t key)
 {
     const l2_key k = key_of(&key);
-    l2_kill(kit.d, &k);
+    l2_invalidate(kit.d, &k);
 }
 
 /* Return the version of a key; 0: a miss. *lsn: lsn of the record. */
@@ -311,7 +311,7 @@ static void any_reopen(base_rng *r)
         kit.cfg.avg_object_bytes = kit.cfg.avg_object_bytes == 64 ? 12 : 64;
     }
     reopen_cold(kill);
-    for (uint64_t n = base_rng_below(r, 6); n > 0 && base_load_acq(&kit.d->warming) != 0; n--) {
+    for (uint64_t n = base_rng_below(r, 6); n > 0 && base_load_acq(&kit.d->rebuilding) != 0; n--) {
         /* not a key of any_twins: index.c */
         any_key *k = &any.key[base_rng_below(r, any.count - 2)];
         if (base_rng_below(r, 3) == 0) {

@@ -348,7 +348,7 @@ static void encrypted_values_decrypt_after_crashes(void)
         for (uint32_t v = 1; v < steps; v++) {
             const uint32_t key = (uint32_t)base_rng_below(&r, 16);
             const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
-            l2_kill(kit.d, &k);
+            l2_invalidate(kit.d, &k);
             last[key] = put(key, v) == CELLAR_OK ? v : 0;
             if (v % 8 == 0) { (void)l2_tick(kit.d, 1000); }
             if (v % 16 == 0) { kit.now_ms += 600; }

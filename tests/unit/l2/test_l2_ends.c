@@ -95,7 +95,7 @@ static void a_tag_invalidates_entries_born_before(void)
     T_EQ_I64(put("old", 5, epoch), CELLAR_OK);
     T_EQ_I64(put("other", 6, epoch), CELLAR_OK);
     T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
-    l2_tag_end(kit.d, 5, epoch + 1, false);
+    l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     T_CHECK(!there("old") && there("other") && there("plain"));
     T_EQ_I64(put("late", 5, epoch), L2_REFUSED);
     T_EQ_I64(put("new", 5, epoch + 1), CELLAR_OK);
@@ -103,7 +103,7 @@ static void a_tag_invalidates_entries_born_before(void)
     T_CHECK(!there("old") && there("other") && there("plain") && there("new") && !there("late"));
     const l2_stats st = l2_kit_figures(&kit);
     T_EQ_U64(st.tags, 1);
-    T_EQ_U64(st.miss_ended, 1);
+    T_EQ_U64(st.miss_invalid, 1);
     l2_kit_end(&kit, &dev);
 }
 
@@ -111,7 +111,7 @@ static void a_soft_tag_invalidation_is_a_miss_on_disk(void)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
-    l2_tag_end(kit.d, 5, epoch + 1, true);
+    l2_tag_invalidate(kit.d, 5, epoch + 1, true);
     T_CHECK(!there("k"));
     T_EQ_I64(put("k", 5, epoch), L2_REFUSED);
     killed();
@@ -161,7 +161,7 @@ static bool end_now(void *ctx, uint64_t hash, uint64_t stamp)
     if (ending) { return true; } /* the second call, caused by the first one */
     ending = true;
     if (by_tag) {
-        l2_tag_end(kit.d, 5, epoch + 1, false);
+        l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     } else {
         T_EQ_I64(l2_glob_begin(kit.d, L2_KIT_GENERATION, "k*", 2, &walk_of_it), CELLAR_OK);
         l2_glob_end(kit.d, walk_of_it);
@@ -222,7 +222,7 @@ static void an_invalidation_reclaimed_during_a_get_still_counts(void)
             l2_kit_fill(&kit, round);
         }
         T_CHECK(there("k"));
-        if (tag != 0) { l2_tag_end(kit.d, 5, epoch + 1, false); } else { match("k*"); }
+        if (tag != 0) { l2_tag_invalidate(kit.d, 5, epoch + 1, false); } else { match("k*"); }
         T_CHECK(!there("k"));
         reading = true;
         T_CHECK(!there("k") && !reading);
@@ -240,7 +240,7 @@ static void a_lost_tag_epoch_is_never_used_again(void)
     T_EQ_I64(put("k", 5, first + 100), CELLAR_OK);
     killed();
     T_CHECK(epoch > first + 100);
-    l2_tag_end(kit.d, 5, epoch + 1, false);
+    l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     T_CHECK(!there("k"));
     l2_kit_end(&kit, &dev);
 }
@@ -256,13 +256,13 @@ static void too_many_tags_invalidate_the_oldest_tagged_entries(void)
     T_EQ_I64(put("tagged", 5, epoch), CELLAR_OK);
     T_EQ_I64(put("plain", 0, 0), CELLAR_OK);
     for (uint64_t i = 1; i <= L2_TAGS_MAX; i++) {
-        l2_tag_end(kit.d, 1000 + i, epoch + i, false);
+        l2_tag_invalidate(kit.d, 1000 + i, epoch + i, false);
         (void)l2_tick(kit.d, 1000);
     }
     T_CHECK(there("tagged"));
     T_EQ_U64(l2_kit_figures(&kit).folds, 0);
     T_EQ_I64(put("young", 5, epoch + L2_TAGS_MAX), CELLAR_OK);
-    l2_tag_end(kit.d, 999, epoch + L2_TAGS_MAX + 1, false);
+    l2_tag_invalidate(kit.d, 999, epoch + L2_TAGS_MAX + 1, false);
     T_EQ_U64(l2_kit_figures(&kit).folds, 1);
     T_CHECK(!there("tagged") && there("plain") && there("young"));
     killed();
@@ -319,7 +319,7 @@ static void rows_are_removed_when_no_older_record_is_left(void)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
-    l2_tag_end(kit.d, 5, epoch + 1, false);
+    l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     match("k*");
     for (uint32_t round = 1; round < 40; round++) { l2_kit_fill(&kit, round); }
     T_CHECK(l2_kit_figures(&kit).reclaimed > 6);
@@ -337,7 +337,7 @@ static void a_pattern_without_a_control_refuses_its_keys(void)
 {
     begin();
     for (uint32_t i = 0; i < 5000 && l2_kit_figures(&kit).emptied == 0; i++) {
-        l2_tag_end(kit.d, 5, epoch + 1, false);
+        l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     }
     T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
     uint64_t walk;
@@ -362,7 +362,7 @@ static void meta_keeps_controls_of_reclaimed_segments(void)
      * first. META has all of them before the segment of a control is reclaimed. */
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
     T_EQ_I64(put("p", 0, 0), CELLAR_OK);
-    l2_tag_end(kit.d, 5, epoch + 1, false);
+    l2_tag_invalidate(kit.d, 5, epoch + 1, false);
     match("[p]");
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
     killed();
@@ -399,11 +399,11 @@ static void step(uint64_t *now)
     const uint64_t pick = base_rng_below(&rng, 40);
     if (pick < 24) {
         const l2_key id = key_of(name_of(key));
-        l2_kill(kit.d, &id);
+        l2_invalidate(kit.d, &id);
         const cellar_err err = put(name_of(key), tag, *now);
         world[key] = (entry){ err == CELLAR_OK, *now };
     } else if (pick < 28) {
-        l2_tag_end(kit.d, tag, ++*now, base_rng_below(&rng, 2) != 0);
+        l2_tag_invalidate(kit.d, tag, ++*now, base_rng_below(&rng, 2) != 0);
         for (uint32_t i = 0; i < KEYS; i++) {
             world[i].alive = world[i].alive && 1 + i % TAGS != tag;
         }
@@ -452,7 +452,7 @@ static void invalidations_hold_after_any_refused_allocation(void)
         T_EQ_I64(put("k1", 5, epoch), CELLAR_OK);
         T_EQ_I64(put("q1", 0, 0), CELLAR_OK);
         (void)base_fault_alloc_arm(n, false);
-        l2_tag_end(kit.d, 5, epoch + 1, false);
+        l2_tag_invalidate(kit.d, 5, epoch + 1, false);
         uint64_t walk = 0;
         const cellar_err err = l2_glob_begin(kit.d, L2_KIT_GENERATION, "q*", 2, &walk);
         const bool more = base_fault_alloc_arm(0, false) >= n;

@@ -226,7 +226,7 @@ static void words_lost(uint64_t flags, uint64_t most)
 }
 
 static void few_plain_words_are_lost_at_the_intended_load(void) { words_lost(0, 200); } /* 0.1 % */
-static void no_kept_word_is_lost_at_the_intended_load(void) { words_lost(L2_WORD_KEPT, 0); }
+static void no_kept_word_is_lost_at_the_intended_load(void) { words_lost(L2_WORD_DURABLE, 0); }
 
 static void size_hints_round_up_a_little(void)
 {

@@ -22,7 +22,7 @@ static void store(uint32_t key, uint32_t version, int64_t ttl_ms)
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     const l2_meta m = { .deadline_ms = ttl_ms == 0 ? BASE_NEVER_MS : kit.now_ms + ttl_ms,
                         .user_flags = version };
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
     if (version == 0) { return; }
     memset(buf, (int)(key + version), n);
     T_EQ_I64(l2_put(kit.d, &id, buf, n, &m, NULL), CELLAR_OK);
@@ -120,7 +120,7 @@ static bool inspect_and_open(l2_report *out)
         size_t len = 0;
         l2_meta m;
         const l2_key id = l2_kit_key(&k, &key, sizeof key, v.generation);
-        k.d->trouble.damaged = 0; /* keep the tier on, however many records are damaged */
+        k.d->health.damaged = 0; /* keep the tier on, however many records are damaged */
         const cellar_err got = known ? l2_get(k.d, &id, buf, sizeof buf, &len, &m) : CELLAR_MISS;
         T_EQ_U64(s.times[key], got == CELLAR_OK ? 1 : 0);
         live += s.times[key];
@@ -261,7 +261,7 @@ static void inspect_reports_a_stall_marker(void)
     l2_report r;
     begin(false);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    T_EQ_I64(kit.vfs.bell(kit.vfs.ctx, kit.d->bell_id, BASE_VFS_BELL_MAKE), 0);
+    T_EQ_I64(kit.vfs.bell(kit.vfs.ctx, kit.d->marker_id, BASE_VFS_BELL_MAKE), 0);
     l2_kit_kill(&kit);
     l2_dev_clone(&dev, &hurt, NULL);
     T_REQUIRE(inspect_and_open(&r));

@@ -223,7 +223,7 @@ static void the_mapping_is_bounded_by_memory_and_charged(void)
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     kit.d->cfg.mmap_read = true;
     base_store_rlx(&kit.account.limit, used[0] + least - 100);
-    l2_map_open(kit.d);
+    l2_map_open(kit.d, 0);
     T_EQ_U64(kit.d->mapped.bytes, 0);
     T_EQ_U64(l2_kit_figures(&kit).mapped_bytes, 0);
     l2_kit_end(&kit, &dev);

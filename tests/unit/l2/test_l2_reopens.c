@@ -51,7 +51,7 @@ static void changed(uint32_t key)
 {
     const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
     ended(key);
-    l2_kill(kit.d, &id);
+    l2_invalidate(kit.d, &id);
 }
 
 static void put(uint32_t key)
@@ -84,7 +84,7 @@ static void clear(void)
 static void end_tag(uint32_t tag)
 {
     for (uint32_t key = tag; key < KEYS; key += TAGS) { ended(key); }
-    l2_tag_end(kit.d, 1 + tag, ++epoch, false);
+    l2_tag_invalidate(kit.d, 1 + tag, ++epoch, false);
 }
 
 static void end_pattern(bool low)

@@ -59,7 +59,7 @@ static bool looked(uint64_t *sum)
     other.cfg.wall_ctx = &other;
     T_REQUIRE(l2_kit_open(&other) == CELLAR_OK);
     const bool used = l2_kit_figures(&other).snaps != 0;
-    T_CHECK(!used || !l2_kit_figures(&other).warming);
+    T_CHECK(!used || !l2_kit_figures(&other).rebuilding);
     l2_kit_warm(&other);
     T_EQ_STR(l2_audit(other.d), NULL);
     T_CHECK(snap_of(&cut) == NULL);
@@ -135,11 +135,11 @@ static void an_open_reports_the_source_of_its_index(void)
     T_EQ_I64(opened_after(true, another_boot), L2_OPENED_SAVED);
     T_EQ_I64(opened_after(true, other_stage), L2_OPENED_KILLED); /* a copy of a closed store */
     T_CHECK(served(&kit) != 0);
-    T_EQ_I64(opened_after(false, other_stage), L2_OPENED_ANEW); /* a copy of a store in use */
+    T_EQ_I64(opened_after(false, other_stage), L2_OPENED_RESET); /* a copy of a store in use */
     T_EQ_U64(served(&kit), 0);
     T_EQ_I64(opened_after(true, NULL), L2_OPENED_EMPTY);
     l2_kit_fill(&kit, 7);
-    T_EQ_I64(opened_after(false, another_boot), L2_OPENED_ANEW); /* a power cut */
+    T_EQ_I64(opened_after(false, another_boot), L2_OPENED_RESET); /* a power cut */
     end();
 }
 

@@ -55,7 +55,7 @@ static cellar_err put(uint32_t key, uint32_t version, size_t n)
 static void kill_key(uint32_t key)
 {
     const l2_key k = l2_kit_key(&kit, &key, sizeof key, 7);
-    l2_kill(kit.d, &k);
+    l2_invalidate(kit.d, &k);
 }
 
 /* Read a key. OK if it has this version; MISS. */
@@ -417,7 +417,7 @@ static void an_unchanged_copy_is_not_written_again(void)
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.identical, 1);
-    l2_kill(kit.d, &k); /* changed since, so its copy does not count */
+    l2_invalidate(kit.d, &k); /* changed since, so its copy does not count */
     T_EQ_I64(l2_put(kit.d, &k, "v", 1, &m, NULL), CELLAR_OK);
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.identical, 1);
@@ -551,7 +551,7 @@ static void sealed_records_are_zeroed_in_the_stage(void)
         } while (st.sealed < 4);
         for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(put(stored++, 1, 100), CELLAR_OK); }
         T_CHECK(stage_pages() > 18); /* two slots in turn */
-        T_EQ_U64(st.scrapped_bytes, 0);
+        T_EQ_U64(st.trimmed_bytes, 0);
         if (how == 0 || how == 2) {
             kit.now_ms += 1100;
             (void)l2_tick(kit.d, 1000);
@@ -559,7 +559,7 @@ static void sealed_records_are_zeroed_in_the_stage(void)
         }
         if (how != 0) { T_EQ_I64(l2_sync(kit.d), CELLAR_OK); }
         l2_stats_get(kit.d, &st);
-        T_CHECK(st.scrapped_bytes >= 3 * 65536);
+        T_CHECK(st.trimmed_bytes >= 3 * 65536);
         if (how != 0) { T_CHECK(stage_pages() < 6); } /* records, footer lines, trailer */
         if (how == 3) {
             static l2_dev cut;
@@ -794,7 +794,7 @@ static void values_survive_a_reopen_on_real_files(void)
     }
     T_CHECK(bytes <= L2_BYTES_MIN);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    while (base_load_acq(&kit.d->warming) != 0) { base_yield(); }
+    while (base_load_acq(&kit.d->rebuilding) != 0) { base_yield(); }
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 20000; i++) {
         cellar_err err;
@@ -865,8 +865,8 @@ static void many_footer_pages_take_few_reads(void)
             pages += kit.d->seg[i].footer_pages;
             most = BASE_MAX(most, kit.d->seg[i].footer_pages);
         }
-        T_CHECK(most > 2 * L2_FEET_BYTES / L2_PAGE);
-        T_EQ_U64(kit.d->feet.room, L2_FEET_BYTES);
+        T_CHECK(most > 2 * L2_FOOTERS_BYTES / L2_PAGE);
+        T_EQ_U64(kit.d->footers.room, L2_FOOTERS_BYTES);
         const uint32_t before = dev.calls[DEV_PREAD];
         dev.aheads = dev.ahead_reads = 0;
         if (failing != 0) { /* the second piece of the largest footer */
@@ -910,8 +910,8 @@ static void the_rebuild_needs_memory_only_for_the_longest_footer(void)
     for (uint32_t i = 0; i < kit.d->nseg; i++) {
         most = BASE_MAX(most, kit.d->seg[i].footer_pages);
     }
-    T_CHECK(most > 0 && kit.d->feet.buf != NULL);
-    T_EQ_U64(kit.d->feet.room, most * L2_PAGE);
+    T_CHECK(most > 0 && kit.d->footers.buf != NULL);
+    T_EQ_U64(kit.d->footers.room, most * L2_PAGE);
     l2_kit_warm(&kit);
     for (uint32_t i = 0; i < 60; i++) { T_EQ_I64(get(i, 1, 500), CELLAR_OK); }
     end();
@@ -982,7 +982,7 @@ static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
     l2_kit_kill(&kit);
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    while (kit.d->order_at < kit.d->order_count) { T_CHECK(l2_warm_step(kit.d)); }
+    while (kit.d->order_at < kit.d->order_count) { T_CHECK(l2_rebuild_step(kit.d)); }
     const uint64_t some = l2_kit_figures(&kit).entries;
     T_CHECK(some > 0 && some < served);
     const l2_seg *oldest = &kit.d->seg[kit.d->order[kit.d->order_count - 1]];
@@ -997,7 +997,7 @@ static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
         err = many_put(keys);
     }
     T_CHECK(L2_SEG_STATE(base_load_rlx(&oldest->word)) == L2_SEG_STAGE);
-    T_CHECK(base_load_rlx(&kit.d->warming) != 0);
+    T_CHECK(base_load_rlx(&kit.d->rebuilding) != 0);
     l2_kit_warm(&kit);
     T_EQ_STR(l2_audit(kit.d), NULL);
     /* no word for reclaimed records */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * index: map each class of keys to the address of its newest record; read without locks. */
+#ifndef L2_INDEX_H
+#define L2_INDEX_H
+
+#include "l2/types.h"
+
+/* Return the buckets of one shard of an index for `objects`. */
+CELLAR_PRIVATE uint32_t l2_index_buckets(uint64_t objects);
+CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects);
+CELLAR_PRIVATE void l2_index_close(l2 *d);
+/* Return a word of the class, or 0. It is the only one unless it has L2_WORD_TWIN. */
+CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
+/* Copy all words of the class into `word`. Return their number. */
+CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS]);
+/* Replace all words of the class that are not heavy by `word`. 0 removes them. */
+CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word);
+/* Replace `behind`, a heavy word of the class, by `word`. The others stay. */
+CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
+/* Remove the word of the class that names `addr`. */
+CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
+/* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or
+ * its bucket pair has turned away a word. */
+CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
+CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d);
+/* Remove all words for which `dead` returns true. Works without footers. */
+CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
+                                   uint64_t arg);
+CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d);
+CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
+                                     uint32_t bytes);
+CELLAR_PRIVATE uint32_t l2_word_seg(const l2 *d, uint64_t word);
+CELLAR_PRIVATE uint32_t l2_word_off(const l2 *d, uint64_t word);
+CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word); /* upper bound */
+/* Return the lsn of the record that the word names; 0: its segment is free. */
+CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word);
+
+#endif

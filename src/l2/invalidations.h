@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * invalidations: invalidation of records by tag and by pattern, without a lookup of each record. */
+#ifndef L2_INVALIDATIONS_H
+#define L2_INVALIDATIONS_H
+
+#include "l2/types.h"
+
+/* Return the state of a record's tags according to the cache; 0: valid. */
+CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
+
+/* Return the state of tags in l2's own table: 0 valid, 1 stale, 2 dead. */
+CELLAR_PRIVATE int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count);
+/* Return true if a pattern deletes this key's record at `lsn`. walking: only patterns in
+ * progress. */
+CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
+                                   const void *key, size_t klen);
+/* Return a lower bound of the bytes that tags and patterns need in META. */
+CELLAR_PRIVATE size_t l2_invalidation_bytes(l2 *d);
+/* Write their rows for META's `lsn`. Return SIZE_MAX if `cap` is too small. */
+CELLAR_PRIVATE size_t l2_invalidation_write(l2 *d, unsigned char *head, unsigned char *to,
+                                            size_t cap, uint64_t lsn);
+/* Measure rows of a META. Return false if they are impossible. */
+CELLAR_PRIVATE bool l2_invalidation_skip(const unsigned char *head, const unsigned char *from,
+                                         size_t cap, size_t *n);
+/* Load the rows. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_invalidation_take(l2 *d, const unsigned char *head,
+                                         const unsigned char *from);
+CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, uint32_t bytes,
+                                            uint64_t lsn);
+CELLAR_PRIVATE void l2_invalidation_forget(l2 *d);
+CELLAR_PRIVATE void l2_invalidation_close(l2 *d);
+CELLAR_PRIVATE void l2_invalidation_count(l2 *d, l2_stats *out);
+
+#endif

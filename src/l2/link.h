@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * link: plan how a new record of a class refers to the records that the index names now. */
+#ifndef L2_LINK_H
+#define L2_LINK_H
+
+#include "l2/types.h"
+
+typedef struct l2_link { /* position of a new record in its class */
+    uint64_t word; /* word that it replaces; 0: all words that are not heavy */
+    uint64_t to;   /* lsn of its link target; 0: none */
+    uint8_t flags; /* flags of the new record */
+    bool alone;    /* `word` is of the same key, the class has nothing else */
+} l2_link;
+/* Plan the link of a put or a tombstone, under the tombstone lock. */
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out);
+/* Return the word of the record at `lsn`, with its size. 0: reclaimed, or incomplete at a process
+ * death. LOST: it cannot be read, so it may be the newest record of any key. */
+#define L2_LINK_LOST UINT64_MAX
+CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn);
+
+#endif

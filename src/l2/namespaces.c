@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * namespaces: the table of namespaces: name, id, generation, version.
+ *
+ * INVARIANTS The table changes before the control is logged: a META that is written after the
+ *            control has the row. Generations only grow.
+ * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
+#include "l2/namespaces.h"
+
+#include "l2/control.h"
+#include "l2/format.h"
+
+BASE_SIZE_BEGIN
+
+static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+    SYNC_HOLDS(L2_DEV);
+static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+{
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        l2_namespace_row *v = &d->namespace[i];
+        if (name == NULL ? v->v.id == id
+                         : v->name_len == name_len && memcmp(v->name, name, name_len) == 0) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len, l2_namespace *out)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    const l2_namespace_row *v = l2_namespace_at(d, 0, name, name_len);
+    if (v != NULL) { *out = v->v; }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return v != NULL;
+}
+
+CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    const uint32_t n = d->next_generation;
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return n;
+}
+
+CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    const uint32_t n = d->next_id;
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return n;
+}
+
+/* Make room for one more row, without the lock. Return false if memory is short. */
+static bool l2_namespace_room(l2 *d)
+{
+    const size_t row = sizeof(l2_namespace_row);
+    l2_namespace_row *old = NULL, *rows = NULL;
+    uint32_t old_cap = 0, cap = 0;
+    for (;;) {
+        sync_take(L2_DEV, &d->namespace_lock);
+        const bool enough = d->namespace_count < d->namespace_cap;
+        if (!enough && rows != NULL && cap > d->namespace_cap) {
+            if (d->namespace_count > 0) { memcpy(rows, d->namespace, d->namespace_count * row); }
+            old = d->namespace;
+            old_cap = d->namespace_cap;
+            d->namespace = rows;
+            d->namespace_cap = cap;
+            rows = NULL;
+        }
+        const bool done = d->namespace_count < d->namespace_cap;
+        const uint32_t want = d->namespace_cap == 0 ? 16 : d->namespace_cap * 2;
+        sync_drop(L2_DEV, &d->namespace_lock);
+        base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
+        old = NULL;
+        if (done) {
+            base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
+            return true;
+        }
+        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
+        cap = want;
+        rows = cap <= 2 * L2_NAMESPACES_MAX
+                   ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
+                   : NULL;
+        if (rows == NULL) { return false; }
+    }
+}
+
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len)
+{
+    l2_namespace_row *row;
+    for (;;) { /* Removing a namespace or a generation needs no memory: its row exists. */
+        sync_take(L2_DEV, &d->namespace_lock);
+        row = l2_namespace_at(d, v->id, name, name_len);
+        if (row != NULL || name == NULL || d->namespace_count < d->namespace_cap) { break; }
+        sync_drop(L2_DEV, &d->namespace_lock);
+        if (!l2_namespace_room(d)) { return false; }
+    }
+    if (v->generation == 0 && row != NULL) {
+        *row = d->namespace[--d->namespace_count];
+    } else if (v->generation != 0 || name != NULL) {
+        if (row == NULL && name != NULL) {
+            row = &d->namespace[d->namespace_count++];
+            memset(row, 0, sizeof *row);
+            row->name_len = (uint32_t)name_len; /* at most L2_NAME_MAX */
+            memcpy(row->name, name, name_len);
+        }
+        /* Two changes may be logged in the other order, so generations only grow. */
+        if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
+    }
+    if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {
+        d->next_generation = v->generation + 1;
+    }
+    if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const char *name,
+                                           size_t name_len)
+{
+    BASE_ASSERT(name == NULL || name_len <= L2_NAME_MAX);
+    const size_t named = name != NULL ? name_len : 0;
+    /* The table first: a META that is written after the control must have the row. */
+    if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
+                                              name != NULL };
+    l2_w32(value + 4, v->id);
+    l2_w32(value + 8, v->generation);
+    l2_w32(value + 12, v->version);
+    if (named > 0) { memcpy(value + 16, name, named); }
+    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * namespaces: the table of namespaces: name, id, generation, version. */
+#ifndef L2_NAMESPACES_H
+#define L2_NAMESPACES_H
+
+#include "l2/types.h"
+
+/* Apply a row to the namespace table. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
+                                       size_t name_len);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * progress: which thread is the worker, and whether the worker makes progress.
+ *
+ * PICTURE    working: 0 free, 1 held, 2 held with waiters; the thread that holds it is the worker
+ *            beat: set before each call to the disk; 20 ms old: quiet, 100 ms: stalled, 500 ms:
+ *            frozen; 0: the worker is idle
+ *            wake: raised to wake the worker's thread
+ * INVARIANTS A thread waits for `working` only without locks, because its holder does I/O.
+ * LOCKING    The holder of `working` stores `beat`; all threads read it relaxed.
+ * LIMITS     A read that has only just begun proves nothing: callers' reads count as stuck after
+ *            two looks without an end.
+ * SEE ALSO   worker.c: the rounds of the worker; stall.c: what callers do meanwhile. */
+#include "l2/progress.h"
+
+#define L2_QUIET_NS UINT64_C(20000000)
+#define L2_STALLED_NS UINT64_C(100000000)
+#define L2_FROZEN_NS UINT64_C(500000000)
+
+/* ---- the role ---- */
+
+CELLAR_PRIVATE bool l2_worker_try(l2 *d)
+{
+    if (!base_cas_ar(&d->working, 0u, 1u)) { return false; }
+    base_store_rlx(&d->beat, base_now_ns());
+    return true;
+}
+
+CELLAR_PRIVATE void l2_worker_take(l2 *d)
+{
+    sync_assert_none();
+    if (l2_worker_try(d)) { return; }
+    while (base_xchg_ar(&d->working, 2u) != 0) {
+        (void)sync_wait(&d->working, 2u, UINT64_MAX);
+    }
+    base_store_rlx(&d->beat, base_now_ns());
+}
+
+CELLAR_PRIVATE void l2_worker_drop(l2 *d)
+{
+    base_store_rlx(&d->beat, (uint64_t)0);
+    if (base_xchg_ar(&d->working, 0u) == 2) { sync_wake(&d->working, INT32_MAX); }
+}
+
+CELLAR_PRIVATE void l2_worker_wake(l2 *d)
+{
+    if (!d->threaded) { return; }
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, 1);
+}
+
+CELLAR_PRIVATE void l2_arm_wish(l2 *d)
+{
+    if (base_load_rlx(&d->arm_wanted) != 0) { return; }
+    base_store_rel(&d->arm_wanted, 1u);
+    l2_worker_wake(d);
+}
+
+/* ---- progress ---- */
+
+static bool l2_silent_for(const l2 *d, uint64_t ns)
+{
+    const uint64_t beat = base_load_rlx(&d->beat);
+    if (beat == 0) { return false; }
+    const uint64_t now = base_now_ns();
+    return now > beat && now - beat > ns;
+}
+
+CELLAR_PRIVATE bool l2_quiet(const l2 *d) { return l2_silent_for(d, L2_QUIET_NS); }
+CELLAR_PRIVATE bool l2_stalled(const l2 *d)
+{
+    /* The leader of a commit is a caller, not the worker. */
+    const uint64_t commit = base_load_rlx(&d->commit_ns);
+    if (commit != 0 && base_now_ns() > commit + L2_STALLED_NS) { return true; }
+    return l2_silent_for(d, L2_STALLED_NS);
+}
+
+CELLAR_PRIVATE bool l2_frozen(const l2 *d) { return l2_silent_for(d, L2_FROZEN_NS); }
+
+CELLAR_PRIVATE void l2_beat(l2 *d)
+{
+    if (base_load_rlx(&d->beat) != 0) { base_store_rlx(&d->beat, base_now_ns()); }
+}
+
+/* Detect reads of callers that do not return; no further read is sent then. A read that has only
+ * just begun proves nothing, even if none ended before it. */
+CELLAR_PRIVATE void l2_reads_look(l2 *d)
+{
+    const uint64_t now = base_now_ns();
+    if (now - d->reads_ns < L2_STALLED_NS) { return; }
+    d->reads_ns = now;
+    const uint64_t done = base_load_acq(&d->reads_done) + base_load_acq(&d->mapped.done);
+    const uint64_t begun = base_load_acq(&d->reads_begun) + base_load_acq(&d->mapped.begun);
+    base_store_rlx(&d->reads_stuck, d->reads_out && done == d->reads_seen ? 1u : 0u);
+    d->reads_seen = done;
+    d->reads_out = begun != done;
+}

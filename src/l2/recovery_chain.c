@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recovery_chain: decide which of the found segments count.
+ *
+ * PICTURE    segments by number -> controls -> floor -> chain of headers, newest first: a gap is a
+ *            hole
+ * PROTOCOL   Hole: a range of the log that cannot be read may have held tombstones, so everything
+ *            below its end is dead. The floor of the next header makes that permanent.
+ *            META: each header has the serial of META at its time. Without a copy of that serial,
+ *            and with records reclaimed that the older copy lacks, controls are missing. Then
+ *            everything is dead.
+ * LOCKING    None: no other thread uses the store yet. */
+#include "l2/recovery_chain.h"
+
+#include <errno.h>
+
+#include "l2/footer.h"
+#include "l2/format.h"
+#include "l2/invalidations.h"
+#include "l2/io.h"
+#include "l2/namespaces.h"
+#include "l2/recovery_types.h"
+
+BASE_SIZE_BEGIN
+
+#define L2_LINES_MAX (L2_FOOT_ENTRIES)
+
+/* ---- order ---- */
+
+static bool l2_find_behind(const l2_find *a, const l2_find *b)
+{
+    return a->segseq > b->segseq || (a->segseq == b->segseq && a->place > b->place);
+}
+
+CELLAR_PRIVATE void l2_finds_sort(l2_finds *f)
+{
+    for (uint32_t gap = l2_sort_gap(f->count); gap > 0; gap /= 3) {
+        for (uint32_t i = gap; i < f->count; i++) {
+            const l2_find x = f->at[i];
+            uint32_t j = i;
+            for (; j >= gap && l2_find_behind(&f->at[j - gap], &x); j -= gap) {
+                f->at[j] = f->at[j - gap];
+            }
+            f->at[j] = x;
+        }
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (kept == 0 || f->at[kept - 1].segseq != f->at[i].segseq) { f->at[kept++] = f->at[i]; }
+    }
+    f->count = kept;
+}
+
+/* ---- controls ---- */
+
+static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
+                                     uint64_t lsn, uint64_t *floor)
+{
+    if (bytes < 16) { return true; }
+    if (value[0] == L2_CTL_FLOOR) {
+        *floor = BASE_MAX(*floor, l2_r64(value + 8));
+    } else if (value[0] == L2_CTL_NAMESPACE && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
+        const l2_namespace v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
+        return l2_namespace_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
+    }
+    return l2_invalidation_control(d, value, bytes, lsn);
+}
+
+typedef struct l2_controls {
+    l2_finds *f;
+    const l2_find *g;
+    uint32_t offs[L2_LINES_MAX];
+    uint32_t count;
+} l2_controls;
+
+static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
+{
+    l2_controls *c = ctx;
+    const bool known = (e->h48 == L2_CTL_TAG || e->h48 == L2_CTL_GLOB) &&
+                       l2_lsn(d, c->g->segseq, e->off) < d->meta_lsn;
+    if (e->kind == L2_KIND_CONTROL && !known) { c->offs[c->count++] = e->off; }
+}
+
+/* Read and apply a control. Return false if it cannot be read, because its content is unknown. */
+static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
+{
+    unsigned char buf[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 64] BASE_ALIGNED(8);
+    const uint32_t n = BASE_MIN((uint32_t)sizeof buf, g->data_end - off);
+    l2_rec r;
+    if (l2_read(d, d->data_file, buf, n, (uint64_t)g->place * d->form.seg_bytes + off) != 0 ||
+        !l2_rec_marked(&d->form, buf, g->segseq, off, off + n, &r) ||
+        !l2_rec_whole(&d->form, buf, g->segseq, off, &r) || r.kind != L2_KIND_CONTROL) {
+        return false;
+    }
+    return l2_control_apply(d, buf + L2_RECORD_HEAD, r.vlen, l2_lsn(d, g->segseq, off), &f->floor);
+}
+
+CELLAR_PRIVATE int l2_controls_read(l2 *d, l2_finds *f)
+{
+    l2_controls *c = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *c, NULL);
+    if (c == NULL) { return ENOMEM; }
+    for (uint32_t i = 0; i < f->count; i++) {
+        const l2_find *g = &f->at[i];
+        if (g->controls == 0) { continue; }
+        const l2_seg at = { .place = g->place };
+        bool ok = true;
+        c->g = g;
+        for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
+            c->count = 0;
+            ok = l2_foot_load(d, &at, g->segseq, p) &&
+                 l2_foot_each(d, g->data_end, false, l2_control_line, c);
+            for (uint32_t n = 0; n < c->count && ok; n++) {
+                ok = l2_control_read(d, f, g, c->offs[n]);
+            }
+        }
+        if (!ok) {
+            f->floor = BASE_MAX(f->floor, l2_lsn(d, g->segseq + 1, 0));
+            L2_COUNT(d, holes);
+        }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
+    sync_take(GLOB, &d->invalidations.lock);
+    f->floor = BASE_MAX(f->floor, d->invalidations.floor);
+    sync_drop(GLOB, &d->invalidations.lock);
+    return 0;
+}
+
+/* ---- chain ---- */
+
+/* Check that stage.buf and data.seg are of one moment. There is always an open slot, so the stage
+ * has the newest header, and it is of this run. The segment before it was found. Exception: a slot
+ * that ended in a FLOOR has no successor, and nothing before it counts. */
+static void l2_chain_top(l2 *d, l2_finds *f)
+{
+    const l2_find *top = f->count > 0 ? &f->at[f->count - 1] : NULL;
+    const uint64_t last = top != NULL ? top->segseq : 0, least = BASE_MAX(last, d->super.born);
+    const uint64_t used = top != NULL ? l2_lsn(d, last, top->data_end) : 0;
+    uint64_t floor = 0;
+    if (f->staged < least && used > f->floor + L2_FLOOR_ROOM) {
+        floor = l2_lsn(d, least + 1, 0);
+    } else if (f->staged_prev > last) {
+        floor = l2_lsn(d, f->staged_prev + 1, 0);
+    }
+    if (floor <= f->floor) { return; }
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+             "stage.buf and data.seg are of different moments: older records are dropped");
+    f->floor = floor;
+    L2_COUNT(d, holes);
+}
+
+CELLAR_PRIVATE void l2_chain(l2 *d, l2_finds *f)
+{
+    const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
+    for (uint32_t i = 0; i < f->count; i++) { f->floor = BASE_MAX(f->floor, f->at[i].floor); }
+    l2_chain_top(d, f);
+    if (f->clean_lsn > l2_lsn(d, newest + 1, 0)) {
+        f->floor = BASE_MAX(f->floor, f->clean_lsn);
+        L2_COUNT(d, holes);
+    }
+    for (uint32_t i = f->count; i > 0; i--) {
+        const l2_find *g = &f->at[i - 1];
+        const uint64_t below = i > 1 ? f->at[i - 2].segseq : 0;
+        if (g->prev == below || l2_lsn(d, g->prev + 1, 0) <= f->floor) { continue; }
+        f->floor = BASE_MAX(f->floor, l2_lsn(d, g->segseq, 0));
+        L2_COUNT(d, holes);
+    }
+}
+
+CELLAR_PRIVATE void l2_meta_missed(l2 *d, l2_finds *f)
+{
+    for (uint32_t i = 0; i < f->count; i++) { f->meta = BASE_MAX(f->meta, f->at[i].meta); }
+    if (f->meta <= d->meta_serial) { return; }
+    f->meta_due = true;
+    d->meta_serial = f->meta + ((f->meta ^ d->meta_serial) & 1);
+    if (f->floor <= d->meta_lsn) { return; }
+    const uint64_t newest = BASE_MAX(f->newest, f->count > 0 ? f->at[f->count - 1].segseq : 0);
+    f->floor = BASE_MAX(f->floor, l2_lsn(d, newest + 1, 0));
+    L2_COUNT(d, holes);
+}
+
+CELLAR_PRIVATE bool l2_meta_owes(const l2 *d, const l2_finds *f)
+{
+    bool owes = f->meta_due;
+    for (uint32_t i = 0; i < f->count; i++) {
+        const uint64_t end = l2_lsn(d, f->at[i].segseq + 1, 0);
+        owes = owes || (f->at[i].controls > 0 && end <= f->floor && d->meta_lsn < end);
+    }
+    return owes;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recovery_place: read what is at the places of data.seg, and find a place for each slot.
+ *
+ * PICTURE    headers and trailers of all places -> slots walked (recovery_slot.c) -> sealed
+ * PROTOCOL   A walked slot is sealed to its own place, else to a free one, else to the place of the
+ *            oldest segment found. A bad place is never used.
+ *            A segment in a slot and at its place: the place counts if all of it verifies, or if
+ *            only the process died and the trailer exists; else the slot.
+ * INVARIANTS A slot is overwritten only after its records are synced at their place.
+ * LOCKING    None: no other thread uses the store yet.
+ * LIMITS     Both headers of a slot damaged, or one header in two slots: the store begins empty. */
+#include "l2/recovery_place.h"
+
+#include <errno.h>
+
+#include "l2/format.h"
+#include "l2/io.h"
+#include "l2/recovery_slot.h"
+#include "l2/recovery_types.h"
+#include "l2/seal.h"
+
+BASE_SIZE_BEGIN
+
+/* ---- places ---- */
+
+static void l2_find_of(const l2_trailer *t, uint32_t place, l2_find *out)
+{
+    *out = (l2_find){ t->head.segseq, t->head.prev_segseq, t->head.floor_lsn,
+                      t->head.base_wall_ms, place, t->controls, t->footer_pages, t->data_end,
+                      t->entries, t->max_generation, t->head.meta };
+}
+
+static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
+{
+    const uint64_t at = (uint64_t)place * d->form.seg_bytes;
+    l2_trailer t;
+    l2_head h;
+    if (l2_read(d, d->data_file, d->page, L2_PAGE, at + d->form.seg_bytes - L2_PAGE) != 0) {
+        return false;
+    }
+    bool ok = l2_trailer_read(&d->form, d->page, &t);
+    if (!ok) { /* Torn, damaged or empty: a repair is tried only if the place has a header. */
+        unsigned char head[512] BASE_ALIGNED(8);
+        if (l2_read(d, d->data_file, head, sizeof head, at) != 0 ||
+            !l2_head_read(&d->form, head, &h)) {
+            return false;
+        }
+        ok = l2_trailer_heal(&d->form, d->page, &t) && t.head.segseq == h.segseq;
+        if (ok) { L2_COUNT(d, healed); }
+    }
+    if (ok) { l2_find_of(&t, place, out); }
+    return ok;
+}
+
+CELLAR_PRIVATE bool l2_place_is_bad(const l2 *d, uint32_t place)
+{
+    for (uint32_t i = 0; i < d->super.bad_count; i++) {
+        if (d->super.bad[i] == place) { return true; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void l2_places_read(l2 *d, l2_finds *f)
+{
+    for (uint32_t p = 0; p < d->nseg; p++) {
+        if (l2_place_read(d, p, &f->at[f->count])) { f->count++; }
+    }
+}
+
+static l2_find *l2_find_seq(l2_finds *f, uint64_t segseq)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->at[i].segseq == segseq) { return &f->at[i]; }
+    }
+    return NULL;
+}
+
+/* Return true if every byte of the segment at `place` verifies. */
+static bool l2_place_whole(l2 *d, const l2_find *g)
+{
+    const size_t bytes = d->form.seg_bytes;
+    unsigned char *seg = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (seg == NULL) { return false; }
+    bool ok = l2_read(d, d->data_file, seg, bytes, (uint64_t)g->place * bytes) == 0;
+    uint32_t seen = 0;
+    for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
+        unsigned char *foot = seg + bytes - (size_t)(p + 2) * L2_PAGE;
+        ok = l2_foot_ok(&d->form, foot, g->segseq, p);
+        uint64_t off = ok ? (uint64_t)l2_r32(foot + 8) * d->form.granule : 0;
+        for (uint32_t i = 0; ok && i < l2_r16(foot + 12); i++, seen++) {
+            l2_rec r;
+            uint32_t dist = 0;
+            memcpy(&dist, l2_foot_entry(foot, i) + 6, 3);
+            ok = off < g->data_end &&
+                 l2_rec_marked(&d->form, seg + off, g->segseq, (uint32_t)off, g->data_end, &r) &&
+                 l2_rec_whole(&d->form, seg + off, g->segseq, (uint32_t)off, &r);
+            off += (uint64_t)dist * d->form.granule;
+        }
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, seg, bytes);
+    return ok && seen == g->entries;
+}
+
+static l2_find *l2_place_find(const l2_finds *f, uint32_t place)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->at[i].place == place) { return &f->at[i]; }
+    }
+    return NULL;
+}
+
+/* Return true if only this segment has its controls. */
+static bool l2_find_needed(const l2 *d, const l2_find *g)
+{
+    return g->controls > 0 && d->meta_lsn < l2_lsn(d, g->segseq + 1, 0);
+}
+
+/* Return true if the slot can go to its own place. The place usually holds a reclaimed segment. */
+static bool l2_place_meant(l2 *d, l2_finds *f, uint32_t meant)
+{
+    if (meant >= d->nseg || l2_place_is_bad(d, meant)) { return false; }
+    l2_find *past = l2_place_find(f, meant);
+    if (past == NULL) { return true; }
+    if (l2_lsn(d, past->segseq + 1, 0) > f->floor || l2_find_needed(d, past)) { return false; }
+    *past = f->at[--f->count];
+    return true;
+}
+
+/* Choose a place for a walked slot: its own place, which index.snap names, or the least useful one.
+ * nseg: no place is good, or none may be overwritten. */
+static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
+{
+    const uint32_t meant = s->head.segid;
+    if (l2_place_meant(d, f, meant)) { return meant; }
+    for (uint32_t p = 0; p < d->nseg; p++) {
+        if (l2_place_find(f, p) == NULL && !l2_place_is_bad(d, p)) { return p; }
+    }
+    l2_find *oldest = NULL; /* reclaimed and not yet overwritten, or the oldest */
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (l2_place_is_bad(d, f->at[i].place)) { continue; } /* the next write would fail, too */
+        if (oldest == NULL || f->at[i].segseq < oldest->segseq) { oldest = &f->at[i]; }
+    }
+    if (oldest == NULL) { return d->nseg; }
+    if (l2_find_needed(d, oldest)) { return d->nseg; }
+    const uint32_t place = oldest->place;
+    f->floor = BASE_MAX(f->floor, l2_lsn(d, oldest->segseq + 1, 0));
+    *oldest = f->at[--f->count];
+    L2_COUNT(d, reclaimed);
+    return place;
+}
+
+/* ---- slots ---- */
+
+/* Seal a slot and add it to the segments found. */
+static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
+{
+    l2_find *twin = l2_find_seq(f, s->head.segseq);
+    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
+    /* After a power cut, bytes in neither of the two were synced in neither: no caller has a
+     * promise. */
+    const bool all = twin != NULL && l2_strict(d, f, s->head.segseq, twin->data_end);
+    const uint32_t expect = all ? twin->entries : 0;
+    if (twin != NULL) { *twin = f->at[--f->count]; }
+    bool hole;
+    int e = l2_slot_walk(d, f, s, &hole);
+    if (e != 0) { return e; }
+    /* Shorter than the sync said: records at its end are lost. */
+    const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) &&
+                     f->clean_lsn < l2_lsn(d, s->head.segseq + 1, 0);
+    /* A close has sealed all slots except the one in which it ended. */
+    const bool half = f->copy && twin == NULL &&
+                      l2_lsn(d, s->head.segseq + 1, 0) <= f->clean_lsn;
+    if (hole || cut || half || s->entries < expect) {
+        f->floor = BASE_MAX(f->floor, l2_lsn(d, s->head.segseq + 1, 0));
+        L2_COUNT(d, holes);
+    }
+    if (newest && s->entries == 0) { return 0; } /* opened, never used: no record names it */
+    s->seg = l2_place_for(d, f, s);
+    if (s->seg == d->nseg) { return ENODATA; }
+    s->head.segid = s->seg;
+    e = l2_seal(d, s);
+    if (e != 0) { return e; }
+    f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
+                                   s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
+                                   s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
+                                   s->max_generation, s->head.meta };
+    return 0;
+}
+
+CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f)
+{
+    uint64_t done = 0;
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        if (!l2_slot_head_find(d, &d->slot[i])) { return ENODATA; }
+        f->newest = BASE_MAX(f->newest, d->slot[i].head.segseq);
+        if (d->slot[i].head.segseq > f->staged) {
+            f->staged = d->slot[i].head.segseq;
+            f->staged_prev = d->slot[i].head.prev_segseq;
+        }
+        /* Also for an empty slot: filter, tags and patterns have relied on its floor. */
+        f->floor = BASE_MAX(f->floor, d->slot[i].head.floor_lsn);
+        f->meta = BASE_MAX(f->meta, d->slot[i].head.meta);
+        for (uint32_t j = 0; j < i; j++) { /* one header in two slots */
+            const uint64_t segseq = d->slot[j].head.segseq;
+            if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
+        }
+    }
+    for (uint32_t n = 0; n < d->nstage; n++) {
+        l2_slot *s = NULL;
+        for (uint32_t i = 0; i < d->nstage; i++) {
+            l2_slot *c = &d->slot[i];
+            if (c->head.segseq > done && (s == NULL || c->head.segseq < s->head.segseq)) { s = c; }
+        }
+        if (s == NULL) { break; }
+        done = s->head.segseq;
+        const int e = l2_slot_settle(d, f, s, done == f->newest);
+        if (e != 0) { return e; }
+    }
+    return 0;
+}
+
+BASE_SIZE_END

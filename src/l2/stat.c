@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: copy the counters of the store for the cache.
+ *
+ * LOCKING    None: counters are relaxed, tables are read through their atomic copies. */
+#include "l2/types.h"
+
+#include "l2/invalidations.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
+{
+    memset(out, 0, sizeof *out);
+#define L2_GIVE(name) out->name = base_load_rlx(&d->n.name)
+    L2_GIVE(gets); L2_GIVE(hits); L2_GIVE(miss_word); L2_GIVE(miss_read); L2_GIVE(miss_damage);
+    L2_GIVE(miss_key); L2_GIVE(miss_expired); L2_GIVE(io_errors); L2_GIVE(puts);
+    L2_GIVE(put_bytes); L2_GIVE(dropped); L2_GIVE(refused_stamp); L2_GIVE(refused_size);
+    L2_GIVE(refused_ttl); L2_GIVE(identical); L2_GIVE(invalidated); L2_GIVE(tombstones);
+    L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
+    L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
+    L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
+    L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(refused_seal);
+    L2_GIVE(miss_sealed); L2_GIVE(stalled); L2_GIVE(closings);
+    L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
+    L2_GIVE(miss_invalid); L2_GIVE(refused_invalid); L2_GIVE(folds);
+    L2_GIVE(trimmed_bytes);
+    L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
+    L2_GIVE(cuts); L2_GIVE(reread); L2_GIVE(snaps);
+    out->opened = d->opened;
+    out->set_aside = d->set_aside;
+    out->mapped_reads = base_load_rlx(&d->mapped.done);
+    out->mapped_bytes = base_load_rlx(&d->mapped.lost) == 0 ? d->mapped.bytes : 0;
+#undef L2_GIVE
+    out->invalidated += out->denied + out->remembered;
+    l2_invalidation_count(d, out);
+    const uint32_t nseg = base_load_acq(&d->nseg_seen), places = base_load_acq(&d->places_seen);
+    for (uint32_t i = 0; i < nseg; i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        out->segments_live += state == L2_SEG_STAGE || state == L2_SEG_DISK;
+        out->segments_free += state == L2_SEG_FREE;
+        out->bad_places += state == L2_SEG_BAD;
+    }
+    out->file_bytes = ((uint64_t)places + d->nstage) * d->form.seg_bytes + 2 * L2_PAGE +
+                      base_load_rlx(&d->image_bytes);
+    out->log_bytes = out->segments_live * d->form.seg_bytes;
+    out->entries = base_load_rlx(&d->index.words);
+    out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;
+    out->index_full = base_load_rlx(&d->index.full);
+    out->rebuilding = base_load_acq(&d->rebuilding) != 0;
+    out->bytes_today = base_load_rlx(&d->day.used);
+    const uint32_t disk = base_load_acq(&d->disk);
+    out->off = disk != L2_DISK_OK;
+    out->trying = disk == L2_DISK_TRYING;
+    out->broken = base_load_acq(&d->broken) != 0;
+    out->dirty = base_load_acq(&d->dirty) == L2_NOW_DIRTY;
+    out->empty = base_load_rlx(&d->emptied) != 0; /* no lock: its holder may wait for the disk */
+}
+
+BASE_SIZE_END

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superblock: store SUPER, and mark the store DIRTY in time. */
+#ifndef L2_SUPERBLOCK_H
+#define L2_SUPERBLOCK_H
+
+#include "l2/types.h"
+
+CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
+CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* make L2_NOW_DIRTY durable; worker only */
+/* Wait until L2_NOW_DIRTY is durable. The caller has no lock and is not the worker. */
+CELLAR_PRIVATE void l2_dirty_wait(l2 *d);
+
+#endif

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: structs and constants that the files of the disk tier share.
+ *
+ * PICTURE    put, tombstone, control -> slot of stage.buf (mapped: survives the process)
+ *                -> full: sealed, written to its place in data.seg -> slot free again
+ *            get: word of the RAM index -> bytes in a slot or on disk -> all checks -> caller
+ *            reclaim: words of the oldest segment removed, then its place is free
+ *            open: headers and trailers -> slots walked -> footers, newest first -> words, filter
+ * LSN        Position in the one log: segseq * seg_bytes + offset. Of two records of one key the
+ *            record with the higher lsn counts. Nothing else defines the order.
+ * INVARIANTS Everything below floor_lsn is dead for good. Segments below oldest_lsn hold nothing.
+ *            Each record that a replay could find has its bits in the tombstone filter. The
+ *            exception are records below the floor of a header in the stage. A record is complete
+ *            when its check is set. No code asserts bytes from disk.
+ * LOCKING    tombstone lock of the key's class (L2_TOMBSTONE_LOCK) -> log lock (L2_LOG) or a shard
+ *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG
+ *            guards it while it is OPEN, the worker alone uses it from FULL on. The worker is the
+ *            thread that holds `working`, which has no rank, because it is held during I/O.
+ * SEE ALSO   README.md in this folder: terms, protocols, proofs. */
+#ifndef L2_TYPES_H
+#define L2_TYPES_H
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/sigbus.h"
+#include "base/sync.h"
+#include "l2/l2.h"
+
+#define L2_MAJOR 1u
+#define L2_MINOR 2u          /* README.md lists the versions */
+#define L2_INCOMPAT_META 1u  /* headers have META's serial instead of the segment size */
+#define L2_INCOMPAT_FLAGS 2u /* kinds of records and footer lines carry L2_FLAG_... */
+#define L2_INCOMPAT (L2_INCOMPAT_META | L2_INCOMPAT_FLAGS)
+#define L2_PAGE 4096u
+#define L2_HEAD_BYTES 64u
+#define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
+#define L2_RECORD_HEAD 24u
+#define L2_FOOT_ENTRIES 407u
+#define L2_FOOT_HEAD 24u
+#define L2_ENTRY_BYTES 10u
+#define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
+#define L2_EXT_MAX 208u      /* bytes of a record's extension in this version */
+#define L2_SEGS_MIN 3u
+#define L2_RESIZE_LEAST 3u   /* places that a resize leaves in addition to one per slot */
+#define L2_SLOTS_MAX 8u
+#define L2_SHARDS 64u
+#define L2_WAYS 8u
+#define L2_KICKS 8u
+#define L2_KICKS_MOST 64u /* for a heavy word */
+#define L2_MEMO 10u
+#define L2_ERAS 3u
+#define L2_SEGSEQ_STEP 1024u /* segment numbers that one write of SUPER reserves */
+#define L2_BAD_MAX 768u
+#define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
+#define L2_PACKERS 4u /* two for compression, two for encryption */
+#define L2_FLOOR_ROOM 64u    /* bytes at the end of a slot, reserved for a FLOOR */
+
+enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
+/* Flags next to the kind, in a record and in its footer line. DURABLE: the durability of the put
+ * was acknowledged. LINKED: the record names an older record of its class, see index.c, LINKS. */
+#define L2_FLAG_DURABLE 0x10u
+#define L2_FLAG_LINKED 0x20u
+#define L2_FLAGS (L2_FLAG_DURABLE | L2_FLAG_LINKED)
+#define L2_LINK_BYTES 8u /* first bytes of a record's extension */
+#define L2_VLEN_MASK 0x3fffffffu
+/* The two bits above a value's length. Both may be set. */
+enum { L2_FORM_PLAIN = 0, L2_FORM_PACKED = 1, L2_FORM_SEALED = 2 };
+/* First byte of a control's value. For a TAG and a GLOB also the hash48 of the footer line. */
+enum { L2_CTL_NAMESPACE = 1, L2_CTL_FLOOR = 2, L2_CTL_TAG = 3, L2_CTL_GLOB = 4 };
+#define L2_CTL_BYTES_MAX 1040u /* of a value: a GLOB */
+
+typedef struct l2_stage_id { /* identity of stage.buf; it tells the file from a copy */
+    uint64_t inode;  /* 0: none */
+    uint64_t device; /* 0: unknown; may change with a boot or a mount */
+    int64_t born_ns; /* creation time; 0: unknown */
+} l2_stage_id;
+
+typedef struct l2_super {
+    uint16_t major, minor;
+    uint64_t compat, ro_compat, incompat;
+    unsigned char uuid[16], boot_id[16], secret[32];
+    uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, floor_lsn;
+    l2_stage_id stage;
+    uint64_t meta; /* lower bound of the serial of the newest META */
+    uint64_t born; /* segseq of the first segment of this run; 0: unknown */
+    int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
+    uint64_t bytes_today, day, opens;
+    uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
+    uint32_t closed; /* 1: a close wrote CLEAN, and no run has begun since */
+    uint16_t check_algo, hash_algo;
+    uint32_t bad[L2_BAD_MAX];
+} l2_super;
+enum { L2_CLEAN = 1, L2_DIRTY = 2 };
+
+typedef struct l2_head { /* header of a segment */
+    uint64_t epoch, segseq, prev_segseq, floor_lsn;
+    int64_t base_wall_ms;
+    uint32_t segid;
+    uint32_t meta; /* serial of a META that was durable before this header. That META and all above
+                    * the floor contain every control. UINT32_MAX: no information. */
+    uint16_t minor; /* format version of the writer; l2_head_write sets its own */
+} l2_head;
+
+typedef struct l2_trailer {
+    l2_head head; /* second copy; either copy is enough */
+    uint32_t data_end, entries, footer_pages, tombs, controls, max_generation;
+} l2_trailer;
+
+typedef struct l2_entry { /* one footer line */
+    uint64_t h48;
+    uint32_t off, bytes; /* bytes: up to the next record, or to the end */
+    uint8_t kind, flags;
+} l2_entry;
+
+typedef struct l2_rec { /* the 24-byte head of a record, decoded */
+    uint32_t check;
+    uint16_t mark, klen;
+    uint32_t vlen;   /* bytes as stored */
+    uint8_t kind, ext, form; /* form: L2_FORM_..., for a put */
+    uint8_t flags;   /* L2_FLAG_... */
+    int64_t expiry_wall_ms; /* 0: none */
+    uint32_t generation;
+    uint32_t bytes;  /* without padding */
+} l2_rec;
+
+typedef struct l2_form { /* parameters of all checks of one store; constant while it is open */
+    base_sum_key sum;
+    uint64_t epoch;
+    uint32_t seg_bytes, granule;
+} l2_form;
+
+typedef struct l2_shard {
+    sync_lock lock;        /* rank L2_SHARD; for writers, readers take none */
+    _Atomic uint32_t moves; /* odd while words move to their other bucket; under lock */
+    _Atomic uint64_t *way; /* buckets * L2_WAYS words, see index.c */
+    unsigned char *closed; /* one bit per bucket that turned away a word; NULL: no index rebuild */
+    uint32_t *place;       /* upper 32 bits of each word's hash48; NULL: no index rebuild */
+} l2_shard;
+
+typedef struct l2_index {
+    l2_shard shard[L2_SHARDS];
+    _Atomic uint64_t *way; /* all shards; one block, so that each bucket is a cache line */
+    unsigned char *closed; /* all shards; NULL without an index rebuild; worker only */
+    uint32_t *place;       /* all shards; also NULL if the budget refuses it */
+    uint32_t buckets;      /* per shard; constant */
+    _Atomic uint64_t full; /* words that were refused, or removed for newer words */
+    _Atomic uint64_t words; /* words in use, tomb words included */
+} l2_index;
+
+#define L2_WORD_TWIN ((uint64_t)1)   /* the class has, or had, another word */
+#define L2_WORD_TOMB ((uint64_t)2)   /* the word names a tombstone */
+#define L2_WORD_DURABLE ((uint64_t)4)   /* L2_FLAG_DURABLE of the record */
+#define L2_WORD_LINKED ((uint64_t)8) /* L2_FLAG_LINKED of the record */
+#define L2_WORD_FLAGS(flags) ((uint64_t)((flags) & L2_FLAGS) >> 2)
+/* Heavy words: words that leave only together with their class, see index.c, LINKS. */
+#define L2_WORD_HEAVY (L2_WORD_DURABLE | L2_WORD_LINKED | L2_WORD_TOMB)
+#define L2_CLASS_WORDS (2 * L2_WAYS)
+#define L2_WORD_ADDR(w) ((w) >> 28)
+#define L2_WORD_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
+#define L2_WORD(addr, tag, hint) \
+    ((uint64_t)(addr) << 28 | (uint64_t)(tag) << 12 | (uint64_t)(hint) << 4)
+#define L2_ADDR_MAX (((uint64_t)1 << 36) - 1)
+
+typedef struct l2_sort_line { /* a footer line during the index rebuild: its word, and the upper
+                               * bits of its hash48. The fingerprint in the word has the lower
+                               * bits. */
+    uint32_t word_lo, word_hi, place;
+} l2_sort_line;
+
+typedef struct l2_class { /* position of the words of a hash48; tag: fingerprint */
+    uint32_t shard, b1, b2, tag;
+} l2_class;
+
+typedef struct l2_tombstone_lock {
+    sync_lock lock;                /* rank L2_TOMBSTONE_LOCK */
+    /* hash48 with a complete tombstone as newest record; 0: none */
+    unsigned char memo[L2_MEMO][6] SYNC_GUARDED(L2_TOMBSTONE_LOCK);
+} l2_tombstone_lock;
+
+typedef struct l2_filter_line { _Atomic uint64_t w[8]; } l2_filter_line;
+
+enum { L2_SLOT_FREE, L2_SLOT_READY, L2_SLOT_OPEN, L2_SLOT_FULL, L2_SLOT_WRITTEN };
+
+typedef struct l2_slot {
+    unsigned char *base;      /* seg_bytes in the mapping; constant */
+    l2_head head;             /* set from READY on; L2_LOG, the worker's from FULL on */
+    uint32_t state SYNC_GUARDED(L2_LOG); /* L2_SLOT_... */
+    uint32_t seg;             /* index of its segment */
+    /* L2_LOG while OPEN, then worker only */
+    uint32_t pos, entries, tombs, controls, max_generation;
+    uint32_t armed_end SYNC_GUARDED(L2_LOG);   /* bytes: a store up to here does not wait */
+    uint32_t armed_lines SYNC_GUARDED(L2_LOG); /* the same limit for footer lines */
+    uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* bytes; a caller beyond requests more arming */
+    uint32_t last_off;        /* newest record, the distance in its footer line is not set yet */
+    uint64_t synced_at;       /* value of data_syncs that permits reuse; worker only */
+    bool past SYNC_GUARDED(L2_LOG); /* stored into since its pages were last zeroed */
+    _Atomic uint32_t writers; /* reserved, incomplete records; release by the last store */
+    _Atomic uint32_t pins;    /* readers of the bytes; seq_cst, paired with seg.word */
+} l2_slot;
+
+#define L2_META_WORST ((uint64_t)560 << 10) /* one copy: 4,096 namespaces and tags, patterns */
+#define L2_REST_WORST (4 * L2_PAGE + 2 * L2_META_WORST) /* all files except stage and data */
+
+/* GONE: a segment index without a place, see resize.c */
+enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD, L2_SEG_GONE };
+#define L2_SEG_WORD(state, slot, segseq) \
+    ((uint64_t)(segseq) << 16 | (uint64_t)(slot) << 8 | (uint64_t)(state))
+#define L2_SEG_STATE(w) ((uint32_t)(w) & 0xffu)
+#define L2_SEG_SLOT(w) ((uint32_t)((w) >> 8) & 0xffu)
+#define L2_SEG_SEQ(w) ((w) >> 16)
+
+typedef struct l2_seg {
+    _Atomic uint64_t word;  /* L2_SEG_WORD; seq_cst, paired with a slot's pins */
+    _Atomic uint32_t place; /* in data.seg; worker only; L2_LOG while `word` says STAGE */
+    uint32_t era;           /* era of the tombstone filter */
+    uint32_t controls, footer_pages, data_end; /* valid once sealed; worker only */
+    bool unread;            /* the index rebuild has not moved all its lines to the tables yet */
+    _Atomic uint32_t future; /* 1: the writer's clock was ahead, so all TTLs have passed */
+    /* row i: i-th element of the stack of free segments, unrelated to this segment */
+    uint32_t free_seg SYNC_GUARDED(L2_LOG);
+} l2_seg;
+_Static_assert(sizeof(l2_seg) == 40, "free_seg costs nothing");
+
+typedef struct l2_namespace_row {
+    l2_namespace v;
+    uint32_t name_len;
+    char name[L2_NAME_MAX];
+} l2_namespace_row;
+
+#define L2_TAGS_MAX 4096u
+#define L2_GLOBS_MAX 256u
+#define L2_GLOB_TEXT_MAX ((uint32_t)64 << 10) /* all patterns together */
+
+typedef struct l2_tag_row {
+    uint64_t fp, hard, soft; /* fingerprint, epochs; epoch 0: never invalidated in this way */
+    uint64_t lsn;            /* lsn of its newest control */
+    uint32_t pending;        /* controls not yet logged */
+    uint32_t reserved;
+} l2_tag_row;
+
+typedef struct l2_globs l2_globs;
+
+typedef struct l2_invalidations {
+    sync_lock lock;           /* rank GLOB; guards all fields that are not atomic */
+    _Atomic uint64_t count;   /* number of invalidations; raised between row and control */
+    l2_tag_row *tag SYNC_GUARDED(GLOB);
+    uint32_t tag_count SYNC_GUARDED(GLOB), tag_cap SYNC_GUARDED(GLOB);
+    uint64_t tag_floor SYNC_GUARDED(GLOB); /* epoch; tagged entries born before are invalid */
+    l2_globs *_Atomic globs;  /* NULL: none */
+    l2_globs *replaced SYNC_GUARDED(GLOB); /* retire list: replaced lists that readers may see */
+    _Atomic uint32_t readers; /* readers of lists */
+    uint64_t last_seq SYNC_GUARDED(GLOB);
+    uint64_t floor SYNC_GUARDED(GLOB); /* highest lsn of a FLOOR that replaced a pattern */
+    bool open;                /* the log accepts controls; constant after the open */
+} l2_invalidations;
+
+typedef struct l2_image_row { /* an image in bloom.snap that was not opened yet */
+    uint64_t at, bytes, sum, note[2]; /* at: position of its head */
+    uint64_t next_at; /* position in the new file; 0: not there */
+    uint32_t name_len;
+    bool whole;
+    char name[L2_IMAGE_NAME_MAX];
+} l2_image_row;
+
+struct l2_image { /* the image that is being read */
+    l2 *d;
+    l2_image_row row;
+    unsigned char *buf; /* one piece; NULL: no memory */
+    uint64_t done;      /* bytes copied to the caller */
+    uint64_t sum;       /* checksum of the pieces so far */
+    size_t have, at;    /* bytes in buf, bytes consumed */
+    bool clean;
+};
+
+typedef struct l2_mapped {
+    const unsigned char *at;  /* NULL: not mapped; constant while open, as are bytes and guard */
+    size_t bytes;
+    uint32_t guard;           /* see base/sigbus.h */
+    _Atomic uint32_t places;  /* places readable through the mapping; seq_cst, paired with begun */
+    _Atomic uint32_t lost;    /* 1: the mapping failed and was reported */
+    _Atomic uint64_t begun, done; /* reads; release by `done`, acquire in l2_map_shut */
+    _Atomic uint64_t *fresh;  /* one bit per page; relaxed: a hint */
+    int64_t fresh_ms;         /* time of the last reset; worker only */
+} l2_mapped;
+
+#define L2_ERRORS_MOST 64u
+enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* values of l2.disk */
+enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* values of l2.broken */
+
+typedef struct l2_health {
+    sync_lock lock;        /* rank L2_DEV; guards the rest */
+    /* ring of cfg.off_errors times of errors, in ms */
+    int64_t error_ms[L2_ERRORS_MOST] SYNC_GUARDED(L2_DEV);
+    uint32_t errors SYNC_GUARDED(L2_DEV);  /* since the last recovery of the disk */
+    uint32_t damaged SYNC_GUARDED(L2_DEV); /* damaged records since damage_ms */
+    int64_t damage_ms SYNC_GUARDED(L2_DEV);
+    uint64_t damage_reads SYNC_GUARDED(L2_DEV); /* gets before damage_ms */
+    int64_t off_ms SYNC_GUARDED(L2_DEV);        /* length of the current pause */
+    int64_t until_ms SYNC_GUARDED(L2_DEV);      /* end of the current pause */
+} l2_health;
+
+typedef struct l2_counts { /* relaxed counters; l2_stats_get returns them */
+    _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
+        io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
+        invalidated /* neither denied nor remembered */, tombstones, denied, remembered, controls,
+        sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
+        stalled, closings, relied, waits, refused_budget, refused_unused, refused_seal, miss_sealed,
+        commits, miss_invalid, refused_invalid, folds, packed, packed_saved, miss_packed,
+        cuts, reread, snaps, trimmed_bytes;
+} l2_counts;
+
+typedef struct l2_budget { /* bytes of puts in a window of one second or one day */
+    _Atomic uint64_t window; /* number of the window; the next one begins with a CAS */
+    _Atomic uint64_t used;   /* bytes; may include a few of the window before, see admission.c */
+} l2_budget;
+
+typedef struct l2_windows { uint64_t second, day; } l2_windows; /* windows that counted a put */
+
+typedef struct l2_footers { /* index rebuild: footer pages of a segment, one read; worker only */
+    unsigned char *buf; /* NULL: none */
+    size_t room;        /* bytes; the longest footer, at most L2_FOOTERS_BYTES */
+    uint64_t at;        /* position in data.seg */
+    size_t bytes;       /* bytes read; 0: pages are read one by one */
+} l2_footers;
+#define L2_FOOTERS_BYTES ((size_t)256 << 10)
+
+typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worker only */
+    l2_sort_line *line;    /* `room` lines per shard; NULL: none */
+    uint32_t room;
+    uint32_t shard;        /* next shard to empty, after all lines were read */
+    uint32_t count[L2_SHARDS];
+} l2_sort;
+
+typedef struct l2_goal { /* target of a resize; worker only */
+    bool on, floored;      /* floored: SUPER has the floor of the reclaimed segments */
+    uint32_t places;
+    uint64_t moved_ns;     /* time of the last progress; 0: not begun */
+    uint64_t bytes;        /* requested size */
+    cellar_err result;     /* valid once `on` is false */
+} l2_goal;
+
+enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* values of l2.dirty */
+
+struct l2 {
+    l2_config cfg;           /* constant; path is not kept */
+    const base_vfs *vfs;
+    base_vfs_file *dir, *lock_file, *super_file, *stage_file, *data_file, *data_direct, *meta[2];
+    l2_form form;
+    base_hash_key hash_key;
+    int64_t wall_offset_ms;  /* store clock + this = L, the logical wall clock; constant */
+    l2_super super;          /* worker only */
+    uint32_t nstage;         /* constant */
+    uint32_t nseg, places;   /* indexes in `seg`, places in data.seg; worker only, under L2_LOG */
+    _Atomic uint32_t nseg_seen, places_seen; /* copies of both for all other threads */
+    uint32_t seg_shift;      /* log2 of granules in a segment */
+    uint32_t reserve;        /* bytes that puts leave free in the last slot */
+    uint32_t room_max;       /* most bytes of one put; fits into every new slot */
+    uint32_t keep_free;      /* places that the worker keeps free */
+
+    unsigned char *map;      /* stage.buf */
+    size_t map_bytes;
+    uint32_t guard;          /* guard of the map, see base/sigbus.h; 0: none; constant */
+    l2_mapped mapped;        /* data.seg */
+    l2_opened opened;        /* constant */
+    bool set_aside;          /* a damaged directory was renamed; constant */
+    bool forked;             /* shell in a child, see forked.c; the child has no other thread */
+    base_vfs gone;           /* vfs of the shell */
+    _Atomic uint32_t lost;   /* 1: SUPER still names the stage; 2: one attempt failed */
+    l2_seg *seg;             /* nseg rows at the base of seg_region; constant */
+    base_region seg_region;
+    size_t seg_have;         /* committed bytes of seg_region; worker only */
+    l2_slot slot[L2_SLOTS_MAX];
+
+    sync_lock log_lock;      /* rank L2_LOG; guards the fields down to namespace_lock */
+    l2_slot *open_slot SYNC_GUARDED(L2_LOG); /* NULL: none since an overflow */
+    uint64_t next_segseq SYNC_GUARDED(L2_LOG);
+    uint64_t segseq_end SYNC_GUARDED(L2_LOG); /* numbers below `segseq_end` may be used */
+    uint64_t newest_segseq SYNC_GUARDED(L2_LOG); /* newest number in use */
+    uint32_t free_count SYNC_GUARDED(L2_LOG); /* of the stack of free segments in `seg` */
+    uint32_t era_now SYNC_GUARDED(L2_LOG);  /* filter era of new segments */
+    uint32_t era_segs SYNC_GUARDED(L2_LOG); /* segments in era_now */
+    _Atomic uint32_t emptied; /* 1: overflow dropped all records, so no change needs a tombstone */
+    uint64_t logged_controls SYNC_GUARDED(L2_LOG); /* controls reserved so far */
+    _Atomic uint64_t logged;  /* records reserved so far; raised under the lock */
+    uint32_t meta_lost;      /* lost_controls at the time of the current META */
+    uint32_t meta_done;      /* serial of that META; only the worker changes it */
+
+    sync_lock namespace_lock;     /* rank L2_DEV; guards the fields down to next_id */
+    l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
+    uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
+    uint32_t next_generation SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
+
+    l2_invalidations invalidations;
+
+    _Atomic uint64_t floor_lsn;   /* only grows; raised under L2_LOG */
+    _Atomic uint64_t oldest_lsn;  /* start of the oldest live segment; worker only */
+    _Atomic uint64_t leaving_lsn;  /* records below are being reclaimed and not served */
+    _Atomic uint64_t header_floor; /* highest floor of a header in the stage */
+    _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
+    _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
+    _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */
+    _Atomic uint32_t disk;        /* L2_DISK_...; release by each writer */
+    l2_health health;
+    cellar_l2_cipher crypt;  /* constant; seal NULL: no encryption */
+    unsigned char nonce[12]; /* nonce of the first encryption since the open; constant */
+    _Atomic uint64_t seals;  /* encryptions so far */
+    uint32_t seal_bytes;     /* bytes that encryption adds; constant */
+    bool packs;              /* this build can compress; constant */
+    _Atomic uint32_t packers; /* blocks allocated */
+    unsigned char *_Atomic packer[L2_PACKERS]; /* blocks that are not in use; see codec.c */
+    l2_budget second, day;
+    _Atomic uint64_t *seen;   /* keys refused as unused, see admission.c */
+    uint32_t seen_words;      /* constant */
+    _Atomic uint32_t closed;      /* L2_CLOSED..; see stall.c */
+    _Atomic uint32_t marker_late;   /* 1: a stall marker was made after the tier reopened */
+    unsigned char marker_id[16];    /* name of the stall marker; constant */
+    _Atomic uint32_t lost_controls; /* controls not logged; no slot opens until META has them */
+    _Atomic uint64_t beat;        /* ns of the worker's last progress; 0: the worker is idle */
+    _Atomic uint32_t arm_wanted;  /* 1: a caller came close to armed_end */
+    _Atomic uint64_t reads_begun, reads_done; /* reads of callers from disk */
+    _Atomic uint32_t reads_stuck; /* 1: a read takes longer than 100 ms */
+
+    l2_index index;
+    l2_tombstone_lock *tombstone_locks;
+    uint32_t cli_count;     /* power of two */
+    l2_filter_line *lines;
+    uint32_t line_count;
+    _Atomic uint32_t rebuilding; /* 1: the filter is incomplete; release when it is complete */
+    /* eras of the filter, see tombstone_filter.c */
+    struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS] SYNC_GUARDED(L2_LOG);
+    uint32_t clear_at;       /* next line to clear; worker only */
+
+    /* Fields of the worker: the thread that holds `working`. */
+    _Atomic uint32_t working; /* futex word: 0 free, 1 held, 2 held with waiters */
+    unsigned char *page;      /* aligned scratch of 4 * L2_PAGE */
+    void *page_raw;
+    uint64_t data_syncs;      /* completed syncs of data.seg */
+    size_t chunk;             /* bytes per write of a segment */
+    uint64_t meta_serial, meta_lsn, meta_controls;
+    int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
+    int64_t sealed_ms;        /* time of the last seal, or of the open */
+    bool no_trim;            /* the file system cannot zero a range */
+    uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: time and reads_done of the last check */
+    bool reads_out;           /* reads were active at the last check */
+    uint32_t arm_window;      /* bytes to arm ahead */
+    uint32_t *order;          /* index rebuild: order_cap segment indexes, newest first */
+    uint32_t order_cap;       /* nseg at open */
+    l2_goal goal;             /* see resize.c */
+    bool uncut;               /* data.seg is longer than `places` */
+    uint32_t order_count, order_at;
+    l2_footers footers;           /* of order[order_at - 1] */
+    l2_sort sort;
+
+    /* Fields of owner_images.c. */
+    _Atomic uint32_t imaging; /* futex word: 0 free, 1 held, 2 held with waiters; guards: */
+    base_vfs_file *image_file; /* bloom.snap; NULL: none */
+    l2_image_row *image;      /* image_count rows of image_cap */
+    uint32_t image_count, image_cap;
+    bool image_bad;           /* bloom.snap was damaged at open; constant */
+    bool image_clean;         /* a close wrote bloom.snap, no run has begun since; constant */
+    struct l2_image image_now; /* valid between l2_image_open and _close */
+    _Atomic uint64_t image_bytes; /* size of bloom.snap; any thread reads it */
+    base_vfs_file *snap_file; /* index.snap without a name; NULL: none; closed after the open */
+
+    /* group_commit.c: numbers of commits; the last failed one; 1: a leader syncs; errno that bars
+     * commits, or 0 */
+    _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
+    _Atomic uint64_t committed; /* `logged` at a commit that saw all of it complete; or 0 */
+    _Atomic uint64_t commit_ns; /* start of the leader's sync; 0: none */
+    /* floor of the header that must be durable before the next OK */
+    uint64_t commit_floor SYNC_GUARDED(L2_LOG);
+    base_thread thread;
+    bool threaded, ended;
+    _Atomic uint32_t stop, wake;
+    _Atomic uint32_t ready; /* 1: the open is finished, the worker may begin */
+    _Atomic uint32_t resizing; /* 1: a caller waits for `goal` */
+    l2_counts n;
+};
+
+#define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
+#define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
+BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }
+BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
+{
+    return segseq * d->form.seg_bytes + off;
+}
+
+BASE_INLINE int64_t l2_wall_now(const l2 *d)
+{
+    return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
+}
+
+/* Return the first gap of a Shell sort (Knuth's gaps 1, 4, 13, ...). Places are taken in turn, so
+ * segments form a few sorted runs, which gap 1 alone would sort in quadratic time. The sort needs
+ * no memory. */
+BASE_INLINE uint32_t l2_sort_gap(uint32_t count)
+{
+    uint32_t gap = 1;
+    while (gap < count / 3) { gap = gap * 3 + 1; }
+    return gap;
+}
+
+/* Return the number of places that the worker keeps free. */
+BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1; }
+
+#define L2_CLOSED 1u
+#define L2_MARKED 2u
+#define L2_CLOSED_ONE 4u /* unit of the counter in the upper bits; no old word comes back */
+BASE_INLINE bool l2_is_closed(const l2 *d) { return (base_load_acq(&d->closed) & L2_CLOSED) != 0; }
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker: the rounds of the worker, its thread, and calls that wait for them.
+ *
+ * PICTURE    thread: woken, or every 100 ms --> l2_tick --> round: seal, barrier, recycle, trim,
+ *            reclaim, prepare, arm, upkeep, index rebuild, eras, resize
+ * INVARIANTS One thread at a time is the worker (progress.c). A round ends early if the disk fails.
+ * LOCKING    None across a round.
+ * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
+#include "l2/worker.h"
+
+#include "l2/arm.h"
+#include "l2/barrier.h"
+#include "l2/geometry.h"
+#include "l2/heartbeat.h"
+#include "l2/index_rebuild.h"
+#include "l2/mapped_read.h"
+#include "l2/meta.h"
+#include "l2/progress.h"
+#include "l2/reclaim.h"
+#include "l2/resize.h"
+#include "l2/seal.h"
+#include "l2/stage_trim.h"
+#include "l2/stall.h"
+#include "l2/superblock.h"
+#include "l2/tombstone_filter.h"
+
+BASE_SIZE_BEGIN
+
+#define L2_META_EVERY 64u
+#define L2_META_MS 10000
+#define L2_SEEN_MS 60000
+#define L2_SLEEP_NS UINT64_C(100000000)
+
+/* ---- rounds ---- */
+
+static uint32_t l2_free_places(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint32_t n = d->free_count;
+    sync_drop(L2_LOG, &d->log_lock);
+    return n;
+}
+
+/* Return true if the day's budget exceeds the value in SUPER. */
+static bool l2_day_spent(const l2 *d)
+{
+    return d->cfg.write_bpd != 0 && (base_load_rlx(&d->day.window) != d->super.day ||
+                                     base_load_rlx(&d->day.used) > d->super.bytes_today);
+}
+
+static void l2_upkeep(l2 *d)
+{
+    const int64_t now = base_now_ms(d->cfg.clock);
+    bool store = false;
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t logged = d->logged_controls;
+    if (d->next_segseq + L2_SEGSEQ_STEP / 4 > d->segseq_end) { store = true; }
+    sync_drop(L2_LOG, &d->log_lock);
+    if (store) {
+        d->super.segseq_end += L2_SEGSEQ_STEP;
+        if (l2_super_store(d) == 0) {
+            sync_take(L2_LOG, &d->log_lock);
+            d->segseq_end = d->super.segseq_end;
+            sync_drop(L2_LOG, &d->log_lock);
+        } else {
+            d->super.segseq_end -= L2_SEGSEQ_STEP;
+        }
+    } else if ((now - d->seen_ms >= L2_SEEN_MS || l2_day_spent(d)) &&
+               base_load_rlx(&d->dirty) == L2_NOW_DIRTY) {
+        (void)l2_super_store(d);
+        d->seen_ms = now;
+    }
+    const uint64_t fresh = logged - d->meta_controls;
+    /* only the worker changes it */
+    const bool lost = base_load_acq(&d->lost_controls) != d->meta_lost;
+    if (lost || fresh >= L2_META_EVERY || (fresh > 0 && now - d->meta_ms >= L2_META_MS)) {
+        if (l2_meta_store(d) == 0) { d->meta_ms = now; }
+    }
+}
+
+CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
+{
+    const uint64_t end_ns = base_now_ns() + budget_us * 1000;
+    bool more = true;
+    l2_reads_look(d);
+    l2_map_work(d);
+    if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
+    l2_reopen(d);
+    if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
+    while (more) {
+        l2_beat(d);
+        more = l2_seal_work(d);
+        l2_barrier_work(d);
+        l2_recycle(d);
+        l2_trim_work(d);
+        if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
+        (void)l2_prepare(d);
+        l2_arm_work(d);
+        l2_upkeep(d);
+        more = l2_rebuild_step(d) || more;
+        more = l2_era_work(d) || more;
+        more = l2_resize_work(d) || more;
+        if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
+        if (base_now_ns() >= end_ns) { break; }
+    }
+    return more;
+}
+
+CELLAR_PRIVATE bool l2_tick(l2 *d, uint64_t budget_us)
+{
+    if (!l2_worker_try(d)) { return false; }
+    const bool more = l2_work(d, budget_us);
+    l2_worker_drop(d);
+    return more;
+}
+
+/* ---- the thread ---- */
+
+CELLAR_PRIVATE void l2_thread_main(void *arg)
+{
+    l2 *d = arg;
+    bool ready = false;
+    while (base_load_acq(&d->stop) == 0) {
+        const uint32_t wake = base_load_acq(&d->wake);
+        if (!ready && base_load_acq(&d->ready) != 0) {
+            ready = true;
+            base_sigbus_hear(); /* The map did not exist when this thread began. */
+        }
+        const bool more = ready && l2_tick(d, 2000);
+        if (!more && base_load_acq(&d->stop) == 0) {
+            (void)sync_wait(&d->wake, wake, base_now_ns() + L2_SLEEP_NS);
+        }
+    }
+}
+
+CELLAR_PRIVATE void l2_thread_end(l2 *d)
+{
+    base_store_rel(&d->stop, 1u);
+    if (!d->threaded) { return; }
+    (void)base_add_ar(&d->wake, 1u);
+    sync_wake(&d->wake, INT32_MAX);
+    base_thread_join(&d->thread);
+}
+
+/* ---- resize ---- */
+
+CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)
+{
+    cellar_err err = CELLAR_OK;
+    if (!base_cas_ar(&d->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
+    l2_worker_take(d);
+    d->goal = (l2_goal){ .on = true, .places = places, .bytes = bytes };
+    bool on = true;
+    while (on) {
+        const bool works = base_load_rlx(&d->broken) == 0 &&
+                           base_load_acq(&d->disk) == L2_DISK_OK;
+        if (!works) { l2_goal_over(d, CELLAR_E_IO); }
+        if (works) { (void)l2_work(d, 0); }
+        on = d->goal.on;
+        err = d->goal.result;
+        if (!on) { break; }
+        l2_worker_drop(d); /* let other waiters for the worker in */
+        base_yield();
+        l2_worker_take(d);
+    }
+    l2_worker_drop(d);
+    base_store_rel(&d->resizing, 0u);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l2_resize(l2 *d, uint64_t bytes)
+{
+    if (bytes < L2_BYTES_MIN) { return CELLAR_E_INVAL; }
+    const uint64_t images = base_load_rlx(&d->image_bytes); /* all else is constant */
+    const uint64_t places = l2_places_beside(&d->cfg, &d->super, bytes, images);
+    const uint32_t least = d->nstage + L2_RESIZE_LEAST;
+    if (places < least || places > UINT32_MAX / 2) { return CELLAR_E_RANGE; }
+    return l2_resize_to(d, (uint32_t)places, bytes);
+}
+
+BASE_SIZE_END

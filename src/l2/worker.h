@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker: the rounds of the worker, its thread, and calls that wait for them. */
+#ifndef L2_WORKER_H
+#define L2_WORKER_H
+
+#include "l2/types.h"
+
+CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us);
+CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
+CELLAR_PRIVATE void l2_thread_main(void *arg);
+CELLAR_PRIVATE void l2_thread_end(l2 *d);
+
+#endif
