@@ -292,12 +292,10 @@ CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id)
     return sum;
 }
 
-CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t namespace[STATS_NAMESPACE_COUNT])
+CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_COUNT])
 {
     const uint64_t gets = stats_gets(namespace);
-    if (gets == 0) { return 0; }
-    /* The quotient is at most 1, so the cast holds. */
-    return (uint64_t)(1e6 * ((double)(gets - namespace[STATS_MISS]) / (double)gets));
+    return gets != 0 ? (double)(gets - namespace[STATS_MISS]) / (double)gets : 0;
 }
 
 /* ---- life ---- */
