@@ -25,6 +25,8 @@
  *            flight_change.c (invalidation, figures, audit), flight_lease.c, flight_fork.c. */
 #include "load/flight_int.h"
 
+#include "base/user_callback.h"
+
 #define FLIGHT_SHARDS_MAX 64u
 #define FLIGHT_SPARES 8u
 #define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep when the host supplies the clock */
