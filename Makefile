@@ -25,7 +25,7 @@ SRC_L1    = record segment index large_alloc large_value pin ghost policy_select
 SRC_L2    = format index link tombstone_filter log group_commit admission codec write read \
             invalidations superblock mapped_read health stall stage_trim recovery index_rebuild \
             index_snapshot resize check owner_images open forked inspect
-SRC_LOAD  = flight flight_change flight_lease flight_fork
+SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check
 SRC_LOCK  = store lock many stat

@@ -2,7 +2,7 @@
  *
  * futex: a lock word and its slow half, waits on words, yielding. Ranks are in sync.h.
  *
- * LOCK       4 bytes: 0 free, 1 held, 2 held with sleepers. A waiter spins 64 times, then sleeps. */
+ * LOCK       4 bytes: 0 free, 1 held, 2 held with sleepers. A waiter spins, then sleeps. */
 #ifndef BASE_FUTEX_H
 #define BASE_FUTEX_H
 
