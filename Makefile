@@ -19,7 +19,7 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash random thread_record user_callback sigbus sync mem \
             clock tsc_clock timezone seqlock table glob log vfs pages pack sim
-SRC_STATS = hist stats text
+SRC_STATS = counters hist text
 SRC_L1    = record segment index large_alloc large_value pin ghost policy_select quota evict \
             expire request_sample read write l1
 SRC_L2    = format index link tombstone_filter log group_commit admission codec write read \

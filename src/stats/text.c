@@ -17,11 +17,14 @@
  * LIMITS     256 namespaces; of more, the 255 with most gets, and the sum of all others as "other".
  *            Two names with equal text (one is "0xff", the other the byte ff) share a label
  *            value. */
+#include "stats/text.h"
+
 #ifndef CELLAR_OMIT_TEXT
 #include <string.h>
 
 #include "base/num.h"
-#include "stats/stats_int.h"
+#include "stats/counters.h"
+#include "stats/hist.h"
 
 BASE_SIZE_BEGIN
 

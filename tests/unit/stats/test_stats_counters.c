@@ -10,7 +10,6 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "stats/stats.h"
-#include "stats/stats_int.h"
 
 static base_account account;
 
