@@ -17,9 +17,9 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts mem clock tsc_clock timezone hash random sync thread_record \
-            user_callback seqlock table glob log vfs pages pack sigbus sim
-SRC_STATS = hist stats text
+SRC_BASE  = err text opts fault futex hash random thread_record user_callback sigbus sync mem \
+            clock tsc_clock timezone seqlock table glob log vfs pages pack sim
+SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
             large_value change write rewrite expire resize check l1
@@ -28,7 +28,7 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             namespaces invalidations group_commit index_rebuild meta write read reclaim \
             index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open inspect
-SRC_LOAD  = flight flight_change flight_lease flight_fork
+SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check
 SRC_LOCK  = store lock many stat

@@ -104,7 +104,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name);
  * the read on. cellar_touch does not extend it beyond that. "Not modified" adds the keys read.
  *
  * When a call that changes a key returns, up to 256 values in up to 8 steps are invalidated, and
- * no load that read one of them will be stored. Ticks invalidate the rest (metric
+ * no load that read one of them will be stored. Ticks invalidate the rest (in the dump:
  * cellar_dependencies_due). Not noted: scans, what cellar_increment and cellar_update read, other
  * threads of the loader, leases.
  *

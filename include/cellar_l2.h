@@ -104,16 +104,16 @@ extern "C" {
 /* SIZES
  * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB;
  * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value that is
- * larger than half a segment, with key and up to 200 bytes of head, is never written (metric
- * cellar_l2_rejected_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and memory_bytes
- * from 64 MiB. Index, stage and tables are part of memory_bytes; where it is too small,
- * cellar_last_error names a sufficient budget. */
+ * larger than half a segment, with key and up to 200 bytes of head, is never written (in the
+ * dump: cellar_l2_rejected_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and
+ * memory_bytes from 64 MiB. Index, stage and tables are part of memory_bytes; where it is too
+ * small, cellar_last_error names a sufficient budget. */
 
 /* MAPPED
  * mmap_read copies what was read within the last seconds from a mapping of the data file,
  * several times as fast as a call. At most l2_bytes and 8 x memory_bytes are mapped. The pages
  * count as resident pages of the process; the kernel takes them back. Where the file cannot be
- * mapped, the tier reads it (cellar_l2_mapped_bytes is 0). */
+ * mapped, the tier reads it (in the dump cellar_l2_mapped_bytes is 0). */
 
 /* ---- Options and sync ------------------------------------------------------------------------ */
 

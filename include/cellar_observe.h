@@ -105,7 +105,8 @@ CELLAR_STRUCT(cellar_stats, quota_breaches);
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write all metrics of the store as Prometheus text, format 0.0.4.
+/* Write the metrics of the store as Prometheus text, format 0.0.4: the figures that an operator
+ * acts on. cellar_dump_write has the others.
  * in:      any handle of the store; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional
  * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
@@ -309,7 +310,8 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
 CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out);
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the state of the store as text for people: options, memory by module, stripes, namespaces.
+/* Write the state of the store as text for people: options, memory by module, stripes, namespaces,
+ * and the figures that cellar_metrics_write leaves out.
  * status:  unstable until 1.0
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write

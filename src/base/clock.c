@@ -28,7 +28,6 @@
 
 #include "base/fd.h"
 #include "base/num.h"
-#include "base/sync.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && !BASE_SIM
 #include <cpuid.h>

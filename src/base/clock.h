@@ -10,7 +10,7 @@
 
 #include <time.h>
 
-#include "base/sync.h"
+#include "base/thread_record.h"
 
 #define BASE_COARSE_LAG_MS 20
 /* Upper bound of the time in which the CPU's counter moves by one span. It holds for a counter of

@@ -9,7 +9,7 @@
 #ifndef BASE_FD_H
 #define BASE_FD_H
 
-#include "base/sync.h"
+#include "base/user_callback.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -28,63 +28,6 @@
 #include <mimalloc.h>
 #endif
 
-/* ---- tests: n-th failure and leak counts ---- */
-
-#if BASE_DEBUG
-/* Plain C11 atomics, not the macros of base/atomic.h: these words are no yield points. */
-static struct base_mem_debug {
-    _Atomic uint64_t seen;      /* calls since last armed */
-    _Atomic uint64_t nth;       /* call that fails; 0: none */
-    _Atomic bool sticky;        /* all later calls fail, too */
-    const char *_Atomic site;   /* of the last failure; static text */
-    _Atomic uint64_t blocks;    /* live blocks and regions */
-    _Atomic uint64_t bytes;     /* requested bytes of live blocks */
-} base_mem_debug;
-
-CELLAR_PRIVATE bool base_fault_alloc(const char *site)
-{
-    BASE_POINT(site);
-    uint64_t call = atomic_fetch_add(&base_mem_debug.seen, 1) + 1;
-    uint64_t nth = atomic_load(&base_mem_debug.nth);
-    if (nth == 0 || call < nth) { return false; }
-    if (call > nth && !atomic_load(&base_mem_debug.sticky)) { return false; }
-    atomic_store(&base_mem_debug.site, site);
-    return true;
-}
-
-CELLAR_PRIVATE uint64_t base_fault_alloc_arm(uint64_t nth, bool sticky)
-{
-    atomic_store(&base_mem_debug.nth, 0);
-    uint64_t seen = atomic_exchange(&base_mem_debug.seen, 0);
-    atomic_store(&base_mem_debug.sticky, sticky);
-    atomic_store(&base_mem_debug.site, (const char *)NULL);
-    atomic_store(&base_mem_debug.nth, nth);
-    return seen;
-}
-
-CELLAR_PRIVATE const char *base_fault_alloc_site(void)
-{
-    return atomic_load(&base_mem_debug.site);
-}
-
-CELLAR_PRIVATE uint64_t base_live_blocks(void) { return atomic_load(&base_mem_debug.blocks); }
-CELLAR_PRIVATE uint64_t base_live_bytes(void) { return atomic_load(&base_mem_debug.bytes); }
-
-CELLAR_PRIVATE void base_live_add(size_t bytes)
-{
-    atomic_fetch_add(&base_mem_debug.blocks, 1);
-    atomic_fetch_add(&base_mem_debug.bytes, bytes);
-}
-
-CELLAR_PRIVATE void base_live_sub(size_t bytes)
-{
-    uint64_t blocks = atomic_fetch_sub(&base_mem_debug.blocks, 1);
-    uint64_t before = atomic_fetch_sub(&base_mem_debug.bytes, bytes);
-    BASE_ASSERT(blocks >= 1);
-    BASE_ASSERT(before >= bytes);
-}
-#endif
-
 /* ---- the budget ---- */
 
 CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
-#include "base/sync.h"
+#include "base/futex.h"
 
 typedef struct base_sigbus_range {
     _Atomic uintptr_t base; /* 0: free; released after `bytes` is set, acquired in the handler */

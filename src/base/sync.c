@@ -1,44 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: the slow half of locks, events, rank checks, threads.
+ * sync: rank checks, events, threads.
  *
- * PICTURE    lock word   0 free --cas--> 1 held --xchg by a waiter--> 2 held, a waiter may sleep
- *                        drop: xchg 0; if it was 2, wake one waiter
- * INVARIANTS A waiter sleeps only on 2, and the drop of a 2 wakes: no wake-up is lost. A woken
- *            waiter takes the lock as 2, because it cannot know whether others sleep; the price is
- *            one needless wake-up.
  * LOCKING    BASE_DEBUG keeps the held locks of a thread in its record. A lock is taken only above
  *            every rank held; at an equal ORDERED rank above every address of that rank; by
  *            sync_try at any equal rank. Not checked in fork handlers: there one thread takes the
- *            locks of all stores while no other thread can wait for two of them.
- * EVENTS     FUTEX_WAIT_BITSET with an absolute CLOCK_MONOTONIC deadline, so that a signal does not
- *            extend the wait. Private futexes only.
- * LIMITS     A waiter sleeps after 64 pauses; on one CPU after one.
- * SOURCE     Drepper 2011, "Futexes are tricky" (the third mutex). Own code.
- * SEE ALSO   README.md in this folder: why not ticket locks. */
-#include "base/sigbus.h"
+ *            locks of all stores while no other thread can wait for two of them. */
 #include "base/sync.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
+#include "base/fault.h"
+#include "base/sigbus.h"
+#if BASE_SIM
+#include "base/sim.h"
+#endif
 
-/* Constants of linux/futex.h, which a musl toolchain does not find. They are kernel ABI. */
-#define SYNC_FUTEX_WAKE_PRIVATE 129
-#define SYNC_FUTEX_WAIT_BITSET_PRIVATE 137
-#define SYNC_FUTEX_ANY 0xffffffffu
-
-#define SYNC_SPINS 64
 #define SYNC_STACK_BYTES ((size_t)256 << 10)
 
 /* ---- ranks ---- */
@@ -125,108 +107,6 @@ CELLAR_PRIVATE void sync_assert_not(sync_rank r)
 #endif
 }
 
-/* ---- futex: 0 woken or spurious, else EAGAIN (the word changed), EINTR, ETIMEDOUT ---- */
-
-#if BASE_SIM
-#include "base/sim.h"
-
-static int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
-                           const char *point)
-{
-    return base_sim_wait(word, expected, deadline_ns, point) ? 0 : ETIMEDOUT;
-}
-
-static void sync_futex_wake(_Atomic uint32_t *word, int count) { base_sim_wake(word, count); }
-
-CELLAR_PRIVATE unsigned base_cpu_count(void) { return 2; }
-
-static int sync_spins(void) { return 2; }
-
-#else
-
-/* Choose the call by the width of time_t: where it is wider than long, the old call misreads it. */
-static long sync_futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *until)
-{
-    long number = SYS_futex;
-#if defined(SYS_futex_time64)
-    if (sizeof until->tv_sec > sizeof(long)) { number = SYS_futex_time64; }
-#endif
-    return syscall(number, (uint32_t *)(void *)word, op, value, until, NULL, SYNC_FUTEX_ANY);
-}
-
-static int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
-                           const char *point)
-{
-    (void)point;
-    struct timespec until = { 0, 0 };
-    bool limited = deadline_ns / 1000000000u < (uint64_t)INT32_MAX; /* 68 years: no limit */
-    if (limited) {
-        until.tv_sec = (time_t)(deadline_ns / 1000000000u);
-        until.tv_nsec = (long)(deadline_ns % 1000000000u);
-    }
-    long r = sync_futex(word, SYNC_FUTEX_WAIT_BITSET_PRIVATE, expected, limited ? &until : NULL);
-    return r == 0 ? 0 : errno;
-}
-
-static void sync_futex_wake(_Atomic uint32_t *word, int count)
-{
-    (void)sync_futex(word, SYNC_FUTEX_WAKE_PRIVATE, (uint32_t)count, NULL);
-}
-
-CELLAR_PRIVATE unsigned base_cpu_count(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (unsigned)n : 1u;
-}
-
-/* Return the number of pauses before the first sleep. Racing threads store the same value. */
-static int sync_spins(void)
-{
-    static _Atomic int spins;
-    int n = base_load_rlx(&spins);
-    if (n == 0) {
-        n = base_cpu_count() > 1 ? SYNC_SPINS : 1;
-        base_store_rlx(&spins, n);
-    }
-    return n;
-}
-
-#endif
-
-/* ---- locks and events: the same code in the simulation ---- */
-
-CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
-{
-    for (int i = sync_spins(); i > 0; i--) {
-        base_pause();
-        if (base_load_rlx(&l->word) == 0u && base_cas_ar(&l->word, 0u, 1u)) { return; }
-    }
-    int saved = errno;
-    uint32_t mark = BASE_MUTANT("sync.waiter_takes_as_1") ? 1u : 2u;
-    while (base_xchg_ar(&l->word, mark) != 0u) {
-        (void)sync_futex_wait(&l->word, 2u, UINT64_MAX, "sync.lock"); /* any return: try again */
-    }
-    errno = saved;
-}
-
-CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns)
-{
-    int saved = errno, e = 0;
-    while (e != ETIMEDOUT && base_xchg_ar(&l->word, 2u) != 0u) {
-        e = sync_futex_wait(&l->word, 2u, deadline_ns, "sync.lock_until");
-    }
-    errno = saved;
-    return e != ETIMEDOUT; /* a 2 left behind costs the holder one needless wake */
-}
-
-CELLAR_PRIVATE void sync_wake_slow(sync_lock *l)
-{
-    if (BASE_MUTANT("sync.drop_without_wake")) { return; }
-    int saved = errno;
-    sync_futex_wake(&l->word, 1);
-    errno = saved;
-}
-
 CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns)
 {
     sync_assert_none();
@@ -240,13 +120,6 @@ CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_
     return e != ETIMEDOUT;
 }
 
-CELLAR_PRIVATE void sync_wake(_Atomic uint32_t *word, int count)
-{
-    int saved = errno;
-    sync_futex_wake(word, count);
-    errno = saved;
-}
-
 CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx)
 {
     pthread_cleanup_push(end, ctx);
@@ -255,9 +128,6 @@ CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *
 }
 
 #if BASE_SIM
-
-CELLAR_PRIVATE void base_yield(void) { base_sim_point("pause"); }
-CELLAR_PRIVATE void base_sleep_ns(uint64_t ns) { base_sim_sleep(ns); }
 
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name)
@@ -275,19 +145,6 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
 }
 
 #else
-
-CELLAR_PRIVATE void base_yield(void) { (void)sched_yield(); }
-
-CELLAR_PRIVATE void base_sleep_ns(uint64_t ns)
-{
-    struct timespec left = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
-    int saved = errno, state;
-    /* Cancellation off: the sleeping thread may hold a stripe. */
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {}
-    (void)pthread_setcancelstate(state, &state);
-    errno = saved;
-}
 
 /* ---- threads ---- */
 

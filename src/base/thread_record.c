@@ -16,7 +16,7 @@
  * LIMITS     4,095 records. Threads beyond them share record 0 and must not keep state in it. In a
  *            child of a bare clone() without handlers, the first new thread may share a record.
  * SEE ALSO   README.md in this folder: why not pthread_key. */
-#include "base/sync.h"
+#include "base/thread_record.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -26,7 +26,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/mem.h"
+#include "base/fault.h"
+#include "base/futex.h"
 #include "base/num.h"
 #if BASE_SIM
 #include "base/sim.h"
@@ -54,31 +55,21 @@ static struct base_thread_records {
 static base_thread_record base_thread_shared = { .far_ms = INT64_MAX };
 BASE_THREAD_DEFINE(base_thread_record *, base_thread_mine);
 
-static void base_raw_take(sync_lock *l)
-{
-    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
-}
-
-static void base_raw_drop(sync_lock *l)
-{
-    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
-}
-
 static int32_t base_tid(void) { return (int32_t)syscall(SYS_gettid); }
 
 static void base_fork_prepare(void)
 {
     base_thread_self()->forking = true;
-    base_raw_take(&base_forks.lock);
+    sync_bare_take(&base_forks.lock);
     for (base_fork_node *n = base_forks.first; n != NULL; n = n->next) { n->prepare(n->ctx); }
-    base_raw_take(&base_thread_records.lock);
+    sync_bare_take(&base_thread_records.lock);
 }
 
 static void base_fork_parent(void)
 {
-    base_raw_drop(&base_thread_records.lock);
+    sync_bare_drop(&base_thread_records.lock);
     for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->parent(n->ctx); }
-    base_raw_drop(&base_forks.lock);
+    sync_bare_drop(&base_forks.lock);
     base_thread_self()->forking = false;
 }
 
@@ -185,7 +176,7 @@ BASE_COLD CELLAR_PRIVATE base_thread_record *base_thread_slow(void)
     int saved = errno;
     (void)pthread_once(&base_thread_records.once, base_atfork_once);
     int32_t tid = base_tid();
-    base_raw_take(&base_thread_records.lock);
+    sync_bare_take(&base_thread_records.lock);
     base_thread_record *r = base_record_orphan(tid, 8);
     if (r == NULL) { r = base_record_fresh(); }
     if (r == NULL) { r = base_record_orphan(tid, 64); }
@@ -197,7 +188,7 @@ BASE_COLD CELLAR_PRIVATE base_thread_record *base_thread_slow(void)
             base_rng_seed(&base_thread_shared.rng, (uint64_t)tid);
         }
     }
-    base_raw_drop(&base_thread_records.lock);
+    sync_bare_drop(&base_thread_records.lock);
     base_thread_mine = r;
     errno = saved;
     return r;
@@ -213,22 +204,22 @@ CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
 {
     (void)base_thread_self();
     if (!base_thread_records.atfork || base_fault_alloc("base.fork_register")) { return false; }
-    base_raw_take(&base_forks.lock);
+    sync_bare_take(&base_forks.lock);
     n->next = NULL;
     n->prev = base_forks.last;
     if (n->prev != NULL) { n->prev->next = n; } else { base_forks.first = n; }
     base_forks.last = n;
-    base_raw_drop(&base_forks.lock);
+    sync_bare_drop(&base_forks.lock);
     return true;
 }
 
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n)
 {
-    base_raw_take(&base_forks.lock);
+    sync_bare_take(&base_forks.lock);
     if (n->prev != NULL) { n->prev->next = n->next; } else { base_forks.first = n->next; }
     if (n->next != NULL) { n->next->prev = n->prev; } else { base_forks.last = n->prev; }
     n->next = n->prev = NULL;
-    base_raw_drop(&base_forks.lock);
+    sync_bare_drop(&base_forks.lock);
 }
 
 #else

@@ -11,7 +11,7 @@
  *            its `left` and continues with the next one; the outermost guard, the scenario's,
  *            returns.
  * LIMITS     A frame on another stack (coroutine, signal stack) is never reported as gone. */
-#include "base/sync.h"
+#include "base/user_callback.h"
 
 #if BASE_SIM
 #include "base/sim.h"

@@ -28,6 +28,7 @@
 #include "base/num.h"
 #include "base/opts.h"
 #include "base/sync.h"
+#include "base/user_callback.h"
 #include "base/table.h"
 #include "bloom/filter.h"
 #include "breaker/breaker.h"

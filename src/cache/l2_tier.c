@@ -436,57 +436,16 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
     if (s->disk == NULL || s->tier == NULL) { return; }
     l2_stats l;
     l2_stats_get(s->disk, &l);
-    given[STATS_GIVEN_L2_BYTES] = l.file_bytes;
-    given[STATS_GIVEN_L2_ENTRIES] = l.entries;
-    given[STATS_GIVEN_L2_SEGMENTS] = l.segments_live;
-    given[STATS_GIVEN_L2_WARMING] = l.rebuilding;
-    given[STATS_GIVEN_L2_READS] = l.gets;
-    given[STATS_GIVEN_L2_HITS] = l.hits;
-    given[STATS_GIVEN_L2_DAMAGE] = l.miss_damage;
-    given[STATS_GIVEN_L2_ERRORS] = l.io_errors;
-    given[STATS_GIVEN_L2_PUTS] = l.puts;
-    given[STATS_GIVEN_L2_PUT_BYTES] = l.put_bytes;
-    given[STATS_GIVEN_L2_DROPPED] = l.dropped;
+#define CACHE_X(field, family, label, shown) \
+    given[STATS_GIVEN_L2_##field] = (uint64_t)l.field;
+    STATS_GIVEN_L2(CACHE_X)
+#undef CACHE_X
     given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
-                                        l.refused_budget + l.refused_unused + l.refused_seal +
-                                        l.refused_invalid;
-    given[STATS_GIVEN_L2_REFUSED_SIZE] = l.refused_size;
-    given[STATS_GIVEN_L2_REFUSED_TTL] = l.refused_ttl;
-    given[STATS_GIVEN_L2_REFUSED_UNUSED] = l.refused_unused;
-    given[STATS_GIVEN_L2_REFUSED_BUDGET] = l.refused_budget;
-    given[STATS_GIVEN_L2_REFUSED_CHANGED] = l.refused_stamp;
-    given[STATS_GIVEN_L2_REFUSED_SEAL] = l.refused_seal;
-    given[STATS_GIVEN_L2_UNOPENED] = l.miss_sealed;
-    given[STATS_GIVEN_L2_CUTS] = l.cuts;
-    given[STATS_GIVEN_L2_REREADS] = l.reread;
-    given[STATS_GIVEN_L2_MAPPED_READS] = l.mapped_reads;
-    given[STATS_GIVEN_L2_MAPPED_BYTES] = l.mapped_bytes;
-    given[STATS_GIVEN_L2_OPENED] = (uint64_t)l.opened;
-    given[STATS_GIVEN_L2_SET_ASIDE] = l.set_aside;
-    given[STATS_GIVEN_L2_PACKED] = l.packed;
-    given[STATS_GIVEN_L2_PACKED_SAVED] = l.packed_saved;
-    given[STATS_GIVEN_L2_UNPACKED] = l.miss_packed;
-    given[STATS_GIVEN_L2_BYTES_TODAY] = l.bytes_today;
-    given[STATS_GIVEN_L2_IDENTICAL] = l.identical;
-    given[STATS_GIVEN_L2_ENDED] = l.miss_invalid;
-    given[STATS_GIVEN_L2_TAGS] = l.tags;
-    given[STATS_GIVEN_L2_GLOBS] = l.globs;
-    given[STATS_GIVEN_L2_FOLDS] = l.folds;
-    given[STATS_GIVEN_L2_KILLS] = l.invalidated;
-    given[STATS_GIVEN_L2_TOMBSTONES] = l.tombstones;
-    given[STATS_GIVEN_L2_SEALED_BYTES] = l.sealed_bytes;
-    given[STATS_GIVEN_L2_RECLAIMED] = l.reclaimed;
-    given[STATS_GIVEN_L2_EMPTIED] = l.emptied;
-    given[STATS_GIVEN_L2_HOLES] = l.holes;
-    given[STATS_GIVEN_L2_INDEX_FULL] = l.index_full;
+                                    l.refused_budget + l.refused_unused + l.refused_seal +
+                                    l.refused_invalid;
     given[STATS_GIVEN_L2_OFF] = l.broken ? 2 : l.off;
     given[STATS_GIVEN_L2_BREAKER] = !l.off ? CELLAR_BREAKER_CLOSED
                                     : l.trying ? CELLAR_BREAKER_HALF_OPEN : CELLAR_BREAKER_OPEN;
-    given[STATS_GIVEN_L2_OFFS] = l.offs;
-    given[STATS_GIVEN_L2_CLOSINGS] = l.closings;
-    given[STATS_GIVEN_L2_STALLED] = l.stalled;
-    given[STATS_GIVEN_L2_WAITS] = l.waits;
-    given[STATS_GIVEN_L2_COMMITS] = l.commits;
 }
 
 BASE_SIZE_END

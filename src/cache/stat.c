@@ -135,7 +135,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     const cache_saved saved = cache_saved_of(v);
     full.saved_seconds = saved.ns * 1e-9;
     full.saved_cost = saved.cost * 1e-6;
-    full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
+    full.hit_ratio = stats_hit_ratio(v);
     cache_stats_store(s, &full);
     if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
     const cellar_err err = cache_opts_out(out, &full, sizeof full);
@@ -145,19 +145,24 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 
 /* ---- advice ---- */
 
-/* Advise for a slot or STATS_STORE_SLOT, based on the counted hit ratio in *now. */
-static cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now, l1_advice *out)
+#define CACHE_WHOLE_STORE UINT32_MAX /* slot number for the whole store */
+
+static void cache_read_counters(const cache_store *s, uint32_t slot,
+                                uint64_t out[STATS_NAMESPACE_COUNT])
 {
-    uint64_t v[STATS_NAMESPACE_COUNT];
-    const bool store = slot == STATS_STORE_SLOT;
-    if (store) {
-        stats_read_all(s->stats, v);
+    if (slot == CACHE_WHOLE_STORE) {
+        stats_read_all(s->stats, out);
     } else {
-        stats_read_slot(s->stats, slot, v);
+        stats_read_slot(s->stats, slot, out);
     }
-    const uint64_t gets = stats_gets(v);
-    *now = gets != 0 ? (double)(gets - v[STATS_MISS]) / (double)gets : 0;
-    return l1_advise(s->l1, store ? L1_NO_NAMESPACE : slot, gets != 0 ? *now : -1, out);
+}
+
+/* Advise for a slot or CACHE_WHOLE_STORE, based on the hit ratio of the counters `v`. */
+static cellar_err cache_advise(const cache_store *s, uint32_t slot,
+                               const uint64_t v[STATS_NAMESPACE_COUNT], l1_advice *out)
+{
+    return l1_advise(s->l1, slot == CACHE_WHOLE_STORE ? L1_NO_NAMESPACE : slot,
+                     stats_gets(v) != 0 ? stats_hit_ratio(v) : -1, out);
 }
 
 CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out)
@@ -171,10 +176,12 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_advice full = cellar_advice_default();
+    const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
+    uint64_t v[STATS_NAMESPACE_COUNT];
     l1_advice a;
-    const cellar_err said =
-        cache_advise(c->store, scope == CELLAR_SCOPE_NAMESPACE ? c->slot : STATS_STORE_SLOT,
-                     &full.hit_ratio_now, &a);
+    cache_read_counters(c->store, slot, v);
+    const cellar_err said = cache_advise(c->store, slot, v, &a);
+    full.hit_ratio_now = stats_hit_ratio(v);
     full.requests = a.requests;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         full.budget_pct[i] = pct[i];
@@ -296,114 +303,77 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_namespace_name *ou
     return there;
 }
 
-static uint64_t cache_ppm(double share) { return (uint64_t)(share * 1e6 + .5); } /* 0..1 */
-
-/* Fill the figures of the advisor in first..last - 1. */
-static uint32_t cache_given_advice(const cache_store *s, uint32_t slot, int first, int last,
-                                   uint64_t *out)
-{
-    l1_advice a;
-    double now;
-    uint32_t known = 0;
-    if (first != STATS_NAMESPACE_ADVICE_025 || cache_advise(s, slot, &now, &a) != CELLAR_OK) {
-        return 0;
-    }
-    for (int i = 0; i < last - first; i++) {
-        out[i] = cache_ppm(a.ratio[i]);
-        known |= 1u << i;
-    }
-    return known;
-}
-
-static uint32_t cache_given_quota(const l1_share *q, int id, uint64_t *out)
+static bool cache_given_quota(const l1_share *q, stats_namespace_given id, uint64_t *out)
 {
     switch (id) {
-    case STATS_NAMESPACE_QUOTA_ENTRIES: *out = q->entries; return 1;
-    case STATS_NAMESPACE_QUOTA_BYTES: *out = q->bytes; return 1;
-    case STATS_NAMESPACE_QUOTA_FLOOR: *out = q->floor; return 1;
+    case STATS_NAMESPACE_QUOTA_ENTRIES: *out = q->entries; return true;
+    case STATS_NAMESPACE_QUOTA_BYTES: *out = q->bytes; return true;
+    case STATS_NAMESPACE_QUOTA_FLOOR: *out = q->floor; return true;
     case STATS_NAMESPACE_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
     case STATS_NAMESPACE_QUOTA_BORROWED:
         *out = q->bytes > q->floor ? q->bytes - q->floor : 0;
-        return 1;
-    case STATS_NAMESPACE_QUOTA_BREACHES: *out = q->breached; return 1;
-    default: return 0;
+        return true;
+    case STATS_NAMESPACE_QUOTA_BREACHES: *out = q->breached; return true;
+    default: return false;
     }
 }
 
-/* Compute what a namespace saved. Return 0 if it never loaded. */
-static uint32_t cache_given_saved(const cache_store *s, uint32_t slot, int id, uint64_t *out)
+/* Compute what a namespace saved. Return false if it never loaded. */
+static bool cache_given_saved(const cache_store *s, uint32_t slot, bool cost, uint64_t *out)
 {
     uint64_t v[STATS_NAMESPACE_COUNT];
     stats_read_slot(s->stats, slot, v);
-    if (v[STATS_LOAD] == 0) { return 0; }
+    if (v[STATS_LOAD] == 0) { return false; }
     const cache_saved saved = cache_saved_of(v);
-    const double figure = id == STATS_NAMESPACE_SAVED_NS ? saved.ns : saved.cost;
+    const double figure = cost ? saved.cost : saved.ns;
     *out = figure < 0x1p63 ? (uint64_t)figure : UINT64_MAX;
-    return 1;
+    return true;
 }
 
-static uint32_t cache_metric_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+static bool cache_metric_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
 {
     const cache_names *n = ctx;
     cache_store *s = n->store;
-    if (first >= STATS_NAMESPACE_ADVICE_025) {
-        return cache_given_advice(s, slot, first, last, out);
+    if (id >= STATS_NAMESPACE_SAVED_NS) {
+        return cache_given_saved(s, slot, id == STATS_NAMESPACE_SAVED_COST, out);
     }
-    BASE_ASSERT(last == first + 1);
-    if (first >= STATS_NAMESPACE_SAVED_NS) { return cache_given_saved(s, slot, first, out); }
     sync_take(NAMESPACE, &s->namespace_lock);
     const cellar *v = cache_namespace_at(s, slot);
     const bool there = v != NULL && !v->dropped;
     const unsigned quota = there ? v->quota : 0;
     const int state = there ? cache_breaker_state(v) : -1;
     sync_drop(NAMESPACE, &s->namespace_lock);
-    if (first == STATS_NAMESPACE_BREAKER) {
+    if (id == STATS_NAMESPACE_BREAKER) {
         *out = (uint64_t)BASE_MAX(state, 0);
         return state >= 0;
     }
-    if (quota == 0) { return 0; }
+    if (quota == 0) { return false; }
     l1_share q;
     l1_quota_get(s->l1, quota, &q);
-    return q.least_pct != 0 || q.most_pct != 0 ? cache_given_quota(&q, first, out) : 0;
+    return (q.least_pct != 0 || q.most_pct != 0) && cache_given_quota(&q, id, out);
 }
 
-static void cache_metrics_given(cache_store *s, stats_source *from)
+/* Collect the figures of a store for the writers of src/stats. `names` lives as long as the
+ * result. */
+static stats_source cache_source(cache_store *s, cache_names *names)
 {
+    stats_source from = { .namespace_name = cache_metric_name,
+                          .namespace_given = cache_metric_given, .ctx = names };
     l1_stats l;
+    names->store = s;
     l1_stats_get(s->l1, &l);
+#define CACHE_X(field, family, label, shown) \
+    from.given[STATS_GIVEN_L1_##field] = (uint64_t)l.field;
+    STATS_GIVEN_L1(CACHE_X)
+#undef CACHE_X
+    from.given[STATS_GIVEN_BYTES] = base_load_rlx(&s->account.used);
+    from.given[STATS_GIVEN_BUDGET] = base_load_rlx(&s->account.limit);
     sync_take(NAMESPACE, &s->namespace_lock);
-    from->given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
+    from.given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
     sync_drop(NAMESPACE, &s->namespace_lock);
-    cache_deps_given(s, from->given);
-    from->given[STATS_GIVEN_ENTRIES] = l.entries;
-    from->given[STATS_GIVEN_SEGMENTS] = l.segments;
-    from->given[STATS_GIVEN_SEGMENTS_FREE] = l.segments_free;
-    from->given[STATS_GIVEN_SEGMENTS_PARKED] = l.segments_parked;
-    from->given[STATS_GIVEN_BUCKETS] = l.buckets;
-    from->given[STATS_GIVEN_OVERFLOW] = l.overflow_buckets;
-    from->given[STATS_GIVEN_BIG_BLOCKS] = l.big_blocks;
-    from->given[STATS_GIVEN_RETIRED] = l.retired_bytes;
-    from->given[STATS_GIVEN_INSERTED] = l.inserts;
-    from->given[STATS_GIVEN_EVICTED] = l.evicted;
-    from->given[STATS_GIVEN_EXPIRED] = l.expired;
-    from->given[STATS_GIVEN_CLEARED] = l.cleared;
-    from->given[STATS_GIVEN_KEPT] = l.kept;
-    from->given[STATS_GIVEN_FORCED] = l.forced;
-    from->given[STATS_GIVEN_RULE] = l.rule;
-    from->given[STATS_GIVEN_RULE_SWITCHES] = l.rule_switches;
-    from->given[STATS_GIVEN_SHADOW_DROPPED] = l.sample_dropped;
-    from->given[STATS_GIVEN_GHOST_HITS] = l.ghost_hits;
-    from->given[STATS_GIVEN_SPLITS] = l.splits;
-    from->given[STATS_GIVEN_MERGES] = l.merges;
-    from->given[STATS_GIVEN_NO_SPACE] = l.no_space;
-    from->given[STATS_GIVEN_CHAIN_FULL] = l.chain_full;
-    from->given[STATS_GIVEN_PIN_LIMIT] = l.pin_limit;
-    from->given[STATS_GIVEN_LOCKED_READS] = l.fallback_reads;
-    from->given[STATS_GIVEN_PARKED] = l.parked_total;
-    from->given[STATS_GIVEN_ABSENT] = l.absent;
-    from->given[STATS_GIVEN_ABSENT_BYTES] = l.absent_bytes;
-    from->given[STATS_GIVEN_ABSENT_REFUSED] = l.absent_refused;
-    cache_disk_given(s, from->given);
+    cache_deps_given(s, from.given);
+    cache_disk_given(s, from.given);
+    return from;
 }
 
 CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
@@ -414,13 +384,8 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    cache_names names = { .store = s };
-    stats_source from;
-    memset(&from, 0, sizeof from);
-    from.namespace_name = cache_metric_name;
-    from.namespace_given = cache_metric_given;
-    from.ctx = &names;
-    cache_metrics_given(s, &from);
+    cache_names names;
+    const stats_source from = cache_source(s, &names);
     const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
     if (len != NULL) { *len = full; }
     return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
@@ -444,20 +409,16 @@ static void cache_dump_memory(const cache_store *s, base_text *t)
     }
 }
 
-/* Write what other budgets would give a namespace, or with STATS_STORE_SLOT the store. */
+/* Write what other budgets would give a namespace, or with CACHE_WHOLE_STORE the store. */
 static void cache_dump_advice(const cache_store *s, uint32_t slot, base_text *t)
 {
     static const char *const scale[L1_ADVICE] = { "0.25", "0.5", "0.71", "1", "1.41", "2", "4",
                                                   "8" };
     uint64_t v[STATS_NAMESPACE_COUNT];
     l1_advice a;
-    double now;
-    if (cache_advise(s, slot, &now, &a) != CELLAR_OK) { return; }
-    if (slot == STATS_STORE_SLOT) {
-        stats_read_all(s->stats, v);
-    } else {
-        stats_read_slot(s->stats, slot, v);
-    }
+    cache_read_counters(s, slot, v);
+    if (cache_advise(s, slot, v, &a) != CELLAR_OK) { return; }
+    const double now = stats_hit_ratio(v);
     const double load_ms =
         v[STATS_LOAD] != 0 ? (double)v[STATS_LOAD_NS] * 1e-6 / (double)v[STATS_LOAD] : 0;
     for (unsigned i = 0; i < L1_ADVICE; i++) {
@@ -477,19 +438,9 @@ static void cache_dump_l1(const cache_store *s, base_text *t)
 {
     l1_stats l;
     l1_stats_get(s->l1, &l);
-    base_text_add(t, "l1: %u stripes, segments of %u bytes, granule %u\n", (unsigned)l.stripes,
-                  (unsigned)l.seg_bytes, (unsigned)l.granule);
-    base_text_add(t, "  entries %llu, segments %llu (%llu free, %llu parked), big values %llu\n",
-                  (unsigned long long)l.entries, (unsigned long long)l.segments,
-                  (unsigned long long)l.segments_free, (unsigned long long)l.segments_parked,
-                  (unsigned long long)l.big_blocks);
-    base_text_add(t, "  buckets %llu and %llu overflow, splits %llu, merges %llu\n",
-                  (unsigned long long)l.buckets, (unsigned long long)l.overflow_buckets,
-                  (unsigned long long)l.splits, (unsigned long long)l.merges);
-    base_text_add(t, "  inserted %llu, evicted %llu, expired %llu, cleared %llu\n",
-                  (unsigned long long)l.inserts,
-                  (unsigned long long)l.evicted, (unsigned long long)l.expired,
-                  (unsigned long long)l.cleared);
+    base_text_add(t, "l1: %llu entries, %u stripes, segments of %u bytes, granule %u\n",
+                  (unsigned long long)l.entries, (unsigned)l.stripes, (unsigned)l.seg_bytes,
+                  (unsigned)l.granule);
 }
 
 /* Write the breaker state and end the line. -1: no breaker. */
@@ -505,16 +456,14 @@ static void cache_dump_breaker(int state, base_text *t)
     }
 }
 
-static void cache_dump_l2(const cache_store *s, base_text *t)
+static void cache_dump_l2(const stats_source *from, base_text *t)
 {
-    uint64_t given[STATS_GIVEN_COUNT];
-    memset(given, 0, sizeof given);
-    cache_disk_given(s, given);
-    if (given[STATS_GIVEN_L2_BYTES] == 0) { return; }
+    const uint64_t *given = from->given;
+    if (given[STATS_GIVEN_L2_file_bytes] == 0) { return; }
     base_text_add(t, "l2: entries %llu, %llu bytes, errors %llu%s",
-                  (unsigned long long)given[STATS_GIVEN_L2_ENTRIES],
-                  (unsigned long long)given[STATS_GIVEN_L2_BYTES],
-                  (unsigned long long)given[STATS_GIVEN_L2_ERRORS],
+                  (unsigned long long)given[STATS_GIVEN_L2_entries],
+                  (unsigned long long)given[STATS_GIVEN_L2_file_bytes],
+                  (unsigned long long)given[STATS_GIVEN_L2_io_errors],
                   given[STATS_GIVEN_L2_OFF] == 2 ? ", off until the next open" : "");
     cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
 }
@@ -550,8 +499,9 @@ static void cache_dump_namespaces(cache_store *s, base_text *t)
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (!there) { continue; }
         stats_read_slot(s->stats, slot, v);
-        base_text_add(t, "  gets %llu, misses %llu, sets %llu, deletes %llu\n",
-                      (unsigned long long)stats_gets(v), (unsigned long long)v[STATS_MISS],
+        base_text_add(t, "  gets %llu, hit ratio %.1f %%, misses %llu, sets %llu, deletes %llu\n",
+                      (unsigned long long)stats_gets(v), stats_hit_ratio(v) * 100,
+                      (unsigned long long)v[STATS_MISS],
                       (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
         cache_dump_advice(s, slot, t);
     }
@@ -565,6 +515,8 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
+    cache_names names;
+    const stats_source from = cache_source(s, &names);
     base_text t = { buf, cap, 0 };
     base_text_add(&t, "cellar %s\n", cellar_source_id());
     base_text_add(&t, "thread: %s, observers: %u%s\n",
@@ -572,9 +524,11 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
                   (unsigned)base_load_rlx(&s->observers), s->forked ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
-    cache_dump_l2(s, &t);
-    cache_dump_advice(s, STATS_STORE_SLOT, &t);
+    cache_dump_l2(&from, &t);
+    cache_dump_advice(s, CACHE_WHOLE_STORE, &t);
     cache_dump_namespaces(s, &t);
+    const size_t used = BASE_MIN(t.len, cap);
+    t.len += stats_write_rest(s->stats, &from, buf + used, cap - used);
     if (len != NULL) { *len = t.len; }
     return t.len < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }

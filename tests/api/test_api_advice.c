@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    The advisor of a running cache states the hit ratio of other budgets, for the store and
- *         for each namespace. It writes to cellar_advice_get, to the metrics and to the dump. It
+ *         for each namespace. It writes to cellar_advice_get and to the dump. It
  *         states nothing before it has seen enough; 0 never means "unknown". It can be switched
  *         off. Together with the record of cellar_why it takes at most 1.2 % of the budget.
  * Method: A skewed load (its hit ratio depends on the budget) runs with one namespace that always
  *         hits and one that never hits. Stores of half and twice the budget run the same load. The
  *         hash key is fixed, so that each run has the same sample. */
 #include "tests/support/api_kit.h"
+#include "tests/support/figures.h"
 #include "tests/support/settings.h"
 
 #define ENTRIES 8000u
@@ -69,18 +70,21 @@ static cellar_err advise(cellar *c, int scope, cellar_advice *out)
     return cellar_advice_get(c, scope, out);
 }
 
-static const char *metrics(cellar *c)
+/* Return the hit ratio that the dump states for a scale of the budget; -1: none. The lines of the
+ * store (namespace NULL) stand before those of the namespaces. */
+static double told(cellar *c, const char *namespace, const char *scale)
 {
-    static char text[1 << 18];
-    T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    return text;
-}
-
-/* Return the value of the line that begins with this text; -1 if no line does. */
-static double metric(cellar *c, const char *line)
-{
-    const char *at = strstr(metrics(c), line);
-    return at != NULL && at[strlen(line)] == ' ' ? strtod(at + strlen(line), NULL) : -1;
+    char words[80];
+    const char *at = strstr(figures_text(c), "\nl1: ");
+    if (namespace != NULL) {
+        (void)snprintf(words, sizeof words, " \"%s\": generation", namespace);
+        at = strstr(figures_text(c), words);
+    }
+    T_REQUIRE(at != NULL);
+    const char *end = strstr(at, "\nnamespace ");
+    (void)snprintf(words, sizeof words, "\n  at %sx the budget the hit ratio would be ", scale);
+    at = strstr(at, words);
+    return at != NULL && (end == NULL || at < end) ? strtod(at + strlen(words), NULL) / 100 : -1;
 }
 
 static bool near(double a, double b, double by) { return a <= b + by && a >= b - by; }
@@ -101,7 +105,7 @@ static void advice_states_hit_ratio_of_other_budgets(void)
     cellar *c = open_store(ENTRIES);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
-    T_CHECK(strstr(metrics(c), "cellar_advisor") == NULL); /* unknown, never 0 */
+    T_CHECK(strstr(figures_text(c), "the hit ratio would be") == NULL); /* unknown, never 0 */
     skewed(c, 20000);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_PENDING);
     T_CHECK(a.requests > 0 && a.requests < 512);
@@ -117,8 +121,7 @@ static void advice_states_hit_ratio_of_other_budgets(void)
     T_CHECK(twice > half + .1); /* otherwise the two budgets cannot be told apart */
     T_CHECK(near(a.hit_ratio[HALF], half, .04));
     T_CHECK(near(a.hit_ratio[TWICE], twice, .04));
-    T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"2\"}"), a.hit_ratio[TWICE],
-                 1e-6));
+    T_CHECK(near(told(c, NULL, "2"), a.hit_ratio[TWICE], 6e-4));
     static char text[1 << 16];
     char line[80];
     T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
@@ -144,7 +147,7 @@ static void unsampled_misses_count_at_every_budget(void)
         T_CHECK(near(a.hit_ratio[i], a.hit_ratio_now, 1e-9));
     }
     T_CHECK(a.hit_ratio[0] <= a.hit_ratio_now);
-    T_CHECK(near(metric(c, "cellar_advisor_store_hit_ratio{scale=\"1\"}"), a.hit_ratio_now, 1e-6));
+    T_CHECK(near(told(c, NULL, "2"), a.hit_ratio_now, 6e-4));
     api_shut(c);
 }
 
@@ -200,12 +203,11 @@ static void advice_is_separate_for_each_namespace(void)
     T_REQUIRE(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a) == CELLAR_OK);
     T_CHECK(a.hit_ratio[HALF] + .05 < a.hit_ratio[NOW] &&
             a.hit_ratio[NOW] + .05 < a.hit_ratio[TWICE]);
-    T_CHECK(near(metric(c, "cellar_advisor_hit_ratio{scale=\"0.5\",namespace=\"mixed\"}"),
-                 a.hit_ratio[HALF], 1e-6));
+    T_CHECK(near(told(c, "mixed", "0.5"), a.hit_ratio[HALF], 6e-4));
     T_REQUIRE(advise(mixed, CELLAR_SCOPE_STORE, &all) == CELLAR_OK);
     T_CHECK(near(all.hit_ratio_now, (a.hit_ratio_now + 1) / 3, .02));
     T_EQ_I64(advise(rare, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
-    T_CHECK(metric(c, "cellar_advisor_hit_ratio{scale=\"1\",namespace=\"rare\"}") < 0);
+    T_CHECK(told(c, "rare", "2") < 0);
     /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
     T_EQ_I64(cellar_close(mixed), CELLAR_OK);
@@ -248,8 +250,8 @@ static void advice_without_advisor_is_unsupported(void)
     skewed(c, 30000);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_E_UNSUPPORTED);
     T_CHECK(a.hit_ratio_now > 0);
-    T_CHECK(strstr(metrics(c), "cellar_advisor") == NULL);
-    T_EQ_I64((int64_t)metric(c, "cellar_module_bytes{module=\"advisor\"}"), 0);
+    T_CHECK(strstr(figures_text(c), "the hit ratio would be") == NULL);
+    T_CHECK(figure_or_none(c, "  advisor") < 0);
     api_shut(c);
     cfg = config(ENTRIES);
     cfg.config.eviction = CELLAR_EVICT_LRU; /* the advisor models only the adaptive policy */
@@ -298,8 +300,8 @@ static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
         settings cfg = api_config(mib[i] * MIB);
         cfg.tuning.mean_entry_bytes = 108;
         cellar *c = api_open_with(&cfg);
-        const double advisor = metric(c, "cellar_module_bytes{module=\"advisor\"}");
-        const double why = metric(c, "cellar_module_bytes{module=\"explain\"}");
+        const double advisor = figure_or_none(c, "  advisor");
+        const double why = figure_or_none(c, "  explain");
         const double pct = (advisor + why) * 100 / (double)(mib[i] * MIB);
         printf("# %4u MiB: advisor %.0f, why %.0f bytes: %.2f %%\n", (unsigned)mib[i], advisor,
                why, pct);

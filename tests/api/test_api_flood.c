@@ -15,6 +15,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/support/figures.h"
 #include "tests/support/settings.h"
 
 #define FLOOD_SLOW (T_COST > 1 ? 8 : 1)
@@ -224,23 +225,6 @@ static uint64_t fill_and_read(cellar *c, const key_set *s)
     return cpu_ns() - start;
 }
 
-static unsigned long long number_after(const char *text, const char *word_before)
-{
-    const char *at = strstr(text, word_before);
-    return at != NULL ? strtoull(at + strlen(word_before), NULL, 10) : 0;
-}
-
-/* All buckets and overflow buckets, as the dump prints them. */
-static void chains(cellar *c, unsigned long long *buckets, unsigned long long *overflow)
-{
-    static char text[65536];
-    T_REQUIRE(cellar_dump_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    const char *at = strstr(text, "\n  buckets ");
-    T_REQUIRE(at != NULL);
-    *buckets = number_after(at, "buckets ");
-    *overflow = number_after(at, " and ");
-}
-
 static key_set hostile, harmless;
 
 static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
@@ -267,8 +251,8 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
             best[k] = ns < best[k] ? ns : best[k];
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
             T_EQ_U64(st.entries, KEYS); /* all keys are stored separately */
-            unsigned long long b, o;
-            chains(c, &b, &o);
+            const unsigned long long b = figure(c, "cellar_l1_buckets");
+            const unsigned long long o = figure(c, "cellar_l1_overflow_buckets");
             buckets[k] = b > buckets[k] ? b : buckets[k];
             overflow[k] = o > overflow[k] ? o : overflow[k];
             T_EQ_I64(cellar_close(c), CELLAR_OK);

@@ -5,6 +5,7 @@
  *         entries that are read often stay.
  * Method: A store full of values, then a flood of absent keys many times its size. Afterwards a
  *         lookup of each key counts the rest. */
+#include "tests/support/figures.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -54,17 +55,6 @@ static void fill(cellar *c, int n)
     }
 }
 
-static uint64_t metric(cellar *c, const char *family)
-{
-    static char text[1 << 16];
-    char line[64];
-    T_REQUIRE(cellar_metrics_write(c, text, sizeof text, NULL) == CELLAR_OK);
-    snprintf(line, sizeof line, "\n%s ", family);
-    const char *at = strstr(text, line);
-    T_REQUIRE(at != NULL);
-    return strtoull(at + strlen(line), NULL, 10);
-}
-
 /* Each load reports absent; every tenth time one of ten hot keys is loaded as well. */
 static void flood(cellar *c, int from, int n, int *loads)
 {
@@ -81,7 +71,7 @@ static void flood(cellar *c, int from, int n, int *loads)
             (void)name(key, 'h', i / 10 % 10);
             T_EQ_I64(kit_load(c, key, NULL, &hot, text, NULL), CELLAR_ABSENT);
         }
-        if (i % 2000 == 0) { T_CHECK(metric(c, "cellar_absent_bytes") <= BYTES / 8); }
+        if (i % 2000 == 0) { T_CHECK(figure(c, "cellar_absent_bytes") <= BYTES / 8); }
     }
     *loads = atomic_load(&hot.calls);
 }
@@ -96,11 +86,11 @@ static void flooded(uint32_t rule, uint64_t max_entries)
     flood(c, 0, 10 * fit, &hot);
     const int values = count(c, 'v', 2 * fit, CELLAR_E_BUFFER);
     const int absent = count(c, 'n', 10 * fit, CELLAR_ABSENT);
-    const uint64_t entries = metric(c, "cellar_absent_entries");
+    const uint64_t entries = figure(c, "cellar_absent_entries");
     printf("# rule %u%s: %d values, then %d; %d absent keys known, %d bytes; %d loads of hot ones, "
            "%d not kept\n", rule, max_entries != 0 ? ", by entries" : "", before, values, absent,
-           (int)metric(c, "cellar_absent_bytes"), hot,
-           (int)metric(c, "cellar_absent_rejected_total"));
+           (int)figure(c, "cellar_absent_bytes"), hot,
+           (int)figure(c, "cellar_absent_rejected_total"));
     T_CHECK(values * 100 >= before * 75);
     T_CHECK((uint64_t)absent <= entries && entries <= (uint64_t)absent + 10);
     if (max_entries != 0) { T_CHECK(entries <= max_entries / 8); }
@@ -151,11 +141,11 @@ static void negative_entry_without_victim_is_not_stored(void)
             loads_refused += (r.flags & CELLAR_RESULT_NOT_STORED) != 0;
             cellar_result_free(&r);
         }
-        if (i % 2000 == 0) { T_CHECK(metric(c, "cellar_absent_bytes") <= BYTES / 8); }
+        if (i % 2000 == 0) { T_CHECK(figure(c, "cellar_absent_bytes") <= BYTES / 8); }
     }
     printf("# %d sets and %d loads not kept\n", (int)refused, (int)loads_refused);
     T_CHECK(refused > 0 && loads_refused > 0);
-    T_EQ_U64(metric(c, "cellar_absent_rejected_total"), refused + loads_refused);
+    T_EQ_U64(figure(c, "cellar_absent_rejected_total"), refused + loads_refused);
     kit_close(c);
 }
 

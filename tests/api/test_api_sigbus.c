@@ -7,6 +7,7 @@
  *         store installs no handler.
  * Method: Real files below TMPDIR, truncated by truncate(2). A process that must die is a child. */
 #include "tests/support/disk_store.h"
+#include "tests/support/figures.h"
 #include "tests/support/said.h"
 #include "tests/support/t.h"
 
@@ -93,18 +94,6 @@ static cellar_err look(cellar *c, uint32_t key, uint32_t version)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-static uint64_t metric(cellar *c, const char *name)
-{
-    static char text[131072];
-    size_t len;
-    char line[100];
-    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
-    snprintf(line, sizeof line, "\n%s ", name);
-    const char *at = strstr(text, line);
-    T_REQUIRE(at != NULL);
-    return strtoull(at + strlen(line), NULL, 10);
-}
-
 static int64_t cut_stage(void)
 {
     struct stat st;
@@ -157,14 +146,14 @@ static void truncated_stage_misses_until_next_open(void)
         T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
         now_ms += 2000;
         while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
-        T_EQ_U64(metric(c, "cellar_l2_off"), 2);
-        T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 1);
+        T_EQ_U64(figure(c, "cellar_l2_off"), 2);
+        T_EQ_U64(figure(c, "cellar_l2_cuts_total"), 1);
         T_EQ_I64(lines_with("until the next open"), 1);
         shut(c);
         /* Once with the short file, once with the old length and no content. */
         if (how % 2 != 0) { T_REQUIRE(truncate(stage, size) == 0); }
         c = open_with(&cfg);
-        T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+        T_EQ_U64(figure(c, "cellar_l2_off"), 0);
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(look(c, i, 1), CELLAR_MISS); }
         for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 2), CELLAR_OK); }
         shut(c);
@@ -252,7 +241,7 @@ static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
         }
         while (atomic_load(&hits_seen) < 300) { usleep(100); }
         (void)cut_stage();
-        while (metric(shared, "cellar_l2_off") != 2) { usleep(1000); }
+        while (figure(shared, "cellar_l2_off") != 2) { usleep(1000); }
         atomic_store(&over, true);
         for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         T_EQ_U64(atomic_load(&wrong), 0);
@@ -276,9 +265,9 @@ static void truncated_mapped_file_misses(void)
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_I64(put(c, i, 1), CELLAR_OK); }
     shut(c);
     c = open_with(&cfg);
-    T_CHECK(metric(c, "cellar_l2_mapped_bytes") >= CELLAR_L2_BYTES_MIN / 2);
+    T_CHECK(figure(c, "cellar_l2_mapped_bytes") >= CELLAR_L2_BYTES_MIN / 2);
     for (uint32_t n = 0; n < 3 * KEYS; n++) { T_EQ_I64(look(c, n % KEYS, 1), CELLAR_OK); }
-    T_CHECK(metric(c, "cellar_l2_mapped_reads_total") > KEYS);
+    T_CHECK(figure(c, "cellar_l2_mapped_reads_total") > KEYS);
     char data[T_FOLDER_MAX + 40];
     snprintf(data, sizeof data, "%s/data.seg", store);
     T_REQUIRE(truncate(data, 0) == 0);
@@ -289,7 +278,7 @@ static void truncated_mapped_file_misses(void)
         left += err == CELLAR_OK;
     }
     T_CHECK(left < KEYS); /* KEYS minus the entries in memory */
-    T_EQ_U64(metric(c, "cellar_l2_mapped_bytes"), 0);
+    T_EQ_U64(figure(c, "cellar_l2_mapped_bytes"), 0);
     T_EQ_I64(put(c, 2000, 9), CELLAR_OK);
     T_EQ_I64(look(c, 2000, 9), CELLAR_OK);
     shut(c);
@@ -357,11 +346,11 @@ static void foreign_sigbus_reaches_previous_handler(void)
         settings cfg = config();
         cellar *c = open_with(&cfg);
         touch_and_be_heard(page, 3);
-        T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 0);
+        T_EQ_U64(figure(c, "cellar_l2_cuts_total"), 0);
         /* The host's handler is not called for pages of the store. */
         (void)cut_stage();
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
-        T_EQ_U64(metric(c, "cellar_l2_cuts_total"), 1);
+        T_EQ_U64(figure(c, "cellar_l2_cuts_total"), 1);
         touch_and_be_heard(page, 2);
         shut(c);
         T_REQUIRE(sigaction(SIGBUS, NULL, &now) == 0);
@@ -388,9 +377,9 @@ static void sigbus_handler_outlives_stores_closed_in_any_order(void)
     snprintf(stage, sizeof stage, "%s/stage.buf", second);
     (void)cut_stage();
     T_EQ_I64(put(b, 1, 1), CELLAR_OK);
-    T_EQ_U64(metric(b, "cellar_l2_cuts_total"), 1);
+    T_EQ_U64(figure(b, "cellar_l2_cuts_total"), 1);
     a = open_with(&cfg); /* a store without the option */
-    T_EQ_U64(metric(a, "cellar_l2_cuts_total"), 0);
+    T_EQ_U64(figure(a, "cellar_l2_cuts_total"), 0);
     shut(b);
     shut(a);
     T_REQUIRE(sigaction(SIGBUS, NULL, &now) == 0);

@@ -4,6 +4,7 @@
  *         permanently. Loads that run meanwhile restore nothing.
  * Method: A clock of this file; a model of the delete time of each tag for the table that folds. */
 #include "tests/support/load_kit.h"
+#include "tests/support/figures.h"
 
 static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
 {
@@ -393,13 +394,7 @@ static void folded_tag_table_never_serves_invalid_entries(void)
     }
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    char text[65536];
-    size_t len;
-    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len),
-             CELLAR_OK);
-    const char *line = strstr(text, "\ncellar_tag_folds_total ");
-    T_REQUIRE(line != NULL);
-    folds = strtoull(line + strlen("\ncellar_tag_folds_total "), NULL, 10);
+    folds = figure(c, "cellar_tag_folds_total");
     printf("# %llu folds, %llu entries lost to them\n", (unsigned long long)folds,
            (unsigned long long)lost);
     T_CHECK(folds >= 5);

@@ -6,6 +6,7 @@
  * Method: Real files below TMPDIR. A fault that needs a mount or another user is injected
  *         (base_fault_io). */
 #include "tests/support/disk_store.h"
+#include "tests/support/figures.h"
 #include "tests/support/said.h"
 #include "tests/support/t.h"
 
@@ -104,18 +105,6 @@ static void put_all(cellar *c, uint32_t version)
     }
 }
 
-static uint64_t metric(cellar *c, const char *name)
-{
-    static char text[131072];
-    size_t len;
-    char line[100];
-    T_EQ_I64(cellar_metrics_write(c, text, sizeof text, &len), CELLAR_OK);
-    snprintf(line, sizeof line, "\n%s ", name);
-    const char *at = strstr(text, line);
-    T_REQUIRE(at != NULL);
-    return strtoull(at + strlen(line), NULL, 10);
-}
-
 /* Each write fails with EROFS, reads work: errors -> breaker -> memory alone -> retry -> disk
  * again. */
 static void read_only_mount_leaves_memory_until_disk_recovers(void)
@@ -129,19 +118,19 @@ static void read_only_mount_leaves_memory_until_disk_recovers(void)
     (void)base_fault_io_arm("pwrite", EROFS, 1, true);
     T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
     T_EQ_U64(look(c, 30), 1); /* from disk */
-    for (uint32_t n = 0; n < 40 && metric(c, "cellar_l2_off") == 0; n++) {
+    for (uint32_t n = 0; n < 40 && figure(c, "cellar_l2_off") == 0; n++) {
         put_all(c, 2 + n);
         T_EQ_U64(look(c, KEYS - 1), 2 + n); /* from memory */
         work(c, 200);
     }
-    T_EQ_U64(metric(c, "cellar_l2_off"), 1);
-    T_CHECK(metric(c, "cellar_l2_errors_total") >= 8);
+    T_EQ_U64(figure(c, "cellar_l2_off"), 1);
+    T_CHECK(figure(c, "cellar_l2_errors_total") >= 8);
     T_EQ_I64(lines_with("the disk fails"), 1);
     T_EQ_I64(put(c, 5, 99), CELLAR_OK);
     T_EQ_U64(look(c, 5), 99);
     (void)base_fault_io_arm(NULL, 0, 0, false); /* mounted read-write again */
-    for (uint32_t n = 0; n < 70 && metric(c, "cellar_l2_off") != 0; n++) { work(c, 1000); }
-    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    for (uint32_t n = 0; n < 70 && figure(c, "cellar_l2_off") != 0; n++) { work(c, 1000); }
+    T_EQ_U64(figure(c, "cellar_l2_off"), 0);
     T_EQ_I64(lines_with("the disk works again"), 1);
     put_all(c, 50);
     T_CHECK(cellar_delete(c, &gone, sizeof gone) >= CELLAR_OK);
@@ -192,7 +181,7 @@ static void removed_directory_leaves_memory_until_next_open(void)
     t_wipe(store);
     T_EQ_I64(put(c, 1000, 3), CELLAR_OK);
     work(c, 2000);
-    T_EQ_U64(metric(c, "cellar_l2_off"), 2);
+    T_EQ_U64(figure(c, "cellar_l2_off"), 2);
     T_EQ_I64(lines_with("until the next open"), 1);
     T_EQ_U64(look(c, 1000), 3);
     for (uint32_t i = 0; i < KEYS; i++) { T_CHECK(look(c, i) <= 1); }
@@ -201,7 +190,7 @@ static void removed_directory_leaves_memory_until_next_open(void)
     T_CHECK(cellar_sync(c) != CELLAR_OK); /* it must not report that anything is safe */
     shut(c);
     c = open_it();
-    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_U64(figure(c, "cellar_l2_off"), 0);
     T_EQ_U64(look(c, 5), 0);
     put_all(c, 4);
     shut(c);
@@ -229,8 +218,8 @@ static void open_tier_works_without_free_descriptors(void)
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
     T_REQUIRE(setrlimit(RLIMIT_NOFILE, &was) == 0);
     T_EQ_I64(synced, CELLAR_OK);
-    T_EQ_U64(metric(c, "cellar_l2_errors_total"), 0);
-    T_EQ_U64(metric(c, "cellar_l2_off"), 0);
+    T_EQ_U64(figure(c, "cellar_l2_errors_total"), 0);
+    T_EQ_U64(figure(c, "cellar_l2_off"), 0);
     shut(c);
     c = open_it();
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), i == gone ? 0 : 1); }
@@ -392,9 +381,9 @@ static void value_over_half_a_segment_is_counted_and_not_written(void)
         work(c, 0);
         const size_t half = (size_t)rows[i].segment / 2;
         T_EQ_I64(cellar_set(c, "fits", 4, value, half - 200, NULL), CELLAR_OK);
-        T_EQ_U64(metric(c, "cellar_l2_rejected_size_total"), 0);
+        T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
         T_EQ_I64(cellar_set(c, "over", 4, value, half, NULL), CELLAR_OK);
-        T_CHECK(metric(c, "cellar_l2_rejected_size_total") > 0);
+        T_CHECK(figure(c, "cellar_l2_rejected_size_total") > 0);
         shut(c);
         end();
     }
@@ -441,7 +430,7 @@ static void file_size_limit_below_l2_bytes_returns_code(void)
         for (uint32_t k = 0; k < KEYS; k++) { T_EQ_I64(put(c, k, round), CELLAR_OK); }
         work(c, 100);
     }
-    T_CHECK(metric(c, "cellar_l2_errors_total") > 0);
+    T_CHECK(figure(c, "cellar_l2_errors_total") > 0);
     T_EQ_U64(look(c, KEYS - 1), 29);
     shut(c);
     T_REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);

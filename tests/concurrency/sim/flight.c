@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/user_callback.h"
 #include "cellar.h"
 #include "cellar_load.h"
 #include "cellar_invalidate.h"

@@ -8,7 +8,6 @@
 #include <pthread.h>
 
 #include "stats/stats.h"
-#include "stats/stats_int.h"
 
 static base_account account;
 

@@ -187,7 +187,8 @@ static void fill(stats *st)
 {
     stats_add(stats_mine(st, 0), STATS_HIT_L1, 3);
     stats_add(stats_mine(st, 0), STATS_MISS, 1);
-    stats_count(st, STATS_TICK_NS, 1500000042);
+    stats_count(st, STATS_TICK_NS, 2500000042);
+    stats_add(stats_mine(st, 0), STATS_LOAD_NS, 1500000042);
     for (uint64_t ns = 1; ns < 5000000; ns = ns * 5 / 3 + 1) {
         stats_time(st, STATS_OP_GET_HIT, ns);
         stats_time(st, STATS_OP_TICK, ns * 7);
@@ -201,6 +202,28 @@ static void name_slot(stats *st, uint32_t slot, const char *name, size_t len)
     namespaces.len[slot] = len;
 }
 
+/* The table again, as this test counts it: where each line is shown. */
+enum { IN_METRICS = 'm', IN_DUMP = 'd' };
+#define WHERE_METRIC(help) "m"
+#define WHERE_DUMP "d"
+#define WHERE_SAME "="
+#define WHERE(id, family, label, shown) WHERE_##shown
+static const char namespace_lines[] = STATS_NAMESPACE_COUNTERS(WHERE);
+static const char given_lines[] = STATS_NAMESPACE_GIVEN(WHERE);
+static const char store_lines[] = STATS_STORE_COUNTERS(WHERE) STATS_GIVEN(WHERE)
+    STATS_GIVEN_L1(WHERE) STATS_GIVEN_L2(WHERE);
+
+static size_t lines_shown(char where, const char *lines)
+{
+    size_t count = 0;
+    char last = 0;
+    for (; *lines != '\0'; lines++) {
+        if (*lines != '=') { last = *lines; }
+        count += last == where;
+    }
+    return count;
+}
+
 static void prometheus_text_is_valid(void)
 {
     stats *st = open_stats();
@@ -212,19 +235,19 @@ static void prometheus_text_is_valid(void)
     name_slot(st, 5, "zero\0inside", 11);
     name_slot(st, 6, "\xed\xa0\x80", 0); /* a surrogate */
     stats_source from = source();
-    from.given[STATS_GIVEN_ENTRIES] = 12345;
+    from.given[STATS_GIVEN_L1_entries] = 12345;
+    from.given[STATS_GIVEN_L1_splits] = 678;
     const size_t len = stats_write_prometheus(st, &from, text, sizeof text);
     T_REQUIRE(len < sizeof text);
     T_EQ_U64(len, strlen(text));
     size_t samples = 0;
     T_EQ_STR(prom_check(text, &samples), NULL);
     /* Seven namespaces with all counters and the ratio: no sample is missing or superfluous. */
-    const size_t want = 7 * (STATS_NAMESPACE_COUNT + 1) + STATS_STORE_COUNT + STATS_GIVEN_COUNT +
-                        4 + BASE_MOD_COUNT + STATS_OP_COUNT * 18;
-    T_EQ_U64(samples, want);
+    T_EQ_U64(samples, 7 * (lines_shown(IN_METRICS, namespace_lines) + 1) +
+                          lines_shown(IN_METRICS, store_lines) + STATS_OP_COUNT * 18);
     T_CHECK(strstr(text, "\ncellar_hits_total{namespace=\"\",tier=\"l1\"} 3\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_hit_ratio{namespace=\"\"} 0.750000\n") != NULL);
-    T_CHECK(strstr(text, "\ncellar_tick_seconds_total 1.500000042\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_load_seconds_total{namespace=\"\"} 1.500000042\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
     T_CHECK(strstr(text, "namespace=\"quote\\\" back\\\\slash new\\nline\"") != NULL);
     T_CHECK(strstr(text, "namespace=\"\xc3\xa9t\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"") != NULL);
@@ -398,19 +421,12 @@ static void json_is_valid(void)
     stats_destroy(st);
 }
 
-/* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others and the store. */
-static uint32_t namespace_given(void *ctx, uint32_t slot, int first, int last, uint64_t *out)
+/* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others. */
+static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
 {
     (void)ctx;
-    T_CHECK(first < last && last <= STATS_NAMESPACE_GIVEN_COUNT);
-    uint32_t known = 0;
-    for (int i = 0; i < last - first; i++) {
-        out[i] = (uint64_t)(first + i) * 1000 + (slot == STATS_STORE_SLOT ? 9 : slot);
-        known |= 1u << i;
-    }
-    if (slot == 0) { return 0; }
-    if (slot == 2) { return first == STATS_NAMESPACE_QUOTA_BYTES ? 1 : 0; }
-    return known;
+    *out = (uint64_t)id * 1000 + slot;
+    return slot != 0 && (slot != 2 || id == STATS_NAMESPACE_QUOTA_BYTES);
 }
 
 static void known_figures_of_namespaces_are_written(void)
@@ -421,28 +437,51 @@ static void known_figures_of_namespaces_are_written(void)
     name_slot(st, 2, "two", 0);
     stats_source from = source();
     T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
-    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_advisor") == NULL);
+    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_breaker_state") == NULL);
     size_t without = 0, with = 0, lines;
     T_EQ_STR(prom_check(text, &without), NULL);
     from.namespace_given = namespace_given;
     T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
     T_EQ_STR(prom_check(text, &with), NULL);
-    T_EQ_U64(with, without + STATS_NAMESPACE_GIVEN_COUNT + 1 + 8);
+    T_EQ_U64(with, without + lines_shown(IN_METRICS, given_lines));
     (void)sum_of("cellar_quota_bytes{", &lines);
     T_EQ_U64(lines, 2);
     (void)sum_of("cellar_quota_breaches_total{", &lines);
     T_EQ_U64(lines, 1);
     char line[96];
-    snprintf(line, sizeof line,
-             "\ncellar_advisor_hit_ratio{scale=\"2\",namespace=\"a\\\"b\"} 0.%06d\n",
-             STATS_NAMESPACE_ADVICE_200 * 1000 + 1);
+    snprintf(line, sizeof line, "\ncellar_breaker_state{namespace=\"a\\\"b\"} %d\n",
+             STATS_NAMESPACE_BREAKER * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
-    snprintf(line, sizeof line, "\ncellar_advisor_store_hit_ratio{scale=\"0.25\"} 0.%06d\n",
-             STATS_NAMESPACE_ADVICE_025 * 1000 + 9);
+    T_REQUIRE(stats_write_rest(st, &from, text, sizeof text) < sizeof text);
+    snprintf(line, sizeof line, "\ncellar_saved_cost_us{namespace=\"a\\\"b\"} %d\n",
+             STATS_NAMESPACE_SAVED_COST * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
     (void)stats_write_json(st, &from, text, sizeof text);
     T_CHECK(json_valid(text));
     T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"namespace\":\"two\"}"));
+    stats_destroy(st);
+}
+
+/* The metrics and the dump together have each line of the table once. */
+static void dump_has_the_figures_that_metrics_leave_out(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    stats_source from = source();
+    from.given[STATS_GIVEN_L1_entries] = 12345;
+    from.given[STATS_GIVEN_L1_splits] = 678;
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
+    T_CHECK(strstr(text, "cellar_l1_splits_total") == NULL);
+    const size_t len = stats_write_rest(st, &from, text, sizeof text);
+    T_EQ_U64(stats_write_rest(st, &from, NULL, 0), len);
+    T_EQ_U64(len, strlen(text));
+    T_CHECK(strstr(text, "cellar_entries") == NULL && strchr(text, '#') == NULL);
+    T_CHECK(strstr(text, "\ncellar_l1_splits_total 678\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_tick_seconds_total 2.500000042\n") != NULL);
+    size_t lines = 0;
+    for (const char *at = text; *at != '\0'; at++) { lines += *at == '\n'; }
+    T_EQ_U64(lines, lines_shown(IN_DUMP, namespace_lines) + lines_shown(IN_DUMP, store_lines));
     stats_destroy(st);
 }
 
@@ -467,4 +506,5 @@ static void promtool_accepts_the_text(void)
 T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
        T_CASE(any_buffer_size_is_safe_and_returns_the_length),
        T_CASE(beyond_256_namespaces_the_busiest_have_lines), T_CASE(json_is_valid),
-       T_CASE(known_figures_of_namespaces_are_written), T_CASE(promtool_accepts_the_text))
+       T_CASE(known_figures_of_namespaces_are_written),
+       T_CASE(dump_has_the_figures_that_metrics_leave_out), T_CASE(promtool_accepts_the_text))

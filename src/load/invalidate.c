@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_change: invalidate flights by key and by pattern, publish a loaded value, report figures.
+ * invalidate: invalidate flights by key and by pattern, publish a loaded value, report figures.
  *
  * INVARIANTS A change of a key unlinks inside its own window, a publisher inside its own.
  *            A pattern visits each flight of its generation once: a batch continues where the last
  *            one ended, so the cost is linear in the number of flights.
  * LOCKING    One shard lock at a time; patterns are matched without a lock.
  * SEE ALSO   src/load/README.md: proof of publishing. */
-#include "load/flight_int.h"
+#include "load/invalidate.h"
+
+#include "load/table.h"
 
 /* ---- inside windows ---- */
-
-CELLAR_PRIVATE bool flight_any(const flight_table *t, uint64_t hash)
-{
-    return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
-}
 
 CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
 {
@@ -115,19 +112,6 @@ CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
 
 /* ---- figures ---- */
 
-CELLAR_PRIVATE flight_key flight_key_of(const flight *f)
-{
-    return (flight_key){ f->key, f->key_len, f->generation, f->hash };
-}
-CELLAR_PRIVATE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
-CELLAR_PRIVATE void flight_note(flight *f, uint64_t note) { f->note = note; }
-CELLAR_PRIVATE uint64_t flight_noted(const flight *f) { return f->note; }
-CELLAR_PRIVATE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
-CELLAR_PRIVATE uint32_t flight_takeovers(const flight *f)
-{
-    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
-}
-
 CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
 {
     flight_shard *s = flight_shard_of(t, f->hash);
@@ -137,10 +121,6 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
     sync_drop(FLIGHT, &s->lock);
     return detached;
 }
-
-CELLAR_PRIVATE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
-
-CELLAR_PRIVATE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
 
 static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
 static bool flight_audit_shard(flight_shard *s, uint32_t *records)

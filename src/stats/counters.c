@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * stats: exact counters at the cost of a plain add, because each thread has its own.
+ * counters: exact counters at the cost of a plain add, because each thread has its own.
  *
  * PICTURE    stats -> near/far[thread index] -> row -> near/far[slot] -> counters of a namespace
  *                                                  \-> counters of the store
  *            a figure is the sum over all rows; row 0 serves all threads without a row
  * INVARIANTS Only the thread that owns an index in base_thread_self writes its row and blocks. Any
- * thread
- *            writes row 0 and its blocks (shared == 1), with atomic adds.
+ *            thread writes row 0 and its blocks (shared == 1), with atomic adds.
  *            Nothing is freed before stats_destroy. A cell never decreases.
  *            Each open slot has a block in row 0, made by stats_slot_open, so stats_mine always
  *            returns a block and never an error.
@@ -21,10 +20,9 @@
  * LIMITS     4,095 threads with rows at a time, 4,096 slots. After a refused allocation the thread
  *            uses atomic adds (5 to 17 ns each) until one of its later calls succeeds.
  * SEE ALSO   README.md in this folder: protocol, rejected designs. */
-#include "stats/stats.h"
+#include "stats/counters.h"
 
 #include "base/num.h"
-#include "stats/stats_int.h"
 
 /* A block of row 0, with the sums of its slot at the time its present namespace took it. */
 typedef struct stats_shared_block {
@@ -292,12 +290,10 @@ CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id)
     return sum;
 }
 
-CELLAR_PRIVATE uint64_t stats_hit_ppm(const uint64_t namespace[STATS_NAMESPACE_COUNT])
+CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_COUNT])
 {
     const uint64_t gets = stats_gets(namespace);
-    if (gets == 0) { return 0; }
-    /* The quotient is at most 1, so the cast holds. */
-    return (uint64_t)(1e6 * ((double)(gets - namespace[STATS_MISS]) / (double)gets));
+    return gets != 0 ? (double)(gets - namespace[STATS_MISS]) / (double)gets : 0;
 }
 
 /* ---- life ---- */
@@ -331,7 +327,7 @@ CELLAR_PRIVATE stats *stats_create(base_account *account)
     st->account = account;
     /* A histogram takes 2 KiB per stripe: below 16 MiB of budget use one stripe. */
     const bool small = base_load_rlx(&account->limit) < (uint64_t)16 << 20;
-    st->stripes = small ? 1 : (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), 8u));
+    st->stripes = small ? 1 : (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), STATS_STRIPES_MAX));
     stats_row *shared = stats_row_new(st, true);
     if (shared == NULL) { goto drop_stats; }
     base_store_rel(&st->near[0], shared);
@@ -369,7 +365,12 @@ CELLAR_PRIVATE void stats_destroy(stats *st)
     for (uint32_t p = 0; p < STATS_ROW_PAGES; p++) {
         base_free(st->account, BASE_MOD_STATS, base_load_rlx(&st->far[p]), sizeof(stats_row_page));
     }
-    stats_hists_free(st);
+    for (int op = 0; op < STATS_OP_COUNT; op++) {
+        for (uint32_t i = 0; i < STATS_STRIPES_MAX; i++) {
+            base_free(st->account, BASE_MOD_STATS, base_load_rlx(&st->hist[op][i]),
+                      sizeof(stats_hist));
+        }
+    }
     base_free(st->account, BASE_MOD_STATS, st, sizeof *st);
 }
 

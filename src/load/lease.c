@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_lease: leases, subscriptions, and flights that end without a leading thread.
+ * lease: leases, subscriptions, and flights that end without a leading thread.
  *
  * INVARIANTS A lease is {gen, nonce, shard}. It is open from flight_lease_open until it is claimed,
  *            taken over, expired or closed, or until its namespace is dropped; each of these takes
  *            its ref.
  *            A subscription hangs on a flight, or was called, or was removed: exactly one of these.
  * LOCKING    The lock of the shard. Subscribers are called without a lock. */
-#include "load/flight_int.h"
+#include "load/lease.h"
+
+#include "load/table.h"
 
 /* ---- leases ---- */
 
@@ -52,21 +54,6 @@ CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint
     }
     sync_drop(FLIGHT, &s->lock);
     return f;
-}
-
-CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx)
-{
-    flight_sub *s = base_alloc(t->account, BASE_MOD_FLIGHT, sizeof *s, NULL);
-    if (s == NULL) { return NULL; }
-    s->fn = fn;
-    s->ctx = ctx;
-    s->id = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
-    return s;
-}
-
-CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s)
-{
-    base_free(t->account, BASE_MOD_FLIGHT, s, sizeof *s);
 }
 
 CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,

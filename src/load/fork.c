@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight_fork: flights in the child of a fork.
+ * fork: flights in the child of a fork.
  *
  * INVARIANTS The child keeps no flight that another thread leads. It unlinks them and wakes no
  *            thread.
@@ -8,7 +8,10 @@
  *            A flight that the forking thread leads or has claimed continues in the child,
  *            detached.
  * LOCKING    All shard locks are held over the fork, taken in ascending order. */
-#include "load/flight_int.h"
+#include "load/fork.h"
+
+#include "load/table.h"
+#include "load/wait.h"
 
 BASE_SIZE_BEGIN
 
@@ -60,36 +63,6 @@ CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
         }
     }
     base_store_rlx(&t->waiters, 0u);
-}
-
-CELLAR_PRIVATE void flight_free_lost(flight_table *t)
-{
-    for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
-        after = f->next;
-        base_store_rlx(&f->refs, 0u);
-        for (flight_sub *sub = f->subs; sub != NULL;) {
-            flight_sub *next = sub->next;
-            flight_sub_free(t, sub);
-            sub = next;
-        }
-        f->subs = NULL;
-        flight_bytes_drop(f->result.value);
-        flight_bytes_drop(f->draft);
-        f->result.value = f->draft = NULL;
-        if (f->notes != NULL) { t->notes_free(f->notes); }
-        f->notes = NULL;
-        (void)base_sub_ar(&t->open, 1u);
-        if (f->resident) {
-            flight_shard *s = flight_shard_of(t, f->hash);
-            sync_take(FLIGHT, &s->lock);
-            f->next = s->spare;
-            s->spare = f;
-            s->spare_count++;
-            sync_drop(FLIGHT, &s->lock);
-        } else {
-            flight_record_free(t, f);
-        }
-    }
 }
 
 BASE_SIZE_END

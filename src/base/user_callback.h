@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * user_callback: call user code that may leave without a return. */
+#ifndef BASE_USER_CALLBACK_H
+#define BASE_USER_CALLBACK_H
+
+#include "base/thread_record.h"
+
+/* Switch cancellation off for this thread. Return the former state for base_cancel_set. */
+CELLAR_PRIVATE int base_cancel_off(void);
+CELLAR_PRIVATE void base_cancel_set(int state);
+/* Run fn(arg) with the cancel state `cancel`, and switch cancellation off after it. If the thread
+ * ends inside fn (pthread_exit, deferred cancel), left(arg) runs and the call does not return. */
+CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel);
+/* Return whether a longjmp has abandoned the stack frame at `at`. True only if it lies below `now`,
+ * a frame of the running function, and both lie on the initial stack of the thread. */
+CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now);
+
+#endif

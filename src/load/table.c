@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * table: the records of running loads, found by key; references to them.
+ *
+ * PICTURE    keyed hash -> shard {lock | count | table -> sentinel, flight, flight .. | detached |
+ *            spare}
+ *            flight {state, refs, outcome | key}
+ *            state: 3 bits phase | WAITERS | 4 bits take-overs
+ *            attached --unlink (publish, end, invalidate, take over)--> detached --last ref-->
+ *            spare or freed
+ * INVARIANTS count == flights in the table without the sentinel == attached flights of the shard.
+ *            A key has at most one attached flight that readers find.
+ *            refs > 0 while a flight is in either list; refs never rises from 0.
+ *            The outcome is written once, under the lock of the shard, before the phase becomes
+ *            final.
+ *            The number of records in use == t->open.
+ * LOCKING    One lock per shard, rank FLIGHT: table work only, no allocation, never two shards. Odd
+ *            windows of L1 take it, so its holder does nothing that waits. GRAPH is taken alone.
+ * COMPLETION One thread completes a flight: its leader, or the thread that takes the flight over,
+ *            expires its lease or closes the store. Waiters keep it alive by refs, subscriptions by
+ *            its list.
+ * LIMITS     max_flights records; max_waiters waiters and subscriptions; 8 spare records per shard.
+ *            Threads beyond BASE_THREAD_MAX have no token: hard_at ends a cycle through them.
+ * SEE ALSO   src/load/README.md: proofs of publishing, cycles and references; rejected designs.
+ *            flight.c (enter, lead, end), wait.c, lease.c, invalidate.c, fork.c. */
+#include "load/table.h"
+
+#include "load/bytes.h"
+
+#define FLIGHT_SHARDS_MAX 64u
+#define FLIGHT_SPARES 8u
+
+/* ---- subscriptions ---- */
+
+CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx)
+{
+    flight_sub *s = base_alloc(t->account, BASE_MOD_FLIGHT, sizeof *s, NULL);
+    if (s == NULL) { return NULL; }
+    s->fn = fn;
+    s->ctx = ctx;
+    s->id = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
+    return s;
+}
+
+CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s)
+{
+    base_free(t->account, BASE_MOD_FLIGHT, s, sizeof *s);
+}
+
+/* ---- records ---- */
+
+static size_t flight_record_bytes(uint32_t key_room)
+{
+    return offsetof(flight, key) + (size_t)key_room;
+}
+
+CELLAR_PRIVATE flight *flight_record_new(flight_table *t, uint32_t key_len)
+{
+    const uint32_t room = BASE_MAX(key_len, FLIGHT_KEY_ROOM);
+    flight *f = base_alloc(t->account, BASE_MOD_FLIGHT, flight_record_bytes(room), NULL);
+    if (f == NULL) { return NULL; }
+    f->key_room = room;
+    f->table = t;
+    return f;
+}
+
+CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f)
+{
+    if (f == NULL) { return; }
+    BASE_ASSERT(!f->resident);
+    base_free(t->account, BASE_MOD_FLIGHT, f, flight_record_bytes(f->key_room));
+}
+
+CELLAR_PRIVATE flight *flight_spare_take(flight_shard *s, uint32_t key_len)
+{
+    if (s->spare == NULL || key_len > FLIGHT_KEY_ROOM) { return NULL; }
+    flight *f = s->spare;
+    s->spare = f->next;
+    s->spare_count--;
+    return f;
+}
+
+static void flight_list_add(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+static void flight_list_add(flight_shard *s, flight *f)
+{
+    f->prev = NULL;
+    f->next = s->detached;
+    if (f->next != NULL) { f->next->prev = f; }
+    s->detached = f;
+}
+
+CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f)
+{
+    if (f->next != NULL) { f->next->prev = f->prev; }
+    if (f->prev != NULL) { f->prev->next = f->next; } else { s->detached = f->next; }
+    f->next = f->prev = NULL;
+}
+
+/* ---- attached ---- */
+
+CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
+                                   const flight *after)
+{
+    const unsigned hashv = flight_hashv(k->hash);
+    UT_hash_table *table = s->table->hh.tbl;
+    unsigned bucket;
+    HASH_TO_BKT(hashv, table->num_buckets, bucket);
+    UT_hash_handle *at = after != NULL ? after->hh.hh_next : table->buckets[bucket].hh_head;
+    for (; at != NULL; at = at->hh_next) {
+        flight *f = (flight *)ELMT_FROM_HH(table, at);
+        if (at->hashv == hashv && f->key_len == k->len && f->generation == k->generation &&
+            f != &s->sentinel && (side || f->kind != FLIGHT_SIDE) &&
+            memcmp(f->key, k->bytes, k->len) == 0) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f)
+{
+    base_account *base_table_account = f->table->account; /* unused: the buckets exist already */
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, f->key_len, flight_hashv(f->hash), f);
+    f->attached = true;
+    (void)base_add_sc(&s->count, 1u);
+    (void)base_table_account;
+    (void)base_table_module;
+}
+
+CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
+{
+    base_account *base_table_account = f->table->account; /* unused: the sentinel stays */
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    BASE_ASSERT(f->attached && base_load_rlx(&f->refs) > 0);
+    HASH_DELETE(hh, s->table, f);
+    f->attached = false;
+    (void)base_sub_ar(&s->count, 1u);
+    flight_list_add(s, f);
+    (void)base_table_account;
+    (void)base_table_module;
+}
+
+/* Record the leading thread of `f`, for the cycle check and for a fork. */
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self)
+{
+    if (self != NULL && self->index == 0) { self = NULL; } /* many threads share index 0: no
+                                                            * token */
+    base_store_rel(&f->leader, self); /* acquire in flight_cycle */
+}
+
+CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
+{
+    const flight_key *k = &ask->key;
+    flight_table *t = f->table;
+    const bool queued = ask->kind == FLIGHT_JOB;
+    BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->draft == NULL && f->subs == NULL);
+    BASE_ASSERT(f->result.value == NULL && f->notes == NULL);
+    base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
+                              takeovers * FLIGHT_TAKEOVER);
+    base_store_rlx(&f->refs, 1u);
+    f->gen = base_add_rlx(&t->next_gen, (uint64_t)1) + 1;
+    f->hash = k->hash;
+    f->generation = k->generation;
+    f->key_len = k->len;
+    memcpy(f->key, k->bytes, k->len); /* key_len <= key_room: flight_enter */
+    f->namespace_id = ask->namespace_id;
+    f->kind = (uint8_t)ask->kind;
+    f->lease_open = false; /* set by flight_lease_open */
+    f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
+    f->frame = 0; /* no leading frame yet; see flight_led_from */
+    flight_lead_take(f, queued ? NULL : base_thread_self());
+    f->start_ms = ask->now_ms;
+    f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
+    f->tag_born = ask->tag_born;
+    f->note = 0;
+    memset(&f->will, 0, sizeof f->will);
+    memset(&f->result, 0, sizeof f->result);
+    f->outer = NULL;
+    f->depth = 0;
+}
+
+CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
+                                  flight_ended *e)
+{
+    const uint32_t state = base_load_rlx(&f->state);
+    (void)s;
+    e->wake = NULL;
+    e->subs = NULL;
+    if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return false; }
+    f->result = *o;
+    base_store_rlx(&f->leader, (base_thread_record *)NULL);
+    base_store_rel(&f->state, (state & ~7u) | (uint32_t)o->phase); /* acquire in flight_wait */
+    if ((state & FLIGHT_WAITERS) != 0) { e->wake = f; }
+    e->subs = f->subs;
+    f->subs = NULL;
+    return true;
+}
+
+CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
+{
+    BASE_POINT("flight.wake");
+    if (e->wake != NULL && !BASE_MUTANT("flight.no_wake")) {
+        sync_wake(&e->wake->state, INT32_MAX);
+    }
+    for (flight_sub *s = e->subs; s != NULL;) {
+        flight_sub *next = s->next;
+        sync_assert_none();
+        s->fn(s->ctx);
+        flight_sub_free(t, s);
+        (void)base_sub_ar(&t->waiters, 1u);
+        s = next;
+    }
+}
+
+CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
+{
+    flight_rest rest = { NULL, NULL, NULL, NULL };
+    BASE_REQUIRE(base_load_rlx(&f->refs) > 0);
+    if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* other threads lower it without the
+                                                          * lock */
+    BASE_ASSERT(!f->attached && f->subs == NULL);
+    flight_list_cut(s, f);
+    rest.value = f->result.value;
+    rest.draft = f->draft;
+    rest.notes = f->notes;
+    f->result.value = f->draft = NULL;
+    f->notes = NULL;
+    (void)base_sub_ar(&f->table->open, 1u);
+    if (f->resident) {
+        f->next = s->spare;
+        s->spare = f;
+        s->spare_count++;
+    } else {
+        rest.record = f;
+    }
+    return rest;
+}
+
+CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest)
+{
+    flight_bytes_drop(rest->value);
+    flight_bytes_drop(rest->draft);
+    if (rest->notes != NULL) { t->notes_free(rest->notes); }
+    flight_record_free(t, rest->record);
+}
+
+/* Drop one ref without the lock, unless it is the last. Return false then. */
+static bool flight_unref_shared(flight *f)
+{
+    uint32_t refs = base_load_rlx(&f->refs);
+    while (refs > 1) {
+        BASE_POINT("flight.unref");
+        if (BASE_MUTANT("flight.plain_unref")) {
+            base_store_rlx(&f->refs, refs - 1);
+            return true;
+        }
+        if (base_cas_ar(&f->refs, refs, refs - 1)) { return true; }
+        refs = base_load_rlx(&f->refs);
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    if (flight_unref_shared(f)) { return; }
+    sync_take(FLIGHT, &s->lock);
+    const flight_rest rest = flight_let_go(s, f);
+    sync_drop(FLIGHT, &s->lock);
+    flight_rest_free(t, &rest);
+}
+
+CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
+{
+    sync_assert_none();
+    if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->generation, f->note); }
+}
+
+CELLAR_PRIVATE void flight_free_lost(flight_table *t)
+{
+    for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
+        after = f->next;
+        base_store_rlx(&f->refs, 0u);
+        for (flight_sub *sub = f->subs; sub != NULL;) {
+            flight_sub *next = sub->next;
+            flight_sub_free(t, sub);
+            sub = next;
+        }
+        f->subs = NULL;
+        flight_bytes_drop(f->result.value);
+        flight_bytes_drop(f->draft);
+        f->result.value = f->draft = NULL;
+        if (f->notes != NULL) { t->notes_free(f->notes); }
+        f->notes = NULL;
+        (void)base_sub_ar(&t->open, 1u);
+        if (f->resident) {
+            flight_shard *s = flight_shard_of(t, f->hash);
+            sync_take(FLIGHT, &s->lock);
+            f->next = s->spare;
+            s->spare = f;
+            s->spare_count++;
+            sync_drop(FLIGHT, &s->lock);
+        } else {
+            flight_record_free(t, f);
+        }
+    }
+}
+
+/* ---- the table ---- */
+
+static bool flight_sentinel_add(flight_table *t, flight_shard *s)
+{
+    base_account *base_table_account = t->account;
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    flight *f = &s->sentinel;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, 0, 0u, f);
+    if (f->hh.tbl == NULL) { return false; }
+    f->hh.tbl->noexpand = 1;
+    return true;
+}
+
+static void flight_sentinel_drop(flight_table *t, flight_shard *s)
+{
+    base_account *base_table_account = t->account;
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    if (s->table == NULL) { return; }
+    flight *f = &s->sentinel;
+    HASH_DELETE(hh, s->table, f);
+}
+
+/* Return the number of shards: one per 256 KiB of budget. A shard takes about 3 KiB. */
+static uint32_t flight_shard_count(const base_account *a)
+{
+    const uint64_t n = base_pow2_floor(base_load_rlx(&a->limit) >> 18);
+    return (uint32_t)base_clamp(n, 4, FLIGHT_SHARDS_MAX);
+}
+
+CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a)
+{
+    const size_t hash = sizeof(UT_hash_table) + HASH_INITIAL_NUM_BUCKETS * sizeof(UT_hash_bucket);
+    const size_t shard = sizeof(flight_shard) + FLIGHT_SPARES * sizeof(flight) + hash + 256;
+    return sizeof(flight_table) + 4096 + (uint64_t)flight_shard_count(a) * shard;
+}
+
+CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
+{
+    const uint32_t shards = flight_shard_count(cfg->account);
+    const size_t spares = (size_t)shards * FLIGHT_SPARES * sizeof(flight);
+    const size_t bytes = sizeof(flight_table) + BASE_PAD + shards * sizeof(flight_shard) + spares;
+    unsigned char *raw = base_alloc(cfg->account, BASE_MOD_FLIGHT, bytes, NULL);
+    if (raw == NULL) { return NULL; }
+    flight_table *t = (flight_table *)(void *)raw;
+    t->account = cfg->account;
+    t->clock = cfg->clock;
+    t->raw = raw;
+    t->raw_bytes = bytes;
+    t->mask = shards - 1;
+    t->max_flights = cfg->max_flights;
+    t->max_waiters = cfg->max_waiters;
+    t->callers = cfg->callers;
+    t->notes_free = cfg->notes_free;
+    t->lease_lost = cfg->lease_lost;
+    t->ctx = cfg->ctx;
+    const uintptr_t at = ((uintptr_t)(raw + sizeof *t) + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1);
+    t->shard = (flight_shard *)at;
+    flight *spare = (flight *)(void *)(t->shard + shards);
+    for (uint32_t i = 0; i < shards; i++) {
+        flight_shard *s = &t->shard[i];
+        for (uint32_t j = 0; j < FLIGHT_SPARES; j++, spare++) {
+            spare->resident = true;
+            spare->table = t;
+            spare->key_room = FLIGHT_KEY_ROOM;
+            spare->next = s->spare;
+            s->spare = spare;
+            s->spare_count++;
+        }
+        if (!flight_sentinel_add(t, s)) {
+            flight_table_destroy(t);
+            return NULL;
+        }
+    }
+    return t;
+}
+
+CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
+{
+    if (t == NULL) { return; }
+    flight_free_lost(t);
+    BASE_ASSERT(base_load_rlx(&t->open) == 0);
+    for (uint32_t i = 0; i <= t->mask; i++) { flight_sentinel_drop(t, &t->shard[i]); }
+    base_free(t->account, BASE_MOD_FLIGHT, t->raw, t->raw_bytes);
+}

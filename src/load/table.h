@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * table: find, attach, unlink and free records of flights. */
+#ifndef LOAD_TABLE_H
+#define LOAD_TABLE_H
+
+#include "load/types.h"
+
+BASE_INLINE flight_shard *flight_shard_of(const flight_table *t, uint64_t hash)
+{
+    return &t->shard[(uint32_t)base_mix64(hash) & t->mask];
+}
+
+BASE_INLINE unsigned flight_hashv(uint64_t hash) { return (unsigned)(base_mix64(hash) >> 32); }
+
+/* Return an upper bound of the bytes of one table. */
+CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a);
+/* Create a table. All its memory is charged to module FLIGHT. Return NULL if no memory is left. */
+CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg);
+CELLAR_PRIVATE void flight_table_destroy(flight_table *t); /* no flight is left; NULL is allowed */
+
+/* Make a record with room for the key. NULL: no memory. */
+CELLAR_PRIVATE flight *flight_record_new(flight_table *t, uint32_t key_len);
+CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f); /* NULL is allowed */
+/* Take a spare record. NULL: none is left, or the key is too long for it. */
+CELLAR_PRIVATE flight *flight_spare_take(flight_shard *s, uint32_t key_len) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers);
+CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+/* Find the flight of this key that readers find. With `side` find also flights of loads without
+ * single flight. */
+CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
+                                   const flight *after) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+/* Make the flight final. Return false if it was final already. */
+CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
+                                  flight_ended *e) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
+/* Make `self` the leader of the flight; NULL: no leader. */
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
+/* Report an expired, unclaimed lease once through lease_lost. The caller holds its ref. */
+CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f);
+/* Free what a forked child took from threads that do not exist there. */
+CELLAR_PRIVATE void flight_free_lost(flight_table *t);
+CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+
+typedef struct flight_rest {
+    flight *record;
+    flight_bytes *value, *draft;
+    void *notes;
+} flight_rest;
+
+/* Drop one ref under the lock. Return what the caller frees after the lock. */
+CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest);
+CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f);
+CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx);
+CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s);
+
+/* ---- what a flight is ---- */
+
+BASE_INLINE flight_key flight_key_of(const flight *f)
+{
+    return (flight_key){ f->key, f->key_len, f->generation, f->hash };
+}
+BASE_INLINE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+BASE_INLINE void flight_note(flight *f, uint64_t note) { f->note = note; }
+BASE_INLINE uint64_t flight_noted(const flight *f) { return f->note; }
+BASE_INLINE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
+BASE_INLINE uint32_t flight_takeovers(const flight *f)
+{
+    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
+}
+
+BASE_INLINE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
+/* Count waiters and subscriptions. */
+BASE_INLINE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
+
+#endif

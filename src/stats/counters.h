@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * counters: exact counters without a shared write. */
+#ifndef STATS_COUNTERS_H
+#define STATS_COUNTERS_H
+
+#include "stats/types.h"
+
+/* Make the counters of a store and open slot 0. Charge to module STATS of `account`. NULL:
+ * refused. */
+CELLAR_PRIVATE stats *stats_create(base_account *account);
+CELLAR_PRIVATE void stats_destroy(stats *st); /* NULL accepted; no thread may count during it */
+/* Reset, in a forked child, the state of other threads that were allocating. Call before
+ * counting. */
+CELLAR_PRIVATE void stats_forked(stats *st);
+
+/* Open `slot` for a namespace. Its figures start at 0; those of a former namespace stay in the
+ * totals. False: refused, nothing changed. Hold no ranked lock. */
+CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot);
+
+CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot);
+
+/* Return the block of this thread for an open slot, never NULL. The first call of a thread
+ * allocates: hold no ranked lock. If the allocation is refused return the shared block; later calls
+ * try again. */
+BASE_INLINE stats_block *stats_mine(stats *st, uint32_t slot)
+{
+    const base_thread_record *self = base_thread_self();
+    if (BASE_LIKELY(self->mine_tag == (st->id | slot))) { return (stats_block *)self->mine; }
+    return stats_mine_slow(st, slot);
+}
+
+/* Return the key under which a thread remembers its block of an open slot, for stats_add_mine. */
+BASE_INLINE uint64_t stats_tag(const stats *st, uint32_t slot) { return st->id | slot; }
+/* Add to a counter of the namespace of `tag`, with the record of the calling thread. */
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_thread_record *self,
+                                       stats_id id, uint64_t n);
+
+/* Return the block of this thread if it exists, else the shared block. Never allocates; any lock
+ * may be held. */
+CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
+
+/* Add to a counter of a namespace. */
+BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
+{
+    BASE_ASSERT(id < STATS_NAMESPACE_COUNT);
+    if (BASE_UNLIKELY(block->shared)) {
+        (void)base_add_rlx(&block->cell[id], n);
+    } else {
+        base_store_rlx(&block->cell[id], base_load_rlx(&block->cell[id]) + n);
+    }
+}
+
+BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_thread_record *self,
+                                       stats_id id, uint64_t n)
+{
+    BASE_ASSERT(id < STATS_NAMESPACE_COUNT);
+    if (BASE_LIKELY(self->mine_tag == tag)) { /* `mine` is never a shared block: stats_mine_slow */
+        _Atomic uint64_t *cell = &((stats_block *)self->mine)->cell[id];
+        base_store_rlx(cell, base_load_rlx(cell) + n);
+    } else {
+        stats_add(stats_mine_slow(st, (uint32_t)tag & (STATS_SLOTS_MAX - 1)), id, n);
+    }
+}
+
+/* Count one removed entry. cause: CELLAR_CAUSE_... 1..10; other causes are not counted here. */
+BASE_INLINE void stats_add_end(stats_block *block, unsigned cause)
+{
+    if (cause < 1 || cause > STATS_EVICT_NEGATIVE - STATS_EVICT_EXPIRED + 1) { return; }
+    stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
+}
+
+/* Add to a counter of the store. Never allocates; any lock may be held. */
+CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
+
+/* Enter and leave an allocation that may make the store evict. stats_ask false: do not allocate. */
+CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index);
+CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted);
+
+/* ---- reading: no lock, any thread; exact while no thread counts ---- */
+CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a slot */
+CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
+                                    uint64_t out[STATS_NAMESPACE_COUNT]);
+/* Sum the counters of all namespaces, dropped ones included. */
+CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT]);
+CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);
+BASE_INLINE uint64_t stats_gets(const uint64_t namespace[STATS_NAMESPACE_COUNT])
+{
+    return namespace[STATS_HIT_L1] + namespace[STATS_HIT_L2] + namespace[STATS_STALE] +
+           namespace[STATS_NEGATIVE] + namespace[STATS_MISS];
+}
+/* Return the share of answered gets; 0 without gets. */
+CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_COUNT]);
+
+#endif

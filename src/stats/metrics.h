@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * metrics: the table of all figures, one line each.
+ *
+ * COLUMNS    id (or a field of a struct), family, label ("" for none), where it is shown:
+ *                METRIC("help")   in the metrics: an operator acts on it
+ *                DUMP             in the dump only
+ *                SAME             as the line above it, with its family
+ *            A family that ends in _total is a counter, any other a gauge. The figures of a family
+ *            with _seconds are nanoseconds, written as seconds. Those of one that ends in _ratio
+ *            are millionths, written as a share of 1.
+ * INVARIANTS Enums, storage, texts and tests are made from these lists. */
+#ifndef STATS_METRICS_H
+#define STATS_METRICS_H
+
+/* Counters of a namespace. The outcomes of a get come first: they share the first cache line of a
+ * block with its header. EVICT_* are in the order of CELLAR_CAUSES. */
+#define STATS_NAMESPACE_COUNTERS(X) \
+    X(HIT_L1, "cellar_hits_total", "tier=l1", METRIC("Gets answered with a live value.")) \
+    X(HIT_L2, "", "tier=l2", SAME) \
+    X(STALE, "cellar_stale_hits_total", "", METRIC("Gets answered with an allowed stale value.")) \
+    X(NEGATIVE, "cellar_negative_hits_total", "", METRIC("Gets answered with a negative entry.")) \
+    X(MISS, "cellar_misses_total", "", METRIC("Gets without a usable entry.")) \
+    X(SET, "cellar_sets_total", "", METRIC("Values stored, by any call.")) \
+    X(DELETE, "cellar_deletes_total", "", METRIC("Entries removed by a delete.")) \
+    X(STORE_ERROR, "cellar_write_errors_total", "", METRIC("Failed writes.")) \
+    X(REFUSED_SPACE, "cellar_writes_rejected_total", "reason=space", \
+      METRIC("Failed writes, by reason.")) \
+    X(REFUSED_TOOBIG, "", "reason=too_big", SAME) \
+    X(REFUSED_NOMEM, "", "reason=no_memory", SAME) \
+    X(CONDITION, "cellar_conditions_unmet_total", "", DUMP) \
+    X(EVICT_EXPIRED, "cellar_evictions_total", "cause=expired", \
+      METRIC("Entries removed, by cause.")) \
+    X(EVICT_CAPACITY, "", "cause=evicted", SAME) \
+    X(EVICT_REPLACED, "", "cause=replaced", SAME) \
+    X(EVICT_DELETED, "", "cause=deleted", SAME) \
+    X(EVICT_CLEARED, "", "cause=cleared", SAME) \
+    X(EVICT_BUMPED, "", "cause=version", SAME) \
+    X(EVICT_TAG, "", "cause=tag", SAME) \
+    X(EVICT_GLOB, "", "cause=pattern", SAME) \
+    X(EVICT_REJECTED, "", "cause=rejected", SAME) \
+    X(EVICT_NEGATIVE, "", "cause=negative", SAME) \
+    X(EVICT_DEPENDENCY, "", "cause=dependency", SAME) \
+    X(CLASS_FALLBACK, "cellar_ttl_class_fallbacks_total", "", DUMP) \
+    X(CLEAR, "cellar_clears_total", "", DUMP) /* Calls of cellar_clear. */ \
+    X(BUMP, "cellar_version_changes_total", "", DUMP) \
+    X(GLOB_DELETE, "cellar_pattern_deletes_total", "", DUMP) \
+    X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", \
+      METRIC("Lookups rejected by a Bloom filter.")) \
+    X(BLOOM_AUDIT, "cellar_bloom_check_loads_total", "", DUMP) \
+    X(BLOOM_WOULD_ERR, "cellar_bloom_unknown_keys_found_total", "", DUMP) \
+    X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", \
+      METRIC("Times a Bloom filter lost its authority.")) \
+    X(UPDATE_RETRY, "cellar_update_retries_total", "", DUMP) \
+    X(LOAD, "cellar_loads_total", "", METRIC("Loader calls.")) \
+    X(LOAD_FAILED, "cellar_load_failures_total", "", METRIC("Loads without a result.")) \
+    X(LOAD_JOINED, "cellar_loads_joined_total", "", \
+      METRIC("Gets answered by the load of another call.")) \
+    X(LOAD_NOT_STORED, "cellar_loads_not_stored_total", "", DUMP) \
+    X(LOAD_TAKEOVER, "cellar_load_takeovers_total", "", DUMP) \
+    X(LOAD_TIMEOUT, "cellar_load_timeouts_total", "", \
+      METRIC("Timed-out waits for the load of another call.")) \
+    X(LOAD_CYCLE, "cellar_load_deadlocks_total", "", \
+      METRIC("Waits for a load refused because they would deadlock.")) \
+    X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", \
+      METRIC("Loads answered by a fallback or a default value.")) \
+    X(LOAD_COST, "cellar_load_cost_us_total", "", DUMP) \
+    X(LOAD_NS, "cellar_load_seconds_total", "", METRIC("Time spent in loaders.")) \
+    X(REFRESH, "cellar_refreshes_total", "", METRIC("Background loads.")) \
+    X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", \
+      METRIC("Background loads dropped because the queue was full."))
+
+/* Present figures of a namespace: the ratio is computed, the source passes the others. A namespace
+ * without a figure has no line. */
+#define STATS_NAMESPACE_GIVEN(X) \
+    X(HIT_RATIO, "cellar_hit_ratio", "", METRIC("Share of answered gets since the start.")) \
+    X(QUOTA_ENTRIES, "cellar_quota_entries", "", DUMP) /* Entries of a namespace with a quota. */ \
+    X(QUOTA_BYTES, "cellar_quota_bytes", "", METRIC("Bytes of a namespace with a quota.")) \
+    X(QUOTA_FLOOR, "cellar_quota_floor_bytes", "", \
+      METRIC("Guaranteed bytes of a namespace with a quota.")) \
+    X(QUOTA_CEILING, "cellar_quota_ceiling_bytes", "", \
+      METRIC("Maximum bytes of a namespace with a quota; absent without a maximum.")) \
+    X(QUOTA_BORROWED, "cellar_quota_borrowed_bytes", "", DUMP) \
+    X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", \
+      METRIC("Entries evicted from a namespace within its guaranteed share.")) \
+    X(BREAKER, "cellar_breaker_state", "", \
+      METRIC("Circuit breaker of the loads: 0 closed, 1 open, 2 half-open.")) \
+    X(SAVED_NS, "cellar_saved_seconds", "", DUMP) \
+    X(SAVED_COST, "cellar_saved_cost_us", "", DUMP)
+
+/* Counters of the store. */
+#define STATS_STORE_COUNTERS(X) \
+    X(LIMIT_PINS, "cellar_limit_reached_total", "limit=pins", \
+      METRIC("Calls rejected by a fixed limit.")) \
+    X(LIMIT_NAMESPACES, "", "limit=namespaces", SAME) \
+    X(LIMIT_LISTENERS, "", "limit=listeners", SAME) \
+    X(LIMIT_RETRIES, "", "limit=retries", SAME) \
+    X(LIMIT_FLIGHTS, "", "limit=loads", SAME) \
+    X(LIMIT_WAITERS, "", "limit=waiters", SAME) \
+    X(LIMIT_DEPTH, "", "limit=load_depth", SAME) \
+    X(LIMIT_DEPS, "", "limit=dependencies", SAME) \
+    X(TAG_DELETE, "cellar_tag_invalidations_total", "", DUMP) /* Calls of cellar_delete_by_tag. */ \
+    X(TAG_FOLD, "cellar_tag_folds_total", "", DUMP) \
+    X(BREAKER_OPENED, "cellar_breaker_opens_total", "", METRIC("Times a circuit breaker opened.")) \
+    X(BREAKER_REJECT, "cellar_breaker_rejects_total", "", \
+      METRIC("Calls rejected by an open circuit breaker.")) \
+    X(LISTENER_CALL, "cellar_listener_calls_total", "", DUMP) \
+    X(LISTENER_SKIPPED, "cellar_listener_skipped_total", "", DUMP) \
+    X(TICK, "cellar_ticks_total", "", DUMP) /* Rounds of background work. */ \
+    X(TICK_NS, "cellar_tick_seconds_total", "", DUMP) /* Time spent in background work. */ \
+    X(CLOSED_CALL, "cellar_closed_calls_total", "", DUMP) \
+    X(L2_KEPT_OUT, "cellar_l2_kept_out_total", "", DUMP) \
+    X(L2_NOT_THROUGH, "cellar_l2_not_through_total", "", \
+      METRIC("Write-through and durable changes that the disk failed to store."))
+
+/* Figures that other floors keep under their own locks; the caller of the writers passes them. */
+#define STATS_GIVEN(X) \
+    X(BYTES, "cellar_bytes", "", METRIC("Bytes charged to the budget.")) \
+    X(BUDGET, "cellar_budget_bytes", "", METRIC("Budget of the store in bytes.")) \
+    X(NAMESPACES, "cellar_namespaces", "", DUMP) /* Open namespaces. */ \
+    X(DEPS_EDGES, "cellar_dependencies", "", DUMP) \
+    X(DEPS_DUE, "cellar_dependencies_due", "", DUMP) \
+    X(L2_REFUSED, "cellar_l2_rejected_total", "", METRIC("Entries rejected by disk admission.")) \
+    X(L2_OFF, "cellar_l2_off", "", \
+      METRIC("State of the disk tier: 0 on, 1 off after disk errors, 2 off until the next open.")) \
+    X(L2_BREAKER, "cellar_l2_breaker_state", "", \
+      METRIC("Circuit breaker of the disk tier: 0 closed, 1 open, 2 half-open."))
+
+/* Fields of l1_stats. */
+#define STATS_GIVEN_L1(X) \
+    X(entries, "cellar_entries", "", \
+      METRIC("Entries in memory, including dead ones not yet reclaimed.")) \
+    X(segments, "cellar_l1_segments", "", DUMP) /* Segments of the log. */ \
+    X(segments_free, "cellar_l1_free_segments", "", DUMP) /* Free segments of the log. */ \
+    X(segments_parked, "cellar_l1_parked_segments", "", DUMP) \
+    X(buckets, "cellar_l1_buckets", "", DUMP) /* Index buckets without overflow buckets. */ \
+    X(overflow_buckets, "cellar_l1_overflow_buckets", "", DUMP) /* Overflow buckets in use. */ \
+    X(big_blocks, "cellar_l1_big_values", "", DUMP) /* Values outside the log. */ \
+    X(retired_bytes, "cellar_l1_retire_bytes", "", DUMP) \
+    X(inserts, "cellar_l1_inserts_total", "", DUMP) /* Records appended to the log. */ \
+    X(evicted, "cellar_l1_evicted_total", "", DUMP) /* Records evicted to make room. */ \
+    X(expired, "cellar_l1_expired_total", "", DUMP) /* Expired records reclaimed. */ \
+    X(cleared, "cellar_l1_cleared_total", "", DUMP) /* Records of cleared namespaces reclaimed. */ \
+    X(kept, "cellar_l1_kept_total", "", DUMP) /* Records kept under the eviction cursor. */ \
+    X(forced, "cellar_l1_forced_evictions_total", "", DUMP) \
+    X(rule, "cellar_l1_rule", "", DUMP) \
+    X(rule_switches, "cellar_l1_rule_switches_total", "", DUMP) \
+    X(sample_dropped, "cellar_shadow_dropped_total", "", DUMP) \
+    X(ghost_hits, "cellar_l1_ghost_hits_total", "", DUMP) /* Writes of recently evicted keys. */ \
+    X(splits, "cellar_l1_splits_total", "", DUMP) /* Index buckets split. */ \
+    X(merges, "cellar_l1_merges_total", "", DUMP) /* Index buckets merged. */ \
+    X(no_space, "cellar_l1_no_space_total", "", DUMP) /* Writes that found no room. */ \
+    X(chain_full, "cellar_l1_chain_full_total", "", DUMP) \
+    X(pin_limit, "cellar_l1_pin_limit_total", "", DUMP) \
+    X(fallback_reads, "cellar_l1_locked_reads_total", "", DUMP) \
+    X(parked_total, "cellar_l1_parked_total", "", DUMP) /* Segments set aside because of a pin. */ \
+    X(absent, "cellar_absent_entries", "", DUMP) \
+    X(absent_bytes, "cellar_absent_bytes", "", DUMP) /* Bytes of entries without value. */ \
+    X(absent_refused, "cellar_absent_rejected_total", "", DUMP)
+
+/* Fields of l2_stats. */
+#define STATS_GIVEN_L2(X) \
+    X(file_bytes, "cellar_l2_file_bytes", "", METRIC("Bytes of the files of the disk tier.")) \
+    X(entries, "cellar_l2_entries", "", METRIC("Entries in the index of the disk tier.")) \
+    X(segments_live, "cellar_l2_segments", "", DUMP) /* Segments on disk that hold records. */ \
+    X(rebuilding, "cellar_l2_index_rebuilding", "", \
+      METRIC("1 while the index is rebuilt after an open, else 0.")) \
+    X(gets, "cellar_l2_reads_total", "", METRIC("Lookups in the disk tier.")) \
+    X(hits, "cellar_l2_hits_total", "", METRIC("Lookups answered by the disk tier.")) \
+    X(miss_damage, "cellar_l2_damage_total", "", METRIC("Damaged records found on disk.")) \
+    X(io_errors, "cellar_l2_errors_total", "", METRIC("Failed calls to the disk.")) \
+    X(puts, "cellar_l2_puts_total", "", DUMP) /* Entries offered to the disk tier. */ \
+    X(put_bytes, "cellar_l2_put_bytes_total", "", METRIC("Bytes of entries written to disk.")) \
+    X(dropped, "cellar_l2_dropped_total", "", METRIC("Entries not written to disk: no room.")) \
+    X(refused_size, "cellar_l2_rejected_size_total", "", DUMP) \
+    X(refused_ttl, "cellar_l2_rejected_ttl_total", "", DUMP) \
+    X(refused_unused, "cellar_l2_rejected_unused_total", "", DUMP) \
+    X(refused_budget, "cellar_l2_rejected_budget_total", "", DUMP) \
+    X(refused_stamp, "cellar_l2_rejected_changed_total", "", DUMP) \
+    X(refused_seal, "cellar_l2_rejected_seal_total", "", DUMP) \
+    X(miss_sealed, "cellar_l2_unopened_total", "", \
+      METRIC("Lookups of entries that the present cipher setting cannot decrypt.")) \
+    X(cuts, "cellar_l2_cuts_total", "", DUMP) \
+    X(reread, "cellar_l2_rereads_total", "", DUMP) \
+    X(mapped_reads, "cellar_l2_mapped_reads_total", "", DUMP) \
+    X(mapped_bytes, "cellar_l2_mapped_bytes", "", DUMP) \
+    X(opened, "cellar_l2_opened", "", \
+      METRIC("Origin of the disk index at this open: 0 empty store, 1 snapshot of the close; " \
+             "rebuilt: 2 no clean close, or a copy, 3 no snapshot, 4 snapshot does not fit; " \
+             "5 old contents discarded (power cut, or copy of a store in use).")) \
+    X(set_aside, "cellar_l2_set_aside", "", \
+      METRIC("1 if this open renamed a damaged directory (l2_on_bad), else 0.")) \
+    X(packed, "cellar_l2_packed_total", "", DUMP) \
+    X(packed_saved, "cellar_l2_packed_saved_bytes_total", "", DUMP) \
+    X(miss_packed, "cellar_l2_unpackable_total", "", DUMP) \
+    X(bytes_today, "cellar_l2_today_bytes", "", DUMP) \
+    X(identical, "cellar_l2_identical_total", "", DUMP) \
+    X(miss_invalid, "cellar_l2_invalidated_total", "", DUMP) \
+    X(tags, "cellar_l2_tags", "", DUMP) /* Invalidated tags that entries on disk may carry. */ \
+    X(globs, "cellar_l2_patterns", "", DUMP) /* Deleted patterns that keys on disk may match. */ \
+    X(folds, "cellar_l2_folds_total", "", DUMP) \
+    X(invalidated, "cellar_l2_changes_total", "", DUMP) /* Changes of keys that the disk may hold. */ \
+    X(tombstones, "cellar_l2_tombstones_total", "", DUMP) /* Changes logged as tombstones. */ \
+    X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
+    X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \
+    X(emptied, "cellar_l2_emptied_total", "", \
+      METRIC("Times the disk tier was emptied: no room for a delete, or a failed sync.")) \
+    X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
+    X(index_full, "cellar_l2_index_full_total", "", \
+      METRIC("Entries on disk without room in the index.")) \
+    X(offs, "cellar_l2_offs_total", "", METRIC("Times the disk tier was switched off.")) \
+    X(closings, "cellar_l2_closings_total", "", DUMP) \
+    X(stalled, "cellar_l2_stalled_total", "", \
+      METRIC("Entries not written because the disk did not respond.")) \
+    X(waits, "cellar_l2_waits_total", "", DUMP) /* Deletes that waited for the disk. */ \
+    X(commits, "cellar_l2_commits_total", "", DUMP) /* Syncs that changes waited for. */
+
+/* Figures of a table of keyed locks, which belongs to no store and is kept by src/lock. */
+#define STATS_LOCKS(X) \
+    X(ACQUIRED, "cellar_locks_acquired_total", "", METRIC("Locks acquired.")) \
+    X(HANDED_OVER, "cellar_locks_handed_over_total", "", METRIC("Locks passed on to a waiter.")) \
+    X(WAIT, "cellar_locks_waits_total", "", METRIC("Calls that waited.")) \
+    X(TIMEOUT, "cellar_locks_failed_total", "reason=timeout", \
+      METRIC("Acquisitions that failed, by reason.")) \
+    X(BUSY, "", "reason=busy", SAME) \
+    X(DEADLOCK, "", "reason=deadlock", SAME) \
+    X(REJECTED_LIMIT, "", "reason=limit", SAME) \
+    X(REJECTED_MEMORY, "", "reason=memory", SAME) \
+    X(EXPIRED, "cellar_locks_lost_total", "cause=expired", \
+      METRIC("Locks lost while held, by cause.")) \
+    X(OWNER_DIED, "", "cause=owner_died", SAME) \
+    X(LOST, "cellar_locks_rejected_handles_total", "reason=lost", \
+      METRIC("Rejected releases and extends, by reason.")) \
+    X(NOT_OWNER, "", "reason=not_owner", SAME) \
+    X(RECORDS, "cellar_locks_keys", "", METRIC("Keys in the table.")) \
+    X(HELD, "cellar_locks_held", "", METRIC("Keys held.")) \
+    X(WAITING, "cellar_locks_waiting", "", METRIC("Threads that wait for a key.")) \
+    X(BYTES, "cellar_locks_bytes", "", METRIC("Bytes charged to the table.")) \
+    X(FENCE, "cellar_locks_fence", "", METRIC("Upper bound of all fences so far."))
+
+/* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
+ * timed. */
+#define STATS_OPS(X) \
+    X(GET_HIT, "get_hit", 1) X(GET_MISS, "get_miss", 1) X(SET, "set", 1) X(DELETE, "delete", 1) \
+    X(TICK, "tick", 0)
+
+typedef enum stats_id {
+#define STATS_X(id, family, label, shown) STATS_##id,
+    STATS_NAMESPACE_COUNTERS(STATS_X) STATS_NAMESPACE_COUNT,
+    STATS_FIRST_STORE_ = STATS_NAMESPACE_COUNT - 1, /* the next line continues from here */
+    STATS_STORE_COUNTERS(STATS_X) STATS_COUNT
+#undef STATS_X
+} stats_id;
+#define STATS_STORE_COUNT (STATS_COUNT - STATS_NAMESPACE_COUNT)
+
+typedef enum stats_given {
+#define STATS_X(id, family, label, shown) STATS_GIVEN_##id,
+    STATS_GIVEN(STATS_X)
+#undef STATS_X
+#define STATS_X(field, family, label, shown) STATS_GIVEN_L1_##field,
+    STATS_GIVEN_L1(STATS_X)
+#undef STATS_X
+#define STATS_X(field, family, label, shown) STATS_GIVEN_L2_##field,
+    STATS_GIVEN_L2(STATS_X)
+#undef STATS_X
+    STATS_GIVEN_COUNT
+} stats_given;
+
+typedef enum stats_namespace_given {
+#define STATS_X(id, family, label, shown) STATS_NAMESPACE_##id,
+    STATS_NAMESPACE_GIVEN(STATS_X) STATS_NAMESPACE_GIVEN_COUNT
+#undef STATS_X
+} stats_namespace_given;
+
+typedef enum stats_op {
+#define STATS_X(id, name, sampled) STATS_OP_##id,
+    STATS_OPS(STATS_X) STATS_OP_COUNT
+#undef STATS_X
+} stats_op;
+
+typedef enum stats_lock {
+#define STATS_X(id, family, label, shown) STATS_LOCK_##id,
+    STATS_LOCKS(STATS_X) STATS_LOCK_COUNT
+#undef STATS_X
+} stats_lock;
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * text: the figures as text. */
+#ifndef STATS_TEXT_H
+#define STATS_TEXT_H
+
+#include "stats/types.h"
+
+#ifndef CELLAR_OMIT_TEXT
+#define STATS_NAMESPACES_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
+
+typedef struct stats_namespace_name {
+    const char *bytes; /* valid during the call of the writer */
+    size_t len;
+} stats_namespace_name;
+
+typedef struct stats_source {
+    /* Return the name of the namespace in `slot`; false: the slot is free. May be called several
+     * times per slot. Takes no lock that the caller of the writer holds. */
+    bool (*namespace_name)(void *ctx, uint32_t slot, stats_namespace_name *out);
+    /* Store a figure of the namespace in `slot`; false: unknown. Locks as in namespace_name. NULL:
+     * no figures. */
+    bool (*namespace_given)(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out);
+    void *ctx;
+    uint64_t given[STATS_GIVEN_COUNT]; /* present values */
+} stats_source;
+
+/* Write the metrics as Prometheus text 0.0.4, or as JSON. Write at most `cap` bytes, the last of
+ * them 0. Return the length of the whole text without that 0, like snprintf. No allocation, no
+ * lock, no locale. */
+CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
+                                             size_t cap);
+BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from,
+                                                  char *buf, size_t cap);
+/* Write the figures that the metrics leave out, in the same form. */
+CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
+                                       size_t cap);
+/* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
+CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
+                                        char *buf, size_t cap);
+#endif
+
+#endif

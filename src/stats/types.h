@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: counters of a thread, histograms, the figures of a store. */
+#ifndef STATS_TYPES_H
+#define STATS_TYPES_H
+
+#include "base/atomic.h"
+#include "base/mem.h"
+#include "base/port.h"
+#include "base/sync.h"
+#include "stats/metrics.h"
+
+#define STATS_SLOTS_MAX 4096u /* namespace slots of a store */
+#define STATS_NEAR_SLOTS 8u   /* slots found without a page */
+#define STATS_FAR_SLOTS 256u  /* slots per page */
+#define STATS_FAR_PAGES (STATS_SLOTS_MAX / STATS_FAR_SLOTS)
+#define STATS_NEAR_ROWS 64u   /* thread indexes found without a page */
+#define STATS_STRIPES_MAX 8u  /* of a histogram */
+#define STATS_ROW_PAGES (BASE_THREAD_MAX / STATS_NEAR_ROWS)
+
+/* Counters of one thread for one namespace, or of all threads without a block (shared). Starts at a
+ * multiple of BASE_PAD, so two threads never write one line. Lives as long as the stats. */
+typedef struct stats_block {
+    void *raw;       /* block of base_alloc */
+    uint32_t shared; /* 1: many threads add atomically; constant */
+    uint32_t reserved;
+    /* relaxed; written by the owner, read by any thread */
+    _Atomic uint64_t cell[STATS_NAMESPACE_COUNT];
+} stats_block;
+
+typedef struct stats_page { /* blocks of 256 more slots */
+    stats_block *_Atomic slot[STATS_FAR_SLOTS];
+} stats_page;
+
+/* All counters of one thread index. Row 0 is the shared row. */
+typedef struct stats_row {
+    void *raw;
+    uint32_t shared;
+    uint32_t reserved;
+    stats_block *_Atomic near[STATS_NEAR_SLOTS]; /* release by the owner, acquire by readers */
+    stats_page *_Atomic far[STATS_FAR_PAGES];    /* slots from STATS_NEAR_SLOTS on */
+    _Atomic uint64_t cell[STATS_STORE_COUNT];    /* counters of the store */
+} stats_row;
+
+#define STATS_BUCKETS 528u /* 16 of 1 ns, then 32 octaves of 16 */
+
+typedef struct stats_hist { /* stripe of an operation; relaxed; any thread writes */
+    _Atomic uint64_t count, sum_ns, max_ns;
+    _Atomic uint32_t saturated; /* 1: a bucket has stopped at 2^32 - 1 */
+    _Atomic uint32_t bucket[STATS_BUCKETS];
+} stats_hist;
+
+typedef struct stats_row_page {
+    stats_row *_Atomic row[STATS_NEAR_ROWS];
+} stats_row_page;
+
+typedef struct stats {
+    base_account *account;             /* borrowed; outlives this struct */
+    uint64_t id;                       /* unique in the process; a multiple of 4,096 */
+    stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] is never NULL */
+    stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* other rows, 64 per page; [0] stays NULL */
+    _Atomic uint64_t asking[BASE_THREAD_MAX / 64]; /* bit: this index is inside an allocation */
+    _Atomic uint32_t row_top;          /* rows of indexes >= this do not exist */
+    _Atomic uint32_t slot_top;         /* slots >= this were never opened */
+    _Atomic uint32_t denied;           /* allocations refused since the last success */
+    _Atomic uint32_t calls_denied;     /* calls of stats_ask since then */
+    uint32_t stripes;                  /* of histograms; power of two; constant */
+    stats_hist *_Atomic hist[STATS_OP_COUNT][STATS_STRIPES_MAX]; /* NULL: not used yet */
+} stats;
+
+#endif
