@@ -32,12 +32,14 @@ SRC_LOCK  = store lock many stat
 SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn get set update \
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
             scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
-            lease memoize warm maintenance
-MODULES  := base stats l1 l2 load bloom breaker limit lock cache
+            lease maintenance
+SRC_EXTRAS = memoize warm write_through
+MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
-            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
+            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c) \
+            $(SRC_EXTRAS:%=src/extras/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
