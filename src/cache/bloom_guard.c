@@ -371,7 +371,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     i.check_loads = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
-    const cellar_err err = cache_opts_out(out, &i, sizeof i);
+    const cellar_err err = base_opts_out(out, &i, sizeof i);
     return err == CELLAR_OK
                ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }

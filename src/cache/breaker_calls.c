@@ -24,7 +24,7 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     *r = cache_breaker_default;
     if (o == NULL) { return CELLAR_OK; }
     cellar_breaker_opts full;
-    const cellar_err err = cache_opts_in(&full, sizeof full, o);
+    const cellar_err err = base_opts_in(&full, sizeof full, o);
     *why = "breaker: start from cellar_breaker_opts_default() of this library";
     if (err != CELLAR_OK) { return err; }
     if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
@@ -188,5 +188,5 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
     i.failures = base_load_rlx(&b->b.failures);
     i.rejects = base_load_rlx(&b->b.rejects);
     i.opens = base_load_rlx(&b->b.opens);
-    return cache_opts_out(out, &i, sizeof i);
+    return base_opts_out(out, &i, sizeof i);
 }

@@ -297,10 +297,16 @@ CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len);
 /* ---- settings.c ---- */
 /* Read and check the options of cellar_open. NULL: all defaults. */
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg);
+
+/* ---- error.c ---- */
+/* Keep the error of a handle, without a log line. */
+CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text);
 /* Keep the reason of a failed cellar_open; return `code`. */
 CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
-
-/* ---- open.c ---- */
+/* Hold and reset the lock of cellar_open's error around a fork. */
+CELLAR_PRIVATE void cache_errors_prepare(void);
+CELLAR_PRIVATE void cache_errors_parent(void);
+CELLAR_PRIVATE void cache_errors_child(void);
 /* Record the error of a handle, log it if the host must know, and return `code`. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
@@ -309,11 +315,6 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
                                                    size_t key_len, const char *rest);
 /* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
-/* Copy an options struct of the caller into `dst` of `known` bytes by the size rule of the
- * header. */
-CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src);
-/* Copy `known` bytes to a struct of the caller, which begins with its own size. */
-CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
 /* Check the load options of a namespace. Set *why to the broken rule. */
 CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
                                                      const char **why);

@@ -75,9 +75,8 @@ CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *c
     const size_t bytes = head + (size_t)table + BASE_LINE;
     cache_why *w = base_alloc(&s->account, BASE_MOD_WHY, bytes, NULL);
     if (w == NULL) {
-        cache_fail_open(CELLAR_E_NOMEM, 0,
-                        "cellar_open: no memory to explain misses: set tuning.no_explain");
-        return CELLAR_E_NOMEM;
+        return cache_open_refuse(CELLAR_E_NOMEM,
+                                 "no memory to explain misses: set tuning.no_explain");
     }
     w->bytes = bytes;
     w->act = (cache_why_act_at *)(w + 1);
@@ -370,7 +369,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     if (r.answer == CELLAR_WHY_UNKNOWN && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
         r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
-    const cellar_err err = cache_opts_out(out, &r, sizeof r);
+    const cellar_err err = base_opts_out(out, &r, sizeof r);
     return err == CELLAR_OK
                ? err : cache_fail(c, err, 0, "cellar_why: start from cellar_reason_default()");
 }

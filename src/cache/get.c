@@ -241,7 +241,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     i.stale_left_ms = in->stale_ms == 0 || in->expires_ms == BASE_NEVER_MS
                           ? 0 : cache_left_ms(base_add_sat(in->expires_ms, in->stale_ms), now);
     i.idle_ms = in->idle_ms;
-    (void)cache_opts_out(out, &i, sizeof i); /* its size was checked before */
+    (void)base_opts_out(out, &i, sizeof i); /* its size was checked before */
 }
 
 /* Fill the info of an entry in the tier. */
@@ -289,7 +289,7 @@ static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t bu
 
 static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cellar_get_opts *out)
 {
-    cellar_err err = cache_opts_in(out, sizeof *out, o);
+    cellar_err err = base_opts_in(out, sizeof *out, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
         return cache_fail(c, err, 0, "cellar_get_with: start from cellar_get_opts_default()");
     }

@@ -323,8 +323,7 @@ CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_byte
     const uint64_t count = base_clamp(base_pow2_floor(memory_bytes / 4096), 256, 16384);
     s->stamps = base_alloc(&s->account, BASE_MOD_STAMP, (size_t)count * sizeof *s->stamps, NULL);
     if (s->stamps == NULL || !cache_turns_open(s)) {
-        cache_fail_open(CELLAR_E_NOMEM, 0, "cellar_open: no memory for the stamps");
-        return CELLAR_E_NOMEM;
+        return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the stamps");
     }
     s->stamp_mask = count - 1;
     s->tier_host = (cache_tier_host){ s, cache_stamp_is, cache_tier_now };

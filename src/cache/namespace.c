@@ -363,7 +363,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts
                                                      const char **why)
 {
     cellar_namespace_opts full;
-    cellar_err err = cache_opts_in(&full, sizeof full, o);
+    cellar_err err = base_opts_in(&full, sizeof full, o);
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
         *why = "namespace: start from cellar_namespace_opts_default()";
     } else if (err != CELLAR_OK) {
@@ -469,7 +469,7 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
 {
     cellar_namespace_opts o;
     if (cfg->config.root == NULL) { return true; }
-    (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
+    (void)base_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
     if (!cache_quota_room(s, &o)) { return false; }
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = s->root;
@@ -600,7 +600,7 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cache_class_name *names = NULL;
     cellar_namespace_opts o;
     if (cfg->config.root != NULL) {
-        (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
+        (void)base_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
         if (!cache_namespace_opts_room(s, &o, &names)) {
             cache_namespace_free(s, v);
             return CELLAR_E_NOMEM;
@@ -882,7 +882,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         const cache_store *in = c->store;
         err = cache_deps_check(o, in->deps != NULL, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
-        (void)cache_opts_in(&full, sizeof full, o);
+        (void)base_opts_in(&full, sizeof full, o);
         o = &full;
     }
     cache_store *s = c->store;

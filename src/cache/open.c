@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: open, close and fork a store; keep the last error.
+ * open: open, close and fork a store.
  *
  * PICTURE    cellar_config -> cache_settings -> shell {account, hash key, clock, log} -> stats ->
  *            generations, root namespace -> stamps (only with a tier) -> l1 -> fork -> thread
@@ -15,111 +15,11 @@
  * SEE ALSO   namespace.c (generations), maintenance.c (the thread). */
 #include "cache/cache_int.h"
 
-#include <stdio.h>
-
-#include "base/opts.h"
-
 static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */
 static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
 
-static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
-static cache_error cache_open_error;    /* last failed cellar_open of this process */
-
-/* ---- options by the size rule ---- */
-
-CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src)
-{
-    return base_opts_in(dst, known, src);
-}
-
-CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known)
-{
-    return base_opts_out(dst, src, known);
-}
-
-/* ---- errors ---- */
-
 BASE_SIZE_BEGIN
-
-static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, const char *text)
-{
-    e->code = code;
-    e->sys_errno = sys_errno;
-    (void)snprintf(e->text, sizeof e->text, "%s", text);
-}
-
-CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
-{
-    sync_take(ERROR, &cache_open_error_lock);
-    cache_error_set(&cache_open_error, code, sys_errno, text);
-    sync_drop(ERROR, &cache_open_error_lock);
-}
-
-/* Return whether the host must learn of the error; mistakes of a caller are not logged. */
-static bool cache_fail_is_loud(cellar_err code)
-{
-    return code == CELLAR_E_NOMEM || code == CELLAR_E_SPACE || code == CELLAR_E_IO ||
-           code == CELLAR_E_CORRUPT;
-}
-
-CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text)
-{
-    if (c == NULL) { return code; }
-    cache_store *s = c->store;
-    sync_take(ERROR, &s->error_lock);
-    cache_error_set(&c->error, code, sys_errno, text);
-    sync_drop(ERROR, &s->error_lock);
-    if (cache_fail_is_loud(code)) {
-        base_log(&s->log, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
-    }
-    return code;
-}
-
-BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
-                                                   size_t key_len, const char *rest)
-{
-    char text[CACHE_ERROR_TEXT];
-    if (cache_key_bad(key, key_len)) {
-        (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
-                       key != NULL ? (unsigned long long)key_len : 0);
-    } else {
-        (void)snprintf(text, sizeof text, "%s: %s", call, rest);
-    }
-    return cache_fail(c, CELLAR_E_INVAL, 0, text);
-}
-
-BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got)
-{
-    char text[CACHE_ERROR_TEXT];
-    (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
-    return cache_fail(c, CELLAR_E_INVAL, 0, text);
-}
-
-CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
-{
-    return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
-}
-
-CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
-{
-    if (out == NULL) { return CELLAR_E_INVAL; }
-    cache_error seen;
-    if (c == NULL) {
-        sync_take(ERROR, &cache_open_error_lock);
-        seen = cache_open_error;
-        sync_drop(ERROR, &cache_open_error_lock);
-    } else {
-        sync_take(ERROR, &c->store->error_lock);
-        seen = c->error;
-        sync_drop(ERROR, &c->store->error_lock);
-    }
-    cellar_error_info full = cellar_error_info_default();
-    full.code = seen.code;
-    full.sys_errno = seen.sys_errno;
-    memcpy(full.text, seen.text, sizeof full.text);
-    return cache_opts_out(out, &full, sizeof full);
-}
 
 /* ---- the store ---- */
 
@@ -321,20 +221,20 @@ static void cache_registry_prepare(void *ctx)
 {
     (void)ctx;
     sync_take(NAMESPACE, &cache_registry_lock);
-    sync_take(ERROR, &cache_open_error_lock);
+    cache_errors_prepare();
 }
 
 static void cache_registry_parent(void *ctx)
 {
     (void)ctx;
-    sync_drop(ERROR, &cache_open_error_lock);
+    cache_errors_parent();
     sync_drop(NAMESPACE, &cache_registry_lock);
 }
 
 static void cache_registry_child(void *ctx)
 {
     (void)ctx;
-    sync_reset(&cache_open_error_lock);
+    cache_errors_child();
     sync_reset(&cache_registry_lock);
 }
 
@@ -437,7 +337,7 @@ drop_disk:
 static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
 {
     cellar_namespace_opts o;
-    (void)cache_opts_in(&o, sizeof o, root); /* checked in cache_settings_read */
+    (void)base_opts_in(&o, sizeof o, root); /* checked in cache_settings_read */
     return (o.bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
            (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);
 }
@@ -481,9 +381,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
                                  "root.bloom or root.breaker does not fit: raise memory_bytes");
     }
     if (s->disk_err != CELLAR_OK) { /* logged where it happened */
-        sync_take(ERROR, &s->error_lock);
-        cache_error_set(&s->root->error, s->disk_err, s->disk_errno, s->disk_text);
-        sync_drop(ERROR, &s->error_lock);
+        cache_error_keep(s->root, s->disk_err, s->disk_errno, s->disk_text);
     }
     *out = s->root;
     return CELLAR_OK;

@@ -205,7 +205,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
         cellar_set_opts full;
         cellar_err err = CELLAR_OK;
         if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
-            err = cache_opts_in(&full, sizeof full, o);
+            err = base_opts_in(&full, sizeof full, o);
             o = &full;
         }
         if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }

@@ -78,14 +78,6 @@ static const cache_rule cache_tuning_rules[] = {
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
-{
-    char text[CACHE_ERROR_TEXT];
-    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
-    cache_fail_open(code, 0, text);
-    return code;
-}
-
 static cellar_err cache_rules_check(const void *options, const cache_rule *rules, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -113,7 +105,7 @@ static cellar_err cache_rules_check(const void *options, const cache_rule *rules
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
 {
-    const cellar_err err = src != NULL ? cache_opts_in(dst, bytes, src) : CELLAR_OK;
+    const cellar_err err = src != NULL ? base_opts_in(dst, bytes, src) : CELLAR_OK;
     char text[CACHE_ERROR_TEXT];
     if (err == CELLAR_E_UNSUPPORTED) {
         (void)snprintf(text, sizeof text, "%s has a field that this library does not know", name);

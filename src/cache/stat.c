@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * stat: statistics, texts and checks of a whole store.
+ * stat: statistics, metrics and checks of a whole store.
  *
  * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
  *            order as STATS_EVICT_...
@@ -11,42 +11,6 @@
 #include "load/flight.h"
 
 BASE_SIZE_BEGIN
-
-/* ---- names and texts of codes ---- */
-
-typedef struct cache_code {
-    int number;
-    const char *name;
-} cache_code;
-
-static const cache_code cache_codes[] = {
-#define CACHE_X(name, number, text) { number, #name },
-    CELLAR_CODES(CACHE_X)
-#undef CACHE_X
-};
-
-CELLAR_API const char *cellar_code_name(cellar_err code)
-{
-    for (size_t i = 0; i < sizeof cache_codes / sizeof cache_codes[0]; i++) {
-        if (cache_codes[i].number == (int)code) { return cache_codes[i].name; }
-    }
-    return "?";
-}
-
-CELLAR_API const char *cellar_cause_name(cellar_cause cause)
-{
-    static const char *const name[CELLAR_CAUSE_COUNT] = {
-        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_EVICTED] = "evicted",
-        [CELLAR_CAUSE_REPLACED] = "replaced", [CELLAR_CAUSE_DELETED] = "deleted",
-        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_VERSION] = "version",
-        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "pattern",
-        [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
-        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
-        [CELLAR_CAUSE_DEPENDENCY] = "dependency",
-    };
-    const unsigned at = (unsigned)cause;
-    return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";
-}
 
 /* ---- counters ---- */
 
@@ -138,7 +102,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     full.hit_ratio = full.gets != 0 ? (double)(full.gets - full.misses) / (double)full.gets : 0.0;
     cache_stats_store(s, &full);
     if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
-    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    const cellar_err err = base_opts_out(out, &full, sizeof full);
     return err == CELLAR_OK
                ? err : cache_fail(c, err, 0, "cellar_stats_get: start from cellar_stats_default()");
 }
@@ -180,7 +144,7 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
         full.budget_pct[i] = pct[i];
         full.hit_ratio[i] = a.ratio[i];
     }
-    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    const cellar_err err = base_opts_out(out, &full, sizeof full);
     if (err != CELLAR_OK) {
         return cache_fail(c, err, 0, "cellar_advice_get: start from cellar_advice_default()");
     }
@@ -201,7 +165,7 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     stats_read_times(c->store->stats, of[op], &t);
     const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
                                   t.max_ns };
-    const cellar_err err = cache_opts_out(out, &full, sizeof full);
+    const cellar_err err = base_opts_out(out, &full, sizeof full);
     return err == CELLAR_OK
                ? err : cache_fail(c, err, 0, "cellar_latency_get: out needs its default function");
 }
@@ -258,19 +222,6 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
 
 /* ---- texts ---- */
 #ifndef CELLAR_OMIT_TEXT
-
-CELLAR_API const char *cellar_strerror(cellar_err code)
-{
-    static const struct { int number; const char *text; } of[] = {
-#define CACHE_X(name, number, text) { number, text },
-        CELLAR_CODES(CACHE_X)
-#undef CACHE_X
-    };
-    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
-        if (of[i].number == (int)code) { return of[i].text; }
-    }
-    return "unknown code";
-}
 
 /* The writer borrows a name while it runs. A namespace may be dropped meanwhile, so the source
  * copies one name at a time. */

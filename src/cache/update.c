@@ -311,7 +311,7 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
         return cache_fail_key(c, "cellar_delete_with", key, key_len, "");
     }
     cellar_delete_opts full;
-    cellar_err err = cache_opts_in(&full, sizeof full, o);
+    cellar_err err = base_opts_in(&full, sizeof full, o);
     if (err != CELLAR_OK) {
         return cache_fail(c, err, 0, "cellar_delete_with: start from cellar_delete_opts_default()");
     }
