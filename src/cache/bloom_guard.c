@@ -378,13 +378,6 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
 
 /* ---- for open.c and namespace.c ---- */
 
-CELLAR_PRIVATE void cache_filter_free(cellar *c)
-{
-    bloom *b = base_load_acq(&c->bloom);
-    base_store_rlx(&c->bloom, (bloom *)NULL);
-    bloom_destroy(b);
-}
-
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {

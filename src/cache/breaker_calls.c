@@ -10,12 +10,6 @@
  * SEE ALSO   load_fallback.c: reports of loads. */
 #include "cache/cache_int.h"
 
-struct cellar_breaker {
-    breaker b;
-    cellar *c;           /* one ref, and one of its store */
-    size_t bytes;        /* size of this block */
-};
-
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 
 static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule *r,
@@ -104,12 +98,6 @@ CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_op
         base_free_raw(&s->hooks, b, b->bytes);
     }
     return CELLAR_OK;
-}
-
-CELLAR_PRIVATE void cache_breaker_free(cellar *c)
-{
-    cellar_breaker *b = base_load_acq(&c->breaker);
-    if (b != NULL) { base_free_raw(&c->store->hooks, b, b->bytes); }
 }
 
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c)

@@ -89,6 +89,12 @@ typedef struct cache_settings {
 
 #define CACHE_CARRIES_BIRTH 1u
 
+struct cellar_breaker {
+    breaker b;
+    cellar *c;           /* one ref, and one of its store */
+    size_t bytes;        /* size of this block */
+};
+
 struct cellar {
     _Atomic uint32_t state; /* CACHE_...; written under NAMESPACE, read by every call */
     /* generation; release under NAMESPACE, acquire when a key is made */
@@ -335,6 +341,30 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);
 CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* adds one handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
+/* ---- handle.c ---- */
+CELLAR_PRIVATE bool cache_registry_add(cache_store *s);
+/* Find the store of this handle, with a ref. Return NULL if the handle belongs to no open store. */
+CELLAR_PRIVATE cache_store *cache_registry_find(const cellar *c);
+CELLAR_PRIVATE void cache_shell_free(cache_store *s);
+CELLAR_PRIVATE void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v)
+    SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE bool cache_page_room(cache_store *s, uint32_t slot);
+/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
+ * left. */
+CELLAR_PRIVATE bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err);
+CELLAR_PRIVATE void cache_namespace_free(cache_store *s, cellar *v);
+
+/* ---- generation.c ---- */
+CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells);
+/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
+ * if no memory is left. */
+CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
+/* Draw the first generation of a namespace; it has no old one to kill. */
+CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Mark a generation dead in every table: a hook may read an older one. */
+CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
+    SYNC_HOLDS(NAMESPACE);
+
 /* ---- namespace.c ---- */
 CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
 /* Set the quota of the root, after L1 is open. Return false if no memory is left. */
@@ -562,7 +592,6 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
 CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* option `bloom` */
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* logs each doubt once */
-CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
@@ -635,15 +664,14 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
                                       const void *text, size_t len);
 /* Prefetch the record of an entry that leaves: a hook of L1, in its window. */
 CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
-CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t generation,
-                                    l1_cause cause, int64_t born_ms, unsigned uses);
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, cellar_cause cause,
+                                    int64_t born_ms, unsigned uses);
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
                                          cellar_cause cause) SYNC_HOLDS(NAMESPACE);
 
 /* ---- breaker_calls.c ---- */
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
-CELLAR_PRIVATE void cache_breaker_free(cellar *c);
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c); /* CELLAR_BREAKER_...; -1: no breaker */
 /* Ask whether the source may be called. Report every pass once. */
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);

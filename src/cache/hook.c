@@ -278,7 +278,10 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
                         int64_t born_ms, unsigned uses)
 {
     cache_store *s = ctx;
-    cache_why_ended(s, hash, generation, cause, born_ms, uses);
+    cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
+    if (cause == L1_LEFT_CLEARED) { why = cache_generation_cause(s, generation); }
+    if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
+    cache_why_ended(s, hash, why, born_ms, uses);
 }
 
 /* Keep an entry in L1 while a change reads it back for the tier (tier.c). */

@@ -31,191 +31,7 @@
 /* numbers from before a restart should find their cells free */
 #define CACHE_GENERATIONS_DISK 1024u
 
-/* ---- generations ---- */
-
-static size_t cache_generations_bytes(uint32_t cells)
-{
-    return sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
-}
-
-static cache_generations *cache_generations_new(cache_store *s, uint32_t cells)
-{
-    const size_t bytes = cache_generations_bytes(cells);
-    cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
-    if (t == NULL) { return NULL; }
-    t->mask = cells - 1;
-    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
-    return t;
-}
-
-/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
- * that a draw ends soon. */
-static bool cache_generations_small(const cache_store *s) SYNC_HOLDS(NAMESPACE);
-static bool cache_generations_small(const cache_store *s)
-{
-    return base_load_rlx(&s->generations)->mask + 1 < 2 * (s->namespace_count + 1);
-}
-
-static void cache_generations_install(cache_store *s, cache_generations *t) SYNC_HOLDS(NAMESPACE);
-static void cache_generations_install(cache_store *s, cache_generations *t)
-{
-    cache_generations *old = base_load_rlx(&s->generations);
-    BASE_ASSERT(t->mask == 2 * old->mask + 1);
-    for (uint32_t i = 0; i <= old->mask; i++) {
-        const uint64_t w = base_load_rlx(&old->cell[i]);
-        if (w == 0) { continue; } /* would look like generation 0, the root */
-        base_store_rlx(&t->cell[CACHE_CELL_GENERATION(w) & t->mask], w);
-    }
-    t->older = old;
-    base_store_rel(&s->generations, t); /* acquire in cache_generation_alive */
-}
-
-CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation)
-{
-    const cache_generations *t = base_load_acq(&s->generations);
-    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
-    return CACHE_CELL_GENERATION(w) == generation && (w & CACHE_CELL_ALIVE) != 0;
-}
-
-CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation)
-{
-    const cache_generations *t = base_load_acq(&s->generations);
-    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
-    const bool bumped =
-        CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
-    return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
-}
-
-/* Mark a generation dead in every table: a hook may read an older one. */
-static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
-    SYNC_HOLDS(NAMESPACE);
-static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
-{
-    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
-        const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
-        if (CACHE_CELL_GENERATION(w) == generation) {
-            base_store_sc(&t->cell[generation & t->mask],
-                          CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
-        }
-    }
-}
-
-CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
-{
-    cache_store *s = v->store;
-    cache_generations *t = base_load_rlx(&s->generations);
-    const uint32_t old = base_load_rlx(&v->generation);
-    uint32_t generation = 0;
-    do {
-        generation = s->next_generation;
-        if (generation == 0) { return false; }
-        s->next_generation = generation + 1; /* 0 after the last one */
-    } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    base_store_rel(&t->cell[generation & t->mask],
-                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    const bool late = BASE_MUTANT("cache.share_after_generation");
-    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
-    base_store_rel(&v->generation, generation); /* acquire in cache_key */
-    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
-    if (old != generation) {
-        cache_generation_end(s, old, cause);
-        cache_why_generation(s, v, old, cause);
-    }
-    return true;
-}
-
-/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
- * empties L1 may have called it. */
-static void cache_renumber_wait(cache_store *s)
-{
-    while (base_load_acq(&s->renumbering) != 0 && base_thread_self()->depth == 0) {
-        (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
-    }
-}
-
-/* Return whether the namespace has a number; one that only has a slot has none. */
-CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
-
-static void cache_renumber_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static void cache_renumber_namespaces(cache_store *s)
-{
-    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
-        for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
-    }
-    s->next_generation = 1;
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL || v->dropped || !cache_namespace_is_named(v)) { continue; }
-        /* Its old number may now belong to another namespace: do not kill it. */
-        base_store_rlx(&v->generation, s->next_generation);
-        const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
-        BASE_ASSERT(ok);
-        (void)ok;
-        v->first_generation = base_load_rlx(&v->generation);
-    }
-}
-
-CELLAR_PRIVATE void cache_renumber(cache_store *s)
-{
-    if (!base_cas_ar(&s->renumbering, 0u, 1u)) {
-        cache_renumber_wait(s);
-        return;
-    }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v != NULL) {
-            cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
-        }
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    l1_stats now;
-    do { /* every put is vetoed now, so the count only falls */
-        l1_generation_died(s->l1);
-        (void)l1_tick(s->l1, 20000);
-        l1_stats_get(s->l1, &now);
-        base_yield();
-    } while (now.entries != 0);
-    if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    cache_renumber_namespaces(s);
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    base_store_rel(&s->renumbering, 0u);
-    sync_wake(&s->renumbering, INT32_MAX);
-    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
-             "all generations are used: L1 was emptied, numbers restart at 1");
-}
-
-CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
-{
-    cache_store *s = c->store;
-    const uint32_t generation = base_load_acq(&c->generation);
-    if (generation == k->generation && !cache_generation_alive(s, generation) &&
-        !cache_is_closed(c)) {
-        if (base_load_acq(&s->renumbering) != 0 || base_thread_self()->depth > 0) {
-            cache_renumber_wait(s);
-        } else {
-            cache_renumber(s); /* forked child: the parent was in the middle of it */
-        }
-    }
-    cache_key(c, k, k->bytes, k->len);
-}
-
 /* ---- table of namespaces ---- */
-
-CELLAR_PRIVATE cellar *cache_namespace_at(const cache_store *s, uint32_t slot)
-{
-    const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]);
-    return page != NULL ? base_load_acq(&page->namespace[slot % CACHE_PAGE_NAMESPACES]) : NULL;
-}
-
-static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v) SYNC_HOLDS(NAMESPACE);
-static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v)
-{
-    cache_page *page = base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]);
-    /* acquire in cache_namespace_at */
-    base_store_rel(&page->namespace[slot % CACHE_PAGE_NAMESPACES], v);
-}
 
 static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
 {
@@ -249,58 +65,6 @@ static void cache_namespace_unname(cache_store *s, cellar *v)
     base_account *base_table_account = &s->account;
     const base_module base_table_module = BASE_MOD_NAMESPACE;
     HASH_DELETE(hh, s->names, v);
-}
-
-static void cache_namespace_free(cache_store *s, cellar *v)
-{
-    cache_filter_free(v);
-    cache_breaker_free(v);
-    base_free(&s->account, BASE_MOD_NAMESPACE, v->class_name,
-              sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
-    base_free(&s->account, BASE_MOD_NAMESPACE, v, sizeof *v);
-}
-
-CELLAR_PRIVATE void cache_namespace_release(cellar *v)
-{
-    if (base_sub_ar(&v->refs, 1u) != 1) { return; }
-    cache_store *s = v->store;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    cache_namespace_put(s, v->slot, NULL);
-    s->namespace_count--;
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    cache_namespace_free(s, v);
-}
-
-CELLAR_PRIVATE bool cache_namespace_hold(cellar *v)
-{
-    uint32_t refs = base_load_rlx(&v->refs);
-    while (refs != 0) {
-        if (base_cas_ar(&v->refs, refs, refs + 1)) { return true; }
-        refs = base_load_rlx(&v->refs);
-    }
-    return false;
-}
-
-CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
-                                                  cache_whose *whose)
-{
-    *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
-    cellar *found = NULL;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    const cache_generations *t = base_load_rlx(&s->generations);
-    const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
-    if (CACHE_CELL_GENERATION(w) == generation && w != 0) {
-        const uint32_t cause = CACHE_CELL_CAUSE(w);
-        whose->known = true;
-        if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
-        cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
-        if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
-            found = v;
-        }
-        whose->dropped = found != NULL && found->dropped;
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    return found;
 }
 
 /* ---- options ---- */
@@ -518,18 +282,6 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     return v;
 }
 
-static bool cache_page_room(cache_store *s, uint32_t slot)
-{
-    if (base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL) { return true; }
-    cache_page *page = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *page, NULL);
-    if (page == NULL) { return false; }
-    if (!base_cas_ar(&s->page[slot / CACHE_PAGE_NAMESPACES], (cache_page *)NULL, page)) {
-        /* another thread was faster */
-        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
-    }
-    return true;
-}
-
 static uint32_t cache_state_now(const cache_store *s)
 {
     const uint32_t level = base_load_rlx(&s->quiet_level);
@@ -547,14 +299,6 @@ CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
         base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
-}
-
-/* Draw the first generation of a namespace; it has no old one to kill. */
-static bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-static bool cache_generation_draw(cache_store *s, cellar *v)
-{
-    base_store_rlx(&v->generation, s->next_generation);
-    return cache_generation_next(v, CELLAR_CAUSE_NONE);
 }
 
 /* Return whether the tier is being told of a namespace with this name. */
@@ -667,61 +411,6 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
     return err;
 }
 
-CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
-{
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_NAMESPACE;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    HASH_CLEAR(hh, s->names);
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    for (uint32_t i = 0; i < CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES; i++) {
-        cache_page *page = base_load_rlx(&s->page[i]);
-        if (page == NULL) { continue; }
-        for (uint32_t j = 0; j < CACHE_PAGE_NAMESPACES; j++) {
-            cellar *v = base_load_rlx(&page->namespace[j]);
-            if (v != NULL) { cache_namespace_free(s, v); }
-        }
-        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
-        base_store_rlx(&s->page[i], (cache_page *)NULL);
-    }
-    s->root = NULL;
-    cache_generations *t = base_load_rlx(&s->generations);
-    base_store_rlx(&s->generations, (cache_generations *)NULL);
-    while (t != NULL) {
-        cache_generations *older = t->older;
-        base_free(&s->account, BASE_MOD_NAMESPACE, t, t->bytes);
-        t = older;
-    }
-}
-
-/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
- * left. */
-static bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err)
-{
-    uint32_t slot = 1;
-    for (;;) { /* a missing page is allocated without the lock, then look again */
-        sync_take(NAMESPACE, &s->namespace_lock);
-        while (slot < s->max_namespaces &&
-               base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL &&
-               cache_namespace_at(s, slot) != NULL) {
-            slot++;
-        }
-        const bool full = slot >= s->max_namespaces;
-        const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL;
-        if (paged) {
-            fresh->slot = slot;
-            fresh->stats_tag = stats_tag(s->stats, slot);
-            cache_namespace_put(s, slot, fresh);
-            s->namespace_count++;
-        }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (paged) { return true; }
-        *err = full ? CELLAR_E_LIMIT : CELLAR_E_NOMEM;
-        if (full) { stats_count(s->stats, STATS_LIMIT_NAMESPACES, 1); }
-        if (full || !cache_page_room(s, slot)) { return false; }
-    }
-}
-
 /* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
 static cellar *cache_namespace_reopen(cache_store *s, const char *name, size_t len,
                                       const cellar_namespace_opts *o, cache_class_name **names,
@@ -763,32 +452,6 @@ static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_names
     (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
                                        * one */
     base_store_rel(&v->state, cache_state_now(s));
-    return true;
-}
-
-/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
- * if no memory is left. */
-static bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
-static bool cache_namespace_ready(cache_store *s)
-{
-    cache_generations *bigger = NULL;
-    for (;;) {
-        sync_take(NAMESPACE, &s->namespace_lock);
-        const uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
-        if (bigger != NULL && bigger->mask == 2 * cells - 1) {
-            cache_generations_install(s, bigger);
-            bigger = NULL;
-        }
-        const bool used_up = s->next_generation == 0, small = cache_generations_small(s);
-        if (!used_up && !small) { break; }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
-        bigger = NULL; /* another thread has installed one */
-        if (used_up && base_thread_self()->depth > 0) { return false; }
-        if (used_up) { cache_renumber(s); }
-        if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
-    }
-    if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
     return true;
 }
 

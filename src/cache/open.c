@@ -15,10 +15,6 @@
  * SEE ALSO   namespace.c (generations), maintenance.c (the thread). */
 #include "cache/cache_int.h"
 
-static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
-static cache_store *cache_stores;     /* registry lock */
-static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
-
 BASE_SIZE_BEGIN
 
 /* ---- the store ---- */
@@ -88,14 +84,6 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     if (s->defaults[CACHE_IDLE] == CELLAR_TTL_NONE) { s->defaults[CACHE_IDLE] = 0; }
     if (s->defaults[CACHE_NEGATIVE_TTL] == 0) { s->defaults[CACHE_NEGATIVE_TTL] = 60000; }
     return s;
-}
-
-static void cache_shell_free(cache_store *s)
-{
-    const base_alloc_hooks hooks = s->hooks;
-    void *raw = s->raw;
-    const size_t bytes = s->raw_bytes;
-    base_free_raw(&hooks, raw, bytes);
 }
 
 CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
@@ -212,50 +200,6 @@ static void cache_fork_child(void *ctx)
     s->tier = NULL;
     if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* freed by the close */
     s->stamps = NULL;
-}
-
-static void cache_registry_prepare(void *ctx) SYNC_UNCHECKED;
-static void cache_registry_parent(void *ctx) SYNC_UNCHECKED;
-
-static void cache_registry_prepare(void *ctx)
-{
-    (void)ctx;
-    sync_take(NAMESPACE, &cache_registry_lock);
-    cache_errors_prepare();
-}
-
-static void cache_registry_parent(void *ctx)
-{
-    (void)ctx;
-    cache_errors_parent();
-    sync_drop(NAMESPACE, &cache_registry_lock);
-}
-
-static void cache_registry_child(void *ctx)
-{
-    (void)ctx;
-    cache_errors_child();
-    sync_reset(&cache_registry_lock);
-}
-
-static base_fork_node cache_registry_node = {
-    .prepare = cache_registry_prepare,
-    .parent = cache_registry_parent,
-    .child = cache_registry_child,
-};
-
-static bool cache_registry_add(cache_store *s)
-{
-    if (base_cas_ar(&cache_registry_forks, 0u, 1u) && !base_fork_register(&cache_registry_node)) {
-        base_store_rel(&cache_registry_forks, 0u);
-        return false;
-    }
-    sync_take(NAMESPACE, &cache_registry_lock);
-    s->refs = 1; /* handle of the root */
-    s->next = cache_stores;
-    cache_stores = s;
-    sync_drop(NAMESPACE, &cache_registry_lock);
-    return true;
 }
 
 /* ---- open ---- */
@@ -393,56 +337,6 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
 }
 
 /* ---- close ---- */
-
-/* Find the store of this handle, with a ref. Return NULL if the handle belongs to no open store. */
-static cache_store *cache_registry_find(const cellar *c)
-{
-    cache_store *found = NULL;
-    sync_take(NAMESPACE, &cache_registry_lock);
-    for (cache_store *s = cache_stores; s != NULL && found == NULL; s = s->next) {
-        for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot += CACHE_PAGE_NAMESPACES) {
-            const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]);
-            if (page == NULL) { continue; }
-            for (uint32_t i = 0; i < CACHE_PAGE_NAMESPACES && found == NULL; i++) {
-                if (base_load_acq(&page->namespace[i]) == c) { found = s; }
-            }
-        }
-    }
-    if (found != NULL) { found->refs++; }
-    sync_drop(NAMESPACE, &cache_registry_lock);
-    return found;
-}
-
-static void cache_registry_unlink(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static void cache_registry_unlink(cache_store *s)
-{
-    cache_store **at = &cache_stores;
-    while (*at != s) { at = &(*at)->next; }
-    *at = s->next;
-}
-
-CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
-{
-    sync_take(NAMESPACE, &cache_registry_lock);
-    BASE_ASSERT(s->refs >= count);
-    s->refs -= count;
-    const bool last = s->refs == 0;
-    if (last) { cache_registry_unlink(s); }
-    sync_drop(NAMESPACE, &cache_registry_lock);
-    if (!last) { return; }
-    base_fork_unregister(&s->fork_node);
-    cache_namespaces_close(s);
-    cache_shell_free(s);
-}
-
-/* Add a handle to an open store. */
-CELLAR_PRIVATE void cache_store_hold(cache_store *s)
-{
-    sync_take(NAMESPACE, &cache_registry_lock);
-    BASE_ASSERT(s->refs > 0);
-    s->refs++;
-    sync_drop(NAMESPACE, &cache_registry_lock);
-}
 
 /* Close all open namespaces so that it can be undone, or open these again. */
 static void cache_store_mark(cache_store *s, bool ending)
