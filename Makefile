@@ -29,10 +29,10 @@ SRC_LOAD  = flight flight_change flight_lease flight_fork
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version error handle explain_record generation settings open namespace tier l2_tier l2_tier_none hook turn get set update \
+SRC_CACHE = version error handle explain_record generation options settings open clear namespace tier l2_tier l2_tier_none hook turn get set update \
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
             scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
-            lease maintenance
+            lease option maintenance
 SRC_EXTRAS = memoize warm write_through
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \

@@ -84,6 +84,7 @@ typedef struct cache_settings {
     cellar_host_opts host;
     cellar_tuning_opts tuning;
     cellar_l2_cipher cipher; /* seal NULL: no cipher */
+    cellar_namespace_opts root;    /* config.root, or its defaults */
     uint32_t first_generation;     /* first generation, for tests; 0: 1 */
 } cache_settings;
 
@@ -354,7 +355,13 @@ CELLAR_PRIVATE bool cache_page_room(cache_store *s, uint32_t slot);
 CELLAR_PRIVATE bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err);
 CELLAR_PRIVATE void cache_namespace_free(cache_store *s, cellar *v);
 
+/* Close one handle, but not the root. Return false if none was open. */
+CELLAR_PRIVATE bool cache_handle_drop(cellar *c);
+CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* wakes the thread: there is work */
+
 /* ---- generation.c ---- */
+/* Give the namespace a living generation, with its cell and its quota. */
+CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation) SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells);
 /* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
  * if no memory is left. */
@@ -365,13 +372,44 @@ CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);
 
-/* ---- namespace.c ---- */
-CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
-/* Set the quota of the root, after L1 is open. Return false if no memory is left. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
-CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
+/* ---- options.c ---- */
+typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
                                                      const char **why);
+/* Set a default of the namespace; 0: the default of the store. */
+CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
+/* Set the quota of the root, which is created before L1; nothing is stored yet. Return false if no
+ * memory is left. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
+/* Set the options that stay the same for the life of the namespace. */
+CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o);
+/* Allocate what the options of a namespace need, before the lock. */
+CELLAR_PRIVATE bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
+                                              cache_class_name **names);
+CELLAR_PRIVATE void cache_class_names_free(cache_store *s, cache_class_name *names);
+/* Apply checked options. Use *names if the namespace has no space for names yet. */
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                               cache_class_name **names) SYNC_HOLDS(NAMESPACE);
+/* Allocate what quotas need, before the lock. */
+CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o);
+/* Set the quota of a namespace. Its number is set before its first generation or never: entries
+ * stored without a number were not counted. */
+CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
+                                           const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
+/* Free the quota number: entries of the namespace are dead, or never existed. */
+CELLAR_PRIVATE void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
+
+/* ---- clear.c ---- */
+/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
+CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation);
+
+/* ---- option.c ---- */
+CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
+
+/* ---- namespace.c ---- */
+CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
+CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
 /* Add one ref. Return false if the last ref is already dropped. */
@@ -395,15 +433,12 @@ typedef struct cache_whose {
 CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
                                                   cache_whose *whose);
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk);
-/* Set a default of the namespace; 0: the default of the store. */
-CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
 {
     return base_load_rlx(&c->def[which]);
 }
 
 /* ---- hook.c ---- */
-CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
 CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
@@ -684,11 +719,12 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
 
 /* ---- maintenance.c ---- */
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
-CELLAR_PRIVATE void cache_thread_stop(cache_store *s);
+/* Stop the thread. Return E_BUSY if another thread starts or stops it. */
+CELLAR_PRIVATE cellar_err cache_thread_end(cache_store *s);
+CELLAR_PRIVATE void cache_thread_stop(cache_store *s); /* the same; waits for another thread */
 /* Stop background work between the two calls, except work of this thread itself. */
 CELLAR_PRIVATE void cache_tick_pause(cache_store *s);
 CELLAR_PRIVATE void cache_tick_resume(cache_store *s);
-CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* wakes the thread: there is work */
 
 /* ---- shared by the call families ---- */
 /* Return whether the key has a forbidden length or is NULL. */

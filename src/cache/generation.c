@@ -84,6 +84,18 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
     }
 }
 
+CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
+{
+    cache_store *s = v->store;
+    cache_generations *t = base_load_rlx(&s->generations);
+    base_store_rel(&t->cell[generation & t->mask],
+                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    const bool late = BASE_MUTANT("cache.share_after_generation");
+    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
+    base_store_rel(&v->generation, generation); /* acquire in cache_key */
+    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
+}
+
 CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
 {
     cache_store *s = v->store;
@@ -95,12 +107,7 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
         if (generation == 0) { return false; }
         s->next_generation = generation + 1; /* 0 after the last one */
     } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    base_store_rel(&t->cell[generation & t->mask],
-                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    const bool late = BASE_MUTANT("cache.share_after_generation");
-    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
-    base_store_rel(&v->generation, generation); /* acquire in cache_key */
-    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
+    cache_generation_take(v, generation);
     if (old != generation) {
         cache_generation_end(s, old, cause);
         cache_why_generation(s, v, old, cause);

@@ -62,7 +62,25 @@ CELLAR_PRIVATE void cache_namespace_release(cellar *v)
     cache_namespace_free(s, v);
 }
 
+CELLAR_PRIVATE void cache_thread_ring(cache_store *s)
+{
+    if (base_load_rlx(&s->thread_state) == CACHE_THREAD_OFF) { return; }
+    (void)base_add_ar(&s->thread_bell, 1u);
+    sync_wake(&s->thread_bell, 1);
+}
+
 BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE bool cache_handle_drop(cellar *c)
+{
+    sync_take(NAMESPACE, &c->store->namespace_lock);
+    const bool was_open = c->handles > 0;
+    if (was_open && --c->handles == 0 && c != c->store->root) {
+        base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_CLOSED);
+    }
+    sync_drop(NAMESPACE, &c->store->namespace_lock);
+    return was_open;
+}
 
 CELLAR_PRIVATE bool cache_page_room(cache_store *s, uint32_t slot)
 {

@@ -86,16 +86,6 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     return s;
 }
 
-CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
-{
-    switch (eviction) {
-    case CELLAR_EVICT_S3FIFO: return L1_S3FIFO;
-    case CELLAR_EVICT_LRU: return L1_LRU;
-    case CELLAR_EVICT_FIFO: return L1_FIFO;
-    default: return L1_ADAPTIVE;
-    }
-}
-
 static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
 {
     l1_config lc;
@@ -278,12 +268,10 @@ drop_disk:
     return err;
 }
 
-static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *root)
+static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *o)
 {
-    cellar_namespace_opts o;
-    (void)base_opts_in(&o, sizeof o, root); /* checked in cache_settings_read */
-    return (o.bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
-           (o.breaker == NULL || cache_breaker_start(s->root, o.breaker) == CELLAR_OK);
+    return (o->bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
+           (o->breaker == NULL || cache_breaker_start(s->root, o->breaker) == CELLAR_OK);
 }
 
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
@@ -319,7 +307,7 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the fork handlers");
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
-    if (full.config.root != NULL && !cache_root_guards(s, full.config.root)) {
+    if (!cache_root_guards(s, &full.root)) {
         (void)cellar_close(s->root);
         return cache_open_refuse(CELLAR_E_SPACE,
                                  "root.bloom or root.breaker does not fit: raise memory_bytes");
@@ -393,14 +381,8 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     if (c == NULL) { return CELLAR_OK; }
     cache_store *s = cache_registry_find(c);
     if (s == NULL) { return CELLAR_E_CLOSED; }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    const bool was_open = c->handles > 0;
-    const bool root_ends = was_open && c == s->root;
-    if (was_open && --c->handles == 0 && !root_ends) {
-        base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_CLOSED);
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    if (root_ends && !cache_store_end(s)) {
+    const bool was_open = cache_handle_drop(c);
+    if (was_open && c == s->root && !cache_store_end(s)) {
         sync_take(NAMESPACE, &s->namespace_lock);
         c->handles++;
         sync_drop(NAMESPACE, &s->namespace_lock);

@@ -162,15 +162,17 @@ static const char *cache_pairs_check(const cache_settings *o)
     return NULL;
 }
 
-static cellar_err cache_root_check(const cache_settings *o)
+static cellar_err cache_root_read(cache_settings *o)
 {
+    o->root = cellar_namespace_opts_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
     cellar_err err = cache_namespace_opts_check(o->config.root, &why);
     if (err == CELLAR_OK) {
         err = cache_deps_check(o->config.root, o->tuning.track_dependencies != 0, &why);
     }
-    return err != CELLAR_OK ? cache_open_refuse(err, why) : CELLAR_OK;
+    if (err != CELLAR_OK) { return cache_open_refuse(err, why); }
+    return base_opts_in(&o->root, sizeof o->root, o->config.root);
 }
 
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
@@ -202,6 +204,6 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
     const char *rule = cache_pairs_check(out);
     if (rule != NULL) { return cache_open_refuse(CELLAR_E_INVAL, rule); }
     if (out->config.memory_bytes == 0) { out->config.memory_bytes = UINT64_C(64) << 20; }
-    return cache_root_check(out);
+    return cache_root_read(out);
 }
 BASE_SIZE_END
