@@ -31,7 +31,7 @@ SRC_LIMIT = rule table ring overrides calendar table_single table_multi change c
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version error handle explain_record generation options settings open clear namespace tier l2_tier l2_tier_none hook turn get set update \
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
-            scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
+            scan events stat load_plan loader_api job load_call load_wait load_guard load_publish load_run load_fallback load_leader refresh load load_bulk \
             lease option maintenance
 SRC_EXTRAS = memoize warm write_through
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
