@@ -29,10 +29,13 @@ SRC_LOAD  = flight flight_change flight_lease flight_fork
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version error handle explain_record generation options settings open clear namespace tier l2_tier l2_tier_none hook turn get set update \
-            many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
-            scan events stat load_plan loader_api job load_call load_wait load_guard load_publish load_run load_fallback load_leader refresh load load_bulk \
-            lease option maintenance
+SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
+            bloom_persist load_plan options settings tier tags tier_store l2_tier l2_tier_none \
+            events hook change lookup plan dependencies set delete touch increment get get_with \
+            get_alloc pin buf update delete_with many delete_pattern explain scan clear namespace \
+            loader_api job load_call load_wait load_guard load_publish load_run load_fallback \
+            load_leader refresh load load_bulk lease maintenance option stat check metrics dump \
+            fork store
 SRC_EXTRAS = memoize warm write_through
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \

@@ -296,7 +296,7 @@ struct cache_store {
     uint32_t refs;          /* 0 frees the shell */
 };
 
-/* ---- get.c ---- */
+/* ---- get_alloc.c ---- */
 /* Allocate a block for `len` bytes and a zero byte; cellar_free frees it. Return NULL if no memory
  * is left. */
 CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len);
@@ -449,8 +449,6 @@ BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
 {
     return base_load_rlx(&s->observers) != 0;
 }
-CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
-CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier, in a stamp
                                                 * word */
 #define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
@@ -464,28 +462,8 @@ typedef enum cache_urge {
 } cache_urge;
 /* Return the promise of a change in this namespace, before the change begins. */
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
-/* End a change by storing the entry in the tier: `p`, or with NULL what L1 has. A key that cannot
- * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
-CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
-                                              const l1_put_spec *p, cache_urge urge);
 /* Look for flights before the window; only for a mutant. */
 CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
-#define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
-/* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
- * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses. */
-CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len);
-/* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
- * has the fields beside the value, *kept the result of the back-fill. */
-CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
-/* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
- * again. */
-CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len, cache_tier_meta *m);
-/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
- * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
-CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
 
 /* ---- tier.c ---- */
 /* Find the numbers of the namespace that the tier stored last. */
@@ -496,9 +474,6 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
 /* Tell the tier the end of a generation; 0: the namespace was dropped. */
 CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
-/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
-CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_turn *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below);
 /* Make the changes of this namespace safe against a power cut. Return err, or E_IO. */
@@ -509,6 +484,15 @@ BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
     const cache_tier *t = c->store->tier;
     return t == NULL || !t->commit_each || c->no_disk ? err : cache_tier_commit(c, err);
 }
+
+/* ---- tier_store.c ---- */
+BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
+{
+    return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
+}
+/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
+CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                           cache_urge urge, cache_turn *t);
 
 /* ---- turn.c ---- */
 CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
@@ -546,6 +530,62 @@ CELLAR_PRIVATE void cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 
+/* ---- change.c ---- */
+CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
+CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
+/* End a change by storing the entry in the tier: `p`, or with NULL what L1 has. A key that cannot
+ * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
+CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
+                                              const l1_put_spec *p, cache_urge urge);
+/* Delete an entry because one of its dependencies changed. The caller follows further
+ * dependencies. */
+CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
+CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
+/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
+CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause);
+
+/* ---- lookup.c ---- */
+#define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
+/* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
+ * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses. */
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len);
+/* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
+ * has the fields beside the value, *kept the result of the back-fill. */
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
+/* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
+ * again. */
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m);
+/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
+ * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
+/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
+CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
+/* Ask the tier after a miss in L1, and set the outcome. */
+CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, stats_id *outcome);
+
+/* ---- delete.c ---- */
+CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* Delete the entry if it meets the L1_IF_ flags of `only_if`. Else change nothing and return their
+ * code. */
+CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
+/* Delete one key of a delete by pattern. `by` is the number of cache_why_act. */
+CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
+
+/* ---- stat.c ---- */
+/* What reads without misses would have cost as loads: ns and units of cost. */
+typedef struct cache_saved { double ns, cost; } cache_saved;
+CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT]);
+/* Advise for a slot or STATS_STORE_SLOT, based on the counted hit ratio in *now. */
+CELLAR_PRIVATE cellar_err cache_advise(const cache_store *s, uint32_t slot, double *now,
+                                       l1_advice *out);
+
+/* ---- fork.c ---- */
+CELLAR_PRIVATE bool cache_fork_register(cache_store *s); /* false: no memory */
+
 /* ---- set.c ---- */
 typedef struct cache_plan { /* result of the options of a write; one for a whole batch */
     l1_put_spec spec;
@@ -562,27 +602,27 @@ BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
 {
     return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
 }
-CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
-                                          cache_plan *plan);
 /* Put the value of plan->spec, with retries after a veto, tier and counters. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
-CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
-/* Delete the entry if it meets the L1_IF_ flags of `only_if`. Else change nothing and return their
- * code. */
-CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
-/* Delete one key of a delete by pattern. `by` is the number of cache_why_act. */
-CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
-/* Delete an entry because one of its dependencies changed. The caller follows further
- * dependencies. */
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 /* Put one value and inform the observers. cache_put_count and cache_put_failed count the result. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
 CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err);
-CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
-CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash);
+
+/* ---- plan.c ---- */
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan);
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
-CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code); /* get.c */
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
+/* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at
+ * least 1 ms. */
+CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash);
+BASE_INLINE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
+    const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
+    return base_add_sat(plan->now_ms, ttl);
+}
 
 /* ---- bloom_guard.c ---- */
 typedef struct cache_filter { /* one change that makes an entry visible; on the stack of the
@@ -758,12 +798,25 @@ BASE_INLINE bool cache_talks(const cellar *c)
 {
     return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_TALK) != 0);
 }
-/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
-CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
 BASE_INLINE bool cache_is_off(const cellar *c)
 {
     return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
 }
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c);
+
+BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
+{
+    if (BASE_LIKELY(err == CELLAR_OK || err == CELLAR_E_BUFFER)) { return STATS_HIT_L1; }
+    if (err == CELLAR_ABSENT) { return STATS_NEGATIVE; }
+    return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
+}
+
+/* Return whether to ask the tier, after a miss in L1 that is counted. */
+BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
+{
+    return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
+             cache_filter_never(c, k->bytes, k->len)) &&
+           BASE_UNLIKELY(c->store->tier != NULL);
+}
 
 #endif

@@ -276,6 +276,22 @@ CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t cou
 CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k);
 CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same);
 
+/* ---- buf.c ---- */
+#define CACHE_BUF_INLINE 512u
+/* Start a buffer. `room` has CACHE_BUF_INLINE bytes and outlives the buffer. */
+CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room);
+CELLAR_PRIVATE void cache_buf_fini(cellar_buf *b);
+/* Make room for `len` bytes in all; keep the present ones. */
+CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len);
+
+/* ---- update.c ---- */
+/* Copy the live value. Return OK, MISS, or the error of the read. */
+CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
+                                            l1_info *info);
+/* Remove the entry that `info` and `old` describe, if it is unchanged. */
+CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
+                                            const cellar_buf *old, uint64_t if_version);
+
 /* ---- job.c ---- */
 CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j);
 CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f);
