@@ -32,15 +32,20 @@ SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
             snapshot text preset open check
 SRC_LOCK  = store lock many stat
-SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn get set update \
-            many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
-            scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
-            lease memoize warm maintenance
-MODULES  := base stats l1 l2 load bloom breaker limit lock cache
+SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
+            bloom_persist load_plan options settings tier tags tier_store l2_tier l2_tier_none \
+            events hook change lookup plan dependencies set delete touch increment get get_with \
+            get_alloc pin buf update delete_with many delete_pattern explain scan clear namespace \
+            loader_api job load_call load_wait load_guard load_publish load_run load_fallback \
+            load_leader refresh load load_bulk lease maintenance option stat check metrics dump \
+            fork store
+SRC_EXTRAS = memoize warm write_through
+MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
-            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
+            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c) \
+            $(SRC_EXTRAS:%=src/extras/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \

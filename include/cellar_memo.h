@@ -177,10 +177,12 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  *          ignored. Do not use a namespace with an authoritative Bloom filter: it does not know
  *          these keys
  * out:     *out
- * returns: as cellar_get_or_load; E_INVAL also as cellar_memo_key
+ * returns: as cellar_get_or_load; E_INVAL also as cellar_memo_key, without a text in
+ *          cellar_last_error
  * owns:    as cellar_get_or_load
  * thread:  as cellar_get_or_load
- * cost:    as cellar_get_or_load, and the key; one allocation for keys over 512 bytes
+ * cost:    as cellar_get_or_load, and the key; for keys over 512 bytes one block of malloc, freed
+ *          before the return
  * example:
  *     CELLAR_ARGS(a, 7, "berlin");
  *     cellar_result r = cellar_result_default();

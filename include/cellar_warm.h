@@ -61,10 +61,10 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
  * in:      o; out->struct_size set
  * out:     *out, also when it stopped early
  * returns: OK (look at the report); the negative code of next; E_NOMEM (no thread or no memory;
- *          loaded entries stay)
+ *          loaded entries stay). cellar_last_error tells of the loads and of their options
  * thread:  any; the loader runs in up to o->threads threads, which end before the return. If the
  *          loader ends a thread, its key counts as failed and the rest is skipped
- * cost:    one load for each missing key
+ * cost:    one load for each missing key; blocks of malloc, freed before the return
  * example:
  *     cellar_warm_opts o = cellar_warm_opts_default();
  *     cellar_warm_report r = cellar_warm_report_default();
@@ -83,7 +83,8 @@ typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const vo
  * status:  unstable until 1.0
  * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn, ctx
  * returns: OK; the code of fn; the code of cellar_set (the source has the value, the cache has
- *          none); E_RANGE (options: nothing done)
+ *          none); E_RANGE (options: nothing done). cellar_last_error tells of the set, of the
+ *          delete, and of options that no set accepts
  * owns:    the bytes are copied
  * thread:  any; if fn ends its thread, the key is deleted as well. Two writers of one key may reach
  *          source and cache in different order: hold a keyed lock (cellar_lock.h) against that

@@ -371,19 +371,12 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     i.check_loads = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
-    const cellar_err err = cache_opts_out(out, &i, sizeof i);
+    const cellar_err err = base_opts_out(out, &i, sizeof i);
     return err == CELLAR_OK
                ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
 /* ---- for open.c and namespace.c ---- */
-
-CELLAR_PRIVATE void cache_filter_free(cellar *c)
-{
-    bloom *b = base_load_acq(&c->bloom);
-    base_store_rlx(&c->bloom, (bloom *)NULL);
-    bloom_destroy(b);
-}
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {

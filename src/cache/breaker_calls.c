@@ -10,12 +10,6 @@
  * SEE ALSO   load_fallback.c: reports of loads. */
 #include "cache/cache_int.h"
 
-struct cellar_breaker {
-    breaker b;
-    cellar *c;           /* one ref, and one of its store */
-    size_t bytes;        /* size of this block */
-};
-
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 
 static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule *r,
@@ -24,7 +18,7 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     *r = cache_breaker_default;
     if (o == NULL) { return CELLAR_OK; }
     cellar_breaker_opts full;
-    const cellar_err err = cache_opts_in(&full, sizeof full, o);
+    const cellar_err err = base_opts_in(&full, sizeof full, o);
     *why = "breaker: start from cellar_breaker_opts_default() of this library";
     if (err != CELLAR_OK) { return err; }
     if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
@@ -106,12 +100,6 @@ CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_op
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void cache_breaker_free(cellar *c)
-{
-    cellar_breaker *b = base_load_acq(&c->breaker);
-    if (b != NULL) { base_free_raw(&c->store->hooks, b, b->bytes); }
-}
-
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c)
 {
     const cellar_breaker *b = base_load_acq(&c->breaker);
@@ -188,5 +176,5 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
     i.failures = base_load_rlx(&b->b.failures);
     i.rejects = base_load_rlx(&b->b.rejects);
     i.opens = base_load_rlx(&b->b.opens);
-    return cache_opts_out(out, &i, sizeof i);
+    return base_opts_out(out, &i, sizeof i);
 }

@@ -14,8 +14,6 @@
 #include "cellar_bloom.h"
 #include "cellar_breaker.h"
 #include "cellar_admin.h"
-#include "cellar_memo.h"
-#include "cellar_warm.h"
 
 /* Open a store like cellar_open, with a tier below L1. The tier must outlive the store; NULL: none.
  * The first generation is first_generation; 0: 1. */

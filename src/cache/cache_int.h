@@ -85,10 +85,17 @@ typedef struct cache_settings {
     cellar_host_opts host;
     cellar_tuning_opts tuning;
     cellar_l2_cipher cipher; /* seal NULL: no cipher */
+    cellar_namespace_opts root;    /* config.root, or its defaults */
     uint32_t first_generation;     /* first generation, for tests; 0: 1 */
 } cache_settings;
 
 #define CACHE_CARRIES_BIRTH 1u
+
+struct cellar_breaker {
+    breaker b;
+    cellar *c;           /* one ref, and one of its store */
+    size_t bytes;        /* size of this block */
+};
 
 struct cellar {
     _Atomic uint32_t state; /* CACHE_...; written under NAMESPACE, read by every call */
@@ -290,7 +297,7 @@ struct cache_store {
     uint32_t refs;          /* 0 frees the shell */
 };
 
-/* ---- get.c ---- */
+/* ---- get_alloc.c ---- */
 /* Allocate a block for `len` bytes and a zero byte; cellar_free frees it. Return NULL if no memory
  * is left. */
 CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len);
@@ -298,10 +305,16 @@ CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len);
 /* ---- settings.c ---- */
 /* Read and check the options of cellar_open. NULL: all defaults. */
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg);
+
+/* ---- error.c ---- */
+/* Keep the error of a handle, without a log line. */
+CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text);
 /* Keep the reason of a failed cellar_open; return `code`. */
 CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
-
-/* ---- open.c ---- */
+/* Hold and reset the lock of cellar_open's error around a fork. */
+CELLAR_PRIVATE void cache_errors_prepare(void);
+CELLAR_PRIVATE void cache_errors_parent(void);
+CELLAR_PRIVATE void cache_errors_child(void);
 /* Record the error of a handle, log it if the host must know, and return `code`. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
@@ -310,11 +323,6 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
                                                    size_t key_len, const char *rest);
 /* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
-/* Copy an options struct of the caller into `dst` of `known` bytes by the size rule of the
- * header. */
-CELLAR_PRIVATE cellar_err cache_opts_in(void *dst, size_t known, const void *src);
-/* Copy `known` bytes to a struct of the caller, which begins with its own size. */
-CELLAR_PRIVATE cellar_err cache_opts_out(void *dst, const void *src, size_t known);
 /* Check the load options of a namespace. Set *why to the broken rule. */
 CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
                                                      const char **why);
@@ -335,13 +343,74 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);
 CELLAR_PRIVATE void cache_store_hold(cache_store *s); /* adds one handle */
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count);
 
-/* ---- namespace.c ---- */
-CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
-/* Set the quota of the root, after L1 is open. Return false if no memory is left. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
-CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
+/* ---- handle.c ---- */
+CELLAR_PRIVATE bool cache_registry_add(cache_store *s);
+/* Find the store of this handle, with a ref. Return NULL if the handle belongs to no open store. */
+CELLAR_PRIVATE cache_store *cache_registry_find(const cellar *c);
+CELLAR_PRIVATE void cache_shell_free(cache_store *s);
+CELLAR_PRIVATE void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v)
+    SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE bool cache_page_room(cache_store *s, uint32_t slot);
+/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
+ * left. */
+CELLAR_PRIVATE bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err);
+CELLAR_PRIVATE void cache_namespace_free(cache_store *s, cellar *v);
+
+/* Close one handle, but not the root. Return false if none was open. */
+CELLAR_PRIVATE bool cache_handle_drop(cellar *c);
+CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* wakes the thread: there is work */
+
+/* ---- generation.c ---- */
+/* Give the namespace a living generation, with its cell and its quota. */
+CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation) SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells);
+/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
+ * if no memory is left. */
+CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
+/* Draw the first generation of a namespace; it has no old one to kill. */
+CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Mark a generation dead in every table: a hook may read an older one. */
+CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
+    SYNC_HOLDS(NAMESPACE);
+
+/* ---- options.c ---- */
+typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
 CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
                                                      const char **why);
+/* Set a default of the namespace; 0: the default of the store. */
+CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
+/* Set the quota of the root, which is created before L1; nothing is stored yet. Return false if no
+ * memory is left. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
+/* Set the options that stay the same for the life of the namespace. */
+CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o);
+/* Allocate what the options of a namespace need, before the lock. */
+CELLAR_PRIVATE bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
+                                              cache_class_name **names);
+CELLAR_PRIVATE void cache_class_names_free(cache_store *s, cache_class_name *names);
+/* Apply checked options. Use *names if the namespace has no space for names yet. */
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
+                                               cache_class_name **names) SYNC_HOLDS(NAMESPACE);
+/* Allocate what quotas need, before the lock. */
+CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o);
+/* Set the quota of a namespace. Its number is set before its first generation or never: entries
+ * stored without a number were not counted. */
+CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
+                                           const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
+/* Free the quota number: entries of the namespace are dead, or never existed. */
+CELLAR_PRIVATE void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
+
+/* ---- clear.c ---- */
+/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
+CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation);
+
+/* ---- option.c ---- */
+CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
+
+/* ---- namespace.c ---- */
+CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
+CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
 /* Add one ref. Return false if the last ref is already dropped. */
@@ -365,15 +434,12 @@ typedef struct cache_whose {
 CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
                                                   cache_whose *whose);
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk);
-/* Set a default of the namespace; 0: the default of the store. */
-CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
 {
     return base_load_rlx(&c->def[which]);
 }
 
 /* ---- hook.c ---- */
-CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
 CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
@@ -384,8 +450,6 @@ BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
 {
     return base_load_rlx(&s->observers) != 0;
 }
-CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
-CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier, in a stamp
                                                 * word */
 #define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
@@ -399,28 +463,8 @@ typedef enum cache_urge {
 } cache_urge;
 /* Return the promise of a change in this namespace, before the change begins. */
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
-/* End a change by storing the entry in the tier: `p`, or with NULL what L1 has. A key that cannot
- * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
-CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
-                                              const l1_put_spec *p, cache_urge urge);
 /* Look for flights before the window; only for a mutant. */
 CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
-#define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
-/* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
- * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses. */
-CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len);
-/* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
- * has the fields beside the value, *kept the result of the back-fill. */
-CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
-/* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
- * again. */
-CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len, cache_tier_meta *m);
-/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
- * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
-CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
 
 /* ---- tier.c ---- */
 /* Find the numbers of the namespace that the tier stored last. */
@@ -431,9 +475,6 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
 /* Tell the tier the end of a generation; 0: the namespace was dropped. */
 CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
-/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
-CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_turn *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below);
 /* Make the changes of this namespace safe against a power cut. Return err, or E_IO. */
@@ -444,6 +485,15 @@ BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
     const cache_tier *t = c->store->tier;
     return t == NULL || !t->commit_each || c->no_disk ? err : cache_tier_commit(c, err);
 }
+
+/* ---- tier_store.c ---- */
+BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
+{
+    return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
+}
+/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
+CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                           cache_urge urge, cache_turn *t);
 
 /* ---- turn.c ---- */
 CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
@@ -481,6 +531,77 @@ CELLAR_PRIVATE void cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 
+/* ---- change.c ---- */
+CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
+CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
+/* End a change by storing the entry in the tier: `p`, or with NULL what L1 has. A key that cannot
+ * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
+CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
+                                              const l1_put_spec *p, cache_urge urge);
+/* Delete an entry because one of its dependencies changed. The caller follows further
+ * dependencies. */
+CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
+CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
+/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
+CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause);
+
+/* ---- lookup.c ---- */
+#define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
+/* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
+ * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses. */
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len);
+/* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
+ * has the fields beside the value, *kept the result of the back-fill. */
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
+/* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
+ * again. */
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m);
+/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
+ * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
+/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
+CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
+/* Ask the tier after a miss in L1, and set the outcome. */
+CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, stats_id *outcome);
+
+/* ---- delete.c ---- */
+CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
+/* Delete the entry if it meets the L1_IF_ flags of `only_if`. Else change nothing and return their
+ * code. */
+CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
+/* Delete one key of a delete by pattern. `by` is the number of cache_why_act. */
+CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
+
+/* ---- stat.c ---- */
+/* What reads without misses would have cost as loads: ns and units of cost. */
+typedef struct cache_saved { double ns, cost; } cache_saved;
+CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT]);
+#define CACHE_WHOLE_STORE UINT32_MAX /* slot number for the whole store */
+/* Read the counters of a slot or CACHE_WHOLE_STORE. */
+CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
+                                        uint64_t out[STATS_NAMESPACE_COUNT]);
+/* Advise for a slot or CACHE_WHOLE_STORE, based on the hit ratio of the counters `v`. */
+CELLAR_PRIVATE cellar_err cache_advise(const cache_store *s, uint32_t slot,
+                                       const uint64_t v[STATS_NAMESPACE_COUNT], l1_advice *out);
+#ifndef CELLAR_OMIT_TEXT
+/* The writer borrows a name while it runs. A namespace may be dropped meanwhile, so the source
+ * copies one name at a time. */
+typedef struct cache_names {
+    cache_store *store;
+    char name[CELLAR_NAME_MAX + 1];
+} cache_names;
+/* Collect the figures of a store for the writers of src/stats. `names` lives as long as the
+ * result. */
+CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names);
+#endif
+
+/* ---- fork.c ---- */
+CELLAR_PRIVATE bool cache_fork_register(cache_store *s); /* false: no memory */
+
 /* ---- set.c ---- */
 typedef struct cache_plan { /* result of the options of a write; one for a whole batch */
     l1_put_spec spec;
@@ -497,27 +618,27 @@ BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
 {
     return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
 }
-CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
-                                          cache_plan *plan);
 /* Put the value of plan->spec, with retries after a veto, tier and counters. */
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
-CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
-/* Delete the entry if it meets the L1_IF_ flags of `only_if`. Else change nothing and return their
- * code. */
-CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
-/* Delete one key of a delete by pattern. `by` is the number of cache_why_act. */
-CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
-/* Delete an entry because one of its dependencies changed. The caller follows further
- * dependencies. */
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 /* Put one value and inform the observers. cache_put_count and cache_put_failed count the result. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
 CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spec *p, cellar_err err);
-CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
-CELLAR_PRIVATE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash);
+
+/* ---- plan.c ---- */
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan);
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
-CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code); /* get.c */
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
+/* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at
+ * least 1 ms. */
+CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash);
+BASE_INLINE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
+    const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
+    return base_add_sat(plan->now_ms, ttl);
+}
 
 /* ---- bloom_guard.c ---- */
 typedef struct cache_filter { /* one change that makes an entry visible; on the stack of the
@@ -562,7 +683,6 @@ CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_le
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
 CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* option `bloom` */
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* logs each doubt once */
-CELLAR_PRIVATE void cache_filter_free(cellar *c);
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
@@ -635,15 +755,14 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
                                       const void *text, size_t len);
 /* Prefetch the record of an entry that leaves: a hook of L1, in its window. */
 CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
-CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, uint32_t generation,
-                                    l1_cause cause, int64_t born_ms, unsigned uses);
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, cellar_cause cause,
+                                    int64_t born_ms, unsigned uses);
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
                                          cellar_cause cause) SYNC_HOLDS(NAMESPACE);
 
 /* ---- breaker_calls.c ---- */
 CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
-CELLAR_PRIVATE void cache_breaker_free(cellar *c);
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c); /* CELLAR_BREAKER_...; -1: no breaker */
 /* Ask whether the source may be called. Report every pass once. */
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);
@@ -656,11 +775,12 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
 
 /* ---- maintenance.c ---- */
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
-CELLAR_PRIVATE void cache_thread_stop(cache_store *s);
+/* Stop the thread. Return E_BUSY if another thread starts or stops it. */
+CELLAR_PRIVATE cellar_err cache_thread_end(cache_store *s);
+CELLAR_PRIVATE void cache_thread_stop(cache_store *s); /* the same; waits for another thread */
 /* Stop background work between the two calls, except work of this thread itself. */
 CELLAR_PRIVATE void cache_tick_pause(cache_store *s);
 CELLAR_PRIVATE void cache_tick_resume(cache_store *s);
-CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* wakes the thread: there is work */
 
 /* ---- shared by the call families ---- */
 /* Return whether the key has a forbidden length or is NULL. */
@@ -694,12 +814,25 @@ BASE_INLINE bool cache_talks(const cellar *c)
 {
     return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_TALK) != 0);
 }
-/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
-CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
 BASE_INLINE bool cache_is_off(const cellar *c)
 {
     return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
 }
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c);
+
+BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
+{
+    if (BASE_LIKELY(err == CELLAR_OK || err == CELLAR_E_BUFFER)) { return STATS_HIT_L1; }
+    if (err == CELLAR_ABSENT) { return STATS_NEGATIVE; }
+    return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
+}
+
+/* Return whether to ask the tier, after a miss in L1 that is counted. */
+BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
+{
+    return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
+             cache_filter_never(c, k->bytes, k->len)) &&
+           BASE_UNLIKELY(c->store->tier != NULL);
+}
 
 #endif

@@ -128,7 +128,7 @@ CELLAR_PRIVATE cellar_err cache_deps_check(const cellar_namespace_opts *o, bool 
                                            const char **why)
 {
     cellar_namespace_opts full;
-    (void)cache_opts_in(&full, sizeof full, o); /* checked before: cache_namespace_opts_check */
+    (void)base_opts_in(&full, sizeof full, o); /* checked before: cache_namespace_opts_check */
     if (full.track_dependencies == 0) { return CELLAR_OK; }
     *why = "track_dependencies: set tuning.track_dependencies at cellar_open, too";
     return deps ? CELLAR_OK : CELLAR_E_INVAL;

@@ -270,18 +270,6 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
 
 /* ---- end of a lease ---- */
 
-/* Report a lease past its hard time-out as a failure, like any load. */
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
-{
-    cache_whose whose;
-    if (note == 0) { return; }
-    cellar *namespace = cache_generation_namespace(ctx, generation, &whose);
-    if (namespace == NULL) { return; } /* dropped or forgotten, and its breaker with it */
-    cellar_breaker *b = base_load_acq(&namespace->breaker);
-    if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }
-    cache_namespace_release(namespace);
-}
-
 /* Claim the lease and prepare its publication. Return false with *err if there is no such lease. */
 static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct cellar_load *ld,
                         cellar_err *err)

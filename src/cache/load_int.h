@@ -56,6 +56,18 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     uint32_t user_flags;
 } cache_call;
 
+struct cache_job { /* a background load */
+    cache_job *next;      /* QUEUE */
+    flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
+    cellar *namespace;    /* one ref */
+    cache_load_plan p;
+    cellar_loader_fn fn;
+    void *ctx;
+    void (*release)(void *ctx);
+    int64_t seen_ms;      /* early refresh: deadline of the entry, ms; else -1 */
+    uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* copy of ctx */
+};
+
 typedef struct cache_run cache_run;
 
 enum { CACHE_SAID_NOTHING, CACHE_SAID_VALUE, CACHE_SAID_NONE, CACHE_SAID_SAME };
@@ -121,10 +133,14 @@ CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o);
 CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest);
 
 /* ---- loader_api.c ---- */
+/* Check the length of one result. */
+CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
 /* End the load with `err`, because writing its result failed. */
 CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err);
 
-/* ---- load.c ---- */
+/* ---- load_call.c ---- */
+/* Report the breaker pass of a lost lease. */
+CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note);
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len);
 /* Look into L1. Return OK (call->early: refresh?), STALE, ABSENT, E_LOADER (remembered error, no
  * retry yet), MISS, E_NOMEM or E_LIMIT. With OK and STALE call->old is set. */
@@ -136,17 +152,10 @@ CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32
 CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code);
 CELLAR_PRIVATE void cache_call_forget(cache_call *call); /* drops `old` */
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out);
-/* Begin a round: look, and answer if the look suffices. Return true if the call is answered.
- * `notes`: record the read for a loader of this thread. */
-CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes);
 CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out);
 CELLAR_PRIVATE void cache_call_count(cache_call *call);
-CELLAR_PRIVATE flight_table *cache_flights(cache_store *s); /* created at the first load; NULL:
-                                                             * no memory */
-CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask);
-CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry);
-/* Wait for a joined flight. Return true if the call is answered, false: look again. */
-CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch);
+/* Return the flights of the store, created at the first load. Return NULL if no memory is left. */
+CELLAR_PRIVATE flight_table *cache_flights(cache_store *s);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
 CELLAR_PRIVATE void cache_load_end(cellar *c);
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* running calls of this thread */
@@ -168,35 +177,31 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
     out->opaque[0] = 0;
 }
 
-/* ---- load_leader.c ---- */
-/* Lead the flight: second look, tier, loader, store. Its ref is gone afterwards. */
-CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
-/* Look into the tier, unless there is none, the call excludes it, or the key changes now. Return
- * true if that answers the call; `o` is for the waiters. */
-CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
-/* Look a second time. Return true if that answers the call; `o` is for the waiters. */
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o);
-/* Store for the flight of ld. Record a failure in the flags of the outcome. */
-CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o);
-/* Store the loaded value and fill the outcome, which owns `value` then. */
-CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
-                                        flight_outcome *o);
-CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o);
-CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
-                                         flight_outcome *o);
-/* Answer a failed loader with a fallback, else with the failure. */
-CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
-                                      flight_outcome *o);
-CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
-/* Answer the leader with the result in the outcome. */
-CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o);
-/* Check the length of one result. */
-CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
+/* ---- load.c ---- */
+/* Begin a round: look, and answer if the look suffices. Return true if the call is answered.
+ * `notes`: record the read for a loader of this thread. */
+CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes);
 
-/* Return whether the error concerns this call, not the source. */
-CELLAR_PRIVATE bool cache_error_is_ours(int32_t code);
+/* ---- load_wait.c ---- */
+CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask);
+CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry);
+/* Wait for a joined flight. Return true if the call is answered, false: look again. */
+CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch);
+/* Handle a failure of another flight, or a remembered one (source ERROR_ENTRY). `asked`: fallbacks
+ * that the leader of that flight tried. Return true if the call is answered. False: run the own
+ * fallbacks as leader of a flight (call->instead). */
+CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
+                                        uint32_t asked);
+/* Answer with the stale value, the default value or the error, if no source could be asked in
+ * time. */
+CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
+CELLAR_PRIVATE bool cache_has_stale(const cache_call *call);
+/* Copy the default value. Return NULL if there is none or no memory is left. */
+CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call);
+/* Return a mix of the fallback functions, without ctx, which may differ per caller. 0: none. */
+CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cellar_load_opts *o);
 
-/* ---- load_fallback.c ---- */
+/* ---- load_guard.c ---- */
 /* Answer if the filter says that the source never had the key. Return true if the call is
  * answered. */
 CELLAR_PRIVATE bool cache_filter_answers(cache_call *call);
@@ -207,19 +212,52 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
 /* Ask the breaker whether the loader may run. Report its verdict once. */
 CELLAR_PRIVATE bool cache_guard_admit(struct cellar_load *ld);
 CELLAR_PRIVATE void cache_guard_report(struct cellar_load *ld, cellar_err verdict);
+/* Return whether the error concerns this call, not the source. */
+CELLAR_PRIVATE bool cache_error_is_ours(int32_t code);
+
+/* ---- load_publish.c ---- */
+/* Store for the flight of ld. Record a failure in the flags of the outcome. */
+CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o);
+/* Store the loaded value and fill the outcome, which owns `value` then. */
+CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
+                                        flight_outcome *o);
+CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o);
+/* Renew the old value: in place, or from our copy if it was evicted meanwhile. Do not store the
+ * copy if it had tags, one of which may have ended it, or dependencies, which may be forgotten with
+ * the entry. */
+CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o);
+CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                         flight_outcome *o);
+/* Remember the failure: on the value in L1, else in an entry of its own. */
+CELLAR_PRIVATE void cache_keep_failure(struct cellar_load *ld, int32_t loader_err,
+                                       flight_outcome *o);
+/* Mark the outcome as tagged if the entry found in L1 has tags. */
+CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o);
+/* Answer the leader with the result in the outcome. */
+CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o);
+
+/* ---- load_run.c ---- */
+CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
+/* Record the reads of the loader for `keys` keys, if the namespace tracks them. `f` is the
+ * innermost led flight. */
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
+CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
+
+/* ---- load_leader.c ---- */
+/* Lead the flight: second look, tier, loader, store. Its ref is gone afterwards. */
+CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
+/* Look into the tier, unless there is none, the call excludes it, or the key changes now. Return
+ * true if that answers the call; `o` is for the waiters. */
+CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
+/* Look a second time. Return true if that answers the call; `o` is for the waiters. */
+CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o);
+
+/* ---- load_fallback.c ---- */
+/* Answer a failed loader with a fallback, else with the failure. */
+CELLAR_PRIVATE void cache_lead_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                      flight_outcome *o);
 /* Answer without the loader: the breaker is open, or call->instead. */
 CELLAR_PRIVATE void cache_guard_refused(struct cellar_load *ld, flight_outcome *o);
-/* Answer with a fallback or the default value, if there is no stale value. Return true if the call
- * is answered. */
-CELLAR_PRIVATE bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o);
-/* Handle a failure of another flight, or a remembered one (source ERROR_ENTRY). `asked`: fallbacks
- * that the leader of that flight tried. Return true if the call is answered. False: run the own
- * fallbacks as leader of a flight (call->instead). */
-CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
-                                        uint32_t asked);
-/* Answer with the stale value, the default value or the error, if no source could be asked in
- * time. */
-CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
 
 /* ---- dependencies.c ---- */
 /* Begin to record the reads of a loader for `keys` keys, which follow one by one. Return NULL if no
@@ -238,22 +276,31 @@ CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t cou
 CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k);
 CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same);
 
-/* ---- load_leader.c, too ---- */
-/* Record the reads of the loader for `keys` keys, if the namespace tracks them. `f` is the
- * innermost led flight. */
-CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
-CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
+/* ---- buf.c ---- */
+#define CACHE_BUF_INLINE 512u
+/* Start a buffer. `room` has CACHE_BUF_INLINE bytes and outlives the buffer. */
+CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room);
+CELLAR_PRIVATE void cache_buf_fini(cellar_buf *b);
+/* Make room for `len` bytes in all; keep the present ones. */
+CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len);
 
-/* ---- lease.c ---- */
-/* Report the breaker pass of a lost lease. */
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note);
+/* ---- update.c ---- */
+/* Copy the live value. Return OK, MISS, or the error of the read. */
+CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
+                                            l1_info *info);
+/* Remove the entry that `info` and `old` describe, if it is unchanged. */
+CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
+                                            const cellar_buf *old, uint64_t if_version);
 
-/* ---- refresh.c ---- */
+/* ---- job.c ---- */
+CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j);
+CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f);
 /* Return whether the loader of this call may run after the call. */
 CELLAR_PRIVATE bool cache_background(const cache_call *call);
+
+/* ---- refresh.c ---- */
 /* Queue a refresh, unless one runs already or the queue is full. */
 CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t);
 CELLAR_PRIVATE bool cache_is_early(cache_call *call);
-CELLAR_PRIVATE void cache_job_left(cache_call *call);
 
 #endif

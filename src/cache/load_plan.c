@@ -118,7 +118,7 @@ CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts
                                                      const char **why)
 {
     cellar_load_opts full = cellar_load_opts_default();
-    const cellar_err err = o->load != NULL ? cache_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
+    const cellar_err err = o->load != NULL ? base_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
     if (err != CELLAR_OK) {
         *why = "load: start from cellar_load_opts_default()";
         return err;
@@ -135,7 +135,7 @@ CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts
 CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
 {
     cellar_load_opts full = cellar_load_opts_default();
-    if (o->load != NULL) { (void)cache_opts_in(&full, sizeof full, o->load); } /* checked before */
+    if (o->load != NULL) { (void)base_opts_in(&full, sizeof full, o->load); } /* checked before */
     cache_load_range r;
     cache_load_range_read(&full, &r);
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], r.ms[i]); }
@@ -268,7 +268,7 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     static const cellar_load_opts none = { .struct_size = sizeof none };
     const cellar_load_opts *in = *o != NULL ? *o : &none;
     if (in->struct_size != sizeof none) {
-        const cellar_err err = cache_opts_in(full, sizeof *full, in);
+        const cellar_err err = base_opts_in(full, sizeof *full, in);
         if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
             return cache_fail(c, err, 0, "load: start from cellar_load_opts_default()");
         }

@@ -175,6 +175,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
     if (plan.version_out != NULL) {
         return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: new_version must be NULL");
     }
+    if (count == 0) { return CELLAR_OK; }
     if (cache_is_off(c)) {
         for (size_t i = 0; i < count; i++) {
             items[i].status = cache_set_item_bad(&items[i], &plan) ? CELLAR_E_INVAL

@@ -1,221 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * namespace: named handles of one store, and the generations that make clear and version changes
- * O(1).
+ * namespace: named handles of one store.
  *
  * PICTURE    name -(uthash, keyed hash)-> namespace {slot, id, generation, version, options}
- *            table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
- *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
- *            clear: draw the next generation -> its cell alive -> set it in the namespace -> old
- *            cell dead
- * INVARIANTS The generation of an open namespace is alive. Cells of living generations never
- *            collide: the counter skips numbers with a taken cell, and at most half of the cells
- *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
- *            A generation is not reused while an entry has it. When all 32 bits are used, all
- *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
- * LOCKING    NAMESPACE, except for reads of generations, pages and the options of writes. Memory is
- *            allocated before the lock and freed after it; only the tables of uthash grow under it.
- * LIFETIME   A namespace is freed when it is neither named nor open nor in use: refs, which never
- *            rise from 0. Only then its slot is free again, so an event never names another
- *            namespace.
- * LIMITS     The cause of a generation's end is kept for as many draws as the table has cells (64
- *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
- *            are counted at the root. A listener of one namespace misses them (counted).
- * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
+ * WALK       open: name found -> one more handle. Else slot -> filter from the disk -> number and
+ *            cell -> named under NAMESPACE, unless another thread was faster -> tier learns it
+ * INVARIANTS A namespace that the tier knows goes on with its numbers, which revives its entries.
+ * LOCKING    NAMESPACE. Memory is allocated before the lock and freed after it; only the table of
+ *            uthash grows under it.
+ * SEE ALSO   handle.c (refs, slots), generation.c, options.c, clear.c. */
 #include "cache/cache_int.h"
 
-#include "base/pack.h"
 #include "load/flight.h"
 
 #define CACHE_GENERATIONS_LEAST 64u
 /* numbers from before a restart should find their cells free */
 #define CACHE_GENERATIONS_DISK 1024u
 
-/* ---- generations ---- */
-
-static size_t cache_generations_bytes(uint32_t cells)
-{
-    return sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
-}
-
-static cache_generations *cache_generations_new(cache_store *s, uint32_t cells)
-{
-    const size_t bytes = cache_generations_bytes(cells);
-    cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
-    if (t == NULL) { return NULL; }
-    t->mask = cells - 1;
-    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
-    return t;
-}
-
-/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
- * that a draw ends soon. */
-static bool cache_generations_small(const cache_store *s) SYNC_HOLDS(NAMESPACE);
-static bool cache_generations_small(const cache_store *s)
-{
-    return base_load_rlx(&s->generations)->mask + 1 < 2 * (s->namespace_count + 1);
-}
-
-static void cache_generations_install(cache_store *s, cache_generations *t) SYNC_HOLDS(NAMESPACE);
-static void cache_generations_install(cache_store *s, cache_generations *t)
-{
-    cache_generations *old = base_load_rlx(&s->generations);
-    BASE_ASSERT(t->mask == 2 * old->mask + 1);
-    for (uint32_t i = 0; i <= old->mask; i++) {
-        const uint64_t w = base_load_rlx(&old->cell[i]);
-        if (w == 0) { continue; } /* would look like generation 0, the root */
-        base_store_rlx(&t->cell[CACHE_CELL_GENERATION(w) & t->mask], w);
-    }
-    t->older = old;
-    base_store_rel(&s->generations, t); /* acquire in cache_generation_alive */
-}
-
-CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation)
-{
-    const cache_generations *t = base_load_acq(&s->generations);
-    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
-    return CACHE_CELL_GENERATION(w) == generation && (w & CACHE_CELL_ALIVE) != 0;
-}
-
-CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation)
-{
-    const cache_generations *t = base_load_acq(&s->generations);
-    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
-    const bool bumped =
-        CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
-    return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
-}
-
-/* Mark a generation dead in every table: a hook may read an older one. */
-static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
-    SYNC_HOLDS(NAMESPACE);
-static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
-{
-    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
-        const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
-        if (CACHE_CELL_GENERATION(w) == generation) {
-            base_store_sc(&t->cell[generation & t->mask],
-                          CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
-        }
-    }
-}
-
-CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
-{
-    cache_store *s = v->store;
-    cache_generations *t = base_load_rlx(&s->generations);
-    const uint32_t old = base_load_rlx(&v->generation);
-    uint32_t generation = 0;
-    do {
-        generation = s->next_generation;
-        if (generation == 0) { return false; }
-        s->next_generation = generation + 1; /* 0 after the last one */
-    } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    base_store_rel(&t->cell[generation & t->mask],
-                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    const bool late = BASE_MUTANT("cache.share_after_generation");
-    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
-    base_store_rel(&v->generation, generation); /* acquire in cache_key */
-    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
-    if (old != generation) {
-        cache_generation_end(s, old, cause);
-        cache_why_generation(s, v, old, cause);
-    }
-    return true;
-}
-
-/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
- * empties L1 may have called it. */
-static void cache_renumber_wait(cache_store *s)
-{
-    while (base_load_acq(&s->renumbering) != 0 && base_thread_self()->depth == 0) {
-        (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
-    }
-}
-
-/* Return whether the namespace has a number; one that only has a slot has none. */
-CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
-
-static void cache_renumber_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static void cache_renumber_namespaces(cache_store *s)
-{
-    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
-        for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
-    }
-    s->next_generation = 1;
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL || v->dropped || !cache_namespace_is_named(v)) { continue; }
-        /* Its old number may now belong to another namespace: do not kill it. */
-        base_store_rlx(&v->generation, s->next_generation);
-        const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
-        BASE_ASSERT(ok);
-        (void)ok;
-        v->first_generation = base_load_rlx(&v->generation);
-    }
-}
-
-CELLAR_PRIVATE void cache_renumber(cache_store *s)
-{
-    if (!base_cas_ar(&s->renumbering, 0u, 1u)) {
-        cache_renumber_wait(s);
-        return;
-    }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v != NULL) {
-            cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
-        }
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    l1_stats now;
-    do { /* every put is vetoed now, so the count only falls */
-        l1_generation_died(s->l1);
-        (void)l1_tick(s->l1, 20000);
-        l1_stats_get(s->l1, &now);
-        base_yield();
-    } while (now.entries != 0);
-    if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    cache_renumber_namespaces(s);
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    base_store_rel(&s->renumbering, 0u);
-    sync_wake(&s->renumbering, INT32_MAX);
-    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
-             "all generations are used: L1 was emptied, numbers restart at 1");
-}
-
-CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
-{
-    cache_store *s = c->store;
-    const uint32_t generation = base_load_acq(&c->generation);
-    if (generation == k->generation && !cache_generation_alive(s, generation) &&
-        !cache_is_closed(c)) {
-        if (base_load_acq(&s->renumbering) != 0 || base_thread_self()->depth > 0) {
-            cache_renumber_wait(s);
-        } else {
-            cache_renumber(s); /* forked child: the parent was in the middle of it */
-        }
-    }
-    cache_key(c, k, k->bytes, k->len);
-}
-
-/* ---- table of namespaces ---- */
-
-CELLAR_PRIVATE cellar *cache_namespace_at(const cache_store *s, uint32_t slot)
-{
-    const cache_page *page = base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]);
-    return page != NULL ? base_load_acq(&page->namespace[slot % CACHE_PAGE_NAMESPACES]) : NULL;
-}
-
-static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v) SYNC_HOLDS(NAMESPACE);
-static void cache_namespace_put(cache_store *s, uint32_t slot, cellar *v)
-{
-    cache_page *page = base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]);
-    /* acquire in cache_namespace_at */
-    base_store_rel(&page->namespace[slot % CACHE_PAGE_NAMESPACES], v);
-}
+/* ---- names ---- */
 
 static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
 {
@@ -251,250 +53,7 @@ static void cache_namespace_unname(cache_store *s, cellar *v)
     HASH_DELETE(hh, s->names, v);
 }
 
-static void cache_namespace_free(cache_store *s, cellar *v)
-{
-    cache_filter_free(v);
-    cache_breaker_free(v);
-    base_free(&s->account, BASE_MOD_NAMESPACE, v->class_name,
-              sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
-    base_free(&s->account, BASE_MOD_NAMESPACE, v, sizeof *v);
-}
-
-CELLAR_PRIVATE void cache_namespace_release(cellar *v)
-{
-    if (base_sub_ar(&v->refs, 1u) != 1) { return; }
-    cache_store *s = v->store;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    cache_namespace_put(s, v->slot, NULL);
-    s->namespace_count--;
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    cache_namespace_free(s, v);
-}
-
-CELLAR_PRIVATE bool cache_namespace_hold(cellar *v)
-{
-    uint32_t refs = base_load_rlx(&v->refs);
-    while (refs != 0) {
-        if (base_cas_ar(&v->refs, refs, refs + 1)) { return true; }
-        refs = base_load_rlx(&v->refs);
-    }
-    return false;
-}
-
-CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
-                                                  cache_whose *whose)
-{
-    *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
-    cellar *found = NULL;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    const cache_generations *t = base_load_rlx(&s->generations);
-    const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
-    if (CACHE_CELL_GENERATION(w) == generation && w != 0) {
-        const uint32_t cause = CACHE_CELL_CAUSE(w);
-        whose->known = true;
-        if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
-        cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
-        if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
-            found = v;
-        }
-        whose->dropped = found != NULL && found->dropped;
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    return found;
-}
-
-/* ---- options ---- */
-
 BASE_SIZE_BEGIN
-
-static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
-{
-    const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
-                              o->stale_ms };
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
-    }
-    if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
-        return "namespace: idle_ms must be at most 2^32 - 1";
-    }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "namespace: stale_ms must be at most 2^32 - 1"; }
-    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "namespace: tier must be a cellar_tier"; }
-    if (o->hidden > 1) { return "namespace: hidden must be 0 or 1"; }
-    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) {
-        return "namespace: l2_write must be a cellar_l2_write";
-    }
-    if (o->l2_lz4 > 1) { return "namespace: l2_lz4 must be 0 or 1"; }
-    if (o->track_dependencies > 1) { return "namespace: track_dependencies must be 0 or 1"; }
-    if (o->exact_age > 1) { return "namespace: exact_age must be 0 or 1"; }
-    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) {
-        return "namespace: a quota must be 0..100 percent";
-    }
-    if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
-        return "namespace: quota_min_pct must be at most quota_max_pct";
-    }
-    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "namespace: bloom must be 0 or 1"; }
-    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) {
-        return "namespace: ttl_class_count must be at most 16";
-    }
-    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
-        return "namespace: ttl_classes must not be NULL";
-    }
-    if (o->ttl_class_fallback > o->ttl_class_count) {
-        return "namespace: ttl_class_fallback must be 0..ttl_class_count";
-    }
-    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
-        const cellar_ttl_class *t = &o->ttl_classes[i];
-        if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
-            return "namespace: a TTL class needs a name and ttl_ms >= 1";
-        }
-        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) {
-            return "namespace: the name of a TTL class is too long";
-        }
-        for (uint32_t k = 0; k < i; k++) {
-            if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
-                return "namespace: two TTL classes have the same name";
-            }
-        }
-    }
-    return NULL;
-}
-
-CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
-                                                     const char **why)
-{
-    cellar_namespace_opts full;
-    cellar_err err = cache_opts_in(&full, sizeof full, o);
-    if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "namespace: start from cellar_namespace_opts_default()";
-    } else if (err != CELLAR_OK) {
-        *why = "namespace: options have a field that this library does not know";
-    } else if ((err = cache_load_namespace_check(&full, why)) != CELLAR_OK) {
-        return err;
-    } else if ((*why = cache_namespace_opts_range(&full)) != NULL) {
-        err = CELLAR_E_INVAL;
-    } else if (full.l2_lz4 != 0 && !base_pack_there()) {
-        *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
-        err = CELLAR_E_UNSUPPORTED;
-    } else {
-        err = cache_breaker_check(full.breaker, why);
-    }
-    return err;
-}
-
-CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
-{
-    base_store_rlx(&c->def[which], own != 0 ? own : c->store->defaults[which]);
-}
-
-typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
-
-/* Allocate what the options of a namespace need, before the lock. */
-static bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
-                                      cache_class_name **names)
-{
-    *names = NULL;
-    const cache_tier *t = s->tier;
-    if (o != NULL && o->l2_lz4 != 0 && t != NULL && t->pack_ready != NULL &&
-        !t->pack_ready(t->ctx)) {
-        return false;
-    }
-    if (o == NULL || o->ttl_class_count == 0) { return true; }
-    *names = base_alloc(&s->account, BASE_MOD_NAMESPACE,
-                        sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
-    return *names != NULL;
-}
-
-static void cache_class_names_free(cache_store *s, cache_class_name *names)
-{
-    base_free(&s->account, BASE_MOD_NAMESPACE, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
-}
-
-/* Apply checked options. Use *names if the namespace has no space for names yet. */
-static void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                       cache_class_name **names) SYNC_HOLDS(NAMESPACE);
-static void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                       cache_class_name **names)
-{
-    const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
-                                          o->max_age_ms, o->stale_ms };
-    for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
-    base_store_rlx(&v->carries, o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u);
-    base_store_rlx(&v->deps, o->track_dependencies);
-    cache_load_namespace_apply(v, o);
-    if (o->ttl_class_count > 0 && v->class_name == NULL) {
-        v->class_name = *names;
-        *names = NULL;
-    }
-    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
-        memcpy(v->class_name[i], o->ttl_classes[i].name, strlen(o->ttl_classes[i].name) + 1);
-        base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
-    }
-    base_store_rlx(&v->ttl_class_fallback,
-                   o->ttl_class_fallback == 0 ? 1u : o->ttl_class_fallback);
-    base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
-}
-
-/* ---- quotas ---- */
-
-/* Allocate what quotas need, before the lock. */
-static bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
-{
-    return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
-}
-
-/* Set the quota of a namespace. Its number is set before its first generation or never: entries
- * stored without a number were not counted. */
-static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
-    SYNC_HOLDS(NAMESPACE);
-static cellar_err cache_quota_take(cache_store *s, cellar *v, const cellar_namespace_opts *o)
-{
-    const bool any = (o->quota_min_pct | o->quota_max_pct) != 0;
-    if (v->quota == 0 && !any) { return CELLAR_OK; }
-    if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
-    const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
-    if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
-    l1_share now;
-    l1_quota_get(s->l1, v->quota, &now);
-    if (l1_quota_least(s->l1) - now.least_pct + o->quota_min_pct > 100) { return CELLAR_E_INVAL; }
-    if (v->quota == 0) {
-        v->quota = (uint8_t)(bit + 1);
-        s->quotas_used |= (uint64_t)1 << bit;
-    }
-    l1_quota_set(s->l1, v->quota, o->quota_min_pct, o->quota_max_pct);
-    return CELLAR_OK;
-}
-
-/* Set the quota of the root, which is created before L1; nothing is stored yet. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
-{
-    cellar_namespace_opts o;
-    if (cfg->config.root == NULL) { return true; }
-    (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
-    if (!cache_quota_room(s, &o)) { return false; }
-    sync_take(NAMESPACE, &s->namespace_lock);
-    cellar *v = s->root;
-    const uint32_t first = v->first_generation, generation = base_load_rlx(&v->generation);
-    v->first_generation = UINT32_MAX;
-    (void)cache_quota_take(s, v, &o); /* the first one: there is room */
-    v->first_generation = first;
-    if (v->quota != 0) {
-        cache_generations *t = base_load_rlx(&s->generations);
-        l1_quota_generation(s->l1, v->quota, generation);
-        base_store_rel(&t->cell[generation & t->mask],
-                       CACHE_CELL(generation, 0u, 0u, CACHE_CELL_LIVES(v->quota)));
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    return true;
-}
-
-/* Free the quota number: entries of the namespace are dead, or never existed. */
-static void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
-static void cache_quota_give(cache_store *s, const cellar *v)
-{
-    if (v->quota == 0) { return; }
-    l1_quota_set(s->l1, v->quota, 0, 0);
-    s->quotas_used &= ~((uint64_t)1 << (v->quota - 1));
-}
 
 /* ---- open and close ---- */
 
@@ -518,18 +77,6 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     return v;
 }
 
-static bool cache_page_room(cache_store *s, uint32_t slot)
-{
-    if (base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL) { return true; }
-    cache_page *page = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *page, NULL);
-    if (page == NULL) { return false; }
-    if (!base_cas_ar(&s->page[slot / CACHE_PAGE_NAMESPACES], (cache_page *)NULL, page)) {
-        /* another thread was faster */
-        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
-    }
-    return true;
-}
-
 static uint32_t cache_state_now(const cache_store *s)
 {
     const uint32_t level = base_load_rlx(&s->quiet_level);
@@ -547,14 +94,6 @@ CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
         base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
-}
-
-/* Draw the first generation of a namespace; it has no old one to kill. */
-static bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-static bool cache_generation_draw(cache_store *s, cellar *v)
-{
-    base_store_rlx(&v->generation, s->next_generation);
-    return cache_generation_next(v, CELLAR_CAUSE_NONE);
 }
 
 /* Return whether the tier is being told of a namespace with this name. */
@@ -583,12 +122,10 @@ static bool cache_namespace_adopt(cache_store *s, cellar *v)
     v->id = t.id;
     if (v->no_disk) { return false; } /* the tier forgets its entries */
     v->version = t.version;
-    cache_generations *table = base_load_rlx(&s->generations);
-    _Atomic uint64_t *cell = &table->cell[t.generation & table->mask];
-    if (t.generation == 0 || (base_load_rlx(cell) & CACHE_CELL_ALIVE) != 0) { return false; }
-    base_store_rel(cell, CACHE_CELL(t.generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    if (v->quota != 0) { l1_quota_generation(s->l1, v->quota, t.generation); }
-    base_store_rel(&v->generation, t.generation); /* acquire in cache_key */
+    const cache_generations *table = base_load_rlx(&s->generations);
+    const uint64_t there = base_load_rlx(&table->cell[t.generation & table->mask]);
+    if (t.generation == 0 || (there & CACHE_CELL_ALIVE) != 0) { return false; }
+    cache_generation_take(v, t.generation);
     return true;
 }
 
@@ -598,24 +135,15 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cellar *v = cache_namespace_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
     cache_class_name *names = NULL;
-    cellar_namespace_opts o;
-    if (cfg->config.root != NULL) {
-        (void)cache_opts_in(&o, sizeof o, cfg->config.root); /* checked in cache_settings_read */
-        if (!cache_namespace_opts_room(s, &o, &names)) {
-            cache_namespace_free(s, v);
-            return CELLAR_E_NOMEM;
-        }
+    const cellar_namespace_opts *o = &cfg->root;
+    if (!cache_namespace_opts_room(s, o, &names)) {
+        cache_namespace_free(s, v);
+        return CELLAR_E_NOMEM;
     }
-    const uint32_t version = cfg->config.root != NULL ? o.version : 0;
     sync_take(NAMESPACE, &s->namespace_lock);
-    if (cfg->config.root != NULL) { cache_namespace_opts_apply(v, &o, &names); }
-    v->version = version != 0 ? version : 1;
-    if (cfg->config.root != NULL) {
-        v->no_disk = o.tier == CELLAR_TIER_L1 || o.hidden != 0;
-        v->secret = o.hidden != 0;
-        v->disk_mode = (uint8_t)o.l2_write;
-        v->disk_pack = o.l2_lz4 != 0;
-    }
+    cache_namespace_opts_apply(v, o, &names);
+    cache_namespace_fix(v, o);
+    if (o->version != 0) { v->version = o->version; }
     v->handles = 1;
     v->first_generation = 0;
     base_store_rlx(&v->refs, 2u);
@@ -623,15 +151,13 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cache_namespace_put(s, 0, v);
     s->root = v;
     s->namespace_count = 1;
-    cache_generations *t = base_load_rlx(&s->generations);
-    base_store_rlx(&t->cell[0], CACHE_CELL(0u, 0u, 0u, CACHE_CELL_ALIVE));
-    if (s->tier != NULL && s->tier->namespace_find != NULL && !v->no_disk) {
-        const uint32_t wanted = v->version;
-        base_store_rlx(&t->cell[0], (uint64_t)0);
+    if (s->tier == NULL || s->tier->namespace_find == NULL || v->no_disk) {
+        cache_generation_take(v, 0);
+    } else {
         /* The root keeps its id 0. A public version that differs from the stored one is a version
          * change. */
-        if (!cache_namespace_adopt(s, v) || (version != 0 && v->version != version)) {
-            if (version != 0) { v->version = wanted; }
+        if (!cache_namespace_adopt(s, v) || (o->version != 0 && v->version != o->version)) {
+            if (o->version != 0) { v->version = o->version; }
             /* numbers are left: checked at open */
             (void)cache_generation_next(v, CELLAR_CAUSE_VERSION);
         }
@@ -660,66 +186,9 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
     base_store_rlx(&s->generations, t);
     cellar_err err = CELLAR_E_NOMEM;
     if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
-    if (err != CELLAR_OK) {
-        cache_fail_open(err, 0, "cellar_open: no memory for the root namespace");
-        cache_namespaces_close(s);
-    }
-    return err;
-}
-
-CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
-{
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_NAMESPACE;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    HASH_CLEAR(hh, s->names);
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    for (uint32_t i = 0; i < CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES; i++) {
-        cache_page *page = base_load_rlx(&s->page[i]);
-        if (page == NULL) { continue; }
-        for (uint32_t j = 0; j < CACHE_PAGE_NAMESPACES; j++) {
-            cellar *v = base_load_rlx(&page->namespace[j]);
-            if (v != NULL) { cache_namespace_free(s, v); }
-        }
-        base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
-        base_store_rlx(&s->page[i], (cache_page *)NULL);
-    }
-    s->root = NULL;
-    cache_generations *t = base_load_rlx(&s->generations);
-    base_store_rlx(&s->generations, (cache_generations *)NULL);
-    while (t != NULL) {
-        cache_generations *older = t->older;
-        base_free(&s->account, BASE_MOD_NAMESPACE, t, t->bytes);
-        t = older;
-    }
-}
-
-/* Give `fresh` a slot, but no name. Return false with *err if all slots are taken or no memory is
- * left. */
-static bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_err *err)
-{
-    uint32_t slot = 1;
-    for (;;) { /* a missing page is allocated without the lock, then look again */
-        sync_take(NAMESPACE, &s->namespace_lock);
-        while (slot < s->max_namespaces &&
-               base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL &&
-               cache_namespace_at(s, slot) != NULL) {
-            slot++;
-        }
-        const bool full = slot >= s->max_namespaces;
-        const bool paged = !full && base_load_rlx(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL;
-        if (paged) {
-            fresh->slot = slot;
-            fresh->stats_tag = stats_tag(s->stats, slot);
-            cache_namespace_put(s, slot, fresh);
-            s->namespace_count++;
-        }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (paged) { return true; }
-        *err = full ? CELLAR_E_LIMIT : CELLAR_E_NOMEM;
-        if (full) { stats_count(s->stats, STATS_LIMIT_NAMESPACES, 1); }
-        if (full || !cache_page_room(s, slot)) { return false; }
-    }
+    if (err == CELLAR_OK) { return err; }
+    cache_namespaces_close(s);
+    return cache_open_refuse(err, "no memory for the root namespace");
 }
 
 /* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
@@ -766,32 +235,6 @@ static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_names
     return true;
 }
 
-/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
- * if no memory is left. */
-static bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
-static bool cache_namespace_ready(cache_store *s)
-{
-    cache_generations *bigger = NULL;
-    for (;;) {
-        sync_take(NAMESPACE, &s->namespace_lock);
-        const uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
-        if (bigger != NULL && bigger->mask == 2 * cells - 1) {
-            cache_generations_install(s, bigger);
-            bigger = NULL;
-        }
-        const bool used_up = s->next_generation == 0, small = cache_generations_small(s);
-        if (!used_up && !small) { break; }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
-        bigger = NULL; /* another thread has installed one */
-        if (used_up && base_thread_self()->depth > 0) { return false; }
-        if (used_up) { cache_renumber(s); }
-        if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
-    }
-    if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
-    return true;
-}
-
 /* Create the namespace, or open it if another thread just created it. */
 static cellar_err cache_namespace_create(cache_store *s, const char *name, size_t len,
                                          const cellar_namespace_opts *o, cache_class_name **names,
@@ -821,12 +264,7 @@ static cellar_err cache_namespace_create(cache_store *s, const char *name, size_
     l1_advise_anew(s->l1, fresh->slot);
     err = CELLAR_OK;
     *out = cache_namespace_reopen(s, name, len, o, names, &err);
-    if (o != NULL) {
-        fresh->no_disk = no_disk;
-        fresh->secret = o->hidden != 0;
-        fresh->disk_mode = (uint8_t)o->l2_write;
-        fresh->disk_pack = o->l2_lz4 != 0;
-    }
+    if (o != NULL) { cache_namespace_fix(fresh, o); }
     if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
     const bool settled =
         *out == NULL && err == CELLAR_OK && cache_namespace_settle(s, fresh, o, names);
@@ -882,7 +320,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         const cache_store *in = c->store;
         err = cache_deps_check(o, in->deps != NULL, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
-        (void)cache_opts_in(&full, sizeof full, o);
+        (void)base_opts_in(&full, sizeof full, o);
         o = &full;
     }
     cache_store *s = c->store;
@@ -920,21 +358,12 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         why = "cellar_namespace_open: version was not set: retry";
     }
     if (err != CELLAR_OK) {
-        (void)cellar_close(*out);
+        if (cache_handle_drop(*out)) { cache_namespace_release(*out); }
+        cache_store_release(s, 1);
         *out = NULL;
         return cache_fail(c, err, 0, why);
     }
     return CELLAR_OK;
-}
-
-/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
-static void cache_generation_died(cellar *v, uint32_t generation)
-{
-    cache_store *s = v->store;
-    if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
-    l1_generation_died(s->l1);
-    if (s->deps != NULL) { cache_deps_generation(s, 0); }
-    cache_thread_ring(s);
 }
 
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
@@ -972,64 +401,6 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
     cache_namespace_release(v); /* it is no longer named */
     return err;
-}
-
-/* ---- clear, version, enable ---- */
-
-/* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
-static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
-{
-    cache_store *s = c->store;
-    for (;;) {
-        sync_take(NAMESPACE, &s->namespace_lock);
-        const bool closed = cache_is_closed(c);
-        const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
-        const bool drawn = !closed && !over && cache_generation_next(c, cause);
-        if (drawn && version != 0) {
-            c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
-        }
-        if (drawn) { c->unreported += s->tier != NULL; }
-        if (drawn && now != NULL) { *now = c->version; }
-        sync_drop(NAMESPACE, &s->namespace_lock);
-        if (closed) { return cache_closed(c); }
-        if (over) {
-            return cache_fail(c, CELLAR_E_RANGE, 0,
-                              "cellar_version_increment: version is at its maximum 2^32 - 1");
-        }
-        if (drawn) { break; }
-        cache_renumber(s);
-        if (base_thread_self()->depth > 0) {
-            return cache_fail(c, CELLAR_E_BUSY, 0,
-                              "generation numbers restart now: retry outside the listener");
-        }
-    }
-    cache_generation_died(c, base_load_rlx(&c->generation));
-    stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
-    return cache_acked(c, CELLAR_OK);
-}
-
-CELLAR_API cellar_err cellar_clear(cellar *c)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_CLEARED, 0, NULL);
-}
-
-CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
-}
-
-CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (version == 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: version must be at least 1");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
 
 CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)

@@ -4,10 +4,7 @@
  *
  * PICTURE    a look finds a stale or early value -> flight QUEUED, with a job -> queue -> a worker,
  *            or cellar_tick without workers -> flight LOADING -> load_leader.c
- * INVARIANTS A job has one ref of its flight, its namespace and, if the host wants it, of ctx. Each
- *            is given back exactly once. A job is dropped if a caller took over its flight, or if
- *            its entry changed or is gone. Without ctx_bytes, ctx_retain, CTX_STATIC or a loader of
- *            the namespace nothing runs in the background: ctx may be on the stack of the caller.
+ * INVARIANTS A job is dropped if a caller took over its flight, or if its entry changed or is gone.
  * LOCKING    QUEUE for the queue and the array of workers, held alone. Loaders run without a lock.
  * COMPLETION A close waits up to close_ms until `loading` (calls and running jobs) is 0, joins the
  *            workers and drops queued jobs.
@@ -15,18 +12,6 @@
  *            again. Jobs start workers one by one up to load_workers; workers stay until the close.
  * SEE ALSO   Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh (XFetch). */
 #include "cache/load_int.h"
-
-struct cache_job {
-    cache_job *next;      /* QUEUE */
-    flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
-    cellar *namespace;         /* one ref */
-    cache_load_plan p;
-    cellar_loader_fn fn;
-    void *ctx;
-    void (*release)(void *ctx);
-    int64_t seen_ms;      /* early refresh: deadline of the entry, ms; else -1 */
-    uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* copy of ctx */
-};
 
 /* ---- early refresh ---- */
 
@@ -75,56 +60,6 @@ CELLAR_PRIVATE bool cache_is_early(cache_call *call)
 }
 
 /* ---- jobs ---- */
-
-CELLAR_PRIVATE bool cache_background(const cache_call *call)
-{
-    const cellar_load_opts *o = call->o;
-    if ((call->p.flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
-    if (call->namespace_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
-    return o != NULL && (o->ctx_bytes != 0 || o->ctx_retain != NULL);
-}
-
-static void cache_job_free(cache_store *s, cache_job *j)
-{
-    if (j->release != NULL) {
-        sync_assert_none();
-        j->release(j->ctx);
-    }
-    cache_namespace_release(j->namespace);
-    base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
-}
-
-static cache_job *cache_job_new(const cache_call *call, flight *f)
-{
-    cache_store *s = call->c->store;
-    const cellar_load_opts *o = call->o;
-    cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
-    if (j == NULL) { return NULL; }
-    if (!cache_namespace_hold(call->c)) {
-        base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
-        return NULL;
-    }
-    j->f = f;
-    j->namespace = call->c;
-    j->p = call->p;
-    j->fn = call->fn;
-    j->ctx = call->ctx;
-    j->seen_ms = call->early ? call->found.deadline_ms : -1;
-    if (!call->namespace_loader && o != NULL && o->ctx_retain != NULL) {
-        j->ctx = o->ctx_retain(call->ctx);
-        j->release = o->ctx_release;
-    } else if (!call->namespace_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
-        memcpy(j->copy, call->ctx, o->ctx_bytes); /* <= 256: load_plan.c */
-        j->ctx = j->copy;
-    }
-    return j;
-}
-
-/* Free the job after its leader ended its thread inside the loader. */
-CELLAR_PRIVATE void cache_job_left(cache_call *call)
-{
-    cache_job_free(call->c->store, call->job);
-}
 
 static void cache_job_run(cache_store *s, cache_job *j)
 {

@@ -78,14 +78,6 @@ static const cache_rule cache_tuning_rules[] = {
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
-{
-    char text[CACHE_ERROR_TEXT];
-    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
-    cache_fail_open(code, 0, text);
-    return code;
-}
-
 static cellar_err cache_rules_check(const void *options, const cache_rule *rules, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -113,7 +105,7 @@ static cellar_err cache_rules_check(const void *options, const cache_rule *rules
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
 {
-    const cellar_err err = src != NULL ? cache_opts_in(dst, bytes, src) : CELLAR_OK;
+    const cellar_err err = src != NULL ? base_opts_in(dst, bytes, src) : CELLAR_OK;
     char text[CACHE_ERROR_TEXT];
     if (err == CELLAR_E_UNSUPPORTED) {
         (void)snprintf(text, sizeof text, "%s has a field that this library does not know", name);
@@ -170,15 +162,17 @@ static const char *cache_pairs_check(const cache_settings *o)
     return NULL;
 }
 
-static cellar_err cache_root_check(const cache_settings *o)
+static cellar_err cache_root_read(cache_settings *o)
 {
+    o->root = cellar_namespace_opts_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
     cellar_err err = cache_namespace_opts_check(o->config.root, &why);
     if (err == CELLAR_OK) {
         err = cache_deps_check(o->config.root, o->tuning.track_dependencies != 0, &why);
     }
-    return err != CELLAR_OK ? cache_open_refuse(err, why) : CELLAR_OK;
+    if (err != CELLAR_OK) { return cache_open_refuse(err, why); }
+    return base_opts_in(&o->root, sizeof o->root, o->config.root);
 }
 
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
@@ -210,6 +204,6 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
     const char *rule = cache_pairs_check(out);
     if (rule != NULL) { return cache_open_refuse(CELLAR_E_INVAL, rule); }
     if (out->config.memory_bytes == 0) { out->config.memory_bytes = UINT64_C(64) << 20; }
-    return cache_root_check(out);
+    return cache_root_read(out);
 }
 BASE_SIZE_END

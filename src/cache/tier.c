@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tier: what a tier is told beside gets and changes: namespaces, immediate stores, sync.
+ * tier: what a tier is told beside gets and changes: namespaces, commit, sync.
  *
  * PICTURE    namespace opened -> its generation from the tier, or a new one that is logged
- *            change with l2_write, or durable set -> under its turn (turn.c): put, with waiting if
- *            the call promises it (cache_urge); a tombstone if the put fails. A put is its own
- *            tombstone: a process that dies in between leaves the older record. Results of touch,
- *            increment and renewal are read back from L1. After the put the entry in L1 has the
- *            address of its copy, so neither eviction nor close writes it again.
  *            level ALWAYS, or durable set -> commit, then the call returns
  * INVARIANTS A namespace without the tier (tier L1, hidden) has a generation that no record has:
  *            its changes need no log, and nothing of it is logged, not even its name.
@@ -16,8 +11,6 @@
  * LOCKING    None of its own. Generations are logged after NAMESPACE is dropped. They only grow, so
  *            the order in which two of them arrive does not matter. */
 #include "cache/cache_int.h"
-
-#define CACHE_TIER_TRY 512u /* bytes tried on the stack */
 
 /* ---- namespaces ---- */
 
@@ -90,170 +83,7 @@ CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation)
     cache_tier_namespace_tell(v);
 }
 
-/* ---- immediate stores ---- */
-
-CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
-{
-    const bool stores = c->store->tier != NULL && !c->no_disk;
-    const cache_urge urge = !stores ? CACHE_LATER
-                            : durable ? CACHE_DURABLE
-                            : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
-                            : c->disk_mode == CELLAR_L2_WRITE_ON_SET ? CACHE_TRY : CACHE_LATER;
-    if (urge != CACHE_LATER) { cache_turns_use(c->store); }
-    return urge;
-}
-
-static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, bool kept,
-                                          uint64_t *where)
-{
-    const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
-    const l1_times *t = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
-    cache_tier_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = t->stale_ms,
-                          .idle_ms = t->idle_ms, .version = p->version,
-                          .tag_born = p->tag_born,
-                          .tag_fps = p->tag_fps, .tag_count = p->tag_count,
-                          .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                          .uses = 1, /* the namespace or the call wants it there */
-                          .kept = kept, .pack = c->disk_pack, .where = where };
-    if (m.idle_ms != 0) { m.until_ms = base_add_sat(base_now_ms(&c->store->clock), m.idle_ms); }
-    return m;
-}
-
-/* Result of one try. */
-typedef enum cache_stored {
-    CACHE_STORED,   /* OK, or the process forked inside and has no tier */
-    CACHE_NO_ROOM,  /* no room now */
-    CACHE_GONE,     /* the entry left memory before it could be read back */
-    CACHE_UNWANTED, /* the entry must not be stored: flag, tags, error, stale */
-    CACHE_SHORT,    /* less than l2.min_ttl_ms is left */
-    CACHE_REFUSED   /* too large, over the write budget, or not sealed */
-} cache_stored;
-
-static cache_stored cache_store_refused(cache_store *s, const cache_tier_meta *m)
-{
-    if (m->tag_count != 0 && cache_tags_valid(s, m->tag_born, m->tag_fps, m->tag_count) != 0) {
-        return CACHE_UNWANTED; /* a tag has ended it meanwhile */
-    }
-    const int64_t until = m->until_ms != 0 ? BASE_MIN(m->until_ms, m->deadline_ms)
-                                           : m->deadline_ms;
-    const int64_t least = BASE_MAX(s->tier->min_ttl_ms, 1);
-    return until != BASE_NEVER_MS && until - base_now_ms(&s->clock) < least ? CACHE_SHORT
-                                                                            : CACHE_REFUSED;
-}
-
-static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_put_spec *p,
-                                     bool kept, uint64_t *where)
-{
-    cache_store *s = c->store;
-    const cache_tier *t = s->tier;
-    if (p->l2_addr == CACHE_NOT_ON_DISK || p->kind == (uint8_t)L1_ERROR) { return CACHE_UNWANTED; }
-    const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->generation };
-    const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
-    const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
-    if (err == CELLAR_OK || s->tier == NULL) { return CACHE_STORED; }
-    if (err == CACHE_TIER_REFUSED) { return cache_store_refused(s, &m); }
-    return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
-}
-
-static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_info *i,
-                                     const void *value, size_t value_len, bool kept,
-                                     uint64_t *where)
-{
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
-    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
-    if (tags != i->tag_count) { return CACHE_GONE; }
-    const l1_put_spec p = { .value = value, .value_len = value_len,
-                            .deadline_ms = i->deadline_ms, .stale_ms = i->stale_ms,
-                            .idle_ms = i->idle_ms, .version = i->version,
-                            .l2_addr = i->l2_addr,
-                            .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
-                            .tag_fps = fps, .tag_count = tags, .tag_born = born };
-    return cache_store_spec(c, k, &p, kept, where);
-}
-
-/* Store the entry that L1 has. A newer change may have put it there, which is as good. */
-static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept,
-                                     uint64_t *where)
-{
-    unsigned char small[CACHE_TIER_TRY];
-    l1_info info;
-    l1_pin_ref pin;
-    const unsigned how = L1_PEEK | L1_STALE_OK;
-    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, how);
-    if (err == CELLAR_STALE || !cache_generation_alive(c->store, k->generation)) {
-        return CACHE_UNWANTED;
-    }
-    if (err == CELLAR_OK || err == CELLAR_ABSENT) {
-        return cache_store_seen(c, k, &info, small, info.value_len, kept, where);
-    }
-    if (err != CELLAR_E_BUFFER || l1_pin(c->l1, k, &pin, L1_PEEK) != CELLAR_OK) {
-        return CACHE_GONE;
-    }
-    const cache_stored done = cache_store_seen(c, k, &info, pin.value, pin.value_len, kept,
-                                               where);
-    l1_unpin_slot(c->l1, pin.slot);
-    return done;
-}
-
-#define CACHE_STORE_PATIENCE_NS UINT64_C(1000000000)
-#define CACHE_STORE_YIELDS 16u
-#define CACHE_STORE_SLEEP_NS UINT64_C(100000)
-
-/* Wait for room in the tier. Return false if the call has waited long enough. */
-static bool cache_store_wait(const cache_store *s, uint32_t waits, uint64_t *until_ns)
-{
-    const uint64_t now = base_now_ns();
-    if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
-    if (now >= *until_ns) { return false; }
-    if (s->tier->tick != NULL) {
-        (void)s->tier->tick(s->tier->ctx, 1000);
-    } else if (waits < CACHE_STORE_YIELDS) {
-        base_yield();
-    } else {
-        base_sleep_ns(CACHE_STORE_SLEEP_NS);
-    }
-    return true;
-}
-
-/* Return the answer of the call. An entry that must not be stored is no failure. */
-static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_urge urge)
-{
-    const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || urge == CACHE_TRY ||
-                      (done == CACHE_SHORT && urge == CACHE_THROUGH);
-    if (fine) { return CELLAR_OK; }
-    stats_count(c->stats, STATS_L2_NOT_THROUGH, 1);
-    return CELLAR_E_IO;
-}
-
-CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_turn *t)
-{
-    const cache_store *s = c->store;
-    cache_stored done = CACHE_NO_ROOM;
-    uint64_t until_ns = 0, where = 0;
-    const bool kept = urge >= CACHE_THROUGH; /* the call reports that it is there */
-    for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
-        if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
-        done = p != NULL ? cache_store_spec(c, k, p, kept, &where)
-                         : cache_store_back(c, k, kept, &where);
-        if (s->tier == NULL) { return CELLAR_OK; }
-        if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
-        cache_turn_pause(s, t);
-        if (!cache_store_wait(s, waits, &until_ns)) {
-            if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
-            break;
-        }
-    }
-    if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
-    if (done != CACHE_STORED) {
-        const cache_tier_key key = { k->bytes, k->len, k->hash, c->id, k->generation };
-        s->tier->kill(s->tier->ctx, &key);
-    } else if (where != 0) { /* 0: a tier without addresses */
-        l1_clean(c->l1, k, where);
-    }
-    cache_turn_done(s, t);
-    return cache_store_answer(c, done, urge);
-}
+/* ---- durability ---- */
 
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {

@@ -199,7 +199,7 @@
     X(tags, "cellar_l2_tags", "", DUMP) /* Invalidated tags that entries on disk may carry. */ \
     X(globs, "cellar_l2_patterns", "", DUMP) /* Deleted patterns that keys on disk may match. */ \
     X(folds, "cellar_l2_folds_total", "", DUMP) \
-    X(invalidated, "cellar_l2_changes_total", "", DUMP) /* Changes of keys that the disk may hold. */ \
+    X(invalidated, "cellar_l2_changes_total", "", DUMP) /* Changes of keys that disk may hold. */ \
     X(tombstones, "cellar_l2_tombstones_total", "", DUMP) /* Changes logged as tombstones. */ \
     X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
     X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \

@@ -10,80 +10,87 @@
  *            given by its tag. An integer has one encoding for all C types: 5 and 5L agree. -0.0
  *            and 0.0, and NaNs with different bits, do not agree. Keys are not hashed: a key that
  *            is too long is refused.
+ * OWNS       A key over MEMO_STACK bytes is built in a block of the built-in allocator.
  * LIMITS     16 arguments, names of 1..255 bytes, keys of CELLAR_KEY_MAX bytes.
- * SEE ALSO   README.md, "Memoized calls": why names and not addresses. */
-#include "cache/load_int.h"
+ * SEE ALSO   README.md in this folder: why names and not addresses. */
+#include "cellar_memo.h"
 
-#define CACHE_MEMO_MARK 0x4du
-#define CACHE_MEMO_FORMAT 1u
-enum { CACHE_MEMO_I64 = 1, CACHE_MEMO_U64, CACHE_MEMO_F32, CACHE_MEMO_F64, CACHE_MEMO_TEXT,
-       CACHE_MEMO_NULL, CACHE_MEMO_BYTES };
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/opts.h"
+
+#define MEMO_MARK 0x4du
+#define MEMO_FORMAT 1u
+#define MEMO_STACK 512u /* bytes of a key on the stack of the caller */
+enum { MEMO_I64 = 1, MEMO_U64, MEMO_F32, MEMO_F64, MEMO_TEXT,
+       MEMO_NULL, MEMO_BYTES };
 
 /* ---- write: counts bytes that do not fit, to return the full size ---- */
 
-typedef struct cache_memo_out {
+typedef struct memo_out {
     unsigned char *to;
     size_t cap, len;
-} cache_memo_out;
+} memo_out;
 
-static void cache_memo_put(cache_memo_out *w, const void *from, size_t n)
+static void memo_put(memo_out *w, const void *from, size_t n)
 {
     if (n != 0 && n <= w->cap && w->len <= w->cap - n) { memcpy(w->to + w->len, from, n); }
     w->len += n; /* <= 16 lengths below 2^32 on 64 bits; checked before on 32 */
 }
 
-static void cache_memo_int(cache_memo_out *w, uint64_t value, unsigned bytes)
+static void memo_int(memo_out *w, uint64_t value, unsigned bytes)
 {
     unsigned char b[8];
     for (unsigned i = 0; i < bytes; i++) { b[i] = (unsigned char)(value >> (8 * i)); }
-    cache_memo_put(w, b, bytes);
+    memo_put(w, b, bytes);
 }
 
-static void cache_memo_data(cache_memo_out *w, unsigned tag, const void *data, size_t len)
+static void memo_data(memo_out *w, unsigned tag, const void *data, size_t len)
 {
-    cache_memo_int(w, tag, 1);
-    cache_memo_int(w, len, 4);
-    cache_memo_put(w, data, len);
+    memo_int(w, tag, 1);
+    memo_int(w, len, 4);
+    memo_put(w, data, len);
 }
 
 /* Write one argument. Return false if its type or bytes are invalid. */
-static bool cache_memo_arg(cache_memo_out *w, const cellar_arg *a)
+static bool memo_arg(memo_out *w, const cellar_arg *a)
 {
     uint32_t bits;
     uint64_t wide;
     if (a->reserved0 != 0) { return false; }
     switch (a->type) {
     case CELLAR_ARG_I64:
-        cache_memo_int(w, CACHE_MEMO_I64, 1);
-        cache_memo_int(w, (uint64_t)a->as.i64, 8);
+        memo_int(w, MEMO_I64, 1);
+        memo_int(w, (uint64_t)a->as.i64, 8);
         return true;
     case CELLAR_ARG_U64: /* values that fit int64 are written as int64 */
-        cache_memo_int(w, a->as.u64 > INT64_MAX ? CACHE_MEMO_U64 : CACHE_MEMO_I64, 1);
-        cache_memo_int(w, a->as.u64, 8);
+        memo_int(w, a->as.u64 > INT64_MAX ? MEMO_U64 : MEMO_I64, 1);
+        memo_int(w, a->as.u64, 8);
         return true;
     case CELLAR_ARG_F32:
         memcpy(&bits, &a->as.f32, sizeof bits);
-        cache_memo_int(w, CACHE_MEMO_F32, 1);
-        cache_memo_int(w, bits, 4);
+        memo_int(w, MEMO_F32, 1);
+        memo_int(w, bits, 4);
         return true;
     case CELLAR_ARG_F64:
         memcpy(&wide, &a->as.f64, sizeof wide);
-        cache_memo_int(w, CACHE_MEMO_F64, 1);
-        cache_memo_int(w, wide, 8);
+        memo_int(w, MEMO_F64, 1);
+        memo_int(w, wide, 8);
         return true;
     case CELLAR_ARG_TEXT:
         if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
         if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
         if (a->as.bytes.data == NULL) {
-            cache_memo_int(w, CACHE_MEMO_NULL, 1);
+            memo_int(w, MEMO_NULL, 1);
         } else {
-            cache_memo_data(w, CACHE_MEMO_TEXT, a->as.bytes.data, a->as.bytes.len);
+            memo_data(w, MEMO_TEXT, a->as.bytes.data, a->as.bytes.len);
         }
         return true;
     case CELLAR_ARG_BYTES:
         if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
         if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
-        cache_memo_data(w, CACHE_MEMO_BYTES, a->as.bytes.data, a->as.bytes.len);
+        memo_data(w, MEMO_BYTES, a->as.bytes.data, a->as.bytes.len);
         return true;
     default: return false;
     }
@@ -99,15 +106,15 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
     }
     const char *end = memchr(name, '\0', CELLAR_MEMO_NAME_MAX + 1);
     if (end == NULL || end == name) { return CELLAR_E_INVAL; }
-    cache_memo_out w = { buf, buf_cap, 0 };
-    cache_memo_int(&w, CACHE_MEMO_MARK, 1);
-    cache_memo_int(&w, CACHE_MEMO_FORMAT, 1);
-    cache_memo_int(&w, (uint64_t)(end - name), 2);
-    cache_memo_put(&w, name, (size_t)(end - name));
-    cache_memo_int(&w, version, 4);
-    cache_memo_int(&w, arg_count, 1);
+    memo_out w = { buf, buf_cap, 0 };
+    memo_int(&w, MEMO_MARK, 1);
+    memo_int(&w, MEMO_FORMAT, 1);
+    memo_int(&w, (uint64_t)(end - name), 2);
+    memo_put(&w, name, (size_t)(end - name));
+    memo_int(&w, version, 4);
+    memo_int(&w, arg_count, 1);
     for (size_t i = 0; i < arg_count; i++) {
-        if (!cache_memo_arg(&w, &args[i])) { return CELLAR_E_INVAL; }
+        if (!memo_arg(&w, &args[i])) { return CELLAR_E_INVAL; }
     }
     if (w.len > CELLAR_KEY_MAX) { return CELLAR_E_INVAL; }
     if (key_len != NULL) { *key_len = w.len; }
@@ -116,12 +123,12 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
 
 /* ---- read ---- */
 
-typedef struct cache_memo_in {
+typedef struct memo_in {
     const unsigned char *at;
     size_t left;
-} cache_memo_in;
+} memo_in;
 
-static bool cache_memo_take(cache_memo_in *r, unsigned bytes, uint64_t *value)
+static bool memo_take(memo_in *r, unsigned bytes, uint64_t *value)
 {
     if (r->left < bytes) { return false; }
     *value = 0;
@@ -131,47 +138,47 @@ static bool cache_memo_take(cache_memo_in *r, unsigned bytes, uint64_t *value)
     return true;
 }
 
-static bool cache_memo_take_data(cache_memo_in *r, cellar_bytes *out)
+static bool memo_take_data(memo_in *r, cellar_bytes *out)
 {
     uint64_t len;
-    if (!cache_memo_take(r, 4, &len) || len > r->left) { return false; }
+    if (!memo_take(r, 4, &len) || len > r->left) { return false; }
     *out = (cellar_bytes){ r->at, (size_t)len };
     r->at += len;
     r->left -= (size_t)len;
     return true;
 }
 
-static bool cache_memo_take_arg(cache_memo_in *r, cellar_arg *a)
+static bool memo_take_arg(memo_in *r, cellar_arg *a)
 {
     uint64_t tag, value = 0;
     uint32_t bits;
     memset(a, 0, sizeof *a);
-    if (!cache_memo_take(r, 1, &tag)) { return false; }
+    if (!memo_take(r, 1, &tag)) { return false; }
     switch (tag) {
-    case CACHE_MEMO_I64:
+    case MEMO_I64:
         a->type = CELLAR_ARG_I64;
-        if (!cache_memo_take(r, 8, &value)) { return false; }
+        if (!memo_take(r, 8, &value)) { return false; }
         memcpy(&a->as.i64, &value, sizeof value);
         return true;
-    case CACHE_MEMO_U64:
+    case MEMO_U64:
         a->type = CELLAR_ARG_U64;
-        return cache_memo_take(r, 8, &a->as.u64) && a->as.u64 > INT64_MAX;
-    case CACHE_MEMO_F32:
+        return memo_take(r, 8, &a->as.u64) && a->as.u64 > INT64_MAX;
+    case MEMO_F32:
         a->type = CELLAR_ARG_F32;
-        if (!cache_memo_take(r, 4, &value)) { return false; }
+        if (!memo_take(r, 4, &value)) { return false; }
         bits = (uint32_t)value; /* 4 bytes were read */
         memcpy(&a->as.f32, &bits, sizeof bits);
         return true;
-    case CACHE_MEMO_F64:
+    case MEMO_F64:
         a->type = CELLAR_ARG_F64;
-        if (!cache_memo_take(r, 8, &value)) { return false; }
+        if (!memo_take(r, 8, &value)) { return false; }
         memcpy(&a->as.f64, &value, sizeof value);
         return true;
-    case CACHE_MEMO_NULL: a->type = CELLAR_ARG_TEXT; return true;
-    case CACHE_MEMO_TEXT: a->type = CELLAR_ARG_TEXT; return cache_memo_take_data(r, &a->as.bytes);
-    case CACHE_MEMO_BYTES:
+    case MEMO_NULL: a->type = CELLAR_ARG_TEXT; return true;
+    case MEMO_TEXT: a->type = CELLAR_ARG_TEXT; return memo_take_data(r, &a->as.bytes);
+    case MEMO_BYTES:
         a->type = CELLAR_ARG_BYTES;
-        return cache_memo_take_data(r, &a->as.bytes);
+        return memo_take_data(r, &a->as.bytes);
     default: return false;
     }
 }
@@ -184,26 +191,26 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
     if (key == NULL || key_len > CELLAR_KEY_MAX || (args == NULL && arg_cap != 0)) {
         return CELLAR_E_INVAL;
     }
-    cache_memo_in r = { key, key_len };
+    memo_in r = { key, key_len };
     uint64_t mark, format, len, ver, count;
-    if (!cache_memo_take(&r, 1, &mark) || mark != CACHE_MEMO_MARK ||
-        !cache_memo_take(&r, 1, &format)) {
+    if (!memo_take(&r, 1, &mark) || mark != MEMO_MARK ||
+        !memo_take(&r, 1, &format)) {
         return CELLAR_E_FOREIGN;
     }
-    if (format != CACHE_MEMO_FORMAT) { return CELLAR_E_NEWER_FORMAT; }
-    if (!cache_memo_take(&r, 2, &len) || len == 0 || len > CELLAR_MEMO_NAME_MAX || len > r.left) {
+    if (format != MEMO_FORMAT) { return CELLAR_E_NEWER_FORMAT; }
+    if (!memo_take(&r, 2, &len) || len == 0 || len > CELLAR_MEMO_NAME_MAX || len > r.left) {
         return CELLAR_E_FOREIGN;
     }
     const cellar_bytes who = { r.at, (size_t)len };
     r.at += len;
     r.left -= (size_t)len;
-    if (!cache_memo_take(&r, 4, &ver) || !cache_memo_take(&r, 1, &count) ||
+    if (!memo_take(&r, 4, &ver) || !memo_take(&r, 1, &count) ||
         count > CELLAR_MEMO_ARGS_MAX) {
         return CELLAR_E_FOREIGN;
     }
     for (size_t i = 0; i < count; i++) {
         cellar_arg a;
-        if (!cache_memo_take_arg(&r, &a)) { return CELLAR_E_FOREIGN; }
+        if (!memo_take_arg(&r, &a)) { return CELLAR_E_FOREIGN; }
         if (i < arg_cap) { args[i] = a; }
     }
     if (r.left != 0) { return CELLAR_E_FOREIGN; }
@@ -215,15 +222,15 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
 
 /* ---- memoized calls ---- */
 
-typedef struct cache_memo_call { /* copied beside a background load */
+typedef struct memo_call { /* copied beside a background load */
     cellar_memo_fn fn;
     void *ctx;
-} cache_memo_call;
+} memo_call;
 
 /* Load with the arguments from the key: a background load runs after the caller has returned. */
-static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
+static cellar_err memo_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    const cache_memo_call *m = ctx;
+    const memo_call *m = ctx;
     cellar_arg args[CELLAR_MEMO_ARGS_MAX];
     size_t count;
     const cellar_err err = cellar_memo_parse(key, key_len, NULL, NULL, args, CELLAR_MEMO_ARGS_MAX,
@@ -231,20 +238,20 @@ static cellar_err cache_memo_load(cellar_load *load, const void *key, size_t key
     return err == CELLAR_OK ? m->fn(load, args, count, m->ctx) : err;
 }
 
-static cellar_err cache_memo_run(cellar *c, const void *key, size_t key_len,
-                                 const cellar_load_opts *o, cache_memo_call *m, cellar_result *out)
+/* Load through the cache. Options that cannot be read go on as they are: the load refuses them. */
+static cellar_err memo_run(cellar *c, const void *key, size_t key_len, const cellar_load_opts *o,
+                           memo_call *m, cellar_result *out)
 {
     cellar_load_opts full = cellar_load_opts_default();
-    const cellar_err err = o != NULL ? cache_opts_in(&full, sizeof full, o) : CELLAR_OK;
-    if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0, "cellar_memoize: start from cellar_load_opts_default()");
+    if (o == NULL || base_opts_in(&full, sizeof full, o) == CELLAR_OK) {
+        const bool keeps = m->ctx == NULL || (full.flags & CELLAR_LOAD_CTX_STATIC) != 0;
+        full.flags &= ~CELLAR_LOAD_CTX_STATIC;
+        full.ctx_retain = NULL;
+        full.ctx_release = NULL;
+        full.ctx_bytes = keeps ? (uint32_t)sizeof *m : 0;
+        o = &full;
     }
-    const bool keeps = m->ctx == NULL || (full.flags & CELLAR_LOAD_CTX_STATIC) != 0;
-    full.flags &= ~CELLAR_LOAD_CTX_STATIC;
-    full.ctx_retain = NULL;
-    full.ctx_release = NULL;
-    full.ctx_bytes = keeps ? (uint32_t)sizeof *m : 0;
-    return cellar_get_or_load(c, key, key_len, &full, cache_memo_load, m, out);
+    return cellar_get_or_load(c, key, key_len, o, memo_load, m, out);
 }
 
 CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
@@ -252,24 +259,17 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
                                      const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
                                      cellar_result *out)
 {
-    unsigned char small[512];
-    size_t len;
-    if (c == NULL || fn == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_memoize: c, fn and out must not be NULL");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_memo_call m = { fn, ctx };
-    cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &len);
-    if (err == CELLAR_OK) { return cache_memo_run(c, small, len, o, &m, out); }
-    if (err != CELLAR_E_BUFFER) {
-        return cache_fail(c, err, 0, "cellar_memoize: name or an argument is invalid or too long");
-    }
-    const base_alloc_hooks hooks = c->store->hooks;
-    const size_t bytes = len;
-    unsigned char *large = base_alloc_raw(&hooks, bytes);
-    if (large == NULL) { return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_memoize: no memory"); }
+    unsigned char small[MEMO_STACK];
+    size_t bytes, len;
+    if (c == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    memo_call m = { fn, ctx };
+    cellar_err err = cellar_memo_key(name, version, args, arg_count, small, sizeof small, &bytes);
+    if (err == CELLAR_OK) { return memo_run(c, small, bytes, o, &m, out); }
+    if (err != CELLAR_E_BUFFER) { return err; }
+    unsigned char *large = base_alloc_raw(NULL, bytes);
+    if (large == NULL) { return CELLAR_E_NOMEM; }
     (void)cellar_memo_key(name, version, args, arg_count, large, bytes, &len);
-    err = cache_memo_run(c, large, len, o, &m, out);
-    base_free_raw(&hooks, large, bytes);
+    err = memo_run(c, large, len, o, &m, out);
+    base_free_raw(NULL, large, bytes);
     return err;
 }

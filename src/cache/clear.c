@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * clear: end all entries of a namespace in O(1): clear, version change, drop.
+ *
+ * WALK       next generation (under NAMESPACE) -> tier, L1, dependencies and thread learn that the
+ *            old one ended -> the change is committed
+ * SEE ALSO   generation.c. */
+#include "cache/cache_int.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation)
+{
+    cache_store *s = v->store;
+    if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
+    l1_generation_died(s->l1);
+    if (s->deps != NULL) { cache_deps_generation(s, 0); }
+    cache_thread_ring(s);
+}
+
+/* Start a new generation. version 0: unchanged; UINT32_MAX + 1: one more; else the new version. */
+static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t version, uint32_t *now)
+{
+    cache_store *s = c->store;
+    for (;;) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const bool closed = cache_is_closed(c);
+        const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
+        const bool drawn = !closed && !over && cache_generation_next(c, cause);
+        if (drawn && version != 0) {
+            c->version = version > UINT32_MAX ? c->version + 1 : (uint32_t)version;
+        }
+        if (drawn) { c->unreported += s->tier != NULL; }
+        if (drawn && now != NULL) { *now = c->version; }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (closed) { return cache_closed(c); }
+        if (over) {
+            return cache_fail(c, CELLAR_E_RANGE, 0,
+                              "cellar_version_increment: version is at its maximum 2^32 - 1");
+        }
+        if (drawn) { break; }
+        cache_renumber(s);
+        if (base_thread_self()->depth > 0) {
+            return cache_fail(c, CELLAR_E_BUSY, 0,
+                              "generation numbers restart now: retry outside the listener");
+        }
+    }
+    cache_generation_died(c, base_load_rlx(&c->generation));
+    stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
+    return cache_acked(c, CELLAR_OK);
+}
+
+CELLAR_API cellar_err cellar_clear(cellar *c)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_CLEARED, 0, NULL);
+}
+
+CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
+}
+
+CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (version == 0) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: version must be at least 1");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
+}
+
+BASE_SIZE_END

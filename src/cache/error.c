@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * error: the last error of each handle and of cellar_open; names and texts of codes.
+ *
+ * INVARIANTS A call that returns a refusal or a failure has kept its text before. Outcomes keep
+ *            none. The host's log gets what is no mistake of a caller: memory, space, disk.
+ * LOCKING    ERROR: one lock per store for its handles, one for cellar_open.
+ * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
+#include "cache/cache_int.h"
+
+#include <stdio.h>
+
+#include "base/opts.h"
+
+static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
+static cache_error cache_open_error;    /* last failed cellar_open of this process */
+
+BASE_SIZE_BEGIN
+
+static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, const char *text)
+{
+    e->code = code;
+    e->sys_errno = sys_errno;
+    (void)snprintf(e->text, sizeof e->text, "%s", text);
+}
+
+CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
+{
+    sync_take(ERROR, &cache_open_error_lock);
+    cache_error_set(&cache_open_error, code, sys_errno, text);
+    sync_drop(ERROR, &cache_open_error_lock);
+}
+
+CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
+    cache_fail_open(code, 0, text);
+    return code;
+}
+
+CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text)
+{
+    sync_take(ERROR, &c->store->error_lock);
+    cache_error_set(&c->error, code, sys_errno, text);
+    sync_drop(ERROR, &c->store->error_lock);
+}
+
+/* Return whether the host must learn of the error; mistakes of a caller are not logged. */
+static bool cache_fail_is_loud(cellar_err code)
+{
+    return code == CELLAR_E_NOMEM || code == CELLAR_E_SPACE || code == CELLAR_E_IO ||
+           code == CELLAR_E_CORRUPT;
+}
+
+CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text)
+{
+    if (c == NULL) { return code; }
+    cache_error_keep(c, code, sys_errno, text);
+    if (cache_fail_is_loud(code)) {
+        base_log(&c->store->log, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
+    }
+    return code;
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
+                                                   size_t key_len, const char *rest)
+{
+    char text[CACHE_ERROR_TEXT];
+    if (cache_key_bad(key, key_len)) {
+        (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
+                       key != NULL ? (unsigned long long)key_len : 0);
+    } else {
+        (void)snprintf(text, sizeof text, "%s: %s", call, rest);
+    }
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
+CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
+{
+    return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
+}
+
+CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
+{
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    cache_error seen;
+    if (c == NULL) {
+        sync_take(ERROR, &cache_open_error_lock);
+        seen = cache_open_error;
+        sync_drop(ERROR, &cache_open_error_lock);
+    } else {
+        sync_take(ERROR, &c->store->error_lock);
+        seen = c->error;
+        sync_drop(ERROR, &c->store->error_lock);
+    }
+    cellar_error_info full = cellar_error_info_default();
+    full.code = seen.code;
+    full.sys_errno = seen.sys_errno;
+    memcpy(full.text, seen.text, sizeof full.text);
+    return base_opts_out(out, &full, sizeof full);
+}
+
+/* ---- fork ---- */
+
+CELLAR_PRIVATE void cache_errors_prepare(void) SYNC_UNCHECKED;
+CELLAR_PRIVATE void cache_errors_prepare(void) { sync_take(ERROR, &cache_open_error_lock); }
+
+CELLAR_PRIVATE void cache_errors_parent(void) SYNC_UNCHECKED;
+CELLAR_PRIVATE void cache_errors_parent(void) { sync_drop(ERROR, &cache_open_error_lock); }
+
+CELLAR_PRIVATE void cache_errors_child(void) { sync_reset(&cache_open_error_lock); }
+
+/* ---- names and texts of codes ---- */
+
+typedef struct cache_code {
+    int number;
+    const char *name;
+} cache_code;
+
+static const cache_code cache_codes[] = {
+#define CACHE_X(name, number, text) { number, #name },
+    CELLAR_CODES(CACHE_X)
+#undef CACHE_X
+};
+
+CELLAR_API const char *cellar_code_name(cellar_err code)
+{
+    for (size_t i = 0; i < sizeof cache_codes / sizeof cache_codes[0]; i++) {
+        if (cache_codes[i].number == (int)code) { return cache_codes[i].name; }
+    }
+    return "?";
+}
+
+CELLAR_API const char *cellar_cause_name(cellar_cause cause)
+{
+    static const char *const name[CELLAR_CAUSE_COUNT] = {
+        [CELLAR_CAUSE_EXPIRED] = "expired", [CELLAR_CAUSE_EVICTED] = "evicted",
+        [CELLAR_CAUSE_REPLACED] = "replaced", [CELLAR_CAUSE_DELETED] = "deleted",
+        [CELLAR_CAUSE_CLEARED] = "cleared", [CELLAR_CAUSE_VERSION] = "version",
+        [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "pattern",
+        [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
+        [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
+        [CELLAR_CAUSE_DEPENDENCY] = "dependency",
+    };
+    const unsigned at = (unsigned)cause;
+    return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API const char *cellar_strerror(cellar_err code)
+{
+    static const struct { int number; const char *text; } of[] = {
+#define CACHE_X(name, number, text) { number, text },
+        CELLAR_CODES(CACHE_X)
+#undef CACHE_X
+    };
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        if (of[i].number == (int)code) { return of[i].text; }
+    }
+    return "unknown code";
+}
+#endif
+
+BASE_SIZE_END

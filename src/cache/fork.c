@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork: a store in the child of a fork.
+ *
+ * WALK       prepare takes NAMESPACE, LISTEN, stripes of L1, loads, TAG, dependencies, ERROR, LOG
+ *            in rank order. The child resets the locks, drops the tier and has no thread. */
+#include "cache/cache_int.h"
+
+BASE_SIZE_BEGIN
+
+static void cache_fork_prepare(void *ctx) SYNC_UNCHECKED;
+static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
+
+static void cache_fork_prepare(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_take(NAMESPACE, &s->namespace_lock); /* `ended` cannot change after it */
+    sync_take(LISTEN, &s->listen_lock);
+    if (!s->ended) {
+        l1_fork_prepare(s->l1);
+        cache_load_fork_prepare(s);
+        sync_take(TAG, &s->tag_lock); /* no child sees half moved records */
+        cache_deps_fork_prepare(s);
+    }
+    sync_take(ERROR, &s->error_lock);
+    sync_take(LOG, &s->log.lock);
+}
+
+static void cache_fork_parent(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_drop(LOG, &s->log.lock);
+    sync_drop(ERROR, &s->error_lock);
+    if (!s->ended) {
+        cache_deps_fork_parent(s);
+        sync_drop(TAG, &s->tag_lock);
+        cache_load_fork_parent(s);
+        l1_fork_parent(s->l1);
+    }
+    sync_drop(LISTEN, &s->listen_lock);
+    sync_drop(NAMESPACE, &s->namespace_lock);
+}
+
+static void cache_fork_child(void *ctx)
+{
+    cache_store *s = ctx;
+    sync_reset(&s->log.lock);
+    sync_reset(&s->error_lock);
+    sync_reset(&s->listen_lock);
+    sync_reset(&s->tag_lock);
+    sync_reset(&s->namespace_lock);
+    s->forked = true;
+    if (s->ended) { return; } /* only closed handles are left */
+    cache_deps_fork_child(s);
+    cache_load_fork_child(s);
+    l1_fork_child(s->l1);
+    stats_forked(s->stats);
+    cache_filters_forked(s);
+    base_store_rlx(&s->thread_state, (uint32_t)CACHE_THREAD_OFF);
+    base_store_rlx(&s->thread_stop, 0u);
+    base_store_rlx(&s->ticking, 0u);
+    base_store_rlx(&s->paused, 0u);
+    base_store_rlx(&s->flights_turn, 0u);
+    base_store_rlx(&s->renumbering, 0u); /* the thread that did it is gone; the next write begins
+                                          * again */
+    for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
+        base_store_rlx(&s->listener[i].running, 0u);
+    }
+    if (s->tier != NULL && s->tier->forked != NULL) { s->tier->forked(s->tier->ctx); }
+    if (s->tier != NULL) {
+        (void)base_sub_rlx(&s->observers, 1u);
+        s->observers_base--;
+        l1_want_evicted(s->l1, false);
+    }
+    s->tier = NULL;
+    if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* freed by the close */
+    s->stamps = NULL;
+}
+
+CELLAR_PRIVATE bool cache_fork_register(cache_store *s)
+{
+    s->fork_node = (base_fork_node){ .prepare = cache_fork_prepare, .parent = cache_fork_parent,
+                                     .child = cache_fork_child, .ctx = s };
+    return base_fork_register(&s->fork_node);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * generation: the numbers that make clear and version changes O(1).
+ *
+ * PICTURE    table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
+ *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
+ *            clear: draw the next generation -> its cell alive -> set it in the namespace -> old
+ *            cell dead
+ * INVARIANTS The generation of an open namespace is alive. Cells of living generations never
+ *            collide: the counter skips numbers with a taken cell, and at most half of the cells
+ *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
+ *            A generation is not reused while an entry has it. When all 32 bits are used, all
+ *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
+ * LOCKING    NAMESPACE, except for reads. Memory is allocated before the lock and freed after it.
+ * LIMITS     The cause of a generation's end is kept for as many draws as the table has cells (64
+ *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
+ *            are counted at the root. A listener of one namespace misses them (counted).
+ * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
+#include "cache/cache_int.h"
+
+/* ---- table ---- */
+
+static size_t cache_generations_bytes(uint32_t cells)
+{
+    return sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
+}
+
+CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells)
+{
+    const size_t bytes = cache_generations_bytes(cells);
+    cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
+    if (t == NULL) { return NULL; }
+    t->mask = cells - 1;
+    t->bytes = (uint32_t)bytes; /* <= 16,384 cells */
+    return t;
+}
+
+/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
+ * that a draw ends soon. */
+static bool cache_generations_small(const cache_store *s) SYNC_HOLDS(NAMESPACE);
+static bool cache_generations_small(const cache_store *s)
+{
+    return base_load_rlx(&s->generations)->mask + 1 < 2 * (s->namespace_count + 1);
+}
+
+static void cache_generations_install(cache_store *s, cache_generations *t) SYNC_HOLDS(NAMESPACE);
+static void cache_generations_install(cache_store *s, cache_generations *t)
+{
+    cache_generations *old = base_load_rlx(&s->generations);
+    BASE_ASSERT(t->mask == 2 * old->mask + 1);
+    for (uint32_t i = 0; i <= old->mask; i++) {
+        const uint64_t w = base_load_rlx(&old->cell[i]);
+        if (w == 0) { continue; } /* would look like generation 0, the root */
+        base_store_rlx(&t->cell[CACHE_CELL_GENERATION(w) & t->mask], w);
+    }
+    t->older = old;
+    base_store_rel(&s->generations, t); /* acquire in cache_generation_alive */
+}
+
+CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation)
+{
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    return CACHE_CELL_GENERATION(w) == generation && (w & CACHE_CELL_ALIVE) != 0;
+}
+
+CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation)
+{
+    const cache_generations *t = base_load_acq(&s->generations);
+    const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
+    const bool bumped =
+        CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
+    return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
+}
+
+CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
+{
+    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
+        const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
+        if (CACHE_CELL_GENERATION(w) == generation) {
+            base_store_sc(&t->cell[generation & t->mask],
+                          CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
+        }
+    }
+}
+
+CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
+{
+    cache_store *s = v->store;
+    cache_generations *t = base_load_rlx(&s->generations);
+    base_store_rel(&t->cell[generation & t->mask],
+                   CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
+    const bool late = BASE_MUTANT("cache.share_after_generation");
+    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
+    base_store_rel(&v->generation, generation); /* acquire in cache_key */
+    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
+}
+
+CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
+{
+    cache_store *s = v->store;
+    cache_generations *t = base_load_rlx(&s->generations);
+    const uint32_t old = base_load_rlx(&v->generation);
+    uint32_t generation = 0;
+    do {
+        generation = s->next_generation;
+        if (generation == 0) { return false; }
+        s->next_generation = generation + 1; /* 0 after the last one */
+    } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
+    cache_generation_take(v, generation);
+    if (old != generation) {
+        cache_generation_end(s, old, cause);
+        cache_why_generation(s, v, old, cause);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v)
+{
+    base_store_rlx(&v->generation, s->next_generation);
+    return cache_generation_next(v, CELLAR_CAUSE_NONE);
+}
+
+/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
+ * empties L1 may have called it. */
+static void cache_renumber_wait(cache_store *s)
+{
+    while (base_load_acq(&s->renumbering) != 0 && base_thread_self()->depth == 0) {
+        (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
+    }
+}
+
+CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
+
+static void cache_renumber_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
+static void cache_renumber_namespaces(cache_store *s)
+{
+    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
+        for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
+    }
+    s->next_generation = 1;
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
+        if (v == NULL || v->dropped || !cache_namespace_is_named(v)) { continue; }
+        /* Its old number may now belong to another namespace: do not kill it. */
+        base_store_rlx(&v->generation, s->next_generation);
+        const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
+        BASE_ASSERT(ok);
+        (void)ok;
+        v->first_generation = base_load_rlx(&v->generation);
+    }
+}
+
+CELLAR_PRIVATE void cache_renumber(cache_store *s)
+{
+    if (!base_cas_ar(&s->renumbering, 0u, 1u)) {
+        cache_renumber_wait(s);
+        return;
+    }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
+        cellar *v = cache_namespace_at(s, slot);
+        if (v != NULL) {
+            cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
+        }
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    l1_stats now;
+    do { /* every put is vetoed now, so the count only falls */
+        l1_generation_died(s->l1);
+        (void)l1_tick(s->l1, 20000);
+        l1_stats_get(s->l1, &now);
+        base_yield();
+    } while (now.entries != 0);
+    if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cache_renumber_namespaces(s);
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    base_store_rel(&s->renumbering, 0u);
+    sync_wake(&s->renumbering, INT32_MAX);
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+             "all generations are used: L1 was emptied, numbers restart at 1");
+}
+
+CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
+{
+    cache_store *s = c->store;
+    const uint32_t generation = base_load_acq(&c->generation);
+    if (generation == k->generation && !cache_generation_alive(s, generation) &&
+        !cache_is_closed(c)) {
+        if (base_load_acq(&s->renumbering) != 0 || base_thread_self()->depth > 0) {
+            cache_renumber_wait(s);
+        } else {
+            cache_renumber(s); /* forked child: the parent was in the middle of it */
+        }
+    }
+    cache_key(c, k, k->bytes, k->len);
+}
+
+CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
+                                                  cache_whose *whose)
+{
+    *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
+    cellar *found = NULL;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cache_generations *t = base_load_rlx(&s->generations);
+    const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
+    if (CACHE_CELL_GENERATION(w) == generation && w != 0) {
+        const uint32_t cause = CACHE_CELL_CAUSE(w);
+        whose->known = true;
+        if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
+        cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
+        if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
+            found = v;
+        }
+        whose->dropped = found != NULL && found->dropped;
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    return found;
+}
+
+CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s)
+{
+    cache_generations *bigger = NULL;
+    for (;;) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
+        if (bigger != NULL && bigger->mask == 2 * cells - 1) {
+            cache_generations_install(s, bigger);
+            bigger = NULL;
+        }
+        const bool used_up = s->next_generation == 0, small = cache_generations_small(s);
+        if (!used_up && !small) { break; }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
+        bigger = NULL; /* another thread has installed one */
+        if (used_up && base_thread_self()->depth > 0) { return false; }
+        if (used_up) { cache_renumber(s); }
+        if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
+    }
+    if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
+    return true;
+}

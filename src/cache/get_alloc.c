@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get_alloc: read one key into a block of the library, or into a text.
+ *
+ * FORMAT     Block of cellar_get_alloc: 32 bytes {hooks, size} for cellar_free, the value, a zero
+ *            byte. The caller may free it after the store is closed. */
+#include "cache/cache_int.h"
+
+#define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
+
+typedef struct cache_dup {
+    base_alloc_hooks hooks; /* copy: the store may be closed when the block is freed */
+    size_t bytes;           /* size of the whole block */
+} cache_dup;
+#define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
+
+CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len)
+{
+    const size_t bytes = CACHE_DUP_HEAD + len + 1; /* len <= CELLAR_VALUE_MAX */
+    unsigned char *block = base_alloc_raw(&s->hooks, bytes);
+    if (block == NULL) { return NULL; }
+    const cache_dup head = { s->hooks, bytes };
+    memcpy(block, &head, sizeof head);
+    return block + CACHE_DUP_HEAD;
+}
+
+CELLAR_API void cellar_free(void *value)
+{
+    if (value == NULL) { return; }
+    unsigned char *block = (unsigned char *)value - CACHE_DUP_HEAD;
+    cache_dup head;
+    memcpy(&head, block, sizeof head);
+    base_free_raw(&head.hooks, block, head.bytes);
+}
+
+/* Read into new memory; the length may change between two looks. */
+static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **value, size_t *len,
+                                 stats_id *outcome)
+{
+    unsigned char small[CACHE_DUP_TRY];
+    cellar_err err = l1_get(c->l1, k, small, sizeof small, len, 0);
+    *outcome = cache_outcome(err);
+    if (err == CELLAR_MISS) {
+        err = cache_get_below(c, k, small, sizeof small, len, outcome);
+    }
+    if (err == CELLAR_OK) {
+        *value = cache_dup_new(c->store, *len);
+        if (*value == NULL) { return CELLAR_E_NOMEM; }
+        memcpy(*value, small, *len);
+        return CELLAR_OK;
+    }
+    while (err == CELLAR_E_BUFFER) {
+        const size_t room = *len;
+        *value = cache_dup_new(c->store, room);
+        if (*value == NULL) { return CELLAR_E_NOMEM; }
+        err = l1_get(c->l1, k, *value, room, len, L1_PEEK);
+        stats_id again = *outcome;
+        if (err == CELLAR_MISS) { err = cache_get_below(c, k, *value, room, len, &again); }
+        if (err == CELLAR_OK) { return CELLAR_OK; }
+        cellar_free(*value);
+        *value = NULL;
+        *outcome = cache_outcome(err);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
+                                       void **value, size_t *value_len)
+{
+    if (value != NULL) { *value = NULL; }
+    if (value_len != NULL) { *value_len = 0; }
+    if (c == NULL || cache_key_bad(key, key_len) || value == NULL || value_len == NULL) {
+        return cache_fail_key(c, "cellar_get_alloc", key, key_len,
+                              "value and value_len must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_id outcome = STATS_MISS;
+    cellar_err err = CELLAR_MISS;
+    unsigned char *copy = NULL;
+    size_t len = 0;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
+        err = cache_dup_read(c, &k, &copy, &len, &outcome);
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    }
+    stats_add(cache_mine(c), outcome, 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_get_alloc: no memory"); }
+    if (err == CELLAR_OK) {
+        copy[len] = '\0';
+        *value = copy;
+        *value_len = len;
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap)
+{
+    if (buf != NULL && buf_cap != 0) { buf[0] = '\0'; }
+    if (key == NULL || buf == NULL || buf_cap == 0) {
+        return cache_fail_key(c, "cellar_get_str", key, 1, "buf must hold at least 1 byte");
+    }
+    size_t len = 0;
+    cellar_err err = cellar_get(c, key, strlen(key), buf, buf_cap, &len);
+    if (err == CELLAR_OK && len == buf_cap) { err = CELLAR_E_BUFFER; }
+    buf[err == CELLAR_OK ? len : 0] = '\0';
+    return err;
+}

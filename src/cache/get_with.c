@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get_with: read one key with options, or only what describes it.
+ *
+ * INVARIANTS peek, contains and info add to no outcome, and leave the entry below. */
+#include "cache/cache_int.h"
+
+static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
+{
+    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
+    return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
+static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, uint32_t tier,
+                            cellar_entry_info *out)
+{
+    const int64_t now = base_now_ms(&c->store->clock);
+    cellar_entry_info i = cellar_entry_info_default();
+    i.kind = in->kind;
+    i.tier = tier;
+    i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
+              (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
+              (err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
+              (in->tag_count != 0 ? CELLAR_INFO_TAGGED : 0u);
+    i.user_flags = in->user_flags;
+    i.hits = in->uses;
+    i.cost_us = cache_cost_us(in->cost);
+    i.value_len = in->value_len;
+    i.version = in->version;
+    i.age_ms = tier == CELLAR_TIER_L2 ? INT64_MAX
+               : now > in->born_ms ? now - in->born_ms : 0;
+    i.ttl_left_ms = cache_left_ms(in->expires_ms, now);
+    i.stale_left_ms = in->stale_ms == 0 || in->expires_ms == BASE_NEVER_MS
+                          ? 0 : cache_left_ms(base_add_sat(in->expires_ms, in->stale_ms), now);
+    i.idle_ms = in->idle_ms;
+    (void)base_opts_out(out, &i, sizeof i); /* its size was checked before */
+}
+
+/* Fill the info of an entry in the tier. */
+static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
+                             cellar_err err, cellar_entry_info *out)
+{
+    l1_info in;
+    memset(&in, 0, sizeof in);
+    in.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    in.value_len = value_len;
+    in.user_flags = m->user_flags;
+    in.cost = m->cost;
+    in.uses = m->uses;
+    in.tag_count = m->tag_count;
+    in.deadline_ms = m->deadline_ms;
+    in.expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms;
+    in.idle_ms = m->idle_ms;
+    in.stale_ms = m->stale_ms;
+    cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
+}
+
+/* Refuse a struct_size that no cellar_entry_info has. */
+static cellar_err cache_info_check(cellar *c, const cellar_entry_info *info)
+{
+    size_t size;
+    const cellar_err err = base_opts_size(info, &size);
+    return err == CELLAR_OK ? err
+                            : cache_fail(c, err, 0, "info: start from cellar_entry_info_default()");
+}
+
+/* Inspect an entry. If a version is wanted and missing, give the entry one first. */
+static cellar_err cache_inspect(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                l1_info *info, unsigned flags, bool want_version)
+{
+    for (unsigned round = 0;; round++) {
+        const cellar_err err = l1_inspect(c->l1, k, buf, buf_cap, info, flags);
+        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+        if (!want_version || !there || info->version != 0 || round == CACHE_ROUNDS) { return err; }
+        uint64_t version;
+        const cellar_err given = l1_version(c->l1, k, &version);
+        if (given == CELLAR_E_SPACE || given == CELLAR_E_NOMEM) { return given; }
+        if (given != CELLAR_OK) { want_version = false; } /* stale: it keeps its present version */
+    }
+}
+
+static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cellar_get_opts *out)
+{
+    cellar_err err = base_opts_in(out, sizeof *out, o);
+    if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
+        return cache_fail(c, err, 0, "cellar_get_with: start from cellar_get_opts_default()");
+    }
+    const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
+    if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_get_with: options have an unknown flag or field");
+    }
+    return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
+}
+
+/* Read with options from L1. */
+static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                 size_t buf_cap, size_t *len)
+{
+    const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
+                           ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
+    if (o->info == NULL) { return l1_get(c->l1, k, buf, buf_cap, len, flags); }
+    l1_info info;
+    memset(&info, 0, sizeof info);
+    cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
+                                   (o->flags & CELLAR_GET_WANT_VERSION) != 0);
+    const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+    *len = there ? info.value_len : 0;
+    if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
+    if (there || err == CELLAR_ABSENT) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, o->info); }
+    return err;
+}
+
+/* Read with options from the tier, after a miss. Only L1 gives a version, so without room in L1
+ * there is none. */
+static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                  size_t buf_cap, size_t *len)
+{
+    cache_tier_meta m;
+    cellar_err kept;
+    cellar_err err = CELLAR_MISS;
+    if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 && cache_tier_bring(c, k)) {
+        err = cache_get_here(c, k, o, buf, buf_cap, len);
+        if (err != CELLAR_MISS) { return err; }
+    }
+    err = (o->flags & CELLAR_GET_PEEK) != 0
+              ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
+              : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
+    if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
+        return cache_get_here(c, k, o, buf, buf_cap, len);
+    }
+    if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m, *len, err, o->info); }
+    return err;
+}
+
+/* Read with options; count nothing. */
+static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
+                                 size_t buf_cap, size_t *len, stats_id *outcome)
+{
+    cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
+    *outcome = cache_outcome(err);
+    if (err != CELLAR_MISS) { return err; }
+    if ((o->flags & CELLAR_GET_PEEK) != 0 ? !cache_may_lie_below(c, k) : !cache_asks_below(c, k)) {
+        return err;
+    }
+    err = cache_get_there(c, k, o, buf, buf_cap, len);
+    *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
+                                      const cellar_get_opts *o, void *buf, size_t buf_cap,
+                                      size_t *value_len)
+{
+    if (o == NULL) { return cellar_get(c, key, key_len, buf, buf_cap, value_len); }
+    if (c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0)) {
+        return cache_fail_key(c, "cellar_get_with", key, key_len,
+                              "buf must not be NULL with buf_cap > 0");
+    }
+    cellar_get_opts full;
+    cellar_err err = cache_get_opts_read(c, o, &full);
+    if (err != CELLAR_OK) { return err; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_id outcome = STATS_MISS;
+    size_t len = 0;
+    err = CELLAR_MISS;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
+        err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    }
+    if (value_len != NULL) { *value_len = len; }
+    if ((full.flags & CELLAR_GET_PEEK) == 0) {
+        stats_add(cache_mine(c), outcome, 1);
+        if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    }
+    if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
+        return cache_fail(c, err, 0, "no room to give the entry a version");
+    }
+    return err;
+}
+
+/* Describe a key that L1 does not have. Return OK, ABSENT or MISS. */
+static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_meta *m, size_t *len)
+{
+    *len = 0;
+    if (!cache_may_lie_below(c, k)) { return CELLAR_MISS; }
+    const cellar_err err = cache_tier_peek(c, k, NULL, 0, len, m);
+    return err == CELLAR_E_BUFFER ? CELLAR_OK : err;
+}
+
+/* Describe the entry in *out. Return OK, STALE, ABSENT, MISS, an error, or CONFLICT: look again. */
+static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_entry_info *out)
+{
+    l1_info info;
+    memset(&info, 0, sizeof info);
+    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
+    if (err == CELLAR_MISS && version && cache_brought(c, k)) {
+        err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
+    }
+    if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
+        cache_info_fill(c, &info, err, CELLAR_TIER_L1, out);
+    } else if (err == CELLAR_MISS) {
+        cache_tier_meta m;
+        size_t len;
+        err = cache_describe_below(c, k, &m, &len);
+        if (err == CELLAR_OK || err == CELLAR_ABSENT) { cache_info_below(c, &m, len, err, out); }
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len)) {
+        return cache_fail_key(c, "cellar_contains", key, key_len, "");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    l1_info info;
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
+        err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
+        if (err == CELLAR_MISS) {
+            cache_tier_meta m;
+            size_t len;
+            err = cache_describe_below(c, &k, &m, &len);
+        }
+    }
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
+}
+
+CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
+                                            uint32_t flags,
+                                            cellar_entry_info *out)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail_key(c, "cellar_entry_info_get", key, key_len, "out must not be NULL");
+    }
+    const cellar_err size_err = cache_info_check(c, out);
+    if (size_err != CELLAR_OK) { return size_err; }
+    if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_entry_info_get: flags must be 0 or CELLAR_GET_WANT_VERSION");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
+        err = cache_meta_once(c, &k, (flags & CELLAR_GET_WANT_VERSION) != 0, out);
+    }
+    if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    if (err >= CELLAR_OK) { return err; }
+    return cache_fail(c, err, 0, "no room to give the entry a version");
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * job: a background load, kept from the call that wants it until it has run.
+ *
+ * INVARIANTS A job has one ref of its flight, its namespace and, if the host wants it, of ctx. Each
+ *            is given back exactly once. Without ctx_bytes, ctx_retain, CTX_STATIC or a loader of
+ *            the namespace nothing runs in the background: ctx may be on the stack of the caller.
+ * SEE ALSO   refresh.c: the queue. */
+#include "cache/load_int.h"
+
+CELLAR_PRIVATE bool cache_background(const cache_call *call)
+{
+    const cellar_load_opts *o = call->o;
+    if ((call->p.flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
+    if (call->namespace_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
+    return o != NULL && (o->ctx_bytes != 0 || o->ctx_retain != NULL);
+}
+
+CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
+{
+    if (j->release != NULL) {
+        sync_assert_none();
+        j->release(j->ctx);
+    }
+    cache_namespace_release(j->namespace);
+    base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+}
+
+CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
+{
+    cache_store *s = call->c->store;
+    const cellar_load_opts *o = call->o;
+    cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
+    if (j == NULL) { return NULL; }
+    if (!cache_namespace_hold(call->c)) {
+        base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+        return NULL;
+    }
+    j->f = f;
+    j->namespace = call->c;
+    j->p = call->p;
+    j->fn = call->fn;
+    j->ctx = call->ctx;
+    j->seen_ms = call->early ? call->found.deadline_ms : -1;
+    if (!call->namespace_loader && o != NULL && o->ctx_retain != NULL) {
+        j->ctx = o->ctx_retain(call->ctx);
+        j->release = o->ctx_release;
+    } else if (!call->namespace_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
+        memcpy(j->copy, call->ctx, o->ctx_bytes); /* <= 256: load_plan.c */
+        j->ctx = j->copy;
+    }
+    return j;
+}

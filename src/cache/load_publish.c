@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_publish: store the result of a loader, or remember its failure.
+ *
+ * INVARIANTS A result is stored only while the flight is attached. Stored or not, it reaches the
+ *            caller and all waiters.
+ * TIMES      A value: TTL of the loader, else of the call, else of the namespace; jittered once. A
+ *            failure with a value in L1: retry_at on that entry. A failure without one, with
+ *            error_ttl: an entry of kind ERROR; `fails` doubles the pause up to error_ttl_max.
+ *            retry_at of an error is signed milliseconds from its end, of a value the absolute
+ *            time: neither wraps. */
+#include "cache/load_int.h"
+
+static bool cache_keeps(const struct cellar_load *ld)
+{
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    return (ld->call->p.flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
+           !cache_is_off(ld->call->c);
+}
+
+/* Add the tags of the keys read to the result. Keep the result only if all reads were recorded. */
+static void cache_record_settle(struct cellar_load *ld)
+{
+    if (ld->run == NULL) { return; }
+    ld->tag_count = cache_run_tags(ld->run, ld->fps, ld->tag_count);
+    ld->unrecorded = !cache_run_sound(ld->run, ld->call->now_ms);
+    if (!ld->unrecorded) { cache_run_stores(ld->run, &ld->call->k); }
+}
+
+CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
+{
+    if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
+        o->flags |= FLIGHT_TAGGED;
+    }
+}
+
+/* Store for this flight: the commit hook knows the flight by its key pointer. */
+CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
+{
+    cellar *c = ld->call->c;
+    const flight_key fk = flight_key_of(ld->f);
+    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
+    p->change = L1_CHANGE_PUBLISH;
+    const bool no_disk = ld->no_disk || (ld->call->p.flags & CELLAR_LOAD_NO_L2) != 0;
+    if (no_disk && c->store->tier != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
+    if (BASE_MUTANT("flight.late_store")) { p->change = L1_CHANGE_BACKFILL; }
+    if (BASE_MUTANT("flight.unlink_before_window")) {
+        if (!flight_may_publish(ld->t, &fk)) { return CELLAR_CONFLICT; }
+        p->change = L1_CHANGE_BACKFILL;
+    }
+    BASE_POINT("flight.publish");
+    const cellar_err err = cache_put_once(c, &k, p);
+    if (err == CELLAR_OK) {
+        cache_put_count(c, p);
+        if (ld->run != NULL) { cache_run_stored(ld->run, &k, ld->said == CACHE_SAID_SAME); }
+        return err;
+    }
+    o->flags |= FLIGHT_NOT_STORED;
+    if (err == CELLAR_CONFLICT) {
+        cache_why_note(c->store, k.hash, CELLAR_CAUSE_INVALIDATED);
+        o->flags |= FLIGHT_OVERTAKEN;
+    } else if (err < 0) {
+        (void)cache_put_failed(c, p, err);
+    }
+    stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
+    return err;
+}
+
+static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cache_plan *plan)
+{
+    const cache_load_plan *p = &ld->call->p;
+    memset(plan, 0, sizeof *plan);
+    plan->ttl_ms = ttl_ms;
+    plan->most_ms = BASE_NEVER_MS;
+    plan->now_ms = ld->call->now_ms;
+    plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
+    plan->jitter_mode = p->jitter_mode;
+    plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
+    if (ld->run != NULL) { /* not longer than its dependencies */
+        plan->spec.deadline_ms = BASE_MIN(plan->spec.deadline_ms, cache_run_until(ld->run));
+    }
+}
+
+/* Return whether the value may reach the disk. A later life of the store would find it there
+ * without its dependencies. */
+static bool cache_reaches_disk(const struct cellar_load *ld)
+{
+    const cellar *c = ld->call->c;
+    return ld->run != NULL && c->store->tier != NULL && !c->no_disk;
+}
+
+static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
+{
+    p->tag_fps = ld->fps;
+    p->tag_count = ld->tag_count;
+    const bool same = ld->said == CACHE_SAID_SAME; /* dependencies of its bytes */
+    if (cache_reaches_disk(ld) && (same || cache_run_has_read(ld->run))) {
+        if (p->tag_count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) {
+            p->l2_addr = CACHE_NOT_ON_DISK;
+        } else {
+            ld->fps[p->tag_count++] = CACHE_TIER_TAG_OF_LIFE;
+        }
+    }
+    if (p->tag_count == 0) { return; }
+    p->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the end
+                                           * of a tag */
+    if (BASE_MUTANT("tag.born_late")) {
+        p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
+    }
+}
+
+/* Mark the outcome as tagged. Callers after the end of a tag do not use it. */
+static void cache_outcome_said(const struct cellar_load *ld, flight_outcome *o)
+{
+    if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
+}
+
+static int64_t cache_stale_window(const struct cellar_load *ld, int64_t ttl_ms)
+{
+    if (ttl_ms == BASE_NEVER_MS) { return 0; }
+    return ld->has_stale ? ld->stale_ms : ld->call->p.stale_ms;
+}
+
+CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
+                                        flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
+    cache_filter_found(call->c, call->k.bytes, call->k.len);
+    value->user_flags = ld->user_flags;
+    cache_record_settle(ld);
+    cache_outcome_said(ld, o);
+    o->phase = FLIGHT_OK;
+    o->value = value;
+    o->deadline_ms = base_add_sat(call->now_ms, ttl);
+    if (!cache_keeps(ld) || ttl == 0) {
+        if (ld->unrecorded) { stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1); }
+        o->flags |= FLIGHT_NOT_STORED;
+        return;
+    }
+    const bool early = (call->p.eager_refresh_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
+    const uint64_t took_us = ld->ns / 1000;
+    uint32_t cost_us = ld->cost_us;
+    stats_add(cache_mine(call->c), STATS_LOAD_COST, cost_us != 0 ? cost_us : took_us);
+    if (cost_us == 0 && early) { cost_us = (uint32_t)BASE_MIN(took_us, UINT32_MAX) | 1u; }
+    cache_plan plan;
+    cache_publish_plan(ld, ttl, &plan);
+    l1_put_spec *p = &plan.spec;
+    p->value = value->data;
+    p->value_len = value->len;
+    p->stale_ms = cache_stale_window(ld, ttl);
+    p->user_flags = ld->user_flags;
+    p->cost = cache_cost_code(cost_us);
+    p->flags |= (early ? L1_WANT_BORN : 0u) | cache_carried(base_load_rlx(&call->c->carries));
+    cache_publish_tags(ld, p);
+    o->deadline_ms = p->deadline_ms;
+    (void)cache_publish(ld, p, o);
+}
+
+CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
+    if (call->p.no_negative) { ttl = 0; }
+    cache_record_settle(ld);
+    cache_outcome_said(ld, o);
+    o->phase = FLIGHT_NONE;
+    if (!cache_keeps(ld)) { return; }
+    if (ttl == 0 && !call->old_current) { return; } /* no value that would be served further */
+    cache_plan plan;
+    cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
+    if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead immediately; replaces the old
+                                                             * value */
+    plan.spec.kind = (uint8_t)L1_NEGATIVE;
+    plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries));
+    cache_publish_tags(ld, &plan.spec);
+    (void)cache_publish(ld, &plan.spec, o);
+}
+
+/* ---- not modified ---- */
+
+static uint32_t cache_retry_field(int64_t retry_at_ms, int64_t expires_ms)
+{
+    int64_t d = retry_at_ms - expires_ms;
+    d = BASE_MIN(BASE_MAX(d, (int64_t)INT32_MIN), (int64_t)INT32_MAX);
+    return d == 0 ? 1u : (uint32_t)(int32_t)d;
+}
+
+static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
+{
+    cellar *c = ld->call->c;
+    const flight_key fk = flight_key_of(ld->f);
+    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
+    BASE_POINT("flight.publish");
+    if (!cache_is_observed(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
+    cache_frame frame;
+    const cache_urge urge = cache_urge_of(c, false);
+    cache_change_begin(&frame, false, false);
+    frame.below = urge != CACHE_LATER;
+    const cellar_err err = l1_renew(c->l1, &k, r, NULL);
+    if (err == CELLAR_OK && urge != CACHE_LATER) {
+        (void)cache_change_stored(c, &frame, &k, NULL, urge); /* counted there; the value is
+                                                               * returned anyway */
+    } else {
+        cache_change_end(c, &frame, &k);
+    }
+    return err;
+}
+
+/* Return whether the new tags include all present tags. Only its load changes them: a set would
+ * invalidate the flight. */
+static bool cache_same_tags(const struct cellar_load *ld)
+{
+    uint64_t fps[CELLAR_TAGS_MAX], born;
+    if (ld->tag_count == 0) { return true; }
+    const uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
+    for (uint32_t i = 0; i < ld->tag_count; i++) {
+        bool has = false;
+        for (uint32_t j = 0; j < count; j++) { has = has || fps[j] == ld->fps[i]; }
+        if (!has) { return false; }
+    }
+    return true;
+}
+
+static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (fps[i] == fp) { return true; }
+    }
+    return false;
+}
+
+/* Add the tag of this life to an entry renewed in place, if its bytes or this answer have
+ * dependencies. Return false if there is no room for the tag. */
+static bool cache_same_life(struct cellar_load *ld, l1_renewal *r, uint64_t fps[CELLAR_TAGS_MAX])
+{
+    uint64_t born;
+    if (!cache_reaches_disk(ld)) { return true; }
+    uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
+    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE) && !cache_run_has_read(ld->run)) {
+        return true;
+    }
+    if (ld->tag_count != 0) {
+        count = ld->tag_count;
+        memcpy(fps, ld->fps, count * sizeof fps[0]);
+    }
+    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE)) {
+        if (count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) { return false; }
+        fps[count++] = CACHE_TIER_TAG_OF_LIFE;
+    }
+    r->tag_fps = fps;
+    r->tag_count = count;
+    return true;
+}
+
+CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
+    cache_plan plan;
+    ld->user_flags = call->found.user_flags;
+    cache_record_settle(ld);
+    cache_outcome_found(call, o);
+    cache_outcome_said(ld, o);
+    if (!cache_keeps(ld) || ttl == 0) {
+        cache_publish_value(ld, flight_bytes_ref(call->old), o);
+        return;
+    }
+    cache_publish_plan(ld, ttl, &plan);
+    int64_t was_ms = 0;
+    uint64_t fps[CELLAR_TAGS_MAX];
+    l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
+                           .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
+                           .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f),
+                           .was_ms = &was_ms };
+    const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
+    const cellar_err err = cache_same_life(ld, &r, fps) ? cache_renew(ld, &r) : CELLAR_E_SPACE;
+    if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k, true); }
+    /* Dependants took over the later end and not these tags. */
+    if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
+        cache_deps_changed(call->c, &call->k, 0);
+    }
+    if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
+        if ((call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) ||
+            (err == CELLAR_MISS && ld->run != NULL)) {
+            ld->no_store = true;
+        }
+        cache_publish_value(ld, flight_bytes_ref(call->old), o);
+        return;
+    }
+    o->phase = FLIGHT_OK;
+    o->value = flight_bytes_ref(call->old);
+    o->deadline_ms = plan.spec.deadline_ms;
+    if (err != CELLAR_OK) {
+        o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
+        stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1);
+    }
+}
+
+/* ---- failures ---- */
+
+/* Return the pause: error_ttl doubled for each failure in a row, upper half at random. */
+static int64_t cache_backoff_ms(const struct cellar_load *ld, uint32_t fails)
+{
+    const cache_load_plan *p = &ld->call->p;
+    const unsigned shift = BASE_MIN(fails - 1, 40u);
+    int64_t span = p->error_ttl_ms;
+    for (unsigned i = 0; i < shift && span < p->error_max_ms; i++) {
+        span = base_add_sat(span, span);
+    }
+    span = BASE_MIN(span, p->error_max_ms);
+    uint64_t draw = base_mix64(ld->call->k.hash ^ ld->call->c->hash_key->secret[0] ^
+                               base_mix64((uint64_t)ld->call->now_ms));
+    uint64_t high = (uint64_t)(span - span / 2) + 1;
+    base_hash_mul(&draw, &high);
+    return span / 2 + (int64_t)high;
+}
+
+static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const uint32_t fails = BASE_MIN((uint32_t)call->fails + 1u, 255u);
+    int64_t pause = cache_backoff_ms(ld, fails);
+    pause = BASE_MAX(pause, ld->retry_after_ms);
+    l1_put_spec p;
+    memset(&p, 0, sizeof p);
+    o->retry_at_ms = base_add_sat(call->now_ms, pause);
+    p.kind = (uint8_t)L1_ERROR;
+    p.fails = (uint8_t)fails;
+    /* It outlives its pause, so that the next failure counts further. */
+    p.deadline_ms = base_add_sat(o->retry_at_ms, call->p.error_max_ms);
+    p.retry_at = cache_retry_field(o->retry_at_ms, p.deadline_ms);
+    p.loader_code = (uint32_t)loader_err;
+    flight_outcome stored = { .phase = FLIGHT_FAILED };
+    (void)cache_publish(ld, &p, &stored);
+    o->flags |= FLIGHT_FINAL;
+}
+
+static bool cache_keeps_failure(const struct cellar_load *ld, int32_t loader_err)
+{
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    return (ld->call->p.flags & no) == 0 && !cache_is_off(ld->call->c) &&
+           (ld->failed || !cache_error_is_ours(loader_err));
+}
+
+CELLAR_PRIVATE void cache_keep_failure(struct cellar_load *ld, int32_t loader_err,
+                                       flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    if (!cache_keeps_failure(ld, loader_err)) { return; }
+    if (call->old_current) {
+        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms :
+            call->p.retry_throttle_ms;
+        o->retry_at_ms = base_add_sat(call->now_ms, pause);
+        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
+                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
+        (void)cache_renew(ld, &r); /* vetoed, gone or no room: no pause then */
+    } else if (call->p.error_ttl_ms > 0) {
+        cache_remember_error(ld, loader_err, o);
+    }
+}
+
+CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err, int32_t loader_err,
+                                         flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+    if (!call->old_current) {
+        cache_why_note(call->c->store, call->k.hash, CELLAR_CAUSE_LOAD_FAILED);
+    }
+    o->phase = FLIGHT_FAILED;
+    o->err = err;
+    o->loader_err = loader_err;
+    if ((ld->fail_flags & CELLAR_FAIL_FINAL) != 0 || ld->retry_after_ms > 0) {
+        o->flags |= FLIGHT_FINAL;
+    }
+    if (ld->retry_after_ms > 0) { o->retry_at_ms = base_add_sat(call->now_ms, ld->retry_after_ms); }
+    cache_keep_failure(ld, loader_err, o);
+}
+
+/* ---- answer ---- */
+
+CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    if (o->phase == FLIGHT_NONE) {
+        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_LOADED);
+    } else {
+        call->value = flight_bytes_ref(o->value);
+        call->user_flags = ld->user_flags;
+        call->deadline_ms = o->deadline_ms;
+        call->born_ms = call->now_ms;
+        call->retry_at_ms = 0;
+        (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_LOADED);
+    }
+    if ((o->flags & FLIGHT_NOT_STORED) != 0) { call->result_flags |= CELLAR_RESULT_NOT_STORED; }
+    if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_INVALIDATED; }
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lookup: what a read does after a miss of L1: filter, tier, back-fill.
+ *
+ * PICTURE    miss: tier has the key? watch the stamp -> tier get -> put into L1 as BACKFILL; the
+ *            window compares. Calls that change or pin an entry bring it up first; calls that only
+ *            look leave it below, unless they want a version.
+ * PROTOCOL   A read asks the tier only if no change of its key is pending. (One pending change with
+ *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
+ *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
+ *            again. After CACHE_LOOKS looks it misses.
+ * SEE ALSO   README.md, "Stamps" (proofs, reads). */
+#include "cache/cache_int.h"
+#include "cache/stamp.h"
+
+#include <stddef.h>
+
+#define CACHE_BRING_TRY 512u /* bytes tried on the stack */
+#define CACHE_BRING_ROUNDS 16u
+#define CACHE_BRING_WAITS 64u
+#define CACHE_WAIT_YIELDS 16u /* waits that yield; later waits sleep */
+#define CACHE_WAIT_NS 50000u
+#define CACHE_READ_WAITS 18u
+
+/* Return whether the tier cannot have the key. Ask before each look: a listener may run between two
+ * looks and fork, and the child has no tier. */
+static bool cache_never_below(const cellar *c, const l1_key *k)
+{
+    return c->no_disk || c->store->tier == NULL || cache_nothing_below(c->store, k->hash);
+}
+
+/* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
+ * Return false if one is pending after `waits` waits, or if this thread may make it itself: a
+ * listener reads inside the change that it observes. */
+static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned waits, uint64_t *word)
+{
+    _Atomic uint64_t *stamp = cache_stamp(s, hash);
+    for (unsigned i = 0;; i++) {
+        *word = cache_stamp_watch(stamp);
+        if (BASE_LIKELY(!cache_stamp_holds(*word, hash)) || BASE_MUTANT("tier.read_pending")) {
+            return true;
+        }
+        if (i == waits || base_thread_self()->load_frames != NULL) { return false; }
+        if (i < CACHE_WAIT_YIELDS) {
+            base_yield();
+        } else {
+            base_sleep_ns(CACHE_WAIT_NS);
+        }
+    }
+}
+
+/* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
+static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
+                                 const cache_tier_meta *m, uint64_t expect, uint64_t globs)
+{
+    l1_put_spec p;
+    memset(&p, 0, sizeof p);
+    p.value = value;
+    p.value_len = value_len;
+    p.deadline_ms = m->deadline_ms;
+    p.flags = L1_IF_ABSENT | L1_KEEP_OLD;
+    p.change = L1_CHANGE_BACKFILL;
+    p.idle_ms = m->idle_ms;
+    p.stale_ms = m->stale_ms;
+    p.user_flags = m->user_flags;
+    p.kind = m->kind;
+    p.cost = m->cost;
+    p.l2_addr = m->l2_addr;
+    p.tag_fps = m->tags;
+    p.tag_count = m->tag_count;
+    p.tag_born = m->tag_born;
+    cache_frame f;
+    cache_change_begin(&f, true, false);
+    f.expect = expect;
+    f.globs = globs;
+    cache_filter filter;
+    cache_filter_begin(c, k, &filter);
+    const cellar_err err = l1_put(c->l1, k, &p);
+    cache_change_end(c, &f, k); /* a back-fill raises no stamp */
+    cache_filter_end(c, k, &filter);
+    return err;
+}
+
+/* Ask the tier. Return OK, ABSENT or E_BUFFER (*value_len is set) if the entry lives; *m has its
+ * other fields. */
+static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, cache_tier_meta *m)
+{
+    const cache_store *s = c->store;
+    const cache_tier_key key = cache_tier_key_of(c, k);
+    memset(m, 0, offsetof(cache_tier_meta, tags));
+    m->deadline_ms = BASE_NEVER_MS;
+    const cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, m);
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    if (there && !base_clock_reached(&s->clock, m->deadline_ms)) { return err; }
+    *value_len = 0;
+    return CELLAR_MISS;
+}
+
+/* Return CONFLICT for a miss if the stamp counted a change since `word`: the entry may be in L1
+ * now. A callback inside the call of the tier may have forked: the child has no stamps. */
+static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t word, cellar_err err)
+{
+    if (BASE_LIKELY(err != CELLAR_MISS) || c->store->stamps == NULL) { return err; }
+    const uint64_t now = base_load_acq(cache_stamp(c->store, k->hash));
+    return CACHE_STAMP_CHANGES(now) == CACHE_STAMP_CHANGES(word) ? err : CELLAR_CONFLICT;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m)
+{
+    uint64_t word;
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
+    if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+{
+    const cache_store *s = c->store;
+    uint64_t word;
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
+    if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    const uint64_t globs = base_load_acq(&s->glob_epoch);
+    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return cache_tier_missed(c, k, word, err); }
+    if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
+    m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m,
+                           CACHE_STAMP_CHANGES(word), globs);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len)
+{
+    cache_tier_meta m;
+    cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
+    cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
+        err = l1_get(c->l1, k, buf, buf_cap, value_len, 0);
+        if (err != CELLAR_MISS) { return err; }
+        err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    }
+    return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
+}
+
+/* Fetch once, with room for the value. */
+static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
+{
+    unsigned char small[CACHE_BRING_TRY];
+    unsigned char *room = small;
+    size_t cap = sizeof small, len = 0;
+    cache_tier_meta m;
+    cellar_err err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
+    /* the value may be longer each time */
+    for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
+        base_account *a = &c->store->account;
+        if (room != small) { base_free(a, BASE_MOD_STORE, room, cap); }
+        cap = len;
+        room = base_alloc(a, BASE_MOD_STORE, cap, NULL);
+        if (room == NULL) { return CELLAR_E_NOMEM; }
+        err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
+    }
+    if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
+    return err;
+}
+
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
+{
+    uint64_t word;
+    for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
+        cellar_err kept = CELLAR_E_NOMEM;
+        if (cache_never_below(c, k)) { return false; }
+        if (!cache_tier_settled(c->store, k->hash, CACHE_BRING_WAITS, &word)) { return true; }
+        const cellar_err err = cache_bring_once(c, k, &kept);
+        if (err == CELLAR_CONFLICT) { return true; }
+        if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
+        if (kept != CELLAR_CONFLICT) { return kept == CELLAR_OK || kept == CELLAR_EXISTS; }
+        /* it will not be kept either */
+        if (!cache_generation_alive(c->store, k->generation)) { return false; }
+        base_yield(); /* lets the thread of the other change run */
+    }
+    return false;
+}
+
+BASE_COLD CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err)
+{
+    const bool hit = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
+    if (hit) {
+        base_log(&c->store->log, BASE_LOG_DEBUG, module, (int)err, "hit");
+    } else {
+        base_log(&c->store->log, BASE_LOG_INFO, module, (int)err, "miss");
+    }
+}
+
+CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, stats_id *outcome)
+{
+    if (!cache_asks_below(c, k)) { return CELLAR_MISS; }
+    const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len);
+    *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
+    return err;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * metrics: what a store adds to the table of metrics.
+ *
+ * LOCKING    None for counters; NAMESPACE for one name at a time.
+ * SEE ALSO   src/stats: counting, names of metrics. */
+#include "cache/cache_int.h"
+#include "load/flight.h"
+
+BASE_SIZE_BEGIN
+
+#ifndef CELLAR_OMIT_TEXT
+
+static bool cache_metric_name(void *ctx, uint32_t slot, stats_namespace_name *out)
+{
+    cache_names *n = ctx;
+    cache_store *s = n->store;
+    bool there = false;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cellar *v = cache_namespace_at(s, slot);
+    if (v != NULL && !v->dropped) {
+        memcpy(n->name, v->name, v->name_len);
+        out->bytes = n->name;
+        out->len = v->name_len;
+        there = true;
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    return there;
+}
+
+static bool cache_given_quota(const l1_share *q, stats_namespace_given id, uint64_t *out)
+{
+    switch (id) {
+    case STATS_NAMESPACE_QUOTA_ENTRIES: *out = q->entries; return true;
+    case STATS_NAMESPACE_QUOTA_BYTES: *out = q->bytes; return true;
+    case STATS_NAMESPACE_QUOTA_FLOOR: *out = q->floor; return true;
+    case STATS_NAMESPACE_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
+    case STATS_NAMESPACE_QUOTA_BORROWED:
+        *out = q->bytes > q->floor ? q->bytes - q->floor : 0;
+        return true;
+    case STATS_NAMESPACE_QUOTA_BREACHES: *out = q->breached; return true;
+    default: return false;
+    }
+}
+
+/* Compute what a namespace saved. Return false if it never loaded. */
+static bool cache_given_saved(const cache_store *s, uint32_t slot, bool cost, uint64_t *out)
+{
+    uint64_t v[STATS_NAMESPACE_COUNT];
+    stats_read_slot(s->stats, slot, v);
+    if (v[STATS_LOAD] == 0) { return false; }
+    const cache_saved saved = cache_saved_of(v);
+    const double figure = cost ? saved.cost : saved.ns;
+    *out = figure < 0x1p63 ? (uint64_t)figure : UINT64_MAX;
+    return true;
+}
+
+static bool cache_metric_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
+{
+    const cache_names *n = ctx;
+    cache_store *s = n->store;
+    if (id >= STATS_NAMESPACE_SAVED_NS) {
+        return cache_given_saved(s, slot, id == STATS_NAMESPACE_SAVED_COST, out);
+    }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const cellar *v = cache_namespace_at(s, slot);
+    const bool there = v != NULL && !v->dropped;
+    const unsigned quota = there ? v->quota : 0;
+    const int state = there ? cache_breaker_state(v) : -1;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (id == STATS_NAMESPACE_BREAKER) {
+        *out = (uint64_t)BASE_MAX(state, 0);
+        return state >= 0;
+    }
+    if (quota == 0) { return false; }
+    l1_share q;
+    l1_quota_get(s->l1, quota, &q);
+    return (q.least_pct != 0 || q.most_pct != 0) && cache_given_quota(&q, id, out);
+}
+
+CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)
+{
+    stats_source from = { .namespace_name = cache_metric_name,
+                          .namespace_given = cache_metric_given, .ctx = names };
+    l1_stats l;
+    names->store = s;
+    l1_stats_get(s->l1, &l);
+#define CACHE_X(field, family, label, shown) \
+    from.given[STATS_GIVEN_L1_##field] = (uint64_t)l.field;
+    STATS_GIVEN_L1(CACHE_X)
+#undef CACHE_X
+    from.given[STATS_GIVEN_BYTES] = base_load_rlx(&s->account.used);
+    from.given[STATS_GIVEN_BUDGET] = base_load_rlx(&s->account.limit);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    from.given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    cache_deps_given(s, from.given);
+    cache_disk_given(s, from.given);
+    return from;
+}
+
+CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
+{
+    if (len != NULL) { *len = 0; }
+    if (c == NULL || (buf == NULL && cap != 0)) {
+        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    cache_names names;
+    const stats_source from = cache_source(s, &names);
+    const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
+    if (len != NULL) { *len = full; }
+    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+#endif
+
+BASE_SIZE_END

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pin: read one key in place.
+ *
+ * SEE ALSO   src/l1/pin.c. */
+#include "cache/cache_int.h"
+
+/* Pin in all cases except the plain hit. */
+BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,
+                                               cellar_pinned *out)
+{
+    if (out != NULL) { memset(out, 0, sizeof *out); }
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail_key(c, "cellar_pin", key, key_len, "out must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = CELLAR_MISS;
+    bool below = false;
+    l1_pin_ref ref;
+    if (!cache_is_off(c)) {
+        l1_key k;
+        cache_key(c, &k, key, key_len);
+        if (cache_notes(c)) { cache_deps_note(c, &k); }
+        err = l1_pin(c->l1, &k, &ref, 0);
+        below = err == CELLAR_MISS && cache_brought(c, &k);
+        if (below) { err = l1_pin(c->l1, &k, &ref, 0); }
+        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
+    }
+    stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    if (err == CELLAR_OK) {
+        cache_pin_out(c, &ref, out);
+    } else if (err == CELLAR_E_LIMIT) {
+        stats_count(c->stats, STATS_LIMIT_PINS, 1);
+        return cache_fail(c, err, 0, "cellar_pin: all pin slots are in use: unpin values");
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
+{
+    if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || out == NULL) ||
+        BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
+        return cache_pin_rest(c, key, key_len, out);
+    }
+    const base_thread_record *self = base_thread_self();
+    /* release in cache_generation_next */
+    const uint32_t generation = base_load_acq(&c->generation);
+    const uint64_t hash = base_hash(c->hash_key, generation, key, key_len);
+    l1_pin_ref ref;
+    if (BASE_UNLIKELY(!l1_pin_hit(c->l1, self, key, (uint32_t)key_len, generation, hash, &ref))) {
+        return cache_pin_rest(c, key, key_len, out);
+    }
+    cache_pin_out(c, &ref, out);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_unpin(cellar_pinned *p)
+{
+    if (p == NULL || p->opaque[0] == 0) { return; }
+    l1_unpin_slot((l1 *)(uintptr_t)p->opaque[0], (uint32_t)p->opaque[1]);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan: merge the options of a write.
+ *
+ * PICTURE    deadline = now + jitter(min(ttl, maximum age with an idle time)). ttl: of the call,
+ *            else its class, else the namespace, else none. Jitter beyond the maximum age is
+ *            subtracted instead: the bound holds, and deadlines still spread.
+ * INVARIANTS Refused options change nothing: the plan is complete before L1 is touched. */
+#include "cache/cache_int.h"
+
+#define CACHE_SET_FLAGS                                                                            \
+    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \
+     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2)
+
+/* Encode a cost in microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 percent; 0:
+ * none. */
+CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
+{
+    if (us == 0) { return 0; }
+    const unsigned e = base_log2_floor(us);
+    const unsigned m = (unsigned)(((uint64_t)us << 3) >> e) & 7u;
+    const unsigned code = 1 + (e << 3 | m);
+    return (uint8_t)BASE_MIN(code, 255u);
+}
+
+/* Decode a cost: 0 none, else 1 + {5 bits exponent, 3 bits mantissa} of microseconds. */
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code)
+{
+    if (code == 0) { return 0; }
+    const uint32_t e = (uint32_t)(code - 1) >> 3, m = (uint32_t)(code - 1) & 7u;
+    const uint64_t us = ((uint64_t)(8 + m) << e) >> 3;
+    return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+}
+
+static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
+{
+    if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
+        *why = "set options: an unknown flag or field is set";
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
+        *why = "set options: set CELLAR_DURABLE or CELLAR_NO_L2, not both";
+        return CELLAR_E_INVAL;
+    }
+    const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
+    const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
+    if ((o->flags & banned) != 0 || ((o->flags & absent) != 0 && (o->flags & there) != 0)) {
+        *why = "set options: flags exclude each other, or do not fit this call";
+        return CELLAR_E_INVAL;
+    }
+    if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
+        *why = "set options: a duration is negative: use 0 or more";
+        return CELLAR_E_INVAL;
+    }
+    if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
+        o->stale_ms > CACHE_WINDOW_MAX) {
+        *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
+        return CELLAR_E_RANGE;
+    }
+    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS ||
+        o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
+        *why = "set options: jitter_pct must be 0..100, jitter_mode known, tag_count 0..16";
+        return CELLAR_E_INVAL;
+    }
+    for (uint32_t i = 0; i < o->tag_count; i++) {
+        if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
+            *why = "set options: a tag must have 1..128 bytes";
+            return CELLAR_E_INVAL;
+        }
+    }
+    return CELLAR_OK;
+}
+
+static void cache_plan_tags(cellar *c, const cellar_set_opts *o, cache_plan *plan)
+{
+    for (uint32_t i = 0; i < o->tag_count; i++) {
+        plan->fps[i] = base_hash(c->hash_key, CACHE_SALT_TAG, o->tags[i].data, o->tags[i].len);
+    }
+    plan->spec.tag_fps = plan->fps;
+    plan->spec.tag_count = o->tag_count;
+    plan->spec.tag_born = base_load_acq(&c->store->tag_epoch);
+}
+
+static uint32_t cache_l1_flags(uint32_t flags)
+{
+    return ((flags & CELLAR_ONLY_IF_ABSENT) != 0 ? L1_IF_ABSENT : 0u) |
+           ((flags & CELLAR_ONLY_IF_PRESENT) != 0 ? L1_IF_PRESENT : 0u) |
+           ((flags & CELLAR_ONLY_IF_VERSION) != 0 ? L1_IF_VERSION : 0u) |
+           ((flags & CELLAR_KEEP_OLD_VALUE) != 0 ? L1_KEEP_OLD : 0u) |
+           ((flags & CELLAR_KEEP_TTL) != 0 ? L1_KEEP_TTL : 0u);
+}
+
+/* Merge times to live, idle times and stale windows for this write. Set *why to a broken rule. */
+static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_plan *plan,
+                                   const char **why)
+{
+    const bool negative = (o->flags & CELLAR_NEGATIVE) != 0;
+    int64_t ttl = o->ttl_ms;
+    if (o->ttl_class != 0) {
+        if (o->ttl_class > base_load_acq(&c->class_count)) {
+            *why = "set options: ttl_class is no class of this namespace";
+            return CELLAR_E_INVAL;
+        }
+        if (ttl == 0) { ttl = base_load_rlx(&c->class_ttl_ms[o->ttl_class - 1]); }
+    }
+    if (ttl == 0) { ttl = cache_default(c, negative ? CACHE_NEGATIVE_TTL : CACHE_TTL); }
+    int64_t idle = o->idle_ms != 0 ? o->idle_ms : cache_default(c, CACHE_IDLE);
+    if (idle == CELLAR_TTL_NONE || negative) { idle = 0; }
+    if (o->max_age_ms != 0 && idle == 0) {
+        *why = "set options: max_age_ms needs an idle_ms";
+        return CELLAR_E_INVAL;
+    }
+    plan->most_ms = BASE_NEVER_MS;
+    if (idle != 0) {
+        const int64_t age = o->max_age_ms != 0 ? o->max_age_ms : cache_default(c, CACHE_MAX_AGE);
+        if (age != 0) { plan->most_ms = age; }
+        ttl = BASE_MIN(ttl, plan->most_ms);
+    }
+    const int64_t stale = o->stale_ms != 0 ? o->stale_ms : cache_default(c, CACHE_STALE);
+    plan->ttl_ms = ttl;
+    plan->spec.idle_ms = idle;
+    plan->spec.stale_ms = ttl == CELLAR_TTL_NONE || negative ? 0 : stale;
+    return CELLAR_OK;
+}
+
+static cellar_err cache_plan_durable(const cellar *c, const char **why)
+{
+    const cache_tier *t = c->store->tier;
+    if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
+    *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
+           "CELLAR_L2_SYNC_MANUAL";
+    return CELLAR_E_UNSUPPORTED;
+}
+
+/* Convert options of the size of this library into the plan. */
+static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                  cache_plan *plan, const char **why)
+{
+    cellar_err err = cache_set_opts_check(o, banned, why);
+    if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, why); }
+    if (err == CELLAR_OK && (o->flags & CELLAR_DURABLE) != 0) { err = cache_plan_durable(c, why); }
+    if (err != CELLAR_OK) { return err; }
+    plan->durable = (o->flags & CELLAR_DURABLE) != 0;
+    l1_put_spec *p = &plan->spec;
+    p->flags = cache_l1_flags(o->flags) | (o->new_version != NULL ? L1_WANT_VERSION : 0u);
+    p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
+    p->user_flags = o->user_flags;
+    if ((o->flags & CELLAR_NO_L2) != 0 && c->store->tier != NULL) {
+        p->l2_addr = CACHE_NOT_ON_DISK;
+    }
+    p->cost = cache_cost_code(o->cost_us);
+    p->if_version = o->if_version;
+    plan->version_out = o->new_version;
+    plan->jitter_pct = o->jitter_pct;
+    plan->jitter_mode = o->jitter_mode;
+    if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
+    return CELLAR_OK;
+}
+
+/* Fill the plan with the defaults of the namespace, like cache_plan_times without options. */
+BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
+{
+    int64_t ttl = cache_default(c, CACHE_TTL), idle = cache_default(c, CACHE_IDLE);
+    plan->most_ms = BASE_NEVER_MS;
+    if (BASE_UNLIKELY(idle != 0)) {
+        const int64_t age = cache_default(c, CACHE_MAX_AGE);
+        if (idle == CELLAR_TTL_NONE) {
+            idle = 0;
+        } else if (age != 0) {
+            plan->most_ms = age;
+            ttl = BASE_MIN(ttl, age);
+        }
+    }
+    plan->ttl_ms = ttl;
+    plan->spec.idle_ms = idle;
+    plan->spec.stale_ms = ttl == CELLAR_TTL_NONE ? 0 : cache_default(c, CACHE_STALE);
+    plan->version_out = NULL;
+    plan->jitter_pct = 0;
+}
+
+/* Clear the spec in pieces of 64 bytes: for more gcc emits `rep stos`, which starts more slowly
+ * than this runs. */
+BASE_INLINE void cache_spec_clear(l1_put_spec *p)
+{
+    unsigned char *bytes = (unsigned char *)p;
+    _Static_assert(sizeof *p > 128 && sizeof *p <= 192, "three pieces");
+    memset(bytes, 0, 64);
+    memset(bytes + 64, 0, 64);
+    memset(bytes + 128, 0, sizeof *p - 128);
+}
+
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan)
+{
+    cache_spec_clear(&plan->spec);
+    plan->durable = plan->commit_later = false;
+    plan->spec.change = L1_CHANGE_SET;
+    if (o == NULL) {
+        cache_plan_defaults(c, plan);
+    } else {
+        const char *why = "set options: start from cellar_set_opts_default() of this library";
+        cellar_set_opts full;
+        cellar_err err = CELLAR_OK;
+        if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
+            err = base_opts_in(&full, sizeof full, o);
+            o = &full;
+        }
+        if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }
+        if (err != CELLAR_OK) {
+            (void)cache_fail(c, err, 0, why);
+            return err;
+        }
+    }
+    const uint32_t carries = base_load_rlx(&c->carries);
+    if (BASE_UNLIKELY(carries != 0)) { plan->spec.flags |= cache_carried(carries); }
+    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    const int64_t ttl = plan->ttl_ms, pct = (int64_t)plan->jitter_pct;
+    const int64_t j = BASE_MIN(ttl / 100 * pct + ttl % 100 * pct / 100, ttl - 1);
+    uint64_t draw = base_mix64(hash ^ c->hash_key->secret[0] ^ base_mix64((uint64_t)plan->now_ms));
+    const bool both = plan->jitter_mode == CELLAR_JITTER_PLUSMINUS;
+    uint64_t high = (uint64_t)j + (both ? (uint64_t)j : 0) + 1;
+    base_hash_mul(&draw, &high); /* high = draw * n / 2^64 */
+    const uint64_t later = (uint64_t)(both ? ttl - j : ttl) + high; /* < 2^64: j < ttl < 2^63 */
+    const uint64_t most = (uint64_t)plan->most_ms;
+    return (int64_t)(later <= most ? later : most - BASE_MIN(later - most, most - 1));
+}
