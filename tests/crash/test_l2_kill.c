@@ -553,7 +553,7 @@ static void copy_opens(uint64_t cycle)
     store_opens();
     look_at_all(generation_found());
     T_EQ_U64(l2_kit_figures(&kit).holes, 0); /* nothing looks like damage */
-    T_CHECK(kit.d->opened != L2_OPENED_ANEW);
+    T_CHECK(kit.d->opened != L2_OPENED_RESET);
     T_EQ_STR(l2_audit(kit.d), NULL);
     l2_kit_kill(&kit);
     memcpy(o, &was, sizeof was);
