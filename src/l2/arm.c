@@ -11,7 +11,7 @@
  * LIMITS     One thread may wait for a page that writeback takes at that moment. At level ALWAYS
  *            pages are not armed (group_commit.c).
  * SEE ALSO   README.md: why pages are armed. */
-#include "l2/arm.h"
+#include "l2/steps.h"
 
 #include "l2/health.h"
 #include "l2/progress.h"

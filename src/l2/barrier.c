@@ -9,14 +9,14 @@
  *            would not report them. All records are dropped. No commit succeeds until a header with
  *            that floor is durable (group_commit.c).
  * LOCKING    Worker only, except l2_sync_failed; L2_LOG for states of slots and commit_floor. */
-#include "l2/barrier.h"
+#include "l2/steps.h"
 
-#include "l2/arm.h"
 #include "l2/io.h"
 #include "l2/log.h"
 #include "l2/slot.h"
 
-CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e)
+/* Refuse commits until older records are durable again. */
+static SYNC_HOLDS(L2_LOG) void l2_commit_failed(l2 *d, int e)
 {
     if (d->cfg.level == L2_DROP) { return; }
     d->commit_floor = base_load_rlx(&d->floor_lsn);
@@ -24,7 +24,8 @@ CELLAR_PRIVATE void l2_commit_failed(l2 *d, int e)
     base_store_rel(&d->commit_errno, (uint32_t)e); /* acquire in l2_commit_barred */
 }
 
-CELLAR_PRIVATE void l2_commit_healed(l2 *d, uint64_t floor)
+/* Permit commits again if a header with this floor is durable after the last failure. */
+static SYNC_HOLDS(L2_LOG) void l2_commit_healed(l2 *d, uint64_t floor)
 {
     if (floor >= d->commit_floor) { base_store_rel(&d->commit_errno, 0u); }
 }

@@ -7,15 +7,14 @@
  * LOCKING    Takes the worker. No other call may run. */
 #include "l2/types.h"
 
-#include "l2/footer.h"
 #include "l2/index.h"
+#include "l2/io.h"
 #include "l2/progress.h"
 #include "l2/tombstone_filter.h"
 
 BASE_SIZE_BEGIN
 
-static const char *l2_audit_segments(const l2 *d) SYNC_HOLDS(L2_LOG);
-static const char *l2_audit_segments(const l2 *d)
+static SYNC_HOLDS(L2_LOG) const char *l2_audit_segments(const l2 *d)
 {
     uint32_t free = 0, staged = 0, places = 0;
     for (uint32_t i = 0; i < d->nseg; i++) {

@@ -5,10 +5,9 @@
  * INVARIANTS A page that does not verify is read again without the page cache, then repaired if one
  *            bit is wrong.
  * LOCKING    Worker only: all pages go through `page`. */
-#include "l2/footer.h"
+#include "l2/io.h"
 
 #include "l2/format.h"
-#include "l2/io.h"
 #include "l2/progress.h"
 
 CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index)

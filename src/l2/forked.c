@@ -121,8 +121,7 @@ static void l2_gone_vfs(l2 *d)
 }
 
 /* Reset all locks: their holders are not in the child. */
-static void l2_locks_reset(l2 *d) SYNC_UNCHECKED;
-static void l2_locks_reset(l2 *d)
+static SYNC_UNCHECKED void l2_locks_reset(l2 *d)
 {
     for (uint32_t i = 0; i < L2_SHARDS; i++) { sync_reset(&d->index.shard[i].lock); }
     for (uint32_t i = 0; d->tombstone_locks != NULL && i < d->cli_count; i++) {
@@ -140,8 +139,7 @@ static void l2_locks_reset(l2 *d)
     base_store_rlx(&d->reads_stuck, 0u);
 }
 
-CELLAR_PRIVATE void l2_forked(l2 *d) SYNC_UNCHECKED;
-CELLAR_PRIVATE void l2_forked(l2 *d)
+CELLAR_PRIVATE SYNC_UNCHECKED void l2_forked(l2 *d)
 {
     l2_locks_reset(d);
     l2_files_close(d, true);

@@ -35,6 +35,8 @@
  * SEE ALSO   SUPER and extensions: at their sections below. README.md: versions, repair of bits. */
 #include "l2/format.h"
 
+#include <stddef.h>
+
 #define L2_MAGIC_HEAD 0x48324c43u    /* "CL2H" */
 #define L2_MAGIC_TRAILER 0x54324c43u /* "CL2T" */
 #define L2_ENDIAN 0x0A0B0C0Du
@@ -49,6 +51,7 @@
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
+#define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
 
@@ -60,6 +63,24 @@ CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
     f->epoch = s->epoch;
     f->seg_bytes = s->seg_bytes;
     f->granule = s->granule;
+}
+
+CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count)
+{
+    unsigned char x[L2_SORT_ROW_MOST], *const at = rows;
+    BASE_ASSERT(row_bytes <= sizeof x);
+    uint32_t gap = 1;
+    while (gap < count / 3) { gap = gap * 3 + 1; }
+    for (; gap > 0; gap /= 3) {
+        for (uint32_t i = gap; i < count; i++) {
+            uint32_t n = i;
+            memcpy(x, at + i * row_bytes, row_bytes);
+            for (; n >= gap && l2_r64(at + (n - gap) * row_bytes) > l2_r64(x); n -= gap) {
+                memcpy(at + n * row_bytes, at + (n - gap) * row_bytes, row_bytes);
+            }
+            memcpy(at + n * row_bytes, x, row_bytes);
+        }
+    }
 }
 
 /* ---- SUPER ----
@@ -86,47 +107,32 @@ static uint64_t l2_super_check(const unsigned char *page)
     return base_sum(&key, 0, page, L2_CHECK_AT);
 }
 
+#define L2_AT(at, field) \
+    { (at), offsetof(l2_super, field), sizeof ((const l2_super *)NULL)->field }
+static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
+    L2_AT(8, major), L2_AT(10, minor), L2_AT(16, compat), L2_AT(24, ro_compat),
+    L2_AT(32, incompat), L2_AT(40, uuid), L2_AT(56, boot_id), L2_AT(72, secret),
+    L2_AT(104, serial), L2_AT(112, epoch), L2_AT(120, segseq_end), L2_AT(128, clean_lsn),
+    L2_AT(136, state), L2_AT(140, level), L2_AT(144, seg_bytes), L2_AT(148, nseg),
+    L2_AT(152, nstage), L2_AT(156, granule), L2_AT(160, closed), L2_AT(168, l2_bytes),
+    L2_AT(176, anchor_wall_ms), L2_AT(184, anchor_boot_ms), L2_AT(192, last_seen_wall_ms),
+    L2_AT(200, stage.inode), L2_AT(208, meta), L2_AT(216, floor_lsn), L2_AT(224, bad_count),
+    L2_AT(228, check_algo), L2_AT(230, hash_algo), L2_AT(232, bytes_today), L2_AT(240, day),
+    L2_AT(248, opens), L2_AT(3328, stage.device), L2_AT(3336, stage.born_ns), L2_AT(3344, born),
+};
+#undef L2_AT
+#define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])
+
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s)
 {
     memset(page, 0, L2_PAGE);
     memcpy(page, "CELLARL2", 8);
-    l2_w16(page + 8, s->major);
-    l2_w16(page + 10, s->minor);
     l2_w32(page + 12, L2_ENDIAN);
-    l2_w64(page + 16, s->compat);
-    l2_w64(page + 24, s->ro_compat);
-    l2_w64(page + 32, s->incompat);
-    memcpy(page + 40, s->uuid, 16);
-    memcpy(page + 56, s->boot_id, 16);
-    memcpy(page + 72, s->secret, 32);
-    l2_w64(page + 104, s->serial);
-    l2_w64(page + 112, s->epoch);
-    l2_w64(page + 120, s->segseq_end);
-    l2_w64(page + 128, s->clean_lsn);
-    l2_w32(page + 136, s->state);
-    l2_w32(page + 140, s->level);
-    l2_w32(page + 144, s->seg_bytes);
-    l2_w32(page + 148, s->nseg);
-    l2_w32(page + 152, s->nstage);
-    l2_w32(page + 156, s->granule);
-    l2_w32(page + 160, s->closed);
-    l2_w64(page + 168, s->l2_bytes);
-    l2_w64(page + 176, (uint64_t)s->anchor_wall_ms);
-    l2_w64(page + 184, (uint64_t)s->anchor_boot_ms);
-    l2_w64(page + 192, (uint64_t)s->last_seen_wall_ms);
-    l2_w64(page + 200, s->stage.inode);
-    l2_w64(page + 208, s->meta);
-    l2_w64(page + 216, s->floor_lsn);
-    l2_w64(page + 232, s->bytes_today);
-    l2_w64(page + 240, s->day);
-    l2_w64(page + 248, s->opens);
-    l2_w64(page + 3328, s->stage.device);
-    l2_w64(page + 3336, (uint64_t)s->stage.born_ns);
-    l2_w64(page + 3344, s->born);
-    l2_w32(page + 224, s->bad_count);
-    l2_w16(page + 228, s->check_algo);
-    l2_w16(page + 230, s->hash_algo);
-    for (uint32_t i = 0; i < s->bad_count; i++) { l2_w32(page + 256 + 4 * i, s->bad[i]); }
+    for (size_t i = 0; i < L2_SUPER_ROWS; i++) {
+        memcpy(page + l2_super_rows[i].at, (const unsigned char *)s + l2_super_rows[i].field,
+               l2_super_rows[i].bytes);
+    }
+    memcpy(page + L2_SUPER_BAD, s->bad, s->bad_count * sizeof s->bad[0]);
     l2_w64(page + L2_CHECK_AT, l2_super_check(page));
 }
 
@@ -156,48 +162,17 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     memset(out, 0, sizeof *out);
     if (memcmp(page, "CELLARL2", 8) != 0) { return CELLAR_E_FOREIGN; }
     if (l2_r64(page + L2_CHECK_AT) != l2_super_check(page)) { return CELLAR_E_CORRUPT; }
-    out->major = l2_r16(page + 8);
-    out->minor = l2_r16(page + 10);
-    out->compat = l2_r64(page + 16);
-    out->ro_compat = l2_r64(page + 24);
-    out->incompat = l2_r64(page + 32);
-    out->check_algo = l2_r16(page + 228);
-    out->hash_algo = l2_r16(page + 230);
+    for (size_t i = 0; i < L2_SUPER_ROWS; i++) {
+        memcpy((unsigned char *)out + l2_super_rows[i].field, page + l2_super_rows[i].at,
+               l2_super_rows[i].bytes);
+    }
     if (out->major != L2_MAJOR || out->ro_compat != 0 ||
         (out->incompat & ~(uint64_t)L2_INCOMPAT) != 0 || out->check_algo != 1 ||
         out->hash_algo > BASE_HASH_SIP13 || l2_r32(page + 12) != L2_ENDIAN) {
         return CELLAR_E_NEWER_FORMAT;
     }
-    memcpy(out->uuid, page + 40, 16);
-    memcpy(out->boot_id, page + 56, 16);
-    memcpy(out->secret, page + 72, 32);
-    out->serial = l2_r64(page + 104);
-    out->epoch = l2_r64(page + 112);
-    out->segseq_end = l2_r64(page + 120);
-    out->clean_lsn = l2_r64(page + 128);
-    out->state = l2_r32(page + 136);
-    out->level = l2_r32(page + 140);
-    out->seg_bytes = l2_r32(page + 144);
-    out->nseg = l2_r32(page + 148);
-    out->nstage = l2_r32(page + 152);
-    out->granule = l2_r32(page + 156);
-    out->closed = l2_r32(page + 160);
-    out->l2_bytes = l2_r64(page + 168);
-    out->anchor_wall_ms = (int64_t)l2_r64(page + 176);
-    out->anchor_boot_ms = (int64_t)l2_r64(page + 184);
-    out->last_seen_wall_ms = (int64_t)l2_r64(page + 192);
-    out->stage.inode = l2_r64(page + 200);
-    out->meta = l2_r64(page + 208);
-    out->floor_lsn = l2_r64(page + 216);
-    out->bytes_today = l2_r64(page + 232);
-    out->day = l2_r64(page + 240);
-    out->opens = l2_r64(page + 248);
-    out->stage.device = l2_r64(page + 3328);
-    out->stage.born_ns = (int64_t)l2_r64(page + 3336);
-    out->born = l2_r64(page + 3344);
-    out->bad_count = l2_r32(page + 224);
     if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
-    for (uint32_t i = 0; i < out->bad_count; i++) { out->bad[i] = l2_r32(page + 256 + 4 * i); }
+    memcpy(out->bad, page + L2_SUPER_BAD, out->bad_count * sizeof out->bad[0]);
     return CELLAR_OK;
 }
 

@@ -20,6 +20,10 @@ BASE_INLINE void l2_w16(unsigned char *p, uint16_t v) { memcpy(p, &v, 2); }
 
 /* Derive the check parameters of the store that SUPER describes. */
 CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
+/* Sort rows by the u64 at their start. Shell sort with Knuth's gaps 1, 4, 13, ... needs no memory:
+ * places are taken in turn, so segments form a few sorted runs, which gap 1 alone would sort in
+ * quadratic time. */
+CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count);
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
 /* Read and check SUPER. OK; E_FOREIGN: no magic; E_CORRUPT: wrong check; E_NEWER_FORMAT. */
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);

@@ -19,7 +19,8 @@ BASE_SIZE_BEGIN
 
 /* ---- places ---- */
 
-CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
+/* Return the objects that the tables of `bytes` of segments are made for. */
+static uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
 {
     const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
     const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */

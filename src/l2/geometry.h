@@ -8,8 +8,6 @@
 
 /* Return the bytes that a size of `bytes` leaves for data.seg and index.snap: whole segments. */
 CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes);
-/* Return the objects that the tables of `bytes` of segments are made for. */
-CELLAR_PRIVATE uint64_t l2_objects_in(const l2_config *c, uint64_t bytes);
 /* Return the part of `bytes` that the places leave for index.snap. */
 CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes);
 /* Return the segments that fit into `bytes` together with all other files. */

@@ -24,9 +24,8 @@
 
 #include <errno.h>
 
-#include "l2/arm.h"
-#include "l2/barrier.h"
 #include "l2/health.h"
+#include "l2/steps.h"
 
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
 

@@ -361,11 +361,6 @@ static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place
     if (to != NULL) { l2_way_store(d, s, to, word, place); }
 }
 
-CELLAR_PRIVATE void l2_index_set(l2 *d, uint64_t h48, uint64_t word)
-{
-    l2_index_link(d, h48, word, 0);
-}
-
 CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind)
 {
     const l2_class c = l2_class_of(d, h48);

@@ -20,7 +20,6 @@
  *            measurements. */
 #include "l2/index_rebuild.h"
 
-#include "l2/footer.h"
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/io.h"

@@ -134,8 +134,7 @@ static uint64_t l2_snap_floor(const l2 *d)
 }
 
 /* Fill the row that the next open finds for segment index `i`. Return false if it finds none. */
-static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row) SYNC_HOLDS(L2_LOG);
-static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
+static SYNC_HOLDS(L2_LOG) bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
 {
     const l2_seg *g = &d->seg[i];
     const uint64_t w = base_load_acq(&g->word), segseq = L2_SEG_SEQ(w);
@@ -145,22 +144,6 @@ static bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
     if (staged && s->entries == 0 && segseq == d->newest_segseq) { return false; }
     *row = (l2_snap_row){ segseq, base_load_rlx(&g->place), staged ? s->pos : g->data_end, g->era };
     return l2_lsn(d, segseq + 1, 0) > l2_snap_floor(d);
-}
-
-static void l2_snap_sort(unsigned char *at, uint32_t count)
-{
-    unsigned char x[L2_SNAP_ROW];
-    for (uint32_t gap = l2_sort_gap(count); gap > 0; gap /= 3) {
-        for (uint32_t i = gap; i < count; i++) {
-            uint32_t n = i;
-            memcpy(x, at + (size_t)i * L2_SNAP_ROW, L2_SNAP_ROW);
-            for (; n >= gap && l2_r64(at + (size_t)(n - gap) * L2_SNAP_ROW) > l2_r64(x); n -= gap) {
-                memcpy(at + (size_t)n * L2_SNAP_ROW, at + (size_t)(n - gap) * L2_SNAP_ROW,
-                       L2_SNAP_ROW);
-            }
-            memcpy(at + (size_t)n * L2_SNAP_ROW, x, L2_SNAP_ROW);
-        }
-    }
 }
 
 /* Write the rows to `at`, oldest first. map[index]: place of a segment, or UINT32_MAX. *oldest:
@@ -189,7 +172,7 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
         count++;
     }
     sync_drop(L2_LOG, &d->log_lock);
-    if (at != NULL) { l2_snap_sort(at, count); }
+    if (at != NULL) { l2_sort_rows(at, L2_SNAP_ROW, count); }
     return count;
 }
 

@@ -24,7 +24,6 @@
 
 #include <errno.h>
 
-#include "l2/footer.h"
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
@@ -427,8 +426,7 @@ typedef struct l2_look {
 } l2_look;
 
 /* Find the namespace of a generation. No other thread has this store. */
-static const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation) SYNC_UNCHECKED;
-static const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation)
+static SYNC_UNCHECKED const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation)
 {
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         if (d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
@@ -550,8 +548,7 @@ static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
     if (k->how->segment != NULL) { k->how->segment(k->how->ctx, &k->seg); }
 }
 
-static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out) SYNC_UNCHECKED;
-static cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out)
+static SYNC_UNCHECKED cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out)
 {
     unsigned char *buf = NULL;
     if (how->verify || how->record != NULL) {

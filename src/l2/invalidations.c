@@ -48,8 +48,7 @@ struct l2_globs { /* constant once published, except lsn and walking of each row
 
 /* ---- tags ---- */
 
-static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp) SYNC_HOLDS(GLOB);
-static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
+static SYNC_HOLDS(GLOB) l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
 {
     for (uint32_t i = 0; i < d->invalidations.tag_count; i++) {
         if (d->invalidations.tag[i].fp == fp) { return &d->invalidations.tag[i]; }
@@ -60,8 +59,7 @@ static l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
 static uint64_t l2_tag_last(const l2_tag_row *t) { return BASE_MAX(t->hard, t->soft); }
 
 /* Turn the older half into a floor. Rows with a pending control stay. */
-static void l2_tags_fold(l2 *d) SYNC_HOLDS(GLOB);
-static void l2_tags_fold(l2 *d)
+static SYNC_HOLDS(GLOB) void l2_tags_fold(l2 *d)
 {
     l2_invalidations *e = &d->invalidations;
     uint64_t low = e->tag_floor, high = UINT64_MAX;
@@ -110,8 +108,7 @@ static bool l2_tag_room(l2 *d)
 }
 
 /* Enter the epoch of a tag. Without room return NULL and raise the floor to `epoch`. */
-static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft) SYNC_HOLDS(GLOB);
-static l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
+static SYNC_HOLDS(GLOB) l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
 {
     l2_invalidations *e = &d->invalidations;
     l2_tag_row *t = l2_tag_of(d, fp);
@@ -156,7 +153,8 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     sync_drop(GLOB, &e->lock);
 }
 
-CELLAR_PRIVATE int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count)
+/* Return the state of tags in l2's own table: 0 valid, 1 stale, 2 dead. */
+static int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count)
 {
     l2_invalidations *e = &d->invalidations;
     int verdict = 0;
@@ -185,9 +183,7 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
 }
 
 /* Report all tags during open. `fn` may take locks that rank below GLOB. */
-CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
-                                      void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
-                                                 uint64_t soft), void *ctx) SYNC_UNCHECKED;
+SYNC_UNCHECKED
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,
                                       void (*fn)(void *ctx, uint64_t fp, uint64_t hard,
                                                  uint64_t soft), void *ctx)
@@ -208,8 +204,7 @@ static unsigned char *l2_globs_text(const l2_globs *t)
 }
 
 /* Return true if no record below the pattern's control counts any more, or a FLOOR replaced it. */
-static bool l2_glob_is_over(const l2 *d, const l2_glob *g) SYNC_HOLDS(GLOB);
-static bool l2_glob_is_over(const l2 *d, const l2_glob *g)
+static SYNC_HOLDS(GLOB) bool l2_glob_is_over(const l2 *d, const l2_glob *g)
 {
     const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), d->invalidations.floor);
     return base_load_rlx(&g->lsn) <= floor && base_load_rlx(&g->walking) == 0;
@@ -238,10 +233,8 @@ static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fre
 }
 
 /* Copy the rows that stay next to `fresh` into `to`, or only count them if `to` is NULL. */
-static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
-                              uint32_t *text) SYNC_HOLDS(GLOB);
-static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, l2_globs *to,
-                              uint32_t *text)
+static SYNC_HOLDS(GLOB) uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern,
+                                               l2_globs *to, uint32_t *text)
 {
     const l2_globs *from = base_load_rlx(&d->invalidations.globs);
     uint32_t n = 0;
@@ -257,8 +250,7 @@ static uint32_t l2_globs_keep(l2 *d, const l2_glob *fresh, const void *pattern, 
 }
 
 /* Replace the list. *free_them: lists without readers, for the caller to free. */
-static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them) SYNC_HOLDS(GLOB);
-static void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
+static SYNC_HOLDS(GLOB) void l2_globs_swap(l2 *d, l2_globs *to, l2_globs **free_them)
 {
     l2_invalidations *e = &d->invalidations;
     l2_globs *old = base_load_rlx(&e->globs);
@@ -352,8 +344,7 @@ static cellar_err l2_glob_enter(l2 *d, l2_glob *fresh, const void *pattern)
 }
 
 /* Find a pattern in the newest list. Older lists may show its former state for a moment. */
-static l2_glob *l2_glob_of(l2 *d, uint64_t seq) SYNC_HOLDS(GLOB);
-static l2_glob *l2_glob_of(l2 *d, uint64_t seq)
+static SYNC_HOLDS(GLOB) l2_glob *l2_glob_of(l2 *d, uint64_t seq)
 {
     l2_globs *t = base_load_rlx(&d->invalidations.globs);
     for (uint32_t i = 0; t != NULL && i < t->count; i++) {
@@ -439,8 +430,7 @@ static bool l2_tag_is_over(const l2 *d, const l2_tag_row *t)
 }
 
 /* Remove rows that are over, as far as that needs no memory. */
-static void l2_invalidation_prune(l2 *d, l2_globs **free_them) SYNC_HOLDS(GLOB);
-static void l2_invalidation_prune(l2 *d, l2_globs **free_them)
+static SYNC_HOLDS(GLOB) void l2_invalidation_prune(l2 *d, l2_globs **free_them)
 {
     l2_invalidations *e = &d->invalidations;
     uint32_t kept = 0;
@@ -589,8 +579,7 @@ CELLAR_PRIVATE void l2_invalidation_forget(l2 *d)
 }
 
 /* Free all tables. No other thread uses the store any more. */
-CELLAR_PRIVATE void l2_invalidation_close(l2 *d) SYNC_UNCHECKED;
-CELLAR_PRIVATE void l2_invalidation_close(l2 *d)
+CELLAR_PRIVATE SYNC_UNCHECKED void l2_invalidation_close(l2 *d)
 {
     l2_invalidations *e = &d->invalidations;
     l2_globs_free(d, base_load_rlx(&e->globs));

@@ -9,8 +9,6 @@
 /* Return the state of a record's tags according to the cache; 0: valid. */
 CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
 
-/* Return the state of tags in l2's own table: 0 valid, 1 stale, 2 dead. */
-CELLAR_PRIVATE int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count);
 /* Return true if a pattern deletes this key's record at `lsn`. walking: only patterns in
  * progress. */
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,

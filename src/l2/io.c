@@ -38,22 +38,26 @@ CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_
     return e;
 }
 
-CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
+CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
+                               bool worker)
 {
+    const unsigned char *p = buf;
     size_t put = 0;
     for (int i = 0; i < L2_ROUNDS && put < n; i++) {
         size_t done = 0;
-        l2_beat(d);
-        const int e = d->vfs->pwrite(d->vfs->ctx, f, (const unsigned char *)buf + put, n - put,
-                                     at + put, &done);
+        if (worker) { l2_beat(d); }
+        const int e = d->vfs->pwrite(d->vfs->ctx, f, p + put, n - put, at + put, &done);
         put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT continues at a sector boundary. */
-        if (e == EINTR || e == EAGAIN) { continue; }
-        if (e != 0) {
-            l2_io_failed(d, "l2_write", f, at + put, e);
-            return e;
-        }
+        if (e == 0 || e == EINTR || e == EAGAIN) { continue; }
+        l2_io_failed(d, "l2_write", f, at + put, e);
+        return e;
     }
     return put == n ? 0 : EIO;
+}
+
+CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at)
+{
+    return l2_write_as(d, f, buf, n, at, true);
 }
 
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)

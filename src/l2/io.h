@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * io: read, write and sync files of the store; count and report errors. */
+ * io: read, write and sync files of the store; read footer lines. */
 #ifndef L2_IO_H
 #define L2_IO_H
 
 #include "l2/types.h"
 
+/* ---- io.c ---- */
+
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 /* Read like l2_read, but leave the report of errors (l2_io_failed) to the caller. */
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
+/* Write n bytes. worker: this thread is the worker, and each call to the disk is its progress. */
+CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
+                               bool worker);
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
+
+/* ---- footer.c ---- */
+
+/* Read footer page `index` of a segment on disk into d->page, repaired if necessary. */
+CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index);
+/* Call `fn` for each line of the page in d->page. Return false if its distances are impossible. */
+CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
+                                 void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
 
 #endif

@@ -246,23 +246,29 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
     L2_OPENED_RESET     /* the old contents are invalid: the store begins empty */
 } l2_opened;
 
+/* Counters since the open. invalidated: calls of l2_invalidate. relied: changes that rely on the
+ * stall marker (stall.c). commits: syncs for l2_commit. cuts: SIGBUS events that show a
+ * truncated stage. folds: tags and patterns that became a floor (invalidations.c). snaps: 1 if
+ * this open read index.snap. reread: damaged records that were read again past the page cache.
+ * trimmed_bytes: dirty bytes of the stage that need not be written. packed_saved: bytes
+ * (codec.c). */
+#define L2_COUNTERS(X) \
+    X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
+    X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) X(put_bytes) \
+    X(dropped) X(refused_stamp) X(refused_size) X(refused_ttl) X(refused_budget) \
+    X(refused_unused) X(refused_seal) X(refused_invalid) X(identical) X(invalidated) \
+    X(tombstones) X(denied) X(remembered) X(controls) X(sealed) X(sealed_bytes) \
+    X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
+    X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
+    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps)
+
 typedef struct l2_stats {
-    uint64_t file_bytes, log_bytes, segments_live, segments_free, entries, index_slots;
-    uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired, io_errors;
-    uint64_t puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical;
-    uint64_t invalidated, tombstones, denied, remembered, controls;
-    uint64_t sealed, sealed_bytes, reclaimed, emptied, index_full, syncs, barriers, healed;
-    uint64_t trimmed_bytes; /* bytes of dirty stage pages that need not be written */
-    uint64_t recovered, holes, bad_places, offs;
-    uint64_t refused_budget, refused_unused, refused_seal, miss_sealed, bytes_today;
-    uint64_t miss_invalid, refused_invalid, folds, tags, globs; /* see invalidations.c */
-    uint64_t stalled, closings, relied, waits; /* see stall.c */
-    uint64_t commits; /* syncs for l2_commit */
-    uint64_t reread; /* damaged records that were read again past the page cache */
-    uint64_t cuts; /* SIGBUS events that show a truncated stage */
+#define L2_X(name) uint64_t name;
+    L2_COUNTERS(L2_X)
+#undef L2_X
+    uint64_t file_bytes, log_bytes, segments_live, segments_free, bad_places, bytes_today;
+    uint64_t entries, index_slots, index_full, tags, globs;
     uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
-    uint64_t snaps; /* 1: this open read index.snap instead of the footers */
-    uint64_t packed, packed_saved, miss_packed; /* see codec.c; packed_saved in bytes */
     bool rebuilding, dirty, empty;
     l2_opened opened;
     bool set_aside; /* by this open */

@@ -27,8 +27,7 @@
 
 /* Return true if a change that does not fit into the open slot can use another one immediately.
  * Puts need not leave room in this slot then. */
-static bool l2_slot_ahead(const l2 *d) SYNC_HOLDS(L2_LOG);
-static bool l2_slot_ahead(const l2 *d)
+static SYNC_HOLDS(L2_LOG) bool l2_slot_ahead(const l2 *d)
 {
     if (base_load_acq(&d->lost_controls) != d->meta_lost) { return false; }
     const bool makes = d->cfg.level == L2_DROP && d->free_count > 0 &&
@@ -44,10 +43,8 @@ static bool l2_slot_ahead(const l2 *d)
 }
 
 /* Return true if a record of `bytes` fits; *off is its start. */
-static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
-                         uint32_t *off) SYNC_HOLDS(L2_LOG);
-static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t bytes,
-                         uint32_t *off)
+static SYNC_HOLDS(L2_LOG) bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room,
+                                            uint32_t bytes, uint32_t *off)
 {
     *off = l2_rec_start(s->pos, bytes);
     const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
@@ -58,9 +55,8 @@ static bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_room room, uint32_t b
 
 /* Return true if a caller can store up to `end` without a wait for the disk. A put leaves some
  * armed bytes for tombstones. */
-static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
-    SYNC_HOLDS(L2_LOG);
-static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t end)
+static SYNC_HOLDS(L2_LOG) bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room,
+                                             uint64_t end)
 {
     if (s->armed_end == d->form.seg_bytes || d->cfg.level == L2_ALWAYS) { return true; }
     const uint32_t keep = room == L2_ROOM_PUT ? d->reserve : 0;
@@ -70,10 +66,8 @@ static bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_room room, uint64_t 
 
 /* ---- reservations ---- */
 
-static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
-                         l2_spot *out) SYNC_HOLDS(L2_LOG);
-static void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off, uint32_t bytes,
-                         l2_spot *out)
+static SYNC_HOLDS(L2_LOG) void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r, uint32_t off,
+                                            uint32_t bytes, l2_spot *out)
 {
     l2_slot *s = d->open_slot;
     *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era };
@@ -125,8 +119,7 @@ CELLAR_PRIVATE void l2_empty(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
-static bool l2_log_take(l2 *d, bool try_only) SYNC_UNCHECKED;
-static bool l2_log_take(l2 *d, bool try_only)
+static SYNC_UNCHECKED bool l2_log_take(l2 *d, bool try_only)
 {
     if (!try_only) {
         if (sync_try(L2_LOG, &d->log_lock)) { return true; }
@@ -143,8 +136,7 @@ static bool l2_log_take(l2 *d, bool try_only)
 }
 
 /* Open the next slot. The header of a new slot is also a store into the mapping. */
-static l2_took l2_slot_next(l2 *d, l2_room room) SYNC_HOLDS(L2_LOG);
-static l2_took l2_slot_next(l2 *d, l2_room room)
+static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
 {
     const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
@@ -157,8 +149,7 @@ static l2_took l2_slot_next(l2 *d, l2_room room)
 
 /* Set the filter bits of a put, then check its stamp: see write.c, PROTOCOL. Called only when the
  * put has room, because bits of a dropped put would stay. */
-static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t) SYNC_HOLDS(L2_LOG);
-static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
+static SYNC_HOLDS(L2_LOG) bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
 {
     const uint32_t era = d->seg[d->open_slot->seg].era;
     const bool late = BASE_MUTANT("l2.filter_after_look") || BASE_MUTANT("l2.filter_after_lock");
@@ -172,10 +163,9 @@ static bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
     return may;
 }
 
-static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                               const l2_terms *terms, l2_spot *out) SYNC_HOLDS(L2_LOG);
-static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                               const l2_terms *terms, l2_spot *out)
+static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48,
+                                                  const l2_rec *r, const l2_terms *terms,
+                                                  l2_spot *out)
 {
     const uint32_t bytes = l2_rec_room(&d->form, (size_t)r->ext * 8, r->klen, r->vlen);
     uint32_t off = 0;
@@ -212,10 +202,8 @@ static l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48, const l2_rec *
     return L2_IS_EMPTY;
 }
 
-CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  const l2_terms *terms, l2_spot *out) SYNC_UNCHECKED;
-CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
-                                  const l2_terms *terms, l2_spot *out)
+CELLAR_PRIVATE SYNC_UNCHECKED l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
+                                                 const l2_terms *terms, l2_spot *out)
 {
     if (!l2_log_take(d, terms != NULL)) { return terms != NULL ? L2_NO_ROOM : L2_IS_FROZEN; }
     const uint32_t before = d->open_slot != NULL ? d->open_slot->state : L2_SLOT_FULL;

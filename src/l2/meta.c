@@ -16,15 +16,15 @@
  *            newer copy is damaged, and recovery believes no record (recovery_chain.c).
  * LOCKING    Worker only. L2_DEV (`namespace_lock`) for rows, L2_LOG for the lsn, GLOB for tags and
  *            patterns; never two of them. */
-#include "l2/meta.h"
+#include "l2/superblock.h"
 
 #include <errno.h>
 
+#include "l2/control.h"
 #include "l2/format.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/log.h"
-#include "l2/namespaces.h"
 
 BASE_SIZE_BEGIN
 
@@ -36,8 +36,7 @@ BASE_SIZE_BEGIN
 
 /* ---- writing ---- */
 
-static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap) SYNC_HOLDS(L2_DEV);
-static size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap)
+static SYNC_HOLDS(L2_DEV) size_t l2_meta_rows(const l2 *d, unsigned char *to, size_t cap)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < d->namespace_count; i++) {

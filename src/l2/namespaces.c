@@ -5,16 +5,14 @@
  * INVARIANTS The table changes before the control is logged: a META that is written after the
  *            control has the row. Generations only grow.
  * LOCKING    L2_DEV (`namespace_lock`); memory is allocated without it. */
-#include "l2/namespaces.h"
-
 #include "l2/control.h"
+
 #include "l2/format.h"
 
 BASE_SIZE_BEGIN
 
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
-    SYNC_HOLDS(L2_DEV);
-static l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name, size_t name_len)
+static SYNC_HOLDS(L2_DEV) l2_namespace_row *l2_namespace_at(l2 *d, uint32_t id, const char *name,
+                                                            size_t name_len)
 {
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         l2_namespace_row *v = &d->namespace[i];

@@ -24,7 +24,6 @@
 
 #include "base/random.h"
 #include "l2/admission.h"
-#include "l2/arm.h"
 #include "l2/codec.h"
 #include "l2/files.h"
 #include "l2/format.h"
@@ -41,8 +40,8 @@
 #include "l2/resize.h"
 #include "l2/slot.h"
 #include "l2/stall.h"
+#include "l2/steps.h"
 #include "l2/superblock.h"
-#include "l2/sync.h"
 #include "l2/tombstone_filter.h"
 #include "l2/worker.h"
 
@@ -146,8 +145,7 @@ static bool l2_tables_open(l2 *d)
 }
 
 /* Free all tables. No other thread uses the store any more. */
-static void l2_tables_close(l2 *d) SYNC_UNCHECKED;
-static void l2_tables_close(l2 *d)
+static SYNC_UNCHECKED void l2_tables_close(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_seen_close(d);

@@ -44,7 +44,6 @@ BASE_SIZE_BEGIN
 #define L2_IMAGE_HEAD 512u
 #define L2_IMAGE_PIECE ((size_t)64 << 10)
 #define L2_IMAGE_CHECK 504u
-#define L2_IMAGES_ROUNDS 64 /* short transfers and interruptions */
 #define L2_IMAGES_SEED UINT64_C(0x696d616765)
 
 struct l2_images { /* a save in progress */
@@ -67,20 +66,6 @@ struct l2_images { /* a save in progress */
 
 /* ---- bytes ---- */
 
-static int l2_images_write(l2 *d, base_vfs_file *f, const unsigned char *p, size_t n, uint64_t at)
-{
-    size_t put = 0;
-    for (int i = 0; i < L2_IMAGES_ROUNDS && put < n; i++) {
-        size_t done = 0;
-        const int e = d->vfs->pwrite(d->vfs->ctx, f, p + put, n - put, at + put, &done);
-        put += done;
-        if (e == 0 || e == EINTR || e == EAGAIN) { continue; }
-        l2_io_failed(d, "l2_write", f, at + put, e);
-        return e;
-    }
-    return put == n ? 0 : EIO;
-}
-
 static uint64_t l2_images_seed(uint64_t life, uint64_t lsn, uint64_t at)
 {
     return base_mix64(base_mix64(life ^ L2_IMAGES_SEED) ^ lsn) ^ at;
@@ -100,21 +85,7 @@ static bool l2_images_holds(const l2 *d, const unsigned char head[L2_IMAGE_HEAD]
                                                      head, L2_IMAGE_CHECK);
 }
 
-/* ---- lock and rows ---- */
-
-static void l2_imaging_take(l2 *d)
-{
-    sync_assert_none();
-    while (!base_cas_ar(&d->imaging, 0u, 1u)) {
-        if (base_xchg_ar(&d->imaging, 2u) == 0) { return; }
-        (void)sync_wait(&d->imaging, 2u, UINT64_MAX);
-    }
-}
-
-static void l2_imaging_drop(l2 *d)
-{
-    if (base_xchg_ar(&d->imaging, 0u) == 2) { sync_wake(&d->imaging, INT32_MAX); }
-}
+/* ---- rows ---- */
 
 static void l2_image_rows_free(l2 *d)
 {
@@ -211,10 +182,10 @@ static l2_image_row *l2_image_find(l2 *d, const char *name, size_t len)
 
 CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
 {
-    l2_imaging_take(d);
+    l2_role_take(&d->imaging);
     const l2_image_row *row = l2_image_find(d, name, len);
     if (row == NULL) {
-        l2_imaging_drop(d);
+        l2_role_drop(&d->imaging);
         return NULL;
     }
     l2_image *im = &d->image_now;
@@ -285,7 +256,7 @@ CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used)
     base_free(d->cfg.account, BASE_MOD_L2, im->buf, im->buf != NULL ? L2_IMAGE_PIECE : 0);
     l2_image_row *row = l2_image_find(d, im->row.name, im->row.name_len);
     if (used && row != NULL) { *row = d->image[--d->image_count]; }
-    l2_imaging_drop(d);
+    l2_role_drop(&d->imaging);
 }
 
 /* ---- saving ---- */
@@ -318,7 +289,7 @@ static bool l2_image_flush(l2_images *to)
         to->full = true;
         return false;
     }
-    to->e = l2_images_write(to->d, to->file, piece, n, at);
+    to->e = l2_write_as(to->d, to->file, piece, n, at, false);
     to->held = 0;
     return to->e == 0;
 }
@@ -353,7 +324,7 @@ CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok)
     l2_w32(head + 40, to->name_len);
     memcpy(head + 48, to->name, to->name_len);
     l2_images_close(to->d, head, to->life, to->lsn, to->at);
-    to->e = l2_images_write(to->d, to->file, head, L2_IMAGE_HEAD, to->at);
+    to->e = l2_write_as(to->d, to->file, head, L2_IMAGE_HEAD, to->at, false);
     if (to->e != 0) { return false; }
     to->at += L2_IMAGE_HEAD + base_round_up(to->done, L2_IMAGE_HEAD);
     to->count++;
@@ -406,7 +377,7 @@ static int l2_images_finish(l2 *d, l2_images *to)
     l2_w64(head + 24, to->at);
     l2_w32(head + 32, to->count);
     l2_images_close(d, head, to->life, to->lsn, 0);
-    int e = l2_images_write(d, to->file, head, L2_IMAGE_HEAD, 0);
+    int e = l2_write_as(d, to->file, head, L2_IMAGE_HEAD, 0, false);
     BASE_POINT("l2.images_written");
     if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, to->file); }
     if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "bloom.new", "bloom.snap"); }
@@ -476,10 +447,10 @@ static bool l2_images_wanted(l2 *d)
 CELLAR_PRIVATE void l2_images_reserve(l2 *d)
 {
     if (!l2_images_wanted(d)) { return; }
-    l2_imaging_take(d);
+    l2_role_take(&d->imaging);
     const uint64_t need = l2_images_need(d);
     if (need != 0) { l2_images_make_room(d, need); }
-    l2_imaging_drop(d);
+    l2_role_drop(&d->imaging);
 }
 
 static int l2_images_make(l2 *d, l2_images *to)
@@ -507,7 +478,7 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
     if (!l2_images_wanted(d)) { return; }
     /* a close has called it before SUPER was marked CLEAN */
     if (!closing) { l2_images_reserve(d); }
-    l2_imaging_take(d);
+    l2_role_take(&d->imaging);
     l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .need = l2_images_need(d),
                      .life = d->super.opens, .lsn = closing ? d->super.clean_lsn : 0,
                      .limit = l2_images_room(d) };
@@ -522,7 +493,7 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
         e = to.buf != NULL ? l2_images_make(d, &to) : ENOMEM;
         base_free(d->cfg.account, BASE_MOD_L2, to.buf, L2_IMAGE_HEAD + 2 * L2_IMAGE_PIECE);
     }
-    l2_imaging_drop(d);
+    l2_role_drop(&d->imaging);
     if (e != 0) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
                  "the Bloom filters of namespaces were not saved");

@@ -26,20 +26,28 @@ CELLAR_PRIVATE bool l2_worker_try(l2 *d)
     return true;
 }
 
-CELLAR_PRIVATE void l2_worker_take(l2 *d)
+CELLAR_PRIVATE void l2_role_take(_Atomic uint32_t *word)
 {
     sync_assert_none();
-    if (l2_worker_try(d)) { return; }
-    while (base_xchg_ar(&d->working, 2u) != 0) {
-        (void)sync_wait(&d->working, 2u, UINT64_MAX);
-    }
+    if (base_cas_ar(word, 0u, 1u)) { return; }
+    while (base_xchg_ar(word, 2u) != 0) { (void)sync_wait(word, 2u, UINT64_MAX); }
+}
+
+CELLAR_PRIVATE void l2_role_drop(_Atomic uint32_t *word)
+{
+    if (base_xchg_ar(word, 0u) == 2) { sync_wake(word, INT32_MAX); }
+}
+
+CELLAR_PRIVATE void l2_worker_take(l2 *d)
+{
+    l2_role_take(&d->working);
     base_store_rlx(&d->beat, base_now_ns());
 }
 
 CELLAR_PRIVATE void l2_worker_drop(l2 *d)
 {
     base_store_rlx(&d->beat, (uint64_t)0);
-    if (base_xchg_ar(&d->working, 0u) == 2) { sync_wake(&d->working, INT32_MAX); }
+    l2_role_drop(&d->working);
 }
 
 CELLAR_PRIVATE void l2_worker_wake(l2 *d)

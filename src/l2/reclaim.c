@@ -7,12 +7,12 @@
  * INVARIANTS Strictly oldest first: tombstones and newer values hide older values.
  *            META has the controls of a segment before its place is free.
  * LOCKING    Worker only; L2_LOG for the stack of free segments. */
-#include "l2/reclaim.h"
+#include "l2/steps.h"
 
-#include "l2/footer.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
-#include "l2/meta.h"
+#include "l2/io.h"
+#include "l2/superblock.h"
 
 static void l2_reclaim_line(l2 *d, void *ctx, const l2_entry *e)
 {

@@ -14,15 +14,11 @@
 
 #include <errno.h>
 
-#include "l2/barrier.h"
 #include "l2/index_rebuild.h"
 #include "l2/index_snapshot.h"
-#include "l2/meta.h"
-#include "l2/reclaim.h"
-#include "l2/recovery_chain.h"
-#include "l2/recovery_place.h"
-#include "l2/recovery_types.h"
+#include "l2/recovery_parts.h"
 #include "l2/slot.h"
+#include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 
@@ -32,8 +28,7 @@ BASE_SIZE_BEGIN
 
 /* ---- tables ---- */
 
-static void l2_adopt(l2 *d, l2_finds *f) SYNC_HOLDS(L2_LOG);
-static void l2_adopt(l2 *d, l2_finds *f)
+static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
 {
     const int64_t wall = l2_wall_now(d);
     uint64_t oldest = UINT64_MAX;

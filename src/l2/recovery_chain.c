@@ -10,16 +10,14 @@
  *            and with records reclaimed that the older copy lacks, controls are missing. Then
  *            everything is dead.
  * LOCKING    None: no other thread uses the store yet. */
-#include "l2/recovery_chain.h"
+#include "l2/recovery_parts.h"
 
 #include <errno.h>
 
-#include "l2/footer.h"
+#include "l2/control.h"
 #include "l2/format.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
-#include "l2/namespaces.h"
-#include "l2/recovery_types.h"
 
 BASE_SIZE_BEGIN
 
@@ -27,26 +25,17 @@ BASE_SIZE_BEGIN
 
 /* ---- order ---- */
 
-static bool l2_find_behind(const l2_find *a, const l2_find *b)
-{
-    return a->segseq > b->segseq || (a->segseq == b->segseq && a->place > b->place);
-}
-
 CELLAR_PRIVATE void l2_finds_sort(l2_finds *f)
 {
-    for (uint32_t gap = l2_sort_gap(f->count); gap > 0; gap /= 3) {
-        for (uint32_t i = gap; i < f->count; i++) {
-            const l2_find x = f->at[i];
-            uint32_t j = i;
-            for (; j >= gap && l2_find_behind(&f->at[j - gap], &x); j -= gap) {
-                f->at[j] = f->at[j - gap];
-            }
-            f->at[j] = x;
-        }
-    }
+    l2_sort_rows(f->at, sizeof *f->at, f->count);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < f->count; i++) {
-        if (kept == 0 || f->at[kept - 1].segseq != f->at[i].segseq) { f->at[kept++] = f->at[i]; }
+        l2_find *last = kept > 0 ? &f->at[kept - 1] : NULL;
+        if (last == NULL || last->segseq != f->at[i].segseq) {
+            f->at[kept++] = f->at[i];
+        } else if (f->at[i].place < last->place) {
+            *last = f->at[i];
+        }
     }
     f->count = kept;
 }

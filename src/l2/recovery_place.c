@@ -10,15 +10,13 @@
  * INVARIANTS A slot is overwritten only after its records are synced at their place.
  * LOCKING    None: no other thread uses the store yet.
  * LIMITS     Both headers of a slot damaged, or one header in two slots: the store begins empty. */
-#include "l2/recovery_place.h"
+#include "l2/recovery_parts.h"
 
 #include <errno.h>
 
 #include "l2/format.h"
 #include "l2/io.h"
-#include "l2/recovery_slot.h"
-#include "l2/recovery_types.h"
-#include "l2/seal.h"
+#include "l2/steps.h"
 
 BASE_SIZE_BEGIN
 

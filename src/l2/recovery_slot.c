@@ -16,12 +16,11 @@
  * INVARIANTS Each step may be interrupted and repeated.
  * LOCKING    None: no other thread uses the store yet.
  * SEE ALSO   recovery_place.c: where a walked slot goes. README.md: why a mark can be old. */
-#include "l2/recovery_slot.h"
+#include "l2/recovery_parts.h"
 
 #include <errno.h>
 
 #include "l2/format.h"
-#include "l2/recovery_types.h"
 #include "l2/slot.h"
 
 BASE_SIZE_BEGIN

@@ -28,7 +28,7 @@
 #include "l2/io.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
-#include "l2/reclaim.h"
+#include "l2/steps.h"
 #include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
@@ -38,21 +38,8 @@ BASE_SIZE_BEGIN
 
 /* ---- rows of segments ---- */
 
-CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
-{
-    const uint64_t most = L2_ADDR_MAX >> d->seg_shift;
-    const uint64_t cap = BASE_MIN(BASE_MAX(rows * 16, 1024), BASE_MAX(most, rows));
-    if (!base_region_reserve(&d->seg_region, (size_t)(cap * sizeof *d->seg),
-                             (size_t)(rows * sizeof *d->seg)) ||
-        !l2_rows_add(d, rows)) {
-        return false;
-    }
-    d->seg = (l2_seg *)(void *)d->seg_region.base;
-    return true;
-}
-
 /* Commit memory for `rows`. Return false if there is none. */
-CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows)
+static bool l2_rows_add(l2 *d, uint64_t rows)
 {
     const size_t want = (size_t)base_round_up(rows * sizeof *d->seg, BASE_PAGE);
     const size_t have = d->seg_have;
@@ -64,6 +51,19 @@ CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows)
         return false;
     }
     d->seg_have = want;
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows)
+{
+    const uint64_t most = L2_ADDR_MAX >> d->seg_shift;
+    const uint64_t cap = BASE_MIN(BASE_MAX(rows * 16, 1024), BASE_MAX(most, rows));
+    if (!base_region_reserve(&d->seg_region, (size_t)(cap * sizeof *d->seg),
+                             (size_t)(rows * sizeof *d->seg)) ||
+        !l2_rows_add(d, rows)) {
+        return false;
+    }
+    d->seg = (l2_seg *)(void *)d->seg_region.base;
     return true;
 }
 
@@ -157,8 +157,7 @@ static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
 
 /* ---- shrink ---- */
 
-static uint32_t l2_low_free(const l2 *d, uint32_t to) SYNC_HOLDS(L2_LOG);
-static uint32_t l2_low_free(const l2 *d, uint32_t to)
+static SYNC_HOLDS(L2_LOG) uint32_t l2_low_free(const l2 *d, uint32_t to)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < d->free_count; i++) {
@@ -167,8 +166,7 @@ static uint32_t l2_low_free(const l2 *d, uint32_t to)
     return n;
 }
 
-static void l2_seg_gone(l2 *d, uint32_t seg) SYNC_HOLDS(L2_LOG);
-static void l2_seg_gone(l2 *d, uint32_t seg)
+static SYNC_HOLDS(L2_LOG) void l2_seg_gone(l2 *d, uint32_t seg)
 {
     base_store_rlx(&d->seg[seg].place, UINT32_MAX);
     base_store_sc(&d->seg[seg].word, L2_SEG_WORD(L2_SEG_GONE, 0, 0));
@@ -215,8 +213,7 @@ static uint32_t l2_high_live(l2 *d, uint32_t to)
 }
 
 /* Take a free segment with a place below `to`. nseg: only reserved ones are left. */
-static uint32_t l2_low_take(l2 *d, uint32_t to) SYNC_HOLDS(L2_LOG);
-static uint32_t l2_low_take(l2 *d, uint32_t to)
+static SYNC_HOLDS(L2_LOG) uint32_t l2_low_take(l2 *d, uint32_t to)
 {
     if (l2_low_free(d, to) <= d->keep_free) { return d->nseg; }
     for (uint32_t i = d->free_count; i > 0; i--) {
@@ -304,8 +301,7 @@ static uint32_t l2_live(const l2 *d)
 }
 
 /* Raise the floor above all reclaimed segments. */
-static void l2_floor_raise(l2 *d) SYNC_HOLDS(L2_LOG);
-static void l2_floor_raise(l2 *d)
+static SYNC_HOLDS(L2_LOG) void l2_floor_raise(l2 *d)
 {
     const uint64_t floor = base_load_rlx(&d->floor_lsn), oldest = base_load_rlx(&d->oldest_lsn);
     base_store_rel(&d->floor_lsn, BASE_MAX(floor, oldest));

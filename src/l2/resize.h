@@ -7,7 +7,6 @@
 #include "l2/types.h"
 
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
-CELLAR_PRIVATE bool l2_rows_add(l2 *d, uint64_t rows);
 CELLAR_PRIVATE void l2_rows_close(l2 *d);
 CELLAR_PRIVATE bool l2_resize_work(l2 *d); /* one step towards the goal; true: more steps follow */
 /* End the resize: restore keep_free and the mapping. */

@@ -9,7 +9,7 @@
  * LOCKING    Worker only; L2_LOG for states of slots and for free segments.
  * LIMITS     A place with a failed write is reused only after the disk recovered (heartbeat.c).
  * SEE ALSO   README.md: write sizes. */
-#include "l2/seal.h"
+#include "l2/steps.h"
 
 #include <errno.h>
 

@@ -59,7 +59,8 @@ static void l2_slot_heads_write(l2 *d, l2_slot *s)
     l2_slot_head_store(s->base, head);
 }
 
-CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
+/* Give slot and segment a number and a header. The caller decides when it may be used. */
+static SYNC_HOLDS(L2_LOG) void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
 {
     const uint64_t floor = base_load_acq(&d->floor_lsn), oldest = base_load_acq(&d->oldest_lsn);
     const uint64_t segseq = d->next_segseq++;

@@ -9,8 +9,6 @@
 CELLAR_PRIVATE uint32_t l2_data_limit(const l2 *d, uint32_t entries);
 CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *r, uint32_t off);
 CELLAR_PRIVATE bool l2_slot_open(l2 *d) SYNC_HOLDS(L2_LOG);
-/* Give slot and segment a number and a header. The caller decides when it may be used. */
-CELLAR_PRIVATE void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg) SYNC_HOLDS(L2_LOG);
 /* Clear both headers of a slot. */
 CELLAR_PRIVATE void l2_slot_wipe(l2 *d, l2_slot *s);
 CELLAR_PRIVATE unsigned char *l2_slot_foot(const l2 *d, const l2_slot *s, uint32_t page);

@@ -19,7 +19,7 @@
  *            syncs zero while segments are sealed. Without support (tmpfs) all pages are written.
  *            XFS uses new blocks for zeros. If it has none, the store continues in memory.
  * SEE ALSO   README.md: bytes written per byte put. */
-#include "l2/stage_trim.h"
+#include "l2/steps.h"
 
 #include <errno.h>
 

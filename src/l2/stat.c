@@ -12,26 +12,13 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
 {
     memset(out, 0, sizeof *out);
-#define L2_GIVE(name) out->name = base_load_rlx(&d->n.name)
-    L2_GIVE(gets); L2_GIVE(hits); L2_GIVE(miss_word); L2_GIVE(miss_read); L2_GIVE(miss_damage);
-    L2_GIVE(miss_key); L2_GIVE(miss_expired); L2_GIVE(io_errors); L2_GIVE(puts);
-    L2_GIVE(put_bytes); L2_GIVE(dropped); L2_GIVE(refused_stamp); L2_GIVE(refused_size);
-    L2_GIVE(refused_ttl); L2_GIVE(identical); L2_GIVE(invalidated); L2_GIVE(tombstones);
-    L2_GIVE(denied); L2_GIVE(remembered); L2_GIVE(controls); L2_GIVE(sealed);
-    L2_GIVE(sealed_bytes); L2_GIVE(reclaimed); L2_GIVE(emptied); L2_GIVE(syncs);
-    L2_GIVE(barriers); L2_GIVE(healed); L2_GIVE(recovered); L2_GIVE(holes); L2_GIVE(offs);
-    L2_GIVE(refused_budget); L2_GIVE(refused_unused); L2_GIVE(refused_seal);
-    L2_GIVE(miss_sealed); L2_GIVE(stalled); L2_GIVE(closings);
-    L2_GIVE(relied); L2_GIVE(waits); L2_GIVE(commits);
-    L2_GIVE(miss_invalid); L2_GIVE(refused_invalid); L2_GIVE(folds);
-    L2_GIVE(trimmed_bytes);
-    L2_GIVE(packed); L2_GIVE(packed_saved); L2_GIVE(miss_packed);
-    L2_GIVE(cuts); L2_GIVE(reread); L2_GIVE(snaps);
+#define L2_X(name) out->name = base_load_rlx(&d->n.name);
+    L2_COUNTERS(L2_X)
+#undef L2_X
     out->opened = d->opened;
     out->set_aside = d->set_aside;
     out->mapped_reads = base_load_rlx(&d->mapped.done);
     out->mapped_bytes = base_load_rlx(&d->mapped.lost) == 0 ? d->mapped.bytes : 0;
-#undef L2_GIVE
     out->invalidated += out->denied + out->remembered;
     l2_invalidation_count(d, out);
     const uint32_t nseg = base_load_acq(&d->nseg_seen), places = base_load_acq(&d->places_seen);

@@ -10,22 +10,17 @@
  *            acknowledged, and all records are dropped (barrier.c).
  * LOCKING    Each call becomes the worker.
  * SEE ALSO   superblock.c: CLEAN and DIRTY; stage_trim.c: why a stage is synced late. */
-#include "l2/sync.h"
+#include "l2/superblock.h"
 
 #include <errno.h>
 
-#include "l2/arm.h"
-#include "l2/barrier.h"
 #include "l2/heartbeat.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/log.h"
-#include "l2/meta.h"
 #include "l2/progress.h"
-#include "l2/seal.h"
-#include "l2/stage_trim.h"
 #include "l2/stall.h"
-#include "l2/superblock.h"
+#include "l2/steps.h"
 
 BASE_SIZE_BEGIN
 

@@ -55,8 +55,7 @@ CELLAR_PRIVATE void l2_tombstone_locks_close(l2 *d)
     d->lines = NULL;
 }
 
-CELLAR_PRIVATE bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g) SYNC_UNCHECKED;
-CELLAR_PRIVATE bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g)
+CELLAR_PRIVATE SYNC_UNCHECKED bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g)
 {
     if (sync_try(L2_TOMBSTONE_LOCK, &g->lock)) { return true; }
     while (!sync_until(L2_TOMBSTONE_LOCK, &g->lock, base_now_ns() + L2_TOMBSTONE_LOCK_NS)) {

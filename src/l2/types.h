@@ -302,14 +302,10 @@ typedef struct l2_health {
     int64_t until_ms SYNC_GUARDED(L2_DEV);      /* end of the current pause */
 } l2_health;
 
-typedef struct l2_counts { /* relaxed counters; l2_stats_get returns them */
-    _Atomic uint64_t gets, hits, miss_word, miss_read, miss_damage, miss_key, miss_expired,
-        io_errors, puts, put_bytes, dropped, refused_stamp, refused_size, refused_ttl, identical,
-        invalidated /* neither denied nor remembered */, tombstones, denied, remembered, controls,
-        sealed, sealed_bytes, reclaimed, emptied, syncs, barriers, healed, recovered, holes, offs,
-        stalled, closings, relied, waits, refused_budget, refused_unused, refused_seal, miss_sealed,
-        commits, miss_invalid, refused_invalid, folds, packed, packed_saved, miss_packed,
-        cuts, reread, snaps, trimmed_bytes;
+typedef struct l2_counts { /* relaxed; `invalidated` without `denied` and `remembered` */
+#define L2_X(name) _Atomic uint64_t name;
+    L2_COUNTERS(L2_X)
+#undef L2_X
 } l2_counts;
 
 typedef struct l2_budget { /* bytes of puts in a window of one second or one day */
@@ -491,16 +487,6 @@ BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
 BASE_INLINE int64_t l2_wall_now(const l2 *d)
 {
     return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
-}
-
-/* Return the first gap of a Shell sort (Knuth's gaps 1, 4, 13, ...). Places are taken in turn, so
- * segments form a few sorted runs, which gap 1 alone would sort in quadratic time. The sort needs
- * no memory. */
-BASE_INLINE uint32_t l2_sort_gap(uint32_t count)
-{
-    uint32_t gap = 1;
-    while (gap < count / 3) { gap = gap * 3 + 1; }
-    return gap;
 }
 
 /* Return the number of places that the worker keeps free. */

@@ -9,19 +9,14 @@
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
 #include "l2/worker.h"
 
-#include "l2/arm.h"
-#include "l2/barrier.h"
 #include "l2/geometry.h"
 #include "l2/heartbeat.h"
 #include "l2/index_rebuild.h"
 #include "l2/mapped_read.h"
-#include "l2/meta.h"
 #include "l2/progress.h"
-#include "l2/reclaim.h"
 #include "l2/resize.h"
-#include "l2/seal.h"
-#include "l2/stage_trim.h"
 #include "l2/stall.h"
+#include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 
@@ -79,7 +74,7 @@ static void l2_upkeep(l2 *d)
     }
 }
 
-CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us)
+static bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
     bool more = true;

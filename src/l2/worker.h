@@ -6,7 +6,6 @@
 
 #include "l2/types.h"
 
-CELLAR_PRIVATE bool l2_work(l2 *d, uint64_t budget_us);
 CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
 CELLAR_PRIVATE void l2_thread_main(void *arg);
 CELLAR_PRIVATE void l2_thread_end(l2 *d);

@@ -40,13 +40,12 @@
 /* ---- tombstones ---- */
 
 /* Store the tombstone's word in its class. No word stays if the class has nothing else. */
-static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                                 bool rebuilding, uint64_t word) SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_link *link,
-                                 bool rebuilding, uint64_t word)
+static SYNC_HOLDS(L2_TOMBSTONE_LOCK) void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g,
+                                                               uint64_t h48, const l2_link *link,
+                                                               bool rebuilding, uint64_t word)
 {
     if (link->word == 0) {
-        l2_index_set(d, h48, rebuilding ? word : 0);
+        l2_index_link(d, h48, rebuilding ? word : 0, 0);
     } else if (link->alone && !rebuilding) {
         l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
     } else {
@@ -58,9 +57,8 @@ static void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g, uint64_t h48, cons
 
 /* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
  * FROZEN. */
-static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
-    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, const l2_key *k)
+static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g,
+                                                                 uint64_t h48, const l2_key *k)
 {
     /* Read before the plan: words that the index rebuild adds later may lead to older records of
      * the key. */
@@ -75,7 +73,7 @@ static l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g, uint64_t h48, co
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
     if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
     if (took == L2_IS_EMPTY) { /* all older records are below the floor */
-        l2_index_set(d, h48, 0);
+        l2_index_link(d, h48, 0, 0);
         return L2_TOOK;
     }
     unsigned char *to = at.at + L2_RECORD_HEAD;
@@ -136,9 +134,8 @@ static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
            addr >= base_load_acq(&d->floor_lsn);
 }
 
-static bool l2_tombstone_lock_try(l2_tombstone_lock *g)
-    SYNC_TRIES(L2_TOMBSTONE_LOCK) SYNC_UNCHECKED;
-static bool l2_tombstone_lock_try(l2_tombstone_lock *g)
+SYNC_TRIES(L2_TOMBSTONE_LOCK)
+static SYNC_UNCHECKED bool l2_tombstone_lock_try(l2_tombstone_lock *g)
 {
     for (int i = 0; i < L2_TOMBSTONE_LOCK_ROUNDS; i++) {
         if (sync_try(L2_TOMBSTONE_LOCK, &g->lock)) { return true; }
@@ -149,11 +146,10 @@ static bool l2_tombstone_lock_try(l2_tombstone_lock *g)
 
 /* Reserve the record, link it to its class and store its word. The fields that a get needs to
  * follow the link are complete before the word is stored. */
-static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const unsigned char *ext,
-                             l2_rec *r, const l2_terms *terms, l2_spot *at)
-    SYNC_HOLDS(L2_TOMBSTONE_LOCK);
-static l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g, const l2_key *k, const unsigned char *ext,
-                             l2_rec *r, const l2_terms *terms, l2_spot *at)
+static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g,
+                                                           const l2_key *k,
+                                                           const unsigned char *ext, l2_rec *r,
+                                                           const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
     l2_link link;

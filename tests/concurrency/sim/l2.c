@@ -54,14 +54,14 @@ static void sim_l2_names(void)
     if (!disk.kept) { return; }
     const uint64_t first = l2_h48(sim_l2_key(&disk.kit, &(uint32_t){ 0 }).hash);
     const uint64_t word = l2_word_make(d, 0, 4096, first, 64);
-    l2_index_set(d, first, word);
+    l2_index_link(d, first, word, 0);
     for (uint32_t n = second != 0 ? second : 1;; n++) {
         disk.mate = n;
         const uint64_t h48 = l2_h48(sim_l2_key(&disk.kit, &(uint32_t){ 1 }).hash);
         if ((h48 & 0xffffu) == (first & 0xffffu) && l2_index_find(d, h48) == word) { break; }
     }
     second = disk.mate;
-    l2_index_set(d, first, 0);
+    l2_index_link(d, first, 0, 0);
 }
 
 static uint32_t sim_l2_look(l2_kit *k, uint32_t key)

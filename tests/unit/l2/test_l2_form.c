@@ -204,7 +204,7 @@ static void words_lost(uint64_t flags, uint64_t most)
     for (uint64_t i = 0; i < objects; i++) {
         const uint64_t h48 = l2_h48(i);
         const uint32_t off = 64 + (uint32_t)(i / 64) * 8;
-        l2_index_set(&d, h48, l2_word_make(&d, (uint32_t)(i % 64), off, h48, 100) | flags);
+        l2_index_link(&d, h48, l2_word_make(&d, (uint32_t)(i % 64), off, h48, 100) | flags, 0);
     }
     uint64_t lost = 0;
     for (uint64_t i = 0; i < objects; i++) { lost += !form_has(&d, i); }
