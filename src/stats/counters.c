@@ -327,7 +327,8 @@ CELLAR_PRIVATE stats *stats_create(base_account *account)
     st->account = account;
     /* A histogram takes 2 KiB per stripe: below 16 MiB of budget use one stripe. */
     const bool small = base_load_rlx(&account->limit) < (uint64_t)16 << 20;
-    st->stripes = small ? 1 : (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), STATS_STRIPES_MAX));
+    const unsigned most = small ? 1 : STATS_STRIPES_MAX;
+    st->stripes = (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), most));
     stats_row *shared = stats_row_new(st, true);
     if (shared == NULL) { goto drop_stats; }
     base_store_rel(&st->near[0], shared);
