@@ -34,7 +34,7 @@ typedef struct busy {
     _Atomic int stop;
     _Atomic uint64_t ops;
     int number;
-    _Atomic int settled; /* threads whose first calls are over */
+    _Atomic int settled; /* threads past their first calls */
 } busy;
 
 /* Calls after which a thread allocates no more: it has its counters, and its sampled calls (one in

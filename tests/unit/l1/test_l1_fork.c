@@ -18,7 +18,7 @@ static struct {
     kit k;
     _Atomic uint32_t stop;
     _Atomic uint64_t seq, writes;
-    _Atomic uint32_t settled; /* writers whose first writes are over */
+    _Atomic uint32_t settled; /* writers past their first writes */
     base_fork_node node;
 } f;
 
