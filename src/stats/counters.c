@@ -296,6 +296,8 @@ CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_C
     return gets != 0 ? (double)(gets - namespace[STATS_MISS]) / (double)gets : 0;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- life ---- */
 
 CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot)
@@ -385,3 +387,5 @@ CELLAR_PRIVATE void stats_forked(stats *st)
         base_store_rlx(&st->asking[i], base_load_rlx(&st->asking[i]) & kept);
     }
 }
+
+BASE_SIZE_END
