@@ -62,6 +62,8 @@ static bool base_log_admit(base_log *l, const char *module, int code, uint32_t *
     return admit;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, int code,
                                   const char *format, ...)
 {
@@ -83,3 +85,5 @@ CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, in
     }
     l->fn((cellar_log_level)level, module, (cellar_err)code, text, l->ctx);
 }
+
+BASE_SIZE_END

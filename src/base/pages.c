@@ -81,8 +81,10 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
 /* Zero bytes that readers may read at the same time. */
 static void base_region_zero(base_region *r, size_t from, size_t to)
 {
-    static const unsigned char zeros[BASE_PAGE];
-    if (from < to) { base_seq_store(r->base + from, zeros, to - from); }
+    static const unsigned char zeros[64];
+    for (; from < to; from += BASE_MIN(sizeof zeros, to - from)) {
+        base_seq_store(r->base + from, zeros, BASE_MIN(sizeof zeros, to - from));
+    }
 }
 
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes)

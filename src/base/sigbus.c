@@ -31,6 +31,8 @@
 #include "base/atomic.h"
 #include "base/futex.h"
 
+BASE_SIZE_BEGIN
+
 typedef struct base_sigbus_range {
     _Atomic uintptr_t base; /* 0: free; released after `bytes` is set, acquired in the handler */
     _Atomic size_t bytes;
@@ -181,3 +183,5 @@ CELLAR_PRIVATE void base_sigbus_hear(void)
     (void)sigaddset(&bus, SIGBUS);
     (void)pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
 }
+
+BASE_SIZE_END

@@ -83,6 +83,8 @@ struct bloom {
     void *raw;                  /* allocation that contains this struct */
 };
 
+BASE_SIZE_BEGIN
+
 /* ---- size ---- */
 
 static double bloom_exp_neg(double x)
@@ -223,6 +225,8 @@ static void bloom_set_give(bloom *b, unsigned which, unsigned layers)
     }
 }
 
+BASE_SIZE_END
+
 /* ---- bits ---- */
 
 static uint64_t bloom_block(uint64_t hash, uint64_t blocks)
@@ -307,6 +311,8 @@ CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b)
 {
     return BLOOM_STATE(base_load_acq(&b->desc));
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- changes of sets ---- */
 
@@ -414,6 +420,8 @@ static void bloom_grow(bloom *b, unsigned which)
     bloom_busy_drop(b);
 }
 
+BASE_SIZE_END
+
 /* ---- adding ---- */
 
 /* Add the key under the lock of the slot. Return true if the set may be full. */
@@ -463,6 +471,8 @@ CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t
 }
 
 CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash) { (void)bloom_add_begin(b, hash); }
+
+BASE_SIZE_BEGIN
 
 /* ---- sets: open, fill, seal ---- */
 
@@ -837,3 +847,5 @@ CELLAR_PRIVATE const char *bloom_audit(const bloom *b)
     }
     return used == n[0] + n[1] ? NULL : "bloom: a layer without a slab";
 }
+
+BASE_SIZE_END

@@ -110,6 +110,8 @@ CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
     return may;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- figures ---- */
 
 CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
@@ -161,3 +163,5 @@ CELLAR_PRIVATE bool flight_audit(flight_table *t)
     }
     return ok && (records == base_load_rlx(&t->open) || base_load_rlx(&t->lost) != NULL);
 }
+
+BASE_SIZE_END

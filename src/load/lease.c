@@ -11,6 +11,8 @@
 
 #include "load/table.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- leases ---- */
 
 CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out)
@@ -164,3 +166,5 @@ CELLAR_PRIVATE void flight_close(flight_table *t)
         while (flight_end_one(t, &t->shard[i], &all)) {}
     }
 }
+
+BASE_SIZE_END

@@ -117,28 +117,38 @@ CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool si
     return NULL;
 }
 
-CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f)
+/* Add the flight, or the sentinel, to the hash table of the shard. Only the sentinel allocates. */
+BASE_NOINLINE static void flight_hash_add(flight_table *t, flight_shard *s, flight *f)
 {
-    base_account *base_table_account = f->table->account; /* unused: the buckets exist already */
+    base_account *base_table_account = t->account;
     const base_module base_table_module = BASE_MOD_FLIGHT;
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, f->key_len, flight_hashv(f->hash), f);
-    f->attached = true;
-    (void)base_add_sc(&s->count, 1u);
+}
+
+/* Take the flight, or the sentinel, out of the hash table. Only the sentinel frees. */
+BASE_NOINLINE static void flight_hash_cut(flight_table *t, flight_shard *s, flight *f)
+{
+    base_account *base_table_account = t->account;
+    const base_module base_table_module = BASE_MOD_FLIGHT;
+    HASH_DELETE(hh, s->table, f);
     (void)base_table_account;
     (void)base_table_module;
 }
 
+CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f)
+{
+    flight_hash_add(f->table, s, f);
+    f->attached = true;
+    (void)base_add_sc(&s->count, 1u);
+}
+
 CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
 {
-    base_account *base_table_account = f->table->account; /* unused: the sentinel stays */
-    const base_module base_table_module = BASE_MOD_FLIGHT;
     BASE_ASSERT(f->attached && base_load_rlx(&f->refs) > 0);
-    HASH_DELETE(hh, s->table, f);
+    flight_hash_cut(f->table, s, f);
     f->attached = false;
     (void)base_sub_ar(&s->count, 1u);
     flight_list_add(s, f);
-    (void)base_table_account;
-    (void)base_table_module;
 }
 
 /* Record the leading thread of `f`, for the cycle check and for a fork. */
@@ -277,6 +287,8 @@ CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
     if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->generation, f->note); }
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void flight_free_lost(flight_table *t)
 {
     for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
@@ -311,22 +323,10 @@ CELLAR_PRIVATE void flight_free_lost(flight_table *t)
 
 static bool flight_sentinel_add(flight_table *t, flight_shard *s)
 {
-    base_account *base_table_account = t->account;
-    const base_module base_table_module = BASE_MOD_FLIGHT;
-    flight *f = &s->sentinel;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, 0, 0u, f);
-    if (f->hh.tbl == NULL) { return false; }
-    f->hh.tbl->noexpand = 1;
+    flight_hash_add(t, s, &s->sentinel);
+    if (s->sentinel.hh.tbl == NULL) { return false; }
+    s->sentinel.hh.tbl->noexpand = 1;
     return true;
-}
-
-static void flight_sentinel_drop(flight_table *t, flight_shard *s)
-{
-    base_account *base_table_account = t->account;
-    const base_module base_table_module = BASE_MOD_FLIGHT;
-    if (s->table == NULL) { return; }
-    flight *f = &s->sentinel;
-    HASH_DELETE(hh, s->table, f);
 }
 
 /* Return the number of shards: one per 256 KiB of budget. A shard takes about 3 KiB. */
@@ -388,6 +388,11 @@ CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
     if (t == NULL) { return; }
     flight_free_lost(t);
     BASE_ASSERT(base_load_rlx(&t->open) == 0);
-    for (uint32_t i = 0; i <= t->mask; i++) { flight_sentinel_drop(t, &t->shard[i]); }
+    for (uint32_t i = 0; i <= t->mask; i++) {
+        flight_shard *s = &t->shard[i];
+        if (s->table != NULL) { flight_hash_cut(t, s, &s->sentinel); }
+    }
     base_free(t->account, BASE_MOD_FLIGHT, t->raw, t->raw_bytes);
 }
+
+BASE_SIZE_END

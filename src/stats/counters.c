@@ -296,6 +296,8 @@ CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_C
     return gets != 0 ? (double)(gets - namespace[STATS_MISS]) / (double)gets : 0;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- life ---- */
 
 CELLAR_PRIVATE bool stats_slot_open(stats *st, uint32_t slot)
@@ -327,8 +329,8 @@ CELLAR_PRIVATE stats *stats_create(base_account *account)
     st->account = account;
     /* A histogram takes 2 KiB per stripe: below 16 MiB of budget use one stripe. */
     const bool small = base_load_rlx(&account->limit) < (uint64_t)16 << 20;
-    const uint64_t most = BASE_MIN(base_cpu_count(), STATS_STRIPES_MAX);
-    st->stripes = small ? 1 : (uint32_t)base_pow2_floor(most);
+    const unsigned most = small ? 1 : STATS_STRIPES_MAX;
+    st->stripes = (uint32_t)base_pow2_floor(BASE_MIN(base_cpu_count(), most));
     stats_row *shared = stats_row_new(st, true);
     if (shared == NULL) { goto drop_stats; }
     base_store_rel(&st->near[0], shared);
@@ -385,3 +387,5 @@ CELLAR_PRIVATE void stats_forked(stats *st)
         base_store_rlx(&st->asking[i], base_load_rlx(&st->asking[i]) & kept);
     }
 }
+
+BASE_SIZE_END

@@ -93,6 +93,8 @@ CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns)
     }
 }
 
+BASE_SIZE_BEGIN
+
 static uint64_t stats_bucket_sum(const stats *st, stats_op op, uint32_t bucket)
 {
     uint64_t sum = 0;
@@ -159,3 +161,5 @@ CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *
     out->p99_ns = stats_quantile(st, op, 990000);
     out->p999_ns = stats_quantile(st, op, 999000);
 }
+
+BASE_SIZE_END

@@ -34,7 +34,12 @@ typedef struct busy {
     _Atomic int stop;
     _Atomic uint64_t ops;
     int number;
+    _Atomic int settled; /* threads past their first calls */
 } busy;
+
+/* Calls after which a thread allocates no more: it has its counters, and its sampled calls (one in
+ * 64) have made the histograms. */
+enum { SETTLED = 4096 };
 
 static void heard(const cellar_event *e, void *ctx)
 {
@@ -47,6 +52,7 @@ static void *work(void *arg)
     busy *b = arg;
     uint32_t x = (uint32_t)(uintptr_t)&x | 1;
     char buf[64];
+    uint32_t steps = 0;
     while (!atomic_load(&b->stop)) {
         x = x * 1664525u + 1013904223u;
         const uint32_t key = (x >> 10) % 3000;
@@ -60,6 +66,7 @@ static void *work(void *arg)
         default: (void)cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL); break;
         }
         atomic_fetch_add(&b->ops, 1);
+        if (++steps == SETTLED) { atomic_fetch_add(&b->settled, 1); }
     }
     return NULL;
 }
@@ -97,7 +104,7 @@ static int child_work(busy *b)
 static void forked_child_uses_cache_immediately(void)
 {
     enum { THREADS = 8, FORKS = 25 };
-    busy b = { open_bytes(8u << 20, 0), NULL, 0, 0, 0 };
+    busy b = { .c = open_bytes(8u << 20, 0) };
     pthread_t t[THREADS];
     _Atomic uint64_t events = 0;
     uint64_t id;
@@ -107,6 +114,10 @@ static void forked_child_uses_cache_immediately(void)
     for (int i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0);
     }
+    /* The allocator of a sanitizer is not fork-safe: a thread of the parent that is inside malloc
+     * or free at the fork leaves a lock taken, and the child waits for it forever. Threads allocate
+     * in their start and in their first calls, so such a build forks after those. */
+    while (T_COST > 1 && atomic_load(&b.settled) < THREADS) { usleep(500); }
     for (int i = 0; i < FORKS; i++) {
         const uint64_t seen = atomic_load(&b.ops);
         while (atomic_load(&b.ops) < seen + 200) { usleep(100); }
