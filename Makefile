@@ -18,7 +18,8 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
 SRC_BASE  = err text opts mem clock tsc_clock timezone hash random sync thread_record \
-            user_callback seqlock table glob log vfs pages pack sigbus sim
+            user_callback seqlock table glob log vfs pages pack sigbus \
+            open_error sim
 SRC_STATS = hist stats text
 SRC_L1    = record segment index large_alloc large_value pin ghost policy_select quota evict \
             expire request_sample read write l1

@@ -293,7 +293,7 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
  *          E_NOT_FOUND (unknown time zone), E_CORRUPT (its file), E_INVAL (also: period or burst 0,
  *          two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or ban above
  *          400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
- *          concurrency, 2^34 - 1 for a fixed window)
+ *          concurrency, 2^34 - 1 for a fixed window; cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_limiter_close
  * thread:  any
  * cost:    takes max_bytes; reads the snapshot if there is one

@@ -17,14 +17,12 @@
 
 #include <stdio.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 
 static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */
 static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
-
-static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
-static cache_error cache_open_error;    /* last failed cellar_open of this process */
 
 /* ---- options by the size rule ---- */
 
@@ -51,9 +49,7 @@ static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, cons
 
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
 {
-    sync_take(ERROR, &cache_open_error_lock);
-    cache_error_set(&cache_open_error, code, sys_errno, text);
-    sync_drop(ERROR, &cache_open_error_lock);
+    (void)base_open_fail(code, sys_errno, "%s", text);
 }
 
 /* Return whether the host must learn of the error; mistakes of a caller are not logged. */
@@ -104,20 +100,17 @@ CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
 {
     if (out == NULL) { return CELLAR_E_INVAL; }
-    cache_error seen;
+    cellar_error_info full = cellar_error_info_default();
     if (c == NULL) {
-        sync_take(ERROR, &cache_open_error_lock);
-        seen = cache_open_error;
-        sync_drop(ERROR, &cache_open_error_lock);
+        base_open_error_get(&full);
     } else {
         sync_take(ERROR, &c->store->error_lock);
-        seen = c->error;
+        const cache_error seen = c->error;
         sync_drop(ERROR, &c->store->error_lock);
+        full.code = seen.code;
+        full.sys_errno = seen.sys_errno;
+        memcpy(full.text, seen.text, sizeof full.text);
     }
-    cellar_error_info full = cellar_error_info_default();
-    full.code = seen.code;
-    full.sys_errno = seen.sys_errno;
-    memcpy(full.text, seen.text, sizeof full.text);
     return cache_opts_out(out, &full, sizeof full);
 }
 
@@ -321,20 +314,17 @@ static void cache_registry_prepare(void *ctx)
 {
     (void)ctx;
     sync_take(NAMESPACE, &cache_registry_lock);
-    sync_take(ERROR, &cache_open_error_lock);
 }
 
 static void cache_registry_parent(void *ctx)
 {
     (void)ctx;
-    sync_drop(ERROR, &cache_open_error_lock);
     sync_drop(NAMESPACE, &cache_registry_lock);
 }
 
 static void cache_registry_child(void *ctx)
 {
     (void)ctx;
-    sync_reset(&cache_open_error_lock);
     sync_reset(&cache_registry_lock);
 }
 

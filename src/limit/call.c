@@ -64,6 +64,19 @@ CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key
     return limit_run(l, fp, now_ns, &op);
 }
 
+/* Check by rules of the call. `call`: the public function, for the text of a refusal. */
+CELLAR_PRIVATE cellar_err limit_check_own(cellar_limiter *l, const char *call, uint64_t fp,
+                                          uint64_t now_ns, const cellar_rule *rules,
+                                          uint32_t count, limit_op *op)
+{
+    limit_rule own[LIMIT_RULES];
+    const cellar_err err = limit_own_rules(l, call, rules, count, own);
+    if (err != CELLAR_OK) { return err; }
+    op->own = own;
+    op->own_count = count;
+    return limit_run(l, fp, now_ns, op);
+}
+
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
                                                 uint64_t cost, const cellar_check_opts *o,
                                                 cellar_limiter_result *out)
@@ -91,12 +104,7 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
     limit_op op = { .kind = peek ? LIMIT_PEEK : LIMIT_TAKE, .cost = cost, .result = out,
                     .callers_clock = o->now_ns != 0 };
     if (o->rules == NULL) { return limit_run(l, fp, now, &op); }
-    limit_rule own[LIMIT_RULES];
-    err = limit_own_rules(l, o->rules, o->rule_count, own);
-    if (err != CELLAR_OK) { return err; }
-    op.own = own;
-    op.own_count = o->rule_count;
-    return limit_run(l, fp, now, &op);
+    return limit_check_own(l, "cellar_limiter_check_with", fp, now, o->rules, o->rule_count, &op);
 }
 
 /* ---- tickets ---- */

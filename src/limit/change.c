@@ -16,6 +16,7 @@
  *            charged at the same time: claim them by compare-exchange. */
 #include <string.h>
 
+#include "base/open_error.h"
 #include "limit/table_multi_int.h"
 
 BASE_SIZE_BEGIN
@@ -273,32 +274,49 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
     sync_drop(RESIZE, &l->change);
 }
 
-CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *rules,
-                                          uint32_t count, limit_rule *out)
+/* Compile rule `i` of a call. A refusal sets *why. */
+static cellar_err limit_own_rule(cellar_limiter *l, const cellar_rule *in, uint32_t i,
+                                 limit_rule *out, const char **why)
 {
-    if (rules == NULL || count != l->rule_count) { return CELLAR_E_INVAL; }
+    limit_rule now;
+    const uint32_t algo = l->algorithm[i];
+    const cellar_err err = limit_compile(in, i, out, why);
+    if (err != CELLAR_OK) { return err; }
+    limit_rule_load(l->set[base_load_acq(&l->state) >> 32 & 1], i, &now);
+    if (base_broken(in->algorithm != algo || in->calendar != l->calendar_of[i],
+                    "algorithm and calendar must be those of the open", why) ||
+        base_broken(algo == CELLAR_RULE_SLIDING_WINDOW && out->step != now.step,
+                    "period_ns of a sliding window must be that of the open", why) ||
+        base_broken(!l->wide && out->ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET,
+                    "ban_ns of a window must be 0, as at the open", why)) {
+        return CELLAR_E_INVAL;
+    }
+    if (algo != CELLAR_RULE_SLIDING_LOG) { return CELLAR_OK; }
+    if (base_broken(in->limit > l->ring[i],
+                    "limit of a sliding log must be at most that of the open", why)) {
+        return CELLAR_E_RANGE;
+    }
+    _Atomic uint64_t *longest = &l->longest[i];
+    for (uint64_t seen = base_load_acq(longest); seen < out->step;) {
+        if (base_cas_ar(longest, seen, out->step)) { break; }
+        seen = base_load_acq(longest);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
+                                          const cellar_rule *rules, uint32_t count,
+                                          limit_rule *out)
+{
+    if (rules == NULL || count != l->rule_count) {
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "%s: rule_count must be %u, as at the open (got %u)", call,
+                              l->rule_count, rules != NULL ? count : 0);
+    }
     for (uint32_t i = 0; i < count; i++) {
-        const cellar_err err = limit_compile(&rules[i], i, &out[i]);
-        if (err != CELLAR_OK) { return err; }
-        if (rules[i].algorithm != l->algorithm[i] || rules[i].calendar != l->calendar_of[i]) {
-            return CELLAR_E_INVAL;
-        }
-        const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
-        limit_rule now;
-        limit_rule_load(set, i, &now);
-        if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW && out[i].step != now.step) {
-            return CELLAR_E_INVAL; /* a word counts windows in periods */
-        }
-        if (!l->wide && out[i].ban != 0 && l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) {
-            return CELLAR_E_INVAL;
-        }
-        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
-        if (rules[i].limit > l->ring[i]) { return CELLAR_E_RANGE; }
-        _Atomic uint64_t *longest = &l->longest[i];
-        for (uint64_t seen = base_load_acq(longest); seen < out[i].step;) {
-            if (base_cas_ar(longest, seen, out[i].step)) { break; }
-            seen = base_load_acq(longest);
-        }
+        const char *why = NULL;
+        const cellar_err err = limit_own_rule(l, &rules[i], i, &out[i], &why);
+        if (err != CELLAR_OK) { return base_open_fail(err, 0, "%s: rule %u: %s", call, i, why); }
     }
     return CELLAR_OK;
 }
@@ -308,11 +326,14 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_r
 {
     limit_rule to[LIMIT_RULES];
     if (l == NULL) { return CELLAR_E_INVAL; }
-    cellar_err err = limit_own_rules(l, rules, rule_count, to);
+    cellar_err err = limit_own_rules(l, "cellar_limiter_rules_set", rules, rule_count, to);
     if (err != CELLAR_OK) { return err; }
     for (uint32_t i = 0; i < rule_count; i++) {
         const bool writes = to[i].ban != 0 || limit_flag(&to[i], CELLAR_RULE_CHARGE_DENIED);
-        if (writes && l->wide && !l->locked_only) { return CELLAR_E_INVAL; }
+        if (writes && l->wide && !l->locked_only) {
+            return base_open_fail(CELLAR_E_INVAL, 0, "cellar_limiter_rules_set: rule %u: "
+                                  "no rule of the open had ban_ns or CHARGE_DENIED", i);
+        }
     }
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
@@ -394,10 +415,12 @@ CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *pla
 {
     limit_rule own[LIMIT_RULES];
     uint32_t number;
-    if (l == NULL || plan == NULL || *plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX) {
-        return CELLAR_E_INVAL;
+    if (l == NULL) { return CELLAR_E_INVAL; }
+    if (plan == NULL || *plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX) {
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "cellar_limiter_plan_set: plan must have 1..63 characters");
     }
-    cellar_err err = limit_own_rules(l, rules, rule_count, own);
+    cellar_err err = limit_own_rules(l, "cellar_limiter_plan_set", rules, rule_count, own);
     if (err != CELLAR_OK) { return err; }
     err = limit_plan_make(l, plan, own, &number);
     if (err == CELLAR_OK) { limit_plan_drop(l, number); }
@@ -426,7 +449,7 @@ CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
     if (rules == NULL) { return limit_assign(l, fp, 0); }
-    cellar_err err = limit_own_rules(l, rules, rule_count, own);
+    cellar_err err = limit_own_rules(l, "cellar_limiter_key_rules_set", rules, rule_count, own);
     if (err != CELLAR_OK) { return err; }
     err = limit_plan_make(l, "", own, &plan);
     if (err != CELLAR_OK) { return err; }

@@ -222,8 +222,9 @@ struct cellar_limiter {
 
 /* ---- rule.c: rules and the algorithms of one word ---- */
 
-CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number,
-                                        limit_rule *out);
+/* Check and compile a rule. A refusal sets *why to the broken rule and its remedy. */
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out,
+                                        const char **why);
 /* Decide `cost` on the value `v`: fill next, deny, never, retry. Not for logs and permits. */
 CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                      uint64_t cost, limit_says *out);
@@ -526,10 +527,18 @@ CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
 /* ---- change.c ---- */
 
 CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
-/* Compile rules of a call or plan. They must fit the slots of the limiter. */
-CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const cellar_rule *rules,
-                                          uint32_t count, limit_rule *out);
+/* Compile rules of a call or plan. They must fit the slots of the limiter. `call`: the public
+ * function, for the text of a refusal. */
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
+                                          const cellar_rule *rules, uint32_t count,
+                                          limit_rule *out);
 CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len);
+
+/* ---- call.c ---- */
+
+CELLAR_PRIVATE cellar_err limit_check_own(cellar_limiter *l, const char *call, uint64_t fp,
+                                          uint64_t now_ns, const cellar_rule *rules,
+                                          uint32_t count, limit_op *op);
 
 /* ---- calendar.c ---- */
 
@@ -544,7 +553,9 @@ CELLAR_PRIVATE void limit_period(const base_tz *zone, uint32_t calendar, int64_t
 
 /* ---- snapshot.c ---- */
 
-CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg);
+/* Read the snapshot, if the limiter has one. A refusal sets *why. */
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg,
+                                             const char **why);
 CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l,
                                           const cellar_limiter_config *cfg);
 CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l);

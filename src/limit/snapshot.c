@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/vfs.h"
 #include "limit/table_multi_int.h"
 
@@ -609,12 +610,13 @@ static bool limit_path(limit_persist *p, const char *path)
     return true;
 }
 
-CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg)
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg,
+                                             const char **why)
 {
     if (cfg->snapshot_path == NULL && cfg->snapshot_write == NULL) { return CELLAR_OK; }
     const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
     limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
-    if (p == NULL) { return CELLAR_E_NOMEM; }
+    if (base_broken(p == NULL, "no memory for snapshots", why)) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     l->persist = p;
     p->write = cfg->snapshot_write;
@@ -624,7 +626,10 @@ CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_lim
     p->clock_ctx = cfg->clock_ctx;
     p->every_ns = 1000000 *
                   limit_min_u64(cfg->snapshot_interval_ms, CELLAR_PERIOD_MAX_NS / 1000000);
-    if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
+    if (base_broken(cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path),
+                    "snapshot_path must end with a file name of at most 255 bytes", why)) {
+        return CELLAR_E_INVAL;
+    }
     if (*p->name != '\0') {
         limit_load_file(l, p, cfg->hash_key != NULL);
     } else {

@@ -24,6 +24,7 @@
  * LIMITS     max_locks keys, max_bytes bytes; each has a code and a counter */
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/random.h"
 #include "cellar_admin.h"
 #include "lock/lock_int.h"
@@ -35,6 +36,7 @@
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
 #define LOCK_FENCES_A_MS 20 /* bits: fences a millisecond that a key may use and keep their order
                              * over a restart; the wall clock fits above them until 2109 */
+#define LOCK_TOO_SMALL "max_bytes is too small for max_locks: raise it"
 #define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
 /* ---- pages ---- */
@@ -478,32 +480,38 @@ static void lock_fork_child(void *ctx)
 
 /* ---- open and close ---- */
 
-static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out)
+static cellar_err lock_open_fail(cellar_err code, const char *why)
 {
-    const cellar_locks_config init = cellar_locks_config_default();
-    *out = init;
-    if (cfg != NULL) {
-        const cellar_err err = base_opts_in(out, sizeof *out, cfg);
-        if (err != CELLAR_OK) { return err; }
-    }
-    if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
-    if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
-    if (out->max_locks > LOCK_COUNT_MAX || out->max_bytes < LOCK_BYTES_MIN ||
-        out->fence_start >= LOCK_FENCE_MAX || out->barging > 1) {
-        return CELLAR_E_INVAL;
-    }
-    return out->reserved0 != 0 ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
+    return base_open_fail(code, 0, "cellar_locks_open: %s", why);
 }
 
-static cellar_err lock_host_in(const cellar_host_opts *in, cellar_host_opts *out)
+/* Copy and check the options of the caller. */
+static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out,
+                                 cellar_host_opts *host)
 {
-    *out = cellar_host_opts_default();
-    if (in != NULL) {
-        const cellar_err err = base_opts_in(out, sizeof *out, in);
-        if (err != CELLAR_OK) { return err; }
+    const char *why;
+    *out = cellar_locks_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_locks_open",
+                                    "cellar_locks_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_locks_open",
+                             "cellar_host_opts");
     }
-    if (out->name == NULL || *out->name == '\0') { out->name = "locks"; }
-    return strnlen(out->name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_INVAL;
+    if (err != CELLAR_OK) { return err; }
+    if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
+    if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
+    if (host->name == NULL || *host->name == '\0') { host->name = "locks"; }
+    if (base_broken(out->max_locks > LOCK_COUNT_MAX, "max_locks must be at most 2^24", &why) ||
+        base_broken(out->max_bytes < LOCK_BYTES_MIN, "max_bytes must be at least 256 KiB", &why) ||
+        base_broken(out->fence_start >= LOCK_FENCE_MAX, "fence_start must be below 2^61", &why) ||
+        base_broken(out->barging > 1, "barging must be 0 or 1", &why) ||
+        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return lock_open_fail(CELLAR_E_INVAL, why);
+    }
+    return out->reserved0 == 0 ? CELLAR_OK
+           : lock_open_fail(CELLAR_E_UNSUPPORTED, "cellar_locks_config.reserved0 must be 0");
 }
 
 /* Set the clock. A clock of the host serves as the precise and the coarse one. */
@@ -531,13 +539,13 @@ static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
 
 CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out)
 {
-    if (out == NULL) { return CELLAR_E_INVAL; }
+    if (out == NULL) { return lock_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
     *out = NULL;
     cellar_locks_config full;
     cellar_host_opts host;
-    cellar_err err = lock_config_in(cfg, &full);
-    if (err == CELLAR_OK) { err = lock_host_in(full.host, &host); }
-    if (err != CELLAR_OK) { goto out; }
+    cellar_err err = lock_config_in(cfg, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const char *why = "no memory for the table";
     err = CELLAR_E_NOMEM;
     void *raw = base_alloc_raw(NULL, sizeof(cellar_locks) + BASE_PAD);
     if (raw == NULL) { goto out; }
@@ -552,18 +560,21 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     base_account_init(&t->account, full.max_bytes, NULL);
     if (!base_charge(&t->account, BASE_MOD_LOCK, sizeof(cellar_locks) + BASE_PAD)) {
         err = CELLAR_E_SPACE;
+        why = LOCK_TOO_SMALL;
         goto drop_raw;
     }
     unsigned char secret[32];
+    why = "no random bytes from the kernel";
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     base_hash_key_init(&t->hash_key, BASE_HASH_FOLD, secret);
     lock_clock_init(t, &host);
     lock_stripes_init(t, full.fence_start);
     bool refused = false;
+    why = "no memory or address space for max_locks: lower it";
     t->free_chunks = base_alloc(&t->account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
                                 &refused);
     if (t->free_chunks == NULL) {
-        if (refused) { err = CELLAR_E_SPACE; }
+        if (base_broken(refused, LOCK_TOO_SMALL, &why)) { err = CELLAR_E_SPACE; }
         goto drop_raw;
     }
     const size_t bytes = (size_t)t->chunk_max * BASE_PAGE;
@@ -572,6 +583,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     t->records = t->region.base;
     t->fork = (base_fork_node){ .prepare = lock_fork_prepare, .parent = lock_fork_parent,
                                 .child = lock_fork_child, .ctx = t };
+    why = "no memory for the fork handlers";
     if (!base_fork_register(&t->fork)) { goto drop_region; }
     *out = t;
     return CELLAR_OK;
@@ -582,7 +594,7 @@ drop_free:
 drop_raw:
     base_free_raw(NULL, raw, sizeof(cellar_locks) + BASE_PAD);
 out:
-    return err;
+    return lock_open_fail(err, why);
 }
 
 static void lock_close_clear(cellar_locks *t) SYNC_UNCHECKED;
