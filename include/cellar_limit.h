@@ -14,12 +14,17 @@
  *     default: an argument was wrong                              break; }
  *     cellar_limiter_close(l);
  *
+ * WHICH RULE  N a second, bursts of B  cellar_rule_token_bucket(N, CELLAR_SECOND_NS, B)
+ *             N a minute, evenly       cellar_rule_token_bucket(N, CELLAR_MINUTE_NS, 1)
+ *             at most N in any window  cellar_rule_sliding_log(N, W), or the strict token bucket
+ *             about N in any window    cellar_rule_sliding_window(N, W)
+ *             N each calendar day      cellar_rule_fixed_window(N, CELLAR_PER_DAY)
+ *             N at once                cellar_rule_concurrency(N), and cellar_permit_acquire
  * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
  *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
  *             bytes for each key. When the table is full, it evicts the key that loses least.
  * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
- *             short locks.
- * MORE        Restrictions and the rules for older clock readings stand at the end of this file. */
+ *             short locks. Restrictions and older clock readings: end of this file. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
