@@ -27,8 +27,8 @@ SRC_L2    = format index link tombstone_filter log group_commit admission codec 
             invalidations superblock mapped_read health stall stage_trim recovery index_rebuild \
             index_snapshot resize check owner_images open forked inspect
 SRC_LOAD  = flight flight_change flight_lease flight_fork
-SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
-            snapshot text preset open check
+SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
+            permits preset snapshot tick stat text open check
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn get set update \
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \

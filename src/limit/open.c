@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: open and close a limiter; its memory; fork; its figures.
+ * open: open and close a limiter; its memory; fork.
  *
  * PICTURE    one mapping of at most max_bytes:
  *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
@@ -16,7 +16,9 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
+#include "limit/convert.h"
+#include "limit/snapshot.h"
 
 BASE_SIZE_BEGIN
 
@@ -55,17 +57,19 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
         at += 8 * l->ring[i];
     }
     const uint32_t algo = l->algorithm[0];
-    l->wide = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
+    l->multi = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
               algo == CELLAR_RULE_CONCURRENCY ||
                   (rules[0].ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET);
-    l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
+    l->bucket_alone = !l->multi && algo == CELLAR_RULE_TOKEN_BUCKET;
+    l->words = l->rule_count + l->multi;
+    l->slot_bytes = !l->multi ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
 /* Compute the buckets that fit beside all other parts. Return false if not even one fits. Too many
  * regions are UINT32_MAX. */
 static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
 {
-    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
+    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->multi ? sizeof(sync_lock) : 0);
     const uint64_t over = l->over_max * (uint64_t)(sizeof(limit_over) + 2 * sizeof(uint32_t));
     const uint64_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
                            l->plan_max * (uint64_t)sizeof(limit_plan) +
@@ -86,7 +90,7 @@ static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
     const size_t buckets = (size_t)o->regions * o->region_buckets;
     o->heads = limit_align(buckets * LIMIT_WAYS * l->slot_bytes);
     o->locks = limit_align(o->heads + o->regions * sizeof(limit_head));
-    o->rows = limit_align(o->locks + (l->wide ? buckets * sizeof(sync_lock) : 0));
+    o->rows = limit_align(o->locks + (l->multi ? buckets * sizeof(sync_lock) : 0));
     o->chain = o->rows + o->rows_count * sizeof(limit_row);
     o->over_buckets = l->over_max == 0 ? 0 : (uint32_t)base_pow2_ceil(l->over_max);
     o->over = limit_align(o->chain + o->over_buckets * sizeof(uint32_t));
@@ -152,13 +156,19 @@ static bool limit_map(cellar_limiter *l, const limit_layout *o)
 
 /* ---- fork ---- */
 
+static uint32_t limit_bucket_locks(const cellar_limiter *l)
+{
+    return l->multi ? l->regions * l->region_buckets : 0;
+}
+
 static void limit_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_limiter *l = ctx;
     sync_take(RESIZE, &l->change);
     for (uint32_t r = 0; r < l->regions; r++) { sync_take(LIMIT, &l->head[r].lock); }
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = 0; b < buckets; b++) { sync_take(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) {
+        sync_take(LIMIT_BUCKET, &l->bucket_lock[b]);
+    }
     sync_take(LIMIT_SIDE, &l->side);
 }
 
@@ -166,8 +176,9 @@ static void limit_fork_parent(void *ctx) SYNC_UNCHECKED
 {
     cellar_limiter *l = ctx;
     sync_drop(LIMIT_SIDE, &l->side);
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = buckets; b-- > 0;) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    for (uint32_t b = limit_bucket_locks(l); b-- > 0;) {
+        sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]);
+    }
     for (uint32_t r = l->regions; r-- > 0;) { sync_drop(LIMIT, &l->head[r].lock); }
     sync_drop(RESIZE, &l->change);
 }
@@ -176,8 +187,7 @@ static void limit_fork_child(void *ctx)
 {
     cellar_limiter *l = ctx;
     sync_reset(&l->side);
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = 0; b < buckets; b++) { sync_reset(&l->bucket_lock[b]); }
+    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) { sync_reset(&l->bucket_lock[b]); }
     for (uint32_t r = 0; r < l->regions; r++) { sync_reset(&l->head[r].lock); }
     sync_reset(&l->change);
     l->detached = true;
@@ -287,7 +297,6 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
     return CELLAR_OK;
 }
 
-/* Word 0 of a set is the origin; the rules follow. */
 static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool snapshots)
 {
     uint64_t lead_ns = limit_lead(l, rules);
@@ -296,16 +305,7 @@ static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool sna
             lead_ns = CELLAR_SECOND_NS + CELLAR_PERIOD_MAX_NS;
         }
     }
-    base_store_rlx(&l->set[0][0], limit_now(l) - lead_ns);
-    for (uint32_t i = 0; i < l->rule_count; i++) {
-        _Atomic uint64_t *w = &l->set[0][1 + i * LIMIT_RULE_WORDS];
-        base_store_rlx(&w[0], rules[i].kind);
-        base_store_rlx(&w[1], rules[i].limit);
-        base_store_rlx(&w[2], rules[i].step);
-        base_store_rlx(&w[3], rules[i].burst);
-        base_store_rlx(&w[4], rules[i].reach);
-        base_store_rlx(&w[5], rules[i].ban);
-    }
+    limit_set_write(l->set[0], limit_now(l) - lead_ns, rules, l->rule_count);
     base_store_rel(&l->state, (uint64_t)l->regions);
 }
 
@@ -413,55 +413,6 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
 CELLAR_API void cellar_limiter_close(cellar_limiter *l)
 {
     if (l != NULL) { limit_free(l); }
-}
-
-/* ---- figures ---- */
-
-static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
-{
-    uint64_t n = 0;
-    for (uint32_t r = 0; r < l->rows; r++) { n += base_load_rlx(&l->row[r].cell[c]); }
-    return n;
-}
-
-CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
-{
-    if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    s.allowed = limit_sum(l, LIMIT_ALLOWED);
-    s.denied = limit_sum(l, LIMIT_DENIED);
-    s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);
-    s.banned = limit_sum(l, LIMIT_BANNED);
-    s.overflow_denied = limit_sum(l, LIMIT_OVERFLOW_DENIED);
-    s.overflow_allowed = limit_sum(l, LIMIT_OVERFLOW_ALLOWED);
-    s.chain_rollbacks = limit_sum(l, LIMIT_CHAIN_ROLLBACKS);
-    s.permits_expired = limit_sum(l, LIMIT_PERMITS_EXPIRED);
-    s.permits_full = limit_sum(l, LIMIT_PERMITS_FULL);
-    s.overrides_full = limit_sum(l, LIMIT_OVERRIDES_FULL);
-    s.snapshots_refused = limit_sum(l, LIMIT_SNAPSHOT_REFUSED);
-    for (uint32_t r = 0; r < l->rows; r++) {
-        for (uint32_t i = 0; i < l->rule_count; i++) {
-            s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);
-        }
-    }
-    for (uint32_t r = 0; r < l->regions; r++) {
-        s.live_evicted += base_load_rlx(&l->head[r].live_evicted);
-        s.dead_replaced += base_load_rlx(&l->head[r].dead_replaced);
-        s.moved += base_load_rlx(&l->head[r].moved);
-    }
-    const uint32_t buckets = l->regions * l->region_buckets;
-    s.slots = (uint64_t)buckets * LIMIT_WAYS;
-    for (uint32_t b = 0; b < buckets; b++) {
-        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            s.keys += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
-        }
-    }
-    s.bytes = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
-    sync_take(LIMIT_SIDE, &l->side);
-    s.overrides = base_load_rlx(&l->over_count);
-    s.permits = l->permit_count;
-    sync_drop(LIMIT_SIDE, &l->side);
-    return base_opts_out(out, &s, sizeof s);
 }
 
 BASE_SIZE_END

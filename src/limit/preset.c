@@ -4,7 +4,8 @@
  *
  * SEE ALSO   README.md in this folder: the faults of the program that it replaces. */
 #include "base/open_error.h"
-#include "limit/limit_int.h"
+#include "limit/call.h"
+#include "limit/table.h"
 
 BASE_SIZE_BEGIN
 

@@ -18,9 +18,9 @@
  *            multiplied, and times are at most now + 400 days < 2^62.
  * LIMITS     Sliding windows count in whole ns, all others in 1/64 ns. A ticket above 2^54 units
  *            counts as 2^54 for other tickets.
- * SEE ALSO   table_single.c, table_multi.c (storing the result), ring.c (logs), overrides.c. */
+ * SEE ALSO   decide.c (several rules), ring.c (logs), overrides.c (permits). */
 #include "base/open_error.h"
-#include "limit/limit_int.h"
+#include "limit/rule.h"
 
 BASE_SIZE_BEGIN
 
@@ -450,18 +450,6 @@ CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at,
 }
 
 /* ---- the loss of dropping a value; conversion to another rule ---- */
-
-CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v)
-{
-    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { return v <= at->u; }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        limit_counts c;
-        limit_counts_at(r, at, v, &c);
-        return (c.previous | c.current) == 0;
-    }
-    uint64_t start;
-    return limit_fixed_at(at, v, &start) == 0;
-}
 
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v)
 {
