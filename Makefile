@@ -29,7 +29,7 @@ SRC_L2    = format index link tombstone_filter log group_commit admission codec 
 SRC_LOAD  = flight flight_change flight_lease flight_fork
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
-SRC_LOCK  = store lock many stat
+SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn get set update \
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
             scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \

@@ -227,8 +227,7 @@ static limit_slot *limit_insert(cellar_limiter *l, limit_call *c, const limit_mo
 }
 
 /* Run the operation under the region lock. */
-static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED;
-static void limit_region_run(cellar_limiter *l, limit_call *c)
+static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
 {
     limit_moment present; /* the rules of the limiter, where the call or the key has others */
     const limit_moment *m = &c->m;

@@ -171,16 +171,14 @@ static uint32_t limit_other(const cellar_limiter *l, const limit_slot *s, uint32
 /* Try to take the lock of a bucket that is not of the new key `p`. Return false for the buckets of
  * `p`, which are full. */
 static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t bucket)
-    SYNC_UNCHECKED;
-static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t bucket)
+    SYNC_UNCHECKED
 {
     if (bucket == p->bucket[0] || bucket == p->bucket[1]) { return false; }
     return !l->multi || BASE_MUTANT("limit.wide_move_unlocked") ||
            sync_try(LIMIT_BUCKET, &l->bucket_lock[bucket]);
 }
 
-static void limit_third_drop(cellar_limiter *l, uint32_t bucket) SYNC_UNCHECKED;
-static void limit_third_drop(cellar_limiter *l, uint32_t bucket)
+static void limit_third_drop(cellar_limiter *l, uint32_t bucket) SYNC_UNCHECKED
 {
     if (!BASE_MUTANT("limit.wide_move_unlocked")) { limit_bucket_drop(l, bucket); }
 }
