@@ -18,7 +18,7 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash random thread_record user_callback sigbus sync mem \
-            clock tsc_clock timezone seqlock table glob log vfs pages pack sim
+            clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
@@ -29,9 +29,9 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open inspect
 SRC_LOAD  = bytes table wait lease invalidate fork flight
-SRC_LIMIT = rule table ring overrides calendar table_single table_multi change call chain \
-            snapshot text preset open check
-SRC_LOCK  = store lock many stat
+SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
+            permits preset snapshot tick stat text open check
+SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
             bloom_persist load_plan options settings tier tags tier_store l2_tier l2_tier_none \
             events hook change lookup plan dependencies set delete touch increment get get_with \

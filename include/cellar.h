@@ -583,8 +583,8 @@ CELLAR_STRUCT(cellar_error_info, text);
 
 /* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
  * do not change it: compare out->code with the code of the call.
- * in:      a handle; NULL = the last failed cellar_open of the process. A refusal of an argument
- *          that names no handle is not kept
+ * in:      a handle; NULL = the last failed open of the process: of a store, a limiter or a table
+ *          of locks, or rules that a limiter refused. Other refusals without a handle are not kept
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any; works on handles of a closed store

@@ -14,12 +14,17 @@
  *     default: an argument was wrong                              break; }
  *     cellar_limiter_close(l);
  *
+ * WHICH RULE  N a second, bursts of B  cellar_rule_token_bucket(N, CELLAR_SECOND_NS, B)
+ *             N a minute, evenly       cellar_rule_token_bucket(N, CELLAR_MINUTE_NS, 1)
+ *             at most N in any window  cellar_rule_sliding_log(N, W), or the strict token bucket
+ *             about N in any window    cellar_rule_sliding_window(N, W)
+ *             N each calendar day      cellar_rule_fixed_window(N, CELLAR_PER_DAY)
+ *             N at once                cellar_rule_concurrency(N), and cellar_permit_acquire
  * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
  *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
  *             bytes for each key. When the table is full, it evicts the key that loses least.
  * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
- *             short locks.
- * MORE        Restrictions and the rules for older clock readings stand at the end of this file. */
+ *             short locks. Restrictions and older clock readings: end of this file. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
@@ -293,7 +298,7 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
  *          E_NOT_FOUND (unknown time zone), E_CORRUPT (its file), E_INVAL (also: period or burst 0,
  *          two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or ban above
  *          400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
- *          concurrency, 2^34 - 1 for a fixed window)
+ *          concurrency, 2^34 - 1 for a fixed window; cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_limiter_close
  * thread:  any
  * cost:    takes max_bytes; reads the snapshot if there is one

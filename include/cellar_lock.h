@@ -127,6 +127,7 @@ CELLAR_STRUCT(cellar_locks_stats, fence_max);
  * out:     *out is NULL on failure
  * returns: OK; E_SPACE (max_bytes is too small for the table itself), E_NOMEM (memory, address
  *          space or random numbers of the kernel), E_UNSUPPORTED (field of a newer header), E_INVAL
+ *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_locks_close
  * thread:  any; a program may open several tables
  * cost:    one allocation of about 60 KiB, and address space of 200 bytes for each possible lock

@@ -311,10 +311,6 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
 CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text);
 /* Keep the reason of a failed cellar_open; return `code`. */
 CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
-/* Hold and reset the lock of cellar_open's error around a fork. */
-CELLAR_PRIVATE void cache_errors_prepare(void);
-CELLAR_PRIVATE void cache_errors_parent(void);
-CELLAR_PRIVATE void cache_errors_child(void);
 /* Record the error of a handle, log it if the host must know, and return `code`. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);

@@ -4,16 +4,14 @@
  *
  * INVARIANTS A call that returns a refusal or a failure has kept its text before. Outcomes keep
  *            none. The host's log gets what is no mistake of a caller: memory, space, disk.
- * LOCKING    ERROR: one lock per store for its handles, one for cellar_open.
+ * LOCKING    ERROR: one lock per store for its handles.
  * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
 #include "cache/cache_int.h"
 
 #include <stdio.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
-
-static sync_lock cache_open_error_lock; /* rank ERROR; guards cache_open_error */
-static cache_error cache_open_error;    /* last failed cellar_open of this process */
 
 BASE_SIZE_BEGIN
 
@@ -26,17 +24,12 @@ static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, cons
 
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
 {
-    sync_take(ERROR, &cache_open_error_lock);
-    cache_error_set(&cache_open_error, code, sys_errno, text);
-    sync_drop(ERROR, &cache_open_error_lock);
+    (void)base_open_fail(code, sys_errno, "%s", text);
 }
 
 CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
 {
-    char text[CACHE_ERROR_TEXT];
-    (void)snprintf(text, sizeof text, "cellar_open: %s", what);
-    cache_fail_open(code, 0, text);
-    return code;
+    return base_open_fail(code, 0, "cellar_open: %s", what);
 }
 
 CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text)
@@ -91,32 +84,19 @@ CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
 {
     if (out == NULL) { return CELLAR_E_INVAL; }
-    cache_error seen;
+    cellar_error_info full = cellar_error_info_default();
     if (c == NULL) {
-        sync_take(ERROR, &cache_open_error_lock);
-        seen = cache_open_error;
-        sync_drop(ERROR, &cache_open_error_lock);
+        base_open_error_get(&full);
     } else {
         sync_take(ERROR, &c->store->error_lock);
-        seen = c->error;
+        const cache_error seen = c->error;
         sync_drop(ERROR, &c->store->error_lock);
+        full.code = seen.code;
+        full.sys_errno = seen.sys_errno;
+        memcpy(full.text, seen.text, sizeof full.text);
     }
-    cellar_error_info full = cellar_error_info_default();
-    full.code = seen.code;
-    full.sys_errno = seen.sys_errno;
-    memcpy(full.text, seen.text, sizeof full.text);
     return base_opts_out(out, &full, sizeof full);
 }
-
-/* ---- fork ---- */
-
-CELLAR_PRIVATE void cache_errors_prepare(void) SYNC_UNCHECKED;
-CELLAR_PRIVATE void cache_errors_prepare(void) { sync_take(ERROR, &cache_open_error_lock); }
-
-CELLAR_PRIVATE void cache_errors_parent(void) SYNC_UNCHECKED;
-CELLAR_PRIVATE void cache_errors_parent(void) { sync_drop(ERROR, &cache_open_error_lock); }
-
-CELLAR_PRIVATE void cache_errors_child(void) { sync_reset(&cache_open_error_lock); }
 
 /* ---- names and texts of codes ---- */
 

@@ -156,20 +156,17 @@ static void cache_registry_prepare(void *ctx)
 {
     (void)ctx;
     sync_take(NAMESPACE, &cache_registry_lock);
-    cache_errors_prepare();
 }
 
 static void cache_registry_parent(void *ctx)
 {
     (void)ctx;
-    cache_errors_parent();
     sync_drop(NAMESPACE, &cache_registry_lock);
 }
 
 static void cache_registry_child(void *ctx)
 {
     (void)ctx;
-    cache_errors_child();
     sync_reset(&cache_registry_lock);
 }
 

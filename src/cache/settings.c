@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/open_error.h"
+
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
 /* Rule for one number of an option struct. 0 is always allowed and means the default. */
@@ -92,11 +94,10 @@ static cellar_err cache_rules_check(const void *options, const cache_rule *rules
             n = small;
         }
         if (n == 0 || (n >= r->min && n <= r->max)) { continue; }
-        char text[CACHE_ERROR_TEXT];
-        (void)snprintf(text, sizeof text, "%s must be %llu..%llu, or 0 for its default (got %lld)",
-                       r->name, (unsigned long long)r->min, (unsigned long long)r->max,
-                       (long long)n);
-        return cache_open_refuse(CELLAR_E_INVAL, text);
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "cellar_open: %s must be %llu..%llu, or 0 for its default (got %lld)",
+                              r->name, (unsigned long long)r->min, (unsigned long long)r->max,
+                              (long long)n);
     }
     return CELLAR_OK;
 }
@@ -105,17 +106,8 @@ static cellar_err cache_rules_check(const void *options, const cache_rule *rules
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
 {
-    const cellar_err err = src != NULL ? base_opts_in(dst, bytes, src) : CELLAR_OK;
-    char text[CACHE_ERROR_TEXT];
-    if (err == CELLAR_E_UNSUPPORTED) {
-        (void)snprintf(text, sizeof text, "%s has a field that this library does not know", name);
-        return cache_open_refuse(err, text);
-    }
-    if (err != CELLAR_OK) {
-        (void)snprintf(text, sizeof text, "struct_size of %s is wrong: start from %s_default()",
-                       name, name);
-        return cache_open_refuse(err, text);
-    }
+    const cellar_err err = base_open_opts(dst, bytes, src, "cellar_open", name);
+    if (err != CELLAR_OK) { return err; }
     return cache_rules_check(dst, rules, count);
 }
 

@@ -16,7 +16,7 @@
  *            once. Times before 1970 count as 1970, after 2480 as 2480.
  * LOCKING    The cache is written under `side` and read by its sequence number. The wall clock may
  *            be a function of the host: no lock is held when it is read. */
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 
 #define LIMIT_DAY_S 86400
 #define LIMIT_LOOKS_MOST 8 /* each one but the last met a period that another call had just set */
@@ -158,8 +158,8 @@ CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
     }
 }
 
-CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
-                                      limit_at *out)
+static void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
+                              limit_at *out)
 {
     limit_calendar *c = &l->calendar[r->kind >> 24 & 0xff];
     const uint32_t seq = base_load_acq(&c->seq);
@@ -179,4 +179,28 @@ CELLAR_PRIVATE void limit_calendar_at(cellar_limiter *l, const limit_rule *r, ui
     out->start = start;
     out->left_ns = left_ns > gone_ns ? left_ns - gone_ns : 1;
     out->end_ns = next_ms * 1000000u;
+}
+
+CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
+                                uint64_t units, limit_at *out)
+{
+    out->u = units;
+    out->ns = now_ns;
+    if (BASE_UNLIKELY(limit_algo(r) == CELLAR_RULE_FIXED_WINDOW)) {
+        limit_calendar_at(l, r, now_ns, out);
+    } else {
+        out->start = out->left_ns = out->end_ns = 0;
+    }
+}
+
+CELLAR_PRIVATE void limit_moment_of(cellar_limiter *l, const _Atomic uint64_t *set,
+                                    const limit_rule *own, uint64_t now_ns, limit_moment *out)
+{
+    out->now_ns = limit_since(set, now_ns);
+    out->units = limit_units_at(set, out->now_ns);
+    BASE_ASSERT(l->rule_count >= 1); /* the analysers ask */
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (own != NULL) { out->rule[i] = own[i]; } else { limit_rule_load(set, i, &out->rule[i]); }
+        limit_at_of(l, &out->rule[i], out->now_ns, out->units, &out->at[i]);
+    }
 }

@@ -2,7 +2,7 @@
  *
  * call: the public calls on one key: check arguments, run one operation.
  *
- * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run -> narrow | wide
+ * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run
  * TICKETS    A ticket names its take: slot, colour, generation of the rules, and the word after it.
  *            A token bucket gives back min(cost * T, what that word still owes, less what other
  *            tickets gave back since): rule.c. Reset, eviction and new rules change colour or
@@ -10,24 +10,15 @@
  * WAITING    Token buckets reserve and sleep: fair by virtual time, and no charge when the wait is
  *            too long. Other rules check again after retry_after plus up to 1 %.
  * LOCKING    none; a call sleeps with no lock held */
+#include "limit/call.h"
+
 #include <string.h>
 
 #include "base/opts.h"
-#include "limit/limit_int.h"
-
-CELLAR_PRIVATE bool limit_key_ok(const cellar_limiter *l, const void *key, size_t len)
-{
-    return l != NULL && key != NULL && len >= 1 && len <= CELLAR_KEY_MAX;
-}
-
-CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
-{
-    if (BASE_UNLIKELY(l->fixed)) {
-        if (op->callers_clock) { now_ns = limit_now(l); } /* periods follow the wall clock */
-        limit_calendar_look(l, now_ns);
-    }
-    return l->wide ? limit_wide_run(l, fp, now_ns, op) : limit_narrow_run(l, fp, now_ns, op);
-}
+#include "limit/convert.h"
+#include "limit/quick.h"
+#include "limit/run.h"
+#include "limit/table.h"
 
 /* Tell whether checks are possible. Permits have a call of their own: a check returns no token. */
 static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
@@ -47,7 +38,7 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
     limit_prefetch(l, fp);
     const uint64_t now = limit_now(l);
     cellar_err err;
-    if (!l->wide && limit_narrow_quick(l, fp, now, cost, out, &err)) { return err; }
+    if (l->bucket_alone && limit_quick(l, fp, now, cost, out, &err)) { return err; }
     limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out };
     return limit_run(l, fp, now, &op);
 }
@@ -59,9 +50,21 @@ CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
     cellar_err err;
-    if (!l->wide && limit_narrow_quick(l, fp, now_ns, cost, out, &err)) { return err; }
+    if (l->bucket_alone && limit_quick(l, fp, now_ns, cost, out, &err)) { return err; }
     limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out, .callers_clock = true };
     return limit_run(l, fp, now_ns, &op);
+}
+
+/* Check by rules of the call. `call`: the public function, for the text of a refusal. */
+CELLAR_PRIVATE cellar_err limit_check_own(cellar_limiter *l, const char *call, uint64_t fp,
+                                          uint64_t now_ns, const cellar_rule *rules,
+                                          uint32_t count, limit_op *op)
+{
+    limit_rule own[LIMIT_RULES];
+    const cellar_err err = limit_own_rules(l, call, rules, count, own);
+    if (err != CELLAR_OK) { return err; }
+    op->own = own;
+    return limit_run(l, fp, now_ns, op);
 }
 
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
@@ -84,19 +87,14 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
     const uint64_t fp = limit_fp(l, key, key_len);
     const uint64_t now = o->now_ns != 0 ? o->now_ns : limit_now(l);
     cellar_err err;
-    if (!l->wide && !peek && o->rules == NULL &&
-        limit_narrow_quick(l, fp, now, cost, out, &err)) {
+    if (l->bucket_alone && !peek && o->rules == NULL &&
+        limit_quick(l, fp, now, cost, out, &err)) {
         return err;
     }
     limit_op op = { .kind = peek ? LIMIT_PEEK : LIMIT_TAKE, .cost = cost, .result = out,
                     .callers_clock = o->now_ns != 0 };
     if (o->rules == NULL) { return limit_run(l, fp, now, &op); }
-    limit_rule own[LIMIT_RULES];
-    err = limit_own_rules(l, o->rules, o->rule_count, own);
-    if (err != CELLAR_OK) { return err; }
-    op.own = own;
-    op.own_count = o->rule_count;
-    return limit_run(l, fp, now, &op);
+    return limit_check_own(l, "cellar_limiter_check_with", fp, now, o->rules, o->rule_count, &op);
 }
 
 /* ---- tickets ---- */
@@ -216,56 +214,4 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
             base_rng_below(&base_thread_self()->rng, r->retry_after_ns / 100 + 1);
         base_sleep_ns(limit_min_u64(r->retry_after_ns + jitter, most));
     }
-}
-
-/* ---- permits ---- */
-
-#define LIMIT_LOOKS_FULL 1024u /* records of permits that a call searches for expired ones */
-
-CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
-{
-    uint64_t fp[16];
-    for (uint32_t done = 0; done < looks; done += 64) {
-        const uint32_t n = limit_permit_stale(l, now_ns, 64, fp, 16);
-        for (uint32_t i = 0; i < n; i++) {
-            limit_op op = { .kind = LIMIT_EXPIRE };
-            (void)limit_run(l, fp[i], now_ns, &op);
-        }
-    }
-}
-
-CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
-                                            int64_t lease_ms, uint64_t *token,
-                                            cellar_limiter_result *out)
-{
-    if (token == NULL) { return CELLAR_E_INVAL; }
-    *token = 0;
-    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = out };
-    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
-    const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
-    cellar_err err = limit_run(l, fp, now, &op);
-    if (err == CELLAR_E_LIMIT) { /* end expired permits and try again */
-        limit_permits_reclaim(l, now, LIMIT_LOOKS_FULL);
-        err = limit_run(l, fp, limit_now(l), &op);
-    }
-    if (err == CELLAR_OK) { *token = op.token; }
-    return err;
-}
-
-CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t token, int64_t lease_ms)
-{
-    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_EXTEND, .token = token };
-    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
-    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
-}
-
-CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
-                                            uint64_t token)
-{
-    if (!limit_key_ok(l, key, key_len) || l->conc < 0) { return CELLAR_E_INVAL; }
-    limit_op op = { .kind = LIMIT_RELEASE, .token = token };
-    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
 }

@@ -8,8 +8,10 @@
  * other
  *            calls can meet its charge: at most cost x (threads at that moment) units are denied
  *            without need. `chain_rollbacks` counts these moments.
- * SEE ALSO   table_multi.c: several rules of one limiter, atomic in one slot. */
-#include "limit/limit_int.h"
+ * SEE ALSO   decide.c: several rules of one limiter, atomic in one slot. */
+#include "limit/call.h"
+#include "limit/run.h"
+#include "limit/table.h"
 
 static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,
                                  limit_ticket *ticket, cellar_limiter_result *result)

@@ -3,7 +3,7 @@
  * check: check the invariants of a limiter by counting everything again.
  *
  * LOCKING    none: no other call runs */
-#include "limit/table_multi_int.h"
+#include "limit/slots.h"
 
 BASE_SIZE_BEGIN
 
@@ -25,14 +25,14 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
         seen += (base_load_rlx(&t->fp) ^ (f & ~(uint64_t)1)) <= 1;
     }
     if (seen != 1) { return false; }
-    for (uint32_t i = 0; l->wide && i < l->rule_count; i++) {
+    for (uint32_t i = 0; i < l->words; i++) {
         const uint64_t word = base_load_rlx(limit_word_at(s, i));
         *why = "a word is BUSY";
         if (word == LIMIT_BUSY) { return false; }
         *why = "a word has another colour than its slot";
         if ((word & LIMIT_COLOUR) != (w & LIMIT_COLOUR)) { return false; }
-        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
-        const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
+        if (i == l->rule_count || l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
+        const limit_ring g = limit_ring_of(l, s, i);
         const uint64_t used = limit_ring_used(g, word >> 2);
         const uint64_t end = limit_ring_written(word >> 2) + g.size;
         *why = "the stamps of a log decrease";

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: open and close a limiter; its memory; fork; its figures.
+ * open: open and close a limiter; its memory; fork.
  *
  * PICTURE    one mapping of at most max_bytes:
  *            | buckets ... | region heads | bucket locks | counters | side chains, overrides,
@@ -13,9 +13,12 @@
  * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only */
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
+#include "limit/convert.h"
+#include "limit/snapshot.h"
 
 BASE_SIZE_BEGIN
 
@@ -25,6 +28,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_PERMIT_MAX (1u << 20)
 #define LIMIT_OVER_MAX (1u << 26) /* more than fits into any machine */
 #define LIMIT_PLAN_MAX (1u << 20)
+#define LIMIT_REGIONS_MAX (UINT32_MAX / LIMIT_REGION_BUCKETS) /* buckets are numbered in 32 bits */
 
 /* ---- sizes ---- */
 
@@ -53,16 +57,19 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
         at += 8 * l->ring[i];
     }
     const uint32_t algo = l->algorithm[0];
-    l->wide = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
+    l->multi = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
               algo == CELLAR_RULE_CONCURRENCY ||
                   (rules[0].ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET);
-    l->slot_bytes = !l->wide ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
+    l->bucket_alone = !l->multi && algo == CELLAR_RULE_TOKEN_BUCKET;
+    l->words = l->rule_count + l->multi;
+    l->slot_bytes = !l->multi ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
-/* Compute the buckets that fit beside all other parts. Return false if not even one fits. */
+/* Compute the buckets that fit beside all other parts. Return false if not even one fits. Too many
+ * regions are UINT32_MAX. */
 static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
 {
-    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->wide ? sizeof(sync_lock) : 0);
+    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->multi ? sizeof(sync_lock) : 0);
     const uint64_t over = l->over_max * (uint64_t)(sizeof(limit_over) + 2 * sizeof(uint32_t));
     const uint64_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
                            l->plan_max * (uint64_t)sizeof(limit_plan) +
@@ -71,10 +78,9 @@ static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout 
     if (max_bytes <= fixed + sizeof(limit_head) + bucket) { return false; }
     const uint64_t left = max_bytes - fixed;
     const uint64_t per_region = LIMIT_REGION_BUCKETS * (uint64_t)bucket + sizeof(limit_head);
-    uint64_t regions = left / per_region + 1;
-    uint64_t buckets = (left - regions * sizeof(limit_head)) / bucket;
-    if (regions > UINT32_MAX / LIMIT_REGION_BUCKETS) { return false; }
-    o->regions = (uint32_t)regions;
+    const uint64_t regions = left / per_region + 1;
+    const uint64_t buckets = (left - regions * sizeof(limit_head)) / bucket;
+    o->regions = regions <= LIMIT_REGIONS_MAX ? (uint32_t)regions : UINT32_MAX;
     o->region_buckets = (uint32_t)limit_min_u64(buckets / regions, LIMIT_REGION_BUCKETS);
     return o->region_buckets > 0;
 }
@@ -84,7 +90,7 @@ static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
     const size_t buckets = (size_t)o->regions * o->region_buckets;
     o->heads = limit_align(buckets * LIMIT_WAYS * l->slot_bytes);
     o->locks = limit_align(o->heads + o->regions * sizeof(limit_head));
-    o->rows = limit_align(o->locks + (l->wide ? buckets * sizeof(sync_lock) : 0));
+    o->rows = limit_align(o->locks + (l->multi ? buckets * sizeof(sync_lock) : 0));
     o->chain = o->rows + o->rows_count * sizeof(limit_row);
     o->over_buckets = l->over_max == 0 ? 0 : (uint32_t)base_pow2_ceil(l->over_max);
     o->over = limit_align(o->chain + o->over_buckets * sizeof(uint32_t));
@@ -114,13 +120,13 @@ static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg
                                          LIMIT_ROWS_MAX);
 }
 
-static cellar_err limit_map(cellar_limiter *l, const limit_layout *o)
+static bool limit_map(cellar_limiter *l, const limit_layout *o)
 {
     const size_t bytes = (size_t)base_round_up(o->end, BASE_PAGE);
-    if (!base_region_reserve(&l->block, bytes, bytes)) { return CELLAR_E_NOMEM; }
+    if (!base_region_reserve(&l->block, bytes, bytes)) { return false; }
     if (!base_region_commit(&l->block, 0, bytes)) {
         base_region_release(&l->block);
-        return CELLAR_E_NOMEM;
+        return false;
     }
     if (bytes >= BASE_HUGE) { base_region_huge(&l->block, true); }
     unsigned char *p = l->block.base;
@@ -145,18 +151,24 @@ static cellar_err limit_map(cellar_limiter *l, const limit_layout *o)
         l->permit[i - 1].next = l->permit_free;
         l->permit_free = i;
     }
-    return CELLAR_OK;
+    return true;
 }
 
 /* ---- fork ---- */
+
+static uint32_t limit_bucket_locks(const cellar_limiter *l)
+{
+    return l->multi ? l->regions * l->region_buckets : 0;
+}
 
 static void limit_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_limiter *l = ctx;
     sync_take(RESIZE, &l->change);
     for (uint32_t r = 0; r < l->regions; r++) { sync_take(LIMIT, &l->head[r].lock); }
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = 0; b < buckets; b++) { sync_take(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) {
+        sync_take(LIMIT_BUCKET, &l->bucket_lock[b]);
+    }
     sync_take(LIMIT_SIDE, &l->side);
 }
 
@@ -164,8 +176,9 @@ static void limit_fork_parent(void *ctx) SYNC_UNCHECKED
 {
     cellar_limiter *l = ctx;
     sync_drop(LIMIT_SIDE, &l->side);
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = buckets; b-- > 0;) { sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]); }
+    for (uint32_t b = limit_bucket_locks(l); b-- > 0;) {
+        sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]);
+    }
     for (uint32_t r = l->regions; r-- > 0;) { sync_drop(LIMIT, &l->head[r].lock); }
     sync_drop(RESIZE, &l->change);
 }
@@ -174,8 +187,7 @@ static void limit_fork_child(void *ctx)
 {
     cellar_limiter *l = ctx;
     sync_reset(&l->side);
-    const uint32_t buckets = l->wide ? l->regions * l->region_buckets : 0;
-    for (uint32_t b = 0; b < buckets; b++) { sync_reset(&l->bucket_lock[b]); }
+    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) { sync_reset(&l->bucket_lock[b]); }
     for (uint32_t r = 0; r < l->regions; r++) { sync_reset(&l->head[r].lock); }
     sync_reset(&l->change);
     l->detached = true;
@@ -191,37 +203,57 @@ static bool limit_text_ok(const char *text)
     return true;
 }
 
+static cellar_err limit_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_limiter_open: %s", why);
+}
+
 /* Copy and check the host options of the caller. */
 static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *out)
 {
+    const char *why;
     *out = cellar_host_opts_default();
-    if (in == NULL) { return CELLAR_OK; }
-    const cellar_err err = base_opts_in(out, sizeof *out, in);
+    const cellar_err err = base_open_opts(out, sizeof *out, in, "cellar_limiter_open",
+                                          "cellar_host_opts");
     if (err != CELLAR_OK) { return err; }
-    const bool ok = (out->alloc == NULL) == (out->free == NULL) &&
-                    (uint32_t)out->log_level <= CELLAR_LOG_OFF &&
-                    (out->name == NULL || limit_text_ok(out->name));
-    return ok ? CELLAR_OK : CELLAR_E_INVAL;
+    const bool bad =
+        base_broken((out->alloc == NULL) != (out->free == NULL),
+                    "host.alloc and host.free must be set together", &why) ||
+        base_broken((uint32_t)out->log_level > CELLAR_LOG_OFF,
+                    "host.log_level must be a cellar_log_level", &why) ||
+        base_broken(out->name != NULL && !limit_text_ok(out->name),
+                    "host.name must have at most 64 printable ASCII characters", &why);
+    return bad ? limit_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
 }
 
 /* Copy and check the options of the caller. */
 static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
 {
+    const char *why;
     *out = cellar_limiter_config_default();
-    if (in == NULL) { return CELLAR_OK; }
-    const cellar_err err = base_opts_in(out, sizeof *out, in);
+    const cellar_err err = base_open_opts(out, sizeof *out, in, "cellar_limiter_open",
+                                          "cellar_limiter_config");
     if (err != CELLAR_OK) { return err; }
-    if (out->abi != 0 && out->abi != CELLAR_ABI) { return CELLAR_E_ABI; }
-    const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
-    if ((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW ||
-        calls != (out->snapshot_read != NULL) || (files && calls) || out->coarse_clock > 1 ||
-        (out->coarse_clock == 1 && out->clock_ns != NULL) ||
-        out->max_permits > LIMIT_PERMIT_MAX || out->max_plans > LIMIT_PLAN_MAX ||
-        (out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF) ||
-        (out->snapshot_interval_ms != 0 && !files && !calls)) {
-        return CELLAR_E_INVAL;
+    if (out->abi != 0 && out->abi != CELLAR_ABI) {
+        return limit_open_fail(CELLAR_E_ABI, "the header belongs to another library");
     }
-    return CELLAR_OK;
+    const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
+    const bool bad =
+        base_broken((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW,
+                    "overflow must be a cellar_overflow", &why) ||
+        base_broken(calls != (out->snapshot_read != NULL),
+                    "snapshot_write and snapshot_read must be set together", &why) ||
+        base_broken(files && calls, "snapshot_path excludes snapshot_write", &why) ||
+        base_broken(out->snapshot_interval_ms != 0 && !files && !calls,
+                    "snapshot_interval_ms needs snapshot_path or snapshot_write", &why) ||
+        base_broken(out->coarse_clock > 1, "coarse_clock must be 0 or 1", &why) ||
+        base_broken(out->coarse_clock == 1 && out->clock_ns != NULL,
+                    "coarse_clock excludes clock_ns", &why) ||
+        base_broken(out->max_permits > LIMIT_PERMIT_MAX, "max_permits must be 0..2^20", &why) ||
+        base_broken(out->max_plans > LIMIT_PLAN_MAX, "max_plans must be 0..2^20", &why) ||
+        base_broken(out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF,
+                    "max_overrides must be 0..2^26, or CELLAR_OFF", &why);
+    return bad ? limit_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
 }
 
 static cellar_err limit_zone(cellar_limiter *l, const char *name)
@@ -229,11 +261,13 @@ static cellar_err limit_zone(cellar_limiter *l, const char *name)
     if (!l->fixed) { return CELLAR_OK; }
     switch (base_tz_open(&l->hooks, name, &l->zone)) {
     case BASE_TZ_OK: return CELLAR_OK;
-    case BASE_TZ_UNKNOWN: return CELLAR_E_NOT_FOUND;
-    case BASE_TZ_DAMAGED: return CELLAR_E_CORRUPT;
-    case BASE_TZ_NOMEM: return CELLAR_E_NOMEM;
+    case BASE_TZ_UNKNOWN: break;
+    case BASE_TZ_DAMAGED:
+        return limit_open_fail(CELLAR_E_CORRUPT, "the file of zone is damaged: reinstall tzdata");
+    case BASE_TZ_NOMEM: return limit_open_fail(CELLAR_E_NOMEM, "no memory for zone");
     }
-    return CELLAR_E_NOT_FOUND;
+    return limit_open_fail(CELLAR_E_NOT_FOUND,
+                           "zone is unknown: install tzdata, or use an offset like \"+08:00\"");
 }
 
 static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_config *cfg,
@@ -241,22 +275,28 @@ static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_conf
 {
     uint32_t concs = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const cellar_err err = limit_compile(&in[i], i, &rules[i]);
-        if (err != CELLAR_OK) { return err; }
+        const char *why = NULL;
+        cellar_err err = limit_compile(&in[i], i, &rules[i], &why);
         concs += in[i].algorithm == CELLAR_RULE_CONCURRENCY;
         const bool bucket = in[i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
-        if (cfg->coarse_clock == 1 && bucket && rules[i].step < 100 * LIMIT_UNITS_NS) {
-            return CELLAR_E_INVAL;
+        if (err == CELLAR_OK &&
+            (base_broken(concs > 1, "a limiter has at most one concurrency rule", &why) ||
+             base_broken(cfg->coarse_clock == 1 && bucket &&
+                             rules[i].step < 100 * LIMIT_UNITS_NS,
+                         "coarse_clock needs a limit of at most 1e7 a second", &why))) {
+            err = CELLAR_E_INVAL;
+        }
+        if (err != CELLAR_OK) {
+            return base_open_fail(err, 0, "cellar_limiter_open: rule %u: %s", i, why);
         }
         l->rule[i] = in[i];
         const char *name = in[i].name != NULL ? in[i].name : "default";
         memcpy(l->rule_name[i], name, strlen(name) + 1);
         l->rule[i].name = l->rule_name[i];
     }
-    return concs <= 1 ? CELLAR_OK : CELLAR_E_INVAL;
+    return CELLAR_OK;
 }
 
-/* Word 0 of a set is the origin; the rules follow. */
 static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool snapshots)
 {
     uint64_t lead_ns = limit_lead(l, rules);
@@ -265,16 +305,7 @@ static void limit_set_first(cellar_limiter *l, const limit_rule *rules, bool sna
             lead_ns = CELLAR_SECOND_NS + CELLAR_PERIOD_MAX_NS;
         }
     }
-    base_store_rlx(&l->set[0][0], limit_now(l) - lead_ns);
-    for (uint32_t i = 0; i < l->rule_count; i++) {
-        _Atomic uint64_t *w = &l->set[0][1 + i * LIMIT_RULE_WORDS];
-        base_store_rlx(&w[0], rules[i].kind);
-        base_store_rlx(&w[1], rules[i].limit);
-        base_store_rlx(&w[2], rules[i].step);
-        base_store_rlx(&w[3], rules[i].burst);
-        base_store_rlx(&w[4], rules[i].reach);
-        base_store_rlx(&w[5], rules[i].ban);
-    }
+    limit_set_write(l->set[0], limit_now(l) - lead_ns, rules, l->rule_count);
     base_store_rel(&l->state, (uint64_t)l->regions);
 }
 
@@ -291,27 +322,37 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     if (err != CELLAR_OK) { return err; }
     l->persist_bytes = limit_persist_bytes(l, cfg);
     limit_side_sizes(l, cfg, max_bytes, &o);
-    if (!limit_fit(l, max_bytes, &o)) { return CELLAR_E_SPACE; }
-    if (max_bytes > SIZE_MAX / 2) { return CELLAR_E_NOMEM; } /* sizes are size_t from here on */
+    if (!limit_fit(l, max_bytes, &o)) {
+        return base_open_fail(CELLAR_E_SPACE, 0, "cellar_limiter_open: max_bytes is too small for "
+                              "one bucket of these rules: raise it (got %llu)",
+                              (unsigned long long)max_bytes);
+    }
+    err = CELLAR_E_NOMEM;
+    const char *why = "no memory for max_bytes: lower it";
+    if (max_bytes > SIZE_MAX / 2 || o.regions == UINT32_MAX) { goto refuse; }
     limit_place_parts(l, &o);
     BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
-    err = limit_map(l, &o);
-    if (err != CELLAR_OK) { return err; }
+    if (!limit_map(l, &o)) { goto refuse; }
+    why = "no random bytes for the hash key: set hash_key";
     if (cfg->hash_key != NULL) {
         memcpy(l->hash_bytes, cfg->hash_key, sizeof l->hash_bytes);
     } else if (!base_random_bytes(l->hash_bytes, sizeof l->hash_bytes)) {
-        return CELLAR_E_NOMEM;
+        goto refuse;
     }
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     limit_set_first(l, rules, l->persist_bytes != 0);
-    err = limit_persist_open(l, cfg);
-    if (err != CELLAR_OK) { return err; }
+    err = limit_persist_open(l, cfg, &why);
+    if (err != CELLAR_OK) { goto refuse; }
     l->forks.prepare = limit_fork_prepare;
     l->forks.parent = limit_fork_parent;
     l->forks.child = limit_fork_child;
     l->forks.ctx = l;
     l->forks_known = base_fork_register(&l->forks);
-    return l->forks_known ? CELLAR_OK : CELLAR_E_NOMEM;
+    if (l->forks_known) { return CELLAR_OK; }
+    err = CELLAR_E_NOMEM;
+    why = "no memory for the fork handlers";
+refuse:
+    return limit_open_fail(err, why);
 }
 
 static void limit_free(cellar_limiter *l)
@@ -330,9 +371,13 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
                                           cellar_limiter **out)
 {
     cellar_limiter_config c;
-    if (out == NULL) { return CELLAR_E_INVAL; }
+    if (out == NULL) { return limit_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
     *out = NULL;
-    if (rules == NULL || rule_count == 0 || rule_count > LIMIT_RULES) { return CELLAR_E_INVAL; }
+    if (rules == NULL) { return limit_open_fail(CELLAR_E_INVAL, "rules must not be NULL"); }
+    if (rule_count == 0 || rule_count > LIMIT_RULES) {
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "cellar_limiter_open: rule_count must be 1..7 (got %u)", rule_count);
+    }
     cellar_host_opts host;
     cellar_err err = limit_config_read(cfg, &c);
     if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
@@ -340,7 +385,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx };
     void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
                                sizeof(cellar_limiter) + BASE_PAD);
-    if (raw == NULL) { return CELLAR_E_NOMEM; }
+    if (raw == NULL) { return limit_open_fail(CELLAR_E_NOMEM, "no memory for the handle"); }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
     l->raw = raw;
@@ -368,55 +413,6 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
 CELLAR_API void cellar_limiter_close(cellar_limiter *l)
 {
     if (l != NULL) { limit_free(l); }
-}
-
-/* ---- figures ---- */
-
-static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
-{
-    uint64_t n = 0;
-    for (uint32_t r = 0; r < l->rows; r++) { n += base_load_rlx(&l->row[r].cell[c]); }
-    return n;
-}
-
-CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
-{
-    if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    s.allowed = limit_sum(l, LIMIT_ALLOWED);
-    s.denied = limit_sum(l, LIMIT_DENIED);
-    s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);
-    s.banned = limit_sum(l, LIMIT_BANNED);
-    s.overflow_denied = limit_sum(l, LIMIT_OVERFLOW_DENIED);
-    s.overflow_allowed = limit_sum(l, LIMIT_OVERFLOW_ALLOWED);
-    s.chain_rollbacks = limit_sum(l, LIMIT_CHAIN_ROLLBACKS);
-    s.permits_expired = limit_sum(l, LIMIT_PERMITS_EXPIRED);
-    s.permits_full = limit_sum(l, LIMIT_PERMITS_FULL);
-    s.overrides_full = limit_sum(l, LIMIT_OVERRIDES_FULL);
-    s.snapshots_refused = limit_sum(l, LIMIT_SNAPSHOT_REFUSED);
-    for (uint32_t r = 0; r < l->rows; r++) {
-        for (uint32_t i = 0; i < l->rule_count; i++) {
-            s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);
-        }
-    }
-    for (uint32_t r = 0; r < l->regions; r++) {
-        s.live_evicted += base_load_rlx(&l->head[r].live_evicted);
-        s.dead_replaced += base_load_rlx(&l->head[r].dead_replaced);
-        s.moved += base_load_rlx(&l->head[r].moved);
-    }
-    const uint32_t buckets = l->regions * l->region_buckets;
-    s.slots = (uint64_t)buckets * LIMIT_WAYS;
-    for (uint32_t b = 0; b < buckets; b++) {
-        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            s.keys += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
-        }
-    }
-    s.bytes = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
-    sync_take(LIMIT_SIDE, &l->side);
-    s.overrides = base_load_rlx(&l->over_count);
-    s.permits = l->permit_count;
-    sync_drop(LIMIT_SIDE, &l->side);
-    return base_opts_out(out, &s, sizeof s);
 }
 
 BASE_SIZE_END

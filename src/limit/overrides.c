@@ -14,7 +14,8 @@
  *            then stay behind a live one for a while. */
 #include <string.h>
 
-#include "limit/limit_int.h"
+#include "limit/overrides.h"
+#include "limit/table.h"
 
 #define LIMIT_WALK 64u
 #define LIMIT_LOOKS 256u /* records searched for an expired ban */
@@ -85,6 +86,14 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
     }
     sync_drop(LIMIT_SIDE, &l->side);
     return o != NULL;
+}
+
+CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *rules)
+{
+    bool has_plan = false;
+    uint64_t until_ns;
+    return base_load_acq(&l->over_count) != 0 &&
+           limit_over_get(l, fp, rules, &has_plan, &until_ns) && has_plan;
 }
 
 CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
@@ -261,9 +270,8 @@ static void limit_permit_free(cellar_limiter *l, uint32_t i) SYNC_HOLDS(LIMIT_SI
 }
 
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
-                                           uint64_t now_ns, uint64_t *value, uint64_t *token)
+                                           uint64_t *value, uint64_t *token)
 {
-    (void)now_ns;
     sync_take(LIMIT_SIDE, &l->side);
     const uint32_t i = l->permit_free;
     if (i != 0) {

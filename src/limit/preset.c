@@ -3,7 +3,9 @@
  * preset: the limiter for users: check(user, limit, window) on a sliding log of 256 stamps.
  *
  * SEE ALSO   README.md in this folder: the faults of the program that it replaces. */
-#include "limit/limit_int.h"
+#include "base/open_error.h"
+#include "limit/call.h"
+#include "limit/table.h"
 
 BASE_SIZE_BEGIN
 
@@ -18,13 +20,17 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
                                                 size_t user_len, uint64_t limit, uint64_t window_s,
                                                 cellar_limiter_result *out)
 {
-    if (window_s == 0) { return CELLAR_E_INVAL; }
-    if (window_s > CELLAR_PERIOD_MAX_NS / CELLAR_SECOND_NS) { return CELLAR_E_RANGE; }
+    const uint64_t most = CELLAR_PERIOD_MAX_NS / CELLAR_SECOND_NS;
+    if (!limit_key_ok(l, user, user_len) || l->conc >= 0) { return CELLAR_E_INVAL; }
+    if (window_s == 0 || window_s > most) {
+        return base_open_fail(window_s == 0 ? CELLAR_E_INVAL : CELLAR_E_RANGE, 0,
+                              "cellar_user_limiter_check: window_s must be 1..%llu (got %llu)",
+                              (unsigned long long)most, (unsigned long long)window_s);
+    }
     const cellar_rule rule = cellar_rule_sliding_log(limit, window_s * CELLAR_SECOND_NS);
-    cellar_check_opts o = cellar_check_opts_default();
-    o.rules = &rule;
-    o.rule_count = 1;
-    return cellar_limiter_check_with(l, user, user_len, 1, &o, out);
+    limit_op op = { .kind = LIMIT_TAKE, .cost = 1, .result = out };
+    return limit_check_own(l, "cellar_user_limiter_check", limit_fp(l, user, user_len),
+                           limit_now(l), &rule, 1, &op);
 }
 
 BASE_SIZE_END

@@ -14,7 +14,7 @@
  *            stamps adds size - k. So a reader without the lock that finds the same word before
  *            and after a cell has read the cell of that state. Writers make the word BUSY first.
  * LOCKING    Adding and removing under the bucket lock; limit_ring_take also without it. */
-#include "limit/table_multi_int.h"
+#include "limit/ring.h"
 
 /* Return the cell of the j-th newest stamp, from 0; j < used. */
 static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)
@@ -22,7 +22,7 @@ static _Atomic uint64_t *limit_ring_cell(limit_ring g, uint64_t v, uint64_t j)
     BASE_ASSERT(g.size > 0);
     return g.cell + (limit_ring_written(v) + g.size - 1 - j) % g.size;
 }
-static uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
+CELLAR_PRIVATE uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j)
 {
     return base_load_rlx(limit_ring_cell(g, v, j));
 }

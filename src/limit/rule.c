@@ -18,8 +18,9 @@
  *            multiplied, and times are at most now + 400 days < 2^62.
  * LIMITS     Sliding windows count in whole ns, all others in 1/64 ns. A ticket above 2^54 units
  *            counts as 2^54 for other tickets.
- * SEE ALSO   table_single.c, table_multi.c (storing the result), ring.c (logs), overrides.c. */
-#include "limit/limit_int.h"
+ * SEE ALSO   decide.c (several rules), ring.c (logs), overrides.c (permits). */
+#include "base/open_error.h"
+#include "limit/rule.h"
 
 BASE_SIZE_BEGIN
 
@@ -90,58 +91,87 @@ static bool limit_name_ok(const char *name)
     return n > 0;
 }
 
-static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *out)
+static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *out,
+                                             const char **why)
 {
-    if (in->burst == 0) { return CELLAR_E_INVAL; }
-    uint64_t n = in->limit;
-    if ((in->flags & CELLAR_RULE_STRICT) != 0 && n > 0) {
-        if (in->burst > n) { return CELLAR_E_INVAL; }
-        n = n - in->burst + 1;
+    const bool strict = (in->flags & CELLAR_RULE_STRICT) != 0 && in->limit > 0;
+    if (base_broken(in->burst == 0, "burst must be at least 1", why) ||
+        base_broken(strict && in->burst > in->limit,
+                    "burst of a strict token bucket must be at most limit", why)) {
+        return CELLAR_E_INVAL;
     }
+    const uint64_t n = strict ? in->limit - in->burst + 1 : in->limit;
     const uint64_t w = in->period_ns * LIMIT_UNITS_NS;
-    if (n > w) { return CELLAR_E_RANGE; }
+    if (base_broken(n > w, "limit must be at most 64e9 a second: lower it", why)) {
+        return CELLAR_E_RANGE;
+    }
     out->step = n == 0 ? 0 : BASE_MUTANT("limit.t_rounded_down") ? w / n : (w - 1) / n + 1;
     out->burst = in->burst;
-    if (out->step != 0 && in->burst > LIMIT_DEBT_MAX / out->step) { return CELLAR_E_RANGE; }
+    if (base_broken(out->step != 0 && in->burst > LIMIT_DEBT_MAX / out->step,
+                    "burst must refill within 400 days: lower it", why)) {
+        return CELLAR_E_RANGE;
+    }
     out->reach = out->burst * out->step;
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out)
+/* Tell whether the fields of a rule contradict its algorithm. */
+static bool limit_rule_invalid(const cellar_rule *in, const char **why)
 {
-    const uint32_t known = CELLAR_RULE_DRY_RUN | CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT;
+    const uint32_t bucket_only = CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT;
     const bool bucket = in->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const bool fixed = in->algorithm == CELLAR_RULE_FIXED_WINDOW;
     const bool timed = bucket || in->algorithm == CELLAR_RULE_SLIDING_LOG ||
                        in->algorithm == CELLAR_RULE_SLIDING_WINDOW;
-    if ((in->flags & ~known) != 0 || in->reserved0 != 0 || in->reserved1 != 0 ||
-        (!bucket && (in->flags & (CELLAR_RULE_CHARGE_DENIED | CELLAR_RULE_STRICT)) != 0) ||
-        (!bucket && in->burst != 0) || timed != (in->period_ns != 0) ||
-        (in->name != NULL && !limit_name_ok(in->name)) ||
-        (in->algorithm == CELLAR_RULE_FIXED_WINDOW) != (in->calendar != 0) ||
-        in->calendar > CELLAR_PER_MONTH) {
-        return CELLAR_E_INVAL;
-    }
-    if (in->period_ns > CELLAR_PERIOD_MAX_NS || in->ban_ns > CELLAR_PERIOD_MAX_NS) {
-        return CELLAR_E_RANGE;
-    }
+    return base_broken((uint32_t)in->algorithm - 1 >= CELLAR_RULE_CONCURRENCY,
+                       "algorithm is unknown: start from a cellar_rule_... function", why) ||
+           base_broken((in->flags & ~(CELLAR_RULE_DRY_RUN | bucket_only)) != 0 ||
+                           in->reserved0 != 0 || in->reserved1 != 0,
+                       "flags and reserved fields must be those of this library", why) ||
+           base_broken(!bucket && (in->flags & bucket_only) != 0,
+                       "CHARGE_DENIED and STRICT need a token bucket", why) ||
+           base_broken(!bucket && in->burst != 0, "burst needs a token bucket", why) ||
+           base_broken(timed && in->period_ns == 0, "period_ns must be at least 1", why) ||
+           base_broken(!timed && in->period_ns != 0,
+                       "period_ns must be 0 for a fixed window or concurrency", why) ||
+           base_broken(in->name != NULL && !limit_name_ok(in->name),
+                       "name must have 1..63 printable ASCII characters", why) ||
+           base_broken(fixed != (in->calendar != 0) || in->calendar > CELLAR_PER_MONTH,
+                       "calendar must be 1..5 for a fixed window, else 0", why);
+}
+
+/* Tell whether a number of a rule is too large for its algorithm. */
+static bool limit_rule_too_large(const cellar_rule *in, const char **why)
+{
+    const cellar_algorithm a = in->algorithm;
+    return base_broken(in->period_ns > CELLAR_PERIOD_MAX_NS || in->ban_ns > CELLAR_PERIOD_MAX_NS,
+                       "period_ns and ban_ns must be at most 400 days", why) ||
+           base_broken(a == CELLAR_RULE_SLIDING_LOG && in->limit > CELLAR_SLIDING_LOG_MAX,
+                       "limit of a sliding log must be at most 4096: use a token bucket", why) ||
+           base_broken((a == CELLAR_RULE_SLIDING_WINDOW || a == CELLAR_RULE_CONCURRENCY) &&
+                           in->limit > LIMIT_COUNT_MAX,
+                       "limit must be at most 2^20 - 1 for this algorithm", why) ||
+           base_broken(a == CELLAR_RULE_FIXED_WINDOW && in->limit > LIMIT_FIXED_MAX,
+                       "limit of a fixed window must be at most 2^34 - 1", why);
+}
+
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out,
+                                        const char **why)
+{
+    if (limit_rule_invalid(in, why)) { return CELLAR_E_INVAL; }
+    if (limit_rule_too_large(in, why)) { return CELLAR_E_RANGE; }
+
     out->kind = (uint32_t)in->algorithm | (uint64_t)in->flags << 8 | (uint64_t)in->calendar << 16 |
                 (uint64_t)number << 24;
     out->limit = out->burst = in->limit;
     out->step = out->reach = 0;
     out->ban = limit_units_of(in->ban_ns);
-    switch (in->algorithm) {
-    case CELLAR_RULE_TOKEN_BUCKET: return limit_compile_token_bucket(in, out);
-    case CELLAR_RULE_SLIDING_LOG:
-        out->step = in->period_ns * LIMIT_UNITS_NS;
-        return in->limit <= CELLAR_SLIDING_LOG_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RULE_SLIDING_WINDOW:
-        out->step = in->period_ns;
-        return in->limit <= LIMIT_COUNT_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RULE_FIXED_WINDOW: return in->limit <= LIMIT_FIXED_MAX ? CELLAR_OK : CELLAR_E_RANGE;
-    case CELLAR_RULE_CONCURRENCY:
-        return in->limit < (uint64_t)1 << 20 ? CELLAR_OK : CELLAR_E_RANGE;
-    default: return CELLAR_E_INVAL;
+    if (in->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
+        return limit_compile_token_bucket(in, out, why);
     }
+    if (in->algorithm == CELLAR_RULE_SLIDING_LOG) { out->step = in->period_ns * LIMIT_UNITS_NS; }
+    if (in->algorithm == CELLAR_RULE_SLIDING_WINDOW) { out->step = in->period_ns; }
+    return CELLAR_OK;
 }
 
 /* ---- sliding and fixed windows: the value at this moment ---- */
@@ -420,18 +450,6 @@ CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at,
 }
 
 /* ---- the loss of dropping a value; conversion to another rule ---- */
-
-CELLAR_PRIVATE bool limit_dead(const limit_rule *r, const limit_at *at, uint64_t v)
-{
-    if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { return v <= at->u; }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        limit_counts c;
-        limit_counts_at(r, at, v, &c);
-        return (c.previous | c.current) == 0;
-    }
-    uint64_t start;
-    return limit_fixed_at(at, v, &start) == 0;
-}
 
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v)
 {

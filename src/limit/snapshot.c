@@ -5,9 +5,9 @@
  * FORMAT     Little endian, one stream. The sum at the end covers all bytes before it.
  *            0   "CELLIM01"   8 version 4, number of rules 4   16 hash key 32   48 wall clock, ms 8
  *            56  hash of the boot id 8   64 ms since boot 8   72 limiter's clock, ns 8
- *            80  0 narrow, 1 wide 4, 0 4
+ *            80  1 if slots have several words 4, 0 4
  *            88  the rules, 48 each, as limit_rule; then for each the longest window named, 8
- *            then records: fingerprint 8 (0 ends them); wide: banned for 8; for each rule:
+ *            then records: fingerprint 8 (0 ends them); several words: banned for 8; for each rule:
  *                token bucket: debt 8      sliding window, fixed window: the value 8
  *                sliding log: number of stamps 4, units beyond them 4, age of each stamp 8, oldest
  *                first      concurrency: nothing
@@ -20,7 +20,7 @@
  *            again: ages are stored, not times, and sliding windows move to the new clock.
  * RULES      A region during a change of rules, and a key with a plan, are written as shares of the
  *            rules in the header: the snapshot has no other rules.
- * SEATS      Keys find their slots as any key does (table_single.c, table_multi.c). If the table
+ * SEATS      Keys find their slots as any key does (slots.c). If the table
  *            is smaller than before, the keys with more debt stay; a key without a slot is counted.
  * REFUSED    A wrong sum, another version, other algorithms, another hash key than the given one:
  *            the limiter starts empty, counts it and writes one log line. Never partly.
@@ -28,11 +28,17 @@
  *            loses the changes since the last snapshot.
  * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
  *            without. */
+#include "limit/snapshot.h"
+
 #include <errno.h>
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/vfs.h"
-#include "limit/table_multi_int.h"
+#include "limit/calendar.h"
+#include "limit/convert.h"
+#include "limit/overrides.h"
+#include "limit/slots.h"
 
 BASE_SIZE_BEGIN
 
@@ -63,10 +69,16 @@ typedef struct limit_image { /* the fixed part of the header */
     uint32_t version, rule_count;
     unsigned char hash_key[32];
     uint64_t wall_ms, boot_hash, boot_ms, now_ns;
-    uint32_t wide, zero;
+    uint32_t multi, zero;
 } limit_image;
 _Static_assert(sizeof(limit_image) == 88, "as FORMAT says");
 _Static_assert(sizeof(limit_rule) == 48, "as FORMAT says");
+
+/* Room for the slots of one bucket, behind the struct. */
+static _Atomic uint64_t *limit_copy(limit_persist *p)
+{
+    return (_Atomic uint64_t *)(void *)(p + 1);
+}
 
 static void limit_sum_block(limit_persist *p, const unsigned char *bytes, size_t n)
 {
@@ -121,37 +133,32 @@ static uint64_t limit_left(uint64_t until, uint64_t units)
 }
 
 /* Write one key, from a copy of its slot. */
-static void limit_put_key(cellar_limiter *l, limit_persist *p, const uint64_t *slot,
-                          uint64_t units)
+static void limit_put_key(cellar_limiter *l, limit_persist *p, limit_slot *s, uint64_t units)
 {
-    limit_put_u64(p, slot[0] & ~(uint64_t)1);
-    if (!l->wide) {
-        const uint64_t v = slot[1] >> 2;
-        limit_put_u64(p, l->algorithm[0] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units) : v);
-        return;
+    limit_put_u64(p, base_load_rlx(&s->fp) & ~(uint64_t)1);
+    if (l->multi) {
+        limit_put_u64(p, limit_left(base_load_rlx(limit_word_at(s, l->rule_count)) >> 2, units));
     }
-    limit_put_u64(p, limit_left(slot[1] >> 2, units));
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const uint64_t v = slot[2 + i] >> 2;
+        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
         if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
         if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) {
-            limit_put_u64(p, l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units) :
-                          v);
+            limit_put_u64(p, l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units)
+                                                                         : v);
             continue;
         }
-        const uint64_t *cell = slot + l->ring_at[i] / 8, size = l->ring[i];
-        const uint64_t used = limit_min_u64(limit_ring_count(v), size);
+        const limit_ring g = limit_ring_of(l, s, i);
+        const uint64_t used = limit_ring_used(g, v);
         limit_put_u64(p, (limit_ring_count(v) - used) << 32 | used);
         for (uint64_t j = used; j-- > 0;) {
-            const uint64_t at = (limit_ring_written(v) + size - 1 - j) % size;
-            limit_put_u64(p, units - cell[at]); /* negative if the clock went back */
+            limit_put_u64(p, units - limit_ring_stamp(g, v, j)); /* negative: the clock went back */
         }
     }
 }
 
-/* Convert the words of a key with the rules `from` to shares of `to`. */
-static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_rule *to,
-                         uint64_t *slot, uint64_t now_ns, uint64_t units)
+/* Convert the words of a key with the rules `from` to shares of those of `m`. */
+static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_moment *m,
+                         limit_slot *s)
 {
     limit_at at;
     for (uint32_t i = 0; i < l->rule_count; i++) {
@@ -159,72 +166,66 @@ static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_
             l->algorithm[i] == CELLAR_RULE_CONCURRENCY) {
             continue;
         }
-        uint64_t *word = &slot[l->wide ? 2 + i : 1];
-        limit_at_of(l, &from[i], now_ns, units, &at);
-        *word = limit_word(limit_convert(&from[i], &to[i], &at, *word >> 2, 0), *word);
+        _Atomic uint64_t *word = limit_word_at(s, i);
+        const uint64_t w = base_load_rlx(word);
+        limit_at_of(l, &from[i], m->now_ns, m->units, &at);
+        const uint64_t v = limit_convert(&from[i], &m->rule[i], &at, w >> 2, 0);
+        base_store_rlx(word, limit_word(v, w));
     }
 }
 
-/* Tell whether a slot has debt, by the present rules. */
-static bool limit_worth(cellar_limiter *l, const limit_rule *rules, const uint64_t *slot,
-                        uint64_t now_ns, uint64_t units)
+/* Tell whether a slot has debt. */
+static bool limit_worth(cellar_limiter *l, const limit_moment *m, limit_slot *s)
 {
-    limit_at at;
-    if (slot[0] == 0) { return false; }
-    if (l->wide && slot[1] >> 2 > units) { return true; }
-    for (uint32_t i = 0; i < l->rule_count; i++) {
-        const uint64_t v = slot[l->wide ? 2 + i : 1] >> 2;
+    for (uint32_t i = 0; i < l->words; i++) {
+        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
+        if (i == l->rule_count) { return v > m->units; } /* "banned until" */
         if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
         if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
-            const uint64_t newest = (limit_ring_written(v) + l->ring[i] - 1) % l->ring[i];
-            if (limit_ring_count(v) != 0 && slot[l->ring_at[i] / 8 + newest] +
-                                                    limit_window_of(l, &rules[i], i) > units) {
+            if (limit_ring_count(v) != 0 && limit_ring_newest(limit_ring_of(l, s, i), v) +
+                                                limit_window_of(l, &m->rule[i], i) > m->units) {
                 return true;
             }
-            continue;
+        } else if (limit_debt(&m->rule[i], &m->at[i], v) != 0) {
+            return true;
         }
-        limit_at_of(l, &rules[i], now_ns, units, &at);
-        if (!limit_dead(&rules[i], &at, v)) { return true; }
     }
     return false;
 }
 
-static bool limit_put_plan(cellar_limiter *l, uint64_t f, limit_rule *plan)
-{
-    bool has_plan = false;
-    uint64_t until_ns;
-    return (f & 1) != 0 && limit_over_get(l, f & ~(uint64_t)1, plan, &has_plan, &until_ns) &&
-           has_plan;
-}
-
+/* Write all keys; return their number. */
 static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_rule *rules,
-                              uint64_t *slots, uint64_t now_ns)
+                              uint64_t now_ns)
 {
     const size_t words = l->slot_bytes / sizeof(uint64_t);
-    limit_rule here[LIMIT_RULES];
+    _Atomic uint64_t *copy = limit_copy(p);
     uint64_t count = 0;
     for (uint32_t b = 0; b < l->regions * l->region_buckets && !p->failed; b++) {
+        limit_moment m;
+        limit_rule here[LIMIT_RULES];
         limit_head *h = &l->head[b / l->region_buckets];
-        const _Atomic uint64_t *set;
         const _Atomic uint64_t *from = (const _Atomic uint64_t *)(void *)limit_slot_at(l, b, 0);
         sync_take(LIMIT, &h->lock);
         limit_bucket_take(l, b);
-        (void)limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets, true, &set);
-        now_ns = limit_since(set, now_ns);
-        const uint64_t units = limit_units_at(set, now_ns);
-        for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &here[i]); }
-        for (size_t i = 0; i < LIMIT_WAYS * words; i++) { slots[i] = base_load_rlx(&from[i]); }
+        const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state),
+                                                   b / l->region_buckets);
+        limit_rules_load(l, set, here);
+        limit_moment_of(l, set, rules, now_ns, &m);
+        for (size_t i = 0; i < LIMIT_WAYS * words; i++) {
+            base_store_rlx(&copy[i], base_load_rlx(&from[i]));
+        }
         limit_bucket_drop(l, b);
         sync_drop(LIMIT, &h->lock);
-        const bool same = memcmp(here, rules, l->rule_count * sizeof here[0]) == 0;
+        const bool same = memcmp(here, rules, l->rule_count * sizeof *rules) == 0;
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            uint64_t *slot = slots + way * words;
+            limit_slot *s = (limit_slot *)(void *)(copy + way * words);
             limit_rule plan[LIMIT_RULES];
-            if (slot[0] == 0) { continue; }
-            const bool own = limit_put_plan(l, slot[0], plan);
-            if (own || !same) { limit_put_as(l, own ? plan : here, rules, slot, now_ns, units); }
-            if (!limit_worth(l, rules, slot, now_ns, units)) { continue; }
-            limit_put_key(l, p, slot, units);
+            const uint64_t f = base_load_rlx(&s->fp);
+            if (f == 0) { continue; }
+            const bool own = (f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan);
+            if (own || !same) { limit_put_as(l, own ? plan : here, &m, s); }
+            if (!limit_worth(l, &m, s)) { continue; }
+            limit_put_key(l, p, s, m.units);
             count++;
         }
     }
@@ -258,7 +259,7 @@ static void limit_image_now(cellar_limiter *l, const limit_persist *p, limit_ima
     m->wall_ms = limit_wall_ms(l);
     m->boot_hash = limit_boot_hash();
     m->boot_ms = limit_boot_ms(p);
-    m->wide = l->wide;
+    m->multi = l->multi;
 }
 
 static void limit_stream_start(limit_persist *p)
@@ -271,8 +272,7 @@ static void limit_stream_start(limit_persist *p)
 static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rules)
 {
     sync_take(RESIZE, &l->change); /* all rules of one moment */
-    const _Atomic uint64_t *set = l->set[base_load_acq(&l->state) >> 32 & 1];
-    for (uint32_t i = 0; i < l->rule_count; i++) { limit_rule_load(set, i, &rules[i]); }
+    limit_rules_load(l, limit_set_now(l), rules);
     sync_drop(RESIZE, &l->change);
     limit_put(p, rules, l->rule_count * sizeof rules[0]);
     for (uint32_t i = 0; i < l->rule_count; i++) {
@@ -280,7 +280,7 @@ static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rul
     }
 }
 
-static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
+static void limit_write(cellar_limiter *l, limit_persist *p)
 {
     limit_image m;
     limit_rule rules[LIMIT_RULES] = { { 0 } };
@@ -292,7 +292,7 @@ static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
     limit_stream_start(p);
     limit_put(p, &m, sizeof m);
     limit_put_rules(l, p, rules);
-    const uint64_t count = limit_put_all(l, p, rules, slots, now);
+    const uint64_t count = limit_put_all(l, p, rules, now);
     limit_put_u64(p, 0);
     limit_put_u64(p, count);
     if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
@@ -305,7 +305,7 @@ static void limit_write(cellar_limiter *l, limit_persist *p, uint64_t *slots)
 }
 
 /* Write the file next to the old one, then rename it. */
-static int limit_write_file(cellar_limiter *l, limit_persist *p, uint64_t *slots)
+static int limit_write_file(cellar_limiter *l, limit_persist *p)
 {
     const base_vfs *v = base_vfs_system();
     char temporary[sizeof p->name + 4];
@@ -318,7 +318,7 @@ static int limit_write_file(cellar_limiter *l, limit_persist *p, uint64_t *slots
     e = v->open(v->ctx, p->folder, temporary, BASE_VFS_CREATE | BASE_VFS_WRITE | BASE_VFS_EXCL,
                 &p->file);
     if (e != 0) { goto drop_folder; }
-    limit_write(l, p, slots);
+    limit_write(l, p);
     e = p->failed ? EIO : v->datasync(v->ctx, p->file);
     v->close(v->ctx, p->file);
     if (e == 0) { e = v->rename(v->ctx, p->folder, temporary, p->name); }
@@ -348,12 +348,11 @@ CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l)
     if (p == NULL) { return CELLAR_E_UNSUPPORTED; }
     if (l->detached) { return CELLAR_E_FORKED; }
     if (!base_cas_ar(&p->busy, 0u, 1u)) { return CELLAR_E_BUSY; }
-    uint64_t *slots = (uint64_t *)(void *)(p + 1); /* same allocation */
     cellar_err err = CELLAR_OK;
     if (*p->name != '\0') {
-        if (limit_write_file(l, p, slots) != 0) { err = CELLAR_E_IO; }
+        if (limit_write_file(l, p) != 0) { err = CELLAR_E_IO; }
     } else {
-        limit_write(l, p, slots);
+        limit_write(l, p);
         if (p->failed) { err = CELLAR_E_IO; }
     }
     base_store_rel(&p->busy, 0u); /* acquire in the next writer's exchange */
@@ -372,7 +371,7 @@ CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
 
 /* ---- reading ---- */
 
-static bool limit_fill(limit_persist *p)
+static bool limit_more(limit_persist *p)
 {
     size_t got = 0;
     p->at = p->have = 0;
@@ -402,7 +401,7 @@ static bool limit_get(limit_persist *p, void *out, size_t n)
     while (n > 0) {
         if (p->at == p->have) {
             if (p->have == LIMIT_CHUNK) { limit_sum_block(p, p->chunk, LIMIT_CHUNK); }
-            if (!limit_fill(p)) { return false; }
+            if (!limit_more(p)) { return false; }
         }
         const size_t part = BASE_MIN(n, p->have - p->at);
         memcpy(to, p->chunk + p->at, part);
@@ -416,21 +415,21 @@ static bool limit_get(limit_persist *p, void *out, size_t n)
 static bool limit_get_u64(limit_persist *p, uint64_t *v) { return limit_get(p, v, sizeof *v); }
 
 typedef struct limit_back { /* state of one read */
-    limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
-    uint64_t down, units, now_ns; /* downtime, units; now */
+    limit_rule from[LIMIT_RULES];
+    uint64_t down;    /* downtime, units */
     uint64_t then_ns; /* reading of the saving clock, if it had run until now */
-    limit_at at[LIMIT_RULES];
+    limit_moment m;   /* now */
 } limit_back;
 
 static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_t i, uint64_t v)
 {
     if (l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET) {
         v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
-        v = v != 0 ? b->units + v : 0;
+        v = v != 0 ? b->m.units + v : 0;
     } else if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW) {
-        v = limit_count_carry(&b->to[i], b->then_ns, b->now_ns, v);
+        v = limit_count_carry(&b->m.rule[i], b->then_ns, b->m.now_ns, v);
     }
-    return limit_convert(&b->from[i], &b->to[i], &b->at[i], v, 0);
+    return limit_convert(&b->from[i], &b->m.rule[i], &b->m.at[i], v, 0);
 }
 
 /* Read the stamps of a log: the youngest ones that fit, older by the downtime. */
@@ -438,7 +437,7 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
                            limit_slot *s, uint64_t *value)
 {
     uint64_t number, age, stamp;
-    const limit_ring g = { limit_ring_at(l, s, i), l->ring[i] };
+    const limit_ring g = limit_ring_of(l, s, i);
     if (!limit_get_u64(p, &number)) { return false; }
     const uint64_t used = number & UINT32_MAX;
     if (used > CELLAR_SLIDING_LOG_MAX) { return false; }
@@ -447,8 +446,8 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
         if (!limit_get_u64(p, &age)) { return false; }
         const uint64_t ahead = age >> 63 != 0 ? limit_min_u64(0 - age, LIMIT_DEBT_MAX) : 0;
         const uint64_t gone = age >> 63 != 0 ? b->down : age + b->down; /* down < 2^63 */
-        limit_at at = b->at[i];
-        at.u = limit_left(b->units + ahead, gone);
+        limit_at at = b->m.at[i];
+        at.u = limit_left(b->m.units + ahead, gone);
         if (at.u != 0) { *value = limit_ring_push(&at, g, *value, 1, &stamp); }
     }
     const uint64_t displaced = used > g.size ? used - g.size : 0;
@@ -456,20 +455,19 @@ static bool limit_back_log(cellar_limiter *l, limit_persist *p, const limit_back
     return true;
 }
 
-/* Read one key and insert it. `image`: room for a wide slot. */
+/* Read one key and insert it. `image`: room for a slot. */
 static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back *b, uint64_t fp,
                            limit_slot *image)
 {
-    uint64_t v;
-    if ((fp & 1) != 0 || !limit_get_u64(p, &v)) { return false; }
-    if (!l->wide) {
-        if (v >> 62 != 0) { return false; }
-        limit_narrow_seat(l, fp, &b->to[0], &b->at[0], limit_back_value(l, b, 0, v));
-        return true;
-    }
-    v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+    uint64_t v = 0;
+    if ((fp & 1) != 0) { return false; }
     base_store_rlx(&image->fp, fp);
-    base_store_rlx(&image->word, limit_word(v != 0 ? b->units + v : 0, 0));
+    if (l->multi) {
+        if (!limit_get_u64(p, &v)) { return false; }
+        v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+        base_store_rlx(limit_word_at(image, l->rule_count),
+                       limit_word(v != 0 ? b->m.units + v : 0, 0));
+    }
     for (uint32_t i = 0; i < l->rule_count; i++) {
         v = 0;
         if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
@@ -480,22 +478,20 @@ static bool limit_back_key(cellar_limiter *l, limit_persist *p, const limit_back
         }
         base_store_rlx(limit_word_at(image, i), limit_word(v, 0));
     }
-    limit_wide_seat(l, image, b->now_ns);
+    limit_seat(l, image, &b->m);
     return true;
 }
 
 static bool limit_back_rules(cellar_limiter *l, limit_persist *p, limit_back *b)
 {
-    const _Atomic uint64_t *set = l->set[0];
+    limit_moment_of(l, l->set[0], NULL, b->m.now_ns, &b->m);
     if (!limit_get(p, b->from, l->rule_count * sizeof b->from[0])) { return false; }
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        limit_rule_load(set, i, &b->to[i]);
         const bool count = l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW;
-        if ((b->from[i].kind & 0xff00ff) != (b->to[i].kind & 0xff00ff) ||
-            (count && b->from[i].step != b->to[i].step) || b->from[i].reach > LIMIT_DEBT_MAX) {
+        if ((b->from[i].kind & 0xff00ff) != (b->m.rule[i].kind & 0xff00ff) ||
+            (count && b->from[i].step != b->m.rule[i].step) || b->from[i].reach > LIMIT_DEBT_MAX) {
             return false;
         }
-        limit_at_of(l, &b->to[i], b->now_ns, b->units, &b->at[i]);
     }
     for (uint32_t i = 0; i < l->rule_count; i++) {
         uint64_t longest;
@@ -513,12 +509,11 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
     const uint64_t gone_ms = same_boot ? now->boot_ms - m->boot_ms
                              : now->wall_ms > m->wall_ms ? now->wall_ms - m->wall_ms : 0;
     const uint64_t down_ns = limit_min_u64(gone_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
-    b->now_ns = limit_now(l);
-    b->units = limit_units_at(l->set[0], b->now_ns);
+    b->m.now_ns = limit_now(l);
     b->down = limit_units_of(down_ns);
     b->then_ns = m->now_ns > UINT64_MAX - down_ns ? UINT64_MAX : m->now_ns + down_ns;
-    if (same_boot && b->now_ns >= m->now_ns && b->now_ns - m->now_ns <= down_ns + 2000000) {
-        b->then_ns = b->now_ns; /* it has run on; both clocks are rounded */
+    if (same_boot && b->m.now_ns >= m->now_ns && b->m.now_ns - m->now_ns <= down_ns + 2000000) {
+        b->then_ns = b->m.now_ns; /* it has run on; both clocks are rounded */
     }
 }
 
@@ -529,7 +524,7 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
     limit_back b;
     uint64_t fp, count = 0, want, sum;
     if (!limit_get(p, &m, sizeof m) || memcmp(m.magic, "CELLIM01", 8) != 0 ||
-        m.version != LIMIT_VERSION || m.rule_count != l->rule_count || m.wide != l->wide) {
+        m.version != LIMIT_VERSION || m.rule_count != l->rule_count || m.multi != l->multi) {
         return false;
     }
     if (own_key && memcmp(m.hash_key, l->hash_bytes, sizeof m.hash_key) != 0) { return false; }
@@ -537,14 +532,14 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
     limit_image_now(l, p, &now);
     memset(&b, 0, sizeof b);
     limit_back_times(l, &m, &now, &b);
-    limit_calendar_look(l, b.now_ns);
+    limit_calendar_look(l, b.m.now_ns);
     if (!limit_back_rules(l, p, &b)) { return false; }
     memcpy(l->hash_bytes, m.hash_key, sizeof l->hash_bytes);
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
     for (;;) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { break; }
-        if (!limit_back_key(l, p, &b, fp, (limit_slot *)(void *)(p + 1))) { return false; }
+        if (!limit_back_key(l, p, &b, fp, (limit_slot *)(void *)limit_copy(p))) { return false; }
         count++;
     }
     if (!limit_get_u64(p, &want) || want != count) { return false; }
@@ -573,21 +568,21 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
     }
 }
 
-static void limit_load(cellar_limiter *l, limit_persist *p, bool own_key)
+static void limit_read_all(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     unsigned char hash_key[sizeof l->hash_bytes];
     memcpy(hash_key, l->hash_bytes, sizeof hash_key);
     limit_stream_start(p);
-    if (!limit_fill(p)) { return; } /* no snapshot */
+    if (!limit_more(p)) { return; } /* no snapshot */
     if (!limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
 }
 
-static void limit_load_file(cellar_limiter *l, limit_persist *p, bool own_key)
+static void limit_read_file(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     const base_vfs *v = base_vfs_system();
     if (v->open_dir(v->ctx, p->dir, false, &p->folder) != 0) { return; }
     if (v->open(v->ctx, p->folder, p->name, 0, &p->file) == 0) {
-        limit_load(l, p, own_key);
+        limit_read_all(l, p, own_key);
         v->close(v->ctx, p->file);
     }
     v->close(v->ctx, p->folder);
@@ -609,12 +604,13 @@ static bool limit_path(limit_persist *p, const char *path)
     return true;
 }
 
-CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg)
+CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_limiter_config *cfg,
+                                             const char **why)
 {
     if (cfg->snapshot_path == NULL && cfg->snapshot_write == NULL) { return CELLAR_OK; }
     const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
     limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
-    if (p == NULL) { return CELLAR_E_NOMEM; }
+    if (base_broken(p == NULL, "no memory for snapshots", why)) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     l->persist = p;
     p->write = cfg->snapshot_write;
@@ -624,11 +620,14 @@ CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_lim
     p->clock_ctx = cfg->clock_ctx;
     p->every_ns = 1000000 *
                   limit_min_u64(cfg->snapshot_interval_ms, CELLAR_PERIOD_MAX_NS / 1000000);
-    if (cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path)) { return CELLAR_E_INVAL; }
+    if (base_broken(cfg->snapshot_path != NULL && !limit_path(p, cfg->snapshot_path),
+                    "snapshot_path must end with a file name of at most 255 bytes", why)) {
+        return CELLAR_E_INVAL;
+    }
     if (*p->name != '\0') {
-        limit_load_file(l, p, cfg->hash_key != NULL);
+        limit_read_file(l, p, cfg->hash_key != NULL);
     } else {
-        limit_load(l, p, cfg->hash_key != NULL);
+        limit_read_all(l, p, cfg->hash_key != NULL);
     }
     base_store_rlx(&p->last_ns, limit_now(l));
     return CELLAR_OK;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 
 BASE_SIZE_BEGIN
 

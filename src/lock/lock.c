@@ -26,7 +26,9 @@
 #include <limits.h>
 #include <string.h>
 
-#include "lock/lock_int.h"
+#include "base/opts.h"
+#include "lock/record.h"
+#include "lock/tick.h"
 
 /* ---- tenure ---- */
 
@@ -51,31 +53,6 @@ BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_thread_record *sel
     }
     BASE_POINT("lock.tell");
     base_store_rel(&r->lease_of, fence);
-}
-
-CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
-                              cellar_lock_lost *cause)
-{
-    if (!lock_is_announced(r, lock_fence(word)) && !BASE_MUTANT("lock.unannounced_judged")) {
-        return false;
-    }
-    *cause = CELLAR_LOCK_LOST_EXPIRED;
-    if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
-    *cause = CELLAR_LOCK_LOST_OWNER_DIED;
-    return (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0 &&
-           base_thread_gone(base_load_rlx(&r->owner));
-}
-
-CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
-                                   cellar_lock_lost cause, lock_after *a)
-{
-    BASE_ASSERT(a->lost == NULL);
-    s->count[cause == CELLAR_LOCK_LOST_EXPIRED ? STATS_LOCK_EXPIRED : STATS_LOCK_OWNER_DIED]++;
-    r->pins++; /* keeps key and record in place until the watcher has returned */
-    a->lost = r;
-    a->lost_fence = fence;
-    a->lost_held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
-    a->cause = cause;
 }
 
 /* ---- the queue, under the stripe lock ---- */

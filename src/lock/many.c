@@ -9,7 +9,8 @@
  *            cancellation (base_guarded). */
 #include <string.h>
 
-#include "lock/lock_int.h"
+#include "base/opts.h"
+#include "lock/record.h"
 
 /* ---- run ---- */
 

@@ -8,7 +8,8 @@
  *            lock. */
 #include <string.h>
 
-#include "lock/lock_int.h"
+#include "base/opts.h"
+#include "lock/record.h"
 
 BASE_SIZE_BEGIN
 

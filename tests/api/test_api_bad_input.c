@@ -15,6 +15,8 @@
 #include "cellar_bloom.h"
 #include "cellar_breaker.h"
 #include "cellar_admin.h"
+#include "cellar_limit.h"
+#include "cellar_lock.h"
 #include "cellar_warm.h"
 #include "tests/support/settings.h"
 
@@ -833,6 +835,23 @@ static void namespace_of_closed_store_returns_closed(void)
     T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the handle is freed with its last reference */
 }
 
+static void last_error_of_no_handle_names_refused_limiters_and_locks(void)
+{
+    cellar_limiter *l;
+    cellar_locks *t;
+    cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_SECOND_NS, 0);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_limiter_open(NULL, &rule, 1, &l), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_INVAL);
+    T_EQ_STR(e.text, "cellar_limiter_open: rule 0: burst must be at least 1");
+    cellar_locks_config cfg = cellar_locks_config_default();
+    cfg.barging = 2;
+    T_EQ_I64(cellar_locks_open(&cfg, &t), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1");
+}
+
 static void last_error_is_kept_per_handle(void)
 {
     cellar *v;
@@ -883,4 +902,5 @@ T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
        T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
        T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
+       T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks),
        T_CASE(every_code_has_name_and_text))

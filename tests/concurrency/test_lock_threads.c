@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 
 #include "cellar_lock.h"
-#include "lock/lock_int.h"
+#include "lock/record.h"
+#include "lock/tick.h"
 
 #define SLOW (T_COST > 1 ? 10u : 1u)
 

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 
 enum { RL_KEYS = 16, RL_EVENTS = 512, RL_T_NS = 100 };
 

@@ -13,7 +13,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "lock/lock_int.h"
+#include "lock/record.h"
+#include "lock/tick.h"
 
 enum { SIM_LOCK_KEYS = 70 };
 

@@ -6,7 +6,7 @@
  *         every byte of a zone file changed. Zones that the machine lacks are skips. */
 #include "base/mem.h"
 #include "base/timezone.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 #include "tests/support/limit_kit.h"
 
 static base_tz *zone_open(const char *name)

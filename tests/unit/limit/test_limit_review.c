@@ -5,7 +5,7 @@
  * Method: a clock the test turns; full tables, foreign tickets, bans, windows longer than the
  *         rule's; permits and bans that no call asks for again; clocks that leap; the figures of
  *         the limiter tell what was forgotten. */
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 #include "tests/support/limit_kit.h"
 
 static cellar_limiter_stats figures(cellar_limiter *l)

@@ -415,11 +415,61 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
 }
 
 T_ONE_THREAD;
+/* Snapshots that version 0.2.0 wrote: "k" was charged 8, "m" 3; in the second "b" was banned for two
+ * seconds. */
+static const uint64_t older_single[] = {
+    UINT64_C(0x31304d494c4c4543), UINT64_C(0x100000002), UINT64_C(0x806050403020107),
+    UINT64_C(0x100f0e0d0c0b0a09), UINT64_C(0x1817161514131211), 0x1c1b1a19,
+    UINT64_C(0x19b76daa800), UINT64_C(0x82b895ff9eda4621), 0x4c4b40, UINT64_C(0xe8d4a51000), 0x0,
+    0x1, 0xa, UINT64_C(0x17d784000), 0xa, UINT64_C(0xee6b28000), 0x0, 0x0,
+    UINT64_C(0x2eccfee68d9d48d8), UINT64_C(0xbebc20000), UINT64_C(0xdabe57eb47b040),
+    UINT64_C(0x47868c000), 0x0, 0x2, UINT64_C(0x741bf78735c0b317),
+};
+static const uint64_t older_several[] = {
+    UINT64_C(0x31304d494c4c4543), UINT64_C(0x300000002), UINT64_C(0x806050403020107),
+    UINT64_C(0x100f0e0d0c0b0a09), UINT64_C(0x1817161514131211), 0x1c1b1a19,
+    UINT64_C(0x19b76daa800), UINT64_C(0x82b895ff9eda4621), 0x4c4b40, UINT64_C(0xe8d4a51000), 0x1,
+    0x1, 0xa, UINT64_C(0x17d784000), 0xa, UINT64_C(0xee6b28000), 0x0, 0x1000002, 0x14,
+    UINT64_C(0x1dcd650000), 0x14, 0x0, 0x0, 0x2000003, 0x3e8, 0x3b9aca00, 0x3e8, 0x0, 0x0, 0x0,
+    0x0, 0x0, UINT64_C(0x2eccfee68d9d48d8), 0x0, UINT64_C(0xbebc20000), 0x8, 0x0, 0x0, 0x0, 0x0,
+    0x0, 0x0, 0x0, 0x0, UINT64_C(0x3e80000000008), UINT64_C(0xbd401002c0095a5c),
+    UINT64_C(0x1dcd650000), UINT64_C(0x2b369f4000), 0x0, 0x0, UINT64_C(0xdabe57eb47b040), 0x0,
+    UINT64_C(0x47868c000), 0x3, 0x0, 0x0, 0x0, UINT64_C(0x3e80000000003), 0x0, 0x3,
+    UINT64_C(0x3bb5fede191b5438),
+};
+
+static void snapshots_of_0_2_0_are_read(void)
+{
+    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, KIT_S, 10),
+                                   cellar_rule_sliding_log(20, 2 * KIT_S),
+                                   cellar_rule_sliding_window(1000, KIT_S) };
+    for (uint32_t count = 1; count <= 3; count += 2) {
+        cellar_limiter_result r;
+        memset(&store, 0, sizeof store);
+        store.len = count == 1 ? sizeof older_single : sizeof older_several;
+        memcpy(store.bytes, count == 1 ? older_single : older_several, store.len);
+        store.whole = true;
+        atomic_store(&kit.now_ns, UINT64_C(1000500000000)); /* half a second later */
+        atomic_store(&kit.wall_ms, UINT64_C(1767225600500));
+        atomic_store(&kit.boot_ms, UINT64_C(5000500));
+        cellar_limiter *l = store_open(rules, count);
+        T_EQ_U64(refused(l), 0);
+        T_EQ_U64(kit_admit(l, "k", 20), 7);
+        T_EQ_U64(kit_admit(l, "m", 20), 10);
+        if (count == 3) {
+            T_EQ_I64(cellar_limiter_check(l, "b", 1, 1, &r), CELLAR_LIMITED);
+            T_EQ_U64(r.rule, CELLAR_RULE_BAN);
+            T_EQ_U64(r.retry_after_ns, 1500 * KIT_MS);
+        }
+        kit_close(l);
+    }
+}
+
 T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
        T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
        T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
-       T_CASE(limit_snapshot_of_an_overcharged_log),
+       T_CASE(limit_snapshot_of_an_overcharged_log), T_CASE(snapshots_of_0_2_0_are_read),
        T_CASE(refused_snapshot_is_logged_from_warning_on),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "base/timezone.h"
-#include "limit/limit_int.h"
+#include "limit/calendar.h"
 #include "tests/support/t.h"
 
 typedef struct zone_file {

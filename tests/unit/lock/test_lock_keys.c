@@ -11,7 +11,8 @@
 
 #include "cellar_admin.h"
 #include "cellar_lock.h"
-#include "lock/lock_int.h"
+#include "lock/record.h"
+#include "lock/tick.h"
 
 static _Atomic int64_t now_ms;
 

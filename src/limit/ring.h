@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * table_multi_int: the interface of ring.c, the sliding log. */
-#ifndef LIMIT_TABLE_MULTI_INT_H
-#define LIMIT_TABLE_MULTI_INT_H
+ * ring: the sliding log: the stamps of the last N admissions of a key. */
+#ifndef LIMIT_RING_H
+#define LIMIT_RING_H
 
-#include "limit/limit_int.h"
+#include "limit/rule.h"
 
 /* The cells of a log, which lie in the slot of its word. cell NULL: the key has no slot. */
 typedef struct limit_ring {
     _Atomic uint64_t *cell;
     uint32_t size;
 } limit_ring;
+
+BASE_INLINE limit_ring limit_ring_of(const cellar_limiter *l, limit_slot *s, uint32_t rule)
+{
+    limit_ring g = { NULL, l->ring[rule] };
+    if (s != NULL) {
+        g.cell = (_Atomic uint64_t *)(void *)((unsigned char *)s + l->ring_at[rule]);
+    }
+    return g;
+}
 
 #define LIMIT_RING_BITS 22u
 #define LIMIT_RING_MASK (((uint64_t)1 << LIMIT_RING_BITS) - 1)
@@ -21,6 +30,8 @@ BASE_INLINE uint64_t limit_ring_used(limit_ring g, uint64_t v)
     return limit_min_u64(limit_ring_count(v), g.size);
 }
 
+/* Return the j-th newest stamp, from 0; j < used. */
+CELLAR_PRIVATE uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j);
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
                                     uint64_t v, uint64_t cost, limit_says *out);
 CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock_int: the structs of keyed locks, and the word that is their protocol.
+ * types: the structs of keyed locks, and the word that is their protocol.
  *
  * PROTOCOL   word = 63..2 fence | bit 1 FROZEN | bit 0 HELD
  *                00 idle     in the index, free: an acquire swings it to HELD with fence + 1
@@ -8,8 +8,8 @@
  *                11 held     a thread waits or looks: only holders of the stripe lock change it
  *                10 frozen   free; a thread looks, or waits (barging), or it left the index
  *            0 is a record that was never used. A word never has the same value twice. */
-#ifndef LOCK_LOCK_INT_H
-#define LOCK_LOCK_INT_H
+#ifndef LOCK_TYPES_H
+#define LOCK_TYPES_H
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -39,8 +39,6 @@
 #define LOCK_FROZEN UINT64_C(2)
 #define LOCK_BITS (LOCK_HELD | LOCK_FROZEN)
 #define LOCK_NOTED (UINT32_C(1) << 31) /* in lock_record.flags: `note` belongs to this tenure */
-BASE_INLINE uint64_t lock_fence(uint64_t word) { return word >> 2; }
-BASE_INLINE uint64_t lock_word(uint64_t fence, uint64_t bits) { return fence << 2 | bits; }
 
 /* Request for a lock, checked. */
 typedef struct lock_want {
@@ -67,7 +65,7 @@ typedef struct lock_waiter {
  * on, writes them before lease_of; its release store pairs with the acquire in
  * lock_is_announced. */
 typedef struct lock_record {
-    _Atomic uint64_t word;      /* see WORD; acquire and release in every change */
+    _Atomic uint64_t word;      /* see PROTOCOL; acquire and release in every change */
     _Atomic uint64_t hash;      /* of the key; stripe lock; without it only a hint */
     _Atomic int64_t lease_end;  /* ms; tenure */
     _Atomic uint64_t lease_of;  /* fence of the tenure that the fields describe */
@@ -127,7 +125,6 @@ struct cellar_locks {
     uint32_t chunk_max;
     char name[CELLAR_NAME_MAX + 1];
     _Atomic uint64_t count;       /* records in the indexes; never above max_locks */
-    _Atomic uint32_t closed;
     sync_lock chunk_lock BASE_ALIGNED(BASE_PAD); /* rank LOCK_CHUNK; guards down to watch_ctx */
     uint64_t high;                /* no fence in a page given back is above it */
     uint32_t chunk_top;           /* pages used so far */
@@ -148,91 +145,5 @@ typedef struct lock_after {
     cellar_lock_lost cause;
     uint32_t wake_count;
 } lock_after;
-
-BASE_INLINE lock_record *lock_at(const cellar_locks *t, uint32_t number)
-{
-    return (lock_record *)(void *)(t->records + ((size_t)(number >> 5) << 12) +
-                                   sizeof(lock_chunk) + (size_t)(number & 31) * 192);
-}
-BASE_INLINE lock_chunk *lock_chunk_of(const cellar_locks *t, const lock_record *r)
-{
-    const size_t at = (size_t)((const unsigned char *)r - t->records) & ~(size_t)(BASE_PAGE - 1);
-    return (lock_chunk *)(void *)(t->records + at);
-}
-BASE_INLINE uint32_t lock_number(const cellar_locks *t, const lock_record *r)
-{
-    const size_t at = (size_t)((const unsigned char *)r - t->records);
-    return (uint32_t)((at >> 12) << 5 | ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / 192);
-}
-/* Build the opaque part of a handle: number of the stripe above the number of the record. */
-BASE_INLINE uint64_t lock_opaque(uint32_t stripe, uint32_t record)
-{
-    return (uint64_t)stripe << 32 | record;
-}
-BASE_INLINE uint32_t lock_handle_stripe(const cellar_lock *lk)
-{
-    return (uint32_t)(lk->opaque >> 32);
-}
-BASE_INLINE uint32_t lock_handle_record(const cellar_lock *lk) { return (uint32_t)lk->opaque; }
-/* Tell whether a number from a caller's handle can be that of a record. */
-BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
-{
-    return (number >> 5) < t->chunk_max && (number & 31) < LOCK_PER_CHUNK;
-}
-BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
-{
-    return &t->stripe[hash >> 58];
-}
-/* Return the two hints that may name the record of this hash. */
-BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
-{
-    return &s->near[(hash >> 40) & (LOCK_NEAR - 2)];
-}
-BASE_INLINE uint32_t lock_tag(uint64_t hash) { return 64u | ((uint32_t)(hash >> 32) & 63u); }
-BASE_INLINE uint32_t lock_hint(uint64_t hash, uint32_t number)
-{
-    return lock_tag(hash) << LOCK_HINT_BITS | (number + 1);
-}
-BASE_INLINE const unsigned char *lock_key(const lock_record *r)
-{
-    return r->key_len <= LOCK_KEY_INLINE ? r->key.in : r->key.out;
-}
-/* Tell whether the tenure fields are those of `fence`. Between its exchange and its last store they
- * are not yet. */
-BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
-{
-    return base_load_acq(&r->lease_of) == fence;
-}
-
-/* ---- store.c: records, pages, the index ---- */
-
-/* Find the record of this key; NULL: not in the index. */
-CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w) SYNC_HOLDS(LOCK);
-/* Insert a new record, frozen and not held. `block`: memory for a key above LOCK_KEY_INLINE, owned
- * by the record on success. NULL: *why is E_LIMIT, E_SPACE or E_NOMEM. */
-CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
-                                        unsigned char *block, cellar_err *why) SYNC_HOLDS(LOCK);
-/* Set FROZEN and return the word: from now on only holders of the stripe lock change it. */
-CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r) SYNC_HOLDS(LOCK);
-/* End the work that began with lock_freeze or lock_insert: store the last value of the word. Remove
- * an idle record if `drop` is set or its stripe has enough. */
-CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
-                                bool held, bool drop, lock_after *a) SYNC_HOLDS(LOCK);
-/* Drop the stripe lock, then do the work in `a`. No lock is held while `watch` runs. */
-CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a) SYNC_DROPS(LOCK);
-/* Remove every idle record of every stripe. */
-CELLAR_PRIVATE void lock_sweep(cellar_locks *t);
-
-/* Walk and check counts, rings, hashes, pages. Return false if any is wrong. For tests. */
-BASE_SPARE CELLAR_PRIVATE bool lock_audit(cellar_locks *t);
-
-/* ---- lock.c: one lock ---- */
-
-/* Tell whether the tenure of `word` (frozen, held) is over; *cause is set then. */
-CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
-                              cellar_lock_lost *cause);
-/* Count a tenure that is over, and prepare its report. The caller passes the lock on. */
-CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
-                                   cellar_lock_lost cause, lock_after *a) SYNC_HOLDS(LOCK);
 
 #endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * convert: new rules and a new origin for all keys, or other rules for one.
+ *
+ * PICTURE    one slot:  word 0 := BUSY by compare-exchange, fp, words with the next colour
+ *            new rules: state (g, all) -> write set (g + 1) & 1 -> state (g + 1, 0)
+ *                       -> for each region: lock, rewrite every word, state (g + 1, r + 1)
+ * INVARIANTS A charge computed on the old word fails on the colour and is computed again.
+ *            Checks of the region at `converted` take its lock. Below it the new set holds, above
+ *            it the old one, and each word lies in exactly one region. Of two sets the unused one
+ *            is written; a call that still reads it checks the state again and starts over.
+ * ORIGIN     Times are 62 bits of 1/64 ns: 2.28 years. From 1.14 years on (LIMIT_LATE) the next
+ *            call moves the origin, by the same walk, to one second before now, or before the
+ *            oldest stamp that a log still needs. Debt from before the new origin is paid.
+ * LOCKING    change (RESIZE) for a walk; region; bucket. */
+#include "limit/convert.h"
+
+#include "base/open_error.h"
+#include "limit/calendar.h"
+#include "limit/overrides.h"
+#include "limit/slots.h"
+
+BASE_SIZE_BEGIN
+
+typedef struct limit_change {
+    const _Atomic uint64_t *set; /* the words are written by its origin */
+    uint64_t shift;         /* the origin moves up by so many units */
+    const limit_rule *from, *to;
+} limit_change;
+
+/* Convert one value. The word is claimed, so the clock read here is later than that of every charge
+ * on it: with an earlier reading, a debt that shrinks with the bucket would lose unpaid units. */
+static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uint32_t i,
+                                   limit_slot *s, uint64_t v, bool own)
+{
+    limit_at at;
+    if (i == l->rule_count) { return v > c->shift ? v - c->shift : 0; } /* "banned until" */
+    if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { return v; }
+    if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
+        if (c->shift != 0) { limit_ring_shift(limit_ring_of(l, s, i), v, c->shift); }
+        return v;
+    }
+    const uint64_t now_ns = limit_since(c->set, limit_now(l));
+    limit_at_of(l, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
+    return limit_convert(&c->from[i], own ? &c->from[i] : &c->to[i], &at, v, c->shift);
+}
+
+/* Convert the words of a slot and write its fp `f`. `own`: the key has a plan, and its rules do not
+ * change. */
+static void limit_change_slot(cellar_limiter *l, const limit_change *c, limit_slot *s, uint64_t f,
+                              bool own)
+{
+    const uint64_t first = limit_seize(s), colour = limit_next_colour(first);
+    base_store_rel(&s->fp, f);
+    for (uint32_t i = l->words; i-- > 0;) {
+        _Atomic uint64_t *word = limit_word_at(s, i);
+        const uint64_t v = (i == 0 ? first : base_load_rlx(word)) >> 2;
+        base_store_rel(word, LIMIT_BUSY);
+        base_fence_rel();
+        const uint64_t to = limit_change_value(l, c, i, s, v, own);
+        BASE_POINT("limit.change.word");
+        base_store_rel(word, limit_word(to, colour));
+    }
+}
+
+static bool limit_has_plan(cellar_limiter *l, uint64_t fp)
+{
+    limit_rule rules[LIMIT_RULES];
+    return (fp & 1) != 0 && limit_plan_of(l, fp & ~(uint64_t)1, rules);
+}
+
+static void limit_change_region(cellar_limiter *l, const limit_change *c, uint32_t region)
+    SYNC_HOLDS(LIMIT)
+{
+    for (uint32_t b = 0; b < l->region_buckets; b++) {
+        const uint32_t bucket = region * l->region_buckets + b;
+        limit_bucket_take(l, bucket);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            limit_slot *s = limit_slot_at(l, bucket, way);
+            const uint64_t f = base_load_rlx(&s->fp);
+            if (f != 0) { limit_change_slot(l, c, s, f, limit_has_plan(l, f)); }
+        }
+        limit_bucket_drop(l, bucket);
+    }
+}
+
+CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, const limit_rule *rules,
+                                    uint32_t count)
+{
+    base_store_rlx(&set[0], origin);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t v[LIMIT_RULE_WORDS] = { rules[i].kind, rules[i].limit, rules[i].step,
+                                               rules[i].burst, rules[i].reach, rules[i].ban };
+        for (uint32_t k = 0; k < LIMIT_RULE_WORDS; k++) {
+            base_store_rlx(&set[1 + i * LIMIT_RULE_WORDS + k], v[k]);
+        }
+    }
+}
+
+/* Convert every region to the rules `to` and the new origin. Caller holds `change`. */
+static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origin)
+    SYNC_HOLDS(RESIZE)
+{
+    limit_rule from[LIMIT_RULES];
+    const uint64_t generation = (base_load_acq(&l->state) >> 32) + 1;
+    const _Atomic uint64_t *old = l->set[(generation - 1) & 1];
+    limit_rules_load(l, old, from);
+    const uint64_t moved_ns = origin - base_load_rlx(&old[0]);
+    const uint64_t shift = moved_ns > UINT64_MAX / LIMIT_UNITS_NS ? UINT64_MAX
+                                                                  : moved_ns * LIMIT_UNITS_NS;
+    const limit_change c = { old, shift, from, to };
+    limit_set_write(l->set[generation & 1], origin, to, l->rule_count);
+    base_store_rel(&l->state, generation << 32);
+    for (uint32_t r = 0; r < l->regions; r++) {
+        sync_take(LIMIT, &l->head[r].lock);
+        limit_change_region(l, &c, r);
+        BASE_POINT("limit.change.next");
+        base_store_rel(&l->state, generation << 32 | (r + 1));
+        sync_drop(LIMIT, &l->head[r].lock);
+    }
+}
+
+CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *rules)
+{
+    uint64_t units = 0;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) { continue; }
+        units = limit_max_u64(units, limit_window_of(l, &rules[i], i));
+    }
+    return CELLAR_SECOND_NS + limit_ns_of(units);
+}
+
+CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns)
+{
+    if (BASE_LIKELY(limit_units_at(limit_set_now(l), now_ns) < LIMIT_LATE)) { return; }
+    limit_rule rules[LIMIT_RULES] = { { 0 } };
+    sync_take(RESIZE, &l->change);
+    const _Atomic uint64_t *set = limit_set_now(l);
+    if (limit_units_at(set, now_ns) >= LIMIT_LATE) {
+        limit_rules_load(l, set, rules);
+        limit_switch(l, rules, now_ns - limit_lead(l, rules));
+    }
+    sync_drop(RESIZE, &l->change);
+}
+
+/* ---- rules of calls ---- */
+
+/* Compile rule `i` of a call. A refusal sets *why. */
+static cellar_err limit_own_rule(cellar_limiter *l, const cellar_rule *in, uint32_t i,
+                                 limit_rule *out, const char **why)
+{
+    limit_rule now;
+    const uint32_t algo = l->algorithm[i];
+    const cellar_err err = limit_compile(in, i, out, why);
+    if (err != CELLAR_OK) { return err; }
+    limit_rule_load(limit_set_now(l), i, &now);
+    if (base_broken(in->algorithm != algo || in->calendar != l->calendar_of[i],
+                    "algorithm and calendar must be those of the open", why) ||
+        base_broken(algo == CELLAR_RULE_SLIDING_WINDOW && out->step != now.step,
+                    "period_ns of a sliding window must be that of the open", why) ||
+        base_broken(!l->multi && out->ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET,
+                    "ban_ns of a window must be 0, as at the open", why)) {
+        return CELLAR_E_INVAL;
+    }
+    if (algo != CELLAR_RULE_SLIDING_LOG) { return CELLAR_OK; }
+    if (base_broken(in->limit > l->ring[i],
+                    "limit of a sliding log must be at most that of the open", why)) {
+        return CELLAR_E_RANGE;
+    }
+    _Atomic uint64_t *longest = &l->longest[i];
+    for (uint64_t seen = base_load_acq(longest); seen < out->step;) {
+        if (base_cas_ar(longest, seen, out->step)) { break; }
+        seen = base_load_acq(longest);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
+                                          const cellar_rule *rules, uint32_t count,
+                                          limit_rule *out)
+{
+    if (rules == NULL || count != l->rule_count) {
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "%s: rule_count must be %u, as at the open (got %u)", call,
+                              l->rule_count, rules != NULL ? count : 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const char *why = NULL;
+        const cellar_err err = limit_own_rule(l, &rules[i], i, &out[i], &why);
+        if (err != CELLAR_OK) { return base_open_fail(err, 0, "%s: rule %u: %s", call, i, why); }
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
+                                               uint32_t rule_count)
+{
+    limit_rule to[LIMIT_RULES];
+    if (l == NULL) { return CELLAR_E_INVAL; }
+    cellar_err err = limit_own_rules(l, "cellar_limiter_rules_set", rules, rule_count, to);
+    if (err != CELLAR_OK) { return err; }
+    for (uint32_t i = 0; i < rule_count; i++) {
+        const bool writes = to[i].ban != 0 || limit_flag(&to[i], CELLAR_RULE_CHARGE_DENIED);
+        if (writes && l->multi && !l->locked_only) {
+            return base_open_fail(CELLAR_E_INVAL, 0, "cellar_limiter_rules_set: rule %u: "
+                                  "no rule of the open had ban_ns or CHARGE_DENIED", i);
+        }
+    }
+    const uint64_t now = limit_now(l);
+    limit_calendar_look(l, now);
+    limit_rebase(l, now);
+    sync_take(RESIZE, &l->change);
+    const uint64_t origin = base_load_rlx(&limit_set_now(l)[0]);
+    limit_switch(l, to, origin);
+    for (uint32_t i = 0; i < rule_count; i++) {
+        const char *name = l->rule[i].name; /* names stay: they are labels of metrics */
+        l->rule[i] = rules[i];
+        l->rule[i].name = name;
+    }
+    sync_drop(RESIZE, &l->change);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
+                                      const limit_rule *from, const limit_rule *to)
+{
+    limit_place p;
+    uint32_t bucket;
+    uint64_t f;
+    limit_place_of(l, fp, &p);
+    limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
+    if (s == NULL) { return; }
+    limit_lost(&l->head[p.region]);
+    const limit_change c = { limit_set_of(l, base_load_acq(&l->state), p.region), 0, from, to };
+    limit_bucket_take(l, bucket);
+    limit_change_slot(l, &c, s, fp | side, false);
+    limit_bucket_drop(l, bucket);
+}
+
+BASE_SIZE_END

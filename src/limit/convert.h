@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * convert: new rules and a new origin for all keys, or other rules for one. */
+#ifndef LIMIT_CONVERT_H
+#define LIMIT_CONVERT_H
+
+#include "limit/types.h"
+
+/* Write a set of rules that no call uses. */
+CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, const limit_rule *rules,
+                                    uint32_t count);
+/* Return the distance of a new origin from the present reading, ns. Live stamps of a log are
+ * younger than that. */
+CELLAR_PRIVATE uint64_t limit_lead(const cellar_limiter *l, const limit_rule *rules);
+/* Move the origin if the reading is far from it. */
+CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
+/* Compile rules of a call or plan. They must fit the slots of the limiter. `call`: the public
+ * function, for the text of a refusal. */
+CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
+                                          const cellar_rule *rules, uint32_t count,
+                                          limit_rule *out);
+/* Convert the slot of a key, if it has one, to other rules. `side`: its bit 0. */
+CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
+                                      const limit_rule *from, const limit_rule *to)
+    SYNC_HOLDS(LIMIT);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * decide: one operation on the words of one key.
+ *
+ * WALK       c->word --compute--> c->next, err --store--> slot --tell--> counters, result, ticket
+ * INVARIANTS All rules admit, or no rule is charged. A dry-run rule that would deny is not charged.
+ *            Log cells belong to one word: store makes the word BUSY before it changes a cell.
+ * TICKETS    The clock for a give is read after the words, and the give is on those words
+ *            (op->seen); else the caller looks again. A give holds the lock that the gives of its
+ *            key take, and adds to the sum of given units before its words change. A take reads the
+ *            sum before its words.
+ * LOCKING    none in compute, which also runs on words that no lock protects.
+ * SEE ALSO   rule.c (one word), ring.c (logs), overrides.c (permits), README.md (proofs). */
+#include "limit/decide.h"
+
+#include "limit/overrides.h"
+#include "limit/slots.h"
+
+static bool limit_is_log(const limit_call *c, uint32_t i)
+{
+    return limit_algo(&c->m.rule[i]) == CELLAR_RULE_SLIDING_LOG;
+}
+static bool limit_is_conc(const limit_call *c, uint32_t i)
+{
+    return limit_algo(&c->m.rule[i]) == CELLAR_RULE_CONCURRENCY;
+}
+static bool limit_is_bucket(const limit_call *c, uint32_t i)
+{
+    return limit_algo(&c->m.rule[i]) == CELLAR_RULE_TOKEN_BUCKET;
+}
+
+/* ---- the verdict ---- */
+
+static void limit_take_rule(const cellar_limiter *l, limit_call *c, uint32_t i, limit_slot *s)
+{
+    const limit_rule *r = &c->m.rule[i];
+    const uint64_t v = c->next[i];
+    limit_says *says = &c->says[i];
+    if (limit_is_log(c, i)) {
+        limit_ring_take(r, &c->m.at[i], limit_ring_of(l, s, i), v, c->op->cost, says);
+    } else if (limit_is_conc(c, i)) {
+        says->next = v;
+        says->never = r->limit == 0;
+        says->deny = limit_permits_out(v) >= r->limit;
+        says->retry_ns = says->never ? CELLAR_NEVER_NS : says->deny ? 1 : 0;
+        says->now_ns = c->m.now_ns;
+    } else {
+        limit_take_value(r, &c->m.at[i], v, c->op->cost, says);
+    }
+}
+
+/* Let a RESERVE take from the future of a token bucket, if that is near enough. */
+static void limit_take_ahead(limit_call *c, uint32_t i)
+{
+    const limit_rule *r = &c->m.rule[i];
+    const uint64_t now = c->m.at[i].u;
+    limit_says *says = &c->says[i];
+    if (c->op->kind != LIMIT_RESERVE || says->never || !limit_is_bucket(c, i)) { return; }
+    const uint64_t next = limit_max_u64(c->next[i], now) + c->op->cost * r->step;
+    const uint64_t wait_ns = limit_ns_of(next - now - r->reach); /* denied: it is positive */
+    if (wait_ns > c->op->arg || next > now + LIMIT_DEBT_MAX) { return; }
+    says->deny = false;
+    says->next = next;
+    c->op->wait_ns = limit_max_u64(c->op->wait_ns, wait_ns);
+}
+
+CELLAR_PRIVATE void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    uint64_t longest = 0;
+    c->denied_by = LIMIT_RULES;
+    c->would_deny = false;
+    c->op->wait_ns = 0;
+    if (l->multi) {
+        const uint64_t until = c->next[l->rule_count];
+        c->banned_ns = until > c->m.units ? limit_ns_of(until - c->m.units) : 0;
+    }
+    c->err = c->banned_ns != 0 ? CELLAR_LIMITED : CELLAR_OK;
+    for (uint32_t i = 0; i < l->rule_count && c->banned_ns == 0; i++) {
+        limit_says *says = &c->says[i];
+        limit_take_rule(l, c, i, s);
+        if (says->deny) { limit_take_ahead(c, i); }
+        if (!says->deny) { continue; }
+        if (limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN)) {
+            c->would_deny = true;
+            continue; /* and is not charged, as if it had denied */
+        }
+        c->err = CELLAR_LIMITED;
+        if (c->denied_by == LIMIT_RULES || says->retry_ns > longest) {
+            c->denied_by = i;
+            longest = says->retry_ns;
+        }
+    }
+}
+
+/* ---- new values ---- */
+
+static void limit_next(limit_call *c, uint32_t i, uint64_t v)
+{
+    c->keeps = c->keeps && v == c->word[i] >> 2;
+    c->next[i] = v;
+}
+
+static void limit_ban(const cellar_limiter *l, limit_call *c, uint64_t ns)
+{
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (!limit_is_bucket(c, i)) { continue; }
+        limit_next(c, i, limit_ban_value(&c->m.rule[i], &c->m.at[i], c->next[i], ns));
+    }
+    if (l->multi) {
+        const uint64_t until = c->m.units + limit_units_of(ns), i = l->rule_count;
+        limit_next(c, (uint32_t)i, limit_max_u64(c->next[i], until));
+    }
+}
+
+/* Compute what a denial writes: charges of CHARGE_DENIED rules, and bans. */
+static void limit_denied(const cellar_limiter *l, limit_call *c)
+{
+    uint64_t ban = 0;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const limit_rule *r = &c->m.rule[i];
+        if (limit_flag(r, CELLAR_RULE_DRY_RUN)) { continue; }
+        if (c->says[i].deny && !c->says[i].never) { ban = limit_max_u64(ban, r->ban); }
+        if (!limit_flag(r, CELLAR_RULE_CHARGE_DENIED)) { continue; }
+        limit_next(c, i, limit_denied_value(r, &c->m.at[i], c->next[i], c->op->cost));
+    }
+    if (ban != 0) { limit_ban(l, c, ban / LIMIT_UNITS_NS); }
+}
+
+static uint64_t limit_lease_end(const limit_call *c)
+{
+    return c->m.now_ns + limit_min_u64(c->op->lease_ns, UINT64_MAX - c->m.now_ns);
+}
+
+static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    limit_op *op = c->op;
+    const bool permit = op->kind == LIMIT_PERMIT;
+    const uint32_t conc = permit ? (uint32_t)l->conc : 0;
+    const uint64_t first_ns = permit ? limit_permit_expire(l, c->m.now_ns, &c->next[conc]) : 0;
+    limit_decide(l, c, s);
+    if (op->kind == LIMIT_PEEK) { return; }
+    if (c->denied_by < LIMIT_RULES) {
+        limit_says *says = &c->says[conc];
+        if (permit && says->deny && !says->never) { says->retry_ns = first_ns; }
+        limit_denied(l, c);
+    }
+    if (permit && c->err == CELLAR_OK) {
+        c->err = limit_permit_new(l, c->fp, limit_lease_end(c), &c->next[conc], &op->token);
+    }
+    if (c->err != CELLAR_OK) { return; } /* a banned key: no rule was evaluated */
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const limit_says *says = &c->says[i];
+        c->stamp[i] = says->deny ? 0 : says->next;
+        if (says->deny || limit_is_conc(c, i)) { continue; }
+        limit_next(c, i, says->next); /* logs: the old value */
+        if (limit_is_log(c, i)) { c->keeps = c->keeps && op->cost == 0; }
+    }
+}
+
+/* Tell whether the operation changes a log. */
+static bool limit_log_changes(const limit_call *c, uint32_t i)
+{
+    switch (c->op->kind) {
+    case LIMIT_TAKE: case LIMIT_RESERVE: case LIMIT_PERMIT:
+        return c->err == CELLAR_OK && !c->says[i].deny && c->op->cost > 0;
+    case LIMIT_CHARGE: case LIMIT_REFUND: return c->op->cost > 0;
+    case LIMIT_GIVE: return c->gives && c->op->ticket->stamp[i] != 0;
+    default: return false;
+    }
+}
+
+/* Compute a CHARGE, REFUND or GIVE. Logs change when they are stored. */
+static void limit_adjust(const cellar_limiter *l, limit_call *c)
+{
+    const limit_op *op = c->op;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const limit_rule *r = &c->m.rule[i];
+        const limit_at *at = &c->m.at[i];
+        const uint64_t v = c->next[i];
+        if (limit_is_log(c, i)) { c->keeps = c->keeps && !limit_log_changes(c, i); }
+        if (limit_is_log(c, i) || limit_is_conc(c, i)) { continue; }
+        limit_next(c, i, op->kind == LIMIT_CHARGE   ? limit_charge_value(r, at, v, op->cost)
+                         : op->kind == LIMIT_REFUND ? limit_refund_value(r, at, v, op->cost)
+                             : limit_give_value(r, at, v, op->cost, op->ticket->stamp[i],
+                                                op->given));
+    }
+}
+
+static uint64_t limit_number(const cellar_limiter *l, const limit_slot *s)
+{
+    return (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes;
+}
+
+/* Tell whether the take of the ticket can still be part of these words. */
+static bool limit_ticket_valid(const cellar_limiter *l, const limit_call *c, const limit_slot *s)
+{
+    const limit_ticket *t = c->op->ticket;
+    return t->slot == limit_number(l, s) && t->colour == (uint32_t)(c->word[0] & LIMIT_COLOUR) &&
+           t->generation == (uint32_t)(c->state >> 32) &&
+           base_load_acq(&c->head->losses) - (uint32_t)t->losses < 4;
+}
+
+/* Compute a give, and note what its token buckets get back. */
+static void limit_give(const cellar_limiter *l, limit_call *c, const limit_slot *s)
+{
+    const limit_op *op = c->op;
+    uint64_t back = 0;
+    bool last = true; /* the words are as the take left them */
+    if (!limit_ticket_valid(l, c, s)) { return; } /* it gives nothing back */
+    bool moved = base_load_acq(&c->head->gives) != op->seen_gives;
+    for (uint32_t i = 0; i < l->rule_count; i++) { moved = moved || c->word[i] != op->seen[i]; }
+    if (moved && !BASE_MUTANT("limit.give_unseen")) {
+        c->err = CELLAR_PENDING;
+        return;
+    }
+    c->gives = true;
+    limit_adjust(l, c);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t v = c->word[i] >> 2;
+        if (!limit_is_bucket(c, i) || op->ticket->stamp[i] == 0) { continue; }
+        back = limit_max_u64(back, limit_parts_back(&c->m.rule[i], v, c->next[i]));
+        last = last && v == op->ticket->stamp[i];
+    }
+    if (BASE_MUTANT("limit.give_alone") || back == 0) { return; }
+    if (!last || op->given != 0) { (void)base_add_ar(limit_given(c->head, c->fp), back); }
+}
+
+CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    limit_op *op = c->op;
+    uint64_t *permits = &c->next[l->conc >= 0 ? l->conc : 0];
+    for (uint32_t i = 0; i < l->words; i++) { c->next[i] = c->word[i] >> 2; }
+    c->err = CELLAR_OK;
+    c->keeps = true;
+    c->gives = false;
+    switch (op->kind) {
+    case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE: case LIMIT_PERMIT:
+        limit_take(l, c, s);
+        break;
+    case LIMIT_CHARGE: case LIMIT_REFUND: limit_adjust(l, c); break;
+    case LIMIT_GIVE: limit_give(l, c, s); break;
+    case LIMIT_BAN: limit_ban(l, c, op->arg); break;
+    case LIMIT_RELEASE:
+        c->err = limit_permit_end(l, c->fp, op->token, c->m.now_ns, permits);
+        break;
+    case LIMIT_EXTEND:
+        c->err = limit_permit_extend(l, c->fp, op->token, c->m.now_ns, limit_lease_end(c),
+                                     permits);
+        break;
+    case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->m.now_ns, permits); break;
+    }
+    if (op->kind >= LIMIT_PERMIT) { c->keeps = false; }
+}
+
+/* ---- storing ---- */
+
+/* Change the cells of a log and store its word. */
+static void limit_store_log(const cellar_limiter *l, limit_call *c, limit_slot *s, uint32_t i)
+{
+    const limit_op *op = c->op;
+    const limit_at *at = &c->m.at[i];
+    const limit_ring g = limit_ring_of(l, s, i);
+    const uint64_t window = limit_window_of(l, &c->m.rule[i], i);
+    if (!limit_log_changes(c, i)) { return; }
+    uint64_t *v = &c->next[i];
+    if (!BASE_MUTANT("limit.ring_not_hidden")) {
+        base_store_rel(limit_word_at(s, i), LIMIT_BUSY); /* acquire in limit_confirmed */
+        base_fence_rel();
+    }
+    *v = op->kind == LIMIT_CHARGE   ? limit_ring_charge(window, at, g, *v, op->cost)
+         : op->kind == LIMIT_REFUND ? limit_ring_refund(window, at, g, *v, op->cost)
+         : op->kind == LIMIT_GIVE
+             ? limit_ring_give(window, at, g, *v, op->cost, op->ticket->stamp[i])
+             : limit_ring_push(at, g, *v, op->cost, &c->stamp[i]);
+    base_store_rel(limit_word_at(s, i), limit_word(*v, c->word[0]));
+}
+
+CELLAR_PRIVATE bool limit_store(cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    if (c->keeps) { return true; }
+    for (uint32_t i = 0; i < l->words; i++) {
+        if (i < l->rule_count && limit_is_log(c, i)) {
+            limit_store_log(l, c, s, i);
+            continue;
+        }
+        const uint64_t to = limit_word(c->next[i], c->word[0]);
+        if (to == c->word[i]) { continue; }
+        BASE_POINT("limit.store");
+        if (l->multi) {
+            base_store_rel(limit_word_at(s, i), to);
+        } else if (!base_cas_ar(&s->word, c->word[0], to)) {
+            return false;
+        }
+    }
+    /* Counted after the words changed: a reader of the old words then reads the old count. */
+    if (c->op->kind == LIMIT_GIVE) { (void)base_add_ar(&c->head->gives, 1u); }
+    return true;
+}
+
+/* ---- telling ---- */
+
+static void limit_ticket_write(const cellar_limiter *l, const limit_call *c, const limit_slot *s)
+{
+    limit_ticket *t = c->op->ticket;
+    if (t == NULL || c->op->kind == LIMIT_GIVE || s == NULL) { return; }
+    t->given = c->op->given;
+    t->limiter = l;
+    t->fingerprint = c->fp;
+    t->slot = limit_number(l, s);
+    t->cost = c->op->cost;
+    t->losses = base_load_acq(&c->head->losses);
+    for (uint32_t i = 0; i < l->rule_count; i++) { t->stamp[i] = c->stamp[i]; }
+    t->colour = (uint32_t)(c->word[0] & LIMIT_COLOUR);
+    t->generation = (uint32_t)(c->state >> 32);
+    t->used = 0;
+}
+
+/* Show every rule; return the number of the tightest one. */
+static uint32_t limit_tightest(const cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    uint32_t tight = 0;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        limit_says *says = &c->says[i];
+        limit_show_rule(l, &c->m, s, i, c->next[i], says);
+        const bool dry = limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN);
+        const bool dry_now = limit_flag(&c->m.rule[tight], CELLAR_RULE_DRY_RUN);
+        if ((dry_now && !dry) || (dry == dry_now && says->remaining < c->says[tight].remaining)) {
+            tight = i;
+        }
+    }
+    return tight;
+}
+
+static void limit_result(const cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    const bool denied = c->err == CELLAR_LIMITED, full = c->full_ns != 0;
+    cellar_limiter_result r = { 0, 0, 0, CELLAR_RULE_BAN, c->m.rule[0].limit, 0, c->banned_ns,
+                                c->banned_ns, c->m.now_ns };
+    if (!denied || full || c->denied_by < LIMIT_RULES) {
+        const uint32_t tight = limit_tightest(l, c, s);
+        const uint32_t by = c->denied_by < LIMIT_RULES ? c->denied_by : tight;
+        r.allowed = !denied;
+        r.would_deny = c->would_deny;
+        r.never = denied && !full && c->says[by].never;
+        r.rule = denied ? by : tight;
+        r.limit = c->m.rule[r.rule].limit;
+        r.remaining = r.never ? 0 : c->says[tight].remaining;
+        r.retry_after_ns = full ? c->full_ns : denied ? c->says[by].retry_ns : 0;
+        if (denied && c->op->kind != LIMIT_PEEK && !r.never) {
+            r.retry_after_ns = limit_max_u64(r.retry_after_ns, limit_ns_of(c->m.rule[by].ban));
+        }
+        r.reset_after_ns = c->says[tight].reset_ns;
+        for (uint32_t i = 0; i < l->rule_count && s != NULL; i++) { /* a denial is one rule's */
+            if (!limit_is_conc(c, i) && (!denied || i == by)) {
+                r.now_ns = limit_max_u64(r.now_ns, c->says[i].now_ns);
+            }
+        }
+    }
+    *c->op->result = r;
+}
+
+CELLAR_PRIVATE void limit_tell(cellar_limiter *l, limit_call *c, limit_slot *s)
+{
+    const limit_kind k = c->op->kind;
+    if (k == LIMIT_TAKE || k == LIMIT_RESERVE || k == LIMIT_PERMIT) {
+        if (c->err == CELLAR_OK) {
+            limit_count(l, LIMIT_ALLOWED, 1);
+            if (c->would_deny) { limit_count(l, LIMIT_WOULD_DENY, 1); }
+            limit_ticket_write(l, c, s);
+        } else if (c->err == CELLAR_LIMITED) {
+            limit_count_denial(l, c->full_ns != 0 ? 0 : c->denied_by);
+        }
+    }
+    if (c->op->result != NULL && (c->err == CELLAR_OK || c->err == CELLAR_LIMITED)) {
+        limit_result(l, c, s);
+    }
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * decide: one operation on the words of one key: new values, verdict, result. */
+#ifndef LIMIT_DECIDE_H
+#define LIMIT_DECIDE_H
+
+#include "limit/types.h"
+
+typedef struct limit_call { /* one operation under way */
+    limit_op *op;
+    limit_head *head;
+    limit_place place;
+    uint64_t fp, asked_ns;  /* asked_ns: the reading of the caller */
+    uint64_t banned_ns;     /* time left of a ban; 0: none */
+    uint64_t full_ns;       /* time until a slot of a full table is dead; 0: a slot was found */
+    uint64_t state;         /* of the limiter, when the rules were loaded */
+    uint32_t denied_by;     /* LIMIT_RULES: no rule */
+    bool would_deny;
+    bool keeps;             /* the words stay as they are */
+    bool gives;             /* GIVE: the ticket is valid */
+    bool ready;             /* computed without a lock, but not stored */
+    cellar_err err;
+    limit_moment m;
+    limit_says says[LIMIT_RULES];
+    uint64_t word[LIMIT_RULES + 1]; /* as loaded */
+    uint64_t next[LIMIT_RULES + 1]; /* values to store; a log changes with its cells */
+    uint64_t stamp[LIMIT_RULES];    /* for a ticket: values after the take */
+} limit_call;
+
+/* Evaluate all rules for the values in c->next. `s`: the slot, for logs; NULL: a new key. */
+CELLAR_PRIVATE void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s);
+/* Run the operation on c->word: set err and next. */
+CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *s);
+/* Store what limit_compute found. Return false if another call charged the word since. Caller holds
+ * the bucket lock if `multi`. */
+CELLAR_PRIVATE bool limit_store(cellar_limiter *l, limit_call *c, limit_slot *s);
+/* Count the decision; fill result and ticket. Call it once, after the store. */
+CELLAR_PRIVATE void limit_tell(cellar_limiter *l, limit_call *c, limit_slot *s);
+
+#endif

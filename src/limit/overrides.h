@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * overrides: state that few keys have: a plan, a ban outside the word, permits. The caller of each
+ * function may hold any lock of the limiter. */
+#ifndef LIMIT_OVERRIDES_H
+#define LIMIT_OVERRIDES_H
+
+#include "limit/types.h"
+
+/* Get rules and ban of a key; return false if it has no record. */
+CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *rules,
+                                   bool *has_plan, uint64_t *until_ns);
+/* Get the rules of the plan of a key; return false if it has none. */
+CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *rules);
+CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         uint64_t until_ns);
+/* Drop the record of a key if it has no plan and its ban is over (or `lift`). Return true if no
+ * record is left. */
+CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
+CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
+                                           uint64_t *value, uint64_t *token);
+/* End up to 8 permits with an expired lease; return ns until the next one expires. */
+CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
+CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
+CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                           uint64_t now_ns, uint64_t *value);
+CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                              uint64_t now_ns, uint64_t until_ns, uint64_t *value);
+/* List keys that have expired permits: at most `most`, out of the next `looks` records. */
+CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
+                                           uint64_t *fp, uint32_t most);
+/* Give a key a plan, or none with plan 0. Make or drop its record. */
+CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                          uint32_t plan);
+/* Return number + 1 of the plan with that name, 0: none. Count the caller as its user. */
+CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name);
+/* Find or make a plan: by name, or (name "") by equal rules. Count the caller as its user. */
+CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
+                                          const limit_rule *rules, uint32_t *plan);
+/* Remove one user of a plan. */
+CELLAR_PRIVATE void limit_plan_drop(cellar_limiter *l, uint32_t plan);
+CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * permits: the public calls on permits: acquire, extend, release.
+ *
+ * SEE ALSO   overrides.c (their records), decide.c (several rules together). */
+#include "limit/permits.h"
+
+#include "limit/overrides.h"
+#include "limit/run.h"
+#include "limit/table.h"
+
+BASE_SIZE_BEGIN
+
+#define LIMIT_LOOKS_FULL 1024u /* records of permits that a call searches for expired ones */
+
+CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks)
+{
+    uint64_t fp[16];
+    for (uint32_t done = 0; done < looks; done += 64) {
+        const uint32_t n = limit_permit_stale(l, now_ns, 64, fp, 16);
+        for (uint32_t i = 0; i < n; i++) {
+            limit_op op = { .kind = LIMIT_EXPIRE };
+            (void)limit_run(l, fp[i], now_ns, &op);
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
+                                            int64_t lease_ms, uint64_t *token,
+                                            cellar_limiter_result *out)
+{
+    if (token == NULL) { return CELLAR_E_INVAL; }
+    *token = 0;
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = out };
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
+    const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
+    cellar_err err = limit_run(l, fp, now, &op);
+    if (err == CELLAR_E_LIMIT) { /* end expired permits and try again */
+        limit_permits_reclaim(l, now, LIMIT_LOOKS_FULL);
+        err = limit_run(l, fp, limit_now(l), &op);
+    }
+    if (err == CELLAR_OK) { *token = op.token; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
+                                           uint64_t token, int64_t lease_ms)
+{
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_EXTEND, .token = token };
+    op.lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
+                                            uint64_t token)
+{
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0) { return CELLAR_E_INVAL; }
+    limit_op op = { .kind = LIMIT_RELEASE, .token = token };
+    return limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rule: the algorithms of one word, as pure functions of (rule, moment, value). */
+#ifndef LIMIT_RULE_H
+#define LIMIT_RULE_H
+
+#include "limit/types.h"
+
+BASE_INLINE uint32_t limit_algo(const limit_rule *r) { return (uint32_t)(r->kind & 0xff); }
+BASE_INLINE bool limit_flag(const limit_rule *r, uint32_t flag)
+{
+    return (r->kind >> 8 & flag) != 0;
+}
+BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+BASE_INLINE uint64_t limit_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+/* Convert units to ns, rounded up. */
+BASE_INLINE uint64_t limit_ns_of(uint64_t units)
+{
+    return units / LIMIT_UNITS_NS + (units % LIMIT_UNITS_NS != 0);
+}
+/* Convert ns to units; saturate at LIMIT_DEBT_MAX. */
+CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns);
+BASE_INLINE uint64_t limit_permits_out(uint64_t value) { return value >> 32; }
+
+/* Check and compile a rule. A refusal sets *why to the broken rule and its remedy. */
+CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out,
+                                        const char **why);
+/* Decide `cost` on the value `v`: fill next, deny, never, retry. Not for logs and permits. */
+CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                     uint64_t cost, limit_says *out);
+/* Compute remaining and reset of a value. */
+CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
+                               limit_says *out);
+CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+/* Give back `units` of a ticket. `then`: the value right after the take; `given`: parts that other
+ * tickets gave back out of order since. */
+CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                         uint64_t units, uint64_t then, uint64_t given);
+/* Return how far a token bucket went back from `v` to `next`, in LIMIT_PARTS of a unit, rounded up;
+ * 0 for other algorithms. */
+CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next);
+/* Return the value that a denial with CHARGE_DENIED writes. */
+CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                           uint64_t cost);
+CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
+                                          uint64_t ns);
+/* Return the loss of dropping a value, comparable within one algorithm; 0: none. */
+CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v);
+/* Convert a value to another rule; `shift`: units by which the origin moves up. */
+CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
+                                      const limit_at *at, uint64_t v, uint64_t shift);
+/* Convert the value of a sliding window from `from_ns` of one clock to `to_ns` of another. */
+CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
+                                          uint64_t v);
+/* Return the value of a sliding window without its counts: the newer window of `v` and `at`. */
+CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at, uint64_t v);
+
+#endif

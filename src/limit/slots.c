@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * slots: claim and rewrite slots; make room for new keys.
+ *
+ * PICTURE    take over: CAS(word 0, v, BUSY); other words := BUSY; fp := new; words, colour + 1
+ * INVARIANTS A reader of a word of the new key sees the new fp; a reader of the new fp sees BUSY or
+ *            new words. Charges of a single word are exchanges on that word, so the exchange that
+ *            claims it comes before or after each of them.
+ *            Under the region lock, calls use max(now, high_water): a key that was dropped as dead
+ *            at a later reading is not met at an earlier one.
+ * ROOM       For a new key: a free slot, else a dead one, else move one of the eight keys to its
+ *            other bucket, else move a neighbour there further; else the policy. LEAST_LOSS evicts
+ *            the key with the least loss and counts it. The loss is the debt, or with several words
+ *            the fill of the fullest rule. Banned keys and keys with permits are never evicted.
+ * LOCKING    The region lock (LIMIT) for every rewrite. With several words also the locks of both
+ *            buckets of the new key; a third and a fourth bucket by trying.
+ * SEE ALSO   README.md in this folder: proof, fill figures, rejected designs. */
+#include "limit/slots.h"
+
+#define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
+
+CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                                    uint32_t i, uint64_t v, limit_says *out)
+{
+    const limit_rule *r = &m->rule[i];
+    if (limit_algo(r) == CELLAR_RULE_SLIDING_LOG) {
+        limit_ring_show(r, &m->at[i], limit_ring_of(l, s, i), v, out);
+    } else if (limit_algo(r) == CELLAR_RULE_CONCURRENCY) {
+        out->remaining = r->limit - limit_min_u64(r->limit, limit_permits_out(v));
+        out->reset_ns = 0;
+    } else {
+        limit_show(r, &m->at[i], v, out);
+    }
+}
+
+/* ---- rewriting a slot ---- */
+
+static bool limit_claim(limit_slot *s, uint64_t word)
+{
+    BASE_POINT("limit.claim");
+    if (BASE_MUTANT("limit.evict_by_store")) { return true; }
+    return base_cas_ar(&s->word, word, LIMIT_BUSY);
+}
+
+CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s)
+{
+    uint64_t w;
+    do {
+        BASE_POINT("limit.seize");
+        w = base_load_acq(&s->word);
+        if (BASE_MUTANT("limit.seize_by_store")) { break; }
+    } while (!base_cas_ar(&s->word, w, LIMIT_BUSY));
+    return w;
+}
+
+CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, uint64_t f,
+                               uint64_t first, limit_slot *from)
+{
+    limit_slot *s = to->slot;
+    const uint64_t colour = limit_next_colour(to->word);
+    for (uint32_t i = 1; i < l->words; i++) { base_store_rel(limit_word_at(s, i), LIMIT_BUSY); }
+    BASE_POINT("limit.fill.fp");
+    base_store_rel(&s->fp, f);
+    if (l->multi) { base_fence_rel(); } /* the words are BUSY before a cell of a log changes */
+    for (uint32_t i = l->words; from != NULL && i < l->slot_bytes / 8 - 1; i++) {
+        base_store_rlx(limit_word_at(s, i), base_load_rlx(limit_word_at(from, i)));
+    }
+    for (uint32_t i = 1; i < l->words; i++) {
+        const uint64_t v = from != NULL ? base_load_rlx(limit_word_at(from, i)) >> 2 : 0;
+        base_store_rel(limit_word_at(s, i), limit_word(v, colour));
+    }
+    BASE_POINT("limit.fill.word");
+    base_store_rel(&s->word, limit_word(first, colour));
+}
+
+/* ---- the loss of evicting a key ---- */
+
+/* Return the fill of a rule in 2^-20, from 1; 0: the key has no debt in it; UINT64_MAX: it may not
+ * be evicted. */
+static uint64_t limit_fill_of(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                              uint32_t i, uint64_t v)
+{
+    limit_moment here;
+    limit_says says;
+    limit_rule *r = &here.rule[i];
+    uint64_t used, of;
+    const uint32_t algo = limit_algo(&m->rule[i]);
+    if (algo == CELLAR_RULE_CONCURRENCY) { return limit_permits_out(v) > 0 ? UINT64_MAX : 0; }
+    *r = m->rule[i];
+    here.at[i] = m->at[i];
+    if (algo == CELLAR_RULE_TOKEN_BUCKET) {
+        used = limit_debt(r, &m->at[i], v);
+        if (used == 0) { return 0; }
+        used = limit_max_u64(used >> 20, 1);
+        of = limit_max_u64(r->reach >> 20, 1);
+    } else {
+        if (algo == CELLAR_RULE_SLIDING_LOG) {
+            r->step = limit_window_of(l, r, i);
+            r->limit = l->ring[i];
+        } else if (limit_debt(r, &m->at[i], v) == 0) {
+            return 0;
+        }
+        limit_show_rule(l, &here, s, i, v, &says);
+        used = r->limit - says.remaining;
+        if (algo != CELLAR_RULE_SLIDING_LOG) { used = limit_max_u64(used, 1); }
+        of = limit_max_u64(m->rule[i].limit, 1);
+    }
+    if (used == 0) { return 0; }
+    return used >> 43 != 0 ? UINT64_MAX - 1 : limit_max_u64((used << 20) / of, 1);
+}
+
+/* Return the fill of the fullest rule of a key; UINT64_MAX: never evict. */
+BASE_NOINLINE static uint64_t limit_fullest(const cellar_limiter *l, const limit_moment *m,
+                                            limit_slot *s)
+{
+    uint64_t most = 0;
+    if (base_load_rlx(limit_word_at(s, l->rule_count)) >> 2 > m->units) { return UINT64_MAX; }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
+        most = limit_max_u64(most, limit_fill_of(l, m, s, i, v));
+    }
+    return most;
+}
+
+/* Return the loss of evicting the key of a slot with the first word `w`. 0: no loss; UINT64_MAX:
+ * never evict. */
+static uint64_t limit_loss(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                           uint64_t w)
+{
+    if (base_load_acq(&s->fp) == 0) { return 0; }
+    return l->multi ? limit_fullest(l, m, s) : limit_debt(&m->rule[0], &m->at[0], w >> 2);
+}
+
+/* ---- room for a new key ---- */
+
+/* Find a free or dead slot of this bucket; return the number of them. */
+static uint32_t limit_vacancy(const cellar_limiter *l, uint32_t bucket, const limit_moment *m,
+                              limit_room *out)
+{
+    uint32_t vacant = 0;
+    for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+        limit_slot *s = limit_slot_at(l, bucket, way);
+        const uint64_t w = base_load_acq(&s->word);
+        if (w == LIMIT_BUSY || limit_loss(l, m, s, w) != 0) { continue; }
+        if (vacant++ == 0 || base_load_acq(&s->fp) == 0) {
+            out->slot = s;
+            out->word = w;
+        }
+    }
+    return vacant;
+}
+
+/* Count the key that the new tenant of a claimed slot replaces. */
+static void limit_forgot(limit_head *h, const limit_slot *s, const limit_moment *m)
+{
+    if (base_load_rlx(&s->fp) == 0) { return; }
+    base_store_rlx(&h->dead_replaced, base_load_rlx(&h->dead_replaced) + 1);
+    if (!BASE_MUTANT("limit.no_high_water")) {
+        h->high_water = limit_max_u64(h->high_water, m->now_ns);
+    }
+}
+
+/* Return the other bucket of the key of a slot in bucket `here`. */
+static uint32_t limit_other(const cellar_limiter *l, const limit_slot *s, uint32_t here)
+{
+    limit_place q;
+    limit_place_of(l, base_load_acq(&s->fp) & ~(uint64_t)1, &q);
+    return q.bucket[q.bucket[0] == here];
+}
+
+/* Try to take the lock of a bucket that is not of the new key `p`. Return false for the buckets of
+ * `p`, which are full. */
+static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t bucket)
+    SYNC_UNCHECKED
+{
+    if (bucket == p->bucket[0] || bucket == p->bucket[1]) { return false; }
+    return !l->multi || BASE_MUTANT("limit.wide_move_unlocked") ||
+           sync_try(LIMIT_BUCKET, &l->bucket_lock[bucket]);
+}
+
+static void limit_third_drop(cellar_limiter *l, uint32_t bucket) SYNC_UNCHECKED
+{
+    if (!BASE_MUTANT("limit.wide_move_unlocked")) { limit_bucket_drop(l, bucket); }
+}
+
+/* Move the key of out->slot, in bucket `here`, to its other bucket if that has room. The slot is
+ * then claimed. */
+static bool limit_carry(cellar_limiter *l, const limit_place *p, const limit_moment *m,
+                        uint32_t here, limit_room *out)
+{
+    limit_room to;
+    limit_slot *from = out->slot;
+    limit_head *h = &l->head[p->region];
+    const uint64_t f = base_load_acq(&from->fp);
+    const uint32_t other = limit_other(l, from, here);
+    if (!limit_third_take(l, p, other)) { return false; }
+    bool moved = limit_vacancy(l, other, m, &to) != 0;
+    if (moved) {
+        out->word = base_load_acq(&from->word);
+        moved = limit_claim(from, out->word);
+        if (moved && !limit_claim(to.slot, to.word)) {
+            base_store_rel(&from->word, out->word); /* unchanged: a check that comes now is right */
+            moved = false;
+        }
+    }
+    if (moved) {
+        limit_forgot(h, to.slot, m);
+        limit_fill(l, &to, f, out->word >> 2, from);
+        base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
+    }
+    limit_third_drop(l, other);
+    return moved;
+}
+
+/* Move one of the eight keys to its other bucket, and claim its slot. */
+static bool limit_move(cellar_limiter *l, const limit_place *p, const limit_moment *m,
+                       limit_room *out)
+{
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        const uint32_t here = p->bucket[i / LIMIT_WAYS];
+        out->slot = limit_slot_at(l, here, i % LIMIT_WAYS);
+        if (limit_carry(l, p, m, here, out)) { return true; }
+    }
+    return false;
+}
+
+/* Make room in one of the buckets that the eight keys could move to: move a neighbour there
+ * further. After a failure, skip the next LIMIT_IN_VAIN tries: in a flood every region is full. */
+static bool limit_push(cellar_limiter *l, const limit_place *p, const limit_moment *m)
+{
+    limit_head *h = &l->head[p->region];
+    bool pushed = false;
+    if (h->in_vain > 0) {
+        h->in_vain--;
+        return false;
+    }
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS && !pushed; i++) {
+        const uint32_t here = p->bucket[i / LIMIT_WAYS];
+        const uint32_t third = limit_other(l, limit_slot_at(l, here, i % LIMIT_WAYS), here);
+        if (!limit_third_take(l, p, third)) { continue; }
+        for (uint32_t way = 0; way < LIMIT_WAYS && !pushed; way++) {
+            limit_room room = { limit_slot_at(l, third, way), 0 };
+            pushed = limit_carry(l, p, m, third, &room);
+            if (pushed) { limit_fill(l, &room, 0, 0, NULL); }
+        }
+        limit_third_drop(l, third);
+    }
+    if (!pushed) { h->in_vain = LIMIT_IN_VAIN; }
+    return pushed;
+}
+
+/* Find the live key with the least loss, if that is below `most`. Else out->slot is NULL. */
+static void limit_least(const cellar_limiter *l, const limit_place *p, const limit_moment *m,
+                        uint64_t most, limit_room *out)
+{
+    out->slot = NULL;
+    for (uint32_t i = 0; i < 2 * LIMIT_WAYS; i++) {
+        limit_slot *s = limit_slot_at(l, p->bucket[i / LIMIT_WAYS], i % LIMIT_WAYS);
+        const uint64_t w = base_load_acq(&s->word), loss = limit_loss(l, m, s, w);
+        if (loss >= most) { continue; }
+        most = loss;
+        out->slot = s;
+        out->word = w;
+    }
+}
+
+CELLAR_PRIVATE bool limit_room_find(cellar_limiter *l, const limit_place *p, const limit_moment *m,
+                                    uint64_t most, limit_room *out)
+{
+    limit_head *h = &l->head[p->region];
+    for (;;) {
+        limit_room b;
+        const uint32_t in_a = limit_vacancy(l, p->bucket[0], m, out);
+        const uint32_t in_b = limit_vacancy(l, p->bucket[1], m, &b);
+        if (in_a + in_b != 0) {
+            if (in_b > in_a) { *out = b; }
+            if (!limit_claim(out->slot, out->word)) { continue; }
+            limit_forgot(h, out->slot, m);
+            return true;
+        }
+        if (limit_move(l, p, m, out)) { return true; }
+        if (limit_push(l, p, m)) { continue; }
+        limit_least(l, p, m, most, out);
+        if (out->slot == NULL || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS) { return false; }
+        if (!limit_claim(out->slot, out->word)) { continue; } /* another call charged it */
+        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+        limit_lost(h);
+        return true;
+    }
+}
+
+CELLAR_PRIVATE void limit_both_take(cellar_limiter *l, const limit_place *p)
+{
+    limit_bucket_take(l, BASE_MIN(p->bucket[0], p->bucket[1]));
+    if (p->bucket[0] != p->bucket[1]) {
+        limit_bucket_take(l, BASE_MAX(p->bucket[0], p->bucket[1]));
+    }
+}
+
+CELLAR_PRIVATE void limit_both_drop(cellar_limiter *l, const limit_place *p)
+{
+    limit_bucket_drop(l, p->bucket[0]);
+    if (p->bucket[0] != p->bucket[1]) { limit_bucket_drop(l, p->bucket[1]); }
+}
+
+CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit_moment *m)
+{
+    limit_place p;
+    limit_room room;
+    const uint64_t fp = base_load_rlx(&image->fp), word = base_load_rlx(&image->word);
+    const uint64_t loss = limit_loss(l, m, image, word);
+    if (loss == 0) { return; }
+    limit_place_of(l, fp, &p);
+    limit_head *h = &l->head[p.region];
+    sync_take(LIMIT, &h->lock);
+    limit_both_take(l, &p);
+    if (limit_room_find(l, &p, m, loss, &room)) {
+        limit_fill(l, &room, fp, word >> 2, image);
+    } else {
+        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+    }
+    limit_both_drop(l, &p);
+    sync_drop(LIMIT, &h->lock);
+}

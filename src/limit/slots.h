@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * slots: the slots of the table: find a key, claim and rewrite a slot, make room for a new key. */
+#ifndef LIMIT_SLOTS_H
+#define LIMIT_SLOTS_H
+
+#include "limit/ring.h"
+#include "limit/table.h"
+
+/* Find the slot of a key. *f: its fp, with bit 0. NULL: the key has no slot. */
+BASE_INLINE limit_slot *limit_find(const cellar_limiter *l, const limit_place *p, uint64_t fp,
+                                   uint64_t *f, uint32_t *bucket)
+{
+    for (uint32_t b = 0; b < 2; b++) {
+        *bucket = p->bucket[b];
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            limit_slot *s = limit_slot_at(l, *bucket, way);
+            *f = base_load_acq(&s->fp);
+            if ((*f ^ fp) <= 1) { return s; }
+        }
+    }
+    return NULL;
+}
+
+/* A slot to take over: its first word is BUSY and was `word`. */
+typedef struct limit_room {
+    limit_slot *slot;
+    uint64_t word;
+} limit_room;
+
+/* Compute remaining and reset of rule `i` for its value `v`. `s`: the slot, for logs. */
+CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                                    uint32_t i, uint64_t v, limit_says *out);
+/* Make the first word of a slot BUSY while other calls charge it; return its former value. Caller
+ * holds the region lock and, if `multi`, the bucket lock. */
+CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s);
+/* Write a claimed slot: the fp `f`, the first value, and the other words of `from` (NULL: 0). */
+CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, uint64_t f,
+                               uint64_t first, limit_slot *from);
+/* Claim a slot for a new key, if needed that of a key with a loss below `most`. Return false if
+ * there is none or the policy forbids it; out->slot is then the one with the least loss, or NULL.
+ * Caller holds the region lock and, if `multi`, the locks of both buckets. */
+CELLAR_PRIVATE bool limit_room_find(cellar_limiter *l, const limit_place *p, const limit_moment *m,
+                                    uint64_t most, limit_room *out);
+/* Insert a key of a snapshot, if needed in place of one with less debt. A paid key takes no slot. A
+ * key without a place is counted. No other call runs yet. */
+CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit_moment *m)
+    SYNC_UNCHECKED;
+
+/* Take and drop the locks of both buckets of a key. Slots of one word have none. */
+CELLAR_PRIVATE void limit_both_take(cellar_limiter *l, const limit_place *p) SYNC_UNCHECKED;
+CELLAR_PRIVATE void limit_both_drop(cellar_limiter *l, const limit_place *p) SYNC_UNCHECKED;
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: the figures of a limiter; a scan over its keys.
+ *
+ * LOCKING    A scan holds region and bucket lock while it copies one bucket, none while the
+ *            function of the host runs. */
+#include <string.h>
+
+#include "base/opts.h"
+#include "limit/calendar.h"
+#include "limit/convert.h"
+#include "limit/overrides.h"
+#include "limit/slots.h"
+
+BASE_SIZE_BEGIN
+
+/* ---- figures ---- */
+
+static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
+{
+    uint64_t n = 0;
+    for (uint32_t r = 0; r < l->rows; r++) { n += base_load_rlx(&l->row[r].cell[c]); }
+    return n;
+}
+
+CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
+{
+    if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    s.allowed = limit_sum(l, LIMIT_ALLOWED);
+    s.denied = limit_sum(l, LIMIT_DENIED);
+    s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);
+    s.banned = limit_sum(l, LIMIT_BANNED);
+    s.overflow_denied = limit_sum(l, LIMIT_OVERFLOW_DENIED);
+    s.overflow_allowed = limit_sum(l, LIMIT_OVERFLOW_ALLOWED);
+    s.chain_rollbacks = limit_sum(l, LIMIT_CHAIN_ROLLBACKS);
+    s.permits_expired = limit_sum(l, LIMIT_PERMITS_EXPIRED);
+    s.permits_full = limit_sum(l, LIMIT_PERMITS_FULL);
+    s.overrides_full = limit_sum(l, LIMIT_OVERRIDES_FULL);
+    s.snapshots_refused = limit_sum(l, LIMIT_SNAPSHOT_REFUSED);
+    for (uint32_t r = 0; r < l->rows; r++) {
+        for (uint32_t i = 0; i < l->rule_count; i++) {
+            s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);
+        }
+    }
+    for (uint32_t r = 0; r < l->regions; r++) {
+        s.live_evicted += base_load_rlx(&l->head[r].live_evicted);
+        s.dead_replaced += base_load_rlx(&l->head[r].dead_replaced);
+        s.moved += base_load_rlx(&l->head[r].moved);
+    }
+    const uint32_t buckets = l->regions * l->region_buckets;
+    s.slots = (uint64_t)buckets * LIMIT_WAYS;
+    for (uint32_t b = 0; b < buckets; b++) {
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            s.keys += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
+        }
+    }
+    s.bytes = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
+    sync_take(LIMIT_SIDE, &l->side);
+    s.overrides = base_load_rlx(&l->over_count);
+    s.permits = l->permit_count;
+    sync_drop(LIMIT_SIDE, &l->side);
+    return base_opts_out(out, &s, sizeof s);
+}
+
+/* ---- scan ---- */
+
+static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_slot *s,
+                           cellar_limiter_entry *out)
+{
+    limit_moment m = *base;
+    const uint64_t fp = base_load_rlx(&s->fp) & ~(uint64_t)1;
+    bool has_plan = false;
+    uint64_t until_ns = 0;
+    memset(out, 0, sizeof *out);
+    if (base_load_acq(&l->over_count) != 0) {
+        out->overridden = limit_over_get(l, fp, m.rule, &has_plan, &until_ns);
+    }
+    out->fingerprint = fp >> 1;
+    out->rule_count = l->rule_count;
+    out->banned_ns = until_ns > m.now_ns ? until_ns - m.now_ns : 0;
+    for (uint32_t i = 0; i < l->words; i++) {
+        const uint64_t v = base_load_acq(limit_word_at(s, i)) >> 2;
+        limit_says says;
+        if (i == l->rule_count) {
+            if (v > m.units) { out->banned_ns = limit_ns_of(v - m.units); }
+            break;
+        }
+        if (has_plan) { limit_at_of(l, &m.rule[i], m.now_ns, m.units, &m.at[i]); }
+        limit_show_rule(l, &m, s, i, v, &says);
+        out->remaining[i] = says.remaining;
+        out->reset_after_ns[i] = says.reset_ns;
+    }
+}
+
+CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx)
+{
+    if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    const uint64_t now = limit_now(l);
+    limit_calendar_look(l, now);
+    limit_rebase(l, now);
+    for (uint32_t b = 0; b < l->regions * l->region_buckets; b++) {
+        cellar_limiter_entry e[LIMIT_WAYS];
+        uint32_t n = 0;
+        limit_moment m;
+        limit_head *h = &l->head[b / l->region_buckets];
+        sync_take(LIMIT, &h->lock);
+        limit_bucket_take(l, b);
+        limit_moment_of(l, limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets), NULL,
+                        now, &m);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
+            limit_slot *s = limit_slot_at(l, b, way);
+            if (base_load_rlx(&s->fp) != 0) { limit_entry_of(l, &m, s, &e[n++]); }
+        }
+        limit_bucket_drop(l, b);
+        sync_drop(LIMIT, &h->lock);
+        for (uint32_t i = 0; i < n; i++) { /* code of the host: no lock held */
+            if (!fn(&e[i], ctx)) { return CELLAR_OK; }
+        }
+    }
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

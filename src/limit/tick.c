@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tick: maintenance: windows that must not wrap, expired permits, the next snapshot.
+ *
+ * LOCKING    region, bucket */
+#include "limit/calendar.h"
+#include "limit/convert.h"
+#include "limit/permits.h"
+#include "limit/slots.h"
+#include "limit/snapshot.h"
+
+BASE_SIZE_BEGIN
+
+#define LIMIT_TICK_PERMITS 16384u /* records of permits a tick looks at */
+
+/* Renew the window of keys without counts in a region: window numbers wrap. The words keep a
+ * window: an older reading that comes later must not meet an unused key. */
+static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
+{
+    limit_moment m;
+    limit_head *h = &l->head[region];
+    sync_take(LIMIT, &h->lock);
+    limit_moment_of(l, limit_set_of(l, base_load_acq(&l->state), region), NULL,
+                    limit_max_u64(now_ns, h->high_water), &m);
+    for (uint32_t i = 0; i < l->region_buckets * LIMIT_WAYS; i++) {
+        const uint32_t bucket = region * l->region_buckets + i / LIMIT_WAYS;
+        limit_slot *s = limit_slot_at(l, bucket, i % LIMIT_WAYS);
+        if (base_load_acq(&s->fp) == 0) { continue; }
+        limit_bucket_take(l, bucket);
+        for (uint32_t k = 0; k < l->rule_count; k++) {
+            if (l->algorithm[k] != CELLAR_RULE_SLIDING_WINDOW) { continue; }
+            const uint64_t w = base_load_acq(limit_word_at(s, k));
+            const uint64_t none = limit_count_none(&m.rule[k], &m.at[k], w >> 2);
+            if (none != 0 && limit_debt(&m.rule[k], &m.at[k], w >> 2) == 0) {
+                (void)base_cas_ar(limit_word_at(s, k), w, limit_word(none, w));
+            }
+        }
+        limit_bucket_drop(l, bucket);
+    }
+    h->high_water = limit_max_u64(h->high_water, m.now_ns);
+    sync_drop(LIMIT, &h->lock);
+}
+
+CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l)
+{
+    if (l == NULL) { return CELLAR_E_INVAL; }
+    const uint64_t now = limit_now(l);
+    bool counts = false;
+    limit_calendar_look(l, now);
+    limit_rebase(l, now);
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        counts = counts || l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW;
+    }
+    const uint32_t many = BASE_MIN(16u, l->regions);
+    const uint32_t first = counts ? base_add_rlx(&l->sweep_next, many) : 0;
+    for (uint32_t i = 0; counts && i < many; i++) {
+        const uint32_t region = (first + i) % l->regions;
+        limit_sweep(l, region, now);
+    }
+    if (l->conc >= 0) { limit_permits_reclaim(l, now, LIMIT_TICK_PERMITS); }
+    return limit_persist_tick(l, now);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: open, close and fork a table of locks.
+ *
+ * FORK       The child drops all locks: their owners do not exist there. fork_fence separates
+ *            handles of the parent from those of the child. */
+#include <string.h>
+
+#include "base/open_error.h"
+#include "base/random.h"
+#include "cellar_admin.h"
+#include "lock/record.h"
+
+BASE_SIZE_BEGIN
+
+#define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
+#define LOCK_BYTES_MIN ((uint64_t)256 << 10)
+#define LOCK_COUNT_DEFAULT 65536u
+#define LOCK_COUNT_MAX (UINT64_C(1) << 24)
+#define LOCK_FENCE_MAX (UINT64_C(1) << 61)
+#define LOCK_FENCES_A_MS 20 /* bits: fences a millisecond that a key may use and keep their order
+                             * over a restart; the wall clock fits above them until 2109 */
+#define LOCK_TOO_SMALL "max_bytes is too small for max_locks: raise it"
+#define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
+
+/* ---- fork ---- */
+
+static void lock_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_locks *t = ctx;
+    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { sync_take(LOCK, &t->stripe[i].lock); }
+    sync_take(LOCK_CHUNK, &t->chunk_lock);
+}
+
+static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_locks *t = ctx;
+    sync_drop(LOCK_CHUNK, &t->chunk_lock);
+    for (uint32_t i = LOCK_STRIPES; i-- > 0;) { sync_drop(LOCK, &t->stripe[i].lock); }
+}
+
+/* Drop every record of a stripe. No thread is left that could look at one. */
+static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
+{
+    base_account *base_table_account = &t->account;
+    const base_module base_table_module = BASE_MOD_LOCK;
+    for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
+        const uint64_t fence = lock_fence(base_load_rlx(&r->word));
+        s->floor = BASE_MAX(s->floor, fence);
+        s->acquired += fence;
+        if (r->key_len > LOCK_KEY_INLINE) {
+            base_free(&t->account, BASE_MOD_LOCK, r->key.out, r->key_len);
+        }
+    }
+    HASH_CLEAR(hh, s->index);
+    for (uint32_t i = 0; i < LOCK_NEAR; i++) { base_store_rlx(&s->near[i], 0u); }
+    base_store_rlx(&s->record_count, 0u);
+    s->chunks = NULL;
+    s->spare_count = s->waiter_count = 0;
+}
+
+/* Return every page. */
+static void lock_clear(cellar_locks *t) SYNC_HOLDS(LOCK)
+{
+    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stripe_clear(t, &t->stripe[i]); }
+    base_store_rlx(&t->count, UINT64_C(0));
+    if (t->chunk_top > 0) {
+        base_region_discard(&t->region, 0, (size_t)t->chunk_top * BASE_PAGE);
+    }
+    const uint64_t in_use = t->chunk_top - t->free_count;
+    base_uncharge(&t->account, BASE_MOD_LOCK, in_use * BASE_PAGE);
+    t->chunk_top = t->free_count = 0;
+}
+
+static void lock_fork_child(void *ctx) SYNC_UNCHECKED
+{
+    cellar_locks *t = ctx;
+    lock_clear(t);
+    for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
+        lock_stripe *s = &t->stripe[i];
+        t->high = BASE_MAX(t->high, s->floor);
+        base_store_rlx(&s->fork_fence, s->floor);
+        sync_reset(&s->lock);
+    }
+    sync_reset(&t->chunk_lock);
+}
+
+/* ---- open and close ---- */
+
+static cellar_err lock_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_locks_open: %s", why);
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out,
+                                 cellar_host_opts *host)
+{
+    const char *why;
+    *out = cellar_locks_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_locks_open",
+                                    "cellar_locks_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_locks_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
+    if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
+    if (host->name == NULL || *host->name == '\0') { host->name = "locks"; }
+    if (base_broken(out->max_locks > LOCK_COUNT_MAX, "max_locks must be at most 2^24", &why) ||
+        base_broken(out->max_bytes < LOCK_BYTES_MIN, "max_bytes must be at least 256 KiB", &why) ||
+        base_broken(out->fence_start >= LOCK_FENCE_MAX, "fence_start must be below 2^61", &why) ||
+        base_broken(out->barging > 1, "barging must be 0 or 1", &why) ||
+        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return lock_open_fail(CELLAR_E_INVAL, why);
+    }
+    return out->reserved0 == 0 ? CELLAR_OK
+           : lock_open_fail(CELLAR_E_UNSUPPORTED, "cellar_locks_config.reserved0 must be 0");
+}
+
+/* Set the clock. A clock of the host serves as the precise and the coarse one. */
+static void lock_clock_init(cellar_locks *t, const cellar_host_opts *host)
+{
+    t->look_ms = BASE_NEVER_MS;
+    if (host->clock == NULL) {
+        base_clock_ready();
+    } else {
+        t->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                                 .ctx = host->clock_ctx };
+        t->look_ms = LOCK_LOOK_MS;
+    }
+}
+
+static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
+{
+    if (fence_start == 0) {
+        const int64_t wall_ms = base_wall_ms();
+        fence_start = (wall_ms > 0 ? (uint64_t)wall_ms : 1) << LOCK_FENCES_A_MS;
+    }
+    t->high = BASE_MIN(fence_start, LOCK_FENCE_MAX);
+    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { t->stripe[i].floor = t->high; }
+}
+
+CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out)
+{
+    if (out == NULL) { return lock_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    *out = NULL;
+    cellar_locks_config full;
+    cellar_host_opts host;
+    cellar_err err = lock_config_in(cfg, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const char *why = "no memory for the table";
+    err = CELLAR_E_NOMEM;
+    void *raw = base_alloc_raw(NULL, sizeof(cellar_locks) + BASE_PAD);
+    if (raw == NULL) { goto out; }
+    cellar_locks *t = (cellar_locks *)(void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(t, 0, sizeof *t);
+    t->raw = raw;
+    t->max_locks = full.max_locks;
+    t->barging = full.barging;
+    memcpy(t->name, host.name, strlen(host.name));
+    t->chunk_max = (uint32_t)(full.max_locks / LOCK_PER_CHUNK) + 1 +
+                   LOCK_STRIPES * LOCK_SPARE_CHUNKS;
+    base_account_init(&t->account, full.max_bytes, NULL);
+    if (!base_charge(&t->account, BASE_MOD_LOCK, sizeof(cellar_locks) + BASE_PAD)) {
+        err = CELLAR_E_SPACE;
+        why = LOCK_TOO_SMALL;
+        goto drop_raw;
+    }
+    unsigned char secret[32];
+    why = "no random bytes from the kernel";
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
+    base_hash_key_init(&t->hash_key, BASE_HASH_FOLD, secret);
+    lock_clock_init(t, &host);
+    lock_stripes_init(t, full.fence_start);
+    bool refused = false;
+    why = "no memory or address space for max_locks: lower it";
+    t->free_chunks = base_alloc(&t->account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
+                                &refused);
+    if (t->free_chunks == NULL) {
+        if (base_broken(refused, LOCK_TOO_SMALL, &why)) { err = CELLAR_E_SPACE; }
+        goto drop_raw;
+    }
+    const size_t bytes = (size_t)t->chunk_max * BASE_PAGE;
+    if (!base_region_reserve(&t->region, bytes, bytes)) { goto drop_free; }
+    if (!base_region_commit(&t->region, 0, bytes)) { goto drop_region; }
+    t->records = t->region.base;
+    t->fork = (base_fork_node){ .prepare = lock_fork_prepare, .parent = lock_fork_parent,
+                                .child = lock_fork_child, .ctx = t };
+    why = "no memory for the fork handlers";
+    if (!base_fork_register(&t->fork)) { goto drop_region; }
+    *out = t;
+    return CELLAR_OK;
+drop_region:
+    base_region_release(&t->region);
+drop_free:
+    base_free(&t->account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
+drop_raw:
+    base_free_raw(NULL, raw, sizeof(cellar_locks) + BASE_PAD);
+out:
+    return lock_open_fail(err, why);
+}
+
+/* Take no locks: no other call runs. */
+static void lock_close_clear(cellar_locks *t) SYNC_UNCHECKED { lock_clear(t); }
+
+CELLAR_API void cellar_locks_close(cellar_locks *t)
+{
+    if (t == NULL) { return; }
+    base_fork_unregister(&t->fork);
+    lock_close_clear(t);
+    base_region_release(&t->region);
+    base_free(&t->account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
+    BASE_ASSERT(base_load_rlx(&t->account.used) == sizeof(cellar_locks) + BASE_PAD);
+    base_free_raw(NULL, t->raw, sizeof(cellar_locks) + BASE_PAD);
+}
+
+CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx)
+{
+    if (t == NULL) { return CELLAR_E_INVAL; }
+    sync_take(LOCK_CHUNK, &t->chunk_lock);
+    t->watch = fn;
+    t->watch_ctx = ctx;
+    sync_drop(LOCK_CHUNK, &t->chunk_lock);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * record: the records of keyed locks, their pages, and the index of a stripe.
+ *
+ * PICTURE    key -> hash -> stripe (64) --near hint--> record        read without a lock
+ *                                  \----uthash-------> record        under the stripe lock
+ *            page (4 KiB) = head | 21 records; a page belongs to one stripe, or to none
+ *            region = all pages; reserved and writable at open, touched on first use
+ * INVARIANTS A key is in at most one record of the index. A record of the index is held, waited
+ * for,
+ *            in a report, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
+ *            stripe.floor >= each fence of a key that left the index; table.high >= each fence in a
+ *            returned page; a stripe that takes a page raises its floor to `high`. So the fences of
+ *            a record always rise, and a word never returns.
+ *            bytes charged == the table + 4096 for each page in use + uthash + long keys.
+ * LOCKING    The stripe lock (rank LOCK) for everything except the words of records; chunk_lock
+ *            (rank LOCK_CHUNK) for pages that change hands. Pages are returned to the system and
+ *            lost leases are reported after the stripe lock is dropped (lock_leave).
+ * ENDS       A record leaves the index frozen, so an old hint or handle meets an unexpected word.
+ *            Pages stay mapped until close: a late look reads an old record or zeros, and its
+ *            compare-exchange fails.
+ * LIMITS     max_locks keys, max_bytes bytes; each has a code and a counter */
+#include <string.h>
+
+#include "lock/record.h"
+
+/* ---- tenure ---- */
+
+CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
+                              cellar_lock_lost *cause)
+{
+    if (!lock_is_announced(r, lock_fence(word)) && !BASE_MUTANT("lock.unannounced_judged")) {
+        return false;
+    }
+    *cause = CELLAR_LOCK_LOST_EXPIRED;
+    if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
+    *cause = CELLAR_LOCK_LOST_OWNER_DIED;
+    return (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0 &&
+           base_thread_gone(base_load_rlx(&r->owner));
+}
+
+CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fence, int64_t now_ms,
+                                   cellar_lock_lost cause, lock_after *a)
+{
+    BASE_ASSERT(a->lost == NULL);
+    s->count[cause == CELLAR_LOCK_LOST_EXPIRED ? STATS_LOCK_EXPIRED : STATS_LOCK_OWNER_DIED]++;
+    r->pins++; /* keeps key and record in place until the watcher has returned */
+    a->lost = r;
+    a->lost_fence = fence;
+    a->lost_held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
+    a->cause = cause;
+}
+
+/* ---- pages ---- */
+
+/* Add a page to the stripe. NULL: *why is the code. */
+static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err *why)
+    SYNC_HOLDS(LOCK)
+{
+    if (!base_charge(&t->account, BASE_MOD_LOCK, BASE_PAGE)) {
+        *why = CELLAR_E_SPACE;
+        return NULL;
+    }
+    uint32_t number = UINT32_MAX;
+    sync_take(LOCK_CHUNK, &t->chunk_lock);
+    if (t->free_count > 0) {
+        number = t->free_chunks[--t->free_count];
+    } else if (t->chunk_top < t->chunk_max) {
+        number = t->chunk_top++;
+    }
+    if (!BASE_MUTANT("lock.floor_ignores_high")) { s->floor = BASE_MAX(s->floor, t->high); }
+    sync_drop(LOCK_CHUNK, &t->chunk_lock);
+    if (number == UINT32_MAX) {
+        base_uncharge(&t->account, BASE_MOD_LOCK, BASE_PAGE);
+        *why = CELLAR_E_LIMIT;
+        return NULL;
+    }
+    lock_chunk *c = (lock_chunk *)(void *)(t->records + (size_t)number * BASE_PAGE);
+    BASE_ASSERT(c->stripe == 0 && c->used == 0);
+    c->stripe = (uint32_t)(s - t->stripe) + 1;
+    for (uint32_t i = LOCK_PER_CHUNK; i-- > 0;) {
+        lock_record *r = lock_at(t, number << 5 | i);
+        r->key.next_spare = c->spare;
+        c->spare = r;
+    }
+    c->next = s->chunks;
+    c->prev = NULL;
+    if (c->next != NULL) { c->next->prev = c; }
+    s->chunks = c;
+    s->spare_count += LOCK_PER_CHUNK;
+    return c;
+}
+
+static void lock_chunk_unlink(lock_stripe *s, lock_chunk *c) SYNC_HOLDS(LOCK)
+{
+    if (c->prev != NULL) { c->prev->next = c->next; } else { s->chunks = c->next; }
+    if (c->next != NULL) { c->next->prev = c->prev; }
+    c->next = c->prev = NULL;
+}
+
+CELLAR_PRIVATE void lock_chunk_detach(cellar_locks *t, lock_stripe *s, lock_chunk *c,
+                                      lock_after *a)
+{
+    BASE_ASSERT(c->used == 0 && s->spare_count >= LOCK_PER_CHUNK);
+    lock_chunk_unlink(s, c);
+    s->spare_count -= LOCK_PER_CHUNK;
+    sync_take(LOCK_CHUNK, &t->chunk_lock);
+    t->high = BASE_MAX(t->high, s->floor);
+    sync_drop(LOCK_CHUNK, &t->chunk_lock);
+    c->next = a->chunk;
+    a->chunk = c;
+}
+
+static void lock_chunks_return(cellar_locks *t, lock_chunk *c)
+{
+    while (c != NULL) {
+        lock_chunk *next = c->next;
+        const size_t at = (size_t)((unsigned char *)c - t->records);
+        base_region_discard(&t->region, at, BASE_PAGE);
+        sync_take(LOCK_CHUNK, &t->chunk_lock);
+        t->free_chunks[t->free_count++] = (uint32_t)(at / BASE_PAGE);
+        sync_drop(LOCK_CHUNK, &t->chunk_lock);
+        base_uncharge(&t->account, BASE_MOD_LOCK, BASE_PAGE);
+        c = next;
+    }
+}
+
+/* ---- records ---- */
+
+CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w)
+{
+    lock_record *r = NULL;
+    HASH_FIND_BYHASHVALUE(hh, s->index, w->key, (unsigned)w->key_len, (unsigned)w->hash, r);
+    return r;
+}
+
+/* Add a record to uthash. Return false if memory is missing; nothing changed then. */
+static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
+{
+    base_account *base_table_account = &t->account;
+    const base_module base_table_module = BASE_MOD_LOCK;
+    const unsigned hash = (unsigned)base_load_rlx(&r->hash);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->index, lock_key(r), r->key_len, hash, r);
+    return r->hh.tbl != NULL;
+}
+
+static void lock_index_del(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
+{
+    base_account *base_table_account = &t->account;
+    const base_module base_table_module = BASE_MOD_LOCK;
+    HASH_DELETE(hh, s->index, r);
+    r->hh.tbl = NULL;
+}
+
+static lock_record *lock_spare_take(cellar_locks *t, lock_stripe *s, cellar_err *why)
+    SYNC_HOLDS(LOCK)
+{
+    lock_chunk *c = s->chunks;
+    if (c == NULL) {
+        c = lock_chunk_attach(t, s, why);
+        if (c == NULL) { return NULL; }
+    }
+    lock_record *r = c->spare;
+    c->spare = r->key.next_spare;
+    c->used++;
+    s->spare_count--;
+    if (c->spare == NULL) { lock_chunk_unlink(s, c); }
+    return r;
+}
+
+static void lock_spare_put(cellar_locks *t, lock_stripe *s, lock_record *r, lock_after *a)
+    SYNC_HOLDS(LOCK)
+{
+    lock_chunk *c = lock_chunk_of(t, r);
+    if (c->spare == NULL) { /* the page was full, so it is in no list */
+        c->next = s->chunks;
+        c->prev = NULL;
+        if (c->next != NULL) { c->next->prev = c; }
+        s->chunks = c;
+    }
+    r->key.next_spare = c->spare;
+    c->spare = r;
+    c->used--;
+    s->spare_count++;
+    if (c->used == 0 && s->spare_count > LOCK_SPARE_MAX + LOCK_PER_CHUNK) {
+        lock_chunk_detach(t, s, c, a);
+    }
+}
+
+CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
+                                        unsigned char *block, cellar_err *why)
+{
+    if (base_add_rlx(&t->count, 1u) >= t->max_locks) {
+        *why = CELLAR_E_LIMIT;
+        goto uncount;
+    }
+    lock_record *r = lock_spare_take(t, s, why);
+    if (r == NULL) { goto uncount; }
+    BASE_ASSERT(lock_fence(base_load_rlx(&r->word)) <= s->floor);
+    r->first = NULL;
+    r->pins = 0;
+    r->key_len = (uint32_t)w->key_len;
+    if (block != NULL) {
+        r->key.out = block;
+    } else {
+        memcpy(r->key.in, w->key, w->key_len);
+    }
+    base_store_rlx(&r->hash, w->hash);
+    base_store_rlx(&r->lease_of, UINT64_C(0));
+    base_store_rel(&r->word, lock_word(s->floor, LOCK_FROZEN));
+    const uint64_t refused = base_load_rlx(&t->account.refused);
+    if (!lock_index_add(t, s, r)) {
+        *why = base_load_rlx(&t->account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
+        lock_after none = { .chunk = NULL };
+        lock_spare_put(t, s, r, &none);
+        BASE_ASSERT(none.chunk == NULL); /* the record was taken just now: too few are unused */
+        goto uncount;
+    }
+    s->acquired -= s->floor;
+    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) + 1);
+    return r;
+uncount:
+    (void)base_sub_rlx(&t->count, 1u);
+    return NULL;
+}
+
+CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r)
+{
+    for (;;) { /* a lost round is progress of the owner or a new owner */
+        const uint64_t w = base_load_acq(&r->word);
+        if ((w & LOCK_FROZEN) != 0) { return w; }
+        BASE_POINT("lock.freeze");
+        if (base_cas_ar(&r->word, w, w | LOCK_FROZEN)) { return w | LOCK_FROZEN; }
+    }
+}
+
+static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
+                        lock_after *a) SYNC_HOLDS(LOCK)
+{
+    const uint64_t hash = base_load_rlx(&r->hash);
+    _Atomic uint32_t *near = lock_near(s, hash);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (base_load_rlx(&near[i]) == lock_hint(hash, lock_number(t, r))) {
+            base_store_rlx(&near[i], 0u);
+        }
+    }
+    lock_index_del(t, s, r);
+    if (r->key_len > LOCK_KEY_INLINE) {
+        base_free(&t->account, BASE_MOD_LOCK, r->key.out, r->key_len);
+    }
+    if (!BASE_MUTANT("lock.floor_not_raised")) { s->floor = BASE_MAX(s->floor, fence); }
+    s->acquired += fence;
+    base_store_rel(&r->word, lock_word(fence, LOCK_FROZEN));
+    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) - 1);
+    lock_spare_put(t, s, r, a);
+    (void)base_sub_rlx(&t->count, 1u);
+}
+
+/* Add a hint in place of the older of the two. Do not rewrite an equal hint: other threads read
+ * it. */
+static void lock_hint_put(lock_stripe *s, uint64_t hash, uint32_t number) SYNC_HOLDS(LOCK)
+{
+    _Atomic uint32_t *near = lock_near(s, hash);
+    const uint32_t hint = lock_hint(hash, number), first = base_load_rlx(&near[0]);
+    if (first == hint || base_load_rlx(&near[1]) == hint) { return; }
+    if (first != 0) { base_store_rlx(&near[1], first); }
+    base_store_rlx(&near[0], hint);
+}
+
+CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
+                                bool held, bool drop, lock_after *a)
+{
+    uint64_t bits = held ? LOCK_HELD : 0;
+    if (r->first != NULL && !BASE_MUTANT("lock.waiters_unmarked")) {
+        bits |= LOCK_FROZEN;
+    } else if (!held && r->pins == 0 &&
+               (drop || base_load_rlx(&s->record_count) > LOCK_IDLE_MAX)) {
+        lock_remove(t, s, r, fence, a);
+        return;
+    }
+    lock_hint_put(s, base_load_rlx(&r->hash), lock_number(t, r));
+    BASE_POINT("lock.settle");
+    base_store_rel(&r->word, lock_word(fence, bits));
+}
+
+/* Unpin a record after the report of its loss. */
+static void lock_unpin(cellar_locks *t, lock_record *r)
+{
+    lock_stripe *s = lock_stripe_of(t, base_load_rlx(&r->hash));
+    lock_after a = { .chunk = NULL };
+    sync_take(LOCK, &s->lock);
+    const uint64_t w = lock_freeze(r);
+    r->pins--;
+    lock_settle(t, s, r, lock_fence(w), (w & LOCK_HELD) != 0, false, &a);
+    sync_drop(LOCK, &s->lock);
+    lock_chunks_return(t, a.chunk);
+}
+
+CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
+{
+    sync_drop(LOCK, &s->lock);
+    for (uint32_t i = 0; i < a->wake_count; i++) {
+        /* The thread may have left since: then no thread sleeps on that word; it is not read. */
+        if (!BASE_MUTANT("lock.grant_without_wake")) { sync_wake(a->wake[i], 1); }
+    }
+    lock_chunks_return(t, a->chunk);
+    if (a->lost == NULL) { return; }
+    sync_take(LOCK_CHUNK, &t->chunk_lock);
+    const cellar_lock_watch_fn fn = t->watch;
+    void *ctx = t->watch_ctx;
+    sync_drop(LOCK_CHUNK, &t->chunk_lock);
+    if (fn != NULL) {
+        sync_assert_none();
+        fn(lock_key(a->lost), a->lost->key_len, a->lost_fence, a->lost_held_ms, a->cause, ctx);
+    }
+    lock_unpin(t, a->lost);
+}

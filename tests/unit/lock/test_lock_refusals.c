@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a refused cellar_locks_open leaves a text that names argument, rule and remedy.
+ * Method: one wrong argument at a time; the text and the code are those of cellar_last_error. */
+#include "base/mem.h"
+#include "base/open_error.h"
+#include "cellar_admin.h"
+#include "cellar_lock.h"
+#include "tests/support/t.h"
+
+static void refused(const cellar_locks_config *c, cellar_err want, const char *part)
+{
+    cellar_locks *t = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_locks_open(c, &t), want);
+    T_CHECK(t == NULL);
+    base_open_error_get(&e);
+    T_EQ_I64(e.code, want);
+    if (!T_CHECK(strncmp(e.text, "cellar_locks_open: ", 19) == 0 &&
+                 strstr(e.text, part) != NULL)) {
+        printf("# wanted \"%s\", got \"%s\"\n", part, e.text);
+    }
+}
+
+static void each_broken_option_is_named(void)
+{
+#define BROKEN(code, part, change) \
+    do { \
+        cellar_locks_config c = cellar_locks_config_default(); \
+        change; \
+        refused(&c, code, part); \
+    } while (0)
+    BROKEN(CELLAR_E_INVAL, "cellar_locks_config_default()", c.struct_size = 0);
+    BROKEN(CELLAR_E_INVAL, "max_locks must be at most 2^24", c.max_locks = (1u << 24) + 1);
+    BROKEN(CELLAR_E_INVAL, "max_bytes must be at least 256 KiB", c.max_bytes = 1);
+    BROKEN(CELLAR_E_INVAL, "fence_start must be below 2^61",
+           c.fence_start = UINT64_C(1) << 61);
+    BROKEN(CELLAR_E_INVAL, "barging must be 0 or 1", c.barging = 2);
+    BROKEN(CELLAR_E_UNSUPPORTED, "reserved0 must be 0", c.reserved0 = 1);
+    BROKEN(CELLAR_E_SPACE, "max_bytes is too small for max_locks", c.max_bytes = 256 << 10;
+           c.max_locks = 1u << 24);
+    cellar_host_opts h = cellar_host_opts_default();
+    h.name = "a name of more than sixty-four bytes is more than a label can hold";
+    BROKEN(CELLAR_E_INVAL, "host.name must have at most 64 bytes", c.host = &h);
+    h = cellar_host_opts_default();
+    h.struct_size = 1;
+    BROKEN(CELLAR_E_INVAL, "cellar_host_opts_default()", c.host = &h);
+#undef BROKEN
+    struct { cellar_locks_config c; uint64_t later; } newer = { cellar_locks_config_default(), 1 };
+    newer.c.struct_size = sizeof newer;
+    refused(&newer.c, CELLAR_E_UNSUPPORTED, "a field that this library does not know");
+}
+
+static void missing_out_is_named(void)
+{
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_locks_open(NULL, NULL), CELLAR_E_INVAL);
+    base_open_error_get(&e);
+    T_EQ_STR(e.text, "cellar_locks_open: out must not be NULL");
+}
+
+/* Each allocation of an open fails once: the text names what is missing. */
+static void each_missing_memory_is_named(void)
+{
+    unsigned failed = 0;
+    for (uint64_t nth = 1;; nth++) {
+        cellar_locks *t = NULL;
+        cellar_error_info e = cellar_error_info_default();
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_locks_open(NULL, &t);
+        const bool armed = base_fault_alloc_arm(0, false) >= nth;
+        if (err == CELLAR_OK) {
+            cellar_locks_close(t);
+            if (!armed) { break; }
+            continue;
+        }
+        failed++;
+        base_open_error_get(&e);
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+        T_EQ_I64(e.code, err);
+        T_CHECK(strncmp(e.text, "cellar_locks_open: no ", 22) == 0);
+    }
+    T_CHECK(failed >= 4); /* table, page numbers, mapping, fork */
+}
+
+T_MAIN("lock_refusals", T_CASE(each_broken_option_is_named), T_CASE(missing_out_is_named),
+       T_CASE(each_missing_memory_is_named))
