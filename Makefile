@@ -30,7 +30,7 @@ SRC_LIMIT = rule table ring overrides calendar table_single table_multi change c
             snapshot text preset open check
 SRC_LOCK  = store lock many stat
 SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
-            bloom_persist load_plan options settings tier tags tier_store l2_tier l2_tier_none \
+            bloom_persist load_plan options settings tier_calls tags tier_store l2_tier l2_tier_none \
             events hook change lookup plan dependencies set delete touch increment get get_with \
             get_alloc pin buf update delete_with many delete_pattern explain scan clear namespace \
             loader_api job load_call load_wait load_guard load_publish load_run load_fallback \

@@ -18,7 +18,11 @@
  * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
  * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
-#include "cache/cache_int.h"
+#include "cache/bloom_guard.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* instead of the generation: the key belongs to the source */
 #define CACHE_AUDIT_MASK 1023u

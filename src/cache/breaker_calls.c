@@ -8,7 +8,11 @@
  * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
  * SEE ALSO   load_fallback.c: reports of loads. */
-#include "cache/cache_int.h"
+#include "cache/breaker_calls.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
 
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 

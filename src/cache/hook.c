@@ -23,8 +23,15 @@
  *            time between window and kill.
  * SEE ALSO   README.md, "Stamps" (proofs, reads, rejected designs); src/load/README.md (flights);
  *            change.c, lookup.c, delete_pattern.c. */
-#include "cache/cache_int.h"
+#include "cache/hook.h"
+
+#include "cache/error.h"
+#include "cache/events.h"
+#include "cache/explain_record.h"
+#include "cache/generation.h"
 #include "cache/stamp.h"
+#include "cache/tags.h"
+#include "cache/turn.h"
 #include "load/flight.h"
 
 /* ---- the commit hook ---- */

@@ -20,7 +20,9 @@
  *            at most 100 ms for the changes that began before. A delete by pattern passes matching
  *            turns itself: the tier ends their keys.
  * SEE ALSO   hook.c (stamps), tier.c (stores), delete_pattern.c. */
-#include "cache/cache_int.h"
+#include "cache/turn.h"
+
+#include "cache/stamp.h"
 
 #define CACHE_TURN_SHARDS 64u
 #define CACHE_TURN_YIELDS 64u
