@@ -17,7 +17,7 @@
  *            sampled read clears the bit.
  * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
- * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
+ * SEE ALSO   src/bloom (the filter), load_guard.c (loads), bloom_persist.c (files). */
 #include "cache/bloom_guard.h"
 
 #include "cache/call.h"
@@ -380,7 +380,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
                ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
-/* ---- for open.c and namespace.c ---- */
+/* ---- for store.c and fork.c ---- */
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {

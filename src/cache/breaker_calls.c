@@ -7,7 +7,7 @@
  *            after the store is closed. It must outlive the loads that use it.
  * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
- * SEE ALSO   load_fallback.c: reports of loads. */
+ * SEE ALSO   load_guard.c: reports of loads. */
 #include "cache/breaker_calls.h"
 
 #include "cache/call.h"

@@ -223,7 +223,7 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 
-/* Keep an entry in L1 while a change reads it back for the tier (tier.c). */
+/* Keep an entry in L1 while a change reads it back for the tier (tier_store.c). */
 static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t generation, const void *key,
                               size_t key_len)
 {

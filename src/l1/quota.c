@@ -21,7 +21,7 @@
  *            old.
  * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %. One call keeps
  *            L1_QUOTA_KEEPS records, then it drops one (counted in `breached`). README.md: bounds.
- * SEE ALSO   cache/namespace.c: numbers of namespaces. evict.c: the cursor. */
+ * SEE ALSO   cache/options.c: numbers of namespaces. evict.c: the cursor. */
 #include <limits.h>
 #include <string.h>
 
