@@ -17,8 +17,12 @@
  *            sampled read clears the bit.
  * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
- * SEE ALSO   src/bloom (the filter), load_fallback.c (loads), bloom_persist.c (files). */
-#include "cache/cache_int.h"
+ * SEE ALSO   src/bloom (the filter), load_guard.c (loads), bloom_persist.c (files). */
+#include "cache/bloom_guard.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* instead of the generation: the key belongs to the source */
 #define CACHE_AUDIT_MASK 1023u
@@ -376,7 +380,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
                ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
-/* ---- for open.c and namespace.c ---- */
+/* ---- for store.c and fork.c ---- */
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {

@@ -16,7 +16,10 @@
  * LIMITS     An image misses keys that enter the source while the store is closed, or open without
  *            its disk. The generation announces them, see cellar_bloom.h.
  * SEE ALSO   src/l2/generation_images.c (files), src/bloom (bits). */
-#include "cache/cache_int.h"
+#include "cache/bloom_persist.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/handle.h"
 
 #ifndef CELLAR_OMIT_L2
 #include "l2/l2.h"

@@ -7,8 +7,12 @@
  *            after the store is closed. It must outlive the loads that use it.
  * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
- * SEE ALSO   load_fallback.c: reports of loads. */
-#include "cache/cache_int.h"
+ * SEE ALSO   load_guard.c: reports of loads. */
+#include "cache/breaker_calls.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
 
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 

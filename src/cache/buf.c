@@ -5,7 +5,10 @@
  * INVARIANTS A failure is kept and ends the update or the load. A longer value than
  *            max_value_bytes is refused while it is written, so no put fails.
  * LIMITS     The buffer of an update is charged to the store, the buffer of a load is not. */
-#include "cache/load_int.h"
+#include "cache/buf.h"
+
+#include "cache/get_alloc.h"
+#include "cache/loader_api.h"
 
 CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {

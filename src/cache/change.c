@@ -7,7 +7,12 @@
  * INVARIANTS Each raise of a stamp is taken back once, by the call that made it: its frame has the
  *            sum.
  * SEE ALSO   README.md, "Stamps". */
-#include "cache/cache_int.h"
+#include "cache/change.h"
+
+#include "cache/call.h"
+#include "cache/explain_record.h"
+#include "cache/tier_store.h"
+#include "cache/turn.h"
 
 CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative)
 {

@@ -3,7 +3,13 @@
  * check: walk all structures of a store and compare them.
  *
  * LOCKING    Background work stands still; calls go on. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/maintenance.h"
+#include "cache/refresh.h"
 #include "load/flight.h"
 
 BASE_SIZE_BEGIN

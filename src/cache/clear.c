@@ -5,7 +5,14 @@
  * WALK       next generation (under NAMESPACE) -> tier, L1, dependencies and thread learn that the
  *            old one ended -> the change is committed
  * SEE ALSO   generation.c. */
-#include "cache/cache_int.h"
+#include "cache/clear.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/tier_calls.h"
 
 BASE_SIZE_BEGIN
 

@@ -5,7 +5,16 @@
  * INVARIANTS A delete invalidates a running load of its key, also if it finds nothing. A namespace
  *            that was cleared meanwhile is asked again with its new generation: a load of it must
  *            not outlive the delete. */
-#include "cache/cache_int.h"
+#include "cache/delete.h"
+
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/generation.h"
+#include "cache/hook.h"
+#include "cache/tier_calls.h"
 
 BASE_ALWAYS_INLINE cellar_err cache_del_l1(cellar *c, const l1_key *k, const l1_put_spec *only_if,
                                            l1_gone *gone)

@@ -18,7 +18,14 @@
  * LIMITS     Entries set during the call may be removed or stay. Keys that are only on disk are not
  *            counted. A tier without patterns refuses the call.
  * SEE ALSO   src/l2/invalidations.c: keys that are only on disk. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/delete.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/handle.h"
+#include "cache/tier_calls.h"
+#include "cache/turn.h"
 
 #include "base/glob.h"
 #include "load/flight.h"

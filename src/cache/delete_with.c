@@ -4,7 +4,16 @@
  *
  * INVARIANTS The value returned is the value deleted: L1 compares identity and bytes (L1_IF_SAME).
  * LIMITS     CACHE_ROUNDS rounds; in a lost round another writer succeeded. */
-#include "cache/load_int.h"
+#include "cache/buf.h"
+#include "cache/call.h"
+#include "cache/delete.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/get_alloc.h"
+#include "cache/handle.h"
+#include "cache/lookup.h"
+#include "cache/tier_calls.h"
+#include "cache/update.h"
 
 /* Run one round of a delete that returns the old value. CONFLICT: lost to another writer or, with
  * *differs, another version. */

@@ -22,7 +22,13 @@
  *            too little.
  * SEE ALSO   README.md, "Dependencies": times, disk, space, rejected designs. Not tracked: reads in
  *            other stores, in scans, or outside loaders; leases. */
-#include "cache/load_int.h"
+#include "cache/dependencies.h"
+
+#include "cache/change.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/load_types.h"
 
 #define CACHE_DEPS_CALL 256u
 #define CACHE_DEPS_DEPTH 8u

@@ -4,7 +4,13 @@
  *
  * LOCKING    NAMESPACE for one name at a time. */
 #include "base/text.h"
-#include "cache/cache_int.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "cache/l2_tier.h"
+#include "cache/metrics.h"
+#include "cache/stat.h"
 
 BASE_SIZE_BEGIN
 

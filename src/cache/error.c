@@ -6,7 +6,9 @@
  *            none. The host's log gets what is no mistake of a caller: memory, space, disk.
  * LOCKING    ERROR: one lock per store for its handles.
  * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
-#include "cache/cache_int.h"
+#include "cache/error.h"
+
+#include "cache/call.h"
 
 #include <stdio.h>
 

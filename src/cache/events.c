@@ -14,7 +14,13 @@
  *            remover. If no call runs, the remover frees the slot itself.
  * LIMITS     16 listeners per store. Events of changes nested deeper than 4 are counted, not
  *            delivered. Entries that end during cellar_listener_add may be reported or not. */
-#include "cache/cache_int.h"
+#include "cache/events.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/tier_store.h"
 
 /* ---- causes as the public list names them ---- */
 

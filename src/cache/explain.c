@@ -7,8 +7,10 @@
  *            it has a record -> unknown
  * LIMITS     CACHE_WHY_ASKED generations are searched per namespace.
  * SEE ALSO   README.md, "Explaining a miss": rejected designs. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/error.h"
 #include "cache/explain_record.h"
+#include "cache/tags.h"
 #include "load/flight.h"
 
 #define CACHE_WHY_ASKED 16u

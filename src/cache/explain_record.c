@@ -20,6 +20,8 @@
  * SEE ALSO   explain.c: the reader. README.md, "Explaining a miss": rejected designs. */
 #include "cache/explain_record.h"
 
+#include "cache/error.h"
+
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
 #define CACHE_WHY_RING 256u
 

@@ -4,7 +4,7 @@
 #ifndef CACHE_EXPLAIN_RECORD_H
 #define CACHE_EXPLAIN_RECORD_H
 
-#include "cache/cache_int.h"
+#include "cache/types.h"
 
 #define CACHE_WHY_MIX UINT64_C(0x9e3779b97f4a7c15) /* odd; uses other bits than L1 */
 #define CACHE_WHY_UNIT 6 /* 64 ms */
@@ -53,5 +53,22 @@ BASE_INLINE cache_why_place *cache_why_at(const cache_why *w, uint64_t hash, uin
     *print = (uint32_t)hash | 1u;
     return &w->place[mixed >> w->shift];
 }
+
+CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *cfg);
+CELLAR_PRIVATE void cache_why_close(cache_store *s);
+/* Record that a call removed an entry or refused a value. Any lock may be held. */
+CELLAR_PRIVATE void cache_why_note(cache_store *s, uint64_t hash, cellar_cause cause);
+CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_cause cause,
+                                      uint32_t by);
+/* Record a deleted tag or pattern. Return its number, which `by` of its victims names. No lock
+ * held. */
+CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, uint64_t epoch,
+                                      const void *text, size_t len);
+/* Prefetch the record of an entry that leaves: a hook of L1, in its window. */
+CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash);
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, cellar_cause cause,
+                                    int64_t born_ms, unsigned uses);
+CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
+                                         cellar_cause cause) SYNC_HOLDS(NAMESPACE);
 
 #endif

@@ -4,7 +4,11 @@
  *
  * WALK       prepare takes NAMESPACE, LISTEN, stripes of L1, loads, TAG, dependencies, ERROR, LOG
  *            in rank order. The child resets the locks, drops the tier and has no thread. */
-#include "cache/cache_int.h"
+#include "cache/fork.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/dependencies.h"
+#include "cache/refresh.h"
 
 BASE_SIZE_BEGIN
 

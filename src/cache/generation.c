@@ -16,7 +16,11 @@
  *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
  *            are counted at the root. A listener of one namespace misses them (counted).
  * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
-#include "cache/cache_int.h"
+#include "cache/generation.h"
+
+#include "cache/call.h"
+#include "cache/explain_record.h"
+#include "cache/handle.h"
 
 /* ---- table ---- */
 

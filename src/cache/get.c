@@ -8,7 +8,11 @@
  *            Without tier and filter a miss needs no second look (l1_none).
  * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
  * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
-#include "cache/cache_int.h"
+#include "cache/bloom_guard.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
 
 BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
 {

@@ -4,7 +4,12 @@
  *
  * FORMAT     Block of cellar_get_alloc: 32 bytes {hooks, size} for cellar_free, the value, a zero
  *            byte. The caller may free it after the store is closed. */
-#include "cache/cache_int.h"
+#include "cache/get_alloc.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
 
 #define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
 

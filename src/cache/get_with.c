@@ -3,7 +3,11 @@
  * get_with: read one key with options, or only what describes it.
  *
  * INVARIANTS peek, contains and info add to no outcome, and leave the entry below. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
+#include "cache/plan.h"
 
 static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
 {

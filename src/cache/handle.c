@@ -10,7 +10,9 @@
  * LOCKING    Lock of the list (rank NAMESPACE, held alone): the stores and their refs. NAMESPACE of
  *            the store: its slots. Slots are read without a lock.
  * FORK       The child resets the lock of the list. */
-#include "cache/cache_int.h"
+#include "cache/handle.h"
+
+#include "cache/error.h"
 
 static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */

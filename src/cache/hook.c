@@ -23,8 +23,15 @@
  *            time between window and kill.
  * SEE ALSO   README.md, "Stamps" (proofs, reads, rejected designs); src/load/README.md (flights);
  *            change.c, lookup.c, delete_pattern.c. */
-#include "cache/cache_int.h"
+#include "cache/hook.h"
+
+#include "cache/error.h"
+#include "cache/events.h"
+#include "cache/explain_record.h"
+#include "cache/generation.h"
 #include "cache/stamp.h"
+#include "cache/tags.h"
+#include "cache/turn.h"
 #include "load/flight.h"
 
 /* ---- the commit hook ---- */
@@ -232,7 +239,7 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 
-/* Keep an entry in L1 while a change reads it back for the tier (tier.c). */
+/* Keep an entry in L1 while a change reads it back for the tier (tier_store.c). */
 static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t generation, const void *key,
                               size_t key_len)
 {

@@ -5,7 +5,16 @@
  * WALK       an existing counter needs neither clock nor options -> L1; else from the tier -> L1;
  *            else a new counter, with rounds against clears of the namespace
  * LIMITS     CACHE_ROUNDS rounds, then E_BUSY. */
-#include "cache/cache_int.h"
+#include "cache/bloom_guard.h"
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/lookup.h"
+#include "cache/plan.h"
+#include "cache/tier_calls.h"
+#include "cache/tier_store.h"
 
 static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int64_t init,
                                   const l1_put_spec *if_new, bool only_if_present, int64_t *now)

@@ -6,7 +6,10 @@
  *            is given back exactly once. Without ctx_bytes, ctx_retain, CTX_STATIC or a loader of
  *            the namespace nothing runs in the background: ctx may be on the stack of the caller.
  * SEE ALSO   refresh.c: the queue. */
-#include "cache/load_int.h"
+#include "cache/job.h"
+
+#include "cache/handle.h"
+#include "cache/load_types.h"
 
 CELLAR_PRIVATE bool cache_background(const cache_call *call)
 {

@@ -11,7 +11,13 @@
  * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
  *            disk and not written to it.
  * SEE ALSO   tier.c (calls of any tier), l2_tier_none.c (builds without src/l2). */
-#include "cache/cache_int.h"
+#include "cache/l2_tier.h"
+
+#include "cache/bloom_persist.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "cache/tags.h"
+#include "cache/tier_store.h"
 
 #ifndef CELLAR_OMIT_L2
 #include <errno.h>

@@ -2,7 +2,9 @@
  *
  * l2_tier_none: a build without src/l2 (CELLAR_OMIT_L2) refuses an l2_path; nothing else changes.
  */
-#include "cache/cache_int.h"
+#include "cache/bloom_persist.h"
+#include "cache/error.h"
+#include "cache/l2_tier.h"
 
 #ifdef CELLAR_OMIT_L2
 

@@ -19,7 +19,22 @@
  *            run immediately.
  * LIMITS     A thread that holds a lease and waits for the same key waits until hard_timeout_ms:
  *            the store cannot know that this thread should fulfill the lease. */
-#include "cache/load_int.h"
+#include "base/user_callback.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/load.h"
+#include "cache/load_call.h"
+#include "cache/load_fallback.h"
+#include "cache/load_guard.h"
+#include "cache/load_leader.h"
+#include "cache/load_plan.h"
+#include "cache/load_publish.h"
+#include "cache/load_run.h"
+#include "cache/load_wait.h"
+#include "cache/loader_api.h"
+#include "cache/plan.h"
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {

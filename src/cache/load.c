@@ -14,7 +14,21 @@
  * LIMITS     16 nested loads; waiters and flights as configured.
  * SEE ALSO   load_call.c, load_wait.c, load_leader.c, refresh.c (background), load_bulk.c,
  *            lease.c. */
-#include "cache/load_int.h"
+#include "base/user_callback.h"
+#include "cache/load.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/job.h"
+#include "cache/load_call.h"
+#include "cache/load_guard.h"
+#include "cache/load_leader.h"
+#include "cache/load_plan.h"
+#include "cache/load_wait.h"
+#include "cache/lookup.h"
+#include "cache/pin.h"
+#include "cache/refresh.h"
 
 /* Answer with the result of the look, if it suffices. Return true if the call is answered. */
 static bool cache_look_answers(cache_call *call, cellar_err look)

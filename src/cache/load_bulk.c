@@ -15,7 +15,21 @@
  * LOCKING    As load.c.
  * LIMITS     4,096 keys per loader call. With less working memory chunks get smaller, down to one
  *            key, then E_NOMEM for that item. */
-#include "cache/load_int.h"
+#include "base/user_callback.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/load.h"
+#include "cache/load_call.h"
+#include "cache/load_fallback.h"
+#include "cache/load_guard.h"
+#include "cache/load_leader.h"
+#include "cache/load_plan.h"
+#include "cache/load_publish.h"
+#include "cache/load_run.h"
+#include "cache/load_wait.h"
+#include "cache/loader_api.h"
 
 #define CACHE_BULK_MAX 4096u
 

@@ -7,7 +7,15 @@
  *            "absent" is a negative hit, an own load and an error are misses.
  * LOCKING    No lock is held while code of the host runs or while the call waits.
  * SEE ALSO   load_wait.c (joined loads), load.c (rounds of a call). */
-#include "cache/load_int.h"
+#include "cache/load_call.h"
+
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/load_types.h"
+#include "cache/lookup.h"
 
 #define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
 

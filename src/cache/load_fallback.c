@@ -10,7 +10,14 @@
  * LOCKING    None; fallbacks run like loaders.
  * LIMITS     3 fallbacks. Fallbacks and default value belong to foreground loads. A bulk load asks
  *            them per key, a lease asks them when it is refused or released with an error. */
-#include "cache/load_int.h"
+#include "cache/load_fallback.h"
+
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/load_call.h"
+#include "cache/load_publish.h"
+#include "cache/load_run.h"
+#include "cache/load_wait.h"
 
 /* Reset the handle of the loader to its first state. */
 static void cache_load_anew(struct cellar_load *ld)

@@ -6,7 +6,12 @@
  *            leader -> breaker open: no loader
  * INVARIANTS Each pass of the breaker is reported once, also if the thread ends inside the loader.
  * SEE ALSO   bloom_guard.c, breaker_calls.c; load_fallback.c: what runs instead of the loader. */
-#include "cache/load_int.h"
+#include "cache/load_guard.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/load_call.h"
 
 /* ---- the filter ---- */
 

@@ -11,7 +11,19 @@
  * LOCKING    None of its own. No code in this file but the loader is a place where a thread may
  *            end.
  * SEE ALSO   load.c (enter and wait), load_run.c (the loader), load_publish.c (its result). */
-#include "cache/load_int.h"
+#include "cache/load_leader.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/job.h"
+#include "cache/load_call.h"
+#include "cache/load_fallback.h"
+#include "cache/load_guard.h"
+#include "cache/load_plan.h"
+#include "cache/load_publish.h"
+#include "cache/load_run.h"
+#include "cache/load_wait.h"
+#include "cache/lookup.h"
 
 static bool cache_blind(const cache_call *call)
 {

@@ -9,7 +9,10 @@
  *            atomic words.
  * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key if its loader left
  *            by longjmp. */
-#include "cache/load_int.h"
+#include "cache/load_plan.h"
+
+#include "cache/error.h"
+#include "cache/load_types.h"
 
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
 #define CACHE_LOAD_FLAGS                                                                           \

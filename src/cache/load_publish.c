@@ -9,7 +9,18 @@
  *            error_ttl: an entry of kind ERROR; `fails` doubles the pause up to error_ttl_max.
  *            retry_at of an error is signed milliseconds from its end, of a value the absolute
  *            time: neither wraps. */
-#include "cache/load_int.h"
+#include "cache/load_publish.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/dependencies.h"
+#include "cache/explain_record.h"
+#include "cache/load_call.h"
+#include "cache/load_guard.h"
+#include "cache/plan.h"
+#include "cache/set.h"
+#include "cache/tier_store.h"
 
 static bool cache_keeps(const struct cellar_load *ld)
 {

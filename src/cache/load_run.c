@@ -5,7 +5,13 @@
  * INVARIANTS What the load owns beside its flight is freed exactly once, also if the thread ends
  *            inside the loader (left) or leaves it by longjmp (lost).
  * LOCKING    The loader runs without a lock, with the cancel state of the caller. */
-#include "cache/load_int.h"
+#include "base/user_callback.h"
+#include "cache/load_run.h"
+
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/load_guard.h"
 
 CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys)
 {

@@ -6,7 +6,10 @@
  *            stale value, else by the own fallbacks, which the call runs as leader, else with the
  *            default value, else with the error.
  * COMPLETION The end of a flight wakes all its waiters; each continues by itself. */
-#include "cache/load_int.h"
+#include "cache/load_wait.h"
+
+#include "cache/call.h"
+#include "cache/load_call.h"
 
 /* ---- no source answers ---- */
 

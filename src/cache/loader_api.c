@@ -6,7 +6,10 @@
  *            their last ref, or here if they are refused. Until the loader returns, the flight
  *            keeps them, too: a lost leader frees them with the flight.
  * LOCKING    None; a cellar_load belongs to the thread that runs its loader. */
-#include "cache/load_int.h"
+#include "cache/loader_api.h"
+
+#include "cache/get_alloc.h"
+#include "cache/load_types.h"
 
 #define CACHE_LOAD_BUF_LEAST 1024u /* first size of cellar_load_buf, bytes */
 

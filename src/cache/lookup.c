@@ -10,8 +10,13 @@
  *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
  *            again. After CACHE_LOOKS looks it misses.
  * SEE ALSO   README.md, "Stamps" (proofs, reads). */
-#include "cache/cache_int.h"
+#include "cache/lookup.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/change.h"
+#include "cache/generation.h"
 #include "cache/stamp.h"
+#include "cache/tier_store.h"
 
 #include <stddef.h>
 

@@ -9,7 +9,12 @@
  * LOCKING    None of its own: L1 allows one tick at a time.
  * LIMITS     The thread works in pieces of 2 ms. If the host supplies the clock, the thread notices
  *            a jump within 0.5 s. */
-#include "cache/cache_int.h"
+#include "cache/maintenance.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/refresh.h"
 
 BASE_SIZE_BEGIN
 

@@ -8,7 +8,14 @@
  *            caller.
  * INVARIANTS Each item gets the code of its single call. A failed item does not stop the others. Of
  *            equal keys the last set wins. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/delete.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
+#include "cache/plan.h"
+#include "cache/set.h"
+#include "cache/tier_calls.h"
 
 #define CACHE_GROUP 32u
 

@@ -4,7 +4,14 @@
  *
  * LOCKING    None for counters; NAMESPACE for one name at a time.
  * SEE ALSO   src/stats: counting, names of metrics. */
-#include "cache/cache_int.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "cache/l2_tier.h"
+#include "cache/metrics.h"
+#include "cache/stat.h"
 #include "load/flight.h"
 
 BASE_SIZE_BEGIN

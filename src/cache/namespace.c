@@ -9,7 +9,19 @@
  * LOCKING    NAMESPACE. Memory is allocated before the lock and freed after it; only the table of
  *            uthash grows under it.
  * SEE ALSO   handle.c (refs, slots), generation.c, options.c, clear.c. */
-#include "cache/cache_int.h"
+#include "cache/namespace.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/bloom_persist.h"
+#include "cache/breaker_calls.h"
+#include "cache/call.h"
+#include "cache/clear.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/options.h"
+#include "cache/tier_calls.h"
 
 #include "load/flight.h"
 

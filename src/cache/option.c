@@ -4,7 +4,13 @@
  *
  * INVARIANTS A refused value changes nothing.
  * SEE ALSO   settings.c: options at the open. */
-#include "cache/cache_int.h"
+#include "cache/option.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/maintenance.h"
+#include "cache/namespace.h"
+#include "cache/options.h"
 
 BASE_SIZE_BEGIN
 

@@ -6,7 +6,11 @@
  *            quota has its number before the first generation of its namespace or never: entries
  *            stored without a number were not counted.
  * LOCKING    NAMESPACE for writes. Calls read the options as single atomic words. */
-#include "cache/cache_int.h"
+#include "cache/options.h"
+
+#include "cache/breaker_calls.h"
+#include "cache/generation.h"
+#include "cache/load_plan.h"
 
 #include "base/pack.h"
 

@@ -3,7 +3,12 @@
  * pin: read one key in place.
  *
  * SEE ALSO   src/l1/pin.c. */
-#include "cache/cache_int.h"
+#include "cache/pin.h"
+
+#include "cache/call.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
 
 /* Pin in all cases except the plain hit. */
 BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,

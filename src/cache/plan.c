@@ -6,7 +6,11 @@
  *            else its class, else the namespace, else none. Jitter beyond the maximum age is
  *            subtracted instead: the bound holds, and deadlines still spread.
  * INVARIANTS Refused options change nothing: the plan is complete before L1 is touched. */
-#include "cache/cache_int.h"
+#include "cache/plan.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/tier_store.h"
 
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \

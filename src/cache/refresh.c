@@ -11,7 +11,16 @@
  * LIMITS     load_queue jobs. Full: the stale value is served and counted; the next call tries
  *            again. Jobs start workers one by one up to load_workers; workers stay until the close.
  * SEE ALSO   Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh (XFetch). */
-#include "cache/load_int.h"
+#include "base/user_callback.h"
+#include "cache/refresh.h"
+
+#include "cache/call.h"
+#include "cache/handle.h"
+#include "cache/job.h"
+#include "cache/load_call.h"
+#include "cache/load_leader.h"
+#include "cache/load_wait.h"
+#include "cache/plan.h"
 
 /* ---- early refresh ---- */
 

@@ -7,7 +7,9 @@
  *            of L1 counts buckets in reversed-bit order. A stop takes effect between buckets, so no
  *            entry of the last bucket is lost.
  * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
 
 #include "base/glob.h"
 

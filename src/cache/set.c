@@ -11,7 +11,19 @@
  *            listeners
  * LIMITS     64 rounds against clears of the namespace, then E_BUSY.
  * SEE ALSO   plan.c (options), change.c, update.c, many.c. */
-#include "cache/cache_int.h"
+#include "cache/set.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/generation.h"
+#include "cache/lookup.h"
+#include "cache/plan.h"
+#include "cache/tier_calls.h"
+#include "cache/tier_store.h"
 
 /* ---- the only way to store ---- */
 

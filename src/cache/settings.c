@@ -7,7 +7,11 @@
  * INVARIANTS  The call refuses before it allocates anything. Each refusal names field and rule.
  * LIMITS      TTL classes, load options, breaker and quotas of the root:
  *             cache_namespace_opts_check. */
-#include "cache/cache_int.h"
+#include "cache/settings.h"
+
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/options.h"
 
 #include <stddef.h>
 #include <stdio.h>

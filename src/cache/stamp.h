@@ -6,12 +6,14 @@
 #ifndef CACHE_STAMP_H
 #define CACHE_STAMP_H
 
-#include "cache/cache_int.h"
+#include "cache/types.h"
 
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
 #define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16 & (((uint64_t)1 << 40) - 1))
 #define CACHE_STAMP_TAGS(w) ((w) >> 56)
+#define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier */
+#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
 #define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
 
 BASE_INLINE _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)

@@ -7,7 +7,10 @@
  * LOCKING    None for counters. dump and metrics take NAMESPACE for one name at a time.
  * SEE ALSO   src/stats: counting, names of metrics. */
 #include "base/text.h"
-#include "cache/cache_int.h"
+#include "cache/stat.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
 #include "load/flight.h"
 
 BASE_SIZE_BEGIN

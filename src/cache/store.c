@@ -9,7 +9,24 @@
  * INVARIANTS cellar_open undoes unfinished steps in reverse order. A second cellar_close of one
  *            handle finds no store, so it touches no freed memory.
  * SEE ALSO   handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
-#include "cache/cache_int.h"
+#include "cache/bloom_guard.h"
+#include "cache/bloom_persist.h"
+#include "cache/breaker_calls.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/fork.h"
+#include "cache/handle.h"
+#include "cache/hook.h"
+#include "cache/l2_tier.h"
+#include "cache/load_plan.h"
+#include "cache/maintenance.h"
+#include "cache/namespace.h"
+#include "cache/option.h"
+#include "cache/options.h"
+#include "cache/refresh.h"
+#include "cache/settings.h"
+#include "cache/tags.h"
 
 BASE_SIZE_BEGIN
 

@@ -22,7 +22,12 @@
  *            fingerprint share their fate, which can only cost a miss.
  * SEE ALSO   README.md, "Tags": limits in detail, rejected designs; src/l2/invalidations.c: tags
  *            after a restart. */
-#include "cache/cache_int.h"
+#include "cache/tags.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/tier_calls.h"
 
 #define CACHE_TAG_LEAST 128u /* slots of the first table */
 #define CACHE_TAG_PARTS 512u

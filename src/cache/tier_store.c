@@ -7,7 +7,12 @@
  *            tombstone: a process that dies in between leaves the older record. Results of touch,
  *            increment and renewal are read back from L1. After the put the entry in L1 has the
  *            address of its copy, so neither eviction nor close writes it again. */
-#include "cache/cache_int.h"
+#include "cache/tier_store.h"
+
+#include "cache/generation.h"
+#include "cache/stamp.h"
+#include "cache/tags.h"
+#include "cache/turn.h"
 
 #define CACHE_TIER_TRY 512u /* bytes tried on the stack */
 

@@ -3,7 +3,13 @@
  * touch: set a new time to live.
  *
  * INVARIANTS An entry ends with its dependencies at the latest, and its dependants with it. */
-#include "cache/cache_int.h"
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/dependencies.h"
+#include "cache/error.h"
+#include "cache/lookup.h"
+#include "cache/tier_calls.h"
+#include "cache/tier_store.h"
 
 /* Touch an observed entry. It ends with its dependencies at the latest, and its dependants with
  * it. */

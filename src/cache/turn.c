@@ -19,8 +19,10 @@
  * LIMITS     Turns are listed from the first call that writes through (turns_used). That call waits
  *            at most 100 ms for the changes that began before. A delete by pattern passes matching
  *            turns itself: the tier ends their keys.
- * SEE ALSO   hook.c (stamps), tier.c (stores), delete_pattern.c. */
-#include "cache/cache_int.h"
+ * SEE ALSO   hook.c (stamps), tier_store.c, delete_pattern.c. */
+#include "cache/turn.h"
+
+#include "cache/stamp.h"
 
 #define CACHE_TURN_SHARDS 64u
 #define CACHE_TURN_YIELDS 64u

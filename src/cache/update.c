@@ -11,7 +11,19 @@
  * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
  *            during the call and end at max_value_bytes: a longer value is refused while it is
  *            written, so no put fails and the old value stays. */
-#include "cache/load_int.h"
+#include "cache/update.h"
+
+#include "cache/buf.h"
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/delete.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/lookup.h"
+#include "cache/plan.h"
+#include "cache/set.h"
+#include "cache/tier_calls.h"
 
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info)

@@ -2,7 +2,7 @@
  *
  * version: version and source id of the library; a separate file, because the build passes
  * CELLAR_SOURCE_ID. */
-#include "cache/cache_int.h"
+#include "cache/types.h"
 
 #define CACHE_TEXT_OF(x) #x
 #define CACHE_TEXT(x) CACHE_TEXT_OF(x)

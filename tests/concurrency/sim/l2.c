@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cache/cache_int.h"
+#include "cache/types.h"
 #include "tests/support/l2_kit.h"
 #include "tests/support/settings.h"
 

@@ -5,7 +5,7 @@
  *         than one step of maintenance removes. The new numbers are the same ones. */
 #include "tests/support/t.h"
 
-#include "cache/cache_int.h"
+#include "cache/types.h"
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"
 

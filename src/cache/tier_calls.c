@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tier: what a tier is told beside gets and changes: namespaces, commit, sync.
+ * tier_calls: what a tier is told beside gets and changes: namespaces, commit, sync.
  *
  * PICTURE    namespace opened -> its generation from the tier, or a new one that is logged
  *            level ALWAYS, or durable set -> commit, then the call returns
@@ -10,7 +10,10 @@
  *            end. Its name is not looked up then: a dropped generation could be adopted.
  * LOCKING    None of its own. Generations are logged after NAMESPACE is dropped. They only grow, so
  *            the order in which two of them arrive does not matter. */
-#include "cache/cache_int.h"
+#include "cache/tier_calls.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
 
 /* ---- namespaces ---- */
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * call: what each call asks of its namespace: state, key, counters. */
+#ifndef CACHE_CALL_H
+#define CACHE_CALL_H
+
+#include "cache/types.h"
+
+BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
+{
+    return base_load_rlx(&c->def[which]);
+}
+
+BASE_INLINE bool cache_notes(const cellar *c)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_NOTES) != 0);
+}
+
+/* Return whether the key has a forbidden length or is NULL. */
+BASE_ALWAYS_INLINE bool cache_key_bad(const void *key, size_t key_len)
+{
+    return key == NULL || key_len - 1 >= CELLAR_KEY_MAX; /* 0 wraps to SIZE_MAX */
+}
+
+/* Return whether the array is NULL or longer than half an address space. */
+BASE_INLINE bool cache_items_bad(const void *items, size_t count, size_t item_bytes)
+{
+    return (items == NULL && count != 0) || count > SIZE_MAX / 2 / item_bytes;
+}
+
+BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t key_len)
+{
+    k->bytes = key;
+    k->len = (uint32_t)key_len; /* <= CELLAR_KEY_MAX: cache_key_bad */
+    k->generation = base_load_acq(&c->generation); /* release in cache_generation_next */
+    k->hash = base_hash(c->hash_key, k->generation, key, key_len);
+}
+
+BASE_ALWAYS_INLINE stats_block *cache_mine(cellar *c) { return stats_mine(c->stats, c->slot); }
+
+/* Return whether the handle is closed, which is an error. The caller handles other states. */
+BASE_INLINE bool cache_is_closed(const cellar *c)
+{
+    return (base_load_acq(&c->state) & CACHE_CLOSED) != 0;
+}
+
+/* Return whether the log wants hits and misses: level INFO or DEBUG. */
+BASE_INLINE bool cache_talks(const cellar *c)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_TALK) != 0);
+}
+
+BASE_INLINE bool cache_is_off(const cellar *c)
+{
+    return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
+}
+
+#endif

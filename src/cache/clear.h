@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * clear: functions of clear.c for the files above it. */
+#ifndef CACHE_CLEAR_H
+#define CACHE_CLEAR_H
+
+#include "cache/types.h"
+
+/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
+CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation);
+
+#endif

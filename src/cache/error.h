@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * error: functions of error.c for the files above it. */
+#ifndef CACHE_ERROR_H
+#define CACHE_ERROR_H
+
+#include "cache/types.h"
+
+/* Keep the error of a handle, without a log line. */
+CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text);
+/* Keep the reason of a failed cellar_open; return `code`. */
+CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
+/* Record the error of a handle, log it if the host must know, and return `code`. */
+CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
+CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
+/* Refuse a call with E_INVAL: for a bad key with its length, else with the rule `rest`. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
+                                                   size_t key_len, const char *rest);
+/* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
+CELLAR_PRIVATE cellar_err cache_closed(cellar *c);
+
+#endif

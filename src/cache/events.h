@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * events: functions of events.c for the files above it. */
+#ifndef CACHE_EVENTS_H
+#define CACHE_EVENTS_H
+
+#include "cache/types.h"
+
+CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * generation: functions of generation.c for the files above it. */
+#ifndef CACHE_GENERATION_H
+#define CACHE_GENERATION_H
+
+#include "cache/types.h"
+
+/* Give the namespace a living generation, with its cell and its quota. */
+CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation) SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells);
+/* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
+ * if no memory is left. */
+CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
+/* Draw the first generation of a namespace; it has no old one to kill. */
+CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Mark a generation dead in every table: a hook may read an older one. */
+CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
+    SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
+                                                           * created */
+/* Give the namespace its next generation; entries of the old one end with `cause`. Return false if
+ * all numbers are used: call cache_renumber first. */
+CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause) SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE void cache_renumber(cache_store *s);
+/* Return why a generation ended; CLEARED if the table has forgotten it. No lock. */
+CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation);
+CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation);
+
+typedef struct cache_whose {
+    cellar_cause dead_by; /* cause of the end, if the generation is dead */
+    bool known;           /* the table still has the generation */
+    bool dropped;         /* the namespace was dropped */
+} cache_whose;
+
+/* Find the namespace of a generation, with a ref. Return NULL if it is unknown or freed. */
+CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
+                                                  cache_whose *whose);
+/* Make the key again with the new generation, after a veto because the namespace was cleared. */
+CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k);
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hook: functions of hook.c for the files above it. */
+#ifndef CACHE_HOOK_H
+#define CACHE_HOOK_H
+
+#include "cache/types.h"
+
+CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
+CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
+CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
+/* Look for flights before the window; only for a mutant. */
+CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_plan: functions of load_plan.c for the files above it. */
+#ifndef CACHE_LOAD_PLAN_H
+#define CACHE_LOAD_PLAN_H
+
+#include "cache/load_types.h"
+
+/* Check the load options of a namespace. Set *why to the broken rule. */
+CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
+                                                     const char **why);
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg);
+/* Check the options and fill the plan. If the struct of the caller has another size, *o becomes
+ * `full`. */
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
+                                               cellar_load_opts *full, cache_load_plan *p);
+/* Return whether the options have a fallback or a default value. */
+CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o);
+CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest);
+CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why);
+
+#endif

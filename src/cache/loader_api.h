@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loader_api: functions of loader_api.c for the files above it. */
+#ifndef CACHE_LOADER_API_H
+#define CACHE_LOADER_API_H
+
+#include "cache/load_types.h"
+
+/* Check the length of one result. */
+CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
+/* End the load with `err`, because writing its result failed. */
+CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err);
+
+#endif

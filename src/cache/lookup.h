@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lookup: functions of lookup.c for the files above it. */
+#ifndef CACHE_LOOKUP_H
+#define CACHE_LOOKUP_H
+
+#include "cache/bloom_guard.h"
+#include "cache/types.h"
+
+#define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
+/* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
+ * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses. */
+CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len);
+/* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
+ * has the fields beside the value, *kept the result of the back-fill. */
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
+/* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
+ * again. */
+CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, cache_tier_meta *m);
+/* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
+ * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
+CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
+/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
+CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
+/* Ask the tier after a miss in L1, and set the outcome. */
+CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                          size_t *value_len, stats_id *outcome);
+
+/* Return whether the tier may have the key, after a miss of L1. */
+BASE_INLINE bool cache_may_lie_below(const cellar *c, const l1_key *k)
+{
+    return BASE_UNLIKELY(c->store->tier != NULL) &&
+           (BASE_LIKELY(base_load_acq(&c->bloom) == NULL) ||
+            !cache_filter_is_never(c, k->bytes, k->len));
+}
+
+/* Bring the key from the tier after a miss of L1. Return whether to ask L1 once more. */
+BASE_INLINE bool cache_brought(cellar *c, const l1_key *k)
+{
+    return cache_may_lie_below(c, k) && cache_tier_bring(c, k);
+}
+
+BASE_ALWAYS_INLINE stats_id cache_outcome(cellar_err err)
+{
+    if (BASE_LIKELY(err == CELLAR_OK || err == CELLAR_E_BUFFER)) { return STATS_HIT_L1; }
+    if (err == CELLAR_ABSENT) { return STATS_NEGATIVE; }
+    return err == CELLAR_STALE ? STATS_STALE : STATS_MISS;
+}
+
+/* Return whether to ask the tier, after a miss in L1 that is counted. */
+BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
+{
+    return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
+             cache_filter_never(c, k->bytes, k->len)) &&
+           BASE_UNLIKELY(c->store->tier != NULL);
+}
+
+#endif

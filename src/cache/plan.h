@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan: functions of plan.c for the files above it. */
+#ifndef CACHE_PLAN_H
+#define CACHE_PLAN_H
+
+#include "cache/types.h"
+
+typedef struct cache_plan { /* result of the options of a write; one for a whole batch */
+    l1_put_spec spec;
+    int64_t ttl_ms;   /* time to live, ms; BASE_NEVER_MS: none; <= most_ms */
+    int64_t most_ms;  /* maximum age, ms; jitter stays below it; BASE_NEVER_MS: none */
+    int64_t now_ms;   /* time of the call; read only if there is a time to live */
+    uint32_t jitter_pct, jitter_mode;
+    uint64_t *version_out;
+    bool durable;      /* the entry is in the tier and committed before the call returns */
+    bool commit_later; /* the caller commits the whole batch */
+    uint64_t fps[CELLAR_TAGS_MAX];
+} cache_plan;
+
+BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
+{
+    return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
+}
+
+CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                          cache_plan *plan);
+CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
+CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
+/* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at
+ * least 1 ms. */
+CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash);
+
+BASE_INLINE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)
+{
+    if (plan->ttl_ms == CELLAR_TTL_NONE) { return BASE_NEVER_MS; }
+    const int64_t ttl = plan->jitter_pct == 0 ? plan->ttl_ms : cache_jittered(c, plan, hash);
+    return base_add_sat(plan->now_ms, ttl);
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tags: functions of tags.c for the files above it. */
+#ifndef CACHE_TAGS_H
+#define CACHE_TAGS_H
+
+#include "cache/types.h"
+
+CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count);
+CELLAR_PRIVATE void cache_tags_open(cache_store *s); /* loads the invalidations that the tier has
+                                                      * stored */
+CELLAR_PRIVATE void cache_tags_close(cache_store *s);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tier_store: functions of tier_store.c for the files above it. */
+#ifndef CACHE_TIER_STORE_H
+#define CACHE_TIER_STORE_H
+
+#include "cache/types.h"
+
+/* Promise of a change that is stored in the tier before the call returns. */
+typedef enum cache_urge {
+    CACHE_LATER,   /* none: the entry is written when it leaves memory */
+    CACHE_TRY,     /* CELLAR_L2_WRITE_ON_SET: one put, which may be dropped */
+    CACHE_THROUGH, /* CELLAR_L2_WRITE_THROUGH: E_IO unless the tier has the entry or must not
+                    * have it */
+    CACHE_DURABLE  /* CELLAR_DURABLE: like THROUGH, but a refused entry is E_IO, too */
+} cache_urge;
+
+/* Return the promise of a change in this namespace, before the change begins. */
+CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
+#define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
+
+BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
+{
+    return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
+}
+
+/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
+CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
+                                           cache_urge urge, cache_turn *t);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * turn: functions of turn.c for the files above it. */
+#ifndef CACHE_TURN_H
+#define CACHE_TURN_H
+
+#include "cache/types.h"
+
+CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
+CELLAR_PRIVATE void cache_turns_close(cache_store *s);
+/* List changes in turns from now on. Call it before the first change that writes through. */
+CELLAR_PRIVATE void cache_turns_use(cache_store *s);
+/* List a turn inside the window of the key; bytes, len, hash and generation are set. Return true if
+ * another turn of the key is listed. */
+CELLAR_PRIVATE bool cache_turn_list(const cache_store *s, cache_turn *t);
+/* Wait until this change may call the tier. Until done or pause no other change of the key calls
+ * it. Return false if a newer change has reached the tier: nothing is left to do. */
+CELLAR_PRIVATE bool cache_turn_begin(const cache_store *s, cache_turn *t);
+CELLAR_PRIVATE void cache_turn_pause(const cache_store *s, cache_turn *t);
+CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t);
+/* Return whether a newer change of the key is listed or has reached the tier. */
+CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn *t);
+/* Return whether a change of the key has a turn. key_len: at most CELLAR_KEY_MAX. */
+CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t generation,
+                                      const void *key, size_t key_len);
+CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t);
+/* Pass all turns of the generation with a matching key. Wait until none of them is busy. */
+CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t generation,
+                                      bool (*match)(void *ctx, const void *key, size_t len),
+                                      void *ctx);
+
+#endif

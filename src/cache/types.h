@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: the store and its namespaces, as the files of this module see them.
+ *
+ * PICTURE    cellar (a namespace) -> cache_store -> l1, stats, account, clock, log, tier, stamps
+ *            generation table: [generation mod size] -> generation, slot, alive
+ *            pages:            [slot] -> namespace
+ * INVARIANTS A generation is alive exactly if it is the current one of one namespace in the table.
+ *            Two living generations never share a cell: the counter skips numbers that would.
+ *            A slot belongs to one namespace until that namespace is freed.
+ *            refs of a store = open handles + calls that look for one.
+ * LOCKING    NAMESPACE: names, slots, options, handle counts, the generation counter. LISTEN:
+ *            listeners. The registry of stores has a lock of its own, held alone. Hooks of L1 take
+ *            no lock: they read the generation table and the stamps, which are atomic words.
+ * LIFETIME   Closing the root ends L1, statistics, thread and tier, and marks all namespaces
+ *            closed. The shell of the store and its namespaces stay until the last handle is
+ *            closed.
+ * SEE ALSO   README.md in this folder. */
+#ifndef CACHE_TYPES_H
+#define CACHE_TYPES_H
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/opts.h"
+#include "base/sync.h"
+#include "base/table.h"
+#include "bloom/filter.h"
+#include "breaker/breaker.h"
+#include "cache/cache.h"
+#include "l1/l1.h"
+#include "stats/stats.h"
+
+#define CACHE_CLOSED 1u /* bits of cellar.state; 0: open, enabled, not logged */
+#define CACHE_OFF 2u
+#define CACHE_TALK 4u /* reads are logged */
+#define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
+#define CACHE_NOTES 32u /* reads inside loaders are recorded: dependencies.c */
+#define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
+
+#define CACHE_NAMESPACES_MAX 4096u /* includes the root */
+#define CACHE_PAGE_NAMESPACES 64u
+#define CACHE_LISTENERS_MAX 16u
+#define CACHE_LISTEN_DEPTH 4u
+#define CACHE_ROUNDS 64u          /* tries of one call against other writers */
+#define CACHE_SALT_NAME 0x6e616d65u /* salts of other hashes with the key of the store */
+#define CACHE_SALT_TAG 0x74616773u
+#define CACHE_WINDOW_MAX ((int64_t)UINT32_MAX)
+
+/* Defaults of namespaces and of the store, in the order of the namespace options. */
+enum { CACHE_TTL, CACHE_NEGATIVE_TTL, CACHE_IDLE, CACHE_MAX_AGE, CACHE_STALE, CACHE_DEFAULTS };
+
+/* Defaults of loads, used when neither the call nor the namespace sets a value. Times in ms, then
+ * numbers. 0 in a namespace: not set. */
+enum { CACHE_ERROR_TTL, CACHE_ERROR_MAX, CACHE_THROTTLE, CACHE_SOFT, CACHE_HARD, CACHE_WAIT,
+       CACHE_LOAD_TIMES };
+enum { CACHE_JITTER_PCT, CACHE_JITTER_MODE, CACHE_NO_NEGATIVE, CACHE_EAGER, CACHE_XFETCH,
+       CACHE_HANDOVERS, CACHE_TAKEOVERS, CACHE_LOAD_NUMBERS };
+
+typedef struct cache_store cache_store;
+typedef struct cache_job cache_job;
+struct flight_table;
+typedef struct cache_why cache_why;
+typedef struct cache_tags cache_tags;
+typedef struct cache_deps cache_deps;
+
+#define CACHE_ERROR_TEXT 120
+
+typedef struct cache_error {
+    cellar_err code;
+    int sys_errno;
+    char text[CACHE_ERROR_TEXT];
+} cache_error;
+
+/* Every option of cellar_open, complete and checked. The caller owns what the pointers inside point
+ * to. */
+typedef struct cache_settings {
+    cellar_config config;
+    cellar_l2_opts l2;
+    cellar_host_opts host;
+    cellar_tuning_opts tuning;
+    cellar_l2_cipher cipher; /* seal NULL: no cipher */
+    cellar_namespace_opts root;    /* config.root, or its defaults */
+    uint32_t first_generation;     /* first generation, for tests; 0: 1 */
+} cache_settings;
+
+#define CACHE_CARRIES_BIRTH 1u
+
+struct cellar_breaker {
+    breaker b;
+    cellar *c;           /* one ref, and one of its store */
+    size_t bytes;        /* size of this block */
+};
+
+struct cellar {
+    _Atomic uint32_t state; /* CACHE_...; written under NAMESPACE, read by every call */
+    /* generation; release under NAMESPACE, acquire when a key is made */
+    _Atomic uint32_t generation;
+    uint32_t slot;          /* index in stats and in the generation table; constant */
+    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry */
+    _Atomic uint32_t deps;  /* 1: reads by its loaders are recorded */
+    l1 *l1;                 /* this down to store: constant; invalid once state has CLOSED */
+    stats *stats;
+    uint64_t stats_tag;     /* stats_tag(stats, slot) */
+    const base_hash_key *hash_key;
+    cache_store *store;
+    /* NULL: never opened; seq_cst store under NAMESPACE, see bloom_guard.c */
+    bloom *_Atomic bloom;
+    _Atomic int64_t def[CACHE_DEFAULTS]; /* values in force: own, else of the store; NAMESPACE */
+    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as set for the namespace; NAMESPACE */
+    _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
+    cellar_loader_fn loader; /* this and the next two: NAMESPACE */
+    cellar_loader_many_fn loader_many;
+    void *loader_ctx;
+    _Atomic uint32_t class_count;
+    _Atomic uint32_t ttl_class_fallback; /* class number from 1 */
+    _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
+    /* NAMESPACE; owned; NULL: no classes so far */
+    char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1];
+    UT_hash_handle hh;      /* NAMESPACE; names of the store, without the root */
+    uint32_t id;            /* unique in this store, never reused */
+    uint32_t first_generation;    /* its generations are >= this one */
+    uint32_t version;       /* public version; NAMESPACE */
+    uint32_t handles;       /* open handles; NAMESPACE */
+    _Atomic uint32_t refs;  /* 1 while named, + handles, + calls that need it */
+    uint32_t name_len;
+    uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
+    bool dropped;           /* NAMESPACE */
+    uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
+    bool no_disk;           /* constant; true: the tier stores and logs nothing of it */
+    bool secret;            /* constant; true: no text of its keys is kept */
+    uint8_t disk_mode;      /* constant: CELLAR_L2_... */
+    bool disk_pack;         /* constant: l2_lz4 */
+    char name[CELLAR_NAME_MAX + 1];
+    cache_error error;      /* guarded by error_lock of the store, rank ERROR */
+    cellar_breaker *_Atomic breaker; /* NULL: none; set once, freed with the namespace */
+    _Atomic int32_t bloom_heat;     /* share of sampled reads that end with "never", of 65,536 */
+    _Atomic uint32_t bloom_logged;    /* doubts that were logged */
+    _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
+};
+
+typedef struct cache_generations {
+    struct cache_generations *older; /* smaller tables that were replaced; freed with the store */
+    uint32_t mask;
+    uint32_t bytes;
+    _Atomic uint64_t cell[]; /* CACHE_CELL; 0: never used */
+} cache_generations;
+#define CACHE_CELL_ALIVE 1u
+#define CACHE_CELL_LIVES(quota) (CACHE_CELL_ALIVE | (uint32_t)(quota) << 1)
+#define CACHE_CELL_QUOTA(w) ((uint32_t)((w) >> 1) & 0x7fu)
+#define CACHE_CELL(generation, slot, cause, alive) \
+    ((uint64_t)(generation) << 32 | (uint64_t)(slot) << 16 | (uint64_t)(cause) << 8 | \
+     (uint64_t)(alive))
+#define CACHE_CELL_GENERATION(w) ((uint32_t)((w) >> 32))
+#define CACHE_CELL_SLOT(w) ((uint32_t)((w) >> 16) & 0xffffu)
+#define CACHE_CELL_CAUSE(w) ((uint32_t)((w) >> 8) & 0xffu)
+
+typedef struct cache_page {
+    cellar *_Atomic namespace[CACHE_PAGE_NAMESPACES]; /* written under NAMESPACE */
+} cache_page;
+
+typedef struct cache_listener { /* all fields except `running`: LISTEN */
+    cellar_listener_fn fn; /* NULL: free slot */
+    void *ctx;
+    uint32_t causes;
+    uint32_t namespace_id;    /* namespace id; UINT32_MAX: all namespaces */
+    cellar *namespace;        /* one ref: a dropped namespace is kept while it has a listener */
+    uint64_t id;
+    bool dead;           /* true: no new call of fn begins */
+    _Atomic uint32_t running; /* running calls of fn + snapshots that name it; futex word of the
+                               * removal */
+} cache_listener;
+
+typedef struct cache_turn { /* one change of a key on its way into the tier, see turn.c */
+    struct cache_turn *next; /* older turn; this and all below except `listed`: TURN */
+    const void *bytes;       /* key bytes of the caller, valid while the turn is listed */
+    uint64_t hash;
+    uint32_t len, generation;
+    bool listed;             /* caller only */
+    bool busy;               /* its call of the tier runs now */
+    bool passed;             /* true: a newer change of the key has reached the tier */
+} cache_turn;
+
+typedef struct cache_turns cache_turns;
+
+typedef struct cache_frame { /* one observed change; on the stack of the caller */
+    struct cache_frame *outer;
+    bool stores, negative;  /* a put; of a negative entry */
+    bool matched;           /* a delete by pattern */
+    bool depends;           /* a delete because a dependency changed */
+    bool below;             /* the tier must be told in any case */
+    uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
+    _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
+    uint64_t raised;        /* sum to be subtracted from it */
+    cache_turn turn;
+} cache_frame;
+
+enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
+
+struct cache_store {
+    base_account account;   /* the only budget */
+    base_hash_key hash_key; /* constant */
+    base_clock clock;       /* constant */
+    base_log log;
+    l1 *l1;                 /* constant until the root is closed */
+    stats *stats;
+    const cache_tier *tier; /* NULL: none; always NULL in a forked child */
+    cache_tier_host tier_host;
+    struct l2 *disk;        /* NULL: none, or not usable */
+    cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */
+    cellar_err disk_err;    /* why a requested disk tier is missing; constant */
+    _Atomic uint64_t disk_bytes; /* l2_bytes as requested last */
+    int disk_errno;
+    char disk_text[120];
+    _Atomic uint64_t *stamps; /* see hook.c, INVARIANTS; NULL without a tier */
+    _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the
+                                      * close */
+    uint64_t stamp_mask;
+    cache_turns *turns;     /* with the stamps; unused in a forked child; constant */
+    _Atomic uint32_t turns_used; /* 1: each change that the tier is told of has a turn; seq_cst */
+    sync_lock tag_lock;     /* rank TAG; guards writes of the four below */
+    _Atomic uint64_t tag_epoch, tag_floor; /* number of invalidations so far; entries older than
+                                            * the floor are invalid */
+    uint64_t tag_life;      /* tag epoch at the open of this store; 0: no tier; constant */
+    _Atomic uint32_t tag_turn;     /* odd: records move */
+    cache_tags *_Atomic tags;      /* NULL: no tag was invalidated; not freed before the close */
+    cache_deps *deps;       /* NULL: not requested; constant until the root is closed */
+    _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
+                                    * delete_pattern.c */
+    cache_why *why;         /* NULL: no_explain; constant until the root is closed */
+    cache_generations *_Atomic generations;
+    int64_t defaults[CACHE_DEFAULTS]; /* constant */
+
+    sync_lock namespace_lock;    /* rank NAMESPACE */
+    cellar *root;           /* slot 0; this down to next_generation: NAMESPACE */
+    cellar *names;          /* uthash; NAMESPACE */
+    /* not freed before the close */
+    cache_page *_Atomic page[CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES];
+    uint32_t namespace_count, max_namespaces, next_id;
+    uint32_t next_generation;     /* 0: all numbers are used */
+    uint64_t quotas_used;   /* bit n: quota number n + 1 of L1 is in use; NAMESPACE */
+    _Atomic uint32_t renumbering; /* futex word; 1 while L1 is emptied to restart the generations */
+
+    sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
+    cache_listener listener[CACHE_LISTENERS_MAX];
+    uint64_t next_listener;
+    /* listeners + observers_base; > 0: changes are observed and have a frame */
+    _Atomic uint32_t observers;
+    /* 1 with a tier, + 1 with dependencies; a forked child has no tier */
+    uint32_t observers_base;
+    uint32_t
+        observers_tier_only; /* `observers` up to this value: only the tier observes, and a kill is
+                             * enough; constant */
+
+    base_thread thread;     /* written by the thread that moved thread_state to MOVING */
+    _Atomic uint32_t thread_state;
+    _Atomic uint32_t thread_stop; /* 1: stop */
+    _Atomic uint32_t thread_bell; /* futex word; + 1 wakes the thread */
+    _Atomic uint32_t quiet_level; /* least important reported level, base_log_level */
+    _Atomic uint32_t ticking;     /* running pieces of maintenance */
+    _Atomic uint32_t paused;      /* > 0: no piece begins, because a check runs */
+    _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
+    _Atomic uint64_t max_entries;  /* 0: no limit */
+    bool forked;            /* true: this process is a child of the process that opened the store */
+    bool ended;             /* NAMESPACE; true: its parts are freed, or being freed */
+
+    struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no
+                                           * load so far */
+    _Atomic uint32_t flights_turn; /* futex word; 1 while a thread creates the table */
+    _Atomic uint32_t loading; /* calls inside loads, with background loads; the close waits for 0 */
+    int64_t close_ms;             /* this down to max_waiters: constant */
+    uint32_t load_workers, load_queue, max_flights, max_waiters;
+    uint32_t jitter[2];           /* default jitter of loads: percent, mode; constant */
+
+    sync_lock job_lock;           /* rank QUEUE; guards this down to worker_count */
+    cache_job *job_first, *job_last;
+    uint32_t job_count;
+    bool jobs_end;                /* true: no worker starts, all workers end */
+    bool worker_starting;         /* true: a thread starts a worker */
+    uint32_t worker_count;
+    base_thread *worker;          /* array of load_workers, NULL until the first job; job_lock */
+    _Atomic uint32_t job_bell;    /* futex word; + 1 wakes a worker */
+    struct flight_table *forking; /* table locked by the prepare handler of fork */
+
+    sync_lock error_lock;   /* rank ERROR; guards the error of every namespace */
+    base_fork_node fork_node;
+    void *raw;              /* allocation that contains this struct */
+    size_t raw_bytes;
+    base_alloc_hooks hooks;
+
+    cache_store *next;      /* registry lock: list of stores, refs */
+    uint32_t refs;          /* 0 frees the shell */
+};
+
+#endif
