@@ -77,7 +77,8 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     }
     const uint16_t tag = l1_tag_of(k->hash);
     p->at.b = p->primary;
-    for (unsigned hop = 0;; hop++) {
+    for (unsigned hop = 0; p->at.b != NULL && hop <= L1_CHAIN_MAX;
+         p->at.b = l1_chain_next(s, number, p->at.b), hop++) {
         for (uint32_t m = l1_match(p->at.b, tag); m != 0; m &= m - 1) {
             p->at.i = (unsigned)__builtin_ctz(m);
             p->at.pos = l1_pos(c, base_load_rlx(&p->at.b->off[p->at.i]));
@@ -86,9 +87,6 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
             const l1_look look = l1_rec_look(c, p->primary, p->ver, p->at.pos, &p->at.rec, k);
             if (look != L1_LOOK_NONE) { return look; }
         }
-        uint16_t n = base_load_rlx(&p->at.b->ovf);
-        if (n == 0 || hop == L1_CHAIN_MAX) { break; }
-        p->at.b = l1_next(s, number, n);
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     /* A split since then may have moved the key before this look. */

@@ -273,27 +273,6 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
                               uint32_t most, l1_image *im)
 {
     const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
-    if (l1_is_plain(c, k, p) && form == 0 && p->value_len <= c->record_max) {
-        const uint32_t head = k->generation != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
-        im->rec = (l1_rec){ .w0 = k->len | (vlen << 8) | L1_W0_ALWAYS |
-                                  (k->generation != 0 ? L1_W0_GENERATION : 0u),
-                            .generation = k->generation,
-                            .klen = k->len,
-                            .vlen = vlen,
-                            .field_off = head,
-                            .key_off = head,
-                            .value_off = head + k->len,
-                            .size = l1_pad(c, head + k->len + vlen) };
-        im->key = k->bytes;
-        im->value = p->value;
-        im->value_len = p->value_len;
-        im->block = NULL;
-        im->spec = p;
-        im->deadline_ms = p->deadline_ms;
-        im->idle_ms = im->stale_ms = 0;
-        im->version = im->born_ms = im->last_use_ms = 0;
-        return head + k->len + vlen <= c->record_max && vlen <= L1_VLEN_LIMIT;
-    }
     memset(im, 0, sizeof *im);
     im->key = k->bytes;
     im->hash = k->hash;
