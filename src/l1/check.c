@@ -22,8 +22,9 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
     const l1_bucket *b = l1_bucket_at(s, number);
     uint32_t ver = base_load_rlx(&b->ver);
     if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
-    for (unsigned hop = 0;; hop++) {
+    for (unsigned hop = 0; b != NULL; b = l1_chain_next(s, number, b), hop++) {
         if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
+        *chained += hop != 0;
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             uint16_t tag = base_load_rlx(&b->tag[i]);
             if (tag == 0) { continue; }
@@ -47,11 +48,8 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             }
             live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
         }
-        uint16_t next = base_load_rlx(&b->ovf);
-        if (next == 0) { return NULL; }
-        (*chained)++;
-        b = l1_next(s, number, next);
     }
+    return NULL;
 }
 
 /* Return whether the live count of a segment agrees with the linked records found. In a forked
@@ -126,7 +124,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
-    segs += (uint64_t)c->free_count + c->parked_count + c->returning;
+    segs += (uint64_t)c->free.count + c->parked.count + c->returning;
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
         return "segment charge differs";
     }

@@ -93,14 +93,11 @@ static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec 
         const uint64_t mean = (L1_LIVE_BYTES(a) + L1_LIVE_BYTES(b)) / BASE_MAX(n, 1);
         worth += (int)base_log2_floor(4 * mean + 1) - (int)base_log2_floor(weight | 1);
     }
-    if (s->cost_mean64 != 0 && (r->mask & L1_X_KIND) != 0) {
-        const uint8_t cost = (uint8_t)(base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) >> 16);
-        if (cost != 0) {
-            const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
-            const uint64_t mean = BASE_MAX(s->cost_mean64 / 64, 1);
-            worth += us >= mean ? (int)base_log2_floor(us / mean)
-                                : -(int)base_log2_floor(mean / us);
-        }
+    const uint8_t cost = (uint8_t)(l1_get_u32(c, pos, r, L1_X_KIND, 0) >> 16);
+    if (s->cost_mean64 != 0 && cost != 0) {
+        const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
+        const uint64_t mean = BASE_MAX(s->cost_mean64 / 64, 1);
+        worth += us >= mean ? (int)base_log2_floor(us / mean) : -(int)base_log2_floor(mean / us);
     }
     return worth > L1_WORTH_MOST ? L1_WORTH_MOST : worth < -L1_WORTH_MOST ? -L1_WORTH_MOST : worth;
 }

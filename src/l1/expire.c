@@ -23,6 +23,8 @@
 #define L1_PIECE 64u
 #define L1_COLLAPSE_EVERY_MS 5
 
+BASE_SIZE_BEGIN
+
 /* Find the oldest segment of the stripe with a passed deadline. */
 static SYNC_HOLDS(L1_STRIPE) bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now,
                                                  l1_pass *p)
@@ -194,3 +196,5 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
 }
 
 CELLAR_PRIVATE void l1_generation_died(l1 *c) { base_add_rlx(&c->dead_round, 1u); }
+
+BASE_SIZE_END

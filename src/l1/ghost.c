@@ -63,6 +63,8 @@ CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon
     return false;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- the table of a store: one part for each stripe ------------------------------------------ */
 /* Return the number of entries that the tables are sized for: the bound, or the estimate for the
  * budget. */
@@ -112,3 +114,5 @@ CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
 }
 
 CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { l1_ghosts_put(c, NULL, 0); }
+
+BASE_SIZE_END

@@ -23,47 +23,32 @@ CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more)
            (l1_give_back(c, more, 0) && base_charge(c->account, m, more));
 }
 
-/* Charge and commit [charged, need) of the overflow buckets of a group. The writable part grows
- * ahead in larger steps. */
-static bool l1_area_reach(l1 *c, size_t area, size_t area_bytes, uint64_t need, uint64_t *writable,
-                          uint64_t *charged)
-{
-    need = base_round_up(need, BASE_PAGE);
-    if (need <= *charged) { return true; }
-    if (need > area_bytes) { return false; }
-    sync_assert_not(SYNC_RANK_L1_BUCKET); /* no reader waits for the kernel */
-    if (need > *writable) {
-        uint64_t to =
-            BASE_MIN(base_round_up(need, need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP),
-                     (uint64_t)area_bytes);
-        if (!base_region_commit(&c->overflow_region, area + (size_t)*writable,
-                                (size_t)(to - *writable))) {
-            return false;
-        }
-        *writable = to;
-    }
-    if (!l1_area_charge(c, BASE_MOD_OVERFLOW, need - *charged)) { return false; }
-    *charged = need;
-    return true;
-}
-
-/* Charge, commit and touch one overflow bucket of the group. Then a take inside a window needs
- * neither a charge nor the kernel. Stripe lock, no bucket lock. */
 CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
 {
-    const uint64_t gi = number >> L1_GROUP_SHIFT;
-    l1_group *g = &s->group[gi];
+    const uint64_t first = number >> L1_GROUP_SHIFT << 16;
+    l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
     if (g->free != 0) { return true; }
     if (g->high >= c->overflow_limit) { return false; }
-    uint64_t writable = g->writable_bytes, charged = g->charged_bytes;
-    size_t group_bytes = (size_t)(c->overflow_limit + 1) * sizeof(l1_bucket);
-    size_t at = s->index_number * c->overflow_stride + ((size_t)gi << 16) * sizeof(l1_bucket);
-    bool ok = l1_area_reach(c, at, group_bytes, ((uint64_t)g->high + 2) * sizeof(l1_bucket),
-                            &writable, &charged);
-    g->writable_bytes = (uint32_t)writable;
-    g->charged_bytes = (uint32_t)charged;
-    if (ok) { base_store_rlx(&s->overflow[(gi << 16) + g->high + 1].freq, 0u); }
-    return ok;
+    const uint64_t need = base_round_up(((uint64_t)g->high + 2) * sizeof(l1_bucket), BASE_PAGE);
+    if (need > g->charged_bytes) {
+        const uint64_t most = ((uint64_t)c->overflow_limit + 1) * sizeof(l1_bucket);
+        sync_assert_not(SYNC_RANK_L1_BUCKET); /* no reader waits for the kernel */
+        if (need > most) { return false; }
+        if (need > g->writable_bytes) { /* the writable part grows ahead in larger steps */
+            const uint64_t step = need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP;
+            const uint64_t to = BASE_MIN(base_round_up(need, step), most);
+            const size_t at = s->index_number * c->overflow_stride +
+                              (size_t)first * sizeof(l1_bucket) + g->writable_bytes;
+            if (!base_region_commit(&c->overflow_region, at, (size_t)(to - g->writable_bytes))) {
+                return false;
+            }
+            g->writable_bytes = (uint32_t)to;
+        }
+        if (!l1_area_charge(c, BASE_MOD_OVERFLOW, need - g->charged_bytes)) { return false; }
+        g->charged_bytes = (uint32_t)need;
+    }
+    base_store_rlx(&s->overflow[first + g->high + 1].freq, 0u);
+    return true;
 }
 
 /* Take the bucket that l1_ovf_ready found or made; 0: none. */
@@ -127,8 +112,8 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
  * trusted. Stripe lock held, so no other thread is here. */
 static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
 {
-    l1_bucket *at = b;
-    for (;;) {
+    for (l1_bucket *at = b; at != NULL; at = l1_chain_next(s, number, at)) {
+        if (at != b) { base_store_rlx(&at->freq, 0u); }
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             l1_rec r;
             uint64_t pos = l1_pos(c, base_load_rlx(&at->off[i]));
@@ -144,10 +129,6 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             /* l1_bigs_child handles a block in hand. */
             if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
         }
-        uint16_t n = base_load_rlx(&at->ovf);
-        if (at != b) { base_store_rlx(&at->freq, 0u); }
-        if (n == 0) { break; }
-        at = l1_next(s, number, n);
     }
     /* The lost writer may have changed only one of the two counts. */
     for (unsigned q = 0; q < 2; q++) {
@@ -298,8 +279,7 @@ static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out)
 {
     const uint16_t tag = l1_tag_of(k->hash);
-    l1_bucket *b = h->b;
-    for (;;) {
+    for (l1_bucket *b = h->b; b != NULL; b = l1_chain_next(h->s, h->number, b)) {
         for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
             out->i = (unsigned)__builtin_ctz(m);
             out->pos = l1_pos(c, base_load_rlx(&b->off[out->i]));
@@ -314,21 +294,16 @@ CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_s
                 return true;
             }
         }
-        uint16_t n = base_load_rlx(&b->ovf);
-        if (n == 0) {
-            out->b = NULL;
-            return false;
-        }
-        b = l1_next(h->s, h->number, n);
     }
+    out->b = NULL;
+    return false;
 }
 
 CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
                                 l1_slot *out)
 {
     const uint32_t off = (uint32_t)(pos >> c->gshift);
-    l1_bucket *b = h->b;
-    for (;;) {
+    for (l1_bucket *b = h->b; b != NULL; b = l1_chain_next(h->s, h->number, b)) {
         for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
             unsigned i = (unsigned)__builtin_ctz(m);
             if (base_load_rlx(&b->off[i]) == off) {
@@ -338,10 +313,8 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
                 return true;
             }
         }
-        uint16_t n = base_load_rlx(&b->ovf);
-        if (n == 0) { return false; }
-        b = l1_next(h->s, h->number, n);
     }
+    return false;
 }
 
 CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
@@ -349,14 +322,8 @@ CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
     const l1_bucket *b = l1_bucket_at(s, number);
     /* Only a holder of the stripe lock adds slots: a slot that is empty now stays empty. */
-    while (l1_match(b, 0) == 0) {
-        const uint16_t n = base_load_rlx(&b->ovf);
-        if (n == 0) {
-            (void)l1_ovf_ready(c, s, number);
-            return;
-        }
-        b = l1_next(s, number, n);
-    }
+    while (b != NULL && l1_match(b, 0) == 0) { b = l1_chain_next(s, number, b); }
+    if (b == NULL) { (void)l1_ovf_ready(c, s, number); }
 }
 
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)

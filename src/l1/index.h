@@ -25,6 +25,12 @@ BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
     uint32_t f = base_load_rlx(&b->freq);
     if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
 }
+/* Return the bucket behind `b` in the chain of a primary bucket; NULL: none. */
+BASE_INLINE l1_bucket *l1_chain_next(const l1_stripe *s, uint64_t number, const l1_bucket *b)
+{
+    const uint16_t n = base_load_rlx(&b->ovf);
+    return n != 0 ? l1_next(s, number, n) : NULL;
+}
 BASE_INLINE uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
 
 /* Take or drop one lock where the rank check cannot keep all locks. */

@@ -117,7 +117,9 @@ static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_not
 {
     unsigned n = 0;
     *ovf = 0;
-    for (const l1_bucket *b = l1_bucket_at(s, number);;) {
+    for (const l1_bucket *b = l1_bucket_at(s, number), *first = b; b != NULL;
+         b = l1_chain_next(s, number, b)) {
+        *ovf += b != first;
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             uint16_t tag = base_load_rlx(&b->tag[i]);
             if (tag == 0) { continue; }
@@ -126,10 +128,6 @@ static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_not
             BASE_PREFETCH(l1_at(c, l1_pos(c, out[n].off)));
             n++;
         }
-        uint16_t next = base_load_rlx(&b->ovf);
-        if (next == 0) { break; }
-        (*ovf)++;
-        b = l1_next(s, number, next);
     }
     unsigned kept = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -275,6 +273,8 @@ CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s)
     l1_split(c, s);
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct)
 {
     return s->bucket_count > 1u << L1_LEVEL_MIN &&
@@ -387,3 +387,5 @@ CELLAR_PRIVATE bool l1_index_collapse(l1 *c)
     }
     return true;
 }
+
+BASE_SIZE_END

@@ -76,6 +76,6 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_is_written(const l1 *c, uint64_t pos, const
                                                 uint64_t hash)
 {
     return c->hooks.writing != NULL &&
-           base_seq_u64(l1_at(c, pos) + l1_field(r, L1_X_L2)) == L1_ADDR_LATER &&
+           l1_get_u64(c, pos, r, L1_X_L2, 0) == L1_ADDR_LATER &&
            c->hooks.writing(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen);
 }

@@ -244,7 +244,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
         }
     }
     l1_runs_close(c);
-    uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free_count + c->parked_count;
+    uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free.count + c->parked.count;
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
@@ -297,8 +297,8 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     }
     sync_take(L1_SEG, &c->seg_lock);
     out->segments = base_load_rlx(&c->held);
-    out->segments_free = c->free_count;
-    out->segments_parked = c->parked_count;
+    out->segments_free = c->free.count;
+    out->segments_parked = c->parked.count;
     out->parked_total = c->parked_total;
     sync_drop(L1_SEG, &c->seg_lock);
     out->index_bytes = base_load_rlx(&c->account->by_module[BASE_MOD_INDEX]) +

@@ -194,41 +194,29 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big *
     return got;
 }
 
-static void l1_run_clear(l1_pages *p, uint64_t from, uint64_t n)
-{
-    if (n == 0) { return; }
-    l1_run_mark(p, from, n, false);
-    l1_tree_update(p, from, n);
-}
-
 /* Finish a give: the pages [from, to) are discarded; free their units. */
 static void l1_pages_free(l1 *c, l1_giving *g)
 {
     l1_pages *p = &c->pages;
-    l1_run_clear(p, g->from * p->page_units, (g->to - g->from) * p->page_units);
-    p->page_count -= g->to - g->from;
-    base_uncharge(c->account, BASE_MOD_BIG, (g->to - g->from) * BASE_PAGE);
+    const uint64_t from = g->from * p->page_units, pages = g->to - g->from;
+    l1_run_mark(p, from, pages * p->page_units, false);
+    l1_tree_update(p, from, pages * p->page_units);
+    p->page_count -= pages;
+    base_uncharge(c->account, BASE_MOD_BIG, pages * BASE_PAGE);
     g->from = g->to = 0;
 }
 
-static l1_giving *l1_giving_free(l1_pages *p)
+/* Take the lock when a place in giving[] is free. Return the place. */
+static SYNC_TAKES(L1_PAGES) l1_giving *l1_giving_take(l1_pages *p)
 {
-    for (unsigned i = 0; i < L1_GIVING; i++) {
-        if (p->giving[i].to == 0) { return &p->giving[i]; }
-    }
-    return NULL;
-}
-
-/* Return a free place in giving[]. Call with the lock held. */
-static SYNC_HOLDS(L1_PAGES) l1_giving *l1_giving_wait(l1_pages *p)
-{
-    l1_giving *g;
-    while ((g = l1_giving_free(p)) == NULL) { /* a thread discards each of these ranges now */
-        sync_drop(L1_PAGES, &p->lock);
-        base_yield();
+    for (;;) {
         sync_take(L1_PAGES, &p->lock);
+        for (unsigned i = 0; i < L1_GIVING; i++) {
+            if (p->giving[i].to == 0) { return &p->giving[i]; }
+        }
+        sync_drop(L1_PAGES, &p->lock); /* a thread discards each of these ranges now */
+        base_yield();
     }
-    return g;
 }
 
 /* Free the units [at, at + n). Claim and note the pages that are now wholly free. */
@@ -246,13 +234,26 @@ static void l1_units_free(l1_pages *p, uint64_t at, uint64_t n, l1_giving *g)
     l1_tree_update(p, first * per, (end - first) * per);
 }
 
-/* Give the claimed pages back to the kernel, without the lock. */
-static void l1_giving_end(l1 *c, l1_giving *g)
+static void l1_giving_discard(l1_pages *p, const l1_giving *g)
 {
-    l1_pages *p = &c->pages;
-    BASE_POINT("l1.big.giving");
     base_region_discard(&p->region, (size_t)(g->from * BASE_PAGE),
                         (size_t)((g->to - g->from) * BASE_PAGE));
+}
+
+/* Free the bytes [keep, had) of a block and drop the lock. Give the claimed pages back to the
+ * kernel without it. */
+static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t had,
+                                                uint64_t keep, l1_giving *g)
+{
+    l1_pages *p = &c->pages;
+    const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) + keep;
+    BASE_ASSERT(keep <= had);
+    if (keep < had) { l1_units_free(p, at >> p->unit_shift, (had - keep) >> p->unit_shift, g); }
+    const bool pages = g->to != 0;
+    sync_drop(L1_PAGES, &p->lock);
+    if (!pages) { return; }
+    BASE_POINT("l1.big.giving");
+    l1_giving_discard(p, g);
     sync_take(L1_PAGES, &p->lock);
     l1_pages_free(c, g);
     sync_drop(L1_PAGES, &p->lock);
@@ -260,52 +261,30 @@ static void l1_giving_end(l1 *c, l1_giving *g)
 
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
 {
-    l1_pages *p = &c->pages;
-    const uint64_t at = (uint64_t)((unsigned char *)b - p->region.base) >> p->unit_shift;
-    sync_take(L1_PAGES, &p->lock);
-    l1_giving *g = l1_giving_wait(p);
+    l1_giving *g = l1_giving_take(&c->pages);
     l1_big_end(c, b);
-    l1_units_free(p, at, b->bytes >> p->unit_shift, g);
-    const bool pages = g->to != 0;
-    sync_drop(L1_PAGES, &p->lock);
-    if (pages) { l1_giving_end(c, g); }
-}
-
-/* Free the units of a block from n on. */
-static void l1_run_shorten(l1_pages *p, const l1_big *b, uint64_t had, uint64_t n, l1_giving *g)
-{
-    const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) >> p->unit_shift;
-    BASE_ASSERT(n <= had);
-    if (n < had) { l1_units_free(p, at + n, had - n, g); }
+    l1_run_shorten(c, b, b->bytes, 0, g);
 }
 
 CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash)
 {
-    l1_pages *p = &c->pages;
-    const uint64_t had = b->bytes >> p->unit_shift;
-    sync_take(L1_PAGES, &p->lock);
-    l1_giving *g = l1_giving_wait(p);
+    l1_giving *g = l1_giving_take(&c->pages);
+    const uint64_t had = b->bytes;
     l1_big_end(c, b);
     *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
     l1_big_begin(c, b);
-    l1_run_shorten(p, b, had, bytes >> p->unit_shift, g);
-    const bool pages = g->to != 0;
-    sync_drop(L1_PAGES, &p->lock);
-    if (pages) { l1_giving_end(c, g); }
+    l1_run_shorten(c, b, had, bytes, g);
 }
 
 CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes)
 {
-    l1_pages *p = &c->pages;
-    const uint64_t had = b->bytes >> p->unit_shift;
-    sync_take(L1_PAGES, &p->lock);
-    l1_giving *g = l1_giving_wait(p);
+    l1_giving *g = l1_giving_take(&c->pages);
+    const uint64_t had = b->bytes;
     l1_big_cut(c, b, bytes);
-    l1_run_shorten(p, b, had, bytes >> p->unit_shift, g);
-    const bool pages = g->to != 0;
-    sync_drop(L1_PAGES, &p->lock);
-    if (pages) { l1_giving_end(c, g); }
+    l1_run_shorten(c, b, had, bytes, g);
 }
+
+BASE_SIZE_BEGIN
 
 /* Finish the pages that a thread of the parent was giving back. */
 CELLAR_PRIVATE void l1_runs_child(l1 *c)
@@ -314,8 +293,7 @@ CELLAR_PRIVATE void l1_runs_child(l1 *c)
     for (unsigned i = 0; i < L1_GIVING; i++) {
         l1_giving *g = &p->giving[i];
         if (g->to == 0) { continue; }
-        base_region_discard(&p->region, (size_t)(g->from * BASE_PAGE),
-                            (size_t)((g->to - g->from) * BASE_PAGE));
+        l1_giving_discard(p, g);
         l1_pages_free(c, g);
     }
 }
@@ -381,3 +359,5 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
     sync_drop(L1_PAGES, &p->lock);
     return wrong;
 }
+
+BASE_SIZE_END

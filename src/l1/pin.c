@@ -50,15 +50,9 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
     if (BASE_UNLIKELY(!l1_spot(c, hash, &a) || c->forked)) { return false; }
     const unsigned char *const p = l1_at(c, a.pos);
     const uint64_t head = base_seq_u64(p);
-    const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
-    const uint32_t own = generation != 0, key_at = 8u + 4u * own;
-    if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
-    const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
-    if (BASE_UNLIKELY(((uint32_t)a.pos & seg_mask) + value_at + vlen - 1 > seg_mask)) {
-        return false;
-    }
-    if (BASE_UNLIKELY(!base_seq_equal(p + key_at, key, klen))) { return false; }
-    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return false; }
+    const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
+    const uint32_t value_at = l1_plain_at(c, &a, head, key, klen, false, generation);
+    if (value_at == 0) { return false; }
     out->deadline_ms = BASE_NEVER_MS;
     const uint32_t seg = l1_seg_of(c, a.pos);
     if (due != 0) {
@@ -68,8 +62,7 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
             return false;
         }
     }
-    base_fence_acq();
-    if (BASE_UNLIKELY(base_load_rlx(&a.primary->ver) != a.ver)) { return false; }
+    if (BASE_UNLIKELY(!l1_unchanged(a.primary, a.ver))) { return false; }
     _Atomic uint64_t *slot = &l1_pin_home(c, self)->slot[0];
     const uint64_t what = ((uint64_t)seg + 1) | l1_pin_own(self);
     if (BASE_UNLIKELY(!l1_pin_put(slot, what)) && !l1_pin_put(++slot, what)) { return false; }

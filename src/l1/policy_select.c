@@ -181,44 +181,48 @@ static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key,
     return false;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- open, close ----------------------------------------------------------------------------- */
-static size_t l1_shadow_bytes(uint32_t n, uint32_t *heads, uint32_t *lines)
+static uint32_t l1_shadow_lines(uint32_t n)
 {
-    *heads = (uint32_t)base_pow2_floor(n);
-    *lines = (n * L1_GHOST_TENTHS / 10 + L1_GHOST_FPS - 1) / L1_GHOST_FPS;
-    return (size_t)*lines * L1_GHOST_LINE + (size_t)n * sizeof(l1_shade) +
-           (size_t)*heads * sizeof(uint16_t);
+    return (n * L1_GHOST_TENTHS / 10 + L1_GHOST_FPS - 1) / L1_GHOST_FPS;
 }
 
-/* Open one cache in a zeroed `block` of l1_shadow_bytes. */
-static void l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *block)
+/* Return the bytes of the tables of a cache of n nodes. */
+static size_t l1_shadow_bytes(uint32_t n)
 {
-    uint32_t heads, lines;
-    (void)l1_shadow_bytes(n, &heads, &lines);
+    return (size_t)base_round_up((uint64_t)l1_shadow_lines(n) * L1_GHOST_LINE +
+                                     (uint64_t)n * sizeof(l1_shade) +
+                                     base_pow2_floor(n) * sizeof(uint16_t),
+                                 64);
+}
+
+/* Open one cache in a zeroed `block`. Return the end of its tables. */
+static unsigned char *l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsigned char *block)
+{
+    const uint32_t lines = l1_shadow_lines(n);
+    memset(s, 0, sizeof *s);
     l1_ghosts_set(&s->ghost, (uint16_t *)(void *)block, lines);
     s->node = (l1_shade *)(void *)(block + (size_t)lines * L1_GHOST_LINE);
     s->chain = (uint16_t *)(void *)(s->node + n);
-    s->mask = (uint16_t)(heads - 1);
+    s->mask = (uint16_t)(base_pow2_floor(n) - 1);
     s->capacity = n;
     for (uint32_t i = 0; i < n; i++) { s->node[i].next = (uint16_t)(i + 1 < n ? i + 2 : 0); }
     s->free = 1;
+    return block + l1_shadow_bytes(n);
 }
 
 static void l1_shadow_cache_empty(l1_shadow_cache *s)
 {
-    uint32_t heads, lines;
-    const uint32_t n = s->capacity;
     unsigned char *block = (unsigned char *)base_load_rlx(&s->ghost.line);
-    memset(block, 0, l1_shadow_bytes(n, &heads, &lines));
-    memset(s, 0, sizeof *s);
-    l1_shadow_cache_open(s, n, block);
+    memset(block, 0, l1_shadow_bytes(s->capacity));
+    (void)l1_shadow_cache_open(s, s->capacity, block);
 }
 
 static size_t l1_shadow_block(uint32_t n)
 {
-    uint32_t heads, lines;
-    return (size_t)base_round_up(sizeof(struct l1_shadow), 64) +
-           (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64) * L1_EXPERTS;
+    return (size_t)base_round_up(sizeof(struct l1_shadow), 64) + l1_shadow_bytes(n) * L1_EXPERTS;
 }
 
 static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_bytes)
@@ -246,24 +250,25 @@ static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
     base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
 }
 
+static uint32_t l1_advised_size(uint32_t n, unsigned i)
+{
+    return BASE_MAX(n * l1_advice_pct[i] / 100, 1);
+}
+
 static size_t l1_advisor_bytes(uint32_t n)
 {
     size_t sum = (size_t)base_round_up(sizeof(l1_advisor), 64);
-    for (unsigned i = 0; i < L1_ADVICE; i++) {
-        uint32_t heads, lines;
-        sum += (size_t)base_round_up(
-            l1_shadow_bytes(BASE_MAX(n * l1_advice_pct[i] / 100, 1), &heads, &lines), 64);
-    }
+    for (unsigned i = 0; i < L1_ADVICE; i++) { sum += l1_shadow_bytes(l1_advised_size(n, i)); }
     return sum;
 }
 
 /* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */
 static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
 {
-    const uint64_t budget = base_load_rlx(&c->account->limit);
+    const uint64_t most = base_load_rlx(&c->account->limit) / L1_ADVISOR_SHARE;
     if (c->no_advisor || entries < L1_ADVISOR_LEAST_ENTRIES) { return NULL; }
     uint32_t n = BASE_MIN(shadow_n, L1_ADVISOR_MOST);
-    while (n > 16 && l1_advisor_bytes(n) > budget / L1_ADVISOR_SHARE) { n--; }
+    while (n > 16 && l1_advisor_bytes(n) > most) { n--; }
     const size_t bytes = l1_advisor_bytes(n);
     unsigned char *block = base_alloc_held(c->account, BASE_MOD_ADVISOR, bytes, NULL);
     if (block == NULL) { return NULL; }
@@ -273,12 +278,18 @@ static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
     a->bytes = bytes;
     block += base_round_up(sizeof *a, 64);
     for (unsigned i = 0; i < L1_ADVICE; i++) {
-        uint32_t heads, lines;
-        const uint32_t size = BASE_MAX(n * l1_advice_pct[i] / 100, 1);
-        l1_shadow_cache_open(&a->cache[i], size, block);
-        block += base_round_up(l1_shadow_bytes(size, &heads, &lines), 64);
+        block = l1_shadow_cache_open(&a->cache[i], l1_advised_size(n, i), block);
     }
     return a;
+}
+
+static void l1_shadow_free(l1 *c, struct l1_shadow *w)
+{
+    if (w == NULL) { return; }
+    if (w->advisor != NULL) {
+        base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
+    }
+    base_free(c->account, BASE_MOD_SHADOW, w, w->bytes);
 }
 
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
@@ -289,9 +300,6 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
         return true;
     }
     const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
-    uint32_t heads, lines;
-    const size_t each = (size_t)base_round_up(l1_shadow_bytes(n, &heads, &lines), 64);
-    const size_t head = (size_t)base_round_up(sizeof *w, 64);
     const size_t bytes = l1_shadow_block(n);
     unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
     if (block == NULL) { return false; }
@@ -299,48 +307,36 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
     w->bytes = bytes;
     w->n = n;
     w->advisor = l1_advisor_open(c, n, entries);
+    block += base_round_up(sizeof *w, 64);
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
-        l1_shadow_cache_open(&w->cache[e], n, block + head + each * e);
+        block = l1_shadow_cache_open(&w->cache[e], n, block);
     }
-    if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) {
-        if (w->advisor != NULL) {
-            base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
-        }
-        base_free(c->account, BASE_MOD_SHADOW, block, bytes);
-    }
+    if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) { l1_shadow_free(c, w); }
     l1_shadow_refit(c);
     return true;
 }
 
 CELLAR_PRIVATE void l1_shadow_close(l1 *c)
 {
-    struct l1_shadow *w = base_load_rlx(&c->shadow);
-    if (w != NULL) {
-        if (w->advisor != NULL) {
-            base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
-        }
-        base_free(c->account, BASE_MOD_SHADOW, w, w->bytes);
-    }
+    l1_shadow_free(c, base_load_rlx(&c->shadow));
     base_store_rlx(&c->shadow, (struct l1_shadow *)NULL);
 }
 
 /* ---- the controller -------------------------------------------------------------------------- */
-static uint64_t l1_entries_now(const l1 *c)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < c->stripe_count; i++) { n += l1_stripe_entries(&c->stripe[i]); }
-    return n;
-}
-
 /* Count the entries of the full store: as bounded, else as seen, else as expected. */
 static void l1_shadow_count(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
     if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
-        entries = BASE_MAX(l1_entries_now(c), 1);
+        entries = 0;
+        for (uint32_t i = 0; i < c->stripe_count; i++) {
+            entries += l1_stripe_entries(&c->stripe[i]);
+        }
     }
     l1_shadow_fit(c, w, entries);
 }
+
+BASE_SIZE_END
 
 static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
 {
@@ -407,26 +403,30 @@ static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t co
     if (d != NULL) { l1_advisor_count(a, d, hits, count); }
 }
 
-/* Return the advisor with the flag held; NULL: none. */
-static l1_advisor *l1_advisor_take(l1 *c)
+BASE_SIZE_BEGIN
+
+/* Return the shadow caches with the flag held, for a caller that waits; NULL: none. */
+static struct l1_shadow *l1_shadow_take(const l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w == NULL || w->advisor == NULL) { return NULL; }
-    while (base_xchg_ar(&w->busy, 1u) != 0) { base_yield(); }
-    return w->advisor;
+    while (w != NULL && base_xchg_ar(&w->busy, 1u) != 0) { base_yield(); }
+    return w;
 }
 
-static void l1_advisor_give(l1 *c) { base_store_rel(&base_load_acq(&c->shadow)->busy, 0u); }
+static void l1_shadow_give(struct l1_shadow *w) { base_store_rel(&w->busy, 0u); }
 
 CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, l1_advice *out)
 {
     memset(out, 0, sizeof *out);
-    l1_advisor *a = base_load_rlx(&c->policy) == L1_ADAPTIVE ? l1_advisor_take(c) : NULL;
-    if (a == NULL) { return CELLAR_E_UNSUPPORTED; }
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (base_load_rlx(&c->policy) != L1_ADAPTIVE || w == NULL || w->advisor == NULL) {
+        return CELLAR_E_UNSUPPORTED;
+    }
+    l1_advisor *a = l1_shadow_take(c)->advisor;
     const l1_advised *of =
         namespace == L1_NO_NAMESPACE ? &a->all : l1_advisor_namespace(a, namespace, false);
     const l1_advised d = of != NULL ? *of : (l1_advised){ .requests = 0 };
-    l1_advisor_give(c);
+    l1_shadow_give(w);
     out->requests = d.requests;
     if (d.requests < L1_ADVISOR_SURE) { return CELLAR_PENDING; }
     /* A hot key in or out of the sample adds or removes requests that hit at every size. The
@@ -446,16 +446,19 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, 
 
 CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 {
-    l1_advisor *a = l1_advisor_take(c);
-    if (a == NULL) { return; }
-    l1_advised *d = l1_advisor_namespace(a, namespace, false);
+    struct l1_shadow *w = l1_shadow_take(c);
+    if (w == NULL) { return; }
+    l1_advisor *a = w->advisor;
+    l1_advised *d = a != NULL ? l1_advisor_namespace(a, namespace, false) : NULL;
     if (d != NULL) {
         const uint32_t last = --a->namespace_count;
         a->namespace[d - a->of] = a->namespace[last];
         *d = a->of[last];
     }
-    l1_advisor_give(c);
+    l1_shadow_give(w);
 }
+
+BASE_SIZE_END
 
 static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count,
                           uint32_t namespace)
@@ -488,9 +491,11 @@ CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a)
         l1_shadow_key(c, w, a->key[i], a->count[i], a->namespace[i]);
     }
     BASE_POINT("l1.shadow.fed");
-    base_store_rel(&w->busy, 0u);
+    l1_shadow_give(w);
     return true;
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
 {
@@ -498,16 +503,14 @@ CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
     if (w == NULL || base_load_rlx(&c->policy) != L1_ADAPTIVE) { return; }
     if (base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a later epoch counts again */
     l1_shadow_count(c, w);
-    base_store_rel(&w->busy, 0u);
+    l1_shadow_give(w);
 }
 
 CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c)
 {
-    struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w == NULL) { return 0; }
-    while (base_xchg_ar(&w->busy, 1u) != 0) { base_yield(); }
-    const uint64_t n = w->switches;
-    base_store_rel(&w->busy, 0u);
+    struct l1_shadow *w = l1_shadow_take(c);
+    const uint64_t n = w != NULL ? w->switches : 0;
+    if (w != NULL) { l1_shadow_give(w); }
     return n;
 }
 
@@ -534,7 +537,7 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
         }
         if (seen != w->n) { wrong = "shadow: count of nodes differs"; }
     }
-    base_store_rel(&w->busy, 0u);
+    l1_shadow_give(w);
     return wrong;
 }
 
@@ -548,5 +551,7 @@ CELLAR_PRIVATE void l1_shadow_child(l1 *c)
     for (unsigned i = 0; w->advisor != NULL && i < L1_ADVICE; i++) {
         l1_shadow_cache_empty(&w->advisor->cache[i]);
     }
-    base_store_rel(&w->busy, 0u);
+    l1_shadow_give(w);
 }
+
+BASE_SIZE_END

@@ -143,6 +143,8 @@ BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, 
     return L1_ROOM_OK;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- audit ----------------------------------------------------------------------------------- */
 static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t generation,
                             uint64_t found)
@@ -199,3 +201,5 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
     }
     return NULL;
 }
+
+BASE_SIZE_END

@@ -104,6 +104,8 @@ CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
     l1_quota_sum(c, q);
 }
 
+BASE_SIZE_BEGIN
+
 static size_t l1_quotas_bytes(const l1 *c)
 {
     return sizeof(struct l1_quotas) +
@@ -178,3 +180,5 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
     out->least_pct = base_load_rlx(&o->least_pct);
     out->most_pct = base_load_rlx(&o->most_pct);
 }
+
+BASE_SIZE_END

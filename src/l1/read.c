@@ -77,7 +77,8 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     }
     const uint16_t tag = l1_tag_of(k->hash);
     p->at.b = p->primary;
-    for (unsigned hop = 0;; hop++) {
+    for (unsigned hop = 0; p->at.b != NULL && hop <= L1_CHAIN_MAX;
+         p->at.b = l1_chain_next(s, number, p->at.b), hop++) {
         for (uint32_t m = l1_match(p->at.b, tag); m != 0; m &= m - 1) {
             p->at.i = (unsigned)__builtin_ctz(m);
             p->at.pos = l1_pos(c, base_load_rlx(&p->at.b->off[p->at.i]));
@@ -86,9 +87,6 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
             const l1_look look = l1_rec_look(c, p->primary, p->ver, p->at.pos, &p->at.rec, k);
             if (look != L1_LOOK_NONE) { return look; }
         }
-        uint16_t n = base_load_rlx(&p->at.b->ovf);
-        if (n == 0 || hop == L1_CHAIN_MAX) { break; }
-        p->at.b = l1_next(s, number, n);
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     /* A split since then may have moved the key before this look. */
@@ -215,20 +213,9 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     /* A slot only ever held offsets of records. A record has at least a header and one key byte,
      * padded. So the first 12 bytes always lie inside the segment. */
     const uint64_t head = base_seq_u64(p);
-    const uint32_t w0 = (uint32_t)head, due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN(w0);
-    const uint32_t own = generation != 0, key_at = 8u + 4u * own;
-    if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return false; }
-    if (BASE_UNLIKELY(vlen > buf_cap)) { return false; }
-    const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
-    const bool inside = ((uint32_t)a->pos & seg_mask) + value_at + vlen - 1 <= seg_mask;
-    if (!BASE_MUTANT("l1.bounds_after_compare") && BASE_UNLIKELY(!inside)) { return false; }
-    if (near_key) {
-        if (BASE_UNLIKELY(!base_seq_equal_16(p + key_at, key, klen))) { return false; }
-    } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
-        return false;
-    }
-    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return false; }
-    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
+    const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
+    const uint32_t value_at = l1_plain_at(c, a, head, key, klen, near_key, generation);
+    if (value_at == 0 || BASE_UNLIKELY(vlen > buf_cap)) { return false; }
     if (due != 0) {
         const int64_t at =
             (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]) + due - 1);

@@ -72,4 +72,26 @@ BASE_ALWAYS_INLINE bool l1_head_is(uint32_t w0, uint32_t klen, uint32_t own)
            (klen | L1_W0_ALWAYS | own * L1_W0_GENERATION);
 }
 
+/* Continue step 3: return where the value of a plain record of this key begins; 0: no such record,
+ * or not inside its segment. near_key: the key has 8..16 bytes; else one above 32 is refused. */
+BASE_ALWAYS_INLINE uint32_t l1_plain_at(const l1 *c, const l1_aim *a, uint64_t head,
+                                        const void *key, uint32_t klen, bool near_key,
+                                        uint32_t generation)
+{
+    const unsigned char *const p = l1_at(c, a->pos);
+    const uint32_t w0 = (uint32_t)head, own = generation != 0, key_at = 8u + 4u * own;
+    if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return 0; }
+    const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
+    const bool inside = ((uint32_t)a->pos & seg_mask) + value_at + L1_W0_VLEN(w0) - 1 <= seg_mask;
+    if (!BASE_MUTANT("l1.bounds_after_compare") && BASE_UNLIKELY(!inside)) { return 0; }
+    if (near_key) {
+        if (BASE_UNLIKELY(!base_seq_equal_16(p + key_at, key, klen))) { return 0; }
+    } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
+        return 0;
+    }
+    if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return 0; }
+    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
+    return value_at;
+}
+
 #endif

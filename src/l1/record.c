@@ -19,11 +19,11 @@
 
 static uint32_t l1_field_bytes(uint32_t mask)
 {
-    uint32_t n = 0;
-    if (BASE_LIKELY(mask == 0)) { return 0; }
-#define L1_X(name, bytes) n += (mask & (uint32_t)L1_X_##name) != 0 ? (bytes) : 0u;
-    L1_FIELDS(L1_X)
+#define L1_X(name, bytes) bytes,
+    static const uint8_t size[L1_XI_COUNT] = { L1_FIELDS(L1_X) };
 #undef L1_X
+    uint32_t n = 0;
+    for (; mask != 0; mask &= mask - 1) { n += size[__builtin_ctz(mask)]; }
     return n;
 }
 
@@ -31,6 +31,18 @@ CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field)
 {
     BASE_ASSERT((r->mask & field) != 0);
     return r->field_off + l1_field_bytes(r->mask & (field - 1));
+}
+
+CELLAR_PRIVATE uint32_t l1_get_u32(const l1 *c, uint64_t pos, const l1_rec *r, unsigned field,
+                                   uint32_t at)
+{
+    return (r->mask & field) != 0 ? base_seq_u32(l1_at(c, pos) + l1_field(r, field) + at) : 0;
+}
+
+CELLAR_PRIVATE uint64_t l1_get_u64(const l1 *c, uint64_t pos, const l1_rec *r, unsigned field,
+                                   uint32_t at)
+{
+    return (r->mask & field) != 0 ? base_seq_u64(l1_at(c, pos) + l1_field(r, field) + at) : 0;
 }
 
 static uint32_t l1_pad(const l1 *c, uint32_t n)
@@ -112,15 +124,12 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
 {
     int64_t at = l1_deadline(c, pos, r);
     if ((r->mask & L1_X_IDLE) != 0) {
-        const unsigned char *f = l1_at(c, pos) + l1_field(r, L1_X_IDLE);
-        int64_t idle = base_add_sat((int64_t)(base_seq_u64(f + 4) & INT64_MAX), base_seq_u32(f));
-        at = BASE_MIN(at, idle);
+        const uint64_t used = l1_get_u64(c, pos, r, L1_X_IDLE, 4) & INT64_MAX;
+        at = BASE_MIN(at, base_add_sat((int64_t)used, l1_get_u32(c, pos, r, L1_X_IDLE, 0)));
     }
     if (keep_until != NULL) {
         *keep_until = (r->mask & L1_X_STALE) == 0
-            ? at
-            : base_add_sat(BASE_MAX(at, 0),
-                           base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_STALE)));
+            ? at : base_add_sat(BASE_MAX(at, 0), l1_get_u32(c, pos, r, L1_X_STALE, 0));
     }
     return at;
 }
@@ -183,7 +192,6 @@ CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
 {
-    const unsigned char *p = l1_at(c, pos);
     memset(out, 0, sizeof *out);
     uint64_t len;
     (void)l1_value_at(c, pos, r, &len);
@@ -195,29 +203,20 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     out->at = pos;
     out->seq = base_load_rlx(&c->seg[l1_seg_of(c, pos)].seq);
     out->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
-    if ((r->mask & L1_X_KIND) != 0) {
-        uint32_t w = base_seq_u32(p + l1_field(r, L1_X_KIND));
-        out->kind = (uint8_t)w;
-        out->fails = (uint8_t)(w >> 8);
-        out->cost = (uint8_t)(w >> 16);
-    }
-    if ((r->mask & L1_X_ERR) != 0) {
-        out->retry_at = base_seq_u32(p + l1_field(r, L1_X_ERR));
-        out->loader_code = base_seq_u32(p + l1_field(r, L1_X_ERR) + 4);
-    }
-    if ((r->mask & L1_X_IDLE) != 0) { out->idle_ms = base_seq_u32(p + l1_field(r, L1_X_IDLE)); }
-    if ((r->mask & L1_X_BORN) != 0) {
-        out->born_ms = (int64_t)base_seq_u64(p + l1_field(r, L1_X_BORN));
-        out->born_exact = true;
-    }
-    if ((r->mask & L1_X_STALE) != 0) { out->stale_ms = base_seq_u32(p + l1_field(r, L1_X_STALE)); }
-    if ((r->mask & L1_X_FLAGS) != 0) {
-        out->user_flags = base_seq_u32(p + l1_field(r, L1_X_FLAGS));
-    }
-    if ((r->mask & L1_X_VERSION) != 0) {
-        out->version = base_seq_u64(p + l1_field(r, L1_X_VERSION));
-    }
-    if ((r->mask & L1_X_L2) != 0) { out->l2_addr = base_seq_u64(p + l1_field(r, L1_X_L2)); }
+    if (r->mask == 0) { return; }
+    const uint32_t w = l1_get_u32(c, pos, r, L1_X_KIND, 0);
+    out->kind = (uint8_t)w;
+    out->fails = (uint8_t)(w >> 8);
+    out->cost = (uint8_t)(w >> 16);
+    out->retry_at = l1_get_u32(c, pos, r, L1_X_ERR, 0);
+    out->loader_code = l1_get_u32(c, pos, r, L1_X_ERR, 4);
+    out->idle_ms = l1_get_u32(c, pos, r, L1_X_IDLE, 0);
+    out->born_exact = (r->mask & L1_X_BORN) != 0;
+    if (out->born_exact) { out->born_ms = (int64_t)l1_get_u64(c, pos, r, L1_X_BORN, 0); }
+    out->stale_ms = l1_get_u32(c, pos, r, L1_X_STALE, 0);
+    out->user_flags = l1_get_u32(c, pos, r, L1_X_FLAGS, 0);
+    out->version = l1_get_u64(c, pos, r, L1_X_VERSION, 0);
+    out->l2_addr = l1_get_u64(c, pos, r, L1_X_L2, 0);
 }
 
 CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out)
@@ -273,27 +272,6 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
                               uint32_t most, l1_image *im)
 {
     const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
-    if (l1_is_plain(c, k, p) && form == 0 && p->value_len <= c->record_max) {
-        const uint32_t head = k->generation != 0 ? 12u : 8u, vlen = (uint32_t)p->value_len;
-        im->rec = (l1_rec){ .w0 = k->len | (vlen << 8) | L1_W0_ALWAYS |
-                                  (k->generation != 0 ? L1_W0_GENERATION : 0u),
-                            .generation = k->generation,
-                            .klen = k->len,
-                            .vlen = vlen,
-                            .field_off = head,
-                            .key_off = head,
-                            .value_off = head + k->len,
-                            .size = l1_pad(c, head + k->len + vlen) };
-        im->key = k->bytes;
-        im->value = p->value;
-        im->value_len = p->value_len;
-        im->block = NULL;
-        im->spec = p;
-        im->deadline_ms = p->deadline_ms;
-        im->idle_ms = im->stale_ms = 0;
-        im->version = im->born_ms = im->last_use_ms = 0;
-        return head + k->len + vlen <= c->record_max && vlen <= L1_VLEN_LIMIT;
-    }
     memset(im, 0, sizeof *im);
     im->key = k->bytes;
     im->hash = k->hash;
@@ -357,37 +335,33 @@ CELLAR_PRIVATE uint32_t l1_encode_due(const l1 *c, uint64_t pos, int64_t deadlin
     return ahead >= (int64_t)L1_DUE_EXT - 1 ? L1_DUE_EXT : (uint32_t)ahead + 1;
 }
 
+static void l1_set_u32(unsigned char *p, const l1_rec *r, unsigned field, uint32_t at, uint32_t v)
+{
+    if ((r->mask & field) != 0) { base_seq_store_u32(p + l1_field(r, field) + at, v); }
+}
+
+static void l1_set_u64(unsigned char *p, const l1_rec *r, unsigned field, uint32_t at, uint64_t v)
+{
+    if ((r->mask & field) != 0) { base_seq_store_u64(p + l1_field(r, field) + at, v); }
+}
+
 static void l1_write_fields(unsigned char *p, const l1_image *im)
 {
     const l1_rec *r = &im->rec;
     const l1_put_spec *s = im->spec;
-    if ((r->mask & L1_X_KLEN) != 0) { base_seq_store_u32(p + l1_field(r, L1_X_KLEN), r->klen); }
-    if ((r->mask & L1_X_DEADLINE) != 0) {
-        base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)im->deadline_ms);
-    }
-    if ((r->mask & L1_X_KIND) != 0) {
-        base_seq_store_u32(p + l1_field(r, L1_X_KIND),
-                           (uint32_t)s->kind | (uint32_t)s->fails << 8 | (uint32_t)s->cost << 16);
-    }
-    if ((r->mask & L1_X_ERR) != 0) {
-        base_seq_store_u32(p + l1_field(r, L1_X_ERR), s->retry_at);
-        base_seq_store_u32(p + l1_field(r, L1_X_ERR) + 4, s->loader_code);
-    }
-    if ((r->mask & L1_X_IDLE) != 0) {
-        base_seq_store_u32(p + l1_field(r, L1_X_IDLE), (uint32_t)im->idle_ms);
-        base_seq_store_u64(p + l1_field(r, L1_X_IDLE) + 4, im->last_use_ms);
-    }
-    if ((r->mask & L1_X_BORN) != 0) { base_seq_store_u64(p + l1_field(r, L1_X_BORN), im->born_ms); }
-    if ((r->mask & L1_X_STALE) != 0) {
-        base_seq_store_u32(p + l1_field(r, L1_X_STALE), (uint32_t)im->stale_ms);
-    }
-    if ((r->mask & L1_X_FLAGS) != 0) {
-        base_seq_store_u32(p + l1_field(r, L1_X_FLAGS), s->user_flags);
-    }
-    if ((r->mask & L1_X_VERSION) != 0) {
-        base_seq_store_u64(p + l1_field(r, L1_X_VERSION), im->version);
-    }
-    if ((r->mask & L1_X_L2) != 0) { base_seq_store_u64(p + l1_field(r, L1_X_L2), s->l2_addr); }
+    l1_set_u32(p, r, L1_X_KLEN, 0, r->klen);
+    l1_set_u64(p, r, L1_X_DEADLINE, 0, (uint64_t)im->deadline_ms);
+    l1_set_u32(p, r, L1_X_KIND, 0,
+               (uint32_t)s->kind | (uint32_t)s->fails << 8 | (uint32_t)s->cost << 16);
+    l1_set_u32(p, r, L1_X_ERR, 0, s->retry_at);
+    l1_set_u32(p, r, L1_X_ERR, 4, s->loader_code);
+    l1_set_u32(p, r, L1_X_IDLE, 0, (uint32_t)im->idle_ms);
+    l1_set_u64(p, r, L1_X_IDLE, 4, im->last_use_ms);
+    l1_set_u64(p, r, L1_X_BORN, 0, im->born_ms);
+    l1_set_u32(p, r, L1_X_STALE, 0, (uint32_t)im->stale_ms);
+    l1_set_u32(p, r, L1_X_FLAGS, 0, s->user_flags);
+    l1_set_u64(p, r, L1_X_VERSION, 0, im->version);
+    l1_set_u64(p, r, L1_X_L2, 0, s->l2_addr);
     if ((r->mask & L1_X_TAGS) != 0) {
         base_seq_store_u64(p + r->tag_off, r->tag_count);
         base_seq_store_u64(p + r->tag_off + 8, s->tag_born);
@@ -407,8 +381,8 @@ CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
         l1_write_fields(p, im);
     }
     if ((r->mask & L1_X_APART) != 0) {
-        base_seq_store_u64(p + l1_field(r, L1_X_APART), (uint64_t)(uintptr_t)im->block);
-        base_seq_store_u64(p + l1_field(r, L1_X_APART) + 8, im->hash);
+        l1_set_u64(p, r, L1_X_APART, 0, (uint64_t)(uintptr_t)im->block);
+        l1_set_u64(p, r, L1_X_APART, 8, im->hash);
         return;
     }
     base_seq_store(p + r->key_off, im->key, r->klen);

@@ -32,12 +32,16 @@ BASE_INLINE unsigned l1_form_of(const l1_rec *r)
  * (torn or recycled). */
 CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r);
 CELLAR_PRIVATE uint32_t l1_field(const l1_rec *r, unsigned field); /* offset of a present field */
+/* Return a number of a field, `at` bytes in; 0 without the field. */
+CELLAR_PRIVATE uint32_t l1_get_u32(const l1 *c, uint64_t pos, const l1_rec *r, unsigned field,
+                                   uint32_t at);
+CELLAR_PRIVATE uint64_t l1_get_u64(const l1 *c, uint64_t pos, const l1_rec *r, unsigned field,
+                                   uint32_t at);
 /* Return the l1_kind of an entry. */
 BASE_INLINE unsigned l1_kind_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    return BASE_UNLIKELY((r->mask & L1_X_KIND) != 0)
-               ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u
-               : (unsigned)L1_VALUE;
+    _Static_assert(L1_VALUE == 0, "a record without the field has a value");
+    return BASE_LIKELY((r->mask & L1_X_KIND) == 0) ? 0 : l1_get_u32(c, pos, r, L1_X_KIND, 0) & 255u;
 }
 /* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
  * never change, and writers wrote them under the stripe lock. */

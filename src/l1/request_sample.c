@@ -30,6 +30,8 @@ struct l1_samples {
     l1_ring *ring; /* aligned by hand behind this struct */
 };
 
+BASE_SIZE_BEGIN
+
 static uint32_t l1_rings(uint64_t entries)
 {
     return entries <= 64 ? 1u : entries <= 4000 ? 8u : entries <= 16000 ? 16u : 64u;
@@ -66,6 +68,8 @@ CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
     struct l1_samples *s = base_load_acq(&c->samples);
     return s == NULL ? 0 : base_load_rlx(&s->dropped);
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
 {

@@ -111,7 +111,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     const bool anew = e->renew != NULL && e->renew->times;
     if (info.born_exact && !anew) { im->born_ms = (uint64_t)info.born_ms; }
     if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !anew) {
-        im->last_use_ms = base_seq_u64(p + l1_field(r, L1_X_IDLE) + 4);
+        im->last_use_ms = l1_get_u64(c, slot->pos, r, L1_X_IDLE, 4);
     }
     return true;
 }

@@ -12,6 +12,8 @@
 #include "l1/index.h"
 #include "l1/record.h"
 
+BASE_SIZE_BEGIN
+
 typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
 
 typedef struct l1_scan_buf {
@@ -32,8 +34,9 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t generation,
                          l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
-    unsigned hops = 0;
-    for (const l1_bucket *b = l1_bucket_at(s, number);; hops++) {
+    const l1_bucket *b = l1_bucket_at(s, number);
+    for (unsigned hop = 0; b != NULL && hop <= L1_CHAIN_MAX;
+         b = l1_chain_next(s, number, b), hop++) {
         for (unsigned i = 0; i < L1_SLOTS; i++) {
             l1_rec r;
             uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
@@ -68,10 +71,8 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ge
             out->used += bytes;
             out->count++;
         }
-        uint16_t next = base_load_rlx(&b->ovf);
-        if (next == 0 || hops == L1_CHAIN_MAX) { return true; }
-        b = l1_next(s, number, next);
     }
+    return true;
 }
 
 /* Copy both chains with an address that ends in the low bits `low`, under validation. After some
@@ -194,3 +195,5 @@ CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets
 {
     return l1_scan_what_is(c, cursor, buckets, generation, L1_SCAN_STORED, fn, ctx);
 }
+
+BASE_SIZE_END

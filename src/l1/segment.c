@@ -10,8 +10,8 @@
  *              fresh..       never existed
  *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
  *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
- * INVARIANTS Charge of SEGMENT == (held + free_count + parked_count + returning) x seg_bytes.
- *            low != 0 exactly when free_count + segments that the budget still allows <= reserve;
+ * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes.
+ *            low != 0 exactly when free.count + segments that the budget still allows <= reserve;
  *            low == 2 when they are at most half of it.
  *            A segment leaves its stripe only when none of its records is linked.
  * LOCKING    Stripe lock for the queues, then L1_SEG for the lists. A delete holds neither.
@@ -27,19 +27,20 @@
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
 
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
-static void l1_push(l1 *c, uint32_t *head, uint32_t *count, uint32_t seg)
+static void l1_push(l1 *c, l1_list *l, uint32_t seg)
 {
-    c->seg[seg].next = *head;
-    *head = seg;
-    (*count)++;
+    c->seg[seg].next = l->head;
+    if (l->head == L1_NONE) { l->tail = seg; }
+    l->head = seg;
+    l->count++;
 }
 
-static uint32_t l1_pop(l1 *c, uint32_t *head, uint32_t *count)
+static uint32_t l1_pop(l1 *c, l1_list *l)
 {
-    uint32_t seg = *head;
+    const uint32_t seg = l->head;
     if (seg == L1_NONE) { return L1_NONE; }
-    *head = c->seg[seg].next;
-    (*count)--;
+    l->head = c->seg[seg].next;
+    l->count--;
     return seg;
 }
 
@@ -54,11 +55,13 @@ static void l1_judge_low(l1 *c)
 {
     uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
     uint64_t room = limit > used ? (limit - used) >> c->seg_shift : 0;
-    room = BASE_MIN(room, (uint64_t)c->back_count + (c->seg_limit - c->fresh));
-    const uint64_t avail = c->free_count + room, reserve = base_load_rlx(&c->reserve);
+    room = BASE_MIN(room, (uint64_t)c->back.count + (c->seg_limit - c->fresh));
+    const uint64_t avail = c->free.count + room, reserve = base_load_rlx(&c->reserve);
     uint32_t low = avail <= reserve / 2 ? 2u : avail <= reserve ? 1u : 0u;
     if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
 }
+
+BASE_SIZE_BEGIN
 
 /* Commit [from, to) of a region. Offsets lie inside a reservation, so they fit size_t. */
 static bool l1_reach(base_region *r, uint64_t from, uint64_t to)
@@ -66,28 +69,26 @@ static bool l1_reach(base_region *r, uint64_t from, uint64_t to)
     return base_region_commit(r, (size_t)from, (size_t)(to - from));
 }
 
+/* Charge and commit the first `bytes` of a table. */
+static bool l1_table_reach(l1 *c, base_region *r, uint64_t *charged, uint64_t bytes)
+{
+    const uint64_t need = base_round_up(bytes, BASE_PAGE);
+    if (need <= *charged) { return true; }
+    if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - *charged)) { return false; }
+    if (!l1_reach(r, *charged, need)) {
+        base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - *charged);
+        return false;
+    }
+    *charged = need;
+    return true;
+}
+
 /* Commit the control records and base times up to `seg`, page by page as segments come to exist. */
 static bool l1_tables_reach(l1 *c, uint32_t seg)
 {
-    uint64_t need = base_round_up(((uint64_t)seg + 1) * sizeof(l1_seg), BASE_PAGE);
-    if (need > c->table_charged) {
-        if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged)) { return false; }
-        if (!l1_reach(&c->table_region, c->table_charged, need)) {
-            base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->table_charged);
-            return false;
-        }
-        c->table_charged = need;
-    }
-    need = base_round_up(((uint64_t)seg + 1) * sizeof(uint64_t), BASE_PAGE);
-    if (need > c->base_charged) {
-        if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged)) { return false; }
-        if (!l1_reach(&c->base_region_, c->base_charged, need)) {
-            base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - c->base_charged);
-            return false;
-        }
-        c->base_charged = need;
-    }
-    return true;
+    const uint64_t n = (uint64_t)seg + 1;
+    return l1_table_reach(c, &c->table_region, &c->table_charged, n * sizeof(l1_seg)) &&
+           l1_table_reach(c, &c->base_region_, &c->base_charged, n * sizeof(uint64_t));
 }
 
 static bool l1_arena_reach(l1 *c, uint32_t seg)
@@ -105,7 +106,7 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
 
 CELLAR_PRIVATE bool l1_log_open(l1 *c)
 {
-    c->free_head = c->back_head = c->parked_head = L1_NONE;
+    c->free.head = c->back.head = c->parked.head = L1_NONE;
     /* Segment 0 is always backed: a reader may follow an offset that it read before its fingerprint
      * was written. */
     if (!l1_tables_reach(c, 0) || !l1_arena_reach(c, 0)) { return false; }
@@ -113,33 +114,26 @@ CELLAR_PRIVATE bool l1_log_open(l1 *c)
     return true;
 }
 
+BASE_SIZE_END
+
 /* Check up to `limit` parked segments again. Return true when one became free. L1_SEG held. */
 static bool l1_unpark_held(l1 *c, unsigned limit)
 {
     bool freed = false;
-    uint32_t keep = L1_NONE, kept = 0;
-    for (unsigned i = 0; i < limit && c->parked_head != L1_NONE; i++) {
-        uint32_t seg = l1_pop(c, &c->parked_head, &c->parked_count);
+    for (unsigned left = BASE_MIN(limit, c->parked.count); left > 0; left--) {
+        const uint32_t seg = l1_pop(c, &c->parked);
         if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
             c->seg[seg].state = L1_SEG_FREE;
-            l1_push(c, &c->free_head, &c->free_count, seg);
+            l1_push(c, &c->free, seg);
             freed = true;
-        } else {
-            l1_push(c, &keep, &kept, seg);
+        } else if (c->parked.head == L1_NONE) {
+            l1_push(c, &c->parked, seg);
+        } else { /* behind the others, so that the next call checks different segments */
+            c->seg[c->parked.tail].next = seg;
+            c->seg[seg].next = L1_NONE;
+            c->parked.tail = seg;
+            c->parked.count++;
         }
-    }
-    /* Put them behind the others, so that the next call checks different segments. */
-    if (keep != L1_NONE) {
-        uint32_t last = keep;
-        while (c->seg[last].next != L1_NONE) { last = c->seg[last].next; }
-        if (c->parked_head == L1_NONE) {
-            c->parked_head = keep;
-        } else {
-            uint32_t tail = c->parked_head;
-            while (c->seg[tail].next != L1_NONE) { tail = c->seg[tail].next; }
-            c->seg[tail].next = keep;
-        }
-        c->parked_count += kept;
     }
     return freed;
 }
@@ -158,14 +152,14 @@ static uint32_t l1_seg_find(l1 *c)
     /* Check 4 per call: faster than segments become parked. With a listener each emptied segment is
      * parked at first, because its last victims still wait for their hand-over. Parked segments are
      * missing from the free ones; sets would evict until the cache is empty. */
-    if (c->parked_head != L1_NONE) { (void)l1_unpark_held(c, 4); }
-    uint32_t seg = l1_pop(c, &c->free_head, &c->free_count);
+    (void)l1_unpark_held(c, 4);
+    uint32_t seg = l1_pop(c, &c->free);
     if (seg != L1_NONE) { return seg; }
-    if (c->back_head == L1_NONE && (c->fresh >= c->seg_limit || !l1_tables_reach(c, c->fresh))) {
+    if (c->back.head == L1_NONE && (c->fresh >= c->seg_limit || !l1_tables_reach(c, c->fresh))) {
         return L1_NONE;
     }
     if (!base_charge(c->account, BASE_MOD_SEGMENT, c->seg_bytes)) { return L1_NONE; }
-    seg = l1_pop(c, &c->back_head, &c->back_count);
+    seg = l1_pop(c, &c->back);
     if (seg != L1_NONE) { return seg; }
     if (!l1_arena_reach(c, c->fresh)) {
         base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
@@ -192,7 +186,7 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
         base_add_rlx(&c->held, 1u);
         base_store_rlx(&c->seg[seg].seq, ++c->opened);
     }
-    c->free_least = BASE_MIN(c->free_least, c->free_count);
+    c->free_least = BASE_MIN(c->free_least, c->free.count);
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return L1_NONE; }
@@ -313,11 +307,11 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     base_sub_rlx(&c->held, 1u);
     if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
         g->state = L1_SEG_PARKED;
-        l1_push(c, &c->parked_head, &c->parked_count, seg);
+        l1_push(c, &c->parked, seg);
         c->parked_total++;
     } else {
         g->state = L1_SEG_FREE;
-        l1_push(c, &c->free_head, &c->free_count, seg);
+        l1_push(c, &c->free, seg);
     }
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
@@ -361,12 +355,14 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
     return true;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- giving back ----------------------------------------------------------------------------- */
 static void l1_returned(l1 *c, uint32_t seg)
 {
     base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
     c->seg[seg].state = L1_SEG_FREE;
-    l1_push(c, &c->back_head, &c->back_count, seg);
+    l1_push(c, &c->back, seg);
     c->returning--;
 }
 
@@ -386,9 +382,9 @@ static bool l1_give_back_one(l1 *c, uint32_t leave)
 {
     uint32_t seg = L1_NONE;
     sync_take(L1_SEG, &c->seg_lock);
-    if (c->free_count <= leave) { (void)l1_unpark_held(c, 2); }
-    if (c->free_count > leave) {
-        seg = l1_pop(c, &c->free_head, &c->free_count);
+    if (c->free.count <= leave) { (void)l1_unpark_held(c, 2); }
+    if (c->free.count > leave) {
+        seg = l1_pop(c, &c->free);
         c->returning++;
         c->seg[seg].state = L1_SEG_RETURNING;
     }
@@ -397,7 +393,7 @@ static bool l1_give_back_one(l1 *c, uint32_t leave)
     base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
     sync_take(L1_SEG, &c->seg_lock);
     l1_returned(c, seg);
-    c->free_least = BASE_MIN(c->free_least, c->free_count);
+    c->free_least = BASE_MIN(c->free_least, c->free.count);
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
     return true;
@@ -418,7 +414,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
     bool in_time = true;
     sync_take(L1_SEG, &c->seg_lock);
     (void)l1_unpark_held(c, 64);
-    uint32_t idle = base_load_rlx(&c->low) == 0 ? BASE_MIN(c->free_least, c->free_count) : 0;
+    uint32_t idle = base_load_rlx(&c->low) == 0 ? BASE_MIN(c->free_least, c->free.count) : 0;
     sync_drop(L1_SEG, &c->seg_lock);
     while (idle != 0 && in_time && l1_give_back_one(c, 0)) {
         idle--;
@@ -426,14 +422,13 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
     }
 
     sync_take(L1_SEG, &c->seg_lock);
-    c->free_least = in_time ? c->free_count : BASE_MIN(idle, c->free_least);
-    bool empty = base_load_rlx(&c->held) == 0 && c->free_count == 0 && c->parked_count == 0 &&
+    c->free_least = in_time ? c->free.count : BASE_MIN(idle, c->free_least);
+    bool empty = base_load_rlx(&c->held) == 0 && c->free.count == 0 && c->parked.count == 0 &&
                  c->returning == 0;
     if (empty && c->fresh != 0) {
         c->fresh = 0;
         c->collapsed_bytes = 0;
-        c->back_head = L1_NONE;
-        c->back_count = 0;
+        c->back = (l1_list){ .head = L1_NONE };
         /* Discard all pages, also those no longer charged. A late reader may look at any of them
          * and must see zero. */
         const uint64_t least = BASE_PAGE;
@@ -452,7 +447,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
  * would also back what was given back. */
 static SYNC_HOLDS(L1_SEG) bool l1_collapse_ready(const l1 *c)
 {
-    return !c->collapse_off && c->back_count == 0 && c->returning == 0 &&
+    return !c->collapse_off && c->back.count == 0 && c->returning == 0 &&
            c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
 }
 
@@ -475,3 +470,5 @@ CELLAR_PRIVATE bool l1_log_collapse(l1 *c)
     sync_drop(L1_SEG, &c->seg_lock);
     return true;
 }
+
+BASE_SIZE_END

@@ -143,6 +143,10 @@ typedef struct l1_seg {
 } l1_seg;
 _Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
 
+typedef struct l1_list { /* of segments in no stripe; L1_SEG */
+    uint32_t head, tail, count; /* L1_NONE: empty */
+} l1_list;
+
 typedef struct l1_queue {
     uint32_t head, tail; /* L1_NONE: empty; stripe lock */
     _Atomic uint64_t live; /* L1_LIVE over its segments */
@@ -292,12 +296,12 @@ struct l1 {
     struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
-    uint32_t free_head, free_count;     /* committed and charged, in no stripe */
-    uint32_t back_head, back_count;     /* given back: neither charged nor backed by pages */
-    uint32_t parked_head, parked_count; /* emptied, but named by a pin or in hand-over */
+    l1_list free;                       /* committed and charged, in no stripe */
+    l1_list back;                       /* given back: neither charged nor backed by pages */
+    l1_list parked;                     /* emptied, but named by a pin or in hand-over */
     uint32_t fresh;                     /* segments [0, fresh) have existed */
     uint32_t returning;                 /* popped, pages being discarded */
-    uint32_t free_least;                /* least free_count since the last tick */
+    uint32_t free_least;                /* least free.count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
     uint64_t collapsed_bytes;           /* of the arena, from its start: tried for huge pages */
     uint64_t index_seen;                /* index_writable at the last look of a tick */

@@ -121,7 +121,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1
         l1_lock_key(c, hash, &h, true);
         there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &e->slot) && l1_decode(c, pos, r) &&
                 (cause != L1_LEFT_CAPACITY ? l1_is_over(c, pos, r, &cause)
-                 : (r->mask & L1_X_L2) == 0 || !l1_is_written(c, pos, r, hash));
+                                           : !l1_is_written(c, pos, r, hash));
     }
     if (there) {
         uint64_t stamp = 0;

@@ -37,12 +37,6 @@ BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
     return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
-static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)
-{
-    if ((slot->rec.mask & L1_X_VERSION) == 0) { return 0; }
-    return base_seq_u64(l1_at(c, slot->pos) + l1_field(&slot->rec, L1_X_VERSION));
-}
-
 static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
 {
     const l1_rec *r = &slot->rec;
@@ -65,7 +59,7 @@ static cellar_err l1_condition(const l1 *c, l1_gone o, const l1_slot *slot, cons
     if ((p->flags & L1_IF_ABSENT) != 0 && present) { return CELLAR_EXISTS; }
     if ((p->flags & L1_IF_PRESENT) != 0 && !present) { return CELLAR_MISS; }
     if ((p->flags & L1_IF_VERSION) != 0) {
-        uint64_t have = present ? l1_version_of(c, slot) : 0;
+        uint64_t have = present ? l1_get_u64(c, slot->pos, &slot->rec, L1_X_VERSION, 0) : 0;
         if (have == 0 || have != p->if_version) { return CELLAR_CONFLICT; }
     }
     if ((p->flags & L1_IF_SAME) != 0 && !(present && l1_is_same(c, slot, p))) {
@@ -83,12 +77,10 @@ static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1
                im->stale_ms == p->own->stale_ms;
     }
     const l1_rec *r = &slot->rec;
-    const unsigned char *at = l1_at(c, slot->pos);
-    const uint32_t mask = p->kind == (uint8_t)L1_VALUE ? r->mask : 0;
-    int64_t idle = (mask & L1_X_IDLE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_IDLE)) : 0;
-    int64_t stale = (mask & L1_X_STALE) != 0 ? base_seq_u32(at + l1_field(r, L1_X_STALE)) : 0;
-    return l1_deadline(c, slot->pos, r) == im->deadline_ms && idle == im->idle_ms &&
-           stale == im->stale_ms;
+    const bool value = p->kind == (uint8_t)L1_VALUE; /* an entry without value has no windows */
+    return l1_deadline(c, slot->pos, r) == im->deadline_ms &&
+           im->idle_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_IDLE, 0) : 0) &&
+           im->stale_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_STALE, 0) : 0);
 }
 
 static void l1_times_set(l1_put_spec *p, const l1_times *t)

@@ -136,7 +136,7 @@ static void damaged_segment_or_queue_is_reported(void)
         DAMAGE(s->held_segs, s->held_segs + 1);
     }
     DAMAGE(k.c->held, k.c->held + 1);
-    DAMAGE(k.c->free_count, k.c->free_count + 1);
+    DAMAGE(k.c->free.count, k.c->free.count + 1);
     kit_close(&k);
 }
 
