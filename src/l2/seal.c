@@ -135,7 +135,9 @@ CELLAR_PRIVATE bool l2_seal_work(l2 *d)
         return false;
     }
     d->sealed_ms = base_now_ms(d->cfg.clock);
-    l2_slot_state(d, s, L2_SLOT_WRITTEN);
+    sync_take(L2_LOG, &d->log_lock);
+    s->state = L2_SLOT_WRITTEN;
+    sync_drop(L2_LOG, &d->log_lock);
     return true;
 }
 
