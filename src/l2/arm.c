@@ -16,6 +16,8 @@
 #include "l2/health.h"
 #include "l2/progress.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_ARM_MS 500
 #define L2_WINDOW_LEAST ((uint32_t)256 << 10)
 #define L2_WINDOW_IDLE ((uint32_t)16 << 10)
@@ -119,3 +121,5 @@ CELLAR_PRIVATE void l2_disarm(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
     base_store_rlx(&d->arm_wanted, 1u);
 }
+
+BASE_SIZE_END

@@ -15,6 +15,8 @@
 #include "l2/log.h"
 #include "l2/slot.h"
 
+BASE_SIZE_BEGIN
+
 /* Refuse commits until older records are durable again. */
 static SYNC_HOLDS(L2_LOG) void l2_commit_failed(l2 *d, int e)
 {
@@ -97,3 +99,5 @@ CELLAR_PRIVATE void l2_barrier_work(l2 *d)
     if (e == 0 && due) { L2_COUNT(d, barriers); }
     d->data_syncs++;
 }
+
+BASE_SIZE_END

@@ -150,11 +150,6 @@ CELLAR_PRIVATE int l2_files_open(l2 *d, bool same_boot, bool *whole, bool *kept)
     return e;
 }
 
-CELLAR_PRIVATE int l2_super_open(l2 *d)
-{
-    return l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
-}
-
 /* ---- close ---- */
 
 CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)

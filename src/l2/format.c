@@ -65,6 +65,8 @@ CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s)
     f->granule = s->granule;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count)
 {
     unsigned char x[L2_SORT_ROW_MOST], *const at = rows;
@@ -175,6 +177,8 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
     memcpy(out->bad, page + L2_SUPER_BAD, out->bad_count * sizeof out->bad[0]);
     return CELLAR_OK;
 }
+
+BASE_SIZE_END
 
 /* ---- segments ---- */
 
@@ -287,6 +291,8 @@ CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAG
            l2_r64(page) == l2_foot_sum(f, page, segseq, index);
 }
 
+BASE_SIZE_BEGIN
+
 /* Count the set bits in [from, to), which must be zero: 0, 1, or 2 for more. *bit: the last. */
 static uint32_t l2_bits_in(const unsigned char *page, uint32_t from, uint32_t to, uint32_t *bit)
 {
@@ -370,6 +376,8 @@ CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out)
                                      out) ||
                          l2_heal_try(NULL, page, L2_CHECK_AT, L2_PAGE, l2_super_right, out)));
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE void l2_entry_write(unsigned char at[L2_ENTRY_BYTES], uint64_t h48, uint8_t kind,
                                    uint8_t flags)

@@ -15,6 +15,7 @@ CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint
 /* Return the segments like l2_places_in, with a bloom.snap of `images` bytes. */
 CELLAR_PRIVATE uint64_t l2_places_beside(const l2_config *c, const l2_super *s, uint64_t bytes,
                                          uint64_t images);
+/* Set segment size, slots, places and granule of a new store. E_INVAL: no such geometry. */
 CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s);
 /* Return the objects that the tables are made for: for the current or the requested size. */
 CELLAR_PRIVATE uint64_t l2_objects_for(const l2_config *c, const l2_super *s);

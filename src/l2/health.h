@@ -12,6 +12,7 @@ CELLAR_PRIVATE void l2_health_init(l2 *d); /* set the defaults of cfg */
 CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, uint64_t at,
                                  int e);
 CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* the same for a record that does not verify */
+/* Switch the disk off for off_ms. */
 CELLAR_PRIVATE void l2_off_now(l2 *d, int64_t now, int64_t off_ms) SYNC_HOLDS(L2_DEV);
 
 #endif

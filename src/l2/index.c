@@ -466,6 +466,8 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
     }
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- index rebuild ---- */
 
 static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
@@ -527,3 +529,5 @@ CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t wor
         }
     }
 }
+
+BASE_SIZE_END

@@ -39,6 +39,8 @@
 #include "l2/io.h"
 #include "l2/progress.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_SNAP_MAGIC 0x53324c43u /* "CL2S" */
 #define L2_SNAP_VERSION 3u /* 1: other positions of words and lines; 2: words without flags */
 #define L2_SNAP_BLOCK ((size_t)1 << 20)
@@ -454,3 +456,5 @@ CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest)
     l2_snap_buf_drop(d, &head);
     return used;
 }
+
+BASE_SIZE_END

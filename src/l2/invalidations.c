@@ -46,6 +46,8 @@ struct l2_globs { /* constant once published, except lsn and walking of each row
     l2_glob row[];
 };
 
+BASE_SIZE_BEGIN
+
 /* ---- tags ---- */
 
 static SYNC_HOLDS(GLOB) l2_tag_row *l2_tag_of(l2 *d, uint64_t fp)
@@ -153,6 +155,8 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     sync_drop(GLOB, &e->lock);
 }
 
+BASE_SIZE_END
+
 /* Return the state of tags in l2's own table: 0 valid, 1 stale, 2 dead. */
 static int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count)
 {
@@ -181,6 +185,8 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
                ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
                : l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count);
 }
+
+BASE_SIZE_BEGIN
 
 /* Report all tags during open. `fn` may take locks that rank below GLOB. */
 SYNC_UNCHECKED
@@ -390,6 +396,8 @@ CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq)
     sync_drop(GLOB, &d->invalidations.lock);
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen)
 {
@@ -410,6 +418,8 @@ CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, boo
     (void)base_sub_ar(&e->readers, 1u); /* release; seq_cst load in l2_globs_swap */
     return found;
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- META and controls ---- */
 
@@ -596,3 +606,5 @@ CELLAR_PRIVATE void l2_invalidation_count(l2 *d, l2_stats *out)
     out->globs = t != NULL ? t->count : 0;
     sync_drop(GLOB, &e->lock);
 }
+
+BASE_SIZE_END

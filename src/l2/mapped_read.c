@@ -39,6 +39,8 @@ static uint64_t l2_table_bytes(const l2_mapped *m)
     return base_round_up(m->bytes / L2_TABLE_SHARE, L2_PAGE);
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- open and close ---- */
 
 static int l2_map_most(l2 *d)
@@ -105,6 +107,8 @@ CELLAR_PRIVATE void l2_map_open(l2 *d, uint64_t wanted)
     }
     l2_map_set(d);
 }
+
+BASE_SIZE_END
 
 /* ---- permission to read ---- */
 

@@ -52,34 +52,27 @@ CELLAR_PRIVATE uint32_t l2_next_id(l2 *d)
 /* Make room for one more row, without the lock. Return false if memory is short. */
 static bool l2_namespace_room(l2 *d)
 {
-    const size_t row = sizeof(l2_namespace_row);
-    l2_namespace_row *old = NULL, *rows = NULL;
-    uint32_t old_cap = 0, cap = 0;
+    l2_namespace_row *rows = NULL;
+    uint32_t cap = 0;
     for (;;) {
         sync_take(L2_DEV, &d->namespace_lock);
-        const bool enough = d->namespace_count < d->namespace_cap;
-        if (!enough && rows != NULL && cap > d->namespace_cap) {
-            if (d->namespace_count > 0) { memcpy(rows, d->namespace, d->namespace_count * row); }
-            old = d->namespace;
-            old_cap = d->namespace_cap;
+        if (d->namespace_count == d->namespace_cap && cap > d->namespace_cap) {
+            l2_namespace_row *old = d->namespace;
+            const uint32_t old_cap = d->namespace_cap;
+            if (old != NULL) { memcpy(rows, old, d->namespace_count * sizeof *rows); }
             d->namespace = rows;
             d->namespace_cap = cap;
-            rows = NULL;
+            rows = old;
+            cap = old_cap;
         }
         const bool done = d->namespace_count < d->namespace_cap;
         const uint32_t want = d->namespace_cap == 0 ? 16 : d->namespace_cap * 2;
         sync_drop(L2_DEV, &d->namespace_lock);
-        base_free(d->cfg.account, BASE_MOD_L2, old, old_cap * row);
-        old = NULL;
-        if (done) {
-            base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
-            return true;
-        }
-        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * row);
+        base_free(d->cfg.account, BASE_MOD_L2, rows, cap * sizeof *rows);
+        if (done) { return true; }
+        if (want > 2 * L2_NAMESPACES_MAX) { return false; }
         cap = want;
-        rows = cap <= 2 * L2_NAMESPACES_MAX
-                   ? base_alloc(d->cfg.account, BASE_MOD_L2, cap * row, NULL)
-                   : NULL;
+        rows = base_alloc(d->cfg.account, BASE_MOD_L2, cap * sizeof *rows, NULL);
         if (rows == NULL) { return false; }
     }
 }

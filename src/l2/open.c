@@ -283,7 +283,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     const bool same_boot = l2_boot_is(d, boot);
     l2_clock_set(d, same_boot);
     if (!l2_tables_open(d)) { return CELLAR_E_NOMEM; }
-    int e = l2_super_open(d);
+    int e = l2_file(d, "SUPER", BASE_VFS_WRITE, &d->super_file);
     const l2_stage_id stage_was = d->super.stage;
     if (e == 0) { e = l2_files_open(d, same_boot, &whole, &kept); }
     if (e == 0) { l2_snap_open(d, c->snap, c->snap_rest); }
@@ -456,8 +456,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         return err;
     }
     base_store_rel(&d->ready, 1u);
-    (void)base_add_ar(&d->wake, 1u);
-    sync_wake(&d->wake, INT32_MAX);
+    l2_worker_wake(d);
     *out = d;
     return CELLAR_OK;
 }

@@ -14,6 +14,8 @@
 #include "l2/io.h"
 #include "l2/superblock.h"
 
+BASE_SIZE_BEGIN
+
 static void l2_reclaim_line(l2 *d, void *ctx, const l2_entry *e)
 {
     const uint32_t seg = *(const uint32_t *)ctx;
@@ -98,3 +100,5 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     L2_COUNT(d, reclaimed);
     return true;
 }
+
+BASE_SIZE_END

@@ -43,15 +43,19 @@ CELLAR_PRIVATE int l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, bool *hole
 
 /* ---- recovery_place.c ---- */
 
+/* Return true if SUPER lists the place as bad. */
 CELLAR_PRIVATE bool l2_place_is_bad(const l2 *d, uint32_t place);
+/* Find the sealed segments at all places. */
 CELLAR_PRIVATE void l2_places_read(l2 *d, l2_finds *f);
-/* Settle all slots, lowest number first, so that a full store drops its oldest records. */
+/* Settle all slots, lowest number first, so that a full store drops its oldest records. Return an
+ * errno. ENODATA: nothing is believed. */
 CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f);
 
 /* ---- recovery_chain.c ---- */
 
 /* Sort the segments by number. Of two places with one segment, left by a move, the lower stays. */
 CELLAR_PRIVATE void l2_finds_sort(l2_finds *f);
+/* Read and apply all controls that META lacks. Return 0 or ENOMEM. */
 CELLAR_PRIVATE int l2_controls_read(l2 *d, l2_finds *f);
 /* Walk the chain from the newest header down. A break above the floor raises the floor. */
 CELLAR_PRIVATE void l2_chain(l2 *d, l2_finds *f);

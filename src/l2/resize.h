@@ -6,6 +6,7 @@
 
 #include "l2/types.h"
 
+/* Reserve and commit the rows of segments. Return false if memory is short. */
 CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
 CELLAR_PRIVATE void l2_rows_close(l2 *d);
 CELLAR_PRIVATE bool l2_resize_work(l2 *d); /* one step towards the goal; true: more steps follow */

@@ -18,6 +18,8 @@
 #include "l2/mapped_read.h"
 #include "l2/slot.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_CHUNK ((size_t)1 << 20)
 #define L2_CHUNK_MOST ((size_t)4 << 20)
 #define L2_CHUNK_FAST_NS UINT64_C(5000000)
@@ -133,7 +135,9 @@ CELLAR_PRIVATE bool l2_seal_work(l2 *d)
         return false;
     }
     d->sealed_ms = base_now_ms(d->cfg.clock);
-    l2_slot_state(d, s, L2_SLOT_WRITTEN);
+    sync_take(L2_LOG, &d->log_lock);
+    s->state = L2_SLOT_WRITTEN;
+    sync_drop(L2_LOG, &d->log_lock);
     return true;
 }
 
@@ -160,3 +164,5 @@ CELLAR_PRIVATE void l2_drain(l2 *d)
     for (uint32_t i = 0; i < d->nstage && l2_seal_work(d); i++) {}
     l2_recycle(d);
 }
+
+BASE_SIZE_END

@@ -132,13 +132,6 @@ CELLAR_PRIVATE void l2_slot_unmake(l2 *d, l2_slot *s)
     s->state = L2_SLOT_FREE;
 }
 
-CELLAR_PRIVATE void l2_slot_state(l2 *d, l2_slot *s, uint32_t state)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    s->state = state;
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
 /* ---- footer lines ---- */
 
 CELLAR_PRIVATE void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)

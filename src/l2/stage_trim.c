@@ -27,6 +27,8 @@
 #include "l2/progress.h"
 #include "l2/slot.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_TRIM_QUIET_MS 1000
 
 /* Allocate the blocks again. Some file systems free the blocks of zeros, and a store into a page
@@ -108,3 +110,5 @@ CELLAR_PRIVATE void l2_trim_all(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
     if (s != NULL) { (void)l2_trim_range(d, s, from, end); }
 }
+
+BASE_SIZE_END

@@ -8,26 +8,34 @@
 
 /* ---- arm.c ---- */
 
-CELLAR_PRIVATE void l2_disarm(l2 *d); /* call it before a sync of the stage */
+/* Reset the armed limits, before a sync of the stage. */
+CELLAR_PRIVATE void l2_disarm(l2 *d);
+/* Arm more pages if a caller came close to the limit, or half a second has passed. */
 CELLAR_PRIVATE void l2_arm_work(l2 *d);
 
 /* ---- seal.c ---- */
 
 /* Write footers, trailer and zeros, then write the slot to its place. */
 CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s);
-/* Seal the full slots. */
+/* Seal the slots that are full now, and free those that may be reused. */
 CELLAR_PRIVATE void l2_drain(l2 *d);
+/* Seal one full slot. Return false if there is none, or if that fails. */
 CELLAR_PRIVATE bool l2_seal_work(l2 *d);
+/* Free the written slots that may be reused. */
 CELLAR_PRIVATE void l2_recycle(l2 *d);
 
 /* ---- reclaim.c ---- */
 
+/* Free the place of the oldest segment. Return false if that is not possible now. */
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
 /* ---- barrier.c ---- */
 
+/* Make the header of the next slot durable, at KEEP and ALWAYS. Return an errno, or 0. */
 CELLAR_PRIVATE int l2_prepare(l2 *d);
+/* Drop all records after a failed sync. */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
+/* Sync stage and data.seg if that is due, or if a slot waits for it. */
 CELLAR_PRIVATE void l2_barrier_work(l2 *d);
 
 /* ---- stage_trim.c ---- */

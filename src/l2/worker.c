@@ -133,8 +133,7 @@ CELLAR_PRIVATE void l2_thread_end(l2 *d)
 {
     base_store_rel(&d->stop, 1u);
     if (!d->threaded) { return; }
-    (void)base_add_ar(&d->wake, 1u);
-    sync_wake(&d->wake, INT32_MAX);
+    l2_worker_wake(d);
     base_thread_join(&d->thread);
 }
 
