@@ -1,42 +1,82 @@
 /* SPDX-License-Identifier: MIT
  *
- * fault: tests make the n-th allocation fail, and count live blocks.
+ * fault: tests make the n-th allocation or disk call fail, and count live blocks.
  *
  * LOCKING    Plain C11 atomics, not those of base/atomic.h: these words are no yield points. */
 #include "base/fault.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 
 #if BASE_DEBUG
+typedef struct base_fault { /* makes a call fail */
+    _Atomic uint64_t seen; /* calls since last armed */
+    _Atomic uint64_t nth;  /* call that fails; 0: none */
+    _Atomic bool sticky;   /* all later calls fail, too */
+} base_fault;
+
 static struct base_fault_state {
-    _Atomic uint64_t seen;      /* calls since last armed */
-    _Atomic uint64_t nth;       /* call that fails; 0: none */
-    _Atomic bool sticky;        /* all later calls fail, too */
-    const char *_Atomic site;   /* of the last failure; static text */
-    _Atomic uint64_t blocks;    /* live blocks and regions */
-    _Atomic uint64_t bytes;     /* requested bytes of live blocks */
+    base_fault alloc, io;
+    const char *_Atomic site; /* of the last failed allocation; static text */
+    char io_site[24];         /* "": any; the arming test writes it before nth */
+    _Atomic int io_error;
+    _Atomic uint64_t blocks;  /* live blocks and regions */
+    _Atomic uint64_t bytes;   /* requested bytes of live blocks */
 } base_fault_state;
+
+static bool base_fault_due(base_fault *f)
+{
+    const uint64_t call = atomic_fetch_add(&f->seen, 1) + 1, nth = atomic_load(&f->nth);
+    return nth != 0 && (call == nth || (call > nth && atomic_load(&f->sticky)));
+}
+
+static uint64_t base_fault_disarm(base_fault *f)
+{
+    atomic_store(&f->nth, 0);
+    return atomic_exchange(&f->seen, 0);
+}
+
+static void base_fault_arm(base_fault *f, uint64_t nth, bool sticky)
+{
+    atomic_store(&f->sticky, sticky);
+    atomic_store(&f->nth, nth);
+}
 
 CELLAR_PRIVATE bool base_fault_alloc(const char *site)
 {
     BASE_POINT(site);
-    uint64_t call = atomic_fetch_add(&base_fault_state.seen, 1) + 1;
-    uint64_t nth = atomic_load(&base_fault_state.nth);
-    if (nth == 0 || call < nth) { return false; }
-    if (call > nth && !atomic_load(&base_fault_state.sticky)) { return false; }
+    if (!base_fault_due(&base_fault_state.alloc)) { return false; }
     atomic_store(&base_fault_state.site, site);
     return true;
 }
 
 CELLAR_PRIVATE uint64_t base_fault_alloc_arm(uint64_t nth, bool sticky)
 {
-    atomic_store(&base_fault_state.nth, 0);
-    uint64_t seen = atomic_exchange(&base_fault_state.seen, 0);
-    atomic_store(&base_fault_state.sticky, sticky);
+    const uint64_t seen = base_fault_disarm(&base_fault_state.alloc);
     atomic_store(&base_fault_state.site, (const char *)NULL);
-    atomic_store(&base_fault_state.nth, nth);
+    base_fault_arm(&base_fault_state.alloc, nth, sticky);
+    return seen;
+}
+
+CELLAR_PRIVATE int base_fault_io(const char *site)
+{
+    struct base_fault_state *s = &base_fault_state;
+    BASE_POINT(site);
+    (void)atomic_load(&s->io.nth); /* the site was written before */
+    if (s->io_site[0] != '\0' && strcmp(s->io_site, site) != 0) { return 0; }
+    return base_fault_due(&s->io) ? atomic_load(&s->io_error) : 0;
+}
+
+CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky)
+{
+    struct base_fault_state *s = &base_fault_state;
+    const uint64_t seen = base_fault_disarm(&s->io);
+    snprintf(s->io_site, sizeof s->io_site, "%s", site != NULL ? site : "");
+    atomic_store(&s->io_error, error);
+    base_fault_arm(&s->io, nth, sticky);
     return seen;
 }
 

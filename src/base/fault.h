@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * fault: fault points of allocations, and counts of live blocks; both for tests (BASE_DEBUG). */
+ * fault: fault points of allocations and the disk, counts of live blocks; for tests. */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 
@@ -19,11 +19,23 @@ CELLAR_PRIVATE uint64_t base_live_blocks(void);
 CELLAR_PRIVATE uint64_t base_live_bytes(void); /* requested bytes; regions count as 0 */
 CELLAR_PRIVATE void base_live_add(size_t bytes);
 CELLAR_PRIVATE void base_live_sub(size_t bytes);
+/* Return the errno with which the call at `site` ("pread", "datasync", ... as in base_vfs) must
+ * fail now; 0: none; -1: transfer half of the bytes. Constant 0 in release. */
+BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
+/* Fail the `nth` call from now at `site` (NULL: any) with `error`, once or from then on; nth 0
+ * disarms. Return the number of matching calls since the last arming. Tests only. */
+BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth,
+                                                     bool sticky);
 #else
 BASE_INLINE bool base_fault_alloc(const char *site)
 {
     (void)site;
     return false;
+}
+BASE_INLINE int base_fault_io(const char *site)
+{
+    (void)site;
+    return 0;
 }
 #endif
 

@@ -96,9 +96,6 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
 /* Give the pages back; the range stays readable and reads zero. Partial pages at its ends are
  * zeroed and kept; only tests have segments that small. */
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes);
-/* Touch the pages now, by MADV_POPULATE_WRITE, else by writing one zero per page. Only for ranges
- * that are not in use yet. */
-BASE_SPARE CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes);
 /* Advise transparent huge pages for the whole region, or forbid them. */
 CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
 #define BASE_HUGE ((size_t)2 << 20)

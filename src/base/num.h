@@ -15,10 +15,6 @@ BASE_INLINE bool base_size_add(size_t a, size_t b, size_t *out)
 {
     return !__builtin_add_overflow(a, b, out);
 }
-BASE_INLINE bool base_size_mul(size_t a, size_t b, size_t *out)
-{
-    return !__builtin_mul_overflow(a, b, out);
-}
 /* Add a duration >= 0 to a time; saturate at BASE_NEVER_MS. */
 BASE_INLINE int64_t base_add_sat(int64_t a, int64_t b)
 {

@@ -19,9 +19,6 @@
 
 BASE_SIZE_BEGIN
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels answer EINVAL */
-#endif
 
 static void base_region_check(const base_region *r, size_t offset, size_t bytes)
 {
@@ -106,20 +103,6 @@ CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t by
     if (madvise(r->base + first, last - first, MADV_DONTNEED) != 0) {
         (void)munlock(r->base + first, last - first);
         BASE_REQUIRE(madvise(r->base + first, last - first, MADV_DONTNEED) == 0);
-    }
-}
-
-CELLAR_PRIVATE void base_region_populate(base_region *r, size_t offset, size_t bytes)
-{
-    base_region_check(r, offset, bytes);
-    if (bytes == 0) { return; }
-    int e;
-    do {
-        e = madvise(r->base + offset, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
-    } while (e == EINTR || e == EAGAIN);
-    if (e != EINVAL) { return; } /* done, or no memory: then the first store fails */
-    for (size_t at = 0; at < bytes; at += BASE_PAGE) {
-        *(volatile unsigned char *)(r->base + offset + at) = 0;
     }
 }
 

@@ -33,15 +33,14 @@
 #include "base/sim.h"
 #endif
 
+#if !BASE_SIM
 /* ---- fork: one list for the process ---- */
 
 static struct base_forks {
     sync_lock lock;             /* no rank; guards the list; held from prepare to parent/child */
     base_fork_node *first, *last; /* in order of registration */
-    _Atomic uint32_t generation;  /* forks between the process that loaded cellar and this one */
 } base_forks;
 
-#if !BASE_SIM
 static struct base_thread_records {
     sync_lock lock;              /* no rank; guards the fields below */
     pthread_once_t once;         /* pthread_atfork, once per process image */
@@ -77,7 +76,6 @@ static void base_fork_child(void)
 {
     sync_reset(&base_thread_records.lock);
     sync_reset(&base_forks.lock);
-    (void)base_add_rlx(&base_forks.generation, 1u);
     base_thread_record *self = base_thread_self();
     if (self->index != 0) { base_store_rlx(&self->tid, base_tid()); }
     for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->child(n->ctx); }
@@ -236,5 +234,3 @@ CELLAR_PRIVATE int32_t base_thread_id_slow(void) { return 0; }
 CELLAR_PRIVATE bool base_thread_gone(int32_t tid) { return base_sim_thread_gone(tid); }
 
 #endif
-
-CELLAR_PRIVATE uint32_t base_fork_generation(void) { return base_load_rlx(&base_forks.generation); }

@@ -90,7 +90,5 @@ typedef struct base_fork_node {
 } base_fork_node;
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n);
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n);
-/* Count the forks between the process that loaded the library and this one. */
-BASE_SPARE CELLAR_PRIVATE uint32_t base_fork_generation(void);
 
 #endif

@@ -47,38 +47,6 @@ struct base_vfs_file {
     _Atomic bool direct; /* bypasses the page cache; cleared when the file system refuses */
 };
 
-#if BASE_DEBUG
-static struct base_vfs_fault {
-    char site[24];         /* "": any; the arming test writes it before nth */
-    _Atomic uint64_t seen; /* matching calls since the last arming */
-    _Atomic uint64_t nth;  /* number of the failing call; 0: none */
-    _Atomic int error;
-    _Atomic bool sticky;
-} base_vfs_fault;
-
-CELLAR_PRIVATE int base_fault_io(const char *site)
-{
-    BASE_POINT(site);
-    uint64_t nth = atomic_load(&base_vfs_fault.nth);
-    if (base_vfs_fault.site[0] != '\0' && strcmp(base_vfs_fault.site, site) != 0) { return 0; }
-    uint64_t call = atomic_fetch_add(&base_vfs_fault.seen, 1) + 1;
-    if (nth == 0 || call < nth) { return 0; }
-    if (call > nth && !atomic_load(&base_vfs_fault.sticky)) { return 0; }
-    return atomic_load(&base_vfs_fault.error);
-}
-
-CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth, bool sticky)
-{
-    atomic_store(&base_vfs_fault.nth, 0);
-    uint64_t seen = atomic_exchange(&base_vfs_fault.seen, 0);
-    snprintf(base_vfs_fault.site, sizeof base_vfs_fault.site, "%s", site != NULL ? site : "");
-    atomic_store(&base_vfs_fault.error, error);
-    atomic_store(&base_vfs_fault.sticky, sticky);
-    atomic_store(&base_vfs_fault.nth, nth);
-    return seen;
-}
-#endif
-
 /* Return the armed error of a call that moves no bytes: a short transfer (-1) counts as none. */
 static int base_vfs_faulted(const char *site)
 {
@@ -430,26 +398,26 @@ static int base_vfs_zero(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t 
     return e;
 }
 
+static int base_vfs_sync(const base_vfs_file *f, const char *site, int (*sync)(int fd))
+{
+    int e = base_vfs_faulted(site);
+    if (e != 0) { return e; }
+    const int cancel = base_cancel_off();
+    do { e = sync(f->fd) == 0 ? 0 : errno; } while (e == EINTR);
+    base_cancel_set(cancel);
+    return e;
+}
+
 static int base_vfs_datasync(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
-    int e = base_vfs_faulted("datasync");
-    if (e != 0) { return e; }
-    const int cancel = base_cancel_off();
-    do { e = fdatasync(f->fd) == 0 ? 0 : errno; } while (e == EINTR);
-    base_cancel_set(cancel);
-    return e;
+    return base_vfs_sync(f, "datasync", fdatasync);
 }
 
 static int base_vfs_sync_dir(void *ctx, base_vfs_file *dir)
 {
     (void)ctx;
-    int e = base_vfs_faulted("sync_dir");
-    if (e != 0) { return e; }
-    const int cancel = base_cancel_off();
-    do { e = fsync(dir->fd) == 0 ? 0 : errno; } while (e == EINTR);
-    base_cancel_set(cancel);
-    return e;
+    return base_vfs_sync(dir, "sync_dir", fsync);
 }
 
 static int base_vfs_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
@@ -617,7 +585,7 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
  * user. */
 static bool base_vfs_bell_ours(const struct stat *s)
 {
-    return s->st_uid == geteuid() || s->st_uid == 0 || geteuid() == 0;
+    return base_vfs_trusts(s) || geteuid() == 0;
 }
 
 static int base_vfs_bell_file(void *ctx, const unsigned char id[16], base_vfs_bell how)

@@ -5,6 +5,7 @@
 #ifndef BASE_VFS_H
 #define BASE_VFS_H
 
+#include "base/fault.h"
 #include "base/port.h"
 
 typedef struct base_vfs_file base_vfs_file; /* owned by the vfs that opened it */
@@ -84,20 +85,4 @@ typedef struct base_vfs {
 BASE_SPARE CELLAR_PRIVATE const base_vfs *base_vfs_system(void);
 /* Return whether the file bypasses the page cache. */
 BASE_SPARE CELLAR_PRIVATE bool base_vfs_file_direct(const base_vfs_file *f);
-#if BASE_DEBUG
-/* Return the errno with which the call at `site` ("pread", "datasync", ... as in base_vfs) must
- * fail now; 0: none; -1: transfer half of the bytes. Constant 0 in release. */
-BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
-/* Fail the `nth` call from now at `site` (NULL: any) with `error`, once or from then on; nth 0
- * disarms. Return the number of matching calls since the last arming. Tests only. */
-BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth,
-                                                     bool sticky);
-#else
-BASE_INLINE int base_fault_io(const char *site)
-{
-    (void)site;
-    return 0;
-}
-#endif
-
 #endif

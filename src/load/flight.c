@@ -28,6 +28,16 @@ static bool flight_stuck(const flight *f, const flight_ask *ask)
     return takeovers >= ask->leader_retries && ask->now_ms < grace;
 }
 
+/* Let the job of a queued flight begin. */
+static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms) SYNC_HOLDS(FLIGHT);
+static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms)
+{
+    const uint32_t state = base_load_rlx(&f->state);
+    f->start_ms = now_ms;
+    f->hard_at_ms = base_add_sat(now_ms, hard_timeout_ms); /* read in flight_sleep */
+    base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
+}
+
 static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
     SYNC_HOLDS(FLIGHT);
 static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
@@ -35,9 +45,7 @@ static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask,
     const uint32_t state = base_load_rlx(&f->state);
     turn->f = f;
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && ask->take_queued) {
-        f->start_ms = ask->now_ms;
-        f->hard_at_ms = base_add_sat(ask->now_ms, ask->hard_timeout_ms); /* read in flight_sleep */
-        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
+        flight_begin(f, ask->now_ms, ask->hard_timeout_ms);
         (void)base_add_rlx(&f->refs, 1u);
         f->kind = (uint8_t)ask->kind;
         turn->entry = FLIGHT_LED;
@@ -103,7 +111,7 @@ static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask 
     if (late) {
         takeovers = BASE_MIN(FLIGHT_TAKEOVERS(base_load_rlx(&f->state)) + 1u, 15u);
         flight_unlink(s, f);
-        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &turn->ended);
+        flight_settle(f, &FLIGHT_HANDS_OVER, &turn->ended);
         turn->lost = f->lease_open;
         if (f->lease_open) {
             f->lease_open = false; /* the ref of the lease becomes ours */
@@ -160,11 +168,9 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
     const uint32_t state = base_load_rlx(&f->state);
     const bool ours = FLIGHT_PHASE(state) == FLIGHT_QUEUED && f->attached;
     if (FLIGHT_PHASE(state) == FLIGHT_QUEUED && !f->attached) { /* its entry changed */
-        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
+        flight_settle(f, &FLIGHT_HANDS_OVER, &ended);
     } else if (ours) {
-        f->start_ms = now_ms;
-        f->hard_at_ms = base_add_sat(now_ms, hard_timeout_ms); /* read in flight_sleep */
-        base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
+        flight_begin(f, now_ms, hard_timeout_ms);
     }
     sync_drop(FLIGHT, &s->lock);
     flight_announce(t, &ended);
@@ -240,7 +246,7 @@ static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *
         if (any != NULL && any != f) { flight_unlink(s, any); }
     }
     if (f->attached && !keep) { flight_unlink(s, f); }
-    (void)flight_settle(s, f, o, ended);
+    flight_settle(f, o, ended);
 }
 
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o)

@@ -32,13 +32,9 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
 static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
 static flight *flight_by_gen(flight_shard *s, uint64_t gen)
 {
-    for (flight *f = s->table; f != NULL; f = f->hh.next) {
-        if (f->gen == gen && f != &s->sentinel) { return f; }
-    }
-    for (flight *f = s->detached; f != NULL; f = f->next) {
-        if (f->gen == gen) { return f; }
-    }
-    return NULL;
+    flight *f = flight_after(s, NULL);
+    while (f != NULL && f->gen != gen) { f = flight_after(s, f); }
+    return f;
 }
 
 CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t namespace_id)
@@ -83,10 +79,7 @@ CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket)
     flight_shard *s = &t->shard[(uint32_t)ticket->check];
     flight_sub *sub = NULL;
     sync_take(FLIGHT, &s->lock);
-    for (flight *f = s->table; f != NULL && sub == NULL; f = f->hh.next) {
-        sub = flight_sub_cut(f, ticket->id);
-    }
-    for (flight *f = s->detached; f != NULL && sub == NULL; f = f->next) {
+    for (flight *f = NULL; sub == NULL && (f = flight_after(s, f)) != NULL;) {
         sub = flight_sub_cut(f, ticket->id);
     }
     sync_drop(FLIGHT, &s->lock);
@@ -105,6 +98,7 @@ typedef struct flight_pick { /* which flights end */
 
 static bool flight_picked(const flight *f, const flight_pick *p)
 {
+    if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { return false; }
     if (p->which == FLIGHT_PICK_ALL) { return true; }
     if (f->kind != FLIGHT_LEASE) { return false; }
     return p->which == FLIGHT_PICK_DUE ? p->now_ms >= f->hard_at_ms
@@ -115,19 +109,13 @@ static bool flight_picked(const flight *f, const flight_pick *p)
 static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *pick)
 {
     flight_ended ended = { NULL, NULL };
-    flight *f = NULL;
-    sync_take(FLIGHT, &s->lock);
-    for (flight *at = s->table; at != NULL && f == NULL; at = at->hh.next) {
-        if (at != &s->sentinel && flight_picked(at, pick)) { f = at; }
-    }
-    for (flight *at = s->detached; at != NULL && f == NULL; at = at->next) {
-        const bool open = FLIGHT_PHASE(base_load_rlx(&at->state)) <= FLIGHT_LOADING;
-        if (open && flight_picked(at, pick)) { f = at; }
-    }
     bool lost = false;
+    sync_take(FLIGHT, &s->lock);
+    flight *f = flight_after(s, NULL);
+    while (f != NULL && !flight_picked(f, pick)) { f = flight_after(s, f); }
     if (f != NULL) {
         if (f->attached) { flight_unlink(s, f); }
-        (void)flight_settle(s, f, &FLIGHT_HANDS_OVER, &ended);
+        flight_settle(f, &FLIGHT_HANDS_OVER, &ended);
         /* When the store closes or the namespace is dropped, no caller waits for the report. */
         lost = f->lease_open && pick->which == FLIGHT_PICK_DUE;
         if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
@@ -140,31 +128,30 @@ static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *
     return true;
 }
 
-CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
+static uint32_t flight_end_picked(flight_table *t, const flight_pick *pick)
 {
-    const flight_pick due = { .which = FLIGHT_PICK_DUE, .now_ms = now_ms };
     uint32_t ended = 0;
-    if (base_load_rlx(&t->open) == 0) { return 0; }
     for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], &due)) { ended++; }
+        while (flight_end_one(t, &t->shard[i], pick)) { ended++; }
     }
     return ended;
 }
 
+CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms)
+{
+    if (flight_count(t) == 0) { return 0; }
+    return flight_end_picked(t, &(flight_pick){ .which = FLIGHT_PICK_DUE, .now_ms = now_ms });
+}
+
 CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t namespace_id)
 {
-    const flight_pick namespace = { .which = FLIGHT_PICK_NAMESPACE, .namespace_id = namespace_id };
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], &namespace)) {}
-    }
+    (void)flight_end_picked(t, &(flight_pick){ .which = FLIGHT_PICK_NAMESPACE,
+                                               .namespace_id = namespace_id });
 }
 
 CELLAR_PRIVATE void flight_close(flight_table *t)
 {
-    const flight_pick all = { .which = FLIGHT_PICK_ALL };
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        while (flight_end_one(t, &t->shard[i], &all)) {}
-    }
+    (void)flight_end_picked(t, &(flight_pick){ .which = FLIGHT_PICK_ALL });
 }
 
 BASE_SIZE_END

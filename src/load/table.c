@@ -135,6 +135,13 @@ BASE_NOINLINE static void flight_hash_cut(flight_table *t, flight_shard *s, flig
     (void)base_table_module;
 }
 
+CELLAR_PRIVATE flight *flight_after(flight_shard *s, const flight *f)
+{
+    const bool attached = f == NULL || f->attached;
+    flight *next = f == NULL ? s->sentinel.hh.next : attached ? f->hh.next : f->next;
+    return next == NULL && attached ? s->detached : next;
+}
+
 CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f)
 {
     flight_hash_add(f->table, s, f);
@@ -190,21 +197,18 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     f->depth = 0;
 }
 
-CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
-                                  flight_ended *e)
+CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_ended *e)
 {
     const uint32_t state = base_load_rlx(&f->state);
-    (void)s;
     e->wake = NULL;
     e->subs = NULL;
-    if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return false; }
+    if (FLIGHT_PHASE(state) > FLIGHT_LOADING) { return; }
     f->result = *o;
     base_store_rlx(&f->leader, (base_thread_record *)NULL);
     base_store_rel(&f->state, (state & ~7u) | (uint32_t)o->phase); /* acquire in flight_wait */
     if ((state & FLIGHT_WAITERS) != 0) { e->wake = f; }
     e->subs = f->subs;
     f->subs = NULL;
-    return true;
 }
 
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
@@ -292,30 +296,19 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE void flight_free_lost(flight_table *t)
 {
     for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
+        flight_shard *s = flight_shard_of(t, f->hash);
         after = f->next;
-        base_store_rlx(&f->refs, 0u);
-        for (flight_sub *sub = f->subs; sub != NULL;) {
-            flight_sub *next = sub->next;
+        for (flight_sub *sub = f->subs, *next; sub != NULL; sub = next) {
+            next = sub->next;
             flight_sub_free(t, sub);
-            sub = next;
         }
         f->subs = NULL;
-        flight_bytes_drop(f->result.value);
-        flight_bytes_drop(f->draft);
-        f->result.value = f->draft = NULL;
-        if (f->notes != NULL) { t->notes_free(f->notes); }
-        f->notes = NULL;
-        (void)base_sub_ar(&t->open, 1u);
-        if (f->resident) {
-            flight_shard *s = flight_shard_of(t, f->hash);
-            sync_take(FLIGHT, &s->lock);
-            f->next = s->spare;
-            s->spare = f;
-            s->spare_count++;
-            sync_drop(FLIGHT, &s->lock);
-        } else {
-            flight_record_free(t, f);
-        }
+        sync_take(FLIGHT, &s->lock);
+        flight_list_add(s, f);
+        base_store_rlx(&f->refs, 1u);
+        const flight_rest rest = flight_let_go(s, f);
+        sync_drop(FLIGHT, &s->lock);
+        flight_rest_free(t, &rest);
     }
 }
 

@@ -31,9 +31,11 @@ CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT)
 CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
                                    const flight *after) SYNC_HOLDS(FLIGHT);
 CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
-/* Make the flight final. Return false if it was final already. */
-CELLAR_PRIVATE bool flight_settle(flight_shard *s, flight *f, const flight_outcome *o,
-                                  flight_ended *e) SYNC_HOLDS(FLIGHT);
+/* Return the flight after `f`, with NULL the first: the attached ones, then the detached ones. */
+CELLAR_PRIVATE flight *flight_after(flight_shard *s, const flight *f) SYNC_HOLDS(FLIGHT);
+/* Make the flight final, unless it is final already. */
+CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_ended *e)
+    SYNC_HOLDS(FLIGHT);
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
 /* Make `self` the leader of the flight; NULL: no leader. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);

@@ -63,13 +63,6 @@ BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_threa
     }
 }
 
-/* Count one removed entry. cause: CELLAR_CAUSE_... 1..10; other causes are not counted here. */
-BASE_INLINE void stats_add_end(stats_block *block, unsigned cause)
-{
-    if (cause < 1 || cause > STATS_EVICT_NEGATIVE - STATS_EVICT_EXPIRED + 1) { return; }
-    stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
-}
-
 /* Add to a counter of the store. Never allocates; any lock may be held. */
 CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
 
