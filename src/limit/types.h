@@ -162,7 +162,7 @@ struct cellar_limiter {
     uint32_t words;          /* of a slot: rule_count, and "banned until" if `multi` */
     bool multi;              /* slots have bucket locks */
     bool bucket_alone;       /* the only rule is a token bucket */
-    bool coarse, fixed, locked_only; /* denials write (CHARGE_DENIED, ban) */
+    bool coarse, fixed;      /* the clock; a rule is a fixed window */
     uint32_t rows;           /* of counters; a power of two */
     limit_row *row;
     base_hash_key hash;
