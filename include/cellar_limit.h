@@ -517,8 +517,7 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
 
 /* Replace the rules of a limiter while checks run. Each key keeps its share: a bucket that was half
  * empty stays half empty.
- * in:      rules as for cellar_limiter_check_with; names stay those of cellar_limiter_open; with
- *          several rules CHARGE_DENIED and bans only if a rule had one at open
+ * in:      rules as for cellar_limiter_check_with; names stay those of cellar_limiter_open
  * returns: OK; E_INVAL, E_RANGE
  * thread:  any; one change at a time, others wait
  * cost:    O(slots), with one region of 4096 slots locked at a time

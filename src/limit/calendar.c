@@ -18,6 +18,8 @@
  *            be a function of the host: no lock is held when it is read. */
 #include "limit/calendar.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_DAY_S 86400
 #define LIMIT_LOOKS_MOST 8 /* each one but the last met a period that another call had just set */
 /* A start has 28 bits of minutes: the latest one is in 2480. */
@@ -147,6 +149,8 @@ static void limit_calendar_renew(cellar_limiter *l, limit_calendar *c, uint32_t 
         limit_calendar_set(l, c, calendar, seq, clock, wall_ms);
     }
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE void limit_calendar_look(cellar_limiter *l, uint64_t now_ns)
 {

@@ -97,6 +97,8 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
     return limit_check_own(l, "cellar_limiter_check_with", fp, now, o->rules, o->rule_count, &op);
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- tickets ---- */
 
 CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
@@ -215,3 +217,5 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
         base_sleep_ns(limit_min_u64(r->retry_after_ns + jitter, most));
     }
 }
+
+BASE_SIZE_END

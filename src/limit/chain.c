@@ -13,6 +13,8 @@
 #include "limit/run.h"
 #include "limit/table.h"
 
+BASE_SIZE_BEGIN
+
 static cellar_err limit_link_run(const cellar_limiter_link *k, limit_kind kind,
                                  limit_ticket *ticket, cellar_limiter_result *result)
 {
@@ -72,3 +74,5 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
     if (i > 1) { limit_count(links[i - 1].limiter, LIMIT_CHAIN_ROLLBACKS, 1); }
     return err;
 }
+
+BASE_SIZE_END

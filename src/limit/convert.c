@@ -197,15 +197,8 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_r
 {
     limit_rule to[LIMIT_RULES];
     if (l == NULL) { return CELLAR_E_INVAL; }
-    cellar_err err = limit_own_rules(l, "cellar_limiter_rules_set", rules, rule_count, to);
+    const cellar_err err = limit_own_rules(l, "cellar_limiter_rules_set", rules, rule_count, to);
     if (err != CELLAR_OK) { return err; }
-    for (uint32_t i = 0; i < rule_count; i++) {
-        const bool writes = to[i].ban != 0 || limit_flag(&to[i], CELLAR_RULE_CHARGE_DENIED);
-        if (writes && l->multi && !l->locked_only) {
-            return base_open_fail(CELLAR_E_INVAL, 0, "cellar_limiter_rules_set: rule %u: "
-                                  "no rule of the open had ban_ns or CHARGE_DENIED", i);
-        }
-    }
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);

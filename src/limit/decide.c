@@ -64,7 +64,8 @@ static void limit_take_ahead(limit_call *c, uint32_t i)
     c->op->wait_ns = limit_max_u64(c->op->wait_ns, wait_ns);
 }
 
-CELLAR_PRIVATE void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
+/* Evaluate all rules for the values in c->next. */
+static void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
 {
     uint64_t longest = 0;
     c->denied_by = LIMIT_RULES;
@@ -75,7 +76,8 @@ CELLAR_PRIVATE void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s
         c->banned_ns = until > c->m.units ? limit_ns_of(until - c->m.units) : 0;
     }
     c->err = c->banned_ns != 0 ? CELLAR_LIMITED : CELLAR_OK;
-    for (uint32_t i = 0; i < l->rule_count && c->banned_ns == 0; i++) {
+    const uint32_t rules = c->banned_ns != 0 ? 0 : l->rule_count;
+    for (uint32_t i = 0; i < rules; i++) {
         limit_says *says = &c->says[i];
         limit_take_rule(l, c, i, s);
         if (says->deny) { limit_take_ahead(c, i); }
@@ -138,7 +140,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     const uint32_t conc = permit ? (uint32_t)l->conc : 0;
     const uint64_t first_ns = permit ? limit_permit_expire(l, c->m.now_ns, &c->next[conc]) : 0;
     limit_decide(l, c, s);
-    if (op->kind == LIMIT_PEEK) { return; }
+    if (op->kind == LIMIT_PEEK || (permit && s == NULL)) { return; } /* no slot, no permit yet */
     if (c->denied_by < LIMIT_RULES) {
         limit_says *says = &c->says[conc];
         if (permit && says->deny && !says->never) { says->retry_ns = first_ns; }
@@ -240,12 +242,9 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
     case LIMIT_CHARGE: case LIMIT_REFUND: limit_adjust(l, c); break;
     case LIMIT_GIVE: limit_give(l, c, s); break;
     case LIMIT_BAN: limit_ban(l, c, op->arg); break;
-    case LIMIT_RELEASE:
-        c->err = limit_permit_end(l, c->fp, op->token, c->m.now_ns, permits);
-        break;
-    case LIMIT_EXTEND:
-        c->err = limit_permit_extend(l, c->fp, op->token, c->m.now_ns, limit_lease_end(c),
-                                     permits);
+    case LIMIT_RELEASE: case LIMIT_EXTEND:
+        c->err = limit_permit_move(l, c->fp, op->token, c->m.now_ns,
+                                   op->kind == LIMIT_EXTEND ? limit_lease_end(c) : 0, permits);
         break;
     case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->m.now_ns, permits); break;
     }

@@ -27,9 +27,8 @@ typedef struct limit_call { /* one operation under way */
     uint64_t stamp[LIMIT_RULES];    /* for a ticket: values after the take */
 } limit_call;
 
-/* Evaluate all rules for the values in c->next. `s`: the slot, for logs; NULL: a new key. */
-CELLAR_PRIVATE void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s);
-/* Run the operation on c->word: set err and next. */
+/* Run the operation on c->word: set err and next. `s`: the slot, for logs; NULL: a new key, which
+ * gets no permit yet. */
 CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *s);
 /* Store what limit_compute found. Return false if another call charged the word since. Caller holds
  * the bucket lock if `multi`. */

@@ -32,13 +32,6 @@ BASE_SIZE_BEGIN
 
 /* ---- sizes ---- */
 
-typedef struct limit_layout { /* offsets in the mapping */
-    size_t heads, locks, rows, chain, over, plan, permit, end;
-    uint32_t regions, region_buckets, rows_count, over_buckets;
-} limit_layout;
-
-static size_t limit_align(size_t n) { return (size_t)base_round_up(n, BASE_PAD); }
-
 static void limit_shape(cellar_limiter *l, const limit_rule *rules)
 {
     uint32_t at = 16 + 8 * l->rule_count;
@@ -49,8 +42,6 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
         l->calendar_of[i] = (uint32_t)(rules[i].kind >> 16 & 0xff);
         if (algo == CELLAR_RULE_FIXED_WINDOW) { l->fixed = true; }
         if (algo == CELLAR_RULE_CONCURRENCY) { l->conc = (int)i; }
-        if (rules[i].ban != 0 || limit_flag(&rules[i],
-                                            CELLAR_RULE_CHARGE_DENIED)) { l->locked_only = true; }
         if (algo != CELLAR_RULE_SLIDING_LOG) { continue; }
         l->ring[i] = (uint32_t)limit_max_u64(rules[i].limit, 1);
         l->ring_at[i] = at;
@@ -65,49 +56,15 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
     l->slot_bytes = !l->multi ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);
 }
 
-/* Compute the buckets that fit beside all other parts. Return false if not even one fits. Too many
- * regions are UINT32_MAX. */
-static bool limit_fit(const cellar_limiter *l, uint64_t max_bytes, limit_layout *o)
-{
-    const size_t bucket = (size_t)l->slot_bytes * LIMIT_WAYS + (l->multi ? sizeof(sync_lock) : 0);
-    const uint64_t over = l->over_max * (uint64_t)(sizeof(limit_over) + 2 * sizeof(uint32_t));
-    const uint64_t fixed = limit_align(sizeof *l) + o->rows_count * sizeof(limit_row) + over +
-                           l->plan_max * (uint64_t)sizeof(limit_plan) +
-                           l->permit_max * (uint64_t)sizeof(limit_permit) + 7 * BASE_PAD +
-                           base_tz_bytes(l->zone) + l->persist_bytes + BASE_PAGE;
-    if (max_bytes <= fixed + sizeof(limit_head) + bucket) { return false; }
-    const uint64_t left = max_bytes - fixed;
-    const uint64_t per_region = LIMIT_REGION_BUCKETS * (uint64_t)bucket + sizeof(limit_head);
-    const uint64_t regions = left / per_region + 1;
-    const uint64_t buckets = (left - regions * sizeof(limit_head)) / bucket;
-    o->regions = regions <= LIMIT_REGIONS_MAX ? (uint32_t)regions : UINT32_MAX;
-    o->region_buckets = (uint32_t)limit_min_u64(buckets / regions, LIMIT_REGION_BUCKETS);
-    return o->region_buckets > 0;
-}
-
-static void limit_place_parts(const cellar_limiter *l, limit_layout *o)
-{
-    const size_t buckets = (size_t)o->regions * o->region_buckets;
-    o->heads = limit_align(buckets * LIMIT_WAYS * l->slot_bytes);
-    o->locks = limit_align(o->heads + o->regions * sizeof(limit_head));
-    o->rows = limit_align(o->locks + (l->multi ? buckets * sizeof(sync_lock) : 0));
-    o->chain = o->rows + o->rows_count * sizeof(limit_row);
-    o->over_buckets = l->over_max == 0 ? 0 : (uint32_t)base_pow2_ceil(l->over_max);
-    o->over = limit_align(o->chain + o->over_buckets * sizeof(uint32_t));
-    o->plan = limit_align(o->over + l->over_max * sizeof(limit_over));
-    o->permit = limit_align(o->plan + l->plan_max * sizeof(limit_plan));
-    o->end = o->permit + l->permit_max * sizeof(limit_permit);
-}
-
 /* Compute the sizes of the side table and the number of counter rows. */
 static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg,
-                             uint64_t max_bytes,
-                             limit_layout *o)
+                             uint64_t max_bytes)
 {
     const uint64_t over = max_bytes / 16 / (sizeof(limit_over) + 2 * sizeof(uint32_t));
     l->over_max = cfg->max_overrides == CELLAR_OFF ? 0
                   : cfg->max_overrides != 0        ? cfg->max_overrides
                                             : (uint32_t)limit_min_u64(over, LIMIT_OVER_DEFAULT);
+    l->over_buckets = l->over_max == 0 ? 0 : (uint32_t)base_pow2_ceil(l->over_max);
     const uint64_t plan = max_bytes / 64 / sizeof(limit_plan);
     l->plan_max = l->over_max == 0   ? 0
                   : cfg->max_plans != 0 ? cfg->max_plans
@@ -116,33 +73,66 @@ static void limit_side_sizes(cellar_limiter *l, const cellar_limiter_config *cfg
     l->permit_max = l->conc < 0           ? 0
                     : cfg->max_permits != 0 ? cfg->max_permits
                                             : (uint32_t)limit_min_u64(permit, 65536);
-    o->rows_count = (uint32_t)base_clamp(base_pow2_floor(max_bytes / 64 / sizeof(limit_row)), 2,
-                                         LIMIT_ROWS_MAX);
+    l->rows = (uint32_t)base_clamp(base_pow2_floor(max_bytes / 64 / sizeof(limit_row)), 2,
+                                   LIMIT_ROWS_MAX);
 }
 
-static bool limit_map(cellar_limiter *l, const limit_layout *o)
+/* Fit the buckets beside all other parts, in regions, and compute the bytes of the mapping. Return
+ * OK; E_SPACE: not one bucket fits; E_NOMEM: the numbers of buckets or bytes have too many bits. */
+static cellar_err limit_fit(cellar_limiter *l, uint64_t max_bytes)
 {
-    const size_t bytes = (size_t)base_round_up(o->end, BASE_PAGE);
-    if (!base_region_reserve(&l->block, bytes, bytes)) { return false; }
-    if (!base_region_commit(&l->block, 0, bytes)) {
+    const uint64_t bucket = (uint64_t)l->slot_bytes * LIMIT_WAYS +
+                            (l->multi ? sizeof(sync_lock) : 0);
+    const uint64_t rest = sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
+    const uint64_t parts = l->rows * (uint64_t)sizeof(limit_row) +
+                           l->over_buckets * (uint64_t)sizeof(uint32_t) +
+                           l->over_max * (uint64_t)sizeof(limit_over) +
+                           l->plan_max * (uint64_t)sizeof(limit_plan) +
+                           l->permit_max * (uint64_t)sizeof(limit_permit) + 8 * BASE_PAD;
+    const uint64_t fixed = rest + parts + BASE_PAGE;
+    if (max_bytes <= fixed + sizeof(limit_head) + bucket) { return CELLAR_E_SPACE; }
+    const uint64_t left = max_bytes - fixed;
+    const uint64_t per_region = LIMIT_REGION_BUCKETS * bucket + sizeof(limit_head);
+    const uint64_t regions = left / per_region + 1;
+    const uint64_t each = limit_min_u64((left - regions * sizeof(limit_head)) / bucket / regions,
+                                        LIMIT_REGION_BUCKETS);
+    if (each == 0) { return CELLAR_E_SPACE; }
+    if (regions > LIMIT_REGIONS_MAX || max_bytes > SIZE_MAX / 2) { return CELLAR_E_NOMEM; }
+    l->regions = (uint32_t)regions;
+    l->region_buckets = (uint32_t)each;
+    l->block_bytes = (size_t)base_round_up(regions * (sizeof(limit_head) + each * bucket) + parts,
+                                           BASE_PAGE);
+    BASE_ASSERT(l->block_bytes + rest <= max_bytes);
+    return CELLAR_OK;
+}
+
+/* Cut the next part off the mapping. */
+static void *limit_part(unsigned char **at, size_t count, size_t bytes)
+{
+    unsigned char *part = *at;
+    *at += base_round_up(count * bytes, BASE_PAD);
+    return part;
+}
+
+static bool limit_map(cellar_limiter *l)
+{
+    if (!base_region_reserve(&l->block, l->block_bytes, l->block_bytes)) { return false; }
+    if (!base_region_commit(&l->block, 0, l->block_bytes)) {
         base_region_release(&l->block);
         return false;
     }
-    if (bytes >= BASE_HUGE) { base_region_huge(&l->block, true); }
-    unsigned char *p = l->block.base;
-    l->block_bytes = bytes;
-    l->table = p;
-    l->head = (limit_head *)(void *)(p + o->heads);
-    l->bucket_lock = (sync_lock *)(void *)(p + o->locks);
-    l->row = (limit_row *)(void *)(p + o->rows);
-    l->over_chain = (uint32_t *)(void *)(p + o->chain);
-    l->over = (limit_over *)(void *)(p + o->over);
-    l->plan = (limit_plan *)(void *)(p + o->plan);
-    l->permit = (limit_permit *)(void *)(p + o->permit);
-    l->regions = o->regions;
-    l->region_buckets = o->region_buckets;
-    l->rows = o->rows_count;
-    l->over_buckets = o->over_buckets;
+    if (l->block_bytes >= BASE_HUGE) { base_region_huge(&l->block, true); }
+    const size_t buckets = (size_t)l->regions * l->region_buckets;
+    unsigned char *at = l->block.base;
+    l->table = limit_part(&at, buckets * LIMIT_WAYS, l->slot_bytes);
+    l->head = limit_part(&at, l->regions, sizeof *l->head);
+    l->bucket_lock = limit_part(&at, l->multi ? buckets : 0, sizeof *l->bucket_lock);
+    l->row = limit_part(&at, l->rows, sizeof *l->row);
+    l->over_chain = limit_part(&at, l->over_buckets, sizeof *l->over_chain);
+    l->over = limit_part(&at, l->over_max, sizeof *l->over);
+    l->plan = limit_part(&at, l->plan_max, sizeof *l->plan);
+    l->permit = limit_part(&at, l->permit_max, sizeof *l->permit);
+    BASE_ASSERT(at <= (unsigned char *)l->block.base + l->block_bytes);
     for (uint32_t i = l->over_max; i > 0; i--) {
         l->over[i - 1].next = l->over_free;
         l->over_free = i;
@@ -313,7 +303,6 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
                               const cellar_rule *in)
 {
     limit_rule rules[LIMIT_RULES];
-    limit_layout o;
     const uint64_t max_bytes = cfg->max_bytes != 0 ? cfg->max_bytes : LIMIT_DEFAULT_BYTES;
     cellar_err err = limit_rules_first(l, cfg, in, rules);
     if (err != CELLAR_OK) { return err; }
@@ -321,18 +310,17 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     err = limit_zone(l, cfg->zone);
     if (err != CELLAR_OK) { return err; }
     l->persist_bytes = limit_persist_bytes(l, cfg);
-    limit_side_sizes(l, cfg, max_bytes, &o);
-    if (!limit_fit(l, max_bytes, &o)) {
-        return base_open_fail(CELLAR_E_SPACE, 0, "cellar_limiter_open: max_bytes is too small for "
+    limit_side_sizes(l, cfg, max_bytes);
+    err = limit_fit(l, max_bytes);
+    if (err == CELLAR_E_SPACE) {
+        return base_open_fail(err, 0, "cellar_limiter_open: max_bytes is too small for "
                               "one bucket of these rules: raise it (got %llu)",
                               (unsigned long long)max_bytes);
     }
-    err = CELLAR_E_NOMEM;
     const char *why = "no memory for max_bytes: lower it";
-    if (max_bytes > SIZE_MAX / 2 || o.regions == UINT32_MAX) { goto refuse; }
-    limit_place_parts(l, &o);
-    BASE_ASSERT(base_round_up(o.end, BASE_PAGE) + sizeof *l <= max_bytes);
-    if (!limit_map(l, &o)) { goto refuse; }
+    if (err == CELLAR_OK && !limit_map(l)) { err = CELLAR_E_NOMEM; }
+    if (err != CELLAR_OK) { goto refuse; }
+    err = CELLAR_E_NOMEM;
     why = "no random bytes for the hash key: set hash_key";
     if (cfg->hash_key != NULL) {
         memcpy(l->hash_bytes, cfg->hash_key, sizeof l->hash_bytes);

@@ -17,6 +17,8 @@
 #include "limit/overrides.h"
 #include "limit/table.h"
 
+BASE_SIZE_BEGIN
+
 #define LIMIT_WALK 64u
 #define LIMIT_LOOKS 256u /* records searched for an expired ban */
 #define LIMIT_TOKEN_BITS 20u
@@ -337,43 +339,26 @@ CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value)
     *value = 0;
 }
 
-/* Return number + 1 of the permit of a token, if it belongs to this key and its lease runs; 0:
- * none. */
-static uint32_t limit_permit_find(cellar_limiter *l, uint64_t fp, uint64_t token, uint64_t now_ns)
-    SYNC_HOLDS(LIMIT_SIDE)
+CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                            uint64_t now_ns, uint64_t until_ns, uint64_t *value)
 {
-    const uint64_t i = token & (((uint64_t)1 << LIMIT_TOKEN_BITS) - 1);
-    if (i >= l->permit_max) { return 0; }
-    const limit_permit *p = &l->permit[i];
-    const bool ours = p->fp == fp && p->serial == token >> LIMIT_TOKEN_BITS && p->until_ns > now_ns;
-    return ours ? (uint32_t)i + 1 : 0;
-}
-
-CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
-                                           uint64_t now_ns, uint64_t *value)
-{
+    const uint64_t number = token & (((uint64_t)1 << LIMIT_TOKEN_BITS) - 1);
+    bool ours = false;
     sync_take(LIMIT_SIDE, &l->side);
-    const uint32_t i = limit_permit_find(l, fp, token, now_ns);
-    if (i != 0) {
-        const uint32_t last = limit_permit_unlink(l, limit_permit_last(*value), i);
-        limit_permit_free(l, i);
-        *value = limit_permit_value(limit_permits_out(*value) - 1, last);
+    if (number < l->permit_max) {
+        limit_permit *p = &l->permit[number];
+        ours = p->fp == fp && p->serial == token >> LIMIT_TOKEN_BITS && p->until_ns > now_ns;
+        if (ours) {
+            const uint32_t i = (uint32_t)number + 1;
+            uint32_t last = limit_permit_unlink(l, limit_permit_last(*value), i);
+            p->until_ns = until_ns;
+            if (until_ns != 0) { last = limit_permit_link(l, last, i); }
+            *value = limit_permit_value(limit_permits_out(*value) - (until_ns == 0), last);
+            if (until_ns == 0) { limit_permit_free(l, i); }
+        }
     }
     sync_drop(LIMIT_SIDE, &l->side);
-    return i != 0 ? CELLAR_OK : CELLAR_E_NOT_OWNER;
+    return ours ? CELLAR_OK : CELLAR_E_NOT_OWNER;
 }
 
-CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
-                                              uint64_t now_ns, uint64_t until_ns, uint64_t *value)
-{
-    sync_take(LIMIT_SIDE, &l->side);
-    const uint32_t i = limit_permit_find(l, fp, token, now_ns);
-    if (i != 0) {
-        uint32_t last = limit_permit_unlink(l, limit_permit_last(*value), i);
-        l->permit[i - 1].until_ns = until_ns;
-        last = limit_permit_link(l, last, i);
-        *value = limit_permit_value(limit_permits_out(*value), last);
-    }
-    sync_drop(LIMIT_SIDE, &l->side);
-    return i != 0 ? CELLAR_OK : CELLAR_E_NOT_OWNER;
-}
+BASE_SIZE_END

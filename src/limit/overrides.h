@@ -22,10 +22,9 @@ CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint6
 /* End up to 8 permits with an expired lease; return ns until the next one expires. */
 CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
-CELLAR_PRIVATE cellar_err limit_permit_end(cellar_limiter *l, uint64_t fp, uint64_t token,
-                                           uint64_t now_ns, uint64_t *value);
-CELLAR_PRIVATE cellar_err limit_permit_extend(cellar_limiter *l, uint64_t fp, uint64_t token,
-                                              uint64_t now_ns, uint64_t until_ns, uint64_t *value);
+/* Set the end of the lease of a permit of this key; 0 ends the permit. */
+CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,
+                                            uint64_t now_ns, uint64_t until_ns, uint64_t *value);
 /* List keys that have expired permits: at most `most`, out of the next `looks` records. */
 CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
                                            uint64_t *fp, uint32_t most);

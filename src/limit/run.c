@@ -162,14 +162,11 @@ static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
     case LIMIT_RELEASE: case LIMIT_EXTEND:
         c->err = CELLAR_E_NOT_OWNER;
         return false;
-    case LIMIT_PERMIT: /* the permit is made for a key with a slot */
-        limit_decide(l, c, NULL);
-        return c->err == CELLAR_OK;
-    case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE: case LIMIT_CHARGE: case LIMIT_BAN: break;
+    default:
+        limit_given_load(c);
+        limit_compute(l, c, NULL);
+        return c->err == CELLAR_OK && !c->keeps;
     }
-    limit_given_load(c);
-    limit_compute(l, c, NULL);
-    return c->err == CELLAR_OK && !c->keeps;
 }
 
 /* End expired permits in both buckets: they keep keys in their slots. */
@@ -219,10 +216,10 @@ static limit_slot *limit_insert(cellar_limiter *l, limit_call *c, const limit_mo
     limit_fill(l, &room, c->fp | side, l->multi ? 0 : c->next[0], NULL);
     if (c->op->kind == LIMIT_PERMIT) {
         limit_apply(l, c, room.slot);
-    } else {
-        limit_words_load(l, c, room.slot);
-        if (l->multi) { (void)limit_store(l, c, room.slot); }
+        return room.slot;
     }
+    limit_words_load(l, c, room.slot);
+    if (l->multi) { (void)limit_store(l, c, room.slot); }
     return room.slot;
 }
 

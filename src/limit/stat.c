@@ -27,17 +27,9 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
 {
     if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
     cellar_limiter_stats s = cellar_limiter_stats_default();
-    s.allowed = limit_sum(l, LIMIT_ALLOWED);
-    s.denied = limit_sum(l, LIMIT_DENIED);
-    s.would_deny = limit_sum(l, LIMIT_WOULD_DENY);
-    s.banned = limit_sum(l, LIMIT_BANNED);
-    s.overflow_denied = limit_sum(l, LIMIT_OVERFLOW_DENIED);
-    s.overflow_allowed = limit_sum(l, LIMIT_OVERFLOW_ALLOWED);
-    s.chain_rollbacks = limit_sum(l, LIMIT_CHAIN_ROLLBACKS);
-    s.permits_expired = limit_sum(l, LIMIT_PERMITS_EXPIRED);
-    s.permits_full = limit_sum(l, LIMIT_PERMITS_FULL);
-    s.overrides_full = limit_sum(l, LIMIT_OVERRIDES_FULL);
-    s.snapshots_refused = limit_sum(l, LIMIT_SNAPSHOT_REFUSED);
+#define LIMIT_X(name, field) s.field = limit_sum(l, LIMIT_##name);
+    LIMIT_COUNTERS(LIMIT_X)
+#undef LIMIT_X
     for (uint32_t r = 0; r < l->rows; r++) {
         for (uint32_t i = 0; i < l->rule_count; i++) {
             s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);

@@ -107,11 +107,14 @@ typedef struct limit_place { /* where a fingerprint may be */
 
 /* ---- counters: one row for each of the first threads, one shared row ---- */
 
-#define LIMIT_COUNTERS(X) \
-    X(ALLOWED) X(DENIED) X(WOULD_DENY) X(OVERFLOW_DENIED) X(OVERFLOW_ALLOWED) X(CHAIN_ROLLBACKS) \
-    X(PERMITS_EXPIRED) X(PERMITS_FULL) X(OVERRIDES_FULL) X(SNAPSHOT_REFUSED) X(BANNED)
+#define LIMIT_COUNTERS(X) /* name, field of cellar_limiter_stats */ \
+    X(ALLOWED, allowed) X(DENIED, denied) X(WOULD_DENY, would_deny) X(BANNED, banned) \
+    X(OVERFLOW_DENIED, overflow_denied) X(OVERFLOW_ALLOWED, overflow_allowed) \
+    X(CHAIN_ROLLBACKS, chain_rollbacks) X(PERMITS_EXPIRED, permits_expired) \
+    X(PERMITS_FULL, permits_full) X(OVERRIDES_FULL, overrides_full) \
+    X(SNAPSHOT_REFUSED, snapshots_refused)
 typedef enum limit_counter {
-#define LIMIT_X(name) LIMIT_##name,
+#define LIMIT_X(name, field) LIMIT_##name,
     LIMIT_COUNTERS(LIMIT_X)
 #undef LIMIT_X
     LIMIT_COUNTER_COUNT
@@ -159,7 +162,7 @@ struct cellar_limiter {
     uint32_t words;          /* of a slot: rule_count, and "banned until" if `multi` */
     bool multi;              /* slots have bucket locks */
     bool bucket_alone;       /* the only rule is a token bucket */
-    bool coarse, fixed, locked_only; /* denials write (CHARGE_DENIED, ban) */
+    bool coarse, fixed;      /* the clock; a rule is a fixed window */
     uint32_t rows;           /* of counters; a power of two */
     limit_row *row;
     base_hash_key hash;

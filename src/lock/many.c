@@ -12,6 +12,8 @@
 #include "base/opts.h"
 #include "lock/record.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- run ---- */
 
 typedef struct lock_call {
@@ -137,3 +139,5 @@ CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk,
     }
     return first;
 }
+
+BASE_SIZE_END

@@ -24,6 +24,8 @@
 
 #include "lock/record.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- tenure ---- */
 
 CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
@@ -315,3 +317,5 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
     }
     lock_unpin(t, a->lost);
 }
+
+BASE_SIZE_END

@@ -1049,7 +1049,26 @@ static void scan_shows_every_key_until_told_to_end(void)
     }
 }
 
-T_MAIN("cellar_limit_calls", T_CASE(limit_reset_exact_token_bucket),
+/* No rule of the open had a ban: the denials of several rules find it under load all the same. */
+static void rules_set_adds_bans_to_several_rules(void)
+{
+    cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
+                             cellar_rule_sliding_window(100, KIT_S) };
+    cellar_limiter_result r;
+    cellar_limiter *l = kit_open(rules, 2);
+    T_EQ_U64(kit_admit(l, "k", 3), 2);
+    rules[0].ban_ns = 10 * KIT_S;
+    T_EQ_I64(cellar_limiter_rules_set(l, rules, 2), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+    T_EQ_U64(r.retry_after_ns, 10 * KIT_S);
+    kit_pass(9 * KIT_S);
+    T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+    T_EQ_U64(r.rule, CELLAR_RULE_BAN);
+    kit_close(l);
+}
+
+T_MAIN("cellar_limit_calls", T_CASE(rules_set_adds_bans_to_several_rules),
+       T_CASE(limit_reset_exact_token_bucket),
        T_CASE(limit_reset_exact_strict),
        T_CASE(limit_reset_exact_sliding_log), T_CASE(limit_reset_exact_sliding_window),
        T_CASE(limit_reset_exact_fixed_window), T_CASE(limit_reset_exact_concurrency),
