@@ -19,7 +19,8 @@
 
 #define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
 
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
+/* Report the breaker pass of a lost lease. */
+static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
 {
     cache_whose whose;
     if (note == 0) { return; }

@@ -196,10 +196,10 @@ CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
     return o->default_value != NULL;
 }
 
-CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
+static int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
 {
     if (call != 0) { return call; }
-    const int64_t own = namespace != NULL ? base_load_rlx(namespace) : 0;
+    const int64_t own = base_load_rlx(namespace);
     return own != 0 ? own : rest;
 }
 
