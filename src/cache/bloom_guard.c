@@ -231,8 +231,7 @@ CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (part != CELLAR_BLOOM_PENDING && part != CELLAR_BLOOM_ALL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_bloom_drop: part must be a cellar_bloom_part");
+        return cache_refuse(c, "cellar_bloom_drop: part must be a cellar_bloom_part");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
@@ -311,13 +310,12 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 {
     if (count != NULL) { *count = 0; }
     if (c == NULL || next == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_bloom_feed: c and next must not be NULL");
+        return cache_refuse(c, "cellar_bloom_feed: c and next must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b;
     if (!cache_filter_is(c, &b)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_bloom_feed: no filter: call cellar_bloom_open first");
+        return cache_refuse(c, "cellar_bloom_feed: no filter: call cellar_bloom_open first");
     }
     const cellar_err err = cache_feed_run(c, b, next, ctx, count);
     return err == CELLAR_OK
@@ -353,8 +351,7 @@ CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
 {
     if (c == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_bloom_info_get: c and out must not be NULL");
+        return cache_refuse(c, "cellar_bloom_info_get: c and out must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_bloom_info i = cellar_bloom_info_default();

@@ -58,8 +58,7 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || out == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_breaker_create: c and out must not be NULL");
+        return cache_refuse(c, "cellar_breaker_create: c and out must not be NULL");
     }
     breaker_rule r;
     const char *why = "";

@@ -55,4 +55,11 @@ BASE_INLINE bool cache_is_off(const cellar *c)
     return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
 }
 
+/* Return the time left; unknown: -1. */
+BASE_INLINE int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
+{
+    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
+    return until_ms < 0 ? -1 : BASE_MAX(until_ms - now_ms, 0);
+}
+
 #endif

@@ -75,7 +75,7 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (version == 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_version_set: version must be at least 1");
+        return cache_refuse(c, "cellar_version_set: version must be at least 1");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);

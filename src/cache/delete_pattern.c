@@ -130,8 +130,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     bool literal;
     if (removed != NULL) { *removed = 0; }
     if (c == NULL || pattern == NULL || pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_by_pattern: pattern must have 1..1,024 bytes");
+        return cache_refuse(c, "cellar_delete_by_pattern: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */

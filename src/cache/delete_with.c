@@ -22,7 +22,6 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
 {
     l1_info info;
     cellar_err err = cache_update_read(c, k, old, &info);
-    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_read(c, k, old, &info); }
     if (err != CELLAR_OK) { return err; }
     *differs = if_version != 0 && info.version != if_version;
     if (*differs) { return CELLAR_CONFLICT; }
@@ -98,8 +97,7 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
         return cache_fail(c, err, 0, "cellar_delete_with: start from cellar_delete_opts_default()");
     }
     if ((full.old_value == NULL) != (full.old_value_len == NULL)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_with: set both old_value and old_value_len");
+        return cache_refuse(c, "cellar_delete_with: set both old_value and old_value_len");
     }
     if (full.old_value != NULL) {
         *full.old_value = NULL;

@@ -58,6 +58,11 @@ CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, 
     return code;
 }
 
+BASE_COLD CELLAR_PRIVATE cellar_err cache_refuse(cellar *c, const char *text)
+{
+    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+}
+
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
                                                    size_t key_len, const char *rest)
 {
@@ -68,14 +73,14 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
     } else {
         (void)snprintf(text, sizeof text, "%s: %s", call, rest);
     }
-    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+    return cache_refuse(c, text);
 }
 
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got)
 {
     char text[CACHE_ERROR_TEXT];
     (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
-    return cache_fail(c, CELLAR_E_INVAL, 0, text);
+    return cache_refuse(c, text);
 }
 
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)

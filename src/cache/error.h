@@ -13,6 +13,8 @@ CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
 /* Record the error of a handle, log it if the host must know, and return `code`. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
+/* Refuse a call with E_INVAL: with the rule that it breaks. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_refuse(cellar *c, const char *text);
 /* Refuse a call with E_INVAL: for a bad key with its length, else with the rule `rest`. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
                                                    size_t key_len, const char *rest);

@@ -178,12 +178,10 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
                                           uint64_t *id)
 {
     if (c == NULL || fn == NULL || id == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_listener_add: c, fn and id must not be NULL");
+        return cache_refuse(c, "cellar_listener_add: c, fn and id must not be NULL");
     }
     if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_listener_add: causes has an unknown bit");
+        return cache_refuse(c, "cellar_listener_add: causes has an unknown bit");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

@@ -143,9 +143,9 @@ static void cache_renumber_namespaces(cache_store *s)
         for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
     }
     s->next_generation = 1;
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL || v->dropped || !cache_namespace_is_named(v)) { continue; }
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        if (v->dropped || !cache_namespace_is_named(v)) { continue; }
         /* Its old number may now belong to another namespace: do not kill it. */
         base_store_rlx(&v->generation, s->next_generation);
         const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
@@ -162,11 +162,9 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
         return;
     }
     sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v != NULL) {
-            cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
-        }
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     l1_stats now;

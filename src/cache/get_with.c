@@ -9,12 +9,6 @@
 #include "cache/lookup.h"
 #include "cache/plan.h"
 
-static int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
-{
-    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
-    return until_ms > now_ms ? until_ms - now_ms : 0;
-}
-
 static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, uint32_t tier,
                             cellar_entry_info *out)
 {

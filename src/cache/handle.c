@@ -73,6 +73,13 @@ CELLAR_PRIVATE void cache_thread_ring(cache_store *s)
 
 BASE_SIZE_BEGIN
 
+CELLAR_PRIVATE cellar *cache_namespace_next(const cache_store *s, uint32_t *slot)
+{
+    cellar *v = NULL;
+    while (*slot < CACHE_NAMESPACES_MAX && (v = cache_namespace_at(s, *slot)) == NULL) { ++*slot; }
+    return v;
+}
+
 CELLAR_PRIVATE bool cache_handle_drop(cellar *c)
 {
     sync_take(NAMESPACE, &c->store->namespace_lock);

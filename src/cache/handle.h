@@ -25,6 +25,8 @@ CELLAR_PRIVATE void cache_thread_ring(cache_store *s); /* wakes the thread: ther
 CELLAR_PRIVATE void cache_namespaces_close(cache_store *s); /* frees all namespaces */
 /* Add one ref. Return false if the last ref is already dropped. */
 CELLAR_PRIVATE bool cache_namespace_hold(cellar *v);
+/* Return the first namespace at *slot or behind it, and set *slot. Return NULL if there is none. */
+CELLAR_PRIVATE cellar *cache_namespace_next(const cache_store *s, uint32_t *slot);
 /* Return the namespace of a slot. The caller holds NAMESPACE, or the store closes. */
 CELLAR_PRIVATE cellar *cache_namespace_at(const cache_store *s, uint32_t slot);
 CELLAR_PRIVATE void cache_namespace_release(cellar *v); /* drops one ref; may free it */

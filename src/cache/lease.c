@@ -69,10 +69,9 @@ static flight_bytes *cache_kept_new(const cache_call *call)
 /* Clean up after the thread ended inside a fallback. */
 static void cache_lease_left(struct cellar_load *ld)
 {
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     cellar *c = ld->call->c;
     flight_lead_end(ld->f);
-    flight_end(ld->t, ld->f, &cancelled);
+    cache_flight_cancel(ld->t, ld->f);
     cache_call_forget(ld->call);
     flight_bytes_drop(ld->host);
     cache_load_end(c);
@@ -164,9 +163,8 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         flight_end(t, f, &o);
         return true;
     }
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
-        flight_end(t, f, &cancelled);
+        cache_flight_cancel(t, f);
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return true;
     }
@@ -184,7 +182,7 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
         flight_bytes *kept = cache_kept_new(call);
         if (kept == NULL) {
             if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
-            flight_end(t, f, &cancelled);
+            cache_flight_cancel(t, f);
             (void)cache_answer_failed(call, CELLAR_E_NOMEM);
             return true;
         }
@@ -253,7 +251,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
     if (err != CELLAR_OK) { return err; }
     if ((plan.flags & banned) != 0) {
-        return cache_load_refuse(c,
+        return cache_refuse(c,
                                  "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not "
                                  "allowed");
     }
@@ -385,14 +383,14 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
-        return cache_load_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
+        return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
-        return cache_load_refuse(c,
+        return cache_refuse(c,
                                  "cellar_lease_fulfill: a negative entry has no value, "
                                  "and new_version must be NULL");
     }
@@ -431,7 +429,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     struct cellar_load ld;
     flight_outcome out;
     if (c == NULL || lease == NULL) {
-        return cache_load_refuse(c, "cellar_lease_release: c and lease must not be NULL");
+        return cache_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     flight_reap((uintptr_t)__builtin_frame_address(0));
@@ -457,7 +455,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
 CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
 {
     if (c == NULL || ticket == NULL) {
-        return cache_load_refuse(c, "cellar_lease_unsubscribe: c and ticket must not be NULL");
+        return cache_refuse(c, "cellar_lease_unsubscribe: c and ticket must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const flight_lease l = { ticket->opaque[0], ticket->opaque[1] };

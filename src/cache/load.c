@@ -153,7 +153,7 @@ static void cache_rounds(cache_call *call, flight_table *t)
 
 static cellar_err cache_load_none(cellar *c)
 {
-    return cache_load_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
+    return cache_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
 }
 
 /* Select the loader of the call, else of the namespace. Return false if there is none. */

@@ -223,13 +223,12 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
 
 static void cache_bulk_left(struct cellar_load *ld)
 {
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     cache_bulk *b = ld->host;
     cellar *c = b->call.c;
     flight_lead_end(b->outer);
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
-        if (one->f != NULL && one->led) { flight_end(b->t, one->f, &cancelled); }
+        if (one->f != NULL && one->led) { cache_flight_cancel(b->t, one->f); }
     }
     cache_bulk_drop(b);
     cache_load_end(c);
@@ -514,8 +513,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     cellar_load_opts full;
     cache_load_plan plan;
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
-        return cache_load_refuse(c,
-                                 "cellar_get_or_load_many: items is NULL, or count is too large");
+        return cache_refuse(c, "cellar_get_or_load_many: items is NULL, or count is too large");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
@@ -527,7 +525,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         sync_drop(NAMESPACE, &c->store->namespace_lock);
     }
     if (fn == NULL && (plan.flags & CELLAR_LOAD_ONLY_IF_CACHED) == 0) {
-        return cache_load_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
+        return cache_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
     }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     flight_reap((uintptr_t)__builtin_frame_address(0));

@@ -19,7 +19,8 @@
 
 #define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
 
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
+/* Report the breaker pass of a lost lease. */
+static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
 {
     cache_whose whose;
     if (note == 0) { return; }
@@ -238,12 +239,6 @@ static void cache_out_value(cache_call *call, cellar_result *out)
     call->value = NULL;
 }
 
-static int64_t cache_out_left(int64_t until_ms, int64_t now_ms)
-{
-    if (until_ms == BASE_NEVER_MS) { return CELLAR_TTL_NONE; }
-    return until_ms < 0 ? -1 : BASE_MAX(until_ms - now_ms, 0);
-}
-
 CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
 {
     out->value = NULL;
@@ -260,7 +255,7 @@ CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
     const bool has = call->code == CELLAR_OK || call->code == CELLAR_STALE;
     if (has) {
         out->user_flags = call->user_flags;
-        out->ttl_left_ms = cache_out_left(call->deadline_ms, call->now_ms);
+        out->ttl_left_ms = cache_left_ms(call->deadline_ms, call->now_ms);
         if (call->born_ms >= 0) { out->age_ms = BASE_MAX(call->now_ms - call->born_ms, 0); }
         if (call->source == CELLAR_SOURCE_L1) { out->version = call->found.version; }
         cache_out_value(call, out);

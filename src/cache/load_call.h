@@ -6,8 +6,6 @@
 
 #include "cache/load_types.h"
 
-/* Report the breaker pass of a lost lease. */
-CELLAR_PRIVATE void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note);
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len);
 /* Look into L1. Return OK (call->early: refresh?), STALE, ABSENT, E_LOADER (remembered error, no
  * retry yet), MISS, E_NOMEM or E_LIMIT. With OK and STALE call->old is set. */

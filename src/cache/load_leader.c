@@ -120,11 +120,10 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
 /* Hand the flight over to a waiter, because the thread ended inside the loader. */
 static void cache_lead_left(struct cellar_load *ld)
 {
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     cache_call *call = ld->call;
     cellar *c = call->c;
     flight_lead_end(ld->f);
-    flight_end(ld->t, ld->f, &cancelled); /* drops the draft, too */
+    cache_flight_cancel(ld->t, ld->f); /* drops the draft, too */
     cache_call_forget(call);
     if (call->job != NULL) { cache_job_free(c->store, call->job); }
     cache_load_end(c);

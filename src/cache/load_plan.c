@@ -196,10 +196,10 @@ CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
     return o->default_value != NULL;
 }
 
-CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
+static int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
 {
     if (call != 0) { return call; }
-    const int64_t own = namespace != NULL ? base_load_rlx(namespace) : 0;
+    const int64_t own = base_load_rlx(namespace);
     return own != 0 ? own : rest;
 }
 
@@ -260,11 +260,6 @@ static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
     p->flags = o->flags;
 }
 
-CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why)
-{
-    return cache_fail(c, CELLAR_E_INVAL, 0, why);
-}
-
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
                                                cellar_load_opts *full, cache_load_plan *p)
 {
@@ -283,12 +278,12 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     }
     cache_load_range r;
     const char *why = cache_load_opts_range(in, &r);
-    if (why != NULL) { return cache_load_refuse(c, why); }
+    if (why != NULL) { return cache_refuse(c, why); }
     cache_load_plan_fill(c, in, &r, p);
     if (p->soft_timeout_ms <= p->hard_timeout_ms) { return CELLAR_OK; }
     /* one set by the call, one by the namespace */
     if ((in->soft_timeout_ms | in->hard_timeout_ms) != 0) {
-        return cache_load_refuse(c, cache_load_soft_over_hard);
+        return cache_refuse(c, cache_load_soft_over_hard);
     }
     /* the namespace changed between two reads: not a fault of the call */
     p->soft_timeout_ms = p->hard_timeout_ms;

@@ -18,7 +18,5 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
                                                cellar_load_opts *full, cache_load_plan *p);
 /* Return whether the options have a fallback or a default value. */
 CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o);
-CELLAR_PRIVATE int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest);
-CELLAR_PRIVATE cellar_err cache_load_refuse(cellar *c, const char *why);
 
 #endif

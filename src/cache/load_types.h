@@ -123,4 +123,11 @@ struct cellar_load { /* results of the loader; on the stack of the leader */
     size_t item_count;
 };
 
+/* End a flight without an outcome: waiters look again, or take over. */
+BASE_INLINE void cache_flight_cancel(flight_table *t, flight *f)
+{
+    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
+    flight_end(t, f, &cancelled);
+}
+
 #endif

@@ -36,7 +36,9 @@ CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call)
     return value;
 }
 
-CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err)
+/* Answer with the stale value, the default value or the error, if no source could be asked in
+ * time. */
+static cellar_err cache_answer_in_vain(cache_call *call, cellar_err err)
 {
     flight_bytes *value = cache_has_stale(call) ? NULL : cache_default_value(call);
     if (value == NULL) { return cache_answer_failed(call, err); }

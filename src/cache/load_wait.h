@@ -15,9 +15,6 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
  * fallbacks as leader of a flight (call->instead). */
 CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
                                         uint32_t asked);
-/* Answer with the stale value, the default value or the error, if no source could be asked in
- * time. */
-CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
 CELLAR_PRIVATE bool cache_has_stale(const cache_call *call);
 /* Copy the default value. Return NULL if there is none or no memory is left. */
 CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call);

@@ -21,7 +21,7 @@
 
 static cellar_err cache_many_bad(cellar *c)
 {
-    return cache_fail(c, CELLAR_E_INVAL, 0, "many: items is NULL, or count is too large");
+    return cache_refuse(c, "many: items is NULL, or count is too large");
 }
 
 /* ---- get ---- */
@@ -180,7 +180,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (err != CELLAR_OK) { return err; }
     if (plan.version_out != NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_set_many: new_version must be NULL");
+        return cache_refuse(c, "cellar_set_many: new_version must be NULL");
     }
     if (count == 0) { return CELLAR_OK; }
     if (cache_is_off(c)) {

@@ -110,7 +110,7 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, siz
 {
     if (len != NULL) { *len = 0; }
     if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_metrics_write: buf must not be NULL");
+        return cache_refuse(c, "cellar_metrics_write: buf must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

@@ -99,9 +99,8 @@ static uint32_t cache_state_now(const cache_store *s)
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
 {
     sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL) { continue; }
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         const uint32_t rest = base_load_rlx(&v->state) & ~CACHE_TALK;
         base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
     }
@@ -112,9 +111,9 @@ CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
 static bool cache_namespace_unreported(const cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
 static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
 {
-    for (uint32_t slot = 1; slot < s->max_namespaces; slot++) {
-        const cellar *o = cache_namespace_at(s, slot);
-        if (o != NULL && o != v && o->unreported != 0 && o->name_len == v->name_len &&
+    const cellar *o;
+    for (uint32_t slot = 1; (o = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        if (o != v && o->unreported != 0 && o->name_len == v->name_len &&
             memcmp(o->name, v->name, v->name_len) == 0) {
             return true;
         }
@@ -311,17 +310,14 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             const cellar_namespace_opts *o,
                                             cellar **out)
 {
-    if (out == NULL) { return cache_fail(c, CELLAR_E_INVAL, 0,
-                                         "cellar_namespace_open: out must not be NULL"); }
+    if (out == NULL) { return cache_refuse(c, "cellar_namespace_open: out must not be NULL"); }
     *out = NULL;
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_namespace_open: c and name must not be NULL");
+        return cache_refuse(c, "cellar_namespace_open: c and name must not be NULL");
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_namespace_open: name must have 1..64 bytes");
+        return cache_refuse(c, "cellar_namespace_open: name must have 1..64 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_namespace_opts full;
@@ -381,15 +377,13 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
 {
     if (c == NULL || name == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_namespace_drop: c and name must not be NULL");
+        return cache_refuse(c, "cellar_namespace_drop: c and name must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_namespace_drop: name must have 1..64 bytes");
+        return cache_refuse(c, "cellar_namespace_drop: name must have 1..64 bytes");
     }
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = cache_namespace_find(s, name, len);
@@ -432,7 +426,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)
 {
     if (c == NULL || name == NULL || class_number == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_ttl_class_find: no argument may be NULL");
+        return cache_refuse(c, "cellar_ttl_class_find: no argument may be NULL");
     }
     *class_number = 0;
     if (cache_is_closed(c)) { return cache_closed(c); }

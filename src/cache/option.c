@@ -43,12 +43,17 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
     return err;
 }
 
-static cellar_err cache_set_log_level(cellar *c, int64_t level)
+CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level)
 {
     static const base_log_level of[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
                                          BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    return of[level];
+}
+
+static cellar_err cache_set_log_level(cellar *c, int64_t level)
+{
     cache_store *s = c->store;
-    const base_log_level inner = of[level];
+    const base_log_level inner = cache_log_level((uint32_t)level);
     base_store_rlx(&s->quiet_level, (uint32_t)inner);
     base_store_rlx(&s->log.level, s->log.fn != NULL ? (int)inner : (int)BASE_LOG_OFF);
     cache_namespaces_talk(s, inner >= BASE_LOG_INFO);
@@ -110,8 +115,7 @@ static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 {
     const bool window = which == CACHE_IDLE || which == CACHE_STALE;
     if (window && value > CACHE_WINDOW_MAX && !(which == CACHE_IDLE && value == CELLAR_TTL_NONE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_option_set: idle_ms and stale_ms must be at most 2^32 - 1");
+        return cache_refuse(c, "cellar_option_set: idle_ms and stale_ms must be at most 2^32 - 1");
     }
     cache_default_set(c, which, value);
     return CELLAR_OK;
@@ -152,8 +156,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     }
-    return cache_fail(c, CELLAR_E_INVAL, 0,
-                      "cellar_option_set: unknown option, or value out of range");
+    return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
 }
 
 static int64_t cache_log_level_public(uint32_t level)
@@ -167,7 +170,7 @@ static int64_t cache_log_level_public(uint32_t level)
 CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value)
 {
     if (c == NULL || value == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: c and value must not be NULL");
+        return cache_refuse(c, "cellar_option_get: c and value must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
@@ -189,7 +192,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_L2_BYTES:
         *value = s->tier != NULL ? (int64_t)base_load_rlx(&s->disk_bytes) : 0;
         break;
-    default: return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_option_get: unknown option");
+    default: return cache_refuse(c, "cellar_option_get: unknown option");
     }
     return CELLAR_OK;
 }

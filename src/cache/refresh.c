@@ -73,14 +73,13 @@ CELLAR_PRIVATE bool cache_is_early(cache_call *call)
 static void cache_job_run(cache_store *s, cache_job *j)
 {
     flight_table *t = base_load_sc(&s->flights);
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     flight *f = j->f;
     if (f == NULL) {
         cache_job_free(s, j);
         return;
     }
     if (!cache_load_begin(j->namespace)) {
-        flight_end(t, f, &cancelled);
+        cache_flight_cancel(t, f);
         cache_job_free(s, j);
         return;
     }
@@ -195,7 +194,6 @@ static bool cache_job_push(cache_store *s, cache_job *j)
 
 CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
 {
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     cache_store *s = call->c->store;
     flight_ask ask;
     flight *f = NULL;
@@ -212,7 +210,7 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
         call->result_flags |= CELLAR_RESULT_REFRESHING;
         return;
     }
-    if (entry == FLIGHT_LED) { flight_end(t, f, &cancelled); }
+    if (entry == FLIGHT_LED) { cache_flight_cancel(t, f); }
     if (j != NULL) { cache_job_free(s, j); }
     stats_add(cache_mine(call->c), STATS_REFRESH_DROPPED, 1);
 }
@@ -244,7 +242,6 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
 static void cache_jobs_drop(cache_store *s)
 {
     flight_table *t = base_load_sc(&s->flights);
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
     sync_take(QUEUE, &s->job_lock);
     cache_job *j = s->job_first;
     s->job_first = s->job_last = NULL;
@@ -252,7 +249,7 @@ static void cache_jobs_drop(cache_store *s)
     sync_drop(QUEUE, &s->job_lock);
     while (j != NULL) {
         cache_job *next = j->next;
-        if (j->f != NULL) { flight_end(t, j->f, &cancelled); }
+        if (j->f != NULL) { cache_flight_cancel(t, j->f); }
         cache_job_free(s, j);
         j = next;
     }

@@ -56,11 +56,11 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
                                   void *ctx)
 {
     if (c == NULL || cursor == NULL || fn == NULL) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: c, cursor and fn must not be NULL");
+        return cache_refuse(c, "cellar_scan: c, cursor and fn must not be NULL");
     }
     if (pattern != NULL ? pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX
                         : pattern_len != 0) {
-        return cache_fail(c, CELLAR_E_INVAL, 0, "cellar_scan: pattern must have 1..1,024 bytes");
+        return cache_refuse(c, "cellar_scan: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

@@ -51,8 +51,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_stats_get: scope is unknown, or out is NULL");
+        return cache_refuse(c, "cellar_stats_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
@@ -128,8 +127,7 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_advice_get: scope is unknown, or out is NULL");
+        return cache_refuse(c, "cellar_advice_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_advice full = cellar_advice_default();
@@ -157,8 +155,7 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
                                    STATS_OP_DELETE, STATS_OP_TICK };
     if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_TICK) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_latency_get: op is unknown, or out is NULL");
+        return cache_refuse(c, "cellar_latency_get: op is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     stats_times t;

@@ -57,17 +57,6 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
     return CELLAR_OK;
 }
 
-static base_log_level cache_log_level(uint32_t level)
-{
-    switch (level) {
-    case CELLAR_LOG_ERROR: return BASE_LOG_ERROR;
-    case CELLAR_LOG_INFO: return BASE_LOG_INFO;
-    case CELLAR_LOG_DEBUG: return BASE_LOG_DEBUG;
-    case CELLAR_LOG_OFF: return BASE_LOG_OFF;
-    default: return BASE_LOG_WARNING;
-    }
-}
-
 /* Allocate the zeroed shell, aligned to BASE_PAD for its account. */
 static cache_store *cache_shell_new(const cache_settings *cfg)
 {
@@ -181,18 +170,24 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
             goto drop_fork;
         }
     }
+    err = CELLAR_E_NOMEM;
+    if (!cache_registry_add(s)) {
+        (void)cache_open_refuse(err, "no memory for the fork handlers");
+        goto drop_thread;
+    }
     if (s->tier != NULL && s->tier->attach != NULL) {
         s->tier->attach(s->tier->ctx, &s->tier_host);
     }
     cache_tags_open(s); /* no read or write happens before it */
     return CELLAR_OK;
+drop_thread:
+    cache_thread_stop(s);
 drop_fork:
     base_fork_unregister(&s->fork_node);
 drop_l1:
     s->account.make_room = NULL;
     l1_close(s->l1);
 drop_why:
-    cache_tags_close(s);
     cache_why_close(s);
 drop_stamps:
     cache_stamps_close(s);
@@ -230,21 +225,6 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         cache_shell_free(s);
         return err;
     }
-    if (!cache_registry_add(s)) {
-        cache_thread_stop(s);
-        base_fork_unregister(&s->fork_node);
-        s->account.make_room = NULL;
-        l1_close(s->l1);
-        cache_tags_close(s);
-        cache_why_close(s);
-        cache_stamps_close(s);
-        cache_namespaces_close(s);
-        cache_deps_close(s);
-        stats_destroy(s->stats);
-        cache_disk_abandon(s);
-        cache_shell_free(s);
-        return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the fork handlers");
-    }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
     if (!cache_root_guards(s, &full.root)) {
         (void)cellar_close(s->root);
@@ -269,9 +249,8 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
 static void cache_store_mark(cache_store *s, bool ending)
 {
     sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL) { continue; }
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         const uint32_t state = base_load_rlx(&v->state);
         if (ending && (state & CACHE_CLOSED) == 0) {
             /* pairs with cache_load_begin */

@@ -340,8 +340,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
 {
     if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
         mode > CELLAR_TAG_SOFT) {
-        return cache_fail(c, CELLAR_E_INVAL, 0,
-                          "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
+        return cache_refuse(c, "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;

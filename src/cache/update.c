@@ -25,8 +25,7 @@
 #include "cache/set.h"
 #include "cache/tier_calls.h"
 
-CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
-                                            l1_info *info)
+static cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old, l1_info *info)
 {
     for (unsigned i = 0; i < CACHE_ROUNDS; i++) {
         const cellar_err err = l1_inspect(c->l1, k, old->bytes, old->cap, info, 0);
@@ -38,6 +37,13 @@ CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_b
         if (grown != CELLAR_OK) { return grown; }
     }
     return CELLAR_E_BUSY; /* it grew faster than this call could read */
+}
+
+CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
+                                            l1_info *info)
+{
+    const cellar_err err = cache_update_look(c, k, old, info);
+    return err == CELLAR_MISS && cache_brought(c, k) ? cache_update_look(c, k, old, info) : err;
 }
 
 typedef struct cache_update {
@@ -76,7 +82,6 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
 {
     l1_info info;
     cellar_err err = cache_update_read(c, k, old, &info);
-    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_read(c, k, old, &info); }
     const bool there = err == CELLAR_OK;
     if (!there && (err != CELLAR_MISS || u->only_if_present)) { return err; }
     out->len = 0;

@@ -7,6 +7,7 @@
 #include "cache/load_types.h"
 
 /* Copy the live value. Return OK, MISS, or the error of the read. */
+/* Copy the old value into `old`, from the tier if L1 has none. */
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info);
 /* Remove the entry that `info` and `old` describe, if it is unchanged. */
