@@ -148,6 +148,18 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
 
 /* ---- threads ---- */
 
+static void sync_thread_ended(void *p)
+{
+    base_thread *t = p;
+    base_store_rel(&t->running, 0u);
+}
+
+static void sync_thread_run(void *p)
+{
+    base_thread *t = p;
+    t->fn(t->arg);
+}
+
 static void *sync_thread_main(void *p)
 {
     base_thread *t = p;
@@ -155,8 +167,7 @@ static void *sync_thread_main(void *p)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     (void)pthread_setname_np(pthread_self(), t->name); /* failure is harmless */
     base_sigbus_hear();
-    t->fn(t->arg);
-    base_store_rel(&t->running, 0u);
+    base_guarded(sync_thread_run, sync_thread_ended, t);
     return NULL;
 }
 
@@ -200,6 +211,7 @@ out:
 CELLAR_PRIVATE void base_thread_join(base_thread *t)
 {
     sync_assert_none();
+    if (t->handle == 0) { return; }
     pthread_t thread;
     memcpy(&thread, &t->handle, sizeof thread);
     int state;
@@ -207,6 +219,7 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
     int e = pthread_join(thread, NULL);
     (void)pthread_setcancelstate(state, &state);
     BASE_REQUIRE(e == 0);
+    t->handle = 0;
 }
 
 #endif

@@ -121,13 +121,14 @@ typedef struct base_thread { /* owned by the caller; must not move from start to
     void (*fn)(void *);
     void *arg;
     char name[16];
-    _Atomic uint32_t running; /* 1 from start until fn returned */
+    _Atomic uint32_t running; /* 1 from start until fn returned, or the thread ended in it */
 } base_thread;
 
 /* Start a named thread (name <= 15 bytes) with all signals blocked and a 256 KiB stack. Return 0 or
  * an errno. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name);
+/* Join a started thread. A second join does nothing. */
 CELLAR_PRIVATE void base_thread_join(base_thread *t);
 
 /* Run fn(ctx), then end(ctx), also if fn leaves by pthread_exit or is cancelled. */

@@ -74,7 +74,7 @@ static void cache_lease_left(struct cellar_load *ld)
     cache_flight_cancel(ld->t, ld->f);
     cache_call_forget(ld->call);
     flight_bytes_drop(ld->host);
-    cache_load_end(c);
+    cache_load_end(c->store);
 }
 
 /* Lead the flight: fallbacks run in this thread, like loaders. */
@@ -276,7 +276,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
     cache_call_count(&call);
     err = cache_call_out(&call, out);
-    cache_load_end(c);
+    cache_load_end(c->store);
     base_cancel_set(cancel);
     return err;
 }
@@ -298,7 +298,7 @@ static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct
     ld->t = base_load_sc(&s->flights);
     ld->f = ld->t != NULL ? flight_claim(ld->t, &l, c->id) : NULL;
     if (ld->f == NULL) {
-        cache_load_end(c);
+        cache_load_end(c->store);
         *err = CELLAR_E_LEASE; /* perhaps a lease of another namespace: its holder keeps it */
         return false;
     }
@@ -417,7 +417,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
     out.source = CELLAR_SOURCE_LOADED;
     flight_end(ld.t, ld.f, &out);
-    cache_load_end(c);
+    cache_load_end(c->store);
     base_cancel_set(cancel);
     return err;
 }
@@ -447,7 +447,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
         flight_bytes_drop(kept);
     }
     flight_end(ld.t, ld.f, &out);
-    cache_load_end(c);
+    cache_load_end(c->store);
     base_cancel_set(cancel);
     return CELLAR_OK;
 }
@@ -463,6 +463,6 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
     flight_table *t = base_load_sc(&c->store->flights);
     const bool found = t != NULL && flight_withdraw(t, &l);
     if (found) { memset(ticket, 0, sizeof *ticket); }
-    cache_load_end(c);
+    cache_load_end(c->store);
     return found ? CELLAR_OK : CELLAR_E_LEASE;
 }

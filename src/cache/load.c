@@ -228,7 +228,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     err = cache_call_out(&call, out);
     if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "cellar_get_or_load: no memory"); }
     const int cancel = call.cancel;
-    cache_load_end(c);
+    cache_load_end(c->store);
     base_cancel_set(cancel);
     return err;
 }

@@ -231,7 +231,7 @@ static void cache_bulk_left(struct cellar_load *ld)
         if (one->f != NULL && one->led) { cache_flight_cancel(b->t, one->f); }
     }
     cache_bulk_drop(b);
-    cache_load_end(c);
+    cache_load_end(c->store);
 }
 
 static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_load *ld,
@@ -537,7 +537,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     for (size_t at = 0; missing > 0 && at < count;) {
         cache_many_chunk(&m, items, count, &at, missing, cache_flights(c->store), cancel);
     }
-    cache_load_end(c);
+    cache_load_end(c->store);
     base_cancel_set(cancel);
     return CELLAR_OK;
 }

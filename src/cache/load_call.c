@@ -31,12 +31,18 @@ static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
     cache_namespace_release(namespace);
 }
 
+/* End a call after its frame was lost. */
+static void cache_call_lost(void *ctx)
+{
+    cache_load_end(ctx);
+}
+
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
 {
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                &s->loading, cache_run_free, cache_lease_lost, s };
+                                cache_call_lost, cache_run_free, cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
@@ -95,13 +101,12 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c)
     (void)base_add_sc(&c->store->loading, 1u); /* store, then load: the call or the close sees
                                                 * the other */
     if ((base_load_sc(&c->state) & CACHE_CLOSED) == 0) { return true; }
-    cache_load_end(c);
+    cache_load_end(c->store);
     return false;
 }
 
-CELLAR_PRIVATE void cache_load_end(cellar *c)
+CELLAR_PRIVATE void cache_load_end(cache_store *s)
 {
-    cache_store *s = c->store;
     uint32_t *mine = cache_loads_here(s, false);
     if (mine != NULL) { --*mine; }
     if (BASE_LIKELY(!s->forked)) {

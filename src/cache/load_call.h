@@ -22,7 +22,7 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call);
 /* Return the flights of the store, created at the first load. Return NULL if no memory is left. */
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
-CELLAR_PRIVATE void cache_load_end(cellar *c);
+CELLAR_PRIVATE void cache_load_end(cache_store *s); /* s may be freed after it */
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* running calls of this thread */
 
 /* Fill the result of a plain hit: only the bytes are known. */

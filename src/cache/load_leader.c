@@ -121,12 +121,12 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
 static void cache_lead_left(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
-    cellar *c = call->c;
+    cache_store *s = call->c->store;
     flight_lead_end(ld->f);
     cache_flight_cancel(ld->t, ld->f); /* drops the draft, too */
     cache_call_forget(call);
-    if (call->job != NULL) { cache_job_free(c->store, call->job); }
-    cache_load_end(c);
+    if (call->job != NULL) { cache_job_free(s, call->job); } /* may free the namespace */
+    cache_load_end(s);
 }
 
 /* Return the verdict on return code and results of the loader. */

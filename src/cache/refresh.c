@@ -10,6 +10,7 @@
  *            workers and drops queued jobs.
  * LIMITS     load_queue jobs. Full: the stale value is served and counted; the next call tries
  *            again. Jobs start workers one by one up to load_workers; workers stay until the close.
+ *            A worker that a loader ended is replaced by the next job, or by a tick.
  * SEE ALSO   Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh (XFetch). */
 #include "base/user_callback.h"
 #include "cache/refresh.h"
@@ -113,7 +114,7 @@ static void cache_job_run(cache_store *s, cache_job *j)
     (void)base_add_rlx(&namespace->refs, 1u); /* the ref of the job is dropped with it */
     cache_job_free(s, j);
     cache_namespace_release(namespace);
-    (void)base_sub_ar(&s->loading, 1u);
+    cache_load_end(s);
 }
 
 static cache_job *cache_job_pop(cache_store *s)
@@ -149,26 +150,44 @@ static void cache_worker_main(void *arg)
     }
 }
 
-/* Start one more worker, if more are allowed and no other thread starts one. */
+/* Return the place of a worker that a loader ended, else of one that was never started; NULL: all
+ * run. */
+static base_thread *cache_worker_place(cache_store *s) SYNC_HOLDS(QUEUE);
+static base_thread *cache_worker_place(cache_store *s)
+{
+    if (s->worker == NULL || s->worker_starting || s->jobs_end || s->forked) { return NULL; }
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        if (base_load_acq(&s->worker[i].running) == 0) { return &s->worker[i]; }
+    }
+    return s->worker_count < s->load_workers ? &s->worker[s->worker_count] : NULL;
+}
+
+/* Make room for the workers with the first job. */
+static void cache_workers_room(cache_store *s)
+{
+    const size_t bytes = (size_t)s->load_workers * sizeof *s->worker;
+    base_thread *array = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL);
+    sync_take(QUEUE, &s->job_lock);
+    const bool kept = s->worker == NULL && !s->jobs_end;
+    if (kept) { s->worker = array; }
+    sync_drop(QUEUE, &s->job_lock);
+    if (!kept) { base_free(&s->account, BASE_MOD_STORE, array, bytes); }
+}
+
+/* Start one more worker, or replace one that a loader ended, if no other thread starts one. The
+ * caller counts in `loading`, so a close waits. */
 static void cache_worker_more(cache_store *s)
 {
-    base_thread *array = NULL;
-    const size_t bytes = (size_t)s->load_workers * sizeof *array;
     sync_take(QUEUE, &s->job_lock);
-    bool wanted = !s->worker_starting && !s->jobs_end && s->worker_count < s->load_workers &&
-                  !s->forked;
-    const bool first = s->worker == NULL;
-    if (wanted) { s->worker_starting = true; }
+    base_thread *at = cache_worker_place(s);
+    const bool again = at != NULL && at < &s->worker[s->worker_count];
+    if (at != NULL) { s->worker_starting = true; }
     sync_drop(QUEUE, &s->job_lock);
-    if (!wanted) { return; }
-    if (first) { array = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL); }
+    if (at == NULL) { return; }
+    if (again) { base_thread_join(at); }
+    const bool up = base_thread_start(at, cache_worker_main, s, "cellar-load") == 0;
     sync_take(QUEUE, &s->job_lock);
-    if (first) { s->worker = array; }
-    base_thread *at = s->worker != NULL ? &s->worker[s->worker_count] : NULL;
-    sync_drop(QUEUE, &s->job_lock);
-    const bool up = at != NULL && base_thread_start(at, cache_worker_main, s, "cellar-load") == 0;
-    sync_take(QUEUE, &s->job_lock);
-    if (up) { s->worker_count++; }
+    if (up && !again) { s->worker_count++; }
     s->worker_starting = false;
     sync_drop(QUEUE, &s->job_lock);
 }
@@ -177,7 +196,7 @@ static bool cache_job_push(cache_store *s, cache_job *j)
 {
     sync_take(QUEUE, &s->job_lock);
     const bool room = s->job_count < s->load_queue && !s->jobs_end;
-    const bool more = room && s->worker_count < s->load_workers;
+    const bool first = room && s->worker == NULL && s->load_workers != 0 && !s->forked;
     if (room) {
         j->next = NULL;
         if (s->job_last != NULL) { s->job_last->next = j; } else { s->job_first = j; }
@@ -186,7 +205,8 @@ static bool cache_job_push(cache_store *s, cache_job *j)
     }
     sync_drop(QUEUE, &s->job_lock);
     if (!room) { return false; }
-    if (more) { cache_worker_more(s); }
+    if (first) { cache_workers_room(s); }
+    cache_worker_more(s);
     (void)base_add_ar(&s->job_bell, 1u);
     sync_wake(&s->job_bell, 1);
     return true;
@@ -221,6 +241,15 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
     if (t == NULL || base_thread_self()->depth > 0) { return false; }
     (void)flight_expire(t, base_now_ms(&s->clock));
     const uint64_t since_ns = base_now_ns();
+    sync_take(QUEUE, &s->job_lock);
+    const bool ended =
+        s->job_first != NULL && s->worker_count != 0 && cache_worker_place(s) != NULL;
+    sync_drop(QUEUE, &s->job_lock);
+    if (ended) { /* a loader may have ended the worker that was to take the job */
+        (void)base_add_sc(&s->loading, 1u);
+        cache_worker_more(s);
+        (void)base_sub_ar(&s->loading, 1u);
+    }
     for (;;) {
         sync_take(QUEUE, &s->job_lock);
         const bool mine = s->job_first != NULL && s->worker_count == 0;

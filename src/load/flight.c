@@ -221,7 +221,7 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
         self->leads = outer;
         flight_end(t, f, &FLIGHT_HANDS_OVER);
         if (will.lost != NULL) { will.lost(&will); }
-        if (last) { (void)base_sub_ar(t->callers, 1u); } /* the table may be freed after this */
+        if (last) { t->call_lost(t->ctx); } /* the table may be freed after this */
         f = outer;
     }
 }

@@ -351,7 +351,7 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->mask = shards - 1;
     t->max_flights = cfg->max_flights;
     t->max_waiters = cfg->max_waiters;
-    t->callers = cfg->callers;
+    t->call_lost = cfg->call_lost;
     t->notes_free = cfg->notes_free;
     t->lease_lost = cfg->lease_lost;
     t->ctx = cfg->ctx;

@@ -84,7 +84,7 @@ typedef struct flight_config {
     base_account *account;
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
-    _Atomic uint32_t *callers; /* calls inside loads; flight_reap lowers it for each lost frame */
+    void (*call_lost)(void *ctx); /* from flight_reap, once a lost frame; may free the table */
     void (*notes_free)(void *notes); /* frees what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
@@ -190,7 +190,7 @@ struct flight_table {
     size_t raw_bytes;
     uint32_t mask;
     uint32_t max_flights, max_waiters;
-    _Atomic uint32_t *callers;   /* from flight_config */
+    void (*call_lost)(void *ctx); /* from flight_config */
     void (*notes_free)(void *notes); /* this and the next two: from flight_config; constant */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;

@@ -787,6 +787,102 @@ static void thread_exit_of_leader_hands_load_over(void)
     kit_close(c);
 }
 
+/* Overwrite freed blocks, so that a read after the free finds no pointer. */
+static void *wiped_alloc(size_t bytes, void *ctx)
+{
+    (void)ctx;
+    return malloc(bytes);
+}
+static void wiped_free(void *p, size_t bytes, void *ctx)
+{
+    volatile unsigned char *b = p;
+    (void)ctx;
+    for (size_t i = 0; p != NULL && i < bytes; i++) { b[i] = 0xdb; }
+    free(p);
+}
+
+static void *tick_main(void *arg)
+{
+    caller *k = arg;
+    k->err = cellar_tick(k->c, 1000000, NULL);
+    return NULL;
+}
+
+/* Make "k" stale in c and queue its refresh by s. */
+static void queue_refresh(cellar *c, source *s)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    o.ttl_ms = 1000;
+    o.stale_ms = 60000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, s, text, NULL), CELLAR_STALE);
+}
+
+/* The refresh holds the last ref of the namespace when its thread ends. */
+static void thread_exit_in_refresh_of_dropped_namespace_ends_load(void)
+{
+    settings cfg = settings_default();
+    cellar *c, *ns;
+    source s = SOURCE_INIT;
+    caller k;
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.host.alloc = wiped_alloc;
+    cfg.host.free = wiped_free;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "ns", NULL, &ns) == CELLAR_OK);
+    queue_refresh(ns, &s);
+    atomic_store(&s.say, SAY_EXIT);
+    atomic_store(&s.gate, 1);
+    k = (caller){ .c = c, .err = CELLAR_E_INVAL };
+    T_REQUIRE(pthread_create(&k.thread, NULL, tick_main, &k) == 0);
+    wait_for(&s.inside, 1);
+    T_EQ_I64(cellar_namespace_drop(c, "ns"), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    atomic_store(&s.gate, 0);
+    join(&k);
+    T_EQ_I64(k.err, CELLAR_E_INVAL); /* the tick did not return */
+    T_EQ_U64(figures(c).loads_running, 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK); /* no load is counted */
+}
+
+/* A loader may end the thread of a worker; the next refresh has a worker again. */
+static void worker_that_a_loader_ended_is_replaced(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    char text[64];
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.host.load_threads = 1;
+    cfg.host.clock = kit_clock;
+    o.ttl_ms = 1000;
+    o.stale_ms = 3600000;
+    o.retry_throttle_ms = 1;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&s.say, SAY_VALUE);
+        while (kit_load(c, "k", &o, &s, text, NULL) != CELLAR_OK) { /* refreshed by a worker */
+            atomic_fetch_add(&kit_now_ms, 2);
+            sched_yield();
+        }
+        const int calls = atomic_load(&s.calls);
+        atomic_store(&s.say, SAY_EXIT);
+        atomic_fetch_add(&kit_now_ms, 1001);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+        wait_for(&s.calls, calls + 1);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 typedef struct fuzz {
     cellar *c;
     _Atomic uint64_t begun, ended, jumped;
@@ -974,6 +1070,40 @@ static void forked_child_loads_by_itself(void)
     kit_close(c);
 }
 
+/* The loads of the forking thread have ended: the child waits for none of them. */
+static void close_in_child(cellar *c)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        _exit(t_failed() ? 1 : 0);
+    }
+    int status = -1;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    kit_close(c);
+}
+
+static void close_in_child_after_refresh_succeeds(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    queue_refresh(c, &s);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    close_in_child(c);
+}
+
+static void close_in_child_after_longjmp_succeeds(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    if (setjmp(back) == 0) { jump_out(c); }
+    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
+    close_in_child(c);
+}
+
 /* ---- limits ---- */
 
 static void load_limits_return_codes(void)
@@ -1056,6 +1186,10 @@ T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(
        T_CASE(worker_that_waits_for_queued_refresh_runs_it),
        T_CASE(get_after_change_sees_no_older_load), T_CASE(longjmp_out_of_loader_leaves_nothing),
        T_CASE(thread_exit_of_leader_hands_load_over),
+       T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load),
+       T_CASE(worker_that_a_loader_ended_is_replaced),
        T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_during_load_ends_waiters),
-       T_CASE(forked_child_loads_by_itself), T_CASE(load_limits_return_codes),
+       T_CASE(forked_child_loads_by_itself),
+       T_CASE(close_in_child_after_refresh_succeeds),
+       T_CASE(close_in_child_after_longjmp_succeeds), T_CASE(load_limits_return_codes),
        T_CASE(soft_waiters_race_with_starting_workers))

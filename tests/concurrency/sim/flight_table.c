@@ -20,7 +20,6 @@ static struct {
     base_account account;
     base_clock clock;
     flight_table *t;
-    _Atomic uint32_t callers;
     _Atomic uint32_t window;  /* odd: being changed */
     _Atomic uint64_t entry;   /* 0: none */
     uint64_t db, least;
@@ -151,7 +150,7 @@ static void flight_table_run(void)
     base_account_init(&yard.account, 1u << 20, NULL);
     yard.clock = (base_clock){ yard_ms, yard_ms, NULL };
     base_sim_calm(true);
-    const flight_config cfg = { &yard.account, &yard.clock, 64, 64, &yard.callers,
+    const flight_config cfg = { &yard.account, &yard.clock, 64, 64, NULL,
                                 NULL, NULL, NULL };
     yard.t = flight_table_create(&cfg);
     BASE_SIM_CHECK(yard.t != NULL);
