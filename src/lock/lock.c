@@ -482,8 +482,8 @@ BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk
 /* Freeze the record if the handle owns it; else return false with *err, and count it. The word is
  * compared before it is frozen: the record may belong to another key by now. A word frozen in vain
  * loses FROZEN again: a copy of the handle was faster, and perhaps the next owner, too. */
-static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, bool count,
-                       cellar_err *err) SYNC_HOLDS(LOCK)
+static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, cellar_err *err)
+    SYNC_HOLDS(LOCK)
 {
     uint64_t word = base_load_acq(&r->word);
     bool ours = (word | LOCK_FROZEN) == lock_word(lk->fence, LOCK_BITS);
@@ -498,7 +498,7 @@ static bool lock_owned(lock_stripe *s, lock_record *r, const cellar_lock *lk, bo
     }
     const bool gone = !ours && (lk->fence < lock_fence(word) || lk->fence <= s->floor);
     *err = gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
-    if (count) { s->count[gone ? STATS_LOCK_LOST : STATS_LOCK_NOT_OWNER]++; }
+    s->count[gone ? STATS_LOCK_LOST : STATS_LOCK_NOT_OWNER]++;
     return false;
 }
 
@@ -510,7 +510,7 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
     lock_after a = { .chunk = NULL };
     cellar_err err = CELLAR_OK;
     sync_take(LOCK, &s->lock);
-    if (!lock_owned(s, r, lk, true, &err)) {
+    if (!lock_owned(s, r, lk, &err)) {
         lock_leave(t, s, &a);
         return err;
     }
@@ -564,7 +564,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
     if (err != CELLAR_OK) { return err; }
     lock_after a = { .chunk = NULL };
     sync_take(LOCK, &s->lock);
-    if (!lock_owned(s, r, lk, true, &err)) {
+    if (!lock_owned(s, r, lk, &err)) {
         lock_leave(t, s, &a);
         return err;
     }

@@ -2,7 +2,7 @@
  *
  * Aim:    the bound of each algorithm holds over `now_ns` of the results when readings are older
  *         than ones before them: by cellar_limiter_check_at, and by a clock that goes back.
- * Method: random limiters, narrow and wide, alone and as the first of a chain, with ticks and
+ * Method: random limiters, of one word and of several, alone and as the first of a chain, with ticks and
  *         snapshots between the calls. What was admitted is sorted by `now_ns`; every window is
  *         counted. LIMIT_OLDER=n limiters. */
 #include "tests/support/limit_kit.h"
