@@ -17,7 +17,7 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts mem clock tsc_clock timezone hash random sync thread_record \
+SRC_BASE  = err text opts mem clock tsc_clock timezone hash sha256 random sync thread_record \
             user_callback seqlock table glob log vfs pages pack sigbus sim
 SRC_STATS = hist stats text
 SRC_L1    = record segment index large_alloc large_value pin ghost policy_select quota evict \
@@ -33,15 +33,18 @@ SRC_CACHE = version settings open namespace tier l2_tier l2_tier_none hook turn 
             many bloom_guard breaker_calls tags bloom_persist delete_pattern dependencies explain \
             scan events stat load_plan loader_api load_fallback load_leader refresh load load_bulk \
             lease memoize warm maintenance
-MODULES  := base stats l1 l2 load bloom breaker limit lock cache
+SRC_KIT   = key template value board list redact llm embedding
+MODULES  := base stats l1 l2 load bloom breaker limit lock cache kit
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
-            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c)
+            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c) \
+            $(SRC_KIT:%=src/kit/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
-              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h)
+              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h \
+              _kit.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
 WRAPPER   = include/cellar.hpp
 
