@@ -17,8 +17,8 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts fault futex hash random thread_record user_callback sigbus sync mem \
-            clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
+SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
+            mem clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
@@ -33,23 +33,25 @@ SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick ca
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
-            bloom_persist load_plan options settings tier_calls tags tier_store l2_tier l2_tier_none \
-            events hook change lookup plan dependencies set delete touch increment get get_with \
+            bloom_persist load_plan options settings tier_calls tags tier_store l2_tier \
+            l2_tier_none events hook change lookup plan dependencies set delete touch increment get get_with \
             get_alloc pin buf update delete_with many delete_pattern explain scan clear namespace \
             loader_api job load_call load_wait load_guard load_publish load_run load_fallback \
             load_leader refresh load load_bulk lease maintenance option stat check metrics dump \
             fork store
 SRC_EXTRAS = memoize warm write_through
-MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras
+SRC_KIT   = key template value board list redact llm embedding
+MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras kit
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c) \
-            $(SRC_EXTRAS:%=src/extras/%.c)
+            $(SRC_EXTRAS:%=src/extras/%.c) $(SRC_KIT:%=src/kit/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
-              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h)
+              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h \
+              _kit.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
 WRAPPER   = include/cellar.hpp
 

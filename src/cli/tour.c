@@ -35,7 +35,7 @@
 #include "cli/guards.h"
 #include "cli/limits.h"
 #include "cli/policies.h"
-#include "cli/sha256.h"
+#include "base/sha256.h"
 #include "cli/tour_l2.h"
 #include "cli/walk.h"
 
@@ -116,7 +116,7 @@ static const char *const tour_names[TOUR_PASSES] = { "cold", "from L1", "small b
 /* ---- one answer ---- */
 
 typedef struct tour_digest {
-    cli_sha256 sha;
+    base_sha256 sha;
     uint64_t lines, bytes;
     _Atomic uint64_t *read_bytes;
 } tour_digest;
@@ -124,7 +124,7 @@ typedef struct tour_digest {
 static void tour_digest_piece(void *ctx, const unsigned char *p, size_t n)
 {
     tour_digest *d = ctx;
-    cli_sha256_add(&d->sha, p, n);
+    base_sha256_add(&d->sha, p, n);
     for (const unsigned char *at = p; (at = memchr(at, '\n', (size_t)(p + n - at))) != NULL; at++) {
         d->lines++;
     }
@@ -138,12 +138,12 @@ static cli_skip tour_compute(tour_worker *w, const cli_file *file, tour_answer *
     tour_run *run = w->run;
     const uint64_t start = cli_clock_ns();
     tour_digest d = { .read_bytes = &run->read_bytes };
-    cli_sha256_init(&d.sha);
+    base_sha256_init(&d.sha);
     const cli_skip why = cli_file_read(&run->files, file, run->deadline_ns, w->buf, TOUR_READ_BYTES,
                                        tour_digest_piece, &d);
     if (why != CLI_SKIP_COUNT) { return why; }
     *out = (tour_answer){ .lines = d.lines, .bytes = d.bytes };
-    cli_sha256_end(&d.sha, out->digest);
+    base_sha256_end(&d.sha, out->digest);
     out->cost_ns = cli_clock_ns() - start;
     return CLI_SKIP_COUNT;
 }

@@ -13,7 +13,6 @@ bool limits_run(limits_report *out);
 #include "cli/guards_print.c"
 #include "cli/policies_print.c"
 #include "cli/program.c"
-#include "cli/sha256.c"
 #include "cli/text.c"
 #include "cli/tour.c"
 #include "cli/tour_l2_print.c"

@@ -5,7 +5,7 @@
  *         pieces of every size; sha256sum where it is installed. */
 #include "tests/support/t.h"
 
-#include "cli/sha256.c"
+#include "base/sha256.h"
 
 static void hex_of(const unsigned char digest[32], char out[65])
 {
@@ -14,11 +14,11 @@ static void hex_of(const unsigned char digest[32], char out[65])
 
 static void digest_of(const void *data, size_t len, char out[65])
 {
-    cli_sha256 s;
+    base_sha256 s;
     unsigned char digest[32];
-    cli_sha256_init(&s);
-    cli_sha256_add(&s, data, len);
-    cli_sha256_end(&s, digest);
+    base_sha256_init(&s);
+    base_sha256_add(&s, data, len);
+    base_sha256_end(&s, digest);
     hex_of(digest, out);
 }
 
@@ -59,13 +59,13 @@ static void pieces_of_any_size_give_one_digest(void)
     for (size_t len = 0; len <= sizeof text; len++) {
         digest_of(text, len, whole);
         for (size_t step = 1; step < 130; step += 1 + step / 3) {
-            cli_sha256 s;
+            base_sha256 s;
             unsigned char digest[32];
-            cli_sha256_init(&s);
+            base_sha256_init(&s);
             for (size_t at = 0; at < len; at += step) {
-                cli_sha256_add(&s, text + at, len - at < step ? len - at : step);
+                base_sha256_add(&s, text + at, len - at < step ? len - at : step);
             }
-            cli_sha256_end(&s, digest);
+            base_sha256_end(&s, digest);
             hex_of(digest, parts);
             if (!T_EQ_STR(parts, whole)) { return; }
         }
@@ -101,5 +101,5 @@ static void sha256sum_agrees(void)
     free(text);
 }
 
-T_MAIN("cli_sha256", T_CASE(published_vectors), T_CASE(a_million_times_a),
+T_MAIN("base_sha256", T_CASE(published_vectors), T_CASE(a_million_times_a),
        T_CASE(pieces_of_any_size_give_one_digest), T_CASE(sha256sum_agrees))

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Different parts never share a key, nor do different values of a template. Equal parts have
+ *         one key, on every machine.
+ * Method: Encodings are decoded again by a parser of this file, and compared with the tree that was
+ *         drawn: an encoding that can be decoded cannot collide. Values are drawn from few bytes
+ *         close to each other, where joined fields would collide. Published digests. */
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_kit.h"
+
+T_ONE_THREAD;
+
+static uint64_t state;
+
+static uint64_t draw(uint64_t n)
+{
+    state += UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t x = state;
+    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
+    return (x ^ x >> 31) % n;
+}
+
+/* ---- a part as text, and the text read back from an encoding ---- */
+
+typedef struct text { char at[8192]; size_t len; } text;
+
+static void say(text *t, const char *word)
+{
+    const size_t n = strlen(word);
+    T_REQUIRE(t->len + n < sizeof t->at);
+    memcpy(t->at + t->len, word, n + 1);
+    t->len += n;
+}
+
+static void say_bytes(text *t, const unsigned char *p, size_t n)
+{
+    char hex[8];
+    say(t, "'");
+    for (size_t i = 0; i < n; i++) {
+        snprintf(hex, sizeof hex, "%02x", p[i]);
+        say(t, hex);
+    }
+    say(t, "'");
+}
+
+static void say_i64(text *t, int64_t x)
+{
+    char word[32];
+    snprintf(word, sizeof word, "i%" PRId64, x);
+    say(t, word);
+}
+
+static size_t number_at(const unsigned char *p, size_t *at)
+{
+    size_t x = 0;
+    for (unsigned shift = 0;; shift += 7) {
+        const unsigned char byte = p[(*at)++];
+        x |= (size_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) { return x; }
+    }
+}
+
+static uint64_t word_at(const unsigned char *p)
+{
+    uint64_t x = 0;
+    for (int i = 0; i < 8; i++) { x = x << 8 | p[i]; }
+    return x;
+}
+
+static void decode(text *t, const unsigned char *p, size_t *at)
+{
+    const char type = (char)p[(*at)++];
+    const size_t n = number_at(p, at);
+    char word[40];
+    switch (type) {
+    case 's': say_bytes(t, p + *at, n); break;
+    case 'i': say_i64(t, (int64_t)word_at(p + *at)); break;
+    case 'u': snprintf(word, sizeof word, "u%" PRIu64, word_at(p + *at)); say(t, word); break;
+    case 'd': snprintf(word, sizeof word, "d%016" PRIx64, word_at(p + *at)); say(t, word); break;
+    case 't': case 'f': case 'n': say(t, type == 't' ? "t" : type == 'f' ? "f" : "n"); break;
+    default: {
+        T_REQUIRE(type == '[' || type == '{');
+        const size_t parts = type == '[' ? n : 2 * n;
+        say(t, type == '[' ? "[" : "{");
+        for (size_t i = 0; i < parts; i++) { decode(t, p, at); }
+        say(t, "]");
+        return;
+    }
+    }
+    *at += n;
+}
+
+static void add_drawn(cellar_key_builder *b, text *t, unsigned depth);
+
+static void add_map(cellar_key_builder *b, text *t, unsigned depth)
+{
+    static const char *const names[] = { "", "a", "aa", "ab", "b" };
+    text value[5];
+    bool has[5] = { false };
+    T_EQ_I64(cellar_key_add_map(b), CELLAR_OK);
+    for (uint64_t n = draw(5); n > 0; n--) { /* in any order; written in the order of names */
+        const uint64_t i = draw(5);
+        if (has[i]) { continue; }
+        has[i] = true;
+        value[i].len = 0;
+        T_EQ_I64(cellar_key_add_text(b, names[i]), CELLAR_OK);
+        add_drawn(b, &value[i], depth + 1);
+    }
+    T_EQ_I64(cellar_key_end(b), CELLAR_OK);
+    say(t, "{");
+    for (int i = 0; i < 5; i++) {
+        if (!has[i]) { continue; }
+        say_bytes(t, (const unsigned char *)names[i], strlen(names[i]));
+        say(t, value[i].at);
+    }
+    say(t, "]");
+}
+
+static void add_drawn(cellar_key_builder *b, text *t, unsigned depth)
+{
+    static const char *const words[] = { "", "a", "ab", "b", "s\x01", "[", "i", "1", "#" };
+    static const int64_t ints[] = { 0, 1, -1, 255, 256, INT64_MIN, INT64_MAX };
+    static const double reals[] = { 0.5, -0.0, 1.0, 1e300, 9007199254740992.0, -2.5 };
+    char word[40];
+    const uint64_t kind = draw(depth < 4 ? 9 : 7);
+    if (kind < 2) {
+        const char *w = words[draw(9)];
+        T_EQ_I64(cellar_key_add_text(b, w), CELLAR_OK);
+        say_bytes(t, (const unsigned char *)w, strlen(w));
+    } else if (kind == 2) {
+        const int64_t x = ints[draw(7)];
+        T_EQ_I64(cellar_key_add_i64(b, x), CELLAR_OK);
+        say_i64(t, x);
+    } else if (kind == 3) {
+        const uint64_t x = draw(2) == 0 ? 7 : (uint64_t)INT64_MAX + 1 + draw(3);
+        T_EQ_I64(cellar_key_add_u64(b, x), CELLAR_OK);
+        snprintf(word, sizeof word, x == 7 ? "i%" PRIu64 : "u%" PRIu64, x);
+        say(t, word);
+    } else if (kind == 4) {
+        const double x = reals[draw(6)];
+        uint64_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        T_EQ_I64(cellar_key_add_f64(b, x), CELLAR_OK);
+        if (x == 0 || x == 1.0) {
+            say_i64(t, (int64_t)x);
+        } else {
+            snprintf(word, sizeof word, "d%016" PRIx64, bits);
+            say(t, word);
+        }
+    } else if (kind == 5) {
+        const bool x = draw(2) == 0;
+        T_EQ_I64(cellar_key_add_bool(b, x), CELLAR_OK);
+        say(t, x ? "t" : "f");
+    } else if (kind == 6) {
+        T_EQ_I64(cellar_key_add_null(b), CELLAR_OK);
+        say(t, "n");
+    } else if (kind == 7) {
+        T_EQ_I64(cellar_key_add_list(b), CELLAR_OK);
+        say(t, "[");
+        for (uint64_t n = draw(4); n > 0; n--) { add_drawn(b, t, depth + 1); }
+        T_EQ_I64(cellar_key_end(b), CELLAR_OK);
+        say(t, "]");
+    } else {
+        add_map(b, t, depth);
+    }
+}
+
+static void any_key_decodes_to_its_parts(void)
+{
+    state = t_seed();
+    uint64_t decoded = 0;
+    for (uint64_t round = 0; round < t_share(400000) / T_COST + 1000 && !t_failed(); round++) {
+        cellar_key_builder b;
+        unsigned char key[CELLAR_KEY_BUILT_MAX];
+        size_t len = 0, at = 0;
+        static text drawn, got;
+        drawn.len = got.len = 0;
+        cellar_key_begin(&b);
+        for (uint64_t n = 1 + draw(3); n > 0; n--) { add_drawn(&b, &drawn, 0); }
+        T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_OK);
+        if (key[0] == '#') {
+            T_EQ_U64(len, 33);
+            continue;
+        }
+        while (at < len) { decode(&got, key, &at); }
+        T_EQ_U64(at, len);
+        T_EQ_STR(got.at, drawn.at);
+        decoded++;
+    }
+    T_CHECK(decoded > 500);
+}
+
+static size_t key_of(const char *const *texts, size_t n, unsigned char *key)
+{
+    cellar_key_builder b;
+    size_t len = 0;
+    cellar_key_begin(&b);
+    for (size_t i = 0; i < n; i++) { T_EQ_I64(cellar_key_add_text(&b, texts[i]), CELLAR_OK); }
+    T_EQ_I64(cellar_key_finish(&b, key, CELLAR_KEY_BUILT_MAX, &len), CELLAR_OK);
+    return len;
+}
+
+static void swap_split_and_join_of_parts_change_the_key(void)
+{
+    static const char *const lists[][3] = {
+        { "ab", "c" }, { "a", "bc" }, { "abc" }, { "c", "ab" }, { "a", "b", "c" }, { "", "abc" },
+        { "abc", "" }, { "a=b&c" }, { "a=b", "c" }, { "a", "=b&c" }
+    };
+    static const size_t counts[] = { 2, 2, 1, 2, 3, 2, 2, 1, 2, 2 };
+    unsigned char key[10][CELLAR_KEY_BUILT_MAX];
+    size_t len[10];
+    for (size_t i = 0; i < 10; i++) { len[i] = key_of(lists[i], counts[i], key[i]); }
+    for (size_t i = 0; i < 10; i++) {
+        for (size_t j = 0; j < i; j++) {
+            T_CHECK(len[i] != len[j] || memcmp(key[i], key[j], len[i]) != 0);
+        }
+    }
+}
+
+static void key_over_200_bytes_is_the_sha256_of_its_encoding(void)
+{
+    char word[300];
+    unsigned char key[CELLAR_KEY_BUILT_MAX], want[33];
+    memset(word, 'x', sizeof word);
+    word[197] = '\0'; /* with type and length 200 bytes: the last that is kept */
+    const char *one = word;
+    T_EQ_U64(key_of(&one, 1, key), 200);
+    T_CHECK(memcmp(key, "s\xc5\x01xxx", 6) == 0);
+    word[197] = 'x';
+    word[198] = '\0';
+    T_EQ_U64(key_of(&one, 1, key), 33);
+    T_EQ_I64(key[0], '#');
+    /* printf 's\306\001' and 198 times x | sha256sum */
+    static const char digest[] = "b3a3fd031b5902baa2dc2c036192048e17a6464827bd515ee170f40586024ab3";
+    for (int i = 0; i < 32; i++) {
+        unsigned byte = 0;
+        T_REQUIRE(sscanf(digest + 2 * i, "%2x", &byte) == 1);
+        want[1 + i] = (unsigned char)byte;
+    }
+    T_CHECK(memcmp(key + 1, want + 1, 32) == 0);
+}
+
+static void long_parts_and_many_parts_have_a_key(void)
+{
+    static char big[1 << 20];
+    cellar_key_builder b;
+    unsigned char key[2][CELLAR_KEY_BUILT_MAX];
+    size_t len = 0;
+    memset(big, 'y', sizeof big);
+    for (int n = 0; n < 2; n++) {
+        cellar_key_begin(&b);
+        T_EQ_I64(cellar_key_add_list(&b), CELLAR_OK);
+        for (int i = 0; i < 8; i++) {
+            T_EQ_I64(cellar_key_add_bytes(&b, big, sizeof big), CELLAR_OK);
+        }
+        for (int i = 0; i < 5000 + n; i++) { T_EQ_I64(cellar_key_add_i64(&b, i), CELLAR_OK); }
+        T_EQ_I64(cellar_key_end(&b), CELLAR_OK);
+        T_EQ_I64(cellar_key_finish(&b, key[n], sizeof key[n], &len), CELLAR_OK);
+        T_EQ_U64(len, 33);
+    }
+    T_CHECK(memcmp(key[0], key[1], 33) != 0);
+}
+
+static void first_error_of_a_builder_stays(void)
+{
+    cellar_key_builder b;
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    size_t len = 7;
+    static const double bad[] = { (double)__builtin_nan(""), __builtin_inf(), -__builtin_inf() };
+    for (size_t i = 0; i < 3; i++) {
+        cellar_key_begin(&b);
+        T_EQ_I64(cellar_key_add_f64(&b, bad[i]), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_E_INVAL);
+        T_EQ_U64(len, 0);
+    }
+    T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_OK); /* begun again by finish */
+    T_EQ_I64(cellar_key_finish(&b, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, 10);
+    T_EQ_I64(cellar_key_finish(&b, key, sizeof key, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_E_INVAL); /* no part */
+    T_EQ_I64(cellar_key_add_text(&b, NULL), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    T_EQ_I64(cellar_key_add_bytes(&b, NULL, 1), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    T_EQ_I64(cellar_key_add_i64(NULL, 1), CELLAR_E_INVAL);
+    cellar_key_discard(NULL);
+    cellar_key_begin(NULL);
+}
+
+static void map_needs_names_with_values_once_each(void)
+{
+    cellar_key_builder b;
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    cellar_key_begin(&b);
+    (void)cellar_key_add_map(&b);
+    T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    (void)cellar_key_add_map(&b);
+    (void)cellar_key_add_text(&b, "a");
+    T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    (void)cellar_key_add_map(&b);
+    for (int i = 0; i < 2; i++) {
+        (void)cellar_key_add_text(&b, "a");
+        (void)cellar_key_add_i64(&b, i);
+    }
+    T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    (void)cellar_key_add_map(&b);
+    T_EQ_I64(cellar_key_finish(&b, key, sizeof key, NULL), CELLAR_E_INVAL); /* still open */
+    for (int i = 0; i < 8; i++) { T_EQ_I64(cellar_key_add_list(&b), CELLAR_OK); }
+    T_EQ_I64(cellar_key_add_list(&b), CELLAR_E_LIMIT);
+    cellar_key_discard(&b);
+}
+
+static void limits_of_a_builder_are_codes(void)
+{
+    static char big[(16 << 20) + 1];
+    cellar_key_builder b;
+    char name[16];
+    cellar_key_begin(&b);
+    T_EQ_I64(cellar_key_add_bytes(&b, big, sizeof big), CELLAR_E_TOOBIG);
+    cellar_key_discard(&b);
+    for (int i = 0; i < 65536; i++) { T_EQ_I64(cellar_key_add_null(&b), CELLAR_OK); }
+    T_EQ_I64(cellar_key_add_null(&b), CELLAR_E_LIMIT);
+    cellar_key_discard(&b);
+    (void)cellar_key_add_map(&b);
+    for (int i = 0; i < 256; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        T_EQ_I64(cellar_key_add_text(&b, name), CELLAR_OK);
+        T_EQ_I64(cellar_key_add_null(&b), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_key_add_text(&b, "more"), CELLAR_E_LIMIT);
+    cellar_key_discard(&b);
+}
+
+/* ---- templates ---- */
+
+static cellar_bytes bytes_of(const char *p) { return (cellar_bytes){ p, strlen(p) }; }
+
+static void template_joins_prefix_and_text_by_one_separator(void)
+{
+    static const char *const prefixes[] = { "zsxq", "zsxq:", "zsxq::" };
+    static const char *const texts[] = { "project:{id}:stats", ":project:{id}:stats" };
+    const cellar_bytes id = bytes_of("1141152412");
+    for (size_t i = 0; i < 6; i++) {
+        cellar_template t;
+        char key[64];
+        size_t len = 0;
+        T_EQ_I64(cellar_template_compile(prefixes[i / 2], texts[i % 2], &t), CELLAR_OK);
+        T_EQ_I64(cellar_template_key(&t, &id, 1, key, sizeof key, &len), CELLAR_OK);
+        T_EQ_U64(len, 29);
+        T_CHECK(memcmp(key, "zsxq:project:1141152412:stats", 29) == 0);
+    }
+}
+
+static void template_writes_escapes_for_what_would_be_read_otherwise(void)
+{
+    static const struct { const char *text, *value, *key; } rows[] = {
+        { "a:{x}", "b:c", "a:b%3Ac" }, { "a:{x}", "", "a:%_" }, { "a:{x}", "%_", "a:%25_" },
+        { "{x}-z", "1-2", "1%2D2-z" }, { "a:{x}", "1-2", "a:1-2" }, { "{x}1", "11", "%31%311" },
+        { "a:{x}", "{y}", "a:%7By%7D" }, { "a:{x}", "\n", "a:%0A" }, { "a:{x}", "\xc3\xa4 b", "a:\xc3\xa4 b" }
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cellar_template t;
+        char key[64] = { 0 }, back[64] = { 0 };
+        size_t len = 0;
+        const cellar_bytes value = bytes_of(rows[i].value);
+        cellar_bytes got;
+        T_EQ_I64(cellar_template_compile(NULL, rows[i].text, &t), CELLAR_OK);
+        T_EQ_I64(cellar_template_key(&t, &value, 1, key, sizeof key - 1, &len), CELLAR_OK);
+        T_EQ_STR(key, rows[i].key);
+        T_EQ_I64(cellar_template_match(&t, key, len, &got, 1, back, sizeof back), CELLAR_OK);
+        T_CHECK(got.len == value.len && memcmp(got.data, value.data, value.len) == 0);
+    }
+}
+
+static void any_values_of_a_template_come_back(void)
+{
+    static const char *const texts[] = { "{a}:{b}", "k:{a}:{b}:z", "{a}_{b}", "{a}1{b}", "x{a}ab{b}" };
+    static const char bytes[] = "ab:_1%{}-A";
+    state = t_seed() + 1;
+    for (uint64_t round = 0; round < t_share(400000) / T_COST + 1000 && !t_failed(); round++) {
+        cellar_template t;
+        char value[2][6], key[128], back[64];
+        cellar_bytes in[2], out[2];
+        size_t len = 0;
+        for (int i = 0; i < 2; i++) {
+            in[i] = (cellar_bytes){ value[i], (size_t)draw(6) };
+            for (size_t n = 0; n < in[i].len; n++) { value[i][n] = bytes[draw(sizeof bytes)]; }
+        }
+        T_EQ_I64(cellar_template_compile(NULL, texts[draw(5)], &t), CELLAR_OK);
+        T_EQ_I64(cellar_template_key(&t, in, 2, key, sizeof key, &len), CELLAR_OK);
+        T_EQ_I64(cellar_template_match(&t, key, len, out, 2, back, sizeof back), CELLAR_OK);
+        for (int i = 0; i < 2; i++) {
+            T_CHECK(out[i].len == in[i].len && memcmp(out[i].data, in[i].data, in[i].len) == 0);
+        }
+    }
+}
+
+static void key_that_no_template_wrote_is_a_miss(void)
+{
+    static const char *const keys[] = { "a:", "a", "b:1", "a:1:2", "a:%3a", "a:%41", "a:%", "a:%4",
+                                        "a:{", "a:%_x", "a:x%_" };
+    cellar_template t;
+    cellar_bytes got;
+    char back[16];
+    T_EQ_I64(cellar_template_compile(NULL, "a:{x}", &t), CELLAR_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        T_EQ_I64(cellar_template_match(&t, keys[i], strlen(keys[i]), &got, 1, back, sizeof back),
+                 CELLAR_MISS);
+    }
+    T_EQ_I64(cellar_template_match(&t, "a:123", 5, &got, 1, back, 2), CELLAR_E_BUFFER);
+}
+
+static void broken_template_is_refused(void)
+{
+    static const char *const bad[] = { "", "a{", "a}", "{}", "{a", "{a}{b}", "{a}%", "{a{b}}" };
+    char many[200] = "", longer[400];
+    cellar_template t;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        T_EQ_I64(cellar_template_compile(NULL, bad[i], &t), CELLAR_E_INVAL);
+    }
+    T_EQ_I64(cellar_template_compile("p{", "a", &t), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_template_compile(NULL, NULL, &t), CELLAR_E_INVAL);
+    for (int i = 0; i < 17; i++) { strcat(many, "{x}:"); }
+    T_EQ_I64(cellar_template_compile(NULL, many, &t), CELLAR_E_LIMIT);
+    memset(longer, 'a', sizeof longer - 1);
+    longer[256] = '\0';
+    T_EQ_I64(cellar_template_compile(NULL, longer, &t), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_template_compile(longer, "a", &t), CELLAR_E_TOOBIG);
+    longer[255] = '\0';
+    T_EQ_I64(cellar_template_compile(NULL, longer, &t), CELLAR_OK);
+    char key[300];
+    size_t len = 0;
+    T_EQ_I64(cellar_template_key(&t, NULL, 0, key, sizeof key, &len), CELLAR_OK);
+    T_EQ_U64(len, 255);
+    T_EQ_I64(cellar_template_key(&t, NULL, 0, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, 255);
+    const cellar_bytes value = { "x", 1 };
+    T_EQ_I64(cellar_template_key(&t, &value, 1, key, sizeof key, &len), CELLAR_E_INVAL);
+}
+
+T_MAIN("api_kit_keys", T_CASE(any_key_decodes_to_its_parts),
+       T_CASE(swap_split_and_join_of_parts_change_the_key),
+       T_CASE(key_over_200_bytes_is_the_sha256_of_its_encoding),
+       T_CASE(long_parts_and_many_parts_have_a_key), T_CASE(first_error_of_a_builder_stays),
+       T_CASE(map_needs_names_with_values_once_each), T_CASE(limits_of_a_builder_are_codes),
+       T_CASE(template_joins_prefix_and_text_by_one_separator),
+       T_CASE(template_writes_escapes_for_what_would_be_read_otherwise),
+       T_CASE(any_values_of_a_template_come_back), T_CASE(key_that_no_template_wrote_is_a_miss),
+       T_CASE(broken_template_is_refused))

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    An LLM request has one key, made of everything that changes its answer; only complete
+ *         answers are stored, and what they saved is counted. Embeddings load just what is missing,
+ *         each text once; a vector that fails leaves the caller's floats unchanged.
+ * Method: one field of a request changed after the other; loaders of this file that count, fail and
+ *         return too little; IEEE 754 halves against a table. */
+#include "tests/support/t.h"
+
+#include <math.h>
+
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_kit.h"
+
+static cellar *store(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar *c = NULL;
+    host.no_threads = 1;
+    cfg.memory_bytes = 16u << 20;
+    cfg.host = &host;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_bytes text_of(const char *p) { return (cellar_bytes){ p, strlen(p) }; }
+
+/* ---- keys of requests ---- */
+
+typedef struct request { /* a request with room for what it points to */
+    cellar_llm_request r;
+    cellar_llm_message m[2];
+    cellar_llm_param p[3];
+} request;
+
+static void request_new(request *q)
+{
+    memset(q, 0, sizeof *q);
+    q->r = cellar_llm_request_default();
+    q->r.scope = text_of("app");
+    q->r.tenant = text_of("credential");
+    q->r.provider = text_of("https://api.example/v1");
+    q->r.model = text_of("large");
+    q->m[0].role = text_of("system");
+    q->m[0].content = text_of("be brief");
+    q->m[1].role = text_of("user");
+    q->m[1].content = text_of("Is 7 a prime?");
+    q->r.messages = q->m;
+    q->r.message_count = 2;
+    q->p[0] = (cellar_llm_param){ "temperature", CELLAR_ARG(0.5) };
+    q->p[1] = (cellar_llm_param){ "max_tokens", CELLAR_ARG(100) };
+    q->p[2] = (cellar_llm_param){ "stream", CELLAR_ARG(1) };
+    q->r.params = q->p;
+    q->r.param_count = 3;
+}
+
+/* Change one field that changes the answer. Return false after the last. */
+static bool change(request *q, int which)
+{
+    switch (which) {
+    case 0: q->r.scope = text_of("other"); break;
+    case 1: q->r.tenant = text_of("credential2"); break;
+    case 2: q->r.flags = CELLAR_LLM_SHARED; break;
+    case 3: q->r.provider = text_of("https://api.example/v2"); break;
+    case 4: q->r.model = text_of("small"); break;
+    case 5: q->m[0].role = text_of("user"); break;
+    case 6: q->m[1].content = text_of("Is 7 a prime? "); break;
+    case 7: q->m[1].name = text_of("ann"); break;
+    case 8: q->m[1].tool_calls = text_of("[]"); break;
+    case 9: q->r.message_count = 1; break;
+    case 10: q->r.tools = text_of("[]"); break;
+    case 11: q->r.response_format = text_of("json"); break;
+    case 12: q->p[0].value = CELLAR_ARG(0.6); break;
+    case 13: q->p[0].name = "top_p"; break;
+    case 14: q->p[1].value = CELLAR_ARG("100"); break;
+    case 15: q->r.param_count = 1; break;
+    case 16: q->p[2] = (cellar_llm_param){ "unknown", CELLAR_ARG(1) }; break;
+    case 17: q->r.bucket = 1; break;
+    case 18: q->m[0].name = text_of(""); break;
+    case 19:
+        q->r.message_count = 0;
+        q->r.prompt = text_of("Is 7 a prime?");
+        break;
+    default: return false;
+    }
+    return true;
+}
+
+static void any_field_that_changes_the_answer_changes_the_key(void)
+{
+    unsigned char key[32][CELLAR_KEY_BUILT_MAX];
+    size_t len[32];
+    int n = 0;
+    for (;; n++) {
+        request q;
+        request_new(&q);
+        if (n > 0 && !change(&q, n - 1)) { break; }
+        T_EQ_I64(cellar_llm_key(&q.r, key[n], CELLAR_KEY_BUILT_MAX, &len[n]), CELLAR_OK);
+        for (int i = 0; i < n; i++) {
+            T_CHECK(len[i] != len[n] || memcmp(key[i], key[n], len[n]) != 0);
+        }
+    }
+    T_EQ_I64(n, 21);
+}
+
+static void order_of_parameters_and_what_is_left_out_keep_the_key(void)
+{
+    static const char *const left_out[] = { "stream", "stream_options", "user", "metadata", "store" };
+    unsigned char want[CELLAR_KEY_BUILT_MAX], key[CELLAR_KEY_BUILT_MAX];
+    size_t len = 0, now = 0;
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_key(&q.r, want, sizeof want, &len), CELLAR_OK);
+    for (size_t i = 0; i < 5; i++) {
+        request_new(&q);
+        q.p[2] = q.p[0];
+        q.p[0] = (cellar_llm_param){ left_out[i], CELLAR_ARG("x") };
+        T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &now), CELLAR_OK);
+        T_CHECK(now == len && memcmp(key, want, len) == 0);
+    }
+    request_new(&q);
+    q.p[1].value = CELLAR_ARG(100.0); /* the number, not its type */
+    T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &now), CELLAR_OK);
+    T_CHECK(now == len && memcmp(key, want, len) == 0);
+}
+
+static void request_that_is_none_is_refused(void)
+{
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    size_t len = 7;
+    request q;
+    for (int i = 0; i < 9; i++) {
+        request_new(&q);
+        switch (i) {
+        case 0: q.r.model.len = 0; break;
+        case 1: q.r.prompt = text_of("both"); break;
+        case 2: q.r.message_count = 0; break;
+        case 3: q.r.tenant = (cellar_bytes){ NULL, 0 }; break;
+        case 4: q.p[1].name = "temperature"; break;
+        case 5: q.p[0].value = CELLAR_ARG((double)NAN); break;
+        case 6: q.p[0].name = NULL; break;
+        case 7: q.r.params = NULL; break;
+        default: q.r.messages = NULL; break;
+        }
+        T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &len), CELLAR_E_INVAL);
+        T_EQ_U64(len, 0);
+    }
+    request_new(&q);
+    q.r.flags = 2;
+    T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &len), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_llm_key(NULL, key, sizeof key, &len), CELLAR_E_INVAL);
+    request_new(&q);
+    T_EQ_I64(cellar_llm_key(&q.r, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_CHECK(len > 33 && len <= CELLAR_KEY_BUILT_MAX);
+}
+
+/* ---- answers ---- */
+
+typedef struct model { /* what the model answers */
+    const char *text;
+    uint32_t complete;
+    int calls;
+    cellar_err err;
+} model;
+
+static cellar_err ask(cellar_load *load, const cellar_llm_request *req, void *ctx)
+{
+    model *m = ctx;
+    cellar_llm_usage u = cellar_llm_usage_default();
+    T_CHECK(req->model.len != 0);
+    m->calls++;
+    if (m->err != CELLAR_OK) { return m->err; }
+    u.tokens_in = 10;
+    u.tokens_out = 20;
+    u.upstream_ms = 300;
+    u.cost = 4000;
+    u.complete = m->complete;
+    return cellar_llm_set_answer(load, m->text, strlen(m->text), &u);
+}
+
+static cellar_err answer(cellar_llm *llm, const request *q, model *m, char out[64])
+{
+    cellar_result r = cellar_result_default();
+    cellar_llm_answer a = cellar_llm_answer_default();
+    a.result = &r;
+    const cellar_err err = cellar_llm_get_or_call(llm, &q->r, ask, m, &a);
+    if (err == CELLAR_OK) {
+        T_REQUIRE(a.text_len < 64);
+        memcpy(out, a.text, a.text_len);
+        out[a.text_len] = '\0';
+        T_EQ_U64(a.tokens_in, 10);
+        T_EQ_U64(a.cost, 4000);
+    }
+    cellar_result_free(&r);
+    return err;
+}
+
+static void complete_answer_is_stored_and_what_it_saved_is_counted(void)
+{
+    cellar *c = store();
+    cellar_llm *llm = NULL;
+    cellar_llm_stats s = cellar_llm_stats_default();
+    model m = { "Yes.", 1, 0, CELLAR_OK };
+    char got[64];
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_open(c, NULL, &llm), CELLAR_OK);
+    for (int i = 0; i < 5; i++) {
+        T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+        T_EQ_STR(got, "Yes.");
+    }
+    T_EQ_I64(m.calls, 1);
+    q.r.bucket = 1;
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_I64(m.calls, 2);
+    T_EQ_I64(cellar_llm_stats_get(llm, &s), CELLAR_OK);
+    T_EQ_U64(s.answers, 6);
+    T_EQ_U64(s.calls, 2);
+    T_EQ_U64(s.saved_tokens_in, 40);
+    T_EQ_U64(s.saved_tokens_out, 80);
+    T_EQ_U64(s.saved_ms, 1200);
+    T_EQ_U64(s.saved_cost, 16000);
+    cellar_llm_close(llm);
+    cellar_close(c);
+}
+
+static void incomplete_answer_and_failure_are_not_stored(void)
+{
+    cellar *c = store();
+    cellar_llm *llm = NULL;
+    model m = { "Ye", 0, 0, CELLAR_OK };
+    char got[64];
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_open(c, NULL, &llm), CELLAR_OK);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_STR(got, "Ye");
+    m.err = CELLAR_E_IO;
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_E_LOADER);
+    m = (model){ "", 1, m.calls, CELLAR_OK };
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK); /* empty and complete: an answer */
+    T_EQ_I64(m.calls, 3);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_STR(got, "");
+    T_EQ_I64(m.calls, 3);
+    cellar_llm_close(llm);
+    cellar_close(c);
+}
+
+static void mode_decides_which_requests_are_cached(void)
+{
+    static const struct { cellar_llm_mode mode; double temperature; bool seed; int calls; } rows[] = {
+        { CELLAR_LLM_ALWAYS, 0.5, false, 1 },        { CELLAR_LLM_NEVER, 0, true, 3 },
+        { CELLAR_LLM_DETERMINISTIC, 0.5, false, 3 }, { CELLAR_LLM_DETERMINISTIC, 0, false, 1 },
+        { CELLAR_LLM_DETERMINISTIC, 0.5, true, 1 }
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cellar *c = store();
+        cellar_llm *llm = NULL;
+        cellar_llm_opts o = cellar_llm_opts_default();
+        model m = { "x", 1, 0, CELLAR_OK };
+        char got[64];
+        request q;
+        request_new(&q);
+        o.mode = rows[i].mode;
+        q.p[0].value = CELLAR_ARG(rows[i].temperature);
+        if (rows[i].seed) { q.p[2] = (cellar_llm_param){ "seed", CELLAR_ARG(7) }; }
+        T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
+        for (int n = 0; n < 3; n++) { T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK); }
+        T_EQ_I64(m.calls, rows[i].calls);
+        cellar_llm_close(llm);
+        cellar_close(c);
+    }
+}
+
+static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *req, void *ctx)
+{
+    (void)req;
+    (void)ctx;
+    return cellar_load_value(load, "x", 1);
+}
+
+static void stored_value_of_another_form_is_loaded_again(void)
+{
+    cellar *c = store();
+    cellar_llm *llm = NULL;
+    model m = { "Yes.", 1, 0, CELLAR_OK };
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    char got[64];
+    size_t len;
+    request q;
+    request_new(&q);
+    T_EQ_I64(cellar_llm_open(c, NULL, &llm), CELLAR_OK);
+    T_EQ_I64(cellar_llm_key(&q.r, key, sizeof key, &len), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, key, len, "no answer", 9, NULL), CELLAR_OK);
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_STR(got, "Yes.");
+    T_EQ_I64(answer(llm, &q, &m, got), CELLAR_OK);
+    T_EQ_I64(m.calls, 1);
+    cellar_result r = cellar_result_default();
+    cellar_llm_answer a = cellar_llm_answer_default();
+    q.r.bucket = 9;
+    T_EQ_I64(cellar_llm_get_or_call(llm, &q.r, sets_plain_value, NULL, &a), CELLAR_E_INVAL);
+    a.result = &r;
+    T_EQ_I64(cellar_llm_get_or_call(llm, &q.r, sets_plain_value, NULL, &a), CELLAR_E_TYPE);
+    cellar_result_free(&r);
+    cellar_llm_close(llm);
+    cellar_llm_close(NULL);
+    cellar_close(c);
+}
+
+/* ---- embeddings ---- */
+
+#define DIM 16u
+
+typedef struct embedder {
+    uint32_t calls, texts, widest;
+    int fail; /* 1: no vector for texts with 'b'; 2: another dimension; 3: NaN; 4: an error at 'b' */
+} embedder;
+
+static void vector_of(cellar_bytes text, float out[DIM])
+{
+    uint32_t x = 17;
+    for (size_t i = 0; i < text.len; i++) { x = x * 31 + ((const unsigned char *)text.data)[i]; }
+    for (uint32_t i = 0; i < DIM; i++) { out[i] = (float)((x >> i) % 200) / 100.0f - 1.0f; }
+}
+
+static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
+                        void *ctx)
+{
+    embedder *e = ctx;
+    e->calls++;
+    e->texts += (uint32_t)count;
+    if (count > e->widest) { e->widest = (uint32_t)count; }
+    for (size_t i = 0; i < count; i++) {
+        float v[DIM];
+        const bool bad = memchr(texts[i].data, 'b', texts[i].len) != NULL;
+        for (size_t n = 0; n < i; n++) { /* each text once */
+            T_CHECK(texts[n].len != texts[i].len ||
+                    memcmp(texts[n].data, texts[i].data, texts[i].len) != 0);
+        }
+        vector_of(texts[i], v);
+        if (bad && e->fail == 1) { continue; }
+        if (bad && e->fail == 2) {
+            T_EQ_I64(cellar_embeddings_set(call, i, v, DIM - 1), CELLAR_E_INVAL);
+            continue;
+        }
+        if (bad && e->fail == 3) { v[3] = NAN; }
+        if (bad && e->fail == 4) { return CELLAR_E_IO; }
+        T_EQ_I64(cellar_embeddings_set(call, i, v, DIM), bad && e->fail == 3 ? CELLAR_E_INVAL
+                                                                             : CELLAR_OK);
+    }
+    T_EQ_I64(cellar_embeddings_set(call, count, NULL, DIM), CELLAR_E_INVAL);
+    return CELLAR_OK;
+}
+
+static cellar_embeddings *embeddings(cellar *c, cellar_vector_type type, uint32_t batch)
+{
+    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings *e = NULL;
+    o.scope = text_of("app");
+    o.model = text_of("small");
+    o.dim = DIM;
+    o.type = type;
+    o.max_batch = batch;
+    T_REQUIRE(cellar_embeddings_open(c, &o, &e) == CELLAR_OK);
+    return e;
+}
+
+static void vectors_agree(const cellar_bytes *texts, size_t n, const float *out, float most)
+{
+    for (size_t i = 0; i < n; i++) {
+        float want[DIM];
+        vector_of(texts[i], want);
+        for (size_t k = 0; k < DIM; k++) { T_CHECK(fabsf(out[i * DIM + k] - want[k]) <= most); }
+    }
+}
+
+static void only_missing_texts_are_loaded_each_once(void)
+{
+    static const char *const words[] = { "a", "c", "a", "", "dd", "c", "e" };
+    cellar_bytes texts[7];
+    float out[7 * DIM];
+    cellar_err status[7];
+    for (size_t i = 0; i < 7; i++) { texts[i] = text_of(words[i]); }
+    for (uint32_t type = 1; type <= 3; type++) {
+        cellar *c = store();
+        cellar_embeddings *e = embeddings(c, (cellar_vector_type)type, 0);
+        embedder m = { 0, 0, 0, 0 };
+        const float most = type == 1 ? 0 : type == 2 ? 0.0005f : 0.005f;
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 3, embed, &m, out, status), CELLAR_OK);
+        T_EQ_U64(m.calls, 1);
+        T_EQ_U64(m.texts, 2);
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 7, embed, &m, out, status), CELLAR_OK);
+        T_EQ_U64(m.calls, 2);
+        T_EQ_U64(m.texts, 5);
+        vectors_agree(texts, 7, out, most);
+        memset(out, 0, sizeof out);
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 7, embed, &m, out, status), CELLAR_OK);
+        T_EQ_U64(m.calls, 2);
+        vectors_agree(texts, 7, out, most);
+        for (size_t i = 0; i < 7; i++) { T_EQ_I64(status[i], CELLAR_OK); }
+        cellar_embeddings_close(e);
+        cellar_close(c);
+    }
+}
+
+static void batches_are_cut_at_their_limit(void)
+{
+    enum { N = 50 };
+    char word[N][8];
+    cellar_bytes texts[N];
+    static float out[N * DIM];
+    cellar_err status[N];
+    cellar *c = store();
+    cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 7);
+    embedder m = { 0, 0, 0, 0 };
+    for (size_t i = 0; i < N; i++) {
+        snprintf(word[i], sizeof word[i], "t%zu", i);
+        texts[i] = text_of(word[i]);
+    }
+    T_EQ_I64(cellar_embeddings_get_many(e, texts, N, embed, &m, out, status), CELLAR_OK);
+    T_EQ_U64(m.calls, 8);
+    T_EQ_U64(m.widest, 7);
+    T_EQ_U64(m.texts, N);
+    vectors_agree(texts, N, out, 0);
+    cellar_embeddings_close(e);
+    cellar_close(c);
+}
+
+static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
+{
+    static const char *const words[] = { "a", "b", "c" };
+    for (int fail = 1; fail <= 4; fail++) {
+        cellar *c = store();
+        cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 1);
+        embedder m = { 0, 0, 0, fail };
+        cellar_bytes texts[3];
+        float out[3 * DIM];
+        cellar_err status[3];
+        for (size_t i = 0; i < 3; i++) { texts[i] = text_of(words[i]); }
+        for (size_t i = 0; i < 3 * DIM; i++) { out[i] = 42; }
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 3, embed, &m, out, status), CELLAR_OK);
+        for (size_t i = 0; i < 3; i++) {
+            /* an error ends the batches: texts behind it, in the order of keys, fail as well */
+            const bool ok = status[i] == CELLAR_OK;
+            T_CHECK(i == 1 ? status[i] == CELLAR_E_LOADER
+                           : ok || (fail == 4 && status[i] == CELLAR_E_LOADER));
+            for (size_t k = 0; !ok && k < DIM; k++) { T_CHECK(out[i * DIM + k] == 42); }
+        }
+        m.fail = 0;
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 3, embed, &m, out, status), CELLAR_OK);
+        vectors_agree(texts, 3, out, 0);
+        T_EQ_I64(status[1], CELLAR_OK);
+        cellar_embeddings_close(e);
+        cellar_close(c);
+    }
+}
+
+static void stored_vector_of_another_form_is_loaded_again(void)
+{
+    cellar *c = store();
+    cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 0);
+    embedder m = { 0, 0, 0, 0 };
+    const cellar_bytes texts[2] = { text_of("a"), text_of("c") };
+    float out[2 * DIM];
+    cellar_err status[2];
+    unsigned char key[CELLAR_KEY_BUILT_MAX];
+    size_t len;
+    cellar_key_builder b;
+    cellar_key_begin(&b); /* as written in the head of src/kit/embedding.c */
+    (void)cellar_key_add_text(&b, "emb1");
+    (void)cellar_key_add_text(&b, "app");
+    (void)cellar_key_add_null(&b);
+    (void)cellar_key_add_text(&b, "small");
+    (void)cellar_key_add_u64(&b, DIM);
+    (void)cellar_key_add_u64(&b, CELLAR_VECTOR_F32);
+    (void)cellar_key_add_text(&b, "a");
+    T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, key, len, "[0.1, 0.2]", 10, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_embeddings_get_many(e, texts, 2, embed, &m, out, status), CELLAR_OK);
+    T_EQ_U64(m.texts, 2);
+    vectors_agree(texts, 2, out, 0);
+    T_EQ_I64(cellar_embeddings_get_many(e, texts, 2, embed, &m, out, status), CELLAR_OK);
+    T_EQ_U64(m.texts, 2);
+    T_EQ_I64(cellar_contains(c, key, len), CELLAR_OK);
+    cellar_embeddings_close(e);
+    cellar_close(c);
+}
+
+static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
+                            void *ctx)
+{
+    (void)texts;
+    (void)count;
+    return cellar_embeddings_set(call, 0, ctx, 12);
+}
+
+static void halves_are_the_nearest_ones(void)
+{
+    static const float in[12] = { 1.0f, -2.0f, 65504.0f, 65519.0f, 1e30f, 6.103515625e-05f,
+                                  5.9604645e-08f, 2.9802322e-08f, 3e-08f, 1.00048828125f,
+                                  1.00146484375f, 0.33325195f };
+    static const float want[12] = { 1.0f, -2.0f, 65504.0f, 65504.0f, 65504.0f, 6.103515625e-05f,
+                                    5.9604645e-08f, 0.0f, 5.9604645e-08f, 1.0f, 1.001953125f,
+                                    0.33325195f };
+    cellar *c = store();
+    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings *e = NULL;
+    const cellar_bytes text = text_of("x");
+    float out[12], input[12];
+    cellar_err status;
+    memcpy(input, in, sizeof in);
+    o.model = text_of("m");
+    o.dim = 12;
+    o.type = CELLAR_VECTOR_F16;
+    T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_OK);
+    T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed_one, input, out, &status), CELLAR_OK);
+    for (size_t i = 0; i < 12; i++) { T_CHECK(out[i] == want[i]); }
+    cellar_embeddings_close(e);
+    cellar_close(c);
+}
+
+static void bad_options_are_refused(void)
+{
+    cellar *c = store();
+    cellar_embeddings *e = NULL;
+    cellar_llm *llm = NULL;
+    cellar_load_opts load = cellar_load_opts_default();
+    for (int i = 0; i < 6; i++) {
+        cellar_embeddings_opts o = cellar_embeddings_opts_default();
+        o.model = text_of("m");
+        o.dim = 4;
+        switch (i) {
+        case 0: o.dim = 0; break;
+        case 1: o.dim = 65537; break;
+        case 2: o.model.len = 0; break;
+        case 3: o.type = (cellar_vector_type)4; break;
+        case 4: o.max_batch = 4097; break;
+        default:
+            load.flags = CELLAR_LOAD_CTX_STATIC;
+            o.load = &load;
+            break;
+        }
+        T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_E_INVAL);
+        T_CHECK(e == NULL);
+    }
+    cellar_llm_opts o = cellar_llm_opts_default();
+    o.mode = (cellar_llm_mode)3;
+    T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
+    o = cellar_llm_opts_default();
+    o.load = &load;
+    T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
+    T_CHECK(llm == NULL);
+    cellar_embeddings_close(NULL);
+    cellar_close(c);
+}
+
+static void presets_are_those_of_the_documents(void)
+{
+    const cellar_load_opts a = cellar_load_opts_manager(), b = cellar_load_opts_module();
+    T_CHECK(a.ttl_ms == 3600000 && a.negative_ttl_ms == 60000 && a.jitter_pct == 10 &&
+            a.jitter_mode == CELLAR_JITTER_PLUSMINUS && a.flags == 0);
+    T_CHECK(b.ttl_ms == 300000 && b.negative_ttl_ms == 300000 && b.jitter_pct == 10 &&
+            b.jitter_mode == CELLAR_JITTER_PLUS && b.flags == 0);
+}
+
+T_MAIN("api_kit_models", T_CASE(any_field_that_changes_the_answer_changes_the_key),
+       T_CASE(order_of_parameters_and_what_is_left_out_keep_the_key),
+       T_CASE(request_that_is_none_is_refused),
+       T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted),
+       T_CASE(incomplete_answer_and_failure_are_not_stored),
+       T_CASE(mode_decides_which_requests_are_cached),
+       T_CASE(stored_value_of_another_form_is_loaded_again),
+       T_CASE(only_missing_texts_are_loaded_each_once), T_CASE(batches_are_cut_at_their_limit),
+       T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored),
+       T_CASE(stored_vector_of_another_form_is_loaded_again), T_CASE(halves_are_the_nearest_ones),
+       T_CASE(bad_options_are_refused), T_CASE(presets_are_those_of_the_documents))
