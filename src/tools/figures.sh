@@ -9,8 +9,8 @@
 # COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
 #                           out, without src/cli, src/extras, base/sim.* and the parts that come
 #                           later (their folders and headers)
-#            loaded bytes   text + data of `size` over dist/cellar.c; k is 1,000. "All OMIT" sets
-#                           every CELLAR_OMIT_ switch that the drop-in knows.
+#            loaded bytes   text + data of `size` over dist/cellar.c, without the kit; k is 1,000.
+#                           "All OMIT" sets every CELLAR_OMIT_ switch that the drop-in knows.
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
 #            README         the line by which cellar_get and cellar_set have both been seen; all
@@ -75,10 +75,12 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-figures.XXXXXX") || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 say "compiler" "$($CC --version | head -n 1)"
-say "drop-in, loaded bytes at -O2" "$(loaded -O2)"
+engine=-DCELLAR_OMIT_KIT # the parts that come later have figures of their own
+say "drop-in, loaded bytes at -O2" "$(loaded -O2 $engine)"
+say "drop-in with the kit, loaded bytes at -O2" "$(loaded -O2)"
 # shellcheck disable=SC2046 # words are meant to be split
 say "drop-in, loaded bytes at -O2, all OMIT" "$(loaded -O2 $(omit_all))"
-say "drop-in, loaded bytes at -Os" "$(loaded -Os)"
+say "drop-in, loaded bytes at -Os" "$(loaded -Os $engine)"
 if [ -n "$SQLITE" ]; then
     ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE") || exit 1
     say "drop-in, seconds to compile at -O2" "$ours"

@@ -365,6 +365,7 @@ END {
     check_order()
     if (errors) { printf "floors: %d failures\n", errors; exit 1 }
     sub(/^.*src\//, "", most_header)
-    printf "floors: ok; largest circle: %d files (%s); most prototypes: %d (%s)\n", most_circle,
-        most_module, most_prototypes, most_header
+    circle = most_circle ? most_circle " files (" most_module ")" : "none"
+    printf "floors: ok; largest circle: %s; most prototypes: %d (%s)\n", circle,
+        most_prototypes, most_header
 }

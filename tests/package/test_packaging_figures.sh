@@ -32,7 +32,7 @@ figure() { # label, value
 here() { # every line has its figure
     sh src/tools/figures.sh --text >"$t_tmp/here" || return 1
     cat "$t_tmp/here"
-    [ "$(grep -c '  [1-9][0-9]*' "$t_tmp/here")" -eq "$(grep -c '' "$t_tmp/said")" ]
+    [ "$(grep -Ec '  ([1-9][0-9]*|none)' "$t_tmp/here")" -eq "$(grep -c '' "$t_tmp/said")" ]
 }
 t_case code_lines_are_those_of_the_engine figure 'engine, lines of code' 10
 t_case circle_comes_from_floors figure 'largest circle of files in a module' '3 files (l1)'
