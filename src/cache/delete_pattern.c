@@ -68,8 +68,8 @@ static cellar_err cache_match_walk(cache_match *m)
     cellar_err err = CELLAR_OK;
     do {
         BASE_POINT("flight.glob");
-        err = l1_scan_stored(m->namespace->l1, &cursor, CACHE_MATCH_BUCKETS, m->generation,
-                             cache_match_one, m);
+        err = l1_scan(m->namespace->l1, &cursor, CACHE_MATCH_BUCKETS, m->generation,
+                      L1_SCAN_STORED, cache_match_one, m);
     } while (err == CELLAR_OK && cursor != 0 && !cache_is_closed(m->namespace) &&
              base_load_acq(&m->namespace->generation) == m->generation);
     return err;

@@ -114,8 +114,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
-        entries += L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                   L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+        entries += l1_stripe_entries(s);
         granted += s->granted;
         sync_drop(L1_STRIPE, &s->lock);
     }

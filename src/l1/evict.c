@@ -88,9 +88,7 @@ static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec 
 {
     int worth = 0;
     if (c->favor_objects) {
-        const uint64_t a = base_load_rlx(&s->queue[0].live), b = base_load_rlx(&s->queue[1].live);
-        const uint64_t n = L1_LIVE_COUNT(a) + L1_LIVE_COUNT(b);
-        const uint64_t mean = (L1_LIVE_BYTES(a) + L1_LIVE_BYTES(b)) / BASE_MAX(n, 1);
+        const uint64_t mean = l1_stripe_bytes(s) / BASE_MAX(l1_stripe_entries(s), 1);
         worth += (int)base_log2_floor(4 * mean + 1) - (int)base_log2_floor(weight | 1);
     }
     const uint8_t cost = (uint8_t)(l1_get_u32(c, pos, r, L1_X_KIND, 0) >> 16);

@@ -108,6 +108,8 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
     }
 }
 
+BASE_SIZE_BEGIN
+
 /* Discard the chain of a bucket that a writer of the parent held at the fork. The chain cannot be
  * trusted. Stripe lock held, so no other thread is here. */
 static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
@@ -120,11 +122,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             if (base_load_rlx(&at->tag[i]) == 0) { continue; }
             base_store_rlx(&at->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
-            l1_live_sub(c, s, pos, l1_weight(c, pos, &r));
-            l1_quota_sub(c, s, r.generation, l1_weight(c, pos, &r));
-            if (l1_is_absent(c, pos, &r)) {
-                l1_absent_count(s, -(int64_t)l1_weight(c, pos, &r), -1);
-            }
+            l1_count_out(c, s, pos, &r);
             l1_big *const block = l1_block_of(c, pos, &r);
             /* l1_bigs_child handles a block in hand. */
             if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
@@ -156,6 +154,8 @@ CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash)
     const uint32_t v = base_load_rlx(&l1_bucket_at(s, n)->ver);
     if ((v & 1u) != 0) { l1_mend(c, s, l1_bucket_at(s, n), n, v); }
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
 {
@@ -279,7 +279,8 @@ static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out)
 {
     const uint16_t tag = l1_tag_of(k->hash);
-    for (l1_bucket *b = h->b; b != NULL; b = l1_chain_next(h->s, h->number, b)) {
+    l1_bucket *b = h->b;
+    do {
         for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
             out->i = (unsigned)__builtin_ctz(m);
             out->pos = l1_pos(c, base_load_rlx(&b->off[out->i]));
@@ -294,7 +295,7 @@ CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_s
                 return true;
             }
         }
-    }
+    } while ((b = l1_chain_next(h->s, h->number, b)) != NULL);
     out->b = NULL;
     return false;
 }
@@ -303,7 +304,8 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
                                 l1_slot *out)
 {
     const uint32_t off = (uint32_t)(pos >> c->gshift);
-    for (l1_bucket *b = h->b; b != NULL; b = l1_chain_next(h->s, h->number, b)) {
+    l1_bucket *b = h->b;
+    do {
         for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
             unsigned i = (unsigned)__builtin_ctz(m);
             if (base_load_rlx(&b->off[i]) == off) {
@@ -313,7 +315,7 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
                 return true;
             }
         }
-    }
+    } while ((b = l1_chain_next(h->s, h->number, b)) != NULL);
     return false;
 }
 

@@ -274,22 +274,13 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
-        for (unsigned q = 0; q < 2; q++) {
-            uint64_t live = base_load_rlx(&s->queue[q].live);
-            out->entries += L1_LIVE_COUNT(live);
-            out->record_bytes += L1_LIVE_BYTES(live);
-        }
+#define L1_X(name) out->name += s->name;
+        L1_COUNTS(L1_X)
+#undef L1_X
+        out->entries += l1_stripe_entries(s);
+        out->record_bytes += l1_stripe_bytes(s);
         out->buckets += s->bucket_count;
         out->overflow_buckets += s->overflow_count;
-        out->inserts += s->inserts;
-        out->evicted += s->evicted;
-        out->expired += s->expired;
-        out->cleared += s->cleared;
-        out->kept += s->kept;
-        out->forced += s->forced;
-        out->splits += s->splits;
-        out->merges += s->merges;
-        out->ghost_hits += s->ghost_hits;
         out->absent += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_count), 0);
         out->absent_bytes += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
         out->examined_max = BASE_MAX(out->examined_max, s->examined_max);

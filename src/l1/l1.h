@@ -330,15 +330,13 @@ typedef struct l1_seen {
     size_t value_len;
     l1_info info;
 } l1_seen;
+/* STORED: every record without its value, also stale ones and remembered errors. */
+typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
 /* Scan up to `buckets` buckets from *cursor on (0: begin); set *cursor (0: end). Call fn without a
  * lock for each live entry of `generation`. An entry that exists during the whole scan is passed at
  * least once. fn false: stop; *cursor continues after this bucket. E_NOMEM. */
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
-                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
+                                  l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx);
-/* Scan every record: stale values and remembered errors too, no values. */
-CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets,
-                                         uint32_t generation,
-                                         bool (*fn)(void *ctx, const l1_seen *e), void *ctx);
 
 #endif

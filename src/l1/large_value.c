@@ -19,6 +19,8 @@
 #include "l1/large.h"
 #include "l1/segment.h"
 
+BASE_SIZE_BEGIN
+
 /* Restore the segments that blocks leave to the log. Without them the evictor drops records that it
  * should keep. When the last of them is used up, each set with a block frees two. It does so in a
  * few rounds, until all are back. To free all in one call would evict thousands of entries. */
@@ -103,3 +105,5 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
         sync_drop(L1_BIG, &c->big_lock);
     }
 }
+
+BASE_SIZE_END

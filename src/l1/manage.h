@@ -74,14 +74,20 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, 
 /* Forget the figures of a number: another namespace has it now, or none. */
 CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace);
 
+/* What each stripe counts: stored, ended for room, by time, by a dead generation or tag; kept by
+ * the policy, dropped against it; buckets split and merged; evicted keys that came back. */
+#define L1_COUNTS(X) \
+    X(inserts) X(evicted) X(expired) X(cleared) X(kept) X(forced) X(splits) X(merges) X(ghost_hits)
 typedef struct l1_stats {
+#define L1_X(name) uint64_t name;
+    L1_COUNTS(L1_X)
+#undef L1_X
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
         retired_bytes;
-    uint64_t inserts, evicted, expired, cleared, kept, forced, splits, merges;
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */
-    uint64_t ghost_hits, parked_total;
+    uint64_t parked_total;
     uint64_t absent, absent_bytes; /* linked records without value, and their bytes */
     uint64_t absent_refused;       /* not stored: at their ceiling */
     uint64_t sample_dropped, rule_switches; /* adaptive: requests dropped; changes of the rule */

@@ -111,12 +111,8 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t,
  * The ceiling is an eighth of what the stripe can hold, in bytes and in entries. */
 static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, unsigned spare)
 {
-    const base_account *a = c->account;
-    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
-                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
-    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
-    const uint64_t others = used > log ? used - log : 0, max = base_load_rlx(&c->max_entries);
-    const uint64_t bytes = (limit > others ? limit - others : 0) / 8 / c->stripe_count;
+    const uint64_t max = base_load_rlx(&c->max_entries);
+    const uint64_t bytes = l1_log_limit(c) / 8 / c->stripe_count;
     const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
     /* Below 0 for a moment; in a forked child for good, when a lost thread had not yet added. */
     const int64_t held = BASE_MAX(base_load_rlx(&s->absent_bytes), 0);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "l1/quota_count.h"
+#include "l1/segment.h"
 
 #define L1_QUOTA_WORD(generation, n) ((uint64_t)(generation) << 32 | (uint64_t)(n))
 
@@ -56,21 +57,13 @@ static uint64_t l1_quota_whole(const l1 *c)
 {
     uint64_t bytes = 0, entries = 0;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        for (unsigned q = 0; q < 2; q++) {
-            const uint64_t live = base_load_rlx(&c->stripe[i].queue[q].live);
-            bytes += L1_LIVE_BYTES(live);
-            entries += L1_LIVE_COUNT(live);
-        }
+        bytes += l1_stripe_bytes(&c->stripe[i]);
+        entries += l1_stripe_entries(&c->stripe[i]);
     }
     const uint64_t max = base_load_rlx(&c->max_entries);
     if (base_load_rlx(&c->low) != 0) { return bytes; }
     if (max != 0) { return entries < max && entries != 0 ? bytes / entries * max : bytes; }
-    const base_account *a = c->account;
-    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
-                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
-    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
-    const uint64_t others = used > log ? used - log : 0;
-    return BASE_MAX(bytes, limit > others ? (limit - others) / 8 * 7 : 0);
+    return BASE_MAX(bytes, l1_log_limit(c) / 8 * 7);
 }
 
 static uint64_t l1_quota_total(struct l1_quotas *q, uint32_t stripes, unsigned number, bool entries)

@@ -5,6 +5,7 @@
 #define L1_QUOTA_COUNT_H
 
 #include "l1/record.h"
+#include "l1/segment.h"
 
 #define L1_QUOTA_UNIT 3u /* log2: granules are 8 bytes or more */
 
@@ -63,6 +64,14 @@ BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
         return;
     }
     (void)base_add_rlx(&s->absent_count, (int64_t)entries);
+}
+/* Subtract a record from all counts, inside the odd window of its bucket. */
+BASE_INLINE void l1_count_out(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r)
+{
+    const uint64_t weight = l1_weight(c, pos, r);
+    l1_live_sub(c, s, pos, weight);
+    l1_quota_sub(c, s, r->generation, weight);
+    if (l1_is_absent(c, pos, r)) { l1_absent_count(s, -(int64_t)weight, -1); }
 }
 /* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
 CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q) SYNC_HOLDS(L1_STRIPE);

@@ -96,9 +96,7 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
     uint64_t granted = 0;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
-        uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                         L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
-        s->granted = max_entries != 0 ? (uint32_t)count : 0;
+        s->granted = max_entries != 0 ? (uint32_t)l1_stripe_entries(s) : 0;
         granted += s->granted;
     }
     base_store_rlx(&c->max_entries, max_entries);

@@ -59,6 +59,15 @@ CELLAR_PRIVATE void l1_clean(l1 *c, const l1_key *k, uint64_t addr)
     l1_unlock(c, &h);
 }
 
+BASE_INLINE cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
+{
+    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
+    *out = b < 0 ? INT64_MIN : INT64_MAX;
+    return CELLAR_E_RANGE;
+}
+
+BASE_SIZE_BEGIN
+
 /* Set the tags of the image: those of the record, or the new ones of a refresh. */
 static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_spec *spec,
                           uint64_t fps[L1_TAG_MAX])
@@ -114,13 +123,6 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
         im->last_use_ms = l1_get_u64(c, slot->pos, r, L1_X_IDLE, 4);
     }
     return true;
-}
-
-static cellar_err l1_sum(int64_t a, int64_t b, int64_t *out)
-{
-    if (!__builtin_add_overflow(a, b, out)) { return CELLAR_OK; }
-    *out = b < 0 ? INT64_MIN : INT64_MAX;
-    return CELLAR_E_RANGE;
 }
 
 /* Replace the old number in the image by the sum, inside the window. */
@@ -260,6 +262,8 @@ CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, 
     return l1_rewrite(c, k, &e, NULL, stamp);
 }
 
+BASE_SIZE_END
+
 /* ---- touch ----------------------------------------------------------------------------------- */
 CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
                                             int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
@@ -342,7 +346,7 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
             *err = CELLAR_CONFLICT;
         } else {
             announce = base_load_rlx(&c->want_left) != 0;
-            if (announce) {
+            if (BASE_UNLIKELY(announce)) {
                 l1_save_old(c, k, &slot, old);
                 old->left.stamp = *stamp;
             }
@@ -353,7 +357,7 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
                 base_seq_store_u64(p + l1_field(&slot.rec, L1_X_VERSION),
                                    base_add_rlx(&h.s->next_version, (uint64_t)1) + 1);
             }
-            if ((slot.rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
+            if (BASE_UNLIKELY((slot.rec.mask & L1_X_IDLE) != 0)) { /* a use, like a set */
                 unsigned char *f = p + l1_field(&slot.rec, L1_X_IDLE) + 4;
                 base_seq_store_u64(f, BASE_MAX((uint64_t)base_now_ms(c->clock), base_seq_u64(f)));
             }
@@ -374,7 +378,7 @@ CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta
     for (unsigned round = 0;; round++) {
         cellar_err err = CELLAR_OK;
         l1_done done = l1_incr_in_place(c, k, delta, now_value, &old, &err, &st);
-        if (done == L1_APPEND) {
+        if (BASE_UNLIKELY(done == L1_APPEND)) {
             const bool told = base_load_rlx(&c->want_left) != 0;
             cellar_err range = CELLAR_OK;
             const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,

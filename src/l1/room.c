@@ -24,8 +24,7 @@
  * finds the pool empty checks another stripe every eighth time. */
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
 {
-    const uint64_t count = L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-                           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+    const uint64_t count = l1_stripe_entries(s);
     if (s->granted <= count) { return false; }
     base_add_rlx(&c->tickets, s->granted - count);
     s->granted = (uint32_t)count;
@@ -287,13 +286,8 @@ CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
  * holds only pinned blocks. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 {
-    const base_account *a = c->account;
-    const uint64_t gone = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
-                          base_load_rlx(&a->by_module[BASE_MOD_BIG]);
-    const uint64_t used = base_load_rlx(&a->used);
-    const uint64_t stays = (used > gone ? used - gone : 0) + base_load_rlx(&c->retired_bytes);
-    const uint64_t limit = base_load_rlx(&a->limit);
-    return stays <= limit && limit - stays >= bytes;
+    const uint64_t room = l1_log_limit(c), retired = base_load_rlx(&c->retired_bytes);
+    return room >= retired && room - retired >= bytes;
 }
 
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)

@@ -14,8 +14,6 @@
 
 BASE_SIZE_BEGIN
 
-typedef enum l1_scan_what { L1_SCAN_KEYS, L1_SCAN_VALUES, L1_SCAN_STORED } l1_scan_what;
-
 typedef struct l1_scan_buf {
     unsigned char *bytes;
     size_t cap, used;
@@ -150,7 +148,7 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
     return go_on;
 }
 
-static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
+CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx)
 {
@@ -158,7 +156,6 @@ static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint3
     l1_scan_buf buf = {.cap = (size_t)16 << 10};
     buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
     if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
-    cellar_err err = CELLAR_OK;
     bool go_on = true;
     while (go_on && buckets > 0 && stripe < c->stripe_count) {
         size_t need = 0;
@@ -178,22 +175,7 @@ static cellar_err l1_scan_what_is(l1 *c, uint64_t *cursor, size_t buckets, uint3
     }
     *cursor = stripe >= c->stripe_count ? 0 : (uint64_t)stripe << 32 | low;
     base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
-    return err;
-}
-
-CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
-                                  bool want_values, bool (*fn)(void *ctx, const l1_seen *e),
-                                  void *ctx)
-{
-    return l1_scan_what_is(c, cursor, buckets, generation,
-                           want_values ? L1_SCAN_VALUES : L1_SCAN_KEYS, fn, ctx);
-}
-
-CELLAR_PRIVATE cellar_err l1_scan_stored(l1 *c, uint64_t *cursor, size_t buckets,
-                                         uint32_t generation,
-                                         bool (*fn)(void *ctx, const l1_seen *e), void *ctx)
-{
-    return l1_scan_what_is(c, cursor, buckets, generation, L1_SCAN_STORED, fn, ctx);
+    return CELLAR_OK;
 }
 
 BASE_SIZE_END

@@ -15,6 +15,17 @@ BASE_INLINE uint64_t l1_lack(const l1 *c, uint64_t bytes)
     return want > limit ? want - limit : 0;
 }
 
+/* Return the bytes that segments and blocks may take, within the budget. */
+BASE_INLINE uint64_t l1_log_limit(const l1 *c)
+{
+    const base_account *a = c->account;
+    const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
+                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+    const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
+    const uint64_t others = used > log ? used - log : 0;
+    return limit > others ? limit - others : 0;
+}
+
 CELLAR_PRIVATE bool l1_log_open(l1 *c);
 /* Return the segments that blocks leave to the log. */
 CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget);

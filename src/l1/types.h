@@ -193,8 +193,10 @@ typedef struct l1_stripe {
     uint32_t bucket_count;
     uint32_t swept_round;       /* last dead-generation round this stripe finished */
     l1_ahead ahead;             /* stripe lock */
-    uint64_t inserts;           /* statistics; stripe lock */
-    uint64_t evicted, expired, cleared, kept, forced, splits, merges, ghost_hits, examined_max;
+#define L1_X(name) uint64_t name;
+    L1_COUNTS(L1_X) /* stripe lock */
+#undef L1_X
+    uint64_t examined_max; /* the same */
     _Atomic uint64_t next_version;
     uint64_t charged_bytes;     /* of its pages of buckets */
     uint32_t ver_base;          /* new buckets start above this version; even */
@@ -399,6 +401,12 @@ BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)
 {
     return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
            L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+}
+
+BASE_INLINE uint64_t l1_stripe_bytes(const l1_stripe *s)
+{
+    return L1_LIVE_BYTES(base_load_rlx(&s->queue[0].live)) +
+           L1_LIVE_BYTES(base_load_rlx(&s->queue[1].live));
 }
 
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }

@@ -29,7 +29,6 @@ static bool l1_was_used(const l1 *c, const l1_slot *slot)
 CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,
                               uint64_t stamp, l1_victims *out)
 {
-    uint64_t weight = l1_weight(c, slot->pos, &slot->rec);
     unsigned uses = l1_freq(slot->b, slot->i);
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
@@ -45,13 +44,12 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     } else if (block != NULL) {
         l1_large_retire(c, block);
     }
-    l1_live_sub(c, h->s, slot->pos, weight);
-    l1_quota_sub(c, h->s, slot->rec.generation, weight);
-    if ((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
-        (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) {
-        return;
+    l1_count_out(c, h->s, slot->pos, &slot->rec);
+    if (((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
+         (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) &&
+        l1_is_absent(c, slot->pos, &slot->rec)) {
+        l1_absent_count(h->s, (int64_t)l1_weight(c, slot->pos, &slot->rec), 1);
     }
-    if (l1_is_absent(c, slot->pos, &slot->rec)) { l1_absent_count(h->s, -(int64_t)weight, -1); }
 }
 
 /* ---- victims --------------------------------------------------------------------------------- */

@@ -365,13 +365,10 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         return CELLAR_CONFLICT;
     }
     if (found && BASE_MUTANT("l1.del_counts_late")) {
-        uint64_t weight = l1_weight(c, slot.pos, &slot.rec);
         l1_slot_clear(&slot);
         l1_unlock(c, &h);
         BASE_POINT("l1.del.late");
-        l1_live_sub(c, h.s, slot.pos, weight);
-        l1_quota_sub(c, h.s, k->generation, weight);
-        if (l1_is_absent(c, slot.pos, &slot.rec)) { l1_absent_count(h.s, -(int64_t)weight, -1); }
+        l1_count_out(c, h.s, slot.pos, &slot.rec);
         return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
