@@ -146,6 +146,8 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
 
 #else
 
+BASE_SIZE_BEGIN
+
 /* ---- threads ---- */
 
 static void *sync_thread_main(void *p)
@@ -208,5 +210,7 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
     (void)pthread_setcancelstate(state, &state);
     BASE_REQUIRE(e == 0);
 }
+
+BASE_SIZE_END
 
 #endif
