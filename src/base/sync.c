@@ -146,6 +146,8 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
 
 #else
 
+BASE_SIZE_BEGIN
+
 /* ---- threads ---- */
 
 static void sync_thread_ended(void *p)
@@ -221,5 +223,7 @@ CELLAR_PRIVATE void base_thread_join(base_thread *t)
     BASE_REQUIRE(e == 0);
     t->handle = 0;
 }
+
+BASE_SIZE_END
 
 #endif

@@ -89,6 +89,8 @@ static void base_atfork_once(void)
         pthread_atfork(base_fork_prepare, base_fork_parent, base_fork_child) == 0;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- threads by number ---- */
 
 CELLAR_PRIVATE int32_t base_thread_id_slow(void) { return base_tid(); }
@@ -219,6 +221,8 @@ CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n)
     n->next = n->prev = NULL;
     sync_bare_drop(&base_forks.lock);
 }
+
+BASE_SIZE_END
 
 #else
 

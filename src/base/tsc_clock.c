@@ -30,6 +30,8 @@ static struct base_line {
     uint64_t far_count, far_ns; /* an earlier pair, for the slope; guarded by seq being odd */
 } base_line;
 
+BASE_SIZE_BEGIN
+
 /* Read counter and clock of one moment: the closest pair of four tries. */
 static void base_line_pair(uint64_t *count, uint64_t *ns)
 {
@@ -110,6 +112,8 @@ BASE_COLD static uint64_t base_line_slow(void)
     base_store_rel(&l->seq, seq + 2);
     return now;
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE uint64_t base_quick_ns(void)
 {

@@ -97,6 +97,8 @@ static stats_block *stats_block_at(const stats_row *row, uint32_t slot)
     return page != NULL ? base_load_acq(&page->slot[slot % STATS_FAR_SLOTS]) : NULL;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- making ---- */
 
 static void stats_raise(_Atomic uint32_t *top, uint32_t to)
@@ -162,6 +164,8 @@ static stats_block *stats_make_mine(stats *st, uint32_t index, uint32_t slot)
     if (block != NULL) { base_store_rel(block_at, block); } /* acquire in stats_block_at */
     return block;
 }
+
+BASE_SIZE_END
 
 /* Enter an allocation. False: this thread is already inside one (the store evicts for it), or
  * recent allocations were refused and it is not yet time to try again. */
