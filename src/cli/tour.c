@@ -106,7 +106,7 @@ struct tour_run {
     tour_figures figures[TOUR_PASSES];
     limits_report limits;
     guards_result guards;
-    survive_result survive;
+    tour_l2_result survive;
     policies_result policies;
     uint64_t start_ns;
 };
@@ -439,7 +439,7 @@ static int tour_large_passes(tour_run *run)
     }
     if (!tour_pass(run, TOUR_WARM, store, none)) { goto close_store; }
     code = CLI_DONE;
-    if (!survive_run(store, &run->files, &run->survive)) {
+    if (!tour_l2_run(store, &run->files, &run->survive)) {
         cli_complain("tour", "cannot start a process for the disk tier: no memory or no process "
                              "is left; end other programs");
         code = CLI_NO_START;
@@ -474,7 +474,7 @@ static bool tour_agrees(const tour_figures *f)
 static uint64_t tour_findings(const tour_run *run)
 {
     uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
-                 survive_findings(&run->survive) + policies_findings(&run->policies);
+                 tour_l2_findings(&run->survive) + policies_findings(&run->policies);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
@@ -616,7 +616,7 @@ static void tour_print_table(const tour_run *run)
     policies_print(&run->policies);
     limits_print(&run->limits);
     guards_print(&run->guards);
-    survive_print(&run->survive);
+    tour_l2_print(&run->survive);
     tour_print_checks(run);
 }
 
@@ -655,7 +655,7 @@ static void tour_print_json(const tour_run *run)
     policies_print_json(&run->policies);
     limits_print_json(&run->limits);
     guards_print_json(&run->guards);
-    survive_print_json(&run->survive);
+    tour_l2_print_json(&run->survive);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(cli_clock_ns() - run->start_ns));
 }

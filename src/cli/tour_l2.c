@@ -36,11 +36,11 @@
 #define SURVIVE_DISK ((uint64_t)48 << 20)
 #define SURVIVE_MEMORY ((uint64_t)32 << 20)
 
-typedef struct survive_shared { /* between parent and child */
+typedef struct tour_l2_shared { /* between parent and child */
     _Atomic uint32_t acked;     /* number of operations that have returned */
-} survive_shared;
+} tour_l2_shared;
 
-static void survive_wipe(const char *folder)
+static void tour_l2_wipe(const char *folder)
 {
     char path[600];
     DIR *d = opendir(folder);
@@ -53,13 +53,13 @@ static void survive_wipe(const char *folder)
 }
 
 /* namespace NULL: no store */
-typedef struct survive_store { cellar *root, *namespace; } survive_store;
+typedef struct tour_l2_store { cellar *root, *namespace; } tour_l2_store;
 
-static survive_store survive_open(const char *folder, uint32_t mode)
+static tour_l2_store tour_l2_open(const char *folder, uint32_t mode)
 {
     cellar_config cfg = cellar_config_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
-    survive_store s = { NULL, NULL };
+    tour_l2_store s = { NULL, NULL };
     cfg.memory_bytes = SURVIVE_MEMORY;
     cfg.l2_path = folder;
     cfg.l2_bytes = SURVIVE_DISK;
@@ -67,20 +67,20 @@ static survive_store survive_open(const char *folder, uint32_t mode)
     disk.required = 1;
     cfg.l2 = &disk;
     o.l2_write = (cellar_l2_write)mode;
-    if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (survive_store){ NULL, NULL }; }
+    if (cellar_open(&cfg, &s.root) != CELLAR_OK) { return (tour_l2_store){ NULL, NULL }; }
     if (cellar_namespace_open(s.root, "tour", &o, &s.namespace) == CELLAR_OK) { return s; }
     (void)cellar_close(s.root);
-    return (survive_store){ NULL, NULL };
+    return (tour_l2_store){ NULL, NULL };
 }
 
-static void survive_close(survive_store s)
+static void tour_l2_close(tour_l2_store s)
 {
     (void)cellar_close(s.namespace);
     (void)cellar_close(s.root);
 }
 
 /* Wait until the index has read the oldest key, at most a second. Before that a get misses. */
-static void survive_wait(cellar *v, const void *key, size_t key_len)
+static void tour_l2_wait(cellar *v, const void *key, size_t key_len)
 {
     for (int i = 0; i < 200; i++) {
         const struct timespec pause = { 0, 5000000 };
@@ -94,12 +94,12 @@ static void survive_wait(cellar *v, const void *key, size_t key_len)
 /* ---- closed and reopened ---- */
 
 /* Close and reopen a store with the answers of `from`. Return false if the disk cannot be used. */
-static bool survive_closed(cellar *from, const cli_files *files, const char *folder,
-                           survive_result *r)
+static bool tour_l2_closed(cellar *from, const cli_files *files, const char *folder,
+                           tour_l2_result *r)
 {
     unsigned char value[SURVIVE_VALUE], back[SURVIVE_VALUE];
     size_t len, back_len;
-    survive_store s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
+    tour_l2_store s = tour_l2_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
     if (s.namespace == NULL) { return false; }
     for (size_t i = 0; i < files->count; i++) {
         const char *path = files->file[i].path;
@@ -108,12 +108,12 @@ static bool survive_closed(cellar *from, const cli_files *files, const char *fol
         }
         (void)cellar_set(s.namespace, path, strlen(path), value, len, NULL);
     }
-    survive_close(s);
-    s = survive_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
+    tour_l2_close(s);
+    s = tour_l2_open(folder, CELLAR_L2_WRITE_ON_EVICTION);
     if (s.namespace == NULL) { return false; }
     if (files->count > 0) {
         const char *path = files->file[0].path;
-        survive_wait(s.namespace, path, strlen(path));
+        tour_l2_wait(s.namespace, path, strlen(path));
     }
     const uint64_t start = cli_clock_ns();
     for (size_t i = 0; i < files->count; i++) {
@@ -134,44 +134,44 @@ static bool survive_closed(cellar *from, const cli_files *files, const char *fol
     if (cellar_stats_get(s.root, CELLAR_SCOPE_STORE, &st) == CELLAR_OK) {
         r->from_disk = st.hits_l2;
     }
-    survive_close(s);
+    tour_l2_close(s);
     return true;
 }
 
 /* ---- killed ---- */
 
-static void survive_fill(unsigned char value[SURVIVE_VALUE], uint32_t n)
+static void tour_l2_fill(unsigned char value[SURVIVE_VALUE], uint32_t n)
 {
     for (uint32_t i = 0; i < SURVIVE_VALUE; i++) { value[i] = (unsigned char)(n * 31 + i * 7); }
     memcpy(value, &n, sizeof n);
 }
 
 /* Return whether operation n is a delete, of key n - 3. Other operations set key n. */
-static bool survive_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EACH - 1; }
+static bool tour_l2_deletes(uint32_t n) { return n % SURVIVE_EACH == SURVIVE_EACH - 1; }
 
-static int survive_child(const char *folder, survive_shared *shared)
+static int tour_l2_child(const char *folder, tour_l2_shared *shared)
 {
     unsigned char value[SURVIVE_VALUE];
-    cellar *const v = survive_open(folder, CELLAR_L2_WRITE_ON_SET).namespace;
+    cellar *const v = tour_l2_open(folder, CELLAR_L2_WRITE_ON_SET).namespace;
     if (v == NULL) { return 1; }
     for (uint32_t n = 0;; n++) {
-        const uint32_t key = survive_deletes(n) ? n - 3 : n;
-        survive_fill(value, n);
-        const cellar_err err = survive_deletes(n)
+        const uint32_t key = tour_l2_deletes(n) ? n - 3 : n;
+        tour_l2_fill(value, n);
+        const cellar_err err = tour_l2_deletes(n)
                                    ? cellar_delete(v, &key, sizeof key)
                                    : cellar_set(v, &key, sizeof key, value, sizeof value, NULL);
         if (err < 0) { return 1; }
-        /* release: acquire in survive_killed */
+        /* release: acquire in tour_l2_killed */
         atomic_store_explicit(&shared->acked, n + 1, memory_order_release);
     }
 }
 
-static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
+static void tour_l2_verify(cellar *v, uint32_t acked, tour_l2_result *r)
 {
     unsigned char value[SURVIVE_VALUE], want[SURVIVE_VALUE];
     size_t len;
     for (uint32_t n = 0; n < acked; n++) {
-        if (survive_deletes(n)) {
+        if (tour_l2_deletes(n)) {
             r->deleted++;
             continue;
         }
@@ -179,7 +179,7 @@ static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
         /* The kill may have cut the delete of this key. */
         const bool dead = n % SURVIVE_EACH == 1 && n + 3 < acked;
         if (err != CELLAR_OK) { continue; }
-        survive_fill(want, n);
+        tour_l2_fill(want, n);
         r->risen += dead;
         r->found += !dead;
         r->wrong += len != sizeof want || memcmp(value, want, sizeof want) != 0;
@@ -189,14 +189,14 @@ static void survive_verify(cellar *v, uint32_t acked, survive_result *r)
 
 /* Kill a store and verify it. Return false without memory or processes; set *used if the disk could
  * be used. */
-static bool survive_killed(const char *folder, survive_result *r, bool *used)
+static bool tour_l2_killed(const char *folder, tour_l2_result *r, bool *used)
 {
-    survive_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+    tour_l2_shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) { return false; }
     fflush(stdout); /* else the child prints the buffer again */
     const pid_t child = fork();
-    if (child == 0) { _exit(survive_child(folder, shared)); }
+    if (child == 0) { _exit(tour_l2_child(folder, shared)); }
     int status = 0;
     pid_t ended = 0;
     const uint64_t until = cli_clock_ns() + SURVIVE_PATIENCE_NS;
@@ -213,22 +213,22 @@ static bool survive_killed(const char *folder, survive_result *r, bool *used)
     const uint32_t acked = atomic_load_explicit(&shared->acked, memory_order_acquire);
     (void)munmap(shared, sizeof *shared);
     const uint64_t start = cli_clock_ns();
-    survive_store s = { NULL, NULL };
-    if (child > 0 && ended == 0) { s = survive_open(folder, CELLAR_L2_WRITE_ON_SET); }
+    tour_l2_store s = { NULL, NULL };
+    if (child > 0 && ended == 0) { s = tour_l2_open(folder, CELLAR_L2_WRITE_ON_SET); }
     *used = s.namespace != NULL;
     if (s.namespace == NULL) { return child > 0; }
     r->open_ns = cli_clock_ns() - start;
     const uint32_t first = 0;
-    survive_wait(s.namespace, &first, sizeof first);
+    tour_l2_wait(s.namespace, &first, sizeof first);
     const base_vfs *v = base_vfs_system();
     unsigned char boot[16];
     r->no_boot_id = v->boot_id(v->ctx, boot) != 0;
-    survive_verify(s.namespace, acked, r);
-    survive_close(s);
+    tour_l2_verify(s.namespace, acked, r);
+    tour_l2_close(s);
     return true;
 }
 
-bool survive_run(cellar *store, const cli_files *files, survive_result *r)
+bool tour_l2_run(cellar *store, const cli_files *files, tour_l2_result *r)
 {
     const char *tmp = getenv("TMPDIR");
     char folder[300];
@@ -239,10 +239,10 @@ bool survive_run(cellar *store, const cli_files *files, survive_result *r)
         r->skipped = "no temporary folder can be made; set TMPDIR";
         return true;
     }
-    bool used = survive_closed(store, files, folder, r), fine = true;
-    survive_wipe(folder);
-    if (used) { fine = survive_killed(folder, r, &used); }
-    survive_wipe(folder);
+    bool used = tour_l2_closed(store, files, folder, r), fine = true;
+    tour_l2_wipe(folder);
+    if (used) { fine = tour_l2_killed(folder, r, &used); }
+    tour_l2_wipe(folder);
     (void)rmdir(folder);
     if (!used) { r->skipped = "the temporary folder has no room; set TMPDIR"; }
     return fine;

@@ -10,18 +10,18 @@
 #include "cellar.h"
 #include "cli/walk.h"
 
-typedef struct survive_result {
+typedef struct tour_l2_result {
     const char *skipped;   /* why the disk could not be used; NULL: it was used */
     uint64_t asked, hits, from_disk, different, get_ns; /* after close and reopen */
     uint64_t acked, deleted, found, wrong, risen, open_ns; /* after kill; risen: deleted, found */
     bool no_boot_id; /* no /proc: a killed store must start empty */
-} survive_result;
+} tour_l2_result;
 
 /* Run both parts; `store` has the answers of the files. Return false if no process can start. */
-bool survive_run(cellar *store, const cli_files *files, survive_result *r);
+bool tour_l2_run(cellar *store, const cli_files *files, tour_l2_result *r);
 /* Return the number of broken promises. */
-uint64_t survive_findings(const survive_result *r);
-void survive_print(const survive_result *r);
-void survive_print_json(const survive_result *r);
+uint64_t tour_l2_findings(const tour_l2_result *r);
+void tour_l2_print(const tour_l2_result *r);
+void tour_l2_print_json(const tour_l2_result *r);
 
 #endif

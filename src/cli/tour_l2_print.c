@@ -6,19 +6,19 @@
 #include "cli/cli.h"
 #include "cli/tour_l2.h"
 
-static bool survive_lost_all(const survive_result *r)
+static bool tour_l2_lost_all(const tour_l2_result *r)
 {
     return r->found == 0 && r->acked > r->deleted && !r->no_boot_id;
 }
 
-uint64_t survive_findings(const survive_result *r)
+uint64_t tour_l2_findings(const tour_l2_result *r)
 {
     if (r->skipped != NULL) { return 0; }
     return (uint64_t)(r->different > 0) + (r->wrong > 0) + (r->risen > 0) +
-           (r->from_disk == 0 && r->asked > 0) + survive_lost_all(r);
+           (r->from_disk == 0 && r->asked > 0) + tour_l2_lost_all(r);
 }
 
-void survive_print(const survive_result *r)
+void tour_l2_print(const tour_l2_result *r)
 {
     char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT], e[CLI_TEXT];
     if (r->skipped != NULL) {
@@ -42,13 +42,13 @@ void survive_print(const survive_result *r)
     if (r->from_disk == 0 && r->asked > 0) { puts("FINDING no answer came from disk"); }
     if (r->wrong > 0) { puts("FINDING a killed store returned wrong values"); }
     if (r->risen > 0) { puts("FINDING a killed store returned deleted values"); }
-    if (survive_lost_all(r)) { puts("FINDING a killed store was empty"); }
+    if (tour_l2_lost_all(r)) { puts("FINDING a killed store was empty"); }
     if (r->no_boot_id) {
         puts("  no boot id without /proc: a killed store starts empty, which is no finding");
     }
 }
 
-void survive_print_json(const survive_result *r)
+void tour_l2_print_json(const tour_l2_result *r)
 {
     printf("{\"disk\":\"reopened\",\"shown\":%s,\"requested\":%llu,\"hits\":%llu,"
            "\"from_disk\":%llu,\"different\":%llu,\"get_ns\":%llu}\n",

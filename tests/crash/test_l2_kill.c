@@ -7,11 +7,14 @@
  *         syncs are always active. They die by SIGKILL at a step of l2's protocols (every
  *         BASE_POINT, from the open on): at the n-th step, or at the n-th visit of one. Others die
  *         at a random time. Shared memory has what was acknowledged, written after each call.
- *         KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR.
+ *         Others are traced: after each store to the stage a copy of the files is opened. KILL_CYCLES=n on a tmpfs, KILL_DISK=n in TMPDIR, KILL_TRACED=n.
  * ALSO    The sources of l2 are part of this program, so that their points can kill. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +72,7 @@ static l2_kit kit;
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
+static const base_vfs *disk; /* NULL: the system's */
 
 /* ---- the point of death ---- */
 
@@ -199,7 +203,32 @@ static uint32_t look(uint32_t key, uint32_t generation)
     return right ? m.user_flags : UINT32_MAX;
 }
 
-static void child_works(uint64_t seed)
+static void work_once(base_rng *r, uint32_t *version)
+{
+    const uint32_t key = (uint32_t)base_rng_below(r, KEYS);
+    const uint64_t what = base_rng_below(r, 128);
+    if (what < 40) {
+        works_change(key, base_rng_below(r, 3) == 0 ? 0 : ++*version);
+    } else if (what < 84) {
+        works_put(key);
+    } else if (what < 100) {
+        const uint32_t got = look(key, atomic_load(&o->generation));
+        if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
+    } else if (what < 102 && base_rng_below(r, 8) == 0) {
+        works_clear();
+    } else if (what < 102 && base_rng_below(r, 3) == 0) {
+        works_end(key % TAGS, what == 100);
+    } else if (what < 103) {
+        if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
+    } else {
+        if (kit.cfg.no_thread) { kit.now_ms += 40; } /* otherwise the worker reads it */
+        (void)l2_tick(kit.d, what % 2 == 0 ? 0 : 1000);
+    }
+    atomic_fetch_add(&o->calls, 1);
+}
+
+/* Work until death, at the latest after `most` calls. */
+static void child_works(uint64_t seed, uint64_t most)
 {
     base_rng r;
     base_rng_seed(&r, seed);
@@ -207,28 +236,8 @@ static void child_works(uint64_t seed)
     uint32_t version = 1 + (uint32_t)base_rng_below(&r, 1u << 30);
     uint64_t floor;
     atomic_store(&o->epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
-    for (;;) {
-        const uint32_t key = (uint32_t)base_rng_below(&r, KEYS);
-        const uint64_t what = base_rng_below(&r, 128);
-        if (what < 40) {
-            works_change(key, base_rng_below(&r, 3) == 0 ? 0 : ++version);
-        } else if (what < 84) {
-            works_put(key);
-        } else if (what < 100) {
-            const uint32_t got = look(key, atomic_load(&o->generation));
-            if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
-        } else if (what < 102 && base_rng_below(&r, 8) == 0) {
-            works_clear();
-        } else if (what < 102 && base_rng_below(&r, 3) == 0) {
-            works_end(key % TAGS, what == 100);
-        } else if (what < 103) {
-            if (l2_sync(kit.d) != CELLAR_OK) { _exit(4); }
-        } else {
-            if (kit.cfg.no_thread) { kit.now_ms += 40; } /* otherwise the worker reads it */
-            (void)l2_tick(kit.d, what % 2 == 0 ? 0 : 1000);
-        }
-        atomic_fetch_add(&o->calls, 1);
-    }
+    for (uint64_t n = 0; n < most; n++) { work_once(&r, &version); }
+    (void)kill(getpid(), SIGKILL);
 }
 
 /* ---- one cycle ---- */
@@ -237,6 +246,7 @@ static void kit_new(uint64_t cycle)
 {
     l2_kit_init(&kit, NULL);
     kit.cfg.path = store;
+    if (disk != NULL) { kit.cfg.vfs = disk; }
     kit.cfg.seg_count = 6;
     kit.cfg.level = (l2_level)(cycle % 3);
     kit.cfg.sync_ms = 200;
@@ -254,7 +264,7 @@ static void child_starts(uint64_t cycle)
         if (known > 0) { fatal_point = atomic_load(&o->name[base_rng_below(&rng, known)]); }
         atomic_store(&steps_left, 1 + base_rng_below(&rng, 30));
     }
-    child_works(t_.seed + cycle);
+    child_works(t_.seed + cycle, UINT64_MAX);
 }
 
 static void child_dies(uint64_t cycle)
@@ -293,37 +303,43 @@ static void look_at_all(uint32_t generation)
     }
 }
 
-static void cycle_once(uint64_t cycle)
+static void store_opens(void)
 {
-    atomic_store(&o->calls, 0);
-    kit_new(cycle);
-    child_dies(cycle);
-    kit_new(cycle);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
+}
+
+static uint32_t generation_found(void)
+{
     l2_namespace v;
     T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &v));
     /* An emptied store may have returned to a generation without any live records. */
     if (v.generation != atomic_load(&o->generation) && atomic_load(&o->emptied) == 0) {
         T_EQ_U64(v.generation, atomic_load(&o->generation_next));
     }
-    look_at_all(v.generation);
-    atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
-    T_EQ_STR(l2_audit(kit.d), NULL);
-    /* The result of the interrupted call is now fixed. */
+    return v.generation;
+}
+
+/* Fix the result of the interrupted call. drop: and delete all keys. */
+static void settle(uint32_t generation, bool drop)
+{
     for (uint32_t key = 0; key < KEYS; key++) {
-        const uint32_t got = look(key, v.generation);
-        const l2_key id = l2_kit_key(&kit, &key, sizeof key, v.generation);
+        const uint32_t got = look(key, generation);
+        const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
         atomic_store(&o->stored[key], 0);
-        if (got == 0 || cycle % 5 == 0) {
+        if (got == 0 || drop) {
             l2_kill(kit.d, &id);
-            T_EQ_U64(look(key, v.generation), 0);
+            T_EQ_U64(look(key, generation), 0);
         }
-        atomic_store(&o->now[key], cycle % 5 == 0 ? 0 : got);
-        atomic_store(&o->next[key], cycle % 5 == 0 ? 0 : got);
+        atomic_store(&o->now[key], drop ? 0 : got);
+        atomic_store(&o->next[key], drop ? 0 : got);
     }
-    atomic_store(&o->generation, v.generation);
-    atomic_store(&o->generation_next, v.generation);
+    atomic_store(&o->generation, generation);
+    atomic_store(&o->generation_next, generation);
+}
+
+static void store_closes(uint64_t cycle)
+{
     if (cycle % 3 == 0) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -331,21 +347,29 @@ static void cycle_once(uint64_t cycle)
         l2_kit_kill(&kit);
     }
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
+}
+
+static void cycle_once(uint64_t cycle)
+{
+    atomic_store(&o->calls, 0);
+    kit_new(cycle);
+    child_dies(cycle);
+    kit_new(cycle);
+    store_opens();
+    const uint32_t generation = generation_found();
+    look_at_all(generation);
+    atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    settle(generation, cycle % 5 == 0);
+    store_closes(cycle);
     if (t_failed()) {
         printf("# cycle %" PRIu64 ", level %d, point %s\n", cycle, (int)kit.cfg.level,
                fatal_point != NULL ? fatal_point : "any");
     }
 }
 
-static void wipe(void)
+static void begin_in(const char *where)
 {
-    t_wipe(store);
-    T_EQ_I64(rmdir(folder), 0);
-}
-
-static void kill_in(const char *where, uint64_t most, uint64_t calls)
-{
-    calls_most = calls;
     t_folder_in(where, folder);
     snprintf(store, sizeof store, "%s/store", folder);
     o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -360,6 +384,19 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
     atomic_store(&o->generation_next, 5);
     l2_close(kit.d);
     kit.d = NULL;
+}
+
+static void end(void)
+{
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void kill_in(const char *where, uint64_t most, uint64_t calls)
+{
+    calls_most = calls;
+    begin_in(where);
     for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
     printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " required\n",
            where, cycles, hits, sure);
@@ -371,8 +408,7 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
         }
     }
     T_CHECK(cycles < 100 || (hits > cycles && sure > 0));
-    T_EQ_I64(munmap(o, sizeof *o), 0);
-    wipe();
+    end();
 }
 
 static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
@@ -390,5 +426,218 @@ static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
     kill_in(tmp != NULL ? tmp : "/tmp", t_env_u64("KILL_DISK", 8), 300);
 }
 
+/* ---- a death between any two stores to the stage ---- */
+
+#define COPY_MAX ((size_t)1 << 20)
+#define STEPS_MOST 200 /* of the handler that permits a store, and of the store */
+
+static base_vfs traced;  /* the system, but a file and its copy have one identity */
+static unsigned char *stage; /* of a traced child: each store to it faults first */
+static size_t stage_bytes;
+static char copy[T_FOLDER_MAX + 8];
+static uint64_t copies;
+
+static int stat_of_a_copy(void *ctx, base_vfs_file *f, base_vfs_stat *out)
+{
+    const int e = base_vfs_system()->stat(ctx, f, out);
+    out->inode = 7;
+    out->born_ns = 0;
+    out->device = 0;
+    return e;
+}
+
+static void stage_permits(int how)
+{
+    if (stage != NULL && mprotect(stage, stage_bytes, how) != 0) { _exit(8); }
+}
+
+static int stage_map(void *ctx, base_vfs_file *f, size_t bytes, void **out)
+{
+    const int e = base_vfs_system()->map_shared(ctx, f, bytes, out);
+    if (e == 0) {
+        stage = *out;
+        stage_bytes = bytes;
+        stage_permits(PROT_READ);
+    }
+    return e;
+}
+
+static int stage_arm(void *ctx, base_vfs_file *f, void *map, size_t offset, size_t bytes)
+{
+    stage_permits(PROT_READ | PROT_WRITE); /* the kernel stores */
+    const int e = base_vfs_system()->arm(ctx, f, map, offset, bytes);
+    stage_permits(PROT_READ);
+    return e;
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+    const uintptr_t at = (uintptr_t)info->si_addr, from = (uintptr_t)stage;
+    (void)sig;
+    (void)context;
+    if (at < from || at - from >= stage_bytes) { _exit(9); }
+    stage_permits(PROT_READ | PROT_WRITE);
+}
+
+static void on_stored(int sig)
+{
+    (void)sig;
+    stage_permits(PROT_READ);
+}
+
+static void child_traced(uint64_t cycle, uint64_t calls)
+{
+    struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+    struct sigaction stored = { .sa_handler = on_stored };
+    (void)sigaction(SIGSEGV, &fault, NULL);
+    (void)sigaction(SIGUSR1, &stored, NULL);
+    traced.map_shared = stage_map;
+    traced.arm = stage_arm;
+    kit.cfg.no_thread = true;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) { _exit(7); }
+    (void)raise(SIGSTOP);
+    child_works(t_.seed + cycle, calls);
+}
+
+static void copy_store(void)
+{
+    static const char *const names[] = { "SUPER", "META.0", "META.1", "stage.buf", "data.seg",
+                                         "index.snap" };
+    static unsigned char bytes[COPY_MAX];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[T_FOLDER_MAX + 32];
+        snprintf(path, sizeof path, "%s/%s", store, names[i]);
+        const int from = open(path, O_RDONLY);
+        snprintf(path, sizeof path, "%s/%s", copy, names[i]);
+        if (from < 0) {
+            (void)unlink(path);
+            continue;
+        }
+        const int to = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        const ssize_t n = read(from, bytes, sizeof bytes);
+        T_REQUIRE(to >= 0 && n >= 0 && (size_t)n < sizeof bytes);
+        T_REQUIRE(write(to, bytes, (size_t)n) == n);
+        (void)close(from);
+        (void)close(to);
+    }
+}
+
+/* Open a copy of the store as it is now: a process death leaves the same bytes. */
+static void copy_opens(uint64_t cycle)
+{
+    static oracle was;
+    copy_store();
+    memcpy(&was, o, sizeof was);
+    kit_new(cycle);
+    kit.cfg.path = copy;
+    store_opens();
+    look_at_all(generation_found());
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0); /* nothing looks like damage */
+    T_CHECK(kit.d->opened != L2_OPENED_ANEW);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    l2_kit_kill(&kit);
+    memcpy(o, &was, sizeof was);
+    copies++;
+}
+
+/* Let the child do the store that faulted. Return false if it ended. */
+static bool one_store(pid_t pid, const unsigned char *now, const unsigned char *last, size_t bytes)
+{
+    int sig = SIGSEGV;
+    for (int i = 0; i < STEPS_MOST && memcmp(last, now, bytes) == 0; i++, sig = 0) {
+        int status = 0;
+        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, sig) != 0 || waitpid(pid, &status, 0) != pid ||
+            !WIFSTOPPED(status)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const unsigned char *map_stage(size_t *bytes)
+{
+    struct stat st;
+    char path[T_FOLDER_MAX + 32];
+    snprintf(path, sizeof path, "%s/stage.buf", store);
+    const int fd = open(path, O_RDONLY);
+    T_REQUIRE(fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size <= COPY_MAX);
+    *bytes = (size_t)st.st_size;
+    const unsigned char *map = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, fd, 0);
+    T_REQUIRE(map != MAP_FAILED);
+    (void)close(fd);
+    return map;
+}
+
+/* Return false if this system cannot trace. */
+static bool trace_once(uint64_t cycle, uint64_t calls)
+{
+    static unsigned char last[COPY_MAX];
+    int status = 0, sig = 0;
+    atomic_store(&o->calls, 0);
+    kit_new(cycle);
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) { child_traced(cycle, calls); }
+    T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+    if (!WIFSTOPPED(status)) { return false; }
+    size_t bytes;
+    const unsigned char *now = map_stage(&bytes);
+    memcpy(last, now, bytes);
+    uint64_t stores = 0;
+    while (!t_failed() && ptrace(PTRACE_CONT, pid, NULL, sig) == 0 &&
+           waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+        sig = WSTOPSIG(status);
+        if (sig != SIGSEGV) { continue; }
+        if (!one_store(pid, now, last, bytes)) { break; }
+        sig = SIGUSR1;
+        if (memcmp(last, now, bytes) == 0) { continue; }
+        memcpy(last, now, bytes);
+        stores++;
+        copy_opens(cycle);
+    }
+    T_CHECK(!WIFEXITED(status));
+    if (t_failed()) {
+        printf("# life %" PRIu64 ", level %d, call %" PRIu64 ", store %" PRIu64 "\n", cycle,
+               (int)(cycle % 3), atomic_load(&o->calls), stores);
+    }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    (void)munmap((void *)(uintptr_t)now, bytes);
+    return true;
+}
+
+static void killed_after_any_store_to_the_stage_keeps_acknowledged_changes(void)
+{
+    if (T_COST > 1 || t_patience() > 1) {
+        T_SKIP("a sanitizer or an emulator stores, too");
+        return;
+    }
+    traced = *base_vfs_system();
+    traced.stat = stat_of_a_copy;
+    disk = &traced;
+    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(copy, sizeof copy, "%s/copy", folder);
+    T_EQ_I64(mkdir(copy, 0700), 0);
+    const uint64_t most = t_env_u64("KILL_TRACED", t_share(12));
+    for (copies = 0; cycles < most && !t_failed(); cycles++) {
+        if (!trace_once(cycles, 40)) {
+            T_SKIP("no tracing of a process here");
+            break;
+        }
+        kit_new(cycles);
+        store_opens();
+        const uint32_t generation = generation_found();
+        atomic_store(&o->emptied, 0);
+        settle(generation, false);
+        store_closes(cycles);
+    }
+    printf("# %" PRIu64 " lives, %" PRIu64 " copies opened, %" PRIu64 " required\n", cycles, copies,
+           sure);
+    disk = NULL;
+    t_wipe(copy);
+    end();
+}
+
 T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes),
-       T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes))
+       T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes),
+       T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes))

@@ -135,10 +135,10 @@ bool limits_run(limits_report *out)
 }
 
 /* Figures of loads. test_cli_tour.sh has the real run, which needs the real cache. */
-bool survive_run(cellar *store, const cli_files *files, survive_result *r)
+bool tour_l2_run(cellar *store, const cli_files *files, tour_l2_result *r)
 {
     (void)store;
-    *r = (survive_result){ .asked = files->count, .hits = files->count, .from_disk = files->count,
+    *r = (tour_l2_result){ .asked = files->count, .hits = files->count, .from_disk = files->count,
                            .acked = 100, .deleted = 20, .found = 60 };
     if (wanted == DISK_DIFFERENT) { r->different = 1; }
     if (wanted == DISK_EMPTY) { r->from_disk = 0; }
