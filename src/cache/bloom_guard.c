@@ -393,9 +393,9 @@ CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s)
 {
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        bloom *b = v != NULL ? base_load_acq(&v->bloom) : NULL;
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        bloom *b = base_load_acq(&v->bloom);
         if (b == NULL) { continue; }
         bloom_forked(b);
         base_store_rlx(&v->bloom_feeding, 0u);
