@@ -184,7 +184,6 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     struct cache_frame *outer;
     bool stores, negative;  /* a put; of a negative entry */
     bool matched;           /* a delete by pattern */
-    bool depends;           /* a delete because a dependency changed */
     bool below;             /* the tier must be told in any case */
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised */
@@ -506,9 +505,6 @@ CELLAR_PRIVATE cellar_err cache_del(cellar *c, l1_key *k);
 CELLAR_PRIVATE cellar_err cache_del_if(cellar *c, l1_key *k, const l1_put_spec *only_if);
 /* Delete one key of a delete by pattern. `by` is the number of cache_why_act. */
 CELLAR_PRIVATE cellar_err cache_del_matched(cellar *c, l1_key *k, uint32_t by);
-/* Delete an entry because one of its dependencies changed. The caller follows further
- * dependencies. */
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 /* Put one value and inform the observers. cache_put_count and cache_put_failed count the result. */
 CELLAR_PRIVATE cellar_err cache_put_once(cellar *c, const l1_key *k, l1_put_spec *p);
 CELLAR_PRIVATE void cache_put_count(cellar *c, const l1_put_spec *p);
@@ -605,17 +601,17 @@ BASE_INLINE bool cache_notes(const cellar *c)
 {
     return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_NOTES) != 0);
 }
-/* Get the mark before the window of a change, and follow the dependants of the key after it. mark
- * 0: keep the dependencies of the key itself. No lock held. */
-CELLAR_PRIVATE uint64_t cache_deps_mark(const cache_store *s);
-CELLAR_PRIVATE void cache_deps_changed(cellar *c, const l1_key *k, uint64_t mark);
+/* Invalidate what depends on a key, in its window or after it; or on any key of a generation. */
+CELLAR_PRIVATE void cache_deps_changed(cache_store *s, uint64_t hash, uint32_t generation);
+CELLAR_PRIVATE void cache_deps_generation(cache_store *s, uint32_t generation);
 /* Return the earliest deadline of the dependencies of the key: its own upper bound. */
 CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k);
-/* Delete entries that depend on keys of this generation, or with 0 of all ended generations. */
-CELLAR_PRIVATE void cache_deps_generation(cache_store *s, uint32_t generation);
-/* Follow some delayed edges. Return true if more are left. */
-CELLAR_PRIVATE bool cache_deps_tick(cache_store *s, uint64_t *removed);
-CELLAR_PRIVATE void cache_deps_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
+/* Return the index of the dependencies in the tags of an entry; count: it has none. */
+CELLAR_PRIVATE uint32_t cache_deps_from(const uint64_t *tags, uint32_t count);
+/* Return whether no dependency of this list has changed since `born`. */
+CELLAR_PRIVATE bool cache_deps_valid(const cache_store *s, uint64_t born, const uint64_t *tags,
+                                     uint32_t count);
+CELLAR_PRIVATE uint64_t cache_deps_watched(const cache_store *s);
 CELLAR_PRIVATE const char *cache_deps_audit(cache_store *s); /* NULL: no fault */
 CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s);
 CELLAR_PRIVATE void cache_deps_fork_parent(cache_store *s);

@@ -100,7 +100,8 @@ static bool cache_never_below(const cellar *c, const l1_key *k)
 /* Return whether the entry leaves without a call that changes its key. */
 static bool cache_leaves(l1_change change)
 {
-    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG;
+    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG ||
+           change == L1_CHANGE_UNDEPEND;
 }
 
 /* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
@@ -111,7 +112,8 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_change
     const cache_generations *t = base_load_acq(&s->generations);
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
-                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
+                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG
+                  : change == L1_CHANGE_UNDEPEND ? STATS_EVICT_DEPENDENCY : STATS_EVICT_CAPACITY;
     /* forgotten generation: counted at the root */
     if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
@@ -204,6 +206,13 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
     cache_flights_seen = t != NULL && flight_any(t, hash);
 }
 
+/* Return whether a call changes the value. A published value is judged after its window. */
+static bool cache_changes(l1_change change)
+{
+    return change == L1_CHANGE_SET || change == L1_CHANGE_DEL || change == L1_CHANGE_INCR ||
+           change == L1_CHANGE_UPDATE;
+}
+
 /* Update the running loads of this key. A change invalidates them; the leader may publish only if
  * its own load is still valid. Without open loads this reads two rarely written lines. */
 BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t generation,
@@ -211,9 +220,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
 {
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
-    const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
-                         change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
-    if (!changes) { return true; }
+    if (!cache_changes(change)) { return true; }
     const bool early = BASE_MUTANT("flight.count_before_window");
     if (early ? cache_flights_seen : flight_any(t, hash)) { flight_overtake(t, &key); }
     return true;
@@ -236,6 +243,11 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const vo
         if (BASE_UNLIKELY(flights != NULL) &&
             !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
             return false;
+        }
+        const bool moved = change == L1_CHANGE_SET &&
+                           (BASE_MUTANT("deps.raised_early") || BASE_MUTANT("deps.raised_late"));
+        if (BASE_UNLIKELY(s->deps != NULL) && cache_changes(change) && !moved) {
+            cache_deps_changed(s, hash, generation);
         }
     }
     if (BASE_UNLIKELY(s->stamps != NULL)) {
@@ -348,7 +360,7 @@ CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negativ
     f->outer = self->load_frames;
     f->stores = stores;
     f->negative = negative;
-    f->matched = f->depends = f->below = f->turn.listed = false;
+    f->matched = f->below = f->turn.listed = false;
     f->expect = f->globs = 0;
     f->word = NULL;
     f->raised = 0;
@@ -454,7 +466,9 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
+    const uint64_t read = base_thread_self()->tags_read;
     const cellar_err err = l1_put(c->l1, k, &p);
+    base_thread_self()->tags_read = read; /* it may have judged entries to evict */
     cache_change_end(c, &f, k); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
     return err;

@@ -29,7 +29,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                &s->loading, cache_run_free, cache_lease_lost, s };
+                                &s->loading, cache_run_drop, cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
@@ -171,12 +171,16 @@ CELLAR_PRIVATE void cache_call_forget(cache_call *call)
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
 {
     flight_bytes *b = NULL;
+    base_thread_record *const self = base_thread_self();
+    self->tags_read = 0;
     const cellar_err err = cache_look_bytes(call, &b);
+    call->tag_born = self->tags_read;
     call->now_ms = base_now_ms(&call->c->store->clock);
     call->fails = 0;
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         flight_bytes_drop(call->old);
         call->old = b;
+        call->old_born = call->tag_born;
         call->early = err == CELLAR_OK;
         call->retry_at_ms = cache_retry_at(&call->found);
         return err;
@@ -204,6 +208,7 @@ CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
     call->user_flags = call->found.user_flags;
     call->deadline_ms = call->found.expires_ms;
     call->born_ms = call->found.born_ms;
+    call->tag_born = call->old_born;
     (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
                        call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
 }
@@ -323,6 +328,13 @@ CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entr
     return cache_answer_in_vain(call, err);
 }
 
+CELLAR_PRIVATE void cache_call_seen(cache_call *call)
+{
+    if (!cache_notes(call->c)) { return; }
+    base_thread_self()->tags_read = call->tag_born;
+    cache_deps_seen(call->c, &call->k, call->code);
+}
+
 /* Use the outcome of a joined flight. Return true if it answers the call. */
 static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool untagged)
 {
@@ -335,9 +347,13 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
         call->user_flags = o->value->user_flags;
         call->deadline_ms = o->deadline_ms;
         call->load_us = o->load_us;
+        call->tag_born = o->tag_born;
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_JOINED);
         break;
-    case FLIGHT_NONE: (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED); break;
+    case FLIGHT_NONE:
+        call->tag_born = o->tag_born;
+        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED);
+        break;
     case FLIGHT_FAILED:
         call->failures++;
         if ((o->flags & FLIGHT_FINAL) == 0 && call->failures <= call->p.handovers) { return false; }
@@ -371,7 +387,22 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     flight_outcome o;
     memset(&o, 0, sizeof o);
     const bool untagged = epoch == flight_tag_born(f) || BASE_MUTANT("tag.joiner_believes");
+    const bool deps = call->c->store->deps != NULL;
+    if (deps && !BASE_MUTANT("deps.join_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+        flight_detach(t, f);
+        flight_leave(t, f);
+        return false;
+    }
+    if (deps) { flight_hold(f); }
     const flight_waited how = flight_wait(t, f, cache_patience(call), &o);
+    if (deps) {
+        /* The loader may have read values meanwhile that were made before this call. */
+        if (how == FLIGHT_DONE && !BASE_MUTANT("deps.join_blind") &&
+            !BASE_MUTANT("deps.answer_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+            o.phase = FLIGHT_CANCELLED;
+        }
+        flight_unref(t, f);
+    }
     bool answered = false;
     call->now_ms = base_now_ms(&call->c->store->clock);
     switch (how) {
@@ -593,7 +624,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     } else {
         cache_rounds(&call, t);
     }
-    if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
+    cache_call_seen(&call);
     cache_call_count(&call);
     err = cache_call_out(&call, out);
     if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "cellar_get_or_load: no memory"); }

@@ -52,6 +52,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     uint32_t source, result_flags;
     int32_t loader_err;
     int64_t retry_at_ms, deadline_ms, born_ms; /* unknown: 0, BASE_NEVER_MS, -1 */
+    uint64_t tag_born, old_born; /* of the tags of the answer, and of `old`; 0: none */
     uint64_t load_us;
     uint32_t user_flags;
 } cache_call;
@@ -93,14 +94,15 @@ struct cellar_load { /* results of the loader; on the stack of the leader */
     uint32_t fail_flags, cost_us, user_flags;
     int64_t retry_after_ms;
     int64_t ttl_ms, negative_ttl_ms, stale_ms;
-    uint32_t tag_count;
-    uint64_t fps[CELLAR_TAGS_MAX];
+    uint32_t tag_count, list_count; /* tags of the user; with dependencies */
+    uint64_t tag_born;
+    uint64_t fps[BASE_TAGS_MAX];
     cellar_breaker *breaker; /* breaker of the open pass; NULL: none */
     uint32_t pass;
     bool no_disk;          /* fallback result: never written to disk */
     bool unrecorded;       /* its reads were not recorded: not stored */
-    cache_run *run;        /* record of its reads; NULL: none */
-    flight *noted;         /* innermost led flight, which keeps the record while the loader runs */
+    cache_run *run;        /* record of its reads; NULL: none; its flights own it */
+    flight *noted;         /* innermost led flight */
     cellar_err returned;   /* result of the loader */
     cellar_buf buf;        /* of cellar_load_buf; its load is set while it is used */
     uint64_t ns;           /* run time of the loader, ns */
@@ -222,27 +224,31 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
 CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err);
 
 /* ---- dependencies.c ---- */
-/* Begin to record the reads of a loader for `keys` keys, which follow one by one. Return NULL if no
- * memory is left. */
-CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c, size_t keys);
-CELLAR_PRIVATE void cache_run_for(cache_run *r, const l1_key *k);
-CELLAR_PRIVATE void cache_run_free(void *run);
-/* Return whether the result may be stored. */
-CELLAR_PRIVATE bool cache_run_sound(const cache_run *r, int64_t now_ms);
+/* Begin to record the reads of a loader. Return NULL if no memory is left. */
+CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c);
+/* Return the run with one more ref, for flight_notes_set; cache_run_drop drops it. */
+CELLAR_PRIVATE void *cache_run_share(cache_run *r);
+CELLAR_PRIVATE void cache_run_drop(void *run);
+CELLAR_PRIVATE void cache_run_reads(cache_run *r, bool open); /* the loader begins, or returned */
 CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r);
-CELLAR_PRIVATE bool cache_run_has_read(const cache_run *r);
-/* Add the tags of the keys read. Return the number of tags. */
-CELLAR_PRIVATE uint32_t cache_run_tags(cache_run *r, uint64_t *fps, uint32_t count);
-/* Update the deadlines and edges of the key, before and after its result is stored. `same`: the
- * value and its dependencies stayed. */
-CELLAR_PRIVATE void cache_run_stores(cache_run *r, const l1_key *k);
-CELLAR_PRIVATE void cache_run_stored(cache_run *r, const l1_key *k, bool same);
+/* Return whether a call since `epoch` may use the result: no tag changed that was noted before. */
+CELLAR_PRIVATE bool cache_run_fits(const cache_run *r, uint64_t epoch);
+/* Add the dependencies of bytes that the loader found not modified. */
+CELLAR_PRIVATE void cache_run_keeps(cache_run *r, const uint64_t *tags, uint32_t count,
+                                    uint64_t born);
+typedef enum cache_run_verdict {
+    CACHE_RUN_SOUND,   /* the tags are complete in the load */
+    CACHE_RUN_UNSOUND, /* a read was not recorded, or has expired: the result is not stored */
+    CACHE_RUN_ENDED    /* a key that was read has changed: the same */
+} cache_run_verdict;
+/* Add the tags of the keys read to those of the load. */
+CELLAR_PRIVATE cache_run_verdict cache_run_settle(cache_run *r, struct cellar_load *ld);
+/* Record the read of a key that this call answers. */
+CELLAR_PRIVATE void cache_call_seen(cache_call *call);
 
 /* ---- load_leader.c, too ---- */
-/* Record the reads of the loader for `keys` keys, if the namespace tracks them. `f` is the
- * innermost led flight. */
-CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
-CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
+/* Record the reads of the loader in a run of the flight, if the namespace tracks them. */
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f);
 
 /* ---- lease.c ---- */
 /* Report the breaker pass of a lost lease. */

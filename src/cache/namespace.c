@@ -86,7 +86,7 @@ CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_
     return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
-/* Mark a generation dead in every table: a hook may read an older one. */
+/* Mark a generation dead in every table: a hook may read an older one. End its dependants. */
 static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);
 static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
@@ -98,6 +98,7 @@ static void cache_generation_end(cache_store *s, uint32_t generation, cellar_cau
                           CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
         }
     }
+    if (s->deps != NULL) { cache_deps_generation(s, generation); }
 }
 
 CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
@@ -927,13 +928,12 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     return CELLAR_OK;
 }
 
-/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
+/* Inform tier, L1 and thread that a generation ended. No lock held. */
 static void cache_generation_died(cellar *v, uint32_t generation)
 {
     cache_store *s = v->store;
     if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
     l1_generation_died(s->l1);
-    if (s->deps != NULL) { cache_deps_generation(s, 0); }
     cache_thread_ring(s);
 }
 

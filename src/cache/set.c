@@ -264,6 +264,7 @@ static void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
     if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
+    if (gone == L1_GONE_DEPENDENCY) { cause = STATS_EVICT_DEPENDENCY; }
     stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
 }
 
@@ -283,16 +284,14 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
                                                        : "no memory for the value");
 }
 
-/* Follow the dependants of the value that this put ended. A load that replaced nothing ends none:
- * its readers wait for its value. */
-BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                            cellar_err err, uint64_t mark)
+/* Invalidate the dependants of the value that this put ended outside the window of a change. A load
+ * that replaced nothing ends none: its readers wait for its value. */
+BASE_NOINLINE static void cache_put_depends(cache_store *s, const l1_key *k, const l1_put_spec *p,
+                                            cellar_err err)
 {
     const bool live = p->replaced || p->gone == L1_GONE_VALUE || p->gone == L1_GONE_NEGATIVE;
-    if (p->change == L1_CHANGE_PUBLISH) {
-        if (err == CELLAR_OK && live) { cache_deps_changed(c, k, 0); }
-    } else if (err == CELLAR_OK || (err < 0 && live)) {
-        cache_deps_changed(c, k, mark);
+    if (live && (p->change == L1_CHANGE_PUBLISH ? err == CELLAR_OK : err < 0)) {
+        cache_deps_changed(s, k->hash, k->generation);
     }
 }
 
@@ -308,19 +307,24 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         err = l1_put(c->l1, k, p);
     } else {
         cache_frame f;
-        const bool deps = c->store->deps != NULL;
-        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         const cache_urge urge = cache_urge_of(c, durable);
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         f.below = urge != CACHE_LATER;
         if (f.below && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
+        if (BASE_MUTANT("deps.raised_early") && c->store->deps != NULL) {
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
         err = l1_put(c->l1, k, p);
+        if (BASE_MUTANT("deps.raised_late") && c->store->deps != NULL) {
+            BASE_POINT("deps.late");
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
         if (err == CELLAR_OK && urge != CACHE_LATER) {
             *below = cache_change_stored(c, &f, k, p, urge);
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps) { cache_put_depends(c, k, p, err, mark); }
+        if (c->store->deps != NULL) { cache_put_depends(c->store, k, p, err); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;
@@ -513,32 +517,11 @@ BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool ma
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_is_observed(c->store))) { return cache_del_l1(c, k, only_if, gone); }
     cache_frame f;
-    const bool deps = c->store->deps != NULL;
-    const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
-    if (deps && BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
     cache_change_begin(&f, false, false);
     f.matched = matched;
     const cellar_err err = cache_del_l1(c, k, only_if, gone);
     cache_change_end(c, &f, k);
-    const bool done = only_if == NULL || err == CELLAR_OK ||
-                      (err == CELLAR_MISS && (only_if->flags & L1_IF_ABSENT) != 0);
-    if (deps && done && !BASE_MUTANT("deps.look_before_window")) {
-        cache_deps_changed(c, k, mark);
-    }
     return err;
-}
-
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k)
-{
-    l1_gone gone;
-    cache_frame f;
-    cache_change_begin(&f, false, false);
-    f.depends = true;
-    const cellar_err err = l1_del_reported(c->l1, k, NULL, &gone);
-    cache_change_end(c, &f, k);
-    if (err == CELLAR_OK) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_DEPENDENCY); }
-    if (err == CELLAR_OK && gone == L1_GONE_NOTHING) { gone = L1_GONE_VALUE; }
-    cache_count_gone(c, gone, STATS_EVICT_DEPENDENCY);
 }
 
 /* Delete again after a clear: a load of the new generation must not outlive this delete. */
@@ -569,6 +552,7 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
     if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
         const cellar_cause cause = gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
                                    : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG
+                                   : gone == L1_GONE_DEPENDENCY ? CELLAR_CAUSE_DEPENDENCY
                                    : matched ? CELLAR_CAUSE_PATTERN : CELLAR_CAUSE_DELETED;
         cache_why_note_by(c->store, k->hash, cause, by);
     }
@@ -631,7 +615,9 @@ static cellar_err cache_touch_reported(cellar *c, const l1_key *k, int64_t deadl
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps && err == CELLAR_OK && deadline_ms < was_ms) { cache_deps_changed(c, k, 0); }
+        if (deps && err == CELLAR_OK && deadline_ms < was_ms) {
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
     } while (deps && err == CELLAR_OK && cache_deps_until(c->store, k) < deadline_ms);
     return err == CELLAR_OK ? cache_through(c, below) : err;
 }
@@ -673,8 +659,6 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         err = l1_incr_reported(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
         cache_frame f;
-        const bool deps = c->store->deps != NULL;
-        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         const cache_urge urge = cache_urge_of(c, false);
         cache_change_begin(&f, true, false);
         f.below = urge != CACHE_LATER;
@@ -685,7 +669,6 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps && (err == CELLAR_OK || err < 0)) { cache_deps_changed(c, k, mark); }
     }
     if (!only_if_present) { cache_filter_end(c, k, &filter); }
     cache_count_gone(c, gone, STATS_EVICT_REPLACED);

@@ -374,7 +374,7 @@ static void cache_metrics_given(cache_store *s, stats_source *from)
     sync_take(NAMESPACE, &s->namespace_lock);
     from->given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
     sync_drop(NAMESPACE, &s->namespace_lock);
-    cache_deps_given(s, from->given);
+    from->given[STATS_GIVEN_DEPS_EDGES] = cache_deps_watched(s);
     from->given[STATS_GIVEN_ENTRIES] = l.entries;
     from->given[STATS_GIVEN_SEGMENTS] = l.segments;
     from->given[STATS_GIVEN_SEGMENTS_FREE] = l.segments_free;

@@ -311,21 +311,21 @@ static void l1_count_cause(l1_stripe *s, unsigned cause)
 {
     if (cause == L1_LEFT_EXPIRED) {
         s->expired++;
-    } else if (cause == L1_LEFT_CLEARED || cause == L1_LEFT_TAG) {
+    } else if (cause == L1_LEFT_CLEARED || cause == L1_LEFT_TAG || cause == L1_LEFT_DEPENDENCY) {
         s->cleared++;
     } else {
         s->evicted++;
     }
 }
 
-/* Return whether an invalidation made one of the tags dead. */
-static bool l1_tags_dead(l1 *c, uint64_t pos, const l1_rec *r)
+/* Return the verdict of hooks.tags_valid on a record. */
+CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_valid == NULL) { return false; }
+    if ((r->mask & L1_X_TAGS) == 0 || c->hooks.tags_valid == NULL) { return 0; }
     const unsigned char *tags = l1_at(c, pos) + r->tag_off;
     uint64_t fps[L1_TAG_MAX];
     base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
-    return c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count) >= 2;
+    return c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count);
 }
 
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms)
@@ -368,8 +368,8 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
             int64_t keep;
             (void)l1_expires(c, pos, r, &keep);
             there = base_clock_reached(c->clock, keep); /* a touch may have moved it */
-        } else if (there && cause == L1_LEFT_TAG) {
-            there = l1_tags_dead(c, pos, r); /* or a refresh */
+        } else if (there && (cause == L1_LEFT_TAG || cause == L1_LEFT_DEPENDENCY)) {
+            there = l1_tags_judge(c, pos, r) >= 2; /* or a refresh */
         } else if (there && (r->mask & L1_X_L2) != 0) {
             there = !l1_is_written(c, pos, r, hash);
         }
@@ -380,6 +380,7 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, uint64_t hash, l1_bucket *b, ui
             (void)c->hooks.commit(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
                                   : cause == L1_LEFT_TAG   ? L1_CHANGE_UNTAG
+                                  : cause == L1_LEFT_DEPENDENCY ? L1_CHANGE_UNDEPEND
                                                            : L1_CHANGE_EVICT,
                                   &stamp);
         }
@@ -544,13 +545,14 @@ static l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force, bool 
     const uint64_t weight = l1_weight(c, pos, r);
     l1_verdict verdict;
     bool spared = false;
+    const int tags = BASE_UNLIKELY((r->mask & L1_X_TAGS) != 0) ? l1_tags_judge(c, pos, r) : 0;
     if (c->hooks.generation_alive != NULL &&
         !c->hooks.generation_alive(c->hooks.ctx, r->generation)) {
         verdict = (l1_verdict){.cause = L1_LEFT_CLEARED};
     } else if (base_clock_reached(c->clock, keep_until)) {
         verdict = (l1_verdict){.cause = (uint8_t)l1_over(c, pos, r)};
-    } else if (BASE_UNLIKELY((r->mask & L1_X_TAGS) != 0) && l1_tags_dead(c, pos, r)) {
-        verdict = (l1_verdict){.cause = L1_LEFT_TAG};
+    } else if (tags >= 2) {
+        verdict = (l1_verdict){.cause = tags == 2 ? L1_LEFT_TAG : L1_LEFT_DEPENDENCY};
     } else {
         unsigned kind = (r->mask & L1_X_KIND) != 0
             ? base_seq_u32(l1_at(c, pos) + l1_field(r, L1_X_KIND)) & 255u : (unsigned)L1_VALUE;

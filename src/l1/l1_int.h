@@ -94,7 +94,7 @@ enum {
 };
 /* Fields that make a record SPECIAL: examined before a reader may return a plain hit. */
 #define L1_X_SPECIAL (L1_X_KIND | L1_X_IDLE | L1_X_STALE | L1_X_TAGS)
-#define L1_TAG_MAX 16
+#define L1_TAG_MAX BASE_TAGS_MAX
 #define L1_TAG_BLOCK(n) (16u + 8u * (n))
 #define L1_DESCRIPTOR 16u
 
@@ -353,6 +353,8 @@ CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return when a plain get stops answering: deadline and idle time applied. *keep_until is the end
  * of the stale window. */
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
+/* Return the verdict of hooks.tags_valid on a record. */
+CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return whether a tag ended the record before `end_ms`, when its time was over. */
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
 /* Return the cause for a record past its time: a tag, or expiry. */

@@ -98,11 +98,8 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
             stale = true;
         }
     }
-    if ((r->mask & L1_X_TAGS) != 0 && c->hooks.tags_valid != NULL) {
-        const unsigned char *tags = l1_at(c, pos) + r->tag_off;
-        uint64_t fps[L1_TAG_MAX];
-        base_seq_load(fps, tags + 16, 8u * (size_t)r->tag_count);
-        int verdict = c->hooks.tags_valid(c->hooks.ctx, base_seq_u64(tags + 8), fps, r->tag_count);
+    if ((r->mask & L1_X_TAGS) != 0) {
+        const int verdict = l1_tags_judge(c, pos, r);
         if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
         stale = stale || verdict == 1;
     }

@@ -29,14 +29,17 @@ static bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
     return c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes, k->len, change, stamp);
 }
 
-/* Return why an entry is not fresh: a tag ended it before its time was over, or it expired. */
+/* Return why an entry is not fresh: a tag or a dependency ended it before its time was over, or it
+ * expired. */
 BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
 {
     const l1_rec *r = &slot->rec;
     const int64_t end = l1_expires(c, slot->pos, r, NULL);
-    const bool tag = (r->mask & L1_X_TAGS) != 0 && (!base_clock_reached(c->clock, end) ||
-                                                    l1_tags_first(c, slot->pos, r, end));
-    return tag ? L1_GONE_TAG : L1_GONE_EXPIRED;
+    if ((r->mask & L1_X_TAGS) == 0) { return L1_GONE_EXPIRED; }
+    if (base_clock_reached(c->clock, end)) {
+        return l1_tags_first(c, slot->pos, r, end) ? L1_GONE_TAG : L1_GONE_EXPIRED;
+    }
+    return l1_tags_judge(c, slot->pos, r) == 3 ? L1_GONE_DEPENDENCY : L1_GONE_TAG;
 }
 
 /* Classify the entry that a change meets, under its lock, as a get would, tags included. To a
@@ -57,7 +60,10 @@ BASE_INLINE bool l1_is_fresh(l1_gone o) { return o == L1_GONE_VALUE || o == L1_G
 /* Return the cause under which a change ends the entry: `live`, unless it had ended before. */
 BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
 {
-    return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
+    return l1_is_fresh(o)            ? live
+           : o == L1_GONE_DEPENDENCY ? L1_LEFT_DEPENDENCY
+           : o == L1_GONE_TAG        ? L1_LEFT_TAG
+                                     : L1_LEFT_EXPIRED;
 }
 
 static uint64_t l1_version_of(const l1 *c, const l1_slot *slot)

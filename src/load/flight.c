@@ -266,7 +266,7 @@ static void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers)
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
     BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->draft == NULL && f->subs == NULL);
-    BASE_ASSERT(f->result.value == NULL && f->notes == NULL);
+    BASE_ASSERT(f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
     base_store_rlx(&f->refs, 1u);
@@ -342,9 +342,9 @@ static flight_rest flight_let_go(flight_shard *s, flight *f)
     flight_list_cut(s, f);
     rest.value = f->result.value;
     rest.draft = f->draft;
-    rest.notes = f->notes;
+    rest.notes = base_load_rlx(&f->notes);
     f->result.value = f->draft = NULL;
-    f->notes = NULL;
+    base_store_rlx(&f->notes, (void *)NULL);
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
         f->next = s->spare;
@@ -609,8 +609,12 @@ CELLAR_PRIVATE void flight_reap(uintptr_t frame)
 
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
 CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f) { return f->draft; }
-CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes) { f->notes = notes; }
-CELLAR_PRIVATE void *flight_notes(const flight *f) { return f->notes; }
+CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes)
+{
+    BASE_ASSERT(base_load_rlx(&f->notes) == NULL);
+    base_store_rel(&f->notes, notes);
+}
+CELLAR_PRIVATE void *flight_notes(const flight *f) { return base_load_acq(&f->notes); }
 CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will)
 {
     static const flight_will none = { .lost = NULL };
@@ -760,6 +764,8 @@ CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t dea
     (void)base_sub_ar(&t->waiters, 1u);
     return how;
 }
+
+CELLAR_PRIVATE void flight_hold(flight *f) { (void)base_add_rlx(&f->refs, 1u); }
 
 CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f)
 {

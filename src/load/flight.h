@@ -73,6 +73,7 @@ typedef struct flight_outcome {
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
     uint64_t load_us;
+    uint64_t tag_born;       /* of the tags of the value; 0: it has none */
     flight_bytes *value;     /* OK: one ref */
 } flight_outcome;
 
@@ -98,7 +99,7 @@ typedef struct flight_config {
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
     _Atomic uint32_t *callers; /* calls inside loads; flight_reap lowers it for each lost frame */
-    void (*notes_free)(void *notes); /* frees what flight_notes_set stored; NULL: never set */
+    void (*notes_free)(void *notes); /* drops what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
@@ -161,8 +162,7 @@ CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f);
 CELLAR_PRIVATE void flight_draft(flight *f, flight_bytes *value);
 CELLAR_PRIVATE flight_bytes *flight_drafted(const flight *f);
 
-/* Keep the notes of reads by the loader. The leader takes them off before the end; else the flight
- * frees them. */
+/* Keep the notes of reads by the loader until the last ref of the flight is dropped. */
 CELLAR_PRIVATE void flight_notes_set(flight *f, void *notes);
 CELLAR_PRIVATE void *flight_notes(const flight *f);
 
@@ -185,6 +185,11 @@ typedef enum flight_waited {
 /* Wait for the flight and drop the ref of the waiter in every case. */
 CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
                                          flight_outcome *out);
+
+/* Keep the flight until flight_unref. The caller holds a ref already. */
+CELLAR_PRIVATE void flight_hold(flight *f);
+/* Invalidate one flight. The caller holds a ref. */
+CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f);
 
 /* Drop the ref of a waiter without waiting. */
 CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);

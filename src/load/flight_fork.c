@@ -76,8 +76,8 @@ CELLAR_PRIVATE void flight_free_lost(flight_table *t)
         flight_bytes_drop(f->result.value);
         flight_bytes_drop(f->draft);
         f->result.value = f->draft = NULL;
-        if (f->notes != NULL) { t->notes_free(f->notes); }
-        f->notes = NULL;
+        if (base_load_rlx(&f->notes) != NULL) { t->notes_free(base_load_rlx(&f->notes)); }
+        base_store_rlx(&f->notes, (void *)NULL);
         (void)base_sub_ar(&t->open, 1u);
         if (f->resident) {
             flight_shard *s = flight_shard_of(t, f->hash);

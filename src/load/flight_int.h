@@ -42,7 +42,7 @@ struct flight {
     uint64_t note;               /* number of the leader */
     flight_outcome result;       /* constant once the phase is final, until the last ref */
     flight_bytes *draft;         /* leader only, until the flight ends */
-    void *notes;                 /* leader only, until the flight ends */
+    void *_Atomic notes;         /* set once by the leader (release), acquire by waiters */
     flight_will will;            /* leader only; read in flight_reap only */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: list of detached flights; `next` alone: spares */

@@ -192,9 +192,7 @@ typedef enum stats_unit {
     X(ABSENT_REFUSED, "cellar_absent_rejected_total", counter, ONE, \
       "Entries without value refused because their share was used up.") \
     X(DEPS_EDGES, "cellar_dependencies", gauge, ONE, \
-      "Pairs of a loaded key and a key that its loader read.") \
-    X(DEPS_DUE, "cellar_dependencies_due", gauge, ONE, \
-      "Dependencies on changed keys, not yet invalidated.") \
+      "Keys and namespaces on which loaded values depend.") \
     X(L2_BYTES, "cellar_l2_file_bytes", gauge, BYTES, "Bytes of the files of the disk tier.") \
     X(L2_ENTRIES, "cellar_l2_entries", gauge, ONE, "Entries in the index of the disk tier.") \
     X(L2_SEGMENTS, "cellar_l2_segments", gauge, ONE, "Segments on disk that hold records.") \
