@@ -195,14 +195,16 @@ static void soup_changer(void *arg)
 static void deps_run(void)
 {
     soup_open();
-    if (base_sim_below(2) == 0) {
+    const uint64_t mode = base_sim_below(4);
+    if (mode < 2) {
         base_sim_spawn("reader1", soup_reader, NULL);
         base_sim_spawn("reader2", soup_reader, NULL);
     } else {
         base_sim_calm(true);
         soup_reader(NULL);
         base_sim_calm(false);
-        base_sim_spawn("spiller", soup_spiller, NULL);
+        base_sim_spawn(mode == 2 ? "spiller" : "reader", mode == 2 ? soup_spiller : soup_reader,
+                       NULL);
     }
     base_sim_spawn("changer", soup_changer, NULL);
     base_sim_no_rescue();
