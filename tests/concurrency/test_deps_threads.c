@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    No read that begins after a change has returned gets a value made of an older one:
- *         through chains of 8 loaders, with changes at the same time whose dependants overlap, with
+ *         through chains of 8 loaders, with changes at the same time that share dependants, with
  *         joined loads, evictions, clears, tags, full tables, many keys per loader, and a disk.
  * Method: Threads read and change at random. A source is a counter that rises before its key
  *         changes. A value holds the least count of each source that it was made of. `sure` rises
