@@ -10,7 +10,6 @@
 #include "cache/change.h"
 
 #include "cache/call.h"
-#include "cache/explain_record.h"
 #include "cache/tier_store.h"
 #include "cache/turn.h"
 
