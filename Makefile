@@ -32,13 +32,13 @@ SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = version error handle explain_record generation turn bloom_guard breaker_calls \
-            bloom_persist load_plan options settings tier_calls tags tier_store l2_tier \
-            l2_tier_none events hook change lookup plan dependencies set delete touch increment \
-            get get_with get_alloc pin buf update delete_with many delete_pattern explain scan \
-            clear namespace loader_api job load_call load_wait load_guard load_publish load_run \
-            load_fallback load_leader refresh load load_bulk lease maintenance option stat check \
-            metrics dump fork store
+SRC_CACHE = version error handle explain_record dependency_table generation turn bloom_guard \
+            breaker_calls bloom_persist load_plan options settings tier_calls tags tier_store \
+            l2_tier l2_tier_none events hook change lookup plan dependencies set delete touch \
+            increment get get_with get_alloc pin buf update delete_with many delete_pattern \
+            explain scan clear namespace loader_api job load_call load_wait load_guard \
+            load_publish load_run load_fallback load_leader refresh load load_bulk lease \
+            maintenance option stat check metrics dump fork store
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact llm embedding
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras kit

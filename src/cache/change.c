@@ -10,7 +10,6 @@
 #include "cache/change.h"
 
 #include "cache/call.h"
-#include "cache/explain_record.h"
 #include "cache/tier_store.h"
 #include "cache/turn.h"
 
@@ -20,7 +19,7 @@ CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negativ
     f->outer = self->load_frames;
     f->stores = stores;
     f->negative = negative;
-    f->matched = f->depends = f->below = f->turn.listed = false;
+    f->matched = f->below = f->turn.listed = false;
     f->raised = 0;
     self->load_frames = f;
 }
@@ -74,18 +73,6 @@ CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
     if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
+    if (gone == L1_GONE_DEPENDENCY) { cause = STATS_EVICT_DEPENDENCY; }
     stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
-}
-
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k)
-{
-    l1_gone gone;
-    cache_frame f;
-    cache_change_begin(&f, false, false);
-    f.depends = true;
-    const cellar_err err = l1_del_reported(c->l1, k, NULL, &gone);
-    cache_change_end(c, &f, k);
-    if (err == CELLAR_OK) { cache_why_note(c->store, k->hash, CELLAR_CAUSE_DEPENDENCY); }
-    if (err == CELLAR_OK && gone == L1_GONE_NOTHING) { gone = L1_GONE_VALUE; }
-    cache_count_gone(c, gone, STATS_EVICT_DEPENDENCY);
 }

@@ -21,9 +21,6 @@ CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
  * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
 CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
                                               const l1_put_spec *p, cache_urge urge);
-/* Delete an entry because one of its dependencies changed. The caller follows further
- * dependencies. */
-CELLAR_PRIVATE void cache_del_dependant(cellar *c, const l1_key *k);
 CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
 /* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
 CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause);

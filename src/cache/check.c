@@ -4,7 +4,7 @@
  *
  * LOCKING    Background work stands still; calls go on. */
 #include "cache/call.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"

@@ -2,13 +2,12 @@
  *
  * clear: end all entries of a namespace in O(1): clear, version change, drop.
  *
- * WALK       next generation (under NAMESPACE) -> tier, L1, dependencies and thread learn that the
- *            old one ended -> the change is committed
+ * WALK       next generation (under NAMESPACE) -> tier, L1 and thread learn that the old one
+ *            ended -> the change is committed
  * SEE ALSO   generation.c. */
 #include "cache/clear.h"
 
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -21,7 +20,6 @@ CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation)
     cache_store *s = v->store;
     if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
     l1_generation_died(s->l1);
-    if (s->deps != NULL) { cache_deps_generation(s, 0); }
     cache_thread_ring(s);
 }
 

@@ -6,7 +6,7 @@
 
 #include "cache/types.h"
 
-/* Inform tier, L1, dependencies and thread that a generation ended. No lock held. */
+/* Inform tier, L1 and thread that a generation ended. No lock held. */
 CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation);
 
 #endif

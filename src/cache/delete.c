@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * delete: delete one key, for its call, a pattern, a dependency or an update.
+ * delete: delete one key, for its call, a pattern or an update.
  *
  * INVARIANTS A delete invalidates a running load of its key, also if it finds nothing. A namespace
  *            that was cleared meanwhile is asked again with its new generation: a load of it must
@@ -9,7 +9,6 @@
 
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
@@ -29,18 +28,10 @@ BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool ma
     if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_is_observed(c->store))) { return cache_del_l1(c, k, only_if, gone); }
     cache_frame f;
-    const bool deps = c->store->deps != NULL;
-    const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
-    if (deps && BASE_MUTANT("deps.look_before_window")) { cache_deps_changed(c, k, mark); }
     cache_change_begin(&f, false, false);
     f.matched = matched;
     const cellar_err err = cache_del_l1(c, k, only_if, gone);
     cache_change_end(c, &f, k);
-    const bool done = only_if == NULL || err == CELLAR_OK ||
-                      (err == CELLAR_MISS && (only_if->flags & L1_IF_ABSENT) != 0);
-    if (deps && done && !BASE_MUTANT("deps.look_before_window")) {
-        cache_deps_changed(c, k, mark);
-    }
     return err;
 }
 
@@ -72,6 +63,7 @@ BASE_ALWAYS_INLINE cellar_err cache_del_here(cellar *c, l1_key *k, bool matched,
     if (gone != L1_GONE_NOTHING || err == CELLAR_OK) {
         const cellar_cause cause = gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
                                    : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG
+                                   : gone == L1_GONE_DEPENDENCY ? CELLAR_CAUSE_DEPENDENCY
                                    : matched ? CELLAR_CAUSE_PATTERN : CELLAR_CAUSE_DELETED;
         cache_why_note_by(c->store, k->hash, cause, by);
     }

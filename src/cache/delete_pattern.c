@@ -20,7 +20,7 @@
  * SEE ALSO   src/l2/invalidations.c: keys that are only on disk. */
 #include "cache/call.h"
 #include "cache/delete.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"

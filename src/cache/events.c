@@ -35,10 +35,10 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put with a value that got no space: the old one is not served */
         if (frame != NULL && frame->matched) { return CELLAR_CAUSE_PATTERN; }
-        if (frame != NULL && frame->depends) { return CELLAR_CAUSE_DEPENDENCY; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;
+    case L1_LEFT_DEPENDENCY: return CELLAR_CAUSE_DEPENDENCY;
     }
     return CELLAR_CAUSE_NONE;
 }

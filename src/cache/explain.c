@@ -52,7 +52,7 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
 {
     cache_store *s = c->store;
     const cache_why *w = s->why;
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
     if (w == NULL || count == 0) { return; }
     const cache_why_act_at *first = NULL;
@@ -83,11 +83,13 @@ static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t
     cache_why_by(s, r, CACHE_WHY_BY(b));
 }
 
-/* Return when one of its tags ended the entry; BASE_NEVER_MS: none, or unknown. */
-static int64_t cache_why_tag_ms(cellar *c, const l1_key *k)
+/* Return when one of its tags ended the entry; BASE_NEVER_MS: none, or unknown. *depends: a
+ * dependency ended it, and no tag. */
+static int64_t cache_why_tag_ms(cellar *c, const l1_key *k, bool *depends)
 {
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
+    *depends = count != 0 && cache_tags_valid(c->store, born, fps, count) == 3;
     return count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
 }
 
@@ -105,10 +107,11 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
     }
     if (err == CELLAR_MISS) {
         r->answer = CELLAR_WHY_GONE;
-        const int64_t tag_ms = cache_why_tag_ms(c, k);
+        bool depends;
+        const int64_t tag_ms = cache_why_tag_ms(c, k, &depends);
         const int64_t end = BASE_MIN(info.expires_ms, tag_ms);
         r->cause = info.expires_ms <= now_ms && info.expires_ms <= tag_ms ? CELLAR_CAUSE_EXPIRED
-                                                                          : CELLAR_CAUSE_TAG;
+                   : depends ? CELLAR_CAUSE_DEPENDENCY : CELLAR_CAUSE_TAG;
         r->ago_ms = now_ms > end ? now_ms - end : 0;
         if (r->cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c, k, r); }
         return true;

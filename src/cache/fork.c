@@ -7,7 +7,7 @@
 #include "cache/fork.h"
 
 #include "cache/bloom_guard.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/refresh.h"
 
 BASE_SIZE_BEGIN

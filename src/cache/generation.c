@@ -19,6 +19,7 @@
 #include "cache/generation.h"
 
 #include "cache/call.h"
+#include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
 
@@ -86,6 +87,7 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
                           CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
         }
     }
+    if (s->deps != NULL) { cache_deps_generation(s, generation); }
 }
 
 CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)

@@ -14,7 +14,7 @@ CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t
 CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
 /* Draw the first generation of a namespace; it has no old one to kill. */
 CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-/* Mark a generation dead in every table: a hook may read an older one. */
+/* Mark a generation dead in every table: a hook may read an older one. End its dependants. */
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being

@@ -25,6 +25,7 @@
  *            change.c, lookup.c, delete_pattern.c. */
 #include "cache/hook.h"
 
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/events.h"
 #include "cache/explain_record.h"
@@ -39,7 +40,8 @@
 /* Return whether the entry leaves without a call that changes its key. */
 static bool cache_leaves(l1_change change)
 {
-    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG;
+    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG ||
+           change == L1_CHANGE_UNDEPEND;
 }
 
 /* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
@@ -50,7 +52,8 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_change
     const cache_generations *t = base_load_acq(&s->generations);
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
-                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
+                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG
+                  : change == L1_CHANGE_UNDEPEND ? STATS_EVICT_DEPENDENCY : STATS_EVICT_CAPACITY;
     /* forgotten generation: counted at the root */
     if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
@@ -155,6 +158,13 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
     cache_flights_seen = t != NULL && flight_any(t, hash);
 }
 
+/* Return whether a call changes the value. A published value is judged after its window. */
+static bool cache_changes(l1_change change)
+{
+    return change == L1_CHANGE_SET || change == L1_CHANGE_DEL || change == L1_CHANGE_INCR ||
+           change == L1_CHANGE_UPDATE;
+}
+
 /* Update the running loads of this key. A change invalidates them; the leader may publish only if
  * its own load is still valid. Without open loads this reads two rarely written lines. */
 BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t generation,
@@ -162,9 +172,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
 {
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
-    const bool changes = change == L1_CHANGE_SET || change == L1_CHANGE_DEL ||
-                         change == L1_CHANGE_INCR || change == L1_CHANGE_UPDATE;
-    if (!changes) { return true; }
+    if (!cache_changes(change)) { return true; }
     const bool early = BASE_MUTANT("flight.count_before_window");
     if (early ? cache_flights_seen : flight_any(t, hash)) { flight_overtake(t, &key); }
     return true;
@@ -188,6 +196,11 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const vo
     if (BASE_UNLIKELY(flights != NULL) &&
         !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
         return false;
+    }
+    const bool moved = change == L1_CHANGE_SET &&
+                       (BASE_MUTANT("deps.raised_early") || BASE_MUTANT("deps.raised_late"));
+    if (BASE_UNLIKELY(s->deps != NULL) && cache_changes(change) && !moved) {
+        cache_deps_changed(s, hash, generation);
     }
     if (s->stamps == NULL) {
         *stamp = 0;
@@ -236,6 +249,7 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
     if (cause == L1_LEFT_CLEARED) { why = cache_generation_cause(s, generation); }
     if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
+    if (cause == L1_LEFT_DEPENDENCY) { why = CELLAR_CAUSE_DEPENDENCY; }
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 

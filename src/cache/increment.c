@@ -8,7 +8,6 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/lookup.h"
@@ -28,8 +27,6 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         err = l1_incr_reported(c->l1, k, delta, init, if_new, only_if_present, now, NULL, &gone);
     } else {
         cache_frame f;
-        const bool deps = c->store->deps != NULL;
-        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         const cache_urge urge = cache_urge_of(c, false);
         cache_change_begin(&f, true, false);
         f.below = urge != CACHE_LATER;
@@ -40,7 +37,6 @@ static cellar_err cache_incr_once(cellar *c, const l1_key *k, int64_t delta, int
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps && (err == CELLAR_OK || err < 0)) { cache_deps_changed(c, k, mark); }
     }
     if (!only_if_present) { cache_filter_end(c, k, &filter); }
     cache_count_gone(c, gone, STATS_EVICT_REPLACED);

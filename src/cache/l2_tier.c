@@ -361,7 +361,7 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
 {
     const cellar *v = sp->namespace;
     const cache_store *s = v->store;
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, k, fps, &born) : 0;
     if (tags != i->tag_count) { return true; } /* just expired */
     const l2_key key = { k->bytes, k->len, k->generation, k->hash };

@@ -22,7 +22,6 @@
 #include "base/user_callback.h"
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/load.h"
 #include "cache/load_call.h"
@@ -87,14 +86,7 @@ static void cache_lease_lead(struct cellar_load *ld, uintptr_t frame)
     ld->left = cache_lease_left;
     flight_lead_begin(ld->f, frame);
     if (!cache_load_has_instead(ld->call->o)) { return; }
-    cache_record_begin(ld, ld->f, 1);
-    if (ld->run != NULL) { cache_run_for(ld->run, &ld->call->k); }
-}
-
-static void cache_lease_lead_end(struct cellar_load *ld)
-{
-    cache_record_end(ld);
-    flight_lead_end(ld->f);
+    cache_record_begin(ld, ld->f);
 }
 
 /* Answer with fallbacks: the breaker is open, or a failure is remembered. */
@@ -109,7 +101,7 @@ BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t,
     ld.f = f;
     cache_lease_lead(&ld, (uintptr_t)__builtin_frame_address(0));
     cache_guard_refused(&ld, &o);
-    cache_lease_lead_end(&ld);
+    flight_lead_end(f);
     o.source = call->source;
     flight_end(t, f, &o);
 }
@@ -135,7 +127,7 @@ BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_byte
     ld->host = kept;
     cache_lease_lead(ld, (uintptr_t)__builtin_frame_address(0));
     cache_lead_failed(ld, CELLAR_E_LOADER, loader_err, o);
-    cache_lease_lead_end(ld);
+    flight_lead_end(ld->f);
     flight_bytes_drop(kept);
     cache_call_forget(call);
     flight_bytes_drop(call->value); /* release returns no value */
@@ -273,7 +265,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
         while (!cache_look_round(&call, true) && !cache_begin_round(&call, t, &sub, lease)) {}
     }
     if (sub != NULL) { flight_sub_free(t, sub); }
-    if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
+    cache_call_seen(&call);
     cache_call_count(&call);
     err = cache_call_out(&call, out);
     cache_load_end(c->store);

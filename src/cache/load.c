@@ -223,7 +223,7 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     } else {
         cache_rounds(&call, t);
     }
-    if (cache_notes(c)) { cache_deps_seen(c, &call.k, call.code); }
+    cache_call_seen(&call);
     cache_call_count(&call);
     err = cache_call_out(&call, out);
     if (err == CELLAR_E_NOMEM) { (void)cache_fail(c, err, 0, "cellar_get_or_load: no memory"); }

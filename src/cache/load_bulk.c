@@ -364,10 +364,10 @@ static void cache_bulk_load(cache_bulk *b)
     }
     b->refused = b->ask_count != 0 && !cache_guard_admit(&b->ld);
     if (!b->refused || cache_load_has_instead(b->call.o)) {
-        /* On the innermost flight: reads find the record there. */
-        cache_record_begin(&b->ld, b->ld.noted, b->led_count);
-        for (size_t i = 0; b->ld.run != NULL && i < b->led_count; i++) {
-            cache_run_for(b->ld.run, &b->one[b->led[i]].call.k);
+        b->ld.run = NULL;
+        b->ld.unrecorded = false;
+        for (size_t i = 0; i < b->led_count; i++) {
+            cache_record_begin(&b->ld, b->one[b->led[i]].f);
         }
     }
     if (!b->refused && b->ask_count != 0) {
@@ -376,7 +376,6 @@ static void cache_bulk_load(cache_bulk *b)
                                                                                : CELLAR_E_LOADER);
     }
     cache_bulk_results(b);
-    cache_record_end(&b->ld);
 }
 
 /* Wait for loads of other calls. Return how many items must be retried. */
@@ -497,10 +496,8 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
     for (size_t i = 0; i < b->count; i++) {
         cache_call_count(&b->one[i].call);
         cellar_load_item *it = &items[b->one[i].at];
-        if (cache_notes(m->c)) {
-            b->one[i].call.k.bytes = it->key; /* the copy of the flight may be freed */
-            cache_deps_seen(m->c, &b->one[i].call.k, b->one[i].call.code);
-        }
+        b->one[i].call.k.bytes = it->key; /* the copy of the flight may be freed */
+        cache_call_seen(&b->one[i].call);
         it->status = cache_call_out(&b->one[i].call, it->result);
     }
     base_free(&m->c->store->account, BASE_MOD_FLIGHT, b, b->bytes);

@@ -42,7 +42,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                cache_call_lost, cache_run_free, cache_lease_lost, s };
+                                cache_call_lost, cache_run_drop, cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
@@ -183,12 +183,16 @@ CELLAR_PRIVATE void cache_call_forget(cache_call *call)
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
 {
     flight_bytes *b = NULL;
+    base_thread_record *const self = base_thread_self();
+    self->tags_read = 0;
     const cellar_err err = cache_look_bytes(call, &b);
+    call->tag_born = self->tags_read;
     call->now_ms = base_now_ms(&call->c->store->clock);
     call->fails = 0;
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         flight_bytes_drop(call->old);
         call->old = b;
+        call->old_born = call->tag_born;
         call->early = err == CELLAR_OK;
         call->retry_at_ms = cache_retry_at(&call->found);
         return err;
@@ -216,6 +220,7 @@ CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
     call->user_flags = call->found.user_flags;
     call->deadline_ms = call->found.expires_ms;
     call->born_ms = call->found.born_ms;
+    call->tag_born = call->old_born;
     (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
                        call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
 }
@@ -294,6 +299,13 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call)
         const bool loaded = id == STATS_MISS && call->code == CELLAR_OK;
         cache_read_tell(call->c, "load", loaded ? CELLAR_MISS : call->code);
     }
+}
+
+CELLAR_PRIVATE void cache_call_seen(cache_call *call)
+{
+    if (!cache_notes(call->c)) { return; }
+    base_thread_self()->tags_read = call->tag_born;
+    cache_deps_seen(call->c, &call->k, call->code);
 }
 
 /* size of the first cellar_result, version 0.2 */

@@ -19,6 +19,8 @@ CELLAR_PRIVATE void cache_call_forget(cache_call *call); /* drops `old` */
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out);
 CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out);
 CELLAR_PRIVATE void cache_call_count(cache_call *call);
+/* Record the read of a key that this call answers. */
+CELLAR_PRIVATE void cache_call_seen(cache_call *call);
 /* Return the flights of the store, created at the first load. Return NULL if no memory is left. */
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */

@@ -14,7 +14,6 @@
 #include "cache/load_leader.h"
 
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/job.h"
 #include "cache/load_call.h"
 #include "cache/load_fallback.h"
@@ -85,6 +84,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     cellar_err err = CELLAR_E_BUFFER, kept;
     cache_tier_meta m;
     flight_bytes *b = NULL;
+    base_thread_self()->tags_read = 0;
     if (BASE_LIKELY(c->store->tier == NULL) ||
         call->hold_ms != 0) { /* L1 remembers a newer failure */
         return false;
@@ -98,7 +98,11 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         if (b == NULL) { return false; }
         err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
+    call->tag_born = o->tag_born = base_thread_self()->tags_read;
     if (err != CELLAR_OK) { flight_bytes_drop(b); }
+    if ((err == CELLAR_OK || err == CELLAR_ABSENT) && m.tag_count != 0) {
+        o->flags |= FLIGHT_TAGGED;
+    }
     if (err == CELLAR_ABSENT) {
         o->phase = FLIGHT_NONE;
         (void)cache_answer(call, err, CELLAR_SOURCE_NEGATIVE);
@@ -187,8 +191,7 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         ld.left = cache_lead_left;
         const bool admitted = !call->instead && cache_guard_admit(&ld);
         if (admitted || cache_load_has_instead(call->o)) { /* fallbacks read, too */
-            cache_record_begin(&ld, f, 1);
-            if (ld.run != NULL) { cache_run_for(ld.run, &call->k); }
+            cache_record_begin(&ld, f);
         }
         if (admitted) {
             cache_run_loader(&ld);
@@ -196,7 +199,6 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
         } else {
             cache_guard_refused(&ld, &o);
         }
-        cache_record_end(&ld);
     }
     o.source = call->source;
     o.load_us = call->load_us;

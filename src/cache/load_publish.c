@@ -15,6 +15,7 @@
 #include "cache/call.h"
 #include "cache/change.h"
 #include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/load_call.h"
 #include "cache/load_guard.h"
@@ -29,17 +30,24 @@ static bool cache_keeps(const struct cellar_load *ld)
            !cache_is_off(ld->call->c);
 }
 
-/* Add the tags of the keys read to the result. Keep the result only if all reads were recorded. */
-static void cache_record_settle(struct cellar_load *ld)
+/* Complete the tags of the result. Keep it only if all reads were recorded and none has changed. */
+static void cache_record_settle(struct cellar_load *ld, flight_outcome *o)
 {
+    ld->list_count = ld->tag_count;
+    ld->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the
+                                            * end of a tag */
     if (ld->run == NULL) { return; }
-    ld->tag_count = cache_run_tags(ld->run, ld->fps, ld->tag_count);
-    ld->unrecorded = !cache_run_sound(ld->run, ld->call->now_ms);
-    if (!ld->unrecorded) { cache_run_stores(ld->run, &ld->call->k); }
+    const cache_run_verdict verdict = cache_run_settle(ld->run, ld);
+    ld->unrecorded = verdict != CACHE_RUN_SOUND;
+    if (verdict == CACHE_RUN_ENDED) {
+        cache_why_note(ld->call->c->store, ld->call->k.hash, CELLAR_CAUSE_INVALIDATED);
+        o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
+    }
 }
 
 CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
 {
+    o->tag_born = call->tag_born;
     if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
         o->flags |= FLIGHT_TAGGED;
     }
@@ -63,7 +71,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
-        if (ld->run != NULL) { cache_run_stored(ld->run, &k, ld->said == CACHE_SAID_SAME); }
+        o->tag_born = p->tag_count != 0 ? p->tag_born : 0;
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
@@ -92,31 +100,16 @@ static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cac
     }
 }
 
-/* Return whether the value may reach the disk. A later life of the store would find it there
- * without its dependencies. */
-static bool cache_reaches_disk(const struct cellar_load *ld)
-{
-    const cellar *c = ld->call->c;
-    return ld->run != NULL && c->store->tier != NULL && !c->no_disk;
-}
-
 static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
 {
+    const cache_store *s = ld->call->c->store;
     p->tag_fps = ld->fps;
-    p->tag_count = ld->tag_count;
-    const bool same = ld->said == CACHE_SAID_SAME; /* dependencies of its bytes */
-    if (cache_reaches_disk(ld) && (same || cache_run_has_read(ld->run))) {
-        if (p->tag_count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) {
-            p->l2_addr = CACHE_NOT_ON_DISK;
-        } else {
-            ld->fps[p->tag_count++] = CACHE_TIER_TAG_OF_LIFE;
-        }
-    }
-    if (p->tag_count == 0) { return; }
-    p->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the end
-                                           * of a tag */
-    if (BASE_MUTANT("tag.born_late")) {
-        p->tag_born = base_load_acq(&ld->call->c->store->tag_epoch);
+    p->tag_count = ld->list_count;
+    p->tag_born = ld->tag_born;
+    if (BASE_MUTANT("tag.born_late")) { p->tag_born = base_load_acq(&s->tag_epoch); }
+    /* Without epochs of the tier a later life of the store would believe the tags. */
+    if (ld->list_count != ld->tag_count && s->tier != NULL && s->tag_life == 0) {
+        p->l2_addr = CACHE_NOT_ON_DISK;
     }
 }
 
@@ -139,7 +132,7 @@ CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *va
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_filter_found(call->c, call->k.bytes, call->k.len);
     value->user_flags = ld->user_flags;
-    cache_record_settle(ld);
+    cache_record_settle(ld, o);
     cache_outcome_said(ld, o);
     o->phase = FLIGHT_OK;
     o->value = value;
@@ -173,7 +166,7 @@ CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o
     cache_call *call = ld->call;
     int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
     if (call->p.no_negative) { ttl = 0; }
-    cache_record_settle(ld);
+    cache_record_settle(ld, o);
     cache_outcome_said(ld, o);
     o->phase = FLIGHT_NONE;
     if (!cache_keeps(ld)) { return; }
@@ -218,21 +211,6 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
     return err;
 }
 
-/* Return whether the new tags include all present tags. Only its load changes them: a set would
- * invalidate the flight. */
-static bool cache_same_tags(const struct cellar_load *ld)
-{
-    uint64_t fps[CELLAR_TAGS_MAX], born;
-    if (ld->tag_count == 0) { return true; }
-    const uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
-    for (uint32_t i = 0; i < ld->tag_count; i++) {
-        bool has = false;
-        for (uint32_t j = 0; j < count; j++) { has = has || fps[j] == ld->fps[i]; }
-        if (!has) { return false; }
-    }
-    return true;
-}
-
 static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -241,26 +219,25 @@ static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
     return false;
 }
 
-/* Add the tag of this life to an entry renewed in place, if its bytes or this answer have
- * dependencies. Return false if there is no room for the tag. */
-static bool cache_same_life(struct cellar_load *ld, l1_renewal *r, uint64_t fps[CELLAR_TAGS_MAX])
+/* Merge the tags of the present entry into those of this load: its bytes still depend on what they
+ * were made of. Only its load changes them: a set would invalidate the flight. *more: readers of
+ * the entry lack a tag. Return false if the load has no record of its reads for them. */
+static bool cache_same_tags(struct cellar_load *ld, flight_outcome *o, bool *more)
 {
-    uint64_t born;
-    if (!cache_reaches_disk(ld)) { return true; }
-    uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, fps, &born);
-    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE) && !cache_run_has_read(ld->run)) {
-        return true;
+    uint64_t was[BASE_TAGS_MAX], born = 0;
+    const uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, was, &born),
+                   user = cache_deps_from(was, count);
+    if (ld->run == NULL && user < count && ld->tag_count != 0) { return false; }
+    if (ld->run != NULL && ld->tag_count == 0) {
+        memcpy(ld->fps, was, user * sizeof was[0]);
+        ld->tag_count = user;
     }
-    if (ld->tag_count != 0) {
-        count = ld->tag_count;
-        memcpy(fps, ld->fps, count * sizeof fps[0]);
+    if (ld->run != NULL) { cache_run_keeps(ld->run, was + user, count - user, born); }
+    cache_record_settle(ld, o);
+    for (uint32_t i = 0; i < ld->list_count; i++) {
+        const bool bound = i == ld->tag_count + 1;
+        *more = *more || (!bound && !cache_has_tag(was, count, ld->fps[i]));
     }
-    if (!cache_has_tag(fps, count, CACHE_TIER_TAG_OF_LIFE)) {
-        if (count == CELLAR_TAGS_MAX || ld->call->c->store->tag_life == 0) { return false; }
-        fps[count++] = CACHE_TIER_TAG_OF_LIFE;
-    }
-    r->tag_fps = fps;
-    r->tag_count = count;
     return true;
 }
 
@@ -269,27 +246,27 @@ CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o
     cache_call *call = ld->call;
     const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
     cache_plan plan;
+    bool more = false;
     ld->user_flags = call->found.user_flags;
-    cache_record_settle(ld);
     cache_outcome_found(call, o);
-    cache_outcome_said(ld, o);
+    const bool kept = cache_same_tags(ld, o, &more);
     if (!cache_keeps(ld) || ttl == 0) {
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }
+    cache_outcome_said(ld, o);
     cache_publish_plan(ld, ttl, &plan);
     int64_t was_ms = 0;
-    uint64_t fps[CELLAR_TAGS_MAX];
-    l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
+    const l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
                            .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
-                           .tag_count = ld->tag_count, .tag_born = flight_tag_born(ld->f),
+                           .tag_count = ld->list_count, .tag_born = ld->tag_born,
                            .was_ms = &was_ms };
-    const bool deps = call->c->store->deps != NULL, tags_stay = !deps || cache_same_tags(ld);
-    const cellar_err err = cache_same_life(ld, &r, fps) ? cache_renew(ld, &r) : CELLAR_E_SPACE;
-    if (err == CELLAR_OK && ld->run != NULL) { cache_run_stored(ld->run, &call->k, true); }
+    const bool deps = call->c->store->deps != NULL;
+    const cellar_err err = kept ? cache_renew(ld, &r) : CELLAR_E_SPACE;
+    o->tag_born = ld->list_count != 0 ? ld->tag_born : BASE_MAX(call->tag_born, ld->tag_born);
     /* Dependants took over the later end and not these tags. */
-    if (err == CELLAR_OK && deps && (!tags_stay || r.deadline_ms < was_ms)) {
-        cache_deps_changed(call->c, &call->k, 0);
+    if (err == CELLAR_OK && deps && (more || r.deadline_ms < was_ms)) {
+        cache_deps_changed(call->c->store, call->k.hash, call->k.generation);
     }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
         if ((call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) ||
@@ -394,6 +371,7 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
 CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
+    call->tag_born = o->tag_born;
     if (o->phase == FLIGHT_NONE) {
         (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_LOADED);
     } else {

@@ -13,22 +13,18 @@
 #include "cache/dependencies.h"
 #include "cache/load_guard.h"
 
-CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys)
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f)
 {
     cellar *c = ld->call->c;
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    ld->noted = f;
     if (c->store->deps == NULL || base_load_rlx(&c->deps) == 0) { return; }
-    if ((ld->call->p.flags & no) != 0) { return; }
-    ld->run = cache_run_begin(c, keys);
-    ld->unrecorded = ld->run == NULL;
-    if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
-}
-
-CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld)
-{
-    if (ld->run != NULL) { cache_run_free(ld->run); }
-    ld->run = NULL;
+    if (ld->run == NULL && !ld->unrecorded && (ld->call->p.flags & no) == 0) {
+        ld->run = cache_run_begin(c);
+        ld->unrecorded = ld->run == NULL;
+        if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
+    }
+    if (ld->run != NULL) { flight_notes_set(f, cache_run_share(ld->run)); }
+    if (ld->unrecorded) { flight_detach(ld->t, f); } /* no later caller joins it */
 }
 
 static void cache_loader_body(void *arg)
@@ -67,12 +63,11 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
                                ld->breaker, ld->pass };
     flight *holder = ld->f != NULL ? ld->f : ld->noted; /* innermost flight led here */
     flight_will_set(holder, &will);
-    if (ld->run != NULL) { flight_notes_set(ld->noted, ld->run); }
+    if (ld->run != NULL) { cache_run_reads(ld->run, true); }
     BASE_POINT("flight.load");
     base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
     flight_will_set(holder, NULL);
-    if (ld->run != NULL) { flight_notes_set(ld->noted, NULL); } /* if its thread ended, the
-                                                                 * flight has it */
+    if (ld->run != NULL) { cache_run_reads(ld->run, false); }
     ld->ns = base_now_ns() - since_ns;
     call->load_us = ld->ns / 1000;
     call->now_ms = base_now_ms(&call->c->store->clock);

@@ -7,9 +7,7 @@
 #include "cache/load_types.h"
 
 CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld);
-/* Record the reads of the loader for `keys` keys, if the namespace tracks them. `f` is the
- * innermost led flight. */
-CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f, size_t keys);
-CELLAR_PRIVATE void cache_record_end(struct cellar_load *ld);
+/* Record the reads of the loader in a run of the flight, if the namespace tracks them. */
+CELLAR_PRIVATE void cache_record_begin(struct cellar_load *ld, flight *f);
 
 #endif

@@ -52,6 +52,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     uint32_t source, result_flags;
     int32_t loader_err;
     int64_t retry_at_ms, deadline_ms, born_ms; /* unknown: 0, BASE_NEVER_MS, -1 */
+    uint64_t tag_born, old_born; /* of the tags of the answer, and of `old`; 0: none */
     uint64_t load_us;
     uint32_t user_flags;
 } cache_call;
@@ -105,14 +106,15 @@ struct cellar_load { /* results of the loader; on the stack of the leader */
     uint32_t fail_flags, cost_us, user_flags;
     int64_t retry_after_ms;
     int64_t ttl_ms, negative_ttl_ms, stale_ms;
-    uint32_t tag_count;
-    uint64_t fps[CELLAR_TAGS_MAX];
+    uint32_t tag_count, list_count; /* tags of the user; with dependencies */
+    uint64_t tag_born;
+    uint64_t fps[BASE_TAGS_MAX];
     cellar_breaker *breaker; /* breaker of the open pass; NULL: none */
     uint32_t pass;
     bool no_disk;          /* fallback result: never written to disk */
     bool unrecorded;       /* its reads were not recorded: not stored */
-    cache_run *run;        /* record of its reads; NULL: none */
-    flight *noted;         /* innermost led flight, which keeps the record while the loader runs */
+    cache_run *run;        /* record of its reads; NULL: none; its flights own it */
+    flight *noted;         /* innermost led flight */
     cellar_err returned;   /* result of the loader */
     cellar_buf buf;        /* of cellar_load_buf; its load is set while it is used */
     uint64_t ns;           /* run time of the loader, ns */

@@ -9,6 +9,7 @@
 #include "cache/load_wait.h"
 
 #include "cache/call.h"
+#include "cache/dependencies.h"
 #include "cache/load_call.h"
 
 /* ---- no source answers ---- */
@@ -113,9 +114,13 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
         call->user_flags = o->value->user_flags;
         call->deadline_ms = o->deadline_ms;
         call->load_us = o->load_us;
+        call->tag_born = o->tag_born;
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_JOINED);
         break;
-    case FLIGHT_NONE: (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED); break;
+    case FLIGHT_NONE:
+        call->tag_born = o->tag_born;
+        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED);
+        break;
     case FLIGHT_FAILED:
         call->failures++;
         if ((o->flags & FLIGHT_FINAL) == 0 && call->failures <= call->p.handovers) { return false; }
@@ -149,7 +154,22 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     flight_outcome o;
     memset(&o, 0, sizeof o);
     const bool untagged = epoch == flight_tag_born(f) || BASE_MUTANT("tag.joiner_believes");
+    const bool deps = call->c->store->deps != NULL;
+    if (deps && !BASE_MUTANT("deps.join_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+        flight_detach(t, f);
+        flight_leave(t, f);
+        return false;
+    }
+    if (deps) { flight_hold(f); }
     const flight_waited how = flight_wait(t, f, cache_patience(call), &o);
+    if (deps) {
+        /* The loader may have read values meanwhile that were made before this call. */
+        if (how == FLIGHT_DONE && !BASE_MUTANT("deps.join_blind") &&
+            !BASE_MUTANT("deps.answer_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+            o.phase = FLIGHT_CANCELLED;
+        }
+        flight_unref(t, f);
+    }
     bool answered = false;
     call->now_ms = base_now_ms(&call->c->store->clock);
     switch (how) {

@@ -80,7 +80,9 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
+    const uint64_t read = base_thread_self()->tags_read;
     const cellar_err err = l1_put(c->l1, k, &p);
+    base_thread_self()->tags_read = read; /* it may have judged entries to evict */
     cache_change_end(c, &f, k); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
     return err;

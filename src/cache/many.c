@@ -128,8 +128,11 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
-        for (size_t i = 0; i < count; i += CACHE_GROUP) {
-            cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, (size_t)CACHE_GROUP), &t);
+        /* A loader reads one by one: each read has its own tags. */
+        const bool notes = cache_notes(c) && base_thread_self()->leads != NULL;
+        const size_t group = notes ? 1 : CACHE_GROUP;
+        for (size_t i = 0; i < count; i += group) {
+            cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, group), &t);
         }
     }
     cache_tally_add(c, &t);

@@ -16,7 +16,7 @@
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/clear.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"

@@ -16,7 +16,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
@@ -43,16 +43,14 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_put_failed(cellar *c, const l1_put_spe
                                                        : "no memory for the value");
 }
 
-/* Follow the dependants of the value that this put ended. A load that replaced nothing ends none:
- * its readers wait for its value. */
-BASE_NOINLINE static void cache_put_depends(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                            cellar_err err, uint64_t mark)
+/* Invalidate the dependants of the value that this put ended outside the window of a change. A load
+ * that replaced nothing ends none: its readers wait for its value. */
+BASE_NOINLINE static void cache_put_depends(cache_store *s, const l1_key *k, const l1_put_spec *p,
+                                            cellar_err err)
 {
     const bool live = p->replaced || p->gone == L1_GONE_VALUE || p->gone == L1_GONE_NEGATIVE;
-    if (p->change == L1_CHANGE_PUBLISH) {
-        if (err == CELLAR_OK && live) { cache_deps_changed(c, k, 0); }
-    } else if (err == CELLAR_OK || (err < 0 && live)) {
-        cache_deps_changed(c, k, mark);
+    if (live && (p->change == L1_CHANGE_PUBLISH ? err == CELLAR_OK : err < 0)) {
+        cache_deps_changed(s, k->hash, k->generation);
     }
 }
 
@@ -68,19 +66,24 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         err = l1_put(c->l1, k, p);
     } else {
         cache_frame f;
-        const bool deps = c->store->deps != NULL;
-        const uint64_t mark = deps ? cache_deps_mark(c->store) : 0;
         const cache_urge urge = cache_urge_of(c, durable);
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         f.below = urge != CACHE_LATER;
         if (f.below && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
+        if (BASE_MUTANT("deps.raised_early") && c->store->deps != NULL) {
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
         err = l1_put(c->l1, k, p);
+        if (BASE_MUTANT("deps.raised_late") && c->store->deps != NULL) {
+            BASE_POINT("deps.late");
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
         if (err == CELLAR_OK && urge != CACHE_LATER) {
             *below = cache_change_stored(c, &f, k, p, urge);
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps) { cache_put_depends(c, k, p, err, mark); }
+        if (c->store->deps != NULL) { cache_put_depends(c->store, k, p, err); }
     }
     if (value) { cache_filter_end(c, k, &filter); }
     return err;

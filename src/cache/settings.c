@@ -9,7 +9,7 @@
  *             cache_namespace_opts_check. */
 #include "cache/settings.h"
 
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/options.h"
 

@@ -12,7 +12,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/bloom_persist.h"
 #include "cache/breaker_calls.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/fork.h"

@@ -12,8 +12,8 @@
  *            The record is written before the epoch: a writer with born = e, or a reader of epoch
  *            e, finds it. A dropped record has its epoch at or below the floor: all older entries
  *            are invalid.
- *            A value with dependencies has one more tag (dependencies.c). tag_life invalidates it
- *            in each later life of the store.
+ *            After CACHE_TIER_TAG_OF_LIFE the tags of dependencies follow (dependencies.c), which
+ *            share the epoch.
  * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
  *            published whole, the old one is kept until the close. A fold moves records while
  *            `turn` is odd; a reader then says "invalid": a miss is always allowed.
@@ -25,6 +25,7 @@
 #include "cache/tags.h"
 
 #include "cache/call.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/tier_calls.h"
@@ -73,31 +74,34 @@ static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, ui
     return verdict;
 }
 
-/* Return whether the entry has the tag of its life, and that life was an earlier one. */
-static bool cache_tags_outlived(const cache_store *s, uint64_t born, const uint64_t *fps,
-                                uint32_t count)
+/* Check the tags of the user: 0 valid, 1 stale, 2 invalid. */
+static int cache_tags_user(const cache_store *s, uint64_t born, const uint64_t *fps,
+                           uint32_t count)
 {
-    bool bears = false;
-    if (BASE_LIKELY(born >= s->tag_life)) { return false; }
-    for (uint32_t i = 0; i < count; i++) { bears = bears || fps[i] == CACHE_TIER_TAG_OF_LIFE; }
-    return bears;
+    const uint32_t turn = base_load_acq(&s->tag_turn);
+    if (count == 0) { return 0; }
+    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
+    cache_tags *t = base_load_acq(&s->tags);
+    if (t == NULL) { return 0; }
+    const int verdict = cache_tags_look(t, born, fps, count);
+    base_fence_acq();
+    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
 }
 
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 {
     const cache_store *s = ctx;
-    if (BASE_LIKELY(born >= base_load_acq(&s->tag_epoch))) { return 0; }
-    const uint32_t turn = base_load_acq(&s->tag_turn);
-    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
-    cache_tags *t = base_load_acq(&s->tags);
-    uint64_t own[CELLAR_TAGS_MAX];
-    count = BASE_MIN(count, CELLAR_TAGS_MAX);
-    memcpy(own, fps, count * sizeof own[0]);
-    if (cache_tags_outlived(s, born, own, count)) { return 2; }
-    if (t == NULL) { return 0; }
-    const int verdict = cache_tags_look(t, born, own, count);
-    base_fence_acq();
-    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
+    int verdict = 0;
+    if (BASE_UNLIKELY(born < base_load_acq(&s->tag_epoch))) {
+        uint64_t own[BASE_TAGS_MAX];
+        count = BASE_MIN(count, BASE_TAGS_MAX);
+        memcpy(own, fps, count * sizeof own[0]);
+        const uint32_t user = cache_deps_from(own, count);
+        verdict = cache_tags_user(s, born, own, user);
+        if (verdict < 2 && !cache_deps_valid(s, born, own + user, count - user)) { verdict = 3; }
+    }
+    if (s->deps != NULL && verdict < 2) { base_thread_self()->tags_read = born; }
+    return verdict;
 }
 
 CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count)
@@ -108,9 +112,10 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
     const uint32_t turn = base_load_acq(&s->tag_turn);
     cache_tags *t = base_load_acq(&s->tags);
     if (t == NULL || (turn & 1u) != 0) { return first; }
-    uint64_t own[CELLAR_TAGS_MAX];
-    count = BASE_MIN(count, CELLAR_TAGS_MAX);
+    uint64_t own[BASE_TAGS_MAX];
+    count = BASE_MIN(count, BASE_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
+    count = cache_deps_from(own, count);
     for (uint32_t i = 0; i < count; i++) {
         const cache_tag_slot *r = cache_tag_slot_of(t, cache_tag_print(own[i]));
         if (base_load_acq(&r->fp) == 0 || base_load_acq(&r->hard) <= born) { continue; }
@@ -262,29 +267,36 @@ static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, boo
     return true;
 }
 
-static void cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
-static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
+/* Record the end of a tag. Return its epoch. */
+static uint64_t cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
+static uint64_t cache_tag_end(cache_store *s, uint64_t fp, bool soft)
 {
     cache_tags *t = base_load_rlx(&s->tags);
-    const uint64_t e = base_load_rlx(&s->tag_epoch) + 1;
-    if (t != NULL) {
-        BASE_POINT("tag.record");
-        cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
-    } else { /* no memory for a table: all older entries become invalid, soft or not */
-        base_store_rel(&s->tag_floor, e);
-        stats_count(s->stats, STATS_TAG_FOLD, 1);
-    }
-    BASE_POINT("tag.epoch");
-    base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and at reads of born */
+    uint64_t e;
+    do { /* again if a dependency took the epoch meanwhile */
+        e = base_load_sc(&s->tag_epoch) + 1;
+        if (t != NULL) {
+            BASE_POINT("tag.record");
+            cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
+        } else { /* no memory for a table: all older entries become invalid, soft or not */
+            base_store_rel(&s->tag_floor, e);
+        }
+        BASE_POINT("tag.epoch");
+    } while (!base_cas_sc(&s->tag_epoch, e - 1, e)); /* acquire in cache_tags_valid and at reads
+                                                      * of born */
+    if (t == NULL) { stats_count(s->stats, STATS_TAG_FOLD, 1); }
+    return e;
 }
 
 CELLAR_PRIVATE void cache_tag_floor(cellar *c)
 {
     cache_store *s = c->store;
+    uint64_t epoch;
     sync_take(TAG, &s->tag_lock);
-    const uint64_t epoch = base_load_rlx(&s->tag_epoch) + 1;
-    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
-    base_store_sc(&s->tag_epoch, epoch);
+    do {
+        epoch = base_load_sc(&s->tag_epoch) + 1;
+        base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
+    } while (!base_cas_sc(&s->tag_epoch, epoch - 1, epoch));
     sync_drop(TAG, &s->tag_lock);
 }
 
@@ -355,8 +367,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
         sync_take(TAG, &s->tag_lock);
         (void)cache_tag_room(s, fp, &larger, true);
     }
-    cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
-    const uint64_t epoch = base_load_rlx(&s->tag_epoch);
+    const uint64_t epoch = cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
     sync_drop(TAG, &s->tag_lock);
     if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
     if (s->tier != NULL && s->tier->tag != NULL) {

@@ -43,7 +43,7 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     bool kept; /* for a put: acknowledged as stored, must be found again */
     bool pack; /* for a put: compress, if the tier can */
     uint64_t *where; /* for a put: OK writes the l2_addr of the copy; NULL: not wanted */
-    uint64_t tags[CELLAR_TAGS_MAX]; /* of a get: tag_count tags; last field */
+    uint64_t tags[BASE_TAGS_MAX]; /* of a get: tag_count tags; last field */
 } cache_tier_meta;
 
 /* Tag that no call deletes: a reopened store does not serve entries with it. */

@@ -83,7 +83,7 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
                                      const void *value, size_t value_len, bool kept,
                                      uint64_t *where)
 {
-    uint64_t fps[CELLAR_TAGS_MAX], born = 0;
+    uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
     if (tags != i->tag_count) { return CACHE_GONE; }
     const l1_put_spec p = { .value = value, .value_len = value_len,

@@ -5,7 +5,7 @@
  * INVARIANTS An entry ends with its dependencies at the latest, and its dependants with it. */
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/tier_calls.h"
@@ -30,7 +30,9 @@ static cellar_err cache_touch_reported(cellar *c, const l1_key *k, int64_t deadl
         } else {
             cache_change_end(c, &f, k);
         }
-        if (deps && err == CELLAR_OK && deadline_ms < was_ms) { cache_deps_changed(c, k, 0); }
+        if (deps && err == CELLAR_OK && deadline_ms < was_ms) {
+            cache_deps_changed(c->store, k->hash, k->generation);
+        }
     } while (deps && err == CELLAR_OK && cache_deps_until(c->store, k) < deadline_ms);
     return err == CELLAR_OK ? cache_through(c, below) : err;
 }

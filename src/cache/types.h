@@ -191,7 +191,6 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     struct cache_frame *outer;
     bool stores, negative;  /* a put; of a negative entry */
     bool matched;           /* a delete by pattern */
-    bool depends;           /* a delete because a dependency changed */
     bool below;             /* the tier must be told in any case */
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */

@@ -15,8 +15,7 @@ CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
     return base_seq_u64(tags + 8);
 }
 
-/* Return 0 when the tags are valid, 1 when the entry is stale, 2 when it is dead. */
-static int l1_tags_verdict(l1 *c, uint64_t pos, const l1_rec *r)
+CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     uint64_t fps[L1_TAG_MAX];
     if (BASE_LIKELY((r->mask & L1_X_TAGS) == 0) || c->hooks.tags_valid == NULL) { return 0; }
@@ -39,7 +38,7 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
             stale = true;
         }
     }
-    const int verdict = l1_tags_verdict(c, pos, r);
+    const int verdict = l1_tags_judge(c, pos, r);
     if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
     stale = stale || verdict == 1;
     const unsigned kind = l1_kind_of(c, pos, r);
@@ -66,9 +65,13 @@ CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *c
     if (r->due == 0 && r->mask == 0) { return false; }
     int64_t keep_until;
     const int64_t end = l1_expires(c, pos, r, &keep_until);
-    const bool late = base_clock_reached(c->clock, keep_until);
-    *cause = late && !l1_tags_first(c, pos, r, end) ? L1_LEFT_EXPIRED : L1_LEFT_TAG;
-    return late || l1_tags_verdict(c, pos, r) >= 2;
+    if (base_clock_reached(c->clock, keep_until)) {
+        *cause = l1_tags_first(c, pos, r, end) ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
+        return true;
+    }
+    const int verdict = l1_tags_judge(c, pos, r);
+    *cause = verdict == 3 ? L1_LEFT_DEPENDENCY : L1_LEFT_TAG;
+    return verdict >= 2;
 }
 
 /* Return whether the caller of a change still has to read this entry, to write it to disk. */

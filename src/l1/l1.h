@@ -42,14 +42,16 @@ typedef enum l1_change {
     L1_CHANGE_CLEAN,    /* no change: l1_clean; veto allowed */
     L1_CHANGE_EVICT,    /* capacity or dead generation: reads the stamp, does not raise it */
     L1_CHANGE_EXPIRE,   /* the same, past its deadline */
-    L1_CHANGE_UNTAG     /* the same, a tag was invalidated */
+    L1_CHANGE_UNTAG,    /* the same, a tag was invalidated */
+    L1_CHANGE_UNDEPEND  /* the same, a dependency changed */
 } l1_change;
 
 /* Why an entry ended. */
 typedef enum l1_cause {
     L1_LEFT_CAPACITY, L1_LEFT_EXPIRED, L1_LEFT_REPLACED, L1_LEFT_DELETED,
     L1_LEFT_CLEARED, /* its generation is dead */
-    L1_LEFT_TAG      /* tags_valid judged it dead */
+    L1_LEFT_TAG,     /* tags_valid judged it dead */
+    L1_LEFT_DEPENDENCY
 } l1_cause;
 
 /* An entry that ended, handed over once, without locks, its bytes still in place. Pointers are
@@ -100,8 +102,8 @@ typedef struct l1_hooks {
     /* Return the number of the namespace for the advisor, below L1_NO_NAMESPACE; L1_NO_NAMESPACE:
      * dropped. O(1), no lock. NULL: no namespaces. */
     uint32_t (*namespace_of)(void *ctx, uint32_t generation);
-    /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic readers call
-     * it too: fps may be torn, count <= 255. */
+    /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead, 3 dead because a
+     * dependency changed. Optimistic readers call it too: fps may be torn, count <= 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
     /* Return when a tag first ended what was born at `born`, as far as known; BASE_NEVER_MS: never.
      * Called like tags_valid, for entries past their time. NULL: not known. */
@@ -234,7 +236,7 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
     L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED,
-    L1_GONE_TAG /* before its time was over */
+    L1_GONE_TAG, L1_GONE_DEPENDENCY /* before its time was over */
 } l1_gone;
 
 typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
@@ -255,7 +257,7 @@ typedef struct l1_put_spec {
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
     uint64_t l2_addr;        /* 0: not stored */
     const uint64_t *tag_fps; /* tag_count hashes of tags */
-    uint32_t tag_count;      /* <= 16 */
+    uint32_t tag_count;      /* <= BASE_TAGS_MAX */
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */
     const l1_times *own;     /* private: times of the call, while KEEP_TTL may have changed them */

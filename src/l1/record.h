@@ -92,9 +92,12 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
 /* Copy the tags of a record. Return the time that they count from. */
 CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
                                      uint64_t fps[L1_TAG_MAX]);
+/* Return the verdict of hooks.tags_valid on a record. */
+CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return whether a tag ended the record before `end_ms`, when its time was over. */
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
-/* Return whether the record is over: a dead generation, a passed time, a dead tag. *cause: why. */
+/* Return whether the record is over: a dead generation, a passed time, a dead tag or
+ * dependency. *cause: why. */
 CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
 /* Return whether the caller of a change still has to read this entry, to write it to disk. */
 CELLAR_PRIVATE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash);

@@ -94,7 +94,7 @@ enum {
 };
 /* Fields that make a record SPECIAL: examined before a reader may return a plain hit. */
 #define L1_X_SPECIAL (L1_X_KIND | L1_X_IDLE | L1_X_STALE | L1_X_TAGS)
-#define L1_TAG_MAX 16
+#define L1_TAG_MAX BASE_TAGS_MAX
 #define L1_TAG_BLOCK(n) (16u + 8u * (n))
 #define L1_DESCRIPTOR 16u
 

@@ -34,7 +34,10 @@
 /* Return the cause under which a change ends the entry: `live`, unless it had ended before. */
 BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
 {
-    return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
+    return l1_is_fresh(o)            ? live
+           : o == L1_GONE_DEPENDENCY ? L1_LEFT_DEPENDENCY
+           : o == L1_GONE_TAG        ? L1_LEFT_TAG
+                                     : L1_LEFT_EXPIRED;
 }
 
 static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)

@@ -56,6 +56,7 @@ _Static_assert(offsetof(l2_trailer, max_generation) - offsetof(l2_trailer, data_
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
+#define L2_EXT_LIST 130u /* many tags: the length counts words of 8 bytes */
 #define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
@@ -478,6 +479,7 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
  *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
+ *   130 the same as 128 for more than CELLAR_TAGS_MAX tags: its length counts words of 8 bytes
  *   0 padding
  * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
 
@@ -512,7 +514,6 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
                                    int64_t end_wall_ms, uint32_t raw_bytes)
 {
     size_t n = 0;
-    memset(out, 0, L2_EXT_MAX);
     if (m->stale_ms != 0) { n += l2_ext_put(out + n, 1, &m->stale_ms, 4); }
     if (m->idle_ms != 0) { n += l2_ext_put(out + n, 2, &m->idle_ms, 4); }
     if (m->user_flags != 0) { n += l2_ext_put(out + n, 3, &m->user_flags, 4); }
@@ -522,14 +523,16 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (end_wall_ms != 0) { n += l2_ext_put(out + n, 8, &end_wall_ms, 8); }
     if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
     if (m->tag_count != 0) {
-        const size_t bytes = 8 * (size_t)m->tag_count; /* at most CELLAR_TAGS_MAX of them */
-        out[n] = L2_EXT_TAGS;
-        out[n + 1] = (unsigned char)(8 + bytes);
+        const size_t bytes = 8 * (size_t)m->tag_count; /* at most BASE_TAGS_MAX of them */
+        const bool many = m->tag_count > CELLAR_TAGS_MAX;
+        out[n] = many ? L2_EXT_LIST : L2_EXT_TAGS;
+        out[n + 1] = (unsigned char)((8 + bytes) / (many ? 8 : 1));
         l2_w64(out + n + 2, m->tag_born);
         memcpy(out + n + 10, m->tag_fps, bytes);
         n += 10 + bytes;
     }
     BASE_ASSERT(n <= L2_EXT_MAX - 8);
+    memset(out + n, 0, 8); /* up to the end, which is a multiple of 8 */
     return (size_t)base_round_up(n, 8);
 }
 
@@ -543,11 +546,10 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 }
 
 /* Read the tags of a record. m->tag_fps points into the record. */
-static bool l2_ext_tags(const unsigned char *at, l2_meta *m)
+static bool l2_ext_tags(const unsigned char *at, uint32_t n, l2_meta *m)
 {
-    const uint32_t n = at[1];
     BASE_ASSERT(m != NULL);
-    if (n < 16 || n % 8 != 0 || n / 8 - 1 > CELLAR_TAGS_MAX) { return false; }
+    if (n < 16 || n % 8 != 0 || n / 8 - 1 > BASE_TAGS_MAX) { return false; }
     m->tag_count = n / 8 - 1;
     m->tag_born = l2_r64(at + 2);
     m->tag_fps = at + 10;
@@ -557,14 +559,15 @@ static bool l2_ext_tags(const unsigned char *at, l2_meta *m)
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
 {
     for (size_t at = 0; at < bytes && ext[at] != 0;) {
-        if (bytes - at < 2 || bytes - at - 2 < ext[at + 1]) { return false; }
+        const uint32_t n = bytes - at < 2 ? 0 : ext[at + 1] * (ext[at] == L2_EXT_LIST ? 8u : 1u);
+        if (bytes - at < 2 || bytes - at - 2 < n) { return false; }
         uint8_t want;
         void *field = l2_ext_field(m, ext[at], &want);
-        const bool tags = ext[at] == L2_EXT_TAGS;
-        if (tags ? !l2_ext_tags(ext + at, m) : field == NULL && ext[at] >= 128) { return false; }
-        if (field != NULL && want != ext[at + 1]) { return false; }
+        const bool tags = ext[at] == L2_EXT_TAGS || ext[at] == L2_EXT_LIST;
+        if (tags ? !l2_ext_tags(ext + at, n, m) : field == NULL && ext[at] >= 128) { return false; }
+        if (field != NULL && want != n) { return false; }
         if (field != NULL) { memcpy(field, ext + at + 2, want); }
-        at += 2u + ext[at + 1];
+        at += 2u + n;
     }
     return true;
 }

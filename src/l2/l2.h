@@ -101,7 +101,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint64_t tag_born;   /* tag epoch at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */
     uint64_t *where;     /* into a put: receives the `addr` of the copy on OK; NULL: not needed */
-    uint64_t tags[CELLAR_TAGS_MAX]; /* from a get: tag_count fingerprints; last field */
+    uint64_t tags[BASE_TAGS_MAX]; /* from a get: tag_count fingerprints; last field */
 } l2_meta;
 
 /* Open the store in cfg->path. Errors that leave the directory untouched: E_BUSY (open elsewhere),

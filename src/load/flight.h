@@ -48,10 +48,13 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 BASE_INLINE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
 BASE_INLINE flight_bytes *flight_drafted(const flight *f) { return f->draft; }
 
-/* Keep the notes of reads by the loader. The leader takes them off before the end; else the flight
- * frees them. */
-BASE_INLINE void flight_notes_set(flight *f, void *notes) { f->notes = notes; }
-BASE_INLINE void *flight_notes(const flight *f) { return f->notes; }
+/* Keep the notes of reads by the loader until the last ref of the flight is dropped. */
+BASE_INLINE void flight_notes_set(flight *f, void *notes)
+{
+    BASE_ASSERT(base_load_rlx(&f->notes) == NULL);
+    base_store_rel(&f->notes, notes);
+}
+BASE_INLINE void *flight_notes(const flight *f) { return base_load_acq(&f->notes); }
 
 /* NULL: the host's code returned */
 CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will);

@@ -46,14 +46,18 @@ static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t afte
     return n;
 }
 
-static void flight_overtake_one(flight_table *t, flight_shard *s, flight *f,
+CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f)
+{
+    flight_shard *s = flight_shard_of(t, f->hash);
+    sync_take(FLIGHT, &s->lock);
+    if (f->attached) { flight_unlink(s, f); }
+    sync_drop(FLIGHT, &s->lock);
+}
+
+static void flight_overtake_one(flight_table *t, flight *f,
                                 bool (*match)(void *ctx, const void *key, size_t len), void *ctx)
 {
-    if (match(ctx, f->key, f->key_len)) {
-        sync_take(FLIGHT, &s->lock);
-        if (f->attached) { flight_unlink(s, f); }
-        sync_drop(FLIGHT, &s->lock);
-    }
+    if (match(ctx, f->key, f->key_len)) { flight_detach(t, f); }
     flight_unref(t, f);
 }
 
@@ -73,7 +77,7 @@ CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
             sync_drop(FLIGHT, &s->lock);
             if (begun != NULL) { flight_unref(t, begun); }
             if (n != 0) { after = found[n - 1]->gen; }
-            for (unsigned j = 0; j < n; j++) { flight_overtake_one(t, s, found[j], match, ctx); }
+            for (unsigned j = 0; j < n; j++) { flight_overtake_one(t, found[j], match, ctx); }
         } while (from != NULL);
     }
 }

@@ -16,6 +16,8 @@ CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key);
 CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx);
+/* Invalidate one flight. The caller holds a ref. */
+CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f);
 /* Unlink the flight of the publisher. `key->bytes` is the pointer of flight_key_of and names the
  * flight. Return false if the flight was invalidated. */
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);

@@ -172,7 +172,7 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
     BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->draft == NULL && f->subs == NULL);
-    BASE_ASSERT(f->result.value == NULL && f->notes == NULL);
+    BASE_ASSERT(f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
     base_store_rlx(&f->refs, 1u);
@@ -237,9 +237,9 @@ CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
     flight_list_cut(s, f);
     rest.value = f->result.value;
     rest.draft = f->draft;
-    rest.notes = f->notes;
+    rest.notes = base_load_rlx(&f->notes);
     f->result.value = f->draft = NULL;
-    f->notes = NULL;
+    base_store_rlx(&f->notes, (void *)NULL);
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
         f->next = s->spare;

@@ -60,6 +60,7 @@ typedef struct flight_outcome {
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
     uint64_t load_us;
+    uint64_t tag_born;       /* of the tags of the value; 0: it has none */
     flight_bytes *value;     /* OK: one ref */
 } flight_outcome;
 
@@ -85,7 +86,7 @@ typedef struct flight_config {
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
     void (*call_lost)(void *ctx); /* from flight_reap, once a lost frame; may free the table */
-    void (*notes_free)(void *notes); /* frees what flight_notes_set stored; NULL: never set */
+    void (*notes_free)(void *notes); /* drops what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
@@ -160,7 +161,7 @@ struct flight {
     uint64_t note;               /* number of the leader */
     flight_outcome result;       /* constant once the phase is final, until the last ref */
     flight_bytes *draft;         /* leader only, until the flight ends */
-    void *notes;                 /* leader only, until the flight ends */
+    void *_Atomic notes;         /* set once by the leader (release), acquire by waiters */
     flight_will will;            /* leader only; read in flight_reap only */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: list of detached flights; `next` alone: spares */

@@ -119,7 +119,6 @@
     X(BUDGET, "cellar_budget_bytes", "", METRIC("Budget of the store in bytes.")) \
     X(NAMESPACES, "cellar_namespaces", "", DUMP) /* Open namespaces. */ \
     X(DEPS_EDGES, "cellar_dependencies", "", DUMP) \
-    X(DEPS_DUE, "cellar_dependencies_due", "", DUMP) \
     X(L2_REFUSED, "cellar_l2_rejected_total", "", METRIC("Entries rejected by disk admission.")) \
     X(L2_OFF, "cellar_l2_off", "", \
       METRIC("State of the disk tier: 0 on, 1 off after disk errors, 2 off until the next open.")) \

@@ -240,6 +240,22 @@ q fail bloom ADD_FIRST_ONLY
 q fail bloom NO_SECOND_ADD
 q fail bloom SCAN_FIRST
 q fail bloom ONE_LOCK
+q ok   deps_tags CHANGES=1
+c ok   deps_tags ONLY_B CHANGES=1
+c ok   deps_tags EVICT ONLY_B CHANGES=1
+f ok   deps_tags DROP ONLY_B CHANGES=1
+f ok   deps_tags ONLY_B
+q fail deps_tags RAISED_LATE ONLY_B CHANGES=1
+q fail deps_tags RAISED_EARLY ONLY_B CHANGES=1
+q fail deps_tags JOIN_BLIND CHANGES=1
+q fail deps_tags ANSWER_BLIND CHANGES=1
+q fail deps_tags UNION_FORGETS CHANGES=1
+q fail deps_tags PUBLISH_BLIND ONLY_B CHANGES=1
+q fail deps_tags READ_BEFORE_NOTE ONLY_B CHANGES=1
+q fail deps_tags EPOCH_FIRST ONLY_B CHANGES=1
+q fail deps_tags DROP_NO_EPOCH DROP ONLY_B CHANGES=1
+q fail deps_tags DROP_UNRAISED DROP ONLY_B CHANGES=1
+q fail deps_tags OTHER_TAGS EVICT CHANGES=1
 q ok   limit_cas CHECKS=1
 c ok   limit_cas
 q fail limit_cas EVICT_BY_STORE
