@@ -432,7 +432,7 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
     l1_step r = l1_rotate_once(c, s, v, &freed);
     /* No segment for the live records: the tick removes the dead ones in place. After one pass over
-     * all segments the round ends too (l1_sweep_due). */
+     * all segments the round ends too (expire.c). */
     if (r == L1_STEP_STUCK) { s->stuck_round = s->rotate_round; }
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
         for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {

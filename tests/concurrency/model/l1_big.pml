@@ -4,7 +4,7 @@
  *
  * PICTURE    one key, one bucket {version, link = block 1..2}, one pin slot a reader.
  *                free -> linked -> [handed over] -> retired -> [in a sweeper's hand] -> free
- * THREADS    NR2      a second Reader (l1_copy_big; FALL: l1_read_locked too; a pin does the same)
+ * THREADS    NR2      a second Reader (l1_read_any; FALL: its last round too; a pin does the same)
  *            WRITES=n Writer (l1_big_make: sweeps, allocates; l1_link: replaces)
  *            REMOVE   Remover (del or drop)          SWEEPER  l1_retired_pass from tick
  * SWITCHES   Each unlink decides whether the block is handed over (want_left) or retired in the

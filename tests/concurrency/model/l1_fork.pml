@@ -4,7 +4,7 @@
  *
  * PICTURE    one stripe, bucket 0 with key K {VA, VB}; its segment's count, its queue's sum.
  *            All stripe locks were held at the fork, so only holders of a bucket can be missing.
- * THREADS    init picks what was going on at the fork. Then, in the child: Reader (l1_meet_odd),
+ * THREADS    init picks what was going on at the fork. Then, in the child: Reader (l1_look_up),
  *            Setter (l1_lock_key takes the stripe first), Merger (l1_lock_number: split,
  *            contraction, scan), and last the cursor, which settles the counts.
  * SHOWN      No thread hangs, no torn value is served, count and sum are right in the end.

@@ -4,8 +4,8 @@
  *
  * PICTURE    two buckets of one slot (ls odd: K lives in 1, else in 0), two segments of one
  *            record {KEY, VA, VB}. KEY 1 is K; a foreign record may imitate it (KEY 1, value 6).
- * THREADS    NR2     a second Reader (get, l1_get_walk, and a key's steps in l1_get_many; FALL:
- *                    l1_read_locked too; NONE: the plain miss, l1_none, is asked first)
+ * THREADS    NR2     a second Reader (l1_read_any, and a key's steps in l1_get_many; FALL:
+ *                    its last round too; NONE: the plain miss, l1_none, is asked first)
  *            SET     Setter (l1_put: in place or append; SET2: another)
  *            DEL     Deleter (l1_remove)           EVICT   Evictor (cursor: keep, drop, hand over)
  *            PUBLISH Publisher (a leader's result, with the veto)

@@ -5,7 +5,7 @@
  * PICTURE    one key, one bucket {version, link}, position 1 its record with a deadline
  *            (last_use, or due: one word), position 2 where a kept copy goes. The record is
  *            expired once now >= word.
- * THREADS    Clock; Hit (l1_read_any + l1_renew_idle, word = now + 2) x HITS; Touch (l1_touch:
+ * THREADS    Clock; Hit (l1_read_any + l1_idle_used, word = now + 2) x HITS; Touch (l1_touch:
  *            its clock is read before the lock, so it stores the later of two)
  *            Cursor (l1_cursor_step: judge without the bucket, lock from that version or judge
  *            again; the segment is released once the cursor is behind it, and reused)
@@ -16,8 +16,8 @@
  * MUTANTS    IDLE_BARE_STORE as in the code; and TOUCH_TURNS_BACK (stores without comparing),
  *            JUDGED_BEFORE (the deadline is read before the version),
  *            DROP_NOT_JUDGED (l1_drop trusts the judgment), CURSOR_PASSES (the cursor stays
- *            behind a record whose drop was taken back), HIT_FROM_UNCHECKED (lock from a
- *            version loaded after the look). */
+ *            behind a record whose drop was taken back), HIT_NOT_SOUGHT (a hit renews the
+ *            record that it read, without a search under the lock). */
 #define NM 4
 #define NP 1
 #define SBN 1
@@ -42,15 +42,15 @@ again:
   AT(l1.probe.validated) if :: mem[VER] != v -> goto again :: else fi;
   t = now;
   if :: t >= w -> goto done :: else fi;       /* expired: a miss */
-#ifdef HIT_FROM_UNCHECKED
-  atomic { EVEN -> v = mem[VER] };
-#endif
-  if :: t + 2 <= w -> goto done :: else fi;
 #ifndef IDLE_BARE_STORE
-  if :: AT(l1.lock) atomic { mem[VER] == v -> mem[VER] = v + 1 }
-    :: atomic { mem[VER] != v -> goto again } fi;
+  AT(l1.lock) atomic { EVEN -> v = mem[VER]; mem[VER] = v + 1 };
+#ifndef HIT_NOT_SOUGHT
+  o = mem[LNK];
+  if :: o == 0 || now >= mem[WORD(o)] -> mem[VER] = v + 2; goto done :: else fi;
 #endif
-  atomic { assert(owner[o] == 1); assert(t + 2 > mem[WORD(o)]); mem[WORD(o)] = t + 2 };
+  if :: t + 2 <= mem[WORD(o)] -> t = mem[WORD(o)] - 2 :: else fi;
+#endif
+  atomic { assert(owner[o] == 1); assert(t + 2 >= mem[WORD(o)]); mem[WORD(o)] = t + 2 };
 #ifndef IDLE_BARE_STORE
   mem[VER] = v + 2;
 #endif

@@ -4,7 +4,7 @@
  *
  * PICTURE    one key, one bucket {version, link}, two segments of one record {w0, VA, VB}, one
  *            slot a pinner. w0's only bit here is PINNED.
- * THREADS    TWO      a second Pinner (l1_pin_plain, l1_pin_once; FALL: l1_pin_locked too)
+ * THREADS    TWO      a second Pinner (l1_pin_plain, l1_pin_any; FALL: its last round too)
  *            WRITES=n Writer (set in place, PINNED: append; the emptied segment is scanned)
  *            CURSOR=n Cursor (drop, or keep = copy to the other segment; scan; reuse by another)
  *            COUNT    Counter (incr in place)
@@ -14,7 +14,7 @@
  *            PINNED is set in memory of that record only.
  * MUTANTS    PIN_PLAIN_STORE (only behind store buffers) PIN_NO_SECOND_RECHECK PIN_LATE_LOOK
  *            W0_BEFORE_LOCK as in the code; and PIN_NO_FIRST_RECHECK, NO_BIT, COUNT_BLIND (incr
- *            does not look at PINNED), SCAN_BEFORE_UNLINK, LOCKED_BIT_LATE (l1_pin_locked sets
+ *            does not look at PINNED), SCAN_BEFORE_UNLINK, LOCKED_BIT_LATE (the last round sets
  *            the bit after it unlocked). */
 #define NM 10
 #define NP 5

@@ -96,7 +96,7 @@ q ok   l1_idle
 q ok   l1_idle HITS=1 TOUCH
 f ok   l1_idle TOUCH
 q fail l1_idle IDLE_BARE_STORE
-q fail l1_idle HIT_FROM_UNCHECKED
+q fail l1_idle HIT_NOT_SOUGHT
 q fail l1_idle JUDGED_BEFORE TOUCH HITS=1
 q fail l1_idle DROP_NOT_JUDGED
 q fail l1_idle CURSOR_PASSES
