@@ -45,6 +45,11 @@
 #define L2_SALT_FOOT UINT64_C(0x666f6f74)
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
+#define L2_HEAD_SAME 48u    /* bytes of a header that are like the start of l2_head */
+#define L2_TRAILER_SAME 24u /* bytes of a trailer that are like the end of l2_trailer */
+_Static_assert(offsetof(l2_head, floor_lsn) == L2_HEAD_SAME - 8, "in the order of the file");
+_Static_assert(offsetof(l2_trailer, max_generation) - offsetof(l2_trailer, data_end) ==
+               L2_TRAILER_SAME - 4, "in the order of the file");
 #define L2_SUPER_BAD 256u    /* in SUPER: bad places */
 #define L2_SUPER_STAGE 3328u /* identity of stage.buf and more, up to END; zeros in between */
 #define L2_SUPER_END 3352u
@@ -194,13 +199,7 @@ CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYT
     l2_w32(at, L2_MAGIC_HEAD);
     l2_w16(at + 4, L2_MAJOR);
     l2_w16(at + 6, L2_MINOR);
-    l2_w64(at + 8, h->epoch);
-    l2_w64(at + 16, h->segseq);
-    l2_w32(at + 24, h->segid);
-    l2_w32(at + 28, h->meta);
-    l2_w64(at + 32, (uint64_t)h->base_wall_ms);
-    l2_w64(at + 40, h->prev_segseq);
-    l2_w64(at + 48, h->floor_lsn);
+    memcpy(at + 8, h, L2_HEAD_SAME);
     l2_w64(at + 56, base_sum(&f->sum, l2_seed(f, h->segseq, L2_SALT_HEAD), at, 56));
 }
 
@@ -208,20 +207,14 @@ CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEA
                                  l2_head *out)
 {
     memset(out, 0, sizeof *out);
-    out->epoch = l2_r64(at + 8);
-    out->segseq = l2_r64(at + 16);
+    memcpy(out, at + 8, L2_HEAD_SAME);
     if (l2_r32(at) != L2_MAGIC_HEAD || out->epoch != f->epoch) { return false; }
     if (l2_r64(at + 56) !=
         base_sum(&f->sum, l2_seed(f, out->segseq, L2_SALT_HEAD), at, 56)) {
         return false;
     }
     out->minor = l2_r16(at + 6);
-    out->segid = l2_r32(at + 24);
-    out->meta = l2_r32(at + 28);
     if (out->minor == 0 && out->meta == f->seg_bytes) { out->meta = 0; }
-    out->base_wall_ms = (int64_t)l2_r64(at + 32);
-    out->prev_segseq = l2_r64(at + 40);
-    out->floor_lsn = l2_r64(at + 48);
     return out->segseq != 0 && out->segseq < (uint64_t)1 << 47 &&
            out->prev_segseq < out->segseq && out->floor_lsn <= out->segseq * f->seg_bytes;
 }
@@ -233,12 +226,7 @@ CELLAR_PRIVATE void l2_trailer_write(const l2_form *f, unsigned char page[L2_PAG
     l2_w32(page, L2_MAGIC_TRAILER);
     l2_w64(page + 8, t->head.epoch);
     l2_w64(page + 16, t->head.segseq);
-    l2_w32(page + 24, t->data_end);
-    l2_w32(page + 28, t->entries);
-    l2_w32(page + 32, t->footer_pages);
-    l2_w32(page + 36, t->tombs);
-    l2_w32(page + 40, t->controls);
-    l2_w32(page + 44, t->max_generation);
+    memcpy(page + 24, (const unsigned char *)t + offsetof(l2_trailer, data_end), L2_TRAILER_SAME);
     l2_head_write(f, page + L2_HEAD_COPY, &t->head);
     l2_w64(page + L2_CHECK_AT, base_sum(&f->sum, l2_seed(f, t->head.segseq, L2_SALT_TRAILER),
                                         page, L2_CHECK_AT));
@@ -259,12 +247,7 @@ CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L
         out->head.segseq != l2_r64(page + 16)) {
         return false;
     }
-    out->data_end = l2_r32(page + 24);
-    out->entries = l2_r32(page + 28);
-    out->footer_pages = l2_r32(page + 32);
-    out->tombs = l2_r32(page + 36);
-    out->controls = l2_r32(page + 40);
-    out->max_generation = l2_r32(page + 44);
+    memcpy((unsigned char *)out + offsetof(l2_trailer, data_end), page + 24, L2_TRAILER_SAME);
     const uint64_t pages = ((uint64_t)out->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     return out->footer_pages == pages && out->data_end >= L2_HEAD_BYTES &&
            out->data_end % f->granule == 0 &&

@@ -95,17 +95,19 @@ typedef struct l2_super {
 } l2_super;
 enum { L2_CLEAN = 1, L2_DIRTY = 2 };
 
-typedef struct l2_head { /* header of a segment */
-    uint64_t epoch, segseq, prev_segseq, floor_lsn;
-    int64_t base_wall_ms;
+typedef struct l2_head { /* header of a segment; in the order of the file up to floor_lsn */
+    uint64_t epoch, segseq;
     uint32_t segid;
     uint32_t meta; /* serial of a META that was durable before this header. That META and all above
                     * the floor contain every control. UINT32_MAX: no information. */
+    int64_t base_wall_ms;
+    uint64_t prev_segseq, floor_lsn;
     uint16_t minor; /* format version of the writer; l2_head_write sets its own */
 } l2_head;
 
 typedef struct l2_trailer {
     l2_head head; /* second copy; either copy is enough */
+    /* in the order of the file */
     uint32_t data_end, entries, footer_pages, tombs, controls, max_generation;
 } l2_trailer;
 
