@@ -45,7 +45,7 @@ struct cache_run { /* one call of a loader; written by its thread, the list read
 static void cache_run_spoil(cache_run *r, uint64_t noted)
 {
     if (base_load_rlx(&r->unsound) == 0) { base_store_sc(&r->unsound, noted + 1); }
-    (void)base_add_sc(&r->s->tag_epoch, (uint64_t)1); /* later callers have a later epoch */
+    (void)cache_deps_draw(r->s); /* later callers have a later epoch */
 }
 
 CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c)
@@ -56,7 +56,7 @@ CELLAR_PRIVATE cache_run *cache_run_begin(cellar *c)
     r->s = s;
     r->until_ms = BASE_NEVER_MS;
     /* no token: the reads of this thread are unknown */
-    if (base_thread_self()->index == 0) { cache_run_spoil(r, base_load_sc(&s->tag_epoch)); }
+    if (base_thread_self()->index == 0) { cache_run_spoil(r, cache_deps_epoch(s)); }
     return r;
 }
 
@@ -149,7 +149,7 @@ CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
     cache_run *r = cache_run_here(c);
     base_thread_self()->tags_read = 0;
     if (r == NULL) { return; }
-    r->noted = base_load_sc(&r->s->tag_epoch);
+    r->noted = cache_deps_epoch(r->s);
     if (!BASE_MUTANT("deps.note_after_read")) { cache_run_key(r, k); }
     base_fence_sc(); /* tag, then the look at the key; pairs with the fences in
                       * cache_deps_changed and cache_deps_generation */
@@ -172,9 +172,9 @@ static void cache_run_user(cache_run *r, const uint64_t *tags, uint32_t count)
     }
 }
 
-/* Add the dependencies of a value born at `born`. If there are too many, each change of their
- * namespaces stands for them: the tags are compared again after those are watched. */
-static void cache_run_inherit(cache_run *r, const uint64_t *tags, uint32_t count, uint64_t born)
+/* Add the dependencies of a value. If there are too many, each change of their namespaces stands
+ * for them: the tags are compared again after those are watched. */
+static void cache_run_inherit(cache_run *r, const uint64_t *tags, uint32_t count)
 {
     bool full = false;
     for (uint32_t i = CACHE_DEP_HEAD; i < count && !BASE_MUTANT("deps.union_forgets"); i++) {
@@ -187,7 +187,7 @@ static void cache_run_inherit(cache_run *r, const uint64_t *tags, uint32_t count
             continue;
         }
         const uint64_t epoch = cache_dep_epoch(r->s, tags[i]);
-        cache_run_append(r, tags[i], epoch <= born ? epoch : 0);
+        cache_run_append(r, tags[i], epoch <= tags[2] ? epoch : 0);
     }
     if (!full) { return; }
     stats_count(r->s->stats, STATS_LIMIT_DEPS, 1);
@@ -195,7 +195,7 @@ static void cache_run_inherit(cache_run *r, const uint64_t *tags, uint32_t count
         if ((tags[i] & CACHE_DEP_KEY) == 0) { cache_run_namespace(r, tags[i] | CACHE_DEP_ANY); }
     }
     base_fence_sc(); /* pairs with the fence in cache_deps_changed */
-    if (!cache_deps_valid(r->s, born, tags, count)) { cache_run_spoil(r, r->noted); }
+    if (!cache_deps_valid(r->s, tags, count)) { cache_run_spoil(r, r->noted); }
 }
 
 CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
@@ -211,21 +211,21 @@ CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
     if (!there && code == CELLAR_ABSENT && read == 0) { return; }
     const uint32_t count = there && info.tag_count != 0 ? l1_tags_of(c->l1, k, tags, &born) : 0;
     const uint32_t user = cache_deps_from(tags, count);
-    if (!there || (read != born && !BASE_MUTANT("deps.other_tags"))) {
+    const bool same = read == cache_deps_identity(tags, count) || BASE_MUTANT("deps.other_tags");
+    if (!there || !same) {
         /* an error, or an unknown deadline, or not the value that was read */
         cache_run_spoil(r, r->noted);
         return;
     }
     r->until_ms = BASE_MIN(r->until_ms, info.expires_ms);
     cache_run_user(r, tags, user);
-    if (user < count) { cache_run_inherit(r, tags + user, count - user, born); }
+    if (user < count) { cache_run_inherit(r, tags + user, count - user); }
 }
 
-CELLAR_PRIVATE void cache_run_keeps(cache_run *r, const uint64_t *tags, uint32_t count,
-                                    uint64_t born)
+CELLAR_PRIVATE void cache_run_keeps(cache_run *r, const uint64_t *tags, uint32_t count)
 {
-    r->noted = base_load_sc(&r->s->tag_epoch);
-    if (count != 0) { cache_run_inherit(r, tags, count, born); }
+    r->noted = cache_deps_epoch(r->s);
+    if (count != 0) { cache_run_inherit(r, tags, count); }
 }
 
 CELLAR_PRIVATE cache_run_verdict cache_run_settle(cache_run *r, struct cellar_load *ld)
@@ -238,16 +238,15 @@ CELLAR_PRIVATE cache_run_verdict cache_run_settle(cache_run *r, struct cellar_lo
     memcpy(ld->fps, r->user, r->user_count * sizeof r->user[0]);
     ld->tag_count = ld->list_count = r->user_count;
     if (count == 0) { return CACHE_RUN_SOUND; }
-    const uint64_t born = base_add_sc(&r->s->tag_epoch, (uint64_t)1) + 1;
+    const uint64_t born = cache_deps_draw(r->s);
     BASE_POINT("deps.publish");
     for (uint32_t i = 0; i < count && !BASE_MUTANT("deps.publish_blind"); i++) {
         if (!cache_dep_same(r, &r->dep[i])) { return CACHE_RUN_ENDED; }
     }
-    /* The tags of the user count from the start of the load. */
-    if (cache_tags_valid(r->s, ld->tag_born, ld->fps, ld->tag_count) == 0) { ld->tag_born = born; }
     uint64_t *to = ld->fps + ld->tag_count;
     *to++ = CACHE_TIER_TAG_OF_LIFE;
     *to++ = (uint64_t)r->until_ms;
+    *to++ = born;
     for (uint32_t i = 0; i < count; i++) { *to++ = r->dep[i].tag; }
     ld->list_count += CACHE_DEP_HEAD + count;
     return CACHE_RUN_SOUND;

@@ -20,8 +20,7 @@ CELLAR_PRIVATE int64_t cache_run_until(const cache_run *r);
 /* Return whether a call since `epoch` may use the result: no tag changed that was noted before. */
 CELLAR_PRIVATE bool cache_run_fits(const cache_run *r, uint64_t epoch);
 /* Add the dependencies of bytes that the loader found not modified. */
-CELLAR_PRIVATE void cache_run_keeps(cache_run *r, const uint64_t *tags, uint32_t count,
-                                    uint64_t born);
+CELLAR_PRIVATE void cache_run_keeps(cache_run *r, const uint64_t *tags, uint32_t count);
 typedef enum cache_run_verdict {
     CACHE_RUN_SOUND,   /* the tags are complete in the load */
     CACHE_RUN_UNSOUND, /* a read was not recorded, or has expired: the result is not stored */

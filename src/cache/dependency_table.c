@@ -3,7 +3,7 @@
  * dependency_table: epochs of the keys on which loaded values depend. A change of a key raises its
  * tag, so that a read of the values made of it compares and misses.
  *
- * PICTURE    entry {born, tags of the user, CACHE_TIER_TAG_OF_LIFE, bound, dependency tags}
+ * PICTURE    entry {tags of the user, CACHE_TIER_TAG_OF_LIFE, bound, born, dependency tags}
  *            table: bucket of 4 {tag} and 4 {word: epoch of the last change, used, watched}
  *            change: inside its window, if watched: word = epoch + 1, not watched; then the epoch
  *            read: each word is at most born, or the value is invalid
@@ -22,6 +22,7 @@
 #define CACHE_DEP_USED 2u
 #define CACHE_DEP_EPOCH 2    /* shift */
 #define CACHE_DEP_NEVER UINT64_MAX
+#define CACHE_DEP_FIRST 2u   /* first epoch: above the identities without dependencies */
 
 typedef struct cache_dep_bucket {
     _Atomic uint64_t tag[CACHE_DEP_WAYS];  /* 0: empty; DEPS; release after the word */
@@ -34,6 +35,7 @@ struct cache_deps {
     _Atomic uint32_t watched;    /* words with CACHE_DEP_WATCHED */
     size_t bytes;
     cache_dep_bucket *bucket;    /* aligned to a line */
+    _Atomic uint64_t epoch BASE_ALIGNED(BASE_PAD); /* changes, records, published values */
 };
 
 /* ---- the table ---- */
@@ -50,6 +52,7 @@ CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *
     }
     d->bytes = bytes;
     d->mask = buckets - 1;
+    base_store_rlx(&d->epoch, (uint64_t)CACHE_DEP_FIRST);
     d->bucket = (cache_dep_bucket *)(((uintptr_t)(d + 1) + BASE_LINE - 1) &
                                      ~(uintptr_t)(BASE_LINE - 1));
     s->deps = d;
@@ -105,16 +108,21 @@ static void cache_dep_count(cache_deps *d, uint64_t was, uint64_t is)
                                          : base_sub_rlx(&d->watched, 1u));
 }
 
-/* Make the values with the tag of the word invalid. The word changes before the epoch: a value is
- * born with the later epoch only if it was compared after the change. */
+/* Make the values with the tag of the word invalid. The word only rises, and before the epoch does.
+ * So a value is born with the later epoch only if it was compared after the change. */
 static void cache_dep_move(cache_store *s, _Atomic uint64_t *word)
 {
-    uint64_t e;
-    do { /* again if the epoch moved: a value may have been born with it meanwhile */
-        e = base_load_sc(&s->tag_epoch) + 1;
-        cache_dep_count(s->deps, base_xchg_ar(word, e << CACHE_DEP_EPOCH), 0);
+    cache_deps *d = s->deps;
+    for (;;) {
+        uint64_t now = base_load_sc(&d->epoch);
+        const uint64_t w = base_load_acq(word);
+        const uint64_t e = BASE_MAX(now, w >> CACHE_DEP_EPOCH) + 1;
+        if (!base_cas_sc(word, w, e << CACHE_DEP_EPOCH)) { continue; }
+        cache_dep_count(d, w, 0);
         BASE_POINT("deps.raise");
-    } while (!base_cas_sc(&s->tag_epoch, e - 1, e));
+        while (now < e && !base_cas_sc(&d->epoch, now, e)) { now = base_load_sc(&d->epoch); }
+        if (now < e) { return; } /* else a value may have been born with e meanwhile */
+    }
 }
 
 /* Raise the tag if it is watched. The caller fences between its window and this. A record that gets
@@ -155,7 +163,8 @@ BASE_NOINLINE static _Atomic uint64_t *cache_dep_add(cache_store *s, uint64_t ta
     if (word != NULL) { return word; } /* added meanwhile */
     const unsigned i = cache_dep_place(d, b, force);
     if (i == CACHE_DEP_WAYS) { return NULL; }
-    cache_dep_move(s, &b->word[i]); /* before the values of the old tag lose their record */
+    base_store_sc(&b->tag[i], (uint64_t)0);
+    cache_dep_move(s, &b->word[i]); /* newer than each value that has the new tag */
     base_store_sc(&b->tag[i], tag); /* acquire in cache_dep_word */
     return &b->word[i];
 }
@@ -182,27 +191,41 @@ CELLAR_PRIVATE uint64_t cache_dep_watch(cache_store *s, uint64_t tag, bool force
  * follow. */
 CELLAR_PRIVATE uint32_t cache_deps_from(const uint64_t *tags, uint32_t count)
 {
-    for (uint32_t i = 0; i + CACHE_DEP_HEAD <= count; i++) {
-        if (tags[i] == CACHE_TIER_TAG_OF_LIFE) { return i; }
-    }
-    return count;
+    uint32_t i = 0;
+    while (i < count && tags[i] != CACHE_TIER_TAG_OF_LIFE) { i++; }
+    return i;
 }
 
-CELLAR_PRIVATE bool cache_deps_valid(const cache_store *s, uint64_t born, const uint64_t *tags,
-                                     uint32_t count)
+CELLAR_PRIVATE uint64_t cache_deps_identity(const uint64_t *tags, uint32_t count)
 {
-    if (s->deps == NULL) { return count == 0; }
-    for (uint32_t i = CACHE_DEP_HEAD; i < count; i++) {
-        if (cache_dep_epoch(s, tags[i]) > born) { return false; }
+    const uint32_t from = cache_deps_from(tags, count);
+    return from + CACHE_DEP_HEAD <= count ? tags[from + 2] : count != 0;
+}
+
+CELLAR_PRIVATE bool cache_deps_valid(const cache_store *s, const uint64_t *tags, uint32_t count)
+{
+    bool valid = count >= CACHE_DEP_HEAD; /* older libraries wrote the first word only */
+    for (uint32_t i = CACHE_DEP_HEAD; i < count && valid; i++) {
+        valid = cache_dep_epoch(s, tags[i]) <= tags[2];
     }
-    return true;
+    return valid;
+}
+
+CELLAR_PRIVATE uint64_t cache_deps_epoch(const cache_store *s)
+{
+    return s->deps != NULL ? base_load_sc(&s->deps->epoch) : 0;
+}
+
+CELLAR_PRIVATE uint64_t cache_deps_draw(cache_store *s)
+{
+    return base_add_sc(&s->deps->epoch, (uint64_t)1) + 1;
 }
 
 CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k)
 {
     uint64_t tags[BASE_TAGS_MAX], born;
     const uint32_t count = l1_tags_of(s->l1, k, tags, &born), from = cache_deps_from(tags, count);
-    return from < count ? (int64_t)tags[from + 1] : BASE_NEVER_MS;
+    return from + CACHE_DEP_HEAD <= count ? (int64_t)tags[from + 1] : BASE_NEVER_MS;
 }
 
 /* ---- changes ---- */

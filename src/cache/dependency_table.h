@@ -8,7 +8,7 @@
 #include "cache/types.h"
 
 #define CACHE_DEP_NAMESPACES 16u
-#define CACHE_DEP_HEAD 2u    /* CACHE_TIER_TAG_OF_LIFE, bound */
+#define CACHE_DEP_HEAD 3u    /* CACHE_TIER_TAG_OF_LIFE, bound, born */
 #define CACHE_DEP_KEY 1u     /* bit of a tag: of a key; else of a namespace: */
 #define CACHE_DEP_ANY 2u     /* raised by each change in it; without the bit by its end only */
 
@@ -27,9 +27,14 @@ CELLAR_PRIVATE void cache_deps_generation(cache_store *s, uint32_t generation);
 CELLAR_PRIVATE int64_t cache_deps_until(cache_store *s, const l1_key *k);
 /* Return the index of the dependencies in the tags of an entry; count: it has none. */
 CELLAR_PRIVATE uint32_t cache_deps_from(const uint64_t *tags, uint32_t count);
-/* Return whether no dependency of this list has changed since `born`. */
-CELLAR_PRIVATE bool cache_deps_valid(const cache_store *s, uint64_t born, const uint64_t *tags,
-                                     uint32_t count);
+/* Return whether no dependency of this list has changed. The store has dependencies. */
+CELLAR_PRIVATE bool cache_deps_valid(const cache_store *s, const uint64_t *tags, uint32_t count);
+/* Return what identifies a value by its tags: a number of its own with dependencies, 1 with other
+ * tags, 0 without. */
+CELLAR_PRIVATE uint64_t cache_deps_identity(const uint64_t *tags, uint32_t count);
+CELLAR_PRIVATE uint64_t cache_deps_epoch(const cache_store *s); /* 0: none are tracked */
+/* Draw the next epoch. The store has dependencies. */
+CELLAR_PRIVATE uint64_t cache_deps_draw(cache_store *s);
 CELLAR_PRIVATE uint64_t cache_deps_watched(const cache_store *s);
 CELLAR_PRIVATE const char *cache_deps_audit(cache_store *s); /* NULL: no fault */
 CELLAR_PRIVATE void cache_deps_fork_prepare(cache_store *s);

@@ -40,8 +40,7 @@
 /* Return whether the entry leaves without a call that changes its key. */
 static bool cache_leaves(l1_change change)
 {
-    return change == L1_CHANGE_EVICT || change == L1_CHANGE_EXPIRE || change == L1_CHANGE_UNTAG ||
-           change == L1_CHANGE_UNDEPEND;
+    return change >= L1_CHANGE_EVICT;
 }
 
 /* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
@@ -161,8 +160,7 @@ CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
 /* Return whether a call changes the value. A published value is judged after its window. */
 static bool cache_changes(l1_change change)
 {
-    return change == L1_CHANGE_SET || change == L1_CHANGE_DEL || change == L1_CHANGE_INCR ||
-           change == L1_CHANGE_UPDATE;
+    return change <= L1_CHANGE_UPDATE;
 }
 
 /* Update the running loads of this key. A change invalidates them; the leader may publish only if

@@ -12,6 +12,7 @@
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/load_types.h"
@@ -185,14 +186,15 @@ CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
     flight_bytes *b = NULL;
     base_thread_record *const self = base_thread_self();
     self->tags_read = 0;
+    call->looked = cache_deps_epoch(call->c->store);
     const cellar_err err = cache_look_bytes(call, &b);
-    call->tag_born = self->tags_read;
+    call->identity = self->tags_read;
     call->now_ms = base_now_ms(&call->c->store->clock);
     call->fails = 0;
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         flight_bytes_drop(call->old);
         call->old = b;
-        call->old_born = call->tag_born;
+        call->old_identity = call->identity;
         call->early = err == CELLAR_OK;
         call->retry_at_ms = cache_retry_at(&call->found);
         return err;
@@ -220,7 +222,7 @@ CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
     call->user_flags = call->found.user_flags;
     call->deadline_ms = call->found.expires_ms;
     call->born_ms = call->found.born_ms;
-    call->tag_born = call->old_born;
+    call->identity = call->old_identity;
     (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
                        call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
 }
@@ -304,7 +306,7 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call)
 CELLAR_PRIVATE void cache_call_seen(cache_call *call)
 {
     if (!cache_notes(call->c)) { return; }
-    base_thread_self()->tags_read = call->tag_born;
+    base_thread_self()->tags_read = call->identity;
     cache_deps_seen(call->c, &call->k, call->code);
 }
 

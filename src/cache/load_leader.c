@@ -85,6 +85,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     cache_tier_meta m;
     flight_bytes *b = NULL;
     base_thread_self()->tags_read = 0;
+    const uint64_t looked = cache_deps_epoch(c->store);
     if (BASE_LIKELY(c->store->tier == NULL) ||
         call->hold_ms != 0) { /* L1 remembers a newer failure */
         return false;
@@ -98,7 +99,8 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         if (b == NULL) { return false; }
         err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
-    call->tag_born = o->tag_born = base_thread_self()->tags_read;
+    call->identity = o->identity = base_thread_self()->tags_read;
+    if (call->identity > 1) { o->looked = looked; }
     if (err != CELLAR_OK) { flight_bytes_drop(b); }
     if ((err == CELLAR_OK || err == CELLAR_ABSENT) && m.tag_count != 0) {
         o->flags |= FLIGHT_TAGGED;

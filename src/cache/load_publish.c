@@ -47,7 +47,8 @@ static void cache_record_settle(struct cellar_load *ld, flight_outcome *o)
 
 CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
 {
-    o->tag_born = call->tag_born;
+    o->identity = call->identity;
+    if (call->identity > 1) { o->looked = call->looked; } /* it has dependencies */
     if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
         o->flags |= FLIGHT_TAGGED;
     }
@@ -71,7 +72,7 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
         cache_put_count(c, p);
-        o->tag_born = p->tag_count != 0 ? p->tag_born : 0;
+        o->identity = cache_deps_identity(p->tag_fps, p->tag_count);
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
@@ -232,11 +233,11 @@ static bool cache_same_tags(struct cellar_load *ld, flight_outcome *o, bool *mor
         memcpy(ld->fps, was, user * sizeof was[0]);
         ld->tag_count = user;
     }
-    if (ld->run != NULL) { cache_run_keeps(ld->run, was + user, count - user, born); }
+    if (ld->run != NULL) { cache_run_keeps(ld->run, was + user, count - user); }
     cache_record_settle(ld, o);
     for (uint32_t i = 0; i < ld->list_count; i++) {
-        const bool bound = i == ld->tag_count + 1;
-        *more = *more || (!bound && !cache_has_tag(was, count, ld->fps[i]));
+        const bool own = i == ld->tag_count + 1 || i == ld->tag_count + 2; /* bound, born */
+        *more = *more || (!own && !cache_has_tag(was, count, ld->fps[i]));
     }
     return true;
 }
@@ -263,7 +264,7 @@ CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o
                            .was_ms = &was_ms };
     const bool deps = call->c->store->deps != NULL;
     const cellar_err err = kept ? cache_renew(ld, &r) : CELLAR_E_SPACE;
-    o->tag_born = ld->list_count != 0 ? ld->tag_born : BASE_MAX(call->tag_born, ld->tag_born);
+    if (ld->list_count != 0) { o->identity = cache_deps_identity(ld->fps, ld->list_count); }
     /* Dependants took over the later end and not these tags. */
     if (err == CELLAR_OK && deps && (more || r.deadline_ms < was_ms)) {
         cache_deps_changed(call->c->store, call->k.hash, call->k.generation);
@@ -371,7 +372,7 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
 CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
-    call->tag_born = o->tag_born;
+    call->identity = o->identity;
     if (o->phase == FLIGHT_NONE) {
         (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_LOADED);
     } else {

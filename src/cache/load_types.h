@@ -52,7 +52,8 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     uint32_t source, result_flags;
     int32_t loader_err;
     int64_t retry_at_ms, deadline_ms, born_ms; /* unknown: 0, BASE_NEVER_MS, -1 */
-    uint64_t tag_born, old_born; /* of the tags of the answer, and of `old`; 0: none */
+    uint64_t identity, old_identity; /* cache_deps_identity of the answer, and of `old` */
+    uint64_t deps_epoch, looked; /* of dependencies: at the last enter; before the last look */
     uint64_t load_us;
     uint32_t user_flags;
 } cache_call;

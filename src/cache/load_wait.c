@@ -10,6 +10,7 @@
 
 #include "cache/call.h"
 #include "cache/dependencies.h"
+#include "cache/dependency_table.h"
 #include "cache/load_call.h"
 
 /* ---- no source answers ---- */
@@ -72,7 +73,7 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
 
 /* ---- join ---- */
 
-CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask)
+CELLAR_PRIVATE void cache_ask(cache_call *call, flight_kind kind, flight_ask *ask)
 {
     const bool queued = kind == FLIGHT_CALL || kind == FLIGHT_LEASE;
     *ask = (flight_ask){
@@ -86,6 +87,7 @@ CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_a
         .hard_timeout_ms = call->p.hard_timeout_ms,
         .tag_born = base_load_acq(&call->c->store->tag_epoch),
     };
+    call->deps_epoch = cache_deps_epoch(call->c->store);
 }
 
 CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry)
@@ -107,6 +109,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
 {
     call->loader_err = o->loader_err;
     if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return false; }
+    if (o->looked != 0 && call->deps_epoch > o->looked) { return false; }
     switch (o->phase) {
     case FLIGHT_OK:
         flight_bytes_drop(call->value);
@@ -114,11 +117,11 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
         call->user_flags = o->value->user_flags;
         call->deadline_ms = o->deadline_ms;
         call->load_us = o->load_us;
-        call->tag_born = o->tag_born;
+        call->identity = o->identity;
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_JOINED);
         break;
     case FLIGHT_NONE:
-        call->tag_born = o->tag_born;
+        call->identity = o->identity;
         (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED);
         break;
     case FLIGHT_FAILED:
@@ -155,7 +158,8 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     memset(&o, 0, sizeof o);
     const bool untagged = epoch == flight_tag_born(f) || BASE_MUTANT("tag.joiner_believes");
     const bool deps = call->c->store->deps != NULL;
-    if (deps && !BASE_MUTANT("deps.join_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+    const bool blind = !deps || BASE_MUTANT("deps.join_blind");
+    if (!blind && !cache_run_fits(flight_notes(f), call->deps_epoch)) {
         flight_detach(t, f);
         flight_leave(t, f);
         return false;
@@ -164,8 +168,8 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     const flight_waited how = flight_wait(t, f, cache_patience(call), &o);
     if (deps) {
         /* The loader may have read values meanwhile that were made before this call. */
-        if (how == FLIGHT_DONE && !BASE_MUTANT("deps.join_blind") &&
-            !BASE_MUTANT("deps.answer_blind") && !cache_run_fits(flight_notes(f), epoch)) {
+        if (how == FLIGHT_DONE && !blind && !BASE_MUTANT("deps.answer_blind") &&
+            !cache_run_fits(flight_notes(f), call->deps_epoch)) {
             o.phase = FLIGHT_CANCELLED;
         }
         flight_unref(t, f);

@@ -6,7 +6,7 @@
 
 #include "cache/load_types.h"
 
-CELLAR_PRIVATE void cache_ask(const cache_call *call, flight_kind kind, flight_ask *ask);
+CELLAR_PRIVATE void cache_ask(cache_call *call, flight_kind kind, flight_ask *ask);
 CELLAR_PRIVATE cellar_err cache_entry_failed(cache_call *call, flight_entry entry);
 /* Wait for a joined flight. Return true if the call is answered, false: look again. */
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uint64_t epoch);

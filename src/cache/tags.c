@@ -12,8 +12,8 @@
  *            The record is written before the epoch: a writer with born = e, or a reader of epoch
  *            e, finds it. A dropped record has its epoch at or below the floor: all older entries
  *            are invalid.
- *            After CACHE_TIER_TAG_OF_LIFE the tags of dependencies follow (dependencies.c), which
- *            share the epoch.
+ *            After CACHE_TIER_TAG_OF_LIFE the dependencies follow (dependencies.c). tag_life
+ *            invalidates such a value in each later life of the store.
  * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
  *            published whole, the old one is kept until the close. A fold moves records while
  *            `turn` is odd; a reader then says "invalid": a miss is always allowed.
@@ -91,16 +91,19 @@ static int cache_tags_user(const cache_store *s, uint64_t born, const uint64_t *
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 {
     const cache_store *s = ctx;
-    int verdict = 0;
-    if (BASE_UNLIKELY(born < base_load_acq(&s->tag_epoch))) {
-        uint64_t own[BASE_TAGS_MAX];
-        count = BASE_MIN(count, BASE_TAGS_MAX);
-        memcpy(own, fps, count * sizeof own[0]);
-        const uint32_t user = cache_deps_from(own, count);
-        verdict = cache_tags_user(s, born, own, user);
-        if (verdict < 2 && !cache_deps_valid(s, born, own + user, count - user)) { verdict = 3; }
+    const bool present = born >= base_load_acq(&s->tag_epoch);
+    if (BASE_LIKELY(present && s->deps == NULL)) { return 0; }
+    uint64_t own[BASE_TAGS_MAX];
+    count = BASE_MIN(count, BASE_TAGS_MAX);
+    memcpy(own, fps, count * sizeof own[0]);
+    const uint32_t user = cache_deps_from(own, count);
+    const int verdict = present ? 0 : cache_tags_user(s, born, own, user);
+    if (verdict == 2) { return 2; }
+    if (s->deps == NULL) { return user < count ? 3 : verdict; }
+    if (user < count && (born < s->tag_life || !cache_deps_valid(s, own + user, count - user))) {
+        return 3;
     }
-    if (s->deps != NULL && verdict < 2) { base_thread_self()->tags_read = born; }
+    base_thread_self()->tags_read = cache_deps_identity(own, count);
     return verdict;
 }
 
@@ -267,36 +270,29 @@ static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, boo
     return true;
 }
 
-/* Record the end of a tag. Return its epoch. */
-static uint64_t cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
-static uint64_t cache_tag_end(cache_store *s, uint64_t fp, bool soft)
+static void cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
+static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
 {
     cache_tags *t = base_load_rlx(&s->tags);
-    uint64_t e;
-    do { /* again if a dependency took the epoch meanwhile */
-        e = base_load_sc(&s->tag_epoch) + 1;
-        if (t != NULL) {
-            BASE_POINT("tag.record");
-            cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
-        } else { /* no memory for a table: all older entries become invalid, soft or not */
-            base_store_rel(&s->tag_floor, e);
-        }
-        BASE_POINT("tag.epoch");
-    } while (!base_cas_sc(&s->tag_epoch, e - 1, e)); /* acquire in cache_tags_valid and at reads
-                                                      * of born */
-    if (t == NULL) { stats_count(s->stats, STATS_TAG_FOLD, 1); }
-    return e;
+    const uint64_t e = base_load_rlx(&s->tag_epoch) + 1;
+    if (t != NULL) {
+        BASE_POINT("tag.record");
+        cache_tag_put(t, fp, soft ? 0 : e, soft ? e : 0, base_now_ms(&s->clock));
+    } else { /* no memory for a table: all older entries become invalid, soft or not */
+        base_store_rel(&s->tag_floor, e);
+        stats_count(s->stats, STATS_TAG_FOLD, 1);
+    }
+    BASE_POINT("tag.epoch");
+    base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and at reads of born */
 }
 
 CELLAR_PRIVATE void cache_tag_floor(cellar *c)
 {
     cache_store *s = c->store;
-    uint64_t epoch;
     sync_take(TAG, &s->tag_lock);
-    do {
-        epoch = base_load_sc(&s->tag_epoch) + 1;
-        base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
-    } while (!base_cas_sc(&s->tag_epoch, epoch - 1, epoch));
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch) + 1;
+    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
+    base_store_sc(&s->tag_epoch, epoch);
     sync_drop(TAG, &s->tag_lock);
 }
 
@@ -367,7 +363,8 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
         sync_take(TAG, &s->tag_lock);
         (void)cache_tag_room(s, fp, &larger, true);
     }
-    const uint64_t epoch = cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
+    cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch);
     sync_drop(TAG, &s->tag_lock);
     if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
     if (s->tier != NULL && s->tier->tag != NULL) {

@@ -34,7 +34,8 @@ typedef struct l1_key {
 
 typedef enum l1_kind { L1_VALUE = 0, L1_NEGATIVE = 1, L1_ERROR = 2 } l1_kind;
 
-/* Kinds of visible change, as passed to the commit hook. */
+/* Kinds of visible change, as passed to the commit hook: first those of calls that change the
+ * value, last those of entries that leave by themselves. */
 typedef enum l1_change {
     L1_CHANGE_SET, L1_CHANGE_DEL, L1_CHANGE_INCR, L1_CHANGE_UPDATE, L1_CHANGE_TOUCH,
     L1_CHANGE_BACKFILL, /* from a lower tier: veto allowed, raises no stamp */

@@ -12,7 +12,7 @@
  * RESULTS    CELLAR_OK, CELLAR_MISS, CELLAR_ABSENT (a negative entry), CELLAR_DROPPED,
  *            CELLAR_REFUSED, and the errors named at each call.
  * TIMES      The clock of the store, absolute milliseconds. Wall time is used only on disk.
- * SEE ALSO   README.md in this folder, types in l2_int.h. */
+ * SEE ALSO   README.md in this folder, structs in types.h. */
 #ifndef L2_L2_H
 #define L2_L2_H
 

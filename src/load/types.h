@@ -60,7 +60,8 @@ typedef struct flight_outcome {
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
     uint64_t load_us;
-    uint64_t tag_born;       /* of the tags of the value; 0: it has none */
+    uint64_t identity;       /* number of the leader for the value */
+    uint64_t looked;         /* not 0: later callers, by the count of the leader, look again */
     flight_bytes *value;     /* OK: one ref */
 } flight_outcome;
 

@@ -314,9 +314,9 @@ static void change_reaches_dependents_through_evicted_values(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-/* More keys than places in the table: values only on disk are invalidated, newer values are
+/* More keys than places in the table: newer values are stored, and a change invalidates what is
  * stored. */
-static void full_dependency_table_invalidates_values_only_on_disk(void)
+static void keys_without_place_in_the_table_still_invalidate(void)
 {
     enum { MANY = 1000 };
     begin();
@@ -349,4 +349,4 @@ T_MAIN("cellar_api_deps_disk", T_CASE(change_invalidates_dependents_only_on_disk
        T_CASE(changed_source_invalidates_value_with_sixteen_tags),
        T_CASE(change_invalidates_dependents_of_closed_namespace),
        T_CASE(change_reaches_dependents_through_evicted_values),
-       T_CASE(full_dependency_table_invalidates_values_only_on_disk))
+       T_CASE(keys_without_place_in_the_table_still_invalidate))

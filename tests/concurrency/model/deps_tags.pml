@@ -7,8 +7,7 @@
  *            note:    noted = epoch; watch the tag, seen = its word; then read the key
  *            change:  window {word = epoch + 1, unwatched; then epoch; a} -> returned
  *            publish: born = epoch + 1; all words as seen? entry {value, born, tags}
- *            read:    entry is valid if born is the epoch, or while each of its tags has
- *                     word <= born
+ *            read:    entry is valid while each of its tags has word <= born
  *            join:    not if a tag moved that was noted before this call began; asked again at the
  *                     answer, when the flight may have inherited tags
  * HOLDS      A call returns no value of b or c older than a was when a change returned, or than
@@ -16,7 +15,7 @@
  * SWITCHES   CHANGES= ONLY_B (the second caller asks for b) DROP (a record of the table is given
  *            to another key) EVICT (b leaves memory)
  * MISTAKES   RAISED_LATE RAISED_EARLY JOIN_BLIND UNION_FORGETS PUBLISH_BLIND READ_BEFORE_NOTE
- *            EPOCH_FIRST DROP_NO_EPOCH DROP_UNRAISED OTHER_TAGS ANSWER_BLIND
+ *            EPOCH_FIRST DROP_NO_EPOCH OTHER_TAGS ANSWER_BLIND
  * LEFT OUT   clears and patterns (one more tag each), deadlines, waiting with patience. */
 #ifndef CHANGES
 #define CHANGES 2
@@ -88,17 +87,6 @@ proctype change() {
 
 proctype drop() { /* the place of the tag of a is given away */
     byte x;
-#ifndef DROP_UNRAISED
-    do
-    :: true ->
-        x = epoch + 1;
-        atomic { word[A] = x; watched[A] = false }
-        if
-        :: atomic { epoch == x - 1 -> epoch = x; break }
-        :: atomic { else -> skip }
-        fi
-    od;
-#endif
     atomic { present[A] = false; watched[A] = false }
 }
 
@@ -108,12 +96,8 @@ proctype evict() { atomic { e[B].born = 0; e[B].tag[A] = false } }
 inline look(k) {
     atomic { ev = e[k].val; eb = e[k].born; ta = e[k].tag[A]; tb = e[k].tag[B] }
     valid = eb != 0;
-    if
-    :: eb >= epoch -> skip /* nothing has changed since */
-    :: else ->
     if :: ta -> valid = valid && present[A] && word[A] <= eb :: else fi;
     if :: tb -> valid = valid && present[B] && word[B] <= eb :: else fi
-    fi
 }
 
 inline note(f, t) {

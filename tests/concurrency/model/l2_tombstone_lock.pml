@@ -204,7 +204,7 @@ proctype put()
     od
 }
 
-/* l2_bell_tidy: RUNG alone keeps other threads from closing meanwhile. */
+/* l2_marker_tidy: MARKED alone keeps other threads from closing meanwhile. */
 inline tidy()
 {
     LOOK(w);

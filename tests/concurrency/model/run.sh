@@ -254,7 +254,6 @@ q fail deps_tags PUBLISH_BLIND ONLY_B CHANGES=1
 q fail deps_tags READ_BEFORE_NOTE ONLY_B CHANGES=1
 q fail deps_tags EPOCH_FIRST ONLY_B CHANGES=1
 q fail deps_tags DROP_NO_EPOCH DROP ONLY_B CHANGES=1
-q fail deps_tags DROP_UNRAISED DROP ONLY_B CHANGES=1
 q fail deps_tags OTHER_TAGS EVICT CHANGES=1
 q ok   limit_cas CHECKS=1
 c ok   limit_cas

@@ -80,9 +80,11 @@ static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
 {
     form_make();
     static unsigned char page[L2_PAGE], copy[L2_PAGE];
-    const l2_trailer t = { .head = { 5, 7, 6, 3 * 16384, 99, 2, 16384 }, .data_end = 8000,
-                           .entries = 408, .footer_pages = 2, .tombs = 3, .controls = 4,
-                           .max_generation = 11 };
+    const l2_trailer t = { .head = { .epoch = 5, .segseq = 7, .prev_segseq = 6,
+                                     .floor_lsn = 3 * 16384, .base_wall_ms = 99, .segid = 2,
+                                     .meta = 16384 },
+                           .data_end = 8000, .entries = 408, .footer_pages = 2, .tombs = 3,
+                           .controls = 4, .max_generation = 11 };
     l2_trailer u;
     l2_trailer_write(&form, page, &t);
     T_CHECK(l2_trailer_read(&form, page, &u) == (8000 + 3 * 4096 <= 16384));
