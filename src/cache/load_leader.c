@@ -14,6 +14,7 @@
 #include "cache/load_leader.h"
 
 #include "cache/call.h"
+#include "cache/dependency_table.h"
 #include "cache/job.h"
 #include "cache/load_call.h"
 #include "cache/load_fallback.h"
