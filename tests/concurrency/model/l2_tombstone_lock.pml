@@ -16,7 +16,7 @@
  *            left that no thread relies on and no thread will remove.
  * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO
  *            changers, NO_READER, FREEZE: the disk may hang
- * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_GATE FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
+ * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_LOCK FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
  *            CLOSED_BEFORE_LOG
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED
  *            WORD_COMES_BACK (a reopening counts not) TIDY_UNRUNG LATE_FORGOTTEN RELIED_UNSEEN
@@ -175,7 +175,7 @@ proctype put()
         if
         :: c || tail >= LOG - TOMBS -> log = false; UNGATE
         :: else ->
-#if !defined(FILTER_AFTER_GATE) && !defined(FILTER_AFTER_LOOK)
+#if !defined(FILTER_AFTER_LOCK) && !defined(FILTER_AFTER_LOOK)
             filt = true;
 #endif
             /* AT(l2.put_named) */
@@ -193,7 +193,7 @@ proctype put()
 #endif
                 word = at + 1;
                 UNGATE;
-#ifdef FILTER_AFTER_GATE
+#ifdef FILTER_AFTER_LOCK
                 filt = true; /* AT(l2.put_late) */
 #endif
                 /* AT(l2.put_copy) */

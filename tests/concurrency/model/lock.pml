@@ -12,7 +12,7 @@
  * SHOWN      Never two owners by lease time. Fences rise. A thread holds a lock that was handed over
  *            and knows it. No thread waits without end (an invalid end state).
  * MUTANTS    as in the code: RELEASE_BLIND WAITERS_UNMARKED GRANTED_BEFORE_WORD GRANT_WITHOUT_WAKE
- *            TIMEOUT_OVER_GRANT UNTOLD_JUDGED EXTEND_REVIVES LAST_COMES_FIRST; and of design:
+ *            TIMEOUT_OVER_GRANT UNANNOUNCED_JUDGED EXTEND_REVIVES LAST_COMES_FIRST; and of design:
  *            NO_FREEZE (a waiter looks and takes without freezing the word), TOLD_FIRST (lease_of
  *            is written before the lease)
  * LIMITS     Sequentially consistent: everything outside the stripe lock is an exchange on the
@@ -40,7 +40,7 @@ byte arrival[NW], arrivals;  /* ghost: order of arrival in the queue */
 byte owner, until, last;     /* ghosts; owner: fence */
 
 #define OVER (lease_of == fence && lease_end <= now)
-#ifdef UNTOLD_JUDGED
+#ifdef UNANNOUNCED_JUDGED
 #define LOST (lease_end <= now)
 #else
 #define LOST OVER

@@ -143,7 +143,7 @@ q fail lock WAITERS_UNMARKED
 q fail lock GRANTED_BEFORE_WORD
 q fail lock GRANT_WITHOUT_WAKE
 q fail lock TIMEOUT TIMEOUT_OVER_GRANT
-q fail lock UNTOLD_JUDGED
+q fail lock UNANNOUNCED_JUDGED
 q fail lock EXTEND EXTEND_REVIVES
 q fail lock LAST_COMES_FIRST
 q fail lock NO_FREEZE
@@ -181,27 +181,27 @@ q fail l2_watch UNWATCHED_READ
 q fail l2_watch NO_FIRST_LOOK
 q fail l2_watch NO_SECOND_LOOK
 q fail l2_watch NO_SECOND_ASK
-q ok   l2_gate STORED
-q ok   l2_gate FREEZE PUTS=1 CHANGES=1 NO_READER
-c ok   l2_gate FREEZE STORED PUTS=1 CHANGES=1
-c ok   l2_gate TWO STORED CHANGES=1
-f ok   l2_gate FREEZE STORED PUTS=1
-f ok   l2_gate FREEZE STORED CHANGES=1
-f ok   l2_gate FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
-q fail l2_gate NO_STAMP STORED
-q fail l2_gate MEMO_KEPT STORED
-q fail l2_gate FILTER_AFTER_GATE
-q fail l2_gate FILTER_AFTER_LOOK
-q fail l2_gate TOMB_AFTER_ACK STORED
-q fail l2_gate TOMB_TORN TWO STORED CHANGES=1 NO_READER
-q fail l2_gate UNGATED STORED
-q fail l2_gate NO_DOORBELL FREEZE STORED CHANGES=1
-q fail l2_gate BELL_BEFORE_FLOOR FREEZE STORED CHANGES=1
-q fail l2_gate CLOSED_BEFORE_LOG FREEZE STORED PUTS=1 NO_READER
-q fail l2_gate LATE_FORGOTTEN FREEZE STORED PUTS=1 CHANGES=1
-q fail l2_gate RELIED_UNSEEN FREEZE STORED PUTS=1 CHANGES=1
-c fail l2_gate WORD_COMES_BACK FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
-f fail l2_gate TIDY_UNRUNG FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
+q ok   l2_tombstone_lock STORED
+q ok   l2_tombstone_lock FREEZE PUTS=1 CHANGES=1 NO_READER
+c ok   l2_tombstone_lock FREEZE STORED PUTS=1 CHANGES=1
+c ok   l2_tombstone_lock TWO STORED CHANGES=1
+f ok   l2_tombstone_lock FREEZE STORED PUTS=1
+f ok   l2_tombstone_lock FREEZE STORED CHANGES=1
+f ok   l2_tombstone_lock FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
+q fail l2_tombstone_lock NO_STAMP STORED
+q fail l2_tombstone_lock MEMO_KEPT STORED
+q fail l2_tombstone_lock FILTER_AFTER_LOCK
+q fail l2_tombstone_lock FILTER_AFTER_LOOK
+q fail l2_tombstone_lock TOMB_AFTER_ACK STORED
+q fail l2_tombstone_lock TOMB_TORN TWO STORED CHANGES=1 NO_READER
+q fail l2_tombstone_lock UNGATED STORED
+q fail l2_tombstone_lock NO_DOORBELL FREEZE STORED CHANGES=1
+q fail l2_tombstone_lock BELL_BEFORE_FLOOR FREEZE STORED CHANGES=1
+q fail l2_tombstone_lock CLOSED_BEFORE_LOG FREEZE STORED PUTS=1 NO_READER
+q fail l2_tombstone_lock LATE_FORGOTTEN FREEZE STORED PUTS=1 CHANGES=1
+q fail l2_tombstone_lock RELIED_UNSEEN FREEZE STORED PUTS=1 CHANGES=1
+c fail l2_tombstone_lock WORD_COMES_BACK FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
+f fail l2_tombstone_lock TIDY_UNRUNG FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
 q ok   l2_meet PUTS=1
 q ok   l2_meet TAG PUTS=1
 q ok   l2_meet LISTS
@@ -270,14 +270,14 @@ not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
-l1.share_any_owner bloom.plain_or tier.read_pending" # sim: quota, bloom_bits, l2_ends
+l1.share_any_generation bloom.plain_or tier.read_pending" # sim: quota, bloom_bits, l2_ends
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
 # sums of owners are words that change alone (sim, quota); slots of the disk level, their
 # heads and their way to the disk, which a kill meets at each step (tests/crash/test_l2_kill.c).
 no_protocol="l1.apart.published l1.big.giving l1.sample.noted
-l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.owner
+l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.generation
 l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared"
 l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/log.c
 src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/log.h"

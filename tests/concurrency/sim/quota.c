@@ -2,7 +2,7 @@
  *
  * Aim:    The counts behind the quota of a namespace are exact in every interleaving of stores and
  *         deletes with the end of its generation. The scenario must catch two mistakes
- *         ("cache.share_after_generation", "l1.share_any_owner").
+ *         ("cache.share_after_generation", "l1.share_any_generation").
  * Method: Two fibers set and delete a few keys of a namespace with a quota, a third clears it. At
  *         the end the audit recounts all records, and the figure equals the keys that
  *         cellar_contains finds. */
