@@ -146,12 +146,13 @@ $(B)/dbg/%.o: src/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
+SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1
 $(B)/sim/%.c: FORCE
 	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC)) >$@.new; \
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c
 	$(say) CC "$* (sim)"
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) -c -o $@ $<
 $(B)/cli/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * check: assertions of two levels, and named places at which tests stop, kill and mutate.
+ * check: assertions of two levels, and named places at which tests stop and kill.
  *
  *   BASE_REQUIRE(x)      Always on. A failure would corrupt memory or disk: ends the process.
  *   BASE_ASSERT(x)       BASE_DEBUG builds and all tests. No code in release.
  *   BASE_POINT("m.step") A step of a protocol: yield, stop or kill point of the simulation.
- *                        Elsewhere empty.
- *   BASE_MUTANT("name")  True when the simulation runs with that seeded mistake. Elsewhere 0. */
+ *                        Elsewhere empty. */
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 

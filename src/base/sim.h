@@ -96,6 +96,7 @@ CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p);
 
 /* ---- for the seams ---- */
 
+CELLAR_PRIVATE bool base_sim_mutant(const char *name); /* the run has this seeded mistake */
 CELLAR_PRIVATE uint64_t base_sim_random(void);
 CELLAR_PRIVATE int64_t base_sim_now_ms(void);
 CELLAR_PRIVATE uint64_t base_sim_now_ns(void);

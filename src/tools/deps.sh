@@ -45,6 +45,7 @@ libclang-rt-19-dev|check torture|optional|glob|/usr/lib/llvm-19/lib/clang/19/lib
 llvm-19|check torture|optional|tool|llvm-symbolizer-19|sanitizer reports without names
 valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
 spin|check torture|optional|tool|spin|the models are skipped
+patch|check torture|optional|tool|patch|the mutants are skipped
 strace|check torture|optional|tool|strace|checks of system calls are skipped
 gcovr|check torture|optional|tool|gcovr|no coverage figures
 cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped

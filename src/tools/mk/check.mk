@@ -118,11 +118,13 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
   $(call have,clang,build: drop-in$(comma) clang,$(BUILD_OF) $(M_CLANG),x) \
   'x|build: fortified|$(BUILD_OF) $(M_FORTIFY)' \
   $(call have,clang-19,build: MSan,$(BUILD_OF) $(M_MSAN),x) \
-  'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' 'j|$(LANES_AT_ONCE)' \
+  'x|build: for valgrind|$(BUILD_OF) $(M_PLAIN)' \
+  $(if $(SIM_SRC),$(call have,patch,build: mutants,$(MAKE) -j$(CPUS) -s build/sim-mutants,x)) \
+  'j|$(LANES_AT_ONCE)' \
   't|drop-in: all cells and switches|FULL=1 sh $(PACKAGE)/slow_packaging_dropin.sh' \
   $(call have,valgrind,suite: valgrind,$(SUITE_IN) T_WRAP="valgrind -q --error-exitcode=99 \
     --leak-check=full --errors-for-leak-kinds=definite" $(M_PLAIN),t) \
-  $(if $(SIM_SRC),'t|mutants|sh $(SIM)/mutants.sh' \
+  $(if $(SIM_SRC),$(call have,patch,mutants,sh $(SIM)/mutants.sh,t) \
   't|simulation: a seed of its own|build/sim --check 60') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \

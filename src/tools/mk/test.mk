@@ -6,6 +6,7 @@
 #            test_api_*.c: a second time, on the drop-in -> $(B)/dist/
 #            examples: as a user builds them, on the archive -> $(B)/examples/
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
+#            mutants/: the same of a copy of the sources with every patch -> build/sim-mutants
 # NAMES      T= accepts every form of a name that a report prints: cli_replay,
 #            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_big.c,
 #            examples/read_through, simulation. The name of a test is unique in all folders.
@@ -216,10 +217,33 @@ $(B)/libsim.a: $(OBJ_SIM)
 $(B)/sim/main/%.o: $(SIM)/%.c
 	$(say) CC "sim/$*"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 -c -o $@ $<
+	$(Q)$(COMPILE) $(SIM_WORDS) -c -o $@ $<
 $(B)/simdrv: $(SIM_SRC:$(SIM)/%.c=$(B)/sim/main/%.o) $(B)/libsim.a
 	$(say) LD $@
 	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
 build/sim: $(B)/simdrv
 	$(call link,simdrv,sim)
-.PHONY: test test-now test-programs names seed build/sim
+
+# The same program with the seeded mistakes. The copy comes first wherever a file is included by its
+# name in quotes. Each mistake is chosen at run time: one build serves all.
+MUTANTS  := tests/concurrency/mutants
+MUTATED   = $(B)/mutants
+MUT_WORDS = -iquote $(MUTATED) -iquote $(MUTATED)/src -include $(SIM)/mutant.h $(SIM_WORDS)
+$(MUTATED)/done: $(MUTANTS) $(MUTANTS)/plant.sh $(SIM)/mutants.txt \
+  $(wildcard $(MUTANTS)/*.diff src/*/ src/*/*.c src/*/*.h)
+	$(say) PATCH $(MUTATED)/src
+	$(Q)sh $(MUTANTS)/plant.sh $(MUTATED) && touch $@
+$(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%): $(MUTATED)/%.o: $(B)/sim/%.c $(MUTATED)/done
+	$(say) CC "$* (mutants)"
+	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) $(MUT_WORDS) -c -o $@ $<
+$(MUTATED)/main/%.o: $(SIM)/%.c $(MUTATED)/done
+	$(say) CC "sim/$* (mutants)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(MUT_WORDS) -c -o $@ $<
+$(B)/simdrv-mutants: $(SIM_SRC:$(SIM)/%.c=$(MUTATED)/main/%.o) $(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%)
+	$(say) LD $@
+	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
+build/sim-mutants: $(B)/simdrv-mutants
+	$(call link,simdrv-mutants,sim-mutants)
+.PHONY: test test-now test-programs names seed build/sim \
+  build/sim-mutants

@@ -9,8 +9,9 @@
 #            live = 0 errors of its ltl formula under weak fairness
 # ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
 #            flight: src/load/flight.c and src/cache; bloom: src/bloom/filter.c; tier: src/cache;
-#            l2: the files of l2_steps); mutants: each BASE_MUTANT("m.x") is a switch X that fails
-#            here, or in not_shown. Steps of no_protocol are left out.
+#            l2: the files of l2_steps) with the mutants' patches; mutants: each BASE_MUTANT("m.x")
+#            of a patch is a switch X that fails here, or in not_shown. Steps of no_protocol are
+#            left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
 set -u
@@ -354,21 +355,26 @@ if [ "${1-}" = --one ]; then
     exit 0
 fi
 
+# Print the sources that have models, with the mutants in them: the models have their steps, too.
+modelled() {
+    for file in src/l1/*.c src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c \
+        $l2_steps; do
+        echo "$dir/$file"
+    done
+}
 compare_steps() { # names that only one side has
-    # shellcheck disable=SC2086 # file names
-    grep -ho 'BASE_POINT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*")' src/l1/*.c \
-        src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c $l2_steps | cut -d'"' -f2 |
-        grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
+    # shellcheck disable=SC2046 # file names
+    grep -ho 'BASE_POINT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*")' $(modelled) |
+        cut -d'"' -f2 | grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
     grep -ho 'AT(\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*)' $here/*.pml | tr -d '()' |
         sed 's/^AT//' | sort -u >"$dir/steps.model"
     diff "$dir/steps.code" "$dir/steps.model"
 }
 compare_mutants() {
     missing=0
-    # shellcheck disable=SC2086 # file names
+    # shellcheck disable=SC2046 # file names
     for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z0-9_]*")' \
-        src/l1/*.c src/lock/*.c src/load/flight*.c src/bloom/filter.c src/cache/*.c $l2_steps |
-        cut -d'"' -f2 | sort -u); do
+        $(modelled) | cut -d'"' -f2 | sort -u); do
         case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
         table | grep -q "^. fail .*\<$switch\>" || {
@@ -385,14 +391,23 @@ count() { if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 
 dir=build/model/$$ # another run may be in progress
 rm -rf "$dir"
 mkdir -p "$dir" || exit 2
-compare_steps
-status=$?
-say $status "steps are called alike in the code and in the models (< code, > model)"
-count $status
-compare_mutants
-status=$?
-say $status "each mistake that the code can switch on fails in a model"
-count $status
+if command -v patch >/dev/null 2>&1; then
+    sh tests/concurrency/mutants/plant.sh "$dir"
+    status=$?
+    say $status "every patch of a mutant applies"
+    count $status
+    compare_steps
+    status=$?
+    say $status "steps are called alike in the code and in the models (< code, > model)"
+    count $status
+    compare_mutants
+    status=$?
+    say $status "each mistake that the code can switch on fails in a model"
+    count $status
+else
+    echo "skip the names # SKIP patch needed: make deps GROUP=check"
+    skipped=1
+fi
 
 if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; then
     tiers=qc
@@ -410,7 +425,7 @@ if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; th
     done
 else
     echo "skip the models # SKIP spin (and a C compiler) needed: make deps GROUP=check"
-    skipped=1
+    skipped=$((skipped + 1))
 fi
 echo "cellar_model: $passed passed, $failed failed, $skipped skipped"
 if [ $failed -ne 0 ]; then exit 1; fi

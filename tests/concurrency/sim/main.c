@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * main: the simulation program, build/sim.
+ * main: the simulation program, build/sim; with the patches of tests/concurrency/mutants
+ *       build/sim-mutants.
  *
  * USE        sim --list                                  scenarios
  *            sim --scenario S [--seed N] [--seeds COUNT] [--mutant M] [--trace]
@@ -60,7 +61,8 @@ static double sim_clock(void)
 
 static void sim_headline(const char *what, const base_sim_scenario *s, uint64_t seed)
 {
-    printf("sim: %s: build/sim --scenario %s --seed %" PRIu64 "%s%s\n", what, s->name, seed,
+    printf("sim: %s: build/sim%s --scenario %s --seed %" PRIu64 "%s%s\n", what,
+           sim_args.mutant != NULL ? "-mutants" : "", s->name, seed,
            sim_args.mutant != NULL ? " --mutant " : "",
            sim_args.mutant != NULL ? sim_args.mutant : "");
 }

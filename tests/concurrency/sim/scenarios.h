@@ -10,6 +10,7 @@
 #define CELLAR_TESTS_SIM_SCENARIOS_H
 
 #include "base/sim.h"
+#include "tests/concurrency/sim/mutant.h"
 
 #define SIM_SCENARIOS(X) \
     X(litmus) X(lock) X(event) X(account) X(seq) X(threads) \
