@@ -24,13 +24,10 @@ CELLAR_PRIVATE void base_die(const char *what, const char *file, int line)
 
 #if BASE_SIM
 CELLAR_PRIVATE void base_sim_point(const char *name);
-CELLAR_PRIVATE bool base_sim_mutant(const char *name);
 CELLAR_PRIVATE void base_sim_settle(void); /* write this fiber's waiting stores; no yield */
 #define BASE_POINT(name) base_sim_point(name)
-#define BASE_MUTANT(name) base_sim_mutant(name)
 #else
 #define BASE_POINT(name) ((void)0)
-#define BASE_MUTANT(name) 0
 #define base_sim_settle() ((void)0)
 #endif
 

@@ -119,8 +119,7 @@ CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
         if (base_load_rlx(&l->word) == 0u && base_cas_ar(&l->word, 0u, 1u)) { return; }
     }
     int saved = errno;
-    uint32_t mark = BASE_MUTANT("sync.waiter_takes_as_1") ? 1u : 2u;
-    while (base_xchg_ar(&l->word, mark) != 0u) {
+    while (base_xchg_ar(&l->word, 2u) != 0u) {
         (void)sync_futex_wait(&l->word, 2u, UINT64_MAX, "sync.lock"); /* any return: try again */
     }
     errno = saved;
@@ -138,7 +137,6 @@ CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns)
 
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l)
 {
-    if (BASE_MUTANT("sync.drop_without_wake")) { return; }
     int saved = errno;
     sync_futex_wake(&l->word, 1);
     errno = saved;

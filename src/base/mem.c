@@ -70,7 +70,7 @@ static bool base_account_take(base_account *a, base_module m, uint64_t bytes)
     base_add_sc(mine, 1u);
     bool granted = false;
     while (!granted) {
-        uint64_t limit = BASE_MUTANT("base.limit_read_early") ? hint : base_load_sc(&a->limit);
+        uint64_t limit = base_load_sc(&a->limit);
         uint64_t used = base_load_rlx(&a->used);
         if (used > limit || bytes > limit - used) { break; }
         granted = base_cas_ar(&a->used, used, used + bytes);

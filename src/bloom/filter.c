@@ -273,11 +273,7 @@ static bool bloom_slab_put(const bloom_slab *s, uint64_t hash)
         const uint64_t bit = (uint64_t)1 << (bits & 63u);
         if ((base_load_rlx(word) & bit) == 0) {
             BASE_POINT("bloom.bit");
-            if (BASE_MUTANT("bloom.plain_or")) {
-                base_store_rlx(word, base_load_rlx(word) | bit);
-            } else {
-                (void)base_or_sc(word, bit);
-            }
+            (void)base_or_sc(word, bit);
             fresh = true;
         }
         bits >>= 9;
@@ -301,7 +297,7 @@ CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash)
     BASE_POINT("bloom.ask");
     const unsigned which = BLOOM_WHICH(d);
     if (bloom_set_has(b, which, BLOOM_LAYERS_OF(d, which), hash)) { return BLOOM_MAYBE; }
-    if (!BASE_MUTANT("bloom.no_recheck") && base_load_sc(&b->desc) != d) { return BLOOM_MAYBE; }
+    if (base_load_sc(&b->desc) != d) { return BLOOM_MAYBE; }
     return state == BLOOM_AUTHORITATIVE ? BLOOM_NEVER : BLOOM_WOULD;
 }
 
@@ -327,15 +323,14 @@ static void bloom_busy_drop(bloom *b) { base_store_rel(&b->busy, 0u); }
 static void bloom_publish(bloom *b, uint64_t clear, uint64_t set) SYNC_UNCHECKED;
 static void bloom_publish(bloom *b, uint64_t clear, uint64_t set)
 {
-    const bool all = !BASE_MUTANT("bloom.swap_unlocked");
-    for (unsigned i = 0; i < BLOOM_SLOTS && all; i++) { sync_take(BLOOM, &b->slot[i].lock); }
+    for (unsigned i = 0; i < BLOOM_SLOTS; i++) { sync_take(BLOOM, &b->slot[i].lock); }
     uint64_t d;
     do {
         d = base_load_rlx(&b->desc); /* a doubt may change desc at the same time: it takes no
                                       * lock */
     } while (!base_cas_sc(&b->desc, d, ((d & ~clear) | set) + BLOOM_NUMBER_ONE));
     BASE_POINT("bloom.published");
-    for (unsigned i = BLOOM_SLOTS; i > 0 && all; i--) { sync_drop(BLOOM, &b->slot[i - 1].lock); }
+    for (unsigned i = BLOOM_SLOTS; i > 0; i--) { sync_drop(BLOOM, &b->slot[i - 1].lock); }
     base_fence_sc(); /* before any scan; pairs with the CAS of the window and the load in
                       * bloom_add_end */
 }
@@ -449,7 +444,7 @@ CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash)
     if (BLOOM_STATE(d) != BLOOM_OFF) {
         const unsigned which = BLOOM_WHICH(d);
         full[which] = bloom_set_add(b, slot, which, BLOOM_LAYERS_OF(d, which), hash);
-        if (BLOOM_FILLING(d) && !BASE_MUTANT("bloom.add_first_only")) {
+        if (BLOOM_FILLING(d)) {
             full[which ^ 1] = bloom_set_add(b, slot, which ^ 1, BLOOM_LAYERS_OF(d, which ^ 1),
                                             hash);
         }
@@ -465,7 +460,6 @@ CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t
 {
     uint64_t seen = t->desc;
     while (BASE_UNLIKELY(base_load_sc(&b->desc) != seen)) {
-        if (BASE_MUTANT("bloom.no_second_add")) { return; }
         seen = bloom_add_begin(b, hash).desc;
     }
 }

@@ -141,11 +141,7 @@ CELLAR_PRIVATE bool breaker_admit(breaker *b, int64_t now_ms, uint32_t *pass)
         BASE_POINT("breaker.probe");
         const uint64_t next = BREAKER_WORD(BREAKER_HALF_OPEN, BREAKER_TIMES(w), worked, 0, 1, turn,
                                            until);
-        if (BASE_MUTANT("breaker.probe_unclaimed")) {
-            base_store_sc(&b->word, next);
-        } else if (!base_cas_sc(&b->word, w, next)) {
-            continue;
-        }
+        if (!base_cas_sc(&b->word, w, next)) { continue; }
         *pass = BREAKER_PROBE | turn;
         return true;
     }
@@ -169,7 +165,7 @@ static breaker_change breaker_report_probe(breaker *b, uint32_t turn, breaker_ou
         const bool mine = BREAKER_STATE(w) == BREAKER_HALF_OPEN && BREAKER_PROBING(w) &&
                           BREAKER_TURN(w) == turn;
         /* the probe was given up */
-        if (!mine && !BASE_MUTANT("breaker.late_probe")) { return BREAKER_SAME; }
+        if (!mine) { return BREAKER_SAME; }
         breaker_change change = BREAKER_SAME;
         const unsigned worked = BREAKER_WORKED_OF(w) + (how == BREAKER_WORKED ? 1u : 0u);
         uint64_t next = BREAKER_WORD(BREAKER_HALF_OPEN, BREAKER_TIMES(w), worked, 0, 0, turn, 0);

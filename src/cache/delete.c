@@ -25,7 +25,6 @@ BASE_ALWAYS_INLINE cellar_err cache_del_l1(cellar *c, const l1_key *k, const l1_
 BASE_ALWAYS_INLINE cellar_err cache_del_once(cellar *c, const l1_key *k, bool matched,
                                              const l1_put_spec *only_if, l1_gone *gone)
 {
-    if (BASE_MUTANT("flight.count_before_window")) { cache_flights_peek(c->store, k->hash); }
     if (BASE_LIKELY(!cache_is_observed(c->store))) { return cache_del_l1(c, k, only_if, gone); }
     cache_frame f;
     cache_change_begin(&f, false, false);

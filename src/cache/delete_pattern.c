@@ -99,18 +99,16 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
             return cache_fail(c, told, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
-        if (!BASE_MUTANT("tier.glob_no_epoch")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
+        (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         cache_turns_match(s, m.generation, cache_match_key, &m);
         BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, len);
-    cellar_err err = CELLAR_OK;
-    if (BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
     cache_match_loads(&m);
-    if (!BASE_MUTANT("flight.glob_l1_first")) { err = cache_match_walk(&m); }
+    const cellar_err err = cache_match_walk(&m);
     if (below) {
         BASE_POINT("tier.glob_walked");
-        if (!BASE_MUTANT("tier.glob_no_end")) { (void)base_add_sc(&s->glob_epoch, (uint64_t)1); }
+        (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         /* A listener of a removed entry may have forked: its child has no tier. */
         if (s->tier != NULL && s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
     }

@@ -150,7 +150,7 @@ CELLAR_PRIVATE void cache_deps_note(cellar *c, const l1_key *k)
     base_thread_self()->tags_read = 0;
     if (r == NULL) { return; }
     r->noted = cache_deps_epoch(r->s);
-    if (!BASE_MUTANT("deps.note_after_read")) { cache_run_key(r, k); }
+    cache_run_key(r, k);
     base_fence_sc(); /* tag, then the look at the key; pairs with the fences in
                       * cache_deps_changed and cache_deps_generation */
     BASE_POINT("deps.note");
@@ -177,7 +177,7 @@ static void cache_run_user(cache_run *r, const uint64_t *tags, uint32_t count)
 static void cache_run_inherit(cache_run *r, const uint64_t *tags, uint32_t count)
 {
     bool full = false;
-    for (uint32_t i = CACHE_DEP_HEAD; i < count && !BASE_MUTANT("deps.union_forgets"); i++) {
+    for (uint32_t i = CACHE_DEP_HEAD; i < count; i++) {
         const bool key = (tags[i] & CACHE_DEP_KEY) != 0;
         if (cache_run_has(r, tags[i])) {
             continue; /* noted before this value was read, and it was valid then */
@@ -204,14 +204,13 @@ CELLAR_PRIVATE void cache_deps_seen(cellar *c, const l1_key *k, cellar_err code)
     uint64_t tags[BASE_TAGS_MAX], born = 0;
     l1_info info;
     if (r == NULL || code == CELLAR_MISS) { return; }
-    if (BASE_MUTANT("deps.note_after_read")) { cache_run_key(r, k); }
     const uint64_t read = base_thread_self()->tags_read;
     const cellar_err err = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
     if (!there && code == CELLAR_ABSENT && read == 0) { return; }
     const uint32_t count = there && info.tag_count != 0 ? l1_tags_of(c->l1, k, tags, &born) : 0;
     const uint32_t user = cache_deps_from(tags, count);
-    const bool same = read == cache_deps_identity(tags, count) || BASE_MUTANT("deps.other_tags");
+    const bool same = read == cache_deps_identity(tags, count);
     if (!there || !same) {
         /* an error, or an unknown deadline, or not the value that was read */
         cache_run_spoil(r, r->noted);
@@ -240,7 +239,7 @@ CELLAR_PRIVATE cache_run_verdict cache_run_settle(cache_run *r, struct cellar_lo
     if (count == 0) { return CACHE_RUN_SOUND; }
     const uint64_t born = cache_deps_draw(r->s);
     BASE_POINT("deps.publish");
-    for (uint32_t i = 0; i < count && !BASE_MUTANT("deps.publish_blind"); i++) {
+    for (uint32_t i = 0; i < count; i++) {
         if (!cache_dep_same(r, &r->dep[i])) { return CACHE_RUN_ENDED; }
     }
     uint64_t *to = ld->fps + ld->tag_count;

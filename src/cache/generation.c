@@ -96,10 +96,8 @@ CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
     cache_generations *t = base_load_rlx(&s->generations);
     base_store_rel(&t->cell[generation & t->mask],
                    CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
-    const bool late = BASE_MUTANT("cache.share_after_generation");
-    if (v->quota != 0 && !late) { l1_quota_generation(s->l1, v->quota, generation); }
+    if (v->quota != 0) { l1_quota_generation(s->l1, v->quota, generation); }
     base_store_rel(&v->generation, generation); /* acquire in cache_key */
-    if (v->quota != 0 && late) { l1_quota_generation(s->l1, v->quota, generation); }
 }
 
 CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)

@@ -111,7 +111,7 @@ BASE_NOINLINE static uint64_t cache_commit_left(cache_store *s, uint64_t hash, u
     cache_count_end(s, generation, change);
     if (s->stamps == NULL) { return 0; }
     _Atomic uint64_t *word = cache_stamp(s, hash);
-    const bool down = change == L1_CHANGE_EVICT && !BASE_MUTANT("tier.unwatched_evict");
+    const bool down = change == L1_CHANGE_EVICT;
     return cache_captured(s, down ? cache_stamp_watch(word) : base_load_acq(word));
 }
 
@@ -127,8 +127,7 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
     *stamp = cache_captured(s, now);
     /* no change of the key was pending at the start: cache_tier_fetch */
     return CACHE_STAMP_CHANGES(now) == frame->expect &&
-           (BASE_MUTANT("tier.backfill_past_glob") ||
-            base_load_acq(&s->glob_epoch) == frame->globs);
+           base_load_acq(&s->glob_epoch) == frame->globs;
 }
 
 /* List the turn of the change after the raise of its stamp: see cache_turns_use. */
@@ -148,15 +147,6 @@ BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
     }
 }
 
-/* For the mutant that looks before the window opens; used by simulation fibers only. */
-static bool cache_flights_seen;
-
-CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash)
-{
-    const flight_table *t = base_load_sc(&s->flights);
-    cache_flights_seen = t != NULL && flight_any(t, hash);
-}
-
 /* Return whether a call changes the value. A published value is judged after its window. */
 static bool cache_changes(l1_change change)
 {
@@ -171,8 +161,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
     if (!cache_changes(change)) { return true; }
-    const bool early = BASE_MUTANT("flight.count_before_window");
-    if (early ? cache_flights_seen : flight_any(t, hash)) { flight_overtake(t, &key); }
+    if (flight_any(t, hash)) { flight_overtake(t, &key); }
     return true;
 }
 
@@ -195,9 +184,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const vo
         !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
         return false;
     }
-    const bool moved = change == L1_CHANGE_SET &&
-                       (BASE_MUTANT("deps.raised_early") || BASE_MUTANT("deps.raised_late"));
-    if (BASE_UNLIKELY(s->deps != NULL) && cache_changes(change) && !moved) {
+    if (BASE_UNLIKELY(s->deps != NULL) && cache_changes(change)) {
         cache_deps_changed(s, hash, generation);
     }
     if (s->stamps == NULL) {

@@ -9,7 +9,5 @@
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
 CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
-/* Look for flights before the window; only for a mutant. */
-CELLAR_PRIVATE void cache_flights_peek(const cache_store *s, uint64_t hash);
 
 #endif

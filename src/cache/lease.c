@@ -146,9 +146,9 @@ static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight
     const l1_key own = call->k;
     call->k.bytes = flight_key_of(f).bytes;
     const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
-    const bool answered = !cache_is_off(call->c) &&
-                          (cache_second_look(call, f, &o) ||
-                           (call->old == NULL && cache_tier_look(call, &o)));
+    const bool answered =
+        !cache_is_off(call->c) &&
+        (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o)));
     call->k = own;
     if (answered) {
         o.source = call->source;

@@ -208,8 +208,8 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
     } else {
         const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
         call->k.bytes = flight_key_of(one->f).bytes;
-        if (looks && (cache_second_look(call, one->f, &o) ||
-                      (call->old == NULL && cache_tier_look(call, &o)))) {
+        if (looks &&
+            (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o)))) {
             o.source = call->source;
             flight_end(b->t, one->f, &o);
             one->f = NULL;

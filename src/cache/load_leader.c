@@ -32,12 +32,8 @@ static bool cache_blind(const cache_call *call)
 
 /* ---- second look and tier ---- */
 
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o)
+CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
 {
-    if (BASE_MUTANT("flight.no_second_probe")) { return false; }
-    if (BASE_MUTANT("flight.takeover_no_probe") && (flight_takeovers(f) > 0 || call->job != NULL)) {
-        return false;
-    }
     const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
     const bool was_early = call->early;
     const cellar_err look = cache_look(call);
@@ -185,8 +181,8 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
     flight_lead_begin(f, (uintptr_t)__builtin_frame_address(0));
     const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
     if (flight_takeovers(f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
-    if (!(looks && (cache_second_look(call, f, &o) ||
-                    (call->old == NULL && cache_tier_look(call, &o))))) {
+    if (!(looks &&
+          (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o))))) {
         memset(&ld, 0, sizeof ld);
         ld.call = call;
         ld.t = t;

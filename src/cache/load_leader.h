@@ -12,6 +12,6 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
  * true if that answers the call; `o` is for the waiters. */
 CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
 /* Look a second time. Return true if that answers the call; `o` is for the waiters. */
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight *f, flight_outcome *o);
+CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o);
 
 #endif

@@ -49,9 +49,7 @@ CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *
 {
     o->identity = call->identity;
     if (call->identity > 1) { o->looked = call->looked; } /* it has dependencies */
-    if (call->found.tag_count != 0 && !BASE_MUTANT("tag.found_untagged")) {
-        o->flags |= FLIGHT_TAGGED;
-    }
+    if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
 }
 
 /* Store for this flight: the commit hook knows the flight by its key pointer. */
@@ -63,11 +61,6 @@ CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, 
     p->change = L1_CHANGE_PUBLISH;
     const bool no_disk = ld->no_disk || (ld->call->p.flags & CELLAR_LOAD_NO_L2) != 0;
     if (no_disk && c->store->tier != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
-    if (BASE_MUTANT("flight.late_store")) { p->change = L1_CHANGE_BACKFILL; }
-    if (BASE_MUTANT("flight.unlink_before_window")) {
-        if (!flight_may_publish(ld->t, &fk)) { return CELLAR_CONFLICT; }
-        p->change = L1_CHANGE_BACKFILL;
-    }
     BASE_POINT("flight.publish");
     const cellar_err err = cache_put_once(c, &k, p);
     if (err == CELLAR_OK) {
@@ -107,7 +100,6 @@ static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
     p->tag_fps = ld->fps;
     p->tag_count = ld->list_count;
     p->tag_born = ld->tag_born;
-    if (BASE_MUTANT("tag.born_late")) { p->tag_born = base_load_acq(&s->tag_epoch); }
     /* Without epochs of the tier a later life of the store would believe the tags. */
     if (ld->list_count != ld->tag_count && s->tier != NULL && s->tag_life == 0) {
         p->l2_addr = CACHE_NOT_ON_DISK;
@@ -270,8 +262,7 @@ CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o
         cache_deps_changed(call->c->store, call->k.hash, call->k.generation);
     }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
-        if ((call->found.tag_count != 0 && !BASE_MUTANT("tag.same_untagged")) ||
-            (err == CELLAR_MISS && ld->run != NULL)) {
+        if (call->found.tag_count != 0 || (err == CELLAR_MISS && ld->run != NULL)) {
             ld->no_store = true;
         }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);

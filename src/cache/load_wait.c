@@ -156,9 +156,9 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
 {
     flight_outcome o;
     memset(&o, 0, sizeof o);
-    const bool untagged = epoch == flight_tag_born(f) || BASE_MUTANT("tag.joiner_believes");
+    const bool untagged = epoch == flight_tag_born(f);
     const bool deps = call->c->store->deps != NULL;
-    const bool blind = !deps || BASE_MUTANT("deps.join_blind");
+    const bool blind = !deps;
     if (!blind && !cache_run_fits(flight_notes(f), call->deps_epoch)) {
         flight_detach(t, f);
         flight_leave(t, f);
@@ -168,8 +168,7 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight_table *t, flight *f, uin
     const flight_waited how = flight_wait(t, f, cache_patience(call), &o);
     if (deps) {
         /* The loader may have read values meanwhile that were made before this call. */
-        if (how == FLIGHT_DONE && !blind && !BASE_MUTANT("deps.answer_blind") &&
-            !cache_run_fits(flight_notes(f), call->deps_epoch)) {
+        if (how == FLIGHT_DONE && !blind && !cache_run_fits(flight_notes(f), call->deps_epoch)) {
             o.phase = FLIGHT_CANCELLED;
         }
         flight_unref(t, f);

@@ -42,9 +42,7 @@ static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned wai
     _Atomic uint64_t *stamp = cache_stamp(s, hash);
     for (unsigned i = 0;; i++) {
         *word = cache_stamp_watch(stamp);
-        if (BASE_LIKELY(!cache_stamp_holds(*word, hash)) || BASE_MUTANT("tier.read_pending")) {
-            return true;
-        }
+        if (BASE_LIKELY(!cache_stamp_holds(*word, hash))) { return true; }
         if (i == waits || base_thread_self()->load_frames != NULL) { return false; }
         if (i < CACHE_WAIT_YIELDS) {
             base_yield();

@@ -70,14 +70,7 @@ BASE_ALWAYS_INLINE cellar_err cache_put_here(cellar *c, const l1_key *k, l1_put_
         cache_change_begin(&f, true, p->kind == (uint8_t)L1_NEGATIVE);
         f.below = urge != CACHE_LATER;
         if (f.below && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
-        if (BASE_MUTANT("deps.raised_early") && c->store->deps != NULL) {
-            cache_deps_changed(c->store, k->hash, k->generation);
-        }
         err = l1_put(c->l1, k, p);
-        if (BASE_MUTANT("deps.raised_late") && c->store->deps != NULL) {
-            BASE_POINT("deps.late");
-            cache_deps_changed(c->store, k->hash, k->generation);
-        }
         if (err == CELLAR_OK && urge != CACHE_LATER) {
             *below = cache_change_stored(c, &f, k, p, urge);
         } else {

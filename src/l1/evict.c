@@ -141,7 +141,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
     l1_hold h;
     base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
     l1_copy_record(c, pos, to, r, false);
-    if (BASE_MUTANT("l1.kept_no_version") || !l1_lock_here(s, e->primary, e->ver, &h)) {
+    if (!l1_lock_here(s, e->primary, e->ver, &h)) {
         /* A writer was faster. Copy again under the lock; above 1 KiB only what may have
          * changed. */
         l1_lock_key(c, hash, &h, true);
@@ -149,9 +149,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
             l1_unlock(c, &h);
             return false;
         }
-        if (!BASE_MUTANT("l1.kept_no_version")) {
-            l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
-        }
+        l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
     }
     l1_live_add(c, s, to, weight);
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));

@@ -113,7 +113,7 @@ static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
         uint32_t head = s->queue[q].head;
         if (head == L1_NONE) { continue; }
         uint64_t live = base_load_acq(&c->seg[head].live);
-        if (live == 0 || (BASE_MUTANT("l1.head_closed_early") && L1_LIVE_LINKED(live) == 0)) {
+        if (live == 0) {
             l1_seg_unqueue(c, s, head);
             l1_seg_release(c, head);
         }

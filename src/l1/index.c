@@ -183,7 +183,7 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
         }
         base_fence_rel();
         /* Without the stripe lock a split may have moved the key during the wait. */
-        if (!have_stripe && !BASE_MUTANT("l1.lock_no_ls_reload")) {
+        if (!have_stripe) {
             uint64_t again = base_load_acq(&s->ls);
             if (again != ls && l1_number(again, hash) != number) {
                 base_store_rel(&b->ver, l1_ver_after(v));

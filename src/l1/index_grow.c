@@ -232,13 +232,10 @@ static void l1_split(l1 *c, l1_stripe *s)
     }
 
     uint32_t v = l1_lock_number(c, s, source);
-    const uint32_t made = BASE_MUTANT("l1.version_restarts") ? 0u : s->ver_base;
+    const uint32_t made = s->ver_base;
     base_store_sc(&to->ver, made + 1);
     base_fence_rel();
-    unsigned n = BASE_MUTANT("l1.split_places_noted")
-                     ? (l1_strip_chain(c, s, source, notes, count, live),
-                        memcpy(live, notes, sizeof live), count)
-                     : l1_strip_chain(c, s, source, notes, count, live);
+    unsigned n = l1_strip_chain(c, s, source, notes, count, live);
     for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&to->tag[i], (uint16_t)0); }
     base_store_rlx(&to->freq, 0u);
     base_store_rlx(&to->ovf, (uint16_t)0);
@@ -250,15 +247,11 @@ static void l1_split(l1 *c, l1_stripe *s)
     }
     const uint64_t next = source + 1 == 1u << level ? l1_ls((ls >> 40) + 1, level + 1, 0)
                                                     : l1_ls((ls >> 40) + 1, level, source + 1);
-    if (!BASE_MUTANT("l1.ls_outside_window")) { base_store_rel(&s->ls, next); }
+    base_store_rel(&s->ls, next);
     BASE_POINT("l1.split.published");
     base_store_rel(&to->ver, l1_ver_after(made));
     SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, source));
     base_store_rel(&l1_bucket_at(s, source)->ver, l1_ver_after(v));
-    if (BASE_MUTANT("l1.ls_outside_window")) {
-        BASE_POINT("l1.split.late");
-        base_store_rel(&s->ls, next);
-    }
     while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
     s->bucket_count++;
     s->splits++;

@@ -91,7 +91,6 @@ CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b)
 
 CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b)
 {
-    if (BASE_MUTANT("l1.hand_not_noted")) { return; }
     sync_take(L1_BIG, &c->big_lock);
     l1_bigs_add(c, b, L1_IN_HAND);
     sync_drop(L1_BIG, &c->big_lock);

@@ -95,7 +95,7 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
     for (l1_big *b = c->hand.first, *next; b != NULL; b = next) {
         next = b->next;
         if (b->who == own) { continue; }
-        if (!BASE_MUTANT("l1.hand_before_mend")) { l1_mend_key(c, b->hash); }
+        l1_mend_key(c, b->hash);
         sync_take(L1_BIG, &c->big_lock);
         if (b->where == L1_SWEPT) {
             l1_bigs_move(c, b, L1_RETIRED);

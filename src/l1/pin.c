@@ -26,15 +26,11 @@ BASE_ALWAYS_INLINE bool l1_pin_hold(l1 *c, l1_bucket *b, uint32_t ver, uint64_t 
         /* Acquire: a pinner that finds the bit set stores nothing. So this look must precede the
          * last recheck. A later look may meet the bit of another pinner inside the window of a
          * writer. */
-        const bool late = BASE_MUTANT("l1.pin_late_look");
-        if (late) { same = base_load_sc(&b->ver) == ver; }
         BASE_POINT("l1.pin.looked");
         const bool set = (base_load_acq(w0) & L1_W0_PINNED) != 0;
         if (!set) { (void)base_or_sc(w0, L1_W0_PINNED); }
         BASE_POINT("l1.pin.ored");
-        if ((!late || !set) && !BASE_MUTANT("l1.pin_no_second_recheck")) {
-            same = base_load_sc(&b->ver) == ver;
-        }
+        same = base_load_sc(&b->ver) == ver;
     }
     return same;
 }
@@ -135,7 +131,7 @@ static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned f
         out->deadline_ms = info.deadline_ms;
         out->user_flags = info.user_flags;
         out->slot = (uint32_t)(pin - &c->pin[0].slot[0]);
-        if ((flags & L1_PEEK) == 0 && (r->mask & L1_X_IDLE) != 0) { l1_idle_used(c, k, &p.at); }
+        if ((flags & L1_PEEK) == 0 && (r->mask & L1_X_IDLE) != 0) { l1_idle_used(c, k); }
         return err;
     }
 }

@@ -16,10 +16,6 @@ BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_thread_record *self)
 BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
 {
     if (base_load_rlx(slot) != 0) { return false; }
-    if (BASE_MUTANT("l1.pin_plain_store")) {
-        base_store_rlx(slot, what);
-        return true;
-    }
     return base_cas_sc(slot, (uint64_t)0, what);
 }
 

@@ -486,7 +486,7 @@ CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL) { return false; }
-    if (base_xchg_ar(&w->busy, 1u) != 0 && !BASE_MUTANT("l1.shadow_no_flag")) { return false; }
+    if (base_xchg_ar(&w->busy, 1u) != 0) { return false; }
     for (uint32_t i = 0; i < a->n; i++) {
         l1_shadow_key(c, w, a->key[i], a->count[i], a->namespace[i]);
     }

@@ -28,9 +28,7 @@ static void l1_quota_move(_Atomic uint64_t *word, uint32_t generation, int64_t b
 {
     for (;;) {
         const uint64_t was = base_load_rlx(word);
-        if ((uint32_t)(was >> 32) != generation && !BASE_MUTANT("l1.share_any_generation")) {
-            return;
-        }
+        if ((uint32_t)(was >> 32) != generation) { return; }
         const int64_t n = (int64_t)(uint32_t)was + by;
         const uint64_t now = n < 0 ? 0 : BASE_MIN((uint64_t)n, (uint64_t)UINT32_MAX);
         BASE_POINT("l1.quota.moved");

@@ -57,12 +57,6 @@ BASE_INLINE bool l1_is_absent(const l1 *c, uint64_t pos, const l1_rec *r)
 BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
 {
     (void)base_add_rlx(&s->absent_bytes, weight);
-    if (BASE_MUTANT("l1.absent_plain_add")) { /* deletes of other keys hold no stripe lock */
-        const int64_t was = base_load_rlx(&s->absent_count);
-        BASE_POINT("l1.absent.counted");
-        base_store_rlx(&s->absent_count, was + entries);
-        return;
-    }
     (void)base_add_rlx(&s->absent_count, (int64_t)entries);
 }
 /* Subtract a record from all counts, inside the odd window of its bucket. */

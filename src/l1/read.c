@@ -37,8 +37,7 @@ static l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64
     BASE_POINT("l1.apart.published");
     l1_look look = L1_LOOK_AGAIN;
     if (base_load_sc(&primary->ver) == ver) {
-        look = BASE_MUTANT("l1.apart_by_hash") || memcmp(key, k->bytes, k->len) == 0
-                   ? L1_LOOK_FOUND : L1_LOOK_NONE;
+        look = memcmp(key, k->bytes, k->len) == 0 ? L1_LOOK_FOUND : L1_LOOK_NONE;
     }
     base_store_rel(slot, (uint64_t)0);
     return look;
@@ -90,22 +89,16 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     }
     if (!l1_unchanged(p->primary, p->ver)) { return L1_LOOK_AGAIN; }
     /* A split since then may have moved the key before this look. */
-    if (!BASE_MUTANT("l1.miss_no_ls_reload") && base_load_acq(&s->ls) != ls) {
-        return L1_LOOK_AGAIN;
-    }
+    if (base_load_acq(&s->ls) != ls) { return L1_LOOK_AGAIN; }
     return L1_LOOK_NONE;
 }
 
 /* Lock the bucket first: a store without the lock could write into recycled memory. */
-CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k, const l1_slot *at)
+CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
 {
     l1_hold h;
     l1_slot slot;
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
-    if (BASE_MUTANT("l1.idle_bare_store")) {
-        base_seq_store_u64(l1_at(c, at->pos) + l1_field(&at->rec, L1_X_IDLE) + 4, now);
-        return;
-    }
     l1_lock_key(c, k->hash, &h, false);
     if (l1_find(c, &h, k, &slot) && (slot.rec.mask & L1_X_IDLE) != 0 &&
         l1_judge(c, slot.pos, &slot.rec, 0) == CELLAR_OK) { /* else it ended since */
@@ -134,8 +127,7 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
             look = l1_look_up(c, k, &p);
         }
         if (look == L1_LOOK_AGAIN) { continue; }
-        const bool lost = round != 0 && !BASE_MUTANT("l1.inspect_remembers");
-        if (info != NULL && lost) { memset(info, 0, sizeof *info); } /* of an earlier round */
+        if (info != NULL && round != 0) { memset(info, 0, sizeof *info); } /* of an earlier round */
         *value_len = 0;
         if (look == L1_LOOK_NONE) {
             if (locked) { l1_unlock(c, &h); }
@@ -179,7 +171,7 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
             base_seq_load(buf, from, (size_t)len);
             base_store_rel(pin, (uint64_t)0);
         }
-        if (renews) { l1_idle_used(c, k, &p.at); }
+        if (renews) { l1_idle_used(c, k); }
         return err;
     }
 }
@@ -235,7 +227,6 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     BASE_POINT("l1.probe.validated");
     *value_len = vlen;
     if (BASE_LIKELY((flags & L1_PEEK) == 0)) {
-        if (BASE_MUTANT("l1.counter_in_record")) { base_seq_store_u64((void *)(uintptr_t)p, head); }
         l1_freq_hit(a->b, a->i);
     }
     return true;
@@ -294,8 +285,7 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
         b = l1_next(s, number, n);
     }
     BASE_POINT("l1.none.looked");
-    return l1_unchanged(primary, ver) &&
-           (BASE_MUTANT("l1.none_no_ls_reload") || base_load_acq(&s->ls) == ls);
+    return l1_unchanged(primary, ver) && base_load_acq(&s->ls) == ls;
 }
 
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,

@@ -17,15 +17,14 @@ typedef struct l1_probe { /* an optimistic look at one key */
 /* End a look: return whether what was read since version `ver` belongs to it. */
 BASE_INLINE bool l1_unchanged(const l1_bucket *primary, uint32_t ver)
 {
-    if (BASE_MUTANT("l1.no_recheck")) { return true; }
     base_fence_acq();
     return base_load_rlx(&primary->ver) == ver;
 }
 
 /* Find the record of a key without a lock, under version p->ver of its bucket. */
 CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p);
-/* Renew last_use of an entry with an idle time: a read or a pin at `at` used it. */
-CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k, const l1_slot *at);
+/* Renew last_use of an entry with an idle time: a read or a pin used it. */
+CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k);
 
 /* A plain hit in three steps, for get, get_many and pin. get_many runs the steps of other keys
  * between them. The caller reads the record in step 3, and validates it against the version that
@@ -83,14 +82,13 @@ BASE_ALWAYS_INLINE uint32_t l1_plain_at(const l1 *c, const l1_aim *a, uint64_t h
     if (BASE_UNLIKELY(!l1_head_is(w0, klen, own))) { return 0; }
     const uint32_t value_at = key_at + klen, seg_mask = c->seg_bytes - 1;
     const bool inside = ((uint32_t)a->pos & seg_mask) + value_at + L1_W0_VLEN(w0) - 1 <= seg_mask;
-    if (!BASE_MUTANT("l1.bounds_after_compare") && BASE_UNLIKELY(!inside)) { return 0; }
+    if (BASE_UNLIKELY(!inside)) { return 0; }
     if (near_key) {
         if (BASE_UNLIKELY(!base_seq_equal_16(p + key_at, key, klen))) { return 0; }
     } else if (klen - 4u > 28u || !base_seq_equal_near(p + key_at, key, klen)) {
         return 0;
     }
     if (own != 0 && BASE_UNLIKELY(base_seq_u32(p + 8) != generation)) { return 0; }
-    if (BASE_MUTANT("l1.bounds_after_compare")) { BASE_REQUIRE(inside); }
     return value_at;
 }
 

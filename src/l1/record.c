@@ -180,8 +180,7 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
     }
-    return l1_hash_of(c, pos, r) == k->hash &&
-           (BASE_MUTANT("l1.apart_by_hash") || memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0);
+    return l1_hash_of(c, pos, r) == k->hash && memcmp(l1_key_at(c, pos, r), k->bytes, k->len) == 0;
 }
 
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)

@@ -78,7 +78,7 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
     l1_ring *r = &s->ring[base_thread_self()->index & s->mask];
     l1_asked *a = &r->asked;
     const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
-    if (base_xchg_ar(&r->busy, 1u) != 0 && !BASE_MUTANT("l1.sample_no_flag")) {
+    if (base_xchg_ar(&r->busy, 1u) != 0) {
         base_add_rlx(&s->dropped, (uint64_t)1);
         return;
     }

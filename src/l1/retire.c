@@ -17,10 +17,6 @@
 CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b)
 {
     BASE_POINT("l1.big.retired");
-    if (BASE_MUTANT("l1.retired_freed_early")) {
-        l1_run_give(c, b);
-        return;
-    }
     sync_take(L1_BIG, &c->big_lock);
     l1_retired_add(c, b);
     sync_drop(L1_BIG, &c->big_lock);

@@ -369,7 +369,6 @@ static void l1_returned(l1 *c, uint32_t seg)
 /* Finish the segments that threads of the parent were discarding. */
 CELLAR_PRIVATE void l1_log_child(l1 *c)
 {
-    if (BASE_MUTANT("l1.returning_forgotten")) { return; }
     for (uint32_t seg = 0; c->returning != 0 && seg < c->fresh; seg++) {
         if (c->seg[seg].state != L1_SEG_RETURNING) { continue; }
         base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift),

@@ -33,7 +33,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
     if (block != NULL) { l1_big_unlinked(c, block); }
-    if (cause != L1_LEFT_EXPIRED || !BASE_MUTANT("l1.reuse_before_unlink")) { l1_slot_clear(slot); }
+    l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
     if (base_load_rlx(&c->want_left) != 0 ||
         (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0)) {
@@ -45,11 +45,6 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
         l1_large_retire(c, block);
     }
     l1_count_out(c, h->s, slot->pos, &slot->rec);
-    if (((cause == L1_LEFT_CAPACITY && BASE_MUTANT("l1.absent_not_evicted")) ||
-         (cause == L1_LEFT_REPLACED && BASE_MUTANT("l1.absent_not_replaced"))) &&
-        l1_is_absent(c, slot->pos, &slot->rec)) {
-        l1_absent_count(h->s, (int64_t)l1_weight(c, slot->pos, &slot->rec), 1);
-    }
 }
 
 /* ---- victims --------------------------------------------------------------------------------- */
@@ -92,15 +87,10 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         left.cause = (l1_cause)x->cause;
         left.uses = x->uses;
         l1_big *const block = l1_block_of(c, x->pos, &r);
-        if (block != NULL && BASE_MUTANT("l1.retired_before_hand_over")) {
-            l1_large_retire(c, block);
-        }
         sync_assert_none();
         if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");
-        if (block != NULL && !BASE_MUTANT("l1.retired_before_hand_over")) {
-            l1_large_retire(c, block);
-        }
+        if (block != NULL) { l1_large_retire(c, block); }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
     }
     if (self->index != 0) { self->handing = v->outer; }

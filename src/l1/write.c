@@ -106,9 +106,8 @@ static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
 }
 
 /* ---- in place -------------------------------------------------------------------------------- */
-/* Return whether the image fits over the record. `early`: w0 before the lock, for the mutant that
- * trusts it. */
-static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im, uint32_t early)
+/* Return whether the image fits over the record. */
+static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
 {
     const l1_rec *r = &slot->rec, *n = &im->rec;
     if (r->size != n->size || r->mask != n->mask || ((r->w0 | n->w0) & L1_W0_BIG) != 0) {
@@ -121,7 +120,7 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
     if (r->tag_off != n->tag_off || r->tag_count != n->tag_count) { return false; }
     /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd version. */
     const _Atomic uint32_t *w0 = (const _Atomic uint32_t *)(const void *)l1_at(c, slot->pos);
-    uint32_t now = BASE_MUTANT("l1.w0_before_lock") ? early : base_load_sc(w0);
+    uint32_t now = base_load_sc(w0);
     BASE_POINT("l1.inplace.judged");
     if ((now & L1_W0_PINNED) != 0) { return false; }
     return (n->mask & L1_X_DEADLINE) != 0 ||
@@ -143,12 +142,6 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
     l1_slot slot;
     l1_done done = L1_DONE;
     bool announce = false;
-    uint32_t early = 0;
-    if (BASE_MUTANT("l1.w0_before_lock")) {
-        l1_lock_key(c, k->hash, &h, false);
-        early = l1_find(c, &h, k, &slot) ? slot.rec.w0 : 0;
-        l1_unlock(c, &h);
-    }
     l1_lock_key(c, k->hash, &h, false);
     const bool found = l1_find(c, &h, k, &slot);
     const l1_gone o = l1_look_old(c, found, &slot);
@@ -157,7 +150,7 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
         done = L1_DONE;
     } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
         done = L1_AGAIN;
-    } else if (!l1_is_fresh(o) || !l1_fits_in_place(c, &slot, im, early) ||
+    } else if (!l1_is_fresh(o) || !l1_fits_in_place(c, &slot, im) ||
                (old == NULL && base_load_rlx(&c->want_left) != 0)) {
         done = L1_APPEND;
     } else if (!l1_commit(c, k, p->change, &p->stamp)) {
@@ -361,18 +354,10 @@ static cellar_err l1_remove(l1 *c, const l1_key *k, l1_change change, uint64_t *
         return unmet;
     }
     *gone = o;
-    if ((found || !BASE_MUTANT("l1.del_absent_no_hook")) && !l1_commit(c, k, change, &st) &&
-        change == L1_CHANGE_PUBLISH) {
+    if (!l1_commit(c, k, change, &st) && change == L1_CHANGE_PUBLISH) {
         *gone = L1_GONE_NOTHING;
         l1_unlock(c, &h);
         return CELLAR_CONFLICT;
-    }
-    if (found && BASE_MUTANT("l1.del_counts_late")) {
-        l1_slot_clear(&slot);
-        l1_unlock(c, &h);
-        BASE_POINT("l1.del.late");
-        l1_count_out(c, h.s, slot.pos, &slot.rec);
-        return o == L1_GONE_VALUE ? CELLAR_OK : CELLAR_MISS;
     }
     if (found) {
         l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_DELETED), k->hash, st, &v);
@@ -426,7 +411,6 @@ BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, l1_tag_of(hash));   /* valid if the lock is taken from `ver` */
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || m == 0 || c->forked)) { return L1_OVER_NOT; }
-    if (BASE_MUTANT("l1.w0_before_lock")) { return L1_OVER_NOT; }
     if (deadline_ms != BASE_NEVER_MS && BASE_UNLIKELY(l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
     }

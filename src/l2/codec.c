@@ -63,13 +63,8 @@ CELLAR_PRIVATE void l2_packer_take(l2 *d, l2_box *box, size_t bytes)
 {
     *box = (l2_box){ NULL, 0, NULL };
     for (uint32_t i = 0; i < L2_PACKERS && bytes <= l2_packer_bytes(); i++) {
-        if (BASE_MUTANT("l2.packer_twice")) {
-            box->block = base_load_acq(&d->packer[i]);
-            base_store_rel(&d->packer[i], (unsigned char *)NULL);
-        } else {
-            /* release in l2_packer_give */
-            box->block = base_xchg_ar(&d->packer[i], (unsigned char *)NULL);
-        }
+        /* release in l2_packer_give */
+        box->block = base_xchg_ar(&d->packer[i], (unsigned char *)NULL);
         BASE_POINT("l2.packer");
         if (box->block != NULL) { return; }
     }

@@ -35,7 +35,7 @@ static int l2_commit_barred(l2 *d)
     if (base_load_rlx(&d->broken) != 0 || base_load_acq(&d->disk) != L2_DISK_OK) { return EIO; }
     /* seq_cst, paired with l2_closed_over */
     const bool unlogged = (base_load_sc(&d->closed) & L2_CLOSED) != 0;
-    if (unlogged && !BASE_MUTANT("l2.commit_closed")) { return EAGAIN; }
+    if (unlogged) { return EAGAIN; }
     return (int)base_load_acq(&d->commit_errno);
 }
 
@@ -76,18 +76,15 @@ static int l2_commit_lead(l2 *d)
  * stall the FLOOR of the reopened tier is already in `logged`. */
 static bool l2_commit_unneeded(l2 *d)
 {
-    const bool late = BASE_MUTANT("l2.commit_barred_late");
-    if (!late && l2_commit_barred(d) != 0) { return false; }
+    if (l2_commit_barred(d) != 0) { return false; }
     const uint64_t committed = base_load_acq(&d->committed);
-    return committed != 0 && committed == base_load_acq(&d->logged) &&
-           (!late || l2_commit_barred(d) == 0);
+    return committed != 0 && committed == base_load_acq(&d->logged);
 }
 
 CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
 {
     base_fence_sc(); /* The state that this change relies on, then the draw: see PROTOCOL. */
-    const uint32_t later = BASE_MUTANT("l2.commit_joins") ? 0 : 1;
-    const uint32_t mine = base_load_sc(&d->commits_begun) + later;
+    const uint32_t mine = base_load_sc(&d->commits_begun) + 1;
     if (l2_commit_unneeded(d)) { return CELLAR_OK; }
     for (;;) {
         const uint32_t done = base_load_acq(&d->commits_done);

@@ -158,9 +158,7 @@ static uint32_t l2_snap_rows(l2 *d, unsigned char *at, uint32_t *map, uint64_t *
     for (uint32_t i = 0; i < d->nseg; i++) {
         l2_snap_row r;
         const bool is = l2_snap_row_of(d, i, &r);
-        if (map != NULL) {
-            map[i] = !is ? UINT32_MAX : BASE_MUTANT("l2.snap_as_indexed") ? i : r.place;
-        }
+        if (map != NULL) { map[i] = !is ? UINT32_MAX : r.place; }
         if (!is) { continue; }
         *oldest = BASE_MIN(*oldest, l2_lsn(d, r.segseq, 0));
         if (at != NULL) {
@@ -382,7 +380,6 @@ static bool l2_snap_load(l2 *d, const l2_snap_sizes *z, const unsigned char *hea
             memcpy(mem + whole, page, n - whole);
         }
         ok = ok && l2_snap_sum(&d->form, head, at, mem, n) == l2_r64(sums + (size_t)i * 8);
-        if (i >= z->way_blocks && BASE_MUTANT("l2.snap_no_lines")) { memset(mem, 0, n); }
         if (!ok || i >= z->way_blocks) { continue; }
         const uint64_t count = l2_snap_count(d, mem, n);
         ok = count != UINT64_MAX;
@@ -402,7 +399,7 @@ static void l2_snap_adopt(l2 *d, const unsigned char *head, const unsigned char 
     }
     d->era_now = l2_r32(head + 76);
     d->era_segs = l2_r32(head + 80);
-    for (uint32_t e = 0; e < L2_ERAS && !BASE_MUTANT("l2.snap_no_eras"); e++) {
+    for (uint32_t e = 0; e < L2_ERAS; e++) {
         d->era[e].state = l2_r32(head + 84 + e * 4);
         d->era[e].end_segseq = l2_r64(head + 96 + e * 8);
     }

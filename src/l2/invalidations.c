@@ -142,10 +142,9 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     l2_w64(value + 24, e->tag_floor);
     sync_drop(GLOB, &e->lock);
     BASE_POINT("l2.end_entered");
-    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
+    (void)base_add_sc(&e->count, (uint64_t)1);
     BASE_POINT("l2.end_raised");
     const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0);
-    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     sync_take(GLOB, &e->lock);
     t = l2_tag_of(d, fp);
     if (t != NULL && entered) {
@@ -372,7 +371,7 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     if (err != CELLAR_OK) { return err; }
     *seq = fresh.seq;
     BASE_POINT("l2.end_entered");
-    if (!BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
+    (void)base_add_sc(&e->count, (uint64_t)1);
     BASE_POINT("l2.end_raised");
     memset(value, 0, L2_GLOB_HEAD);
     value[0] = L2_CTL_GLOB;
@@ -380,7 +379,6 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     l2_w32(value + 4, generation);
     memcpy(value + L2_GLOB_HEAD, pattern, len);
     const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0);
-    if (BASE_MUTANT("l2.end_after_log")) { (void)base_add_sc(&e->count, (uint64_t)1); }
     sync_take(GLOB, &e->lock);
     l2_glob *g = l2_glob_of(d, *seq);
     if (g != NULL) { base_store_rel(&g->lsn, lsn); }

@@ -57,7 +57,6 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
     uint64_t word[L2_CLASS_WORDS], newest = 0, link = 0;
     memset(out, 0, sizeof *out);
     if ((l2_index_find(d, h48) & (L2_WORD_HEAVY | L2_WORD_TWIN)) == 0) { return; }
-    if (BASE_MUTANT("l2.no_link")) { return; }
     const uint32_t n = l2_index_all(d, h48, word);
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t lsn = l2_word_lsn(d, word[i]);

@@ -152,15 +152,9 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
 static SYNC_HOLDS(L2_LOG) bool l2_put_named(l2 *d, uint64_t h48, const l2_terms *t)
 {
     const uint32_t era = d->seg[d->open_slot->seg].era;
-    const bool late = BASE_MUTANT("l2.filter_after_look") || BASE_MUTANT("l2.filter_after_lock");
-    if (!late) { l2_filter_add(d, h48, era); }
+    l2_filter_add(d, h48, era);
     BASE_POINT("l2.put_named");
-    const bool may = l2_is_current(t);
-    if (may && BASE_MUTANT("l2.filter_after_look")) {
-        BASE_POINT("l2.put_looked");
-        l2_filter_add(d, h48, era);
-    }
-    return may;
+    return l2_is_current(t);
 }
 
 static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t h48,
@@ -175,8 +169,7 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
     /* checked under the lock: see l2_reopen */
     if (terms != NULL && l2_is_closed(d)) { return L2_NO_ROOM; }
     /* No invalidation of this put has an earlier place in the log. */
-    if (terms != NULL && base_load_sc(&d->invalidations.count) != terms->invalidations &&
-        !BASE_MUTANT("l2.put_past_ends")) {
+    if (terms != NULL && base_load_sc(&d->invalidations.count) != terms->invalidations) {
         return L2_IS_INVALID;
     }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);

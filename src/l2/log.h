@@ -25,8 +25,7 @@ typedef struct l2_terms { /* conditions for a put */
 BASE_INLINE bool l2_is_current(const l2_terms *t)
 {
     const l2_current *c = t->current;
-    return c == NULL || c->is == NULL || BASE_MUTANT("l2.no_stamp") ||
-           c->is(c->ctx, t->hash, c->stamp);
+    return c == NULL || c->is == NULL || c->is(c->ctx, t->hash, c->stamp);
 }
 /* Reserve a record: write its head and its footer line. The caller writes the body, then calls
  * l2_rec_end and l2_spot_done. terms: NULL unless the record is a put. A put gives up if the lock

@@ -127,7 +127,7 @@ CELLAR_PRIVATE bool l2_map_shut(l2 *d)
     base_store_sc(&m->places, 0u);
     BASE_POINT("l2.map_shut");
     const uint64_t done = base_load_acq(&m->done);
-    return base_load_sc(&m->begun) == done || BASE_MUTANT("l2.map_unwaited");
+    return base_load_sc(&m->begun) == done;
 }
 
 /* ---- fresh pages ---- */
@@ -193,7 +193,7 @@ CELLAR_PRIVATE bool l2_map_read(l2 *d, void *buf, size_t n, uint32_t place, uint
     }
     BASE_POINT("l2.map_begin");
     (void)base_add_sc(&m->begun, (uint64_t)1);
-    const bool there = place < base_load_sc(&m->places) || BASE_MUTANT("l2.map_unasked");
+    const bool there = place < base_load_sc(&m->places);
     BASE_POINT("l2.map_copy");
     if (there) {
         const size_t ahead = BASE_MIN(n, L2_MAPPED_AHEAD);

@@ -70,7 +70,7 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
     uint32_t w = base_load_acq(&d->closed);
     bool made = false;
     while ((w & L2_CLOSED) != 0 && !l2_must_mark(d)) {
-        if ((w & L2_MARKED) == 0 && !BASE_MUTANT("l2.no_doorbell")) {
+        if ((w & L2_MARKED) == 0) {
             if (l2_marker(d, BASE_VFS_BELL_MAKE) != 0) { break; }
             BASE_POINT("l2.bell_made");
             made = true;
@@ -120,7 +120,6 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     if (base_load_acq(&d->marker_late) != 0) { l2_marker_tidy(d); }
     if (!l2_is_closed(d)) { return; }
     BASE_POINT("l2.reopen");
-    if (BASE_MUTANT("l2.bell_before_floor")) { l2_marker_remove(d); }
     l2_empty(d);
     BASE_POINT("l2.reopen_floor");
     const uint32_t before = base_load_acq(&d->closed);

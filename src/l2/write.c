@@ -62,7 +62,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
 {
     /* Read before the plan: words that the index rebuild adds later may lead to older records of
      * the key. */
-    const bool rebuilding = base_load_acq(&d->rebuilding) != 0 && !BASE_MUTANT("l2.no_tomb_word");
+    const bool rebuilding = base_load_acq(&d->rebuilding) != 0;
     l2_link link;
     l2_link_plan(d, h48, k, true, &link);
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
@@ -160,7 +160,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
     one.bytes += l2_link_bytes(&one);
     const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, &one, terms, at);
     if (took != L2_TOOK) { return took; }
-    if (!BASE_MUTANT("l2.memo_kept")) { l2_memo_forget(g, h48); }
+    l2_memo_forget(g, h48);
     if (l2_link_bytes(&one) != 0) {
         unsigned char *to = at->at + L2_RECORD_HEAD;
         l2_link_write(&d->form, to, l2_lsn(d, at->segseq, at->off), link.to);
@@ -214,10 +214,6 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
         }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
-    if (err == CELLAR_OK && BASE_MUTANT("l2.filter_after_lock")) {
-        BASE_POINT("l2.put_late");
-        l2_filter_add(d, h48, at->era);
-    }
     return err;
 }
 
@@ -297,8 +293,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
         const uint64_t count = base_load_sc(&d->invalidations.count);
         BASE_POINT("l2.put_noted");
         const bool dead = l2_tags_verdict(d, m) != 0;
-        if (dead || (!BASE_MUTANT("l2.put_past_walks") &&
-                     l2_globs_match(d, k->generation, 0, true, k->bytes, k->len))) {
+        if (dead || l2_globs_match(d, k->generation, 0, true, k->bytes, k->len)) {
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }

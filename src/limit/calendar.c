@@ -105,7 +105,7 @@ static void limit_calendar_set(cellar_limiter *l, limit_calendar *c, uint32_t ca
     const uint64_t left_ns = limit_min_u64((next_ms - wall_ms - 1) * 1000000u + 1,
                                            CELLAR_SECOND_NS);
     sync_take(LIMIT_SIDE, &l->side);
-    if (base_load_rlx(&c->seq) != seq && !BASE_MUTANT("limit.calendar_late")) {
+    if (base_load_rlx(&c->seq) != seq) {
         sync_drop(LIMIT_SIDE, &l->side);
         return;
     }

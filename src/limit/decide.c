@@ -211,7 +211,7 @@ static void limit_give(const cellar_limiter *l, limit_call *c, const limit_slot 
     if (!limit_ticket_valid(l, c, s)) { return; } /* it gives nothing back */
     bool moved = base_load_acq(&c->head->gives) != op->seen_gives;
     for (uint32_t i = 0; i < l->rule_count; i++) { moved = moved || c->word[i] != op->seen[i]; }
-    if (moved && !BASE_MUTANT("limit.give_unseen")) {
+    if (moved) {
         c->err = CELLAR_PENDING;
         return;
     }
@@ -223,7 +223,7 @@ static void limit_give(const cellar_limiter *l, limit_call *c, const limit_slot 
         back = limit_max_u64(back, limit_parts_back(&c->m.rule[i], v, c->next[i]));
         last = last && v == op->ticket->stamp[i];
     }
-    if (BASE_MUTANT("limit.give_alone") || back == 0) { return; }
+    if (back == 0) { return; }
     if (!last || op->given != 0) { (void)base_add_ar(limit_given(c->head, c->fp), back); }
 }
 
@@ -262,10 +262,8 @@ static void limit_store_log(const cellar_limiter *l, limit_call *c, limit_slot *
     const uint64_t window = limit_window_of(l, &c->m.rule[i], i);
     if (!limit_log_changes(c, i)) { return; }
     uint64_t *v = &c->next[i];
-    if (!BASE_MUTANT("limit.ring_not_hidden")) {
-        base_store_rel(limit_word_at(s, i), LIMIT_BUSY); /* acquire in limit_confirmed */
-        base_fence_rel();
-    }
+    base_store_rel(limit_word_at(s, i), LIMIT_BUSY); /* acquire in limit_confirmed */
+    base_fence_rel();
     *v = op->kind == LIMIT_CHARGE   ? limit_ring_charge(window, at, g, *v, op->cost)
          : op->kind == LIMIT_REFUND ? limit_ring_refund(window, at, g, *v, op->cost)
          : op->kind == LIMIT_GIVE

@@ -60,10 +60,9 @@ CELLAR_PRIVATE bool limit_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
         base_fence_acq(); /* the rules are read before the state is asked again */
         BASE_POINT("limit.again");
         if (BASE_UNLIKELY(base_load_acq(&l->state) != state || units - 1 >= LIMIT_LATE - 1 ||
-                          (base_load_acq(&s->fp) != fp &&
-                           !BASE_MUTANT("limit.no_second_fp_read")) ||
+                          base_load_acq(&s->fp) != fp ||
                           (r.kind & ~(uint64_t)(CELLAR_RULE_STRICT << 8)) !=
-                          CELLAR_RULE_TOKEN_BUCKET ||
+                              CELLAR_RULE_TOKEN_BUCKET ||
                           r.ban != 0 || r.limit == 0 || cost > r.burst)) {
             return false;
         }

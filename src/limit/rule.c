@@ -105,7 +105,7 @@ static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *
     if (base_broken(n > w, "limit must be at most 64e9 a second: lower it", why)) {
         return CELLAR_E_RANGE;
     }
-    out->step = n == 0 ? 0 : BASE_MUTANT("limit.t_rounded_down") ? w / n : (w - 1) / n + 1;
+    out->step = n == 0 ? 0 : (w - 1) / n + 1;
     out->burst = in->burst;
     if (base_broken(out->step != 0 && in->burst > LIMIT_DEBT_MAX / out->step,
                     "burst must refill within 400 days: lower it", why)) {
@@ -407,7 +407,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
         const uint64_t left = end > at->u ? end - at->u : 0;
         uint64_t give = r->step != 0 && units > LIMIT_DEBT_MAX / r->step ? LIMIT_DEBT_MAX
                                                                          : units * r->step;
-        if (!BASE_MUTANT("limit.blind_cancel")) { give = limit_min_u64(give, left); }
+        give = limit_min_u64(give, left);
         return v > give ? v - give : 0;
     }
     if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {

@@ -54,10 +54,8 @@ static bool limit_load(cellar_limiter *l, limit_call *c, limit_slot *s, uint64_t
     limit_moment_of(l, limit_set_of(l, state, c->place.region), c->op->own, c->asked_ns, &c->m);
     base_fence_acq(); /* the rules are read before the state is asked again */
     BASE_POINT("limit.again");
-    const bool unread = l->multi ? BASE_MUTANT("limit.wide_no_second_fp_read")
-                                 : BASE_MUTANT("limit.no_second_fp_read");
     return base_load_acq(&l->state) == state && c->m.units < LIMIT_LATE &&
-           (base_load_acq(&s->fp) == f || unread);
+           base_load_acq(&s->fp) == f;
 }
 
 /* Tell whether the words are still those of the decision. A denial writes nothing, so no exchange

@@ -38,7 +38,6 @@ CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment 
 static bool limit_claim(limit_slot *s, uint64_t word)
 {
     BASE_POINT("limit.claim");
-    if (BASE_MUTANT("limit.evict_by_store")) { return true; }
     return base_cas_ar(&s->word, word, LIMIT_BUSY);
 }
 
@@ -48,7 +47,6 @@ CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s)
     do {
         BASE_POINT("limit.seize");
         w = base_load_acq(&s->word);
-        if (BASE_MUTANT("limit.seize_by_store")) { break; }
     } while (!base_cas_ar(&s->word, w, LIMIT_BUSY));
     return w;
 }
@@ -155,9 +153,7 @@ static void limit_forgot(limit_head *h, const limit_slot *s, const limit_moment 
 {
     if (base_load_rlx(&s->fp) == 0) { return; }
     base_store_rlx(&h->dead_replaced, base_load_rlx(&h->dead_replaced) + 1);
-    if (!BASE_MUTANT("limit.no_high_water")) {
-        h->high_water = limit_max_u64(h->high_water, m->now_ns);
-    }
+    h->high_water = limit_max_u64(h->high_water, m->now_ns);
 }
 
 /* Return the other bucket of the key of a slot in bucket `here`. */
@@ -174,13 +170,12 @@ static bool limit_third_take(cellar_limiter *l, const limit_place *p, uint32_t b
     SYNC_UNCHECKED
 {
     if (bucket == p->bucket[0] || bucket == p->bucket[1]) { return false; }
-    return !l->multi || BASE_MUTANT("limit.wide_move_unlocked") ||
-           sync_try(LIMIT_BUCKET, &l->bucket_lock[bucket]);
+    return !l->multi || sync_try(LIMIT_BUCKET, &l->bucket_lock[bucket]);
 }
 
 static void limit_third_drop(cellar_limiter *l, uint32_t bucket) SYNC_UNCHECKED
 {
-    if (!BASE_MUTANT("limit.wide_move_unlocked")) { limit_bucket_drop(l, bucket); }
+    limit_bucket_drop(l, bucket);
 }
 
 /* Move the key of out->slot, in bucket `here`, to its other bucket if that has room. The slot is

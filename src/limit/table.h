@@ -14,7 +14,7 @@ BASE_INLINE uint64_t limit_word(uint64_t value, uint64_t colour)
 }
 BASE_INLINE uint64_t limit_next_colour(uint64_t word)
 {
-    return BASE_MUTANT("limit.no_colour") ? word & LIMIT_COLOUR : (word + 1) & LIMIT_COLOUR;
+    return (word + 1) & LIMIT_COLOUR;
 }
 
 /* Return word `i` of a slot: that of rule i, or "banned until" for i == rule_count. */

@@ -239,13 +239,7 @@ static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *
 static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *o,
                               flight_ended *ended)
 {
-    const bool keep = BASE_MUTANT("flight.no_unlink_on_fail") && o->phase == FLIGHT_FAILED;
-    if (BASE_MUTANT("flight.clear_any")) {
-        const flight_key k = { f->key, f->key_len, f->generation, f->hash };
-        flight *any = flight_find(s, &k, false, NULL);
-        if (any != NULL && any != f) { flight_unlink(s, any); }
-    }
-    if (f->attached && !keep) { flight_unlink(s, f); }
+    if (f->attached) { flight_unlink(s, f); }
     flight_settle(f, o, ended);
 }
 
@@ -258,17 +252,12 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
     flight_end_locked(s, f, o, &ended);
     const bool taken = f->result.value == o->value;
     /* refs == 1 and unlinked: no other thread can reach the flight, so the ref is dropped here. */
-    const bool alone = (base_load_acq(&f->refs) == 1 && ended.subs == NULL) ||
-                       BASE_MUTANT("flight.wake_after_unref");
+    const bool alone = base_load_acq(&f->refs) == 1 && ended.subs == NULL;
     if (alone) { rest = flight_let_go(s, f); }
     sync_drop(FLIGHT, &s->lock);
     flight_bytes *untaken = taken ? NULL : o->value;
     if (alone) {
         flight_rest_free(t, &rest);
-        if (BASE_MUTANT("flight.wake_after_unref")) {
-            BASE_REQUIRE(base_load_rlx(&f->refs) > 0);
-            flight_announce(t, &ended);
-        }
     } else {
         flight_announce(t, &ended);
         flight_unref(t, f);

@@ -16,7 +16,6 @@
 CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
-    if (BASE_MUTANT("flight.no_detach")) { return; }
     sync_take(FLIGHT, &s->lock);
     for (flight *f; (f = flight_find(s, key, true, NULL)) != NULL;) { flight_unlink(s, f); }
     sync_drop(FLIGHT, &s->lock);

@@ -214,9 +214,7 @@ CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_end
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
 {
     BASE_POINT("flight.wake");
-    if (e->wake != NULL && !BASE_MUTANT("flight.no_wake")) {
-        sync_wake(&e->wake->state, INT32_MAX);
-    }
+    if (e->wake != NULL) { sync_wake(&e->wake->state, INT32_MAX); }
     for (flight_sub *s = e->subs; s != NULL;) {
         flight_sub *next = s->next;
         sync_assert_none();
@@ -265,10 +263,6 @@ static bool flight_unref_shared(flight *f)
     uint32_t refs = base_load_rlx(&f->refs);
     while (refs > 1) {
         BASE_POINT("flight.unref");
-        if (BASE_MUTANT("flight.plain_unref")) {
-            base_store_rlx(&f->refs, refs - 1);
-            return true;
-        }
         if (base_cas_ar(&f->refs, refs, refs - 1)) { return true; }
         refs = base_load_rlx(&f->refs);
     }

@@ -65,11 +65,7 @@ static flight_waited flight_sleep(const flight_table *t, flight *f, int64_t dead
         if (now_ms >= deadline_ms) { return FLIGHT_LATE; }
         if (now_ms >= hard_timeout_ms) { return FLIGHT_HARD; }
         const uint64_t until = flight_until_ns(t, now_ms, BASE_MIN(deadline_ms, hard_timeout_ms));
-        if (BASE_MUTANT("flight.lost_wake")) {
-            (void)sync_wait(&f->state, base_load_acq(&f->state), until);
-        } else {
-            (void)sync_wait(&f->state, state, until);
-        }
+        (void)sync_wait(&f->state, state, until);
     }
 }
 
@@ -100,9 +96,6 @@ CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t dea
     if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { /* completed meanwhile */
         how = FLIGHT_DONE;
         flight_outcome_copy(f, out);
-    }
-    if (how == FLIGHT_LATE && BASE_MUTANT("flight.timeout_free")) {
-        base_store_rlx(&f->refs, 1u);
     }
     const flight_rest rest = flight_let_go(s, f);
     sync_drop(FLIGHT, &s->lock);

@@ -83,7 +83,6 @@ static void lock_enqueue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HO
         w->prev = first->prev;
         first->prev->next = w;
         first->prev = w;
-        if (BASE_MUTANT("lock.last_comes_first")) { r->first = w; }
     }
     s->waiter_count++;
 }
@@ -108,7 +107,6 @@ static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint
     lock_tell(t, base_thread_self(), r, fence, first->want);
     first->fence = fence;
     s->count[STATS_LOCK_HANDED_OVER]++;
-    if (BASE_MUTANT("lock.granted_before_word")) { base_store_rel(&first->event, event); }
     lock_settle(t, s, r, fence, true, false, a);
     BASE_POINT("lock.grant");
     base_store_rel(&first->event, event);
@@ -185,7 +183,7 @@ static void lock_wait_leave(cellar_locks *t, lock_stripe *s, lock_record *r, loc
     const uint64_t word = base_load_acq(&r->word);
     const bool led = r->first == me;
     lock_dequeue(s, r, me);
-    if (led && !BASE_MUTANT("lock.timeout_kicks_nobody")) { lock_kick(r, a); }
+    if (led) { lock_kick(r, a); }
     lock_settle(t, s, r, lock_fence(word), (word & LOCK_HELD) != 0, false, a);
     s->count[STATS_LOCK_TIMEOUT]++;
 }
@@ -201,17 +199,13 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
         memset(a, 0, sizeof *a);
         BASE_POINT("lock.wait");
         if ((seen & 1u) == 0) { (void)sync_wait(&me->event, seen, until_ns); }
-        if ((base_load_acq(&me->event) & 1u) != 0 && !BASE_MUTANT("lock.timeout_over_grant")) {
+        if ((base_load_acq(&me->event) & 1u) != 0) {
             lock_out(t, s, r, me->fence, out);
             return CELLAR_OK;
         }
         sync_take(LOCK, &s->lock);
         now_ms = base_now_ms(&t->clock);
         const bool granted = (base_load_acq(&me->event) & 1u) != 0;
-        if (BASE_MUTANT("lock.timeout_over_grant") && granted && me->want->deadline_ms <= now_ms) {
-            lock_leave(t, s, a);
-            return CELLAR_E_TIMEOUT;
-        }
         if (granted || (r->first == me && lock_wait_take(t, s, r, now_ms, a))) {
             lock_leave(t, s, a);
             lock_out(t, s, r, me->fence, out);
@@ -538,11 +532,6 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
                     (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 &&
                     !base_clock_reached(&t->clock, base_load_rlx(&r->lease_end)))) {
         BASE_POINT("lock.fast.release");
-        if (BASE_MUTANT("lock.release_blind")) {
-            base_store_rel(&r->word, lock_word(lk->fence, 0));
-            lk->fence = 0;
-            return CELLAR_OK;
-        }
         if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
             *lk = (cellar_lock){ 0, 0 };
             return CELLAR_OK;
@@ -571,7 +560,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
     /* Read under the lock: the next owner reads it there, too, so one of both comes first. */
     const int64_t now_ms = base_now_ms(&t->clock);
     const int64_t end_ms = base_load_rlx(&r->lease_end);
-    if (end_ms <= now_ms && !BASE_MUTANT("lock.extend_revives")) {
+    if (end_ms <= now_ms) {
         s->count[STATS_LOCK_LOST]++;
         err = CELLAR_E_LOST;
     } else {

@@ -31,9 +31,7 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_ms,
                               cellar_lock_lost *cause)
 {
-    if (!lock_is_announced(r, lock_fence(word)) && !BASE_MUTANT("lock.unannounced_judged")) {
-        return false;
-    }
+    if (!lock_is_announced(r, lock_fence(word))) { return false; }
     *cause = CELLAR_LOCK_LOST_EXPIRED;
     if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
     *cause = CELLAR_LOCK_LOST_OWNER_DIED;
@@ -70,7 +68,7 @@ static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err
     } else if (t->chunk_top < t->chunk_max) {
         number = t->chunk_top++;
     }
-    if (!BASE_MUTANT("lock.floor_ignores_high")) { s->floor = BASE_MAX(s->floor, t->high); }
+    s->floor = BASE_MAX(s->floor, t->high);
     sync_drop(LOCK_CHUNK, &t->chunk_lock);
     if (number == UINT32_MAX) {
         base_uncharge(&t->account, BASE_MOD_LOCK, BASE_PAGE);
@@ -250,7 +248,7 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
     if (r->key_len > LOCK_KEY_INLINE) {
         base_free(&t->account, BASE_MOD_LOCK, r->key.out, r->key_len);
     }
-    if (!BASE_MUTANT("lock.floor_not_raised")) { s->floor = BASE_MAX(s->floor, fence); }
+    s->floor = BASE_MAX(s->floor, fence);
     s->acquired += fence;
     base_store_rel(&r->word, lock_word(fence, LOCK_FROZEN));
     base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) - 1);
@@ -273,7 +271,7 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
                                 bool held, bool drop, lock_after *a)
 {
     uint64_t bits = held ? LOCK_HELD : 0;
-    if (r->first != NULL && !BASE_MUTANT("lock.waiters_unmarked")) {
+    if (r->first != NULL) {
         bits |= LOCK_FROZEN;
     } else if (!held && r->pins == 0 &&
                (drop || base_load_rlx(&s->record_count) > LOCK_IDLE_MAX)) {
@@ -303,7 +301,7 @@ CELLAR_PRIVATE void lock_leave(cellar_locks *t, lock_stripe *s, lock_after *a)
     sync_drop(LOCK, &s->lock);
     for (uint32_t i = 0; i < a->wake_count; i++) {
         /* The thread may have left since: then no thread sleeps on that word; it is not read. */
-        if (!BASE_MUTANT("lock.grant_without_wake")) { sync_wake(a->wake[i], 1); }
+        sync_wake(a->wake[i], 1);
     }
     lock_chunks_return(t, a->chunk);
     if (a->lost == NULL) { return; }
