@@ -99,18 +99,20 @@ static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned f
         if (look == L1_LOOK_AGAIN) { continue; }
         const uint64_t pos = p.at.pos;
         const l1_rec *const r = &p.at.rec;
+        uint64_t memory = 0;
         cellar_err err = CELLAR_MISS;
         _Atomic uint64_t *pin = NULL;
         if (look == L1_LOOK_FOUND) {
             uint64_t len;
             out->value = l1_value_at(c, pos, r, &len);
+            memory = l1_memory_of(c, pos, r); /* perhaps torn: see the next check */
             l1_info_of(c, pos, r, &info);
             err = l1_judge(c, pos, r, 0);
             if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
         }
         if (err == CELLAR_OK) {
             const bool big = (r->w0 & L1_W0_BIG) != 0;
-            pin = l1_pin_take(c, l1_memory_of(c, pos, r), false);
+            pin = l1_pin_take(c, memory, false);
             if (pin == NULL) {
                 err = CELLAR_E_LIMIT;
             } else if (locked && !big) {

@@ -152,8 +152,9 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         } else if (len > buf_cap || buf == NULL) {
             err = CELLAR_E_BUFFER;
         } else if ((r->w0 & L1_W0_BIG) != 0 || (locked && len > L1_SMALL_COPY)) {
+            const uint64_t memory = l1_memory_of(c, p.at.pos, r); /* perhaps torn */
             if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
-            pin = l1_pin_take(c, l1_memory_of(c, p.at.pos, r), true);
+            pin = l1_pin_take(c, memory, true);
             if (pin == NULL) { err = CELLAR_E_LIMIT; }
         } else {
             base_seq_load(buf, from, (size_t)len);
