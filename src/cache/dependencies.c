@@ -18,7 +18,6 @@
 
 #include "cache/dependency_table.h"
 #include "cache/generation.h"
-#include "cache/tags.h"
 
 typedef struct cache_dep { /* a tag that a run noted */
     uint64_t tag;

@@ -9,7 +9,7 @@
  *            read: each word is at most born, or the value is invalid
  * INVARIANTS A tag without a record makes its values invalid. A new record is as new as a change of
  *            its key. So a record may always be given to another tag.
- *            A word changes before the epoch does.
+ *            A word only rises, and before the epoch does.
  * LOCKING    DEPS, a leaf, for records that move. Words are exchanged without it, also in windows.
  * LIMITS     One table of budget / 128. Tags have 62 bits of keyed hash: a collision costs a miss.
  * SEE ALSO   dependencies.c (what loaders read); README.md, "Dependencies": proof. */
@@ -35,7 +35,8 @@ struct cache_deps {
     _Atomic uint32_t watched;    /* words with CACHE_DEP_WATCHED */
     size_t bytes;
     cache_dep_bucket *bucket;    /* aligned to a line */
-    _Atomic uint64_t epoch BASE_ALIGNED(BASE_PAD); /* changes, records, published values */
+    unsigned char apart[BASE_PAD]; /* base_alloc aligns to 16: no BASE_ALIGNED */
+    _Atomic uint64_t epoch;      /* changes, records, published values */
 };
 
 /* ---- the table ---- */

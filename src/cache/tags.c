@@ -12,7 +12,7 @@
  *            The record is written before the epoch: a writer with born = e, or a reader of epoch
  *            e, finds it. A dropped record has its epoch at or below the floor: all older entries
  *            are invalid.
- *            After CACHE_TIER_TAG_OF_LIFE the dependencies follow (dependencies.c). tag_life
+ *            After CACHE_TIER_TAG_OF_LIFE the dependencies follow (dependency_table.c). tag_life
  *            invalidates such a value in each later life of the store.
  * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
  *            published whole, the old one is kept until the close. A fold moves records while

@@ -323,8 +323,9 @@ CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t dead
 
 /* ---- increment ------------------------------------------------------------------------------- */
 /* Add in place once. L1_APPEND: pinned, so rewrite; L1_AGAIN: absent. */
-static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *now_value,
-                                l1_overwritten *old, cellar_err *err, uint64_t *stamp)
+BASE_ALWAYS_INLINE l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta,
+                                            int64_t *now_value, l1_overwritten *old,
+                                            cellar_err *err, uint64_t *stamp)
 {
     l1_hold h;
     l1_slot slot;
@@ -369,21 +370,23 @@ static l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta, int64_t *
     return done;
 }
 
-CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                                           const l1_put_spec *if_new, bool only_if_present,
-                                           int64_t *now_value, uint64_t *stamp, l1_gone *gone)
+/* Increment what cannot change in place, or is not there. `done`: what the first try in place
+ * returned. */
+BASE_NOINLINE static cellar_err l1_incr_rest(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                             const l1_put_spec *if_new, bool only_if_present,
+                                             l1_done done, int64_t *now_value, uint64_t *stamp,
+                                             l1_gone *gone)
 {
     l1_overwritten old;
-    uint64_t st = 0;
     for (unsigned round = 0;; round++) {
         cellar_err err = CELLAR_OK;
-        l1_done done = l1_incr_in_place(c, k, delta, now_value, &old, &err, &st);
-        if (BASE_UNLIKELY(done == L1_APPEND)) {
+        if (round != 0) { done = l1_incr_in_place(c, k, delta, now_value, &old, &err, stamp); }
+        if (done == L1_APPEND) {
             const bool told = base_load_rlx(&c->want_left) != 0;
             cellar_err range = CELLAR_OK;
             const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
                                .old = told ? &old : NULL};
-            err = l1_rewrite(c, k, &e, NULL, &st);
+            err = l1_rewrite(c, k, &e, NULL, stamp);
             if (err == CELLAR_MISS && round < 64) { continue; } /* removed meanwhile */
             if (err == CELLAR_OK) {
                 err = range;
@@ -393,7 +396,6 @@ CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta
         }
         if (done == L1_DONE) {
             *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
-            if (stamp != NULL) { *stamp = st; }
             return err;
         }
         if (only_if_present) { return CELLAR_MISS; }
@@ -412,8 +414,25 @@ CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta
         if (err == CELLAR_OK) {
             *now_value = value;
             *gone = p.gone;
-            if (stamp != NULL) { *stamp = p.stamp; }
+            *stamp = p.stamp;
         }
         return err == CELLAR_OK ? sum : err;
     }
+}
+
+CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
+                                           const l1_put_spec *if_new, bool only_if_present,
+                                           int64_t *now_value, uint64_t *stamp, l1_gone *gone)
+{
+    l1_overwritten old;
+    uint64_t st = 0;
+    cellar_err err = CELLAR_OK;
+    const l1_done done = l1_incr_in_place(c, k, delta, now_value, &old, &err, &st);
+    if (BASE_LIKELY(done == L1_DONE)) {
+        *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
+    } else {
+        err = l1_incr_rest(c, k, delta, init, if_new, only_if_present, done, now_value, &st, gone);
+    }
+    if (stamp != NULL) { *stamp = st; }
+    return err;
 }
