@@ -119,7 +119,7 @@ BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
 /* Return the same scale at a third of the cost, from the processor's counter if it is invariant and
  * the kernel trusts it. Two threads may read values a few microseconds apart, also backwards. */
-BASE_SPARE CELLAR_PRIVATE uint64_t base_quick_ns(void);
+BASE_SPARE CELLAR_PRIVATE uint64_t base_tsc_ns(void);
 BASE_SPARE CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void);
 BASE_SPARE CELLAR_PRIVATE int64_t base_wall_ms(void);   /* UNIX epoch */
 

@@ -36,7 +36,7 @@ CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* move the virtual clock f
  * waits without end although every wait has a far limit. */
 CELLAR_PRIVATE void base_sim_no_rescue(void);
 /* End the fiber inside user code, like a cancelled thread: guards run from the inside out. The
- * outermost base_callout, the scenario's own, returns. */
+ * outermost base_run_callback, the scenario's own, returns. */
 CELLAR_PRIVATE void base_sim_leave(void) __attribute__((noreturn));
 /* Print a line of the trace; without --trace do nothing. */
 CELLAR_PRIVATE void base_sim_note(const char *format, ...) BASE_PRINTF(1, 2);

@@ -115,7 +115,7 @@ BASE_COLD static uint64_t base_line_slow(void)
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE uint64_t base_quick_ns(void)
+CELLAR_PRIVATE uint64_t base_tsc_ns(void)
 {
     struct base_line *l = &base_line;
     const uint32_t seq = base_load_acq(&l->seq);

@@ -2,7 +2,8 @@
  *
  * user_callback: call user code that may leave by pthread_exit, a deferred cancel or a longjmp.
  *
- * PICTURE    base_cancel_off -> library code -> base_callout { caller's cancel state; fn; off }
+ * PICTURE    base_cancel_off -> library code
+ *            -> base_run_callback { caller's cancel state; fn; off }
  *            -> library code -> base_cancel_set
  * INVARIANTS A thread can end inside fn, never inside library code.
  *            left(arg) runs at most once, and only if fn(arg) did not return. A longjmp out of fn
@@ -26,7 +27,8 @@ typedef struct base_guard {
 CELLAR_PRIVATE int base_cancel_off(void) { return 0; }
 CELLAR_PRIVATE void base_cancel_set(int state) { (void)state; }
 
-CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg,
+                                      int cancel)
 {
     base_guard guard;
     (void)cancel;
@@ -112,7 +114,7 @@ __attribute__((no_sanitize("address"), noinline)) static void base_left_clean(vo
 }
 
 __attribute__((no_sanitize("address"))) CELLAR_PRIVATE void
-base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
 {
     base_leaving l = { left, arg };
     base_thread_record *self = base_thread_self();
@@ -124,7 +126,8 @@ base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
     pthread_cleanup_pop(0);
 }
 #else
-CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel)
+CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg,
+                                      int cancel)
 {
     pthread_cleanup_push(left, arg);
     base_cancel_set(cancel);

@@ -11,7 +11,8 @@ CELLAR_PRIVATE int base_cancel_off(void);
 CELLAR_PRIVATE void base_cancel_set(int state);
 /* Run fn(arg) with the cancel state `cancel`, and switch cancellation off after it. If the thread
  * ends inside fn (pthread_exit, deferred cancel), left(arg) runs and the call does not return. */
-CELLAR_PRIVATE void base_callout(void (*fn)(void *), void (*left)(void *), void *arg, int cancel);
+CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg,
+                                      int cancel);
 /* Return whether a longjmp has abandoned the stack frame at `at`. True only if it lies below `now`,
  * a frame of the running function, and both lie on the initial stack of the thread. */
 CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now);

@@ -41,12 +41,12 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
                                        "it has too many keys", "it could not grow",
                                        "its stored image was not clean" };
     const uint32_t doubts = bloom_doubts(b);
-    uint32_t told = base_load_rlx(&c->bloom_logged);
-    if (BASE_LIKELY(doubts == told)) { return; }
-    if (!base_cas_ar(&c->bloom_logged, told, doubts)) { return; } /* another thread logs it */
+    uint32_t logged = base_load_rlx(&c->bloom_logged);
+    if (BASE_LIKELY(doubts == logged)) { return; }
+    if (!base_cas_ar(&c->bloom_logged, logged, doubts)) { return; } /* another thread logs it */
     bloom_figures f;
     bloom_figures_get(b, &f);
-    stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - told);
+    stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - logged);
     base_log(&c->store->log, BASE_LOG_WARNING, "bloom", (int)f.doubt,
              "Bloom filter of a namespace only observes now: %s", why[f.doubt]);
 }

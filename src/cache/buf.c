@@ -27,7 +27,7 @@ static cellar_err cache_buf_fail(cellar_buf *b, cellar_err err)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
     b->failed = err;
-    if (b->load != NULL) { cache_load_trouble(b->load, err); }
+    if (b->load != NULL) { cache_load_setter_failed(b->load, err); }
     return err;
 }
 

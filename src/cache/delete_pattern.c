@@ -79,7 +79,7 @@ static void cache_match_loads(cache_match *m)
 {
     flight_table *t = base_load_sc(&m->namespace->store->flights);
     BASE_POINT("flight.glob");
-    if (t != NULL) { flight_overtake_match(t, m->generation, cache_match_key, m); }
+    if (t != NULL) { flight_invalidate_match(t, m->generation, cache_match_key, m); }
 }
 
 static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, uint64_t *removed)
@@ -93,10 +93,10 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
-        const cellar_err told =
+        const cellar_err begun =
             s->tier->glob(s->tier->ctx, c->id, m.generation, pattern, len, &walk);
-        if (told != CELLAR_OK) {
-            return cache_fail(c, told, 0,
+        if (begun != CELLAR_OK) {
+            return cache_fail(c, begun, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);

@@ -70,7 +70,7 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-static void cache_why_say(cellar_reason *r, cache_store *s, uint64_t a, uint64_t b,
+static void cache_why_fill(cellar_reason *r, cache_store *s, uint64_t a, uint64_t b,
                           int64_t now_ms)
 {
     const cache_why *w = s->why;
@@ -166,7 +166,7 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
             return true;
         }
         if (cache_why_read(w, old.hash, &a, &b)) {
-            cache_why_say(r, s, a, b, now_ms);
+            cache_why_fill(r, s, a, b, now_ms);
             return true;
         }
     }
@@ -188,7 +188,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     cache_key(c, &k, key, key_len);
     if (!cache_why_l1(c, &k, now, &r) && !cache_why_loading(c, &k, now, &r) && s->why != NULL) {
         if (cache_why_read(s->why, k.hash, &a, &b)) {
-            cache_why_say(&r, s, a, b, now);
+            cache_why_fill(&r, s, a, b, now);
         } else {
             (void)cache_why_before(c, &k, now, &r);
         }

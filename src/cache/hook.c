@@ -161,7 +161,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
     if (!cache_changes(change)) { return true; }
-    if (flight_any(t, hash)) { flight_overtake(t, &key); }
+    if (flight_any(t, hash)) { flight_invalidate(t, &key); }
     return true;
 }
 

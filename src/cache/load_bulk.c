@@ -66,10 +66,10 @@ static cache_item *cache_item_of(cellar_load *ld, size_t index)
     return &ld->item[index];
 }
 
-static cellar_err cache_item_say(cache_item *it, uint8_t what)
+static cellar_err cache_item_report(cache_item *it, uint8_t what)
 {
-    if (it->said == CACHE_SAID_NOTHING && !it->twice && it->loader_err == 0 &&
-        it->trouble == CELLAR_OK) {
+    if (it->said == CACHE_REPORTED_NOTHING && !it->twice && it->loader_err == 0 &&
+        it->setter_err == CELLAR_OK) {
         it->said = what;
         return CELLAR_OK;
     }
@@ -84,7 +84,7 @@ CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, co
 {
     cache_item *it = cache_item_of(load, index);
     if (it == NULL || (value == NULL && value_len != 0)) { return CELLAR_E_INVAL; }
-    cellar_err err = cache_item_say(it, CACHE_SAID_VALUE);
+    cellar_err err = cache_item_report(it, CACHE_REPORTED_VALUE);
     if (err != CELLAR_OK) { return err; }
     err = cache_load_room(load->call->c, value, value_len);
     if (err == CELLAR_OK) {
@@ -92,8 +92,8 @@ CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, co
         if (it->value == NULL) { err = CELLAR_E_NOMEM; }
     }
     if (err != CELLAR_OK) {
-        it->said = CACHE_SAID_NOTHING;
-        it->trouble = err;
+        it->said = CACHE_REPORTED_NOTHING;
+        it->setter_err = err;
     } else if (value_len != 0) {
         memcpy(it->value->data, value, value_len);
     }
@@ -103,14 +103,14 @@ CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, co
 CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index)
 {
     cache_item *it = cache_item_of(load, index);
-    return it == NULL ? CELLAR_E_INVAL : cache_item_say(it, CACHE_SAID_NONE);
+    return it == NULL ? CELLAR_E_INVAL : cache_item_report(it, CACHE_REPORTED_NONE);
 }
 
 CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err)
 {
     cache_item *it = cache_item_of(load, index);
     if (it == NULL || loader_err == 0) { return CELLAR_E_INVAL; }
-    const cellar_err err = cache_item_say(it, CACHE_SAID_NOTHING);
+    const cellar_err err = cache_item_report(it, CACHE_REPORTED_NOTHING);
     if (err == CELLAR_OK) { it->loader_err = loader_err; }
     return err;
 }
@@ -240,8 +240,8 @@ static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_l
     *loader_err = it->loader_err;
     if (it->twice) { return CELLAR_E_RESULT_TWICE; }
     if (it->loader_err != 0) { return CELLAR_E_LOADER; }
-    if (it->trouble != CELLAR_OK) { return it->trouble; }
-    if (it->said != CACHE_SAID_NOTHING) { return CELLAR_OK; }
+    if (it->setter_err != CELLAR_OK) { return it->setter_err; }
+    if (it->said != CACHE_REPORTED_NOTHING) { return CELLAR_OK; }
     if (ld->returned == CELLAR_OK && !ld->failed) { return CELLAR_E_NO_RESULT; }
     *loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
     return CELLAR_E_LOADER;
@@ -280,7 +280,7 @@ static void cache_bulk_conclude(cache_bulk *b, size_t i)
     memset(&o, 0, sizeof o);
     cache_bulk_handle(b, one, &ld);
     if (cache_item_verdict(it, &ld, &loader_err) != CELLAR_OK) { return; }
-    if (it->said == CACHE_SAID_NONE) {
+    if (it->said == CACHE_REPORTED_NONE) {
         cache_publish_none(&ld, &o);
     } else {
         cache_publish_value(&ld, it->value, &o);

@@ -24,10 +24,10 @@ static void cache_load_anew(struct cellar_load *ld)
 {
     ld->value = NULL;
     ld->buf.load = NULL;
-    ld->said = CACHE_SAID_NOTHING;
+    ld->said = CACHE_REPORTED_NOTHING;
     ld->twice = ld->no_store = ld->failed = false;
     ld->has_ttl = ld->has_negative = ld->has_stale = false;
-    ld->trouble = CELLAR_OK;
+    ld->setter_err = CELLAR_OK;
     ld->loader_err = 0;
     ld->fail_flags = ld->cost_us = ld->user_flags = 0;
     ld->retry_after_ms = 0;
@@ -78,8 +78,8 @@ static bool cache_fallback_one(struct cellar_load *ld, const cellar_fallback *f,
     flight_bytes *value = ld->value;
     flight_draft(ld->f, NULL);
     ld->value = NULL;
-    const bool told = ld->said == CACHE_SAID_VALUE || ld->said == CACHE_SAID_NONE;
-    if (ld->twice || ld->failed || ld->returned != CELLAR_OK || ld->trouble != CELLAR_OK ||
+    const bool told = ld->said == CACHE_REPORTED_VALUE || ld->said == CACHE_REPORTED_NONE;
+    if (ld->twice || ld->failed || ld->returned != CELLAR_OK || ld->setter_err != CELLAR_OK ||
         !told) {
         flight_bytes_drop(value);
         return false;

@@ -136,11 +136,11 @@ static void cache_lead_left(struct cellar_load *ld)
 static cellar_err cache_verdict(const struct cellar_load *ld)
 {
     if (ld->twice) { return CELLAR_E_RESULT_TWICE; }
-    if (ld->trouble == CELLAR_E_TOOBIG) { return CELLAR_E_TOOBIG; }
+    if (ld->setter_err == CELLAR_E_TOOBIG) { return CELLAR_E_TOOBIG; }
     if (ld->returned != CELLAR_OK || ld->failed) { return CELLAR_E_LOADER; }
-    if (ld->trouble != CELLAR_OK) { return ld->trouble; }
-    if (ld->said == CACHE_SAID_NOTHING) { return CELLAR_E_NO_RESULT; }
-    if (ld->said == CACHE_SAID_SAME && !ld->call->old_current) { return CELLAR_E_NO_RESULT; }
+    if (ld->setter_err != CELLAR_OK) { return ld->setter_err; }
+    if (ld->said == CACHE_REPORTED_NOTHING) { return CELLAR_E_NO_RESULT; }
+    if (ld->said == CACHE_REPORTED_SAME && !ld->call->old_current) { return CELLAR_E_NO_RESULT; }
     return CELLAR_OK;
 }
 
@@ -160,9 +160,9 @@ static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
         cache_lead_failed(ld, err, loader_err, o);
         return;
     }
-    if (ld->said == CACHE_SAID_NONE) {
+    if (ld->said == CACHE_REPORTED_NONE) {
         cache_publish_none(ld, o);
-    } else if (ld->said == CACHE_SAID_SAME) {
+    } else if (ld->said == CACHE_REPORTED_SAME) {
         cache_publish_same(ld, o);
     } else {
         cache_publish_value(ld, value, o);

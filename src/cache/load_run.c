@@ -65,7 +65,7 @@ CELLAR_PRIVATE void cache_run_loader(struct cellar_load *ld)
     flight_will_set(holder, &will);
     if (ld->run != NULL) { cache_run_reads(ld->run, true); }
     BASE_POINT("flight.load");
-    base_callout(cache_loader_body, cache_loader_left, ld, call->cancel);
+    base_run_callback(cache_loader_body, cache_loader_left, ld, call->cancel);
     flight_will_set(holder, NULL);
     if (ld->run != NULL) { cache_run_reads(ld->run, false); }
     ld->ns = base_now_ns() - since_ns;

@@ -72,14 +72,14 @@ struct cache_job { /* a background load */
 
 typedef struct cache_run cache_run;
 
-enum { CACHE_SAID_NOTHING, CACHE_SAID_VALUE, CACHE_SAID_NONE, CACHE_SAID_SAME };
+enum { CACHE_REPORTED_NOTHING, CACHE_REPORTED_VALUE, CACHE_REPORTED_NONE, CACHE_REPORTED_SAME };
 
 typedef struct cache_item { /* result of a bulk loader for one key */
     flight_bytes *value;
     uint8_t said;
     bool twice;
     int32_t loader_err;    /* not 0: failed */
-    cellar_err trouble;    /* error of a setter */
+    cellar_err setter_err; /* error of a setter */
 } cache_item;
 
 struct cellar_buf { /* buffer of an update (charged to the store) or of a load (not charged) */
@@ -102,7 +102,7 @@ struct cellar_load { /* results of the loader; on the stack of the leader */
     uint8_t said;
     bool twice, no_store, failed;
     bool has_ttl, has_negative, has_stale;
-    cellar_err trouble;    /* error of a setter: E_TOOBIG, E_NOMEM */
+    cellar_err setter_err; /* error of a setter: E_TOOBIG, E_NOMEM */
     int32_t loader_err;
     uint32_t fail_flags, cost_us, user_flags;
     int64_t retry_after_ms;

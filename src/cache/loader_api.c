@@ -22,10 +22,10 @@ CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, si
 }
 
 /* Begin one more result. E_RESULT_TWICE drops the first one. */
-static cellar_err cache_say(cellar_load *ld, uint8_t what)
+static cellar_err cache_report(cellar_load *ld, uint8_t what)
 {
     if (ld == NULL || ld->many != NULL) { return CELLAR_E_INVAL; }
-    if (ld->said == CACHE_SAID_NOTHING && !ld->twice) {
+    if (ld->said == CACHE_REPORTED_NOTHING && !ld->twice) {
         ld->said = what;
         return CELLAR_OK;
     }
@@ -36,18 +36,18 @@ static cellar_err cache_say(cellar_load *ld, uint8_t what)
     return CELLAR_E_RESULT_TWICE;
 }
 
-static cellar_err cache_say_trouble(cellar_load *ld, cellar_err err)
+static cellar_err cache_report_error(cellar_load *ld, cellar_err err)
 {
-    if (ld->said == CACHE_SAID_VALUE) { ld->said = CACHE_SAID_NOTHING; }
-    ld->trouble = err;
+    if (ld->said == CACHE_REPORTED_VALUE) { ld->said = CACHE_REPORTED_NOTHING; }
+    ld->setter_err = err;
     return err;
 }
 
 /* Allocate a value result. Return NULL with *err if it is refused. */
-static flight_bytes *cache_say_value(cellar_load *ld, const void *value, size_t value_len,
+static flight_bytes *cache_report_value(cellar_load *ld, const void *value, size_t value_len,
                                      cellar_err *err)
 {
-    *err = cache_say(ld, CACHE_SAID_VALUE);
+    *err = cache_report(ld, CACHE_REPORTED_VALUE);
     if (*err != CELLAR_OK) { return NULL; }
     *err = cache_load_room(ld->call->c, value, value_len);
     flight_bytes *b = NULL;
@@ -56,8 +56,8 @@ static flight_bytes *cache_say_value(cellar_load *ld, const void *value, size_t 
         if (b == NULL) { *err = CELLAR_E_NOMEM; }
     }
     if (b == NULL) {
-        if (*err == CELLAR_E_INVAL) { ld->said = CACHE_SAID_NOTHING; }
-        if (*err != CELLAR_E_INVAL) { (void)cache_say_trouble(ld, *err); }
+        if (*err == CELLAR_E_INVAL) { ld->said = CACHE_REPORTED_NOTHING; }
+        if (*err != CELLAR_E_INVAL) { (void)cache_report_error(ld, *err); }
         return NULL;
     }
     ld->value = b;
@@ -68,7 +68,7 @@ static flight_bytes *cache_say_value(cellar_load *ld, const void *value, size_t 
 CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len)
 {
     cellar_err err;
-    flight_bytes *b = cache_say_value(load, value, value_len, &err);
+    flight_bytes *b = cache_report_value(load, value, value_len, &err);
     if (b != NULL && value_len != 0) { memcpy(b->data, value, value_len); }
     return err;
 }
@@ -78,20 +78,20 @@ CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, voi
     cellar_err err;
     if (value == NULL) { return CELLAR_E_INVAL; }
     *value = NULL;
-    flight_bytes *b = cache_say_value(load, "", value_len, &err);
+    flight_bytes *b = cache_report_value(load, "", value_len, &err);
     if (b == NULL) { return err; }
     if (value_len != 0) { memset(b->data, 0, value_len); }
     *value = b->data;
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void cache_load_trouble(struct cellar_load *ld, cellar_err err)
+CELLAR_PRIVATE void cache_load_setter_failed(struct cellar_load *ld, cellar_err err)
 {
     if (ld->value == NULL) { return; }
     flight_draft(ld->f, NULL);
     flight_bytes_drop(ld->value);
     ld->value = NULL;
-    (void)cache_say_trouble(ld, err);
+    (void)cache_report_error(ld, err);
 }
 
 static void cache_buf_free(void *value, void *ctx)
@@ -106,14 +106,14 @@ CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
     if (load->buf.load == load && (load->value != NULL || load->buf.failed != CELLAR_OK)) {
         return &load->buf;
     }
-    if (cache_say(load, CACHE_SAID_VALUE) != CELLAR_OK) { return NULL; }
+    if (cache_report(load, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
     cache_store *s = load->call->c->store;
     unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);
     flight_bytes *b = block != NULL
                           ? flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL) : NULL;
     if (b == NULL) {
         cellar_free(block);
-        (void)cache_say_trouble(load, CELLAR_E_NOMEM);
+        (void)cache_report_error(load, CELLAR_E_NOMEM);
         return NULL;
     }
     load->value = b;
@@ -127,7 +127,7 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
                                        void (*free_fn)(void *value, void *ctx), void *ctx)
 {
     if (free_fn == NULL || value == NULL) { return CELLAR_E_INVAL; }
-    cellar_err err = cache_say(load, CACHE_SAID_VALUE);
+    cellar_err err = cache_report(load, CACHE_REPORTED_VALUE);
     flight_bytes *b = NULL;
     if (err == CELLAR_OK) {
         err = cache_load_room(load->call->c, value, value_len);
@@ -135,7 +135,7 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
             b = flight_bytes_give(&load->call->c->store->hooks, value, value_len, free_fn, ctx);
             if (b == NULL) { err = CELLAR_E_NOMEM; }
         }
-        if (b == NULL) { (void)cache_say_trouble(load, err); }
+        if (b == NULL) { (void)cache_report_error(load, err); }
     }
     if (b == NULL) {
         free_fn(value, ctx);
@@ -148,12 +148,12 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
 
 CELLAR_API cellar_err cellar_load_absent(cellar_load *load)
 {
-    return cache_say(load, CACHE_SAID_NONE);
+    return cache_report(load, CACHE_REPORTED_NONE);
 }
 
 CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load)
 {
-    return cache_say(load, CACHE_SAID_SAME);
+    return cache_report(load, CACHE_REPORTED_SAME);
 }
 
 CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,

@@ -179,16 +179,17 @@ BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_thread_record *s
 }
 
 /* Set the most common case: only a time to live, over an entry of the same size, without observers;
- * `told`: with a tier only. Return false in doubt, with nothing done: the caller starts over. */
+ * `observed`: with a tier only. Return false in doubt, with nothing done: the caller starts
+ * over. */
 BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_thread_record *self, const l1_key *k,
-                                       const void *value, size_t value_len, const bool told)
+                                       const void *value, size_t value_len, const bool observed)
 {
     int64_t deadline;
     if (!cache_set_plain(c, &deadline)) { return false; }
     cache_frame f;
-    if (told) { cache_change_begin(&f, true, false); }
+    if (observed) { cache_change_begin(&f, true, false); }
     const bool done = l1_set_hit(c->l1, k, value, value_len, deadline);
-    if (told) { cache_change_end(c, &f, k); }
+    if (observed) { cache_change_end(c, &f, k); }
     if (!done) { return false; }
     cache_set_counted(c, self, k);
     stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);

@@ -233,7 +233,7 @@ static void warm_left(void *arg)
 static void warm_main(void *arg)
 {
     const int cancel = base_cancel_off();
-    base_callout(warm_turns, warm_left, arg, cancel);
+    base_run_callback(warm_turns, warm_left, arg, cancel);
 }
 
 static warm_slot *warm_slot_at(warm_call *w, uint32_t i)
@@ -414,7 +414,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     w->o = full;
     w->since_ns = base_now_ns();
     const int cancel = base_cancel_off();
-    base_callout(warm_run, warm_caller_left, w, cancel);
+    base_run_callback(warm_run, warm_caller_left, w, cancel);
     warm_finish(w);
     err = w->err;
     base_cancel_set(cancel);

@@ -67,7 +67,7 @@ CELLAR_API cellar_err cellar_write_through(cellar *c, const void *key, size_t ke
     if (err != CELLAR_OK) { return err; }
     write_through_call w = { c, key, key_len, value, value_len, fn, ctx, CELLAR_OK };
     const int cancel = base_cancel_off();
-    base_callout(write_through_body, write_through_left, &w, cancel);
+    base_run_callback(write_through_body, write_through_left, &w, cancel);
     base_cancel_set(cancel);
     err = w.err;
     /* The source may have the key now, whatever the writer returned. */

@@ -280,9 +280,9 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
             verdict = l1_weigh(c, s, pos, r, hash, q, verdict);
         }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            const l1_say say = l1_quota_judge(c, s, r->generation, weight, freed);
-            spared = say == L1_SAY_KEEP;
-            if (say == L1_SAY_DROP) { verdict.keep = false; }
+            const l1_quota_verdict say = l1_quota_judge(c, s, r->generation, weight, freed);
+            spared = say == L1_JUDGED_KEEP;
+            if (say == L1_JUDGED_DROP) { verdict.keep = false; }
         }
         if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !spared && !force) {
             spared = l1_is_written(c, pos, r, hash);

@@ -23,24 +23,24 @@
 
 #define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
 
-BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
+BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
                                                uint64_t weight, l1_freed *f)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, generation);
-    if (number == 0) { return L1_SAY_NOTHING; }
+    if (number == 0) { return L1_JUDGED_NOTHING; }
     l1_quota_look(c, s, q);
     l1_quota *o = &q->of[number - 1];
     const uint64_t bytes = base_load_rlx(&o->bytes), floor = base_load_rlx(&o->floor);
     if (floor != 0 && bytes < floor + weight) {
         if (f->spared < L1_QUOTA_KEEPS) {
             f->spared++;
-            return L1_SAY_KEEP;
+            return L1_JUDGED_KEEP;
         }
         base_add_rlx(&o->breached, (uint64_t)1);
-        return L1_SAY_DROP;
+        return L1_JUDGED_DROP;
     }
-    return bytes > base_load_rlx(&o->ceiling) ? L1_SAY_DROP : L1_SAY_NOTHING;
+    return bytes > base_load_rlx(&o->ceiling) ? L1_JUDGED_DROP : L1_JUDGED_NOTHING;
 }
 
 /* Move the pass to the next segment in the order small, main, small. */

@@ -9,8 +9,10 @@
 #define L1_QUOTA_KEEPS 64u
 #define L1_QUOTA_LOOKS 128u
 /* Decision of the share of a generation on a live record under the cursor. */
-typedef enum l1_say { L1_SAY_NOTHING, L1_SAY_KEEP, L1_SAY_DROP } l1_say;
-BASE_COLD CELLAR_PRIVATE l1_say l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
+typedef enum l1_quota_verdict {
+    L1_JUDGED_NOTHING, L1_JUDGED_KEEP, L1_JUDGED_DROP
+} l1_quota_verdict;
+BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
                                                uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_STRIPE);
 /* Drop entries of a generation at its ceiling before it stores one. */
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)

@@ -382,15 +382,15 @@ BASE_NOINLINE static cellar_err l1_incr_rest(l1 *c, const l1_key *k, int64_t del
         cellar_err err = CELLAR_OK;
         if (round != 0) { done = l1_incr_in_place(c, k, delta, now_value, &old, &err, stamp); }
         if (done == L1_APPEND) {
-            const bool told = base_load_rlx(&c->want_left) != 0;
+            const bool observed = base_load_rlx(&c->want_left) != 0;
             cellar_err range = CELLAR_OK;
             const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
-                               .old = told ? &old : NULL};
+                               .old = observed ? &old : NULL};
             err = l1_rewrite(c, k, &e, NULL, stamp);
             if (err == CELLAR_MISS && round < 64) { continue; } /* removed meanwhile */
             if (err == CELLAR_OK) {
                 err = range;
-                if (told && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
+                if (observed && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
             }
             done = L1_DONE;
         }

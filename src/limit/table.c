@@ -22,7 +22,7 @@ CELLAR_PRIVATE uint64_t limit_now(const cellar_limiter *l)
         static const base_clock system = { NULL, NULL, NULL };
         return (uint64_t)base_coarse_ms(&system) * 1000000u;
     }
-    return base_quick_ns();
+    return base_tsc_ns();
 }
 
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule)

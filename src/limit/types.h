@@ -156,7 +156,7 @@ struct cellar_limiter {
     /* read by every check; constant except state and set */
     _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
     unsigned char *table;
-    cellar_limiter_clock_fn clock; /* ns; NULL: base_quick_ns */
+    cellar_limiter_clock_fn clock; /* ns; NULL: base_tsc_ns */
     void *clock_ctx;
     uint32_t regions, region_buckets, slot_bytes, rule_count;
     uint32_t words;          /* of a slot: rule_count, and "banned until" if `multi` */

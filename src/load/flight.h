@@ -4,7 +4,7 @@
  *
  * ROLES      Leader: gets FLIGHT_LED, calls flight_end, which drops its ref.
  *            Waiter: gets FLIGHT_JOINED, calls flight_wait (or flight_leave), which drops its ref.
- *            Writer of the key: calls flight_overtake inside its window; the load becomes invalid.
+ *            Writer of the key: calls flight_invalidate inside its window: the load is invalid.
  *            Leader that stores its value: calls flight_may_publish inside its window.
  * PROTOCOL   Leader: attach, count + 1, fence, then look for the key again.
  *            Writer: make the window odd, then read the count.

@@ -13,7 +13,7 @@
 
 /* ---- inside windows ---- */
 
-CELLAR_PRIVATE void flight_overtake(flight_table *t, const flight_key *key)
+CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
     sync_take(FLIGHT, &s->lock);
@@ -53,14 +53,14 @@ CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f)
     sync_drop(FLIGHT, &s->lock);
 }
 
-static void flight_overtake_one(flight_table *t, flight *f,
+static void flight_invalidate_one(flight_table *t, flight *f,
                                 bool (*match)(void *ctx, const void *key, size_t len), void *ctx)
 {
     if (match(ctx, f->key, f->key_len)) { flight_detach(t, f); }
     flight_unref(t, f);
 }
 
-CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
+CELLAR_PRIVATE void flight_invalidate_match(flight_table *t, uint32_t generation,
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx)
 {
@@ -76,7 +76,7 @@ CELLAR_PRIVATE void flight_overtake_match(flight_table *t, uint32_t generation,
             sync_drop(FLIGHT, &s->lock);
             if (begun != NULL) { flight_unref(t, begun); }
             if (n != 0) { after = found[n - 1]->gen; }
-            for (unsigned j = 0; j < n; j++) { flight_overtake_one(t, found[j], match, ctx); }
+            for (unsigned j = 0; j < n; j++) { flight_invalidate_one(t, found[j], match, ctx); }
         } while (from != NULL);
     }
 }

@@ -137,7 +137,7 @@ static void sky_read(void *arg)
 static void sky_nothing(void *arg) { (void)arg; }
 
 /* A thread that may be lost inside a loader: its own frame is where it returns to. */
-static void sky_reader(void *arg) { base_callout(sky_read, sky_nothing, arg, 0); }
+static void sky_reader(void *arg) { base_run_callback(sky_read, sky_nothing, arg, 0); }
 
 static void sky_set(void)
 {

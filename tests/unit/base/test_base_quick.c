@@ -38,10 +38,10 @@ static uint64_t forged_now_ns(void)
 #define BASE_COUNTER() forged_counter()
 #define base_now_ns() forged_now_ns()
 #define base_counter_trusted() (forged.trusted)
-#define base_quick_ns forged_quick_ns
+#define base_tsc_ns forged_quick_ns
 uint64_t forged_quick_ns(void);
 #include "base/tsc_clock.c"
-#undef base_quick_ns
+#undef base_tsc_ns
 #undef base_now_ns
 
 static void forge(uint64_t per_us)
@@ -179,7 +179,7 @@ static void reader_during_a_new_line_reads_the_clock(void)
 /* ---- the real clock ---- */
 
 extern uint64_t base_now_ns(void);
-extern uint64_t base_quick_ns(void);
+extern uint64_t base_tsc_ns(void);
 
 static _Atomic uint64_t far_off;
 
@@ -187,7 +187,7 @@ static void *look(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 200000; i++) {
-        const uint64_t before = base_now_ns(), quick = base_quick_ns(), after = base_now_ns();
+        const uint64_t before = base_now_ns(), quick = base_tsc_ns(), after = base_now_ns();
         /* After a pause between two readings only their order is certain. */
         atomic_fetch_add(&far_off, quick + 200000 < before || quick > after + 200000);
     }
