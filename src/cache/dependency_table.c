@@ -173,17 +173,20 @@ BASE_NOINLINE static _Atomic uint64_t *cache_dep_add(cache_store *s, uint64_t ta
 CELLAR_PRIVATE uint64_t cache_dep_watch(cache_store *s, uint64_t tag, bool force)
 {
     const uint64_t bits = CACHE_DEP_USED | CACHE_DEP_WATCHED;
-    _Atomic uint64_t *word = cache_dep_word(s->deps, tag);
-    if (word == NULL) {
-        sync_take(DEPS, &s->deps->lock);
-        word = cache_dep_add(s, tag, force);
-        sync_drop(DEPS, &s->deps->lock);
+    for (;;) {
+        _Atomic uint64_t *word = cache_dep_word(s->deps, tag);
+        if (word == NULL) {
+            sync_take(DEPS, &s->deps->lock);
+            word = cache_dep_add(s, tag, force);
+            sync_drop(DEPS, &s->deps->lock);
+        }
+        if (word == NULL) { return 0; }
+        uint64_t w = base_load_acq(word);
+        while ((w & bits) != bits && !base_cas_sc(word, w, w | bits)) { w = base_load_acq(word); }
+        cache_dep_count(s->deps, w, bits);
+        /* Else the place has another tag by now. Its epoch may be that of the next record. */
+        if (BASE_LIKELY(cache_dep_word(s->deps, tag) == word)) { return w >> CACHE_DEP_EPOCH; }
     }
-    if (word == NULL) { return 0; }
-    uint64_t w = base_load_acq(word);
-    while ((w & bits) != bits && !base_cas_sc(word, w, w | bits)) { w = base_load_acq(word); }
-    cache_dep_count(s->deps, w, bits);
-    return w >> CACHE_DEP_EPOCH; /* moved meanwhile: never equal to the word of this tag again */
 }
 
 /* ---- entries ---- */
