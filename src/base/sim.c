@@ -819,6 +819,7 @@ CELLAR_PRIVATE int base_sim_thread_start(base_thread *t, const char *name)
 
 CELLAR_PRIVATE void base_sim_thread_join(base_thread *t)
 {
+    if (t->handle == 0) { return; } /* fiber 0 is the scenario */
     base_sim_point("thread.join");
     base_sim_fiber *f = &base_sim.fiber[t->handle];
     BASE_REQUIRE(f->thread == t);
@@ -828,6 +829,7 @@ CELLAR_PRIVATE void base_sim_thread_join(base_thread *t)
     }
     f->state = BASE_SIM_FREE;
     f->thread = NULL;
+    t->handle = 0;
 }
 
 CELLAR_PRIVATE bool base_sim_thread_gone(int32_t tid)

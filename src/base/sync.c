@@ -138,6 +138,13 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
     return base_sim_thread_start(t, name);
 }
 
+CELLAR_PRIVATE bool base_thread_try_join(base_thread *t)
+{
+    if (base_load_acq(&t->running) != 0) { return false; }
+    base_sim_thread_join(t);
+    return true;
+}
+
 CELLAR_PRIVATE void base_thread_join(base_thread *t)
 {
     sync_assert_none();
@@ -208,6 +215,15 @@ drop_attr:
 out:
     if (e != 0) { base_store_rlx(&t->running, 0u); }
     return e;
+}
+
+CELLAR_PRIVATE bool base_thread_try_join(base_thread *t)
+{
+    pthread_t thread;
+    memcpy(&thread, &t->handle, sizeof thread);
+    if (t->handle != 0 && pthread_tryjoin_np(thread, NULL) != 0) { return false; }
+    t->handle = 0;
+    return true;
 }
 
 CELLAR_PRIVATE void base_thread_join(base_thread *t)

@@ -128,6 +128,8 @@ typedef struct base_thread { /* owned by the caller; must not move from start to
  * an errno. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name);
+/* Join a started thread, and return true, if it has ended. */
+CELLAR_PRIVATE bool base_thread_try_join(base_thread *t);
 /* Join a started thread. A second join does nothing. */
 CELLAR_PRIVATE void base_thread_join(base_thread *t);
 

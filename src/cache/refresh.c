@@ -184,8 +184,9 @@ static void cache_worker_more(cache_store *s)
     if (at != NULL) { s->worker_starting = true; }
     sync_drop(QUEUE, &s->job_lock);
     if (at == NULL) { return; }
-    if (again) { base_thread_join(at); }
-    const bool up = base_thread_start(at, cache_worker_main, s, "cellar-load") == 0;
+    /* Destructors of the thread that ended may still run, and this may be one of them. */
+    const bool free = !again || base_thread_try_join(at);
+    const bool up = free && base_thread_start(at, cache_worker_main, s, "cellar-load") == 0;
     sync_take(QUEUE, &s->job_lock);
     if (up && !again) { s->worker_count++; }
     s->worker_starting = false;
@@ -235,6 +236,15 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
     stats_add(cache_mine(call->c), STATS_REFRESH_DROPPED, 1);
 }
 
+static bool cache_workers_run(const cache_store *s) SYNC_HOLDS(QUEUE);
+static bool cache_workers_run(const cache_store *s)
+{
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        if (base_load_acq(&s->worker[i].running) != 0) { return true; }
+    }
+    return false;
+}
+
 CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
 {
     flight_table *t = base_load_sc(&s->flights);
@@ -252,7 +262,7 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
     }
     for (;;) {
         sync_take(QUEUE, &s->job_lock);
-        const bool mine = s->job_first != NULL && s->worker_count == 0;
+        const bool mine = s->job_first != NULL && !cache_workers_run(s);
         sync_drop(QUEUE, &s->job_lock);
         if (!mine) { return false; }
         cache_job *j = cache_job_pop(s);
@@ -312,10 +322,12 @@ CELLAR_PRIVATE bool cache_load_close(cache_store *s)
         if (t == NULL) { t = base_load_sc(&s->flights); }
     }
     for (uint32_t i = 0; i < s->worker_count; i++) { base_thread_join(&s->worker[i]); }
-    base_free(&s->account, BASE_MOD_STORE, s->worker,
-              (size_t)s->load_workers * sizeof *s->worker);
+    sync_take(QUEUE, &s->job_lock);
+    base_thread *workers = s->worker;
     s->worker = NULL;
     s->worker_count = 0;
+    sync_drop(QUEUE, &s->job_lock);
+    base_free(&s->account, BASE_MOD_STORE, workers, (size_t)s->load_workers * sizeof *workers);
     cache_jobs_drop(s);
     return true;
 }
