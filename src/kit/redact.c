@@ -63,7 +63,7 @@ static size_t kit_secret_end(const kit_text *t, size_t at, char quote)
         if (quote != '\0') {
             if (c == quote) { break; }
             if (c == '\\' && at + 1 < t->len) { at++; }
-        } else if (c <= ' ' || c == '&' || c == '"' || c == '\'') {
+        } else if ((unsigned char)c <= ' ' || c == '&' || c == '"' || c == '\'') {
             break;
         }
     }
@@ -128,7 +128,8 @@ static size_t kit_redact_formed(kit_text *t, size_t at)
         while (from < t->len && kit_space(t->in[from])) { kit_text_put(t, &t->in[from++], 1); }
     } else if (kit_text_has(t, at, "//")) {
         size_t end = at + 2; /* user and password, if '@' stands before the path */
-        while (end < t->len && t->in[end] > ' ' && strchr("/?#\"'<>", t->in[end]) == NULL) {
+        while (end < t->len && (unsigned char)t->in[end] > ' ' &&
+               strchr("/?#\"'<>", t->in[end]) == NULL) {
             end++;
         }
         while (end > at + 2 && t->in[end - 1] != '@') { end--; }

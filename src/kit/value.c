@@ -68,7 +68,8 @@ CELLAR_API cellar_err cellar_get_f64(cellar *c, const void *key, size_t key_len,
 CELLAR_API cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len, const float *x,
                                       size_t count, const cellar_set_opts *o)
 {
-    if ((x == NULL && count != 0) || count > CELLAR_VALUE_MAX / 4) { return CELLAR_E_INVAL; }
+    if (x == NULL && count != 0) { return CELLAR_E_INVAL; }
+    if (count > CELLAR_VALUE_MAX / 4) { return CELLAR_E_TOOBIG; }
     unsigned char small[KIT_FLOATS_SMALL * 4];
     const bool fits = count <= KIT_FLOATS_SMALL;
     unsigned char *bytes = fits ? small : base_alloc_raw(NULL, count * 4);

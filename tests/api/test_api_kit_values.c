@@ -356,6 +356,9 @@ static void secrets_are_masked_and_the_rest_stays(void)
         { "a token of thanks", "a token of thanks" },
         { "task-abcdefgh", "task-abcdefgh" },
         { "token=", "token=" },
+        { "password=p\xc3\xa4ssword123 x", "password=p\xc3\xa4*** x" },
+        { "token=\xc3\x84" "bcdefgh", "token=\xc3\x84" "b***" },
+        { "ftp://u:p\xc3\xa4@host", "ftp://***@host" },
         { "\"secret\":\"a\\\"bcdefgh\"", "\"secret\":\"a\\\"***\"" },
         { "", "" }
     };
@@ -382,13 +385,13 @@ static void no_eight_bytes_of_a_planted_secret_survive(void)
         "https://u:", "api-key=", "Set-Cookie: "
     };
     static const char *const after_it[] = { "", " end", "\"", "\n", "", "'", "@host", "&b=1", "\r\n" };
-    static const char letters[] = "abcXYZ019-_.~+/=,;:()[]{}%";
+    static const char letters[] = "abcXYZ019-_.~+/=,;:()[]{}%\x80\xff";
     static const char noise[] = "ab :=\"'/\n-_sktoken@";
     state = t_seed() + 2;
     for (uint64_t round = 0; round < t_share(200000) / T_COST + 2000 && !t_failed(); round++) {
         char secret[24], text[160], out[640];
         const size_t n = 8 + draw(15), which = draw(9);
-        for (size_t i = 0; i < n; i++) { secret[i] = letters[draw(which == 6 ? 14 : 25)]; }
+        for (size_t i = 0; i < n; i++) { secret[i] = letters[draw(which == 6 ? 14 : 28)]; }
         if (which == 6) { /* a '/' ends the host of a URL */
             for (size_t i = 0; i < n; i++) { secret[i] = secret[i] == '/' ? 'q' : secret[i]; }
         }
