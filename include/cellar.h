@@ -330,8 +330,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 /* Copy the value of `key` into `buf`.
  * in:      key; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     *value_len is the full size, also when the value does not fit; optional
- * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a value
- *          over half a segment while all pin slots are taken)
+ * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a large
+ *          value while all pin slots are taken)
  * owns:    nothing changes hands
  * thread:  any; a usual hit takes no lock
  * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock reading unless the

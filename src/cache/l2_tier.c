@@ -10,7 +10,7 @@
  * LOCKING    None of its own.
  * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
  *            disk and not written to it.
- * SEE ALSO   tier.c (calls of any tier), l2_tier_none.c (builds without src/l2). */
+ * SEE ALSO   tier_calls.c, tier_store.c (any tier), l2_tier_none.c (builds without src/l2). */
 #include "cache/l2_tier.h"
 
 #include "cache/bloom_persist.h"
@@ -26,7 +26,6 @@
 #include "l2/l2.h"
 
 #define CACHE_DISK_MIN_TTL_MS 10000
-#define CACHE_SPILL_BYTES ((size_t)64 << 10) /* of one value */
 
 _Static_assert(L2_TAG_OF_LIFE == CACHE_TIER_TAG_OF_LIFE, "one tag, two floors");
 
@@ -309,8 +308,6 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
     s->disk_tier = (cache_tier){
         .ctx = s,
-        .survives_restart = true,
-        .kill_is_synchronous = true,
         .hash_key = cache_disk_hash_key,
         .get = cache_disk_get,
         .put = cache_disk_put,

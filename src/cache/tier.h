@@ -67,7 +67,6 @@ typedef struct cache_tier_stats {
 
 typedef struct cache_tier {
     void *ctx;
-    bool survives_restart, kill_is_synchronous, shared_with_others;
     uint64_t max_value_bytes;
     /* Called before the first key is hashed; false: the store makes its own key. */
     bool (*hash_key)(void *ctx, base_hash_key *out);

@@ -191,7 +191,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_lock_key(c, k->hash, &h, true);
             found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
-            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
+            const bool any = e->renew == NULL && !e->add; /* negative entries, too */
+            const bool there = any ? l1_is_fresh(o) : o == L1_GONE_VALUE;
             const bool may = there || l1_may_renew(c, found, &slot, e);
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */

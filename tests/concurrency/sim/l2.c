@@ -874,7 +874,7 @@ static void sim_ends_glob_end(void *ctx, uint64_t walk)
 }
 
 static const cache_tier sim_ends_tier = {
-    .survives_restart = true, .kill_is_synchronous = true, .hash_key = sim_ends_hash_key,
+    .hash_key = sim_ends_hash_key,
     .attach = sim_ends_attach, .get = sim_ends_get, .put = sim_ends_put, .kill = sim_ends_kill,
     .nothing = sim_ends_nothing, .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
     .glob_end = sim_ends_glob_end,

@@ -279,7 +279,7 @@ static void low_forked(void *ctx)
 }
 
 static const cache_tier tier = {
-    .survives_restart = true, .hash_key = low_hash_key, .attach = low_attach, .get = low_get,
+    .hash_key = low_hash_key, .attach = low_attach, .get = low_get,
     .put = low_put, .kill = low_kill, .bump = low_bump, .tick = low_tick, .close = low_close,
     .forked = low_forked,
 };
