@@ -165,7 +165,7 @@ static void run(uint64_t share, uint64_t memory_bytes, const char *path)
     settings cfg = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     pthread_t thread[THREADS];
-    soup.reads = t_env_u64("DEPS_READS", t_share(share));
+    soup.reads = t_env_u64("DEPS_READS", t_share(share) / T_COST);
     o.track_dependencies = 1;
     cfg.config.memory_bytes = memory_bytes;
     cfg.config.root = &o;
