@@ -65,17 +65,17 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *name
 
 /* ---- delivery ---- */
 
-typedef struct cache_ears { /* listeners of one event */
+typedef struct cache_recipients { /* listeners of one event */
     unsigned count;
     uint8_t at[CACHE_LISTENERS_MAX];
     cellar_listener_fn fn[CACHE_LISTENERS_MAX];
     void *ctx[CACHE_LISTENERS_MAX];
-} cache_ears;
+} cache_recipients;
 
 /* Take a snapshot of the listeners for one event. Return false if a listener of a single namespace
  * exists and the namespace of the entry is unknown. */
-static bool cache_ears_take(cache_store *s, const cellar *namespace, bool known, cellar_cause cause,
-                            cache_ears *e)
+static bool cache_recipients_take(cache_store *s, const cellar *namespace, bool known,
+                                  cellar_cause cause, cache_recipients *e)
 {
     bool all = true;
     const uint32_t bit = 1u << (unsigned)cause;
@@ -98,7 +98,7 @@ static bool cache_ears_take(cache_store *s, const cellar *namespace, bool known,
     return all;
 }
 
-static void cache_ears_drop(cache_store *s, const cache_ears *e)
+static void cache_recipients_drop(cache_store *s, const cache_recipients *e)
 {
     bool wake[CACHE_LISTENERS_MAX] = { false };
     cellar *namespace[CACHE_LISTENERS_MAX];
@@ -120,16 +120,16 @@ static void cache_ears_drop(cache_store *s, const cache_ears *e)
 }
 
 static void cache_tell(cache_store *s, const l1_left *what, cellar *namespace,
-                       const cache_whose *whose)
+                       const cache_generation_info *info)
 {
-    cache_ears ears;
-    const cellar_cause cause = cache_cause(what, whose->dead_by);
-    if (!cache_ears_take(s, namespace, whose->known, cause, &ears)) {
+    cache_recipients recipients;
+    const cellar_cause cause = cache_cause(what, info->dead_by);
+    if (!cache_recipients_take(s, namespace, info->known, cause, &recipients)) {
         stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
     }
-    if (ears.count == 0) { return; }
+    if (recipients.count == 0) { return; }
     const cellar_event event = {
-        .ns = whose->dropped ? NULL : namespace,
+        .ns = info->dropped ? NULL : namespace,
         .key = what->key,
         .key_len = what->key_len,
         .value = what->value,
@@ -140,21 +140,21 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *namespace,
     };
     base_thread_record *self = base_thread_self();
     self->depth++;
-    for (unsigned i = 0; i < ears.count; i++) {
+    for (unsigned i = 0; i < recipients.count; i++) {
         sync_assert_none();
-        ears.fn[i](&event, ears.ctx[i]);
+        recipients.fn[i](&event, recipients.ctx[i]);
     }
     self->depth--;
-    cache_ears_drop(s, &ears);
-    stats_count(s->stats, STATS_LISTENER_CALL, ears.count);
+    cache_recipients_drop(s, &recipients);
+    stats_count(s->stats, STATS_LISTENER_CALL, recipients.count);
 }
 
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 {
     cache_store *s = ctx;
-    cache_whose whose;
-    cellar *namespace = cache_generation_namespace(s, what->generation, &whose);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && namespace != NULL && !whose.dropped) {
+    cache_generation_info info;
+    cellar *namespace = cache_generation_namespace(s, what->generation, &info);
+    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
         if (namespace->no_disk) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         } else {
@@ -165,7 +165,7 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
         if (base_thread_self()->depth >= CACHE_LISTEN_DEPTH) {
             stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
         } else {
-            cache_tell(s, what, namespace, &whose);
+            cache_tell(s, what, namespace, &info);
         }
     }
     if (namespace != NULL) { cache_namespace_release(namespace); }

@@ -200,22 +200,22 @@ CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
 }
 
 CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
-                                                  cache_whose *whose)
+                                                  cache_generation_info *info)
 {
-    *whose = (cache_whose){ .dead_by = CELLAR_CAUSE_CLEARED };
+    *info = (cache_generation_info){ .dead_by = CELLAR_CAUSE_CLEARED };
     cellar *found = NULL;
     sync_take(NAMESPACE, &s->namespace_lock);
     const cache_generations *t = base_load_rlx(&s->generations);
     const uint64_t w = base_load_rlx(&t->cell[generation & t->mask]);
     if (CACHE_CELL_GENERATION(w) == generation && w != 0) {
         const uint32_t cause = CACHE_CELL_CAUSE(w);
-        whose->known = true;
-        if (cause != CELLAR_CAUSE_NONE) { whose->dead_by = (cellar_cause)cause; }
+        info->known = true;
+        if (cause != CELLAR_CAUSE_NONE) { info->dead_by = (cellar_cause)cause; }
         cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
         if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
             found = v;
         }
-        whose->dropped = found != NULL && found->dropped;
+        info->dropped = found != NULL && found->dropped;
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     return found;

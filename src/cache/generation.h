@@ -27,15 +27,15 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s);
 CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation);
 CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation);
 
-typedef struct cache_whose {
+typedef struct cache_generation_info {
     cellar_cause dead_by; /* cause of the end, if the generation is dead */
     bool known;           /* the table still has the generation */
     bool dropped;         /* the namespace was dropped */
-} cache_whose;
+} cache_generation_info;
 
 /* Find the namespace of a generation, with a ref. Return NULL if it is unknown or freed. */
 CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t generation,
-                                                  cache_whose *whose);
+                                                  cache_generation_info *info);
 /* Make the key again with the new generation, after a veto because the namespace was cleared. */
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k);
 

@@ -23,9 +23,9 @@
 /* Report the breaker pass of a lost lease. */
 static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
 {
-    cache_whose whose;
+    cache_generation_info info;
     if (note == 0) { return; }
-    cellar *namespace = cache_generation_namespace(ctx, generation, &whose);
+    cellar *namespace = cache_generation_namespace(ctx, generation, &info);
     if (namespace == NULL) { return; } /* dropped or forgotten, and its breaker with it */
     cellar_breaker *b = base_load_acq(&namespace->breaker);
     if (b != NULL) { cache_breaker_report(b, (uint32_t)(note - 1), BREAKER_FAILED); }

@@ -980,7 +980,7 @@ static void sim_ends_killer(void *arg)
 
 static void sim_l2_ends_run(void)
 {
-    static const uint32_t whose[2] = { 0, 1 };
+    static const uint32_t info[2] = { 0, 1 };
     settings cfg = settings_default();
     base_sim_calm(true);
     memset(&disk, 0, sizeof disk);
@@ -998,9 +998,9 @@ static void sim_l2_ends_run(void)
     const cellar_config linked = settings_config(&cfg);
     BASE_SIM_CHECK(cache_open(&linked, &sim_ends_tier, 0, &ends.c) == CELLAR_OK);
     base_sim_calm(false);
-    base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&whose[0]);
+    base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&info[0]);
     if (base_sim_below(2) == 0) {
-        base_sim_spawn("setter-2", sim_ends_setter, (void *)(uintptr_t)&whose[1]);
+        base_sim_spawn("setter-2", sim_ends_setter, (void *)(uintptr_t)&info[1]);
     }
     base_sim_spawn("reader", sim_ends_reader, NULL);
     base_sim_spawn("ender", sim_ends_ender, NULL);
