@@ -5,25 +5,13 @@
  *         each text once; a vector that fails leaves the caller's floats unchanged.
  * Method: one field of a request changed after the other; loaders of this file that count, fail and
  *         return too little; IEEE 754 halves against a table. */
-#include "tests/support/t.h"
+#include "tests/support/api_kit.h"
 
 #include <math.h>
 
-#include "cellar.h"
-#include "cellar_admin.h"
 #include "cellar_kit.h"
 
-static cellar *store(void)
-{
-    cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
-    cellar *c = NULL;
-    host.no_threads = 1;
-    cfg.memory_bytes = 16u << 20;
-    cfg.host = &host;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
+#define STORE_BYTES ((uint64_t)16 << 20)
 
 static cellar_bytes text_of(const char *p) { return (cellar_bytes){ p, strlen(p) }; }
 
@@ -199,7 +187,7 @@ static cellar_err answer(cellar_llm *llm, const request *q, model *m, char out[6
 
 static void complete_answer_is_stored_and_what_it_saved_is_counted(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     cellar_llm_stats s = cellar_llm_stats_default();
     model m = { "Yes.", 1, 0, CELLAR_OK };
@@ -228,7 +216,7 @@ static void complete_answer_is_stored_and_what_it_saved_is_counted(void)
 
 static void incomplete_answer_and_failure_are_not_stored(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     model m = { "Ye", 0, 0, CELLAR_OK };
     char got[64];
@@ -257,7 +245,7 @@ static void mode_decides_which_requests_are_cached(void)
         { CELLAR_LLM_DETERMINISTIC, 0.5, true, 1 }
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cellar *c = store();
+        cellar *c = api_open(STORE_BYTES);
         cellar_llm *llm = NULL;
         cellar_llm_opts o = cellar_llm_opts_default();
         model m = { "x", 1, 0, CELLAR_OK };
@@ -284,7 +272,7 @@ static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *
 
 static void stored_value_of_another_form_is_loaded_again(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
     model m = { "Yes.", 1, 0, CELLAR_OK };
     unsigned char key[CELLAR_KEY_BUILT_MAX];
@@ -386,7 +374,7 @@ static void only_missing_texts_are_loaded_each_once(void)
     cellar_err status[7];
     for (size_t i = 0; i < 7; i++) { texts[i] = text_of(words[i]); }
     for (uint32_t type = 1; type <= 3; type++) {
-        cellar *c = store();
+        cellar *c = api_open(STORE_BYTES);
         cellar_embeddings *e = embeddings(c, (cellar_vector_type)type, 0);
         embedder m = { 0, 0, 0, 0 };
         const float most = type == 1 ? 0 : type == 2 ? 0.0005f : 0.005f;
@@ -414,7 +402,7 @@ static void batches_are_cut_at_their_limit(void)
     cellar_bytes texts[N];
     static float out[N * DIM];
     cellar_err status[N];
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 7);
     embedder m = { 0, 0, 0, 0 };
     for (size_t i = 0; i < N; i++) {
@@ -434,7 +422,7 @@ static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
 {
     static const char *const words[] = { "a", "b", "c" };
     for (int fail = 1; fail <= 4; fail++) {
-        cellar *c = store();
+        cellar *c = api_open(STORE_BYTES);
         cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 1);
         embedder m = { 0, 0, 0, fail };
         cellar_bytes texts[3];
@@ -461,7 +449,7 @@ static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
 
 static void stored_vector_of_another_form_is_loaded_again(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 0);
     embedder m = { 0, 0, 0, 0 };
     const cellar_bytes texts[2] = { text_of("a"), text_of("c") };
@@ -506,7 +494,7 @@ static void halves_are_the_nearest_ones(void)
     static const float want[12] = { 1.0f, -2.0f, 65504.0f, 65504.0f, 65504.0f, 6.103515625e-05f,
                                     5.9604645e-08f, 0.0f, 5.9604645e-08f, 1.0f, 1.001953125f,
                                     0.33325195f };
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings_opts o = cellar_embeddings_opts_default();
     cellar_embeddings *e = NULL;
     const cellar_bytes text = text_of("x");
@@ -525,7 +513,7 @@ static void halves_are_the_nearest_ones(void)
 
 static void bad_options_are_refused(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = NULL;
     cellar_llm *llm = NULL;
     cellar_load_opts load = cellar_load_opts_default();

@@ -4,13 +4,13 @@
  *         value that is none is E_TYPE and stays. No piece of a secret survives redaction.
  * Method: random changes against a plain model; each cut and each changed byte of a value; planted
  *         secrets in random texts. */
-#include "tests/support/t.h"
+#include "tests/support/api_kit.h"
 
 #include <math.h>
 
-#include "cellar.h"
-#include "cellar_admin.h"
 #include "cellar_kit.h"
+
+#define STORE_BYTES ((uint64_t)8 << 20)
 
 static uint64_t state;
 
@@ -23,25 +23,13 @@ static uint64_t draw(uint64_t n)
     return (x ^ x >> 31) % n;
 }
 
-static cellar *store(void)
-{
-    cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
-    cellar *c = NULL;
-    host.no_threads = 1;
-    cfg.memory_bytes = 8u << 20;
-    cfg.host = &host;
-    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
-    return c;
-}
-
 /* ---- numbers and vectors ---- */
 
 static void numbers_come_back_as_stored(void)
 {
     static const int64_t ints[] = { 0, 1, -1, INT64_MIN, INT64_MAX };
     static const double reals[] = { 0.0, -0.0, 1.5, -1e300, INFINITY };
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     for (size_t i = 0; i < 5; i++) {
         int64_t x = 5;
         double y = 5;
@@ -70,7 +58,7 @@ static void vectors_come_back_as_stored(void)
 {
     static float x[3000], y[3000];
     unsigned char bytes[4];
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     for (size_t i = 0; i < 3000; i++) { x[i] = (float)i * 0.25f - 100.0f; }
     for (size_t n = 0; n <= 3000; n = n * 2 + 1) {
         size_t count = 1;
@@ -163,7 +151,7 @@ static void board_agrees(cellar *c, const model *m)
 
 static void board_agrees_with_a_sorted_array(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     model m;
     memset(&m, 0, sizeof m);
     state = t_seed();
@@ -193,7 +181,7 @@ static void board_agrees_with_a_sorted_array(void)
 
 static void hundred_and_first_place_leaves_the_board(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     char name[16];
     for (int i = 0; i <= 100; i++) {
         snprintf(name, sizeof name, "user %d", i);
@@ -211,7 +199,7 @@ static void hundred_and_first_place_leaves_the_board(void)
 
 static void board_refuses_no_numbers_and_keeps_its_value(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     const cellar_bytes member = { "a", 1 }, none = { NULL, 0 };
     double score = 9;
     T_EQ_I64(cellar_board_put(c, "b", 1, member, NAN, 10, NULL), CELLAR_E_INVAL);
@@ -249,7 +237,7 @@ static void damage(cellar *c, const unsigned char *value, size_t len, bool board
 
 static void damaged_value_is_no_board_and_no_list(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     unsigned char value[256];
     size_t len = 0;
     const cellar_bytes items[3] = { { "one", 3 }, { "", 0 }, { "three", 5 } };
@@ -273,7 +261,7 @@ static void damaged_value_is_no_board_and_no_list(void)
 static void list_agrees_with_an_array(void)
 {
     enum { CAP = 7 };
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     uint64_t all[CAP] = { 0 };
     uint32_t have = 0;
     state = t_seed() + 1;
@@ -315,7 +303,7 @@ static void list_agrees_with_an_array(void)
 
 static void twenty_first_item_leaves_the_list(void)
 {
-    cellar *c = store();
+    cellar *c = api_open(STORE_BYTES);
     for (int i = 0; i <= 20; i++) {
         const cellar_bytes item = { &i, sizeof i };
         T_EQ_I64(cellar_list_push(c, "l", 1, &item, 1, 20, NULL, NULL), CELLAR_OK);
