@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * replay_print: print the results of replay.c: table, JSON lines, curves by gnuplot. */
+#include "cli/replay_print.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+const replay_policy replay_policies[REPLAY_POLICIES] = {
+    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO },
+    { "s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO },
+    { "lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO },
+    { "fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO },
+    { "exact-fifo", true, 0, CLI_IDEAL_FIFO },
+    { "exact-lru", true, 0, CLI_IDEAL_LRU },
+    { "gdsf", true, 0, CLI_IDEAL_GDSF },
+    { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU },
+    { "belady", true, 0, CLI_IDEAL_BELADY },
+};
+
+const double replay_scale[CELLAR_ADVICE_COUNT] = { .25, .5, .71, 1, 1.41, 2, 4, 8 };
+
+static void replay_table(const replay_run *run)
+{
+    const replay_trace *t = &run->trace;
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+    cli_plain(stdout, t->name);
+    printf(": %s requests, %s objects, %s", cli_count(a, t->requests), cli_count(b, t->ids.count),
+           cli_bytes(c, t->unique_bytes));
+    if (t->writes != 0) { printf(", %s writes", cli_count(a, t->writes)); }
+    if (t->backwards != 0) {
+        printf("; %s times ran backwards and were replaced by the time before",
+               cli_count(a, t->backwards));
+    }
+    printf("\n%-12s %14s %12s %10s %10s %10s %8s %8s\n", "policy", "capacity", "requests",
+           "miss ratio", "byte m.r.", "reduction", "ns/req", "B/entry");
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        printf("%-12s %14s %12s %10.6f %10.6f ", replay_policies[r->policy].name,
+               cli_count(a, r->capacity), cli_count(b, r->counts.requests), r->miss_ratio,
+               r->byte_miss_ratio);
+        if (r->has_reduction) { printf("%10.4f ", r->reduction); } else { printf("%10s ", "-"); }
+        printf("%8.1f ", r->ns);
+        if (r->has_metadata) { printf("%8.2f\n", r->metadata); } else { printf("%8s\n", "-"); }
+    }
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (r->counts.refused == 0) { continue; }
+        printf("%s at %s: %s values were too large to be stored\n",
+               replay_policies[r->policy].name, cli_count(a, r->capacity),
+               cli_count(b, r->counts.refused));
+    }
+}
+
+static void replay_lines(const replay_run *run, FILE *to)
+{
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        fprintf(to, "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":",
+                replay_policies[r->policy].name);
+        cli_json_string(to, run->trace.name);
+        fprintf(to, ",\"metric\":\"miss_ratio\",\"capacity\":%" PRIu64 ",\"mode\":\"%s\","
+                "\"value\":%.6f,\"byte_miss_ratio\":%.6f,\"requests\":%" PRIu64 ",\"threads\":%"
+                PRIu64 ",\"ns_per_request\":%.1f",
+                r->capacity, run->o->byte_mode ? "byte" : "object", r->miss_ratio,
+                r->byte_miss_ratio, r->counts.requests, run->o->threads, r->ns);
+        if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
+        if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
+        fputs("}\n", to);
+    }
+}
+
+/* Return the mean distance of the eight sizes, in percentage points. */
+static double replay_advice_error(const replay_result *r)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < CELLAR_ADVICE_COUNT; i++) {
+        sum += r->said[i] > r->is[i] ? r->said[i] - r->is[i] : r->is[i] - r->said[i];
+    }
+    return sum * 100 / CELLAR_ADVICE_COUNT;
+}
+
+static void replay_advice(const replay_run *run)
+{
+    char a[CLI_TEXT];
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        printf("advisor at %s, mean error %.2f points\n%-12s", cli_count(a, r->capacity),
+               replay_advice_error(r), "  size");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %6.2fx", replay_scale[k]); }
+        printf("\n%-12s", "  said");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->said[k]); }
+        printf("\n%-12s", "  replayed");
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->is[k]); }
+        printf("\n");
+    }
+}
+
+static void replay_advice_lines(const replay_run *run, FILE *to)
+{
+    for (size_t i = 0; i < run->result_n; i++) {
+        const replay_result *r = &run->result[i];
+        if (!r->has_advice) { continue; }
+        fputs("{\"bench\":\"replay\",\"subject\":\"advisor\",\"workload\":", to);
+        cli_json_string(to, run->trace.name);
+        fprintf(to, ",\"metric\":\"advice_error\",\"unit\":\"points\",\"capacity\":%" PRIu64
+                ",\"mode\":\"%s\",\"value\":%.4f,\"sizes\":[", r->capacity,
+                run->o->byte_mode ? "byte" : "object", replay_advice_error(r));
+        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) {
+            fprintf(to, "%s{\"scale\":%.2f,\"said\":%.6f,\"is\":%.6f}", k != 0 ? "," : "",
+                    replay_scale[k], r->said[k], r->is[k]);
+        }
+        fputs("]}\n", to);
+    }
+}
+
+void replay_print(const replay_run *run)
+{
+    replay_table(run);
+    replay_advice(run);
+}
+
+void replay_print_json(const replay_run *run, FILE *to)
+{
+    replay_lines(run, to);
+    replay_advice_lines(run, to);
+}
+
+/* Print a string of gnuplot in single quotes. */
+static void replay_quoted(FILE *to, const char *text)
+{
+    fputc('\'', to);
+    for (; *text != '\0'; text++) {
+        if (*text == '\'') { fputc('\'', to); }
+        fputc((unsigned char)*text < 32 ? '?' : *text, to);
+    }
+    fputc('\'', to);
+}
+
+/* Colours for readers with any kind of colour vision (Okabe, Ito 2008). */
+static const char *const replay_colours[] = { "#000000", "#0072b2", "#d55e00", "#009e73", "#56b4e9",
+                                              "#e69f00", "#cc79a7", "#808080" };
+#define REPLAY_COLOURS (sizeof replay_colours / sizeof replay_colours[0])
+
+/* Print a tic for each capacity of the run: those of the first policy. */
+static void replay_tics(const replay_run *run, FILE *to)
+{
+    const char *before = "set xtics rotate by -40 (";
+    uint64_t least = UINT64_MAX, most = 1;
+    for (size_t i = 0; i < run->result_n; i++) {
+        if (run->result[i].policy != run->o->policy[0]) { continue; }
+        char label[CLI_TEXT];
+        const uint64_t c = run->result[i].capacity;
+        fprintf(to, "%s\"%s\" %" PRIu64, before,
+                run->o->byte_mode ? cli_bytes(label, c) : cli_count(label, c), c);
+        before = ", ";
+        least = c < least ? c : least;
+        most = c > most ? c : most;
+    }
+    fprintf(to, ")\nset xrange [%.6g:%.6g]\n", (double)least / 1.3, (double)most * 1.3);
+}
+
+static void replay_script(const replay_run *run, const char *file, FILE *to)
+{
+    const replay_options *o = run->o;
+    const size_t n = strlen(file);
+    const bool png = n > 4 && strcmp(file + n - 4, ".png") == 0;
+    fprintf(to, "terminal = '%s'\n%sset terminal @terminal size 900,560\nset output ",
+            png ? "png" : "svg", /* plain png knows no dashes */
+            png ? "if (strstrt(GPVAL_TERMINALS, 'pngcairo')) terminal = 'pngcairo'\n" : "");
+    replay_quoted(to, file);
+    fputs("\nset title ", to);
+    replay_quoted(to, run->trace.name);
+    fprintf(to, " noenhanced\nset logscale x\nset xlabel 'capacity (%s, logarithmic)'\n"
+            "set ylabel 'miss ratio'\nset format y '%%.2f'\nset grid lc rgb '#d0d0d0'\n"
+            "set key outside right top Left reverse\n"
+            "set offsets graph 0, graph 0, graph 0.02, graph 0.02\n",
+            o->byte_mode ? "bytes" : "entries");
+    replay_tics(run, to);
+    fputs("plot ", to);
+    for (unsigned p = 0; p < o->policy_count; p++) {
+        const bool exact = replay_policies[o->policy[p]].exact;
+        fprintf(to, "%s'-' using 1:2 with linespoints lw %d dt %d pt %u lc rgb '%s' title '%s'",
+                p != 0 ? ", " : "", p == 0 ? 3 : 2, exact ? 2 : 1, p + 4,
+                replay_colours[p % REPLAY_COLOURS], replay_policies[o->policy[p]].name);
+    }
+    fputc('\n', to);
+    for (unsigned p = 0; p < o->policy_count; p++) {
+        for (size_t i = 0; i < run->result_n; i++) {
+            if (run->result[i].policy != o->policy[p]) { continue; }
+            fprintf(to, "%" PRIu64 " %.6f\n", run->result[i].capacity, run->result[i].miss_ratio);
+        }
+        fputs("e\n", to);
+    }
+}
+
+int replay_plot(const replay_run *run, bool several)
+{
+    char file[512];
+    const char *plot = run->o->plot, *dot = strrchr(plot, '.');
+    const bool suffix = dot != NULL && strchr(dot, '/') == NULL;
+    const int stem = (int)(suffix ? (size_t)(dot - plot) : strlen(plot));
+    const int n = several ? snprintf(file, sizeof file, "%.*s-%s%s", stem, plot, run->trace.name,
+                                     plot + stem)
+                          : snprintf(file, sizeof file, "%s", plot);
+    if (n < 0 || (size_t)n >= sizeof file) {
+        cli_complain("replay",
+                     "the file name of --plot must have at most %zu bytes with the name "
+                     "of the trace; give a shorter one",
+                     sizeof file - 1);
+        return CLI_USAGE;
+    }
+    FILE *script = tmpfile();
+    if (script == NULL) {
+        cli_complain("replay",
+                     "--plot cannot make a temporary file: %s; set TMPDIR to a folder "
+                     "with room",
+                     cli_errno_text(errno));
+        return CLI_NO_START;
+    }
+    replay_script(run, file, script);
+    (void)fseek(script, 0, SEEK_SET);
+    (void)lseek(fileno(script), 0, SEEK_SET);
+    char *const argv[] = { (char *)(uintptr_t)"gnuplot", NULL };
+    posix_spawn_file_actions_t act;
+    pid_t child = 0;
+    int status = 0, err = posix_spawn_file_actions_init(&act);
+    if (err == 0) { err = posix_spawn_file_actions_adddup2(&act, fileno(script), 0); }
+    if (err == 0) { err = posix_spawnp(&child, "gnuplot", &act, NULL, argv, environ); }
+    posix_spawn_file_actions_destroy(&act);
+    if (err == 0) {
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    }
+    fclose(script);
+    if (err != 0) {
+        cli_complain("replay", "--plot needs gnuplot (%s); install it or leave out --plot",
+                     err == ENOENT ? "not installed" : cli_errno_text(err));
+        return CLI_NO_START;
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        cli_complain("replay", "gnuplot could not draw %s; name a file that can be written", file);
+        return CLI_INTERNAL;
+    }
+    return CLI_DONE;
+}

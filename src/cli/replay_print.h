@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * replay_print: the options, state and results of a replay; the printing of its results. */
+#ifndef CLI_REPLAY_PRINT_H
+#define CLI_REPLAY_PRINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cellar_observe.h"
+#include "cli/cli.h"
+#include "cli/ideal.h"
+#include "cli/trace.h"
+
+#define REPLAY_POLICIES 9u
+#define REPLAY_ENGINE_ALL 4u /* policies at the start of the table: the default */
+#define REPLAY_CAPACITIES_MAX 64u
+
+typedef struct replay_policy {
+    const char *name;
+    bool exact;
+    uint32_t eviction;    /* CELLAR_EVICT_...; engine */
+    cli_ideal_kind ideal; /* exact */
+} replay_policy;
+
+/* Engine policies first. */
+extern const replay_policy replay_policies[REPLAY_POLICIES];
+
+typedef struct replay_capacity { /* as given */
+    bool share;                  /* share of the objects or of their bytes; else a number */
+    double fraction;
+    uint64_t value;
+} replay_capacity;
+
+typedef struct replay_options {
+    unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
+    replay_capacity capacity[REPLAY_CAPACITIES_MAX];
+    unsigned capacity_count;
+    bool default_capacities, byte_mode, objects, advisor;
+    cli_trace_how how;
+    uint64_t stripes, threads;
+    const char *json, *plot;
+} replay_options;
+
+typedef struct replay_counts {
+    uint64_t requests, misses, bytes, missed_bytes, refused;
+} replay_counts;
+
+typedef struct replay_result { /* one policy at one capacity */
+    unsigned policy;
+    uint64_t capacity;
+    replay_counts counts;
+    double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
+    bool has_reduction, has_metadata;
+    bool has_advice;
+    double said[CELLAR_ADVICE_COUNT]; /* hit ratios by the advisor */
+    double is[CELLAR_ADVICE_COUNT];   /* hit ratios of replays */
+} replay_result;
+
+typedef struct replay_trace { /* results of the scan */
+    const char *path, *form;
+    char name[96];
+    uint64_t requests, writes, unique_bytes, backwards, largest;
+    cli_ids ids;
+    bool again, scanned;
+} replay_trace;
+
+typedef struct replay_run {
+    const replay_options *o;
+    const cli_terminal *term;
+    cli_request *piece; /* REPLAY_PIECE */
+    replay_trace trace;
+    replay_result *result;
+    size_t result_n, result_room;
+    char why[CLI_TRACE_WHY]; /* sentence of the first error */
+    int code;            /* exit code of that error */
+    char doing[64];      /* for the live line */
+    uint64_t shown_ns;
+    bool live;
+    FILE *json;
+} replay_run;
+
+extern const double replay_scale[CELLAR_ADVICE_COUNT]; /* sizes of the advisor, in capacities */
+
+/* Print the results of one trace, for a reader. */
+void replay_print(const replay_run *run);
+/* Print one JSON object a line. */
+void replay_print_json(const replay_run *run, FILE *to);
+/* Draw the miss ratios of one trace with gnuplot. Return an exit code; say the reason on stderr.
+ * With several traces "out.svg" is "out-NAME.svg". */
+int replay_plot(const replay_run *run, bool several);
+
+#endif
