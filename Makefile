@@ -19,28 +19,28 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
-SRC_STATS = counters hist text
+SRC_STATS = counters hist hot text
 SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
             large_value change write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
             namespaces invalidations group_commit index_rebuild meta write read reclaim \
-            index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
-            geometry worker owner_images files forked stat check open inspect
+            image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
+            geometry worker owner_images files forked stat check open
 SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = version error handle explain_record dependency_table generation turn bloom_guard \
-            breaker_calls bloom_persist load_plan options settings tier_calls tags tier_store \
-            l2_tier l2_tier_none events hook change lookup plan dependencies set delete touch \
+SRC_CACHE = version talk error handle explain_record dependency_table generation stamp turn bloom_guard \
+            breaker_calls bloom_persist policy_text policy_lint load_plan options settings tier_calls tags tier_store \
+            l2_tier l2_tier_none events lookup plan policy policy_reload change hook dependencies set delete touch \
             increment get get_with get_alloc pin buf update delete_with many delete_pattern \
-            explain scan clear namespace loader_api job load_call load_wait load_guard \
-            load_publish load_run load_fallback load_leader refresh load load_bulk lease \
-            maintenance option stat check metrics dump fork store
+            explain hot_keys scan clear namespace loader_api job load_call load_publish \
+            load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
+            option stat check metrics dump fork tier_answer tier_attach store
 SRC_EXTRAS = memoize warm write_through
-SRC_KIT   = key template value board list redact llm embedding
+SRC_KIT   = key template value board list redact settings llm embedding hot status
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras kit
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \

@@ -50,8 +50,8 @@ extern "C" {
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-/* Every code: name, number, text. A number is never reused: 10, 13, -14, -15 are free for the parts
- * that bring their names. */
+/* Every code: name, number, text. A number is never reused: 10 and 13 are free for the parts that
+ * bring their names. */
 #define CELLAR_CODES(X) \
     X(OK, 0, "success") \
     X(MISS, 1, "no usable value for this key") \
@@ -79,6 +79,8 @@ extern "C" {
     X(E_FORKED, -11, "not available in a forked child") \
     X(E_UNSUPPORTED, -12, "not supported by this build or version") \
     X(E_IO, -13, "input or output failed") \
+    X(E_DENIED, -14, "denied by policy") \
+    X(E_CONFIG, -15, "configuration has an error") \
     X(E_ABI, -16, "header and library do not belong together") \
     X(E_LOADER, -17, "the loader failed") \
     X(E_NO_RESULT, -18, "the loader set no result") \
@@ -210,7 +212,15 @@ typedef struct cellar_ttl_class {
     int64_t     ttl_ms; /* from 1, or CELLAR_TTL_NONE */
 } cellar_ttl_class;
 
-/* Options of a namespace. 0 in a time = the value of the store. */
+/* Options of a namespace. 0 in a time = the value of the store.
+ * hidden keeps values in memory only, and keys out of texts. From the first open of a hidden
+ * namespace on, the store overwrites the bytes of each value that ends (of all its namespaces):
+ * in the call that deletes, replaces or evicts the value; of cleared and expired values in the tick
+ * that reclaims them; of a pinned value when its memory is reclaimed after cellar_unpin. Copies
+ * inside calls (loads, updates, scans) are overwritten when they are freed: results of loads by
+ * cellar_result_free, others by cellar_free. Core dumps leave out the memory that holds the values,
+ * not the copies inside calls. Buffers of the host, and blocks that it gave to cellar_load_take,
+ * are its own. */
 typedef struct cellar_namespace_opts {
     size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
@@ -238,8 +248,13 @@ typedef struct cellar_namespace_opts {
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
+    const struct cellar_codec *codec; /* of its objects, cellar_entry.h; NULL = none; copied when */
+                                 /* the namespace is first opened                                 */
+    const char *policy_section;  /* section of the policy file, to 64 bytes; NULL: its own name   */
+    uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
+    uint32_t reserved0;          /* 0                                                             */
 } cellar_namespace_opts;
-CELLAR_STRUCT(cellar_namespace_opts, breaker);
+CELLAR_STRUCT(cellar_namespace_opts, reserved0);
 
 /* Options of a store. */
 typedef struct cellar_config {
@@ -260,8 +275,9 @@ typedef struct cellar_config {
     const struct cellar_l2_opts     *l2;     /* cellar_l2.h; NULL = defaults                      */
     const struct cellar_host_opts   *host;   /* cellar_admin.h; NULL = defaults                   */
     const struct cellar_tuning_opts *tuning; /* cellar_admin.h; NULL = defaults                   */
+    const char *policy_file;  /* rules of writes; see KEY POLICIES in cellar_admin.h. NULL: none  */
 } cellar_config;
-CELLAR_PACKED(cellar_config, tuning);
+CELLAR_PACKED(cellar_config, policy_file);
 
 static inline cellar_config cellar_config_default(void)
 {
@@ -279,7 +295,8 @@ static inline cellar_config cellar_config_default(void)
  * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
  *          address space or the maintenance thread). With l2 option `required` also the reason why
  *          the disk tier cannot open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT,
- *          E_CORRUPT, E_UNSUPPORTED (network file system)
+ *          E_CORRUPT, E_UNSUPPORTED (network file system). With policy_file: E_CONFIG (an error in
+ *          it), E_IO (it cannot be read)
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread
@@ -425,7 +442,7 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  *          CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value. E_SPACE
  *          also when negative entries hold their eighth of the memory and none can be evicted.
  *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
- *          (idle_ms or stale_ms)
+ *          (idle_ms or stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128

@@ -33,15 +33,26 @@ typedef enum cellar_huge_pages {
 } cellar_huge_pages;
 
 /* Least important level that is logged. Each module writes one line a second for each code; the
- * next line counts the lines held back. No line holds a key or a value. */
+ * next line counts the lines held back. No line holds a value; cellar_log_keys says how a line
+ * names a key. A namespace may have a level of its own for its reads, loads, refreshes, breaker and
+ * filter: with DEBUG it alone logs its hits, with OFF it alone is silent. */
 typedef enum cellar_log_level {
-    CELLAR_LOG_DEFAULT = 0, /* WARNING */
+    CELLAR_LOG_DEFAULT = 0, /* WARNING; in options of a namespace: the level of the store */
     CELLAR_LOG_ERROR = 1,   /* no memory, no disk; a read, write or sync of the disk failed */
     CELLAR_LOG_WARNING = 2, /* a loader failed; a part is switched off or works again */
     CELLAR_LOG_INFO = 3,    /* misses of gets, bulk gets and loads; refreshes */
     CELLAR_LOG_DEBUG = 4,   /* hits */
     CELLAR_LOG_OFF = 5
 } cellar_log_level;
+
+/* How a log line names a key. Lines about a hidden namespace never have more than the hash. */
+typedef enum cellar_log_keys {
+    CELLAR_LOG_KEYS_DEFAULT = 0, /* HASH */
+    CELLAR_LOG_KEYS_NONE = 1,    /* not at all */
+    CELLAR_LOG_KEYS_HASH = 2,    /* keyed hash, as in cellar_hot_keys; changes with each clear */
+    CELLAR_LOG_KEYS_PREFIX = 3,  /* first 8 bytes of the text */
+    CELLAR_LOG_KEYS_FULL = 4     /* the text, cut after 300 bytes */
+} cellar_log_keys;
 
 /* Functions of the host. They must not call the library. */
 typedef int64_t (*cellar_clock_fn)(void *ctx); /* milliseconds, never backwards */
@@ -66,8 +77,10 @@ typedef struct cellar_host_opts {
     uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick            */
     uint32_t load_threads;      /* threads for background loads. Range 1..64. Default 2           */
     uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
+    cellar_log_keys log_keys;   /* how log lines name keys. Default HASH                          */
+    uint32_t reserved0;         /* 0                                                              */
 } cellar_host_opts;
-CELLAR_STRUCT(cellar_host_opts, load_queue);
+CELLAR_STRUCT(cellar_host_opts, reserved0);
 
 /* Sizes and switches that few programs need. */
 typedef struct cellar_tuning_opts {
@@ -153,6 +166,81 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * cost:    O(1)
  * example: cellar_enable(c, false);                                                              */
 CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
+
+/* ---- Key policies ---------------------------------------------------------------------------- */
+
+/* KEY POLICIES
+ * A policy file says how long entries live, by the pattern of their key. It holds for each call
+ * that stores a value; reads never look at it. Sections have the names of namespaces, "*" holds
+ * for all of them, and the option policy_section of a namespace names another section:
+ *
+ *     [users]
+ *     set   default_ttl=2h negative=60s prefix="app:"
+ *     key   user:{id}:info  ttl=30m jitter=10% tags=users
+ *     glob  session:*       ttl=1h idle=10m ttl_max=2h
+ *     no_l2 *secret*
+ *     deny  *token*
+ *
+ * PATTERNS  key: literals and {name}, which stands for one or more bytes without the separator ":".
+ * glob, deny and no_l2: patterns of cellar_delete_by_pattern; deny and no_l2 ignore ASCII case. The
+ * first rule that matches is used, in the order of the file; deny and no_l2 come before all others.
+ *
+ * DENIED    A denied write returns E_DENIED. A denied set without conditions removes the old value
+ * of its key, like each failed set, unless CELLAR_KEEP_OLD_VALUE is set. A load of a denied key
+ * answers and is not stored. More than CELLAR_TAGS_MAX tags of call and rule are E_LIMIT,
+ * CELLAR_DURABLE under a no_l2 rule is E_UNSUPPORTED: nothing is done.
+ *
+ * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
+ * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment.
+ * A rule has ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, class (TTL class
+ * of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry lives
+ * beyond the next such moment), no_l2. set has default_ttl, idle, max_age, jitter, negative, stale,
+ * no_l2, prefix (taken off keys, with one separator) and separator (a byte).
+ *
+ * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. refresh, loader, priority, max_items and
+ * quota are read and checked; they have no effect so far. */
+
+/* An error or a warning about a policy file. */
+typedef struct cellar_policy_note {
+    const char *text;  /* "file:line:column: error: message", terminated; valid during the call */
+    uint32_t line, column; /* from 1; columns in bytes */
+    bool warning;
+} cellar_policy_note;
+
+/* Report one note. Must not call the library. */
+typedef void (*cellar_policy_note_fn)(const cellar_policy_note *note, void *ctx);
+
+/* Load the rules of a policy file in place of the present ones. Entries keep their deadlines.
+ * in:      any handle of the store; path NULL: the file of the last load by path; fn optional: gets
+ *          each error, up to 100
+ * returns: OK; E_CONFIG (the file has errors), E_IO (it cannot be read), E_INVAL (no path so far),
+ *          E_NOMEM, E_SPACE (budget), E_FORKED. After an error the present rules stay
+ * thread:  any; of concurrent loads one waits for the other
+ * cost:    O(file + rules x sections + namespaces); waits for writes that use the old rules, some
+ *          100 ns. A write in a namespace with rules takes some 50 ns longer, a read nothing
+ * example: cellar_policy_reload(c, NULL, NULL, NULL);                                            */
+CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_policy_note_fn fn,
+                                           void *ctx);
+
+/* Load rules from a text, like cellar_policy_reload from a file.
+ * in:      as cellar_policy_reload; text as in a file, text_len 0: no rules
+ * returns: as cellar_policy_reload, without E_IO
+ * thread:  any
+ * cost:    as cellar_policy_reload
+ * example: cellar_policy_set(c, "[*]\ndeny *token*\n", 18, NULL, NULL);                          */
+CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text_len,
+                                        cellar_policy_note_fn fn, void *ctx);
+
+/* Check a policy file without loading it: report errors, else warnings about what a correct file
+ * probably gets wrong, up to 100.
+ * in:      c NULL: only what the file itself says; a handle: also sections, TTL classes and loaders
+ *          that the open namespaces lack; path; fn
+ * returns: OK (no errors; fn was called for warnings), E_CONFIG, E_IO, E_NOMEM; E_INVAL
+ * thread:  any
+ * cost:    O(file + rules^2)
+ * example: cellar_policy_lint(NULL, "app.policy", print_note, NULL);                             */
+CELLAR_API cellar_err cellar_policy_lint(cellar *c, const char *path, cellar_policy_note_fn fn,
+                                         void *ctx);
 
 /* ---- Maintenance and checks ------------------------------------------------------------------ */
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_kit: keys from parts and templates, typed values, boards, lists, LLM answers, embeddings,
- * texts without secrets.
+ * the status of tasks, texts without secrets, settings of a store from files and the environment.
  *
  * Unstable until 1.0: names and meanings may change. Refusals of these calls have no text in
  * cellar_last_error. */
 #ifndef CELLAR_KIT_H
 #define CELLAR_KIT_H
 
+#include "cellar_admin.h"
+#include "cellar_l2.h"
 #include "cellar_load.h"
 #include "cellar_memo.h"
 
@@ -603,6 +605,210 @@ CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cel
 CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t index,
                                             const float *vector, size_t dim);
 
+/* ---- Status cache ---------------------------------------------------------------------------- */
+
+/* STATUS CACHE
+ * The values of tasks, each with a state that decides its TTL. The states are the TTL classes of a
+ * namespace; the preset is processing 300 s, success 3,600 s, failed 1,800 s, batch 600 s. An
+ * unknown state counts as the fallback state, and in unknown_states. The entries are ordinary
+ * entries of the namespace, and the lowest 4 bits of their user_flags are the number of the state
+ * less 1. cellar_namespace_open with NULL options opens the namespace to delete or clear them. A
+ * set that fails keeps the old value.
+ *
+ * An entry is hot while it is read hot_reads times in 60 s. A hot entry gains hot_extra_ms, at most
+ * once in each TTL of its state, and never lives longer than max_age_ms. This gain is a set of the
+ * same value. Entries with idle time gain nothing. */
+
+#define CELLAR_STATUS_HOT_ID 48u /* bytes of an id that cellar_status_hot returns */
+
+typedef struct cellar_status_opts {
+    size_t   struct_size;     /* set by cellar_status_opts_default()                              */
+    const cellar_ttl_class *states; /* copied. Default: the preset                                */
+    const cellar_namespace_opts *ns; /* other options of the namespace; its TTL classes must be   */
+                              /* 0. NULL = defaults; copied                                       */
+    int64_t  hot_extra_ms;    /* time that a hot entry gains. Default 60,000                      */
+    int64_t  max_age_ms;      /* of a prolonged entry; not below the TTL of any state. Default:   */
+                              /* twice the TTL of its state                                       */
+    cellar_clock_fn clock;    /* clock of the store, if it has its own; for hot entries. Default: */
+    void    *clock_ctx;       /* monotonic clock of the system                                    */
+    uint32_t state_count;     /* with states. Range 1..16                                         */
+    uint32_t state_fallback;  /* number of the state for unknown names. Range 1..count. Default 1 */
+    uint32_t hot_reads;       /* reads in 60 s; above 31 an estimate. From 1, or CELLAR_OFF: no   */
+                              /* entry is hot. Default 100                                        */
+    uint32_t reserved0;       /* must be 0                                                        */
+} cellar_status_opts;
+CELLAR_STRUCT(cellar_status_opts, reserved0);
+
+typedef struct cellar_status cellar_status;
+
+/* One item of cellar_status_get_many. */
+typedef struct cellar_status_get_item {
+    const void *id;
+    size_t      id_len;
+    void       *buf;
+    size_t      buf_cap;
+    size_t      value_len; /* out: like cellar_status_get */
+    const char *state;     /* out: like cellar_status_get */
+    cellar_err  status;    /* out: the code of cellar_status_get for this id */
+    uint32_t    reserved0; /* must be 0 */
+} cellar_status_get_item;
+
+/* One item of cellar_status_set_many. */
+typedef struct cellar_status_set_item {
+    const void *id;
+    size_t      id_len;
+    const void *value;
+    size_t      value_len;
+    const char *state;
+    cellar_err  status;    /* out: the code of cellar_status_set for this id */
+    uint32_t    reserved0; /* must be 0 */
+} cellar_status_set_item;
+
+/* One id of cellar_status_hot. */
+typedef struct cellar_status_hot_id {
+    char     id[CELLAR_STATUS_HOT_ID]; /* its first bytes; not terminated                         */
+    uint32_t id_len;          /* bytes of the whole id                                            */
+    uint32_t reads;           /* in the last minute, about                                        */
+} cellar_status_hot_id;
+
+/* Figures of a status cache. */
+typedef struct cellar_status_stats {
+    size_t   struct_size;     /* set by cellar_status_stats_default()                             */
+    uint64_t gets;            /* of the namespace since the store was opened, as the next five    */
+    uint64_t hits;            /* in memory or on disk                                             */
+    uint64_t misses;
+    uint64_t sets;            /* values stored: set, updated, prolonged                           */
+    uint64_t expired;
+    uint64_t unknown_states;  /* sets and updates with the fallback state                         */
+    uint64_t updates_queued;  /* of this handle: updates that took the lock of their id           */
+    uint64_t prolonged;       /* of this handle: hot entries                                      */
+} cellar_status_stats;
+CELLAR_STRUCT(cellar_status_stats, prolonged);
+
+/* Open a status cache in a namespace; create the namespace if it is new.
+ * status:  unstable until 1.0
+ * in:      c any handle of the store; name NULL = "image_task"; o NULL = defaults. Each handle of
+ *          one name needs the same states in the same order, also after a restart with a disk
+ * out:     *out, NULL on failure
+ * returns: as cellar_namespace_open; E_NOMEM (nothing changed)
+ * owns:    the caller closes *out before the store
+ * thread:  any
+ * cost:    two allocations, of 66 KiB in all
+ * example:
+ *     cellar_status *s;
+ *     if (cellar_status_open(c, NULL, NULL, &s) != CELLAR_OK) return 1;                          */
+CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_opts *o,
+                                         cellar_status **out);
+
+/* Close a handle. The entries stay.
+ * status:  unstable until 1.0
+ * in:      no call of the handle is running; NULL is fine
+ * thread:  any
+ * cost:    three frees
+ * example: cellar_status_close(s);                                                               */
+CELLAR_API void cellar_status_close(cellar_status *s);
+
+/* Store a value with a state; the TTL of the state begins now.
+ * status:  unstable until 1.0
+ * in:      id; value, NULL with value_len 0; state, an unknown one is the fallback state
+ * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
+ * owns:    the bytes are copied
+ * thread:  any; value and state are stored together
+ * cost:    as cellar_set
+ * example: cellar_status_set(s, "7", 1, "{}", 2, "processing");                                  */
+CELLAR_API cellar_err cellar_status_set(cellar_status *s, const void *id, size_t id_len,
+                                        const void *value, size_t value_len, const char *state);
+
+/* Copy the value of an id, and return its state.
+ * status:  unstable until 1.0
+ * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * out:     *value_len as cellar_get; *state, NULL unless OK or E_BUFFER; both optional
+ * returns: as cellar_get
+ * owns:    *state is borrowed until cellar_status_close
+ * thread:  any; value and state belong together
+ * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
+ * example:
+ *     const char *state;
+ *     if (cellar_status_get(s, "7", 1, buf, sizeof buf, &len, &state) == CELLAR_OK) puts(state); */
+CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len, void *buf,
+                                        size_t buf_cap, size_t *value_len, const char **state);
+
+/* Merge: compute the new value of an id from the old one and give the entry a state; the TTL begins
+ * now. Updates of one id from any number of threads all take effect.
+ * status:  unstable until 1.0
+ * in:      id; state as cellar_status_set; fn as in cellar_update
+ * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);
+ *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
+ *          E_BUSY (4,096 rounds lost to sets of the id); as cellar_update
+ * owns:    as cellar_update
+ * thread:  any; fn runs more than once if another writer was faster. After 8 lost rounds updates of
+ *          the id take turns; each waits for its turn for one second at most
+ * cost:    as cellar_update; the first update that takes turns also opens a table of locks, 60 KiB
+ * example: cellar_status_update(s, "7", 1, "success", add_result, "{\"url\":1}");                */
+CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, size_t id_len,
+                                           const char *state, cellar_update_fn fn, void *ctx);
+
+/* Read many ids. Like cellar_status_get on each item in order.
+ * status:  unstable until 1.0
+ * in:      items, NULL with count 0; equal ids are fine
+ * out:     value_len, state and status of each item; *hits the number of OK; optional
+ * returns: OK (look at the items); E_INVAL (nothing done)
+ * owns:    states are borrowed until cellar_status_close
+ * thread:  any; each item is atomic, the batch is not
+ * cost:    as one cellar_status_get for each item
+ * example:
+ *     cellar_status_get_item it[1] = {{"7", 1, buf, 64, 0, NULL, CELLAR_OK, 0}};
+ *     cellar_status_get_many(s, it, 1, NULL);                                                    */
+CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get_item *items,
+                                             size_t count, size_t *hits);
+
+/* Store many values, each with its state. A failing item does not stop the others.
+ * status:  unstable until 1.0
+ * in:      items, NULL with count 0
+ * out:     status of each item; *stored the number of OK; optional
+ * returns: OK (look at the items); E_INVAL (nothing done)
+ * owns:    the bytes are copied
+ * thread:  any; of equal ids the last item is stored
+ * cost:    as cellar_set_many, in groups of up to 32 items with the same state; no allocation
+ * example:
+ *     cellar_status_set_item it[1] = {{"7", 1, "{}", 2, "batch", CELLAR_OK, 0}};
+ *     cellar_status_set_many(s, it, 1, NULL);                                                    */
+CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set_item *items,
+                                             size_t count, size_t *stored);
+
+/* Return the ids that calls of this handle read most, the most first.
+ * status:  unstable until 1.0
+ * in:      room for cap ids
+ * out:     out; *count ids
+ * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF)
+ * owns:    nothing changes hands
+ * thread:  any; no lock
+ * cost:    O(1,024 x cap); no allocation
+ * example: cellar_status_hot(s, ids, 20, &n);                                                    */
+CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *out, uint32_t cap,
+                                        uint32_t *count);
+
+/* Read the figures of a status cache.
+ * status:  unstable until 1.0
+ * out:     *out
+ * returns: OK
+ * thread:  any; each figure is exact, each is read at its own moment
+ * cost:    as cellar_stats_get
+ * example: cellar_status_stats_get(s, &stats);                                                   */
+CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_stats *out);
+
+/* Free the entries of the store that have expired, as cellar_tick does. No other call depends on
+ * it: an expired entry is a miss.
+ * status:  unstable until 1.0
+ * in:      budget_us 0 = one bounded step
+ * out:     *freed entries; optional
+ * returns: as cellar_tick
+ * thread:  any
+ * cost:    as cellar_tick
+ * example: cellar_status_expire_now(s, 1000, &freed);                                            */
+CELLAR_API cellar_err cellar_status_expire_now(cellar_status *s, uint64_t budget_us,
+                                               uint64_t *freed);
+
 /* ---- Texts without secrets ------------------------------------------------------------------- */
 
 /* Copy a text and mask what looks like a secret: the values of authorization, proxy-authorization,
@@ -617,6 +823,144 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
  * cost:    O(len); no allocation
  * example: cellar_redact("token=abcdefghij", 16, line, sizeof line);                             */
 CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t out_cap);
+
+/* ---- Settings -------------------------------------------------------------------------------- */
+
+/* SETTINGS
+ * Options of a store from a file, from the environment, or from the program. Each call overwrites
+ * only what it finds: the order of the calls is the precedence. A file has lines `name = value`:
+ *     memory = 256M              # a comment; a # inside a word begins none
+ *     default_ttl = 1h30m        # times need a unit: ms s m h d w
+ *     l2_path = "/var/cache/app" # quotes are optional; \" and \\ are escapes
+ * Sizes are bytes, or have k, M, G or T, powers of 1,024. Times may be "never" where the table says
+ * time. An empty value is not set. CELLAR_MEMORY is memory in the environment, and so on; a file
+ * may use these names, too, so that it can be the .env file of a program.
+ *
+ * Names of the documents behind cellar are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A
+ * CELLAR_ name wins over them. Other names in capitals, REDIS_DB for example, have no effect and
+ * get an INFO note each. Unknown and unbuilt settings are errors. */
+
+/* SETTINGS BY NAME
+ *     name          values                        default   meaning
+ *     memory        from 1M                       64M       budget of the store
+ *     max_entries   number, 0: none               0         second bound of the store
+ *     max_value     1..2^30 - 1                   64M       largest value, or half the budget
+ *     eviction      adaptive s3fifo lru fifo      adaptive  eviction policy
+ *     default_ttl   time                          never     TTL of entries without one
+ *                   CACHE_DEFAULT_TIMEOUT                   the same in the documents
+ *     negative_ttl  time                          60s       TTL of negative entries
+ *     jitter        0%..100%, +n%                 10%       spread of TTLs of loads; +: longer only
+ *     idle          to 49d                        0s        maximum time without use; 0s: none
+ *     max_age       time                          0s        maximum age with idle; 0s: none
+ *     stale         to 49d                        0s        stale window after the TTL
+ *     key_prefix    1..64 bytes                             label in metrics; keys do not change
+ *                   CACHE_KEY_PREFIX                        the same in the documents
+ *     key_version   from 1                                  version of the root namespace
+ *                   CACHE_VERSION                           the same in the documents
+ *     policy        1..1,023 bytes                          policy file; see cellar_admin.h
+ *     l2_path       1..1,023 bytes                          directory of the disk tier
+ *     l2_bytes      16M..4T                                 size of its files
+ *     l2_sync       manual periodic always        manual    what a power cut may take
+ *     l2_required   0 or 1                        0         1: no store without the disk
+ *     enabled       0 or 1                        1         0: field disabled is 1
+ *     threads       0 or 1                        1         0: the program calls cellar_tick
+ *     load_threads  1..64                         2         threads for background loads
+ *     load_queue    1..65,536                     256       background loads that wait
+ *     log           error warning info debug off  warning   least level that is logged
+ * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
+
+#define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */
+#define CELLAR_SETTINGS_TEXT_MAX 65536u /* bytes of a file                                        */
+
+/* Storage for the options of a store. Do not copy it once a call has changed it: config points
+ * into it. The program may change every field, and opens with cellar_settings_config. */
+typedef struct cellar_settings {
+    size_t   struct_size;       /* set by cellar_settings_default(); of this header exactly       */
+    cellar_config         config;
+    cellar_l2_opts        l2;
+    cellar_host_opts      host; /* without a log function `log` has no effect                     */
+    cellar_tuning_opts    tuning;
+    cellar_namespace_opts root;
+    uint32_t disabled;          /* 1: the program switches its namespaces off with cellar_enable  */
+    uint32_t reserved0;         /* must be 0                                                      */
+    char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
+    char     l2_path[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.l2_path                   */
+    char     policy_file[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.policy_file           */
+} cellar_settings;
+CELLAR_PACKED(cellar_settings, policy_file);
+
+static inline cellar_settings cellar_settings_default(void)
+{
+    CELLAR_ZERO(cellar_settings, o);
+    o.struct_size = sizeof(cellar_settings);
+    o.config = cellar_config_default();
+    o.l2 = cellar_l2_opts_default();
+    o.host = cellar_host_opts_default();
+    o.tuning = cellar_tuning_opts_default();
+    o.root = cellar_namespace_opts_default();
+    return o;
+}
+
+/* An error in settings, or a name without effect. No note has a value. */
+typedef struct cellar_settings_note {
+    cellar_log_level level; /* ERROR, or INFO                                                     */
+    uint32_t line;          /* from 1; 0: a variable of the environment, or the file itself       */
+    uint32_t column;        /* from 1, in bytes; of a variable: in its value                      */
+    const char *name;       /* as it was written; "" = none                                       */
+    const char *text;       /* "FILE:line:column: error: name: message", or "NAME:column: ..."    */
+} cellar_settings_note;
+
+/* Report one note; its texts are valid during the call. */
+typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *ctx);
+
+/* Set what a text sets.
+ * status:  unstable until 1.0
+ * in:      s from cellar_settings_default; name of the text for notes; text of any bytes; fn
+ *          optional: gets each error, up to 100, and as many INFO notes
+ * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a
+ *          control byte, more than 64 KiB): nothing changed; E_ABI (another struct_size)
+ * owns:    the bytes are copied
+ * thread:  any; one at a time for s
+ * cost:    O(text_len); 8 KiB of stack; no allocation
+ * example: cellar_settings_text(&s, "defaults", "memory = 16M", 12, NULL, NULL);                 */
+CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name, const char *text,
+                                           size_t text_len, cellar_settings_note_fn fn, void *ctx);
+
+/* Set what a file sets.
+ * status:  unstable until 1.0
+ * in:      as cellar_settings_text; path
+ * returns: as cellar_settings_text; E_IO (the file cannot be read, a note says why), E_NOMEM
+ * owns:    nothing changes hands
+ * thread:  any; one at a time for s
+ * cost:    as cellar_settings_text; reads the file
+ * example: cellar_settings_file(&s, "app.conf", print_note, NULL);                               */
+CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
+                                           cellar_settings_note_fn fn, void *ctx);
+
+/* Set what the environment sets. No other call reads these variables.
+ * status:  unstable until 1.0
+ * in:      as cellar_settings_text. A value is the whole variable: no quotes, no comments
+ * returns: as cellar_settings_text
+ * owns:    nothing changes hands
+ * thread:  any while no thread changes the environment; one at a time for s
+ * cost:    a lookup for each name
+ * example: cellar_settings_env(&s, NULL, NULL);                                                  */
+CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_note_fn fn,
+                                          void *ctx);
+
+/* Return the options for cellar_open. Groups that config does not point to yet are those of s.
+ * status:  unstable until 1.0
+ * in:      s
+ * returns: &s->config; NULL if s is NULL
+ * owns:    valid as long as s
+ * thread:  any; one at a time for s
+ * cost:    O(1)
+ * example:
+ *     cellar_settings s = cellar_settings_default();
+ *     cellar *store;
+ *     if (cellar_settings_file(&s, "app.conf", NULL, NULL) != CELLAR_OK) { return 1; }
+ *     if (cellar_open(cellar_settings_config(&s), &store) != CELLAR_OK) { return 1; }            */
+CELLAR_API const cellar_config *cellar_settings_config(cellar_settings *s);
 
 #ifdef __cplusplus
 }

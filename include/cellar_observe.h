@@ -26,6 +26,7 @@ extern "C" {
     X(NEGATIVE, 10, "replaced by a negative entry") \
     X(LOAD_FAILED, 11, "its load failed") \
     X(INVALIDATED, 12, "a change came before the end of its load") \
+    X(DENIED, 14, "denied by policy") \
     X(DEPENDENCY, 15, "an entry that it depends on changed")
 
 typedef enum cellar_cause {
@@ -90,8 +91,11 @@ typedef struct cellar_stats {
     uint64_t quota_max_bytes;   /* quota_max_pct in bytes now; 0 = none                           */
     uint64_t quota_borrowed_bytes; /* bytes it holds above quota_min_bytes                        */
     uint64_t quota_breaches;    /* entries evicted although it held no more than quota_min_bytes  */
+    uint64_t decode_errors;     /* entries removed because they did not decode                    */
+    uint64_t denied;            /* writes that a policy denied                                    */
+    uint64_t namespace_entries; /* namespace: as cellar_namespace_entries; 0 with SCOPE_STORE     */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, quota_breaches);
+CELLAR_STRUCT(cellar_stats, namespace_entries);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set
@@ -103,6 +107,19 @@ CELLAR_STRUCT(cellar_stats, quota_breaches);
  *     cellar_stats st = cellar_stats_default();
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
+
+/* Return the number of entries of this namespace in memory: negative entries and expired entries
+ * that are not yet reclaimed included, entries of other namespaces not.
+ * in:      a handle of the namespace
+ * out:     *count; 0 after a clear
+ * returns: OK
+ * thread:  any; exact while no other call changes the namespace. In a forked child it lacks the
+ *          changes that were in progress at the fork
+ * cost:    O(threads that ever used the namespace)
+ * example:
+ *     uint64_t n;
+ *     if (cellar_namespace_entries(c, &n) == CELLAR_OK) printf("%llu\n", (unsigned long long)n); */
+CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count);
 
 #ifndef CELLAR_OMIT_TEXT
 /* Write the metrics of the store as Prometheus text, format 0.0.4: the figures that an operator
@@ -118,7 +135,51 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
  *     size_t len;
  *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);    */
 CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
+
+/* Write the figures of cellar_metrics_write as one JSON object: "metrics" is a list of {"name",
+ * "labels", "value"}, "times" a list of {"op", "sampled", "count", "sum_ns", "p50_ns", "p90_ns",
+ * "p99_ns", "p999_ns", "max_ns"}.
+ * in:      as cellar_metrics_write
+ * out:     as cellar_metrics_write
+ * returns: as cellar_metrics_write
+ * thread:  any
+ * cost:    O(namespaces); no allocation
+ * example:
+ *     static char text[65536];
+ *     size_t len;
+ *     if (cellar_stats_json(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);       */
+CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
 #endif
+
+/* ---- Hot keys -------------------------------------------------------------------------------- */
+
+#define CELLAR_HOT_KEY_BYTES   46u         /* bytes of a key that cellar_hot_keys returns         */
+
+/* A key with many gets. */
+typedef struct cellar_hot_key {
+    double   gets_per_s;         /* estimate from one get in 64                                   */
+    double   share;              /* of all gets of the store, 0..1                                */
+    uint64_t hash;               /* of the key; the only name of a key of a hidden namespace      */
+    uint32_t key_len;            /* of the whole key, bytes; 0 = hidden                           */
+    uint32_t reserved0;
+    char     key[CELLAR_HOT_KEY_BYTES + 2u]; /* its first bytes; zero bytes follow                */
+    char     namespace_name[CELLAR_NAME_MAX + 8u]; /* terminated; empty = the root                */
+} cellar_hot_key;
+
+/* Return the keys with the most gets of the last minute, most first. One get in 64 is counted,
+ * hits and misses alike; all counts are halved every 30 s.
+ * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; room for `cap` keys, at most 64 are returned
+ * out:     out[0..*count - 1]
+ * returns: OK
+ * thread:  any; a get never waits for this call
+ * cost:    O(1,024) keys; 64 KiB of memory in a store of 8 MiB or more, else budget / 128
+ * example:
+ *     cellar_hot_key top[5];
+ *     size_t n;
+ *     if (cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, 5, &n) == CELLAR_OK && n > 0)
+ *         printf("%s: %.0f gets a second\n", top[0].key, top[0].gets_per_s);                     */
+CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_key *out,
+                                      size_t cap, size_t *count);
 
 /* ---- Explanations ---------------------------------------------------------------------------- */
 
@@ -256,13 +317,16 @@ typedef enum cellar_op {
     CELLAR_OP_GET_MISS = 1,
     CELLAR_OP_SET = 2,
     CELLAR_OP_DELETE = 3,
-    CELLAR_OP_TICK = 4
+    CELLAR_OP_TICK = 4,
+    CELLAR_OP_LOAD = 5,          /* a loader call                                                 */
+    CELLAR_OP_L2_READ = 6,       /* a read of a record from the disk by a lookup                  */
+    CELLAR_OP_L2_WRITE = 7       /* a write to a file of the disk tier                            */
 } cellar_op;
 
 /* Latency of one kind of operation. Quantiles are upper bounds within 6.25 %. */
 typedef struct cellar_latency {
     size_t   struct_size; /* set by cellar_latency_default()                                      */
-    uint64_t samples;     /* get, set, delete: about one in 64 is timed                           */
+    uint64_t samples;     /* get, set, delete: about one in 64 is timed; others: each one         */
     uint64_t p50_ns, p90_ns, p99_ns, p999_ns;
     uint64_t max_ns;      /* of the samples, exact                                                */
 } cellar_latency;

@@ -109,6 +109,8 @@ static _Atomic uint32_t base_count_asked; /* 1: base_counter_ready has stored th
 enum { BASE_FAR_UNASKED, BASE_FAR_MEASURING, BASE_FAR_COUNTER, BASE_FAR_COARSE };
 static _Atomic uint32_t base_far_by = BASE_FAR_BY;
 
+BASE_SIZE_BEGIN
+
 /* Return the counts of the longest span within BASE_FAR_MS; 0: the CPU has no usable counter. */
 static uint64_t base_counter_span(void)
 {
@@ -153,6 +155,8 @@ CELLAR_PRIVATE bool base_counter_trusted(void)
     base_counter_ready();
     return base_load_rlx(&base_count_span) != 0;
 }
+
+BASE_SIZE_END
 
 /* ---- the choice between the counter and the coarse clock ---- */
 

@@ -27,16 +27,10 @@ BASE_SPARE CELLAR_PRIVATE int base_fault_io(const char *site);
 BASE_SPARE CELLAR_PRIVATE uint64_t base_fault_io_arm(const char *site, int error, uint64_t nth,
                                                      bool sticky);
 #else
-BASE_INLINE bool base_fault_alloc(const char *site)
-{
-    (void)site;
-    return false;
-}
-BASE_INLINE int base_fault_io(const char *site)
-{
-    (void)site;
-    return 0;
-}
+#define base_fault_alloc(site) ((void)(site), false)
+#define base_fault_io(site) ((void)(site), 0)
+#define base_live_add(bytes) ((void)0)
+#define base_live_sub(bytes) ((void)0)
 #endif
 
 #endif

@@ -68,8 +68,13 @@ static size_t base_glob_token(const unsigned char *p, size_t len, unsigned char 
     return p[0] == c ? 1 : 0;
 }
 
-CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len, const void *key,
-                                    size_t key_len)
+BASE_ALWAYS_INLINE unsigned char base_glob_byte(unsigned char c, bool lower)
+{
+    return lower && c >= 'A' && c <= 'Z' ? (unsigned char)(c - 'A' + 'a') : c;
+}
+
+BASE_ALWAYS_INLINE bool base_glob_run(const void *pattern, size_t pattern_len, const void *key,
+                                      size_t key_len, bool lower)
 {
     const unsigned char *p = pattern, *k = key;
     if (key_len == 0) { return pattern_len == 0 || (pattern_len == 1 && p[0] == '*'); }
@@ -81,7 +86,10 @@ CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len, con
             star_done = done;
             continue;
         }
-        size_t used = at < pattern_len ? base_glob_token(p + at, pattern_len - at, k[done]) : 0;
+        size_t used = 0;
+        if (at < pattern_len) {
+            used = base_glob_token(p + at, pattern_len - at, base_glob_byte(k[done], lower));
+        }
         if (used > 0) {
             at += used;
             done++;
@@ -95,6 +103,18 @@ CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len, con
     while (at < pattern_len && p[at] == '*') { at++; }
     BASE_ASSERT(at <= pattern_len);
     return at == pattern_len;
+}
+
+CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len, const void *key,
+                                    size_t key_len)
+{
+    return base_glob_run(pattern, pattern_len, key, key_len, false);
+}
+
+CELLAR_PRIVATE bool base_glob_match_lower(const void *pattern, size_t pattern_len,
+                                          const void *key, size_t key_len)
+{
+    return base_glob_run(pattern, pattern_len, key, key_len, true);
 }
 
 CELLAR_PRIVATE size_t base_glob_prefix(const void *pattern, size_t pattern_len, bool *is_literal)

@@ -10,6 +10,9 @@
 
 BASE_SPARE CELLAR_PRIVATE bool base_glob_match(const void *pattern, size_t pattern_len,
                                                const void *key, size_t key_len);
+/* Match with the ASCII capitals of the key in lower case. */
+BASE_SPARE CELLAR_PRIVATE bool base_glob_match_lower(const void *pattern, size_t pattern_len,
+                                                     const void *key, size_t key_len);
 /* Return the length of the literal prefix of every match, 0 if there is none. *is_literal: the
  * pattern has no wildcard and no escape, so it is the key itself. */
 BASE_SPARE CELLAR_PRIVATE size_t base_glob_prefix(const void *pattern, size_t pattern_len,

@@ -48,7 +48,7 @@ CELLAR_PRIVATE void base_hash_key_init(base_hash_key *k, base_hash_algo algo,
 static uint64_t base_hash_fold_long(const base_hash_key *k, uint32_t salt,
                                     const unsigned char *p, size_t len)
 {
-    uint64_t seed = k->secret[0] ^ ((uint64_t)salt * UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t seed = base_hash_seed(k, salt);
     uint64_t a, b;
     if (len <= 3) {
         a = len == 0 ? 0 : ((uint64_t)p[0] << 16) | ((uint64_t)p[len >> 1] << 8) | p[len - 1];
@@ -82,26 +82,21 @@ static uint64_t base_hash_fold_long(const base_hash_key *k, uint32_t salt,
         a = base_hash_r8(p + left - 16);
         b = base_hash_r8(p + left - 8);
     }
-    a ^= k->secret[1];
-    b ^= seed;
-    base_hash_mul(&a, &b);
-    return base_hash_fold(a ^ k->secret[2] ^ (uint64_t)len, b ^ k->secret[3]);
+    return base_hash_end(k, seed, a, b, len);
 }
-
-static uint64_t base_hash_rotl(uint64_t x, unsigned n) { return (x << n) | (x >> (64 - n)); }
 
 static void base_hash_sip_round(uint64_t v[4])
 {
     v[0] += v[1];
-    v[1] = base_hash_rotl(v[1], 13) ^ v[0];
-    v[0] = base_hash_rotl(v[0], 32);
+    v[1] = base_rotl(v[1], 13) ^ v[0];
+    v[0] = base_rotl(v[0], 32);
     v[2] += v[3];
-    v[3] = base_hash_rotl(v[3], 16) ^ v[2];
+    v[3] = base_rotl(v[3], 16) ^ v[2];
     v[0] += v[3];
-    v[3] = base_hash_rotl(v[3], 21) ^ v[0];
+    v[3] = base_rotl(v[3], 21) ^ v[0];
     v[2] += v[1];
-    v[1] = base_hash_rotl(v[1], 17) ^ v[2];
-    v[2] = base_hash_rotl(v[2], 32);
+    v[1] = base_rotl(v[1], 17) ^ v[2];
+    v[2] = base_rotl(v[2], 32);
 }
 
 static void base_hash_sip_word(uint64_t v[4], uint64_t m)

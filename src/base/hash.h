@@ -77,10 +77,13 @@ BASE_INLINE uint64_t base_hash_fold(uint64_t a, uint64_t b)
     return a ^ b;
 }
 
-BASE_ALWAYS_INLINE uint64_t base_hash_end(const base_hash_key *k, uint32_t salt, uint64_t a,
+BASE_ALWAYS_INLINE uint64_t base_hash_seed(const base_hash_key *k, uint32_t salt)
+{
+    return k->secret[0] ^ ((uint64_t)salt * UINT64_C(0x9e3779b97f4a7c15));
+}
+BASE_ALWAYS_INLINE uint64_t base_hash_end(const base_hash_key *k, uint64_t seed, uint64_t a,
                                           uint64_t b, size_t len)
 {
-    const uint64_t seed = k->secret[0] ^ ((uint64_t)salt * UINT64_C(0x9e3779b97f4a7c15));
     a ^= k->secret[1];
     b ^= seed;
     base_hash_mul(&a, &b);
@@ -96,7 +99,8 @@ BASE_ALWAYS_INLINE uint64_t base_hash_near(const base_hash_key *k, uint32_t salt
                                            size_t len)
 {
     const unsigned char *p = (const unsigned char *)key;
-    return base_hash_end(k, salt, base_hash_r8(p), base_hash_r8(p + len - 8), len);
+    return base_hash_end(k, base_hash_seed(k, salt), base_hash_r8(p), base_hash_r8(p + len - 8),
+                         len);
 }
 
 BASE_INLINE uint64_t base_hash(const base_hash_key *k, uint32_t salt, const void *key, size_t len)

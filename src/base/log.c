@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+BASE_SIZE_BEGIN
+
 #define BASE_LOG_TEXT 512
 #define BASE_LOG_QUIET_MS 1000
 
@@ -61,8 +63,6 @@ static bool base_log_admit(base_log *l, const char *module, int code, uint32_t *
     sync_drop(LOG, &l->lock);
     return admit;
 }
-
-BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void base_log_line(base_log *l, int level, const char *module, int code,
                                   const char *format, ...)

@@ -26,6 +26,13 @@
 
 #if defined(CELLAR_WITH_MIMALLOC)
 #include <mimalloc.h>
+#define BASE_MALLOC(n) mi_malloc(n)
+#define BASE_ZALLOC(n) mi_zalloc(n)
+#define BASE_MFREE(p) mi_free(p)
+#else
+#define BASE_MALLOC(n) malloc(n)
+#define BASE_ZALLOC(n) calloc(1, n)
+#define BASE_MFREE(p) free(p)
 #endif
 
 /* ---- the budget ---- */
@@ -35,8 +42,8 @@ CELLAR_PRIVATE void base_account_init(base_account *a, uint64_t limit_bytes,
 {
     memset(a, 0, sizeof *a);
     base_store_rlx(&a->limit, limit_bytes);
-    if (hooks != NULL && hooks->alloc != NULL) {
-        BASE_REQUIRE(hooks->free != NULL);
+    if (hooks != NULL) {
+        BASE_REQUIRE((hooks->alloc == NULL) == (hooks->free == NULL));
         a->hooks = *hooks;
     }
 }
@@ -118,6 +125,25 @@ CELLAR_PRIVATE bool base_charge_room(base_account *a, base_module m, uint64_t by
 
 /* ---- blocks ---- */
 
+CELLAR_PRIVATE void base_wipe(void *p, size_t bytes)
+{
+    memset(p, 0, bytes);
+    __asm__ volatile("" : : "r"(p) : "memory");
+}
+
+/* Overwrite a block before it is freed, if a value of a hidden namespace may be in it. */
+BASE_INLINE void base_block_wipe(const base_alloc_hooks *h, void *p, size_t bytes)
+{
+    if (BASE_UNLIKELY(h->wipe != NULL && base_load_rlx(h->wipe) != 0)) { base_wipe(p, bytes); }
+}
+
+CELLAR_PRIVATE base_alloc_hooks base_hooks_keep(const base_alloc_hooks *h)
+{
+    static const _Atomic uint32_t always = 1;
+    const bool wipes = h->wipe != NULL && base_load_rlx(h->wipe) != 0;
+    return (base_alloc_hooks){ h->alloc, h->free, h->ctx, wipes ? &always : NULL };
+}
+
 static bool base_block_is_map(const base_alloc_hooks *h, size_t bytes)
 {
     return h->alloc == NULL && bytes >= BASE_MAP_BYTES;
@@ -149,45 +175,37 @@ static void base_map_drop(void *p, size_t bytes)
     BASE_REQUIRE(madvise(p, bytes, MADV_DONTNEED) == 0);
 }
 
-/* Allocate a zeroed block without charging it. NULL: the system has no memory. */
-static void *base_block_take(const base_alloc_hooks *h, size_t bytes, const char *site)
+/* Allocate a block without charging it: zeroed, large ones as a mapping; `raw`: with undefined
+ * contents, always by the allocator. NULL: the system has no memory. */
+BASE_NOINLINE static void *base_block_take(const base_alloc_hooks *h, size_t bytes, bool raw)
 {
-    if (base_fault_alloc(site)) { return NULL; }
+    if (base_fault_alloc(raw ? "base.alloc_raw" : "base.alloc")) { return NULL; }
     void *p;
     if (h->alloc != NULL) {
         p = h->alloc(bytes, h->ctx);
-        if (p != NULL) { memset(p, 0, bytes); }
-    } else if (base_block_is_map(h, bytes)) {
-        p = base_map_take(bytes);
+        if (p != NULL && !raw) { memset(p, 0, bytes); }
+    } else if (raw) {
+        p = BASE_MALLOC(bytes);
     } else {
-#if defined(CELLAR_WITH_MIMALLOC)
-        p = mi_zalloc(bytes);
-#else
-        p = calloc(1, bytes);
-#endif
+        p = base_block_is_map(h, bytes) ? base_map_take(bytes) : BASE_ZALLOC(bytes);
     }
-#if BASE_DEBUG
     if (p != NULL) { base_live_add(bytes); }
-#endif
     return p;
 }
 
-static void base_block_drop(const base_alloc_hooks *h, void *p, size_t bytes)
+BASE_NOINLINE static void base_block_drop(const base_alloc_hooks *h, void *p, size_t bytes,
+                                          bool raw)
 {
+    const bool mapped = h->alloc == NULL && !raw && base_block_is_map(h, bytes);
     base_sim_settle();
-#if BASE_DEBUG
     base_live_sub(bytes);
-#endif
+    if (!mapped) { base_block_wipe(h, p, bytes); } /* the kernel does it for a mapping */
     if (h->alloc != NULL) {
         h->free(p, bytes, h->ctx);
-    } else if (base_block_is_map(h, bytes)) {
+    } else if (mapped) {
         base_map_drop(p, bytes);
     } else {
-#if defined(CELLAR_WITH_MIMALLOC)
-        mi_free(p);
-#else
-        free(p);
-#endif
+        BASE_MFREE(p);
     }
 }
 
@@ -199,7 +217,7 @@ static void *base_alloc_charged(base_account *a, base_module m, size_t bytes, bo
     bool ok = may_ask ? base_charge_room(a, m, charge) : base_charge(a, m, charge);
     if (refused != NULL) { *refused = !ok; }
     if (!ok) { return NULL; }
-    void *p = base_block_take(&a->hooks, bytes, "base.alloc");
+    void *p = base_block_take(&a->hooks, bytes, false);
     if (p == NULL) { base_uncharge(a, m, charge); }
     return p;
 }
@@ -217,45 +235,20 @@ CELLAR_PRIVATE void *base_alloc_held(base_account *a, base_module m, size_t byte
 CELLAR_PRIVATE void base_free(base_account *a, base_module m, void *p, size_t bytes)
 {
     if (p == NULL) { return; }
-    base_block_drop(&a->hooks, p, bytes);
+    base_block_drop(&a->hooks, p, bytes, false);
     base_uncharge(a, m, base_block_bytes(a, bytes));
 }
 
 /* ---- memory of callers: blocks of any size come from the allocator, never from a mapping ---- */
 
+static const base_alloc_hooks base_no_hooks;
+
 CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes)
 {
-    if (base_fault_alloc("base.alloc_raw")) { return NULL; }
-    void *p;
-    if (h != NULL && h->alloc != NULL) {
-        p = h->alloc(bytes, h->ctx);
-    } else {
-#if defined(CELLAR_WITH_MIMALLOC)
-        p = mi_malloc(bytes);
-#else
-        p = malloc(bytes);
-#endif
-    }
-#if BASE_DEBUG
-    if (p != NULL) { base_live_add(bytes); }
-#endif
-    return p;
+    return base_block_take(h != NULL ? h : &base_no_hooks, bytes, true);
 }
 
 CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t bytes)
 {
-    if (p == NULL) { return; }
-    base_sim_settle();
-#if BASE_DEBUG
-    base_live_sub(bytes);
-#endif
-    if (h != NULL && h->alloc != NULL) {
-        h->free(p, bytes, h->ctx);
-    } else {
-#if defined(CELLAR_WITH_MIMALLOC)
-        mi_free(p);
-#else
-        free(p);
-#endif
-    }
+    if (p != NULL) { base_block_drop(h != NULL ? h : &base_no_hooks, p, bytes, true); }
 }

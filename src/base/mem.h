@@ -43,7 +43,14 @@ typedef struct base_alloc_hooks { /* all NULL: the built-in allocator */
     void *(*alloc)(size_t bytes, void *ctx);
     void (*free)(void *p, size_t bytes, void *ctx);
     void *ctx;
+    const _Atomic uint32_t *wipe; /* NULL, or not 0: freed blocks are overwritten; as long as the
+                                   * hooks */
 } base_alloc_hooks;
+
+/* Overwrite bytes that no thread reads; the compiler keeps these stores. */
+CELLAR_PRIVATE void base_wipe(void *p, size_t bytes);
+/* Return a copy of the hooks that may outlive their store, for a block of this moment. */
+CELLAR_PRIVATE base_alloc_hooks base_hooks_keep(const base_alloc_hooks *h);
 
 typedef struct base_account {
     _Atomic uint64_t used BASE_ALIGNED(BASE_PAD); /* bytes; relaxed CAS, never above limit */
@@ -98,6 +105,8 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes);
 /* Advise transparent huge pages for the whole region, or forbid them. */
 CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
+/* Leave the whole region out of core dumps. False: the kernel refused. */
+CELLAR_PRIVATE bool base_region_hide(base_region *r);
 #define BASE_HUGE ((size_t)2 << 20)
 /* Collapse the pages of one aligned BASE_HUGE range, all in use, into one huge page. False: not
  * done (fragmented memory). *never: this kernel cannot collapse. */

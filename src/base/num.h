@@ -35,6 +35,7 @@ BASE_INLINE uint64_t base_clamp(uint64_t v, uint64_t lo, uint64_t hi)
 {
     return v < lo ? lo : v > hi ? hi : v;
 }
+BASE_INLINE uint64_t base_rotl(uint64_t x, unsigned n) { return x << n | x >> (64 - n); }
 /* Mix 64 bits by a bijection (multiply, fold, multiply). A part that reuses the hash of a key for a
  * second choice (ghosts, sketch, sample, L2) mixes it first: the stripes are the first choice. */
 BASE_INLINE uint64_t base_mix64(uint64_t x)

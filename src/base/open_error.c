@@ -20,16 +20,13 @@ static _Atomic uint32_t base_open_error_forks; /* 1: the fork node is registered
 
 BASE_SIZE_BEGIN
 
-static void base_open_error_prepare(void *ctx) SYNC_UNCHECKED;
-static void base_open_error_parent(void *ctx) SYNC_UNCHECKED;
-
-static void base_open_error_prepare(void *ctx)
+static void base_open_error_prepare(void *ctx) SYNC_UNCHECKED
 {
     (void)ctx;
     sync_take(ERROR, &base_open_error_lock);
 }
 
-static void base_open_error_parent(void *ctx)
+static void base_open_error_parent(void *ctx) SYNC_UNCHECKED
 {
     (void)ctx;
     sync_drop(ERROR, &base_open_error_lock);

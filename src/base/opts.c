@@ -9,6 +9,8 @@
 
 #include "base/num.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE cellar_err base_opts_size(const void *src, size_t *size)
 {
     memcpy(size, src, sizeof *size);
@@ -42,3 +44,5 @@ CELLAR_PRIVATE cellar_err base_opts_out(void *dst, const void *src, size_t known
     if (size > known) { memset(to + known, 0, size - known); }
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

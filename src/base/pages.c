@@ -17,8 +17,11 @@
 #include "base/num.h"
 #include "base/seqlock.h"
 
-BASE_SIZE_BEGIN
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
+BASE_SIZE_BEGIN
 
 static void base_region_check(const base_region *r, size_t offset, size_t bytes)
 {
@@ -57,9 +60,7 @@ CELLAR_PRIVATE bool base_region_reserve(base_region *r, size_t want, size_t leas
         if (p != MAP_FAILED) {
             r->base = p;
             r->reserved_bytes = n;
-#if BASE_DEBUG
             base_live_add(0);
-#endif
             return true;
         }
         if (n <= BASE_PAGE) { break; }
@@ -113,25 +114,23 @@ CELLAR_PRIVATE void base_region_huge(base_region *r, bool want)
     (void)madvise(r->base, r->reserved_bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+CELLAR_PRIVATE bool base_region_hide(base_region *r)
+{
+    BASE_REQUIRE(r->base != NULL);
+    return madvise(r->base, r->reserved_bytes, MADV_DONTDUMP) == 0;
+}
+
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never)
 {
-    *never = true;
-#if defined(MADV_COLLAPSE) && !BASE_SIM
-    const int advice = MADV_COLLAPSE;
-#elif !BASE_SIM
-    const int advice = 25; /* MADV_COLLAPSE of Linux 6.1; older headers lack the name */
-#endif
 #if BASE_SIM
     (void)r;
     (void)offset;
+    *never = true;
     return false;
 #else
-    if (madvise(r->base + offset, BASE_HUGE, advice) == 0) {
-        *never = false;
-        return true;
-    }
-    *never = errno == EINVAL || errno == EPERM || errno == ENOSYS;
-    return false;
+    const bool done = madvise(r->base + offset, BASE_HUGE, MADV_COLLAPSE) == 0;
+    *never = !done && (errno == EINVAL || errno == EPERM || errno == ENOSYS);
+    return done;
 #endif
 }
 
@@ -139,9 +138,7 @@ CELLAR_PRIVATE void base_region_release(base_region *r)
 {
     if (r->base == NULL) { return; }
     base_sim_settle();
-#if BASE_DEBUG
     base_live_sub(0);
-#endif
     int result = munmap(r->base, r->reserved_bytes);
     BASE_ASSERT(result == 0);
     (void)result;

@@ -29,6 +29,8 @@ CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
 
 #else
 
+BASE_SIZE_BEGIN
+
 static bool base_random_device(unsigned char *out, size_t len)
 {
     int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -71,6 +73,8 @@ CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
     return ok;
 }
 
+BASE_SIZE_END
+
 #endif
 
 static uint64_t base_rng_split(uint64_t *state)
@@ -80,8 +84,6 @@ static uint64_t base_rng_split(uint64_t *state)
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
 }
-
-static uint64_t base_rng_rotl(uint64_t x, unsigned k) { return (x << k) | (x >> (64 - k)); }
 
 /* Seed the generator. Both words come from a bijection of different inputs, so they are never both
  * zero, the only state to avoid. */
@@ -94,10 +96,10 @@ CELLAR_PRIVATE void base_rng_seed(base_rng *r, uint64_t seed)
 CELLAR_PRIVATE uint64_t base_rng_next(base_rng *r)
 {
     uint64_t a = r->s[0], b = r->s[1];
-    uint64_t out = base_rng_rotl(a + b, 17) + a;
+    uint64_t out = base_rotl(a + b, 17) + a;
     b ^= a;
-    r->s[0] = base_rng_rotl(a, 49) ^ b ^ (b << 21);
-    r->s[1] = base_rng_rotl(b, 28);
+    r->s[0] = base_rotl(a, 49) ^ b ^ (b << 21);
+    r->s[1] = base_rotl(b, 28);
     return out;
 }
 

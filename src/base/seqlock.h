@@ -72,18 +72,21 @@ BASE_ALWAYS_INLINE void base_seq_move(void *shared_to, const void *shared_from, 
     memcpy(base_seq_out(shared_to), base_seq_in(shared_from), n);
     __asm__ volatile("" : : : "memory");
 }
+/* Return 0 if 8..16 bytes are equal. */
+BASE_ALWAYS_INLINE uint64_t base_seq_differ(const unsigned char *a, const unsigned char *b,
+                                            size_t n)
+{
+    uint64_t a0, a1, b0, b1;
+    memcpy(&a0, a, 8);
+    memcpy(&a1, a + n - 8, 8);
+    memcpy(&b0, b, 8);
+    memcpy(&b1, b + n - 8, 8);
+    return (a0 ^ b0) | (a1 ^ b1);
+}
 BASE_ALWAYS_INLINE bool base_seq_equal(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = base_seq_in(shared), *b = (const unsigned char *)mine;
-    if (n >= 8 && n <= 16) {
-        uint64_t a0, a1, b0, b1;
-        memcpy(&a0, a, 8);
-        memcpy(&a1, a + n - 8, 8);
-        memcpy(&b0, b, 8);
-        memcpy(&b1, b + n - 8, 8);
-        return ((a0 ^ b0) | (a1 ^ b1)) == 0;
-    }
-    return memcmp(a, b, n) == 0;
+    return n >= 8 && n <= 16 ? base_seq_differ(a, b, n) == 0 : memcmp(a, b, n) == 0;
 }
 
 /* Compare 8..16 bytes without a call: for the hottest path. */
@@ -100,20 +103,9 @@ BASE_ALWAYS_INLINE bool base_seq_equal_16(const void *shared, const void *mine, 
 BASE_ALWAYS_INLINE bool base_seq_equal_near(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = base_seq_in(shared), *b = (const unsigned char *)mine;
-    uint64_t a0, a1, b0, b1;
     if (BASE_LIKELY(n >= 8)) {
-        memcpy(&a0, a, 8);
-        memcpy(&a1, a + n - 8, 8);
-        memcpy(&b0, b, 8);
-        memcpy(&b1, b + n - 8, 8);
-        uint64_t diff = (a0 ^ b0) | (a1 ^ b1);
-        if (n > 16) {
-            memcpy(&a0, a + 8, 8);
-            memcpy(&a1, a + n - 16, 8);
-            memcpy(&b0, b + 8, 8);
-            memcpy(&b1, b + n - 16, 8);
-            diff |= (a0 ^ b0) | (a1 ^ b1);
-        }
+        uint64_t diff = base_seq_differ(a, b, n);
+        if (n > 16) { diff |= base_seq_differ(a + 8, b + 8, n - 16); }
         return diff == 0;
     }
     uint32_t c0, c1, d0, d1;

@@ -61,6 +61,8 @@ static void base_sha256_block(base_sha256 *s, const unsigned char *p)
     for (int i = 0; i < 8; i++) { s->h[i] += v[i]; }
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void base_sha256_init(base_sha256 *s)
 {
     /* The first 32 bits of the fractional parts of the square roots of the first 8 primes. */
@@ -98,3 +100,5 @@ CELLAR_PRIVATE void base_sha256_end(base_sha256 *s, unsigned char out[32])
     base_sha256_add(s, length, sizeof length);
     for (int i = 0; i < 32; i++) { out[i] = (unsigned char)(s->h[i / 4] >> (24 - 8 * (i % 4))); }
 }
+
+BASE_SIZE_END

@@ -36,11 +36,9 @@ static bool sync_rank_ordered(sync_rank r)
     }
     return false;
 }
-#endif
 
 CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
 {
-#if BASE_DEBUG
     base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; } /* shared record: it keeps no locks */
     for (uint32_t i = 0; i < self->noted_count && !self->forking; i++) {
@@ -57,16 +55,10 @@ CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
         self->noted_count++;
     }
     self->held_count++;
-#else
-    (void)r;
-    (void)lock;
-    (void)tried;
-#endif
 }
 
 CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock)
 {
-#if BASE_DEBUG
     base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; }
     BASE_REQUIRE(self->held_count > 0);
@@ -81,31 +73,22 @@ CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock)
     }
     BASE_REQUIRE(self->held_count > n); /* else: not held by this thread */
     self->held_count--;
-#else
-    (void)r;
-    (void)lock;
-#endif
 }
 
 CELLAR_PRIVATE void sync_assert_none(void)
 {
-#if BASE_DEBUG
     base_thread_record *self = base_thread_self();
     BASE_ASSERT(self->index == 0 || self->held_count == 0);
-#endif
 }
 
 CELLAR_PRIVATE void sync_assert_not(sync_rank r)
 {
-#if BASE_DEBUG
     base_thread_record *self = base_thread_self();
     for (uint32_t i = 0; self->index != 0 && i < self->noted_count && !self->forking; i++) {
         BASE_ASSERT(self->held[i].rank != r);
     }
-#else
-    (void)r;
-#endif
 }
+#endif
 
 CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns)
 {

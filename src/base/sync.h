@@ -51,32 +51,31 @@ SYNC_RANKS(SYNC_X)
 #define SYNC_FREE_OF(r) SYNC_ATTR(locks_excluded(sync_token_##r))
 #define SYNC_UNCHECKED SYNC_ATTR(no_thread_safety_analysis)
 
-BASE_SPARE CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
-BASE_SPARE CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
 #if BASE_DEBUG
+CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried);
+CELLAR_PRIVATE void sync_rank_pop(sync_rank r, const void *lock);
+/* Abort if this thread holds any ranked lock. Call before user code and waits. */
+CELLAR_PRIVATE void sync_assert_none(void);
+/* Abort if this thread holds a lock of one rank. Call before code that may enter the kernel. */
+CELLAR_PRIVATE void sync_assert_not(sync_rank r);
 #define SYNC_PUSH(r, l, t) sync_rank_push((r), (l), (t))
 #define SYNC_POP(r, l) sync_rank_pop((r), (l))
 #else
-#define SYNC_PUSH(r, l, t) ((void)0)
-#define SYNC_POP(r, l) ((void)0)
+#define SYNC_PUSH(r, l, t) ((void)(r))
+#define SYNC_POP(r, l) ((void)(r))
+#define sync_assert_none() ((void)0)
+#define sync_assert_not(r) ((void)(r))
 #endif
-/* Abort in BASE_DEBUG if this thread holds any ranked lock. Call before user code and waits. */
-CELLAR_PRIVATE void sync_assert_none(void);
-/* Abort in BASE_DEBUG if this thread holds a lock of one rank. Call before code that may
- * enter the kernel. */
-CELLAR_PRIVATE void sync_assert_not(sync_rank r);
 
 BASE_INLINE void sync_lock_raw(sync_rank r, sync_lock *l)
 {
     SYNC_PUSH(r, l, false);
     sync_bare_take(l);
-    (void)r;
 }
 BASE_INLINE bool sync_try_raw(sync_rank r, sync_lock *l)
 {
     if (!base_cas_ar(&l->word, 0u, 1u)) { return false; }
     SYNC_PUSH(r, l, true);
-    (void)r;
     return true;
 }
 /* Take the lock or give up at deadline_ns. False: not taken. */
@@ -84,13 +83,11 @@ BASE_INLINE bool sync_until_raw(sync_rank r, sync_lock *l, uint64_t deadline_ns)
 {
     if (!base_cas_ar(&l->word, 0u, 1u) && !sync_lock_until(l, deadline_ns)) { return false; }
     SYNC_PUSH(r, l, false);
-    (void)r;
     return true;
 }
 BASE_INLINE void sync_drop_raw(sync_rank r, sync_lock *l)
 {
     SYNC_POP(r, l);
-    (void)r;
     sync_bare_drop(l);
 }
 #define SYNC_X(name, number, ordered) \

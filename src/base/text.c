@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
+#include "base/num.h"
 
 BASE_SIZE_BEGIN
 
@@ -20,6 +22,16 @@ BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, .
     va_end(args);
     BASE_ASSERT(n >= 0);
     if (n > 0) { t->len += (size_t)n; }
+}
+
+BASE_SPARE CELLAR_PRIVATE void base_text_put(base_text *t, const char *p, size_t n)
+{
+    if (t->len < t->cap) {
+        const size_t part = BASE_MIN(n, t->cap - t->len - 1);
+        memcpy(t->buf + t->len, p, part);
+        t->buf[t->len + part] = '\0';
+    }
+    t->len += n;
 }
 
 BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e)

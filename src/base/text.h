@@ -14,6 +14,8 @@ typedef struct base_text {
 
 BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, ...)
     BASE_PRINTF(2, 3);
+/* Add `n` bytes as they are. */
+BASE_SPARE CELLAR_PRIVATE void base_text_put(base_text *t, const char *p, size_t n);
 
 /* Return the text of an errno of the disk; "system error" for any other. The text is static:
  * strerror is not thread-safe, and the two forms of strerror_r differ. */

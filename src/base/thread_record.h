@@ -48,7 +48,9 @@ typedef struct base_thread_self {
     struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a
                                * store; count 0: free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_run_callback */
+#if BASE_ASAN
     uintptr_t stack_low, stack_high; /* bounds of the stack; 0, 0 until base_stack_bounds ran */
+#endif
     struct { uint32_t rank; const void *lock; } held[SYNC_HELD_MAX];
 } base_thread_record;
 

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * user_callback: call user code that may leave by pthread_exit, a deferred cancel or a longjmp.
+ * user_callback: call user code that may leave by pthread_exit or a deferred cancel.
  *
  * PICTURE    base_cancel_off -> library code
  *            -> base_run_callback { caller's cancel state; fn; off }
  *            -> library code -> base_cancel_set
  * INVARIANTS A thread can end inside fn, never inside library code.
- *            left(arg) runs at most once, and only if fn(arg) did not return. A longjmp out of fn
- *            is not detected here: base_frame_is_gone detects it at the thread's next call.
+ *            left(arg) runs at most once, and only if fn(arg) did not return.
  * SIMULATION Fibers have no pthread_exit. base_sim_leave jumps to the innermost guard, which runs
  *            its `left` and continues with the next one; the outermost guard, the scenario's,
- *            returns.
- * LIMITS     A frame on another stack (coroutine, signal stack) is never reported as gone. */
+ *            returns. */
 #include "base/user_callback.h"
 
 #if BASE_SIM
@@ -51,14 +49,6 @@ CELLAR_PRIVATE void base_sim_leave(void)
     longjmp(guard->env, 1);
 }
 
-CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now)
-{
-    (void)self;
-    (void)at;
-    (void)now;
-    return false; /* each fiber has a stack of its own */
-}
-
 #else
 
 #include <pthread.h>
@@ -76,8 +66,11 @@ CELLAR_PRIVATE void base_cancel_set(int state)
     (void)pthread_setcancelstate(state, &before);
 }
 
-/* Store the bounds of this thread's stack in its record. Called at most once per thread, while the
- * thread leads a load in an outer frame. */
+#if BASE_ASAN
+/* AddressSanitizer does not clear the shadow of the frames of a cancelled thread. */
+void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
+
+/* Store the bounds of this thread's stack in its record. Called at most once per thread. */
 static void base_stack_bounds(base_thread_record *self)
 {
     pthread_attr_t attr;
@@ -92,10 +85,6 @@ static void base_stack_bounds(base_thread_record *self)
     }
     (void)pthread_attr_destroy(&attr);
 }
-
-#if BASE_ASAN
-/* AddressSanitizer does not clear the shadow of the frames of a cancelled thread. */
-void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
 
 typedef struct base_leaving {
     void (*left)(void *);
@@ -136,12 +125,5 @@ CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), 
     pthread_cleanup_pop(0);
 }
 #endif
-
-CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now)
-{
-    if (at >= now) { return false; }
-    if (self->stack_high == 0) { base_stack_bounds(self); }
-    return at >= self->stack_low && now < self->stack_high;
-}
 
 #endif

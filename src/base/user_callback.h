@@ -13,8 +13,5 @@ CELLAR_PRIVATE void base_cancel_set(int state);
  * ends inside fn (pthread_exit, deferred cancel), left(arg) runs and the call does not return. */
 CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg,
                                       int cancel);
-/* Return whether a longjmp has abandoned the stack frame at `at`. True only if it lies below `now`,
- * a frame of the running function, and both lie on the initial stack of the thread. */
-CELLAR_PRIVATE bool base_frame_is_gone(base_thread_record *self, uintptr_t at, uintptr_t now);
 
 #endif

@@ -32,7 +32,7 @@ typedef enum bloom_state {
 
 /* Reason why a filter is no longer believed. Same numbers as CELLAR_BLOOM_DOUBT_... */
 typedef enum bloom_doubt {
-    BLOOM_TRUSTED, BLOOM_FOUND, BLOOM_FULL, BLOOM_NOMEM, BLOOM_IMAGE
+    BLOOM_TRUSTED = 0, BLOOM_FOUND = 1, BLOOM_FULL = 2, BLOOM_IMAGE = 4
 } bloom_doubt;
 
 typedef enum bloom_answer {
@@ -44,7 +44,6 @@ typedef enum bloom_answer {
 #define BLOOM_KEYS_MAX ((uint64_t)1 << 40)
 #define BLOOM_FPP_LEAST 0.0001
 #define BLOOM_FPP_MOST 0.5
-#define BLOOM_LAYERS 4u
 
 typedef struct bloom_ticket {
     uint64_t desc; /* descriptor of the moment of the add */
@@ -70,14 +69,14 @@ CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
 CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
 CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
 /* Believe the newest set, which has all keys now. Return OK; E_INVAL (off, or not filled since it
- * was opened or doubted); E_LIMIT (more keys than its layers hold, or it could not grow). */
+ * was opened or doubted); E_LIMIT (over 4 times the keys that the set was made for). */
 CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
 /* Count a doubt for a filter that observes but should have been believed. */
 BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why);
 /* Stop believing the filter. Return true if it was believed until now. */
 CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
 
-/* Add a key. The caller holds no ranked lock: a full set may grow. */
+/* Add a key. */
 CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
 CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
 CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
@@ -91,17 +90,17 @@ typedef struct bloom_figures {
     bloom_state state;
     bloom_doubt doubt;    /* last doubt; TRUSTED: none since bloom_seal */
     bool filling;         /* a second set is being filled */
-    uint32_t layers;      /* layers of the set that answers, 1..4 */
+    bool outgrown;        /* more keys than expected: the rate is above fpp */
     uint64_t expected, keys; /* keys: distinct keys, counted by changed bits */
     uint64_t bytes;       /* charged bytes of both sets */
     double fpp;
 } bloom_figures;
 CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
 
-/* Write an image: a header of BLOOM_HEAD bytes, then the bits of each layer, in pieces of 2 KiB to
- * `give`. False from `give` ends the call. `check` names the hash key. Adds may continue; all keys
- * added before the call are in the image. Return OK; E_IO (`give` failed), E_BUSY (the set was
- * replaced meanwhile), E_INVAL (off). */
+/* Write an image: a header of BLOOM_HEAD bytes, then the bits, in pieces of 2 KiB to `give`. False
+ * from `give` ends the call. `check` names the hash key. Adds may continue; all keys added before
+ * the call are in the image. Return OK; E_IO (`give` failed), E_BUSY (the set was replaced
+ * meanwhile), E_INVAL (off). */
 #define BLOOM_HEAD 128u
 BASE_SPARE CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                                      bool (*give)(void *ctx, const void *bytes, size_t len),

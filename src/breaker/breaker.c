@@ -37,6 +37,8 @@
 #define BREAKER_PROBE 16u /* bit of a pass: probe; the 4 bits below are its turn */
 #define BREAKER_COUNT_MAX 0xfffffu
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool breaker_rule_ok(const breaker_rule *r)
 {
     return r->failure_pct >= 1 && r->failure_pct <= 100 && r->min_calls >= 1 &&
@@ -225,3 +227,5 @@ CELLAR_PRIVATE void breaker_reset(breaker *b)
                                                     0)));
     breaker_forget(b);
 }
+
+BASE_SIZE_END

@@ -17,12 +17,13 @@
  *            sampled read clears the bit.
  * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
- * SEE ALSO   src/bloom (the filter), load_guard.c (loads), bloom_persist.c (files). */
+ * SEE ALSO   src/bloom (the filter), load_look.c (loads), bloom_persist.c (files). */
 #include "cache/bloom_guard.h"
 
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
+#include "cache/talk.h"
 
 #define CACHE_SALT_BLOOM 0x626c6f6fu /* instead of the generation: the key belongs to the source */
 #define CACHE_AUDIT_MASK 1023u
@@ -30,7 +31,9 @@
 #define CACHE_HEAT_ON 32768
 #define CACHE_HEAT_OFF 26214
 
-static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
+BASE_SIZE_BEGIN
+
+BASE_NOINLINE static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
 {
     return base_hash(c->hash_key, CACHE_SALT_BLOOM, key, len);
 }
@@ -38,7 +41,7 @@ static uint64_t cache_filter_hash(const cellar *c, const void *key, size_t len)
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
 {
     static const char *const why[] = { "", "the source had a key that it denied",
-                                       "it has too many keys", "it could not grow",
+                                       "it has too many keys", "",
                                        "its stored image was not clean" };
     const uint32_t doubts = bloom_doubts(b);
     uint32_t logged = base_load_rlx(&c->bloom_logged);
@@ -47,9 +50,11 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
     bloom_figures f;
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - logged);
-    base_log(&c->store->log, BASE_LOG_WARNING, "bloom", (int)f.doubt,
-             "Bloom filter of a namespace only observes now: %s", why[f.doubt]);
+    cache_log(c, BASE_LOG_WARNING, "bloom", (int)f.doubt,
+              "Bloom filter of a namespace only observes now: %s", why[f.doubt]);
 }
+
+BASE_SIZE_END
 
 /* ---- adding ---- */
 
@@ -72,6 +77,8 @@ CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filt
     bloom_add_end(b, f->hash, &t);
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len)
 {
     if (c == NULL || cache_key_bad(key, key_len)) {
@@ -84,6 +91,8 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
     cache_filter_tell(c, b);
     return CELLAR_OK;
 }
+
+BASE_SIZE_END
 
 /* ---- asking ---- */
 
@@ -114,15 +123,17 @@ CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t 
     return CACHE_WORD_NEVER;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len)
 {
     bloom *b = base_load_acq(&c->bloom);
     if (BASE_LIKELY(b == NULL)) { return; }
-    const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
+    const uint64_t hash = cache_filter_hash(c, key, key_len);
+    const bloom_answer said = bloom_ask(b, hash);
     if (said == BLOOM_MAYBE) { return; }
     stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
-    bloom_add(b, cache_filter_hash(c, key, key_len)); /* values that are not stored are added,
-                                                       * too */
+    bloom_add(b, hash); /* values that are not stored are added, too */
     if (said == BLOOM_NEVER) { (void)bloom_distrust(b, BLOOM_FOUND); }
     cache_filter_tell(c, b);
 }
@@ -154,12 +165,8 @@ CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_
     if (cache_is_closed(c)) { return cache_closed(c); }
     const bloom *b = base_load_acq(&c->bloom);
     if (b == NULL) { return CELLAR_OK; }
-    switch (bloom_ask(b, cache_filter_hash(c, key, key_len))) {
-    case BLOOM_MAYBE: return CELLAR_OK;
-    case BLOOM_NEVER: return CELLAR_ABSENT;
-    case BLOOM_WOULD: return CELLAR_MISS;
-    }
-    return CELLAR_OK;
+    const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
+    return said == BLOOM_MAYBE ? CELLAR_OK : said == BLOOM_NEVER ? CELLAR_ABSENT : CELLAR_MISS;
 }
 
 /* ---- open and drop ---- */
@@ -183,19 +190,6 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
     sync_drop(NAMESPACE, &s->namespace_lock);
     bloom_destroy(fresh);
     return CELLAR_OK;
-}
-
-static cellar_err cache_filter_failed(cellar *c, cellar_err err)
-{
-    switch ((int)err) {
-    case CELLAR_E_INVAL:
-        return cache_fail(c, err, 0, "bloom: expected_keys must be 1..2^40, rate 0.0001..0.5");
-    case CELLAR_E_BUSY:
-        return cache_fail(c, err, 0, "bloom: a second filter is being filled: activate or drop it");
-    case CELLAR_E_SPACE:
-        return cache_fail(c, err, 0, "bloom: filter does not fit: raise memory_bytes");
-    default: return cache_fail(c, err, 0, "bloom: no memory for the filter");
-    }
 }
 
 #define CACHE_BLOOM_KEYS 1000000u
@@ -224,7 +218,10 @@ CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys,
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cellar_err err = cache_filter_open(c, expected_keys, false_positive_rate);
-    return err == CELLAR_OK ? err : cache_filter_failed(c, err);
+    return cache_fail(c, err, 0, err == CELLAR_E_INVAL
+        ? "bloom: expected_keys must be 1..2^40, rate 0.0001..0.5" : err == CELLAR_E_BUSY
+        ? "bloom: a second filter is being filled: activate or drop it" : err == CELLAR_E_SPACE
+        ? "bloom: filter does not fit: raise memory_bytes" : "bloom: no memory for the filter");
 }
 
 CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
@@ -318,8 +315,7 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
         return cache_refuse(c, "cellar_bloom_feed: no filter: call cellar_bloom_open first");
     }
     const cellar_err err = cache_feed_run(c, b, next, ctx, count);
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_bloom_feed: ended early: feed all keys again");
+    return cache_fail(c, err, 0, "cellar_bloom_feed: ended early: feed all keys again");
 }
 
 CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
@@ -337,15 +333,10 @@ CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
                                                 : CELLAR_OK;
         if (err == CELLAR_OK) { err = bloom_seal(b); }
     }
-    if (err == CELLAR_E_INVAL) {
-        return cache_fail(c, err, 0, "cellar_bloom_activate: feed the filter to the end first");
-    }
-    if (err == CELLAR_E_LIMIT) {
-        return cache_fail(c, err, 0,
-                          "cellar_bloom_activate: too many keys: open it with more expected_keys");
-    }
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_bloom_activate: cached keys not added: retry");
+    return cache_fail(c, err, 0, err == CELLAR_E_INVAL
+        ? "cellar_bloom_activate: feed the filter to the end first" : err == CELLAR_E_LIMIT
+        ? "cellar_bloom_activate: too many keys: open it with more expected_keys"
+        : "cellar_bloom_activate: cached keys not added: retry");
 }
 
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
@@ -362,7 +353,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
         i.state = (cellar_bloom_state)f.state;
         i.doubt = (cellar_bloom_doubt)f.doubt;
         i.filling = f.filling;
-        i.layers = f.layers;
+        i.outgrown = f.outgrown;
         i.expected_keys = f.expected;
         i.keys = f.keys;
         i.bytes = f.bytes;
@@ -372,9 +363,8 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     i.check_loads = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);
     i.doubts = stats_read(c->stats, c->slot, STATS_BLOOM_DOUBT);
-    const cellar_err err = base_opts_out(out, &i, sizeof i);
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_bloom_info_get: struct_size of out is wrong");
+    return cache_fail(c, base_opts_out(out, &i, sizeof i), 0,
+                      "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
 /* ---- for store.c and fork.c ---- */
@@ -401,3 +391,5 @@ CELLAR_PRIVATE void cache_filters_forked(cache_store *s)
         base_store_rlx(&v->bloom_feeding, 0u);
     }
 }
+
+BASE_SIZE_END

@@ -20,11 +20,14 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/handle.h"
+#include "cache/talk.h"
 
 #ifndef CELLAR_OMIT_L2
 #include "l2/l2.h"
 
 #define CACHE_KEEP_TRIES 3
+
+BASE_SIZE_BEGIN
 
 /* Return a check of the hash key, which made all hashes in a filter. */
 static uint64_t cache_keep_check(const cache_store *s)
@@ -99,8 +102,8 @@ static void cache_keep_load(cellar *v, l2_image *im)
         return;
     }
     bloom_destroy(b);
-    base_log(&s->log, BASE_LOG_WARNING, "bloom", (int)err,
-             "no memory for a stored Bloom filter of a namespace: it is off");
+    cache_log(v, BASE_LOG_WARNING, "bloom", (int)err,
+              "no memory for a stored Bloom filter of a namespace: it is off");
 }
 
 CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)
@@ -117,4 +120,6 @@ CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened)
 {
     if (im != NULL) { l2_image_close(im, opened); }
 }
+
+BASE_SIZE_END
 #endif

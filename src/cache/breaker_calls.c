@@ -7,14 +7,17 @@
  *            after the store is closed. It must outlive the loads that use it.
  * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
- * SEE ALSO   load_guard.c: reports of loads. */
+ * SEE ALSO   load_leader.c: reports of loads. */
 #include "cache/breaker_calls.h"
 
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
+#include "cache/talk.h"
 
 static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
+
+BASE_SIZE_BEGIN
 
 static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule *r,
                                      const char **why)
@@ -79,7 +82,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
     if (b == NULL) { return; }
     cellar *c = b->c;
     cache_store *s = c->store;
-    const base_alloc_hooks hooks = s->hooks;
+    const base_alloc_hooks hooks = base_hooks_keep(&s->hooks);
     cache_namespace_release(c);
     cache_store_release(s, 1);
     base_free_raw(&hooks, b, b->bytes);
@@ -132,12 +135,12 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
     case BREAKER_SAME: return;
     case BREAKER_OPENED:
         if (!cache_is_closed(c)) { stats_count(c->stats, STATS_BREAKER_OPENED, 1); }
-        base_log(&s->log, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_BREAKER_OPEN,
-                 "circuit breaker opened: too many calls failed");
+        cache_log(c, BASE_LOG_WARNING, "breaker", (int)CELLAR_E_BREAKER_OPEN,
+                  "circuit breaker opened: too many calls failed");
         return;
     case BREAKER_CLOSED_AGAIN:
-        base_log(&s->log, BASE_LOG_INFO, "breaker", (int)CELLAR_OK,
-                 "circuit breaker closed: calls succeed again");
+        cache_log(c, BASE_LOG_INFO, "breaker", (int)CELLAR_OK,
+                  "circuit breaker closed: calls succeed again");
         return;
     }
 }
@@ -151,15 +154,12 @@ CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass)
 CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
                                             cellar_breaker_outcome outcome)
 {
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    switch (outcome) {
-    case CELLAR_BREAKER_SUCCESS: cache_breaker_report(b, pass, BREAKER_WORKED); return CELLAR_OK;
-    case CELLAR_BREAKER_FAILURE: cache_breaker_report(b, pass, BREAKER_FAILED); return CELLAR_OK;
-    case CELLAR_BREAKER_IGNORED:
-        cache_breaker_report(b, pass, BREAKER_SAID_NOTHING);
-        return CELLAR_OK;
-    default: return CELLAR_E_INVAL;
-    }
+    static const breaker_outcome of[] = { [CELLAR_BREAKER_SUCCESS] = BREAKER_WORKED,
+                                          [CELLAR_BREAKER_FAILURE] = BREAKER_FAILED,
+                                          [CELLAR_BREAKER_IGNORED] = BREAKER_SAID_NOTHING };
+    if (b == NULL || (unsigned)outcome >= sizeof of / sizeof of[0]) { return CELLAR_E_INVAL; }
+    cache_breaker_report(b, pass, of[outcome]);
+    return CELLAR_OK;
 }
 
 CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b)
@@ -181,3 +181,5 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
     i.opens = base_load_rlx(&b->b.opens);
     return base_opts_out(out, &i, sizeof i);
 }
+
+BASE_SIZE_END

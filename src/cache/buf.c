@@ -10,6 +10,8 @@
 #include "cache/get_alloc.h"
 #include "cache/loader_api.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {
     *b = (cellar_buf){ .store = s, .bytes = room, .room = room, .cap = CACHE_BUF_INLINE };
@@ -20,6 +22,7 @@ CELLAR_PRIVATE void cache_buf_fini(cellar_buf *b)
     if (b->bytes != b->room) {
         base_free(&b->store->account, BASE_MOD_STORE, b->bytes, b->cap);
     }
+    if (base_load_rlx(&b->store->hides) != 0) { base_wipe(b->room, CACHE_BUF_INLINE); }
 }
 
 /* Keep the first failure; return it. */
@@ -41,7 +44,7 @@ static unsigned char *cache_buf_block(cellar_buf *b, size_t cap)
 CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
-    if (b->load != NULL && b->load->value == NULL) { return CELLAR_E_RESULT_TWICE; }
+    if (b->load != NULL && b->load->r.value == NULL) { return CELLAR_E_RESULT_TWICE; }
     if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     if (len <= b->cap) { return CELLAR_OK; }
     size_t cap = (size_t)base_pow2_ceil(len);
@@ -53,7 +56,7 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
     if (bytes == NULL) { return cache_buf_fail(b, CELLAR_E_NOMEM); }
     if (b->len != 0) { memcpy(bytes, b->bytes, b->len); }
     if (b->load != NULL) {
-        b->load->value->data = bytes;
+        b->load->r.value->data = bytes;
         cellar_free(b->bytes);
     } else {
         cache_buf_fini(b);
@@ -66,7 +69,7 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 static void cache_buf_set_len(cellar_buf *b, size_t len)
 {
     b->len = len;
-    if (b->load != NULL) { b->load->value->len = len; }
+    if (b->load != NULL) { b->load->r.value->len = len; }
 }
 
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len)
@@ -94,3 +97,5 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data)
     *data = b->bytes;
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

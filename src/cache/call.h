@@ -5,6 +5,7 @@
 #define CACHE_CALL_H
 
 #include "cache/types.h"
+#include "stats/hot.h"
 
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
 {
@@ -37,6 +38,24 @@ BASE_ALWAYS_INLINE void cache_key(cellar *c, l1_key *k, const void *key, size_t 
 }
 
 BASE_ALWAYS_INLINE stats_block *cache_mine(cellar *c) { return stats_mine(c->stats, c->slot); }
+
+/* Count the entry of a key that was stored or removed: STATS_ENTRY_IN or _OUT. */
+BASE_INLINE void cache_entry_slow(const cellar *c, const l1_key *k, uint64_t by)
+{
+    stats_entry_slow(c->stats, c->slot, k->generation, by);
+}
+BASE_ALWAYS_INLINE void cache_entry_counted(const cellar *c, const l1_key *k, stats_block *mine,
+                                            uint64_t by)
+{
+    if (BASE_UNLIKELY(!stats_entry_add(mine, k->generation, by))) { cache_entry_slow(c, k, by); }
+}
+
+/* Count a sampled get of a key. A hidden namespace keeps the hash alone. */
+BASE_INLINE void cache_hot_note(cellar *c, const l1_key *k)
+{
+    stats_hot_note(c->store->hot, k->hash, c->id, k->bytes, c->secret ? 0 : k->len,
+                   base_now_ms(&c->store->clock), &base_thread_self()->rng);
+}
 
 /* Return whether the handle is closed, which is an error. The caller handles other states. */
 BASE_INLINE bool cache_is_closed(const cellar *c)

@@ -1,63 +1,302 @@
 /* SPDX-License-Identifier: MIT
  *
- * change: what stands around the L1 step of every observed change.
+ * change: the write path. Each change of a key passes through this file.
  *
- * PICTURE    begin: frame of this thread -> L1 step; its window raises the stamp (hook.c) -> end:
- *            kill of the tier, or its put; pending back
- * INVARIANTS Each raise of a stamp is taken back once, by the call that made it: its frame has the
- *            sum.
- * SEE ALSO   README.md, "Stamps". */
+ * PICTURE    set, update, delete, increment, touch, fulfill, loads -> cache_change_run
+ *            round:  parts before -> L1 step {window: generation, flights, dependencies, stamp}
+ *                    -> parts after
+ *            end:    parts at the end, once
+ * PARTS      CACHE_PARTS has a row for each part of the store that hears of changes, in order. A
+ *            new part is a row and its functions.
+ * INVARIANTS A part hears of each change once at the end, and of each of its rounds before and
+ *            after the step. A change of a store that nothing observes has no rounds but one step:
+ *            the parts that only observed stores have are not asked.
+ *            A veto in the window means that the namespace was cleared meanwhile. The change
+ *            retries with the new generation, so a set that returns after a clear has happened
+ *            after it. A delete retries, too: no load of the new generation may outlive it.
+ * LOCKING    None of its own. The window runs under the bucket lock: atomic words, and the shard
+ *            lock of the flights.
+ * LIMITS     CACHE_ROUNDS rounds against clears of the namespace, then E_BUSY.
+ * SEE ALSO   lookup.c (reads), stamp.c, tier_store.c, README.md. */
 #include "cache/change.h"
 
+#include "cache/bloom_guard.h"
 #include "cache/call.h"
+#include "cache/dependency_table.h"
+#include "cache/error.h"
+#include "cache/explain_record.h"
+#include "cache/generation.h"
+#include "cache/lookup.h"
+#include "cache/stamp.h"
+#include "cache/tier_calls.h"
 #include "cache/tier_store.h"
 #include "cache/turn.h"
+#include "load/flight.h"
 
-CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative)
+/* ---- inside the window ---- */
+
+/* Decide whether a copy of the entry on the tier may enter L1, or L1's copy may count as saved. */
+BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_change change,
+                                            uint64_t *stamp)
 {
-    base_thread_record *self = base_thread_self();
-    f->outer = self->load_frames;
-    f->stores = stores;
-    f->negative = negative;
-    f->matched = f->below = f->turn.listed = false;
-    f->raised = 0;
-    self->load_frames = f;
+    cache_frame *frame = base_thread_self()->load_frames;
+    BASE_ASSERT(frame != NULL);
+    /* Under the bucket lock: no newer change of the key has had its window. */
+    if (change == L1_CHANGE_CLEAN) { return !cache_turn_overtaken(s, &frame->turn); }
+    const uint64_t now = base_load_acq(cache_stamp(s, hash));
+    *stamp = cache_captured(s, now);
+    /* no change of the key was pending at the start: cache_tier_fetch */
+    return CACHE_STAMP_CHANGES(now) == frame->expect &&
+           base_load_acq(&s->glob_epoch) == frame->globs;
 }
 
-/* Call the tier, under the turn of the change if it has one. */
-BASE_NOINLINE static void cache_change_kill(cellar *c, cache_frame *f, const l1_key *k)
+/* List the turn of the change after the raise of its stamp: see cache_turns_use. */
+BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
+                                            uint32_t generation, const void *key, size_t key_len,
+                                            uint64_t *stamp)
 {
-    cache_store *s = c->store;
-    if (f->raised != 0 && s->tier != NULL && !c->no_disk && cache_turn_begin(s, &f->turn)) {
-        const cache_tier_key key = cache_tier_key_of(c, k);
-        s->tier->kill(s->tier->ctx, &key);
-        cache_turn_done(s, &f->turn);
+    cache_frame *frame = base_thread_self()->load_frames;
+    cache_turn *t = &frame->turn;
+    t->bytes = key;
+    t->hash = hash;
+    t->len = (uint32_t)key_len;
+    t->generation = generation;
+    if (cache_turn_list(s, t) && frame->raised == 0) {
+        frame->below = CACHE_BELOW_CALL; /* an older change of the key is about to write */
+        cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
     }
+}
+
+/* Return whether a call changes the value. A published value is judged after its window. */
+static bool cache_changes(l1_change change)
+{
+    return change <= L1_CHANGE_UPDATE;
+}
+
+/* Update the running loads of this key. A change invalidates them; the leader may publish only if
+ * its own load is still valid. Without open loads this reads two rarely written lines. */
+BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t generation,
+                                               const void *bytes, size_t key_len, l1_change change)
+{
+    const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
+    if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
+    if (!cache_changes(change)) { return true; }
+    if (flight_any(t, hash)) { flight_invalidate(t, &key); }
+    return true;
+}
+
+/* Refuse a write of an ended generation: it would revive a value from before the clear. */
+CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t generation,
+                                        const void *key, size_t key_len, l1_change change,
+                                        uint64_t *stamp)
+{
+    cache_store *s = ctx;
+    const bool adds = change == L1_CHANGE_SET || change == L1_CHANGE_INCR ||
+                      change == L1_CHANGE_UPDATE || change == L1_CHANGE_BACKFILL ||
+                      change == L1_CHANGE_PUBLISH;
+    if (adds && BASE_UNLIKELY(!cache_generation_alive(s, generation))) { return false; }
+    const uint32_t windows = base_load_sc(&s->windows);
+    if (BASE_LIKELY(windows == 0)) {
+        *stamp = 0;
+        return true;
+    }
+    if (BASE_UNLIKELY((windows & (CACHE_WINDOW_FLIGHTS | CACHE_WINDOW_DEPS)) != 0)) {
+        flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
+        if (flights != NULL &&
+            !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
+            return false;
+        }
+        if (s->deps != NULL && cache_changes(change)) { cache_deps_changed(s, hash, generation); }
+    }
+    cache_frame *frame = NULL;
+    /* Without a tier nothing lies below. A change without a frame began before the first tier. */
+    if ((windows & CACHE_WINDOW_STAMPS) == 0 ||
+        (frame = base_thread_self()->load_frames) == NULL || frame->tier == NULL) {
+        *stamp = 0;
+        return true;
+    }
+    if (change == L1_CHANGE_CLEAN || change == L1_CHANGE_BACKFILL) {
+        return cache_commit_copy(s, hash, change, stamp);
+    }
+    cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
+    if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0) && frame->below != CACHE_BELOW_KNOWS) {
+        cache_commit_turn(s, hash, generation, key, key_len, stamp);
+    }
+    return true;
+}
+
+/* ---- the parts ---- */
+
+typedef struct cache_step { /* one round of a change; on the stack */
+    cache_frame frame;
+    cache_filter filter;
+    cache_urge urge;
+} cache_step;
+
+/* Return whether the change makes a value visible. */
+BASE_INLINE bool cache_stores_value(const cache_change *ch, cache_change_kind kind)
+{
+    return kind == CACHE_PUT ? ch->spec->kind == (uint8_t)L1_VALUE
+                                 : kind == CACHE_INCREMENT && ch->spec != NULL;
+}
+
+BASE_INLINE bool cache_is_load(const cache_change *ch, cache_change_kind kind)
+{
+    return kind == CACHE_RENEW || (kind == CACHE_PUT && ch->plan == NULL);
+}
+
+/* ---- part: policy ---- */
+
+/* Return whether the code of a failed write comes from the policy, which has counted it. */
+static bool cache_policy_refused(cellar_err err)
+{
+    return err == CELLAR_E_DENIED || err == CELLAR_E_LIMIT || err == CELLAR_E_UNSUPPORTED;
+}
+
+/* Let the policy of the namespace change the plan, or refuse the write. */
+static void cache_policy_before(cache_change *ch, cache_step *r)
+{
+    (void)r;
+    if (ch->plan == NULL || ch->spec == NULL || (ch->flags & CACHE_JUDGED) != 0) { return; }
+    ch->flags |= CACHE_JUDGED;
+    ch->spec->replaced = false; /* without a step, these two would be of an earlier key */
+    ch->spec->gone = L1_GONE_NOTHING;
+    ch->err = cache_plan_judge(ch->c, ch->k, ch->plan);
+}
+
+/* ---- part: tier ---- */
+
+/* Begin the frame, by which the window raises the stamp of the key. */
+static void cache_tier_before(cache_change *ch, cache_step *r)
+{
+    const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
+    l1_put_spec *p = stores ? ch->spec : NULL;
+    r->urge = ch->kind == CACHE_DELETE
+                  ? CACHE_LATER : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+    cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
+    r->frame.matched = (ch->flags & CACHE_MATCHED) != 0;
+    r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
+                     : r->urge != CACHE_LATER ? CACHE_BELOW_CALL : CACHE_BELOW_KILL;
+    if (r->urge != CACHE_LATER && p != NULL && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
+}
+
+/* Call the tier, under the turn of the change if it has one, and lower the stamp: with a promise,
+ * store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
+BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_frame *f,
+                                                const l1_put_spec *p, cache_urge urge)
+{
+    const cache_store *s = c->store;
+    const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
+    cellar_err below = CELLAR_OK;
+    if (f->raised != 0 && t != NULL) {
+        if (urge != CACHE_LATER) {
+            below = cache_tier_store(c, k, p, urge, &f->turn);
+        } else if (cache_turn_begin(s, &f->turn)) {
+            const cache_tier_key key = cache_tier_key_of(c, k);
+            t->kill(t->ctx, &key);
+            cache_turn_done(s, &f->turn);
+        }
+    }
+    cache_frame_pop(f); /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
     if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
+    return below;
 }
 
-CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k)
+static void cache_tier_after(cache_change *ch, cache_step *r)
 {
-    BASE_ASSERT(base_thread_self()->load_frames == f);
-    base_thread_self()->load_frames = f->outer;
-    if (BASE_UNLIKELY(f->raised != 0 || f->turn.listed)) { cache_change_kill(c, f, k); }
-}
-
-CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
-                                              const l1_put_spec *p, cache_urge urge)
-{
-    cache_store *s = c->store;
-    cellar_err err = CELLAR_OK;
-    BASE_ASSERT(base_thread_self()->load_frames == f);
-    if (f->raised != 0 && s->tier != NULL && !c->no_disk) {
-        err = cache_tier_store(c, k, p, urge, &f->turn);
+    if (r->frame.raised == 0 && !r->frame.turn.listed) {
+        cache_frame_pop(&r->frame);
+        return;
     }
-    base_thread_self()->load_frames = f->outer; /* until here for l1_clean */
-    if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
-    if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
-    return err;
+    const bool done = ch->err == CELLAR_OK ||
+                      (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE);
+    ch->below = cache_tier_tell(ch->c, ch->k, &r->frame, ch->kind == CACHE_PUT ? ch->spec : NULL,
+                                done ? r->urge : CACHE_LATER);
 }
+
+/* ---- part: dependencies ---- */
+
+/* Limit the deadline: an entry ends with its dependencies at the latest. */
+static void cache_deps_before(cache_change *ch, cache_step *r)
+{
+    (void)r;
+    if (ch->kind == CACHE_TOUCH && ch->c->store->deps != NULL) {
+        ch->deadline_ms = BASE_MIN(ch->deadline_ms, cache_deps_until(ch->c->store, ch->k));
+    }
+}
+
+/* Return whether a change outside a window ended the value that dependants were made of. A load
+ * that replaced nothing ends none: its readers wait for its value. */
+static bool cache_ends_dependants(const cache_change *ch)
+{
+    const l1_put_spec *p = ch->spec;
+    switch (ch->kind) {
+    case CACHE_PUT:
+        return (p->replaced || p->gone == L1_GONE_VALUE || p->gone == L1_GONE_NEGATIVE) &&
+               (p->change == L1_CHANGE_PUBLISH ? ch->err == CELLAR_OK : ch->err < 0);
+    case CACHE_TOUCH: return ch->err == CELLAR_OK && ch->deadline_ms < ch->was_ms;
+    case CACHE_RENEW: /* dependants took over the later end, and not the new tags */
+        return ch->err == CELLAR_OK && ch->renewal->times &&
+               ((ch->flags & CACHE_RETAGGED) != 0 || ch->renewal->deadline_ms < ch->was_ms);
+    case CACHE_DELETE:
+    case CACHE_INCREMENT: break;
+    }
+    return false;
+}
+
+static void cache_deps_after(cache_change *ch, cache_step *r)
+{
+    (void)r;
+    if (ch->c->store->deps != NULL && cache_ends_dependants(ch)) {
+        cache_deps_changed(ch->c->store, ch->k->hash, ch->k->generation);
+    }
+}
+
+/* ---- part: Bloom filter ---- */
+
+/* Add the key to the filter before its value is visible. */
+static void cache_bloom_before(cache_change *ch, cache_step *r)
+{
+    r->filter = (cache_filter){ NULL, 0, 0 };
+    if (cache_stores_value(ch, ch->kind)) { cache_filter_begin(ch->c, ch->k, &r->filter); }
+}
+
+static void cache_bloom_after(cache_change *ch, cache_step *r)
+{
+    if (cache_stores_value(ch, ch->kind)) { cache_filter_end(ch->c, ch->k, &r->filter); }
+}
+
+/* ---- part: explain ---- */
+
+static cellar_cause cache_cause_of(l1_gone gone, cellar_cause cause)
+{
+    if (BASE_LIKELY(gone <= L1_GONE_NEGATIVE)) { return cause; }
+    return gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
+           : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG : CELLAR_CAUSE_DEPENDENCY;
+}
+
+BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind kind)
+{
+    cache_store *s = ch->c->store;
+    if (kind == CACHE_DELETE) {
+        if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
+        const bool matched = BASE_UNLIKELY((ch->flags & CACHE_MATCHED) != 0);
+        const cellar_cause cause = matched ? CELLAR_CAUSE_PATTERN : CELLAR_CAUSE_DELETED;
+        cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
+    } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
+        if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
+            cache_why_note(s, ch->k->hash, CELLAR_CAUSE_INVALIDATED);
+        } else if (!cache_is_load(ch, kind) && ch->err < 0) {
+            cache_why_note(s, ch->k->hash, ch->err == CELLAR_E_DENIED ? CELLAR_CAUSE_DENIED
+                                                                      : CELLAR_CAUSE_REJECTED);
+        }
+    } else if (kind == CACHE_INCREMENT && BASE_UNLIKELY(ch->err == CELLAR_E_DENIED)) {
+        cache_why_note(s, ch->k->hash, CELLAR_CAUSE_DENIED);
+    }
+}
+
+/* ---- part: counters ---- */
 
 CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
 {
@@ -69,10 +308,413 @@ CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
     }
 }
 
-CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause)
+/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
+static void cache_count_gone(stats_block *mine, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
     if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
     if (gone == L1_GONE_DEPENDENCY) { cause = STATS_EVICT_DEPENDENCY; }
-    stats_add(cache_mine(c), gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
+    stats_add(mine, gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
+}
+
+BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *mine)
+{
+    const l1_put_spec *p = ch->spec;
+    const stats_id id = p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
+                                                        : STATS_EVICT_REPLACED;
+    if (BASE_LIKELY(ch->err == CELLAR_OK)) {
+        stats_add(mine, STATS_SET, 1);
+        if (p->replaced) {
+            stats_add(mine, id, 1);
+        } else if (BASE_UNLIKELY(p->gone != L1_GONE_NOTHING)) {
+            cache_count_gone(mine, p->gone, id);
+        } else {
+            cache_entry_counted(ch->c, ch->k, mine, STATS_ENTRY_IN);
+        }
+        return;
+    }
+    if (p->gone != L1_GONE_NOTHING) {
+        cache_entry_counted(ch->c, ch->k, mine, STATS_ENTRY_OUT);
+    }
+    if (cache_is_load(ch, CACHE_PUT)) { stats_add(mine, STATS_LOAD_NOT_STORED, 1); }
+    if (ch->err > 0) { /* EXISTS, MISS, CONFLICT */
+        if (p->change == L1_CHANGE_SET) { stats_add(mine, STATS_CONDITION, 1); }
+        return;
+    }
+    if ((ch->flags & CACHE_JUDGED) == 0 || !cache_policy_refused(ch->err)) {
+        cache_count_refused(mine, ch->err);
+    }
+    cache_count_gone(mine, p->gone, STATS_EVICT_REJECTED);
+}
+
+BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind kind)
+{
+    stats_block *mine = cache_mine(ch->c);
+    const bool matched = (ch->flags & CACHE_MATCHED) != 0;
+    const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
+    const bool counted = (ch->flags & CACHE_COUNTED) != 0;
+    const stats_id deleted = matched ? STATS_EVICT_GLOB : STATS_EVICT_DELETED;
+    switch (kind) {
+    case CACHE_PUT: cache_count_put(ch, mine); return;
+    case CACHE_DELETE:
+        if (BASE_LIKELY(found && !counted &&
+                        stats_entry_add(mine, ch->k->generation, STATS_ENTRY_OUT))) {
+            stats_add_own(mine, STATS_DELETE, 1); /* not shared: stats_entry_add */
+            stats_add_own(mine, deleted, 1);
+            return;
+        }
+        if (found) { stats_add(mine, STATS_DELETE, 1); }
+        cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, deleted);
+        if (!counted && (found || ch->gone != L1_GONE_NOTHING)) {
+            cache_entry_slow(ch->c, ch->k, STATS_ENTRY_OUT);
+        }
+        return;
+    case CACHE_INCREMENT:
+        cache_count_gone(mine, ch->gone, STATS_EVICT_REPLACED);
+        if (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE) { stats_add(mine, STATS_SET, 1); }
+        if (ch->err == CELLAR_E_SPACE || ch->err == CELLAR_E_NOMEM) {
+            cache_count_refused(mine, ch->err);
+        }
+        return;
+    case CACHE_TOUCH:
+    case CACHE_RENEW: return;
+    }
+}
+
+/* ---- part: durability ---- */
+
+/* Acknowledge the change if the tier has what was promised. */
+BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err, cellar_err below)
+{
+    if (below != CELLAR_OK && err == CELLAR_OK) { return cache_through(c, below); }
+    if ((flags & CACHE_BATCH) != 0) { return err; }
+    return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, err) : cache_acked(c, err);
+}
+
+/* Wait for the tier. A load answers with its value even if the tier does not have it. */
+BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind kind)
+{
+    const bool done = ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE ||
+                      (ch->err == CELLAR_MISS && kind == CACHE_DELETE);
+    if (BASE_UNLIKELY(cache_tier_of(ch->c) != NULL) && done && !cache_is_load(ch, kind)) {
+        ch->err = cache_ack(ch->c, ch->flags, ch->err, ch->below);
+    }
+}
+
+/* List the parts, a row for each: before the step, after the step, at the end of the change. */
+#define CACHE_PARTS(X)                                              \
+    X(cache_policy_before, CACHE_NOT_ASKED, CACHE_NOT_ASKED)        \
+    X(cache_tier_before, cache_tier_after, CACHE_NOT_ASKED)         \
+    X(cache_deps_before, cache_deps_after, CACHE_NOT_ASKED)         \
+    X(cache_bloom_before, cache_bloom_after, CACHE_NOT_ASKED)       \
+    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_explain_end)          \
+    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_counters_end)         \
+    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_durability_end)
+
+#define CACHE_NOT_ASKED(...) (void)0
+#define CACHE_PART_BEFORE(before, after, end) before(ch, &r);
+#define CACHE_PART_AFTER(before, after, end) after(ch, &r);
+#define CACHE_PART_END(before, after, end) end(ch, kind);
+
+/* ---- one round ---- */
+
+BASE_ALWAYS_INLINE void cache_change_deadline(const cache_change *ch)
+{
+    if (ch->plan != NULL && ch->spec != NULL) {
+        ch->spec->deadline_ms = cache_plan_deadline(ch->c, ch->plan, ch->k->hash);
+    }
+}
+
+BASE_ALWAYS_INLINE cellar_err cache_change_step(cache_change *ch, cache_change_kind kind)
+{
+    static const l1_put_spec there = { .deadline_ms = BASE_NEVER_MS };
+    l1 *l = ch->c->l1;
+    l1_gone gone = L1_GONE_NOTHING; /* results in locals: `ch` stays in registers */
+    int64_t number = 0;
+    cellar_err err = CELLAR_OK;
+    switch (kind) {
+    case CACHE_PUT: return l1_put(l, ch->k, ch->spec);
+    case CACHE_DELETE:
+        err = ch->spec == NULL ? l1_del_reported(l, ch->k, NULL, &gone)
+                               : l1_del_if(l, ch->k, ch->spec, &gone);
+        break;
+    case CACHE_INCREMENT:
+        err = l1_incr_reported(l, ch->k, ch->delta, ch->init,
+                               ch->spec != NULL ? ch->spec : &there, ch->spec == NULL,
+                               &number, NULL, &gone);
+        ch->number = number;
+        break;
+    case CACHE_TOUCH:
+        err = l1_touch_reported(l, ch->k, ch->deadline_ms, -1, NULL, &number);
+        ch->was_ms = number;
+        break;
+    case CACHE_RENEW: return l1_renew(l, ch->k, ch->renewal, NULL);
+    }
+    if (gone != L1_GONE_NOTHING) { ch->gone = gone; }
+    return err;
+}
+
+/* Make the step in an observed store, between the parts. */
+static void cache_change_observed(cache_change *ch)
+{
+    cache_step r;
+    ch->err = CELLAR_OK;
+    CACHE_PARTS(CACHE_PART_BEFORE)
+    cache_change_deadline(ch);
+    if (ch->err == CELLAR_OK) { ch->err = cache_change_step(ch, ch->kind); }
+    CACHE_PARTS(CACHE_PART_AFTER)
+}
+
+/* Make the step in a store that nothing observes. */
+BASE_ALWAYS_INLINE void cache_change_alone(cache_change *ch, cache_change_kind kind)
+{
+    cache_filter none = { NULL, 0, 0 };
+    cache_change_deadline(ch);
+    ch->err = cache_change_step(ch, kind);
+    /* a filter may have been opened meanwhile */
+    if (cache_stores_value(ch, kind)) { cache_filter_end(ch->c, ch->k, &none); }
+}
+
+/* Return whether a part wants to hear of each step of the change. */
+BASE_ALWAYS_INLINE bool cache_change_is_observed(const cellar *c, cache_change_kind kind)
+{
+    const bool adds = kind == CACHE_PUT || kind == CACHE_INCREMENT;
+    return cache_is_observed(c->store) ||
+           (adds && (base_load_acq(&c->bloom) != NULL ||
+                     (base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0));
+}
+
+/* ---- rounds ---- */
+
+/* Look for the entry in the tier, once. */
+static bool cache_change_brings(cache_change *ch)
+{
+    if (ch->err != CELLAR_MISS || (ch->flags & CACHE_BROUGHT) != 0) { return false; }
+    ch->flags |= CACHE_BROUGHT;
+    return cache_brought(ch->c, ch->k);
+}
+
+/* Plan a new counter, unless the call wants only an existing one. */
+static bool cache_change_creates(cache_change *ch)
+{
+    if (ch->err != CELLAR_MISS || ch->plan == NULL || ch->spec != NULL) { return false; }
+    ch->err = cache_plan_make(ch->c, ch->opts, 0, ch->plan);
+    if (ch->err != CELLAR_OK) { return false; }
+    ch->spec = &ch->plan->spec;
+    ch->spec->change = L1_CHANGE_INCR;
+    return true;
+}
+
+/* Retry with the new generation of the namespace. */
+static bool cache_change_rekeys(cache_change *ch, unsigned rounds)
+{
+    if (cache_is_closed(ch->c)) {
+        ch->err = CELLAR_E_CLOSED;
+    } else if (rounds == CACHE_ROUNDS) {
+        ch->err = CELLAR_E_BUSY;
+    } else {
+        cache_rekey(ch->c, ch->k);
+        return true;
+    }
+    return false;
+}
+
+/* Return whether the change needs one more round. The same for a delete: a load of the new
+ * generation must not outlive it. */
+BASE_COLD static bool cache_change_again(cache_change *ch, unsigned rounds)
+{
+    const cache_store *s = ch->c->store;
+    switch (ch->kind) {
+    case CACHE_PUT:
+        return ch->err == CELLAR_CONFLICT && ch->plan != NULL &&
+               (ch->spec->flags & (L1_IF_VERSION | L1_IF_SAME)) == 0 &&
+               cache_change_rekeys(ch, rounds);
+    case CACHE_INCREMENT:
+        return cache_change_brings(ch) || cache_change_creates(ch) ||
+               (ch->err == CELLAR_CONFLICT && cache_change_rekeys(ch, rounds));
+    case CACHE_DELETE:
+        if (ch->err == CELLAR_OK) { ch->flags |= CACHE_FOUND; }
+        if (ch->spec == NULL && rounds <= CACHE_ROUNDS && !cache_is_closed(ch->c) &&
+            !cache_generation_alive(s, ch->k->generation)) {
+            cache_rekey(ch->c, ch->k);
+            return true;
+        }
+        if ((ch->flags & CACHE_FOUND) != 0) { ch->err = CELLAR_OK; }
+        return false;
+    case CACHE_TOUCH: /* again if a load with an earlier deadline was stored meanwhile */
+        return cache_change_brings(ch) ||
+               (ch->err == CELLAR_OK && s->deps != NULL &&
+                cache_deps_until(ch->c->store, ch->k) < ch->deadline_ms);
+    case CACHE_RENEW: break;
+    }
+    return false;
+}
+
+/* Return whether cache_change_again has to be asked. Without flights no value was ever loaded. */
+BASE_ALWAYS_INLINE bool cache_change_unsure(const cache_change *ch, cache_change_kind kind)
+{
+    switch (kind) {
+    case CACHE_PUT: return ch->err == CELLAR_CONFLICT;
+    case CACHE_INCREMENT: return ch->err == CELLAR_CONFLICT || ch->err == CELLAR_MISS;
+    case CACHE_DELETE: return ch->spec == NULL && base_load_sc(&ch->c->store->flights) != NULL;
+    case CACHE_TOUCH: return ch->err == CELLAR_MISS || ch->c->store->deps != NULL;
+    case CACHE_RENEW: break;
+    }
+    return false;
+}
+
+/* Note why a change failed. Return its code. */
+BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err)
+{
+    if (err == CELLAR_E_CLOSED) { return cache_closed(c); }
+    if (err == CELLAR_E_BUSY) {
+        stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
+        return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
+    }
+    if (kind != CACHE_PUT || err == CELLAR_E_IO) { return err; }
+    if (err == CELLAR_E_TOOBIG) {
+        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
+    }
+    if (err == CELLAR_E_SPACE) {
+        return cache_fail(c, err, 0, "value does not fit: raise memory_bytes");
+    }
+    return err == CELLAR_E_NOMEM ? cache_fail(c, err, 0, "no memory for the value") : err;
+}
+
+BASE_ALWAYS_INLINE cellar_err cache_change_end(cache_change *ch, cache_change_kind kind)
+{
+    CACHE_PARTS(CACHE_PART_END)
+    return BASE_LIKELY(ch->err >= 0) ? ch->err : cache_change_failed(ch->c, kind, ch->err);
+}
+
+/* Count the entry that a step of a delete removed, or that a step of an increment made. A later
+ * round may have another generation. */
+static void cache_count_step(cache_change *ch, l1_gone before)
+{
+    const bool stored = ch->kind == CACHE_INCREMENT &&
+                        (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE);
+    const bool removed = ch->gone != L1_GONE_NOTHING;
+    if (stored != removed && (ch->kind == CACHE_INCREMENT || ch->kind == CACHE_DELETE)) {
+        cache_entry_slow(ch->c, ch->k, stored ? STATS_ENTRY_IN : STATS_ENTRY_OUT);
+    }
+    if (!removed) { ch->gone = before; }
+}
+
+/* Make the rounds of a change; `stepped`: the first step is done. */
+BASE_NOINLINE static cellar_err cache_change_rounds(cache_change *ch, bool stepped)
+{
+    unsigned rounds = 0;
+    do {
+        const l1_gone before = stepped ? L1_GONE_NOTHING : ch->gone;
+        if (!stepped) {
+            ch->gone = L1_GONE_NOTHING;
+            if (cache_change_is_observed(ch->c, ch->kind)) {
+                cache_change_observed(ch);
+            } else {
+                cache_change_alone(ch, ch->kind);
+            }
+        }
+        cache_count_step(ch, before);
+        ch->flags |= CACHE_COUNTED;
+        stepped = false;
+    } while (cache_change_unsure(ch, ch->kind) && cache_change_again(ch, ++rounds));
+    if (ch->err == CELLAR_E_BUSY || ch->err == CELLAR_E_CLOSED) {
+        return cache_change_failed(ch->c, ch->kind, ch->err);
+    }
+    return cache_change_end(ch, ch->kind);
+}
+
+/* Make the change by one step, if nothing observes the store; else by rounds. `ch` stays in
+ * registers. */
+BASE_ALWAYS_INLINE cellar_err cache_change_fast(cache_change *ch, cache_change_kind kind)
+{
+    bool stepped = false;
+    if (BASE_LIKELY(!cache_change_is_observed(ch->c, kind))) {
+        cache_change_alone(ch, kind);
+        if (BASE_LIKELY(!cache_change_unsure(ch, kind))) { return cache_change_end(ch, kind); }
+        stepped = true;
+    }
+    /* field by field: no other line needs `ch` in memory */
+    cache_change all = { .c = ch->c, .k = ch->k, .kind = kind, .flags = ch->flags, .by = ch->by,
+                         .spec = ch->spec, .plan = ch->plan, .opts = ch->opts, .delta = ch->delta,
+                         .init = ch->init, .err = ch->err, .gone = ch->gone };
+    const cellar_err err = cache_change_rounds(&all, stepped);
+    ch->number = all.number;
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch)
+{
+    return cache_change_rounds(ch, false);
+}
+
+CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delta, int64_t init,
+                                              const cellar_set_opts *if_new, int64_t *number)
+{
+    cache_plan plan; /* of a new counter: an existing one needs neither clock nor options */
+    cache_change ch = { .c = c, .k = k, .plan = if_new != NULL ? &plan : NULL, .opts = if_new,
+                        .delta = delta, .init = init };
+    const cellar_err err = cache_change_fast(&ch, CACHE_INCREMENT);
+    *number = ch.number;
+    return err;
+}
+
+/* Bring the key from the tier, because conditions on its presence include the tier. */
+BASE_COLD static void cache_put_bring(cellar *c, const l1_key *k)
+{
+    l1_info info;
+    if (l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) { (void)cache_brought(c, k); }
+}
+
+/* Remove the old value of a key that the policy denies, like each set that fails. */
+BASE_COLD static void cache_put_denied(const cache_change *ch)
+{
+    const uint32_t keeps = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
+    if ((ch->spec->flags & keeps) != 0) { return; }
+    cache_change end = { .c = ch->c, .k = ch->k, .kind = CACHE_DELETE,
+                         .flags = ch->flags & CACHE_BATCH };
+    (void)cache_change_run(&end);
+    cache_why_note(ch->c->store, ch->k->hash, CELLAR_CAUSE_DENIED);
+}
+
+CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
+{
+    const l1_put_spec *p = &plan->spec;
+    if (BASE_UNLIKELY((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) != 0) &&
+        p->change == L1_CHANGE_SET && cache_tier_of(c) != NULL) {
+        cache_put_bring(c, k);
+    }
+    cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
+                        .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
+                                 (plan->commit_later ? CACHE_BATCH : 0u) };
+    const cellar_err err = cache_change_fast(&ch, CACHE_PUT);
+    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) { cache_put_denied(&ch); }
+    if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = p->version; }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch)
+{
+    cache_change ch = { .c = c, .k = k, .flags = batch ? CACHE_BATCH : 0u };
+    return cache_change_fast(&ch, CACHE_DELETE);
+}
+
+CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if)
+{
+    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE, .spec = only_if };
+    return cache_change_run(&ch);
+}
+
+CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
+                                      size_t value_len, int64_t deadline_ms)
+{
+    cache_frame f;
+    cache_frame_push(&f, c, true, false);
+    const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms);
+    if (BASE_LIKELY(f.raised == 0 && !f.turn.listed)) {
+        cache_frame_pop(&f);
+    } else {
+        (void)cache_tier_tell(c, k, &f, NULL, CACHE_LATER);
+    }
+    return done;
 }

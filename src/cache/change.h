@@ -4,25 +4,72 @@
 #ifndef CACHE_CHANGE_H
 #define CACHE_CHANGE_H
 
-#include "cache/tier_store.h"
+#include "cache/plan.h"
 #include "cache/types.h"
 
-/* Return whether changes are observed (listeners, tier, dependencies). Then cache_change_begin and
- * cache_change_end enclose each change. The frame describes the change to the hooks and sums what
- * the stamp must be lowered by. */
+typedef enum cache_change_kind {
+    CACHE_PUT,       /* set, update, result of a load: `spec` */
+    CACHE_DELETE,    /* of the entry that meets `spec`; NULL: of any */
+    CACHE_INCREMENT, /* by `delta`; of a new counter, if `spec` is set */
+    CACHE_TOUCH,     /* `deadline_ms` */
+    CACHE_RENEW      /* of the value that a loader found not modified, or could not replace */
+} cache_change_kind;
+
+#define CACHE_DURABLE_SET 1u /* flags: the entry is on disk and committed before the return */
+#define CACHE_BATCH 2u       /* the caller commits */
+#define CACHE_MATCHED 4u     /* DELETE by a pattern; `by` is its number */
+#define CACHE_RETAGGED 8u    /* RENEW: readers of the old entry lack a tag of the new one */
+#define CACHE_OUTSIDE 16u    /* DELETE that the tier of the namespace reports: it has it already */
+#define CACHE_BROUGHT 32u    /* private: the tier was asked for the entry */
+#define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
+#define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
+#define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
+
+typedef struct cache_change { /* one change of one key; on the stack of its call */
+    cellar *c;
+    l1_key *k; /* gets the new generation if the namespace is cleared meanwhile */
+    cache_change_kind kind;
+    uint32_t flags, by;
+    l1_put_spec *spec;
+    cache_plan *plan; /* options of `spec`; NULL: a load with a final deadline. INCREMENT without
+                       * `spec`: room for the options of a new counter; NULL: none is made */
+    const cellar_set_opts *opts; /* INCREMENT: options of a new counter */
+    const l1_renewal *renewal;
+    int64_t delta, init, deadline_ms;
+    cellar_err err;   /* result: this down to was_ms */
+    cellar_err below; /* E_IO: the tier does not have what was promised */
+    l1_gone gone;
+    int64_t number;   /* INCREMENT: the counter */
+    int64_t was_ms;   /* TOUCH, RENEW: the old deadline */
+} cache_change;
+
+/* Return whether changes are observed: by listeners, a tier or dependencies. */
 BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
 {
     return base_load_rlx(&s->observers) != 0;
 }
 
-CELLAR_PRIVATE void cache_change_begin(cache_frame *f, bool stores, bool negative);
-CELLAR_PRIVATE void cache_change_end(cellar *c, cache_frame *f, const l1_key *k);
-/* End a change by storing the entry in the tier: `p`, or with NULL what L1 has. A key that cannot
- * be stored is deleted there. frame->below must be set before the change. Return OK or E_IO. */
-CELLAR_PRIVATE cellar_err cache_change_stored(cellar *c, cache_frame *f, const l1_key *k,
-                                              const l1_put_spec *p, cache_urge urge);
+/* Make the change, with retries if the namespace is cleared meanwhile, and inform all parts of the
+ * store. Return the code of the public call; E_BUSY after CACHE_ROUNDS rounds. */
+CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch);
+/* Put the entry of the plan. */
+CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
+/* Add `delta` to a counter. `if_new`: options of a new one; NULL: none is made. OK, E_RANGE and
+ * E_IO set *number. */
+CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delta, int64_t init,
+                                              const cellar_set_opts *if_new, int64_t *number);
+/* Delete a key; `batch`: the caller commits. Or delete the entry that meets the L1_IF_ flags of
+ * `only_if`; else change nothing and return their code. */
+CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch);
+CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if);
+/* Overwrite a plain entry of the same size in a store that only a tier observes. Return false in
+ * doubt, with nothing done. */
+CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
+                                      size_t value_len, int64_t deadline_ms);
+/* Inform flights, dependencies and stamps inside the window of a change. Return false: veto. */
+CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t generation,
+                                        const void *key, size_t key_len, l1_change change,
+                                        uint64_t *stamp);
 CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err);
-/* Count what a change ended, as listeners see it: an expired entry is not ended by the change. */
-CELLAR_PRIVATE void cache_count_gone(cellar *c, l1_gone gone, stats_id cause);
 
 #endif

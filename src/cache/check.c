@@ -14,8 +14,7 @@
 
 BASE_SIZE_BEGIN
 
-static const char *cache_audit_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static const char *cache_audit_namespaces(cache_store *s)
+SYNC_HOLDS(NAMESPACE) static const char *cache_audit_namespaces(cache_store *s)
 {
     uint32_t count = 0, named = 0;
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {

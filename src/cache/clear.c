@@ -4,7 +4,7 @@
  *
  * WALK       next generation (under NAMESPACE) -> tier, L1 and thread learn that the old one
  *            ended -> the change is committed
- * SEE ALSO   generation.c. */
+ * SEE ALSO   generation.c, tier_calls.c; l2/namespaces.c: the end outlives the process. */
 #include "cache/clear.h"
 
 #include "cache/call.h"
@@ -18,7 +18,7 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation)
 {
     cache_store *s = v->store;
-    if (s->tier != NULL) { cache_tier_namespace_died(v, generation); }
+    cache_tier_namespace_died(v, generation);
     l1_generation_died(s->l1);
     cache_thread_ring(s);
 }

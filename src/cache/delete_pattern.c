@@ -19,7 +19,7 @@
  *            counted. A tier without patterns refuses the call.
  * SEE ALSO   src/l2/invalidations.c: keys that are only on disk. */
 #include "cache/call.h"
-#include "cache/delete.h"
+#include "cache/change.h"
 #include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
@@ -29,6 +29,8 @@
 
 #include "base/glob.h"
 #include "load/flight.h"
+
+BASE_SIZE_BEGIN
 
 #define CACHE_MATCH_BUCKETS 16u
 
@@ -47,6 +49,13 @@ static bool cache_match_key(void *ctx, const void *key, size_t key_len)
     return base_glob_match(m->pattern, m->pattern_len, key, key_len);
 }
 
+static cellar_err cache_match_delete(cellar *c, l1_key *k, uint32_t by)
+{
+    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE,
+                        .flags = CACHE_MATCHED | CACHE_BATCH, .by = by };
+    return cache_change_run(&ch);
+}
+
 static bool cache_match_one(void *ctx, const l1_seen *e)
 {
     cache_match *m = ctx;
@@ -58,7 +67,7 @@ static bool cache_match_one(void *ctx, const l1_seen *e)
     l1_key k;
     cache_key(m->namespace, &k, e->key, e->key_len);
     if (k.generation != m->generation) { return false; } /* the clear ended the entry */
-    if (cache_del_matched(m->namespace, &k, m->by) == CELLAR_OK) { m->removed++; }
+    if (cache_match_delete(m->namespace, &k, m->by) == CELLAR_OK) { m->removed++; }
     return true;
 }
 
@@ -86,15 +95,16 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
 {
     cache_store *s = c->store;
     cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, 0 };
-    const bool below = s->tier != NULL && !c->no_disk;
+    const cache_tier *t = cache_tier_of(c);
+    const bool below = t != NULL;
     uint64_t walk = 0;
-    if (below && s->tier->glob == NULL) {
+    if (below && t->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
         const cellar_err begun =
-            s->tier->glob(s->tier->ctx, c->id, m.generation, pattern, len, &walk);
+            t->glob(t->ctx, c->id, m.generation, pattern, len, &walk);
         if (begun != CELLAR_OK) {
             return cache_fail(c, begun, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
@@ -110,10 +120,11 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         BASE_POINT("tier.glob_walked");
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         /* A listener of a removed entry may have forked: its child has no tier. */
-        if (s->tier != NULL && s->tier->glob_end != NULL) { s->tier->glob_end(s->tier->ctx, walk); }
+        t = cache_tier_of(c);
+        if (t != NULL && t->glob_end != NULL) { t->glob_end(t->ctx, walk); }
     }
     /* The walk does not see keys that are only on disk: end all dependants of the namespace. */
-    if (s->deps != NULL && s->tier != NULL && !c->no_disk) {
+    if (s->deps != NULL && cache_tier_of(c) != NULL) {
         cache_deps_generation(s, m.generation);
     }
     *removed = m.removed;
@@ -138,7 +149,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
         l1_key k;
         cache_key(c, &k, pattern, pattern_len);
         const uint32_t by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, pattern_len);
-        if (cache_del_matched(c, &k, by) == CELLAR_OK) { count = 1; }
+        if (cache_match_delete(c, &k, by) == CELLAR_OK) { count = 1; }
     } else {
         err = cache_match_all(c, pattern, pattern_len, &count);
     }
@@ -148,3 +159,5 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     cache_namespace_release(c);
     return err;
 }
+
+BASE_SIZE_END

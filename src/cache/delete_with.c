@@ -6,13 +6,12 @@
  * LIMITS     CACHE_ROUNDS rounds; in a lost round another writer succeeded. */
 #include "cache/buf.h"
 #include "cache/call.h"
-#include "cache/delete.h"
+#include "cache/change.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/get_alloc.h"
 #include "cache/handle.h"
 #include "cache/lookup.h"
-#include "cache/tier_calls.h"
 #include "cache/update.h"
 
 /* Run one round of a delete that returns the old value. CONFLICT: lost to another writer or, with
@@ -43,7 +42,7 @@ static cellar_err cache_delete_rest(cellar *c, l1_key *k)
     l1_put_spec none;
     memset(&none, 0, sizeof none);
     none.flags = L1_IF_ABSENT;
-    const cellar_err err = cache_del_if(c, k, &none);
+    const cellar_err err = cache_delete_if(c, k, &none);
     const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
     return lost ? CELLAR_CONFLICT : err;
 }
@@ -79,7 +78,7 @@ static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version
     memset(&same, 0, sizeof same);
     same.flags = L1_IF_PRESENT | L1_IF_VERSION;
     same.if_version = if_version;
-    cellar_err err = cache_del_if(c, k, &same);
+    cellar_err err = cache_delete_if(c, k, &same);
     if (err == CELLAR_MISS && cache_brought(c, k)) { err = CELLAR_CONFLICT; }
     return err;
 }
@@ -112,9 +111,8 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     } else if (full.if_version != 0) {
         err = cache_delete_version(c, &k, full.if_version);
     } else {
-        err = cache_del(c, &k);
+        err = cache_delete(c, &k, false);
     }
-    if (err == CELLAR_OK || err == CELLAR_MISS) { err = cache_acked(c, err); }
     if (err == CELLAR_E_NOMEM || err == CELLAR_E_BUSY) {
         (void)cache_fail(c, err, 0,
                          "cellar_delete_with: no memory, or 64 tries lost to other writers");

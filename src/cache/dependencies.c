@@ -19,6 +19,8 @@
 #include "cache/dependency_table.h"
 #include "cache/generation.h"
 
+BASE_SIZE_BEGIN
+
 typedef struct cache_dep { /* a tag that a run noted */
     uint64_t tag;
     uint64_t seen;           /* epoch of its word then; 0: it changed before */
@@ -249,3 +251,5 @@ CELLAR_PRIVATE cache_run_verdict cache_run_settle(cache_run *r, struct cellar_lo
     ld->list_count += CACHE_DEP_HEAD + count;
     return CACHE_RUN_SOUND;
 }
+
+BASE_SIZE_END

@@ -17,6 +17,8 @@
 
 #include "cache/error.h"
 
+BASE_SIZE_BEGIN
+
 #define CACHE_DEP_WAYS 4u
 #define CACHE_DEP_WATCHED 1u /* bits of a word; the epoch stands above them */
 #define CACHE_DEP_USED 2u
@@ -57,6 +59,7 @@ CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *
     d->bucket = (cache_dep_bucket *)(((uintptr_t)(d + 1) + BASE_LINE - 1) &
                                      ~(uintptr_t)(BASE_LINE - 1));
     s->deps = d;
+    (void)base_or_sc(&s->windows, CACHE_WINDOW_DEPS);
     return CELLAR_OK;
 }
 
@@ -284,3 +287,5 @@ CELLAR_PRIVATE void cache_deps_fork_child(cache_store *s) SYNC_UNCHECKED
 {
     if (s->deps != NULL) { sync_reset(&s->deps->lock); }
 }
+
+BASE_SIZE_END

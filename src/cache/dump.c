@@ -16,6 +16,8 @@ BASE_SIZE_BEGIN
 
 #ifndef CELLAR_OMIT_TEXT
 
+#define CACHE_U(number) ((unsigned long long)(number))
+
 static void cache_dump_memory(const cache_store *s, base_text *t)
 {
     static const char *const module[] = {
@@ -23,13 +25,12 @@ static void cache_dump_memory(const cache_store *s, base_text *t)
         BASE_MODULES(CACHE_X)
 #undef CACHE_X
     };
+    const base_account *a = &s->account;
     base_text_add(t, "memory: %llu of %llu bytes, peak %llu, %llu charges refused\n",
-                  (unsigned long long)base_load_rlx(&s->account.used),
-                  (unsigned long long)base_load_rlx(&s->account.limit),
-                  (unsigned long long)base_load_rlx(&s->account.peak),
-                  (unsigned long long)base_load_rlx(&s->account.refused));
+                  CACHE_U(base_load_rlx(&a->used)), CACHE_U(base_load_rlx(&a->limit)),
+                  CACHE_U(base_load_rlx(&a->peak)), CACHE_U(base_load_rlx(&a->refused)));
     for (unsigned i = 0; i < BASE_MOD_COUNT; i++) {
-        const unsigned long long bytes = base_load_rlx(&s->account.by_module[i]);
+        const unsigned long long bytes = base_load_rlx(&a->by_module[i]);
         if (bytes != 0) { base_text_add(t, "  %-10s %llu\n", module[i], bytes); }
     }
 }
@@ -64,7 +65,7 @@ static void cache_dump_l1(const cache_store *s, base_text *t)
     l1_stats l;
     l1_stats_get(s->l1, &l);
     base_text_add(t, "l1: %llu entries, %u stripes, segments of %u bytes, granule %u\n",
-                  (unsigned long long)l.entries, (unsigned)l.stripes, (unsigned)l.seg_bytes,
+                  CACHE_U(l.entries), (unsigned)l.stripes, (unsigned)l.seg_bytes,
                   (unsigned)l.granule);
 }
 
@@ -74,11 +75,8 @@ static void cache_dump_breaker(int state, base_text *t)
     static const char *const name[] = { [CELLAR_BREAKER_CLOSED] = "closed",
                                         [CELLAR_BREAKER_OPEN] = "open",
                                         [CELLAR_BREAKER_HALF_OPEN] = "half-open" };
-    if (state >= 0) {
-        base_text_add(t, ", breaker %s\n", name[state]);
-    } else {
-        base_text_add(t, "\n");
-    }
+    if (state >= 0) { base_text_add(t, ", breaker %s", name[state]); }
+    base_text_add(t, "\n");
 }
 
 static void cache_dump_l2(const stats_source *from, base_text *t)
@@ -86,9 +84,8 @@ static void cache_dump_l2(const stats_source *from, base_text *t)
     const uint64_t *given = from->given;
     if (given[STATS_GIVEN_L2_file_bytes] == 0) { return; }
     base_text_add(t, "l2: entries %llu, %llu bytes, errors %llu%s",
-                  (unsigned long long)given[STATS_GIVEN_L2_entries],
-                  (unsigned long long)given[STATS_GIVEN_L2_file_bytes],
-                  (unsigned long long)given[STATS_GIVEN_L2_io_errors],
+                  CACHE_U(given[STATS_GIVEN_L2_entries]), CACHE_U(given[STATS_GIVEN_L2_file_bytes]),
+                  CACHE_U(given[STATS_GIVEN_L2_io_errors]),
                   given[STATS_GIVEN_L2_OFF] == 2 ? ", off until the next open" : "");
     cache_dump_breaker((int)given[STATS_GIVEN_L2_BREAKER], t);
 }
@@ -98,11 +95,8 @@ static void cache_dump_name(base_text *t, const char *name, uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++) {
         const unsigned char byte = (unsigned char)name[i];
-        if (byte >= 0x20 && byte < 0x7f && byte != '\\') {
-            base_text_add(t, "%c", byte);
-        } else {
-            base_text_add(t, "\\x%02x", byte);
-        }
+        const bool plain = byte >= 0x20 && byte < 0x7f && byte != '\\';
+        base_text_add(t, plain ? "%c" : "\\x%02x", byte);
     }
 }
 
@@ -125,9 +119,8 @@ static void cache_dump_namespaces(cache_store *s, base_text *t)
         if (!there) { continue; }
         stats_read_slot(s->stats, slot, v);
         base_text_add(t, "  gets %llu, hit ratio %.1f %%, misses %llu, sets %llu, deletes %llu\n",
-                      (unsigned long long)stats_gets(v), stats_hit_ratio(v) * 100,
-                      (unsigned long long)v[STATS_MISS],
-                      (unsigned long long)v[STATS_SET], (unsigned long long)v[STATS_DELETE]);
+                      CACHE_U(stats_gets(v)), stats_hit_ratio(v) * 100, CACHE_U(v[STATS_MISS]),
+                      CACHE_U(v[STATS_SET]), CACHE_U(v[STATS_DELETE]));
         cache_dump_advice(s, slot, t);
     }
 }

@@ -9,6 +9,7 @@
 #include "cache/error.h"
 
 #include "cache/call.h"
+#include "cache/talk.h"
 
 #include <stdio.h>
 
@@ -16,13 +17,6 @@
 #include "base/opts.h"
 
 BASE_SIZE_BEGIN
-
-static void cache_error_set(cache_error *e, cellar_err code, int sys_errno, const char *text)
-{
-    e->code = code;
-    e->sys_errno = sys_errno;
-    (void)snprintf(e->text, sizeof e->text, "%s", text);
-}
 
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text)
 {
@@ -37,7 +31,9 @@ CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what)
 CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text)
 {
     sync_take(ERROR, &c->store->error_lock);
-    cache_error_set(&c->error, code, sys_errno, text);
+    c->error.code = code;
+    c->error.sys_errno = sys_errno;
+    (void)snprintf(c->error.text, sizeof c->error.text, "%s", text);
     sync_drop(ERROR, &c->store->error_lock);
 }
 
@@ -50,10 +46,10 @@ static bool cache_fail_is_loud(cellar_err code)
 
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text)
 {
-    if (c == NULL) { return code; }
+    if (c == NULL || code == CELLAR_OK) { return code; }
     cache_error_keep(c, code, sys_errno, text);
     if (cache_fail_is_loud(code)) {
-        base_log(&c->store->log, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
+        cache_log(c, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
     }
     return code;
 }
@@ -96,34 +92,40 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
         base_open_error_get(&full);
     } else {
         sync_take(ERROR, &c->store->error_lock);
-        const cache_error seen = c->error;
+        full.code = c->error.code;
+        full.sys_errno = c->error.sys_errno;
+        memcpy(full.text, c->error.text, sizeof full.text);
         sync_drop(ERROR, &c->store->error_lock);
-        full.code = seen.code;
-        full.sys_errno = seen.sys_errno;
-        memcpy(full.text, seen.text, sizeof full.text);
     }
     return base_opts_out(out, &full, sizeof full);
 }
 
 /* ---- names and texts of codes ---- */
 
-typedef struct cache_code {
-    int number;
-    const char *name;
-} cache_code;
+#ifdef CELLAR_OMIT_TEXT
+#define CACHE_CODE_TEXT(text)
+#else
+#define CACHE_CODE_TEXT(text) , text
+#endif
 
-static const cache_code cache_codes[] = {
-#define CACHE_X(name, number, text) { number, #name },
-    CELLAR_CODES(CACHE_X)
+/* Return the name of a code, then its text; NULL: no such code. */
+static const char *const *cache_code(cellar_err code)
+{
+    static const struct { int number; const char *text[2]; } of[] = {
+#define CACHE_X(name, number, text) { number, { #name CACHE_CODE_TEXT(text) } },
+        CELLAR_CODES(CACHE_X)
 #undef CACHE_X
-};
+    };
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        if (of[i].number == (int)code) { return of[i].text; }
+    }
+    return NULL;
+}
 
 CELLAR_API const char *cellar_code_name(cellar_err code)
 {
-    for (size_t i = 0; i < sizeof cache_codes / sizeof cache_codes[0]; i++) {
-        if (cache_codes[i].number == (int)code) { return cache_codes[i].name; }
-    }
-    return "?";
+    const char *const *text = cache_code(code);
+    return text != NULL ? text[0] : "?";
 }
 
 CELLAR_API const char *cellar_cause_name(cellar_cause cause)
@@ -135,6 +137,7 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
         [CELLAR_CAUSE_TAG] = "tag", [CELLAR_CAUSE_PATTERN] = "pattern",
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
         [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
+        [CELLAR_CAUSE_DENIED] = "denied",
         [CELLAR_CAUSE_DEPENDENCY] = "dependency",
     };
     const unsigned at = (unsigned)cause;
@@ -144,15 +147,8 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
 #ifndef CELLAR_OMIT_TEXT
 CELLAR_API const char *cellar_strerror(cellar_err code)
 {
-    static const struct { int number; const char *text; } of[] = {
-#define CACHE_X(name, number, text) { number, text },
-        CELLAR_CODES(CACHE_X)
-#undef CACHE_X
-    };
-    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
-        if (of[i].number == (int)code) { return of[i].text; }
-    }
-    return "unknown code";
+    const char *const *text = cache_code(code);
+    return text != NULL ? text[1] : "unknown code";
 }
 #endif
 

@@ -10,7 +10,7 @@
 CELLAR_PRIVATE void cache_error_keep(cellar *c, cellar_err code, int sys_errno, const char *text);
 /* Keep the reason of a failed cellar_open; return `code`. */
 CELLAR_PRIVATE cellar_err cache_open_refuse(cellar_err code, const char *what);
-/* Record the error of a handle, log it if the host must know, and return `code`. */
+/* Record the error of a handle, log it if the host must know, and return `code`. OK: nothing. */
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text);
 CELLAR_PRIVATE void cache_fail_open(cellar_err code, int sys_errno, const char *text);
 /* Refuse a call with E_INVAL: with the rule that it breaks. */

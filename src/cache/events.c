@@ -22,6 +22,8 @@
 #include "cache/handle.h"
 #include "cache/tier_store.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- causes as the public list names them ---- */
 
 static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
@@ -43,9 +45,11 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     return CELLAR_CAUSE_NONE;
 }
 
+BASE_SIZE_END
+
 /* ---- the tier ---- */
 
-static void cache_demote(cache_store *s, const l1_left *what, const cellar *namespace)
+static void cache_demote(const cache_tier *t, const l1_left *what, const cellar *namespace)
 {
     if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
@@ -60,8 +64,10 @@ static void cache_demote(cache_store *s, const l1_left *what, const cellar *name
         .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
         .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = namespace->disk_pack,
     };
-    (void)s->tier->put(s->tier->ctx, &key, what->value, what->value_len, &meta, what->stamp);
+    (void)t->put(t->ctx, &key, what->value, what->value_len, &meta, what->stamp);
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- delivery ---- */
 
@@ -149,19 +155,22 @@ static void cache_tell(cache_store *s, const l1_left *what, cellar *namespace,
     stats_count(s->stats, STATS_LISTENER_CALL, recipients.count);
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 {
     cache_store *s = ctx;
     cache_generation_info info;
     cellar *namespace = cache_generation_namespace(s, what->generation, &info);
-    if (s->tier != NULL && what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
-        if (namespace->no_disk) {
+    if (what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
+        const cache_tier *t = cache_tier_of(namespace);
+        if (t != NULL) {
+            cache_demote(t, what, namespace);
+        } else if (s->tier != NULL) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
-        } else {
-            cache_demote(s, what, namespace);
         }
     }
-    if (base_load_rlx(&s->observers) > s->observers_base) {
+    if (base_load_rlx(&s->observers) > base_load_rlx(&s->observers_base)) {
         if (base_thread_self()->depth >= CACHE_LISTEN_DEPTH) {
             stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
         } else {
@@ -170,6 +179,8 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     }
     if (namespace != NULL) { cache_namespace_release(namespace); }
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- add and remove ---- */
 
@@ -253,3 +264,5 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
     }
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

@@ -46,15 +46,13 @@ static void cache_why_by(cache_store *s, cellar_reason *r, uint32_t by)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-/* Find which tag ended a present entry: the first deleted one that the ring still has. Else the
- * table of tags has forgotten it. */
-static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
+/* Find which of the tags ended a present entry: the first deleted one that the ring still has. Else
+ * the table of tags has forgotten it. */
+static void cache_why_by_tag(cache_store *s, const uint64_t *fps, uint32_t count, uint64_t born,
+                             cellar_reason *r)
 {
-    cache_store *s = c->store;
     const cache_why *w = s->why;
-    uint64_t fps[BASE_TAGS_MAX], born = 0;
-    const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
-    if (w == NULL || count == 0) { return; }
+    if (w == NULL) { return; }
     const cache_why_act_at *first = NULL;
     sync_take(NAMESPACE, &s->namespace_lock);
     for (uint32_t i = 0; i < w->ring_count; i++) {
@@ -70,27 +68,45 @@ static void cache_why_by_tag(cellar *c, const l1_key *k, cellar_reason *r)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-static void cache_why_fill(cellar_reason *r, cache_store *s, uint64_t a, uint64_t b,
-                          int64_t now_ms)
+/* Answer that the entry ended at at_ms, at this age. */
+static void cache_why_gone(cellar_reason *r, uint32_t cause, int64_t at_ms, int64_t now_ms,
+                           int64_t age_ms, uint32_t hits)
 {
-    const cache_why *w = s->why;
-    const int64_t at = w->born_ms + cache_why_ms(CACHE_WHY_WHEN(a));
     r->answer = CELLAR_WHY_GONE;
-    r->cause = CACHE_WHY_CAUSE(b);
-    r->ago_ms = now_ms > at ? now_ms - at : 0;
-    r->age_ms = cache_why_ms(CACHE_WHY_AGE(b));
-    r->hits = CACHE_WHY_HITS(b);
-    cache_why_by(s, r, CACHE_WHY_BY(b));
+    r->cause = cause;
+    r->ago_ms = BASE_MAX(now_ms - at_ms, 0);
+    r->age_ms = BASE_MAX(age_ms, 0);
+    r->hits = hits;
 }
 
-/* Return when one of its tags ended the entry; BASE_NEVER_MS: none, or unknown. *depends: a
- * dependency ended it, and no tag. */
-static int64_t cache_why_tag_ms(cellar *c, const l1_key *k, bool *depends)
+/* Answer with the record of a key. Return false if there is none. */
+static bool cache_why_recorded(cache_store *s, uint64_t hash, int64_t now_ms, cellar_reason *r)
+{
+    const cache_why *w = s->why;
+    uint64_t a, b;
+    if (!cache_why_read(w, hash, &a, &b)) { return false; }
+    cache_why_gone(r, CACHE_WHY_CAUSE(b), w->born_ms + cache_why_ms(CACHE_WHY_WHEN(a)), now_ms,
+                   cache_why_ms(CACHE_WHY_AGE(b)), CACHE_WHY_HITS(b));
+    cache_why_by(s, r, CACHE_WHY_BY(b));
+    return true;
+}
+
+/* Answer which of its deadline, its tags and its dependencies ended an entry that L1 has. */
+static void cache_why_dead(cellar *c, const l1_key *k, const l1_info *info, int64_t now_ms,
+                           cellar_reason *r)
 {
     uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t count = l1_tags_of(c->l1, k, fps, &born);
-    *depends = count != 0 && cache_tags_valid(c->store, born, fps, count) == 3;
-    return count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
+    const int64_t tag_ms =
+        count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
+    uint32_t cause = CELLAR_CAUSE_TAG;
+    if (info->expires_ms <= now_ms && info->expires_ms <= tag_ms) {
+        cause = CELLAR_CAUSE_EXPIRED;
+    } else if (count != 0 && cache_tags_valid(c->store, born, fps, count) == 3) {
+        cause = CELLAR_CAUSE_DEPENDENCY; /* and no tag */
+    }
+    cache_why_gone(r, cause, BASE_MIN(info->expires_ms, tag_ms), now_ms, r->age_ms, r->hits);
+    if (cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c->store, fps, count, born, r); }
 }
 
 /* Answer with the state in L1. Return false if L1 knows nothing. */
@@ -106,14 +122,7 @@ static bool cache_why_l1(cellar *c, const l1_key *k, int64_t now_ms, cellar_reas
         r->ttl_ms = info.deadline_ms - info.born_ms;
     }
     if (err == CELLAR_MISS) {
-        r->answer = CELLAR_WHY_GONE;
-        bool depends;
-        const int64_t tag_ms = cache_why_tag_ms(c, k, &depends);
-        const int64_t end = BASE_MIN(info.expires_ms, tag_ms);
-        r->cause = info.expires_ms <= now_ms && info.expires_ms <= tag_ms ? CELLAR_CAUSE_EXPIRED
-                   : depends ? CELLAR_CAUSE_DEPENDENCY : CELLAR_CAUSE_TAG;
-        r->ago_ms = now_ms > end ? now_ms - end : 0;
-        if (r->cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c, k, r); }
+        cache_why_dead(c, k, &info, now_ms, r);
         return true;
     }
     r->answer = err == CELLAR_ABSENT ? (info.kind == (uint8_t)L1_ERROR ? CELLAR_WHY_ERROR
@@ -152,23 +161,14 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
         l1_key old = *k;
         old.generation = e->generation;
         old.hash = base_hash(c->hash_key, old.generation, k->bytes, k->len);
-        uint64_t a, b;
         l1_info info;
         const cellar_err err = l1_inspect(c->l1, &old, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
-        const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
-        if (there) { /* not reclaimed yet */
+        if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) { /* not reclaimed */
             const int64_t at = w->born_ms + cache_why_ms(e->when);
-            r->answer = CELLAR_WHY_GONE;
-            r->cause = e->cause;
-            r->ago_ms = now_ms > at ? now_ms - at : 0;
-            r->age_ms = at > info.born_ms ? at - info.born_ms : 0;
-            r->hits = info.uses;
+            cache_why_gone(r, e->cause, at, now_ms, at - info.born_ms, info.uses);
             return true;
         }
-        if (cache_why_read(w, old.hash, &a, &b)) {
-            cache_why_fill(r, s, a, b, now_ms);
-            return true;
-        }
+        if (cache_why_recorded(s, old.hash, now_ms, r)) { return true; }
     }
     return false;
 }
@@ -184,21 +184,16 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     r.answer = CELLAR_WHY_UNKNOWN;
     const int64_t now = base_now_ms(&s->clock);
     l1_key k;
-    uint64_t a, b;
     cache_key(c, &k, key, key_len);
-    if (!cache_why_l1(c, &k, now, &r) && !cache_why_loading(c, &k, now, &r) && s->why != NULL) {
-        if (cache_why_read(s->why, k.hash, &a, &b)) {
-            cache_why_fill(&r, s, a, b, now);
-        } else {
-            (void)cache_why_before(c, &k, now, &r);
-        }
+    if (!cache_why_l1(c, &k, now, &r) && !cache_why_loading(c, &k, now, &r) && s->why != NULL &&
+        !cache_why_recorded(s, k.hash, now, &r)) {
+        (void)cache_why_before(c, &k, now, &r);
     }
     if (r.answer == CELLAR_WHY_UNKNOWN && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
         r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
-    const cellar_err err = base_opts_out(out, &r, sizeof r);
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_why: start from cellar_reason_default()");
+    return cache_fail(c, base_opts_out(out, &r, sizeof r), 0,
+                      "cellar_why: start from cellar_reason_default()");
 }
 
 BASE_SIZE_END

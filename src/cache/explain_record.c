@@ -25,6 +25,8 @@
 #define CACHE_WHY_MOST ((uint64_t)1 << 20)
 #define CACHE_WHY_RING 256u
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE cellar_err cache_why_open(cache_store *s, const cache_settings *cfg)
 {
     if (cfg->tuning.no_explain != 0) { return CELLAR_OK; }
@@ -60,6 +62,8 @@ CELLAR_PRIVATE void cache_why_close(cache_store *s)
     s->why = NULL;
 }
 
+BASE_SIZE_END
+
 static uint32_t cache_why_units(int64_t ms)
 {
     if (ms <= 0) { return 0; }
@@ -94,6 +98,23 @@ CELLAR_PRIVATE void cache_why_note_by(cache_store *s, uint64_t hash, cellar_caus
                     base_coarse_ms(&s->clock), 0, 0);
 }
 
+CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash)
+{
+    const cache_why *w = ((const cache_store *)ctx)->why;
+    uint32_t print;
+    BASE_PREFETCH_W(cache_why_at(w, hash, &print));
+}
+
+CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, cellar_cause cause,
+                                    int64_t born_ms, unsigned uses)
+{
+    if (s->why == NULL) { return; }
+    const int64_t now = base_coarse_ms(&s->clock);
+    cache_why_write(s->why, hash, (uint32_t)cause, now, now - born_ms, uses);
+}
+
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp, uint64_t epoch,
                                       const void *text, size_t len)
 {
@@ -113,23 +134,6 @@ CELLAR_PRIVATE uint32_t cache_why_act(cellar *c, cellar_cause cause, uint64_t fp
     sync_drop(NAMESPACE, &s->namespace_lock);
     return number;
 }
-
-CELLAR_PRIVATE void cache_why_soon(void *ctx, uint64_t hash)
-{
-    const cache_why *w = ((const cache_store *)ctx)->why;
-    uint32_t print;
-    BASE_PREFETCH_W(cache_why_at(w, hash, &print));
-}
-
-CELLAR_PRIVATE void cache_why_ended(cache_store *s, uint64_t hash, cellar_cause cause,
-                                    int64_t born_ms, unsigned uses)
-{
-    if (s->why == NULL) { return; }
-    const int64_t now = base_coarse_ms(&s->clock);
-    cache_why_write(s->why, hash, (uint32_t)cause, now, now - born_ms, uses);
-}
-
-BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void cache_why_generation(cache_store *s, const cellar *v, uint32_t generation,
                                          cellar_cause cause)

@@ -8,14 +8,15 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/dependency_table.h"
+#include "cache/handle.h"
 #include "cache/refresh.h"
+#include "cache/stamp.h"
+#include "cache/tier_calls.h"
+#include "stats/hot.h"
 
 BASE_SIZE_BEGIN
 
-static void cache_fork_prepare(void *ctx) SYNC_UNCHECKED;
-static void cache_fork_parent(void *ctx) SYNC_UNCHECKED;
-
-static void cache_fork_prepare(void *ctx)
+SYNC_UNCHECKED static void cache_fork_prepare(void *ctx)
 {
     cache_store *s = ctx;
     sync_take(NAMESPACE, &s->namespace_lock); /* `ended` cannot change after it */
@@ -30,7 +31,7 @@ static void cache_fork_prepare(void *ctx)
     sync_take(LOG, &s->log.lock);
 }
 
-static void cache_fork_parent(void *ctx)
+SYNC_UNCHECKED static void cache_fork_parent(void *ctx)
 {
     cache_store *s = ctx;
     sync_drop(LOG, &s->log.lock);
@@ -55,6 +56,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->namespace_lock);
     s->forked = true;
     if (s->ended) { return; } /* only closed handles are left */
+    stats_hot_forked(s->hot);
     cache_deps_fork_child(s);
     cache_load_fork_child(s);
     l1_fork_child(s->l1);
@@ -65,20 +67,20 @@ static void cache_fork_child(void *ctx)
     base_store_rlx(&s->ticking, 0u);
     base_store_rlx(&s->paused, 0u);
     base_store_rlx(&s->flights_turn, 0u);
+    base_store_rlx(&s->attaching, 0u);
     base_store_rlx(&s->renumbering, 0u); /* the thread that did it is gone; the next write begins
                                           * again */
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         base_store_rlx(&s->listener[i].running, 0u);
     }
-    if (s->tier != NULL && s->tier->forked != NULL) { s->tier->forked(s->tier->ctx); }
-    if (s->tier != NULL) {
-        (void)base_sub_rlx(&s->observers, 1u);
-        s->observers_base--;
-        l1_want_evicted(s->l1, false);
+    cache_tiers_forked(s);
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        base_store_rlx(&v->tier, (const cache_tier *)NULL);
     }
-    s->tier = NULL;
-    if (s->stamps != NULL) { s->stamps_parent = s->stamps; } /* freed by the close */
-    s->stamps = NULL;
+    if (cache_has_stamps(s)) { s->stamps_parent = base_load_rlx(&s->stamps); } /* for the close */
+    base_store_rlx(&s->stamps, (_Atomic uint64_t *)NULL);
+    base_store_rlx(&s->windows, base_load_rlx(&s->windows) & ~CACHE_WINDOW_STAMPS);
 }
 
 CELLAR_PRIVATE bool cache_fork_register(cache_store *s)

@@ -22,17 +22,15 @@
 #include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
+#include "cache/tier_calls.h"
+
+BASE_SIZE_BEGIN
 
 /* ---- table ---- */
 
-static size_t cache_generations_bytes(uint32_t cells)
-{
-    return sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
-}
-
 CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t cells)
 {
-    const size_t bytes = cache_generations_bytes(cells);
+    const size_t bytes = sizeof(cache_generations) + (size_t)cells * sizeof(uint64_t);
     cache_generations *t = base_alloc(&s->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (t == NULL) { return NULL; }
     t->mask = cells - 1;
@@ -40,16 +38,7 @@ CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t
     return t;
 }
 
-/* Return whether the table is too small for one more namespace. Half of the cells stay free, so
- * that a draw ends soon. */
-static bool cache_generations_small(const cache_store *s) SYNC_HOLDS(NAMESPACE);
-static bool cache_generations_small(const cache_store *s)
-{
-    return base_load_rlx(&s->generations)->mask + 1 < 2 * (s->namespace_count + 1);
-}
-
-static void cache_generations_install(cache_store *s, cache_generations *t) SYNC_HOLDS(NAMESPACE);
-static void cache_generations_install(cache_store *s, cache_generations *t)
+SYNC_HOLDS(NAMESPACE) static void cache_generations_install(cache_store *s, cache_generations *t)
 {
     cache_generations *old = base_load_rlx(&s->generations);
     BASE_ASSERT(t->mask == 2 * old->mask + 1);
@@ -61,6 +50,8 @@ static void cache_generations_install(cache_store *s, cache_generations *t)
     t->older = old;
     base_store_rel(&s->generations, t); /* acquire in cache_generation_alive */
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation)
 {
@@ -78,6 +69,8 @@ CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_
     return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
 {
     for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
@@ -93,6 +86,7 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
 CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
 {
     cache_store *s = v->store;
+    stats_entries_begin(s->stats, v->slot, generation);
     cache_generations *t = base_load_rlx(&s->generations);
     base_store_rel(&t->cell[generation & t->mask],
                    CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
@@ -119,12 +113,6 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
     return true;
 }
 
-CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v)
-{
-    base_store_rlx(&v->generation, s->next_generation);
-    return cache_generation_next(v, CELLAR_CAUSE_NONE);
-}
-
 /* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
  * empties L1 may have called it. */
 static void cache_renumber_wait(cache_store *s)
@@ -136,8 +124,7 @@ static void cache_renumber_wait(cache_store *s)
 
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
 
-static void cache_renumber_namespaces(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static void cache_renumber_namespaces(cache_store *s)
+SYNC_HOLDS(NAMESPACE) static void cache_renumber_namespaces(cache_store *s)
 {
     for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
         for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
@@ -174,7 +161,7 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
         l1_stats_get(s->l1, &now);
         base_yield();
     } while (now.entries != 0);
-    if (s->tier != NULL && s->tier->retire != NULL) { s->tier->retire(s->tier->ctx); }
+    cache_tiers_retire(s);
     sync_take(NAMESPACE, &s->namespace_lock);
     cache_renumber_namespaces(s);
     sync_drop(NAMESPACE, &s->namespace_lock);
@@ -226,12 +213,14 @@ CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s)
     cache_generations *bigger = NULL;
     for (;;) {
         sync_take(NAMESPACE, &s->namespace_lock);
-        const uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
+        uint32_t cells = base_load_rlx(&s->generations)->mask + 1;
         if (bigger != NULL && bigger->mask == 2 * cells - 1) {
             cache_generations_install(s, bigger);
             bigger = NULL;
+            cells *= 2;
         }
-        const bool used_up = s->next_generation == 0, small = cache_generations_small(s);
+        const bool used_up = s->next_generation == 0;
+        const bool small = cells < 2 * (s->namespace_count + 1); /* half stay free: a draw ends */
         if (!used_up && !small) { break; }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
@@ -243,3 +232,5 @@ CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s)
     if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
     return true;
 }
+
+BASE_SIZE_END

@@ -12,8 +12,6 @@ CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t
 /* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
  * if no memory is left. */
 CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
-/* Draw the first generation of a namespace; it has no old one to kill. */
-CELLAR_PRIVATE bool cache_generation_draw(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
 /* Mark a generation dead in every table: a hook may read an older one. End its dependants. */
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);

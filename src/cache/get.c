@@ -13,114 +13,58 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/talk.h"
 
 BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
 {
     return cache_fail_key(c, "cellar_get", key, key_len, "buf must not be NULL with buf_cap > 0");
 }
 
-/* Read from a namespace that is closed, disabled, or logged. */
-BASE_COLD static cellar_err cache_get_odd(cellar *c, const void *key, size_t key_len, void *buf,
-                                          size_t buf_cap, size_t *value_len)
+/* Read a hashed key in all cases but the plain hit. */
+BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint32_t state,
+                                               bool sampled, void *buf, size_t buf_cap,
+                                               size_t *value_len)
 {
-    if (value_len != NULL) { *value_len = 0; }
-    const uint32_t state = base_load_acq(&c->state);
-    if ((state & CACHE_CLOSED) != 0) { return cache_closed(c); }
-    cellar_err err = CELLAR_MISS;
-    stats_id outcome = STATS_MISS;
+    const uint64_t since_ns = BASE_UNLIKELY(sampled) ? base_now_ns() : 0;
+    const bool off = BASE_UNLIKELY((state & CACHE_OFF) != 0);
     size_t len = 0;
-    if ((state & CACHE_OFF) == 0) {
-        l1_key k;
-        cache_key(c, &k, key, key_len);
-        err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
-        outcome = cache_outcome(err);
-        if (err == CELLAR_MISS) { err = cache_get_below(c, &k, buf, buf_cap, &len, &outcome); }
-    }
-    if (value_len != NULL) { *value_len = len; }
-    stats_add(cache_mine(c), outcome, 1);
-    if ((state & CACHE_TALK) != 0) { cache_read_tell(c, "get", err); }
-    return err;
-}
-
-/* End a read with the result of L1: ask the tier after a miss, and count. */
-BASE_ALWAYS_INLINE cellar_err cache_get_end(cellar *c, const l1_key *k, cellar_err err, void *buf,
-                                            size_t buf_cap, size_t len, size_t *value_len)
-{
+    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_note(c, k); }
+    cellar_err err = off ? CELLAR_MISS : l1_get(c->l1, k, buf, buf_cap, &len, 0);
     stats_id outcome = cache_outcome(err);
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 does not set it then */
-    if (err == CELLAR_MISS) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
+    if (err == CELLAR_MISS && !off) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
+    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_seen(c, k, err); }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, base_thread_self(), outcome, 1);
+    if (BASE_UNLIKELY((state & CACHE_TALK) != 0)) { cache_read_tell(c, "get", k, err); }
+    if (BASE_UNLIKELY(sampled)) {
+        const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+        stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
+        cache_filter_note(c, k->bytes, k->len, err);
+        cache_hot_note(c, k);
+    }
     return err;
 }
 
-/* Read in all cases except the plain hit. */
-BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, void *buf,
-                                               size_t buf_cap, size_t *value_len)
-{
-    size_t len = 0;
-    const cellar_err err = l1_get_rest(c->l1, k, buf, buf_cap, &len, 0);
-    return cache_get_end(c, k, err, buf, buf_cap, len, value_len);
-}
-
-BASE_NOINLINE static cellar_err cache_get_timed(cellar *c, const l1_key *k, void *buf,
-                                                size_t buf_cap, size_t *value_len)
-{
-    const uint64_t since_ns = base_now_ns();
-    const cellar_err err = cache_get_rest(c, k, buf, buf_cap, value_len);
-    const bool hit = err == CELLAR_OK || err == CELLAR_E_BUFFER;
-    stats_time(c->stats, hit ? STATS_OP_GET_HIT : STATS_OP_GET_MISS, base_now_ns() - since_ns);
-    cache_filter_note(c, k->bytes, k->len, err);
-    return err;
-}
-
-/* Read a key that is not hashed inline. */
+/* Read a key that is not hashed inline, or from a namespace that is closed, disabled, logged,
+ * recorded, or asks its filter first because most reads of it end with "never". */
 BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t key_len, void *buf,
                                               size_t buf_cap, size_t *value_len)
 {
-    l1_key k;
-    size_t len = 0;
-    cache_key(c, &k, key, key_len);
-    if (BASE_UNLIKELY(stats_sample(base_thread_self()))) {
-        return cache_get_timed(c, &k, buf, buf_cap, value_len);
+    const uint32_t state = base_load_acq(&c->state);
+    if (BASE_UNLIKELY((state & CACHE_CLOSED) != 0)) {
+        if (value_len != NULL) { *value_len = 0; }
+        return cache_closed(c);
     }
-    const cellar_err err = l1_get(c->l1, &k, buf, buf_cap, &len, 0);
-    return cache_get_end(c, &k, err, buf, buf_cap, len, value_len);
-}
-
-/* Ask the filter before L1, because most look-ups of this namespace end with "never". */
-BASE_NOINLINE static cellar_err cache_get_filtered(cellar *c, const void *key, size_t key_len,
-                                                   void *buf, size_t buf_cap, size_t *value_len)
-{
     const bool sampled = stats_sample(base_thread_self());
-    if (BASE_LIKELY(!sampled) && cache_filter_never(c, key, key_len)) {
+    if (state == CACHE_FILTER && !sampled && cache_filter_never(c, key, key_len)) {
         if (value_len != NULL) { *value_len = 0; }
         stats_add(cache_mine(c), STATS_MISS, 1);
         return CELLAR_MISS;
     }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    return sampled ? cache_get_timed(c, &k, buf, buf_cap, value_len)
-                   : cache_get_rest(c, &k, buf, buf_cap, value_len);
-}
-
-/* Read in a store that records reads of loaders. */
-BASE_NOINLINE static cellar_err cache_get_noted(cellar *c, const void *key, size_t key_len,
-                                                void *buf, size_t buf_cap, size_t *value_len)
-{
-    const bool loads = base_thread_self()->leads != NULL; /* else no loader records reads */
-    const uint32_t state = base_load_acq(&c->state) & ~CACHE_NOTES;
-    l1_key k;
-    if (loads && (state & CACHE_CLOSED) == 0) {
-        cache_key(c, &k, key, key_len);
-        cache_deps_note(c, &k);
-    }
-    const cellar_err err =
-        state == 0 ? cache_get_any(c, key, key_len, buf, buf_cap, value_len)
-        : state == CACHE_FILTER ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
-                                : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
-    if (loads && (state & CACHE_CLOSED) == 0) { cache_deps_seen(c, &k, err); }
-    return err;
+    return cache_get_rest(c, &k, state, sampled, buf, buf_cap, value_len);
 }
 
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
@@ -129,16 +73,8 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_get_refuse(c, key, key_len);
     }
-    const uint32_t state = base_load_acq(&c->state);
-    if (BASE_UNLIKELY(state != 0)) {
-        if ((state & CACHE_NOTES) != 0) {
-            return cache_get_noted(c, key, key_len, buf, buf_cap, value_len);
-        }
-        return state == CACHE_FILTER
-                   ? cache_get_filtered(c, key, key_len, buf, buf_cap, value_len)
-                   : cache_get_odd(c, key, key_len, buf, buf_cap, value_len);
-    }
-    if (BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
+    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0) ||
+        BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }
     base_thread_record *const self = base_thread_self();
@@ -148,17 +84,17 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
     if (BASE_UNLIKELY(stats_sample(self))) {
         const l1_key k = { key, klen, generation, hash };
-        return cache_get_timed(c, &k, buf, buf_cap, value_len);
+        return cache_get_rest(c, &k, 0, true, buf, buf_cap, value_len);
     }
     size_t len;
     if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len))) {
-        if (base_load_acq(&c->bloom) == NULL && c->store->tier == NULL && l1_none(c->l1, hash)) {
+        if (base_load_acq(&c->bloom) == NULL && cache_tier_of(c) == NULL && l1_none(c->l1, hash)) {
             if (value_len != NULL) { *value_len = 0; }
             stats_add_mine(c->stats, c->stats_tag, self, STATS_MISS, 1);
             return CELLAR_MISS;
         }
         const l1_key k = { key, klen, generation, hash };
-        return cache_get_rest(c, &k, buf, buf_cap, value_len);
+        return cache_get_rest(c, &k, 0, false, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);

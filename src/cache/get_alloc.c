@@ -10,6 +10,7 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/talk.h"
 
 #define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
 
@@ -19,12 +20,14 @@ typedef struct cache_dup {
 } cache_dup;
 #define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len)
 {
     const size_t bytes = CACHE_DUP_HEAD + len + 1; /* len <= CELLAR_VALUE_MAX */
     unsigned char *block = base_alloc_raw(&s->hooks, bytes);
     if (block == NULL) { return NULL; }
-    const cache_dup head = { s->hooks, bytes };
+    const cache_dup head = { base_hooks_keep(&s->hooks), bytes };
     memcpy(block, &head, sizeof head);
     return block + CACHE_DUP_HEAD;
 }
@@ -50,9 +53,9 @@ static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **val
     }
     if (err == CELLAR_OK) {
         *value = cache_dup_new(c->store, *len);
-        if (*value == NULL) { return CELLAR_E_NOMEM; }
-        memcpy(*value, small, *len);
-        return CELLAR_OK;
+        if (*value != NULL) { memcpy(*value, small, *len); }
+        if (c->secret) { base_wipe(small, sizeof small); }
+        return *value != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     }
     while (err == CELLAR_E_BUFFER) {
         const size_t room = *len;
@@ -83,15 +86,15 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     cellar_err err = CELLAR_MISS;
     unsigned char *copy = NULL;
     size_t len = 0;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        l1_key k;
-        cache_key(c, &k, key, key_len);
         if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_dup_read(c, &k, &copy, &len, &outcome);
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), outcome, 1);
-    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_get_alloc: no memory"); }
     if (err == CELLAR_OK) {
         copy[len] = '\0';
@@ -113,3 +116,5 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
     buf[err == CELLAR_OK ? len : 0] = '\0';
     return err;
 }
+
+BASE_SIZE_END

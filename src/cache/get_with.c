@@ -8,6 +8,9 @@
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/talk.h"
+
+BASE_SIZE_BEGIN
 
 static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, uint32_t tier,
                             cellar_entry_info *out)
@@ -162,9 +165,9 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     stats_id outcome = STATS_MISS;
     size_t len = 0;
     err = CELLAR_MISS;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        l1_key k;
-        cache_key(c, &k, key, key_len);
         if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
@@ -172,7 +175,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     if (value_len != NULL) { *value_len = len; }
     if ((full.flags & CELLAR_GET_PEEK) == 0) {
         stats_add(cache_mine(c), outcome, 1);
-        if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+        if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     }
     if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
         return cache_fail(c, err, 0, "no room to give the entry a version");
@@ -180,16 +183,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     return err;
 }
 
-/* Describe a key that L1 does not have. Return OK, ABSENT or MISS. */
-static cellar_err cache_describe_below(cellar *c, const l1_key *k, cache_tier_meta *m, size_t *len)
-{
-    *len = 0;
-    if (!cache_may_lie_below(c, k)) { return CELLAR_MISS; }
-    const cellar_err err = cache_tier_peek(c, k, NULL, 0, len, m);
-    return err == CELLAR_E_BUFFER ? CELLAR_OK : err;
-}
-
-/* Describe the entry in *out. Return OK, STALE, ABSENT, MISS, an error, or CONFLICT: look again. */
+/* Look at an entry without reading it; describe it in *out if that is not NULL. Return OK, STALE,
+ * ABSENT, MISS, an error, or CONFLICT: look again. */
 static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_entry_info *out)
 {
     l1_info info;
@@ -198,14 +193,34 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
     if (err == CELLAR_MISS && version && cache_brought(c, k)) {
         err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
     }
-    if (err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT) {
-        cache_info_fill(c, &info, err, CELLAR_TIER_L1, out);
-    } else if (err == CELLAR_MISS) {
-        cache_tier_meta m;
-        size_t len;
-        err = cache_describe_below(c, k, &m, &len);
-        if (err == CELLAR_OK || err == CELLAR_ABSENT) { cache_info_below(c, &m, len, err, out); }
+    const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
+    if (there && out != NULL) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, out); }
+    if (err != CELLAR_MISS || !cache_may_lie_below(c, k)) { return err; }
+    cache_tier_meta m;
+    size_t len = 0;
+    err = cache_tier_peek(c, k, NULL, 0, &len, &m);
+    if (err == CELLAR_E_BUFFER) { err = CELLAR_OK; }
+    if (out != NULL && (err == CELLAR_OK || err == CELLAR_ABSENT)) {
+        cache_info_below(c, &m, len, err, out);
     }
+    return err;
+}
+
+static cellar_err cache_meta(cellar *c, const void *key, size_t key_len, bool version,
+                             cellar_entry_info *out)
+{
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_off(c)) { return CELLAR_MISS; }
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    if (cache_notes(c)) { cache_deps_note(c, &k); }
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
+        err = cache_meta_once(c, &k, version, out);
+    }
+    /* a stale entry is not there for cellar_contains */
+    if (err == CELLAR_CONFLICT || (out == NULL && err == CELLAR_STALE)) { err = CELLAR_MISS; }
+    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     return err;
 }
 
@@ -214,23 +229,8 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
     if (c == NULL || cache_key_bad(key, key_len)) {
         return cache_fail_key(c, "cellar_contains", key, key_len, "");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    if (cache_is_off(c)) { return CELLAR_MISS; }
-    l1_key k;
-    cache_key(c, &k, key, key_len);
-    l1_info info;
-    if (cache_notes(c)) { cache_deps_note(c, &k); }
-    cellar_err err = CELLAR_CONFLICT;
-    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
-        err = l1_inspect(c->l1, &k, NULL, 0, &info, L1_PEEK);
-        if (err == CELLAR_MISS) {
-            cache_tier_meta m;
-            size_t len;
-            err = cache_describe_below(c, &k, &m, &len);
-        }
-    }
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
-    return err == CELLAR_OK ? CELLAR_OK : CELLAR_MISS;
+    const cellar_err err = cache_meta(c, key, key_len, false, NULL);
+    return err == CELLAR_OK || err == CELLAR_E_CLOSED ? err : CELLAR_MISS;
 }
 
 CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
@@ -240,23 +240,15 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
         return cache_fail_key(c, "cellar_entry_info_get", key, key_len, "out must not be NULL");
     }
-    const cellar_err size_err = cache_info_check(c, out);
-    if (size_err != CELLAR_OK) { return size_err; }
+    cellar_err err = cache_info_check(c, out);
+    if (err != CELLAR_OK) { return err; }
     if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_entry_info_get: flags must be 0 or CELLAR_GET_WANT_VERSION");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    if (cache_is_off(c)) { return CELLAR_MISS; }
-    l1_key k;
-    cache_key(c, &k, key, key_len);
-    if (cache_notes(c)) { cache_deps_note(c, &k); }
-    cellar_err err = CELLAR_CONFLICT;
-    for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
-        err = cache_meta_once(c, &k, (flags & CELLAR_GET_WANT_VERSION) != 0, out);
-    }
-    if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
-    if (err >= CELLAR_OK) { return err; }
+    err = cache_meta(c, key, key_len, (flags & CELLAR_GET_WANT_VERSION) != 0, out);
+    if (err >= CELLAR_OK || err == CELLAR_E_CLOSED) { return err; }
     return cache_fail(c, err, 0, "no room to give the entry a version");
 }
+
+BASE_SIZE_END

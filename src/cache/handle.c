@@ -48,8 +48,6 @@ CELLAR_PRIVATE void cache_namespace_free(cache_store *s, cellar *v)
     cellar_breaker *b = base_load_acq(&v->breaker);
     if (b != NULL) { base_free_raw(&s->hooks, b, b->bytes); }
     bloom_destroy(base_load_acq(&v->bloom));
-    base_free(&s->account, BASE_MOD_NAMESPACE, v->class_name,
-              sizeof *v->class_name * CELLAR_TTL_CLASSES_MAX);
     base_free(&s->account, BASE_MOD_NAMESPACE, v, sizeof *v);
 }
 
@@ -158,16 +156,13 @@ CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
 
 /* ---- stores ---- */
 
-static void cache_registry_prepare(void *ctx) SYNC_UNCHECKED;
-static void cache_registry_parent(void *ctx) SYNC_UNCHECKED;
-
-static void cache_registry_prepare(void *ctx)
+SYNC_UNCHECKED static void cache_registry_prepare(void *ctx)
 {
     (void)ctx;
     sync_take(NAMESPACE, &cache_registry_lock);
 }
 
-static void cache_registry_parent(void *ctx)
+SYNC_UNCHECKED static void cache_registry_parent(void *ctx)
 {
     (void)ctx;
     sync_drop(NAMESPACE, &cache_registry_lock);
@@ -217,20 +212,10 @@ CELLAR_PRIVATE cache_store *cache_registry_find(const cellar *c)
     return found;
 }
 
-static void cache_registry_unlink(cache_store *s) SYNC_HOLDS(NAMESPACE);
-static void cache_registry_unlink(cache_store *s)
-{
-    cache_store **at = &cache_stores;
-    while (*at != s) { at = &(*at)->next; }
-    *at = s->next;
-}
-
 CELLAR_PRIVATE void cache_shell_free(cache_store *s)
 {
-    const base_alloc_hooks hooks = s->hooks;
-    void *raw = s->raw;
-    const size_t bytes = s->raw_bytes;
-    base_free_raw(&hooks, raw, bytes);
+    const base_alloc_hooks hooks = base_hooks_keep(&s->hooks);
+    base_free_raw(&hooks, s->raw, s->raw_bytes);
 }
 
 CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
@@ -239,7 +224,9 @@ CELLAR_PRIVATE void cache_store_release(cache_store *s, uint32_t count)
     BASE_ASSERT(s->refs >= count);
     s->refs -= count;
     const bool last = s->refs == 0;
-    if (last) { cache_registry_unlink(s); }
+    cache_store **at = &cache_stores;
+    while (last && *at != s) { at = &(*at)->next; }
+    if (last) { *at = s->next; }
     sync_drop(NAMESPACE, &cache_registry_lock);
     if (!last) { return; }
     base_fork_unregister(&s->fork_node);

@@ -7,7 +7,5 @@
 #include "cache/types.h"
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out);
-CELLAR_PRIVATE cellar_err cache_stamps_open(cache_store *s, uint64_t memory_bytes);
-CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
 
 #endif

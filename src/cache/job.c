@@ -11,12 +11,14 @@
 #include "cache/handle.h"
 #include "cache/load_types.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool cache_background(const cache_call *call)
 {
-    const cellar_load_opts *o = call->o;
-    if ((call->p.flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
-    if (call->namespace_loader || (call->p.flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
-    return o != NULL && (o->ctx_bytes != 0 || o->ctx_retain != NULL);
+    const cache_load_plan *p = call->p;
+    if ((p->flags & (CELLAR_LOAD_NO_STORE | CELLAR_LOAD_REFRESH)) != 0) { return false; }
+    if (call->namespace_loader || (p->flags & CELLAR_LOAD_CTX_STATIC) != 0) { return true; }
+    return p->ctx_bytes != 0 || p->ctx_retain != NULL;
 }
 
 CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
@@ -32,7 +34,7 @@ CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
 CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
 {
     cache_store *s = call->c->store;
-    const cellar_load_opts *o = call->o;
+    const cache_load_plan *p = call->p;
     cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
     if (j == NULL) { return NULL; }
     if (!cache_namespace_hold(call->c)) {
@@ -41,16 +43,20 @@ CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
     }
     j->f = f;
     j->namespace = call->c;
-    j->p = call->p;
+    j->p = *p;
+    memset(j->p.fallback, 0, sizeof j->p.fallback);
+    j->p.default_value = NULL;
     j->fn = call->fn;
     j->ctx = call->ctx;
     j->seen_ms = call->early ? call->found.deadline_ms : -1;
-    if (!call->namespace_loader && o != NULL && o->ctx_retain != NULL) {
-        j->ctx = o->ctx_retain(call->ctx);
-        j->release = o->ctx_release;
-    } else if (!call->namespace_loader && o != NULL && o->ctx_bytes != 0 && call->ctx != NULL) {
-        memcpy(j->copy, call->ctx, o->ctx_bytes); /* <= 256: load_plan.c */
+    if (!call->namespace_loader && p->ctx_retain != NULL) {
+        j->ctx = p->ctx_retain(call->ctx);
+        j->release = p->ctx_release;
+    } else if (!call->namespace_loader && p->ctx_bytes != 0 && call->ctx != NULL) {
+        memcpy(j->copy, call->ctx, p->ctx_bytes); /* <= 256: load_plan.c */
         j->ctx = j->copy;
     }
     return j;
 }
+
+BASE_SIZE_END

@@ -302,8 +302,10 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .off_max_ms = cfg->l2.retry_max_ms, .sigbus = cfg->l2.sigbus_handler != 0,
         .mmap_read = cfg->l2.mmap_read != 0,
         .set_aside = cfg->l2.on_damage == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
-        .tags_ctx = s, .images = cache_keep_all, .images_ctx = s,
+        .tags_ctx = s, .images = cache_keep_all, .images_ctx = s, .stats = s->stats,
     };
+    stats_time_open(s->stats, STATS_OP_L2_READ);
+    stats_time_open(s->stats, STATS_OP_L2_WRITE);
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
     s->disk_tier = (cache_tier){

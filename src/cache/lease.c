@@ -2,9 +2,10 @@
  *
  * lease: single flight without a waiting thread: acquire, fulfill, release.
  *
- * PICTURE    acquire -> look -> flight_enter -> LED: second look, tier -> LEASED {gen, shard}
- *                                            -> TAKEN: PENDING, the flight has a subscription
- *            fulfill -> claim (once) -> store with the commit hook -> wake waiters and subscribers
+ * PICTURE    look -> acquire -> LED: LEASED {gen, shard}
+ *                            -> TAKEN: PENDING, the flight has a subscription
+ *            fulfill -> claim (once) -> settle like a loader with that result
+ *            release -> claim (once) -> settle like a loader that failed, or cancel the flight
  * INVARIANTS A lease is claimed at most once: by fulfill or release, by a take-over past its hard
  *            time-out, by the tick, by the close of the store or the drop of its namespace. Its ref
  *            moves with the claim. The claimant reports to the breaker of the namespace.
@@ -12,8 +13,8 @@
  * LOCKING    As load.c. The thread that ends the flight calls the subscribers, without a lock.
  * COMPLETION The end of a flight calls fn of each subscriber once. The next acquire then returns
  *            the value, or gives the lease to one caller.
- * OPTIONS    The flight keeps the options of acquire, merged with those of the namespace, as its
- *            draft. Release uses them (error TTL, fallbacks, default value), fulfill where its own
+ * OPTIONS    The flight keeps the options of acquire, merged with those of the namespace.
+ *            Release uses them (error TTL, fallbacks, default value), fulfill where its own
  *            options are not set. Without options nothing is kept: the options of the namespace at
  *            that moment apply. If the breaker refuses, or a remembered failure exists, fallbacks
  *            run immediately.
@@ -23,17 +24,14 @@
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/error.h"
-#include "cache/load.h"
+#include "cache/load_acquire.h"
 #include "cache/load_call.h"
-#include "cache/load_fallback.h"
-#include "cache/load_guard.h"
 #include "cache/load_leader.h"
+#include "cache/load_look.h"
 #include "cache/load_plan.h"
-#include "cache/load_publish.h"
-#include "cache/load_run.h"
-#include "cache/load_wait.h"
-#include "cache/loader_api.h"
+#include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/turn.h"
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {
@@ -41,187 +39,115 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->opaque[1] = l->check;
 }
 
-/* ---- options of acquire ---- */
-
-typedef struct cache_kept { /* in the bytes of the flight; the bytes of the default value follow */
-    cache_load_plan p;      /* without the breaker, which may be destroyed by then */
-    cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
-    size_t default_len;
-    bool has_default;
-} cache_kept;
-
-/* Copy plan, fallbacks and default value of the call. Return NULL if no memory is left. */
-static flight_bytes *cache_kept_new(const cache_call *call)
-{
-    const cellar_bytes *d = call->o->default_value;
-    const cellar_fallback *f = call->o->fallback;
-    cache_kept k = { .p = call->p, .fallback = { f[0], f[1], f[2] }, .has_default = d != NULL,
-                     .default_len = d != NULL ? d->len : 0 };
-    k.p.breaker = NULL;
-    flight_bytes *b = flight_bytes_new(&call->c->store->hooks, sizeof k + k.default_len);
-    if (b == NULL) { return NULL; }
-    memcpy(b->data, &k, sizeof k);
-    if (k.default_len != 0) { memcpy(b->data + sizeof k, d->data, k.default_len); }
-    return b;
-}
-
-/* Clean up after the thread ended inside a fallback. */
-static void cache_lease_left(struct cellar_load *ld)
-{
-    cellar *c = ld->call->c;
-    flight_lead_end(ld->f);
-    cache_flight_cancel(ld->t, ld->f);
-    cache_call_forget(ld->call);
-    flight_bytes_drop(ld->host);
-    cache_load_end(c->store);
-}
-
-/* Lead the flight: fallbacks run in this thread, like loaders. */
-static void cache_lease_lead(struct cellar_load *ld, uintptr_t frame)
-{
-    if (flight_deep(base_thread_self())) {
-        ld->call->o = NULL;
-    } /* fallbacks would exceed the nesting
-                                                           * limit */
-    ld->left = cache_lease_left;
-    flight_lead_begin(ld->f, frame);
-    if (!cache_load_has_instead(ld->call->o)) { return; }
-    cache_record_begin(ld, ld->f);
-}
-
-/* Answer with fallbacks: the breaker is open, or a failure is remembered. */
-BASE_NOINLINE static void cache_lease_refused(cache_call *call, flight_table *t, flight *f)
-{
-    struct cellar_load ld;
-    flight_outcome o;
-    memset(&ld, 0, sizeof ld);
-    memset(&o, 0, sizeof o);
-    ld.call = call;
-    ld.t = t;
-    ld.f = f;
-    cache_lease_lead(&ld, (uintptr_t)__builtin_frame_address(0));
-    cache_guard_refused(&ld, &o);
-    flight_lead_end(f);
-    o.source = call->source;
-    flight_end(t, f, &o);
-}
-
-/* Answer a lease that was released with an error. `kept`: options of acquire, or NULL; owned by
- * this call. */
-BASE_NOINLINE static void cache_lease_failed(struct cellar_load *ld, flight_bytes *kept,
-                                             int32_t loader_err, flight_outcome *o)
-{
-    cache_call *call = ld->call;
-    cellar_load_opts opts = cellar_load_opts_default();
-    cache_kept k;
-    cellar_bytes d = { NULL, 0 };
-    const cellar_err look = cache_is_off(call->c) ? CELLAR_MISS : cache_look(call);
-    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
-    if (kept != NULL) {
-        memcpy(&k, kept->data, sizeof k);
-        for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { opts.fallback[i] = k.fallback[i]; }
-        d = (cellar_bytes){ kept->data + sizeof k, k.default_len };
-        if (k.has_default) { opts.default_value = &d; }
-        call->o = &opts;
-    }
-    ld->host = kept;
-    cache_lease_lead(ld, (uintptr_t)__builtin_frame_address(0));
-    cache_lead_failed(ld, CELLAR_E_LOADER, loader_err, o);
-    flight_lead_end(ld->f);
-    flight_bytes_drop(kept);
-    cache_call_forget(call);
-    flight_bytes_drop(call->value); /* release returns no value */
-    call->value = NULL;
-}
-
 /* ---- acquire ---- */
 
-/* Give the lease, unless a second look or the tier has the value. Return false if the flight was
- * taken over meanwhile: try again. */
-static bool cache_lease_led(cache_call *call, flight_table *t, flight *f, flight_sub **sub,
-                            cellar_lease *lease)
+typedef struct cache_kept { /* options of acquire; the bytes of the default value follow */
+    cache_load_plan p;
+    cellar_bytes value;
+} cache_kept;
+
+/* Keep the plan of the call in its flight, without what only acquire needs. Return false if no
+ * memory is left. */
+static bool cache_keep(const cache_call *call, flight *f)
 {
-    flight_outcome o;
-    memset(&o, 0, sizeof o);
-    const l1_key own = call->k;
-    call->k.bytes = flight_key_of(f).bytes;
-    const bool blind = (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
-    const bool answered =
-        !cache_is_off(call->c) &&
-        (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o)));
-    call->k = own;
-    if (answered) {
-        o.source = call->source;
-        flight_end(t, f, &o);
-        return true;
-    }
-    if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
-        cache_flight_cancel(t, f);
-        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
-        return true;
-    }
-    flight_lease l;
-    uint32_t pass = 0;
-    cellar_breaker *ward = call->p.breaker;
-    if (call->instead || (ward != NULL && !cache_breaker_admit(ward, &pass))) {
-        if (*sub != NULL) { flight_sub_free(t, *sub); } /* no flight of another caller to wait
-                                                         * for */
-        *sub = NULL;
-        cache_lease_refused(call, t, f);
-        return true;
-    }
-    if (call->o != NULL) {
-        flight_bytes *kept = cache_kept_new(call);
-        if (kept == NULL) {
-            if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
-            cache_flight_cancel(t, f);
-            (void)cache_answer_failed(call, CELLAR_E_NOMEM);
-            return true;
-        }
-        flight_draft(f, kept);
-    }
-    flight_note(f, ward != NULL ? (uint64_t)pass + 1 : 0);
-    if (!flight_lease_open(t, f, &l)) {
-        if (ward != NULL) { cache_breaker_report(ward, pass, BREAKER_SAID_NOTHING); }
-        flight_unref(t, f);
-        return false;
-    }
-    cache_lease_out(lease, &l);
-    if (call->old != NULL && !blind) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-    } else {
-        (void)cache_answer(call, CELLAR_LEASED, CELLAR_SOURCE_NONE);
-    }
+    const cellar_bytes *d = call->p->default_value;
+    const size_t len = d != NULL ? d->len : 0;
+    flight_bytes *b = flight_bytes_new(&call->c->store->hooks, sizeof(cache_kept) + len);
+    if (b == NULL) { return false; }
+    cache_kept *k = (cache_kept *)(void *)b->data;
+    k->p = *call->p;
+    k->value = (cellar_bytes){ b->data + sizeof *k, len };
+    if (d != NULL) { k->p.default_value = &k->value; }
+    if (len != 0) { memcpy(b->data + sizeof *k, d->data, len); }
+    flight_keep(f, b);
     return true;
+}
+
+/* Give the lease of a led flight. Return AGAIN if the flight was taken over meanwhile. */
+static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **sub,
+                                      cellar_lease *lease)
+{
+    flight_lease l;
+    if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
+        cache_flight_cancel(call->t, f);
+        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return CACHE_ANSWERED;
+    }
+    cellar_breaker *const b = call->p->breaker;
+    uint32_t pass = 0;
+    /* answer with fallbacks: the breaker is open, or a failure is remembered */
+    if (call->instead || (b != NULL && !cache_breaker_admit(b, &pass))) {
+        struct cellar_load ld;
+        if (*sub != NULL) { flight_sub_free(call->t, *sub); } /* the thread may end in a fallback */
+        *sub = NULL;
+        cache_lead_begin(&ld, call, f);
+        ld.refused = true;
+        cache_lead_record(&ld, f);
+        (void)cache_lead_settle(&ld);
+        return CACHE_ANSWERED;
+    }
+    flight_note(f, b != NULL ? (uint64_t)pass + 1 : 0);
+    const bool kept = !call->p->given || cache_keep(call, f);
+    if (!kept) {
+        cache_flight_cancel(call->t, f);
+        (void)cache_answer_failed(call, CELLAR_E_NOMEM);
+    } else if (!flight_lease_open(call->t, f, &l)) {
+        flight_unref(call->t, f);
+    } else {
+        cache_lease_out(lease, &l);
+        if (cache_has_stale(call)) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        } else {
+            (void)cache_answer(call, CELLAR_LEASED, CELLAR_SOURCE_NONE);
+        }
+        return CACHE_LED;
+    }
+    if (b != NULL) { cache_breaker_report(b, pass, BREAKER_SAID_NOTHING); }
+    return kept ? CACHE_AGAIN : CACHE_ANSWERED;
+}
+
+/* Let the tier answer later: it holds the lease then, and this call subscribes. Return LED if the
+ * tier does not, else AGAIN. */
+static cache_acquired cache_lease_asks(cache_call *call, flight *f)
+{
+    cellar *c = call->c;
+    const cache_tier *t = cache_tier_of(c);
+    cache_tier_ticket ticket = { .generation = call->k.generation };
+    flight_lease l;
+    if (!call->asks || t == NULL || call->old != NULL || cache_is_off(c) || cache_is_closed(c) ||
+        cache_missed_take(c->store, call->k.hash) ||
+        !cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
+        return CACHE_LED;
+    }
+    flight_note(f, 0);
+    if (!flight_lease_open(call->t, f, &l)) {
+        flight_unref(call->t, f);
+        return CACHE_AGAIN;
+    }
+    ticket.id = l.id;
+    ticket.check = l.check;
+    const cache_tier_key key = { call->key, call->k.len, call->k.hash, c->id, call->k.generation };
+    call->k.bytes = call->key; /* the answer may end the flight */
+    if (t->ask(t->ctx, &key, &ticket)) { return CACHE_AGAIN; }
+    return flight_claim(call->t, &l, c->id) == f ? CACHE_LED : CACHE_AGAIN;
 }
 
 /* Try once. Return true if the call is answered. */
-static bool cache_begin_round(cache_call *call, flight_table *t, flight_sub **sub,
-                              cellar_lease *lease)
+static bool cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *lease)
 {
-    flight_ask ask;
     flight *f = NULL;
-    cache_ask(call, FLIGHT_LEASE, &ask);
-    if (call->old == NULL) { ask.sub = *sub; }
-    const uint64_t id = ask.sub != NULL ? ask.sub->id : 0;
-    const flight_entry entry = flight_enter(t, &ask, &f);
-    if (entry == FLIGHT_LED) { return cache_lease_led(call, t, f, sub, lease); }
-    if (entry != FLIGHT_TAKEN) {
-        (void)cache_entry_failed(call, entry);
-        return true;
-    }
-    if (call->old != NULL) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-        return true;
-    }
-    if (id != 0) { /* owned by the flight now; it may have been called already */
+    const uint64_t id = *sub != NULL ? (*sub)->id : 0;
+    if (cache_look_round(call, true)) { return true; }
+    cache_acquired got = cache_acquire(call, FLIGHT_LEASE, false, *sub, &f);
+    if (got == CACHE_LED) { got = cache_lease_asks(call, f); }
+    if (got == CACHE_LED) { got = cache_lease_led(call, f, sub, lease); }
+    if (got == CACHE_PENDING && id != 0) { /* the flight may have called it already */
         flight_lease ticket;
-        flight_ticket_of(t, call->k.hash, id, &ticket);
+        flight_ticket_of(call->t, call->k.hash, id, &ticket);
         cache_lease_out(lease, &ticket);
         *sub = NULL;
     }
-    (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
-    return true;
+    return got != CACHE_AGAIN;
 }
 
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
@@ -230,7 +156,6 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
                                            cellar_lease *lease, cellar_result *out)
 {
     const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE;
-    cellar_load_opts full;
     cache_call call;
     cache_load_plan plan;
     if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
@@ -240,129 +165,115 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     }
     memset(lease, 0, sizeof *lease);
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    const cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
     if ((plan.flags & banned) != 0) {
         return cache_refuse(c,
-                                 "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not "
-                                 "allowed");
+                            "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not allowed");
     }
-    cache_call_begin(&call, c, key, key_len);
-    call.o = o;
-    call.p = plan;
-    call.p.breaker = base_load_acq(&c->breaker); /* a breaker of this call may be destroyed
-                                                  * before the end */
-    flight_reap((uintptr_t)__builtin_frame_address(0));
-    if (!cache_load_begin(c)) { return cache_closed(c); }
-    const int cancel = base_cancel_off();
-    call.cancel = cancel;
-    flight_table *t = cache_flights(c->store);
+    plan.breaker = base_load_acq(&c->breaker); /* one of the call may be destroyed before the end */
+    cache_call_begin(&call, c, &plan, key, key_len);
+    const cache_tier *t = cache_tier_of(c);
+    call.asks = t != NULL && t->ask != NULL;
+    if (!cache_call_enter(&call)) { return cache_closed(c); }
     flight_sub *sub = NULL;
-    if (t != NULL && waiter != NULL) { sub = flight_sub_new(t, waiter->fn, waiter->ctx); }
-    if (t == NULL || (waiter != NULL && sub == NULL)) {
+    if (call.t != NULL && waiter != NULL) { sub = flight_sub_new(call.t, waiter->fn, waiter->ctx); }
+    if (call.t == NULL || (waiter != NULL && sub == NULL)) {
         (void)cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
     } else {
-        while (!cache_look_round(&call, true) && !cache_begin_round(&call, t, &sub, lease)) {}
+        while (!cache_lease_round(&call, &sub, lease)) {}
     }
-    if (sub != NULL) { flight_sub_free(t, sub); }
-    cache_call_seen(&call);
-    cache_call_count(&call);
-    err = cache_call_out(&call, out);
-    cache_load_end(c->store);
-    base_cancel_set(cancel);
-    return err;
+    if (sub != NULL) { flight_sub_free(call.t, sub); }
+    return cache_call_end(&call, out);
 }
 
 /* ---- end of a lease ---- */
 
-/* Claim the lease and prepare its publication. Return false with *err if there is no such lease. */
-static bool cache_claim(cellar *c, cellar_lease *lease, cache_call *call, struct cellar_load *ld,
-                        cellar_err *err)
+typedef struct cache_claimed { /* a lease that this call ends */
+    cache_load_plan now; /* present options of the namespace, if acquire kept none */
+    cache_call call;
+    struct cellar_load ld;
+} cache_claimed;
+
+/* Claim the lease, to end it like a load. Return its code. */
+static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
 {
-    cache_store *s = c->store;
     const flight_lease l = { lease->opaque[0], lease->opaque[1] };
-    const cellar_load_opts *none = NULL;
-    if (!cache_load_begin(c)) {
-        *err = cache_closed(c);
-        return false;
-    }
-    memset(ld, 0, sizeof *ld);
-    ld->t = base_load_sc(&s->flights);
-    ld->f = ld->t != NULL ? flight_claim(ld->t, &l, c->id) : NULL;
-    if (ld->f == NULL) {
+    if (!cache_load_begin(c)) { return cache_closed(c); }
+    flight_table *t = base_load_sc(&c->store->flights);
+    flight *f = t != NULL ? flight_claim(t, &l, c->id) : NULL;
+    if (f == NULL) { /* perhaps a lease of another namespace: its holder keeps it */
         cache_load_end(c->store);
-        *err = CELLAR_E_LEASE; /* perhaps a lease of another namespace: its holder keeps it */
-        return false;
+        return CELLAR_E_LEASE;
     }
     memset(lease, 0, sizeof *lease);
-    const flight_key k = flight_key_of(ld->f);
-    cache_call_begin(call, c, k.bytes, k.len);
-    call->k.generation = k.generation;
-    call->k.hash = k.hash;
-    call->now_ms = base_now_ms(&s->clock);
-    const flight_bytes *kept = flight_drafted(ld->f);
-    if (kept != NULL) {
-        cache_kept begun;
-        memcpy(&begun, kept->data, sizeof begun);
-        call->p = begun.p;
-        call->p.breaker = base_load_acq(&c->breaker);
-    } else {
-        (void)cache_load_plan_make(c, &none, NULL, &call->p); /* no options: cannot be refused */
-    }
-    ld->call = call;
-    const uint64_t note = flight_noted(ld->f);
+    const flight_bytes *kept = flight_kept(f);
+    if (kept == NULL) { (void)cache_load_plan_make(c, NULL, &m->now); } /* cannot be refused */
+    const cache_load_plan *p =
+        kept != NULL ? &((const cache_kept *)(const void *)kept->data)->p : &m->now;
+    cache_call_of(&m->call, c, p, f);
+    m->call.now_ms = base_now_ms(&c->store->clock);
+    m->call.cancel = base_cancel_off();
+    cache_lead_begin(&m->ld, &m->call, f);
+    const uint64_t note = flight_noted(f);
     /* set once, lives as long as the namespace */
-    ld->breaker = note != 0 ? base_load_acq(&c->breaker) : NULL;
-    ld->pass = (uint32_t)(note - 1);
-    return true;
+    m->ld.breaker = note != 0 ? base_load_acq(&c->breaker) : NULL;
+    m->ld.pass = (uint32_t)(note - 1);
+    return CELLAR_OK;
 }
 
-/* Apply the options of acquire where fulfill sets none; they come before the namespace. */
-static void cache_fulfil_times(const struct cellar_load *ld, const cellar_set_opts *o,
-                               cache_plan *plan)
+/* Settle a failure with the fallbacks and the default value of acquire. */
+static void cache_claim_fails(cache_claimed *m)
 {
-    const cache_load_plan *begun = &ld->call->p;
+    cache_call *call = &m->call;
+    const cellar_err look = cache_is_off(call->c) ? CELLAR_MISS : cache_look(call);
+    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
+    if (cache_load_has_instead(call->p)) { cache_lead_record(&m->ld, m->ld.f); }
+    (void)cache_lead_settle(&m->ld);
+}
+
+static void cache_claim_end(cache_claimed *m)
+{
+    cache_call_forget(&m->call);
+    flight_bytes_drop(m->call.value); /* fulfill and release return no value */
+    cache_load_end(m->call.c->store);
+    base_cancel_set(m->call.cancel);
+}
+
+/* Report the value like a loader, with the options of fulfill, then with those of acquire. */
+static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_set_opts *o)
+{
+    const cache_load_plan *begun = ld->call->p;
     const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
-    if (flight_drafted(ld->f) == NULL) { return; } /* the plan has the present options of the
-                                                    * namespace */
-    if (o == NULL || (o->ttl_ms == 0 && (none || o->ttl_class == 0))) {
+    const bool own = o != NULL && (o->ttl_ms != 0 || (!none && o->ttl_class != 0));
+    plan->now_ms = ld->call->now_ms;
+    if (!own && begun->given) {
         plan->ttl_ms = BASE_MIN(none ? begun->negative_ttl_ms : begun->ttl_ms, plan->most_ms);
-        plan->now_ms = ld->call->now_ms;
+        if ((begun->own & (none ? CACHE_GIVEN_NEGATIVE : CACHE_GIVEN_TTL)) != 0) {
+            plan->given |= CACHE_GIVEN_TTL;
+        }
     }
-    const int64_t stale = o == NULL || o->stale_ms == 0 ? begun->stale_ms : o->stale_ms;
-    plan->spec.stale_ms = none || plan->ttl_ms == CELLAR_TTL_NONE ? 0 : stale;
-}
-
-/* Store the value like a set with the options of the caller. */
-static cellar_err cache_fulfil_store(struct cellar_load *ld, cache_plan *plan,
-                                     const cellar_set_opts *o, flight_bytes *value,
-                                     flight_outcome *out)
-{
-    cache_call *call = ld->call;
-    l1_put_spec *p = &plan->spec;
-    const bool none = p->kind == (uint8_t)L1_NEGATIVE;
-    out->phase = none ? FLIGHT_NONE : FLIGHT_OK;
-    out->value = value;
-    if (value != NULL) { value->user_flags = p->user_flags; }
-    if (p->tag_count != 0) {
-        p->tag_born = flight_tag_born(ld->f);
-        out->flags |= FLIGHT_TAGGED;
-    }
-    if (cache_is_off(call->c)) { return CELLAR_DISABLED; }
-    cache_fulfil_times(ld, o, plan);
+    plan->given |= begun->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER);
     if (plan->ttl_ms != CELLAR_TTL_NONE && (o == NULL || o->jitter_pct == 0)) {
-        plan->jitter_pct = call->p.jitter_pct;
-        plan->jitter_mode = call->p.jitter_mode;
+        plan->jitter_pct = begun->n[CACHE_JITTER_PCT];
+        plan->jitter_mode = begun->n[CACHE_JITTER_MODE];
     }
-    p->value = value != NULL ? value->data : NULL;
-    p->value_len = value != NULL ? value->len : 0;
-    p->deadline_ms = out->deadline_ms = cache_plan_deadline(call->c, plan, call->k.hash);
-    if (none && call->p.no_negative && (o == NULL || o->ttl_ms == 0)) {
-        p->deadline_ms = call->now_ms; /* reported, not kept */
+    ld->given = plan;
+    ld->ttl_ms = ld->negative_ttl_ms = plan->ttl_ms;
+    ld->stale_ms = plan->spec.stale_ms;
+    if (begun->given) { /* the plan has no stale window if only acquire sets a TTL */
+        ld->stale_ms = o != NULL && o->stale_ms != 0 ? o->stale_ms : begun->stale_ms;
+        plan->stale_ms = ld->stale_ms;
     }
-    const cellar_err err = cache_publish(ld, p, out);
-    if (err == CELLAR_CONFLICT) { return CELLAR_INVALIDATED; }
-    return err == CELLAR_OK ? err : CELLAR_DROPPED;
+    if (none && begun->n[CACHE_NO_NEGATIVE] != 0 && (o == NULL || o->ttl_ms == 0)) {
+        ld->negative_ttl_ms = 0; /* reported, not kept */
+    }
+    ld->call->old_current = true; /* perhaps: an old value must not stay */
+    ld->user_flags = plan->spec.user_flags;
+    ld->tag_count = plan->spec.tag_count;
+    if (ld->tag_count != 0) {
+        memcpy(ld->fps, plan->spec.tag_fps, ld->tag_count * sizeof ld->fps[0]);
+    }
 }
 
 CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
@@ -371,9 +282,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
     cache_plan plan;
-    cache_call call;
-    struct cellar_load ld;
-    flight_outcome out;
+    cache_claimed m;
     if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
         return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
@@ -382,65 +291,53 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     if (err != CELLAR_OK) { return err; }
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
-        return cache_refuse(c,
-                                 "cellar_lease_fulfill: a negative entry has no value, "
-                                 "and new_version must be NULL");
+        return cache_refuse(c, "cellar_lease_fulfill: a negative entry has no value, "
+                               "and new_version must be NULL");
     }
-    flight_reap((uintptr_t)__builtin_frame_address(0));
-    if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
-    memset(&out, 0, sizeof out);
-    const int cancel = base_cancel_off();
-    flight_bytes *b = NULL;
-    err = cache_load_room(c, value, value_len);
-    if (err == CELLAR_OK && !none) {
-        b = flight_bytes_new(&c->store->hooks, value_len);
-        if (b == NULL) { err = CELLAR_E_NOMEM; }
-    }
-    if (err == CELLAR_OK) {
-        if (b != NULL && value_len != 0) { memcpy(b->data, value, value_len); }
-        err = cache_fulfil_store(&ld, &plan, o, b, &out);
+    err = cache_claim(c, lease, &m);
+    if (err != CELLAR_OK) { return err; }
+    struct cellar_load *ld = &m.ld;
+    if (none) {
+        ld->r.said = CACHE_REPORTED_NONE;
     } else {
-        out.phase = FLIGHT_FAILED;
-        out.err = err;
-        out.loader_err = (int32_t)err;
+        (void)cellar_load_value(ld, value, value_len);
+    }
+    err = ld->r.setter_err;
+    if (err == CELLAR_OK) {
+        const bool off = cache_is_off(c);
+        cache_fulfil(ld, &plan, o);
+        const uint32_t flags = cache_lead_settle(ld);
+        if ((flags & FLIGHT_NOT_STORED) != 0) { err = CELLAR_DROPPED; }
+        if ((flags & FLIGHT_OVERTAKEN) != 0) { err = CELLAR_INVALIDATED; }
+        if (off) { err = CELLAR_DISABLED; }
+    } else { /* released with that code */
         (void)cache_fail(c, err, 0,
                          "cellar_lease_fulfill: value above max_value_bytes, or no memory");
+        cache_claim_fails(&m);
     }
-    cache_guard_report(&ld, out.phase == FLIGHT_FAILED ? err : CELLAR_OK);
-    out.source = CELLAR_SOURCE_LOADED;
-    flight_end(ld.t, ld.f, &out);
-    cache_load_end(c->store);
-    base_cancel_set(cancel);
+    cache_claim_end(&m);
     return err;
 }
 
 CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err)
 {
-    cellar_err err = CELLAR_OK;
-    cache_call call;
-    struct cellar_load ld;
-    flight_outcome out;
+    cache_claimed m;
     if (c == NULL || lease == NULL) {
         return cache_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    flight_reap((uintptr_t)__builtin_frame_address(0));
-    if (!cache_claim(c, lease, &call, &ld, &err)) { return err; }
-    const int cancel = base_cancel_off();
-    memset(&out, 0, sizeof out);
-    out.phase = FLIGHT_CANCELLED;
-    flight_bytes *kept = flight_drafted(ld.f);
-    flight_draft(ld.f, NULL);
-    call.cancel = cancel;
-    cache_guard_report(&ld, loader_err != 0 ? CELLAR_E_LOADER : CELLAR_E_CANCELLED);
-    if (loader_err != 0) {
-        cache_lease_failed(&ld, kept, loader_err, &out);
+    const cellar_err err = cache_claim(c, lease, &m);
+    if (err != CELLAR_OK) { return err; }
+    if (loader_err == 0) {
+        cache_lead_report(&m.ld, CELLAR_E_CANCELLED);
+        flight_lead_end(m.ld.f);
+        cache_flight_cancel(m.call.t, m.ld.f);
     } else {
-        flight_bytes_drop(kept);
+        cache_lead_report(&m.ld, CELLAR_E_LOADER);
+        m.ld.returned = (cellar_err)loader_err;
+        cache_claim_fails(&m);
     }
-    flight_end(ld.t, ld.f, &out);
-    cache_load_end(c->store);
-    base_cancel_set(cancel);
+    cache_claim_end(&m);
     return CELLAR_OK;
 }
 

@@ -16,20 +16,16 @@
  * LIMITS     4,096 keys per loader call. With less working memory chunks get smaller, down to one
  *            key, then E_NOMEM for that item. */
 #include "base/user_callback.h"
-#include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/dependencies.h"
 #include "cache/error.h"
-#include "cache/load.h"
+#include "cache/load_acquire.h"
 #include "cache/load_call.h"
-#include "cache/load_fallback.h"
-#include "cache/load_guard.h"
 #include "cache/load_leader.h"
+#include "cache/load_look.h"
 #include "cache/load_plan.h"
-#include "cache/load_publish.h"
-#include "cache/load_run.h"
-#include "cache/load_wait.h"
-#include "cache/loader_api.h"
+
+BASE_SIZE_BEGIN
 
 #define CACHE_BULK_MAX 4096u
 
@@ -37,11 +33,10 @@ typedef struct cache_one { /* one missing item */
     cache_call call;
     size_t at;          /* index in the array of the caller */
     flight *f;          /* led or joined; NULL: neither */
-    uint64_t epoch;     /* tag epoch of the join */
     bool led, done;
 } cache_one;
 
-typedef struct cache_bulk { /* in a heap block: reaping after a longjmp finds it */
+typedef struct cache_bulk { /* in a heap block: its arrays follow */
     struct cellar_load ld; /* handle of the loader */
     cache_call call;       /* call of the loader as a whole */
     cache_one *one;
@@ -52,68 +47,10 @@ typedef struct cache_bulk { /* in a heap block: reaping after a longjmp finds it
     size_t led_count;      /* keys led now: first the keys for the loader, */
     size_t ask_count;      /* this many; the rest run fallbacks only (call.instead) */
     flight *outer;         /* led flight that began first: ending it ends all */
-    uintptr_t frame;       /* frame of the leading call */
-    bool refused;          /* by the breaker: the loader did not run */
-    cellar_load_item *items;
-    flight_table *t;
+    uint32_t depth;        /* of the led flights */
+    cellar_loader_many_fn many;
+    void *many_ctx;
 } cache_bulk;
-
-/* ---- results of the loader ---- */
-
-static cache_item *cache_item_of(cellar_load *ld, size_t index)
-{
-    if (ld == NULL || ld->many == NULL || index >= ld->item_count) { return NULL; }
-    return &ld->item[index];
-}
-
-static cellar_err cache_item_report(cache_item *it, uint8_t what)
-{
-    if (it->said == CACHE_REPORTED_NOTHING && !it->twice && it->loader_err == 0 &&
-        it->setter_err == CELLAR_OK) {
-        it->said = what;
-        return CELLAR_OK;
-    }
-    it->twice = true;
-    flight_bytes_drop(it->value);
-    it->value = NULL;
-    return CELLAR_E_RESULT_TWICE;
-}
-
-CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
-                                             size_t value_len)
-{
-    cache_item *it = cache_item_of(load, index);
-    if (it == NULL || (value == NULL && value_len != 0)) { return CELLAR_E_INVAL; }
-    cellar_err err = cache_item_report(it, CACHE_REPORTED_VALUE);
-    if (err != CELLAR_OK) { return err; }
-    err = cache_load_room(load->call->c, value, value_len);
-    if (err == CELLAR_OK) {
-        it->value = flight_bytes_new(&load->call->c->store->hooks, value_len);
-        if (it->value == NULL) { err = CELLAR_E_NOMEM; }
-    }
-    if (err != CELLAR_OK) {
-        it->said = CACHE_REPORTED_NOTHING;
-        it->setter_err = err;
-    } else if (value_len != 0) {
-        memcpy(it->value->data, value, value_len);
-    }
-    return err;
-}
-
-CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index)
-{
-    cache_item *it = cache_item_of(load, index);
-    return it == NULL ? CELLAR_E_INVAL : cache_item_report(it, CACHE_REPORTED_NONE);
-}
-
-CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err)
-{
-    cache_item *it = cache_item_of(load, index);
-    if (it == NULL || loader_err == 0) { return CELLAR_E_INVAL; }
-    const cellar_err err = cache_item_report(it, CACHE_REPORTED_NOTHING);
-    if (err == CELLAR_OK) { it->loader_err = loader_err; }
-    return err;
-}
 
 /* ---- working memory ---- */
 
@@ -148,186 +85,95 @@ static void cache_bulk_drop(cache_bulk *b)
     for (size_t i = 0; i < b->led_count; i++) { flight_bytes_drop(b->item[i].value); }
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
-        if (one->f != NULL && !one->led) { flight_leave(b->t, one->f); }
+        if (one->f != NULL && !one->led) { flight_leave(b->call.t, one->f); }
         cache_call_forget(&one->call);
         flight_bytes_drop(one->call.value);
     }
     base_free(&c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
 
-/* Free a bulk lost by a longjmp out of the loader or a fallback. The reaper ends the flights. */
-static void cache_bulk_lost(flight_will *w)
-{
-    if (w->c != NULL) { cache_breaker_report(w->c, w->n, BREAKER_SAID_NOTHING); }
-    cache_bulk_drop(w->a);
-}
-
 /* ---- one pass: enter, load, store, wait ---- */
 
-/* Handle a key that is being loaded: by this call for an earlier item (no retry, no wait), or by
- * another call. Return true if it is answered. */
-static bool cache_bulk_joined(cache_bulk *b, cache_one *one)
+/* Look and acquire the flight of one key: answered, led, or joined. */
+static void cache_bulk_enter(cache_one *one, uint32_t depth)
 {
     cache_call *call = &one->call;
-    if (flight_led_from(one->f, b->frame)) {
-        call->p.handovers = 0;
-        return false;
-    }
-    if (!call->p.no_wait) { return false; }
-    flight_leave(b->t, one->f);
-    one->f = NULL;
-    (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
-    return true;
-}
-
-static void cache_bulk_enter(cache_bulk *b, cache_one *one)
-{
-    cache_call *call = &one->call;
-    flight_ask ask;
-    flight_outcome o;
-    memset(&o, 0, sizeof o);
-    const bool side = (call->p.flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0;
-    cache_ask(call, side ? FLIGHT_SIDE : FLIGHT_CALL, &ask);
-    ask.join = !side && call->old == NULL;
-    one->epoch = ask.tag_born;
-    const flight_entry entry = flight_enter(b->t, &ask, &one->f);
-    one->done = true;
-    one->led = entry == FLIGHT_LED;
-    if (entry == FLIGHT_JOINED) {
-        one->done = cache_bulk_joined(b, one);
-    } else if (entry == FLIGHT_TAKEN) {
+    one->done = cache_look_round(call, false); /* recorded before: cache_item_easy */
+    if (one->done) { return; }
+    const cache_acquired got = cache_acquire(call, FLIGHT_CALL, call->old == NULL, NULL, &one->f);
+    one->led = got == CACHE_LED;
+    if (one->led) {
+        flight_lead_begin(one->f, depth);
+    } else if (got != CACHE_JOINED) {
         one->f = NULL;
-        if (call->old != NULL) {
-            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-        } else {
-            (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
-        }
-    } else if (!one->led) {
+        one->done = true;
+    } else if (flight_led_at(one->f, depth)) { /* by this call, for an earlier item */
+        call->no_retry = true;
+    } else if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
+        flight_leave(call->t, one->f);
         one->f = NULL;
-        (void)cache_entry_failed(call, entry);
-    } else {
-        const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
-        call->k.bytes = flight_key_of(one->f).bytes;
-        if (looks &&
-            (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o)))) {
-            o.source = call->source;
-            flight_end(b->t, one->f, &o);
-            one->f = NULL;
-            one->led = false;
-            return;
-        }
-        one->done = false;
-        flight_lead_begin(one->f, b->frame);
+        (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+        one->done = true;
     }
 }
 
 static void cache_bulk_left(struct cellar_load *ld)
 {
-    cache_bulk *b = ld->host;
+    cache_bulk *b = ld->bulk;
     cellar *c = b->call.c;
     flight_lead_end(b->outer);
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
-        if (one->f != NULL && one->led) { cache_flight_cancel(b->t, one->f); }
+        if (one->f != NULL && one->led) { cache_flight_cancel(b->call.t, one->f); }
     }
     cache_bulk_drop(b);
     cache_load_end(c->store);
 }
 
-static cellar_err cache_item_verdict(const cache_item *it, const struct cellar_load *ld,
-                                     int32_t *loader_err)
+/* Settle one key of the loader call, if that brought its value, or with !good if it did not. */
+static void cache_bulk_settle(cache_bulk *b, size_t i, bool good, bool led)
 {
-    *loader_err = it->loader_err;
-    if (it->twice) { return CELLAR_E_RESULT_TWICE; }
-    if (it->loader_err != 0) { return CELLAR_E_LOADER; }
-    if (it->setter_err != CELLAR_OK) { return it->setter_err; }
-    if (it->said != CACHE_REPORTED_NOTHING) { return CELLAR_OK; }
-    if (ld->returned == CELLAR_OK && !ld->failed) { return CELLAR_E_NO_RESULT; }
-    *loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
-    return CELLAR_E_LOADER;
-}
-
-/* Prepare the handle for the load of one key. */
-static void cache_bulk_handle(cache_bulk *b, cache_one *one, struct cellar_load *ld)
-{
-    *ld = b->ld;
-    ld->call = &one->call;
-    ld->f = ld->noted = one->f;
-    ld->many = NULL;
+    cache_one *one = &b->one[b->led[i]];
+    cache_item *it = &b->item[i];
+    struct cellar_load ld = b->ld;
+    int32_t code;
+    if (one->f == NULL) { return; }
+    ld.call = &one->call;
+    ld.f = one->f;
+    ld.led = led;
+    ld.many = NULL;
+    ld.refused = b->ld.refused || one->call.instead;
+    ld.r = *it;
+    if (it->loader_err != 0 || it->said != CACHE_REPORTED_NOTHING ||
+        it->setter_err != CELLAR_OK) { /* else the whole result speaks for the key */
+        ld.returned = (cellar_err)it->loader_err;
+        ld.failed = false;
+    }
+    if ((cache_lead_verdict(&ld, &code) == CELLAR_OK) != good) { return; }
+    it->value = NULL;
     one->call.cancel = b->call.cancel;
     one->call.now_ms = b->call.now_ms;
     one->call.load_us = b->call.load_us;
-}
-
-static void cache_bulk_end(cache_bulk *b, cache_one *one, flight_outcome *o)
-{
-    o->source = one->call.source;
-    o->load_us = one->call.load_us;
-    flight_end(b->t, one->f, o);
+    (void)cache_lead_settle(&ld);
     one->f = NULL;
     one->led = false;
     one->done = true;
 }
 
-/* Store and end one key of the loader call, if it has a result. */
-static void cache_bulk_conclude(cache_bulk *b, size_t i)
-{
-    cache_one *one = &b->one[b->led[i]];
-    cache_item *it = &b->item[i];
-    struct cellar_load ld;
-    flight_outcome o;
-    int32_t loader_err;
-    memset(&o, 0, sizeof o);
-    cache_bulk_handle(b, one, &ld);
-    if (cache_item_verdict(it, &ld, &loader_err) != CELLAR_OK) { return; }
-    if (it->said == CACHE_REPORTED_NONE) {
-        cache_publish_none(&ld, &o);
-    } else {
-        cache_publish_value(&ld, it->value, &o);
-    }
-    it->value = NULL;
-    cache_answer_loaded(&ld, &o);
-    cache_bulk_end(b, one, &o);
-}
-
-/* End one key without a result. */
-static void cache_bulk_failed(cache_bulk *b, size_t i, bool asks)
-{
-    cache_one *one = &b->one[b->led[i]];
-    cache_item *it = &b->item[i];
-    struct cellar_load ld;
-    flight_outcome o;
-    memset(&o, 0, sizeof o);
-    cache_bulk_handle(b, one, &ld);
-    flight_bytes_drop(it->value);
-    it->value = NULL;
-    if (b->refused || one->call.instead) {
-        cache_guard_refused(&ld, &o);
-    } else {
-        int32_t loader_err = 0;
-        const cellar_err err = cache_item_verdict(it, &ld, &loader_err);
-        cache_lead_failed(&ld, err, loader_err != 0 ? loader_err : (int32_t)err, &o);
-    }
-    if (asks) { flight_lead_end(one->f); }
-    cache_bulk_end(b, one, &o);
-}
-
 /* Finish a loader call: results first, then fallbacks for missing results. */
 static void cache_bulk_results(cache_bulk *b)
 {
-    const bool asks = cache_load_has_instead(b->call.o);
+    const bool asks = cache_load_has_instead(b->call.p);
     flight_lead_end(b->outer);
     b->outer = NULL;
-    for (size_t i = 0; i < b->ask_count && !b->refused; i++) { cache_bulk_conclude(b, i); }
+    for (size_t i = 0; i < b->led_count; i++) { cache_bulk_settle(b, i, true, false); }
     for (size_t i = b->led_count; asks && i-- > 0;) { /* the flight that ends first is innermost */
         flight *f = b->one[b->led[i]].f;
         if (f == NULL) { continue; }
-        flight_lead_begin(f, b->frame);
+        flight_lead_begin(f, b->depth);
         if (b->outer == NULL) { b->outer = f; }
     }
-    for (size_t i = 0; i < b->led_count; i++) {
-        if (b->one[b->led[i]].f != NULL) { cache_bulk_failed(b, i, asks); }
-    }
+    for (size_t i = 0; i < b->led_count; i++) { cache_bulk_settle(b, i, false, asks); }
 }
 
 /* Collect the led keys in the order for the loader. */
@@ -350,30 +196,23 @@ static void cache_bulk_load(cache_bulk *b)
     b->ask_count = b->led_count;
     cache_bulk_gather(b, true);
     if (b->led_count == 0) { return; }
-    b->ld.item = b->item;
-    b->ld.item_count = b->ask_count;
-    b->ld.keys = b->keys;
-    b->ld.returned = CELLAR_OK;
-    b->ld.failed = false;
-    b->outer = b->ld.noted = NULL;
-    for (size_t i = 0; i < b->count; i++) { /* begun in this order: cache_bulk_enter */
-        flight *f = b->one[i].led ? b->one[i].f : NULL;
-        if (f == NULL) { continue; }
-        if (b->outer == NULL) { b->outer = f; }
-        b->ld.noted = f;
+    b->ld = (struct cellar_load){ .call = &b->call, .left = cache_bulk_left, .bulk = b,
+                                  .many = b->many, .many_ctx = b->many_ctx, .keys = b->keys,
+                                  .item = b->item, .item_count = b->ask_count,
+                                  .ttl_ms = b->call.p->ttl_ms, .stale_ms = b->call.p->stale_ms,
+                                  .negative_ttl_ms = b->call.p->negative_ttl_ms };
+    b->outer = NULL;
+    for (size_t i = 0; i < b->count && b->outer == NULL; i++) { /* begun in this order */
+        if (b->one[i].led) { b->outer = b->one[i].f; }
     }
-    b->refused = b->ask_count != 0 && !cache_guard_admit(&b->ld);
-    if (!b->refused || cache_load_has_instead(b->call.o)) {
-        b->ld.run = NULL;
-        b->ld.unrecorded = false;
-        for (size_t i = 0; i < b->led_count; i++) {
-            cache_record_begin(&b->ld, b->one[b->led[i]].f);
-        }
+    if (b->ask_count != 0) { cache_lead_admit(&b->ld); }
+    for (size_t i = 0; i < b->led_count; i++) {
+        cache_lead_record(&b->ld, b->one[b->led[i]].f);
     }
-    if (!b->refused && b->ask_count != 0) {
-        cache_run_loader(&b->ld);
-        cache_guard_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
-                                                                               : CELLAR_E_LOADER);
+    if (!b->ld.refused && b->ask_count != 0) {
+        cache_lead_run(&b->ld);
+        cache_lead_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
+                                                                              : CELLAR_E_LOADER);
     }
     cache_bulk_results(b);
 }
@@ -387,7 +226,7 @@ static size_t cache_bulk_wait(cache_bulk *b)
         if (one->done) { continue; }
         flight *f = one->f;
         one->f = NULL;
-        one->done = cache_join(&one->call, b->t, f, one->epoch);
+        one->done = cache_join(&one->call, f);
         again += !one->done;
     }
     return again;
@@ -396,7 +235,7 @@ static size_t cache_bulk_wait(cache_bulk *b)
 static void cache_bulk_passes(cache_bulk *b)
 {
     size_t open = b->count;
-    if (flight_deep(base_thread_self())) {
+    if (b->depth > FLIGHT_DEPTH_MAX) {
         stats_count(b->call.c->stats, STATS_LIMIT_DEPTH, 1);
         for (size_t i = 0; i < b->count; i++) {
             (void)cache_answer_failed(&b->one[i].call, CELLAR_E_DEPTH);
@@ -405,11 +244,7 @@ static void cache_bulk_passes(cache_bulk *b)
     }
     while (open > 0) {
         for (size_t i = 0; i < b->count; i++) {
-            cache_one *one = &b->one[i];
-            if (one->done) { continue; }
-            one->call.k.bytes = b->items[one->at].key;
-            one->done = cache_look_round(&one->call, false); /* recorded before: cache_item_easy */
-            if (!one->done) { cache_bulk_enter(b, one); }
+            if (!b->one[i].done) { cache_bulk_enter(&b->one[i], b->depth); }
         }
         cache_bulk_load(b);
         open = cache_bulk_wait(b);
@@ -420,10 +255,10 @@ static void cache_bulk_passes(cache_bulk *b)
 
 typedef struct cache_many_call {
     cellar *c;
-    const cellar_load_opts *o;
     const cache_load_plan *p;
     cellar_loader_many_fn fn;
     void *ctx;
+    int cancel;
 } cache_many_call;
 
 static bool cache_load_item_bad(const cellar_load_item *it)
@@ -435,32 +270,29 @@ static bool cache_load_item_bad(const cellar_load_item *it)
 /* Answer a plain hit or a bad item. Return false if the item needs a closer look. */
 static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
 {
-    size_t len;
     l1_key k;
     it->status = CELLAR_E_INVAL;
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
-    cache_key(m->c, &k, it->key, it->key_len);
-    if (cache_notes(m->c)) { cache_deps_note(m->c, &k); } /* before this call leads a flight */
-    if (m->p->flags != 0 || (m->p->eager_refresh_pct | m->p->xfetch) != 0 ||
+    if (cache_notes(m->c)) { /* before this call leads a flight */
+        cache_key(m->c, &k, it->key, it->key_len);
+        cache_deps_note(m->c, &k);
+    }
+    if (m->p->flags != 0 || cache_load_early(m->p) ||
         (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
     }
-    if (l1_get(m->c->l1, &k, it->result->buf, it->result->buf_cap, &len, 0) != CELLAR_OK) {
-        return false;
-    }
+    if (cache_hit_plain(m->c, &k, it->key, it->key_len, it->result) != CELLAR_OK) { return false; }
     if (cache_notes(m->c)) { cache_deps_seen(m->c, &k, CELLAR_OK); }
-    cache_hit_out(it->result, len);
     it->status = CELLAR_OK;
-    stats_add(cache_mine(m->c), STATS_HIT_L1, 1);
     return true;
 }
 
 /* Load up to `n` of the items marked in `status`, from *from on. */
-BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items,
-                                           size_t count, size_t *from, size_t n, flight_table *t,
-                                           int cancel)
+static void cache_many_chunk(const cache_many_call *m, cellar_load_item *items, size_t count,
+                             size_t *from, size_t n)
 {
+    flight_table *t = cache_flights(m->c->store);
     cache_bulk *b = t != NULL ? cache_bulk_new(m->c, &n) : NULL;
     if (b == NULL) { /* no memory even for one item */
         for (; *from < count; (*from)++) {
@@ -468,37 +300,25 @@ BASE_NOINLINE static void cache_many_chunk(const cache_many_call *m, cellar_load
         }
         return;
     }
-    b->items = items;
-    b->t = t;
     for (; *from < count && b->count < n; (*from)++) {
         const cellar_load_item *it = &items[*from];
         if (it->status != CELLAR_PENDING) { continue; }
         cache_one *one = &b->one[b->count++];
         memset(one, 0, sizeof *one);
         one->at = *from;
-        cache_call_begin(&one->call, m->c, it->key, it->key_len);
-        one->call.o = m->o;
-        one->call.p = *m->p;
+        cache_call_begin(&one->call, m->c, m->p, it->key, it->key_len);
+        one->call.t = t;
     }
-    cache_call_begin(&b->call, m->c, "", 1);
-    b->call.cancel = cancel;
-    b->call.o = m->o;
-    b->call.p = *m->p;
-    b->ld.call = &b->call;
-    b->ld.t = t;
-    b->ld.left = cache_bulk_left;
-    b->ld.host = b;
-    b->ld.lost = cache_bulk_lost;
-    b->frame = (uintptr_t)__builtin_frame_address(0);
-    b->ld.many = m->fn;
-    b->ld.many_ctx = m->ctx;
+    cache_call_begin(&b->call, m->c, m->p, "", 1);
+    b->call.t = t;
+    b->call.cancel = m->cancel;
+    b->many = m->fn;
+    b->many_ctx = m->ctx;
+    b->depth = flight_depth() + 1;
     cache_bulk_passes(b);
     for (size_t i = 0; i < b->count; i++) {
-        cache_call_count(&b->one[i].call);
         cellar_load_item *it = &items[b->one[i].at];
-        b->one[i].call.k.bytes = it->key; /* the copy of the flight may be freed */
-        cache_call_seen(&b->one[i].call);
-        it->status = cache_call_out(&b->one[i].call, it->result);
+        it->status = cache_call_end(&b->one[i].call, it->result);
     }
     base_free(&m->c->store->account, BASE_MOD_FLIGHT, b, b->bytes);
 }
@@ -507,13 +327,12 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx)
 {
-    cellar_load_opts full;
     cache_load_plan plan;
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
         return cache_refuse(c, "cellar_get_or_load_many: items is NULL, or count is too large");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, &o, &full, &plan);
+    cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) {
         sync_take(NAMESPACE, &c->store->namespace_lock);
@@ -525,16 +344,17 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         return cache_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
     }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
-    flight_reap((uintptr_t)__builtin_frame_address(0));
     if (!cache_load_begin(c)) { return cache_closed(c); }
     const int cancel = base_cancel_off();
-    const cache_many_call m = { c, o, &plan, fn, ctx };
+    const cache_many_call m = { c, &plan, fn, ctx, cancel };
     size_t missing = 0;
     for (size_t i = 0; i < count; i++) { missing += !cache_item_easy(&m, &items[i]); }
     for (size_t at = 0; missing > 0 && at < count;) {
-        cache_many_chunk(&m, items, count, &at, missing, cache_flights(c->store), cancel);
+        cache_many_chunk(&m, items, count, &at, missing);
     }
     cache_load_end(c->store);
     base_cancel_set(cancel);
     return CELLAR_OK;
 }
+
+BASE_SIZE_END

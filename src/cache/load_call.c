@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_call: one call of a load: its begin, its look at L1, its answer and its end.
+ * load_call: one call of a load: its begin, its answer and its end.
  *
  * INVARIANTS `loading` counts the calls in here, so that the close of the store can wait for them.
  *            Each call adds to exactly one outcome of a get: hits and joined values are hits,
  *            "absent" is a negative hit, an own load and an error are misses.
  * LOCKING    No lock is held while code of the host runs or while the call waits.
- * SEE ALSO   load_wait.c (joined loads), load.c (rounds of a call). */
+ * SEE ALSO   load_look.c (looks), load.c (rounds of a call). */
+#include "base/user_callback.h"
 #include "cache/load_call.h"
 
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/dependencies.h"
 #include "cache/dependency_table.h"
+#include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/load_types.h"
 #include "cache/lookup.h"
-
-#define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
+#include "cache/talk.h"
 
 /* Report the breaker pass of a lost lease. */
 static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
@@ -32,18 +33,12 @@ static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
     cache_namespace_release(namespace);
 }
 
-/* End a call after its frame was lost. */
-static void cache_call_lost(void *ctx)
-{
-    cache_load_end(ctx);
-}
-
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
 {
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                cache_call_lost, cache_run_drop, cache_lease_lost, s };
+                                cache_run_drop, cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
@@ -59,6 +54,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
         }
         /* The table exists before the second look of the first flight, like its count: a writer
          * that finds no table has opened its window before. */
+        if (t != NULL) { (void)base_or_sc(&s->windows, CACHE_WINDOW_FLIGHTS); }
         if (t != NULL && !base_cas_sc(&s->flights, (flight_table *)NULL, t)) {
             flight_table_destroy(t);
             t = base_load_sc(&s->flights);
@@ -119,58 +115,17 @@ CELLAR_PRIVATE void cache_load_end(cache_store *s)
     while (n != 0 && !base_cas_ar(&s->loading, n, n - 1)) { n = base_load_rlx(&s->loading); }
 }
 
-CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len)
+CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const cache_load_plan *p,
+                                     const void *key, size_t key_len)
 {
     memset(call, 0, sizeof *call);
     call->c = c;
+    call->p = p;
+    call->key = key;
     call->deadline_ms = BASE_NEVER_MS;
     call->born_ms = -1;
     call->code = CELLAR_MISS;
-    cache_key(c, &call->k, key, key_len);
-}
-
-/* ---- look ---- */
-
-/* Read the entry with its bytes. With OK and STALE the caller owns *out. */
-static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
-{
-    cellar *c = call->c;
-    const base_alloc_hooks *hooks = &c->store->hooks;
-    unsigned char small[CACHE_LOOK_TRY];
-    const unsigned flags = L1_STALE_OK | L1_SEE_ERRORS;
-    flight_bytes *b = NULL;
-    l1_info *info = &call->found;
-    cellar_err err = l1_inspect(c->l1, &call->k, small, sizeof small, info, flags);
-    while (err == CELLAR_E_BUFFER) { /* the value may change between two looks */
-        flight_bytes_drop(b);
-        b = flight_bytes_new(hooks, info->value_len);
-        if (b == NULL) { return CELLAR_E_NOMEM; }
-        err = l1_inspect(c->l1, &call->k, b->data, b->len, info, flags);
-    }
-    if (err != CELLAR_OK && err != CELLAR_STALE) {
-        flight_bytes_drop(b);
-        return err;
-    }
-    if (b == NULL) {
-        b = flight_bytes_new(hooks, info->value_len);
-        if (b == NULL) { return CELLAR_E_NOMEM; }
-        if (info->value_len != 0) { memcpy(b->data, small, info->value_len); }
-    }
-    b->len = info->value_len;
-    b->user_flags = info->user_flags;
-    *out = b;
-    return err;
-}
-
-/* Return retry_at of an entry. An error stores signed milliseconds from its end. A value may end
- * any time or never: it stores both words of the absolute time. */
-static int64_t cache_retry_at(const l1_info *info)
-{
-    if (info->kind == (uint8_t)L1_VALUE) {
-        return (int64_t)((uint64_t)info->loader_code << 32 | info->retry_at);
-    }
-    if (info->retry_at == 0 || info->expires_ms == BASE_NEVER_MS) { return 0; }
-    return base_add_sat(info->expires_ms, (int64_t)(int32_t)info->retry_at);
+    call->k = (l1_key){ .bytes = key, .len = (uint32_t)key_len }; /* hashed in cache_look_round */
 }
 
 CELLAR_PRIVATE void cache_call_forget(cache_call *call)
@@ -179,31 +134,6 @@ CELLAR_PRIVATE void cache_call_forget(cache_call *call)
     call->old = NULL;
     call->old_current = false;
     call->early = false;
-}
-
-CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
-{
-    flight_bytes *b = NULL;
-    base_thread_record *const self = base_thread_self();
-    self->tags_read = 0;
-    call->looked = cache_deps_epoch(call->c->store);
-    const cellar_err err = cache_look_bytes(call, &b);
-    call->identity = self->tags_read;
-    call->now_ms = base_now_ms(&call->c->store->clock);
-    call->fails = 0;
-    if (err == CELLAR_OK || err == CELLAR_STALE) {
-        flight_bytes_drop(call->old);
-        call->old = b;
-        call->old_identity = call->identity;
-        call->early = err == CELLAR_OK;
-        call->retry_at_ms = cache_retry_at(&call->found);
-        return err;
-    }
-    if (err != CELLAR_ABSENT || call->found.kind == (uint8_t)L1_NEGATIVE) { return err; }
-    call->fails = call->found.fails;
-    call->retry_at_ms = cache_retry_at(&call->found);
-    call->loader_err = (int32_t)call->found.loader_code;
-    return call->now_ms < call->retry_at_ms ? CELLAR_E_LOADER : CELLAR_MISS;
 }
 
 /* ---- answer ---- */
@@ -229,7 +159,7 @@ CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
 
 CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code)
 {
-    if (call->old == NULL || (call->p.flags & CELLAR_LOAD_REFRESH) != 0) {
+    if (call->old == NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0) {
         return cache_answer(call, code, CELLAR_SOURCE_NONE);
     }
     cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR);
@@ -251,7 +181,18 @@ static void cache_out_value(cache_call *call, cellar_result *out)
     call->value = NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
+CELLAR_PRIVATE bool cache_call_enter(cache_call *call)
+{
+    if (!cache_load_begin(call->c)) { return false; }
+    call->entered = true;
+    call->cancel = base_cancel_off();
+    call->t = cache_flights(call->c->store);
+    if (call->t == NULL) { (void)cache_answer(call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE); }
+    return true;
+}
+
+/* Fill the result of the caller. */
+static void cache_call_out(cache_call *call, cellar_result *out)
 {
     out->value = NULL;
     out->value_len = 0;
@@ -276,12 +217,9 @@ CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out)
         call->retry_at_ms > call->now_ms) {
         out->retry_after_ms = call->retry_at_ms - call->now_ms;
     }
-    cache_call_forget(call);
-    BASE_ASSERT(call->value == NULL);
-    return call->code;
 }
 
-CELLAR_PRIVATE void cache_call_count(cache_call *call)
+static void cache_call_count(cache_call *call)
 {
     stats_block *mine = cache_mine(call->c);
     const bool own = call->source == CELLAR_SOURCE_LOADED || call->source == CELLAR_SOURCE_NONE ||
@@ -299,15 +237,36 @@ CELLAR_PRIVATE void cache_call_count(cache_call *call)
     if (call->source == CELLAR_SOURCE_JOINED) { stats_add(mine, STATS_LOAD_JOINED, 1); }
     if (cache_talks(call->c)) {
         const bool loaded = id == STATS_MISS && call->code == CELLAR_OK;
-        cache_read_tell(call->c, "load", loaded ? CELLAR_MISS : call->code);
+        cache_read_tell(call->c, "load", &call->k, loaded ? CELLAR_MISS : call->code);
     }
 }
 
-CELLAR_PRIVATE void cache_call_seen(cache_call *call)
+CELLAR_PRIVATE void cache_call_of(cache_call *call, cellar *c, const cache_load_plan *p, flight *f)
 {
-    if (!cache_notes(call->c)) { return; }
-    base_thread_self()->tags_read = call->identity;
-    cache_deps_seen(call->c, &call->k, call->code);
+    const flight_key k = flight_key_of(f);
+    cache_call_begin(call, c, p, k.bytes, k.len);
+    call->t = base_load_sc(&c->store->flights);
+    call->k = (l1_key){ k.bytes, k.len, k.generation, k.hash };
+}
+
+CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out)
+{
+    if (cache_notes(call->c)) { /* a loader of this thread reads the key */
+        base_thread_self()->tags_read = call->identity;
+        cache_deps_seen(call->c, &call->k, call->code);
+    }
+    cache_call_count(call);
+    cache_call_out(call, out);
+    cache_call_forget(call);
+    BASE_ASSERT(call->value == NULL);
+    if (call->entered) { /* else an item of a bulk load */
+        if (call->code == CELLAR_E_NOMEM) {
+            (void)cache_fail(call->c, call->code, 0, "load: no memory");
+        }
+        cache_load_end(call->c->store);
+        base_cancel_set(call->cancel);
+    }
+    return call->code;
 }
 
 /* size of the first cellar_result, version 0.2 */

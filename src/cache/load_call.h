@@ -4,12 +4,13 @@
 #ifndef CACHE_LOAD_CALL_H
 #define CACHE_LOAD_CALL_H
 
+#include "cache/call.h"
 #include "cache/load_types.h"
 
-CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const void *key, size_t key_len);
-/* Look into L1. Return OK (call->early: refresh?), STALE, ABSENT, E_LOADER (remembered error, no
- * retry yet), MISS, E_NOMEM or E_LIMIT. With OK and STALE call->old is set. */
-CELLAR_PRIVATE cellar_err cache_look(cache_call *call);
+CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const cache_load_plan *p,
+                                     const void *key, size_t key_len);
+/* Begin a call for a flight. A clear may have ended its generation. */
+CELLAR_PRIVATE void cache_call_of(cache_call *call, cellar *c, const cache_load_plan *p, flight *f);
 /* Answer with the value in `old`. */
 CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source);
 CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32_t source);
@@ -17,10 +18,11 @@ CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32
 CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code);
 CELLAR_PRIVATE void cache_call_forget(cache_call *call); /* drops `old` */
 CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out);
-CELLAR_PRIVATE cellar_err cache_call_out(cache_call *call, cellar_result *out);
-CELLAR_PRIVATE void cache_call_count(cache_call *call);
-/* Record the read of a key that this call answers. */
-CELLAR_PRIVATE void cache_call_seen(cache_call *call);
+/* Count the call in `loading`, without cancellation until its end. Return false if the store
+ * closes. Without memory for flights the call is answered. */
+CELLAR_PRIVATE bool cache_call_enter(cache_call *call);
+/* Fill the result, count the call, and record its read. Return its answer. */
+CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out);
 /* Return the flights of the store, created at the first load. Return NULL if no memory is left. */
 CELLAR_PRIVATE flight_table *cache_flights(cache_store *s);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
@@ -41,6 +43,20 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
     out->version = 0;
     out->load_us = 0;
     out->opaque[0] = 0;
+}
+
+/* Try the plain hit of a key. `k` is set in any case. */
+BASE_ALWAYS_INLINE cellar_err cache_hit_plain(cellar *c, l1_key *k, const void *key, size_t key_len,
+                                              cellar_result *out)
+{
+    size_t len;
+    cache_key(c, k, key, key_len);
+    const cellar_err err = l1_get(c->l1, k, out->buf, out->buf_cap, &len, 0);
+    if (err == CELLAR_OK) {
+        cache_hit_out(out, len);
+        stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    }
+    return err;
 }
 
 #endif

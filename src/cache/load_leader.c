@@ -1,124 +1,35 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_leader: the leader of a flight looks again, loads, stores, and ends the flight.
+ * load_leader: the leader of a flight runs the loader, stores its result and ends the flight.
  *
- * PICTURE    flight.lead -> second look -> tier -> [flight.load] loader -> [flight.publish] store;
- *            its window unlinks the flight -> end: outcome, [flight.wake], own ref
- * INVARIANTS The flight is attached and counted before the second look, and the look waits for an
- *            open window: the look sees each change that did not see the flight.
- *            The outcome is filled once and the flight ended once, also if the thread ends inside
- *            the loader.
- * LOCKING    None of its own. No code in this file but the loader is a place where a thread may
- *            end.
- * SEE ALSO   load.c (enter and wait), load_run.c (the loader), load_publish.c (its result). */
+ * PICTURE    led -> breaker -> [flight.load] loader -> verdict -> [flight.publish] store; the
+ *            window of the store unlinks the flight -> end: outcome, [flight.wake], own ref
+ *            breaker open, loader failed, failure remembered -> stale value, else fallbacks, else
+ *            default value, else the error
+ * INVARIANTS The outcome is filled once and the flight ended once, and each pass of the breaker is
+ *            reported once, also if the thread ends inside the loader.
+ *            A fallback result is marked: source FALLBACK or DEFAULT, kept for fallback_ttl_ms, in
+ *            memory only. A loader that answers "absent" has succeeded: no fallback runs.
+ * LOCKING    The loader runs without a lock, with the cancel state of the caller. No other code in
+ *            this file is a place where a thread may end.
+ * LIMITS     3 fallbacks. Fallbacks and default value belong to foreground loads. A bulk load asks
+ *            them per key, a lease asks them when it is refused or released with an error.
+ * SEE ALSO   load_acquire.c, load_publish.c (the result), breaker_calls.c. */
+#include "base/user_callback.h"
 #include "cache/load_leader.h"
 
+#include "cache/breaker_calls.h"
 #include "cache/call.h"
-#include "cache/dependency_table.h"
+#include "cache/dependencies.h"
 #include "cache/job.h"
+#include "cache/load_acquire.h"
 #include "cache/load_call.h"
-#include "cache/load_fallback.h"
-#include "cache/load_guard.h"
+#include "cache/load_look.h"
 #include "cache/load_plan.h"
 #include "cache/load_publish.h"
-#include "cache/load_run.h"
-#include "cache/load_wait.h"
-#include "cache/lookup.h"
+#include "cache/talk.h"
 
-static bool cache_blind(const cache_call *call)
-{
-    return (call->p.flags & CELLAR_LOAD_REFRESH) != 0;
-}
-
-/* ---- second look and tier ---- */
-
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
-{
-    const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
-    const bool was_early = call->early;
-    const cellar_err look = cache_look(call);
-    BASE_POINT("flight.second");
-    if (call->hold_ms != 0) { /* the failure may be forgotten now */
-        call->instead = false;
-        call->hold_ms = 0;
-    }
-    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
-    if (cache_blind(call)) { return false; }
-    switch ((int)look) {
-    case CELLAR_OK:
-        if (was_early && call->found.deadline_ms == seen_ms) { return false; }
-        cache_answer_old(call, CELLAR_SOURCE_L1);
-        cache_outcome_found(call, o);
-        o->phase = FLIGHT_OK;
-        o->value = flight_bytes_ref(call->value);
-        o->deadline_ms = call->deadline_ms;
-        return true;
-    case CELLAR_ABSENT:
-        cache_outcome_found(call, o);
-        o->phase = FLIGHT_NONE;
-        (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
-        return true;
-    case CELLAR_E_LOADER:
-        if (!cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0)) { return false; }
-        o->phase = FLIGHT_FAILED;
-        o->err = look;
-        o->flags = FLIGHT_FINAL;
-        o->loader_err = call->loader_err;
-        o->retry_at_ms = call->retry_at_ms;
-        return true;
-    case CELLAR_MISS:
-        if (call->job == NULL) { return false; }
-        o->phase = FLIGHT_CANCELLED; /* a refresh belongs to its entry, which is gone */
-        return true;
-    default: return false; /* no memory for a copy: load it */
-    }
-}
-
-CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
-{
-    cellar *c = call->c;
-    size_t len = 512;
-    cellar_err err = CELLAR_E_BUFFER, kept;
-    cache_tier_meta m;
-    flight_bytes *b = NULL;
-    base_thread_self()->tags_read = 0;
-    const uint64_t looked = cache_deps_epoch(c->store);
-    if (BASE_LIKELY(c->store->tier == NULL) ||
-        call->hold_ms != 0) { /* L1 remembers a newer failure */
-        return false;
-    }
-    if (cache_is_off(c) || cache_blind(call) || (call->p.flags & CELLAR_LOAD_NO_L2) != 0) {
-        return false;
-    }
-    for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
-        flight_bytes_drop(b);
-        b = flight_bytes_new(&c->store->hooks, len);
-        if (b == NULL) { return false; }
-        err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
-    }
-    call->identity = o->identity = base_thread_self()->tags_read;
-    if (call->identity > 1) { o->looked = looked; }
-    if (err != CELLAR_OK) { flight_bytes_drop(b); }
-    if ((err == CELLAR_OK || err == CELLAR_ABSENT) && m.tag_count != 0) {
-        o->flags |= FLIGHT_TAGGED;
-    }
-    if (err == CELLAR_ABSENT) {
-        o->phase = FLIGHT_NONE;
-        (void)cache_answer(call, err, CELLAR_SOURCE_NEGATIVE);
-        return true;
-    }
-    if (err != CELLAR_OK) { return false; }
-    b->len = len;
-    b->user_flags = m.user_flags;
-    call->value = b;
-    call->user_flags = m.user_flags;
-    call->deadline_ms = -1;
-    o->phase = FLIGHT_OK;
-    o->value = flight_bytes_ref(b);
-    o->deadline_ms = -1;
-    (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_L2);
-    return true;
-}
+/* ---- begin ---- */
 
 /* Hand the flight over to a waiter, because the thread ended inside the loader. */
 static void cache_lead_left(struct cellar_load *ld)
@@ -126,82 +37,271 @@ static void cache_lead_left(struct cellar_load *ld)
     cache_call *call = ld->call;
     cache_store *s = call->c->store;
     flight_lead_end(ld->f);
-    cache_flight_cancel(ld->t, ld->f); /* drops the draft, too */
+    cache_flight_cancel(call->t, ld->f);
     cache_call_forget(call);
     if (call->job != NULL) { cache_job_free(s, call->job); } /* may free the namespace */
     cache_load_end(s);
 }
 
-/* Return the verdict on return code and results of the loader. */
-static cellar_err cache_verdict(const struct cellar_load *ld)
+CELLAR_PRIVATE void cache_lead_begin(struct cellar_load *ld, cache_call *call, flight *f)
 {
-    if (ld->twice) { return CELLAR_E_RESULT_TWICE; }
-    if (ld->setter_err == CELLAR_E_TOOBIG) { return CELLAR_E_TOOBIG; }
-    if (ld->returned != CELLAR_OK || ld->failed) { return CELLAR_E_LOADER; }
-    if (ld->setter_err != CELLAR_OK) { return ld->setter_err; }
-    if (ld->said == CACHE_REPORTED_NOTHING) { return CELLAR_E_NO_RESULT; }
-    if (ld->said == CACHE_REPORTED_SAME && !ld->call->old_current) { return CELLAR_E_NO_RESULT; }
-    return CELLAR_OK;
+    memset(ld, 0, sizeof *ld);
+    ld->call = call;
+    ld->f = f;
+    ld->left = cache_lead_left;
+    ld->led = true;
+    ld->ttl_ms = call->p->ttl_ms;
+    ld->negative_ttl_ms = call->p->negative_ttl_ms;
+    ld->stale_ms = call->p->stale_ms;
+    flight_lead_begin(f, flight_depth() + 1);
 }
 
-static void cache_lead_conclude(struct cellar_load *ld, flight_outcome *o)
+CELLAR_PRIVATE void cache_lead_admit(struct cellar_load *ld)
 {
-    const cellar_err err = cache_verdict(ld);
-    flight_bytes *value = ld->value;
-    flight_draft(ld->f, NULL);
-    ld->value = NULL;
-    cache_guard_report(ld, err);
-    if (err != CELLAR_OK) {
-        int32_t loader_err = (int32_t)err;
-        if (err == CELLAR_E_LOADER) {
-            loader_err = ld->failed ? ld->loader_err : (int32_t)ld->returned;
-        }
-        flight_bytes_drop(value);
-        cache_lead_failed(ld, err, loader_err, o);
-        return;
+    cellar_breaker *b = ld->call->p->breaker;
+    ld->refused = ld->call->instead || (b != NULL && !cache_breaker_admit(b, &ld->pass));
+    ld->breaker = ld->refused ? NULL : b; /* no pass: nothing to report */
+}
+
+CELLAR_PRIVATE void cache_lead_record(struct cellar_load *ld, flight *f)
+{
+    cellar *c = ld->call->c;
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    if (ld->refused && !cache_load_has_instead(ld->call->p)) { return; } /* fallbacks read, too */
+    if (c->store->deps == NULL || base_load_rlx(&c->deps) == 0) { return; }
+    if (ld->run == NULL && !ld->unrecorded && (ld->call->p->flags & no) == 0) {
+        ld->run = cache_run_begin(c);
+        ld->unrecorded = ld->run == NULL;
+        if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
     }
-    if (ld->said == CACHE_REPORTED_NONE) {
-        cache_publish_none(ld, o);
-    } else if (ld->said == CACHE_REPORTED_SAME) {
-        cache_publish_same(ld, o);
+    if (ld->run != NULL) { flight_notes_set(f, cache_run_share(ld->run)); }
+    if (ld->unrecorded) { flight_detach(ld->call->t, f); } /* no later caller joins it */
+}
+
+/* ---- the loader ---- */
+
+CELLAR_PRIVATE void cache_lead_report(struct cellar_load *ld, cellar_err verdict)
+{
+    if (ld->breaker == NULL) { return; }
+    breaker_outcome how = BREAKER_SAID_NOTHING;
+    const int64_t hard_timeout_ms = ld->call->p->ms[CACHE_HARD];
+    const bool late = ld->ns / 1000000 >= (uint64_t)hard_timeout_ms;
+    if (late || (verdict == CELLAR_E_LOADER && !cache_error_is_ours((int32_t)ld->returned)) ||
+        verdict == CELLAR_E_NO_RESULT) {
+        how = BREAKER_FAILED;
+    } else if (verdict == CELLAR_OK) {
+        how = BREAKER_WORKED;
+    }
+    cache_breaker_report(ld->breaker, ld->pass, how);
+    ld->breaker = NULL;
+}
+
+static void cache_loader_body(void *arg)
+{
+    struct cellar_load *ld = arg;
+    const cache_call *call = ld->call;
+    sync_assert_none();
+    if (ld->many != NULL) {
+        ld->returned = ld->many(ld, ld->keys, ld->item_count, ld->many_ctx);
     } else {
-        cache_publish_value(ld, value, o);
+        ld->returned = call->fn(ld, call->k.bytes, call->k.len, call->ctx);
     }
-    cache_answer_loaded(ld, o);
 }
 
-CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f)
+static void cache_loader_left(void *arg)
+{
+    struct cellar_load *ld = arg;
+    stats_add(cache_mine(ld->call->c), STATS_LOAD_TAKEOVER, 1);
+    cache_lead_report(ld, CELLAR_E_CANCELLED);
+    flight_bytes_drop(ld->r.value);
+    ld->left(ld);
+}
+
+CELLAR_PRIVATE void cache_lead_run(struct cellar_load *ld)
+{
+    cache_call *call = ld->call;
+    const uint64_t since_ns = base_now_ns();
+    if (ld->run != NULL) { cache_run_reads(ld->run, true); }
+    BASE_POINT("flight.load");
+    base_run_callback(cache_loader_body, cache_loader_left, ld, call->cancel);
+    if (ld->run != NULL) { cache_run_reads(ld->run, false); }
+    ld->ns = base_now_ns() - since_ns;
+    call->load_us = ld->ns / 1000;
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    stats_block *mine = cache_mine(call->c);
+    stats_add(mine, STATS_LOAD, 1);
+    stats_add(mine, STATS_LOAD_NS, ld->ns);
+    stats_time(call->c->stats, STATS_OP_LOAD, ld->ns);
+}
+
+CELLAR_PRIVATE cellar_err cache_lead_verdict(const struct cellar_load *ld, int32_t *code)
+{
+    cellar_err err = CELLAR_OK;
+    if (ld->refused) {
+        err = ld->call->instead ? ld->call->failed : CELLAR_E_BREAKER_OPEN;
+    } else if (ld->r.twice) {
+        err = CELLAR_E_RESULT_TWICE;
+    } else if (ld->r.setter_err == CELLAR_E_TOOBIG) {
+        err = CELLAR_E_TOOBIG;
+    } else if (ld->returned != CELLAR_OK || ld->failed) {
+        *code = ld->failed ? ld->loader_err : (int32_t)ld->returned;
+        return CELLAR_E_LOADER;
+    } else if (ld->r.setter_err != CELLAR_OK) {
+        err = ld->r.setter_err;
+    } else if (ld->r.said == CACHE_REPORTED_NOTHING ||
+               (ld->r.said == CACHE_REPORTED_SAME && !ld->call->old_current)) {
+        err = CELLAR_E_NO_RESULT;
+    }
+    *code = (int32_t)err;
+    return err;
+}
+
+/* ---- fallbacks ---- */
+
+/* Reset the handle of the loader to its first state. */
+static void cache_load_anew(struct cellar_load *ld)
+{
+    const struct cellar_load old = *ld;
+    *ld = (struct cellar_load){ .call = old.call, .f = old.f, .left = old.left, .bulk = old.bulk,
+                                .led = old.led, .no_disk = true, .unrecorded = old.unrecorded,
+                                .run = old.run, .ns = old.ns,
+                                .ttl_ms = old.call->p->fallback_ttl_ms,
+                                .negative_ttl_ms = old.call->p->negative_ttl_ms,
+                                .stale_ms = old.call->p->stale_ms };
+}
+
+/* Return whether a stored fallback would expire before the source may be asked again. With it the
+ * remembered failure would be lost. */
+static bool cache_ends_early(const struct cellar_load *ld)
+{
+    const uint32_t jitter_pct = ld->call->p->n[CACHE_JITTER_PCT];
+    int64_t ttl_ms = ld->r.said == CACHE_REPORTED_NONE ? ld->negative_ttl_ms : ld->ttl_ms;
+    if (ld->call->hold_ms == 0 || ttl_ms == BASE_NEVER_MS) { return false; }
+    if (jitter_pct != 0) { ttl_ms -= ttl_ms / 100 * jitter_pct + 100; }
+    return base_add_sat(ld->call->now_ms, ttl_ms) < ld->call->hold_ms;
+}
+
+static void cache_instead(struct cellar_load *ld, uint32_t source, flight_outcome *o)
+{
+    if (cache_ends_early(ld)) { ld->no_store = true; }
+    cache_publish_result(ld, o);
+    ld->call->source = source;
+    stats_add(cache_mine(ld->call->c), STATS_LOAD_INSTEAD, 1);
+}
+
+/* Answer with a fallback or the default value, if there is no stale value. Return true if the call
+ * is answered. */
+static bool cache_fallbacks(struct cellar_load *ld, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    int32_t code;
+    /* a lease may be refused or released at any depth */
+    if (cache_has_stale(call) || flight_depth() > FLIGHT_DEPTH_MAX) { return false; }
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
+        const cellar_fallback *f = &call->p->fallback[i];
+        if (f->fn == NULL) { continue; }
+        cache_load_anew(ld);
+        call->fn = f->fn;
+        call->ctx = f->ctx;
+        cache_lead_run(ld);
+        if (ld->r.said != CACHE_REPORTED_SAME && cache_lead_verdict(ld, &code) == CELLAR_OK) {
+            cache_instead(ld, CELLAR_SOURCE_FALLBACK, o);
+            return true;
+        }
+        flight_bytes_drop(ld->r.value);
+    }
+    o->asked = cache_fallbacks_of(call->p);
+    cache_load_anew(ld);
+    ld->r = (cache_item){ .value = cache_default_value(call), .said = CACHE_REPORTED_VALUE };
+    if (ld->r.value == NULL) { return false; }
+    cache_instead(ld, CELLAR_SOURCE_DEFAULT, o);
+    return true;
+}
+
+/* ---- settle ---- */
+
+/* Answer a load without its loader. */
+static void cache_settle_refused(struct cellar_load *ld, cellar_err err, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    const bool open = !call->instead;
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    if (cache_fallbacks(ld, o)) { return; }
+    if (open) {
+        call->retry_at_ms = base_add_sat(call->now_ms, cache_breaker_wait(call->p->breaker));
+    }
+    o->phase = FLIGHT_FAILED;
+    o->err = err;
+    o->loader_err = call->loader_err;
+    o->retry_at_ms = call->retry_at_ms;
+    /* Only waiters of the failed flight get its error: later callers may ask the source. */
+    if (open || call->hold_ms != 0) { o->flags |= FLIGHT_FINAL; }
+    if (cache_answer_failed(call, err) == err && !open) {
+        call->source = call->hold_ms != 0 ? CELLAR_SOURCE_ERROR_ENTRY : CELLAR_SOURCE_JOINED;
+    }
+}
+
+/* Log the failure of a loader. */
+BASE_NOINLINE static void cache_failed_tell(const cache_call *call, cellar_err err, int32_t code)
+{
+    char name[CACHE_KEY_NAME];
+    cache_key_name(call->c, &call->k, name);
+    base_log_line(&call->c->store->log, BASE_LOG_WARNING, "loader", (int)err,
+                  "a loader failed (its code: %d)%s", (int)code, name);
+}
+
+/* Answer a failed loader. The failure is reported with the results of that loader. */
+static void cache_settle_failed(struct cellar_load *ld, cellar_err err, int32_t code,
+                                flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    struct cellar_load instead = *ld;
+    if ((int)BASE_LOG_WARNING <= cache_log_limit(call->c)) { cache_failed_tell(call, err, code); }
+    if (ld->retry_after_ms > 0 && call->p->ms[CACHE_ERROR_TTL] > 0) {
+        call->hold_ms = base_add_sat(call->now_ms, ld->retry_after_ms);
+    }
+    if (cache_fallbacks(&instead, o)) {
+        stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);
+        if (instead.no_store && call->hold_ms != 0) {
+            flight_outcome pause = { .phase = FLIGHT_FAILED };
+            cache_keep_failure(ld, code, &pause);
+        }
+    } else {
+        cache_publish_failed(ld, err, code, o);
+        call->retry_at_ms = o->retry_at_ms;
+        (void)cache_answer_failed(call, err);
+    }
+    call->loader_err = code;
+}
+
+CELLAR_PRIVATE uint32_t cache_lead_settle(struct cellar_load *ld)
+{
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    int32_t code;
+    const cellar_err err = cache_lead_verdict(ld, &code);
+    cache_lead_report(ld, err);
+    if (err == CELLAR_OK) {
+        cache_publish_result(ld, &o);
+    } else {
+        flight_bytes_drop(ld->r.value);
+        ld->r.value = NULL;
+        if (ld->refused) {
+            cache_settle_refused(ld, err, &o);
+        } else {
+            cache_settle_failed(ld, err, code, &o);
+        }
+    }
+    if (ld->led) { flight_lead_end(ld->f); }
+    cache_release(ld->call, ld->f, &o);
+    return o.flags;
+}
+
+CELLAR_PRIVATE void cache_lead(cache_call *call, flight *f)
 {
     struct cellar_load ld;
-    flight_outcome o;
-    memset(&o, 0, sizeof o);
-    const l1_key own = call->k;
-    const flight_key fk = flight_key_of(f);
-    call->k.bytes = fk.bytes;
-    flight_lead_begin(f, (uintptr_t)__builtin_frame_address(0));
-    const bool looks = (call->p.flags & CELLAR_LOAD_BYPASS) == 0 && !cache_is_off(call->c);
-    if (flight_takeovers(f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
-    if (!(looks &&
-          (cache_second_look(call, &o) || (call->old == NULL && cache_tier_look(call, &o))))) {
-        memset(&ld, 0, sizeof ld);
-        ld.call = call;
-        ld.t = t;
-        ld.f = f;
-        ld.left = cache_lead_left;
-        const bool admitted = !call->instead && cache_guard_admit(&ld);
-        if (admitted || cache_load_has_instead(call->o)) { /* fallbacks read, too */
-            cache_record_begin(&ld, f);
-        }
-        if (admitted) {
-            cache_run_loader(&ld);
-            cache_lead_conclude(&ld, &o);
-        } else {
-            cache_guard_refused(&ld, &o);
-        }
-    }
-    o.source = call->source;
-    o.load_us = call->load_us;
-    flight_lead_end(f);
-    flight_end(t, f, &o);
-    call->k = own; /* the key copy of the flight may be freed */
+    cache_lead_begin(&ld, call, f);
+    cache_lead_admit(&ld);
+    cache_lead_record(&ld, f);
+    if (!ld.refused) { cache_lead_run(&ld); }
+    (void)cache_lead_settle(&ld);
 }

@@ -6,12 +6,23 @@
 
 #include "cache/load_types.h"
 
-/* Lead the flight: second look, tier, loader, store. Its ref is gone afterwards. */
-CELLAR_PRIVATE void cache_lead(cache_call *call, flight_table *t, flight *f);
-/* Look into the tier, unless there is none, the call excludes it, or the key changes now. Return
- * true if that answers the call; `o` is for the waiters. */
-CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
-/* Look a second time. Return true if that answers the call; `o` is for the waiters. */
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o);
+/* Prepare the handle of a led flight. The loader may not run if the breaker refuses, or if the
+ * source failed recently (ld->refused). */
+CELLAR_PRIVATE void cache_lead_begin(struct cellar_load *ld, cache_call *call, flight *f);
+CELLAR_PRIVATE void cache_lead_admit(struct cellar_load *ld);
+/* Record the reads of loader and fallbacks in a run of the flight, if the namespace tracks them. */
+CELLAR_PRIVATE void cache_lead_record(struct cellar_load *ld, flight *f);
+/* Run the loader, or the bulk loader. */
+CELLAR_PRIVATE void cache_lead_run(struct cellar_load *ld);
+/* Return the verdict on return code and results of the loader. *code: for the caller, if it
+ * failed. */
+CELLAR_PRIVATE cellar_err cache_lead_verdict(const struct cellar_load *ld, int32_t *code);
+/* Settle the load: report to the breaker, store the result or run the fallbacks, answer the call
+ * and end the flight. Return the flags of the outcome. */
+CELLAR_PRIVATE uint32_t cache_lead_settle(struct cellar_load *ld);
+/* Report the verdict on an open pass of the breaker, once. */
+CELLAR_PRIVATE void cache_lead_report(struct cellar_load *ld, cellar_err verdict);
+/* Load the key of a led flight with all these steps. The flight has ended afterwards. */
+CELLAR_PRIVATE void cache_lead(cache_call *call, flight *f);
 
 #endif

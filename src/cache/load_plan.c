@@ -7,8 +7,7 @@
  *            works with a copy.
  * LOCKING    NAMESPACE for the loader of the namespace, which is three words; all others are single
  *            atomic words.
- * LIMITS     hard_timeout_ms up to 24 hours and never off: it also frees a key if its loader left
- *            by longjmp. */
+ * LIMITS     hard_timeout_ms up to 24 hours and never off: it frees a key if its loader hangs. */
 #include "cache/load_plan.h"
 
 #include "cache/error.h"
@@ -32,60 +31,13 @@ static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
 
 /* ---- checks for call, namespace and store ---- */
 
-typedef struct cache_load_range { /* options that a call and a namespace share */
-    int64_t ms[CACHE_LOAD_TIMES];
-    uint32_t n[CACHE_LOAD_NUMBERS];
-} cache_load_range;
-
 static const char cache_load_soft_over_hard[] =
     "load: hard_timeout_ms must be at least soft_timeout_ms";
 
-static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
-
-static const char *cache_load_range_check(const cache_load_range *r)
+/* Copy the options. 0: not set. */
+static void cache_load_plan_read(const cellar_load_opts *o, cache_load_plan *p)
 {
-    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
-        if (r->ms[i] < 0) { return "load: a duration is negative: use 0 or more"; }
-    }
-    if (r->ms[CACHE_HARD] > CACHE_HARD_MAX_MS) {
-        return "load: hard_timeout_ms must be at most 24 h";
-    }
-    if (r->ms[CACHE_HARD] != 0 && r->ms[CACHE_SOFT] != CELLAR_TTL_NONE &&
-        r->ms[CACHE_HARD] < r->ms[CACHE_SOFT]) {
-        return cache_load_soft_over_hard;
-    }
-    if (r->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
-        return "load: error_ttl_max_ms must be at most 24 h";
-    }
-    if (cache_above(r->n[CACHE_JITTER_PCT], 100)) {
-        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
-    }
-    if (r->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
-        return "load: jitter_mode must be a cellar_jitter";
-    }
-    if (cache_above(r->n[CACHE_EAGER], 99)) {
-        return "load: eager_refresh_pct must be 0..99, or CELLAR_OFF";
-    }
-    if (cache_above(r->n[CACHE_XFETCH], 100000)) {
-        return "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF";
-    }
-    const bool eager = r->n[CACHE_EAGER] != 0 && r->n[CACHE_EAGER] != CELLAR_OFF;
-    const bool xfetch = r->n[CACHE_XFETCH] != 0 && r->n[CACHE_XFETCH] != CELLAR_OFF;
-    if (eager && xfetch) { return "load: set eager_refresh_pct or xfetch_beta_x100, not both"; }
-    if (cache_above(r->n[CACHE_HANDOVERS], 8)) {
-        return "load: join_retries must be 0..8, or CELLAR_OFF";
-    }
-    if (cache_above(r->n[CACHE_TAKEOVERS], 15)) {
-        return "load: leader_retries must be 0..15, or CELLAR_OFF";
-    }
-    return NULL;
-}
-
-/* ---- namespace and store ---- */
-
-static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r)
-{
-    *r = (cache_load_range){
+    *p = (cache_load_plan){
         .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
                 [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
                 [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
@@ -93,8 +45,51 @@ static void cache_load_range_read(const cellar_load_opts *o, cache_load_range *r
                [CACHE_NO_NEGATIVE] = (o->flags & CELLAR_LOAD_NO_NEGATIVE) != 0,
                [CACHE_EAGER] = o->eager_refresh_pct, [CACHE_XFETCH] = o->xfetch_beta_x100,
                [CACHE_HANDOVERS] = o->join_retries, [CACHE_TAKEOVERS] = o->leader_retries },
+        .ttl_ms = o->ttl_ms, .negative_ttl_ms = o->negative_ttl_ms, .stale_ms = o->stale_ms,
+        .fallback_ttl_ms = o->fallback_ttl_ms, .flags = o->flags, .breaker = o->breaker,
+        .fallback = { o->fallback[0], o->fallback[1], o->fallback[2] },
+        .default_value = o->default_value, .ctx_bytes = o->ctx_bytes,
+        .ctx_retain = o->ctx_retain, .ctx_release = o->ctx_release,
     };
 }
+
+static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
+
+/* Return the rule broken by options that a call and a namespace share; NULL: none. */
+static const char *cache_load_plan_check(const cache_load_plan *p)
+{
+    static const struct { uint32_t most; const char *why; } rule[CACHE_LOAD_NUMBERS] = {
+        [CACHE_EAGER] = { 99, "load: eager_refresh_pct must be 0..99, or CELLAR_OFF" },
+        [CACHE_XFETCH] = { 100000, "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF" },
+        [CACHE_HANDOVERS] = { 8, "load: join_retries must be 0..8, or CELLAR_OFF" },
+        [CACHE_TAKEOVERS] = { 15, "load: leader_retries must be 0..15, or CELLAR_OFF" },
+    };
+    const int64_t hard = p->ms[CACHE_HARD], soft = p->ms[CACHE_SOFT];
+    const uint32_t eager = p->n[CACHE_EAGER], xfetch = p->n[CACHE_XFETCH];
+    int64_t all = p->ttl_ms | p->negative_ttl_ms | p->stale_ms | p->fallback_ttl_ms;
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { all |= p->ms[i]; }
+    if (all < 0) { return "load: a duration is negative: use 0 or more"; }
+    if (hard > CACHE_HARD_MAX_MS) { return "load: hard_timeout_ms must be at most 24 h"; }
+    if (hard != 0 && soft != CELLAR_TTL_NONE && hard < soft) { return cache_load_soft_over_hard; }
+    if (p->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
+        return "load: error_ttl_max_ms must be at most 24 h";
+    }
+    if (cache_above(p->n[CACHE_JITTER_PCT], 100)) {
+        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
+    }
+    if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
+        return "load: jitter_mode must be a cellar_jitter";
+    }
+    for (unsigned i = CACHE_EAGER; i < CACHE_LOAD_NUMBERS; i++) {
+        if (cache_above(p->n[i], rule[i].most)) { return rule[i].why; }
+    }
+    if (eager != 0 && eager != CELLAR_OFF && xfetch != 0 && xfetch != CELLAR_OFF) {
+        return "load: set eager_refresh_pct or xfetch_beta_x100, not both";
+    }
+    return NULL;
+}
+
+/* ---- namespace and store ---- */
 
 /* Return the rule broken by options that only calls may set; NULL: none. */
 static const char *cache_load_namespace_extra(const cellar_load_opts *o)
@@ -126,12 +121,12 @@ CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts
         *why = "load: start from cellar_load_opts_default()";
         return err;
     }
-    cache_load_range r;
-    cache_load_range_read(&full, &r);
+    cache_load_plan p;
+    cache_load_plan_read(&full, &p);
     /* Then a load without options is never refused. */
-    if (r.ms[CACHE_HARD] == 0) { r.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
+    if (p.ms[CACHE_HARD] == 0) { p.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
     *why = cache_load_namespace_extra(&full);
-    if (*why == NULL) { *why = cache_load_range_check(&r); }
+    if (*why == NULL) { *why = cache_load_plan_check(&p); }
     return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
@@ -139,10 +134,10 @@ CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace
 {
     cellar_load_opts full = cellar_load_opts_default();
     if (o->load != NULL) { (void)base_opts_in(&full, sizeof full, o->load); } /* checked before */
-    cache_load_range r;
-    cache_load_range_read(&full, &r);
-    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], r.ms[i]); }
-    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], r.n[i]); }
+    cache_load_plan p;
+    cache_load_plan_read(&full, &p);
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], p.ms[i]); }
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], p.n[i]); }
     v->loader = o->loader;
     v->loader_many = o->loader_many;
     v->loader_ctx = o->loader_ctx;
@@ -164,128 +159,105 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 
 /* ---- one call ---- */
 
-static const char *cache_load_opts_range(const cellar_load_opts *o, cache_load_range *r)
+static const char *cache_load_call_check(const cache_load_plan *p)
 {
-    if ((o->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
-    cache_load_range_read(o, r);
-    const char *why = cache_load_range_check(r);
+    const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
+    const cellar_bytes *d = p->default_value;
+    if ((p->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
+    const char *why = cache_load_plan_check(p);
     if (why != NULL) { return why; }
-    if ((o->ttl_ms | o->negative_ttl_ms | o->stale_ms | o->fallback_ttl_ms) < 0) {
-        return "load: a duration is negative: use 0 or more";
-    }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
-    const cellar_bytes *d = o->default_value;
+    if (p->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
         return "load: default_value has NULL data, or is too long";
     }
-    const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
-    if ((o->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
-    if (o->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
-    if ((o->ctx_retain == NULL) != (o->ctx_release == NULL)) {
+    if ((p->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
+    if (p->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
+    if ((p->ctx_retain == NULL) != (p->ctx_release == NULL)) {
         return "load: set both ctx_retain and ctx_release";
     }
     return NULL;
 }
 
-CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o)
+CELLAR_PRIVATE bool cache_load_has_instead(const cache_load_plan *p)
 {
-    if (o == NULL) { return false; }
-    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
-        if (o->fallback[i].fn != NULL) { return true; }
-    }
-    return o->default_value != NULL;
+    return p->default_value != NULL || p->fallback[0].fn != NULL || p->fallback[1].fn != NULL ||
+           p->fallback[2].fn != NULL;
 }
 
-static int64_t cache_load_own(int64_t call, const _Atomic int64_t *namespace, int64_t rest)
+/* Fill `own` from the namespace, else with `rest`, if the call leaves it open. */
+static void cache_load_open_ms(int64_t *own, const _Atomic int64_t *namespace, int64_t rest)
 {
-    if (call != 0) { return call; }
-    const int64_t own = base_load_rlx(namespace);
-    return own != 0 ? own : rest;
+    if (*own == 0) { *own = base_load_rlx(namespace); }
+    if (*own == 0) { *own = rest; }
 }
 
-static uint32_t cache_load_number(const cellar *c, const cache_load_range *r, unsigned i)
+/* Fill what the call leaves open from the namespace, else from the store. */
+static void cache_load_plan_fill(const cellar *c, cache_load_plan *p)
 {
-    uint32_t n = r->n[i];
-    if (n == 0) { n = base_load_rlx(&c->load_n[i]); }
-    if (n == 0) { n = cache_load_n_default[i]; }
-    return n == CELLAR_OFF ? 0 : n;
-}
-
-/* Set percent and mode of the jitter together, from the same source. */
-static void cache_load_jitter(const cellar *c, const cache_load_range *r, cache_load_plan *p)
-{
-    p->jitter_pct = r->n[CACHE_JITTER_PCT];
-    p->jitter_mode = r->n[CACHE_JITTER_MODE];
-    if (p->jitter_pct == 0) {
-        p->jitter_pct = base_load_rlx(&c->load_n[CACHE_JITTER_PCT]);
-        p->jitter_mode = base_load_rlx(&c->load_n[CACHE_JITTER_MODE]);
-    }
-    if (p->jitter_pct == 0) {
-        p->jitter_pct = c->store->jitter[0];
-        p->jitter_mode = c->store->jitter[1];
-    }
-    if (p->jitter_pct == CELLAR_OFF) { p->jitter_pct = 0; }
-}
-
-static void cache_load_plan_fill(const cellar *c, const cellar_load_opts *o,
-                                 const cache_load_range *r, cache_load_plan *p)
-{
-    int64_t ms[CACHE_LOAD_TIMES] = { 0 };
+    const bool eager = p->n[CACHE_EAGER] != 0;
+    p->own = (uint8_t)((p->ttl_ms != 0 ? CACHE_GIVEN_TTL : 0u) |
+                       (p->negative_ttl_ms != 0 ? CACHE_GIVEN_NEGATIVE : 0u) |
+                       (p->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
+                       (p->n[CACHE_JITTER_PCT] != 0 ? CACHE_GIVEN_JITTER : 0u));
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
-        ms[i] = cache_load_own(r->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
+        cache_load_open_ms(&p->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
     }
-    memset(p, 0, sizeof *p);
-    p->ttl_ms = cache_load_own(o->ttl_ms, &c->def[CACHE_TTL], BASE_NEVER_MS);
-    p->negative_ttl_ms = cache_load_own(o->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
-    p->stale_ms = cache_load_own(o->stale_ms, &c->def[CACHE_STALE], 0);
-    p->error_ttl_ms = ms[CACHE_ERROR_TTL];
-    p->error_max_ms = ms[CACHE_ERROR_MAX];
-    p->retry_throttle_ms = ms[CACHE_THROTTLE];
-    p->hard_timeout_ms = ms[CACHE_HARD];
-    p->soft_timeout_ms = ms[CACHE_SOFT] == CELLAR_TTL_NONE ? 0 : ms[CACHE_SOFT];
-    p->wait_timeout_ms = ms[CACHE_WAIT] != 0 ? ms[CACHE_WAIT] : p->hard_timeout_ms;
-    p->fallback_ttl_ms = o->fallback_ttl_ms != 0 ? o->fallback_ttl_ms : p->retry_throttle_ms;
-    cache_load_jitter(c, r, p);
-    p->handovers = cache_load_number(c, r, CACHE_HANDOVERS);
-    p->takeovers = cache_load_number(c, r, CACHE_TAKEOVERS);
-    p->eager_refresh_pct = cache_load_number(c, r, CACHE_EAGER);
-    p->xfetch = cache_load_number(c, r, CACHE_XFETCH);
+    cache_load_open_ms(&p->ttl_ms, &c->def[CACHE_TTL], BASE_NEVER_MS);
+    cache_load_open_ms(&p->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
+    cache_load_open_ms(&p->stale_ms, &c->def[CACHE_STALE], 0);
+    if (p->ms[CACHE_SOFT] == CELLAR_TTL_NONE) { p->ms[CACHE_SOFT] = 0; }
+    if (p->ms[CACHE_WAIT] == 0) { p->ms[CACHE_WAIT] = p->ms[CACHE_HARD]; }
+    if (p->fallback_ttl_ms == 0) { p->fallback_ttl_ms = p->ms[CACHE_THROTTLE]; }
+    if (p->n[CACHE_JITTER_PCT] == 0) { /* percent and mode are of the same source */
+        p->n[CACHE_JITTER_PCT] = base_load_rlx(&c->load_n[CACHE_JITTER_PCT]);
+        p->n[CACHE_JITTER_MODE] = base_load_rlx(&c->load_n[CACHE_JITTER_MODE]);
+    }
+    if (p->n[CACHE_JITTER_PCT] == 0) {
+        p->n[CACHE_JITTER_PCT] = c->store->jitter[0];
+        p->n[CACHE_JITTER_MODE] = c->store->jitter[1];
+    }
+    if (p->n[CACHE_JITTER_PCT] == CELLAR_OFF) { p->n[CACHE_JITTER_PCT] = 0; }
+    for (unsigned i = CACHE_JITTER_MODE + 1; i < CACHE_LOAD_NUMBERS; i++) {
+        uint32_t n = p->n[i] != 0 ? p->n[i] : base_load_rlx(&c->load_n[i]);
+        if (n == 0) { n = cache_load_n_default[i]; }
+        p->n[i] = n == CELLAR_OFF ? 0 : n;
+    }
     /* If one is set by the call and one by the namespace, the call wins. */
-    if (p->eager_refresh_pct != 0 && p->xfetch != 0) {
-        if (r->n[CACHE_EAGER] != 0) { p->xfetch = 0; } else { p->eager_refresh_pct = 0; }
+    if (p->n[CACHE_EAGER] != 0 && p->n[CACHE_XFETCH] != 0) {
+        p->n[eager ? CACHE_XFETCH : CACHE_EAGER] = 0;
     }
-    p->no_negative = cache_load_number(c, r, CACHE_NO_NEGATIVE) != 0;
-    p->no_wait = (o->flags & CELLAR_LOAD_NO_WAIT) != 0;
-    p->breaker = o->breaker != NULL ? o->breaker : base_load_acq(&c->breaker);
-    p->flags = o->flags;
+    if (p->breaker == NULL) { p->breaker = base_load_acq(&c->breaker); }
 }
 
-CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
-                                               cellar_load_opts *full, cache_load_plan *p)
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
+                                               cache_load_plan *p)
 {
-    static const cellar_load_opts none = { .struct_size = sizeof none };
-    const cellar_load_opts *in = *o != NULL ? *o : &none;
-    if (in->struct_size != sizeof none) {
-        const cellar_err err = base_opts_in(full, sizeof *full, in);
-        if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-            return cache_fail(c, err, 0, "load: start from cellar_load_opts_default()");
-        }
+    cellar_load_opts full;
+    const bool given = o != NULL;
+    if (given && o->struct_size != sizeof full) {
+        const cellar_err err = base_opts_in(&full, sizeof full, o);
         if (err != CELLAR_OK) {
-            return cache_fail(c, err, 0,
-                              "load: options have a field that this library does not know");
+            return cache_fail(c, err, 0, err == CELLAR_E_INVAL || err == CELLAR_E_ABI
+                              ? "load: start from cellar_load_opts_default()"
+                              : "load: options have a field that this library does not know");
         }
-        in = *o = full;
+        o = &full;
     }
-    cache_load_range r;
-    const char *why = cache_load_opts_range(in, &r);
-    if (why != NULL) { return cache_refuse(c, why); }
-    cache_load_plan_fill(c, in, &r, p);
-    if (p->soft_timeout_ms <= p->hard_timeout_ms) { return CELLAR_OK; }
+    if (!given) {
+        memset(p, 0, sizeof *p);
+    } else {
+        cache_load_plan_read(o, p);
+        const char *why = cache_load_call_check(p);
+        if (why != NULL) { return cache_refuse(c, why); }
+        p->given = true;
+    }
+    cache_load_plan_fill(c, p);
+    if (p->ms[CACHE_SOFT] <= p->ms[CACHE_HARD]) { return CELLAR_OK; }
     /* one set by the call, one by the namespace */
-    if ((in->soft_timeout_ms | in->hard_timeout_ms) != 0) {
+    if (given && (o->soft_timeout_ms | o->hard_timeout_ms) != 0) {
         return cache_refuse(c, cache_load_soft_over_hard);
     }
     /* the namespace changed between two reads: not a fault of the call */
-    p->soft_timeout_ms = p->hard_timeout_ms;
+    p->ms[CACHE_SOFT] = p->ms[CACHE_HARD];
     return CELLAR_OK;
 }

@@ -12,11 +12,15 @@ CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts
 CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
     SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg);
-/* Check the options and fill the plan. If the struct of the caller has another size, *o becomes
- * `full`. */
-CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts **o,
-                                               cellar_load_opts *full, cache_load_plan *p);
-/* Return whether the options have a fallback or a default value. */
-CELLAR_PRIVATE bool cache_load_has_instead(const cellar_load_opts *o);
+/* Check the options (NULL: none) and fill the plan. */
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
+                                               cache_load_plan *p);
+/* Return whether values are refreshed before they expire. */
+BASE_INLINE bool cache_load_early(const cache_load_plan *p)
+{
+    return (p->n[CACHE_EAGER] | p->n[CACHE_XFETCH]) != 0;
+}
+/* Return whether the plan has a fallback or a default value. */
+CELLAR_PRIVATE bool cache_load_has_instead(const cache_load_plan *p);
 
 #endif

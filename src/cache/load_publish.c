@@ -18,15 +18,14 @@
 #include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/load_call.h"
-#include "cache/load_guard.h"
+#include "cache/load_plan.h"
 #include "cache/plan.h"
-#include "cache/set.h"
 #include "cache/tier_store.h"
 
 static bool cache_keeps(const struct cellar_load *ld)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    return (ld->call->p.flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
+    return (ld->call->p->flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
            !cache_is_off(ld->call->c);
 }
 
@@ -36,13 +35,15 @@ static void cache_record_settle(struct cellar_load *ld, flight_outcome *o)
     ld->list_count = ld->tag_count;
     ld->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the
                                             * end of a tag */
-    if (ld->run == NULL) { return; }
-    const cache_run_verdict verdict = cache_run_settle(ld->run, ld);
-    ld->unrecorded = verdict != CACHE_RUN_SOUND;
-    if (verdict == CACHE_RUN_ENDED) {
-        cache_why_note(ld->call->c->store, ld->call->k.hash, CELLAR_CAUSE_INVALIDATED);
-        o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
+    if (ld->run != NULL) {
+        const cache_run_verdict verdict = cache_run_settle(ld->run, ld);
+        ld->unrecorded = verdict != CACHE_RUN_SOUND;
+        if (verdict == CACHE_RUN_ENDED) {
+            cache_why_note(ld->call->c->store, ld->call->k.hash, CELLAR_CAUSE_INVALIDATED);
+            o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
+        }
     }
+    if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; } /* not for callers after their end */
 }
 
 CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
@@ -53,125 +54,154 @@ CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *
 }
 
 /* Store for this flight: the commit hook knows the flight by its key pointer. */
-CELLAR_PRIVATE cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
+static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
 {
     cellar *c = ld->call->c;
     const flight_key fk = flight_key_of(ld->f);
-    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
+    l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
     p->change = L1_CHANGE_PUBLISH;
-    const bool no_disk = ld->no_disk || (ld->call->p.flags & CELLAR_LOAD_NO_L2) != 0;
-    if (no_disk && c->store->tier != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
+    const bool no_disk = ld->no_disk || (ld->call->p->flags & CELLAR_LOAD_NO_L2) != 0;
+    if (no_disk && cache_tier_of(c) != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
     BASE_POINT("flight.publish");
-    const cellar_err err = cache_put_once(c, &k, p);
+    cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p };
+    const cellar_err err = cache_change_run(&ch);
     if (err == CELLAR_OK) {
-        cache_put_count(c, p);
         o->identity = cache_deps_identity(p->tag_fps, p->tag_count);
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
-    if (err == CELLAR_CONFLICT) {
-        cache_why_note(c->store, k.hash, CELLAR_CAUSE_INVALIDATED);
-        o->flags |= FLIGHT_OVERTAKEN;
-    } else if (err < 0) {
-        (void)cache_put_failed(c, p, err);
-    }
-    stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
+    if (err == CELLAR_CONFLICT) { o->flags |= FLIGHT_OVERTAKEN; }
     return err;
 }
 
-static void cache_publish_plan(const struct cellar_load *ld, int64_t ttl_ms, cache_plan *plan)
+static int64_t cache_stale_window(const struct cellar_load *ld)
 {
-    const cache_load_plan *p = &ld->call->p;
-    memset(plan, 0, sizeof *plan);
-    plan->ttl_ms = ttl_ms;
-    plan->most_ms = BASE_NEVER_MS;
-    plan->now_ms = ld->call->now_ms;
-    plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : p->jitter_pct;
-    plan->jitter_mode = p->jitter_mode;
-    plan->spec.deadline_ms = cache_plan_deadline(ld->call->c, plan, ld->call->k.hash);
-    if (ld->run != NULL) { /* not longer than its dependencies */
-        plan->spec.deadline_ms = BASE_MIN(plan->spec.deadline_ms, cache_run_until(ld->run));
-    }
+    return ld->ttl_ms == BASE_NEVER_MS ? 0 : ld->stale_ms;
 }
 
-static void cache_publish_tags(struct cellar_load *ld, l1_put_spec *p)
+/* Return the times that the call or its loader sets, which no policy changes. */
+static uint8_t cache_publish_given(const struct cellar_load *ld, l1_kind kind)
 {
-    const cache_store *s = ld->call->c->store;
+    const cache_load_plan *load = ld->call->p;
+    uint32_t given = load->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER);
+    const bool ttl = kind == L1_NEGATIVE ? (load->own & CACHE_GIVEN_NEGATIVE) != 0 ||
+                                               ld->negative_ttl_ms != load->negative_ttl_ms
+                                         : (load->own & CACHE_GIVEN_TTL) != 0 ||
+                                               ld->ttl_ms != load->ttl_ms;
+    if (ttl) { given |= CACHE_GIVEN_TTL; }
+    if (ld->stale_ms != load->stale_ms) { given |= CACHE_GIVEN_STALE; }
+    return (uint8_t)given;
+}
+
+/* Plan the entry: `own` from the options of the load, or what a lease was fulfilled with; then ask
+ * the policy of the namespace. Return NULL if it refuses the entry. */
+static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int64_t ttl_ms,
+                                      cache_plan *own)
+{
+    const cache_load_plan *load = ld->call->p;
+    cache_plan *plan = ld->given != NULL ? ld->given : own;
+    l1_put_spec *p = &plan->spec;
+    if (plan == own) {
+        memset(plan, 0, sizeof *plan);
+        plan->ttl_ms = ttl_ms;
+        plan->most_ms = BASE_NEVER_MS;
+        plan->now_ms = ld->call->now_ms;
+        plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : load->n[CACHE_JITTER_PCT];
+        plan->jitter_mode = load->n[CACHE_JITTER_MODE];
+        plan->policed = true;
+        plan->given = cache_publish_given(ld, kind);
+        plan->stale_ms = ld->stale_ms;
+        p->flags = cache_carried(base_load_rlx(&ld->call->c->carries));
+        p->tag_fps = ld->fps;
+        p->tag_count = ld->tag_count;
+        p->tag_text = ld->tag_text;
+    }
+    p->kind = (uint8_t)kind;
+    p->stale_ms = cache_stale_window(ld);
+    if (cache_plan_judge(ld->call->c, &ld->call->k, plan) != CELLAR_OK) { return NULL; }
+    if (kind == L1_VALUE) { ld->ttl_ms = plan->ttl_ms; }
+    if (p->tag_fps != ld->fps) { /* tags of fulfill, or of the policy */
+        ld->tag_count = p->tag_count;
+        if (p->tag_count != 0) { memcpy(ld->fps, p->tag_fps, p->tag_count * sizeof ld->fps[0]); }
+    }
+    return plan;
+}
+
+/* Complete the entry: its deadline and all its tags. */
+static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan *plan)
+{
+    const cellar *c = ld->call->c;
+    l1_put_spec *p = &plan->spec;
+    p->deadline_ms = cache_plan_deadline(c, plan, ld->call->k.hash);
+    if (ld->run != NULL) { /* not longer than its dependencies */
+        p->deadline_ms = BASE_MIN(p->deadline_ms, cache_run_until(ld->run));
+    }
     p->tag_fps = ld->fps;
     p->tag_count = ld->list_count;
     p->tag_born = ld->tag_born;
     /* Without epochs of the tier a later life of the store would believe the tags. */
-    if (ld->list_count != ld->tag_count && s->tier != NULL && s->tag_life == 0) {
+    if (ld->list_count != ld->tag_count && cache_tier_of(c) != NULL && c->store->tag_life == 0) {
         p->l2_addr = CACHE_NOT_ON_DISK;
     }
+    return p;
 }
 
-/* Mark the outcome as tagged. Callers after the end of a tag do not use it. */
-static void cache_outcome_said(const struct cellar_load *ld, flight_outcome *o)
+/* Set the cost of a loaded value, and its birth if it may be refreshed early. */
+static void cache_publish_cost(const struct cellar_load *ld, l1_put_spec *p)
 {
-    if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
-}
-
-static int64_t cache_stale_window(const struct cellar_load *ld, int64_t ttl_ms)
-{
-    if (ttl_ms == BASE_NEVER_MS) { return 0; }
-    return ld->has_stale ? ld->stale_ms : ld->call->p.stale_ms;
-}
-
-CELLAR_PRIVATE void cache_publish_value(struct cellar_load *ld, flight_bytes *value,
-                                        flight_outcome *o)
-{
-    cache_call *call = ld->call;
-    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
-    cache_filter_found(call->c, call->k.bytes, call->k.len);
-    value->user_flags = ld->user_flags;
-    cache_record_settle(ld, o);
-    cache_outcome_said(ld, o);
-    o->phase = FLIGHT_OK;
-    o->value = value;
-    o->deadline_ms = base_add_sat(call->now_ms, ttl);
-    if (!cache_keeps(ld) || ttl == 0) {
-        if (ld->unrecorded) { stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1); }
-        o->flags |= FLIGHT_NOT_STORED;
-        return;
-    }
-    const bool early = (call->p.eager_refresh_pct | call->p.xfetch) != 0 && ttl != BASE_NEVER_MS;
+    const cache_call *call = ld->call;
+    const bool early = cache_load_early(call->p) && ld->ttl_ms != BASE_NEVER_MS;
     const uint64_t took_us = ld->ns / 1000;
     uint32_t cost_us = ld->cost_us;
     stats_add(cache_mine(call->c), STATS_LOAD_COST, cost_us != 0 ? cost_us : took_us);
     if (cost_us == 0 && early) { cost_us = (uint32_t)BASE_MIN(took_us, UINT32_MAX) | 1u; }
-    cache_plan plan;
-    cache_publish_plan(ld, ttl, &plan);
-    l1_put_spec *p = &plan.spec;
+    p->cost = cache_cost_code(cost_us);
+    p->flags |= early ? L1_WANT_BORN : 0u;
+}
+
+/* Store the loaded value and fill the outcome, which owns `value` then. */
+static void cache_publish_value(struct cellar_load *ld, flight_bytes *value, flight_outcome *o)
+{
+    cache_call *call = ld->call;
+    cache_plan own;
+    cache_filter_found(call->c, call->k.bytes, call->k.len);
+    value->user_flags = ld->user_flags;
+    cache_plan *plan =
+        cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
+    cache_record_settle(ld, o);
+    o->phase = FLIGHT_OK;
+    o->value = value;
+    o->deadline_ms = base_add_sat(call->now_ms, ld->ttl_ms);
+    if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL || plan->ttl_ms == 0) {
+        if (ld->unrecorded) { stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1); }
+        o->flags |= FLIGHT_NOT_STORED;
+        return;
+    }
+    l1_put_spec *p = cache_publish_spec(ld, plan);
+    if (ld->given == NULL) { cache_publish_cost(ld, p); }
     p->value = value->data;
     p->value_len = value->len;
-    p->stale_ms = cache_stale_window(ld, ttl);
     p->user_flags = ld->user_flags;
-    p->cost = cache_cost_code(cost_us);
-    p->flags |= (early ? L1_WANT_BORN : 0u) | cache_carried(base_load_rlx(&call->c->carries));
-    cache_publish_tags(ld, p);
     o->deadline_ms = p->deadline_ms;
     (void)cache_publish(ld, p, o);
 }
 
-CELLAR_PRIVATE void cache_publish_none(struct cellar_load *ld, flight_outcome *o)
+static void cache_publish_none(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
-    int64_t ttl = ld->has_negative ? ld->negative_ttl_ms : call->p.negative_ttl_ms;
-    if (call->p.no_negative) { ttl = 0; }
+    int64_t ttl = ld->negative_ttl_ms;
+    cache_plan own;
+    if (call->p->n[CACHE_NO_NEGATIVE] != 0 && ld->given == NULL) { ttl = 0; }
+    cache_plan *plan =
+        cache_keeps(ld) ? cache_publish_plan(ld, L1_NEGATIVE, BASE_MAX(ttl, 1), &own) : NULL;
     cache_record_settle(ld, o);
-    cache_outcome_said(ld, o);
     o->phase = FLIGHT_NONE;
-    if (!cache_keeps(ld)) { return; }
-    if (ttl == 0 && !call->old_current) { return; } /* no value that would be served further */
-    cache_plan plan;
-    cache_publish_plan(ld, BASE_MAX(ttl, 1), &plan);
-    if (ttl == 0) { plan.spec.deadline_ms = call->now_ms; } /* dead immediately; replaces the old
-                                                             * value */
-    plan.spec.kind = (uint8_t)L1_NEGATIVE;
-    plan.spec.flags |= cache_carried(base_load_rlx(&call->c->carries));
-    cache_publish_tags(ld, &plan.spec);
-    (void)cache_publish(ld, &plan.spec, o);
+    /* without a TTL only to replace a value that would be served further */
+    if (!cache_keeps(ld) || plan == NULL || (ttl == 0 && !call->old_current)) { return; }
+    l1_put_spec *p = cache_publish_spec(ld, plan);
+    if (ttl == 0) { p->deadline_ms = call->now_ms; } /* dead immediately */
+    p->stale_ms = 0;
+    (void)cache_publish(ld, p, o);
 }
 
 /* ---- not modified ---- */
@@ -183,25 +213,15 @@ static uint32_t cache_retry_field(int64_t retry_at_ms, int64_t expires_ms)
     return d == 0 ? 1u : (uint32_t)(int32_t)d;
 }
 
-static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
+static cellar_err cache_renew(struct cellar_load *ld, l1_renewal *r, bool retagged)
 {
-    cellar *c = ld->call->c;
     const flight_key fk = flight_key_of(ld->f);
-    const l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
+    l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
     BASE_POINT("flight.publish");
-    if (!cache_is_observed(c->store)) { return l1_renew(c->l1, &k, r, NULL); }
-    cache_frame frame;
-    const cache_urge urge = cache_urge_of(c, false);
-    cache_change_begin(&frame, false, false);
-    frame.below = urge != CACHE_LATER;
-    const cellar_err err = l1_renew(c->l1, &k, r, NULL);
-    if (err == CELLAR_OK && urge != CACHE_LATER) {
-        (void)cache_change_stored(c, &frame, &k, NULL, urge); /* counted there; the value is
-                                                               * returned anyway */
-    } else {
-        cache_change_end(c, &frame, &k);
-    }
-    return err;
+    cache_change ch = { .c = ld->call->c, .k = &k, .kind = CACHE_RENEW,
+                        .flags = retagged ? CACHE_RETAGGED : 0u, .renewal = r };
+    r->was_ms = &ch.was_ms;
+    return cache_change_run(&ch);
 }
 
 static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
@@ -234,33 +254,30 @@ static bool cache_same_tags(struct cellar_load *ld, flight_outcome *o, bool *mor
     return true;
 }
 
-CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
+/* Renew the old value: in place, or from our copy if it was evicted meanwhile. Do not store the
+ * copy if it had tags, one of which may have ended it, or dependencies, which may be forgotten with
+ * the entry. */
+static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
-    const int64_t ttl = ld->has_ttl ? ld->ttl_ms : call->p.ttl_ms;
-    cache_plan plan;
+    cache_plan own;
     bool more = false;
     ld->user_flags = call->found.user_flags;
     cache_outcome_found(call, o);
+    cache_plan *plan =
+        cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
     const bool kept = cache_same_tags(ld, o, &more);
-    if (!cache_keeps(ld) || ttl == 0) {
+    if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL) {
+        ld->no_store = ld->no_store || plan == NULL;
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }
-    cache_outcome_said(ld, o);
-    cache_publish_plan(ld, ttl, &plan);
-    int64_t was_ms = 0;
-    const l1_renewal r = { .times = true, .deadline_ms = plan.spec.deadline_ms,
-                           .stale_ms = cache_stale_window(ld, ttl), .tag_fps = ld->fps,
-                           .tag_count = ld->list_count, .tag_born = ld->tag_born,
-                           .was_ms = &was_ms };
-    const bool deps = call->c->store->deps != NULL;
-    const cellar_err err = kept ? cache_renew(ld, &r) : CELLAR_E_SPACE;
+    const l1_put_spec *p = cache_publish_spec(ld, plan);
+    l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms,
+                     .stale_ms = p->stale_ms, .tag_fps = p->tag_fps,
+                     .tag_count = p->tag_count, .tag_born = p->tag_born };
+    const cellar_err err = kept ? cache_renew(ld, &r, more) : CELLAR_E_SPACE;
     if (ld->list_count != 0) { o->identity = cache_deps_identity(ld->fps, ld->list_count); }
-    /* Dependants took over the later end and not these tags. */
-    if (err == CELLAR_OK && deps && (more || r.deadline_ms < was_ms)) {
-        cache_deps_changed(call->c->store, call->k.hash, call->k.generation);
-    }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
         if (call->found.tag_count != 0 || (err == CELLAR_MISS && ld->run != NULL)) {
             ld->no_store = true;
@@ -270,7 +287,7 @@ CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o
     }
     o->phase = FLIGHT_OK;
     o->value = flight_bytes_ref(call->old);
-    o->deadline_ms = plan.spec.deadline_ms;
+    o->deadline_ms = p->deadline_ms;
     if (err != CELLAR_OK) {
         o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
         stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1);
@@ -282,13 +299,13 @@ CELLAR_PRIVATE void cache_publish_same(struct cellar_load *ld, flight_outcome *o
 /* Return the pause: error_ttl doubled for each failure in a row, upper half at random. */
 static int64_t cache_backoff_ms(const struct cellar_load *ld, uint32_t fails)
 {
-    const cache_load_plan *p = &ld->call->p;
+    const cache_load_plan *p = ld->call->p;
     const unsigned shift = BASE_MIN(fails - 1, 40u);
-    int64_t span = p->error_ttl_ms;
-    for (unsigned i = 0; i < shift && span < p->error_max_ms; i++) {
+    int64_t span = p->ms[CACHE_ERROR_TTL];
+    for (unsigned i = 0; i < shift && span < p->ms[CACHE_ERROR_MAX]; i++) {
         span = base_add_sat(span, span);
     }
-    span = BASE_MIN(span, p->error_max_ms);
+    span = BASE_MIN(span, p->ms[CACHE_ERROR_MAX]);
     uint64_t draw = base_mix64(ld->call->k.hash ^ ld->call->c->hash_key->secret[0] ^
                                base_mix64((uint64_t)ld->call->now_ms));
     uint64_t high = (uint64_t)(span - span / 2) + 1;
@@ -308,7 +325,7 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, fli
     p.kind = (uint8_t)L1_ERROR;
     p.fails = (uint8_t)fails;
     /* It outlives its pause, so that the next failure counts further. */
-    p.deadline_ms = base_add_sat(o->retry_at_ms, call->p.error_max_ms);
+    p.deadline_ms = base_add_sat(o->retry_at_ms, call->p->ms[CACHE_ERROR_MAX]);
     p.retry_at = cache_retry_field(o->retry_at_ms, p.deadline_ms);
     p.loader_code = (uint32_t)loader_err;
     flight_outcome stored = { .phase = FLIGHT_FAILED };
@@ -316,10 +333,16 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, fli
     o->flags |= FLIGHT_FINAL;
 }
 
+CELLAR_PRIVATE bool cache_error_is_ours(int32_t code)
+{
+    return code == CELLAR_E_CANCELLED || code == CELLAR_E_DEADLOCK || code == CELLAR_E_TIMEOUT ||
+           code == CELLAR_E_LIMIT || code == CELLAR_E_DEPTH || code == CELLAR_E_CLOSED;
+}
+
 static bool cache_keeps_failure(const struct cellar_load *ld, int32_t loader_err)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    return (ld->call->p.flags & no) == 0 && !cache_is_off(ld->call->c) &&
+    return (ld->call->p->flags & no) == 0 && !cache_is_off(ld->call->c) &&
            (ld->failed || !cache_error_is_ours(loader_err));
 }
 
@@ -329,13 +352,13 @@ CELLAR_PRIVATE void cache_keep_failure(struct cellar_load *ld, int32_t loader_er
     cache_call *call = ld->call;
     if (!cache_keeps_failure(ld, loader_err)) { return; }
     if (call->old_current) {
-        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms :
-            call->p.retry_throttle_ms;
+        const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms
+                                                      : call->p->ms[CACHE_THROTTLE];
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
-        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
-                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
-        (void)cache_renew(ld, &r); /* vetoed, gone or no room: no pause then */
-    } else if (call->p.error_ttl_ms > 0) {
+        l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
+                         .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
+        (void)cache_renew(ld, &r, false); /* vetoed, gone or no room: no pause then */
+    } else if (call->p->ms[CACHE_ERROR_TTL] > 0) {
         cache_remember_error(ld, loader_err, o);
     }
 }
@@ -358,9 +381,10 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
     cache_keep_failure(ld, loader_err, o);
 }
 
-/* ---- answer ---- */
+/* ---- result ---- */
 
-CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *o)
+/* Answer the leader with the result in the outcome. */
+static void cache_answer_loaded(struct cellar_load *ld, const flight_outcome *o)
 {
     cache_call *call = ld->call;
     call->identity = o->identity;
@@ -376,4 +400,16 @@ CELLAR_PRIVATE void cache_answer_loaded(struct cellar_load *ld, flight_outcome *
     }
     if ((o->flags & FLIGHT_NOT_STORED) != 0) { call->result_flags |= CELLAR_RESULT_NOT_STORED; }
     if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_INVALIDATED; }
+}
+
+CELLAR_PRIVATE void cache_publish_result(struct cellar_load *ld, flight_outcome *o)
+{
+    flight_bytes *value = ld->r.value;
+    ld->r.value = NULL;
+    switch (ld->r.said) {
+    case CACHE_REPORTED_NONE: cache_publish_none(ld, o); break;
+    case CACHE_REPORTED_SAME: cache_publish_same(ld, o); break;
+    default: cache_publish_value(ld, value, o); break;
+    }
+    cache_answer_loaded(ld, o);
 }

@@ -10,34 +10,43 @@
 #include "cache/types.h"
 #include "load/flight.h"
 
-typedef struct cache_load_plan { /* merged options of call, namespace and store */
+typedef struct cache_load_plan { /* merged options of call, namespace and store; kept by a lease */
+    int64_t ms[CACHE_LOAD_TIMES];    /* ms; errors: 0: not kept; SOFT 0: off */
+    uint32_t n[CACHE_LOAD_NUMBERS];  /* 0: off */
     int64_t ttl_ms, negative_ttl_ms; /* ms; BASE_NEVER_MS: none */
-    int64_t error_ttl_ms, error_max_ms; /* ms; 0: errors are not kept */
-    int64_t stale_ms, retry_throttle_ms, soft_timeout_ms, hard_timeout_ms, wait_timeout_ms,
-        fallback_ttl_ms;
-    uint32_t jitter_pct, jitter_mode, handovers, takeovers;
-    uint32_t eager_refresh_pct, xfetch; /* 0: off */
+    int64_t stale_ms, fallback_ttl_ms;
     uint32_t flags;
-    bool no_negative, no_wait;
+    bool given;                      /* the call has options */
+    uint8_t own;                     /* CACHE_GIVEN_...: times that the call sets */
     cellar_breaker *breaker;         /* NULL: none */
+    cellar_fallback fallback[CELLAR_FALLBACKS_MAX];
+    const cellar_bytes *default_value;
+    size_t ctx_bytes;
+    void *(*ctx_retain)(void *ctx);
+    void (*ctx_release)(void *ctx);
 } cache_load_plan;
 
-typedef struct cache_call { /* one call; on the stack of the caller, or beside a job */
+typedef struct cache_call { /* one call; on the stack of the caller, or in a bulk load */
     cellar *c;
+    flight_table *t;            /* NULL: no memory for it */
+    const void *key;            /* bytes of the caller; while it leads, k has those of the flight */
     l1_key k;
-    const cellar_load_opts *o;  /* converted to the size of this library; NULL: none */
-    cache_load_plan p;
+    const cache_load_plan *p;
     cellar_loader_fn fn;
     void *ctx;
     cache_job *job;             /* background job; NULL: call of a thread */
-    bool namespace_loader;           /* fn and ctx belong to the namespace */
+    bool namespace_loader;      /* fn and ctx belong to the namespace */
+    bool asks;                  /* the tier answers later: never wait for it */
     bool only_join;             /* soft wait: the call never leads */
+    bool soft_over;             /* the soft wait has ended */
+    bool no_retry;              /* the next failure is the answer */
     bool audit;                 /* the filter said "never": this load checks it */
     bool instead;               /* the source failed recently or in the joined flight: */
                                 /* run the fallbacks instead of the loader; */
     cellar_err failed;          /* answer if the fallbacks bring nothing */
     int64_t hold_ms;            /* earliest end of what is stored now, ms; 0: any */
     int cancel;                 /* cancel state of the caller, for the loader */
+    bool entered;               /* counted in `loading`; cancellation is off */
     flight_bytes *old;          /* value found: stale, or fresh with an early refresh */
     l1_info found;              /* entry of the last look; undefined after MISS */
     bool old_current;           /* L1 had `old` at the second look */
@@ -52,6 +61,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or beside a
     uint32_t source, result_flags;
     int32_t loader_err;
     int64_t retry_at_ms, deadline_ms, born_ms; /* unknown: 0, BASE_NEVER_MS, -1 */
+    uint64_t tag_epoch;         /* of tags, at the last enter */
     uint64_t identity, old_identity; /* cache_deps_identity of the answer, and of `old` */
     uint64_t deps_epoch, looked; /* of dependencies: at the last enter; before the last look */
     uint64_t load_us;
@@ -62,7 +72,7 @@ struct cache_job { /* a background load */
     cache_job *next;      /* QUEUE */
     flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
     cellar *namespace;    /* one ref */
-    cache_load_plan p;
+    cache_load_plan p;    /* without fallbacks and default value */
     cellar_loader_fn fn;
     void *ctx;
     void (*release)(void *ctx);
@@ -71,15 +81,16 @@ struct cache_job { /* a background load */
 };
 
 typedef struct cache_run cache_run;
+struct cache_plan;
 
 enum { CACHE_REPORTED_NOTHING, CACHE_REPORTED_VALUE, CACHE_REPORTED_NONE, CACHE_REPORTED_SAME };
 
-typedef struct cache_item { /* result of a bulk loader for one key */
+typedef struct cache_item { /* result of a loader for one key */
     flight_bytes *value;
     uint8_t said;
     bool twice;
-    int32_t loader_err;    /* not 0: failed */
-    cellar_err setter_err; /* error of a setter */
+    int32_t loader_err;    /* of a bulk loader; not 0: failed */
+    cellar_err setter_err; /* error of a setter: E_TOOBIG, E_NOMEM */
 } cache_item;
 
 struct cellar_buf { /* buffer of an update (charged to the store) or of a load (not charged) */
@@ -88,34 +99,32 @@ struct cellar_buf { /* buffer of an update (charged to the store) or of a load (
     unsigned char *room;      /* update: bytes on its stack */
     size_t len, cap;
     cellar_err failed;        /* first failure; ends the update or load */
-    struct cellar_load *load; /* NULL: update; else its value holds the bytes */
+    struct cellar_load *load; /* NULL: update; else its result holds the bytes */
 };
 
-struct cellar_load { /* results of the loader; on the stack of the leader */
+struct cellar_load { /* a led flight and the results of its loader; on the stack of the leader */
     cache_call *call;
-    flight_table *t;
     flight *f;
     void (*left)(struct cellar_load *ld); /* called if the thread ends inside the loader */
-    void *host; /* for `left` and `lost`: bytes that belong to the load, or a whole bulk */
-    void (*lost)(flight_will *will); /* NULL: load of one key */
-    flight_bytes *value;   /* also kept as draft of the flight */
-    uint8_t said;
-    bool twice, no_store, failed;
-    bool has_ttl, has_negative, has_stale;
-    cellar_err setter_err; /* error of a setter: E_TOOBIG, E_NOMEM */
+    void *bulk;            /* for `left`: the whole bulk load */
+    bool led;              /* the flight is begun with flight_lead_begin */
+    bool refused;          /* the loader may not run: by the breaker, or call->instead */
+    cache_item r;
+    bool no_store, failed;
     int32_t loader_err;
     uint32_t fail_flags, cost_us, user_flags;
     int64_t retry_after_ms;
-    int64_t ttl_ms, negative_ttl_ms, stale_ms;
+    int64_t ttl_ms, negative_ttl_ms, stale_ms; /* of the plan, else of the loader */
     uint32_t tag_count, list_count; /* tags of the user; with dependencies */
     uint64_t tag_born;
     uint64_t fps[BASE_TAGS_MAX];
+    const cellar_bytes *tag_text; /* texts of the tags, kept by the flight; NULL: not known */
+    struct cache_plan *given; /* fulfilled lease: how its value is stored; NULL: by the call */
     cellar_breaker *breaker; /* breaker of the open pass; NULL: none */
     uint32_t pass;
     bool no_disk;          /* fallback result: never written to disk */
     bool unrecorded;       /* its reads were not recorded: not stored */
     cache_run *run;        /* record of its reads; NULL: none; its flights own it */
-    flight *noted;         /* innermost led flight */
     cellar_err returned;   /* result of the loader */
     cellar_buf buf;        /* of cellar_load_buf; its load is set while it is used */
     uint64_t ns;           /* run time of the loader, ns */
@@ -129,8 +138,7 @@ struct cellar_load { /* results of the loader; on the stack of the leader */
 /* End a flight without an outcome: waiters look again, or take over. */
 BASE_INLINE void cache_flight_cancel(flight_table *t, flight *f)
 {
-    static const flight_outcome cancelled = { .phase = FLIGHT_CANCELLED };
-    flight_end(t, f, &cancelled);
+    flight_end(t, f, &FLIGHT_HANDS_OVER);
 }
 
 #endif

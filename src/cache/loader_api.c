@@ -3,8 +3,7 @@
  * loader_api: calls of a loader: its result, options of the result, questions.
  *
  * INVARIANTS Exactly one result: a second one drops both. Given bytes are freed exactly once, with
- *            their last ref, or here if they are refused. Until the loader returns, the flight
- *            keeps them, too: a lost leader frees them with the flight.
+ *            their last ref, or here if they are refused.
  * LOCKING    None; a cellar_load belongs to the thread that runs its loader. */
 #include "cache/loader_api.h"
 
@@ -15,83 +14,106 @@
 
 /* ---- results ---- */
 
-CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len)
+/* Return the result of a loader of one key; NULL: there is none. */
+static cache_item *cache_result_of(cellar_load *ld)
 {
-    if (value == NULL && value_len != 0) { return CELLAR_E_INVAL; }
-    return value_len > l1_max_value(c->l1) ? CELLAR_E_TOOBIG : CELLAR_OK;
+    return ld == NULL || ld->many != NULL ? NULL : &ld->r;
+}
+
+static cache_item *cache_item_of(cellar_load *ld, size_t index)
+{
+    return ld == NULL || ld->many == NULL || index >= ld->item_count ? NULL : &ld->item[index];
 }
 
 /* Begin one more result. E_RESULT_TWICE drops the first one. */
-static cellar_err cache_report(cellar_load *ld, uint8_t what)
+static cellar_err cache_report(cache_item *it, uint8_t what)
 {
-    if (ld == NULL || ld->many != NULL) { return CELLAR_E_INVAL; }
-    if (ld->said == CACHE_REPORTED_NOTHING && !ld->twice) {
-        ld->said = what;
+    if (it == NULL) { return CELLAR_E_INVAL; }
+    if (it->said == CACHE_REPORTED_NOTHING && !it->twice && it->loader_err == 0) {
+        it->said = what;
         return CELLAR_OK;
     }
-    ld->twice = true;
-    flight_draft(ld->f, NULL);
-    flight_bytes_drop(ld->value);
-    ld->value = NULL;
+    it->twice = true;
+    flight_bytes_drop(it->value);
+    it->value = NULL;
     return CELLAR_E_RESULT_TWICE;
 }
 
-static cellar_err cache_report_error(cellar_load *ld, cellar_err err)
+static cellar_err cache_report_error(cache_item *it, cellar_err err)
 {
-    if (ld->said == CACHE_REPORTED_VALUE) { ld->said = CACHE_REPORTED_NOTHING; }
-    ld->setter_err = err;
+    if (it->said == CACHE_REPORTED_VALUE) { it->said = CACHE_REPORTED_NOTHING; }
+    it->setter_err = err;
     return err;
 }
 
-/* Allocate a value result. Return NULL with *err if it is refused. */
-static flight_bytes *cache_report_value(cellar_load *ld, const void *value, size_t value_len,
-                                     cellar_err *err)
+/* Report a value: `value` copied, or with a `free_fn` taken over. NULL: room for it. */
+static cellar_err cache_report_value(cellar_load *ld, cache_item *it, void *value,
+                                     size_t value_len, void (*free_fn)(void *, void *), void *ctx)
 {
-    *err = cache_report(ld, CACHE_REPORTED_VALUE);
-    if (*err != CELLAR_OK) { return NULL; }
-    *err = cache_load_room(ld->call->c, value, value_len);
-    flight_bytes *b = NULL;
-    if (*err == CELLAR_OK) {
-        b = flight_bytes_new(&ld->call->c->store->hooks, value_len);
-        if (b == NULL) { *err = CELLAR_E_NOMEM; }
+    const cellar_err err = cache_report(it, CACHE_REPORTED_VALUE);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks *hooks = &ld->call->c->store->hooks;
+    if (value_len > l1_max_value(ld->call->c->l1)) {
+        return cache_report_error(it, CELLAR_E_TOOBIG);
     }
-    if (b == NULL) {
-        if (*err == CELLAR_E_INVAL) { ld->said = CACHE_REPORTED_NOTHING; }
-        if (*err != CELLAR_E_INVAL) { (void)cache_report_error(ld, *err); }
-        return NULL;
-    }
-    ld->value = b;
-    flight_draft(ld->f, b);
-    return b;
+    it->value = free_fn != NULL ? flight_bytes_give(hooks, value, value_len, free_fn, ctx)
+                                : flight_bytes_new(hooks, value_len);
+    if (it->value == NULL) { return cache_report_error(it, CELLAR_E_NOMEM); }
+    return CELLAR_OK;
+}
+
+static cellar_err cache_report_copy(cellar_load *ld, cache_item *it, const void *value,
+                                    size_t value_len)
+{
+    if (value == NULL && value_len != 0) { return CELLAR_E_INVAL; }
+    const cellar_err err = cache_report_value(ld, it, NULL, value_len, NULL, NULL);
+    if (err == CELLAR_OK && value_len != 0) { memcpy(it->value->data, value, value_len); }
+    return err;
 }
 
 CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len)
 {
-    cellar_err err;
-    flight_bytes *b = cache_report_value(load, value, value_len, &err);
-    if (b != NULL && value_len != 0) { memcpy(b->data, value, value_len); }
+    return cache_report_copy(load, cache_result_of(load), value, value_len);
+}
+
+CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
+                                             size_t value_len)
+{
+    return cache_report_copy(load, cache_item_of(load, index), value, value_len);
+}
+
+CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index)
+{
+    return cache_report(cache_item_of(load, index), CACHE_REPORTED_NONE);
+}
+
+CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err)
+{
+    cache_item *it = cache_item_of(load, index);
+    if (loader_err == 0) { return CELLAR_E_INVAL; }
+    const cellar_err err = cache_report(it, CACHE_REPORTED_NOTHING);
+    if (err == CELLAR_OK) { it->loader_err = loader_err; }
     return err;
 }
 
 CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, void **value)
 {
-    cellar_err err;
+    cache_item *it = cache_result_of(load);
     if (value == NULL) { return CELLAR_E_INVAL; }
     *value = NULL;
-    flight_bytes *b = cache_report_value(load, "", value_len, &err);
-    if (b == NULL) { return err; }
-    if (value_len != 0) { memset(b->data, 0, value_len); }
-    *value = b->data;
+    const cellar_err err = cache_report_value(load, it, NULL, value_len, NULL, NULL);
+    if (err != CELLAR_OK) { return err; }
+    if (value_len != 0) { memset(it->value->data, 0, value_len); }
+    *value = it->value->data;
     return CELLAR_OK;
 }
 
 CELLAR_PRIVATE void cache_load_setter_failed(struct cellar_load *ld, cellar_err err)
 {
-    if (ld->value == NULL) { return; }
-    flight_draft(ld->f, NULL);
-    flight_bytes_drop(ld->value);
-    ld->value = NULL;
-    (void)cache_report_error(ld, err);
+    if (ld->r.value == NULL) { return; }
+    flight_bytes_drop(ld->r.value);
+    ld->r.value = NULL;
+    (void)cache_report_error(&ld->r, err);
 }
 
 static void cache_buf_free(void *value, void *ctx)
@@ -102,22 +124,20 @@ static void cache_buf_free(void *value, void *ctx)
 
 CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
 {
-    if (load == NULL || load->many != NULL) { return NULL; }
-    if (load->buf.load == load && (load->value != NULL || load->buf.failed != CELLAR_OK)) {
+    cache_item *it = cache_result_of(load);
+    if (it == NULL) { return NULL; }
+    if (load->buf.load == load && (it->value != NULL || load->buf.failed != CELLAR_OK)) {
         return &load->buf;
     }
-    if (cache_report(load, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
+    if (cache_report(it, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
     cache_store *s = load->call->c->store;
     unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);
-    flight_bytes *b = block != NULL
-                          ? flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL) : NULL;
-    if (b == NULL) {
+    if (block != NULL) { it->value = flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL); }
+    if (it->value == NULL) {
         cellar_free(block);
-        (void)cache_report_error(load, CELLAR_E_NOMEM);
+        (void)cache_report_error(it, CELLAR_E_NOMEM);
         return NULL;
     }
-    load->value = b;
-    flight_draft(load->f, b);
     load->buf = (cellar_buf){ .store = s, .bytes = block, .cap = CACHE_LOAD_BUF_LEAST,
                               .load = load };
     return &load->buf;
@@ -127,33 +147,20 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
                                        void (*free_fn)(void *value, void *ctx), void *ctx)
 {
     if (free_fn == NULL || value == NULL) { return CELLAR_E_INVAL; }
-    cellar_err err = cache_report(load, CACHE_REPORTED_VALUE);
-    flight_bytes *b = NULL;
-    if (err == CELLAR_OK) {
-        err = cache_load_room(load->call->c, value, value_len);
-        if (err == CELLAR_OK) {
-            b = flight_bytes_give(&load->call->c->store->hooks, value, value_len, free_fn, ctx);
-            if (b == NULL) { err = CELLAR_E_NOMEM; }
-        }
-        if (b == NULL) { (void)cache_report_error(load, err); }
-    }
-    if (b == NULL) {
-        free_fn(value, ctx);
-        return err;
-    }
-    load->value = b;
-    flight_draft(load->f, b);
-    return CELLAR_OK;
+    const cellar_err err =
+        cache_report_value(load, cache_result_of(load), value, value_len, free_fn, ctx);
+    if (err != CELLAR_OK) { free_fn(value, ctx); }
+    return err;
 }
 
 CELLAR_API cellar_err cellar_load_absent(cellar_load *load)
 {
-    return cache_report(load, CACHE_REPORTED_NONE);
+    return cache_report(cache_result_of(load), CACHE_REPORTED_NONE);
 }
 
 CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load)
 {
-    return cache_report(load, CACHE_REPORTED_SAME);
+    return cache_report(cache_result_of(load), CACHE_REPORTED_SAME);
 }
 
 CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
@@ -175,7 +182,6 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 CELLAR_API cellar_err cellar_load_set_ttl(cellar_load *load, int64_t ttl_ms)
 {
     if (load == NULL || ttl_ms < 0) { return CELLAR_E_INVAL; }
-    load->has_ttl = true;
     load->ttl_ms = ttl_ms;
     return CELLAR_OK;
 }
@@ -183,7 +189,6 @@ CELLAR_API cellar_err cellar_load_set_ttl(cellar_load *load, int64_t ttl_ms)
 CELLAR_API cellar_err cellar_load_set_negative_ttl(cellar_load *load, int64_t ttl_ms)
 {
     if (load == NULL || ttl_ms < 0) { return CELLAR_E_INVAL; }
-    load->has_negative = true;
     load->negative_ttl_ms = ttl_ms;
     return CELLAR_OK;
 }
@@ -192,9 +197,28 @@ CELLAR_API cellar_err cellar_load_set_stale(cellar_load *load, int64_t stale_ms)
 {
     if (load == NULL || stale_ms < 0) { return CELLAR_E_INVAL; }
     if (stale_ms > CACHE_WINDOW_MAX) { return CELLAR_E_RANGE; }
-    load->has_stale = true;
     load->stale_ms = stale_ms;
     return CELLAR_OK;
+}
+
+/* Keep the texts of the tags with the flight, for the tier. Return false if no memory is left. */
+static bool cache_tags_keep(cellar_load *load, const cellar_bytes *tags, size_t tag_count)
+{
+    size_t bytes = tag_count * sizeof *tags;
+    for (size_t i = 0; i < tag_count; i++) { bytes += tags[i].len; }
+    flight_bytes *b = flight_bytes_new(&load->call->c->store->hooks, bytes);
+    if (b == NULL) { return false; }
+    cellar_bytes *text = (cellar_bytes *)(void *)b->data;
+    unsigned char *at = b->data + tag_count * sizeof *tags;
+    for (size_t i = 0; i < tag_count; i++) {
+        memcpy(at, tags[i].data, tags[i].len);
+        text[i] = (cellar_bytes){ at, tags[i].len };
+        at += tags[i].len;
+    }
+    flight_bytes_drop(flight_kept(load->f)); /* of an earlier call in this loader */
+    flight_keep(load->f, b);
+    load->tag_text = text;
+    return true;
 }
 
 CELLAR_API cellar_err cellar_load_set_tags(cellar_load *load, const cellar_bytes *tags,
@@ -207,6 +231,11 @@ CELLAR_API cellar_err cellar_load_set_tags(cellar_load *load, const cellar_bytes
         if (tags[i].data == NULL || tags[i].len == 0 || tags[i].len > CELLAR_TAG_MAX) {
             return CELLAR_E_INVAL;
         }
+    }
+    load->tag_text = NULL;
+    if (tag_count != 0 && cache_tier_of(load->call->c) != NULL && load->many == NULL &&
+        !cache_tags_keep(load, tags, tag_count)) {
+        return CELLAR_E_NOMEM;
     }
     const base_hash_key *key = load->call->c->hash_key;
     for (size_t i = 0; i < tag_count; i++) {
@@ -265,7 +294,7 @@ CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load)
 {
     if (load == NULL) { return 0; }
     const cache_call *call = load->call;
-    if (load->f == NULL) { return call->p.hard_timeout_ms; }
+    if (load->f == NULL) { return call->p->ms[CACHE_HARD]; }
     return BASE_MAX(flight_hard_at(load->f) - base_now_ms(&call->c->store->clock), 0);
 }
 
@@ -273,5 +302,5 @@ CELLAR_API bool cellar_load_cancelled(const cellar_load *load)
 {
     if (load == NULL || load->f == NULL) { return false; }
     bool alone;
-    return flight_is_detached(load->t, load->f, &alone) && alone;
+    return flight_is_detached(load->call->t, load->f, &alone) && alone;
 }

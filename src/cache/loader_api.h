@@ -6,8 +6,6 @@
 
 #include "cache/load_types.h"
 
-/* Check the length of one result. */
-CELLAR_PRIVATE cellar_err cache_load_room(const cellar *c, const void *value, size_t value_len);
 /* End the load with `err`, because writing its result failed. */
 CELLAR_PRIVATE void cache_load_setter_failed(struct cellar_load *ld, cellar_err err);
 

@@ -13,7 +13,7 @@
 #include "cache/lookup.h"
 
 #include "cache/bloom_guard.h"
-#include "cache/change.h"
+#include "cache/call.h"
 #include "cache/generation.h"
 #include "cache/stamp.h"
 #include "cache/tier_store.h"
@@ -31,7 +31,8 @@
  * looks and fork, and the child has no tier. */
 static bool cache_never_below(const cellar *c, const l1_key *k)
 {
-    return c->no_disk || c->store->tier == NULL || cache_nothing_below(c->store, k->hash);
+    const cache_tier *t = cache_tier_of(c);
+    return t == NULL || cache_nothing_below(t, k->hash);
 }
 
 /* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
@@ -52,9 +53,18 @@ static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned wai
     }
 }
 
-/* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
-static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
-                                 const cache_tier_meta *m, uint64_t expect, uint64_t globs)
+CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
+                                     uint64_t *globs)
+{
+    const uint64_t word = cache_stamp_watch(cache_stamp(s, hash));
+    *changes = CACHE_STAMP_CHANGES(word);
+    *globs = base_load_acq(&s->glob_epoch);
+    return !cache_stamp_holds(word, hash);
+}
+
+CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
+                                         size_t value_len, const cache_tier_meta *m,
+                                         uint64_t expect, uint64_t globs)
 {
     l1_put_spec p;
     memset(&p, 0, sizeof p);
@@ -73,7 +83,7 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     p.tag_count = m->tag_count;
     p.tag_born = m->tag_born;
     cache_frame f;
-    cache_change_begin(&f, true, false);
+    cache_frame_push(&f, c, true, false);
     f.expect = expect;
     f.globs = globs;
     cache_filter filter;
@@ -81,8 +91,11 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     const uint64_t read = base_thread_self()->tags_read;
     const cellar_err err = l1_put(c->l1, k, &p);
     base_thread_self()->tags_read = read; /* it may have judged entries to evict */
-    cache_change_end(c, &f, k); /* a back-fill raises no stamp */
+    cache_frame_pop(&f); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
+    if (err == CELLAR_OK && p.gone == L1_GONE_NOTHING) {
+        cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_IN);
+    }
     return err;
 }
 
@@ -92,10 +105,12 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
                                  size_t *value_len, cache_tier_meta *m)
 {
     const cache_store *s = c->store;
+    const cache_tier *t = cache_tier_of(c);
     const cache_tier_key key = cache_tier_key_of(c, k);
     memset(m, 0, offsetof(cache_tier_meta, tags));
     m->deadline_ms = BASE_NEVER_MS;
-    const cellar_err err = s->tier->get(s->tier->ctx, &key, buf, buf_cap, value_len, m);
+    if (t == NULL) { return CELLAR_MISS; }
+    const cellar_err err = t->get(t->ctx, &key, buf, buf_cap, value_len, m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     if (there && !base_clock_reached(&s->clock, m->deadline_ms)) { return err; }
     *value_len = 0;
@@ -106,7 +121,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
  * now. A callback inside the call of the tier may have forked: the child has no stamps. */
 static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t word, cellar_err err)
 {
-    if (BASE_LIKELY(err != CELLAR_MISS) || c->store->stamps == NULL) { return err; }
+    if (BASE_LIKELY(err != CELLAR_MISS) || !cache_has_stamps(c->store)) { return err; }
     const uint64_t now = base_load_acq(cache_stamp(c->store, k->hash));
     return CACHE_STAMP_CHANGES(now) == CACHE_STAMP_CHANGES(word) ? err : CELLAR_CONFLICT;
 }
@@ -188,16 +203,6 @@ CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
         base_yield(); /* lets the thread of the other change run */
     }
     return false;
-}
-
-BASE_COLD CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err)
-{
-    const bool hit = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
-    if (hit) {
-        base_log(&c->store->log, BASE_LOG_DEBUG, module, (int)err, "hit");
-    } else {
-        base_log(&c->store->log, BASE_LOG_INFO, module, (int)err, "miss");
-    }
 }
 
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,

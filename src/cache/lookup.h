@@ -20,11 +20,16 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
  * again. */
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, cache_tier_meta *m);
+/* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
+CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
+                                         size_t value_len, const cache_tier_meta *m,
+                                         uint64_t expect, uint64_t globs);
+/* Watch the key before the tier is asked. Return false if a change of it is pending. */
+CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
+                                     uint64_t *globs);
 /* Copy the entry from the tier into L1. Return true: ask L1 again. Return false: the tier has
  * nothing, or L1 has no room. Wait at most a few ms for a change that is on its way to the tier. */
 CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k);
-/* Log a read of one key: a hit at DEBUG, a miss at INFO. `module` names the call. */
-CELLAR_PRIVATE void cache_read_tell(const cellar *c, const char *module, cellar_err err);
 /* Ask the tier after a miss in L1, and set the outcome. */
 CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, stats_id *outcome);
@@ -32,7 +37,7 @@ CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf,
 /* Return whether the tier may have the key, after a miss of L1. */
 BASE_INLINE bool cache_may_lie_below(const cellar *c, const l1_key *k)
 {
-    return BASE_UNLIKELY(c->store->tier != NULL) &&
+    return BASE_UNLIKELY(cache_tier_of(c) != NULL) &&
            (BASE_LIKELY(base_load_acq(&c->bloom) == NULL) ||
             !cache_filter_is_never(c, k->bytes, k->len));
 }
@@ -55,7 +60,7 @@ BASE_ALWAYS_INLINE bool cache_asks_below(cellar *c, const l1_key *k)
 {
     return !(BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) &&
              cache_filter_never(c, k->bytes, k->len)) &&
-           BASE_UNLIKELY(c->store->tier != NULL);
+           BASE_UNLIKELY(cache_tier_of(c) != NULL);
 }
 
 #endif

@@ -14,6 +14,7 @@
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/refresh.h"
+#include "cache/tier_calls.h"
 
 BASE_SIZE_BEGIN
 
@@ -34,8 +35,7 @@ static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t 
     }
     const uint64_t since_ns = base_now_ns();
     const cellar_err err = l1_upkeep(s->l1, budget_us, removed);
-    const bool more = s->tier != NULL && s->tier->tick != NULL &&
-                      s->tier->tick(s->tier->ctx, budget_us);
+    const bool more = cache_tiers_tick(s, budget_us);
     const uint64_t took_ns = base_now_ns() - since_ns;
     stats_count(s->stats, STATS_TICK, 1);
     stats_count(s->stats, STATS_TICK_NS, took_ns);

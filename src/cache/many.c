@@ -9,13 +9,13 @@
  * INVARIANTS Each item gets the code of its single call. A failed item does not stop the others. Of
  *            equal keys the last set wins. */
 #include "cache/call.h"
-#include "cache/delete.h"
+#include "cache/change.h"
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
-#include "cache/set.h"
 #include "cache/tier_calls.h"
+#include "cache/talk.h"
 
 #define CACHE_GROUP 32u
 
@@ -27,11 +27,12 @@ static cellar_err cache_many_bad(cellar *c)
 /* ---- get ---- */
 
 typedef struct cache_tally { /* outcomes of one call, added to the counters once */
-    uint64_t hits, hits_l2, negative, misses;
+    uint64_t hits, hits_l2, negative, misses, too_long; /* too_long: of the hits, E_BUFFER */
 } cache_tally;
 
 static void cache_tally_note(cache_tally *t, cellar_err err, bool below)
 {
+    t->too_long += err == CELLAR_E_BUFFER;
     switch ((int)err) {
     case CELLAR_OK:
     case CELLAR_E_BUFFER: below ? t->hits_l2++ : t->hits++; break;
@@ -54,8 +55,8 @@ BASE_COLD static void cache_tally_tell(const cellar *c, const cache_tally *t)
 {
     const unsigned long long hits = t->hits + t->hits_l2;
     const unsigned long long misses = t->misses + t->negative;
-    base_log(&c->store->log, misses != 0 ? BASE_LOG_INFO : BASE_LOG_DEBUG, "get_many",
-             (int)(misses != 0 ? CELLAR_MISS : CELLAR_OK), "%llu hits, %llu misses", hits, misses);
+    cache_log(c, misses != 0 ? BASE_LOG_INFO : BASE_LOG_DEBUG, "get_many",
+              (int)(misses != 0 ? CELLAR_MISS : CELLAR_OK), "%llu hits, %llu misses", hits, misses);
 }
 
 static bool cache_get_item_bad(const cellar_get_item *it)
@@ -97,7 +98,7 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
             it->status = CELLAR_E_INVAL;
             continue;
         }
-        const bool below = it->status == CELLAR_MISS && c->store->tier != NULL;
+        const bool below = it->status == CELLAR_MISS && cache_tier_of(c) != NULL;
         if (below) {
             l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
             k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
@@ -124,7 +125,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
     if (hits != NULL) { *hits = 0; }
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_tally t = { 0, 0, 0, 0 };
+    cache_tally t = { 0, 0, 0, 0, 0 };
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
@@ -137,9 +138,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
     }
     cache_tally_add(c, &t);
     if (cache_talks(c)) { cache_tally_tell(c, &t); }
-    if (hits != NULL) {
-        for (size_t i = 0; i < count; i++) { *hits += items[i].status == CELLAR_OK; }
-    }
+    if (hits != NULL) { *hits = (size_t)(t.hits + t.hits_l2 - t.too_long); }
     return CELLAR_OK;
 }
 
@@ -167,9 +166,14 @@ static void cache_set_group(cellar *c, cellar_set_item *items, size_t n, cache_p
     if (used != 0) { l1_prefetch_many(c->l1, keys, used); }
     for (size_t i = 0; i < used; i++) {
         cellar_set_item *it = &items[item_of[i]];
-        plan->spec.value = it->value;
-        plan->spec.value_len = it->value_len;
-        it->status = cache_put(c, &keys[i], plan);
+        cache_plan own, *p = plan;
+        if (BASE_UNLIKELY((base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0)) {
+            own = *plan; /* the policy changes it for this key */
+            p = &own;
+        }
+        p->spec.value = it->value;
+        p->spec.value_len = it->value_len;
+        it->status = cache_put(c, &keys[i], p);
     }
 }
 
@@ -221,7 +225,9 @@ static void cache_del_group(cellar *c, cellar_delete_item *items, size_t n)
         item_of[used++] = (uint8_t)i;
     }
     if (used != 0) { l1_prefetch_many(c->l1, keys, used); }
-    for (size_t i = 0; i < used; i++) { items[item_of[i]].status = cache_del(c, &keys[i]); }
+    for (size_t i = 0; i < used; i++) {
+        items[item_of[i]].status = cache_delete(c, &keys[i], true);
+    }
 }
 
 CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, size_t count,

@@ -35,21 +35,6 @@ static bool cache_metric_name(void *ctx, uint32_t slot, stats_namespace_name *ou
     return there;
 }
 
-static bool cache_given_quota(const l1_share *q, stats_namespace_given id, uint64_t *out)
-{
-    switch (id) {
-    case STATS_NAMESPACE_QUOTA_ENTRIES: *out = q->entries; return true;
-    case STATS_NAMESPACE_QUOTA_BYTES: *out = q->bytes; return true;
-    case STATS_NAMESPACE_QUOTA_FLOOR: *out = q->floor; return true;
-    case STATS_NAMESPACE_QUOTA_CEILING: *out = q->ceiling; return q->ceiling != UINT64_MAX;
-    case STATS_NAMESPACE_QUOTA_BORROWED:
-        *out = q->bytes > q->floor ? q->bytes - q->floor : 0;
-        return true;
-    case STATS_NAMESPACE_QUOTA_BREACHES: *out = q->breached; return true;
-    default: return false;
-    }
-}
-
 /* Compute what a namespace saved. Return false if it never loaded. */
 static bool cache_given_saved(const cache_store *s, uint32_t slot, bool cost, uint64_t *out)
 {
@@ -79,10 +64,11 @@ static bool cache_metric_given(void *ctx, uint32_t slot, stats_namespace_given i
         *out = (uint64_t)BASE_MAX(state, 0);
         return state >= 0;
     }
-    if (quota == 0) { return false; }
-    l1_share q;
-    l1_quota_get(s->l1, quota, &q);
-    return (q.least_pct != 0 || q.most_pct != 0) && cache_given_quota(&q, id, out);
+    if (quota == 0 || id < STATS_NAMESPACE_QUOTA_ENTRIES) { return false; }
+    uint64_t figures[CACHE_QUOTA_FIGURES];
+    const bool bounded = cache_quota_read(s, quota, figures);
+    *out = figures[id - STATS_NAMESPACE_QUOTA_ENTRIES];
+    return bounded && (id != STATS_NAMESPACE_QUOTA_CEILING || *out != 0);
 }
 
 CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)
@@ -106,19 +92,33 @@ CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)
     return from;
 }
 
-CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
+/* Write the figures of the store by one of the writers. `why`: the text of a refusal. */
+static cellar_err cache_figures_write(cellar *c, char *buf, size_t cap, size_t *len,
+                                      const char *why,
+                                      size_t (*writer)(const stats *, const stats_source *,
+                                                       char *, size_t))
 {
     if (len != NULL) { *len = 0; }
-    if (c == NULL || (buf == NULL && cap != 0)) {
-        return cache_refuse(c, "cellar_metrics_write: buf must not be NULL");
-    }
+    if (c == NULL || (buf == NULL && cap != 0)) { return cache_refuse(c, why); }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cache_names names;
     const stats_source from = cache_source(s, &names);
-    const size_t full = stats_write_prometheus(s->stats, &from, buf, cap);
+    const size_t full = writer(s->stats, &from, buf, cap);
     if (len != NULL) { *len = full; }
     return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
+{
+    return cache_figures_write(c, buf, cap, len, "cellar_metrics_write: buf must not be NULL",
+                               stats_write_prometheus);
+}
+
+CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t cap, size_t *len)
+{
+    return cache_figures_write(c, buf, cap, len, "cellar_stats_json: buf must not be NULL",
+                               stats_write_json);
 }
 
 #endif

@@ -21,6 +21,9 @@
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/options.h"
+#include "cache/policy.h"
+#include "cache/policy_reload.h"
+#include "cache/talk.h"
 #include "cache/tier_calls.h"
 
 #include "load/flight.h"
@@ -29,6 +32,8 @@
 /* numbers from before a restart should find their cells free */
 #define CACHE_GENERATIONS_DISK 1024u
 
+BASE_SIZE_BEGIN
+
 /* ---- names ---- */
 
 static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
@@ -36,8 +41,7 @@ static unsigned cache_name_hash(const cache_store *s, const char *name, size_t l
     return (unsigned)base_hash(&s->hash_key, CACHE_SALT_NAME, name, len);
 }
 
-static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
-    SYNC_HOLDS(NAMESPACE);
+SYNC_HOLDS(NAMESPACE)
 static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
 {
     cellar *v = NULL;
@@ -46,8 +50,7 @@ static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len
     return v;
 }
 
-static bool cache_namespace_name(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-static bool cache_namespace_name(cache_store *s, cellar *v)
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v)
 {
     base_account *base_table_account = &s->account;
     const base_module base_table_module = BASE_MOD_NAMESPACE;
@@ -57,15 +60,12 @@ static bool cache_namespace_name(cache_store *s, cellar *v)
     return v->hh.tbl != NULL;
 }
 
-static void cache_namespace_unname(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-static void cache_namespace_unname(cache_store *s, cellar *v)
+SYNC_HOLDS(NAMESPACE) static void cache_namespace_unname(cache_store *s, cellar *v)
 {
     base_account *base_table_account = &s->account;
     const base_module base_table_module = BASE_MOD_NAMESPACE;
     HASH_DELETE(hh, s->names, v);
 }
-
-BASE_SIZE_BEGIN
 
 /* ---- open and close ---- */
 
@@ -78,6 +78,8 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     v->stats = s->stats;
     v->stats_tag = stats_tag(s->stats, 0);
     v->hash_key = &s->hash_key;
+    base_store_rlx(&v->tier, s->tier);
+    v->policy = policy_write; /* asked while CACHE_CARRIES_POLICY is set */
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
@@ -89,27 +91,30 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     return v;
 }
 
-static uint32_t cache_state_now(const cache_store *s)
+/* Return CACHE_TALK if hits or misses of the namespace are logged. */
+static uint32_t cache_talk_now(const cellar *v)
 {
-    const uint32_t level = base_load_rlx(&s->quiet_level);
-    return (s->log.fn != NULL && level >= BASE_LOG_INFO ? CACHE_TALK : 0u) |
-           (s->deps != NULL ? CACHE_NOTES : 0u);
+    return v->store->log.fn != NULL && cache_log_limit(v) >= (int)BASE_LOG_INFO ? CACHE_TALK : 0u;
 }
 
-CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s, bool talk)
+static uint32_t cache_state_now(const cellar *v)
+{
+    return cache_talk_now(v) | (v->store->deps != NULL ? CACHE_NOTES : 0u);
+}
+
+CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)
 {
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         const uint32_t rest = base_load_rlx(&v->state) & ~CACHE_TALK;
-        base_store_rel(&v->state, rest | (talk && s->log.fn != NULL ? CACHE_TALK : 0u));
+        base_store_rel(&v->state, rest | cache_talk_now(v));
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
 /* Return whether the tier is being told of a namespace with this name. */
-static bool cache_namespace_unreported(const cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
-static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
 {
     const cellar *o;
     for (uint32_t slot = 1; (o = cache_namespace_next(s, &slot)) != NULL; slot++) {
@@ -124,8 +129,7 @@ static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
 /* Adopt the numbers that the tier has stored, which revives its entries. Return false, with a new
  * generation to be drawn, if the tier knows none, the cell is taken, or a namespace of this name is
  * being dropped. */
-static bool cache_namespace_adopt(cache_store *s, cellar *v) SYNC_HOLDS(NAMESPACE);
-static bool cache_namespace_adopt(cache_store *s, cellar *v)
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_adopt(cache_store *s, cellar *v)
 {
     cache_tier_namespace t;
     if (s->tier == NULL || s->tier->namespace_find == NULL) { return false; }
@@ -145,20 +149,19 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     const char *name = cfg->host.name != NULL ? cfg->host.name : "";
     cellar *v = cache_namespace_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
-    cache_class_name *names = NULL;
     const cellar_namespace_opts *o = &cfg->root;
-    if (!cache_namespace_opts_room(s, o, &names)) {
+    if (!cache_namespace_opts_room(s, o)) {
         cache_namespace_free(s, v);
         return CELLAR_E_NOMEM;
     }
     sync_take(NAMESPACE, &s->namespace_lock);
-    cache_namespace_opts_apply(v, o, &names);
+    cache_namespace_opts_apply(v, o);
     cache_namespace_fix(v, o);
     if (o->version != 0) { v->version = o->version; }
     v->handles = 1;
     v->first_generation = 0;
     base_store_rlx(&v->refs, 2u);
-    base_store_rlx(&v->state, cache_state_now(s));
+    base_store_rlx(&v->state, cache_state_now(v));
     cache_namespace_put(s, 0, v);
     s->root = v;
     s->namespace_count = 1;
@@ -202,93 +205,102 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
     return cache_open_refuse(err, "no memory for the root namespace");
 }
 
-/* Open the namespace of this name once more. Return NULL if there is none, or if *err is not OK. */
-static cellar *cache_namespace_reopen(cache_store *s, const char *name, size_t len,
-                                      const cellar_namespace_opts *o, cache_class_name **names,
-                                      cellar_err *err) SYNC_HOLDS(NAMESPACE);
-static cellar *cache_namespace_reopen(cache_store *s, const char *name, size_t len,
-                                      const cellar_namespace_opts *o, cache_class_name **names,
-                                      cellar_err *err)
+typedef struct cache_opening { /* one call of cellar_namespace_open */
+    cache_store *s;
+    const char *name;
+    size_t len;
+    const cellar_namespace_opts *o; /* checked; NULL: none */
+    cellar_err err;
+} cache_opening;
+
+/* Open the namespace of this name once more. Return NULL if there is none, or if err is not OK. */
+SYNC_HOLDS(NAMESPACE) static cellar *cache_namespace_reopen(cache_opening *p)
 {
-    cellar *v = cache_namespace_find(s, name, len);
+    cellar *v = cache_namespace_find(p->s, p->name, p->len);
     if (v == NULL) { return NULL; }
-    if (o != NULL && (*err = cache_quota_take(s, v, o)) != CELLAR_OK) { return NULL; }
-    if (o != NULL) { cache_namespace_opts_apply(v, o, names); }
+    if (p->o != NULL) {
+        p->err = cache_quota_take(p->s, v, p->o);
+        if (p->err != CELLAR_OK) { return NULL; }
+        cache_namespace_opts_apply(v, p->o);
+        cache_policy_bind(v);
+    }
     v->handles++;
     (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
-    base_store_rel(&v->state, base_load_rlx(&v->state) & ~CACHE_CLOSED);
+    const uint32_t rest = base_load_rlx(&v->state) & ~(CACHE_CLOSED | CACHE_TALK);
+    base_store_rel(&v->state, rest | cache_talk_now(v));
     return v;
 }
 
 /* Name the namespace with a slot and open it. Return false if the numbers are used up or no memory
  * is left. */
-static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
-                                   cache_class_name **names) SYNC_HOLDS(NAMESPACE);
-static bool cache_namespace_settle(cache_store *s, cellar *v, const cellar_namespace_opts *o,
-                                   cache_class_name **names)
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_settle(cellar *v, cache_opening *p)
 {
+    cache_store *s = p->s;
     if (!cache_namespace_name(s, v)) { return false; }
     if (!cache_namespace_adopt(s, v)) {
-        if (!cache_generation_draw(s, v)) {
+        base_store_rlx(&v->generation, s->next_generation); /* it has no old one to end */
+        if (!cache_generation_next(v, CELLAR_CAUSE_NONE)) {
             cache_namespace_unname(s, v);
             return false;
         }
-        if (o != NULL && o->version != 0) { v->version = o->version; }
+        if (p->o != NULL && p->o->version != 0) { v->version = p->o->version; }
     }
     v->first_generation = base_load_rlx(&v->generation);
     if (v->id == 0) { v->id = s->next_id++; }
-    if (o != NULL) { cache_namespace_opts_apply(v, o, names); }
+    if (p->o != NULL) { cache_namespace_opts_apply(v, p->o); }
+    cache_policy_bind(v);
     v->unreported = s->tier != NULL;
     v->handles = 1;
     (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
                                        * one */
-    base_store_rel(&v->state, cache_state_now(s));
+    base_store_rel(&v->state, cache_state_now(v));
     return true;
 }
 
-/* Create the namespace, or open it if another thread just created it. */
-static cellar_err cache_namespace_create(cache_store *s, const char *name, size_t len,
-                                         const cellar_namespace_opts *o, cache_class_name **names,
-                                         cellar **out) SYNC_UNCHECKED;
-static cellar_err cache_namespace_create(cache_store *s, const char *name, size_t len,
-                                         const cellar_namespace_opts *o, cache_class_name **names,
-                                         cellar **out)
+/* Create the namespace, or open it if another thread just created it. Return NULL if err is not
+ * OK. */
+SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
 {
-    cellar_err err = CELLAR_E_NOMEM;
-    cellar *fresh = cache_namespace_new(s, name, len);
-    if (fresh == NULL) { return err; }
-    if (!cache_namespace_seat(s, fresh, &err)) {
+    cache_store *s = p->s;
+    p->err = CELLAR_E_NOMEM;
+    cellar *fresh = cache_namespace_new(s, p->name, p->len);
+    if (fresh == NULL) { return NULL; }
+    if (!cache_namespace_seat(s, fresh, &p->err)) {
         cache_namespace_free(s, fresh);
-        return err;
+        return NULL;
     }
-    if (!stats_slot_open(s->stats, fresh->slot)) {
-        cache_namespace_release(fresh);
-        return CELLAR_E_NOMEM;
-    }
-    const bool no_disk = o != NULL && (o->tier == CELLAR_TIER_L1 || o->hidden != 0);
-    struct l2_image *kept = cache_keep_begin(fresh, no_disk);
-    if (!cache_namespace_ready(s)) {
-        cache_keep_end(kept, false);
-        cache_namespace_release(fresh);
-        return CELLAR_E_NOMEM;
-    }
+    cellar *out = NULL;
+    bool settled = false;
+    struct l2_image *kept = NULL;
+    if (p->o != NULL) { cache_namespace_fix(fresh, p->o); }
+    if (fresh->secret) { cache_hide(s); }
+    if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
+    kept = cache_keep_begin(fresh, fresh->no_disk);
+    if (!cache_namespace_ready(s)) { goto drop; }
     l1_advise_anew(s->l1, fresh->slot);
-    err = CELLAR_OK;
-    *out = cache_namespace_reopen(s, name, len, o, names, &err);
-    if (o != NULL) { cache_namespace_fix(fresh, o); }
-    if (*out == NULL && err == CELLAR_OK && o != NULL) { err = cache_quota_take(s, fresh, o); }
-    const bool settled =
-        *out == NULL && err == CELLAR_OK && cache_namespace_settle(s, fresh, o, names);
+    p->err = CELLAR_OK;
+    out = cache_namespace_reopen(p);
+    if (out == NULL && p->err == CELLAR_OK) {
+        if (p->o != NULL) { p->err = cache_quota_take(s, fresh, p->o); }
+        settled = p->err == CELLAR_OK && cache_namespace_settle(fresh, p);
+        if (!settled && p->err == CELLAR_OK) { p->err = CELLAR_E_NOMEM; }
+    }
     if (!settled) { cache_quota_give(s, fresh); }
     sync_drop(NAMESPACE, &s->namespace_lock);
+drop:
     cache_keep_end(kept, settled);
-    if (settled) {
-        *out = fresh;
-        if (s->tier != NULL) { cache_tier_namespace_tell(fresh); }
-    } else {
+    if (!settled) {
         cache_namespace_release(fresh);
+        return out;
     }
-    return *out != NULL ? CELLAR_OK : err != CELLAR_OK ? err : CELLAR_E_NOMEM;
+    if (s->tier != NULL) { cache_tier_namespace_tell(fresh); }
+    return fresh;
+}
+
+CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_opts *o)
+{
+    const cellar_err err = o->bloom != 0 ? cache_filter_start(v) : CELLAR_OK;
+    return err == CELLAR_OK && o->breaker != NULL ? cache_breaker_start(v, o->breaker) : err;
 }
 
 static size_t cache_name_len(const char *name)
@@ -323,55 +335,43 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     cellar_namespace_opts full;
     if (o != NULL) {
         const char *why = "";
-        cellar_err err = cache_namespace_opts_check(o, &why);
-        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         const cache_store *in = c->store;
-        err = cache_deps_check(o, in->deps != NULL, &why);
+        const cellar_err err = cache_namespace_opts_read(&full, o, in->deps != NULL, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
-        (void)base_opts_in(&full, sizeof full, o);
         o = &full;
     }
     cache_store *s = c->store;
-    cache_class_name *names;
-    if (!cache_quota_room(s, o) || !cache_namespace_opts_room(s, o, &names)) {
+    cache_opening p = { .s = s, .name = name, .len = len, .o = o };
+    if (o != NULL && (!cache_quota_room(s, o) || !cache_namespace_opts_room(s, o))) {
         return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_namespace_open: no memory");
     }
     cache_store_hold(s);
     sync_take(NAMESPACE, &s->namespace_lock);
-    cellar_err err = CELLAR_OK;
-    *out = cache_namespace_reopen(s, name, len, o, &names, &err);
+    cellar *v = cache_namespace_reopen(&p);
     sync_drop(NAMESPACE, &s->namespace_lock);
-    if (*out == NULL && err == CELLAR_OK) {
-        err = cache_namespace_create(s, name, len, o, &names, out);
-    }
-    if (names != NULL) { cache_class_names_free(s, names); }
-    if (err != CELLAR_OK) {
+    if (v == NULL && p.err == CELLAR_OK) { v = cache_namespace_create(&p); }
+    if (v == NULL) {
         cache_store_release(s, 1);
-        const char *why = "cellar_namespace_open: no memory";
-        if (err == CELLAR_E_LIMIT) {
-            why = "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas";
-        } else if (err == CELLAR_E_INVAL) {
-            why = "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
-                  "was created without quota";
-        }
-        return cache_fail(c, err, 0, why);
+        return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT
+            ? "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas"
+            : p.err == CELLAR_E_INVAL
+            ? "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
+              "was created without quota"
+            : "cellar_namespace_open: no memory");
     }
-    if (o != NULL && o->bloom != 0) { err = cache_filter_start(*out); }
-    if (err == CELLAR_OK && o != NULL && o->breaker != NULL) {
-        err = cache_breaker_start(*out, o->breaker);
-    }
+    cellar_err err = o != NULL ? cache_guards_start(v, o) : CELLAR_OK;
     const char *why = "cellar_namespace_open: bloom or breaker does not fit: raise memory_bytes";
-    if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(*out)) {
-        err = cellar_version_set(*out, o->version);
+    if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
+        err = cellar_version_set(v, o->version);
         why = "cellar_namespace_open: version was not set: retry";
     }
-    if (err != CELLAR_OK) {
-        if (cache_handle_drop(*out)) { cache_namespace_release(*out); }
-        cache_store_release(s, 1);
-        *out = NULL;
-        return cache_fail(c, err, 0, why);
+    if (err == CELLAR_OK) {
+        *out = v;
+        return err;
     }
-    return CELLAR_OK;
+    if (cache_handle_drop(v)) { cache_namespace_release(v); }
+    cache_store_release(s, 1);
+    return cache_fail(c, err, 0, why);
 }
 
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)

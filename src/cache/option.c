@@ -11,6 +11,11 @@
 #include "cache/maintenance.h"
 #include "cache/namespace.h"
 #include "cache/options.h"
+#include "cache/talk.h"
+
+/* Options of a namespace are in the order of its defaults. */
+#define CACHE_OPT_DEFAULT(option) ((unsigned)(option) - CELLAR_OPT_DEFAULT_TTL_MS)
+_Static_assert(CACHE_OPT_DEFAULT(CELLAR_OPT_STALE_MS) == CACHE_STALE, "one number for each");
 
 BASE_SIZE_BEGIN
 
@@ -35,19 +40,8 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
         return cache_fail(c, CELLAR_E_BUSY, 0,
                           "cellar_option_set: set the maintenance thread outside listeners");
     }
-    const cellar_err err = on != 0 ? cache_thread_start(s) : cache_thread_end(s);
-    if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0,
-                          "cellar_option_set: the maintenance thread was not changed: retry");
-    }
-    return err;
-}
-
-CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level)
-{
-    static const base_log_level of[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                         BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    return of[level];
+    return cache_fail(c, on != 0 ? cache_thread_start(s) : cache_thread_end(s), 0,
+                      "cellar_option_set: the maintenance thread was not changed: retry");
 }
 
 static cellar_err cache_set_log_level(cellar *c, int64_t level)
@@ -56,7 +50,7 @@ static cellar_err cache_set_log_level(cellar *c, int64_t level)
     const base_log_level inner = cache_log_level((uint32_t)level);
     base_store_rlx(&s->quiet_level, (uint32_t)inner);
     base_store_rlx(&s->log.level, s->log.fn != NULL ? (int)inner : (int)BASE_LOG_OFF);
-    cache_namespaces_talk(s, inner >= BASE_LOG_INFO);
+    cache_namespaces_talk(s);
     return CELLAR_OK;
 }
 
@@ -72,14 +66,11 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
                           "cellar_option_set: memory_bytes must hold the tables of the store");
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
-    if (err == CELLAR_OK) { return err; }
-    const char *why = "cellar_option_set: memory_bytes: another resize is running";
-    if (err == CELLAR_E_SPACE) {
-        why = "cellar_option_set: memory_bytes: pinned entries prevent shrinking";
-    } else if (err == CELLAR_E_RANGE) {
-        why = "cellar_option_set: memory_bytes is beyond the address space reserved at open";
-    }
-    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0, why);
+    return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0, err == CELLAR_E_SPACE
+        ? "cellar_option_set: memory_bytes: pinned entries prevent shrinking"
+        : err == CELLAR_E_RANGE
+        ? "cellar_option_set: memory_bytes is beyond the address space reserved at open"
+        : "cellar_option_set: memory_bytes: another resize is running");
 }
 
 static cellar_err cache_set_eviction(cellar *c, int64_t rule)
@@ -105,7 +96,7 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
                           "cellar_option_set: l2_bytes: no disk tier works");
     }
     const cellar_err err = s->tier->resize(s->tier->ctx, (uint64_t)bytes);
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, err == CELLAR_E_SPACE
+    return cache_fail(c, err, 0, err == CELLAR_E_SPACE
         ? "cellar_option_set: l2_bytes: the disk is full" : err == CELLAR_E_RANGE
         ? "cellar_option_set: l2_bytes is too small for its segments, or too large"
         : "cellar_option_set: l2_bytes: resizing failed");
@@ -124,12 +115,9 @@ static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
 {
     const cellar_err err = l1_set_max_entries(c->l1, (uint64_t)entries);
-    if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0,
-                          "cellar_option_set: max_entries: pinned entries prevent shrinking");
-    }
-    base_store_rlx(&c->store->max_entries, (uint64_t)entries);
-    return CELLAR_OK;
+    if (err == CELLAR_OK) { base_store_rlx(&c->store->max_entries, (uint64_t)entries); }
+    return cache_fail(c, err, 0,
+                      "cellar_option_set: max_entries: pinned entries prevent shrinking");
 }
 
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
@@ -149,11 +137,11 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_MAINTENANCE_THREAD:
         if (value > 1) { break; }
         return cache_set_thread(c, value);
-    case CELLAR_OPT_DEFAULT_TTL_MS: return cache_set_default(c, CACHE_TTL, value);
-    case CELLAR_OPT_NEGATIVE_TTL_MS: return cache_set_default(c, CACHE_NEGATIVE_TTL, value);
-    case CELLAR_OPT_IDLE_MS: return cache_set_default(c, CACHE_IDLE, value);
-    case CELLAR_OPT_MAX_AGE_MS: return cache_set_default(c, CACHE_MAX_AGE, value);
-    case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_STALE, value);
+    case CELLAR_OPT_DEFAULT_TTL_MS:
+    case CELLAR_OPT_NEGATIVE_TTL_MS:
+    case CELLAR_OPT_IDLE_MS:
+    case CELLAR_OPT_MAX_AGE_MS:
+    case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_OPT_DEFAULT(option), value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     }
     return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
@@ -184,11 +172,11 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_MAINTENANCE_THREAD:
         *value = base_load_rlx(&s->thread_state) == CACHE_THREAD_ON;
         break;
-    case CELLAR_OPT_DEFAULT_TTL_MS: *value = cache_default(c, CACHE_TTL); break;
-    case CELLAR_OPT_NEGATIVE_TTL_MS: *value = cache_default(c, CACHE_NEGATIVE_TTL); break;
-    case CELLAR_OPT_IDLE_MS: *value = cache_default(c, CACHE_IDLE); break;
-    case CELLAR_OPT_MAX_AGE_MS: *value = cache_default(c, CACHE_MAX_AGE); break;
-    case CELLAR_OPT_STALE_MS: *value = cache_default(c, CACHE_STALE); break;
+    case CELLAR_OPT_DEFAULT_TTL_MS:
+    case CELLAR_OPT_NEGATIVE_TTL_MS:
+    case CELLAR_OPT_IDLE_MS:
+    case CELLAR_OPT_MAX_AGE_MS:
+    case CELLAR_OPT_STALE_MS: *value = cache_default(c, CACHE_OPT_DEFAULT(option)); break;
     case CELLAR_OPT_L2_BYTES:
         *value = s->tier != NULL ? (int64_t)base_load_rlx(&s->disk_bytes) : 0;
         break;

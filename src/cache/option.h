@@ -6,7 +6,6 @@
 
 #include "cache/types.h"
 
-CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level); /* CELLAR_LOG_..., checked */
 CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction); /* CELLAR_EVICT_... */
 
 #endif

@@ -9,41 +9,64 @@
 #include "cache/options.h"
 
 #include "cache/breaker_calls.h"
+#include "cache/dependency_table.h"
 #include "cache/generation.h"
 #include "cache/load_plan.h"
+#include "cache/policy_text.h"
+#include "cache/talk.h"
 
 #include "base/pack.h"
 
 BASE_SIZE_BEGIN
 
+#define CACHE_NAMESPACE(field, max, text) \
+    CACHE_RULE(cellar_namespace_opts, "namespace: " text, field, 0, max)
+
+static const cache_rule cache_namespace_rules[] = {
+    CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
+    CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be a cellar_tier"),
+    CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
+    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be a cellar_l2_write"),
+    CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
+    CACHE_NAMESPACE(track_dependencies, 1, "track_dependencies must be 0 or 1"),
+    CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
+    CACHE_NAMESPACE(quota_min_pct, 100, "a quota must be 0..100 percent"),
+    CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
+    CACHE_NAMESPACE(bloom, CELLAR_BLOOM_OBSERVING, "bloom must be 0 or 1"),
+    CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
+    CACHE_NAMESPACE(reserved0, 0, "reserved0 must be 0"),
+    CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
+};
+
+CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const cache_rule *rules,
+                                                   size_t count, uint64_t *got)
+{
+    for (const cache_rule *r = rules; r < rules + count; r++) {
+        const unsigned char *at = (const unsigned char *)options + r->offset;
+        *got = 0;
+        memcpy(got, at, r->wide ? 8 : 4); /* little-endian: base/port.h */
+        if (*got != 0 && (*got < r->min || *got > r->max)) { return r; }
+    }
+    return NULL;
+}
+
 static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
 {
-    const int64_t times[] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms, o->max_age_ms,
-                              o->stale_ms };
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+    const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
+    for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
         if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
     }
+    uint64_t got;
+    const cache_rule *r = cache_rule_broken(o, CACHE_RULES(cache_namespace_rules), &got);
+    if (r != NULL) { return r->name; }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
         return "namespace: idle_ms must be at most 2^32 - 1";
-    }
-    if (o->stale_ms > CACHE_WINDOW_MAX) { return "namespace: stale_ms must be at most 2^32 - 1"; }
-    if ((unsigned)o->tier > CELLAR_TIER_L2) { return "namespace: tier must be a cellar_tier"; }
-    if (o->hidden > 1) { return "namespace: hidden must be 0 or 1"; }
-    if ((unsigned)o->l2_write > CELLAR_L2_WRITE_THROUGH) {
-        return "namespace: l2_write must be a cellar_l2_write";
-    }
-    if (o->l2_lz4 > 1) { return "namespace: l2_lz4 must be 0 or 1"; }
-    if (o->track_dependencies > 1) { return "namespace: track_dependencies must be 0 or 1"; }
-    if (o->exact_age > 1) { return "namespace: exact_age must be 0 or 1"; }
-    if (o->quota_min_pct > 100 || o->quota_max_pct > 100) {
-        return "namespace: a quota must be 0..100 percent";
     }
     if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
         return "namespace: quota_min_pct must be at most quota_max_pct";
     }
-    if ((unsigned)o->bloom > CELLAR_BLOOM_OBSERVING) { return "namespace: bloom must be 0 or 1"; }
-    if (o->ttl_class_count > CELLAR_TTL_CLASSES_MAX) {
-        return "namespace: ttl_class_count must be at most 16";
+    if (o->policy_section != NULL && strlen(o->policy_section) > CELLAR_NAME_MAX) {
+        return "namespace: policy_section must have at most 64 bytes";
     }
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
         return "namespace: ttl_classes must not be NULL";
@@ -68,26 +91,41 @@ static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
     return NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
-                                                     const char **why)
+/* Copy a codec of the caller; NULL: none. */
+static cellar_err cache_codec_read(const cellar_codec *in, cellar_codec *out, const char **why)
 {
-    cellar_namespace_opts full;
-    cellar_err err = base_opts_in(&full, sizeof full, o);
-    if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        *why = "namespace: start from cellar_namespace_opts_default()";
-    } else if (err != CELLAR_OK) {
-        *why = "namespace: options have a field that this library does not know";
-    } else if ((err = cache_load_namespace_check(&full, why)) != CELLAR_OK) {
+    memset(out, 0, sizeof *out);
+    const cellar_err err = in != NULL ? base_opts_in(out, sizeof *out, in) : CELLAR_OK;
+    if (err == CELLAR_OK && (in == NULL || (out->encode != NULL && out->decode != NULL))) {
         return err;
-    } else if ((*why = cache_namespace_opts_range(&full)) != NULL) {
+    }
+    *why = "namespace: a codec needs encode and decode: start from cellar_codec_default()";
+    return err != CELLAR_OK ? err : CELLAR_E_INVAL;
+}
+
+CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
+                                                    const cellar_namespace_opts *o, bool deps,
+                                                    const char **why)
+{
+    cellar_codec codec;
+    cellar_err err = base_opts_in(full, sizeof *full, o);
+    if (err != CELLAR_OK) {
+        *why = err == CELLAR_E_UNSUPPORTED
+                   ? "namespace: options have a field that this library does not know"
+                   : "namespace: start from cellar_namespace_opts_default()";
+        return err;
+    }
+    err = cache_load_namespace_check(full, why);
+    if (err == CELLAR_OK && (*why = cache_namespace_opts_range(full)) != NULL) {
         err = CELLAR_E_INVAL;
-    } else if (full.l2_lz4 != 0 && !base_pack_there()) {
+    }
+    if (err == CELLAR_OK && full->l2_lz4 != 0 && !base_pack_there()) {
         *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
         err = CELLAR_E_UNSUPPORTED;
-    } else {
-        err = cache_breaker_check(full.breaker, why);
     }
-    return err;
+    if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
+    if (err == CELLAR_OK) { err = cache_codec_read(full->codec, &codec, why); }
+    return err == CELLAR_OK ? cache_deps_check(full, deps, why) : err;
 }
 
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
@@ -95,41 +133,27 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
     base_store_rlx(&c->def[which], own != 0 ? own : c->store->defaults[which]);
 }
 
-CELLAR_PRIVATE bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
-                                              cache_class_name **names)
+CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s, const cellar_namespace_opts *o)
 {
-    *names = NULL;
     const cache_tier *t = s->tier;
-    if (o != NULL && o->l2_lz4 != 0 && t != NULL && t->pack_ready != NULL &&
-        !t->pack_ready(t->ctx)) {
-        return false;
-    }
-    if (o == NULL || o->ttl_class_count == 0) { return true; }
-    *names = base_alloc(&s->account, BASE_MOD_NAMESPACE,
-                        sizeof **names * CELLAR_TTL_CLASSES_MAX, NULL);
-    return *names != NULL;
+    return o->l2_lz4 == 0 || t == NULL || t->pack_ready == NULL || t->pack_ready(t->ctx);
 }
 
-CELLAR_PRIVATE void cache_class_names_free(cache_store *s, cache_class_name *names)
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o)
 {
-    base_free(&s->account, BASE_MOD_NAMESPACE, names, sizeof *names * CELLAR_TTL_CLASSES_MAX);
-}
-
-CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                               cache_class_name **names)
-{
-    const int64_t own[CACHE_DEFAULTS] = { o->default_ttl_ms, o->negative_ttl_ms, o->idle_ms,
-                                          o->max_age_ms, o->stale_ms };
+    const int64_t own[CACHE_DEFAULTS] = CACHE_TIMES(o);
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
-    base_store_rlx(&v->carries, o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u);
+    base_store_rlx(&v->carries, (base_load_rlx(&v->carries) & ~CACHE_CARRIES_BIRTH) |
+                                    (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u));
     base_store_rlx(&v->deps, o->track_dependencies);
+    base_store_rlx(&v->log_own, o->log_level != 0 ? cache_log_level(o->log_level) + 1u : 0u);
     cache_load_namespace_apply(v, o);
-    if (o->ttl_class_count > 0 && v->class_name == NULL) {
-        v->class_name = *names;
-        *names = NULL;
-    }
+    const char *section = o->policy_section != NULL ? o->policy_section : "";
+    memcpy(v->rules_name, section, strlen(section) + 1);
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
-        memcpy(v->class_name[i], o->ttl_classes[i].name, strlen(o->ttl_classes[i].name) + 1);
+        const char *name = o->ttl_classes[i].name;
+        memcpy(v->class_name[i], name, strlen(name) + 1);
+        base_store_rlx(&v->class_hash[i], policy_class_hash(name, strlen(name)));
         base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
     }
     base_store_rlx(&v->ttl_class_fallback,
@@ -140,16 +164,27 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
 CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o)
 {
     v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0;
+    base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
     v->secret = o->hidden != 0;
     v->disk_mode = (uint8_t)o->l2_write;
     v->disk_pack = o->l2_lz4 != 0;
+    cache_carries_write(v);
+    const char *why;
+    (void)cache_codec_read(o->codec, &v->codec, &why); /* checked before */
+}
+
+CELLAR_PRIVATE void cache_hide(cache_store *s)
+{
+    if (base_xchg_ar(&s->hides, 1u) != 0 || l1_hide(s->l1)) { return; }
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+             "values of hidden namespaces may be in core dumps: the kernel refused");
 }
 
 /* ---- quotas ---- */
 
 CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
 {
-    return o == NULL || (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
+    return (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
 
 CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,

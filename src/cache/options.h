@@ -4,12 +4,33 @@
 #ifndef CACHE_OPTIONS_H
 #define CACHE_OPTIONS_H
 
+#include <stddef.h>
+
 #include "cache/types.h"
 
-typedef char cache_class_name[CELLAR_TTL_CLASS_NAME_MAX + 1];
+/* Rule for one number of an option struct: its field, and what `name` says of it. */
+typedef struct cache_rule {
+    uint16_t offset;
+    bool wide; /* 8 bytes, else 4 */
+    const char *name;
+    uint64_t min, max; /* 0 is always allowed and means the default */
+} cache_rule;
+#define CACHE_RULE(type, name, field, min, max)                                                  \
+    { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, name, min, max }
+#define CACHE_RULES(rules) rules, sizeof(rules) / sizeof(rules)[0]
 
-CELLAR_PRIVATE cellar_err cache_namespace_opts_check(const cellar_namespace_opts *o,
-                                                     const char **why);
+/* Return the first rule that the options break, and the number; NULL: none. */
+CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const cache_rule *rules,
+                                                   size_t count, uint64_t *got);
+
+/* The defaults of a cellar_namespace_opts or cellar_config. */
+#define CACHE_TIMES(o) \
+    { (o)->default_ttl_ms, (o)->negative_ttl_ms, (o)->idle_ms, (o)->max_age_ms, (o)->stale_ms }
+
+/* Copy the options of the caller and check them. deps: the store tracks dependencies. */
+CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
+                                                    const cellar_namespace_opts *o, bool deps,
+                                                    const char **why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 /* Set the quota of the root, which is created before L1; nothing is stored yet. Return false if no
@@ -17,13 +38,11 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
 /* Set the options that stay the same for the life of the namespace. */
 CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o);
-/* Allocate what the options of a namespace need, before the lock. */
-CELLAR_PRIVATE bool cache_namespace_opts_room(cache_store *s, const cellar_namespace_opts *o,
-                                              cache_class_name **names);
-CELLAR_PRIVATE void cache_class_names_free(cache_store *s, cache_class_name *names);
-/* Apply checked options. Use *names if the namespace has no space for names yet. */
-CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o,
-                                               cache_class_name **names) SYNC_HOLDS(NAMESPACE);
+/* Prepare what the options of a namespace need of the tier, before the lock. */
+CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s, const cellar_namespace_opts *o);
+/* Apply checked options. */
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
 /* Allocate what quotas need, before the lock. */
 CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o);
 /* Set the quota of a namespace. Its number is set before its first generation or never: entries
@@ -31,6 +50,9 @@ CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts
 CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
                                            const cellar_namespace_opts *o)
     SYNC_HOLDS(NAMESPACE);
+/* Overwrite values of the store from now on, and keep them out of core dumps. Call before the first
+ * hidden namespace can be used. */
+CELLAR_PRIVATE void cache_hide(cache_store *s);
 /* Free the quota number: entries of the namespace are dead, or never existed. */
 CELLAR_PRIVATE void cache_quota_give(cache_store *s, const cellar *v) SYNC_HOLDS(NAMESPACE);
 

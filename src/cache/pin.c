@@ -9,6 +9,9 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/talk.h"
+
+BASE_SIZE_BEGIN
 
 /* Pin in all cases except the plain hit. */
 BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,
@@ -22,9 +25,9 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     cellar_err err = CELLAR_MISS;
     bool below = false;
     l1_pin_ref ref;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        l1_key k;
-        cache_key(c, &k, key, key_len);
         if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = l1_pin(c->l1, &k, &ref, 0);
         below = err == CELLAR_MISS && cache_brought(c, &k);
@@ -32,7 +35,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
-    if (cache_talks(c)) { cache_read_tell(c, "get", err); }
+    if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     if (err == CELLAR_OK) {
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {
@@ -41,6 +44,8 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     }
     return err;
 }
+
+BASE_SIZE_END
 
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
 {

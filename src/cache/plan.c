@@ -81,6 +81,7 @@ static void cache_plan_tags(cellar *c, const cellar_set_opts *o, cache_plan *pla
         plan->fps[i] = base_hash(c->hash_key, CACHE_SALT_TAG, o->tags[i].data, o->tags[i].len);
     }
     plan->spec.tag_fps = plan->fps;
+    plan->spec.tag_text = o->tags;
     plan->spec.tag_count = o->tag_count;
     plan->spec.tag_born = base_load_acq(&c->store->tag_epoch);
 }
@@ -129,8 +130,8 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
 
 static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
-    const cache_tier *t = c->store->tier;
-    if (t != NULL && t->commit != NULL && !c->no_disk) { return CELLAR_OK; }
+    const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->commit != NULL) { return CELLAR_OK; }
     *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
            "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;
@@ -149,12 +150,18 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
     p->flags = cache_l1_flags(o->flags) | (o->new_version != NULL ? L1_WANT_VERSION : 0u);
     p->kind = (o->flags & CELLAR_NEGATIVE) != 0 ? (uint8_t)L1_NEGATIVE : (uint8_t)L1_VALUE;
     p->user_flags = o->user_flags;
-    if ((o->flags & CELLAR_NO_L2) != 0 && c->store->tier != NULL) {
+    if ((o->flags & CELLAR_NO_L2) != 0 && cache_tier_of(c) != NULL) {
         p->l2_addr = CACHE_NOT_ON_DISK;
     }
     p->cost = cache_cost_code(o->cost_us);
     p->if_version = o->if_version;
     plan->version_out = o->new_version;
+    plan->given = (uint8_t)(((o->ttl_ms | (int64_t)o->ttl_class) != 0 ? CACHE_GIVEN_TTL : 0u) |
+                            (o->idle_ms != 0 ? CACHE_GIVEN_IDLE : 0u) |
+                            (o->max_age_ms != 0 ? CACHE_GIVEN_AGE : 0u) |
+                            (o->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
+                            (o->jitter_pct != 0 ? CACHE_GIVEN_JITTER : 0u));
+    plan->stale_ms = o->stale_ms;
     plan->jitter_pct = o->jitter_pct;
     plan->jitter_mode = o->jitter_mode;
     if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
@@ -197,7 +204,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
                                           cache_plan *plan)
 {
     cache_spec_clear(&plan->spec);
-    plan->durable = plan->commit_later = false;
+    plan->durable = plan->commit_later = plan->policed = false;
+    plan->given = 0;
     plan->spec.change = L1_CHANGE_SET;
     if (o == NULL) {
         cache_plan_defaults(c, plan);
@@ -216,9 +224,20 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
         }
     }
     const uint32_t carries = base_load_rlx(&c->carries);
-    if (BASE_UNLIKELY(carries != 0)) { plan->spec.flags |= cache_carried(carries); }
+    if (BASE_UNLIKELY(carries != 0)) {
+        plan->spec.flags |= cache_carried(carries);
+        plan->policed = (carries & CACHE_CARRIES_POLICY) != 0;
+        plan->tag_born = base_load_acq(&c->store->tag_epoch);
+    }
     plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
     return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *plan)
+{
+    if ((base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) == 0) { return CELLAR_OK; }
+    if (plan->now_ms == 0) { plan->now_ms = base_now_ms(&c->store->clock); }
+    return c->policy(c->policy_ctx, c, k->bytes, k->len, plan);
 }
 
 CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)

@@ -15,6 +15,10 @@ typedef struct cache_plan { /* result of the options of a write; one for a whole
     uint64_t *version_out;
     bool durable;      /* the entry is in the tier and committed before the call returns */
     bool commit_later; /* the caller commits the whole batch */
+    bool policed;      /* made under a policy, which has not changed it yet */
+    uint8_t given;     /* CACHE_GIVEN_...: options of the call, which no policy changes */
+    uint64_t tag_born; /* tag epoch of the start of the call, with a policy */
+    int64_t stale_ms;  /* with CACHE_GIVEN_STALE: stale window of the call */
     uint64_t fps[CELLAR_TAGS_MAX];
 } cache_plan;
 
@@ -25,6 +29,8 @@ BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
 
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                           cache_plan *plan);
+/* Let the policy of the namespace change the plan. Return its error: the write is refused. */
+CELLAR_PRIVATE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
 /* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at

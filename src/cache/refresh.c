@@ -10,64 +10,19 @@
  *            workers and drops queued jobs.
  * LIMITS     load_queue jobs. Full: the stale value is served and counted; the next call tries
  *            again. Jobs start workers one by one up to load_workers; workers stay until the close.
- *            A worker that a loader ended is replaced by the next job, or by a tick.
- * SEE ALSO   Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh (XFetch). */
+ *            A worker that a loader ended is replaced by the next job, or by a tick. */
 #include "base/user_callback.h"
 #include "cache/refresh.h"
 
 #include "cache/call.h"
 #include "cache/handle.h"
 #include "cache/job.h"
+#include "cache/load_acquire.h"
 #include "cache/load_call.h"
 #include "cache/load_leader.h"
-#include "cache/load_wait.h"
-#include "cache/plan.h"
+#include "cache/talk.h"
 
-/* ---- early refresh ---- */
-
-/* -ln((64 + i + 1/2) / 128) in 1/65536, by the leading 7 bits of a draw. */
-static const uint32_t cache_ln_table[64] = {
-    44916, 43908, 42915, 41937, 40973, 40023, 39087, 38164, 37254, 36356,
-    35470, 34596, 33734, 32883, 32043, 31213, 30394, 29585, 28786, 27996,
-    27216, 26445, 25683, 24929, 24185, 23448, 22720, 22000, 21288, 20583,
-    19886, 19196, 18513, 17837, 17169, 16507, 15851, 15202, 14560, 13924,
-    13294, 12669, 12051, 11439, 10832, 10231, 9635, 9044, 8459, 7879,
-    7304, 6734, 6169, 5609, 5054, 4503, 3957, 3415, 2878, 2345,
-    1817, 1293, 773, 257,
-};
-
-/* Return -ln(u) in 1/65536 for u uniform in (0, 1]; at most 22.2 for 32 bits. */
-static uint64_t cache_minus_ln(uint32_t draw)
-{
-    const uint32_t u = draw != 0 ? draw : 1;
-    const unsigned zeros = 31u - base_log2_floor(u);
-    const uint32_t lead = (uint32_t)((uint64_t)u << zeros >> 25) & 63u;
-    return cache_ln_table[lead] + (uint64_t)zeros * 45426u; /* ln 2 */
-}
-
-static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
-{
-    const uint64_t cost_us = cache_cost_us(call->found.cost);
-    const uint64_t spread_us = cost_us * call->p.xfetch / 100; /* < 2^42: xfetch <= 100,000 */
-    if (cost_us == 0 || (uint64_t)left_ms > spread_us * 23 / 1000) { return false; }
-    const uint32_t draw = (uint32_t)(base_rng_next(&base_thread_self()->rng) >> 32);
-    return spread_us * cache_minus_ln(draw) / 65536 / 1000 >= (uint64_t)left_ms;
-}
-
-CELLAR_PRIVATE bool cache_is_early(cache_call *call)
-{
-    const l1_info *e = &call->found;
-    if ((call->p.eager_refresh_pct | call->p.xfetch) == 0 || e->deadline_ms == BASE_NEVER_MS ||
-        (call->p.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0 || call->now_ms < call->retry_at_ms) {
-        return false;
-    }
-    const int64_t left_ms = BASE_MAX(e->deadline_ms - call->now_ms, 0);
-    if (call->p.xfetch != 0) { return cache_xfetch_early(call, left_ms); }
-    const int64_t life_ms = e->deadline_ms - e->born_ms;
-    if (!e->born_exact || life_ms <= 0) { return false; }
-    return left_ms <= life_ms / 100 * (100 - (int64_t)call->p.eager_refresh_pct) +
-                          life_ms % 100 * (100 - (int64_t)call->p.eager_refresh_pct) / 100;
-}
+BASE_SIZE_BEGIN
 
 /* ---- jobs ---- */
 
@@ -75,25 +30,16 @@ static void cache_job_run(cache_store *s, cache_job *j)
 {
     flight_table *t = base_load_sc(&s->flights);
     flight *f = j->f;
-    if (f == NULL) {
+    if (f == NULL || !cache_load_begin(j->namespace)) {
+        if (f != NULL) { cache_flight_cancel(t, f); }
         cache_job_free(s, j);
         return;
     }
-    if (!cache_load_begin(j->namespace)) {
-        cache_flight_cancel(t, f);
-        cache_job_free(s, j);
-        return;
-    }
-    if (!flight_start(t, f, base_now_ms(&s->clock), j->p.hard_timeout_ms)) {
+    if (!flight_start(t, f, base_now_ms(&s->clock), j->p.ms[CACHE_HARD])) {
         flight_unref(t, f);
     } else {
         cache_call call;
-        const flight_key k = flight_key_of(f);
-        cache_call_begin(&call, j->namespace, k.bytes, k.len);
-        /* of its flight; a clear has changed the present generation */
-        call.k.generation = k.generation;
-        call.k.hash = k.hash;
-        call.p = j->p;
+        cache_call_of(&call, j->namespace, &j->p, f);
         call.fn = j->fn;
         call.ctx = j->ctx;
         call.job = j;
@@ -102,18 +48,17 @@ static void cache_job_run(cache_store *s, cache_job *j)
         call.cancel = base_cancel_off();
         const int cancel = call.cancel;
         stats_add(cache_mine(j->namespace), STATS_REFRESH, 1);
-        cache_lead(&call, t, f);
-        if (call.code >= CELLAR_OK) { /* cache_lead_failed logs failures */
-            base_log(&s->log, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed");
+        char name[CACHE_KEY_NAME] = "";
+        if (cache_talks(call.c)) { cache_key_name(call.c, &call.k, name); } /* its flight ends */
+        if (!cache_led(&call, f)) { cache_lead(&call, f); }
+        if (call.code >= CELLAR_OK) { /* cache_lead_settle logs failures */
+            cache_log(call.c, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed%s", name);
         }
         flight_bytes_drop(call.value);
         cache_call_forget(&call);
         base_cancel_set(cancel);
     }
-    cellar *namespace = j->namespace;
-    (void)base_add_rlx(&namespace->refs, 1u); /* the ref of the job is dropped with it */
     cache_job_free(s, j);
-    cache_namespace_release(namespace);
     cache_load_end(s);
 }
 
@@ -152,8 +97,7 @@ static void cache_worker_main(void *arg)
 
 /* Return the place of a worker that a loader ended, else of one that was never started; NULL: all
  * run. */
-static base_thread *cache_worker_place(cache_store *s) SYNC_HOLDS(QUEUE);
-static base_thread *cache_worker_place(cache_store *s)
+SYNC_HOLDS(QUEUE) static base_thread *cache_worker_place(cache_store *s)
 {
     if (s->worker == NULL || s->worker_starting || s->jobs_end || s->forked) { return NULL; }
     for (uint32_t i = 0; i < s->worker_count; i++) {
@@ -213,13 +157,11 @@ static bool cache_job_push(cache_store *s, cache_job *j)
     return true;
 }
 
-CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
+CELLAR_PRIVATE void cache_refresh_later(cache_call *call)
 {
     cache_store *s = call->c->store;
-    flight_ask ask;
     flight *f = NULL;
-    cache_ask(call, FLIGHT_JOB, &ask);
-    const flight_entry entry = flight_enter(t, &ask, &f);
+    const flight_entry entry = cache_enter(call, FLIGHT_JOB, false, NULL, &f);
     if (entry == FLIGHT_TAKEN) { return; } /* a refresh runs already */
     cache_job *j = NULL;
     bool queued = false;
@@ -231,13 +173,12 @@ CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t)
         call->result_flags |= CELLAR_RESULT_REFRESHING;
         return;
     }
-    if (entry == FLIGHT_LED) { cache_flight_cancel(t, f); }
+    if (entry == FLIGHT_LED) { cache_flight_cancel(call->t, f); }
     if (j != NULL) { cache_job_free(s, j); }
     stats_add(cache_mine(call->c), STATS_REFRESH_DROPPED, 1);
 }
 
-static bool cache_workers_run(const cache_store *s) SYNC_HOLDS(QUEUE);
-static bool cache_workers_run(const cache_store *s)
+SYNC_HOLDS(QUEUE) static bool cache_workers_run(const cache_store *s)
 {
     for (uint32_t i = 0; i < s->worker_count; i++) {
         if (base_load_acq(&s->worker[i].running) != 0) { return true; }
@@ -367,3 +308,5 @@ CELLAR_PRIVATE bool cache_load_audit(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     return t == NULL || flight_audit(t);
 }
+
+BASE_SIZE_END

@@ -17,7 +17,6 @@ CELLAR_PRIVATE bool cache_load_audit(cache_store *s);
 /* Run jobs until the budget is spent, and expire leases. Return true if jobs are left. */
 CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);
 /* Queue a refresh, unless one runs already or the queue is full. */
-CELLAR_PRIVATE void cache_refresh_later(cache_call *call, flight_table *t);
-CELLAR_PRIVATE bool cache_is_early(cache_call *call);
+CELLAR_PRIVATE void cache_refresh_later(cache_call *call);
 
 #endif

@@ -26,6 +26,8 @@ typedef struct cache_scan {
     bool stop;
 } cache_scan;
 
+BASE_SIZE_BEGIN
+
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
@@ -77,3 +79,5 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *patte
     cache_namespace_release(c);
     return err;
 }
+
+BASE_SIZE_END

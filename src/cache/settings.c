@@ -6,34 +6,23 @@
  *             missing structs and fields are zero, numbers are in range, pointers are the caller's.
  * INVARIANTS  The call refuses before it allocates anything. Each refusal names field and rule.
  * LIMITS      TTL classes, load options, breaker and quotas of the root:
- *             cache_namespace_opts_check. */
+ *             cache_namespace_opts_read. */
 #include "cache/settings.h"
 
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/options.h"
 
-#include <stddef.h>
 #include <stdio.h>
 
 #include "base/open_error.h"
 
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
-/* Rule for one number of an option struct. 0 is always allowed and means the default. */
-typedef struct cache_rule {
-    uint16_t offset;
-    bool wide; /* 8 bytes, else 4 */
-    const char *name;
-    uint64_t min, max;
-} cache_rule;
-
-#define CACHE_RULE(type, prefix, field, min, max)                                                  \
-    { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, prefix #field, min, max }
-#define CACHE_CONFIG(field, min, max) CACHE_RULE(cellar_config, "", field, min, max)
-#define CACHE_L2(field, min, max)     CACHE_RULE(cellar_l2_opts, "l2.", field, min, max)
-#define CACHE_HOST(field, min, max)   CACHE_RULE(cellar_host_opts, "host.", field, min, max)
-#define CACHE_TUNING(field, min, max) CACHE_RULE(cellar_tuning_opts, "tuning.", field, min, max)
+#define CACHE_CONFIG(field, min, max) CACHE_RULE(cellar_config, #field, field, min, max)
+#define CACHE_L2(field, min, max) CACHE_RULE(cellar_l2_opts, "l2." #field, field, min, max)
+#define CACHE_HOST(field, min, max) CACHE_RULE(cellar_host_opts, "host." #field, field, min, max)
+#define CACHE_TUNING(field, min, max) \
+    CACHE_RULE(cellar_tuning_opts, "tuning." #field, field, min, max)
 
 static const cache_rule cache_config_rules[] = {
     CACHE_CONFIG(eviction, 0, CELLAR_EVICT_FIFO),
@@ -62,6 +51,8 @@ static const cache_rule cache_l2_rules[] = {
 };
 static const cache_rule cache_host_rules[] = {
     CACHE_HOST(log_level, 0, CELLAR_LOG_OFF),
+    CACHE_HOST(log_keys, 0, CELLAR_LOG_KEYS_FULL),
+    CACHE_HOST(reserved0, 0, 0),
     CACHE_HOST(no_threads, 0, 1),
     CACHE_HOST(load_threads, 0, 64),
     CACHE_HOST(load_queue, 0, 65536),
@@ -80,39 +71,22 @@ static const cache_rule cache_tuning_rules[] = {
     CACHE_TUNING(no_explain, 0, 1),
     CACHE_TUNING(no_advisor, 0, 1),
 };
-#define CACHE_COUNT(rules) (sizeof(rules) / sizeof(rules)[0])
 
 BASE_SIZE_BEGIN
-
-static cellar_err cache_rules_check(const void *options, const cache_rule *rules, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const cache_rule *r = &rules[i];
-        const unsigned char *at = (const unsigned char *)options + r->offset;
-        uint64_t n = 0;
-        if (r->wide) {
-            memcpy(&n, at, 8);
-        } else {
-            uint32_t small;
-            memcpy(&small, at, 4);
-            n = small;
-        }
-        if (n == 0 || (n >= r->min && n <= r->max)) { continue; }
-        return base_open_fail(CELLAR_E_INVAL, 0,
-                              "cellar_open: %s must be %llu..%llu, or 0 for its default (got %lld)",
-                              r->name, (unsigned long long)r->min, (unsigned long long)r->max,
-                              (long long)n);
-    }
-    return CELLAR_OK;
-}
 
 /* Copy the struct `src` of the caller and check its numbers. NULL: all defaults. */
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
 {
+    uint64_t n;
     const cellar_err err = base_open_opts(dst, bytes, src, "cellar_open", name);
     if (err != CELLAR_OK) { return err; }
-    return cache_rules_check(dst, rules, count);
+    const cache_rule *r = cache_rule_broken(dst, rules, count, &n);
+    if (r == NULL) { return CELLAR_OK; }
+    return base_open_fail(CELLAR_E_INVAL, 0,
+                          "cellar_open: %s must be %llu..%llu, or 0 for its default (got %lld)",
+                          r->name, (unsigned long long)r->min, (unsigned long long)r->max,
+                          (long long)n);
 }
 
 static cellar_err cache_cipher_read(cache_settings *out)
@@ -163,12 +137,9 @@ static cellar_err cache_root_read(cache_settings *o)
     o->root = cellar_namespace_opts_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
-    cellar_err err = cache_namespace_opts_check(o->config.root, &why);
-    if (err == CELLAR_OK) {
-        err = cache_deps_check(o->config.root, o->tuning.track_dependencies != 0, &why);
-    }
-    if (err != CELLAR_OK) { return cache_open_refuse(err, why); }
-    return base_opts_in(&o->root, sizeof o->root, o->config.root);
+    const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root,
+                                                     o->tuning.track_dependencies != 0, &why);
+    return err == CELLAR_OK ? err : cache_open_refuse(err, why);
 }
 
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
@@ -177,23 +148,21 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
                              .host = cellar_host_opts_default(),
                              .tuning = cellar_tuning_opts_default() };
     cellar_err err = cache_struct_read(&out->config, sizeof out->config, cfg, "cellar_config",
-                                       cache_config_rules, CACHE_COUNT(cache_config_rules));
+                                       CACHE_RULES(cache_config_rules));
     if (out->config.abi != 0 && out->config.abi != CELLAR_ABI) {
         return cache_open_refuse(CELLAR_E_ABI, "the header belongs to another library");
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_opts",
-                                cache_l2_rules, CACHE_COUNT(cache_l2_rules));
+                                CACHE_RULES(cache_l2_rules));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->host, sizeof out->host, out->config.host,
-                                "cellar_host_opts", cache_host_rules,
-                                CACHE_COUNT(cache_host_rules));
+                                "cellar_host_opts", CACHE_RULES(cache_host_rules));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->tuning, sizeof out->tuning, out->config.tuning,
-                                "cellar_tuning_opts", cache_tuning_rules,
-                                CACHE_COUNT(cache_tuning_rules));
+                                "cellar_tuning_opts", CACHE_RULES(cache_tuning_rules));
     }
     if (err == CELLAR_OK) { err = cache_cipher_read(out); }
     if (err != CELLAR_OK) { return err; }

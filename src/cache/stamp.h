@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * stamp: the words by which L1 and the tier agree, for the windows of L1 and for reads.
- *
- * FORMAT     {8 bits tags, 40 bits changes, watched, 15 bits pending}: hook.c */
+ * stamp: functions of stamp.c for the files above it. */
 #ifndef CACHE_STAMP_H
 #define CACHE_STAMP_H
 
@@ -16,9 +14,15 @@
 #define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
 #define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
 
+/* Return whether a tier was ever attached. False in a forked child. */
+BASE_INLINE bool cache_has_stamps(const cache_store *s)
+{
+    return base_load_acq(&s->stamps) != NULL;
+}
+
 BASE_INLINE _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 {
-    return &s->stamps[base_mix64(hash) & s->stamp_mask];
+    return &base_load_acq(&s->stamps)[base_mix64(hash) & s->stamp_mask];
 }
 
 /* Return what a change of the key adds to the word until its kill has returned. */
@@ -51,9 +55,53 @@ BASE_INLINE uint64_t cache_stamp_watch(_Atomic uint64_t *word)
                                                 CACHE_STAMP_WATCHED;
 }
 
-BASE_INLINE bool cache_nothing_below(const cache_store *s, uint64_t hash)
+BASE_INLINE bool cache_nothing_below(const cache_tier *t, uint64_t hash)
 {
-    return s->tier->nothing != NULL && s->tier->nothing(s->tier->ctx, hash);
+    return t->nothing != NULL && t->nothing(t->ctx, hash);
+}
+
+/* Raise the stamp for a change that the tier may have to know. `none`: nothing lies below, but a
+ * thread watches the stamp. */
+CELLAR_PRIVATE void cache_stamp_raise_noted(const cache_store *s, uint64_t hash,
+                                            _Atomic uint64_t *word, cache_frame *frame,
+                                            uint64_t *stamp, bool none);
+CELLAR_PRIVATE bool cache_stamps_open(cache_store *s); /* false: no memory */
+CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
+CELLAR_PRIVATE bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp); /* of tier_host */
+
+/* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
+ * may stay: README.md. */
+BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
+                                          _Atomic uint64_t *word, cache_frame *frame,
+                                          uint64_t *stamp)
+{
+    const uint64_t w = base_load_sc(word);
+    const bool none = frame->below == CACHE_BELOW_KILL && cache_nothing_below(frame->tier, hash);
+    if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
+        *stamp = cache_captured(s, w);
+        return;
+    }
+    cache_stamp_raise_noted(s, hash, word, frame, stamp, none);
+}
+
+/* Begin and end a step in L1 that other parts of the store hear of. The frame describes it to the
+ * hooks. */
+BASE_INLINE void cache_frame_push(cache_frame *f, const cellar *c, bool stores, bool negative)
+{
+    base_thread_record *self = base_thread_self();
+    f->outer = self->load_frames;
+    f->stores = stores;
+    f->negative = negative;
+    f->matched = f->turn.listed = false;
+    f->below = CACHE_BELOW_KILL;
+    f->tier = cache_tier_of(c);
+    f->raised = 0;
+    self->load_frames = f;
+}
+BASE_INLINE void cache_frame_pop(const cache_frame *f)
+{
+    BASE_ASSERT(base_thread_self()->load_frames == f);
+    base_thread_self()->load_frames = f->outer;
 }
 
 #endif

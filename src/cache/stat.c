@@ -13,7 +13,24 @@
 #include "cache/error.h"
 #include "load/flight.h"
 
+#include <stddef.h>
+
 BASE_SIZE_BEGIN
+
+static const struct { uint16_t offset, id; } cache_counted[] = {
+#define CACHE_X(field, counter) { (uint16_t)offsetof(cellar_stats, field), STATS_##counter },
+    CACHE_X(hits_l1, HIT_L1) CACHE_X(hits_l2, HIT_L2) CACHE_X(stale_hits, STALE)
+    CACHE_X(negative_hits, NEGATIVE) CACHE_X(misses, MISS) CACHE_X(sets, SET)
+    CACHE_X(deletes, DELETE) CACHE_X(write_errors, STORE_ERROR) CACHE_X(clears, CLEAR)
+    CACHE_X(ttl_class_fallbacks, CLASS_FALLBACK) CACHE_X(version_changes, BUMP)
+    CACHE_X(loads, LOAD) CACHE_X(loads_failed, LOAD_FAILED) CACHE_X(loads_joined, LOAD_JOINED)
+    CACHE_X(loads_not_stored, LOAD_NOT_STORED) CACHE_X(load_takeovers, LOAD_TAKEOVER)
+    CACHE_X(load_timeouts, LOAD_TIMEOUT) CACHE_X(load_deadlocks, LOAD_CYCLE)
+    CACHE_X(refreshes, REFRESH) CACHE_X(refreshes_dropped, REFRESH_DROPPED)
+    CACHE_X(decode_errors, DECODE_ERROR) CACHE_X(load_ns, LOAD_NS) CACHE_X(denied, DENIED)
+    CACHE_X(load_fallbacks, LOAD_INSTEAD)
+#undef CACHE_X
+};
 
 static void cache_stats_store(const cache_store *s, cellar_stats *out)
 {
@@ -35,16 +52,27 @@ CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT
                           hits * (double)v[STATS_LOAD_COST] / n };
 }
 
-static void cache_stats_quota(const cellar *c, cellar_stats *out)
+CELLAR_PRIVATE bool cache_quota_read(const cache_store *s, unsigned quota,
+                                     uint64_t out[CACHE_QUOTA_FIGURES])
 {
     l1_share q;
-    l1_quota_get(c->store->l1, c->quota, &q);
-    out->quota_entries = q.entries;
-    out->quota_bytes = q.bytes;
-    out->quota_min_bytes = q.floor;
-    out->quota_max_bytes = q.ceiling != UINT64_MAX ? q.ceiling : 0;
-    out->quota_borrowed_bytes = q.bytes > q.floor ? q.bytes - q.floor : 0;
-    out->quota_breaches = q.breached;
+    l1_quota_get(s->l1, quota, &q);
+    const uint64_t figures[CACHE_QUOTA_FIGURES] = {
+        q.entries, q.bytes, q.floor, q.ceiling != UINT64_MAX ? q.ceiling : 0,
+        q.bytes > q.floor ? q.bytes - q.floor : 0, q.breached
+    };
+    memcpy(out, figures, sizeof figures);
+    return q.least_pct != 0 || q.most_pct != 0;
+}
+
+CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
+                                        uint64_t out[STATS_NAMESPACE_COUNT])
+{
+    if (slot == CACHE_WHOLE_STORE) {
+        stats_read_all(s->stats, out);
+    } else {
+        stats_read_slot(s->stats, slot, out);
+    }
 }
 
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
@@ -56,62 +84,44 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
     uint64_t v[STATS_NAMESPACE_COUNT];
-    if (scope == CELLAR_SCOPE_NAMESPACE) {
-        stats_read_slot(s->stats, c->slot, v);
-    } else {
-        stats_read_all(s->stats, v);
-    }
+    cache_read_counters(s, scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE, v);
     cellar_stats full = cellar_stats_default();
-    full.hits_l1 = v[STATS_HIT_L1];
-    full.hits_l2 = v[STATS_HIT_L2];
-    full.stale_hits = v[STATS_STALE];
-    full.negative_hits = v[STATS_NEGATIVE];
-    full.misses = v[STATS_MISS];
+    for (size_t i = 0; i < sizeof cache_counted / sizeof cache_counted[0]; i++) {
+        memcpy((char *)&full + cache_counted[i].offset, &v[cache_counted[i].id], sizeof v[0]);
+    }
     full.gets = stats_gets(v);
-    full.sets = v[STATS_SET];
-    full.deletes = v[STATS_DELETE];
-    full.write_errors = v[STATS_STORE_ERROR];
     for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
         full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
     }
     full.ended[CELLAR_CAUSE_DEPENDENCY] = v[STATS_EVICT_DEPENDENCY];
-    full.ttl_class_fallbacks = v[STATS_CLASS_FALLBACK];
-    full.clears = v[STATS_CLEAR];
-    full.version_changes = v[STATS_BUMP];
-    full.loads = v[STATS_LOAD];
-    full.loads_failed = v[STATS_LOAD_FAILED];
-    full.loads_joined = v[STATS_LOAD_JOINED];
-    full.loads_not_stored = v[STATS_LOAD_NOT_STORED];
-    full.load_takeovers = v[STATS_LOAD_TAKEOVER];
-    full.load_timeouts = v[STATS_LOAD_TIMEOUT];
-    full.load_deadlocks = v[STATS_LOAD_CYCLE];
-    full.refreshes = v[STATS_REFRESH];
-    full.refreshes_dropped = v[STATS_REFRESH_DROPPED];
-    full.load_ns = v[STATS_LOAD_NS];
     const flight_table *flights = base_load_sc(&s->flights);
     full.loads_running = flights != NULL ? flight_count(flights) : 0;
     full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
     full.load_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
-    full.load_fallbacks = v[STATS_LOAD_INSTEAD];
     const cache_saved saved = cache_saved_of(v);
     full.saved_seconds = saved.ns * 1e-9;
     full.saved_cost = saved.cost * 1e-6;
     full.hit_ratio = stats_hit_ratio(v);
     cache_stats_store(s, &full);
-    if (scope == CELLAR_SCOPE_NAMESPACE) { cache_stats_quota(c, &full); }
-    const cellar_err err = base_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_stats_get: start from cellar_stats_default()");
+    if (scope == CELLAR_SCOPE_NAMESPACE) {
+        uint64_t quota[CACHE_QUOTA_FIGURES];
+        (void)cache_quota_read(s, c->quota, quota);
+        memcpy((char *)&full + offsetof(cellar_stats, quota_entries), quota, sizeof quota);
+        full.namespace_entries = stats_entries(s->stats, c->slot);
+    }
+    return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
+                      "cellar_stats_get: start from cellar_stats_default()");
 }
 
-CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
-                                        uint64_t out[STATS_NAMESPACE_COUNT])
+CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count)
 {
-    if (slot == CACHE_WHOLE_STORE) {
-        stats_read_all(s->stats, out);
-    } else {
-        stats_read_slot(s->stats, slot, out);
+    if (count != NULL) { *count = 0; }
+    if (c == NULL || count == NULL) {
+        return cache_refuse(c, "cellar_namespace_entries: count must not be NULL");
     }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    *count = stats_entries(c->stats, c->slot);
+    return CELLAR_OK;
 }
 
 CELLAR_PRIVATE cellar_err cache_advise(const cache_store *s, uint32_t slot,
@@ -153,8 +163,9 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
 CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
 {
     static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
-                                   STATS_OP_DELETE, STATS_OP_TICK };
-    if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_TICK) {
+                                   STATS_OP_DELETE, STATS_OP_TICK, STATS_OP_LOAD, STATS_OP_L2_READ,
+                                   STATS_OP_L2_WRITE };
+    if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_L2_WRITE) {
         return cache_refuse(c, "cellar_latency_get: op is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
@@ -162,9 +173,8 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
     stats_read_times(c->store->stats, of[op], &t);
     const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
                                   t.max_ns };
-    const cellar_err err = base_opts_out(out, &full, sizeof full);
-    return err == CELLAR_OK
-               ? err : cache_fail(c, err, 0, "cellar_latency_get: out needs its default function");
+    return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
+                      "cellar_latency_get: out needs its default function");
 }
 
 BASE_SIZE_END

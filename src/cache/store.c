@@ -11,22 +11,28 @@
  * SEE ALSO   handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
 #include "cache/bloom_guard.h"
 #include "cache/bloom_persist.h"
-#include "cache/breaker_calls.h"
 #include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/fork.h"
 #include "cache/handle.h"
 #include "cache/hook.h"
+#include "cache/stamp.h"
+#include "cache/turn.h"
+#include "stats/hot.h"
 #include "cache/l2_tier.h"
 #include "cache/load_plan.h"
 #include "cache/maintenance.h"
 #include "cache/namespace.h"
 #include "cache/option.h"
 #include "cache/options.h"
+#include "cache/policy_reload.h"
 #include "cache/refresh.h"
 #include "cache/settings.h"
 #include "cache/tags.h"
+#include "cache/talk.h"
+#include "cache/tier_attach.h"
+#include "cache/tier_calls.h"
 
 BASE_SIZE_BEGIN
 
@@ -60,7 +66,7 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
 /* Allocate the zeroed shell, aligned to BASE_PAD for its account. */
 static cache_store *cache_shell_new(const cache_settings *cfg)
 {
-    const base_alloc_hooks hooks = { cfg->host.alloc, cfg->host.free, cfg->host.alloc_ctx };
+    base_alloc_hooks hooks = { cfg->host.alloc, cfg->host.free, cfg->host.alloc_ctx, NULL };
     const size_t bytes = sizeof(cache_store) + BASE_PAD;
     unsigned char *raw = base_alloc_raw(&hooks, bytes);
     if (raw == NULL) { return NULL; }
@@ -68,6 +74,7 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     cache_store *s = (cache_store *)(void *)(raw + (BASE_PAD - ((uintptr_t)raw & (BASE_PAD - 1))));
     s->raw = raw;
     s->raw_bytes = bytes;
+    hooks.wipe = &s->hides;
     s->hooks = hooks;
     base_account_init(&s->account, cfg->config.memory_bytes, &hooks);
     (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* fits any budget */
@@ -76,11 +83,9 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     const base_log_level level = cache_log_level(cfg->host.log_level);
     base_log_init(&s->log, &s->clock, cfg->host.log, cfg->host.log_ctx, (int)level);
     base_store_rlx(&s->quiet_level, (uint32_t)level);
+    s->log_keys = cfg->host.log_keys;
     cache_load_open(s, cfg);
-    const cellar_config *given = &cfg->config;
-    const int64_t defaults[CACHE_DEFAULTS] = { given->default_ttl_ms, given->negative_ttl_ms,
-                                               given->idle_ms, given->max_age_ms,
-                                               given->stale_ms };
+    const int64_t defaults[CACHE_DEFAULTS] = CACHE_TIMES(&cfg->config);
     memcpy(s->defaults, defaults, sizeof defaults);
     if (s->defaults[CACHE_TTL] == 0) { s->defaults[CACHE_TTL] = CELLAR_TTL_NONE; }
     if (s->defaults[CACHE_IDLE] == CELLAR_TTL_NONE) { s->defaults[CACHE_IDLE] = 0; }
@@ -127,38 +132,43 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
 
 static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
 {
+    s->stats = stats_create(&s->account); /* before the disk, which records times */
+    if (s->stats == NULL) {
+        return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the counters");
+    }
     cellar_err err = cache_disk_open(s, cfg);
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) { goto drop_stats; }
     err = cache_hash_choose(s, cfg);
     if (err != CELLAR_OK) { goto drop_disk; }
-    err = CELLAR_E_NOMEM;
-    s->stats = stats_create(&s->account);
-    if (s->stats == NULL) {
-        (void)cache_open_refuse(err, "no memory for the counters");
-        goto drop_disk;
-    }
     err = cache_deps_open(s, cfg);
-    if (err != CELLAR_OK) { goto drop_stats; }
+    if (err != CELLAR_OK) { goto drop_disk; }
     err = cache_namespaces_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_deps; }
     if (s->tier != NULL) {
-        err = cache_stamps_open(s, cfg->config.memory_bytes);
-        if (err != CELLAR_OK) { goto drop_namespaces; }
+        if (!cache_tier_ready(s)) {
+            err = cache_open_refuse(CELLAR_E_NOMEM, "no memory for the stamps");
+            goto drop_stamps;
+        }
+    }
+    s->hot = stats_hot_create(&s->account, base_now_ms(&s->clock));
+    if (s->hot == NULL) {
+        err = cache_open_refuse(CELLAR_E_NOMEM, "no memory for the hot keys");
+        goto drop_stamps;
     }
     err = cache_why_open(s, cfg);
-    if (err != CELLAR_OK) { goto drop_stamps; }
+    if (err != CELLAR_OK) { goto drop_hot; }
     err = cache_l1_open(s, cfg);
     if (err != CELLAR_OK) { goto drop_why; }
     s->root->l1 = s->l1;
+    if (s->root->secret) { cache_hide(s); }
     err = CELLAR_E_NOMEM;
     if (!cache_quota_root(s, cfg)) {
         (void)cache_open_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }
-    s->observers_base = (s->tier != NULL ? 1u : 0u) + (s->deps != NULL ? 1u : 0u);
-    s->observers_tier_only = s->tier != NULL && s->deps == NULL && !s->tier->commit_each ? 1u : 0u;
-    base_store_rlx(&s->observers, s->observers_base);
-    if (s->tier != NULL) { l1_want_evicted(s->l1, true); }
+    base_store_rlx(&s->observers_base, s->deps != NULL ? 1u : 0u);
+    base_store_rlx(&s->observers, base_load_rlx(&s->observers_base));
+    if (s->tier != NULL) { cache_tiers_add(s, s->tier); }
     if (!cache_fork_register(s)) {
         (void)cache_open_refuse(err, "no memory for the fork handlers");
         goto drop_l1;
@@ -189,23 +199,19 @@ drop_l1:
     l1_close(s->l1);
 drop_why:
     cache_why_close(s);
+drop_hot:
+    stats_hot_destroy(s->hot, &s->account);
 drop_stamps:
     cache_stamps_close(s);
-drop_namespaces:
+    cache_turns_close(s);
     cache_namespaces_close(s);
 drop_deps:
     cache_deps_close(s);
-drop_stats:
-    stats_destroy(s->stats);
 drop_disk:
     cache_disk_abandon(s);
+drop_stats:
+    stats_destroy(s->stats);
     return err;
-}
-
-static bool cache_root_guards(cache_store *s, const cellar_namespace_opts *o)
-{
-    return (o->bloom == 0 || cache_filter_start(s->root) == CELLAR_OK) &&
-           (o->breaker == NULL || cache_breaker_start(s->root, o->breaker) == CELLAR_OK);
 }
 
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
@@ -226,10 +232,17 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         return err;
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
-    if (!cache_root_guards(s, &full.root)) {
+    if (cache_guards_start(s->root, &full.root) != CELLAR_OK) {
         (void)cellar_close(s->root);
         return cache_open_refuse(CELLAR_E_SPACE,
                                  "root.bloom or root.breaker does not fit: raise memory_bytes");
+    }
+    if (full.config.policy_file != NULL) {
+        err = cache_policies_open(s->root, full.config.policy_file);
+        if (err != CELLAR_OK) {
+            (void)cellar_close(s->root);
+            return err;
+        }
     }
     if (s->disk_err != CELLAR_OK) { /* logged where it happened */
         cache_error_keep(s->root, s->disk_err, s->disk_errno, s->disk_text);
@@ -271,9 +284,7 @@ static bool cache_store_end(cache_store *s)
         return false;
     }
     cache_thread_stop(s);
-    if (s->tier != NULL && s->tier->close != NULL) {
-        s->tier->close(s->tier->ctx, base_add_sat(base_now_ms(&s->clock), 5000));
-    }
+    cache_tiers_close(s, base_add_sat(base_now_ms(&s->clock), 5000));
     cache_disk_end(s);
     sync_take(NAMESPACE, &s->namespace_lock);
     s->ended = true; /* a fork sees all that follows, or nothing of it */
@@ -286,9 +297,12 @@ static bool cache_store_end(cache_store *s)
     l1_close(gone);
     cache_tags_close(s);
     cache_why_close(s);
+    stats_hot_destroy(s->hot, &s->account);
     cache_deps_close(s);
     cache_filters_close(s);
+    cache_policies_close(s);
     cache_stamps_close(s);
+    cache_turns_close(s);
     stats_destroy(s->stats);
     s->stats = NULL;
     return true;

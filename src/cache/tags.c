@@ -128,6 +128,8 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
     return base_load_rlx(&s->tag_turn) == turn ? first : BASE_NEVER_MS;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- writing ---- */
 
 static uint64_t cache_tag_last(const cache_tag_slot *s)
@@ -135,8 +137,7 @@ static uint64_t cache_tag_last(const cache_tag_slot *s)
     return BASE_MAX(base_load_rlx(&s->hard), base_load_rlx(&s->soft));
 }
 
-static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft, int64_t ms)
-    SYNC_HOLDS(TAG);
+SYNC_HOLDS(TAG)
 static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t soft, int64_t ms)
 {
     cache_tag_slot *s = cache_tag_slot_of(t, fp);
@@ -147,9 +148,16 @@ static void cache_tag_put(cache_tags *t, uint64_t fp, uint64_t hard, uint64_t so
     base_store_rel(&s->fp, fp); /* acquire in cache_tag_slot_of */
 }
 
+static void cache_tag_copy(cache_tag_slot *to, const cache_tag_slot *from)
+{
+    base_store_rlx(&to->fp, base_load_rlx(&from->fp));
+    base_store_rlx(&to->hard, base_load_rlx(&from->hard));
+    base_store_rlx(&to->soft, base_load_rlx(&from->soft));
+    base_store_rlx(&to->hard_timeout_ms, base_load_rlx(&from->hard_timeout_ms));
+}
+
 /* Remove a record and move up the records behind it that it displaced. */
-static void cache_tag_cut(cache_tags *t, uint32_t at) SYNC_HOLDS(TAG);
-static void cache_tag_cut(cache_tags *t, uint32_t at)
+SYNC_HOLDS(TAG) static void cache_tag_cut(cache_tags *t, uint32_t at)
 {
     t->used--;
     for (uint32_t i = at;;) {
@@ -158,26 +166,20 @@ static void cache_tag_cut(cache_tags *t, uint32_t at)
         cache_tag_slot *s = &t->slot[i];
         const uint64_t fp = base_load_rlx(&s->fp);
         if (fp == 0) {
-            base_store_rlx(&hole->fp, (uint64_t)0);
-            base_store_rlx(&hole->hard, (uint64_t)0);
-            base_store_rlx(&hole->soft, (uint64_t)0);
-            base_store_rlx(&hole->hard_timeout_ms, (int64_t)0);
+            static const cache_tag_slot empty;
+            cache_tag_copy(hole, &empty);
             return;
         }
         const uint32_t home = (uint32_t)base_mix64(fp) & t->mask;
         /* its home is past the hole */
         if (((i - home) & t->mask) < ((i - at) & t->mask)) { continue; }
-        base_store_rlx(&hole->fp, fp);
-        base_store_rlx(&hole->hard, base_load_rlx(&s->hard));
-        base_store_rlx(&hole->soft, base_load_rlx(&s->soft));
-        base_store_rlx(&hole->hard_timeout_ms, base_load_rlx(&s->hard_timeout_ms));
+        cache_tag_copy(hole, s);
         at = i;
     }
 }
 
 /* Return the epoch that is the upper bound of the oldest eighth of the records. */
-static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high) SYNC_HOLDS(TAG);
-static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high)
+SYNC_HOLDS(TAG) static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t high)
 {
     uint32_t wanted = t->used / 8 + 1; /* records in from..high */
     uint64_t from = 0;
@@ -199,8 +201,7 @@ static uint64_t cache_tag_eighth(const cache_tags *t, uint64_t low, uint64_t hig
     return low;
 }
 
-static void cache_tag_fold(cache_store *s, cache_tags *t) SYNC_HOLDS(TAG);
-static void cache_tag_fold(cache_store *s, cache_tags *t)
+SYNC_HOLDS(TAG) static void cache_tag_fold(cache_store *s, cache_tags *t)
 {
     const uint64_t was = base_load_rlx(&s->tag_floor);
     const uint64_t floor = cache_tag_eighth(t, was, base_load_rlx(&s->tag_epoch));
@@ -237,8 +238,7 @@ static cache_tags *cache_tags_larger(cache_store *s, const cache_tags *t)
     return made;
 }
 
-static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to) SYNC_HOLDS(TAG);
-static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
+SYNC_HOLDS(TAG) static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
 {
     for (uint32_t i = 0; from != NULL && i <= from->mask; i++) {
         const cache_tag_slot *r = &from->slot[i];
@@ -253,8 +253,7 @@ static void cache_tags_move(cache_store *s, cache_tags *from, cache_tags *to)
 
 /* Make room for one more record, with `larger` if given. Return false if a larger table is
  * needed. */
-static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
-    SYNC_HOLDS(TAG);
+SYNC_HOLDS(TAG)
 static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, bool last)
 {
     cache_tags *t = base_load_rlx(&s->tags);
@@ -270,8 +269,32 @@ static bool cache_tag_room(cache_store *s, uint64_t fp, cache_tags **larger, boo
     return true;
 }
 
-static void cache_tag_end(cache_store *s, uint64_t fp, bool soft) SYNC_HOLDS(TAG);
-static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
+/* Take the lock and make room for a record. Return a table that was not needed, to be freed after
+ * the lock is dropped; NULL: none. */
+SYNC_TAKES(TAG) static cache_tags *cache_tag_enter(cache_store *s, uint64_t fp)
+{
+    cache_tags *larger = NULL;
+    sync_take(TAG, &s->tag_lock);
+    if (!cache_tag_room(s, fp, &larger, false)) {
+        const cache_tags *t = base_load_rlx(&s->tags); /* stays until the close */
+        sync_drop(TAG, &s->tag_lock);
+        larger = cache_tags_larger(s, t);
+        sync_take(TAG, &s->tag_lock);
+        (void)cache_tag_room(s, fp, &larger, true);
+    }
+    return larger;
+}
+
+/* Free the tables from `t` to the oldest one. */
+static void cache_tags_free(cache_store *s, cache_tags *t)
+{
+    for (cache_tags *older; t != NULL; t = older) {
+        older = t->older;
+        base_free(&s->account, BASE_MOD_TAG, t, t->bytes);
+    }
+}
+
+SYNC_HOLDS(TAG) static void cache_tag_end(cache_store *s, uint64_t fp, bool soft)
 {
     cache_tags *t = base_load_rlx(&s->tags);
     const uint64_t e = base_load_rlx(&s->tag_epoch) + 1;
@@ -301,16 +324,8 @@ CELLAR_PRIVATE void cache_tag_floor(cellar *c)
 static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
 {
     cache_store *s = ctx;
-    cache_tags *larger = NULL;
     fp = cache_tag_print(fp);
-    sync_take(TAG, &s->tag_lock);
-    if (!cache_tag_room(s, fp, &larger, false)) {
-        const cache_tags *t = base_load_rlx(&s->tags);
-        sync_drop(TAG, &s->tag_lock);
-        larger = cache_tags_larger(s, t);
-        sync_take(TAG, &s->tag_lock);
-        (void)cache_tag_room(s, fp, &larger, true);
-    }
+    cache_tags *larger = cache_tag_enter(s, fp);
     cache_tags *t = base_load_rlx(&s->tags);
     if (t != NULL) {
         cache_tag_put(t, fp, hard, soft, 0);
@@ -319,6 +334,7 @@ static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft
         base_store_rel(&s->tag_floor, BASE_MAX(last, base_load_rlx(&s->tag_floor)));
     }
     sync_drop(TAG, &s->tag_lock);
+    cache_tags_free(s, larger);
 }
 
 CELLAR_PRIVATE void cache_tags_open(cache_store *s)
@@ -337,10 +353,7 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s)
 {
     cache_tags *t = base_load_rlx(&s->tags);
     base_store_rlx(&s->tags, (cache_tags *)NULL);
-    for (cache_tags *older; t != NULL; t = older) {
-        older = t->older;
-        base_free(&s->account, BASE_MOD_TAG, t, t->bytes);
-    }
+    cache_tags_free(s, t);
 }
 
 CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
@@ -354,23 +367,15 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
     cache_store *s = c->store;
     const uint64_t name = base_hash(c->hash_key, CACHE_SALT_TAG, tag, tag_len);
     const uint64_t fp = cache_tag_print(name);
-    cache_tags *larger = NULL;
-    sync_take(TAG, &s->tag_lock);
-    if (!cache_tag_room(s, fp, &larger, false)) {
-        const cache_tags *t = base_load_rlx(&s->tags); /* stays until the close */
-        sync_drop(TAG, &s->tag_lock);
-        larger = cache_tags_larger(s, t);
-        sync_take(TAG, &s->tag_lock);
-        (void)cache_tag_room(s, fp, &larger, true);
-    }
+    cache_tags *larger = cache_tag_enter(s, fp);
     cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
     const uint64_t epoch = base_load_rlx(&s->tag_epoch);
     sync_drop(TAG, &s->tag_lock);
-    if (larger != NULL) { base_free(&s->account, BASE_MOD_TAG, larger, larger->bytes); }
-    if (s->tier != NULL && s->tier->tag != NULL) {
-        s->tier->tag(s->tier->ctx, fp, epoch, mode == CELLAR_TAG_SOFT);
-    }
+    cache_tags_free(s, larger);
+    cache_tiers_tag(s, fp, epoch, mode == CELLAR_TAG_SOFT);
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
     return cache_acked(c, CELLAR_OK);
 }
+
+BASE_SIZE_END

@@ -4,7 +4,7 @@
  *
  * PROTOCOL   Change: step in L1 (its window raises the stamp of the key, with one *pending*) ->
  *            kill or put of the tier (turn.c) -> pending back -> the call returns. If the tier has
- *            nothing of the key, no kill follows, see hook.c.
+ *            nothing of the key, no kill follows, see stamp.c.
  *            Eviction: `put` gets the stamp captured in the unlinking window. The tier stores the
  *            entry only while host.stamp_is is true under its own tombstone lock: else a newer
  *            change is on its way.
@@ -38,6 +38,8 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     int64_t until_ms; /* with idle_ms: end of the entry without further use, ms; 0: deadline_ms */
     uint64_t version, l2_addr, tag_born;
     const void *tag_fps; /* for a put: tag_count unaligned u64 */
+    const cellar_bytes *tag_text; /* for a put: texts of the tags that the user gave; NULL: not
+                                   * known, as with each entry that leaves memory */
     uint32_t tag_count, user_flags;
     uint8_t kind, cost, uses; /* uses 0: not used since it was stored */
     bool kept; /* for a put: acknowledged as stored, must be found again */
@@ -53,12 +55,30 @@ typedef struct cache_tier_namespace {
     uint32_t id, generation, version;
 } cache_tier_namespace;
 
+/* A question that a tier answers later. */
+typedef struct cache_tier_ticket {
+    uint32_t generation;
+    uint32_t reserved;
+    uint64_t changes, globs;   /* private: as a back-fill compares them */
+    uint64_t id, check;        /* private: the lease that waits for the answer */
+} cache_tier_ticket;
+
 typedef struct cache_tier_host { /* passed to attach; valid until close */
     void *ctx;
     /* Return whether no change of the key's class was counted since `stamp`, and no walk by pattern
      * ended. Any lock may be held. */
     bool (*stamp_is)(void *ctx, uint64_t hash, uint64_t stamp);
     int64_t (*now_ms)(void *ctx);
+    /* Return the fingerprint of a tag in this store. */
+    uint64_t (*tag_fp)(void *ctx, const void *text, size_t len);
+    /* Report a change of a key that the tier knows from elsewhere. L1 loses the entry as by a
+     * delete, and loads of the key that run store nothing. The tier is not told. No lock held. */
+    void (*changed)(void *ctx, uint32_t generation, const void *key, size_t len);
+    /* Answer a ticket of `ask`: OK and ABSENT with the entry, MISS or an error without. Each ticket
+     * once, from any thread, without locks, also inside `ask`. A late answer has no effect. */
+    void (*answered)(void *ctx, const cache_tier_ticket *ticket, const void *key, size_t len,
+                     cellar_err err, const void *value, size_t value_len,
+                     const cache_tier_meta *meta);
 } cache_tier_host;
 
 typedef struct cache_tier_stats {
@@ -75,6 +95,9 @@ typedef struct cache_tier {
      * miss. buf may be NULL with 0 bytes. */
     cellar_err (*get)(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cache_tier_meta *meta);
+    /* Begin a get for cellar_lease_acquire, which must not wait; the answer comes by host.answered.
+     * Returns false: the tier cannot answer now. NULL: `get` does not wait. */
+    bool (*ask)(void *ctx, const cache_tier_key *k, const cache_tier_ticket *ticket);
     /* Returns OK: admitted; DROPPED: no room in time; REFUSED: not wanted, or the stamp moved.
      * After OK no older value of the key is served: a change that puts needs no kill. */
     cellar_err (*put)(void *ctx, const cache_tier_key *k, const void *value, size_t value_len,

@@ -15,6 +15,8 @@
 #include "cache/call.h"
 #include "cache/error.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- namespaces ---- */
 
 /* Find the row of a namespace. The root has an empty name here, because a namespace may have its
@@ -82,8 +84,72 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
 CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation)
 {
     const cache_store *s = v->store;
-    if (s->tier->bump != NULL) { s->tier->bump(s->tier->ctx, v->id, generation); }
-    cache_tier_namespace_tell(v);
+    const cache_tier *t = cache_tier_of(v);
+    if (t != NULL && t->bump != NULL) { t->bump(t->ctx, v->id, generation); }
+    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
+}
+
+/* ---- all tiers of a store ---- */
+
+CELLAR_PRIVATE bool cache_tiers_tick(cache_store *s, uint64_t budget_us)
+{
+    bool more = false;
+    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
+        const cache_tier *t = s->tiers[i];
+        more = (t->tick != NULL && t->tick(t->ctx, budget_us)) || more;
+    }
+    return more;
+}
+
+CELLAR_PRIVATE void cache_tiers_tag(cache_store *s, uint64_t fp, uint64_t epoch, bool soft)
+{
+    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
+        const cache_tier *t = s->tiers[i];
+        if (t->tag != NULL) { t->tag(t->ctx, fp, epoch, soft); }
+    }
+}
+
+CELLAR_PRIVATE void cache_tiers_retire(cache_store *s)
+{
+    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
+        const cache_tier *t = s->tiers[i];
+        if (t->retire != NULL) { t->retire(t->ctx); }
+    }
+}
+
+CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms)
+{
+    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
+        const cache_tier *t = s->tiers[i];
+        if (t->close != NULL) { t->close(t->ctx, deadline_ms); }
+    }
+}
+
+CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
+{
+    const uint32_t count = base_load_rlx(&s->tier_count);
+    bool plain = s->deps == NULL;
+    s->tiers[count] = t;
+    for (uint32_t i = 0; i <= count; i++) { plain = plain && !s->tiers[i]->commit_each; }
+    l1_want_evicted(s->l1, true);
+    (void)base_add_rlx(&s->observers_base, 1u);
+    base_store_rlx(&s->observers_tier_only, plain ? count + 1 : 0);
+    (void)base_add_rlx(&s->observers, 1u);
+    base_store_rel(&s->tier_count, count + 1);
+}
+
+CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
+{
+    const uint32_t count = base_load_rlx(&s->tier_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const cache_tier *t = s->tiers[i];
+        if (t->forked != NULL) { t->forked(t->ctx); }
+        l1_want_evicted(s->l1, false);
+    }
+    (void)base_sub_rlx(&s->observers, count);
+    (void)base_sub_rlx(&s->observers_base, count);
+    base_store_rlx(&s->tier_count, 0u);
+    s->tier = NULL;
 }
 
 /* ---- durability ---- */
@@ -98,7 +164,7 @@ CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 {
-    const cache_tier *t = c->store->tier;
+    const cache_tier *t = cache_tier_of(c);
     if (t == NULL) { return err; } /* forked since the change: the child has memory only */
     if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0,
@@ -110,8 +176,14 @@ CELLAR_API cellar_err cellar_sync(cellar *c)
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cache_store *s = c->store;
-    if (s->tier == NULL || s->tier->sync == NULL) { return CELLAR_DISABLED; }
-    const cellar_err err = s->tier->sync(s->tier->ctx, 0);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_sync: the disk failed"); }
-    return CELLAR_OK;
+    cellar_err err = CELLAR_DISABLED;
+    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
+        const cache_tier *t = s->tiers[i];
+        if (t->sync == NULL) { continue; }
+        const cellar_err one = t->sync(t->ctx, 0);
+        if (err == CELLAR_DISABLED || one != CELLAR_OK) { err = one; }
+    }
+    return err >= 0 ? err : cache_fail(c, err, 0, "cellar_sync: the disk failed");
 }
+
+BASE_SIZE_END

@@ -13,6 +13,14 @@ CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, cache_tier_namesp
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
 /* Tell the tier the end of a generation; 0: the namespace was dropped. */
 CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation);
+/* Call each tier of the store. Tick returns whether more work is left. */
+CELLAR_PRIVATE bool cache_tiers_tick(cache_store *s, uint64_t budget_us);
+CELLAR_PRIVATE void cache_tiers_tag(cache_store *s, uint64_t fp, uint64_t epoch, bool soft);
+CELLAR_PRIVATE void cache_tiers_retire(cache_store *s);
+CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms);
+CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* and detach them */
+/* Add a tier; changes are observed from now on. One thread at a time. */
+CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below);
 /* Make the changes of this namespace safe against a power cut. Return err, or E_IO. */
@@ -21,8 +29,8 @@ CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err);
 /* Commit the change before it is acknowledged, if the tier commits each change. */
 BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
 {
-    const cache_tier *t = c->store->tier;
-    return t == NULL || !t->commit_each || c->no_disk ? err : cache_tier_commit(c, err);
+    const cache_tier *t = cache_tier_of(c);
+    return t == NULL || !t->commit_each ? err : cache_tier_commit(c, err);
 }
 
 #endif

@@ -6,7 +6,9 @@
  *            the call promises it (cache_urge); a tombstone if the put fails. A put is its own
  *            tombstone: a process that dies in between leaves the older record. Results of touch,
  *            increment and renewal are read back from L1. After the put the entry in L1 has the
- *            address of its copy, so neither eviction nor close writes it again. */
+ *            address of its copy, so neither eviction nor close writes it again.
+ * ANSWERS    OK: stored, or not wanted there. E_IO: refused (too large, write budget, cipher, off),
+ *            or no room for 1 s; the old copy is killed, the value is in memory only. */
 #include "cache/tier_store.h"
 
 #include "cache/generation.h"
@@ -14,11 +16,13 @@
 #include "cache/tags.h"
 #include "cache/turn.h"
 
+BASE_SIZE_BEGIN
+
 #define CACHE_TIER_TRY 512u /* bytes tried on the stack */
 
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
 {
-    const bool stores = c->store->tier != NULL && !c->no_disk;
+    const bool stores = cache_tier_of(c) != NULL;
     const cache_urge urge = !stores ? CACHE_LATER
                             : durable ? CACHE_DURABLE
                             : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
@@ -35,7 +39,8 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
     cache_tier_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = t->stale_ms,
                           .idle_ms = t->idle_ms, .version = p->version,
                           .tag_born = p->tag_born,
-                          .tag_fps = p->tag_fps, .tag_count = p->tag_count,
+                          .tag_fps = p->tag_fps, .tag_text = p->tag_text,
+                          .tag_count = p->tag_count,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                           .uses = 1, /* the namespace or the call wants it there */
                           .kept = kept, .pack = c->disk_pack, .where = where };
@@ -53,14 +58,15 @@ typedef enum cache_stored {
     CACHE_REFUSED   /* too large, over the write budget, or not sealed */
 } cache_stored;
 
-static cache_stored cache_store_refused(cache_store *s, const cache_tier_meta *m)
+static cache_stored cache_store_refused(cache_store *s, const cache_tier *t,
+                                        const cache_tier_meta *m)
 {
     if (m->tag_count != 0 && cache_tags_valid(s, m->tag_born, m->tag_fps, m->tag_count) != 0) {
         return CACHE_UNWANTED; /* a tag has ended it meanwhile */
     }
     const int64_t until = m->until_ms != 0 ? BASE_MIN(m->until_ms, m->deadline_ms)
                                            : m->deadline_ms;
-    const int64_t least = BASE_MAX(s->tier->min_ttl_ms, 1);
+    const int64_t least = BASE_MAX(t->min_ttl_ms, 1);
     return until != BASE_NEVER_MS && until - base_now_ms(&s->clock) < least ? CACHE_SHORT
                                                                             : CACHE_REFUSED;
 }
@@ -68,14 +74,14 @@ static cache_stored cache_store_refused(cache_store *s, const cache_tier_meta *m
 static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_put_spec *p,
                                      bool kept, uint64_t *where)
 {
-    cache_store *s = c->store;
-    const cache_tier *t = s->tier;
+    const cache_tier *t = cache_tier_of(c);
+    if (t == NULL) { return CACHE_STORED; }
     if (p->l2_addr == CACHE_NOT_ON_DISK || p->kind == (uint8_t)L1_ERROR) { return CACHE_UNWANTED; }
     const cache_tier_key key = cache_tier_key_of(c, k);
     const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
     const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
-    if (err == CELLAR_OK || s->tier == NULL) { return CACHE_STORED; }
-    if (err == CACHE_TIER_REFUSED) { return cache_store_refused(s, &m); }
+    if (err == CELLAR_OK || cache_tier_of(c) == NULL) { return CACHE_STORED; }
+    if (err == CACHE_TIER_REFUSED) { return cache_store_refused(c->store, t, &m); }
     return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
 }
 
@@ -124,13 +130,13 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept
 #define CACHE_STORE_SLEEP_NS UINT64_C(100000)
 
 /* Wait for room in the tier. Return false if the call has waited long enough. */
-static bool cache_store_wait(const cache_store *s, uint32_t waits, uint64_t *until_ns)
+static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint64_t *until_ns)
 {
     const uint64_t now = base_now_ns();
     if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
     if (now >= *until_ns) { return false; }
-    if (s->tier->tick != NULL) {
-        (void)s->tier->tick(s->tier->ctx, 1000);
+    if (t->tick != NULL) {
+        (void)t->tick(t->ctx, 1000);
     } else if (waits < CACHE_STORE_YIELDS) {
         base_yield();
     } else {
@@ -153,6 +159,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
                                            cache_urge urge, cache_turn *t)
 {
     const cache_store *s = c->store;
+    const cache_tier *tier = NULL;
     cache_stored done = CACHE_NO_ROOM;
     uint64_t until_ns = 0, where = 0;
     const bool kept = urge >= CACHE_THROUGH; /* the call reports that it is there */
@@ -160,10 +167,11 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
         done = p != NULL ? cache_store_spec(c, k, p, kept, &where)
                          : cache_store_back(c, k, kept, &where);
-        if (s->tier == NULL) { return CELLAR_OK; }
+        tier = cache_tier_of(c);
+        if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
         cache_turn_pause(s, t);
-        if (!cache_store_wait(s, waits, &until_ns)) {
+        if (!cache_store_wait(tier, waits, &until_ns)) {
             if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
             break;
         }
@@ -171,10 +179,12 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
     if (done != CACHE_STORED) {
         const cache_tier_key key = cache_tier_key_of(c, k);
-        s->tier->kill(s->tier->ctx, &key);
+        tier->kill(tier->ctx, &key);
     } else if (where != 0) { /* 0: a tier without addresses */
         l1_clean(c->l1, k, where);
     }
     cache_turn_done(s, t);
     return cache_store_answer(c, done, urge);
 }
+
+BASE_SIZE_END

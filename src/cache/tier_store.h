@@ -24,7 +24,7 @@ BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
     return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
 }
 
-/* Store a change in the tier under its turn, or delete the key there; see cache_change_stored. */
+/* Store a change in the tier under its turn, or delete the key there; see change.c. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_urge urge, cache_turn *t);
 

@@ -19,10 +19,12 @@
  * LIMITS     Turns are listed from the first call that writes through (turns_used). That call waits
  *            at most 100 ms for the changes that began before. A delete by pattern passes matching
  *            turns itself: the tier ends their keys.
- * SEE ALSO   hook.c (stamps), tier_store.c, delete_pattern.c. */
+ * SEE ALSO   stamp.c, tier_store.c, delete_pattern.c. */
 #include "cache/turn.h"
 
 #include "cache/stamp.h"
+
+BASE_SIZE_BEGIN
 
 #define CACHE_TURN_SHARDS 64u
 #define CACHE_TURN_YIELDS 64u
@@ -37,6 +39,7 @@ typedef struct cache_turn_shard {
 
 struct cache_turns {
     cache_turn_shard shard[CACHE_TURN_SHARDS];
+    _Atomic uint64_t missed[CACHE_TURN_SHARDS]; /* hash of a key that a tier lacks; 0: none */
 };
 
 static cache_turn_shard *cache_turn_shard_of(const cache_store *s, uint64_t hash)
@@ -52,8 +55,20 @@ CELLAR_PRIVATE bool cache_turns_open(cache_store *s)
 
 CELLAR_PRIVATE void cache_turns_close(cache_store *s)
 {
+    if (s->turns == NULL) { return; }
     base_free(&s->account, BASE_MOD_STAMP, s->turns, sizeof *s->turns);
     s->turns = NULL;
+}
+
+CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash)
+{
+    base_store_rlx(&s->turns->missed[base_mix64(hash) % CACHE_TURN_SHARDS], hash | 1);
+}
+
+CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash)
+{
+    _Atomic uint64_t *at = &s->turns->missed[base_mix64(hash) % CACHE_TURN_SHARDS];
+    return base_load_rlx(at) == (hash | 1) && base_cas_ar(at, hash | 1, (uint64_t)0);
 }
 
 static void cache_turn_wait(uint32_t waits)
@@ -69,11 +84,12 @@ static void cache_turn_wait(uint32_t waits)
  * four accesses are seq_cst: it sees a change without a turn as pending. */
 CELLAR_PRIVATE void cache_turns_use(cache_store *s)
 {
-    if (BASE_LIKELY(base_load_acq(&s->turns_used) != 0) || s->stamps == NULL) { return; }
+    if (BASE_LIKELY(base_load_acq(&s->turns_used) != 0) || !cache_has_stamps(s)) { return; }
     base_store_sc(&s->turns_used, 1u);
     const uint64_t until_ns = base_now_ns() + CACHE_TURN_BEFORE_NS;
     for (uint64_t i = 0; i <= s->stamp_mask; i++) {
-        for (uint32_t waits = 0; CACHE_STAMP_PENDING(base_load_sc(&s->stamps[i])) != 0; waits++) {
+        const _Atomic uint64_t *word = &base_load_acq(&s->stamps)[i];
+        for (uint32_t waits = 0; CACHE_STAMP_PENDING(base_load_sc(word)) != 0; waits++) {
             if (base_now_ns() >= until_ns) { return; } /* the call of a listener may be pending */
             cache_turn_wait(waits);
         }
@@ -120,7 +136,7 @@ static bool cache_turn_free(const cache_turn_shard *sh, const cache_turn *t)
 
 CELLAR_PRIVATE bool cache_turn_begin(const cache_store *s, cache_turn *t)
 {
-    if (!t->listed || s->stamps == NULL) { return true; }
+    if (!t->listed || !cache_has_stamps(s)) { return true; }
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     for (uint32_t waits = 0;; waits++) {
         sync_take(TURN, &sh->lock);
@@ -135,7 +151,7 @@ CELLAR_PRIVATE bool cache_turn_begin(const cache_store *s, cache_turn *t)
 
 CELLAR_PRIVATE void cache_turn_pause(const cache_store *s, cache_turn *t)
 {
-    if (!t->listed || s->stamps == NULL) { return; }
+    if (!t->listed || !cache_has_stamps(s)) { return; }
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     sync_take(TURN, &sh->lock);
     t->busy = false;
@@ -144,7 +160,7 @@ CELLAR_PRIVATE void cache_turn_pause(const cache_store *s, cache_turn *t)
 
 CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t)
 {
-    if (!t->listed || s->stamps == NULL) { return; }
+    if (!t->listed || !cache_has_stamps(s)) { return; }
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     sync_take(TURN, &sh->lock);
     t->busy = false;
@@ -157,7 +173,7 @@ CELLAR_PRIVATE void cache_turn_done(const cache_store *s, cache_turn *t)
 CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len)
 {
-    if (s->stamps == NULL || base_load_acq(&s->turns_used) == 0) { return false; }
+    if (!cache_has_stamps(s) || base_load_acq(&s->turns_used) == 0) { return false; }
     const cache_turn t = {
         .bytes = key, .hash = hash, .len = (uint32_t)key_len, .generation = generation
     };
@@ -173,7 +189,7 @@ CELLAR_PRIVATE bool cache_turn_listed(const cache_store *s, uint64_t hash, uint3
 
 CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn *t)
 {
-    if (!t->listed || s->stamps == NULL) { return false; }
+    if (!t->listed || !cache_has_stamps(s)) { return false; }
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     sync_take(TURN, &sh->lock);
     bool over = t->passed;
@@ -186,7 +202,7 @@ CELLAR_PRIVATE bool cache_turn_overtaken(const cache_store *s, const cache_turn 
 
 CELLAR_PRIVATE void cache_turn_leave(const cache_store *s, cache_turn *t)
 {
-    if (s->stamps == NULL) { return; } /* forked child: the list belongs to the parent */
+    if (!cache_has_stamps(s)) { return; } /* forked child: the list belongs to the parent */
     cache_turn_shard *sh = cache_turn_shard_of(s, t->hash);
     sync_take(TURN, &sh->lock);
     cache_turn **at = &sh->first;
@@ -215,7 +231,7 @@ CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t generation,
                                       bool (*match)(void *ctx, const void *key, size_t len),
                                       void *ctx)
 {
-    if (s->stamps == NULL || base_load_sc(&s->turns_used) == 0) { return; }
+    if (!cache_has_stamps(s) || base_load_sc(&s->turns_used) == 0) { return; }
     for (uint32_t i = 0; i < CACHE_TURN_SHARDS; i++) {
         uint32_t waits = 0;
         while (!cache_turns_pass(&s->turns->shard[i], generation, match, ctx)) {
@@ -223,3 +239,5 @@ CELLAR_PRIVATE void cache_turns_match(const cache_store *s, uint32_t generation,
         }
     }
 }
+
+BASE_SIZE_END

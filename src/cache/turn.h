@@ -8,6 +8,10 @@
 
 CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_turns_close(cache_store *s);
+/* Note that a tier answered MISS; the next acquire of the key does not ask again. A note may be
+ * lost, which costs one more question. */
+CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash);
+CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash);
 /* List changes in turns from now on. Call it before the first change that writes through. */
 CELLAR_PRIVATE void cache_turns_use(cache_store *s);
 /* List a turn inside the window of the key; bytes, len, hash and generation are set. Return true if

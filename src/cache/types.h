@@ -46,6 +46,10 @@
 #define CACHE_PAGE_NAMESPACES 64u
 #define CACHE_LISTENERS_MAX 16u
 #define CACHE_LISTEN_DEPTH 4u
+#define CACHE_TIERS_MAX 4u
+#define CACHE_WINDOW_FLIGHTS 1u
+#define CACHE_WINDOW_DEPS 2u
+#define CACHE_WINDOW_STAMPS 4u
 #define CACHE_ROUNDS 64u          /* tries of one call against other writers */
 #define CACHE_SALT_NAME 0x6e616d65u /* salts of other hashes with the key of the store */
 #define CACHE_SALT_TAG 0x74616773u
@@ -67,6 +71,8 @@ struct flight_table;
 typedef struct cache_why cache_why;
 typedef struct cache_tags cache_tags;
 typedef struct cache_deps cache_deps;
+struct cache_policies;
+struct policy_section;
 
 #define CACHE_ERROR_TEXT 120
 
@@ -89,6 +95,16 @@ typedef struct cache_settings {
 } cache_settings;
 
 #define CACHE_CARRIES_BIRTH 1u
+#define CACHE_CARRIES_POLICY 2u /* each write asks `policy` */
+#define CACHE_CARRIES_WRITE 4u  /* each write is stored in the tier before it returns */
+
+/* Options of a call, which no policy changes. */
+#define CACHE_GIVEN_TTL 1u
+#define CACHE_GIVEN_IDLE 2u
+#define CACHE_GIVEN_AGE 4u
+#define CACHE_GIVEN_STALE 8u
+#define CACHE_GIVEN_JITTER 16u
+#define CACHE_GIVEN_NEGATIVE 32u /* of a load: TTL of a negative entry */
 
 struct cellar_breaker {
     breaker b;
@@ -101,7 +117,7 @@ struct cellar {
     /* generation; release under NAMESPACE, acquire when a key is made */
     _Atomic uint32_t generation;
     uint32_t slot;          /* index in stats and in the generation table; constant */
-    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry */
+    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, hook of writes */
     _Atomic uint32_t deps;  /* 1: reads by its loaders are recorded */
     l1 *l1;                 /* this down to store: constant; invalid once state has CLOSED */
     stats *stats;
@@ -119,8 +135,7 @@ struct cellar {
     _Atomic uint32_t class_count;
     _Atomic uint32_t ttl_class_fallback; /* class number from 1 */
     _Atomic int64_t class_ttl_ms[CELLAR_TTL_CLASSES_MAX];
-    /* NAMESPACE; owned; NULL: no classes so far */
-    char (*class_name)[CELLAR_TTL_CLASS_NAME_MAX + 1];
+    char class_name[CELLAR_TTL_CLASSES_MAX][CELLAR_TTL_CLASS_NAME_MAX + 1]; /* NAMESPACE */
     UT_hash_handle hh;      /* NAMESPACE; names of the store, without the root */
     uint32_t id;            /* unique in this store, never reused */
     uint32_t first_generation;    /* its generations are >= this one */
@@ -131,7 +146,12 @@ struct cellar {
     uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
     bool dropped;           /* NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
-    bool no_disk;           /* constant; true: the tier stores and logs nothing of it */
+    /* the tier of its entries; NULL: none; set before its generation; NULL in a forked child */
+    const cache_tier *_Atomic tier;
+    cellar_codec codec;     /* decode NULL: none; kept once set */
+    cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; set before the first write */
+    void *policy_ctx;
+    bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool secret;            /* constant; true: no text of its keys is kept */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     bool disk_pack;         /* constant: l2_lz4 */
@@ -141,7 +161,23 @@ struct cellar {
     _Atomic int32_t bloom_heat;     /* share of sampled reads that end with "never", of 65,536 */
     _Atomic uint32_t bloom_logged;    /* doubts that were logged */
     _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
+    /* rules of its writes; NULL: none; seq_cst store under NAMESPACE, see policy.c */
+    const struct policy_section *_Atomic rules;
+    char rules_name[CELLAR_NAME_MAX + 1]; /* policy_section; "": its own name; NAMESPACE */
+    _Atomic uint64_t class_hash[CELLAR_TTL_CLASSES_MAX]; /* of the names of its TTL classes */
+    _Atomic uint32_t log_own;       /* 0: the level of the store; else base_log_level + 1 */
 };
+
+/* Return the tier of the namespace; NULL: none. A call asks after it has made its key. */
+BASE_INLINE const cache_tier *cache_tier_of(const cellar *c) { return base_load_rlx(&c->tier); }
+
+/* Note whether writes of the namespace pass through its tier. */
+BASE_INLINE void cache_carries_write(cellar *c)
+{
+    const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
+    const bool writes = c->disk_mode != 0 && cache_tier_of(c) != NULL;
+    base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
+}
 
 typedef struct cache_generations {
     struct cache_generations *older; /* smaller tables that were replaced; freed with the store */
@@ -187,11 +223,16 @@ typedef struct cache_turn { /* one change of a key on its way into the tier, see
 
 typedef struct cache_turns cache_turns;
 
+/* What a change owes the tier: a kill if the tier has the key, a call in any case, or nothing, as
+ * the tier itself reports the change. */
+enum { CACHE_BELOW_KILL, CACHE_BELOW_CALL, CACHE_BELOW_KNOWS };
+
 typedef struct cache_frame { /* one observed change; on the stack of the caller */
     struct cache_frame *outer;
     bool stores, negative;  /* a put; of a negative entry */
     bool matched;           /* a delete by pattern */
-    bool below;             /* the tier must be told in any case */
+    uint8_t below;          /* CACHE_BELOW_... */
+    const cache_tier *tier; /* of the namespace; NULL: none */
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
@@ -207,7 +248,9 @@ struct cache_store {
     base_log log;
     l1 *l1;                 /* constant until the root is closed */
     stats *stats;
-    const cache_tier *tier; /* NULL: none; always NULL in a forked child */
+    const cache_tier *tier; /* tier of new namespaces; NULL: none, always NULL in a forked child */
+    const cache_tier *tiers[CACHE_TIERS_MAX]; /* all tiers; entries below tier_count are constant */
+    _Atomic uint32_t tier_count; /* release under NAMESPACE; 0 in a forked child */
     cache_tier_host tier_host;
     struct l2 *disk;        /* NULL: none, or not usable */
     cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */
@@ -215,7 +258,7 @@ struct cache_store {
     _Atomic uint64_t disk_bytes; /* l2_bytes as requested last */
     int disk_errno;
     char disk_text[120];
-    _Atomic uint64_t *stamps; /* see hook.c, INVARIANTS; NULL without a tier */
+    _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */
     _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the
                                       * close */
     uint64_t stamp_mask;
@@ -230,8 +273,11 @@ struct cache_store {
     cache_deps *deps;       /* NULL: not requested; constant until the root is closed */
     _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
                                     * delete_pattern.c */
+    struct stats_hot *hot;  /* constant until the root is closed */
     cache_why *why;         /* NULL: no_explain; constant until the root is closed */
     cache_generations *_Atomic generations;
+    _Atomic uint32_t windows; /* CACHE_WINDOW_...: parts that windows inform. A bit is set before
+                               * its flights can be found, after its stamps; seq_cst */
     int64_t defaults[CACHE_DEFAULTS]; /* constant */
 
     sync_lock namespace_lock;    /* rank NAMESPACE */
@@ -249,11 +295,10 @@ struct cache_store {
     uint64_t next_listener;
     /* listeners + observers_base; > 0: changes are observed and have a frame */
     _Atomic uint32_t observers;
-    /* 1 with a tier, + 1 with dependencies; a forked child has no tier */
-    uint32_t observers_base;
-    uint32_t
-        observers_tier_only; /* `observers` up to this value: only the tier observes, and a kill is
-                             * enough; constant */
+    /* tiers, + 1 with dependencies; a forked child has no tier */
+    _Atomic uint32_t observers_base;
+    /* `observers` up to this value: only tiers observe, and a kill is enough */
+    _Atomic uint32_t observers_tier_only;
 
     base_thread thread;     /* written by the thread that moved thread_state to MOVING */
     _Atomic uint32_t thread_state;
@@ -283,6 +328,9 @@ struct cache_store {
     uint32_t worker_count;
     base_thread *worker;          /* array of load_workers, NULL until the first job; job_lock */
     _Atomic uint32_t job_bell;    /* futex word; + 1 wakes a worker */
+    _Atomic uint32_t attaching;   /* futex word; 1 while a thread attaches a tier */
+    struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
+    _Atomic uint32_t reloading;   /* futex word; 1 while a thread loads policies */
     struct flight_table *forking; /* table locked by the prepare handler of fork */
 
     sync_lock error_lock;   /* rank ERROR; guards the error of every namespace */
@@ -290,6 +338,9 @@ struct cache_store {
     void *raw;              /* allocation that contains this struct */
     size_t raw_bytes;
     base_alloc_hooks hooks;
+
+    _Atomic uint32_t hides; /* 1: a hidden namespace was opened; values are overwritten */
+    uint32_t log_keys;      /* CELLAR_LOG_KEYS_...; constant */
 
     cache_store *next;      /* registry lock: list of stores, refs */
     uint32_t refs;          /* 0 frees the shell */

@@ -16,21 +16,20 @@
 #include "cache/buf.h"
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/delete.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
-#include "cache/set.h"
-#include "cache/tier_calls.h"
 
-static cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old, l1_info *info)
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
+                                            l1_info *info)
 {
     for (unsigned i = 0; i < CACHE_ROUNDS; i++) {
         const cellar_err err = l1_inspect(c->l1, k, old->bytes, old->cap, info, 0);
         if (err == CELLAR_OK) { old->len = info->value_len; }
-        if (err == CELLAR_ABSENT) { return CELLAR_MISS; }
         if (err != CELLAR_E_BUFFER) { return err; }
         old->len = 0;
         const cellar_err grown = cache_buf_grow(old, info->value_len);
@@ -42,8 +41,9 @@ static cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info)
 {
-    const cellar_err err = cache_update_look(c, k, old, info);
-    return err == CELLAR_MISS && cache_brought(c, k) ? cache_update_look(c, k, old, info) : err;
+    cellar_err err = cache_update_look(c, k, old, info);
+    if (err == CELLAR_MISS && cache_brought(c, k)) { err = cache_update_look(c, k, old, info); }
+    return err == CELLAR_ABSENT ? CELLAR_MISS : err;
 }
 
 typedef struct cache_update {
@@ -62,7 +62,7 @@ CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info 
     same.same = info;
     same.same_bytes = old != NULL ? old->bytes : NULL;
     same.if_version = if_version;
-    return cache_del_if(c, k, &same);
+    return cache_delete_if(c, k, &same);
 }
 
 /* Remove the entry, because the update function returned REMOVED. */
@@ -153,5 +153,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
         (void)cache_fail(c, err, 0, "cellar_update: no memory, or 64 tries lost to other writers");
     }
     cache_namespace_release(c);
-    return err == CELLAR_REMOVED && cache_acked(c, CELLAR_OK) != CELLAR_OK ? CELLAR_E_IO : err;
+    return err;
 }
+
+BASE_SIZE_END

@@ -6,8 +6,10 @@
 
 #include "cache/load_types.h"
 
-/* Copy the live value. Return OK, MISS, or the error of the read. */
-/* Copy the old value into `old`, from the tier if L1 has none. */
+/* Copy the live value of L1 into `old`. Return OK, ABSENT, MISS, or the error of the read. */
+CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
+                                            l1_info *info);
+/* Copy it from the tier if L1 has none. ABSENT is MISS. */
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info);
 /* Remove the entry that `info` and `old` describe, if it is unchanged. */

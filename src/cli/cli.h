@@ -35,6 +35,7 @@ typedef struct cli_command {
 extern const cli_command cli_tour;
 extern const cli_command cli_replay;
 extern const cli_command cli_inspect;
+extern const cli_command cli_check;
 
 /* ---- program (program.c) ---- */
 
@@ -55,6 +56,11 @@ struct option; /* of <getopt.h> */
 /* Return the value of the next option in argv, -1 after the last one, or '?' after an error, which
  * is then printed for `command`. -h stands for --help. Set optind to 0 before the first call. */
 int cli_option(const char *command, int argc, char **argv, const struct option *known);
+
+struct cellar_settings;
+/* Read settings from `file` (NULL: none), then from the environment. Print errors for `command`.
+ * Return CLI_DONE or the exit code. */
+int cli_settings(const char *command, const char *file, struct cellar_settings *s);
 
 /* ---- text (text.c) ---- */
 

@@ -2,14 +2,14 @@
  *
  * inspect: print what the directory of a disk tier holds: records, live bytes, damage.
  *
- * WALK       l2_inspect reads the directory and reports rows. The rows are kept and printed after
- *            the last read: a directory that cannot be read prints nothing to stdout. With --keys
- *            the keys are printed as they are read: there may be millions.
+ * WALK       directory_inspect reads the directory and reports rows. The rows are kept and printed
+ *            after the last read: a directory that cannot be read prints nothing to stdout. With
+ *            --keys the keys are printed as they are read: there may be millions.
  * INVARIANTS No byte of the directory changes.
  * FORMAT     For people: a summary; with --segments one more row for each namespace and segment.
  *            JSON: one object a line: {"super":..} {"namespace":..} {"segment":..} {"key":..}
  *            {"total":..}. A key is text with U+FFFD for what is not UTF-8, and hexadecimal.
- * SEE ALSO   src/l2/inspect.c: what "live" and "damage" mean. */
+ * SEE ALSO   directory.c: what "live" and "damage" mean. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -18,7 +18,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
-#include "l2/l2.h"
+#include "cli/directory.h"
 
 typedef struct inspect_namespace {
     l2_namespace v;
@@ -29,7 +29,7 @@ typedef struct inspect_run {
     bool verify, segments, keys, json, force; /* options */
     inspect_namespace *space; /* rows, in the order of the report */
     size_t space_count, space_cap;
-    l2_report_segment *segment; /* rows, oldest first */
+    directory_segment *segment; /* rows, oldest first */
     size_t segment_count, segment_cap;
     bool no_memory; /* a row was lost */
 } inspect_run;
@@ -64,7 +64,7 @@ static void inspect_on_namespace(void *ctx, const l2_namespace *v, const char *n
     memcpy(row->name, name, name_len); /* at most L2_NAME_MAX */
 }
 
-static void inspect_on_segment(void *ctx, const l2_report_segment *s)
+static void inspect_on_segment(void *ctx, const directory_segment *s)
 {
     inspect_run *r = ctx;
     void *rows = r->segment;
@@ -100,7 +100,7 @@ static void inspect_uuid(char out[CLI_TEXT], const unsigned char uuid[16])
 
 /* ---- keys ---- */
 
-static void inspect_on_key(void *ctx, const l2_report_record *k)
+static void inspect_on_key(void *ctx, const directory_record *k)
 {
     inspect_run *r = ctx;
     char text[256], space[L2_NAME_MAX + 1] = "", time[CLI_TEXT];
@@ -131,12 +131,12 @@ static void inspect_on_key(void *ctx, const l2_report_record *k)
 
 /* ---- for people ---- */
 
-static int inspect_good_copies(const l2_report *p)
+static int inspect_good_copies(const directory_report *p)
 {
     return (p->super[0] == CELLAR_OK) + (p->super[1] == CELLAR_OK);
 }
 
-static void inspect_print_store(const char *dir, const l2_report *p)
+static void inspect_print_store(const char *dir, const directory_report *p)
 {
     char id[CLI_TEXT], a[CLI_TEXT], b[CLI_TEXT], at[CLI_TEXT];
     inspect_uuid(id, p->uuid);
@@ -160,7 +160,7 @@ static void inspect_print_store(const char *dir, const l2_report *p)
     printf("stage       %" PRIu32 " of %" PRIu32 " slots in use\n", p->slots_used, p->slot_count);
 }
 
-static void inspect_print_extras(const l2_report *p)
+static void inspect_print_extras(const directory_report *p)
 {
     char a[CLI_TEXT];
     if (p->image_bytes != 0) {
@@ -196,7 +196,7 @@ static void inspect_print_rows(const inspect_run *r)
              "  records      live  live bytes  dead bytes");
     }
     for (size_t i = 0; i < r->segment_count; i++) {
-        const l2_report_segment *s = &r->segment[i];
+        const directory_segment *s = &r->segment[i];
         printf("%-12" PRIu64 " %6" PRIu32 "  %-19s  %9" PRIu32 " %9" PRIu32 "  %10s  %10s%s",
                s->segseq, s->place, inspect_time(at, s->base_wall_ms), s->records, s->live,
                cli_bytes(a, s->live_bytes), cli_bytes(b, s->dead_bytes),
@@ -206,7 +206,7 @@ static void inspect_print_rows(const inspect_run *r)
     }
 }
 
-static void inspect_print_records(const inspect_run *r, const l2_report *p)
+static void inspect_print_records(const inspect_run *r, const directory_report *p)
 {
     char n[3][CLI_TEXT], t[2][CLI_TEXT];
     printf("namespaces  %s\n", cli_count(n[0], r->space_count));
@@ -225,9 +225,9 @@ static void inspect_print_records(const inspect_run *r, const l2_report *p)
     }
 }
 
-static void inspect_print_damage(const l2_report *p)
+static void inspect_print_damage(const directory_report *p)
 {
-    if (l2_report_damage(p) == 0) {
+    if (directory_damage(p) == 0) {
         puts("damage      none found");
         return;
     }
@@ -240,7 +240,7 @@ static void inspect_print_damage(const l2_report *p)
 
 /* ---- JSON ---- */
 
-static void inspect_json(const char *dir, const inspect_run *r, const l2_report *p)
+static void inspect_json(const char *dir, const inspect_run *r, const directory_report *p)
 {
     char id[CLI_TEXT];
     inspect_uuid(id, p->uuid);
@@ -265,7 +265,7 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
                r->space[i].v.id, r->space[i].v.generation, r->space[i].v.version);
     }
     for (size_t i = 0; i < r->segment_count; i++) {
-        const l2_report_segment *s = &r->segment[i];
+        const directory_segment *s = &r->segment[i];
         printf("{\"segment\":%" PRIu64 ",\"place\":%" PRIu32 ",\"begun_wall_ms\":%" PRId64
                ",\"data_end\":%" PRIu32 ",\"records\":%" PRIu32 ",\"live\":%" PRIu32
                ",\"tombstones\":%" PRIu32 ",\"controls\":%" PRIu32 ",\"live_bytes\":%" PRIu64
@@ -287,7 +287,7 @@ static void inspect_json(const char *dir, const inspect_run *r, const l2_report 
            p->segments, p->slots_used, p->oldest_wall_ms, p->newest_wall_ms,
            r->verify ? "true" : "false", p->old_generation, p->expired, p->ended,
            p->records_damaged, p->segments_damaged, p->holes, p->pages_healed, p->files_short,
-           p->images_damaged, p->read_errors, p->bad_places, l2_report_damage(p));
+           p->images_damaged, p->read_errors, p->bad_places, directory_damage(p));
 }
 
 /* ---- the command ---- */
@@ -320,13 +320,13 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
 
 static int inspect_do(const char *dir, inspect_run *r)
 {
-    l2_report report;
+    directory_report report;
     int sys_errno = 0;
-    const l2_inspect_how how = {
+    const directory_how how = {
         .path = dir, .verify = r->verify, .force = r->force, .namespace = inspect_on_namespace,
         .segment = inspect_on_segment, .record = r->keys ? inspect_on_key : NULL, .ctx = r,
     };
-    const cellar_err err = l2_inspect(&how, &report, &sys_errno);
+    const cellar_err err = directory_inspect(&how, &report, &sys_errno);
     if (err != CELLAR_OK) { return inspect_refused(dir, err, sys_errno); }
     if (r->no_memory) { return inspect_refused(dir, CELLAR_E_NOMEM, 0); }
     if (r->json) {
@@ -338,7 +338,7 @@ static int inspect_do(const char *dir, inspect_run *r)
         inspect_print_records(r, &report);
         inspect_print_damage(&report);
     }
-    return l2_report_damage(&report) == 0 ? CLI_DONE : CLI_FINDING;
+    return directory_damage(&report) == 0 ? CLI_DONE : CLI_FINDING;
 }
 
 static int inspect_run_command(int argc, char **argv, const cli_terminal *term)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * program: the frame of each program: terminal, signals, the last flush, options, suggestions.
+ * program: the frame of each program: terminal, signals, the last flush, options, suggestions,
+ *          settings.
  *
  * INVARIANTS Each wrong option gives one line of cli_complain with the remedy; getopt_long prints
  *            nothing itself.
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cellar.h"
+#include "cellar_kit.h"
 #include "cli/cli.h"
 
 #define CLI_WORD 32u /* longest name that is suggested, and its end */
@@ -136,4 +139,25 @@ int cli_option(const char *command, int argc, char **argv, const struct option *
         cli_option_unknown(command, letter, known);
     }
     return '?';
+}
+
+/* ---- settings ---- */
+
+static void cli_settings_note(const cellar_settings_note *note, void *ctx)
+{
+    const char *command = ctx;
+    if (note->level == CELLAR_LOG_ERROR) { cli_complain(command, "%s", note->text); }
+}
+
+int cli_settings(const char *command, const char *file, cellar_settings *s)
+{
+    cellar_err err = CELLAR_OK;
+    char name[CLI_WORD];
+    snprintf(name, sizeof name, "%s", command);
+    if (file != NULL) { err = cellar_settings_file(s, file, cli_settings_note, name); }
+    if (err == CELLAR_OK) { err = cellar_settings_env(s, cli_settings_note, name); }
+    if (err == CELLAR_OK) { return CLI_DONE; }
+    if (err != CELLAR_E_NOMEM) { return CLI_USAGE; } /* the note has said why */
+    cli_complain(command, "out of memory; end other programs");
+    return CLI_NO_START;
 }

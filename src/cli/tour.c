@@ -31,6 +31,7 @@
 #include "cellar.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "cellar_kit.h"
 #include "cli/cli.h"
 #include "cli/guards.h"
 #include "cli/limits.h"
@@ -62,6 +63,8 @@ typedef struct tour_options {
     const char *folder;
     bool all, json;
     uint64_t threads, memory_bytes;
+    const char *settings_file; /* NULL: none */
+    cellar_eviction eviction;  /* of the passes */
 } tour_options;
 
 typedef enum tour_kind { TOUR_COLD, TOUR_WARM, TOUR_SMALL, TOUR_PASSES } tour_kind;
@@ -401,12 +404,13 @@ static void tour_keep_usable(tour_run *run)
     files->count = kept;
 }
 
-static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
+static cellar *tour_open_store(const tour_options *o, uint64_t memory_bytes, uint64_t max_entries)
 {
     cellar_config cfg = cellar_config_default();
     cellar *store = NULL;
     cfg.memory_bytes = memory_bytes;
     cfg.max_entries = max_entries;
+    cfg.eviction = o->eviction;
     cellar_host_opts host = cellar_host_opts_default();
     host.name = "tour";
     cfg.host = &host;
@@ -422,7 +426,7 @@ static cellar *tour_open_store(uint64_t memory_bytes, uint64_t max_entries)
 static int tour_large_passes(tour_run *run)
 {
     const uint64_t none = UINT64_MAX;
-    cellar *store = tour_open_store(run->options->memory_bytes, 0);
+    cellar *store = tour_open_store(run->options, run->options->memory_bytes, 0);
     if (store == NULL) { return CLI_NO_START; }
     int code = CLI_INTERNAL;
     if (!tour_pass(run, TOUR_COLD, store,
@@ -455,7 +459,8 @@ static int tour_small_pass(tour_run *run)
 {
     const uint64_t certain = TOUR_SMALL_MEMORY / 512;
     const uint64_t eighth = run->files.count / 8 > 0 ? run->files.count / 8 : 1;
-    cellar *store = tour_open_store(TOUR_SMALL_MEMORY, eighth < certain ? eighth : 0);
+    cellar *store = tour_open_store(run->options, TOUR_SMALL_MEMORY,
+                                    eighth < certain ? eighth : 0);
     if (store == NULL) { return CLI_NO_START; }
     const bool fine = tour_pass(run, TOUR_SMALL, store,
                                 run->options->all ? UINT64_MAX : cli_clock_ns() + TOUR_SMALL_NS);
@@ -741,6 +746,7 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
     static const struct option known[] = {
         { "all", no_argument, NULL, 'a' }, { "json", no_argument, NULL, 'j' },
         { "threads", required_argument, NULL, 't' }, { "memory", required_argument, NULL, 'm' },
+        { "settings", required_argument, NULL, 's' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
     int c;
@@ -762,6 +768,7 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
                          "\"%s\")",
                          optarg);
             return CLI_USAGE;
+        case 's': o->settings_file = optarg; break;
         case 'h':
             fputs(cli_tour.help, stdout);
             *helped = true;
@@ -778,6 +785,17 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
     return CLI_DONE;
 }
 
+/* Take what the options leave open from the settings file, the environment, the defaults. */
+static int tour_settings(tour_options *o)
+{
+    cellar_settings s = cellar_settings_default();
+    s.config.memory_bytes = TOUR_MEMORY;
+    const int code = cli_settings("tour", o->settings_file, &s);
+    if (o->memory_bytes == 0) { o->memory_bytes = s.config.memory_bytes; }
+    o->eviction = s.config.eviction;
+    return code;
+}
+
 static uint64_t tour_default_threads(void)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -786,10 +804,10 @@ static uint64_t tour_default_threads(void)
 
 static int tour_main(int argc, char **argv, const cli_terminal *term)
 {
-    tour_options o = { .folder = "/usr/share", .threads = tour_default_threads(),
-                       .memory_bytes = TOUR_MEMORY };
+    tour_options o = { .folder = "/usr/share", .threads = tour_default_threads() };
     bool helped = false;
     int code = tour_parse(argc, argv, &o, &helped);
+    if (code == CLI_DONE && !helped) { code = tour_settings(&o); }
     if (code != CLI_DONE || helped) { return code; }
     tour_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
@@ -833,6 +851,8 @@ const cli_command cli_tour = {
     "  --json          print the figures as JSON, one object a line\n"
     "  --threads=N     threads. Range 1..64. Default one for each processor, 2..8\n"
     "  --memory=SIZE   budget of the first two passes, at least 1M. Default 64M\n"
+    "  --settings=FILE memory and eviction of the passes from a file of settings. CELLAR_MEMORY\n"
+    "                  and CELLAR_EVICTION overwrite it, --memory overwrites both\n"
     "  --help          print this text\n"
     "\n"
     "Exit codes: 0 no finding; 1 an answer differs, the budget or a rate limit was exceeded, or\n"

@@ -26,6 +26,8 @@
 enum { MEMO_I64 = 1, MEMO_U64, MEMO_F32, MEMO_F64, MEMO_TEXT,
        MEMO_NULL, MEMO_BYTES };
 
+BASE_SIZE_BEGIN
+
 /* ---- write: counts bytes that do not fit, to return the full size ---- */
 
 typedef struct memo_out {
@@ -39,12 +41,8 @@ static void memo_put(memo_out *w, const void *from, size_t n)
     w->len += n; /* <= 16 lengths below 2^32 on 64 bits; checked before on 32 */
 }
 
-static void memo_int(memo_out *w, uint64_t value, unsigned bytes)
-{
-    unsigned char b[8];
-    for (unsigned i = 0; i < bytes; i++) { b[i] = (unsigned char)(value >> (8 * i)); }
-    memo_put(w, b, bytes);
-}
+/* Write the low bytes of a number. Keys are little-endian, as the machine is (base/port.h). */
+static void memo_int(memo_out *w, uint64_t value, unsigned bytes) { memo_put(w, &value, bytes); }
 
 static void memo_data(memo_out *w, unsigned tag, const void *data, size_t len)
 {
@@ -53,47 +51,33 @@ static void memo_data(memo_out *w, unsigned tag, const void *data, size_t len)
     memo_put(w, data, len);
 }
 
+/* Return the bytes of a number of this type, 0: it is a text or bytes. */
+static unsigned memo_width(uint64_t type)
+{
+    return type == CELLAR_ARG_F32 ? 4 : type <= CELLAR_ARG_F64 ? 8 : 0;
+}
+
 /* Write one argument. Return false if its type or bytes are invalid. */
 static bool memo_arg(memo_out *w, const cellar_arg *a)
 {
-    uint32_t bits;
-    uint64_t wide;
-    if (a->reserved0 != 0) { return false; }
-    switch (a->type) {
-    case CELLAR_ARG_I64:
-        memo_int(w, MEMO_I64, 1);
-        memo_int(w, (uint64_t)a->as.i64, 8);
+    static const unsigned char tag[] = { 0, MEMO_I64, MEMO_U64, MEMO_F32, MEMO_F64, MEMO_TEXT,
+                                         MEMO_BYTES };
+    const unsigned type = (unsigned)a->type, width = memo_width(type);
+    if (a->reserved0 != 0 || type < CELLAR_ARG_I64 || type > CELLAR_ARG_BYTES) { return false; }
+    if (width != 0) { /* values that fit int64 are written as int64 */
+        const bool fits = type == CELLAR_ARG_U64 && a->as.u64 <= INT64_MAX;
+        memo_int(w, fits ? MEMO_I64 : tag[type], 1);
+        memo_put(w, &a->as, width);
         return true;
-    case CELLAR_ARG_U64: /* values that fit int64 are written as int64 */
-        memo_int(w, a->as.u64 > INT64_MAX ? MEMO_U64 : MEMO_I64, 1);
-        memo_int(w, a->as.u64, 8);
-        return true;
-    case CELLAR_ARG_F32:
-        memcpy(&bits, &a->as.f32, sizeof bits);
-        memo_int(w, MEMO_F32, 1);
-        memo_int(w, bits, 4);
-        return true;
-    case CELLAR_ARG_F64:
-        memcpy(&wide, &a->as.f64, sizeof wide);
-        memo_int(w, MEMO_F64, 1);
-        memo_int(w, wide, 8);
-        return true;
-    case CELLAR_ARG_TEXT:
-        if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
-        if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
-        if (a->as.bytes.data == NULL) {
-            memo_int(w, MEMO_NULL, 1);
-        } else {
-            memo_data(w, MEMO_TEXT, a->as.bytes.data, a->as.bytes.len);
-        }
-        return true;
-    case CELLAR_ARG_BYTES:
-        if (a->as.bytes.data == NULL && a->as.bytes.len != 0) { return false; }
-        if (a->as.bytes.len > CELLAR_KEY_MAX) { return false; }
-        memo_data(w, MEMO_BYTES, a->as.bytes.data, a->as.bytes.len);
-        return true;
-    default: return false;
     }
+    const cellar_bytes *b = &a->as.bytes;
+    if (b->len > CELLAR_KEY_MAX || (b->data == NULL && b->len != 0)) { return false; }
+    if (b->data == NULL && type == CELLAR_ARG_TEXT) {
+        memo_int(w, MEMO_NULL, 1);
+    } else {
+        memo_data(w, tag[type], b->data, b->len);
+    }
+    return true;
 }
 
 CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const cellar_arg *args,
@@ -132,7 +116,7 @@ static bool memo_take(memo_in *r, unsigned bytes, uint64_t *value)
 {
     if (r->left < bytes) { return false; }
     *value = 0;
-    for (unsigned i = 0; i < bytes; i++) { *value |= (uint64_t)r->at[i] << (8 * i); }
+    memcpy(value, r->at, bytes);
     r->at += bytes;
     r->left -= bytes;
     return true;
@@ -150,37 +134,18 @@ static bool memo_take_data(memo_in *r, cellar_bytes *out)
 
 static bool memo_take_arg(memo_in *r, cellar_arg *a)
 {
-    uint64_t tag, value = 0;
-    uint32_t bits;
+    static const cellar_arg_type type[] = { CELLAR_ARG_I64, CELLAR_ARG_U64, CELLAR_ARG_F32,
+                                            CELLAR_ARG_F64, CELLAR_ARG_TEXT, CELLAR_ARG_TEXT,
+                                            CELLAR_ARG_BYTES };
+    uint64_t tag, value;
     memset(a, 0, sizeof *a);
-    if (!memo_take(r, 1, &tag)) { return false; }
-    switch (tag) {
-    case MEMO_I64:
-        a->type = CELLAR_ARG_I64;
-        if (!memo_take(r, 8, &value)) { return false; }
-        memcpy(&a->as.i64, &value, sizeof value);
-        return true;
-    case MEMO_U64:
-        a->type = CELLAR_ARG_U64;
-        return memo_take(r, 8, &a->as.u64) && a->as.u64 > INT64_MAX;
-    case MEMO_F32:
-        a->type = CELLAR_ARG_F32;
-        if (!memo_take(r, 4, &value)) { return false; }
-        bits = (uint32_t)value; /* 4 bytes were read */
-        memcpy(&a->as.f32, &bits, sizeof bits);
-        return true;
-    case MEMO_F64:
-        a->type = CELLAR_ARG_F64;
-        if (!memo_take(r, 8, &value)) { return false; }
-        memcpy(&a->as.f64, &value, sizeof value);
-        return true;
-    case MEMO_NULL: a->type = CELLAR_ARG_TEXT; return true;
-    case MEMO_TEXT: a->type = CELLAR_ARG_TEXT; return memo_take_data(r, &a->as.bytes);
-    case MEMO_BYTES:
-        a->type = CELLAR_ARG_BYTES;
-        return memo_take_data(r, &a->as.bytes);
-    default: return false;
-    }
+    if (!memo_take(r, 1, &tag) || tag < MEMO_I64 || tag > MEMO_BYTES) { return false; }
+    a->type = type[tag - MEMO_I64];
+    const unsigned width = memo_width((uint64_t)a->type);
+    if (width == 0) { return tag == MEMO_NULL || memo_take_data(r, &a->as.bytes); }
+    if (!memo_take(r, width, &value)) { return false; }
+    memcpy(&a->as, &value, width);
+    return tag != MEMO_U64 || a->as.u64 > INT64_MAX;
 }
 
 CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_bytes *name,
@@ -273,3 +238,5 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
     base_free_raw(NULL, large, bytes);
     return err;
 }
+
+BASE_SIZE_END

@@ -16,6 +16,7 @@
  * TIME       The clock of the process, not of the store: rates and timeouts are real time. */
 #include "cellar_warm.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -31,6 +32,9 @@ BASE_SIZE_BEGIN
 #define WARM_THREADS 64u
 #define WARM_BATCH 4096u
 #define WARM_LOOKS 16u /* a power of two */
+
+/* Counters, in the order of cellar_warm_report. */
+enum { WARM_KEYS, WARM_HITS, WARM_LOADED, WARM_ABSENT, WARM_FAILED, WARM_SKIPPED, WARM_COUNTS };
 
 typedef struct warm_chunk {
     size_t count, done;      /* keys; keys already in the report */
@@ -60,7 +64,7 @@ typedef struct warm_call {
     cellar *c;
     cellar_warm_opts o;
     uint64_t since_ns;
-    _Atomic uint64_t asked, hit, loaded, absent, failed, skipped; /* relaxed */
+    _Atomic uint64_t count[WARM_COUNTS]; /* relaxed */
     _Atomic uint32_t looks;   /* calls of warm_stop */
     _Atomic int32_t stopped;  /* why no more keys are taken; 0: go on */
     _Atomic uint32_t ends;    /* 1: no slot will be filled any more */
@@ -77,19 +81,24 @@ static void warm_end(warm_call *w, cellar_err why)
     (void)base_cas_ar(&w->stopped, (int32_t)0, (int32_t)why);
 }
 
+static void warm_add(warm_call *w, unsigned counter, size_t n)
+{
+    (void)base_add_rlx(&w->count[counter], (uint64_t)n);
+}
+
 static void warm_count(warm_call *w, cellar_err err, uint32_t source)
 {
-    _Atomic uint64_t *at = &w->failed;
+    unsigned at = WARM_FAILED;
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         const bool own = source == CELLAR_SOURCE_LOADED || source == CELLAR_SOURCE_FALLBACK ||
                          source == CELLAR_SOURCE_DEFAULT;
-        at = own ? &w->loaded : &w->hit;
+        at = own ? WARM_LOADED : WARM_HITS;
     } else if (err == CELLAR_ABSENT) {
-        at = &w->absent;
+        at = WARM_ABSENT;
     } else if (err == CELLAR_E_CLOSED) {
         warm_end(w, err);
     }
-    (void)base_add_rlx(at, (uint64_t)1);
+    warm_add(w, at, 1);
 }
 
 /* Return OK, E_SPACE if max_used_pct is reached, or E_CLOSED. */
@@ -105,9 +114,9 @@ static cellar_err warm_space(const warm_call *w)
 static bool warm_stop(warm_call *w)
 {
     if (base_load_acq(&w->stopped) != 0) { return true; }
-    const uint64_t failed = base_load_rlx(&w->failed);
-    const uint64_t done = failed + base_load_rlx(&w->hit) + base_load_rlx(&w->loaded) +
-                          base_load_rlx(&w->absent);
+    const uint64_t failed = base_load_rlx(&w->count[WARM_FAILED]);
+    uint64_t done = 0;
+    for (unsigned i = WARM_HITS; i <= WARM_FAILED; i++) { done += base_load_rlx(&w->count[i]); }
     cellar_err why = CELLAR_OK;
     if (w->o.timeout_ms != 0 &&
         (base_now_ns() - w->since_ns) / 1000000 >= (uint64_t)w->o.timeout_ms) {
@@ -167,7 +176,7 @@ static void warm_chunk_load(warm_call *w, warm_chunk *k)
     const cellar_load_opts *o = w->o.load;
     k->begun = true;
     if (warm_stop(w)) {
-        (void)base_add_rlx(&w->skipped, (uint64_t)k->count);
+        warm_add(w, WARM_SKIPPED, k->count);
     } else if (w->o.loader_many != NULL) {
         const cellar_err err = cellar_get_or_load_many(w->c, k->item, k->count, o, w->o.loader_many,
                                                        w->o.loader_ctx);
@@ -195,7 +204,7 @@ static void warm_chunk_left(warm_call *w, warm_chunk *k)
 {
     if (!k->begun) { return; }
     const size_t lost = w->o.loader_many != NULL ? k->count : 1;
-    (void)base_add_rlx(&w->failed, (uint64_t)lost);
+    warm_add(w, WARM_FAILED, lost);
     k->done += lost;
 }
 
@@ -295,10 +304,10 @@ static cellar_err warm_feed(warm_call *w)
     cellar_err err = CELLAR_OK;
     while (!warm_stop(w)) {
         cellar_bytes key = { NULL, 0 };
-        warm_pace(w, base_load_rlx(&w->asked));
+        warm_pace(w, base_load_rlx(&w->count[WARM_KEYS]));
         err = warm_next(w, &at, &key);
         if (err != CELLAR_OK) { break; }
-        (void)base_add_rlx(&w->asked, (uint64_t)1);
+        warm_add(w, WARM_KEYS, 1);
         if (s == NULL) { s = warm_slot_empty(w, &turn); }
         if (s != NULL && !warm_chunk_add(w, &s->chunk, &key)) {
             warm_hand_over(w, s);
@@ -306,7 +315,7 @@ static cellar_err warm_feed(warm_call *w)
             if (s != NULL) { (void)warm_chunk_add(w, &s->chunk, &key); }
         }
         if (s == NULL) {
-            (void)base_add_rlx(&w->skipped, (uint64_t)1);
+            warm_add(w, WARM_SKIPPED, 1);
             break;
         }
         if (s->chunk.count == w->o.batch_keys) {
@@ -316,8 +325,8 @@ static cellar_err warm_feed(warm_call *w)
     }
     warm_hand_over(w, s);
     if (w->o.next == NULL && err == CELLAR_OK) { /* stopped: the remaining keys are counted, too */
-        (void)base_add_rlx(&w->asked, (uint64_t)(w->o.key_count - at));
-        (void)base_add_rlx(&w->skipped, (uint64_t)(w->o.key_count - at));
+        warm_add(w, WARM_KEYS, w->o.key_count - at);
+        warm_add(w, WARM_SKIPPED, w->o.key_count - at);
     }
     return err == CELLAR_MISS ? CELLAR_OK : err;
 }
@@ -352,7 +361,7 @@ static void warm_finish(warm_call *w)
     for (uint32_t i = 0; i < w->started; i++) { base_thread_join(&w->worker[i].thread); }
     for (uint32_t i = 0; i < warm_slots(w); i++) {
         warm_chunk *k = &warm_slot_at(w, i)->chunk;
-        (void)base_add_rlx(&w->skipped, (uint64_t)(k->count - k->done));
+        warm_add(w, WARM_SKIPPED, k->count - k->done);
         warm_chunk_free(k);
     }
 }
@@ -418,12 +427,9 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     warm_finish(w);
     err = w->err;
     base_cancel_set(cancel);
-    r.keys = base_load_rlx(&w->asked);
-    r.hits = base_load_rlx(&w->hit);
-    r.loaded = base_load_rlx(&w->loaded);
-    r.absent = base_load_rlx(&w->absent);
-    r.failed = base_load_rlx(&w->failed);
-    r.skipped = base_load_rlx(&w->skipped);
+    uint64_t count[WARM_COUNTS];
+    for (unsigned i = 0; i < WARM_COUNTS; i++) { count[i] = base_load_rlx(&w->count[i]); }
+    memcpy((char *)&r + offsetof(cellar_warm_report, keys), count, sizeof count);
     r.elapsed_ms = (base_now_ns() - w->since_ns) / 1000000;
     r.stopped = (cellar_err)base_load_rlx(&w->stopped);
     base_free_raw(NULL, w, sizeof *w);

@@ -4,7 +4,8 @@
  *
  * FORMAT     u32 "CBD1", u32 count, u32 cap, u32 bytes; count x {f64 score, u32 offset, u16 length,
  *            u16 0}; the bytes of the members. Little-endian.
- *            Order: score falling, equal scores by the bytes of the member rising.
+ *            Order: score falling, equal scores by the bytes of the member rising. The members
+ *            stand in the order of their rows, without gaps.
  * INVARIANTS A value is written only if all its sums fit. Another value is E_TYPE, and stays. */
 #include "cellar_kit.h"
 
@@ -59,19 +60,21 @@ static bool kit_board_read(const void *value, size_t len, kit_board *out)
         return false;
     }
     *out = (kit_board){ p + KIT_BOARD_HEAD, p + KIT_BOARD_HEAD + rows, count };
+    uint32_t sum = 0; /* bytes of the members before row i */
     for (uint32_t i = 0; i < count; i++) {
         const unsigned char *row = out->rows + (size_t)i * KIT_BOARD_ROW;
         const uint32_t at = kit_r32(row + 8), n = kit_r16(row + 12);
         const double score = kit_board_score(out, i);
-        if (n == 0 || kit_r16(row + 14) != 0 || at > bytes || n > bytes - at || score != score) {
+        if (n == 0 || kit_r16(row + 14) != 0 || at != sum || n > bytes - at || score != score) {
             return false;
         }
+        sum += n;
         if (i > 0 && kit_board_order(kit_board_score(out, i - 1), kit_board_member(out, i - 1),
                                      score, kit_board_member(out, i)) >= 0) {
             return false;
         }
     }
-    return true;
+    return sum == bytes;
 }
 
 static uint32_t kit_board_find(const kit_board *b, cellar_bytes member)

@@ -5,9 +5,12 @@
  * PICTURE    listed name, ":" or "=" -> its value is masked; "sk-..", "Bearer .." -> masked;
  *            "//user:password@" of a URL -> masked
  * FORMAT     A mask is the first three bytes of the secret and "***"; of a secret below eight
- *            bytes "***" alone. */
+ *            bytes, and of a URL, "***" alone.
+ * INVARIANTS A secret that begins inside another one and ends behind it is masked with it. Linear:
+ *            the end of an inner one is looked for behind the end found so far. */
 #include "cellar_kit.h"
 
+#include "base/num.h"
 #include "base/port.h"
 
 #include <string.h>
@@ -28,9 +31,9 @@ static void kit_text_put(kit_text *t, const char *p, size_t n)
     }
 }
 
-static void kit_text_mask(kit_text *t, size_t from, size_t to)
+static void kit_text_mask(kit_text *t, size_t from, size_t to, bool bare)
 {
-    if (to - from >= 8) { kit_text_put(t, t->in + from, 3); }
+    if (to - from >= 8 && !bare) { kit_text_put(t, t->in + from, 3); }
     kit_text_put(t, "***", 3);
 }
 
@@ -99,48 +102,73 @@ static size_t kit_secret_name(const kit_text *t, size_t at, bool *line)
     return 0;
 }
 
-/* Copy a name and mask its value. Return the end, or `at` if no secret's name stands here. */
-static size_t kit_redact_named(kit_text *t, size_t at)
+typedef struct kit_secret { /* its bytes are in[from..to) */
+    size_t from, to;
+    bool bare; /* show no byte of it */
+} kit_secret;
+
+static size_t kit_line_end(const kit_text *t, size_t at)
+{
+    while (at < t->len && t->in[at] != '\r' && t->in[at] != '\n') { at++; }
+    return at;
+}
+
+/* Find the value of a secret's name at `at`. Look for its end from `past` on. */
+static bool kit_secret_named(const kit_text *t, size_t at, size_t past, kit_secret *out)
 {
     bool line = false;
     const size_t n = kit_secret_name(t, at, &line);
     size_t from = n != 0 ? kit_value_start(t, at + n) : 0;
-    if (from == 0) { return at; }
+    if (from == 0) { return false; }
     char quote = '\0';
     if (from < t->len && (t->in[from] == '"' || t->in[from] == '\'')) { quote = t->in[from++]; }
-    size_t to = kit_secret_end(t, from, quote);
-    if (line && quote == '\0') {
-        for (to = from; to < t->len && t->in[to] != '\r' && t->in[to] != '\n';) { to++; }
-    }
-    kit_text_put(t, t->in + at, from - at);
-    if (to > from) { kit_text_mask(t, from, to); }
-    return to;
+    if (quote != '\0' && from < past) { return false; } /* inside of another quoted text */
+    past = BASE_MAX(from, past);
+    out->from = from;
+    out->to = line && quote == '\0' ? kit_line_end(t, past) : kit_secret_end(t, past, quote);
+    out->bare = false;
+    return true;
 }
 
-/* Mask what is a secret by its form. Return the end, or `at`. */
-static size_t kit_redact_formed(kit_text *t, size_t at)
+/* Find user and password of a URL behind "//" at `at`: '@' stands before the path. */
+static bool kit_secret_url(const kit_text *t, size_t at, kit_secret *out)
 {
-    const bool starts = at == 0 || !kit_name_byte(t->in[at - 1]);
-    size_t from = at;
-    if (starts && kit_text_has(t, at, "bearer ")) {
-        from = at + 7;
-        kit_text_put(t, t->in + at, 7);
-        while (from < t->len && kit_space(t->in[from])) { kit_text_put(t, &t->in[from++], 1); }
-    } else if (kit_text_has(t, at, "//")) {
-        size_t end = at + 2; /* user and password, if '@' stands before the path */
-        while (end < t->len && (unsigned char)t->in[end] > ' ' &&
-               strchr("/?#\"'<>", t->in[end]) == NULL) {
-            end++;
-        }
-        while (end > at + 2 && t->in[end - 1] != '@') { end--; }
-        if (end == at + 2) { return at; }
-        kit_text_put(t, "//***", 5);
-        return end - 1;
-    } else if (!(starts && kit_text_has(t, at, "sk-"))) {
-        return at;
+    size_t end = at + 2;
+    while (end < t->len && (unsigned char)t->in[end] > ' ' &&
+           strchr("/?#\"'<>", t->in[end]) == NULL) {
+        end++;
     }
-    const size_t to = kit_secret_end(t, from, '\0');
-    if (to > from) { kit_text_mask(t, from, to); }
+    while (end > at + 2 && t->in[end - 1] != '@') { end--; }
+    *out = (kit_secret){ at + 2, end - 1, true };
+    return end > at + 2;
+}
+
+/* Find the secret that begins at `at`: by its name or by its form. */
+static bool kit_secret_at(const kit_text *t, size_t at, size_t past, kit_secret *out)
+{
+    if (kit_secret_named(t, at, past, out)) { return true; }
+    if (kit_text_has(t, at, "//")) { return kit_secret_url(t, at, out); }
+    if (at > 0 && kit_name_byte(t->in[at - 1])) { return false; }
+    size_t from = at;
+    if (kit_text_has(t, at, "bearer ")) {
+        from = at + 7;
+        while (from < t->len && kit_space(t->in[from])) { from++; }
+    } else if (!kit_text_has(t, at, "sk-")) {
+        return false;
+    }
+    *out = (kit_secret){ from, kit_secret_end(t, BASE_MAX(from, past), '\0'), false };
+    return true;
+}
+
+/* Return the end of a secret, and of those that begin inside it: in "token: Bearer x" x is part of
+ * no value of token. */
+static size_t kit_secret_reach(const kit_text *t, const kit_secret *s)
+{
+    size_t to = s->to;
+    kit_secret inner;
+    for (size_t at = s->from; at < to; at++) {
+        if (kit_secret_at(t, at, to, &inner)) { to = BASE_MAX(to, inner.to); }
+    }
     return to;
 }
 
@@ -149,10 +177,15 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
     if ((text == NULL && len != 0) || (out == NULL && out_cap != 0)) { return 0; }
     kit_text t = { text, len, out, out_cap != 0 ? out_cap - 1 : 0, 0 };
     for (size_t at = 0; at < len;) {
-        size_t next = kit_redact_named(&t, at);
-        if (next == at) { next = kit_redact_formed(&t, at); }
-        if (next == at) { kit_text_put(&t, &text[next++], 1); }
-        at = next;
+        kit_secret s;
+        if (!kit_secret_at(&t, at, 0, &s)) {
+            kit_text_put(&t, &text[at++], 1);
+            continue;
+        }
+        const size_t to = kit_secret_reach(&t, &s);
+        kit_text_put(&t, text + at, s.from - at);
+        if (to > s.from) { kit_text_mask(&t, s.from, to, s.bare); }
+        at = to;
     }
     if (out_cap != 0) { out[t.used < t.cap ? t.used : t.cap] = '\0'; }
     return t.used;

@@ -16,6 +16,8 @@ CELLAR_PRIVATE bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t
     return c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes, k->len, change, stamp);
 }
 
+BASE_SIZE_BEGIN
+
 /* Return why an entry is not fresh: a tag or a dependency ended it before its time was over, or it
  * expired. */
 BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
@@ -28,6 +30,8 @@ BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
     }
     return l1_tags_judge(c, slot->pos, r) == 3 ? L1_GONE_DEPENDENCY : L1_GONE_TAG;
 }
+
+BASE_SIZE_END
 
 /* Classify the entry that a change meets, under its lock, as a get would, tags included. To a
  * condition, an entry that no get returns is absent. A remembered error counts as a negative

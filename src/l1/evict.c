@@ -68,6 +68,8 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
     return v;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- worth of a record ----------------------------------------------------------------------- */
 #define L1_WORTH_MOST 6
 
@@ -117,6 +119,8 @@ static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const 
     return v;
 }
 
+BASE_SIZE_END
+
 /* ---- the cursor ------------------------------------------------------------------------------ */
 /* Copy a record to its new place and encode its deadline relative to the new segment. header_only:
  * the value is already copied and never changes in place. */
@@ -147,6 +151,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
         l1_lock_key(c, hash, &h, true);
         if (!l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
+            l1_wipe(c, to, &e->slot.rec);
             return false;
         }
         l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
@@ -158,6 +163,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
     r->due = base_seq_u32(l1_at(c, to) + 4); /* relative to its new segment */
     l1_dues(c, to, r);
     l1_unlock(c, &h);
+    l1_wipe(c, pos, r);
     s->kept++;
     return true;
 }
@@ -343,6 +349,8 @@ static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
     return l1_rule_queue(l1_rule_now(c), size.small, size.mainq);
 }
 
+BASE_SIZE_BEGIN
+
 static SYNC_HOLDS(L1_STRIPE) l1_step
     l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed)
 {
@@ -413,6 +421,8 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *fr
     return true;
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
 {
     if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {
@@ -423,6 +433,8 @@ CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *
     l1_step r = l1_cursor_step(c, s, q, force, false, v, freed);
     return r != L1_STEP_END ? r : l1_cursor_step(c, s, 1 - q, force, false, v, freed);
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
@@ -439,6 +451,8 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
     }
     return r != L1_STEP_STUCK; /* the end of one queue may not be the end of the other */
 }
+
+BASE_SIZE_END
 
 /* ---- where a new entry goes ------------------------------------------------------------------ */
 CELLAR_PRIVATE bool l1_stripe_full(const l1 *c, const l1_stripe *s)

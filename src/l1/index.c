@@ -16,6 +16,8 @@
 #include "l1/record.h"
 #include "l1/segment.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- overflow buckets ------------------------------------------------------------------------ */
 CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more)
 {
@@ -95,6 +97,8 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
     }
 }
 
+BASE_SIZE_END
+
 /* ---- the version word ------------------------------------------------------------------------ */
 CELLAR_PRIVATE void l1_backoff(unsigned *spins)
 {
@@ -124,6 +128,7 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_count_out(c, s, pos, &r);
             l1_big *const block = l1_block_of(c, pos, &r);
+            BASE_ASSERT(block == NULL || block->where != L1_NOWHERE); /* else freed too early */
             /* l1_bigs_child handles a block in hand. */
             if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
         }
@@ -160,16 +165,14 @@ BASE_SIZE_END
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    h->s = s;
-    h->took_stripe = false;
+    bool took = false;
     if (BASE_UNLIKELY(c->forked) && !have_stripe) {
         sync_take(L1_STRIPE, &s->lock);
-        h->took_stripe = have_stripe = true;
+        took = have_stripe = true;
     }
     unsigned spins = 0;
     for (;;) {
-        uint64_t ls = base_load_acq(&s->ls);
-        uint64_t number = l1_number(ls, hash);
+        const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
         l1_bucket *b = l1_bucket_at(s, number);
         uint32_t v = base_load_rlx(&b->ver);
         if ((v & 1u) != 0 || v == 0) {
@@ -177,45 +180,28 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
             continue;
         }
         BASE_POINT("l1.lock");
-        if (!base_cas_sc(&b->ver, v, v + 1)) {
+        if (!l1_lock_at(s, b, number, v, h)) {
             l1_backoff(&spins);
             continue;
         }
-        base_fence_rel();
-        /* Without the stripe lock a split may have moved the key during the wait. */
-        if (!have_stripe) {
-            uint64_t again = base_load_acq(&s->ls);
-            if (again != ls && l1_number(again, hash) != number) {
-                base_store_rel(&b->ver, l1_ver_after(v));
-                continue;
-            }
+        if (have_stripe) {
+            h->took_stripe = took;
+            return;
         }
-        SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
-        h->b = b;
-        h->number = number;
-        h->ver = v;
-        return;
+        /* Without the stripe lock a split may have moved the key during the wait. */
+        const uint64_t again = base_load_acq(&s->ls);
+        if (again == ls || l1_number(again, hash) == number) { return; }
+        l1_unlock(c, h);
     }
 }
 
 CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    if (BASE_UNLIKELY(c->forked)) { return false; }
-    if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
-    base_fence_rel();
-    uint64_t number = l1_number(base_load_acq(&s->ls), hash);
-    if (l1_bucket_at(s, number) != b) {
-        base_store_rel(&b->ver, l1_ver_after(ver));
-        return false;
-    }
-    SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
-    h->s = s;
-    h->b = b;
-    h->number = number;
-    h->ver = ver;
-    h->took_stripe = false;
-    return true;
+    if (BASE_UNLIKELY(c->forked) || !l1_lock_here(s, b, ver, h)) { return false; }
+    if (h->number == l1_number(base_load_acq(&s->ls), hash)) { return true; }
+    l1_unlock(c, h);
+    return false;
 }
 
 /* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */

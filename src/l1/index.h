@@ -63,15 +63,21 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
 /* Lock only if the version is still `ver` (even) and the key still belongs to `b`. */
 CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
     SYNC_UNCHECKED;
-/* Lock a bucket found under the stripe lock, held since: the key still belongs to it. */
-BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver,
-                                                    l1_hold *h)
+/* Lock bucket `number` if its version is still `ver` (even). */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_at(l1_stripe *s, l1_bucket *b, uint64_t number,
+                                                  uint32_t ver, l1_hold *h)
 {
     if (!base_cas_sc(&b->ver, ver, ver + 1)) { return false; }
     base_fence_rel();
     SYNC_PUSH(SYNC_RANK_L1_BUCKET, b, false);
-    *h = (l1_hold){ .s = s, .b = b, .number = l1_bucket_number(s, b), .ver = ver };
+    *h = (l1_hold){ .s = s, .b = b, .number = number, .ver = ver };
     return true;
+}
+/* Lock a bucket found under the stripe lock, held since: the key still belongs to it. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver,
+                                                    l1_hold *h)
+{
+    return l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
 }
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
 /* Repair, in a forked child, every bucket that a writer of the parent left locked. */

@@ -27,6 +27,8 @@
  * thread that touches what the kernel just moved waits for milliseconds. */
 #define L1_INDEX_REST_MS 2000
 
+BASE_SIZE_BEGIN
+
 static uint64_t l1_ls(uint64_t changes, unsigned level, uint32_t split)
 {
     return changes << 40 | (uint64_t)level << 32 | ((1u << level) + split);
@@ -101,6 +103,8 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     }
     return true;
 }
+
+BASE_SIZE_END
 
 /* ---- growth and contraction ------------------------------------------------------------------ */
 typedef struct l1_note { /* a slot of a chain that is taken apart */

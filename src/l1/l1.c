@@ -267,6 +267,15 @@ CELLAR_PRIVATE void l1_want_left(l1 *c, bool on)
     if (on) { base_add_ar(&c->want_left, 1u); } else { base_sub_ar(&c->want_left, 1u); }
 }
 
+CELLAR_PRIVATE bool l1_hide(l1 *c)
+{
+    const bool log = base_region_hide(&c->arena_region);
+    const bool blocks = base_region_hide(&c->pages.region);
+    base_store_rel(&c->wipes, 1u);
+    l1_want_left(c, true); /* the short paths leave no old bytes to be overwritten */
+    return log && blocks;
+}
+
 /* ---- statistics ------------------------------------------------------------------------------ */
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
 {

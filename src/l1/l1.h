@@ -258,6 +258,7 @@ typedef struct l1_put_spec {
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
     uint64_t l2_addr;        /* 0: not stored */
     const uint64_t *tag_fps; /* tag_count hashes of tags */
+    const cellar_bytes *tag_text; /* their texts; NULL: not known. Passed on, not stored */
     uint32_t tag_count;      /* <= BASE_TAGS_MAX */
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */

@@ -9,16 +9,13 @@
 
 /* ---- large_list.c ---- */
 CELLAR_PRIVATE void l1_bigs_open(l1 *c);
-/* Move a block into the list of `where`. */
+/* Move a block into the list and the sums of `where`. */
 CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
-CELLAR_PRIVATE void l1_retired_add(l1 *c, l1_big *b) SYNC_HOLDS(L1_BIG);
-/* Move a block out of its list, in the window that sets its slot; back into it before the slot is
- * cleared. A block that is not linked is in a list. So the child of a fork finds the blocks that
- * lost threads were about to link, hand over or free. */
-CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b);
-CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b);
-CELLAR_PRIVATE void l1_big_begin(l1 *c, l1_big *b); /* in hand for the first time; L1_PAGES held */
-CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b);   /* its units are free; L1_PAGES held */
+/* Take the lock and move a block. A block is linked in the window that sets its slot, and in
+ * hand before the slot is cleared. A block that is not linked is in a list. So the child of a fork
+ * finds the blocks that lost threads were about to link, hand over or free. A block is in hand for
+ * the first time, and nowhere when its units are free, under L1_PAGES. */
+CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where);
 CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes); /* updates sums; L1_PAGES held */
 
 /* ---- large_alloc.c ---- */

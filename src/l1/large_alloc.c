@@ -20,6 +20,8 @@
 
 #include "l1/large.h"
 
+BASE_SIZE_BEGIN
+
 #define L1_RUNS_STEP ((uint64_t)2 << 20)
 #define L1_LEAF_WORDS 64u
 #define L1_LEAF_UNITS (L1_LEAF_WORDS * 64u)
@@ -186,7 +188,7 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big *
             p->page_count += fresh;
             l1_big *b = (l1_big *)(void *)(p->region.base + (at << p->unit_shift));
             *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
-            l1_big_begin(c, b);
+            l1_big_to(c, b, L1_IN_HAND);
             *out = b;
         }
     }
@@ -240,6 +242,15 @@ static void l1_giving_discard(l1_pages *p, const l1_giving *g)
                         (size_t)((g->to - g->from) * BASE_PAGE));
 }
 
+/* Overwrite what a give leaves of the bytes [from, to) of the region: parts of pages. */
+static void l1_ends_wipe(const l1_pages *p, uint64_t from, uint64_t to)
+{
+    const uint64_t first = BASE_MIN(base_round_up(from, BASE_PAGE), to);
+    const uint64_t last = BASE_MAX(to & ~(uint64_t)(BASE_PAGE - 1), first);
+    base_wipe(p->region.base + from, (size_t)(first - from));
+    base_wipe(p->region.base + last, (size_t)(to - last));
+}
+
 /* Free the bytes [keep, had) of a block and drop the lock. Give the claimed pages back to the
  * kernel without it. */
 static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t had,
@@ -248,6 +259,7 @@ static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t
     l1_pages *p = &c->pages;
     const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) + keep;
     BASE_ASSERT(keep <= had);
+    if (base_load_rlx(&c->wipes) != 0) { l1_ends_wipe(p, at, at + had - keep); }
     if (keep < had) { l1_units_free(p, at >> p->unit_shift, (had - keep) >> p->unit_shift, g); }
     const bool pages = g->to != 0;
     sync_drop(L1_PAGES, &p->lock);
@@ -262,7 +274,7 @@ static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
 {
     l1_giving *g = l1_giving_take(&c->pages);
-    l1_big_end(c, b);
+    l1_big_to(c, b, L1_NOWHERE);
     l1_run_shorten(c, b, b->bytes, 0, g);
 }
 
@@ -270,9 +282,9 @@ CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash
 {
     l1_giving *g = l1_giving_take(&c->pages);
     const uint64_t had = b->bytes;
-    l1_big_end(c, b);
+    l1_big_to(c, b, L1_NOWHERE);
     *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
-    l1_big_begin(c, b);
+    l1_big_to(c, b, L1_IN_HAND);
     l1_run_shorten(c, b, had, bytes, g);
 }
 
@@ -283,8 +295,6 @@ CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes)
     l1_big_cut(c, b, bytes);
     l1_run_shorten(c, b, had, bytes, g);
 }
-
-BASE_SIZE_BEGIN
 
 /* Finish the pages that a thread of the parent was giving back. */
 CELLAR_PRIVATE void l1_runs_child(l1 *c)

@@ -9,67 +9,61 @@
  * LOCKING    L1_BIG, taken inside bucket windows and under L1_PAGES. */
 #include "l1/large.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l1_bigs_open(l1 *c)
 {
     c->retired.last = &c->retired.first;
     c->hand.last = &c->hand.first;
 }
 
-static l1_bigs *l1_bigs_of(l1 *c, unsigned where)
+static l1_bigs *l1_bigs_of(l1 *c, l1_where where)
 {
-    return where == L1_RETIRED || where == L1_STUCK ? &c->retired : &c->hand;
+    if (where == L1_NOWHERE || where == L1_LINKED) { return NULL; }
+    return where == L1_IN_HAND || where == L1_SWEPT ? &c->hand : &c->retired;
 }
 
-static SYNC_HOLDS(L1_BIG) void l1_bigs_add(l1 *c, l1_big *b, l1_where where)
+/* Return the sum that counts a block there; NULL: none. */
+static _Atomic uint64_t *l1_bigs_sum(l1 *c, l1_where where)
 {
-    l1_bigs *list = l1_bigs_of(c, where);
-    const bool fresh = where == L1_RETIRED;
-    b->where = (uint16_t)where;
-    b->who = (uint16_t)base_thread_self()->index;
-    b->link = fresh ? &list->first : list->last;
-    b->next = *b->link;
-    *b->link = b;
-    if (b->next != NULL) { b->next->link = &b->next; } else { list->last = &b->next; }
-    list->count++;
-    if (fresh) { base_add_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
-}
-
-static SYNC_HOLDS(L1_BIG) void l1_bigs_remove(l1 *c, l1_big *b)
-{
-    if (b->where == L1_LINKED) { return; }
-    l1_bigs *list = l1_bigs_of(c, b->where);
-    if (b->where == L1_RETIRED) { base_sub_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
-    *b->link = b->next;
-    if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
-    list->count--;
-    b->where = L1_LINKED;
+    if (where == L1_NOWHERE) { return NULL; }
+    return where == L1_LINKED || where == L1_IN_HAND ? &c->big_bytes : &c->retired_bytes;
 }
 
 CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where)
 {
-    l1_bigs_remove(c, b);
-    l1_bigs_add(c, b, where);
-}
-
-CELLAR_PRIVATE void l1_big_begin(l1 *c, l1_big *b)
-{
-    sync_take(L1_BIG, &c->big_lock);
-    l1_bigs_add(c, b, L1_IN_HAND);
-    base_add_rlx(&c->big_bytes, (uint64_t)b->bytes);
-    base_add_rlx(&c->big_blocks, (uint64_t)1);
-    sync_drop(L1_BIG, &c->big_lock);
-}
-
-CELLAR_PRIVATE void l1_big_end(l1 *c, l1_big *b)
-{
-    sync_take(L1_BIG, &c->big_lock);
-    if (b->where == L1_SWEPT) {
-        base_sub_rlx(&c->retired_bytes, (uint64_t)b->bytes);
-    } else {
-        base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
-        base_sub_rlx(&c->big_blocks, (uint64_t)1);
+    const l1_where was = (l1_where)b->where;
+    _Atomic uint64_t *const from = l1_bigs_sum(c, was), *const to = l1_bigs_sum(c, where);
+    if (from != to) {
+        if (from != NULL) { base_sub_rlx(from, (uint64_t)b->bytes); }
+        if (to != NULL) { base_add_rlx(to, (uint64_t)b->bytes); }
+        if (from == &c->big_bytes) { base_sub_rlx(&c->big_blocks, (uint64_t)1); }
+        if (to == &c->big_bytes) { base_add_rlx(&c->big_blocks, (uint64_t)1); }
     }
-    l1_bigs_remove(c, b);
+    if (was == L1_RETIRED) { base_sub_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
+    if (where == L1_RETIRED) { base_add_rlx(&c->retired_fresh, (uint64_t)b->bytes); }
+    l1_bigs *list = l1_bigs_of(c, was);
+    if (list != NULL) {
+        *b->link = b->next;
+        if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
+        list->count--;
+    }
+    b->where = (uint16_t)where;
+    b->who = (uint16_t)base_thread_self()->index;
+    list = l1_bigs_of(c, where);
+    if (list != NULL) {
+        b->link = where == L1_RETIRED ? &list->first : list->last;
+        b->next = *b->link;
+        *b->link = b;
+        if (b->next != NULL) { b->next->link = &b->next; } else { list->last = &b->next; }
+        list->count++;
+    }
+}
+
+CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where)
+{
+    sync_take(L1_BIG, &c->big_lock);
+    l1_bigs_move(c, b, where);
     sync_drop(L1_BIG, &c->big_lock);
 }
 
@@ -82,24 +76,4 @@ CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-CELLAR_PRIVATE void l1_big_linked(l1 *c, l1_big *b)
-{
-    sync_take(L1_BIG, &c->big_lock);
-    l1_bigs_remove(c, b);
-    sync_drop(L1_BIG, &c->big_lock);
-}
-
-CELLAR_PRIVATE void l1_big_unlinked(l1 *c, l1_big *b)
-{
-    sync_take(L1_BIG, &c->big_lock);
-    l1_bigs_add(c, b, L1_IN_HAND);
-    sync_drop(L1_BIG, &c->big_lock);
-}
-
-CELLAR_PRIVATE void l1_retired_add(l1 *c, l1_big *b)
-{
-    l1_bigs_move(c, b, L1_RETIRED);
-    base_add_rlx(&c->retired_bytes, (uint64_t)b->bytes);
-    base_sub_rlx(&c->big_bytes, (uint64_t)b->bytes);
-    base_sub_rlx(&c->big_blocks, (uint64_t)1);
-}
+BASE_SIZE_END

@@ -82,6 +82,10 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     unsigned char *to = l1_big_bytes(*out);
     if (len != 0) { memcpy(to, value, (size_t)len); }
     if (apart) { memcpy(to + len, k->bytes, k->len); }
+    if (base_load_rlx(&c->wipes) != 0) { /* a reused block keeps its pages */
+        const uint64_t used = L1_BIG_HEADER + len + (apart ? k->len : 0);
+        base_wipe((unsigned char *)*out + used, (size_t)(bytes - used));
+    }
     return CELLAR_OK;
 }
 
@@ -96,13 +100,7 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
         next = b->next;
         if (b->who == own) { continue; }
         l1_mend_key(c, b->hash);
-        sync_take(L1_BIG, &c->big_lock);
-        if (b->where == L1_SWEPT) {
-            l1_bigs_move(c, b, L1_RETIRED);
-        } else {
-            l1_retired_add(c, b);
-        }
-        sync_drop(L1_BIG, &c->big_lock);
+        l1_big_to(c, b, L1_RETIRED);
     }
 }
 

@@ -40,6 +40,10 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Add or remove a listener: hand over entries that end while one exists. */
 CELLAR_PRIVATE void l1_want_left(l1 *c, bool on);
+/* Overwrite the bytes of each value that leaves, from now on, and keep the log and the blocks out
+ * of core dumps. Call once. Each entry that ends is handed over, too. Return false if the kernel
+ * refused to keep them out. */
+CELLAR_PRIVATE bool l1_hide(l1 *c);
 /* Add or remove a listener for L1_LEFT_CAPACITY only. Replaced or deleted entries cost nothing
  * more. */
 CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on);

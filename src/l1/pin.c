@@ -80,9 +80,11 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
     return l1_pin_plain(c, self, key, klen, generation, hash, out);
 }
 
+BASE_SIZE_BEGIN
+
 /* Pin any record. After some rounds, and in a forked child, pin under the bucket lock: no thread
  * can move the record. PINNED set in the window makes the next writer append. */
-static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
+CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
     for (unsigned round = 0;; round++) {
         const bool locked = round == L1_RETRIES || c->forked;
@@ -138,14 +140,7 @@ static cellar_err l1_pin_any(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned f
     }
 }
 
-CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
-{
-    if ((flags & L1_PEEK) == 0 && BASE_LIKELY(l1_pin_plain(c, base_thread_self(), k->bytes, k->len,
-                                                           k->generation, k->hash, out))) {
-        return CELLAR_OK;
-    }
-    return l1_pin_any(c, k, out, flags);
-}
+BASE_SIZE_END
 
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
 {

@@ -15,6 +15,8 @@
  * LIMITS     16 x lines slots; without a free slot: CELLAR_E_LIMIT. */
 #include "l1/pin_slots.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool l1_pins_open(l1 *c)
 {
     c->pin_lines = (uint32_t)base_clamp(base_pow2_ceil(4u * (uint64_t)base_cpu_count()), 16, 256);
@@ -64,3 +66,5 @@ CELLAR_PRIVATE void l1_pins_child(l1 *c)
         }
     }
 }
+
+BASE_SIZE_END

@@ -336,8 +336,6 @@ static void l1_shadow_count(l1 *c, struct l1_shadow *w)
     l1_shadow_fit(c, w, entries);
 }
 
-BASE_SIZE_END
-
 static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
 {
     const unsigned now = base_load_rlx(&c->rule);
@@ -402,8 +400,6 @@ static void l1_advisor_key(const l1 *c, l1_advisor *a, uint32_t key, uint32_t co
     l1_advised *d = l1_advisor_namespace(a, namespace, true);
     if (d != NULL) { l1_advisor_count(a, d, hits, count); }
 }
-
-BASE_SIZE_BEGIN
 
 /* Return the shadow caches with the flag held, for a caller that waits; NULL: none. */
 static struct l1_shadow *l1_shadow_take(const l1 *c)

@@ -21,6 +21,8 @@
 #include "l1/segment.h"
 #include "l1/unlink.h"
 
+BASE_SIZE_BEGIN
+
 #define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
 
 BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
@@ -138,8 +140,6 @@ BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, 
     }
     return L1_ROOM_OK;
 }
-
-BASE_SIZE_BEGIN
 
 /* ---- audit ----------------------------------------------------------------------------------- */
 static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t generation,

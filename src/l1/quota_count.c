@@ -20,6 +20,8 @@
 #include "l1/quota_count.h"
 #include "l1/segment.h"
 
+BASE_SIZE_BEGIN
+
 #define L1_QUOTA_WORD(generation, n) ((uint64_t)(generation) << 32 | (uint64_t)(n))
 
 /* Add `by` to the word if it counts this generation. In a forked child the addition of a lost
@@ -94,8 +96,6 @@ CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
     s->quota_due = 0;
     l1_quota_sum(c, q);
 }
-
-BASE_SIZE_BEGIN
 
 static size_t l1_quotas_bytes(const l1 *c)
 {

@@ -59,6 +59,14 @@ BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
     (void)base_add_rlx(&s->absent_bytes, weight);
     (void)base_add_rlx(&s->absent_count, (int64_t)entries);
 }
+/* Add a record to all counts, in the odd window of its bucket. */
+BASE_INLINE void l1_count_in(l1 *c, l1_stripe *s, uint64_t pos, uint32_t generation,
+                             uint64_t weight, bool absent)
+{
+    l1_live_add(c, s, pos, weight);
+    l1_quota_add(c, s, generation, weight);
+    if (BASE_UNLIKELY(absent)) { l1_absent_count(s, (int64_t)weight, 1); }
+}
 /* Subtract a record from all counts, inside the odd window of its bucket. */
 BASE_INLINE void l1_count_out(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r)
 {

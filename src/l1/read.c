@@ -23,6 +23,8 @@
 #include "l1/read.h"
 #include "l1/record.h"
 
+BASE_SIZE_BEGIN
+
 /* Compare an APART key of a record found under version `ver`. Publish the block before the version
  * is read again, so that no thread frees it meanwhile. */
 static l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
@@ -42,6 +44,8 @@ static l1_look l1_big_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64
     base_store_rel(slot, (uint64_t)0);
     return look;
 }
+
+BASE_SIZE_END
 
 /* Compare the key without a lock, under version `ver` of the bucket that held the slot. */
 static l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64_t pos,
@@ -93,6 +97,8 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     return L1_LOOK_NONE;
 }
 
+BASE_SIZE_BEGIN
+
 /* Lock the bucket first: a store without the lock could write into recycled memory. */
 CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
 {
@@ -107,6 +113,8 @@ CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
     }
     l1_unlock(c, &h);
 }
+
+BASE_SIZE_END
 
 /* Read any record. After some rounds read under the bucket lock, so that a busy bucket cannot
  * starve a reader. Publish the memory of a block, and of a long value under the lock, and copy it
@@ -177,6 +185,8 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
     }
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born)
 {
     l1_hold h;
@@ -190,6 +200,8 @@ CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64
     l1_unlock(c, &h);
     return count;
 }
+
+BASE_SIZE_END
 
 /* The common case: a plain record at the first match, in three steps. Steps 1 and 2 are l1_aim_at
  * and l1_spot in read.h. On any doubt a step returns false; the caller starts over in

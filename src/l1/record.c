@@ -189,6 +189,8 @@ CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
     return r->size + l1_outside(c, pos, r) + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
 {
     memset(out, 0, sizeof *out);
@@ -244,6 +246,8 @@ CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *ou
         out->tag_fps = l1_at(c, pos) + r->tag_off + 16;
     }
 }
+
+BASE_SIZE_END
 
 /* Return whether a deadline is too far ahead for `due`. `due` reaches 49.7 days past the opening of
  * the segment. The log closes heads older than half of that (segment.c). So a deadline within the

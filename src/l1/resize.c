@@ -3,7 +3,8 @@
  * resize: change the budget, the bound of entries and the policy of an open level.
  *
  * LOCKING    One change at a time: `resizing`, a flag. Evictions run in rounds with own locks.
- * LIMITS     The caller checks l1_least_budget. Pinned memory stays; then growth is refused. */
+ * LIMITS     The caller checks l1_least_budget. Pinned memory stays; then growth is refused
+ *            with E_SPACE, which option.c of the cache reports as E_BUSY. */
 #include "l1/evict.h"
 #include "l1/index.h"
 #include "l1/large.h"

@@ -14,12 +14,12 @@
 #include "l1/pin_slots.h"
 #include "l1/segment.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b)
 {
     BASE_POINT("l1.big.retired");
-    sync_take(L1_BIG, &c->big_lock);
-    l1_retired_add(c, b);
-    sync_drop(L1_BIG, &c->big_lock);
+    l1_big_to(c, b, L1_RETIRED);
 }
 
 static bool l1_on_its_way(l1 *c)
@@ -53,9 +53,7 @@ static uint64_t l1_retired_free(l1 *c, l1_big *b, uint64_t most)
         return had;
     }
     l1_run_cut(c, b, had - piece);
-    sync_take(L1_BIG, &c->big_lock);
-    l1_bigs_move(c, b, L1_RETIRED);
-    sync_drop(L1_BIG, &c->big_lock);
+    l1_big_to(c, b, L1_RETIRED);
     return piece;
 }
 
@@ -157,3 +155,5 @@ CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want)
     (void)l1_retired_pass(c, &w);
     return w.kept;
 }
+
+BASE_SIZE_END

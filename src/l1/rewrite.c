@@ -20,13 +20,10 @@
 #include "l1/unlink.h"
 
 typedef struct l1_edit {
-    bool add_version, set_times, add;
+    bool add_version, set_times; /* neither, without renew: an equal copy, free of pins */
     const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
-    int64_t delta, *sum;          /* with add: to an 8-byte value; *sum gets the stored sum */
-    cellar_err *range;            /* with add: E_RANGE when the sum stopped at a limit */
-    l1_overwritten *old; /* with add: NULL, or the old entry for the listener */
-    int64_t *was_ms;     /* NULL, or OK writes the old deadline */
+    int64_t *was_ms;              /* NULL, or OK writes the old deadline */
 } l1_edit;
 
 /* Return the l2_addr of an entry after a change: the record on disk is out of date. */
@@ -125,30 +122,6 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     return true;
 }
 
-/* Replace the old number in the image by the sum, inside the window. */
-static cellar_err l1_edit_sum(l1 *c, const l1_key *k, l1_stripe *s, const l1_slot *slot,
-                              const l1_edit *e, l1_image *im, unsigned char bytes[8],
-                              uint64_t *stamp)
-{
-    if (im->rec.vlen != 8 || (im->rec.w0 & L1_W0_BIG) != 0) { return CELLAR_E_TYPE; }
-    if (!l1_commit(c, k, L1_CHANGE_INCR, stamp)) { return CELLAR_CONFLICT; }
-    if (e->old != NULL) {
-        l1_save_old(c, k, slot, e->old);
-        e->old->left.stamp = *stamp;
-    }
-    const int64_t before = (int64_t)base_seq_u64(l1_at(c, slot->pos) + slot->rec.value_off);
-    *e->range = l1_sum(before, e->delta, e->sum);
-    memcpy(bytes, e->sum, 8);
-    im->value = bytes;
-    if ((im->rec.mask & L1_X_IDLE) != 0) { /* a use, like a set */
-        im->last_use_ms = BASE_MAX((uint64_t)base_now_ms(c->clock), im->last_use_ms);
-    }
-    if ((im->rec.mask & L1_X_VERSION) != 0) {
-        im->version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
-    }
-    return CELLAR_OK;
-}
-
 /* Return whether a refresh may give a stale value new times. */
 static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *e)
 {
@@ -191,8 +164,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             l1_lock_key(c, k->hash, &h, true);
             found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
-            const bool any = e->renew == NULL && !e->add; /* negative entries, too */
-            const bool there = any ? l1_is_fresh(o) : o == L1_GONE_VALUE;
+            /* A refresh needs a value; the others take negative entries, too. */
+            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
             const bool may = there || l1_may_renew(c, found, &slot, e);
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
@@ -202,10 +175,6 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 err = CELLAR_E_BUSY;
             }
             uint64_t st = 0;
-            unsigned char bytes[8];
-            if (err == CELLAR_OK && e->add) {
-                err = l1_edit_sum(c, k, s, &slot, e, &im, bytes, &st);
-            }
             if (err == CELLAR_OK && e->renew != NULL && !l1_commit(c, k, L1_CHANGE_PUBLISH, &st)) {
                 err = CELLAR_CONFLICT;
             }
@@ -219,19 +188,16 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 if (e->was_ms != NULL) { *e->was_ms = l1_deadline(c, from, &slot.rec); }
                 l1_write_head(c, pos, &im);
                 if (!early) { l1_write_value(c, pos, &im); }
-                const uint64_t old_weight = l1_weight(c, from, &slot.rec);
-                l1_live_add(c, s, pos, old_weight - slot.rec.size + im.rec.size);
+                l1_count_in(c, s, pos, k->generation,
+                            l1_weight(c, from, &slot.rec) - slot.rec.size + im.rec.size,
+                            l1_is_absent(c, from, &slot.rec));
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
-                l1_live_sub(c, s, from, old_weight);
-                l1_quota_sub(c, s, k->generation, old_weight);
-                l1_quota_add(c, s, k->generation, old_weight - slot.rec.size + im.rec.size);
-                if (l1_is_absent(c, from, &slot.rec)) { /* and stays so */
-                    l1_absent_count(s, (int64_t)im.rec.size - (int64_t)slot.rec.size, 0);
-                }
+                l1_count_out(c, s, from, &slot.rec);
             }
             l1_unlock(c, &h);
             l1_rec r;
             if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
+            if (err == CELLAR_OK) { l1_wipe(c, from, &slot.rec); }
             if (err != CELLAR_OK) {
                 /* The cursor must find a record here. The reserved bytes are the last of their
                  * segment: undo. */
@@ -323,7 +289,7 @@ CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t dead
 }
 
 /* ---- increment ------------------------------------------------------------------------------- */
-/* Add in place once. L1_APPEND: pinned, so rewrite; L1_AGAIN: absent. */
+/* Add in place once. L1_APPEND: pinned; L1_AGAIN: absent. */
 BASE_ALWAYS_INLINE l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delta,
                                             int64_t *now_value, l1_overwritten *old,
                                             cellar_err *err, uint64_t *stamp)
@@ -371,55 +337,49 @@ BASE_ALWAYS_INLINE l1_done l1_incr_in_place(l1 *c, const l1_key *k, int64_t delt
     return done;
 }
 
-/* Increment what cannot change in place, or is not there. `done`: what the first try in place
- * returned. */
+BASE_SIZE_BEGIN
+
+/* Increment in rounds. `done`: how the first try in place ended. A pinned counter is copied, and
+ * its readers keep the old bytes; an absent one gets its first value. */
 BASE_NOINLINE static cellar_err l1_incr_rest(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                              const l1_put_spec *if_new, bool only_if_present,
-                                             l1_done done, int64_t *now_value, uint64_t *stamp,
-                                             l1_gone *gone)
+                                             l1_done done, int64_t *now_value,
+                                             l1_overwritten *old, uint64_t *stamp, l1_gone *gone)
 {
-    l1_overwritten old;
-    for (unsigned round = 0;; round++) {
-        cellar_err err = CELLAR_OK;
-        if (round != 0) { done = l1_incr_in_place(c, k, delta, now_value, &old, &err, stamp); }
+    cellar_err err = CELLAR_OK;
+    for (unsigned round = 0; done != L1_DONE; round++) {
         if (done == L1_APPEND) {
-            const bool observed = base_load_rlx(&c->want_left) != 0;
-            cellar_err range = CELLAR_OK;
-            const l1_edit e = {.add = true, .delta = delta, .sum = now_value, .range = &range,
-                               .old = observed ? &old : NULL};
-            err = l1_rewrite(c, k, &e, NULL, stamp);
-            if (err == CELLAR_MISS && round < 64) { continue; } /* removed meanwhile */
-            if (err == CELLAR_OK) {
-                err = range;
-                if (observed && c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &old.left); }
-            }
-            done = L1_DONE;
-        }
-        if (done == L1_DONE) {
-            *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
-            return err;
-        }
-        if (only_if_present) { return CELLAR_MISS; }
-        l1_put_spec p = *if_new;
-        int64_t value;
-        const cellar_err sum = l1_sum(init, delta, &value);
-        unsigned char bytes[8];
-        memcpy(bytes, &value, 8);
-        p.value = bytes;
-        p.value_len = 8;
-        p.change = L1_CHANGE_INCR;
-        p.flags |= L1_IF_ABSENT;
-        err = l1_put(c, k, &p);
-        if (err == CELLAR_EXISTS && round < 64) { continue; } /* another writer was faster */
-        if (err == CELLAR_EXISTS) { err = CELLAR_E_BUSY; }
-        if (err == CELLAR_OK) {
-            *now_value = value;
+            const l1_edit e = {.renew = NULL};
+            err = l1_rewrite(c, k, &e, NULL, NULL);
+            if (err != CELLAR_OK && err != CELLAR_MISS) { return err; }
+        } else {
+            if (only_if_present) { return CELLAR_MISS; }
+            l1_put_spec p = *if_new;
+            int64_t value;
+            const cellar_err sum = l1_sum(init, delta, &value);
+            unsigned char bytes[8];
+            memcpy(bytes, &value, 8);
+            p.value = bytes;
+            p.value_len = 8;
+            p.change = L1_CHANGE_INCR;
+            p.flags |= L1_IF_ABSENT;
+            err = l1_put(c, k, &p);
             *gone = p.gone;
-            *stamp = p.stamp;
+            if (err == CELLAR_OK) {
+                *now_value = value;
+                *stamp = p.stamp;
+                return sum;
+            }
+            if (err != CELLAR_EXISTS) { return err; }
         }
-        return err == CELLAR_OK ? sum : err;
+        if (round == 64) { return CELLAR_E_BUSY; } /* other threads were faster each time */
+        done = l1_incr_in_place(c, k, delta, now_value, old, &err, stamp);
     }
+    if (err == CELLAR_OK || err == CELLAR_E_RANGE) { *gone = L1_GONE_VALUE; }
+    return err;
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                            const l1_put_spec *if_new, bool only_if_present,
@@ -432,7 +392,9 @@ CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta
     if (BASE_LIKELY(done == L1_DONE)) {
         *gone = err == CELLAR_OK || err == CELLAR_E_RANGE ? L1_GONE_VALUE : L1_GONE_NOTHING;
     } else {
-        err = l1_incr_rest(c, k, delta, init, if_new, only_if_present, done, now_value, &st, gone);
+        *gone = L1_GONE_NOTHING;
+        err = l1_incr_rest(c, k, delta, init, if_new, only_if_present, done, now_value, &old, &st,
+                           gone);
     }
     if (stamp != NULL) { *stamp = st; }
     return err;

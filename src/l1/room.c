@@ -144,6 +144,8 @@ static SYNC_HOLDS(L1_STRIPE) l1_paid
     return L1_PAID;
 }
 
+BASE_SIZE_BEGIN
+
 /* Evict a segment of another stripe that a try-lock gets, when pool and own tails gave nothing. */
 static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
 {
@@ -158,6 +160,8 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
     }
     sync_drop(L1_STRIPE, &other->lock);
 }
+
+BASE_SIZE_END
 
 /* Return the bound of records that one set examines, for any pinned, victim or retired record. */
 CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
@@ -228,6 +232,8 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     }
     return L1_ROOM_AGAIN;
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- room for others ------------------------------------------------------------------------- */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
@@ -308,3 +314,5 @@ CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
     l1_retired_for(c, bytes);
     return l1_give_back(c, bytes, 0);
 }
+
+BASE_SIZE_END

@@ -26,6 +26,36 @@
 
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
 
+/* ---- overwriting ----------------------------------------------------------------------------- */
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void l1_zero(l1 *c, uint64_t pos, uint64_t bytes)
+{
+    static const unsigned char zeros[512];
+    while (bytes != 0) {
+        const size_t n = (size_t)BASE_MIN(bytes, (uint64_t)sizeof zeros);
+        base_seq_store(l1_at(c, pos), zeros, n);
+        pos += n;
+        bytes -= n;
+    }
+}
+
+CELLAR_PRIVATE void l1_wipe_value(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if ((r->w0 & L1_W0_BIG) != 0 || l1_pinned(c, (uint64_t)l1_seg_of(c, pos) + 1)) { return; }
+    const uint32_t end = r->tag_count != 0 ? r->tag_off : r->size; /* padding: of longer values */
+    l1_zero(c, pos + r->value_off, end - r->value_off);
+}
+
+/* Overwrite a segment that is about to be free. */
+static void l1_seg_wipe(l1 *c, uint32_t seg)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->wipes) == 0)) { return; }
+    l1_zero(c, (uint64_t)seg << c->seg_shift, c->seg[seg].used_bytes);
+}
+
+BASE_SIZE_END
+
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
 static void l1_push(l1 *c, l1_list *l, uint32_t seg)
 {
@@ -114,8 +144,6 @@ CELLAR_PRIVATE bool l1_log_open(l1 *c)
     return true;
 }
 
-BASE_SIZE_END
-
 /* Check up to `limit` parked segments again. Return true when one became free. L1_SEG held. */
 static bool l1_unpark_held(l1 *c, unsigned limit)
 {
@@ -123,6 +151,7 @@ static bool l1_unpark_held(l1 *c, unsigned limit)
     for (unsigned left = BASE_MIN(limit, c->parked.count); left > 0; left--) {
         const uint32_t seg = l1_pop(c, &c->parked);
         if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
+            l1_seg_wipe(c, seg);
             c->seg[seg].state = L1_SEG_FREE;
             l1_push(c, &c->free, seg);
             freed = true;
@@ -216,6 +245,8 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     return seg;
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
 {
     BASE_ASSERT(size <= c->seg_bytes);
@@ -241,6 +272,7 @@ CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, u
     l1_seg *g = &c->seg[seg];
     if (s->queue[q].head == seg && g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
         g->used_bytes -= size;
+        if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_zero(c, pos, size); }
     }
 }
 
@@ -288,6 +320,8 @@ CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
     g->max_due_ms = BASE_MAX(g->max_due_ms, last);
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
 {
     l1_seg *g = &c->seg[seg];
@@ -310,6 +344,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
         l1_push(c, &c->parked, seg);
         c->parked_total++;
     } else {
+        l1_seg_wipe(c, seg);
         g->state = L1_SEG_FREE;
         l1_push(c, &c->free, seg);
     }
@@ -338,6 +373,8 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
         }
     }
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
 {

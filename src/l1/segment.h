@@ -62,4 +62,14 @@ CELLAR_PRIVATE void l1_log_child(l1 *c);
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 
+/* Overwrite bytes of the log that no slot links; readers may still look at them. */
+CELLAR_PRIVATE void l1_zero(l1 *c, uint64_t pos, uint64_t bytes);
+/* Overwrite the value of a record that no slot links, unless a pin may read it: then its bytes go
+ * with its segment. The segment stays: the caller has the stripe lock, or raised `busy`. */
+CELLAR_PRIVATE void l1_wipe_value(l1 *c, uint64_t pos, const l1_rec *r);
+BASE_INLINE void l1_wipe(l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_wipe_value(c, pos, r); }
+}
+
 #endif

@@ -219,6 +219,7 @@ typedef struct l1_pin_line {
 
 /* Header of an oversized block. Behind it lie the value, if BIG, and then the key, if APART. */
 typedef enum l1_where {
+    L1_NOWHERE, /* not counted: new, or its units are free */
     L1_LINKED, L1_IN_HAND, L1_SWEPT, /* in the hands of one thread */
     L1_RETIRED,
     L1_STUCK /* on the retire list, and pinned at the last look */
@@ -327,6 +328,7 @@ struct l1 {
     _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
+    _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */

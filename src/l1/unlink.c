@@ -32,7 +32,7 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     unsigned uses = l1_freq(slot->b, slot->i);
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
-    if (block != NULL) { l1_big_unlinked(c, block); }
+    if (block != NULL) { l1_big_to(c, block, L1_IN_HAND); }
     l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
     if (base_load_rlx(&c->want_left) != 0 ||
@@ -46,6 +46,8 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     }
     l1_count_out(c, h->s, slot->pos, &slot->rec);
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- victims --------------------------------------------------------------------------------- */
 /* Reset `busy` in a forked child: threads lost between unlink and hand-over never lower it. Count
@@ -73,6 +75,7 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
     v->at = 0;
     v->outer = self->handing;
     if (self->index != 0) { self->handing = v; }
+    bool blocks = false;
     for (unsigned i = 0; i < v->n; i++) {
         const l1_victim *x = &v->v[i];
         v->at = i;
@@ -90,12 +93,19 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         sync_assert_none();
         if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");
-        if (block != NULL) { l1_large_retire(c, block); }
+        l1_wipe(c, x->pos, &r);
+        if (block != NULL) {
+            l1_large_retire(c, block);
+            blocks = true;
+        }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
     }
     if (self->index != 0) { self->handing = v->outer; }
     v->n = 0;
+    if (blocks && base_load_rlx(&c->wipes) != 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
 }
+
+BASE_SIZE_END
 
 /* ---- dropping -------------------------------------------------------------------------------- */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1_victims *v)

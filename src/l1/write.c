@@ -40,6 +40,8 @@ BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
                                      : L1_LEFT_EXPIRED;
 }
 
+BASE_SIZE_BEGIN
+
 static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
 {
     const l1_rec *r = &slot->rec;
@@ -105,6 +107,8 @@ static void l1_keep_times(l1 *c, const l1_key *k, l1_put_spec *p)
     l1_times_set(p, err == CELLAR_OK ? &kept : p->own);
 }
 
+BASE_SIZE_END
+
 /* ---- in place -------------------------------------------------------------------------------- */
 /* Return whether the image fits over the record. */
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
@@ -135,8 +139,8 @@ CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k)
     return l1_match(b, l1_tag_of(k->hash)) != 0 || base_load_rlx(&b->ovf) != 0;
 }
 
-static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im,
-                               cellar_err *err, l1_overwritten *old)
+static BASE_NOINLINE l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im,
+                                             cellar_err *err, l1_overwritten *old)
 {
     l1_hold h;
     l1_slot slot;
@@ -165,6 +169,11 @@ static l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec *p, l1_image 
             im->version = p->version = base_add_rlx(&h.s->next_version, (uint64_t)1) + 1;
         }
         l1_write_over(c, slot.pos, im);
+        if (old != NULL && base_load_rlx(&c->wipes) != 0) { /* bytes of a longer old value */
+            const uint32_t at = im->rec.value_off + im->rec.vlen;
+            const uint32_t end = im->rec.tag_count != 0 ? im->rec.tag_off : im->rec.size;
+            l1_zero(c, slot.pos + at, end - at);
+        }
         if (im->deadline_ms != BASE_NEVER_MS || im->idle_ms != 0) {
             l1_due_note(c, slot.pos, im->idle_ms != 0
                 ? BASE_MIN(im->deadline_ms, base_add_sat((int64_t)im->last_use_ms, im->idle_ms))
@@ -184,7 +193,9 @@ static BASE_NOINLINE l1_done l1_put_in_place_reported(l1 *c, const l1_key *k, l1
                                                       l1_image *im, cellar_err *err)
 {
     l1_overwritten old;
-    return l1_put_in_place(c, k, p, im, err, &old);
+    const l1_done done = l1_put_in_place(c, k, p, im, err, &old);
+    if (base_load_rlx(&c->wipes) != 0) { base_wipe(&old, sizeof old); }
+    return done;
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
@@ -249,14 +260,12 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
     if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
     if (err == CELLAR_OK) {
-        l1_live_add(c, s, pos, weight);
-        l1_quota_add(c, s, k->generation, weight);
-        if (BASE_UNLIKELY(p->kind != (uint8_t)L1_VALUE)) { l1_absent_count(s, (int64_t)weight, 1); }
+        l1_count_in(c, s, pos, k->generation, weight, p->kind != (uint8_t)L1_VALUE);
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
-        if (im->block != NULL) { l1_big_linked(c, im->block); }
+        if (im->block != NULL) { l1_big_to(c, im->block, L1_LINKED); }
         p->replaced = o == L1_GONE_VALUE;
         p->gone = o;
     }
@@ -379,6 +388,8 @@ CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *o
     return l1_remove(c, k, L1_CHANGE_DEL, NULL, only_if, gone);
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- set ------------------------------------------------------------------------------------- */
 /* Remove the old value after a set that failed, so that no get returns it. Keep it with KEEP_OLD,
  * or if a condition says that the set would not have happened. */
@@ -395,13 +406,15 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
     return err;
 }
 
+BASE_SIZE_END
+
 typedef enum l1_over_done { L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED } l1_over_done;
 
 /* Write a plain record over one of the same key and padded size: the most common set. Needs no
  * listener and a free bucket. NOT: any doubt; the caller starts over. */
-BASE_ALWAYS_INLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *value,
-                                            uint32_t vlen, int64_t deadline_ms, l1_change change,
-                                            uint64_t *stamp)
+static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *value,
+                                              uint32_t vlen, int64_t deadline_ms,
+                                              l1_change change, uint64_t *stamp)
 {
     const uint64_t hash = k->hash;
     const uint32_t klen = k->len, generation = k->generation;
@@ -495,8 +508,7 @@ l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uin
         done = l1_commit(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
     }
     if (done == L1_OVER_DONE) {
-        l1_live_add(c, s, pos, size);
-        l1_quota_add(c, s, k->generation, size);
+        l1_count_in(c, s, pos, k->generation, size, false);
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
     l1_unlock(c, &h);

@@ -20,6 +20,8 @@
 
 /* ---- seen ---- */
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE uint32_t l2_seen_in(uint64_t memory_bytes, uint64_t objects)
 {
     const uint64_t most = memory_bytes / 64 / sizeof(uint64_t);
@@ -41,6 +43,8 @@ CELLAR_PRIVATE void l2_seen_close(l2 *d)
     d->seen = NULL;
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48)
 {
     const uint64_t fp = (h48 & 0xffffu) != 0 ? h48 & 0xffffu : 1;
@@ -56,6 +60,8 @@ CELLAR_PRIVATE bool l2_seen_again(l2 *d, uint64_t h48)
     (void)base_cas_ar(word, was, now); /* The CAS publishes nothing. */
     return at < 4;
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- budgets ---- */
 
@@ -85,6 +91,8 @@ static bool l2_budget_take(l2_budget *b, uint64_t window, uint64_t bytes, uint64
     l2_budget_back(b, base_load_acq(&b->window), bytes);
     return false;
 }
+
+BASE_SIZE_END
 
 static bool l2_has_budget(const l2 *d)
 {

@@ -33,8 +33,8 @@ static int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end)
     const size_t at = (size_t)(s->base - d->map);
     from = from / L2_PAGE * L2_PAGE;
     l2_beat(d);
-    const int e = d->vfs->arm(d->vfs->ctx, d->stage_file, d->map, at + from,
-                              (size_t)base_round_up(end, L2_PAGE) - from);
+    const int e = L2_DISK(d, arm, d->stage_file, d->map, at + from,
+                          (size_t)base_round_up(end, L2_PAGE) - from);
     if (e != 0) { l2_io_failed(d, "l2_arm", d->stage_file, at + from, e); }
     return e;
 }

@@ -74,11 +74,7 @@ static const char *l2_audit_filter(l2 *d)
             l2_lsn(d, L2_SEG_SEQ(w), 0) < base_load_acq(&d->floor_lsn)) {
             continue;
         }
-        for (uint32_t p = 0; p < g->footer_pages; p++) {
-            if (l2_foot_load(d, g, L2_SEG_SEQ(w), p)) {
-                (void)l2_foot_each(d, g->data_end, false, l2_audit_line, &absent);
-            }
-        }
+        (void)l2_foot_walk(d, g, L2_SEG_SEQ(w), false, l2_audit_line, &absent);
     }
     return absent ? "a put on disk that the filter denies" : NULL;
 }

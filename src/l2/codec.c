@@ -36,6 +36,8 @@
 
 static size_t l2_packer_bytes(void) { return base_pack_scratch() + L2_PACKER_ROOM; }
 
+BASE_SIZE_BEGIN
+
 static void l2_nonce_next(l2 *d, unsigned char nonce[L2_NONCE])
 {
     const uint64_t n = base_add_rlx(&d->seals, (uint64_t)1);
@@ -176,6 +178,8 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
     return true;
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box)
 {
     if (box->block != NULL && box->block_bytes == 0) {
@@ -185,6 +189,8 @@ CELLAR_PRIVATE void l2_box_free(l2 *d, l2_box *box)
     }
     *box = (l2_box){ NULL, 0, NULL };
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at, void *buf,
                                 size_t buf_cap, l2_box *box, uint32_t *n)
@@ -218,6 +224,8 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     return true;
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE bool l2_box_packed_right(l2 *d, const l2_rec *r, const l2_meta *m)
 {
     const bool packed = (r->form & L2_FORM_PACKED) != 0;
@@ -229,6 +237,8 @@ CELLAR_PRIVATE bool l2_box_packed_right(l2 *d, const l2_rec *r, const l2_meta *m
     return false;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool l2_box_unpack(l2 *d, const l2_box *box, uint32_t n, void *buf,
                                   uint32_t raw_bytes)
 {
@@ -237,3 +247,5 @@ CELLAR_PRIVATE bool l2_box_unpack(l2 *d, const l2_box *box, uint32_t n, void *bu
     L2_COUNT(d, miss_packed);
     return false;
 }
+
+BASE_SIZE_END

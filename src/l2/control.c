@@ -13,6 +13,8 @@
 #include "l2/stall.h"
 #include "l2/superblock.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 
 CELLAR_PRIVATE bool l2_logged_else(l2 *d, l2_took took)
@@ -50,3 +52,5 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     L2_COUNT(d, controls);
     return l2_lsn(d, at.segseq, at.off);
 }
+
+BASE_SIZE_END

@@ -15,6 +15,7 @@
 #include "l2/io.h"
 #include "l2/mapped_read.h"
 #include "l2/owner_images.h"
+#include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
 
@@ -107,7 +108,11 @@ static int l2_stage_size(l2 *d, bool same_boot, bool *whole, bool *kept)
     if (e != 0) { return e; }
     const uint64_t want = (uint64_t)d->nstage * d->form.seg_bytes;
     *whole = st.size_bytes >= want;
-    if (!*whole) { e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, want); }
+    if (!*whole) { /* An interrupted open must not leave a stage that looks whole. */
+        d->super.stage.inode = 0;
+        e = l2_super_store(d);
+        if (e == 0) { e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, want); }
+    }
     const l2_stage_id found = { st.inode, st.device, st.born_ns };
     *kept = *whole && l2_stage_is(&d->super.stage, &found, same_boot);
     d->super.stage = found;

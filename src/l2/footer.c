@@ -10,6 +10,8 @@
 #include "l2/format.h"
 #include "l2/progress.h"
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index)
 {
     const uint64_t at = (uint64_t)base_load_rlx(&g->place) * d->form.seg_bytes +
@@ -19,15 +21,18 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
         memcpy(d->page, f->buf + (at - f->at), L2_PAGE);
         if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
     }
-    l2_beat(d);
-    if (l2_read(d, d->data_file, d->page, L2_PAGE, at) != 0) { return false; }
-    if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
-    if (l2_read(d, d->data_direct, d->page, L2_PAGE, at) != 0) { return false; }
-    if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
+    base_vfs_file *const from[2] = { d->data_file, d->data_direct };
+    for (int i = 0; i < 2; i++) {
+        l2_beat(d);
+        if (l2_read(d, from[i], d->page, L2_PAGE, at) != 0) { return false; }
+        if (l2_foot_ok(&d->form, d->page, segseq, index)) { return true; }
+    }
     const bool healed = l2_foot_heal(&d->form, d->page, segseq, index);
     if (healed) { L2_COUNT(d, healed); }
     return healed;
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx)
@@ -54,6 +59,18 @@ CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
         (void)l2_entry_kind(line, &e);
         memcpy(&e.h48, line, 6);
         fn(d, ctx, &e);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE bool l2_foot_walk(l2 *d, const l2_seg *g, uint64_t segseq, bool newest_first,
+                                 void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx)
+{
+    for (uint32_t n = 0; n < g->footer_pages; n++) {
+        if (!l2_foot_load(d, g, segseq, newest_first ? g->footer_pages - 1 - n : n) ||
+            !l2_foot_each(d, g->data_end, newest_first, fn, ctx)) {
+            return false;
+        }
     }
     return true;
 }

@@ -3,7 +3,7 @@
  * forked: replace the disk tier of a forked child by an empty shell.
  *
  * PICTURE    fork -> l2_forked in the child: files closed, so that the parent alone has the lock
- *            -> no slots, no mappings, a vfs that refuses -> active calls return -> l2_close
+ *            -> no slots, no mappings, no disk (L2_DISK) -> active calls return -> l2_close
  * INVARIANTS No call on a shell reaches a file, a stall marker or a byte that the parent maps. `l2`
  *            and its tables stay until l2_close: a callback (listener, cipher, log) may fork inside
  *            a call, and the child returns into that call. The call finds its tables, free locks,
@@ -16,109 +16,9 @@
  * SEE ALSO   README.md: rejected designs. */
 #include "l2/types.h"
 
-#include <errno.h>
-
 #include "l2/files.h"
 
 BASE_SIZE_BEGIN
-
-static int l2_gone_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
-                        base_vfs_file **out)
-{
-    (void)ctx;
-    (void)dir;
-    (void)name;
-    (void)flags;
-    *out = NULL;
-    return EBADF;
-}
-
-static int l2_gone_read(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at, size_t *done)
-{
-    (void)ctx;
-    (void)f;
-    (void)buf;
-    (void)n;
-    (void)at;
-    *done = 0;
-    return EBADF;
-}
-
-static int l2_gone_write(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
-                         size_t *done)
-{
-    (void)ctx;
-    (void)f;
-    (void)buf;
-    (void)n;
-    (void)at;
-    *done = 0;
-    return EBADF;
-}
-
-static int l2_gone_arm(void *ctx, base_vfs_file *f, void *map, size_t at, size_t bytes)
-{
-    (void)ctx;
-    (void)f;
-    (void)map;
-    (void)at;
-    (void)bytes;
-    return EBADF;
-}
-
-static int l2_gone_file(void *ctx, base_vfs_file *f)
-{
-    (void)ctx;
-    (void)f;
-    return EBADF;
-}
-
-static int l2_gone_size(void *ctx, base_vfs_file *f, uint64_t bytes)
-{
-    (void)ctx;
-    (void)f;
-    (void)bytes;
-    return EBADF;
-}
-
-static int l2_gone_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
-{
-    (void)ctx;
-    (void)dir;
-    (void)from;
-    (void)to;
-    return EBADF;
-}
-
-static int l2_gone_unlink(void *ctx, base_vfs_file *dir, const char *name)
-{
-    (void)ctx;
-    (void)dir;
-    (void)name;
-    return EBADF;
-}
-
-static int l2_gone_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
-{
-    (void)ctx;
-    (void)f;
-    memset(out, 0, sizeof *out);
-    return EBADF;
-}
-
-/* Make a vfs that keeps only close and unmap of the real one. A shell is never opened, so it lacks
- * the operations of an open. */
-static void l2_gone_vfs(l2 *d)
-{
-    d->gone = (base_vfs){
-        .open = l2_gone_open, .close = d->vfs->close, .preallocate = l2_gone_size,
-        .pread = l2_gone_read, .pwrite = l2_gone_write, .unmap = d->vfs->unmap, .arm = l2_gone_arm,
-        .datasync = l2_gone_file, .sync_dir = l2_gone_file, .truncate = l2_gone_size,
-        .rename = l2_gone_rename, .unlink = l2_gone_unlink, .stat = l2_gone_stat,
-        .ctx = d->vfs->ctx,
-    };
-    d->vfs = &d->gone;
-}
 
 /* Reset all locks: their holders are not in the child. */
 static SYNC_UNCHECKED void l2_locks_reset(l2 *d)
@@ -143,7 +43,6 @@ CELLAR_PRIVATE SYNC_UNCHECKED void l2_forked(l2 *d)
 {
     l2_locks_reset(d);
     l2_files_close(d, true);
-    l2_gone_vfs(d);
     d->nstage = 0;
     d->open_slot = NULL;
     d->forked = true;

@@ -15,6 +15,7 @@
  *            In a slot the first 8 bytes are "CL2begun" while the rest is written, in both copies.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
  *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_generation
+ *            48 u32 1: recovery has lost records of the segment (older versions: 0)
  *            128 copy of the header  4088 u64 check. An open slot has only the header at 128, so
  *            either copy identifies the slot.
  *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
@@ -46,13 +47,11 @@
 #define L2_CHECK_AT (L2_PAGE - 8)
 #define L2_HEAD_COPY 128u
 #define L2_HEAD_SAME 48u    /* bytes of a header that are like the start of l2_head */
-#define L2_TRAILER_SAME 24u /* bytes of a trailer that are like the end of l2_trailer */
+#define L2_TRAILER_SAME 28u /* bytes of a trailer that are like the end of l2_trailer */
 _Static_assert(offsetof(l2_head, floor_lsn) == L2_HEAD_SAME - 8, "in the order of the file");
-_Static_assert(offsetof(l2_trailer, max_generation) - offsetof(l2_trailer, data_end) ==
+_Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
                L2_TRAILER_SAME - 4, "in the order of the file");
 #define L2_SUPER_BAD 256u    /* in SUPER: bad places */
-#define L2_SUPER_STAGE 3328u /* identity of stage.buf and more, up to END; zeros in between */
-#define L2_SUPER_END 3352u
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
@@ -277,88 +276,71 @@ CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAG
 
 BASE_SIZE_BEGIN
 
-/* Count the set bits in [from, to), which must be zero: 0, 1, or 2 for more. *bit: the last. */
-static uint32_t l2_bits_in(const unsigned char *page, uint32_t from, uint32_t to, uint32_t *bit)
+/* The order in which l2_heal tries the bytes: most of a page is zero, so a wrong bit is most often
+ * alone in its byte, and least often the cleared only bit of a byte. */
+static uint32_t l2_heal_turn(unsigned char byte)
 {
-    uint32_t n = 0;
-    for (uint32_t i = from; i < to && n < 2; i++) {
-        for (uint32_t b = 0; page[i] != 0 && b < 8; b++) {
-            if ((page[i] >> b & 1) == 0) { continue; }
-            *bit = i * 8 + b;
-            n++;
-        }
-    }
-    return BASE_MIN(n, 2u);
+    if (byte == 0) { return 2; }
+    return (byte & (byte - 1u)) == 0 ? 0 : 1;
 }
 
-/* Flip one bit of a page at a time until it verifies. Otherwise restore the page. */
-static bool l2_heal_try(const l2_form *f, unsigned char *page, uint32_t from, uint32_t to,
-                        bool (*right)(const l2_form *f, const unsigned char *page, void *arg),
-                        void *arg)
+CELLAR_PRIVATE bool l2_heal(unsigned char *p, size_t n,
+                            bool (*right)(const unsigned char *p, void *arg), void *arg)
 {
-    for (uint32_t bit = from * 8; bit < to * 8; bit++) {
-        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        if (right(f, page, arg)) { return true; }
-        page[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < n; i++) {
+            const unsigned char was = p[i];
+            for (uint32_t bit = 0; l2_heal_turn(was) == turn && bit < 8; bit++) {
+                p[i] = (unsigned char)(was ^ 1u << bit);
+                if (right(p, arg)) { return true; }
+            }
+            p[i] = was;
+        }
     }
     return false;
 }
 
-typedef struct l2_foot_id { uint64_t segseq; uint32_t index; } l2_foot_id;
+typedef struct l2_healing { /* of a page */
+    const l2_form *f;
+    void *out;
+    uint64_t segseq;
+    uint32_t index;
+} l2_healing;
 
-static bool l2_foot_right(const l2_form *f, const unsigned char *page, void *arg)
+static bool l2_foot_right(const unsigned char *page, void *arg)
 {
-    const l2_foot_id *id = arg;
-    return l2_foot_ok(f, page, id->segseq, id->index);
+    const l2_healing *h = arg;
+    return l2_foot_ok(h->f, page, h->segseq, h->index);
 }
 
-static bool l2_trailer_right(const l2_form *f, const unsigned char *page, void *arg)
+static bool l2_trailer_right(const unsigned char *page, void *arg)
 {
-    return l2_trailer_read(f, page, arg);
+    const l2_healing *h = arg;
+    return l2_trailer_read(h->f, page, h->out);
+}
+
+static bool l2_super_right(const unsigned char *page, void *arg)
+{
+    return l2_super_read(page, arg) == CELLAR_OK;
 }
 
 CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq,
                                  uint32_t index)
 {
-    l2_foot_id id = { segseq, index };
-    uint32_t bit = 0;
-    const uint32_t lines = BASE_MIN(l2_r16(page + 12), L2_FOOT_ENTRIES);
-    const uint32_t end = L2_FOOT_HEAD + lines * L2_ENTRY_BYTES;
-    const uint32_t set = l2_bits_in(page, end, L2_PAGE, &bit);
-    if (set == 0) { return l2_heal_try(f, page, 0, end, l2_foot_right, &id); }
-    /* The wrong bit may be in the number of entries. */
-    if (l2_heal_try(f, page, 12, 14, l2_foot_right, &id)) { return true; }
-    return set == 1 && l2_heal_try(f, page, bit / 8, bit / 8 + 1, l2_foot_right, &id);
+    l2_healing h = { f, NULL, segseq, index };
+    return l2_heal(page, L2_PAGE, l2_foot_right, &h);
 }
 
 CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE],
                                     l2_trailer *out)
 {
-    const uint32_t end = L2_HEAD_COPY + L2_HEAD_BYTES;
-    uint32_t bit = 0;
-    const uint32_t set = l2_bits_in(page, end, L2_CHECK_AT, &bit);
-    if (set == 1) { return l2_heal_try(f, page, bit / 8, bit / 8 + 1, l2_trailer_right, out); }
-    return set == 0 && (l2_heal_try(f, page, 0, end, l2_trailer_right, out) ||
-                        l2_heal_try(f, page, L2_CHECK_AT, L2_PAGE, l2_trailer_right, out));
-}
-
-static bool l2_super_right(const l2_form *f, const unsigned char *page, void *arg)
-{
-    (void)f;
-    return l2_super_read(page, arg) == CELLAR_OK;
+    l2_healing h = { .f = f, .out = out };
+    return l2_heal(page, L2_PAGE, l2_trailer_right, &h);
 }
 
 CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out)
 {
-    const uint32_t bad = L2_SUPER_BAD + 4 * BASE_MIN(l2_r32(page + 224), L2_BAD_MAX);
-    uint32_t bit = 0;
-    const uint32_t set = l2_bits_in(page, bad, L2_SUPER_STAGE, &bit) +
-                         l2_bits_in(page, L2_SUPER_END, L2_CHECK_AT, &bit);
-    if (set == 1) { return l2_heal_try(NULL, page, bit / 8, bit / 8 + 1, l2_super_right, out); }
-    return l2_heal_try(NULL, page, 0, set == 0 ? bad : L2_SUPER_BAD, l2_super_right, out) ||
-           (set == 0 && (l2_heal_try(NULL, page, L2_SUPER_STAGE, L2_SUPER_END, l2_super_right,
-                                     out) ||
-                         l2_heal_try(NULL, page, L2_CHECK_AT, L2_PAGE, l2_super_right, out)));
+    return l2_heal(page, L2_PAGE, l2_super_right, out);
 }
 
 BASE_SIZE_END

@@ -24,10 +24,14 @@ CELLAR_PRIVATE void l2_form_make(l2_form *f, const l2_super *s);
  * places are taken in turn, so segments form a few sorted runs, which gap 1 alone would sort in
  * quadratic time. */
 CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count);
+/* Flip one bit of n bytes at a time until they are right; then return true. Otherwise restore them:
+ * they are not one bit off. A page takes 3 ms. */
+CELLAR_PRIVATE bool l2_heal(unsigned char *p, size_t n,
+                            bool (*right)(const unsigned char *p, void *arg), void *arg);
 CELLAR_PRIVATE void l2_super_write(unsigned char page[L2_PAGE], const l2_super *s);
 /* Read and check SUPER. OK; E_FOREIGN: no magic; E_CORRUPT: wrong check; E_NEWER_FORMAT. */
 CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_super *out);
-/* Repair a damaged copy by trying single flipped bits. Return true if it verifies now. */
+/* Repair one flipped bit of a page. Return true if the page verifies now. */
 CELLAR_PRIVATE bool l2_super_heal(unsigned char page[L2_PAGE], l2_super *out);
 CELLAR_PRIVATE void l2_head_write(const l2_form *f, unsigned char at[L2_HEAD_BYTES],
                                   const l2_head *h);
@@ -42,8 +46,6 @@ CELLAR_PRIVATE bool l2_trailer_read(const l2_form *f, const unsigned char page[L
 CELLAR_PRIVATE void l2_foot_close(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq);
 CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAGE],
                                uint64_t segseq, uint32_t index);
-/* Repair a damaged page by trying single flipped bits, in at most 3 ms. Return true if it verifies
- * now. */
 CELLAR_PRIVATE bool l2_foot_heal(const l2_form *f, unsigned char page[L2_PAGE], uint64_t segseq,
                                  uint32_t index);
 CELLAR_PRIVATE bool l2_trailer_heal(const l2_form *f, unsigned char page[L2_PAGE],

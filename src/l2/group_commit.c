@@ -27,6 +27,8 @@
 #include "l2/health.h"
 #include "l2/steps.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
 
 /* Return the errno that bars commits now, or 0. */
@@ -60,7 +62,7 @@ static int l2_commit_lead(l2 *d)
     if (d->cfg.level == L2_KEEP) { l2_disarm(d); }
     base_store_rlx(&d->commit_ns, base_now_ns());
     BASE_POINT("l2.commit");
-    e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+    e = L2_DISK(d, datasync, d->stage_file);
     base_store_rlx(&d->commit_ns, (uint64_t)0);
     if (e != 0) {
         l2_io_failed(d, "l2_sync", d->stage_file, 0, e);
@@ -104,3 +106,5 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
         sync_wake(&d->commits_done, INT32_MAX);
     }
 }
+
+BASE_SIZE_END

@@ -129,7 +129,7 @@ typedef struct l2_missing { bool gone, cut; } l2_missing; /* file without a name
 static l2_missing l2_file_look(l2 *d, base_vfs_file *f, uint64_t bytes)
 {
     base_vfs_stat st;
-    const int e = d->vfs->stat(d->vfs->ctx, f, &st);
+    const int e = L2_DISK(d, stat, f, &st);
     if (e != 0) {
         l2_io_failed(d, "l2_stat", f, 0, e);
         return (l2_missing){ false, false };

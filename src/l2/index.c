@@ -252,16 +252,20 @@ static _Atomic uint64_t *l2_way_make(l2 *d, const l2_class *c, bool heavy)
     return way;
 }
 
+/* Return way `i` of the two buckets of a class. */
+static _Atomic uint64_t *l2_pair_way(const l2 *d, const l2_class *c, uint32_t i)
+{
+    return l2_bucket(d, c->shard, i < L2_WAYS ? c->b1 : c->b2) + i % L2_WAYS;
+}
+
 static uint32_t l2_class_ways(const l2 *d, const l2_class *c,
                               _Atomic uint64_t *out[L2_CLASS_WORDS])
 {
     uint32_t n = 0;
-    for (uint32_t b = 0; b < (c->b1 != c->b2 ? 2u : 1u); b++) {
-        _Atomic uint64_t *way = l2_bucket(d, c->shard, b == 0 ? c->b1 : c->b2);
-        for (uint32_t i = 0; i < L2_WAYS; i++) {
-            const uint64_t w = base_load_rlx(&way[i]);
-            if (w != 0 && L2_WORD_TAG(w) == c->tag) { out[n++] = &way[i]; }
-        }
+    for (uint32_t i = 0; i < (c->b1 != c->b2 ? 2 : 1) * L2_WAYS; i++) {
+        _Atomic uint64_t *way = l2_pair_way(d, c, i);
+        const uint64_t w = base_load_rlx(way);
+        if (w != 0 && L2_WORD_TAG(w) == c->tag) { out[n++] = way; }
     }
     return n;
 }
@@ -280,18 +284,15 @@ static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
 {
     _Atomic uint64_t *oldest = NULL, *way[L2_CLASS_WORDS];
     l2_class gone = *c;
-    for (uint32_t b = 0; b < 2; b++) {
-        const uint32_t bucket = b == 0 ? c->b1 : c->b2;
-        _Atomic uint64_t *at = l2_bucket(d, c->shard, bucket);
-        for (uint32_t i = 0; i < L2_WAYS; i++) {
-            const uint64_t w = base_load_rlx(&at[i]);
-            /* During the index rebuild the records that a tombstone hides are still to be read. */
-            if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
-            if (oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) {
-                oldest = &at[i];
-                const uint32_t tag = L2_WORD_TAG(w);
-                gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
-            }
+    for (uint32_t i = 0; i < 2 * L2_WAYS; i++) {
+        _Atomic uint64_t *at = l2_pair_way(d, c, i);
+        const uint64_t w = base_load_rlx(at);
+        /* During the index rebuild the records that a tombstone hides are still to be read. */
+        if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
+        if (oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) {
+            const uint32_t bucket = i < L2_WAYS ? c->b1 : c->b2, tag = L2_WORD_TAG(w);
+            oldest = at;
+            gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
         }
     }
     if (oldest == NULL) { return NULL; }

@@ -32,6 +32,8 @@
 #define L2_SORT_LEAST 8u /* lines per area */
 #define L2_SORT_STEP 16384u /* lines per step at the end: about 1 ms */
 
+BASE_SIZE_BEGIN
+
 /* ---- lines, by shard ---- */
 
 CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
@@ -69,6 +71,8 @@ CELLAR_PRIVATE void l2_rebuild_free(l2 *d)
     d->footers = (l2_footers){ 0 };
     *s = (l2_sort){ 0 };
 }
+
+BASE_SIZE_END
 
 /* Add lines to the tables, except those of segments reclaimed meanwhile. */
 static void l2_sort_take(l2 *d, uint32_t shard, l2_sort_line *line, uint32_t n)
@@ -138,6 +142,8 @@ static void l2_rebuild_line(l2 *d, void *ctx, const l2_entry *e)
     l2_sort_add(d, e->h48, e->kind == L2_KIND_PUT ? word : word | L2_WORD_TOMB);
 }
 
+BASE_SIZE_BEGIN
+
 static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 {
     /* A tombstone that is alone in its class hides nothing. */
@@ -151,9 +157,7 @@ static void l2_rebuild_hole(l2 *d, uint64_t lsn)
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
     l2_spot at;
     L2_COUNT(d, holes);
-    sync_take(L2_LOG, &d->log_lock);
-    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
-    sync_drop(L2_LOG, &d->log_lock);
+    l2_floor_to(d, lsn);
     l2_took took;
     do { /* Retry until it is logged: changes rely on it after the rebuild. */
         l2_beat(d); /* The read may have been slow, but the disk answers. */
@@ -179,17 +183,14 @@ CELLAR_PRIVATE void l2_rebuild_skip(l2 *d, uint32_t seg)
 {
     l2_seg *g = &d->seg[seg];
     l2_rebuilt w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
-    bool ok = true;
     g->unread = false;
     sync_take(L2_LOG, &d->log_lock);
     const bool open = d->open_slot != NULL;
     sync_drop(L2_LOG, &d->log_lock);
     if (!open) { return; } /* The next header comes later, or all records were dropped. */
-    for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
-        ok = l2_foot_load(d, g, w.segseq, p - 1) &&
-             l2_foot_each(d, g->data_end, true, l2_rebuild_filter, &w);
+    if (!l2_foot_walk(d, g, w.segseq, true, l2_rebuild_filter, &w)) {
+        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0));
     }
-    if (!ok) { l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0)); }
 }
 
 static void l2_rebuild_done(l2 *d)
@@ -222,7 +223,7 @@ static void l2_rebuild_read(l2 *d, const l2_seg *g, uint32_t pages)
 /* Prefetch the next segment's footer while the lines of this one are added. */
 static void l2_rebuild_ahead(l2 *d)
 {
-    if (d->order_at == d->order_count || d->vfs->ahead == NULL) { return; }
+    if (d->order_at == d->order_count || d->vfs->ahead == NULL || d->forked) { return; }
     const l2_seg *g = &d->seg[d->order[d->order_at]];
     const uint64_t bytes = (uint64_t)g->footer_pages * L2_PAGE;
     const uint64_t end = ((uint64_t)base_load_rlx(&g->place) + 1) * d->form.seg_bytes - L2_PAGE;
@@ -256,3 +257,5 @@ CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
     }
     return true;
 }
+
+BASE_SIZE_END

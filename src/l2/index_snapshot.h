@@ -18,8 +18,5 @@ CELLAR_PRIVATE void l2_snap_close(l2 *d);
 /* Load index.snap, after l2_adopt, for a store that was CLEAN. newest: highest segseq found. Return
  * true if words, filter and eras are complete. */
 CELLAR_PRIVATE bool l2_snap_take(l2 *d, uint64_t newest);
-/* Return true if `head` is of the snapshot that the close in SUPER left in this run. */
-CELLAR_PRIVATE bool l2_snap_head_fits(const l2_form *f, const l2_super *s, uint64_t life,
-                                      uint64_t file_bytes, const unsigned char head[L2_PAGE]);
 
 #endif

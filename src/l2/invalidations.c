@@ -26,6 +26,7 @@
 #include "base/glob.h"
 #include "l2/control.h"
 #include "l2/format.h"
+#include "l2/log.h"
 
 #define L2_TAG_BYTES 32u  /* value of a TAG control */
 #define L2_GLOB_HEAD 16u  /* value of a GLOB control, up to the pattern */
@@ -296,9 +297,7 @@ static bool l2_globs_floor(l2 *d)
     if (e->open) { /* before the open is finished l2_recover applies the floor */
         unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
         l2_w64(value + 8, lsn);
-        sync_take(L2_LOG, &d->log_lock);
-        base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
-        sync_drop(L2_LOG, &d->log_lock);
+        l2_floor_to(d, lsn);
         (void)l2_control_log(d, 0, value, sizeof value, 0);
     }
     sync_take(GLOB, &e->lock);

@@ -15,13 +15,18 @@
 
 #define L2_ROUNDS 64 /* short transfers and interruptions */
 
+CELLAR_PRIVATE void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
+{
+    if (d->cfg.stats != NULL) { stats_time_held(d->cfg.stats, op, base_now_ns() - since_ns); }
+}
+
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
     size_t got = 0;
     for (int i = 0; i < L2_ROUNDS && got < n; i++) {
         size_t done = 0;
-        int e = d->vfs->pread(d->vfs->ctx, f, (unsigned char *)buf + got, n - got, at + got,
-                              &done);
+        int e = L2_DISK(d, pread, f, (unsigned char *)buf + got, n - got, at + got,
+                        &done);
         got += done;
         if (e == EINTR || e == EAGAIN) { continue; }
         if (e == 0 && done == 0) { e = ENODATA; } /* end of the file */
@@ -43,15 +48,17 @@ CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t 
 {
     const unsigned char *p = buf;
     size_t put = 0;
+    const uint64_t since_ns = base_now_ns();
     for (int i = 0; i < L2_ROUNDS && put < n; i++) {
         size_t done = 0;
         if (worker) { l2_beat(d); }
-        const int e = d->vfs->pwrite(d->vfs->ctx, f, p + put, n - put, at + put, &done);
+        const int e = L2_DISK(d, pwrite, f, p + put, n - put, at + put, &done);
         put += done & ~(size_t)(L2_PAGE / 8 - 1); /* O_DIRECT continues at a sector boundary. */
         if (e == 0 || e == EINTR || e == EAGAIN) { continue; }
         l2_io_failed(d, "l2_write", f, at + put, e);
         return e;
     }
+    l2_timed(d, STATS_OP_L2_WRITE, since_ns);
     return put == n ? 0 : EIO;
 }
 
@@ -63,7 +70,7 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
 {
     l2_beat(d);
-    const int e = d->vfs->datasync(d->vfs->ctx, f);
+    const int e = L2_DISK(d, datasync, f);
     if (e != 0) { l2_io_failed(d, "l2_sync", f, 0, e); }
     return e;
 }

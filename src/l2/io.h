@@ -5,9 +5,12 @@
 #define L2_IO_H
 
 #include "l2/types.h"
+#include "stats/hist.h"
 
 /* ---- io.c ---- */
 
+/* Record how long an operation took that began at since_ns. */
+CELLAR_PRIVATE void l2_timed(const l2 *d, stats_op op, uint64_t since_ns);
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 /* Read like l2_read, but leave the report of errors (l2_io_failed) to the caller. */
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
@@ -23,6 +26,10 @@ CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
 CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32_t index);
 /* Call `fn` for each line of the page in d->page. Return false if its distances are impossible. */
 CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
+                                 void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
+/* Read all footer pages of a segment on disk and call `fn` for each line. Return false at the first
+ * page that is damaged. */
+CELLAR_PRIVATE bool l2_foot_walk(l2 *d, const l2_seg *g, uint64_t segseq, bool newest_first,
                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
 
 #endif

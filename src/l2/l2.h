@@ -74,6 +74,7 @@ typedef struct l2_config {
      * and the end of l2_close call this function without a lock. */
     void (*images)(void *ctx, l2_images *to);
     void *images_ctx;
+    const struct stats *stats; /* times of reads and writes; NULL: none. Outlives l2 */
 } l2_config;
 
 typedef struct l2_key { /* key of one entry; hash is base_hash(l2_hash_key, generation, bytes) */
@@ -277,65 +278,6 @@ typedef struct l2_stats {
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
-/* ---- inspection of a directory without any change to it ---- */
-typedef struct l2_report_segment {
-    uint64_t segseq, live_bytes, dead_bytes;
-    int64_t base_wall_ms; /* start time of the segment */
-    uint32_t place, data_end, records, live, tombstones, controls, damaged;
-    bool unreadable;      /* footers, or the whole segment */
-} l2_report_segment;
-typedef struct l2_report_record { /* a live record; pointers are valid during the call */
-    const unsigned char *key;
-    uint32_t key_len;
-    const char *namespace;
-    uint32_t namespace_len, value_len;
-    int64_t left_ms; /* remaining TTL; -1: none */
-    uint64_t version;
-    uint32_t user_flags;
-    uint8_t kind;
-} l2_report_record;
-typedef struct l2_inspect_how { /* options; each callback may be NULL */
-    const char *path;
-    bool verify; /* check every record, not only the footers */
-    bool force;  /* also inspect while a store is open; its writes may look like damage */
-    void (*namespace)(void *ctx, const l2_namespace *v, const char *name, size_t name_len);
-    void (*segment)(void *ctx, const l2_report_segment *s); /* oldest first */
-    void (*record)(void *ctx, const l2_report_record *r);
-    void *ctx;
-    const base_vfs *vfs;           /* this field and the next three: for tests */
-    const base_clock *clock;
-    int64_t (*wall_ms)(void *ctx);
-    void *wall_ctx;
-} l2_inspect_how;
-typedef struct l2_report {
-    cellar_err super[2];  /* state of each copy: OK, E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN */
-    unsigned char uuid[16];
-    uint64_t epoch, serial, l2_bytes, file_bytes, floor_lsn;
-    int64_t last_seen_wall_ms, wall_ms, oldest_wall_ms, newest_wall_ms; /* oldest and newest: 0 if
-                                                                         * there is no live
-                                                                         * record */
-    uint64_t records, live, live_bytes, dead_bytes, tombstones, controls, old_generation, expired;
-    uint64_t ended; /* invalidated by a tag or a pattern */
-    uint64_t holes, pages_healed, read_errors, records_damaged;
-    uint32_t seg_bytes, seg_count, slot_count, granule_bytes, bad_places, namespaces;
-    uint32_t places_sealed, places_torn, slots_used, files_short, segments, segments_damaged;
-    uint64_t image_bytes; /* size of bloom.snap; 0: no file */
-    uint32_t images, images_damaged; /* images in it, damaged ones; 1 damaged: perhaps the whole
-                                      * file */
-    uint64_t snap_bytes; /* size of index.snap; 0: no file */
-    l2_level level;
-    uint16_t major, minor;
-    bool images_clean; /* no image lacks later changes */
-    bool clean;
-    bool snap_fits;   /* written by the last close; damage costs an index rebuild only */
-    bool begins_anew; /* the next open begins an empty store: no record is live */
-} l2_report;
-/* Inspect a directory. Errors as in l2_open; E_BUSY: a store has it open. On an error *out holds
- * the findings so far. */
-BASE_SPARE CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out,
-                                                int *sys_errno);
-/* Return the number of findings that are damage; 0: none. */
-BASE_SPARE CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r);
 
 /* Walk all structures. Return NULL or a static text that names the fault. No other call may run. */
 BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);

@@ -78,6 +78,8 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
     }
 }
 
+BASE_SIZE_BEGIN
+
 /* Read the head of the record at `off`, which has the record's length. */
 static bool l2_link_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
                          unsigned char head[L2_RECORD_HEAD])
@@ -119,3 +121,5 @@ CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
     }
     return 0;
 }
+
+BASE_SIZE_END

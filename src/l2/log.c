@@ -87,6 +87,8 @@ CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s)
     (void)base_sub_ar(&s->slot->writers, 1u); /* acquire in l2_slot_due */
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void l2_overflow(l2 *d)
 {
     l2_slot *s = d->open_slot;
@@ -112,12 +114,21 @@ CELLAR_PRIVATE void l2_overflow(l2 *d)
     L2_COUNT(d, emptied);
 }
 
+CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
 CELLAR_PRIVATE void l2_empty(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);
     l2_overflow(d);
     sync_drop(L2_LOG, &d->log_lock);
 }
+
+BASE_SIZE_END
 
 static SYNC_UNCHECKED bool l2_log_take(l2 *d, bool try_only)
 {
@@ -210,6 +221,8 @@ CELLAR_PRIVATE SYNC_UNCHECKED l2_took l2_reserve(l2 *d, l2_room room, uint64_t h
     return took;
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d)
 {
     const l2_slot *s = d->open_slot;
@@ -223,3 +236,5 @@ CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d)
     }
     return end;
 }
+
+BASE_SIZE_END

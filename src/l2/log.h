@@ -38,6 +38,7 @@ CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_re
                                   const l2_terms *terms, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
 /* Drop all stored records; log the floor if an open slot has room for it. */
+CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn); /* everything below `lsn` is dead */
 CELLAR_PRIVATE void l2_empty(l2 *d);
 /* Log a FLOOR in the open slot: all older records are dead. */
 CELLAR_PRIVATE void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);

@@ -307,7 +307,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
     if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
-    e = l2_format_now(d, &stage_was);
+    e = l2_format_now(d, whole ? &stage_was : &(l2_stage_id){ .inode = 0 });
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, &stage_was, sys_errno);
@@ -339,7 +339,7 @@ static cellar_err l2_lock(l2 *d, int *sys_errno)
 {
     int e = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
     if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->lock_file); }
-    /* l2_inspect holds the lock for a moment */
+    /* The inspection of a directory holds the lock for a moment */
     for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) {
         base_sleep_ns(L2_LOCK_NS);
         e = d->vfs->lock(d->vfs->ctx, d->lock_file);

@@ -8,15 +8,12 @@
  * FORMAT     little-endian, in units of 512 bytes, zeros between
  *            file   0 u32 magic  4 u32 version  8 u64 number of the open  16 u64 lsn (0: no close)
  *                   24 u64 length  32 u32 images  504 u64 check
- *            image  0 u32 magic  4 u32 1: whole  8 u64 bytes  16 u64 note[2]  32 u64 sum
- *                   40 u32 name_len  44 u32 0  48 name  504 u64 check (seed: open, lsn, offset),
- *                   then the bytes; sum: keyed, over pieces of 64 KiB, each with the sum before it
+ *            images follow: image.c
  * INVARIANTS An image is clean (nothing is missing) only if a close wrote the file and SUPER is
  *            CLEAN at its lsn. No run has begun since, and the directory is no copy. SUPER counts
  *            the opens durably before a run acknowledges anything.
  *            A process death or a power cut during a save leaves the old file if both have room
  *            (LIMITS), else none.
- *            The last piece is returned only after the sum over all pieces was compared.
  * LOCKING    `imaging` has no rank, because it is held during I/O: by a save, and from the opening
  *            of an image to its end. Its holder may take NAMESPACE and L2_DEV. The worker
  *            continues.
@@ -32,6 +29,7 @@
 #include "l2/format.h"
 #include "l2/geometry.h"
 #include "l2/health.h"
+#include "l2/image.h"
 #include "l2/io.h"
 #include "l2/progress.h"
 #include "l2/worker.h"
@@ -39,51 +37,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_IMAGES_MAGIC 0x49324c43u /* "CL2I" */
-#define L2_IMAGE_MAGIC 0x69324c43u
 #define L2_IMAGES_VERSION 1u
-#define L2_IMAGE_HEAD 512u
-#define L2_IMAGE_PIECE ((size_t)64 << 10)
-#define L2_IMAGE_CHECK 504u
-#define L2_IMAGES_SEED UINT64_C(0x696d616765)
-
-struct l2_images { /* a save in progress */
-    l2 *d;
-    base_vfs_file *file;
-    unsigned char *buf;    /* one head, then one piece */
-    uint64_t at;           /* start of the current image, or of the next one */
-    uint64_t done;         /* bytes of the current image so far */
-    uint64_t limit;        /* most bytes of the file */
-    uint64_t need;         /* if `measure`: bytes that the images need */
-    uint64_t life, lsn;
-    uint64_t sum, note[2];
-    uint32_t count, name_len;
-    size_t held;           /* bytes of `done` that are still in buf */
-    bool measure, whole;
-    bool full;             /* one image did not fit */
-    int e;                 /* first error; 0: none */
-    char name[L2_IMAGE_NAME_MAX];
-};
-
-/* ---- bytes ---- */
-
-static uint64_t l2_images_seed(uint64_t life, uint64_t lsn, uint64_t at)
-{
-    return base_mix64(base_mix64(life ^ L2_IMAGES_SEED) ^ lsn) ^ at;
-}
-
-static void l2_images_close(const l2 *d, unsigned char head[L2_IMAGE_HEAD], uint64_t life,
-                            uint64_t lsn, uint64_t at)
-{
-    l2_w64(head + L2_IMAGE_CHECK, base_sum(&d->form.sum, l2_images_seed(life, lsn, at), head,
-                                           L2_IMAGE_CHECK));
-}
-
-static bool l2_images_holds(const l2 *d, const unsigned char head[L2_IMAGE_HEAD], uint64_t life,
-                            uint64_t lsn, uint64_t at)
-{
-    return l2_r64(head + L2_IMAGE_CHECK) == base_sum(&d->form.sum, l2_images_seed(life, lsn, at),
-                                                     head, L2_IMAGE_CHECK);
-}
 
 /* ---- rows ---- */
 
@@ -109,27 +63,6 @@ CELLAR_PRIVATE void l2_images_fini(l2 *d)
 
 /* ---- open ---- */
 
-/* Read the head of the image at `at` into *row. Return false if there is no valid head. */
-static bool l2_image_head(l2 *d, uint64_t at, uint64_t length, uint64_t life, uint64_t lsn,
-                          l2_image_row *row)
-{
-    unsigned char head[L2_IMAGE_HEAD];
-    if (length - at < L2_IMAGE_HEAD) { return false; }
-    if (l2_read(d, d->image_file, head, sizeof head, at) != 0 ||
-        l2_r32(head) != L2_IMAGE_MAGIC || !l2_images_holds(d, head, life, lsn, at)) {
-        return false;
-    }
-    *row = (l2_image_row){ .at = at, .bytes = l2_r64(head + 8), .sum = l2_r64(head + 32),
-                           .note = { l2_r64(head + 16), l2_r64(head + 24) },
-                           .name_len = l2_r32(head + 40), .whole = l2_r32(head + 4) == 1 };
-    if (row->name_len > L2_IMAGE_NAME_MAX || row->bytes == 0 ||
-        row->bytes > length - at - L2_IMAGE_HEAD) {
-        return false;
-    }
-    memcpy(row->name, head + 48, row->name_len);
-    return true;
-}
-
 static bool l2_images_rows(l2 *d, uint32_t count, uint64_t length, uint64_t life, uint64_t lsn)
 {
     d->image = base_alloc(d->cfg.account, BASE_MOD_L2, count * sizeof *d->image, NULL);
@@ -138,7 +71,11 @@ static bool l2_images_rows(l2 *d, uint32_t count, uint64_t length, uint64_t life
     uint64_t at = L2_IMAGE_HEAD;
     while (d->image_count < count) {
         l2_image_row *row = &d->image[d->image_count];
-        if (at >= length || !l2_image_head(d, at, length, life, lsn, row)) { return false; }
+        unsigned char head[L2_IMAGE_HEAD];
+        if (at >= length || l2_read(d, d->image_file, head, sizeof head, at) != 0 ||
+            !l2_image_head_read(&d->form, head, life, lsn, at, length, row)) {
+            return false;
+        }
         at += L2_IMAGE_HEAD + base_round_up(row->bytes, L2_IMAGE_HEAD);
         d->image_count++;
     }
@@ -149,14 +86,15 @@ CELLAR_PRIVATE void l2_images_open(l2 *d, bool clean)
 {
     unsigned char head[L2_IMAGE_HEAD];
     base_vfs_stat st = { 0 };
-    int e = d->vfs->open(d->vfs->ctx, d->dir, "bloom.snap", 0, &d->image_file);
+    int e = L2_DISK(d, open, d->dir, "bloom.snap", 0, &d->image_file);
     if (e == ENOENT) { return; }
-    if (e == 0) { e = d->vfs->stat(d->vfs->ctx, d->image_file, &st); }
+    if (e == 0) { e = L2_DISK(d, stat, d->image_file, &st); }
     if (e == 0) { e = l2_read(d, d->image_file, head, sizeof head, 0); }
     bool ok = e == 0 && l2_r32(head) == L2_IMAGES_MAGIC && l2_r32(head + 4) == L2_IMAGES_VERSION;
     const uint64_t life = ok ? l2_r64(head + 8) : 0, lsn = ok ? l2_r64(head + 16) : 0;
-    ok = ok && l2_images_holds(d, head, life, lsn, 0) && l2_r64(head + 24) <= st.size_bytes &&
-         l2_r32(head + 32) > 0 && l2_r32(head + 32) <= L2_NAMESPACES_MAX;
+    ok = ok && l2_image_head_ok(&d->form, head, life, lsn, 0) &&
+         l2_r64(head + 24) <= st.size_bytes && l2_r32(head + 32) > 0 &&
+         l2_r32(head + 32) <= L2_NAMESPACES_MAX;
     if (ok) { ok = l2_images_rows(d, l2_r32(head + 32), l2_r64(head + 24), life, lsn); }
     d->image_clean = clean && lsn != 0 && lsn == d->super.clean_lsn && life + 1 == d->super.opens;
     base_store_rlx(&d->image_bytes, st.size_bytes);
@@ -189,7 +127,8 @@ CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
         return NULL;
     }
     l2_image *im = &d->image_now;
-    *im = (l2_image){ .d = d, .row = *row, .clean = row->whole && d->image_clean };
+    *im = (l2_image){ .d = d, .file = d->image_file, .row = *row,
+                      .clean = row->whole && d->image_clean };
     /* NULL: l2_image_take returns false */
     im->buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_PIECE, NULL);
     return im;
@@ -199,46 +138,12 @@ CELLAR_PRIVATE bool l2_image_clean(const l2_image *im) { return im->clean; }
 
 CELLAR_PRIVATE const uint64_t *l2_image_note(const l2_image *im) { return im->row.note; }
 
-/* Read the next piece into buf. Return false for the last piece if the sum over all is wrong. */
-static bool l2_image_piece(l2_image *im)
-{
-    const uint64_t left = im->row.bytes - im->done;
-    im->have = (size_t)BASE_MIN(left, L2_IMAGE_PIECE);
-    im->at = 0;
-    if (im->have == 0 || im->buf == NULL ||
-        l2_read(im->d, im->d->image_file, im->buf, im->have,
-                im->row.at + L2_IMAGE_HEAD + im->done) != 0) {
-        return false;
-    }
-    im->sum = base_sum(&im->d->form.sum, im->sum, im->buf, im->have);
-    return im->have != left || im->sum == im->row.sum;
-}
-
-CELLAR_PRIVATE bool l2_image_take(void *ctx, void *bytes, size_t len)
-{
-    l2_image *im = ctx;
-    unsigned char *to = bytes;
-    while (len > 0) {
-        if (im->at == im->have && !l2_image_piece(im)) {
-            im->have = im->at = 0;
-            return false;
-        }
-        const size_t n = BASE_MIN(len, im->have - im->at);
-        memcpy(to, im->buf + im->at, n);
-        im->at += n;
-        im->done += n;
-        to += n;
-        len -= n;
-    }
-    return true;
-}
-
 CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d)
 {
     uint32_t n = 0;
     unsigned char *piece = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_PIECE, NULL);
     for (uint32_t i = 0; i < d->image_count; i++) {
-        l2_image im = { .d = d, .row = d->image[i], .buf = piece };
+        l2_image im = { .d = d, .file = d->image_file, .row = d->image[i], .buf = piece };
         bool ok = true;
         while (ok && im.done < im.row.bytes) {
             ok = l2_image_piece(&im);
@@ -261,76 +166,6 @@ CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used)
 
 /* ---- saving ---- */
 
-CELLAR_PRIVATE bool l2_image_begin(l2_images *to, const char *name, size_t len, uint64_t bytes,
-                                   const uint64_t note[2])
-{
-    if (to->measure) {
-        to->need += L2_IMAGE_HEAD + base_round_up(bytes, L2_IMAGE_HEAD);
-        return false;
-    }
-    if (to->e != 0 || to->count == L2_NAMESPACES_MAX || len > L2_IMAGE_NAME_MAX) { return false; }
-    to->done = to->sum = 0;
-    to->held = 0;
-    to->whole = true;
-    memcpy(to->note, note, sizeof to->note);
-    memcpy(to->name, name, len);
-    to->name_len = (uint32_t)len; /* <= L2_IMAGE_NAME_MAX */
-    return true;
-}
-
-static bool l2_image_flush(l2_images *to)
-{
-    unsigned char *piece = to->buf + L2_IMAGE_HEAD;
-    const size_t n = (size_t)base_round_up(to->held, L2_IMAGE_HEAD);
-    const uint64_t at = to->at + L2_IMAGE_HEAD + to->done - to->held;
-    to->sum = base_sum(&to->d->form.sum, to->sum, piece, to->held);
-    memset(piece + to->held, 0, n - to->held);
-    if (at + n > to->limit) {
-        to->full = true;
-        return false;
-    }
-    to->e = l2_write_as(to->d, to->file, piece, n, at, false);
-    to->held = 0;
-    return to->e == 0;
-}
-
-CELLAR_PRIVATE bool l2_image_give(void *ctx, const void *bytes, size_t len)
-{
-    l2_images *to = ctx;
-    const unsigned char *from = bytes;
-    while (len > 0) {
-        if (to->held == L2_IMAGE_PIECE && !l2_image_flush(to)) { return false; }
-        const size_t n = BASE_MIN(len, L2_IMAGE_PIECE - to->held);
-        memcpy(to->buf + L2_IMAGE_HEAD + to->held, from, n);
-        to->held += n;
-        to->done += n;
-        from += n;
-        len -= n;
-    }
-    return true;
-}
-
-CELLAR_PRIVATE bool l2_image_end(l2_images *to, bool ok)
-{
-    if (!ok || to->done == 0 || (to->held > 0 && !l2_image_flush(to))) { return false; }
-    unsigned char *head = to->buf;
-    memset(head, 0, L2_IMAGE_HEAD);
-    l2_w32(head, L2_IMAGE_MAGIC);
-    l2_w32(head + 4, to->whole ? 1u : 0u);
-    l2_w64(head + 8, to->done);
-    l2_w64(head + 16, to->note[0]);
-    l2_w64(head + 24, to->note[1]);
-    l2_w64(head + 32, to->sum);
-    l2_w32(head + 40, to->name_len);
-    memcpy(head + 48, to->name, to->name_len);
-    l2_images_close(to->d, head, to->life, to->lsn, to->at);
-    to->e = l2_write_as(to->d, to->file, head, L2_IMAGE_HEAD, to->at, false);
-    if (to->e != 0) { return false; }
-    to->at += L2_IMAGE_HEAD + base_round_up(to->done, L2_IMAGE_HEAD);
-    to->count++;
-    return true;
-}
-
 /* Copy the images that no name has opened in this run. They are as clean as before. */
 static void l2_images_carry(l2 *d, l2_images *to)
 {
@@ -341,7 +176,7 @@ static void l2_images_carry(l2 *d, l2_images *to)
         if (!l2_image_begin(to, row->name, row->name_len, row->bytes, row->note)) { continue; }
         to->whole = row->whole && d->image_clean;
         unsigned char *piece = to->buf + L2_IMAGE_HEAD + L2_IMAGE_PIECE;
-        l2_image from = { .d = d, .row = *row, .buf = piece };
+        l2_image from = { .d = d, .file = d->image_file, .row = *row, .buf = piece };
         bool ok = true;
         while (ok && from.done < row->bytes) {
             ok = l2_image_piece(&from) && l2_image_give(to, piece, from.have);
@@ -376,20 +211,16 @@ static int l2_images_finish(l2 *d, l2_images *to)
     l2_w64(head + 16, to->lsn);
     l2_w64(head + 24, to->at);
     l2_w32(head + 32, to->count);
-    l2_images_close(d, head, to->life, to->lsn, 0);
-    int e = l2_write_as(d, to->file, head, L2_IMAGE_HEAD, 0, false);
-    BASE_POINT("l2.images_written");
-    if (e == 0) { e = d->vfs->datasync(d->vfs->ctx, to->file); }
-    if (e == 0) { e = d->vfs->rename(d->vfs->ctx, d->dir, "bloom.new", "bloom.snap"); }
-    BASE_POINT("l2.images_named");
-    return e == 0 ? d->vfs->sync_dir(d->vfs->ctx, d->dir) : e;
+    l2_image_head_close(&d->form, head, to->life, to->lsn, 0);
+    const int e = l2_write_as(d, to->file, head, L2_IMAGE_HEAD, 0, false);
+    return e == 0 ? l2_image_publish(to, "bloom.new", "bloom.snap") : e;
 }
 
 /* Remove bloom.snap. */
 static int l2_images_none(l2 *d)
 {
     if (d->image_file == NULL) { return 0; }
-    const int e = d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.snap");
+    const int e = L2_DISK(d, unlink, d->dir, "bloom.snap");
     l2_images_adopt(d, NULL, 0);
     return e;
 }
@@ -455,9 +286,9 @@ CELLAR_PRIVATE void l2_images_reserve(l2 *d)
 
 static int l2_images_make(l2 *d, l2_images *to)
 {
-    int e = d->vfs->open(d->vfs->ctx, d->dir, "bloom.new", BASE_VFS_CREATE | BASE_VFS_WRITE,
-                         &to->file);
-    if (e == 0) { e = d->vfs->truncate(d->vfs->ctx, to->file, 0); }
+    int e = L2_DISK(d, open, d->dir, "bloom.new", BASE_VFS_CREATE | BASE_VFS_WRITE,
+                    &to->file);
+    if (e == 0) { e = L2_DISK(d, truncate, to->file, 0); }
     if (e == 0) {
         d->cfg.images(d->cfg.images_ctx, to);
         l2_images_carry(d, to);
@@ -469,7 +300,7 @@ static int l2_images_make(l2 *d, l2_images *to)
         return 0;
     }
     if (to->file != NULL) { d->vfs->close(d->vfs->ctx, to->file); }
-    (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new");
+    (void)L2_DISK(d, unlink, d->dir, "bloom.new");
     return e == 0 ? l2_images_none(d) : e;
 }
 
@@ -486,7 +317,7 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
     /* Old and new file do not fit together: unlink the old file. Its rows stay readable. */
     if (to.need > 0 && to.need + base_load_rlx(&d->image_bytes) + L2_IMAGE_HEAD > to.limit &&
         d->image_file != NULL) {
-        e = d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.snap");
+        e = L2_DISK(d, unlink, d->dir, "bloom.snap");
     }
     if (to.need > 0 && e == 0) {
         to.buf = base_alloc(d->cfg.account, BASE_MOD_L2, L2_IMAGE_HEAD + 2 * L2_IMAGE_PIECE, NULL);

@@ -13,6 +13,6 @@ CELLAR_PRIVATE void l2_images_fini(l2 *d);
 /* Make room within the size of the store for the images of a save. */
 CELLAR_PRIVATE void l2_images_reserve(l2 *d);
 /* Return the number of damaged images. No other thread uses the store. */
-CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d);
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_images_damaged(l2 *d);
 
 #endif

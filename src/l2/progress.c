@@ -90,6 +90,8 @@ CELLAR_PRIVATE void l2_beat(l2 *d)
     if (base_load_rlx(&d->beat) != 0) { base_store_rlx(&d->beat, base_now_ns()); }
 }
 
+BASE_SIZE_BEGIN
+
 /* Detect reads of callers that do not return; no further read is sent then. A read that has only
  * just begun proves nothing, even if none ended before it. */
 CELLAR_PRIVATE void l2_reads_look(l2 *d)
@@ -103,3 +105,5 @@ CELLAR_PRIVATE void l2_reads_look(l2 *d)
     d->reads_seen = done;
     d->reads_out = begun != done;
 }
+
+BASE_SIZE_END

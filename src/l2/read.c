@@ -154,6 +154,8 @@ static int l2_get_bytes(l2 *d, base_vfs_file *f, unsigned char *buf, size_t n, u
     return e;
 }
 
+BASE_SIZE_BEGIN
+
 /* Read a record again past the page cache, which may have a page from before the direct write of
  * the segment. */
 static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_t off, uint32_t n,
@@ -177,6 +179,8 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     return err;
 }
 
+BASE_SIZE_END
+
 /* Read and check a record on disk. PENDING: the segment was reclaimed or moved, and its place may
  * hold another one. */
 static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t state,
@@ -191,10 +195,12 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     if (buf == NULL) { return CELLAR_MISS; }
     cellar_err err = CELLAR_MISS;
     int e = 0;
+    const uint64_t since_ns = base_now_ns();
     if (!l2_map_read(d, buf, n, place, at)) {
         e = l2_get_bytes(d, d->data_file, buf, n, at);
         if (e == 0) { l2_map_note(d, at, n); }
     }
+    l2_timed(d, STATS_OP_L2_READ, since_ns);
     if (base_load_acq(&g->place) != place || base_load_acq(&g->word) != state) {
         err = CELLAR_PENDING;
     } else if (e != 0) {
@@ -269,6 +275,8 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     return err;
 }
 
+BASE_SIZE_BEGIN
+
 /* Find the newest record of the key among all records of the class's words and their links. Two
  * words may lead to the same records, so records are visited newest first. PENDING: retry. */
 static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
@@ -298,6 +306,8 @@ static void l2_get_wait(int round)
     BASE_POINT("l2.get_waits");
     if (round < L2_GET_ROUNDS / 2) { base_yield(); } else { base_sleep_ns(L2_GET_SLEEP_NS); }
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, l2_meta *meta)

@@ -30,13 +30,9 @@ static bool l2_word_in(const l2 *d, uint64_t word, uint64_t seg)
 
 static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
 {
-    l2_seg *g = &d->seg[seg];
-    bool read = true;
-    for (uint32_t i = 0; i < g->footer_pages && read; i++) {
-        read = l2_foot_load(d, g, segseq, i) &&
-               l2_foot_each(d, g->data_end, false, l2_reclaim_line, &seg);
+    if (!l2_foot_walk(d, &d->seg[seg], segseq, false, l2_reclaim_line, &seg)) {
+        l2_index_sweep(d, l2_word_in, seg);
     }
-    if (!read) { l2_index_sweep(d, l2_word_in, seg); }
 }
 
 /* Return the live segment with the lowest number. *next: second lowest number. */

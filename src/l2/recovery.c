@@ -16,6 +16,7 @@
 
 #include "l2/index_rebuild.h"
 #include "l2/index_snapshot.h"
+#include "l2/log.h"
 #include "l2/recovery_parts.h"
 #include "l2/slot.h"
 #include "l2/steps.h"
@@ -138,9 +139,7 @@ static bool l2_copy_holds(l2 *d, l2_finds *f)
  * that no longer shows, because slots are sealed, is below the floor. */
 static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
 {
-    sync_take(L2_LOG, &d->log_lock);
-    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), f->floor));
-    sync_drop(L2_LOG, &d->log_lock);
+    l2_floor_to(d, f->floor);
     d->super.state = L2_CLEAN;
     d->super.closed = 1;
     d->super.stage = *stage_was;
@@ -178,11 +177,12 @@ static int l2_scan(l2 *d, l2_finds *f)
     }
     l2_tables_reset(d);
     l2_finds_sort(f);
-    if (e == 0) { e = l2_controls_read(d, f); }
-    if (e == 0) { l2_chain(d, f); }
-    if (e == 0) { l2_meta_missed(d, f); }
+    if (e != 0) { return e; }
+    l2_controls_read(d, f);
+    l2_chain(d, f);
+    l2_meta_missed(d, f);
     f->meta_due = l2_meta_owes(d, f);
-    return e;
+    return 0;
 }
 
 /* Open the first slot. From here on there is always an open slot, so each change can log. */
@@ -212,7 +212,7 @@ static void l2_slots_wipe(l2 *d)
 
 CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s)
 {
-    return ((uint64_t)s->nseg + s->nstage) * sizeof(l2_find);
+    return ((uint64_t)s->nseg + s->nstage) * sizeof(l2_find) + s->seg_bytes + L2_PAGE;
 }
 
 CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool copy,

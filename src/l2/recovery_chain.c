@@ -12,16 +12,12 @@
  * LOCKING    None: no other thread uses the store yet. */
 #include "l2/recovery_parts.h"
 
-#include <errno.h>
-
 #include "l2/control.h"
 #include "l2/format.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
 
 BASE_SIZE_BEGIN
-
-#define L2_LINES_MAX (L2_FOOT_ENTRIES)
 
 /* ---- order ---- */
 
@@ -55,21 +51,6 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
     return l2_invalidation_control(d, value, bytes, lsn);
 }
 
-typedef struct l2_controls {
-    l2_finds *f;
-    const l2_find *g;
-    uint32_t offs[L2_LINES_MAX];
-    uint32_t count;
-} l2_controls;
-
-static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
-{
-    l2_controls *c = ctx;
-    const bool known = (e->h48 == L2_CTL_TAG || e->h48 == L2_CTL_GLOB) &&
-                       l2_lsn(d, c->g->segseq, e->off) < d->meta_lsn;
-    if (e->kind == L2_KIND_CONTROL && !known) { c->offs[c->count++] = e->off; }
-}
-
 /* Read and apply a control. Return false if it cannot be read, because its content is unknown. */
 static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
 {
@@ -84,34 +65,33 @@ static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
     return l2_control_apply(d, buf + L2_RECORD_HEAD, r.vlen, l2_lsn(d, g->segseq, off), &f->floor);
 }
 
-CELLAR_PRIVATE int l2_controls_read(l2 *d, l2_finds *f)
+typedef struct l2_controls { l2_finds *f; const l2_find *g; bool ok; } l2_controls;
+
+static void l2_control_line(l2 *d, void *ctx, const l2_entry *e)
 {
-    l2_controls *c = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *c, NULL);
-    if (c == NULL) { return ENOMEM; }
+    l2_controls *c = ctx;
+    const bool known = (e->h48 == L2_CTL_TAG || e->h48 == L2_CTL_GLOB) &&
+                       l2_lsn(d, c->g->segseq, e->off) < d->meta_lsn;
+    if (e->kind != L2_KIND_CONTROL || known || !c->ok) { return; }
+    c->ok = l2_control_read(d, c->f, c->g, e->off);
+}
+
+CELLAR_PRIVATE void l2_controls_read(l2 *d, l2_finds *f)
+{
     for (uint32_t i = 0; i < f->count; i++) {
-        const l2_find *g = &f->at[i];
-        if (g->controls == 0) { continue; }
-        const l2_seg at = { .place = g->place };
-        bool ok = true;
-        c->g = g;
-        for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
-            c->count = 0;
-            ok = l2_foot_load(d, &at, g->segseq, p) &&
-                 l2_foot_each(d, g->data_end, false, l2_control_line, c);
-            for (uint32_t n = 0; n < c->count && ok; n++) {
-                ok = l2_control_read(d, f, g, c->offs[n]);
-            }
+        l2_controls c = { f, &f->at[i], true };
+        const l2_seg at = { .place = c.g->place, .footer_pages = c.g->footer_pages,
+                            .data_end = c.g->data_end };
+        if (c.g->controls == 0 ||
+            (l2_foot_walk(d, &at, c.g->segseq, false, l2_control_line, &c) && c.ok)) {
+            continue;
         }
-        if (!ok) {
-            f->floor = BASE_MAX(f->floor, l2_lsn(d, g->segseq + 1, 0));
-            L2_COUNT(d, holes);
-        }
+        f->floor = BASE_MAX(f->floor, l2_lsn(d, c.g->segseq + 1, 0));
+        L2_COUNT(d, holes);
     }
-    base_free(d->cfg.account, BASE_MOD_L2, c, sizeof *c);
     sync_take(GLOB, &d->invalidations.lock);
     f->floor = BASE_MAX(f->floor, d->invalidations.floor);
     sync_drop(GLOB, &d->invalidations.lock);
-    return 0;
 }
 
 /* ---- chain ---- */

@@ -37,9 +37,9 @@ BASE_INLINE bool l2_strict(const l2 *d, const l2_finds *f, uint64_t segseq, uint
 
 /* Find the header of a slot. Return false if both are damaged. segseq 0: the slot is empty. */
 CELLAR_PRIVATE bool l2_slot_head_find(const l2 *d, l2_slot *s);
-/* Rebuild the slot's counters and footer from its bytes. Return 0 or ENOMEM. *hole: lost records
- * may hide others. */
-CELLAR_PRIVATE int l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, bool *hole);
+/* Rebuild the slot's counters and footer. s->base is a copy of `found`, the bytes in the stage.
+ * Return true if lost records may hide others. */
+CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found);
 
 /* ---- recovery_place.c ---- */
 
@@ -55,8 +55,8 @@ CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f);
 
 /* Sort the segments by number. Of two places with one segment, left by a move, the lower stays. */
 CELLAR_PRIVATE void l2_finds_sort(l2_finds *f);
-/* Read and apply all controls that META lacks. Return 0 or ENOMEM. */
-CELLAR_PRIVATE int l2_controls_read(l2 *d, l2_finds *f);
+/* Read and apply all controls that META lacks. */
+CELLAR_PRIVATE void l2_controls_read(l2 *d, l2_finds *f);
 /* Walk the chain from the newest header down. A break above the floor raises the floor. */
 CELLAR_PRIVATE void l2_chain(l2 *d, l2_finds *f);
 /* Detect a missing META. If records were reclaimed that the older copy does not cover, controls are

@@ -7,7 +7,8 @@
  *            oldest segment found. A bad place is never used.
  *            A segment in a slot and at its place: the place counts if all of it verifies, or if
  *            only the process died and the trailer exists; else the slot.
- * INVARIANTS A slot is overwritten only after its records are synced at their place.
+ * INVARIANTS A slot is overwritten only after its records are synced at their place. A hole in a
+ *            slot stays a hole: the trailer of the sealed slot says so.
  * LOCKING    None: no other thread uses the store yet.
  * LIMITS     Both headers of a slot damaged, or one header in two slots: the store begins empty. */
 #include "l2/recovery_parts.h"
@@ -22,11 +23,12 @@ BASE_SIZE_BEGIN
 
 /* ---- places ---- */
 
-static void l2_find_of(const l2_trailer *t, uint32_t place, l2_find *out)
+static void l2_find_of(const l2 *d, const l2_trailer *t, uint32_t place, l2_find *out)
 {
-    *out = (l2_find){ t->head.segseq, t->head.prev_segseq, t->head.floor_lsn,
-                      t->head.base_wall_ms, place, t->controls, t->footer_pages, t->data_end,
-                      t->entries, t->max_generation, t->head.meta };
+    const uint64_t floor = t->hole != 0 ? l2_lsn(d, t->head.segseq + 1, 0) : t->head.floor_lsn;
+    *out = (l2_find){ t->head.segseq, t->head.prev_segseq, floor, t->head.base_wall_ms, place,
+                      t->controls, t->footer_pages, t->data_end, t->entries, t->max_generation,
+                      t->head.meta };
 }
 
 static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
@@ -47,7 +49,7 @@ static bool l2_place_read(l2 *d, uint32_t place, l2_find *out)
         ok = l2_trailer_heal(&d->form, d->page, &t) && t.head.segseq == h.segseq;
         if (ok) { L2_COUNT(d, healed); }
     }
-    if (ok) { l2_find_of(&t, place, out); }
+    if (ok) { l2_find_of(d, &t, place, out); }
     return ok;
 }
 
@@ -150,40 +152,56 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 
 /* ---- slots ---- */
 
-/* Seal a slot and add it to the segments found. */
-static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
+/* Seal a slot and add it to the segments found. s->base is a copy of `found`, the slot in the
+ * stage. */
+static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, const unsigned char *found)
 {
     l2_find *twin = l2_find_seq(f, s->head.segseq);
-    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
+    const uint64_t end = l2_lsn(d, s->head.segseq + 1, 0);
     /* After a power cut, bytes in neither of the two were synced in neither: no caller has a
      * promise. */
     const bool all = twin != NULL && l2_strict(d, f, s->head.segseq, twin->data_end);
     const uint32_t expect = all ? twin->entries : 0;
     if (twin != NULL) { *twin = f->at[--f->count]; }
-    bool hole;
-    int e = l2_slot_walk(d, f, s, &hole);
-    if (e != 0) { return e; }
+    s->hole = l2_slot_walk(d, f, s, found);
     /* Shorter than the sync said: records at its end are lost. */
-    const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) &&
-                     f->clean_lsn < l2_lsn(d, s->head.segseq + 1, 0);
+    const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) && f->clean_lsn < end;
     /* A close has sealed all slots except the one in which it ended. */
-    const bool half = f->copy && twin == NULL &&
-                      l2_lsn(d, s->head.segseq + 1, 0) <= f->clean_lsn;
-    if (hole || cut || half || s->entries < expect) {
-        f->floor = BASE_MAX(f->floor, l2_lsn(d, s->head.segseq + 1, 0));
+    const bool half = f->copy && twin == NULL && end <= f->clean_lsn;
+    s->hole = s->hole || cut || half || s->entries < expect;
+    if (s->hole) {
+        f->floor = BASE_MAX(f->floor, end);
         L2_COUNT(d, holes);
     }
     if (newest && s->entries == 0) { return 0; } /* opened, never used: no record names it */
     s->seg = l2_place_for(d, f, s);
     if (s->seg == d->nseg) { return ENODATA; }
     s->head.segid = s->seg;
-    e = l2_seal(d, s);
+    const int e = l2_seal(d, s);
     if (e != 0) { return e; }
     f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
                                    s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
                                    s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
                                    s->max_generation, s->head.meta };
     return 0;
+}
+
+/* Settle a slot in a copy: an open that is interrupted finds the slot unchanged. */
+static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
+{
+    const l2_find *twin = l2_find_seq(f, s->head.segseq);
+    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
+    unsigned char *const found = s->base;
+    const size_t bytes = d->form.seg_bytes + (size_t)L2_PAGE;
+    unsigned char *copy = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
+    if (copy == NULL) { return ENOMEM; }
+    s->base = copy + (L2_PAGE - (uintptr_t)copy % L2_PAGE);
+    memcpy(s->base, found, d->form.seg_bytes);
+    const int e = l2_slot_seal(d, f, s, newest, found);
+    s->base = found;
+    s->hole = false;
+    base_free(d->cfg.account, BASE_MOD_L2, copy, bytes);
+    return e;
 }
 
 CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f)

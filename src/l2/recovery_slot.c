@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * recovery_slot: settle the slots of the stage: walk them record by record, then seal them.
+ * recovery_slot: walk a slot of the stage record by record, and note its records for the seal.
  *
  * PROTOCOL   Slot: identified by its header or by the copy in its last page. Its records are:
  *              check right        kept
@@ -13,12 +13,10 @@
  *              head damaged       repaired if one bit is wrong and the line's length fits. Else the
  *                                 line gives class and length until a whole record behind it
  *                                 confirms its own line (l2_walk.blind); otherwise a hole
- * INVARIANTS Each step may be interrupted and repeated.
+ * INVARIANTS Each step may be interrupted and repeated: `base` of the slot is a copy meanwhile.
  * LOCKING    None: no other thread uses the store yet.
  * SEE ALSO   recovery_place.c: where a walked slot goes. README.md: why a mark can be old. */
 #include "l2/recovery_parts.h"
-
-#include <errno.h>
 
 #include "l2/format.h"
 #include "l2/slot.h"
@@ -71,10 +69,11 @@ CELLAR_PRIVATE bool l2_slot_head_find(const l2 *d, l2_slot *s)
 typedef struct l2_walk {
     const l2_finds *f;
     l2_slot *s;
+    const unsigned char *found; /* bytes of the slot, unchanged */
     uint32_t old_index; /* index of the footer line of the next record */
     uint32_t next;      /* end of the last record, by its lengths or by its line */
     uint32_t guess;     /* start of the next record by the last line; 0: unknown */
-    unsigned char old[L2_PAGE]; /* its footer page as found */
+    const unsigned char *old; /* its footer page in `found` */
     bool whole;         /* a record with its line in that page was whole */
     bool blind;         /* records may have been skipped: the next line must match its record */
     bool hole;
@@ -95,13 +94,13 @@ static const unsigned char *l2_walk_line(const l2 *d, l2_walk *w)
     const uint64_t back = (uint64_t)(index + 2) * L2_PAGE;
     if (back + L2_HEAD_BYTES > d->form.seg_bytes) { return NULL; }
     if (line == 0) {
-        memcpy(w->old, w->s->base + d->form.seg_bytes - back, L2_PAGE);
+        w->old = w->found + d->form.seg_bytes - back;
         w->whole = false;
     }
     if (w->old_index == 0) { w->guess = l2_walk_first(d, w); }
     /* not of an earlier use of the slot */
     const bool mine = l2_r64(w->old + 16) == w->s->head.segseq;
-    const unsigned char *at = l2_foot_entry(w->old, line);
+    const unsigned char *at = w->old + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES;
     l2_entry e;
     if (!mine || l2_all_zero(at, L2_ENTRY_BYTES) || !l2_entry_kind(at, &e)) { return NULL; }
     return at;
@@ -201,44 +200,40 @@ static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint3
 
 /* ---- damage ---- */
 
-/* Return true if one flipped bit makes the bytes at `off` a short record. *h48: its class. */
-static bool l2_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t bytes,
-                           uint64_t *h48)
+typedef struct l2_flip { /* a record with a flipped bit */
+    const l2 *d;
+    const unsigned char *at; /* its bytes, or a copy */
+    uint64_t segseq;
+    uint32_t off, end;
+    uint32_t dist; /* to the next record, by its line; 0: unknown */
+    uint64_t h48;  /* class */
+    l2_rec r;
+} l2_flip;
+
+static bool l2_flip_whole(const unsigned char *at, void *arg)
 {
-    /* a process death may interrupt a change of the slot itself */
-    unsigned char copy[L2_HEAL_BYTES] BASE_ALIGNED(8);
-    memcpy(copy, s->base + off, bytes);
-    for (uint32_t bit = 0; bit < bytes * 8; bit++) {
-        l2_rec r;
-        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        if (l2_rec_marked(&d->form, copy, s->head.segseq, off, off + bytes, &r) &&
-            l2_rec_whole(&d->form, copy, s->head.segseq, off, &r)) {
-            *h48 = l2_rec_h48(d, copy, &r);
-            return true;
-        }
-        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+    l2_flip *f = arg;
+    if (!l2_rec_marked(&f->d->form, at, f->segseq, f->off, f->end, &f->r) ||
+        !l2_rec_whole(&f->d->form, at, f->segseq, f->off, &f->r)) {
+        return false;
     }
-    return false;
+    f->h48 = l2_rec_h48(f->d, at, &f->r);
+    return true;
 }
 
-/* Return true if one flipped bit makes a record head at `off`. The length in its line must
- * match. */
-static bool l2_head_one_bit_off(const l2 *d, const l2_slot *s, uint32_t off, uint32_t end,
-                                uint32_t dist, l2_rec *r)
+static bool l2_flip_head(const unsigned char *at, void *arg)
 {
-    unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8);
-    memcpy(head, s->base + off, sizeof head);
-    for (uint32_t bit = 0; bit < L2_RECORD_HEAD * 8; bit++) {
-        head[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        if (l2_rec_marked(&d->form, head, s->head.segseq, off, end, r)) {
-            const uint32_t next = off + l2_rec_padded(d, r);
-            if (dist == 0 || off + dist == next || off + dist == base_round_up(next, L2_PAGE)) {
-                return true;
-            }
-        }
-        head[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-    }
-    return false;
+    l2_flip *f = arg;
+    if (!l2_rec_marked(&f->d->form, at, f->segseq, f->off, f->end, &f->r)) { return false; }
+    const uint32_t next = f->off + l2_rec_padded(f->d, &f->r), line = f->off + f->dist;
+    return f->dist == 0 || line == next || line == base_round_up(next, L2_PAGE);
+}
+
+static bool l2_flip_class(const unsigned char *part, void *arg)
+{
+    const l2_flip *f = arg;
+    (void)part;
+    return l2_rec_h48(f->d, f->at, &f->r) == f->h48;
 }
 
 /* Find the class that a damaged record hides. No check covers the line of an open slot. The line is
@@ -249,25 +244,19 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
 {
     unsigned char copy[L2_RECORD_HEAD + UINT8_MAX * 8 + L2_HEAL_BYTES] BASE_ALIGNED(8);
     const uint32_t key = L2_RECORD_HEAD + r->ext * 8u;
-    uint64_t said = 0;
-    memcpy(&said, line, 6);
-    *h48 = said;
-    if (l2_rec_h48(d, s->base + off, r) == said) { return true; }
-    if (r->bytes <= L2_HEAL_BYTES && l2_one_bit_off(d, s, off, r->bytes, h48)) { return true; }
+    l2_flip f = { .d = d, .at = copy, .segseq = s->head.segseq, .off = off, .end = off + r->bytes };
+    memcpy(h48, line, 6);
+    if (l2_rec_h48(d, s->base + off, r) == *h48) { return true; }
+    memcpy(copy, s->base + off, BASE_MIN(r->bytes, sizeof copy));
+    if (r->bytes <= L2_HEAL_BYTES && l2_heal(copy, r->bytes, l2_flip_whole, &f)) {
+        *h48 = f.h48;
+        return true;
+    }
     if (r->klen > L2_HEAL_BYTES) { return false; }
-    memcpy(copy, s->base + off, key + r->klen);
-    bool sure = false;
-    l2_rec other = *r;
-    for (uint32_t bit = 0; bit < 32 && !sure; bit++) {
-        other.generation = r->generation ^ (uint32_t)1 << bit;
-        sure = l2_rec_h48(d, copy, &other) == said;
-    }
-    for (uint32_t bit = key * 8; bit < (key + r->klen) * 8 && !sure; bit++) {
-        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        sure = l2_rec_h48(d, copy, r) == said;
-        copy[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-    }
-    return sure;
+    f.r = *r;
+    f.h48 = *h48;
+    return l2_heal((unsigned char *)&f.r.generation, sizeof f.r.generation, l2_flip_class, &f) ||
+           l2_heal(copy + key, r->klen, l2_flip_class, &f);
 }
 
 /* Compare a record of class `h48` with its line, or NULL, after records may have been skipped. A
@@ -319,12 +308,11 @@ static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
 {
     const uint32_t off = w->guess != 0 ? w->guess : w->next, dist = l2_line_dist(d, line);
     const uint32_t end = l2_data_limit(d, w->s->entries + 1);
-    l2_rec r;
+    l2_flip f = { .d = d, .segseq = w->s->head.segseq, .off = off, .end = end, .dist = dist };
     if (off >= end) {
         w->hole = true;
-    } else if (l2_head_one_bit_off(d, w->s, off, end, dist, &r)) {
-        l2_walk_lose(d, w, &r, off, line);
-        l2_walk_on(d, w, off, off + l2_rec_padded(d, &r), line);
+    } else if (l2_heal(w->s->base + off, L2_RECORD_HEAD, l2_flip_head, &f)) {
+        l2_walk_record(d, w, &f.r, off, line);
     } else {
         const l2_rec lost = l2_line_rec(line);
         uint64_t h48 = 0;
@@ -404,33 +392,28 @@ static void l2_walk_ends(const l2 *d, l2_walk *w)
     }
 }
 
-CELLAR_PRIVATE int l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, bool *hole)
+CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found)
 {
-    l2_walk *w = base_alloc(d->cfg.account, BASE_MOD_L2, sizeof *w, NULL);
-    if (w == NULL) { return ENOMEM; }
-    w->f = f;
-    w->s = s;
+    l2_walk w = { .f = f, .s = s, .found = found };
     s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
-    w->next = w->guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
+    w.next = w.guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
     bool more = true;
-    for (; more && !w->hole; w->old_index++) {
-        const unsigned char *line = l2_walk_line(d, w);
+    for (; more && !w.hole; w.old_index++) {
+        const unsigned char *line = l2_walk_line(d, &w);
         l2_rec r;
-        const uint32_t off = l2_walk_find(d, w, line, &r);
+        const uint32_t off = l2_walk_find(d, &w, line, &r);
         if (off != 0) {
-            l2_walk_record(d, w, &r, off, line);
-        } else if (line != NULL && l2_strict(d, f, s->head.segseq, w->next)) {
-            l2_walk_damaged(d, w, line);
+            l2_walk_record(d, &w, &r, off, line);
+        } else if (line != NULL && l2_strict(d, f, s->head.segseq, w.next)) {
+            l2_walk_damaged(d, &w, line);
         } else {
-            l2_walk_ends(d, w);
+            l2_walk_ends(d, &w);
             more = false;
         }
     }
-    const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w->next;
-    s->pos = (uint32_t)base_clamp(w->next, least, l2_data_limit(d, s->entries));
-    *hole = w->hole;
-    base_free(d->cfg.account, BASE_MOD_L2, w, sizeof *w);
-    return 0;
+    const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w.next;
+    s->pos = (uint32_t)base_clamp(w.next, least, l2_data_limit(d, s->entries));
+    return w.hole;
 }
 
 BASE_SIZE_END

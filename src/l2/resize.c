@@ -26,6 +26,7 @@
 
 #include "l2/health.h"
 #include "l2/io.h"
+#include "l2/log.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
 #include "l2/steps.h"
@@ -87,8 +88,8 @@ static cellar_err l2_size_store(l2 *d, uint64_t bytes)
     BASE_POINT("l2.shrunk");
     if (!d->uncut) { return CELLAR_OK; }
     l2_beat(d);
-    const int e = d->vfs->truncate(d->vfs->ctx, d->data_file,
-                                   (uint64_t)d->places * d->form.seg_bytes);
+    const int e = L2_DISK(d, truncate, d->data_file,
+                          (uint64_t)d->places * d->form.seg_bytes);
     if (e != 0) { l2_io_failed(d, "l2_truncate", d->data_file, 0, e); }
     d->uncut = e != 0;
     return e == 0 ? CELLAR_OK : CELLAR_E_IO;
@@ -135,9 +136,9 @@ static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
     }
     if (!l2_rows_add(d, rows)) { return CELLAR_E_NOMEM; }
     l2_beat(d);
-    int e = d->vfs->preallocate(d->vfs->ctx, d->data_file, (uint64_t)to * d->form.seg_bytes);
+    int e = L2_DISK(d, preallocate, d->data_file, (uint64_t)to * d->form.seg_bytes);
     if (e != 0) {
-        (void)d->vfs->truncate(d->vfs->ctx, d->data_file, (uint64_t)from * d->form.seg_bytes);
+        (void)L2_DISK(d, truncate, d->data_file, (uint64_t)from * d->form.seg_bytes);
         return e == ENOSPC || e == EDQUOT || e == EFBIG ? CELLAR_E_SPACE : CELLAR_E_IO;
     }
     BASE_POINT("l2.grown");
@@ -300,25 +301,10 @@ static uint32_t l2_live(const l2 *d)
     return n;
 }
 
-/* Raise the floor above all reclaimed segments. */
-static SYNC_HOLDS(L2_LOG) void l2_floor_raise(l2 *d)
-{
-    const uint64_t floor = base_load_rlx(&d->floor_lsn), oldest = base_load_rlx(&d->oldest_lsn);
-    base_store_rel(&d->floor_lsn, BASE_MAX(floor, oldest));
-}
-
-static int l2_floor_store(l2 *d)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    l2_floor_raise(d);
-    sync_drop(L2_LOG, &d->log_lock);
-    return l2_super_store(d);
-}
-
 static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
 {
+    l2_floor_to(d, base_load_rlx(&d->oldest_lsn)); /* above all reclaimed segments */
     sync_take(L2_LOG, &d->log_lock);
-    l2_floor_raise(d);
     d->places = to;
     sync_drop(L2_LOG, &d->log_lock);
     base_store_rel(&d->places_seen, to);
@@ -343,7 +329,8 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
     }
     if (!d->goal.floored) { /* after most segments are reclaimed, before their places are used */
         d->goal.floored = true;
-        return l2_floor_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
+        l2_floor_to(d, base_load_rlx(&d->oldest_lsn));
+        return l2_super_store(d) == 0 ? CELLAR_PENDING : CELLAR_E_IO;
     }
     *moved = false;
     if (l2_free_high_gone(d, to)) {

@@ -42,7 +42,7 @@ static void l2_seal_build(l2 *d, l2_slot *s)
     memset(s->base + s->pos, 0, end - s->pos);
     const l2_trailer t = { .head = s->head, .data_end = s->pos, .entries = s->entries,
                            .footer_pages = pages, .tombs = s->tombs, .controls = s->controls,
-                           .max_generation = s->max_generation };
+                           .max_generation = s->max_generation, .hole = s->hole };
     l2_head_write(&d->form, s->base, &s->head);
     l2_trailer_write(&d->form, s->base + d->form.seg_bytes - L2_PAGE, &t);
 }

@@ -34,6 +34,8 @@ static unsigned char *l2_slot_back(const l2 *d, const l2_slot *s)
     return s->base + d->form.seg_bytes - L2_PAGE + 128;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- headers ---- */
 
 /* Store a header of a slot. A process death in between leaves "begun" in its first bytes. */
@@ -132,6 +134,8 @@ CELLAR_PRIVATE void l2_slot_unmake(l2 *d, l2_slot *s)
     s->state = L2_SLOT_FREE;
 }
 
+BASE_SIZE_END
+
 /* ---- footer lines ---- */
 
 CELLAR_PRIVATE void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)
@@ -142,20 +146,12 @@ CELLAR_PRIVATE void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next)
     memcpy(l2_foot_entry(page, last % L2_FOOT_ENTRIES) + 6, &dist, 3);
 }
 
-/* Return true if recovery notes the lines of this page again. They stay meanwhile: a process death
- * may interrupt it. */
-static bool l2_foot_is_same(const l2 *d, const l2_slot *s, const unsigned char *page, uint32_t off)
-{
-    return l2_r64(page + 16) == s->head.segseq && l2_r32(page + 8) == off / d->form.granule &&
-           l2_r16(page + 14) == s->entries / L2_FOOT_ENTRIES;
-}
-
 CELLAR_PRIVATE void l2_slot_note(l2 *d, l2_slot *s, uint64_t h48, const l2_rec *r, uint32_t off)
 {
     l2_slot_dist(d, s, off);
     const uint32_t index = s->entries / L2_FOOT_ENTRIES, line = s->entries % L2_FOOT_ENTRIES;
     unsigned char *page = l2_slot_foot(d, s, index);
-    if (line == 0 && !l2_foot_is_same(d, s, page, off)) {
+    if (line == 0) {
         memset(page, 0, L2_PAGE);
         l2_w32(page + 8, off / d->form.granule);
         l2_w16(page + 14, (uint16_t)index);

@@ -37,17 +37,17 @@ BASE_SIZE_BEGIN
 static void l2_trim_refill(l2 *d)
 {
     const uint64_t bytes = (uint64_t)d->nstage * d->form.seg_bytes;
-    const int e = d->vfs->preallocate(d->vfs->ctx, d->stage_file, bytes);
+    const int e = L2_DISK(d, preallocate, d->stage_file, bytes);
     if (e == ENOSPC || e == EDQUOT) { l2_stage_lost(d); }
 }
 
 /* Zero a range. After a failure no further attempt is made. The bytes do not count in any case. */
 static bool l2_trim_range(l2 *d, const l2_slot *s, size_t from, size_t end)
 {
-    if (d->no_trim || d->vfs->zero == NULL || from >= end) { return false; }
+    if (d->no_trim || d->forked || d->vfs->zero == NULL || from >= end) { return false; }
     l2_beat(d);
     const uint64_t at = (uint64_t)(s->base - d->map) + from;
-    const int e = d->vfs->zero(d->vfs->ctx, d->stage_file, at, end - from);
+    const int e = L2_DISK(d, zero, d->stage_file, at, end - from);
     d->no_trim = e != 0;
     if (e != 0 && e != EOPNOTSUPP) { l2_trim_refill(d); }
     BASE_POINT("l2.scrapped");

@@ -30,11 +30,14 @@
 #include "l2/format.h"
 #include "l2/log.h"
 
+BASE_SIZE_BEGIN
+
 /* ---- the marker ---- */
 
 static int l2_marker(l2 *d, base_vfs_bell how)
 {
-    return d->vfs->bell != NULL ? d->vfs->bell(d->vfs->ctx, d->marker_id, how) : ENOSYS;
+    if (d->forked || d->vfs->bell == NULL) { return ENOSYS; }
+    return d->vfs->bell(d->vfs->ctx, d->marker_id, how);
 }
 
 CELLAR_PRIVATE void l2_marker_name(l2 *d, const l2_stage_id *stage)
@@ -56,6 +59,8 @@ CELLAR_PRIVATE bool l2_marker_found(l2 *d)
 CELLAR_PRIVATE void l2_marker_remove(l2 *d) { (void)l2_marker(d, BASE_VFS_BELL_REMOVE); }
 
 CELLAR_PRIVATE void l2_marker_make(l2 *d) { (void)l2_marker(d, BASE_VFS_BELL_MAKE); }
+
+BASE_SIZE_END
 
 /* ---- the closed tier ---- */
 
@@ -87,6 +92,8 @@ CELLAR_PRIVATE bool l2_closed_over(l2 *d)
     if (made && !l2_is_closed(d)) { base_store_rel(&d->marker_late, 1u); }
     return false;
 }
+
+BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE bool l2_close_tier(l2 *d)
 {
@@ -135,3 +142,5 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
              "the disk answers again: the disk tier restarts empty");
 }
+
+BASE_SIZE_END

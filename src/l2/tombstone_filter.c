@@ -24,6 +24,8 @@ _Static_assert(L2_ERAS == 3, "l2_filter_has");
 #define L2_TOMBSTONE_LOCK_NS UINT64_C(1000000) /* wait before the state of the disk is checked */
 enum { L2_ERA_CLEAR, L2_ERA_USED, L2_ERA_DROPPED };
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE uint32_t l2_tombstone_locks_in(uint64_t memory_bytes)
 {
     return (uint32_t)base_clamp(base_pow2_floor(memory_bytes >> 14), 64, 1u << 20);
@@ -54,6 +56,8 @@ CELLAR_PRIVATE void l2_tombstone_locks_close(l2 *d)
     d->tombstone_locks = NULL;
     d->lines = NULL;
 }
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE SYNC_UNCHECKED bool l2_tombstone_lock_take(l2 *d, l2_tombstone_lock *g)
 {
@@ -172,6 +176,8 @@ CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
            !l2_filter_has(d, l2_h48(hash));
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- eras ---- */
 
 CELLAR_PRIVATE uint32_t l2_era_begin(l2 *d, uint64_t segseq)
@@ -235,3 +241,5 @@ CELLAR_PRIVATE bool l2_era_work(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
     return false;
 }
+
+BASE_SIZE_END

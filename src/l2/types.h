@@ -21,6 +21,7 @@
 #ifndef L2_TYPES_H
 #define L2_TYPES_H
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -109,6 +110,7 @@ typedef struct l2_trailer {
     l2_head head; /* second copy; either copy is enough */
     /* in the order of the file */
     uint32_t data_end, entries, footer_pages, tombs, controls, max_generation;
+    uint32_t hole; /* 1: recovery lost records of the segment; everything up to its end is dead */
 } l2_trailer;
 
 typedef struct l2_entry { /* one footer line */
@@ -199,6 +201,7 @@ typedef struct l2_slot {
     uint32_t last_off;        /* newest record, the distance in its footer line is not set yet */
     uint64_t synced_at;       /* value of data_syncs that permits reuse; worker only */
     bool past SYNC_GUARDED(L2_LOG); /* stored into since its pages were last zeroed */
+    bool hole;                /* recovery seals it, and has lost records of it */
     _Atomic uint32_t writers; /* reserved, incomplete records; release by the last store */
     _Atomic uint32_t pins;    /* readers of the bytes; seq_cst, paired with seg.word */
 } l2_slot;
@@ -269,6 +272,7 @@ typedef struct l2_image_row { /* an image in bloom.snap that was not opened yet 
 
 struct l2_image { /* the image that is being read */
     l2 *d;
+    base_vfs_file *file;
     l2_image_row row;
     unsigned char *buf; /* one piece; NULL: no memory */
     uint64_t done;      /* bytes copied to the caller */
@@ -365,7 +369,6 @@ struct l2 {
     l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was renamed; constant */
     bool forked;             /* shell in a child, see forked.c; the child has no other thread */
-    base_vfs gone;           /* vfs of the shell */
     _Atomic uint32_t lost;   /* 1: SUPER still names the stage; 2: one attempt failed */
     l2_seg *seg;             /* nseg rows at the base of seg_region; constant */
     base_region seg_region;
@@ -478,6 +481,9 @@ struct l2 {
     l2_counts n;
 };
 
+/* Call the disk; in a forked child return EBADF. Only an open and a close use `vfs` directly. */
+#define L2_DISK(d, op, ...) \
+    ((d)->forked ? EBADF : (d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
 #define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
 #define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
 BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }

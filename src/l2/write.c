@@ -198,17 +198,15 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
         err = L2_REFUSED;
     } else {
         const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
+        if (took != L2_TOOK) { l2_budgets_back(d, &w, r->bytes); }
         if (took == L2_IS_INVALID) {
             err = CELLAR_CONFLICT;
-            l2_budgets_back(d, &w, r->bytes);
         } else if (took == L2_IS_OLD) {
             err = L2_REFUSED;
             L2_COUNT(d, refused_stamp);
-            l2_budgets_back(d, &w, r->bytes);
         } else if (took != L2_TOOK) {
             err = CELLAR_DROPPED;
             L2_COUNT(d, dropped);
-            l2_budgets_back(d, &w, r->bytes);
             if (took == L2_IS_STALLED) { L2_COUNT(d, stalled); }
             if (took == L2_IS_CLEAN) { base_store_rel(&d->want_dirty, 1u); }
         }

@@ -30,17 +30,25 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
     return limit_key_ok(l, key, key_len) ? limit_fp(l, key, key_len) >> 1 : 0;
 }
 
+/* Test and take at a reading of the clock. */
+BASE_ALWAYS_INLINE cellar_err limit_check_now(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                              bool callers_clock, uint64_t cost,
+                                              cellar_limiter_result *out)
+{
+    cellar_err err;
+    if (l->bucket_alone && limit_quick(l, fp, now_ns, cost, out, &err)) { return err; }
+    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out,
+                    .callers_clock = callers_clock };
+    return limit_run(l, fp, now_ns, &op);
+}
+
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
-    const uint64_t now = limit_now(l);
-    cellar_err err;
-    if (l->bucket_alone && limit_quick(l, fp, now, cost, out, &err)) { return err; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out };
-    return limit_run(l, fp, now, &op);
+    return limit_check_now(l, fp, limit_now(l), false, cost, out);
 }
 
 CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key, size_t key_len,
@@ -48,11 +56,7 @@ CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key
                                               cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
-    const uint64_t fp = limit_fp(l, key, key_len);
-    cellar_err err;
-    if (l->bucket_alone && limit_quick(l, fp, now_ns, cost, out, &err)) { return err; }
-    limit_op op = { .kind = LIMIT_TAKE, .cost = cost, .result = out, .callers_clock = true };
-    return limit_run(l, fp, now_ns, &op);
+    return limit_check_now(l, limit_fp(l, key, key_len), now_ns, true, cost, out);
 }
 
 /* Check by rules of the call. `call`: the public function, for the text of a refusal. */
@@ -130,9 +134,10 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
 CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, uint64_t units)
 {
     if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
-    limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
+    limit_seen seen;
+    limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t, .seen = &seen };
     for (int tries = 0; tries < LIMIT_GIVE_TRIES; tries++) {
-        if (!limit_look(l, t->fingerprint, &op)) { return CELLAR_OK; }
+        if (!limit_look(l, t->fingerprint, &seen)) { return CELLAR_OK; }
         BASE_POINT("limit.give.clock");
         const cellar_err err = limit_run(l, t->fingerprint, limit_now(l), &op);
         if (err != CELLAR_PENDING) { return err; }

@@ -71,7 +71,7 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
         BASE_POINT("limit.chain.back");
         limit_link_back(&links[k], &ticket[k]);
     }
-    if (i > 1) { limit_count(links[i - 1].limiter, LIMIT_CHAIN_ROLLBACKS, 1); }
+    if (i > 1) { limit_count(links[i - 1].limiter, STATS_LIMITER_CHAIN_ROLLBACKS, 1); }
     return err;
 }
 

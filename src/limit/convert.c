@@ -28,11 +28,12 @@ typedef struct limit_change {
     const limit_rule *from, *to;
 } limit_change;
 
-/* Convert one value. The word is claimed, so the clock read here is later than that of every charge
- * on it: with an earlier reading, a debt that shrinks with the bucket would lose unpaid units. */
-static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uint32_t i,
-                                   limit_slot *s, uint64_t v, bool own)
+/* Convert one value. The clock is read now, later than that of every charge on the word: with an
+ * earlier reading, a debt that shrinks with the bucket would lose unpaid units. */
+static uint64_t limit_change_value(cellar_limiter *l, limit_slot *s, uint32_t i, uint64_t v,
+                                   void *ctx)
 {
+    const limit_change *c = ctx;
     limit_at at;
     if (i == l->rule_count) { return v > c->shift ? v - c->shift : 0; } /* "banned until" */
     if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { return v; }
@@ -42,46 +43,25 @@ static uint64_t limit_change_value(cellar_limiter *l, const limit_change *c, uin
     }
     const uint64_t now_ns = limit_since(c->set, limit_now(l));
     limit_at_of(l, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
-    return limit_convert(&c->from[i], own ? &c->from[i] : &c->to[i], &at, v, c->shift);
+    return limit_convert(&c->from[i], &c->to[i], &at, v, c->shift);
 }
 
-/* Convert the words of a slot and write its fp `f`. `own`: the key has a plan, and its rules do not
- * change. */
-static void limit_change_slot(cellar_limiter *l, const limit_change *c, limit_slot *s, uint64_t f,
-                              bool own)
+CELLAR_PRIVATE void limit_slot_convert(cellar_limiter *l, const _Atomic uint64_t *set,
+                                       limit_slot *s, uint64_t f, const limit_rule *from,
+                                       const limit_rule *to)
 {
-    const uint64_t first = limit_seize(s), colour = limit_next_colour(first);
-    base_store_rel(&s->fp, f);
-    for (uint32_t i = l->words; i-- > 0;) {
-        _Atomic uint64_t *word = limit_word_at(s, i);
-        const uint64_t v = (i == 0 ? first : base_load_rlx(word)) >> 2;
-        base_store_rel(word, LIMIT_BUSY);
-        base_fence_rel();
-        const uint64_t to = limit_change_value(l, c, i, s, v, own);
-        BASE_POINT("limit.change.word");
-        base_store_rel(word, limit_word(to, colour));
-    }
+    limit_change c = { set, 0, from, to };
+    limit_rewrite(l, s, f, limit_change_value, &c);
 }
 
-static bool limit_has_plan(cellar_limiter *l, uint64_t fp)
+/* Convert a slot. The rules of a key with a plan do not change. */
+static void limit_change_slot(cellar_limiter *l, limit_slot *s, void *ctx)
 {
-    limit_rule rules[LIMIT_RULES];
-    return (fp & 1) != 0 && limit_plan_of(l, fp & ~(uint64_t)1, rules);
-}
-
-static void limit_change_region(cellar_limiter *l, const limit_change *c, uint32_t region)
-    SYNC_HOLDS(LIMIT)
-{
-    for (uint32_t b = 0; b < l->region_buckets; b++) {
-        const uint32_t bucket = region * l->region_buckets + b;
-        limit_bucket_take(l, bucket);
-        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            limit_slot *s = limit_slot_at(l, bucket, way);
-            const uint64_t f = base_load_rlx(&s->fp);
-            if (f != 0) { limit_change_slot(l, c, s, f, limit_has_plan(l, f)); }
-        }
-        limit_bucket_drop(l, bucket);
-    }
+    limit_change c = *(limit_change *)ctx;
+    limit_rule plan[LIMIT_RULES];
+    const uint64_t f = base_load_rlx(&s->fp);
+    if ((f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan)) { c.to = c.from; }
+    limit_rewrite(l, s, f, limit_change_value, &c);
 }
 
 CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, const limit_rule *rules,
@@ -108,12 +88,12 @@ static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origi
     const uint64_t moved_ns = origin - base_load_rlx(&old[0]);
     const uint64_t shift = moved_ns > UINT64_MAX / LIMIT_UNITS_NS ? UINT64_MAX
                                                                   : moved_ns * LIMIT_UNITS_NS;
-    const limit_change c = { old, shift, from, to };
+    limit_change c = { old, shift, from, to };
     limit_set_write(l->set[generation & 1], origin, to, l->rule_count);
     base_store_rel(&l->state, generation << 32);
     for (uint32_t r = 0; r < l->regions; r++) {
         sync_take(LIMIT, &l->head[r].lock);
-        limit_change_region(l, &c, r);
+        limit_region_each(l, r, limit_change_slot, &c);
         BASE_POINT("limit.change.next");
         base_store_rel(&l->state, generation << 32 | (r + 1));
         sync_drop(LIMIT, &l->head[r].lock);
@@ -224,9 +204,9 @@ CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
     limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
     if (s == NULL) { return; }
     limit_lost(&l->head[p.region]);
-    const limit_change c = { limit_set_of(l, base_load_acq(&l->state), p.region), 0, from, to };
+    const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state), p.region);
     limit_bucket_take(l, bucket);
-    limit_change_slot(l, &c, s, fp | side, false);
+    limit_slot_convert(l, set, s, fp | side, from, to);
     limit_bucket_drop(l, bucket);
 }
 

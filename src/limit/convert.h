@@ -19,6 +19,10 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
 CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
                                           const cellar_rule *rules, uint32_t count,
                                           limit_rule *out);
+/* Convert a slot that is written by the origin of `set`, and write its fp `f`. */
+CELLAR_PRIVATE void limit_slot_convert(cellar_limiter *l, const _Atomic uint64_t *set,
+                                       limit_slot *s, uint64_t f, const limit_rule *from,
+                                       const limit_rule *to);
 /* Convert the slot of a key, if it has one, to other rules. `side`: its bit 0. */
 CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
                                       const limit_rule *from, const limit_rule *to)

@@ -209,8 +209,9 @@ static void limit_give(const cellar_limiter *l, limit_call *c, const limit_slot 
     uint64_t back = 0;
     bool last = true; /* the words are as the take left them */
     if (!limit_ticket_valid(l, c, s)) { return; } /* it gives nothing back */
-    bool moved = base_load_acq(&c->head->gives) != op->seen_gives;
-    for (uint32_t i = 0; i < l->rule_count; i++) { moved = moved || c->word[i] != op->seen[i]; }
+    const limit_seen *seen = op->seen;
+    bool moved = base_load_acq(&c->head->gives) != seen->gives;
+    for (uint32_t i = 0; i < l->rule_count; i++) { moved = moved || c->word[i] != seen->word[i]; }
     if (moved) {
         c->err = CELLAR_PENDING;
         return;
@@ -312,16 +313,17 @@ static void limit_ticket_write(const cellar_limiter *l, const limit_call *c, con
     t->used = 0;
 }
 
-/* Show every rule; return the number of the tightest one. */
+/* Show every rule; return the number of the tightest one. Dry-run rules come last. */
 static uint32_t limit_tightest(const cellar_limiter *l, limit_call *c, limit_slot *s)
 {
+    uint64_t least = UINT64_MAX;
     uint32_t tight = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_says *says = &c->says[i];
         limit_show_rule(l, &c->m, s, i, c->next[i], says);
-        const bool dry = limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN);
-        const bool dry_now = limit_flag(&c->m.rule[tight], CELLAR_RULE_DRY_RUN);
-        if ((dry_now && !dry) || (dry == dry_now && says->remaining < c->says[tight].remaining)) {
+        const uint64_t dry = limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN);
+        if ((dry << 63 | says->remaining) < least) { /* remaining < 2^62 */
+            least = dry << 63 | says->remaining;
             tight = i;
         }
     }
@@ -331,29 +333,29 @@ static uint32_t limit_tightest(const cellar_limiter *l, limit_call *c, limit_slo
 static void limit_result(const cellar_limiter *l, limit_call *c, limit_slot *s)
 {
     const bool denied = c->err == CELLAR_LIMITED, full = c->full_ns != 0;
-    cellar_limiter_result r = { 0, 0, 0, CELLAR_RULE_BAN, c->m.rule[0].limit, 0, c->banned_ns,
-                                c->banned_ns, c->m.now_ns };
+    cellar_limiter_result *r = c->op->result;
+    *r = (cellar_limiter_result){ 0, 0, 0, CELLAR_RULE_BAN, c->m.rule[0].limit, 0, c->banned_ns,
+                                  c->banned_ns, c->m.now_ns };
     if (!denied || full || c->denied_by < LIMIT_RULES) {
         const uint32_t tight = limit_tightest(l, c, s);
         const uint32_t by = c->denied_by < LIMIT_RULES ? c->denied_by : tight;
-        r.allowed = !denied;
-        r.would_deny = c->would_deny;
-        r.never = denied && !full && c->says[by].never;
-        r.rule = denied ? by : tight;
-        r.limit = c->m.rule[r.rule].limit;
-        r.remaining = r.never ? 0 : c->says[tight].remaining;
-        r.retry_after_ns = full ? c->full_ns : denied ? c->says[by].retry_ns : 0;
-        if (denied && c->op->kind != LIMIT_PEEK && !r.never) {
-            r.retry_after_ns = limit_max_u64(r.retry_after_ns, limit_ns_of(c->m.rule[by].ban));
+        r->allowed = !denied;
+        r->would_deny = c->would_deny;
+        r->never = denied && !full && c->says[by].never;
+        r->rule = denied ? by : tight;
+        r->limit = c->m.rule[r->rule].limit;
+        r->remaining = r->never ? 0 : c->says[tight].remaining;
+        r->retry_after_ns = full ? c->full_ns : denied ? c->says[by].retry_ns : 0;
+        if (denied && c->op->kind != LIMIT_PEEK && !r->never) {
+            r->retry_after_ns = limit_max_u64(r->retry_after_ns, limit_ns_of(c->m.rule[by].ban));
         }
-        r.reset_after_ns = c->says[tight].reset_ns;
+        r->reset_after_ns = c->says[tight].reset_ns;
         for (uint32_t i = 0; i < l->rule_count && s != NULL; i++) { /* a denial is one rule's */
             if (!limit_is_conc(c, i) && (!denied || i == by)) {
-                r.now_ns = limit_max_u64(r.now_ns, c->says[i].now_ns);
+                r->now_ns = limit_max_u64(r->now_ns, c->says[i].now_ns);
             }
         }
     }
-    *c->op->result = r;
 }
 
 CELLAR_PRIVATE void limit_tell(cellar_limiter *l, limit_call *c, limit_slot *s)
@@ -361,8 +363,8 @@ CELLAR_PRIVATE void limit_tell(cellar_limiter *l, limit_call *c, limit_slot *s)
     const limit_kind k = c->op->kind;
     if (k == LIMIT_TAKE || k == LIMIT_RESERVE || k == LIMIT_PERMIT) {
         if (c->err == CELLAR_OK) {
-            limit_count(l, LIMIT_ALLOWED, 1);
-            if (c->would_deny) { limit_count(l, LIMIT_WOULD_DENY, 1); }
+            limit_count_allowed(l);
+            if (c->would_deny) { limit_count(l, STATS_LIMITER_WOULD_DENY, 1); }
             limit_ticket_write(l, c, s);
         } else if (c->err == CELLAR_LIMITED) {
             limit_count_denial(l, c->full_ns != 0 ? 0 : c->denied_by);

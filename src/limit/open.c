@@ -185,14 +185,6 @@ static void limit_fork_child(void *ctx)
 
 /* ---- opening ---- */
 
-static bool limit_text_ok(const char *text)
-{
-    for (size_t n = 0; text[n] != '\0'; n++) {
-        if (n >= CELLAR_NAME_MAX || text[n] < ' ' || text[n] > '~') { return false; }
-    }
-    return true;
-}
-
 static cellar_err limit_open_fail(cellar_err code, const char *why)
 {
     return base_open_fail(code, 0, "cellar_limiter_open: %s", why);
@@ -211,7 +203,7 @@ static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *
                     "host.alloc and host.free must be set together", &why) ||
         base_broken((uint32_t)out->log_level > CELLAR_LOG_OFF,
                     "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(out->name != NULL && !limit_text_ok(out->name),
+        base_broken(out->name != NULL && !limit_name_ok(out->name, CELLAR_NAME_MAX),
                     "host.name must have at most 64 printable ASCII characters", &why);
     return bad ? limit_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
 }
@@ -370,7 +362,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     cellar_err err = limit_config_read(cfg, &c);
     if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx };
+    const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx, NULL };
     void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
                                sizeof(cellar_limiter) + BASE_PAD);
     if (raw == NULL) { return limit_open_fail(CELLAR_E_NOMEM, "no memory for the handle"); }

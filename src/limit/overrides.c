@@ -98,16 +98,12 @@ CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *ru
            limit_over_get(l, fp, rules, &has_plan, &until_ns) && has_plan;
 }
 
-CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                         uint64_t until_ns)
+/* Drop a record without plan and ban; return whether it was dropped. */
+static bool limit_over_settle(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_SIDE)
 {
-    sync_take(LIMIT_SIDE, &l->side);
-    limit_over *o = limit_over_find(l, fp);
-    if (o == NULL) { o = limit_over_new(l, fp, now_ns); }
-    if (o != NULL) { o->until_ns = limit_max_u64(o->until_ns, until_ns); }
-    sync_drop(LIMIT_SIDE, &l->side);
-    if (o == NULL) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
-    return o != NULL ? CELLAR_OK : CELLAR_E_LIMIT;
+    const bool none = o->plan == 0 && o->until_ns == 0;
+    if (none) { limit_over_drop(l, o); }
+    return none;
 }
 
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift)
@@ -115,8 +111,7 @@ CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
     if (o != NULL && (lift || o->until_ns <= now_ns)) { o->until_ns = 0; }
-    const bool none = o == NULL || (o->plan == 0 && o->until_ns == 0);
-    if (none && o != NULL) { limit_over_drop(l, o); }
+    const bool none = o == NULL || limit_over_settle(l, o);
     sync_drop(LIMIT_SIDE, &l->side);
     return none;
 }
@@ -128,39 +123,26 @@ static void limit_plan_leave(cellar_limiter *l, uint32_t plan) SYNC_HOLDS(LIMIT_
     l->plan[plan - 1].users--;
 }
 
-CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                          uint32_t plan)
+CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         uint32_t plan, uint64_t until_ns)
 {
-    cellar_err err = CELLAR_OK;
     sync_take(LIMIT_SIDE, &l->side);
     limit_over *o = limit_over_find(l, fp);
-    if (o == NULL && plan != 0) {
-        o = limit_over_new(l, fp, now_ns);
-        if (o == NULL) { err = CELLAR_E_LIMIT; }
-    }
+    const bool needed = until_ns != 0 || (plan != 0 && plan != LIMIT_PLAN_SAME);
+    if (o == NULL && needed) { o = limit_over_new(l, fp, now_ns); }
     if (o != NULL) {
-        limit_plan_leave(l, o->plan);
-        o->plan = plan;
-        if (plan != 0) { l->plan[plan - 1].users++; }
-        if (plan == 0 && o->until_ns == 0) { limit_over_drop(l, o); }
-    }
-    sync_drop(LIMIT_SIDE, &l->side);
-    if (err != CELLAR_OK) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
-    return err;
-}
-
-CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name)
-{
-    uint32_t found = 0;
-    sync_take(LIMIT_SIDE, &l->side);
-    for (uint32_t i = 0; i < l->plan_max && found == 0; i++) {
-        if (l->plan[i].users != 0 && strcmp(l->plan[i].name, name) == 0) {
-            found = i + 1;
-            l->plan[i].users++; /* the caller, until limit_plan_drop */
+        if (plan != LIMIT_PLAN_SAME) {
+            limit_plan_leave(l, o->plan);
+            o->plan = plan;
+            if (plan != 0) { l->plan[plan - 1].users++; }
         }
+        o->until_ns = limit_max_u64(o->until_ns, until_ns);
+        (void)limit_over_settle(l, o);
     }
     sync_drop(LIMIT_SIDE, &l->side);
-    return found;
+    if (o != NULL || !needed) { return CELLAR_OK; }
+    limit_count(l, STATS_LIMITER_OVERRIDES_FULL, 1);
+    return CELLAR_E_LIMIT;
 }
 
 CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
@@ -175,11 +157,13 @@ CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
         if (p->users == 0) {
             if (vacant == 0) { vacant = i + 1; }
         } else if (strcmp(p->name, name) == 0 &&
-                   (*name != '\0' || memcmp(p->rule, rules, bytes) == 0)) {
+                   (*name != '\0' || (rules != NULL && memcmp(p->rule, rules, bytes) == 0))) {
             found = i + 1;
         }
     }
-    if (found != 0 && *name != '\0' && memcmp(l->plan[found - 1].rule, rules, bytes) != 0) {
+    if (rules == NULL) {
+        if (found == 0) { err = CELLAR_E_NOT_FOUND; }
+    } else if (found != 0 && *name != '\0' && memcmp(l->plan[found - 1].rule, rules, bytes) != 0) {
         err = CELLAR_E_BUSY; /* keys use its rules */
         if (l->plan[found - 1].users == 1) {
             memcpy(l->plan[found - 1].rule, rules, bytes);
@@ -196,7 +180,7 @@ CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
     if (err == CELLAR_OK) { l->plan[found - 1].users++; } /* the caller, until limit_plan_drop */
     sync_drop(LIMIT_SIDE, &l->side);
     *plan = found;
-    if (err == CELLAR_E_LIMIT) { limit_count(l, LIMIT_OVERRIDES_FULL, 1); }
+    if (err == CELLAR_E_LIMIT) { limit_count(l, STATS_LIMITER_OVERRIDES_FULL, 1); }
     return err;
 }
 
@@ -214,7 +198,7 @@ CELLAR_PRIVATE void limit_side_clear_bans(cellar_limiter *l)
         limit_over *o = &l->over[i];
         if (o->fp == 0) { continue; }
         o->until_ns = 0;
-        if (o->plan == 0) { limit_over_drop(l, o); }
+        (void)limit_over_settle(l, o);
     }
     sync_drop(LIMIT_SIDE, &l->side);
 }
@@ -288,7 +272,7 @@ CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint6
         *value = limit_permit_value(limit_permits_out(*value) + 1, last);
     }
     sync_drop(LIMIT_SIDE, &l->side);
-    if (i == 0) { limit_count(l, LIMIT_PERMITS_FULL, 1); }
+    if (i == 0) { limit_count(l, STATS_LIMITER_PERMITS_FULL, 1); }
     return i != 0 ? CELLAR_OK : CELLAR_E_LIMIT;
 }
 
@@ -310,7 +294,7 @@ CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, 
     }
     sync_drop(LIMIT_SIDE, &l->side);
     *value = limit_permit_value(limit_permits_out(*value) - gone, last);
-    if (gone != 0) { limit_count(l, LIMIT_PERMITS_EXPIRED, gone); }
+    if (gone != 0) { limit_count(l, STATS_LIMITER_PERMITS_EXPIRED, gone); }
     return first_ns;
 }
 

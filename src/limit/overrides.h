@@ -12,8 +12,11 @@ CELLAR_PRIVATE bool limit_over_get(cellar_limiter *l, uint64_t fp, limit_rule *r
                                    bool *has_plan, uint64_t *until_ns);
 /* Get the rules of the plan of a key; return false if it has none. */
 CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *rules);
-CELLAR_PRIVATE cellar_err limit_over_ban(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                         uint64_t until_ns);
+/* Give a key a plan (0: none; LIMIT_PLAN_SAME) and a ban (0: no new one). Make or drop its
+ * record. */
+#define LIMIT_PLAN_SAME UINT32_MAX
+CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
+                                         uint32_t plan, uint64_t until_ns);
 /* Drop the record of a key if it has no plan and its ban is over (or `lift`). Return true if no
  * record is left. */
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
@@ -28,12 +31,8 @@ CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint
 /* List keys that have expired permits: at most `most`, out of the next `looks` records. */
 CELLAR_PRIVATE uint32_t limit_permit_stale(cellar_limiter *l, uint64_t now_ns, uint32_t looks,
                                            uint64_t *fp, uint32_t most);
-/* Give a key a plan, or none with plan 0. Make or drop its record. */
-CELLAR_PRIVATE cellar_err limit_over_plan(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
-                                          uint32_t plan);
-/* Return number + 1 of the plan with that name, 0: none. Count the caller as its user. */
-CELLAR_PRIVATE uint32_t limit_plan_named(cellar_limiter *l, const char *name);
-/* Find or make a plan: by name, or (name "") by equal rules. Count the caller as its user. */
+/* Find or make a plan: by name, or (name "") by equal rules. Rules NULL: only find it. Count the
+ * caller as its user. *plan: its number + 1. */
 CELLAR_PRIVATE cellar_err limit_plan_make(cellar_limiter *l, const char *name,
                                           const limit_rule *rules, uint32_t *plan);
 /* Remove one user of a plan. */

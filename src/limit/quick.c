@@ -80,7 +80,7 @@ CELLAR_PRIVATE bool limit_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
         }
         BASE_POINT("limit.cas");
         if (cost != 0 && !base_cas_ar(&s->word, w, limit_word(next, w))) { continue; }
-        limit_count(l, LIMIT_ALLOWED, 1);
+        limit_count_allowed(l);
         *err = CELLAR_OK;
         if (result != NULL) { limit_quick_result(&r, &at, next, 0, true, result); }
         return true;

@@ -34,61 +34,37 @@ CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns)
     return ns > CELLAR_PERIOD_MAX_NS ? LIMIT_DEBT_MAX : ns * LIMIT_UNITS_NS;
 }
 
-/* Return floor(n * num / den) for n < 2^20, num <= den < 2^62; *rest: the division left a rest. */
-static uint64_t limit_share(uint64_t n, uint64_t num, uint64_t den, bool *rest)
+/* Return a * b / c, rounded down, or up by `up`; saturating; c > 0. */
+static uint64_t limit_muldiv(uint64_t a, uint64_t b, uint64_t c, bool up)
 {
-    uint64_t q = 0, r = 0;
-    for (int bit = (int)LIMIT_COUNT_BITS - 1; bit >= 0; bit--) {
-        q <<= 1;
-        r <<= 1;
-        if (r >= den) { r -= den; q++; }
-        if ((n >> bit & 1) != 0) {
-            r += num;
-            if (r >= den) { r -= den; q++; }
+    uint64_t r = a, hi = b, q = 0;
+    base_hash_mul(&r, &hi);
+    if (hi >= c) { return UINT64_MAX; }
+    if (hi == 0) {
+        q = r / c;
+    } else {
+        const uint64_t lo = r;
+        r = hi;
+        for (int i = 63; i >= 0; i--) {
+            const bool carry = r >> 63 != 0;
+            r = r << 1 | (lo >> i & 1);
+            q <<= 1;
+            if (carry || r >= c) { r -= c; q |= 1; }
         }
     }
-    *rest = r != 0;
-    return q;
-}
-
-static uint64_t limit_share_up(uint64_t n, uint64_t num, uint64_t den)
-{
-    bool rest;
-    const uint64_t q = limit_share(n, num, den, &rest);
-    return q + rest;
-}
-
-/* Return floor(a * b / c), saturating; c > 0. */
-static uint64_t limit_muldiv(uint64_t a, uint64_t b, uint64_t c)
-{
-    uint64_t lo = a, hi = b;
-    base_hash_mul(&lo, &hi);
-    if (hi >= c) { return UINT64_MAX; }
-    uint64_t q = 0, r = hi;
-    for (int i = 63; i >= 0; i--) {
-        const bool carry = r >> 63 != 0;
-        r = r << 1 | (lo >> i & 1);
-        q <<= 1;
-        if (carry || r >= c) { r -= c; q |= 1; }
-    }
-    return q;
-}
-
-static uint64_t limit_muldiv_up(uint64_t a, uint64_t b, uint64_t c)
-{
-    const uint64_t q = limit_muldiv(a, b, c);
-    return q == UINT64_MAX ? q : q + (q * c != a * b); /* the rest is below c: wrapping tells it */
+    /* The rest is below c: wrapping tells it. */
+    return q + (up && q != UINT64_MAX && q * c != a * b);
 }
 
 /* ---- compiling ---- */
 
-static bool limit_name_ok(const char *name)
+CELLAR_PRIVATE bool limit_name_ok(const char *name, size_t most)
 {
     size_t n = 0;
     for (; name[n] != '\0'; n++) {
-        if (name[n] < ' ' || name[n] > '~' || n >= CELLAR_LIMITER_NAME_MAX) { return false; }
+        if (name[n] < ' ' || name[n] > '~' || n >= most) { return false; }
     }
-    return n > 0;
+    return true;
 }
 
 static cellar_err limit_compile_token_bucket(const cellar_rule *in, limit_rule *out,
@@ -134,7 +110,8 @@ static bool limit_rule_invalid(const cellar_rule *in, const char **why)
            base_broken(timed && in->period_ns == 0, "period_ns must be at least 1", why) ||
            base_broken(!timed && in->period_ns != 0,
                        "period_ns must be 0 for a fixed window or concurrency", why) ||
-           base_broken(in->name != NULL && !limit_name_ok(in->name),
+           base_broken(in->name != NULL && (*in->name == '\0' ||
+                                           !limit_name_ok(in->name, CELLAR_LIMITER_NAME_MAX)),
                        "name must have 1..63 printable ASCII characters", why) ||
            base_broken(fixed != (in->calendar != 0) || in->calendar > CELLAR_PER_MONTH,
                        "calendar must be 1..5 for a fixed window, else 0", why);
@@ -174,72 +151,85 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
     return CELLAR_OK;
 }
 
+BASE_SIZE_END
+
 /* ---- sliding and fixed windows: the value at this moment ---- */
 
-typedef struct limit_counts {
+typedef struct limit_counts { /* a fixed window has no previous one, and is named by its start */
     uint64_t window, previous, current;
-    uint64_t into; /* ns into the window */
+    uint64_t into;  /* sliding window: ns into the window */
+    uint64_t ahead; /* ns from the reading to the start of the stored window, if that is later */
+    bool sliding;
 } limit_counts;
+
+static uint64_t limit_counts_max(const limit_counts *c)
+{
+    return c->sliding ? LIMIT_COUNT_MAX : LIMIT_FIXED_MAX;
+}
+
+/* Split a value. */
+static void limit_counts_of(const limit_rule *r, uint64_t v, limit_counts *c)
+{
+    c->sliding = limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW;
+    c->window = v >> (c->sliding ? 2 * LIMIT_COUNT_BITS : LIMIT_FIXED_BITS);
+    c->previous = c->sliding ? v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX : 0;
+    c->current = v & limit_counts_max(c);
+}
 
 static void limit_counts_at(const limit_rule *r, const limit_at *at, uint64_t v, limit_counts *c)
 {
-    const uint64_t n = at->ns / r->step;
-    const uint64_t stored = v >> (2 * LIMIT_COUNT_BITS);
+    limit_counts_of(r, v, c);
+    c->into = c->ahead = 0;
+    if (!c->sliding) {
+        const uint64_t start_ns = c->window * CELLAR_MINUTE_NS, wall_ns = at->end_ns - at->left_ns;
+        if (c->window < at->start) {
+            c->window = at->start;
+            c->current = 0;
+        } else if (c->window > at->start && start_ns > wall_ns) {
+            c->ahead = start_ns - wall_ns; /* the wall clock was set back */
+        }
+        return;
+    }
+    const uint64_t n = at->ns / r->step, passed = (n - c->window) & LIMIT_WIN_MASK;
+    if (v != 0 && passed >> (LIMIT_WIN_BITS - 1) != 0) { /* older: the start of the stored window */
+        c->ahead = (n + ((0 - passed) & LIMIT_WIN_MASK)) * r->step - at->ns;
+        return;
+    }
     c->window = n & LIMIT_WIN_MASK;
     c->into = at->ns - n * r->step;
-    c->previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX;
-    c->current = v & LIMIT_COUNT_MAX;
-    const uint64_t passed = (c->window - stored) & LIMIT_WIN_MASK;
     if (passed == 0 || v == 0) { return; } /* a window with counts of 0 is the newest one */
-    if (passed == 1) {
-        c->previous = c->current;
-        c->current = 0;
-    } else if (passed < (uint64_t)1 << (LIMIT_WIN_BITS - 1)) {
-        c->previous = c->current = 0;
-    } else { /* an older reading: the start of the stored window */
-        c->window = stored;
-        c->into = 0;
-    }
+    c->previous = passed == 1 ? c->current : 0;
+    c->current = 0;
 }
 
 static uint64_t limit_counts_value(const limit_counts *c)
 {
-    return c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS | c->current;
-}
-
-/* Return ns from the reading to the start of the stored window, 0 if that is not later. */
-static uint64_t limit_counts_ahead(const limit_rule *r, const limit_at *at, const limit_counts *c)
-{
-    const uint64_t n = at->ns / r->step;
-    const uint64_t ahead = (c->window - n) & LIMIT_WIN_MASK;
-    return ahead == 0 ? 0 : (n + ahead) * r->step - at->ns;
+    return c->sliding ? c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS |
+                            c->current
+                      : c->window << LIMIT_FIXED_BITS | c->current;
 }
 
 static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
 {
-    return c->current + limit_share_up(c->previous, r->step - c->into, r->step);
+    return c->previous == 0 ? c->current
+           : c->current + limit_muldiv(c->previous, r->step - c->into, r->step, true);
 }
 
-/* Return the age of a window, ns, at which a count of the previous one has decayed to `room`;
- * room < count. */
+/* Return the age of a window, ns, at which a count of the previous one has decayed to `room`; 0:
+ * immediately. */
 static uint64_t limit_decay_ns(const limit_rule *r, uint64_t count, uint64_t room)
 {
-    bool rest;
     /* ceil(count * (W - e) / W) <= room  <=>  W - e <= room * W / count. W < 2^55, room < 2^20. */
-    uint64_t q = r->step / count * room;
-    q += limit_share(room, r->step % count, count, &rest);
-    return r->step - q;
+    return count > room ? r->step - limit_muldiv(r->step, room, count, false) : 0;
 }
 
 static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, uint64_t cost)
 {
     if (c->current + cost <= r->limit) {
-        const uint64_t room = r->limit - c->current - cost;
-        const uint64_t e = c->previous > room ? limit_decay_ns(r, c->previous, room) : 0;
+        const uint64_t e = limit_decay_ns(r, c->previous, r->limit - c->current - cost);
         return e > c->into ? e - c->into : 0;
     }
-    const uint64_t room = r->limit - cost;
-    return r->step - c->into + (c->current > room ? limit_decay_ns(r, c->current, room) : 0);
+    return r->step - c->into + limit_decay_ns(r, c->current, r->limit - cost);
 }
 
 /* Move the counts to the present window of the other clock, or to the next one if the present one
@@ -259,22 +249,8 @@ CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at
 {
     limit_counts c;
     limit_counts_at(r, at, v, &c);
-    return c.window << (2 * LIMIT_COUNT_BITS);
-}
-
-/* Return the count of the present period. */
-static uint64_t limit_fixed_at(const limit_at *at, uint64_t v, uint64_t *start)
-{
-    const uint64_t stored = v >> LIMIT_FIXED_BITS;
-    *start = limit_max_u64(stored, at->start);
-    return stored >= at->start ? v & LIMIT_FIXED_MAX : 0;
-}
-
-/* Return ns from the reading to `start`, 0 if that is not later: the wall clock was set back. */
-static uint64_t limit_fixed_ahead(const limit_at *at, uint64_t start)
-{
-    const uint64_t start_ns = start * CELLAR_MINUTE_NS, wall_ns = at->end_ns - at->left_ns;
-    return start > at->start && start_ns > wall_ns ? start_ns - wall_ns : 0;
+    c.previous = c.current = 0;
+    return limit_counts_value(&c);
 }
 
 /* ---- decisions ---- */
@@ -300,27 +276,16 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
         } else if (cost != 0) {
             out->next = t + cost * r->step;
         }
-    } else if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
+    } else {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
-        const uint64_t ahead_ns = limit_counts_ahead(r, at, &c);
-        out->now_ns = at->ns + ahead_ns;
+        out->now_ns = at->ns + c.ahead;
         out->deny = limit_counts_used(r, &c) + cost > r->limit;
         if (out->deny) {
-            out->retry_ns = ahead_ns + limit_counts_retry(r, &c, cost);
+            out->retry_ns = c.sliding ? c.ahead + limit_counts_retry(r, &c, cost) : at->left_ns;
         } else if (cost != 0) {
             c.current += cost;
             out->next = limit_counts_value(&c);
-        }
-    } else {
-        uint64_t start;
-        const uint64_t count = limit_fixed_at(at, v, &start);
-        out->now_ns = at->ns + limit_fixed_ahead(at, start);
-        out->deny = count + cost > r->limit;
-        if (out->deny) {
-            out->retry_ns = at->left_ns;
-        } else if (cost != 0) {
-            out->next = start << LIMIT_FIXED_BITS | (count + cost);
         }
     }
 }
@@ -332,22 +297,18 @@ CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t
         const uint64_t debt = v > at->u ? v - at->u : 0;
         out->remaining = r->step != 0 && debt < r->reach ? (r->reach - debt) / r->step : 0;
         out->reset_ns = limit_ns_of(debt);
-    } else if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
+    } else {
         limit_counts c;
         limit_counts_at(r, at, v, &c);
         const uint64_t used = limit_counts_used(r, &c);
         out->remaining = used < r->limit ? r->limit - used : 0;
-        out->reset_ns = c.current > 0    ? 2 * r->step - c.into
-                        : c.previous > 0 ? r->step - c.into : 0;
-        if (out->reset_ns != 0) { out->reset_ns += limit_counts_ahead(r, at, &c); }
-    } else {
-        uint64_t start;
-        const uint64_t count = limit_fixed_at(at, v, &start);
-        out->remaining = count < r->limit ? r->limit - count : 0;
-        out->reset_ns = count > 0 ? at->left_ns : 0;
+        out->reset_ns = c.current + c.previous == 0 ? 0 : !c.sliding ? at->left_ns
+                        : (c.current > 0 ? 2 : 1) * r->step - c.into + c.ahead;
     }
     if (r->limit == 0) { out->remaining = 0; }
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- changes without a decision ---- */
 
@@ -360,17 +321,10 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
         if (r->step != 0 && cost > LIMIT_DEBT_MAX / r->step) { return limit_max_u64(t, most); }
         return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
     }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        limit_counts c;
-        limit_counts_at(r, at, v, &c);
-        c.current = limit_min_u64(c.current + limit_min_u64(cost, LIMIT_COUNT_MAX),
-                                  LIMIT_COUNT_MAX);
-        return limit_counts_value(&c);
-    }
-    uint64_t start;
-    const uint64_t count = limit_fixed_at(at, v, &start);
-    return start << LIMIT_FIXED_BITS |
-           limit_min_u64(count + limit_min_u64(cost, LIMIT_FIXED_MAX), LIMIT_FIXED_MAX);
+    limit_counts c;
+    limit_counts_at(r, at, v, &c);
+    c.current = c.current + limit_min_u64(cost, limit_counts_max(&c) - c.current);
+    return limit_counts_value(&c);
 }
 
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
@@ -383,17 +337,12 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
         if (r->step == 0) { return v; }
         return cost > debt / r->step ? at->u : v - cost * r->step;
     }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        limit_counts c;
-        limit_counts_at(r, at, v, &c);
-        const uint64_t from_current = limit_min_u64(cost, c.current);
-        c.current -= from_current;
-        c.previous -= limit_min_u64(cost - from_current, c.previous);
-        return limit_counts_value(&c);
-    }
-    uint64_t start;
-    const uint64_t count = limit_fixed_at(at, v, &start);
-    return start << LIMIT_FIXED_BITS | (count - limit_min_u64(cost, count));
+    limit_counts c;
+    limit_counts_at(r, at, v, &c);
+    const uint64_t from_current = limit_min_u64(cost, c.current);
+    c.current -= from_current;
+    c.previous -= limit_min_u64(cost - from_current, c.previous);
+    return limit_counts_value(&c);
 }
 
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
@@ -402,7 +351,7 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
     if (then == 0) { return v; } /* a dry run that was denied was not charged */
     if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         /* The history without the take differs by no more than this now. */
-        const uint64_t back = limit_muldiv_up(given, r->step, LIMIT_PARTS);
+        const uint64_t back = limit_muldiv(given, r->step, LIMIT_PARTS, true);
         const uint64_t end = limit_min_u64(then > back ? then - back : 0, v);
         const uint64_t left = end > at->u ? end - at->u : 0;
         uint64_t give = r->step != 0 && units > LIMIT_DEBT_MAX / r->step ? LIMIT_DEBT_MAX
@@ -410,18 +359,13 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
         give = limit_min_u64(give, left);
         return v > give ? v - give : 0;
     }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        const uint64_t took = then >> (2 * LIMIT_COUNT_BITS), now = v >> (2 * LIMIT_COUNT_BITS);
-        uint64_t previous = v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX, current = v & LIMIT_COUNT_MAX;
-        if (now == took) {
-            current -= limit_min_u64(units, current);
-        } else if (((now - took) & LIMIT_WIN_MASK) == 1) {
-            previous -= limit_min_u64(units, previous);
-        }
-        return now << (2 * LIMIT_COUNT_BITS) | previous << LIMIT_COUNT_BITS | current;
-    }
-    if (v >> LIMIT_FIXED_BITS != then >> LIMIT_FIXED_BITS) { return v; }
-    return v - limit_min_u64(units, v & LIMIT_FIXED_MAX);
+    limit_counts c, took;
+    limit_counts_of(r, v, &c);
+    limit_counts_of(r, then, &took);
+    uint64_t *count = c.window == took.window ? &c.current : &c.previous;
+    if (count == &c.previous && ((c.window - took.window) & LIMIT_WIN_MASK) != 1) { return v; }
+    *count -= limit_min_u64(units, *count);
+    return limit_counts_value(&c);
 }
 
 CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64_t next)
@@ -429,7 +373,7 @@ CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64
     if (limit_algo(r) != CELLAR_RULE_TOKEN_BUCKET || r->step == 0 || next >= v) { return 0; }
     const uint64_t units = (v - next) / r->step;
     return limit_min_u64(units, UINT64_MAX / LIMIT_PARTS / 4) * LIMIT_PARTS +
-           limit_muldiv_up((v - next) % r->step, LIMIT_PARTS, r->step);
+           limit_muldiv((v - next) % r->step, LIMIT_PARTS, r->step, true);
 }
 
 CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
@@ -454,42 +398,32 @@ CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at,
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v)
 {
     if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) { return v > at->u ? v - at->u : 0; }
-    if (limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW) {
-        limit_counts c;
-        limit_counts_at(r, at, v, &c);
-        return limit_counts_used(r, &c) << LIMIT_COUNT_BITS | c.current;
-    }
-    uint64_t start;
-    const uint64_t count = limit_fixed_at(at, v, &start);
-    return count == 0 ? 0 : start << LIMIT_FIXED_BITS | count;
+    limit_counts c;
+    limit_counts_at(r, at, v, &c);
+    const uint64_t used = limit_counts_used(r, &c);
+    return c.sliding ? used << LIMIT_COUNT_BITS | c.current
+                     : used == 0 ? 0 : c.window << LIMIT_FIXED_BITS | used;
 }
 
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift)
 {
-    /* A limit of 0 has no shares: the used units stay until a rule has another limit. */
-    const bool same = from->limit == to->limit;
     if (limit_algo(from) == CELLAR_RULE_TOKEN_BUCKET) {
         uint64_t debt = v > at->u ? v - at->u : 0;
         if (from->reach != to->reach && from->reach != 0 && debt != 0) {
-            debt = limit_min_u64(limit_muldiv_up(debt, to->reach, from->reach), LIMIT_DEBT_MAX);
+            debt = limit_min_u64(limit_muldiv(debt, to->reach, from->reach, true), LIMIT_DEBT_MAX);
         }
         const uint64_t tat = debt != 0 ? at->u + debt : v;
         return tat > shift ? tat - shift : 0;
     }
-    if (limit_algo(from) == CELLAR_RULE_SLIDING_WINDOW) {
-        if (same || from->limit == 0 || to->limit == 0) { return v; }
-        limit_counts c;
-        limit_counts_at(from, at, v, &c);
-        c.previous = limit_min_u64(limit_muldiv_up(c.previous, to->limit, from->limit),
-                                   LIMIT_COUNT_MAX);
-        c.current = limit_min_u64(limit_muldiv_up(c.current, to->limit, from->limit),
-                                  LIMIT_COUNT_MAX);
-        return limit_counts_value(&c);
-    }
-    if (same || from->limit == 0 || to->limit == 0) { return v; }
-    const uint64_t count = limit_muldiv_up(v & LIMIT_FIXED_MAX, to->limit, from->limit);
-    return v - (v & LIMIT_FIXED_MAX) + limit_min_u64(count, LIMIT_FIXED_MAX);
+    /* A limit of 0 has no shares: the used units stay until a rule has another limit. */
+    if (from->limit == to->limit || from->limit == 0 || to->limit == 0) { return v; }
+    limit_counts c;
+    limit_counts_at(from, at, v, &c);
+    const uint64_t most = limit_counts_max(&c);
+    c.previous = limit_min_u64(limit_muldiv(c.previous, to->limit, from->limit, true), most);
+    c.current = limit_min_u64(limit_muldiv(c.current, to->limit, from->limit, true), most);
+    return limit_counts_value(&c);
 }
 
 BASE_SIZE_END

@@ -22,6 +22,8 @@ BASE_INLINE uint64_t limit_ns_of(uint64_t units)
 CELLAR_PRIVATE uint64_t limit_units_of(uint64_t ns);
 BASE_INLINE uint64_t limit_permits_out(uint64_t value) { return value >> 32; }
 
+/* Tell whether a name is printable ASCII of at most `most` bytes. */
+CELLAR_PRIVATE bool limit_name_ok(const char *name, size_t most);
 /* Check and compile a rule. A refusal sets *why to the broken rule and its remedy. */
 CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, limit_rule *out,
                                         const char **why);

@@ -148,6 +148,8 @@ static bool limit_bucket_run(cellar_limiter *l, limit_call *c, limit_slot *s, ui
     return done;
 }
 
+BASE_SIZE_BEGIN
+
 /* ---- a new key ---- */
 
 /* Compute the operation for a new key. Tell whether that needs a slot; a denied key needs none. */
@@ -188,9 +190,9 @@ static void limit_full(cellar_limiter *l, limit_call *c, const limit_moment *m, 
     if (k == LIMIT_CHARGE || k == LIMIT_BAN || k == LIMIT_PERMIT) {
         c->err = CELLAR_E_LIMIT;
     } else if (l->overflow == CELLAR_OVERFLOW_ALLOW_NEW) {
-        limit_count(l, LIMIT_OVERFLOW_ALLOWED, 1);
+        limit_count(l, STATS_LIMITER_OVERFLOW_ALLOWED, 1);
     } else {
-        limit_count(l, LIMIT_OVERFLOW_DENIED, 1);
+        limit_count(l, STATS_LIMITER_OVERFLOW_DENIED, 1);
         c->err = CELLAR_LIMITED;
         c->full_ns = 1;
         for (uint32_t i = 0; least != NULL && i < l->rule_count; i++) {
@@ -252,6 +254,8 @@ static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
     limit_both_drop(l, &c->place);
 }
 
+BASE_SIZE_END
+
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
     limit_call c;
@@ -285,16 +289,20 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     return c.err;
 }
 
-CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, limit_op *op)
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, limit_seen *out)
 {
     limit_place p;
     uint64_t f;
     uint32_t bucket;
     limit_place_of(l, fp, &p);
-    op->seen_gives = base_load_acq(&l->head[p.region].gives);
+    out->gives = base_load_acq(&l->head[p.region].gives);
     limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
     for (uint32_t i = 0; s != NULL && i < l->rule_count; i++) {
-        op->seen[i] = base_load_acq(limit_word_at(s, i));
+        out->word[i] = base_load_acq(limit_word_at(s, i));
     }
     return s != NULL;
 }
+
+BASE_SIZE_END

@@ -17,6 +17,8 @@
  * SEE ALSO   README.md in this folder: proof, fill figures, rejected designs. */
 #include "limit/slots.h"
 
+#include "limit/calendar.h"
+
 #define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
 
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
@@ -41,7 +43,10 @@ static bool limit_claim(limit_slot *s, uint64_t word)
     return base_cas_ar(&s->word, word, LIMIT_BUSY);
 }
 
-CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s)
+BASE_SIZE_BEGIN
+
+/* Make the first word of a slot BUSY; return its former value. */
+static uint64_t limit_seize(limit_slot *s)
 {
     uint64_t w;
     do {
@@ -50,6 +55,58 @@ CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s)
     } while (!base_cas_ar(&s->word, w, LIMIT_BUSY));
     return w;
 }
+
+CELLAR_PRIVATE void limit_rewrite(cellar_limiter *l, limit_slot *s, uint64_t f, limit_word_fn fn,
+                                  void *ctx)
+{
+    const uint64_t first = limit_seize(s), colour = limit_next_colour(first);
+    BASE_POINT("limit.rewrite.fp");
+    base_store_rel(&s->fp, f);
+    for (uint32_t i = l->words; i-- > 0;) {
+        _Atomic uint64_t *word = limit_word_at(s, i);
+        const uint64_t v = (i == 0 ? first : base_load_rlx(word)) >> 2;
+        base_store_rel(word, LIMIT_BUSY);
+        base_fence_rel();
+        const uint64_t to = fn(l, s, i, v, ctx);
+        BASE_POINT("limit.rewrite.word");
+        base_store_rel(word, limit_word(to, colour));
+    }
+}
+
+CELLAR_PRIVATE void limit_region_each(cellar_limiter *l, uint32_t region,
+                                      void (*fn)(cellar_limiter *l, limit_slot *s, void *ctx),
+                                      void *ctx)
+{
+    for (uint32_t b = 0; b < l->region_buckets; b++) {
+        const uint32_t bucket = region * l->region_buckets + b;
+        limit_slot *s = limit_slot_at(l, bucket, 0);
+        limit_bucket_take(l, bucket);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++, s = limit_slot_next(l, s)) {
+            if (base_load_rlx(&s->fp) != 0) { fn(l, s, ctx); }
+        }
+        limit_bucket_drop(l, bucket);
+    }
+}
+
+CELLAR_PRIVATE const _Atomic uint64_t *limit_bucket_open(cellar_limiter *l, uint32_t bucket,
+                                                         const limit_rule *own, uint64_t now_ns,
+                                                         limit_moment *m)
+{
+    const uint32_t region = bucket / l->region_buckets;
+    sync_take(LIMIT, &l->head[region].lock);
+    limit_bucket_take(l, bucket);
+    const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state), region);
+    limit_moment_of(l, set, own, now_ns, m);
+    return set;
+}
+
+CELLAR_PRIVATE void limit_bucket_close(cellar_limiter *l, uint32_t bucket)
+{
+    limit_bucket_drop(l, bucket);
+    sync_drop(LIMIT, &l->head[bucket / l->region_buckets].lock);
+}
+
+BASE_SIZE_END
 
 CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, uint64_t f,
                                uint64_t first, limit_slot *from)
@@ -70,6 +127,8 @@ CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, ui
     BASE_POINT("limit.fill.word");
     base_store_rel(&s->word, limit_word(first, colour));
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- the loss of evicting a key ---- */
 
@@ -120,10 +179,10 @@ BASE_NOINLINE static uint64_t limit_fullest(const cellar_limiter *l, const limit
     return most;
 }
 
-/* Return the loss of evicting the key of a slot with the first word `w`. 0: no loss; UINT64_MAX:
- * never evict. */
-static uint64_t limit_loss(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
-                           uint64_t w)
+BASE_SIZE_END
+
+CELLAR_PRIVATE uint64_t limit_loss(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                                   uint64_t w)
 {
     if (base_load_acq(&s->fp) == 0) { return 0; }
     return l->multi ? limit_fullest(l, m, s) : limit_debt(&m->rule[0], &m->at[0], w >> 2);
@@ -149,10 +208,11 @@ static uint32_t limit_vacancy(const cellar_limiter *l, uint32_t bucket, const li
 }
 
 /* Count the key that the new tenant of a claimed slot replaces. */
-static void limit_forgot(limit_head *h, const limit_slot *s, const limit_moment *m)
+static void limit_forgot(cellar_limiter *l, limit_head *h, const limit_slot *s,
+                         const limit_moment *m)
 {
     if (base_load_rlx(&s->fp) == 0) { return; }
-    base_store_rlx(&h->dead_replaced, base_load_rlx(&h->dead_replaced) + 1);
+    limit_count(l, STATS_LIMITER_DEAD_REPLACED, 1);
     h->high_water = limit_max_u64(h->high_water, m->now_ns);
 }
 
@@ -199,9 +259,9 @@ static bool limit_carry(cellar_limiter *l, const limit_place *p, const limit_mom
         }
     }
     if (moved) {
-        limit_forgot(h, to.slot, m);
+        limit_forgot(l, h, to.slot, m);
         limit_fill(l, &to, f, out->word >> 2, from);
-        base_store_rlx(&h->moved, base_load_rlx(&h->moved) + 1);
+        limit_count(l, STATS_LIMITER_MOVED, 1);
     }
     limit_third_drop(l, other);
     return moved;
@@ -270,7 +330,7 @@ CELLAR_PRIVATE bool limit_room_find(cellar_limiter *l, const limit_place *p, con
         if (in_a + in_b != 0) {
             if (in_b > in_a) { *out = b; }
             if (!limit_claim(out->slot, out->word)) { continue; }
-            limit_forgot(h, out->slot, m);
+            limit_forgot(l, h, out->slot, m);
             return true;
         }
         if (limit_move(l, p, m, out)) { return true; }
@@ -278,7 +338,7 @@ CELLAR_PRIVATE bool limit_room_find(cellar_limiter *l, const limit_place *p, con
         limit_least(l, p, m, most, out);
         if (out->slot == NULL || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS) { return false; }
         if (!limit_claim(out->slot, out->word)) { continue; } /* another call charged it */
-        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+        limit_count(l, STATS_LIMITER_LIVE_EVICTED, 1);
         limit_lost(h);
         return true;
     }
@@ -298,6 +358,8 @@ CELLAR_PRIVATE void limit_both_drop(cellar_limiter *l, const limit_place *p)
     if (p->bucket[0] != p->bucket[1]) { limit_bucket_drop(l, p->bucket[1]); }
 }
 
+BASE_SIZE_BEGIN
+
 CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit_moment *m)
 {
     limit_place p;
@@ -312,8 +374,10 @@ CELLAR_PRIVATE void limit_seat(cellar_limiter *l, limit_slot *image, const limit
     if (limit_room_find(l, &p, m, loss, &room)) {
         limit_fill(l, &room, fp, word >> 2, image);
     } else {
-        base_store_rlx(&h->live_evicted, base_load_rlx(&h->live_evicted) + 1);
+        limit_count(l, STATS_LIMITER_LIVE_EVICTED, 1);
     }
     limit_both_drop(l, &p);
     sync_drop(LIMIT, &h->lock);
 }
+
+BASE_SIZE_END

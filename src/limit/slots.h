@@ -13,8 +13,8 @@ BASE_INLINE limit_slot *limit_find(const cellar_limiter *l, const limit_place *p
 {
     for (uint32_t b = 0; b < 2; b++) {
         *bucket = p->bucket[b];
-        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            limit_slot *s = limit_slot_at(l, *bucket, way);
+        limit_slot *s = limit_slot_at(l, *bucket, 0);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++, s = limit_slot_next(l, s)) {
             *f = base_load_acq(&s->fp);
             if ((*f ^ fp) <= 1) { return s; }
         }
@@ -31,9 +31,27 @@ typedef struct limit_room {
 /* Compute remaining and reset of rule `i` for its value `v`. `s`: the slot, for logs. */
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
                                     uint32_t i, uint64_t v, limit_says *out);
-/* Make the first word of a slot BUSY while other calls charge it; return its former value. Caller
- * holds the region lock and, if `multi`, the bucket lock. */
-CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s);
+/* Compute the new value of word `i`, which was `v`. The word is BUSY, so no call charges it. */
+typedef uint64_t (*limit_word_fn)(cellar_limiter *l, limit_slot *s, uint32_t i, uint64_t v,
+                                  void *ctx);
+/* Rewrite all words of a slot, and its fp to `f`, while other calls charge it. Caller holds the
+ * region lock and, if `multi`, the bucket lock. */
+CELLAR_PRIVATE void limit_rewrite(cellar_limiter *l, limit_slot *s, uint64_t f, limit_word_fn fn,
+                                  void *ctx);
+/* Call `fn` for each key of a region, under the lock of its bucket. */
+CELLAR_PRIVATE void limit_region_each(cellar_limiter *l, uint32_t region,
+                                      void (*fn)(cellar_limiter *l, limit_slot *s, void *ctx),
+                                      void *ctx) SYNC_HOLDS(LIMIT);
+/* Take the locks under which the words of a bucket stay, and load its rules, or those of `own`, at
+ * a reading of the clock. Return the present set of the rules. */
+CELLAR_PRIVATE const _Atomic uint64_t *limit_bucket_open(cellar_limiter *l, uint32_t bucket,
+                                                         const limit_rule *own, uint64_t now_ns,
+                                                         limit_moment *m) SYNC_UNCHECKED;
+CELLAR_PRIVATE void limit_bucket_close(cellar_limiter *l, uint32_t bucket) SYNC_UNCHECKED;
+/* Return the loss of evicting the key of a slot with the first word `w`. 0: no loss; UINT64_MAX:
+ * never evict. */
+CELLAR_PRIVATE uint64_t limit_loss(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
+                                   uint64_t w);
 /* Write a claimed slot: the fp `f`, the first value, and the other words of `from` (NULL: 0). */
 CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, uint64_t f,
                                uint64_t first, limit_slot *from);

@@ -75,10 +75,7 @@ _Static_assert(sizeof(limit_image) == 88, "as FORMAT says");
 _Static_assert(sizeof(limit_rule) == 48, "as FORMAT says");
 
 /* Room for the slots of one bucket, behind the struct. */
-static _Atomic uint64_t *limit_copy(limit_persist *p)
-{
-    return (_Atomic uint64_t *)(void *)(p + 1);
-}
+static limit_slot *limit_copy(limit_persist *p) { return (limit_slot *)(void *)(p + 1); }
 
 static void limit_sum_block(limit_persist *p, const unsigned char *bytes, size_t n)
 {
@@ -156,75 +153,39 @@ static void limit_put_key(cellar_limiter *l, limit_persist *p, limit_slot *s, ui
     }
 }
 
-/* Convert the words of a key with the rules `from` to shares of those of `m`. */
-static void limit_put_as(cellar_limiter *l, const limit_rule *from, const limit_moment *m,
-                         limit_slot *s)
+/* Copy a bucket. Convert its words to shares of `rules`; *m: these at the reading `now_ns`. */
+static void limit_copy_bucket(cellar_limiter *l, limit_slot *copy, uint32_t bucket,
+                              const limit_rule *rules, uint64_t now_ns, limit_moment *m)
 {
-    limit_at at;
-    for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG ||
-            l->algorithm[i] == CELLAR_RULE_CONCURRENCY) {
-            continue;
-        }
-        _Atomic uint64_t *word = limit_word_at(s, i);
-        const uint64_t w = base_load_rlx(word);
-        limit_at_of(l, &from[i], m->now_ns, m->units, &at);
-        const uint64_t v = limit_convert(&from[i], &m->rule[i], &at, w >> 2, 0);
-        base_store_rlx(word, limit_word(v, w));
+    limit_rule here[LIMIT_RULES], plan[LIMIT_RULES];
+    _Atomic uint64_t *to = (_Atomic uint64_t *)(void *)copy;
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)(void *)limit_slot_at(l, bucket, 0);
+    const _Atomic uint64_t *set = limit_bucket_open(l, bucket, rules, now_ns, m);
+    limit_rules_load(l, set, here);
+    const bool same = memcmp(here, rules, l->rule_count * sizeof *rules) == 0;
+    for (uint32_t i = 0; i < LIMIT_WAYS * (l->slot_bytes / 8); i++) {
+        base_store_rlx(&to[i], base_load_rlx(&from[i]));
     }
-}
-
-/* Tell whether a slot has debt. */
-static bool limit_worth(cellar_limiter *l, const limit_moment *m, limit_slot *s)
-{
-    for (uint32_t i = 0; i < l->words; i++) {
-        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
-        if (i == l->rule_count) { return v > m->units; } /* "banned until" */
-        if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
-        if (l->algorithm[i] == CELLAR_RULE_SLIDING_LOG) {
-            if (limit_ring_count(v) != 0 && limit_ring_newest(limit_ring_of(l, s, i), v) +
-                                                limit_window_of(l, &m->rule[i], i) > m->units) {
-                return true;
-            }
-        } else if (limit_debt(&m->rule[i], &m->at[i], v) != 0) {
-            return true;
-        }
+    for (uint32_t way = 0; way < LIMIT_WAYS; way++, copy = limit_slot_next(l, copy)) {
+        const uint64_t f = base_load_rlx(&copy->fp);
+        const bool own = (f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan);
+        if (f == 0 || (same && !own)) { continue; }
+        limit_slot_convert(l, set, copy, f, own ? plan : here, rules);
     }
-    return false;
+    limit_bucket_close(l, bucket);
 }
 
 /* Write all keys; return their number. */
 static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_rule *rules,
                               uint64_t now_ns)
 {
-    const size_t words = l->slot_bytes / sizeof(uint64_t);
-    _Atomic uint64_t *copy = limit_copy(p);
     uint64_t count = 0;
     for (uint32_t b = 0; b < l->regions * l->region_buckets && !p->failed; b++) {
         limit_moment m;
-        limit_rule here[LIMIT_RULES];
-        limit_head *h = &l->head[b / l->region_buckets];
-        const _Atomic uint64_t *from = (const _Atomic uint64_t *)(void *)limit_slot_at(l, b, 0);
-        sync_take(LIMIT, &h->lock);
-        limit_bucket_take(l, b);
-        const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state),
-                                                   b / l->region_buckets);
-        limit_rules_load(l, set, here);
-        limit_moment_of(l, set, rules, now_ns, &m);
-        for (size_t i = 0; i < LIMIT_WAYS * words; i++) {
-            base_store_rlx(&copy[i], base_load_rlx(&from[i]));
-        }
-        limit_bucket_drop(l, b);
-        sync_drop(LIMIT, &h->lock);
-        const bool same = memcmp(here, rules, l->rule_count * sizeof *rules) == 0;
-        for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            limit_slot *s = (limit_slot *)(void *)(copy + way * words);
-            limit_rule plan[LIMIT_RULES];
-            const uint64_t f = base_load_rlx(&s->fp);
-            if (f == 0) { continue; }
-            const bool own = (f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan);
-            if (own || !same) { limit_put_as(l, own ? plan : here, &m, s); }
-            if (!limit_worth(l, &m, s)) { continue; }
+        limit_slot *s = limit_copy(p);
+        limit_copy_bucket(l, s, b, rules, now_ns, &m);
+        for (uint32_t way = 0; way < LIMIT_WAYS; way++, s = limit_slot_next(l, s)) {
+            if (limit_loss(l, &m, s, base_load_rlx(&s->word)) == 0) { continue; }
             limit_put_key(l, p, s, m.units);
             count++;
         }
@@ -539,7 +500,7 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
     for (;;) {
         if (!limit_get_u64(p, &fp)) { return false; }
         if (fp == 0) { break; }
-        if (!limit_back_key(l, p, &b, fp, (limit_slot *)(void *)limit_copy(p))) { return false; }
+        if (!limit_back_key(l, p, &b, fp, limit_copy(p))) { return false; }
         count++;
     }
     if (!limit_get_u64(p, &want) || want != count) { return false; }
@@ -552,16 +513,11 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
 static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
-    for (uint32_t r = 0; r < l->regions; r++) {
-        limit_head *h = &l->head[r];
-        base_store_rlx(&h->live_evicted, (uint64_t)0);
-        base_store_rlx(&h->dead_replaced, (uint64_t)0);
-        base_store_rlx(&h->moved, (uint64_t)0);
-    }
+    memset(l->row, 0, l->rows * sizeof *l->row);
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
     memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
-    limit_count(l, LIMIT_SNAPSHOT_REFUSED, 1);
+    limit_count(l, STATS_LIMITER_SNAPSHOTS_REFUSED, 1);
     if (l->log != NULL) {
         l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
                "snapshot damaged or of other rules: starting empty", l->log_ctx);

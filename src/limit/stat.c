@@ -16,30 +16,17 @@ BASE_SIZE_BEGIN
 
 /* ---- figures ---- */
 
-static uint64_t limit_sum(const cellar_limiter *l, limit_counter c)
-{
-    uint64_t n = 0;
-    for (uint32_t r = 0; r < l->rows; r++) { n += base_load_rlx(&l->row[r].cell[c]); }
-    return n;
-}
-
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
 {
     if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
     cellar_limiter_stats s = cellar_limiter_stats_default();
-#define LIMIT_X(name, field) s.field = limit_sum(l, LIMIT_##name);
-    LIMIT_COUNTERS(LIMIT_X)
-#undef LIMIT_X
+    uint64_t sum[LIMIT_COUNTED + LIMIT_RULES] = { 0 };
     for (uint32_t r = 0; r < l->rows; r++) {
-        for (uint32_t i = 0; i < l->rule_count; i++) {
-            s.denied_by_rule[i] += base_load_rlx(&l->row[r].by_rule[i]);
+        for (uint32_t i = 0; i < LIMIT_COUNTED + LIMIT_RULES; i++) {
+            sum[i] += base_load_rlx(&l->row[r].cell[i]);
         }
     }
-    for (uint32_t r = 0; r < l->regions; r++) {
-        s.live_evicted += base_load_rlx(&l->head[r].live_evicted);
-        s.dead_replaced += base_load_rlx(&l->head[r].dead_replaced);
-        s.moved += base_load_rlx(&l->head[r].moved);
-    }
+    memcpy((unsigned char *)&s + offsetof(cellar_limiter_stats, allowed), sum, sizeof sum);
     const uint32_t buckets = l->regions * l->region_buckets;
     s.slots = (uint64_t)buckets * LIMIT_WAYS;
     for (uint32_t b = 0; b < buckets; b++) {
@@ -95,17 +82,12 @@ CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan
         cellar_limiter_entry e[LIMIT_WAYS];
         uint32_t n = 0;
         limit_moment m;
-        limit_head *h = &l->head[b / l->region_buckets];
-        sync_take(LIMIT, &h->lock);
-        limit_bucket_take(l, b);
-        limit_moment_of(l, limit_set_of(l, base_load_acq(&l->state), b / l->region_buckets), NULL,
-                        now, &m);
+        (void)limit_bucket_open(l, b, NULL, now, &m);
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
             limit_slot *s = limit_slot_at(l, b, way);
             if (base_load_rlx(&s->fp) != 0) { limit_entry_of(l, &m, s, &e[n++]); }
         }
-        limit_bucket_drop(l, b);
-        sync_drop(LIMIT, &h->lock);
+        limit_bucket_close(l, b);
         for (uint32_t i = 0; i < n; i++) { /* code of the host: no lock held */
             if (!fn(&e[i], ctx)) { return CELLAR_OK; }
         }

@@ -25,14 +25,21 @@ CELLAR_PRIVATE uint64_t limit_now(const cellar_limiter *l)
     return base_tsc_ns();
 }
 
+CELLAR_PRIVATE BASE_NOINLINE void limit_count(cellar_limiter *l, stats_limiter c, uint64_t n)
+{
+    bool shared;
+    limit_row *row = limit_my_row(l, &shared);
+    limit_add(&row->cell[c], shared, n);
+}
+
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule)
 {
     bool shared;
     limit_row *row = limit_my_row(l, &shared);
-    limit_add(&row->cell[LIMIT_DENIED], shared, 1);
+    limit_add(&row->cell[STATS_LIMITER_DENIED], shared, 1);
     if (rule < LIMIT_RULES) {
-        limit_add(&row->by_rule[rule], shared, 1);
+        limit_add(&row->cell[LIMIT_COUNTED + rule], shared, 1);
     } else {
-        limit_add(&row->cell[LIMIT_BANNED], shared, 1);
+        limit_add(&row->cell[STATS_LIMITER_BANNED], shared, 1);
     }
 }

@@ -50,6 +50,10 @@ BASE_INLINE limit_slot *limit_slot_at(const cellar_limiter *l, uint32_t bucket, 
     return (limit_slot *)(void *)(l->table +
                                   ((size_t)bucket * LIMIT_WAYS + way) * l->slot_bytes);
 }
+BASE_INLINE limit_slot *limit_slot_next(const cellar_limiter *l, limit_slot *s)
+{
+    return (limit_slot *)(void *)((unsigned char *)s + l->slot_bytes);
+}
 /* Prefetch both buckets of a key while the caller reads the clock. */
 BASE_INLINE void limit_prefetch(const cellar_limiter *l, uint64_t fp)
 {
@@ -145,12 +149,13 @@ BASE_INLINE void limit_add(_Atomic uint64_t *cell, bool shared, uint64_t n)
     }
 }
 
-BASE_INLINE void limit_count(cellar_limiter *l, limit_counter c, uint64_t n)
+BASE_INLINE void limit_count_allowed(cellar_limiter *l)
 {
     bool shared;
     limit_row *row = limit_my_row(l, &shared);
-    limit_add(&row->cell[c], shared, n);
+    limit_add(&row->cell[STATS_LIMITER_ALLOWED], shared, 1);
 }
+CELLAR_PRIVATE void limit_count(cellar_limiter *l, stats_limiter c, uint64_t n);
 CELLAR_PRIVATE void limit_count_denial(cellar_limiter *l, uint32_t rule);
 
 /* Take the lock of a bucket. Slots of one word have none. */

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "limit/calendar.h"
+#include "stats/text.h"
 
 BASE_SIZE_BEGIN
 
@@ -19,7 +20,7 @@ BASE_SIZE_BEGIN
 #define LIMIT_STYLES (CELLAR_HEADERS_IETF | CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X | \
                       CELLAR_HEADERS_RETRY_AFTER)
 
-/* Add a name in double quotes. Structured fields and Prometheus both escape with a backslash. */
+/* Add a name in double quotes. Structured fields escape with a backslash. */
 static void limit_text_name(base_text *t, const char *name)
 {
     base_text_add(t, "\"");
@@ -65,10 +66,10 @@ static void limit_text_policy(base_text *t, const cellar_limiter *l, const cella
 }
 
 /* Report the length of the text, and whether the buffer holds all of it. */
-static cellar_err limit_text_end(const base_text *t, size_t *text_len)
+static cellar_err limit_text_end(size_t len, size_t cap, size_t *text_len)
 {
-    if (text_len != NULL) { *text_len = t->len; }
-    return t->len < t->cap ? CELLAR_OK : CELLAR_E_BUFFER;
+    if (text_len != NULL) { *text_len = len; }
+    return len < cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }
 
 CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
@@ -107,76 +108,27 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
         const unsigned long long after = limit_seconds(limit_max_u64(r->retry_after_ns, 1));
         base_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
     }
-    return limit_text_end(&t, text_len);
+    return limit_text_end(t.len, t.cap, text_len);
 }
 
 /* ---- Prometheus ---- */
 
-typedef struct limit_metric {
-    const char *family, *label, *help;
-    size_t offset; /* of the field in cellar_limiter_stats */
-} limit_metric;
-
-static const limit_metric limit_metrics[] = {
-#define LIMIT_X(name, family, label, help) \
-    { family, label, help, offsetof(cellar_limiter_stats, name) },
-    LIMIT_FIGURES(LIMIT_X)
-#undef LIMIT_X
-    { "cellar_limiter_keys", "", "Slots in use, including keys without debt.",
-      offsetof(cellar_limiter_stats, keys) },
-    { "cellar_limiter_slots", "", "Slots of the table.", offsetof(cellar_limiter_stats, slots) },
-    { "cellar_limiter_bytes", "", "Bytes of memory of the limiter.",
-      offsetof(cellar_limiter_stats, bytes) },
-    { "cellar_limiter_overrides", "", "Keys with a plan or ban of their own.",
-      offsetof(cellar_limiter_stats, overrides) },
-    { "cellar_limiter_permits", "", "Permits that exist.",
-      offsetof(cellar_limiter_stats, permits) },
-};
-
-#define LIMIT_X(name, family, label, help) + 1
-_Static_assert((0 LIMIT_FIGURES(LIMIT_X)) * sizeof(uint64_t) ==
-                   offsetof(cellar_limiter_stats, denied_by_rule) -
-                       offsetof(cellar_limiter_stats, allowed),
-               "LIMIT_FIGURES names every counter");
-#undef LIMIT_X
-
-static void limit_text_family(base_text *t, const char *family, const char *help)
-{
-    const size_t n = strlen(family);
-    const bool counter = n > 6 && strcmp(family + n - 6, "_total") == 0;
-    base_text_add(t, "# HELP %s %s\n# TYPE %s %s\n", family, help, family,
-                  counter ? "counter" : "gauge");
-}
-
 CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
                                                    size_t *text_len)
 {
-    base_text t = { buf, buf_cap, 0 };
+    uint64_t value[STATS_LIMITER_COUNT];
+    stats_rule rules[LIMIT_RULES];
     cellar_limiter_stats s = cellar_limiter_stats_default();
-    const char *last = "";
     if (text_len != NULL) { *text_len = 0; }
     if (l == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     (void)cellar_limiter_stats_get(l, &s);
-    for (size_t i = 0; i < sizeof limit_metrics / sizeof limit_metrics[0]; i++) {
-        const limit_metric *m = &limit_metrics[i];
-        uint64_t value;
-        memcpy(&value, (const unsigned char *)&s + m->offset, sizeof value);
-        if (strcmp(last, m->family) != 0) { limit_text_family(&t, m->family, m->help); }
-        last = m->family;
-        base_text_add(&t, "%s{limiter=", m->family);
-        limit_text_name(&t, l->name);
-        base_text_add(&t, "%s%s} %llu\n", *m->label != '\0' ? "," : "", m->label,
-                      (unsigned long long)value);
-    }
-    limit_text_family(&t, "cellar_limiter_denied_total", "Denials by rule.");
+    memcpy(value, &s.allowed, LIMIT_COUNTED * sizeof value[0]);
+    memcpy(value + LIMIT_COUNTED, &s.keys, sizeof value - LIMIT_COUNTED * sizeof value[0]);
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        base_text_add(&t, "cellar_limiter_denied_total{limiter=");
-        limit_text_name(&t, l->name);
-        base_text_add(&t, ",number=\"%u\",rule=", (unsigned)i);
-        limit_text_name(&t, l->rule_name[i]);
-        base_text_add(&t, "} %llu\n", (unsigned long long)s.denied_by_rule[i]);
+        rules[i] = (stats_rule){ l->rule_name[i], s.denied_by_rule[i] };
     }
-    return limit_text_end(&t, text_len);
+    return limit_text_end(stats_write_limiter(l->name, value, rules, l->rule_count, buf, buf_cap),
+                          buf_cap, text_len);
 }
 
 #endif

@@ -13,8 +13,21 @@ BASE_SIZE_BEGIN
 
 #define LIMIT_TICK_PERMITS 16384u /* records of permits a tick looks at */
 
-/* Renew the window of keys without counts in a region: window numbers wrap. The words keep a
- * window: an older reading that comes later must not meet an unused key. */
+/* Renew the windows of a key without counts: window numbers wrap. The words keep a window: an older
+ * reading that comes later must not meet an unused key. */
+static void limit_sweep_slot(cellar_limiter *l, limit_slot *s, void *ctx)
+{
+    const limit_moment *m = ctx;
+    for (uint32_t k = 0; k < l->rule_count; k++) {
+        if (l->algorithm[k] != CELLAR_RULE_SLIDING_WINDOW) { continue; }
+        const uint64_t w = base_load_acq(limit_word_at(s, k));
+        const uint64_t none = limit_count_none(&m->rule[k], &m->at[k], w >> 2);
+        if (none != 0 && limit_debt(&m->rule[k], &m->at[k], w >> 2) == 0) {
+            (void)base_cas_ar(limit_word_at(s, k), w, limit_word(none, w));
+        }
+    }
+}
+
 static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
 {
     limit_moment m;
@@ -22,21 +35,7 @@ static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
     sync_take(LIMIT, &h->lock);
     limit_moment_of(l, limit_set_of(l, base_load_acq(&l->state), region), NULL,
                     limit_max_u64(now_ns, h->high_water), &m);
-    for (uint32_t i = 0; i < l->region_buckets * LIMIT_WAYS; i++) {
-        const uint32_t bucket = region * l->region_buckets + i / LIMIT_WAYS;
-        limit_slot *s = limit_slot_at(l, bucket, i % LIMIT_WAYS);
-        if (base_load_acq(&s->fp) == 0) { continue; }
-        limit_bucket_take(l, bucket);
-        for (uint32_t k = 0; k < l->rule_count; k++) {
-            if (l->algorithm[k] != CELLAR_RULE_SLIDING_WINDOW) { continue; }
-            const uint64_t w = base_load_acq(limit_word_at(s, k));
-            const uint64_t none = limit_count_none(&m.rule[k], &m.at[k], w >> 2);
-            if (none != 0 && limit_debt(&m.rule[k], &m.at[k], w >> 2) == 0) {
-                (void)base_cas_ar(limit_word_at(s, k), w, limit_word(none, w));
-            }
-        }
-        limit_bucket_drop(l, bucket);
-    }
+    limit_region_each(l, region, limit_sweep_slot, &m);
     h->high_water = limit_max_u64(h->high_water, m.now_ns);
     sync_drop(LIMIT, &h->lock);
 }

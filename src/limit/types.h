@@ -36,6 +36,7 @@
 #include "cellar_admin.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"
+#include "stats/metrics.h"
 
 #define LIMIT_RULES CELLAR_LIMITER_RULES_MAX
 #define LIMIT_COLOUR 3u
@@ -90,7 +91,6 @@ typedef struct limit_head { /* of a region */
     _Atomic uint32_t losses; /* words rewritten by force; written under lock, read anywhere */
     uint32_t in_vain;       /* full buckets to meet before the next search in depth; lock */
     uint64_t high_water;    /* latest reading at which a dead key was dropped, ns; lock */
-    _Atomic uint64_t live_evicted, dead_replaced, moved; /* written under lock */
     _Atomic uint32_t gives; /* tickets that gave back; counted after their words changed */
     _Atomic uint64_t given[LIMIT_GIVEN]; /* parts given back out of order; by fp */
 } limit_head;
@@ -107,22 +107,13 @@ typedef struct limit_place { /* where a fingerprint may be */
 
 /* ---- counters: one row for each of the first threads, one shared row ---- */
 
-#define LIMIT_COUNTERS(X) /* name, field of cellar_limiter_stats */ \
-    X(ALLOWED, allowed) X(DENIED, denied) X(WOULD_DENY, would_deny) X(BANNED, banned) \
-    X(OVERFLOW_DENIED, overflow_denied) X(OVERFLOW_ALLOWED, overflow_allowed) \
-    X(CHAIN_ROLLBACKS, chain_rollbacks) X(PERMITS_EXPIRED, permits_expired) \
-    X(PERMITS_FULL, permits_full) X(OVERRIDES_FULL, overrides_full) \
-    X(SNAPSHOT_REFUSED, snapshots_refused)
-typedef enum limit_counter {
-#define LIMIT_X(name, field) LIMIT_##name,
-    LIMIT_COUNTERS(LIMIT_X)
-#undef LIMIT_X
-    LIMIT_COUNTER_COUNT
-} limit_counter;
-typedef struct limit_row {
-    _Atomic uint64_t cell[LIMIT_COUNTER_COUNT] BASE_ALIGNED(BASE_PAD);
-    _Atomic uint64_t by_rule[LIMIT_RULES]; /* denials of each rule */
+#define LIMIT_COUNTED (STATS_LIMITER_SNAPSHOTS_REFUSED + 1)
+typedef struct limit_row { /* figures by stats_limiter, then the denials of each rule */
+    _Atomic uint64_t cell[LIMIT_COUNTED + LIMIT_RULES] BASE_ALIGNED(BASE_PAD);
 } limit_row;
+_Static_assert(sizeof(((limit_row *)0)->cell) ==
+                   offsetof(cellar_limiter_stats, keys) - offsetof(cellar_limiter_stats, allowed),
+               "the figures of a row are those from `allowed` on");
 #define LIMIT_ROWS_MAX 64u
 
 /* ---- side table: plans, keys with a plan, bans of single windows, permits ---- */
@@ -232,6 +223,11 @@ typedef enum limit_kind { /* those before GIVE can be computed without a lock */
     LIMIT_EXPIRE    /* end permits with an expired lease */
 } limit_kind;
 
+typedef struct limit_seen { /* the words of a key */
+    uint64_t word[LIMIT_RULES];
+    uint32_t gives;          /* of the region, before those words */
+} limit_seen;
+
 typedef struct limit_op {
     limit_kind kind;
     const limit_rule *own;   /* rules of the call; NULL: those of the limiter */
@@ -241,8 +237,7 @@ typedef struct limit_op {
     cellar_limiter_result *result; /* NULL: none */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
-    uint64_t seen[LIMIT_RULES]; /* GIVE: the words after which the clock was read */
-    uint32_t seen_gives;     /* GIVE: of the region, before those words */
+    const struct limit_seen *seen; /* GIVE: the words after which the clock was read */
     uint64_t given;          /* TAKE, RESERVE: sum before the word; GIVE: its rise since then */
     uint64_t lease_ns;       /* PERMIT, EXTEND */
 } limit_op;

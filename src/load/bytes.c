@@ -16,7 +16,7 @@ CELLAR_PRIVATE flight_bytes *flight_bytes_new(const base_alloc_hooks *hooks, siz
     b->len = len;
     b->data = (unsigned char *)b + FLIGHT_BYTES_HEAD;
     b->block_bytes = bytes;
-    b->hooks = *hooks;
+    b->hooks = base_hooks_keep(hooks);
     return b;
 }
 

@@ -15,9 +15,7 @@ typedef struct flight_turn { /* result of one look under the lock */
     flight_entry entry;
     flight *f;
     bool again;          /* a record must be allocated first */
-    flight_ended ended;  /* of the flight taken over; we hold a ref of that flight */
-    flight *late;
-    bool lost;           /* the late flight was an open lease */
+    flight_ended late;   /* the flight taken over */
 } flight_turn;
 
 static bool flight_stuck(const flight *f, const flight_ask *ask)
@@ -29,8 +27,7 @@ static bool flight_stuck(const flight *f, const flight_ask *ask)
 }
 
 /* Let the job of a queued flight begin. */
-static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms) SYNC_HOLDS(FLIGHT);
-static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms)
+SYNC_HOLDS(FLIGHT) static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms)
 {
     const uint32_t state = base_load_rlx(&f->state);
     f->start_ms = now_ms;
@@ -38,8 +35,7 @@ static void flight_begin(flight *f, int64_t now_ms, int64_t hard_timeout_ms)
     base_store_rel(&f->state, (state & ~7u) | (uint32_t)FLIGHT_LOADING);
 }
 
-static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
-    SYNC_HOLDS(FLIGHT);
+SYNC_HOLDS(FLIGHT)
 static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask, flight_turn *turn)
 {
     const uint32_t state = base_load_rlx(&f->state);
@@ -67,8 +63,7 @@ static void flight_turn_found(flight_table *t, flight *f, const flight_ask *ask,
 }
 
 /* Get the record for a new flight. Return false if none is at hand. */
-static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
-                               flight **fresh, flight_turn *turn) SYNC_HOLDS(FLIGHT);
+SYNC_HOLDS(FLIGHT)
 static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_ask *ask,
                                flight **fresh, flight_turn *turn)
 {
@@ -86,8 +81,7 @@ static bool flight_turn_record(flight_table *t, flight_shard *s, const flight_as
     return true;
 }
 
-static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask *ask,
-                             flight **fresh, flight_turn *turn) SYNC_HOLDS(FLIGHT);
+SYNC_HOLDS(FLIGHT)
 static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask *ask,
                              flight **fresh, flight_turn *turn)
 {
@@ -110,15 +104,7 @@ static void flight_turn_take(flight_table *t, flight_shard *s, const flight_ask 
     if (!flight_turn_record(t, s, ask, fresh, turn)) { return; }
     if (late) {
         takeovers = BASE_MIN(FLIGHT_TAKEOVERS(base_load_rlx(&f->state)) + 1u, 15u);
-        flight_unlink(s, f);
-        flight_settle(f, &FLIGHT_HANDS_OVER, &turn->ended);
-        turn->lost = f->lease_open;
-        if (f->lease_open) {
-            f->lease_open = false; /* the ref of the lease becomes ours */
-        } else {
-            (void)base_add_rlx(&f->refs, 1u);
-        }
-        turn->late = f;
+        flight_cancel(s, f, &turn->late);
     }
     flight_init(*fresh, ask, takeovers);
     flight_attach(s, *fresh);
@@ -143,11 +129,7 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
         fresh = flight_record_new(t, ask->key.len);
         if (fresh == NULL) { return FLIGHT_NO_MEMORY; }
     }
-    if (turn.late != NULL) {
-        if (turn.lost) { flight_tell_lost(t, turn.late); }
-        flight_announce(t, &turn.ended);
-        flight_unref(t, turn.late);
-    }
+    if (turn.late.f != NULL) { flight_cancelled(t, &turn.late, true); }
     flight_record_free(t, fresh);
     if (turn.entry == FLIGHT_LED) {
         base_fence_sc(); /* between count and the second look: src/load/README.md */
@@ -163,7 +145,7 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
                                  int64_t hard_timeout_ms)
 {
     flight_shard *s = flight_shard_of(t, f->hash);
-    flight_ended ended = { NULL, NULL };
+    flight_ended ended = { .f = NULL };
     sync_take(FLIGHT, &s->lock);
     const uint32_t state = base_load_rlx(&f->state);
     const bool ours = FLIGHT_PHASE(state) == FLIGHT_QUEUED && f->attached;
@@ -179,20 +161,19 @@ CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
 
 /* ---- leaders ---- */
 
-CELLAR_PRIVATE bool flight_deep(const base_thread_record *self)
+CELLAR_PRIVATE uint32_t flight_depth(void)
 {
-    const flight *f = self->index != 0 ? self->leads : NULL;
-    return f != NULL && f->depth >= FLIGHT_DEPTH_MAX;
+    const base_thread_record *self = base_thread_self();
+    const flight *f = self->index != 0 ? self->leads : NULL; /* many threads share index 0 */
+    return f != NULL ? f->depth : 0;
 }
 
-CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame)
+CELLAR_PRIVATE void flight_lead_begin(flight *f, uint32_t depth)
 {
     base_thread_record *self = base_thread_self();
-    if (self->index == 0) { return; } /* many threads share index 0: no token */
-    flight *outer = self->leads;
-    f->outer = outer;
-    f->frame = frame;
-    f->depth = outer == NULL ? 1 : outer->frame == frame ? outer->depth : outer->depth + 1;
+    if (self->index == 0) { return; } /* no token */
+    f->outer = self->leads;
+    f->depth = depth;
     base_store_rel(&f->leader, self); /* acquire in flight_cycle */
     self->leads = f;
 }
@@ -203,45 +184,13 @@ CELLAR_PRIVATE void flight_lead_end(flight *f)
     if (self->index != 0) { self->leads = f->outer; }
 }
 
-CELLAR_PRIVATE bool flight_led_from(const flight *f, uintptr_t frame)
+CELLAR_PRIVATE bool flight_led_at(const flight *f, uint32_t depth)
 {
     base_thread_record *self = base_thread_self();
-    return self->index != 0 && base_load_acq(&f->leader) == self && f->frame == frame;
-}
-
-CELLAR_PRIVATE void flight_reap(uintptr_t frame)
-{
-    base_thread_record *self = base_thread_self();
-    if (BASE_LIKELY(self->leads == NULL) || self->index == 0) { return; }
-    for (flight *f = self->leads; f != NULL && base_frame_is_gone(self, f->frame, frame);) {
-        flight *outer = f->outer;
-        flight_table *t = f->table;
-        flight_will will = f->will;
-        const bool last = outer == NULL || outer->frame != f->frame;
-        self->leads = outer;
-        flight_end(t, f, &FLIGHT_HANDS_OVER);
-        if (will.lost != NULL) { will.lost(&will); }
-        if (last) { t->call_lost(t->ctx); } /* the table may be freed after this */
-        f = outer;
-    }
-}
-
-CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will)
-{
-    static const flight_will none = { .lost = NULL };
-    f->will = will != NULL ? *will : none;
+    return self->index != 0 && base_load_acq(&f->leader) == self && f->depth == depth;
 }
 
 /* ---- the end ---- */
-
-static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *o,
-                              flight_ended *ended) SYNC_HOLDS(FLIGHT);
-static void flight_end_locked(flight_shard *s, flight *f, const flight_outcome *o,
-                              flight_ended *ended)
-{
-    if (f->attached) { flight_unlink(s, f); }
-    flight_settle(f, o, ended);
-}
 
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o)
 {
@@ -249,7 +198,8 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
     flight_ended ended;
     flight_rest rest = { NULL, NULL, NULL, NULL };
     sync_take(FLIGHT, &s->lock);
-    flight_end_locked(s, f, o, &ended);
+    if (f->attached) { flight_unlink(s, f); }
+    flight_settle(f, o, &ended);
     const bool taken = f->result.value == o->value;
     /* refs == 1 and unlinked: no other thread can reach the flight, so the ref is dropped here. */
     const bool alone = base_load_acq(&f->refs) == 1 && ended.subs == NULL;

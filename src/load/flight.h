@@ -28,25 +28,23 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
 CELLAR_PRIVATE bool flight_start(flight_table *t, flight *f, int64_t now_ms,
                                  int64_t hard_timeout_ms);
 
-/* flight_deep: return true at FLIGHT_DEPTH_MAX nested loads of this thread. flight_lead_begin ties
- * the flight to the thread that leads it, for cycles and for leaders lost by longjmp. `frame` is an
- * address in the leading function. Several flights of one frame begin one after the other. */
+/* Count the nested loads of this thread. No load begins at FLIGHT_DEPTH_MAX. */
 #define FLIGHT_DEPTH_MAX 16u
-CELLAR_PRIVATE bool flight_deep(const base_thread_record *self);
-CELLAR_PRIVATE void flight_lead_begin(flight *f, uintptr_t frame);
+CELLAR_PRIVATE uint32_t flight_depth(void);
+/* Tie the flight to the thread that leads it, for cycles. Flights of one bulk load begin one after
+ * the other, with the same `depth`: flight_depth() + 1 before the first. */
+CELLAR_PRIVATE void flight_lead_begin(flight *f, uint32_t depth);
 CELLAR_PRIVATE void flight_lead_end(flight *f); /* ends all flights begun after it, too */
-/* Return whether this thread leads the flight from this frame. For a flight that was joined. */
-CELLAR_PRIVATE bool flight_led_from(const flight *f, uintptr_t frame);
-/* Cancel the flights that this thread led in frames that a longjmp left. */
-CELLAR_PRIVATE void flight_reap(uintptr_t frame);
+/* Return whether this thread leads the flight at this depth. For a flight that was joined. */
+CELLAR_PRIVATE bool flight_led_at(const flight *f, uint32_t depth);
 
 /* Complete a flight: unlink it, wake the waiters, call the subscribers, drop the ref of the caller.
  * If an outcome exists already, it stays and the value of `o` is dropped. */
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o);
 
-/* Keep the value that the loader set so far. The flight frees it if the leader is lost. */
-BASE_INLINE void flight_draft(flight *f, flight_bytes *value) { f->draft = value; }
-BASE_INLINE flight_bytes *flight_drafted(const flight *f) { return f->draft; }
+/* Keep the options of a lease until the last ref of the flight is dropped. */
+BASE_INLINE void flight_keep(flight *f, flight_bytes *kept) { f->kept = kept; }
+BASE_INLINE flight_bytes *flight_kept(const flight *f) { return f->kept; }
 
 /* Keep the notes of reads by the loader until the last ref of the flight is dropped. */
 BASE_INLINE void flight_notes_set(flight *f, void *notes)
@@ -55,8 +53,5 @@ BASE_INLINE void flight_notes_set(flight *f, void *notes)
     base_store_rel(&f->notes, notes);
 }
 BASE_INLINE void *flight_notes(const flight *f) { return base_load_acq(&f->notes); }
-
-/* NULL: the host's code returned */
-CELLAR_PRIVATE void flight_will_set(flight *f, const flight_will *will);
 
 #endif

@@ -47,17 +47,14 @@ CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
     for (uint32_t i = 0; i <= t->mask; i++) {
         flight_shard *s = &t->shard[i];
         sync_reset(&s->lock);
-        for (flight *f = s->table, *next; f != NULL; f = next) {
-            next = f->hh.next;
-            if (f != &s->sentinel) { flight_unlink(s, f); }
-        }
+        while (s->attached != NULL) { flight_unlink(s, s->attached); }
         for (flight *f = s->detached, *next; f != NULL; f = next) {
             next = f->next;
             if (flight_is_ours(f)) {
                 base_store_rlx(&f->refs, 1u); /* the ref of the leader; the child has no waiters */
                 continue;
             }
-            flight_list_cut(s, f);
+            flight_list_cut(&s->detached, f);
             f->next = base_load_rlx(&t->lost); /* freed at the next call, not in a fork handler */
             base_store_rlx(&t->lost, f);
         }

@@ -24,24 +24,22 @@ CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key)
 #define FLIGHT_BATCH 16u
 
 /* Collect up to FLIGHT_BATCH attached flights of the shard, one ref each for the caller, and one
- * for the new *from. Start at *from (NULL: the first), or after number `after` if *from was
- * unlinked meanwhile. The table of a shard is in the order of gen, because flight_init runs under
+ * for the new *from. Start at *from (NULL: the newest), or below number `below` if *from was
+ * unlinked meanwhile. The list of a shard is in the order of gen, because flight_init runs under
  * the lock. */
-static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t after, uint64_t last,
-                             flight **from, flight *out[FLIGHT_BATCH]) SYNC_HOLDS(FLIGHT);
-static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t after, uint64_t last,
-                             flight **from, flight *out[FLIGHT_BATCH])
+SYNC_HOLDS(FLIGHT)
+static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t below, flight **from,
+                             flight *out[FLIGHT_BATCH])
 {
     unsigned n = 0;
-    flight *f = *from != NULL && (*from)->attached ? *from : s->table;
-    for (; f != NULL && n < FLIGHT_BATCH; f = f->hh.next) {
-        if (f == &s->sentinel || f->generation != generation || f->gen <= after) { continue; }
-        if (f->gen > last) { break; }
+    flight *f = *from != NULL && (*from)->attached ? *from : s->attached;
+    for (; f != NULL && n < FLIGHT_BATCH; f = f->next) {
+        if (f->generation != generation || f->gen >= below) { continue; }
         (void)base_add_rlx(&f->refs, 1u);
         out[n++] = f;
     }
-    *from = n == FLIGHT_BATCH ? f : NULL; /* the sentinel is the first, so f is not the sentinel */
-    if (*from != NULL) { (void)base_add_rlx(&f->refs, 1u); }
+    *from = f;
+    if (f != NULL) { (void)base_add_rlx(&f->refs, 1u); }
     return n;
 }
 
@@ -64,18 +62,18 @@ CELLAR_PRIVATE void flight_invalidate_match(flight_table *t, uint32_t generation
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx)
 {
-    const uint64_t last = base_load_sc(&t->next_gen);
+    const uint64_t end = base_load_sc(&t->next_gen) + 1;
     for (uint32_t i = 0; i <= t->mask; i++) {
         flight_shard *s = &t->shard[i];
         flight *found[FLIGHT_BATCH], *from = NULL;
-        uint64_t after = 0;
+        uint64_t below = end;
         do {
             flight *begun = from;
             sync_take(FLIGHT, &s->lock);
-            const unsigned n = flight_batch(s, generation, after, last, &from, found);
+            const unsigned n = flight_batch(s, generation, below, &from, found);
             sync_drop(FLIGHT, &s->lock);
             if (begun != NULL) { flight_unref(t, begun); }
-            if (n != 0) { after = found[n - 1]->gen; }
+            if (n != 0) { below = found[n - 1]->gen; }
             for (unsigned j = 0; j < n; j++) { flight_invalidate_one(t, found[j], match, ctx); }
         } while (from != NULL);
     }
@@ -127,18 +125,16 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone)
     return detached;
 }
 
-static bool flight_audit_shard(flight_shard *s, uint32_t *records) SYNC_HOLDS(FLIGHT);
-static bool flight_audit_shard(flight_shard *s, uint32_t *records)
+SYNC_HOLDS(FLIGHT) static bool flight_audit_shard(flight_shard *s, uint32_t *records)
 {
     uint32_t attached = 0, spares = 0;
     bool ok = true;
-    for (flight *f = s->table; f != NULL; f = f->hh.next) {
-        if (f == &s->sentinel) { continue; }
+    for (flight *f = s->attached; f != NULL; f = f->next) {
         attached++;
         ok = ok && f->attached && base_load_rlx(&f->refs) > 0;
-        ok = ok && f->hh.hashv == flight_hashv(f->hash);
+        ok = ok && (f->next == NULL || (f->next->prev == f && f->next->gen < f->gen));
         ok = ok && FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
-        const flight_key k = { f->key, f->key_len, f->generation, f->hash };
+        const flight_key k = flight_key_of(f);
         ok = ok && (f->kind == FLIGHT_SIDE || flight_find(s, &k, false, NULL) == f);
     }
     for (const flight *f = s->detached; f != NULL; f = f->next) {

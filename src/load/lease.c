@@ -29,8 +29,7 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
 }
 
 /* Find the flight with number `gen` in the shard, attached or detached. */
-static flight *flight_by_gen(flight_shard *s, uint64_t gen) SYNC_HOLDS(FLIGHT);
-static flight *flight_by_gen(flight_shard *s, uint64_t gen)
+SYNC_HOLDS(FLIGHT) static flight *flight_by_gen(flight_shard *s, uint64_t gen)
 {
     flight *f = flight_after(s, NULL);
     while (f != NULL && f->gen != gen) { f = flight_after(s, f); }
@@ -108,24 +107,15 @@ static bool flight_picked(const flight *f, const flight_pick *p)
 /* End one open flight of the shard that matches `pick`. Return false if there is none. */
 static bool flight_end_one(flight_table *t, flight_shard *s, const flight_pick *pick)
 {
-    flight_ended ended = { NULL, NULL };
-    bool lost = false;
+    flight_ended ended;
     sync_take(FLIGHT, &s->lock);
     flight *f = flight_after(s, NULL);
     while (f != NULL && !flight_picked(f, pick)) { f = flight_after(s, f); }
-    if (f != NULL) {
-        if (f->attached) { flight_unlink(s, f); }
-        flight_settle(f, &FLIGHT_HANDS_OVER, &ended);
-        /* When the store closes or the namespace is dropped, no caller waits for the report. */
-        lost = f->lease_open && pick->which == FLIGHT_PICK_DUE;
-        if (f->lease_open) { f->lease_open = false; } else { (void)base_add_rlx(&f->refs, 1u); }
-    }
+    if (f != NULL) { flight_cancel(s, f, &ended); }
     sync_drop(FLIGHT, &s->lock);
-    if (f == NULL) { return false; }
-    if (lost) { flight_tell_lost(t, f); }
-    flight_announce(t, &ended);
-    flight_unref(t, f);
-    return true;
+    /* When the store closes or the namespace is dropped, no caller waits for the report. */
+    if (f != NULL) { flight_cancelled(t, &ended, pick->which == FLIGHT_PICK_DUE); }
+    return f != NULL;
 }
 
 static uint32_t flight_end_picked(flight_table *t, const flight_pick *pick)

@@ -2,13 +2,12 @@
  *
  * table: the records of running loads, found by key; references to them.
  *
- * PICTURE    keyed hash -> shard {lock | count | table -> sentinel, flight, flight .. | detached |
- *            spare}
+ * PICTURE    keyed hash -> shard {lock | count | bucket -> flight -> flight .. | detached | spare}
  *            flight {state, refs, outcome | key}
  *            state: 3 bits phase | WAITERS | 4 bits take-overs
  *            attached --unlink (publish, end, invalidate, take over)--> detached --last ref-->
  *            spare or freed
- * INVARIANTS count == flights in the table without the sentinel == attached flights of the shard.
+ * INVARIANTS count == attached flights of the shard == flights in its buckets.
  *            A key has at most one attached flight that readers find.
  *            refs > 0 while a flight is in either list; refs never rises from 0.
  *            The outcome is written once, under the lock of the shard, before the phase becomes
@@ -80,19 +79,18 @@ CELLAR_PRIVATE flight *flight_spare_take(flight_shard *s, uint32_t key_len)
     return f;
 }
 
-static void flight_list_add(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
-static void flight_list_add(flight_shard *s, flight *f)
+static void flight_list_add(flight **list, flight *f)
 {
     f->prev = NULL;
-    f->next = s->detached;
+    f->next = *list;
     if (f->next != NULL) { f->next->prev = f; }
-    s->detached = f;
+    *list = f;
 }
 
-CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f)
+CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f)
 {
     if (f->next != NULL) { f->next->prev = f->prev; }
-    if (f->prev != NULL) { f->prev->next = f->next; } else { s->detached = f->next; }
+    if (f->prev != NULL) { f->prev->next = f->next; } else { *list = f->next; }
     f->next = f->prev = NULL;
 }
 
@@ -101,61 +99,42 @@ CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f)
 CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
                                    const flight *after)
 {
-    const unsigned hashv = flight_hashv(k->hash);
-    UT_hash_table *table = s->table->hh.tbl;
-    unsigned bucket;
-    HASH_TO_BKT(hashv, table->num_buckets, bucket);
-    UT_hash_handle *at = after != NULL ? after->hh.hh_next : table->buckets[bucket].hh_head;
-    for (; at != NULL; at = at->hh_next) {
-        flight *f = (flight *)ELMT_FROM_HH(table, at);
-        if (at->hashv == hashv && f->key_len == k->len && f->generation == k->generation &&
-            f != &s->sentinel && (side || f->kind != FLIGHT_SIDE) &&
-            memcmp(f->key, k->bytes, k->len) == 0) {
-            return f;
+    flight *f = after != NULL ? after->chain : *flight_bucket(s, k->hash);
+    for (; f != NULL; f = f->chain) {
+        if (f->hash == k->hash && f->key_len == k->len && f->generation == k->generation &&
+            (side || f->kind != FLIGHT_SIDE) && memcmp(f->key, k->bytes, k->len) == 0) {
+            break;
         }
     }
-    return NULL;
-}
-
-/* Add the flight, or the sentinel, to the hash table of the shard. Only the sentinel allocates. */
-BASE_NOINLINE static void flight_hash_add(flight_table *t, flight_shard *s, flight *f)
-{
-    base_account *base_table_account = t->account;
-    const base_module base_table_module = BASE_MOD_FLIGHT;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, f->key, f->key_len, flight_hashv(f->hash), f);
-}
-
-/* Take the flight, or the sentinel, out of the hash table. Only the sentinel frees. */
-BASE_NOINLINE static void flight_hash_cut(flight_table *t, flight_shard *s, flight *f)
-{
-    base_account *base_table_account = t->account;
-    const base_module base_table_module = BASE_MOD_FLIGHT;
-    HASH_DELETE(hh, s->table, f);
-    (void)base_table_account;
-    (void)base_table_module;
+    return f;
 }
 
 CELLAR_PRIVATE flight *flight_after(flight_shard *s, const flight *f)
 {
-    const bool attached = f == NULL || f->attached;
-    flight *next = f == NULL ? s->sentinel.hh.next : attached ? f->hh.next : f->next;
-    return next == NULL && attached ? s->detached : next;
+    flight *next = f == NULL ? s->attached : f->next;
+    return next == NULL && (f == NULL || f->attached) ? s->detached : next;
 }
 
 CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f)
 {
-    flight_hash_add(f->table, s, f);
+    flight **bucket = flight_bucket(s, f->hash);
+    f->chain = *bucket;
+    *bucket = f;
+    flight_list_add(&s->attached, f);
     f->attached = true;
     (void)base_add_sc(&s->count, 1u);
 }
 
 CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
 {
+    flight **at = flight_bucket(s, f->hash);
     BASE_ASSERT(f->attached && base_load_rlx(&f->refs) > 0);
-    flight_hash_cut(f->table, s, f);
+    while (*at != f) { at = &(*at)->chain; }
+    *at = f->chain;
+    flight_list_cut(&s->attached, f);
     f->attached = false;
     (void)base_sub_ar(&s->count, 1u);
-    flight_list_add(s, f);
+    flight_list_add(&s->detached, f);
 }
 
 /* Record the leading thread of `f`, for the cycle check and for a fork. */
@@ -171,7 +150,7 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     const flight_key *k = &ask->key;
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
-    BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->draft == NULL && f->subs == NULL);
+    BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->kept == NULL && f->subs == NULL);
     BASE_ASSERT(f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
@@ -185,13 +164,11 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     f->kind = (uint8_t)ask->kind;
     f->lease_open = false; /* set by flight_lease_open */
     f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
-    f->frame = 0; /* no leading frame yet; see flight_led_from */
     flight_lead_take(f, queued ? NULL : base_thread_self());
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
     f->tag_born = ask->tag_born;
     f->note = 0;
-    memset(&f->will, 0, sizeof f->will);
     memset(&f->result, 0, sizeof f->result);
     f->outer = NULL;
     f->depth = 0;
@@ -232,11 +209,11 @@ CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
     if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* other threads lower it without the
                                                           * lock */
     BASE_ASSERT(!f->attached && f->subs == NULL);
-    flight_list_cut(s, f);
+    flight_list_cut(&s->detached, f);
     rest.value = f->result.value;
-    rest.draft = f->draft;
+    rest.kept = f->kept;
     rest.notes = base_load_rlx(&f->notes);
-    f->result.value = f->draft = NULL;
+    f->result.value = f->kept = NULL;
     base_store_rlx(&f->notes, (void *)NULL);
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
@@ -252,7 +229,7 @@ CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
 CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest)
 {
     flight_bytes_drop(rest->value);
-    flight_bytes_drop(rest->draft);
+    flight_bytes_drop(rest->kept);
     if (rest->notes != NULL) { t->notes_free(rest->notes); }
     flight_record_free(t, rest->record);
 }
@@ -279,10 +256,28 @@ CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f)
     flight_rest_free(t, &rest);
 }
 
-CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f)
+CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e)
 {
+    if (f->attached) { flight_unlink(s, f); }
+    flight_settle(f, &FLIGHT_HANDS_OVER, e);
+    e->f = f;
+    e->lost = f->lease_open;
+    if (f->lease_open) {
+        f->lease_open = false; /* the ref of the lease becomes ours */
+    } else {
+        (void)base_add_rlx(&f->refs, 1u);
+    }
+}
+
+CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report)
+{
+    flight *f = e->f;
     sync_assert_none();
-    if (f->note != 0 && t->lease_lost != NULL) { t->lease_lost(t->ctx, f->generation, f->note); }
+    if (report && e->lost && f->note != 0 && t->lease_lost != NULL) {
+        t->lease_lost(t->ctx, f->generation, f->note);
+    }
+    flight_announce(t, e);
+    flight_unref(t, f);
 }
 
 BASE_SIZE_BEGIN
@@ -298,7 +293,7 @@ CELLAR_PRIVATE void flight_free_lost(flight_table *t)
         }
         f->subs = NULL;
         sync_take(FLIGHT, &s->lock);
-        flight_list_add(s, f);
+        flight_list_add(&s->detached, f);
         base_store_rlx(&f->refs, 1u);
         const flight_rest rest = flight_let_go(s, f);
         sync_drop(FLIGHT, &s->lock);
@@ -307,14 +302,6 @@ CELLAR_PRIVATE void flight_free_lost(flight_table *t)
 }
 
 /* ---- the table ---- */
-
-static bool flight_sentinel_add(flight_table *t, flight_shard *s)
-{
-    flight_hash_add(t, s, &s->sentinel);
-    if (s->sentinel.hh.tbl == NULL) { return false; }
-    s->sentinel.hh.tbl->noexpand = 1;
-    return true;
-}
 
 /* Return the number of shards: one per 256 KiB of budget. A shard takes about 3 KiB. */
 static uint32_t flight_shard_count(const base_account *a)
@@ -325,16 +312,14 @@ static uint32_t flight_shard_count(const base_account *a)
 
 CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a)
 {
-    const size_t hash = sizeof(UT_hash_table) + HASH_INITIAL_NUM_BUCKETS * sizeof(UT_hash_bucket);
-    const size_t shard = sizeof(flight_shard) + FLIGHT_SPARES * sizeof(flight) + hash + 256;
-    return sizeof(flight_table) + 4096 + (uint64_t)flight_shard_count(a) * shard;
+    const size_t shard = sizeof(flight_shard) + FLIGHT_SPARES * sizeof(flight);
+    return sizeof(flight_table) + BASE_PAD + (uint64_t)flight_shard_count(a) * shard;
 }
 
 CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
 {
     const uint32_t shards = flight_shard_count(cfg->account);
-    const size_t spares = (size_t)shards * FLIGHT_SPARES * sizeof(flight);
-    const size_t bytes = sizeof(flight_table) + BASE_PAD + shards * sizeof(flight_shard) + spares;
+    const size_t bytes = (size_t)flight_table_bytes(cfg->account);
     unsigned char *raw = base_alloc(cfg->account, BASE_MOD_FLIGHT, bytes, NULL);
     if (raw == NULL) { return NULL; }
     flight_table *t = (flight_table *)(void *)raw;
@@ -345,7 +330,6 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->mask = shards - 1;
     t->max_flights = cfg->max_flights;
     t->max_waiters = cfg->max_waiters;
-    t->call_lost = cfg->call_lost;
     t->notes_free = cfg->notes_free;
     t->lease_lost = cfg->lease_lost;
     t->ctx = cfg->ctx;
@@ -362,10 +346,6 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
             s->spare = spare;
             s->spare_count++;
         }
-        if (!flight_sentinel_add(t, s)) {
-            flight_table_destroy(t);
-            return NULL;
-        }
     }
     return t;
 }
@@ -375,10 +355,6 @@ CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
     if (t == NULL) { return; }
     flight_free_lost(t);
     BASE_ASSERT(base_load_rlx(&t->open) == 0);
-    for (uint32_t i = 0; i <= t->mask; i++) {
-        flight_shard *s = &t->shard[i];
-        if (s->table != NULL) { flight_hash_cut(t, s, &s->sentinel); }
-    }
     base_free(t->account, BASE_MOD_FLIGHT, t->raw, t->raw_bytes);
 }
 

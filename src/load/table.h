@@ -11,7 +11,10 @@ BASE_INLINE flight_shard *flight_shard_of(const flight_table *t, uint64_t hash)
     return &t->shard[(uint32_t)base_mix64(hash) & t->mask];
 }
 
-BASE_INLINE unsigned flight_hashv(uint64_t hash) { return (unsigned)(base_mix64(hash) >> 32); }
+BASE_INLINE flight **flight_bucket(flight_shard *s, uint64_t hash)
+{
+    return &s->bucket[(base_mix64(hash) >> 32) % FLIGHT_BUCKETS];
+}
 
 /* Return an upper bound of the bytes of one table. */
 CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a);
@@ -37,17 +40,19 @@ CELLAR_PRIVATE flight *flight_after(flight_shard *s, const flight *f) SYNC_HOLDS
 CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_ended *e)
     SYNC_HOLDS(FLIGHT);
 CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
+/* End a flight without an outcome, and close its lease: another thread leads the next one. */
+CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e) SYNC_HOLDS(FLIGHT);
+/* Tell waiters and subscribers. `report`: tell lease_lost of an open lease with a note, too. */
+CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report);
 /* Make `self` the leader of the flight; NULL: no leader. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
-/* Report an expired, unclaimed lease once through lease_lost. The caller holds its ref. */
-CELLAR_PRIVATE void flight_tell_lost(const flight_table *t, const flight *f);
 /* Free what a forked child took from threads that do not exist there. */
 CELLAR_PRIVATE void flight_free_lost(flight_table *t);
-CELLAR_PRIVATE void flight_list_cut(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);
 
 typedef struct flight_rest {
     flight *record;
-    flight_bytes *value, *draft;
+    flight_bytes *value, *kept;
     void *notes;
 } flight_rest;
 

@@ -15,7 +15,6 @@
 #include "base/num.h"
 #include "base/port.h"
 #include "base/sync.h"
-#include "base/table.h"
 #include "cellar.h"
 
 /* ---- bytes with several holders ---- */
@@ -86,7 +85,6 @@ typedef struct flight_config {
     base_account *account;
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
-    void (*call_lost)(void *ctx); /* from flight_reap, once a lost frame; may free the table */
     void (*notes_free)(void *notes); /* drops what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
@@ -125,23 +123,17 @@ typedef enum flight_waited {
 
 typedef struct flight_lease { uint64_t id, check; } flight_lease;
 
-/* What the leader owns while code of the host runs. If that code leaves by longjmp, the next call
- * of the thread calls lost(will) once, without locks. */
-typedef struct flight_will {
-    void (*lost)(struct flight_will *will); /* NULL: nothing to clean up */
-    void *a, *b, *c;
-    uint32_t n;
-} flight_will;
 /* ---- records and shards ---- */
 
 #define FLIGHT_KEY_ROOM 64u /* bytes of key in a spare record */
+#define FLIGHT_BUCKETS 32u
 #define FLIGHT_PHASE(s) ((flight_phase)((s) & 7u))
 #define FLIGHT_WAITERS 8u
 #define FLIGHT_TAKEOVER 16u
 #define FLIGHT_TAKEOVERS(s) (((s) >> 4) & 15u)
 
 struct flight {
-    UT_hash_handle hh;
+    flight *chain;               /* shard lock: the bucket of an attached flight */
     _Atomic uint32_t state;      /* futex word: release under the lock of the shard, acquire by
                                   * waiters */
     _Atomic uint32_t refs;       /* raised and lowered to 0 under the lock of the shard; else
@@ -161,14 +153,12 @@ struct flight {
     uint64_t tag_born;
     uint64_t note;               /* number of the leader */
     flight_outcome result;       /* constant once the phase is final, until the last ref */
-    flight_bytes *draft;         /* leader only, until the flight ends */
+    flight_bytes *kept;          /* of an open lease: options; leader only, until the last ref */
     void *_Atomic notes;         /* set once by the leader (release), acquire by waiters */
-    flight_will will;            /* leader only; read in flight_reap only */
     flight_sub *subs;            /* shard lock */
-    flight *next, *prev;         /* shard lock: list of detached flights; `next` alone: spares */
+    flight *next, *prev;         /* shard lock: attached or detached flights; `next`: spares */
     flight *outer;               /* leading thread: flight it led before */
-    uintptr_t frame;
-    uint32_t depth;
+    uint32_t depth;              /* of nested loads of the leading thread; 0: none led */
     flight_table *table;         /* constant */
     unsigned char key[FLIGHT_KEY_ROOM]; /* key_room bytes */
 };
@@ -178,10 +168,10 @@ typedef struct flight_shard {
                                             * without it */
     _Atomic uint32_t count;      /* attached flights; seq_cst on both sides, see README.md */
     uint32_t spare_count;
-    flight *table;               /* uthash; always contains the sentinel */
+    flight *attached;            /* readers find them; the newest is the first */
     flight *detached;            /* unlinked, refs > 0 */
     flight *spare;
-    flight sentinel;
+    flight *bucket[FLIGHT_BUCKETS]; /* attached flights by hash */
 } flight_shard;
 
 struct flight_table {
@@ -192,7 +182,6 @@ struct flight_table {
     size_t raw_bytes;
     uint32_t mask;
     uint32_t max_flights, max_waiters;
-    void (*call_lost)(void *ctx); /* from flight_config */
     void (*notes_free)(void *notes); /* this and the next two: from flight_config; constant */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
@@ -205,6 +194,8 @@ struct flight_table {
 typedef struct flight_ended { /* work to do after the lock */
     flight *wake;       /* flight with waiters to wake; the caller holds a ref */
     flight_sub *subs;
+    flight *f;          /* of flight_cancel: the flight, with a ref; NULL: none */
+    bool lost;          /* it was an open lease */
 } flight_ended;
 
 /* Outcome that hands the load over to a waiter. */

@@ -69,38 +69,22 @@ static flight_waited flight_sleep(const flight_table *t, flight *f, int64_t dead
     }
 }
 
-static void flight_outcome_copy(const flight *f, flight_outcome *out)
-{
-    *out = f->result;
-    (void)flight_bytes_ref(out->value);
-}
-
 CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
                                          flight_outcome *out)
 {
     base_thread_record *self = base_thread_self();
-    flight_shard *s = flight_shard_of(t, f->hash);
     const bool edge = self->leads != NULL && self->index != 0;
     flight_waited how = FLIGHT_CYCLE;
     if (!edge || !flight_cycle(self, f)) {
         how = flight_sleep(t, f, deadline_ms);
         if (edge) { flight_edge_drop(self); }
     }
-    if (how == FLIGHT_DONE) { /* The outcome is constant now and needs no lock. */
-        flight_outcome_copy(f, out);
-        flight_unref(t, f);
-        (void)base_sub_ar(&t->waiters, 1u);
-        return how;
+    if (FLIGHT_PHASE(base_load_acq(&f->state)) > FLIGHT_LOADING) { /* perhaps meanwhile */
+        how = FLIGHT_DONE; /* the outcome is constant now and needs no lock */
+        *out = f->result;
+        (void)flight_bytes_ref(out->value);
     }
-    sync_take(FLIGHT, &s->lock);
-    if (FLIGHT_PHASE(base_load_rlx(&f->state)) > FLIGHT_LOADING) { /* completed meanwhile */
-        how = FLIGHT_DONE;
-        flight_outcome_copy(f, out);
-    }
-    const flight_rest rest = flight_let_go(s, f);
-    sync_drop(FLIGHT, &s->lock);
-    flight_rest_free(t, &rest);
-    (void)base_sub_ar(&t->waiters, 1u);
+    flight_leave(t, f);
     return how;
 }
 

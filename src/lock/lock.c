@@ -97,8 +97,8 @@ static void lock_dequeue(lock_stripe *s, lock_record *r, lock_waiter *w) SYNC_HO
 
 /* Make the first waiter the owner of the frozen record. Set its event last: from then on it may use
  * and release the lock, or be gone. Without other waiters the word loses FROZEN. */
-static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
-                           lock_after *a) SYNC_HOLDS(LOCK)
+BASE_COLD static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_record *r,
+                                     uint64_t fence, lock_after *a) SYNC_HOLDS(LOCK)
 {
     lock_waiter *first = r->first;
     const uint32_t event = base_load_rlx(&first->event) | 1u;
@@ -136,6 +136,8 @@ static void lock_out(const cellar_locks *t, const lock_stripe *s, const lock_rec
     out->opaque = lock_opaque((uint32_t)(s - t->stripe), lock_number(t, r));
     out->fence = fence;
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- waiting ---- */
 
@@ -218,6 +220,8 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
         }
     }
 }
+
+BASE_SIZE_END
 
 /* ---- acquire ---- */
 
@@ -400,12 +404,16 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
     }
     w->note = o->note;
     w->flags = o->flags;
-    w->wait_timeout_ms = o->wait_timeout_ms != 0 ? o->wait_timeout_ms : LOCK_WAIT_DEFAULT_MS;
+    if (w->wait_timeout_ms != 0 && o->wait_timeout_ms != 0) {
+        w->wait_timeout_ms = o->wait_timeout_ms;
+    }
     return CELLAR_OK;
 }
 
-BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
-                                           const cellar_lock_opts *o, bool try, cellar_lock *out)
+/* Acquire a lock. wait_ms: the default of the wait; 0: do not wait, whatever the options say. */
+BASE_NOINLINE static cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
+                                             const cellar_lock_opts *o, cellar_lock *out,
+                                             int64_t wait_ms)
 {
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
     *out = (cellar_lock){ 0, 0 };
@@ -416,7 +424,7 @@ BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, siz
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
                     .lease_ms = LOCK_LEASE_DEFAULT_MS,
-                    .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
+                    .wait_timeout_ms = wait_ms };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
         const cellar_err err = lock_want_init(o, &w);
@@ -424,20 +432,19 @@ BASE_ALWAYS_INLINE cellar_err lock_acquire(cellar_locks *t, const void *key, siz
     }
     lock_stripe *s = lock_stripe_of(t, w.hash);
     if (BASE_LIKELY(lock_fast(t, self, s, &w, out))) { return CELLAR_OK; }
-    if (try) { w.wait_timeout_ms = 0; }
     return lock_slow(t, s, &w, out);
 }
 
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out)
 {
-    return lock_acquire(t, key, key_len, o, false, out);
+    return lock_acquire(t, key, key_len, o, out, LOCK_WAIT_DEFAULT_MS);
 }
 
 CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
                                       const cellar_lock_opts *o, cellar_lock *out)
 {
-    return lock_acquire(t, key, key_len, o, true, out);
+    return lock_acquire(t, key, key_len, o, out, 0);
 }
 
 /* ---- handles ---- */
@@ -592,6 +599,8 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
     return gone ? CELLAR_E_LOST : CELLAR_E_NOT_OWNER;
 }
 
+BASE_SIZE_BEGIN
+
 /* Describe a frozen, held record. */
 static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
                           cellar_lock_info *out)
@@ -633,3 +642,5 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
     lock_leave(t, s, &a);
     return held ? base_opts_out(out, &full, sizeof full) : CELLAR_MISS;
 }
+
+BASE_SIZE_END

@@ -53,6 +53,14 @@ CELLAR_PRIVATE void lock_note_lost(lock_stripe *s, lock_record *r, uint64_t fenc
 
 /* ---- pages ---- */
 
+static void lock_chunk_link(lock_stripe *s, lock_chunk *c) SYNC_HOLDS(LOCK)
+{
+    c->next = s->chunks;
+    c->prev = NULL;
+    if (c->next != NULL) { c->next->prev = c; }
+    s->chunks = c;
+}
+
 /* Add a page to the stripe. NULL: *why is the code. */
 static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err *why)
     SYNC_HOLDS(LOCK)
@@ -83,10 +91,7 @@ static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err
         r->key.next_spare = c->spare;
         c->spare = r;
     }
-    c->next = s->chunks;
-    c->prev = NULL;
-    if (c->next != NULL) { c->next->prev = c; }
-    s->chunks = c;
+    lock_chunk_link(s, c);
     s->spare_count += LOCK_PER_CHUNK;
     return c;
 }
@@ -172,12 +177,7 @@ static void lock_spare_put(cellar_locks *t, lock_stripe *s, lock_record *r, lock
     SYNC_HOLDS(LOCK)
 {
     lock_chunk *c = lock_chunk_of(t, r);
-    if (c->spare == NULL) { /* the page was full, so it is in no list */
-        c->next = s->chunks;
-        c->prev = NULL;
-        if (c->next != NULL) { c->next->prev = c; }
-        s->chunks = c;
-    }
+    if (c->spare == NULL) { lock_chunk_link(s, c); } /* it was full: in no list */
     r->key.next_spare = c->spare;
     c->spare = r;
     c->used--;

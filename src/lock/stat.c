@@ -38,31 +38,27 @@ static void lock_stat_all(cellar_locks *t, uint64_t value[STATS_LOCK_COUNT])
     value[STATS_LOCK_BYTES] = base_load_rlx(&t->account.used);
 }
 
+/* The figures in the order of cellar_locks_stats. */
+static const uint8_t lock_fields[] = {
+    STATS_LOCK_ACQUIRED, STATS_LOCK_HANDED_OVER, STATS_LOCK_WAIT, STATS_LOCK_TIMEOUT,
+    STATS_LOCK_BUSY, STATS_LOCK_DEADLOCK, STATS_LOCK_EXPIRED, STATS_LOCK_OWNER_DIED,
+    STATS_LOCK_LOST, STATS_LOCK_NOT_OWNER, STATS_LOCK_REJECTED_LIMIT, STATS_LOCK_REJECTED_MEMORY,
+    STATS_LOCK_RECORDS, STATS_LOCK_HELD, STATS_LOCK_WAITING, STATS_LOCK_BYTES, STATS_LOCK_FENCE,
+};
+_Static_assert(sizeof lock_fields * sizeof(uint64_t) ==
+                   sizeof(cellar_locks_stats) - offsetof(cellar_locks_stats, acquired),
+               "one figure for each field");
+
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out)
 {
     if (t == NULL || out == NULL) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_LOCK_COUNT];
     lock_stat_all(t, v);
-    const cellar_locks_stats full = {
-        .struct_size = sizeof full,
-        .acquired = v[STATS_LOCK_ACQUIRED],
-        .handed_over = v[STATS_LOCK_HANDED_OVER],
-        .waits = v[STATS_LOCK_WAIT],
-        .timeouts = v[STATS_LOCK_TIMEOUT],
-        .busy = v[STATS_LOCK_BUSY],
-        .deadlocks = v[STATS_LOCK_DEADLOCK],
-        .expired = v[STATS_LOCK_EXPIRED],
-        .owner_died = v[STATS_LOCK_OWNER_DIED],
-        .lost = v[STATS_LOCK_LOST],
-        .not_owner = v[STATS_LOCK_NOT_OWNER],
-        .rejected_limit = v[STATS_LOCK_REJECTED_LIMIT],
-        .rejected_memory = v[STATS_LOCK_REJECTED_MEMORY],
-        .records = v[STATS_LOCK_RECORDS],
-        .held = v[STATS_LOCK_HELD],
-        .waiting = v[STATS_LOCK_WAITING],
-        .bytes = v[STATS_LOCK_BYTES],
-        .fence_max = v[STATS_LOCK_FENCE],
-    };
+    cellar_locks_stats full = { .struct_size = sizeof full };
+    unsigned char *at = (unsigned char *)&full.acquired;
+    for (size_t i = 0; i < sizeof lock_fields; i++) {
+        memcpy(at + i * sizeof v[0], &v[lock_fields[i]], sizeof v[0]);
+    }
     return base_opts_out(out, &full, sizeof full);
 }
 

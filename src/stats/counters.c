@@ -12,6 +12,8 @@
  *            returns a block and never an error.
  *            A namespace that takes a used slot stores the sums so far (`start`); readers subtract
  *            them.
+ *            `entries` of a block counts one generation. A thread moves it to the present one only;
+ *            readers sum the blocks of the present one. So a clear sets the sum to 0.
  * LOCKING    None. Pointers are published with release and read with acquire. Cells are relaxed
  *            atomics; one with a single writer needs no locked instruction. Pages and shared blocks
  *            are installed by compare-exchange.
@@ -29,6 +31,7 @@ typedef struct stats_shared_block {
     stats_block block;
     /* written by stats_slot_open, read by any thread */
     _Atomic uint64_t start[STATS_NAMESPACE_COUNT];
+    _Atomic uint32_t generation; /* the one that is counted; release, acquire */
 } stats_shared_block;
 
 _Static_assert(offsetof(stats_shared_block, block) == 0, "row 0 points at the block itself");
@@ -108,42 +111,29 @@ static void stats_raise(_Atomic uint32_t *top, uint32_t to)
     }
 }
 
+CELLAR_PRIVATE void *stats_install(stats *st, void *_Atomic *at, size_t bytes)
+{
+    void *page = base_load_acq(at);
+    if (page != NULL) { return page; }
+    void *made = base_alloc(st->account, BASE_MOD_STATS, bytes, NULL);
+    if (made == NULL || base_cas_ar(at, NULL, made)) { return made; }
+    base_free(st->account, BASE_MOD_STATS, made, bytes); /* another thread was first */
+    return base_load_acq(at);
+}
+
 /* Return the place of a row; NULL: its page was refused. */
 static stats_row *_Atomic *stats_row_place(stats *st, uint32_t index)
 {
     if (index < STATS_NEAR_ROWS) { return &st->near[index]; }
-    stats_row_page *_Atomic *at = &st->far[index / STATS_NEAR_ROWS];
-    stats_row_page *page = base_load_acq(at);
-    if (page == NULL) {
-        stats_row_page *made = base_alloc(st->account, BASE_MOD_STATS, sizeof *made, NULL);
-        if (made == NULL) { return NULL; }
-        /* Threads of 64 neighbouring indexes share a page: the first one installs it. */
-        if (base_cas_ar(at, (stats_row_page *)NULL, made)) {
-            page = made;
-        } else {
-            base_free(st->account, BASE_MOD_STATS, made, sizeof *made);
-            page = base_load_acq(at);
-        }
-    }
-    return &page->row[index % STATS_NEAR_ROWS];
+    stats_row_page *page = stats_install(st, &st->far[index / STATS_NEAR_ROWS], sizeof *page);
+    return page != NULL ? &page->row[index % STATS_NEAR_ROWS] : NULL;
 }
 
 static stats_block *_Atomic *stats_block_place(stats *st, stats_row *row, uint32_t slot)
 {
     if (slot < STATS_NEAR_SLOTS) { return &row->near[slot]; }
-    stats_page *_Atomic *at = &row->far[slot / STATS_FAR_SLOTS];
-    stats_page *page = base_load_acq(at);
-    if (page == NULL) {
-        stats_page *made = base_alloc(st->account, BASE_MOD_STATS, sizeof *made, NULL);
-        if (made == NULL) { return NULL; }
-        if (base_cas_ar(at, (stats_page *)NULL, made)) { /* contended in row 0 only */
-            page = made;
-        } else {
-            base_free(st->account, BASE_MOD_STATS, made, sizeof *made);
-            page = base_load_acq(at);
-        }
-    }
-    return &page->slot[slot % STATS_FAR_SLOTS];
+    stats_page *page = stats_install(st, &row->far[slot / STATS_FAR_SLOTS], sizeof *page);
+    return page != NULL ? &page->slot[slot % STATS_FAR_SLOTS] : NULL;
 }
 
 /* Make row and block of the calling thread. NULL: refused. */
@@ -220,6 +210,31 @@ CELLAR_PRIVATE stats_block *stats_mine_slow(stats *st, uint32_t slot)
     return block;
 }
 
+/* Return the shared block of a slot; NULL: the slot was never opened. */
+static stats_shared_block *stats_shared_at(const stats *st, uint32_t slot)
+{
+    return (stats_shared_block *)(void *)stats_block_at(base_load_acq(&st->near[0]), slot);
+}
+
+BASE_COLD CELLAR_PRIVATE void stats_entry_slow(const stats *st, uint32_t slot, uint32_t generation,
+                                               uint64_t by)
+{
+    const stats_shared_block *shared = stats_shared_at(st, slot);
+    stats_block *block = stats_held(st, slot);
+    for (;;) {
+        const uint64_t was = base_load_acq(&block->entries);
+        /* after `was`: the present generation is not older than that of the block */
+        if (base_load_acq(&shared->generation) != generation) { return; }
+        const uint64_t from = (uint32_t)was == generation ? was : generation;
+        if (base_cas_ar(&block->entries, was, from + by)) { return; }
+    }
+}
+
+CELLAR_PRIVATE void stats_entries_begin(const stats *st, uint32_t slot, uint32_t generation)
+{
+    base_store_rel(&stats_shared_at(st, slot)->generation, generation);
+}
+
 CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n)
 {
     BASE_ASSERT(id >= STATS_NAMESPACE_COUNT && id < STATS_COUNT);
@@ -233,6 +248,8 @@ CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n)
         base_store_rlx(cell, base_load_rlx(cell) + n);
     }
 }
+
+BASE_SIZE_BEGIN
 
 /* ---- reading ---- */
 
@@ -248,10 +265,21 @@ static uint64_t stats_sum(const stats *st, uint32_t slot, stats_id id)
     return sum;
 }
 
-/* Return the shared block of a slot; NULL: the slot was never opened. */
-static stats_shared_block *stats_shared_at(const stats *st, uint32_t slot)
+CELLAR_PRIVATE uint64_t stats_entries(const stats *st, uint32_t slot)
 {
-    return (stats_shared_block *)(void *)stats_block_at(base_load_acq(&st->near[0]), slot);
+    const stats_shared_block *shared = stats_shared_at(st, slot);
+    if (shared == NULL) { return 0; }
+    const uint32_t generation = base_load_acq(&shared->generation);
+    const uint32_t top = base_load_acq(&st->row_top);
+    uint32_t sum = 0; /* a block counts modulo 2^32: one thread stores, another removes */
+    for (uint32_t index = 0; index < top; index++) {
+        const stats_row *row = stats_row_at(st, index);
+        const stats_block *block = row != NULL ? stats_block_at(row, slot) : NULL;
+        const uint64_t word = block != NULL ? base_load_rlx(&block->entries) : 0;
+        if ((uint32_t)word == generation) { sum += (uint32_t)(word >> 32); }
+    }
+    /* a thread may have removed an entry that another one has stored and not yet counted */
+    return sum <= UINT32_MAX - BASE_THREAD_MAX ? sum : 0;
 }
 
 CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id)
@@ -299,8 +327,6 @@ CELLAR_PRIVATE double stats_hit_ratio(const uint64_t namespace[STATS_NAMESPACE_C
     const uint64_t gets = stats_gets(namespace);
     return gets != 0 ? (double)(gets - namespace[STATS_MISS]) / (double)gets : 0;
 }
-
-BASE_SIZE_BEGIN
 
 /* ---- life ---- */
 

@@ -40,6 +40,13 @@ BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_threa
  * may be held. */
 CELLAR_PRIVATE stats_block *stats_held(const stats *st, uint32_t slot);
 
+/* Add to a counter of a block that is not shared. */
+BASE_INLINE void stats_add_own(stats_block *block, stats_id id, uint64_t n)
+{
+    BASE_ASSERT(id < STATS_NAMESPACE_COUNT && !block->shared);
+    base_store_rlx(&block->cell[id], base_load_rlx(&block->cell[id]) + n);
+}
+
 /* Add to a counter of a namespace. */
 BASE_INLINE void stats_add(stats_block *block, stats_id id, uint64_t n)
 {
@@ -63,9 +70,30 @@ BASE_ALWAYS_INLINE void stats_add_mine(stats *st, uint64_t tag, const base_threa
     }
 }
 
+#define STATS_ENTRY_IN ((uint64_t)1 << 32)
+#define STATS_ENTRY_OUT ((uint64_t)UINT32_MAX << 32)
+/* Count an entry that is stored (STATS_ENTRY_IN) or removed (_OUT). Return false if the block does
+ * not count this generation: call stats_entry_slow. Any lock may be held. */
+BASE_ALWAYS_INLINE bool stats_entry_add(stats_block *block, uint32_t generation, uint64_t by)
+{
+    const uint64_t was = base_load_rlx(&block->entries);
+    if (BASE_UNLIKELY((uint32_t)was != generation || block->shared)) { return false; }
+    base_store_rlx(&block->entries, was + by);
+    return true;
+}
+/* Count likewise in the block of this thread for an open slot, or in the shared one. Ignore entries
+ * of an ended generation. */
+BASE_COLD CELLAR_PRIVATE void stats_entry_slow(const stats *st, uint32_t slot, uint32_t generation,
+                                               uint64_t by);
+/* Begin a generation of the namespace in an open slot, without entries. Publish its number after
+ * the call. */
+CELLAR_PRIVATE void stats_entries_begin(const stats *st, uint32_t slot, uint32_t generation);
+
 /* Add to a counter of the store. Never allocates; any lock may be held. */
 CELLAR_PRIVATE void stats_count(stats *st, stats_id id, uint64_t n);
 
+/* Return the zeroed memory at *at; the first caller allocates it. NULL: refused. */
+CELLAR_PRIVATE void *stats_install(stats *st, void *_Atomic *at, size_t bytes);
 /* Enter and leave an allocation that may make the store evict. stats_ask false: do not allocate. */
 CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index);
 CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted);
@@ -74,6 +102,8 @@ CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted);
 CELLAR_PRIVATE uint64_t stats_read(const stats *st, uint32_t slot, stats_id id); /* of a slot */
 CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
                                     uint64_t out[STATS_NAMESPACE_COUNT]);
+/* Return the entries of the last generation of a slot. */
+CELLAR_PRIVATE uint64_t stats_entries(const stats *st, uint32_t slot);
 /* Sum the counters of all namespaces, dropped ones included. */
 CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT]);
 CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);

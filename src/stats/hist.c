@@ -7,7 +7,7 @@
  *            one table per operation and stripe, made when first used
  *            stats_sample counts the calls of a thread down; at 0 the caller reads the clock twice
  *            and calls stats_time
- * INVARIANTS A bucket never decreases and never wraps: at 2^32 - 1 it stops and sets `saturated`.
+ * INVARIANTS A bucket never decreases and never wraps: at 2^32 - 1 it stops.
  *            count and sum_ns have 64 bits and are always right. max_ns is exact.
  * LOCKING    None: relaxed atomic adds. Adds are rare, because gets and sets are sampled (one in 64
  *            on average). Threads are spread over the stripes by their index.
@@ -57,40 +57,49 @@ CELLAR_PRIVATE uint32_t stats_sample_redraw(base_thread_record *self)
 static stats_hist *stats_hist_mine(stats *st, stats_op op)
 {
     const uint32_t index = base_thread_self()->index;
-    stats_hist *_Atomic *at = &st->hist[op][index & (st->stripes - 1)];
+    void *_Atomic *at = &st->hist[op][index & (st->stripes - 1)];
     stats_hist *h = base_load_acq(at);
     if (h != NULL || index == 0 || !stats_ask(st, index)) { return h; }
-    stats_hist *made = base_alloc(st->account, BASE_MOD_STATS, sizeof *made, NULL);
-    stats_asked(st, index, made != NULL);
-    if (made == NULL) { return NULL; }
-    if (base_cas_ar(at, (stats_hist *)NULL, made)) { return made; } /* acquire above */
-    base_free(st->account, BASE_MOD_STATS, made, sizeof *made);
-    return base_load_acq(at);
+    h = stats_install(st, at, sizeof *h); /* acquire above */
+    stats_asked(st, index, h != NULL);
+    return h;
 }
 
 static void stats_bucket_add(stats_hist *h, uint32_t bucket)
 {
-    for (;;) {
-        const uint32_t seen = base_load_rlx(&h->bucket[bucket]);
-        if (seen == UINT32_MAX) {
-            base_store_rlx(&h->saturated, 1u);
-            return;
-        }
-        if (base_cas_ar(&h->bucket[bucket], seen, seen + 1)) { return; }
-    }
+    uint32_t seen;
+    do {
+        seen = base_load_rlx(&h->bucket[bucket]);
+    } while (seen != UINT32_MAX && !base_cas_ar(&h->bucket[bucket], seen, seen + 1));
 }
 
-CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns)
+/* Record a time. NULL: the allocation of the table was refused; drop the time. */
+static void stats_time_in(stats_hist *h, uint64_t ns)
 {
-    BASE_ASSERT(op < STATS_OP_COUNT);
-    stats_hist *h = stats_hist_mine(st, op);
-    if (h == NULL) { return; } /* allocation refused: drop the sample */
+    if (h == NULL) { return; }
     (void)base_add_rlx(&h->count, 1u);
     (void)base_add_rlx(&h->sum_ns, ns);
     stats_bucket_add(h, stats_bucket_of(ns));
     for (uint64_t max = base_load_rlx(&h->max_ns); ns > max; max = base_load_rlx(&h->max_ns)) {
         if (base_cas_ar(&h->max_ns, max, ns)) { return; }
     }
+}
+
+CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns)
+{
+    BASE_ASSERT(op < STATS_OP_COUNT);
+    stats_time_in(stats_hist_mine(st, op), ns);
+}
+
+CELLAR_PRIVATE void stats_time_open(stats *st, stats_op op)
+{
+    (void)stats_install(st, &st->hist[op][0], sizeof(stats_hist));
+}
+
+CELLAR_PRIVATE void stats_time_held(const stats *st, stats_op op, uint64_t ns)
+{
+    BASE_ASSERT(op < STATS_OP_COUNT);
+    stats_time_in(base_load_acq(&st->hist[op][0]), ns);
 }
 
 BASE_SIZE_BEGIN
@@ -144,17 +153,13 @@ CELLAR_PRIVATE uint64_t stats_quantile(const stats *st, stats_op op, uint64_t pp
 
 CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out)
 {
-#define STATS_X(id, name, is_sampled) [STATS_OP_##id] = (is_sampled) != 0,
-    static const bool sampled[STATS_OP_COUNT] = { STATS_OPS(STATS_X) };
-#undef STATS_X
     BASE_ASSERT(op < STATS_OP_COUNT);
-    *out = (stats_times){ .sampled = sampled[op], .max_ns = stats_hist_max(st, op) };
+    *out = (stats_times){ .max_ns = stats_hist_max(st, op) };
     for (uint32_t i = 0; i < st->stripes; i++) {
         const stats_hist *h = base_load_acq(&st->hist[op][i]);
         if (h == NULL) { continue; }
         out->count += base_load_rlx(&h->count);
         out->sum_ns += base_load_rlx(&h->sum_ns);
-        out->saturated = out->saturated || base_load_rlx(&h->saturated) != 0;
     }
     out->p50_ns = stats_quantile(st, op, 500000);
     out->p90_ns = stats_quantile(st, op, 900000);

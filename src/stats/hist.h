@@ -20,12 +20,14 @@ BASE_INLINE bool stats_sample(base_thread_record *self)
 
 /* Record that `op` took `ns`. The first use allocates: hold no ranked lock. */
 CELLAR_PRIVATE void stats_time(stats *st, stats_op op, uint64_t ns);
+/* Make one table for an operation that all threads record in. Hold no ranked lock. */
+CELLAR_PRIVATE void stats_time_open(stats *st, stats_op op);
+/* Add a time to that table. Never allocates; any lock may be held. */
+CELLAR_PRIVATE void stats_time_held(const stats *st, stats_op op, uint64_t ns);
 
 typedef struct stats_times {
     uint64_t count, sum_ns, max_ns; /* max is exact */
     uint64_t p50_ns, p90_ns, p99_ns, p999_ns; /* upper ends of buckets: within 6.25 % */
-    bool saturated; /* a bucket reached 2^32 - 1 and stays there */
-    bool sampled;
 } stats_times;
 CELLAR_PRIVATE void stats_read_times(const stats *st, stats_op op, stats_times *out);
 /* Return the smallest bucket end that at least `ppm` millionths of the times do not exceed; 0

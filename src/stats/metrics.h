@@ -28,6 +28,9 @@
       METRIC("Failed writes, by reason.")) \
     X(REFUSED_TOOBIG, "", "reason=too_big", SAME) \
     X(REFUSED_NOMEM, "", "reason=no_memory", SAME) \
+    X(DECODE_ERROR, "cellar_decode_errors_total", "", \
+      METRIC("Entries removed because they did not decode.")) \
+    X(DENIED, "cellar_denied_total", "", METRIC("Writes denied by a policy.")) \
     X(CONDITION, "cellar_conditions_unmet_total", "", DUMP) \
     X(EVICT_EXPIRED, "cellar_evictions_total", "cause=expired", \
       METRIC("Entries removed, by cause.")) \
@@ -70,10 +73,11 @@
     X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", \
       METRIC("Background loads dropped because the queue was full."))
 
-/* Present figures of a namespace: the ratio is computed, the source passes the others. A namespace
- * without a figure has no line. */
+/* Present figures of a namespace: the first two are read from the counters, the source passes the
+ * others. A namespace without a figure has no line. */
 #define STATS_NAMESPACE_GIVEN(X) \
     X(HIT_RATIO, "cellar_hit_ratio", "", METRIC("Share of answered gets since the start.")) \
+    X(ENTRIES, "cellar_namespace_entries", "", METRIC("Entries of a namespace in memory.")) \
     X(QUOTA_ENTRIES, "cellar_quota_entries", "", DUMP) /* Entries of a namespace with a quota. */ \
     X(QUOTA_BYTES, "cellar_quota_bytes", "", METRIC("Bytes of a namespace with a quota.")) \
     X(QUOTA_FLOOR, "cellar_quota_floor_bytes", "", \
@@ -109,6 +113,9 @@
     X(TICK, "cellar_ticks_total", "", DUMP) /* Rounds of background work. */ \
     X(TICK_NS, "cellar_tick_seconds_total", "", DUMP) /* Time spent in background work. */ \
     X(CLOSED_CALL, "cellar_closed_calls_total", "", DUMP) \
+    X(POLICY_LOADED, "cellar_policy_reloads_total", "result=ok", \
+      METRIC("Loads of policy rules at run time, by result.")) \
+    X(POLICY_REJECTED, "", "result=error", SAME) \
     X(L2_KEPT_OUT, "cellar_l2_kept_out_total", "", DUMP) \
     X(L2_NOT_THROUGH, "cellar_l2_not_through_total", "", \
       METRIC("Write-through and durable changes that the disk failed to store."))
@@ -237,11 +244,43 @@
     X(BYTES, "cellar_locks_bytes", "", METRIC("Bytes charged to the table.")) \
     X(FENCE, "cellar_locks_fence", "", METRIC("Upper bound of all fences so far."))
 
+/* Figures of a limiter, kept by src/limit: the counters in the order of cellar_limiter_stats, then
+ * the gauges. */
+#define STATS_LIMITERS(X) \
+    X(ALLOWED, "cellar_limiter_decisions_total", "result=allowed", \
+      METRIC("Decisions by result.")) \
+    X(DENIED, "", "result=denied", SAME) \
+    X(WOULD_DENY, "cellar_limiter_would_deny_total", "", \
+      METRIC("Admissions that a dry-run rule would have denied.")) \
+    X(BANNED, "cellar_limiter_banned_total", "", METRIC("Denials of banned keys.")) \
+    X(LIVE_EVICTED, "cellar_limiter_overflow_total", "action=live_evicted", \
+      METRIC("New keys that met a full table, by action.")) \
+    X(OVERFLOW_DENIED, "", "action=denied", SAME) \
+    X(OVERFLOW_ALLOWED, "", "action=allowed", SAME) \
+    X(DEAD_REPLACED, "cellar_limiter_reused_total", "", \
+      METRIC("Slots of keys without debt given to new keys.")) \
+    X(MOVED, "cellar_limiter_moved_total", "", METRIC("Keys moved to make room.")) \
+    X(CHAIN_ROLLBACKS, "cellar_limiter_chain_rollbacks_total", "", \
+      METRIC("Chains charged in part and taken back.")) \
+    X(PERMITS_EXPIRED, "cellar_limiter_permits_expired_total", "", \
+      METRIC("Permits that ended with their lease.")) \
+    X(PERMITS_FULL, "cellar_limiter_full_total", "table=permits", \
+      METRIC("Calls rejected by a full table, by table.")) \
+    X(OVERRIDES_FULL, "", "table=overrides", SAME) \
+    X(SNAPSHOTS_REFUSED, "cellar_limiter_snapshots_refused_total", "", \
+      METRIC("Snapshots not read: damaged, or of other rules.")) \
+    X(KEYS, "cellar_limiter_keys", "", METRIC("Slots in use, including keys without debt.")) \
+    X(SLOTS, "cellar_limiter_slots", "", METRIC("Slots of the table.")) \
+    X(BYTES, "cellar_limiter_bytes", "", METRIC("Bytes of memory of the limiter.")) \
+    X(OVERRIDES, "cellar_limiter_overrides", "", \
+      METRIC("Keys with a plan or ban of their own.")) \
+    X(PERMITS, "cellar_limiter_permits", "", METRIC("Permits that exist."))
+
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
 #define STATS_OPS(X) \
     X(GET_HIT, "get_hit", 1) X(GET_MISS, "get_miss", 1) X(SET, "set", 1) X(DELETE, "delete", 1) \
-    X(TICK, "tick", 0)
+    X(TICK, "tick", 0) X(LOAD, "load", 0) X(L2_READ, "l2_read", 0) X(L2_WRITE, "l2_write", 0)
 
 typedef enum stats_id {
 #define STATS_X(id, family, label, shown) STATS_##id,
@@ -282,5 +321,11 @@ typedef enum stats_lock {
     STATS_LOCKS(STATS_X) STATS_LOCK_COUNT
 #undef STATS_X
 } stats_lock;
+
+typedef enum stats_limiter {
+#define STATS_X(id, family, label, shown) STATS_LIMITER_##id,
+    STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT
+#undef STATS_X
+} stats_limiter;
 
 #endif

@@ -2,15 +2,15 @@
  *
  * text: write the table of metrics.h as Prometheus text 0.0.4 or JSON into the caller's buffer.
  *
- * PICTURE    lists (metrics.h) -> stats_tell: families, samples -> stats_out -> buffer
- *            one walk for all forms; only stats_family and stats_put_sample depend on the form
- * INVARIANTS out->len grows by the full text even if the buffer is full, so a second call with
+ * PICTURE    lists (metrics.h) -> stats_tell: families, samples -> base_text -> buffer
+ *            one walk for both forms; stats_family, stats_put_sample know the form
+ * INVARIANTS The length grows by the full text even if the buffer is full, so a second call with
  *            len + 1 bytes fits unless figures have gained digits. Lines of a family stand
  *            together, after one HELP and one TYPE. The +Inf bucket of a histogram equals its
  *            count.
  * LOCKING    None. The figures of one text are read one after the other, not at one instant.
  * FORMAT     Counters end in _total. Units are base units: nanoseconds are written as seconds with
- *            nine digits. Not by printf: its decimal point depends on the locale.
+ *            nine digits. Not by printf of a double: its decimal point depends on the locale.
  *            Label values escape \, " and newline. A namespace name that is not UTF-8, or holds a 0
  *            byte, is written as 0x and its hex digits.
  *            le="2^k ns" counts the values below 2^k ns: the buckets of hist.c are half open.
@@ -23,23 +23,23 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "stats/counters.h"
 #include "stats/hist.h"
 
 BASE_SIZE_BEGIN
 
 typedef struct stats_out {
-    char *buf;
-    size_t cap; /* bytes of buf, the closing 0 included */
-    size_t len; /* bytes of the whole text */
+    base_text text;
     char shown; /* 'm': the lines of the metrics; 'd': those of the dump */
     bool json;
-    bool first; /* JSON: no comma yet */
+    const char *comma; /* JSON: what comes before the next element of the list */
 } stats_out;
 
-typedef struct stats_owner { /* what a sample belongs to, as its first label; value unescaped */
+typedef struct stats_owner { /* a label of a sample; value unescaped */
     const char *label, *value;
     size_t value_len;
+    const struct stats_owner *next; /* one more label; NULL: none */
 } stats_owner;
 
 /* Namespaces with lines of their own. */
@@ -64,6 +64,7 @@ static const char stats_store_lines[] = STATS_STORE_COUNTERS(STATS_X);
 static const char stats_given_lines[] =
     STATS_GIVEN(STATS_X) STATS_GIVEN_L1(STATS_X) STATS_GIVEN_L2(STATS_X);
 static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
+static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 #undef STATS_X
 
 typedef struct stats_line { /* a line of a list */
@@ -90,39 +91,18 @@ static void stats_line_next(stats_line *l)
     l->label = label;
 }
 
-#define STATS_NS_DIGITS 9u
-#define STATS_PPM_DIGITS 6u
+#define STATS_NS_DIGITS 9
+#define STATS_PPM_DIGITS 6
 
-/* ---- bytes ---- */
-
-static void stats_put(stats_out *o, const char *p, size_t n)
-{
-    if (o->len < o->cap) { memcpy(o->buf + o->len, p, BASE_MIN(n, o->cap - o->len)); }
-    o->len += n;
-}
-
-static void stats_puts(stats_out *o, const char *text) { stats_put(o, text, strlen(text)); }
-
-/* Write `v` with at least `digits` digits. */
-static void stats_put_u64(stats_out *o, uint64_t v, unsigned digits)
-{
-    char text[20];
-    unsigned at = sizeof text;
-    do {
-        text[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0 || sizeof text - at < digits);
-    stats_put(o, text + at, sizeof text - at);
-}
+/* ---- values ---- */
 
 /* Write v / 10^digits. */
-static void stats_put_decimal(stats_out *o, uint64_t v, unsigned digits)
+static void stats_put_decimal(base_text *t, uint64_t v, int digits)
 {
     uint64_t one = 1;
-    for (unsigned i = 0; i < digits; i++) { one *= 10; }
-    stats_put_u64(o, v / one, 1);
-    stats_puts(o, digits != 0 ? "." : "");
-    if (digits != 0) { stats_put_u64(o, v % one, digits); }
+    for (int i = 0; i < digits; i++) { one *= 10; }
+    base_text_add(t, "%llu", (unsigned long long)(v / one));
+    if (digits != 0) { base_text_add(t, ".%0*llu", digits, (unsigned long long)(v % one)); }
 }
 
 /* Return the length of the UTF-8 sequence at p; 0: invalid, overlong, or a surrogate. */
@@ -151,27 +131,20 @@ static bool stats_is_utf8(const char *text, size_t n)
     return true;
 }
 
-static void stats_put_escaped(stats_out *o, const char *text, size_t n)
+/* Write a label value. No other control byte than a newline has an escape that both forms know. */
+static void stats_put_escaped(base_text *t, bool json, const char *text, size_t n)
 {
-    static const char hex[] = "0123456789abcdef";
     const bool plain = stats_is_utf8(text, n);
-    if (!plain) { stats_puts(o, "0x"); }
+    if (!plain) { base_text_add(t, "0x"); }
     for (size_t i = 0; i < n; i++) {
-        const unsigned char c = (unsigned char)text[i];
+        const char c = text[i];
         if (!plain) {
-            stats_put(o, &hex[c >> 4], 1);
-            stats_put(o, &hex[c & 15], 1);
-        } else if (c == '\\' || c == '"') {
-            stats_puts(o, "\\");
-            stats_put(o, &text[i], 1);
-        } else if (c == '\n') {
-            stats_puts(o, "\\n");
-        } else if (c < 0x20 && o->json) {
-            stats_puts(o, "\\u00");
-            stats_put(o, &hex[c >> 4], 1);
-            stats_put(o, &hex[c & 15], 1);
+            base_text_add(t, "%02x", (unsigned char)c);
+        } else if (json && (unsigned char)c < 0x20 && c != '\n') {
+            base_text_add(t, "\\u%04x", (unsigned char)c);
         } else {
-            stats_put(o, &text[i], 1);
+            if (c == '\\' || c == '"' || c == '\n') { base_text_put(t, "\\", 1); }
+            base_text_put(t, c == '\n' ? "n" : &text[i], 1);
         }
     }
 }
@@ -187,8 +160,7 @@ static bool stats_ends(const char *text, const char *with)
 static void stats_family(stats_out *o, const char *name, const char *help, const char *kind)
 {
     if (o->json || o->shown != 'm') { return; }
-    const char *const part[] = { "# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n" };
-    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) { stats_puts(o, part[i]); }
+    base_text_add(&o->text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
 }
 
 static void stats_family_of(stats_out *o, const stats_line *l)
@@ -196,47 +168,40 @@ static void stats_family_of(stats_out *o, const stats_line *l)
     stats_family(o, l->family, l->shown + 1, stats_ends(l->family, "_total") ? "counter" : "gauge");
 }
 
-static void stats_put_label(stats_out *o, const char *name, size_t name_len, const char *value,
-                            size_t value_len)
-{
-    stats_puts(o, o->json ? "\"" : "");
-    stats_put(o, name, name_len);
-    stats_puts(o, o->json ? "\":\"" : "=\"");
-    stats_put_escaped(o, value, value_len);
-    stats_puts(o, "\"");
-}
-
 /* Write one sample, its value / 10^digits. owner NULL: none. label: "name=value", or "". */
 static void stats_put_sample(stats_out *o, const char *family, const char *suffix,
-                             const stats_owner *owner, const char *label, unsigned digits,
+                             const stats_owner *owner, const char *label, int digits,
                              uint64_t value)
 {
-    const size_t label_len = strcspn(label, "=");
-    const bool labels = owner != NULL || label_len != 0;
+    base_text *t = &o->text;
+    const char *quote = o->json ? "\"" : "", *is = o->json ? "\":\"" : "=\"";
+    const char *separator = o->json ? "" : "{";
     if (o->json) {
-        stats_puts(o, o->first ? "\n{\"name\":\"" : ",\n{\"name\":\"");
-        o->first = false;
+        base_text_add(t, "%s\n{\"name\":\"%s%s\",\"labels\":{", o->comma, family, suffix);
+        o->comma = ",";
+    } else {
+        base_text_add(t, "%s%s", family, suffix);
     }
-    stats_puts(o, family);
-    stats_puts(o, suffix);
-    stats_puts(o, o->json ? "\",\"labels\":{" : labels ? "{" : "");
-    if (owner != NULL) {
-        stats_put_label(o, owner->label, strlen(owner->label), owner->value, owner->value_len);
+    for (; owner != NULL; owner = owner->next) {
+        base_text_add(t, "%s%s%s%s", separator, quote, owner->label, is);
+        stats_put_escaped(t, o->json, owner->value, owner->value_len);
+        base_text_add(t, "\"");
+        separator = ",";
     }
-    if (label_len != 0) {
-        stats_puts(o, owner != NULL ? "," : "");
-        const char *text = label + label_len + 1;
-        stats_put_label(o, label, label_len, text, strlen(text));
+    if (*label != '\0') {
+        const int n = (int)strcspn(label, "=");
+        base_text_add(t, "%s%s%.*s%s%s\"", separator, quote, n, label, is, label + n + 1);
+        separator = ",";
     }
-    stats_puts(o, o->json ? "},\"value\":" : labels ? "} " : " ");
-    stats_put_decimal(o, value, digits);
-    stats_puts(o, o->json ? "}" : "\n");
+    base_text_add(t, o->json ? "},\"value\":" : *separator == ',' ? "} " : " ");
+    stats_put_decimal(t, value, digits);
+    base_text_add(t, o->json ? "}" : "\n");
 }
 
 static void stats_put_line(stats_out *o, const stats_line *l, const stats_owner *owner,
                            uint64_t value)
 {
-    const unsigned digits = strstr(l->family, "_seconds") != NULL ? STATS_NS_DIGITS
+    const int digits = strstr(l->family, "_seconds") != NULL ? STATS_NS_DIGITS
                             : stats_ends(l->family, "_ratio") ? STATS_PPM_DIGITS : 0;
     stats_put_sample(o, l->family, "", owner, l->label, digits, value);
 }
@@ -306,10 +271,14 @@ static bool stats_figure(const stats *st, const stats_source *from, uint32_t slo
         *out = stats_read(st, slot, (stats_id)id);
         return true;
     }
-    if (id == STATS_NAMESPACE_COUNT + STATS_NAMESPACE_HIT_RATIO) {
+    if (id == (int)STATS_NAMESPACE_COUNT + (int)STATS_NAMESPACE_HIT_RATIO) {
         uint64_t v[STATS_NAMESPACE_COUNT];
         stats_read_slot(st, slot, v);
         *out = (uint64_t)(1e6 * stats_hit_ratio(v));
+        return true;
+    }
+    if (id == (int)STATS_NAMESPACE_COUNT + (int)STATS_NAMESPACE_ENTRIES) {
+        *out = stats_entries(st, slot);
         return true;
     }
     return from->namespace_given != NULL &&
@@ -324,7 +293,7 @@ static void stats_tell_namespaces(stats_out *o, const stats *st, const stats_sou
     stats_pick_namespaces(st, from, &pick);
     stats_line l = { .next = stats_namespace_lines };
     bool begun = false;
-    for (int id = 0; id < STATS_NAMESPACE_COUNT + STATS_NAMESPACE_GIVEN_COUNT; id++) {
+    for (int id = 0; id < (int)STATS_NAMESPACE_COUNT + (int)STATS_NAMESPACE_GIVEN_COUNT; id++) {
         uint64_t others = 0, value;
         stats_namespace_name name;
         stats_line_next(&l);
@@ -341,10 +310,10 @@ static void stats_tell_namespaces(stats_out *o, const stats *st, const stats_sou
             }
             if (!begun) { stats_family_of(o, &l); }
             begun = true;
-            stats_put_line(o, &l, &(stats_owner){ "namespace", name.bytes, name.len }, value);
+            stats_put_line(o, &l, &(stats_owner){ "namespace", name.bytes, name.len, NULL }, value);
         }
         if (pick.cut && id < STATS_NAMESPACE_COUNT) {
-            stats_put_line(o, &l, &(stats_owner){ "namespace", "other", 5 }, others);
+            stats_put_line(o, &l, &(stats_owner){ "namespace", "other", 5, NULL }, others);
         }
     }
 }
@@ -365,16 +334,15 @@ static void stats_tell(stats_out *o, const stats *st, const stats_source *from)
 static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, const char *family,
                                  const char *name)
 {
-    const stats_owner owner = { "op", name, strlen(name) };
+    const stats_owner owner = { "op", name, strlen(name), NULL };
     stats_times t;
     stats_read_times(st, op, &t);
     uint64_t below = 0;
     for (unsigned k = 6; k <= 34; k += 2) {
         char le[24];
-        stats_out text = { .buf = le, .cap = sizeof le };
-        stats_puts(&text, "le=");
+        base_text text = { le, sizeof le, 0 };
+        base_text_add(&text, "le=");
         stats_put_decimal(&text, (uint64_t)1 << k, STATS_NS_DIGITS);
-        le[text.len] = '\0';
         /* A later bucket is read later: keep the sequence ascending. */
         below = BASE_MAX(below, stats_times_below(st, op, ((uint64_t)1 << k) - 1));
         stats_put_sample(o, family, "_bucket", &owner, le, 0, below);
@@ -385,37 +353,8 @@ static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, con
     stats_put_sample(o, family, "_count", &owner, "", 0, count);
 }
 
-/* Write the quantiles of one operation as a JSON object. */
-static void stats_tell_times(stats_out *o, const stats *st, stats_op op, const char *name)
-{
-    stats_times t;
-    stats_read_times(st, op, &t);
-    const struct { const char *text; uint64_t value; } field[] = {
-        { "count", t.count }, { "sum_ns", t.sum_ns }, { "p50_ns", t.p50_ns },
-        { "p90_ns", t.p90_ns }, { "p99_ns", t.p99_ns }, { "p999_ns", t.p999_ns },
-        { "max_ns", t.max_ns },
-    };
-    stats_puts(o, o->first ? "\n{\"op\":\"" : ",\n{\"op\":\"");
-    o->first = false;
-    stats_puts(o, name);
-    stats_puts(o, "\",\"sampled\":");
-    stats_puts(o, t.sampled ? "true" : "false");
-    stats_puts(o, ",\"saturated\":");
-    stats_puts(o, t.saturated ? "true" : "false");
-    for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
-        stats_puts(o, ",\"");
-        stats_puts(o, field[i].text);
-        stats_puts(o, "\":");
-        stats_put_u64(o, field[i].value, 1);
-    }
-    stats_puts(o, "}");
-}
-
-static const struct stats_op_row {
-    const char *name;
-    bool sampled;
-} stats_op_registry[STATS_OP_COUNT] = {
-#define STATS_X(id, text, is_sampled) [STATS_OP_##id] = { text, (is_sampled) != 0 },
+static const struct { const char *name; bool sampled; } stats_op_row[] = {
+#define STATS_X(id, text, is_sampled) { text, (is_sampled) != 0 },
     STATS_OPS(STATS_X)
 #undef STATS_X
 };
@@ -426,57 +365,87 @@ static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
     const char *help = sampled ? "Durations of one operation in 64." : "Durations of operations.";
     stats_family(o, family, help, "histogram");
     for (int op = 0; op < STATS_OP_COUNT; op++) {
-        if (stats_op_registry[op].sampled != sampled) { continue; }
-        stats_tell_histogram(o, st, (stats_op)op, family, stats_op_registry[op].name);
+        if (stats_op_row[op].sampled != sampled) { continue; }
+        stats_tell_histogram(o, st, (stats_op)op, family, stats_op_row[op].name);
     }
-}
-
-static size_t stats_close(stats_out *o)
-{
-    if (o->cap > 0) { o->buf[BASE_MIN(o->len, o->cap - 1)] = '\0'; }
-    return o->len;
 }
 
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap)
 {
-    stats_out o = { .buf = buf, .cap = cap, .shown = 'm' };
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell(&o, st, from);
     stats_tell_ops(&o, st, true);
     stats_tell_ops(&o, st, false);
-    return stats_close(&o);
+    return o.text.len;
 }
 
-CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap)
+/* Write the quantiles of one operation as a JSON object. */
+static void stats_tell_times(stats_out *o, const stats *st, stats_op op)
 {
-    stats_out o = { .buf = buf, .cap = cap, .shown = 'd' };
-    stats_tell(&o, st, from);
-    return stats_close(&o);
+    stats_times t;
+    stats_read_times(st, op, &t);
+    const struct { const char *name; uint64_t value; } field[] = {
+        { "count", t.count }, { "sum_ns", t.sum_ns }, { "p50_ns", t.p50_ns },
+        { "p90_ns", t.p90_ns }, { "p99_ns", t.p99_ns }, { "p999_ns", t.p999_ns },
+        { "max_ns", t.max_ns },
+    };
+    base_text_add(&o->text, "%s\n{\"op\":\"%s\",\"sampled\":%s", o->comma, stats_op_row[op].name,
+                  stats_op_row[op].sampled ? "true" : "false");
+    o->comma = ",";
+    for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+        base_text_add(&o->text, ",\"%s\":%llu", field[i].name, (unsigned long long)field[i].value);
+    }
+    base_text_add(&o->text, "}");
 }
 
 CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
                                        size_t cap)
 {
-    stats_out o = { .buf = buf, .cap = cap, .shown = 'm', .json = true, .first = true };
-    stats_puts(&o, "{\"metrics\":[");
+    stats_out o = { { buf, cap, 0 }, 'm', true, "" };
+    base_text_add(&o.text, "{\"metrics\":[");
     stats_tell(&o, st, from);
-    stats_puts(&o, "],\n\"times\":[");
-    o.first = true;
-    for (int op = 0; op < STATS_OP_COUNT; op++) {
-        stats_tell_times(&o, st, (stats_op)op, stats_op_registry[op].name);
-    }
-    stats_puts(&o, "]}\n");
-    return stats_close(&o);
+    base_text_add(&o.text, "],\n\"times\":[");
+    o.comma = "";
+    for (int op = 0; op < STATS_OP_COUNT; op++) { stats_tell_times(&o, st, (stats_op)op); }
+    base_text_add(&o.text, "]}\n");
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
+                                       size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'd', false, NULL };
+    stats_tell(&o, st, from);
+    return o.text.len;
 }
 
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap)
 {
-    stats_out o = { .buf = buf, .cap = cap, .shown = 'm' };
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_lock_lines, STATS_LOCK_COUNT,
-                    &(stats_owner){ "table", name, strlen(name) }, value);
-    return stats_close(&o);
+                    &(stats_owner){ "table", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
+                                          const uint64_t value[STATS_LIMITER_COUNT],
+                                          const stats_rule *rules, uint32_t rule_count, char *buf,
+                                          size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_owner limiter = { "limiter", name, strlen(name), NULL };
+    stats_tell_list(&o, stats_limiter_lines, STATS_LIMITER_COUNT, &limiter, value);
+    stats_family(&o, "cellar_limiter_denied_total", "Denials by rule.", "counter");
+    for (uint32_t i = 0; i < rule_count; i++) {
+        const char number[] = { (char)('0' + i), '\0' };
+        const stats_owner rule = { "rule", rules[i].name, strlen(rules[i].name), NULL };
+        const stats_owner nth = { "number", number, 1, &rule };
+        limiter.next = &nth;
+        stats_put_sample(&o, "cellar_limiter_denied_total", "", &limiter, "", 0, rules[i].denied);
+    }
+    return o.text.len;
 }
 
 BASE_SIZE_END

@@ -25,19 +25,30 @@ typedef struct stats_source {
     uint64_t given[STATS_GIVEN_COUNT]; /* present values */
 } stats_source;
 
-/* Write the metrics as Prometheus text 0.0.4, or as JSON. Write at most `cap` bytes, the last of
+/* Write the metrics as Prometheus text 0.0.4. Write at most `cap` bytes, the last of
  * them 0. Return the length of the whole text without that 0, like snprintf. No allocation, no
  * lock, no locale. */
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap);
-BASE_SPARE CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from,
-                                                  char *buf, size_t cap);
+/* Write the same figures as JSON, and the quantiles of all operations. */
+CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
+                                       size_t cap);
 /* Write the figures that the metrics leave out, in the same form. */
 CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
                                        size_t cap);
 /* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap);
+typedef struct stats_rule { /* of a limiter */
+    const char *name;
+    uint64_t denied;
+} stats_rule;
+/* Write the figures of a limiter likewise, each with the label limiter="name", and the denials of
+ * its rules. At most 10 rules. */
+CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
+                                          const uint64_t value[STATS_LIMITER_COUNT],
+                                          const stats_rule *rules, uint32_t rule_count, char *buf,
+                                          size_t cap);
 #endif
 
 #endif

@@ -24,6 +24,8 @@ typedef struct stats_block {
     void *raw;       /* block of base_alloc */
     uint32_t shared; /* 1: many threads add atomically; constant */
     uint32_t reserved;
+    /* {entries added less entries removed, generation}: of that generation, by the owner */
+    _Atomic uint64_t entries;
     /* relaxed; written by the owner, read by any thread */
     _Atomic uint64_t cell[STATS_NAMESPACE_COUNT];
 } stats_block;
@@ -38,7 +40,7 @@ typedef struct stats_row {
     uint32_t shared;
     uint32_t reserved;
     stats_block *_Atomic near[STATS_NEAR_SLOTS]; /* release by the owner, acquire by readers */
-    stats_page *_Atomic far[STATS_FAR_PAGES];    /* slots from STATS_NEAR_SLOTS on */
+    void *_Atomic far[STATS_FAR_PAGES]; /* stats_page: slots from STATS_NEAR_SLOTS on */
     _Atomic uint64_t cell[STATS_STORE_COUNT];    /* counters of the store */
 } stats_row;
 
@@ -46,8 +48,7 @@ typedef struct stats_row {
 
 typedef struct stats_hist { /* stripe of an operation; relaxed; any thread writes */
     _Atomic uint64_t count, sum_ns, max_ns;
-    _Atomic uint32_t saturated; /* 1: a bucket has stopped at 2^32 - 1 */
-    _Atomic uint32_t bucket[STATS_BUCKETS];
+    _Atomic uint32_t bucket[STATS_BUCKETS]; /* each stops at 2^32 - 1 */
 } stats_hist;
 
 typedef struct stats_row_page {
@@ -58,14 +59,14 @@ typedef struct stats {
     base_account *account;             /* borrowed; outlives this struct */
     uint64_t id;                       /* unique in the process; a multiple of 4,096 */
     stats_row *_Atomic near[STATS_NEAR_ROWS]; /* rows of thread indexes 0..63; [0] is never NULL */
-    stats_row_page *_Atomic far[STATS_ROW_PAGES]; /* other rows, 64 per page; [0] stays NULL */
+    void *_Atomic far[STATS_ROW_PAGES]; /* stats_row_page: other rows; [0] stays NULL */
     _Atomic uint64_t asking[BASE_THREAD_MAX / 64]; /* bit: this index is inside an allocation */
     _Atomic uint32_t row_top;          /* rows of indexes >= this do not exist */
     _Atomic uint32_t slot_top;         /* slots >= this were never opened */
     _Atomic uint32_t denied;           /* allocations refused since the last success */
     _Atomic uint32_t calls_denied;     /* calls of stats_ask since then */
     uint32_t stripes;                  /* of histograms; power of two; constant */
-    stats_hist *_Atomic hist[STATS_OP_COUNT][STATS_STRIPES_MAX]; /* NULL: not used yet */
+    void *_Atomic hist[STATS_OP_COUNT][STATS_STRIPES_MAX]; /* stats_hist; NULL: not used yet */
 } stats;
 
 #endif

@@ -230,10 +230,14 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_option_get(root, CELLAR_OPT_MAINTENANCE_THREAD, NULL), E_INVAL);
     REFUSED(cellar_stats_get(NULL, CELLAR_SCOPE_NAMESPACE, &st), E_INVAL);
     REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, NULL), E_INVAL);
+    REFUSED(cellar_namespace_entries(NULL, &id), E_INVAL);
+    REFUSED(cellar_namespace_entries(root, NULL), E_INVAL);
     REFUSED(cellar_latency_get(NULL, CELLAR_OP_SET, &lat), E_INVAL);
     REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
     REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
     REFUSED(cellar_metrics_write(root, NULL, 8, &len), E_INVAL);
+    REFUSED(cellar_stats_json(NULL, buf, 8, &len), E_INVAL);
+    REFUSED(cellar_stats_json(root, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_dump_write(NULL, buf, 8, &len), E_INVAL);
     REFUSED(cellar_dump_write(root, NULL, 8, &len), E_INVAL);
     REFUSED(cellar_integrity_check(NULL), E_INVAL);
@@ -300,7 +304,7 @@ static void flags_and_ranges_are_checked(void)
     st.struct_size = 0;
     REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), E_INVAL);
     REFUSED(cellar_latency_get(root, -1, &lat), E_INVAL);
-    REFUSED(cellar_latency_get(root, CELLAR_OP_TICK + 1, &lat), E_INVAL);
+    REFUSED(cellar_latency_get(root, CELLAR_OP_L2_WRITE + 1, &lat), E_INVAL);
     REFUSED(cellar_option_set(root, (cellar_option)77, 1), E_INVAL);
     REFUSED(cellar_option_get(root, (cellar_option)77, &value), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_MEMORY_BYTES, -1), E_INVAL);
@@ -800,8 +804,10 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_entries(v, &id), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_latency_get(v, CELLAR_OP_SET, &lat), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_metrics_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_stats_json(v, NULL, 0, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_dump_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }

@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Code of the host that leaves a callback by longjmp or by thread exit leaves nothing
- *         behind. Places: a loader with a stale value in hand, a bulk loader with reported results,
+ * Aim:    Code of the host that leaves a callback by thread exit leaves nothing behind. Places: a loader with a stale value in hand, a bulk loader with reported results,
  *         fallbacks of single loads, of bulk loads, of refused and of released leases. A waiter
  *         takes the load over, memory returns to the byte, breaker passes are returned.
- * Method: Every block of the store is counted. Each way to leave runs in each place, in this thread
- *         (longjmp; its next call is a get of another key) and in a thread that exits. */
+ * Method: Every block of the store is counted. A thread exits in each place. */
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
-
-#include <setjmp.h>
 
 enum { PLACE_LOADER, PLACE_FALLBACK, PLACE_BULK, PLACE_BULK_FALLBACK, PLACE_ABANDON, PLACE_REFUSED,
        PLACES };
 
 static _Atomic int64_t blocks;
 static _Atomic int told;
-static jmp_buf back;
-static bool by_exit;
 
 static void *counted_alloc(size_t bytes, void *ctx)
 {
@@ -40,19 +34,13 @@ static void hear(void *ctx)
     atomic_fetch_add(&told, 1);
 }
 
-static cellar_err leave(void)
-{
-    if (by_exit) { pthread_exit(NULL); }
-    longjmp(back, 1);
-}
-
 static cellar_err leave_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     (void)key;
     (void)key_len;
     (void)ctx;
     T_EQ_I64(cellar_load_value(ld, "draft", 5), CELLAR_OK);
-    return leave();
+    pthread_exit(NULL);
 }
 
 static cellar_err fail_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -71,7 +59,7 @@ static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n
     for (size_t i = 0; i + 1 < n; i++) {
         T_EQ_I64(cellar_load_item_value(ld, i, "draft", 5), CELLAR_OK);
     }
-    return leave();
+    pthread_exit(NULL);
 }
 
 static cellar_err fail_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
@@ -89,7 +77,7 @@ typedef struct place {
 } place;
 
 /* Keys a, b, s (stale) and k; other threads wait for k. */
-__attribute__((noinline)) static void go(place *p)
+static void go(place *p)
 {
     cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
@@ -183,16 +171,14 @@ static cellar *open_counted(bool breaker)
 static const char *const places[PLACES] = { "loader", "fallback", "bulk loader", "bulk fallback",
                                             "abandon", "refused" };
 
-static void leave_from(int where, bool exits)
+static void leave_from(int where)
 {
-    static place p; /* survives the jump */
-    static int64_t before;
-    static cellar_lease ticket;
+    place p;
+    cellar_lease ticket;
     const cellar_subscriber w = { hear, NULL };
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     char text[64];
-    by_exit = exits;
     p = (place){ .c = open_counted(where == PLACE_REFUSED), .where = where };
     T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK); /* the tables exist */
     if (where == PLACE_REFUSED) { /* the breaker opens */
@@ -200,7 +186,7 @@ static void leave_from(int where, bool exits)
         T_EQ_I64(cellar_lease_release(p.c, &ticket, 1), CELLAR_OK);
     }
     t_live_and_end(warm_main, p.c);
-    before = atomic_load(&blocks);
+    const int64_t before = atomic_load(&blocks);
     atomic_store(&told, 0);
     if (where == PLACE_ABANDON) {
         const cellar_bytes d = { "default", 7 };
@@ -209,18 +195,11 @@ static void leave_from(int where, bool exits)
         T_EQ_I64(begin(p.c, "k", &o, NULL, &p.lease), CELLAR_LEASED);
         T_EQ_I64(begin(p.c, "k", NULL, &w, &ticket), CELLAR_PENDING);
     }
-    if (exits) {
-        t_live_and_end(go_main, &p);
-    } else {
-        if (setjmp(back) == 0) { go(&p); }
-        T_CHECK(flights(p.c) > 0);
-        /* the get cleans up the left load */
-        T_EQ_I64(kit_load(p.c, "warm", NULL, &s, text, NULL), CELLAR_OK);
-    }
+    t_live_and_end(go_main, &p);
     T_EQ_U64(flights(p.c), 0);
     T_EQ_I64(atomic_load(&told), where == PLACE_ABANDON ? 1 : 0);
     if (!T_EQ_I64(atomic_load(&blocks) - before, 0)) {
-        printf("# %s, %s\n", places[where], exits ? "exit" : "longjmp");
+        printf("# %s\n", places[where]);
     }
     if (where != PLACE_REFUSED) {
         T_EQ_I64(kit_load(p.c, "k", NULL, &s, text, NULL), CELLAR_OK); /* no thread leads it */
@@ -230,38 +209,30 @@ static void leave_from(int where, bool exits)
     T_EQ_I64(atomic_load(&blocks), 0);
 }
 
-static void longjmp_out_of_callback_leaves_nothing(void)
-{
-    for (int i = 0; i < PLACES; i++) { leave_from(i, false); }
-}
-
 static void thread_exit_in_callback_leaves_nothing(void)
 {
-    for (int i = 0; i < PLACES; i++) { leave_from(i, true); }
+    for (int i = 0; i < PLACES; i++) { leave_from(i); }
 }
 
 /* A half-open breaker admits one probe. A lost probe returns its pass. */
 static void lost_probe_of_breaker_returns_its_pass(void)
 {
-    static place p;
-    static int where; /* survives the jump */
-    for (where = PLACE_LOADER; where <= PLACE_BULK; where += PLACE_BULK - PLACE_LOADER) {
+    place p;
+    for (int where = PLACE_LOADER; where <= PLACE_BULK; where += PLACE_BULK - PLACE_LOADER) {
         source s = SOURCE_INIT;
         char text[64];
-        by_exit = false;
         p = (place){ .c = open_counted(true), .where = where };
         atomic_store(&s.say, SAY_FAIL);
         T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_E_LOADER);
         T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_E_BREAKER_OPEN);
         atomic_fetch_add(&kit_now_ms, 61000);
         atomic_store(&s.say, SAY_VALUE);
-        if (setjmp(back) == 0) { go(&p); }
+        t_live_and_end(go_main, &p);
         T_EQ_I64(kit_load(p.c, "x", NULL, &s, text, NULL), CELLAR_OK); /* the next probe */
         T_EQ_I64(cellar_close(p.c), CELLAR_OK);
         T_EQ_I64(atomic_load(&blocks), 0);
     }
 }
 
-T_MAIN("cellar_api_jump", T_CASE(longjmp_out_of_callback_leaves_nothing),
-       T_CASE(thread_exit_in_callback_leaves_nothing),
+T_MAIN("cellar_api_jump", T_CASE(thread_exit_in_callback_leaves_nothing),
        T_CASE(lost_probe_of_breaker_returns_its_pass))

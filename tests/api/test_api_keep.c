@@ -120,11 +120,11 @@ static void reopened_store_restores_filters_with_authority(void)
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
     T_EQ_I64(cellar_bloom_open(w, 500, 0.05), CELLAR_OK); /* observes only */
-    sealed(c, 1000, 2000); /* the filter grew */
+    sealed(c, 1000, 2000); /* it has outgrown its size */
     sealed(v, 5000, 10);
     T_EQ_I64(cellar_set(v, "set", 3, "1", 1, NULL), CELLAR_OK);
     const cellar_bloom_info was = info_of(c);
-    T_EQ_U64(was.layers, 2);
+    T_EQ_U64(was.outgrown, 1);
     shut(c);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(w), CELLAR_OK);
@@ -136,7 +136,7 @@ static void reopened_store_restores_filters_with_authority(void)
         T_EQ_U64(is.doubts, 0);
         T_EQ_U64(is.keys, was.keys);
         T_EQ_U64(is.expected_keys, 1000);
-        T_EQ_U64(is.layers, was.layers);
+        T_EQ_U64(is.outgrown, was.outgrown);
         T_EQ_U64(is.bytes, was.bytes);
         T_CHECK(is.false_positive_rate > 0.0099 && is.false_positive_rate < 0.0101);
         T_EQ_U64(denied(c, 0, 2000), 0);
@@ -233,7 +233,7 @@ static void live(oracle *o, uint64_t seed)
     o->wrong += denied(v, 0, o->added);
     if (i.state != CELLAR_BLOOM_AUTHORITATIVE) {
         uint32_t range[2] = { 0, o->added };
-        if (i.state == CELLAR_BLOOM_OFF && cellar_bloom_open(v, 400, 0.01) != CELLAR_OK) {
+        if (i.state == CELLAR_BLOOM_OFF && cellar_bloom_open(v, 2000, 0.01) != CELLAR_OK) {
             _Exit(1);
         }
         if (cellar_bloom_feed(v, feed_key, range, NULL) != CELLAR_OK ||

@@ -247,6 +247,9 @@ static void damaged_value_is_no_board_and_no_list(void)
     }
     T_EQ_I64(cellar_get(c, "b", 1, value, sizeof value, &len), CELLAR_OK);
     damage(c, value, len, true);
+    value[16 + 16 + 8] = 0; /* the second member begins where the first does */
+    T_EQ_I64(cellar_set(c, "d", 1, value, len, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_board_remove(c, "d", 1, items[0]), CELLAR_E_TYPE);
     T_EQ_I64(cellar_list_push(c, "l", 1, items, 3, 8, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "l", 1, value, sizeof value, &len), CELLAR_OK);
     damage(c, value, len, false);
@@ -347,6 +350,16 @@ static void secrets_are_masked_and_the_rest_stays(void)
         { "password=p\xc3\xa4ssword123 x", "password=p\xc3\xa4*** x" },
         { "token=\xc3\x84" "bcdefgh", "token=\xc3\x84" "b***" },
         { "ftp://u:p\xc3\xa4@host", "ftp://***@host" },
+        { "token: Bearer abcdefghijkl", "token: Bea***" },
+        { "a Bearer token: abcdefghijkl x", "a Bearer tok*** x" },
+        { "token=abc,password=\"abcdefghij\" x", "token=abc***\" x" },
+        { "token= password: abcdefghij x", "token= pas*** x" },
+        { "sk-;password: abcdefghij x", "sk-*** x" },
+        { "Bearer Bearer abcdefghij x", "Bearer Bea*** x" },
+        { "token='password': 'abcdefghij' x", "token='pas***' x" },
+        { "token=//u&x:abcdefghij@host x", "token=//u***@host x" },
+        { "//;token=abc@defghijkl x", "//*** x" },
+        { "token=api_key=abc&a=b", "token=api***&a=b" },
         { "\"secret\":\"a\\\"bcdefgh\"", "\"secret\":\"a\\\"***\"" },
         { "", "" }
     };

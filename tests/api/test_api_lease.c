@@ -402,6 +402,26 @@ static void bad_input_of_leases(void)
     kit_close(c);
 }
 
+/* A value that fulfill refuses releases the lease with that code, like a loader that failed. */
+static void refused_value_of_lease_brings_default_value(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_bytes d = { "default", 7 };
+    cellar_result r = cellar_result_default();
+    cellar_lease a;
+    char text[64];
+    size_t len;
+    o.default_value = &d;
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(len, 7);
+    T_CHECK(memcmp(text, "default", 7) == 0);
+    T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_E_LEASE);
+    kit_close(c);
+}
+
 /* ---- bulk ---- */
 
 typedef struct bulk {
@@ -867,6 +887,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_
        T_CASE(fulfilled_lease_uses_options_of_its_acquire),
        T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),
        T_CASE(fulfill_in_wrong_namespace_keeps_lease), T_CASE(bad_input_of_leases),
+       T_CASE(refused_value_of_lease_brings_default_value),
        T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing),
        T_CASE(lease_asks_breaker_of_its_namespace),
        T_CASE(lost_lease_is_recorded_as_breaker_failure), T_CASE(bad_input_of_bulk_loads),

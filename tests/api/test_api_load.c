@@ -1065,6 +1065,7 @@ static cellar *open_with_log(uint32_t level)
     cfg.host.clock = kit_clock;
     cfg.host.log = take_line;
     cfg.host.log_level = level;
+    cfg.host.log_keys = CELLAR_LOG_KEYS_NONE;
     logged[0] = '\0';
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

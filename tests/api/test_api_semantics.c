@@ -1007,10 +1007,11 @@ static void text_that_does_not_fit_returns_its_length(void)
     cellar *c = open_store();
     static char text[100000], part[100];
     size_t need = 0, len = 0;
-    cellar_err (*const writer[2])(cellar *, char *, size_t, size_t *) = { cellar_metrics_write,
-                                                                          cellar_dump_write };
+    cellar_err (*const writer[])(cellar *, char *, size_t, size_t *) = {
+        cellar_metrics_write, cellar_dump_write, cellar_stats_json
+    };
     api_put(c, "private-key", "private-value", NULL);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         T_EQ_I64(writer[i](c, NULL, 0, &need), CELLAR_E_BUFFER);
         T_CHECK(need > 100 && need < sizeof text);
         T_EQ_I64(writer[i](c, part, sizeof part, &len), CELLAR_E_BUFFER);

@@ -125,7 +125,7 @@ static void act_pin(actor *a, uint64_t key)
     kit_key k;
     l1_pin_ref ref;
     uint64_t start = base_now_ns(), id;
-    cellar_err err = l1_pin(lin.k.c, kit_key_of(&lin.k, &k, 0, key), &ref, 0);
+    cellar_err err = kit_pin(lin.k.c, kit_key_of(&lin.k, &k, 0, key), &ref, 0);
     uint64_t end = base_now_ns();
     if (err != CELLAR_OK) { return; }
     if (read_id(ref.value, ref.value_len, key, &id)) {
@@ -272,7 +272,7 @@ static void count_up(void *arg)
         if (__atomic_exchange_n(at, 1, __ATOMIC_RELAXED) != 0) { atomic_fetch_add(&ctr.twice, 1); }
         if (kit_one_in(&r, 50)) { /* a pin makes the next increment append */
             l1_pin_ref ref;
-            if (l1_pin(ctr.k.c, &k.key, &ref, 0) == CELLAR_OK) { l1_unpin(ctr.k.c, &ref); }
+            if (kit_pin(ctr.k.c, &k.key, &ref, 0) == CELLAR_OK) { l1_unpin(ctr.k.c, &ref); }
         }
     }
 }

@@ -101,7 +101,7 @@ static void reader(void *arg)
             if (l1_inspect(torn.k.c, &key.key, buf[0], sizeof buf[0], &info, 0) == CELLAR_OK) {
                 check(id, buf[0], info.value_len);
             }
-            if (l1_pin(torn.k.c, &key.key, &ref, 0) == CELLAR_OK) {
+            if (kit_pin(torn.k.c, &key.key, &ref, 0) == CELLAR_OK) {
                 check(id, ref.value, ref.value_len);
                 if (kit_one_in(&r, 400)) { base_yield(); }
                 check(id, ref.value, ref.value_len);

@@ -8,7 +8,6 @@
 #include "tests/support/settings.h"
 
 #include <sched.h>
-#include <setjmp.h>
 #include <sys/wait.h>
 
 #define THREADS_MOST 64
@@ -129,6 +128,133 @@ static void storm_on_one_key_loads_once_per_generation(void)
     if (KIT_SLOW == 1) {
         storm_run(1000, 1);
         storm_run(1000, 20);
+    }
+}
+
+/* ---- loads that do not join ---- */
+
+#define SIDES 12
+
+static void loads_without_join_run_each_loader_and_one_value_stays(void)
+{
+    for (int round = 0; round < 40 / KIT_SLOW; round++) {
+        cellar *c = kit_open(4 << 20);
+        source s = SOURCE_INIT;
+        static caller k[SIDES];
+        cellar_load_opts o = cellar_load_opts_default();
+        char kept[64] = "";
+        int stored = 0;
+        o.flags = CELLAR_LOAD_NO_JOIN;
+        atomic_store(&s.gate, 1);
+        for (int i = 0; i < SIDES; i++) { start(&k[i], c, &s, &o, "k"); }
+        wait_for(&s.inside, SIDES); /* all loaders run at once, so none waits for another */
+        T_EQ_U64(figures(c).load_waiters, 0);
+        atomic_store(&s.gate, 0);
+        for (int i = 0; i < SIDES; i++) { join(&k[i]); }
+        T_EQ_I64(atomic_load(&s.calls), SIDES);
+        T_EQ_U64(figures(c).loads, SIDES);
+        size_t len = 0;
+        T_EQ_I64(cellar_get(c, "k", 1, kept, sizeof kept - 1, &len), CELLAR_OK);
+        kept[len] = '\0';
+        for (int i = 0; i < SIDES; i++) {
+            T_EQ_I64(k[i].err, CELLAR_OK);
+            for (int j = 0; j < i; j++) { T_CHECK(strcmp(k[i].text, k[j].text) != 0); }
+            if ((k[i].r.flags & CELLAR_RESULT_NOT_STORED) != 0) { continue; }
+            T_EQ_STR(k[i].text, kept);
+            stored++;
+        }
+        T_EQ_I64(stored, 1);
+        kit_close(c);
+    }
+}
+
+/* ---- bulk loads of a switched-off namespace ---- */
+
+#define BULK_KEYS 8
+#define BULK_THREADS 6
+
+typedef struct bulk {
+    cellar *c;
+    _Atomic int calls, inside;
+    _Atomic int gate; /* 1: the loader waits */
+} bulk;
+
+static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    bulk *b = ctx;
+    atomic_fetch_add(&b->calls, (int)count);
+    atomic_fetch_add(&b->inside, 1);
+    while (atomic_load(&b->gate) != 0) { kit_nap(); }
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
+    }
+    return CELLAR_OK;
+}
+
+static void *bulk_main(void *arg)
+{
+    bulk *b = arg;
+    uint32_t keys[BULK_KEYS];
+    cellar_result r[BULK_KEYS];
+    cellar_load_item items[BULK_KEYS];
+    for (uint32_t i = 0; i < BULK_KEYS; i++) {
+        keys[i] = i;
+        r[i] = cellar_result_default();
+        items[i] = (cellar_load_item){ .key = &keys[i], .key_len = sizeof keys[i],
+                                       .result = &r[i] };
+    }
+    T_EQ_I64(cellar_get_or_load_many(b->c, items, BULK_KEYS, NULL, bulk_load, b), CELLAR_OK);
+    for (uint32_t i = 0; i < BULK_KEYS; i++) {
+        T_EQ_I64(items[i].status, CELLAR_OK);
+        T_REQUIRE(r[i].value_len == sizeof i);
+        T_EQ_MEM(r[i].value, &i, sizeof i);
+        cellar_result_free(&r[i]);
+    }
+    return NULL;
+}
+
+/* Run bulk loads in `count` threads. enable: switch the namespace on while the first one loads. */
+static void bulk_threads(bulk *b, int count, bool enable)
+{
+    pthread_t t[BULK_THREADS];
+    atomic_store(&b->gate, 1);
+    atomic_store(&b->calls, 0);
+    atomic_store(&b->inside, 0);
+    for (int i = 0; i < count; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, bulk_main, b) == 0);
+    }
+    wait_for(&b->inside, 1);
+    if (enable) { T_EQ_I64(cellar_enable(b->c, true), CELLAR_OK); }
+    atomic_store(&b->gate, 0);
+    for (int i = 0; i < count; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+}
+
+/* A switched-off namespace loads in bulk and keeps nothing, also if it is switched on during the
+ * load. */
+static void bulk_loads_of_disabled_namespace_store_nothing(void)
+{
+    for (int round = 0; round < 20 / KIT_SLOW; round++) {
+        bulk b = { .c = kit_open(4 << 20) };
+        uint32_t value;
+        T_EQ_I64(cellar_enable(b.c, false), CELLAR_OK);
+        bulk_threads(&b, BULK_THREADS, false);
+        T_CHECK(atomic_load(&b.calls) >= BULK_KEYS);
+        T_CHECK(atomic_load(&b.calls) <= BULK_KEYS * BULK_THREADS);
+        T_EQ_U64(figures(b.c).entries, 0);
+        T_EQ_I64(cellar_enable(b.c, true), CELLAR_OK);
+        for (uint32_t i = 0; i < BULK_KEYS; i++) {
+            T_EQ_I64(cellar_get(b.c, &i, sizeof i, &value, sizeof value, NULL), CELLAR_MISS);
+        }
+        bulk_threads(&b, BULK_THREADS, false); /* on again: one loader call for each key */
+        T_EQ_I64(atomic_load(&b.calls), BULK_KEYS);
+        T_EQ_U64(figures(b.c).entries, BULK_KEYS);
+        T_EQ_I64(cellar_clear(b.c), CELLAR_OK);
+        T_EQ_I64(cellar_enable(b.c, false), CELLAR_OK);
+        T_EQ_I64(cellar_tick(b.c, 100000, NULL), CELLAR_OK);
+        bulk_threads(&b, 1, true);
+        T_EQ_I64(atomic_load(&b.calls), BULK_KEYS);
+        T_EQ_U64(figures(b.c).entries, 0);
+        kit_close(b.c);
     }
 }
 
@@ -730,36 +856,6 @@ static void get_after_change_sees_no_older_load(void)
 
 /* ---- lost loaders ---- */
 
-static jmp_buf back;
-
-static cellar_err jump_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    (void)key;
-    (void)key_len;
-    (void)ctx;
-    (void)cellar_load_value(ld, "draft", 5);
-    longjmp(back, 1);
-}
-
-__attribute__((noinline)) static void jump_out(cellar *c)
-{
-    cellar_result r = cellar_result_default();
-    (void)cellar_get_or_load(c, "k", 1, NULL, jump_load, NULL, &r);
-}
-
-/* Undefined by contract, harmless here: the next call of the thread ends its led load. */
-static void longjmp_out_of_loader_leaves_nothing(void)
-{
-    cellar *c = kit_open(4 << 20);
-    source s = SOURCE_INIT;
-    char text[64];
-    if (setjmp(back) == 0) { jump_out(c); }
-    T_EQ_U64(figures(c).loads_running, 1);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(atomic_load(&s.calls), 1);
-    kit_close(c);
-}
-
 static void *exit_main(void *arg)
 {
     caller *k = arg;
@@ -885,22 +981,9 @@ static void worker_that_a_loader_ended_is_replaced(void)
 
 typedef struct fuzz {
     cellar *c;
-    _Atomic uint64_t begun, ended, jumped;
+    _Atomic uint64_t begun, ended;
     uint32_t keys;
 } fuzz;
-
-/* A thread that is not cancelled may leave its outermost loader by longjmp. Its next call ends the
- * led load; a cancelled thread might make no further call. */
-typedef struct fuzzer {
-    fuzz *f;
-    jmp_buf back;
-    pthread_t thread;
-    volatile uint32_t turn;    /* survives a longjmp */
-    bool jumps;
-    int depth;
-} fuzzer;
-
-static _Thread_local fuzzer *fuzz_self;
 
 static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -909,28 +992,19 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
     (void)key_len;
     memcpy(&n, key, sizeof n);
     const uint64_t turn = atomic_fetch_add(&f->begun, 1);
-    fuzzer *self = fuzz_self;
     (void)cellar_load_value(ld, key, sizeof n);
     for (int i = 0; i < 3; i++) { /* a cancellation point without a sanitizer's wrapper */
         pthread_testcancel();
         sched_yield();
     }
-    if (self->jumps && self->depth == 0 && turn % 3 == 0) {
-        atomic_fetch_add(&f->jumped, 1);
-        longjmp(self->back, 1);
-    }
     switch (turn % 5) {
-    case 0:
-        if (self->jumps) { break; }
-        pthread_exit(NULL);
+    case 0: pthread_exit(NULL);
     case 1: return CELLAR_E_IO;
     case 2: {
         cellar_result r = cellar_result_default();
         const uint32_t other = n + 1;
         if (n + 1 < f->keys) {
-            self->depth++;
             (void)cellar_get_or_load(f->c, &other, sizeof other, NULL, fuzz_load, f, &r);
-            self->depth--;
             cellar_result_free(&r);
         }
         break;
@@ -942,24 +1016,13 @@ static cellar_err fuzz_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static void *fuzz_main(void *arg)
 {
-    fuzzer *self = arg;
-    fuzz *f = self->f;
-    fuzz_self = self;
-    for (self->turn = 0; self->turn < 8; self->turn++) {
+    fuzz *f = arg;
+    for (int turn = 0; turn < 8; turn++) {
         cellar_result r = cellar_result_default();
         const uint32_t key = (uint32_t)atomic_load(&f->begun) % f->keys;
-        if (setjmp(self->back) == 0) {
-            (void)cellar_get_or_load(f->c, &key, sizeof key, NULL, fuzz_load, f, &r);
-            cellar_result_free(&r);
-            (void)cellar_delete(f->c, &key, sizeof key);
-        }
-    }
-    if (self->jumps) { /* a load that the last longjmp may have left */
-        cellar_load_opts o = cellar_load_opts_default();
-        cellar_result r = cellar_result_default();
-        o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
-        (void)cellar_get_or_load(f->c, "none", 4, &o, NULL, NULL, &r);
+        (void)cellar_get_or_load(f->c, &key, sizeof key, NULL, fuzz_load, f, &r);
         cellar_result_free(&r);
+        (void)cellar_delete(f->c, &key, sizeof key);
     }
     atomic_fetch_add(&f->ended, 1);
     return NULL;
@@ -972,19 +1035,13 @@ static void cancelled_loading_threads_leave_nothing(void)
     fuzz f = { .c = c, .keys = 5 };
     const uint64_t rounds = t_env_u64("LOAD_CANCELS", t_share(10000)) / 8 / KIT_SLOW;
     for (uint64_t i = 0; i < rounds; i++) {
-        fuzzer t[8];
+        pthread_t t[8];
+        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_create(&t[j], NULL, fuzz_main, &f) == 0); }
         for (int j = 0; j < 8; j++) {
-            t[j].f = &f;
-            t[j].depth = 0;
-            t[j].jumps = (i + (uint64_t)j) % 4 == 0;
-            T_REQUIRE(pthread_create(&t[j].thread, NULL, fuzz_main, &t[j]) == 0);
+            if (((i + (uint64_t)j) & 1) != 0) { (void)pthread_cancel(t[j]); }
         }
-        for (int j = 0; j < 8; j++) {
-            if (((i + (uint64_t)j) & 1) != 0) { (void)pthread_cancel(t[j].thread); }
-        }
-        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j].thread, NULL) == 0); }
+        for (int j = 0; j < 8; j++) { T_REQUIRE(pthread_join(t[j], NULL) == 0); }
     }
-    T_CHECK(atomic_load(&f.jumped) > 0);
     T_EQ_U64(figures(c).loads_running, 0);
     kit_close(c);
 }
@@ -1094,16 +1151,6 @@ static void close_in_child_after_refresh_succeeds(void)
     close_in_child(c);
 }
 
-static void close_in_child_after_longjmp_succeeds(void)
-{
-    cellar *c = kit_open(4 << 20);
-    source s = SOURCE_INIT;
-    char text[64];
-    if (setjmp(back) == 0) { jump_out(c); }
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    close_in_child(c);
-}
-
 /* ---- limits ---- */
 
 static void load_limits_return_codes(void)
@@ -1175,6 +1222,8 @@ static void soft_waiters_race_with_starting_workers(void)
 }
 
 T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(seed_counts),
+       T_CASE(loads_without_join_run_each_loader_and_one_value_stays),
+       T_CASE(bulk_loads_of_disabled_namespace_store_nothing),
        T_CASE(seed_locks_grow), T_CASE(million_loads_return_flight_memory),
        T_CASE(seed_slow_load_delays_no_other_key), T_CASE(hard_timeout_hands_load_to_one_waiter),
        T_CASE(late_load_without_takeover_is_stored),
@@ -1184,12 +1233,12 @@ T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(
        T_CASE(failure_is_shared_after_join_retries), T_CASE(final_failure_is_shared_immediately),
        T_CASE(load_cycle_of_two_threads_is_refused), T_CASE(load_cycle_through_worker_is_refused),
        T_CASE(worker_that_waits_for_queued_refresh_runs_it),
-       T_CASE(get_after_change_sees_no_older_load), T_CASE(longjmp_out_of_loader_leaves_nothing),
+       T_CASE(get_after_change_sees_no_older_load), 
        T_CASE(thread_exit_of_leader_hands_load_over),
        T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load),
        T_CASE(worker_that_a_loader_ended_is_replaced),
        T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_during_load_ends_waiters),
        T_CASE(forked_child_loads_by_itself),
        T_CASE(close_in_child_after_refresh_succeeds),
-       T_CASE(close_in_child_after_longjmp_succeeds), T_CASE(load_limits_return_codes),
+       T_CASE(load_limits_return_codes),
        T_CASE(soft_waiters_race_with_starting_workers))

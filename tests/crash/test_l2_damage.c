@@ -4,7 +4,8 @@
  *         current version or is a miss. No older version, no bytes of another key, no crash.
  * Method: a tiny store with a history (overwritten, deleted and cleared keys, reused places),
  *         once closed, once killed. Its files are damaged in one way at a time and opened. One
- *         copy of META is damaged where no segment has its controls any more. DAMAGE_STEP=1:
+ *         copy of META is damaged where no segment has its controls any more. The open of a
+ *         damaged store is also interrupted, then repeated. DAMAGE_STEP=1:
  *         every bit (default: every 101st), DAMAGE_MUTANTS=n: more mixtures. */
 #include "tests/support/kept_pages.h"
 #include "tests/support/l2_kit.h"
@@ -126,6 +127,21 @@ static bool open_hurt(void)
     return true;
 }
 
+/* Let an I/O call of an open fail, then kill the process. */
+static void open_hurt_fails(uint64_t nth)
+{
+    l2_kit k;
+    l2_kit_init(&k, &hurt);
+    hurt.fail_site = -1;
+    hurt.fail_errno = EIO;
+    hurt.fail_at = nth;
+    hurt.fail_sticky = true;
+    (void)l2_kit_open(&k);
+    l2_kit_kill(&k);
+    hurt.fail_at = 0;
+    hurt.locked = false;
+}
+
 static void begin(bool closed)
 {
     l2_dev_init(&hurt);
@@ -224,6 +240,33 @@ static void a_tombstone_hurt_with_its_line(bool closed)
     end(closed ? "tombstone and line, closed" : "tombstone and line, killed");
 }
 
+/* Damage many bits of a staged tombstone and of its line: a hole. The first open fails at its n-th call and
+ * may have sealed the slot by then. */
+static void a_hole_found_by_an_interrupted_open_restores_no_old_value(void)
+{
+    begin(false);
+    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
+    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
+    uint32_t line = 0, tombs = 0;
+    l2_rec r;
+    for (uint32_t off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule);
+         l2_rec_marked(&form, slot + off, open_seq, off, limit, &r);
+         off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen), line++) {
+        if (r.kind != L2_KIND_TOMB || tombs++ % 4 != 0) { continue; }
+        for (uint64_t nth = 1; nth < 60 && !t_failed(); nth++) {
+            l2_dev_clone(&dev, &hurt, NULL);
+            unsigned char *live = l2_dev_find(&hurt, "stage.buf")->live + open_at;
+            memset(live + off + L2_RECORD_HEAD, 0x55, r.bytes - L2_RECORD_HEAD);
+            memset(live + limit + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES, 0x11, 6);
+            open_hurt_fails(nth);
+            (void)open_hurt();
+            if (t_failed()) { printf("# line %u, call %" PRIu64 " fails\n", line, nth); }
+        }
+    }
+    T_CHECK(tombs > 5);
+    end("hole, interrupted");
+}
+
 static void a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force(void)
 {
     a_tombstone_hurt_with_its_line(true);
@@ -291,6 +334,7 @@ static void mixtures(bool closed)
         base_rng_seed(&rng, t_.seed + i);
         l2_dev_clone(&dev, &hurt, NULL);
         mutate();
+        if (base_rng_below(&rng, 2) != 0) { open_hurt_fails(1 + base_rng_below(&rng, 80)); }
         (void)open_hurt();
         if (t_failed()) { printf("# SEED=%" PRIu64 ": %s\n", t_.seed + i, story); }
     }
@@ -381,6 +425,7 @@ T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store_restores_no_old_value),
        T_CASE(any_bit_of_a_killed_store_restores_no_old_value),
        T_CASE(mixtures_in_a_closed_store_restore_no_old_value),
        T_CASE(mixtures_in_a_killed_store_restore_no_old_value),
+       T_CASE(a_hole_found_by_an_interrupted_open_restores_no_old_value),
        T_CASE(a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force),
        T_CASE(a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force),
        T_CASE(a_check_damaged_to_0_restores_no_old_value),

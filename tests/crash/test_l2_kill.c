@@ -38,7 +38,6 @@ static void kill_point(const char *name);
 #include "l2/health.c"
 #include "l2/heartbeat.c"
 #include "l2/index.c"
-#include "l2/inspect.c"
 #include "l2/invalidations.c"
 #include "l2/io.c"
 #include "l2/log.c"

@@ -4,14 +4,15 @@
  *
  * INPUT      u8 which store: odd: it was closed, and has index.snap; else killed
  *            operations, each: u8 what, u16 where, u8 length, bytes
- *            what & 7: 0, 1 bytes into a file as they are; 2 index.snap (its head, its rows, a
- *            block), 3 SUPER, 4 a trailer, 5 a header in the stage, 6 a footer page, 7 a record:
+ *            what & 7: 0, 1 bytes into a file as they are; 2 index.snap (its state, rows, words,
+ *            lines), 3 SUPER, 4 a trailer, 5 a header in the stage, 6 a footer page, 7 a record:
  *            its fields or bytes, with a valid check, so that the code behind the checks is
  *            reached, too
  * ORACLE     no crash, no sanitizer report, no failed assert; a store that opens passes its audit
  *            after warm-up, and inspect opens what l2_open does.
  * USE        tests/fuzz/test_l2_fuzz.c: seeded inputs, in every test run. libFuzzer:
  *            tests/fuzz/matrix_fuzz.sh. */
+#include "cli/directory.c"
 #include "tests/support/l2_kit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -73,37 +74,41 @@ static void fuzz_over(void *to, size_t room, size_t at, const uint8_t *from, siz
     memcpy((unsigned char *)to + at, from, BASE_MIN(n, room - at));
 }
 
-#define FUZZ_SNAP_SEED UINT64_C(0x696e646578) /* as in snap.c */
-
-static uint64_t fuzz_snap_sum(const unsigned char *head, uint64_t at, const void *bytes, size_t n)
+/* Correct the sum and the check of an image of the closed store. */
+static void fuzz_snap_close(unsigned char *head, size_t bytes)
 {
-    const uint64_t life = l2_r64(head + 16), lsn = l2_r64(head + 24);
-    const uint64_t seed = base_mix64(base_mix64(life ^ FUZZ_SNAP_SEED) ^ lsn) ^ at;
-    return base_sum(&fuzz_form.sum, seed, bytes, n);
+    const l2_dev_file *f = l2_dev_find(&fuzz_closed, "SUPER");
+    l2_super s = { .serial = 0 }, one;
+    for (size_t i = 0; i < 2; i++) {
+        if (l2_super_read(f->live + i * L2_PAGE, &one) == CELLAR_OK && one.serial > s.serial) {
+            s = one;
+        }
+    }
+    uint64_t sum = 0;
+    for (size_t at = 0; at < bytes; at += L2_IMAGE_PIECE) {
+        sum = base_sum(&fuzz_form.sum, sum, head + L2_IMAGE_HEAD + at,
+                       BASE_MIN(L2_IMAGE_PIECE, bytes - at));
+    }
+    l2_w64(head + 32, sum);
+    l2_image_head_close(&fuzz_form, head, s.opens, s.clean_lsn, 0);
+    fuzz_snapped = true;
 }
 
-/* Change one of its parts; then correct all sums, as far as its sizes allow. */
+/* Change one of its parts, then correct all sums. */
 static void fuzz_snap(l2_dev_file *f, uint32_t part, size_t at, const uint8_t *from, size_t n)
 {
-    const size_t block = (size_t)1 << 20;
-    if (f == NULL || f->size < 2 * L2_PAGE) { return; }
-    unsigned char *head = f->live, *rows = head + L2_PAGE;
-    const size_t ways = (size_t)l2_r32(head + 56) * L2_WAYS * L2_SHARDS * 8;
-    const size_t lines = (size_t)l2_r32(head + 60) * sizeof(l2_filter_line);
-    const uint32_t count = l2_r32(head + 64);
-    if (ways > block || lines > block || count > 8) { return; } /* one block each */
-    const size_t first = 2 * L2_PAGE;
-    if (first + ways + lines > f->size) { return; }
-    l2_w64(rows + count * 24, 0);
-    if (part == 0) { fuzz_over(head, L2_PAGE, at % 128, from, n); }
-    if (part == 1) { fuzz_over(rows, L2_PAGE, at % (count * 24 + 1), from, n); }
-    if (part == 2) { fuzz_over(head + first, ways, at % (ways + 1), from, n); }
-    if (part == 3) { fuzz_over(head + first + ways, lines, at % (lines + 1), from, n); }
-    l2_w64(rows + count * 24, fuzz_snap_sum(head, first, head + first, ways));
-    l2_w64(rows + count * 24 + 8, fuzz_snap_sum(head, first + ways, head + first + ways, lines));
-    l2_w64(head + 120, fuzz_snap_sum(head, L2_PAGE, rows, L2_PAGE));
-    l2_w64(head + L2_PAGE - 8, fuzz_snap_sum(head, 0, head, L2_PAGE - 8));
-    fuzz_snapped = true;
+    if (f == NULL || f->size < L2_IMAGE_HEAD + 80) { return; }
+    unsigned char *head = f->live, *state = head + L2_IMAGE_HEAD, *rows = state + 80;
+    const uint64_t bytes = l2_r64(head + 8);
+    const size_t ways = (size_t)l2_r32(state + 64) * L2_WAYS * L2_SHARDS * 8;
+    const size_t lines = (size_t)l2_r32(state + 68) * sizeof(l2_filter_line);
+    const size_t list = (size_t)l2_r32(state + 72) * 24;
+    if (bytes > f->size - L2_IMAGE_HEAD || 80 + list + ways + lines != bytes) { return; }
+    if (part == 0) { fuzz_over(state, 80, at % 80, from, n); }
+    if (part == 1) { fuzz_over(rows, list, at % (list + 1), from, n); }
+    if (part == 2) { fuzz_over(rows + list, ways, at % (ways + 1), from, n); }
+    if (part == 3) { fuzz_over(rows + list + ways, lines, at % (lines + 1), from, n); }
+    fuzz_snap_close(head, (size_t)bytes);
 }
 
 /* Change a structure of a valid page and write it again with its check. */
@@ -190,10 +195,10 @@ static void fuzz_look(void)
     static l2_kit k;
     l2_kit_init(&k, &fuzz_hurt);
     int sys_errno;
-    l2_report r;
-    const l2_inspect_how how = { .path = "d", .verify = true, .vfs = &k.vfs, .clock = &k.clock,
-                                 .wall_ms = l2_kit_wall, .wall_ctx = &k };
-    const cellar_err seen = l2_inspect(&how, &r, &sys_errno);
+    directory_report r;
+    const directory_how how = { .path = "d", .verify = true, .vfs = &k.vfs, .clock = &k.clock,
+                                .wall_ms = l2_kit_wall, .wall_ctx = &k };
+    const cellar_err seen = directory_inspect(&how, &r, &sys_errno);
     const cellar_err err = l2_kit_open(&k);
     if ((seen == CELLAR_OK) != (err == CELLAR_OK) && err != CELLAR_E_NOMEM) { abort(); }
     if (err != CELLAR_OK) { return; }

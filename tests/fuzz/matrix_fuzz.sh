@@ -1,15 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier.
-# Method: libFuzzer with ASan and UBSan over tests/fuzz/l2.c, FUZZ_SECONDS (60) from an empty corpus.
+# Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit
+#         and the parsers of policy files and settings.
+# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c and settings.c, FUZZ_SECONDS (60)
+#         each from an empty corpus.
 . tests/support/t.sh
-sources="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
+l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
+all="$(ls src/*/*.c | grep -v '^src/cli/')"
 
+# fuzz COMPILER TARGET SOURCES
 fuzz() {
+    rm -f "$t_tmp"/crash-* "$t_tmp"/timeout-* "$t_tmp"/oom-* "$t_tmp"/leak-*
     "$1" -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 '-DCELLAR_SOURCE_ID="0"' -O1 -g -I. -Iinclude -Isrc \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread \
-        -o "$t_tmp/fuzz" tests/fuzz/l2.c $sources -lm || return 1
+        -o "$t_tmp/fuzz" "tests/fuzz/$2.c" $3 -lm || return 1
     (cd "$t_tmp" && ./fuzz -max_total_time="${FUZZ_SECONDS:-60}" -max_len=400 -timeout=20 \
         -print_final_stats=1) 2>&1 | tail -n 25
     [ -z "$(ls "$t_tmp" | grep -E '^(crash|timeout|oom|leak)-')" ]
@@ -20,6 +25,15 @@ for c in clang-19 clang; do
         { return p == 0 && n > 1; }' >"$t_tmp/f.c" &&
         $c -fsanitize=fuzzer,address -o "$t_tmp/f" "$t_tmp/f.c" 2>/dev/null; then found=$c; fi
 done
-if [ -n "$found" ]; then t_case l2_reader_takes_any_input fuzz $found
-else t_skip l2_reader_takes_any_input "no clang with libFuzzer"; fi
+if [ -n "$found" ]; then
+    t_case l2_reader_takes_any_input fuzz $found l2 "$l2"
+    t_case kit_takes_any_input fuzz $found kit "$all"
+    t_case policy_parser_takes_any_input fuzz $found policy "$all"
+    t_case settings_take_any_text fuzz $found settings "$all"
+else
+    t_skip l2_reader_takes_any_input "no clang with libFuzzer"
+    t_skip kit_takes_any_input "no clang with libFuzzer"
+    t_skip policy_parser_takes_any_input "no clang with libFuzzer"
+    t_skip settings_take_any_text "no clang with libFuzzer"
+fi
 t_end matrix_fuzz

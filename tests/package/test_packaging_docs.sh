@@ -70,6 +70,13 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         fi
     done
 }
+settings_table() { # of the header, made from the list of the settings
+    $1 -v header=include/cellar_kit.h -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
+        diff include/cellar_kit.h "$t_tmp/kit.h" &&
+        sed '/^ \*     load_queue/d' include/cellar_kit.h >"$t_tmp/less.h" &&
+        $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
+        diff include/cellar_kit.h "$t_tmp/kit.h"
+}
 help_names_targets() {
     $MAKE -s help >"$t_tmp/help"
     for t in all run test check check-matrix bench dist install uninstall floors deps guard \
@@ -89,6 +96,7 @@ for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_pages_with_$a" same_with "$a"
     else t_skip "same_pages_with_$a" "no ${a%% *}"; fi
 done
+t_case settings_table_is_made_from_the_list settings_table awk
 if [ -f README.md ]; then t_case readme_code_compiles readme_blocks; fi
 t_case help_names_targets help_names_targets
 t_end packaging_docs

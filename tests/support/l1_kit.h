@@ -205,6 +205,17 @@ T_INLINE const l1_key *kit_key_of(const kit *k, kit_key *out, uint32_t generatio
     return kit_key_bytes(k, out, generation, out->text, 16);
 }
 
+/* Pin as cellar_pin does: on the short path, else any record. */
+T_INLINE cellar_err kit_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
+{
+    const base_thread_record *self = base_thread_self();
+    if ((flags & L1_PEEK) == 0 &&
+        l1_pin_hit(c, self, k->bytes, k->len, k->generation, k->hash, out)) {
+        return CELLAR_OK;
+    }
+    return l1_pin(c, k, out, flags);
+}
+
 T_INLINE uint64_t kit_id_of(const void *key, size_t len)
 {
     uint64_t id = 0;

@@ -29,6 +29,7 @@
 #include "l2/geometry.h"
 #include "l2/health.h"
 #include "l2/heartbeat.h"
+#include "l2/image.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
 #include "l2/index_snapshot.h"

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/directory.h"
 #include "l2/l2.h"
 
 typedef struct disk_ours {
@@ -100,10 +101,10 @@ void disk_cellar_figures(void *store, disk_figures *out)
 
 uint64_t disk_cellar_live(const char *dir)
 {
-    const l2_inspect_how how = { .path = dir, .verify = true };
-    l2_report r;
+    const directory_how how = { .path = dir, .verify = true };
+    directory_report r;
     int sys_errno;
-    return l2_inspect(&how, &r, &sys_errno) == CELLAR_OK ? r.live + r.old_generation : 0;
+    return directory_inspect(&how, &r, &sys_errno) == CELLAR_OK ? r.live + r.old_generation : 0;
 }
 
 const disk_subject disk_cellar = { "cellar", "", false, disk_ours_open, disk_ours_close,

@@ -98,14 +98,16 @@ $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 $(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
-# The library a second time, with the names of its disk tier global and no others.
-BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get l2_inspect \
-                base_account_init \
-                base_log_init
-$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
+# The library a second time, with the names of its disk tier and of the inspection global and no
+# others.
+BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get \
+                directory_inspect base_account_init base_log_init
+$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
+	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@.all $<
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
+	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir
 	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
 $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"

@@ -14,7 +14,7 @@
  * MUTANTS    as in the code: NO_RECHECK SWAP_UNLOCKED ADD_FIRST_ONLY NO_SECOND_ADD; in the model
  *            only: SCAN_FIRST (the scan begins before the second set is published), ONE_LOCK (the
  *            publisher takes one of the locks).
- * LIMITS     always believed; growth and doubt, which only change desc, are not here. Sequentially
+ * LIMITS     always believed; doubt, which only changes desc, is not here. Sequentially
  *            consistent: desc and window are seq_cst in the code. */
 #define AT(step)
 #ifndef ROUNDS

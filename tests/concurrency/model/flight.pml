@@ -34,6 +34,7 @@
 #define GOOD 3
 #define FAILED 4
 #define CANCELLED 5
+#define LEFT 6 /* of a waiter: it did not wait to the end */
 #define OPEN(x) (phase[x] <= LOADING)
 
 byte source = 1, certain = 1;      /* the source's number; the number that changes guarantee */
@@ -194,19 +195,17 @@ waits:
     if
     :: sleeps[me] == 0 -> goto waits
     :: late[f] -> sleeps[me] = 0;
-        atomic { !lock[g];
-            if :: OPEN(f) -> d_step { let_go(f); f = 0 }; goto again :: else -> goto final fi }
+        atomic { if :: OPEN(f) -> how = CANCELLED :: else -> goto final fi }
     :: hasty -> sleeps[me] = 0;
-        atomic { !lock[g];
-            if :: OPEN(f) -> d_step {
+        atomic { if :: OPEN(f) -> how = LEFT :: else -> goto final fi };
 #ifdef TIMEOUT_FREE
-                    refs[f] = 1;
+        refs[f] = 1
 #endif
-                    let_go(f) }; goto out
-               :: else -> goto final fi }
     fi;
+    goto leave;
 final:
     atomic { assert(used[f]); how = phase[f]; got = value[f] }; /* constant: no lock */
+leave:
     AT(flight.unref)
     if
 #ifdef PLAIN_UNREF
@@ -220,6 +219,7 @@ final:
     :: how == GOOD -> assert(got >= least); goto out
     :: how == FAILED -> goto out
     :: how == CANCELLED -> goto again
+    :: how == LEFT -> goto out
     fi;
 leads:
     lead(g, f);

@@ -4,7 +4,7 @@
  *
  * PICTURE    one key, one bucket {version, link}, two segments of one record {w0, VA, VB}, one
  *            slot a pinner. w0's only bit here is PINNED.
- * THREADS    TWO      a second Pinner (l1_pin_plain, l1_pin_any; FALL: its last round too)
+ * THREADS    TWO      a second Pinner (l1_pin_hit, l1_pin; FALL: its last round too)
  *            WRITES=n Writer (set in place, PINNED: append; the emptied segment is scanned)
  *            CURSOR=n Cursor (drop, or keep = copy to the other segment; scan; reuse by another)
  *            COUNT    Counter (incr in place)

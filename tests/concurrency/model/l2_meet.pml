@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_meet: the end of a pattern, or of a tag, meets one entry that goes down and comes back, as
- * built in src/cache/delete_pattern.c and hook.c, and in src/l2/invalidations.c, write.c, read.c,
+ * built in src/cache/delete_pattern.c and stamp.c, and in src/l2/invalidations.c, write.c, read.c,
  * log.c and meta.c.
  *
  * PICTURE    end:   row entered -> ends + 1 -> control reserved, whole -> row knows its lsn

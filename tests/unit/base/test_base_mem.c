@@ -233,7 +233,7 @@ static void hook_free(void *p, size_t bytes, void *ctx)
 
 static void hooks_receive_the_size_of_every_block(void)
 {
-    base_alloc_hooks h = { hook_alloc, hook_free, &hook };
+    base_alloc_hooks h = { hook_alloc, hook_free, &hook, NULL };
     base_account a;
     base_account_init(&a, 1 << 30, &h);
     unsigned char *small = base_alloc(&a, BASE_MOD_TAG, 100, NULL);

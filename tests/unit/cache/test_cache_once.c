@@ -2,10 +2,10 @@
  *
  * Aim:    An entry that a call has written to disk is not written again when it is evicted or the
  *         store is closed. An entry that has changed since is written.
- * Method: Stores of real files are closed; l2_inspect counts their records. */
+ * Method: Stores of real files are closed; directory_inspect counts their records. */
 #include "cellar.h"
 #include "cellar_entry.h"
-#include "l2/l2.h"
+#include "cli/directory.c"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
@@ -44,9 +44,9 @@ static void end(void)
 static uint64_t records(void)
 {
     int sys = 0;
-    l2_report r;
-    const l2_inspect_how how = { .path = store };
-    T_EQ_I64(l2_inspect(&how, &r, &sys), CELLAR_OK);
+    directory_report r;
+    const directory_how how = { .path = store };
+    T_EQ_I64(directory_inspect(&how, &r, &sys), CELLAR_OK);
     return r.records - r.tombstones - r.controls;
 }
 

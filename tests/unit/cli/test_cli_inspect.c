@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/directory.c"
 #include "cli/inspect.c"
 #include "cli/program.c"
 #include "cli/text.c"

@@ -8,7 +8,7 @@
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
-commands='tour replay inspect version help'
+commands='tour replay inspect check version help'
 
 refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
     want=$1
@@ -59,7 +59,7 @@ options_are_documented() { # COMMAND: each option of the help is accepted, none 
         ! grep -q 'unknown option' "$t_tmp/err" || return 1
     done <"$t_tmp/options"
 }
-for c in tour replay inspect; do t_case "options_of_${c}_exist" options_are_documented $c; done
+for c in tour replay inspect check; do t_case "options_of_${c}_exist" options_are_documented $c; done
 
 # ---- the man page ----
 section() { # TITLE of cellar(1): its text without markup

@@ -59,6 +59,16 @@ run help nonsense; [ $rc -eq 2 ]; ok help_on_an_unknown_command_is_2
 run tour --wrong; [ $rc -eq 2 ] && complains 'wrong'; ok unknown_option_is_2
 run tour --threads=0 "$tmp"; [ $rc -eq 2 ] && complains '1..64 (got "0")'; ok bad_thread_count_is_2
 run tour --memory=1k "$tmp"; [ $rc -eq 2 ] && complains 'at least 1M'; ok too_small_a_budget_is_2
+printf 'memory = 1k\nstale = 5\n' >"$tmp/wrong.conf"
+run tour --settings="$tmp/wrong.conf" "$tmp"
+[ $rc -eq 2 ] && complains 'wrong.conf:1:10: error: memory: ' && complains 'wrong.conf:2:10: error: stale: '
+ok errors_of_a_settings_file_are_2
+run tour --settings="$tmp/none.conf" "$tmp"; [ $rc -eq 2 ] && complains 'none.conf: error: cannot be read'
+ok missing_settings_file_is_2
+run_env() { (export "$1" && shift && "$bin" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null); rc=$?; }
+run_env CELLAR_EVICTION=random tour "$tmp"
+[ $rc -eq 2 ] && complains 'CELLAR_EVICTION:1: error: must be one of: adaptive'
+ok wrong_variable_is_2
 run tour a b; [ $rc -eq 2 ] && complains 'one folder'; ok two_folders_are_2
 if [ -c /dev/full ]; then
     "$bin" help >/dev/full 2>"$tmp/err"; [ $? -eq 4 ] && grep -q 'cannot write' "$tmp/err"
@@ -196,9 +206,10 @@ command -v script >/dev/null 2>&1 && script -qec true /dev/null >/dev/null 2>&1 
 # line of a slow pass has "small budget:".
 on_terminal() { TERM=xterm script -qec "$1" /dev/null | sed '/small budget[^:]/q'; }
 
-aside nodisk env TMPDIR="$tmp/nowhere" "$bin" tour --json "$tmp/tree"
-aside demo "$bin" demo --json "$odd"
-aside all "$bin" tour --all --memory=2M --threads=1 -- "$tmp/tree"
+printf '# budget\nCELLAR_MEMORY=4M\nREDIS_DB=0\n' >"$tmp/app.env"
+aside nodisk env TMPDIR="$tmp/nowhere" "$bin" tour --settings="$tmp/app.env" --json "$tmp/tree"
+aside demo env CELLAR_MEMORY=3M "$bin" demo --settings="$tmp/app.env" --json "$odd"
+aside all env CELLAR_MEMORY=3M "$bin" tour --all --memory=2M --threads=1 -- "$tmp/tree"
 [ -z "$boots" ] || aside noboot no_boot "$bin" tour "$tmp/tree"
 if [ -n "$terminals" ]; then
     aside colour on_terminal "$bin tour $tmp/tree"
@@ -209,12 +220,14 @@ wait
 
 of nodisk
 [ $rc -eq 0 ] && says '^{"disk":"killed","shown":false,'; ok tour_goes_on_without_a_disk
+[ "$(field 1 budget_bytes)" = 4194304 ]; ok settings_file_sets_the_budget
 of demo
 [ $rc -eq 0 ] && [ "$(field 1 operations)" = 1 ]; ok demo_is_the_tour
+[ "$(field 1 budget_bytes)" = 3145728 ]; ok environment_overwrites_the_settings_file
 says 'odd \\"name\\"\\\\ \\u0001"'; ok folder_names_are_escaped
 of all
 [ $rc -eq 0 ] && says '^601 files'; ok all_runs
-says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'; ok memory_option_holds
+says '^budget  *2.00 MiB  *2.00 MiB  *1.00 MiB$'; ok memory_option_holds # and overwrites the environment
 says "tour of $tmp/tree\$"; ok double_dash_ends_options
 if [ -n "$boots" ]; then
     of noboot

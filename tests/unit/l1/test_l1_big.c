@@ -31,7 +31,7 @@ static void reader(void *arg)
         } else {
             kit_key key;
             l1_pin_ref ref;
-            if (l1_pin(g.k.c, kit_key_of(&g.k, &key, 0, 1), &ref, 0) != CELLAR_OK) { continue; }
+            if (kit_pin(g.k.c, kit_key_of(&g.k, &key, 0, 1), &ref, 0) != CELLAR_OK) { continue; }
             /* Check a part: kit_whole() over all of it would keep the writer from ever finding
              * room. */
             const unsigned char *p = ref.value;
@@ -184,7 +184,7 @@ static void scenario(kit *k)
         uint64_t part = kit_next(&(kit_rng){id}) & 15, some = 0;
         if (id % 8 == 0) { fine(l1_scan(k->c, &part, 2, 0, true, all_seen, &some)); }
         l1_pin_ref ref;
-        if (id % 10 == 0 && l1_pin(k->c, kit_key_of(k, &key, 0, id), &ref, 0) == CELLAR_OK) {
+        if (id % 10 == 0 && kit_pin(k->c, kit_key_of(k, &key, 0, id), &ref, 0) == CELLAR_OK) {
             fine(kit_put(k, id, id, n));
             T_CHECK(kit_is(ref.value, ref.value_len, id, id));
             l1_unpin(k->c, &ref);

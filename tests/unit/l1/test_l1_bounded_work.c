@@ -159,7 +159,7 @@ static void set_into_half_pinned_store_is_bounded(void)
         kit_key key;
         T_EQ_I64(put(&k, id, 100), CELLAR_OK);
         if (id % 100 == 0 && n < 60) {
-            T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0), CELLAR_OK);
+            T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0), CELLAR_OK);
             n++;
         }
     }
@@ -191,7 +191,7 @@ static void set_into_pinned_store_fails_bounded(void)
         failed += err == CELLAR_E_SPACE;
         gone = BASE_MAX(gone, w.gone);
         if (id % 60 == 0 &&
-            l1_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
+            kit_pin(k.c, kit_key_of(&k, &key, 0, id), &ref[n], 0) == CELLAR_OK) {
             n++;
         }
     }
@@ -214,10 +214,10 @@ static void pinned_block_does_not_evict_the_store(void)
     l1_pin_ref ref;
     start(&k, KIT_MIB(64), (l1_config){0});
     T_EQ_I64(kit_put(&k, 1000000, 1, KIT_MIB(20)), CELLAR_OK);
-    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &ref, 0), CELLAR_OK);
     T_EQ_I64(kit_put(&k, 1000000, 2, KIT_MIB(20)), CELLAR_OK);
     l1_pin_ref second;
-    T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &second, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, 1000000), &second, 0), CELLAR_OK);
     T_EQ_I64(kit_del(&k, 1000000), CELLAR_OK);
     for (uint64_t id = 0; id < 200000; id++) { T_EQ_I64(kit_put(&k, id, id, 100), CELLAR_OK); }
     const uint64_t before = kit_stats(&k).entries;
@@ -270,7 +270,7 @@ static unsigned all_dead(kit *k, uint64_t budget, size_t len, l1_pin_ref *pin, u
         kit_key key;
         T_EQ_I64(kit_put(k, id, id, len), CELLAR_OK);
         const l1_key *const of = kit_key_of(k, &key, 0, id);
-        if (pinned < pins && l1_pin(k->c, of, &pin[pinned], 0) == CELLAR_OK) { pinned++; }
+        if (pinned < pins && kit_pin(k->c, of, &pin[pinned], 0) == CELLAR_OK) { pinned++; }
     }
     for (uint64_t id = 0; id < count; id++) { (void)kit_del(k, id); }
     T_EQ_U64(kit_stats(k).big_blocks, 0);

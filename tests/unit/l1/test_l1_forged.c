@@ -88,7 +88,7 @@ static void read_victim(kit_rng *r)
     kit_key_of(&f.k, &key, kit_one_in(r, 3) ? 5u : 0u, v);
     switch (kit_below(r, 16)) {
     case 0:
-        if (l1_pin(f.k.c, &key.key, &ref, 0) == CELLAR_OK) {
+        if (kit_pin(f.k.c, &key.key, &ref, 0) == CELLAR_OK) {
             look(v, ref.value, ref.value_len);
             l1_unpin(f.k.c, &ref);
         }

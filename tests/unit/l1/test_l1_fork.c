@@ -90,7 +90,7 @@ static void use_in_child(unsigned round)
             for (uint64_t id = 0; id < KEYS; id++) {
                 kit_key key;
                 l1_pin_ref ref;
-                if (l1_pin(f.k.c, kit_key_of(&f.k, &key, 0, id), &ref, 0) != CELLAR_OK) {
+                if (kit_pin(f.k.c, kit_key_of(&f.k, &key, 0, id), &ref, 0) != CELLAR_OK) {
                     continue;
                 }
                 T_CHECK(kit_whole(ref.value, ref.value_len, id, &seq));
@@ -228,7 +228,7 @@ static void stops_in_a_listener(void *arg)
     (void)arg;
     kit_key key;
     for (unsigned i = 0; i < 20; i++) {
-        T_EQ_I64(l1_pin(h.k.c, kit_key_of(&h.k, &key, 0, 100 + i), &h.lost[i], 0), CELLAR_OK);
+        T_EQ_I64(kit_pin(h.k.c, kit_key_of(&h.k, &key, 0, 100 + i), &h.lost[i], 0), CELLAR_OK);
     }
     T_EQ_I64(l1_del(h.k.c, kit_key_of(&h.k, &key, 1, 1), NULL), CELLAR_OK);
 }
@@ -253,7 +253,7 @@ static void a_child_takes_back_what_lost_threads_held(void)
     T_EQ_I64(kit_put_until(&h.k, 1, 1, 1, 9000, BASE_NEVER_MS), CELLAR_OK);
     T_EQ_I64(kit_put_until(&h.k, 2, 2, 2, 9000, BASE_NEVER_MS), CELLAR_OK);
     T_EQ_U64(kit_stats(&h.k).big_blocks, 2);
-    T_EQ_I64(l1_pin(h.k.c, kit_key_of(&h.k, &key, 0, 199), &h.own, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(h.k.c, kit_key_of(&h.k, &key, 0, 199), &h.own, 0), CELLAR_OK);
     l1_want_left(h.k.c, true);
     kit_team team = {.n = 0};
     kit_start(&team, stops_in_a_listener, NULL);

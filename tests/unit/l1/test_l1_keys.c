@@ -70,7 +70,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     T_EQ_U64(info.value_len, len);
     T_EQ_I64(info.idle_ms, 5000);
     T_EQ_U64(info.version, version);
-    T_EQ_I64(l1_pin(k->c, key, &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k->c, key, &ref, 0), CELLAR_OK);
     T_EQ_I64(put(k, key, 7, 2, len), CELLAR_OK);
     T_CHECK(ref.value_len == len && kit_is(ref.value, len, 7, 1));
     l1_unpin(k->c, &ref);
@@ -85,7 +85,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_MISS);
     T_EQ_I64(l1_incr(k->c, key, 5, 10, &zero, false, &sum, NULL), CELLAR_OK);
     T_EQ_I64(sum, 15);
-    T_EQ_I64(l1_pin(k->c, key, &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k->c, key, &ref, 0), CELLAR_OK);
     T_EQ_I64(l1_incr(k->c, key, -20, 0, &zero, true, &sum, NULL), CELLAR_OK);
     T_EQ_I64(sum, -5);
     l1_unpin(k->c, &ref);
@@ -159,7 +159,7 @@ static void one_hash_two_keys(void)
             unsigned char buf[8];
             l1_pin_ref ref;
             T_EQ_I64(l1_get(k.c, &b, buf, sizeof buf, &got, 0), CELLAR_MISS);
-            T_EQ_I64(l1_pin(k.c, &b, &ref, 0), CELLAR_MISS);
+            T_EQ_I64(kit_pin(k.c, &b, &ref, 0), CELLAR_MISS);
             T_EQ_I64(l1_del(k.c, &b, NULL), CELLAR_MISS);
             T_EQ_I64(put(&k, &b, 2, 2, len), CELLAR_OK);
             (void)holds(&k, &a, 1, 1, len);
@@ -225,7 +225,7 @@ static void key_reader(void *arg)
             T_CHECK(kit_whole(buf, len, id, &seq));
             atomic_fetch_add(&g.hits, 1);
         }
-        if (l1_pin(g.k.c, &g.key[id], &ref, 0) == CELLAR_OK) {
+        if (kit_pin(g.k.c, &g.key[id], &ref, 0) == CELLAR_OK) {
             T_CHECK(kit_whole(ref.value, ref.value_len, id, &seq));
             l1_unpin(g.k.c, &ref);
         }

@@ -692,7 +692,7 @@ static void do_pin(void)
     choose(&p);
     bool stale;
     unsigned flags = kit_one_in(&m.r, 4) ? L1_PEEK : 0;
-    cellar_err want = judged(p.e, flags, &stale), got = l1_pin(m.k.c, p.k, &h->ref, flags);
+    cellar_err want = judged(p.e, flags, &stale), got = kit_pin(m.k.c, p.k, &h->ref, flags);
     if (got == CELLAR_MISS && want != CELLAR_MISS && may_forget()) {
         ended(p.r, p.e);
         return;

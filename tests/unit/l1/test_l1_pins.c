@@ -22,7 +22,7 @@ static cellar_err pin(kit *k, held *h, uint64_t id, uint64_t seq)
     kit_key key;
     h->id = id;
     h->seq = seq;
-    return l1_pin(k->c, kit_key_of(k, &key, 0, id), &h->ref, 0);
+    return kit_pin(k->c, kit_key_of(k, &key, 0, id), &h->ref, 0);
 }
 
 static bool whole(const held *h) { return kit_is(h->ref.value, h->ref.value_len, h->id, h->seq); }
@@ -138,14 +138,14 @@ static void pinned_bytes_survive_incr_and_touch(void)
     l1_pin_ref ref, later;
     kit_key_of(&k, &key, 0, 1);
     T_EQ_I64(l1_incr(k.c, &key.key, 5, 0, &fresh, false, &now, NULL), CELLAR_OK);
-    T_EQ_I64(l1_pin(k.c, &key.key, &ref, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k.c, &key.key, &ref, 0), CELLAR_OK);
     for (int64_t i = 0; i < 100; i++) {
         T_EQ_I64(l1_incr(k.c, &key.key, 1, 0, &fresh, false, &now, NULL), CELLAR_OK);
         T_EQ_I64(now, 6 + i);
     }
     T_EQ_I64(l1_touch(k.c, &key.key, kit_now(&k) + 50, -1, NULL), CELLAR_OK);
     T_EQ_MEM(ref.value, &first, 8);
-    T_EQ_I64(l1_pin(k.c, &key.key, &later, 0), CELLAR_OK);
+    T_EQ_I64(kit_pin(k.c, &key.key, &later, 0), CELLAR_OK);
     T_EQ_MEM(later.value, &now, 8);
     T_EQ_I64(later.deadline_ms, kit_now(&k) + 50);
     kit_forward(&k, 50); /* expired and reclaimed: the bytes stay */

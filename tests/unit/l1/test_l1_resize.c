@@ -60,7 +60,7 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
         unsigned pins = 0;
         for (uint64_t i = 0; pins < PINS && i < 1000 * z.keys; i++) {
             kit_key key;
-            if (l1_pin(z.k.c, kit_key_of(&z.k, &key, 0, i % z.keys), &pin[pins], 0) != CELLAR_OK) {
+            if (kit_pin(z.k.c, kit_key_of(&z.k, &key, 0, i % z.keys), &pin[pins], 0) != CELLAR_OK) {
                 continue;
             }
             memcpy(copy[pins], pin[pins].value, pin[pins].value_len);

@@ -21,7 +21,7 @@ static cellar_err read_at(kit *k, uint64_t id, int64_t at_ms)
     l1_info info;
     l1_pin_ref ref;
     T_EQ_I64(l1_inspect(k->c, &key.key, buf, sizeof buf, &info, L1_PEEK), got);
-    cellar_err pinned = l1_pin(k->c, &key.key, &ref, L1_PEEK);
+    cellar_err pinned = kit_pin(k->c, &key.key, &ref, L1_PEEK);
     T_EQ_I64(pinned, got);
     if (pinned == CELLAR_OK) { l1_unpin(k->c, &ref); }
     cellar_get_item one = kit_item(&key, buf, sizeof buf);

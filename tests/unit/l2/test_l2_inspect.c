@@ -6,6 +6,7 @@
  * Method: a tiny store with a history, closed or killed, its files damaged in every way. Each is
  *         inspected with all records, compared byte by byte with itself, then opened; every key
  *         is read. INSPECT_MUTANTS=n: more mixtures. */
+#include "cli/directory.c"
 #include "tests/support/l2_kit.h"
 
 #define KEYS 60u
@@ -58,7 +59,7 @@ static void build(bool closed)
 
 typedef struct seen { uint32_t len[KEYS], times[KEYS]; int64_t left_ms[KEYS]; uint32_t odd; } seen;
 
-static void on_record(void *ctx, const l2_report_record *r)
+static void on_record(void *ctx, const directory_record *r)
 {
     seen *s = ctx;
     uint32_t key = KEYS;
@@ -72,15 +73,15 @@ static void on_record(void *ctx, const l2_report_record *r)
     s->times[key]++;
 }
 
-static cellar_err look(bool verify, seen *s, l2_report *out)
+static cellar_err look(bool verify, seen *s, directory_report *out)
 {
     base_vfs vfs = l2_dev_vfs(&hurt);
     int sys_errno;
     memset(s, 0, sizeof *s);
-    const l2_inspect_how how = { .path = "d", .verify = verify, .record = verify ? on_record : NULL,
-                                 .ctx = s, .vfs = &vfs, .clock = &kit.clock, .wall_ms = l2_kit_wall,
-                                 .wall_ctx = &kit };
-    return l2_inspect(&how, out, &sys_errno);
+    const directory_how how = { .path = "d", .verify = verify, .record = verify ? on_record : NULL,
+                                .ctx = s, .vfs = &vfs, .clock = &kit.clock, .wall_ms = l2_kit_wall,
+                                .wall_ctx = &kit };
+    return directory_inspect(&how, out, &sys_errno);
 }
 
 static bool same_bytes(const l2_dev *a, const l2_dev *b)
@@ -97,7 +98,7 @@ static bool same_bytes(const l2_dev *a, const l2_dev *b)
 
 /* Inspect, compare with the files before, open, and compare with what is served by the footers.
  * With index.snap, which only a close leaves, an open also serves damaged segments. */
-static bool inspect_and_open(l2_report *out)
+static bool inspect_and_open(directory_report *out)
 {
     seen s;
     l2_dev_clone(&hurt, &before, NULL);
@@ -154,11 +155,11 @@ static void begin(bool closed)
 
 static void a_whole_store_is_reported(bool closed)
 {
-    l2_report r;
+    directory_report r;
     seen s;
     begin(closed);
     T_REQUIRE(inspect_and_open(&r));
-    T_EQ_U64(l2_report_damage(&r), 0);
+    T_EQ_U64(directory_damage(&r), 0);
     T_CHECK(r.clean == closed && !r.begins_anew && r.namespaces == 1 && r.live > KEYS / 2);
     T_CHECK(r.expired > 0 && r.tombstones > 0);
     T_CHECK(r.segments >= 2 && r.segments <= 6 && r.places_sealed > 0 && r.slots_used > 0);
@@ -186,23 +187,23 @@ static void inspect_of_a_killed_store_reports_its_contents(void)
 
 static void inspect_of_a_store_in_use_is_busy(void)
 {
-    l2_report r;
+    directory_report r;
     seen s;
     begin(true);
     hurt.locked = true;
     T_EQ_I64(look(true, &s, &r), CELLAR_E_BUSY);
     base_vfs vfs = l2_dev_vfs(&hurt);
-    const l2_inspect_how how = { .path = "d", .force = true, .vfs = &vfs, .clock = &kit.clock,
-                                 .wall_ms = l2_kit_wall, .wall_ctx = &kit };
+    const directory_how how = { .path = "d", .force = true, .vfs = &vfs, .clock = &kit.clock,
+                                .wall_ms = l2_kit_wall, .wall_ctx = &kit };
     int sys_errno;
-    T_EQ_I64(l2_inspect(&how, &r, &sys_errno), CELLAR_OK);
+    T_EQ_I64(directory_inspect(&how, &r, &sys_errno), CELLAR_OK);
     T_CHECK(r.live > 0);
     end();
 }
 
 static void another_boot_begins_empty_unless_clean(void)
 {
-    l2_report r;
+    directory_report r;
     for (int closed = 0; closed < 2; closed++) {
         begin(closed != 0);
         hurt.boot[15]++;
@@ -215,13 +216,13 @@ static void another_boot_begins_empty_unless_clean(void)
 
 static void inspect_reports_bad_superblocks(void)
 {
-    l2_report r;
+    directory_report r;
     seen s;
     begin(true);
     l2_dev_find(&hurt, "SUPER")->live[100] ^= 1;
     T_REQUIRE(inspect_and_open(&r));
     T_CHECK(r.super[0] == CELLAR_E_CORRUPT && r.super[1] == CELLAR_OK);
-    T_EQ_U64(l2_report_damage(&r), 1);
+    T_EQ_U64(directory_damage(&r), 1);
     l2_dev_clone(&dev, &hurt, NULL);
     l2_dev_find(&hurt, "SUPER")->live[100] ^= 1;
     l2_dev_find(&hurt, "SUPER")->live[5000] ^= 1;
@@ -237,7 +238,7 @@ static void inspect_reports_bad_superblocks(void)
 /* A flipped bit of a value on disk is one damaged record and nothing else. */
 static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
 {
-    l2_report r;
+    directory_report r;
     uint32_t told = 0;
     begin(true);
     l2_dev_file *f = l2_dev_find(&dev, "data.seg");
@@ -248,7 +249,7 @@ static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
         l2_dev_find(&hurt, "data.seg")->live[at] ^= (unsigned char)(1u << (i % 8));
         T_REQUIRE(inspect_and_open(&r));
         /* A control may have been a floor, even in a dropped segment: a hole. */
-        T_CHECK(l2_report_damage(&r) == r.records_damaged + r.holes && l2_report_damage(&r) <= 1);
+        T_CHECK(directory_damage(&r) == r.records_damaged + r.holes && directory_damage(&r) <= 1);
         told += r.records_damaged == 1;
     }
     T_CHECK(told > 15); /* about 60 */
@@ -258,7 +259,7 @@ static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
 /* Killed during a stall: some changes are in no log. */
 static void inspect_reports_a_stall_marker(void)
 {
-    l2_report r;
+    directory_report r;
     begin(false);
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     T_EQ_I64(kit.vfs.bell(kit.vfs.ctx, kit.d->marker_id, BASE_VFS_BELL_MAKE), 0);
@@ -284,7 +285,7 @@ static void mixtures(bool closed)
     begin(closed);
     const uint64_t most = t_env_u64("INSPECT_MUTANTS", 120);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
-        l2_report r;
+        directory_report r;
         base_rng_seed(&rng, t_.seed + i);
         l2_dev_clone(&dev, &hurt, NULL);
         l2_dev_file *f = any_file();
@@ -303,7 +304,7 @@ static void mixtures(bool closed)
         }
         memset(&r, 0, sizeof r);
         if (!inspect_and_open(&r)) { refused++; }
-        damaged += l2_report_damage(&r) > 0;
+        damaged += directory_damage(&r) > 0;
         if (t_failed()) { printf("# mutant %" PRIu64 " of %s\n", i, f->name); }
     }
     printf("# %" PRIu64 " mutants: %" PRIu64 " reported as damaged, %" PRIu64 " refused\n", most,
@@ -316,7 +317,7 @@ static void live_records_of_a_damaged_closed_store_are_those_served(void) { mixt
 static void live_records_of_a_damaged_killed_store_are_those_served(void) { mixtures(false); }
 
 T_ONE_THREAD;
-T_MAIN("l2_inspect", T_CASE(inspect_of_a_closed_store_reports_its_contents),
+T_MAIN("directory_inspect", T_CASE(inspect_of_a_closed_store_reports_its_contents),
        T_CASE(inspect_of_a_killed_store_reports_its_contents),
        T_CASE(inspect_of_a_store_in_use_is_busy), T_CASE(another_boot_begins_empty_unless_clean),
        T_CASE(inspect_reports_bad_superblocks), T_CASE(inspect_reports_a_stall_marker),

@@ -4,6 +4,7 @@
  *         stays as it was. An interrupted format is repeated. Sizes are kept. A forked child drops
  *         its files.
  * Method: an in-memory disk, compared byte by byte; real files for locks, forks and links. */
+#include "cli/directory.c"
 #include "tests/support/folder.h"
 #include "tests/support/l2_kit.h"
 
@@ -423,7 +424,7 @@ static int lock_looked_at(void *ctx, base_vfs_file *f)
 
 static void inspect_keeps_no_store_out(void)
 {
-    l2_report r;
+    directory_report r;
     int e;
     real_begin();
     kit.vfs = *base_vfs_system();
@@ -432,12 +433,12 @@ static void inspect_keeps_no_store_out(void)
     looks = 3;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     T_EQ_I64(looks, 0);
-    const l2_inspect_how how = { .path = folder };
-    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_E_BUSY);
+    const directory_how how = { .path = folder };
+    T_EQ_I64(directory_inspect(&how, &r, &e), CELLAR_E_BUSY);
     l2_close(kit.d);
     looks = 1000; /* an inspection is shorter: a store has the lock */
     T_EQ_I64(l2_kit_open(&kit), CELLAR_E_BUSY);
-    T_EQ_I64(l2_inspect(&how, &r, &e), CELLAR_OK);
+    T_EQ_I64(directory_inspect(&how, &r, &e), CELLAR_OK);
     real_end();
 }
 

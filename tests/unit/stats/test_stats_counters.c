@@ -234,7 +234,7 @@ static void count_down_free(void *p, size_t bytes, void *ctx)
 
 static void refused_allocation_leaves_no_memory_behind(void)
 {
-    const base_alloc_hooks hooks = { count_down_alloc, count_down_free, NULL };
+    const base_alloc_hooks hooks = { count_down_alloc, count_down_free, NULL, NULL };
     int made = 0;
     for (int n = 0; n < 20 && !made; n++) {
         base_account_init(&account, 64u << 20, &hooks);
@@ -282,7 +282,62 @@ static void fork_clears_threads_that_were_allocating(void)
     close_stats(st);
 }
 
-T_MAIN("stats_counters", T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
+static void entry(stats *st, uint32_t generation, uint64_t by)
+{
+    if (!stats_entry_add(stats_mine(st, 0), generation, by)) {
+        stats_entry_slow(st, 0, generation, by);
+    }
+}
+
+typedef struct mover {
+    stats *st;
+    uint64_t by;
+} mover;
+
+static void *move_entries(void *arg)
+{
+    const mover *m = arg;
+    for (unsigned i = 0; i < 100000; i++) { entry(m->st, 7, m->by); }
+    return NULL;
+}
+
+static void entries_count_the_last_generation(void)
+{
+    stats *st = open_stats(64u << 20);
+    T_EQ_U64(stats_entries(st, 0), 0);
+    entry(st, 0, STATS_ENTRY_IN);
+    T_EQ_U64(stats_entries(st, 0), 1);
+    T_EQ_U64(stats_entries(st, 5), 0); /* never opened */
+    stats_entries_begin(st, 0, 7);
+    T_EQ_U64(stats_entries(st, 0), 0);
+    entry(st, 0, STATS_ENTRY_OUT); /* of the generation before: before and after a new one */
+    entry(st, 7, STATS_ENTRY_IN);
+    entry(st, 0, STATS_ENTRY_OUT);
+    entry(st, 7, STATS_ENTRY_IN);
+    entry(st, 7, STATS_ENTRY_OUT);
+    T_EQ_U64(stats_entries(st, 0), 1);
+    stats_entry_slow(st, 0, 7, STATS_ENTRY_IN); /* as without a block of this thread */
+    T_EQ_U64(stats_entries(st, 0), 2);
+    /* Threads that only store and threads that only remove: each sum wraps, the total does not. */
+    mover m[4] = { { st, STATS_ENTRY_IN }, { st, STATS_ENTRY_OUT }, { st, STATS_ENTRY_IN },
+                   { st, STATS_ENTRY_OUT } };
+    pthread_t id[4];
+    for (int i = 0; i < 4; i++) {
+        T_REQUIRE(pthread_create(&id[i], NULL, move_entries, &m[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) { T_EQ_I64(pthread_join(id[i], NULL), 0); }
+    T_EQ_U64(stats_entries(st, 0), 2);
+    entry(st, 7, STATS_ENTRY_OUT);
+    entry(st, 7, STATS_ENTRY_OUT);
+    entry(st, 7, STATS_ENTRY_OUT); /* counted before the thread that stored it counts */
+    T_EQ_U64(stats_entries(st, 0), 0);
+    entry(st, 7, STATS_ENTRY_IN);
+    T_EQ_U64(stats_entries(st, 0), 0);
+    close_stats(st);
+}
+
+T_MAIN("stats_counters", T_CASE(entries_count_the_last_generation),
+       T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
        T_CASE(ended_threads_leave_sums_and_no_rows),
        T_CASE(reused_slot_starts_at_zero_and_keeps_totals),
        T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_counts),

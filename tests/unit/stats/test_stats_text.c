@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the text forms are valid and complete, for any bytes in names of namespaces.
- * Method: checkers of the rules of Prometheus text 0.0.4 and of JSON, both tried on invalid texts
- *         first; promtool if it is installed. */
+ * Aim:    the text is valid and complete, for any bytes in names of namespaces.
+ * Method: checkers of the rules of Prometheus text 0.0.4 and of JSON, tried on invalid texts first;
+ *         promtool and python3 if they are installed. */
 #include "tests/support/t.h"
 
 #include <ctype.h>
@@ -242,8 +242,8 @@ static void prometheus_text_is_valid(void)
     T_EQ_U64(len, strlen(text));
     size_t samples = 0;
     T_EQ_STR(prom_check(text, &samples), NULL);
-    /* Seven namespaces with all counters and the ratio: no sample is missing or superfluous. */
-    T_EQ_U64(samples, 7 * (lines_shown(IN_METRICS, namespace_lines) + 1) +
+    /* Seven namespaces with all counters, ratio, entries: no sample is missing or superfluous. */
+    T_EQ_U64(samples, 7 * (lines_shown(IN_METRICS, namespace_lines) + 2) +
                           lines_shown(IN_METRICS, store_lines) + STATS_OP_COUNT * 18);
     T_CHECK(strstr(text, "\ncellar_hits_total{namespace=\"\",tier=\"l1\"} 3\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_hit_ratio{namespace=\"\"} 0.750000\n") != NULL);
@@ -326,6 +326,68 @@ static void beyond_256_namespaces_the_busiest_have_lines(void)
     stats_destroy(st);
 }
 
+/* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others. */
+static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
+{
+    (void)ctx;
+    *out = (uint64_t)id * 1000 + slot;
+    return slot != 0 && (slot != 2 || id == STATS_NAMESPACE_QUOTA_BYTES);
+}
+
+static void known_figures_of_namespaces_are_written(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    name_slot(st, 1, "a\"b", 0);
+    name_slot(st, 2, "two", 0);
+    stats_source from = source();
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_breaker_state") == NULL);
+    size_t without = 0, with = 0, lines;
+    T_EQ_STR(prom_check(text, &without), NULL);
+    from.namespace_given = namespace_given;
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_EQ_STR(prom_check(text, &with), NULL);
+    /* Ratio and entries were there before; namespace two has one line more. */
+    T_EQ_U64(with, without + lines_shown(IN_METRICS, given_lines) - 2 + 1);
+    (void)sum_of("cellar_quota_bytes{", &lines);
+    T_EQ_U64(lines, 2);
+    (void)sum_of("cellar_quota_breaches_total{", &lines);
+    T_EQ_U64(lines, 1);
+    char line[96];
+    snprintf(line, sizeof line, "\ncellar_breaker_state{namespace=\"a\\\"b\"} %d\n",
+             STATS_NAMESPACE_BREAKER * 1000 + 1);
+    T_CHECK(strstr(text, line) != NULL);
+    T_REQUIRE(stats_write_rest(st, &from, text, sizeof text) < sizeof text);
+    snprintf(line, sizeof line, "\ncellar_saved_cost_us{namespace=\"a\\\"b\"} %d\n",
+             STATS_NAMESPACE_SAVED_COST * 1000 + 1);
+    T_CHECK(strstr(text, line) != NULL);
+    stats_destroy(st);
+}
+
+/* The metrics and the dump together have each line of the table once. */
+static void dump_has_the_figures_that_metrics_leave_out(void)
+{
+    stats *st = open_stats();
+    fill(st);
+    stats_source from = source();
+    from.given[STATS_GIVEN_L1_entries] = 12345;
+    from.given[STATS_GIVEN_L1_splits] = 678;
+    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
+    T_CHECK(strstr(text, "cellar_l1_splits_total") == NULL);
+    const size_t len = stats_write_rest(st, &from, text, sizeof text);
+    T_EQ_U64(stats_write_rest(st, &from, NULL, 0), len);
+    T_EQ_U64(len, strlen(text));
+    T_CHECK(strstr(text, "cellar_entries") == NULL && strchr(text, '#') == NULL);
+    T_CHECK(strstr(text, "\ncellar_l1_splits_total 678\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_tick_seconds_total 2.500000042\n") != NULL);
+    size_t lines = 0;
+    for (const char *at = text; *at != '\0'; at++) { lines += *at == '\n'; }
+    T_EQ_U64(lines, lines_shown(IN_DUMP, namespace_lines) + lines_shown(IN_DUMP, store_lines));
+    stats_destroy(st);
+}
+
 /* ---- JSON: a checker by a stack of brackets ---- */
 
 static const char *json_string(const char *p)
@@ -396,7 +458,7 @@ static bool json_valid(const char *p)
     }
 }
 
-static void json_is_valid(void)
+static void json_checker_rejects_invalid_texts(void)
 {
     T_CHECK(json_valid("{\"a\":[1,2.5,{\"b\":\"\\u0001\\\"\"}],\"c\":true}"));
     T_CHECK(!json_valid("{\"a\":[1,}"));
@@ -405,83 +467,58 @@ static void json_is_valid(void)
     T_CHECK(!json_valid("[\"\n\"]"));
     T_CHECK(!json_valid("{1:2}"));
     T_CHECK(!json_valid("[1,]"));
-    stats *st = open_stats();
+}
+
+static size_t count_of(const char *word)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at++) { n++; }
+    return n;
+}
+
+/* Write figures of namespaces with names of any bytes. Return the length of the JSON text. */
+static size_t write_json(stats *st)
+{
     fill(st);
     name_slot(st, 1, "q\" b\\ n\n tab\t", 0);
     name_slot(st, 2, "\xff", 0);
+    name_slot(st, 3, "\x01\x1f\x7f \xc3\xa9", 0);
     const stats_source from = source();
     const size_t len = stats_write_json(st, &from, text, sizeof text);
     T_EQ_U64(len, strlen(text));
+    T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
+    return len;
+}
+
+static void json_is_valid_and_complete(void)
+{
+    stats *st = open_stats();
+    (void)write_json(st);
     T_CHECK(json_valid(text));
     T_CHECK(strstr(text, "{\"name\":\"cellar_hits_total\","
                          "\"labels\":{\"namespace\":\"\",\"tier\":\"l1\"},\"value\":3}") != NULL);
     T_CHECK(strstr(text, "\"namespace\":\"q\\\" b\\\\ n\\n tab\\u0009\"") != NULL);
-    T_CHECK(strstr(text, "{\"op\":\"get_hit\",\"sampled\":true,\"saturated\":false,\"count\":"));
-    T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
+    T_CHECK(strstr(text, "\"namespace\":\"\\u0001\\u001f\x7f \xc3\xa9\"") != NULL);
+    T_CHECK(strstr(text, "\"namespace\":\"0xff\"") != NULL);
+    T_CHECK(strstr(text, "{\"op\":\"get_hit\",\"sampled\":true,\"count\":") != NULL);
+    T_EQ_U64(count_of("\"name\":"), 4 * (lines_shown(IN_METRICS, namespace_lines) + 2) +
+                                        lines_shown(IN_METRICS, store_lines));
+    T_EQ_U64(count_of("\"op\":"), STATS_OP_COUNT);
     stats_destroy(st);
 }
 
-/* Pass figures of namespaces: none for slot 0, one for slot 2, all for the others. */
-static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out)
+static void python_reads_the_json(void)
 {
-    (void)ctx;
-    *out = (uint64_t)id * 1000 + slot;
-    return slot != 0 && (slot != 2 || id == STATS_NAMESPACE_QUOTA_BYTES);
-}
-
-static void known_figures_of_namespaces_are_written(void)
-{
+    if (system("command -v python3 >/dev/null 2>&1") != 0) {
+        T_SKIP("python3 is not installed");
+        return;
+    }
     stats *st = open_stats();
-    fill(st);
-    name_slot(st, 1, "a\"b", 0);
-    name_slot(st, 2, "two", 0);
-    stats_source from = source();
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
-    T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_breaker_state") == NULL);
-    size_t without = 0, with = 0, lines;
-    T_EQ_STR(prom_check(text, &without), NULL);
-    from.namespace_given = namespace_given;
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
-    T_EQ_STR(prom_check(text, &with), NULL);
-    T_EQ_U64(with, without + lines_shown(IN_METRICS, given_lines));
-    (void)sum_of("cellar_quota_bytes{", &lines);
-    T_EQ_U64(lines, 2);
-    (void)sum_of("cellar_quota_breaches_total{", &lines);
-    T_EQ_U64(lines, 1);
-    char line[96];
-    snprintf(line, sizeof line, "\ncellar_breaker_state{namespace=\"a\\\"b\"} %d\n",
-             STATS_NAMESPACE_BREAKER * 1000 + 1);
-    T_CHECK(strstr(text, line) != NULL);
-    T_REQUIRE(stats_write_rest(st, &from, text, sizeof text) < sizeof text);
-    snprintf(line, sizeof line, "\ncellar_saved_cost_us{namespace=\"a\\\"b\"} %d\n",
-             STATS_NAMESPACE_SAVED_COST * 1000 + 1);
-    T_CHECK(strstr(text, line) != NULL);
-    (void)stats_write_json(st, &from, text, sizeof text);
-    T_CHECK(json_valid(text));
-    T_CHECK(strstr(text, "{\"name\":\"cellar_quota_bytes\",\"labels\":{\"namespace\":\"two\"}"));
-    stats_destroy(st);
-}
-
-/* The metrics and the dump together have each line of the table once. */
-static void dump_has_the_figures_that_metrics_leave_out(void)
-{
-    stats *st = open_stats();
-    fill(st);
-    stats_source from = source();
-    from.given[STATS_GIVEN_L1_entries] = 12345;
-    from.given[STATS_GIVEN_L1_splits] = 678;
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
-    T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
-    T_CHECK(strstr(text, "cellar_l1_splits_total") == NULL);
-    const size_t len = stats_write_rest(st, &from, text, sizeof text);
-    T_EQ_U64(stats_write_rest(st, &from, NULL, 0), len);
-    T_EQ_U64(len, strlen(text));
-    T_CHECK(strstr(text, "cellar_entries") == NULL && strchr(text, '#') == NULL);
-    T_CHECK(strstr(text, "\ncellar_l1_splits_total 678\n") != NULL);
-    T_CHECK(strstr(text, "\ncellar_tick_seconds_total 2.500000042\n") != NULL);
-    size_t lines = 0;
-    for (const char *at = text; *at != '\0'; at++) { lines += *at == '\n'; }
-    T_EQ_U64(lines, lines_shown(IN_DUMP, namespace_lines) + lines_shown(IN_DUMP, store_lines));
+    (void)write_json(st);
+    FILE *to = popen("python3 -m json.tool >/dev/null", "w");
+    T_REQUIRE(to != NULL);
+    fputs(text, to);
+    T_EQ_I64(pclose(to), 0);
     stats_destroy(st);
 }
 
@@ -505,6 +542,8 @@ static void promtool_accepts_the_text(void)
 
 T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
        T_CASE(any_buffer_size_is_safe_and_returns_the_length),
-       T_CASE(beyond_256_namespaces_the_busiest_have_lines), T_CASE(json_is_valid),
+       T_CASE(beyond_256_namespaces_the_busiest_have_lines),
        T_CASE(known_figures_of_namespaces_are_written),
-       T_CASE(dump_has_the_figures_that_metrics_leave_out), T_CASE(promtool_accepts_the_text))
+       T_CASE(dump_has_the_figures_that_metrics_leave_out),
+       T_CASE(json_checker_rejects_invalid_texts), T_CASE(json_is_valid_and_complete),
+       T_CASE(python_reads_the_json), T_CASE(promtool_accepts_the_text))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * inspect: report what a directory holds and what the next open would serve, without any change.
+ * directory: report what a directory holds and what the next open would serve, without any change.
  *
  * PICTURE    files, opened for reading -> layer: writes stay in memory, reads see them
  *                -> the normal recovery on the layer -> its tables -> report
@@ -16,91 +16,90 @@
  *            running store may look like damage.
  * LIMITS     About 12 bytes of memory per record, and twice the slots of stage.buf. Without verify
  *            a footer line decides: expired records and those of cleared namespaces count as live.
- *            Recovery here ignores index.snap (index_snapshot.c). An open that uses index.snap
+ *            Recovery here ignores index.snap (l2/index_snapshot.c). An open that uses index.snap
  *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
  *            before the close.
- * SEE ALSO   README.md: why recovery runs here instead of a second reader of the format. */
-#include "l2/types.h"
+ * SEE ALSO   src/l2/README.md: why recovery runs here instead of a second reader of the format. */
+#include "cli/directory.h"
 
 #include <errno.h>
 
 #include "l2/format.h"
+#include "l2/image.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
-#include "l2/index_snapshot.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/owner_images.h"
+#include "l2/types.h"
 
-BASE_SIZE_BEGIN
-
-#define L2_LAYER_FILES 12u
-#define L2_FUTURE_SLACK 64u /* index words in addition to those counted */
+#define LAYER_FILES 12u
+#define LOOK_SLACK 64u /* index words in addition to those counted */
 
 /* ---- the layer ---- */
 
-typedef struct l2_patch {
-    struct l2_patch *next; /* newer */
+typedef struct layer_patch {
+    struct layer_patch *next; /* newer */
     uint32_t file;
     uint64_t off;
     size_t n;
     unsigned char bytes[];
-} l2_patch;
+} layer_patch;
 
-typedef struct l2_layer_file {
+typedef struct layer_file {
     char name[16];
     base_vfs_file *under; /* NULL: the file does not exist */
     uint64_t real_bytes, size_bytes, inode, device;
     int64_t born_ns;
     void *map;
     size_t map_bytes;
-} l2_layer_file;
+} layer_file;
 
-typedef struct l2_layer {
+typedef struct layer {
     base_account account;
     const base_vfs *under;
     base_vfs_file *dir;
-    l2_layer_file file[L2_LAYER_FILES];
+    layer_file file[LAYER_FILES];
     uint32_t files;
-    l2_patch *oldest, *newest;
-} l2_layer;
+    layer_patch *oldest, *newest;
+} layer;
 
-static l2_layer_file *l2_layer_of(base_vfs_file *f) { return (l2_layer_file *)(void *)f; }
+static layer_file *layer_of(base_vfs_file *f) { return (layer_file *)(void *)f; }
 
-static int l2_layer_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
+static int layer_dir(void *ctx, const char *path, bool create, base_vfs_file **out)
 {
-    l2_layer *y = ctx;
+    layer *y = ctx;
     (void)path;
     (void)create;
     *out = (base_vfs_file *)(void *)y; /* an opaque handle */
     return 0;
 }
 
-typedef struct l2_layer_names {
+typedef struct layer_names {
     void (*fn)(void *ctx, const char *name);
     void *ctx;
-} l2_layer_names;
+} layer_names;
 
 /* Hide index.snap, so that the open on the layer reads all footers. */
-static void l2_layer_name(void *ctx, const char *name)
+static void layer_name(void *ctx, const char *name)
 {
-    const l2_layer_names *n = ctx;
+    const layer_names *n = ctx;
     if (strcmp(name, "index.snap") != 0) { n->fn(n->ctx, name); }
 }
 
-static int l2_layer_list(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
-                         void *fn_ctx)
+static int layer_list(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
+                      void *fn_ctx)
 {
-    l2_layer *y = ctx;
-    l2_layer_names n = { fn, fn_ctx };
+    layer *y = ctx;
+    layer_names n = { fn, fn_ctx };
     (void)dir;
-    return y->under->list(y->under->ctx, y->dir, l2_layer_name, &n);
+    return y->under->list(y->under->ctx, y->dir, layer_name, &n);
 }
 
-static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
-                         base_vfs_file **out)
+static int layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
+                      base_vfs_file **out)
 {
-    l2_layer *y = ctx;
+    layer *y = ctx;
     (void)dir;
     for (uint32_t i = 0; i < y->files; i++) {
         if (strcmp(y->file[i].name, name) == 0) {
@@ -108,8 +107,8 @@ static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32
             return 0;
         }
     }
-    if (y->files == L2_LAYER_FILES || strlen(name) >= sizeof y->file[0].name) { return EINVAL; }
-    l2_layer_file *f = &y->file[y->files];
+    if (y->files == LAYER_FILES || strlen(name) >= sizeof y->file[0].name) { return EINVAL; }
+    layer_file *f = &y->file[y->files];
     memset(f, 0, sizeof *f);
     int e = y->under->open(y->under->ctx, y->dir, name, 0, &f->under);
     if (e == ENOENT && (flags & BASE_VFS_CREATE) != 0) { e = 0; }
@@ -129,29 +128,29 @@ static int l2_layer_open(void *ctx, base_vfs_file *dir, const char *name, uint32
     return 0;
 }
 
-static void l2_layer_close(void *ctx, base_vfs_file *f)
+static void layer_close(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
-    (void)f; /* l2_layer_end closes all files */
+    (void)f; /* layer_end closes all files */
 }
 
-static int l2_layer_grow(void *ctx, base_vfs_file *file, uint64_t bytes)
+static int layer_grow(void *ctx, base_vfs_file *file, uint64_t bytes)
 {
-    l2_layer_file *f = l2_layer_of(file);
+    layer_file *f = layer_of(file);
     (void)ctx;
     f->size_bytes = BASE_MAX(f->size_bytes, bytes);
     return 0;
 }
 
-static int l2_layer_truncate(void *ctx, base_vfs_file *file, uint64_t bytes)
+static int layer_truncate(void *ctx, base_vfs_file *file, uint64_t bytes)
 {
     (void)ctx;
-    l2_layer_of(file)->size_bytes = bytes;
+    layer_of(file)->size_bytes = bytes;
     return 0;
 }
 
-static int l2_layer_read_real(l2_layer *y, l2_layer_file *f, unsigned char *to, size_t n,
-                              uint64_t at)
+static int layer_read_real(layer *y, layer_file *f, unsigned char *to, size_t n,
+                           uint64_t at)
 {
     size_t got = 0;
     memset(to, 0, n);
@@ -168,17 +167,17 @@ static int l2_layer_read_real(l2_layer *y, l2_layer_file *f, unsigned char *to, 
     return 0;
 }
 
-static int l2_layer_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t at,
-                          size_t *done)
+static int layer_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint64_t at,
+                       size_t *done)
 {
-    l2_layer *y = ctx;
-    l2_layer_file *f = l2_layer_of(file);
+    layer *y = ctx;
+    layer_file *f = layer_of(file);
     *done = 0;
     if (at >= f->size_bytes) { return 0; }
     n = (size_t)BASE_MIN((uint64_t)n, f->size_bytes - at);
-    const int e = l2_layer_read_real(y, f, buf, n, at);
+    const int e = layer_read_real(y, f, buf, n, at);
     if (e != 0) { return e; }
-    for (const l2_patch *p = y->oldest; p != NULL; p = p->next) {
+    for (const layer_patch *p = y->oldest; p != NULL; p = p->next) {
         if (p->file != (uint32_t)(f - y->file) || p->off >= at + n || p->off + p->n <= at) {
             continue;
         }
@@ -189,16 +188,16 @@ static int l2_layer_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, u
     return 0;
 }
 
-static int l2_layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size_t n, uint64_t at,
-                           size_t *done)
+static int layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size_t n, uint64_t at,
+                        size_t *done)
 {
-    l2_layer *y = ctx;
-    l2_layer_file *f = l2_layer_of(file);
+    layer *y = ctx;
+    layer_file *f = layer_of(file);
     *done = 0;
-    l2_patch *p = base_alloc(&y->account, BASE_MOD_L2, sizeof *p + n, NULL);
+    layer_patch *p = base_alloc(&y->account, BASE_MOD_L2, sizeof *p + n, NULL);
     if (p == NULL) { return ENOMEM; }
     p->next = NULL;
-    p->file = (uint32_t)(f - y->file); /* less than L2_LAYER_FILES */
+    p->file = (uint32_t)(f - y->file); /* less than LAYER_FILES */
     p->off = at;
     p->n = n;
     memcpy(p->bytes, buf, n);
@@ -209,30 +208,30 @@ static int l2_layer_pwrite(void *ctx, base_vfs_file *file, const void *buf, size
     return 0;
 }
 
-static int l2_layer_map(void *ctx, base_vfs_file *file, size_t bytes, void **out)
+static int layer_map(void *ctx, base_vfs_file *file, size_t bytes, void **out)
 {
-    l2_layer *y = ctx;
-    l2_layer_file *f = l2_layer_of(file);
+    layer *y = ctx;
+    layer_file *f = layer_of(file);
     *out = NULL;
     if (f->map == NULL) {
         f->map = base_alloc(&y->account, BASE_MOD_L2, bytes, NULL);
         if (f->map == NULL) { return ENOMEM; }
         f->map_bytes = bytes;
-        const int e = l2_layer_read_real(y, f, f->map, bytes, 0);
+        const int e = layer_read_real(y, f, f->map, bytes, 0);
         if (e != 0) { return e; }
     }
     *out = f->map;
     return 0;
 }
 
-static void l2_layer_unmap(void *ctx, void *p, size_t bytes)
+static void layer_unmap(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
     (void)p;
-    (void)bytes; /* l2_layer_end frees the map */
+    (void)bytes; /* layer_end frees the map */
 }
 
-static int l2_layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
+static int layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
 {
     (void)ctx;
     (void)f;
@@ -242,14 +241,14 @@ static int l2_layer_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size
     return 0;
 }
 
-static int l2_layer_nothing(void *ctx, base_vfs_file *f)
+static int layer_nothing(void *ctx, base_vfs_file *f)
 {
     (void)ctx;
     (void)f;
     return 0;
 }
 
-static int l2_layer_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
+static int layer_rename(void *ctx, base_vfs_file *dir, const char *from, const char *to)
 {
     (void)ctx;
     (void)dir;
@@ -258,7 +257,7 @@ static int l2_layer_rename(void *ctx, base_vfs_file *dir, const char *from, cons
     return EROFS; /* Only a format renames, and a directory without SUPER is not opened. */
 }
 
-static int l2_layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
+static int layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
 {
     (void)ctx;
     (void)dir;
@@ -266,9 +265,9 @@ static int l2_layer_unlink(void *ctx, base_vfs_file *dir, const char *name)
     return EROFS;
 }
 
-static int l2_layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
+static int layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
 {
-    const l2_layer_file *f = l2_layer_of(file);
+    const layer_file *f = layer_of(file);
     memset(out, 0, sizeof *out);
     if ((void *)file == ctx) { return 0; } /* the directory */
     *out = (base_vfs_stat){ .size_bytes = f->size_bytes, .inode = f->inode, .device = f->device,
@@ -276,48 +275,48 @@ static int l2_layer_stat(void *ctx, base_vfs_file *file, base_vfs_stat *out)
     return 0;
 }
 
-static int l2_layer_boot_id(void *ctx, unsigned char out[16])
+static int layer_boot_id(void *ctx, unsigned char out[16])
 {
-    const l2_layer *y = ctx;
+    const layer *y = ctx;
     return y->under->boot_id(y->under->ctx, out);
 }
 
 /* Look for the stall marker that the next open would find. */
-static int l2_layer_marker(void *ctx, const unsigned char id[16], base_vfs_bell how)
+static int layer_marker(void *ctx, const unsigned char id[16], base_vfs_bell how)
 {
-    const l2_layer *y = ctx;
+    const layer *y = ctx;
     if (how != BASE_VFS_BELL_LOOK) { return EROFS; }
     return y->under->bell != NULL ? y->under->bell(y->under->ctx, id, how) : ENOSYS;
 }
 
-static base_vfs l2_layer_vfs(l2_layer *y)
+static base_vfs layer_vfs(layer *y)
 {
-    return (base_vfs){ .open_dir = l2_layer_dir, .list = l2_layer_list, .open = l2_layer_open,
-        .close = l2_layer_close, .preallocate = l2_layer_grow, .pread = l2_layer_pread,
-        .pwrite = l2_layer_pwrite, .map_shared = l2_layer_map, .unmap = l2_layer_unmap,
-        .arm = l2_layer_arm, .datasync = l2_layer_nothing, .sync_dir = l2_layer_nothing,
-        .truncate = l2_layer_truncate, .rename = l2_layer_rename, .unlink = l2_layer_unlink,
-        .lock = l2_layer_nothing, .lock_shared = l2_layer_nothing, .stat = l2_layer_stat,
-        .boot_id = l2_layer_boot_id, .bell = l2_layer_marker, .ctx = y };
+    return (base_vfs){ .open_dir = layer_dir, .list = layer_list, .open = layer_open,
+        .close = layer_close, .preallocate = layer_grow, .pread = layer_pread,
+        .pwrite = layer_pwrite, .map_shared = layer_map, .unmap = layer_unmap,
+        .arm = layer_arm, .datasync = layer_nothing, .sync_dir = layer_nothing,
+        .truncate = layer_truncate, .rename = layer_rename, .unlink = layer_unlink,
+        .lock = layer_nothing, .lock_shared = layer_nothing, .stat = layer_stat,
+        .boot_id = layer_boot_id, .bell = layer_marker, .ctx = y };
 }
 
 /* Return the bytes of all files on disk. */
-static uint64_t l2_layer_bytes(const l2_layer *y)
+static uint64_t layer_bytes(const layer *y)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < y->files; i++) { n += y->file[i].real_bytes; }
     return n;
 }
 
-static void l2_layer_end(l2_layer *y)
+static void layer_end(layer *y)
 {
     while (y->oldest != NULL) {
-        l2_patch *p = y->oldest;
+        layer_patch *p = y->oldest;
         y->oldest = p->next;
         base_free(&y->account, BASE_MOD_L2, p, sizeof *p + p->n);
     }
     for (uint32_t i = 0; i < y->files; i++) {
-        l2_layer_file *f = &y->file[i];
+        layer_file *f = &y->file[i];
         base_free(&y->account, BASE_MOD_L2, f->map, f->map_bytes);
         if (f->under != NULL) { y->under->close(y->under->ctx, f->under); }
     }
@@ -325,24 +324,24 @@ static void l2_layer_end(l2_layer *y)
 
 /* ---- before recovery ---- */
 
-static int l2_peek(l2_layer *y, const char *name, void *buf, size_t n, uint64_t at)
+static int layer_peek(layer *y, const char *name, void *buf, size_t n, uint64_t at)
 {
     base_vfs_file *f = NULL;
     size_t done = 0;
-    int e = l2_layer_open(y, NULL, name, 0, &f);
-    if (e == 0) { e = l2_layer_pread(y, f, buf, n, at, &done); }
+    int e = layer_open(y, NULL, name, 0, &f);
+    if (e == 0) { e = layer_pread(y, f, buf, n, at, &done); }
     return e != 0 ? e : done < n ? ENODATA : 0;
 }
 
 /* Read both copies of SUPER; *s is the valid one with the higher serial. */
-static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l2_report *out,
-                                int *sys_errno)
+static cellar_err look_super(layer *y, unsigned char *page, l2_super *s, directory_report *out,
+                             int *sys_errno)
 {
     cellar_err worst = CELLAR_E_FOREIGN;
     bool any = false, newer = false;
     for (uint32_t i = 0; i < 2; i++) {
         l2_super one;
-        const int e = l2_peek(y, "SUPER", page, L2_PAGE, (uint64_t)i * L2_PAGE);
+        const int e = layer_peek(y, "SUPER", page, L2_PAGE, (uint64_t)i * L2_PAGE);
         if (e != 0 && e != ENODATA) { *sys_errno = e; }
         const cellar_err err = e == 0 ? l2_super_read(page, &one) : CELLAR_E_FOREIGN;
         out->super[i] = err;
@@ -360,8 +359,8 @@ static cellar_err l2_look_super(l2_layer *y, unsigned char *page, l2_super *s, l
 }
 
 /* Count trailers and slots. *records: upper bound of the records that the index must hold. */
-static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, l2_report *out,
-                           uint64_t *records)
+static void look_places(layer *y, unsigned char *page, const l2_super *s, directory_report *out,
+                        uint64_t *records)
 {
     l2_form form;
     l2_form_make(&form, s);
@@ -369,11 +368,11 @@ static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, 
         const uint64_t at = (uint64_t)p * s->seg_bytes;
         l2_trailer t;
         l2_head h;
-        if (l2_peek(y, "data.seg", page, L2_PAGE, at + s->seg_bytes - L2_PAGE) == 0 &&
+        if (layer_peek(y, "data.seg", page, L2_PAGE, at + s->seg_bytes - L2_PAGE) == 0 &&
             l2_trailer_read(&form, page, &t)) {
             out->places_sealed++;
             *records += t.entries;
-        } else if (l2_peek(y, "data.seg", page, L2_HEAD_BYTES, at) == 0 &&
+        } else if (layer_peek(y, "data.seg", page, L2_HEAD_BYTES, at) == 0 &&
                    l2_head_read(&form, page, &h)) {
             out->places_torn++; /* The segment may have as many entries as fit. */
             *records += s->seg_bytes / L2_RECORD_HEAD;
@@ -381,7 +380,7 @@ static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, 
     }
     for (uint32_t i = 0; i < s->nstage; i++) {
         l2_head h;
-        if (l2_peek(y, "stage.buf", page, L2_HEAD_BYTES, (uint64_t)i * s->seg_bytes) == 0 &&
+        if (layer_peek(y, "stage.buf", page, L2_HEAD_BYTES, (uint64_t)i * s->seg_bytes) == 0 &&
             l2_head_read(&form, page, &h)) {
             out->slots_used++;
             *records += s->seg_bytes / L2_RECORD_HEAD;
@@ -389,44 +388,47 @@ static void l2_look_places(l2_layer *y, unsigned char *page, const l2_super *s, 
     }
 }
 
-static void l2_look_sizes(l2_layer *y, const l2_super *s, l2_report *out)
+static void look_sizes(layer *y, const l2_super *s, directory_report *out)
 {
     const uint64_t want[2] = { (uint64_t)s->nseg * s->seg_bytes,
                                (uint64_t)s->nstage * s->seg_bytes };
     static const char *const name[2] = { "data.seg", "stage.buf" };
     for (int i = 0; i < 2; i++) {
         base_vfs_file *f = NULL;
-        const bool there = l2_layer_open(y, NULL, name[i], 0, &f) == 0;
-        if (!there || l2_layer_of(f)->real_bytes < want[i]) { out->files_short++; }
+        const bool there = layer_open(y, NULL, name[i], 0, &f) == 0;
+        if (!there || layer_of(f)->real_bytes < want[i]) { out->files_short++; }
     }
 }
 
-static void l2_look_snap(l2_layer *y, unsigned char *page, const l2_super *s, l2_report *out)
+static void look_snap(layer *y, unsigned char *page, const l2_super *s, directory_report *out)
 {
     l2_form form;
+    l2_image_row row;
     base_vfs_file *f = NULL;
-    if (l2_layer_open(y, NULL, "index.snap", 0, &f) != 0) { return; }
-    out->snap_bytes = l2_layer_of(f)->real_bytes;
+    if (layer_open(y, NULL, "index.snap", 0, &f) != 0) { return; }
+    out->snap_bytes = layer_of(f)->real_bytes;
     l2_form_make(&form, s);
-    out->snap_fits = s->state == L2_CLEAN && l2_peek(y, "index.snap", page, L2_PAGE, 0) == 0 &&
-                     l2_snap_head_fits(&form, s, s->opens, out->snap_bytes, page);
+    out->snap_fits = s->state == L2_CLEAN &&
+                     layer_peek(y, "index.snap", page, L2_IMAGE_HEAD, 0) == 0 &&
+                     l2_image_head_read(&form, page, s->opens, s->clean_lsn, 0, out->snap_bytes,
+                                        &row);
 }
 
 /* ---- after recovery ---- */
 
-typedef struct l2_look {
-    const l2_inspect_how *how;
-    l2_report *out;
-    l2_report_segment seg;
+typedef struct look_run {
+    const directory_how *how;
+    directory_report *out;
+    directory_segment seg;
     uint32_t index;         /* index of the segment */
     bool future;
     unsigned char *bytes;   /* bytes of the segment; NULL: records are not checked */
     int64_t wall_ms;
     uint32_t data_end; /* as in its trailer */
-} l2_look;
+} look_run;
 
 /* Find the namespace of a generation. No other thread has this store. */
-static SYNC_UNCHECKED const l2_namespace_row *l2_look_namespace(const l2 *d, uint32_t generation)
+static SYNC_UNCHECKED const l2_namespace_row *look_namespace(const l2 *d, uint32_t generation)
 {
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         if (d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
@@ -434,50 +436,50 @@ static SYNC_UNCHECKED const l2_namespace_row *l2_look_namespace(const l2 *d, uin
     return NULL;
 }
 
-typedef enum l2_verdict { L2_LIVE, L2_DEAD, L2_HURT } l2_verdict;
+typedef enum look_verdict { LOOK_LIVE, LOOK_DEAD, LOOK_HURT } look_verdict;
 
 /* Judge one record by its bytes. named: a word of its class names the record. */
-static l2_verdict l2_look_record(l2 *d, l2_look *k, const l2_entry *e, bool named)
+static look_verdict look_record(l2 *d, look_run *k, const l2_entry *e, bool named)
 {
     const unsigned char *at = k->bytes + e->off;
     l2_rec r;
     if (!l2_rec_marked(&d->form, at, k->seg.segseq, e->off, k->data_end, &r) ||
         !l2_rec_whole(&d->form, at, k->seg.segseq, e->off, &r) || r.kind != e->kind) {
-        return L2_HURT;
+        return LOOK_HURT;
     }
-    if (r.kind == L2_KIND_CONTROL) { return L2_DEAD; }
+    if (r.kind == L2_KIND_CONTROL) { return LOOK_DEAD; }
     const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
     l2_meta m;
     memset(&m, 0, sizeof m);
     if (l2_h48(base_hash(&d->hash_key, r.generation, key, r.klen)) != e->h48 ||
         !l2_ext_read(at + L2_RECORD_HEAD, (size_t)r.ext * 8, &m)) {
-        return L2_HURT;
+        return LOOK_HURT;
     }
-    if (r.kind != L2_KIND_PUT || !named) { return L2_DEAD; }
-    const l2_namespace_row *v = l2_look_namespace(d, r.generation);
+    if (r.kind != L2_KIND_PUT || !named) { return LOOK_DEAD; }
+    const l2_namespace_row *v = look_namespace(d, r.generation);
     if (v == NULL) {
         k->out->old_generation++;
-        return L2_DEAD;
+        return LOOK_DEAD;
     }
     if (r.expiry_wall_ms != 0 && (k->future || r.expiry_wall_ms <= k->wall_ms)) {
         k->out->expired++;
-        return L2_DEAD;
+        return LOOK_DEAD;
     }
     if (l2_tags_verdict(d, &m) != 0 ||
         l2_globs_match(d, r.generation, l2_lsn(d, k->seg.segseq, e->off), false, key, r.klen)) {
         k->out->ended++;
-        return L2_DEAD;
+        return LOOK_DEAD;
     }
     if (k->how->record != NULL) {
-        const l2_report_record one = { key, r.klen, v->name, v->name_len, r.vlen,
+        const directory_record one = { key, r.klen, v->name, v->name_len, r.vlen,
                                        r.expiry_wall_ms != 0 ? r.expiry_wall_ms - k->wall_ms : -1,
                                        m.version, m.user_flags, m.kind };
         k->how->record(k->how->ctx, &one);
     }
-    return L2_LIVE;
+    return LOOK_LIVE;
 }
 
-static bool l2_look_named(l2 *d, const l2_entry *e, uint64_t lsn)
+static bool look_named(l2 *d, const l2_entry *e, uint64_t lsn)
 {
     uint64_t word[L2_CLASS_WORDS];
     const uint32_t n = e->kind == L2_KIND_PUT ? l2_index_all(d, e->h48, word) : 0;
@@ -487,25 +489,25 @@ static bool l2_look_named(l2 *d, const l2_entry *e, uint64_t lsn)
     return false;
 }
 
-static void l2_look_line(l2 *d, void *ctx, const l2_entry *e)
+static void look_line(l2 *d, void *ctx, const l2_entry *e)
 {
-    l2_look *k = ctx;
-    const bool named = l2_look_named(d, e, l2_lsn(d, k->seg.segseq, e->off));
+    look_run *k = ctx;
+    const bool named = look_named(d, e, l2_lsn(d, k->seg.segseq, e->off));
     k->seg.records++;
     k->seg.tombstones += e->kind == L2_KIND_TOMB;
     k->seg.controls += e->kind == L2_KIND_CONTROL;
-    const l2_verdict v = k->bytes != NULL ? l2_look_record(d, k, e, named)
-                                          : named ? L2_LIVE : L2_DEAD;
-    if (v == L2_LIVE) {
+    const look_verdict v = k->bytes != NULL ? look_record(d, k, e, named)
+                                          : named ? LOOK_LIVE : LOOK_DEAD;
+    if (v == LOOK_LIVE) {
         k->seg.live++;
         k->seg.live_bytes += e->bytes;
     } else {
         k->seg.dead_bytes += e->bytes;
     }
-    k->seg.damaged += v == L2_HURT;
+    k->seg.damaged += v == LOOK_HURT;
 }
 
-static void l2_look_sum(l2_report *out, const l2_report_segment *s)
+static void look_sum(directory_report *out, const directory_segment *s)
 {
     out->segments++;
     out->records += s->records;
@@ -523,13 +525,13 @@ static void l2_look_sum(l2_report *out, const l2_report_segment *s)
     out->newest_wall_ms = BASE_MAX(out->newest_wall_ms, s->base_wall_ms);
 }
 
-static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
+static void look_segment(l2 *d, look_run *k, unsigned char *buf)
 {
     const l2_seg *g = &d->seg[k->index];
     const uint64_t w = base_load_acq(&g->word);
     if (L2_SEG_STATE(w) != L2_SEG_DISK) { return; }
     l2_trailer t;
-    k->seg = (l2_report_segment){ .segseq = L2_SEG_SEQ(w), .place = base_load_rlx(&g->place),
+    k->seg = (directory_segment){ .segseq = L2_SEG_SEQ(w), .place = base_load_rlx(&g->place),
                                   .data_end = g->data_end };
     const uint64_t at = (uint64_t)k->seg.place * d->form.seg_bytes;
     bool ok = l2_read(d, d->data_file, d->page, L2_PAGE, at + d->form.seg_bytes - L2_PAGE) == 0 &&
@@ -539,16 +541,12 @@ static void l2_look_segment(l2 *d, l2_look *k, unsigned char *buf)
     k->data_end = ok ? t.data_end : 0;
     k->bytes = buf;
     k->future = base_load_rlx(&g->future) != 0;
-    for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
-        ok = l2_foot_load(d, g, k->seg.segseq, p) &&
-             l2_foot_each(d, g->data_end, false, l2_look_line, k);
-    }
-    k->seg.unreadable = !ok;
-    l2_look_sum(k->out, &k->seg);
+    k->seg.unreadable = !ok || !l2_foot_walk(d, g, k->seg.segseq, false, look_line, k);
+    look_sum(k->out, &k->seg);
     if (k->how->segment != NULL) { k->how->segment(k->how->ctx, &k->seg); }
 }
 
-static SYNC_UNCHECKED cellar_err l2_look_store(l2 *d, const l2_inspect_how *how, l2_report *out)
+static SYNC_UNCHECKED cellar_err look_store(l2 *d, const directory_how *how, directory_report *out)
 {
     unsigned char *buf = NULL;
     if (how->verify || how->record != NULL) {
@@ -559,10 +557,10 @@ static SYNC_UNCHECKED cellar_err l2_look_store(l2 *d, const l2_inspect_how *how,
         how->namespace(how->ctx, &d->namespace[i].v, d->namespace[i].name,
                        d->namespace[i].name_len);
     }
-    l2_look k = { .how = how, .out = out, .wall_ms = l2_wall_now(d) };
+    look_run k = { .how = how, .out = out, .wall_ms = l2_wall_now(d) };
     for (uint32_t i = d->order_count; i > 0; i--) {
         k.index = d->order[i - 1];
-        l2_look_segment(d, &k, buf);
+        look_segment(d, &k, buf);
     }
     out->image_bytes = base_load_rlx(&d->image_bytes);
     out->images = d->image_count;
@@ -580,14 +578,14 @@ static SYNC_UNCHECKED cellar_err l2_look_store(l2 *d, const l2_inspect_how *how,
     return CELLAR_OK;
 }
 
-static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
-                               const l2_inspect_how *how, l2_report *out, int *sys_errno)
+static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
+                            const directory_how *how, directory_report *out, int *sys_errno)
 {
     const base_clock clock = { NULL, NULL, NULL };
-    const base_vfs vfs = l2_layer_vfs(y);
+    const base_vfs vfs = layer_vfs(y);
     base_log log;
     base_log_init(&log, &clock, NULL, NULL, BASE_LOG_OFF);
-    const uint64_t objects = records + L2_FUTURE_SLACK;
+    const uint64_t objects = records + LOOK_SLACK;
     l2_config cfg = {
         .account = &y->account, .log = &log, .clock = how->clock != NULL ? how->clock : &clock,
         .vfs = &vfs, .path = how->path, .bytes = s->l2_bytes,
@@ -599,17 +597,17 @@ static cellar_err l2_look_open(l2_layer *y, const l2_super *s, uint64_t records,
     l2 *d = NULL;
     cellar_err err = l2_open(&cfg, &d, sys_errno);
     if (err != CELLAR_OK) { return err; }
-    out->file_bytes = l2_layer_bytes(y);
+    out->file_bytes = layer_bytes(y);
     while (l2_rebuild_step(d)) {} /* Only that: l2_tick would reclaim. */
     out->begins_anew = d->form.epoch != s->epoch;
-    err = l2_look_store(d, how, out);
+    err = look_store(d, how, out);
     l2_forked(d); /* discard the store: no seal, no sync */
     l2_close(d);
     return err;
 }
 
 /* Check that no store has the directory open. The lock is dropped, so no store is kept out. */
-static cellar_err l2_look_lock(const l2_layer *y, int *sys_errno)
+static cellar_err look_lock(const layer *y, int *sys_errno)
 {
     base_vfs_file *f = NULL;
     int e = y->under->open(y->under->ctx, y->dir, "LOCK", 0, &f);
@@ -622,11 +620,11 @@ static cellar_err l2_look_lock(const l2_layer *y, int *sys_errno)
     return e == 0 ? CELLAR_OK : e == EAGAIN ? CELLAR_E_BUSY : CELLAR_E_IO;
 }
 
-CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, int *sys_errno)
+cellar_err directory_inspect(const directory_how *how, directory_report *out, int *sys_errno)
 {
     memset(out, 0, sizeof *out);
     *sys_errno = 0;
-    l2_layer y;
+    layer y;
     memset(&y, 0, sizeof y);
     base_account_init(&y.account, UINT64_MAX / 2, NULL);
     y.under = how->vfs != NULL ? how->vfs : base_vfs_system();
@@ -640,8 +638,8 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
     uint64_t records = 0;
     unsigned char *page = base_alloc(&y.account, BASE_MOD_L2, L2_PAGE, NULL);
     cellar_err err = page != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
-    if (err == CELLAR_OK && !how->force) { err = l2_look_lock(&y, sys_errno); }
-    if (err == CELLAR_OK) { err = l2_look_super(&y, page, &s, out, sys_errno); }
+    if (err == CELLAR_OK && !how->force) { err = look_lock(&y, sys_errno); }
+    if (err == CELLAR_OK) { err = look_super(&y, page, &s, out, sys_errno); }
     if (err == CELLAR_OK) {
         out->major = s.major;
         out->minor = s.minor;
@@ -657,25 +655,23 @@ CELLAR_PRIVATE cellar_err l2_inspect(const l2_inspect_how *how, l2_report *out, 
         out->l2_bytes = s.l2_bytes;
         out->bad_places = s.bad_count;
         out->last_seen_wall_ms = s.last_seen_wall_ms;
-        l2_look_places(&y, page, &s, out, &records);
-        l2_look_sizes(&y, &s, out);
-        l2_look_snap(&y, page, &s, out);
-        err = l2_look_open(&y, &s, records, how, out, sys_errno);
+        look_places(&y, page, &s, out, &records);
+        look_sizes(&y, &s, out);
+        look_snap(&y, page, &s, out);
+        err = look_open(&y, &s, records, how, out, sys_errno);
     }
     /* A store opened the directory meanwhile: the findings may mix two states. */
-    if (err == CELLAR_OK && !how->force) { err = l2_look_lock(&y, sys_errno); }
+    if (err == CELLAR_OK && !how->force) { err = look_lock(&y, sys_errno); }
     base_free(&y.account, BASE_MOD_L2, page, L2_PAGE);
-    l2_layer_end(&y);
+    layer_end(&y);
     y.under->close(y.under->ctx, y.dir);
     return err;
 }
 
-CELLAR_PRIVATE uint64_t l2_report_damage(const l2_report *r)
+uint64_t directory_damage(const directory_report *r)
 {
     uint64_t n = r->files_short + r->holes + r->pages_healed + r->read_errors +
                  r->records_damaged + r->segments_damaged + r->images_damaged;
     for (int i = 0; i < 2; i++) { n += r->super[i] != CELLAR_OK; }
     return n;
 }
-
-BASE_SIZE_END

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy_reload: functions of policy_reload.c for the files above it. */
+#ifndef CACHE_POLICY_RELOAD_H
+#define CACHE_POLICY_RELOAD_H
+
+#include "cache/types.h"
+
+/* Give the namespace the rules of its section. */
+CELLAR_PRIVATE void cache_policy_bind(cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Load config.policy_file. Keeps the reason of a failure for cellar_last_error(NULL). */
+CELLAR_PRIVATE cellar_err cache_policies_open(cellar *root, const char *path);
+CELLAR_PRIVATE void cache_policies_close(cache_store *s);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tier_attach: functions of tier_attach.c for the files above it. */
+#ifndef CACHE_TIER_ATTACH_H
+#define CACHE_TIER_ATTACH_H
+
+#include "cache/types.h"
+
+/* Prepare the store for its first tier. Return false if no memory is left. */
+CELLAR_PRIVATE bool cache_tier_ready(cache_store *s);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check: print errors and warnings of policy files, and errors and notes of files of settings.
+ *
+ * FORMAT     For people: one line a note, FILE:LINE:COLUMN: error|warning|note: TEXT, then a sum.
+ *            JSON: one object a line: {"file":..,"line":..,"column":..,"severity":..,"text":..},
+ *            then {"total":{"files":..,"errors":..,"warnings":..}}.
+ * SEE ALSO   cellar_policy_lint (cellar_admin.h), cellar_settings_file (cellar_kit.h). */
+#include <getopt.h>
+
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_kit.h"
+#include "cli/cli.h"
+
+typedef struct check_run {
+    bool strict, json, settings; /* options */
+    const char *file;
+    unsigned errors, warnings;
+} check_run;
+
+static void check_print(const check_run *r, const char *severity, uint32_t line, uint32_t column,
+                        const char *text)
+{
+    if (!r->json) {
+        cli_plain(stdout, text);
+        putchar('\n');
+        return;
+    }
+    fputs("{\"file\":", stdout);
+    cli_json_string(stdout, r->file);
+    printf(",\"line\":%lu,\"column\":%lu,\"severity\":\"%s\",\"text\":",
+           (unsigned long)line, (unsigned long)column, severity);
+    cli_json_string(stdout, text);
+    puts("}");
+}
+
+static void check_note(const cellar_policy_note *n, void *ctx)
+{
+    check_run *r = ctx;
+    if (n->warning) { r->warnings++; } else { r->errors++; }
+    check_print(r, n->warning ? "warning" : "error", n->line, n->column, n->text);
+}
+
+/* Print a note of a file of settings, unless the file could not be read (line 0). */
+static void check_setting(const cellar_settings_note *n, void *ctx)
+{
+    check_run *r = ctx;
+    const bool error = n->level == CELLAR_LOG_ERROR;
+    if (n->line == 0) {
+        cli_complain("check", "%s; name a file of settings", n->text);
+        return;
+    }
+    r->errors += error;
+    check_print(r, error ? "error" : "note", n->line, n->column, n->text);
+}
+
+/* Check one file of settings. Return false if it cannot be read or checked, with *code. */
+static bool check_settings(check_run *r, const char *file, int *code)
+{
+    cellar_settings s = cellar_settings_default();
+    r->file = file;
+    const cellar_err err = cellar_settings_file(&s, file, check_setting, r);
+    if (err == CELLAR_OK || err == CELLAR_E_CONFIG) { return true; }
+    *code = err == CELLAR_E_IO ? CLI_USAGE : CLI_NO_START;
+    if (err != CELLAR_E_IO) {
+        cli_complain("check", "cannot check \"%s\": %s; give the program more memory", file,
+                     cellar_strerror(err));
+    }
+    return false;
+}
+
+/* Check one file. Return false if it cannot be read or checked, with *code. */
+static bool check_file(check_run *r, const char *file, int *code)
+{
+    r->file = file;
+    const cellar_err err = cellar_policy_lint(NULL, file, check_note, r);
+    if (err == CELLAR_OK || err == CELLAR_E_CONFIG) { return true; }
+    cellar_error_info e = cellar_error_info_default();
+    (void)cellar_last_error(NULL, &e);
+    if (err == CELLAR_E_IO) {
+        cli_complain("check", "cannot read \"%s\": %s; name a policy file", file,
+                     cli_errno_text(e.sys_errno));
+        *code = CLI_USAGE;
+    } else {
+        cli_complain("check", "cannot check \"%s\": %s; give the program more memory", file,
+                     cellar_strerror(err));
+        *code = CLI_NO_START;
+    }
+    return false;
+}
+
+static int check_run_command(int argc, char **argv, const cli_terminal *term)
+{
+    static const struct option options[] = {
+        { "strict", no_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
+        { "settings", no_argument, NULL, 'c' },
+        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
+    };
+    check_run r = { .strict = false };
+    int code = CLI_DONE;
+    (void)term;
+    optind = 0;
+    for (int c; (c = cli_option("check", argc, argv, options)) != -1;) {
+        switch (c) {
+        case 's': r.strict = true; break;
+        case 'j': r.json = true; break;
+        case 'c': r.settings = true; break;
+        case 'h': fputs(cli_check.help, stdout); return CLI_DONE;
+        default: return CLI_USAGE; /* cli_option has printed why */
+        }
+    }
+    const int files = argc - optind;
+    if (files < 1) {
+        cli_complain("check", "takes at least one file (got %d); name a policy file", files);
+        return CLI_USAGE;
+    }
+    for (int i = optind; i < argc; i++) {
+        const bool read = r.settings ? check_settings(&r, argv[i], &code)
+                                     : check_file(&r, argv[i], &code);
+        if (!read) { return code; }
+    }
+    printf(r.json ? "{\"total\":{\"files\":%d,\"errors\":%u,\"warnings\":%u}}\n"
+                  : "files: %d, errors: %u, warnings: %u\n",
+           files, r.errors, r.warnings);
+    return r.errors > 0 || (r.strict && r.warnings > 0) ? CLI_FINDING : CLI_DONE;
+}
+
+const cli_command cli_check = {
+    "check", "", "print errors and warnings of policy files, errors of settings",
+    "Usage: cellar check [OPTION]... FILE...\n"
+    "\n"
+    "Reads policy files (KEY POLICIES in cellar_admin.h) and prints each error with line and\n"
+    "column. Of a file without errors it prints warnings: rules that an earlier rule or a deny\n"
+    "rule hides, a TTL below twice the refresh interval or above its bound, refresh without\n"
+    "loader, negative entries that outlive values.\n"
+    "\n"
+    "  --settings  the files hold settings of a store (SETTINGS in cellar_kit.h); prints errors,\n"
+    "              and notes for names without effect\n"
+    "  --strict    exit with 1 for warnings, too\n"
+    "  --json      print all of it as JSON, one object a line\n"
+    "  --help      print this text\n"
+    "\n"
+    "Exit codes: 0 no errors, 1 errors, or warnings with --strict, 2 wrong usage or a file that\n"
+    "            cannot be read, 3 out of memory.\n",
+    check_run_command
+};

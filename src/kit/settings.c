@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * settings: options of a store from text, from a file and from the environment.
+ *
+ * PICTURE    text -> lines -> name, value -> row of settings_list.h -> number -> field of a copy
+ *            no error: the copy replaces the caller's struct; an error: the copy is dropped
+ * INVARIANTS A call changes all that it found, or nothing. A note has no value: a value may be a
+ *            secret. A CELLAR_ name wins over a name of the documents in either order.
+ * LIMITS     Texts of 64 KiB, values of 1,023 bytes, 100 errors. */
+#include "cellar_kit.h"
+
+#include "base/environment.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/text.h"
+#include "kit/settings_list.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+#define KIT_NAME_MAX 64u
+#define KIT_NOTES_MAX 100u
+#define KIT_NOTE_BYTES 512u
+#define KIT_SOURCE_BYTES 200 /* of the file name in a note */
+
+typedef enum kit_setting_kind {
+    KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG, KIT_OFF,
+    KIT_LABEL, KIT_PATH
+} kit_setting_kind;
+
+typedef struct kit_setting {
+    const char *name, *seed; /* seed: name in the documents, "" for none */
+    const char *range;
+    kit_setting_kind kind;
+    uint32_t bytes;          /* of the field */
+    size_t offset;
+    int64_t least, most;
+} kit_setting;
+
+enum {
+#define KIT_ROW(name, ...) KIT_ROW_##name,
+    KIT_SETTINGS(KIT_ROW)
+#undef KIT_ROW
+    KIT_ROWS
+};
+
+static const kit_setting kit_settings[KIT_ROWS] = {
+#define KIT_ROW(name, kind, field, least, most, range, seed, standard, help) \
+    { #name, seed, range, KIT_##kind, (uint32_t)CELLAR_SIZEOF_FIELD(cellar_settings, field), \
+      offsetof(cellar_settings, field), (int64_t)(least), (int64_t)(most) },
+    KIT_SETTINGS(KIT_ROW)
+#undef KIT_ROW
+};
+static const char *const kit_settings_later[] = {
+#define KIT_ROW(name) #name,
+    KIT_SETTINGS_LATER(KIT_ROW)
+#undef KIT_ROW
+};
+typedef struct kit_seed {
+    const char *name;
+    bool later;
+} kit_seed;
+static const kit_seed kit_seeds[] = {
+#define KIT_ROW(name, later) { #name, (later) != 0 },
+    KIT_SETTINGS_SEEDS(KIT_ROW)
+#undef KIT_ROW
+};
+#define KIT_COUNT_OF(list) (sizeof(list) / sizeof(list)[0])
+
+/* One run over a text or the environment. */
+typedef struct kit_settings_run {
+    cellar_settings to;    /* changed copy */
+    cellar_settings scratch; /* for a value that has no effect */
+    const char *source;    /* of the text; NULL: environment */
+    cellar_settings_note_fn fn;
+    void *ctx;
+    uint32_t line;         /* from 1; 0: environment */
+    uint32_t errors, infos;
+    uint32_t own[KIT_ROWS], seed[KIT_ROWS]; /* line + 1 that set it by its name; 0: none */
+} kit_settings_run;
+
+typedef struct kit_value {
+    const char *p; /* not terminated; no control bytes */
+    size_t len;
+    size_t at;     /* place of an error */
+    bool seconds;  /* a number without unit is a time in seconds */
+} kit_value;
+
+/* ---- notes ---- */
+
+BASE_PRINTF(5, 6)
+static void kit_settings_note(kit_settings_run *run, cellar_log_level level, size_t at,
+                              const char *name, const char *format, ...)
+{
+    uint32_t *count = level == CELLAR_LOG_ERROR ? &run->errors : &run->infos;
+    if (++*count > KIT_NOTES_MAX || run->fn == NULL) { return; }
+    char message[KIT_NOTE_BYTES / 2], text[KIT_NOTE_BYTES];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    const char *kind = level == CELLAR_LOG_ERROR ? "error" : "note";
+    const uint32_t column = (uint32_t)at + 1;
+    base_text t = { text, sizeof text, 0 };
+    if (run->source == NULL) {
+        base_text_add(&t, "%s:%u: %s: %s", name, column, kind, message);
+    } else if (run->line == 0) {
+        base_text_add(&t, "%.*s: %s: %s", KIT_SOURCE_BYTES, run->source, kind, message);
+    } else {
+        base_text_add(&t, "%.*s:%u:%u: %s: %s%s%s", KIT_SOURCE_BYTES, run->source, run->line,
+                      column, kind, name, name[0] != '\0' ? ": " : "", message);
+    }
+    const cellar_settings_note note = { level, run->line, column, name, text };
+    run->fn(&note, run->ctx);
+}
+
+/* ---- values: each returns the error, NULL for none ---- */
+
+static bool kit_digit(char c) { return c >= '0' && c <= '9'; }
+static bool kit_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+static bool kit_word_is(const char *p, size_t len, const char *word)
+{
+    return strlen(word) == len && memcmp(p, word, len) == 0;
+}
+
+/* Read digits at v->at; an overflow is UINT64_MAX. */
+static const char *kit_digits(kit_value *v, uint64_t *n)
+{
+    if (v->at == v->len || !kit_digit(v->p[v->at])) { return "needs a number"; }
+    for (*n = 0; v->at < v->len && kit_digit(v->p[v->at]); v->at++) {
+        const uint64_t digit = (uint64_t)(v->p[v->at] - '0');
+        *n = *n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *n * 10 + digit;
+    }
+    return NULL;
+}
+
+static uint64_t kit_times(uint64_t a, uint64_t b)
+{
+    return a != 0 && b > UINT64_MAX / a ? UINT64_MAX : a * b;
+}
+
+static const char *kit_value_size(kit_value *v, uint64_t *n)
+{
+    static const char units[] = "kMGT";
+    const char *why = kit_digits(v, n);
+    if (why != NULL || v->at == v->len) { return why; }
+    const char *unit = strchr(units, v->p[v->at]);
+    if (unit == NULL || v->at + 1 != v->len) { return "a size has no unit but k, M, G or T"; }
+    *n = kit_times(*n, UINT64_C(1024) << 10 * (unit - units));
+    return NULL;
+}
+
+static const char *kit_value_time(kit_value *v, uint64_t *n)
+{
+    static const struct { const char *name; uint64_t ms; } units[] = {
+        { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+        { "w", 604800000 }
+    };
+    for (*n = 0; v->at < v->len;) {
+        uint64_t part;
+        const char *why = kit_digits(v, &part);
+        if (why != NULL) { return why; }
+        const size_t from = v->at;
+        while (v->at < v->len && kit_letter(v->p[v->at])) { v->at++; }
+        const size_t len = v->at - from;
+        size_t u = 0;
+        while (u < KIT_COUNT_OF(units) && !kit_word_is(v->p + from, len, units[u].name)) { u++; }
+        if (u == KIT_COUNT_OF(units)) {
+            const bool bare = len == 0 && v->at == v->len;
+            if (!bare || !v->seconds) {
+                v->at = from;
+                return "a time needs a unit: ms s m h d w";
+            }
+            u = 1;
+        }
+        const uint64_t ms = kit_times(part, units[u].ms);
+        *n = ms > UINT64_MAX - *n ? UINT64_MAX : *n + ms;
+    }
+    return NULL;
+}
+
+static const char *kit_value_flag(kit_value *v, uint64_t *n)
+{
+    static const char *const words[] = { "0", "1", "false", "true", "no", "yes", "off", "on" };
+    char low[8];
+    if (v->len < sizeof low) {
+        for (size_t i = 0; i < v->len; i++) {
+            const char c = v->p[i];
+            low[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        }
+        for (size_t i = 0; i < KIT_COUNT_OF(words); i++) {
+            if (kit_word_is(low, v->len, words[i])) {
+                *n = i % 2;
+                return NULL;
+            }
+        }
+    }
+    return "must be 0 or 1, false or true, no or yes, off or on";
+}
+
+/* Find the value among the words of the row; *n counts from `least`. */
+static const char *kit_value_choice(const kit_setting *r, const kit_value *v, uint64_t *n)
+{
+    *n = (uint64_t)r->least;
+    for (const char *p = r->range; *p != '\0'; (*n)++) {
+        const size_t len = strcspn(p, " ");
+        if (len == v->len && memcmp(p, v->p, len) == 0) { return NULL; }
+        p += len + (p[len] == ' ');
+    }
+    return "must be one of:";
+}
+
+/* Store the jitter: its share and its direction. */
+static const char *kit_value_jitter(kit_value *v, cellar_settings *to)
+{
+    uint64_t n;
+    const bool plus = v->p[0] == '+';
+    v->at = plus;
+    const char *why = kit_digits(v, &n);
+    if (why != NULL) { return why; }
+    if (v->at + 1 != v->len || v->p[v->at] != '%') { return "a jitter is a number with %"; }
+    if (n > 100) { return ""; }
+    to->tuning.jitter_pct = n == 0 ? CELLAR_OFF : (uint32_t)n;
+    to->tuning.jitter_mode = plus ? CELLAR_JITTER_PLUS : CELLAR_JITTER_PLUSMINUS;
+    return NULL;
+}
+
+static const char *kit_value_text(const kit_setting *r, const kit_value *v, cellar_settings *to)
+{
+    size_t len = v->len;
+    /* A prefix of keys and one with its separator are the same. */
+    if (r->kind == KIT_LABEL && len > 1 && v->p[len - 1] == ':') { len--; }
+    if (len > (uint64_t)r->most) { return ""; }
+    char *field = (char *)to + r->offset;
+    memcpy(field, v->p, len);
+    field[len] = '\0';
+    return NULL;
+}
+
+/* Read a value into its field. Return the error; "": out of range. */
+static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_settings *to)
+{
+    uint64_t n = 0;
+    const char *why = NULL;
+    const bool never = r->kind == KIT_TIME && kit_word_is(v->p, v->len, "never");
+    switch (r->kind) {
+    case KIT_SIZE: why = kit_value_size(v, &n); break;
+    case KIT_TIME:
+    case KIT_WINDOW: why = never ? NULL : kit_value_time(v, &n); break;
+    case KIT_COUNT:
+        why = kit_digits(v, &n);
+        if (why == NULL && v->at != v->len) { why = "must be a number without unit"; }
+        break;
+    case KIT_CHOICE: why = kit_value_choice(r, v, &n); break;
+    case KIT_FLAG:
+    case KIT_OFF: why = kit_value_flag(v, &n); break;
+    case KIT_JITTER: return kit_value_jitter(v, to);
+    case KIT_LABEL:
+    case KIT_PATH: return kit_value_text(r, v, to);
+    }
+    if (why != NULL) { return why; }
+    if (!never && (n < (uint64_t)r->least || n > (uint64_t)r->most)) {
+        v->at = 0;
+        return "";
+    }
+    if (never) { n = (uint64_t)CELLAR_TTL_NONE; }
+    if (r->kind == KIT_OFF) { n = n == 0; }
+    const uint32_t half = (uint32_t)n;
+    if (r->bytes == sizeof n) {
+        memcpy((char *)to + r->offset, &n, sizeof n);
+    } else {
+        memcpy((char *)to + r->offset, &half, sizeof half);
+    }
+    return NULL;
+}
+
+/* ---- one setting ---- */
+
+/* Set row `i` from a value that begins at column `at`, by its own name or the documents' one. */
+static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const char *name, size_t at,
+                            kit_value *v)
+{
+    const kit_setting *r = &kit_settings[i];
+    uint32_t *line = own ? &run->own[i] : &run->seed[i];
+    if (*line != 0) {
+        kit_settings_note(run, CELLAR_LOG_ERROR, at, name, "is set twice, first in line %u",
+                          *line - 1);
+        return;
+    }
+    *line = run->line + 1;
+    v->seconds = !own;
+    v->at = 0;
+    const bool loses = !own && run->own[i] != 0; /* read, for its errors alone */
+    if (loses) { run->scratch = run->to; }
+    const char *why = kit_value_put(r, v, loses ? &run->scratch : &run->to);
+    if (why == NULL) { return; }
+    if (why[0] == '\0') {
+        kit_settings_note(run, CELLAR_LOG_ERROR, at + v->at, name, "out of range: %s", r->range);
+    } else {
+        const bool words = r->kind == KIT_CHOICE;
+        kit_settings_note(run, CELLAR_LOG_ERROR, at + v->at, name, "%s%s%s", why,
+                          words ? " " : "", words ? r->range : "");
+    }
+}
+
+static void kit_setting_seed(kit_settings_run *run, const kit_seed *s, size_t at)
+{
+    kit_settings_note(run, CELLAR_LOG_INFO, at, s->name,
+                      s->later ? "not built: no effect" : "in process: not needed");
+}
+
+/* Write the name of a setting as it is in files to `own`. Return false if `name` belongs to other
+ * programs: capitals without CELLAR_. */
+static bool kit_setting_name(const char *name, char own[KIT_NAME_MAX + 1])
+{
+    const bool env = strncmp(name, "CELLAR_", 7) == 0;
+    bool lower = false;
+    for (const char *p = name; *p != '\0'; p++) { lower |= *p >= 'a' && *p <= 'z'; }
+    if (!env && !lower) { return false; }
+    size_t i = 0;
+    for (const char *p = name + (env && !lower ? 7 : 0); *p != '\0'; p++) {
+        const bool fold = env && !lower && *p >= 'A' && *p <= 'Z';
+        own[i++] = fold ? (char)(*p - 'A' + 'a') : *p;
+    }
+    own[i] = '\0';
+    return true;
+}
+
+/* Set what `name` means. `name_at`, `at`: columns of name and value. */
+static void kit_setting_named(kit_settings_run *run, const char *name, size_t name_at, size_t at,
+                              kit_value *v)
+{
+    char own[KIT_NAME_MAX + 1];
+    if (!kit_setting_name(name, own)) {
+        for (size_t i = 0; i < KIT_ROWS; i++) {
+            if (strcmp(name, kit_settings[i].seed) == 0) {
+                kit_setting_set(run, i, false, name, at, v);
+                return;
+            }
+        }
+        for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
+            if (strcmp(name, kit_seeds[i].name) == 0) {
+                kit_setting_seed(run, &kit_seeds[i], name_at);
+                return;
+            }
+        }
+        kit_settings_note(run, CELLAR_LOG_INFO, name_at, name, "not a setting of cellar");
+        return;
+    }
+    for (size_t i = 0; i < KIT_ROWS; i++) {
+        if (strcmp(own, kit_settings[i].name) == 0) {
+            kit_setting_set(run, i, true, name, at, v);
+            return;
+        }
+    }
+    bool later = false;
+    for (size_t i = 0; i < KIT_COUNT_OF(kit_settings_later); i++) {
+        later |= strcmp(own, kit_settings_later[i]) == 0;
+    }
+    kit_settings_note(run, CELLAR_LOG_ERROR, name_at, name,
+                      later ? "not built: remove it" : "unknown setting");
+}
+
+/* ---- texts ---- */
+
+static bool kit_is_blank(char c) { return c == ' ' || c == '\t'; }
+
+static bool kit_is_name(char c, bool first)
+{
+    return kit_letter(c) || c == '_' || (!first && kit_digit(c));
+}
+
+/* Read the value at line[*at]: a word up to a comment, or a text in quotes. Copy it to `out`.
+ * Return the error, at *at; NULL for none. */
+static const char *kit_line_value(const char *line, size_t len, size_t *at,
+                                  char out[CELLAR_SETTINGS_PATH_MAX + 1], size_t *out_len)
+{
+    size_t i = *at, n = 0;
+    const char quote = i < len && (line[i] == '"' || line[i] == '\'') ? line[i++] : '\0';
+    for (; i < len; i++, n++) {
+        if (quote != '\0' ? line[i] == quote : line[i] == '#' && kit_is_blank(line[i - 1])) {
+            break;
+        }
+        if (quote == '"' && line[i] == '\\') {
+            if (++i == len || (line[i] != '"' && line[i] != '\\')) {
+                *at = i - 1;
+                return "only \\\" and \\\\ are escapes";
+            }
+        }
+        if (n == CELLAR_SETTINGS_PATH_MAX) {
+            *at = i;
+            return "the value is longer than 1,023 bytes";
+        }
+        out[n] = line[i];
+    }
+    if (quote == '\0') {
+        while (n > 0 && kit_is_blank(out[n - 1])) { n--; }
+    } else if (i++ == len) {
+        return "the quote has no end";
+    }
+    *out_len = n;
+    if (quote == '\0') { return NULL; }
+    while (i < len && kit_is_blank(line[i])) { i++; }
+    if (i == len || line[i] == '#') { return NULL; }
+    *at = i;
+    return "only a comment may follow the quote";
+}
+
+static void kit_settings_line(kit_settings_run *run, const char *line, size_t len)
+{
+    char name[KIT_NAME_MAX + 1], value[CELLAR_SETTINGS_PATH_MAX + 1];
+    if (len > 0 && line[len - 1] == '\r') { len--; }
+    for (size_t i = 0; i < len; i++) {
+        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f) {
+            kit_settings_note(run, CELLAR_LOG_ERROR, i, "", "a control byte");
+            return;
+        }
+    }
+    size_t at = 0;
+    while (at < len && kit_is_blank(line[at])) { at++; }
+    if (at == len || line[at] == '#') { return; }
+    const size_t name_at = at;
+    while (at < len && kit_is_name(line[at], at == name_at)) { at++; }
+    const size_t name_len = at - name_at;
+    while (at < len && kit_is_blank(line[at])) { at++; }
+    if (name_len == 0 || name_len > KIT_NAME_MAX || at == len || line[at] != '=') {
+        kit_settings_note(run, CELLAR_LOG_ERROR, name_len == 0 || name_len > KIT_NAME_MAX ? name_at
+                          : at, "", "a line is: name = value");
+        return;
+    }
+    memcpy(name, line + name_at, name_len);
+    name[name_len] = '\0';
+    at++;
+    while (at < len && kit_is_blank(line[at])) { at++; }
+    kit_value v = { value, 0, 0, false };
+    const bool quoted = at < len && (line[at] == '"' || line[at] == '\'');
+    size_t value_at = at;
+    const char *why = kit_line_value(line, len, &value_at, value, &v.len);
+    if (why != NULL) {
+        kit_settings_note(run, CELLAR_LOG_ERROR, value_at, name, "%s", why);
+        return;
+    }
+    if (v.len > 0) { kit_setting_named(run, name, name_at, at + quoted, &v); }
+}
+
+static void kit_settings_lines(kit_settings_run *run, const char *text, size_t len)
+{
+    size_t at = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (at < len) {
+        const char *end = memchr(text + at, '\n', len - at);
+        const size_t n = end != NULL ? (size_t)(end - (text + at)) : len - at;
+        run->line++;
+        kit_settings_line(run, text + at, n);
+        at += n + 1;
+    }
+}
+
+static cellar_err kit_settings_begin(kit_settings_run *run, const cellar_settings *s,
+                                     const char *source, cellar_settings_note_fn fn, void *ctx)
+{
+    if (s == NULL || s->struct_size == 0) { return CELLAR_E_INVAL; }
+    if (s->struct_size != sizeof *s) { return CELLAR_E_ABI; }
+    memset(run, 0, sizeof *run);
+    run->to = *s;
+    run->source = source;
+    run->fn = fn;
+    run->ctx = ctx;
+    return CELLAR_OK;
+}
+
+static cellar_err kit_settings_end(const kit_settings_run *run, cellar_settings *s)
+{
+    if (run->errors != 0) { return CELLAR_E_CONFIG; }
+    *s = run->to;
+    if ((run->own[KIT_ROW_l2_path] | run->seed[KIT_ROW_l2_path]) != 0) {
+        s->config.l2_path = s->l2_path;
+    }
+    if (run->own[KIT_ROW_policy] != 0) { s->config.policy_file = s->policy_file; }
+    if ((run->own[KIT_ROW_key_prefix] | run->seed[KIT_ROW_key_prefix]) != 0) {
+        s->host.name = s->key_prefix;
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err kit_settings_read(kit_settings_run *run, cellar_settings *s, const char *text,
+                                    size_t len)
+{
+    if (len > CELLAR_SETTINGS_TEXT_MAX) {
+        run->line = 1;
+        kit_settings_note(run, CELLAR_LOG_ERROR, 0, "", "larger than 64 KiB");
+    } else {
+        kit_settings_lines(run, text, len);
+    }
+    return kit_settings_end(run, s);
+}
+
+CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name, const char *text,
+                                           size_t text_len, cellar_settings_note_fn fn, void *ctx)
+{
+    kit_settings_run run;
+    if (name == NULL || (text == NULL && text_len != 0)) { return CELLAR_E_INVAL; }
+    const cellar_err err = kit_settings_begin(&run, s, name, fn, ctx);
+    return err == CELLAR_OK ? kit_settings_read(&run, s, text, text_len) : err;
+}
+
+/* Read up to `cap` bytes of a file; *len: how many. Return 0 or errno. */
+static int kit_file_read(const char *path, char *text, size_t cap, size_t *len)
+{
+    const int fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+    ssize_t got = fd < 0 ? -1 : 1;
+    *len = 0;
+    while (got > 0 && *len < cap) {
+        got = base_fd_read(fd, text + *len, cap - *len);
+        if (got < 0 && errno == EINTR) {
+            got = 1;
+        } else if (got > 0) {
+            *len += (size_t)got;
+        }
+    }
+    const int failed = got < 0 ? errno : 0;
+    if (fd >= 0) { base_fd_close(fd); }
+    return failed;
+}
+
+CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
+                                           cellar_settings_note_fn fn, void *ctx)
+{
+    kit_settings_run run;
+    if (path == NULL) { return CELLAR_E_INVAL; }
+    cellar_err err = kit_settings_begin(&run, s, path, fn, ctx);
+    if (err != CELLAR_OK) { return err; }
+    const size_t cap = CELLAR_SETTINGS_TEXT_MAX + 1;
+    char *text = base_alloc_raw(NULL, cap);
+    if (text == NULL) { return CELLAR_E_NOMEM; }
+    size_t len;
+    const int failed = kit_file_read(path, text, cap, &len);
+    if (failed != 0) {
+        kit_settings_note(&run, CELLAR_LOG_ERROR, 0, "", "cannot be read: %s",
+                          failed == ENOENT ? "no such file" : failed == EISDIR ? "a directory"
+                          : base_errno_text(failed));
+        err = CELLAR_E_IO;
+    } else {
+        err = kit_settings_read(&run, s, text, len);
+    }
+    base_free_raw(NULL, text, cap);
+    return err;
+}
+
+/* ---- environment ---- */
+
+/* Find a variable that is not empty; `own`: the name of a setting, which becomes CELLAR_NAME in
+ * `name`. */
+static bool kit_variable(const char *own, char name[KIT_NAME_MAX + 1], const char **value)
+{
+    memcpy(name, "CELLAR_", 7);
+    size_t i = 7;
+    for (const char *p = own; *p != '\0'; p++) {
+        name[i++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+    }
+    name[i] = '\0';
+    *value = base_environment(name);
+    return *value != NULL && (*value)[0] != '\0';
+}
+
+static void kit_variable_set(kit_settings_run *run, size_t i, bool own, const char *name,
+                             const char *value)
+{
+    kit_value v = { value, strlen(value), 0, false };
+    if (v.len > CELLAR_SETTINGS_PATH_MAX) {
+        kit_settings_note(run, CELLAR_LOG_ERROR, 0, name, "the value is longer than 1,023 bytes");
+        return;
+    }
+    for (size_t k = 0; k < v.len; k++) {
+        if ((unsigned char)value[k] < ' ' || value[k] == 0x7f) {
+            kit_settings_note(run, CELLAR_LOG_ERROR, k, name, "a control byte");
+            return;
+        }
+    }
+    kit_setting_set(run, i, own, name, 0, &v);
+}
+
+CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_note_fn fn, void *ctx)
+{
+    kit_settings_run run;
+    char name[KIT_NAME_MAX + 1];
+    const char *value;
+    const cellar_err err = kit_settings_begin(&run, s, NULL, fn, ctx);
+    if (err != CELLAR_OK) { return err; }
+    for (size_t i = 0; i < KIT_ROWS; i++) {
+        const char *seed = kit_settings[i].seed;
+        if (kit_variable(kit_settings[i].name, name, &value)) {
+            kit_variable_set(&run, i, true, name, value);
+        }
+        value = seed[0] != '\0' ? base_environment(seed) : NULL;
+        if (value != NULL && value[0] != '\0') { kit_variable_set(&run, i, false, seed, value); }
+    }
+    for (size_t i = 0; i < KIT_COUNT_OF(kit_settings_later); i++) {
+        if (kit_variable(kit_settings_later[i], name, &value)) {
+            kit_settings_note(&run, CELLAR_LOG_ERROR, 0, name, "not built: remove it");
+        }
+    }
+    for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
+        value = base_environment(kit_seeds[i].name);
+        if (value != NULL && value[0] != '\0') { kit_setting_seed(&run, &kit_seeds[i], 0); }
+    }
+    return kit_settings_end(&run, s);
+}
+
+CELLAR_API const cellar_config *cellar_settings_config(cellar_settings *s)
+{
+    if (s == NULL) { return NULL; }
+    if (s->config.l2 == NULL) { s->config.l2 = &s->l2; }
+    if (s->config.host == NULL) { s->config.host = &s->host; }
+    if (s->config.tuning == NULL) { s->config.tuning = &s->tuning; }
+    if (s->config.root == NULL) { s->config.root = &s->root; }
+    return &s->config;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * settings_list: every setting, once. settings.c reads it; src/tools/settings.awk makes the table
+ * of include/cellar_kit.h from it.
+ *
+ * FORMAT     X(name, kind, field of cellar_settings, least, most, "values", "documents' name",
+ *              "default", "help")
+ *            name: as in a file; CELLAR_NAME is the variable. Names of the documents are read in
+ *            files and in the environment; their times have no unit: seconds.
+ *            CHOICE: "values" are the words, in the order of the numbers from `least`. OFF: a flag
+ *            that is stored inverted. TIME: also "never"; WINDOW: not. */
+#ifndef KIT_SETTINGS_LIST_H
+#define KIT_SETTINGS_LIST_H
+
+#define KIT_SETTINGS(X) \
+    X(memory, SIZE, config.memory_bytes, CELLAR_MEMORY_MIN, INT64_MAX, "from 1M", "", "64M", \
+      "budget of the store") \
+    X(max_entries, COUNT, config.max_entries, 0, INT64_MAX, "number, 0: none", "", "0", \
+      "second bound of the store") \
+    X(max_value, SIZE, tuning.max_value_bytes, 1, CELLAR_VALUE_MAX, "1..2^30 - 1", "", "64M", \
+      "largest value, or half the budget") \
+    X(eviction, CHOICE, config.eviction, CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_FIFO, \
+      "adaptive s3fifo lru fifo", "", "adaptive", "eviction policy") \
+    X(default_ttl, TIME, config.default_ttl_ms, 1, INT64_MAX, "time", "CACHE_DEFAULT_TIMEOUT", \
+      "never", "TTL of entries without one") \
+    X(negative_ttl, TIME, config.negative_ttl_ms, 1, INT64_MAX, "time", "", "60s", \
+      "TTL of negative entries") \
+    X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%", "", "10%", \
+      "spread of TTLs of loads; +: longer only") \
+    X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
+      "maximum time without use; 0s: none") \
+    X(max_age, TIME, config.max_age_ms, 0, INT64_MAX, "time", "", "0s", \
+      "maximum age with idle; 0s: none") \
+    X(stale, WINDOW, config.stale_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
+      "stale window after the TTL") \
+    X(key_prefix, LABEL, key_prefix, 1, CELLAR_NAME_MAX, "1..64 bytes", "CACHE_KEY_PREFIX", "", \
+      "label in metrics; keys do not change") \
+    X(key_version, COUNT, root.version, 1, UINT32_MAX, "from 1", "CACHE_VERSION", "", \
+      "version of the root namespace") \
+    X(policy, PATH, policy_file, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
+      "policy file; see cellar_admin.h") \
+    X(l2_path, PATH, l2_path, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
+      "directory of the disk tier") \
+    X(l2_bytes, SIZE, config.l2_bytes, CELLAR_L2_BYTES_MIN, CELLAR_L2_BYTES_MAX, "16M..4T", "", \
+      "", "size of its files") \
+    X(l2_sync, CHOICE, l2.sync, CELLAR_L2_SYNC_MANUAL, CELLAR_L2_SYNC_ALWAYS, \
+      "manual periodic always", "", "manual", "what a power cut may take") \
+    X(l2_required, FLAG, l2.required, 0, 1, "0 or 1", "", "0", "1: no store without the disk") \
+    X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: field disabled is 1") \
+    X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \
+    X(load_threads, COUNT, host.load_threads, 1, 64, "1..64", "", "2", \
+      "threads for background loads") \
+    X(load_queue, COUNT, host.load_queue, 1, 65536, "1..65,536", "", "256", \
+      "background loads that wait") \
+    X(log, CHOICE, host.log_level, CELLAR_LOG_ERROR, CELLAR_LOG_OFF, \
+      "error warning info debug off", "", "warning", "least level that is logged")
+
+/* Settings of parts that are not built: refused by name. */
+#define KIT_SETTINGS_LATER(X) \
+    X(refresh) X(interval) X(workers) X(tz) X(zone) X(log_keys) X(port) X(resp_listen) \
+    X(resp_password) X(resp_max_clients) X(resp_timeout)
+
+/* Other names of the documents: no effect, one INFO note each. 1: of a part that is not built. */
+#define KIT_SETTINGS_SEEDS(X) \
+    X(REDIS_HOST, 1) X(REDIS_PORT, 1) X(REDIS_PASSWORD, 1) X(REDIS_MAX_CONNECTIONS, 1) \
+    X(REDIS_SOCKET_TIMEOUT, 1) X(CELERY_WORKER_CONCURRENCY, 1) X(CELERY_TIMEZONE, 1) \
+    X(CELERY_TASK_ROUTES, 1) X(REDIS_DB, 0) X(REDIS_CONNECTION_TIMEOUT, 0) \
+    X(CELERY_BROKER_URL, 0) X(CELERY_RESULT_BACKEND, 0) X(CELERY_TASK_SERIALIZER, 0) \
+    X(CELERY_RESULT_SERIALIZER, 0) X(CELERY_ACCEPT_CONTENT, 0) X(CELERY_ENABLE_UTC, 0)
+
+#endif

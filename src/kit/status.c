@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * status: values of tasks; each has a state, and the state decides the TTL.
+ *
+ * PICTURE    entry of the namespace: the value as given; user_flags: bits 0-3 the state, bits 4-31
+ *            how often the entry was prolonged. The TTL class of a state is its number plus 1.
+ * INVARIANTS Value and state are stored in one set and read in one read. An entry that was
+ *            prolonged n times ends min(TTL + n x extra, greatest age) after its last change: the
+ *            deadline therefore gives its age. Gain n + 1 needs an age of n x TTL or more.
+ * WALK       update: cellar_update, up to 8 rounds -> lock of the id, then again. While an update
+ *            has or awaits the lock, new updates of the id begin there. So another update beats the
+ *            owner of the lock at most once for each thread that had begun before.
+ *            read: hot.c counts it -> hot and due: read value and version, set if the version is
+ *            unchanged. A touch would shorten an entry that got another state meanwhile.
+ * LOCKING    None, except that lock. It serves progress only: a call that waited 1 s, or finds no
+ *            memory for the lock, goes on without it.
+ * SEE ALSO   README.md in this folder: why the state is not a part of the value. */
+#include "cellar_kit.h"
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/opts.h"
+#include "cellar_lock.h"
+#include "cellar_observe.h"
+#include "kit/hot.h"
+
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+#define KIT_STATUS_BITS 4u        /* of user_flags: the state */
+#define KIT_STATUS_ROUNDS 8u      /* rounds of an update before it queues */
+#define KIT_STATUS_TRIES 64u      /* calls of cellar_update in the queue, 64 rounds each */
+#define KIT_STATUS_WAIT_MS 1000
+#define KIT_STATUS_LOCKS 1024u
+#define KIT_STATUS_GROUP 32u      /* items of one cellar_set_many */
+#define KIT_STATUS_VALUE 1024u    /* bytes of a value that is prolonged without an allocation */
+#define KIT_STATUS_QUEUES 64u
+
+_Static_assert(CELLAR_TTL_CLASSES_MAX <= 1u << KIT_STATUS_BITS, "a state has 4 bits");
+
+struct cellar_status {
+    cellar *ns;
+    kit_hot *hot;                         /* NULL: no entry is hot */
+    uint32_t state_count, fallback;       /* fallback: from 0 */
+    int64_t ttl_ms[CELLAR_TTL_CLASSES_MAX];
+    int64_t extra_ms, max_age_ms;         /* max_age_ms 0: twice the TTL */
+    char name[CELLAR_TTL_CLASSES_MAX][CELLAR_TTL_CLASS_NAME_MAX + 1];
+    struct cellar_locks *_Atomic locks;   /* opened by the first update that queues */
+    _Atomic uint32_t queued[KIT_STATUS_QUEUES]; /* updates that have or await a lock, by id; after
+                                           * a fork or the end of a thread too many: harmless */
+    _Atomic uint64_t updates_queued, prolonged;
+};
+
+/* ---- states ---- */
+
+/* Return the number of a state from 0, or its fallback. */
+static uint32_t kit_status_state(const cellar_status *s, const char *state)
+{
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < s->state_count; i++) {
+        if (strcmp(s->name[i], state) == 0) { return i; }
+    }
+    (void)cellar_ttl_class_find(s->ns, state, &number); /* counts it */
+    return s->fallback;
+}
+
+static uint32_t kit_status_of(const cellar_status *s, uint32_t user_flags)
+{
+    const uint32_t state = user_flags & ((1u << KIT_STATUS_BITS) - 1);
+    return state < s->state_count ? state : s->fallback;
+}
+
+static cellar_set_opts kit_status_opts(uint32_t state)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_KEEP_OLD_VALUE;
+    o.ttl_class = state + 1;
+    o.user_flags = state;
+    return o;
+}
+
+/* ---- hot entries ---- */
+
+/* Return the time from the last change to the end of an entry that was prolonged n times. */
+static int64_t kit_status_life(const cellar_status *s, uint32_t state, uint32_t n)
+{
+    const int64_t ttl = s->ttl_ms[state];
+    const int64_t most = s->max_age_ms != 0 ? s->max_age_ms : base_add_sat(ttl, ttl);
+    if (n != 0 && s->extra_ms > (most - ttl) / n) { return most; }
+    return ttl + s->extra_ms * n;
+}
+
+/* Return whether an entry gains time now, and which options prolong it. */
+static bool kit_status_due(const cellar_status *s, const cellar_entry_info *info,
+                           cellar_set_opts *o)
+{
+    const uint32_t state = kit_status_of(s, info->user_flags);
+    const uint32_t n = info->user_flags >> KIT_STATUS_BITS;
+    const int64_t ttl = s->ttl_ms[state], left = info->ttl_left_ms;
+    if (ttl == CELLAR_TTL_NONE || left == CELLAR_TTL_NONE || info->idle_ms != 0 ||
+        n >= UINT32_MAX >> KIT_STATUS_BITS) {
+        return false;
+    }
+    const int64_t life = kit_status_life(s, state, n), longer = kit_status_life(s, state, n + 1);
+    if (longer == life || n > (life - left) / ttl) { return false; }
+    *o = kit_status_opts(state);
+    o->flags |= CELLAR_ONLY_IF_VERSION;
+    o->ttl_ms = base_add_sat(left, longer - life);
+    o->user_flags = state | (n + 1) << KIT_STATUS_BITS;
+    o->if_version = info->version;
+    return true;
+}
+
+/* Prolong an entry, if no other thread did. A failure is no error of the read. */
+static void kit_status_prolong(cellar_status *s, const void *id, size_t id_len)
+{
+    unsigned char small[KIT_STATUS_VALUE];
+    void *value = small;
+    size_t len = 0, cap = sizeof small;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts get = cellar_get_opts_default();
+    cellar_set_opts set;
+    get.flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
+    get.info = &info;
+    cellar_err err = cellar_get_with(s->ns, id, id_len, &get, value, cap, &len);
+    if (err == CELLAR_E_BUFFER) {
+        cap = len;
+        value = base_alloc_raw(NULL, cap);
+        if (value == NULL) { return; }
+        err = cellar_get_with(s->ns, id, id_len, &get, value, cap, &len);
+    }
+    if (err == CELLAR_OK && (info.flags & CELLAR_INFO_VERSION) != 0 &&
+        kit_status_due(s, &info, &set) &&
+        cellar_set(s->ns, id, id_len, value, len, &set) == CELLAR_OK) {
+        (void)base_add_rlx(&s->prolonged, 1);
+    }
+    if (value != small) { base_free_raw(NULL, value, cap); }
+}
+
+/* ---- open and close ---- */
+
+static const cellar_ttl_class kit_status_preset[] = {
+    { "processing", 300000 }, { "success", 3600000 }, { "failed", 1800000 }, { "batch", 600000 }
+};
+
+/* Complete the options with their defaults, and check what cellar_namespace_open does not see. */
+static cellar_err kit_status_opts_in(const cellar_status_opts *o, cellar_status_opts *full,
+                                     cellar_namespace_opts *ns)
+{
+    *full = cellar_status_opts_default();
+    *ns = cellar_namespace_opts_default();
+    cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
+    if (err == CELLAR_OK && full->ns != NULL) { err = base_opts_in(ns, sizeof *ns, full->ns); }
+    if (err != CELLAR_OK) { return err; }
+    if (full->reserved0 != 0) { return CELLAR_E_UNSUPPORTED; }
+    if (full->states == NULL && full->state_count == 0) {
+        full->states = kit_status_preset;
+        full->state_count = sizeof kit_status_preset / sizeof *kit_status_preset;
+    }
+    if (full->states == NULL || full->state_count == 0 ||
+        full->state_count > CELLAR_TTL_CLASSES_MAX || full->state_fallback > full->state_count ||
+        full->hot_extra_ms < 0 || full->max_age_ms < 0 || ns->ttl_classes != NULL ||
+        ns->ttl_class_count != 0 || ns->ttl_class_fallback != 0) {
+        return CELLAR_E_INVAL;
+    }
+    for (uint32_t i = 0; i < full->state_count && full->max_age_ms != 0; i++) {
+        const int64_t ttl = full->states[i].ttl_ms;
+        if (ttl != CELLAR_TTL_NONE && ttl > full->max_age_ms) { return CELLAR_E_INVAL; }
+    }
+    if (full->hot_extra_ms == 0) { full->hot_extra_ms = 60000; }
+    if (full->hot_reads == 0) { full->hot_reads = 100; }
+    if (full->state_fallback == 0) { full->state_fallback = 1; }
+    ns->ttl_classes = full->states;
+    ns->ttl_class_count = full->state_count;
+    ns->ttl_class_fallback = full->state_fallback;
+    return CELLAR_OK;
+}
+
+static cellar_err kit_status_open_with(cellar *c, const char *name, const cellar_status_opts *o,
+                                       const cellar_namespace_opts *ns, cellar_status *s)
+{
+    if (o->hot_reads != CELLAR_OFF) {
+        s->hot = base_alloc_raw(NULL, sizeof *s->hot);
+        if (s->hot == NULL || !kit_hot_init(s->hot, o->hot_reads, o->clock, o->clock_ctx)) {
+            return CELLAR_E_NOMEM;
+        }
+    }
+    const cellar_err err = cellar_namespace_open(c, name, ns, &s->ns);
+    if (err != CELLAR_OK) { return err; }
+    s->state_count = o->state_count;
+    s->fallback = o->state_fallback - 1;
+    s->extra_ms = o->hot_extra_ms;
+    s->max_age_ms = o->max_age_ms;
+    for (uint32_t i = 0; i < o->state_count; i++) {
+        memcpy(s->name[i], o->states[i].name, strlen(o->states[i].name)); /* it was checked */
+        s->ttl_ms[i] = o->states[i].ttl_ms;
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_opts *o,
+                                         cellar_status **out)
+{
+    if (out != NULL) { *out = NULL; }
+    if (c == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_status_opts full;
+    cellar_namespace_opts ns;
+    cellar_err err = kit_status_opts_in(o, &full, &ns);
+    if (err != CELLAR_OK) { return err; }
+    cellar_status *s = base_alloc_raw(NULL, sizeof *s);
+    if (s == NULL) { return CELLAR_E_NOMEM; }
+    memset(s, 0, sizeof *s);
+    err = kit_status_open_with(c, name != NULL ? name : "image_task", &full, &ns, s);
+    if (err != CELLAR_OK) {
+        cellar_status_close(s);
+        return err;
+    }
+    *out = s;
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_status_close(cellar_status *s)
+{
+    if (s == NULL) { return; }
+#ifndef CELLAR_OMIT_LIMIT
+    cellar_locks_close(base_load_acq(&s->locks));
+#endif
+    if (s->hot != NULL) { base_free_raw(NULL, s->hot, sizeof *s->hot); }
+    (void)cellar_close(s->ns);
+    base_free_raw(NULL, s, sizeof *s);
+}
+
+/* ---- one id ---- */
+
+CELLAR_API cellar_err cellar_status_set(cellar_status *s, const void *id, size_t id_len,
+                                        const void *value, size_t value_len, const char *state)
+{
+    if (s == NULL || state == NULL) { return CELLAR_E_INVAL; }
+    const cellar_set_opts o = kit_status_opts(kit_status_state(s, state));
+    return cellar_set(s->ns, id, id_len, value, value_len, &o);
+}
+
+CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len, void *buf,
+                                        size_t buf_cap, size_t *value_len, const char **state)
+{
+    size_t len = 0;
+    if (value_len != NULL) { *value_len = 0; }
+    if (state != NULL) { *state = NULL; }
+    if (s == NULL) { return CELLAR_E_INVAL; }
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_opts o = cellar_get_opts_default();
+    cellar_set_opts longer;
+    o.info = &info;
+    const cellar_err err = cellar_get_with(s->ns, id, id_len, &o, buf, buf_cap, &len);
+    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { return err; }
+    if (value_len != NULL) { *value_len = len; }
+    if (state != NULL) { *state = s->name[kit_status_of(s, info.user_flags)]; }
+    if (err == CELLAR_OK && s->hot != NULL && kit_hot_note(s->hot, id, id_len) &&
+        kit_status_due(s, &info, &longer)) {
+        kit_status_prolong(s, id, id_len);
+    }
+    return err;
+}
+
+/* ---- update ---- */
+
+typedef struct kit_status_merge {
+    cellar_update_fn fn;
+    void *ctx;
+    uint32_t rounds;  /* that may begin before the update queues */
+    bool lost;        /* they are used up */
+    cellar_err said;  /* what fn returned last */
+} kit_status_merge;
+
+static cellar_err kit_status_round(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    kit_status_merge *m = ctx;
+    m->lost = m->rounds == 0;
+    if (m->lost) { return CELLAR_CONFLICT; }
+    m->rounds--;
+    m->said = m->fn(old, old_len, out, m->ctx);
+    return m->said;
+}
+
+/* Update until a round is not lost, or user code or another failure ends the update. */
+static cellar_err kit_status_tries(cellar_status *s, const void *id, size_t id_len,
+                                   const cellar_set_opts *o, kit_status_merge *m)
+{
+    cellar_err err = CELLAR_E_BUSY;
+    for (uint32_t i = 0; i < KIT_STATUS_TRIES && err == CELLAR_E_BUSY; i++) {
+        m->said = CELLAR_OK;
+        m->rounds = UINT32_MAX;
+        err = cellar_update(s->ns, id, id_len, o, kit_status_round, m);
+        if (m->said == CELLAR_E_BUSY) { break; }
+    }
+    return err;
+}
+
+#ifndef CELLAR_OMIT_LIMIT
+/* Return the table of locks, NULL without memory. */
+static cellar_locks *kit_status_locks(cellar_status *s)
+{
+    cellar_locks *t = base_load_acq(&s->locks); /* compare-exchange below */
+    if (t != NULL) { return t; }
+    cellar_locks_config cfg = cellar_locks_config_default();
+    cfg.max_locks = KIT_STATUS_LOCKS;
+    if (cellar_locks_open(&cfg, &t) != CELLAR_OK) { return NULL; }
+    if (base_cas_ar(&s->locks, (cellar_locks *)NULL, t)) { return t; }
+    cellar_locks_close(t);
+    return base_load_acq(&s->locks);
+}
+#endif
+
+/* Update with the lock of the id, or without it if the lock cannot be had in time. */
+static cellar_err kit_status_in_turn(cellar_status *s, const void *id, size_t id_len,
+                                     const cellar_set_opts *o, kit_status_merge *m)
+{
+#ifndef CELLAR_OMIT_LIMIT
+    cellar_lock lk = { 0, 0 };
+    cellar_lock_opts wait = cellar_lock_opts_default();
+    wait.wait_timeout_ms = KIT_STATUS_WAIT_MS;
+    wait.flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE;
+    cellar_locks *t = kit_status_locks(s);
+    if (t != NULL) { (void)cellar_lock_acquire(t, id, id_len, &wait, &lk); }
+#endif
+    const cellar_err err = kit_status_tries(s, id, id_len, o, m);
+#ifndef CELLAR_OMIT_LIMIT
+    if (t != NULL && lk.fence != 0) { (void)cellar_lock_release(t, &lk); }
+#endif
+    return err;
+}
+
+CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, size_t id_len,
+                                           const char *state, cellar_update_fn fn, void *ctx)
+{
+    if (s == NULL || state == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    cellar_set_opts o = kit_status_opts(kit_status_state(s, state));
+    o.flags |= CELLAR_ONLY_IF_PRESENT;
+    kit_status_merge m = { fn, ctx, KIT_STATUS_ROUNDS, false, CELLAR_OK };
+    const bool fine = id != NULL && id_len != 0 && id_len <= CELLAR_KEY_MAX; /* else refused */
+    const unsigned char *p = id;
+    const size_t mix = fine ? p[0] * 31u + p[id_len - 1] + id_len : 0;
+    _Atomic uint32_t *queued = &s->queued[mix % KIT_STATUS_QUEUES];
+    if (base_load_rlx(queued) == 0) {
+        const cellar_err err = cellar_update(s->ns, id, id_len, &o, kit_status_round, &m);
+        if (!m.lost) { return err; }
+    }
+    (void)base_add_rlx(queued, 1u);
+    const cellar_err err = kit_status_in_turn(s, id, id_len, &o, &m);
+    (void)base_sub_rlx(queued, 1u);
+    (void)base_add_rlx(&s->updates_queued, 1);
+    return err;
+}
+
+/* ---- many ids ---- */
+
+CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get_item *items,
+                                             size_t count, size_t *hits)
+{
+    if (hits != NULL) { *hits = 0; }
+    if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
+    for (size_t i = 0; i < count; i++) {
+        cellar_status_get_item *it = &items[i];
+        if (it->reserved0 != 0) {
+            it->value_len = 0;
+            it->state = NULL;
+            it->status = CELLAR_E_INVAL;
+            continue;
+        }
+        it->status = cellar_status_get(s, it->id, it->id_len, it->buf, it->buf_cap,
+                                       &it->value_len, &it->state);
+        if (it->status == CELLAR_OK && hits != NULL) { (*hits)++; }
+    }
+    return CELLAR_OK;
+}
+
+/* Store the first items that have one state. Return their number. */
+static size_t kit_status_set_group(cellar_status *s, cellar_status_set_item *items, size_t count,
+                                   size_t *stored)
+{
+    cellar_set_item group[KIT_STATUS_GROUP];
+    const char *state = items[0].state;
+    size_t n = 0, ok = 0;
+    if (state == NULL) {
+        items[0].status = CELLAR_E_INVAL;
+        return 1;
+    }
+    while (n < count && n < KIT_STATUS_GROUP && items[n].state != NULL &&
+           strcmp(items[n].state, state) == 0) {
+        const cellar_status_set_item *it = &items[n];
+        group[n] = (cellar_set_item){ it->id, it->id_len, it->value, it->value_len, CELLAR_OK,
+                                      it->reserved0 };
+        n++;
+    }
+    const uint32_t number = kit_status_state(s, state);
+    if (strcmp(s->name[number], state) != 0) { /* each set of an unknown state is counted */
+        for (size_t i = 1; i < n; i++) { (void)kit_status_state(s, state); }
+    }
+    const cellar_set_opts o = kit_status_opts(number);
+    const cellar_err err = cellar_set_many(s->ns, group, n, &o, &ok);
+    for (size_t i = 0; i < n; i++) { items[i].status = err != CELLAR_OK ? err : group[i].status; }
+    *stored += ok;
+    return n;
+}
+
+CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set_item *items,
+                                             size_t count, size_t *stored)
+{
+    size_t ok = 0;
+    if (stored != NULL) { *stored = 0; }
+    if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
+    for (size_t i = 0; i < count;) {
+        i += kit_status_set_group(s, items + i, count - i, &ok);
+    }
+    if (stored != NULL) { *stored = ok; }
+    return CELLAR_OK;
+}
+
+/* ---- figures ---- */
+
+CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *out, uint32_t cap,
+                                        uint32_t *count)
+{
+    if (count != NULL) { *count = 0; }
+    if (s == NULL || count == NULL || (out == NULL && cap != 0)) { return CELLAR_E_INVAL; }
+    if (s->hot == NULL) { return CELLAR_E_UNSUPPORTED; }
+    *count = kit_hot_top(s->hot, out, cap);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_stats *out)
+{
+    if (s == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_stats of = cellar_stats_default();
+    const cellar_err err = cellar_stats_get(s->ns, CELLAR_SCOPE_NAMESPACE, &of);
+    if (err != CELLAR_OK) { return err; }
+    const cellar_status_stats now = {
+        sizeof now, of.gets, of.hits_l1 + of.hits_l2, of.misses, of.sets,
+        of.ended[CELLAR_CAUSE_EXPIRED], of.ttl_class_fallbacks,
+        base_load_rlx(&s->updates_queued), base_load_rlx(&s->prolonged)
+    };
+    return base_opts_out(out, &now, sizeof now);
+}
+
+CELLAR_API cellar_err cellar_status_expire_now(cellar_status *s, uint64_t budget_us,
+                                               uint64_t *freed)
+{
+    if (freed != NULL) { *freed = 0; }
+    return s != NULL ? cellar_tick(s->ns, budget_us, freed) : CELLAR_E_INVAL;
+}
+
+BASE_SIZE_END

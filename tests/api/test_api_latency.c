@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    loads, reads of the disk and writes to it are timed, each one.
+ * Method: Loads are counted by the loader, reads of the disk by the counters of the disk tier.
+ *         cellar_latency_get, the metrics and the JSON text tell one number. */
+#include "tests/support/api_kit.h"
+#include "tests/support/figures.h"
+#include "tests/support/folder.h"
+
+#define LOADS 200u
+#define KEYS 3000u
+
+static cellar_latency latency(cellar *c, cellar_op op)
+{
+    cellar_latency l = cellar_latency_default();
+    T_EQ_I64(cellar_latency_get(c, op, &l), CELLAR_OK);
+    T_CHECK(l.p50_ns <= l.p90_ns && l.p90_ns <= l.p99_ns && l.p99_ns <= l.p999_ns &&
+            l.p999_ns <= l.max_ns);
+    return l;
+}
+
+static cellar_err loader(cellar_load *l, const void *key, size_t key_len, void *ctx)
+{
+    ++*(unsigned *)ctx;
+    if (*(unsigned *)ctx % 10 == 0) { return CELLAR_E_LOADER; }
+    return cellar_load_value(l, key, key_len);
+}
+
+static void each_load_is_timed(void)
+{
+    cellar *c = api_open(8u << 20);
+    unsigned calls = 0;
+    T_EQ_U64(latency(c, CELLAR_OP_LOAD).samples, 0);
+    for (unsigned i = 0; i < LOADS; i++) {
+        char key[16];
+        cellar_result r = cellar_result_default();
+        const size_t n = (size_t)snprintf(key, sizeof key, "%u", i);
+        for (unsigned twice = 0; twice < 2; twice++) {
+            (void)cellar_get_or_load(c, key, n, NULL, loader, &calls, &r);
+            cellar_result_free(&r);
+        }
+    }
+    const cellar_latency l = latency(c, CELLAR_OP_LOAD);
+    T_CHECK(calls >= LOADS);
+    T_EQ_U64(l.samples, calls);
+    T_CHECK(l.max_ns > 0);
+    T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"load\"}"), calls);
+    static char json[1 << 17];
+    char line[64];
+    T_EQ_I64(cellar_stats_json(c, json, sizeof json, NULL), CELLAR_OK);
+    (void)snprintf(line, sizeof line, "{\"op\":\"load\",\"sampled\":false,\"count\":%u,", calls);
+    T_CHECK(strstr(json, line) != NULL);
+    T_EQ_U64(latency(c, CELLAR_OP_L2_READ).samples, 0);
+    T_EQ_U64(latency(c, CELLAR_OP_L2_WRITE).samples, 0);
+    api_shut(c);
+}
+
+static void each_read_and_write_of_the_disk_is_timed(void)
+{
+    static char value[4000];
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/store", folder);
+    settings s = api_config(32u << 20);
+    s.config.l2_path = path;
+    s.config.l2_bytes = 64u << 20;
+    cellar *c = NULL;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    for (unsigned i = 0; i < KEYS; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    const uint64_t written = latency(c, CELLAR_OP_L2_WRITE).samples;
+    unsigned found = 0;
+    for (unsigned i = 0; i < KEYS; i++) {
+        size_t len;
+        found += cellar_get(c, &i, sizeof i, value, sizeof value, &len) == CELLAR_OK;
+    }
+    const cellar_latency r = latency(c, CELLAR_OP_L2_READ);
+    T_EQ_U64(found, KEYS);
+    T_EQ_U64(r.samples, KEYS);
+    T_CHECK(r.p50_ns > 0);
+    T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_read\"}"), r.samples);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *through = NULL;
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    T_REQUIRE(cellar_namespace_open(c, "through", &o, &through) == CELLAR_OK);
+    for (unsigned i = 0; i < KEYS; i++) {
+        T_EQ_I64(cellar_set(through, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+        if (i % 64 == 0) { (void)cellar_tick(c, 100000, NULL); }
+    }
+    const cellar_latency w = latency(c, CELLAR_OP_L2_WRITE);
+    T_CHECK(w.samples > written && w.p50_ns > 0);
+    T_EQ_U64(latency(c, CELLAR_OP_L2_READ).samples, KEYS);
+    T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_write\"}"),
+             latency(c, CELLAR_OP_L2_WRITE).samples);
+    T_EQ_I64(cellar_close(through), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    t_wipe(path);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+T_MAIN("api_latency", T_CASE(each_load_is_timed), T_CASE(each_read_and_write_of_the_disk_is_timed))

@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A text, a file and the environment set the options of a store: each what it names, all of
+ *         it or nothing. An error names line, column and setting. The .env file of the documents is
+ *         accepted as it is.
+ * Method: a table of settings with the expected bytes of the struct; a table of errors with their
+ *         places; each cut of a text; stores opened with the result. */
+#include "tests/support/api_kit.h"
+
+#include <stddef.h>
+
+#include "cellar_kit.h"
+
+/* ---- notes ---- */
+
+#define NOTES 300u
+
+typedef struct noted {
+    cellar_log_level level;
+    uint32_t line, column;
+    char name[72], text[520];
+} noted;
+
+static noted notes[NOTES];
+static uint32_t note_count;
+
+static void take(const cellar_settings_note *n, void *ctx)
+{
+    T_CHECK(ctx == notes && note_count < NOTES);
+    if (note_count >= NOTES) { return; }
+    noted *to = &notes[note_count++];
+    to->level = n->level;
+    to->line = n->line;
+    to->column = n->column;
+    snprintf(to->name, sizeof to->name, "%s", n->name);
+    snprintf(to->text, sizeof to->text, "%s", n->text);
+}
+
+static cellar_err read_text(cellar_settings *s, const char *text)
+{
+    note_count = 0;
+    return cellar_settings_text(s, "test.conf", text, strlen(text), take, notes);
+}
+
+static cellar_err read_env(cellar_settings *s)
+{
+    note_count = 0;
+    return cellar_settings_env(s, take, notes);
+}
+
+/* ---- what each setting does ---- */
+
+typedef struct row {
+    const char *name, *value;
+    size_t offset, bytes;
+    uint64_t want;
+} row;
+
+#define ROW(name, value, field, want) \
+    { name, value, offsetof(cellar_settings, field), CELLAR_SIZEOF_FIELD(cellar_settings, field), \
+      (uint64_t)(want) }
+
+static const row rows[] = {
+    ROW("memory", "16M", config.memory_bytes, 16 << 20),
+    ROW("memory", "2097152", config.memory_bytes, 2 << 20),
+    ROW("memory", "2T", config.memory_bytes, UINT64_C(2) << 40),
+    ROW("max_entries", "1000", config.max_entries, 1000),
+    ROW("max_value", "64k", tuning.max_value_bytes, 65536),
+    ROW("eviction", "adaptive", config.eviction, CELLAR_EVICT_ADAPTIVE),
+    ROW("eviction", "s3fifo", config.eviction, CELLAR_EVICT_S3FIFO),
+    ROW("eviction", "lru", config.eviction, CELLAR_EVICT_LRU),
+    ROW("eviction", "fifo", config.eviction, CELLAR_EVICT_FIFO),
+    ROW("default_ttl", "1h30m", config.default_ttl_ms, 5400000),
+    ROW("default_ttl", "never", config.default_ttl_ms, CELLAR_TTL_NONE),
+    ROW("negative_ttl", "250ms", config.negative_ttl_ms, 250),
+    ROW("jitter", "25%", tuning.jitter_pct, 25),
+    ROW("jitter", "0%", tuning.jitter_pct, CELLAR_OFF),
+    ROW("idle", "2d", config.idle_ms, 172800000),
+    ROW("idle", "never", config.idle_ms, CELLAR_TTL_NONE),
+    ROW("max_age", "1w", config.max_age_ms, 604800000),
+    ROW("stale", "5m", config.stale_ms, 300000),
+    ROW("key_version", "4294967295", root.version, UINT32_MAX),
+    ROW("l2_bytes", "1G", config.l2_bytes, 1 << 30),
+    ROW("l2_sync", "periodic", l2.sync, CELLAR_L2_SYNC_PERIODIC),
+    ROW("l2_sync", "always", l2.sync, CELLAR_L2_SYNC_ALWAYS),
+    ROW("l2_required", "True", l2.required, 1),
+    ROW("enabled", "off", disabled, 1),
+    ROW("threads", "0", host.no_threads, 1),
+    ROW("load_threads", "8", host.load_threads, 8),
+    ROW("load_queue", "65536", host.load_queue, 65536),
+    ROW("log", "error", host.log_level, CELLAR_LOG_ERROR),
+    ROW("log", "debug", host.log_level, CELLAR_LOG_DEBUG),
+    ROW("log", "off", host.log_level, CELLAR_LOG_OFF),
+};
+#define ROWS (sizeof rows / sizeof rows[0])
+
+static void variable_name(char *out, const char *name)
+{
+    strcpy(out, "CELLAR_");
+    for (out += 7; *name != '\0'; name++) {
+        *out++ = *name >= 'a' && *name <= 'z' ? (char)(*name - 32) : *name;
+    }
+    *out = '\0';
+}
+
+/* Check that `s` has the value of the row and is like `base` elsewhere. */
+static void only_this_field(const cellar_settings *s, const cellar_settings *base, const row *r)
+{
+    cellar_settings want = *base;
+    const uint32_t half = (uint32_t)r->want;
+    memcpy((char *)&want + r->offset, r->bytes == 8 ? (const void *)&r->want : &half, r->bytes);
+    if (!T_CHECK(memcmp(s, &want, sizeof want) == 0)) { printf("# %s = %s\n", r->name, r->value); }
+}
+
+static void each_setting_reaches_its_field_and_no_other(void)
+{
+    const cellar_settings base = cellar_settings_default();
+    for (size_t i = 0; i < ROWS; i++) {
+        char variable[80], text[160];
+        variable_name(variable, rows[i].name);
+        for (int form = 0; form < 4; form++) {
+            cellar_settings s = base;
+            cellar_err err;
+            if (form == 3) {
+                T_REQUIRE(setenv(variable, rows[i].value, 1) == 0);
+                err = read_env(&s);
+                T_REQUIRE(unsetenv(variable) == 0);
+            } else {
+                snprintf(text, sizeof text, form == 0 ? "%s=%s" : form == 1 ? "\t%s = \"%s\" # x\r\n"
+                         : "\n%s =  %s  # x # y\n", form == 2 ? variable : rows[i].name,
+                         rows[i].value);
+                err = read_text(&s, text);
+            }
+            T_EQ_I64(err, CELLAR_OK);
+            T_EQ_U64(note_count, 0);
+            only_this_field(&s, &base, &rows[i]);
+        }
+    }
+}
+
+static void jitter_with_plus_is_longer_only(void)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, "jitter = +20%"), CELLAR_OK);
+    T_EQ_U64(s.tuning.jitter_pct, 20);
+    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUS);
+    T_EQ_I64(read_text(&s, "jitter = 7%"), CELLAR_OK);
+    T_EQ_U64(s.tuning.jitter_pct, 7);
+    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUSMINUS);
+}
+
+static void texts_are_kept_in_the_struct(void)
+{
+    cellar_settings s = cellar_settings_default();
+    char text[1200], path[1100];
+    T_EQ_I64(read_text(&s, "l2_path = '/tmp/a # b'\nkey_prefix = \"a \\\"b\\\" \\\\\""), CELLAR_OK);
+    T_CHECK(s.config.l2_path == s.l2_path && s.host.name == s.key_prefix);
+    T_EQ_STR(s.config.l2_path, "/tmp/a # b");
+    T_EQ_STR(s.host.name, "a \"b\" \\");
+    T_EQ_I64(read_text(&s, "l2_path = /tmp/a#b  # c"), CELLAR_OK);
+    T_EQ_STR(s.config.l2_path, "/tmp/a#b");
+    T_EQ_I64(read_text(&s, "memory = 2M"), CELLAR_OK); /* the others stay */
+    T_CHECK(s.config.l2_path == s.l2_path);
+    for (size_t n = CELLAR_SETTINGS_PATH_MAX; n <= CELLAR_SETTINGS_PATH_MAX + 1; n++) {
+        memset(path, 'p', n);
+        path[n] = '\0';
+        const cellar_err want = n == CELLAR_SETTINGS_PATH_MAX ? CELLAR_OK : CELLAR_E_CONFIG;
+        snprintf(text, sizeof text, "l2_path=%s", path);
+        T_EQ_I64(read_text(&s, text), want);
+        snprintf(text, sizeof text, "l2_path='%s' # x", path);
+        T_EQ_I64(read_text(&s, text), want);
+        T_REQUIRE(setenv("CELLAR_L2_PATH", path, 1) == 0);
+        T_EQ_I64(read_env(&s), want);
+        T_REQUIRE(unsetenv("CELLAR_L2_PATH") == 0);
+        T_EQ_U64(strlen(s.config.l2_path), CELLAR_SETTINGS_PATH_MAX);
+    }
+    for (size_t n = CELLAR_NAME_MAX; n <= CELLAR_NAME_MAX + 1; n++) {
+        memset(path, 'k', n);
+        strcpy(path + n, ":"); /* the separator is no part of the prefix */
+        snprintf(text, sizeof text, "key_prefix=%s", path);
+        T_EQ_I64(read_text(&s, text), n == CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_CONFIG);
+        T_EQ_U64(strlen(s.host.name), CELLAR_NAME_MAX);
+    }
+}
+
+/* ---- the documents ---- */
+
+static const char dotenv[] =
+    "REDIS_HOST=localhost\n"
+    "REDIS_PORT=6379\n"
+    "REDIS_DB=0\n"
+    "REDIS_PASSWORD=\n"
+    "REDIS_MAX_CONNECTIONS=20\n"
+    "CACHE_DEFAULT_TIMEOUT=300\n"
+    "CACHE_KEY_PREFIX=myapp\n"
+    "\n"
+    "CELERY_BROKER_URL=redis://localhost:6379/0\n"
+    "CELERY_RESULT_BACKEND=redis://localhost:6379/0\n"
+    "CELERY_WORKER_CONCURRENCY=4\n"
+    "CELERY_TIMEZONE=Asia/Shanghai\n";
+
+static void env_file_of_the_documents_is_accepted_as_it_is(void)
+{
+    static const char *const info[] = {
+        "test.conf:1:1: note: REDIS_HOST: not built: no effect",
+        "test.conf:2:1: note: REDIS_PORT: not built: no effect",
+        "test.conf:3:1: note: REDIS_DB: in process: not needed",
+        "test.conf:5:1: note: REDIS_MAX_CONNECTIONS: not built: no effect",
+        "test.conf:9:1: note: CELERY_BROKER_URL: in process: not needed",
+        "test.conf:10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
+        "test.conf:11:1: note: CELERY_WORKER_CONCURRENCY: not built: no effect",
+        "test.conf:12:1: note: CELERY_TIMEZONE: not built: no effect",
+    };
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, dotenv), CELLAR_OK);
+    T_EQ_I64(s.config.default_ttl_ms, 300000);
+    T_EQ_STR(s.host.name, "myapp");
+    T_REQUIRE(note_count == 8);
+    for (size_t i = 0; i < 8; i++) {
+        T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
+        T_EQ_STR(notes[i].text, info[i]);
+    }
+    T_EQ_I64(read_text(&s, "CACHE_VERSION=1\nREDIS_SOCKET_TIMEOUT=5\nREDIS_CONNECTION_TIMEOUT=5\n"
+                           "CELERY_ENABLE_UTC=True\nDATABASE_URL=x\n"), CELLAR_OK);
+    T_EQ_U64(s.root.version, 1);
+    T_EQ_U64(note_count, 4);
+}
+
+static void settings_of_the_documents_open_a_store(void)
+{
+    cellar_settings s = cellar_settings_default();
+    cellar *c;
+    int64_t ttl = 0;
+    T_EQ_I64(read_text(&s, "enabled = true\ndefault_ttl = 7200s\nkey_prefix = \"zsxq:\"\n"
+                           "memory = 4M\nthreads = 0\njitter = 10%\n"), CELLAR_OK);
+    T_EQ_STR(s.host.name, "zsxq"); /* "zsxq" and "zsxq:" are the same */
+    T_REQUIRE(cellar_open(cellar_settings_config(&s), &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &ttl), CELLAR_OK);
+    T_EQ_I64(ttl, 7200000);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &ttl), CELLAR_OK);
+    T_EQ_I64(ttl, 4 << 20);
+    T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(read_text(&s, "interval = 3600\n"), CELLAR_E_CONFIG);
+    T_EQ_STR(notes[0].text, "test.conf:1:1: error: interval: not built: remove it");
+}
+
+static void policy_of_settings_holds_in_the_store(void)
+{
+    cellar_settings s = cellar_settings_default();
+    char path[64], text[100];
+    cellar *c;
+    snprintf(path, sizeof path, "/tmp/cellar_policy_%ld", (long)getpid());
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fputs("[*]\ndeny *token*\n", f) >= 0 && fclose(f) == 0);
+    snprintf(text, sizeof text, "threads = 0\npolicy = %s", path);
+    T_EQ_I64(read_text(&s, text), CELLAR_OK);
+    T_CHECK(s.config.policy_file == s.policy_file);
+    T_REQUIRE(cellar_open(cellar_settings_config(&s), &c) == CELLAR_OK);
+    T_EQ_I64(cellar_set_str(c, "a token", "v", 0), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_set_str(c, "a key", "v", 0), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_REQUIRE(unlink(path) == 0);
+}
+
+static void cellar_name_wins_over_the_name_in_the_documents(void)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, "CACHE_DEFAULT_TIMEOUT=300\ndefault_ttl=7s"), CELLAR_OK);
+    T_EQ_I64(s.config.default_ttl_ms, 7000);
+    T_EQ_I64(read_text(&s, "CELLAR_DEFAULT_TTL=8s\nCACHE_DEFAULT_TIMEOUT=300"), CELLAR_OK);
+    T_EQ_I64(s.config.default_ttl_ms, 8000);
+    T_REQUIRE(setenv("CACHE_DEFAULT_TIMEOUT", "300", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_EQ_I64(s.config.default_ttl_ms, 300000);
+    T_REQUIRE(setenv("CELLAR_DEFAULT_TTL", "9s", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_EQ_I64(s.config.default_ttl_ms, 9000);
+    T_REQUIRE(setenv("CACHE_DEFAULT_TIMEOUT", "soon", 1) == 0); /* wrong, also where it loses */
+    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    T_EQ_STR(notes[0].text, "CACHE_DEFAULT_TIMEOUT:1: error: needs a number");
+    T_REQUIRE(unsetenv("CACHE_DEFAULT_TIMEOUT") == 0 && unsetenv("CELLAR_DEFAULT_TTL") == 0);
+}
+
+/* ---- sources ---- */
+
+static void later_source_overwrites_what_it_names(void)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fputs("memory = 4M\nstale = 5s\nidle = 6s\n", f) >= 0 && fclose(f) == 0);
+    cellar_settings s = cellar_settings_default();
+    s.config.max_entries = 77;
+    note_count = 0;
+    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_OK);
+    T_REQUIRE(setenv("CELLAR_STALE", "9s", 1) == 0 && setenv("CELLAR_MEMORY", "", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_REQUIRE(unsetenv("CELLAR_STALE") == 0 && unsetenv("CELLAR_MEMORY") == 0);
+    T_EQ_U64(s.config.memory_bytes, 4 << 20); /* the variable is empty: not set */
+    T_EQ_I64(s.config.stale_ms, 9000);
+    T_EQ_I64(s.config.idle_ms, 6000);
+    T_EQ_U64(s.config.max_entries, 77);
+    T_EQ_I64(read_text(&s, "idle=\"\"\nmemory=  # none\n"), CELLAR_OK);
+    T_EQ_I64(s.config.idle_ms, 6000);
+    T_EQ_U64(note_count, 0);
+    T_REQUIRE(unlink(path) == 0);
+    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_E_IO);
+    T_EQ_I64(cellar_settings_file(&s, "/tmp", take, notes), CELLAR_E_IO);
+    T_REQUIRE(note_count == 2);
+    T_EQ_I64(notes[0].level, CELLAR_LOG_ERROR);
+    T_EQ_U64(notes[0].line, 0);
+    T_CHECK(strstr(notes[0].text, ": error: cannot be read: no such file") != NULL);
+    T_EQ_STR(notes[1].text, "/tmp: error: cannot be read: a directory");
+}
+
+static void open_and_text_do_not_read_the_environment(void)
+{
+    cellar_settings s = cellar_settings_default(), same;
+    cellar *c;
+    int64_t bytes = 0;
+    T_REQUIRE(setenv("CELLAR_MEMORY", "16M", 1) == 0);
+    T_EQ_I64(read_text(&s, "threads = no"), CELLAR_OK);
+    same = s;
+    (void)cellar_settings_config(&s);
+    T_EQ_U64(s.config.memory_bytes, same.config.memory_bytes);
+    T_REQUIRE(cellar_open(&s.config, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes), CELLAR_OK);
+    T_EQ_I64(bytes, 64 << 20);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
+}
+
+static void config_keeps_the_groups_of_the_program(void)
+{
+    cellar_settings s = cellar_settings_default();
+    cellar_host_opts own = cellar_host_opts_default();
+    s.config.host = &own;
+    const cellar_config *cfg = cellar_settings_config(&s);
+    T_CHECK(cfg == &s.config && cfg->host == &own && cfg->l2 == &s.l2 &&
+            cfg->tuning == &s.tuning && cfg->root == &s.root);
+    T_CHECK(cellar_settings_config(NULL) == NULL);
+}
+
+/* ---- errors ---- */
+
+typedef struct wrong {
+    const char *text;
+    uint32_t line, column;
+    const char *name;
+} wrong;
+
+static const wrong wrongs[] = {
+    { "memory = 1", 1, 10, "memory" }, { "memory = 1023k", 1, 10, "memory" },
+    { "\n\nmemory = 1MB", 3, 11, "memory" }, { "memory = 64s", 1, 12, "memory" },
+    { "memory = 16777216T", 1, 10, "memory" }, { "memory = 99999999999999999999", 1, 10, "memory" },
+    { "memory = -1M", 1, 10, "memory" }, { "memory = 1.5M", 1, 11, "memory" },
+    { "memory = 1 M", 1, 11, "memory" }, { "memory = M", 1, 10, "memory" },
+    { "memory = never", 1, 10, "memory" }, { "max_value = 1G", 1, 13, "max_value" },
+    { "max_value = 0", 1, 13, "max_value" }, { "max_entries = 1k", 1, 16, "max_entries" },
+    { "eviction = LRU", 1, 12, "eviction" }, { "eviction = lr", 1, 12, "eviction" },
+    { "eviction = lru fifo", 1, 12, "eviction" }, { "default_ttl = 300", 1, 18, "default_ttl" },
+    { "default_ttl = 0s", 1, 15, "default_ttl" }, { "default_ttl = 5M", 1, 16, "default_ttl" },
+    { "default_ttl = 1h30", 1, 19, "default_ttl" }, { "default_ttl = 5 s", 1, 16, "default_ttl" },
+    { "default_ttl = h", 1, 15, "default_ttl" },
+    { "default_ttl = 99999999999999w", 1, 15, "default_ttl" },
+    { "CACHE_DEFAULT_TIMEOUT=0", 1, 23, "CACHE_DEFAULT_TIMEOUT" },
+    { "CACHE_DEFAULT_TIMEOUT=30x", 1, 25, "CACHE_DEFAULT_TIMEOUT" },
+    { "CACHE_VERSION=0", 1, 15, "CACHE_VERSION" },
+    { "key_version = 4294967296", 1, 15, "key_version" },
+    { "stale = never", 1, 9, "stale" }, { "stale = 50d", 1, 9, "stale" },
+    { "idle = 50d", 1, 8, "idle" }, { "jitter = 10", 1, 12, "jitter" },
+    { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" },
+    { "l2_bytes = 15M", 1, 12, "l2_bytes" }, { "l2_bytes = 5T", 1, 12, "l2_bytes" },
+    { "l2_required = 2", 1, 15, "l2_required" }, { "enabled = maybe", 1, 11, "enabled" },
+    { "load_threads = 65", 1, 16, "load_threads" }, { "load_queue = 0", 1, 14, "load_queue" },
+    { "log = loud", 1, 7, "log" },
+    { "memory = 1M\nmemory = 2M", 2, 10, "memory" },
+    { "memory = 1M\nCELLAR_MEMORY=1M", 2, 15, "CELLAR_MEMORY" },
+    { "CACHE_VERSION=1\nCACHE_VERSION=1", 2, 15, "CACHE_VERSION" },
+    { " memroy = 1M", 1, 2, "memroy" }, { "CELLAR_MEMROY=1M", 1, 1, "CELLAR_MEMROY" },
+    { "Memory = 1M", 1, 1, "Memory" }, { "CELLAR_=1", 1, 1, "CELLAR_" },
+    { "memory", 1, 7, "" }, { "memory 1M", 1, 8, "" }, { "= 1M", 1, 1, "" },
+    { "me-mory = 1", 1, 3, "" }, { "1 = 1", 1, 1, "" },
+    { "l2_path = \"a", 1, 11, "l2_path" }, { "l2_path = 'a", 1, 11, "l2_path" },
+    { "l2_path = \"a\" b", 1, 15, "l2_path" }, { "l2_path = \"a\\n\"", 1, 13, "l2_path" },
+    { "l2_path = a\rb", 1, 12, "" }, { "memory = 1M\r\r\n", 1, 12, "" }, { "a\x7f", 1, 2, "" },
+    { "# \x01", 1, 3, "" },
+};
+
+static void error_names_its_place_and_changes_nothing(void)
+{
+    for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++) {
+        const wrong *w = &wrongs[i];
+        cellar_settings s = cellar_settings_default();
+        T_EQ_I64(read_text(&s, "memory = 9M\nl2_path = /x\njitter = +3%"), CELLAR_OK);
+        const cellar_settings before = s;
+        char text[200], place[120];
+        snprintf(text, sizeof text, "%s\nload_threads_of_nothing = 1", w->text);
+        bool ok = T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        ok = T_CHECK(memcmp(&s, &before, sizeof s) == 0) && ok;
+        ok = T_EQ_U64(note_count, 2) && ok; /* the last line is reached, too */
+        ok = T_EQ_U64(notes[0].line, w->line) && ok;
+        ok = T_EQ_U64(notes[0].column, w->column) && ok;
+        ok = T_EQ_STR(notes[0].name, w->name) && ok;
+        snprintf(place, sizeof place, "test.conf:%u:%u: error: %s", w->line, w->column, w->name);
+        ok = T_CHECK(strncmp(notes[0].text, place, strlen(place)) == 0) && ok;
+        if (!ok) { printf("# %s -> %s\n", w->text, notes[0].text); }
+        T_EQ_I64(cellar_settings_text(&s, "", text, strlen(text), NULL, NULL), CELLAR_E_CONFIG);
+    }
+}
+
+static void unbuilt_settings_are_refused_by_name(void)
+{
+    static const char *const names[] = { "refresh", "workers", "zone", "tz", "port",
+                                         "log_keys", "resp_listen", "resp_password" };
+    cellar_settings s = cellar_settings_default();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char text[80], variable[80];
+        snprintf(text, sizeof text, "%s = 1", names[i]);
+        T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        T_CHECK(note_count == 1 && strstr(notes[0].text, "not built") != NULL);
+        variable_name(variable, names[i]);
+        T_REQUIRE(setenv(variable, "1", 1) == 0);
+        T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+        T_REQUIRE(unsetenv(variable) == 0);
+        T_EQ_STR(notes[0].name, variable);
+        T_EQ_U64(notes[0].line, 0);
+    }
+}
+
+static void hundred_errors_are_reported(void)
+{
+    static char text[4096];
+    cellar_settings s = cellar_settings_default();
+    for (uint32_t n = 99; n <= 150; n += 17) {
+        size_t at = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            at += (size_t)snprintf(text + at, sizeof text - at, "unknown = %u\n", i);
+        }
+        T_EQ_I64(read_text(&s, text), CELLAR_E_CONFIG);
+        T_EQ_U64(note_count, n < 100 ? n : 100);
+        for (uint32_t i = 0; i < note_count; i++) { T_EQ_U64(notes[i].line, i + 1); }
+    }
+}
+
+static void error_in_the_environment_names_the_variable(void)
+{
+    cellar_settings s = cellar_settings_default();
+    const cellar_settings before = s;
+    T_REQUIRE(setenv("CELLAR_MEMORY", "8M", 1) == 0 && setenv("CELLAR_STALE", "12", 1) == 0 &&
+              setenv("CELLAR_LOG", "in\nfo", 1) == 0 && setenv("REDIS_PASSWORD", "pw", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
+    T_REQUIRE(note_count == 3);
+    T_EQ_STR(notes[0].text, "CELLAR_STALE:3: error: a time needs a unit: ms s m h d w");
+    T_EQ_STR(notes[1].text, "CELLAR_LOG:3: error: a control byte");
+    T_EQ_STR(notes[2].text, "REDIS_PASSWORD:1: note: not built: no effect");
+    T_CHECK(memcmp(&s, &before, sizeof s) == 0);
+    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0 && unsetenv("CELLAR_STALE") == 0 &&
+              unsetenv("CELLAR_LOG") == 0 && unsetenv("REDIS_PASSWORD") == 0);
+}
+
+static void notes_have_no_value(void)
+{
+    static const char *const lines[] = {
+        "REDIS_PASSWORD=%s", "memory = %s", "CELERY_BROKER_URL=redis://u:%s@h", "log = %s",
+        "unknown = %s", "l2_path = \"%s", "default_ttl = %s", "jitter = %s%%", "= %s", "enabled=%s"
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        char text[100];
+        cellar_settings s = cellar_settings_default();
+        snprintf(text, sizeof text, lines[i], "Hunter2Secret");
+        (void)read_text(&s, text);
+        T_EQ_U64(note_count, 1);
+        T_CHECK(strstr(notes[0].text, "unter2") == NULL);
+    }
+}
+
+/* ---- bytes ---- */
+
+static void text_cut_at_every_byte_sets_all_or_nothing(void)
+{
+    static char text[1024];
+    snprintf(text, sizeof text, "\xef\xbb\xbfmemory = 16M # c\r\nl2_path = \"/a \\\"b\\\"\"\n%s"
+             "stale=1h30m\nlog = info", dotenv);
+    const cellar_settings base = cellar_settings_default();
+    uint32_t good = 0;
+    for (size_t n = 0; n <= strlen(text); n++) {
+        cellar_settings s = base;
+        note_count = 0;
+        char *copy = malloc(n + (n == 0)); /* a read past the end is found by ASan */
+        T_REQUIRE(copy != NULL);
+        memcpy(copy, text, n);
+        const cellar_err err = cellar_settings_text(&s, "cut", copy, n, take, notes);
+        free(copy);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_CONFIG);
+        good += err == CELLAR_OK;
+        if (err != CELLAR_OK) { T_CHECK(memcmp(&s, &base, sizeof s) == 0); }
+    }
+    T_CHECK(good > 100);
+}
+
+static void nul_is_an_error_and_bom_and_crlf_are_skipped(void)
+{
+    cellar_settings s = cellar_settings_default();
+    note_count = 0;
+    T_EQ_I64(cellar_settings_text(&s, "n", "memory = 2M\nlog\0 = info", 23, take, notes),
+             CELLAR_E_CONFIG);
+    T_CHECK(notes[0].line == 2 && notes[0].column == 4);
+    T_EQ_I64(read_text(&s, "\xef\xbb\xbfmemory = 2M\r\nlog = info\r"), CELLAR_OK);
+    T_EQ_U64(s.config.memory_bytes, 2 << 20);
+    T_EQ_I64(read_text(&s, "\n\xef\xbb\xbfmemory = 3M"), CELLAR_E_CONFIG); /* only at the start */
+    T_EQ_I64(read_text(&s, ""), CELLAR_OK);
+    T_EQ_I64(read_text(&s, "\xef\xbb\xbf"), CELLAR_OK);
+}
+
+static void text_over_64_kib_is_an_error(void)
+{
+    static char text[CELLAR_SETTINGS_TEXT_MAX + 2];
+    cellar_settings s = cellar_settings_default();
+    memset(text, '#', sizeof text - 1);
+    memcpy(text, "memory = 2M\n", 12);
+    note_count = 0;
+    T_EQ_I64(cellar_settings_text(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX, take, notes), CELLAR_OK);
+    T_EQ_U64(s.config.memory_bytes, 2 << 20);
+    s = cellar_settings_default();
+    T_EQ_I64(cellar_settings_text(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX + 1, take, notes),
+             CELLAR_E_CONFIG);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fwrite(text, 1, sizeof text - 1, f) == sizeof text - 1 &&
+              fclose(f) == 0);
+    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_E_CONFIG);
+    T_EQ_U64(note_count, 2);
+    T_EQ_U64(s.config.memory_bytes, 0);
+    T_REQUIRE(truncate(path, CELLAR_SETTINGS_TEXT_MAX) == 0);
+    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_OK);
+    T_EQ_U64(s.config.memory_bytes, 2 << 20);
+    T_REQUIRE(unlink(path) == 0);
+}
+
+static void wrong_arguments_are_refused(void)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(cellar_settings_text(NULL, "n", "", 0, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_text(&s, NULL, "", 0, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_text(&s, "n", NULL, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_text(&s, "n", NULL, 0, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_settings_file(&s, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_file(NULL, "/dev/null", NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_env(NULL, NULL, NULL), CELLAR_E_INVAL);
+    for (size_t size = 0; size <= sizeof s + 16; size++) {
+        s.struct_size = size;
+        T_EQ_I64(cellar_settings_text(&s, "n", "", 0, NULL, NULL),
+                 size == 0 ? CELLAR_E_INVAL : size == sizeof s ? CELLAR_OK : CELLAR_E_ABI);
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
+       T_CASE(jitter_with_plus_is_longer_only), T_CASE(texts_are_kept_in_the_struct),
+       T_CASE(env_file_of_the_documents_is_accepted_as_it_is),
+       T_CASE(settings_of_the_documents_open_a_store),
+       T_CASE(policy_of_settings_holds_in_the_store),
+       T_CASE(cellar_name_wins_over_the_name_in_the_documents),
+       T_CASE(later_source_overwrites_what_it_names),
+       T_CASE(open_and_text_do_not_read_the_environment),
+       T_CASE(config_keeps_the_groups_of_the_program),
+       T_CASE(error_names_its_place_and_changes_nothing),
+       T_CASE(unbuilt_settings_are_refused_by_name), T_CASE(hundred_errors_are_reported),
+       T_CASE(error_in_the_environment_names_the_variable), T_CASE(notes_have_no_value),
+       T_CASE(text_cut_at_every_byte_sets_all_or_nothing),
+       T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped), T_CASE(text_over_64_kib_is_an_error),
+       T_CASE(wrong_arguments_are_refused))

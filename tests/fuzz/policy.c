@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuzz/policy: the parser of policy files, the linter and the index, on any text.
+ *
+ * INPUT      u8 length of a key, the key, the text of a file
+ * ORACLE     no crash, no sanitizer report, no failed assert; a text has either a table or at least
+ *            one error, and never more than 100; the index finds a deny rule of the section if one
+ *            matches alone.
+ * USE        tests/fuzz/test_policy_fuzz.c: seeded inputs, in every test run. libFuzzer:
+ *            tests/fuzz/matrix_fuzz.sh. */
+#include <stdlib.h>
+
+#include "base/glob.h"
+#include "cache/policy.h"
+#include "cache/policy_lint.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static uint64_t fuzz_tables; /* texts without an error */
+
+static void fuzz_note(const cellar_policy_note *n, void *ctx)
+{
+    uint32_t *count = ctx;
+    if (n->line == 0 || n->column == 0 || strlen(n->text) >= POLICY_NOTE_BYTES) { abort(); }
+    if (!n->warning) { (*count)++; }
+}
+
+static void fuzz_find(const policy_table *t, const uint8_t *key, size_t len)
+{
+    for (uint32_t i = 0; i < t->section_count; i++) {
+        const policy_section *s = &t->section[i];
+        bool disk_off, alone = false;
+        const policy_rule *r = policy_find(s, key, len, &disk_off);
+        if (policy_has(&s->v, POLICY_PREFIX)) { continue; }
+        for (uint32_t j = 0; j < t->rule_count; j++) {
+            const policy_rule *deny = &t->rule[j];
+            alone |= deny->kind == POLICY_DENY && &t->section[deny->section] == s &&
+                     base_glob_match_lower(deny->pattern.at, deny->pattern.len, key, len);
+        }
+        if (alone && (r == NULL || r->kind != POLICY_DENY)) { abort(); }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static const unsigned char secret[32] = { 1 };
+    uint32_t errors = 0;
+    policy_diag d = { .name = "f", .fn = fuzz_note, .ctx = &errors };
+    policy_table *t = NULL;
+    base_hash_key hash;
+    if (n < 2) { return 0; }
+    const size_t len = BASE_MIN((size_t)1 + data[0] % 40, n - 1);
+    const char *text = (const char *)data + 1 + len;
+    const size_t text_len = n - 1 - len;
+    const cellar_err err = policy_parse(text_len > 0 ? text : "", text_len, NULL, &d, &t);
+    if ((err == CELLAR_OK) != (t != NULL) || errors != d.errors || errors > POLICY_NOTES_MAX ||
+        (err == CELLAR_E_CONFIG) != (errors > 0)) {
+        abort();
+    }
+    if (t == NULL) { return 0; }
+    base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
+    policy_index(t, &hash);
+    policy_lint(t, &d);
+    fuzz_find(t, data + 1, len);
+    policy_table_free(t);
+    fuzz_tables++;
+    return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    any text is read as settings, or refused as a whole.
+ * Method: tests/fuzz/settings.c on seeded texts of words and bytes: FUZZ_RUNS=n. With coverage:
+ *         matrix_fuzz.sh. */
+#include "tests/fuzz/settings.c"
+
+static uint64_t state;
+
+static uint64_t draw(uint64_t n)
+{
+    state += UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t x = state;
+    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
+    return (x ^ x >> 31) % n;
+}
+
+static void any_text_is_settings_or_changes_nothing(void)
+{
+    static const char *const words[] = {
+        "memory", "CELLAR_MEMORY", "max_entries", "max_value", "eviction", "default_ttl",
+        "CACHE_DEFAULT_TIMEOUT", "jitter", "idle", "stale", "key_prefix", "CACHE_KEY_PREFIX",
+        "key_version", "l2_path", "l2_bytes", "l2_sync", "enabled", "threads", "load_queue", "log",
+        "REDIS_DB", "workers", "=", " = ", "=", "\n", "\n", "\r\n", " ", "#", " # ", "\"", "'",
+        "\\", "1M", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
+        "info", "true", "/tmp/x", "\xef\xbb\xbf", "99999999999999999999", "\t"
+    };
+    state = t_seed() + 11;
+    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(200000) / T_COST);
+    for (uint64_t i = 0; i < most && !t_failed(); i++) {
+        uint8_t in[400];
+        size_t n = 0;
+        const bool lines = draw(2) == 0; /* name = value, mostly */
+        for (uint64_t k = draw(lines ? 4 : 16); k > 0 && n < 300; k--) {
+            char part[128];
+            int len = 1;
+            if (lines) {
+                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(22)], words[34 + draw(16)]);
+            } else if (draw(8) == 0) {
+                part[0] = (char)draw(256);
+            } else {
+                len = snprintf(part, sizeof part, "%s", words[draw(sizeof words / sizeof *words)]);
+            }
+            memcpy(in + n, part, (size_t)len);
+            n += (size_t)len;
+        }
+        (void)LLVMFuzzerTestOneInput(in, n);
+    }
+    T_CHECK(most > 0 && fuzz_good > most / 20 && fuzz_set > most / 50);
+    printf("# %" PRIu64 " of %" PRIu64 " texts without an error, %" PRIu64 " with a setting\n",
+           fuzz_good, most, fuzz_set);
+}
+
+T_ONE_THREAD;
+T_MAIN("settings_fuzz", T_CASE(any_text_is_settings_or_changes_nothing))

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    The index finds the rule that a plain search in file order finds. A pattern that the
+ *         linter calls hidden matches nothing that the earlier one does not match. A load of rules
+ *         that gets no memory changes nothing and leaks nothing.
+ * Method: Random files and keys over few letters, so that many match; an own matcher by recursion;
+ *         each allocation of a load fails once. */
+#include "cache/policy.h"
+#include "cache/policy_lint.h"
+#include "tests/support/memory_tier.h"
+#include "tests/support/settings.h"
+#include "tests/support/t.h"
+
+#include <stdio.h>
+
+/* ---- the matcher of the test ---- */
+
+static bool plain(const char *p, size_t pn, const char *k, size_t kn)
+{
+    if (pn == 0) { return kn == 0; }
+    if (p[0] == '{') {
+        const size_t end = (size_t)((const char *)memchr(p, '}', pn) - p) + 1;
+        for (size_t n = 1; n <= kn && k[n - 1] != ':'; n++) {
+            if (plain(p + end, pn - end, k + n, kn - n)) { return true; }
+        }
+        return false;
+    }
+    if (p[0] == '*') {
+        for (size_t n = 0; n <= kn; n++) {
+            if (plain(p + 1, pn - 1, k + n, kn - n)) { return true; }
+        }
+        return false;
+    }
+    return kn > 0 && (p[0] == '?' || p[0] == k[0]) && plain(p + 1, pn - 1, k + 1, kn - 1);
+}
+
+static bool plain_rule(const policy_rule *r, const char *key, size_t len)
+{
+    char low[64];
+    for (size_t i = 0; i < len; i++) {
+        low[i] = key[i] >= 'A' && key[i] <= 'Z' ? (char)(key[i] + 32) : key[i];
+    }
+    return plain(r->pattern.at, r->pattern.len, r->kind >= POLICY_DENY ? low : key, len);
+}
+
+/* Return the rule that a plain search finds for a key of section `s`. */
+static const policy_rule *plain_find(const policy_table *t, const policy_section *s,
+                                     const char *key, size_t len)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < t->rule_count; i++) {
+            const policy_rule *r = &t->rule[i];
+            const policy_section *in = &t->section[r->section];
+            if ((in == s || in == s->all) && r->kind != POLICY_NO_L2 &&
+                (r->kind == POLICY_DENY) == (pass == 0) && plain_rule(r, key, len)) {
+                return r;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* ---- random texts ---- */
+
+static base_rng rng;
+static unsigned below(unsigned n) { return (unsigned)base_rng_below(&rng, n); }
+
+static size_t random_key(char *out)
+{
+    static const char letters[] = "aab:AB";
+    const size_t n = 1 + below(14);
+    for (size_t i = 0; i < n; i++) { out[i] = letters[below(sizeof letters - 1)]; }
+    return n;
+}
+
+static size_t random_pattern(char *out, bool key)
+{
+    size_t n = 0;
+    bool place = false;
+    const unsigned tokens = 1 + below(10);
+    for (unsigned i = 0; i < tokens; i++) {
+        const unsigned what = below(10);
+        if (key && what < 3 && !place) {
+            memcpy(out + n, "{x}", 3);
+            n += 3;
+            place = true;
+            continue;
+        }
+        place = false;
+        out[n++] = !key && what == 0 ? '*' : !key && what == 1 ? '?' : "aab:"[below(4)];
+    }
+    out[n] = '\0';
+    return n;
+}
+
+static size_t random_file(char *out, size_t cap, unsigned rules)
+{
+    static const char *const kind[] = { "key", "key", "key", "key", "glob", "deny", "no_l2" };
+    size_t n = (size_t)snprintf(out, cap, "[*]\n");
+    for (unsigned i = 0; i < rules; i++) {
+        char pattern[64];
+        const unsigned k = below(below(4) == 0 ? 7 : 5);
+        if (below(20) == 0) {
+            n += (size_t)snprintf(out + n, cap - n, "[%s]\n", below(2) != 0 ? "a" : "*");
+        }
+        (void)random_pattern(pattern, k < 4);
+        n += (size_t)snprintf(out + n, cap - n, "%s %s%s\n", kind[k], pattern,
+                              k < 5 ? " ttl=1s" : "");
+    }
+    return n;
+}
+
+static policy_table *table_of(const char *text, size_t len)
+{
+    static const unsigned char secret[32] = { 1 };
+    base_hash_key hash;
+    policy_diag d = { .name = "t" };
+    policy_table *t = NULL;
+    base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
+    T_REQUIRE(policy_parse(text, len, NULL, &d, &t) == CELLAR_OK);
+    policy_index(t, &hash);
+    return t;
+}
+
+static void index_finds_what_a_plain_search_finds(void)
+{
+    static char text[65536];
+    base_rng_seed(&rng, t_seed());
+    unsigned found = 0, denied = 0;
+    for (uint64_t i = 0; i < t_share(400) && !t_failed(); i++) {
+        policy_table *t = table_of(text, random_file(text, sizeof text, 1 + below(60)));
+        const policy_section *s = policy_section_find(t, "a", 1);
+        if (s == NULL) { s = policy_section_find(t, "*", 1); }
+        for (unsigned j = 0; j < 500; j++) {
+            char key[32];
+            bool disk_off, off = false;
+            const size_t len = random_key(key);
+            const policy_rule *want = plain_find(t, s, key, len);
+            const policy_rule *got = policy_find(s, key, len, &disk_off);
+            if (want != NULL && want->kind == POLICY_DENY) {
+                T_CHECK(got != NULL && got->kind == POLICY_DENY); /* of either section */
+            } else {
+                T_CHECK(got == want);
+            }
+            for (uint32_t r = 0; r < t->rule_count; r++) {
+                const policy_section *in = &t->section[t->rule[r].section];
+                off |= t->rule[r].kind == POLICY_NO_L2 && (in == s || in == s->all) &&
+                       plain_rule(&t->rule[r], key, len);
+            }
+            T_CHECK((want != NULL && want->kind == POLICY_DENY) || off == disk_off);
+            found += want != NULL;
+            denied += want != NULL && want->kind == POLICY_DENY;
+        }
+        policy_table_free(t);
+    }
+    T_CHECK(found > 1000 && denied > 100);
+}
+
+static void hidden_rule_matches_nothing_that_the_earlier_one_does_not(void)
+{
+    static char text[65536];
+    base_rng_seed(&rng, t_seed());
+    unsigned covered = 0;
+    for (uint64_t i = 0; i < t_share(100) && !t_failed(); i++) {
+        policy_table *t = table_of(text, random_file(text, sizeof text, 40));
+        static char key[1000][32];
+        static size_t len[1000];
+        for (unsigned j = 0; j < 1000; j++) { len[j] = random_key(key[j]); }
+        for (uint32_t a = 0; a < t->rule_count; a++) {
+            for (uint32_t b = 0; b < t->rule_count; b++) {
+                const policy_rule *earlier = &t->rule[a], *later = &t->rule[b];
+                if (a == b || later->kind >= POLICY_DENY || !policy_covers(t, earlier, later)) {
+                    continue;
+                }
+                covered++;
+                for (unsigned j = 0; j < 1000; j++) {
+                    T_CHECK(!plain_rule(later, key[j], len[j]) ||
+                            plain_rule(earlier, key[j], len[j]));
+                }
+            }
+        }
+        policy_table_free(t);
+    }
+    T_CHECK(covered > 50);
+}
+
+/* ---- a tier ---- */
+
+static cellar_err set(cellar *c, const char *key, uint32_t flags)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = flags;
+    return cellar_set(c, key, strlen(key), "v", 1, &o);
+}
+
+static void no_l2_keeps_entries_off_the_tier(void)
+{
+    static const char text[] = "[*]\nno_l2 *secret*\nkey here:{x} no_l2\nkey tag:{x} tags=a\n";
+    static memory_tier tier;
+    settings s = settings_default();
+    cellar *c = NULL;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    memory_tier_init(&tier);
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    s.config.memory_bytes = 4u << 20;
+    s.config.root = &o;
+    s.host.no_threads = 1;
+    const cellar_config cfg = settings_config(&s);
+    T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(set(c, "other", 0), CELLAR_OK);
+    T_EQ_U64(tier.puts, 1);
+    T_EQ_I64(set(c, "my:Secret:1", 0), CELLAR_OK);
+    T_EQ_I64(set(c, "here:1", 0), CELLAR_OK);
+    T_EQ_U64(tier.puts, 1);
+    T_EQ_I64(set(c, "tag:1", 0), CELLAR_OK);
+    T_EQ_U64(tier.puts, 2);
+    char buf[8];
+    size_t len;
+    T_EQ_I64(cellar_get(c, "my:Secret:1", 11, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+/* ---- memory ---- */
+
+static int64_t ttl_of(cellar *c, const char *key)
+{
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, key, strlen(key), 0, &info), CELLAR_OK);
+    return info.ttl_left_ms;
+}
+
+static void load_without_memory_keeps_the_rules(void)
+{
+    static const char old[] = "[*]\nkey a ttl=1h\n";
+    settings s = settings_default();
+    cellar *c = NULL;
+    s.config.memory_bytes = 2u << 20;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, old, sizeof old - 1, NULL, NULL), CELLAR_OK);
+    T_CHECK(ttl_of(c, "a") > 3599000);
+    const uint64_t charged = base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]);
+    unsigned failed = 0;
+    cellar_err err = CELLAR_E_NOMEM;
+    for (uint64_t nth = 1; err != CELLAR_OK && nth < 100; nth++) {
+        const uint64_t live = base_live_blocks(); /* each try: sets take memory, too */
+        (void)base_fault_alloc_arm(nth, false);
+        err = cellar_policy_reload(c, "tests/data/s4.policy", NULL, NULL);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        failed++;
+        T_CHECK(err == CELLAR_E_NOMEM);
+        T_EQ_U64(base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]), charged);
+        T_EQ_U64(base_live_blocks(), live);
+        T_CHECK(ttl_of(c, "a") > 3599000);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_CHECK(failed > 2);
+    T_CHECK(base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]) > charged);
+    T_EQ_I64(cellar_policy_set(c, old, sizeof old - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, NULL, 0, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void table_beyond_the_budget_is_refused(void)
+{
+    static char text[200000];
+    settings s = settings_default();
+    cellar *c = NULL;
+    s.config.memory_bytes = CELLAR_MEMORY_MIN;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    size_t n = (size_t)snprintf(text, sizeof text, "[*]\n");
+    for (unsigned i = 0; i < 4096; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "key k%u:{x} ttl=1s\n", i);
+    }
+    const cellar_err err = cellar_policy_set(c, text, n, NULL, NULL);
+    T_CHECK(err == CELLAR_E_SPACE);
+    T_EQ_I64(ttl_of(c, "k1:x"), CELLAR_TTL_NONE);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
+       T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
+       T_CASE(no_l2_keeps_entries_off_the_tier),
+       T_CASE(load_without_memory_keeps_the_rules), T_CASE(table_beyond_the_budget_is_refused))

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    The table of hot keys names the keys with most gets; a count never exceeds the gets of its
+ *         key; counts are halved with time.
+ * Method: Gets of 10^6 keys drawn with Zipf's law (s = 0.99); the exact counts are the oracle. A
+ *         clock of the test. */
+#include "tests/support/t.h"
+
+#include <math.h>
+
+#include "base/num.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "stats/hot.h"
+
+#define KEYS 1000000u
+#define SAMPLES 60000u
+#define TOP 20u
+
+static base_account account;
+static base_rng rng;
+static uint32_t exact[KEYS];
+static double sums[KEYS];
+
+static stats_hot *begin(uint64_t budget)
+{
+    base_account_init(&account, budget, NULL);
+    base_rng_seed(&rng, t_seed());
+    stats_hot *h = stats_hot_create(&account, 0);
+    T_CHECK(h != NULL);
+    return h;
+}
+
+static void end(stats_hot *h)
+{
+    stats_hot_destroy(h, &account);
+    T_EQ_U64(base_load_rlx(&account.used), 0);
+}
+
+static void note(stats_hot *h, uint32_t key, int64_t now_ms)
+{
+    stats_hot_note(h, base_mix64(key + 1), 7, &key, sizeof key, now_ms, &rng);
+}
+
+static uint32_t key_of(const stats_hot_key *k)
+{
+    uint32_t key;
+    memcpy(&key, k->key, sizeof key);
+    return key;
+}
+
+static uint32_t draw(void)
+{
+    const double x = (double)base_rng_below(&rng, (uint64_t)1 << 53) / 9007199254740992.0 *
+                     sums[KEYS - 1];
+    uint32_t low = 0, high = KEYS - 1;
+    while (low < high) {
+        const uint32_t mid = low + (high - low) / 2;
+        if (sums[mid] < x) { low = mid + 1; } else { high = mid; }
+    }
+    return low;
+}
+
+static void zipf_begin(void)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        sum += pow(i + 1.0, -0.99);
+        sums[i] = sum;
+        exact[i] = 0;
+    }
+}
+
+static int falling(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x < y) - (x > y);
+}
+
+static void top_keys_of_zipf_are_found(void)
+{
+    stats_hot *h = begin(64u << 20);
+    stats_hot_key top[TOP];
+    double samples, window_ms;
+    unsigned found = 0;
+    zipf_begin();
+    T_CHECK(base_load_rlx(&account.used) <= 66u << 10);
+    for (uint32_t i = 0; i < SAMPLES; i++) {
+        const uint32_t key = draw();
+        exact[key]++;
+        note(h, key, i / 4); /* 15 s: nothing is halved */
+    }
+    const size_t n = stats_hot_top(h, UINT32_MAX, top, TOP, SAMPLES / 4, &samples, &window_ms);
+    T_EQ_U64(n, TOP);
+    T_CHECK(samples == SAMPLES);
+    uint32_t most[1000]; /* a key beyond them is not among the first 20 */
+    memcpy(most, exact, sizeof most);
+    qsort(most, 1000, sizeof most[0], falling);
+    for (size_t i = 0; i < n; i++) {
+        T_CHECK(top[i].count <= exact[key_of(&top[i])]);
+        T_CHECK(i == 0 || top[i - 1].count >= top[i].count);
+        found += exact[key_of(&top[i])] >= most[TOP - 1];
+    }
+    T_CHECK(found >= TOP - 1); /* recall 0.95 */
+    end(h);
+}
+
+static void counts_are_halved_every_30_seconds(void)
+{
+    stats_hot *h = begin(64u << 20);
+    stats_hot_key top[2];
+    double samples, window_ms;
+    for (unsigned i = 0; i < 800; i++) { note(h, 1, 0); }
+    T_EQ_U64(stats_hot_top(h, 7, top, 2, 29999, &samples, &window_ms), 1);
+    T_EQ_U64(top[0].count, 800);
+    T_CHECK(window_ms == 29999);
+    T_EQ_U64(stats_hot_top(h, 7, top, 2, 60000, &samples, &window_ms), 1);
+    T_EQ_U64(top[0].count, 200);
+    T_CHECK(samples == 200);
+    T_EQ_U64(stats_hot_top(h, 7, top, 2, 3000000, &samples, &window_ms), 0);
+    end(h);
+}
+
+static void owners_do_not_mix(void)
+{
+    stats_hot *h = begin(64u << 20);
+    stats_hot_key top[4];
+    double samples, window_ms;
+    stats_hot_note(h, 5, 1, "a", 1, 0, &rng);
+    stats_hot_note(h, 5, 2, "a", 1, 0, &rng);
+    T_EQ_U64(stats_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
+    T_EQ_U64(stats_hot_top(h, UINT32_MAX, top, 4, 0, &samples, &window_ms), 2);
+    T_EQ_U64(stats_hot_top(h, 3, top, 4, 0, &samples, &window_ms), 0);
+    T_EQ_U64(stats_hot_top(h, UINT32_MAX, top, 0, 0, &samples, &window_ms), 0);
+    end(h);
+}
+
+static void long_key_keeps_its_first_bytes(void)
+{
+    stats_hot *h = begin(1u << 20);
+    stats_hot_key top[1];
+    double samples, window_ms;
+    char key[500];
+    memset(key, 'x', sizeof key);
+    stats_hot_note(h, 9, 1, key, sizeof key, 0, &rng);
+    T_EQ_U64(stats_hot_top(h, 1, top, 1, 0, &samples, &window_ms), 1);
+    T_EQ_U64(top[0].key_len, sizeof key);
+    T_EQ_MEM(top[0].key, key, STATS_HOT_KEY_BYTES);
+    end(h);
+}
+
+T_MAIN("stats_hot", T_CASE(top_keys_of_zipf_are_found), T_CASE(counts_are_halved_every_30_seconds),
+       T_CASE(owners_do_not_mix), T_CASE(long_key_keeps_its_first_bytes))
