@@ -276,8 +276,8 @@ CELLAR_PRIVATE bool l2_foot_ok(const l2_form *f, const unsigned char page[L2_PAG
 
 BASE_SIZE_BEGIN
 
-/* The order in which l2_heal tries the bytes: most of a page is zero, so a wrong bit is most often
- * alone in its byte, and least often the cleared only bit of a byte. */
+/* Return the pass in which l2_heal tries a byte. Most bytes of a page are zero: most often the
+ * wrong bit is alone in its byte; least often it was the only bit of its byte. */
 static uint32_t l2_heal_turn(unsigned char byte)
 {
     if (byte == 0) { return 2; }

@@ -207,63 +207,82 @@ static void a_check_damaged_to_0_restores_no_old_value(void)
     end("zeros");
 }
 
+typedef struct staged { /* a tombstone in the open slot */
+    uint32_t off;   /* of the record in the slot */
+    uint32_t bytes; /* of the record */
+    uint32_t line;  /* offset of its footer line in the slot */
+    uint32_t count; /* tombstones before it */
+} staged;
+
+static void each_staged_tombstone(void (*damage)(const staged *at))
+{
+    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
+    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
+    staged at = { .off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule),
+                  .line = limit + L2_FOOT_HEAD };
+    l2_rec r;
+    for (; l2_rec_marked(&form, slot + at.off, open_seq, at.off, limit, &r);
+         at.off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen)) {
+        at.bytes = r.bytes;
+        if (r.kind == L2_KIND_TOMB) {
+            damage(&at);
+            at.count++;
+        }
+        at.line += L2_ENTRY_BYTES;
+    }
+    T_CHECK(at.count > 5);
+}
+
+/* Clone the store. Return the open slot of the clone. */
+static unsigned char *clone_slot(void)
+{
+    l2_dev_clone(&dev, &hurt, NULL);
+    return l2_dev_find(&hurt, "stage.buf")->live + open_at;
+}
+
 /* Flip a bit of a staged tombstone and a bit of its footer line. The line says which class the
  * record hides, and no check covers the line of an open slot. Whether the store drops everything
  * before that position or finds the class, no deleted value comes back. */
+static void flip_two_bits(const staged *at)
+{
+    for (uint32_t bit = 0; bit < at->bytes * 8 && !t_failed(); bit += 3) {
+        const uint32_t other = bit * 5 % 48; /* of the class */
+        unsigned char *slot = clone_slot();
+        slot[at->off + bit / 8] ^= (unsigned char)(1u << (bit % 8));
+        slot[at->line + other / 8] ^= (unsigned char)(1u << (other % 8));
+        const l2_dev_file *snap = l2_dev_find(&hurt, "index.snap");
+        if (snap != NULL && snap->size > 0) { snap->live[snap->size / 2] ^= 1; }
+        (void)open_hurt();
+        if (t_failed()) { printf("# line at %u, bit %u, bit %u of it\n", at->line, bit, other); }
+    }
+}
+
 static void a_tombstone_hurt_with_its_line(bool closed)
 {
     begin(closed);
-    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
-    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
-    uint32_t line = 0, tombs = 0;
-    l2_rec r;
-    for (uint32_t off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule);
-         l2_rec_marked(&form, slot + off, open_seq, off, limit, &r);
-         off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen), line++) {
-        if (r.kind != L2_KIND_TOMB) { continue; }
-        tombs++;
-        const size_t lies = open_at + limit + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES;
-        for (uint32_t bit = 0; bit < r.bytes * 8 && !t_failed(); bit += 3) {
-            const uint32_t other = bit * 5 % 48; /* of the class */
-            l2_dev_clone(&dev, &hurt, NULL);
-            unsigned char *live = l2_dev_find(&hurt, "stage.buf")->live;
-            live[open_at + off + bit / 8] ^= (unsigned char)(1u << (bit % 8));
-            live[lies + other / 8] ^= (unsigned char)(1u << (other % 8));
-            const l2_dev_file *snap = l2_dev_find(&hurt, "index.snap");
-            if (snap != NULL && snap->size > 0) { snap->live[snap->size / 2] ^= 1; }
-            (void)open_hurt();
-            if (t_failed()) { printf("# line %u, bit %u, bit %u of it\n", line, bit, other); }
-        }
-    }
-    T_CHECK(tombs > 5);
+    each_staged_tombstone(flip_two_bits);
     T_EQ_U64(refused, 0);
     end(closed ? "tombstone and line, closed" : "tombstone and line, killed");
 }
 
-/* Damage many bits of a staged tombstone and of its line: a hole. The first open fails at its n-th call and
- * may have sealed the slot by then. */
+/* Damage many bits of a staged tombstone and of its line: a hole. The first open fails at its n-th
+ * call and may have sealed the slot by then. */
+static void interrupt_opens_of_a_hole(const staged *at)
+{
+    for (uint64_t nth = 1; at->count % 4 == 0 && nth < 60 && !t_failed(); nth++) {
+        unsigned char *slot = clone_slot();
+        memset(slot + at->off + L2_RECORD_HEAD, 0x55, at->bytes - L2_RECORD_HEAD);
+        memset(slot + at->line, 0x11, 6);
+        open_hurt_fails(nth);
+        (void)open_hurt();
+        if (t_failed()) { printf("# line at %u, call %" PRIu64 " fails\n", at->line, nth); }
+    }
+}
+
 static void a_hole_found_by_an_interrupted_open_restores_no_old_value(void)
 {
     begin(false);
-    const unsigned char *slot = l2_dev_find(&dev, "stage.buf")->live + open_at;
-    const uint32_t limit = form.seg_bytes - 2 * L2_PAGE;
-    uint32_t line = 0, tombs = 0;
-    l2_rec r;
-    for (uint32_t off = (uint32_t)base_round_up(L2_HEAD_BYTES, form.granule);
-         l2_rec_marked(&form, slot + off, open_seq, off, limit, &r);
-         off += l2_rec_room(&form, (size_t)r.ext * 8, r.klen, r.vlen), line++) {
-        if (r.kind != L2_KIND_TOMB || tombs++ % 4 != 0) { continue; }
-        for (uint64_t nth = 1; nth < 60 && !t_failed(); nth++) {
-            l2_dev_clone(&dev, &hurt, NULL);
-            unsigned char *live = l2_dev_find(&hurt, "stage.buf")->live + open_at;
-            memset(live + off + L2_RECORD_HEAD, 0x55, r.bytes - L2_RECORD_HEAD);
-            memset(live + limit + L2_FOOT_HEAD + (size_t)line * L2_ENTRY_BYTES, 0x11, 6);
-            open_hurt_fails(nth);
-            (void)open_hurt();
-            if (t_failed()) { printf("# line %u, call %" PRIu64 " fails\n", line, nth); }
-        }
-    }
-    T_CHECK(tombs > 5);
+    each_staged_tombstone(interrupt_opens_of_a_hole);
     end("hole, interrupted");
 }
 
