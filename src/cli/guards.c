@@ -126,7 +126,7 @@ static bool guards_flood(guards_source *s, guards_result *r)
     const uint64_t before = atomic_load(&s->calls);
     for (; r->flood < GUARDS_FLOOD && fine; r->flood++) {
         cellar_result out = cellar_result_default();
-        const int n = snprintf(key, sizeof key, "nobody:%u", (unsigned)r->flood);
+        const int n = snprintf(key, sizeof key, "absent:%u", (unsigned)r->flood);
         fine = cellar_get_or_load(s->c, key, (size_t)n, NULL, guards_none, s, &out) ==
                CELLAR_ABSENT;
         cellar_result_free(&out);

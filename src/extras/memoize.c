@@ -166,7 +166,7 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
     if (!memo_take(&r, 2, &len) || len == 0 || len > CELLAR_MEMO_NAME_MAX || len > r.left) {
         return CELLAR_E_FOREIGN;
     }
-    const cellar_bytes who = { r.at, (size_t)len };
+    const cellar_bytes function = { r.at, (size_t)len };
     r.at += len;
     r.left -= (size_t)len;
     if (!memo_take(&r, 4, &ver) || !memo_take(&r, 1, &count) ||
@@ -179,7 +179,7 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
         if (i < arg_cap) { args[i] = a; }
     }
     if (r.left != 0) { return CELLAR_E_FOREIGN; }
-    if (name != NULL) { *name = who; }
+    if (name != NULL) { *name = function; }
     if (version != NULL) { *version = (uint32_t)ver; } /* 4 bytes were read */
     if (arg_count != NULL) { *arg_count = (size_t)count; }
     return count <= arg_cap ? CELLAR_OK : CELLAR_E_BUFFER;

@@ -49,7 +49,7 @@ CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where)
         list->count--;
     }
     b->where = (uint16_t)where;
-    b->who = (uint16_t)base_thread_self()->index;
+    b->thread = (uint16_t)base_thread_self()->index;
     list = l1_bigs_of(c, where);
     if (list != NULL) {
         b->link = where == L1_RETIRED ? &list->first : list->last;

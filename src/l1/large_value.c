@@ -98,7 +98,7 @@ CELLAR_PRIVATE void l1_bigs_child(l1 *c)
     const uint32_t own = base_thread_self()->index;
     for (l1_big *b = c->hand.first, *next; b != NULL; b = next) {
         next = b->next;
-        if (b->who == own) { continue; }
+        if (b->thread == own) { continue; }
         l1_mend_key(c, b->hash);
         l1_big_to(c, b, L1_RETIRED);
     }

@@ -70,16 +70,16 @@ static void l1_image_tags(l1 *c, const l1_slot *slot, const l1_edit *e, l1_put_s
                           uint64_t fps[L1_TAG_MAX])
 {
     const l1_rec *r = &slot->rec;
-    const l1_renewal *anew = e->renew != NULL && e->renew->times ? e->renew : NULL;
+    const l1_renewal *fresh = e->renew != NULL && e->renew->times ? e->renew : NULL;
     spec->tag_count = r->tag_count;
     spec->tag_fps = fps;
-    if (anew != NULL && anew->tag_count != 0) {
-        spec->tag_count = anew->tag_count;
-        spec->tag_fps = anew->tag_fps;
-        spec->tag_born = anew->tag_born;
+    if (fresh != NULL && fresh->tag_count != 0) {
+        spec->tag_count = fresh->tag_count;
+        spec->tag_fps = fresh->tag_fps;
+        spec->tag_born = fresh->tag_born;
     } else if (r->tag_count != 0) {
         const uint64_t born = l1_tags_load(c, slot->pos, r, fps);
-        spec->tag_born = anew != NULL ? BASE_MAX(born, anew->tag_born) : born;
+        spec->tag_born = fresh != NULL ? BASE_MAX(born, fresh->tag_born) : born;
     }
 }
 
@@ -114,9 +114,9 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     im->block = l1_block_of(c, slot->pos, r);
     im->value = p + r->value_off;
     im->version = info.version;
-    const bool anew = e->renew != NULL && e->renew->times;
-    if (info.born_exact && !anew) { im->born_ms = (uint64_t)info.born_ms; }
-    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !anew) {
+    const bool fresh = e->renew != NULL && e->renew->times;
+    if (info.born_exact && !fresh) { im->born_ms = (uint64_t)info.born_ms; }
+    if ((r->mask & L1_X_IDLE) != 0 && !e->set_times && !fresh) {
         im->last_use_ms = l1_get_u64(c, slot->pos, r, L1_X_IDLE, 4);
     }
     return true;

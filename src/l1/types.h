@@ -228,7 +228,7 @@ typedef struct l1_big {
     struct l1_big *next, **link; /* its list, and the pointer to it there; L1_BIG */
     uint64_t hash;               /* of its key; set when made */
     uint32_t bytes;              /* whole units, header included */
-    uint16_t where, who; /* L1_BIG; IN_HAND, SWEPT: index of the thread (base_thread_self) */
+    uint16_t where, thread; /* L1_BIG; IN_HAND, SWEPT: base_thread_self()->index */
 } l1_big;
 typedef struct l1_bigs {
     l1_big *first, **last; /* *last == NULL */

@@ -120,11 +120,11 @@ static void files_keep_to_their_size(void)
 static void all_end_under_load(void)
 {
     pthread_t t[4];
-    static const uint32_t who[2] = { 1, 2 };
+    static const uint32_t ids[2] = { 1, 2 };
     T_REQUIRE(pthread_create(&t[0], NULL, worker, NULL) == 0);
     T_REQUIRE(pthread_create(&t[1], NULL, writer, NULL) == 0);
-    T_REQUIRE(pthread_create(&t[2], NULL, reader, (void *)(uintptr_t)&who[0]) == 0);
-    T_REQUIRE(pthread_create(&t[3], NULL, reader, (void *)(uintptr_t)&who[1]) == 0);
+    T_REQUIRE(pthread_create(&t[2], NULL, reader, (void *)(uintptr_t)&ids[0]) == 0);
+    T_REQUIRE(pthread_create(&t[3], NULL, reader, (void *)(uintptr_t)&ids[1]) == 0);
     while (atomic_load(&hits) < 1000 && !t_failed()) { usleep(100); }
     atomic_store(&now_ms, ENDS);
     T_EQ_I64(pthread_join(t[1], NULL), 0);
