@@ -149,6 +149,7 @@ CELLAR_PRIVATE bool l1_retired_turn(l1 *c, uint64_t end_ns)
 
 CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want)
 {
+    if (BASE_UNLIKELY(l1_is_above_limit(c))) { return NULL; }
     l1_sweep w = l1_sweep_for(c, BASE_MAX(want, l1_retired_share(c)));
     w.keep = true;
     w.want = want;

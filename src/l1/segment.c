@@ -178,6 +178,7 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit)
 
 static uint32_t l1_seg_find(l1 *c)
 {
+    if (BASE_UNLIKELY(l1_is_above_limit(c))) { return L1_NONE; }
     /* Check 4 per call: faster than segments become parked. With a listener each emptied segment is
      * parked at first, because its last victims still wait for their hand-over. Parked segments are
      * missing from the free ones; sets would evict until the cache is empty. */
@@ -209,6 +210,7 @@ static void l1_empty_push(l1 *c, l1_stripe *s, uint32_t seg)
 static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
+    if (BASE_UNLIKELY(l1_is_above_limit(c))) { (void)l1_give_back(c, 0, 0); }
     sync_take(L1_SEG, &c->seg_lock);
     uint32_t seg = l1_seg_find(c);
     if (seg != L1_NONE) {

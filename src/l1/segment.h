@@ -15,6 +15,13 @@ BASE_INLINE uint64_t l1_lack(const l1 *c, uint64_t bytes)
     return want > limit ? want - limit : 0;
 }
 
+/* Return whether pins keep a lowered budget from holding. Until it holds, no set takes memory that
+ * is charged already. */
+BASE_INLINE bool l1_is_above_limit(const l1 *c)
+{
+    return l1_lack(c, 0) != 0 && base_load_rlx(&c->resizing) == 0;
+}
+
 /* Return the bytes that segments and blocks may take, within the budget. */
 BASE_INLINE uint64_t l1_log_limit(const l1 *c)
 {
