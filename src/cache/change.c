@@ -710,7 +710,7 @@ CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *va
 {
     cache_frame f;
     cache_frame_push(&f, c, true, false);
-    const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms);
+    const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms) == L1_OVER_DONE;
     if (BASE_LIKELY(f.raised == 0 && !f.turn.listed)) {
         cache_frame_pop(&f);
     } else {

@@ -41,32 +41,30 @@ BASE_ALWAYS_INLINE void cache_set_counted(cellar *c, const base_thread_record *s
     stats_add_mine(c->stats, c->stats_tag, self, STATS_SET, 1);
 }
 
-/* Set the most common case: only a time to live, over an entry of the same size, without observers;
- * `observed`: with a tier only. Return false in doubt, with nothing done: the caller starts
- * over. */
-BASE_ALWAYS_INLINE bool cache_set_over(cellar *c, const base_thread_record *self, const l1_key *k,
-                                       const void *value, size_t value_len, const bool observed)
+BASE_ALWAYS_INLINE void cache_set_replaced(cellar *c, const base_thread_record *self,
+                                           const l1_key *k)
+{
+    cache_set_counted(c, self, k);
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
+}
+
+/* Set the most common cases without observers: only a time to live, over an entry of the same size
+ * or for a new key. tagged: the result of l1_tagged. Return false in doubt, with nothing done: the
+ * caller starts over. */
+BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *self, const l1_key *k,
+                                        const void *value, size_t value_len, bool tagged)
 {
     int64_t deadline;
     if (!cache_set_plain(c, &deadline)) { return false; }
-    if (!(observed ? cache_change_over(c, k, value, value_len, deadline)
-                   : l1_set_hit(c->l1, k, value, value_len, deadline))) {
-        return false;
+    if (tagged) {
+        const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
+        if (BASE_LIKELY(done == L1_OVER_DONE)) {
+            cache_set_replaced(c, self, k);
+            return true;
+        }
+        if (done != L1_OVER_ABSENT) { return false; }
     }
-    cache_set_counted(c, self, k);
-    stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
-    return true;
-}
-
-/* Set the second most common case: the same for a new key. */
-BASE_ALWAYS_INLINE bool cache_set_new(cellar *c, const base_thread_record *self, const l1_key *k,
-                                      const void *value, size_t value_len)
-{
-    int64_t deadline;
-    if (BASE_UNLIKELY(cache_is_observed(c->store)) || !cache_set_plain(c, &deadline) ||
-        !l1_set_new(c->l1, k, value, value_len, deadline)) {
-        return false;
-    }
+    if (!l1_set_new(c->l1, k, value, value_len, deadline)) { return false; }
     cache_set_counted(c, self, k);
     if (BASE_UNLIKELY(self->mine_tag != c->stats_tag || /* `mine` is of another namespace */
                       !stats_entry_add(self->mine, k->generation, STATS_ENTRY_IN))) {
@@ -81,8 +79,13 @@ BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_thread_recor
 {
     const cache_store *s = c->store;
     const uint32_t tiers = base_load_rlx(&s->observers_tier_only);
-    return base_load_rlx(&s->observers) <= tiers &&
-           cache_set_over(c, self, k, value, value_len, true);
+    int64_t deadline;
+    if (base_load_rlx(&s->observers) > tiers || !cache_set_plain(c, &deadline) ||
+        !cache_change_over(c, k, value, value_len, deadline)) {
+        return false;
+    }
+    cache_set_replaced(c, self, k);
+    return true;
 }
 
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
@@ -99,10 +102,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     cache_key(c, &k, key, key_len);
     const bool tagged = l1_tagged(c->l1, &k);
     if (o == NULL && BASE_LIKELY(!sampled) &&
-        (!tagged ? cache_set_new(c, self, &k, value, value_len)
-         : BASE_LIKELY(!cache_is_observed(c->store))
-             ? cache_set_over(c, self, &k, value, value_len, false)
-             : cache_set_over_tier(c, self, &k, value, value_len))) {
+        (BASE_LIKELY(!cache_is_observed(c->store))
+             ? cache_set_short(c, self, &k, value, value_len, tagged)
+             : tagged && cache_set_over_tier(c, self, &k, value, value_len))) {
         return CELLAR_OK;
     }
     cache_plan plan;

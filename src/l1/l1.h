@@ -160,12 +160,19 @@ CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *ke
 
 /* Return whether an entry of this key may exist. False: none existed at the look. A hint. */
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
+/* Result of a short path: only DONE stored the value. VETOED: the commit hook refused. */
+typedef enum l1_over_done {
+    L1_OVER_NOT,
+    L1_OVER_DONE,
+    L1_OVER_VETOED,
+    L1_OVER_ABSENT
+} l1_over_done;
 /* Overwrite in place a plain entry of the same padded size, as l1_put with L1_CHANGE_SET. Any key
- * length. False: nothing is stored; call l1_put. */
-CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t value_len,
-                               int64_t deadline_ms);
-/* Store a plain entry of an absent key, after l1_tagged returned false. False: nothing is stored;
- * call l1_put. */
+ * length. ABSENT: call l1_set_new. NOT, VETOED: call l1_put. */
+CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value,
+                                       size_t value_len, int64_t deadline_ms);
+/* Store a plain entry of an absent key, after l1_tagged returned false or l1_set_hit ABSENT. False:
+ * nothing is stored; call l1_put. */
 CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,
                                int64_t deadline_ms);
 

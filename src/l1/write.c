@@ -408,85 +408,103 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
 
 BASE_SIZE_END
 
-typedef enum l1_over_done { L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED } l1_over_done;
+typedef struct l1_over { /* a plain record that replaces one of its key */
+    const l1_key *k;
+    const void *value;
+    uint32_t vlen, own, head, size, want; /* own: it has a generation; want: word 0 without vlen */
+    int64_t deadline_ms;
+    l1_change change;
+    uint64_t *stamp;
+} l1_over;
+
+/* Write the record over slot i, in its bucket's lock. ABSENT: the slot has another key or form. */
+BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket *b, unsigned i)
+{
+    const l1_key *k = o->k;
+    const uint32_t pad = (1u << c->gshift) - 1;
+    const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+    unsigned char *const at = l1_at(c, pos);
+    /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd version. */
+    const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
+    if ((w0 & ~(L1_VLEN_LIMIT << 8)) != o->want ||
+        !base_seq_equal(at + o->head, k->bytes, k->len) ||
+        (o->own != 0 && base_seq_u32(at + 8) != k->generation)) {
+        return L1_OVER_ABSENT;
+    }
+    const uint32_t old = base_seq_u32(at + 4);
+    const uint32_t due = l1_encode_due(c, pos, o->deadline_ms, 0);
+    if (((o->head + k->len + L1_W0_VLEN(w0) + pad) & ~pad) != o->size || due == L1_DUE_EXT ||
+        L1_W0_VLEN(w0) > L1_SMALL_COPY || old == L1_DUE_EXT) {
+        return L1_OVER_NOT;
+    }
+    if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
+                        &c->seg_base_ms[l1_seg_of(c, pos)]) + old - 1))) {
+        return L1_OVER_NOT;
+    }
+    *o->stamp = 0;
+    if (c->hooks.commit != NULL && !c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes,
+                                                    k->len, o->change, o->stamp)) {
+        return L1_OVER_VETOED;
+    }
+    base_seq_store_u32(at, o->want | (o->vlen << 8));
+    if (due != old) { base_seq_store_u32(at + 4, due); }
+    if (o->vlen != 0) { base_seq_store(at + o->head + k->len, o->value, o->vlen); }
+    l1_due_note(c, pos, o->deadline_ms);
+    l1_freq_hit(b, i);
+    return L1_OVER_DONE;
+}
 
 /* Write a plain record over one of the same key and padded size: the most common set. Needs no
- * listener and a free bucket. NOT: any doubt; the caller starts over. */
+ * listener and a free bucket. ABSENT: no plain record has the key; another one may have it. NOT:
+ * any doubt; the caller starts over. */
 static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *value,
                                               uint32_t vlen, int64_t deadline_ms,
                                               l1_change change, uint64_t *stamp)
 {
     const uint64_t hash = k->hash;
-    const uint32_t klen = k->len, generation = k->generation;
+    const uint16_t tag = l1_tag_of(hash);
     l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
-    l1_bucket *const b = l1_bucket_at(s, number);
+    l1_bucket *b = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
-    uint32_t m = l1_match(b, l1_tag_of(hash));   /* valid if the lock is taken from `ver` */
-    if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || m == 0 || c->forked)) { return L1_OVER_NOT; }
+    uint32_t m = l1_match(b, tag);               /* valid if the lock is taken from `ver` */
+    if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || c->forked)) { return L1_OVER_NOT; }
     if (deadline_ms != BASE_NEVER_MS && BASE_UNLIKELY(l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
     }
-    /* Prefetch while the lock is taken. A hint: the record may belong to another key. */
-    const unsigned char *ahead = l1_at(c, l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)])));
-    BASE_PREFETCH_W(ahead);
-    BASE_PREFETCH_W(ahead + BASE_LINE);
-    BASE_PREFETCH_W(ahead + klen + vlen);
+    if (BASE_LIKELY(m != 0)) {
+        /* Prefetch while the lock is taken. A hint: the record may belong to another key. */
+        const unsigned char *ahead = l1_at(c, l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)])));
+        BASE_PREFETCH_W(ahead);
+        BASE_PREFETCH_W(ahead + BASE_LINE);
+        BASE_PREFETCH_W(ahead + k->len + vlen);
+    }
     l1_hold h;
     if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h))) { return L1_OVER_NOT; }
-    const uint32_t own = generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
-    const uint32_t size = (head + klen + vlen + pad) & ~pad;
-    const uint32_t want = klen | L1_W0_ALWAYS | own * L1_W0_GENERATION;
-    l1_over_done done = L1_OVER_NOT;
+    const uint32_t own = k->generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
+    const l1_over o = { k, value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
+                        k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms, change,
+                        stamp };
     /* A listener may exist since the first look. A later listener sees later changes only. */
-    if (BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0)) { m = 0; }
-    for (; m != 0; m &= m - 1) {
-        const unsigned i = (unsigned)__builtin_ctz(m);
-        const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-        unsigned char *const at = l1_at(c, pos);
-        /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd
-         * version. */
-        const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
-        if ((w0 & ~(L1_VLEN_LIMIT << 8)) != want ||
-            !base_seq_equal(at + head, k->bytes, klen) ||
-            (own != 0 && base_seq_u32(at + 8) != generation)) {
-            continue;
+    l1_over_done done =
+        BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0) ? L1_OVER_NOT : L1_OVER_ABSENT;
+    while (done == L1_OVER_ABSENT) {
+        for (; m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
+            done = l1_over_slot(c, &o, b, (unsigned)__builtin_ctz(m));
         }
-        const uint32_t old = base_seq_u32(at + 4);
-        const uint32_t due = l1_encode_due(c, pos, deadline_ms, 0);
-        if (((head + klen + L1_W0_VLEN(w0) + pad) & ~pad) != size || due == L1_DUE_EXT ||
-            L1_W0_VLEN(w0) > L1_SMALL_COPY || old == L1_DUE_EXT) {
-            break;
-        }
-        if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
-                            &c->seg_base_ms[l1_seg_of(c, pos)]) + old - 1))) {
-            break;
-        }
-        *stamp = 0;
-        if (c->hooks.commit != NULL &&
-            !c->hooks.commit(c->hooks.ctx, hash, generation, k->bytes, klen, change, stamp)) {
-            done = L1_OVER_VETOED;
-            break;
-        }
-        base_seq_store_u32(at, want | (vlen << 8));
-        if (due != old) { base_seq_store_u32(at + 4, due); }
-        if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
-        l1_due_note(c, pos, deadline_ms);
-        l1_freq_hit(b, i);
-        done = L1_OVER_DONE;
-        break;
+        if (done != L1_OVER_ABSENT || (b = l1_chain_next(s, number, b)) == NULL) { break; }
+        m = l1_match(b, tag);
     }
     l1_unlock(c, &h);
     return done;
 }
 
-CELLAR_PRIVATE bool l1_set_hit(l1 *c, const l1_key *k, const void *value, size_t value_len,
-                               int64_t deadline_ms)
+CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value,
+                                       size_t value_len, int64_t deadline_ms)
 {
     uint64_t stamp;
-    if (value_len > c->over_max || k->len >= L1_KLEN_LONG) { return false; }
-    return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, L1_CHANGE_SET, &stamp) ==
-           L1_OVER_DONE;
+    if (value_len > c->over_max || k->len >= L1_KLEN_LONG) { return L1_OVER_NOT; }
+    return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, L1_CHANGE_SET, &stamp);
 }
 
 /* Link a written plain record of an absent key, under the stripe lock. */
@@ -646,11 +664,15 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     if (p->flags == 0 && p->value_len <= c->over_max && base_load_rlx(&c->want_left) == 0 &&
         l1_is_plain(c, k, p)) {
         const uint32_t vlen = (uint32_t)p->value_len;
-        const l1_over_done done =
-            tagged ? l1_put_over(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp)
-                   : l1_put_new(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp);
+        l1_over_done done = L1_OVER_ABSENT;
+        if (tagged) {
+            done = l1_put_over(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp);
+            p->replaced = done == L1_OVER_DONE;
+        }
+        if (done == L1_OVER_ABSENT) {
+            done = l1_put_new(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp);
+        }
         if (done == L1_OVER_VETOED) { return CELLAR_CONFLICT; }
-        p->replaced = tagged && done == L1_OVER_DONE;
         if (done == L1_OVER_DONE) { return CELLAR_OK; }
     }
     return l1_put_any(c, k, p, tagged);
