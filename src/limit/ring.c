@@ -5,8 +5,9 @@
  * PICTURE    cells   | 7 | 3 | 3 | 5 |     written = 9, used = 4: cell 8 % 4 is the newest; cells
  *                      ^newest              get older downwards and around
  * DECISION   Cost c passes if at most N - c of the stamps in use are younger than W. One cell
- *            answers that: the stamp with N - c younger ones. A new stamp is max(now, newest), so
- *            stamps never decrease.
+ *            answers that: the stamp with N - c younger ones. `now` is max(reading, newest) for
+ *            decision and new stamp: a clock that goes back frees no unit, and stamps never
+ *            decrease. A reading before the start of the limiter counts as the start.
  * CHARGES    A charge without a decision may exceed the ring: `used` then counts on, and refunds
  *            first reduce that excess. The refund of a charge makes no room that was not there
  *            before. The stamps alone give the wait: displaced units are older than all stamps.
