@@ -450,6 +450,7 @@ CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave)
 CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 {
     bool in_time = true;
+    if (BASE_UNLIKELY(l1_is_above_limit(c))) { (void)l1_give_back(c, 0, 0); }
     sync_take(L1_SEG, &c->seg_lock);
     (void)l1_unpark_held(c, 64);
     uint32_t idle = base_load_rlx(&c->low) == 0 ? BASE_MIN(c->free_least, c->free.count) : 0;

@@ -138,38 +138,63 @@ static void shrink_keeps_what_fits(void)
     }
 }
 
-/* Pin every third entry, lower the budget, then end one pin after the other. */
+enum { LOWERED = 512 * 1024 };
+static l1_pin_ref pin[180];
+
+/* Fill 2 MiB, pin every third entry and lower the budget. Return the number of pins. */
+static unsigned lower_under_pins(kit *k, size_t len)
+{
+    kit_key key;
+    l1_config cfg = {.stripes = 1, .seg_bytes = 16384};
+    unsigned pins = 0;
+    kit_open(k, KIT_MIB(2), &cfg);
+    for (uint64_t id = 0; id < KIT_MIB(2) / 5 * 4 / len && pins < 180; id++) {
+        T_EQ_I64(kit_put(k, id, id, len), CELLAR_OK);
+        if (id % 3 == 0) {
+            T_EQ_I64(l1_pin(k->c, kit_key_of(k, &key, 0, id), &pin[pins++], 0), CELLAR_OK);
+        }
+    }
+    T_EQ_I64(l1_resize(k->c, LOWERED), CELLAR_E_SPACE);
+    return pins;
+}
+
+static const size_t in_segments_and_in_blocks[] = {1500, 20000};
+
 static void no_set_adds_an_entry_until_a_lowered_budget_holds(void)
 {
-    static l1_pin_ref pin[180];
-    static const size_t lens[] = {1500, 20000}; /* in segments; in blocks */
-    for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
+    for (size_t i = 0; i < 2; i++) {
         kit k;
-        kit_key key;
-        l1_config cfg = {.stripes = 1, .seg_bytes = 16384};
-        const uint64_t from = KIT_MIB(2), to = KIT_KIB(512);
-        kit_open(&k, from, &cfg);
-        unsigned pins = 0, held = 0, refused = 0;
-        for (uint64_t id = 0; id < from / 5 * 4 / lens[i] && pins < 180; id++) {
-            T_EQ_I64(kit_put(&k, id, id, lens[i]), CELLAR_OK);
-            if (id % 3 == 0) {
-                T_EQ_I64(l1_pin(k.c, kit_key_of(&k, &key, 0, id), &pin[pins++], 0), CELLAR_OK);
-            }
-        }
-        T_EQ_I64(l1_resize(k.c, to), CELLAR_E_SPACE);
-        for (uint64_t id = 1000; held < pins; id++) {
-            l1_unpin(k.c, &pin[held++]);
-            for (size_t j = 0; j < sizeof lens / sizeof lens[0]; j++) {
-                const cellar_err err = kit_put(&k, id * 2 + j, id, lens[j]);
+        const size_t len = in_segments_and_in_blocks[i];
+        const unsigned pins = lower_under_pins(&k, len);
+        unsigned refused = 0;
+        for (unsigned n = 0; n < pins; n++) {
+            l1_unpin(k.c, &pin[n]);
+            for (size_t j = 0; j < 2; j++) {
+                const cellar_err err =
+                    kit_put(&k, 1000 + n * 2 + j, n, in_segments_and_in_blocks[j]);
                 T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
-                T_CHECK(err != CELLAR_OK || kit_used(&k) <= to);
+                T_CHECK(err != CELLAR_OK || kit_used(&k) <= LOWERED);
                 refused += err != CELLAR_OK;
             }
         }
         T_CHECK(refused > 0);
-        T_EQ_I64(kit_put(&k, 1, 1, lens[i]), CELLAR_OK);
-        T_CHECK(kit_used(&k) <= to);
-        printf("# values of %zu: %u pins, %u sets refused\n", lens[i], pins, refused);
+        T_EQ_I64(kit_put(&k, 1, 1, len), CELLAR_OK);
+        T_CHECK(kit_used(&k) <= LOWERED);
+        printf("# values of %zu: %u pins, %u sets refused\n", len, pins, refused);
+        kit_audit(&k);
+        kit_close(&k);
+    }
+}
+
+static void tick_after_unpins_gives_memory_above_a_lowered_budget_back(void)
+{
+    for (size_t i = 0; i < 2; i++) {
+        kit k;
+        const unsigned pins = lower_under_pins(&k, in_segments_and_in_blocks[i]);
+        T_CHECK(kit_used(&k) > LOWERED);
+        for (unsigned n = 0; n < pins; n++) { l1_unpin(k.c, &pin[n]); }
+        (void)l1_tick(k.c, UINT64_MAX);
+        T_CHECK(kit_used(&k) <= LOWERED);
         kit_audit(&k);
         kit_close(&k);
     }
@@ -267,5 +292,6 @@ static void entry_bound_holds_while_it_changes(void)
 T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back),
        T_ALONE(shrink_keeps_what_fits), T_CASE(sets_of_blocks_work_while_the_budget_changes),
        T_CASE(no_set_adds_an_entry_until_a_lowered_budget_holds),
+       T_CASE(tick_after_unpins_gives_memory_above_a_lowered_budget_back),
        T_ALONE(resize_beyond_limits_is_refused), T_CASE(entry_bound_holds_while_it_changes),
        T_CASE(tickets_of_deletes_reach_every_stripe))
