@@ -47,7 +47,7 @@ CELLAR_PRIVATE bool kit_hot_init(kit_hot *h, uint32_t reads, cellar_clock_fn clo
 /* Halve all counts once for each period that has passed. */
 static void kit_hot_halve(kit_hot *h)
 {
-    const int64_t now = base_now_ms(&h->clock), due = base_load_rlx(&h->halve_ms);
+    const int64_t now = base_coarse_ms(&h->clock), due = base_load_rlx(&h->halve_ms);
     if (now < due) { return; }
     const int64_t periods = (now - due) / KIT_HOT_HALF_MS + 1;
     if (!base_cas_ar(&h->halve_ms, due, due + periods * KIT_HOT_HALF_MS)) { return; }
