@@ -519,7 +519,7 @@ typedef struct cellar_get_item {
     size_t      buf_cap;
     size_t      value_len; /* out: like cellar_get */
     cellar_err  status;    /* out: the code of cellar_get for this key */
-    uint32_t    reserved0; /* must be 0 */
+    uint32_t    user_flags; /* out: as given to the set; 0 unless OK or E_BUFFER */
 } cellar_get_item;
 
 typedef struct cellar_set_item {
@@ -540,7 +540,7 @@ typedef struct cellar_delete_item {
 
 /* Read many keys. Like cellar_get on each item in order, and several times faster.
  * in:      items, NULL with count 0; equal keys are fine
- * out:     value_len and status of each item; *hits the number of OK; optional
+ * out:     value_len, status and user_flags of each item; *hits the number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    nothing changes hands
  * thread:  any; each item is atomic, the batch is not

@@ -754,8 +754,8 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
  * out:     value_len, state and status of each item; *hits the number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    states are borrowed until cellar_status_close
- * thread:  any; each item is atomic, the batch is not
- * cost:    as one cellar_status_get for each item
+ * thread:  any; value and state of an item belong together; the batch is not atomic
+ * cost:    as cellar_get_many, and one more read for each read that finds its id hot
  * example:
  *     cellar_status_get_item it[1] = {{"7", 1, buf, 64, 0, NULL, CELLAR_OK, 0}};
  *     cellar_status_get_many(s, it, 1, NULL);                                                    */

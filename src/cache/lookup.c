@@ -153,16 +153,18 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len)
+                                          size_t *value_len, uint32_t *user_flags)
 {
     cache_tier_meta m;
     cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
+    *user_flags = 0;
     cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
     for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
-        err = l1_get(c->l1, k, buf, buf_cap, value_len, 0);
+        err = l1_get_rest(c->l1, k, buf, buf_cap, value_len, user_flags, 0);
         if (err != CELLAR_MISS) { return err; }
         err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
     }
+    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.user_flags; }
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }
 
@@ -209,7 +211,8 @@ CELLAR_PRIVATE cellar_err cache_get_below(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len, stats_id *outcome)
 {
     if (!cache_asks_below(c, k)) { return CELLAR_MISS; }
-    const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len);
+    uint32_t user_flags;
+    const cellar_err err = cache_tier_read(c, k, buf, buf_cap, value_len, &user_flags);
     *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
     return err;
 }

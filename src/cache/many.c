@@ -61,8 +61,7 @@ BASE_COLD static void cache_tally_tell(const cellar *c, const cache_tally *t)
 
 static bool cache_get_item_bad(const cellar_get_item *it)
 {
-    return cache_key_bad(it->key, it->key_len) || (it->buf == NULL && it->buf_cap != 0) ||
-           it->reserved0 != 0;
+    return cache_key_bad(it->key, it->key_len) || (it->buf == NULL && it->buf_cap != 0);
 }
 
 /* Record reads inside a loader, before and after them. */
@@ -95,6 +94,7 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         cellar_get_item *it = &items[i];
         if ((good >> i & 1u) == 0) {
             it->value_len = 0;
+            it->user_flags = 0;
             it->status = CELLAR_E_INVAL;
             continue;
         }
@@ -102,7 +102,8 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         if (below) {
             l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
             k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
-            it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len);
+            it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len,
+                                         &it->user_flags);
         }
         cache_tally_note(t, it->status, below);
     }
@@ -114,6 +115,7 @@ static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally
     for (size_t i = 0; i < count; i++) {
         const bool bad = cache_get_item_bad(&items[i]);
         items[i].value_len = 0;
+        items[i].user_flags = 0;
         items[i].status = bad ? CELLAR_E_INVAL : CELLAR_MISS;
         if (!bad) { t->misses++; }
     }

@@ -33,7 +33,7 @@ BASE_SIZE_BEGIN
 #define KIT_STATUS_TRIES 64u      /* calls of cellar_update in the queue, 64 rounds each */
 #define KIT_STATUS_WAIT_MS 1000
 #define KIT_STATUS_LOCKS 1024u
-#define KIT_STATUS_GROUP 32u      /* items of one cellar_set_many */
+#define KIT_STATUS_GROUP 32u      /* items of one cellar_get_many or cellar_set_many */
 #define KIT_STATUS_VALUE 1024u    /* bytes of a value that is prolonged without an allocation */
 #define KIT_STATUS_QUEUES 64u
 
@@ -355,23 +355,40 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
 
 /* ---- many ids ---- */
 
+/* Read up to KIT_STATUS_GROUP items. Return the number of OK. */
+static size_t kit_status_get_group(cellar_status *s, cellar_status_get_item *items, size_t n)
+{
+    cellar_get_item group[KIT_STATUS_GROUP];
+    size_t hits = 0;
+    for (size_t i = 0; i < n; i++) {
+        const cellar_status_get_item *it = &items[i];
+        const void *id = it->reserved0 == 0 ? it->id : NULL; /* NULL: E_INVAL */
+        group[i] = (cellar_get_item){ id, it->id_len, it->buf, it->buf_cap, 0, CELLAR_OK, 0 };
+    }
+    const cellar_err err = cellar_get_many(s->ns, group, n, &hits);
+    for (size_t i = 0; i < n; i++) {
+        cellar_status_get_item *it = &items[i];
+        it->status = err != CELLAR_OK ? err : group[i].status;
+        const bool there = it->status == CELLAR_OK || it->status == CELLAR_E_BUFFER;
+        it->value_len = there ? group[i].value_len : 0;
+        it->state = there ? s->name[kit_status_of(s, group[i].user_flags)] : NULL;
+        if (it->status == CELLAR_OK && s->hot != NULL && kit_hot_note(s->hot, it->id, it->id_len)) {
+            kit_status_prolong(s, it->id, it->id_len);
+        }
+    }
+    return hits;
+}
+
 CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get_item *items,
                                              size_t count, size_t *hits)
 {
+    size_t ok = 0;
     if (hits != NULL) { *hits = 0; }
     if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
-    for (size_t i = 0; i < count; i++) {
-        cellar_status_get_item *it = &items[i];
-        if (it->reserved0 != 0) {
-            it->value_len = 0;
-            it->state = NULL;
-            it->status = CELLAR_E_INVAL;
-            continue;
-        }
-        it->status = cellar_status_get(s, it->id, it->id_len, it->buf, it->buf_cap,
-                                       &it->value_len, &it->state);
-        if (it->status == CELLAR_OK && hits != NULL) { (*hits)++; }
+    for (size_t i = 0; i < count; i += KIT_STATUS_GROUP) {
+        ok += kit_status_get_group(s, items + i, BASE_MIN(count - i, KIT_STATUS_GROUP));
     }
+    if (hits != NULL) { *hits = ok; }
     return CELLAR_OK;
 }
 

@@ -178,12 +178,14 @@ CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t
 
 /* Report a plain miss: true means CELLAR_MISS of l1_get. False proves nothing. */
 CELLAR_PRIVATE bool l1_none(l1 *c, uint64_t hash);
-/* Read like l1_get, without the plain hit that l1_hit has just tried. */
+/* Read like l1_get, without the plain hit that l1_hit has just tried. *user_flags: 0 without a
+ * value; NULL: not wanted. */
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len, unsigned flags);
+                                      size_t *value_len, uint32_t *user_flags, unsigned flags);
 
 /* Read the items with a bit in `which`, of 0..n-1, n <= 32, of one generation, in three passes. Set
- * status and value_len as single calls would. Return the bits of the plain hits (CELLAR_OK). */
+ * status, value_len and user_flags as single calls would. Return the bits of the plain hits
+ * (CELLAR_OK). */
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
                                     uint32_t which, unsigned flags);
 /* Prefetch buckets, then records, for set_many and delete_many; n <= 32. A hint. */

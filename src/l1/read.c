@@ -118,9 +118,10 @@ BASE_SIZE_END
 
 /* Read any record. After some rounds read under the bucket lock, so that a busy bucket cannot
  * starve a reader. Publish the memory of a block, and of a long value under the lock, and copy it
- * last. info NULL: not wanted; else a NULL buf copies nothing. */
+ * last. user_flags, info NULL: not wanted. With info a NULL buf copies nothing. */
 static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                            size_t *value_len, l1_info *info, unsigned flags)
+                                            size_t *value_len, uint32_t *user_flags, l1_info *info,
+                                            unsigned flags)
 {
     for (unsigned round = 0;; round++) {
         const bool locked = round == L1_RETRIES;
@@ -137,6 +138,7 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         if (look == L1_LOOK_AGAIN) { continue; }
         if (info != NULL && round != 0) { memset(info, 0, sizeof *info); } /* of an earlier round */
         *value_len = 0;
+        if (user_flags != NULL) { *user_flags = 0; }
         if (look == L1_LOOK_NONE) {
             if (locked) { l1_unlock(c, &h); }
             return CELLAR_MISS;
@@ -155,6 +157,9 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         const bool renews = uses && err == CELLAR_OK && (r->mask & L1_X_IDLE) != 0;
         _Atomic uint64_t *pin = NULL;
         if (hit) { *value_len = (size_t)len; }
+        if (hit && user_flags != NULL) {
+            *user_flags = l1_get_u32(c, p.at.pos, r, L1_X_FLAGS, 0);
+        }
         if (!hit || len == 0 || (buf == NULL && info != NULL)) {
             len = 0;
         } else if (len > buf_cap || buf == NULL) {
@@ -277,7 +282,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
                                 k->hash, buf, buf_cap, value_len, flags))) {
         return CELLAR_OK;
     }
-    return l1_get_rest(c, k, buf, buf_cap, value_len, flags);
+    return l1_get_rest(c, k, buf, buf_cap, value_len, NULL, flags);
 }
 
 /* Report a miss as l1_read_any would, for a chain without this fingerprint. */
@@ -302,12 +307,12 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
 }
 
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len, unsigned flags)
+                                      size_t *value_len, uint32_t *user_flags, unsigned flags)
 {
     if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
         l1_sampled(c, k->hash, k->generation);
     }
-    return l1_read_any(c, k, buf, buf_cap, value_len, NULL, flags);
+    return l1_read_any(c, k, buf, buf_cap, value_len, user_flags, NULL, flags);
 }
 
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -315,7 +320,7 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
 {
     size_t value_len;
     memset(out, 0, sizeof *out);
-    return l1_read_any(c, k, buf, buf_cap, &value_len, out, flags);
+    return l1_read_any(c, k, buf, buf_cap, &value_len, NULL, out, flags);
 }
 
 /* ---- many keys ------------------------------------------------------------------------------- */
@@ -324,10 +329,12 @@ static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t generation, uint64_t hash, 
                                      unsigned flags)
 {
     const l1_key k = {it->key, (uint32_t)it->key_len, generation, hash};
-    size_t len = 0;
-    it->status = l1_none(c, hash) ? CELLAR_MISS
-                                  : l1_get_rest(c, &k, it->buf, it->buf_cap, &len, flags);
-    it->value_len = len;
+    it->value_len = 0;
+    it->user_flags = 0;
+    it->status = l1_none(c, hash)
+                     ? CELLAR_MISS
+                     : l1_get_rest(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags,
+                                   flags);
 }
 
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
@@ -363,6 +370,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item 
                         l1_take(c, &aim[i], it->key, klen, klen - 8 <= 8, generation, it->buf,
                                 it->buf_cap, &it->value_len, flags, self, &sure_ms))) {
             it->status = CELLAR_OK;
+            it->user_flags = 0; /* a plain record has none */
             hits |= 1u << i;
         } else if ((which >> i & 1u) != 0) {
             l1_get_one(c, generation, hash[i], it, flags);

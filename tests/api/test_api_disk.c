@@ -148,7 +148,8 @@ static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void 
 static void every_call_reads_entries_on_disk(void)
 {
     static char big[100000];
-    static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look" };
+    static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look",
+                                        "many", "size" };
     memset(big, 'b', sizeof big);
     for (unsigned round = 0; round < 2; round++) {
         const size_t n = round == 0 ? 100 : sizeof big - 1;
@@ -173,6 +174,14 @@ static void every_call_reads_entries_on_disk(void)
         T_EQ_U64(info.user_flags, 9);
         T_EQ_I64(info.ttl_left_ms, 7200000);
         size_t len = 0;
+        cellar_get_item many[2] = { { "many", 4, big, sizeof big, 0, CELLAR_OK, 0 },
+                                    { "size", 4, NULL, 0, 0, CELLAR_OK, 0 } };
+        T_EQ_I64(cellar_get_many(c, many, 2, &len), CELLAR_OK);
+        T_CHECK(len == 1 && many[0].value_len == n && many[1].value_len == n);
+        T_EQ_I64(many[1].status, CELLAR_E_BUFFER);
+        T_CHECK(many[0].user_flags == 9 && many[1].user_flags == 9);
+        T_EQ_I64(cellar_delete(c, "many", 4), CELLAR_OK); /* it is in memory now */
+        len = 0;
         T_EQ_I64(peek(c, "look", 4, big, sizeof big, &len), CELLAR_OK);
         T_EQ_U64(len, n);
         cellar_stats st = cellar_stats_default();

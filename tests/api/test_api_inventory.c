@@ -433,11 +433,60 @@ static void get_many_keeps_order_of_caller(void)
     static const cellar_err want[6] = { CELLAR_OK, CELLAR_MISS, CELLAR_OK, CELLAR_ABSENT,
                                         CELLAR_E_BUFFER, CELLAR_E_INVAL };
     for (int i = 0; i < 6; i++) { T_EQ_I64(item[i].status, want[i]); }
+    for (int i = 0; i < 6; i++) { T_EQ_U64(item[i].user_flags, 0); }
     T_EQ_U64(hits, 2);
     T_EQ_U64(item[0].value_len, 2);
     T_EQ_MEM(buf[0], "22", 2);
     T_EQ_MEM(buf[2], "1", 1);
     T_EQ_U64(item[4].value_len, 2);
+    close_all(NULL, c);
+}
+
+/* Each place of the flags: a plain record has none; other records, long keys and blocks; items that
+ * hold no value. The flags of an earlier call never stay. */
+static void get_many_returns_user_flags_of_each_value(void)
+{
+    static char buf[8][100], long_key[700], big[300000];
+    static const char *const key[8] = { "plain", "flags", "none", "idle", "absent", "gone",
+                                        "flags", "big" };
+    cellar *c = open_store();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_item item[9];
+    memset(long_key, 'k', sizeof long_key);
+    put(c, "plain", "1");
+    o.user_flags = 0xdeadbeef;
+    T_EQ_I64(cellar_set(c, "flags", 5, "22", 2, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, long_key, sizeof long_key, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "big", 3, big, sizeof big, &o), CELLAR_OK);
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "absent", 6, NULL, 0, &o), CELLAR_OK);
+    o.flags = 0;
+    o.ttl_ms = 1;
+    T_EQ_I64(cellar_set(c, "gone", 4, "1", 1, &o), CELLAR_OK);
+    o.ttl_ms = 0;
+    o.user_flags = 0;
+    o.idle_ms = 1000;
+    T_EQ_I64(cellar_set(c, "idle", 4, "1", 1, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 1);
+    memset(item, 0, sizeof item);
+    for (unsigned i = 0; i < 9; i++) {
+        item[i].key = i < 8 ? key[i] : long_key;
+        item[i].key_len = i < 8 ? strlen(key[i]) : sizeof long_key;
+        item[i].buf = i < 6 ? buf[i] : NULL; /* asks for the length */
+        item[i].buf_cap = i < 6 ? sizeof buf[i] : 0;
+        item[i].user_flags = 77;
+    }
+    T_EQ_I64(cellar_get_many(c, item, 9, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 9; i++) {
+        const bool has = i == 1 || i >= 6;
+        T_EQ_U64(item[i].user_flags, has ? 0xdeadbeef : 0);
+        T_EQ_I64(item[i].status, i >= 6 ? CELLAR_E_BUFFER : i == 4 ? CELLAR_ABSENT
+                                 : i == 2 || i == 5 ? CELLAR_MISS : CELLAR_OK);
+    }
+    T_EQ_U64(item[7].value_len, sizeof big);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_get_many(c, item, 9, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 9; i++) { T_EQ_U64(item[i].user_flags, 0); }
     close_all(NULL, c);
 }
 
@@ -761,6 +810,7 @@ T_MAIN("api_inventory", T_CASE(clear_keeps_other_namespaces),
        T_CASE(jitter_is_even_and_below_ten_seconds_too),
        T_CASE(merge_of_missing_key_creates_nothing), T_CASE(merge_uses_ttl_of_the_new_state),
        T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_order_of_caller),
+       T_CASE(get_many_returns_user_flags_of_each_value),
        T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
        T_CASE(store_of_ten_entries_serves_latest_sets), T_CASE(adaptive_policy_is_the_default),
        T_CASE(tick_reclaims_due_entries_and_counts_them),
