@@ -230,7 +230,7 @@ typedef struct cellar_limiter_stats {
     uint64_t permits_expired; /* permits that ended with their lease                              */
     uint64_t permits_full;   /* permits rejected by max_permits                                   */
     uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
-    uint64_t snapshots_refused; /* snapshots that were damaged or of other rules                  */
+    uint64_t snapshots_refused; /* snapshots not read: damaged, of other rules, failed reads      */
     uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
     uint64_t keys;           /* slots in use, including keys without debt                         */
     uint64_t slots;          /* slots of the table                                                */
@@ -243,10 +243,11 @@ CELLAR_STRUCT(cellar_limiter_stats, permits);
 /* Return a reading of a clock. clock_ns: monotonic ns; wall_ms: ms since 1970; boot_ms: ms since
  * boot. */
 typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx);
-/* Store the next bytes of a snapshot; `last` marks its end. Return 0, or not 0 for a failure. */
+/* Store the next bytes of a snapshot, at most 4,096; `last` marks its end. Return 0, or not 0 for a
+ * failure, which ends this snapshot: the next call begins another one. */
 typedef int (*cellar_snapshot_write_fn)(const void *bytes, size_t len, bool last, void *ctx);
 /* Copy the next bytes of a snapshot: up to buf_cap; *len 0 at its end, or when there is none.
- * Return 0, or not 0 for a failure. */
+ * Return 0, or not 0 for a failure: the snapshot is refused. */
 typedef int (*cellar_snapshot_read_fn)(void *buf, size_t buf_cap, size_t *len, void *ctx);
 /* Receive one key of a scan. Return true to continue, false to end the scan. */
 typedef bool (*cellar_limiter_scan_fn)(const cellar_limiter_entry *e, void *ctx);

@@ -22,8 +22,8 @@
  *            rules in the header: the snapshot has no other rules.
  * SEATS      Keys find their slots as any key does (slots.c). If the table
  *            is smaller than before, the keys with more debt stay; a key without a slot is counted.
- * REFUSED    A wrong sum, another version, other algorithms, another hash key than the given one:
- *            the limiter starts empty, counts it and writes one log line. Never partly.
+ * REFUSED    A wrong sum, a failed read, another version, other algorithms, another hash key than
+ *            the given one: the limiter starts empty, counts it, writes one log line. Never partly.
  * FILE       NAME.new, datasync, rename, sync of the folder. Only keys in use are written. kill -9
  *            loses the changes since the last snapshot.
  * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
@@ -338,18 +338,15 @@ static bool limit_more(limit_persist *p)
     p->at = p->have = 0;
     while (p->have < LIMIT_CHUNK) { /* whole blocks, as the writer summed them */
         if (*p->name == '\0') {
-            if (p->read(p->chunk + p->have, LIMIT_CHUNK - p->have, &got, p->ctx) != 0 ||
-                got > LIMIT_CHUNK - p->have) {
-                return false;
-            }
+            p->failed = p->read(p->chunk + p->have, LIMIT_CHUNK - p->have, &got, p->ctx) != 0 ||
+                        got > LIMIT_CHUNK - p->have;
         } else {
             const base_vfs *v = base_vfs_system();
-            if (v->pread(v->ctx, p->file, p->chunk + p->have, LIMIT_CHUNK - p->have, p->offset,
-                         &got) != 0) {
-                return false;
-            }
+            p->failed = v->pread(v->ctx, p->file, p->chunk + p->have, LIMIT_CHUNK - p->have,
+                                 p->offset, &got) != 0;
             p->offset += got;
         }
+        if (p->failed) { return false; }
         if (got == 0) { break; }
         p->have += got;
     }
@@ -529,8 +526,9 @@ static void limit_read_all(cellar_limiter *l, limit_persist *p, bool own_key)
     unsigned char hash_key[sizeof l->hash_bytes];
     memcpy(hash_key, l->hash_bytes, sizeof hash_key);
     limit_stream_start(p);
-    if (!limit_more(p)) { return; } /* no snapshot */
-    if (!limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
+    const bool any = limit_more(p);
+    if (!any && !p->failed) { return; } /* no snapshot */
+    if (!any || !limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
 }
 
 static void limit_read_file(cellar_limiter *l, limit_persist *p, bool own_key)

@@ -379,6 +379,40 @@ static void refused_snapshot_is_logged_from_warning_on(void)
     memset(&store, 0, sizeof store);
 }
 
+static unsigned fail_read; /* number of the read that fails, from 1 */
+static int load_or_fail(void *buf, size_t cap, size_t *len, void *ctx)
+{
+    return fail_read != 0 && --fail_read == 0 ? 1 : store_load(buf, cap, len, ctx);
+}
+
+static void failed_read_is_refused_not_taken_for_no_snapshot(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
+    memset(&store, 0, sizeof store);
+    cellar_limiter *l = store_open(&rule, 1);
+    for (uint32_t k = 0; k < 200; k++) { /* more than a read */
+        T_EQ_I64(cellar_limiter_check(l, &k, sizeof k, 7, NULL), CELLAR_OK);
+    }
+    kit_close(l);
+    c.hash_key = NULL;
+    c.max_bytes = 256u << 10;
+    c.snapshot_write = store_save;
+    c.snapshot_read = load_or_fail;
+    const struct store good = store;
+    for (unsigned n = 0; n <= 3; n++) {
+        const uint32_t k = 0;
+        store = good;
+        store.at = 0;
+        fail_read = n;
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        T_EQ_U64(refused(l), n != 0);
+        T_EQ_I64(kit_look(l, &k, sizeof k, 10, NULL), n != 0 ? CELLAR_OK : CELLAR_LIMITED);
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
 static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
@@ -466,7 +500,8 @@ static void snapshots_of_0_2_0_are_read(void)
 }
 
 T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
-       T_CASE(limit_snapshot_bit_flips), T_CASE(limit_snapshot_other_rules),
+       T_CASE(limit_snapshot_bit_flips),
+       T_CASE(failed_read_is_refused_not_taken_for_no_snapshot), T_CASE(limit_snapshot_other_rules),
        T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
