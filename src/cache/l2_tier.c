@@ -199,6 +199,12 @@ static bool cache_disk_tick(void *ctx, uint64_t budget_us)
     return l2_tick(s->disk, budget_us);
 }
 
+static bool cache_disk_rebuilding(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_rebuilding(s->disk);
+}
+
 /* Replace the tier by an inert one: a fork may happen inside a call of the tier. */
 static void cache_disk_forked(void *ctx)
 {
@@ -331,6 +337,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
         .commit_each = c.level == L2_ALWAYS,
         .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL,
+        .rebuilding = cache_disk_rebuilding,
         .forked = cache_disk_forked,
     };
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a

@@ -128,6 +128,7 @@ typedef struct cache_tier {
     cellar_err (*commit)(void *ctx);
     bool commit_each; /* no change is acknowledged before `commit` returns OK */
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
+    bool (*rebuilding)(void *ctx); /* true: gets may still miss stored entries. NULL: never */
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* Walk one step from *cursor (0: begin and end); fn runs without locks. */
     cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t generation,

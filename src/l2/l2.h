@@ -278,6 +278,8 @@ typedef struct l2_stats {
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
+/* Return whether the index rebuild still runs: a get may miss a record on disk. */
+BASE_SPARE CELLAR_PRIVATE bool l2_rebuilding(const l2 *d);
 
 /* Walk all structures. Return NULL or a static text that names the fault. No other call may run. */
 BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);

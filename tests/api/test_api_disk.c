@@ -1161,10 +1161,15 @@ static void tick_returns_pending_while_disk_has_work(void)
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_U64(figure(c, "cellar_l2_index_rebuilding"),
              1); /* its index is read back, by ticks alone */
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.l2_rebuilding, 1);
     uint32_t pending = 0;
     while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) { pending++; }
     T_CHECK(pending > 0);
     T_EQ_U64(figure(c, "cellar_l2_index_rebuilding"), 0);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.l2_rebuilding, 0);
     for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(c, i, 0), CELLAR_OK); }
     shut(c);
     store_end();
