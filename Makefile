@@ -40,7 +40,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
             option stat check metrics dump fork tier_answer tier_attach store
 SRC_EXTRAS = memoize warm write_through
-SRC_KIT   = key template value board list redact settings llm embedding hot status
+SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
 MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras kit
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \

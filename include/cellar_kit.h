@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_kit: keys from parts and templates, typed values, boards, lists, LLM answers, embeddings,
- * the status of tasks, texts without secrets, settings of a store from files and the environment.
+ * the status of tasks, limiters that survive a restart, texts without secrets, settings of a store
+ * from files and the environment.
  *
  * Unstable until 1.0: names and meanings may change. Refusals of these calls have no text in
  * cellar_last_error. */
@@ -10,6 +11,7 @@
 
 #include "cellar_admin.h"
 #include "cellar_l2.h"
+#include "cellar_limit.h"
 #include "cellar_load.h"
 #include "cellar_memo.h"
 
@@ -808,6 +810,58 @@ CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_st
  * example: cellar_status_expire_now(s, 1000, &freed);                                            */
 CELLAR_API cellar_err cellar_status_expire_now(cellar_status *s, uint64_t budget_us,
                                                uint64_t *freed);
+
+#ifndef CELLAR_OMIT_LIMIT
+/* ---- Limiters that survive a restart --------------------------------------------------------- */
+
+/* LIMITERS THAT SURVIVE A RESTART
+ * The snapshots of a limiter in a namespace of a store with a disk tier, in pieces of 4,096 bytes.
+ * cellar_limiter_close, cellar_limiter_save and, with snapshot_interval_ms, cellar_limiter_tick
+ * save; cellar_limiter_open loads. A save replaces the snapshot as a whole, or not at all.
+ *
+ * A kill loses the changes since the last save: admissions of that time are forgotten. A power cut
+ * also takes what cellar_l2.h says (POWER CUT); a snapshot of which it took a part is refused.
+ * A snapshot that is damaged, incomplete or of other algorithms is refused as a whole: the limiter
+ * starts empty, counts it in snapshots_refused and logs CELLAR_E_CORRUPT. The same happens if
+ * l2_bytes is full and a part of the snapshot is among the oldest entries: save regularly.
+ *
+ * The namespace has the hash key of the limiter in clear text. cellar_namespace_drop forgets the
+ * snapshot. The store needs room for two snapshots: 16 bytes for each key in use, 8 for each rule
+ * behind the first, 8 for each unit of a sliding log. Without a disk tier the snapshot lives as
+ * long as the store, and is refused once a part of it was evicted. */
+
+typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
+
+/* Open a place for the snapshots of one limiter; create its namespace if it is new. Call it before
+ * cellar_limiter_open or cellar_user_limiter_open.
+ * status:  unstable until 1.0
+ * in:      c any handle of the store; name of the namespace, for this limiter alone; cfg from
+ *          cellar_limiter_config_default, without snapshot_path, snapshot_write, snapshot_read
+ * out:     snapshot_write, snapshot_read and snapshot_ctx of *cfg, for one open of a limiter; *out,
+ *          NULL on failure
+ * returns: as cellar_namespace_open; E_ABI (cfg of an older header), E_NOMEM: *cfg is unchanged
+ * owns:    the caller closes *out after the limiter and before the store
+ * thread:  any
+ * cost:    one allocation of 4 KiB. A save: one set for each 4,096 bytes. The load: one get for
+ *          each; after a kill it waits until the disk index is read back, 10 s at most
+ * example:
+ *     cellar_limiter_config cfg = cellar_limiter_config_default();
+ *     cfg.snapshot_interval_ms = 10000;
+ *     cellar_limiter_snapshot *s;
+ *     if (cellar_limiter_snapshot_open(store, "api_limits", &cfg, &s) != CELLAR_OK) return 1;
+ *     if (cellar_limiter_open(&cfg, &rule, 1, &limiter) != CELLAR_OK) return 1;                  */
+CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
+                                                   cellar_limiter_config *cfg,
+                                                   cellar_limiter_snapshot **out);
+
+/* Close a place for snapshots. The last snapshot stays in the store.
+ * status:  unstable until 1.0
+ * in:      the limiter is closed; NULL is fine
+ * thread:  any
+ * cost:    one free
+ * example: cellar_limiter_snapshot_close(s);                                                     */
+CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
+#endif
 
 /* ---- Texts without secrets ------------------------------------------------------------------- */
 

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * snapshot: the snapshots of a limiter as entries of a namespace.
+ *
+ * PICTURE    "head" -> slot 0 or 1, number of pieces     {slot, number} -> a piece, as it was given
+ *            save: pieces into the slot that the head does not name, then the head
+ * INVARIANTS The pieces that the head names change only after a later save has replaced the head.
+ *            A save that ends early therefore leaves the snapshot before it.
+ * DAMAGE     A piece that is missing fails the read. A piece of another save, or with other bytes,
+ *            breaks the sum at the end of the stream. The limiter refuses both and starts empty.
+ * KILL       After a kill a store may miss entries on disk until it has read its index back: a miss
+ *            counts only when it has, or after KIT_SNAPSHOT_WAIT_NS.
+ * LOCKING    None: a limiter reads in its open, and saves by one thread at a time. */
+#include "cellar_kit.h"
+
+#ifndef CELLAR_OMIT_LIMIT
+
+#include "base/clock.h"
+#include "base/futex.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/opts.h"
+#include "cellar_observe.h"
+
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+#define KIT_SNAPSHOT_PIECE 4096u /* cellar_snapshot_write_fn gets no longer one */
+#define KIT_SNAPSHOT_WAIT_NS UINT64_C(10000000000)
+
+typedef struct kit_snapshot_head {
+    char magic[8];
+    uint32_t slot, pieces;
+} kit_snapshot_head;
+
+static const kit_snapshot_head kit_snapshot_none = { "CELLSNP1", 0, 0 };
+
+struct cellar_limiter_snapshot {
+    cellar *ns;
+    kit_snapshot_head head; /* of the snapshot that is read or written */
+    bool reading, writing;  /* one has begun */
+    uint32_t next;          /* piece to read */
+    size_t at, have;        /* bytes of `piece` that were read; its length */
+    unsigned char piece[KIT_SNAPSHOT_PIECE];
+};
+
+static bool kit_snapshot_rebuilding(const cellar_limiter_snapshot *p)
+{
+    cellar_stats s = cellar_stats_default();
+    return cellar_stats_get(p->ns, CELLAR_SCOPE_NAMESPACE, &s) == CELLAR_OK &&
+           s.l2_rebuilding != 0;
+}
+
+/* Get an entry. E_BUSY: the store still reads its index back. */
+static cellar_err kit_snapshot_get(const cellar_limiter_snapshot *p, const void *key,
+                                   size_t key_len, void *buf, size_t cap, size_t *len)
+{
+    const uint64_t until = base_now_ns() + KIT_SNAPSHOT_WAIT_NS;
+    for (;;) {
+        const bool partial = kit_snapshot_rebuilding(p);
+        const cellar_err err = cellar_get(p->ns, key, key_len, buf, cap, len);
+        if (err != CELLAR_MISS || !partial) { return err; }
+        if (base_now_ns() >= until) { return CELLAR_E_BUSY; }
+        (void)cellar_tick(p->ns, 1000, NULL); /* without threads it does this work */
+        base_yield();
+    }
+}
+
+static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, size_t key_len,
+                             const void *value, size_t len)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_KEEP_OLD_VALUE;
+    o.ttl_ms = CELLAR_TTL_NONE;
+    return cellar_set(p->ns, key, key_len, value, len, &o) == CELLAR_OK;
+}
+
+/* Get the head. OK, MISS (no snapshot), E_CORRUPT (something else), or the failure. */
+static cellar_err kit_snapshot_head_get(cellar_limiter_snapshot *p)
+{
+    size_t len;
+    const cellar_err err = kit_snapshot_get(p, "head", 4, &p->head, sizeof p->head, &len);
+    if (err == CELLAR_MISS || (err < 0 && err != CELLAR_E_BUFFER)) { return err; }
+    const bool fine = err == CELLAR_OK && len == sizeof p->head && p->head.slot < 2 &&
+                      memcmp(p->head.magic, kit_snapshot_none.magic, sizeof p->head.magic) == 0;
+    return fine ? CELLAR_OK : CELLAR_E_CORRUPT;
+}
+
+static int kit_snapshot_write(const void *bytes, size_t len, bool last, void *ctx)
+{
+    cellar_limiter_snapshot *p = ctx;
+    if (!p->writing) {
+        const cellar_err err = kit_snapshot_head_get(p);
+        if (err < 0 && err != CELLAR_E_CORRUPT) { return 1; }
+        const uint32_t slot = err == CELLAR_OK ? p->head.slot ^ 1u : 0;
+        p->head = kit_snapshot_none;
+        p->head.slot = slot;
+    }
+    const uint32_t key[2] = { p->head.slot, p->head.pieces++ };
+    bool fine = kit_snapshot_set(p, key, sizeof key, bytes, len);
+    if (fine && last) { fine = kit_snapshot_set(p, "head", 4, &p->head, sizeof p->head); }
+    p->writing = fine && !last;
+    return fine ? 0 : 1;
+}
+
+static int kit_snapshot_read(void *buf, size_t buf_cap, size_t *len, void *ctx)
+{
+    cellar_limiter_snapshot *p = ctx;
+    *len = 0;
+    if (!p->reading) {
+        const cellar_err err = kit_snapshot_head_get(p);
+        if (err != CELLAR_OK) { return err == CELLAR_MISS ? 0 : 1; }
+        p->reading = true;
+    }
+    if (p->at == p->have) {
+        const uint32_t key[2] = { p->head.slot, p->next };
+        if (p->next == p->head.pieces) { return 0; }
+        p->at = p->have = 0;
+        if (kit_snapshot_get(p, key, sizeof key, p->piece, sizeof p->piece, &p->have) !=
+            CELLAR_OK) {
+            return 1;
+        }
+        p->next++;
+    }
+    *len = BASE_MIN(buf_cap, p->have - p->at);
+    memcpy(buf, p->piece + p->at, *len);
+    p->at += *len;
+    return 0;
+}
+
+CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
+                                                   cellar_limiter_config *cfg,
+                                                   cellar_limiter_snapshot **out)
+{
+    if (out != NULL) { *out = NULL; }
+    if (c == NULL || name == NULL || cfg == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    size_t size;
+    cellar_err err = base_opts_size(cfg, &size);
+    if (err != CELLAR_OK) { return err; }
+    if (size < sizeof *cfg) { return CELLAR_E_ABI; }
+    if (cfg->snapshot_path != NULL || cfg->snapshot_write != NULL || cfg->snapshot_read != NULL) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_limiter_snapshot *p = base_alloc_raw(NULL, sizeof *p);
+    if (p == NULL) { return CELLAR_E_NOMEM; }
+    memset(p, 0, sizeof *p);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    err = cellar_namespace_open(c, name, &o, &p->ns);
+    if (err != CELLAR_OK) {
+        base_free_raw(NULL, p, sizeof *p);
+        return err;
+    }
+    cfg->snapshot_write = kit_snapshot_write;
+    cfg->snapshot_read = kit_snapshot_read;
+    cfg->snapshot_ctx = p;
+    *out = p;
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *p)
+{
+    if (p == NULL) { return; }
+    (void)cellar_close(p->ns);
+    base_free_raw(NULL, p, sizeof *p);
+}
+
+BASE_SIZE_END
+#endif

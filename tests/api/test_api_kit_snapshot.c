@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A limiter with its snapshots in a store continues after a restart. A save is complete or
+ *         has no effect; damage, other rules and other bytes are refused as a whole.
+ * Method: A clock that the test turns, for store and limiter. Children are killed before each piece
+ *         of a save. Entries of the namespace are changed by the test. */
+#include "tests/support/api_kit.h"
+#include "tests/support/folder.h"
+
+#include "cellar_kit.h"
+#include "cellar_limit.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEYS 1000u
+#define PIECES 4u /* of their snapshot */
+
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+
+static void later(int64_t ms) { atomic_fetch_add(&api_now_ms, ms); }
+static uint64_t now_ns(void *ctx)
+{
+    (void)ctx;
+    return (uint64_t)atomic_load(&api_now_ms) * 1000000;
+}
+static uint64_t now_ms(void *ctx)
+{
+    (void)ctx;
+    return (uint64_t)atomic_load(&api_now_ms);
+}
+
+static void begin(void)
+{
+    t_folder(folder);
+    snprintf(path, sizeof path, "%s/store", folder);
+    atomic_store(&api_now_ms, API_START_MS);
+}
+static void end(void)
+{
+    t_wipe(path);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static cellar *disk_store(bool threads)
+{
+    const int64_t at = atomic_load(&api_now_ms);
+    settings cfg = api_config((uint64_t)16 << 20);
+    atomic_store(&api_now_ms, at);
+    cfg.config.l2_path = path;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = !threads;
+    return api_open_with(&cfg);
+}
+
+typedef struct limits {
+    cellar_limiter_config cfg;
+    cellar_limiter_snapshot *place;
+    cellar_limiter *l;
+    /* what a test puts in front of the functions of the place */
+    cellar_snapshot_write_fn write;
+    cellar_snapshot_read_fn read;
+    void *ctx;
+    unsigned kill_before; /* piece, from 1; 0: none */
+} limits;
+
+static int write_or_die(const void *bytes, size_t len, bool last, void *ctx)
+{
+    limits *of = ctx;
+    if (of->kill_before != 0 && --of->kill_before == 0) { (void)raise(SIGKILL); }
+    return of->write(bytes, len, last, of->ctx);
+}
+static int read_through(void *buf, size_t cap, size_t *len, void *ctx)
+{
+    limits *of = ctx;
+    return of->read(buf, cap, len, of->ctx);
+}
+
+static const cellar_rule *bucket(void)
+{
+    static cellar_rule rule;
+    rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    return &rule;
+}
+
+static void limits_open(limits *of, cellar *c, const cellar_rule *rule)
+{
+    memset(of, 0, sizeof *of);
+    of->cfg = cellar_limiter_config_default();
+    of->cfg.max_bytes = 256u << 10;
+    of->cfg.clock_ns = now_ns;
+    of->cfg.wall_ms = now_ms;
+    of->cfg.boot_ms = now_ms;
+    of->cfg.snapshot_interval_ms = 1000;
+    T_REQUIRE(cellar_limiter_snapshot_open(c, "limits", &of->cfg, &of->place) == CELLAR_OK);
+    of->write = of->cfg.snapshot_write;
+    of->read = of->cfg.snapshot_read;
+    of->ctx = of->cfg.snapshot_ctx;
+    of->cfg.snapshot_write = write_or_die;
+    of->cfg.snapshot_read = read_through;
+    of->cfg.snapshot_ctx = of;
+    T_REQUIRE(cellar_limiter_open(&of->cfg, rule, 1, &of->l) == CELLAR_OK);
+}
+static void limits_close(limits *of)
+{
+    cellar_limiter_close(of->l);
+    cellar_limiter_snapshot_close(of->place);
+}
+static uint64_t refused(const limits *of)
+{
+    cellar_limiter_stats s = cellar_limiter_stats_default();
+    T_EQ_I64(cellar_limiter_stats_get(of->l, &s), CELLAR_OK);
+    return s.snapshots_refused;
+}
+
+/* Admit `cost` units of each key. */
+static void charge(const limits *of, uint64_t cost)
+{
+    for (uint32_t k = 0; k < KEYS; k++) {
+        T_EQ_I64(cellar_limiter_check(of->l, &k, sizeof k, cost, NULL), CELLAR_OK);
+    }
+}
+/* Check that every key has `units` left. */
+static void left_is(const limits *of, uint64_t units)
+{
+    cellar_check_opts peek = cellar_check_opts_default();
+    peek.flags = CELLAR_CHECK_PEEK;
+    uint32_t wrong = 0;
+    for (uint32_t k = 0; k < KEYS; k++) {
+        cellar_limiter_result r = { 0 };
+        (void)cellar_limiter_check_with(of->l, &k, sizeof k, 0, &peek, &r);
+        wrong += r.remaining != units;
+    }
+    T_EQ_U64(wrong, 0);
+}
+
+static void debts_survive_a_restart_less_the_downtime(void)
+{
+    limits of;
+    begin();
+    cellar *c = disk_store(false);
+    limits_open(&of, c, bucket());
+    left_is(&of, 10); /* no snapshot yet */
+    T_EQ_U64(refused(&of), 0);
+    charge(&of, 7);
+    limits_close(&of); /* saves */
+    api_shut(c);
+    later(12 * 60000); /* two of ten an hour */
+    c = disk_store(false);
+    limits_open(&of, c, bucket());
+    T_EQ_U64(refused(&of), 0);
+    left_is(&of, 5);
+    limits_close(&of);
+    api_shut(c);
+    end();
+}
+
+static void a_store_without_disk_keeps_the_snapshot_while_it_is_open(void)
+{
+    limits of;
+    cellar *c = api_open((uint64_t)16 << 20);
+    for (uint64_t left = 10; left > 4; left -= 3) {
+        limits_open(&of, c, bucket());
+        left_is(&of, left);
+        charge(&of, 3);
+        limits_close(&of);
+    }
+    api_shut(c);
+}
+
+static uint64_t sets_of(cellar *c)
+{
+    cellar *ns = NULL;
+    cellar_stats s = cellar_stats_default();
+    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(ns, CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
+    cellar_close(ns);
+    return s.sets;
+}
+
+static void tick_saves_at_its_period(void)
+{
+    limits of;
+    cellar *c = api_open((uint64_t)16 << 20);
+    limits_open(&of, c, bucket());
+    charge(&of, 1);
+    later(999);
+    T_EQ_I64(cellar_limiter_tick(of.l), CELLAR_OK);
+    T_EQ_U64(sets_of(c), 0);
+    later(1);
+    T_EQ_I64(cellar_limiter_tick(of.l), CELLAR_OK);
+    T_EQ_U64(sets_of(c), PIECES + 1);
+    T_EQ_I64(cellar_limiter_tick(of.l), CELLAR_OK);
+    T_EQ_U64(sets_of(c), PIECES + 1);
+    T_EQ_I64(cellar_limiter_save(of.l), CELLAR_OK); /* on demand */
+    T_EQ_U64(sets_of(c), 2 * (PIECES + 1));
+    limits_close(&of);
+    T_EQ_U64(sets_of(c), 3 * (PIECES + 1));
+    api_shut(c);
+}
+
+/* A child saves once, admits more and is killed before piece n of its next save; before piece
+ * PIECES + 1 there is none: it is killed after the save. */
+static void kill_during_a_save_leaves_the_snapshot_before_it(void)
+{
+    for (unsigned n = 1; n <= PIECES + 1; n++) {
+        limits of;
+        begin();
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = disk_store(n % 2 == 0);
+            limits_open(&of, c, bucket());
+            charge(&of, 2);
+            if (cellar_limiter_save(of.l) != CELLAR_OK) { _exit(1); }
+            charge(&of, 1);
+            if (cellar_limiter_save(of.l) != CELLAR_OK) { _exit(2); }
+            charge(&of, 4);
+            of.kill_before = n;
+            if (cellar_limiter_save(of.l) != CELLAR_OK) { _exit(3); }
+            (void)raise(SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        cellar *c = disk_store(n % 2 == 0);
+        limits_open(&of, c, bucket()); /* while the store reads its index back */
+        T_EQ_U64(refused(&of), 0);
+        left_is(&of, n <= PIECES ? 7 : 3);
+        limits_close(&of);
+        api_shut(c);
+        end();
+        if (t_failed()) {
+            printf("# killed before piece %u\n", n);
+            break;
+        }
+    }
+}
+
+/* ---- refused snapshots ---- */
+
+typedef enum harm {
+    HARM_NONE, HARM_BYTE, HARM_VERSION, HARM_SHORTER, HARM_PIECE_GONE, HARM_PIECE_LONG,
+    HARM_PIECES_SWAPPED, HARM_HEAD_SHORT, HARM_HEAD_LONG, HARM_HEAD_MAGIC, HARM_HEAD_SLOT,
+    HARM_HEAD_COUNT, HARM_HEAD_NEGATIVE, HARM_COUNT
+} harm;
+
+static void put(cellar *ns, const void *key, size_t key_len, const void *value, size_t len)
+{
+    T_EQ_I64(cellar_set(ns, key, key_len, value, len, NULL), CELLAR_OK);
+}
+
+static void do_harm(cellar *c, harm what)
+{
+    struct { char magic[8]; uint32_t slot, pieces; } head;
+    static unsigned char piece[8192];
+    cellar_set_opts negative = cellar_set_opts_default();
+    cellar *ns = NULL;
+    size_t len = 0;
+    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
+    T_EQ_I64(cellar_get(ns, "head", 4, &head, sizeof head, &len), CELLAR_OK);
+    T_EQ_U64(len, sizeof head);
+    T_EQ_U64(head.pieces, PIECES);
+    const uint32_t first[2] = { head.slot, 0 }, second[2] = { head.slot, 1 };
+    T_EQ_I64(cellar_get(ns, first, sizeof first, piece, sizeof piece, &len), CELLAR_OK);
+    T_EQ_U64(len, 4096);
+    negative.flags = CELLAR_NEGATIVE;
+    switch (what) {
+    case HARM_BYTE:
+        piece[3000] ^= 1;
+        put(ns, first, sizeof first, piece, len);
+        break;
+    case HARM_VERSION:
+        piece[8]++;
+        put(ns, first, sizeof first, piece, len);
+        break;
+    case HARM_SHORTER: put(ns, first, sizeof first, piece, len - 1); break;
+    case HARM_PIECE_GONE: T_EQ_I64(cellar_delete(ns, second, sizeof second), CELLAR_OK); break;
+    case HARM_PIECE_LONG: put(ns, first, sizeof first, piece, len + 1); break;
+    case HARM_PIECES_SWAPPED: put(ns, second, sizeof second, piece, len); break;
+    case HARM_HEAD_SHORT: put(ns, "head", 4, &head, sizeof head - 1); break;
+    case HARM_HEAD_LONG: put(ns, "head", 4, piece, len); break;
+    case HARM_HEAD_MAGIC:
+        head.magic[7]++;
+        put(ns, "head", 4, &head, sizeof head);
+        break;
+    case HARM_HEAD_SLOT:
+        head.slot = 2;
+        put(ns, "head", 4, &head, sizeof head);
+        break;
+    case HARM_HEAD_COUNT:
+        head.pieces--;
+        put(ns, "head", 4, &head, sizeof head);
+        break;
+    case HARM_HEAD_NEGATIVE:
+        T_EQ_I64(cellar_set(ns, "head", 4, NULL, 0, &negative), CELLAR_OK);
+        break;
+    case HARM_NONE:
+    case HARM_COUNT: break;
+    }
+    cellar_close(ns);
+}
+
+static void damaged_snapshots_are_refused_whole(void)
+{
+    for (harm what = HARM_NONE; what < HARM_COUNT; what++) {
+        limits of;
+        cellar *c = api_open((uint64_t)16 << 20);
+        limits_open(&of, c, bucket());
+        charge(&of, 7);
+        limits_close(&of);
+        do_harm(c, what);
+        limits_open(&of, c, bucket());
+        T_EQ_U64(refused(&of), what != HARM_NONE);
+        left_is(&of, what != HARM_NONE ? 10 : 3);
+        if (what != HARM_NONE) { charge(&of, 7); }
+        limits_close(&of); /* the next snapshot is sound */
+        limits_open(&of, c, bucket());
+        T_EQ_U64(refused(&of), 0);
+        left_is(&of, 3);
+        limits_close(&of);
+        api_shut(c);
+        if (t_failed()) {
+            printf("# harm %d\n", (int)what);
+            break;
+        }
+    }
+}
+
+static void snapshot_of_other_rules_is_refused(void)
+{
+    const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
+    limits of;
+    cellar *c = api_open((uint64_t)16 << 20);
+    limits_open(&of, c, bucket());
+    charge(&of, 7);
+    limits_close(&of);
+    limits_open(&of, c, &log);
+    T_EQ_U64(refused(&of), 1);
+    T_EQ_I64(cellar_limiter_check(of.l, "k", 1, 10, NULL), CELLAR_OK);
+    limits_close(&of);
+    api_shut(c);
+}
+
+/* ---- failures ---- */
+
+static void failed_save_leaves_the_snapshot_before_it(void)
+{
+    limits of;
+    cellar *c = api_open((uint64_t)16 << 20);
+    cellar *ns = NULL;
+    limits_open(&of, c, bucket());
+    charge(&of, 2);
+    T_EQ_I64(cellar_limiter_save(of.l), CELLAR_OK);
+    charge(&of, 3);
+    T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
+    T_EQ_I64(cellar_enable(ns, false), CELLAR_OK); /* sets store nothing */
+    T_EQ_I64(cellar_limiter_save(of.l), CELLAR_E_IO);
+    limits_close(&of);
+    T_EQ_I64(cellar_enable(ns, true), CELLAR_OK);
+    limits_open(&of, c, bucket());
+    T_EQ_U64(refused(&of), 0);
+    left_is(&of, 8);
+    limits_close(&of);
+    cellar_close(ns);
+    api_shut(c);
+}
+
+static void bad_input_changes_nothing(void)
+{
+    cellar *c = api_open((uint64_t)16 << 20);
+    cellar_limiter_snapshot *s = (cellar_limiter_snapshot *)&s;
+    cellar_limiter_config cfg = cellar_limiter_config_default();
+    const cellar_limiter_config untouched = cfg;
+    static char name[70];
+    memset(name, 'n', sizeof name - 1);
+    T_EQ_I64(cellar_limiter_snapshot_open(NULL, "a", &cfg, &s), CELLAR_E_INVAL);
+    T_CHECK(s == NULL);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, NULL, &cfg, &s), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", NULL, &s), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "", &cfg, &s), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, name, &cfg, &s), CELLAR_E_INVAL);
+    T_EQ_MEM(&cfg, &untouched, sizeof cfg);
+    cfg.struct_size -= sizeof(size_t);
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, &s), CELLAR_E_ABI);
+    cfg.struct_size = 0;
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, &s), CELLAR_E_INVAL);
+    cfg = untouched;
+    cfg.snapshot_path = "file";
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, &s), CELLAR_E_INVAL);
+    cfg = untouched;
+    cfg.snapshot_write = write_or_die;
+    T_EQ_I64(cellar_limiter_snapshot_open(c, "a", &cfg, &s), CELLAR_E_INVAL);
+    T_CHECK(s == NULL);
+    cellar_limiter_snapshot_close(NULL);
+    api_shut(c);
+}
+
+T_MAIN("api_kit_snapshot", T_CASE(debts_survive_a_restart_less_the_downtime),
+       T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open),
+       T_CASE(tick_saves_at_its_period), T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it),
+       T_CASE(damaged_snapshots_are_refused_whole), T_CASE(snapshot_of_other_rules_is_refused),
+       T_CASE(failed_save_leaves_the_snapshot_before_it), T_CASE(bad_input_changes_nothing))
