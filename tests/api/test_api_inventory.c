@@ -490,6 +490,48 @@ static void get_many_returns_user_flags_of_each_value(void)
     close_all(NULL, c);
 }
 
+/* A7, S2:106-132: the examples of the cache module, with the results of their comments. */
+static void cache_examples_return_what_the_document_prints(void)
+{
+    static const char john[] = "{\"name\": \"John\", \"age\": 30}";
+    static const char *const key[] = { "user:1", "user:2", "user:3" };
+    static const char *const name[] = { "{\"name\": \"John\"}", "{\"name\": \"Jane\"}",
+                                        "{\"name\": \"Bob\"}" };
+    cellar *c = open_store();
+    cellar_set_item set[3];
+    cellar_get_item get[3];
+    char buf[3][64];
+    size_t n = 0;
+    uint64_t deleted = 0;
+    T_EQ_I64(put_ttl(c, "user:1", john, 3600000), CELLAR_OK);
+    T_EQ_STR(api_look(c, "user:1"), john);
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK); /* True */
+    T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1800000;
+    for (unsigned i = 0; i < 3; i++) {
+        set[i] = (cellar_set_item){ key[i], 6, name[i], strlen(name[i]), CELLAR_E_IO, 0 };
+        get[i] = (cellar_get_item){ key[i], 6, buf[i], sizeof buf[i], 0, CELLAR_E_IO, 0 };
+    }
+    T_EQ_I64(cellar_set_many(c, set, 3, &o, &n), CELLAR_OK);
+    T_EQ_U64(n, 3);
+    T_EQ_I64(put_ttl(c, "users", "other", 0), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 1799999);
+    T_EQ_I64(cellar_get_many(c, get, 3, &n), CELLAR_OK);
+    T_EQ_U64(n, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        T_EQ_U64(get[i].value_len, strlen(name[i]));
+        T_EQ_MEM(buf[i], name[i], strlen(name[i]));
+    }
+    T_EQ_I64(cellar_delete_by_pattern(c, "user:*", 6, &deleted), CELLAR_OK);
+    T_EQ_U64(deleted, 3);
+    T_EQ_I64(cellar_get_many(c, get, 3, &n), CELLAR_OK);
+    T_EQ_U64(n, 0);
+    T_EQ_STR(api_look(c, "users"), "other");
+    close_all(NULL, c);
+}
+
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
  * Sequence: a batch with a second item that cannot be stored. */
 static void seed_set_many_reports_each_item(void)
@@ -811,6 +853,7 @@ T_MAIN("api_inventory", T_CASE(clear_keeps_other_namespaces),
        T_CASE(merge_of_missing_key_creates_nothing), T_CASE(merge_uses_ttl_of_the_new_state),
        T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_order_of_caller),
        T_CASE(get_many_returns_user_flags_of_each_value),
+       T_CASE(cache_examples_return_what_the_document_prints),
        T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
        T_CASE(store_of_ten_entries_serves_latest_sets), T_CASE(adaptive_policy_is_the_default),
        T_CASE(tick_reclaims_due_entries_and_counts_them),

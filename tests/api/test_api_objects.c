@@ -119,6 +119,39 @@ static void object_that_does_not_encode_changes_nothing(void)
     end(c);
 }
 
+static cellar_err no_database(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)load, (void)key, (void)key_len, (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static void load_store_and_decode_errors_are_counted_apart(void)
+{
+    static char huge[3 << 20]; /* over half the budget */
+    cellar *c = begin(), *other = NULL;
+    cellar_result r = cellar_result_default();
+    cellar_stats st = cellar_stats_default(), none = st;
+    void *object;
+    T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_get_or_load(c, "row", 3, NULL, no_database, NULL, &r), CELLAR_E_LOADER);
+        cellar_result_free(&r);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_set(c, "huge", 4, huge, sizeof huge, NULL), CELLAR_E_TOOBIG);
+    }
+    T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_obj(c, "k", 1, &object), CELLAR_MISS);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.loads_failed, 3);
+    T_EQ_U64(st.write_errors, 2);
+    T_EQ_U64(st.decode_errors, 1);
+    T_EQ_I64(cellar_stats_get(other, CELLAR_SCOPE_NAMESPACE, &none), CELLAR_OK);
+    T_EQ_U64(none.loads_failed + none.write_errors + none.decode_errors, 0);
+    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    end(c);
+}
+
 static void damaged_value_is_removed_and_misses(void)
 {
     cellar *c = begin();
@@ -268,6 +301,7 @@ static void removal_never_ends_a_newer_value(void)
 
 T_MAIN("api_objects", T_CASE(object_comes_back_as_stored),
        T_CASE(object_that_does_not_encode_changes_nothing),
+       T_CASE(load_store_and_decode_errors_are_counted_apart),
        T_CASE(damaged_value_is_removed_and_misses), T_CASE(value_replaced_during_decoding_stays),
        T_CASE(load_reports_an_object), T_CASE(damaged_value_is_loaded_again),
        T_CASE(long_object_and_negative_entry), T_CASE(bad_input_is_refused),
