@@ -771,7 +771,8 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    the bytes are copied
  * thread:  any; of equal ids the last item is stored
- * cost:    as cellar_set_many, in groups of up to 32 items with the same state; no allocation
+ * cost:    as cellar_set_many, one call for each state among 64 items with different ids; no
+ *          allocation
  * example:
  *     cellar_status_set_item it[1] = {{"7", 1, "{}", 2, "batch", CELLAR_OK, 0}};
  *     cellar_status_set_many(s, it, 1, NULL);                                                    */

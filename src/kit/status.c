@@ -33,7 +33,8 @@ BASE_SIZE_BEGIN
 #define KIT_STATUS_TRIES 64u      /* calls of cellar_update in the queue, 64 rounds each */
 #define KIT_STATUS_WAIT_MS 1000
 #define KIT_STATUS_LOCKS 1024u
-#define KIT_STATUS_GROUP 32u      /* items of one cellar_get_many or cellar_set_many */
+#define KIT_STATUS_GROUP 32u      /* items of one cellar_get_many */
+#define KIT_STATUS_WINDOW 64u     /* items that are sorted by state */
 #define KIT_STATUS_VALUE 1024u    /* bytes of a value that is prolonged without an allocation */
 #define KIT_STATUS_QUEUES 64u
 
@@ -54,13 +55,19 @@ struct cellar_status {
 
 /* ---- states ---- */
 
+/* Return the number of a state from 0, state_count: unknown. */
+static uint32_t kit_status_find(const cellar_status *s, const char *state)
+{
+    uint32_t i = 0;
+    while (i < s->state_count && strcmp(s->name[i], state) != 0) { i++; }
+    return i;
+}
+
 /* Return the number of a state from 0, or its fallback. */
 static uint32_t kit_status_state(const cellar_status *s, const char *state)
 {
-    uint32_t number = 0;
-    for (uint32_t i = 0; i < s->state_count; i++) {
-        if (strcmp(s->name[i], state) == 0) { return i; }
-    }
+    uint32_t number = kit_status_find(s, state);
+    if (number < s->state_count) { return number; }
     (void)cellar_ttl_class_find(s->ns, state, &number); /* counts it */
     return s->fallback;
 }
@@ -392,43 +399,76 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
     return CELLAR_OK;
 }
 
-/* Store the first items that have one state. Return their number. */
-static size_t kit_status_set_group(cellar_status *s, cellar_status_set_item *items, size_t count,
-                                   size_t *stored)
+/* Mix the ends of an id into a word. Equal ids give equal words; others seldom do. */
+static uint64_t kit_status_mix(const void *id, size_t id_len)
 {
-    cellar_set_item group[KIT_STATUS_GROUP];
-    const char *state = items[0].state;
-    size_t n = 0, ok = 0;
-    if (state == NULL) {
-        items[0].status = CELLAR_E_INVAL;
-        return 1;
+    uint64_t first = 0, last = 0;
+    const size_t n = id != NULL ? BASE_MIN(id_len, sizeof first) : 0;
+    memcpy(&first, n != 0 ? id : "", n);
+    memcpy(&last, n != 0 ? (const unsigned char *)id + id_len - n : (const unsigned char *)"", n);
+    return (first + id_len) * UINT64_C(0x9e3779b97f4a7c15) ^ last;
+}
+
+/* Return how many of the first items may be stored in any order: different ids, or one state. */
+static size_t kit_status_apart(const cellar_status_set_item *items, const uint32_t *states,
+                               size_t n)
+{
+    uint64_t mix[KIT_STATUS_WINDOW];
+    size_t same = 1;
+    while (same < n && states[same] == states[0]) { same++; }
+    if (same >= n) { return n; }
+    for (size_t i = 0; i < n; i++) { mix[i] = kit_status_mix(items[i].id, items[i].id_len); }
+    for (size_t i = same; i < n; i++) {
+        bool equal = false;
+        for (size_t j = 0; j < i; j++) { equal |= mix[j] == mix[i]; }
+        if (equal) { return i; }
     }
-    while (n < count && n < KIT_STATUS_GROUP && items[n].state != NULL &&
-           strcmp(items[n].state, state) == 0) {
-        const cellar_status_set_item *it = &items[n];
-        group[n] = (cellar_set_item){ it->id, it->id_len, it->value, it->value_len, CELLAR_OK,
-                                      it->reserved0 };
-        n++;
-    }
-    const uint32_t number = kit_status_state(s, state);
-    if (strcmp(s->name[number], state) != 0) { /* each set of an unknown state is counted */
-        for (size_t i = 1; i < n; i++) { (void)kit_status_state(s, state); }
-    }
-    const cellar_set_opts o = kit_status_opts(number);
-    const cellar_err err = cellar_set_many(s->ns, group, n, &o, &ok);
-    for (size_t i = 0; i < n; i++) { items[i].status = err != CELLAR_OK ? err : group[i].status; }
-    *stored += ok;
     return n;
+}
+
+/* Store those of n items that have this state, state_count: an unknown one. Return the number of
+ * OK. */
+static size_t kit_status_set_group(cellar_status *s, cellar_status_set_item *items, size_t n,
+                                   const uint32_t *states, uint32_t state)
+{
+    cellar_set_item group[KIT_STATUS_WINDOW];
+    uint8_t item_of[KIT_STATUS_WINDOW];
+    size_t used = 0, ok = 0;
+    for (size_t i = 0; i < n; i++) {
+        const cellar_status_set_item *it = &items[i];
+        if (states[i] != state) { continue; }
+        group[used] = (cellar_set_item){ it->id, it->id_len, it->value, it->value_len, CELLAR_OK,
+                                         it->reserved0 };
+        item_of[used++] = (uint8_t)i;
+        if (state == s->state_count) { (void)kit_status_state(s, it->state); } /* counts it */
+    }
+    if (used == 0) { return 0; }
+    const cellar_set_opts o = kit_status_opts(state < s->state_count ? state : s->fallback);
+    const cellar_err err = cellar_set_many(s->ns, group, used, &o, &ok);
+    for (size_t i = 0; i < used; i++) {
+        items[item_of[i]].status = err != CELLAR_OK ? err : group[i].status;
+    }
+    return ok;
 }
 
 CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set_item *items,
                                              size_t count, size_t *stored)
 {
+    uint32_t states[KIT_STATUS_WINDOW];
     size_t ok = 0;
     if (stored != NULL) { *stored = 0; }
     if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
-    for (size_t i = 0; i < count;) {
-        i += kit_status_set_group(s, items + i, count - i, &ok);
+    for (size_t at = 0, n; at < count; at += n) {
+        n = BASE_MIN(count - at, KIT_STATUS_WINDOW);
+        for (size_t i = 0; i < n; i++) {
+            const char *state = items[at + i].state;
+            items[at + i].status = CELLAR_E_INVAL; /* without a state */
+            states[i] = state != NULL ? kit_status_find(s, state) : UINT32_MAX;
+        }
+        n = kit_status_apart(items + at, states, n);
+        for (uint32_t state = 0; state <= s->state_count; state++) {
+            ok += kit_status_set_group(s, items + at, n, states, state);
+        }
     }
     if (stored != NULL) { *stored = ok; }
     return CELLAR_OK;

@@ -723,6 +723,47 @@ static void set_many_stores_each_item_with_its_state(void)
     api_shut(c);
 }
 
+/* Batches of few ids and mixed states, known and unknown, against a table of the last sets. */
+static void last_set_of_a_mixed_batch_wins(void)
+{
+    enum { N = 300, FEW = 40 };
+    static const char *const states[] = { "processing", "success", "failed", "batch", "lost" };
+    static cellar_status_set_item it[N];
+    static char id[N][40], value[N][8];
+    cellar *c = api_open(STORE_BYTES);
+    cellar_status *s = status_open(c, NULL);
+    uint64_t seed = t_seed(), unknown = 0;
+    for (unsigned round = 0; round < 20; round++) {
+        const unsigned ids = round % 2 == 0 ? FEW : N; /* N: few equal ones */
+        char want[N][64];
+        memset(want, 0, sizeof want);
+        for (size_t i = 0; i < N; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            const uint64_t draw = seed >> 16;
+            const unsigned k = (unsigned)(draw % ids);
+            const char *state = states[draw >> 32 & 3];
+            if ((draw >> 40) % 8 == 0) { state = states[4]; }
+            snprintf(id[i], sizeof id[i], "task:%u:of:this:round:%s", k, "status"); /* like ends */
+            snprintf(value[i], sizeof value[i], "v%zu", i);
+            it[i] = (cellar_status_set_item){ id[i], strlen(id[i]), value[i], strlen(value[i]),
+                                              state, CELLAR_E_IO, 0 };
+            unknown += state == states[4];
+            snprintf(want[k], sizeof want[k], "%s %s", state == states[4] ? states[0] : state,
+                     value[i]);
+        }
+        size_t stored = 0;
+        T_EQ_I64(cellar_status_set_many(s, it, N, &stored), CELLAR_OK);
+        T_EQ_U64(stored, N);
+        for (size_t i = 0; i < N; i++) {
+            T_EQ_I64(it[i].status, CELLAR_OK);
+            T_EQ_STR(look(s, id[i]), want[strtoul(id[i] + 5, NULL, 10)]);
+        }
+        T_EQ_U64(stats_of(s).unknown_states, unknown);
+    }
+    cellar_status_close(s);
+    api_shut(c);
+}
+
 static void get_many_keeps_order_states_and_codes(void)
 {
     static const char *const ids[] = { "b", "none", "a", "b", "a", "a" };
@@ -923,7 +964,7 @@ T_MAIN("api_kit_status", T_CASE(each_state_of_the_preset_has_its_ttl),
        T_CASE(reads_of_the_last_minute_count), T_CASE(hot_ids_are_those_read_most),
        T_CASE(sampled_reads_are_an_estimate),
        T_CASE(gain_of_an_old_state_never_shortens_a_new_one),
-       T_CASE(set_many_stores_each_item_with_its_state),
+       T_CASE(set_many_stores_each_item_with_its_state), T_CASE(last_set_of_a_mixed_batch_wins),
        T_CASE(get_many_keeps_order_states_and_codes), T_CASE(expire_now_frees_what_has_expired),
        T_CASE(restart_keeps_values_states_and_gains), T_CASE(bad_input_is_refused),
        T_CASE(structs_of_any_size_are_read_by_the_size_rule))
