@@ -58,6 +58,14 @@ typedef struct json_row {
     X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l')        \
     X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l')        \
     X("open90_p999", "ns", 'l')                                                              \
+    X("kit_get_many", "x", 'h') X("kit_set_many", "x", 'h') X("kit_stats_get", "x", 'h')     \
+    X("kit_rules_set", "ns", 'l') X("kit_rules_get", "x", 'h') X("kit_codec_get", "x", 'h')  \
+    X("kit_pattern_keys", "x", 'h') X("kit_pattern_stall", "us", 'l')                        \
+    X("kit_pattern_idle", "us", 'l') X("kit_tag_end", "us", 'l') X("kit_tag_get", "x", 'h')  \
+    X("kit_vector_bytes", "x", 'h') X("kit_vector_read", "x", 'h')                           \
+    X("kit_llm_key", "us", 'l') X("kit_status_update", "Mops/s", 'h')                        \
+    X("kit_hot_recall", "x", 'h') X("kit_hot_bytes", "B", 'l')                               \
+    X("kit_loaded_bytes", "B", 'l') X("kit_omitted", "functions", 'l')                       \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \

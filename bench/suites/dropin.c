@@ -29,24 +29,49 @@ static const char *dropin_env(const char *name, const char *fallback)
     return text != NULL && text[0] != '\0' ? text : fallback;
 }
 
-/* Return the loaded bytes of an ELF64 object; 0 if it is none. */
-static uint64_t dropin_loaded(FILE *f)
+/* Count functions named kit_* in a symbol table; `names` is its string table. */
+static uint32_t dropin_kit_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr *names)
+{
+    uint32_t count = 0;
+    for (uint64_t at = 0; at < table->sh_size; at += sizeof(Elf64_Sym)) {
+        Elf64_Sym symbol;
+        char name[4];
+        if (fseek(f, (long)(table->sh_offset + at), SEEK_SET) != 0 ||
+            fread(&symbol, sizeof symbol, 1, f) != 1) {
+            return count;
+        }
+        if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC ||
+            fseek(f, (long)(names->sh_offset + symbol.st_name), SEEK_SET) != 0 ||
+            fread(name, sizeof name, 1, f) != 1) {
+            continue;
+        }
+        count += memcmp(name, "kit_", sizeof name) == 0;
+    }
+    return count;
+}
+
+/* Read what the sections of an ELF64 object say; all zero if it is none. */
+static void dropin_read(FILE *f, suite_object *out)
 {
     Elf64_Ehdr head;
-    uint64_t sum = 0;
+    Elf64_Shdr section, names;
+    *out = (suite_object){ 0 };
     if (fread(&head, sizeof head, 1, f) != 1 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
         head.e_ident[EI_CLASS] != ELFCLASS64) {
-        return 0;
+        return;
     }
     for (uint32_t i = 0; i < head.e_shnum; i++) {
-        Elf64_Shdr section;
         if (fseek(f, (long)(head.e_shoff + i * sizeof section), SEEK_SET) != 0 ||
             fread(&section, sizeof section, 1, f) != 1) {
-            return 0;
+            return;
         }
-        sum += section.sh_flags & SHF_ALLOC ? section.sh_size : 0;
+        out->loaded_bytes += section.sh_flags & SHF_ALLOC ? section.sh_size : 0;
+        if (section.sh_type == SHT_SYMTAB &&
+            fseek(f, (long)(head.e_shoff + section.sh_link * sizeof names), SEEK_SET) == 0 &&
+            fread(&names, sizeof names, 1, f) == 1) {
+            out->kit_functions += dropin_kit_functions(f, &section, &names);
+        }
     }
-    return sum;
 }
 
 static bool dropin_compile(const char *source, const char *object, const char *switches,
@@ -67,28 +92,59 @@ static bool dropin_compile(const char *source, const char *object, const char *s
     return ok;
 }
 
-static int dropin_one(const cell_options *o, const char *name, const char *switches)
+/* Compile the drop-in `repeats` times into `object`; CELL_OK, or the status after a line with the
+ * reason. *there: false if there is no source. */
+static int dropin_build(const cell_options *o, const char *bench, const char *name,
+                        const char *switches, char object[400], double *seconds, uint32_t repeats,
+                        bool *there)
 {
     const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
-    double seconds[DROPIN_REPEATS];
-    char object[400], why[256], text[300];
-    snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
-    if (access(source, R_OK) != 0) {
-        json_say("dropin", "cellar", name, "skip", "dist/cellar.c is not there (make dist)");
+    char why[256], text[300];
+    snprintf(object, 400, "%s/dropin.o", o->scratch);
+    *there = access(source, R_OK) == 0;
+    if (!*there) {
+        json_say(bench, "cellar", name, "skip", "dist/cellar.c is not there (make dist)");
         return CELL_OK;
     }
-    for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
+    for (uint32_t i = 0; i < repeats; i++) {
         if (!dropin_compile(source, object, switches, &seconds[i], why, sizeof why)) {
             snprintf(text, sizeof text, "does not compile: %s", why);
-            json_say("dropin", "cellar", name, driver_kind(why), text);
+            json_say(bench, "cellar", name, driver_kind(why), text);
             return CELL_WRONG;
         }
     }
+    return CELL_OK;
+}
+
+bool suite_dropin_object(const cell_options *o, const char *bench, const char *switches,
+                         suite_object *out)
+{
+    char object[400];
+    double seconds;
+    bool there;
+    const int status = dropin_build(o, bench, "dropin", switches, object, &seconds, 1, &there);
+    FILE *f = status == CELL_OK && there ? fopen(object, "rbe") : NULL;
+    if (f == NULL) { return false; }
+    dropin_read(f, out);
+    fclose(f);
+    return true;
+}
+
+static int dropin_one(const cell_options *o, const char *name, const char *switches)
+{
+    double seconds[DROPIN_REPEATS];
+    char object[400];
+    suite_object found;
+    bool there;
+    const int status = dropin_build(o, "dropin", name, switches, object, seconds, DROPIN_REPEATS,
+                                    &there);
+    if (status != CELL_OK || !there) { return status; }
     FILE *f = fopen(object, "rbe");
     if (f == NULL) {
         return CELL_WRONG;
     }
-    double loaded = (double)dropin_loaded(f);
+    dropin_read(f, &found);
+    double loaded = (double)found.loaded_bytes;
     double bytes = fseek(f, 0, SEEK_END) == 0 ? (double)ftell(f) : 0;
     fclose(f);
     printf("\n%s  (-std=c11 -O2%s, %s)\n", name, switches, dropin_env("BENCH_CC", "cc"));

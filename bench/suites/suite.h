@@ -21,7 +21,7 @@ typedef struct bench_suite {
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
     suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
-    suite_hitratio, suite_open, suite_l2;
+    suite_hitratio, suite_open, suite_l2, suite_kit;
 
 /* The program can be built without the library. A suite of the library then keeps its name and
  * prints a skip when it runs: its file ends with this instead of the suite. */
@@ -35,6 +35,15 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
 
 /* Run the process that the memory suite starts for one subject; return its exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);
+
+/* An object of dist/cellar.c, compiled with -O2. */
+typedef struct suite_object {
+    uint64_t loaded_bytes;  /* ELF sections with SHF_ALLOC */
+    uint32_t kit_functions; /* functions named kit_* */
+} suite_object;
+/* Compile it with more switches. False: no such source, or it does not compile; a line says why. */
+bool suite_dropin_object(const cell_options *o, const char *bench, const char *switches,
+                         suite_object *out);
 
 /* One figure with its spread over repetitions, as row and as table line. */
 void suite_say(const char *bench, const char *subject, const char *workload, const char *metric,

@@ -56,7 +56,7 @@ BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BE
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o \
-                $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o
+                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
@@ -94,8 +94,9 @@ $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
-# The keyed hash a second time, for the peers: its names are static in the object above.
-$(BENCH_OBJ)/hash.o: src/base/hash.c $(BENCH_B)/words
+# The keyed hash and the matcher a second time, for the peers: their names are static in the object
+# above.
+$(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/base/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
 # The library a second time, with the names of its disk tier and of the inspection global and no
@@ -109,6 +110,15 @@ $(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir
 	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
+# The library a third time: no call of it counts or samples, and its names begin with bare.
+BENCH_BARE    = open close set get
+$(BENCH_OBJ)/bare.o: dist/cellar.c bench/suites/bare.awk $(BENCH_B)/words
+	$(bench_say) CC "dist/cellar.c (bench, without statistics)"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(or $(AWK),awk) -f bench/suites/bare.awk $< >$(@:.o=.c)
+	$(BENCH_Q)$(BENCH_COMPILE) -Idist -MT $@ -c -o $@.all $(@:.o=.c)
+	$(BENCH_Q)objcopy $(foreach n,$(BENCH_BARE),--redefine-sym cellar_$(n)=bare_$(n)) \
+	  $(BENCH_BARE:%=-G bare_%) $@.all $@
 $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
