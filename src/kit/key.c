@@ -5,8 +5,9 @@
  * PICTURE    parts -> encoding in the builder (480 bytes, then a block) -> finish: the encoding, or
  *            '#' and its SHA-256 from 201 bytes on
  * FORMAT     part: type byte, LEB128 length, bytes. s: bytes. i: int64, big-endian. u: uint64 above
- *            INT64_MAX. d: double, big-endian. t, f, n: length 0. '[': LEB128 number of parts, then
- *            the parts. '{': number of entries, then s and a part each, sorted by the bytes of s.
+ *            INT64_MAX. d: double, big-endian; a whole number below 2^53 is i. t, f, n: length 0.
+ *            '[': LEB128 number of parts, then the parts. '{': number of entries, then s and a part
+ *            each, sorted by the bytes of s.
  * INVARIANTS Each part says where it ends, so different lists of parts have different encodings. No
  *            type byte is '#'.
  *            The first error stays: later calls return it and add nothing.

@@ -14,7 +14,8 @@
 # RULES      the package manager is not asked: a header is preprocessed, a library
 #            linked, a tool looked up in PATH. So hand-made installations and other systems count.
 #            Nothing present is put on the list, so nothing present is upgraded. No service may
-#            start on this machine: memcached is unpacked below build/peers, never installed.
+#            start on this machine: memcached and prometheus are unpacked below build/peers, never
+#            installed.
 #            No sudo, and nothing from outside the distribution.
 # STAMP      build/.deps-GROUP-CHECKSUM (compiler, flags, this file): later runs cost nothing.
 # TABLE      package | groups | needed or optional | probe | argument | what is lost | used by
@@ -52,6 +53,7 @@ cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
 mandoc|check torture|optional|tool|mandoc|man pages are not checked
 abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
 redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis
+prometheus|check|optional|peer|usr/bin/promtool|metrics are not checked by promtool
 gawk|check torture|optional|tool|gawk|scripts are not tried with gawk
 busybox|check torture|optional|tool|busybox|scripts are not tried with busybox
 gcc-aarch64-linux-gnu|check torture|optional|tool|aarch64-linux-gnu-gcc|the aarch64 build is skipped
@@ -199,11 +201,12 @@ for package in $needed $optional; do
         break
     fi
 done
-if grep -q '|peer|' "$tmp/optional" && known memcached; then
+for package in $(sed -n 's/|peer|.*//p' "$tmp/optional"); do
     # Unpacked only: the package would start a daemon.
+    known "$package" || continue
     mkdir -p build/peers
-    (cd build/peers && apt-get download memcached && dpkg -x memcached_*.deb .) || true
-fi
+    (cd build/peers && apt-get download "$package" && dpkg -x "$package"_*.deb .) || true
+done
 list=
 for package in $needed $optional; do
     if known "$package"; then list="$list $package"
