@@ -18,7 +18,8 @@
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3; --all lifts them. The
  *            tour ends within 30 s. Values have 56 bytes.
  * SEE ALSO   walk.c (list and read), limits.c (rate limiters), guards.c (loads, Bloom filter),
- *            tour_l2.c (disk tier), policies.c (pass 3 under each policy). */
+ *            ready.c (status, embeddings, hot keys), tour_l2.c (disk tier), policies.c (pass 3
+ *            under each policy). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -36,6 +37,7 @@
 #include "cli/guards.h"
 #include "cli/limits.h"
 #include "cli/policies.h"
+#include "cli/ready.h"
 #include "base/sha256.h"
 #include "cli/tour_l2.h"
 #include "cli/walk.h"
@@ -109,6 +111,7 @@ struct tour_run {
     tour_figures figures[TOUR_PASSES];
     limits_report limits;
     guards_result guards;
+    ready_result ready;
     tour_l2_result survive;
     policies_result policies;
     uint64_t start_ns;
@@ -479,6 +482,7 @@ static bool tour_agrees(const tour_figures *f)
 static uint64_t tour_findings(const tour_run *run)
 {
     uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
+                 ready_findings(&run->ready) +
                  tour_l2_findings(&run->survive) + policies_findings(&run->policies);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
@@ -621,6 +625,7 @@ static void tour_print_table(const tour_run *run)
     policies_print(&run->policies);
     limits_print(&run->limits);
     guards_print(&run->guards);
+    ready_print(&run->ready);
     tour_l2_print(&run->survive);
     tour_print_checks(run);
 }
@@ -660,6 +665,7 @@ static void tour_print_json(const tour_run *run)
     policies_print_json(&run->policies);
     limits_print_json(&run->limits);
     guards_print_json(&run->guards);
+    ready_print_json(&run->ready);
     tour_l2_print_json(&run->survive);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(cli_clock_ns() - run->start_ns));
@@ -728,7 +734,7 @@ static int tour_go(tour_run *run)
         cli_complain("tour", "out of memory; end other programs or name a smaller folder");
         return CLI_NO_START;
     }
-    if (!limits_run(&run->limits) || !guards_run(&run->guards)) {
+    if (!limits_run(&run->limits) || !guards_run(&run->guards) || !ready_run(&run->ready)) {
         cli_complain("tour", "out of memory or threads; end other programs, or see ulimit -u");
         return CLI_NO_START;
     }
@@ -841,6 +847,8 @@ const cli_command cli_tour = {
     "  rate limits 8 threads request one key of two limiters for 1.2 s; admissions are counted\n"
     "  loading     64 threads request one missing key: one load; a loader fails: stale values are\n"
     "              served; 100,000 absent keys meet the Bloom filter\n"
+    "  ready-made  8 threads merge into the status of one task; a batch of embeddings loads the\n"
+    "              missing texts alone; the five hottest keys of 200,000 gets are named\n"
     "  disk tier   a store in TMPDIR (default /tmp) is closed and reopened; another one is killed\n"
     "              during writes and reopened; both are verified\n"
     "\n"

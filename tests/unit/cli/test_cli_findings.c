@@ -13,6 +13,7 @@ bool limits_run(limits_report *out);
 #include "cli/guards_print.c"
 #include "cli/policies_print.c"
 #include "cli/program.c"
+#include "cli/ready_print.c"
 #include "cli/text.c"
 #include "cli/tour.c"
 #include "cli/tour_l2_print.c"
@@ -24,6 +25,7 @@ typedef enum mistake {
     NONE, OTHER_BYTES, SHORT_VALUE, OVER_BUDGET, MISCOUNTED_GETS, MISCOUNTED_HITS, STATS_FAIL,
     GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
     LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL,
+    MERGE_LOST, MERGES_APART, TEXT_TWICE, VECTOR_WRONG, COLD_KEY, READY_FAILS,
     DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS,
     POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
 } mistake;
@@ -169,6 +171,19 @@ bool guards_run(guards_result *r)
     return true;
 }
 
+bool ready_run(ready_result *r)
+{
+    *r = (ready_result){ .threads = 8, .merges = 2000, .runs = 2007, .merged = 2000, .texts = 48,
+                         .present = 32, .loaded = 8, .calls = 1, .gets = 1000, .keys = 10,
+                         .hottest = 5, .hot = { "a", "b", "c", "d", "e" } };
+    if (wanted == MERGE_LOST) { r->merged = 1999; }
+    if (wanted == MERGES_APART) { r->runs = 2000; }
+    if (wanted == TEXT_TWICE) { r->loaded = 16; }
+    if (wanted == VECTOR_WRONG) { r->wrong = 1; }
+    if (wanted == COLD_KEY) { r->hottest = 4; }
+    return wanted != READY_FAILS;
+}
+
 /* ---- running it ---- */
 
 static char folder[64], output[1 << 16];
@@ -284,6 +299,23 @@ static void second_load_is_found(void)
     T_EQ_I64(tour_with(GUARDS_FAIL, "--threads=2"), CLI_NO_START);
 }
 
+static void wrong_ready_made_parts_are_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
+    T_CHECK(strstr(output, "\"hottest\":[\"a\",\"b\",\"c\",\"d\",\"e\"]") != NULL);
+    T_EQ_I64(tour_with(MERGE_LOST, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING status: 2,000 merges, 1,999 in the value, 2,007 runs") != NULL);
+    T_EQ_I64(tour_with(MERGES_APART, "--threads=2"), CLI_FINDING);
+    T_EQ_I64(tour_with(TEXT_TWICE, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING embeddings: 16 texts loaded in 1 calls, 0 vectors wrong") !=
+            NULL);
+    T_EQ_I64(tour_with(VECTOR_WRONG, "--json"), CLI_FINDING);
+    T_EQ_I64(tour_with(COLD_KEY, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING hot keys: 4 of the 5 most read keys are at their place") !=
+            NULL);
+    T_EQ_I64(tour_with(READY_FAILS, "--threads=2"), CLI_NO_START);
+}
+
 static void wrong_answers_from_disk_are_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
@@ -346,6 +378,7 @@ T_AFTER_EACH(remove_folder);
 T_MAIN("cli_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
        T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
-       T_CASE(second_load_is_found), T_CASE(wrong_answers_from_disk_are_found),
+       T_CASE(second_load_is_found), T_CASE(wrong_ready_made_parts_are_found),
+       T_CASE(wrong_answers_from_disk_are_found),
        T_CASE(miscounted_policies_are_found), T_CASE(exceeded_rate_limit_is_found),
        T_CASE(windows_are_half_open))

@@ -128,6 +128,12 @@ says '^loading: 64 threads request one missing key: 1 load, [0-9]* joined it '; 
 says '^failing loader: 1,000 gets, 1,000 served stale, 1 load tried'; ok failing_loader_serves_stale_values
 says '^absent keys: 100,000 requested, [0-9,]* rejected by the Bloom filter, '
 ok bloom_filter_rejects_absent_keys
+says '^status: 8 threads merge into one task: 2,000 merges, 2,000 in the value, [0-9,]* runs lost to another thread'
+ok merges_that_meet_all_take_effect
+says '^embeddings: 48 texts requested, 32 present: 1 loader call for 8 texts, 0 vectors wrong'
+ok embedding_batch_loads_missing_texts_alone
+says '^hot keys: 200,000 gets of 1,005 keys: hot:1 [0-9.]* %, hot:2 [0-9.]* %, hot:3 [0-9.]* %, hot:4 [0-9.]* %, hot:5 '
+ok hottest_keys_are_named
 says '^closed and reopened: 601 answers requested, [56]9*[0-9]* from disk, 0 different'
 ok reopened_store_answers_from_disk
 says '^killed during writes: [0-9,]* writes and [0-9,]* deletes acknowledged' && says '^  verified: [0-9,]* values found, 0 wrong, 0 deleted values returned$'
@@ -136,7 +142,7 @@ ok killed_store_returns_no_wrong_value
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 
 run_with_disk tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 14 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 17 ]; ok json_is_one_object_a_line
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_has_threads_and_findings
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
@@ -172,6 +178,12 @@ loading() { sed -n "s/^{\"loading\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp
     [ "$(loading 'failing loader' loads)" = 1 ]; ok failing_loader_runs_once
 [ $(($(loading 'absent keys' rejected) + $(loading 'absent keys' loads))) -ge 100000 ] &&
     [ "$(loading 'absent keys' rejected)" -gt 97000 ]; ok bloom_filter_rejects_97_percent
+ready() { sed -n "s/^{\"ready\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
+[ "$(ready status merges)" = 2000 ] && [ "$(ready status in_the_value)" = 2000 ] &&
+    [ "$(ready status runs)" -ge 2007 ]; ok json_has_the_merges_and_their_runs
+[ "$(ready embeddings loaded)" = 8 ] && [ "$(ready embeddings calls)" = 1 ] &&
+    grep -q '"hottest":\["hot:1","hot:2","hot:3","hot:4","hot:5"\]' "$tmp/out"
+ok json_has_the_batch_and_the_hot_keys
 [ "$(disk reopened from_disk)" -ge 595 ] && [ "$(disk reopened different)" = 0 ] &&
     [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed deleted_returned)" = 0 ] &&
     [ "$(disk killed found)" -gt 0 ]; ok json_has_the_checks_of_the_disk_tier
