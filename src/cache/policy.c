@@ -211,10 +211,25 @@ typedef struct policy_lower_key { /* a key in lower case, while it is short enou
     bool there;
 } policy_lower_key;
 
+/* Put the ASCII capitals of 8 bytes into lower case. */
+static uint64_t policy_lower_word(uint64_t w)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), low = w & (ones * 0x7f);
+    const uint64_t from_a = low + ones * (0x80 - 'A'), past_z = low + ones * (0x7f - 'Z');
+    return w | ((from_a ^ past_z) & ~w & (ones * 0x80)) >> 2;
+}
+
 static void policy_make_lower(policy_lower_key *l, const policy_key *k)
 {
+    size_t i = 0;
     l->there = k->len <= sizeof l->bytes;
-    for (size_t i = 0; l->there && i < k->len; i++) {
+    if (!l->there) { return; }
+    for (uint64_t w; i + 8 <= k->len; i += 8) {
+        memcpy(&w, k->at + i, 8);
+        w = policy_lower_word(w);
+        memcpy(l->bytes + i, &w, 8);
+    }
+    for (; i < k->len; i++) {
         const char c = k->at[i];
         l->bytes[i] = (char)(c + ((unsigned char)(c - 'A') < 26 ? 'a' - 'A' : 0));
     }
@@ -546,6 +561,18 @@ static bool policy_rule_group(const policy_table *t, const policy_rule *r, char 
     return true;
 }
 
+/* Return the literal end of a pattern of literals, '?' and '*'; empty for patterns with classes or
+ * escapes. */
+static policy_bytes policy_glob_tail(policy_bytes p)
+{
+    uint32_t n = 0;
+    if (memchr(p.at, '[', p.len) != NULL || memchr(p.at, '\\', p.len) != NULL) {
+        return (policy_bytes){ "", 0 };
+    }
+    while (n < p.len && p.at[p.len - 1 - n] != '*' && p.at[p.len - 1 - n] != '?') { n++; }
+    return (policy_bytes){ p.at + p.len - n, n };
+}
+
 static void policy_entry_make(const policy_table *t, uint32_t number, policy_entry *e)
 {
     const policy_rule *r = &t->rule[number];
@@ -561,6 +588,7 @@ static void policy_entry_make(const policy_table *t, uint32_t number, policy_ent
         bool literal;
         head.len = (uint32_t)base_glob_prefix(head.at, head.len, &literal);
         e->least = head.len;
+        if (r->kind == POLICY_GLOB) { tail = policy_glob_tail(r->pattern); }
         e->spare = policy_is_inner(r->pattern);
     }
     e->head_mask = policy_head_mask(head.len);

@@ -490,6 +490,49 @@ static void deny_ignores_case_in_keys_of_any_length(void)
     api_shut(c);
 }
 
+/* Only A to Z have another case; each byte stands in a word of 8 bytes and behind it. */
+static void deny_folds_no_byte_but_ascii_capitals(void)
+{
+    cellar *c = api_open(4 << 20);
+    for (unsigned byte = 1; byte < 256; byte++) {
+        const bool capital = byte >= 'A' && byte <= 'Z', small = byte >= 'a' && byte <= 'z';
+        char text[64], key[16] = "aaa.aaaaaa.a";
+        if (strchr("*?[]\\^-", (int)byte) != NULL) { continue; }
+        const unsigned low = capital ? byte + 32 : byte;
+        (void)snprintf(text, sizeof text, "[*]\ndeny \"aaa\\x%02Xaaaaaa\\x%02Xa\"\n", low, low);
+        T_EQ_I64(rules(c, text, NULL), CELLAR_OK);
+        key[3] = key[10] = (char)byte;
+        T_EQ_I64(cellar_set(c, key, 12, "v", 1, NULL), CELLAR_E_DENIED);
+        key[3] = (char)(byte ^ 32);
+        T_EQ_I64(cellar_set(c, key, 12, "v", 1, NULL),
+                 capital || small ? CELLAR_E_DENIED : CELLAR_OK);
+    }
+    api_shut(c);
+}
+
+static void globs_match_whatever_their_end_is(void)
+{
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\nglob *:end ttl=1s\nglob *:verylongend ttl=2s\nglob [*z ttl=3s\n"
+                      "glob \"b*\\\\*\" ttl=4s\nglob c*[xy]z ttl=5s\nglob *d?f ttl=6s\n", NULL),
+             CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "a:end"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, ":end"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "end"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "a:verylongend"), 2 * S);
+    T_EQ_I64(ttl_after_set(c, "a:varylongend"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "*"), 3 * S); /* an open class of '*' and 'z' */
+    T_EQ_I64(ttl_after_set(c, "z"), 3 * S);
+    T_EQ_I64(ttl_after_set(c, "az"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "b1*"), 4 * S);
+    T_EQ_I64(ttl_after_set(c, "b1"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "c1yz"), 5 * S);
+    T_EQ_I64(ttl_after_set(c, "c1z"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "1def"), 6 * S);
+    T_EQ_I64(ttl_after_set(c, "1df"), CELLAR_TTL_NONE);
+    api_shut(c);
+}
+
 /* ---- errors ---- */
 
 typedef struct bad {
@@ -846,7 +889,9 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(options_of_a_rule_reach_the_entry), T_CASE(at_ends_entries_at_the_next_such_moment),
        T_CASE(placeholders_take_one_or_more_bytes_without_separator),
        T_CASE(fifty_rules_and_more_find_the_same_rule),
-       T_CASE(deny_ignores_case_in_keys_of_any_length), T_CASE(errors_have_line_and_column),
+       T_CASE(deny_ignores_case_in_keys_of_any_length),
+       T_CASE(deny_folds_no_byte_but_ascii_capitals), T_CASE(globs_match_whatever_their_end_is),
+       T_CASE(errors_have_line_and_column),
        T_CASE(all_errors_are_reported_up_to_a_hundred),
        T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
        T_CASE(file_cut_at_every_byte_is_read_or_refused),
