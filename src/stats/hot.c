@@ -26,10 +26,9 @@
 
 struct stats_hot {
     sync_lock lock; /* rank HOT; guards everything below */
-    uint32_t sets;  /* power of two; constant */
+    uint32_t sets;  /* constant */
     int64_t halved_ms, begun_ms;
     double samples, older_ms; /* of the time before halved_ms */
-    uint32_t decay[STATS_HOT_STEPS]; /* 2^32 x 1.08^-count; constant */
     stats_hot_key key[];
 };
 
@@ -40,16 +39,14 @@ static size_t stats_hot_bytes(uint32_t sets)
 
 CELLAR_PRIVATE stats_hot *stats_hot_create(base_account *account, int64_t now_ms)
 {
-    const uint64_t room = base_load_rlx(&account->limit) / 128 / sizeof(stats_hot_key);
-    const uint32_t sets =
-        (uint32_t)base_clamp(base_pow2_floor(room) / STATS_HOT_WAYS, 16, 256);
+    const uint64_t room = base_load_rlx(&account->limit) / 128;
+    const uint64_t each = stats_hot_bytes(1) - sizeof(stats_hot);
+    const uint32_t sets = (uint32_t)base_clamp(room / each, 17, 256) - 1; /* 1: for the header */
     stats_hot *h = base_alloc(account, BASE_MOD_HOT, stats_hot_bytes(sets), NULL);
     if (h == NULL) { return NULL; }
     memset(h, 0, stats_hot_bytes(sets));
     h->sets = sets;
     h->halved_ms = h->begun_ms = now_ms;
-    double p = 4294967295.0;
-    for (unsigned i = 0; i < STATS_HOT_STEPS; i++, p /= 1.08) { h->decay[i] = (uint32_t)p; }
     return h;
 }
 
@@ -76,13 +73,27 @@ static void stats_hot_age(stats_hot *h, int64_t now_ms)
     if (h->samples == 0) { h->older_ms = STATS_HOT_HALF_MS; }
 }
 
+/* Return 2^32 x 1.08^-count, for counts below STATS_HOT_STEPS. */
+static uint32_t stats_hot_decay(uint32_t count)
+{
+    static const uint32_t by[8] = { /* 2^32 x 1.08^-(2^bit) */
+        3976821570, 3682242194, 3156929179, 2320437189, 1253660012,
+        365931407, 31177372, 226318
+    };
+    uint64_t p = UINT32_MAX;
+    for (unsigned bit = 0; count != 0; bit++, count /= 2) {
+        if ((count & 1) != 0) { p = p * by[bit] >> 32; }
+    }
+    return (uint32_t)p;
+}
+
 /* Return the place for a key: its own, or one with count 0. NULL: all are taken. */
 static stats_hot_key *stats_hot_place(stats_hot *h, uint64_t hash, uint32_t owner,
                                       size_t key_len, base_rng *rng) SYNC_HOLDS(HOT);
 static stats_hot_key *stats_hot_place(stats_hot *h, uint64_t hash, uint32_t owner,
                                       size_t key_len, base_rng *rng)
 {
-    stats_hot_key *set = &h->key[(base_mix64(hash) & (h->sets - 1)) * STATS_HOT_WAYS];
+    stats_hot_key *set = &h->key[((base_mix64(hash) >> 32) * h->sets >> 32) * STATS_HOT_WAYS];
     stats_hot_key *least = set;
     for (unsigned i = 0; i < STATS_HOT_WAYS; i++) {
         stats_hot_key *k = &set[i];
@@ -92,7 +103,7 @@ static stats_hot_key *stats_hot_place(stats_hot *h, uint64_t hash, uint32_t owne
         if (k->count < least->count) { least = k; }
     }
     if (least->count != 0) {
-        const uint32_t p = least->count < STATS_HOT_STEPS ? h->decay[least->count] : 0;
+        const uint32_t p = least->count < STATS_HOT_STEPS ? stats_hot_decay(least->count) : 0;
         if ((uint32_t)base_rng_next(rng) > p || --least->count != 0) { return NULL; }
     }
     return least;
