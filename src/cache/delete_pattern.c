@@ -32,7 +32,7 @@
 
 BASE_SIZE_BEGIN
 
-#define CACHE_MATCH_BUCKETS 16u
+#define CACHE_MATCH_BUCKETS 64u
 
 typedef struct cache_match {
     cellar *namespace;

@@ -26,6 +26,15 @@ typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 
     bool has_value;
 } l1_scan_item;
 
+/* Prefetch the records of a bucket. Slots may be torn: a prefetch of any address is no fault. */
+static void l1_scan_prefetch(const l1 *c, const l1_bucket *b)
+{
+    for (unsigned i = 0; i < L1_SLOTS; i++) {
+        if (base_load_rlx(&b->tag[i]) == 0) { continue; }
+        BASE_PREFETCH(l1_at(c, l1_pos(c, base_load_rlx(&b->off[i]))));
+    }
+}
+
 /* Append the live entries of one chain that belong to `generation`. Return false when the buffer is
  * too small (*need is set). Bytes may be torn; the caller validates. apart: NULL when the bucket is
  * locked. Else a key in a block sets *apart; only a holder of the lock may read that key. */
@@ -148,6 +157,26 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
     return go_on;
 }
 
+/* Return the low bits that follow `low`. */
+static uint32_t l1_scan_next(uint32_t low, unsigned level)
+{
+    return l1_reverse(l1_reverse(low | ~((1u << level) - 1)) + 1);
+}
+
+/* Prefetch the records of the next step, and the buckets of the step after it. */
+static void l1_scan_ahead(const l1 *c, l1_stripe *s, uint32_t low)
+{
+    const uint64_t ls = base_load_acq(&s->ls);
+    const unsigned level = (unsigned)(ls >> 32) & 255u;
+    const uint32_t half = 1u << level, later = l1_scan_next(low, level);
+    for (uint32_t n = low & (half - 1); n < (uint32_t)ls; n += half) {
+        l1_scan_prefetch(c, l1_bucket_at(s, n));
+    }
+    for (uint32_t n = later & (half - 1); n < (uint32_t)ls; n += half) {
+        BASE_PREFETCH(l1_bucket_at(s, n));
+    }
+}
+
 CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint32_t generation,
                                   l1_scan_what what, bool (*fn)(void *ctx, const l1_seen *e),
                                   void *ctx)
@@ -167,10 +196,13 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
             if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
             continue;
         }
-        uint32_t mask = (1u << level) - 1;
-        low = l1_reverse(l1_reverse(low | ~mask) + 1);
-        if (low == 0) { stripe++; }
+        low = l1_scan_next(low, level);
         buckets--;
+        if (low == 0) {
+            stripe++;
+        } else if (buckets > 0) {
+            l1_scan_ahead(c, &c->stripe[stripe], low);
+        }
         go_on = l1_scan_tell(c, &buf, what, fn, ctx);
     }
     *cursor = stripe >= c->stripe_count ? 0 : (uint64_t)stripe << 32 | low;
