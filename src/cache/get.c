@@ -20,16 +20,18 @@ BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t 
     return cache_fail_key(c, "cellar_get", key, key_len, "buf must not be NULL with buf_cap > 0");
 }
 
-/* Read a hashed key in all cases but the plain hit. */
+/* Read a hashed key in all cases but the plain hit. tried: l1_hit has just failed. */
 BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint32_t state,
-                                               bool sampled, void *buf, size_t buf_cap,
-                                               size_t *value_len)
+                                               bool sampled, bool tried, void *buf,
+                                               size_t buf_cap, size_t *value_len)
 {
     const uint64_t since_ns = BASE_UNLIKELY(sampled) ? base_now_ns() : 0;
     const bool off = BASE_UNLIKELY((state & CACHE_OFF) != 0);
     size_t len = 0;
     if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_note(c, k); }
-    cellar_err err = off ? CELLAR_MISS : l1_get(c->l1, k, buf, buf_cap, &len, 0);
+    cellar_err err = off     ? CELLAR_MISS
+                     : tried ? l1_get_rest(c->l1, k, buf, buf_cap, &len, NULL, 0)
+                             : l1_get(c->l1, k, buf, buf_cap, &len, 0);
     stats_id outcome = cache_outcome(err);
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 does not set it then */
     if (err == CELLAR_MISS && !off) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
@@ -64,7 +66,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    return cache_get_rest(c, &k, state, sampled, buf, buf_cap, value_len);
+    return cache_get_rest(c, &k, state, sampled, false, buf, buf_cap, value_len);
 }
 
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
@@ -84,7 +86,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
     if (BASE_UNLIKELY(stats_sample(self))) {
         const l1_key k = { key, klen, generation, hash };
-        return cache_get_rest(c, &k, 0, true, buf, buf_cap, value_len);
+        return cache_get_rest(c, &k, 0, true, false, buf, buf_cap, value_len);
     }
     size_t len;
     if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len))) {
@@ -94,7 +96,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
             return CELLAR_MISS;
         }
         const l1_key k = { key, klen, generation, hash };
-        return cache_get_rest(c, &k, 0, false, buf, buf_cap, value_len);
+        return cache_get_rest(c, &k, 0, false, true, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
