@@ -197,8 +197,14 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * beyond the next such moment), no_l2. set has default_ttl, idle, max_age, jitter, negative, stale,
  * no_l2, prefix (taken off keys, with one separator) and separator (a byte).
  *
- * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. refresh, loader, priority, max_items and
- * quota are read and checked; they have no effect so far. */
+ * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
+ * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get
+ * never refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that returns from
+ * disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader (a name) and
+ * priority (low, mid, high) are for refreshes on a schedule, which this version does not make.
+ *
+ * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. max_items and quota are read and checked;
+ * they have no effect so far. */
 
 /* An error or a warning about a policy file. */
 typedef struct cellar_policy_note {

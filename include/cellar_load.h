@@ -22,7 +22,8 @@ extern "C" {
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
  * returns the value with STALE: after soft_timeout_ms, or at the first look if that is 0. If the
  * refresh fails, the value is served for retry_throttle_ms before the next try.
- * eager_refresh_pct and xfetch_beta_x100 refresh a value before its TTL passes.
+ * eager_refresh_pct and xfetch_beta_x100 refresh a value before its TTL passes, and so does
+ * refresh of a policy file (KEY POLICIES in cellar_admin.h).
  *
  * A refresh runs in the background only if its ctx outlives the call: the loader of the
  * namespace, CELLAR_LOAD_CTX_STATIC, ctx_bytes or ctx_retain. Otherwise the call that finds the
@@ -49,7 +50,8 @@ extern "C" {
  * before the store is closed. age_ms and ttl_left_ms are -1, version is 0.
  *
  * The value is copied as usual when it is stale, on disk or just loaded, when all pin slots are
- * taken, and with eager_refresh_pct or xfetch_beta_x100. Bulk loads and leases ignore the flag. */
+ * taken, with eager_refresh_pct or xfetch_beta_x100, and when a policy wants it refreshed now. Bulk
+ * loads and leases ignore the flag. */
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
@@ -401,9 +403,9 @@ typedef struct cellar_subscriber {
  *          called when a PENDING load ends; optional. Fallbacks and default value of o serve when
  *          the breaker is open or a failure is remembered (the fallbacks then run in this call),
  *          and when the lease is released with an error
- * out:     *lease with LEASED, and with STALE when this caller refreshes; with PENDING and a
- *          subscriber the ticket for cellar_lease_unsubscribe; else all zero. *out the value with
- *          OK and STALE
+ * out:     *lease with LEASED, and when this caller refreshes: with STALE, and with OK before the
+ *          TTL passes; with PENDING and a subscriber the ticket for cellar_lease_unsubscribe; else
+ *          all zero. *out the value with OK and STALE
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED); E_LOADER (a remembered
  *          failure), E_BREAKER_OPEN, E_TIMEOUT (leader_retries used up), E_LIMIT, E_NOMEM
  * owns:    out as in cellar_get_or_load. A lease ends with fulfill or release; past hard_timeout_ms

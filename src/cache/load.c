@@ -89,7 +89,7 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     l1_pin_ref ref;
     cache_key(c, &call->k, call->key, call->k.len);
     if (cache_notes(c)) { cache_deps_note(c, &call->k); }
-    if (l1_pin(c->l1, &call->k, &ref, 0) != CELLAR_OK) { return false; }
+    if (l1_pin(c->l1, &call->k, &ref, L1_NOT_DUE) != CELLAR_OK) { return false; }
     if (cache_notes(c)) { cache_deps_seen(c, &call->k, CELLAR_OK); }
     cellar_pinned pin;
     cache_pin_out(c, &ref, &pin);

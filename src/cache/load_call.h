@@ -51,7 +51,7 @@ BASE_ALWAYS_INLINE cellar_err cache_hit_plain(cellar *c, l1_key *k, const void *
 {
     size_t len;
     cache_key(c, k, key, key_len);
-    const cellar_err err = l1_get(c->l1, k, out->buf, out->buf_cap, &len, 0);
+    const cellar_err err = l1_get(c->l1, k, out->buf, out->buf_cap, &len, L1_NOT_DUE);
     if (err == CELLAR_OK) {
         cache_hit_out(out, len);
         stats_add(cache_mine(c), STATS_HIT_L1, 1);

@@ -58,12 +58,18 @@ static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
     return err;
 }
 
+/* Return the time that a value stores; 0: none. */
+static int64_t cache_value_time(const l1_info *info)
+{
+    return (int64_t)((uint64_t)info->loader_code << 32 | info->retry_at);
+}
+
 /* Return retry_at of an entry. An error stores signed milliseconds from its end. A value may end
  * any time or never: it stores both words of the absolute time. */
 static int64_t cache_retry_at(const l1_info *info)
 {
     if (info->kind == (uint8_t)L1_VALUE) {
-        return (int64_t)((uint64_t)info->loader_code << 32 | info->retry_at);
+        return info->fails == L1_REFRESH_AT ? 0 : cache_value_time(info);
     }
     if (info->retry_at == 0 || info->expires_ms == BASE_NEVER_MS) { return 0; }
     return base_add_sat(info->expires_ms, (int64_t)(int32_t)info->retry_at);
@@ -125,14 +131,21 @@ static bool cache_xfetch_early(const cache_call *call, int64_t left_ms)
     return spread_us * cache_minus_ln(draw) / 65536 / 1000 >= (uint64_t)left_ms;
 }
 
+/* Return whether the value that was found has a refresh time of its own, by a policy. */
+static bool cache_has_time(const cache_call *call)
+{
+    return call->found.fails != 0 && (call->p->own & CACHE_GIVEN_REFRESH) == 0;
+}
+
 /* Return whether the fresh value that was found needs a refresh now. */
 static bool cache_is_early(const cache_call *call)
 {
     const l1_info *e = &call->found;
-    if (!cache_load_early(call->p) || e->deadline_ms == BASE_NEVER_MS ||
-        (call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0 || call->now_ms < call->retry_at_ms) {
+    if ((call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0 || call->now_ms < call->retry_at_ms) {
         return false;
     }
+    if (cache_has_time(call)) { return call->now_ms >= cache_value_time(e); }
+    if (!cache_load_early(call->p) || e->deadline_ms == BASE_NEVER_MS) { return false; }
     const int64_t left_ms = BASE_MAX(e->deadline_ms - call->now_ms, 0);
     if (call->p->n[CACHE_XFETCH] != 0) { return cache_xfetch_early(call, left_ms); }
     const int64_t life_ms = e->deadline_ms - e->born_ms;
@@ -249,7 +262,10 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
     if (cache_blind(call)) { return false; }
     switch ((int)look) {
     case CELLAR_OK:
-        if (was_early && call->found.deadline_ms == seen_ms) { return false; }
+        if (was_early && call->found.deadline_ms == seen_ms &&
+            (!cache_has_time(call) || cache_is_early(call))) {
+            return false;
+        }
         cache_answer_old(call, CELLAR_SOURCE_L1);
         cache_outcome_found(call, o);
         o->phase = FLIGHT_OK;

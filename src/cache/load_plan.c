@@ -198,7 +198,8 @@ static void cache_load_plan_fill(const cellar *c, cache_load_plan *p)
     p->own = (uint8_t)((p->ttl_ms != 0 ? CACHE_GIVEN_TTL : 0u) |
                        (p->negative_ttl_ms != 0 ? CACHE_GIVEN_NEGATIVE : 0u) |
                        (p->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
-                       (p->n[CACHE_JITTER_PCT] != 0 ? CACHE_GIVEN_JITTER : 0u));
+                       (p->n[CACHE_JITTER_PCT] != 0 ? CACHE_GIVEN_JITTER : 0u) |
+                       (cache_load_early(p) ? CACHE_GIVEN_REFRESH : 0u));
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
         cache_load_open_ms(&p->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
     }

@@ -83,7 +83,7 @@ static int64_t cache_stale_window(const struct cellar_load *ld)
 static uint8_t cache_publish_given(const struct cellar_load *ld, l1_kind kind)
 {
     const cache_load_plan *load = ld->call->p;
-    uint32_t given = load->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER);
+    uint32_t given = load->own & (CACHE_GIVEN_STALE | CACHE_GIVEN_JITTER | CACHE_GIVEN_REFRESH);
     const bool ttl = kind == L1_NEGATIVE ? (load->own & CACHE_GIVEN_NEGATIVE) != 0 ||
                                                ld->negative_ttl_ms != load->negative_ttl_ms
                                          : (load->own & CACHE_GIVEN_TTL) != 0 ||
@@ -274,7 +274,8 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     }
     const l1_put_spec *p = cache_publish_spec(ld, plan);
     l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms,
-                     .stale_ms = p->stale_ms, .tag_fps = p->tag_fps,
+                     .stale_ms = p->stale_ms, .retry_at = p->retry_at,
+                     .loader_code = p->loader_code, .fails = p->fails, .tag_fps = p->tag_fps,
                      .tag_count = p->tag_count, .tag_born = p->tag_born };
     const cellar_err err = kept ? cache_renew(ld, &r, more) : CELLAR_E_SPACE;
     if (ld->list_count != 0) { o->identity = cache_deps_identity(ld->fps, ld->list_count); }

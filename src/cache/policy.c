@@ -10,6 +10,7 @@
  *            entry: first and last 8 bytes of a match, with masks: most rules cost one compare
  * ORDER      option of the call, rule, `set` of the section, `set` of "*", namespace, store.
  *            ttl_max bounds the result.
+ * REFRESH    The plan stores a time with the value: load_look.c compares it, no rule is looked up.
  * INVARIANTS Reads never come here. A table does not change while a namespace points into it.
  * LOCKING    None. A call counts itself into a stripe while it uses a table. A reload gives the
  *            namespaces their new sections, then waits until both turns of all stripes were zero:
@@ -442,6 +443,20 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
     }
 }
 
+/* Store when a load refreshes the value. */
+static void policy_apply_refresh(const policy_match *m, cache_plan *plan)
+{
+    int64_t age;
+    if (!policy_number(m, POLICY_REFRESH, &age) || age >= plan->ttl_ms ||
+        plan->spec.kind != (uint8_t)L1_VALUE || (plan->given & CACHE_GIVEN_REFRESH) != 0) {
+        return;
+    }
+    const int64_t at = base_add_sat(plan->now_ms, age);
+    plan->spec.fails = (uint8_t)L1_REFRESH_AT;
+    plan->spec.retry_at = (uint32_t)at;
+    plan->spec.loader_code = (uint32_t)((uint64_t)at >> 32);
+}
+
 /* Add the tags of the rule to those of the call. Return false if they are too many. */
 static bool policy_apply_tags(const policy_table *t, const policy_rule *r, cache_plan *plan)
 {
@@ -472,6 +487,7 @@ static cellar_err policy_apply(const cellar *c, const policy_match *m, bool disk
 {
     const policy_rule *r = m->rule;
     policy_apply_times(c, m, plan);
+    policy_apply_refresh(m, plan);
     if (r != NULL && r->tag_count != 0 && !policy_apply_tags(m->section->table, r, plan)) {
         return CELLAR_E_LIMIT;
     }

@@ -183,7 +183,7 @@ static void policy_lint_rule(const policy_table *t, const policy_rule *r, policy
     if (r->kind >= POLICY_DENY) { return; }
     policy_lint_values(&r->v, &s->v, r->line, d);
     if (policy_has(&r->v, POLICY_REFRESH) && !policy_has(&r->v, POLICY_LOADER)) {
-        policy_note(d, true, r->line, 1, "refresh without loader: nothing refreshes these keys");
+        policy_note(d, true, r->line, 1, "refresh without loader: only loads refresh these keys");
     }
     if (r->zone != NULL && policy_lint_number(&r->v, &s->v, POLICY_JITTER) > 0) {
         policy_note(d, true, r->line, 1, "jitter would pass the time of `at`, which wins");

@@ -105,6 +105,7 @@ typedef struct cache_settings {
 #define CACHE_GIVEN_STALE 8u
 #define CACHE_GIVEN_JITTER 16u
 #define CACHE_GIVEN_NEGATIVE 32u /* of a load: TTL of a negative entry */
+#define CACHE_GIVEN_REFRESH 64u  /* of a load: eager_refresh_pct or xfetch_beta_x100 */
 
 struct cellar_breaker {
     breaker b;

@@ -23,6 +23,13 @@ CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r)
     return c->hooks.tags_valid(c->hooks.ctx, born, fps, r->tag_count);
 }
 
+/* Return whether the refresh time of a value has come. */
+static bool l1_is_due(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return (l1_get_u32(c, pos, r, L1_X_KIND, 0) >> 8 & 255u) != 0 &&
+           base_clock_reached(c->clock, (int64_t)l1_get_u64(c, pos, r, L1_X_ERR, 0));
+}
+
 /* Return what a reader may do with this record now. MISS: the reader treats the record as
  * absent. */
 CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigned flags)
@@ -42,7 +49,13 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
     if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
     stale = stale || verdict == 1;
     const unsigned kind = l1_kind_of(c, pos, r);
-    if (BASE_LIKELY(kind == L1_VALUE)) { return stale ? CELLAR_STALE : CELLAR_OK; }
+    if (BASE_LIKELY(kind == L1_VALUE)) {
+        if (BASE_UNLIKELY((flags & L1_NOT_DUE) != 0 && (r->mask & L1_X_KIND) != 0) &&
+            l1_is_due(c, pos, r)) {
+            return CELLAR_MISS;
+        }
+        return stale ? CELLAR_STALE : CELLAR_OK;
+    }
     const bool unseen = kind == L1_ERROR && (flags & L1_SEE_ERRORS) == 0;
     return stale || unseen ? CELLAR_MISS : CELLAR_ABSENT;
 }

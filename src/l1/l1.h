@@ -145,6 +145,7 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 #define L1_PEEK 1u     /* not a use: keeps counter and idle time */
 #define L1_STALE_OK 2u /* inside the stale window: CELLAR_STALE with the value, else MISS */
 #define L1_SEE_ERRORS 4u /* a remembered error (L1_ERROR) is ABSENT; else it is a miss */
+#define L1_NOT_DUE 8u /* a value past its refresh time is a miss; l1_get and l1_pin only */
 
 /* Copy min(buf_cap, length) bytes of the value; *value_len is the full length. CELLAR_E_BUFFER: it
  * does not fit (value_len set; a NULL buf with buf_cap 0 asks for the length). `buf` is undefined
@@ -243,6 +244,10 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_WANT_VERSION 64u /* store a version and return it */
 #define L1_WANT_BORN 128u   /* store the exact birth time */
 
+/* `fails` of a value. With either retry_at and loader_code are one time, ms: low and high word. */
+#define L1_REFRESH_AT 1u    /* a load refreshes the value from this time on */
+#define L1_REFRESH_PAUSE 2u /* the same, after a refresh that failed */
+
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
     L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED,
@@ -285,6 +290,7 @@ typedef struct l1_renewal {
     bool times;              /* renew deadline, stale window and birth; else they stay */
     int64_t deadline_ms, stale_ms;
     uint32_t retry_at, loader_code; /* as in l1_put_spec */
+    uint8_t fails;           /* with times, as in l1_put_spec; else REFRESH_AT becomes _PAUSE */
     uint64_t tag_born;       /* with times: the tags count from here on; 0: they stay */
     const uint64_t *tag_fps; /* with times: these replace the old tags, */
     uint32_t tag_count;      /* unless 0 */

@@ -109,7 +109,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
             out->value = l1_value_at(c, pos, r, &len);
             memory = l1_memory_of(c, pos, r); /* perhaps torn: see the next check */
             l1_info_of(c, pos, r, &info);
-            err = l1_judge(c, pos, r, 0);
+            err = l1_judge(c, pos, r, flags & L1_NOT_DUE);
             if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
         }
         if (err == CELLAR_OK) {

@@ -104,7 +104,9 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
                   (info.born_exact ? L1_WANT_BORN : 0u);
     spec->user_flags = info.user_flags;
     spec->kind = info.kind;
-    spec->fails = info.fails;
+    spec->fails = e->renew == NULL ? info.fails
+                  : e->renew->times ? e->renew->fails
+                  : info.fails != 0 ? (uint8_t)L1_REFRESH_PAUSE : 0;
     spec->cost = info.cost;
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;

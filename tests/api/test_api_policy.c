@@ -291,6 +291,229 @@ static void denied_set_removes_the_old_value_unless_it_is_kept(void)
     api_shut(c);
 }
 
+/* ---- refresh ---- */
+
+static unsigned fetched;      /* calls of the loader of the namespace */
+static const char *fetch_how; /* NULL: a value */
+
+static cellar_err fetch(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    fetched++;
+    if (fetch_how != NULL && strcmp(fetch_how, "fail") == 0) { return cellar_load_fail(ld, 1, 0, 0); }
+    if (fetch_how != NULL && strcmp(fetch_how, "same") == 0) { return cellar_load_not_modified(ld); }
+    return cellar_load_value(ld, "new", 3);
+}
+
+static cellar_err fetch_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    fetched++;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "new", 3); }
+    return CELLAR_OK;
+}
+
+/* Open a store with a loader, and with rules. */
+static cellar *refreshing(const char *text)
+{
+    settings cfg = api_config(4 << 20);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cfg.tuning.jitter_pct = CELLAR_OFF;
+    o.loader = fetch;
+    o.loader_many = fetch_many;
+    cfg.config.root = &o;
+    cellar *c = api_open_with(&cfg);
+    T_EQ_I64(rules(c, text, NULL), CELLAR_OK);
+    fetched = 0;
+    fetch_how = NULL;
+    return c;
+}
+
+/* Load a key. Return "value" or "value, refreshing", else the name of the code. */
+static const char *demand(cellar *c, const char *key, const cellar_load_opts *o)
+{
+    static char text[64];
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_get_or_load(c, key, strlen(key), o, NULL, NULL, &r);
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        (void)snprintf(text, sizeof text, "%.*s%s%s", (int)r.value_len, (const char *)r.value,
+                       err == CELLAR_STALE ? ", stale" : "",
+                       (r.flags & CELLAR_RESULT_REFRESHING) != 0 ? ", refreshing" : "");
+    } else {
+        (void)snprintf(text, sizeof text, "%s", cellar_code_name(err));
+    }
+    cellar_result_free(&r);
+    return text;
+}
+
+static void later(cellar *c, int64_t ms)
+{
+    (void)atomic_fetch_add(&api_now_ms, ms);
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+}
+
+static void load_refreshes_at_the_age_of_its_rule(void)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
+    T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
+    later(c, 4 * S - 1);
+    T_EQ_STR(demand(c, "r:1", NULL), "old");
+    later(c, 1);
+    T_EQ_STR(api_look(c, "r:1"), "old"); /* a get never refreshes */
+    later(c, 0);
+    T_EQ_U64(fetched, 0);
+    T_EQ_STR(demand(c, "r:1", NULL), "old, refreshing");
+    T_EQ_STR(demand(c, "r:1", NULL), "old");
+    later(c, 0);
+    T_EQ_U64(fetched, 1);
+    T_EQ_STR(demand(c, "r:1", NULL), "new");
+    T_EQ_I64(ttl_of(c, "r:1"), 10 * S);
+    later(c, 4 * S - 1); /* the loaded value has its own time */
+    T_EQ_STR(demand(c, "r:1", NULL), "new");
+    later(c, 1);
+    T_EQ_STR(demand(c, "r:1", NULL), "new, refreshing");
+    later(c, 0);
+    T_EQ_U64(fetched, 2);
+    later(c, 4 * S); /* a loader on the stack of the call cannot run in the background */
+    loads = 0;
+    T_EQ_I64(load_key(c, "r:1", NULL, NULL), CELLAR_OK);
+    T_EQ_U64(loads, 1);
+    T_EQ_STR(api_look(c, "r:1"), "row");
+    api_shut(c);
+}
+
+static void each_writing_call_stores_the_refresh_time(void)
+{
+    static const char *const keys[] = { "r:set", "r:many", "r:update", "r:through", "r:lease",
+                                        "r:load", "r:bulk" };
+    cellar *c = refreshing("[*]\nset refresh=4s\n"); /* and no end */
+    unsigned written = 0;
+    T_EQ_I64(api_put(c, "r:set", "v", NULL), CELLAR_OK);
+    cellar_set_item item = { .key = "r:many", .key_len = 6, .value = "v", .value_len = 1 };
+    T_EQ_I64(cellar_set_many(c, &item, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "r:update", 8, NULL, append, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "r:through", 9, "v", 1, NULL, write_source, &written),
+             CELLAR_OK);
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    T_EQ_I64(cellar_lease_acquire(c, "r:lease", 7, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_STR(demand(c, "r:load", NULL), "new");
+    cellar_load_item one = { .key = "r:bulk", .key_len = 6, .result = &r };
+    T_EQ_I64(cellar_get_or_load_many(c, &one, 1, NULL, NULL, NULL), CELLAR_OK);
+    cellar_result_free(&r);
+    int64_t n = 0;
+    T_EQ_I64(cellar_increment(c, "r:n", 3, 1, 0, 0, 0, &n), CELLAR_OK);
+    later(c, 4 * S);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        T_CHECK(strstr(demand(c, keys[i], NULL), ", refreshing") != NULL);
+        later(c, 0);
+        T_EQ_STR(demand(c, keys[i], NULL), "new");
+    }
+    T_CHECK(strstr(demand(c, "r:n", NULL), ", refreshing") != NULL);
+    T_EQ_I64(ttl_of(c, "r:set"), CELLAR_TTL_NONE);
+    api_shut(c);
+}
+
+static void failed_refresh_pauses_and_unmodified_value_gets_a_new_time(void)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} ttl=100s refresh=4s\n");
+    cellar_load_opts o = cellar_load_opts_default();
+    o.retry_throttle_ms = 2 * S;
+    T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
+    later(c, 4 * S);
+    fetch_how = "fail";
+    T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
+    later(c, 0);
+    T_EQ_U64(fetched, 1);
+    later(c, 2 * S - 1);
+    T_EQ_STR(demand(c, "r:1", &o), "old");
+    later(c, 1);
+    T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
+    fetch_how = "same";
+    later(c, 0);
+    T_EQ_U64(fetched, 2);
+    T_EQ_I64(ttl_of(c, "r:1"), 100 * S);
+    later(c, 4 * S - 1);
+    T_EQ_STR(demand(c, "r:1", &o), "old");
+    later(c, 1);
+    T_EQ_STR(demand(c, "r:1", &o), "old, refreshing");
+    T_EQ_I64(rules(c, "[*]\n", NULL), CELLAR_OK);
+    later(c, 0); /* the rule is gone: no further refresh */
+    T_EQ_U64(fetched, 3);
+    later(c, 50 * S);
+    T_EQ_STR(demand(c, "r:1", &o), "old");
+    api_shut(c);
+}
+
+static void refresh_time_of_a_rule_delays_no_other_refresh(void)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s stale=5s tags=t\n"
+                           "key end:{x} ttl=4s refresh=4s\n");
+    T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "r:2", "old", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_SOFT), CELLAR_OK);
+    T_EQ_STR(demand(c, "r:1", NULL), "old, stale, refreshing");
+    later(c, 0);
+    T_EQ_STR(demand(c, "r:1", NULL), "new");
+    T_EQ_I64(api_put(c, "r:2", "old", NULL), CELLAR_OK);
+    cellar_load_opts o = cellar_load_opts_default();
+    o.eager_refresh_pct = CELLAR_OFF; /* options of a call win */
+    later(c, 5 * S);
+    T_EQ_STR(demand(c, "r:2", &o), "old");
+    o.eager_refresh_pct = 0;
+    T_EQ_STR(demand(c, "r:2", &o), "old, refreshing");
+    later(c, 0);
+    T_EQ_I64(api_put(c, "end:1", "old", NULL), CELLAR_OK); /* no age before the end */
+    later(c, 4 * S - 1);
+    T_EQ_STR(demand(c, "end:1", NULL), "old");
+    later(c, 1);
+    fetched = 0;
+    T_EQ_STR(demand(c, "end:1", NULL), "new");
+    T_EQ_U64(fetched, 1);
+    api_shut(c);
+}
+
+static void due_value_is_refreshed_by_leases_bulk_loads_and_pins(void)
+{
+    cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
+    static const char *const keys[] = { "r:1", "r:2", "r:3" };
+    for (int i = 0; i < 3; i++) { T_EQ_I64(api_put(c, keys[i], "old", NULL), CELLAR_OK); }
+    cellar_load_opts pin = cellar_load_opts_default();
+    pin.flags = CELLAR_LOAD_PIN;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "r:3", 3, &pin, NULL, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
+    cellar_result_free(&r);
+    later(c, 4 * S);
+    cellar_lease lease, other;
+    T_EQ_I64(cellar_lease_acquire(c, "r:1", 3, NULL, NULL, &lease, &r), CELLAR_OK);
+    T_CHECK(r.value_len == 3 && lease.opaque[0] != 0);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_acquire(c, "r:1", 3, NULL, NULL, &other, &r), CELLAR_OK);
+    T_CHECK(r.value_len == 3 && other.opaque[0] == 0);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "new", 3, NULL), CELLAR_OK);
+    T_EQ_STR(api_look(c, "r:1"), "new");
+    T_EQ_I64(cellar_lease_acquire(c, "r:1", 3, NULL, NULL, &lease, &r), CELLAR_OK);
+    T_CHECK(lease.opaque[0] == 0);
+    cellar_result_free(&r);
+    cellar_result of[2] = { cellar_result_default(), cellar_result_default() };
+    cellar_load_item items[2] = { { .key = "r:1", .key_len = 3, .result = &of[0] },
+                                  { .key = "r:2", .key_len = 3, .result = &of[1] } };
+    T_EQ_I64(cellar_get_or_load_many(c, items, 2, NULL, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(fetched, 1);
+    T_EQ_STR(api_look(c, "r:2"), "new");
+    for (int i = 0; i < 2; i++) { cellar_result_free(&of[i]); }
+    T_EQ_I64(cellar_get_or_load(c, "r:3", 3, &pin, NULL, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_REFRESHING);
+    cellar_result_free(&r);
+    api_shut(c);
+}
+
 /* ---- precedence ---- */
 
 static void call_wins_over_rule_over_set_over_namespace(void)
@@ -884,6 +1107,11 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(each_writing_call_obeys_the_rules),
        T_CASE(loads_leases_and_warm_obey_the_rules),
        T_CASE(denied_set_removes_the_old_value_unless_it_is_kept),
+       T_CASE(load_refreshes_at_the_age_of_its_rule),
+       T_CASE(each_writing_call_stores_the_refresh_time),
+       T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time),
+       T_CASE(refresh_time_of_a_rule_delays_no_other_refresh),
+       T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins),
        T_CASE(call_wins_over_rule_over_set_over_namespace),
        T_CASE(first_rule_of_the_file_wins_across_sections),
        T_CASE(options_of_a_rule_reach_the_entry), T_CASE(at_ends_entries_at_the_next_such_moment),
