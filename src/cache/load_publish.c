@@ -138,6 +138,7 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
     }
     p->tag_fps = ld->fps;
     p->tag_count = ld->list_count;
+    if (ld->list_count != ld->tag_count) { p->tag_text = NULL; } /* dependencies have no text */
     p->tag_born = ld->tag_born;
     /* Without epochs of the tier a later life of the store would believe the tags. */
     if (ld->list_count != ld->tag_count && cache_tier_of(c) != NULL && c->store->tag_life == 0) {

@@ -4,6 +4,8 @@
 #ifndef CACHE_PLAN_H
 #define CACHE_PLAN_H
 
+#include <stddef.h>
+
 #include "cache/types.h"
 
 typedef struct cache_plan { /* result of the options of a write; one for a whole batch */
@@ -20,7 +22,11 @@ typedef struct cache_plan { /* result of the options of a write; one for a whole
     uint64_t tag_born; /* tag epoch of the start of the call, with a policy */
     int64_t stale_ms;  /* with CACHE_GIVEN_STALE: stale window of the call */
     uint64_t fps[CELLAR_TAGS_MAX];
+    /* from here on only with tags of a policy, over a tier: their texts, and those of the call */
+    cellar_bytes text[CELLAR_TAGS_MAX];
+    char text_bytes[CELLAR_TAGS_MAX * CELLAR_TAG_MAX];
 } cache_plan;
+#define CACHE_PLAN_COPIED offsetof(cache_plan, text) /* bytes of a plan before its policy */
 
 BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
 {

@@ -457,11 +457,32 @@ static void policy_apply_refresh(const policy_match *m, cache_plan *plan)
     plan->spec.loader_code = (uint32_t)((uint64_t)at >> 32);
 }
 
+/* Copy the texts of the tags for the tier: a reload may free those of the rule before the put. The
+ * first `count` tags are of the call. */
+static const cellar_bytes *policy_tag_texts(const policy_bytes *tag, const uint64_t *fp,
+                                            const policy_rule *r, uint32_t count, cache_plan *plan)
+{
+    char *to = plan->text_bytes;
+    if (count != 0 && plan->spec.tag_text == NULL) { return NULL; } /* not known */
+    if (count != 0) { memcpy(plan->text, plan->spec.tag_text, count * sizeof plan->text[0]); }
+    for (uint32_t i = 0; i < r->tag_count; i++) {
+        uint32_t at = 0;
+        while (plan->fps[at] != fp[i]) { at++; }
+        if (at < count) { continue; }
+        memcpy(to, tag[i].at, tag[i].len);
+        plan->text[at] = (cellar_bytes){ to, tag[i].len };
+        to += tag[i].len;
+    }
+    return plan->text;
+}
+
 /* Add the tags of the rule to those of the call. Return false if they are too many. */
-static bool policy_apply_tags(const policy_table *t, const policy_rule *r, cache_plan *plan)
+static bool policy_apply_tags(const cellar *c, const policy_table *t, const policy_rule *r,
+                              cache_plan *plan)
 {
     l1_put_spec *p = &plan->spec;
-    uint32_t count = p->tag_count;
+    const uint32_t of_call = p->tag_count;
+    uint32_t count = of_call;
     if (count == 0) {
         p->tag_born = plan->tag_born;
     } else if ((const void *)p->tag_fps != (const void *)plan->fps) {
@@ -476,7 +497,9 @@ static bool policy_apply_tags(const policy_table *t, const policy_rule *r, cache
         count = BASE_MAX(count, at + 1);
     }
     p->tag_fps = plan->fps;
-    p->tag_text = NULL; /* a reload may free the texts before the put */
+    p->tag_text = cache_tier_of(c) == NULL
+                      ? NULL : policy_tag_texts(&t->tag[r->tag_first], &t->tag_fp[r->tag_first], r,
+                                                of_call, plan);
     p->tag_count = count;
     return true;
 }
@@ -488,7 +511,7 @@ static cellar_err policy_apply(const cellar *c, const policy_match *m, bool disk
     const policy_rule *r = m->rule;
     policy_apply_times(c, m, plan);
     policy_apply_refresh(m, plan);
-    if (r != NULL && r->tag_count != 0 && !policy_apply_tags(m->section->table, r, plan)) {
+    if (r != NULL && r->tag_count != 0 && !policy_apply_tags(c, m->section->table, r, plan)) {
         return CELLAR_E_LIMIT;
     }
     if (disk_off || (m->given >> POLICY_DISK_OFF & 1u) != 0) {

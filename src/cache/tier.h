@@ -38,7 +38,7 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     int64_t until_ms; /* with idle_ms: end of the entry without further use, ms; 0: deadline_ms */
     uint64_t version, l2_addr, tag_born;
     const void *tag_fps; /* for a put: tag_count unaligned u64 */
-    const cellar_bytes *tag_text; /* for a put: texts of the tags that the user gave; NULL: not
+    const cellar_bytes *tag_text; /* for a put: texts of the tags of call and policy; NULL: not
                                    * known, as with each entry that leaves memory */
     uint32_t tag_count, user_flags;
     uint8_t kind, cost, uses; /* uses 0: not used since it was stored */

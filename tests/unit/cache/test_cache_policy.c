@@ -221,6 +221,61 @@ static void no_l2_keeps_entries_off_the_tier(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    const cellar_bytes mine = { "mine", 4 };
+    (void)key;
+    (void)len;
+    (void)ctx;
+    (void)cellar_load_set_tags(ld, &mine, 1);
+    return cellar_load_value(ld, "v", 1);
+}
+
+static void texts_of_tags_of_a_rule_reach_the_tier(void)
+{
+    static const char text[] = "[*]\nkey t:{x} tags=red,blue\nkey mine:{x} tags=blue,mine\n";
+    static memory_tier tier;
+    settings s = settings_default();
+    cellar *c = NULL;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    memory_tier_init(&tier);
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    s.config.memory_bytes = 4u << 20;
+    s.config.root = &o;
+    s.host.no_threads = 1;
+    const cellar_config cfg = settings_config(&s);
+    T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    const cellar_bytes mine = { "mine", 4 };
+    cellar_set_opts tagged = cellar_set_opts_default();
+    tagged.tags = &mine;
+    tagged.tag_count = 1;
+    T_EQ_I64(cellar_set(c, "t:1", 3, "v", 1, NULL), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "red,blue,");
+    T_EQ_I64(cellar_set(c, "t:2", 3, "v", 1, &tagged), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "mine,red,blue,");
+    T_EQ_I64(cellar_set(c, "mine:1", 6, "v", 1, &tagged), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "mine,blue,");
+    cellar_set_item items[2] = { { .key = "t:3", .key_len = 3, .value = "v", .value_len = 1 },
+                                 { .key = "u:3", .key_len = 3, .value = "v", .value_len = 1 } };
+    T_EQ_I64(cellar_set_many(c, items, 1, &tagged, NULL), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "mine,red,blue,");
+    T_EQ_I64(cellar_set_many(c, items, 2, &tagged, NULL), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "mine,");
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "t:4", 3, NULL, load_tagged, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_STR(tier.tag_text, "mine,red,blue,");
+    const uint64_t red = tier.tag_fps[1];
+    cellar_lease lease;
+    T_EQ_I64(cellar_lease_acquire(c, "t:5", 3, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_STR(tier.tag_text, "red,blue,");
+    T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_U64(tier.tag_ended, red);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 /* ---- memory ---- */
 
 static int64_t ttl_of(cellar *c, const char *key)
@@ -284,5 +339,5 @@ static void table_beyond_the_budget_is_refused(void)
 
 T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
        T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
-       T_CASE(no_l2_keeps_entries_off_the_tier),
+       T_CASE(no_l2_keeps_entries_off_the_tier), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
        T_CASE(load_without_memory_keeps_the_rules), T_CASE(table_beyond_the_budget_is_refused))
